@@ -1,0 +1,82 @@
+"""lokki: map a function over ten thousand things, durably, here or in the cloud.
+
+The definition layer is loaded at once; the engine and the command line when they are first used.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from lokki.decorators import Flow, flow, step
+from lokki.errors import (
+    DefinitionError,
+    FingerprintError,
+    JournalError,
+    JournalVersionError,
+    LokkiError,
+    ParameterError,
+    PayloadError,
+    RunCancelled,
+    RunError,
+    RunFailed,
+    RunNotFound,
+    RunOwned,
+    WorkerDied,
+)
+from lokki.chain import MapBlock, Step, StepNode
+from lokki.graph import FlowGraph, MapStage, TaskStage
+from lokki.retry import RetryConfig
+
+if TYPE_CHECKING:
+    from lokki.call import Context, Failure, current
+    from lokki.cli.main import main
+    from lokki.engine.engine import Engine, RunHandle
+
+_LAZY = {
+    "Context": "lokki.call",
+    "Engine": "lokki.engine.engine",
+    "Failure": "lokki.call",
+    "RunHandle": "lokki.engine.engine",
+    "current": "lokki.call",
+    "main": "lokki.cli.main",
+}
+
+__version__ = "0.1.0"
+__all__ = [
+    "Context",
+    "DefinitionError",
+    "Engine",
+    "Failure",
+    "FingerprintError",
+    "Flow",
+    "FlowGraph",
+    "JournalError",
+    "JournalVersionError",
+    "LokkiError",
+    "MapBlock",
+    "MapStage",
+    "ParameterError",
+    "PayloadError",
+    "RetryConfig",
+    "RunCancelled",
+    "RunError",
+    "RunFailed",
+    "RunHandle",
+    "RunNotFound",
+    "RunOwned",
+    "Step",
+    "StepNode",
+    "TaskStage",
+    "WorkerDied",
+    "current",
+    "flow",
+    "main",
+    "step",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'lokki' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = globals()[name] = getattr(import_module(_LAZY[name]), name)
+    return value

@@ -1,0 +1,220 @@
+"""Calling a step: arguments, context and error capture. The only caller of users' functions."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from lokki.chain import input_and_names
+from lokki.errors import LokkiError
+from lokki.graph import StepCall
+
+_HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An error of a step's call, as values that can be stored and sent.
+
+    ``type`` is the name of the exception's class, ``reason`` its text, ``traceback`` the text of
+    the user's frames; ``retryable``: the step's RetryConfig names such an exception.
+    """
+
+    step: str
+    index: int | None
+    attempt: int
+    type: str
+    reason: str
+    traceback: str
+    retryable: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BoundCall:
+    """A step as one run calls it: the function and every argument but the input."""
+
+    fn: Callable[..., Any]
+    name: str
+    run_id: str
+    flow: str
+    params: Mapping[str, Any]
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    takes_input: bool
+    is_async: bool
+    lane: Literal["thread", "process", "async"]
+    timeout: float | None
+    exceptions: tuple[type[BaseException], ...]
+    in_map: bool
+    failures: tuple[Failure, ...] = ()
+
+
+def bind(
+    call: StepCall,
+    *,
+    run_id: str,
+    flow: str,
+    params: Mapping[str, Any],
+    takes_input: bool,
+    in_map: bool,
+    failures: tuple[Failure, ...] = (),
+) -> BoundCall:
+    """Settle a call's arguments for one run: bound constants first, then flow parameters.
+
+    A flow parameter reaches a step that declares its name or takes ``**kwargs``.
+    """
+    names, takes_any = input_and_names(call.step)
+    taken = set(list(call.step.signature.parameters)[: len(call.args)])
+    if takes_input and names:
+        taken.add(names[0])
+    declared = call.step.signature.parameters
+    kwargs = {
+        name: value
+        for name, value in params.items()
+        if name not in taken and (takes_any or name in declared)
+    }
+    return BoundCall(
+        call.step.fn,
+        call.name,
+        run_id,
+        flow,
+        params,
+        call.args,
+        {**kwargs, **call.kwargs},
+        takes_input,
+        call.step.is_async,
+        call.step.lane,
+        call.step.timeout_seconds,
+        call.step.retry.exceptions,
+        in_map,
+        failures,
+    )
+
+
+class Lines(Protocol):
+    """The lines that a call has written so far; `lokki.output` makes it at the first one."""
+
+    def end(self) -> None:
+        """Record what is left of a line without its end."""
+
+
+class Context:
+    """What a step may know of the call it is in; see ``lokki.current()``.
+
+    ``index`` is the item's place in the map's source (None outside a map); ``attempt`` counts
+    from 1; ``failures``, in an aggregation, are the items that the map tolerated.
+    """
+
+    __slots__ = ("_call", "_index", "attempt", "lines")
+
+    def __init__(self, call: BoundCall, index: int, attempt: int) -> None:
+        self._call = call
+        self._index = index
+        self.attempt = attempt
+        self.lines: Lines | None = None
+
+    @property
+    def run_id(self) -> str:
+        return self._call.run_id
+
+    @property
+    def flow(self) -> str:
+        return self._call.flow
+
+    @property
+    def step(self) -> str:
+        return self._call.name
+
+    @property
+    def index(self) -> int | None:
+        return self._index if self._call.in_map else None
+
+    @property
+    def params(self) -> Mapping[str, Any]:
+        return self._call.params
+
+    @property
+    def failures(self) -> tuple[Failure, ...]:
+        return self._call.failures
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same on every attempt and after every resume: run, step and index."""
+        item = f"/{self._index}" if self._call.in_map else ""
+        return f"{self._call.run_id}/{self._call.name}{item}"
+
+
+running: ContextVar[Context | None] = ContextVar("lokki_running", default=None)
+
+
+def current() -> Context:
+    """The context of the step that is running here: run id, step, index, attempt and more.
+
+    Raises LokkiError outside a step's call.
+    """
+    context = running.get()
+    if context is None:
+        raise LokkiError("lokki.current() is only known inside a step while a flow runs it")
+    return context
+
+
+def call_step(call: BoundCall, value: Any, index: int, attempt: int) -> Any:
+    """Call the user's function; for an async one the result is to be awaited.
+
+    Whatever the function raises comes out unchanged; ``capture`` makes a Failure of it. The
+    caller clears ``running`` when it goes on to other work.
+    """
+    context = Context(call, index, attempt)
+    running.set(context)
+    if call.takes_input:
+        result = call.fn(value, **call.kwargs)
+    else:
+        result = call.fn(*call.args, **call.kwargs)
+    if call.is_async:
+        return _finish(context, result)
+    if hasattr(result, "__next__"):
+        result = list(result)
+    if context.lines is not None:
+        context.lines.end()
+    return result
+
+
+async def _finish(context: Context, result: Any) -> Any:
+    if hasattr(result, "__anext__"):
+        result = [item async for item in result]
+    else:
+        result = await result
+    if context.lines is not None:
+        context.lines.end()
+    return result
+
+
+def capture(call: BoundCall, index: int, attempt: int, error: BaseException) -> Failure:
+    """The Failure that stands for ``error``, with a traceback of the user's frames alone."""
+    context = running.get()
+    if context is not None and context.lines is not None:
+        context.lines.end()
+    shown = traceback.TracebackException.from_exception(error)
+    _cut(shown)
+    return Failure(
+        call.name,
+        index if call.in_map else None,
+        attempt,
+        type(error).__name__,
+        str(error),
+        "".join(shown.format()),
+        isinstance(error, call.exceptions),
+    )
+
+
+def _cut(shown: traceback.TracebackException) -> None:
+    """Take lokki's own frames out of a traceback and of those it came from."""
+    users = [frame for frame in shown.stack if not frame.filename.startswith(_HERE)]
+    shown.stack = traceback.StackSummary.from_list(users)
+    for cause in (shown.__cause__, shown.__context__):
+        if cause is not None:
+            _cut(cause)

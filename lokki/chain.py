@@ -1,0 +1,397 @@
+"""Steps and the chains that a flow's body makes of them. All immutable: a link gives a new chain."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from inspect import Parameter, Signature, isasyncgenfunction, iscoroutinefunction, signature
+from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, Protocol, TypeVar, overload
+
+from lokki.errors import DefinitionError
+from lokki.graph import MapStage, Stage, StepCall, TaskStage
+from lokki.retry import RetryConfig
+
+P = ParamSpec("P")
+Q = ParamSpec("Q")
+T = TypeVar("T")
+U = TypeVar("U")
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+T_contra = TypeVar("T_contra", contravariant=True)
+
+JobType = Literal["lambda", "batch"]
+Executor = Literal["thread", "process"]
+MAP_OPTIONS = ("concurrency_limit", "batch_size", "tolerated_failures", "direct_pass")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,59}")
+
+
+class Takes(Protocol[T_contra, Q, R_co]):
+    """A step whose first argument accepts ``T`` and whose other arguments are ``Q``."""
+
+    def __call__(
+        self, first: T_contra, /, *args: Q.args, **kwargs: Q.kwargs
+    ) -> StepNode[R_co]: ...
+
+
+class TakesFirst(Protocol[T_contra, R_co]):
+    """A step whose first argument accepts ``T``; flow parameters give it the others."""
+
+    def __call__(self, first: T_contra, /, *args: Any, **kwargs: Any) -> StepNode[R_co]: ...
+
+
+class Step(Generic[P, R]):
+    """A function that a flow can call: what ``@step`` returns.
+
+    ``fn`` is the plain function, for unit tests. ``name`` is its name. ``retry``, ``job_type``,
+    ``vcpu``, ``memory_mb``, ``timeout_seconds`` and ``executor`` are as given to ``@step``.
+    Immutable, and equal to itself alone.
+    """
+
+    fn: Callable[P, Any]
+    name: str
+    retry: RetryConfig
+    job_type: JobType
+    vcpu: float | None
+    memory_mb: int | None
+    timeout_seconds: float | None
+    executor: Executor | None
+
+    def __init__(
+        self,
+        fn: Callable[P, Any],
+        *,
+        retry: RetryConfig | Mapping[str, Any] | None = None,
+        job_type: JobType = "lambda",
+        vcpu: float | None = None,
+        memory_mb: int | None = None,
+        timeout_seconds: float | None = None,
+        executor: Executor | None = None,
+    ) -> None:
+        name = getattr(fn, "__name__", None)
+        if isinstance(fn, Step) or not callable(fn) or not isinstance(name, str):
+            raise DefinitionError(f"@step wants a function, not {fn!r}")
+        vars(self).update(
+            fn=fn,
+            name=name,
+            retry=RetryConfig.of(retry),
+            job_type=job_type,
+            vcpu=vcpu,
+            memory_mb=memory_mb,
+            timeout_seconds=timeout_seconds,
+            executor=executor,
+            is_async=iscoroutinefunction(fn) or isasyncgenfunction(fn),
+            __wrapped__=fn,
+            __name__=name,
+            __qualname__=getattr(fn, "__qualname__", name),
+            __module__=fn.__module__,
+            __doc__=fn.__doc__,
+        )
+        self._check()
+
+    is_async: bool
+
+    def _check(self) -> None:
+        def refuse(why: str) -> DefinitionError:
+            return DefinitionError(f"step '{self.name}': {why}")
+
+        if not _NAME.fullmatch(self.name):
+            raise refuse(
+                "a step needs a function with a name of ASCII letters, digits and '_' "
+                "(at most 60): write it with def"
+            )
+        if self.job_type not in ("lambda", "batch"):
+            raise refuse(f"job_type must be 'lambda' or 'batch', not {self.job_type!r}")
+        if self.executor not in (None, "thread", "process"):
+            raise refuse(f"executor must be 'thread' or 'process', not {self.executor!r}")
+        for option in ("vcpu", "memory_mb", "timeout_seconds"):
+            value = getattr(self, option)
+            if value is not None and not (
+                isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+            ):
+                raise refuse(f"{option} must be a number above 0, not {value!r}")
+        if self.vcpu is not None and self.job_type == "lambda":
+            raise refuse(
+                "vcpu is for job_type='batch'; Lambda gives CPU with memory: set memory_mb"
+            )
+        for option in MAP_OPTIONS:
+            if option in self.signature.parameters:
+                raise refuse(f"the parameter name '{option}' is reserved for .map(); rename it")
+        if self.executor == "thread" and self.is_async:
+            raise refuse("an async step runs on the event loop; leave out executor='thread'")
+        if self.executor == "thread" and self.timeout_seconds is not None:
+            raise refuse(
+                "a thread cannot be stopped, so executor='thread' cannot keep timeout_seconds; "
+                "leave executor out (a process is used) or use executor='process'"
+            )
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"step '{self.name}' is immutable; give options to @step")
+
+    __delattr__ = __setattr__  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"<step {self.name}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        options = ("retry", "job_type", "vcpu", "memory_mb", "timeout_seconds", "executor")
+        return _rebuild, (self.fn, {option: getattr(self, option) for option in options})
+
+    @property
+    def lane(self) -> Literal["thread", "process", "async"]:
+        """Where a call of it runs locally: a sync step with a timeout needs a process."""
+        if self.executor == "process" or (self.timeout_seconds and not self.is_async):
+            return "process"
+        return "async" if self.is_async else "thread"
+
+    @property
+    def signature(self) -> Signature:
+        return signature(self.fn)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> StepNode[R]:
+        """Begin a chain with this step, and record its arguments; nothing is called yet."""
+        try:
+            self.signature.bind_partial(*args, **kwargs)
+        except TypeError as error:
+            raise DefinitionError(f"step '{self.name}': {error}") from None
+        for value in (*args, *kwargs.values()):
+            if isinstance(value, StepNode | MapBlock):
+                raise DefinitionError(
+                    f"step '{self.name}' got a chain as an argument; "
+                    f"link it instead: first_step().next({self.name})"
+                )
+        return StepNode((TaskStage(StepCall(self, self.name, args, dict(kwargs))),))
+
+
+def _rebuild(fn: Callable[..., Any], options: dict[str, Any]) -> Step[..., Any]:
+    return Step(fn, **options)
+
+
+class _Chain:
+    """The stages so far."""
+
+    __slots__ = ("stages",)
+
+    stages: tuple[Stage, ...]
+
+    def __init__(self, stages: tuple[Stage, ...]) -> None:
+        object.__setattr__(self, "stages", stages)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError("a chain is immutable; every link returns a new one")
+
+    def __repr__(self) -> str:
+        return f"<chain of {len(self.stages)} stages ending with {self.stages[-1].name}>"
+
+
+class StepNode(_Chain, Generic[R_co]):
+    """A chain whose last call gives one value of type ``R``."""
+
+    __slots__ = ()
+
+    @overload
+    def next(
+        self: StepNode[T], step: Takes[T, Q, U], *args: Q.args, **kwargs: Q.kwargs
+    ) -> StepNode[U]: ...
+    @overload
+    def next(self: StepNode[T], step: TakesFirst[T, U]) -> StepNode[U]: ...
+    def next(self, step: Any, *args: Any, **kwargs: Any) -> StepNode[Any]:
+        """Call ``step`` with the result so far; keyword arguments are bound as constants."""
+        return StepNode((*self.stages, TaskStage(_linked("next", step, args, kwargs))))
+
+    @overload
+    def map(
+        self: StepNode[Iterable[T]],
+        step: Takes[T, Q, U],
+        concurrency_limit: int | None = None,
+        batch_size: int | None = None,
+        tolerated_failures: float = 0,
+        direct_pass: bool = False,
+        *args: Q.args,
+        **kwargs: Q.kwargs,
+    ) -> MapBlock[U]: ...
+    @overload
+    def map(
+        self: StepNode[Iterable[T]],
+        step: TakesFirst[T, U],
+        *,
+        concurrency_limit: int | None = None,
+        batch_size: int | None = None,
+        tolerated_failures: float = 0,
+        direct_pass: bool = False,
+    ) -> MapBlock[U]: ...
+    @overload
+    def map(
+        self: StepNode[Iterable[Any]],
+        step: Sequence[Step[..., Any]],
+        *,
+        concurrency_limit: int | None = None,
+        batch_size: int | None = None,
+        tolerated_failures: float = 0,
+        direct_pass: bool = False,
+    ) -> MapBlock[Any]: ...
+    def map(self, step: Any, *args: Any, **kwargs: Any) -> MapBlock[Any]:
+        """Open a map: ``step`` is called for each item of the result so far.
+
+        ``step`` may be a list, ``[b, c]``, which stands for ``.map(b).next(c)``.
+        ``concurrency_limit``: most items at a time (default: the engine's limit).
+        ``batch_size``: items handed out at a time (default: the engine decides).
+        ``tolerated_failures``: how many items, or (a float below 1) which share of them, may fail
+        without failing the run (default 0); ``direct_pass``: on AWS, one invocation runs an item's
+        whole inner chain (default False). Other keyword arguments are bound as constants.
+        """
+        options = {name: kwargs.pop(name) for name in MAP_OPTIONS if name in kwargs}
+        steps = list(step) if isinstance(step, list | tuple) else [step]
+        if not steps:
+            raise DefinitionError(".map([]) has no step; give at least one")
+        if len(steps) > 1 and kwargs:
+            raise DefinitionError(
+                f".map([…], {next(iter(kwargs))}=…) does not say which step the constant is for; "
+                "write .map(first, …).next(second, …)"
+            )
+        inner = tuple(_linked("map", each, args, kwargs) for each in steps)
+        return MapBlock((*self.stages, MapStage(inner, **_checked(options))))
+
+    if not TYPE_CHECKING:
+
+        def agg(self, step, *args, **kwargs):
+            raise DefinitionError(
+                f".agg({_name(step)}) closes a map, and none is open; "
+                f"write .map(…).agg({_name(step)}), or .next({_name(step)}) for a single value"
+            )
+
+
+class MapBlock(_Chain, Generic[R_co]):
+    """An open map: a chain whose inner calls give one value of type ``R`` for each item."""
+
+    __slots__ = ()
+
+    @overload
+    def next(
+        self: MapBlock[T], step: Takes[T, Q, U], *args: Q.args, **kwargs: Q.kwargs
+    ) -> MapBlock[U]: ...
+    @overload
+    def next(self: MapBlock[T], step: TakesFirst[T, U]) -> MapBlock[U]: ...
+    def next(self, step: Any, *args: Any, **kwargs: Any) -> MapBlock[Any]:
+        """Call ``step`` for each item, with the item's result so far."""
+        return self._append("next", step, args, kwargs)
+
+    @overload
+    def map(
+        self: MapBlock[T], step: Takes[T, Q, U], *args: Q.args, **kwargs: Q.kwargs
+    ) -> MapBlock[U]: ...
+    @overload
+    def map(self: MapBlock[T], step: TakesFirst[T, U]) -> MapBlock[U]: ...
+    def map(self, step: Any, *args: Any, **kwargs: Any) -> MapBlock[Any]:
+        """The same as ``next``: the block is open already."""
+        for option in MAP_OPTIONS:
+            if option in kwargs:
+                raise DefinitionError(
+                    f"{option} belongs to the .map() that opens the block, "
+                    f"not to .map({_name(step)}) inside it"
+                )
+        return self._append("map", step, args, kwargs)
+
+    @overload
+    def agg(
+        self: MapBlock[T], step: Takes[list[T], Q, U], *args: Q.args, **kwargs: Q.kwargs
+    ) -> StepNode[U]: ...
+    @overload
+    def agg(self: MapBlock[T], step: TakesFirst[list[T], U]) -> StepNode[U]: ...
+    def agg(self, step: Any, *args: Any, **kwargs: Any) -> StepNode[Any]:
+        """Close the map: ``step`` receives the list of results, in the order of the source."""
+        return StepNode((*self.stages, TaskStage(_linked("agg", step, args, kwargs))))
+
+    def _append(
+        self, verb: str, step: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> MapBlock[Any]:
+        *before, block = self.stages
+        assert isinstance(block, MapStage)
+        opened = MapStage(
+            (*block.inner, _linked(verb, step, args, kwargs)),
+            block.concurrency_limit,
+            block.batch_size,
+            block.tolerated_failures,
+            block.direct_pass,
+        )
+        return MapBlock((*before, opened))
+
+
+def _linked(verb: str, step: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> StepCall:
+    """The call that ``.verb(step, *args, **kwargs)`` stands for, once it can work."""
+    if isinstance(step, StepNode | MapBlock):
+        nested = any(isinstance(stage, MapStage) for stage in step.stages)
+        raise DefinitionError(
+            f".{verb}() got a chain that holds a map of its own: maps do not nest; close this map "
+            "with .agg() first, or do the inner loop inside a step"
+            if nested
+            else f".{verb}() wants the step itself, not a call of it: write "
+            f".{verb}({step.stages[0].name}), without brackets"
+        )
+    if not isinstance(step, Step):
+        raise DefinitionError(
+            f".{verb}({_name(step)}) wants a step: decorate {_name(step)} with @step"
+        )
+    if args:
+        raise DefinitionError(
+            f".{verb}({step.name}, {args[0]!r}): bind constants by name, "
+            f"such as .{verb}({step.name}, factor={args[0]!r})"
+        )
+    names, takes_any = input_and_names(step)
+    if names is None:
+        raise DefinitionError(
+            f"step '{step.name}' takes no argument, but .{verb}({step.name}) calls it with the "
+            "result before it: give it a first parameter"
+        )
+    for name in kwargs:
+        if name == names[0]:
+            raise DefinitionError(
+                f".{verb}({step.name}, {name}=…): '{name}' is the step's input and comes from "
+                "the call before it; bind another parameter"
+            )
+        if name not in names and not takes_any:
+            raise DefinitionError(
+                f".{verb}({step.name}, {name}=…): step '{step.name}' takes no '{name}'"
+                + (f"; it takes {', '.join(names[1:])}" if names[1:] else "")
+            )
+    return StepCall(step, step.name, (), dict(kwargs))
+
+
+def input_and_names(step: Step[..., Any]) -> tuple[list[str] | None, bool]:
+    """The parameters that a step takes by name, its input's first, and whether it takes any other.
+
+    The input is the first positional parameter ('' for ``*args``); None instead of the list when
+    there is none.
+    """
+    parameters = list(step.signature.parameters.values())
+    takes_any = any(p.kind is Parameter.VAR_KEYWORD for p in parameters)
+    first = parameters[0] if parameters else None
+    if first is None or first.kind in (Parameter.KEYWORD_ONLY, Parameter.VAR_KEYWORD):
+        return None, takes_any
+    rest = [
+        p.name
+        for p in parameters[1:]
+        if p.kind in (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
+    ]
+    return ["" if first.kind is Parameter.VAR_POSITIONAL else first.name, *rest], takes_any
+
+
+def _checked(options: dict[str, Any]) -> dict[str, Any]:
+    for name in ("concurrency_limit", "batch_size"):
+        value = options.get(name)
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        if value is not None and not (whole and value >= 1):
+            raise DefinitionError(f"{name} must be a whole number from 1, not {value!r}")
+    tolerated = options.get("tolerated_failures", 0)
+    if isinstance(tolerated, bool) or not (
+        (isinstance(tolerated, int) and tolerated >= 0)
+        or (isinstance(tolerated, float) and 0 <= tolerated <= 1)
+    ):
+        raise DefinitionError(
+            "tolerated_failures must be a number of items (5) or a share of them from 0.0 to 1.0 "
+            f"(0.05), not {tolerated!r}"
+        )
+    return options
+
+
+def _name(thing: object) -> str:
+    return getattr(thing, "__name__", None) or repr(thing)

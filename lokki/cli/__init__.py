@@ -1,0 +1,1 @@
+"""The command line: ``lokki`` and ``python flow.py``."""

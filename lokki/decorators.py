@@ -1,0 +1,210 @@
+"""``@step`` and ``@flow``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
+
+from lokki.chain import Executor, JobType, MapBlock, Step, StepNode, input_and_names
+from lokki.errors import DefinitionError
+from lokki.graph import FlowGraph, TaskStage
+from lokki.params import Parameters
+
+if TYPE_CHECKING:
+    from lokki.retry import RetryConfig
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+
+class StepDecorator(Protocol):
+    """What ``@step(...)`` with options gives: the decorator itself."""
+
+    @overload
+    def __call__(self, fn: Callable[P, Coroutine[Any, Any, R]], /) -> Step[P, R]: ...
+    @overload
+    def __call__(self, fn: Callable[P, AsyncIterator[T] | Iterator[T]], /) -> Step[P, list[T]]: ...
+    @overload
+    def __call__(self, fn: Callable[P, R], /) -> Step[P, R]: ...
+
+
+@overload
+def step(fn: Callable[P, Coroutine[Any, Any, R]], /) -> Step[P, R]: ...
+@overload
+def step(fn: Callable[P, AsyncIterator[T] | Iterator[T]], /) -> Step[P, list[T]]: ...
+@overload
+def step(fn: Callable[P, R], /) -> Step[P, R]: ...
+@overload
+def step(
+    *,
+    retry: RetryConfig | Mapping[str, Any] | None = None,
+    job_type: JobType = "lambda",
+    vcpu: float | None = None,
+    memory_mb: int | None = None,
+    timeout_seconds: float | None = None,
+    executor: Executor | None = None,
+) -> StepDecorator: ...
+def step(fn: Any = None, /, **options: Any) -> Any:
+    """Make a function a step of flows; with options as ``@step(retry={"retries": 3})``.
+
+    The function may be sync, async or a generator; an iterator that it returns is read to its end
+    and becomes a list.
+
+    ``retry``: a RetryConfig or its dict form (default: no retries). ``job_type``: "lambda"
+    (default) or "batch", where it runs on AWS. ``vcpu``: CPUs of a Batch job. ``memory_mb``:
+    memory in MiB on AWS. ``timeout_seconds``: longest duration of one call (default: none); a
+    call over it fails with TimeoutError, and may be retried. ``executor``: "thread" or "process",
+    where a local call runs (default: a thread; a process when there is a timeout; async functions
+    run on the event loop).
+
+    Raises DefinitionError when the options do not fit together.
+    """
+    if fn is not None:
+        return Step(fn, **options)
+    known = ("retry", "job_type", "vcpu", "memory_mb", "timeout_seconds", "executor")
+    for name in options:
+        if name not in known:
+            raise DefinitionError(f"@step has no option '{name}'; it has {', '.join(known)}")
+    return lambda function: Step(function, **options)
+
+
+class Flow(Generic[P, R]):
+    """A function that describes a flow: what ``@flow`` returns.
+
+    Calling it gives the ``FlowGraph`` for these parameters, and runs nothing.
+    """
+
+    fn: Callable[P, StepNode[R] | MapBlock[Any]]
+    name: str
+    schedule: str | None
+    parameters: Parameters
+
+    def __init__(
+        self, fn: Callable[P, StepNode[R] | MapBlock[Any]], schedule: str | None = None
+    ) -> None:
+        function_name = getattr(fn, "__name__", None)
+        if not callable(fn) or isinstance(fn, Step) or not isinstance(function_name, str):
+            raise DefinitionError(f"@flow wants a function, not {fn!r}")
+        name = function_name.strip("_").replace("_", "-")
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9-]{0,59}", name):
+            raise DefinitionError(
+                f"flow '{name}': a flow needs a function with a name of ASCII letters, digits and "
+                "'_', beginning with a letter (at most 60)"
+            )
+        if schedule is not None and not re.fullmatch(r"(cron|rate)\([^()]+\)", schedule):
+            raise DefinitionError(
+                f"flow '{name}': schedule must be such as 'rate(1 hour)' or "
+                f"'cron(0 9 * * ? *)', not {schedule!r}"
+            )
+        vars(self).update(
+            fn=fn,
+            name=name,
+            schedule=schedule,
+            parameters=Parameters(fn, name),
+            __wrapped__=fn,
+            __name__=function_name,
+            __qualname__=getattr(fn, "__qualname__", function_name),
+            __module__=fn.__module__,
+            __doc__=fn.__doc__,
+        )
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"flow '{self.name}' is immutable; give options to @flow")
+
+    def __repr__(self) -> str:
+        return f"<flow {self.name}>"
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> FlowGraph[R]:
+        """The graph of this flow for these parameters, which are checked first.
+
+        Raises ParameterError for wrong parameters, DefinitionError for a chain that cannot work.
+        """
+        return self._trace(self.parameters.bind(args, kwargs))
+
+    def trace(self, params: Mapping[str, Any]) -> FlowGraph[R]:
+        """The same as calling the flow, with the parameters as a mapping of JSON or Python values.
+
+        Raises ParameterError for wrong parameters, DefinitionError for a chain that cannot work.
+        """
+        return self._trace(self.parameters.validate(params))
+
+    def _trace(self, params: dict[str, Any]) -> FlowGraph[R]:
+        chain = cast(Any, self.fn)(**params)
+        if not isinstance(chain, StepNode | MapBlock):
+            hint = f"call it: {chain.name}()" if isinstance(chain, Step) else "return the chain"
+            raise DefinitionError(
+                f"flow '{self.name}' returned {type(chain).__name__}, not a chain of steps; {hint}, "
+                "such as: return get_items().map(work).agg(collect)"
+            )
+        graph = FlowGraph(self.name, chain.stages, params, self)
+        _check_arguments(graph)
+        return graph
+
+    async def run(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run the flow in an engine of its own, durably, and return its result.
+
+        Raises ParameterError, DefinitionError, RunFailed, RunCancelled or JournalError.
+        """
+        from lokki.engine.engine import Engine
+
+        graph = self(*args, **kwargs)
+        async with Engine() as engine:
+            return await engine.run(graph)
+
+    def run_sync(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """The same as ``run``, blocking; works inside a running event loop (notebooks) too."""
+        from lokki.engine.engine import run_blocking
+
+        return run_blocking(self(*args, **kwargs))
+
+
+def _check_arguments(graph: FlowGraph[Any]) -> None:
+    """Refuse a call that lacks an argument which neither the chain nor the flow gives it."""
+    for position, call in enumerate(graph.calls):
+        names, _ = input_and_names(call.step)
+        given = {*call.kwargs, *graph.params}
+        first = position == 0 and isinstance(graph.stages[0], TaskStage)
+        if not first and names:
+            given.add(names[0])
+        for index, parameter in enumerate(call.step.signature.parameters.values()):
+            if (
+                parameter.default is parameter.empty
+                and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+                and parameter.name not in given
+                and index >= len(call.args)
+            ):
+                name, where = call.step.name, parameter.name
+                raise DefinitionError(
+                    f"flow '{graph.name}': step '{name}' needs '{where}': bind it in the chain "
+                    f"({name}, {where}=…), give it a default, or make it a parameter of the flow"
+                )
+
+
+class FlowDecorator(Protocol):
+    """What ``@flow(...)`` with options gives: the decorator itself."""
+
+    @overload
+    def __call__(self, fn: Callable[P, StepNode[R]], /) -> Flow[P, R]: ...
+    @overload
+    def __call__(self, fn: Callable[P, MapBlock[R]], /) -> Flow[P, list[R]]: ...
+
+
+@overload
+def flow(fn: Callable[P, StepNode[R]], /) -> Flow[P, R]: ...
+@overload
+def flow(fn: Callable[P, MapBlock[R]], /) -> Flow[P, list[R]]: ...
+@overload
+def flow(*, schedule: str | None = None) -> FlowDecorator: ...
+def flow(fn: Any = None, /, *, schedule: str | None = None) -> Any:
+    """Make a function that returns a chain a flow, named after it (``birds_flow``: birds-flow).
+
+    The body must be deterministic, and its structure the same for all parameters. ``schedule``:
+    ``"rate(1 hour)"`` or ``"cron(0 9 * * ? *)"``, in UTC, as in Amazon EventBridge.
+
+    Raises DefinitionError for a schedule of another form or a reserved parameter name.
+    """
+    if fn is not None:
+        return Flow(fn, schedule)
+    return lambda function: Flow(function, schedule)

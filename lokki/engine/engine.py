@@ -1,0 +1,268 @@
+"""`Engine`: runs flows here, durably, any number at a time, from async Python."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncIterator, Mapping
+from contextvars import copy_context
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from secrets import choice
+from types import TracebackType
+from typing import Any, Generic, Self, TextIO, TypeVar
+
+import anyio
+import anyio.to_thread
+
+from lokki.config import journal_path, payloads_path
+from lokki.decorators import Flow
+from lokki.engine.events import Event, RunFinished, StageProgressed
+from lokki.engine.lanes import Lanes
+from lokki.engine.run import Run, check_resumable
+from lokki.errors import DefinitionError, LokkiError
+from lokki.graph import FlowGraph
+from lokki.store.codec import loads
+from lokki.store.journal import Journal
+from lokki.store.keys import check_part
+from lokki.store.local import LocalStore
+from lokki.store.protocol import TransientStore
+
+R = TypeVar("R")
+
+_PROGRESS_SECONDS = 0.1
+_ASYNC_CALLS = 100
+
+
+class RunHandle(Generic[R]):
+    """A run that has been submitted to an engine. ``run_id`` is its id."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self.run_id = run.id
+
+    async def result(self) -> R:
+        """Wait for the end and return the flow's result.
+
+        Raises RunFailed, RunCancelled, JournalError (RunOwned for a run that another process
+        has) or PayloadError.
+        """
+        await self._run.done.wait()
+        if self._run.error is not None:
+            raise self._run.error
+        result: R = self._run.result
+        return result
+
+    async def events(self) -> AsyncIterator[Event]:
+        """What happens in the run, from its start to its `RunFinished`, for any number of readers.
+
+        Progress of a stage's items is told about ten times a second, if there is any.
+        """
+        run, seen, shown = self._run, 0, None
+        while True:
+            news = run.news
+            while seen < len(run.events):
+                event = run.events[seen]
+                seen += 1
+                yield event
+                if isinstance(event, RunFinished):
+                    return
+            with anyio.move_on_after(_PROGRESS_SECONDS):
+                await news.wait()
+            state = run.state
+            if run.work is not None and seen == len(run.events) and state.counts != shown:
+                shown = replace(state.counts)
+                yield StageProgressed(state.position, shown)
+
+    def cancel(self) -> None:
+        """Cancel the run: async calls are cancelled, processes killed, threads waited for."""
+        self._run.cancel()
+
+
+class Engine:
+    """Runs flows in this process: an async context manager, on asyncio.
+
+    ``journal``: path of the journal (default: ``LOKKI_LOCAL_JOURNAL``, or ~/.lokki/lokki.db).
+    ``payloads``: store of large payloads (default: a directory beside the journal).
+    ``concurrency``: most calls at a time in the whole engine, all runs together (default: 4 × the
+    cores in threads and 100 on the event loop). ``processes``: most of them in worker processes
+    (default: the cores). ``echo``: stream on which the output of steps is shown (default: the
+    stream that it was written to).
+
+    Leaving the context waits for the runs that go on; when it is left by an error or cancelled,
+    they are cancelled first. Entering raises JournalError when the journal cannot be opened.
+    """
+
+    def __init__(
+        self,
+        *,
+        journal: str | os.PathLike[str] | None = None,
+        payloads: TransientStore | None = None,
+        concurrency: int | None = None,
+        processes: int | None = None,
+        echo: TextIO | None = None,
+    ) -> None:
+        for name, value in (("concurrency", concurrency), ("processes", processes)):
+            if value is not None and value < 1:
+                raise DefinitionError(f"Engine: {name} must be at least 1, not {value!r}")
+        cores = os.cpu_count() or 1
+        self._path = Path(journal) if journal is not None else journal_path()
+        self._payloads = payloads or LocalStore(payloads_path(self._path))
+        self._limits: dict[Any, int] = {
+            "thread": concurrency or 4 * cores,
+            "async": concurrency or _ASYNC_CALLS,
+            "process": processes or min(cores, concurrency or cores),
+        }
+        self._total = concurrency
+        self._echo = echo
+        self._runs: set[Run] = set()
+
+    async def __aenter__(self) -> Self:
+        self.journal = await anyio.to_thread.run_sync(Journal, self._path)
+        self._lanes = Lanes(self.journal, self._payloads, self._limits, self._total)
+        self._tasks: set[asyncio.Task[None]] = set()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if error is not None:
+                self._cancel_all()
+            else:
+                await self._wait_all()
+        finally:
+            self._cancel_all()
+            with anyio.CancelScope(shield=True):
+                await self._wait_all()
+                await self._lanes.close()
+                await anyio.to_thread.run_sync(self.journal.close)
+
+    def _cancel_all(self) -> None:
+        for run in tuple(self._runs):
+            run.cancel()
+
+    async def _wait_all(self) -> None:
+        for run in tuple(self._runs):
+            await run.done.wait()
+
+    async def run(
+        self,
+        flow: FlowGraph[R] | Flow[..., R],
+        params: Mapping[str, Any] | None = None,
+        *,
+        run_id: str | None = None,
+    ) -> R:
+        """Run a flow to its end and return its result; cancelling the caller cancels the run.
+
+        ``params`` are checked and complete those that a graph was made with. Raises ParameterError
+        and DefinitionError before anything runs; then as `RunHandle.result`.
+        """
+        return await self._result(self.submit(flow, params, run_id=run_id))
+
+    async def _result(self, handle: RunHandle[R]) -> R:
+        try:
+            return await handle.result()
+        except anyio.get_cancelled_exc_class():
+            handle.cancel()
+            with anyio.CancelScope(shield=True):
+                await handle._run.done.wait()
+            raise
+
+    def submit(
+        self,
+        flow: FlowGraph[R] | Flow[..., R],
+        params: Mapping[str, Any] | None = None,
+        *,
+        run_id: str | None = None,
+    ) -> RunHandle[R]:
+        """Start a run in the background; ``run_id`` (default: a new, sortable one) is its name.
+
+        Raises ParameterError and DefinitionError as `run`, PayloadError for a ``run_id`` that
+        cannot be one.
+        """
+        graph = _graph(flow, params)
+        return self._start(graph, check_part(run_id or new_run_id(), "run id"), resumed=False)
+
+    async def resume(self, run_id: str, flow: Flow[..., R]) -> RunHandle[R]:
+        """Go on with a run that has not succeeded, with the present code of its flow.
+
+        What is recorded as done stays done; failed and cancelled items run again. Raises
+        RunNotFound, DefinitionError when the run is of another flow, FingerprintError when the
+        flow's structure has changed.
+        """
+        row = await anyio.to_thread.run_sync(self.journal.run, run_id)
+        if row.flow != flow.name:
+            raise DefinitionError(f"run {run_id} is of the flow '{row.flow}', not '{flow.name}'")
+        graph = flow.trace(loads(row.params))
+        check_resumable(graph, run_id, row.fingerprint, row.shape)
+        return self._start(graph, run_id, resumed=True)
+
+    def _start(self, graph: FlowGraph[R], run_id: str, *, resumed: bool) -> RunHandle[R]:
+        run = Run(
+            graph,
+            run_id,
+            journal=self.journal,
+            payloads=self._payloads,
+            lanes=self._lanes,
+            resumed=resumed,
+            echo=self._echo,
+        )
+        self._runs.add(run)
+        task = asyncio.get_running_loop().create_task(run.drive(), name=f"lokki run {run_id}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: self._runs.discard(run))
+        return RunHandle(run)
+
+
+def _graph(flow: FlowGraph[R] | Flow[..., R], params: Mapping[str, Any] | None) -> FlowGraph[R]:
+    if isinstance(flow, Flow):
+        return flow.trace(params or {})
+    if not isinstance(flow, FlowGraph):
+        raise DefinitionError(f"an engine runs a flow or its graph, not {flow!r}: see @flow")
+    if params is None:
+        return flow
+    if flow.flow is None:
+        return replace(flow, params={**flow.params, **params})
+    return flow.flow.trace({**flow.params, **params})
+
+
+def new_run_id() -> str:
+    """A new run id: UTC time to the millisecond, then five random characters; sorts by time."""
+    now = datetime.now(UTC)
+    tail = "".join(choice("0123456789abcdefghjkmnpqrstvwxyz") for _ in range(5))
+    return f"{now:%Y%m%d-%H%M%S}-{now.microsecond // 1000:03d}{tail}"
+
+
+def run_blocking(graph: FlowGraph[R]) -> R:
+    """Run a graph in an engine of its own and wait, whether or not an event loop runs here."""
+
+    async def run() -> R:
+        async with Engine() as engine:
+            return await engine.run(graph)
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(run())
+    results: list[R] = []
+    errors: list[BaseException] = []
+
+    def in_thread() -> None:
+        try:
+            results.append(asyncio.run(run()))
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=copy_context().run, args=(in_thread,), name="lokki-run")
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
+    return results[0]

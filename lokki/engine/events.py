@@ -1,0 +1,55 @@
+"""What `RunHandle.events` tells of a run while it goes on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from lokki.engine.state import Counts, Status
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted:
+    """The run is recorded and begins; ``resumed`` when it had begun before."""
+
+    run_id: str
+    flow: str
+    resumed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StageStarted:
+    """A stage begins with ``counts.total`` items, some of them done in an earlier attempt."""
+
+    position: int
+    name: str
+    is_map: bool
+    counts: Counts
+
+
+@dataclass(frozen=True, slots=True)
+class StageProgressed:
+    """Where a stage stands; at most one about every tenth of a second, however many items."""
+
+    position: int
+    counts: Counts
+
+
+@dataclass(frozen=True, slots=True)
+class StageFinished:
+    """Every item of a stage has its outcome, on disk."""
+
+    position: int
+    counts: Counts
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class RunFinished:
+    """The run has ended; the last event."""
+
+    status: Status
+    error: str | None
+
+
+Event: TypeAlias = RunStarted | StageStarted | StageProgressed | StageFinished | RunFinished

@@ -1,0 +1,351 @@
+"""One run: opens its stages one after the other, hands them to the lanes, and records the end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import replace
+from time import monotonic, time
+from typing import Any, TextIO
+
+import anyio
+import anyio.to_thread
+
+from lokki import output
+from lokki.call import BoundCall, Failure, bind
+from lokki.engine.events import Event, RunFinished, RunStarted, StageFinished, StageStarted
+from lokki.engine.items import StageWork
+from lokki.engine.lanes import Lanes
+from lokki.engine.state import ItemStatus, Recorded, RunState, Status
+from lokki.errors import (
+    FingerprintError,
+    JournalError,
+    LokkiError,
+    PayloadError,
+    RunCancelled,
+    RunFailed,
+)
+from lokki.graph import FlowGraph, MapStage, Stage, TaskStage
+from lokki.store.codec import dumps, unpack
+from lokki.store.journal import Journal, RunWriter, StageRow
+from lokki.store.protocol import TransientStore
+
+_FETCHES = 16
+
+
+class Run:
+    """A run in an engine, from its first record to its last. On the engine's loop."""
+
+    def __init__(
+        self,
+        graph: FlowGraph[Any],
+        run_id: str,
+        *,
+        journal: Journal,
+        payloads: TransientStore,
+        lanes: Lanes,
+        resumed: bool,
+        echo: TextIO | None,
+    ) -> None:
+        self.graph = graph
+        self.id = run_id
+        self.resumed = resumed
+        self.journal = journal
+        self.payloads = payloads
+        self.lanes = lanes
+        self.echo = echo
+        self.events: list[Event] = []
+        self.news = anyio.Event()
+        self.done = anyio.Event()
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self.work: StageWork | None = None
+        self.state = RunState(graph.stages)
+        self._lost: JournalError | None = None
+        self._writer: RunWriter | None = None
+
+    # ---- from outside ------------------------------------------------------------------------
+
+    def cancel(self) -> None:
+        """Stop claiming, stop what can be stopped; the run ends when its threads have."""
+        if self.work is not None:
+            self.lanes.cancel(self.work)
+        else:
+            self.state.cancel()
+
+    def _told(self, event: Event) -> None:
+        self.events.append(event)
+        self.news.set()
+        self.news = anyio.Event()
+
+    # ---- the run -------------------------------------------------------------------------------
+
+    async def drive(self) -> None:
+        """Run to the end; never raises, the outcome is in ``result`` or ``error``."""
+        try:
+            begun = await self._begin()
+            self._told(RunStarted(self.id, self.graph.name, self.resumed))
+            output.attach(self.id, self._log, self.echo)
+            try:
+                self.result = await self._stages(begun)
+                await self._finish(Status.SUCCEEDED, None)
+            except RunFailed as error:
+                self.error = error
+                await self._finish(Status.FAILED, _error_json(error))
+            except RunCancelled as error:
+                self.error = error
+                await self._finish(Status.CANCELLED, None)
+            finally:
+                output.detach(self.id)
+        except LokkiError as error:
+            self.error = error
+        finally:
+            status = {RunFailed: Status.FAILED, RunCancelled: Status.CANCELLED, type(None): Status.SUCCEEDED}
+            self._told(
+                RunFinished(
+                    status.get(type(self.error), Status.FAILED),
+                    None if self.error is None else str(self.error),
+                )
+            )
+            self.done.set()
+
+    async def _begin(self) -> list[StageRow]:
+        """Record the run, or take it over, and return its stages so far."""
+        graph = self.graph
+        if self.resumed:
+            await _committed(self.journal.take(self.id, time()))
+            stages = await anyio.to_thread.run_sync(self.journal.stages, self.id)
+        else:
+            parameters = graph.flow.parameters if graph.flow else None
+            shown = parameters.to_json(graph.params) if parameters else {}
+            try:
+                packed = dumps(dict(graph.params))
+            except PayloadError as error:
+                raise PayloadError(f"the parameters of the run cannot be stored: {error}") from error
+            await _committed(
+                self.journal.create(
+                    self.id,
+                    flow=graph.name,
+                    source=_source(graph),
+                    fingerprint=graph.fingerprint,
+                    shape=graph.shape,
+                    params=packed,
+                    params_json=json.dumps(shown),
+                    now=time(),
+                )
+            )
+            stages = []
+        self._writer = self.journal.own(self.id, self._on_lost)
+        return stages
+
+    async def _stages(self, begun: list[StageRow]) -> Any:
+        finished = [row for row in begun if row.finished is not None]
+        self._check_cancelled()
+        self.state = RunState(self.graph.stages, len(finished))
+        before = finished[-1] if finished else None
+        value = await self._value(before) if before else None
+        while not self.state.ended:
+            before = await self._stage(value, before)
+            value = await self._value(before)
+        return value
+
+    async def _stage(self, value: Any, before: StageRow | None) -> StageRow:
+        """Run the state's present stage over ``value``, the result of the stage ``before``."""
+        state, stage, writer = self.state, self.state.stage, self._writer
+        assert writer is not None
+        position, is_map = state.position, isinstance(stage, MapStage)
+        inputs = self._inputs(stage, value, before)
+        began = monotonic()
+        row = await _committed(
+            self.journal.open_stage(
+                self.id, position, stage.name, "map" if is_map else "task", len(inputs), time()
+            )
+        )
+        carried = await self._carried(row, stage)
+        recorded = await anyio.to_thread.run_sync(self._recorded, row, carried)
+        state.open(len(inputs), recorded)
+        self._told(StageStarted(position, stage.name, is_map, replace(state.counts)))
+        failures = await self._tolerated(before)
+        done = anyio.Event()
+        work = self.work = StageWork(
+            state,
+            row.id,
+            self._bound(stage, position, failures),
+            inputs,
+            carried,
+            writer,
+            stage.batch_size if isinstance(stage, MapStage) else None,
+            on_done=lambda: self.lanes.call_on_loop(done.set),
+        )
+        if not (state.complete or state.ended):
+            self.lanes.add(work)
+            await done.wait()
+        self.work = None
+        counts = replace(state.counts)
+        if state.complete:
+            await _committed(self.journal.close_stage(self.id, position, time()))
+            self._check_lost()
+            state.advance()
+            self._told(StageFinished(position, counts, monotonic() - began))
+            return row
+        await _committed(self.journal.flush())
+        self._check_lost()
+        self._check_cancelled()
+        raise _failed(self.id, work.failure)
+
+    def _inputs(self, stage: Stage, value: Any, before: StageRow | None) -> list[Any]:
+        if isinstance(stage, TaskStage):
+            return [value]
+        assert before is not None
+        try:
+            return list(value)
+        except TypeError as error:
+            reason = (
+                f"step '{before.name}' returned {type(value).__name__}, and .map({stage.name}) "
+                "goes over a list or another iterable"
+            )
+            failure = Failure(before.name, None, 1, "TypeError", reason, "")
+            raise _failed(self.id, failure) from error
+
+    def _bound(
+        self, stage: Stage, position: int, failures: tuple[Failure, ...]
+    ) -> tuple[BoundCall, ...]:
+        return tuple(
+            bind(
+                call,
+                run_id=self.id,
+                flow=self.graph.name,
+                params=self.graph.params,
+                takes_input=position > 0,
+                in_map=isinstance(stage, MapStage),
+                failures=failures,
+            )
+            for call in stage.calls
+        )
+
+    # ---- what is recorded ------------------------------------------------------------------------
+
+    def _recorded(self, row: StageRow, carried: dict[int, Any]) -> Iterable[Recorded]:
+        """The outcomes to go on from; an item whose carried input is lost starts over."""
+        for index, status, position, attempt in self.journal.recorded(row.id):
+            if status == ItemStatus.RETRYING and position > 0 and index not in carried:
+                continue
+            yield Recorded(index, ItemStatus(status), position, attempt)
+
+    async def _carried(self, row: StageRow, stage: Stage) -> dict[int, Any]:
+        if not self.resumed or len(stage.calls) == 1:
+            return {}
+        return dict(await self._loaded(list(self.journal.carried(row.id))))
+
+    async def _tolerated(self, before: StageRow | None) -> tuple[Failure, ...]:
+        if before is None or before.kind != "map":
+            return ()
+        rows = await anyio.to_thread.run_sync(self.journal.failures, before.id, "tolerated")
+        return tuple(
+            Failure(step, index, attempt, kind, reason, trace)
+            for index, step, attempt, kind, reason, trace in rows
+        )
+
+    async def _value(self, row: StageRow) -> Any:
+        """The result of a finished stage: of a map, the list of its items' results in order."""
+        rows = await anyio.to_thread.run_sync(lambda: list(self.journal.outputs(row.id)))
+        values = [value for _, value in await self._loaded(rows)]
+        return values if row.kind == "map" else values[0]
+
+    async def _loaded(
+        self, rows: list[tuple[int, bytes | None, str | None]]
+    ) -> list[tuple[int, Any]]:
+        """Unpack rows of (index, packed, payload key), fetching payloads a few at a time."""
+        limiter = anyio.CapacityLimiter(_FETCHES)
+        fetched: dict[int, Any] = {}
+
+        async def fetch(index: int, key: str) -> None:
+            async with limiter:
+                data = await self.payloads.get(key)
+            fetched[index] = await anyio.to_thread.run_sync(unpack, data)
+
+        try:
+            async with anyio.create_task_group() as group:
+                for index, _, key in rows:
+                    if key is not None:
+                        group.start_soon(fetch, index, key)
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+        return await anyio.to_thread.run_sync(
+            lambda: [
+                (index, fetched[index] if packed is None else unpack(packed))
+                for index, packed, _ in rows
+            ]
+        )
+
+    # ---- the end ---------------------------------------------------------------------------------
+
+    async def _finish(self, status: Status, error: str | None) -> None:
+        assert self._writer is not None
+        self.journal.release(self._writer)
+        await _committed(self.journal.finish(self.id, status.value, time(), error))
+
+    def _on_lost(self, error: JournalError) -> None:
+        self._lost = error
+        self.lanes.call_on_loop(self.cancel)
+
+    def _check_lost(self) -> None:
+        if self._lost is not None:
+            raise self._lost
+
+    def _check_cancelled(self) -> None:
+        if self.state.cancelled:
+            raise RunCancelled(f"run {self.id} was cancelled", self.id)
+
+    def _log(self, line: output.Line) -> None:
+        if self._writer is not None:
+            self._writer.log(line)
+
+
+async def _committed(future: Any) -> Any:
+    """Wait for the journal; a cancelled caller still waits, as the record is written anyway."""
+    import asyncio
+
+    return await asyncio.wrap_future(future)
+
+
+def check_resumable(graph: FlowGraph[Any], run_id: str, fingerprint: str, shape: str) -> None:
+    """Raise FingerprintError when a run was started with another structure than ``graph``'s."""
+    if graph.fingerprint != fingerprint:
+        raise FingerprintError(
+            f"run {run_id} cannot be resumed: the flow's structure has changed\n"
+            f"  it was started as: {shape}\n"
+            f"  the code is now:   {graph.shape}\n"
+            "start a new run, or resume with the code it was started with"
+        )
+
+
+def _failed(run_id: str, failure: Failure | None) -> RunFailed:
+    assert failure is not None
+    return RunFailed(
+        run_id,
+        failure.step,
+        failure.index,
+        failure.attempt,
+        failure.type,
+        failure.reason,
+        failure.traceback,
+    )
+
+
+def _error_json(error: RunFailed) -> str:
+    return json.dumps(
+        {
+            "step": error.step,
+            "index": error.index,
+            "attempt": error.attempt,
+            "type": error.type,
+            "message": error.reason,
+            "traceback": error.traceback,
+        }
+    )
+
+
+def _source(graph: FlowGraph[Any]) -> str | None:
+    code = getattr(getattr(graph.flow, "fn", None), "__code__", None)
+    return None if code is None or graph.flow is None else f"{code.co_filename}:{graph.flow.__name__}"

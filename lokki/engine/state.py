@@ -1,0 +1,284 @@
+"""What runs next. Pure: no I/O, no clock, no threads, no randomness; outcomes in, work out.
+
+Every rule of order, retry, tolerance, concurrency and ending is in this file. The engine claims
+work, performs it, and reports what came of it; a resumed run is the same machine fed with the
+outcomes that were recorded (`restore`). The caller keeps calls from overlapping, with a lock.
+
+    open ──► claim ⇄ report ──► complete ──► advance ──► open the next stage, or succeeded
+                        │
+                        ├── a failure that is not tolerated ──► halted ──► failed
+                        └── cancel ───────────────────────────► halted ──► cancelled
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from heapq import heappop, heappush
+from itertools import repeat
+from typing import NamedTuple, TypeAlias
+
+from lokki.graph import MapStage, Stage
+
+_PENDING, _OUT, _FINAL = 0, 1, 2
+
+
+class Status(StrEnum):
+    """What a run can be."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    PAUSED = "paused"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class ItemStatus(StrEnum):
+    """What an item of a stage can be."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    RETRYING = "retrying"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    TOLERATED = "tolerated"
+    CANCELLED = "cancelled"
+
+
+Work: TypeAlias = tuple[int, int, int]
+"""One item to run, a plain tuple for speed: its index, the inner step to go on from, and the
+number of the attempt (from 1) which that step is at."""
+
+
+class Failed(NamedTuple):
+    """A failed attempt of one item at one inner step."""
+
+    index: int
+    position: int
+    attempt: int
+    retryable: bool
+
+
+class Recorded(NamedTuple):
+    """An item's last recorded outcome, as the journal gives it back."""
+
+    index: int
+    status: ItemStatus
+    position: int
+    attempt: int
+
+
+class Claim:
+    """Items that one lane runs, one after the other; an idle lane may take some of them away."""
+
+    __slots__ = ("works",)
+
+    def __init__(self, works: deque[Work]) -> None:
+        self.works = works
+
+
+@dataclass(slots=True)
+class Counts:
+    """How many of a stage's items are where; ``total`` is all of them.
+
+    ``retrying`` are those with a failed attempt whose outcome is still open.
+    """
+
+    total: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    tolerated: int = 0
+    retrying: int = 0
+
+
+class RunState:
+    """The state of one run over a graph's stages, from the stage at ``position`` on."""
+
+    def __init__(self, stages: Sequence[Stage], position: int = 0) -> None:
+        self.stages = stages
+        self.position = position
+        self.status = Status.RUNNING if position < len(stages) else Status.SUCCEEDED
+        self.halted = False
+        self.counts = Counts()
+        self.cancelled = False
+        self._opened = False
+        self._items = bytearray()
+        self._cursor = 0
+        self._ready: deque[Work] = deque()
+        self._delayed: list[tuple[float, Work]] = []
+        self._retrying: set[int] = set()
+        self._claims: set[Claim] = set()
+
+    # ---- the stage -----------------------------------------------------------------------------
+
+    @property
+    def stage(self) -> Stage:
+        return self.stages[self.position]
+
+    def open(self, count: int, recorded: Iterable[Recorded] = ()) -> None:
+        """Begin the current stage with ``count`` items, some of which may have outcomes already.
+
+        Recorded successes and tolerated failures stand; an item that was retrying goes on with its
+        next attempt; anything else (failed and cancelled items too) is to be run again.
+        """
+        assert not self._opened
+        assert self.status is Status.RUNNING
+        self._opened = True
+        self._ready.clear()
+        self._delayed.clear()
+        self._retrying.clear()
+        self._items = bytearray(count)
+        self._cursor = 0
+        self.counts = counts = Counts(total=count)
+        for index, status, position, attempt in recorded:
+            if status is ItemStatus.SUCCEEDED:
+                counts.succeeded += 1
+            elif status is ItemStatus.TOLERATED:
+                counts.tolerated += 1
+            elif status is ItemStatus.RETRYING:
+                self._items[index] = _OUT
+                self._ready.append((index, position, attempt + 1))
+                self._retrying.add(index)
+                continue
+            else:
+                continue
+            self._items[index] = _FINAL
+        counts.retrying = len(self._retrying)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every item of the open stage has its outcome, so that `advance` may follow."""
+        counts = self.counts
+        return (
+            self._opened
+            and not self.halted
+            and counts.succeeded + counts.tolerated == counts.total
+            and not self._claims
+        )
+
+    def advance(self) -> None:
+        """Leave a complete stage, once its outcomes are on disk."""
+        assert self.complete
+        self._opened = False
+        self.position += 1
+        if self.position == len(self.stages):
+            self.status = Status.SUCCEEDED
+
+    # ---- claim and report ------------------------------------------------------------------------
+
+    def claim(self, most: int, now: float) -> Claim | None:
+        """Hand out up to ``most`` items, or None when there is nothing to do at ``now``.
+
+        Due retries come first, then fresh items in order, then half of what the fullest claim has
+        not begun, so that no item waits behind a long one while a lane is idle.
+        """
+        limit = self.stage.concurrency_limit if isinstance(self.stage, MapStage) else None
+        if not self._opened or self.halted or (limit is not None and len(self._claims) >= limit):
+            return None
+        works: deque[Work] = deque()
+        while self._delayed and self._delayed[0][0] <= now:
+            self._ready.append(heappop(self._delayed)[1])
+        while self._ready and len(works) < most:
+            works.append(self._ready.popleft())
+        if len(works) < most:
+            works.extend(self._fresh(most - len(works)))
+        if not works:
+            works = self._stolen()
+        if not works:
+            return None
+        claim = Claim(works)
+        self._claims.add(claim)
+        return claim
+
+    def _fresh(self, most: int) -> Iterable[Work]:
+        items = self._items
+        start = items.find(_PENDING, self._cursor)
+        if start < 0:
+            self._cursor = len(items)
+            return ()
+        stop = start + most
+        for status in (_OUT, _FINAL):
+            held = items.find(status, start, stop)
+            if held >= 0:
+                stop = held
+        stop = min(stop, len(items))
+        items[start:stop] = bytes((_OUT,)) * (stop - start)
+        self._cursor = stop
+        return zip(range(start, stop), repeat(0), repeat(1), strict=False)
+
+    def _stolen(self) -> deque[Work]:
+        fullest = max(self._claims, key=lambda claim: len(claim.works), default=None)
+        works: deque[Work] = deque()
+        if fullest is not None:
+            for _ in range((len(fullest.works) + 1) // 2):
+                try:
+                    works.appendleft(fullest.works.pop())
+                except IndexError:  # its lane was quicker
+                    break
+        return works
+
+    def report(
+        self, claim: Claim, succeeded: Iterable[int], failed: Iterable[Failed], now: float
+    ) -> list[ItemStatus]:
+        """Take a claim's outcomes, and what it has not begun, back; the claim has ended.
+
+        Returns what each of ``failed`` has become: retrying, tolerated or failed. The second
+        outcome of an item, and one that no claim holds, change nothing.
+        """
+        if claim not in self._claims:
+            return []
+        self._claims.remove(claim)
+        self._ready.extend(claim.works)
+        claim.works.clear()
+        items, counts = self._items, self.counts
+        for index in succeeded:
+            if items[index] == _OUT:
+                items[index] = _FINAL
+                counts.succeeded += 1
+                self._retrying.discard(index)
+        verdicts = [self._fail(failure, now) for failure in failed]
+        counts.retrying = len(self._retrying)
+        if self.halted and not self._claims:
+            self.status = Status.CANCELLED if self.cancelled else Status.FAILED
+        return verdicts
+
+    def _fail(self, failure: Failed, now: float) -> ItemStatus:
+        index, position, attempt, retryable = failure
+        policy = self.stage.calls[position].step.retry
+        if retryable and attempt <= policy.retries:
+            due = now + policy.wait(attempt)
+            heappush(self._delayed, (due, (index, position, attempt + 1)))
+            self._retrying.add(index)
+            return ItemStatus.RETRYING
+        counts, stage = self.counts, self.stage
+        self._items[index] = _FINAL
+        self._retrying.discard(index)
+        lost = counts.tolerated + counts.failed + 1
+        if isinstance(stage, MapStage) and stage.tolerates(lost, counts.total):
+            counts.tolerated += 1
+            return ItemStatus.TOLERATED
+        counts.failed += 1
+        self.halted = True
+        return ItemStatus.FAILED
+
+    # ---- the end ---------------------------------------------------------------------------------
+
+    def cancel(self) -> None:
+        """Stop claiming; the run is cancelled when the last claim has been reported."""
+        if self.status is not Status.RUNNING or self.halted:
+            return
+        self.cancelled = self.halted = True
+        if not self._claims:
+            self.status = Status.CANCELLED
+
+    @property
+    def ended(self) -> bool:
+        return self.status is not Status.RUNNING
+
+    @property
+    def next_due(self) -> float | None:
+        """When the next waiting retry may be claimed; None when no retry waits."""
+        return self._delayed[0][0] if self._delayed and not self.halted else None

@@ -1,0 +1,74 @@
+"""The worker process of a process lane: ``python -m lokki.engine.worker FD``.
+
+Receives calls on the socket FD, one at a time, and answers each with ("result", pickle) or
+("failure", Failure), with ("line", …) before it for everything the step writes. When the engine
+is gone, the worker and all that its step has started are killed.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from multiprocessing.connection import Connection
+from queue import SimpleQueue
+from typing import Any
+
+from lokki import output
+from lokki.call import BoundCall, Failure, call_step, capture, running
+from lokki.errors import PayloadError
+from lokki.store.codec import dumps, loads
+
+
+def serve(connection: Connection) -> None:
+    """Answer calls until the engine closes the connection."""
+    calls: dict[int, BoundCall] = {}
+    requests: SimpleQueue[Any] = SimpleQueue()
+    threading.Thread(target=_receive, args=(connection, requests), daemon=True).start()
+
+    while True:
+        number, definition, raw, index, attempt = requests.get()
+        try:
+            if definition is not None:
+                calls[number] = loads(definition)
+                run_id = calls[number].run_id
+                output.attach(run_id, lambda line: connection.send(("line", line)))
+            call = calls[number]
+            value = loads(raw)
+        except PayloadError as error:
+            reason = f"cannot be loaded in a worker process: {error}"
+            connection.send(("failure", Failure("", index, attempt, "PayloadError", reason, "")))
+            continue
+        connection.send(_answer(call, value, index, attempt))
+        running.set(None)
+
+
+def _receive(connection: Connection, requests: SimpleQueue[Any]) -> None:
+    try:
+        while True:
+            requests.put(connection.recv())
+    except (EOFError, OSError):
+        os.killpg(0, signal.SIGKILL)
+
+
+def _answer(call: BoundCall, value: Any, index: int, attempt: int) -> tuple[str, Any]:
+    try:
+        result = call_step(call, value, index, attempt)
+        if call.is_async:
+            import asyncio
+
+            result = asyncio.run(result)
+        return "result", dumps(result)
+    except PayloadError as error:
+        reason = f"the result of step '{call.name}' cannot be stored: {error}"
+        failure = capture(call, index, attempt, error)
+        return "failure", Failure(
+            call.name, failure.index, attempt, failure.type, reason, failure.traceback
+        )
+    except BaseException as error:
+        return "failure", capture(call, index, attempt, error)
+
+
+if __name__ == "__main__":
+    serve(Connection(int(sys.argv[1])))

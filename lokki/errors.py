@@ -1,0 +1,98 @@
+"""Every error that lokki raises.
+
+LokkiError
+├── DefinitionError         the flow is written wrongly (yours to mend)
+│   └── FingerprintError    the flow's structure is not the one the run was started with
+├── ParameterError          a run was started with wrong parameters (yours to mend)
+├── RunError                a run ended without a result
+│   ├── RunFailed           a step failed; carries step, index, attempt and traceback
+│   └── RunCancelled        the run was cancelled before its end
+├── WorkerDied               a worker process died in a call (retried like a step's own error)
+├── PayloadError            a stored or to-be-stored value cannot be encoded, read or found
+└── JournalError            the journal cannot be opened, read or written
+    ├── JournalVersionError the journal was written by a newer lokki
+    ├── RunNotFound         no run, or more than one, has this id
+    └── RunOwned            another process owns this run
+"""
+
+from __future__ import annotations
+
+
+class LokkiError(Exception):
+    """Base of every error that lokki raises on purpose. Its text is meant to be shown as it is."""
+
+
+class DefinitionError(LokkiError):
+    """A step, chain or flow is written in a way that cannot work."""
+
+
+class FingerprintError(DefinitionError):
+    """A run is resumed with a flow whose structure differs from the one it was started with."""
+
+
+class ParameterError(LokkiError):
+    """A flow parameter is unknown, missing or of the wrong type."""
+
+
+class RunError(LokkiError):
+    """A run ended without a result."""
+
+    def __init__(self, message: str, run_id: str) -> None:
+        super().__init__(message)
+        self.run_id = run_id
+
+
+class RunFailed(RunError):
+    """A step failed for good, and the run with it.
+
+    Attributes: ``run_id``, ``step`` (stage name of the call), ``index`` (item of the map, None
+    outside one), ``attempt`` (from 1), ``type`` (name of the exception's class), ``reason`` (its
+    text) and ``traceback`` (as text, the user's frames only).
+    """
+
+    def __init__(
+        self,
+        run_id: str,
+        step: str,
+        index: int | None,
+        attempt: int,
+        type: str,
+        reason: str,
+        traceback: str,
+    ) -> None:
+        where = f"step '{step}'" + ("" if index is None else f", item {index}")
+        super().__init__(f"{where}, attempt {attempt}: {type}: {reason}", run_id)
+        self.step = step
+        self.index = index
+        self.attempt = attempt
+        self.type = type
+        self.reason = reason
+        self.traceback = traceback
+
+
+class RunCancelled(RunError):
+    """The run was cancelled; what had finished is recorded and can be resumed."""
+
+
+class WorkerDied(LokkiError):
+    """A worker process was killed or crashed while it ran a step's call."""
+
+
+class PayloadError(LokkiError):
+    """A value cannot be encoded, or a stored payload is missing or damaged."""
+
+
+class JournalError(LokkiError):
+    """The journal cannot be opened, read or written."""
+
+
+class JournalVersionError(JournalError):
+    """The journal was written by a newer version of lokki."""
+
+
+class RunNotFound(JournalError):
+    """No run has this id, or several have this prefix."""
+
+
+class RunOwned(JournalError):
+    """Another living process owns this run."""

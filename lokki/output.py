@@ -1,0 +1,149 @@
+"""Capture of what steps print and log, line by line, with the call that wrote it.
+
+While a run is attached, ``sys.stdout`` and ``sys.stderr`` are stand-ins that pass everything on
+and, inside a step's call, also hand each whole line to the run's sink. A handler on the root logger
+does the same for ``logging`` records; the program's own logging set-up is left as it is.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import TextIO, TypeAlias
+
+from lokki.call import Context, running
+
+Line: TypeAlias = tuple[float, str, int | None, int, str, str, str]
+"""at (seconds since the epoch), step, item index, attempt, level, source, message."""
+Sink: TypeAlias = Callable[[Line], None]
+
+_sinks: dict[str, tuple[Sink, TextIO | None]] = {}
+_lock = threading.Lock()
+
+
+class _Lines:
+    """What one call has written on each stream since its last line end."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._rest: dict[str, str] = {}
+
+    def write(self, source: str, text: str) -> None:
+        *lines, rest = (self._rest.get(source, "") + text).split("\n")
+        self._rest[source] = rest
+        for line in lines:
+            self._emit(source, line)
+
+    def end(self) -> None:
+        for source, rest in self._rest.items():
+            if rest:
+                self._emit(source, rest)
+        self._rest.clear()
+
+    def _emit(self, source: str, line: str) -> None:
+        _record(self._context, "INFO" if source == "stdout" else "WARNING", source, line)
+
+
+def _record(context: Context, level: str, source: str, message: str) -> None:
+    place = (time.time(), context.step, context.index, context.attempt)
+    record(context.run_id, (*place, level, source, message))
+
+
+class _Stream(io.TextIOBase):
+    """Stands in for a standard stream."""
+
+    def __init__(self, name: str, stream: TextIO) -> None:
+        self.source = name
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        context = running.get()
+        attached = None if context is None else _sinks.get(context.run_id)
+        if context is None or attached is None:
+            return self.stream.write(text)
+        lines = context.lines
+        if lines is None:
+            lines = context.lines = _Lines(context)
+        assert isinstance(lines, _Lines)
+        lines.write(self.source, text)
+        (attached[1] or self.stream).write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        self.stream.flush()
+
+    def isatty(self) -> bool:
+        return self.stream.isatty()
+
+    def fileno(self) -> int:
+        return self.stream.fileno()
+
+    def writable(self) -> bool:
+        return True
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return self.stream.encoding
+
+    @property
+    def errors(self) -> str | None:  # type: ignore[override]
+        return self.stream.errors
+
+    @property
+    def buffer(self) -> object:
+        return self.stream.buffer
+
+
+class _Handler(logging.Handler):
+    """Records the log records of steps."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        context = running.get()
+        if context is not None:
+            try:
+                _record(context, record.levelname, record.name, record.getMessage())
+            except Exception:
+                self.handleError(record)
+        if logging.root.handlers == [self] and logging.lastResort is not None:
+            # without us, logging would have fallen back to this
+            if record.levelno >= logging.lastResort.level:
+                logging.lastResort.handle(record)
+
+
+_handler = _Handler()
+
+
+def record(run_id: str, line: Line) -> None:
+    """Hand a line to the sink of ``run_id``, if it is attached."""
+    attached = _sinks.get(run_id)
+    if attached is not None:
+        attached[0](line)
+
+
+def attach(run_id: str, sink: Sink, echo: TextIO | None = None) -> None:
+    """Begin to hand the lines of ``run_id``'s calls to ``sink``.
+
+    They are shown on ``echo``, by default on the stream they were written to.
+    """
+    with _lock:
+        if not _sinks:
+            sys.stdout = _Stream("stdout", sys.stdout)
+            sys.stderr = _Stream("stderr", sys.stderr)
+            logging.root.addHandler(_handler)
+        _sinks[run_id] = (sink, echo)
+
+
+def detach(run_id: str) -> None:
+    """The opposite of ``attach``."""
+    with _lock:
+        _sinks.pop(run_id, None)
+        if not _sinks:
+            logging.root.removeHandler(_handler)
+            if isinstance(sys.stdout, _Stream):
+                sys.stdout = sys.stdout.stream
+            if isinstance(sys.stderr, _Stream):
+                sys.stderr = sys.stderr.stream

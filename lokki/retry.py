@@ -1,0 +1,78 @@
+"""How often a failed call is tried again, and after how long."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from lokki.errors import DefinitionError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryConfig:
+    """Retry policy of a step, the same locally, in Lambda and in Batch.
+
+    ``retries``: how many times a failed call is tried again (0: never).
+    ``delay``: seconds before the first retry. ``backoff``: factor from one wait to the next.
+    ``max_delay``: the longest wait, in seconds. ``exceptions``: the exception classes (subclasses
+    included) that are retried; any other fails the call at once.
+
+    Raises DefinitionError for negative or non-numeric values and for non-exceptions.
+    """
+
+    retries: int = 0
+    delay: float = 1.0
+    backoff: float = 2.0
+    max_delay: float = 60.0
+    exceptions: tuple[type[BaseException], ...] = (Exception,)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.retries, bool) or not isinstance(self.retries, int) or self.retries < 0:
+            raise DefinitionError(
+                f"RetryConfig: retries must be an integer from 0, not {self.retries!r}"
+            )
+        for name in ("delay", "backoff", "max_delay"):
+            value = getattr(self, name)
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not number or not 0 <= value < float("inf"):
+                raise DefinitionError(
+                    f"RetryConfig: {name} must be a number of at least 0, not {value!r}"
+                )
+        classes = self.exceptions
+        if isinstance(classes, list):
+            classes = tuple(classes)
+        elif not isinstance(classes, tuple):
+            classes = (classes,)
+        for item in classes:
+            if not (isinstance(item, type) and issubclass(item, BaseException)):
+                raise DefinitionError(
+                    f"RetryConfig: exceptions holds {item!r}; give exception classes, "
+                    "such as exceptions=(TimeoutError, OSError)"
+                )
+        object.__setattr__(self, "exceptions", classes)
+
+    @classmethod
+    def of(cls, value: RetryConfig | Mapping[str, Any] | None) -> RetryConfig:
+        """The policy that ``value`` stands for: itself, its dict form, or none (no retries)."""
+        if value is None:
+            return cls()
+        if isinstance(value, RetryConfig):
+            return value
+        if not isinstance(value, Mapping):
+            raise DefinitionError(
+                f"retry must be a RetryConfig or a dict such as {{'retries': 3}}, not {value!r}"
+            )
+        known = [field.name for field in fields(cls)]
+        if unknown := [key for key in value if key not in known]:
+            raise DefinitionError(
+                f"retry has no {unknown[0]!r}; it may hold {', '.join(known)}"
+            )
+        return cls(**value)
+
+    def wait(self, attempt: int) -> float:
+        """Seconds to wait after attempt number ``attempt`` (from 1) has failed."""
+        try:
+            return min(self.max_delay, self.delay * self.backoff ** (attempt - 1))
+        except OverflowError:
+            return self.max_delay

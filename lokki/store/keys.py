@@ -1,0 +1,85 @@
+"""The layout of a payload store: every key follows from flow, run, step and index alone.
+
+``<flow>/runs/<run-id>/<step>/output.pkl.gz``            the result of a step
+``<flow>/runs/<run-id>/<step>/<index>/output.pkl.gz``    the result of one item of a map
+``<flow>/runs/<run-id>/<step>/map_manifest.json``        the list of a map's items
+``<flow>/artifacts/lambdas/function.zip``                the package that is deployed
+
+A key is never the beginning of another one, so a directory tree can hold them all.
+"""
+
+from __future__ import annotations
+
+import re
+
+from lokki.errors import PayloadError
+
+MAX_PART = 80
+"""Longest part of a key, in characters: what Step Functions allows for the name of a state, of a
+state machine and of an execution, and well below the 255 bytes of a file name."""
+
+# No leading dot: that rules out "." and "..", and leaves such names to a store's temporary files.
+_PART = re.compile(rf"[A-Za-z0-9_][A-Za-z0-9._-]{{0,{MAX_PART - 1}}}")
+
+
+def is_part(part: str) -> bool:
+    """Tell whether ``part`` may stand between the slashes of a key."""
+    return _PART.fullmatch(part) is not None
+
+
+def check_part(part: str, what: str) -> str:
+    """Return ``part``; ``what`` ("flow name", "run id", …) names it in the error.
+
+    Allowed are 1 to 80 ASCII letters, digits, ``_``, ``.`` and ``-``, the first of them no dot and
+    no dash. Raises PayloadError for anything else.
+    """
+    if not is_part(part):
+        raise PayloadError(
+            f"{what} {part!r} cannot be part of a storage key: use 1 to {MAX_PART} ASCII letters, "
+            "digits, '_', '.' or '-', beginning with a letter, a digit or '_'"
+        )
+    return part
+
+
+def check_key(key: str, what: str = "storage key") -> str:
+    """Return ``key``, a key or prefix whose parts are all allowed; PayloadError otherwise."""
+    for part in key.split("/"):
+        check_part(part, f"in {what} {key!r}, the part")
+    return key
+
+
+def run_prefix(flow: str, run_id: str) -> str:
+    """Return the prefix that all keys of a run share, without a trailing slash.
+
+    Raises PayloadError when a part is not allowed (see ``check_part``).
+    """
+    return f"{check_part(flow, 'flow name')}/runs/{check_part(run_id, 'run id')}"
+
+
+def output_key(flow: str, run_id: str, step: str, index: int | None = None) -> str:
+    """Return the key of a step's result, or of item ``index`` (from 0) of a map's step.
+
+    Raises PayloadError when a part is not allowed (see ``check_part``) or the index is negative.
+    """
+    prefix = f"{run_prefix(flow, run_id)}/{check_part(step, 'step name')}"
+    if index is None:
+        return f"{prefix}/output.pkl.gz"
+    if index < 0:
+        raise PayloadError(f"index {index} cannot be part of a storage key: indexes count from 0")
+    return f"{prefix}/{index:d}/output.pkl.gz"
+
+
+def manifest_key(flow: str, run_id: str, step: str) -> str:
+    """Return the key of the list of a map's items.
+
+    Raises PayloadError when a part is not allowed (see ``check_part``).
+    """
+    return f"{run_prefix(flow, run_id)}/{check_part(step, 'step name')}/map_manifest.json"
+
+
+def zip_key(flow: str) -> str:
+    """Return the key of a flow's deployment package.
+
+    Raises PayloadError when the flow's name is not allowed (see ``check_part``).
+    """
+    return f"{check_part(flow, 'flow name')}/artifacts/lambdas/function.zip"

@@ -1,0 +1,250 @@
+"""A payload store in a directory: one file an object, at the place that its key spells."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import tempfile
+from pathlib import Path
+from stat import S_ISDIR, S_ISREG
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import anyio
+import anyio.to_thread
+from anyio.lowlevel import RunVar
+
+from lokki.errors import PayloadError
+from lokki.store.keys import check_key, is_part, zip_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from lokki.store.protocol import Keys
+
+T = TypeVar("T")
+
+# File I/O must not take the threads that steps run in, so it has its own (more than a handful do
+# not write faster); one set an event loop, since a limiter cannot serve two.
+_THREADS = 8
+_limiter: RunVar[anyio.CapacityLimiter] = RunVar("lokki_local_store")
+
+# How often a write starts anew because a deletion beside it took its directory away.
+_ATTEMPTS = 20
+_MAX_SETTLED = 4096
+
+_NOTHING_HERE = (errno.ENOENT, errno.ENOTDIR)
+_KEEP_DIRECTORY = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT, errno.ENOTDIR, errno.EBUSY)
+_FREE_SPACE = "free some space and resume; nothing recorded is lost"
+_REMEDIES = {
+    errno.ENOSPC: _FREE_SPACE,
+    errno.EDQUOT: _FREE_SPACE,
+    errno.EFBIG: "raise the file size limit and resume; nothing recorded is lost",
+    errno.EROFS: "make the directory writable and resume; nothing recorded is lost",
+    errno.EACCES: "give this user access to it and resume; nothing recorded is lost",
+    errno.EPERM: "give this user access to it and resume; nothing recorded is lost",
+    errno.EEXIST: "move away the file that is in the way and resume; nothing recorded is lost",
+    errno.ENOTDIR: "move away the file that is in the way and resume; nothing recorded is lost",
+}
+_MEND = "mend that and resume; nothing recorded is lost"
+
+
+class LocalStore:
+    """A ``TransientStore`` and ``BlockingStore`` under the directory ``root``.
+
+    ``root`` is made when first written to. Directories it makes and files are their owner's alone
+    (modes 0700 and 0600). Several processes may share one root. Symbolic links under it are
+    followed, except while deleting and listing. A deletion may be undone by a power cut.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = os.path.abspath(root)
+        self._root_url = Path(self._root).as_uri()
+        # Directories above the objects' own that are known to survive a power cut.
+        self._settled: set[str] = set()
+
+    def write(self, key: str, data: bytes) -> None:
+        path = self._path(key)
+        try:
+            for _ in range(_ATTEMPTS - 1):
+                with contextlib.suppress(FileNotFoundError):
+                    self._write_once(path, data)
+                    return
+            self._write_once(path, data)
+        except OSError as error:
+            self._refuse("store", key, error)
+
+    def read(self, key: str) -> bytes:
+        try:
+            with open(self._path(key), "rb") as file:
+                return file.read()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            raise PayloadError(f"no payload is stored under {key!r} in {self._root}") from None
+        except OSError as error:
+            self._refuse("read", key, error)
+
+    async def put(self, key: str, data: bytes) -> None:
+        await _in_thread(self.write, key, data)
+
+    async def get(self, key: str) -> bytes:
+        return await _in_thread(self.read, key)
+
+    async def exists(self, key: str) -> bool:
+        return await _in_thread(self._exists, key)
+
+    async def delete_prefix(self, prefix: str) -> int:
+        return await _in_thread(self._delete_prefix, prefix)
+
+    async def list(self, prefix: str) -> Keys:
+        return await _in_thread(self._list, prefix)
+
+    def url(self, key: str) -> str:
+        return f"{self._root_url}/{check_key(key)}"
+
+    async def upload_lambda_zip(self, flow_name: str, zip_data: bytes) -> str:
+        key = zip_key(flow_name)
+        await self.put(key, zip_data)
+        return self.url(key)
+
+    def _path(self, key: str, what: str = "storage key") -> str:
+        return os.path.join(self._root, check_key(key, what))
+
+    def _exists(self, key: str) -> bool:
+        try:
+            return S_ISREG(os.stat(self._path(key)).st_mode)
+        except OSError as error:
+            if error.errno in _NOTHING_HERE:
+                return False
+            self._refuse("look for", key, error)
+
+    def _list(self, prefix: str) -> Keys:
+        keys = []
+        try:
+            for directory, directories, files in _walk(self._path(prefix, "prefix"), topdown=True):
+                directories[:] = filter(is_part, directories)
+                parts = os.path.relpath(directory, self._root).replace(os.sep, "/")
+                keys += [f"{parts}/{name}" for name in files if is_part(name)]
+        except OSError as error:
+            self._refuse("list", prefix, error)
+        return sorted(keys)
+
+    def _delete_prefix(self, prefix: str) -> int:
+        removed, gone = 0, False
+        try:
+            top = self._path(prefix, "prefix")
+            for directory, _, files in _walk(top, topdown=False):
+                for name in files:
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(os.path.join(directory, name))
+                        removed += is_part(name)
+                gone = _remove_if_empty(directory)
+            # Directories that others are just making are left to them if nothing was here.
+            above = os.path.dirname(top)
+            while gone and above != self._root:
+                gone = _remove_if_empty(above)
+                above = os.path.dirname(above)
+        except OSError as error:
+            self._refuse("delete", prefix, error)
+        finally:
+            self._settled.clear()
+        return removed
+
+    def _write_once(self, path: str, data: bytes) -> None:
+        directory = os.path.dirname(path)
+        self._make(directory)
+        # The leading dot keeps it apart from every key. From here on no directory above it is
+        # empty, so none is taken away by a deletion of its siblings.
+        handle, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=directory)
+        try:
+            try:
+                self._settle(directory)
+                _write_all(handle, data)
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
+        _sync_directory(directory)
+
+    def _make(self, directory: str) -> None:
+        """Make a directory and what is missing above it."""
+        if os.path.isdir(directory):
+            return
+        above = os.path.dirname(directory)
+        self._make(above)
+        self._settled.discard(directory)
+        try:
+            os.mkdir(directory, 0o700)
+        except FileExistsError:
+            # Should it have gone meanwhile, stat says so, and the write starts anew.
+            if not S_ISDIR(os.stat(directory).st_mode):
+                raise
+        if len(directory) <= len(self._root):
+            _sync_directory(above)
+
+    def _settle(self, directory: str) -> None:
+        """Make the entries of a directory and of those between it and the root durable.
+
+        One counts only when this object has synced it: whoever made the directory may not have
+        come to that yet. The directory's own is not remembered, as every item of a map has one.
+        """
+        synced = []
+        below = directory
+        while below != self._root and below not in self._settled:
+            above = os.path.dirname(below)
+            _sync_directory(above)
+            synced.append(below)
+            below = above
+        if len(self._settled) >= _MAX_SETTLED:
+            self._settled.clear()
+        self._settled.update(synced[1:])
+
+    def _refuse(self, verb: str, key: str, error: OSError) -> NoReturn:
+        remedy = _REMEDIES.get(error.errno or 0, _MEND)
+        reason = error.strerror or str(error)
+        raise PayloadError(f"cannot {verb} {key!r} in {self._root}: {reason}: {remedy}") from error
+
+
+async def _in_thread(function: Callable[..., T], *args: Any) -> T:
+    limiter = _limiter.get(None)
+    if limiter is None:
+        limiter = anyio.CapacityLimiter(_THREADS)
+        _limiter.set(limiter)
+    return await anyio.to_thread.run_sync(function, *args, limiter=limiter)
+
+
+def _sync_directory(directory: str) -> None:
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _write_all(handle: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(handle, view) :]
+
+
+def _walk(top: str, *, topdown: bool) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Walk as os.walk does, but raise what it passes over, unless something has just gone."""
+
+    def check(error: OSError) -> None:
+        if error.errno not in _NOTHING_HERE:
+            raise error
+
+    return os.walk(top, topdown=topdown, onerror=check)
+
+
+def _remove_if_empty(directory: str) -> bool:
+    try:
+        os.rmdir(directory)
+    except OSError as error:
+        if error.errno in _KEEP_DIRECTORY:
+            return False
+        raise
+    return True

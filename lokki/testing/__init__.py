@@ -1,0 +1,1 @@
+"""Tests to run against your own stores: see ``lokki.testing.stores``, which needs pytest."""
