@@ -5,6 +5,7 @@ The definition layer is loaded at once; the engine and the command line when the
 
 from typing import TYPE_CHECKING, Any
 
+from lokki.chain import MapBlock, Step, StepNode
 from lokki.decorators import Flow, flow, step
 from lokki.errors import (
     DefinitionError,
@@ -21,7 +22,6 @@ from lokki.errors import (
     RunOwned,
     WorkerDied,
 )
-from lokki.chain import MapBlock, Step, StepNode
 from lokki.graph import FlowGraph, MapStage, TaskStage
 from lokki.retry import RetryConfig
 

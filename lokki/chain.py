@@ -1,4 +1,4 @@
-"""Steps and the chains that a flow's body makes of them. All immutable: a link gives a new chain."""
+"""Steps, and the chains that a flow's body makes of them. Immutable: a link gives a new chain."""
 
 from __future__ import annotations
 
@@ -28,9 +28,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,59}")
 class Takes(Protocol[T_contra, Q, R_co]):
     """A step whose first argument accepts ``T`` and whose other arguments are ``Q``."""
 
-    def __call__(
-        self, first: T_contra, /, *args: Q.args, **kwargs: Q.kwargs
-    ) -> StepNode[R_co]: ...
+    def __call__(self, first: T_contra, /, *args: Q.args, **kwargs: Q.kwargs) -> StepNode[R_co]: ...
 
 
 class TakesFirst(Protocol[T_contra, R_co]):
@@ -253,7 +251,7 @@ class StepNode(_Chain, Generic[R_co]):
 
     if not TYPE_CHECKING:
 
-        def agg(self, step, *args, **kwargs):
+        def agg(self, step: Any, *args: Any, **kwargs: Any) -> Any:
             raise DefinitionError(
                 f".agg({_name(step)}) closes a map, and none is open; "
                 f"write .map(…).agg({_name(step)}), or .next({_name(step)}) for a single value"

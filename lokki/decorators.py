@@ -135,8 +135,8 @@ class Flow(Generic[P, R]):
         if not isinstance(chain, StepNode | MapBlock):
             hint = f"call it: {chain.name}()" if isinstance(chain, Step) else "return the chain"
             raise DefinitionError(
-                f"flow '{self.name}' returned {type(chain).__name__}, not a chain of steps; {hint}, "
-                "such as: return get_items().map(work).agg(collect)"
+                f"flow '{self.name}' returned {type(chain).__name__}, not a chain of steps; "
+                f"{hint}, such as: return get_items().map(work).agg(collect)"
             )
         graph = FlowGraph(self.name, chain.stages, params, self)
         _check_arguments(graph)

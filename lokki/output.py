@@ -108,10 +108,9 @@ class _Handler(logging.Handler):
                 _record(context, record.levelname, record.name, record.getMessage())
             except Exception:
                 self.handleError(record)
-        if logging.root.handlers == [self] and logging.lastResort is not None:
-            # without us, logging would have fallen back to this
-            if record.levelno >= logging.lastResort.level:
-                logging.lastResort.handle(record)
+        fallback = logging.lastResort  # what logging would have used without this handler
+        if logging.root.handlers == [self] and fallback and record.levelno >= fallback.level:
+            fallback.handle(record)
 
 
 _handler = _Handler()

@@ -11,6 +11,7 @@ refuses unions such as ``str | Path`` and enums of mixed values; it reads and wr
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import functools
@@ -210,8 +211,9 @@ class Parameters:
         """The values as JSON can hold them, to store or to show; `validate` reads them back.
 
         Dates, times and durations are ISO 8601, paths, UUIDs and decimals strings, enum members
-        their value (their name if the value is not a JSON scalar), sets sorted lists, dataclasses
-        objects, infinite and undefined floats "inf", "-inf" and "nan". Anything else is its repr.
+        their value (their name if that is no string, number or boolean), sets sorted lists,
+        dataclasses objects, floats that are not finite "inf", "-inf" and "nan". Anything else is
+        its repr.
         """
         return {name: _storable(value) for name, value in values.items()}
 
@@ -242,39 +244,27 @@ class _Mode(Enum):
     TEXT = "a string of a command line"
 
 
-class _Mismatch(Exception):  # noqa: N818 - never leaves this module
+class _Mismatch(Exception):
     """The value, or what is found at ``path`` in it, does not fit."""
 
-    path = ""
-    example = ""
+    def __init__(self, reason: str = "", value: Any = None, kind: Any = None) -> None:
+        super().__init__(reason, value, kind)
+        self.path = ""
+        self.example = ""
 
     @property
-    def reason(self) -> str:
-        return str(self)
+    def reason(self) -> str:  # put into words late: a union drops most of its mismatches
+        reason, value, kind = self.args
+        return reason or f"must be {_describe(kind)}, not {_show(value)}"
 
     @property
     def specific(self) -> bool:
         """Whether there is more to say than that the value is not of the type."""
-        return True
+        return bool(self.path or self.example or self.args[0])
 
     def within(self, place: str) -> _Mismatch:
         self.path = place + self.path
         return self
-
-
-class _WrongType(_Mismatch):
-    def __init__(self, value: Any, kind: Any) -> None:
-        super().__init__()
-        self.value = value
-        self.kind = kind
-
-    @property
-    def reason(self) -> str:  # made late: a union drops most of its mismatches
-        return f"must be {_describe(self.kind)}, not {_show(self.value)}"
-
-    @property
-    def specific(self) -> bool:
-        return bool(self.path or self.example)
 
 
 _LISTS: Final = frozenset({list, abc.Sequence, abc.MutableSequence, abc.Collection, abc.Iterable})
@@ -289,7 +279,7 @@ _TRUTH: Final = {
 
 
 def _refuse(value: Any, kind: Any) -> NoReturn:
-    raise _WrongType(value, kind)
+    raise _Mismatch("", value, kind)
 
 
 def _convert(value: Any, kind: Any, mode: _Mode) -> Any:
@@ -359,7 +349,9 @@ def _from_text(text: str, kind: Any) -> Any:
     if cls in (int, float):
         return _number(text, cls)
     if cls is Literal or (isinstance(cls, type) and issubclass(cls, Enum)):
-        return _choice_from_text(text, kind)
+        with contextlib.suppress(_Mismatch):
+            return _convert(text, kind, _Mode.JSON)
+        return _convert(_loose(text), kind, _Mode.JSON)
     if not _json_word(kind):
         return _convert(text, kind, _Mode.JSON)
     try:
@@ -375,21 +367,10 @@ def _from_text(text: str, kind: Any) -> Any:
 
 
 def _number(text: str, cls: Any) -> Any:
-    try:
-        # For an `int | str`, 12_34 is a word.
-        return cls(text) if "_" not in text else _refuse(text, cls)
-    except ValueError:
-        _refuse(text, cls)
-
-
-def _choice_from_text(text: str, kind: Any) -> Any:
-    try:
-        return _convert(text, kind, _Mode.JSON)
-    except _Mismatch:
-        value = _loose(text)
-        if isinstance(value, str):
-            raise
-        return _convert(value, kind, _Mode.JSON)
+    with contextlib.suppress(ValueError):
+        if "_" not in text:  # for an `int | str`, 12_34 is a word
+            return cls(text)
+    _refuse(text, cls)
 
 
 def _parse(text: str) -> Any:
@@ -484,15 +465,11 @@ def _object(value: Any, kind: Any, cls: Any, mode: _Mode) -> Any:
 
 
 def _key(key: Any, kind: Any, mode: _Mode) -> Any:
-    try:
+    with contextlib.suppress(_Mismatch):
         return _convert(key, kind, mode)
-    except _Mismatch:
-        pass
-    try:  # JSON writes every key as a string
-        if isinstance(key, str) and mode is _Mode.JSON:
+    if isinstance(key, str) and mode is _Mode.JSON:  # JSON writes every key as a string
+        with contextlib.suppress(_Mismatch):
             return _convert(key, kind, _Mode.TEXT)
-    except _Mismatch:
-        pass
     raise _Mismatch(f"must have keys of type {_describe(kind)}, not {_show(key)}")
 
 
@@ -560,47 +537,41 @@ def _scalar(value: Any, kind: Any, cls: type, mode: _Mode) -> Any:
     if _is_instance(value, cls):
         return value
     if mode is _Mode.JSON:
-        found = None
-        if issubclass(cls, Enum):
-            found = _member(value, cls)
-        elif form := _forms().get(cls):
-            found = form.read(value)
+        found = _member(value, cls) if issubclass(cls, Enum) else _parsed(value, cls)
         if found is not None:
             return found
     _refuse(value, kind)
 
 
 def _is_instance(value: Any, cls: type) -> bool:
-    from datetime import date, datetime
-
-    if (cls is int and isinstance(value, bool)) or (cls is date and isinstance(value, datetime)):
-        return False
     try:
-        return isinstance(value, cls)
+        if not isinstance(value, cls):
+            return False
     except TypeError:  # a Protocol that cannot be checked at run time
         return True
+    from datetime import date, datetime
+
+    # Python holds these to be instances; a flow that wants a day or a number does not.
+    return not any(
+        cls is wide and isinstance(value, narrow)
+        for wide, narrow in ((int, bool), (date, datetime))
+    )
 
 
-@dataclass(frozen=True, slots=True)
-class _Form:
-    """How a type that JSON does not know is called and read."""
-
-    label: str
-    parse: Callable[[Any], Any]
-    accepts: tuple[type, ...] = (str,)
-
-    def read(self, value: Any) -> Any:
-        """The parsed value, or None."""
-        if not isinstance(value, self.accepts) or isinstance(value, bool):
-            return None
-        try:
-            return self.parse(value)
-        except (ValueError, ArithmeticError):
-            return None
+def _parsed(value: Any, cls: type) -> Any:
+    """The instance that the value stands for in JSON, or None."""
+    _, accepted, parse = _forms().get(cls, ("", (), None))
+    if parse is None or not isinstance(value, accepted) or isinstance(value, bool):
+        return None
+    try:
+        return parse(value)
+    except (ValueError, ArithmeticError):
+        return None
 
 
 @functools.cache
-def _forms() -> dict[type, _Form]:
+def _forms() -> dict[type, tuple[str, tuple[type, ...], Callable[[Any], Any] | None]]:
+    """For the types that JSON does not know: name, what is accepted, how it is read."""
     import pathlib
     from datetime import date, datetime, time, timedelta
     from decimal import Decimal
@@ -608,14 +579,14 @@ def _forms() -> dict[type, _Form]:
 
     paths = (pathlib.Path, pathlib.PurePath, pathlib.PurePosixPath, pathlib.PureWindowsPath)
     return {
-        float: _Form("float", _parse_float, (int, str)),
-        date: _Form("date YYYY-MM-DD", date.fromisoformat),
-        datetime: _Form("datetime YYYY-MM-DDTHH:MM:SS", datetime.fromisoformat),
-        time: _Form("time HH:MM:SS", time.fromisoformat),
-        timedelta: _Form("duration such as PT1H30M", _parse_duration),
-        Decimal: _Form("decimal", lambda value: Decimal(str(value)), (str, int, float)),
-        UUID: _Form("UUID", UUID),
-        **{path: _Form(_PATH, path) for path in paths},
+        float: ("float", (int, str), _parse_float),
+        date: ("date YYYY-MM-DD", (str,), date.fromisoformat),
+        datetime: ("datetime YYYY-MM-DDTHH:MM:SS", (str,), datetime.fromisoformat),
+        time: ("time HH:MM:SS", (str,), time.fromisoformat),
+        timedelta: ("duration such as PT1H30M", (str,), _parse_duration),
+        Decimal: ("decimal", (str, int, float), lambda value: Decimal(str(value))),
+        UUID: ("UUID", (str,), UUID),
+        **{path: (_PATH, (str,), path) for path in paths},
     }
 
 
@@ -733,7 +704,7 @@ def _describe(kind: Any) -> str:
     if issubclass(cls, Enum):
         return "|".join(m.value if isinstance(m.value, str) else str(m.name) for m in cls)
     if form := _forms().get(cls):
-        return form.label
+        return form[0]
     inner = ", ".join("..." if arg is ... else _describe(arg) for arg in _args(kind))
     return f"{cls.__name__}[{inner}]" if inner else cls.__name__
 
@@ -781,7 +752,8 @@ def _storable(value: Any) -> Any:
 def _plain(value: Any) -> Any:
     if isinstance(value, Enum):
         plain = _plain(value.value)
-        return plain if plain is value.value else value.name
+        # By name also if the value is None, which a `Color | None` would read back as None.
+        return plain if plain is value.value and plain is not None else value.name
     if value is None or isinstance(value, (str, int)):
         return value
     if isinstance(value, float):

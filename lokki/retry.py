@@ -65,9 +65,7 @@ class RetryConfig:
             )
         known = [field.name for field in fields(cls)]
         if unknown := [key for key in value if key not in known]:
-            raise DefinitionError(
-                f"retry has no {unknown[0]!r}; it may hold {', '.join(known)}"
-            )
+            raise DefinitionError(f"retry has no {unknown[0]!r}; it may hold {', '.join(known)}")
         return cls(**value)
 
     def wait(self, attempt: int) -> float:

@@ -697,6 +697,7 @@ def test_text_with_a_wrong_item():
         (Color.RED, "red"),
         (Perm.R | Perm.W, 6),
         (Mixed.PAIR, "PAIR"),
+        (Mixed.NOTHING, "NOTHING"),
         ({3, 20, 1}, [1, 3, 20]),
         (frozenset({"a", None}), ["a", None]),
         ((1, [date(2024, 1, 2)]), [1, ["2024-01-02"]]),

@@ -51,7 +51,7 @@ class _Group(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
-            error.exit_code = self._unknown_code
+            vars(error)["exit_code"] = self._unknown_code
             raise
 
 

@@ -22,7 +22,7 @@ from lokki.decorators import Flow
 from lokki.engine.events import Event, RunFinished, StageProgressed
 from lokki.engine.lanes import Lanes
 from lokki.engine.run import Run, check_resumable
-from lokki.errors import DefinitionError, LokkiError
+from lokki.errors import DefinitionError
 from lokki.graph import FlowGraph
 from lokki.store.codec import loads
 from lokki.store.journal import Journal

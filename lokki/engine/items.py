@@ -107,12 +107,10 @@ class StageWork:
     def report(self, claim: Claim, outcomes: Outcomes, now: float) -> None:
         """Give a claim's outcomes to the state and to the journal; the caller holds the lock."""
         lost = outcomes.lost
-        verdicts = self.state.report(
-            claim, outcomes.succeeded, [each.failed for each in lost], now
-        )
+        verdicts = self.state.report(claim, outcomes.succeeded, [each.failed for each in lost], now)
         failures = []
         for each, verdict in zip(lost, verdicts, strict=True):
-            index, position, attempt, _ = each.failed
+            index, position, attempt = each.failed.index, each.failed.position, each.failed.attempt
             item = item_id(self.stage_id, index)
             failure = each.failure
             retrying = verdict is ItemStatus.RETRYING
@@ -166,12 +164,11 @@ def perform(work: StageWork, claim: Claim, out: Outcomes) -> Generator[Request, 
             if len(raw) > INLINE_BYTES:
                 ref = _key(calls[position], index)
                 yield Put(ref, raw)
-        except GeneratorExit:
-            raise
         except CallCancelled:
             finished = time()
-            row = (base | index, "cancelled", position, attempt, started, finished, None, None)
-            out.items.append(row)
+            out.items.append(
+                (base | index, "cancelled", position, attempt, started, finished, None, None)
+            )
         except BaseException as error:
             finished = time()
             failure = _failure(calls[position], index, attempt, error)
@@ -187,8 +184,9 @@ def perform(work: StageWork, claim: Claim, out: Outcomes) -> Generator[Request, 
             if retried or ref is not None:
                 work.carried.pop(index, None)
                 packed = None if ref else compress_small(raw)
-                row = (base | index, "succeeded", position, attempt, started, finished, packed, ref)
-                out.items.append(row)
+                out.items.append(
+                    (base | index, "succeeded", position, attempt, started, finished, packed, ref)
+                )
             else:
                 rows += (base | index, started, finished, compress_small(raw))
 

@@ -13,14 +13,14 @@ from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import suppress
 from contextvars import copy_context
+from functools import partial
+from time import monotonic
 from typing import Any, Literal, TypeAlias
 
 import anyio
 import anyio.from_thread
 import anyio.to_thread
 from anyio.lowlevel import EventLoopToken, current_token
-
-from time import monotonic
 
 from lokki.call import call_step, running
 from lokki.engine.items import CallCancelled, Outcomes, Put, Request, StageWork, perform
@@ -58,10 +58,12 @@ class Lanes:
         self.total = total or sum(limits.values())
         self.workers = WorkerPool(limits["process"])
         self._lock = threading.Lock()
-        self._work_or_close = threading.Condition(self._lock)
+        self._news = threading.Condition(self._lock)
         self._works: deque[StageWork] = deque()
+        self._granted: deque[Grant] = deque()
         self._busy: dict[Lane, int] = {"thread": 0, "process": 0, "async": 0}
         self._threads: list[threading.Thread] = []
+        self._most_threads = limits["thread"] + limits["process"]
         self._idle = 0
         self._closing = False
         self._loop = asyncio.get_running_loop()
@@ -76,7 +78,7 @@ class Lanes:
         """Begin to serve a stage that has items to run."""
         with self._lock:
             self._works.append(work)
-        self._wake(work.lane)
+        self._start_lanes()
 
     def cancel(self, work: StageWork) -> None:
         """Cancel the run of ``work``: stop claiming, stop what can be stopped. On the loop."""
@@ -93,7 +95,7 @@ class Lanes:
         """End the lanes, once every run has ended."""
         with self._lock:
             self._closing = True
-            self._work_or_close.notify_all()
+            self._news.notify_all()
         if self._timer is not None:
             self._timer.cancel()
         for thread in self._threads:
@@ -104,15 +106,15 @@ class Lanes:
         """Have the event loop call ``function`` soon; from any thread."""
         self._loop.call_soon_threadsafe(function)
 
-    def _next(self, *lanes: Lane) -> Grant | None:
-        """The next slice of work for a lane of one of these kinds; the caller holds the lock."""
-        if sum(self._busy.values()) >= self.total:
+    def _next(self) -> Grant | None:
+        """The next slice of work, from the stages in turn; the caller holds the lock."""
+        if sum(self._busy.values()) >= self.total or self._closing:
             return None
         now = monotonic()
         for _ in range(len(self._works)):
             work = self._works[0]
             self._works.rotate(-1)
-            if work.lane in lanes and self._busy[work.lane] < self.limits[work.lane]:
+            if self._busy[work.lane] < self.limits[work.lane]:
                 claim = work.state.claim(self._slice(work), now)
                 if claim is not None:
                     self._busy[work.lane] += 1
@@ -120,16 +122,15 @@ class Lanes:
         return None
 
     def _slice(self, work: StageWork) -> int:
-        """How many items fill a slice, judging by those before; grows from one."""
+        """How many items fill a slice, judging by the one before; grows from one."""
         if work.batch_size is not None:
             return work.batch_size
-        if not work.seconds_per_item:
+        if not work.last_size:
             return 1
         counts = work.state.counts
-        left = counts.total - counts.succeeded - counts.tolerated
-        share = left // (2 * self.limits[work.lane])
-        size = min(int(SLICE_SECONDS / work.seconds_per_item), work.last_size * 4, _MOST_ITEMS, share)
-        return max(1, size)
+        share = (counts.total - counts.succeeded) // (2 * self.limits[work.lane])
+        fitting = int(SLICE_SECONDS / work.seconds_per_item)
+        return max(1, min(fitting, 4 * work.last_size, share, _MOST_ITEMS))
 
     def _finish(self, grant: Grant, out: Outcomes, seconds: float) -> None:
         """Report a slice and give its turn back."""
@@ -142,8 +143,6 @@ class Lanes:
                 work.last_size = done
             work.report(claim, out, monotonic())
             ended = self._remove_if_done(work)
-            if out.lost and self._idle:
-                self._work_or_close.notify()  # to wait until the retry is due
         if ended:
             work.on_done()
 
@@ -153,59 +152,59 @@ class Lanes:
             return True
         return False
 
-    def _wake(self, lane: Lane) -> None:
-        """See that a lane looks for work, if one more may run."""
-        if lane == "async":
-            self._loop.call_soon_threadsafe(self._start_tasks)
-            return
-        with self._lock:
-            if self._idle:
-                self._work_or_close.notify()
-            elif len(self._threads) < self.limits["thread"] + self.limits["process"]:
-                thread = threading.Thread(
-                    target=self._thread_lane, name=f"lokki-lane-{len(self._threads)}", daemon=True
-                )
-                self._threads.append(thread)
-                thread.start()
+    def _first_due(self) -> float | None:
+        """When the first waiting retry is due; the caller holds the lock."""
+        return min(
+            (due for work in self._works if (due := work.state.next_due) is not None), default=None
+        )
 
     # ---- thread and process lanes ----------------------------------------------------------------
 
     def _thread_lane(self) -> None:
         while (grant := self._wait_for_work()) is not None:
             work, claim = grant
-            self._wake(work.lane)
             out = Outcomes()
             began = monotonic()
             self._drive(perform(work, claim, out), work)
             running.set(None)
             self._finish(grant, out, monotonic() - began)
             self.journal.wait_for_room()
-            if self._busy["async"] or work.lane != "thread":
-                self._wake("async")
 
     def _wait_for_work(self) -> Grant | None:
-        with self._lock:
-            while (grant := self._next("thread", "process")) is None:
-                if self._closing:
-                    return None
-                due = [work.state.next_due for work in self._works if work.lane != "async"]
-                first = min((at for at in due if at is not None), default=None)
-                self._idle += 1
-                self._work_or_close.wait(None if first is None else max(0, first - monotonic()))
-                self._idle -= 1
-            return grant
+        """The next slice for this thread; slices for the event loop are sent there."""
+        while True:
+            with self._lock:
+                while not self._granted and (grant := self._next()) is None:
+                    if self._closing:
+                        return None
+                    due = self._first_due()
+                    self._idle += 1
+                    self._news.wait(None if due is None else max(0, due - monotonic()))
+                    self._idle -= 1
+                if self._granted:
+                    grant = self._granted.popleft()
+                assert grant is not None
+                self._call_another()
+            if grant[0].lane != "async":
+                return grant
+            self.call_on_loop(partial(self._start_task, grant))
+
+    def _call_another(self) -> None:
+        """See that one more thread looks for work; the caller holds the lock."""
+        if self._idle:
+            self._news.notify()
+        elif len(self._threads) < self._most_threads:
+            name = f"lokki-lane-{len(self._threads)}"
+            thread = threading.Thread(target=self._thread_lane, name=name, daemon=True)
+            self._threads.append(thread)
+            thread.start()
 
     def _drive(self, items: Generator[Request, Any, None], work: StageWork) -> None:
         try:
             request = next(items)
             while True:
                 try:
-                    if request.__class__ is Put:
-                        result = self._put(request)
-                    elif request[0].lane == "process":
-                        result = self.workers.call(work, *request)
-                    else:
-                        result = call_step(*request)
+                    result = self._answer(request, work)
                 except BaseException as error:
                     request = items.throw(error)
                 else:
@@ -213,35 +212,43 @@ class Lanes:
         except StopIteration:
             pass
 
-    def _put(self, put: Put) -> None:
-        data = compress(put.raw)
-        anyio.from_thread.run(self.payloads.put, put.key, data, token=self._token)
+    def _answer(self, request: Request, work: StageWork) -> Any:
+        if isinstance(request, Put):
+            data = compress(request.raw)
+            return anyio.from_thread.run(self.payloads.put, request.key, data, token=self._token)
+        if request[0].lane == "process":
+            return self.workers.call(work, *request)
+        return call_step(*request)
 
     # ---- async lanes -----------------------------------------------------------------------------
 
-    def _start_tasks(self) -> None:
-        """Start an async lane for every slice that may run now, and a timer for those due later."""
-        while True:
-            with self._lock:
-                grant = None if self._closing else self._next("async")
-            if grant is None:
-                break
-            task = self._loop.create_task(self._async_lane(grant), context=copy_context())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-        self._set_timer()
-
-    def _set_timer(self) -> None:
+    def _start_lanes(self) -> None:
+        """Start a lane for every slice that may run now, and a timer for those due later."""
+        while (grant := self._next_on_loop()) is not None:
+            self._start_task(grant)
         with self._lock:
-            due = [work.state.next_due for work in self._works if work.lane == "async"]
-        first = min((at for at in due if at is not None), default=None)
+            due = self._first_due()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if first is not None:
-            self._timer = self._loop.call_later(max(0, first - monotonic()), self._start_tasks)
+        if due is not None:
+            self._timer = self._loop.call_later(max(0, due - monotonic()), self._start_lanes)
 
-    async def _async_lane(self, grant: Grant | None) -> None:
+    def _next_on_loop(self) -> Grant | None:
+        """The next slice for the event loop; slices for threads are sent there."""
+        with self._lock:
+            while (grant := self._next()) is not None and grant[0].lane != "async":
+                self._granted.append(grant)
+                self._call_another()
+            return grant
+
+    def _start_task(self, grant: Grant) -> None:
+        task = self._loop.create_task(self._async_lane(grant), context=copy_context())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _async_lane(self, first: Grant) -> None:
+        grant: Grant | None = first
         while grant is not None:
             work, claim = grant
             out = Outcomes()
@@ -253,10 +260,8 @@ class Lanes:
             self._finish(grant, out, monotonic() - began)
             if self.journal.congested:
                 await anyio.to_thread.run_sync(self.journal.wait_for_room)
-            with self._lock:
-                grant = self._next("async")
-        self._start_tasks()
-        self._wake("thread")
+            grant = self._next_on_loop()
+        self._start_lanes()
 
     async def _adrive(
         self, items: Generator[Request, Any, None], work: StageWork, scope: anyio.CancelScope
@@ -265,23 +270,9 @@ class Lanes:
             request = next(items)
             while True:
                 try:
-                    if request.__class__ is Put:
-                        data = await anyio.to_thread.run_sync(compress, request.raw)
-                        result = await self.payloads.put(request.key, data)
-                    elif request[0].lane == "async":
-                        timeout = request[0].timeout
-                        if timeout is None:
-                            result = await call_step(*request)
-                        else:
-                            result = await self._timed(request, timeout)
-                    elif request[0].lane == "thread":
-                        result = await anyio.to_thread.run_sync(
-                            call_step, *request, limiter=self._hops
-                        )
-                    else:
-                        result = await anyio.to_thread.run_sync(
-                            self.workers.call, work, *request, limiter=self.workers.limiter
-                        )
+                    result = await self._aanswer(request, work)
+                except KeyboardInterrupt:
+                    raise
                 except BaseException as error:
                     if scope.cancel_called and isinstance(error, asyncio.CancelledError):
                         with suppress(StopIteration):
@@ -293,8 +284,19 @@ class Lanes:
         except StopIteration:
             pass
 
-    async def _timed(self, request: Any, timeout: float) -> Any:
-        with anyio.move_on_after(timeout) as scope:
-            return await call_step(*request)
-        assert scope.cancelled_caught
-        raise TimeoutError(f"the call took longer than {timeout:g} s")
+    async def _aanswer(self, request: Request, work: StageWork) -> Any:
+        if isinstance(request, Put):
+            data = await anyio.to_thread.run_sync(compress, request.raw)
+            return await self.payloads.put(request.key, data)
+        call = request[0]
+        if call.lane == "async":
+            if call.timeout is None:
+                return await call_step(*request)
+            with anyio.move_on_after(call.timeout):
+                return await call_step(*request)
+            raise TimeoutError(f"the call took longer than {call.timeout:g} s")
+        if call.lane == "thread":
+            return await anyio.to_thread.run_sync(call_step, *request, limiter=self._hops)
+        return await anyio.to_thread.run_sync(
+            self.workers.call, work, *request, limiter=self.workers.limiter
+        )

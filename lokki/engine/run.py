@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
 from dataclasses import replace
 from time import monotonic, time
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -20,7 +22,6 @@ from lokki.engine.state import ItemStatus, Recorded, RunState, Status
 from lokki.errors import (
     FingerprintError,
     JournalError,
-    LokkiError,
     PayloadError,
     RunCancelled,
     RunFailed,
@@ -29,6 +30,8 @@ from lokki.graph import FlowGraph, MapStage, Stage, TaskStage
 from lokki.store.codec import dumps, unpack
 from lokki.store.journal import Journal, RunWriter, StageRow
 from lokki.store.protocol import TransientStore
+
+T = TypeVar("T")
 
 _FETCHES = 16
 
@@ -58,7 +61,7 @@ class Run:
         self.news = anyio.Event()
         self.done = anyio.Event()
         self.result: Any = None
-        self.error: BaseException | None = None
+        self.error: Exception | None = None
         self.work: StageWork | None = None
         self.state = RunState(graph.stages)
         self._lost: JournalError | None = None
@@ -82,32 +85,35 @@ class Run:
 
     async def drive(self) -> None:
         """Run to the end; never raises, the outcome is in ``result`` or ``error``."""
+        status = Status.FAILED
         try:
             begun = await self._begin()
             self._told(RunStarted(self.id, self.graph.name, self.resumed))
-            output.attach(self.id, self._log, self.echo)
-            try:
-                self.result = await self._stages(begun)
-                await self._finish(Status.SUCCEEDED, None)
-            except RunFailed as error:
-                self.error = error
-                await self._finish(Status.FAILED, _error_json(error))
-            except RunCancelled as error:
-                self.error = error
-                await self._finish(Status.CANCELLED, None)
-            finally:
-                output.detach(self.id)
-        except LokkiError as error:
+            status = await self._outcome(begun)
+        except Exception as error:
             self.error = error
         finally:
-            status = {RunFailed: Status.FAILED, RunCancelled: Status.CANCELLED, type(None): Status.SUCCEEDED}
-            self._told(
-                RunFinished(
-                    status.get(type(self.error), Status.FAILED),
-                    None if self.error is None else str(self.error),
-                )
-            )
+            self._told(RunFinished(status, None if self.error is None else str(self.error)))
             self.done.set()
+
+    async def _outcome(self, begun: list[StageRow]) -> Status:
+        """Run the stages and record how it ended, unless the run is no longer ours to record."""
+        output.attach(self.id, self._log, self.echo)
+        try:
+            self.result = await self._stages(begun)
+            status = Status.SUCCEEDED
+        except JournalError:
+            raise
+        except Exception as error:
+            self.error = error
+            status = Status.CANCELLED if isinstance(error, RunCancelled) else Status.FAILED
+        finally:
+            output.detach(self.id)
+            assert self._writer is not None
+            self.journal.release(self._writer)
+        told = None if self.error is None else json.dumps(_error_fields(self.error))
+        await _committed(self.journal.finish(self.id, status.value, time(), told))
+        return status
 
     async def _begin(self) -> list[StageRow]:
         """Record the run, or take it over, and return its stages so far."""
@@ -121,7 +127,9 @@ class Run:
             try:
                 packed = dumps(dict(graph.params))
             except PayloadError as error:
-                raise PayloadError(f"the parameters of the run cannot be stored: {error}") from error
+                raise PayloadError(
+                    f"the parameters of the run cannot be stored: {error}"
+                ) from error
             await _committed(
                 self.journal.create(
                     self.id,
@@ -235,7 +243,7 @@ class Run:
     async def _carried(self, row: StageRow, stage: Stage) -> dict[int, Any]:
         if not self.resumed or len(stage.calls) == 1:
             return {}
-        return dict(await self._loaded(list(self.journal.carried(row.id))))
+        return await self._loaded(self.journal.carried(row.id))
 
     async def _tolerated(self, before: StageRow | None) -> tuple[Failure, ...]:
         if before is None or before.kind != "map":
@@ -248,42 +256,42 @@ class Run:
 
     async def _value(self, row: StageRow) -> Any:
         """The result of a finished stage: of a map, the list of its items' results in order."""
-        rows = await anyio.to_thread.run_sync(lambda: list(self.journal.outputs(row.id)))
-        values = [value for _, value in await self._loaded(rows)]
-        return values if row.kind == "map" else values[0]
+        values = await self._loaded(self.journal.outputs(row.id))
+        return list(values.values()) if row.kind == "map" else values[0]
 
-    async def _loaded(
-        self, rows: list[tuple[int, bytes | None, str | None]]
-    ) -> list[tuple[int, Any]]:
-        """Unpack rows of (index, packed, payload key), fetching payloads a few at a time."""
+    async def _loaded(self, rows: Iterator[tuple[int, bytes | None, str | None]]) -> dict[int, Any]:
+        """Unpack rows of (index, packed, payload key), in order; payloads a few at a time."""
         limiter = anyio.CapacityLimiter(_FETCHES)
-        fetched: dict[int, Any] = {}
+        values: dict[int, Any] = {}
+        stored: list[tuple[int, str]] = []
+
+        def unpack_rows() -> None:
+            for index, packed, key in rows:
+                values[index] = None if packed is None else unpack(packed)
+                if key is not None:
+                    stored.append((index, key))
 
         async def fetch(index: int, key: str) -> None:
             async with limiter:
                 data = await self.payloads.get(key)
-            fetched[index] = await anyio.to_thread.run_sync(unpack, data)
+            try:
+                values[index] = await anyio.to_thread.run_sync(unpack, data)
+            except PayloadError as error:
+                raise PayloadError(
+                    f"the payload {self.payloads.url(key)}: {error}; put a good copy back and "
+                    "resume, or start a new run"
+                ) from error
 
+        await anyio.to_thread.run_sync(unpack_rows)
         try:
             async with anyio.create_task_group() as group:
-                for index, _, key in rows:
-                    if key is not None:
-                        group.start_soon(fetch, index, key)
+                for index, key in stored:
+                    group.start_soon(fetch, index, key)
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None
-        return await anyio.to_thread.run_sync(
-            lambda: [
-                (index, fetched[index] if packed is None else unpack(packed))
-                for index, packed, _ in rows
-            ]
-        )
+        return values
 
     # ---- the end ---------------------------------------------------------------------------------
-
-    async def _finish(self, status: Status, error: str | None) -> None:
-        assert self._writer is not None
-        self.journal.release(self._writer)
-        await _committed(self.journal.finish(self.id, status.value, time(), error))
 
     def _on_lost(self, error: JournalError) -> None:
         self._lost = error
@@ -302,10 +310,8 @@ class Run:
             self._writer.log(line)
 
 
-async def _committed(future: Any) -> Any:
-    """Wait for the journal; a cancelled caller still waits, as the record is written anyway."""
-    import asyncio
-
+async def _committed(future: Future[T]) -> T:
+    """Wait until the journal has something on disk."""
     return await asyncio.wrap_future(future)
 
 
@@ -333,19 +339,19 @@ def _failed(run_id: str, failure: Failure | None) -> RunFailed:
     )
 
 
-def _error_json(error: RunFailed) -> str:
-    return json.dumps(
-        {
-            "step": error.step,
-            "index": error.index,
-            "attempt": error.attempt,
-            "type": error.type,
-            "message": error.reason,
-            "traceback": error.traceback,
-        }
-    )
+def _error_fields(error: Exception) -> dict[str, Any]:
+    if not isinstance(error, RunFailed):
+        return {"type": type(error).__name__, "message": str(error)}
+    return {
+        "step": error.step,
+        "index": error.index,
+        "attempt": error.attempt,
+        "type": error.type,
+        "message": error.reason,
+        "traceback": error.traceback,
+    }
 
 
 def _source(graph: FlowGraph[Any]) -> str | None:
     code = getattr(getattr(graph.flow, "fn", None), "__code__", None)
-    return None if code is None or graph.flow is None else f"{code.co_filename}:{graph.flow.__name__}"
+    return None if code is None or graph.flow is None else f"{code.co_filename}:{code.co_name}"

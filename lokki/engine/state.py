@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from heapq import heappop, heappush
 from itertools import repeat
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 from lokki.graph import MapStage, Stage
 
@@ -53,7 +53,8 @@ Work: TypeAlias = tuple[int, int, int]
 number of the attempt (from 1) which that step is at."""
 
 
-class Failed(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Failed:
     """A failed attempt of one item at one inner step."""
 
     index: int
@@ -62,7 +63,8 @@ class Failed(NamedTuple):
     retryable: bool
 
 
-class Recorded(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Recorded:
     """An item's last recorded outcome, as the journal gives it back."""
 
     index: int
@@ -133,14 +135,15 @@ class RunState:
         self._items = bytearray(count)
         self._cursor = 0
         self.counts = counts = Counts(total=count)
-        for index, status, position, attempt in recorded:
+        for item in recorded:
+            index, status = item.index, item.status
             if status is ItemStatus.SUCCEEDED:
                 counts.succeeded += 1
             elif status is ItemStatus.TOLERATED:
                 counts.tolerated += 1
             elif status is ItemStatus.RETRYING:
                 self._items[index] = _OUT
-                self._ready.append((index, position, attempt + 1))
+                self._ready.append((index, item.position, item.attempt + 1))
                 self._retrying.add(index)
                 continue
             else:
@@ -246,11 +249,11 @@ class RunState:
         return verdicts
 
     def _fail(self, failure: Failed, now: float) -> ItemStatus:
-        index, position, attempt, retryable = failure
-        policy = self.stage.calls[position].step.retry
-        if retryable and attempt <= policy.retries:
+        index, attempt = failure.index, failure.attempt
+        policy = self.stage.calls[failure.position].step.retry
+        if failure.retryable and attempt <= policy.retries:
             due = now + policy.wait(attempt)
-            heappush(self._delayed, (due, (index, position, attempt + 1)))
+            heappush(self._delayed, (due, (index, failure.position, attempt + 1)))
             self._retrying.add(index)
             return ItemStatus.RETRYING
         counts, stage = self.counts, self.stage

@@ -8,11 +8,11 @@ is gone, the worker and all that its step has started are killed.
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
 import threading
 from multiprocessing.connection import Connection
-from queue import SimpleQueue
 from typing import Any
 
 from lokki import output
@@ -24,11 +24,9 @@ from lokki.store.codec import dumps, loads
 def serve(connection: Connection) -> None:
     """Answer calls until the engine closes the connection."""
     calls: dict[int, BoundCall] = {}
-    requests: SimpleQueue[Any] = SimpleQueue()
-    threading.Thread(target=_receive, args=(connection, requests), daemon=True).start()
-
+    threading.Thread(target=_die_with_engine, args=(connection.fileno(),), daemon=True).start()
     while True:
-        number, definition, raw, index, attempt = requests.get()
+        number, definition, raw, index, attempt = connection.recv()
         try:
             if definition is not None:
                 calls[number] = loads(definition)
@@ -44,12 +42,11 @@ def serve(connection: Connection) -> None:
         running.set(None)
 
 
-def _receive(connection: Connection, requests: SimpleQueue[Any]) -> None:
-    try:
-        while True:
-            requests.put(connection.recv())
-    except (EOFError, OSError):
-        os.killpg(0, signal.SIGKILL)
+def _die_with_engine(descriptor: int) -> None:
+    hang_up = select.poll()
+    hang_up.register(descriptor, 0)  # no events asked for: wakes when the other end is closed
+    hang_up.poll()
+    os.killpg(0, signal.SIGKILL)
 
 
 def _answer(call: BoundCall, value: Any, index: int, attempt: int) -> tuple[str, Any]:

@@ -144,7 +144,7 @@ class WorkerPool:
             worker.connection.send((number, new, raw, index, attempt))
             worker.known.add(number)
             while True:
-                if not worker.connection.poll(call.timeout):
+                if call.timeout is not None and not worker.connection.poll(call.timeout):
                     worker.end()
                     raise TimeoutError(f"the call took longer than {call.timeout:g} s")
                 kind, content = worker.connection.recv()

@@ -21,7 +21,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from secrets import token_hex
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from lokki.errors import JournalError, JournalVersionError, RunNotFound, RunOwned
 
@@ -31,6 +31,7 @@ LEASE_SECONDS = 30.0
 _HEARTBEAT = LEASE_SECONDS / 3
 _BUSY_SECONDS = 60.0
 _MOST_PENDING = 50_000
+_PAGE = 5_000
 _CHUNKS = (4096, 256, 16, 1)
 
 # Released migrations are never edited; a change of the schema is a new entry.
@@ -191,7 +192,7 @@ class Batch:
 
 
 _SUCCEEDED = {
-    size: "INSERT OR REPLACE INTO items VALUES "
+    size: "INSERT OR REPLACE INTO items VALUES "  # noqa: S608
     + ", ".join(["(?, 'succeeded', 0, 1, ?, ?, ?, NULL)"] * size)
     for size in _CHUNKS
 }
@@ -209,7 +210,9 @@ def _insert_succeeded(connection: sqlite3.Connection, values: list[Any]) -> None
 class RunWriter:
     """The write side of one run that this process owns. Its methods may be called in any thread."""
 
-    def __init__(self, journal: Journal, run_id: str, on_lost: Callable[[JournalError], None]):
+    def __init__(
+        self, journal: Journal, run_id: str, on_lost: Callable[[JournalError], None]
+    ) -> None:
         self.run_id = run_id
         self.on_lost = on_lost
         self.leased_until = time.time() + LEASE_SECONDS
@@ -224,7 +227,8 @@ class RunWriter:
         failures: list[tuple[Any, ...]],
     ) -> None:
         """Queue outcomes of ``stage``, of which ``counts`` (succeeded, failed, tolerated,
-        retrying) are the state after them. They are on disk after the next `Journal.flush`."""
+        retrying) are the state after them. They are on disk after the next `Journal.flush`.
+        """
         with self._journal.pending(self) as batch:
             batch.succeeded += succeeded
             batch.items += items
@@ -615,31 +619,43 @@ class Journal:
             for row in self._read("SELECT * FROM stages WHERE run = ? ORDER BY position", (run_id,))
         ]
 
+    def _pages(self, columns: str, condition: str, stage: int) -> Iterator[tuple[Any, ...]]:
+        """Rows of a stage's items in order, the index first, some thousands in memory at a time."""
+        first, last = item_range(stage)
+        while True:
+            rows = self._read(
+                f"SELECT id, {columns} FROM items WHERE id BETWEEN ? AND ? AND {condition}"  # noqa: S608
+                " ORDER BY id LIMIT ?",
+                (first, last, _PAGE),
+            )
+            for item, *rest in rows:
+                yield (item & _INDEX, *rest)
+            if len(rows) < _PAGE:
+                return
+            first = rows[-1][0] + 1
+
     def recorded(self, stage: int) -> Iterator[tuple[int, str, int, int]]:
         """The items of a stage that have a record: index, status, inner position, attempts."""
-        for item, status, position, attempts in self._read(
-            "SELECT id, status, position, attempts FROM items WHERE id BETWEEN ? AND ?",
-            item_range(stage),
-        ):
-            yield item & _INDEX, status, position, attempts
+        return cast(
+            Iterator[tuple[int, str, int, int]],
+            self._pages("status, position, attempts", "true", stage),
+        )
 
     def outputs(self, stage: int) -> Iterator[tuple[int, bytes | None, str | None]]:
         """Results of a stage's succeeded items in order: index, packed output or payload key."""
-        for item, output, ref in self._read(
-            "SELECT id, output, ref FROM items WHERE id BETWEEN ? AND ? AND status = 'succeeded'"
-            " ORDER BY id",
-            item_range(stage),
-        ):
-            yield item & _INDEX, output, ref
+        return self._packed(stage, "status = 'succeeded'")
 
     def carried(self, stage: int) -> Iterator[tuple[int, bytes | None, str | None]]:
         """Inputs of a stage's retrying items whose attempts are of a later inner step."""
-        for item, output, ref in self._read(
-            "SELECT id, output, ref FROM items WHERE id BETWEEN ? AND ? AND status = 'retrying'"
-            " AND position > 0",
-            item_range(stage),
-        ):
-            yield item & _INDEX, output, ref
+        return self._packed(
+            stage, "status = 'retrying' AND position > 0 AND coalesce(output, ref) IS NOT NULL"
+        )
+
+    def _packed(self, stage: int, condition: str) -> Iterator[tuple[int, bytes | None, str | None]]:
+        return cast(
+            Iterator[tuple[int, bytes | None, str | None]],
+            self._pages("output, ref", condition, stage),
+        )
 
     def failures(self, stage: int, status: str) -> Iterator[tuple[Any, ...]]:
         """The last failure of each item of ``stage`` that is ``status`` now, in order.
