@@ -80,3 +80,7 @@ def __getattr__(name: str) -> Any:
 
     value = globals()[name] = getattr(import_module(_LAZY[name]), name)
     return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

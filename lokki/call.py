@@ -7,12 +7,14 @@ import traceback
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
+from inspect import Parameter
 from typing import Any, Literal, Protocol
 
 from lokki.chain import input_and_names
 from lokki.errors import LokkiError
 from lokki.graph import StepCall
 
+_BY_NAME = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
 _HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 
@@ -71,7 +73,7 @@ def bind(
     taken = set(list(call.step.signature.parameters)[: len(call.args)])
     if takes_input and names:
         taken.add(names[0])
-    declared = call.step.signature.parameters
+    declared = {p.name for p in call.step.signature.parameters.values() if p.kind in _BY_NAME}
     kwargs = {
         name: value
         for name, value in params.items()
@@ -194,27 +196,29 @@ async def _finish(context: Context, result: Any) -> Any:
 
 
 def capture(call: BoundCall, index: int, attempt: int, error: BaseException) -> Failure:
-    """The Failure that stands for ``error``, with a traceback of the user's frames alone."""
+    """The Failure that stands for ``error``, with a traceback of the user's frames alone.
+
+    An error that none of the user's code is part of (a timeout) has no traceback.
+    """
     context = running.get()
     if context is not None and context.lines is not None:
         context.lines.end()
     shown = traceback.TracebackException.from_exception(error)
-    _cut(shown)
+    frames = _cut(shown)
     return Failure(
         call.name,
         index if call.in_map else None,
         attempt,
         type(error).__name__,
         str(error),
-        "".join(shown.format()),
+        "".join(shown.format()) if frames else "",
         isinstance(error, call.exceptions),
     )
 
 
-def _cut(shown: traceback.TracebackException) -> None:
-    """Take lokki's own frames out of a traceback and of those it came from."""
+def _cut(shown: traceback.TracebackException) -> int:
+    """Take lokki's own frames out of a traceback and of those it came from; count what is left."""
     users = [frame for frame in shown.stack if not frame.filename.startswith(_HERE)]
     shown.stack = traceback.StackSummary.from_list(users)
-    for cause in (shown.__cause__, shown.__context__):
-        if cause is not None:
-            _cut(cause)
+    causes = [each for each in (shown.__cause__, shown.__context__) if each is not None]
+    return len(users) + sum(map(_cut, causes))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from inspect import Parameter, Signature, isasyncgenfunction, iscoroutinefunction, signature
+from math import inf
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, Protocol, TypeVar, overload
 
 from lokki.errors import DefinitionError
@@ -104,15 +105,21 @@ class Step(Generic[P, R]):
         for option in ("vcpu", "memory_mb", "timeout_seconds"):
             value = getattr(self, option)
             if value is not None and not (
-                isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+                isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < inf
             ):
                 raise refuse(f"{option} must be a number above 0, not {value!r}")
+        if isinstance(self.memory_mb, float):
+            raise refuse(f"memory_mb must be a whole number, not {self.memory_mb!r}")
         if self.vcpu is not None and self.job_type == "lambda":
             raise refuse(
                 "vcpu is for job_type='batch'; Lambda gives CPU with memory: set memory_mb"
             )
+        try:
+            parameters = self.signature.parameters
+        except (TypeError, ValueError):
+            raise refuse("its signature is unknown; call it in a function of your own") from None
         for option in MAP_OPTIONS:
-            if option in self.signature.parameters:
+            if option in parameters:
                 raise refuse(f"the parameter name '{option}' is reserved for .map(); rename it")
         if self.executor == "thread" and self.is_async:
             raise refuse("an async step runs on the event loop; leave out executor='thread'")
@@ -122,10 +129,10 @@ class Step(Generic[P, R]):
                 "leave executor out (a process is used) or use executor='process'"
             )
 
-    def __setattr__(self, name: str, value: object) -> None:
+    def __setattr__(self, name: str, value: object = None) -> None:
         raise AttributeError(f"step '{self.name}' is immutable; give options to @step")
 
-    __delattr__ = __setattr__  # type: ignore[assignment]
+    __delattr__ = __setattr__
 
     def __repr__(self) -> str:
         return f"<step {self.name}>"
@@ -145,18 +152,13 @@ class Step(Generic[P, R]):
     def signature(self) -> Signature:
         return signature(self.fn)
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> StepNode[R]:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> StepNode[R]:
         """Begin a chain with this step, and record its arguments; nothing is called yet."""
         try:
             self.signature.bind_partial(*args, **kwargs)
         except TypeError as error:
             raise DefinitionError(f"step '{self.name}': {error}") from None
-        for value in (*args, *kwargs.values()):
-            if isinstance(value, StepNode | MapBlock):
-                raise DefinitionError(
-                    f"step '{self.name}' got a chain as an argument; "
-                    f"link it instead: first_step().next({self.name})"
-                )
+        _refuse_chains(self, args, kwargs)
         return StepNode((TaskStage(StepCall(self, self.name, args, dict(kwargs))),))
 
 
@@ -174,8 +176,10 @@ class _Chain:
     def __init__(self, stages: tuple[Stage, ...]) -> None:
         object.__setattr__(self, "stages", stages)
 
-    def __setattr__(self, name: str, value: object) -> None:
+    def __setattr__(self, name: str, value: object = None) -> None:
         raise AttributeError("a chain is immutable; every link returns a new one")
+
+    __delattr__ = __setattr__
 
     def __repr__(self) -> str:
         return f"<chain of {len(self.stages)} stages ending with {self.stages[-1].name}>"
@@ -188,11 +192,11 @@ class StepNode(_Chain, Generic[R_co]):
 
     @overload
     def next(
-        self: StepNode[T], step: Takes[T, Q, U], *args: Q.args, **kwargs: Q.kwargs
+        self: StepNode[T], step: Takes[T, Q, U], /, *args: Q.args, **kwargs: Q.kwargs
     ) -> StepNode[U]: ...
     @overload
-    def next(self: StepNode[T], step: TakesFirst[T, U]) -> StepNode[U]: ...
-    def next(self, step: Any, *args: Any, **kwargs: Any) -> StepNode[Any]:
+    def next(self: StepNode[T], step: TakesFirst[T, U], /) -> StepNode[U]: ...
+    def next(self, step: Any, /, *args: Any, **kwargs: Any) -> StepNode[Any]:
         """Call ``step`` with the result so far; keyword arguments are bound as constants."""
         return StepNode((*self.stages, TaskStage(_linked("next", step, args, kwargs))))
 
@@ -200,6 +204,7 @@ class StepNode(_Chain, Generic[R_co]):
     def map(
         self: StepNode[Iterable[T]],
         step: Takes[T, Q, U],
+        /,
         concurrency_limit: int | None = None,
         batch_size: int | None = None,
         tolerated_failures: float = 0,
@@ -211,6 +216,7 @@ class StepNode(_Chain, Generic[R_co]):
     def map(
         self: StepNode[Iterable[T]],
         step: TakesFirst[T, U],
+        /,
         *,
         concurrency_limit: int | None = None,
         batch_size: int | None = None,
@@ -221,13 +227,14 @@ class StepNode(_Chain, Generic[R_co]):
     def map(
         self: StepNode[Iterable[Any]],
         step: Sequence[Step[..., Any]],
+        /,
         *,
         concurrency_limit: int | None = None,
         batch_size: int | None = None,
         tolerated_failures: float = 0,
         direct_pass: bool = False,
     ) -> MapBlock[Any]: ...
-    def map(self, step: Any, *args: Any, **kwargs: Any) -> MapBlock[Any]:
+    def map(self, step: Any, /, *args: Any, **kwargs: Any) -> MapBlock[Any]:
         """Open a map: ``step`` is called for each item of the result so far.
 
         ``step`` may be a list, ``[b, c]``, which stands for ``.map(b).next(c)``.
@@ -251,7 +258,7 @@ class StepNode(_Chain, Generic[R_co]):
 
     if not TYPE_CHECKING:
 
-        def agg(self, step: Any, *args: Any, **kwargs: Any) -> Any:
+        def agg(self, step: Any, /, *args: Any, **kwargs: Any) -> Any:
             raise DefinitionError(
                 f".agg({_name(step)}) closes a map, and none is open; "
                 f"write .map(…).agg({_name(step)}), or .next({_name(step)}) for a single value"
@@ -265,21 +272,21 @@ class MapBlock(_Chain, Generic[R_co]):
 
     @overload
     def next(
-        self: MapBlock[T], step: Takes[T, Q, U], *args: Q.args, **kwargs: Q.kwargs
+        self: MapBlock[T], step: Takes[T, Q, U], /, *args: Q.args, **kwargs: Q.kwargs
     ) -> MapBlock[U]: ...
     @overload
-    def next(self: MapBlock[T], step: TakesFirst[T, U]) -> MapBlock[U]: ...
-    def next(self, step: Any, *args: Any, **kwargs: Any) -> MapBlock[Any]:
+    def next(self: MapBlock[T], step: TakesFirst[T, U], /) -> MapBlock[U]: ...
+    def next(self, step: Any, /, *args: Any, **kwargs: Any) -> MapBlock[Any]:
         """Call ``step`` for each item, with the item's result so far."""
         return self._append("next", step, args, kwargs)
 
     @overload
     def map(
-        self: MapBlock[T], step: Takes[T, Q, U], *args: Q.args, **kwargs: Q.kwargs
+        self: MapBlock[T], step: Takes[T, Q, U], /, *args: Q.args, **kwargs: Q.kwargs
     ) -> MapBlock[U]: ...
     @overload
-    def map(self: MapBlock[T], step: TakesFirst[T, U]) -> MapBlock[U]: ...
-    def map(self, step: Any, *args: Any, **kwargs: Any) -> MapBlock[Any]:
+    def map(self: MapBlock[T], step: TakesFirst[T, U], /) -> MapBlock[U]: ...
+    def map(self, step: Any, /, *args: Any, **kwargs: Any) -> MapBlock[Any]:
         """The same as ``next``: the block is open already."""
         for option in MAP_OPTIONS:
             if option in kwargs:
@@ -291,11 +298,11 @@ class MapBlock(_Chain, Generic[R_co]):
 
     @overload
     def agg(
-        self: MapBlock[T], step: Takes[list[T], Q, U], *args: Q.args, **kwargs: Q.kwargs
+        self: MapBlock[T], step: Takes[list[T], Q, U], /, *args: Q.args, **kwargs: Q.kwargs
     ) -> StepNode[U]: ...
     @overload
-    def agg(self: MapBlock[T], step: TakesFirst[list[T], U]) -> StepNode[U]: ...
-    def agg(self, step: Any, *args: Any, **kwargs: Any) -> StepNode[Any]:
+    def agg(self: MapBlock[T], step: TakesFirst[list[T], U], /) -> StepNode[U]: ...
+    def agg(self, step: Any, /, *args: Any, **kwargs: Any) -> StepNode[Any]:
         """Close the map: ``step`` receives the list of results, in the order of the source."""
         return StepNode((*self.stages, TaskStage(_linked("agg", step, args, kwargs))))
 
@@ -325,10 +332,16 @@ def _linked(verb: str, step: Any, args: tuple[Any, ...], kwargs: dict[str, Any])
             else f".{verb}() wants the step itself, not a call of it: write "
             f".{verb}({step.stages[0].name}), without brackets"
         )
+    if isinstance(step, list | tuple):
+        raise DefinitionError(
+            f".{verb}([…]): only the .map() that opens a block takes a list; link the steps one by "
+            "one with .next()"
+        )
     if not isinstance(step, Step):
         raise DefinitionError(
             f".{verb}({_name(step)}) wants a step: decorate {_name(step)} with @step"
         )
+    _refuse_chains(step, args, kwargs)
     if args:
         raise DefinitionError(
             f".{verb}({step.name}, {args[0]!r}): bind constants by name, "
@@ -352,6 +365,14 @@ def _linked(verb: str, step: Any, args: tuple[Any, ...], kwargs: dict[str, Any])
                 + (f"; it takes {', '.join(names[1:])}" if names[1:] else "")
             )
     return StepCall(step, step.name, (), dict(kwargs))
+
+
+def _refuse_chains(step: Step[..., Any], args: Iterable[Any], kwargs: Mapping[str, Any]) -> None:
+    if any(isinstance(value, _Chain) for value in (*args, *kwargs.values())):
+        raise DefinitionError(
+            f"step '{step.name}' got a chain as an argument; "
+            f"link it instead: first_step().next({step.name})"
+        )
 
 
 def input_and_names(step: Step[..., Any]) -> tuple[list[str] | None, bool]:
@@ -388,6 +409,8 @@ def _checked(options: dict[str, Any]) -> dict[str, Any]:
             "tolerated_failures must be a number of items (5) or a share of them from 0.0 to 1.0 "
             f"(0.05), not {tolerated!r}"
         )
+    if not isinstance(options.get("direct_pass", False), bool):
+        raise DefinitionError(f"direct_pass must be True or False, not {options['direct_pass']!r}")
     return options
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
-from lokki.chain import Executor, JobType, MapBlock, Step, StepNode, input_and_names
+from lokki.chain import Executor, JobType, MapBlock, Step, StepNode
 from lokki.errors import DefinitionError
 from lokki.graph import FlowGraph, TaskStage
 from lokki.params import Parameters
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
+
+
+# The form alone; the fields' values are checked where a schedule is used.
+_SCHEDULE = re.compile(r"rate\([1-9]\d* (minutes?|hours?|days?)\)|cron\(\S+( \S+){5}\)")
 
 
 class StepDecorator(Protocol):
@@ -61,12 +66,12 @@ def step(fn: Any = None, /, **options: Any) -> Any:
 
     Raises DefinitionError when the options do not fit together.
     """
-    if fn is not None:
-        return Step(fn, **options)
     known = ("retry", "job_type", "vcpu", "memory_mb", "timeout_seconds", "executor")
     for name in options:
         if name not in known:
             raise DefinitionError(f"@step has no option '{name}'; it has {', '.join(known)}")
+    if fn is not None:
+        return Step(fn, **options)
     return lambda function: Step(function, **options)
 
 
@@ -93,10 +98,15 @@ class Flow(Generic[P, R]):
                 f"flow '{name}': a flow needs a function with a name of ASCII letters, digits and "
                 "'_', beginning with a letter (at most 60)"
             )
-        if schedule is not None and not re.fullmatch(r"(cron|rate)\([^()]+\)", schedule):
+        if iscoroutinefunction(fn):
+            raise DefinitionError(
+                f"flow '{name}': its body describes the flow and waits for nothing; "
+                "write it with def, not async def"
+            )
+        if schedule is not None and not _SCHEDULE.fullmatch(schedule):
             raise DefinitionError(
                 f"flow '{name}': schedule must be such as 'rate(1 hour)' or "
-                f"'cron(0 9 * * ? *)', not {schedule!r}"
+                f"'cron(0 9 * * ? *)' (six fields), not {schedule!r}"
             )
         vars(self).update(
             fn=fn,
@@ -110,13 +120,15 @@ class Flow(Generic[P, R]):
             __doc__=fn.__doc__,
         )
 
-    def __setattr__(self, name: str, value: object) -> None:
+    def __setattr__(self, name: str, value: object = None) -> None:
         raise AttributeError(f"flow '{self.name}' is immutable; give options to @flow")
+
+    __delattr__ = __setattr__
 
     def __repr__(self) -> str:
         return f"<flow {self.name}>"
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> FlowGraph[R]:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> FlowGraph[R]:
         """The graph of this flow for these parameters, which are checked first.
 
         Raises ParameterError for wrong parameters, DefinitionError for a chain that cannot work.
@@ -142,7 +154,7 @@ class Flow(Generic[P, R]):
         _check_arguments(graph)
         return graph
 
-    async def run(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    async def run(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the flow in an engine of its own, durably, and return its result.
 
         Raises ParameterError, DefinitionError, RunFailed, RunCancelled or JournalError.
@@ -153,7 +165,7 @@ class Flow(Generic[P, R]):
         async with Engine() as engine:
             return await engine.run(graph)
 
-    def run_sync(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def run_sync(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """The same as ``run``, blocking; works inside a running event loop (notebooks) too."""
         from lokki.engine.engine import run_blocking
 
@@ -163,18 +175,18 @@ class Flow(Generic[P, R]):
 def _check_arguments(graph: FlowGraph[Any]) -> None:
     """Refuse a call that lacks an argument which neither the chain nor the flow gives it."""
     for position, call in enumerate(graph.calls):
-        names, _ = input_and_names(call.step)
         given = {*call.kwargs, *graph.params}
         first = position == 0 and isinstance(graph.stages[0], TaskStage)
-        if not first and names:
-            given.add(names[0])
+        positions = len(call.args) if first else 1
         for index, parameter in enumerate(call.step.signature.parameters.values()):
-            if (
-                parameter.default is parameter.empty
-                and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-                and parameter.name not in given
-                and index >= len(call.args)
-            ):
+            kind = parameter.kind
+            optional = parameter.default is not parameter.empty or kind in (
+                parameter.VAR_POSITIONAL,
+                parameter.VAR_KEYWORD,
+            )
+            by_position = index < positions and kind is not parameter.KEYWORD_ONLY
+            by_name = parameter.name in given and kind is not parameter.POSITIONAL_ONLY
+            if not (optional or by_position or by_name):
                 name, where = call.step.name, parameter.name
                 raise DefinitionError(
                     f"flow '{graph.name}': step '{name}' needs '{where}': bind it in the chain "

@@ -72,7 +72,9 @@ class MapStage:
     def tolerates(self, failures: int, count: int) -> bool:
         """Whether the map may go on when ``failures`` of its ``count`` items have failed."""
         limit = self.tolerated_failures
-        return failures <= (limit * count if isinstance(limit, float) else limit)
+        if isinstance(limit, float):
+            return failures == 0 or failures / count <= limit
+        return failures <= limit
 
 
 Stage = TaskStage | MapStage

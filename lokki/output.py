@@ -110,7 +110,9 @@ class _Handler(logging.Handler):
                 self.handleError(record)
         fallback = logging.lastResort  # what logging would have used without this handler
         if logging.root.handlers == [self] and fallback and record.levelno >= fallback.level:
+            token = running.set(None)  # it writes to stderr, and is recorded already
             fallback.handle(record)
+            running.reset(token)
 
 
 _handler = _Handler()

@@ -70,6 +70,8 @@ class RetryConfig:
 
     def wait(self, attempt: int) -> float:
         """Seconds to wait after attempt number ``attempt`` (from 1) has failed."""
+        if not self.delay:
+            return 0.0
         try:
             return min(self.max_delay, self.delay * self.backoff ** (attempt - 1))
         except OverflowError:

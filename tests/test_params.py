@@ -2,18 +2,18 @@
 
 import contextlib
 import enum
+import functools
 import json
 import os
+import pickle
 import subprocess
 import sys
-import types
-import typing
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import (
     Annotated,
     Any,
@@ -23,8 +23,6 @@ from typing import (
     NewType,
     NotRequired,
     Protocol,
-    Required,
-    TypedDict,
     TypeVar,
     Union,
 )
@@ -32,7 +30,8 @@ from typing import (
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from msgspec import Meta
+from pydantic import BaseModel, Field
+from typing_extensions import TypedDict
 
 from lokki.errors import DefinitionError, ParameterError
 from lokki.params import MISSING, RESERVED, Parameter, Parameters
@@ -43,16 +42,9 @@ class Color(enum.Enum):
     BLUE = "blue"
 
 
-class Mixed(enum.Enum):
-    WORD = "word"
-    ONE = 1
-    HALF = 0.5
-    NOTHING = None
-    PAIR = (1, 2)
-
-
-class Truth(enum.Enum):
-    YES = True
+class Level(enum.Enum):
+    none = 0
+    HIGH = 1
 
 
 class Perm(enum.IntFlag):
@@ -79,29 +71,18 @@ class Place:
     name: str
     at: Point
     tags: list[Path] = field(default_factory=list)
-    size: int = field(init=False, default=0)
 
     def __post_init__(self):
         if not self.name:
             raise ValueError("a place has a name")
 
 
-T = TypeVar("T")
-
-
 @dataclass
-class Box(Generic[T]):
-    inside: T
+class Grim:
+    x: int
 
-
-class PointChild(Point):
-    pass
-
-
-class TypeAliasType:
-    """Stands in for what `type X = …` makes, before Python 3.12."""
-
-    __value__ = list[int]
+    def __post_init__(self):
+        raise RuntimeError("no")
 
 
 @dataclass
@@ -114,15 +95,9 @@ class Broken:
     x: "NoSuchName"  # noqa: F821
 
 
-class Conf(TypedDict, total=False):
-    limit: Required[int]
-    when: date
-    note: Annotated[NotRequired[str], "free"]
-
-
-class TextConf(TypedDict):
-    limit: "Required[int]"
-    when: "NotRequired[date]"
+class Conf(TypedDict):
+    limit: int
+    when: NotRequired[date]
 
 
 class Pair(NamedTuple):
@@ -130,8 +105,16 @@ class Pair(NamedTuple):
     right: date = date(2000, 1, 1)
 
 
-class Empty(NamedTuple):
-    pass
+class Model(BaseModel):
+    size: int
+
+
+T = TypeVar("T")
+
+
+@dataclass
+class Box(Generic[T]):
+    inside: T
 
 
 class Custom:
@@ -153,17 +136,14 @@ class Unprintable:
 
 
 UserId = NewType("UserId", int)
-
-
 NOTHING = object()
 
 
-def params(annotation=NOTHING, default=MISSING, name="it"):
+def params(annotation=NOTHING, default=MISSING):
     """The parameters of a flow with one parameter."""
     namespace = {"annotation": annotation, "default": default}
-    head = name + ("" if annotation is NOTHING else ": annotation")
-    head += "" if default is MISSING else " = default"
-    exec(f"def fn({head}): ...", namespace)
+    head = "it" if annotation is NOTHING else "it: annotation"
+    exec(f"def fn({head}{'' if default is MISSING else ' = default'}): ...", namespace)
     return Parameters(namespace["fn"], "birds")
 
 
@@ -179,13 +159,9 @@ def problem(annotation, value, **options):
     with pytest.raises(ParameterError) as caught:
         check(annotation, value, **options)
     message = str(caught.value)
-    assert message.startswith("birds: ")
-    assert "$" not in message
-    return message.removeprefix("birds: ")
-
-
-def text_problem(annotation, text):
-    return problem(annotation, text, text=["it"])
+    assert message.startswith("birds: parameter 'it")
+    assert len(message.splitlines()) == 1
+    return message.removeprefix("birds: parameter ")
 
 
 # The signature
@@ -231,28 +207,23 @@ def test_defaults_are_used_as_they_are():
         (int, "int"),
         (int | None, "int"),
         (int | str | None, "int or str"),
-        (None, "None"),
+        (Annotated[int | None, Field(ge=1)], "int"),
         (Any, "any value"),
         (Color, "red|blue"),
-        (Mixed, "word|ONE|HALF|NOTHING|PAIR"),
+        (Level, "none|HIGH"),
         (Literal["red", 2, None, Color.BLUE], "red|2|None|BLUE"),
         (list[int], "JSON list"),
         (list[int] | tuple[str] | None, "JSON list"),
         (Sequence[str], "JSON list"),
+        (Iterable[str], "JSON list"),
         (dict[str, int], "JSON object"),
         (Point, "JSON object"),
         (Conf, "JSON object"),
-        (Pair, "JSON object"),
-        (Broken, "JSON object"),
+        (Model, "JSON object"),
         (date, "date YYYY-MM-DD"),
         (datetime, "datetime YYYY-MM-DDTHH:MM:SS"),
-        (time, "time HH:MM:SS"),
         (timedelta, "duration such as PT1H30M"),
         (Path, "path"),
-        (Decimal, "decimal"),
-        (uuid.UUID, "UUID"),
-        (Annotated[int | None, Meta(ge=1)], "int"),
-        (UserId, "int"),
         (Custom, "Custom"),
         ("NoSuchName", "NoSuchName"),
     ],
@@ -268,6 +239,8 @@ def test_type_label(annotation, label):
         ("*args", r"cannot take '\*args'"),
         ("**kw", r"cannot take '\*\*kw'"),
         ("a, /", "parameter 'a' is positional-only"),
+        ("x: bool, no_x=1", "parameter 'no_x' has the name of what turns 'x' off"),
+        ("no_x, x: 'bool' = None", "parameter 'no_x' has the name of what turns 'x' off"),
         *((name, f"parameter '{name}' has the name of an option") for name in sorted(RESERVED)),
     ],
 )
@@ -276,6 +249,12 @@ def test_unusable_signatures(signature, message):
     exec(f"def fn({signature}): ...", namespace)
     with pytest.raises(DefinitionError, match=f"birds: .*{message}"):
         Parameters(namespace["fn"], "birds")
+
+
+def test_a_no_of_what_is_no_flag():
+    def fn(x: int, no_x: bool, y: "NoSuchName", no_y: bool): ...  # noqa: F821
+
+    assert len(Parameters(fn, "birds")) == 4
 
 
 def test_an_annotation_that_cannot_be_resolved_harms_only_its_parameter():
@@ -294,12 +273,22 @@ def test_a_field_that_cannot_be_resolved():
         check(Broken, {"x": 1})
 
 
-def test_names_are_resolved_in_the_module_of_the_wrapped_function():
-    import functools
+def test_an_annotation_that_pydantic_refuses():
+    with pytest.raises(DefinitionError, match=r"birds: the annotation of parameter 'it'"):
+        check(HasArea, 5)
 
+
+def test_names_are_resolved_in_the_module_of_the_wrapped_function():
     def plain(day: "date"): ...
 
     assert [p.annotation for p in Parameters(functools.wraps(plain)(lambda: 0), "birds")] == [date]
+
+
+def test_parameters_can_be_pickled_after_use():
+    ps = Parameters(flow, "birds")
+    ps.validate({"limit": 1, "colors": ["red"]})
+    copy = pickle.loads(pickle.dumps(ps))
+    assert list(copy) == list(ps)
 
 
 # Python calls
@@ -319,8 +308,8 @@ def test_bind_reports_every_problem():
         "birds: parameter 'limit' is given twice, by position and by name",
         "birds: takes 2 positional arguments, not 3",
         "birds: unknown parameter 'colour'; did you mean 'colors'?",
-        "birds: parameter 'min_size' must be float, not 'x'",
-        "birds: parameter 'dry' must be bool or None, not 3",
+        "birds: parameter 'min_size' must be a valid number, not 'x'",
+        "birds: parameter 'dry' must be a valid boolean, not 3",
     ]
 
 
@@ -335,7 +324,7 @@ def test_every_problem_has_a_line():
         "birds: unknown parameter 'zzz'; it takes limit, min_size, colors, dry",
         "birds: unknown parameter 7; it takes limit, min_size, colors, dry",
         "birds: parameter 'limit' (int) is missing",
-        "birds: parameter 'min_size' must be float, not 'abc'",
+        "birds: parameter 'min_size' must be a valid number, not 'abc'",
     ]
 
 
@@ -355,101 +344,62 @@ def test_parameters_that_are_no_object(values):
 @pytest.mark.parametrize(
     ("annotation", "value", "message"),
     [
-        (int, "5", "parameter 'it' must be int, not '5'"),
-        (int, True, "parameter 'it' must be int, not True"),
-        (int, 5.0, "parameter 'it' must be int, not 5.0"),
-        (int, None, "parameter 'it' must be int, not None"),
-        (float, True, "parameter 'it' must be float, not True"),
-        (float, "1.5", "parameter 'it' must be float, not '1.5'"),
-        (float, 10**400, "parameter 'it' must be float, not 1" + "0" * 58 + "…"),
-        (bool, 1, "parameter 'it' must be bool, not 1"),
-        (bool, "true", "parameter 'it' must be bool, not 'true'"),
-        (str, 5, "parameter 'it' must be str, not 5"),
-        (str, Custom(), "parameter 'it' must be str, not Custom ()"),
-        (str, Unprintable(), "parameter 'it' must be str, not <Unprintable>"),
-        (None, 0, "parameter 'it' must be None, not 0"),
-        (Custom, 5, "parameter 'it' must be Custom, not 5"),
-        (date, "soon", "parameter 'it' must be date YYYY-MM-DD, not 'soon'"),
-        (date, datetime(2024, 1, 2), "parameter 'it' must be date YYYY-MM-DD, not datetime.d…"),
-        (timedelta, 5, "parameter 'it' must be duration such as PT1H30M, not 5"),
-        (timedelta, "5", "parameter 'it' must be duration such as PT1H30M, not '5'"),
-        (Decimal, "x", "parameter 'it' must be decimal, not 'x'"),
-        (Decimal, True, "parameter 'it' must be decimal, not True"),
-        (uuid.UUID, "x", "parameter 'it' must be UUID, not 'x'"),
-        (Path, 5, "parameter 'it' must be path, not 5"),
-        (Color, "green", "parameter 'it' must be red|blue, not 'green'"),
-        (Color, ["red"], "parameter 'it' must be red|blue, not ['red']"),
-        (Mixed, True, "parameter 'it' must be word|ONE|HALF|NOTHING|PAIR, not True"),
-        (Truth, 1, "parameter 'it' must be YES, not 1"),
-        (Grumpy, 2, "parameter 'it' must be A, not 2"),
-        (Literal["a", 1], True, "parameter 'it' must be a|1, not True"),
-        (Literal[Color.RED], "blue", "parameter 'it' must be RED, not 'blue'"),
-        (int | str, [], "parameter 'it' must be int or str, not []"),
-        (list, "ab", "parameter 'it' must be list, not 'ab'"),
-        (Sequence[str], "ab", "parameter 'it' must be Sequence[str], not 'ab'"),
-        (list[int], {1}, "parameter 'it' must be list[int], not {1}"),
-        (list[int], [1, 2, "x"], "parameter 'it[2]' must be int, not 'x'"),
-        (list[list[int]], [[], [1, None]], "parameter 'it[1][1]' must be int, not None"),
-        (set[int], 5, "parameter 'it' must be set[int], not 5"),
-        (set, [[1]], "parameter 'it' must be set, not [[1]]"),
-        (tuple[int, ...], [1, "x"], "parameter 'it[1]' must be int, not 'x'"),
-        (tuple[int, ...], "x", "parameter 'it' must be tuple[int, ...], not 'x'"),
-        (tuple[int, str], [1], "parameter 'it' must be tuple[int, str], not [1]"),
-        (dict[str, int], [], "parameter 'it' must be dict[str, int], not []"),
-        (dict[str, int], {"a": "b"}, "parameter 'it['a']' must be int, not 'b'"),
-        (dict[int, str], {"a": "b"}, "parameter 'it' must have keys of type int, not 'a'"),
-        (dict[int, str], {1.5: "b"}, "parameter 'it' must have keys of type int, not 1.5"),
-        (dict[list[int], int], {"[1]": 1}, "parameter 'it' must be dict[list[int], int], not {…"),
-        (Point, 5, "parameter 'it' must be Point, not 5"),
-        (Point, {"x": "a"}, "parameter 'it.x' must be int, not 'a'"),
-        (Point, {}, "parameter 'it.x' (int) is missing"),
-        (Point, {"x": 1, "yy": 2}, "parameter 'it' has no field 'yy'; it has y"),
-        (Point, {"x": 1, 5: 2}, "parameter 'it' has no field 5; it has x, y"),
-        (Place, {"name": "a", "at": {}}, "parameter 'it.at.x' (int) is missing"),
-        (Place, {"name": "a", "at": {"x": 1}, "size": 2}, "parameter 'it' has no field 'size'"),
-        (
-            Place,
-            {"name": "", "at": {"x": 1}},
-            "parameter 'it' cannot be made into Place: ValueError: a place has a name",
-        ),
-        (list[Point], [{"x": 1}, {"x": None}], "parameter 'it[1].x' must be int, not None"),
-        (Conf, {"when": "2024-01-01"}, "parameter 'it.limit' (int) is missing"),
-        (TextConf, {}, "parameter 'it.limit' (int) is missing"),
-        (Conf, types.MappingProxyType({"limit": 1}), "parameter 'it' must be Conf, not mapping…"),
-        (Pair, [1, "2000-01-01", 3], "parameter 'it' must be Pair, not [1, '2000-01-01', 3]"),
-        (Pair, ["x"], "parameter 'it.left' must be int, not 'x'"),
-        (Empty, [1], "parameter 'it' must be Empty, not [1]"),
-        (list[int] | None, [None], "parameter 'it[0]' must be int, not None"),
-        (list[int] | list[str], [1, "a"], "parameter 'it' must be list[int] or list[str], not [1…"),
-        (Point | None, {"x": 1, "z": 2}, "parameter 'it' has no field 'z'; it has x, y"),
-        (Callable[[int], str], 5, "parameter 'it' must be Callable[[<class 'int'>], str], not 5"),
-        (TypeAliasType(), ["x"], "parameter 'it[0]' must be int, not 'x'"),
-        (list[UserId], ["x"], "parameter 'it[0]' must be int, not 'x'"),
-        (Annotated[int, Meta(gt=0)], 0, "parameter 'it' must be int > 0, not 0"),
-        (Annotated[int, Meta(ge=1)], 0, "parameter 'it' must be int >= 1, not 0"),
-        (Annotated[int | None, Meta(ge=1)], 0, "parameter 'it' must be int or None >= 1, not 0"),
-        (Annotated[int, Meta(ge=1)] | None, 0, "parameter 'it' must be int >= 1, not 0"),
-        (Annotated[float, Meta(lt=1)], 1, "parameter 'it' must be float < 1, not 1.0"),
-        (Annotated[Decimal, Meta(le=1)], "2", "parameter 'it' must be decimal <= 1, not Decimal("),
-        (Annotated[int, Meta(multiple_of=2)], 3, "parameter 'it' must be int and a multiple of 2"),
-        (Annotated[str, Meta(min_length=2)], "a", "parameter 'it' must be str of length >= 2, not"),
-        (Annotated[list, Meta(max_length=0)], [1], "parameter 'it' must be list of length <= 0, n"),
-        (Annotated[str, Meta(pattern="^a")], "b", "parameter 'it' must be str matching '^a', not"),
-        (
-            Annotated[datetime, Meta(tz=True)],
-            "2024-01-02",
-            "parameter 'it' must be datetime YYYY-MM-DDTHH:MM:SS with time zone: True, not",
-        ),
-        (list[Annotated[int, Meta(ge=1)]], [1, 0], "parameter 'it[1]' must be int >= 1, not 0"),
+        (int, "5", "'it' must be a valid integer, not '5'"),
+        (int, True, "'it' must be a valid integer, not True"),
+        (int, 5.0, "'it' must be a valid integer, not 5.0"),
+        (int, None, "'it' must be a valid integer, not None"),
+        (float, True, "'it' must be a valid number, not True"),
+        (float, "1.5", "'it' must be a valid number, not '1.5'"),
+        (bool, 1, "'it' must be a valid boolean, not 1"),
+        (bool, "true", "'it' must be a valid boolean, not 'true'"),
+        (str, 5, "'it' must be a valid string, not 5"),
+        (str, Path("a"), "'it' must be a valid string, not PosixPath('a')"),
+        (str, Custom(), "'it' must be a valid string, not Custom ()"),
+        (str, Unprintable(), "'it' must be a valid string, not <Unprintable>"),
+        (Custom, 5, "'it' must be an instance of Custom, not 5"),
+        (date, "soon", "'it' must be a valid date in the format YYYY-MM-DD"),
+        (date, datetime(2024, 1, 2), "'it' must be a valid date, not datetime.datetime("),
+        (Decimal, "x", "'it' must be a valid decimal, not 'x'"),
+        (uuid.UUID, "x", "'it' must be a valid UUID"),
+        (Path, 5, "'it' must be a valid string, not 5"),
+        (Color, "green", "'it' must be 'red' or 'blue', not 'green'"),
+        (Color, ["red"], "'it' must be 'red' or 'blue', not ['red']"),
+        (Grim, {"x": 1}, "'it': RuntimeError: no (given {'x': 1})"),
+        (Literal["a", 1], 2, "'it' must be 'a' or 1, not 2"),
+        (int | str, [], "'it' must be a valid integer or must be a valid string, not []"),
+        (list[int], {1}, "'it' must be a valid list, not {1}"),
+        (list[int], "ab", "'it' must be a valid array, not 'ab'"),
+        (list[int], [1, 2, "x"], "'it[2]' must be a valid integer, not 'x'"),
+        (list[Custom], [Custom(), 5], "'it[1]' must be an instance of Custom, not 5"),
+        (list[list[int]], [[], [1, None]], "'it[1][1]' must be a valid integer, not None"),
+        (list[int | str], [5, []], "'it[1]' must be a valid integer or must be a valid string"),
+        (list[int] | None, [None], "'it[0]' must be a valid integer, not None"),
+        (list[int] | str, ["a"], "'it[0]' must be a valid integer, not 'a'"),
+        (Iterable[int], ["x"], "'it[0]' must be a valid integer, not 'x'"),
+        (tuple[int, ...], [1, "x"], "'it[1]' must be a valid integer, not 'x'"),
+        (tuple[int, str], [1], "'it[1]': Field required (given [1])"),
+        (dict[str, int], {"a b": "c"}, "'it['a b']' must be a valid integer, not 'c'"),
+        (dict[int, str], {"a": "b"}, "'it.a' must be a valid integer"),
+        (Point, 5, "'it' must be an object, not 5"),
+        (Point, {"x": "a"}, "'it.x' must be a valid integer, not 'a'"),
+        (Point, {"x": 1, "z": 2}, "'it.z': Unexpected keyword argument (given 2)"),
+        (Point | int, {"x": "a"}, "'it.x' must be a valid integer, not 'a'"),
+        (Place, {"name": "a", "at": {}}, "'it.at.x': Field required (given {})"),
+        (Place, {"name": "", "at": {"x": 1}}, "'it': Value error, a place has a name (given {"),
+        (Conf, {"limit": 1, "z": 2}, "'it.z': Extra inputs are not permitted (given 2)"),
+        (Model, {"size": "1"}, "'it.size' must be a valid integer, not '1'"),
+        (UserId, "x", "'it' must be a valid integer, not 'x'"),
+        (Annotated[int, Field(ge=1)], 0, "'it' must be greater than or equal to 1, not 0"),
+        (Annotated[str, Field(min_length=2)], "a", "'it': String should have at least 2 char"),
     ],
 )
 def test_values_that_do_not_fit(annotation, value, message):
-    assert problem(annotation, value).startswith(message.removesuffix("…"))
+    assert problem(annotation, value)[: len(message)] == message
 
 
 def test_a_long_value_is_cut():
     message = problem(int, "x" * 1000)
-    assert len(message) < 100
+    assert len(message) < 120
     assert message.endswith("x…")
 
 
@@ -457,8 +407,8 @@ def test_a_value_nested_too_deeply():
     value: dict[str, Any] = {"children": []}
     for _ in range(5000):
         value = {"children": [value]}
-    assert problem(Tree, value) == "parameter 'it' is nested too deeply"
-    assert text_problem(Tree, "[" * 200_000) == "parameter 'it' is nested too deeply"
+    assert problem(Tree, value)
+    assert problem(Tree, "[" * 200_000, text=["it"])
 
 
 # JSON and Python values
@@ -467,60 +417,45 @@ def test_a_value_nested_too_deeply():
 @pytest.mark.parametrize(
     ("annotation", "value", "expected"),
     [
-        (int, 5, 5),
         (float, 1, 1.0),
-        (float, "inf", float("inf")),
         (date, "2024-01-02", date(2024, 1, 2)),
         (datetime, "2024-01-02T03:04:05Z", datetime(2024, 1, 2, 3, 4, 5, tzinfo=UTC)),
         (time, "03:04", time(3, 4)),
         (timedelta, "PT90S", timedelta(seconds=90)),
         (Decimal, "1.50", Decimal("1.50")),
-        (Decimal, 0.1, Decimal("0.1")),
         (Path, "a/b", Path("a/b")),
-        (PurePosixPath, "a/b", PurePosixPath("a/b")),
         (Color, "red", Color.RED),
         (Color, "RED", Color.RED),
-        (Mixed, 1, Mixed.ONE),
-        (Mixed, None, Mixed.NOTHING),
-        (Mixed, "PAIR", Mixed.PAIR),
+        (Color | None, "RED", Color.RED),
+        (Level, 1, Level.HIGH),
         (Perm, 6, Perm.R | Perm.W),
         (Grumpy, "A", Grumpy.A),
         (Literal["a", 1, True], 1, 1),
         (Literal["a", 1, True], True, True),
-        (Literal[Color.RED], "red", Color.RED),
-        (Literal[Color.RED], Color.RED, Color.RED),
-        (list[Path], ["a", Path("b")], [Path("a"), Path("b")]),
+        (list[Path], ["a"], [Path("a")]),
         (list[int], (1, 2), [1, 2]),
-        (tuple, [1, "a"], (1, "a")),
+        (Iterable[int], (1, 2), [1, 2]),
+        (Iterable[Path], ["a"], [Path("a")]),
         (tuple[int, ...], [1, 2], (1, 2)),
         (tuple[float, str], [1, "a"], (1.0, "a")),
-        (typing.Tuple, [1], (1,)),  # noqa: UP006
         (set[int], [1, 1], {1}),
-        (set[int], frozenset({1}), {1}),
         (frozenset[int], [1], frozenset({1})),
-        (Set[date], ["2024-01-02"], {date(2024, 1, 2)}),
+        (Set[date], ["2024-01-02"], frozenset({date(2024, 1, 2)})),
         (dict[int, Path], {"1": "a"}, {1: Path("a")}),
         (dict[Color, bool], {"red": True}, {Color.RED: True}),
-        (dict[tuple[int, date], int], {'[1, "2024-01-02"]': 1}, {(1, date(2024, 1, 2)): 1}),
-        (dict[int | None, int], {"null": 1}, {None: 1}),
         (Point, {"x": 1, "y": 2}, Point(1, 2.0)),
         (Place, {"name": "a", "at": {"x": 1}, "tags": ["t"]}, Place("a", Point(1), [Path("t")])),
-        (Box[int], {"inside": "anything"}, Box("anything")),
+        (Box[date], {"inside": "2024-01-02"}, Box(date(2024, 1, 2))),
         (Tree, {"children": [{"children": []}]}, Tree([Tree([])])),
         (Conf, {"limit": 1, "when": "2024-01-02"}, {"limit": 1, "when": date(2024, 1, 2)}),
-        (TextConf, {"limit": 1}, {"limit": 1}),
         (Pair, [1], Pair(1)),
         (Pair, {"left": 1, "right": "2024-01-02"}, Pair(1, date(2024, 1, 2))),
-        (Empty, [], Empty()),
+        (Model, {"size": 1}, Model(size=1)),
         (UserId, 5, 5),
         (date | str, "2024-01-02", "2024-01-02"),
         (date | int, "2024-01-02", date(2024, 1, 2)),
-        (float | int, 1, 1),
-        (list[float] | list[int], [1], [1]),
         (list[Path] | Path, ["a"], [Path("a")]),
-        (Annotated[int | None, Meta(ge=1)], None, None),
-        (Annotated[int | str, Meta(ge=1), "a note"], "text", "text"),
-        (Annotated[int, Meta(ge=1)], 1, 1),
+        (Annotated[int | None, Field(ge=1)], None, None),
     ],
 )
 def test_values_that_stand_for_another(annotation, value, expected):
@@ -529,40 +464,28 @@ def test_values_that_stand_for_another(annotation, value, expected):
     assert type(found) is type(expected)
 
 
-class IntChild(int):
-    pass
-
-
 @pytest.mark.parametrize(
     ("annotation", "value"),
     [
-        (int, IntChild(5)),
-        (int, Perm.R),
         (Custom, Child()),
-        (HasArea, Custom()),
-        (Point, PointChild("as given")),
-        ("5", "not a type"),
         (list[Path], [Path("a")]),
         (list[Color], [Color.RED]),
-        (tuple[int, str], Pair(1, "x")),
+        (tuple[Path, float], (Path("a"), 1.0)),
         (Sequence[int], (1, 2)),
-        (Sequence[int], range(5)),
-        (Iterable[int], iter([1])),
+        (Mapping[str, int], {"a": 1}),
         (dict[str, Point], {"a": Point("as given", 1)}),
-        (Mapping[str, int], types.MappingProxyType({"a": 1})),
-        (Point | dict, {"x": 1}),
-        (Pair, Pair("as given", 1)),
-        (datetime | date, datetime(2024, 1, 2)),
+        (Conf, {"limit": 1, "when": date(2024, 1, 2)}),
+        (Pair, Pair(1)),
+        (Model, Model(size=1)),
         (Path | str, "a"),
-        (Callable[[int], str], str),
         (T, 5),
         (object, object()),
-        (Any, object()),
-        (Union[Any, None], object()),  # noqa: UP007
+        (Any, "5"),
+        (Union[Any, None], NOTHING),  # noqa: UP007
     ],
 )
-def test_instances_pass_unchanged(annotation, value):
-    assert check(annotation, value) is value
+def test_instances_pass(annotation, value):
+    assert check(annotation, value) == value
 
 
 def test_a_parameter_without_annotation_takes_anything():
@@ -570,17 +493,6 @@ def test_a_parameter_without_annotation_takes_anything():
     assert [p.annotation for p in ps] == [Any]
     assert ps.validate({"it": "5"}) == {"it": "5"}
     assert ps.validate({"it": "5"}, text={"it"}) == {"it": 5}
-
-
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="syntax of Python 3.12")
-def test_type_aliases():
-    namespace = {}
-    exec("type Json = None | int | list[Json]\ntype Few[T] = list[T]", namespace)
-    assert check(namespace["Json"], [1, [None, 2]]) == [1, [None, 2]]
-    assert problem(namespace["Json"], [[{}]]) == (
-        "parameter 'it[0][0]' must be None or int or list[Json], not {}"
-    )
-    assert check(namespace["Few"][int], [1]) == [1]
 
 
 # Text
@@ -595,27 +507,24 @@ def test_type_aliases():
         (float, "1e3", 1000.0),
         (str, "50", "50"),
         (str, "null", "null"),
-        (bool, "Yes", True),
-        (bool, "0", False),
-        (bool | None, "off", False),
+        *((bool, word, True) for word in ("true", "Yes", "on", "1")),
+        *((bool, word, False) for word in ("false", "No", "off", "0")),
         (bool | None, "none", None),
         (int | None, "5", 5),
         (int | None, "null", None),
+        (int | None, "None", None),
         (str | None, "null", "null"),
         (Path | None, "none", Path("none")),
-        (str | int, "5", 5),
-        (str | int, "1_000", "1_000"),
-        (Annotated[str, "note"] | None | int, "x", "x"),
-        (date | str, "2024-01-02", date(2024, 1, 2)),
+        (int | str, "x", "x"),
+        (date | None, "2024-01-02", date(2024, 1, 2)),
+        (datetime, "2024-01-02", datetime(2024, 1, 2)),
         (timedelta, "PT1H", timedelta(hours=1)),
-        (Path, "a/b", Path("a/b")),
         (Decimal, "1.50", Decimal("1.50")),
         (Color, "red", Color.RED),
         (Color, "BLUE", Color.BLUE),
-        (Mixed, "1", Mixed.ONE),
-        (Mixed, "null", Mixed.NOTHING),
-        (Literal["a", 1, True], "1", 1),
-        (Literal["a", 1, True], "true", True),
+        (Level, "1", Level.HIGH),
+        (Level, "none", Level.none),
+        (Literal["a", 1], "1", 1),
         (Literal["a", 1], "a", "a"),
         (list[int], "[1, 2]", [1, 2]),
         (list[str] | None, "null", None),
@@ -624,8 +533,7 @@ def test_type_aliases():
         (dict[int, float], '{"1": 2}', {1: 2.0}),
         (Point, '{"x": 1}', Point(1)),
         (Conf, '{"limit": 1}', {"limit": 1}),
-        (Pair, "[1]", Pair(1)),
-        (Annotated[int, Meta(ge=1)], "5", 5),
+        (Annotated[int, Field(ge=1)], "5", 5),
         (UserId, "5", 5),
         (Any, "[1, null]", [1, None]),
         (Any, "true", True),
@@ -649,34 +557,27 @@ def test_a_value_among_texts_that_is_no_text():
 @pytest.mark.parametrize(
     ("annotation", "text", "message"),
     [
-        (int, "abc", "must be int, not 'abc'"),
-        (int, "1_000", "must be int, not '1_000'"),
-        (int, "1.0", "must be int, not '1.0'"),
-        (float, "x", "must be float, not 'x'"),
-        (bool, "maybe", "must be bool, not 'maybe'"),
-        (None, "x", "must be None, not 'x'"),
-        (int | None, "x", "must be int or None, not 'x'"),
-        (Color, "green", "must be red|blue, not 'green'"),
-        (Color, "5", "must be red|blue, not 5"),
-        (Annotated[int, Meta(ge=1)], "0", "must be int >= 1, not 0"),
-        (Custom, "x", "must be Custom, not 'x'"),
-        (list[str], "a,b", """must be list[str], not 'a,b'; write it as --it '["a", "b"]'"""),
-        (list[int], "5", "must be list[int], not 5; write it as --it '[1, 2]'"),
-        (
-            list[int] | None,
-            "5",
-            "must be list[int], not 5; write it as --it '[1, 2]'",
-        ),
-        (dict, "a", """must be dict, not 'a'; write it as --it '{"key": …}'"""),
-        (Point, "a", """must be Point, not 'a'; write it as --it '{"x": …, "y": …}'"""),
+        (int, "abc", "must be a valid integer, not 'abc'"),
+        (int, "1.5", "must be a valid integer, not 1.5"),
+        (float, "x", "must be a valid number, not 'x'"),
+        (bool, "maybe", "must be a valid boolean, not 'maybe'"),
+        (int | None, "x", "must be a valid integer, not 'x'"),
+        (Color, "green", "must be 'red' or 'blue', not 'green'"),
+        (Annotated[int, Field(ge=1)], "0", "must be greater than or equal to 1, not 0"),
+        (Custom, "x", "must be an instance of Custom, not 'x'"),
+        (list[str], "a,b", """must be a valid array, not 'a,b'; write it as --it '["a", "b"]'"""),
+        (list[int], "5", "must be a valid array, not 5; write it as --it '[1, 2]'"),
+        (list[int] | None, "5", "must be a valid array, not 5; write it as --it '[1, 2]'"),
+        (dict, "a", """must be an object, not 'a'; write it as --it '{"key": …}'"""),
     ],
 )
 def test_text_that_does_not_fit(annotation, text, message):
-    assert text_problem(annotation, text) == f"parameter 'it' {message}"
+    assert problem(annotation, text, text=["it"]) == f"'it' {message}"
 
 
 def test_text_with_a_wrong_item():
-    assert text_problem(list[int], '[1, "x"]') == "parameter 'it[1]' must be int, not 'x'"
+    message = "'it[1]' must be a valid integer, not 'x'"
+    assert problem(list[int], '[1, "x"]', text=["it"]) == message
 
 
 # Storing
@@ -685,31 +586,24 @@ def test_text_with_a_wrong_item():
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
-        (float("inf"), "inf"),
-        (float("nan"), "nan"),
+        ([1, 2.5, None, "a"], [1, 2.5, None, "a"]),
+        (float("inf"), "Infinity"),
+        ([Path("a"), float("nan")], ["a", "NaN"]),
         (date(2024, 1, 2), "2024-01-02"),
-        (datetime(2024, 1, 2, tzinfo=UTC), "2024-01-02T00:00:00+00:00"),
+        (datetime(2024, 1, 2, tzinfo=UTC), "2024-01-02T00:00:00Z"),
         (time(1, 2), "01:02:00"),
-        (timedelta(seconds=90), "PT90S"),
-        (Path("a/b"), "a/b"),
+        (timedelta(seconds=90), "PT1M30S"),
         (Decimal("1.50"), "1.50"),
         (uuid.UUID(int=1), "00000000-0000-0000-0000-000000000001"),
         (Color.RED, "red"),
         (Perm.R | Perm.W, 6),
-        (Mixed.PAIR, "PAIR"),
-        (Mixed.NOTHING, "NOTHING"),
-        ({3, 20, 1}, [1, 3, 20]),
-        (frozenset({"a", None}), ["a", None]),
-        ((1, [date(2024, 1, 2)]), [1, ["2024-01-02"]]),
+        ({1}, [1]),
         (Pair(1), [1, "2000-01-01"]),
         (Place("a", Point(1)), {"name": "a", "at": {"x": 1, "y": 0.0}, "tags": []}),
-        (
-            {1: 2, True and "a": 3, None: 4, (1, "b"): 5, Color.RED: 6, 0.5: 7},
-            {"1": 2, "a": 3, "null": 4, '[1, "b"]': 5, "red": 6, "0.5": 7},
-        ),
+        (Model(size=1), {"size": 1}),
+        ({1: date(2024, 1, 2)}, {"1": "2024-01-02"}),
         (Custom(), "Custom\n   ()"),
-        (Unprintable(), "<Unprintable>"),
-        (Point, repr(Point)),
+        ([Unprintable()], ["<Unprintable>"]),
     ],
 )
 def test_to_json(value, expected):
@@ -727,64 +621,57 @@ def test_to_json_of_a_value_that_holds_itself():
 # The first draw of a text on a machine builds a table of characters, which takes seconds.
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
-numbers = st.integers() | st.floats(allow_nan=False) | st.booleans()
+words = st.text(st.characters(exclude_categories=["Cs"]))
+floats = st.floats(allow_nan=False, allow_infinity=False)
 SCALARS = [
     (int, st.integers()),
-    (float, st.floats(allow_nan=False)),
+    (float, floats),
     (bool, st.booleans()),
-    (str, st.text()),
+    (str, words),
     (date, st.dates()),
     (datetime, st.datetimes(timezones=st.none() | st.just(UTC))),
     (time, st.times()),
-    (timedelta, st.timedeltas()),
-    (Decimal, st.decimals(allow_nan=False)),
+    (timedelta, st.timedeltas(timedelta(days=-9999), timedelta(days=9999))),
+    (Decimal, st.decimals(allow_nan=False, allow_infinity=False)),
     (uuid.UUID, st.uuids()),
     (Path, st.builds(Path, st.text("aé/. "))),
     (Color, st.sampled_from(Color)),
-    (Mixed, st.sampled_from(Mixed)),
-    (Perm, st.sampled_from([Perm.R, Perm.R | Perm.W])),
-    (Literal["a", 1, True, None], st.sampled_from(["a", 1, True, None])),
+    (Level, st.sampled_from(Level)),
+    (Literal["a", 1, None], st.sampled_from(["a", 1, None])),
 ]
-points = st.builds(Point, st.integers(), st.floats(allow_nan=False))
+points = st.builds(Point, st.integers(), floats)
 RECORDS = [
     (Point, points),
-    (Place, st.builds(Place, st.text(min_size=1), points, st.just([Path("a")]))),
+    (Place, st.builds(Place, words.filter(bool), points, st.just([Path("a")]))),
     (Conf, st.fixed_dictionaries({"limit": st.integers()}, optional={"when": st.dates()})),
     (Pair, st.builds(Pair, st.integers(), st.dates())),
+    (Model, st.builds(Model, size=st.integers())),
 ]
 
 
-def nest(draw, annotation, values):
-    """The type, and values of it, inside of another type."""
-    shape = draw(st.sampled_from(["list", "tuple", "pair", "set", "dict", "optional", "as it is"]))
-    if shape == "list":
-        return list[annotation], st.lists(values, max_size=3)
-    if shape == "tuple":
-        return tuple[annotation, ...], st.lists(values, max_size=3).map(tuple)
-    if shape == "pair":
-        return tuple[annotation, int], st.tuples(values, st.integers())
-    if shape == "dict":
-        return dict[str, annotation], st.dictionaries(st.text(), values, max_size=3)
-    if shape == "optional":
-        return Union[annotation, None], values | st.none()  # noqa: UP007
-    return annotation, values
+def nest(annotation, values):
+    """The type, and values of it, inside of each other type."""
+    return [
+        (annotation, values),
+        (list[annotation], st.lists(values, max_size=3)),
+        (tuple[annotation, ...], st.lists(values, max_size=3).map(tuple)),
+        (tuple[annotation, int], st.tuples(values, st.integers())),
+        (dict[str, annotation], st.dictionaries(words, values, max_size=3)),
+        (Union[annotation, None], values | st.none()),  # noqa: UP007
+    ]
 
 
 @st.composite
 def typed_values(draw):
     annotation, values = draw(st.sampled_from(SCALARS + RECORDS))
-    if (annotation, values) in SCALARS and draw(st.booleans()):
-        annotation, values = draw(
-            st.sampled_from(
-                [
-                    (set[annotation], st.sets(values, max_size=3)),
-                    (frozenset[annotation], st.frozensets(values, max_size=3)),
-                    (dict[annotation, int], st.dictionaries(values, st.integers(), max_size=3)),
-                ]
-            )
-        )
+    if draw(st.booleans()) and (annotation, values) in SCALARS:
+        sets = [
+            (set[annotation], st.sets(values, max_size=3)),
+            (frozenset[annotation], st.frozensets(values, max_size=3)),
+        ]
+        annotation, values = draw(st.sampled_from(sets))
     for _ in range(draw(st.integers(0, 2))):
-        annotation, values = nest(draw, annotation, values)
+        annotation, values = draw(st.sampled_from(nest(annotation, values)))
     return annotation, draw(values)
 
 
@@ -808,7 +695,7 @@ def test_a_valid_value_passes_as_it_is(typed_value):
 
 @patient
 @given(
-    st.sampled_from(SCALARS[:5]).flatmap(lambda pair: st.tuples(st.just(pair[0]), pair[1])),
+    st.sampled_from(SCALARS[:4]).flatmap(lambda pair: st.tuples(st.just(pair[0]), pair[1])),
     st.booleans(),
 )
 def test_text_is_read_back(typed_value, optional):
@@ -819,7 +706,12 @@ def test_text_is_read_back(typed_value, optional):
 
 
 json_values = st.recursive(
-    st.none() | numbers | st.text() | st.sampled_from(["red", "2024-01-02", "nan", "x", "limit"]),
+    st.none()
+    | st.integers()
+    | st.floats()
+    | st.booleans()
+    | st.text()
+    | st.sampled_from(["red", "2024-01-02", "nan", "x", "limit"]),
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
@@ -833,15 +725,15 @@ ANNOTATIONS = [annotation for annotation, _ in SCALARS + RECORDS] + [
     None,
     Custom,
     Grumpy,
+    Grim,
     Tree,
     set,
     Box[int],
+    Iterable[int],
     set[tuple[int, ...] | str],
     dict[tuple[int, int], Path | None],
     list[Point | int] | dict[str, Conf] | None,
-    Annotated[int | str | list, Meta(min_length=2)],
-    Annotated[int | str | list, Meta(ge=1)],
-    Annotated[str | datetime, Meta(pattern="x", tz=True)],
+    Annotated[int | str | list, Field(min_length=2)],
 ]
 
 
@@ -869,10 +761,38 @@ def test_unknown_names_are_always_refused(values):
 
 # The import
 
+WITHOUT_PYDANTIC = """
+import sys
+from lokki import flow, step
 
-def test_the_import_is_light():
-    code = "import sys, lokki.params; print(*sys.modules)"
+third_party = {"pydantic", "pydantic_core", "anyio", "click", "cloudpickle"}
+assert not third_party & set(sys.modules), "import lokki is stdlib-only"
+
+@step
+def birds(): ...
+
+@flow
+def birds_flow():
+    return birds()
+
+@flow
+def few_flow(limit: int, name: str | None = None, rest=(), share: float = 0.5):
+    return birds()
+
+for graph in [
+    birds_flow(), few_flow(5), few_flow(limit=5, name="x", rest=[1], share=1.5),
+    few_flow.trace({"limit": 5, "name": None}),
+]:
+    graph.flow.parameters.to_json(graph.params)
+assert [p.type_label for p in few_flow.parameters] == ["int", "str", "any value", "float"]
+few_flow.parameters.validate({"limit": 5, "name": "x", "rest": "[1]"}, text=["name", "rest"])
+assert not third_party & set(sys.modules)
+
+few_flow.parameters.validate({"limit": "5"}, text=["limit"])
+assert "pydantic" in sys.modules
+"""
+
+
+def test_plain_values_do_without_pydantic():
     clean = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE")}
-    ran = subprocess.run([sys.executable, "-c", code], env=clean, capture_output=True, check=True)
-    assert b"lokki.params" in ran.stdout.split()
-    assert b"msgspec" not in ran.stdout.split()
+    subprocess.run([sys.executable, "-c", WITHOUT_PYDANTIC], env=clean, check=True)

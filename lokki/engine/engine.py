@@ -121,7 +121,7 @@ class Engine:
 
     async def __aenter__(self) -> Self:
         self.journal = await anyio.to_thread.run_sync(Journal, self._path)
-        self._lanes = Lanes(self.journal, self._payloads, self._limits, self._total)
+        self._lanes = Lanes(self.journal.commits, self._payloads, self._limits, self._total)
         self._tasks: set[asyncio.Task[None]] = set()
         return self
 

@@ -8,15 +8,15 @@ the same generator.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
+from dataclasses import replace
 from time import time
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from lokki.call import BoundCall, Failure, capture
 from lokki.engine.state import Claim, Failed, ItemStatus, RunState
 from lokki.errors import PayloadError
-from lokki.store.codec import compress_small, dumps
-from lokki.store.journal import RunWriter, item_id
+from lokki.store.codec import SMALL, compress_small, dumps
+from lokki.store.commits import Outcomes, RunWriter
 from lokki.store.keys import output_key
 
 if TYPE_CHECKING:
@@ -50,7 +50,12 @@ class CallFailed(Exception):
         self.failure = failure
 
 
-class _Lost(NamedTuple):
+class Lost(NamedTuple):
+    """A failed attempt as it is to be recorded; ``packed`` or ``ref`` holds a later step's input.
+
+    What becomes of the item, the state decides when the slice is reported.
+    """
+
     failed: Failed
     failure: Failure
     started: float
@@ -59,14 +64,20 @@ class _Lost(NamedTuple):
     ref: str | None
 
 
-@dataclass(slots=True)
-class Outcomes:
-    """What came of a claim."""
+class Slice:
+    """A claim of a stage, and what has come of it so far."""
 
-    succeeded: list[int] = field(default_factory=list)
-    rows: list[Any] = field(default_factory=list)
-    items: list[tuple[Any, ...]] = field(default_factory=list)
-    lost: list[_Lost] = field(default_factory=list)
+    __slots__ = ("claim", "failed", "rows", "succeeded", "work")
+
+    def __init__(self, work: StageWork, claim: Claim) -> None:
+        self.work = work
+        self.claim = claim
+        self.succeeded: list[int] = []
+        self.failed: list[Lost] = []
+        self.rows = Outcomes(work.stage_id)
+
+    def __len__(self) -> int:
+        return len(self.succeeded) + len(self.failed)
 
 
 class StageWork:
@@ -98,52 +109,51 @@ class StageWork:
         self.on_done = on_done
         lanes = {call.lane for call in calls}
         self.lane = next(lane for lane in ("async", "process", "thread") if lane in lanes)
+        self.slices: dict[Slice, float] = {}
         self.scopes: set[CancelScope] = set()
         self.seconds_per_item = 0.0
         self.last_size = 0
         self.failure: Failure | None = None
         """The failure that ended the run: of those that did, the one of the first item."""
 
-    def report(self, claim: Claim, outcomes: Outcomes, now: float) -> None:
-        """Give a claim's outcomes to the state and to the journal; the caller holds the lock."""
-        lost = outcomes.lost
-        verdicts = self.state.report(claim, outcomes.succeeded, [each.failed for each in lost], now)
-        failures = []
-        for each, verdict in zip(lost, verdicts, strict=True):
-            index, position, attempt = each.failed.index, each.failed.position, each.failed.attempt
-            item = item_id(self.stage_id, index)
-            failure = each.failure
-            retrying = verdict is ItemStatus.RETRYING
-            outcomes.items.append(
-                (item, verdict.value, position, attempt, each.started, each.finished)
-                + ((each.packed, each.ref) if retrying else (None, None))
-            )
-            failures.append(
-                (item, failure.step, attempt, each.finished)
-                + (failure.type, failure.reason, failure.traceback)
-            )
-            if not retrying:
-                self.carried.pop(index, None)
-            if verdict is ItemStatus.FAILED and (
-                self.failure is None or index < (self.failure.index or 0)
-            ):
-                self.failure = failure
-        counts = self.state.counts
-        self.writer.add(
-            self.stage_id,
-            (counts.succeeded, counts.failed, counts.tolerated, counts.retrying),
-            outcomes.rows,
-            outcomes.items,
-            failures,
+    def report(self, done: Slice, now: float) -> None:
+        """Give a slice's outcomes to the state and to the journal; the caller holds the lock."""
+        lost, rows = done.failed, done.rows
+        verdicts = self.state.report(
+            done.claim, done.succeeded, [each.failed for each in lost], now
         )
+        for each, verdict in zip(lost, verdicts, strict=True):
+            self._record(each, verdict, rows)
+        counts = self.state.counts
+        rows.counts = (counts.succeeded, counts.failed, counts.tolerated, counts.retrying)
+        self.writer.add(rows)
+
+    def _record(self, lost: Lost, verdict: ItemStatus, rows: Outcomes) -> None:
+        failed, failure = lost.failed, lost.failure
+        item = self.stage_id << 32 | failed.index
+        retrying = verdict is ItemStatus.RETRYING
+        rows.items.append(
+            (item, verdict.value, failed.position, failed.attempt, lost.started, lost.finished)
+            + ((lost.packed, lost.ref) if retrying else (None, None))
+        )
+        rows.failures.append(
+            (item, failure.step, failed.attempt, lost.finished)
+            + (failure.type, failure.reason, failure.traceback)
+        )
+        if not retrying:
+            self.carried.pop(failed.index, None)
+        if verdict is ItemStatus.FAILED and (
+            self.failure is None or failed.index < (self.failure.index or 0)
+        ):
+            self.failure = failure
 
 
-def perform(work: StageWork, claim: Claim, out: Outcomes) -> Generator[Request, Any, None]:
-    """Run the items of ``claim`` one after the other, each through the whole inner chain."""
-    state, calls, inputs = work.state, work.calls, work.inputs
-    works, last = claim.works, len(work.calls) - 1
-    base = work.stage_id << 32
-    succeeded, rows = out.succeeded, out.rows
+def perform(done: Slice) -> Generator[Request, Any, None]:
+    """Run the items of a slice one after the other, each through the whole inner chain."""
+    work, succeeded, rows = done.work, done.succeeded, done.rows
+    state, calls, inputs, carried = work.state, work.calls, work.inputs, work.carried
+    works, last, base = done.claim.works, len(work.calls) - 1, work.stage_id << 32
+    simple = rows.succeeded
     finished = time()
     while not state.halted:
         try:
@@ -151,8 +161,9 @@ def perform(work: StageWork, claim: Claim, out: Outcomes) -> Generator[Request, 
         except IndexError:
             return
         started = finished
-        retried = position > 0 or attempt > 1
-        value = inputs[index] if position == 0 else work.carried[index]
+        first_try = position == 0 and attempt == 1
+        value = inputs[index] if position == 0 else carried[index]
+        packed: bytes | None
         ref = None
         try:
             while True:
@@ -160,55 +171,55 @@ def perform(work: StageWork, claim: Claim, out: Outcomes) -> Generator[Request, 
                 if position == last:
                     break
                 position, attempt = position + 1, 1
-            raw = dumps(value)
-            if len(raw) > INLINE_BYTES:
-                ref = _key(calls[position], index)
-                yield Put(ref, raw)
+            raw = packed = dumps(value)
+            if len(raw) > SMALL:
+                packed, ref = yield from _stored(calls[position], index, raw)
         except CallCancelled:
             finished = time()
-            out.items.append(
+            rows.items.append(
                 (base | index, "cancelled", position, attempt, started, finished, None, None)
             )
         except BaseException as error:
             finished = time()
             failure = _failure(calls[position], index, attempt, error)
             failed = Failed(index, position, attempt, failure.retryable)
-            packed = key = None
+            packed = None
             if position > 0:
-                work.carried[index] = value
-                packed, key = yield from _carry(calls[position - 1], index, value)
-            out.lost.append(_Lost(failed, failure, started, finished, packed, key))
+                carried[index] = value
+                packed, ref = yield from _carried(calls[position - 1], index, value)
+            done.failed.append(Lost(failed, failure, started, finished, packed, ref))
         else:
             finished = time()
             succeeded.append(index)
-            if retried or ref is not None:
-                work.carried.pop(index, None)
-                packed = None if ref else compress_small(raw)
-                out.items.append(
+            if first_try and ref is None:
+                simple += (base | index, started, finished, packed)
+            else:
+                carried.pop(index, None)
+                rows.items.append(
                     (base | index, "succeeded", position, attempt, started, finished, packed, ref)
                 )
-            else:
-                rows += (base | index, started, finished, compress_small(raw))
 
 
-def _key(call: BoundCall, index: int) -> str:
-    return output_key(call.flow, call.run_id, call.name, index if call.in_map else None)
+def _stored(
+    call: BoundCall, index: int, raw: bytes
+) -> Generator[Request, Any, tuple[bytes | None, str | None]]:
+    """A result as its row keeps it: packed, or the key it is stored under."""
+    if len(raw) <= INLINE_BYTES:
+        return compress_small(raw), None
+    key = output_key(call.flow, call.run_id, call.name, index if call.in_map else None)
+    yield Put(key, raw)
+    return None, key
 
 
-def _carry(
+def _carried(
     call: BoundCall, index: int, value: Any
 ) -> Generator[Request, Any, tuple[bytes | None, str | None]]:
-    """Store the result of an inner step, so that the step after it can be tried again alone.
+    """Keep the result of an inner step, so that the step after it can be tried again alone.
 
     A value that cannot be stored is carried in memory alone: after a crash the item starts over.
     """
     try:
-        raw = dumps(value)
-        if len(raw) <= INLINE_BYTES:
-            return compress_small(raw), None
-        key = _key(call, index)
-        yield Put(key, raw)
-        return None, key
+        return (yield from _stored(call, index, dumps(value)))
     except PayloadError:
         return None, None
 
@@ -217,9 +228,7 @@ def _failure(call: BoundCall, index: int, attempt: int, error: BaseException) ->
     if isinstance(error, CallFailed):
         return error.failure
     failure = capture(call, index, attempt, error)
-    if isinstance(error, PayloadError):
+    if isinstance(error, PayloadError):  # ours, not the user's: its traceback shows nothing
         reason = f"the result of step '{call.name}' cannot be stored: {error}"
-        return Failure(
-            failure.step, failure.index, attempt, failure.type, reason, failure.traceback
-        )
+        return replace(failure, reason=reason, traceback="", retryable=False)
     return failure

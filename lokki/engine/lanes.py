@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
@@ -23,19 +23,23 @@ import anyio.to_thread
 from anyio.lowlevel import EventLoopToken, current_token
 
 from lokki.call import call_step, running
-from lokki.engine.items import CallCancelled, Outcomes, Put, Request, StageWork, perform
-from lokki.engine.state import Claim
+from lokki.engine.items import CallCancelled, Put, Request, Slice, StageWork, perform
 from lokki.engine.workers import WorkerPool
 from lokki.store.codec import compress
-from lokki.store.journal import Journal
+from lokki.store.commits import Committer
 from lokki.store.protocol import TransientStore
 
 SLICE_SECONDS = 0.002
 """How long a lane aims to work before it reports: long enough that the report costs little."""
 _MOST_ITEMS = 4096
+_SHORT_SECONDS = 50e-6
+_SHORT_LANES = 2
+_PATIENCE_SECONDS = 0.02
+"""Items shorter than 50 µs are bound by the interpreter's lock: more than two lanes would only pass
+it around, and keep the event loop and the journal waiting. A slice that takes longer than 20 ms has
+met longer items, so it does not count."""
 
 Lane: TypeAlias = Literal["thread", "process", "async"]
-Grant: TypeAlias = tuple[StageWork, Claim]
 
 
 class Lanes:
@@ -47,12 +51,12 @@ class Lanes:
 
     def __init__(
         self,
-        journal: Journal,
+        commits: Committer,
         payloads: TransientStore,
         limits: dict[Lane, int],
         total: int | None,
     ) -> None:
-        self.journal = journal
+        self.commits = commits
         self.payloads = payloads
         self.limits = limits
         self.total = total or sum(limits.values())
@@ -60,11 +64,13 @@ class Lanes:
         self._lock = threading.Lock()
         self._news = threading.Condition(self._lock)
         self._works: deque[StageWork] = deque()
-        self._granted: deque[Grant] = deque()
+        self._granted: deque[Slice] = deque()
         self._busy: dict[Lane, int] = {"thread": 0, "process": 0, "async": 0}
         self._threads: list[threading.Thread] = []
         self._most_threads = limits["thread"] + limits["process"]
         self._idle = 0
+        self._watched = False
+        self._held_back = False
         self._closing = False
         self._loop = asyncio.get_running_loop()
         self._token: EventLoopToken = current_token()
@@ -106,19 +112,26 @@ class Lanes:
         """Have the event loop call ``function`` soon; from any thread."""
         self._loop.call_soon_threadsafe(function)
 
-    def _next(self) -> Grant | None:
+    def _next(self) -> Slice | None:
         """The next slice of work, from the stages in turn; the caller holds the lock."""
         if sum(self._busy.values()) >= self.total or self._closing:
             return None
         now = monotonic()
+        self._held_back = False
         for _ in range(len(self._works)):
             work = self._works[0]
             self._works.rotate(-1)
-            if self._busy[work.lane] < self.limits[work.lane]:
+            if self._busy[work.lane] >= self.limits[work.lane]:
+                continue
+            if _served(work, now):
+                self._held_back = True
+            else:
                 claim = work.state.claim(self._slice(work), now)
                 if claim is not None:
                     self._busy[work.lane] += 1
-                    return work, claim
+                    granted = Slice(work, claim)
+                    work.slices[granted] = now
+                    return granted
         return None
 
     def _slice(self, work: StageWork) -> int:
@@ -132,16 +145,16 @@ class Lanes:
         fitting = int(SLICE_SECONDS / work.seconds_per_item)
         return max(1, min(fitting, 4 * work.last_size, share, _MOST_ITEMS))
 
-    def _finish(self, grant: Grant, out: Outcomes, seconds: float) -> None:
+    def _finish(self, done: Slice, seconds: float) -> None:
         """Report a slice and give its turn back."""
-        work, claim = grant
-        done = len(out.succeeded) + len(out.lost)
+        work = done.work
         with self._lock:
             self._busy[work.lane] -= 1
-            if done:
-                work.seconds_per_item = max(seconds / done, 1e-9)
-                work.last_size = done
-            work.report(claim, out, monotonic())
+            del work.slices[done]
+            if len(done):
+                work.seconds_per_item = max(seconds / len(done), 1e-9)
+                work.last_size = len(done)
+            work.report(done, monotonic())
             ended = self._remove_if_done(work)
         if ended:
             work.on_done()
@@ -153,39 +166,40 @@ class Lanes:
         return False
 
     def _first_due(self) -> float | None:
-        """When the first waiting retry is due; the caller holds the lock."""
-        return min(
-            (due for work in self._works if (due := work.state.next_due) is not None), default=None
-        )
+        """When to look again for work that cannot be had now; the caller holds the lock."""
+        dues = [due for work in self._works if (due := work.state.next_due) is not None]
+        if self._held_back:
+            dues.append(monotonic() + _PATIENCE_SECONDS)
+        return min(dues, default=None)
 
     # ---- thread and process lanes ----------------------------------------------------------------
 
     def _thread_lane(self) -> None:
         while (grant := self._wait_for_work()) is not None:
-            work, claim = grant
-            out = Outcomes()
             began = monotonic()
-            self._drive(perform(work, claim, out), work)
+            self._drive(grant)
             running.set(None)
-            self._finish(grant, out, monotonic() - began)
-            self.journal.wait_for_room()
+            self._finish(grant, monotonic() - began)
+            self.commits.wait_for_room()
 
-    def _wait_for_work(self) -> Grant | None:
+    def _wait_for_work(self) -> Slice | None:
         """The next slice for this thread; slices for the event loop are sent there."""
         while True:
             with self._lock:
                 while not self._granted and (grant := self._next()) is None:
                     if self._closing:
                         return None
-                    due = self._first_due()
+                    due = None if self._watched else self._first_due()
+                    self._watched |= due is not None
                     self._idle += 1
                     self._news.wait(None if due is None else max(0, due - monotonic()))
                     self._idle -= 1
+                    self._watched &= due is None
                 if self._granted:
                     grant = self._granted.popleft()
                 assert grant is not None
                 self._call_another()
-            if grant[0].lane != "async":
+            if grant.work.lane != "async":
                 return grant
             self.call_on_loop(partial(self._start_task, grant))
 
@@ -199,12 +213,17 @@ class Lanes:
             self._threads.append(thread)
             thread.start()
 
-    def _drive(self, items: Generator[Request, Any, None], work: StageWork) -> None:
+    def _drive(self, done: Slice) -> None:
+        items = perform(done)
+        plain = done.work.lane == "thread"
         try:
             request = next(items)
             while True:
                 try:
-                    result = self._answer(request, work)
+                    if plain and request.__class__ is tuple:
+                        result = call_step(*request)
+                    else:
+                        result = self._answer(request, done.work)
                 except BaseException as error:
                     request = items.throw(error)
                 else:
@@ -234,43 +253,40 @@ class Lanes:
         if due is not None:
             self._timer = self._loop.call_later(max(0, due - monotonic()), self._start_lanes)
 
-    def _next_on_loop(self) -> Grant | None:
+    def _next_on_loop(self) -> Slice | None:
         """The next slice for the event loop; slices for threads are sent there."""
         with self._lock:
-            while (grant := self._next()) is not None and grant[0].lane != "async":
+            while (grant := self._next()) is not None and grant.work.lane != "async":
                 self._granted.append(grant)
                 self._call_another()
             return grant
 
-    def _start_task(self, grant: Grant) -> None:
+    def _start_task(self, grant: Slice) -> None:
         task = self._loop.create_task(self._async_lane(grant), context=copy_context())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _async_lane(self, first: Grant) -> None:
-        grant: Grant | None = first
+    async def _async_lane(self, first: Slice) -> None:
+        grant: Slice | None = first
         while grant is not None:
-            work, claim = grant
-            out = Outcomes()
             began = monotonic()
             with anyio.CancelScope() as scope:
-                work.scopes.add(scope)
-                await self._adrive(perform(work, claim, out), work, scope)
-            work.scopes.discard(scope)
-            self._finish(grant, out, monotonic() - began)
-            if self.journal.congested:
-                await anyio.to_thread.run_sync(self.journal.wait_for_room)
+                grant.work.scopes.add(scope)
+                await self._adrive(grant, scope)
+            grant.work.scopes.discard(scope)
+            self._finish(grant, monotonic() - began)
+            if self.commits.congested:
+                await anyio.to_thread.run_sync(self.commits.wait_for_room)
             grant = self._next_on_loop()
         self._start_lanes()
 
-    async def _adrive(
-        self, items: Generator[Request, Any, None], work: StageWork, scope: anyio.CancelScope
-    ) -> None:
+    async def _adrive(self, done: Slice, scope: anyio.CancelScope) -> None:
+        items = perform(done)
         try:
             request = next(items)
             while True:
                 try:
-                    result = await self._aanswer(request, work)
+                    result = await self._aanswer(request, done.work)
                 except KeyboardInterrupt:
                     raise
                 except BaseException as error:
@@ -300,3 +316,12 @@ class Lanes:
         return await anyio.to_thread.run_sync(
             self.workers.call, work, *request, limiter=self.workers.limiter
         )
+
+
+def _served(work: StageWork, now: float) -> bool:
+    """Whether a stage of short items has all the threads that serve it well."""
+    return (
+        work.lane == "thread"
+        and 0 < work.seconds_per_item < _SHORT_SECONDS
+        and sum(now - began < _PATIENCE_SECONDS for began in work.slices.values()) >= _SHORT_LANES
+    )

@@ -28,8 +28,10 @@ from lokki.errors import (
 )
 from lokki.graph import FlowGraph, MapStage, Stage, TaskStage
 from lokki.store.codec import dumps, unpack
-from lokki.store.journal import Journal, RunWriter, StageRow
+from lokki.store.commits import RunWriter
+from lokki.store.journal import Journal
 from lokki.store.protocol import TransientStore
+from lokki.store.schema import StageRow
 
 T = TypeVar("T")
 
@@ -110,7 +112,7 @@ class Run:
         finally:
             output.detach(self.id)
             assert self._writer is not None
-            self.journal.release(self._writer)
+            self.journal.commits.release(self._writer)
         told = None if self.error is None else json.dumps(_error_fields(self.error))
         await _committed(self.journal.finish(self.id, status.value, time(), told))
         return status
@@ -196,7 +198,7 @@ class Run:
             state.advance()
             self._told(StageFinished(position, counts, monotonic() - began))
             return row
-        await _committed(self.journal.flush())
+        await _committed(self.journal.flush(self.id))
         self._check_lost()
         self._check_cancelled()
         raise _failed(self.id, work.failure)
@@ -267,8 +269,10 @@ class Run:
 
         def unpack_rows() -> None:
             for index, packed, key in rows:
-                values[index] = None if packed is None else unpack(packed)
-                if key is not None:
+                if packed is not None:
+                    values[index] = unpack(packed)
+                elif key is not None:
+                    values[index] = None  # keeps the order
                     stored.append((index, key))
 
         async def fetch(index: int, key: str) -> None:

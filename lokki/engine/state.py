@@ -2,7 +2,7 @@
 
 Every rule of order, retry, tolerance, concurrency and ending is in this file. The engine claims
 work, performs it, and reports what came of it; a resumed run is the same machine fed with the
-outcomes that were recorded (`restore`). The caller keeps calls from overlapping, with a lock.
+outcomes that were recorded (`open`). The caller keeps calls from overlapping, with a lock.
 
     open ──► claim ⇄ report ──► complete ──► advance ──► open the next stage, or succeeded
                         │
@@ -22,7 +22,9 @@ from typing import TypeAlias
 
 from lokki.graph import MapStage, Stage
 
-_PENDING, _OUT, _FINAL = 0, 1, 2
+# Where an item is, one byte each: never handed out, waiting to be handed out again, in a claim, or
+# final. One that waits or is final takes no outcome.
+_PENDING, _READY, _OUT, _SUCCEEDED, _TOLERATED, _FAILED = range(6)
 
 
 class Status(StrEnum):
@@ -47,6 +49,15 @@ class ItemStatus(StrEnum):
     TOLERATED = "tolerated"
     CANCELLED = "cancelled"
 
+
+_STATUS = (
+    ItemStatus.PENDING,
+    ItemStatus.RETRYING,
+    ItemStatus.RUNNING,
+    ItemStatus.SUCCEEDED,
+    ItemStatus.TOLERATED,
+    ItemStatus.FAILED,
+)
 
 Work: TypeAlias = tuple[int, int, int]
 """One item to run, a plain tuple for speed: its index, the inner step to go on from, and the
@@ -112,7 +123,7 @@ class RunState:
         self._ready: deque[Work] = deque()
         self._delayed: list[tuple[float, Work]] = []
         self._retrying: set[int] = set()
-        self._claims: set[Claim] = set()
+        self._claims: dict[Claim, None] = {}  # oldest first, so that a theft is deterministic
 
     # ---- the stage -----------------------------------------------------------------------------
 
@@ -138,17 +149,15 @@ class RunState:
         for item in recorded:
             index, status = item.index, item.status
             if status is ItemStatus.SUCCEEDED:
+                self._items[index] = _SUCCEEDED
                 counts.succeeded += 1
             elif status is ItemStatus.TOLERATED:
+                self._items[index] = _TOLERATED
                 counts.tolerated += 1
             elif status is ItemStatus.RETRYING:
-                self._items[index] = _OUT
+                self._items[index] = _READY
                 self._ready.append((index, item.position, item.attempt + 1))
                 self._retrying.add(index)
-                continue
-            else:
-                continue
-            self._items[index] = _FINAL
         counts.retrying = len(self._retrying)
 
     @property
@@ -175,17 +184,19 @@ class RunState:
     def claim(self, most: int, now: float) -> Claim | None:
         """Hand out up to ``most`` items, or None when there is nothing to do at ``now``.
 
-        Due retries come first, then fresh items in order, then half of what the fullest claim has
-        not begun, so that no item waits behind a long one while a lane is idle.
+        Returned items and due retries come first, then fresh items in order, then half of what the
+        fullest claim has not begun (however many), so that no item waits behind a long one while
+        a lane is idle.
         """
-        limit = self.stage.concurrency_limit if isinstance(self.stage, MapStage) else None
-        if not self._opened or self.halted or (limit is not None and len(self._claims) >= limit):
+        if not self._opened or self.halted or self._full:
             return None
         works: deque[Work] = deque()
         while self._delayed and self._delayed[0][0] <= now:
             self._ready.append(heappop(self._delayed)[1])
         while self._ready and len(works) < most:
-            works.append(self._ready.popleft())
+            work = self._ready.popleft()
+            self._items[work[0]] = _OUT
+            works.append(work)
         if len(works) < most:
             works.extend(self._fresh(most - len(works)))
         if not works:
@@ -193,8 +204,14 @@ class RunState:
         if not works:
             return None
         claim = Claim(works)
-        self._claims.add(claim)
+        self._claims[claim] = None
         return claim
+
+    @property
+    def _full(self) -> bool:
+        stage = self.stage
+        limit = stage.concurrency_limit if isinstance(stage, MapStage) else None
+        return limit is not None and len(self._claims) >= limit
 
     def _fresh(self, most: int) -> Iterable[Work]:
         items = self._items
@@ -202,12 +219,8 @@ class RunState:
         if start < 0:
             self._cursor = len(items)
             return ()
-        stop = start + most
-        for status in (_OUT, _FINAL):
-            held = items.find(status, start, stop)
-            if held >= 0:
-                stop = held
-        stop = min(stop, len(items))
+        run = items[start : start + most]
+        stop = start + len(run) - len(run.lstrip(bytes((_PENDING,))))
         items[start:stop] = bytes((_OUT,)) * (stop - start)
         self._cursor = stop
         return zip(range(start, stop), repeat(0), repeat(1), strict=False)
@@ -229,17 +242,19 @@ class RunState:
         """Take a claim's outcomes, and what it has not begun, back; the claim has ended.
 
         Returns what each of ``failed`` has become: retrying, tolerated or failed. The second
-        outcome of an item, and one that no claim holds, change nothing.
+        outcome of an item, and that of an item which no claim holds, change nothing.
         """
         if claim not in self._claims:
             return []
-        self._claims.remove(claim)
+        del self._claims[claim]
+        items, counts = self._items, self.counts
+        for work in claim.works:
+            items[work[0]] = _READY
         self._ready.extend(claim.works)
         claim.works.clear()
-        items, counts = self._items, self.counts
         for index in succeeded:
             if items[index] == _OUT:
-                items[index] = _FINAL
+                items[index] = _SUCCEEDED
                 counts.succeeded += 1
                 self._retrying.discard(index)
         verdicts = [self._fail(failure, now) for failure in failed]
@@ -250,19 +265,24 @@ class RunState:
 
     def _fail(self, failure: Failed, now: float) -> ItemStatus:
         index, attempt = failure.index, failure.attempt
+        items = self._items
+        if items[index] != _OUT:
+            return _STATUS[items[index]]
         policy = self.stage.calls[failure.position].step.retry
         if failure.retryable and attempt <= policy.retries:
+            items[index] = _READY
             due = now + policy.wait(attempt)
             heappush(self._delayed, (due, (index, failure.position, attempt + 1)))
             self._retrying.add(index)
             return ItemStatus.RETRYING
         counts, stage = self.counts, self.stage
-        self._items[index] = _FINAL
         self._retrying.discard(index)
         lost = counts.tolerated + counts.failed + 1
         if isinstance(stage, MapStage) and stage.tolerates(lost, counts.total):
+            items[index] = _TOLERATED
             counts.tolerated += 1
             return ItemStatus.TOLERATED
+        items[index] = _FAILED
         counts.failed += 1
         self.halted = True
         return ItemStatus.FAILED
@@ -283,5 +303,5 @@ class RunState:
 
     @property
     def next_due(self) -> float | None:
-        """When the next waiting retry may be claimed; None when no retry waits."""
-        return self._delayed[0][0] if self._delayed and not self.halted else None
+        """When the next waiting retry may be claimed; None when time alone makes none claimable."""
+        return self._delayed[0][0] if self._delayed and not self.halted and not self._full else None

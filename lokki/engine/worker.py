@@ -1,8 +1,9 @@
 """The worker process of a process lane: ``python -m lokki.engine.worker FD``.
 
-Receives calls on the socket FD, one at a time, and answers each with ("result", pickle) or
-("failure", Failure), with ("line", …) before it for everything the step writes. When the engine
-is gone, the worker and all that its step has started are killed.
+Receives calls on the socket FD, one at a time, and answers each with ("result", pickle),
+("failure", Failure), ("unstorable", why) for a result that cannot be pickled or ("unloadable", why)
+for a call that cannot be unpickled, and before it ("line", …) for everything the step writes. When
+the engine is gone, the worker and all that its step has started are killed.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from lokki import output
-from lokki.call import BoundCall, Failure, call_step, capture, running
+from lokki.call import BoundCall, call_step, capture, running
 from lokki.errors import PayloadError
 from lokki.store.codec import dumps, loads
 
@@ -35,8 +36,7 @@ def serve(connection: Connection) -> None:
             call = calls[number]
             value = loads(raw)
         except PayloadError as error:
-            reason = f"cannot be loaded in a worker process: {error}"
-            connection.send(("failure", Failure("", index, attempt, "PayloadError", reason, "")))
+            connection.send(("unloadable", str(error)))
             continue
         connection.send(_answer(call, value, index, attempt))
         running.set(None)
@@ -58,11 +58,7 @@ def _answer(call: BoundCall, value: Any, index: int, attempt: int) -> tuple[str,
             result = asyncio.run(result)
         return "result", dumps(result)
     except PayloadError as error:
-        reason = f"the result of step '{call.name}' cannot be stored: {error}"
-        failure = capture(call, index, attempt, error)
-        return "failure", Failure(
-            call.name, failure.index, attempt, failure.type, reason, failure.traceback
-        )
+        return "unstorable", str(error)
     except BaseException as error:
         return "failure", capture(call, index, attempt, error)
 

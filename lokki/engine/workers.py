@@ -21,7 +21,7 @@ from weakref import WeakKeyDictionary
 import anyio
 
 from lokki import output
-from lokki.call import BoundCall
+from lokki.call import BoundCall, Failure
 from lokki.engine.items import CallCancelled, CallFailed, StageWork
 from lokki.errors import PayloadError, WorkerDied
 from lokki.store.codec import dumps, dumps_by_value, loads
@@ -152,6 +152,12 @@ class WorkerPool:
                     return loads(content)
                 if kind == "failure":
                     raise CallFailed(content)
+                if kind == "unstorable":
+                    raise PayloadError(content)
+                if kind == "unloadable":
+                    place = index if call.in_map else None
+                    reason = f"a worker process cannot load the call: {content}"
+                    raise CallFailed(Failure(call.name, place, attempt, "PayloadError", reason, ""))
                 output.record(call.run_id, content)
         except (EOFError, ConnectionError):
             end = worker.end()

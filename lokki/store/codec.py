@@ -9,11 +9,16 @@ Loading a pickle runs code. Load only what lokki itself has written.
 
 from __future__ import annotations
 
+import collections
+import functools
+import io
 import pickle
 import re
 import struct
+import types
 import zlib
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 from lokki.errors import PayloadError
 
@@ -136,13 +141,37 @@ def unpack(data: bytes) -> Any:
 
 
 def dumps_by_value(value: Any) -> bytes:
-    import cloudpickle
+    """Return cloudpickle's pickle of ``value``, which holds what ``__main__`` defines by value.
 
+    Its functions keep the names of their files, so that a traceback shows their lines. Raises
+    PayloadError as ``dumps`` does.
+    """
+    buffer = io.BytesIO()
     try:
-        packed: bytes = cloudpickle.dumps(value, _PROTOCOL)
+        _value_pickler()(buffer, _PROTOCOL).dump(value)
     except Exception as error:
         raise PayloadError(_why_unwritable(value, error)) from error
-    return packed
+    return buffer.getvalue()
+
+
+@functools.cache
+def _value_pickler() -> Any:
+    import cloudpickle
+
+    table = cloudpickle.Pickler.dispatch_table
+    reduce_code = table[types.CodeType]
+
+    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+        dispatch_table: ClassVar[Any] = collections.ChainMap(
+            {types.CodeType: lambda code: (_code_of_file, (code.co_filename, *reduce_code(code)))},
+            table,
+        )
+
+    return Pickler
+
+
+def _code_of_file(file: str, make: Callable[..., types.CodeType], args: Any) -> types.CodeType:
+    return make(*args).replace(co_filename=file)
 
 
 def _why_unwritable(value: Any, error: Exception) -> str:

@@ -1,11 +1,8 @@
 """The journal: every run, stage, item, failure, event and log line, in one SQLite file.
 
-One thread writes, in group commits: whatever has arrived since the last commit goes into one
-transaction, and with ``synchronous=FULL`` a committed outcome survives a power loss. Any thread
-may read. Several processes may share a journal: each run is owned by one of them under a lease.
-
-Every batch of a run is written only while this process still owns the run, so a process that was
-suspended for longer than its lease cannot write over its successor.
+One thread writes, in group commits (`commits.py`); with ``synchronous=FULL`` a committed outcome
+survives a power loss. Any thread may read. Several processes may share a journal: each run is
+owned by one of them under a lease.
 """
 
 from __future__ import annotations
@@ -14,250 +11,18 @@ import os
 import socket
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from secrets import token_hex
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
-from lokki.errors import JournalError, JournalVersionError, RunNotFound, RunOwned
+from lokki.errors import JournalError, RunNotFound, RunOwned
+from lokki.store.commits import LEASE_SECONDS, Committer, RunWriter
+from lokki.store.schema import INDEX_MASK, ErrorsTold, RunRow, StageRow, item_range, migrate
 
-T = TypeVar("T")
-
-LEASE_SECONDS = 30.0
-_HEARTBEAT = LEASE_SECONDS / 3
 _BUSY_SECONDS = 60.0
-_MOST_PENDING = 50_000
 _PAGE = 5_000
-_CHUNKS = (4096, 256, 16, 1)
-
-# Released migrations are never edited; a change of the schema is a new entry.
-MIGRATIONS: tuple[str, ...] = (
-    """
-    CREATE TABLE runs (
-        id TEXT PRIMARY KEY,
-        flow TEXT NOT NULL,
-        source TEXT,            -- file or module that the flow came from
-        fingerprint TEXT NOT NULL,
-        shape TEXT NOT NULL,
-        status TEXT NOT NULL,
-        params BLOB NOT NULL,   -- packed: what a resume runs with
-        params_json TEXT NOT NULL,
-        created REAL NOT NULL,  -- all times: seconds since the epoch, UTC
-        started REAL,
-        finished REAL,
-        error TEXT,
-        owner TEXT,
-        leased_until REAL
-    ) STRICT;
-    CREATE INDEX runs_by_flow ON runs (flow, id);
-
-    CREATE TABLE stages (
-        id INTEGER PRIMARY KEY,
-        run TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
-        position INTEGER NOT NULL,
-        name TEXT NOT NULL,
-        kind TEXT NOT NULL,     -- task | map
-        started REAL NOT NULL,
-        finished REAL,
-        total INTEGER NOT NULL,
-        succeeded INTEGER NOT NULL DEFAULT 0,
-        failed INTEGER NOT NULL DEFAULT 0,
-        tolerated INTEGER NOT NULL DEFAULT 0,
-        retrying INTEGER NOT NULL DEFAULT 0,
-        UNIQUE (run, position)
-    ) STRICT;
-
-    CREATE TABLE items (
-        id INTEGER PRIMARY KEY, -- stage << 32 | index: one tree, appended to, no second index
-        status TEXT NOT NULL,
-        position INTEGER NOT NULL, -- inner step the attempts are of
-        attempts INTEGER NOT NULL,
-        started REAL NOT NULL,
-        finished REAL NOT NULL,
-        output BLOB,            -- packed; of a retrying item, the input of the inner step
-        ref TEXT                -- key in the payload store, in place of output
-    ) STRICT;
-
-    CREATE TABLE failures (
-        item INTEGER NOT NULL,
-        step TEXT NOT NULL,
-        attempt INTEGER NOT NULL,
-        at REAL NOT NULL,
-        type TEXT NOT NULL,
-        reason TEXT NOT NULL,
-        traceback TEXT NOT NULL
-    ) STRICT;
-    CREATE INDEX failures_by_item ON failures (item);
-
-    CREATE TABLE events (
-        id INTEGER PRIMARY KEY AUTOINCREMENT,
-        run TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
-        at REAL NOT NULL,
-        kind TEXT NOT NULL,
-        stage INTEGER,          -- position
-        detail TEXT
-    ) STRICT;
-    CREATE INDEX events_by_run ON events (run, id);
-
-    CREATE TABLE logs (
-        id INTEGER PRIMARY KEY AUTOINCREMENT,
-        run TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
-        at REAL NOT NULL,
-        step TEXT NOT NULL,
-        item INTEGER,           -- index in the map
-        attempt INTEGER NOT NULL,
-        level TEXT NOT NULL,
-        source TEXT NOT NULL,   -- stdout | stderr | logger's name
-        message TEXT NOT NULL
-    ) STRICT;
-    CREATE INDEX logs_by_run ON logs (run, id);
-    """,
-)
-
-
-@dataclass(frozen=True, slots=True)
-class RunRow:
-    """A run as the journal has it; times are seconds since the epoch."""
-
-    id: str
-    flow: str
-    source: str | None
-    fingerprint: str
-    shape: str
-    status: str
-    params: bytes
-    params_json: str
-    created: float
-    started: float | None
-    finished: float | None
-    error: str | None
-    owner: str | None
-    leased_until: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class StageRow:
-    """A stage as the journal has it."""
-
-    id: int
-    run: str
-    position: int
-    name: str
-    kind: str
-    started: float
-    finished: float | None
-    total: int
-    succeeded: int
-    failed: int
-    tolerated: int
-    retrying: int
-
-
-@dataclass(slots=True)
-class Batch:
-    """What one run has written since the last commit.
-
-    ``succeeded`` is flat, four values a row (id, started, finished, output), for the many items
-    that succeed at once with a small result; ``items`` holds whole rows.
-    """
-
-    succeeded: list[Any] = field(default_factory=list)
-    items: list[tuple[Any, ...]] = field(default_factory=list)
-    failures: list[tuple[Any, ...]] = field(default_factory=list)
-    logs: list[tuple[Any, ...]] = field(default_factory=list)
-    counts: dict[int, tuple[int, int, int, int]] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return len(self.succeeded) // 4 + len(self.items) + len(self.failures) + len(self.logs)
-
-    def write(self, connection: sqlite3.Connection, run_id: str) -> None:
-        _insert_succeeded(connection, self.succeeded)
-        connection.executemany(
-            "INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?)", self.items
-        )
-        connection.executemany("INSERT INTO failures VALUES (?, ?, ?, ?, ?, ?, ?)", self.failures)
-        connection.executemany(
-            "INSERT INTO logs (run, at, step, item, attempt, level, source, message)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            ((run_id, *line) for line in self.logs),
-        )
-        connection.executemany(
-            "UPDATE stages SET succeeded = ?, failed = ?, tolerated = ?, retrying = ? WHERE id = ?",
-            ((*counts, stage) for stage, counts in self.counts.items()),
-        )
-
-
-_SUCCEEDED = {
-    size: "INSERT OR REPLACE INTO items VALUES "  # noqa: S608
-    + ", ".join(["(?, 'succeeded', 0, 1, ?, ?, ?, NULL)"] * size)
-    for size in _CHUNKS
-}
-
-
-def _insert_succeeded(connection: sqlite3.Connection, values: list[Any]) -> None:
-    """Many rows a statement: every statement costs a turn of the interpreter's lock."""
-    done = 0
-    for size in _CHUNKS:
-        while len(values) - done >= size * 4:
-            connection.execute(_SUCCEEDED[size], values[done : done + size * 4])
-            done += size * 4
-
-
-class RunWriter:
-    """The write side of one run that this process owns. Its methods may be called in any thread."""
-
-    def __init__(
-        self, journal: Journal, run_id: str, on_lost: Callable[[JournalError], None]
-    ) -> None:
-        self.run_id = run_id
-        self.on_lost = on_lost
-        self.leased_until = time.time() + LEASE_SECONDS
-        self._journal = journal
-
-    def add(
-        self,
-        stage: int,
-        counts: tuple[int, int, int, int],
-        succeeded: list[Any],
-        items: list[tuple[Any, ...]],
-        failures: list[tuple[Any, ...]],
-    ) -> None:
-        """Queue outcomes of ``stage``, of which ``counts`` (succeeded, failed, tolerated,
-        retrying) are the state after them. They are on disk after the next `Journal.flush`.
-        """
-        with self._journal.pending(self) as batch:
-            batch.succeeded += succeeded
-            batch.items += items
-            batch.failures += failures
-            batch.counts[stage] = counts
-
-    def log(self, line: tuple[Any, ...]) -> None:
-        """Queue a line: at, step, item, attempt, level, source, message."""
-        with self._journal.pending(self) as batch:
-            batch.logs.append(line)
-
-
-class _Pending:
-    """Adding to a run's batch, under the journal's lock; wakes the writer at the end."""
-
-    def __init__(self, journal: Journal, writer: RunWriter) -> None:
-        self._journal = journal
-        self._writer = writer
-
-    def __enter__(self) -> Batch:
-        self._journal._changed.acquire()
-        batch = self._journal._batches.get(self._writer)
-        if batch is None:
-            batch = self._journal._batches[self._writer] = Batch()
-        return batch
-
-    def __exit__(self, *_: object) -> None:
-        self._journal._changed.notify()
-        self._journal._changed.release()
 
 
 class Journal:
@@ -270,27 +35,19 @@ class Journal:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self.owner = f"{socket.gethostname()}:{os.getpid()}:{token_hex(4)}"
-        self.error: JournalError | None = None
-        self._changed = threading.Condition()
-        self._batches: dict[RunWriter, Batch] = {}
-        self._calls: list[tuple[Callable[[sqlite3.Connection], Any], Future[Any]]] = []
-        self._owned: dict[str, RunWriter] = {}
-        self._closing = False
+        self._errors_told = ErrorsTold(self.path)
         self._reading = threading.Lock()
-        with self._errors_told():
-            try:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-                self._reader = self._connect()
-                self._migrate(self._reader)
-            except OSError as error:
-                raise JournalError(
-                    f"cannot open the journal {self.path}: {error.strerror}; choose another place "
-                    "with LOKKI_LOCAL_JOURNAL"
-                ) from error
-        self._thread = threading.Thread(target=self._write, name="lokki-journal", daemon=True)
-        self._thread.start()
-
-    # ---- opening and closing -----------------------------------------------------------------
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise JournalError(
+                f"cannot make the folder of the journal {self.path}: {error.strerror}; choose "
+                "another place with LOKKI_LOCAL_JOURNAL"
+            ) from error
+        with self._errors_told:
+            self._reader = self._connect()
+            migrate(self._reader, self.path)
+        self.commits = Committer(self._connect, self.owner, self._errors_told)
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
@@ -302,184 +59,25 @@ class Journal:
         connection.execute("PRAGMA wal_autocheckpoint = 4000")
         return connection
 
-    def _migrate(self, connection: sqlite3.Connection) -> None:
-        def version() -> int:
-            found: int = connection.execute("PRAGMA user_version").fetchone()[0]
-            if found > len(MIGRATIONS):
-                raise JournalVersionError(
-                    f"the journal {self.path} has schema version {found}, this lokki knows "
-                    f"{len(MIGRATIONS)}: upgrade lokki, or choose another journal with "
-                    "LOKKI_LOCAL_JOURNAL"
-                )
-            return found
-
-        if version() == len(MIGRATIONS):
-            return
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            for number, script in enumerate(MIGRATIONS[version() :], version() + 1):
-                for statement in script.split(";\n"):
-                    connection.execute(statement)
-                connection.execute(f"PRAGMA user_version = {number}")
-            connection.execute("COMMIT")
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
-
     def close(self) -> None:
-        """Commit what is queued, give up the leases, and close."""
-        with self._changed:
-            self._closing = True
-            self._changed.notify()
-        self._thread.join()
+        """Commit what is queued, and close."""
+        self.commits.close()
         with self._reading:
             self._reader.close()
-
-    def _errors_told(self) -> _ErrorsTold:
-        return _ErrorsTold(self.path)
-
-    # ---- writing -------------------------------------------------------------------------------
-
-    def pending(self, writer: RunWriter) -> _Pending:
-        """The batch of ``writer`` that the next commit takes, as a context manager."""
-        return _Pending(self, writer)
-
-    @property
-    def congested(self) -> bool:
-        """Whether so much waits to be written that those who write should wait, too."""
-        return sum(map(len, self._batches.values())) > _MOST_PENDING
-
-    def wait_for_room(self) -> None:
-        """Block while the journal is congested."""
-        if self.congested:
-            with self._changed:
-                self._changed.wait_for(lambda: not self.congested or self.error is not None)
-
-    def call(self, function: Callable[[sqlite3.Connection], T]) -> Future[T]:
-        """Run ``function`` in the writer's next transaction, after all that is queued.
-
-        The future has its result once it is on disk. An error of ``function`` undoes what it
-        did, and nothing else.
-        """
-        future: Future[T] = Future()
-        with self._changed:
-            if self.error is not None:
-                future.set_exception(self.error)
-                return future
-            if self._closing:
-                future.set_exception(JournalError(f"the journal {self.path} is closed"))
-                return future
-            self._calls.append((function, future))
-            self._changed.notify()
-        return future
-
-    def flush(self) -> Future[None]:
-        """A future that is done when everything queued so far is on disk."""
-        return self.call(lambda connection: None)
-
-    def _write(self) -> None:
-        try:
-            with self._errors_told():
-                connection = self._connect()
-                while self._commit_next(connection):
-                    pass
-                connection.close()
-        except JournalError as error:
-            self._fail(error)
-
-    def _commit_next(self, connection: sqlite3.Connection) -> bool:
-        with self._changed:
-            if not (self._batches or self._calls or self._closing):
-                self._changed.wait(_HEARTBEAT if self._owned else None)
-            batches, self._batches = self._batches, {}
-            calls, self._calls = self._calls, []
-            owned = list(self._owned.values())
-            last = self._closing
-            self._changed.notify_all()
-        done: list[tuple[Future[Any], Any, BaseException | None]] = []
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-            lost = [writer for writer in owned if not self._keep(connection, writer)]
-            for writer, batch in batches.items():
-                if writer not in lost:
-                    batch.write(connection, writer.run_id)
-            for function, future in calls:
-                done.append((future, *self._attempt(connection, function)))
-            connection.execute("COMMIT")
-        except BaseException:
-            with suppress(sqlite3.Error):
-                connection.execute("ROLLBACK")
-            with self._changed:
-                self._calls = calls + self._calls  # `_fail` tells them
-            raise
-        for writer in lost:
-            self.release(writer)
-            writer.on_lost(
-                RunOwned(f"run {writer.run_id} was taken over by another process; this one stops")
-            )
-        for future, result, error in done:
-            if error is None:
-                future.set_result(result)
-            else:
-                future.set_exception(error)
-        return not last
-
-    def _attempt(
-        self, connection: sqlite3.Connection, function: Callable[[sqlite3.Connection], T]
-    ) -> tuple[T | None, BaseException | None]:
-        connection.execute("SAVEPOINT call")
-        try:
-            result = function(connection)
-        except (JournalError, sqlite3.IntegrityError) as error:
-            connection.execute("ROLLBACK TO call")
-            return None, error
-        finally:
-            connection.execute("RELEASE call")
-        return result, None
-
-    def _keep(self, connection: sqlite3.Connection, writer: RunWriter) -> bool:
-        """Whether we still own the run; renews the lease when it is due."""
-        now = time.time()
-        row = connection.execute("SELECT owner FROM runs WHERE id = ?", (writer.run_id,)).fetchone()
-        if row is None or row[0] != self.owner:
-            return False
-        if writer.leased_until - now < LEASE_SECONDS - _HEARTBEAT:
-            writer.leased_until = now + LEASE_SECONDS
-            connection.execute(
-                "UPDATE runs SET leased_until = ? WHERE id = ?",
-                (writer.leased_until, writer.run_id),
-            )
-        return True
-
-    def _fail(self, error: JournalError) -> None:
-        with self._changed:
-            self.error = error
-            calls, self._calls = self._calls, []
-            self._batches.clear()
-            writers = list(self._owned.values())
-        for _, future in calls:
-            future.set_exception(error)
-        for writer in writers:
-            writer.on_lost(error)
 
     # ---- runs ----------------------------------------------------------------------------------
 
     def own(self, run_id: str, on_lost: Callable[[JournalError], None]) -> RunWriter:
         """The write side of a run that `create` or `take` has leased to this process.
 
-        ``on_lost`` is called, in the writer's thread, when the run was taken over or the journal
-        can no longer be written; nothing is recorded after it.
+        ``on_lost`` is called, in another thread, when the run was taken over or the journal can no
+        longer be written; nothing is recorded after it.
         """
-        writer = RunWriter(self, run_id, on_lost)
-        with self._changed:
-            self._owned[run_id] = writer
-            self._changed.notify()
-        return writer
+        return self.commits.own(run_id, on_lost)
 
-    def release(self, writer: RunWriter) -> None:
-        """Stop renewing the lease of a run that has ended or was lost."""
-        with self._changed:
-            self._owned.pop(writer.run_id, None)
+    def flush(self, run_id: str) -> Future[None]:
+        """A future that is done when everything queued for the run is on disk."""
+        return self.commits.call(run_id, lambda connection: None)
 
     def create(
         self,
@@ -507,7 +105,7 @@ class Journal:
                 raise JournalError(f"there is a run {run_id} already; choose another id") from None
             _event(connection, run_id, now, "run_started")
 
-        return self.call(insert)
+        return self.commits.call(run_id, insert)
 
     def take(self, run_id: str, now: float) -> Future[RunRow]:
         """Lease an unfinished run to this process and set it running again.
@@ -533,7 +131,7 @@ class Journal:
             _event(connection, run_id, now, "run_resumed")
             return row
 
-        return self.call(lease)
+        return self.commits.call(run_id, lease)
 
     def finish(self, run_id: str, status: str, now: float, error: str | None) -> Future[None]:
         """Record the end of a run of ours and give up its lease; ``error`` is a JSON object."""
@@ -546,7 +144,7 @@ class Journal:
             )
             _event(connection, run_id, now, f"run_{status}", detail=error)
 
-        return self.call(update)
+        return self.commits.call(run_id, update)
 
     def open_stage(
         self, run_id: str, position: int, name: str, kind: str, total: int, now: float
@@ -567,7 +165,7 @@ class Journal:
             assert opened is not None
             return opened
 
-        return self.call(insert)
+        return self.commits.call(run_id, insert)
 
     def close_stage(self, run_id: str, position: int, now: float) -> Future[None]:
         """Record that every item of a stage has its outcome, after all that is queued."""
@@ -579,17 +177,17 @@ class Journal:
             )
             _event(connection, run_id, now, "stage_finished", position)
 
-        return self.call(update)
+        return self.commits.call(run_id, update)
 
     # ---- reading -------------------------------------------------------------------------------
 
     def _read(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
-        with self._reading, self._errors_told():
+        with self._reading, self._errors_told:
             return self._reader.execute(sql, values).fetchall()
 
     def run(self, run_id: str) -> RunRow:
         """The run with this id. Raises RunNotFound."""
-        with self._reading, self._errors_told():
+        with self._reading, self._errors_told:
             return _run(self._reader, run_id)
 
     def find(self, name: str) -> RunRow:
@@ -620,19 +218,18 @@ class Journal:
         ]
 
     def _pages(self, columns: str, condition: str, stage: int) -> Iterator[tuple[Any, ...]]:
-        """Rows of a stage's items in order, the index first, some thousands in memory at a time."""
+        """Rows of a stage's items in order, index first, some thousands in memory at a time."""
         first, last = item_range(stage)
         while True:
             rows = self._read(
-                f"SELECT id, {columns} FROM items WHERE id BETWEEN ? AND ? AND {condition}"  # noqa: S608
-                " ORDER BY id LIMIT ?",
-                (first, last, _PAGE),
+                f"SELECT id & {INDEX_MASK}, {columns} FROM items"  # noqa: S608
+                f" WHERE id BETWEEN ? AND ? AND {condition} ORDER BY id LIMIT {_PAGE}",
+                (first, last),
             )
-            for item, *rest in rows:
-                yield (item & _INDEX, *rest)
+            yield from rows
             if len(rows) < _PAGE:
                 return
-            first = rows[-1][0] + 1
+            first = (stage << 32 | rows[-1][0]) + 1
 
     def recorded(self, stage: int) -> Iterator[tuple[int, str, int, int]]:
         """The items of a stage that have a record: index, status, inner position, attempts."""
@@ -668,7 +265,7 @@ class Journal:
             "  WHERE item BETWEEN ? AND ? AND items.status = ? GROUP BY item) ORDER BY item",
             (*item_range(stage), status),
         ):
-            yield (item & _INDEX, *rest)
+            yield (item & INDEX_MASK, *rest)
 
     def logs(self, run_id: str) -> Iterable[tuple[Any, ...]]:
         """A run's lines: at, step, item, attempt, level, source, message."""
@@ -683,19 +280,6 @@ class Journal:
         return self._read(
             "SELECT at, kind, stage, detail FROM events WHERE run = ? ORDER BY id", (run_id,)
         )
-
-
-_INDEX = (1 << 32) - 1
-
-
-def item_id(stage: int, index: int) -> int:
-    """The key of a stage's item."""
-    return stage << 32 | index
-
-
-def item_range(stage: int) -> tuple[int, int]:
-    """The first and last possible keys of a stage's items."""
-    return stage << 32, stage << 32 | _INDEX
 
 
 def _run(connection: sqlite3.Connection, run_id: str) -> RunRow:
@@ -743,30 +327,3 @@ def _alive(owner: str, leased_until: float, now: float) -> bool:
     except PermissionError:
         return True
     return True
-
-
-class _ErrorsTold:
-    """Turns SQLite's errors into JournalErrors that say what to do."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if not isinstance(error, sqlite3.Error):
-            return
-        text = str(error)
-        if "full" in text or "disk I/O" in text:
-            advice = "free some space on its disk, then resume the run; what was recorded is safe"
-        elif "malformed" in text or "not a database" in text:
-            advice = (
-                "the file is damaged: move it away or restore a copy, or save what is left with "
-                f"sqlite3 {self._path} .recover"
-            )
-        elif "locked" in text:
-            advice = "another process holds it for a long time; try again"
-        else:
-            advice = "see that its folder exists and can be written, or set LOKKI_LOCAL_JOURNAL"
-        raise JournalError(f"the journal {self._path}: {text}; {advice}") from error

@@ -1,0 +1,337 @@
+"""The kill -9 campaign: runs that are killed at random moments, resumed, and checked.
+
+A run maps 2,000 items, of which every tenth fails at its first attempt. It is killed with SIGKILL
+at a random moment, resumed with ``python flow.py resume last``, perhaps killed again, and in the
+end left alone. Ten runs in threads, ten in processes, ten on the event loop. Exits with 1 when
+
+- a result is wrong, or an item's number of attempts is;
+- an outcome that was committed before a kill was worked out again after it;
+- a kill cost more calls than were in flight, and one commit batch.
+
+Every call writes a line "index attempt life" at its start; a life is one process of the run. The
+commit batch is the largest that was seen, from outside, to arrive in the journal at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import mean
+from typing import NamedTuple
+
+from timing import add_options, begin, directory, script, seconds, table
+
+LANES = ("thread", "process", "async")
+LIMIT = 8
+MORE_KILLS = 3
+PATIENCE = 120
+WATCH_SECONDS = 0.003
+INDEX = (1 << 32) - 1
+
+FLOW = """
+import asyncio
+import os
+import time
+
+from lokki import RetryConfig, current, flow, main, step
+
+LANE = os.environ["LANE"]
+NAP = 0.0025
+RETRY = RetryConfig(retries=2, delay=0.02, exceptions=(OSError,))
+
+
+def begin(x: int) -> None:
+    attempt = current().attempt
+    calls = os.open("calls", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(calls, f"{x} {attempt} {os.environ['LIFE']}\\n".encode())
+    os.close(calls)
+    if x % 10 == 3 and attempt == 1:
+        raise OSError("the first attempt fails")
+
+
+if LANE == "async":
+
+    @step(retry=RETRY)
+    async def work(x: int) -> int:
+        begin(x)
+        await asyncio.sleep(NAP)
+        return x + 1
+
+else:
+
+    @step(retry=RETRY, executor=LANE)
+    def work(x: int) -> int:
+        begin(x)
+        time.sleep(NAP)
+        return x + 1
+
+
+@step
+def numbers(count: int) -> list[int]:
+    return list(range(count))
+
+
+@step
+def total(values: list[int]) -> int:
+    return sum(values)
+
+
+@flow
+def killed_flow(count: int):
+    return numbers().map(work, concurrency_limit=LIMIT).agg(total)
+
+
+if __name__ == "__main__":
+    main(killed_flow)
+""".replace("=LIMIT", f"={LIMIT}")
+
+
+class Call(NamedTuple):
+    """One call of the step, as it told of itself."""
+
+    index: int
+    attempt: int
+    life: int
+
+
+class Outcome(NamedTuple):
+    """An item as the journal has it."""
+
+    status: str
+    attempts: int
+
+
+@dataclass
+class Campaign:
+    """What the runs of one kind of lane have shown."""
+
+    lane: str
+    runs: int = 0
+    kills: int = 0
+    wrong: list[str] = field(default_factory=list)
+    committed_again: int = 0
+    lost: list[int] = field(default_factory=list)
+    """For each kill, the calls that had to be made again."""
+    largest_batch: int = 0
+
+    @property
+    def in_flight(self) -> int:
+        return min(LIMIT, os.cpu_count() or 1) if self.lane == "process" else LIMIT
+
+    @property
+    def allowed(self) -> int:
+        return self.in_flight + self.largest_batch
+
+    @property
+    def most_lost(self) -> int:
+        return max(self.lost, default=0)
+
+    @property
+    def held(self) -> bool:
+        return not self.wrong and not self.committed_again and self.most_lost <= self.allowed
+
+
+class Trial:
+    """One run, in a directory of its own."""
+
+    def __init__(self, place: Path, campaign: Campaign, count: int) -> None:
+        self.place = place
+        self.campaign = campaign
+        self.count = count
+        self.journal = place / "lokki.db"
+        self.life = 0
+        self.snapshots: list[dict[int, Outcome]] = []
+        (place / "flow.py").write_text(FLOW)
+
+    def live(self, until: float | None) -> str | None:
+        """One process of the run: what it printed, or None if it was killed after ``until``."""
+        known = bool(self._rows("SELECT id FROM runs"))
+        command = ["resume", "last"] if known else ["run", "--count", str(self.count)]
+        self.life += 1
+        env = {"LANE": self.campaign.lane, "LIFE": str(self.life)}
+        with open(self.place / "stderr", "ab") as stderr:
+            process = subprocess.Popen(
+                [sys.executable, "flow.py", *command],
+                cwd=self.place,
+                env={**os.environ, **env, "LOKKI_LOCAL_JOURNAL": str(self.journal)},
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
+            )
+        killed = self._watch(process, until)
+        printed = process.communicate()[0]
+        if killed:
+            self.campaign.kills += 1
+            self.snapshots.append(self.outcomes())
+            return None
+        if process.returncode:
+            told = (self.place / "stderr").read_text()[-800:]
+            self.campaign.wrong.append(f"exit code {process.returncode}: {told}")
+        return printed.strip()
+
+    def _watch(self, process: subprocess.Popen[str], until: float | None) -> bool:
+        """Kill a process after ``until`` seconds, and see how much arrives in the journal at once.
+
+        Returns whether it was killed before it had ended.
+        """
+        began = time.monotonic()
+        before: int | None = None
+        while process.poll() is None:
+            passed = time.monotonic() - began
+            if passed > (PATIENCE if until is None else until):
+                process.kill()
+                if until is None:
+                    self.campaign.wrong.append(f"no end after {PATIENCE} s")
+                return process.wait() < 0
+            now = self._committed()
+            if before is not None and now is not None:
+                self.campaign.largest_batch = max(self.campaign.largest_batch, now - before)
+            before = now
+            left = WATCH_SECONDS if until is None else min(WATCH_SECONDS, until - passed)
+            time.sleep(max(left, 0))
+        return False
+
+    def _committed(self) -> int | None:
+        """How many outcomes of the map's items have been recorded, failed attempts included."""
+        rows = self._rows(
+            "SELECT succeeded, (SELECT count(*) FROM failures) FROM stages WHERE kind = 'map'"
+        )
+        return sum(rows[0]) if rows else None
+
+    def _rows(self, sql: str) -> list[tuple]:
+        if not self.journal.exists():
+            return []
+        with closing(sqlite3.connect(self.journal)) as connection:
+            try:
+                return connection.execute(sql).fetchall()
+            except sqlite3.OperationalError:  # it is just being made
+                return []
+
+    def outcomes(self) -> dict[int, Outcome]:
+        """The items of the map that have a record."""
+        rows = self._rows(
+            "SELECT items.id, status, attempts FROM items"
+            " JOIN stages ON stages.id = items.id >> 32 WHERE kind = 'map'"
+        )
+        return {item & INDEX: Outcome(status, attempts) for item, status, attempts in rows}
+
+    def calls(self) -> list[Call]:
+        log = self.place / "calls"
+        lines = log.read_text().splitlines() if log.exists() else []
+        return [Call(*map(int, line.split())) for line in lines]
+
+    def check(self, printed: str | None) -> None:
+        """Hold the end of the run, and all its calls, against the rules."""
+        campaign = self.campaign
+        expected = self.count * (self.count + 1) // 2
+        if printed != str(expected):
+            campaign.wrong.append(f"result {printed!r}, not {expected}")
+        items = {n: Outcome("succeeded", 1 + (n % 10 == 3)) for n in range(self.count)}
+        if self.outcomes() != items:
+            campaign.wrong.append("the items recorded at the end are not what they should be")
+        calls = self.calls()
+        missing = {(n, 1 + (n % 10 == 3)) for n in range(self.count)} - {
+            (call.index, call.attempt) for call in calls
+        }
+        if missing:
+            campaign.wrong.append(f"{len(missing)} items were never called")
+        for life, snapshot in enumerate(self.snapshots, 1):
+            campaign.committed_again += sum(
+                call.life > life and call.attempt <= snapshot[call.index].attempts
+                for call in calls
+                if call.index in snapshot
+            )
+            campaign.lost.append(self._lost(calls, life))
+        twice = Counter(calls)
+        if again := [call for call, times in twice.items() if times > 1]:
+            campaign.wrong.append(f"called twice in one life: {again[:3]}")
+
+    def _lost(self, calls: list[Call], life: int) -> int:
+        """How many calls of this life were made again in a later one."""
+        later = {(call.index, call.attempt) for call in calls if call.life > life}
+        return sum(call.life == life and call[:2] in later for call in calls)
+
+
+def usual_seconds(lane: str, count: int) -> float:
+    """How long such a run takes that nobody kills."""
+    campaign = Campaign(lane)
+    with directory() as place:
+        began = time.monotonic()
+        trial = Trial(place, campaign, count)
+        trial.check(trial.live(None))
+        if campaign.wrong:
+            raise SystemExit(f"{lane}: a run that was not killed went wrong: {campaign.wrong}")
+        return time.monotonic() - began
+
+
+def wage(lane: str, runs: int, count: int, chance: random.Random) -> Campaign:
+    """Kill ``runs`` runs of one kind of lane, each at least once."""
+    campaign = Campaign(lane)
+    usual = usual_seconds(lane, count)
+    while campaign.runs < runs:
+        with directory() as place:
+            trial = Trial(place, campaign, count)
+            printed = trial.live(chance.uniform(0.05, usual))
+            if printed is None:
+                campaign.runs += 1
+                for _ in range(chance.randint(0, MORE_KILLS)):
+                    printed = trial.live(chance.uniform(0.05, usual / 2))
+                    if printed is not None:
+                        break
+            if printed is None:
+                printed = trial.live(None)
+            trial.check(printed)
+    return campaign
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    add_options(parser, 10)
+    parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
+    parser.add_argument("--lane", choices=LANES, action="append", help="only this kind of lane")
+    options = parser.parse_args()
+    begin(options)
+    count = 300 if options.quick else 2_000
+    again = " ".join([Path(script("kill.py")[1]).name, "--seed", str(options.seed)])
+    print(f"seed {options.seed} (the same moments again: {again})", end="\n\n", flush=True)
+    began = time.monotonic()
+    campaigns = [
+        wage(lane, options.repeat, count, random.Random(f"{options.seed} {lane}"))
+        for lane in options.lane or LANES
+    ]
+    rows = [
+        (
+            campaign.lane,
+            str(campaign.runs),
+            str(campaign.kills),
+            str(len(campaign.wrong)),
+            str(campaign.committed_again),
+            f"{mean(campaign.lost):.1f}, at most {campaign.most_lost}",
+            f"{campaign.in_flight} + {campaign.largest_batch} = {campaign.allowed}",
+            "held" if campaign.held else "BROKEN",
+        )
+        for campaign in campaigns
+    ]
+    table(
+        f"Runs of {count:,} items killed with SIGKILL, in {seconds(time.monotonic() - began)}",
+        ("lanes", "runs", "kills", "wrong", "committed, yet run again", "run again a kill")
+        + ("in flight + largest batch", ""),
+        rows,
+    )
+    for campaign in campaigns:
+        for wrong in campaign.wrong:
+            print(f"{campaign.lane}: {wrong}")
+    return 0 if all(campaign.held for campaign in campaigns) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

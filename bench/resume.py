@@ -1,0 +1,135 @@
+"""How long a resumed run of 10,000 done items takes until the first new item starts.
+
+The run is killed with SIGKILL. Two of its items wait for ever, each alone in its lane, until the
+run is resumed; all others are recorded by then.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+from statistics import median
+
+from timing import (
+    NO_BOUND,
+    Bound,
+    arguments,
+    directory,
+    process_seconds,
+    seconds,
+    spread,
+    table,
+)
+
+BOUND = Bound(0.3, None, seconds)
+PATIENCE = 120
+
+FLOW = """
+import os
+import time
+
+from lokki import flow, main, step
+
+HELD = 2
+
+
+@step
+def numbers(count: int) -> list[int]:
+    return list(range(count))
+
+
+@step
+def work(x: int) -> int:
+    if x < HELD:
+        with open("starts", "a") as file:
+            file.write(f"{time.time()}\\n")
+        while "HOLD" in os.environ:
+            time.sleep(60)
+    return x + 1
+
+
+@step
+def total(values: list[int]) -> int:
+    return sum(values)
+
+
+@flow
+def held_flow(count: int = 10_002):
+    return numbers().map(work).agg(total)
+
+
+if __name__ == "__main__":
+    main(held_flow)
+"""
+
+
+def succeeded(journal: Path) -> int:
+    """How many items of the map are recorded as done."""
+    with closing(sqlite3.connect(journal)) as connection:
+        try:
+            rows = connection.execute("SELECT succeeded FROM stages WHERE kind = 'map'").fetchall()
+        except sqlite3.OperationalError:  # it is being made
+            return 0
+    return sum(row[0] for row in rows)
+
+
+def kill_when_done(place: Path, env: dict[str, str], count: int) -> None:
+    """Run the flow until all but the two held items are recorded, and kill it."""
+    command = [sys.executable, "flow.py", "run", "--count", str(count + 2)]
+    process = subprocess.Popen(
+        command, cwd=place, env={**env, "HOLD": "1"}, stdout=subprocess.PIPE, stderr=-1
+    )
+    patience = time.monotonic() + PATIENCE
+    while succeeded(place / "lokki.db") < count:
+        if process.poll() is not None or time.monotonic() > patience:
+            process.kill()
+            raise SystemExit(f"the run did not come to {count} items: {process.communicate()}")
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+
+
+def measure(count: int) -> tuple[float, float]:
+    """Seconds from the start of the resuming process to its first item, and to its end."""
+    with directory() as place:
+        env = {**os.environ, "LOKKI_LOCAL_JOURNAL": str(place / "lokki.db")}
+        (place / "flow.py").write_text(FLOW)
+        (place / "lokki.db").touch()
+        kill_when_done(place, env, count)
+        (place / "starts").unlink()
+        with closing(sqlite3.connect(place / "lokki.db")) as connection:
+            (run_id,) = connection.execute("SELECT id FROM runs").fetchone()
+        began = time.time()
+        took = process_seconds([sys.executable, "flow.py", "resume", run_id], cwd=place, env=env)
+        first = min(map(float, (place / "starts").read_text().split()))
+        return first - began, took
+
+
+def main() -> None:
+    options = arguments(__doc__)
+    count = 1_000 if options.quick else 10_000
+    turns = [measure(count) for _ in range(options.repeat)]
+    first = [turn[0] for turn in turns]
+    with directory() as place:
+        bare = median(
+            process_seconds([sys.executable, "-c", "pass"], cwd=place)
+            for _ in range(options.repeat)
+        )
+    table(
+        f"Resume of a killed run with {count:,} done items; medians of {options.repeat}",
+        ("", "time", "bound", ""),
+        (
+            ("to the first new item", spread(first, seconds), *BOUND.cells(median(first))),
+            ("to the end of the process", seconds(median(turn[1] for turn in turns)), *NO_BOUND),
+            ("python -c pass", seconds(bare), *NO_BOUND),
+        ),
+    )
+
+
+if __name__ == "__main__":
+    main()

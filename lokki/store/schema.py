@@ -1,0 +1,197 @@
+"""The journal's tables, their migrations, and its rows as values."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+
+from lokki.errors import JournalError, JournalVersionError
+
+# Released migrations are never edited; a change of the schema is a new entry.
+MIGRATIONS: tuple[str, ...] = (
+    """
+    CREATE TABLE runs (
+        id TEXT PRIMARY KEY,
+        flow TEXT NOT NULL,
+        source TEXT,            -- file or module that the flow came from
+        fingerprint TEXT NOT NULL,
+        shape TEXT NOT NULL,
+        status TEXT NOT NULL,
+        params BLOB NOT NULL,   -- packed: what a resume runs with
+        params_json TEXT NOT NULL,
+        created REAL NOT NULL,  -- all times: seconds since the epoch, UTC
+        started REAL,
+        finished REAL,
+        error TEXT,
+        owner TEXT,
+        leased_until REAL
+    ) STRICT;
+    CREATE INDEX runs_by_flow ON runs (flow, id);
+
+    CREATE TABLE stages (
+        id INTEGER PRIMARY KEY,
+        run TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+        position INTEGER NOT NULL,
+        name TEXT NOT NULL,
+        kind TEXT NOT NULL,     -- task | map
+        started REAL NOT NULL,
+        finished REAL,
+        total INTEGER NOT NULL,
+        succeeded INTEGER NOT NULL DEFAULT 0,
+        failed INTEGER NOT NULL DEFAULT 0,
+        tolerated INTEGER NOT NULL DEFAULT 0,
+        retrying INTEGER NOT NULL DEFAULT 0,
+        UNIQUE (run, position)
+    ) STRICT;
+
+    CREATE TABLE items (
+        id INTEGER PRIMARY KEY, -- stage << 32 | index: one tree, appended to, no second index
+        status TEXT NOT NULL,
+        position INTEGER NOT NULL, -- inner step the attempts are of
+        attempts INTEGER NOT NULL,
+        started REAL NOT NULL,
+        finished REAL NOT NULL,
+        output BLOB,            -- packed; of a retrying item, the input of the inner step
+        ref TEXT                -- key in the payload store, in place of output
+    ) STRICT;
+
+    CREATE TABLE failures (
+        item INTEGER NOT NULL,
+        step TEXT NOT NULL,
+        attempt INTEGER NOT NULL,
+        at REAL NOT NULL,
+        type TEXT NOT NULL,
+        reason TEXT NOT NULL,
+        traceback TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX failures_by_item ON failures (item);
+
+    CREATE TABLE events (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        run TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+        at REAL NOT NULL,
+        kind TEXT NOT NULL,
+        stage INTEGER,          -- position
+        detail TEXT
+    ) STRICT;
+    CREATE INDEX events_by_run ON events (run, id);
+
+    CREATE TABLE logs (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        run TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+        at REAL NOT NULL,
+        step TEXT NOT NULL,
+        item INTEGER,           -- index in the map
+        attempt INTEGER NOT NULL,
+        level TEXT NOT NULL,
+        source TEXT NOT NULL,   -- stdout | stderr | logger's name
+        message TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX logs_by_run ON logs (run, id);
+    """,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """A run as the journal has it; times are seconds since the epoch."""
+
+    id: str
+    flow: str
+    source: str | None
+    fingerprint: str
+    shape: str
+    status: str
+    params: bytes
+    params_json: str
+    created: float
+    started: float | None
+    finished: float | None
+    error: str | None
+    owner: str | None
+    leased_until: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class StageRow:
+    """A stage as the journal has it."""
+
+    id: int
+    run: str
+    position: int
+    name: str
+    kind: str
+    started: float
+    finished: float | None
+    total: int
+    succeeded: int
+    failed: int
+    tolerated: int
+    retrying: int
+
+
+INDEX_MASK = (1 << 32) - 1
+"""What an item's key holds of its index; the rest is its stage."""
+
+
+def item_range(stage: int) -> tuple[int, int]:
+    """The first and last possible keys of a stage's items."""
+    return stage << 32, stage << 32 | INDEX_MASK
+
+
+def migrate(connection: sqlite3.Connection, path: Path) -> None:
+    """Bring the schema up to date, in one transaction; safe when several processes do it at once.
+
+    Raises JournalVersionError when a newer lokki has been here.
+    """
+    if _version(connection, path) == len(MIGRATIONS):
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        done = _version(connection, path)
+        for number, script in enumerate(MIGRATIONS[done:], done + 1):
+            for statement in script.split(";\n"):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {number}")
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+
+
+def _version(connection: sqlite3.Connection, path: Path) -> int:
+    found: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    if found > len(MIGRATIONS):
+        raise JournalVersionError(
+            f"the journal {path} has schema version {found}, this lokki knows {len(MIGRATIONS)}: "
+            "upgrade lokki, or choose another journal with LOKKI_LOCAL_JOURNAL"
+        )
+    return found
+
+
+class ErrorsTold:
+    """Turns SQLite's errors into JournalErrors that say what to do."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if not isinstance(error, sqlite3.Error):
+            return
+        text = str(error)
+        if "full" in text or "disk I/O" in text:
+            advice = "free some space on its disk, then resume the run; what was recorded is safe"
+        elif "malformed" in text or "not a database" in text:
+            advice = (
+                "the file is damaged: move it away or restore a copy, or save what is left with "
+                f"sqlite3 {self._path} .recover"
+            )
+        elif "locked" in text:
+            advice = "another process holds it for a long time; try again"
+        else:
+            advice = "see that its folder exists and can be written, or set LOKKI_LOCAL_JOURNAL"
+        raise JournalError(f"the journal {self._path}: {text}; {advice}") from error

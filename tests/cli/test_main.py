@@ -1,0 +1,355 @@
+"""The commands as whole processes: ``python flow.py …`` and ``lokki …``."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+BIRDS = Path(__file__).parents[2] / "examples" / "birds.py"
+
+
+def lokki(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return _process("-m", "lokki", *arguments, cwd=cwd)
+
+
+def python(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return _process(*arguments, cwd=cwd)
+
+
+def _process(*arguments: object, cwd: Path | None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=50,
+        cwd=cwd,
+    )
+
+
+@pytest.fixture
+def script(tmp_path):
+    """Write a flow file and return its path."""
+
+    def write(body: str, name: str = "mine.py") -> Path:
+        path = tmp_path / name
+        path.write_text("from lokki import flow, main, step\n" + textwrap.dedent(body))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def shown(script):
+    """A flow that prints its parameters."""
+    return script(
+        """
+        import enum
+        from datetime import date
+        from pathlib import Path
+        from typing import Literal
+
+        class Colour(enum.Enum):
+            RED = "red"
+            BLUE = "blue"
+
+        @step
+        def told(**params):
+            return repr(params)
+
+        @flow
+        def shown(
+            limit: int,
+            ratio: "float" = 0.5,
+            dry: bool = False,
+            names: list[str] = ["a"],
+            sizes: dict[str, int] | None = None,
+            mode: Literal["fast", "slow"] = "fast",
+            colour: Colour = Colour.RED,
+            day: date = date(2026, 1, 1),
+            place: Path = Path("."),
+            note: str | None = None,
+        ):
+            '''Show what it is given.'''
+            return told()
+
+        if __name__ == "__main__":
+            main(shown)
+        """
+    )
+
+
+def test_birds():
+    done = python(BIRDS, "run")
+    assert (done.returncode, done.stdout) == (0, "flappy goose, flappy duck, flappy seagul\n")
+    assert done.stderr.startswith("run ")
+
+
+@pytest.mark.parametrize("target", ["birds.py", "birds.py:birds_flow", "birds", "birds:birds-flow"])
+def test_lokki_run_takes_files_modules_and_names(target):
+    done = lokki("run", target, cwd=BIRDS.parent)
+    assert done.stdout == "flappy goose, flappy duck, flappy seagul\n", done.stderr
+
+
+def test_parameters_are_typed_options(shown):
+    options = ["--limit", "5", "--ratio", "2", "--dry", "--names", '["x", "y"]', "--sizes"]
+    options += ['{"a": 1}', "--mode", "slow", "--colour", "blue", "--day", "2026-11-24"]
+    done = python(shown, "run", *options, "--place", "/tmp", "--note", "n")
+    assert done.stdout == (
+        "{'limit': 5, 'ratio': 2.0, 'dry': True, 'names': ['x', 'y'], 'sizes': {'a': 1}, "
+        "'mode': 'slow', 'colour': <Colour.BLUE: 'blue'>, 'day': datetime.date(2026, 11, 24), "
+        "'place': PosixPath('/tmp'), 'note': 'n'}\n"
+    ), done.stderr
+
+
+def test_a_parameter_file_is_completed_by_options(shown, tmp_path):
+    file = tmp_path / "params.json"
+    file.write_text(json.dumps({"limit": 1, "note": "from file", "day": "2026-02-03"}))
+    done = lokki("run", shown, "--params", file, "--limit", "2")
+    assert "'limit': 2" in done.stdout
+    assert "'note': 'from file'" in done.stdout
+    assert "datetime.date(2026, 2, 3)" in done.stdout
+
+
+@pytest.mark.parametrize("text", ["[1]", "{", '{"limt": 1}'])
+def test_a_wrong_parameter_file_is_told(shown, tmp_path, text):
+    file = tmp_path / "params.json"
+    file.write_text(text)
+    done = python(shown, "run", "--limit", "1", "--params", file)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "limt" in done.stderr or str(file) in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ([], "limit"),
+        (["--limit", "many"], "'many'"),
+        (["--limit", "1", "--mode", "medium"], "mode"),
+        (["--limit", "1", "--names", "a"], '["'),
+        (["--limit", "1", "--colour", "green"], "colour"),
+        (["--limt", "1"], "--limit"),
+    ],
+)
+def test_wrong_parameters_are_told_and_exit_2(shown, options, told, journal):
+    for done in (python(shown, "run", *options), lokki("run", shown, *options)):
+        assert done.returncode == 2
+        assert told in done.stderr
+        assert "Traceback" not in done.stderr
+    assert not journal.exists()
+
+
+def test_help_lists_commands_options_types_and_defaults(shown):
+    done = python(shown, "--help")
+    assert done.returncode == 0
+    assert "Show what it is given." in done.stdout
+    assert "resume" in done.stdout
+    options = python(shown, "run", "--help").stdout
+    for part in (
+        "--limit INT",
+        "--dry",
+        "--no-dry",
+        "FAST|SLOW",
+        "[default: 0.5]",
+        "--params FILE",
+    ):
+        assert part in options
+    assert "FILE" in lokki("run", "--help").stdout
+    assert "run" in lokki("--help").stdout
+    assert lokki("--version").stdout.startswith("lokki ")
+
+
+def test_unknown_commands():
+    own = python(BIRDS, "fly")
+    assert own.returncode == 1
+    assert "Usage: " in own.stderr
+    general = lokki("rum")
+    assert general.returncode == 2
+    assert "Did you mean" in general.stderr
+    assert "'run'" in general.stderr
+
+
+def test_the_users_traceback_comes_first_and_then_how_to_resume(script):
+    path = script(
+        """
+        @step
+        def broken():
+            values = {}
+            return values["nothing"]
+
+        @flow
+        def breaking():
+            return broken()
+
+        if __name__ == "__main__":
+            main(breaking)
+        """
+    )
+    done = python(path, "run")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    lines = done.stderr.splitlines()
+    assert lines[1] == "Traceback (most recent call last):"
+    assert str(path) in lines[2]
+    assert lines[-2] == "Error: step 'broken', attempt 1: KeyError: 'nothing'"
+    assert lines[-1] == f"resume: python {path} resume {lines[0].removeprefix('run ')}"
+    assert "lokki/engine" not in done.stderr
+
+
+def test_what_steps_print_goes_to_stderr(script):
+    path = script(
+        """
+        @step
+        def talking():
+            print("to the user")
+            return "the result"
+
+        @flow
+        def talk():
+            return talking()
+
+        if __name__ == "__main__":
+            main(talk)
+        """
+    )
+    done = python(path, "run")
+    assert done.stdout == "the result\n"
+    assert "to the user" in done.stderr
+
+
+def test_no_result_prints_nothing(script):
+    path = script(
+        """
+        @step
+        def silent():
+            pass
+
+        @flow
+        def nothing():
+            return silent()
+
+        if __name__ == "__main__":
+            main(nothing)
+        """
+    )
+    assert python(path, "run").stdout == ""
+
+
+RESUMABLE = """
+    import os
+
+    class Point:
+        def __init__(self, x):
+            self.x = x
+
+    @step
+    def points():
+        return [Point(n) for n in range(4)]
+
+    @step
+    def checked(point):
+        assert type(point) is Point
+        if point.x == 3 and not os.path.exists("ready"):
+            raise RuntimeError("not ready")
+        return point
+
+    @step
+    def summed(points):
+        assert all(type(point) is Point for point in points)
+        return sum(point.x for point in points)
+
+    @flow
+    def resumable():
+        return points().map(checked).agg(summed)
+
+    if __name__ == "__main__":
+        main(resumable)
+"""
+
+
+@pytest.mark.parametrize("started", ["script", "lokki"])
+@pytest.mark.parametrize("resumed", ["script", "lokki", "lokki with file"])
+def test_resume_from_either_command_line(script, tmp_path, started, resumed):
+    path = script(RESUMABLE)
+    first = (
+        python(path, "run", cwd=tmp_path)
+        if started == "script"
+        else lokki("run", path, cwd=tmp_path)
+    )
+    assert first.returncode == 1
+    assert "RuntimeError: not ready" in first.stderr
+    run_id = first.stderr.splitlines()[0].removeprefix("run ")
+    (tmp_path / "ready").touch()
+    done = {
+        "script": lambda: python(path, "resume", "last", cwd=tmp_path),
+        "lokki": lambda: lokki("resume", run_id, cwd=tmp_path),
+        "lokki with file": lambda: lokki("resume", run_id[:18], path, cwd=tmp_path),
+    }[resumed]()
+    assert (done.returncode, done.stdout) == (0, "6\n"), done.stderr
+    again = lokki("resume", run_id, cwd=tmp_path)
+    assert again.returncode == 1
+    assert "has succeeded; there is nothing to resume" in again.stderr
+    assert "Traceback" not in again.stderr
+
+
+def test_resume_tells_what_it_cannot_find(script, tmp_path):
+    path = script(RESUMABLE)
+    assert "no run 'last'" in python(path, "resume", "last").stderr
+    assert python(path, "run", cwd=tmp_path).returncode == 1
+    missing = lokki("resume", "nosuch", path)
+    assert (missing.returncode, missing.stdout) == (1, "")
+    assert "no run 'nosuch'" in missing.stderr
+    path.unlink()
+    gone = lokki("resume", "last")
+    assert gone.returncode == 1
+    assert "is gone; say where its flow is" in gone.stderr
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ("import nonexistent_module", "No module named 'nonexistent_module'"),
+        ("raise SystemExit(3)", "exits while it is imported"),
+        ("x = 1", "has no flow; decorate one with @flow"),
+        (
+            "@flow\ndef one(): return step(print)()\n@flow\ndef two(): return step(print)()",
+            "the flows one, two; say which",
+        ),
+        ("@step(job_type='spark')\ndef a(): pass", "job_type must be"),
+    ],
+)
+def test_files_that_hold_no_runnable_flow(script, body, told):
+    done = lokki("run", script(body))
+    assert done.returncode in (1, 2)
+    assert told in done.stderr
+    assert "lokki/cli" not in done.stderr
+
+
+@pytest.mark.parametrize("target", ["nofile.py", "nomodule", "birds.py:nosuch"])
+def test_targets_that_do_not_exist(target):
+    done = lokki("run", target, cwd=BIRDS.parent)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_a_flow_that_cannot_work_is_told_without_a_traceback(script):
+    path = script(
+        """
+        @flow
+        def empty():
+            return None
+
+        if __name__ == "__main__":
+            main(empty)
+        """
+    )
+    done = python(path, "run")
+    assert done.returncode == 2
+    assert "return the chain" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,352 @@
+"""Steps in worker processes: values, output, timeouts, deaths, cancellation."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+import pytest
+
+import lokki
+from lokki import Engine, RunCancelled, RunFailed, flow, step
+
+pytestmark = pytest.mark.asyncio
+
+
+@step
+def numbers(count: int = 6):
+    return list(range(count))
+
+
+@dataclass
+class Point:
+    x: int
+
+
+async def test_calls_are_made_in_other_processes():
+    @step(executor="process")
+    def pid(number):
+        return os.getpid()
+
+    @flow
+    def pids():
+        return numbers(20).map(pid)
+
+    async with Engine(processes=2) as engine:
+        used = set(await engine.run(pids))
+    assert os.getpid() not in used
+    assert 1 <= len(used) <= 2
+
+
+async def test_closures_classes_and_arguments_reach_the_worker():
+    offset = 10
+
+    @step(executor="process")
+    def shifted(number, factor, **rest):
+        return Point(number * factor + offset), rest
+
+    @step(executor="process")
+    def x_of(pair):
+        point, rest = pair
+        assert isinstance(point, Point)
+        return point.x, rest
+
+    @flow
+    def shifting(factor: int, extra: str = "e"):
+        return numbers(2).map(shifted).next(x_of)
+
+    assert await shifting.run(3) == [(10, {"extra": "e"}), (13, {"extra": "e"})]
+
+
+async def test_async_and_generator_steps_run_in_workers():
+    @step(executor="process")
+    async def slept(number):
+        await anyio.sleep(0)
+        return number, os.getpid()
+
+    @step(executor="process")
+    def counted(pair):
+        yield from range(pair[0])
+
+    @flow
+    def working():
+        return numbers(3).map(slept).next(counted)
+
+    assert await working.run() == [[], [0], [0, 1]]
+
+
+async def test_a_chain_may_mix_threads_loop_and_processes():
+    @step
+    def here(number):
+        return [number, os.getpid()]
+
+    @step(executor="process")
+    def there(values):
+        return [*values, os.getpid()]
+
+    @step
+    async def on_the_loop(values):
+        await anyio.sleep(0)
+        return [*values, os.getpid()]
+
+    @flow
+    def mixed():
+        return numbers(4).map(here).next(there).next(on_the_loop)
+
+    for number, first, second, third in await mixed.run():
+        assert number in range(4)
+        assert first == third == os.getpid() != second
+
+
+async def test_context_and_output_of_a_worker(capfd):
+    @step(executor="process", retry={"retries": 1, "delay": 0})
+    def talking(number):
+        context = lokki.current()
+        print("hello", number, flush=True)
+        logging.getLogger("mine").warning("careful")
+        if context.attempt == 1:
+            raise ValueError("again")
+        return context.index, context.attempt, context.idempotency_key.rpartition("/")[2]
+
+    @flow
+    def chatty():
+        return numbers(2).map(talking)
+
+    async with Engine() as engine:
+        handle = engine.submit(chatty)
+        assert await handle.result() == [(0, 2, "0"), (1, 2, "1")]
+        lines = {row[1:] for row in engine.journal.logs(handle.run_id)}
+    assert ("talking", 1, 2, "INFO", "stdout", "hello 1") in lines
+    assert ("talking", 0, 1, "WARNING", "mine", "careful") in lines
+    assert len(lines) == 8
+
+
+async def test_an_error_in_a_worker_has_the_users_traceback():
+    @step(executor="process")
+    def raising(number):
+        return {}["missing"]
+
+    @flow
+    def failing():
+        return numbers(1).map(raising)
+
+    with pytest.raises(RunFailed, match="item 0, attempt 1: KeyError: 'missing'") as caught:
+        await failing.run()
+    assert 'return {}["missing"]' in caught.value.traceback
+
+
+async def test_exceptions_are_matched_in_a_worker_too():
+    class Busy(OSError):
+        pass
+
+    @step(executor="process", retry={"retries": 1, "delay": 0, "exceptions": (OSError,)})
+    def flaky(number):
+        if lokki.current().attempt == 1:
+            raise Busy
+        return number
+
+    @flow
+    def retrying():
+        return numbers(3).map(flaky)
+
+    assert await retrying.run() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("death", "told"),
+    [
+        (lambda: os.kill(os.getpid(), signal.SIGKILL), "killed by SIGKILL"),
+        (lambda: ctypes.string_at(0), "killed by SIGSEGV"),
+        (lambda: os._exit(7), "exited with code 7"),
+    ],
+    ids=["SIGKILL", "SIGSEGV", "exit"],
+)
+async def test_a_worker_that_dies_fails_its_item_alone(death, told):
+    @step(executor="process")
+    def deadly(number):
+        if number == 2:
+            death()
+        return number
+
+    @step
+    def gathered(values):
+        return values, [(f.index, f.type, f.reason) for f in lokki.current().failures]
+
+    @flow
+    def surviving():
+        return numbers(6).map(deadly, tolerated_failures=1).agg(gathered)
+
+    values, failures = await surviving.run()
+    assert values == [0, 1, 3, 4, 5]
+    ((index, kind, reason),) = failures
+    assert (index, kind) == (2, "WorkerDied")
+    assert told in reason
+
+
+async def test_a_worker_that_dies_is_retried_in_another():
+    @step(executor="process", retry={"retries": 1, "delay": 0})
+    def once(number):
+        if lokki.current().attempt == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return number
+
+    @flow
+    def retrying():
+        return numbers(3).map(once)
+
+    assert await retrying.run() == [0, 1, 2]
+
+
+async def test_a_sync_step_over_its_timeout_is_killed_with_what_it_started(tmp_path):
+    marker = str(tmp_path / "child")
+
+    @step(timeout_seconds=0.5, retry={"retries": 1, "delay": 0})
+    def stuck(number):
+        if lokki.current().attempt == 1:
+            child = subprocess.Popen(["sleep", "600"])
+            Path(marker).write_text(str(child.pid))
+            time.sleep(600)
+        return number
+
+    @flow
+    def timing():
+        return numbers(1).map(stuck)
+
+    assert await timing.run() == [0]
+    await _until_gone(int(Path(marker).read_text()))
+
+
+async def test_a_timeout_is_a_timeout_error():
+    @step(timeout_seconds=0.2, job_type="batch")
+    def stuck():
+        time.sleep(600)
+
+    @flow
+    def timing():
+        return stuck()
+
+    with pytest.raises(RunFailed, match=r"TimeoutError: the call took longer than 0\.2 s"):
+        await timing.run()
+
+
+async def test_cancel_kills_the_processes(tmp_path):
+    marker = tmp_path / "pid"
+    path = str(marker)
+
+    @step(executor="process")
+    def endless(number):
+        with open(path + ".new", "w") as file:
+            file.write(str(os.getpid()))
+        os.rename(path + ".new", path)
+        time.sleep(600)
+
+    @flow
+    def long():
+        return numbers(5).map(endless, concurrency_limit=1)
+
+    async with Engine() as engine:
+        handle = engine.submit(long)
+        while not marker.exists():
+            await anyio.sleep(0.005)
+        handle.cancel()
+        with pytest.raises(RunCancelled):
+            await handle.result()
+        stage = engine.journal.stages(handle.run_id)[1]
+        assert [s for _, s, _, _ in engine.journal.recorded(stage.id)] == ["cancelled"]
+    await _until_gone(int(marker.read_text()))
+
+
+async def test_an_unpicklable_result_in_a_worker_names_step_and_type():
+    @step(executor="process")
+    def locked(number):
+        import threading
+
+        return threading.Lock()
+
+    @flow
+    def unpicklable():
+        return numbers(1).map(locked)
+
+    with pytest.raises(RunFailed, match=r"result of step 'locked' cannot be stored.*_thread.lock"):
+        await unpicklable.run()
+
+
+async def test_a_function_that_cannot_be_sent_names_the_step():
+    import threading
+
+    lock = threading.Lock()
+
+    @step(executor="process")
+    def closing(number):
+        return lock
+
+    @flow
+    def unsendable():
+        return numbers(1).map(closing)
+
+    with pytest.raises(RunFailed, match=r"step 'closing' cannot be sent to a worker process"):
+        await unsendable.run()
+
+
+async def test_classes_of_the_main_module_keep_their_identity(tmp_path):
+    script = tmp_path / "own.py"
+    script.write_text(
+        textwrap.dedent(
+            """
+            from dataclasses import dataclass
+            from lokki import flow, main, step
+
+            @dataclass
+            class Point:
+                x: int
+
+            @step
+            def points():
+                return [Point(n) for n in range(3)]
+
+            @step(executor="process")
+            def moved(point):
+                assert type(point) is Point
+                return Point(point.x + 1)
+
+            @step
+            def summed(points):
+                assert all(type(point) is Point for point in points)
+                return sum(point.x for point in points)
+
+            @flow
+            def own():
+                return points().map(moved).agg(summed)
+
+            if __name__ == "__main__":
+                main(own)
+            """
+        )
+    )
+    for command in ([str(script)], ["-m", "lokki", "run", str(script)]):
+        arguments = command if command[0] == "-m" else [*command, "run"]
+        done = subprocess.run(
+            [sys.executable, *arguments], capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stdout) == (0, "6\n"), done.stderr
+
+
+async def _until_gone(pid: int) -> None:
+    with anyio.fail_after(10):
+        while True:
+            try:
+                os.kill(pid, 0)
+                if "Z" in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:1]:
+                    return
+            except (ProcessLookupError, FileNotFoundError):
+                return
+            await anyio.sleep(0.01)

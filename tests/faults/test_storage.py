@@ -1,0 +1,165 @@
+"""Storage that fails: each a clear error without a traceback, and nothing recorded is lost."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import sqlite3
+import subprocess
+import sys
+import textwrap
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from lokki import JournalError, JournalVersionError
+from lokki.store.journal import Journal
+from lokki.store.schema import MIGRATIONS
+
+FLOW = """
+import os, time
+from lokki import flow, main, step
+
+@step
+def numbers():
+    return list(range({items}))
+
+@step
+def blob(number):
+    {before}
+    return os.urandom({size})
+
+@step
+def lengths(blobs):
+    return sum(len(blob) for blob in blobs)
+
+@flow
+def blobs():
+    return numbers().map(blob, concurrency_limit=1).agg(lengths)
+
+main(blobs)
+"""
+
+
+def _script(folder: Path, items: int = 20, size: int = 100_000, before: str = "pass") -> Path:
+    script = folder / "blobs.py"
+    text = FLOW.format(items=items, size=size, before=before)
+    script.write_text(textwrap.dedent(text))
+    return script
+
+
+def _call(script: Path, *arguments: str, file_limit: int | None = None):
+    def limit() -> None:
+        if file_limit is not None:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
+
+    return subprocess.run(
+        [sys.executable, str(script), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=limit,
+        timeout=50,
+    )
+
+
+def test_a_journal_that_can_grow_no_more_stops_the_run_and_keeps_what_is_recorded(
+    tmp_path, journal
+):
+    script = _script(tmp_path, items=40, size=60_000)
+    full = _call(script, "run", file_limit=1_000_000)
+    assert full.returncode == 1
+    assert f"the journal {journal}: " in full.stderr
+    assert "what was recorded is safe" in full.stderr
+    assert "Traceback" not in full.stderr
+    with closing(Journal(journal)) as opened:
+        recorded = opened.stages(opened.find("last").id)[1].succeeded
+    assert 0 < recorded < 40
+    again = _call(script, "resume", "last")
+    assert (again.returncode, again.stdout) == (0, f"{40 * 60_000}\n"), again.stderr
+
+
+def test_a_payload_that_cannot_be_stored_fails_its_item_and_can_be_resumed(tmp_path):
+    script = _script(tmp_path, items=3, size=3_000_000)
+    full = _call(script, "run", file_limit=1_000_000)
+    assert full.returncode == 1
+    assert "step 'blob', item 0" in full.stderr
+    assert "File too large" in full.stderr
+    assert "Traceback" not in full.stderr
+    again = _call(script, "resume", "last")
+    assert (again.returncode, again.stdout) == (0, "9000000\n"), again.stderr
+
+
+@pytest.mark.parametrize("where", ["/proc/nowhere/lokki.db", "/dev/null/lokki.db"])
+def test_a_place_that_cannot_be_written_is_told(tmp_path, monkeypatch, where):
+    monkeypatch.setenv("LOKKI_LOCAL_JOURNAL", where)
+    done = _call(_script(tmp_path), "run")
+    assert done.returncode == 1
+    assert where in done.stderr
+    assert "LOKKI_LOCAL_JOURNAL" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_damaged_journal_is_told_and_left_alone(tmp_path, journal):
+    journal.parent.mkdir()
+    journal.write_bytes(b"this is not a database, but somebody's notes" * 100)
+    done = _call(_script(tmp_path), "run")
+    assert done.returncode == 1
+    assert f"the journal {journal}: file is not a database" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert journal.read_bytes().startswith(b"this is not")
+
+
+def test_a_journal_with_damaged_pages_is_told(tmp_path, journal):
+    script = _script(tmp_path, items=30, size=20_000)
+    assert _call(script, "run").returncode == 0
+    with closing(sqlite3.connect(journal)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        connection.execute("UPDATE runs SET status = 'failed'")
+        connection.execute("UPDATE stages SET finished = NULL WHERE position = 2")
+        connection.commit()
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with open(journal, "r+b") as file:
+        file.seek(4096 * 8)
+        file.write(os.urandom(4096 * 20))
+    done = _call(script, "resume", "last")
+    assert done.returncode == 1
+    assert "malformed" in done.stderr or "damaged" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_damaged_payload_names_its_file(tmp_path, journal):
+    script = _script(tmp_path, items=3, size=100_000, before="if number == 2: os.stat('ready')")
+    assert _call(script, "run").returncode == 1
+    stored = sorted((journal.parent / "payloads").rglob("0/output.pkl.gz"))
+    (payload,) = stored
+    content = bytearray(payload.read_bytes())
+    content[5000] ^= 0xFF
+    payload.write_bytes(content)
+    (tmp_path / "ready").touch()
+    done = subprocess.run(
+        [sys.executable, str(script), "resume", "last"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 1
+    assert f"the payload {payload.as_uri()}: stored data is damaged" in done.stderr
+    assert "Traceback" not in done.stderr
+    content[5000] ^= 0xFF
+    payload.write_bytes(content)
+    again = _call(script, "resume", "last")
+    assert (again.returncode, again.stdout) == (0, "300000\n"), again.stderr
+
+
+def test_a_journal_of_a_newer_schema_is_refused(journal):
+    Journal(journal).close()
+    with closing(sqlite3.connect(journal)) as connection:
+        connection.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+    with pytest.raises(JournalVersionError, match="upgrade lokki"):
+        Journal(journal)
+    assert issubclass(JournalVersionError, JournalError)

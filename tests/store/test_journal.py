@@ -1,0 +1,320 @@
+"""The journal: schema, group commits, leases, and what is read back."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from lokki import JournalError, RunNotFound, RunOwned
+from lokki.store import commits
+from lokki.store.commits import LEASE_SECONDS, Outcomes
+from lokki.store.journal import Journal
+from lokki.store.schema import MIGRATIONS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def opened(journal):
+    with closing(Journal(journal)) as book:
+        yield book
+
+
+def create(book: Journal, run_id: str = "r1", flow: str = "f", now: float = 1.0) -> None:
+    book.create(
+        run_id,
+        flow=flow,
+        source=None,
+        fingerprint="p",
+        shape="a → map(b)",
+        params=b"",
+        params_json="{}",
+        now=now,
+    ).result()
+
+
+def never(error: JournalError) -> None:
+    raise AssertionError(error)
+
+
+def simple(stage: int, indices: range, counts: tuple[int, int, int, int]) -> Outcomes:
+    outcomes = Outcomes(stage, counts)
+    for index in indices:
+        outcomes.succeeded += (stage << 32 | index, 1.0, 2.0, b"%d" % index)
+    return outcomes
+
+
+def test_a_run_is_read_back_as_it_was_written(opened):
+    create(opened)
+    writer = opened.own("r1", never)
+    stage = opened.open_stage("r1", 0, "b", "map", 3, 5.0).result()
+    assert opened.open_stage("r1", 0, "b", "map", 3, 6.0).result() == stage
+    outcomes = simple(stage.id, range(1), (1, 0, 1, 1))
+    base = stage.id << 32
+    outcomes.items.append((base | 1, "tolerated", 0, 2, 1.0, 2.0, None, None))
+    outcomes.items.append((base | 2, "retrying", 1, 1, 1.0, 2.0, b"in", None))
+    outcomes.failures.append((base | 1, "b", 1, 2.0, "OSError", "first", "trace"))
+    outcomes.failures.append((base | 1, "b", 2, 2.0, "OSError", "last", "trace"))
+    writer.add(outcomes)
+    writer.log((3.0, "b", 1, 2, "INFO", "stdout", "hello"))
+    opened.close_stage("r1", 0, 7.0).result()
+    opened.commits.release(writer)
+    opened.finish("r1", "failed", 9.0, '{"type": "OSError"}').result()
+
+    run = opened.run("r1")
+    assert (run.status, run.started, run.finished, run.owner) == ("failed", 1.0, 9.0, None)
+    (row,) = opened.stages("r1")
+    assert (row.total, row.succeeded, row.tolerated, row.retrying) == (3, 1, 1, 1)
+    assert row.finished == 7.0
+    assert list(opened.recorded(stage.id)) == [
+        (0, "succeeded", 0, 1),
+        (1, "tolerated", 0, 2),
+        (2, "retrying", 1, 1),
+    ]
+    assert list(opened.outputs(stage.id)) == [(0, b"0", None)]
+    assert list(opened.carried(stage.id)) == [(2, b"in", None)]
+    assert list(opened.failures(stage.id, "tolerated")) == [(1, "b", 2, "OSError", "last", "trace")]
+    assert list(opened.logs("r1")) == [(3.0, "b", 1, 2, "INFO", "stdout", "hello")]
+    assert [kind for _, kind, _, _ in opened.events("r1")] == [
+        "run_started",
+        "stage_started",
+        "stage_finished",
+        "run_failed",
+    ]
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 8, 63, 1024, 12_345])
+def test_every_row_of_a_batch_arrives_whatever_its_size(opened, count):
+    create(opened)
+    writer = opened.own("r1", never)
+    stage = opened.open_stage("r1", 0, "b", "map", count, 5.0).result()
+    for start in range(0, count, 700):
+        part = range(start, min(start + 700, count))
+        writer.add(simple(stage.id, part, (part.stop, 0, 0, 0)))
+    opened.flush("r1").result()
+    assert [index for index, _, _ in opened.outputs(stage.id)] == list(range(count))
+    assert opened.stages("r1")[0].succeeded == count
+
+
+def test_a_later_record_of_an_item_replaces_the_earlier(opened):
+    create(opened)
+    writer = opened.own("r1", never)
+    stage = opened.open_stage("r1", 0, "b", "map", 1, 5.0).result()
+    retrying = Outcomes(stage.id, (0, 0, 0, 1))
+    retrying.items.append((stage.id << 32, "retrying", 0, 1, 1.0, 2.0, None, None))
+    writer.add(retrying)
+    succeeded = Outcomes(stage.id, (1, 0, 0, 0))
+    succeeded.items.append((stage.id << 32, "succeeded", 0, 2, 1.0, 2.0, b"0", None))
+    writer.add(succeeded)
+    opened.flush("r1").result()
+    assert list(opened.recorded(stage.id)) == [(0, "succeeded", 0, 2)]
+
+
+def test_threads_write_at_the_same_time(opened):
+    create(opened)
+    writer = opened.own("r1", never)
+    stage = opened.open_stage("r1", 0, "b", "map", 8000, 5.0).result()
+
+    def write(lane: int) -> None:
+        for start in range(lane * 1000, lane * 1000 + 1000, 10):
+            writer.add(simple(stage.id, range(start, start + 10), (0, 0, 0, 0)))
+            opened.commits.wait_for_room()
+
+    threads = [threading.Thread(target=write, args=(lane,)) for lane in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    opened.flush("r1").result()
+    assert len(list(opened.outputs(stage.id))) == 8000
+
+
+def test_closing_commits_what_is_queued(journal):
+    with closing(Journal(journal)) as book:
+        create(book)
+        writer = book.own("r1", never)
+        stage = book.open_stage("r1", 0, "b", "map", 9000, 5.0).result()
+        writer.add(simple(stage.id, range(9000), (9000, 0, 0, 0)))
+    with closing(Journal(journal)) as book:
+        assert len(list(book.outputs(stage.id))) == 9000
+    with pytest.raises(JournalError, match="closed"):
+        book.flush("r1").result()
+
+
+# ---- finding -----------------------------------------------------------------------------------
+
+
+def test_runs_are_found_by_id_prefix_and_last(opened):
+    create(opened, "2026-a1", now=1.0)
+    create(opened, "2026-a2", now=3.0)
+    create(opened, "2026-b", now=2.0)
+    create(opened, "2026-b_%", now=2.0)
+    assert opened.find("2026-a1").id == "2026-a1"
+    assert opened.find("2026-b").id == "2026-b"
+    assert opened.find("2026-b_").id == "2026-b_%"
+    assert opened.find("last").id == "2026-a2"
+    with pytest.raises(RunNotFound, match=r"several runs \(2026-a1, 2026-a2\)"):
+        opened.find("2026-a")
+    for name in ("nothing", "2026%", "____"):
+        with pytest.raises(RunNotFound, match="no run"):
+            opened.find(name)
+    with pytest.raises(RunNotFound):
+        opened.run("nothing")
+
+
+def test_a_run_id_is_taken_once(opened):
+    create(opened)
+    with pytest.raises(JournalError, match="there is a run r1 already"):
+        create(opened)
+
+
+# ---- leases ------------------------------------------------------------------------------------
+
+
+def test_a_living_owner_keeps_its_run(opened, journal):
+    create(opened, now=time.time())
+    with closing(Journal(journal)) as other:
+        with pytest.raises(RunOwned, match=f"run by process {os.getpid()} on "):
+            other.take("r1", time.time()).result()
+        assert other.run("r1").owner == opened.owner
+
+
+def test_a_run_whose_lease_is_over_is_taken(opened, journal):
+    create(opened, now=1.0)
+    with closing(Journal(journal)) as other:
+        other.take("r1", 1.0 + LEASE_SECONDS + 1).result()
+        assert other.run("r1").owner == other.owner
+        assert [kind for _, kind, _, _ in other.events("r1")] == ["run_started", "run_resumed"]
+
+
+def test_a_run_whose_owner_is_dead_is_taken_at_once(opened, journal):
+    code = (
+        "import sys, time; from lokki.store.journal import Journal; book = Journal(sys.argv[1]);"
+        "book.create('r1', flow='f', source=None, fingerprint='p', shape='s', params=b'',"
+        " params_json='{}', now=time.time()).result(); import os; os._exit(0)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(journal)], check=True)
+    assert opened.run("r1").status == "running"
+    opened.take("r1", time.time()).result()
+    assert opened.run("r1").owner == opened.owner
+
+
+def test_an_owner_elsewhere_is_believed_until_its_lease_is_over(opened, journal):
+    create(opened, now=100.0)
+    with closing(sqlite3.connect(journal)) as connection, connection:
+        connection.execute("UPDATE runs SET owner = 'elsewhere:1:abcd'")
+    with pytest.raises(RunOwned, match="process 1 on elsewhere"):
+        opened.take("r1", 101.0).result()
+    opened.take("r1", 100.0 + LEASE_SECONDS).result()
+
+
+def test_a_finished_run_is_not_taken(opened):
+    create(opened)
+    opened.finish("r1", "succeeded", 2.0, None).result()
+    with pytest.raises(JournalError, match="nothing to resume"):
+        opened.take("r1", 3.0).result()
+
+
+def test_who_lost_a_run_writes_nothing_more_and_is_told(opened, journal):
+    create(opened, now=1.0)
+    lost: list[JournalError] = []
+    told = threading.Event()
+
+    def on_lost(error: JournalError) -> None:
+        lost.append(error)
+        told.set()
+
+    writer = opened.own("r1", on_lost)
+    stage = opened.open_stage("r1", 0, "b", "map", 2, 5.0).result()
+    with closing(Journal(journal)) as other:
+        other.take("r1", 1.0 + LEASE_SECONDS + 1).result()
+        writer.add(simple(stage.id, range(2), (2, 0, 0, 0)))
+        assert told.wait(10)
+        assert isinstance(lost[0], RunOwned)
+        assert list(other.recorded(stage.id)) == []
+        opened.finish("r1", "succeeded", 2.0, None).result()
+        assert other.run("r1").status == "running"
+
+
+def test_a_lease_is_renewed_while_the_run_goes_on(opened, monkeypatch):
+    monkeypatch.setattr(commits, "_HEARTBEAT", 0.01)
+    create(opened, now=1.0)
+    opened.own("r1", never).leased_until = 0
+    renewed = 1.0 + LEASE_SECONDS
+    deadline = time.monotonic() + 10
+    while (opened.run("r1").leased_until or 0) <= renewed:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_an_error_of_the_writers_own_is_told_to_all_and_hangs_nobody(opened):
+    create(opened)
+    told: list[JournalError] = []
+    writer = opened.own("r1", told.append)
+    stage = opened.open_stage("r1", 0, "b", "map", 1, 5.0).result()
+    broken = Outcomes(stage.id)
+    broken.items.append(("too", "few", "values"))
+    writer.add(broken)
+    with pytest.raises(JournalError):
+        opened.flush("r1").result()
+    assert len(told) == 1
+    with pytest.raises(JournalError):
+        opened.flush("r1").result()
+    opened.commits.wait_for_room()
+
+
+# ---- schema ------------------------------------------------------------------------------------
+
+
+def schema_of(path: Path) -> list[Any]:
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute("SELECT type, name, sql FROM sqlite_master ORDER BY 2").fetchall()
+
+
+def test_opening_twice_changes_nothing(journal):
+    Journal(journal).close()
+    before = schema_of(journal)
+    Journal(journal).close()
+    assert schema_of(journal) == before
+    with closing(sqlite3.connect(journal)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_processes_that_open_a_new_journal_at_once_all_succeed(journal):
+    code = "import sys; from lokki.store.journal import Journal; Journal(sys.argv[1]).close()"
+    opening = [
+        subprocess.Popen([sys.executable, "-c", code, str(journal)], stderr=subprocess.PIPE)
+        for _ in range(6)
+    ]
+    for process in opening:
+        _, errors = process.communicate(timeout=30)
+        assert process.returncode == 0, errors.decode()
+
+
+def test_a_failed_migration_leaves_the_version_and_the_tables(journal, monkeypatch):
+    Journal(journal).close()
+    before = schema_of(journal)
+    broken = (*MIGRATIONS, "CREATE TABLE extra (id INTEGER);\n CREATE NONSENSE")
+    monkeypatch.setattr("lokki.store.schema.MIGRATIONS", broken)
+    with pytest.raises(JournalError, match="syntax error"):
+        Journal(journal)
+    assert schema_of(journal) == before
+
+
+def test_the_next_migration_is_applied_once(journal, monkeypatch):
+    Journal(journal).close()
+    grown = (*MIGRATIONS, "CREATE TABLE extra (id INTEGER)")
+    monkeypatch.setattr("lokki.store.schema.MIGRATIONS", grown)
+    Journal(journal).close()
+    Journal(journal).close()
+    assert "extra" in {name for _, name, _ in schema_of(journal)}

@@ -1,0 +1,556 @@
+import math
+import re
+from functools import partial
+
+import cloudpickle
+import pytest
+
+from lokki import FlowGraph, MapBlock, MapStage, RetryConfig, Step, StepNode, TaskStage, step
+from lokki.chain import MAP_OPTIONS, input_and_names
+from lokki.errors import DefinitionError
+
+
+@step
+def a(limit=3):
+    return list(range(limit))
+
+
+@step
+def b(item, factor=1):
+    return item * factor
+
+
+@step
+def c(item, factor=1):
+    return item + factor
+
+
+@step
+def d(items):
+    return sum(items)
+
+
+@step
+def nothing():
+    return 1
+
+
+@step
+def keywords_only(*, factor):
+    return factor
+
+
+@step
+def anything(*args, **kwargs):
+    return args, kwargs
+
+
+@step
+def odd_names(item, step=1, self=2, verb=3):
+    return item, step, self, verb
+
+
+def plain(item):
+    return item
+
+
+def stages(chain):
+    """Every call of a chain as (kind of the stage, step, constants), in order."""
+    return [
+        (type(stage), [(call.step, call.args, dict(call.kwargs)) for call in stage.calls])
+        for stage in chain.stages
+    ]
+
+
+def refused(match):
+    return pytest.raises(DefinitionError, match=match)
+
+
+def says(text):
+    return refused(re.escape(text))
+
+
+# Links
+
+
+def test_a_chain_keeps_every_link_in_order():
+    chain = a().map(b).next(c).agg(d).next(a).map(c).agg(d)
+    assert stages(chain) == [
+        (TaskStage, [(a, (), {})]),
+        (MapStage, [(b, (), {}), (c, (), {})]),
+        (TaskStage, [(d, (), {})]),
+        (TaskStage, [(a, (), {})]),
+        (MapStage, [(c, (), {})]),
+        (TaskStage, [(d, (), {})]),
+    ]
+
+
+def test_the_first_call_keeps_its_arguments():
+    assert stages(a(5)) == [(TaskStage, [(a, (5,), {})])]
+    assert stages(a(limit=5)) == [(TaskStage, [(a, (), {"limit": 5})])]
+
+
+def test_links_keep_their_constants():
+    chain = a().map(b, factor=2).next(c, factor=3).agg(anything, x=4).next(b, factor=5)
+    assert stages(chain) == [
+        (TaskStage, [(a, (), {})]),
+        (MapStage, [(b, (), {"factor": 2}), (c, (), {"factor": 3})]),
+        (TaskStage, [(anything, (), {"x": 4})]),
+        (TaskStage, [(b, (), {"factor": 5})]),
+    ]
+
+
+def test_each_use_of_a_step_has_its_own_constants():
+    chain = a().next(b, factor=2).next(b, factor=3)
+    assert [stage.call.kwargs for stage in chain.stages] == [{}, {"factor": 2}, {"factor": 3}]
+
+
+def test_constants_may_have_any_name_the_step_takes():
+    constants = {"step": 3, "self": 4, "verb": 5}
+    for chain in (
+        a().next(odd_names, **constants),
+        a().map(odd_names, **constants),
+        a().map(b).map(odd_names, **constants),
+        a().map(b).agg(odd_names, **constants),
+    ):
+        assert chain.stages[-1].calls[-1].kwargs == constants
+    assert anything(self=1, args=2).stages[0].call.kwargs == {"self": 1, "args": 2}
+
+
+@pytest.mark.parametrize("inner", [[b, c], (b, c)])
+def test_a_list_of_steps_is_an_inner_chain(inner):
+    options = {"concurrency_limit": 2, "tolerated_failures": 0.5}
+    assert a().map(inner, **options).stages == a().map(b, **options).next(c).stages
+
+
+def test_a_list_of_one_step_takes_constants():
+    assert a().map([b], factor=3).stages == a().map(b, factor=3).stages
+
+
+def test_map_in_a_block_is_the_same_as_next():
+    assert a().map(b).map(c, factor=3).stages == a().map(b).next(c, factor=3).stages
+
+
+def test_map_options_are_kept_when_the_block_grows():
+    options = {
+        "concurrency_limit": 4,
+        "batch_size": 8,
+        "tolerated_failures": 0.25,
+        "direct_pass": True,
+    }
+    opened, grown = a().map(b, **options), a().map(b, **options).next(c)
+    for chain in (opened, grown, grown.agg(d)):
+        block = chain.stages[1]
+        assert {name: getattr(block, name) for name in options} == options
+
+
+def test_map_options_have_defaults():
+    (block,) = a().map(b).stages[1:]
+    assert [getattr(block, name) for name in MAP_OPTIONS] == [None, None, 0, False]
+
+
+@pytest.mark.parametrize("name", ["concurrency_limit", "batch_size"])
+def test_a_limit_of_none_is_no_limit(name):
+    assert a().map(b, **{name: None}).stages == a().map(b).stages
+
+
+def test_the_kind_of_chain_follows_from_its_last_link():
+    for chain in (a(), a().next(b), a().map(b).agg(d)):
+        assert type(chain) is StepNode
+    for chain in (a().map(b), a().map(b).next(c), a().map(b).map(c)):
+        assert type(chain) is MapBlock
+
+
+def test_a_chain_can_go_on_in_two_ways():
+    for prefix in (a(), a().next(b), a().map(b), a().map(b).next(c)):
+        before = stages(prefix)
+        one, other = prefix.next(b), prefix.next(c, factor=2)
+        assert stages(prefix) == before
+        assert one.stages[-1].calls[-1].step is b
+        assert other.stages[-1].calls[-1].step is c
+
+
+def test_one_chain_can_be_in_two_graphs():
+    chain = a().map(b).agg(d)
+    one, other = FlowGraph("one", chain.stages), FlowGraph("other", chain.next(b).stages)
+    assert (one.shape, other.shape) == ("a → map(b) → d", "a → map(b) → d → b-2")
+
+
+@pytest.mark.parametrize("chain", [a(), a().map(b)])
+def test_chains_are_immutable(chain):
+    for change in (partial(setattr, chain, "stages", ()), partial(delattr, chain, "stages")):
+        with pytest.raises(AttributeError, match="every link returns a new one"):
+            change()
+    with pytest.raises(AttributeError):
+        chain.label = "x"
+    assert chain.stages[0].name == "a"
+
+
+def test_a_chain_shows_its_length_and_end():
+    assert repr(a().map(b)) == "<chain of 2 stages ending with b>"
+
+
+# Links that are refused
+
+
+def test_agg_without_map():
+    with says("write .map(…).agg(d), or .next(d) for a single value"):
+        a().agg(d)
+    with says("write .map(…).agg(d)"):
+        a().map(b).agg(d).agg(d, factor=3)
+    with says("write .map(…).agg([1])"):
+        a().agg([1])
+
+
+@pytest.mark.parametrize("link", [a().map, a().next, a().map(b).next, a().map(b).map])
+def test_maps_do_not_nest(link):
+    for inner in (a().map(b), a().map(b).agg(d), a().map(b).next(c)):
+        with refused(r"maps do not nest; close this map with \.agg\(\) first, or do the"):
+            link(inner)
+
+
+every_link = pytest.mark.parametrize(
+    ("verb", "link"),
+    [
+        ("next", a().next),
+        ("map", a().map),
+        ("next", a().map(b).next),
+        ("map", a().map(b).map),
+        ("agg", a().map(b).agg),
+    ],
+)
+
+
+@every_link
+def test_a_plain_function_is_no_link(verb, link):
+    with says(f".{verb}(plain) wants a step: decorate plain with @step"):
+        link(plain)
+
+
+@every_link
+@pytest.mark.parametrize("thing", [None, "b", 3])
+def test_a_value_is_no_link(verb, link, thing):
+    with says(f".{verb}({thing!r}) wants a step"):
+        link(thing)
+
+
+@every_link
+def test_a_called_step_is_no_link(verb, link):
+    with says(f"wants the step itself, not a call of it: write .{verb}(b), without brackets"):
+        link(b())
+
+
+@every_link
+def test_a_step_without_parameters_is_no_link(verb, link):
+    for useless in (nothing, keywords_only):
+        with says(f".{verb}({useless.name}) calls it with the result before it: give it a first"):
+            link(useless)
+
+
+@every_link
+def test_constants_are_bound_by_name(verb, link):
+    with says(f"bind constants by name, such as .{verb}(b, factor=3)"):
+        link(b, 3)
+
+
+@every_link
+def test_the_input_cannot_be_bound(verb, link):
+    with says(f".{verb}(b, item=…): 'item' is the step's input and comes from the call before it"):
+        link(b, item=3)
+
+
+@every_link
+def test_an_unknown_constant_names_the_known_ones(verb, link):
+    with says(f".{verb}(b, fcator=…): step 'b' takes no 'fcator'; it takes factor"):
+        link(b, fcator=3)
+    with refused("step 'd' takes no 'factor'$"):
+        link(d, factor=3)
+
+
+@every_link
+def test_a_chain_is_no_constant(verb, link):
+    for chain in (a(), a().map(b)):
+        with says("step 'b' got a chain as an argument; link it instead: first_step().next(b)"):
+            link(b, factor=chain)
+        with says("step 'b' got a chain as an argument"):
+            link(b, chain)
+
+
+@pytest.mark.parametrize("link", [a().next, a().map(b).next, a().map(b).map, a().map(b).agg])
+def test_only_an_opening_map_takes_a_list(link):
+    for several in ([b, c], (b,), []):
+        with says("only the .map() that opens a block takes a list; link the steps one by one"):
+            link(several)
+
+
+def test_a_list_of_links_needs_a_step():
+    with says(".map([]) has no step; give at least one"):
+        a().map([])
+
+
+def test_a_list_of_links_holds_steps_alone():
+    with says("decorate plain with @step"):
+        a().map([b, plain])
+    with says("write .map(c), without brackets"):
+        a().map([b, c()])
+
+
+def test_a_list_of_links_takes_no_constants():
+    with says("factor=…) does not say which step the constant is for; write .map(first, …).next("):
+        a().map([b, c], factor=3)
+
+
+@pytest.mark.parametrize("option", MAP_OPTIONS)
+def test_an_inner_map_takes_no_options(option):
+    with says(f"{option} belongs to the .map() that opens the block, not to .map(c) inside it"):
+        a().map(b).map(c, **{option: 1})
+
+
+@pytest.mark.parametrize("option", ["concurrency_limit", "batch_size"])
+@pytest.mark.parametrize("value", [0, -1, 1.0, True, "2", math.nan])
+def test_limits_are_whole_numbers(option, value):
+    with says(f"{option} must be a whole number from 1, not {value!r}"):
+        a().map(b, **{option: value})
+
+
+@pytest.mark.parametrize("value", [-1, -0.1, 1.5, True, "5%", None, math.nan, math.inf])
+def test_tolerance_is_a_number_or_a_share(value):
+    with says(f"a number of items (5) or a share of them from 0.0 to 1.0 (0.05), not {value!r}"):
+        a().map(b, tolerated_failures=value)
+
+
+@pytest.mark.parametrize("value", [0, 1, "no", None])
+def test_direct_pass_is_true_or_false(value):
+    with says(f"direct_pass must be True or False, not {value!r}"):
+        a().map(b, direct_pass=value)
+
+
+# Calling a step
+
+
+def test_arguments_that_the_step_does_not_take_are_refused():
+    with says("step 'a': too many positional arguments"):
+        a(1, 2)
+    with says("step 'a': got an unexpected keyword argument 'limits'"):
+        a(limits=1)
+    with says("step 'a': multiple values for argument 'limit'"):
+        a(1, limit=1)
+
+
+@pytest.mark.parametrize("chain", [a(), a().map(b)])
+def test_a_chain_as_an_argument_is_refused(chain):
+    for call in (partial(b, chain), partial(b, 1, factor=chain), partial(anything, x=chain)):
+        with refused(r"got a chain as an argument; link it instead: first_step\(\)\.next\("):
+            call()
+
+
+# Steps
+
+
+def test_a_step_looks_like_its_function():
+    def work(item: int, factor: float = 1.0) -> float:
+        """Does the work."""
+        return item * factor
+
+    wrapped = step(work)
+    assert wrapped.fn is work
+    assert wrapped.fn(3, 2) == 6
+    for name in ("__name__", "__qualname__", "__module__", "__doc__"):
+        assert getattr(wrapped, name) == getattr(work, name)
+    assert str(wrapped.signature) == "(item: int, factor: float = 1.0) -> float"
+    assert (wrapped.name, repr(wrapped)) == ("work", "<step work>")
+
+
+def test_a_step_has_defaults():
+    assert a.retry == RetryConfig()
+    assert (a.job_type, a.vcpu, a.memory_mb, a.timeout_seconds, a.executor) == (
+        "lambda",
+        None,
+        None,
+        None,
+        None,
+    )
+
+
+def test_steps_are_immutable_and_equal_to_themselves_alone():
+    for change in (partial(setattr, b, "name", "x"), partial(delattr, b, "name")):
+        with pytest.raises(AttributeError, match="step 'b' is immutable; give options to @step"):
+            change()
+    assert b.name == "b"
+    assert len({b, b, step(b.fn)}) == 2
+
+
+@pytest.mark.parametrize("make", [lambda: a, lambda: step(a.fn, retry={"retries": 2})])
+def test_a_step_survives_cloudpickle(make):
+    original = make()
+    copy = cloudpickle.loads(cloudpickle.dumps(original))
+    assert type(copy) is Step
+    assert copy.fn(4) == [0, 1, 2, 3]
+    for name in ("name", "retry", "job_type", "__doc__", "__module__", "__qualname__", "signature"):
+        assert getattr(copy, name) == getattr(original, name)
+
+
+def test_the_options_of_a_step_survive_cloudpickle():
+    original = Step(
+        b.fn,
+        retry=RetryConfig(retries=2, exceptions=(OSError,)),
+        job_type="batch",
+        vcpu=2,
+        memory_mb=512,
+        timeout_seconds=1.5,
+        executor="process",
+    )
+    copy = cloudpickle.loads(cloudpickle.dumps(original))
+    options = ("retry", "job_type", "vcpu", "memory_mb", "timeout_seconds", "executor", "is_async")
+    for name in options:
+        assert getattr(copy, name) == getattr(original, name)
+
+
+def test_a_step_that_calls_itself_survives_cloudpickle():
+    @step
+    def count_down(number):
+        return [number, *count_down.fn(number - 1)] if number else [0]
+
+    assert cloudpickle.loads(cloudpickle.dumps(count_down)).fn(3) == [3, 2, 1, 0]
+
+
+def test_the_steps_of_one_pickle_stay_one():
+    one, other = cloudpickle.loads(cloudpickle.dumps([b, b]))
+    assert one is other
+
+
+async def coroutine(item):
+    return item
+
+
+async def async_generator(item):
+    yield item
+
+
+def generator(item):
+    yield item
+
+
+@pytest.mark.parametrize(
+    ("fn", "options", "lane"),
+    [
+        (plain, {}, "thread"),
+        (generator, {}, "thread"),
+        (plain, {"executor": "thread"}, "thread"),
+        (plain, {"executor": "process"}, "process"),
+        (plain, {"timeout_seconds": 1}, "process"),
+        (generator, {"timeout_seconds": 1}, "process"),
+        (coroutine, {}, "async"),
+        (async_generator, {}, "async"),
+        (coroutine, {"timeout_seconds": 1}, "async"),
+        (coroutine, {"executor": "process"}, "process"),
+    ],
+)
+def test_the_lane_of_a_step(fn, options, lane):
+    assert Step(fn, **options).lane == lane
+
+
+@pytest.mark.parametrize(
+    ("fn", "names", "takes_any"),
+    [
+        (lambda item, factor, *, key: 0, ["item", "factor", "key"], False),
+        (lambda item, /, hidden, **rest: 0, ["item", "hidden"], True),
+        (lambda item, hidden, /: 0, ["item"], False),
+        (lambda *items, key: 0, ["", "key"], False),
+        (lambda: 0, None, False),
+        (lambda *, key: 0, None, False),
+        (lambda **rest: 0, None, True),
+    ],
+)
+def test_the_names_that_a_step_takes(fn, names, takes_any):
+    fn.__name__ = "fn"
+    assert input_and_names(Step(fn)) == (names, takes_any)
+
+
+# Steps that are refused
+
+
+@pytest.mark.parametrize("thing", [3, "b", b, partial(plain), None])
+def test_what_is_no_function_is_no_step(thing):
+    with says(f"@step wants a function, not {thing!r}"):
+        Step(thing)
+
+
+def named(name):
+    def fn(item):
+        return item
+
+    fn.__name__ = name
+    return fn
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [lambda item: item, named("größe"), named("a-b"), named("1a"), named("a" * 61), named("")],
+    ids=["lambda", "not ASCII", "hyphen", "digit first", "too long", "empty"],
+)
+def test_names_that_no_place_could_hold(fn):
+    with says("a name of ASCII letters, digits and '_' (at most 60): write it with def"):
+        Step(fn)
+
+
+def test_the_longest_name():
+    assert Step(named("a" * 60)).name == "a" * 60
+
+
+@pytest.mark.parametrize("fn", [dict, max])
+def test_a_function_without_signature(fn):
+    with says(f"step '{fn.__name__}': its signature is unknown; call it in a function of your own"):
+        Step(fn)
+
+
+@pytest.mark.parametrize("name", MAP_OPTIONS)
+def test_reserved_parameter_names(name):
+    namespace = {}
+    exec(f"def work(item, {name}=1): ...", namespace)
+    with says(f"the parameter name '{name}' is reserved for .map(); rename it"):
+        Step(namespace["work"])
+
+
+def test_an_unknown_job_type():
+    with says("step 'plain': job_type must be 'lambda' or 'batch', not 'spark'"):
+        Step(plain, job_type="spark")
+
+
+def test_an_unknown_executor():
+    with says("step 'plain': executor must be 'thread' or 'process', not 'fiber'"):
+        Step(plain, executor="fiber")
+
+
+@pytest.mark.parametrize("option", ["vcpu", "memory_mb", "timeout_seconds"])
+@pytest.mark.parametrize("value", [0, -1, True, "1", math.nan, math.inf])
+def test_sizes_are_numbers_above_zero(option, value):
+    with says(f"step 'plain': {option} must be a number above 0, not {value!r}"):
+        Step(plain, job_type="batch", **{option: value})
+
+
+def test_memory_is_a_whole_number():
+    with says("step 'plain': memory_mb must be a whole number, not 1.5"):
+        Step(plain, memory_mb=1.5)
+
+
+def test_vcpu_is_for_batch():
+    with says("vcpu is for job_type='batch'; Lambda gives CPU with memory: set memory_mb"):
+        Step(plain, vcpu=1)
+    assert Step(plain, job_type="batch", vcpu=0.25).vcpu == 0.25
+
+
+def test_a_thread_keeps_no_timeout():
+    with says("leave executor out (a process is used) or use executor='process'"):
+        Step(plain, executor="thread", timeout_seconds=1)
+
+
+@pytest.mark.parametrize("fn", [coroutine, async_generator])
+def test_an_async_step_runs_in_no_thread(fn):
+    with says("an async step runs on the event loop; leave out executor='thread'"):
+        Step(fn, executor="thread")
+
+
+def test_a_bad_retry():
+    with says("retry has no 'retry'; it may hold retries"):
+        Step(plain, retry={"retry": 1})

@@ -1,0 +1,394 @@
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from threading import Barrier
+
+import pytest
+
+from lokki import Flow, FlowGraph, RetryConfig, Step, flow, step
+from lokki.errors import DefinitionError, ParameterError
+
+
+@step
+def numbers(limit=3):
+    return list(range(limit))
+
+
+@step
+def scaled(number, factor):
+    return number * factor
+
+
+@step
+def total(values):
+    return sum(values)
+
+
+@flow
+def scaled_sum(limit: int, factor: float = 2.0):
+    """Scale and sum."""
+    return numbers(limit=limit).map(scaled).agg(total)
+
+
+def arguments(graph):
+    return [(call.name, call.args, dict(call.kwargs)) for call in graph.calls]
+
+
+# @step
+
+
+def test_step_without_options():
+    assert type(numbers) is Step
+    assert numbers.fn(2) == [0, 1]
+
+
+@pytest.mark.parametrize("retry", [RetryConfig(retries=3, delay=0), {"retries": 3, "delay": 0}])
+def test_step_with_options(retry):
+    @step(
+        retry=retry,
+        job_type="batch",
+        vcpu=2,
+        memory_mb=512,
+        timeout_seconds=9.5,
+        executor="process",
+    )
+    def work(item):
+        return item
+
+    assert work.retry == RetryConfig(retries=3, delay=0)
+    assert (work.job_type, work.vcpu, work.memory_mb) == ("batch", 2, 512)
+    assert (work.timeout_seconds, work.executor) == (9.5, "process")
+
+
+def test_step_with_empty_brackets():
+    @step()
+    def work(item):
+        return item
+
+    assert type(work) is Step
+    assert work.fn(1) == 1
+
+
+def test_one_decorator_makes_many_steps():
+    batch = step(job_type="batch")
+    assert (batch(numbers.fn).job_type, batch(total.fn).job_type) == ("batch", "batch")
+
+
+@pytest.mark.parametrize("make", [step, partial(step, total.fn)])
+def test_step_names_its_options(make):
+    known = "retry, job_type, vcpu, memory_mb, timeout_seconds, executor"
+    with pytest.raises(DefinitionError, match=f"@step has no option 'retries'; it has {known}"):
+        make(retries=3)
+
+
+def test_step_of_a_step():
+    with pytest.raises(DefinitionError, match="@step wants a function, not <step total>"):
+        step(total)
+
+
+# @flow
+
+
+def test_a_flow_looks_like_its_function():
+    assert type(scaled_sum) is Flow
+    assert (scaled_sum.__name__, scaled_sum.__doc__) == ("scaled_sum", "Scale and sum.")
+    assert (scaled_sum.__module__, scaled_sum.__qualname__) == (__name__, "scaled_sum")
+    assert scaled_sum.__wrapped__ is scaled_sum.fn
+    assert repr(scaled_sum) == "<flow scaled-sum>"
+    assert scaled_sum.parameters.names == ("limit", "factor")
+    assert scaled_sum.schedule is None
+
+
+@pytest.mark.parametrize("change", [setattr, lambda thing, name, _: delattr(thing, name)])
+def test_flows_are_immutable(change):
+    with pytest.raises(AttributeError, match="flow 'scaled-sum' is immutable; give options to @"):
+        change(scaled_sum, "name", "x")
+    assert scaled_sum.name == "scaled-sum"
+
+
+def named(name):
+    def fn():
+        return numbers()
+
+    fn.__name__ = name
+    return fn
+
+
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [
+        ("birds", "birds"),
+        ("birds_flow", "birds-flow"),
+        ("Birds2", "Birds2"),
+        ("_birds_", "birds"),
+        ("a" * 60, "a" * 60),
+    ],
+)
+def test_a_flow_is_named_after_its_function(function, name):
+    made = flow(named(function))
+    assert made.name == made().name == name
+
+
+@pytest.mark.parametrize("function", ["<lambda>", "vögel", "_1", "__", "a" * 61, "a.b"])
+def test_names_that_no_place_could_hold(function):
+    with pytest.raises(DefinitionError, match="with a name of ASCII letters, digits and '_', begi"):
+        flow(named(function))
+
+
+@pytest.mark.parametrize("thing", [3, "birds", numbers, partial(named)])
+def test_what_is_no_function_is_no_flow(thing):
+    with pytest.raises(DefinitionError, match="@flow wants a function, not "):
+        flow(thing)
+
+
+def test_an_async_body_is_refused():
+    async def birds():
+        return numbers()
+
+    with pytest.raises(DefinitionError, match=r"flow 'birds': .* write it with def, not async def"):
+        flow(birds)
+
+
+@pytest.mark.parametrize("schedule", ["rate(1 hour)", "cron(0 9 * * ? *)"])
+def test_a_schedule(schedule):
+    @flow(schedule=schedule)
+    def birds():
+        return numbers()
+
+    assert birds.schedule == schedule
+    assert birds().shape == "numbers"
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    ["", "hourly", "rate()", "rate(1 hour", "0 9 * * *", "at(x)", "rate(1 hour)\n"]
+    + ["rate(banana)", "rate(0 hours)", "cron(0 9 * *)"],
+)
+def test_a_bad_schedule(schedule):
+    with pytest.raises(
+        DefinitionError, match=r"such as 'rate\(1 hour\)' or 'cron\(0 9 \* \* \? \*\)'"
+    ):
+        flow(schedule=schedule)(named("birds"))
+
+
+# Tracing
+
+
+def test_calling_a_flow_gives_its_graph_and_runs_nothing():
+    calls = []
+
+    @step
+    def noted():
+        calls.append(1)
+
+    @flow
+    def birds():
+        return noted().next(total)
+
+    graph = birds()
+    assert type(graph) is FlowGraph
+    assert (graph.name, graph.shape, graph.flow) == ("birds", "noted → total", birds)
+    assert calls == []
+
+
+def test_parameters_reach_the_body():
+    assert arguments(scaled_sum(7)) == [
+        ("numbers", (), {"limit": 7}),
+        ("scaled", (), {}),
+        ("total", (), {}),
+    ]
+
+
+def test_the_graph_has_every_parameter():
+    assert scaled_sum(7).params == {"limit": 7, "factor": 2.0}
+    assert scaled_sum(limit=7, factor=3).params == {"limit": 7, "factor": 3.0}
+
+
+def test_trace_takes_a_mapping():
+    assert scaled_sum.trace({"limit": 7, "factor": 3.0}) == scaled_sum(7, 3.0)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        partial(scaled_sum),
+        partial(scaled_sum, "x"),
+        partial(scaled_sum, 1, limits=2),
+        partial(scaled_sum.trace, {}),
+        partial(scaled_sum.trace, {"limit": "x"}),
+    ],
+)
+def test_wrong_parameters_are_refused(call):
+    with pytest.raises(ParameterError, match="limit"):
+        call()
+
+
+def test_a_parameter_may_have_any_name():
+    @flow
+    def birds(self: int):
+        return numbers(limit=self)
+
+    assert arguments(birds(self=2)) == [("numbers", (), {"limit": 2})]
+
+
+def test_the_fingerprint_is_the_same_for_all_parameters():
+    assert scaled_sum(1, 2.0).fingerprint == scaled_sum(9, 5.0).fingerprint
+
+
+def test_a_map_may_end_a_flow():
+    @flow
+    def birds():
+        return numbers().map(total)
+
+    assert birds().shape == "numbers → map(total)"
+
+
+def test_a_chain_made_once_may_be_in_two_flows():
+    chain = numbers().map(scaled, factor=2)
+
+    @flow
+    def one():
+        return chain.agg(total)
+
+    @flow
+    def other():
+        return chain.next(scaled, factor=3)
+
+    for _ in range(2):
+        assert one().shape == "numbers → map(scaled) → total"
+        assert other().shape == "numbers → map(scaled → scaled-2)"
+
+
+def test_threads_may_trace_one_flow_at_once():
+    threads = 8
+    together = Barrier(threads)
+
+    @flow
+    def birds(limit: int):
+        together.wait(10)
+        return numbers(limit=limit).map(scaled, factor=limit).next(scaled, factor=limit).agg(total)
+
+    with ThreadPoolExecutor(threads) as pool:
+        graphs = list(pool.map(birds, range(threads)))
+    for limit, graph in enumerate(graphs):
+        assert graph.shape == "numbers → map(scaled → scaled-2) → total"
+        assert graph.params == {"limit": limit}
+        assert [call.kwargs for call in graph.calls] == [
+            {"limit": limit},
+            {"factor": limit},
+            {"factor": limit},
+            {},
+        ]
+
+
+def returns(value):
+    @flow
+    def birds():
+        return value
+
+    return birds
+
+
+@pytest.mark.parametrize(
+    ("value", "match"),
+    [
+        (None, r"'birds' returned NoneType, not a chain of steps; return the chain, such as: ret"),
+        (numbers, r"'birds' returned Step, not a chain of steps; call it: numbers\(\), such as"),
+        ([numbers()], r"'birds' returned list, not a chain of steps; return the chain, such as"),
+        (3, r"return get_items\(\)\.map\(work\)\.agg\(collect\)"),
+    ],
+)
+def test_a_body_that_returns_no_chain(value, match):
+    with pytest.raises(DefinitionError, match=match):
+        returns(value)()
+
+
+def test_two_different_steps_of_one_name():
+    with pytest.raises(DefinitionError, match="'birds' uses two different steps named 'total'"):
+        returns(numbers().next(total).next(step(total.fn)))()
+
+
+# Arguments that nothing gives
+
+
+def needs(chain, name):
+    owner = chain.stages[-1].calls[-1].name
+    return pytest.raises(
+        DefinitionError,
+        match=rf"flow 'birds': step '{owner}' needs '{name}': bind it in the chain "
+        rf"\({owner}, {name}=…\), give it a default, or make it a parameter of the flow",
+    )
+
+
+@step
+def first_of_two(limit, offset):
+    return [limit, offset]
+
+
+@step
+def by_keyword(*values, key):
+    return values, key
+
+
+@step
+def by_position(value, other, /):
+    return value, other
+
+
+@step
+def any_others(value, *args, **kwargs):
+    return value, args, kwargs
+
+
+@pytest.mark.parametrize(
+    ("chain", "name"),
+    [
+        (first_of_two(), "limit"),
+        (first_of_two(1), "offset"),
+        (first_of_two(offset=1), "limit"),
+        (by_keyword(1, 2), "key"),
+        (by_position(1), "other"),
+        (numbers().next(scaled), "factor"),
+        (numbers().map(scaled), "factor"),
+        (numbers().map(total).next(scaled), "factor"),
+        (numbers().map(total).agg(scaled), "factor"),
+        (numbers().map(by_keyword), "key"),
+        (numbers().map(by_position), "other"),
+    ],
+)
+def test_an_argument_that_nothing_gives(chain, name):
+    with needs(chain, name):
+        returns(chain)()
+
+
+@pytest.mark.parametrize(
+    "chain",
+    [
+        first_of_two(1, 2),
+        first_of_two(1, offset=2),
+        by_keyword(key=1),
+        by_position(1, 2),
+        any_others(1),
+        numbers().map(scaled, factor=1).agg(scaled, factor=2),
+        numbers().next(by_keyword, key=1).next(any_others, x=1).next(total),
+    ],
+)
+def test_arguments_that_the_chain_gives(chain):
+    assert returns(chain)().stages == FlowGraph("birds", chain.stages).stages
+
+
+def test_arguments_that_the_flow_gives():
+    @flow
+    def birds(limit: int, offset: int, key: str, factor: float = 2.0):
+        return first_of_two().map(scaled).next(by_keyword).agg(scaled)
+
+    graph = birds(1, 2, "x")
+    assert graph.shape == "first_of_two → map(scaled → by_keyword) → scaled-2"
+
+
+def test_a_flow_parameter_cannot_give_what_is_taken_by_position_alone():
+    @flow
+    def birds(other: int):
+        return numbers().next(by_position)
+
+    with needs(numbers().next(by_position), "other"):
+        birds(1)
