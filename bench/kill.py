@@ -8,8 +8,10 @@ end left alone. Ten runs in threads, ten in processes, ten on the event loop. Ex
 - an outcome that was committed before a kill was worked out again after it;
 - a kill cost more calls than were in flight, and one commit batch.
 
-Every call writes a line "index attempt life" at its start; a life is one process of the run. The
-commit batch is the largest that was seen, from outside, to arrive in the journal at once.
+Every call writes a line "index attempt life" at its start; a life is one process of the run. A
+call takes 2.5 ms, longer than a lane works before it reports, so that what is in flight is one call
+a lane. The commit batch is the largest that was seen, from outside, to arrive in the journal at
+once.
 """
 
 from __future__ import annotations
@@ -54,8 +56,12 @@ def begin(x: int) -> None:
     calls = os.open("calls", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.write(calls, f"{x} {attempt} {os.environ['LIFE']}\\n".encode())
     os.close(calls)
-    if x % 10 == 3 and attempt == 1:
+
+
+def end(x: int) -> int:
+    if x % 10 == 3 and current().attempt == 1:
         raise OSError("the first attempt fails")
+    return x + 1
 
 
 if LANE == "async":
@@ -64,7 +70,7 @@ if LANE == "async":
     async def work(x: int) -> int:
         begin(x)
         await asyncio.sleep(NAP)
-        return x + 1
+        return end(x)
 
 else:
 
@@ -72,7 +78,7 @@ else:
     def work(x: int) -> int:
         begin(x)
         time.sleep(NAP)
-        return x + 1
+        return end(x)
 
 
 @step
@@ -123,9 +129,13 @@ class Campaign:
     """For each kill, the calls that had to be made again."""
     largest_batch: int = 0
 
+    in_the_map: int = 0
+    """Kills that found some items recorded, and not all."""
+
     @property
     def in_flight(self) -> int:
-        return min(LIMIT, os.cpu_count() or 1) if self.lane == "process" else LIMIT
+        cores = os.cpu_count() or 1
+        return min(LIMIT, {"thread": 4 * cores, "process": cores}.get(self.lane, LIMIT))
 
     @property
     def allowed(self) -> int:
@@ -171,7 +181,10 @@ class Trial:
         printed = process.communicate()[0]
         if killed:
             self.campaign.kills += 1
-            self.snapshots.append(self.outcomes())
+            snapshot = self.outcomes()
+            self.snapshots.append(snapshot)
+            done = sum(outcome.status == "succeeded" for outcome in snapshot.values())
+            self.campaign.in_the_map += 0 < done < self.count
             return None
         if process.returncode:
             told = (self.place / "stderr").read_text()[-800:]
@@ -183,7 +196,7 @@ class Trial:
 
         Returns whether it was killed before it had ended.
         """
-        began = time.monotonic()
+        began = looked = time.monotonic()
         before: int | None = None
         while process.poll() is None:
             passed = time.monotonic() - began
@@ -193,7 +206,10 @@ class Trial:
                     self.campaign.wrong.append(f"no end after {PATIENCE} s")
                 return process.wait() < 0
             now = self._committed()
-            if before is not None and now is not None:
+            # Between two looks that lie far apart, several batches may have arrived.
+            near = time.monotonic() - looked < 3 * WATCH_SECONDS
+            looked = time.monotonic()
+            if near and before is not None and now is not None:
                 self.campaign.largest_batch = max(self.campaign.largest_batch, now - before)
             before = now
             left = WATCH_SECONDS if until is None else min(WATCH_SECONDS, until - passed)
@@ -210,11 +226,15 @@ class Trial:
     def _rows(self, sql: str) -> list[tuple]:
         if not self.journal.exists():
             return []
-        with closing(sqlite3.connect(self.journal)) as connection:
+        # Read-only: the last of others to close a journal tidies it up, and leaves less to mend.
+        uri = f"file:{self.journal}?mode=ro"
+        with closing(sqlite3.connect(uri, uri=True)) as connection:
             try:
                 return connection.execute(sql).fetchall()
-            except sqlite3.OperationalError:  # it is just being made
-                return []
+            except sqlite3.OperationalError as error:
+                if "no such table" in str(error):  # it is just being made
+                    return []
+                raise
 
     def outcomes(self) -> dict[int, Outcome]:
         """The items of the map that have a record."""
@@ -223,6 +243,9 @@ class Trial:
             " JOIN stages ON stages.id = items.id >> 32 WHERE kind = 'map'"
         )
         return {item & INDEX: Outcome(status, attempts) for item, status, attempts in rows}
+
+    def map_started(self) -> float:
+        return self._rows("SELECT started FROM stages WHERE kind = 'map'")[0][0]
 
     def calls(self) -> list[Call]:
         log = self.place / "calls"
@@ -261,30 +284,41 @@ class Trial:
         return sum(call.life == life and call[:2] in later for call in calls)
 
 
-def usual_seconds(lane: str, count: int) -> float:
-    """How long such a run takes that nobody kills."""
-    campaign = Campaign(lane)
-    with directory() as place:
-        began = time.monotonic()
-        trial = Trial(place, campaign, count)
-        trial.check(trial.live(None))
-        if campaign.wrong:
-            raise SystemExit(f"{lane}: a run that was not killed went wrong: {campaign.wrong}")
-        return time.monotonic() - began
+class Usual(NamedTuple):
+    """When a run that nobody kills begins its map, and when it ends, in seconds."""
+
+    map: float
+    end: float
+
+    @classmethod
+    def of(cls, lane: str, count: int) -> Usual:
+        campaign = Campaign(lane)
+        with directory() as place:
+            began = time.time()
+            trial = Trial(place, campaign, count)
+            trial.check(trial.live(None))
+            ended = time.time()
+            if campaign.wrong:
+                raise SystemExit(f"{lane}: a run that was not killed went wrong: {campaign.wrong}")
+            return cls(trial.map_started() - began, ended - began)
+
+    def moment(self, chance: random.Random, share: float = 1.0) -> float:
+        """A random moment, a few before the map begins, and the last after ``share`` of it."""
+        return chance.uniform(0.8 * self.map, self.map + share * (self.end - self.map))
 
 
 def wage(lane: str, runs: int, count: int, chance: random.Random) -> Campaign:
     """Kill ``runs`` runs of one kind of lane, each at least once."""
     campaign = Campaign(lane)
-    usual = usual_seconds(lane, count)
+    usual = Usual.of(lane, count)
     while campaign.runs < runs:
         with directory() as place:
             trial = Trial(place, campaign, count)
-            printed = trial.live(chance.uniform(0.05, usual))
+            printed = trial.live(usual.moment(chance))
             if printed is None:
                 campaign.runs += 1
                 for _ in range(chance.randint(0, MORE_KILLS)):
-                    printed = trial.live(chance.uniform(0.05, usual / 2))
+                    printed = trial.live(usual.moment(chance, 0.4))
                     if printed is not None:
                         break
             if printed is None:
@@ -312,7 +346,7 @@ def main() -> int:
         (
             campaign.lane,
             str(campaign.runs),
-            str(campaign.kills),
+            f"{campaign.kills}, {campaign.in_the_map} in the map",
             str(len(campaign.wrong)),
             str(campaign.committed_again),
             f"{mean(campaign.lost):.1f}, at most {campaign.most_lost}",
