@@ -19,7 +19,7 @@ from pathlib import Path
 from statistics import median
 from time import perf_counter
 
-from timing import HERE, add_options, begin, directory, seconds, table, times
+from timing import HERE, add_options, begin, directory, environment, seconds, table, times
 
 ENVIRONMENTS = HERE / ".envs"
 PATIENCE = 600
@@ -123,10 +123,9 @@ def last_line(text: str) -> str:
 def measure(peer: Peer, workload: str, count: int) -> float:
     """Seconds of one run; of W3, those of the whole process. Raises NotInstalled and Failed."""
     command = [interpreter(peer), HERE / "peers" / peer.script, workload, str(count), peer.variant]
-    hidden = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
-    env = {name: value for name, value in os.environ.items() if name not in hidden}
+    env = environment("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", **peer.env)
     with directory() as place:
-        env |= {**peer.env, "TMPDIR": str(place), "HOME": str(place), "PREFECT_HOME": str(place)}
+        env |= dict.fromkeys(("HOME", "TMPDIR", "PREFECT_HOME"), str(place))
         began = perf_counter()
         try:
             done = subprocess.run(

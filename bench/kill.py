@@ -30,7 +30,9 @@ from pathlib import Path
 from statistics import mean
 from typing import NamedTuple
 
-from timing import add_options, begin, directory, script, seconds, table
+from timing import add_options, begin, directory, environment, script, seconds, table
+
+from lokki.store.codec import unpack
 
 LANES = ("thread", "process", "async")
 LIMIT = 8
@@ -163,16 +165,18 @@ class Trial:
         (place / "flow.py").write_text(FLOW)
 
     def live(self, until: float | None) -> str | None:
-        """One process of the run: what it printed, or None if it was killed after ``until``."""
+        """One process of the run, killed after ``until``: the result, or None if there is none."""
         known = bool(self._rows("SELECT id FROM runs"))
         command = ["resume", "last"] if known else ["run", "--count", str(self.count)]
         self.life += 1
-        env = {"LANE": self.campaign.lane, "LIFE": str(self.life)}
+        env = environment(
+            LOKKI_LOCAL_JOURNAL=str(self.journal), LANE=self.campaign.lane, LIFE=str(self.life)
+        )
         with open(self.place / "stderr", "ab") as stderr:
             process = subprocess.Popen(
                 [sys.executable, "flow.py", *command],
                 cwd=self.place,
-                env={**os.environ, **env, "LOKKI_LOCAL_JOURNAL": str(self.journal)},
+                env=env,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 text=True,
@@ -185,7 +189,7 @@ class Trial:
             self.snapshots.append(snapshot)
             done = sum(outcome.status == "succeeded" for outcome in snapshot.values())
             self.campaign.in_the_map += 0 < done < self.count
-            return None
+            return self._result()
         if process.returncode:
             told = (self.place / "stderr").read_text()[-800:]
             self.campaign.wrong.append(f"exit code {process.returncode}: {told}")
@@ -246,6 +250,14 @@ class Trial:
 
     def map_started(self) -> float:
         return self._rows("SELECT started FROM stages WHERE kind = 'map'")[0][0]
+
+    def _result(self) -> str | None:
+        """The result of a run that was killed when it had succeeded, and was about to print it."""
+        rows = self._rows(
+            "SELECT output FROM runs JOIN stages ON run = runs.id JOIN items"
+            " ON stages.id = items.id >> 32 WHERE runs.status = 'succeeded' AND name = 'total'"
+        )
+        return str(unpack(rows[0][0])) if rows else None
 
     def calls(self) -> list[Call]:
         log = self.place / "calls"

@@ -6,7 +6,6 @@ run is resumed; all others are recorded by then.
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from timing import (
     Bound,
     arguments,
     directory,
+    environment,
     process_seconds,
     seconds,
     spread,
@@ -68,7 +68,7 @@ if __name__ == "__main__":
 """
 
 
-def succeeded(journal: Path) -> int:
+def succeeded(journal: str) -> int:
     """How many items of the map are recorded as done."""
     with closing(sqlite3.connect(journal)) as connection:
         try:
@@ -78,14 +78,13 @@ def succeeded(journal: Path) -> int:
     return sum(row[0] for row in rows)
 
 
-def kill_when_done(place: Path, env: dict[str, str], count: int) -> None:
+def kill_when_done(place: Path, journal: str, count: int) -> None:
     """Run the flow until all but the two held items are recorded, and kill it."""
     command = [sys.executable, "flow.py", "run", "--count", str(count + 2)]
-    process = subprocess.Popen(
-        command, cwd=place, env={**env, "HOLD": "1"}, stdout=subprocess.PIPE, stderr=-1
-    )
+    env = environment(LOKKI_LOCAL_JOURNAL=journal, HOLD="1")
+    process = subprocess.Popen(command, cwd=place, env=env, stdout=subprocess.PIPE, stderr=-1)
     patience = time.monotonic() + PATIENCE
-    while succeeded(place / "lokki.db") < count:
+    while succeeded(journal) < count:
         if process.poll() is not None or time.monotonic() > patience:
             process.kill()
             raise SystemExit(f"the run did not come to {count} items: {process.communicate()}")
@@ -97,15 +96,15 @@ def kill_when_done(place: Path, env: dict[str, str], count: int) -> None:
 def measure(count: int) -> tuple[float, float]:
     """Seconds from the start of the resuming process to its first item, and to its end."""
     with directory() as place:
-        env = {**os.environ, "LOKKI_LOCAL_JOURNAL": str(place / "lokki.db")}
+        journal = str(place / "lokki.db")
         (place / "flow.py").write_text(FLOW)
-        (place / "lokki.db").touch()
-        kill_when_done(place, env, count)
+        kill_when_done(place, journal, count)
         (place / "starts").unlink()
-        with closing(sqlite3.connect(place / "lokki.db")) as connection:
+        with closing(sqlite3.connect(journal)) as connection:
             (run_id,) = connection.execute("SELECT id FROM runs").fetchone()
+        command = [sys.executable, "flow.py", "resume", run_id]
         began = time.time()
-        took = process_seconds([sys.executable, "flow.py", "resume", run_id], cwd=place, env=env)
+        took = process_seconds(command, cwd=place, LOKKI_LOCAL_JOURNAL=journal)
         first = min(map(float, (place / "starts").read_text().split()))
         return first - began, took
 

@@ -35,7 +35,7 @@ def main() -> None:
 
         def birds(journal: str) -> float:
             return process_seconds(
-                BIRDS, cwd=place, env={"LOKKI_LOCAL_JOURNAL": str(place / journal / "lokki.db")}
+                BIRDS, cwd=place, LOKKI_LOCAL_JOURNAL=str(place / journal / "lokki.db")
             )
 
         turns = alternate(

@@ -10,7 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -73,13 +73,19 @@ def check(result: object, expected: object) -> None:
         raise SystemExit(f"wrong result: {result!r:.200}, not {expected!r:.200}")
 
 
-def process_seconds(
-    command: Sequence[str | Path], *, cwd: Path, env: Mapping[str, str] | None = None
-) -> float:
+def environment(*without: str, **added: str) -> dict[str, str]:
+    """The environment for a process: this one's, but Python may cache bytecode, as it does if
+    nobody forbids it; else every start compiles every module.
+    """
+    left_out = {*without, "PYTHONDONTWRITEBYTECODE"}
+    return {name: value for name, value in os.environ.items() if name not in left_out} | added
+
+
+def process_seconds(command: Sequence[str | Path], *, cwd: Path, **env: str) -> float:
     """Wall-clock time of a whole process, from before it is started until it has been reaped."""
     began = perf_counter()
     done = subprocess.run(
-        command, cwd=cwd, env={**os.environ, **(env or {})}, stdout=subprocess.PIPE, stderr=-1
+        command, cwd=cwd, env=environment(**env), stdout=subprocess.PIPE, stderr=-1
     )
     seconds = perf_counter() - began
     if done.returncode:

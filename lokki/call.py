@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from inspect import Parameter
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
-from lokki.chain import input_and_names
+from lokki.chain import Lane, input_and_names
 from lokki.errors import LokkiError
 from lokki.graph import StepCall
 
@@ -48,7 +48,7 @@ class BoundCall:
     kwargs: Mapping[str, Any]
     takes_input: bool
     is_async: bool
-    lane: Literal["thread", "process", "async"]
+    lane: Lane
     timeout: float | None
     exceptions: tuple[type[BaseException], ...]
     in_map: bool

@@ -22,6 +22,7 @@ T_contra = TypeVar("T_contra", contravariant=True)
 
 JobType = Literal["lambda", "batch"]
 Executor = Literal["thread", "process"]
+Lane = Literal["thread", "process", "async"]
 MAP_OPTIONS = ("concurrency_limit", "batch_size", "tolerated_failures", "direct_pass")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,59}")
 
@@ -142,7 +143,7 @@ class Step(Generic[P, R]):
         return _rebuild, (self.fn, {option: getattr(self, option) for option in options})
 
     @property
-    def lane(self) -> Literal["thread", "process", "async"]:
+    def lane(self) -> Lane:
         """Where a call of it runs locally: a sync step with a timeout needs a process."""
         if self.executor == "process" or (self.timeout_seconds and not self.is_async):
             return "process"

@@ -135,12 +135,17 @@ class Flow(Generic[P, R]):
         """
         return self._trace(self.parameters.bind(args, kwargs))
 
-    def trace(self, params: Mapping[str, Any]) -> FlowGraph[R]:
+    def trace(
+        self, params: Mapping[str, Any], *, checked: Mapping[str, Any] | None = None
+    ) -> FlowGraph[R]:
         """The same as calling the flow, with the parameters as a mapping of JSON or Python values.
+
+        ``checked`` are parameters of another graph of this flow or of a recorded run, which
+        ``params`` complete or replace; they are used as they are.
 
         Raises ParameterError for wrong parameters, DefinitionError for a chain that cannot work.
         """
-        return self._trace(self.parameters.validate(params))
+        return self._trace(self.parameters.validate(params, checked=checked))
 
     def _trace(self, params: dict[str, Any]) -> FlowGraph[R]:
         chain = cast(Any, self.fn)(**params)

@@ -140,13 +140,20 @@ class Parameters:
         problems = [f"parameter '{name}' is given twice, by position and by name" for name in twice]
         if len(args) > len(positional):
             problems.append(f"takes {len(positional)} positional arguments, not {len(args)}")
-        return self._check({**given, **kwargs}, (), problems)
+        return self._check({**given, **kwargs}, (), problems, {})
 
-    def validate(self, values: Mapping[str, Any], *, text: Collection[str] = ()) -> dict[str, Any]:
+    def validate(
+        self,
+        values: Mapping[str, Any],
+        *,
+        text: Collection[str] = (),
+        checked: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
         """Every value checked and converted, every default filled in (as it is, unchecked).
 
         ``text`` names the values that are strings of a command line or of the environment
-        (default: none); the rest are JSON or Python values.
+        (default: none); the rest are JSON or Python values. ``checked`` are values that came out
+        of an earlier call and are used as they are where ``values`` has none (default: none).
 
         Raises ParameterError with a line for every problem: a parameter that is unknown, missing
         or of the wrong type; DefinitionError if the annotation of a given one cannot be used.
@@ -154,12 +161,16 @@ class Parameters:
         if not isinstance(values, abc.Mapping):
             reason = f"parameters must be an object of names and values, not {_show(values)}"
             raise ParameterError(f"{self._owner}: {reason}")
-        return self._check(values, text, [])
+        return self._check(values, text, [], checked or {})
 
     def _check(
-        self, values: Mapping[str, Any], text: Collection[str], problems: list[str]
+        self,
+        values: Mapping[str, Any],
+        text: Collection[str],
+        problems: list[str],
+        earlier: Mapping[str, Any],
     ) -> dict[str, Any]:
-        for name in values:
+        for name in {**earlier, **values}:
             if name not in self.names:
                 near = difflib.get_close_matches(str(name), self.names, 1)
                 known = f"it takes {', '.join(self.names) or 'none'}"
@@ -173,6 +184,8 @@ class Parameters:
                     checked[name] = self._value(parameter, values[name], name in text)
                 except ParameterError as error:
                     problems.append(str(error))
+            elif name in earlier:
+                checked[name] = earlier[name]
             elif parameter.required:
                 problems.append(f"parameter '{name}' ({parameter.type_label}) is missing")
             else:

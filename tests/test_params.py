@@ -796,3 +796,18 @@ assert "pydantic" in sys.modules
 def test_plain_values_do_without_pydantic():
     clean = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE")}
     subprocess.run([sys.executable, "-c", WITHOUT_PYDANTIC], env=clean, check=True)
+
+
+def test_checked_values_are_used_as_they_are_and_completed():
+    def birds(limit: int, label: str = 5, extra: int = 1):  # type: ignore[assignment]
+        pass
+
+    parameters = Parameters(birds, "birds")
+    earlier = parameters.validate({"limit": 3})
+    assert earlier == {"limit": 3, "label": 5, "extra": 1}
+    assert parameters.validate({}, checked=earlier) == earlier
+    assert parameters.validate({"extra": 2}, checked=earlier) == {**earlier, "extra": 2}
+    with pytest.raises(ParameterError, match="unknown parameter 'gone'"):
+        parameters.validate({}, checked={**earlier, "gone": 1})
+    with pytest.raises(ParameterError, match=r"'limit' .* is missing"):
+        parameters.validate({}, checked={"label": "a"})

@@ -199,7 +199,7 @@ class Engine:
         row = await anyio.to_thread.run_sync(self.journal.run, run_id)
         if row.flow != flow.name:
             raise DefinitionError(f"run {run_id} is of the flow '{row.flow}', not '{flow.name}'")
-        graph = flow.trace(loads(row.params))
+        graph = flow.trace({}, checked=loads(row.params))
         check_resumable(graph, run_id, row.fingerprint, row.shape)
         return self._start(graph, run_id, resumed=True)
 
@@ -230,7 +230,7 @@ def _graph(flow: FlowGraph[R] | Flow[..., R], params: Mapping[str, Any] | None) 
         return flow
     if flow.flow is None:
         return replace(flow, params={**flow.params, **params})
-    return flow.flow.trace({**flow.params, **params})
+    return flow.flow.trace(params, checked=flow.params)
 
 
 def new_run_id() -> str:

@@ -8,11 +8,12 @@ the same generator.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from time import time
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from lokki.call import BoundCall, Failure, capture
+from lokki.chain import Lane
 from lokki.engine.state import Claim, Failed, ItemStatus, RunState
 from lokki.errors import PayloadError
 from lokki.store.codec import SMALL, compress_small, dumps
@@ -26,7 +27,8 @@ INLINE_BYTES = 64 * 1024
 """Pickles up to this size live in the item's row, larger ones in the payload store."""
 
 
-class Put(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Put:
     """A pickle to compress and store under ``key``."""
 
     key: str
@@ -108,7 +110,8 @@ class StageWork:
         self.batch_size = batch_size
         self.on_done = on_done
         lanes = {call.lane for call in calls}
-        self.lane = next(lane for lane in ("async", "process", "thread") if lane in lanes)
+        kinds: tuple[Lane, ...] = ("async", "process", "thread")
+        self.lane: Lane = next(lane for lane in kinds if lane in lanes)
         self.slices: dict[Slice, float] = {}
         self.scopes: set[CancelScope] = set()
         self.seconds_per_item = 0.0

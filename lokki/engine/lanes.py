@@ -15,7 +15,7 @@ from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
 from time import monotonic
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import anyio
 import anyio.from_thread
@@ -23,6 +23,7 @@ import anyio.to_thread
 from anyio.lowlevel import EventLoopToken, current_token
 
 from lokki.call import call_step, running
+from lokki.chain import Lane
 from lokki.engine.items import CallCancelled, Put, Request, Slice, StageWork, perform
 from lokki.engine.workers import WorkerPool
 from lokki.store.codec import compress
@@ -38,8 +39,6 @@ _PATIENCE_SECONDS = 0.02
 """Items shorter than 50 µs are bound by the interpreter's lock: more than two lanes would only pass
 it around, and keep the event loop and the journal waiting. A slice that takes longer than 20 ms has
 met longer items, so it does not count."""
-
-Lane: TypeAlias = Literal["thread", "process", "async"]
 
 
 class Lanes:
@@ -186,22 +185,26 @@ class Lanes:
         """The next slice for this thread; slices for the event loop are sent there."""
         while True:
             with self._lock:
-                while not self._granted and (grant := self._next()) is None:
-                    if self._closing:
-                        return None
-                    due = None if self._watched else self._first_due()
-                    self._watched |= due is not None
-                    self._idle += 1
-                    self._news.wait(None if due is None else max(0, due - monotonic()))
-                    self._idle -= 1
-                    self._watched &= due is None
-                if self._granted:
-                    grant = self._granted.popleft()
-                assert grant is not None
-                self._call_another()
-            if grant.work.lane != "async":
-                return grant
-            self.call_on_loop(partial(self._start_task, grant))
+                grant = self._granted.popleft() if self._granted else self._next()
+                if grant is not None:
+                    self._call_another()
+                elif self._closing:
+                    return None
+                else:
+                    self._sleep()
+            if grant is not None:
+                if grant.work.lane != "async":
+                    return grant
+                self.call_on_loop(partial(self._start_task, grant))
+
+    def _sleep(self) -> None:
+        """Wait for news; one idle thread until something is due. The caller holds the lock."""
+        due = None if self._watched else self._first_due()
+        self._watched |= due is not None
+        self._idle += 1
+        self._news.wait(None if due is None else max(0, due - monotonic()))
+        self._idle -= 1
+        self._watched &= due is None
 
     def _call_another(self) -> None:
         """See that one more thread looks for work; the caller holds the lock."""
@@ -220,7 +223,7 @@ class Lanes:
             request = next(items)
             while True:
                 try:
-                    if plain and request.__class__ is tuple:
+                    if plain and not isinstance(request, Put):
                         result = call_step(*request)
                     else:
                         result = self._answer(request, done.work)

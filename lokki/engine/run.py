@@ -157,6 +157,7 @@ class Run:
         while not self.state.ended:
             before = await self._stage(value, before)
             value = await self._value(before)
+        self._check_cancelled()
         return value
 
     async def _stage(self, value: Any, before: StageRow | None) -> StageRow:
@@ -172,10 +173,9 @@ class Run:
             )
         )
         carried = await self._carried(row, stage)
-        recorded = await anyio.to_thread.run_sync(self._recorded, row, carried)
-        state.open(len(inputs), recorded)
-        self._told(StageStarted(position, stage.name, is_map, replace(state.counts)))
         failures = await self._tolerated(before)
+        await anyio.to_thread.run_sync(state.open, len(inputs), self._recorded(row, carried))
+        self._told(StageStarted(position, stage.name, is_map, replace(state.counts)))
         done = anyio.Event()
         work = self.work = StageWork(
             state,

@@ -135,14 +135,13 @@ class RunState:
         """Begin the current stage with ``count`` items, some of which may have outcomes already.
 
         Recorded successes and tolerated failures stand; an item that was retrying goes on with its
-        next attempt; anything else (failed and cancelled items too) is to be run again.
+        next attempt; anything else (failed and cancelled items too) is to be run again. A run that
+        was cancelled before stays as it is.
         """
         assert not self._opened
-        assert self.status is Status.RUNNING
+        if self.ended:
+            return
         self._opened = True
-        self._ready.clear()
-        self._delayed.clear()
-        self._retrying.clear()
         self._items = bytearray(count)
         self._cursor = 0
         self.counts = counts = Counts(total=count)
@@ -277,8 +276,7 @@ class RunState:
             return ItemStatus.RETRYING
         counts, stage = self.counts, self.stage
         self._retrying.discard(index)
-        lost = counts.tolerated + counts.failed + 1
-        if isinstance(stage, MapStage) and stage.tolerates(lost, counts.total):
+        if isinstance(stage, MapStage) and stage.tolerates(counts.tolerated + 1, counts.total):
             items[index] = _TOLERATED
             counts.tolerated += 1
             return ItemStatus.TOLERATED

@@ -158,7 +158,7 @@ def dumps_by_value(value: Any) -> bytes:
 def _value_pickler() -> Any:
     import cloudpickle
 
-    table = cloudpickle.Pickler.dispatch_table
+    table: Any = cloudpickle.Pickler.dispatch_table
     reduce_code = table[types.CodeType]
 
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]

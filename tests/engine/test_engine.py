@@ -776,6 +776,23 @@ async def test_cancel_waits_for_threads_and_records_what_they_finish():
         assert engine.journal.stages(handle.run_id)[1].succeeded == 1
 
 
+@pytest.mark.parametrize("ticks", range(0, 60, 3))
+async def test_cancel_at_any_moment_ends_the_run_as_cancelled_or_done(ticks, journal):
+    async with Engine() as engine:
+        handle = engine.submit(doubled_total)
+        for _ in range(ticks):
+            await anyio.sleep(0)
+        handle.cancel()
+        try:
+            assert await handle.result() == 90
+            expected = "succeeded"
+        except RunCancelled:
+            expected = "cancelled"
+        assert engine.journal.run(handle.run_id).status == expected
+        if expected == "cancelled":
+            assert await (await engine.resume(handle.run_id, doubled_total)).result() == 90
+
+
 async def test_cancelling_the_caller_cancels_the_run():
     started = anyio.Event()
 
