@@ -29,6 +29,7 @@ def execute(start: Start, again: str) -> int:
 
 
 async def _execute(start: Start, again: str) -> int:
+    code = 0
     try:
         async with Engine(echo=sys.stderr) as engine:
             handle = await start(engine)
