@@ -165,8 +165,18 @@ class Lanes:
         return False
 
     def _first_due(self) -> float | None:
-        """When to look again for work that cannot be had now; the caller holds the lock."""
-        dues = [due for work in self._works if (due := work.state.next_due) is not None]
+        """When to look again for work that cannot be had now; the caller holds the lock.
+
+        None where a limit is reached: the lane that gives its turn back looks by itself.
+        """
+        if sum(self._busy.values()) >= self.total:
+            return None
+        dues = [
+            due
+            for work in self._works
+            if self._busy[work.lane] < self.limits[work.lane]
+            and (due := work.state.next_due) is not None
+        ]
         if self._held_back:
             dues.append(monotonic() + _PATIENCE_SECONDS)
         return min(dues, default=None)

@@ -195,6 +195,7 @@ class Run:
         if state.complete:
             await _committed(self.journal.close_stage(self.id, position, time()))
             self._check_lost()
+            self._check_cancelled()
             state.advance()
             self._told(StageFinished(position, counts, monotonic() - began))
             return row

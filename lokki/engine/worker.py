@@ -13,6 +13,7 @@ import select
 import signal
 import sys
 import threading
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -23,11 +24,11 @@ from lokki.store.codec import dumps, loads
 
 
 def serve(connection: Connection) -> None:
-    """Answer calls until the engine closes the connection."""
+    """Answer calls until the engine says goodbye, with None."""
     calls: dict[int, BoundCall] = {}
     threading.Thread(target=_die_with_engine, args=(connection.fileno(),), daemon=True).start()
-    while True:
-        number, definition, raw, index, attempt = connection.recv()
+    while (request := connection.recv()) is not None:
+        number, definition, raw, index, attempt = request
         try:
             if definition is not None:
                 calls[number] = loads(definition)
@@ -64,4 +65,5 @@ def _answer(call: BoundCall, value: Any, index: int, attempt: int) -> tuple[str,
 
 
 if __name__ == "__main__":
-    serve(Connection(int(sys.argv[1])))
+    with suppress(EOFError):
+        serve(Connection(int(sys.argv[1])))

@@ -27,6 +27,9 @@ from lokki.errors import PayloadError, WorkerDied
 from lokki.store.codec import dumps, dumps_by_value, loads
 
 
+_GOODBYE_SECONDS = 5.0
+
+
 class _Worker:
     """One process, and the calls that it has been told of."""
 
@@ -104,6 +107,11 @@ class WorkerPool:
         with self._lock:
             workers, self._idle = self._idle, []
         for worker in workers:
+            with suppress(OSError):
+                worker.connection.send(None)
+        for worker in workers:
+            with suppress(subprocess.TimeoutExpired):
+                worker.process.wait(_GOODBYE_SECONDS)
             worker.end()
 
     def _take(self, work: StageWork) -> _Worker:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import types
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -295,6 +296,53 @@ async def test_a_function_that_cannot_be_sent_names_the_step():
 
     with pytest.raises(RunFailed, match=r"step 'closing' cannot be sent to a worker process"):
         await unsendable.run()
+
+
+async def test_a_call_that_a_worker_cannot_load_is_told(monkeypatch):
+    ghost = types.ModuleType("ghost")
+    exec("class Spectre: pass", vars(ghost))
+    monkeypatch.setitem(sys.modules, "ghost", ghost)
+
+    @step
+    def spectres():
+        return [ghost.Spectre()]
+
+    @step(executor="process", retry={"retries": 3, "delay": 0})
+    def haunted(spectre):
+        return 1
+
+    @flow
+    def haunting():
+        return spectres().map(haunted)
+
+    with pytest.raises(RunFailed, match=r"attempt 1: PayloadError: a worker .* module 'ghost'"):
+        await haunting.run()
+
+
+async def test_an_async_chain_is_cancelled_while_it_is_in_a_worker(tmp_path):
+    marker = tmp_path / "began"
+    path = str(marker)
+
+    @step
+    async def first(number):
+        return number
+
+    @step(executor="process")
+    def second(number):
+        open(path, "w").close()
+        time.sleep(600)
+
+    @flow
+    def hopping():
+        return numbers(2).map(first).next(second)
+
+    async with Engine(processes=1) as engine:
+        handle = engine.submit(hopping)
+        while not marker.exists():
+            await anyio.sleep(0.005)
+        handle.cancel()
+        with pytest.raises(RunCancelled):
+            await handle.result()
 
 
 async def test_classes_of_the_main_module_keep_their_identity(tmp_path):
