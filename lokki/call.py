@@ -7,8 +7,9 @@ import traceback
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from inspect import Parameter
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from lokki.chain import Lane, input_and_names
 from lokki.errors import LokkiError
@@ -37,16 +38,13 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BoundCall:
-    """A step as one run calls it: the function and every argument but the input."""
+    """A step as one run calls it: ``invoke(input)`` has every other argument settled."""
 
-    fn: Callable[..., Any]
+    invoke: Callable[[Any], Any]
     name: str
     run_id: str
     flow: str
     params: Mapping[str, Any]
-    args: tuple[Any, ...]
-    kwargs: Mapping[str, Any]
-    takes_input: bool
     is_async: bool
     lane: Lane
     timeout: float | None
@@ -69,32 +67,39 @@ def bind(
 
     A flow parameter reaches a step that declares its name or takes ``**kwargs``.
     """
-    names, takes_any = input_and_names(call.step)
-    taken = set(list(call.step.signature.parameters)[: len(call.args)])
+    step = call.step
+    names, takes_any = input_and_names(step)
+    taken = set(list(step.signature.parameters)[: len(call.args)])
     if takes_input and names:
         taken.add(names[0])
-    declared = {p.name for p in call.step.signature.parameters.values() if p.kind in _BY_NAME}
+    declared = {p.name for p in step.signature.parameters.values() if p.kind in _BY_NAME}
     kwargs = {
         name: value
         for name, value in params.items()
         if name not in taken and (takes_any or name in declared)
     }
+    kwargs |= call.kwargs
+    if takes_input:
+        invoke = partial(step.fn, **kwargs) if kwargs else step.fn
+    else:
+        invoke = partial(_without_input, partial(step.fn, *call.args, **kwargs))
     return BoundCall(
-        call.step.fn,
-        call.name,
-        run_id,
-        flow,
-        params,
-        call.args,
-        {**kwargs, **call.kwargs},
-        takes_input,
-        call.step.is_async,
-        call.step.lane,
-        call.step.timeout_seconds,
-        call.step.retry.exceptions,
-        in_map,
-        failures,
+        invoke=invoke,
+        name=call.name,
+        run_id=run_id,
+        flow=flow,
+        params=params,
+        is_async=step.is_async,
+        lane=step.lane,
+        timeout=step.timeout_seconds,
+        exceptions=step.retry.exceptions,
+        in_map=in_map,
+        failures=failures,
     )
+
+
+def _without_input(function: Callable[[], Any], nothing: None) -> Any:
+    return function()
 
 
 class Lines(Protocol):
@@ -111,13 +116,12 @@ class Context:
     from 1; ``failures``, in an aggregation, are the items that the map tolerated.
     """
 
-    __slots__ = ("_call", "_index", "attempt", "lines")
+    __slots__ = ("_call", "_index", "attempt")
 
     def __init__(self, call: BoundCall, index: int, attempt: int) -> None:
         self._call = call
         self._index = index
         self.attempt = attempt
-        self.lines: Lines | None = None
 
     @property
     def run_id(self) -> str:
@@ -150,7 +154,15 @@ class Context:
         return f"{self._call.run_id}/{self._call.name}{item}"
 
 
-running: ContextVar[Context | None] = ContextVar("lokki_running", default=None)
+Running: TypeAlias = list[Any]
+"""The call that runs here: BoundCall, index, attempt, and the Lines it has written or None.
+
+A plain list, since one is made for every call.
+"""
+running: ContextVar[Running | None] = ContextVar("lokki_running", default=None)
+
+# Results of these types are surely no iterators, which would have to be read.
+_PLAIN = frozenset({int, float, str, bytes, bool, type(None), list, tuple, dict, set})
 
 
 def current() -> Context:
@@ -158,10 +170,10 @@ def current() -> Context:
 
     Raises LokkiError outside a step's call.
     """
-    context = running.get()
-    if context is None:
+    here = running.get()
+    if here is None:
         raise LokkiError("lokki.current() is only known inside a step while a flow runs it")
-    return context
+    return Context(here[0], here[1], here[2])
 
 
 def call_step(call: BoundCall, value: Any, index: int, attempt: int) -> Any:
@@ -170,28 +182,25 @@ def call_step(call: BoundCall, value: Any, index: int, attempt: int) -> Any:
     Whatever the function raises comes out unchanged; ``capture`` makes a Failure of it. The
     caller clears ``running`` when it goes on to other work.
     """
-    context = Context(call, index, attempt)
-    running.set(context)
-    if call.takes_input:
-        result = call.fn(value, **call.kwargs)
-    else:
-        result = call.fn(*call.args, **call.kwargs)
+    here: Running = [call, index, attempt, None]
+    running.set(here)
+    result = call.invoke(value)
     if call.is_async:
-        return _finish(context, result)
-    if hasattr(result, "__next__"):
+        return _finish(here, result)
+    if result.__class__ not in _PLAIN and hasattr(result, "__next__"):
         result = list(result)
-    if context.lines is not None:
-        context.lines.end()
+    if here[3] is not None:
+        here[3].end()
     return result
 
 
-async def _finish(context: Context, result: Any) -> Any:
+async def _finish(here: Running, result: Any) -> Any:
     if hasattr(result, "__anext__"):
         result = [item async for item in result]
     else:
         result = await result
-    if context.lines is not None:
-        context.lines.end()
+    if here[3] is not None:
+        here[3].end()
     return result
 
 
@@ -200,9 +209,9 @@ def capture(call: BoundCall, index: int, attempt: int, error: BaseException) -> 
 
     An error that none of the user's code is part of (a timeout) has no traceback.
     """
-    context = running.get()
-    if context is not None and context.lines is not None:
-        context.lines.end()
+    here = running.get()
+    if here is not None and here[3] is not None:
+        here[3].end()
     shown = traceback.TracebackException.from_exception(error)
     frames = _cut(shown)
     return Failure(

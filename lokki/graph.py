@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 R_co = TypeVar("R_co", covariant=True)
 
+MOST_STAGES = 256
+
 
 @dataclass(frozen=True, slots=True)
 class StepCall:
@@ -93,6 +95,11 @@ class FlowGraph(Generic[R_co]):
     flow: Flow[..., R_co] | None = None
 
     def __post_init__(self) -> None:
+        if len(self.stages) > MOST_STAGES:
+            raise DefinitionError(
+                f"flow '{self.name}' has {len(self.stages)} stages, {MOST_STAGES} at most: "
+                "put several steps into one, or split the flow"
+            )
         steps: dict[str, Step[..., Any]] = {}
         used: dict[str, int] = {}
 

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from typing import TextIO, TypeAlias
 
-from lokki.call import Context, running
+from lokki.call import Running, running
 
 Line: TypeAlias = tuple[float, str, int | None, int, str, str, str]
 """at (seconds since the epoch), step, item index, attempt, level, source, message."""
@@ -28,8 +28,8 @@ _lock = threading.Lock()
 class _Lines:
     """What one call has written on each stream since its last line end."""
 
-    def __init__(self, context: Context) -> None:
-        self._context = context
+    def __init__(self, here: Running) -> None:
+        self._here = here
         self._rest: dict[str, str] = {}
 
     def write(self, source: str, text: str) -> None:
@@ -45,12 +45,13 @@ class _Lines:
         self._rest.clear()
 
     def _emit(self, source: str, line: str) -> None:
-        _record(self._context, "INFO" if source == "stdout" else "WARNING", source, line)
+        _record(self._here, "INFO" if source == "stdout" else "WARNING", source, line)
 
 
-def _record(context: Context, level: str, source: str, message: str) -> None:
-    place = (time.time(), context.step, context.index, context.attempt)
-    record(context.run_id, (*place, level, source, message))
+def _record(here: Running, level: str, source: str, message: str) -> None:
+    call, index, attempt, _ = here
+    item = index if call.in_map else None
+    record(call.run_id, (time.time(), call.name, item, attempt, level, source, message))
 
 
 class _Stream(io.TextIOBase):
@@ -61,15 +62,13 @@ class _Stream(io.TextIOBase):
         self.stream = stream
 
     def write(self, text: str) -> int:
-        context = running.get()
-        attached = None if context is None else _sinks.get(context.run_id)
-        if context is None or attached is None:
+        here = running.get()
+        attached = None if here is None else _sinks.get(here[0].run_id)
+        if here is None or attached is None:
             return self.stream.write(text)
-        lines = context.lines
-        if lines is None:
-            lines = context.lines = _Lines(context)
-        assert isinstance(lines, _Lines)
-        lines.write(self.source, text)
+        if here[3] is None:
+            here[3] = _Lines(here)
+        here[3].write(self.source, text)
         (attached[1] or self.stream).write(text)
         return len(text)
 
@@ -102,10 +101,10 @@ class _Handler(logging.Handler):
     """Records the log records of steps."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        context = running.get()
-        if context is not None:
+        here = running.get()
+        if here is not None:
             try:
-                _record(context, record.levelname, record.name, record.getMessage())
+                _record(here, record.levelname, record.name, record.getMessage())
             except Exception:
                 self.handleError(record)
         fallback = logging.lastResort  # what logging would have used without this handler

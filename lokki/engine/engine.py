@@ -190,9 +190,10 @@ class Engine:
         return self._start(graph, check_part(run_id or new_run_id(), "run id"), resumed=False)
 
     async def resume(self, run_id: str, flow: Flow[..., R]) -> RunHandle[R]:
-        """Go on with a run that has not succeeded, with the present code of its flow.
+        """Go on with a run, with the present code of its flow.
 
-        What is recorded as done stays done; failed and cancelled items run again. Raises
+        What is recorded as done stays done; failed and cancelled items run again. A run that has
+        succeeded just gives its result. Raises
         RunNotFound, DefinitionError when the run is of another flow, FingerprintError when the
         flow's structure has changed.
         """

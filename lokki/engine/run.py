@@ -28,10 +28,10 @@ from lokki.errors import (
 )
 from lokki.graph import FlowGraph, MapStage, Stage, TaskStage
 from lokki.store.codec import dumps, unpack
-from lokki.store.commits import RunWriter
+from lokki.store.commits import Opening, RunWriter
 from lokki.store.journal import Journal
 from lokki.store.protocol import TransientStore
-from lokki.store.schema import StageRow
+from lokki.store.schema import StageRow, stage_id
 
 T = TypeVar("T")
 
@@ -66,6 +66,8 @@ class Run:
         self.error: Exception | None = None
         self.work: StageWork | None = None
         self.state = RunState(graph.stages)
+        self._number = 0
+        self._begun: dict[int, StageRow] = {}
         self._lost: JournalError | None = None
         self._writer: RunWriter | None = None
 
@@ -89,20 +91,24 @@ class Run:
         """Run to the end; never raises, the outcome is in ``result`` or ``error``."""
         status = Status.FAILED
         try:
-            begun = await self._begin()
+            await self._begin()
             self._told(RunStarted(self.id, self.graph.name, self.resumed))
-            status = await self._outcome(begun)
+            if self._writer is None:  # it has succeeded before
+                self.result = await self._value(self._begun[len(self.graph.stages) - 1])
+                status = Status.SUCCEEDED
+            else:
+                status = await self._outcome()
         except Exception as error:
             self.error = error
         finally:
             self._told(RunFinished(status, None if self.error is None else str(self.error)))
             self.done.set()
 
-    async def _outcome(self, begun: list[StageRow]) -> Status:
+    async def _outcome(self) -> Status:
         """Run the stages and record how it ended, unless the run is no longer ours to record."""
         output.attach(self.id, self._log, self.echo)
         try:
-            self.result = await self._stages(begun)
+            self.result = await self._stages()
             status = Status.SUCCEEDED
         except JournalError:
             raise
@@ -117,12 +123,16 @@ class Run:
         await _committed(self.journal.finish(self.id, status.value, time(), told))
         return status
 
-    async def _begin(self) -> list[StageRow]:
-        """Record the run, or take it over, and return its stages so far."""
+    async def _begin(self) -> None:
+        """Record the run, or take it over and find its stages so far."""
         graph = self.graph
         if self.resumed:
-            await _committed(self.journal.take(self.id, time()))
-            stages = await anyio.to_thread.run_sync(self.journal.stages, self.id)
+            row = await _committed(self.journal.take(self.id, time()))
+            self._number = row.number
+            begun = await anyio.to_thread.run_sync(self.journal.stages, self.id)
+            self._begun = {stage.position: stage for stage in begun}
+            if row.status == Status.SUCCEEDED:
+                return
         else:
             parameters = graph.flow.parameters if graph.flow else None
             shown = parameters.to_json(graph.params) if parameters else {}
@@ -132,7 +142,7 @@ class Run:
                 raise PayloadError(
                     f"the parameters of the run cannot be stored: {error}"
                 ) from error
-            await _committed(
+            self._number = await _committed(
                 self.journal.create(
                     self.id,
                     flow=graph.name,
@@ -144,12 +154,10 @@ class Run:
                     now=time(),
                 )
             )
-            stages = []
         self._writer = self.journal.own(self.id, self._on_lost)
-        return stages
 
-    async def _stages(self, begun: list[StageRow]) -> Any:
-        finished = [row for row in begun if row.finished is not None]
+    async def _stages(self) -> Any:
+        finished = [row for row in self._begun.values() if row.finished is not None]
         self._check_cancelled()
         self.state = RunState(self.graph.stages, len(finished))
         before = finished[-1] if finished else None
@@ -167,11 +175,7 @@ class Run:
         position, is_map = state.position, isinstance(stage, MapStage)
         inputs = self._inputs(stage, value, before)
         began = monotonic()
-        row = await _committed(
-            self.journal.open_stage(
-                self.id, position, stage.name, "map" if is_map else "task", len(inputs), time()
-            )
-        )
+        row = self._opened(position, stage, len(inputs), writer)
         carried = await self._carried(row, stage)
         failures = await self._tolerated(before)
         await anyio.to_thread.run_sync(state.open, len(inputs), self._recorded(row, carried))
@@ -203,6 +207,16 @@ class Run:
         self._check_lost()
         self._check_cancelled()
         raise _failed(self.id, work.failure)
+
+    def _opened(self, position: int, stage: Stage, count: int, writer: RunWriter) -> StageRow:
+        """The stage's record: the one that is there already, or a new one."""
+        if position in self._begun:
+            return self._begun[position]
+        kind = "map" if isinstance(stage, MapStage) else "task"
+        number = stage_id(self._number, position)
+        row = StageRow(number, self.id, position, stage.name, kind, time(), None, count)
+        writer.add(Opening(row))
+        return row
 
     def _inputs(self, stage: Stage, value: Any, before: StageRow | None) -> list[Any]:
         if isinstance(stage, TaskStage):

@@ -26,7 +26,6 @@ from lokki.engine.items import CallCancelled, CallFailed, StageWork
 from lokki.errors import PayloadError, WorkerDied
 from lokki.store.codec import dumps, dumps_by_value, loads
 
-
 _GOODBYE_SECONDS = 5.0
 
 

@@ -16,10 +16,10 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from lokki.errors import JournalError, RunOwned
-from lokki.store.schema import ErrorsTold
+from lokki.store.schema import ErrorsTold, StageRow, add_event
 
 T = TypeVar("T")
 Connect = Callable[[], sqlite3.Connection]
@@ -28,7 +28,7 @@ LEASE_SECONDS = 30.0
 _HEARTBEAT = LEASE_SECONDS / 3
 _ROWS_PER_COMMIT = 2_000
 _MOST_PENDING = 16_000
-_ROWS_PER_STATEMENT = (1024, 64, 8, 1)
+_ROWS_PER_STATEMENT = (4096, 512, 64, 8, 1)
 
 
 @dataclass(slots=True)
@@ -72,6 +72,27 @@ class Outcomes:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """The start of a stage."""
+
+    row: StageRow
+
+    def __len__(self) -> int:
+        return 1
+
+    def write(self, connection: sqlite3.Connection) -> None:
+        row = self.row
+        connection.execute(
+            "INSERT INTO stages (id, run, position, name, kind, started, total)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (row.id, row.run, row.position, row.name, row.kind, row.started, row.total),
+        )
+        add_event(connection, row.run, row.started, "stage_started", row.position)
+
+
+Entry: TypeAlias = Opening | Outcomes
+
 # Many rows a statement, since every statement waits for a turn of the interpreter's lock.
 _INSERTS = {
     size: "INSERT OR REPLACE INTO items VALUES "  # noqa: S608
@@ -93,29 +114,32 @@ class RunWriter:
         self.run_id = run_id
         self.on_lost = on_lost
         self.leased_until = time.time() + LEASE_SECONDS
-        self.outcomes: deque[Outcomes] = deque()
+        self.entries: deque[Entry] = deque()
         self.lines: list[tuple[Any, ...]] = []
         self._committer = committer
 
-    def add(self, outcomes: Outcomes) -> None:
-        """Queue outcomes; they are on disk after the run's next `Committer.call`."""
-        self._committer.queue(self, outcomes)
+    def add(self, entry: Entry) -> None:
+        """Queue a record; it is on disk after the run's next `Committer.call`."""
+        self._committer.queue(self, entry)
 
     def log(self, line: tuple[Any, ...]) -> None:
         """Queue a line: at, step, item, attempt, level, source, message."""
         self._committer.queue_line(self, line)
 
-    def take(self, most: int) -> tuple[list[Outcomes], list[tuple[Any, ...]]]:
-        """Take queued outcomes of ``most`` rows or a few more, one a stage, and every line."""
-        taken: list[Outcomes] = []
+    def take(self, most: int) -> tuple[list[Entry], list[tuple[Any, ...]]]:
+        """Take queued records of ``most`` rows or a few more, outcomes of a stage as one, and
+        every line.
+        """
+        taken: list[Entry] = []
         rows = 0
-        while self.outcomes and rows < most:
-            outcomes = self.outcomes.popleft()
-            rows += len(outcomes)
-            if taken and taken[-1].stage == outcomes.stage:
-                taken[-1].add(outcomes)
-            else:
-                taken.append(outcomes)
+        while self.entries and rows < most:
+            entry = self.entries.popleft()
+            rows += len(entry)
+            match taken[-1:], entry:
+                case [Outcomes() as before], Outcomes() if before.stage == entry.stage:
+                    before.add(entry)
+                case _:
+                    taken.append(entry)
         lines, self.lines = self.lines, []
         return taken, lines
 
@@ -178,11 +202,11 @@ class Committer:
         with self._changed:
             self._owned.pop(writer.run_id, None)
 
-    def queue(self, writer: RunWriter, outcomes: Outcomes) -> None:
+    def queue(self, writer: RunWriter, entry: Entry) -> None:
         with self._changed:
-            writer.outcomes.append(outcomes)
+            writer.entries.append(entry)
             self._waiting[writer] = None
-            self._rows += len(outcomes)
+            self._rows += len(entry)
             self._changed.notify()
 
     def queue_line(self, writer: RunWriter, line: tuple[Any, ...]) -> None:
@@ -248,9 +272,9 @@ class Committer:
         try:
             connection.execute("BEGIN IMMEDIATE")
             lost = [writer for writer in owned if not self._keep(connection, writer)]
-            for writer, outcomes, lines in writes:
+            for writer, entries, lines in writes:
                 if writer not in lost:
-                    _write(connection, writer.run_id, outcomes, lines)
+                    _write(connection, writer.run_id, entries, lines)
             for call in calls:
                 call.attempt(connection)
             connection.execute("COMMIT")
@@ -269,17 +293,15 @@ class Committer:
             call.tell()
         return not last
 
-    def _take(
-        self, whole: set[str]
-    ) -> list[tuple[RunWriter, list[Outcomes], list[tuple[Any, ...]]]]:
+    def _take(self, whole: set[str]) -> list[tuple[RunWriter, list[Entry], list[tuple[Any, ...]]]]:
         """What the next transaction writes: all of the runs in ``whole``, a share of the others."""
         taken = []
         for writer in tuple(self._waiting):
             most = self._rows if writer.run_id in whole else _ROWS_PER_COMMIT
-            outcomes, lines = writer.take(most)
-            taken.append((writer, outcomes, lines))
-            self._rows -= sum(map(len, outcomes))
-            if not writer.outcomes:
+            entries, lines = writer.take(most)
+            taken.append((writer, entries, lines))
+            self._rows -= sum(map(len, entries))
+            if not writer.entries:
                 del self._waiting[writer]
         self._changed.notify_all()
         return taken
@@ -313,11 +335,11 @@ class Committer:
 def _write(
     connection: sqlite3.Connection,
     run_id: str,
-    outcomes: list[Outcomes],
+    entries: list[Entry],
     lines: list[tuple[Any, ...]],
 ) -> None:
-    for each in outcomes:
-        each.write(connection)
+    for entry in entries:
+        entry.write(connection)
     connection.executemany(
         "INSERT INTO logs (run, at, step, item, attempt, level, source, message)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",

@@ -19,7 +19,15 @@ from typing import Any, cast
 
 from lokki.errors import JournalError, RunNotFound, RunOwned
 from lokki.store.commits import LEASE_SECONDS, Committer, RunWriter
-from lokki.store.schema import INDEX_MASK, ErrorsTold, RunRow, StageRow, item_range, migrate
+from lokki.store.schema import (
+    INDEX_MASK,
+    ErrorsTold,
+    RunRow,
+    StageRow,
+    add_event,
+    item_range,
+    migrate,
+)
 
 _BUSY_SECONDS = 60.0
 _PAGE = 5_000
@@ -90,33 +98,34 @@ class Journal:
         params: bytes,
         params_json: str,
         now: float,
-    ) -> Future[None]:
-        """Record a new run, which this process owns and begins at once."""
+    ) -> Future[int]:
+        """Record a new run, which this process owns and begins at once; give its number."""
 
-        def insert(connection: sqlite3.Connection) -> None:
+        def insert(connection: sqlite3.Connection) -> int:
             try:
-                connection.execute(
-                    "INSERT INTO runs VALUES (?, ?, ?, ?, ?, 'running', ?, ?, ?, ?, NULL, NULL,"
-                    " ?, ?)",
+                added = connection.execute(
+                    "INSERT INTO runs VALUES (NULL, ?, ?, ?, ?, ?, 'running', ?, ?, ?, ?,"
+                    " NULL, NULL, ?, ?)",
                     (run_id, flow, source, fingerprint, shape, params, params_json, now, now)
                     + (self.owner, now + LEASE_SECONDS),
                 )
             except sqlite3.IntegrityError:
                 raise JournalError(f"there is a run {run_id} already; choose another id") from None
-            _event(connection, run_id, now, "run_started")
+            add_event(connection, run_id, now, "run_started")
+            return added.lastrowid or 0
 
         return self.commits.call(run_id, insert)
 
     def take(self, run_id: str, now: float) -> Future[RunRow]:
-        """Lease an unfinished run to this process and set it running again.
+        """Lease a run to this process and set it running again; one that has succeeded is left.
 
-        Raises RunOwned when another living process has it, JournalError when it has succeeded.
+        Gives the run as it was. Raises RunOwned when another living process has it.
         """
 
         def lease(connection: sqlite3.Connection) -> RunRow:
             row = _run(connection, run_id)
             if row.status == "succeeded":
-                raise JournalError(f"run {run_id} has succeeded; there is nothing to resume")
+                return row
             if row.owner and _alive(row.owner, row.leased_until or 0, now):
                 host, pid, _ = row.owner.rsplit(":", 2)
                 raise RunOwned(
@@ -128,7 +137,7 @@ class Journal:
                 " leased_until = ? WHERE id = ?",
                 (self.owner, now + LEASE_SECONDS, run_id),
             )
-            _event(connection, run_id, now, "run_resumed")
+            add_event(connection, run_id, now, "run_resumed")
             return row
 
         return self.commits.call(run_id, lease)
@@ -142,30 +151,9 @@ class Journal:
                 " leased_until = NULL WHERE id = ? AND owner = ?",
                 (status, now, error, run_id, self.owner),
             )
-            _event(connection, run_id, now, f"run_{status}", detail=error)
+            add_event(connection, run_id, now, f"run_{status}", detail=error)
 
         return self.commits.call(run_id, update)
-
-    def open_stage(
-        self, run_id: str, position: int, name: str, kind: str, total: int, now: float
-    ) -> Future[StageRow]:
-        """Record the start of a stage; one that was begun before is given back as it is."""
-
-        def insert(connection: sqlite3.Connection) -> StageRow:
-            found = _stage(connection, run_id, position)
-            if found is not None:
-                return found
-            connection.execute(
-                "INSERT INTO stages (run, position, name, kind, started, total)"
-                " VALUES (?, ?, ?, ?, ?, ?)",
-                (run_id, position, name, kind, now, total),
-            )
-            _event(connection, run_id, now, "stage_started", position)
-            opened = _stage(connection, run_id, position)
-            assert opened is not None
-            return opened
-
-        return self.commits.call(run_id, insert)
 
     def close_stage(self, run_id: str, position: int, now: float) -> Future[None]:
         """Record that every item of a stage has its outcome, after all that is queued."""
@@ -175,7 +163,7 @@ class Journal:
                 "UPDATE stages SET finished = ? WHERE run = ? AND position = ?",
                 (now, run_id, position),
             )
-            _event(connection, run_id, now, "stage_finished", position)
+            add_event(connection, run_id, now, "stage_finished", position)
 
         return self.commits.call(run_id, update)
 
@@ -202,11 +190,11 @@ class Journal:
                 "SELECT * FROM runs WHERE substr(id, 1, ?) = ? ORDER BY id LIMIT 4",
                 (len(name), name),
             )
-            rows = [row for row in rows if row[0] == name] or rows
+            rows = [row for row in rows if row[1] == name] or rows
         if not rows:
             raise RunNotFound(f"no run '{name}' in the journal {self.path}")
         if len(rows) > 1:
-            ids = ", ".join(row[0] for row in rows[:3]) + (", …" if len(rows) > 3 else "")
+            ids = ", ".join(row[1] for row in rows[:3]) + (", …" if len(rows) > 3 else "")
             raise RunNotFound(f"'{name}' is the beginning of several runs ({ids}); give more of it")
         return RunRow(*rows[0])
 
@@ -287,27 +275,6 @@ def _run(connection: sqlite3.Connection, run_id: str) -> RunRow:
     if row is None:
         raise RunNotFound(f"no run '{run_id}' in the journal")
     return RunRow(*row)
-
-
-def _stage(connection: sqlite3.Connection, run_id: str, position: int) -> StageRow | None:
-    row = connection.execute(
-        "SELECT * FROM stages WHERE run = ? AND position = ?", (run_id, position)
-    ).fetchone()
-    return None if row is None else StageRow(*row)
-
-
-def _event(
-    connection: sqlite3.Connection,
-    run_id: str,
-    now: float,
-    kind: str,
-    stage: int | None = None,
-    detail: str | None = None,
-) -> None:
-    connection.execute(
-        "INSERT INTO events (run, at, kind, stage, detail) VALUES (?, ?, ?, ?, ?)",
-        (run_id, now, kind, stage, detail),
-    )
 
 
 def _alive(owner: str, leased_until: float, now: float) -> bool:

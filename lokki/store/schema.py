@@ -12,7 +12,8 @@ from lokki.errors import JournalError, JournalVersionError
 MIGRATIONS: tuple[str, ...] = (
     """
     CREATE TABLE runs (
-        id TEXT PRIMARY KEY,
+        number INTEGER PRIMARY KEY,
+        id TEXT NOT NULL UNIQUE,
         flow TEXT NOT NULL,
         source TEXT,            -- file or module that the flow came from
         fingerprint TEXT NOT NULL,
@@ -30,7 +31,7 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE INDEX runs_by_flow ON runs (flow, id);
 
     CREATE TABLE stages (
-        id INTEGER PRIMARY KEY,
+        id INTEGER PRIMARY KEY, -- number of the run << 8 | position
         run TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
         position INTEGER NOT NULL,
         name TEXT NOT NULL,
@@ -97,6 +98,7 @@ MIGRATIONS: tuple[str, ...] = (
 class RunRow:
     """A run as the journal has it; times are seconds since the epoch."""
 
+    number: int
     id: str
     flow: str
     source: str | None
@@ -125,14 +127,19 @@ class StageRow:
     started: float
     finished: float | None
     total: int
-    succeeded: int
-    failed: int
-    tolerated: int
-    retrying: int
+    succeeded: int = 0
+    failed: int = 0
+    tolerated: int = 0
+    retrying: int = 0
 
 
 INDEX_MASK = (1 << 32) - 1
 """What an item's key holds of its index; the rest is its stage."""
+
+
+def stage_id(run_number: int, position: int) -> int:
+    """The key of a run's stage; a flow has at most 256."""
+    return run_number << 8 | position
 
 
 def item_range(stage: int) -> tuple[int, int]:
@@ -168,6 +175,21 @@ def _version(connection: sqlite3.Connection, path: Path) -> int:
             "upgrade lokki, or choose another journal with LOKKI_LOCAL_JOURNAL"
         )
     return found
+
+
+def add_event(
+    connection: sqlite3.Connection,
+    run_id: str,
+    now: float,
+    kind: str,
+    stage: int | None = None,
+    detail: str | None = None,
+) -> None:
+    """Record what has happened in a run; ``stage`` is a position, ``detail`` JSON."""
+    connection.execute(
+        "INSERT INTO events (run, at, kind, stage, detail) VALUES (?, ?, ?, ?, ?)",
+        (run_id, now, kind, stage, detail),
+    )
 
 
 class ErrorsTold:

@@ -15,9 +15,9 @@ import pytest
 
 from lokki import JournalError, RunNotFound, RunOwned
 from lokki.store import commits
-from lokki.store.commits import LEASE_SECONDS, Outcomes
+from lokki.store.commits import LEASE_SECONDS, Opening, Outcomes, RunWriter
 from lokki.store.journal import Journal
-from lokki.store.schema import MIGRATIONS
+from lokki.store.schema import MIGRATIONS, StageRow, stage_id
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,6 +42,13 @@ def create(book: Journal, run_id: str = "r1", flow: str = "f", now: float = 1.0)
     ).result()
 
 
+def open_stage(book: Journal, writer: RunWriter, total: int, run_id: str = "r1") -> StageRow:
+    key = stage_id(book.run(run_id).number, 0)
+    row = StageRow(key, run_id, 0, "b", "map", 5.0, None, total)
+    writer.add(Opening(row))
+    return row
+
+
 def never(error: JournalError) -> None:
     raise AssertionError(error)
 
@@ -56,8 +63,7 @@ def simple(stage: int, indices: range, counts: tuple[int, int, int, int]) -> Out
 def test_a_run_is_read_back_as_it_was_written(opened):
     create(opened)
     writer = opened.own("r1", never)
-    stage = opened.open_stage("r1", 0, "b", "map", 3, 5.0).result()
-    assert opened.open_stage("r1", 0, "b", "map", 3, 6.0).result() == stage
+    stage = open_stage(opened, writer, 3)
     outcomes = simple(stage.id, range(1), (1, 0, 1, 1))
     base = stage.id << 32
     outcomes.items.append((base | 1, "tolerated", 0, 2, 1.0, 2.0, None, None))
@@ -96,7 +102,7 @@ def test_a_run_is_read_back_as_it_was_written(opened):
 def test_every_row_of_a_batch_arrives_whatever_its_size(opened, count):
     create(opened)
     writer = opened.own("r1", never)
-    stage = opened.open_stage("r1", 0, "b", "map", count, 5.0).result()
+    stage = open_stage(opened, writer, count)
     for start in range(0, count, 700):
         part = range(start, min(start + 700, count))
         writer.add(simple(stage.id, part, (part.stop, 0, 0, 0)))
@@ -108,7 +114,7 @@ def test_every_row_of_a_batch_arrives_whatever_its_size(opened, count):
 def test_a_later_record_of_an_item_replaces_the_earlier(opened):
     create(opened)
     writer = opened.own("r1", never)
-    stage = opened.open_stage("r1", 0, "b", "map", 1, 5.0).result()
+    stage = open_stage(opened, writer, 1)
     retrying = Outcomes(stage.id, (0, 0, 0, 1))
     retrying.items.append((stage.id << 32, "retrying", 0, 1, 1.0, 2.0, None, None))
     writer.add(retrying)
@@ -122,7 +128,7 @@ def test_a_later_record_of_an_item_replaces_the_earlier(opened):
 def test_threads_write_at_the_same_time(opened):
     create(opened)
     writer = opened.own("r1", never)
-    stage = opened.open_stage("r1", 0, "b", "map", 8000, 5.0).result()
+    stage = open_stage(opened, writer, 8000)
 
     def write(lane: int) -> None:
         for start in range(lane * 1000, lane * 1000 + 1000, 10):
@@ -142,7 +148,7 @@ def test_closing_commits_what_is_queued(journal):
     with closing(Journal(journal)) as book:
         create(book)
         writer = book.own("r1", never)
-        stage = book.open_stage("r1", 0, "b", "map", 9000, 5.0).result()
+        stage = open_stage(book, writer, 9000)
         writer.add(simple(stage.id, range(9000), (9000, 0, 0, 0)))
     with closing(Journal(journal)) as book:
         assert len(list(book.outputs(stage.id))) == 9000
@@ -217,11 +223,11 @@ def test_an_owner_elsewhere_is_believed_until_its_lease_is_over(opened, journal)
     opened.take("r1", 100.0 + LEASE_SECONDS).result()
 
 
-def test_a_finished_run_is_not_taken(opened):
+def test_a_run_that_has_succeeded_is_left_as_it_is(opened):
     create(opened)
     opened.finish("r1", "succeeded", 2.0, None).result()
-    with pytest.raises(JournalError, match="nothing to resume"):
-        opened.take("r1", 3.0).result()
+    assert opened.take("r1", 3.0).result().status == "succeeded"
+    assert opened.run("r1").owner is None
 
 
 def test_who_lost_a_run_writes_nothing_more_and_is_told(opened, journal):
@@ -234,7 +240,7 @@ def test_who_lost_a_run_writes_nothing_more_and_is_told(opened, journal):
         told.set()
 
     writer = opened.own("r1", on_lost)
-    stage = opened.open_stage("r1", 0, "b", "map", 2, 5.0).result()
+    stage = open_stage(opened, writer, 2)
     with closing(Journal(journal)) as other:
         other.take("r1", 1.0 + LEASE_SECONDS + 1).result()
         writer.add(simple(stage.id, range(2), (2, 0, 0, 0)))
@@ -260,7 +266,7 @@ def test_an_error_of_the_writers_own_is_told_to_all_and_hangs_nobody(opened):
     create(opened)
     told: list[JournalError] = []
     writer = opened.own("r1", told.append)
-    stage = opened.open_stage("r1", 0, "b", "map", 1, 5.0).result()
+    stage = open_stage(opened, writer, 1)
     broken = Outcomes(stage.id)
     broken.items.append(("too", "few", "values"))
     writer.add(broken)
