@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
-from inspect import Parameter
+from inspect import Parameter, isasyncgenfunction
 from typing import Any, Protocol, TypeAlias
 
 from lokki.chain import Lane, input_and_names
@@ -79,12 +79,13 @@ def bind(
         if name not in taken and (takes_any or name in declared)
     }
     kwargs |= call.kwargs
-    if takes_input:
-        invoke = partial(step.fn, **kwargs) if kwargs else step.fn
-    else:
-        invoke = partial(_without_input, partial(step.fn, *call.args, **kwargs))
+    function = partial(_gathered, step.fn) if isasyncgenfunction(step.fn) else step.fn
+    if not takes_input:
+        function = partial(_without_input, partial(function, *call.args, **kwargs))
+    elif kwargs:
+        function = partial(function, **kwargs)
     return BoundCall(
-        invoke=invoke,
+        invoke=function,
         name=call.name,
         run_id=run_id,
         flow=flow,
@@ -177,7 +178,7 @@ def current() -> Context:
 
 
 def call_step(call: BoundCall, value: Any, index: int, attempt: int) -> Any:
-    """Call the user's function; for an async one the result is to be awaited.
+    """Call the user's function; what an async one gives is to be awaited (it is a coroutine).
 
     Whatever the function raises comes out unchanged; ``capture`` makes a Failure of it. The
     caller clears ``running`` when it goes on to other work.
@@ -186,7 +187,7 @@ def call_step(call: BoundCall, value: Any, index: int, attempt: int) -> Any:
     running.set(here)
     result = call.invoke(value)
     if call.is_async:
-        return _finish(here, result)
+        return result
     if result.__class__ not in _PLAIN and hasattr(result, "__next__"):
         result = list(result)
     if here[3] is not None:
@@ -194,14 +195,15 @@ def call_step(call: BoundCall, value: Any, index: int, attempt: int) -> Any:
     return result
 
 
-async def _finish(here: Running, result: Any) -> Any:
-    if hasattr(result, "__anext__"):
-        result = [item async for item in result]
-    else:
-        result = await result
-    if here[3] is not None:
+async def _gathered(function: Callable[..., AsyncIterator[Any]], *args: Any, **kwargs: Any) -> Any:
+    return [item async for item in function(*args, **kwargs)]
+
+
+def end_lines() -> None:
+    """Record what an async call has left of a line without its end."""
+    here = running.get()
+    if here is not None and here[3] is not None:
         here[3].end()
-    return result
 
 
 def capture(call: BoundCall, index: int, attempt: int, error: BaseException) -> Failure:
@@ -209,9 +211,7 @@ def capture(call: BoundCall, index: int, attempt: int, error: BaseException) -> 
 
     An error that none of the user's code is part of (a timeout) has no traceback.
     """
-    here = running.get()
-    if here is not None and here[3] is not None:
-        here[3].end()
+    end_lines()
     shown = traceback.TracebackException.from_exception(error)
     frames = _cut(shown)
     return Failure(

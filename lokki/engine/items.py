@@ -16,15 +16,18 @@ from lokki.call import BoundCall, Failure, capture
 from lokki.chain import Lane
 from lokki.engine.state import Claim, Failed, ItemStatus, RunState
 from lokki.errors import PayloadError
-from lokki.store.codec import SMALL, compress_small, dumps
+from lokki.store.codec import SMALL, Parts, compress_small, dumps, dumps_parts
 from lokki.store.commits import Outcomes, RunWriter
 from lokki.store.keys import output_key
 
 if TYPE_CHECKING:
     from anyio import CancelScope
 
+SHORT_SECONDS = 50e-6
 INLINE_BYTES = 64 * 1024
 """Pickles up to this size live in the item's row, larger ones in the payload store."""
+KEPT_BYTES = 256 * 1024 * 1024
+"""So much of a stage's large results is kept in memory, rather than read back from the store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,7 @@ class Put:
     """A pickle to compress and store under ``key``."""
 
     key: str
-    raw: bytes
+    parts: Parts
 
 
 Call: TypeAlias = tuple[BoundCall, Any, int, int]
@@ -114,10 +117,25 @@ class StageWork:
         self.lane: Lane = next(lane for lane in kinds if lane in lanes)
         self.slices: dict[Slice, float] = {}
         self.scopes: set[CancelScope] = set()
+        self.kept: dict[int, Parts] = {}
+        self._kept_bytes = 0
+        self.large = not calls[0].in_map
+        """Whether a large result is to be expected: the last one was, or there is just one."""
         self.seconds_per_item = 0.0
         self.last_size = 0
         self.failure: Failure | None = None
         """The failure that ended the run: of those that did, the one of the first item."""
+
+    def keep(self, index: int, parts: Parts) -> None:
+        """Keep a stored result's pickle for the next stage, while there are not too many."""
+        self._kept_bytes += sum(map(len, parts))
+        if self._kept_bytes <= KEPT_BYTES:
+            self.kept[index] = parts
+
+    @property
+    def short(self) -> bool:
+        """Whether its items are short calls in threads, judging by the last slice."""
+        return self.lane == "thread" and 0 < self.seconds_per_item < SHORT_SECONDS
 
     def report(self, done: Slice, now: float) -> None:
         """Give a slice's outcomes to the state and to the journal; the caller holds the lock."""
@@ -174,9 +192,15 @@ def perform(done: Slice) -> Generator[Request, Any, None]:
                 if position == last:
                     break
                 position, attempt = position + 1, 1
-            raw = packed = dumps(value)
-            if len(raw) > SMALL:
-                packed, ref = yield from _stored(calls[position], index, raw)
+            raw = dumps_parts(value) if work.large else dumps(value)
+            if isinstance(raw, bytes) and len(raw) <= SMALL:
+                packed = raw
+            else:
+                parts = raw if isinstance(raw, list) else [raw]
+                packed, ref = yield from _stored(calls[position], index, parts)
+                work.large = ref is not None
+                if ref is not None:
+                    work.keep(index, parts)
         except CallCancelled:
             finished = time()
             rows.items.append(
@@ -191,6 +215,7 @@ def perform(done: Slice) -> Generator[Request, Any, None]:
                 carried[index] = value
                 packed, ref = yield from _carried(calls[position - 1], index, value)
             done.failed.append(Lost(failed, failure, started, finished, packed, ref))
+            return  # the state is to know at once: it may end the run
         else:
             finished = time()
             succeeded.append(index)
@@ -204,13 +229,13 @@ def perform(done: Slice) -> Generator[Request, Any, None]:
 
 
 def _stored(
-    call: BoundCall, index: int, raw: bytes
+    call: BoundCall, index: int, parts: Parts
 ) -> Generator[Request, Any, tuple[bytes | None, str | None]]:
     """A result as its row keeps it: packed, or the key it is stored under."""
-    if len(raw) <= INLINE_BYTES:
-        return compress_small(raw), None
+    if sum(map(len, parts)) <= INLINE_BYTES:
+        return compress_small(b"".join(parts)), None
     key = output_key(call.flow, call.run_id, call.name, index if call.in_map else None)
-    yield Put(key, raw)
+    yield Put(key, parts)
     return None, key
 
 
@@ -222,7 +247,7 @@ def _carried(
     A value that cannot be stored is carried in memory alone: after a crash the item starts over.
     """
     try:
-        return (yield from _stored(call, index, dumps(value)))
+        return (yield from _stored(call, index, [dumps(value)]))
     except PayloadError:
         return None, None
 

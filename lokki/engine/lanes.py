@@ -22,23 +22,24 @@ import anyio.from_thread
 import anyio.to_thread
 from anyio.lowlevel import EventLoopToken, current_token
 
-from lokki.call import call_step, running
+from lokki.call import call_step, end_lines, running
 from lokki.chain import Lane
 from lokki.engine.items import CallCancelled, Put, Request, Slice, StageWork, perform
 from lokki.engine.workers import WorkerPool
-from lokki.store.codec import compress
+from lokki.store.codec import compress_parts
 from lokki.store.commits import Committer
-from lokki.store.protocol import TransientStore
+from lokki.store.protocol import BlockingStore, TransientStore
 
 SLICE_SECONDS = 0.002
 """How long a lane aims to work before it reports: long enough that the report costs little."""
 _MOST_ITEMS = 4096
-_SHORT_SECONDS = 50e-6
-_SHORT_LANES = 2
+_MOST_TURNS = 8
+"""Async lanes take turns on one loop: a slice may last the turns of so many of the others, too."""
 _PATIENCE_SECONDS = 0.02
-"""Items shorter than 50 µs are bound by the interpreter's lock: more than two lanes would only pass
-it around, and keep the event loop and the journal waiting. A slice that takes longer than 20 ms has
-met longer items, so it does not count."""
+"""A slice that takes longer has met a long item: what it has not begun is for other lanes."""
+_SHORT_LANES = 2
+"""Short items are bound by the interpreter's lock: more than two lanes would only pass it around,
+and keep the event loop and the journal waiting. Slices past their time do not count."""
 
 
 class Lanes:
@@ -57,6 +58,7 @@ class Lanes:
     ) -> None:
         self.commits = commits
         self.payloads = payloads
+        self._write = payloads.write if isinstance(payloads, BlockingStore) else None
         self.limits = limits
         self.total = total or sum(limits.values())
         self.workers = WorkerPool(limits["process"])
@@ -122,10 +124,12 @@ class Lanes:
             self._works.rotate(-1)
             if self._busy[work.lane] >= self.limits[work.lane]:
                 continue
-            if _served(work, now):
+            fresh = sum(now - began < _PATIENCE_SECONDS for began in work.slices.values())
+            if fresh:
                 self._held_back = True
-            else:
-                claim = work.state.claim(self._slice(work), now)
+            if not (fresh >= _SHORT_LANES and work.short):
+                steal = fresh < len(work.slices)
+                claim = work.state.claim(self._slice(work), now, steal=steal)
                 if claim is not None:
                     self._busy[work.lane] += 1
                     granted = Slice(work, claim)
@@ -139,10 +143,9 @@ class Lanes:
             return work.batch_size
         if not work.last_size:
             return 1
-        counts = work.state.counts
-        share = (counts.total - counts.succeeded) // (2 * self.limits[work.lane])
-        fitting = int(SLICE_SECONDS / work.seconds_per_item)
-        return max(1, min(fitting, 4 * work.last_size, share, _MOST_ITEMS))
+        side_by_side = min(len(work.slices), _MOST_TURNS) if work.lane == "async" else 1
+        fitting = int(SLICE_SECONDS * side_by_side / work.seconds_per_item)
+        return max(1, min(fitting, 4 * work.last_size, _MOST_ITEMS))
 
     def _finish(self, done: Slice, seconds: float) -> None:
         """Report a slice and give its turn back."""
@@ -246,7 +249,9 @@ class Lanes:
 
     def _answer(self, request: Request, work: StageWork) -> Any:
         if isinstance(request, Put):
-            data = compress(request.raw)
+            data = compress_parts(request.parts)
+            if self._write is not None:
+                return self._write(request.key, data)
             return anyio.from_thread.run(self.payloads.put, request.key, data, token=self._token)
         if request[0].lane == "process":
             return self.workers.call(work, *request)
@@ -295,11 +300,16 @@ class Lanes:
 
     async def _adrive(self, done: Slice, scope: anyio.CancelScope) -> None:
         items = perform(done)
+        plain = all(call.lane == "async" and call.timeout is None for call in done.work.calls)
         try:
             request = next(items)
             while True:
                 try:
-                    result = await self._aanswer(request, done.work)
+                    if plain and not isinstance(request, Put):
+                        result = await call_step(*request)
+                        end_lines()
+                    else:
+                        result = await self._aanswer(request, done.work)
                 except KeyboardInterrupt:
                     raise
                 except BaseException as error:
@@ -315,26 +325,17 @@ class Lanes:
 
     async def _aanswer(self, request: Request, work: StageWork) -> Any:
         if isinstance(request, Put):
-            data = await anyio.to_thread.run_sync(compress, request.raw)
+            data = await anyio.to_thread.run_sync(compress_parts, request.parts)
             return await self.payloads.put(request.key, data)
         call = request[0]
         if call.lane == "async":
-            if call.timeout is None:
-                return await call_step(*request)
             with anyio.move_on_after(call.timeout):
-                return await call_step(*request)
+                result = await call_step(*request)
+                end_lines()
+                return result
             raise TimeoutError(f"the call took longer than {call.timeout:g} s")
         if call.lane == "thread":
             return await anyio.to_thread.run_sync(call_step, *request, limiter=self._hops)
         return await anyio.to_thread.run_sync(
             self.workers.call, work, *request, limiter=self.workers.limiter
         )
-
-
-def _served(work: StageWork, now: float) -> bool:
-    """Whether a stage of short items has all the threads that serve it well."""
-    return (
-        work.lane == "thread"
-        and 0 < work.seconds_per_item < _SHORT_SECONDS
-        and sum(now - began < _PATIENCE_SECONDS for began in work.slices.values()) >= _SHORT_LANES
-    )

@@ -27,7 +27,7 @@ from lokki.errors import (
     RunFailed,
 )
 from lokki.graph import FlowGraph, MapStage, Stage, TaskStage
-from lokki.store.codec import dumps, unpack
+from lokki.store.codec import Parts, dumps, loads_parts, unpack
 from lokki.store.commits import Opening, RunWriter
 from lokki.store.journal import Journal
 from lokki.store.protocol import TransientStore
@@ -163,13 +163,18 @@ class Run:
         before = finished[-1] if finished else None
         value = await self._value(before) if before else None
         while not self.state.ended:
-            before = await self._stage(value, before)
-            value = await self._value(before)
+            before, kept = await self._stage(value, before)
+            value = await self._value(before, kept)
         self._check_cancelled()
         return value
 
-    async def _stage(self, value: Any, before: StageRow | None) -> StageRow:
-        """Run the state's present stage over ``value``, the result of the stage ``before``."""
+    async def _stage(
+        self, value: Any, before: StageRow | None
+    ) -> tuple[StageRow, dict[int, Parts]]:
+        """Run the state's present stage over ``value``, the result of the stage ``before``.
+
+        Gives its record, and the large results that are at hand.
+        """
         state, stage, writer = self.state, self.state.stage, self._writer
         assert writer is not None
         position, is_map = state.position, isinstance(stage, MapStage)
@@ -202,7 +207,7 @@ class Run:
             self._check_cancelled()
             state.advance()
             self._told(StageFinished(position, counts, monotonic() - began))
-            return row
+            return row, work.kept
         await _committed(self.journal.flush(self.id))
         self._check_lost()
         self._check_cancelled()
@@ -260,7 +265,7 @@ class Run:
     async def _carried(self, row: StageRow, stage: Stage) -> dict[int, Any]:
         if not self.resumed or len(stage.calls) == 1:
             return {}
-        return await self._loaded(self.journal.carried(row.id))
+        return await self._loaded(self.journal.carried(row.id), {})
 
     async def _tolerated(self, before: StageRow | None) -> tuple[Failure, ...]:
         if before is None or before.kind != "map":
@@ -271,12 +276,17 @@ class Run:
             for index, step, attempt, kind, reason, trace in rows
         )
 
-    async def _value(self, row: StageRow) -> Any:
-        """The result of a finished stage: of a map, the list of its items' results in order."""
-        values = await self._loaded(self.journal.outputs(row.id))
+    async def _value(self, row: StageRow, kept: dict[int, Parts] | None = None) -> Any:
+        """The result of a finished stage: of a map, the list of its items' results in order.
+
+        ``kept`` are large results that need not be fetched.
+        """
+        values = await self._loaded(self.journal.outputs(row.id), kept or {})
         return list(values.values()) if row.kind == "map" else values[0]
 
-    async def _loaded(self, rows: Iterator[tuple[int, bytes | None, str | None]]) -> dict[int, Any]:
+    async def _loaded(
+        self, rows: Iterator[tuple[int, bytes | None, str | None]], kept: dict[int, Parts]
+    ) -> dict[int, Any]:
         """Unpack rows of (index, packed, payload key), in order; payloads a few at a time."""
         limiter = anyio.CapacityLimiter(_FETCHES)
         values: dict[int, Any] = {}
@@ -286,6 +296,8 @@ class Run:
             for index, packed, key in rows:
                 if packed is not None:
                     values[index] = unpack(packed)
+                elif index in kept:
+                    values[index] = loads_parts(kept.pop(index))
                 elif key is not None:
                     values[index] = None  # keeps the order
                     stored.append((index, key))

@@ -180,12 +180,12 @@ class RunState:
 
     # ---- claim and report ------------------------------------------------------------------------
 
-    def claim(self, most: int, now: float) -> Claim | None:
+    def claim(self, most: int, now: float, *, steal: bool = True) -> Claim | None:
         """Hand out up to ``most`` items, or None when there is nothing to do at ``now``.
 
-        Returned items and due retries come first, then fresh items in order, then half of what the
-        fullest claim has not begun (however many), so that no item waits behind a long one while
-        a lane is idle.
+        Returned items and due retries come first, then fresh items in order, then, with ``steal``,
+        half of what the fullest claim has not begun (however many), so that no item waits behind a
+        long one while a lane is idle.
         """
         if not self._opened or self.halted or self._full:
             return None
@@ -198,7 +198,7 @@ class RunState:
             works.append(work)
         if len(works) < most:
             works.extend(self._fresh(most - len(works)))
-        if not works:
+        if not works and steal:
             works = self._stolen()
         if not works:
             return None

@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from lokki import output
-from lokki.call import BoundCall, call_step, capture, running
+from lokki.call import BoundCall, call_step, capture, end_lines, running
 from lokki.errors import PayloadError
 from lokki.store.codec import dumps, loads
 
@@ -57,6 +57,7 @@ def _answer(call: BoundCall, value: Any, index: int, attempt: int) -> tuple[str,
             import asyncio
 
             result = asyncio.run(result)
+            end_lines()
         return "result", dumps(result)
     except PayloadError as error:
         return "unstorable", str(error)

@@ -18,9 +18,12 @@ import struct
 import types
 import zlib
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 from lokki.errors import PayloadError
+
+Parts: TypeAlias = list[bytes]
+"""Bytes that stand for their concatenation."""
 
 SMALL = 512
 """Longest pickle, in bytes, that ``compress_small`` leaves as it is."""
@@ -34,7 +37,8 @@ _GZIP_WINDOW = 31  # zlib's way to say: 32 KiB window, gzip container
 # and 1.6-5 times slower, which only a disk or network below 5 MB/s would win back.
 _LEVEL = 1
 _WORTHWHILE = 0.9  # a larger compressed share than this is not worth the time to inflate it again
-_SAMPLE = 65_535  # bytes looked at to find that out
+_SAMPLE = 65_535  # up to so many bytes, all of them are tried to find that out,
+_SLICE = 8 * 1024  # beyond, three slices of so many each
 
 # Magic, deflate, no flags, mtime 0, no extra flags, unknown system (RFC 1952, 2.3.1).
 _STORED_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
@@ -75,17 +79,52 @@ def loads(raw: bytes) -> Any:
         raise PayloadError(_why_unreadable(error)) from error
 
 
+def dumps_parts(value: Any) -> Parts:
+    """Return the pickle of ``value`` as several parts, for large values.
+
+    Large ``bytes`` that it holds are parts by themselves, and are not copied. Raises PayloadError
+    as ``dumps`` does.
+    """
+    parts: Parts = []
+    try:
+        pickle.Pickler(_PartsWriter(parts), _PROTOCOL).dump(value)
+    except (pickle.PicklingError, AttributeError, TypeError):
+        return [dumps_by_value(value)]
+    except Exception as error:
+        raise PayloadError(_why_unwritable(value, error)) from error
+    return parts
+
+
+def loads_parts(parts: Parts) -> Any:
+    """Return the value that ``dumps_parts`` was given. Raises PayloadError as ``loads`` does."""
+    try:
+        return pickle.load(io.BufferedReader(_PartsReader(parts)))  # noqa: S301 - our own pickle
+    except Exception as error:
+        raise PayloadError(_why_unreadable(error)) from error
+
+
 def compress(raw: bytes) -> bytes:
     """Return ``raw`` in a gzip container, compressed if a sample shrinks by a tenth or more.
 
-    The sample is all of it up to 64 KiB, and three slices (start, middle, end) beyond that.
+    The sample is all of it up to 64 KiB, and three slices of 8 KiB (start, middle, end) beyond.
     """
-    if len(raw) <= _SAMPLE:
+    return b"".join(compress_parts([raw]))
+
+
+def compress_parts(parts: Parts) -> list[bytes | memoryview]:
+    """Return a gzip container of what the parts are together, as buffers that follow each other.
+
+    As `compress`, with slices of the largest part as the sample. Parts that do not shrink are not
+    copied.
+    """
+    if sum(map(len, parts)) <= _SAMPLE:
+        raw = b"".join(parts)
         packed = zlib.compress(raw, _LEVEL, _GZIP_WINDOW)
-        return packed if len(packed) <= _WORTHWHILE * len(raw) else _store(raw)
-    if _sampled_ratio(raw) > _WORTHWHILE:
-        return _store(raw)
-    return zlib.compress(raw, _LEVEL, _GZIP_WINDOW)
+        return [packed] if len(packed) <= _WORTHWHILE * len(raw) else _store([raw])
+    if _sampled_ratio(max(parts, key=len)) > _WORTHWHILE:
+        return _store(parts)
+    deflater = zlib.compressobj(_LEVEL, wbits=_GZIP_WINDOW)
+    return [*map(deflater.compress, parts), deflater.flush()]
 
 
 def decompress(data: bytes) -> bytes:
@@ -134,7 +173,10 @@ def unpack(data: bytes) -> Any:
     and ``loads`` do.
     """
     if data[:1] == _PICKLE_MAGIC:
-        return loads(data)
+        try:
+            return _loads(data)
+        except Exception as error:
+            raise PayloadError(_why_unreadable(error)) from error
     if data[:2] == _GZIP_MAGIC:
         return loads(decompress(data))
     raise PayloadError(f"stored data is no payload: it begins with {bytes(data[:4])!r}")
@@ -199,29 +241,62 @@ def _why_unreadable(error: Exception) -> str:
     return f"a stored value cannot be read: {type(error).__name__}: {error}"
 
 
+class _PartsWriter:
+    """A file that keeps what is written as it comes."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    def write(self, data: Any) -> None:
+        # A bytearray may change before the parts are used; bytes cannot.
+        self._parts.append(data if type(data) is bytes else bytes(data))
+
+
+class _PartsReader(io.RawIOBase):
+    """A file that reads one part after the other."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._views = collections.deque(memoryview(part) for part in parts)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while self._views and not self._views[0]:
+            self._views.popleft()
+        if not self._views:
+            return 0
+        view = self._views[0]
+        size = min(len(buffer), len(view))
+        buffer[:size] = view[:size]
+        self._views[0] = view[size:]
+        return size
+
+
 def _sampled_ratio(raw: bytes) -> float:
     view = memoryview(raw)
-    size = _SAMPLE // 3
+    size = min(_SLICE, len(raw))
     middle = (len(raw) - size) // 2
     sample = b"".join((view[:size], view[middle : middle + size], view[-size:]))
     return len(zlib.compress(sample, _LEVEL)) / len(sample)
 
 
-def _store(raw: bytes) -> bytes:
+def _store(parts: Parts) -> list[bytes | memoryview]:
     # zlib at level 0 does the same ten times slower, and reads it back four times slower.
-    view = memoryview(raw)
-    parts: list[bytes | memoryview] = [_STORED_HEADER]
-    last = max(len(raw) - 1, 0) // _MAX_BLOCK * _MAX_BLOCK
+    buffers: list[bytes | memoryview] = [_STORED_HEADER]
     full_block = _BLOCK.pack(0, _MAX_BLOCK, 0)
-    for start in range(0, last, _MAX_BLOCK):
-        parts += (full_block, view[start : start + _MAX_BLOCK])
-    size = len(raw) - last
-    parts += (
-        _BLOCK.pack(1, size, size ^ 0xFFFF),
-        view[last:],
-        _TRAILER.pack(zlib.crc32(raw), len(raw) & 0xFFFF_FFFF),
-    )
-    return b"".join(parts)
+    crc = total = 0
+    for part in parts:
+        view, size = memoryview(part), len(part)
+        crc, total = zlib.crc32(part, crc), total + size
+        whole = size // _MAX_BLOCK * _MAX_BLOCK
+        for start in range(0, whole, _MAX_BLOCK):
+            buffers += (full_block, view[start : start + _MAX_BLOCK])
+        if size > whole:
+            rest = size - whole
+            buffers += (_BLOCK.pack(0, rest, rest ^ 0xFFFF), view[whole:])
+    buffers += (_BLOCK.pack(1, 0, 0xFFFF), _TRAILER.pack(crc, total & 0xFFFF_FFFF))
+    return buffers
 
 
 def _read_stored(data: bytes) -> bytes | None:

@@ -28,7 +28,8 @@ LEASE_SECONDS = 30.0
 _HEARTBEAT = LEASE_SECONDS / 3
 _ROWS_PER_COMMIT = 2_000
 _MOST_PENDING = 16_000
-_ROWS_PER_STATEMENT = (4096, 512, 64, 8, 1)
+_PADDED_FROM = 64
+_ROWS_PER_STATEMENT = (2048, 1024, 512, 256, 128, 64, 8, 1)
 
 
 @dataclass(slots=True)
@@ -57,11 +58,7 @@ class Outcomes:
         self.failures += later.failures
 
     def write(self, connection: sqlite3.Connection) -> None:
-        done = 0
-        for size, statement in _INSERTS.items():
-            while len(self.succeeded) - done >= size * 4:
-                connection.execute(statement, self.succeeded[done : done + size * 4])
-                done += size * 4
+        _insert(connection, self.succeeded)
         connection.executemany(
             "INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?)", self.items
         )
@@ -99,6 +96,19 @@ _INSERTS = {
     + ", ".join(["(?, 'succeeded', 0, 1, ?, ?, ?, NULL)"] * size)
     for size in _ROWS_PER_STATEMENT
 }
+
+
+def _insert(connection: sqlite3.Connection, succeeded: list[Any]) -> None:
+    """Insert flat rows in as few statements as fit; the last row may be repeated to fill one."""
+    done, count = 0, len(succeeded) // 4
+    while done < count:
+        left = count - done
+        size = next(size for size in _ROWS_PER_STATEMENT if size <= left or size == 1)
+        if size < _PADDED_FROM and size < left:
+            size = next(size for size in reversed(_ROWS_PER_STATEMENT) if size >= left)
+        rows = succeeded[done * 4 : (done + size) * 4]
+        connection.execute(_INSERTS[size], rows + rows[-4:] * (size - len(rows) // 4))
+        done += size
 
 
 class RunWriter:

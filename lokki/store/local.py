@@ -6,6 +6,9 @@ import contextlib
 import errno
 import os
 import tempfile
+import threading
+from collections import deque
+from itertools import count, islice
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -20,7 +23,7 @@ from lokki.store.keys import check_key, is_part, zip_key
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from lokki.store.protocol import Keys
+    from lokki.store.protocol import Data, Keys
 
 T = TypeVar("T")
 
@@ -31,6 +34,7 @@ _limiter: RunVar[anyio.CapacityLimiter] = RunVar("lokki_local_store")
 
 # How often a write starts anew because a deletion beside it took its directory away.
 _ATTEMPTS = 20
+_MOST_BUFFERS = 1024  # of one writev: IOV_MAX on Linux and macOS
 _MAX_SETTLED = 4096
 
 _NOTHING_HERE = (errno.ENOENT, errno.ENOTDIR)
@@ -62,8 +66,12 @@ class LocalStore:
         self._root_url = Path(self._root).as_uri()
         # Directories above the objects' own that are known to survive a power cut.
         self._settled: set[str] = set()
+        # When directories that get many entries were last synced, by a count of events.
+        self._begun: dict[str, int] = {}
+        self._ticks = count()
+        self._syncing = threading.Lock()
 
-    def write(self, key: str, data: bytes) -> None:
+    def write(self, key: str, data: Data) -> None:
         path = self._path(key)
         try:
             for _ in range(_ATTEMPTS - 1):
@@ -83,7 +91,7 @@ class LocalStore:
         except OSError as error:
             self._refuse("read", key, error)
 
-    async def put(self, key: str, data: bytes) -> None:
+    async def put(self, key: str, data: Data) -> None:
         await _in_thread(self.write, key, data)
 
     async def get(self, key: str) -> bytes:
@@ -149,7 +157,7 @@ class LocalStore:
             self._settled.clear()
         return removed
 
-    def _write_once(self, path: str, data: bytes) -> None:
+    def _write_once(self, path: str, data: Data) -> None:
         directory = os.path.dirname(path)
         self._make(directory)
         # The leading dot keeps it apart from every key. From here on no directory above it is
@@ -195,12 +203,23 @@ class LocalStore:
         below = directory
         while below != self._root and below not in self._settled:
             above = os.path.dirname(below)
-            _sync_directory(above)
+            self._sync_shared(above)
             synced.append(below)
             below = above
         if len(self._settled) >= _MAX_SETTLED:
             self._settled.clear()
         self._settled.update(synced[1:])
+
+    def _sync_shared(self, directory: str) -> None:
+        """Sync a directory, or wait for another thread's sync of it that begins after now."""
+        asked = next(self._ticks)
+        with self._syncing:
+            if self._begun.get(directory, -1) < asked:
+                begun = next(self._ticks)
+                _sync_directory(directory)
+                if len(self._begun) >= _MAX_SETTLED:
+                    self._begun.clear()
+                self._begun[directory] = begun
 
     def _refuse(self, verb: str, key: str, error: OSError) -> NoReturn:
         remedy = _REMEDIES.get(error.errno or 0, _MEND)
@@ -224,10 +243,15 @@ def _sync_directory(directory: str) -> None:
         os.close(handle)
 
 
-def _write_all(handle: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(handle, view) :]
+def _write_all(handle: int, data: Data) -> None:
+    buffers = data if isinstance(data, list) else [data]
+    waiting = deque(memoryview(buffer) for buffer in buffers)
+    while waiting:
+        written = os.writev(handle, tuple(islice(waiting, _MOST_BUFFERS)))
+        while waiting and written >= len(waiting[0]):
+            written -= len(waiting.popleft())
+        if written:
+            waiting[0] = waiting[0][written:]
 
 
 def _walk(top: str, *, topdown: bool) -> Iterator[tuple[str, list[str], list[str]]]:

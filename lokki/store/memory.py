@@ -8,7 +8,7 @@ from lokki.errors import PayloadError
 from lokki.store.keys import check_key, zip_key
 
 if TYPE_CHECKING:
-    from lokki.store.protocol import Keys
+    from lokki.store.protocol import Data, Keys
 
 
 class MemoryStore:
@@ -17,8 +17,8 @@ class MemoryStore:
     def __init__(self) -> None:
         self._objects: dict[str, bytes] = {}
 
-    def write(self, key: str, data: bytes) -> None:
-        self._objects[check_key(key)] = bytes(data)
+    def write(self, key: str, data: Data) -> None:
+        self._objects[check_key(key)] = b"".join(data) if isinstance(data, list) else bytes(data)
 
     def read(self, key: str) -> bytes:
         data = self._objects.get(check_key(key))
@@ -26,7 +26,7 @@ class MemoryStore:
             raise PayloadError(f"no payload is stored under {key!r} in memory")
         return data
 
-    async def put(self, key: str, data: bytes) -> None:
+    async def put(self, key: str, data: Data) -> None:
         self.write(key, data)
 
     async def get(self, key: str) -> bytes:

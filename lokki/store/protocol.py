@@ -7,6 +7,9 @@ from typing import Protocol, TypeAlias, runtime_checkable
 # The protocol has a method called list, which hides the type from annotations in its class.
 Keys: TypeAlias = list[str]
 
+Data: TypeAlias = "bytes | list[bytes | memoryview]"
+"""What is put: one buffer, or several that stand for their concatenation."""
+
 
 class TransientStore(Protocol):
     """Keeps bytes under keys; knows nothing of what they mean.
@@ -21,7 +24,7 @@ class TransientStore(Protocol):
     called at once from many tasks.
     """
 
-    async def put(self, key: str, data: bytes) -> None:
+    async def put(self, key: str, data: Data) -> None:
         """Keep ``data`` under ``key``, in place of what was there.
 
         Durable when it returns. Atomic: a reader sees all of the old or all of the new, and of
@@ -71,7 +74,7 @@ class BlockingStore(Protocol):
     Both methods may be called from many threads at once, and mix with the async ones.
     """
 
-    def write(self, key: str, data: bytes) -> None:
+    def write(self, key: str, data: Data) -> None:
         """Do what ``put`` does, in the calling thread."""
         ...
 

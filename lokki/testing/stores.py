@@ -79,6 +79,12 @@ class TransientStoreConformance:
         await store.put(KEY, data)
         assert await store.get(KEY) == data
 
+    async def test_several_buffers_are_put_as_one(self, store: TransientStore) -> None:
+        await store.put(KEY, [b"", b"ab", memoryview(b"cde"), b"", *[b"f"] * 3000])
+        assert await store.get(KEY) == b"abcde" + b"f" * 3000
+        await store.put(KEY, [])
+        assert await store.get(KEY) == b""
+
     async def test_put_overwrites(self, store: TransientStore) -> None:
         await store.put(KEY, b"a long first value")
         await store.put(KEY, b"short")

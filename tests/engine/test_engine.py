@@ -446,7 +446,7 @@ async def test_thread_and_async_runs_share_a_total_fairly():
 
     @flow
     def asynchronous():
-        return numbers(20_000).map(adoubled).agg(total)
+        return numbers(100_000).map(adoubled).agg(total)
 
     async with Engine(concurrency=1) as engine:
         big = engine.submit(asynchronous)
@@ -455,7 +455,7 @@ async def test_thread_and_async_runs_share_a_total_fairly():
                 break
         assert await engine.run(doubled_total, {"count": 10}) == 90
         assert not big._run.done.is_set()
-        assert await big.result() == 19_999 * 20_000
+        assert await big.result() == 99_999 * 100_000
 
 
 # ---- retries and failures ----------------------------------------------------------------------

@@ -306,16 +306,16 @@ def test_too_large_a_file_leaves_nothing_behind(store, root):
 
 
 def test_a_full_disk_leaves_nothing_behind(store, root, monkeypatch):
-    write, calls = os.write, []
+    write, calls = os.writev, []
 
-    def full(handle, data):
-        calls.append(len(data))
+    def full(handle, buffers):
+        calls.append(sum(map(len, buffers)))
         if len(calls) > 1:
             raise OSError(errno.ENOSPC, "No space left on device")
-        return write(handle, data[:10])
+        return write(handle, [buffers[0][:10]])
 
     store.write(KEY, b"old")
-    monkeypatch.setattr(os, "write", full)
+    monkeypatch.setattr(os, "writev", full)
     with pytest.raises(PayloadError) as caught:
         store.write(KEY, b"x" * 100)
     monkeypatch.undo()
