@@ -8,10 +8,8 @@ converted: a flow that is given just what its annotations say runs without it.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import inspect
-import json
 import types
 import typing
 from collections import abc
@@ -172,6 +170,8 @@ class Parameters:
     ) -> dict[str, Any]:
         for name in {**earlier, **values}:
             if name not in self.names:
+                import difflib
+
                 near = difflib.get_close_matches(str(name), self.names, 1)
                 known = f"it takes {', '.join(self.names) or 'none'}"
                 hint = f"did you mean '{near[0]}'?" if near else known
@@ -263,6 +263,8 @@ def _readings(
     adapter: TypeAdapter[Any], value: Any, as_text: bool
 ) -> Iterator[tuple[Callable[[Any], Any], Any, Any]]:
     """What may read the value, what it is to read, and this as a Python value."""
+    import json
+
     if as_text:
         yield adapter.validate_strings, value, value
         value = None if value.strip().lower() in ("none", "null") else _loose(value)
@@ -276,6 +278,8 @@ def _readings(
 
 def _loose(text: str) -> Any:
     """The text of a parameter of any type: JSON, unless it is a JSON string or none at all."""
+    import json
+
     try:
         value = json.loads(text, parse_constant=int)  # int() refuses NaN, which is not JSON
     except (ValueError, RecursionError):
@@ -284,6 +288,8 @@ def _loose(text: str) -> Any:
 
 
 def _to_json(value: Any) -> Any:
+    import json
+
     try:
         try:
             encoded = json.dumps(value)

@@ -14,7 +14,6 @@ import sys
 import threading
 from contextlib import suppress
 from itertools import count
-from multiprocessing.connection import Connection
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -34,6 +33,7 @@ class _Worker:
 
     def __init__(self) -> None:
         import socket
+        from multiprocessing.connection import Connection
 
         ours, theirs = socket.socketpair()
         with theirs:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import tempfile
 import threading
 from collections import deque
 from itertools import count, islice
@@ -158,6 +157,8 @@ class LocalStore:
         return removed
 
     def _write_once(self, path: str, data: Data) -> None:
+        import tempfile  # takes a while, and few runs have large payloads
+
         directory = os.path.dirname(path)
         self._make(directory)
         # The leading dot keeps it apart from every key. From here on no directory above it is
