@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar
 
@@ -261,11 +261,9 @@ class Committer:
 
     def _work(self) -> None:
         try:
-            with self._errors_told:
-                connection = self._connect()
+            with self._errors_told, closing(self._connect()) as connection:
                 while self._commit_next(connection):
                     pass
-                connection.close()
         except JournalError as error:
             self._fail(error)
         except Exception as error:

@@ -54,17 +54,25 @@ class Journal:
             ) from error
         with self._errors_told:
             self._reader = self._connect()
-            migrate(self._reader, self.path)
+            try:
+                migrate(self._reader, self.path)
+            except BaseException:
+                self._reader.close()
+                raise
         self.commits = Committer(self._connect, self.owner, self._errors_told)
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
             self.path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("PRAGMA wal_autocheckpoint = 4000")
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute("PRAGMA wal_autocheckpoint = 4000")
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     def close(self) -> None:
