@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import traceback
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
@@ -185,11 +186,16 @@ def call_step(call: BoundCall, value: Any, index: int, attempt: int) -> Any:
     """
     here: Running = [call, index, attempt, None]
     running.set(here)
-    result = call.invoke(value)
-    if call.is_async:
-        return result
-    if result.__class__ not in _PLAIN and hasattr(result, "__next__"):
-        result = list(result)
+    try:
+        result = call.invoke(value)
+        if call.is_async:
+            return result
+        if result.__class__ not in _PLAIN and hasattr(result, "__next__"):
+            result = list(result)
+    except BaseException:
+        if here[3] is not None:  # here, since the caller may be in another context
+            here[3].end()
+        raise
     if here[3] is not None:
         here[3].end()
     return result
@@ -209,25 +215,58 @@ def end_lines() -> None:
 def capture(call: BoundCall, index: int, attempt: int, error: BaseException) -> Failure:
     """The Failure that stands for ``error``, with a traceback of the user's frames alone.
 
-    An error that none of the user's code is part of (a timeout) has no traceback.
+    Never raises, however odd the error is. An error that none of the user's code is part of (a
+    timeout) has no traceback.
     """
-    end_lines()
-    shown = traceback.TracebackException.from_exception(error)
-    frames = _cut(shown)
+    with suppress(Exception):
+        end_lines()
     return Failure(
         call.name,
         index if call.in_map else None,
         attempt,
         type(error).__name__,
-        str(error),
-        "".join(shown.format()) if frames else "",
-        isinstance(error, call.exceptions),
+        _text(error),
+        _traceback(error),
+        _is_one_of(error, call.exceptions),
     )
 
 
+# What follows runs code of the user's exceptions, which may raise anything at all.
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str.__str__(str(error))  # no subclass of str, which might not be storable
+    except BaseException as problem:
+        name, why = type(error).__name__, type(problem).__name__
+        return f"<{name} whose text cannot be shown: {why}>"
+
+
+def _traceback(error: BaseException) -> str:
+    try:
+        shown = traceback.TracebackException.from_exception(error)
+        return "".join(shown.format()) if _cut(shown) else ""
+    except BaseException as problem:
+        name, why = type(error).__name__, type(problem).__name__
+        return f"<{name} whose traceback cannot be shown: {why}>\n"
+
+
+def _is_one_of(error: BaseException, exceptions: tuple[type[BaseException], ...]) -> bool:
+    try:
+        return isinstance(error, exceptions)
+    except BaseException:
+        return False
+
+
 def _cut(shown: traceback.TracebackException) -> int:
-    """Take lokki's own frames out of a traceback and of those it came from; count what is left."""
-    users = [frame for frame in shown.stack if not frame.filename.startswith(_HERE)]
-    shown.stack = traceback.StackSummary.from_list(users)
-    causes = [each for each in (shown.__cause__, shown.__context__) if each is not None]
-    return len(users) + sum(map(_cut, causes))
+    """Take lokki's own frames out of a traceback and of all it came from; count what is left."""
+    count = 0
+    uncut = [shown]
+    while uncut:
+        each = uncut.pop()
+        users = [frame for frame in each.stack if not frame.filename.startswith(_HERE)]
+        each.stack = traceback.StackSummary.from_list(users)
+        count += len(users)
+        related = (each.__cause__, each.__context__, *(each.exceptions or ()))
+        uncut += [one for one in related if one is not None]
+    return count

@@ -1,28 +1,80 @@
 """Capture of what steps print and log, line by line, with the call that wrote it.
 
 While a run is attached, ``sys.stdout`` and ``sys.stderr`` are stand-ins that pass everything on
-and, inside a step's call, also hand each whole line to the run's sink. A handler on the root logger
-does the same for ``logging`` records; the program's own logging set-up is left as it is.
+and, inside a step's call, also hand each whole line to the run's sink. ``logging`` records are
+seen where loggers call their handlers, so the program's own logging set-up is left as it is.
 """
 
 from __future__ import annotations
 
 import io
 import logging
+import os
 import sys
 import threading
 import time
-from collections.abc import Callable
-from typing import TextIO, TypeAlias
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Any, TextIO, TypeAlias, cast
 
 from lokki.call import Running, running
 
 Line: TypeAlias = tuple[float, str, int | None, int, str, str, str]
 """at (seconds since the epoch), step, item index, attempt, level, source, message."""
 Sink: TypeAlias = Callable[[Line], None]
+_CallHandlers: TypeAlias = Callable[[logging.Logger, logging.LogRecord], None]
 
-_sinks: dict[str, tuple[Sink, TextIO | None]] = {}
+_LONGEST = 10_000
+"""Characters of a printed line that are recorded; the rest is an ellipsis."""
+
+# By run id; more than one where engines with different journals run the same id at once: their
+# lines cannot be told apart, so each sink gets them all, and none loses any.
+_sinks: dict[str, tuple[tuple[Sink, TextIO | None], ...]] = {}
 _lock = threading.Lock()
+_hook: _CallHandlers | None = None
+_hooked: _CallHandlers = logging.Logger.callHandlers
+
+
+class _Busy(threading.local):
+    """What this thread does for a text that is recorded already, or is about to be."""
+
+    logging = False
+    writing = False
+
+
+_busy = _Busy()
+
+
+class _Part:
+    """The line so far, as a terminal would show it: a carriage return starts it again."""
+
+    __slots__ = ("_pieces", "_returned", "_room")
+
+    def __init__(self) -> None:
+        self._returned = False
+        self._clear()
+
+    def add(self, text: str) -> None:
+        shown = text.rstrip("\r")
+        if shown:
+            _, returned, last = shown.rpartition("\r")
+            if returned or self._returned:
+                self._clear()
+            if self._room > 0:
+                self._pieces.append(last[: self._room])
+            self._room -= len(last)
+        if len(shown) < len(text):
+            self._returned = True
+
+    def take(self) -> str:
+        line = "".join(self._pieces) + ("…" if self._room < 0 else "")
+        self._clear()
+        return line
+
+    def _clear(self) -> None:
+        self._pieces: list[str] = []
+        self._room = _LONGEST
+        self._returned = False
 
 
 class _Lines:
@@ -30,19 +82,21 @@ class _Lines:
 
     def __init__(self, here: Running) -> None:
         self._here = here
-        self._rest: dict[str, str] = {}
+        self._parts = {"stdout": _Part(), "stderr": _Part()}
 
     def write(self, source: str, text: str) -> None:
-        *lines, rest = (self._rest.get(source, "") + text).split("\n")
-        self._rest[source] = rest
+        part = self._parts[source]
+        *lines, rest = text.split("\n")
         for line in lines:
-            self._emit(source, line)
+            part.add(line)
+            self._emit(source, part.take())
+        part.add(rest)
 
     def end(self) -> None:
-        for source, rest in self._rest.items():
-            if rest:
-                self._emit(source, rest)
-        self._rest.clear()
+        for source, part in self._parts.items():
+            line = part.take()
+            if line.strip():  # a progress bar wipes itself out with spaces
+                self._emit(source, line)
 
     def _emit(self, source: str, line: str) -> None:
         _record(self._here, "INFO" if source == "stdout" else "WARNING", source, line)
@@ -54,74 +108,101 @@ def _record(here: Running, level: str, source: str, message: str) -> None:
     record(call.run_id, (time.time(), call.name, item, attempt, level, source, message))
 
 
-class _Stream(io.TextIOBase):
-    """Stands in for a standard stream."""
+class _Stream:
+    """Stands in for a standard stream; all but writing is the stream's own."""
 
-    def __init__(self, name: str, stream: TextIO) -> None:
-        self.source = name
+    def __init__(self, source: str, stream: TextIO) -> None:
+        self.source = source
         self.stream = stream
 
     def write(self, text: str) -> int:
         here = running.get()
         attached = None if here is None else _sinks.get(here[0].run_id)
-        if here is None or attached is None:
+        if here is None or not attached or _busy.writing or not isinstance(text, str):
             return self.stream.write(text)
-        if here[3] is None:
-            here[3] = _Lines(here)
-        here[3].write(self.source, text)
-        (attached[1] or self.stream).write(text)
+        echo = attached[-1][1]
+        _busy.writing = True
+        try:
+            if not _busy.logging:
+                if here[3] is None:
+                    here[3] = _Lines(here)
+                here[3].write(self.source, text)
+            if echo is None:
+                self.stream.write(text)
+            else:
+                _show(echo, text)
+        finally:
+            _busy.writing = False
         return len(text)
 
-    def flush(self) -> None:
-        self.stream.flush()
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
 
-    def isatty(self) -> bool:
-        return self.stream.isatty()
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
 
-    def fileno(self) -> int:
-        return self.stream.fileno()
+    def __enter__(self) -> _Stream:
+        return self
 
-    def writable(self) -> bool:
-        return True
+    def __exit__(self, *error: object) -> None:
+        self.stream.close()
 
-    @property
-    def encoding(self) -> str:  # type: ignore[override]
-        return self.stream.encoding
-
-    @property
-    def errors(self) -> str | None:  # type: ignore[override]
-        return self.stream.errors
-
-    @property
-    def buffer(self) -> object:
-        return self.stream.buffer
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _standard, (self.source,)
 
 
-class _Handler(logging.Handler):
-    """Records the log records of steps."""
+def _standard(name: str) -> Any:
+    return getattr(sys, name)
 
-    def emit(self, record: logging.LogRecord) -> None:
+
+io.TextIOBase.register(_Stream)
+
+
+def _show(echo: TextIO, text: str) -> None:
+    """Write on a stream that the step does not know of, so that its errors are not the step's."""
+    try:
+        echo.write(text)
+    except UnicodeEncodeError as error:
+        escaped = text.encode(error.encoding, "backslashreplace").decode(error.encoding)
+        with suppress(OSError, ValueError):
+            echo.write(escaped)
+    except (OSError, ValueError):
+        pass
+
+
+def _recording(call_handlers: _CallHandlers) -> _CallHandlers:
+    """A ``Logger.callHandlers`` that records the log records of steps before it calls another's.
+
+    A handler on the root logger would be seen by ``logging.basicConfig``, which would then do
+    nothing. What the handlers write on the standard streams is not recorded a second time.
+    """
+
+    def callHandlers(self: logging.Logger, record: logging.LogRecord) -> None:  # noqa: N802
         here = running.get()
-        if here is not None:
-            try:
-                _record(here, record.levelname, record.name, record.getMessage())
-            except Exception:
-                self.handleError(record)
-        fallback = logging.lastResort  # what logging would have used without this handler
-        if logging.root.handlers == [self] and fallback and record.levelno >= fallback.level:
-            token = running.set(None)  # it writes to stderr, and is recorded already
-            fallback.handle(record)
-            running.reset(token)
+        if here is None or here[0].run_id not in _sinks or _busy.logging:
+            return call_handlers(self, record)
+        _busy.logging = True
+        try:
+            _record(here, record.levelname, record.name, _message(record))
+            return call_handlers(self, record)
+        finally:
+            _busy.logging = False
+
+    return callHandlers
 
 
-_handler = _Handler()
+def _message(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except Exception as error:  # the program's handlers report it, as they always do
+        return f"<log message that cannot be shown: {type(error).__name__}>"
 
 
 def record(run_id: str, line: Line) -> None:
     """Hand a line to the sink of ``run_id``, if it is attached."""
-    attached = _sinks.get(run_id)
-    if attached is not None:
-        attached[0](line)
+    for sink, _ in _sinks.get(run_id, ()):
+        sink(line)
 
 
 def attach(run_id: str, sink: Sink, echo: TextIO | None = None) -> None:
@@ -131,19 +212,51 @@ def attach(run_id: str, sink: Sink, echo: TextIO | None = None) -> None:
     """
     with _lock:
         if not _sinks:
-            sys.stdout = _Stream("stdout", sys.stdout)
-            sys.stderr = _Stream("stderr", sys.stderr)
-            logging.root.addHandler(_handler)
-        _sinks[run_id] = (sink, echo)
+            _stand_in()
+        _sinks[run_id] = (*_sinks.get(run_id, ()), (sink, echo))
 
 
-def detach(run_id: str) -> None:
-    """The opposite of ``attach``."""
+def detach(run_id: str, sink: Sink | None = None) -> None:
+    """The opposite of ``attach``; without a ``sink``, of the last for this run id."""
     with _lock:
-        _sinks.pop(run_id, None)
+        attached = list(_sinks.pop(run_id, ()))
+        for place in reversed(range(len(attached))):
+            if sink is None or attached[place][0] == sink:
+                del attached[place]
+                break
+        if attached:
+            _sinks[run_id] = tuple(attached)
         if not _sinks:
-            logging.root.removeHandler(_handler)
-            if isinstance(sys.stdout, _Stream):
-                sys.stdout = sys.stdout.stream
-            if isinstance(sys.stderr, _Stream):
-                sys.stderr = sys.stderr.stream
+            _step_back()
+
+
+def _stand_in() -> None:
+    global _hook, _hooked
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is not None and not isinstance(stream, _Stream):
+            setattr(sys, name, cast("TextIO", _Stream(name, stream)))
+    if logging.Logger.callHandlers is not _hook:
+        _hooked = logging.Logger.callHandlers
+        _hook = _recording(_hooked)
+        logging.Logger.callHandlers = _hook  # type: ignore[method-assign, assignment]
+
+
+def _step_back() -> None:
+    """Undo ``_stand_in``, except where the program has put something of its own since then."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if isinstance(stream, _Stream):
+            setattr(sys, name, stream.stream)
+    if logging.Logger.callHandlers is _hook:
+        logging.Logger.callHandlers = _hooked  # type: ignore[method-assign, assignment]
+
+
+def _forget() -> None:
+    """In a forked child: the sinks, and the locks they take, are the parent's."""
+    global _lock
+    _lock = threading.Lock()
+    _sinks.clear()
+
+
+os.register_at_fork(after_in_child=_forget)

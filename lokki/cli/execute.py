@@ -7,9 +7,8 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
-
-import anyio
 
 from lokki.engine.engine import Engine, RunHandle
 from lokki.errors import LokkiError, RunCancelled, RunFailed
@@ -23,29 +22,27 @@ def execute(start: Start, again: str) -> int:
     """Start a run in an engine, wait for it, print its result on stdout; return the exit code.
 
     ``again`` is the command that resumes a run, but for the id. Everything but the result goes to
-    stderr, what the steps print included.
+    stderr, what the steps print included. Ctrl-C cancels the run; once more, and the process ends.
     """
-    return asyncio.run(_execute(start, again))
+    interrupts = _Interrupts(again)
+    before = {each: signal.signal(each, interrupts) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        return asyncio.run(_execute(start, again, interrupts))
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
-async def _execute(start: Start, again: str) -> int:
-    code = 0
+async def _execute(start: Start, again: str, interrupts: _Interrupts) -> int:
     try:
         async with Engine(echo=sys.stderr) as engine:
             handle = await start(engine)
             say(f"run {handle.run_id}")
-            async with anyio.create_task_group() as group:
-                group.start_soon(_on_signals, handle, again)
-                code = await _outcome(handle, again)
-                group.cancel_scope.cancel()
-    except LokkiError as error:
-        return _failed(error, again)
-    return code
-
-
-async def _outcome(handle: RunHandle[Any], again: str) -> int:
-    try:
-        result = await handle.result()
+            interrupts.guard(handle)
+            try:
+                result = await handle.result()
+            except LokkiError as error:
+                return _failed(error, again)
     except LokkiError as error:
         return _failed(error, again)
     if result is not None:
@@ -53,18 +50,37 @@ async def _outcome(handle: RunHandle[Any], again: str) -> int:
     return 0
 
 
-async def _on_signals(handle: RunHandle[Any], again: str) -> None:
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        count = 0
-        async for _ in signals:
-            count += 1
-            if count > 1:
-                os._exit(INTERRUPTED)
-            handle.cancel()
-            say(
-                "cancelling: waiting for the calls in threads to end; "
-                f"to go on later: {again} {handle.run_id} (Ctrl-C again quits at once)"
+class _Interrupts:
+    """The handler of SIGINT and SIGTERM: works even while a step blocks the event loop."""
+
+    def __init__(self, again: str) -> None:
+        self._again = again
+        self._count = 0
+        self._cancel: Callable[[], object] | None = None
+        self._run_id = ""
+
+    def guard(self, handle: RunHandle[Any]) -> None:
+        """Cancel this run at the first signal, one that has come already included."""
+        loop = asyncio.get_running_loop()
+        self._run_id = handle.run_id
+        self._cancel = partial(loop.call_soon_threadsafe, handle.cancel)
+        if self._count:
+            self._cancelling()
+
+    def __call__(self, number: int, frame: object) -> None:
+        self._count += 1
+        if self._count > 1:
+            os._exit(INTERRUPTED)
+        self._cancelling()
+
+    def _cancelling(self) -> None:
+        if self._cancel is not None:
+            self._cancel()
+            text = (
+                "cancelling: waiting for the calls in threads to end; to go on later: "
+                f"{self._again} {self._run_id} (Ctrl-C again quits at once)\n"
             )
+            os.write(2, text.encode())
 
 
 def _failed(error: Exception, again: str) -> int:

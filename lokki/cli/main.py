@@ -67,7 +67,7 @@ def _start(group: click.Group, program: str, arguments: list[str]) -> NoReturn:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except click.Abort:
+    except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
     except LoadError as error:
         click.echo(f"{error.traceback}Error: {error}", err=True)

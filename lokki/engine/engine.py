@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from concurrent.futures import Future
 from contextvars import copy_context
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -22,7 +23,7 @@ from lokki.decorators import Flow
 from lokki.engine.events import Event, RunFinished, StageProgressed
 from lokki.engine.lanes import Lanes
 from lokki.engine.run import Run, check_resumable
-from lokki.errors import DefinitionError
+from lokki.errors import DefinitionError, LokkiError
 from lokki.graph import FlowGraph
 from lokki.store.codec import loads
 from lokki.store.journal import Journal
@@ -109,7 +110,7 @@ class Engine:
                 raise DefinitionError(f"Engine: {name} must be at least 1, not {value!r}")
         cores = os.cpu_count() or 1
         self._path = Path(journal) if journal is not None else journal_path()
-        self._payloads = payloads or LocalStore(payloads_path(self._path))
+        self._payloads = LocalStore(payloads_path(self._path)) if payloads is None else payloads
         self._limits: dict[Any, int] = {
             "thread": concurrency or 4 * cores,
             "async": concurrency or _ASYNC_CALLS,
@@ -118,11 +119,13 @@ class Engine:
         self._total = concurrency
         self._echo = echo
         self._runs: set[Run] = set()
+        self._open = False
 
     async def __aenter__(self) -> Self:
         self.journal = await anyio.to_thread.run_sync(Journal, self._path)
         self._lanes = Lanes(self.journal.commits, self._payloads, self._limits, self._total)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._open = True
         return self
 
     async def __aexit__(
@@ -137,6 +140,7 @@ class Engine:
             else:
                 await self._wait_all()
         finally:
+            self._open = False
             self._cancel_all()
             with anyio.CancelScope(shield=True):
                 await self._wait_all()
@@ -148,8 +152,10 @@ class Engine:
             run.cancel()
 
     async def _wait_all(self) -> None:
-        for run in tuple(self._runs):
+        while self._runs:
+            run = next(iter(self._runs))
             await run.done.wait()
+            self._runs.discard(run)
 
     async def run(
         self,
@@ -205,6 +211,8 @@ class Engine:
         return self._start(graph, run_id, resumed=True)
 
     def _start(self, graph: FlowGraph[R], run_id: str, *, resumed: bool) -> RunHandle[R]:
+        if not self._open:
+            raise LokkiError("this engine is not open: use it in 'async with Engine() as engine'")
         run = Run(
             graph,
             run_id,
@@ -242,7 +250,10 @@ def new_run_id() -> str:
 
 
 def run_blocking(graph: FlowGraph[R]) -> R:
-    """Run a graph in an engine of its own and wait, whether or not an event loop runs here."""
+    """Run a graph in an engine of its own and wait, whether or not an event loop runs here.
+
+    Ctrl-C cancels the run, and waits for its calls in threads to end.
+    """
 
     async def run() -> R:
         async with Engine() as engine:
@@ -252,18 +263,31 @@ def run_blocking(graph: FlowGraph[R]) -> R:
         asyncio.get_running_loop()
     except RuntimeError:
         return asyncio.run(run())
-    results: list[R] = []
-    errors: list[BaseException] = []
+    return _run_beside(run())
+
+
+def _run_beside(work: Coroutine[Any, Any, R]) -> R:
+    """Run a coroutine in the event loop of another thread, and wait for it."""
+    outcome: Future[R] = Future()
+    main: Future[tuple[asyncio.AbstractEventLoop, asyncio.Task[R] | None]] = Future()
+
+    async def told() -> R:
+        main.set_result((asyncio.get_running_loop(), asyncio.current_task()))
+        return await work
 
     def in_thread() -> None:
         try:
-            results.append(asyncio.run(run()))
+            outcome.set_result(asyncio.run(told()))
         except BaseException as error:
-            errors.append(error)
+            outcome.set_exception(error)
 
     thread = threading.Thread(target=copy_context().run, args=(in_thread,), name="lokki-run")
     thread.start()
-    thread.join()
-    if errors:
-        raise errors[0]
-    return results[0]
+    try:
+        return outcome.result()
+    except KeyboardInterrupt:
+        loop, task = main.result()
+        if task is not None and not outcome.done():
+            loop.call_soon_threadsafe(task.cancel)
+        thread.join()
+        raise

@@ -8,7 +8,7 @@ the same generator.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from time import time
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -55,16 +55,27 @@ class CallFailed(Exception):
         self.failure = failure
 
 
-class Lost(NamedTuple):
-    """A failed attempt as it is to be recorded; ``packed`` or ``ref`` holds a later step's input.
+class ResultError(Exception):
+    """A call's result cannot be used; ``kind`` is the type of error that is told."""
 
-    What becomes of the item, the state decides when the slice is reported.
-    """
+    def __init__(self, kind: str, reason: str) -> None:
+        super().__init__(reason)
+        self.kind = kind
+
+
+class FailedAttempt(NamedTuple):
+    """A failed attempt as it is to be recorded; the state decides what becomes of the item."""
 
     failed: Failed
     failure: Failure
     started: float
     finished: float
+
+
+class Carried(NamedTuple):
+    """The input of a later inner step, kept for its retries: the value, and how it is stored."""
+
+    value: Any
     packed: bytes | None
     ref: str | None
 
@@ -78,7 +89,7 @@ class Slice:
         self.work = work
         self.claim = claim
         self.succeeded: list[int] = []
-        self.failed: list[Lost] = []
+        self.failed: list[FailedAttempt] = []
         self.rows = Outcomes(work.stage_id)
 
     def __len__(self) -> int:
@@ -89,8 +100,9 @@ class StageWork:
     """The open stage of one run, as the lanes need it.
 
     ``lane`` is the kind of lane that its items need; ``inputs`` are the items; ``carried`` holds
-    the inputs of items that wait for a retry at a later inner step. ``on_done`` is called once,
-    in any thread, when the stage is complete or the run has ended.
+    the inputs of items that wait for a retry at a later inner step; ``listed`` names the map that
+    goes over the result, if one does. ``error`` is one of ours that ended the run. ``on_done`` is
+    called once, in any thread, when the stage is complete or the run has ended.
     """
 
     def __init__(
@@ -99,9 +111,10 @@ class StageWork:
         stage_id: int,
         calls: tuple[BoundCall, ...],
         inputs: list[Any],
-        carried: dict[int, Any],
+        carried: dict[int, Carried],
         writer: RunWriter,
         batch_size: int | None,
+        listed: str | None,
         on_done: Callable[[], None],
     ) -> None:
         self.state = state
@@ -111,6 +124,7 @@ class StageWork:
         self.carried = carried
         self.writer = writer
         self.batch_size = batch_size
+        self.listed = listed
         self.on_done = on_done
         lanes = {call.lane for call in calls}
         kinds: tuple[Lane, ...] = ("async", "process", "thread")
@@ -123,6 +137,7 @@ class StageWork:
         """Whether a large result is to be expected: the last one was, or there is just one."""
         self.seconds_per_item = 0.0
         self.last_size = 0
+        self.error: BaseException | None = None
         self.failure: Failure | None = None
         """The failure that ended the run: of those that did, the one of the first item."""
 
@@ -139,29 +154,29 @@ class StageWork:
 
     def report(self, done: Slice, now: float) -> None:
         """Give a slice's outcomes to the state and to the journal; the caller holds the lock."""
-        lost, rows = done.failed, done.rows
+        attempts, rows = done.failed, done.rows
         verdicts = self.state.report(
-            done.claim, done.succeeded, [each.failed for each in lost], now
+            done.claim, done.succeeded, [attempt.failed for attempt in attempts], now
         )
-        for each, verdict in zip(lost, verdicts, strict=True):
-            self._record(each, verdict, rows)
+        for attempt, verdict in zip(attempts, verdicts, strict=True):
+            self._record(attempt, verdict, rows)
         counts = self.state.counts
         rows.counts = (counts.succeeded, counts.failed, counts.tolerated, counts.retrying)
         self.writer.add(rows)
 
-    def _record(self, lost: Lost, verdict: ItemStatus, rows: Outcomes) -> None:
-        failed, failure = lost.failed, lost.failure
+    def _record(self, attempt: FailedAttempt, verdict: ItemStatus, rows: Outcomes) -> None:
+        failed, failure, started, finished = attempt
         item = self.stage_id << 32 | failed.index
-        retrying = verdict is ItemStatus.RETRYING
+        carried = self.carried.get(failed.index) if verdict is ItemStatus.RETRYING else None
         rows.items.append(
-            (item, verdict.value, failed.position, failed.attempt, lost.started, lost.finished)
-            + ((lost.packed, lost.ref) if retrying else (None, None))
+            (item, verdict.value, failed.position, failed.attempt, started, finished)
+            + ((None, None) if carried is None else (carried.packed, carried.ref))
         )
         rows.failures.append(
-            (item, failure.step, failed.attempt, lost.finished)
+            (item, failure.step, failed.attempt, finished)
             + (failure.type, failure.reason, failure.traceback)
         )
-        if not retrying:
+        if verdict is not ItemStatus.RETRYING:
             self.carried.pop(failed.index, None)
         if verdict is ItemStatus.FAILED and (
             self.failure is None or failed.index < (self.failure.index or 0)
@@ -170,11 +185,14 @@ class StageWork:
 
 
 def perform(done: Slice) -> Generator[Request, Any, None]:
-    """Run the items of a slice one after the other, each through the whole inner chain."""
+    """Run the items of a slice one after the other, each through the whole inner chain.
+
+    A failed attempt ends the slice, since the state is to know at once: it may end the run.
+    """
     work, succeeded, rows = done.work, done.succeeded, done.rows
     state, calls, inputs, carried = work.state, work.calls, work.inputs, work.carried
     works, last, base = done.claim.works, len(work.calls) - 1, work.stage_id << 32
-    simple = rows.succeeded
+    simple, listed = rows.succeeded, work.listed
     finished = time()
     while not state.halted:
         try:
@@ -183,17 +201,19 @@ def perform(done: Slice) -> Generator[Request, Any, None]:
             return
         started = finished
         first_try = position == 0 and attempt == 1
-        value = inputs[index] if position == 0 else carried[index]
+        value = inputs[index] if position == 0 else carried[index].value
         packed: bytes | None
         ref = None
         try:
             while True:
-                value = yield calls[position], value, index, attempt
+                result = yield calls[position], value, index, attempt
                 if position == last:
                     break
-                position, attempt = position + 1, 1
-            raw = dumps_parts(value) if work.large else dumps(value)
-            if isinstance(raw, bytes) and len(raw) <= SMALL:
+                value, position, attempt = result, position + 1, 1
+            if listed and type(result) is not list:
+                result = _listed(calls[position], result, listed)
+            raw = _pickled(calls[position], result, work.large)
+            if len(raw) <= SMALL and isinstance(raw, bytes):
                 packed = raw
             else:
                 parts = raw if isinstance(raw, list) else [raw]
@@ -202,20 +222,13 @@ def perform(done: Slice) -> Generator[Request, Any, None]:
                 if ref is not None:
                     work.keep(index, parts)
         except CallCancelled:
-            finished = time()
-            rows.items.append(
-                (base | index, "cancelled", position, attempt, started, finished, None, None)
-            )
-        except BaseException as error:
-            finished = time()
-            failure = _failure(calls[position], index, attempt, error)
-            failed = Failed(index, position, attempt, failure.retryable)
-            packed = None
-            if position > 0:
-                carried[index] = value
-                packed, ref = yield from _carried(calls[position - 1], index, value)
-            done.failed.append(Lost(failed, failure, started, finished, packed, ref))
-            return  # the state is to know at once: it may end the run
+            if first_try:  # else the record of the attempt before it stands
+                rows.items.append(
+                    (base | index, "cancelled", position, attempt, started, time(), None, None)
+                )
+            return
+        except BaseException as caught:
+            error = caught
         else:
             finished = time()
             succeeded.append(index)
@@ -226,6 +239,38 @@ def perform(done: Slice) -> Generator[Request, Any, None]:
                 rows.items.append(
                     (base | index, "succeeded", position, attempt, started, finished, packed, ref)
                 )
+            continue
+        failure = _failure(calls[position], index, attempt, error)
+        failed = Failed(index, position, attempt, failure.retryable)
+        done.failed.append(FailedAttempt(failed, failure, started, time()))
+        retries = state.stage.calls[position].step.retry.retries
+        if position > 0 and attempt == 1 and retries and failure.retryable:
+            yield from _carry(work, index, position, value)
+        return
+
+
+def _listed(call: BoundCall, result: Any, mapped: str) -> list[Any]:
+    """The items of a map's source, in an order that is recorded with them."""
+    try:
+        return list(result)
+    except TypeError as error:
+        raise ResultError(
+            "TypeError",
+            f"step '{call.name}' returned {type(result).__name__}, and .map({mapped}) goes over a "
+            "list or another iterable",
+        ) from error
+
+
+def _pickled(call: BoundCall, result: Any, large: bool) -> bytes | Parts:
+    try:
+        return dumps_parts(result) if large else dumps(result)
+    except PayloadError as error:
+        raise unstorable(call, error) from error
+
+
+def unstorable(call: BoundCall, why: object) -> ResultError:
+    """The error of a result that cannot be pickled or stored."""
+    return ResultError("PayloadError", f"the result of step '{call.name}' cannot be stored: {why}")
 
 
 def _stored(
@@ -235,28 +280,30 @@ def _stored(
     if sum(map(len, parts)) <= INLINE_BYTES:
         return compress_small(b"".join(parts)), None
     key = output_key(call.flow, call.run_id, call.name, index if call.in_map else None)
-    yield Put(key, parts)
+    try:
+        yield Put(key, parts)
+    except Exception as error:
+        raise unstorable(call, error) from error
     return None, key
 
 
-def _carried(
-    call: BoundCall, index: int, value: Any
-) -> Generator[Request, Any, tuple[bytes | None, str | None]]:
+def _carry(work: StageWork, index: int, position: int, value: Any) -> Generator[Request, Any, None]:
     """Keep the result of an inner step, so that the step after it can be tried again alone.
 
     A value that cannot be stored is carried in memory alone: after a crash the item starts over.
     """
+    work.carried[index] = Carried(value, None, None)
     try:
-        return (yield from _stored(call, index, [dumps(value)]))
-    except PayloadError:
-        return None, None
+        stored = yield from _stored(work.calls[position - 1], index, [dumps(value)])
+    except (CallCancelled, PayloadError, ResultError):
+        return
+    work.carried[index] = Carried(value, *stored)
 
 
 def _failure(call: BoundCall, index: int, attempt: int, error: BaseException) -> Failure:
     if isinstance(error, CallFailed):
         return error.failure
-    failure = capture(call, index, attempt, error)
-    if isinstance(error, PayloadError):  # ours, not the user's: its traceback shows nothing
-        reason = f"the result of step '{call.name}' cannot be stored: {error}"
-        return replace(failure, reason=reason, traceback="", retryable=False)
-    return failure
+    if isinstance(error, ResultError):
+        place = index if call.in_map else None
+        return Failure(call.name, place, attempt, error.kind, str(error), "")
+    return capture(call, index, attempt, error)

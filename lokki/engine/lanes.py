@@ -1,8 +1,9 @@
-"""Lanes: who runs the items. A lane claims a slice of a stage, runs it, reports, claims again.
+"""Lanes: who runs the items. A lane takes a slice of a stage, runs it, reports, takes another.
 
 A thread lane never touches the event loop; an async lane is a task on it; a process lane is a
-thread lane whose calls are made by a worker process. Lanes belong to the engine, and after each
-slice the next stage in turn is served, so a small run is never stuck behind a large one.
+thread lane whose calls are made by a worker process. Lanes belong to the engine. Whoever asks for
+work may be given a slice for the other side, and hands it over, so that all kinds of lanes share
+the limits in turn (`turns.py`).
 """
 
 from __future__ import annotations
@@ -25,21 +26,11 @@ from anyio.lowlevel import EventLoopToken, current_token
 from lokki.call import call_step, end_lines, running
 from lokki.chain import Lane
 from lokki.engine.items import CallCancelled, Put, Request, Slice, StageWork, perform
+from lokki.engine.turns import Turns
 from lokki.engine.workers import WorkerPool
 from lokki.store.codec import compress_parts
 from lokki.store.commits import Committer
 from lokki.store.protocol import BlockingStore, TransientStore
-
-SLICE_SECONDS = 0.002
-"""How long a lane aims to work before it reports: long enough that the report costs little."""
-_MOST_ITEMS = 4096
-_MOST_TURNS = 8
-"""Async lanes take turns on one loop: a slice may last the turns of so many of the others, too."""
-_PATIENCE_SECONDS = 0.02
-"""A slice that takes longer has met a long item: what it has not begun is for other lanes."""
-_SHORT_LANES = 2
-"""Short items are bound by the interpreter's lock: more than two lanes would only pass it around,
-and keep the event loop and the journal waiting. Slices past their time do not count."""
 
 
 class Lanes:
@@ -58,40 +49,37 @@ class Lanes:
     ) -> None:
         self.commits = commits
         self.payloads = payloads
-        self._write = payloads.write if isinstance(payloads, BlockingStore) else None
-        self.limits = limits
-        self.total = total or sum(limits.values())
         self.workers = WorkerPool(limits["process"])
+        self._write = payloads.write if isinstance(payloads, BlockingStore) else None
         self._lock = threading.Lock()
         self._news = threading.Condition(self._lock)
-        self._works: deque[StageWork] = deque()
+        self._turns = Turns(limits, total or sum(limits.values()))
         self._granted: deque[Slice] = deque()
-        self._busy: dict[Lane, int] = {"thread": 0, "process": 0, "async": 0}
         self._threads: list[threading.Thread] = []
         self._most_threads = limits["thread"] + limits["process"]
         self._idle = 0
         self._watched = False
-        self._held_back = False
         self._closing = False
         self._loop = asyncio.get_running_loop()
         self._token: EventLoopToken = current_token()
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
-        self._hops = anyio.CapacityLimiter(limits["thread"])
+        self._hoppers: deque[asyncio.Future[None]] = deque()
+        self._hop_threads = anyio.CapacityLimiter(limits["thread"])
 
     # ---- work in and out -------------------------------------------------------------------------
 
     def add(self, work: StageWork) -> None:
         """Begin to serve a stage that has items to run."""
         with self._lock:
-            self._works.append(work)
+            self._turns.add(work)
         self._start_lanes()
 
     def cancel(self, work: StageWork) -> None:
         """Cancel the run of ``work``: stop claiming, stop what can be stopped. On the loop."""
         with self._lock:
             work.state.cancel()
-            ended = self._remove_if_done(work)
+            ended = self._turns.remove_if_done(work)
         for scope in tuple(work.scopes):
             scope.cancel()
         self.workers.kill(work)
@@ -113,92 +101,38 @@ class Lanes:
         """Have the event loop call ``function`` soon; from any thread."""
         self._loop.call_soon_threadsafe(function)
 
-    def _next(self) -> Slice | None:
-        """The next slice of work, from the stages in turn; the caller holds the lock."""
-        if sum(self._busy.values()) >= self.total or self._closing:
-            return None
-        now = monotonic()
-        self._held_back = False
-        for _ in range(len(self._works)):
-            work = self._works[0]
-            self._works.rotate(-1)
-            if self._busy[work.lane] >= self.limits[work.lane]:
-                continue
-            fresh = sum(now - began < _PATIENCE_SECONDS for began in work.slices.values())
-            if fresh:
-                self._held_back = True
-            if not (fresh >= _SHORT_LANES and work.short):
-                steal = fresh < len(work.slices)
-                claim = work.state.claim(self._slice(work), now, steal=steal)
-                if claim is not None:
-                    self._busy[work.lane] += 1
-                    granted = Slice(work, claim)
-                    work.slices[granted] = now
-                    return granted
-        return None
-
-    def _slice(self, work: StageWork) -> int:
-        """How many items fill a slice, judging by the one before; grows from one."""
-        if work.batch_size is not None:
-            return work.batch_size
-        if not work.last_size:
-            return 1
-        side_by_side = min(len(work.slices), _MOST_TURNS) if work.lane == "async" else 1
-        fitting = int(SLICE_SECONDS * side_by_side / work.seconds_per_item)
-        return max(1, min(fitting, 4 * work.last_size, _MOST_ITEMS))
-
-    def _finish(self, done: Slice, seconds: float) -> None:
-        """Report a slice and give its turn back."""
+    def _finish(self, done: Slice, began: float, error: BaseException | None) -> None:
+        """Report a slice and give its turn back; an ``error`` of our own ends its run."""
         work = done.work
+        now = monotonic()
         with self._lock:
-            self._busy[work.lane] -= 1
-            del work.slices[done]
-            if len(done):
-                work.seconds_per_item = max(seconds / len(done), 1e-9)
-                work.last_size = len(done)
-            work.report(done, monotonic())
-            ended = self._remove_if_done(work)
+            if error is not None:
+                work.error = error
+                work.state.cancel()
+            ended = self._turns.finish(done, now - began, now)
+            self._call_hopper()
         if ended:
             work.on_done()
-
-    def _remove_if_done(self, work: StageWork) -> bool:
-        if work in self._works and (work.state.complete or work.state.ended):
-            self._works.remove(work)
-            return True
-        return False
-
-    def _first_due(self) -> float | None:
-        """When to look again for work that cannot be had now; the caller holds the lock.
-
-        None where a limit is reached: the lane that gives its turn back looks by itself.
-        """
-        if sum(self._busy.values()) >= self.total:
-            return None
-        dues = [
-            due
-            for work in self._works
-            if self._busy[work.lane] < self.limits[work.lane]
-            and (due := work.state.next_due) is not None
-        ]
-        if self._held_back:
-            dues.append(monotonic() + _PATIENCE_SECONDS)
-        return min(dues, default=None)
 
     # ---- thread and process lanes ----------------------------------------------------------------
 
     def _thread_lane(self) -> None:
         while (grant := self._wait_for_work()) is not None:
             began = monotonic()
-            self._drive(grant)
+            error = None
+            try:
+                self._drive(grant)
+            except BaseException as caught:
+                error = caught
             running.set(None)
-            self._finish(grant, monotonic() - began)
+            self._finish(grant, began, error)
             self.commits.wait_for_room()
 
     def _wait_for_work(self) -> Slice | None:
         """The next slice for this thread; slices for the event loop are sent there."""
         while True:
             with self._lock:
-                grant = self._granted.popleft() if self._granted else self._next()
+                grant = self._granted.popleft() if self._granted else self._turns.next(monotonic())
                 if grant is not None:
                     self._call_another()
                 elif self._closing:
@@ -212,10 +146,11 @@ class Lanes:
 
     def _sleep(self) -> None:
         """Wait for news; one idle thread until something is due. The caller holds the lock."""
-        due = None if self._watched else self._first_due()
+        now = monotonic()
+        due = None if self._watched else self._turns.first_due(now)
         self._watched |= due is not None
         self._idle += 1
-        self._news.wait(None if due is None else max(0, due - monotonic()))
+        self._news.wait(None if due is None else max(0, due - now))
         self._idle -= 1
         self._watched &= due is None
 
@@ -226,8 +161,14 @@ class Lanes:
         elif len(self._threads) < self._most_threads:
             name = f"lokki-lane-{len(self._threads)}"
             thread = threading.Thread(target=self._thread_lane, name=name, daemon=True)
-            self._threads.append(thread)
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError:  # the system has no more of them: go on with those there are
+                if not self._threads:
+                    raise
+                self._most_threads = len(self._threads)
+            else:
+                self._threads.append(thread)
 
     def _drive(self, done: Slice) -> None:
         items = perform(done)
@@ -263,21 +204,24 @@ class Lanes:
         """Start a lane for every slice that may run now, and a timer for those due later."""
         while (grant := self._next_on_loop()) is not None:
             self._start_task(grant)
+        now = monotonic()
         with self._lock:
-            due = self._first_due()
+            due = self._turns.first_due(now)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if due is not None:
-            self._timer = self._loop.call_later(max(0, due - monotonic()), self._start_lanes)
+        if due is not None and not self._closing:
+            self._timer = self._loop.call_later(max(0, due - now), self._start_lanes)
 
     def _next_on_loop(self) -> Slice | None:
         """The next slice for the event loop; slices for threads are sent there."""
         with self._lock:
-            while (grant := self._next()) is not None and grant.work.lane != "async":
+            while (grant := self._turns.next(monotonic())) is not None:
+                if grant.work.lane == "async":
+                    return grant
                 self._granted.append(grant)
                 self._call_another()
-            return grant
+            return None
 
     def _start_task(self, grant: Slice) -> None:
         task = self._loop.create_task(self._async_lane(grant), context=copy_context())
@@ -288,11 +232,15 @@ class Lanes:
         grant: Slice | None = first
         while grant is not None:
             began = monotonic()
+            error = None
             with anyio.CancelScope() as scope:
                 grant.work.scopes.add(scope)
-                await self._adrive(grant, scope)
+                try:
+                    await self._adrive(grant, scope)
+                except Exception as caught:
+                    error = caught
             grant.work.scopes.discard(scope)
-            self._finish(grant, monotonic() - began)
+            self._finish(grant, began, error)
             if self.commits.congested:
                 await anyio.to_thread.run_sync(self.commits.wait_for_room)
             grant = self._next_on_loop()
@@ -310,13 +258,13 @@ class Lanes:
                         end_lines()
                     else:
                         result = await self._aanswer(request, done.work)
-                except KeyboardInterrupt:
-                    raise
                 except BaseException as error:
                     if scope.cancel_called and isinstance(error, asyncio.CancelledError):
                         with suppress(StopIteration):
                             items.throw(CallCancelled())
                         raise
+                    if isinstance(error, KeyboardInterrupt) and done.work.state.halted:
+                        raise  # Ctrl-C once more, not the step's own
                     request = items.throw(error)
                 else:
                     request = items.send(result)
@@ -325,17 +273,58 @@ class Lanes:
 
     async def _aanswer(self, request: Request, work: StageWork) -> Any:
         if isinstance(request, Put):
-            data = await anyio.to_thread.run_sync(compress_parts, request.parts)
-            return await self.payloads.put(request.key, data)
+            return await self._aput(request)
         call = request[0]
-        if call.lane == "async":
-            with anyio.move_on_after(call.timeout):
-                result = await call_step(*request)
-                end_lines()
-                return result
-            raise TimeoutError(f"the call took longer than {call.timeout:g} s")
         if call.lane == "thread":
-            return await anyio.to_thread.run_sync(call_step, *request, limiter=self._hops)
-        return await anyio.to_thread.run_sync(
-            self.workers.call, work, *request, limiter=self.workers.limiter
-        )
+            return await self._hop(request)
+        if call.lane == "process":
+            workers = self.workers
+            return await anyio.to_thread.run_sync(
+                workers.call, work, *request, limiter=workers.limiter
+            )
+        late = TimeoutError(f"the call took longer than {call.timeout} s")
+        with anyio.move_on_after(call.timeout) as scope:
+            try:
+                result = await call_step(*request)
+            except Exception as error:
+                if scope.cancel_called:
+                    raise late from error
+                raise
+            end_lines()
+            return result
+        raise late
+
+    async def _aput(self, put: Put) -> None:
+        with anyio.CancelScope(shield=True):  # what has finished is kept
+            data = await anyio.to_thread.run_sync(compress_parts, put.parts)
+            await self.payloads.put(put.key, data)
+
+    async def _hop(self, request: Any) -> Any:
+        """Make a sync call of an async lane in a thread, which counts among the thread lanes."""
+        while True:
+            with self._lock:
+                if self._turns.enter_thread():
+                    break
+                turn: asyncio.Future[None] = self._loop.create_future()
+                self._hoppers.append(turn)
+            await turn
+        try:
+            return await anyio.to_thread.run_sync(call_step, *request, limiter=self._hop_threads)
+        finally:
+            with self._lock:
+                self._turns.leave_thread()
+                self._call_hopper()
+                self._news.notify()
+
+    def _call_hopper(self) -> None:
+        """See that one call that waits for a thread looks again; the caller holds the lock."""
+        while self._hoppers:
+            turn = self._hoppers.popleft()
+            if not turn.cancelled():
+                self._loop.call_soon_threadsafe(_wake, turn)
+                return
+
+
+def _wake(turn: asyncio.Future[None]) -> None:
+    if not turn.done():
+        turn.set_result(None)

@@ -16,7 +16,7 @@ import anyio.to_thread
 from lokki import output
 from lokki.call import BoundCall, Failure, bind
 from lokki.engine.events import Event, RunFinished, RunStarted, StageFinished, StageStarted
-from lokki.engine.items import StageWork
+from lokki.engine.items import Carried, StageWork
 from lokki.engine.lanes import Lanes
 from lokki.engine.state import ItemStatus, Recorded, RunState, Status
 from lokki.errors import (
@@ -26,7 +26,7 @@ from lokki.errors import (
     RunCancelled,
     RunFailed,
 )
-from lokki.graph import FlowGraph, MapStage, Stage, TaskStage
+from lokki.graph import FlowGraph, MapStage, Stage
 from lokki.store.codec import Parts, dumps, loads_parts, unpack
 from lokki.store.commits import Opening, RunWriter
 from lokki.store.journal import Journal
@@ -116,7 +116,7 @@ class Run:
             self.error = error
             status = Status.CANCELLED if isinstance(error, RunCancelled) else Status.FAILED
         finally:
-            output.detach(self.id)
+            output.detach(self.id, self._log)
             assert self._writer is not None
             self.journal.commits.release(self._writer)
         told = None if self.error is None else json.dumps(_error_fields(self.error))
@@ -178,7 +178,7 @@ class Run:
         state, stage, writer = self.state, self.state.stage, self._writer
         assert writer is not None
         position, is_map = state.position, isinstance(stage, MapStage)
-        inputs = self._inputs(stage, value, before)
+        inputs = value if is_map else [value]
         began = monotonic()
         row = self._opened(position, stage, len(inputs), writer)
         carried = await self._carried(row, stage)
@@ -194,6 +194,7 @@ class Run:
             carried,
             writer,
             stage.batch_size if isinstance(stage, MapStage) else None,
+            self._map_after(position),
             on_done=lambda: self.lanes.call_on_loop(done.set),
         )
         if not (state.complete or state.ended):
@@ -210,6 +211,8 @@ class Run:
             return row, work.kept
         await _committed(self.journal.flush(self.id))
         self._check_lost()
+        if work.error is not None:
+            raise work.error
         self._check_cancelled()
         raise _failed(self.id, work.failure)
 
@@ -223,19 +226,9 @@ class Run:
         writer.add(Opening(row))
         return row
 
-    def _inputs(self, stage: Stage, value: Any, before: StageRow | None) -> list[Any]:
-        if isinstance(stage, TaskStage):
-            return [value]
-        assert before is not None
-        try:
-            return list(value)
-        except TypeError as error:
-            reason = (
-                f"step '{before.name}' returned {type(value).__name__}, and .map({stage.name}) "
-                "goes over a list or another iterable"
-            )
-            failure = Failure(before.name, None, 1, "TypeError", reason, "")
-            raise _failed(self.id, failure) from error
+    def _map_after(self, position: int) -> str | None:
+        after = self.graph.stages[position + 1 : position + 2]
+        return after[0].name if after and isinstance(after[0], MapStage) else None
 
     def _bound(
         self, stage: Stage, position: int, failures: tuple[Failure, ...]
@@ -255,17 +248,19 @@ class Run:
 
     # ---- what is recorded ------------------------------------------------------------------------
 
-    def _recorded(self, row: StageRow, carried: dict[int, Any]) -> Iterable[Recorded]:
+    def _recorded(self, row: StageRow, carried: dict[int, Carried]) -> Iterable[Recorded]:
         """The outcomes to go on from; an item whose carried input is lost starts over."""
         for index, status, position, attempt in self.journal.recorded(row.id):
             if status == ItemStatus.RETRYING and position > 0 and index not in carried:
                 continue
             yield Recorded(index, ItemStatus(status), position, attempt)
 
-    async def _carried(self, row: StageRow, stage: Stage) -> dict[int, Any]:
+    async def _carried(self, row: StageRow, stage: Stage) -> dict[int, Carried]:
         if not self.resumed or len(stage.calls) == 1:
             return {}
-        return await self._loaded(self.journal.carried(row.id), {})
+        rows = list(self.journal.carried(row.id))
+        values = await self._loaded(iter(rows), {})
+        return {index: Carried(values[index], packed, ref) for index, packed, ref in rows}
 
     async def _tolerated(self, before: StageRow | None) -> tuple[Failure, ...]:
         if before is None or before.kind != "map":
@@ -288,7 +283,6 @@ class Run:
         self, rows: Iterator[tuple[int, bytes | None, str | None]], kept: dict[int, Parts]
     ) -> dict[int, Any]:
         """Unpack rows of (index, packed, payload key), in order; payloads a few at a time."""
-        limiter = anyio.CapacityLimiter(_FETCHES)
         values: dict[int, Any] = {}
         stored: list[tuple[int, str]] = []
 
@@ -302,22 +296,23 @@ class Run:
                     values[index] = None  # keeps the order
                     stored.append((index, key))
 
-        async def fetch(index: int, key: str) -> None:
-            async with limiter:
+        async def fetch() -> None:
+            for index, key in waiting:
                 data = await self.payloads.get(key)
-            try:
-                values[index] = await anyio.to_thread.run_sync(unpack, data)
-            except PayloadError as error:
-                raise PayloadError(
-                    f"the payload {self.payloads.url(key)}: {error}; put a good copy back and "
-                    "resume, or start a new run"
-                ) from error
+                try:
+                    values[index] = await anyio.to_thread.run_sync(unpack, data)
+                except PayloadError as error:
+                    raise PayloadError(
+                        f"the payload {self.payloads.url(key)}: {error}; put a good copy back and "
+                        "resume, or start a new run"
+                    ) from error
 
         await anyio.to_thread.run_sync(unpack_rows)
+        waiting = iter(stored)
         try:
             async with anyio.create_task_group() as group:
-                for index, key in stored:
-                    group.start_soon(fetch, index, key)
+                for _ in range(min(_FETCHES, len(stored))):
+                    group.start_soon(fetch)
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None
         return values

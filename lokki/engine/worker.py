@@ -1,19 +1,24 @@
 """The worker process of a process lane: ``python -m lokki.engine.worker FD``.
 
-Receives calls on the socket FD, one at a time, and answers each with ("result", pickle),
-("failure", Failure), ("unstorable", why) for a result that cannot be pickled or ("unloadable", why)
-for a call that cannot be unpickled, and before it ("line", …) for everything the step writes. When
-the engine is gone, the worker and all that its step has started are killed.
+Receives calls on the socket FD, one at a time, and answers each, by its number, with
+("result", number, pickle), ("failure", number, Failure), ("unstorable", number, why) for a result
+that cannot be pickled or ("unloadable", number, why) for a call that cannot be unpickled. A call
+that is new or has a timeout is answered with ("ready", number, None) as soon as it is unpickled.
+Any thread may send ("line", run id, …) at any time, for what the step writes. When the engine is
+gone, the worker and all that its step has started are killed.
 """
 
 from __future__ import annotations
 
 import os
+import pickle
 import select
 import signal
 import sys
 import threading
+from collections import deque
 from contextlib import suppress
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -23,24 +28,73 @@ from lokki.errors import PayloadError
 from lokki.store.codec import dumps, loads
 
 
-def serve(connection: Connection) -> None:
-    """Answer calls until the engine says goodbye, with None."""
-    calls: dict[int, BoundCall] = {}
-    threading.Thread(target=_die_with_engine, args=(connection.fileno(),), daemon=True).start()
-    while (request := connection.recv()) is not None:
-        number, definition, raw, index, attempt = request
+class _Link:
+    """What the threads of this process send through; a process that a step forks has none."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._lock = threading.RLock()
+        self._sending = False
+        self._later: deque[bytes] = deque()
+        os.register_at_fork(after_in_child=connection.close)
+
+    def send(self, kind: str, of: int | str, content: Any) -> None:
+        if self._connection.closed:
+            return
+        message = pickle.dumps((kind, of, content), pickle.HIGHEST_PROTOCOL)
+        with self._lock:
+            self._later.append(message)
+            if self._sending:  # a finalizer or a signal handler writes, in the midst of a send
+                return
+            self._sending = True
+            try:
+                while self._later:
+                    self._connection.send_bytes(self._later.popleft())
+            finally:
+                self._sending = False
+
+
+class _Calls:
+    """The calls that this process knows: those of one run."""
+
+    def __init__(self, link: _Link) -> None:
+        self._link = link
+        self._run_id: str | None = None
+        self._calls: dict[int, BoundCall] = {}
+
+    def learn(self, run_id: str, key: int, definition: bytes) -> None:
+        if run_id != self._run_id:
+            self._calls.clear()
+            if self._run_id is not None:
+                output.detach(self._run_id)
+            output.attach(run_id, partial(self._link.send, "line", run_id))
+            self._run_id = run_id
+        self._calls[key] = loads(definition)
+
+    def serve(self, request: Any) -> None:
+        number, key, news, raw, index, attempt = request
         try:
-            if definition is not None:
-                calls[number] = loads(definition)
-                run_id = calls[number].run_id
-                output.attach(run_id, lambda line: connection.send(("line", line)))
-            call = calls[number]
+            if news is not None:
+                self.learn(news[0], key, news[1])
+            call = self._calls[key]
             value = loads(raw)
         except PayloadError as error:
-            connection.send(("unloadable", str(error)))
-            continue
-        connection.send(_answer(call, value, index, attempt))
+            self._link.send("unloadable", number, str(error))
+            return
+        if news is not None or call.timeout is not None:
+            self._link.send("ready", number, None)
+        kind, content = _answer(call, value, index, attempt)
+        self._link.send(kind, number, content)
         running.set(None)
+
+
+def serve(connection: Connection) -> None:
+    """Answer calls until the engine says goodbye, with None."""
+    calls = _Calls(_Link(connection))
+    threading.Thread(target=_die_with_engine, args=(connection.fileno(),), daemon=True).start()
+    while (request := connection.recv()) is not None:
+        calls.serve(request)
+        del request  # which may be large, and the next one may be long in coming
 
 
 def _die_with_engine(descriptor: int) -> None:
@@ -66,5 +120,5 @@ def _answer(call: BoundCall, value: Any, index: int, attempt: int) -> tuple[str,
 
 
 if __name__ == "__main__":
-    with suppress(EOFError):
+    with suppress(EOFError, ConnectionError):
         serve(Connection(int(sys.argv[1])))

@@ -1,20 +1,22 @@
 """Worker processes: what a process lane makes its calls with. The other end is `worker.py`.
 
-A worker serves one call at a time. One that dies, is killed for a timeout or for a cancelled run
-is replaced at the next call. Workers lead a process group of their own, so that what a step has
-started dies with it, and Ctrl-C at the terminal reaches the engine alone.
+A worker serves one call at a time. One that dies, is killed for a timeout or for a cancelled run,
+or gives no proper answer is replaced at the next call. Workers lead a process group of their own,
+so that what a step has started dies with it, and Ctrl-C at the terminal reaches the engine alone.
 """
 
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
 import threading
 from contextlib import suppress
 from itertools import count
-from typing import Any
+from time import monotonic
+from typing import Any, NoReturn
 from weakref import WeakKeyDictionary
 
 import anyio
@@ -25,18 +27,25 @@ from lokki.engine.items import CallCancelled, CallFailed, StageWork
 from lokki.errors import PayloadError, WorkerDied
 from lokki.store.codec import dumps, dumps_by_value, loads
 
+START_SECONDS = 60.0
+"""How long a worker may take to start, import what a call needs and unpickle it."""
 _GOODBYE_SECONDS = 5.0
+_LONGEST_POLL_SECONDS = 1e6
+
+
+class _NotBegun(Exception):
+    """The worker died before it had read the call."""
 
 
 class _Worker:
-    """One process, and the calls that it has been told of."""
+    """One process, and the calls that it has been told of: those of the run ``run_id``."""
 
     def __init__(self) -> None:
         import socket
         from multiprocessing.connection import Connection
 
         ours, theirs = socket.socketpair()
-        with theirs:
+        with theirs, ours:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "lokki.engine.worker", str(theirs.fileno())],
                 pass_fds=(theirs.fileno(),),
@@ -45,25 +54,60 @@ class _Worker:
                 start_new_session=True,
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             )
-        self.connection = Connection(ours.detach())
+            self.connection = Connection(ours.detach())
+        self._poll = select.poll()
+        self._poll.register(self.connection.fileno(), select.POLLIN)
+        self._end: str | None = None
+        self.run_id: str | None = None
         self.known: set[int] = set()
+        self.calls = 0
         self.work: StageWork | None = None
+        self.answered = True
         self.cancelled = False
 
+    @property
+    def connected(self) -> bool:
+        """Whether the process has its end of the socket, as it has until it dies."""
+        gone = select.POLLHUP | select.POLLERR | select.POLLNVAL
+        return not any(event & gone for _, event in self._poll.poll(0))
+
+    def wait(self, deadline: float) -> bool:
+        """Wait for something to receive; False when nothing came until ``deadline``."""
+        while True:
+            left = deadline - monotonic()
+            if self._poll.poll(1000 * min(max(left, 0), _LONGEST_POLL_SECONDS)):
+                return True
+            if left <= 0:
+                return False
+
     def kill(self) -> None:
-        with suppress(ProcessLookupError):
+        with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
 
     def end(self) -> str:
         """Wait for the process's end and say what it was."""
-        self.kill()
-        code = self.process.wait()
-        self.connection.close()
-        if code < 0:
-            name = signal.Signals(-code).name
-            hint = " (out of memory?)" if -code == signal.SIGKILL else ""
-            return f"killed by {name}{hint}"
-        return f"exited with code {code}"
+        if self._end is None:
+            self.kill()
+            self._end = _told(self.process.wait())
+            self.connection.close()
+        return self._end
+
+
+class _Definitions:
+    """The calls of one stage as workers are told of them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._calls: dict[BoundCall, tuple[int, bytes]] = {}
+
+    def get(self, call: BoundCall, ids: count[int]) -> tuple[int, bytes]:
+        found = self._calls.get(call)
+        if found is not None:
+            return found
+        with self._lock:
+            if call not in self._calls:
+                self._calls[call] = next(ids), _definition(call)
+            return self._calls[call]
 
 
 class WorkerPool:
@@ -72,26 +116,35 @@ class WorkerPool:
     def __init__(self, most: int) -> None:
         self.limiter = anyio.CapacityLimiter(most)
         self._slots = threading.Semaphore(most)
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # the event loop takes it too: held for moments only
         self._idle: list[_Worker] = []
         self._busy: set[_Worker] = set()
         self._ids = count()
-        self._calls: WeakKeyDictionary[StageWork, dict[BoundCall, tuple[int, bytes]]] = (
-            WeakKeyDictionary()
-        )
+        self._definitions: WeakKeyDictionary[StageWork, _Definitions] = WeakKeyDictionary()
 
     def call(self, work: StageWork, call: BoundCall, value: Any, index: int, attempt: int) -> Any:
         """Make one call in a worker and return its result; blocks.
 
-        Raises CallFailed with the user's error, TimeoutError after the step's timeout, WorkerDied
-        when the process did, CallCancelled when `kill` was called for its run.
+        Raises CallFailed with the error, TimeoutError after the step's timeout, WorkerDied
+        when the process did or could not be started, CallCancelled when `kill` was called for its
+        run.
         """
-        with self._slots:
-            worker = self._take(work)
-            try:
-                return self._call(worker, work, call, value, index, attempt)
-            finally:
-                self._give_back(worker)
+        try:
+            with self._lock:
+                definitions = self._definitions.setdefault(work, _Definitions())
+            key, definition = definitions.get(call, self._ids)
+            raw = _for_worker(call, value)
+            with self._slots:
+                try:
+                    return self._call(work, call, key, definition, raw, index, attempt)
+                except _NotBegun:  # it died while it was idle
+                    return self._call(work, call, key, definition, raw, index, attempt)
+        except _NotBegun as error:
+            raise WorkerDied(str(error)) from None
+        except PayloadError as error:  # ours, not the user's: it would be the same in a retry
+            place = index if call.in_map else None
+            failure = Failure(call.name, place, attempt, "PayloadError", str(error), "")
+            raise CallFailed(failure) from None
 
     def kill(self, work: StageWork) -> None:
         """Kill the workers that are at a call of ``work``."""
@@ -108,84 +161,169 @@ class WorkerPool:
         for worker in workers:
             with suppress(OSError):
                 worker.connection.send(None)
+        deadline = monotonic() + _GOODBYE_SECONDS
         for worker in workers:
             with suppress(subprocess.TimeoutExpired):
-                worker.process.wait(_GOODBYE_SECONDS)
+                worker.process.wait(max(0, deadline - monotonic()))
             worker.end()
 
-    def _take(self, work: StageWork) -> _Worker:
-        with self._lock:
-            worker = self._idle.pop() if self._idle else None
-        if worker is None:
-            worker = _Worker()
-        with self._lock:
-            worker.work = work
-            self._busy.add(worker)
-            if work.state.halted and work.state.cancelled:
-                worker.cancelled = True
-        return worker
+    def _take(self, work: StageWork, run_id: str) -> _Worker:
+        """A worker for one call, rather one that knows the run; dead ones are left out."""
+        new: _Worker | None = None
+        while True:
+            with self._lock:
+                if work.state.halted and work.state.cancelled:
+                    if new is not None:
+                        self._idle.append(new)
+                    raise CallCancelled
+                worker = new or self._idle_worker(run_id)
+                if worker is not None and (worker is new or worker.connected):
+                    worker.work = work
+                    worker.answered = False
+                    self._busy.add(worker)
+                    return worker
+            if worker is not None:
+                worker.end()
+                continue
+            try:
+                new = _Worker()
+            except OSError as error:
+                raise WorkerDied(f"a worker process could not be started: {error}") from None
+
+    def _idle_worker(self, run_id: str) -> _Worker | None:
+        for place in range(len(self._idle) - 1, -1, -1):
+            if self._idle[place].run_id == run_id:
+                return self._idle.pop(place)
+        return self._idle.pop() if self._idle else None
 
     def _give_back(self, worker: _Worker) -> None:
         with self._lock:
             self._busy.discard(worker)
             worker.work = None
-            if not worker.connection.closed:
+            reusable = worker.answered and not worker.cancelled
+            if reusable:
                 self._idle.append(worker)
+        if not reusable:
+            worker.end()
+
+    def _end(self, worker: _Worker) -> str:
+        """End a worker in the midst of a call; CallCancelled when `kill` has done so already."""
+        with self._lock:
+            self._busy.discard(worker)
+        end = worker.end()
+        if worker.cancelled:
+            raise CallCancelled
+        return end
 
     def _call(
         self,
-        worker: _Worker,
         work: StageWork,
         call: BoundCall,
-        value: Any,
+        key: int,
+        definition: bytes,
+        raw: bytes,
         index: int,
         attempt: int,
     ) -> Any:
-        if worker.cancelled:
-            worker.end()
-            raise CallCancelled
-        number, definition = self._definition(work, call)
-        raw = _for_worker(value)
+        worker = self._take(work, call.run_id)
         try:
-            new = None if number in worker.known else definition
-            worker.connection.send((number, new, raw, index, attempt))
-            worker.known.add(number)
-            while True:
-                if call.timeout is not None and not worker.connection.poll(call.timeout):
-                    worker.end()
-                    raise TimeoutError(f"the call took longer than {call.timeout:g} s")
-                kind, content = worker.connection.recv()
-                if kind == "result":
-                    return loads(content)
-                if kind == "failure":
-                    raise CallFailed(content)
-                if kind == "unstorable":
-                    raise PayloadError(content)
-                if kind == "unloadable":
-                    place = index if call.in_map else None
-                    reason = f"a worker process cannot load the call: {content}"
-                    raise CallFailed(Failure(call.name, place, attempt, "PayloadError", reason, ""))
-                output.record(call.run_id, content)
-        except (EOFError, ConnectionError):
-            end = worker.end()
-            if worker.cancelled:
-                raise CallCancelled from None
-            raise WorkerDied(f"the worker process was {end}") from None
+            if worker.run_id != call.run_id:  # the worker forgets the calls of other runs, too
+                worker.known.clear()
+                worker.run_id = call.run_id
+            news = None if key in worker.known else (call.run_id, definition)
+            worker.calls += 1
+            try:
+                worker.connection.send((worker.calls, key, news, raw, index, attempt))
+            except OSError:
+                raise self._not_begun(worker) from None
+            worker.known.add(key)
+            kind, content = self._receive(worker, call, news is not None)
+            worker.answered = True
+            if kind == "failure":
+                raise CallFailed(content)
+            if kind == "unloadable":
+                worker.known.discard(key)
+                raise PayloadError(f"a worker process cannot load the call: {content}")
+            if kind == "unstorable":
+                raise PayloadError(f"the result of step '{call.name}' cannot be stored: {content}")
+            try:
+                return loads(content)
+            except PayloadError as error:
+                raise PayloadError(
+                    f"the result of step '{call.name}' cannot be read: {error}"
+                ) from error
+        finally:
+            self._give_back(worker)
 
-    def _definition(self, work: StageWork, call: BoundCall) -> tuple[int, bytes]:
-        with self._lock:
-            calls = self._calls.setdefault(work, {})
-            if call not in calls:
-                try:
-                    calls[call] = next(self._ids), dumps_by_value(call)
-                except PayloadError as error:
-                    raise PayloadError(
-                        f"step '{call.name}' cannot be sent to a worker process: {error}"
-                    ) from error
-            return calls[call]
+    def _receive(self, worker: _Worker, call: BoundCall, is_new: bool) -> tuple[str, Any]:
+        """The worker's answer, its kind first; records the lines that come before it."""
+        connection, number = worker.connection, worker.calls
+        deadline = None
+        ready = False
+        if is_new or call.timeout is not None:
+            deadline = monotonic() + START_SECONDS
+        while True:
+            if deadline is not None and not worker.wait(deadline):
+                self._fail_late(worker, call, ready)
+            try:
+                kind, of, content = connection.recv()
+            except (EOFError, OSError) as error:
+                if isinstance(error, ConnectionResetError) and not ready:
+                    raise self._not_begun(worker) from None  # the call was sent, but not read
+                raise WorkerDied(f"the worker process {self._end(worker)}") from None
+            except Exception as error:
+                self._end(worker)
+                raise WorkerDied(f"the worker process sent no proper answer: {error}") from None
+            if kind == "line":
+                output.record(of, content)
+                if deadline is not None and monotonic() > deadline:
+                    self._fail_late(worker, call, ready)
+            elif of != number:
+                self._end(worker)
+                raise WorkerDied("the worker process sent the answer of another call")
+            elif kind == "ready":
+                ready = True
+                deadline = None if call.timeout is None else monotonic() + call.timeout
+            else:
+                return kind, content
+
+    def _not_begun(self, worker: _Worker) -> _NotBegun:
+        return _NotBegun(f"the worker process {self._end(worker)} before it began the call")
+
+    def _fail_late(self, worker: _Worker, call: BoundCall, ready: bool) -> NoReturn:
+        self._end(worker)
+        if ready:
+            raise TimeoutError(f"the call took longer than {call.timeout:g} s")
+        raise WorkerDied(
+            f"the worker process was not ready within {START_SECONDS:g} s: it starts, imports what "
+            "the step needs and reads its input in this time"
+        )
 
 
-def _for_worker(value: Any) -> bytes:
+def _definition(call: BoundCall) -> bytes:
+    try:
+        return dumps_by_value(call)
+    except PayloadError as error:
+        raise PayloadError(
+            f"step '{call.name}' cannot be sent to a worker process: {error}"
+        ) from error
+
+
+def _for_worker(call: BoundCall, value: Any) -> bytes:
     """Pickle an input; what ``__main__`` defines goes by value, since a worker has another one."""
-    raw = dumps(value)
-    return dumps_by_value(value) if b"__main__" in raw else raw
+    try:
+        raw = dumps(value)
+        return dumps_by_value(value) if b"__main__" in raw else raw
+    except PayloadError as error:
+        raise PayloadError(
+            f"the input of step '{call.name}' cannot be sent to a worker process: {error}"
+        ) from error
+
+
+def _told(code: int) -> str:
+    if code >= 0:
+        return f"exited with code {code}"
+    name = f"signal {-code}"
+    with suppress(ValueError):
+        name = signal.Signals(-code).name
+    return f"was killed by {name}" + (" (out of memory?)" if -code == signal.SIGKILL else "")

@@ -3,7 +3,8 @@
 Whatever has arrived since the last commit goes into the next transaction, up to some thousands of
 rows, so that the records of a small run never wait behind those of a large one for long. Every row
 of a run is written only while this process still owns the run: a process that was suspended for
-longer than its lease cannot write over its successor.
+longer than its lease cannot write over its successor. A row that cannot be written ends its run
+alone; when the journal itself cannot be written, all end.
 """
 
 from __future__ import annotations
@@ -12,14 +13,15 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, TypeAlias, TypeVar
 
 from lokki.errors import JournalError, RunOwned
-from lokki.store.schema import ErrorsTold, StageRow, add_event
+from lokki.store.schema import ErrorsTold, StageRow, add_event, storable
 
 T = TypeVar("T")
 Connect = Callable[[], sqlite3.Connection]
@@ -30,6 +32,9 @@ _ROWS_PER_COMMIT = 2_000
 _MOST_PENDING = 16_000
 _PADDED_FROM = 64
 _ROWS_PER_STATEMENT = (2048, 1024, 512, 256, 128, 64, 8, 1)
+
+working: set[str] = set()
+"""The owners in this process whose committers are at work; the set is changed in one step."""
 
 
 @dataclass(slots=True)
@@ -62,7 +67,9 @@ class Outcomes:
         connection.executemany(
             "INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?)", self.items
         )
-        connection.executemany("INSERT INTO failures VALUES (?, ?, ?, ?, ?, ?, ?)", self.failures)
+        connection.executemany(
+            "INSERT INTO failures VALUES (?, ?, ?, ?, ?, ?, ?)", map(storable, self.failures)
+        )
         connection.execute(
             "UPDATE stages SET succeeded = ?, failed = ?, tolerated = ?, retrying = ? WHERE id = ?",
             (*self.counts, self.stage),
@@ -89,11 +96,17 @@ class Opening:
 
 
 Entry: TypeAlias = Opening | Outcomes
+_Writes: TypeAlias = "tuple[RunWriter, list[Entry], list[tuple[Any, ...]]]"
 
 # Many rows a statement, since every statement waits for a turn of the interpreter's lock.
 _INSERTS = {
     size: "INSERT OR REPLACE INTO items VALUES "  # noqa: S608
     + ", ".join(["(?, 'succeeded', 0, 1, ?, ?, ?, NULL)"] * size)
+    for size in _ROWS_PER_STATEMENT
+}
+_LOG_INSERTS = {
+    size: "INSERT INTO logs (run, at, step, item, attempt, level, source, message) VALUES "  # noqa: S608
+    + ", ".join(["(?, ?, ?, ?, ?, ?, ?, ?)"] * size)
     for size in _ROWS_PER_STATEMENT
 }
 
@@ -114,8 +127,9 @@ def _insert(connection: sqlite3.Connection, succeeded: list[Any]) -> None:
 class RunWriter:
     """The write side of one run that this process owns; its methods may be called in any thread.
 
-    ``on_lost`` is called, in the committer's thread, when the run was taken over or the journal
-    can no longer be written; nothing is recorded after it.
+    ``on_lost`` is called once, in the committer's thread, when the run was taken over, when one of
+    its rows cannot be written, or when the journal can no longer be. Nothing is recorded after it:
+    what is queued by then or later is dropped, as is what comes after `Committer.release`.
     """
 
     def __init__(
@@ -126,19 +140,30 @@ class RunWriter:
         self.leased_until = time.time() + LEASE_SECONDS
         self.entries: deque[Entry] = deque()
         self.lines: list[tuple[Any, ...]] = []
+        self.closed = False
         self._committer = committer
 
     def add(self, entry: Entry) -> None:
-        """Queue a record; it is on disk after the run's next `Committer.call`."""
+        """Queue a record; it is on disk when a later `Committer.call` of the run is done.
+
+        Never waits: whoever adds much calls `Committer.wait_for_room` now and then.
+        """
         self._committer.queue(self, entry)
 
     def log(self, line: tuple[Any, ...]) -> None:
-        """Queue a line: at, step, item, attempt, level, source, message."""
+        """Queue a line: at, step, item, attempt, level, source, message.
+
+        Waits while the journal is congested, unless an event loop runs in this thread.
+        """
         self._committer.queue_line(self, line)
+        if self._committer.congested and not _on_loop():
+            self._committer.wait_for_room()
 
     def take(self, most: int) -> tuple[list[Entry], list[tuple[Any, ...]]]:
-        """Take queued records of ``most`` rows or a few more, outcomes of a stage as one, and
-        every line.
+        """Take what was queued first: records of ``most`` rows or a few more, and ``most`` lines.
+
+        Outcomes of a stage that follow one another are taken as one. The caller holds the
+        committer's lock.
         """
         taken: list[Entry] = []
         rows = 0
@@ -150,8 +175,18 @@ class RunWriter:
                     before.add(entry)
                 case _:
                     taken.append(entry)
-        lines, self.lines = self.lines, []
+        lines, self.lines = self.lines[:most], self.lines[most:]
         return taken, lines
+
+
+def _on_loop() -> bool:
+    import asyncio  # slow to import, and most who open a journal need it not
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 @dataclass(slots=True)
@@ -159,25 +194,55 @@ class _Call:
     run_id: str
     function: Callable[[sqlite3.Connection], Any]
     future: Future[Any]
+    owned: bool
     result: Any = None
-    error: BaseException | None = None
+    error: JournalError | None = None
 
     def attempt(self, connection: sqlite3.Connection) -> None:
         """Call the function; an error of its own undoes what it did, and nothing else."""
-        connection.execute("SAVEPOINT call")
         try:
-            self.result = self.function(connection)
+            with _alone(connection):
+                self.result = self.function(connection)
         except JournalError as error:
-            connection.execute("ROLLBACK TO call")
             self.error = error
-        finally:
-            connection.execute("RELEASE call")
 
     def tell(self) -> None:
         if self.error is not None:
             self.future.set_exception(self.error)
         else:
             self.future.set_result(self.result)
+
+
+@contextmanager
+def _alone(connection: sqlite3.Connection) -> Iterator[None]:
+    """A part of a transaction: its own error undoes the part alone and is raised as JournalError.
+
+    Errors of the whole journal (a full disk, a damaged file) are raised as they are.
+    """
+    connection.execute("SAVEPOINT part")
+    try:
+        yield
+    except Exception as error:
+        if not connection.in_transaction or _is_of_journal(error):
+            raise
+        connection.execute("ROLLBACK TO part")
+        connection.execute("RELEASE part")
+        if isinstance(error, JournalError):
+            raise
+        raise JournalError(repr(error)) from error
+    connection.execute("RELEASE part")
+
+
+def _is_of_journal(error: Exception) -> bool:
+    """Whether the error is one of the journal, not of the values that were to be written."""
+    return isinstance(error, sqlite3.Error) and not isinstance(
+        error,
+        sqlite3.IntegrityError
+        | sqlite3.ProgrammingError
+        | sqlite3.DataError
+        | sqlite3.InterfaceError
+        | sqlite3.NotSupportedError,
+    )
 
 
 class Committer:
@@ -192,8 +257,11 @@ class Committer:
         self._waiting: dict[RunWriter, None] = {}
         self._rows = 0
         self._calls: list[_Call] = []
+        self._taken: list[_Call] = []
         self._owned: dict[str, RunWriter] = {}
+        self._lost: dict[str, JournalError] = {}
         self._closing = False
+        working.add(owner)
         self._thread = threading.Thread(target=self._work, name="lokki-journal", daemon=True)
         self._thread.start()
 
@@ -204,36 +272,53 @@ class Committer:
         writer = RunWriter(self, run_id, on_lost)
         with self._changed:
             self._owned[run_id] = writer
+            self._lost.pop(run_id, None)
             self._changed.notify()
         return writer
 
     def release(self, writer: RunWriter) -> None:
-        """Stop renewing the lease of a run that has ended or was lost."""
+        """Stop renewing the lease of a run that has ended or was lost.
+
+        What was queued before is still written, if the run is ours; the writer takes no more.
+        """
         with self._changed:
-            self._owned.pop(writer.run_id, None)
+            writer.closed = True
+            if self._owned.get(writer.run_id) is writer:
+                del self._owned[writer.run_id]
 
     def queue(self, writer: RunWriter, entry: Entry) -> None:
         with self._changed:
-            writer.entries.append(entry)
-            self._waiting[writer] = None
-            self._rows += len(entry)
-            self._changed.notify()
+            if self._takes(writer):
+                writer.entries.append(entry)
+                self._rows += len(entry)
 
     def queue_line(self, writer: RunWriter, line: tuple[Any, ...]) -> None:
         with self._changed:
-            writer.lines.append(line)
-            self._waiting[writer] = None
-            self._changed.notify()
+            if self._takes(writer):
+                writer.lines.append(line)
+                self._rows += 1
 
-    def call(self, run_id: str, function: Callable[[sqlite3.Connection], T]) -> Future[T]:
+    def _takes(self, writer: RunWriter) -> bool:
+        """Whether something may be queued, which the thread is told; the caller holds the lock."""
+        if writer.closed or self._closing or self.error is not None:
+            return False
+        self._waiting[writer] = None
+        self._changed.notify()
+        return True
+
+    def call(
+        self, run_id: str, function: Callable[[sqlite3.Connection], T], *, owned: bool = False
+    ) -> Future[T]:
         """Run ``function`` in a transaction, after all that is queued for the run.
 
-        The future has its result once it is on disk, or a JournalError.
+        The future has its result once it is on disk, or a JournalError; with ``owned`` RunOwned
+        when the run is not ours any more, or the error that ended it. A future that is cancelled
+        before its turn is not run.
         """
         future: Future[T] = Future()
         with self._changed:
             if self.error is None and not self._closing:
-                self._calls.append(_Call(run_id, function, future))
+                self._calls.append(_Call(run_id, function, future, owned))
                 self._changed.notify()
                 return future
         future.set_exception(self.error or JournalError("the journal is closed"))
@@ -251,7 +336,7 @@ class Committer:
                 self._changed.wait_for(lambda: not self.congested or self.error is not None)
 
     def close(self) -> None:
-        """Commit what is queued, and end the thread."""
+        """Commit what is queued, and end the thread; what comes later is dropped or refused."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
@@ -268,58 +353,98 @@ class Committer:
             self._fail(error)
         except Exception as error:
             self._fail(JournalError(f"the journal cannot be written: {error!r}"))
+        finally:
+            working.discard(self._owner)
 
     def _commit_next(self, connection: sqlite3.Connection) -> bool:
         with self._changed:
             if not (self._waiting or self._calls or self._closing):
                 self._changed.wait(_HEARTBEAT if self._owned else None)
-            calls, self._calls = self._calls, []
+            waiting, self._calls = self._calls, []
+            calls = [call for call in waiting if call.future.set_running_or_notify_cancel()]
             writes = self._take({call.run_id for call in calls})
             owned = list(self._owned.values())
+            errors = self._lost.copy()
             last = self._closing and not self._waiting
         try:
             connection.execute("BEGIN IMMEDIATE")
-            lost = [writer for writer in owned if not self._keep(connection, writer)]
-            for writer, entries, lines in writes:
-                if writer not in lost:
-                    _write(connection, writer.run_id, entries, lines)
+            lost = self._write_all(connection, owned, writes)
+            errors.update((writer.run_id, error) for writer, error in lost.items())
             for call in calls:
-                call.attempt(connection)
+                self._make(connection, call, errors)
             connection.execute("COMMIT")
         except Exception:
             with suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
-            with self._changed:
-                self._calls = calls + self._calls  # `_fail` tells them
+            self._taken = calls  # `_fail` tells them
             raise
-        for writer in lost:
-            self.release(writer)
-            writer.on_lost(
-                RunOwned(f"run {writer.run_id} was taken over by another process; this one stops")
-            )
+        self._lose(lost)
         for call in calls:
             call.tell()
         return not last
 
-    def _take(self, whole: set[str]) -> list[tuple[RunWriter, list[Entry], list[tuple[Any, ...]]]]:
+    def _take(self, whole: set[str]) -> list[_Writes]:
         """What the next transaction writes: all of the runs in ``whole``, a share of the others."""
         taken = []
         for writer in tuple(self._waiting):
             most = self._rows if writer.run_id in whole else _ROWS_PER_COMMIT
             entries, lines = writer.take(most)
             taken.append((writer, entries, lines))
-            self._rows -= sum(map(len, entries))
-            if not writer.entries:
+            self._rows -= sum(map(len, entries)) + len(lines)
+            if not (writer.entries or writer.lines):
                 del self._waiting[writer]
         self._changed.notify_all()
         return taken
 
+    def _write_all(
+        self, connection: sqlite3.Connection, owned: list[RunWriter], writes: list[_Writes]
+    ) -> dict[RunWriter, JournalError]:
+        """Write what is of runs that are ours; gives the writers that write no more, and why."""
+        writers = dict.fromkeys(owned)
+        writers.update((writer, None) for writer, _, _ in writes)  # released ones, too
+        lost: dict[RunWriter, JournalError] = {
+            writer: _taken_over(writer.run_id)
+            for writer in writers
+            if not self._keep(connection, writer)
+        }
+        for writer, entries, lines in writes:
+            if writer in lost:
+                continue
+            try:
+                with _alone(connection):
+                    _write(connection, writer.run_id, entries, lines)
+            except JournalError as error:
+                lost[writer] = told = JournalError(
+                    f"run {writer.run_id} ends, since a record of it cannot be written: {error}; "
+                    "what was recorded before is safe"
+                )
+                told.__cause__ = error.__cause__
+                connection.execute(
+                    "UPDATE runs SET owner = NULL, leased_until = NULL WHERE id = ?",
+                    (writer.run_id,),
+                )
+        return lost
+
+    def _make(
+        self, connection: sqlite3.Connection, call: _Call, errors: dict[str, JournalError]
+    ) -> None:
+        """Make a call, unless it needs a run that is not ours any more."""
+        if call.owned and call.run_id in errors:
+            call.error = errors[call.run_id]
+        elif call.owned and not self._owns(connection, call.run_id):
+            call.error = _taken_over(call.run_id)
+        else:
+            call.attempt(connection)
+
+    def _owns(self, connection: sqlite3.Connection, run_id: str) -> bool:
+        row = connection.execute("SELECT owner FROM runs WHERE id = ?", (run_id,)).fetchone()
+        return row is not None and row[0] == self._owner
+
     def _keep(self, connection: sqlite3.Connection, writer: RunWriter) -> bool:
         """Whether we still own the run; renews the lease when it is due."""
-        now = time.time()
-        row = connection.execute("SELECT owner FROM runs WHERE id = ?", (writer.run_id,)).fetchone()
-        if row is None or row[0] != self._owner:
+        if not self._owns(connection, writer.run_id):
             return False
+        now = time.time()
         if writer.leased_until - now < LEASE_SECONDS - _HEARTBEAT:
             writer.leased_until = now + LEASE_SECONDS
             connection.execute(
@@ -328,16 +453,49 @@ class Committer:
             )
         return True
 
+    def _lose(self, lost: dict[RunWriter, JournalError]) -> None:
+        """Drop what the writers have queued, and tell those who have not released them."""
+        told = []
+        with self._changed:
+            for writer, error in lost.items():
+                entries, lines = writer.take(self._rows)
+                self._rows -= sum(map(len, entries)) + len(lines)
+                self._waiting.pop(writer, None)
+                writer.closed = True
+                if self._owned.get(writer.run_id, writer) is writer:
+                    self._lost[writer.run_id] = error
+                if self._owned.get(writer.run_id) is writer:
+                    del self._owned[writer.run_id]
+                    told.append(writer)
+            self._changed.notify_all()
+        for writer in told:
+            writer.on_lost(lost[writer])
+
     def _fail(self, error: JournalError) -> None:
+        """Tell all who wait. The runs are given up first, so that they can be resumed at once."""
+        working.discard(self._owner)
         with self._changed:
             self.error = error
             calls, self._calls = self._calls, []
             writers = list(self._owned.values())
+            for writer in (*writers, *self._waiting):
+                writer.closed = True
+                writer.entries.clear()
+                writer.lines.clear()
+            self._waiting.clear()
+            self._rows = 0
             self._changed.notify_all()
-        for call in calls:
+        for call in self._taken:
             call.future.set_exception(error)
+        for call in calls:
+            if call.future.set_running_or_notify_cancel():
+                call.future.set_exception(error)
         for writer in writers:
             writer.on_lost(error)
+
+
+def _taken_over(run_id: str) -> RunOwned:
+    return RunOwned(f"run {run_id} was taken over by another process; this one stops")
 
 
 def _write(
@@ -348,8 +506,9 @@ def _write(
 ) -> None:
     for entry in entries:
         entry.write(connection)
-    connection.executemany(
-        "INSERT INTO logs (run, at, step, item, attempt, level, source, message)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        ((run_id, *line) for line in lines),
-    )
+    done = 0
+    while done < len(lines):
+        size = next(size for size in _ROWS_PER_STATEMENT if size <= len(lines) - done)
+        rows = ((run_id, *storable(line)) for line in lines[done : done + size])
+        connection.execute(_LOG_INSERTS[size], tuple(chain.from_iterable(rows)))
+        done += size

@@ -11,6 +11,7 @@ import os
 import socket
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
@@ -18,7 +19,7 @@ from secrets import token_hex
 from typing import Any, cast
 
 from lokki.errors import JournalError, RunNotFound, RunOwned
-from lokki.store.commits import LEASE_SECONDS, Committer, RunWriter
+from lokki.store.commits import LEASE_SECONDS, Committer, RunWriter, working
 from lokki.store.schema import (
     INDEX_MASK,
     ErrorsTold,
@@ -27,6 +28,7 @@ from lokki.store.schema import (
     add_event,
     item_range,
     migrate,
+    storable,
 )
 
 _BUSY_SECONDS = 60.0
@@ -66,7 +68,7 @@ class Journal:
             self.path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
+            _use_wal(connection)
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute("PRAGMA wal_autocheckpoint = 4000")
@@ -86,14 +88,17 @@ class Journal:
     def own(self, run_id: str, on_lost: Callable[[JournalError], None]) -> RunWriter:
         """The write side of a run that `create` or `take` has leased to this process.
 
-        ``on_lost`` is called, in another thread, when the run was taken over or the journal can no
-        longer be written; nothing is recorded after it.
+        ``on_lost`` is called once, in another thread, when the run was taken over, a record of it
+        cannot be written, or the journal can no longer be; nothing is recorded after it.
         """
         return self.commits.own(run_id, on_lost)
 
     def flush(self, run_id: str) -> Future[None]:
-        """A future that is done when everything queued for the run is on disk."""
-        return self.commits.call(run_id, lambda connection: None)
+        """A future that is done when everything queued for a run of ours is on disk.
+
+        Raises RunOwned when the run is not ours any more, the error that ended it if one did.
+        """
+        return self.commits.call(run_id, lambda connection: None, owned=True)
 
     def create(
         self,
@@ -114,8 +119,10 @@ class Journal:
                 added = connection.execute(
                     "INSERT INTO runs VALUES (NULL, ?, ?, ?, ?, ?, 'running', ?, ?, ?, ?,"
                     " NULL, NULL, ?, ?)",
-                    (run_id, flow, source, fingerprint, shape, params, params_json, now, now)
-                    + (self.owner, now + LEASE_SECONDS),
+                    storable(
+                        (run_id, flow, source, fingerprint, shape, params, params_json, now, now)
+                        + (self.owner, now + LEASE_SECONDS)
+                    ),
                 )
             except sqlite3.IntegrityError:
                 raise JournalError(f"there is a run {run_id} already; choose another id") from None
@@ -151,20 +158,26 @@ class Journal:
         return self.commits.call(run_id, lease)
 
     def finish(self, run_id: str, status: str, now: float, error: str | None) -> Future[None]:
-        """Record the end of a run of ours and give up its lease; ``error`` is a JSON object."""
+        """Record the end of a run of ours and give up its lease; ``error`` is a JSON object.
+
+        Raises as `flush`, and records nothing then.
+        """
 
         def update(connection: sqlite3.Connection) -> None:
             connection.execute(
                 "UPDATE runs SET status = ?, finished = ?, error = ?, owner = NULL,"
-                " leased_until = NULL WHERE id = ? AND owner = ?",
-                (status, now, error, run_id, self.owner),
+                " leased_until = NULL WHERE id = ?",
+                storable((status, now, error, run_id)),
             )
             add_event(connection, run_id, now, f"run_{status}", detail=error)
 
-        return self.commits.call(run_id, update)
+        return self.commits.call(run_id, update, owned=True)
 
     def close_stage(self, run_id: str, position: int, now: float) -> Future[None]:
-        """Record that every item of a stage has its outcome, after all that is queued."""
+        """Record that every item of a stage has its outcome, after all that is queued.
+
+        Raises as `flush`, and records nothing then.
+        """
 
         def update(connection: sqlite3.Connection) -> None:
             connection.execute(
@@ -173,13 +186,13 @@ class Journal:
             )
             add_event(connection, run_id, now, "stage_finished", position)
 
-        return self.commits.call(run_id, update)
+        return self.commits.call(run_id, update, owned=True)
 
     # ---- reading -------------------------------------------------------------------------------
 
     def _read(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
         with self._reading, self._errors_told:
-            return self._reader.execute(sql, values).fetchall()
+            return self._reader.execute(sql, storable(tuple(values))).fetchall()
 
     def run(self, run_id: str) -> RunRow:
         """The run with this id. Raises RunNotFound."""
@@ -278,8 +291,22 @@ class Journal:
         )
 
 
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Switch to WAL mode; SQLite does not wait by itself while another process does the same."""
+    deadline = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
 def _run(connection: sqlite3.Connection, run_id: str) -> RunRow:
-    row = connection.execute("SELECT * FROM runs WHERE id = ?", (run_id,)).fetchone()
+    row = connection.execute("SELECT * FROM runs WHERE id = ?", storable((run_id,))).fetchone()
     if row is None:
         raise RunNotFound(f"no run '{run_id}' in the journal")
     return RunRow(*row)
@@ -288,13 +315,16 @@ def _run(connection: sqlite3.Connection, run_id: str) -> RunRow:
 def _alive(owner: str, leased_until: float, now: float) -> bool:
     """Whether the owner of a lease may still be at work: its lease runs, and it is not known dead.
 
-    Only processes of this machine can be known dead at once; others are when their lease is over.
+    Only processes of this machine can be known dead at once, and journals of this process that are
+    closed or could not be written; others are when their lease is over.
     """
     if leased_until <= now:
         return False
     host, pid, _ = owner.rsplit(":", 2)
     if host != socket.gethostname():
         return True
+    if int(pid) == os.getpid():
+        return owner in working
     try:
         os.kill(int(pid), 0)
     except ProcessLookupError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lokki.errors import JournalError, JournalVersionError
 
@@ -188,7 +189,20 @@ def add_event(
     """Record what has happened in a run; ``stage`` is a position, ``detail`` JSON."""
     connection.execute(
         "INSERT INTO events (run, at, kind, stage, detail) VALUES (?, ?, ?, ?, ?)",
-        (run_id, now, kind, stage, detail),
+        storable((run_id, now, kind, stage, detail)),
+    )
+
+
+def storable(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    """A row whose texts SQLite can store: a lone surrogate is written as its escape.
+
+    Such texts come from file names and output that are not UTF-8.
+    """
+    return tuple(
+        value.encode("utf-8", "backslashreplace").decode()
+        if isinstance(value, str) and not value.isascii()
+        else value
+        for value in row
     )
 
 
@@ -204,16 +218,23 @@ class ErrorsTold:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if not isinstance(error, sqlite3.Error):
             return
-        text = str(error)
-        if "full" in text or "disk I/O" in text:
-            advice = "free some space on its disk, then resume the run; what was recorded is safe"
-        elif "malformed" in text or "not a database" in text:
-            advice = (
-                "the file is damaged: move it away or restore a copy, or save what is left with "
-                f"sqlite3 {self._path} .recover"
+        code = getattr(error, "sqlite_errorcode", None)  # None: the values were wrong
+        advice = "" if code is None else _advice(code, self._path)
+        raise JournalError(f"the journal {self._path}: {error}{advice}") from error
+
+
+def _advice(code: int, path: Path) -> str:
+    match code & 0xFF:
+        case sqlite3.SQLITE_FULL | sqlite3.SQLITE_IOERR:
+            return "; free some space on its disk, then resume the run; what was recorded is safe"
+        case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
+            return (
+                "; the file is damaged: move it away or restore a copy, or save what is left with "
+                f"sqlite3 {path} .recover"
             )
-        elif "locked" in text:
-            advice = "another process holds it for a long time; try again"
-        else:
-            advice = "see that its folder exists and can be written, or set LOKKI_LOCAL_JOURNAL"
-        raise JournalError(f"the journal {self._path}: {text}; {advice}") from error
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return "; another process holds it for a long time; try again"
+        case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
+            return "; see that its folder exists and can be written, or set LOKKI_LOCAL_JOURNAL"
+        case _:
+            return ""

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import contextvars
 import ctypes
+import gc
+import importlib
+import io
 import logging
 import os
+import pickle
 import signal
+import struct
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 import types
 from dataclasses import dataclass
@@ -18,7 +25,9 @@ import anyio
 import pytest
 
 import lokki
-from lokki import Engine, RunCancelled, RunFailed, flow, step
+from lokki import Engine, RunCancelled, RunFailed, flow, output, step
+from lokki.call import BoundCall
+from lokki.engine import workers
 
 pytestmark = pytest.mark.asyncio
 
@@ -343,6 +352,344 @@ async def test_an_async_chain_is_cancelled_while_it_is_in_a_worker(tmp_path):
         handle.cancel()
         with pytest.raises(RunCancelled):
             await handle.result()
+
+
+@dataclass
+class Held:
+    """A result that the engine, which made it known where it runs, is long in reading."""
+
+    engine: int
+
+    def __reduce__(self):
+        return _held, (self.engine,)
+
+
+reading, read_on = threading.Event(), threading.Event()
+
+
+def _held(engine):
+    if os.getpid() == engine:
+        reading.set()
+        assert read_on.wait(30)
+    return Held(engine)
+
+
+async def test_a_cancel_that_meets_an_answer_spoils_no_later_run():
+    reading.clear()
+    read_on.clear()
+    engine_pid = os.getpid()
+
+    @step(executor="process")
+    def answering(number):
+        return Held(engine_pid)
+
+    @step(executor="process")
+    def doubled(number):
+        return 2 * number
+
+    @flow
+    def cancelled():
+        return numbers(3).map(answering, concurrency_limit=1)
+
+    @flow
+    def later():
+        return numbers(3).map(doubled)
+
+    async with Engine(processes=1) as engine:
+        handle = engine.submit(cancelled)
+        await anyio.to_thread.run_sync(reading.wait)
+        handle.cancel()
+        read_on.set()
+        with pytest.raises(RunCancelled):
+            await handle.result()
+        stage = engine.journal.stages(handle.run_id)[1]
+        assert [s for _, s, _, _ in engine.journal.recorded(stage.id)] == ["succeeded"]
+        assert await engine.run(later) == [0, 2, 4]
+
+
+@pytest.mark.parametrize("pause", [0.05, 0])
+async def test_a_timeout_is_for_the_whole_call_however_much_it_prints(pause, capfd):
+    @step(timeout_seconds=0.5)
+    def ticking():
+        while True:
+            print("tick")
+            time.sleep(pause)
+
+    @flow
+    def timing():
+        return ticking()
+
+    with pytest.raises(RunFailed, match=r"TimeoutError: the call took longer than 0\.5 s"):
+        await timing.run()
+
+
+@pytest.fixture
+def slow_module(tmp_path, monkeypatch):
+    """A module that takes a second to import, except in this process."""
+    (tmp_path / "slow_to_import.py").write_text(
+        "import os, time\n"
+        "if os.environ['ENGINE_PID'] != str(os.getpid()):\n"
+        "    time.sleep(1)\n"
+        "def seven():\n"
+        "    return 7\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("ENGINE_PID", str(os.getpid()))
+    yield importlib.import_module("slow_to_import")
+    del sys.modules["slow_to_import"]
+
+
+async def test_a_timeout_begins_when_the_step_does(slow_module):
+    @step(timeout_seconds=0.5)
+    def importing():
+        return slow_module.seven()
+
+    @flow
+    def timing():
+        return importing()
+
+    assert await timing.run() == 7
+
+
+async def test_a_worker_that_does_not_get_ready_is_told(slow_module, monkeypatch):
+    monkeypatch.setattr(workers, "START_SECONDS", 0.3)
+
+    @step(executor="process")
+    def importing():
+        return slow_module.seven()
+
+    @flow
+    def waiting():
+        return importing()
+
+    with pytest.raises(RunFailed, match=r"WorkerDied: .* not ready within 0\.3 s"):
+        await waiting.run()
+
+
+async def test_threads_of_a_step_may_all_print_at_once():
+    @step(executor="process")
+    def crowds(number):
+        def shout(letter):
+            for _ in range(20):
+                print(letter * 60_000)
+
+        threads = [
+            threading.Thread(target=contextvars.copy_context().run, args=(shout, letter))
+            for letter in "abcd"
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return number
+
+    @flow
+    def loud():
+        return numbers(2).map(crowds)
+
+    async with Engine(processes=1, echo=io.StringIO()) as engine:
+        handle = engine.submit(loud)
+        assert await handle.result() == [0, 1]
+        assert engine.journal.logs(handle.run_id)
+
+
+async def test_a_thread_that_a_step_left_behind_answers_no_other_call():
+    @step(executor="process")
+    def leaving(number):
+        def babble():
+            while True:
+                print("babble")
+                time.sleep(0.001)
+
+        run = contextvars.copy_context().run
+        threading.Thread(target=run, args=(babble,), daemon=True).start()
+        return number
+
+    @step(executor="process", timeout_seconds=30)
+    def doubled(number):
+        return 2 * number
+
+    @flow
+    def left():
+        return numbers(10).map(leaving).next(doubled)
+
+    @flow
+    def later():
+        return numbers(100).map(doubled)
+
+    async with Engine(processes=1, echo=io.StringIO()) as engine:
+        assert await engine.run(left) == list(range(0, 20, 2))
+        handle = engine.submit(later)
+        assert await handle.result() == list(range(0, 200, 2))
+        assert engine.journal.logs(handle.run_id) == []
+
+
+@pytest.mark.parametrize(
+    "rubbish",
+    [b"\0\0\0\x04junk", b"\xff" * 12, struct.pack("!i", 15) + pickle.dumps((1, 2))],
+    ids=["no pickle", "no length", "no answer"],
+)
+async def test_a_worker_that_sends_rubbish_is_replaced(rubbish):
+    @step(executor="process")
+    def spoiling(number, spoil):
+        if spoil:
+            os.write(int(sys.argv[1]), rubbish)
+            time.sleep(600)
+        return number
+
+    @flow
+    def spoilt(spoil: bool):
+        return numbers(2).map(spoiling)
+
+    async with Engine(processes=1) as engine:
+        with pytest.raises(RunFailed, match="WorkerDied"):
+            await engine.run(spoilt, {"spoil": True})
+        assert await engine.run(spoilt, {"spoil": False}) == [0, 1]
+
+
+async def test_a_worker_that_died_while_idle_costs_nothing():
+    @step(executor="process")
+    def pid(number):
+        return os.getpid()
+
+    @flow
+    def pids():
+        return numbers(1).map(pid)
+
+    async with Engine(processes=1) as engine:
+        (first,) = await engine.run(pids)
+        os.kill(first, signal.SIGKILL)
+        await _until_gone(first)
+        (second,) = await engine.run(pids)
+    assert second != first
+
+
+@pytest.mark.parametrize("size", [10, 10_000_000])
+async def test_a_worker_that_dies_before_it_reads_a_call_costs_nothing(size):
+    @step
+    def big():
+        return ["x" * size]
+
+    @step(executor="process")
+    def pid(text):
+        return os.getpid()
+
+    @flow
+    def pids():
+        return big().map(pid)
+
+    async with Engine(processes=1) as engine:
+        (first,) = await engine.run(pids)
+        os.kill(first, signal.SIGSTOP)
+        handle = engine.submit(pids)
+        while len(engine.journal.stages(handle.run_id)) < 2:
+            await anyio.sleep(0.005)
+        await anyio.sleep(0.05)  # if it is not sent by now, the case is the one above
+        os.kill(first, signal.SIGKILL)
+        (second,) = await handle.result()
+    assert second != first
+
+
+async def test_a_worker_forgets_the_runs_before():
+    @step(executor="process")
+    def held(number, blob):
+        kept = sum(type(each) is BoundCall for each in gc.get_objects())
+        return os.getpid(), kept, len(output._sinks)
+
+    @step(executor="process")
+    def again(state):
+        return state
+
+    @flow
+    def holding(blob: bytes):
+        return numbers(2).map(held).next(again)
+
+    async with Engine(processes=1) as engine:
+        states = [await engine.run(holding, {"blob": b"x" * 1000}) for _ in range(4)]
+    assert len({pid for state in states for pid, _, _ in state}) == 1
+    assert {kept for state in states for _, kept, _ in state} <= {1, 2}
+    assert {sinks for state in states for _, _, sinks in state} == {1}
+
+
+async def test_runs_that_take_turns_share_the_workers():
+    @step(executor="process")
+    def added(number, to):
+        return number + to
+
+    @flow
+    def adding(to: int):
+        return numbers(50).map(added)
+
+    async with Engine(processes=2) as engine:
+        handles = [engine.submit(adding, {"to": to}) for to in range(4)]
+        for to, handle in enumerate(handles):
+            assert await handle.result() == list(range(to, to + 50))
+
+
+class Sluggish:
+    """Pickles when it is told to."""
+
+    def __init__(self):
+        self.pickling, self.pickle = threading.Event(), threading.Event()
+
+    def __reduce__(self):
+        self.pickling.set()
+        assert self.pickle.wait(30)
+        return int, ()
+
+
+async def test_a_cancel_does_not_wait_for_what_is_being_pickled(tmp_path):
+    marker = tmp_path / "began"
+    path = str(marker)
+    sluggish = Sluggish()
+
+    @step(executor="process")
+    def endless():
+        open(path, "w").close()
+        time.sleep(600)
+
+    @step(executor="process")
+    def burdened():
+        return sluggish
+
+    @flow
+    def long():
+        return endless()
+
+    @flow
+    def pickling():
+        return burdened()
+
+    async with Engine(processes=2) as engine:
+        first = engine.submit(long)
+        while not marker.exists():
+            await anyio.sleep(0.005)
+        second = engine.submit(pickling)
+        await anyio.to_thread.run_sync(sluggish.pickling.wait)
+        first.cancel()
+        with pytest.raises(RunCancelled):
+            await first.result()
+        sluggish.pickle.set()
+        assert await second.result() == 0
+
+
+async def test_a_worker_that_cannot_be_started_is_told_and_tried_again(monkeypatch):
+    python = sys.executable
+
+    @step(executor="process", retry={"retries": 2, "delay": 0.01})
+    def there(number):
+        return lokki.current().attempt
+
+    @flow
+    def starting():
+        return numbers(1).map(there)
+
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    async with Engine(processes=1) as engine:
+        with pytest.raises(RunFailed, match=r"attempt 3: WorkerDied: .* could not be started: .*"):
+            await engine.run(starting)
+        monkeypatch.setattr(sys, "executable", python)
+        assert await engine.run(starting) == [1]
 
 
 async def test_classes_of_the_main_module_keep_their_identity(tmp_path):

@@ -17,7 +17,7 @@ from lokki import JournalError, RunNotFound, RunOwned
 from lokki.store import commits
 from lokki.store.commits import LEASE_SECONDS, Opening, Outcomes, RunWriter
 from lokki.store.journal import Journal
-from lokki.store.schema import MIGRATIONS, StageRow, stage_id
+from lokki.store.schema import MIGRATIONS, ErrorsTold, StageRow, stage_id
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -230,25 +230,96 @@ def test_a_run_that_has_succeeded_is_left_as_it_is(opened):
     assert opened.run("r1").owner is None
 
 
-def test_who_lost_a_run_writes_nothing_more_and_is_told(opened, journal):
+class Lost:
+    """What an ``on_lost`` was told."""
+
+    def __init__(self) -> None:
+        self.errors: list[JournalError] = []
+        self.told = threading.Event()
+
+    def __call__(self, error: JournalError) -> None:
+        self.errors.append(error)
+        self.told.set()
+
+
+@pytest.mark.parametrize("end", ["close_stage", "finish", "flush"])
+@pytest.mark.parametrize("released", [False, True])
+@pytest.mark.parametrize("when", ["before it is told", "after it is told"])
+def test_who_lost_a_run_writes_nothing_more_and_is_told(opened, journal, end, released, when):
     create(opened, now=1.0)
-    lost: list[JournalError] = []
-    told = threading.Event()
-
-    def on_lost(error: JournalError) -> None:
-        lost.append(error)
-        told.set()
-
-    writer = opened.own("r1", on_lost)
+    lost = Lost()
+    writer = opened.own("r1", lost)
     stage = open_stage(opened, writer, 2)
+    opened.flush("r1").result()
     with closing(Journal(journal)) as other:
-        other.take("r1", 1.0 + LEASE_SECONDS + 1).result()
-        writer.add(simple(stage.id, range(2), (2, 0, 0, 0)))
-        assert told.wait(10)
-        assert isinstance(lost[0], RunOwned)
-        assert list(other.recorded(stage.id)) == []
-        opened.finish("r1", "succeeded", 2.0, None).result()
-        assert other.run("r1").status == "running"
+        other.take("r1", time.time() + LEASE_SECONDS + 1).result()
+        successor = other.own("r1", never)
+        successor.add(simple(stage.id, range(1), (1, 0, 0, 0)))
+        other.flush("r1").result()
+        if when == "after it is told":
+            with pytest.raises(RunOwned, match="taken over by another process"):
+                opened.flush("r1").result()
+            assert lost.told.wait(10)
+        late = Outcomes(stage.id, (0, 1, 0, 0))
+        late.items.append((stage.id << 32, "cancelled", 0, 1, 1.0, 2.0, None, None))
+        late.failures.append((stage.id << 32, "b", 1, 2.0, "OSError", "late", "trace"))
+        writer.add(late)
+        writer.log((3.0, "b", 1, 2, "INFO", "stdout", "late"))
+        if released:
+            opened.commits.release(writer)
+            writer.add(late)
+        call = {
+            "close_stage": lambda: opened.close_stage("r1", 0, 7.0),
+            "finish": lambda: opened.finish("r1", "cancelled", 9.0, None),
+            "flush": lambda: opened.flush("r1"),
+        }[end]
+        for _ in range(2):
+            with pytest.raises(RunOwned, match="taken over by another process"):
+                call().result()
+        assert all(isinstance(error, RunOwned) for error in lost.errors)
+        if not released:
+            assert lost.told.wait(10)
+            assert len(lost.errors) == 1
+        other.flush("r1").result()
+        assert list(other.recorded(stage.id)) == [(0, "succeeded", 0, 1)]
+        assert (other.stages("r1")[0].succeeded, other.stages("r1")[0].finished) == (1, None)
+        assert list(other.logs("r1")) == []
+        assert list(other.failures(stage.id, "succeeded")) == []
+        assert [kind for _, kind, _, _ in other.events("r1")] == [
+            "run_started",
+            "stage_started",
+            "run_resumed",
+        ]
+        assert (other.run("r1").status, other.run("r1").owner) == ("running", other.owner)
+
+
+def test_a_run_that_was_lost_can_be_taken_back(opened, journal):
+    create(opened, now=1.0)
+    lost = Lost()
+    writer = opened.own("r1", lost)
+    with closing(Journal(journal)) as other:
+        other.take("r1", time.time() + LEASE_SECONDS + 1).result()
+        with pytest.raises(RunOwned):
+            opened.flush("r1").result()
+        other.finish("r1", "failed", 2.0, None).result()
+    opened.take("r1", time.time()).result()
+    again = opened.own("r1", never)
+    opened.commits.release(writer)
+    writer.log((3.0, "b", 1, 2, "INFO", "stdout", "of the first"))
+    again.log((3.0, "b", 1, 2, "INFO", "stdout", "of the second"))
+    opened.finish("r1", "succeeded", 4.0, None).result()
+    assert [line[-1] for line in opened.logs("r1")] == ["of the second"]
+
+
+def test_lines_queued_before_a_writer_is_released_are_written(opened):
+    create(opened)
+    writer = opened.own("r1", never)
+    for number in range(5000):
+        writer.log((3.0, "b", number, 1, "INFO", "stdout", f"line {number}"))
+    opened.commits.release(writer)
+    opened.finish("r1", "succeeded", 4.0, None).result()
+    assert [line[-1] for line in opened.logs("r1")] == [f"line {n}" for n in range(5000)]
+    assert opened.run("r1").status == "succeeded"
 
 
 def test_a_lease_is_renewed_while_the_run_goes_on(opened, monkeypatch):
@@ -262,20 +333,169 @@ def test_a_lease_is_renewed_while_the_run_goes_on(opened, monkeypatch):
         time.sleep(0.005)
 
 
-def test_an_error_of_the_writers_own_is_told_to_all_and_hangs_nobody(opened):
-    create(opened)
-    told: list[JournalError] = []
-    writer = opened.own("r1", told.append)
-    stage = open_stage(opened, writer, 1)
-    broken = Outcomes(stage.id)
+# ---- errors ------------------------------------------------------------------------------------
+
+
+def test_a_row_that_cannot_be_written_ends_its_run_alone(opened, journal):
+    create(opened, "r1")
+    create(opened, "r2")
+    lost = Lost()
+    bad, good = opened.own("r1", lost), opened.own("r2", never)
+    stage, other = open_stage(opened, bad, 2, "r1"), open_stage(opened, good, 1, "r2")
+    bad.add(simple(stage.id, range(1), (1, 0, 0, 0)))
+    opened.flush("r1").result()
+    broken = simple(stage.id, range(1, 2), (2, 0, 0, 0))
     broken.items.append(("too", "few", "values"))
-    writer.add(broken)
-    with pytest.raises(JournalError):
+    bad.add(broken)
+    good.add(simple(other.id, range(1), (1, 0, 0, 0)))
+    for _ in range(2):
+        with pytest.raises(JournalError, match=r"run r1 ends, .*cannot be written.*ProgrammingErr"):
+            opened.close_stage("r1", 0, 7.0).result()
+    assert len(lost.errors) == 1
+    assert "cannot be written" in str(lost.errors[0])
+    opened.commits.release(bad)
+    with pytest.raises(JournalError, match="run r1 ends"):
+        opened.finish("r1", "cancelled", 9.0, None).result()
+    opened.finish("r2", "succeeded", 9.0, None).result()
+    assert list(opened.recorded(stage.id)) == [(0, "succeeded", 0, 1)]
+    assert list(opened.recorded(other.id)) == [(0, "succeeded", 0, 1)]
+    with closing(Journal(journal)) as later:
+        later.take("r1", time.time()).result()
+
+
+def test_text_that_is_no_utf8_is_written_as_its_escapes(opened):
+    create(opened)
+    writer = opened.own("r1", never)
+    stage = open_stage(opened, writer, 1)
+    outcomes = Outcomes(stage.id, (0, 1, 0, 0))
+    outcomes.items.append((stage.id << 32, "failed", 0, 1, 1.0, 2.0, None, None))
+    outcomes.failures.append((stage.id << 32, "b", 1, 2.0, "E\udcff", "é \udcff", "→\udcff"))
+    writer.add(outcomes)
+    writer.log((3.0, "b", 0, 1, "INFO", "stdout", "naïve \udcff"))
+    opened.finish("r1", "failed", 2.0, '{"message": "\udcff"}').result()
+    assert list(opened.failures(stage.id, "failed")) == [
+        (0, "b", 1, "E\\udcff", "é \\udcff", "→\\udcff")
+    ]
+    assert [line[-1] for line in opened.logs("r1")] == ["naïve \\udcff"]
+    assert opened.run("r1").error == '{"message": "\\udcff"}'
+    assert list(opened.events("r1"))[-1][-1] == '{"message": "\\udcff"}'
+    with pytest.raises(RunNotFound):
+        opened.find("\udcff")
+
+
+def test_a_call_that_is_cancelled_before_its_turn_is_not_made(opened):
+    create(opened)
+    entered, go_on = threading.Event(), threading.Event()
+
+    def slow(connection: sqlite3.Connection) -> str:
+        entered.set()
+        assert go_on.wait(10)
+        return "made"
+
+    first = opened.commits.call("r1", slow)
+    assert entered.wait(10)
+    second = opened.finish("r1", "failed", 2.0, None)
+    assert second.cancel()
+    assert not first.cancel()
+    go_on.set()
+    assert first.result() == "made"
+    opened.flush("r1").result()
+    assert opened.run("r1").status == "running"
+
+
+def test_a_journal_that_cannot_grow_gives_its_runs_up_at_once(opened, journal):
+    create(opened, now=time.time())
+    lost = Lost()
+    writer = opened.own("r1", lost)
+    stage = open_stage(opened, writer, 1)
+    opened.flush("r1").result()
+
+    def leave_no_room(connection: sqlite3.Connection) -> None:
+        connection.execute("PRAGMA max_page_count = 1")  # it is as large as it may be
+
+    opened.commits.call("r1", leave_no_room).result()
+    large = Outcomes(stage.id)
+    large.items.append((stage.id << 32, "succeeded", 0, 1, 1.0, 2.0, bytes(9_000_000), None))
+    writer.add(large)
+    with pytest.raises(JournalError, match=r"full; free some space .* resume the run"):
         opened.flush("r1").result()
-    assert len(told) == 1
-    with pytest.raises(JournalError):
-        opened.flush("r1").result()
+    assert lost.told.wait(10)
+    writer.add(large)
     opened.commits.wait_for_room()
+    with pytest.raises(JournalError, match="full"):
+        opened.flush("r1").result()
+    with closing(Journal(journal)) as later:
+        later.take("r1", time.time()).result()
+        assert later.run("r1").owner == later.owner
+
+
+def test_a_closed_journal_gives_its_runs_up_at_once(opened, journal):
+    with closing(Journal(journal)) as before:
+        create(before, now=time.time())
+        with pytest.raises(RunOwned):
+            opened.take("r1", time.time()).result()
+    opened.take("r1", time.time()).result()
+
+
+def test_who_logs_much_waits_for_the_journal(opened):
+    create(opened)
+    writer = opened.own("r1", never)
+    entered, go_on, logged = threading.Event(), threading.Event(), threading.Event()
+
+    def slow(connection: sqlite3.Connection) -> None:
+        entered.set()
+        assert go_on.wait(30)
+
+    def log() -> None:
+        for number in range(40_000):
+            writer.log((3.0, "b", number, 1, "INFO", "stdout", "line"))
+        logged.set()
+
+    held = opened.commits.call("r2", slow)
+    assert entered.wait(10)
+    assert not opened.commits.congested
+    thread = threading.Thread(target=log)
+    thread.start()
+    deadline = time.monotonic() + 30
+    while len(writer.lines) != 16_001:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    assert not logged.is_set()
+    go_on.set()
+    held.result()
+    thread.join()
+    opened.flush("r1").result()
+    assert [line[2] for line in opened.logs("r1")] == list(range(40_000))
+
+
+@pytest.mark.parametrize(
+    ("sql", "advice"),
+    [
+        ("CREATE TABLE full (locked)", "can be written, or set LOKKI_LOCAL_JOURNAL"),
+        ("SELECT disk_full FROM runs", "no such column: disk_full$"),
+    ],
+)
+def test_the_advice_is_of_the_kind_of_error_not_its_words(opened, journal, sql, advice):
+    with (
+        pytest.raises(JournalError, match=advice),
+        ErrorsTold(journal),
+        closing(sqlite3.connect(f"file:{journal}?mode=ro", uri=True)) as connection,
+    ):
+        connection.execute(sql)
+
+
+def test_a_journal_that_is_deleted_while_open_hangs_nobody(opened, journal):
+    create(opened, now=time.time())
+    writer = opened.own("r1", never)
+    stage = open_stage(opened, writer, 1)
+    opened.flush("r1").result()
+    for path in journal.parent.iterdir():
+        path.unlink()
+    writer.add(simple(stage.id, range(1), (1, 0, 0, 0)))
+    opened.finish("r1", "succeeded", 2.0, None).result(30)
+    assert [index for index, _, _ in opened.outputs(stage.id)] == [0]
+    with closing(Journal(journal)) as new, pytest.raises(RunNotFound):
+        new.run("r1")
 
 
 # ---- schema ------------------------------------------------------------------------------------

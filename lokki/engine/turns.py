@@ -1,0 +1,125 @@
+"""Whose turn it is: which stage a free lane serves next, and how many of its items it takes.
+
+Pure but for what it is told: no clock, no threads. The lanes call it under their lock.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from lokki.chain import Lane
+from lokki.engine.items import Slice, StageWork
+
+SLICE_SECONDS = 0.002
+"""How long a lane aims to work before it reports: long enough that the report costs little."""
+_MOST_ITEMS = 4096
+_MOST_TURNS = 8
+"""Async lanes take turns on one loop: a slice may last the turns of so many of the others, too."""
+_PATIENCE_SECONDS = 0.02
+"""A slice that takes longer has met a long item: what it has not begun is for other lanes."""
+_SHORT_LANES = 2
+"""Short items are bound by the interpreter's lock: more than two lanes would only pass it around,
+and keep the event loop and the journal waiting. Slices past their time do not count."""
+
+
+class Turns:
+    """The stages that are open in an engine, and the lanes that are at work for them.
+
+    ``limits`` is the most lanes of each kind at work at a time, ``total`` of all kinds together.
+    """
+
+    def __init__(self, limits: dict[Lane, int], total: int) -> None:
+        self.limits = limits
+        self.total = total
+        self._busy: dict[Lane, int] = dict.fromkeys(limits, 0)
+        self._works: deque[StageWork] = deque()
+        self._held_back = False
+
+    def add(self, work: StageWork) -> None:
+        """Begin to serve a stage."""
+        self._works.append(work)
+
+    def remove_if_done(self, work: StageWork) -> bool:
+        """Whether the stage has just been found complete, or its run ended."""
+        if work in self._works and (work.state.complete or work.state.ended):
+            self._works.remove(work)
+            return True
+        return False
+
+    def next(self, now: float) -> Slice | None:
+        """The next slice, from the stages in turn, or None when there is nothing to do now."""
+        if sum(self._busy.values()) >= self.total:
+            return None
+        self._held_back = False
+        for _ in range(len(self._works)):
+            work = self._works[0]
+            self._works.rotate(-1)
+            if self._busy[work.lane] < self.limits[work.lane]:
+                granted = self._claimed(work, now)
+                if granted is not None:
+                    self._busy[work.lane] += 1
+                    return granted
+        return None
+
+    def _claimed(self, work: StageWork, now: float) -> Slice | None:
+        begun = work.slices.values()  # in order, the newest last
+        young = [at for at, _ in zip(reversed(begun), range(_SHORT_LANES), strict=False)]
+        young = [at for at in young if now - at < _PATIENCE_SECONDS]
+        self._held_back |= bool(young)
+        if work.short and len(young) >= _SHORT_LANES:
+            return None
+        steal = bool(begun) and now - next(iter(begun)) >= _PATIENCE_SECONDS
+        claim = work.state.claim(self._size(work), now, steal=steal)
+        if claim is None:
+            return None
+        granted = Slice(work, claim)
+        work.slices[granted] = now
+        return granted
+
+    def _size(self, work: StageWork) -> int:
+        """How many items fill a slice, judging by the one before; grows from one."""
+        if work.batch_size is not None:
+            return work.batch_size
+        if not work.last_size:
+            return 1
+        side_by_side = min(len(work.slices), _MOST_TURNS) if work.lane == "async" else 1
+        fitting = int(SLICE_SECONDS * side_by_side / work.seconds_per_item)
+        return max(1, min(fitting, 4 * work.last_size, _MOST_ITEMS))
+
+    def finish(self, done: Slice, seconds: float, now: float) -> bool:
+        """Report a slice that took ``seconds``; tell whether its stage is done."""
+        work = done.work
+        self._busy[work.lane] -= 1
+        del work.slices[done]
+        if len(done):
+            work.seconds_per_item = max(seconds / len(done), 1e-9)
+            work.last_size = len(done)
+        work.report(done, now)
+        return self.remove_if_done(work)
+
+    def first_due(self, now: float) -> float | None:
+        """When to look again for work that cannot be had now.
+
+        None where a limit is reached: the lane that gives its turn back looks by itself.
+        """
+        if sum(self._busy.values()) >= self.total:
+            return None
+        dues = [
+            due
+            for work in self._works
+            if self._busy[work.lane] < self.limits[work.lane]
+            and (due := work.state.next_due) is not None
+        ]
+        if self._held_back:
+            dues.append(now + _PATIENCE_SECONDS)
+        return min(dues, default=None)
+
+    def enter_thread(self) -> bool:
+        """Take a thread's turn for one call of an async lane, if there is one."""
+        if self._busy["thread"] >= self.limits["thread"]:
+            return False
+        self._busy["thread"] += 1
+        return True
+
+    def leave_thread(self) -> None:
+        self._busy["thread"] -= 1
