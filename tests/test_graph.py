@@ -215,3 +215,10 @@ def test_any_legal_links_give_the_graph_of_the_model(links):
         assert flattened(prefix) == expected
     names = [name for _, names in model for name in names]
     assert [call.name for call in graph_of(chain).calls] == counted(names)
+
+
+def test_a_flow_of_too_many_stages_is_refused():
+    stage = a().stages[0]
+    assert len(FlowGraph("long", (stage,) * 256).stages) == 256
+    with pytest.raises(DefinitionError, match="has 257 stages, 256 at most"):
+        FlowGraph("long", (stage,) * 257)
