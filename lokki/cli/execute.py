@@ -45,8 +45,17 @@ async def _execute(start: Start, again: str, interrupts: _Interrupts) -> int:
                 return _failed(error, again)
     except LokkiError as error:
         return _failed(error, again)
-    if result is not None:
+    return 0 if result is None else _show(result)
+
+
+def _show(result: object) -> int:
+    try:
         print(result, flush=True)
+    except BrokenPipeError:  # who reads it has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    except Exception as error:
+        say(f"Error: the run has succeeded, but its result cannot be printed: {error!r}")
+        return 1
     return 0
 
 
@@ -56,6 +65,7 @@ class _Interrupts:
     def __init__(self, again: str) -> None:
         self._again = again
         self._count = 0
+        self._process = os.getpid()
         self._cancel: Callable[[], object] | None = None
         self._run_id = ""
 
@@ -68,6 +78,10 @@ class _Interrupts:
             self._cancelling()
 
     def __call__(self, number: int, frame: object) -> None:
+        if os.getpid() != self._process:  # a child that a step has forked
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            return
         self._count += 1
         if self._count > 1:
             os._exit(INTERRUPTED)

@@ -241,6 +241,49 @@ def test_no_result_prints_nothing(script):
     assert python(path, "run").stdout == ""
 
 
+def test_a_pool_that_a_step_forks_and_ends_disturbs_nothing(script):
+    path = script(
+        """
+        import multiprocessing
+
+        @step
+        def pooled():
+            with multiprocessing.get_context("fork").Pool(2) as pool:
+                return pool.map(abs, [-1, 2])
+
+        @flow
+        def forking():
+            return pooled()
+
+        if __name__ == "__main__":
+            main(forking)
+        """
+    )
+    done = python(path, "run")
+    assert (done.returncode, done.stdout) == (0, "[1, 2]\n"), done.stderr
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(script):
+    path = script(
+        """
+        @step
+        def long():
+            return "x" * 1_000_000
+
+        @flow
+        def lengthy():
+            return long()
+
+        if __name__ == "__main__":
+            main(lengthy)
+        """
+    )
+    command = f"set -o pipefail; {sys.executable} {path} run | head -c 5"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=50)
+    assert (done.returncode, done.stdout) == (0, "xxxxx"), done.stderr
+    assert "Traceback" not in done.stderr
+
+
 RESUMABLE = """
     import os
 
