@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
@@ -25,7 +26,7 @@ def main(flow: Flow[..., Any]) -> NoReturn:
     if not isinstance(flow, Flow):
         raise DefinitionError(f"main() wants a flow, not {flow!r}: decorate a function with @flow")
     alias_main()
-    program = f"python {sys.argv[0]}"
+    program = f"python {shlex.quote(sys.argv[0])}"
     group = _Group(1, help=flow.__doc__ or f"Run the flow {flow.name}.", context_settings=_HELP)
     group.add_command(_run_command("run", flow, f"{program} resume"))
 
@@ -143,12 +144,19 @@ def _cli_resume(run: str, target: str | None) -> None:
 
     RUN is its id, a prefix of it, or 'last'. The flow is loaded from where it was, or from FILE.
     """
+    run, source = _recorded(run)
     if target is None:
-        target = _recorded_source(run)
+        if source is None or not Path(source.rpartition(":")[0]).is_file():
+            raise LoadError(
+                f"the file that run {run} was started from ({source}) is gone; "
+                f"say where its flow is: lokki resume {run} FILE"
+            )
+        target = source
     sys.exit(_resume(run, load_flow(target), "lokki resume"))
 
 
-def _recorded_source(run: str) -> str:
+def _recorded(run: str) -> tuple[str, str | None]:
+    """The id and the source of a run; found before its file is loaded, which may start others."""
     from contextlib import closing
 
     from lokki.config import journal_path
@@ -156,9 +164,4 @@ def _recorded_source(run: str) -> str:
 
     with closing(Journal(journal_path())) as journal:
         row = journal.find(run)
-    if row.source is None or not Path(row.source.rpartition(":")[0]).is_file():
-        raise LoadError(
-            f"the file that run {row.id} was started from ({row.source}) is gone; "
-            f"say where its flow is: lokki resume {row.id} FILE"
-        )
-    return row.source
+    return row.id, row.source

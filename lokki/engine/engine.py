@@ -106,10 +106,13 @@ class Engine:
         echo: TextIO | None = None,
     ) -> None:
         for name, value in (("concurrency", concurrency), ("processes", processes)):
-            if value is not None and value < 1:
-                raise DefinitionError(f"Engine: {name} must be at least 1, not {value!r}")
+            whole = isinstance(value, int) and not isinstance(value, bool)
+            if value is not None and not (whole and value >= 1):
+                raise DefinitionError(
+                    f"Engine: {name} must be a whole number from 1, not {value!r}"
+                )
         cores = os.cpu_count() or 1
-        self._path = Path(journal) if journal is not None else journal_path()
+        self._path = Path(journal).expanduser() if journal is not None else journal_path()
         self._payloads = LocalStore(payloads_path(self._path)) if payloads is None else payloads
         self._limits: dict[Any, int] = {
             "thread": concurrency or 4 * cores,

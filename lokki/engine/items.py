@@ -16,7 +16,7 @@ from lokki.call import BoundCall, Failure, capture
 from lokki.chain import Lane
 from lokki.engine.state import Claim, Failed, ItemStatus, RunState
 from lokki.errors import PayloadError
-from lokki.store.codec import SMALL, Parts, compress_small, dumps, dumps_parts
+from lokki.store.codec import SMALL, Parts, compress_small, dumps, dumps_parts, loads
 from lokki.store.commits import Outcomes, RunWriter
 from lokki.store.keys import output_key
 
@@ -28,6 +28,8 @@ INLINE_BYTES = 64 * 1024
 """Pickles up to this size live in the item's row, larger ones in the payload store."""
 KEPT_BYTES = 256 * 1024 * 1024
 """So much of a stage's large results is kept in memory, rather than read back from the store."""
+
+_UNCHANGING = frozenset({int, float, complex, str, bytes, bool, type(None)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +131,8 @@ class StageWork:
         lanes = {call.lane for call in calls}
         kinds: tuple[Lane, ...] = ("async", "process", "thread")
         self.lane: Lane = next(lane for lane in kinds if lane in lanes)
+        self.retried = [bool(call.step.retry.retries) for call in state.stage.calls]
+        """For each inner step, whether a failed call of it may be tried again."""
         self.slices: dict[Slice, float] = {}
         self.scopes: set[CancelScope] = set()
         self.kept: dict[int, Parts] = {}
@@ -192,7 +196,7 @@ def perform(done: Slice) -> Generator[Request, Any, None]:
     work, succeeded, rows = done.work, done.succeeded, done.rows
     state, calls, inputs, carried = work.state, work.calls, work.inputs, work.carried
     works, last, base = done.claim.works, len(work.calls) - 1, work.stage_id << 32
-    simple, listed = rows.succeeded, work.listed
+    simple, listed, retried = rows.succeeded, work.listed, work.retried
     finished = time()
     while not state.halted:
         try:
@@ -203,9 +207,11 @@ def perform(done: Slice) -> Generator[Request, Any, None]:
         first_try = position == 0 and attempt == 1
         value = inputs[index] if position == 0 else carried[index].value
         packed: bytes | None
-        ref = None
+        ref = pristine = None
         try:
             while True:
+                if retried[position]:
+                    pristine = _pristine(value)
                 result = yield calls[position], value, index, attempt
                 if position == last:
                     break
@@ -243,10 +249,34 @@ def perform(done: Slice) -> Generator[Request, Any, None]:
         failure = _failure(calls[position], index, attempt, error)
         failed = Failed(index, position, attempt, failure.retryable)
         done.failed.append(FailedAttempt(failed, failure, started, time()))
-        retries = state.stage.calls[position].step.retry.retries
-        if position > 0 and attempt == 1 and retries and failure.retryable:
-            yield from _carry(work, index, position, value)
+        if retried[position] and failure.retryable:
+            yield from _renew(work, failed, value, pristine)
         return
+
+
+def _pristine(value: Any) -> bytes | None:
+    """The pickle of an input that a call may change before it fails; None if there is no need."""
+    if value.__class__ in _UNCHANGING:
+        return None
+    try:
+        return dumps(value)
+    except PayloadError:  # an inner step's result that cannot be stored
+        return None
+
+
+def _renew(
+    work: StageWork, failed: Failed, value: Any, pristine: bytes | None
+) -> Generator[Request, Any, None]:
+    """See that the next attempt is called with the input that this one was called with."""
+    index, position = failed.index, failed.position
+    if pristine is not None:
+        value = loads(pristine)
+    if position == 0:
+        work.inputs[index] = value
+    elif failed.attempt == 1:
+        yield from _carry(work, index, position, value, pristine)
+    else:
+        work.carried[index] = work.carried[index]._replace(value=value)
 
 
 def _listed(call: BoundCall, result: Any, mapped: str) -> list[Any]:
@@ -287,14 +317,17 @@ def _stored(
     return None, key
 
 
-def _carry(work: StageWork, index: int, position: int, value: Any) -> Generator[Request, Any, None]:
+def _carry(
+    work: StageWork, index: int, position: int, value: Any, pristine: bytes | None
+) -> Generator[Request, Any, None]:
     """Keep the result of an inner step, so that the step after it can be tried again alone.
 
     A value that cannot be stored is carried in memory alone: after a crash the item starts over.
     """
     work.carried[index] = Carried(value, None, None)
     try:
-        stored = yield from _stored(work.calls[position - 1], index, [dumps(value)])
+        raw = dumps(value) if pristine is None else pristine
+        stored = yield from _stored(work.calls[position - 1], index, [raw])
     except (CallCancelled, PayloadError, ResultError):
         return
     work.carried[index] = Carried(value, *stored)

@@ -1,8 +1,8 @@
 """What runs next. Pure: no I/O, no clock, no threads, no randomness; outcomes in, work out.
 
-Every rule of order, retry, tolerance, concurrency and ending is in this file. The engine claims
-work, performs it, and reports what came of it; a resumed run is the same machine fed with the
-outcomes that were recorded (`open`). The caller keeps calls from overlapping, with a lock.
+Every rule of one run's order, retries, tolerance, limits and ending is in this file. The engine
+claims work, performs it, and reports what came of it; a resumed run is the same machine fed with
+the outcomes that were recorded (`open`). The caller keeps calls from overlapping, with a lock.
 
     open ──► claim ⇄ report ──► complete ──► advance ──► open the next stage, or succeeded
                         │

@@ -112,11 +112,12 @@ def _answer(call: BoundCall, value: Any, index: int, attempt: int) -> tuple[str,
 
             result = asyncio.run(result)
             end_lines()
+    except BaseException as error:
+        return "failure", capture(call, index, attempt, error)
+    try:
         return "result", dumps(result)
     except PayloadError as error:
         return "unstorable", str(error)
-    except BaseException as error:
-        return "failure", capture(call, index, attempt, error)
 
 
 if __name__ == "__main__":

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import textwrap
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+
+from lokki.store.journal import Journal
 
 BIRDS = Path(__file__).parents[2] / "examples" / "birds.py"
 
@@ -337,6 +341,17 @@ def test_resume_from_either_command_line(script, tmp_path, started, resumed):
     assert (done.returncode, done.stdout) == (0, "6\n"), done.stderr
     again = lokki("resume", run_id, cwd=tmp_path)
     assert (again.returncode, again.stdout) == (0, "6\n")
+
+
+def test_last_is_the_run_before_the_file_is_loaded(script, tmp_path):
+    path = script(RESUMABLE + "\n    else:\n        resumable.run_sync()\n")
+    assert python(path, "run", cwd=tmp_path).returncode == 1
+    (tmp_path / "ready").touch()
+    done = lokki("resume", "last", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "6\n"), done.stderr
+    with closing(Journal(os.environ["LOKKI_LOCAL_JOURNAL"])) as journal:
+        rows = journal._read("SELECT status FROM runs")
+    assert rows == [("succeeded",), ("succeeded",)]
 
 
 def test_resume_tells_what_it_cannot_find(script, tmp_path):

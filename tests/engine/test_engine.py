@@ -1303,6 +1303,8 @@ async def test_two_runs_that_print_at_once_keep_their_lines_apart(kind):
 async def test_limits_below_one_are_refused(option):
     with pytest.raises(DefinitionError, match=option):
         Engine(**{option: 0})
+    with pytest.raises(DefinitionError, match=option):
+        Engine(**{option: "4"})
 
 
 async def test_an_engine_runs_flows_alone():

@@ -76,6 +76,78 @@ async def test_a_later_step_is_retried_with_its_input_which_is_stored_once(fails
     assert len(store.puts) == 1
 
 
+@pytest.mark.parametrize("executor", [None, "process"])
+@pytest.mark.parametrize("inner", [False, True], ids=["first step", "later step"])
+async def test_every_attempt_is_given_the_input_as_it_was(executor, inner, journal):
+    @step
+    def records():
+        return [{"raw": number} for number in range(3)]
+
+    @step
+    def same(record):
+        return record
+
+    @step(retry={"retries": 2, "delay": 0}, executor=executor)
+    def consuming(record):
+        raw = record.pop("raw")
+        if lokki.current().attempt < 3:
+            raise OSError("again")
+        return raw
+
+    @flow
+    def changing():
+        mapped = records().map(same) if inner else records().map(consuming)
+        return mapped.next(consuming) if inner else mapped
+
+    assert await changing.run() == [0, 1, 2]
+
+
+async def test_an_attempt_after_a_resume_is_given_the_input_as_it_was(tmp_path):
+    first_time = True
+
+    @step
+    def record(number):
+        return {"raw": number}
+
+    @step(retry={"retries": 5, "delay": 3600})
+    def consuming(record):
+        raw = record.pop("raw")
+        if first_time:
+            raise OSError("again")
+        return raw
+
+    @flow
+    def changing():
+        return numbers(2).map(record).next(consuming)
+
+    async with Engine() as engine:
+        handle = engine.submit(changing)
+        with anyio.fail_after(20):
+            while handle._run.state.counts.retrying < 2:
+                await anyio.sleep(0.001)
+        handle.cancel()
+        with pytest.raises(RunCancelled):
+            await handle.result()
+        first_time = False
+        assert await (await engine.resume(handle.run_id, changing)).result() == [0, 1]
+
+
+async def test_a_payload_error_of_a_step_is_the_steps_own():
+    for executor in (None, "process"):
+
+        @step(executor=executor)
+        def raising(number):
+            raise lokki.PayloadError("my own")
+
+        @flow
+        def odd():
+            return numbers(1).map(raising)
+
+        with pytest.raises(RunFailed, match="PayloadError: my own") as caught:
+            await odd.run()
+        assert "raise lokki.PayloadError" in caught.value.traceback
+
+
 async def test_cancel_keeps_the_record_of_a_retrying_item():
     calls: list[str] = []
     waiting = anyio.Event()
