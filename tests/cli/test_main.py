@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -11,8 +11,6 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-
-from lokki.store.journal import Journal
 
 BIRDS = Path(__file__).parents[2] / "examples" / "birds.py"
 
@@ -343,14 +341,14 @@ def test_resume_from_either_command_line(script, tmp_path, started, resumed):
     assert (again.returncode, again.stdout) == (0, "6\n")
 
 
-def test_last_is_the_run_before_the_file_is_loaded(script, tmp_path):
+def test_last_is_the_run_before_the_file_is_loaded(script, tmp_path, journal):
     path = script(RESUMABLE + "\n    else:\n        resumable.run_sync()\n")
     assert python(path, "run", cwd=tmp_path).returncode == 1
     (tmp_path / "ready").touch()
     done = lokki("resume", "last", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, "6\n"), done.stderr
-    with closing(Journal(os.environ["LOKKI_LOCAL_JOURNAL"])) as journal:
-        rows = journal._read("SELECT status FROM runs")
+    with closing(sqlite3.connect(journal)) as connection:
+        rows = connection.execute("SELECT status FROM runs").fetchall()
     assert rows == [("succeeded",), ("succeeded",)]
 
 
