@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
+from lokki.cli.streams import say, stdout_to_stderr
 from lokki.engine.engine import Engine, RunHandle
 from lokki.errors import LokkiError, RunCancelled, RunFailed
 
@@ -27,25 +28,25 @@ def execute(start: Start, again: str) -> int:
     interrupts = _Interrupts(again)
     before = {each: signal.signal(each, interrupts) for each in (signal.SIGINT, signal.SIGTERM)}
     try:
-        return asyncio.run(_execute(start, again, interrupts))
+        with stdout_to_stderr():
+            result = asyncio.run(_result(start, interrupts))
+    except LokkiError as error:
+        return _failed(error, again)
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
-
-
-async def _execute(start: Start, again: str, interrupts: _Interrupts) -> int:
-    try:
-        async with Engine(echo=sys.stderr) as engine:
-            handle = await start(engine)
-            say(f"run {handle.run_id}")
-            interrupts.guard(handle)
-            try:
-                result = await handle.result()
-            except LokkiError as error:
-                return _failed(error, again)
-    except LokkiError as error:
-        return _failed(error, again)
     return 0 if result is None else _show(result)
+
+
+async def _result(start: Start, interrupts: _Interrupts) -> Any:
+    async with Engine(echo=sys.stderr) as engine:
+        handle = await start(engine)
+        say(f"run {handle.run_id}")
+        interrupts.guard(handle)
+        try:
+            return await handle.result()
+        finally:
+            interrupts.release()
 
 
 def _show(result: object) -> int:
@@ -77,6 +78,10 @@ class _Interrupts:
         if self._count:
             self._cancelling()
 
+    def release(self) -> None:
+        """The run has ended: a signal has nothing to cancel any more."""
+        self._cancel = None
+
     def __call__(self, number: int, frame: object) -> None:
         if os.getpid() != self._process:  # a child that a step has forked
             signal.signal(number, signal.SIG_DFL)
@@ -107,9 +112,3 @@ def _failed(error: Exception, again: str) -> int:
         return 1
     say(f"Error: {error}")
     return 1
-
-
-def say(text: str) -> None:
-    """Print on stderr, if there is something to say."""
-    if text:
-        print(text, file=sys.stderr, flush=True)

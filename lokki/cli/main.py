@@ -9,8 +9,9 @@ from typing import Any, NoReturn
 
 import click
 
-from lokki.cli.load import LoadError, alias_main, load_flow
+from lokki.cli.load import LoadError, alias_main, alias_source, load_flow
 from lokki.cli.options import options_of, parameters_from
+from lokki.cli.streams import stdout_to_stderr
 from lokki.decorators import Flow
 from lokki.errors import DefinitionError, LokkiError
 
@@ -82,7 +83,8 @@ def _start(group: click.Group, program: str, arguments: list[str]) -> NoReturn:
 def _run_command(name: str, flow: Flow[..., Any], again: str) -> click.Command:
     def run(params_file: Path | None, **options: Any) -> None:
         try:
-            graph = flow.trace(parameters_from(flow, params_file, options))
+            with stdout_to_stderr():
+                graph = flow.trace(parameters_from(flow, params_file, options))
         except LokkiError as error:
             raise click.UsageError(str(error)) from error
         from lokki.cli.execute import execute
@@ -131,7 +133,8 @@ def _cli_run(target: str, arguments: tuple[str, ...]) -> None:
         context = click.get_current_context()
         click.echo(context.get_help())
         return
-    flow = load_flow(target)
+    with stdout_to_stderr():
+        flow = load_flow(target)
     command = _run_command("run", flow, "lokki resume")
     command.main(list(arguments), prog_name=f"lokki run {target}", standalone_mode=False)
 
@@ -146,13 +149,18 @@ def _cli_resume(run: str, target: str | None) -> None:
     """
     run, source = _recorded(run)
     if target is None:
-        if source is None or not Path(source.rpartition(":")[0]).is_file():
-            raise LoadError(
-                f"the file that run {run} was started from ({source}) is gone; "
-                f"say where its flow is: lokki resume {run} FILE"
-            )
+        say = f"say where its flow is: lokki resume {run} FILE"
+        if source is None:
+            raise LoadError(f"run {run} was not started from a file; {say}")
+        file = source.rpartition(":")[0]
+        if not Path(file).is_file():
+            raise LoadError(f"the file that run {run} was started from ({file}) is gone; {say}")
         target = source
-    sys.exit(_resume(run, load_flow(target), "lokki resume"))
+    with stdout_to_stderr():
+        flow = load_flow(target)
+    if source is not None:
+        alias_source(source, flow)
+    sys.exit(_resume(run, flow, "lokki resume"))
 
 
 def _recorded(run: str) -> tuple[str, str | None]:

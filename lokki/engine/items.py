@@ -17,8 +17,9 @@ from lokki.chain import Lane
 from lokki.engine.state import Claim, Failed, ItemStatus, RunState
 from lokki.errors import PayloadError
 from lokki.store.codec import SMALL, Parts, compress_small, dumps, dumps_parts, loads
-from lokki.store.commits import Outcomes, RunWriter
+from lokki.store.commits import RunWriter
 from lokki.store.keys import output_key
+from lokki.store.records import Outcomes
 
 if TYPE_CHECKING:
     from anyio import CancelScope

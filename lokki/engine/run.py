@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import replace
@@ -28,9 +30,10 @@ from lokki.errors import (
 )
 from lokki.graph import FlowGraph, MapStage, Stage
 from lokki.store.codec import Parts, dumps, loads_parts, unpack
-from lokki.store.commits import Opening, RunWriter
+from lokki.store.commits import RunWriter
 from lokki.store.journal import Journal
 from lokki.store.protocol import TransientStore
+from lokki.store.records import Opening
 from lokki.store.schema import StageRow, stage_id
 
 T = TypeVar("T")
@@ -259,7 +262,7 @@ class Run:
         if not self.resumed or len(stage.calls) == 1:
             return {}
         rows = list(self.journal.carried(row.id))
-        values = await self._loaded(iter(rows), {})
+        values = await self._loaded(row, iter(rows), {})
         return {index: Carried(values[index], packed, ref) for index, packed, ref in rows}
 
     async def _tolerated(self, before: StageRow | None) -> tuple[Failure, ...]:
@@ -276,25 +279,32 @@ class Run:
 
         ``kept`` are large results that need not be fetched.
         """
-        values = await self._loaded(self.journal.outputs(row.id), kept or {})
+        values = await self._loaded(row, self.journal.outputs(row.id), kept or {})
         return list(values.values()) if row.kind == "map" else values[0]
 
     async def _loaded(
-        self, rows: Iterator[tuple[int, bytes | None, str | None]], kept: dict[int, Parts]
+        self,
+        stage: StageRow,
+        rows: Iterator[tuple[int, bytes | None, str | None]],
+        kept: dict[int, Parts],
     ) -> dict[int, Any]:
         """Unpack rows of (index, packed, payload key), in order; payloads a few at a time."""
         values: dict[int, Any] = {}
         stored: list[tuple[int, str]] = []
 
         def unpack_rows() -> None:
-            for index, packed, key in rows:
-                if packed is not None:
-                    values[index] = unpack(packed)
-                elif index in kept:
-                    values[index] = loads_parts(kept.pop(index))
-                elif key is not None:
-                    values[index] = None  # keeps the order
-                    stored.append((index, key))
+            index = 0
+            try:
+                for index, packed, key in rows:
+                    if packed is not None:
+                        values[index] = unpack(packed)
+                    elif index in kept:
+                        values[index] = loads_parts(kept.pop(index))
+                    elif key is not None:
+                        values[index] = None  # keeps the order
+                        stored.append((index, key))
+            except PayloadError as error:
+                raise _unreadable(stage, index, error) from error
 
         async def fetch() -> None:
             for index, key in waiting:
@@ -302,10 +312,7 @@ class Run:
                 try:
                     values[index] = await anyio.to_thread.run_sync(unpack, data)
                 except PayloadError as error:
-                    raise PayloadError(
-                        f"the payload {self.payloads.url(key)}: {error}; put a good copy back and "
-                        "resume, or start a new run"
-                    ) from error
+                    raise _unreadable(stage, index, error, self.payloads.url(key)) from error
 
         await anyio.to_thread.run_sync(unpack_rows)
         waiting = iter(stored)
@@ -334,6 +341,15 @@ class Run:
     def _log(self, line: output.Line) -> None:
         if self._writer is not None:
             self._writer.log(line)
+
+
+def _unreadable(stage: StageRow, index: int, error: PayloadError, url: str = "") -> PayloadError:
+    item = f", item {index}," if stage.kind == "map" else ""
+    place = f"the payload {url}: " if url else ""
+    return PayloadError(
+        f"the result of step '{stage.name}'{item} cannot be read back: {place}{error}; mend that "
+        "and resume the run, or start a new one"
+    )
 
 
 async def _committed(future: Future[T]) -> T:
@@ -379,5 +395,7 @@ def _error_fields(error: Exception) -> dict[str, Any]:
 
 
 def _source(graph: FlowGraph[Any]) -> str | None:
-    code = getattr(getattr(graph.flow, "fn", None), "__code__", None)
-    return None if code is None or graph.flow is None else f"{code.co_filename}:{code.co_name}"
+    """``FILE:flow``, for another process to resume the run by; None when no file holds the flow."""
+    module = sys.modules.get(graph.flow.__module__) if graph.flow else None
+    file = getattr(module, "__file__", None)
+    return f"{os.path.abspath(file)}:{graph.name}" if file else None

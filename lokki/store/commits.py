@@ -16,12 +16,12 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, field
-from itertools import chain
+from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
 from lokki.errors import JournalError, RunOwned
-from lokki.store.schema import ErrorsTold, StageRow, add_event, storable
+from lokki.store.records import Entry, Line, Outcomes, write
+from lokki.store.schema import ErrorsTold
 
 T = TypeVar("T")
 Connect = Callable[[], sqlite3.Connection]
@@ -30,98 +30,12 @@ LEASE_SECONDS = 30.0
 _HEARTBEAT = LEASE_SECONDS / 3
 _ROWS_PER_COMMIT = 2_000
 _MOST_PENDING = 16_000
-_PADDED_FROM = 64
-_ROWS_PER_STATEMENT = (2048, 1024, 512, 256, 128, 64, 8, 1)
 
 working: set[str] = set()
 """The owners in this process whose committers are at work; the set is changed in one step."""
 
 
-@dataclass(slots=True)
-class Outcomes:
-    """What came of a slice of a stage's items, as rows.
-
-    ``succeeded`` is flat, four values an item (key, started, finished, output), for the many that
-    succeed at once with a small result; ``items`` and ``failures`` hold whole rows of their
-    tables. ``counts`` (succeeded, failed, tolerated, retrying) are the stage's after them.
-    """
-
-    stage: int
-    counts: tuple[int, int, int, int] = (0, 0, 0, 0)
-    succeeded: list[Any] = field(default_factory=list)
-    items: list[tuple[Any, ...]] = field(default_factory=list)
-    failures: list[tuple[Any, ...]] = field(default_factory=list)
-
-    def __len__(self) -> int:
-        return len(self.succeeded) // 4 + len(self.items) + len(self.failures)
-
-    def add(self, later: Outcomes) -> None:
-        """Take in what came after; both are of the same stage."""
-        self.counts = later.counts
-        self.succeeded += later.succeeded
-        self.items += later.items
-        self.failures += later.failures
-
-    def write(self, connection: sqlite3.Connection) -> None:
-        _insert(connection, self.succeeded)
-        connection.executemany(
-            "INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?)", self.items
-        )
-        connection.executemany(
-            "INSERT INTO failures VALUES (?, ?, ?, ?, ?, ?, ?)", map(storable, self.failures)
-        )
-        connection.execute(
-            "UPDATE stages SET succeeded = ?, failed = ?, tolerated = ?, retrying = ? WHERE id = ?",
-            (*self.counts, self.stage),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Opening:
-    """The start of a stage."""
-
-    row: StageRow
-
-    def __len__(self) -> int:
-        return 1
-
-    def write(self, connection: sqlite3.Connection) -> None:
-        row = self.row
-        connection.execute(
-            "INSERT INTO stages (id, run, position, name, kind, started, total)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (row.id, row.run, row.position, row.name, row.kind, row.started, row.total),
-        )
-        add_event(connection, row.run, row.started, "stage_started", row.position)
-
-
-Entry: TypeAlias = Opening | Outcomes
-_Writes: TypeAlias = "tuple[RunWriter, list[Entry], list[tuple[Any, ...]]]"
-
-# Many rows a statement, since every statement waits for a turn of the interpreter's lock.
-_INSERTS = {
-    size: "INSERT OR REPLACE INTO items VALUES "  # noqa: S608
-    + ", ".join(["(?, 'succeeded', 0, 1, ?, ?, ?, NULL)"] * size)
-    for size in _ROWS_PER_STATEMENT
-}
-_LOG_INSERTS = {
-    size: "INSERT INTO logs (run, at, step, item, attempt, level, source, message) VALUES "  # noqa: S608
-    + ", ".join(["(?, ?, ?, ?, ?, ?, ?, ?)"] * size)
-    for size in _ROWS_PER_STATEMENT
-}
-
-
-def _insert(connection: sqlite3.Connection, succeeded: list[Any]) -> None:
-    """Insert flat rows in as few statements as fit; the last row may be repeated to fill one."""
-    done, count = 0, len(succeeded) // 4
-    while done < count:
-        left = count - done
-        size = next(size for size in _ROWS_PER_STATEMENT if size <= left or size == 1)
-        if size < _PADDED_FROM and size < left:
-            size = next(size for size in reversed(_ROWS_PER_STATEMENT) if size >= left)
-        rows = succeeded[done * 4 : (done + size) * 4]
-        connection.execute(_INSERTS[size], rows + rows[-4:] * (size - len(rows) // 4))
-        done += size
+_Writes: TypeAlias = "tuple[RunWriter, list[Entry], list[Line]]"
 
 
 class RunWriter:
@@ -139,7 +53,7 @@ class RunWriter:
         self.on_lost = on_lost
         self.leased_until = time.time() + LEASE_SECONDS
         self.entries: deque[Entry] = deque()
-        self.lines: list[tuple[Any, ...]] = []
+        self.lines: list[Line] = []
         self.closed = False
         self._committer = committer
 
@@ -150,7 +64,7 @@ class RunWriter:
         """
         self._committer.queue(self, entry)
 
-    def log(self, line: tuple[Any, ...]) -> None:
+    def log(self, line: Line) -> None:
         """Queue a line: at, step, item, attempt, level, source, message.
 
         Waits while the journal is congested, unless an event loop runs in this thread.
@@ -159,7 +73,7 @@ class RunWriter:
         if self._committer.congested and not _on_loop():
             self._committer.wait_for_room()
 
-    def take(self, most: int) -> tuple[list[Entry], list[tuple[Any, ...]]]:
+    def take(self, most: int) -> tuple[list[Entry], list[Line]]:
         """Take what was queued first: records of ``most`` rows or a few more, and ``most`` lines.
 
         Outcomes of a stage that follow one another are taken as one. The caller holds the
@@ -292,7 +206,7 @@ class Committer:
                 writer.entries.append(entry)
                 self._rows += len(entry)
 
-    def queue_line(self, writer: RunWriter, line: tuple[Any, ...]) -> None:
+    def queue_line(self, writer: RunWriter, line: Line) -> None:
         with self._changed:
             if self._takes(writer):
                 writer.lines.append(line)
@@ -412,7 +326,7 @@ class Committer:
                 continue
             try:
                 with _alone(connection):
-                    _write(connection, writer.run_id, entries, lines)
+                    write(connection, writer.run_id, entries, lines)
             except JournalError as error:
                 lost[writer] = told = JournalError(
                     f"run {writer.run_id} ends, since a record of it cannot be written: {error}; "
@@ -496,19 +410,3 @@ class Committer:
 
 def _taken_over(run_id: str) -> RunOwned:
     return RunOwned(f"run {run_id} was taken over by another process; this one stops")
-
-
-def _write(
-    connection: sqlite3.Connection,
-    run_id: str,
-    entries: list[Entry],
-    lines: list[tuple[Any, ...]],
-) -> None:
-    for entry in entries:
-        entry.write(connection)
-    done = 0
-    while done < len(lines):
-        size = next(size for size in _ROWS_PER_STATEMENT if size <= len(lines) - done)
-        rows = ((run_id, *storable(line)) for line in lines[done : done + size])
-        connection.execute(_LOG_INSERTS[size], tuple(chain.from_iterable(rows)))
-        done += size

@@ -148,6 +148,7 @@ def test_a_damaged_payload_names_its_file(tmp_path, journal):
         cwd=tmp_path,
     )
     assert done.returncode == 1
+    assert "the result of step 'blob', item 0, cannot be read back" in done.stderr
     assert f"the payload {payload.as_uri()}: stored data is damaged" in done.stderr
     assert "Traceback" not in done.stderr
     content[5000] ^= 0xFF
@@ -163,3 +164,32 @@ def test_a_journal_of_a_newer_schema_is_refused(journal):
     with pytest.raises(JournalVersionError, match="upgrade lokki"):
         Journal(journal)
     assert issubclass(JournalVersionError, JournalError)
+
+
+def test_a_result_that_cannot_be_read_back_names_its_item_and_is_mended_by_new_code(tmp_path):
+    script = tmp_path / "awkward.py"
+    code = """
+        from lokki import flow, main, step
+
+        class Awkward(Exception):
+            def __init__(self, told, kept{default}):
+                super().__init__(told)
+
+        @step
+        def numbers(): return [1, 2, 3]
+        @step
+        def awkward(number): return Awkward("told", "kept") if number == 2 else number
+        @step
+        def count(values): return len(values)
+        @flow
+        def awkwardly(): return numbers().map(awkward).agg(count)
+
+        main(awkwardly)
+        """
+    script.write_text(textwrap.dedent(code.format(default="")))
+    done = _call(script, "run")
+    assert done.returncode == 1
+    assert "the result of step 'awkward', item 1, cannot be read back: a stored" in done.stderr
+    script.write_text(textwrap.dedent(code.format(default="=None")))
+    again = _call(script, "resume", "last")
+    assert (again.returncode, again.stdout) == (0, "3\n"), again.stderr

@@ -15,8 +15,9 @@ import pytest
 
 from lokki import JournalError, RunNotFound, RunOwned
 from lokki.store import commits
-from lokki.store.commits import LEASE_SECONDS, Opening, Outcomes, RunWriter
+from lokki.store.commits import LEASE_SECONDS, RunWriter
 from lokki.store.journal import Journal
+from lokki.store.records import Opening, Outcomes
 from lokki.store.schema import MIGRATIONS, ErrorsTold, StageRow, stage_id
 
 if TYPE_CHECKING:

@@ -1,0 +1,119 @@
+"""What is recorded of a run while it goes on, as rows and the statements that write them."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any, TypeAlias
+
+from lokki.store.schema import StageRow, add_event, storable
+
+Line: TypeAlias = tuple[Any, ...]
+"""at, step, item, attempt, level, source, message."""
+
+_PADDED_FROM = 64
+_ROWS_PER_STATEMENT = (2048, 1024, 512, 256, 128, 64, 8, 1)
+
+
+@dataclass(slots=True)
+class Outcomes:
+    """What came of a slice of a stage's items, as rows.
+
+    ``succeeded`` is flat, four values an item (key, started, finished, output), for the many that
+    succeed at once with a small result; ``items`` and ``failures`` hold whole rows of their
+    tables. ``counts`` (succeeded, failed, tolerated, retrying) are the stage's after them.
+    """
+
+    stage: int
+    counts: tuple[int, int, int, int] = (0, 0, 0, 0)
+    succeeded: list[Any] = field(default_factory=list)
+    items: list[tuple[Any, ...]] = field(default_factory=list)
+    failures: list[tuple[Any, ...]] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.succeeded) // 4 + len(self.items) + len(self.failures)
+
+    def add(self, later: Outcomes) -> None:
+        """Take in what came after; both are of the same stage."""
+        self.counts = later.counts
+        self.succeeded += later.succeeded
+        self.items += later.items
+        self.failures += later.failures
+
+    def write(self, connection: sqlite3.Connection) -> None:
+        _insert(connection, self.succeeded)
+        connection.executemany(
+            "INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?)", self.items
+        )
+        connection.executemany(
+            "INSERT INTO failures VALUES (?, ?, ?, ?, ?, ?, ?)", map(storable, self.failures)
+        )
+        connection.execute(
+            "UPDATE stages SET succeeded = ?, failed = ?, tolerated = ?, retrying = ? WHERE id = ?",
+            (*self.counts, self.stage),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """The start of a stage."""
+
+    row: StageRow
+
+    def __len__(self) -> int:
+        return 1
+
+    def write(self, connection: sqlite3.Connection) -> None:
+        row = self.row
+        connection.execute(
+            "INSERT INTO stages (id, run, position, name, kind, started, total)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (row.id, row.run, row.position, row.name, row.kind, row.started, row.total),
+        )
+        add_event(connection, row.run, row.started, "stage_started", row.position)
+
+
+Entry: TypeAlias = Opening | Outcomes
+
+# Many rows a statement, since every statement waits for a turn of the interpreter's lock.
+_INSERTS = {
+    size: "INSERT OR REPLACE INTO items VALUES "  # noqa: S608
+    + ", ".join(["(?, 'succeeded', 0, 1, ?, ?, ?, NULL)"] * size)
+    for size in _ROWS_PER_STATEMENT
+}
+_LOG_INSERTS = {
+    size: "INSERT INTO logs (run, at, step, item, attempt, level, source, message) VALUES "  # noqa: S608
+    + ", ".join(["(?, ?, ?, ?, ?, ?, ?, ?)"] * size)
+    for size in _ROWS_PER_STATEMENT
+}
+
+
+def _insert(connection: sqlite3.Connection, succeeded: list[Any]) -> None:
+    """Insert flat rows in as few statements as fit; the last row may be repeated to fill one."""
+    done, count = 0, len(succeeded) // 4
+    while done < count:
+        left = count - done
+        size = next(size for size in _ROWS_PER_STATEMENT if size <= left or size == 1)
+        if size < _PADDED_FROM and size < left:
+            size = next(size for size in reversed(_ROWS_PER_STATEMENT) if size >= left)
+        rows = succeeded[done * 4 : (done + size) * 4]
+        connection.execute(_INSERTS[size], rows + rows[-4:] * (size - len(rows) // 4))
+        done += size
+
+
+def write(
+    connection: sqlite3.Connection,
+    run_id: str,
+    entries: list[Entry],
+    lines: list[Line],
+) -> None:
+    """Write a run's records and lines, in the order they came."""
+    for entry in entries:
+        entry.write(connection)
+    done = 0
+    while done < len(lines):
+        size = next(size for size in _ROWS_PER_STATEMENT if size <= len(lines) - done)
+        rows = ((run_id, *storable(line)) for line in lines[done : done + size])
+        connection.execute(_LOG_INSERTS[size], tuple(chain.from_iterable(rows)))
+        done += size
