@@ -6,14 +6,15 @@ import os
 import traceback
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
-from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
-from inspect import Parameter, isasyncgenfunction
+from inspect import Parameter
+from types import AsyncGeneratorType, CoroutineType
 from typing import Any, Protocol, TypeAlias
 
-from lokki.chain import Lane, input_and_names
-from lokki.errors import LokkiError
+from lokki.chain import Lane, input_and_names, is_async_generator
+from lokki.chain import running as running
+from lokki.errors import DefinitionError, LokkiError
 from lokki.graph import StepCall
 
 _BY_NAME = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
@@ -80,7 +81,7 @@ def bind(
         if name not in taken and (takes_any or name in declared)
     }
     kwargs |= call.kwargs
-    function = partial(_gathered, step.fn) if isasyncgenfunction(step.fn) else step.fn
+    function = partial(_gathered, step.fn) if is_async_generator(step.fn) else step.fn
     if not takes_input:
         function = partial(_without_input, partial(function, *call.args, **kwargs))
     elif kwargs:
@@ -161,9 +162,8 @@ Running: TypeAlias = list[Any]
 
 A plain list, since one is made for every call.
 """
-running: ContextVar[Running | None] = ContextVar("lokki_running", default=None)
 
-# Results of these types are surely no iterators, which would have to be read.
+# Results of these types are complete: there is nothing to read or to await.
 _PLAIN = frozenset({int, float, str, bytes, bool, type(None), list, tuple, dict, set})
 
 
@@ -190,8 +190,8 @@ def call_step(call: BoundCall, value: Any, index: int, attempt: int) -> Any:
         result = call.invoke(value)
         if call.is_async:
             return result
-        if result.__class__ not in _PLAIN and hasattr(result, "__next__"):
-            result = list(result)
+        if result.__class__ not in _PLAIN:
+            result = _complete(call, result)
     except BaseException:
         if here[3] is not None:  # here, since the caller may be in another context
             here[3].end()
@@ -199,6 +199,23 @@ def call_step(call: BoundCall, value: Any, index: int, attempt: int) -> Any:
     if here[3] is not None:
         here[3].end()
     return result
+
+
+def _complete(call: BoundCall, result: Any) -> Any:
+    """The items of an iterator; raises DefinitionError for what has yet to be awaited."""
+    if hasattr(result, "__next__"):
+        return list(result)
+    if isinstance(result, CoroutineType):
+        result.close()
+        kind, use = "a coroutine", "return await …"
+    elif isinstance(result, AsyncGeneratorType):
+        kind, use = "an async generator", "return [item async for item in …]"
+    else:
+        return result
+    raise DefinitionError(
+        f"step '{call.name}' returned {kind}, which nothing awaits: write the step as 'async def', "
+        f"with '{use}' in it"
+    )
 
 
 async def _gathered(function: Callable[..., AsyncIterator[Any]], *args: Any, **kwargs: Any) -> Any:
@@ -216,7 +233,7 @@ def capture(call: BoundCall, index: int, attempt: int, error: BaseException) -> 
     """The Failure that stands for ``error``, with a traceback of the user's frames alone.
 
     Never raises, however odd the error is. An error that none of the user's code is part of (a
-    timeout) has no traceback.
+    timeout) has no traceback. A DefinitionError would be the same in a retry.
     """
     with suppress(Exception):
         end_lines()
@@ -227,7 +244,7 @@ def capture(call: BoundCall, index: int, attempt: int, error: BaseException) -> 
         type(error).__name__,
         _text(error),
         _traceback(error),
-        _is_one_of(error, call.exceptions),
+        _is_one_of(error, call.exceptions) and not _is_one_of(error, (DefinitionError,)),
     )
 
 

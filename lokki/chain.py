@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextvars import ContextVar
 from inspect import Parameter, Signature, isasyncgenfunction, iscoroutinefunction, signature
 from math import inf
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, Protocol, TypeVar, overload
@@ -25,6 +26,9 @@ Executor = Literal["thread", "process"]
 Lane = Literal["thread", "process", "async"]
 MAP_OPTIONS = ("concurrency_limit", "batch_size", "tolerated_failures", "direct_pass")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,59}")
+
+running: ContextVar[list[Any] | None] = ContextVar("lokki_running", default=None)
+"""The call of a step that is under way here, its BoundCall first; see `lokki.call`."""
 
 
 class Takes(Protocol[T_contra, Q, R_co]):
@@ -79,11 +83,11 @@ class Step(Generic[P, R]):
             memory_mb=memory_mb,
             timeout_seconds=timeout_seconds,
             executor=executor,
-            is_async=iscoroutinefunction(fn) or isasyncgenfunction(fn),
+            is_async=_is(iscoroutinefunction, fn) or is_async_generator(fn),
             __wrapped__=fn,
             __name__=name,
             __qualname__=getattr(fn, "__qualname__", name),
-            __module__=fn.__module__,
+            __module__=getattr(fn, "__module__", None),
             __doc__=fn.__doc__,
         )
         self._check()
@@ -155,12 +159,27 @@ class Step(Generic[P, R]):
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> StepNode[R]:
         """Begin a chain with this step, and record its arguments; nothing is called yet."""
+        here = running.get()
+        if here is not None:
+            raise DefinitionError(
+                f"step '{self.name}' is called inside step '{here[0].name}', where it would give a "
+                f"chain and no result: write {self.name}.fn(…) to call its function"
+            )
         try:
             self.signature.bind_partial(*args, **kwargs)
         except TypeError as error:
             raise DefinitionError(f"step '{self.name}': {error}") from None
         _refuse_chains(self, args, kwargs)
         return StepNode((TaskStage(StepCall(self, self.name, args, dict(kwargs))),))
+
+
+def is_async_generator(fn: object) -> bool:
+    return _is(isasyncgenfunction, fn)
+
+
+def _is(kind: Callable[[object], bool], fn: object) -> bool:
+    """Whether a function, or the ``__call__`` of another callable object, is of a kind."""
+    return kind(fn) or kind(type(fn).__call__)
 
 
 def _rebuild(fn: Callable[..., Any], options: dict[str, Any]) -> Step[..., Any]:

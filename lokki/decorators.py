@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mappin
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
-from lokki.chain import Executor, JobType, MapBlock, Step, StepNode
+from lokki.chain import Executor, JobType, MapBlock, Step, StepNode, running
 from lokki.errors import DefinitionError
 from lokki.graph import FlowGraph, TaskStage
 from lokki.params import Parameters
@@ -148,7 +148,11 @@ class Flow(Generic[P, R]):
         return self._trace(self.parameters.validate(params, checked=checked))
 
     def _trace(self, params: dict[str, Any]) -> FlowGraph[R]:
-        chain = cast(Any, self.fn)(**params)
+        outside = running.set(None)  # a step may run another flow
+        try:
+            chain = cast(Any, self.fn)(**params)
+        finally:
+            running.reset(outside)
         if not isinstance(chain, StepNode | MapBlock):
             hint = f"call it: {chain.name}()" if isinstance(chain, Step) else "return the chain"
             raise DefinitionError(

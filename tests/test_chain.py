@@ -554,3 +554,33 @@ def test_an_async_step_runs_in_no_thread(fn):
 def test_a_bad_retry():
     with says("retry has no 'retry'; it may hold retries"):
         Step(plain, retry={"retry": 1})
+
+
+# Other callables
+
+
+class Named:
+    """A callable object, which takes its name from its class."""
+
+    __name__ = "named"
+
+
+class Awaited(Named):
+    async def __call__(self, item):
+        return item
+
+
+class Yielding(Named):
+    async def __call__(self, item):
+        yield item
+
+
+@pytest.mark.parametrize("kind", [Awaited, Yielding])
+def test_an_object_with_an_async_call_is_an_async_step(kind):
+    assert Step(kind()).lane == "async"
+
+
+@pytest.mark.parametrize("fn", [str.upper, dict.get, len, "".join])
+def test_builtins_and_methods_of_builtins_are_steps(fn):
+    assert Step(fn).fn == fn
+    assert Step(fn).name == fn.__name__

@@ -1,18 +1,27 @@
-"""Finding the flow that a command line names: ``FILE[:flow]`` or ``MODULE[:flow]``."""
+"""Finding the flow that a command line names: ``FILE[:flow]`` or ``MODULE[:flow]``.
+
+A file that lies in packages is imported under its dotted name, so that however a flow is named,
+its module has one name, which the stored values of its classes need.
+"""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
 import os
+import re
 import sys
 import traceback
+from contextvars import ContextVar
+from importlib.machinery import PathFinder, SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from lokki.decorators import Flow
 from lokki.errors import DefinitionError, LokkiError
+
+_importing: ContextVar[str | None] = ContextVar("importing", default=None)
 
 
 class LoadError(LokkiError):
@@ -29,7 +38,8 @@ def load_flow(target: str) -> Flow[..., Any]:
     Raises LoadError when there is no such file or module, when it cannot be imported, or when it
     does not hold one such flow.
     """
-    place, _, name = target.rpartition(":") if ":" in target else (target, "", "")
+    named = re.fullmatch(r"(.*):([\w-]*)", target)
+    place, name = named.groups() if named else (target, "")
     module = _module(place)
     flows = {key: value for key, value in vars(module).items() if isinstance(value, Flow)}
     if name:
@@ -51,53 +61,125 @@ def _listed(flows: dict[str, Flow[..., Any]]) -> str:
 
 
 def _module(place: str) -> ModuleType:
-    path = Path(place)
-    is_file = path.suffix == ".py" or os.sep in place
-    if is_file and not path.is_file():
-        raise LoadError(f"there is no file {place}")
+    if not place:
+        raise LoadError("name a file or a module, such as birds.py or birds.py:birds_flow")
+    importing = _importing.set(place)
     try:
-        return _from_file(path.resolve()) if is_file else _from_name(place)
-    except DefinitionError:
+        is_file = place.endswith(".py") or place.startswith(".") or os.sep in place
+        module = _from_file(place) if is_file else _from_name(place)
+    except (DefinitionError, LoadError):
         raise
     except SystemExit as error:
-        raise LoadError(f"{place} exits while it is imported (with {error.code})") from error
+        told = f'{place} exits while it is imported; guard it: if __name__ == "__main__": …'
+        raise LoadError(told, _users_traceback(error)) from error
     except Exception as error:
-        shown = traceback.TracebackException.from_exception(error)
-        own = Path(__file__).parent
-        shown.stack = traceback.StackSummary.from_list(
-            frame
-            for frame in shown.stack
-            if not frame.filename.startswith((str(own), "<frozen importlib"))
-            and "importlib" not in frame.filename
-        )
-        raise LoadError(f"{place} cannot be imported", "".join(shown.format())) from error
-
-
-def _from_name(name: str) -> ModuleType:
-    sys.path.insert(0, os.getcwd())
-    if importlib.util.find_spec(name) is None:
-        raise LoadError(f"there is no module '{name}' here; for a file, write {name}.py")
-    return importlib.import_module(name)
-
-
-def _from_file(path: Path) -> ModuleType:
-    """Import a file as the module of its name, with its folder on the path, as Python would."""
-    name = path.stem
-    sys.path.insert(0, str(path.parent))
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
+        told = f"{place} cannot be imported"
+        if isinstance(error, ImportError) and "no known parent package" in str(error):
+            told += "; for its relative imports, put an __init__.py beside it"
+        raise LoadError(told, _users_traceback(error)) from error
+    finally:
+        _importing.reset(importing)
     # Values of its classes were stored as __main__'s when the file itself was the program.
     sys.modules["__main__"] = module
     return module
 
 
+def _users_traceback(error: BaseException) -> str:
+    shown = traceback.TracebackException.from_exception(error)
+    own = Path(__file__).parent
+    shown.stack = traceback.StackSummary.from_list(
+        frame
+        for frame in shown.stack
+        if not frame.filename.startswith((str(own), "<frozen importlib"))
+        and "importlib" not in frame.filename
+    )
+    return "".join(shown.format())
+
+
+def _from_name(name: str) -> ModuleType:
+    """Import a module, found in the working directory first; one of a file there as that file."""
+    file = Path.cwd().joinpath(*name.split(".")).with_suffix(".py")
+    if file.is_file() and f".{_located(file)[1]}".endswith(f".{name}"):
+        return _from_file(str(file))
+    _refuse_taken(name, Path.cwd())
+    sys.path.insert(0, os.getcwd())
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if not f"{name}.".startswith(f"{error.name}."):
+            raise
+        path = name.replace(".", os.sep)
+        raise LoadError(f"there is no module '{name}' here, nor a file {path}.py") from None
+    if hasattr(module, "__path__") and module.__file__ is None:
+        raise LoadError(f"{name} is a folder; name a file in it, such as {name}/flows.py")
+    return module
+
+
+def _from_file(place: str) -> ModuleType:
+    """Import a file as the module of its name, with its folder on the path, as Python would."""
+    path = Path(place).resolve()
+    if path.is_dir():
+        inside = Path(place, "flows.py")
+        raise LoadError(f"{place} is a folder; name a file in it, such as {inside}")
+    if not path.is_file():
+        raise LoadError(f"there is no file {place}")
+    root, name = _located(path)
+    _refuse_taken(name, root)
+    sys.path.insert(0, str(root))
+    if root != path.parent:
+        sys.path.append(str(path.parent))
+        return importlib.import_module(name)
+    spec = importlib.util.spec_from_loader(name, SourceFileLoader(name, str(path)))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _located(file: Path) -> tuple[Path, str]:
+    """The folder to import ``file`` from, outside of all packages, and its module's dotted name."""
+    folder, names = file.parent, [] if file.stem == "__init__" else [file.stem]
+    while (folder / "__init__.py").is_file() and folder.name.isidentifier():
+        folder, names = folder.parent, [folder.name, *names]
+    return folder, ".".join(names) or file.stem
+
+
+def _refuse_taken(name: str, folder: Path) -> None:
+    """Raise LoadError when a file or package in ``folder`` would stand in another one's place."""
+    top = name.partition(".")[0]
+    found = PathFinder.find_spec(top, [str(folder)])
+    if found is None or found.origin is None:
+        return
+    loaded = getattr(sys.modules.get(top), "__file__", None)
+    if top in sys.stdlib_module_names or (loaded is not None and loaded != found.origin):
+        file = (found.submodule_search_locations or [found.origin])[0]
+        raise LoadError(
+            f"{file} has the name of the module '{top}' that Python or lokki uses; rename it"
+        )
+
+
 def alias_main() -> None:
-    """Let values stored by ``lokki run FILE`` be read when FILE itself is the program."""
+    """Let values stored by ``lokki run FILE`` be read when FILE itself is the program.
+
+    Raises LoadError when ``load_flow`` is importing FILE, which is then not the program.
+    """
+    place = _importing.get()
+    if place is not None:
+        raise LoadError(
+            f"{place} calls main() while it is imported; guard the call: "
+            'if __name__ == "__main__": main(…)'
+        )
     module = sys.modules["__main__"]
     path = getattr(module, "__file__", None)
     if path is not None:
-        sys.modules.setdefault(Path(path).stem, module)
+        folder, name = _located(Path(path).resolve())
+        sys.path.append(str(folder))
+        sys.modules.setdefault(name, module)
+
+
+def alias_source(source: str, flow: Flow[..., Any]) -> None:
+    """Let values be read that were stored when the flow's file was ``source``, since moved."""
+    name = _located(Path(source.rpartition(":")[0]))[1]
+    sys.modules.setdefault(name, sys.modules[flow.__module__])

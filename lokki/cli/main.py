@@ -149,12 +149,12 @@ def _cli_resume(run: str, target: str | None) -> None:
     """
     run, source = _recorded(run)
     if target is None:
-        say = f"say where its flow is: lokki resume {run} FILE"
+        hint = f"say where its flow is: lokki resume {run} FILE"
         if source is None:
-            raise LoadError(f"run {run} was not started from a file; {say}")
+            raise LoadError(f"run {run} was not started from a file; {hint}")
         file = source.rpartition(":")[0]
         if not Path(file).is_file():
-            raise LoadError(f"the file that run {run} was started from ({file}) is gone; {say}")
+            raise LoadError(f"the file that run {run} was started from ({file}) is gone; {hint}")
         target = source
     with stdout_to_stderr():
         flow = load_flow(target)

@@ -18,7 +18,7 @@ from typing import Any, Generic, Self, TextIO, TypeVar
 import anyio
 import anyio.to_thread
 
-from lokki.config import journal_path, payloads_path
+from lokki.config import journal_path, local_path, payloads_path
 from lokki.decorators import Flow
 from lokki.engine.events import Event, RunFinished, StageProgressed
 from lokki.engine.lanes import Lanes
@@ -112,8 +112,13 @@ class Engine:
                     f"Engine: {name} must be a whole number from 1, not {value!r}"
                 )
         cores = os.cpu_count() or 1
-        self._path = Path(journal).expanduser() if journal is not None else journal_path()
-        self._payloads = LocalStore(payloads_path(self._path)) if payloads is None else payloads
+        if isinstance(payloads, str | os.PathLike):
+            raise DefinitionError(
+                f"Engine: payloads must be a store, not a path: write "
+                f"payloads=LocalStore({os.fspath(payloads)!r}), "
+                "after 'from lokki.store.local import LocalStore'"
+            )
+        self._path, self._payloads = _places(journal, payloads)
         self._limits: dict[Any, int] = {
             "thread": concurrency or 4 * cores,
             "async": concurrency or _ASYNC_CALLS,
@@ -231,6 +236,20 @@ class Engine:
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(lambda _: self._runs.discard(run))
         return RunHandle(run)
+
+
+def _places(
+    journal: str | os.PathLike[str] | None, payloads: TransientStore | None
+) -> tuple[Path, TransientStore]:
+    """Where the journal and the payloads are kept, by default or as given."""
+    path = journal_path() if journal is None else local_path(journal, "Engine: journal")
+    store = LocalStore(payloads_path(path)) if payloads is None else payloads
+    if str(path) == ":memory:":
+        raise DefinitionError(
+            "Engine: a journal is a file, ':memory:' is none: write a path, such as "
+            "journal='lokki.db', or one in a temporary folder if nothing is to be kept"
+        )
+    return path, store
 
 
 def _graph(flow: FlowGraph[R] | Flow[..., R], params: Mapping[str, Any] | None) -> FlowGraph[R]:

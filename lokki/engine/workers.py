@@ -13,7 +13,10 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
+from inspect import getclosurevars, isfunction
 from itertools import count
 from time import monotonic
 from typing import Any, NoReturn
@@ -305,8 +308,32 @@ def _definition(call: BoundCall) -> bytes:
         return dumps_by_value(call)
     except PayloadError as error:
         raise PayloadError(
-            f"step '{call.name}' cannot be sent to a worker process: {error}"
+            f"the function of step '{call.name}' cannot be sent to a worker process: "
+            f"{_unsendable(call.invoke) or error}; make it inside the step, or in a module that "
+            "the step imports"
         ) from error
+
+
+def _unsendable(function: Any) -> str | None:
+    """What of that which a function takes along cannot be sent, and why: plain values first."""
+    for name, value in sorted(_taken_along(function), key=lambda taken: callable(taken[1])):
+        try:
+            dumps_by_value(value)
+        except PayloadError as error:
+            return f"{name}: {error}"
+    return None
+
+
+def _taken_along(function: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(function, partial):
+        yield from ((f"its argument '{name}'", value) for name, value in function.keywords.items())
+        yield from (("an argument", value) for value in function.args)
+        for inner in (function.func, *function.args):
+            yield from _taken_along(inner)
+    elif isfunction(function):
+        used = getclosurevars(function)
+        yield from ((f"the global '{name}'", value) for name, value in used.globals.items())
+        yield from ((f"the variable '{name}'", value) for name, value in used.nonlocals.items())
 
 
 def _for_worker(call: BoundCall, value: Any) -> bytes:

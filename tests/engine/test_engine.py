@@ -13,6 +13,7 @@ from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -1320,3 +1321,122 @@ async def test_the_journal_is_sqlite_with_every_item(journal):
             "SELECT status, count(*) FROM items GROUP BY status"
         ).fetchall()
     assert statuses == [("succeeded", 12)]
+
+
+@pytest.mark.parametrize("given", [":memory:", Path(":memory:")])
+async def test_a_journal_is_a_file(given):
+    with pytest.raises(DefinitionError, match=r"a journal is a file.*journal='lokki.db'"):
+        Engine(journal=given)
+
+
+@pytest.mark.parametrize("given", ["kept", Path("kept")])
+async def test_a_path_is_no_store_of_payloads(given):
+    with pytest.raises(DefinitionError, match=r"payloads=LocalStore\('kept'\).*import LocalStore"):
+        Engine(payloads=given)
+
+
+async def test_a_home_directory_that_nobody_knows():
+    with pytest.raises(JournalError, match=r"Engine: journal: .*'~no-such-user/x.db'.*without '~'"):
+        Engine(journal="~no-such-user/x.db")
+
+
+@pytest.mark.parametrize("name", ["LOKKI_LOCAL_JOURNAL", "LOKKI_LOCAL_PAYLOADS"])
+async def test_a_home_directory_that_nobody_knows_in_the_environment(monkeypatch, name):
+    monkeypatch.setenv(name, "~no-such-user/x")
+    with pytest.raises(JournalError, match=rf"{name}: .*'~no-such-user/x' is not known"):
+        Engine()
+
+
+# ---- mistakes in a step's body -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [{}, {"executor": "process"}])
+async def test_a_step_called_inside_a_step(options):
+    @step(retry={"retries": 3, "delay": 0}, **options)
+    def twice(number):
+        return doubled(number)
+
+    @flow
+    def nested():
+        return numbers(1).map(twice)
+
+    told = r"attempt 1: DefinitionError: step 'doubled' .* inside step 'twice'.*doubled\.fn\("
+    with pytest.raises(RunFailed, match=told):
+        await nested.run()
+
+
+async def test_a_step_called_inside_an_async_step():
+    @step
+    async def twice(number):
+        await anyio.sleep(0)
+        return await doubled(number)
+
+    @flow
+    def nested():
+        return numbers(1).map(twice)
+
+    with pytest.raises(RunFailed, match=r"write doubled\.fn\("):
+        await nested.run()
+
+
+async def test_a_step_may_run_another_flow():
+    @step
+    def inner(number):
+        return doubled_total.run_sync(number)
+
+    @flow
+    def outer():
+        return numbers(3).map(inner)
+
+    assert await outer.run() == [0, 0, 2]
+
+
+async def test_objects_with_an_async_call_and_builtins_are_called():
+    class Words:
+        __name__ = "words"
+
+        async def __call__(self, number):
+            await anyio.sleep(0)
+            for each in range(number):
+                yield f"w{each}"
+
+    @flow
+    def shouted():
+        return numbers(3).map(step(Words())).next(step(" ".join)).next(step(str.upper))
+
+    assert await shouted.run() == ["", "W0", "W0 W1"]
+
+
+async def _double(number):
+    return 2 * number
+
+
+async def _few(number):
+    yield number
+
+
+@pytest.mark.parametrize(
+    ("function", "told"),
+    [(_double, "a coroutine.*return await …"), (_few, "an async generator.*async for")],
+)
+@pytest.mark.parametrize("executor", [None, "process"])
+@pytest.mark.parametrize("inner", [False, True])
+async def test_a_result_that_nothing_awaits_is_refused(function, told, executor, inner):
+    @step
+    def numbers():
+        return [1]
+
+    @step(executor=executor, retry={"retries": 3, "delay": 0})
+    def unawaited(number):
+        return function(number)
+
+    @step
+    def after(value):
+        return value
+
+    @flow
+    def careless():
+        return numbers().map([unawaited, after] if inner else unawaited)
+
+    with pytest.raises(RunFailed, match=f"attempt 1: DefinitionError: step 'unawaited' .*{told}"):
+        await careless.run()

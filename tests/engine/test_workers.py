@@ -745,3 +745,52 @@ async def _until_gone(pid: int) -> None:
             except (ProcessLookupError, FileNotFoundError):
                 return
             await anyio.sleep(0.01)
+
+
+LOCK = threading.Lock()
+
+
+async def test_a_global_that_keeps_a_step_from_being_sent_is_named():
+    @step(executor="process")
+    def guarded(number):
+        with LOCK:
+            return number
+
+    @flow
+    def unsendable():
+        return numbers(1).map(guarded)
+
+    told = r"function of step 'guarded' cannot be sent .*global 'LOCK': .*_thread.lock.*make it in"
+    with pytest.raises(RunFailed, match=told):
+        await unsendable.run()
+
+
+async def test_a_helper_that_keeps_a_step_from_being_sent_is_named():
+    held = threading.Lock()
+
+    def helper():
+        return held
+
+    @step(executor="process")
+    async def guarded(number):
+        return helper()
+
+    @flow
+    def unsendable():
+        return numbers(1).map(guarded)
+
+    with pytest.raises(RunFailed, match=r"variable 'helper': .*'_thread.lock'; make it in"):
+        await unsendable.run()
+
+
+async def test_a_constant_that_cannot_be_sent_is_named():
+    @step(executor="process")
+    def guarded(number, lock):
+        return number
+
+    @flow
+    def unsendable():
+        return numbers(1).map(guarded, lock=LOCK)
+
+    with pytest.raises(RunFailed, match=r"its argument 'lock': .*_thread.lock.*make it inside"):
+        await unsendable.run()
