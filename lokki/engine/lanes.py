@@ -215,13 +215,17 @@ class Lanes:
 
     def _next_on_loop(self) -> Slice | None:
         """The next slice for the event loop; slices for threads are sent there."""
-        with self._lock:
-            while (grant := self._turns.next(monotonic())) is not None:
-                if grant.work.lane == "async":
-                    return grant
-                self._granted.append(grant)
-                self._call_another()
-            return None
+        while True:
+            with self._lock:
+                grant = self._turns.next(monotonic())
+            if grant is None or grant.work.lane == "async":
+                return grant
+            try:
+                with self._lock:
+                    self._call_another()
+                    self._granted.append(grant)
+            except RuntimeError as error:  # there is no thread at all: its run ends
+                self._finish(grant, monotonic(), error)
 
     def _start_task(self, grant: Slice) -> None:
         task = self._loop.create_task(self._async_lane(grant), context=copy_context())

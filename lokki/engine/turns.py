@@ -14,7 +14,7 @@ SLICE_SECONDS = 0.002
 """How long a lane aims to work before it reports: long enough that the report costs little."""
 _MOST_ITEMS = 4096
 _MOST_TURNS = 8
-"""Async lanes take turns on one loop: a slice may last the turns of so many of the others, too."""
+"""Async lanes take turns on one loop: a slice may last the turns of so many of them."""
 _PATIENCE_SECONDS = 0.02
 """A slice that takes longer has met a long item: what it has not begun is for other lanes."""
 _SHORT_LANES = 2
@@ -82,7 +82,7 @@ class Turns:
             return work.batch_size
         if not work.last_size:
             return 1
-        side_by_side = min(len(work.slices), _MOST_TURNS) if work.lane == "async" else 1
+        side_by_side = min(len(work.slices) + 1, _MOST_TURNS) if work.lane == "async" else 1
         fitting = int(SLICE_SECONDS * side_by_side / work.seconds_per_item)
         return max(1, min(fitting, 4 * work.last_size, _MOST_ITEMS))
 

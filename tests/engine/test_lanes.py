@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sqlite3
 import subprocess
 import sys
 import textwrap
+import threading
 from contextlib import closing
 
 import anyio
 import pytest
 
 import lokki
-from lokki import Engine, LokkiError, RunCancelled, RunFailed, flow, step
+from lokki import Engine, LokkiError, PayloadError, RunCancelled, RunFailed, flow, step
+from lokki.engine.events import StageStarted
 from lokki.store.journal import Journal
+from lokki.store.keys import run_prefix
 from lokki.store.memory import MemoryStore
 
 pytestmark = pytest.mark.asyncio
@@ -258,6 +262,220 @@ async def test_a_run_submitted_while_the_engine_is_left_is_waited_for(journal):
     async with Engine() as engine:
         engine.submit(gating)
     assert await handles[0].result() == [0, 1]
+
+
+class AsyncStore:
+    """A payload store that can be used on the event loop alone."""
+
+    def __init__(self) -> None:
+        self._kept = MemoryStore()
+        self.loops: list[asyncio.AbstractEventLoop] = []
+        for name in ("get", "exists", "delete_prefix", "list", "url"):
+            setattr(self, name, getattr(self._kept, name))
+
+    async def put(self, key: str, data) -> None:
+        self.loops.append(asyncio.get_running_loop())
+        await self._kept.put(key, data)
+
+
+def grown(number):
+    return b"ab" * 50_000 + bytes([number])
+
+
+async def async_grown(number):
+    return grown(number)
+
+
+@pytest.mark.parametrize("store", [AsyncStore, BrokenStore])
+@pytest.mark.parametrize("function", [grown, async_grown])
+async def test_lanes_of_all_kinds_put_large_results_in_stores_of_all_kinds(function, store):
+    @flow
+    def storing():
+        return numbers(3).map(step(function))
+
+    store = store()
+    async with Engine(payloads=store) as engine:
+        handle = engine.submit(storing)
+        assert await handle.result() == [grown(number) for number in range(3)]
+        kept = await store.list(run_prefix("storing", handle.run_id))
+    assert len(kept) == 3
+    if isinstance(store, AsyncStore):
+        assert store.loops == [asyncio.get_running_loop()] * 3
+
+
+async def test_an_async_step_that_fails_within_its_timeout_tells_its_own_error():
+    @step(timeout_seconds=3600)
+    async def failing():
+        raise ValueError("my own")
+
+    @flow
+    def timing():
+        return failing()
+
+    with pytest.raises(RunFailed, match="ValueError: my own"):
+        await timing.run()
+
+
+class Once:
+    """A value that can be unpickled once."""
+
+    left = 1
+
+    def __reduce__(self):
+        return _once, ()
+
+
+def _once() -> Once:
+    if not Once.left:
+        raise OSError("it is gone")
+    Once.left -= 1
+    return Once()
+
+
+@pytest.mark.parametrize("kind", ["thread", "async"])
+async def test_an_error_of_the_lanes_own_ends_its_run_and_no_other(monkeypatch, journal, kind):
+    monkeypatch.setattr(Once, "left", 1)
+
+    @step
+    def records():
+        return [Once()]
+
+    @step(retry={"retries": 2, "delay": 0})
+    def failing(record):
+        raise OSError("again")
+
+    @step(retry={"retries": 2, "delay": 0})
+    async def failing_async(record):
+        raise OSError("again")
+
+    @flow
+    def broken():
+        return records().map(failing if kind == "thread" else failing_async)
+
+    @flow
+    def small():
+        return numbers(2)
+
+    async with Engine(concurrency=1) as engine:
+        handle = engine.submit(broken)
+        with pytest.raises(PayloadError, match="it is gone"):
+            await handle.result()
+        assert await engine.run(small) == [0, 1]
+    with closing(Journal(journal)) as reader:
+        assert reader.find(handle.run_id).status == "failed"
+
+
+def few_threads(monkeypatch, most: int) -> None:
+    """Let the system have ``most`` threads for lanes, from now on."""
+    start, left = threading.Thread.start, [most]
+
+    def scarce(thread) -> None:
+        if thread.name.startswith("lokki-lane"):
+            if not left[0]:
+                raise RuntimeError("can't start new thread")
+            left[0] -= 1
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", scarce)
+
+
+async def test_a_run_that_gets_no_thread_fails_and_runs_nothing_later(monkeypatch):
+    called: list[int] = []
+
+    @step
+    def calling():
+        called.append(1)
+
+    @flow
+    def unlucky():
+        return calling()
+
+    @flow
+    def small():
+        return numbers(2)
+
+    async with Engine(concurrency=1) as engine:
+        with monkeypatch.context() as patch:
+            few_threads(patch, 0)
+            with pytest.raises(RuntimeError, match="can't start new thread"):
+                await engine.run(unlucky)
+        assert await engine.run(small) == [0, 1]
+    assert not called
+
+
+async def test_a_run_that_gets_no_thread_when_its_turn_comes_fails(monkeypatch):
+    turn = anyio.Event()
+
+    @step
+    async def holding():
+        await turn.wait()
+        return "held"
+
+    @flow
+    def first():
+        return holding()
+
+    @flow
+    def second():
+        return numbers(2)
+
+    few_threads(monkeypatch, 0)
+    async with Engine(concurrency=1) as engine:
+        holder, waiter = engine.submit(first), engine.submit(second)
+        for handle in (holder, waiter):
+            async for event in handle.events():
+                if isinstance(event, StageStarted):
+                    break
+        turn.set()
+        assert await holder.result() == "held"
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            await waiter.result()
+
+
+async def test_a_run_goes_on_with_the_threads_that_there_are(monkeypatch):
+    both = threading.Barrier(2)
+
+    @step
+    def meeting(number):
+        both.wait(20)
+        return number
+
+    @flow
+    def crowd():
+        return numbers(20).map(meeting)
+
+    few_threads(monkeypatch, 2)
+    async with Engine(concurrency=8) as engine:
+        assert await engine.run(crowd) == list(range(20))
+
+
+async def test_async_lanes_wait_for_a_journal_that_is_behind(journal):
+    called = 0
+    first = anyio.Event()
+
+    @step
+    async def talking(number):
+        nonlocal called
+        called += 1
+        if called == 1:
+            writer.execute("BEGIN IMMEDIATE")  # the journal can write no more
+            for line in range(20_000):
+                print(line)
+            first.set()
+        return number
+
+    @flow
+    def chatty():
+        return numbers(3).map(talking)
+
+    async with Engine(concurrency=1) as engine:
+        with closing(sqlite3.connect(journal, isolation_level=None)) as writer:
+            handle = engine.submit(chatty)
+            await first.wait()
+            for _ in range(20):
+                await anyio.sleep(0)
+            assert called == 1
+        assert await handle.result() == [0, 1, 2]
 
 
 NOTEBOOK = """

@@ -397,7 +397,7 @@ async def test_a_cancel_that_meets_an_answer_spoils_no_later_run():
 
     async with Engine(processes=1) as engine:
         handle = engine.submit(cancelled)
-        await anyio.to_thread.run_sync(reading.wait)
+        await anyio.to_thread.run_sync(reading.wait, 20)
         handle.cancel()
         read_on.set()
         with pytest.raises(RunCancelled):
@@ -665,7 +665,7 @@ async def test_a_cancel_does_not_wait_for_what_is_being_pickled(tmp_path):
         while not marker.exists():
             await anyio.sleep(0.005)
         second = engine.submit(pickling)
-        await anyio.to_thread.run_sync(sluggish.pickling.wait)
+        await anyio.to_thread.run_sync(sluggish.pickling.wait, 20)
         first.cancel()
         with pytest.raises(RunCancelled):
             await first.result()
