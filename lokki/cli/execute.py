@@ -15,6 +15,7 @@ from lokki.engine.engine import Engine, RunHandle
 from lokki.errors import LokkiError, RunCancelled, RunFailed
 
 INTERRUPTED = 130
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 Start = Callable[[Engine], Awaitable[RunHandle[Any]]]
 
@@ -26,7 +27,7 @@ def execute(start: Start, again: str) -> int:
     stderr, what the steps print included. Ctrl-C cancels the run; once more, and the process ends.
     """
     interrupts = _Interrupts(again)
-    before = {each: signal.signal(each, interrupts) for each in (signal.SIGINT, signal.SIGTERM)}
+    before = {each: signal.signal(each, interrupts) for each in _SIGNALS}
     try:
         with stdout_to_stderr():
             result = asyncio.run(_result(start, interrupts))
@@ -60,13 +61,25 @@ def _show(result: object) -> int:
     return 0
 
 
+def _leave_signals() -> None:
+    """In a child that a step has forked: the signals that end it are its own again.
+
+    At once, since a handler in Python may miss one that comes just before a call that blocks.
+    """
+    for each in _SIGNALS:
+        if isinstance(signal.getsignal(each), _Interrupts):
+            signal.signal(each, signal.SIG_DFL)
+
+
+os.register_at_fork(after_in_child=_leave_signals)
+
+
 class _Interrupts:
     """The handler of SIGINT and SIGTERM: works even while a step blocks the event loop."""
 
     def __init__(self, again: str) -> None:
         self._again = again
         self._count = 0
-        self._process = os.getpid()
         self._cancel: Callable[[], object] | None = None
         self._run_id = ""
 
@@ -83,10 +96,6 @@ class _Interrupts:
         self._cancel = None
 
     def __call__(self, number: int, frame: object) -> None:
-        if os.getpid() != self._process:  # a child that a step has forked
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-            return
         self._count += 1
         if self._count > 1:
             os._exit(INTERRUPTED)
