@@ -12,7 +12,9 @@ import sys
 
 from timing import machine, script
 
-SUBJECTS = ("map", "growth", "sleep", "payloads", "startup", "resume", "kill", "compare")
+SUBJECTS = (
+    "map", "growth", "sleep", "payloads", "startup", "resume", "terminal", "kill", "compare",
+)  # fmt: skip
 
 
 def main() -> int:

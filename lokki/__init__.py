@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lokki.chain import MapBlock, Step, StepNode
 from lokki.decorators import Flow, flow, step
 from lokki.errors import (
+    ConfigError,
     DefinitionError,
     FingerprintError,
     JournalError,
@@ -24,13 +25,16 @@ from lokki.errors import (
 )
 from lokki.graph import FlowGraph, MapStage, TaskStage
 from lokki.retry import RetryConfig
+from lokki.secret import Secret
 
 if TYPE_CHECKING:
     from lokki.call import Context, Failure, current
     from lokki.cli.main import main
     from lokki.engine.engine import Engine, RunHandle
+    from lokki.engine.resuming import Again
 
 _LAZY = {
+    "Again": "lokki.engine.resuming",
     "Context": "lokki.call",
     "Engine": "lokki.engine.engine",
     "Failure": "lokki.call",
@@ -41,6 +45,8 @@ _LAZY = {
 
 __version__ = "0.1.0"
 __all__ = [
+    "Again",
+    "ConfigError",
     "Context",
     "DefinitionError",
     "Engine",
@@ -62,6 +68,7 @@ __all__ = [
     "RunHandle",
     "RunNotFound",
     "RunOwned",
+    "Secret",
     "Step",
     "StepNode",
     "TaskStage",

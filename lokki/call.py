@@ -16,6 +16,7 @@ from lokki.chain import Lane, input_and_names, is_async_generator
 from lokki.chain import running as running
 from lokki.errors import DefinitionError, LokkiError
 from lokki.graph import StepCall
+from lokki.secret import blotted, texts
 
 _BY_NAME = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
 _HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
@@ -53,6 +54,7 @@ class BoundCall:
     exceptions: tuple[type[BaseException], ...]
     in_map: bool
     failures: tuple[Failure, ...] = ()
+    secrets: tuple[str, ...] = ()
 
 
 def bind(
@@ -98,6 +100,7 @@ def bind(
         exceptions=step.retry.exceptions,
         in_map=in_map,
         failures=failures,
+        secrets=texts((*params.values(), *call.args, *call.kwargs.values())),
     )
 
 
@@ -242,8 +245,8 @@ def capture(call: BoundCall, index: int, attempt: int, error: BaseException) -> 
         index if call.in_map else None,
         attempt,
         type(error).__name__,
-        _text(error),
-        _traceback(error),
+        blotted(_text(error), call.secrets),
+        blotted(_traceback(error), call.secrets),
         _is_one_of(error, call.exceptions) and not _is_one_of(error, (DefinitionError,)),
     )
 

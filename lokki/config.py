@@ -1,26 +1,424 @@
-"""Where things are kept on this machine."""
+"""Configuration: one typed schema, the sources of its values in order, and where each came from.
+
+A later source wins: the defaults, ``~/.lokki/lokki.toml``, ``./lokki.toml``, the environment,
+arguments. Tables are merged key by key; every other value, a list too, is replaced as a whole.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import reprlib
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import NoneType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from lokki.errors import JournalError
+from lokki.errors import ConfigError, JournalError
+
+FILE = "lokki.toml"
+DEFAULT = "default"
+
+Level = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
 
-def journal_path() -> Path:
-    """The journal: ``LOKKI_LOCAL_JOURNAL``, or ``~/.lokki/lokki.db``. Raises as `local_path`."""
-    named = os.environ.get("LOKKI_LOCAL_JOURNAL")
-    return local_path(named or "~/.lokki/lokki.db", "LOKKI_LOCAL_JOURNAL")
+def _key(
+    default: Any,
+    told: str,
+    *,
+    least: int | None = None,
+    most: int | None = None,
+    env: str | None = None,
+    option: str | None = None,
+) -> Any:
+    """A key: its default, what it means, its range, and a variable and an option of other names."""
+    metadata = {"told": told, "least": least, "most": most, "env": env, "option": option}
+    if default is dict:
+        return field(default_factory=dict, repr=False, metadata=metadata)
+    return field(default=default, metadata=metadata)
 
 
-def payloads_path(journal: Path) -> Path:
-    """The directory of large payloads: ``LOKKI_LOCAL_PAYLOADS``, or beside the journal.
+@dataclass(frozen=True)
+class Roles:
+    """IAM roles that exist already; without one, a least-privilege role is made."""
 
-    Raises as `local_path`.
+    pipeline: str | None = _key(None, "ARN of the role of the state machine")
+    lambda_: str | None = _key(None, "ARN of the role of the Lambda functions")
+
+
+@dataclass(frozen=True)
+class Aws:
+    """Where flows are deployed."""
+
+    artifact_bucket: str | None = _key(
+        None, "S3 bucket of payloads and packages", env="LOKKI_ARTIFACT_BUCKET"
+    )
+    ecr_repo_prefix: str = _key(
+        "", "ECR repository prefix of images; empty: no push", env="LOKKI_ECR_REPO_PREFIX"
+    )
+    endpoint: str | None = _key(None, "URL of an emulator, for every AWS client")
+    region: str | None = _key(None, "AWS region; none: that of the AWS profile")
+    roles: Roles = field(default_factory=Roles)
+
+
+@dataclass(frozen=True)
+class Lambda:
+    """The Lambda functions of a flow's steps."""
+
+    package_type: Literal["image", "zip"] = _key("image", "how the code is packaged")
+    base_image: str | None = _key(None, "base image; none: AWS's for the Python in use")
+    timeout: int = _key(900, "seconds that a call may take", least=1, most=900)
+    memory: int = _key(512, "MB of memory", least=128, most=10240)
+    image_tag: str = _key("latest", "tag of the image")
+    architecture: Literal["x86_64", "arm64"] = _key("x86_64", "processor architecture")
+    env: dict[str, str] = _key(dict, "environment variables of the functions")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """AWS Batch, for steps with ``job_type="batch"``."""
+
+    job_queue: str | None = _key(None, "name or ARN of the job queue")
+    job_definition_name: str | None = _key(
+        None, "name of the job definition", env="LOKKI_BATCH_JOB_DEFINITION"
+    )
+    timeout_seconds: int = _key(3600, "seconds that a job may take", least=60)
+    vcpu: int = _key(2, "virtual CPUs of a job", least=1)
+    memory_mb: int = _key(4096, "MB of memory of a job", least=512)
+    image: str | None = _key(None, "image of the jobs; none: that of the Lambda functions")
+    env: dict[str, str] = _key(dict, "environment variables of the jobs")
+
+
+@dataclass(frozen=True)
+class Logging:
+    """What a run tells on stderr."""
+
+    level: Level = _key(
+        "INFO", "least level that is shown", env="LOKKI_LOG_LEVEL", option="--log-level"
+    )
+    format: Literal["human", "json"] = _key(
+        "human", "lines for people, or JSON lines", option="--log-format"
+    )
+    progress_interval: int = _key(
+        10, "percent of a map between two lines of progress", least=1, most=100
+    )
+    show_timestamps: bool = _key(True, "whether lines for people tell the time")
+
+
+@dataclass(frozen=True)
+class Local:
+    """Runs on this machine."""
+
+    journal: str = _key("~/.lokki/lokki.db", "file of the journal")
+    payloads: str | None = _key(None, "folder of large results; none: beside the journal")
+    concurrency: int | None = _key(
+        None,
+        "most calls at a time; none: 4 x cores in threads, 100 async",
+        least=1,
+        option="--concurrency",
+    )
+    processes: int | None = _key(
+        None, "most worker processes; none: the cores", least=1, option="--processes"
+    )
+
+
+@dataclass(frozen=True)
+class Config:
+    """Every setting; ``origins`` tells where the value of a dotted key or entry came from."""
+
+    build_dir: str = _key("lokki-build", "folder that `build` writes")
+    aws: Aws = field(default_factory=Aws)
+    lambda_: Lambda = field(default_factory=Lambda)
+    batch: Batch = field(default_factory=Batch)
+    logging: Logging = field(default_factory=Logging)
+    local: Local = field(default_factory=Local)
+    origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+
+    def values(self) -> dict[str, Any]:
+        """The value of every dotted key."""
+        return {name: _get(self, name) for name in KEYS}
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key of the schema: its dotted name, its default, and what sets it.
+
+    ``kind`` is its type but for None, which ``optional`` allows, too. ``env`` is the variable
+    and ``option`` the option that set it; few keys have an option.
     """
-    named = os.environ.get("LOKKI_LOCAL_PAYLOADS")
-    return local_path(named, "LOKKI_LOCAL_PAYLOADS") if named else journal.parent / "payloads"
+
+    name: str
+    kind: Any
+    optional: bool
+    default: Any
+    told: str
+    least: int | None
+    most: int | None
+    env: str
+    option: str | None
+
+    @property
+    def is_table(self) -> bool:
+        """Whether it is a table with names of the user's, and texts that may be secret."""
+        return get_origin(self.kind) is dict
+
+    @property
+    def metavar(self) -> str:
+        """What stands for its value in the help of its option: ``INT``, ``human|json``."""
+        return "|".join(get_args(self.kind)) or self.kind.__name__.upper()
+
+    @property
+    def allowed(self) -> str:
+        """What its value must be, in words."""
+        if get_origin(self.kind) is Literal:
+            *others, last = get_args(self.kind)
+            return f"{', '.join(others)} or {last}"
+        if self.kind is int:
+            most = "" if self.most is None else f" to {self.most}"
+            return f"a whole number from {self.least}{most}"
+        return {bool: "true or false", str: "a text"}.get(self.kind, "a table of texts")
+
+    def check(self, value: Any, as_text: bool) -> Any:
+        """The value as its type has it; a text of a variable or an argument is read as one.
+
+        Raises ValueError, which says what is allowed.
+        """
+        if as_text and isinstance(value, str):
+            value = self._read(value)
+        if self.is_table:
+            return self._texts(value, as_text)
+        if value == "" and self.optional:
+            return None
+        if self.kind is str and value == "" != self.default:
+            raise ValueError(f"key '{self.name}' must not be empty")
+        if not self._holds(value):
+            raise ValueError(f"key '{self.name}' must be {self.allowed}, not {_shown(value)}")
+        return value
+
+    def _read(self, text: str) -> Any:
+        """What a text stands for, if it does; else the text."""
+        with suppress(ValueError, RecursionError):
+            if self.kind is bool:
+                return _TRUTHS.get(text.lower(), text)
+            if self.kind is int:
+                return int(text)
+            if self.is_table:
+                import json
+
+                return json.loads(text)
+        return text
+
+    def _holds(self, value: Any) -> bool:
+        if get_origin(self.kind) is Literal:
+            return isinstance(value, str) and value in get_args(self.kind)
+        if self.kind is int:
+            most = value if self.most is None else self.most
+            return type(value) is int and (self.least or 0) <= value <= most
+        return type(value) is self.kind and "\0" not in str(value)
+
+    def _texts(self, table: Any, as_text: bool) -> Any:
+        """A table of texts; what is wrong is told without the values, which may be secret."""
+        if not isinstance(table, dict):
+            hint = '{"NAME": "text"}' if as_text else f'[{self.name}] and below it NAME = "text"'
+        elif wrong := [name for name, text in table.items() if not isinstance(text, str)]:
+            hint = f"{', '.join(wrong)} in quotes"
+        else:
+            return table
+        raise ValueError(
+            f"key '{self.name}' must be {self.allowed}: write {hint} "
+            "(what is there may be secret and is not shown)"
+        )
+
+
+_TRUTHS = {"true": True, "1": True, "yes": True, "on": True} | {
+    "false": False, "0": False, "no": False, "off": False,
+}  # fmt: skip
+
+
+def _keys(section: Any, prefix: str = "") -> Iterator[Key]:
+    kinds = get_type_hints(section)
+    for each in dataclasses.fields(section):
+        kind, name = kinds[each.name], prefix + each.name.rstrip("_")
+        if dataclasses.is_dataclass(kind):
+            yield from _keys(kind, f"{name}.")
+        elif each.metadata:
+            optional = NoneType in get_args(kind)
+            base = get_args(kind)[0] if optional else kind
+            default = {} if each.default is dataclasses.MISSING else each.default
+            metadata: dict[str, Any] = {**each.metadata, "env": each.metadata["env"] or _env(name)}
+            yield Key(name, base, optional, default, **metadata)
+
+
+def _env(name: str) -> str:
+    return "LOKKI_" + name.replace(".", "_").upper()
+
+
+KEYS: Mapping[str, Key] = {key.name: key for key in _keys(Config)}
+"""The schema, by dotted name, in the order of the documentation."""
+
+_TABLES = {name.rpartition(".")[0] for name in KEYS} - {""}
+
+
+def reference() -> str:
+    """The schema as a table in Markdown, for the documentation."""
+    lines = ["| key | type | default | set by | meaning |", "|---|---|---|---|---|"]
+    for key in KEYS.values():
+        default = "none" if key.default is None else f"`{_toml(key.default)}`"
+        setters = f"`{key.env}`" + (f", `{key.option}`" if key.option else "")
+        lines.append(f"| `{key.name}` | {key.allowed} | {default} | {setters} | {key.told} |")
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: Any) -> str:
+    import json
+
+    return json.dumps(value, ensure_ascii=False)
+
+
+def load(given: Mapping[str, Any] | None = None) -> Config:
+    """The configuration that holds in the working directory.
+
+    ``given`` are arguments, by dotted key; None stands for one that is not given. Raises
+    ConfigError, which names the source, the key, the value and what is allowed, with a line for
+    each value that is wrong.
+    """
+    values: dict[str, Any] = {key.name: key.default for key in KEYS.values()}
+    origins = dict.fromkeys(values, DEFAULT)
+    problems: list[str] = []
+    for origin, found, as_text in _sources(given or {}, problems):
+        for name, value in found.items():
+            try:
+                checked = _checked(name, value, as_text)
+            except ValueError as error:
+                problems.append(f"{origin}: {error}")
+                continue
+            if KEYS[name].is_table:
+                origins |= {f"{name}.{entry}": origin for entry in checked}
+                checked = {**values[name], **checked}
+            values[name], origins[name] = checked, origin
+    if problems:
+        raise ConfigError("\n".join(problems))
+    made: Config = _made(Config, values, origins=origins)
+    return made
+
+
+def _sources(
+    given: Mapping[str, Any], problems: list[str]
+) -> Iterator[tuple[str, Mapping[str, Any], bool]]:
+    """Where values come from, the weakest first: what it is called, its values, whether as text."""
+    for folder in ("~/.lokki", "."):
+        yield f"{folder}/{FILE}", _file(f"{folder}/{FILE}", problems), False
+    for key in KEYS.values():
+        text = os.environ.get(key.env)
+        if text or text == key.default == "":  # else an empty variable is none
+            yield key.env, {key.name: text}, True
+    for name, value in given.items():
+        if value is not None:
+            option = KEYS[name].option if name in KEYS else None
+            yield option or "argument", {name: value}, True
+
+
+def _file(name: str, problems: list[str]) -> dict[str, Any]:
+    """The dotted keys of a file; none when there is no such file, or it cannot be read."""
+    try:
+        text = Path(name).expanduser().read_text(encoding="utf-8-sig")
+    except (FileNotFoundError, NotADirectoryError, RuntimeError):  # no file, no home directory
+        return {}
+    except OSError as error:
+        problems.append(f"{name}: cannot be read: {error.strerror}")
+        return {}
+    except UnicodeDecodeError as error:
+        problems.append(f"{name}: is not UTF-8 (byte {error.start}): save it as UTF-8")
+        return {}
+    import tomllib
+
+    try:
+        return _flat(tomllib.loads(text))
+    except (ValueError, RecursionError) as error:
+        problems.append(f"{name}: is not TOML: {error}")
+        return {}
+
+
+def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A file's tables as dotted keys; those whose names are the user's stay tables."""
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        name = prefix + (repr(key) if "." in key else key)
+        if isinstance(value, dict) and name in _TABLES:
+            flat |= _flat(value, f"{name}.")
+        else:
+            flat[name] = value
+    return flat
+
+
+def _checked(name: str, value: Any, as_text: bool) -> Any:
+    if name in KEYS:
+        return KEYS[name].check(value, as_text)
+    if name in _TABLES:
+        raise ValueError(
+            f"key '{name}' must be a table, not {_shown(value)}: write [{name}] and its keys below"
+        )
+    raise ValueError(_unknown(name))
+
+
+def _unknown(name: str) -> str:
+    """What to write for an unknown key. Its value is not told: it may belong in a secret table."""
+    import difflib
+
+    table, _, last = name.rpartition(".")
+    every = [*KEYS, *sorted(_TABLES)]
+    here = [each for each in every if each.rpartition(".")[0] == table]
+    for known in (here, every):
+        by_last = {each.rpartition(".")[2]: each for each in known}
+        for near in difflib.get_close_matches(last, by_last, 1):
+            return f"unknown key '{name}'; did you mean '{by_last[near]}'?"
+    return f"unknown key '{name}'; there are {', '.join(here)}"
+
+
+def _shown(value: Any) -> str:
+    """A value in words; not what is within, which may be a secret table in a wrong place."""
+    if isinstance(value, dict | list):
+        return "a table" if isinstance(value, dict) else "a list"
+    return reprlib.repr(value)
+
+
+def _made(section: Any, values: Mapping[str, Any], prefix: str = "", **more: Any) -> Any:
+    kinds = get_type_hints(section)
+    for each in dataclasses.fields(section):
+        name = prefix + each.name.rstrip("_")
+        if dataclasses.is_dataclass(kinds[each.name]):
+            more[each.name] = _made(kinds[each.name], values, f"{name}.")
+        elif name in values:
+            more[each.name] = values[name]
+    return section(**more)
+
+
+def _get(config: Any, name: str) -> Any:
+    for part in name.split("."):
+        config = getattr(config, part if hasattr(config, part) else f"{part}_")
+    return config
+
+
+# Paths
+
+
+def journal_path(config: Config) -> Path:
+    """The journal's file. Raises as `local_path`."""
+    return local_path(config.local.journal, _setting(config, "local.journal"))
+
+
+def payloads_path(journal: Path, config: Config) -> Path:
+    """The directory of large payloads, by default beside the journal. Raises as `local_path`."""
+    if config.local.payloads is None:
+        return journal.parent / "payloads"
+    return local_path(config.local.payloads, _setting(config, "local.payloads"))
+
+
+def _setting(config: Config, name: str) -> str:
+    origin = config.origins.get(name, DEFAULT)
+    return origin if origin == KEYS[name].env else f"{name} ({origin})"
 
 
 def local_path(path: str | os.PathLike[str], setting: str) -> Path:

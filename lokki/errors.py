@@ -4,6 +4,7 @@ LokkiError
 ├── DefinitionError         the flow is written wrongly (yours to mend)
 │   └── FingerprintError    the flow's structure is not the one the run was started with
 ├── ParameterError          a run was started with wrong parameters (yours to mend)
+├── ConfigError             a configuration file, variable or argument is wrong (yours to mend)
 ├── RunError                a run ended without a result
 │   ├── RunFailed           a step failed; carries step, index, attempt and traceback
 │   └── RunCancelled        the run was cancelled before its end
@@ -32,6 +33,10 @@ class FingerprintError(DefinitionError):
 
 class ParameterError(LokkiError):
     """A flow parameter is unknown, missing or of the wrong type."""
+
+
+class ConfigError(LokkiError):
+    """A configuration file cannot be read, or a value of the configuration is wrong."""
 
 
 class RunError(LokkiError):

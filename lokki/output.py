@@ -18,6 +18,7 @@ from contextlib import suppress
 from typing import Any, TextIO, TypeAlias, cast
 
 from lokki.call import Running, running
+from lokki.secret import blotted
 
 Line: TypeAlias = tuple[float, str, int | None, int, str, str, str]
 """at (seconds since the epoch), step, item index, attempt, level, source, message."""
@@ -55,14 +56,20 @@ class _Part:
         self._clear()
 
     def add(self, text: str) -> None:
+        if self._returned or "\r" in text:
+            self._return(text)
+        elif text:
+            if self._room > 0:
+                self._pieces.append(text[: self._room])
+            self._room -= len(text)
+
+    def _return(self, text: str) -> None:
         shown = text.rstrip("\r")
         if shown:
             _, returned, last = shown.rpartition("\r")
             if returned or self._returned:
                 self._clear()
-            if self._room > 0:
-                self._pieces.append(last[: self._room])
-            self._room -= len(last)
+            self.add(last)
         if len(shown) < len(text):
             self._returned = True
 
@@ -78,22 +85,49 @@ class _Part:
 
 
 class _Lines:
-    """What one call has written on each stream since its last line end."""
+    """What one call has written on each stream since its last line end.
+
+    It is echoed a line at a time, so that those of several calls do not run into one another.
+    """
 
     def __init__(self, here: Running) -> None:
         self._here = here
         self._parts = {"stdout": _Part(), "stderr": _Part()}
+        self._held: dict[str, list[str]] = {"stdout": [], "stderr": []}
 
     def write(self, source: str, text: str) -> None:
         part = self._parts[source]
+        if text == "\n":  # as `print` writes it, after the rest
+            self._emit(source, part.take())
+            return
         *lines, rest = text.split("\n")
         for line in lines:
             part.add(line)
             self._emit(source, part.take())
-        part.add(rest)
+        if rest:
+            part.add(rest)
+
+    def echo(self, source: str, text: str, echo: TextIO) -> None:
+        """Show a text, or hold it until its line ends or is flushed."""
+        held = self._held[source]
+        held.append(text)
+        if text.endswith("\n"):
+            _show(echo, "".join(held))
+            held.clear()
+
+    def flush(self, source: str) -> None:
+        """Show what is held."""
+        text = "".join(self._held[source])
+        self._held[source].clear()
+        for _, echo in _sinks.get(self._here[0].run_id, ())[-1:]:
+            if text and echo is not None:
+                _show(echo, text)
+                with suppress(OSError, ValueError):
+                    echo.flush()
 
     def end(self) -> None:
         for source, part in self._parts.items():
+            self.flush(source)
             line = part.take()
             if line.strip():  # a progress bar wipes itself out with spaces
                 self._emit(source, line)
@@ -104,6 +138,8 @@ class _Lines:
 
 def _record(here: Running, level: str, source: str, message: str) -> None:
     call, index, attempt, _ = here
+    if call.secrets:
+        message = blotted(message, call.secrets)
     item = index if call.in_map else None
     record(call.run_id, (time.time(), call.name, item, attempt, level, source, message))
 
@@ -120,20 +156,32 @@ class _Stream:
         attached = None if here is None else _sinks.get(here[0].run_id)
         if here is None or not attached or _busy.writing or not isinstance(text, str):
             return self.stream.write(text)
+        if here[0].secrets:
+            text = blotted(text, here[0].secrets)
+        if here[3] is None:
+            here[3] = _Lines(here)
+        if not _busy.logging:
+            here[3].write(self.source, text)
         echo = attached[-1][1]
+        if echo is None:
+            self._pass_on(text)
+        else:
+            here[3].echo(self.source, text, echo)
+        return len(text)
+
+    def flush(self) -> None:
+        here = running.get()
+        if here is not None and here[3] is not None:
+            here[3].flush(self.source)
+        self.stream.flush()
+
+    def _pass_on(self, text: str) -> None:
+        """Write on the stream; it may be a stand-in of the program's, which writes on ours."""
         _busy.writing = True
         try:
-            if not _busy.logging:
-                if here[3] is None:
-                    here[3] = _Lines(here)
-                here[3].write(self.source, text)
-            if echo is None:
-                self.stream.write(text)
-            else:
-                _show(echo, text)
+            self.stream.write(text)
         finally:
             _busy.writing = False
-        return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:
         for line in lines:
@@ -203,6 +251,14 @@ def record(run_id: str, line: Line) -> None:
     """Hand a line to the sink of ``run_id``, if it is attached."""
     for sink, _ in _sinks.get(run_id, ()):
         sink(line)
+
+
+def show(run_id: str, text: str) -> None:
+    """Show what a call of ``run_id`` has written in another process."""
+    attached = _sinks.get(run_id)
+    stream = (attached[-1][1] if attached else None) or sys.stderr
+    if stream is not None:
+        _show(stream, text)
 
 
 def attach(run_id: str, sink: Sink, echo: TextIO | None = None) -> None:

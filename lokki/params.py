@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import os
 import types
 import typing
 from collections import abc
@@ -18,6 +19,7 @@ from functools import partial
 from typing import Annotated, Any, Final, Literal, NewType, Union, get_args, get_origin
 
 from lokki.errors import DefinitionError, ParameterError
+from lokki.secret import HIDDEN, Secret, variable
 
 if typing.TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -54,6 +56,11 @@ class Parameter:
     def is_flag(self) -> bool:
         """True for ``bool`` and ``bool | None``."""
         return _choices(self.annotation) == [bool]
+
+    @property
+    def is_secret(self) -> bool:
+        """True for ``Secret[…]`` and ``Secret[…] | None``: never shown, and no option."""
+        return any((get_origin(kind) or kind) is Secret for kind in _choices(self.annotation))
 
     @property
     def option(self) -> str:
@@ -181,11 +188,20 @@ class Parameters:
             name = parameter.name
             if name in values:
                 try:
-                    checked[name] = self._value(parameter, values[name], name in text)
+                    checked[name] = check_value(
+                        parameter, values[name], name in text, self._adapter
+                    )
                 except ParameterError as error:
                     problems.append(str(error))
             elif name in earlier:
                 checked[name] = earlier[name]
+            elif parameter.is_secret and variable(name) in os.environ:
+                try:
+                    checked[name] = _secret(parameter, os.environ[variable(name)])
+                except ParameterError as error:
+                    problems.append(str(error))
+            elif parameter.is_secret and parameter.required:
+                problems.append(f"parameter '{name}' is a secret and missing: set {variable(name)}")
             elif parameter.required:
                 problems.append(f"parameter '{name}' ({parameter.type_label}) is missing")
             else:
@@ -194,48 +210,84 @@ class Parameters:
             raise ParameterError("\n".join(f"{self._owner}: {problem}" for problem in problems))
         return checked
 
-    def _value(self, parameter: Parameter, value: Any, as_text: bool) -> Any:
-        as_text = as_text and isinstance(value, str)
-        kind = parameter.annotation
-        # What needs no conversion must not import pydantic.
-        members = list(get_args(kind)) if _is_union(kind) else [kind]
-        if any(member is Any or member is object for member in members):
-            return _loose(value) if as_text else value
-        if as_text and [m for m in members if m is not types.NoneType] == [str]:
-            return value
-        if not as_text and any(type(value) is member for member in members):
-            return value
-        if parameter.name not in self._adapters:
-            self._adapters[parameter.name] = self._adapter(parameter)
-        return _convert(parameter, self._adapters[parameter.name], value, as_text)
-
     def _adapter(self, parameter: Parameter) -> TypeAdapter[Any]:
-        from pydantic import ConfigDict, TypeAdapter
-
-        name, kind = parameter.name, parameter.annotation
-        wrap: Any = NewType  # pydantic takes no config for a bare dataclass or TypedDict
-        config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
-        try:
-            if isinstance(kind, str):
-                raise NameError(f"'{kind}' is not known")
-            adapter: TypeAdapter[Any] = TypeAdapter(wrap(name, kind), config=config)
-            adapter.rebuild()  # raises what a name that cannot be resolved has left undone
-        except Exception as error:  # pydantic's, or of the class's own code
-            reason = str(error).partition("\n")[0]
-            if isinstance(error, NameError):
-                reason += "; import or define it at the top of its module, not if TYPE_CHECKING"
-            raise DefinitionError(
-                f"{self._owner}: the annotation of parameter '{name}' cannot be used: {reason}"
-            ) from error
-        return adapter
+        if parameter.name not in self._adapters:
+            try:
+                self._adapters[parameter.name] = _adapter(parameter)
+            except DefinitionError as error:
+                raise DefinitionError(f"{self._owner}: {error}") from error.__cause__
+        return self._adapters[parameter.name]
 
     def to_json(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The values as JSON can hold them, as pydantic writes them, to store or to show.
 
-        Dates, times and durations are ISO 8601, enum members their value. `validate` reads them
-        back, except for the strings "NaN" and "Infinity" and for the repr of what is unknown.
+        Dates, times and durations are ISO 8601, enum members their value, secrets ``***``.
+        `validate` reads them back, except for secrets, the strings "NaN" and "Infinity", and the
+        repr of what is unknown.
         """
-        return {name: _to_json(value) for name, value in values.items()}
+        return {
+            name: HIDDEN if isinstance(value, Secret) else _to_json(value)
+            for name, value in values.items()
+        }
+
+
+def _adapter(parameter: Parameter) -> TypeAdapter[Any]:
+    from pydantic import ConfigDict, TypeAdapter
+
+    name, kind = parameter.name, parameter.annotation
+    wrap: Any = NewType  # pydantic takes no config for a bare dataclass or TypedDict
+    config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
+    try:
+        if isinstance(kind, str):
+            raise NameError(f"'{kind}' is not known")
+        adapter: TypeAdapter[Any] = TypeAdapter(wrap(name, kind), config=config)
+        adapter.rebuild()  # raises what a name that cannot be resolved has left undone
+    except Exception as error:  # pydantic's, or of the class's own code
+        reason = str(error).partition("\n")[0]
+        if isinstance(error, NameError):
+            reason += "; import or define it at the top of its module, not if TYPE_CHECKING"
+        raise DefinitionError(
+            f"the annotation of parameter '{name}' cannot be used: {reason}"
+        ) from error
+    return adapter
+
+
+def check_value(
+    parameter: Parameter,
+    value: Any,
+    as_text: bool,
+    adapter: Callable[[Parameter], TypeAdapter[Any]] = _adapter,
+) -> Any:
+    """A value as the parameter's annotation has it; ``as_text`` when it comes as a string.
+
+    ``adapter`` gives what converts it, where that is needed. Raises ParameterError, which says
+    what is allowed, DefinitionError if the annotation cannot be used.
+    """
+    as_text = as_text and isinstance(value, str)
+    kind = parameter.annotation
+    if parameter.is_secret and value is not None:
+        return _secret(parameter, value)
+    # What needs no conversion must not import pydantic.
+    members = list(get_args(kind)) if _is_union(kind) else [kind]
+    if any(member is Any or member is object for member in members):
+        return _loose(value) if as_text else value
+    if as_text and [m for m in members if m is not types.NoneType] == [str]:
+        return value
+    if not as_text and any(type(value) is member for member in members):
+        return value
+    return _convert(parameter, adapter(parameter), value, as_text)
+
+
+def _secret(parameter: Parameter, value: Any) -> Secret[Any]:
+    """The secret, checked as what it is a secret of; it is not told what was given."""
+    given = value.value if isinstance(value, Secret) else value
+    kinds = [get_args(kind) or (str,) for kind in _choices(parameter.annotation)]
+    inner = Parameter(parameter.name, kinds[0][0], MISSING)
+    try:
+        return Secret(check_value(inner, given, isinstance(given, str)))
+    except ParameterError:
+        told = f"parameter '{parameter.name}' is a secret that must be {inner.type_label}"
+        raise ParameterError(told) from None
 
 
 def _convert(parameter: Parameter, adapter: TypeAdapter[Any], value: Any, as_text: bool) -> Any:

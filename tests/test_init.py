@@ -10,6 +10,8 @@ import pytest
 import lokki
 
 PUBLIC = [
+    "Again",
+    "ConfigError",
     "Context",
     "DefinitionError",
     "Engine",
@@ -31,6 +33,7 @@ PUBLIC = [
     "RunHandle",
     "RunNotFound",
     "RunOwned",
+    "Secret",
     "Step",
     "StepNode",
     "TaskStage",
@@ -106,6 +109,7 @@ def test_import_loads_the_definition_layer_alone():
         "lokki.graph",
         "lokki.params",
         "lokki.retry",
+        "lokki.secret",
     }
 
 

@@ -401,3 +401,62 @@ def test_a_forked_child_neither_records_nor_waits_for_the_locks_of_its_parent(ca
     output.detach("run-1")
     assert texts(recorded) == ["parent"]
     assert capfd.readouterr().out == "parent\nchild\n"
+
+
+def test_what_another_process_shows_goes_where_prints_go(capsys):
+    echo = io.StringIO()
+    with attached(echo=echo):
+        output.show("run-1", "shown\n")
+    with attached():
+        output.show("run-1", "on stderr\n")
+    assert echo.getvalue() == "shown\n"
+    assert capsys.readouterr() == ("", "on stderr\n")
+
+
+def test_a_captured_line_costs_little():
+    class Echo(io.StringIO):
+        write = len
+
+    def step():
+        began = time.perf_counter()
+        for _ in range(20_000):
+            print("a line of usual length, which says what a step is doing")
+        return (time.perf_counter() - began) / 20_000
+
+    with attached(echo=Echo()) as lines:
+        best = min(calling(step) for _ in range(3))
+    assert len(lines) == 60_000
+    assert best < 20e-6  # 3 on a machine that has nothing else to do
+
+
+def test_lines_of_calls_side_by_side_are_shown_whole():
+    shown, halfway = io.StringIO(), threading.Barrier(2, timeout=20)
+
+    def half_by_half():
+        print("first half,", end=" ")
+        halfway.wait()
+        print("second half")
+
+    with attached(echo=shown):
+        threads = [threading.Thread(target=calling, args=(half_by_half,)) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert shown.getvalue() == "first half, second half\n" * 2
+
+
+def test_a_part_of_a_line_is_shown_when_it_is_flushed_and_when_the_call_ends():
+    shown, seen = io.StringIO(), []
+
+    def asking():
+        print("name? ", end="")
+        seen.append(shown.getvalue())
+        sys.stdout.flush()
+        seen.append(shown.getvalue())
+        print("the rest", end="")
+
+    with attached(echo=shown):
+        calling(asking)
+    assert seen == ["", "name? "]
+    assert shown.getvalue() == "name? the rest"

@@ -6,57 +6,90 @@ import asyncio
 import os
 import signal
 import sys
+import termios
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
+from time import time
 from typing import Any
 
-from lokki.cli.streams import say, stdout_to_stderr
+from lokki import logging
+from lokki.cli.progress import ProgressReport
+from lokki.cli.report import LineReport
+from lokki.cli.streams import stdout_to_stderr
+from lokki.config import Config
 from lokki.engine.engine import Engine, RunHandle
 from lokki.errors import LokkiError, RunCancelled, RunFailed
+from lokki.graph import FlowGraph
 
 INTERRUPTED = 130
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
-Start = Callable[[Engine], Awaitable[RunHandle[Any]]]
+
+@dataclass(frozen=True)
+class Start:
+    """How to start a run: ``submit`` does; ``graph`` is what will run.
+
+    ``program`` is how the commands that are told to the user begin, ``told`` what is told first.
+    """
+
+    submit: Callable[[Engine], Awaitable[RunHandle[Any]]]
+    graph: FlowGraph[Any]
+    program: str
+    told: tuple[str, ...] = ()
 
 
-def execute(start: Start, again: str) -> int:
+def execute(start: Start, config: Config) -> int:
     """Start a run in an engine, wait for it, print its result on stdout; return the exit code.
 
-    ``again`` is the command that resumes a run, but for the id. Everything but the result goes to
-    stderr, what the steps print included. Ctrl-C cancels the run; once more, and the process ends.
+    Everything but the result goes to stderr, what the steps print included. Ctrl-C cancels the
+    run; once more, and the process ends.
     """
-    interrupts = _Interrupts(again)
-    before = {each: signal.signal(each, interrupts) for each in _SIGNALS}
-    try:
-        with stdout_to_stderr():
-            result = asyncio.run(_result(start, interrupts))
-    except LokkiError as error:
-        return _failed(error, again)
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
-    return 0 if result is None else _show(result)
-
-
-async def _result(start: Start, interrupts: _Interrupts) -> Any:
-    async with Engine(echo=sys.stderr) as engine:
-        handle = await start(engine)
-        say(f"run {handle.run_id}")
-        interrupts.guard(handle)
+    with stdout_to_stderr():
+        report = _report(start, config)
+        interrupts = _Interrupts(report)
+        before = {each: signal.signal(each, interrupts) for each in _SIGNALS}
         try:
-            return await handle.result()
+            result = asyncio.run(_result(start, config, report, interrupts))
+        except LokkiError as error:
+            return _failed(error, report)
         finally:
-            interrupts.release()
+            for each, handler in before.items():
+                signal.signal(each, handler)
+    return 0 if result is None else _show(result, report)
 
 
-def _show(result: object) -> int:
+def _report(start: Start, config: Config) -> LineReport:
+    settings = config.logging
+    terminal = sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+    report = ProgressReport if terminal and settings.format == "human" else LineReport
+    return report(settings, start.graph, start.program)
+
+
+async def _result(start: Start, config: Config, report: LineReport, interrupts: _Interrupts) -> Any:
+    async with Engine(echo=report.echo, config=config) as engine, report:
+        for line in start.told:
+            report.tell(logging.run_resuming(line, time()))
+        handle = await start.submit(engine)
+        interrupts.guard(handle)
+        with report.lines_of(handle.run_id):
+            try:
+                async for event in handle.events():
+                    report.event(event)
+                return await handle.result()
+            finally:
+                interrupts.release()
+
+
+def _show(result: object, report: LineReport) -> int:
     try:
         print(result, flush=True)
     except BrokenPipeError:  # who reads it has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     except Exception as error:
-        say(f"Error: the run has succeeded, but its result cannot be printed: {error!r}")
+        text = f"Error: the run has succeeded, but its result cannot be printed: {error!r}"
+        report.tell(logging.ending(text, time(), 1))
         return 1
     return 0
 
@@ -77,9 +110,10 @@ os.register_at_fork(after_in_child=_leave_signals)
 class _Interrupts:
     """The handler of SIGINT and SIGTERM: works even while a step blocks the event loop."""
 
-    def __init__(self, again: str) -> None:
-        self._again = again
+    def __init__(self, report: LineReport) -> None:
+        self._report = report
         self._count = 0
+        self._restore_terminal = _terminal()
         self._cancel: Callable[[], object] | None = None
         self._run_id = ""
 
@@ -98,26 +132,39 @@ class _Interrupts:
     def __call__(self, number: int, frame: object) -> None:
         self._count += 1
         if self._count > 1:
+            self._restore_terminal()
             os._exit(INTERRUPTED)
         self._cancelling()
 
     def _cancelling(self) -> None:
         if self._cancel is not None:
             self._cancel()
-            text = (
-                "cancelling: waiting for the calls in threads to end; to go on later: "
-                f"{self._again} {self._run_id} (Ctrl-C again quits at once)\n"
-            )
-            os.write(2, text.encode())
+            self._report.cancelling(self._run_id)
 
 
-def _failed(error: Exception, again: str) -> int:
+def _terminal() -> Callable[[], None]:
+    """Gives the terminal back as it is now: a step may be asking for something on it by then."""
+    try:
+        before = termios.tcgetattr(2)
+    except termios.error:
+        return lambda: None
+
+    def restore() -> None:
+        with suppress(OSError, termios.error):
+            if os.tcgetpgrp(2) == os.getpgrp():  # in the background it is another's
+                termios.tcsetattr(2, termios.TCSANOW, before)
+
+    return restore
+
+
+def _failed(error: LokkiError, report: LineReport) -> int:
+    """Tell how a run has ended, and how to go on with it."""
     if isinstance(error, RunCancelled):
-        say(f"{error}; resume: {again} {error.run_id}")
+        report.end(str(error), INTERRUPTED)
         return INTERRUPTED
-    if isinstance(error, RunFailed):
-        say(error.traceback.rstrip())
-        say(f"Error: {error}\nresume: {again} {error.run_id}")
-        return 1
-    say(f"Error: {error}")
+    text = f"Error: {error}"
+    if isinstance(error, RunFailed):  # whose error has been told with its traceback
+        item = "" if error.index is None else f", item {error.index}"
+        text = f"Error: the run failed in step '{error.step}'{item}, attempt {error.attempt}"
+    report.end(text, 1)
     return 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -9,13 +11,26 @@ from typing import Any, NoReturn
 
 import click
 
+from lokki.cli.commands import COMMANDS
 from lokki.cli.load import LoadError, alias_main, alias_source, load_flow
-from lokki.cli.options import options_of, parameters_from
+from lokki.cli.options import (
+    AGAIN,
+    HELP,
+    SETTINGS,
+    Command,
+    Program,
+    again_from,
+    ask_for_secrets,
+    config_from,
+    options_of,
+    parameters_from,
+    run_named,
+    run_parameters,
+)
 from lokki.cli.streams import stdout_to_stderr
+from lokki.config import journal_path, load
 from lokki.decorators import Flow
-from lokki.errors import DefinitionError, LokkiError
-
-_HELP = {"help_option_names": ["-h", "--help"]}
+from lokki.errors import ConfigError, DefinitionError, LokkiError
 
 
 def main(flow: Flow[..., Any]) -> NoReturn:
@@ -28,24 +43,30 @@ def main(flow: Flow[..., Any]) -> NoReturn:
         raise DefinitionError(f"main() wants a flow, not {flow!r}: decorate a function with @flow")
     alias_main()
     program = f"python {shlex.quote(sys.argv[0])}"
-    group = _Group(1, help=flow.__doc__ or f"Run the flow {flow.name}.", context_settings=_HELP)
-    group.add_command(_run_command("run", flow, f"{program} resume"))
+    group = _Group(1, help=flow.__doc__ or f"Run the flow {flow.name}.", example="run")
+    group.add_command(_run_command("run", flow, program))
 
-    @group.command("resume")
-    @click.argument("run")
-    def resume(run: str) -> None:
-        """Go on with a run that was interrupted or failed: RUN is its id, a prefix, or 'last'."""
-        sys.exit(_resume(run, flow, f"{program} resume"))
+    @group.command("resume", params=[*run_parameters(), *AGAIN, *SETTINGS], example="last --failed")
+    @click.pass_obj
+    def resume(place: Program, /, run: str | None, run_option: str | None, **options: Any) -> None:
+        """Go on with a run that was interrupted or failed."""
+        run_id, _ = _recorded(run_named(run, run_option), place)
+        sys.exit(_resume(run_id, flow, program, options))
 
-    _start(group, program, sys.argv[1:])
+    _start(group, Program(program, flow.name))
 
 
-class _Group(click.Group):
+class _Group(Command, click.Group):
     """A group that exits with ``unknown_code`` for an unknown command, after its usage."""
+
+    command_class = Command
 
     def __init__(self, unknown_code: int, **settings: Any) -> None:
         super().__init__(**settings)
         self._unknown_code = unknown_code
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -59,62 +80,94 @@ class _Group(click.Group):
 
 def entry_point() -> NoReturn:
     """The console script ``lokki``."""
-    _start(_cli, "lokki", sys.argv[1:])
+    _start(_cli, Program("lokki"))
 
 
-def _start(group: click.Group, program: str, arguments: list[str]) -> NoReturn:
+def _start(group: click.Group, program: Program) -> NoReturn:
     """Run a command; our errors are told in words, without a traceback."""
+    for command in COMMANDS:
+        group.add_command(command)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        code = group.main(arguments, prog_name=program, standalone_mode=False)
+        _invoke(group, program.name, sys.argv[1:], program)
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt, EOFError):
         sys.exit(130)
+    except BrokenPipeError:  # who reads it has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(0)
     except LoadError as error:
         click.echo(f"{error.traceback}Error: {error}", err=True)
         sys.exit(1)
     except LokkiError as error:
         click.echo(f"Error: {error}", err=True)
-        sys.exit(2 if isinstance(error, DefinitionError) else 1)
-    sys.exit(code if isinstance(code, int) else 0)
+        sys.exit(2 if isinstance(error, DefinitionError | ConfigError) else 1)
+    sys.exit(0)
 
 
-def _run_command(name: str, flow: Flow[..., Any], again: str) -> click.Command:
+def _invoke(command: click.Command, name: str, arguments: list[str], program: Program) -> None:
+    """As click's own main, which however takes a closed pipe for a failure."""
+    with command.make_context(name, arguments, obj=program) as context:
+        command.invoke(context)
+
+
+def _run_command(name: str, flow: Flow[..., Any], program: str) -> click.Command:
     def run(params_file: Path | None, **options: Any) -> None:
+        config = config_from(options)
+        ask_for_secrets(flow)
         try:
             with stdout_to_stderr():
                 graph = flow.trace(parameters_from(flow, params_file, options))
         except LokkiError as error:
             raise click.UsageError(str(error)) from error
-        from lokki.cli.execute import execute
+        from lokki.cli.execute import Start, execute
         from lokki.engine.engine import Engine, RunHandle
 
-        async def start(engine: Engine) -> RunHandle[Any]:
-            return engine.submit(graph)
+        async def submit(engine: Engine) -> RunHandle[Any]:
+            return engine.submit(graph, started_by=f"{program} {shlex.join(sys.argv[1:])}")
 
-        sys.exit(execute(start, again))
+        sys.exit(execute(Start(submit, graph, program), config))
 
-    return click.Command(
+    needed = [each for each in flow.parameters if each.required and not each.is_secret]
+    return Command(
         name,
-        params=options_of(flow),
+        params=[*options_of(flow), *SETTINGS],
         callback=run,
         help=f"Run {flow.name} here and print its result.",
-        context_settings=_HELP,
+        example=" ".join(f"{each.option} {each.type_label.upper()}" for each in needed),
     )
 
 
-def _resume(run: str, flow: Flow[..., Any], again: str) -> int:
-    from lokki.cli.execute import execute
-    from lokki.engine.engine import Engine, RunHandle
+def _resume(run_id: str, flow: Flow[..., Any], program: str, options: dict[str, Any]) -> int:
+    """Say what a resume will do again, and do it unless it is a dry run."""
+    config, again, dry_run = config_from(options), again_from(options), options.pop("dry_run")
+    from lokki.cli.execute import Start, execute
+    from lokki.engine.engine import Engine, RunHandle, resumed_graph
+    from lokki.engine.resuming import plan
+    from lokki.store.history import read_history
 
-    async def start(engine: Engine) -> RunHandle[Any]:
-        return await engine.resume(engine.journal.find(run).id, flow)
+    ask_for_secrets(flow)
+    with read_history(journal_path(config)) as history:
+        row = history.find(run_id)
+        with stdout_to_stderr():
+            graph = resumed_graph(row, flow)
+        planned = plan(history, row, graph, again)
+    if dry_run:
+        click.echo("\n".join(planned.told))
+        return 0
 
-    return execute(start, again)
+    async def submit(engine: Engine) -> RunHandle[Any]:
+        return await engine.resume(run_id, flow, again)
+
+    return execute(Start(submit, graph, program, planned.told), config)
 
 
-@click.group("lokki", cls=_Group, unknown_code=2, context_settings=_HELP)
+@click.group("lokki", cls=_Group, unknown_code=2, example="run birds.py")
 @click.version_option(package_name="lokki", message="lokki %(version)s")
 def _cli() -> None:
     """Map a function over ten thousand things, durably, here or in the cloud."""
@@ -123,53 +176,72 @@ def _cli() -> None:
 @_cli.command(
     "run",
     add_help_option=False,
+    options_metavar="",
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    example="birds.py --limit 5",
 )
 @click.argument("target", metavar="FILE[:flow]|MODULE[:flow]")
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[OPTIONS]")
 def _cli_run(target: str, arguments: tuple[str, ...]) -> None:
-    """Run a flow here and print its result, such as: lokki run birds.py --limit 5"""
-    if target in _HELP["help_option_names"]:
+    """Run a flow here and print its result.
+
+    What options there are is told by: lokki run FILE --help
+    """
+    if target in HELP["help_option_names"]:
         context = click.get_current_context()
         click.echo(context.get_help())
         return
     with stdout_to_stderr():
         flow = load_flow(target)
-    command = _run_command("run", flow, "lokki resume")
-    command.main(list(arguments), prog_name=f"lokki run {target}", standalone_mode=False)
+    command = _run_command("run", flow, "lokki")
+    _invoke(command, f"lokki run {target}", list(arguments), Program("lokki"))
 
 
-@_cli.command("resume")
-@click.argument("run")
-@click.argument("target", metavar="[FILE[:flow]|MODULE[:flow]]", required=False)
-def _cli_resume(run: str, target: str | None) -> None:
+@_cli.command(
+    "resume",
+    params=[
+        *run_parameters(),
+        click.Argument(["target"], metavar="[FILE[:flow]|MODULE[:flow]]", required=False),
+        *AGAIN,
+        *SETTINGS,
+    ],
+    example="last --failed",
+)
+@click.pass_obj
+def _cli_resume(
+    program: Program,
+    /,
+    run: str | None,
+    run_option: str | None,
+    target: str | None,
+    **options: Any,
+) -> None:
     """Go on with a run that was interrupted or failed.
 
-    RUN is its id, a prefix of it, or 'last'. The flow is loaded from where it was, or from FILE.
+    The flow is loaded from where it was, or from FILE.
     """
-    run, source = _recorded(run)
+    if run_option is not None and target is None:
+        run, target = None, run
+    run_id, source = _recorded(run_named(run, run_option), program)
     if target is None:
-        hint = f"say where its flow is: lokki resume {run} FILE"
+        hint = f"say where its flow is: lokki resume {run_id} FILE"
         if source is None:
-            raise LoadError(f"run {run} was not started from a file; {hint}")
+            raise LoadError(f"run {run_id} was not started from a file; {hint}")
         file = source.rpartition(":")[0]
         if not Path(file).is_file():
-            raise LoadError(f"the file that run {run} was started from ({file}) is gone; {hint}")
+            raise LoadError(f"the file that run {run_id} was started from ({file}) is gone; {hint}")
         target = source
     with stdout_to_stderr():
         flow = load_flow(target)
     if source is not None:
         alias_source(source, flow)
-    sys.exit(_resume(run, flow, "lokki resume"))
+    sys.exit(_resume(run_id, flow, "lokki", options))
 
 
-def _recorded(run: str) -> tuple[str, str | None]:
+def _recorded(name: str, program: Program) -> tuple[str, str | None]:
     """The id and the source of a run; found before its file is loaded, which may start others."""
-    from contextlib import closing
+    from lokki.store.history import read_history
 
-    from lokki.config import journal_path
-    from lokki.store.journal import Journal
-
-    with closing(Journal(journal_path())) as journal:
-        row = journal.find(run)
+    with read_history(journal_path(load())) as history:
+        row = history.find(name, program.flow)
     return row.id, row.source

@@ -1,16 +1,119 @@
-"""A flow's parameters as options of its ``run`` command."""
+"""What commands are made of: their help, a flow's parameters, settings, what a resume repeats."""
 
 from __future__ import annotations
 
 import json
+import os
+import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from lokki.config import KEYS, Config, load
 from lokki.decorators import Flow
 from lokki.errors import ParameterError
 from lokki.params import Parameter
+from lokki.secret import variable
+
+if TYPE_CHECKING:
+    from lokki.engine.resuming import Again
+
+HELP: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+@dataclass(frozen=True)
+class Program:
+    """How the program was called, and the flow whose runs it is about (None: every flow's)."""
+
+    name: str
+    flow: str | None = None
+
+
+class Command(click.Command):
+    """A command whose help ends with an example, after the program's own name."""
+
+    def __init__(self, *settings: Any, example: str = "", **more: Any) -> None:
+        super().__init__(*settings, **{"context_settings": HELP, **more})
+        self._example = example
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        if any(each.name == "run" and isinstance(each, click.Argument) for each in self.params):
+            newest = f"the newest of {ctx.obj.flow or 'any flow'}"
+            formatter.write_paragraph()
+            formatter.write_text(f"RUN is a run's id, the beginning of it, or 'last', {newest}.")
+        formatter.write_paragraph()
+        formatter.write(f"Example: {ctx.command_path} {self._example}".rstrip() + "\n")
+
+
+def run_parameters(*, required: bool = True) -> list[click.Parameter]:
+    """A run as an argument, or as an option, which is the same."""
+    return [
+        click.Argument(["run"], required=False, metavar="RUN" if required else "[RUN]"),
+        click.Option(["--run", "run_option"], metavar="RUN", help="The same as RUN."),
+    ]
+
+
+def run_named(run: str | None, option: str | None, default: str | None = None) -> str:
+    """The run that a command line names. Raises UsageError when it names none, or two."""
+    if run is not None and option is not None and run != option:
+        raise click.UsageError(f"RUN is '{run}' and --run is '{option}': write one of them")
+    name = next((each for each in (run, option, default) if each is not None), "")
+    if not name:
+        raise click.UsageError("Missing argument 'RUN': an id, the beginning of one, or 'last'.")
+    return name
+
+
+_SETTINGS = {
+    key.option[2:].replace("-", "_"): name for name, key in KEYS.items() if key.option is not None
+}
+
+PLACE = click.Option(
+    ["--on"], type=click.Choice(["local"]), default="local", help="Where.  [default: local]"
+)
+
+
+def _setting(name: str) -> click.Option:
+    key = KEYS[_SETTINGS[name]]
+    told = f"{key.told[0].upper()}{key.told[1:]}; configured as {key.name}."
+    return click.Option(["--" + name.replace("_", "-"), name], metavar=key.metavar, help=told)
+
+
+SETTINGS: list[click.Parameter] = [PLACE, *map(_setting, _SETTINGS)]
+"""Options of every command that runs something."""
+
+AGAIN: list[click.Parameter] = [
+    click.Option(["--failed"], is_flag=True, help="Run tolerated failures again, too."),
+    click.Option(["--error"], metavar="GROUP", help="Of those, the ones that `show` groups so."),
+    click.Option(["--from", "from_stage"], metavar="STAGE", help="Run all from this stage on."),
+    click.Option(
+        ["--force"],
+        is_flag=True,
+        help="Go on although the flow's structure has changed: with --from, whose stage is the "
+        "first that is not taken from the run.",
+    ),
+    click.Option(["--dry-run"], is_flag=True, help="Say what would run again, and stop."),
+]
+"""Options of a resume."""
+
+
+def config_from(options: dict[str, Any]) -> Config:
+    """The configuration with the settings among a command's options, which are taken out."""
+    options.pop("on")
+    return load({key: options.pop(name) for name, key in _SETTINGS.items()})
+
+
+def again_from(options: dict[str, Any]) -> Again:
+    """What a resume does again, of its options, which are taken out."""
+    from lokki.engine.resuming import Again
+
+    return Again(
+        failed=options.pop("failed"),
+        error=options.pop("error"),
+        from_stage=options.pop("from_stage"),
+        force=options.pop("force"),
+    )
 
 
 def options_of(flow: Flow[..., Any]) -> list[click.Parameter]:
@@ -21,7 +124,17 @@ def options_of(flow: Flow[..., Any]) -> list[click.Parameter]:
         metavar="FILE",
         help="JSON object with parameters; options win over it.",
     )
-    return [file, *map(_option, flow.parameters)]
+    return [file, *(_option(each) for each in flow.parameters if not each.is_secret)]
+
+
+def ask_for_secrets(flow: Flow[..., Any]) -> None:
+    """Ask at the terminal for the secrets that are not in the environment, and put them there."""
+    if sys.stdin is None or not sys.stdin.isatty():
+        return
+    for parameter in flow.parameters:
+        name = variable(parameter.name)
+        if parameter.is_secret and parameter.required and name not in os.environ:
+            os.environ[name] = click.prompt(parameter.name, hide_input=True, err=True)
 
 
 def _option(parameter: Parameter) -> click.Option:

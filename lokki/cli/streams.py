@@ -4,15 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-
-
-def say(text: str) -> None:
-    """Print on stderr, if there is something to say and somebody to read it."""
-    if text:
-        with suppress(OSError):
-            print(text, file=sys.stderr, flush=True)
+from typing import Any, TextIO
 
 
 @contextmanager
@@ -41,3 +35,23 @@ def stdout_to_stderr() -> Iterator[None]:
 def _flush() -> None:
     with suppress(OSError, ValueError):
         sys.stdout.flush()
+
+
+class Watched:
+    """Stands in for a stream; ``before`` is called each time that something is done with it."""
+
+    def __init__(self, stream: TextIO, before: Callable[[], object]) -> None:
+        self._stream = stream
+        self._before = before
+
+    def __getattr__(self, name: str) -> Any:
+        self._before()
+        return getattr(self._stream, name)
+
+    def __iter__(self) -> Iterator[str]:
+        self._before()
+        return iter(self._stream)
+
+    def __next__(self) -> str:
+        self._before()
+        return next(self._stream)

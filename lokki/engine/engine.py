@@ -18,11 +18,12 @@ from typing import Any, Generic, Self, TextIO, TypeVar
 import anyio
 import anyio.to_thread
 
-from lokki.config import journal_path, local_path, payloads_path
+from lokki.config import Config, journal_path, load, local_path, payloads_path
 from lokki.decorators import Flow
 from lokki.engine.events import Event, RunFinished, StageProgressed
 from lokki.engine.lanes import Lanes
-from lokki.engine.run import Run, check_resumable
+from lokki.engine.resuming import Again, plan
+from lokki.engine.run import Run
 from lokki.errors import DefinitionError, LokkiError
 from lokki.graph import FlowGraph
 from lokki.store.codec import loads
@@ -30,6 +31,8 @@ from lokki.store.journal import Journal
 from lokki.store.keys import check_part
 from lokki.store.local import LocalStore
 from lokki.store.protocol import TransientStore
+from lokki.store.reopen import Reopening
+from lokki.store.schema import RunRow
 
 R = TypeVar("R")
 
@@ -85,12 +88,13 @@ class RunHandle(Generic[R]):
 class Engine:
     """Runs flows in this process: an async context manager, on asyncio.
 
-    ``journal``: path of the journal (default: ``LOKKI_LOCAL_JOURNAL``, or ~/.lokki/lokki.db).
-    ``payloads``: store of large payloads (default: a directory beside the journal).
-    ``concurrency``: most calls at a time in the whole engine, all runs together (default: 4 × the
-    cores in threads and 100 on the event loop). ``processes``: most of them in worker processes
-    (default: the cores). ``echo``: stream on which the output of steps is shown (default: the
-    stream that it was written to).
+    ``journal``: path of the journal (default: ~/.lokki/lokki.db). ``payloads``: store of large
+    payloads (default: a directory beside the journal). ``concurrency``: most calls at a time in
+    the whole engine, all runs together (default: 4 × the cores in threads and 100 on the event
+    loop). ``processes``: most of them in worker processes (default: the cores). ``echo``: stream
+    on which the output of steps is shown (default: the stream that it was written to). ``config``:
+    where the other four come from if they are not given (default: the configuration that holds in
+    the working directory; raises ConfigError when it is wrong).
 
     Leaving the context waits for the runs that go on; when it is left by an error or cancelled,
     they are cancelled first. Entering raises JournalError when the journal cannot be opened.
@@ -104,6 +108,7 @@ class Engine:
         concurrency: int | None = None,
         processes: int | None = None,
         echo: TextIO | None = None,
+        config: Config | None = None,
     ) -> None:
         for name, value in (("concurrency", concurrency), ("processes", processes)):
             whole = isinstance(value, int) and not isinstance(value, bool)
@@ -118,7 +123,10 @@ class Engine:
                 f"payloads=LocalStore({os.fspath(payloads)!r}), "
                 "after 'from lokki.store.local import LocalStore'"
             )
-        self._path, self._payloads = _places(journal, payloads)
+        config = config or load()
+        concurrency = concurrency or config.local.concurrency
+        processes = processes or config.local.processes
+        self._path, self._payloads = _places(journal, payloads, config)
         self._limits: dict[Any, int] = {
             "thread": concurrency or 4 * cores,
             "async": concurrency or _ASYNC_CALLS,
@@ -194,31 +202,45 @@ class Engine:
         params: Mapping[str, Any] | None = None,
         *,
         run_id: str | None = None,
+        started_by: str | None = None,
     ) -> RunHandle[R]:
         """Start a run in the background; ``run_id`` (default: a new, sortable one) is its name.
+
+        ``started_by`` is recorded with it: a command line, say.
 
         Raises ParameterError and DefinitionError as `run`, PayloadError for a ``run_id`` that
         cannot be one.
         """
         graph = _graph(flow, params)
-        return self._start(graph, check_part(run_id or new_run_id(), "run id"), resumed=False)
+        name = check_part(run_id or new_run_id(), "run id")
+        return self._start(graph, name, resumed=False, started_by=started_by)
 
-    async def resume(self, run_id: str, flow: Flow[..., R]) -> RunHandle[R]:
+    async def resume(
+        self, run_id: str, flow: Flow[..., R], again: Again | None = None
+    ) -> RunHandle[R]:
         """Go on with a run, with the present code of its flow.
 
-        What is recorded as done stays done; failed and cancelled items run again. A run that has
-        succeeded just gives its result. Raises
-        RunNotFound, DefinitionError when the run is of another flow, FingerprintError when the
-        flow's structure has changed.
+        What is recorded as done stays done; failed and cancelled items run again, and what
+        ``again`` names besides. A run that has succeeded just gives its result. Raises
+        RunNotFound, DefinitionError when the run is of another flow or what is to be done again
+        is not there, FingerprintError when the flow's structure has changed.
         """
         row = await anyio.to_thread.run_sync(self.journal.run, run_id)
-        if row.flow != flow.name:
-            raise DefinitionError(f"run {run_id} is of the flow '{row.flow}', not '{flow.name}'")
-        graph = flow.trace({}, checked=loads(row.params))
-        check_resumable(graph, run_id, row.fingerprint, row.shape)
-        return self._start(graph, run_id, resumed=True)
+        graph = resumed_graph(row, flow)
+        planned = await anyio.to_thread.run_sync(
+            plan, self.journal.history, row, graph, again or Again()
+        )
+        return self._start(graph, run_id, resumed=True, reopening=planned.reopening)
 
-    def _start(self, graph: FlowGraph[R], run_id: str, *, resumed: bool) -> RunHandle[R]:
+    def _start(
+        self,
+        graph: FlowGraph[R],
+        run_id: str,
+        *,
+        resumed: bool,
+        reopening: Reopening | None = None,
+        started_by: str | None = None,
+    ) -> RunHandle[R]:
         if not self._open:
             raise LokkiError("this engine is not open: use it in 'async with Engine() as engine'")
         run = Run(
@@ -228,6 +250,8 @@ class Engine:
             payloads=self._payloads,
             lanes=self._lanes,
             resumed=resumed,
+            reopening=reopening,
+            started_by=started_by,
             echo=self._echo,
         )
         self._runs.add(run)
@@ -239,11 +263,11 @@ class Engine:
 
 
 def _places(
-    journal: str | os.PathLike[str] | None, payloads: TransientStore | None
+    journal: str | os.PathLike[str] | None, payloads: TransientStore | None, config: Config
 ) -> tuple[Path, TransientStore]:
     """Where the journal and the payloads are kept, by default or as given."""
-    path = journal_path() if journal is None else local_path(journal, "Engine: journal")
-    store = LocalStore(payloads_path(path)) if payloads is None else payloads
+    path = journal_path(config) if journal is None else local_path(journal, "Engine: journal")
+    store = LocalStore(payloads_path(path, config)) if payloads is None else payloads
     if str(path) == ":memory:":
         raise DefinitionError(
             "Engine: a journal is a file, ':memory:' is none: write a path, such as "
@@ -262,6 +286,16 @@ def _graph(flow: FlowGraph[R] | Flow[..., R], params: Mapping[str, Any] | None) 
     if flow.flow is None:
         return replace(flow, params={**flow.params, **params})
     return flow.flow.trace(params, checked=flow.params)
+
+
+def resumed_graph(run: RunRow, flow: Flow[..., R]) -> FlowGraph[R]:
+    """A run's graph, with its parameters and the present code of its flow.
+
+    Raises DefinitionError when the run is of another flow.
+    """
+    if run.flow != flow.name:
+        raise DefinitionError(f"run {run.id} is of the flow '{run.flow}', not '{flow.name}'")
+    return flow.trace({}, checked=loads(run.params))
 
 
 def new_run_id() -> str:

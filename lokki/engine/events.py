@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from lokki.call import Failure
 from lokki.engine.state import Counts, Status
 
 
@@ -45,6 +46,16 @@ class StageFinished:
 
 
 @dataclass(frozen=True, slots=True)
+class StageFailed:
+    """A failure that is not tolerated has ended the stage, and the run with it."""
+
+    position: int
+    counts: Counts
+    seconds: float
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
 class RunFinished:
     """The run has ended; the last event."""
 
@@ -52,4 +63,6 @@ class RunFinished:
     error: str | None
 
 
-Event: TypeAlias = RunStarted | StageStarted | StageProgressed | StageFinished | RunFinished
+Event: TypeAlias = (
+    RunStarted | StageStarted | StageProgressed | StageFinished | StageFailed | RunFinished
+)

@@ -17,23 +17,31 @@ import anyio.to_thread
 
 from lokki import output
 from lokki.call import BoundCall, Failure, bind
-from lokki.engine.events import Event, RunFinished, RunStarted, StageFinished, StageStarted
+from lokki.engine.events import (
+    Event,
+    RunFinished,
+    RunStarted,
+    StageFailed,
+    StageFinished,
+    StageStarted,
+)
 from lokki.engine.items import Carried, StageWork
 from lokki.engine.lanes import Lanes
 from lokki.engine.state import ItemStatus, Recorded, RunState, Status
 from lokki.errors import (
-    FingerprintError,
     JournalError,
     PayloadError,
     RunCancelled,
     RunFailed,
 )
 from lokki.graph import FlowGraph, MapStage, Stage
+from lokki.secret import Secret
 from lokki.store.codec import Parts, dumps, loads_parts, unpack
 from lokki.store.commits import RunWriter
 from lokki.store.journal import Journal
 from lokki.store.protocol import TransientStore
 from lokki.store.records import Opening
+from lokki.store.reopen import Reopening
 from lokki.store.schema import StageRow, stage_id
 
 T = TypeVar("T")
@@ -53,11 +61,15 @@ class Run:
         payloads: TransientStore,
         lanes: Lanes,
         resumed: bool,
+        reopening: Reopening | None = None,
+        started_by: str | None = None,
         echo: TextIO | None,
     ) -> None:
         self.graph = graph
         self.id = run_id
         self.resumed = resumed
+        self._reopening = reopening
+        self._started_by = started_by
         self.journal = journal
         self.payloads = payloads
         self.lanes = lanes
@@ -130,7 +142,7 @@ class Run:
         """Record the run, or take it over and find its stages so far."""
         graph = self.graph
         if self.resumed:
-            row = await _committed(self.journal.take(self.id, time()))
+            row = await _committed(self.journal.take(self.id, time(), self._reopening))
             self._number = row.number
             begun = await anyio.to_thread.run_sync(self.journal.stages, self.id)
             self._begun = {stage.position: stage for stage in begun}
@@ -140,7 +152,7 @@ class Run:
             parameters = graph.flow.parameters if graph.flow else None
             shown = parameters.to_json(graph.params) if parameters else {}
             try:
-                packed = dumps(dict(graph.params))
+                packed = dumps({k: v for k, v in graph.params.items() if not isinstance(v, Secret)})
             except PayloadError as error:
                 raise PayloadError(
                     f"the parameters of the run cannot be stored: {error}"
@@ -155,9 +167,12 @@ class Run:
                     params=packed,
                     params_json=json.dumps(shown),
                     now=time(),
+                    started_by=self._started_by,
                 )
             )
-        self._writer = self.journal.own(self.id, self._on_lost)
+        self._writer = self.journal.own(
+            self.id, self._on_lost, lambda: self.lanes.call_on_loop(self.cancel)
+        )
 
     async def _stages(self) -> Any:
         finished = [row for row in self._begun.values() if row.finished is not None]
@@ -217,6 +232,8 @@ class Run:
         if work.error is not None:
             raise work.error
         self._check_cancelled()
+        assert work.failure is not None
+        self._told(StageFailed(position, counts, monotonic() - began, work.failure))
         raise _failed(self.id, work.failure)
 
     def _opened(self, position: int, stage: Stage, count: int, writer: RunWriter) -> StageRow:
@@ -357,19 +374,7 @@ async def _committed(future: Future[T]) -> T:
     return await asyncio.wrap_future(future)
 
 
-def check_resumable(graph: FlowGraph[Any], run_id: str, fingerprint: str, shape: str) -> None:
-    """Raise FingerprintError when a run was started with another structure than ``graph``'s."""
-    if graph.fingerprint != fingerprint:
-        raise FingerprintError(
-            f"run {run_id} cannot be resumed: the flow's structure has changed\n"
-            f"  it was started as: {shape}\n"
-            f"  the code is now:   {graph.shape}\n"
-            "start a new run, or resume with the code it was started with"
-        )
-
-
-def _failed(run_id: str, failure: Failure | None) -> RunFailed:
-    assert failure is not None
+def _failed(run_id: str, failure: Failure) -> RunFailed:
     return RunFailed(
         run_id,
         failure.step,

@@ -106,6 +106,11 @@ class Counts:
     tolerated: int = 0
     retrying: int = 0
 
+    @property
+    def done(self) -> int:
+        """Those that have their outcome."""
+        return self.succeeded + self.failed + self.tolerated
+
 
 class RunState:
     """The state of one run over a graph's stages, from the stage at ``position`` on."""

@@ -4,8 +4,9 @@ Receives calls on the socket FD, one at a time, and answers each, by its number,
 ("result", number, pickle), ("failure", number, Failure), ("unstorable", number, why) for a result
 that cannot be pickled or ("unloadable", number, why) for a call that cannot be unpickled. A call
 that is new or has a timeout is answered with ("ready", number, None) as soon as it is unpickled.
-Any thread may send ("line", run id, …) at any time, for what the step writes. When the engine is
-gone, the worker and all that its step has started are killed.
+Any thread may send ("line", run id, …) at any time, for what the step writes, and ("echo", run id,
+text) to have it shown. When the engine is gone, the worker and all that its step has started are
+killed.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from collections import deque
 from contextlib import suppress
 from functools import partial
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, TextIO, cast
 
 from lokki import output
 from lokki.call import BoundCall, call_step, capture, end_lines, running
@@ -54,6 +55,21 @@ class _Link:
                 self._sending = False
 
 
+class _Echo:
+    """A stream that the engine shows, since it may draw on the terminal."""
+
+    def __init__(self, link: _Link, run_id: str) -> None:
+        self._link = link
+        self._run_id = run_id
+
+    def write(self, text: str) -> int:
+        self._link.send("echo", self._run_id, text)
+        return len(text)
+
+    def flush(self) -> None:
+        """What is written is sent at once."""
+
+
 class _Calls:
     """The calls that this process knows: those of one run."""
 
@@ -67,7 +83,8 @@ class _Calls:
             self._calls.clear()
             if self._run_id is not None:
                 output.detach(self._run_id)
-            output.attach(run_id, partial(self._link.send, "line", run_id))
+            sink = partial(self._link.send, "line", run_id)
+            output.attach(run_id, sink, cast(TextIO, _Echo(self._link, run_id)))
             self._run_id = run_id
         self._calls[key] = loads(definition)
 

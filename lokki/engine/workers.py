@@ -28,6 +28,7 @@ from lokki import output
 from lokki.call import BoundCall, Failure
 from lokki.engine.items import CallCancelled, CallFailed, StageWork
 from lokki.errors import PayloadError, WorkerDied
+from lokki.secret import sendable
 from lokki.store.codec import dumps, dumps_by_value, loads
 
 START_SECONDS = 60.0
@@ -277,8 +278,8 @@ class WorkerPool:
             except Exception as error:
                 self._end(worker)
                 raise WorkerDied(f"the worker process sent no proper answer: {error}") from None
-            if kind == "line":
-                output.record(of, content)
+            if kind in ("line", "echo"):
+                (output.record if kind == "line" else output.show)(of, content)
                 if deadline is not None and monotonic() > deadline:
                     self._fail_late(worker, call, ready)
             elif of != number:
@@ -305,7 +306,8 @@ class WorkerPool:
 
 def _definition(call: BoundCall) -> bytes:
     try:
-        return dumps_by_value(call)
+        with sendable():
+            return dumps_by_value(call)
     except PayloadError as error:
         raise PayloadError(
             f"the function of step '{call.name}' cannot be sent to a worker process: "

@@ -20,19 +20,17 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
 from lokki.errors import JournalError, RunOwned
+from lokki.store.connection import ErrorsTold
+from lokki.store.leases import LEASE_SECONDS, working
 from lokki.store.records import Entry, Line, Outcomes, write
-from lokki.store.schema import ErrorsTold
 
 T = TypeVar("T")
 Connect = Callable[[], sqlite3.Connection]
 
-LEASE_SECONDS = 30.0
 _HEARTBEAT = LEASE_SECONDS / 3
+_LOOK_SECONDS = 0.25
 _ROWS_PER_COMMIT = 2_000
 _MOST_PENDING = 16_000
-
-working: set[str] = set()
-"""The owners in this process whose committers are at work; the set is changed in one step."""
 
 
 _Writes: TypeAlias = "tuple[RunWriter, list[Entry], list[Line]]"
@@ -44,13 +42,19 @@ class RunWriter:
     ``on_lost`` is called once, in the committer's thread, when the run was taken over, when one of
     its rows cannot be written, or when the journal can no longer be. Nothing is recorded after it:
     what is queued by then or later is dropped, as is what comes after `Committer.release`.
+    ``on_cancel`` is called there for as long as another process wants the run to be cancelled.
     """
 
     def __init__(
-        self, committer: Committer, run_id: str, on_lost: Callable[[JournalError], None]
+        self,
+        committer: Committer,
+        run_id: str,
+        on_lost: Callable[[JournalError], None],
+        on_cancel: Callable[[], None],
     ) -> None:
         self.run_id = run_id
         self.on_lost = on_lost
+        self.on_cancel = on_cancel
         self.leased_until = time.time() + LEASE_SECONDS
         self.entries: deque[Entry] = deque()
         self.lines: list[Line] = []
@@ -175,20 +179,33 @@ class Committer:
         self._owned: dict[str, RunWriter] = {}
         self._lost: dict[str, JournalError] = {}
         self._closing = False
+        self._seen: int | None = None
         working.add(owner)
         self._thread = threading.Thread(target=self._work, name="lokki-journal", daemon=True)
         self._thread.start()
 
     # ---- from other threads ----------------------------------------------------------------------
 
-    def own(self, run_id: str, on_lost: Callable[[JournalError], None]) -> RunWriter:
+    def own(
+        self,
+        run_id: str,
+        on_lost: Callable[[JournalError], None],
+        on_cancel: Callable[[], None],
+    ) -> RunWriter:
         """The write side of a run that is leased to this process; keeps the lease alive."""
-        writer = RunWriter(self, run_id, on_lost)
+        writer = RunWriter(self, run_id, on_lost, on_cancel)
         with self._changed:
             self._owned[run_id] = writer
             self._lost.pop(run_id, None)
+            self._seen = None  # the run may be asked to be cancelled since it was taken
             self._changed.notify()
         return writer
+
+    def look_again(self) -> None:
+        """Look for requests to cancel a run soon, also for those that this journal has written."""
+        with self._changed:
+            self._seen = None
+            self._changed.notify()
 
     def release(self, writer: RunWriter) -> None:
         """Stop renewing the lease of a run that has ended or was lost.
@@ -262,7 +279,7 @@ class Committer:
         try:
             with self._errors_told, closing(self._connect()) as connection:
                 while self._commit_next(connection):
-                    pass
+                    self._look_for_requests(connection)
         except JournalError as error:
             self._fail(error)
         except Exception as error:
@@ -273,7 +290,9 @@ class Committer:
     def _commit_next(self, connection: sqlite3.Connection) -> bool:
         with self._changed:
             if not (self._waiting or self._calls or self._closing):
-                self._changed.wait(_HEARTBEAT if self._owned else None)
+                self._changed.wait(_LOOK_SECONDS if self._owned else None)
+            if not (self._waiting or self._calls or self._closing or self._lease_is_due()):
+                return True
             waiting, self._calls = self._calls, []
             calls = [call for call in waiting if call.future.set_running_or_notify_cancel()]
             writes = self._take({call.run_id for call in calls})
@@ -296,6 +315,24 @@ class Committer:
         for call in calls:
             call.tell()
         return not last
+
+    def _lease_is_due(self) -> bool:
+        now = time.time()
+        return any(_is_due(writer, now) for writer in self._owned.values())
+
+    def _look_for_requests(self, connection: sqlite3.Connection) -> None:
+        """Tell the runs that another process wants to be cancelled."""
+        (version,) = connection.execute("PRAGMA data_version").fetchone()
+        if version == self._seen:  # no other connection has written since
+            return
+        self._seen = version
+        wanted = connection.execute(
+            "SELECT id FROM runs WHERE owner = ? AND cancel_requested IS NOT NULL", (self._owner,)
+        ).fetchall()
+        for (run_id,) in wanted:
+            writer = self._owned.get(run_id)
+            if writer is not None:
+                writer.on_cancel()
 
     def _take(self, whole: set[str]) -> list[_Writes]:
         """What the next transaction writes: all of the runs in ``whole``, a share of the others."""
@@ -359,7 +396,7 @@ class Committer:
         if not self._owns(connection, writer.run_id):
             return False
         now = time.time()
-        if writer.leased_until - now < LEASE_SECONDS - _HEARTBEAT:
+        if _is_due(writer, now):
             writer.leased_until = now + LEASE_SECONDS
             connection.execute(
                 "UPDATE runs SET leased_until = ? WHERE id = ?",
@@ -406,6 +443,11 @@ class Committer:
                 call.future.set_exception(error)
         for writer in writers:
             writer.on_lost(error)
+
+
+def _is_due(writer: RunWriter, now: float) -> bool:
+    """Whether the lease of a run is to be renewed."""
+    return writer.leased_until - now < LEASE_SECONDS - _HEARTBEAT
 
 
 def _taken_over(run_id: str) -> RunOwned:

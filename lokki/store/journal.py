@@ -8,90 +8,78 @@ owned by one of them under a lease.
 from __future__ import annotations
 
 import os
-import socket
 import sqlite3
-import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import closing, suppress
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from secrets import token_hex
 from typing import Any, cast
 
 from lokki.errors import JournalError, RunNotFound, RunOwned
-from lokki.store.commits import LEASE_SECONDS, Committer, RunWriter, working
+from lokki.store.commits import Committer, RunWriter
+from lokki.store.connection import ErrorsTold, Reader, connect
+from lokki.store.history import History
+from lokki.store.leases import LEASE_SECONDS, host_and_process, is_alive, new_owner
+from lokki.store.reopen import Reopening
 from lokki.store.schema import (
     INDEX_MASK,
-    ErrorsTold,
     RunRow,
     StageRow,
     add_event,
     item_range,
-    migrate,
+    run_range,
     storable,
 )
 
-_BUSY_SECONDS = 60.0
 _PAGE = 5_000
+_RUN = "SELECT * FROM runs WHERE id = ?"
 
 
 class Journal:
     """A journal file, opened for reading and writing.
 
-    ``path`` is created with its folders when missing. Raises JournalError when it cannot be
-    opened or is damaged, JournalVersionError when a newer lokki wrote it.
+    ``path`` is created with its folders when missing, for this user alone. Raises JournalError when
+    it cannot be opened or is damaged, JournalVersionError when a newer lokki wrote it.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        self.owner = f"{socket.gethostname()}:{os.getpid()}:{token_hex(4)}"
-        self._errors_told = ErrorsTold(self.path)
-        self._reading = threading.Lock()
+        self.owner = new_owner()
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise JournalError(
                 f"cannot make the folder of the journal {self.path}: {error.strerror}; choose "
                 "another place with LOKKI_LOCAL_JOURNAL"
             ) from error
-        with self._errors_told:
-            self._reader = self._connect()
-            try:
-                migrate(self._reader, self.path)
-            except BaseException:
-                self._reader.close()
-                raise
-        self.commits = Committer(self._connect, self.owner, self._errors_told)
-
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            self.path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
-        )
-        try:
-            _use_wal(connection)
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("PRAGMA foreign_keys = ON")
-            connection.execute("PRAGMA wal_autocheckpoint = 4000")
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+        with suppress(OSError):  # SQLite tells it better
+            os.close(os.open(self.path, os.O_CREAT | os.O_WRONLY, 0o600))
+        self._read = Reader(self.path)
+        self.history = History(self._read)
+        self.commits = Committer(partial(connect, self.path), self.owner, ErrorsTold(self.path))
 
     def close(self) -> None:
         """Commit what is queued, and close."""
         self.commits.close()
-        with self._reading:
-            self._reader.close()
+        self._read.close()
 
     # ---- runs ----------------------------------------------------------------------------------
 
-    def own(self, run_id: str, on_lost: Callable[[JournalError], None]) -> RunWriter:
+    def own(
+        self,
+        run_id: str,
+        on_lost: Callable[[JournalError], None],
+        on_cancel: Callable[[], None] = lambda: None,
+    ) -> RunWriter:
         """The write side of a run that `create` or `take` has leased to this process.
 
         ``on_lost`` is called once, in another thread, when the run was taken over, a record of it
         cannot be written, or the journal can no longer be; nothing is recorded after it.
+        ``on_cancel`` is called in another thread when `request_cancel` was, in any process.
         """
-        return self.commits.own(run_id, on_lost)
+        return self.commits.own(run_id, on_lost, on_cancel)
 
     def flush(self, run_id: str) -> Future[None]:
         """A future that is done when everything queued for a run of ours is on disk.
@@ -111,17 +99,19 @@ class Journal:
         params: bytes,
         params_json: str,
         now: float,
+        started_by: str | None = None,
     ) -> Future[int]:
         """Record a new run, which this process owns and begins at once; give its number."""
 
         def insert(connection: sqlite3.Connection) -> int:
             try:
                 added = connection.execute(
-                    "INSERT INTO runs VALUES (NULL, ?, ?, ?, ?, ?, 'running', ?, ?, ?, ?,"
-                    " NULL, NULL, ?, ?)",
+                    "INSERT INTO runs (id, flow, source, fingerprint, shape, status, params,"
+                    " params_json, created, started, owner, leased_until, started_by)"
+                    " VALUES (?, ?, ?, ?, ?, 'running', ?, ?, ?, ?, ?, ?, ?)",
                     storable(
                         (run_id, flow, source, fingerprint, shape, params, params_json, now, now)
-                        + (self.owner, now + LEASE_SECONDS)
+                        + (self.owner, now + LEASE_SECONDS, started_by)
                     ),
                 )
             except sqlite3.IntegrityError:
@@ -131,31 +121,91 @@ class Journal:
 
         return self.commits.call(run_id, insert)
 
-    def take(self, run_id: str, now: float) -> Future[RunRow]:
+    def take(self, run_id: str, now: float, reopening: Reopening | None = None) -> Future[RunRow]:
         """Lease a run to this process and set it running again; one that has succeeded is left.
 
+        With a ``reopening``, what it names is taken back first, of a run that has succeeded, too.
         Gives the run as it was. Raises RunOwned when another living process has it.
         """
 
         def lease(connection: sqlite3.Connection) -> RunRow:
-            row = _run(connection, run_id)
-            if row.status == "succeeded":
+            row = _found(connection.execute(_RUN, storable((run_id,))).fetchall(), run_id)
+            if row.status == "succeeded" and reopening is None:
                 return row
-            if row.owner and _alive(row.owner, row.leased_until or 0, now):
-                host, pid, _ = row.owner.rsplit(":", 2)
+            if row.owner and is_alive(row.owner, row.leased_until or 0, now):
+                host, pid = host_and_process(row.owner)
                 raise RunOwned(
                     f"run {run_id} is being run by process {pid} on {host}; "
                     "wait for its end or stop it, then resume"
                 )
+            if reopening is not None:
+                reopening.apply(connection, row)
+                row = replace(row, status="failed")
             connection.execute(
                 "UPDATE runs SET status = 'running', finished = NULL, error = NULL, owner = ?,"
-                " leased_until = ? WHERE id = ?",
+                " leased_until = ?, cancel_requested = NULL WHERE id = ?",
                 (self.owner, now + LEASE_SECONDS, run_id),
             )
             add_event(connection, run_id, now, "run_resumed")
             return row
 
         return self.commits.call(run_id, lease)
+
+    def request_cancel(self, run_id: str, now: float) -> Future[bool]:
+        """Have a run cancelled by the process that owns it; a run that nobody owns is at once.
+
+        Gives whether a process was asked. A run that has ended stays as it is.
+        """
+
+        def request(connection: sqlite3.Connection) -> bool:
+            row = _found(connection.execute(_RUN, storable((run_id,))).fetchall(), run_id)
+            if row.finished is not None:
+                return False
+            if row.owner and is_alive(row.owner, row.leased_until or 0, now):
+                connection.execute(
+                    "UPDATE runs SET cancel_requested = ? WHERE id = ?", (now, run_id)
+                )
+                self.commits.look_again()  # the run may be ours
+                return True
+            connection.execute(
+                "UPDATE runs SET status = 'cancelled', finished = ?, owner = NULL,"
+                " leased_until = NULL WHERE id = ?",
+                (now, run_id),
+            )
+            add_event(connection, run_id, now, "run_cancelled")
+            return False
+
+        return self.commits.call(run_id, request)
+
+    def remove(self, run_id: str, now: float) -> Future[bool]:
+        """Remove a run and all that is recorded of it; gives False for one that is being run."""
+
+        def delete(connection: sqlite3.Connection) -> bool:
+            row = _found(connection.execute(_RUN, storable((run_id,))).fetchall(), run_id)
+            if row.owner and is_alive(row.owner, row.leased_until or 0, now):
+                return False
+            keys = run_range(row.number)
+            connection.execute("DELETE FROM failures WHERE item BETWEEN ? AND ?", keys)
+            connection.execute("DELETE FROM items WHERE id BETWEEN ? AND ?", keys)
+            connection.execute("DELETE FROM runs WHERE id = ?", (run_id,))
+            return True
+
+        return self.commits.call(run_id, delete)
+
+    def shrink(self) -> int:
+        """Give the space of what was removed back to the disk; gives how many bytes that were.
+
+        Other writers wait meanwhile. Raises JournalError when the disk has no room for a copy.
+        """
+        before = self._size()
+        with ErrorsTold(self.path), closing(connect(self.path)) as connection:
+            connection.execute("VACUUM")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return before - self._size()
+
+    def _size(self) -> int:
+        files = (self.path, self.path.with_name(self.path.name + "-wal"))
+        return sum(file.stat().st_size for file in files if file.exists())
 
     def finish(self, run_id: str, status: str, now: float, error: str | None) -> Future[None]:
         """Record the end of a run of ours and give up its lease; ``error`` is a JSON object.
@@ -190,34 +240,9 @@ class Journal:
 
     # ---- reading -------------------------------------------------------------------------------
 
-    def _read(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
-        with self._reading, self._errors_told:
-            return self._reader.execute(sql, storable(tuple(values))).fetchall()
-
     def run(self, run_id: str) -> RunRow:
         """The run with this id. Raises RunNotFound."""
-        with self._reading, self._errors_told:
-            return _run(self._reader, run_id)
-
-    def find(self, name: str) -> RunRow:
-        """The run whose id is ``name``, begins with it, or, for ``last``, the newest.
-
-        Raises RunNotFound when there is none, or more than one.
-        """
-        if name == "last":
-            rows = self._read("SELECT * FROM runs ORDER BY created DESC, id DESC LIMIT 1")
-        else:
-            rows = self._read(
-                "SELECT * FROM runs WHERE substr(id, 1, ?) = ? ORDER BY id LIMIT 4",
-                (len(name), name),
-            )
-            rows = [row for row in rows if row[1] == name] or rows
-        if not rows:
-            raise RunNotFound(f"no run '{name}' in the journal {self.path}")
-        if len(rows) > 1:
-            ids = ", ".join(row[1] for row in rows[:3]) + (", …" if len(rows) > 3 else "")
-            raise RunNotFound(f"'{name}' is the beginning of several runs ({ids}); give more of it")
-        return RunRow(*rows[0])
+        return _found(self._read(_RUN, (run_id,)), run_id)
 
     def stages(self, run_id: str) -> list[StageRow]:
         """The stages of a run that have begun, in order."""
@@ -276,59 +301,8 @@ class Journal:
         ):
             yield (item & INDEX_MASK, *rest)
 
-    def logs(self, run_id: str) -> Iterable[tuple[Any, ...]]:
-        """A run's lines: at, step, item, attempt, level, source, message."""
-        return self._read(
-            "SELECT at, step, item, attempt, level, source, message FROM logs WHERE run = ?"
-            " ORDER BY id",
-            (run_id,),
-        )
 
-    def events(self, run_id: str) -> Iterable[tuple[Any, ...]]:
-        """A run's events: at, kind, stage position, detail."""
-        return self._read(
-            "SELECT at, kind, stage, detail FROM events WHERE run = ? ORDER BY id", (run_id,)
-        )
-
-
-def _use_wal(connection: sqlite3.Connection) -> None:
-    """Switch to WAL mode; SQLite does not wait by itself while another process does the same."""
-    deadline = time.monotonic() + _BUSY_SECONDS
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
-        else:
-            return
-
-
-def _run(connection: sqlite3.Connection, run_id: str) -> RunRow:
-    row = connection.execute("SELECT * FROM runs WHERE id = ?", storable((run_id,))).fetchone()
-    if row is None:
+def _found(rows: list[Any], run_id: str) -> RunRow:
+    if not rows:
         raise RunNotFound(f"no run '{run_id}' in the journal")
-    return RunRow(*row)
-
-
-def _alive(owner: str, leased_until: float, now: float) -> bool:
-    """Whether the owner of a lease may still be at work: its lease runs, and it is not known dead.
-
-    Only processes of this machine can be known dead at once, and journals of this process that are
-    closed or could not be written; others are when their lease is over.
-    """
-    if leased_until <= now:
-        return False
-    host, pid, _ = owner.rsplit(":", 2)
-    if host != socket.gethostname():
-        return True
-    if int(pid) == os.getpid():
-        return owner in working
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    return RunRow(*rows[0])

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, TypeAlias
 
+from lokki.store.groups import group
 from lokki.store.schema import StageRow, add_event, storable
 
 Line: TypeAlias = tuple[Any, ...]
@@ -47,7 +48,8 @@ class Outcomes:
             "INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?)", self.items
         )
         connection.executemany(
-            "INSERT INTO failures VALUES (?, ?, ?, ?, ?, ?, ?)", map(storable, self.failures)
+            "INSERT INTO failures VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (storable((*row, group(*row[-3:]))) for row in self.failures),
         )
         connection.execute(
             "UPDATE stages SET succeeded = ?, failed = ?, tolerated = ?, retrying = ? WHERE id = ?",

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lokki.errors import JournalError, JournalVersionError
+from lokki.errors import JournalVersionError
+from lokki.store.groups import group
 
 # Released migrations are never edited; a change of the schema is a new entry.
 MIGRATIONS: tuple[str, ...] = (
@@ -92,6 +93,15 @@ MIGRATIONS: tuple[str, ...] = (
     ) STRICT;
     CREATE INDEX logs_by_run ON logs (run, id);
     """,
+    """
+    ALTER TABLE runs ADD COLUMN started_by TEXT;
+    ALTER TABLE runs ADD COLUMN cancel_requested REAL;
+    CREATE INDEX runs_by_time ON runs (created, id);
+    CREATE INDEX runs_to_cancel ON runs (owner) WHERE cancel_requested IS NOT NULL;
+    ALTER TABLE failures ADD COLUMN grp TEXT NOT NULL DEFAULT '';
+    UPDATE failures SET grp = lokki_group(type, reason, traceback);
+    CREATE INDEX items_troubled ON items (id, status) WHERE status <> 'succeeded';
+    """,
 )
 
 
@@ -114,6 +124,8 @@ class RunRow:
     error: str | None
     owner: str | None
     leased_until: float | None
+    started_by: str | None = None  # the command line, say
+    cancel_requested: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +160,11 @@ def item_range(stage: int) -> tuple[int, int]:
     return stage << 32, stage << 32 | INDEX_MASK
 
 
+def run_range(run_number: int) -> tuple[int, int]:
+    """The first and last possible keys of a run's items."""
+    return stage_id(run_number, 0) << 32, stage_id(run_number, 255) << 32 | INDEX_MASK
+
+
 def migrate(connection: sqlite3.Connection, path: Path) -> None:
     """Bring the schema up to date, in one transaction; safe when several processes do it at once.
 
@@ -155,6 +172,7 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
     """
     if _version(connection, path) == len(MIGRATIONS):
         return
+    connection.create_function("lokki_group", 3, group, deterministic=True)
     connection.execute("BEGIN IMMEDIATE")
     try:
         done = _version(connection, path)
@@ -204,37 +222,3 @@ def storable(row: tuple[Any, ...]) -> tuple[Any, ...]:
         else value
         for value in row
     )
-
-
-class ErrorsTold:
-    """Turns SQLite's errors into JournalErrors that say what to do."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if not isinstance(error, sqlite3.Error):
-            return
-        code = getattr(error, "sqlite_errorcode", None)  # None: the values were wrong
-        advice = "" if code is None else _advice(code, self._path)
-        raise JournalError(f"the journal {self._path}: {error}{advice}") from error
-
-
-def _advice(code: int, path: Path) -> str:
-    match code & 0xFF:
-        case sqlite3.SQLITE_FULL | sqlite3.SQLITE_IOERR:
-            return "; free some space on its disk, then resume the run; what was recorded is safe"
-        case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
-            return (
-                "; the file is damaged: move it away or restore a copy, or save what is left with "
-                f"sqlite3 {path} .recover"
-            )
-        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-            return "; another process holds it for a long time; try again"
-        case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
-            return "; see that its folder exists and can be written, or set LOKKI_LOCAL_JOURNAL"
-        case _:
-            return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import subprocess
 import sys
@@ -32,6 +33,13 @@ def _process(*arguments: object, cwd: Path | None) -> subprocess.CompletedProces
         timeout=50,
         cwd=cwd,
     )
+
+
+def run_id(done: subprocess.CompletedProcess[str]) -> str:
+    """The run that a process has started, as its first line on stderr tells it."""
+    told = re.fullmatch(r"\[INFO\] Run (\S+) of \S+ started", done.stderr.splitlines()[0])
+    assert told is not None, done.stderr
+    return told[1]
 
 
 @pytest.fixture
@@ -89,7 +97,15 @@ def shown(script):
 def test_birds():
     done = python(BIRDS, "run")
     assert (done.returncode, done.stdout) == (0, "flappy goose, flappy duck, flappy seagul\n")
-    assert done.stderr.startswith("run ")
+    clock = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d"
+    ended = r"completed in \d+\.\d{3}s \(status=success\)"
+    told = [rf"\[INFO\] Run {run_id(done)} of birds-flow started"]
+    for step in ("get_birds", "flap_bird", "join_birds"):
+        told.append(rf"\[INFO\] Step '{step}' started at {clock}")
+        told += [r"\[={26}\] 3/3 \(100%\) completed"] * (step == "flap_bird")
+        told.append(rf"\[INFO\] Step '{step}' {ended}")
+    told.append(rf"\[INFO\] Run {run_id(done)} succeeded")
+    assert re.fullmatch("\n".join(told) + "\n", done.stderr), done.stderr
 
 
 @pytest.mark.parametrize("target", ["birds.py", "birds.py:birds_flow", "birds", "birds:birds-flow"])
@@ -197,10 +213,14 @@ def test_the_users_traceback_comes_first_and_then_how_to_resume(script):
     assert done.returncode == 1
     assert done.stdout == ""
     lines = done.stderr.splitlines()
-    assert lines[1] == "Traceback (most recent call last):"
-    assert str(path) in lines[2]
-    assert lines[-2] == "Error: step 'broken', attempt 1: KeyError: 'nothing'"
-    assert lines[-1] == f"resume: python {path} resume {lines[0].removeprefix('run ')}"
+    assert lines[1].startswith("[INFO] Step 'broken' started at ")
+    assert lines[2] == "Traceback (most recent call last):"
+    assert str(path) in lines[3]
+    assert re.fullmatch(
+        r"\[ERROR\] Step 'broken' failed after \d+\.\d{3}s: KeyError: 'nothing'", lines[-3]
+    )
+    assert lines[-2] == "Error: the run failed in step 'broken', attempt 1"
+    assert lines[-1] == f"resume: python {path} resume {run_id(done)}"
     assert "lokki/engine" not in done.stderr
 
 
@@ -329,15 +349,15 @@ def test_resume_from_either_command_line(script, tmp_path, started, resumed):
     )
     assert first.returncode == 1
     assert "RuntimeError: not ready" in first.stderr
-    run_id = first.stderr.splitlines()[0].removeprefix("run ")
+    first_id = run_id(first)
     (tmp_path / "ready").touch()
     done = {
         "script": lambda: python(path, "resume", "last", cwd=tmp_path),
-        "lokki": lambda: lokki("resume", run_id, cwd=tmp_path),
-        "lokki with file": lambda: lokki("resume", run_id[:18], path, cwd=tmp_path),
+        "lokki": lambda: lokki("resume", first_id, cwd=tmp_path),
+        "lokki with file": lambda: lokki("resume", first_id[:18], path, cwd=tmp_path),
     }[resumed]()
     assert (done.returncode, done.stdout) == (0, "6\n"), done.stderr
-    again = lokki("resume", run_id, cwd=tmp_path)
+    again = lokki("resume", first_id, cwd=tmp_path)
     assert (again.returncode, again.stdout) == (0, "6\n")
 
 

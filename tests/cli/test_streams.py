@@ -1,12 +1,15 @@
-"""The result alone is on stdout, whoever writes there meanwhile."""
+"""The result alone is on stdout, whoever writes there meanwhile; streams that are watched."""
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from lokki.cli.streams import Watched
 
 _FLOW = """
 import os, subprocess, sys, threading
@@ -95,3 +98,20 @@ def test_a_closed_stdout_does_not_harm_the_run(printing: Path) -> None:
     done = _run(printing, ">&-")
     assert done.returncode == 0, done.stderr
     assert "the step's" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda stream: stream.readline(),
+        lambda stream: next(stream),
+        lambda stream: next(iter(stream)),
+        lambda stream: stream.read(4),
+    ],
+)
+def test_what_is_done_with_a_watched_stream_is_announced(use) -> None:
+    announced = []
+    stream = Watched(io.StringIO("one\ntwo\n"), lambda: announced.append("before"))
+    assert announced == []
+    assert use(stream) == "one\n"
+    assert announced == ["before"]

@@ -22,6 +22,7 @@ import pytest
 
 import lokki
 from lokki import (
+    ConfigError,
     DefinitionError,
     Engine,
     Flow,
@@ -33,6 +34,7 @@ from lokki import (
     flow,
     step,
 )
+from lokki.config import Config, Local
 from lokki.engine.events import RunFinished, RunStarted, StageFinished, StageStarted
 from lokki.store.journal import Journal
 
@@ -1045,7 +1047,7 @@ async def test_cancelling_the_caller_cancels_the_run():
                 group.start_soon(engine.run, long)
                 await started.wait()
                 scope.cancel()
-        assert engine.journal.find("last").status == "cancelled"
+        assert engine.journal.history.find("last").status == "cancelled"
 
 
 async def test_leaving_the_engine_by_an_error_cancels_its_runs(journal):
@@ -1070,7 +1072,7 @@ async def test_leaving_the_engine_by_an_error_cancels_its_runs(journal):
     with pytest.raises(ZeroDivisionError):
         await fail()
     with closing(Journal(journal)) as reader:
-        assert reader.find("last").status == "cancelled"
+        assert reader.history.find("last").status == "cancelled"
 
 
 async def test_leaving_the_engine_waits_for_its_runs(journal):
@@ -1247,7 +1249,7 @@ async def test_prints_and_logs_are_captured_with_their_call(capsys):
     async with Engine() as engine:
         handle = engine.submit(chatty)
         await handle.result()
-        lines = [row[1:] for row in engine.journal.logs(handle.run_id)]
+        lines = [line[2:] for line in engine.journal.history.lines(handle.run_id)]
     assert sorted(line for line in lines if line[1] == 1) == sorted(
         [
             ("talking", 1, 1, "INFO", "stdout", "hello 1"),
@@ -1293,7 +1295,7 @@ async def test_two_runs_that_print_at_once_keep_their_lines_apart(kind):
         handles = {name: engine.submit(chatty, {"name": name}) for name in ("one", "two")}
         for name, handle in handles.items():
             await handle.result()
-            lines = [tuple(row)[-1] for row in engine.journal.logs(handle.run_id)]
+            lines = [line.message for line in engine.journal.history.lines(handle.run_id)]
             assert lines == [f"{name} {n}" for n in range(len(here))]
 
 
@@ -1306,6 +1308,77 @@ async def test_limits_below_one_are_refused(option):
         Engine(**{option: 0})
     with pytest.raises(DefinitionError, match=option):
         Engine(**{option: "4"})
+
+
+CONFIG = Config(local=Local(journal="configured.db", concurrency=3, processes=2))
+
+
+@pytest.fixture
+def configured(tmp_path, monkeypatch):
+    """A working directory with a configuration."""
+    (tmp_path / "lokki.toml").write_text("[local]\nconcurrency = 2\nprocesses = 1")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.usefixtures("configured")
+@pytest.mark.parametrize(
+    ("given", "most"),
+    [({}, 2), ({"config": CONFIG}, 3), ({"concurrency": 4}, 4)]
+    + [({"config": CONFIG, "concurrency": 4}, 4)],
+)
+async def test_as_many_calls_at_a_time_as_configured_unless_the_engine_is_told(given, most):
+    peak, full = Peak(), threading.Barrier(most, timeout=20)
+
+    @step
+    def busy(number):
+        with peak:
+            full.wait()
+            time.sleep(0.002)
+
+    @flow
+    def limited():
+        return numbers(5 * most).map(busy)
+
+    async with Engine(**given) as engine:
+        await engine.run(limited)
+    assert peak.most == most
+
+
+@pytest.mark.parametrize(
+    ("given", "most"), [({}, 1), ({"config": CONFIG}, 2), ({"config": CONFIG, "processes": 1}, 1)]
+)
+async def test_as_many_processes_as_configured_unless_the_engine_is_told(configured, given, most):
+    @step(executor="process")
+    def process(number):
+        (configured / f"{number}.entered").touch()
+        deadline = time.monotonic() + 20
+        while len(list(configured.glob("*.entered"))) < most:
+            assert time.monotonic() < deadline, "the other process does not come"
+            time.sleep(0.001)
+        return os.getpid()
+
+    @flow
+    def limited():
+        return numbers(8).map(process, batch_size=1)
+
+    async with Engine(**given) as engine:
+        assert len(set(await engine.run(limited))) == most
+
+
+async def test_the_journal_is_where_the_configuration_has_it_unless_the_engine_is_told(configured):
+    async with Engine(config=CONFIG) as engine:
+        await engine.run(doubled_total)
+    assert (configured / "configured.db").exists()
+    async with Engine(config=CONFIG, journal="told.db") as engine:
+        assert engine.journal.path == Path("told.db")
+
+
+async def test_a_wrong_configuration_is_told_before_anything_runs(configured, journal):
+    (configured / "lokki.toml").write_text("[local]\nconcurrency = 0")
+    with pytest.raises(ConfigError, match=r"lokki.toml: key 'local.concurrency' must be .* not 0"):
+        doubled_total.run_sync()
+    assert not journal.exists()
 
 
 async def test_an_engine_runs_flows_alone():

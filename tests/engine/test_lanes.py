@@ -362,7 +362,7 @@ async def test_an_error_of_the_lanes_own_ends_its_run_and_no_other(monkeypatch, 
             await handle.result()
         assert await engine.run(small) == [0, 1]
     with closing(Journal(journal)) as reader:
-        assert reader.find(handle.run_id).status == "failed"
+        assert reader.history.find(handle.run_id).status == "failed"
 
 
 def few_threads(monkeypatch, most: int) -> None:
@@ -529,7 +529,7 @@ async def test_ctrl_c_in_a_notebook_cancels_the_run(tmp_path, journal):
     out, err = process.communicate(timeout=30)
     assert "interrupted" in out, err
     with closing(Journal(journal)) as reader:
-        assert reader.find("last").status == "cancelled"
+        assert reader.history.find("last").status == "cancelled"
 
 
 async def test_a_second_ctrl_c_ends_a_process_whose_loop_is_blocked(tmp_path):

@@ -134,7 +134,7 @@ async def test_context_and_output_of_a_worker(capfd):
     async with Engine() as engine:
         handle = engine.submit(chatty)
         assert await handle.result() == [(0, 2, "0"), (1, 2, "1")]
-        lines = {row[1:] for row in engine.journal.logs(handle.run_id)}
+        lines = {line[2:] for line in engine.journal.history.lines(handle.run_id)}
     assert ("talking", 1, 2, "INFO", "stdout", "hello 1") in lines
     assert ("talking", 0, 1, "WARNING", "mine", "careful") in lines
     assert len(lines) == 8
@@ -490,7 +490,7 @@ async def test_threads_of_a_step_may_all_print_at_once():
     async with Engine(processes=1, echo=io.StringIO()) as engine:
         handle = engine.submit(loud)
         assert await handle.result() == [0, 1]
-        assert engine.journal.logs(handle.run_id)
+        assert list(engine.journal.history.lines(handle.run_id))
 
 
 async def test_a_thread_that_a_step_left_behind_answers_no_other_call():
@@ -521,7 +521,7 @@ async def test_a_thread_that_a_step_left_behind_answers_no_other_call():
         assert await engine.run(left) == list(range(0, 20, 2))
         handle = engine.submit(later)
         assert await handle.result() == list(range(0, 200, 2))
-        assert engine.journal.logs(handle.run_id) == []
+        assert list(engine.journal.history.lines(handle.run_id)) == []
 
 
 @pytest.mark.parametrize(

@@ -15,19 +15,15 @@ import pytest
 
 from lokki import JournalError, RunNotFound, RunOwned
 from lokki.store import commits
-from lokki.store.commits import LEASE_SECONDS, RunWriter
+from lokki.store.commits import RunWriter
+from lokki.store.connection import ErrorsTold
 from lokki.store.journal import Journal
+from lokki.store.leases import LEASE_SECONDS
 from lokki.store.records import Opening, Outcomes
-from lokki.store.schema import MIGRATIONS, ErrorsTold, StageRow, stage_id
+from lokki.store.schema import MIGRATIONS, StageRow, stage_id
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-@pytest.fixture
-def opened(journal):
-    with closing(Journal(journal)) as book:
-        yield book
 
 
 def create(book: Journal, run_id: str = "r1", flow: str = "f", now: float = 1.0) -> None:
@@ -90,8 +86,10 @@ def test_a_run_is_read_back_as_it_was_written(opened):
     assert list(opened.outputs(stage.id)) == [(0, b"0", None)]
     assert list(opened.carried(stage.id)) == [(2, b"in", None)]
     assert list(opened.failures(stage.id, "tolerated")) == [(1, "b", 2, "OSError", "last", "trace")]
-    assert list(opened.logs("r1")) == [(3.0, "b", 1, 2, "INFO", "stdout", "hello")]
-    assert [kind for _, kind, _, _ in opened.events("r1")] == [
+    assert [line[1:] for line in opened.history.lines("r1")] == [
+        (3.0, "b", 1, 2, "INFO", "stdout", "hello")
+    ]
+    assert [kind for _, kind, _, _ in opened.history.events("r1")] == [
         "run_started",
         "stage_started",
         "stage_finished",
@@ -165,15 +163,15 @@ def test_runs_are_found_by_id_prefix_and_last(opened):
     create(opened, "2026-a2", now=3.0)
     create(opened, "2026-b", now=2.0)
     create(opened, "2026-b_%", now=2.0)
-    assert opened.find("2026-a1").id == "2026-a1"
-    assert opened.find("2026-b").id == "2026-b"
-    assert opened.find("2026-b_").id == "2026-b_%"
-    assert opened.find("last").id == "2026-a2"
+    assert opened.history.find("2026-a1").id == "2026-a1"
+    assert opened.history.find("2026-b").id == "2026-b"
+    assert opened.history.find("2026-b_").id == "2026-b_%"
+    assert opened.history.find("last").id == "2026-a2"
     with pytest.raises(RunNotFound, match=r"several runs \(2026-a1, 2026-a2\)"):
-        opened.find("2026-a")
+        opened.history.find("2026-a")
     for name in ("nothing", "2026%", "____"):
         with pytest.raises(RunNotFound, match="no run"):
-            opened.find(name)
+            opened.history.find(name)
     with pytest.raises(RunNotFound):
         opened.run("nothing")
 
@@ -200,7 +198,10 @@ def test_a_run_whose_lease_is_over_is_taken(opened, journal):
     with closing(Journal(journal)) as other:
         other.take("r1", 1.0 + LEASE_SECONDS + 1).result()
         assert other.run("r1").owner == other.owner
-        assert [kind for _, kind, _, _ in other.events("r1")] == ["run_started", "run_resumed"]
+        assert [kind for _, kind, _, _ in other.history.events("r1")] == [
+            "run_started",
+            "run_resumed",
+        ]
 
 
 def test_a_run_whose_owner_is_dead_is_taken_at_once(opened, journal):
@@ -284,9 +285,9 @@ def test_who_lost_a_run_writes_nothing_more_and_is_told(opened, journal, end, re
         other.flush("r1").result()
         assert list(other.recorded(stage.id)) == [(0, "succeeded", 0, 1)]
         assert (other.stages("r1")[0].succeeded, other.stages("r1")[0].finished) == (1, None)
-        assert list(other.logs("r1")) == []
+        assert list(other.history.lines("r1")) == []
         assert list(other.failures(stage.id, "succeeded")) == []
-        assert [kind for _, kind, _, _ in other.events("r1")] == [
+        assert [kind for _, kind, _, _ in other.history.events("r1")] == [
             "run_started",
             "stage_started",
             "run_resumed",
@@ -309,7 +310,7 @@ def test_a_run_that_was_lost_can_be_taken_back(opened, journal):
     writer.log((3.0, "b", 1, 2, "INFO", "stdout", "of the first"))
     again.log((3.0, "b", 1, 2, "INFO", "stdout", "of the second"))
     opened.finish("r1", "succeeded", 4.0, None).result()
-    assert [line[-1] for line in opened.logs("r1")] == ["of the second"]
+    assert [line.message for line in opened.history.lines("r1")] == ["of the second"]
 
 
 def test_lines_queued_before_a_writer_is_released_are_written(opened):
@@ -319,7 +320,9 @@ def test_lines_queued_before_a_writer_is_released_are_written(opened):
         writer.log((3.0, "b", number, 1, "INFO", "stdout", f"line {number}"))
     opened.commits.release(writer)
     opened.finish("r1", "succeeded", 4.0, None).result()
-    assert [line[-1] for line in opened.logs("r1")] == [f"line {n}" for n in range(5000)]
+    assert [line.message for line in opened.history.lines("r1")] == [
+        f"line {n}" for n in range(5000)
+    ]
     assert opened.run("r1").status == "succeeded"
 
 
@@ -332,6 +335,222 @@ def test_a_lease_is_renewed_while_the_run_goes_on(opened, monkeypatch):
     while (opened.run("r1").leased_until or 0) <= renewed:
         assert time.monotonic() < deadline
         time.sleep(0.005)
+
+
+# ---- cancelling --------------------------------------------------------------------------------
+
+
+def test_a_run_of_another_process_is_asked_to_cancel(opened, journal):
+    create(opened, now=time.time())
+    asked = threading.Event()
+    opened.own("r1", never, asked.set)
+    with closing(Journal(journal)) as other:
+        assert other.request_cancel("r1", time.time()).result() is True
+    assert asked.wait(10)
+    assert opened.run("r1").status == "running"
+    opened.finish("r1", "cancelled", 9.0, None).result()
+    assert opened.run("r1").status == "cancelled"
+
+
+def test_a_run_of_the_same_journal_is_asked_to_cancel(opened):
+    create(opened, now=time.time())
+    asked = threading.Event()
+    opened.own("r1", never, asked.set)
+    assert opened.request_cancel("r1", time.time()).result() is True
+    assert asked.wait(10)
+
+
+def test_a_request_that_comes_before_the_run_is_written_is_told(opened, journal):
+    create(opened, "r1", now=time.time())
+    create(opened, "r2", now=time.time())
+    of_other, asked = threading.Event(), threading.Event()
+    opened.own("r2", never, of_other.set)
+    with closing(Journal(journal)) as other:
+        other.request_cancel("r1", time.time()).result()
+        other.request_cancel("r2", time.time()).result()
+    assert of_other.wait(10)  # it has looked, and found nobody to tell of r1
+    opened.own("r1", never, asked.set)
+    assert asked.wait(10)
+
+
+def test_only_the_run_that_is_to_be_cancelled_is_asked(opened, journal):
+    create(opened, "r1", now=time.time())
+    create(opened, "r2", now=time.time())
+    asked = threading.Event()
+    opened.own("r1", never, lambda: never(JournalError("r1 was asked")))
+    opened.own("r2", never, asked.set)
+    with closing(Journal(journal)) as other:
+        other.request_cancel("r2", time.time()).result()
+    assert asked.wait(10)
+    opened.flush("r1").result()
+
+
+def test_a_run_whose_owner_is_gone_is_cancelled_at_once(opened):
+    create(opened, now=1.0)
+    lost = Lost()
+    opened.own("r1", lost)
+    now = 1.0 + LEASE_SECONDS
+    assert opened.request_cancel("r1", now).result() is False
+    run = opened.run("r1")
+    assert (run.status, run.finished, run.owner) == ("cancelled", now, None)
+    assert [kind for _, kind, _, _ in opened.history.events("r1")][-1] == "run_cancelled"
+    with pytest.raises(RunOwned):
+        opened.finish("r1", "succeeded", now + 1, None).result()
+    assert lost.told.wait(10)
+
+
+@pytest.mark.parametrize("status", ["succeeded", "failed", "cancelled"])
+def test_a_run_that_has_ended_is_not_cancelled(opened, status):
+    create(opened)
+    opened.finish("r1", status, 2.0, None).result()
+    before = opened.run("r1")
+    assert opened.request_cancel("r1", 3.0).result() is False
+    assert opened.run("r1") == before
+    assert len(opened.history.events("r1")) == 2
+
+
+def test_a_run_that_is_not_there_is_not_cancelled(opened):
+    with pytest.raises(RunNotFound, match="no run 'r1'"):
+        opened.request_cancel("r1", 3.0).result()
+
+
+def test_a_request_is_forgotten_when_the_run_goes_on_later(opened):
+    create(opened, now=time.time())
+    writer = opened.own("r1", never)
+    opened.request_cancel("r1", time.time()).result()
+    opened.commits.release(writer)
+    opened.finish("r1", "cancelled", 2.0, None).result()
+    opened.take("r1", time.time()).result()
+    assert opened.run("r1").cancel_requested is None
+
+
+def test_a_run_that_does_nothing_writes_nothing(opened, monkeypatch):
+    monkeypatch.setattr(commits, "_LOOK_SECONDS", 0.001)
+    create(opened, now=time.time())
+    opened.own("r1", never)
+    statements: list[str] = []
+    opened.commits.call(
+        "r1", lambda connection: connection.set_trace_callback(statements.append)
+    ).result()
+    deadline = time.monotonic() + 10
+    while statements.count("PRAGMA data_version") < 50:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    written = statements[statements.index("COMMIT") + 1 :]
+    assert not [sql for sql in written if not sql.startswith(("PRAGMA data_version", "SELECT"))]
+    assert len([sql for sql in written if sql.startswith("SELECT")]) <= 1
+
+
+def test_looking_for_requests_reads_none_of_the_other_runs(opened):
+    plan = opened.commits.call(
+        "r1",
+        lambda connection: connection.execute(
+            "EXPLAIN QUERY PLAN SELECT id FROM runs"
+            " WHERE owner = 'o' AND cancel_requested IS NOT NULL"
+        ).fetchall(),
+    ).result()
+    assert "INDEX runs_to_cancel (owner=?)" in plan[0][3]
+
+
+# ---- removing ----------------------------------------------------------------------------------
+
+
+def rows(journal: Path) -> dict[str, int]:
+    tables = ("runs", "stages", "items", "failures", "events", "logs")
+    with closing(sqlite3.connect(journal)) as connection:
+        return {
+            table: connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+            for table in tables
+        }
+
+
+def fill(record, run_id: str) -> None:
+    record.run(run_id, at=time.time())
+    for position in range(2):
+        record.stage(run_id, {0: "succeeded", 1: "tolerated", 2: "failed"}, 4, position=position)
+    record.lines(run_id, (3.0, "b", 1, 2, "INFO", "stdout", "hello"))
+
+
+def test_all_of_a_run_is_removed_and_nothing_of_another(opened, journal, record):
+    for run_id in ("r1", "r2", "r3"):
+        fill(record, run_id)
+        opened.finish(run_id, "failed", 2.0, None).result()
+    before = rows(journal)
+    assert before == {
+        "runs": 3, "stages": 6, "items": 18, "failures": 12, "events": 12, "logs": 3,
+    }  # fmt: skip
+    kept = [opened.run(run_id) for run_id in ("r1", "r3")]
+    assert opened.remove("r2", time.time()).result() is True
+    assert rows(journal) == {table: count // 3 * 2 for table, count in before.items()}
+    assert [opened.run(run_id) for run_id in ("r1", "r3")] == kept
+    for run_id in ("r1", "r3"):
+        stages = opened.stages(run_id)
+        assert [opened.history.troubled(stage).total() for stage in stages] == [2, 2]
+        assert [len(opened.history.groups(stage)) for stage in stages] == [2, 2]
+        assert len(list(opened.history.lines(run_id))) == 1
+    with pytest.raises(RunNotFound):
+        opened.remove("r2", time.time()).result()
+
+
+def test_a_run_that_goes_on_is_not_removed(opened, journal, record):
+    fill(record, "r1")
+    before = rows(journal)
+    with closing(Journal(journal)) as other:
+        assert other.remove("r1", time.time()).result() is False
+        assert rows(journal) == before
+        assert other.remove("r1", time.time() + LEASE_SECONDS + 1).result() is True
+    assert set(rows(journal).values()) == {0}
+
+
+def test_who_lost_its_run_to_a_removal_is_told(opened, journal):
+    create(opened, now=1.0)
+    lost = Lost()
+    writer = opened.own("r1", lost)
+    with closing(Journal(journal)) as other:
+        assert other.remove("r1", time.time()).result() is True
+    writer.log((3.0, "b", 1, 2, "INFO", "stdout", "late"))
+    with pytest.raises(RunOwned):
+        opened.flush("r1").result()
+    assert lost.told.wait(10)
+    assert set(rows(journal).values()) == {0}
+
+
+def test_shrinking_gives_the_space_of_removed_runs_back(opened, journal, record):
+    stage = record.stage(
+        record.run(at=time.time()),
+        {1: "failed"},
+        2,
+        errors={1: [("First", "e", ""), ("Last", "e", "")]},
+    )
+    opened.finish("r1", "failed", 2.0, None).result()
+    create(opened, "large")
+    writer = opened.own("large", never)
+    large = open_stage(opened, writer, 20_000, "large")
+    writer.add(simple(large.id, range(20_000), (20_000, 0, 0, 0)))
+    opened.commits.release(writer)
+    opened.finish("large", "succeeded", 2.0, None).result()
+    opened.remove("large", time.time()).result()
+    before = sum(file.stat().st_size for file in journal.parent.glob("lokki.db*"))
+    given = opened.shrink()
+    after = sum(file.stat().st_size for file in journal.parent.glob("lokki.db*"))
+    assert given > 400_000
+    assert abs(before - after - given) <= 1 << 16  # the index of the log is no part of it
+    assert [group.type for group in opened.history.groups(stage)] == ["Last"]
+    create(opened, "later")
+    assert opened.shrink() >= 0
+
+
+def test_a_journal_is_shrunk_while_another_process_writes(opened, journal):
+    with closing(Journal(journal)) as other:
+        create(other, now=time.time())
+        writer = other.own("r1", never)
+        stage = open_stage(other, writer, 5000)
+        for start in range(0, 5000, 50):
+            writer.add(simple(stage.id, range(start, start + 50), (start + 50, 0, 0, 0)))
+            if start % 1000 == 0:
+                opened.shrink()
+        other.flush("r1").result()
+        assert len(list(opened.outputs(stage.id))) == 5000
 
 
 # ---- errors ------------------------------------------------------------------------------------
@@ -377,11 +596,11 @@ def test_text_that_is_no_utf8_is_written_as_its_escapes(opened):
     assert list(opened.failures(stage.id, "failed")) == [
         (0, "b", 1, "E\\udcff", "é \\udcff", "→\\udcff")
     ]
-    assert [line[-1] for line in opened.logs("r1")] == ["naïve \\udcff"]
+    assert [line.message for line in opened.history.lines("r1")] == ["naïve \\udcff"]
     assert opened.run("r1").error == '{"message": "\\udcff"}'
-    assert list(opened.events("r1"))[-1][-1] == '{"message": "\\udcff"}'
+    assert list(opened.history.events("r1"))[-1][-1] == '{"message": "\\udcff"}'
     with pytest.raises(RunNotFound):
-        opened.find("\udcff")
+        opened.history.find("\udcff")
 
 
 def test_a_call_that_is_cancelled_before_its_turn_is_not_made(opened):
@@ -466,7 +685,7 @@ def test_who_logs_much_waits_for_the_journal(opened):
     held.result()
     thread.join()
     opened.flush("r1").result()
-    assert [line[2] for line in opened.logs("r1")] == list(range(40_000))
+    assert [line.item for line in opened.history.lines("r1")] == list(range(40_000))
 
 
 @pytest.mark.parametrize(
@@ -545,3 +764,11 @@ def test_the_next_migration_is_applied_once(journal, monkeypatch):
     Journal(journal).close()
     Journal(journal).close()
     assert "extra" in {name for _, name, _ in schema_of(journal)}
+
+
+def test_what_is_made_is_its_owners_alone(tmp_path):
+    with closing(Journal(tmp_path / "made" / "lokki.db")) as book:
+        create(book)
+        modes = {file.name: file.stat().st_mode & 0o777 for file in (tmp_path / "made").iterdir()}
+    assert modes == dict.fromkeys(("lokki.db", "lokki.db-wal", "lokki.db-shm"), 0o600)
+    assert (tmp_path / "made").stat().st_mode & 0o777 == 0o700

@@ -1,0 +1,177 @@
+"""The commands over a large journal, as whole processes, and what a captured print costs.
+
+The journal holds 10,000 finished runs, a run that was killed half through 1,000,000 items with
+some failures, and a run with 1,000,000 log lines.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+from statistics import median
+from typing import TextIO
+
+from timing import (
+    NO_BOUND,
+    Bound,
+    alternate,
+    arguments,
+    column,
+    directory,
+    process_seconds,
+    seconds,
+    spread,
+    table,
+)
+
+from lokki import Engine, flow, step
+from lokki.store.journal import Journal
+from lokki.store.records import Opening, Outcomes
+from lokki.store.schema import StageRow, stage_id
+
+RUNS = Bound(0.25, None, seconds)
+SHOW = Bound(0.3, None, seconds)
+LOGS = Bound(0.25, None, seconds)
+HELP = Bound(0.12, None, seconds)
+LINE = Bound(5e-6, None, seconds)
+LOKKI = [sys.executable, "-m", "lokki"]
+
+
+def fill(path: Path, runs: int, items: int) -> None:
+    """Make the journal."""
+    with closing(Journal(path)) as journal:
+        for number in range(runs):
+            _create(journal, f"run-{number:05}", float(number))
+            last = journal.finish(f"run-{number:05}", "succeeded", number + 1.0, None)
+        last.result()
+        _half_a_map(journal, items)
+        _create(journal, "wordy", runs + 2.0).result()
+        writer = journal.own("wordy", lambda error: None)
+        for number in range(items):
+            writer.log((float(number), "work", number, 1, "INFO", "stdout", f"line {number}"))
+        journal.finish("wordy", "succeeded", runs + 3.0, None).result()
+
+
+def _create(journal: Journal, run_id: str, now: float):
+    return journal.create(
+        run_id, flow="many", source=None, fingerprint="f", shape="numbers → map(work)",
+        params=b"", params_json='{"limit": 5}', now=now,
+    )  # fmt: skip
+
+
+def _half_a_map(journal: Journal, items: int) -> None:
+    number = _create(journal, "large", 1e9).result()
+    writer = journal.own("large", lambda error: None)
+    stage = stage_id(number, 1)
+    writer.add(Opening(StageRow(stage, "large", 1, "work", "map", 1e9, None, items)))
+    half, slices = items // 2, 500
+    for start in range(0, half, slices):
+        rows = Outcomes(stage, (start + slices, 0, start // slices, 0))
+        for index in range(start, start + slices - 1):
+            rows.succeeded += (stage << 32 | index, 1.0, 2.0, b"\x80\x05K\x01.")
+        item = stage << 32 | (start + slices - 1)
+        rows.items.append((item, "tolerated", 0, 1, 1.0, 2.0, None, None))
+        trace = f'  File "work.py", line {5 + start % 3}, in work\n'
+        rows.failures.append((item, "work", 1, 2.0, "ValueError", f"bad {start}", trace))
+        writer.add(rows)
+        journal.commits.wait_for_room()
+    journal.finish("large", "failed", 2e9, None).result()
+
+
+def first_line(place: Path, path: Path) -> float:
+    """Seconds until `lokki logs` has printed something."""
+    import subprocess
+
+    began = time.perf_counter()
+    with subprocess.Popen(
+        [*LOKKI, "logs", "wordy"], cwd=place, stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "LOKKI_LOCAL_JOURNAL": str(path)},
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        assert process.stdout.readline().endswith("line 0\n")
+        took = time.perf_counter() - began
+        process.kill()
+    return took
+
+
+@step
+def numbers(count):
+    return list(range(count))
+
+
+@step
+def silent(number):
+    return number
+
+
+@step
+def printing(number):
+    print("line")
+    return number
+
+
+@flow
+def silently(count: int):
+    return numbers(count).map(silent)
+
+
+@flow
+def printed(count: int):
+    return numbers(count).map(printing)
+
+
+def engine_seconds(each, count: int, path: Path) -> float:
+    """Seconds of a map whose output goes nowhere, the engine's opening and closing left out."""
+
+    async def run(nowhere: TextIO) -> float:
+        async with Engine(journal=path, echo=nowhere) as engine:
+            began = time.perf_counter()
+            await engine.run(each, {"count": count})
+            return time.perf_counter() - began
+
+    with open(os.devnull, "w") as nowhere:
+        return asyncio.run(run(nowhere))
+
+
+def main() -> None:
+    options = arguments(__doc__)
+    runs, items, lines = (100, 10_000, 2_000) if options.quick else (10_000, 1_000_000, 50_000)
+    with directory() as place:
+        path = place / "lokki.db"
+        fill(path, runs, items)
+
+        def command(*words: str) -> float:
+            return process_seconds([*LOKKI, *words], cwd=place, LOKKI_LOCAL_JOURNAL=str(path))
+
+        turns = alternate(
+            options.repeat,
+            lambda: command("--help"),
+            lambda: command("runs"),
+            lambda: command("show", "large"),
+            lambda: first_line(place, path),
+            lambda: process_seconds([sys.executable, "-c", "pass"], cwd=place),
+            lambda: engine_seconds(silently, lines, place / "a.db"),
+            lambda: engine_seconds(printed, lines, place / "b.db"),
+        )
+    told, listed, shown, logged, bare = (column(turns, index) for index in range(5))
+    line = [(turn[6] - turn[5]) / lines for turn in turns]
+    table(
+        f"The terminal with {runs:,} runs, {items:,} items and lines; medians of {options.repeat}",
+        ("", "time", "bound", ""),
+        (
+            ("python -c pass", seconds(bare), *NO_BOUND),
+            ("lokki --help", seconds(told), *HELP.cells(told)),
+            ("lokki runs", seconds(listed), *RUNS.cells(listed)),
+            ("lokki show, half a map", seconds(shown), *SHOW.cells(shown)),
+            ("lokki logs, first line", seconds(logged), *LOGS.cells(logged)),
+            ("a captured print", spread(line, seconds), *LINE.cells(median(line))),
+        ),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""Write docs/api.md, the reference of everything in ``lokki.__all__``, from its docstrings.
+
+uv run python docs/make_api.py
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import is_dataclass
+from pathlib import Path
+from typing import Any, get_overloads
+
+import lokki
+
+PAGE = Path(__file__).with_name("api.md")
+_HEAD = """\
+# Reference
+
+Everything in `lokki.__all__`, from its docstrings: made by `uv run python docs/make_api.py`.
+"""
+_MADE_BY_USERS = ("Engine", "Secret")
+"""Classes, besides dataclasses, whose constructor is shown; the others are given out by lokki."""
+
+
+def page() -> str:
+    """The whole page."""
+    return "\n".join([_HEAD, *(part for name in lokki.__all__ for part in _entry(name))])
+
+
+def _entry(name: str) -> Iterator[str]:
+    value = getattr(lokki, name)
+    yield f"## {name}\n"
+    if not isinstance(value, type) or is_dataclass(value) or name in _MADE_BY_USERS:
+        yield _code(name, value)
+    yield _text(value)
+    for member, each in vars(value).items() if isinstance(value, type) else ():
+        if isinstance(each, property) and each.fget:
+            yield f"### {name}.{member}\n"
+            yield f"`{inspect.signature(each.fget).return_annotation}`\n"
+            yield from filter(None, [_text(each.fget)])
+        elif _is_documented_method(member, each):
+            function = each.__func__ if isinstance(each, classmethod) else each
+            yield f"### {name}.{member}\n"
+            yield _code(member, function)
+            yield _text(function)
+
+
+def _is_documented_method(name: str, value: Any) -> bool:
+    is_public = name == "__call__" or not name.startswith("_")
+    is_method = inspect.isfunction(value) or isinstance(value, classmethod)
+    return bool(is_public and is_method and value.__doc__)
+
+
+def _code(name: str, value: Any) -> str:
+    """How it is called: of overloads the longest, without types."""
+    overloads = get_overloads(value) if inspect.isfunction(value) else []
+    chosen = max(reversed(overloads), key=_length, default=value)
+    signature = inspect.signature(chosen)
+    bare = inspect.Parameter.empty
+    parameters = [
+        each.replace(annotation=bare) if overloads else each
+        for each in signature.parameters.values()
+        if each.name not in ("self", "cls")
+    ]
+    returns = bare if overloads or isinstance(value, type) else signature.return_annotation
+    text = name + str(signature.replace(parameters=parameters, return_annotation=returns))
+    text = re.sub(r"(: |-> )'([^']*)'", r"\1\2", text)
+    text = re.sub(r"<class '(\w+)'>", r"\1", text).replace("<factory>", "…")
+    return f"```py\n{'async ' * inspect.iscoroutinefunction(value)}{text}\n```\n"
+
+
+def _length(function: Callable[..., Any]) -> int:
+    return len(inspect.signature(function).parameters)
+
+
+def _text(value: Any) -> str:
+    """A docstring as Markdown."""
+    text = inspect.cleandoc(value.__doc__ or "").replace("``", "`")
+    return f"{text}\n" if text else ""
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")

@@ -1,0 +1,99 @@
+"""What a terminal is told of a run: a view of its stages, with all the other lines above it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from time import monotonic
+from typing import Any, TextIO, cast
+
+from lokki import logging
+from lokki.cli.report import LineReport
+from lokki.cli.streams import Watched
+from lokki.cli.view import Screen, StageView
+from lokki.config import Logging
+from lokki.engine.events import (
+    Event,
+    RunFinished,
+    StageFailed,
+    StageFinished,
+    StageProgressed,
+    StageStarted,
+)
+from lokki.graph import FlowGraph, MapStage
+
+_PATIENCE_SECONDS = 0.4
+"""A run that is over by then is not worth a view."""
+_REFRESH_SECONDS = 0.25
+_IN_VIEW = frozenset({"step_start", "step_complete", "step_retrying", "map_progress"})
+
+
+class ProgressReport(LineReport):
+    """Draws the stages of a run that takes a while; what else is told goes above them.
+
+    A thread of its own draws: it goes on while a step blocks the event loop. A step that reads
+    from the terminal ends the view, and lines are told from then on.
+    """
+
+    def __init__(self, settings: Logging, graph: FlowGraph[Any], program: str) -> None:
+        super().__init__(settings, graph, program)
+        self._views = [
+            StageView(stage.name, is_map=isinstance(stage, MapStage)) for stage in graph.stages
+        ]
+        self._process = os.getpid()
+        self._over = threading.Event()
+        self._drawing = threading.Thread(target=self._draw, name="lokki-view", daemon=True)
+        self._stdin = sys.stdin
+
+    async def __aenter__(self) -> ProgressReport:
+        self._drawing.start()
+        if self._stdin is not None and self._stdin.isatty():
+            sys.stdin = cast(TextIO, Watched(self._stdin, self._end_view))
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        if isinstance(sys.stdin, Watched):
+            sys.stdin = self._stdin
+        self._end_view()
+
+    def tell(self, record: logging.Record) -> None:
+        if self._over.is_set() or record.event not in _IN_VIEW:
+            super().tell(record)
+
+    def event(self, event: Event) -> None:
+        match event:
+            case StageStarted(position, _, _, counts):
+                self._views[position].begin(counts, monotonic())
+            case StageProgressed(position, counts):
+                self._views[position].counts = counts
+            case StageFinished(position, counts, seconds):
+                self._views[position].end("done", counts, seconds)
+            case StageFailed(position, counts, seconds, _):
+                self._views[position].end("failed", counts, seconds)
+        if isinstance(event, StageFailed | RunFinished):
+            self._end_view()
+        super().event(event)
+
+    def _write_at_once(self, text: str) -> None:
+        if self._above.holds:
+            self._above.write(text)
+        else:
+            super()._write_at_once(text)
+
+    def _end_view(self) -> None:
+        """Draw the view for the last time; what is told from now on comes below it."""
+        if os.getpid() == self._process:  # no child that a step has forked
+            self._over.set()
+            self._drawing.join()
+
+    def _draw(self) -> None:
+        if self._over.wait(_PATIENCE_SECONDS):
+            return
+        screen = Screen(self._out)
+        self._above.hold()
+        while not self._over.is_set():
+            screen.draw(self._above.take(), self._views, monotonic())
+            self._over.wait(_REFRESH_SECONDS)
+        screen.draw(self._above.take(last=True), self._views, monotonic(), last=True)
+        self._above.release()

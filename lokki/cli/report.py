@@ -1,0 +1,238 @@
+"""What is told of a run while it goes on, line by line: for people, or as JSON lines."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from time import time
+from typing import Any, TextIO, cast
+
+from lokki import logging, output
+from lokki.config import Logging
+from lokki.engine.events import (
+    Event,
+    RunFinished,
+    RunStarted,
+    StageFailed,
+    StageFinished,
+    StageProgressed,
+    StageStarted,
+)
+from lokki.engine.state import Counts, Status
+from lokki.graph import FlowGraph, MapStage
+
+
+class LineReport:
+    """Writes a line on stderr for what happens, and for so many percent of a map's items.
+
+    ``program`` is how the commands that are told begin. ``echo`` is where the steps' own output
+    goes: as it is, or, in JSON, nowhere, since each line of it is told on its own (`lines_of`).
+    """
+
+    def __init__(self, settings: Logging, graph: FlowGraph[Any], program: str) -> None:
+        self._settings = settings
+        self._stages = graph.stages
+        self._program = program
+        self._json = settings.format == "json"
+        self._out = sys.stderr
+        self._above = Above(self._out)
+        echo = open(os.devnull, "w") if self._json else self._above  # noqa: SIM115
+        self.echo = cast(TextIO, echo)
+        self._run_id: str | None = None
+        self._position = 0
+        self._told = Counts()
+        self._retried = False
+        self._resume_told = False
+
+    async def __aenter__(self) -> LineReport:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        if self._json:
+            self.echo.close()
+
+    @contextmanager
+    def lines_of(self, run_id: str) -> Iterator[None]:
+        """Within, what the steps of a run print and log is told in JSON, if that is the format."""
+        if not self._json:
+            yield
+            return
+        output.attach(run_id, self._line, self.echo)
+        try:
+            yield
+        finally:
+            output.detach(run_id, self._line)
+
+    def _line(self, line: output.Line) -> None:
+        self.tell(logging.step_line(*line))
+
+    def tell(self, record: logging.Record) -> None:
+        """Write a record, if its level is wanted."""
+        if logging.reaches(record.level, self._settings.level):
+            with suppress(OSError, ValueError):
+                self._write(self._text(record))
+
+    def _text(self, record: logging.Record) -> str:
+        return (logging.as_json(record) if self._json else logging.human(record)) + "\n"
+
+    def _write(self, text: str) -> None:
+        self._above.write_line(text)
+
+    def event(self, event: Event) -> None:
+        """Tell of what has happened."""
+        now = time()
+        match event:
+            case RunStarted(run_id, flow, resumed):
+                self._run_id = run_id
+                self.tell(logging.run_start(run_id, flow, now, resumed=resumed))
+            case StageStarted(position, name, _, counts):
+                self._position, self._retried = position, False
+                self._told = Counts(counts.total)
+                self.tell(logging.step_start(name, now, timestamps=self._settings.show_timestamps))
+            case StageProgressed(_, counts):
+                self._progress(counts, now)
+            case StageFinished(_, counts, seconds):
+                self._finished(counts, seconds, now)
+            case StageFailed():
+                self._failed(event, now)
+            case RunFinished(status, _):
+                if self._json or status == Status.SUCCEEDED:
+                    self.tell(logging.run_end(self._run_id, str(status), now))
+
+    def _progress(self, counts: Counts, now: float) -> None:
+        stage = self._stages[self._position]
+        if counts.retrying and not self._retried:
+            self._retried = True
+            self.tell(logging.step_retrying(stage.name, now, counts.retrying, counts.total))
+        interval = self._settings.progress_interval
+        if _percent(counts) // interval > _percent(self._told) // interval:
+            self._bar(counts, now)
+
+    def _finished(self, counts: Counts, seconds: float, now: float) -> None:
+        name = self._stages[self._position].name
+        if counts.done > self._told.done or not counts.total:
+            self._bar(counts, now)
+        self.tell(logging.step_complete(name, now, seconds))
+        if counts.tolerated:
+            listed_by = f"{self._program} show {self._run_id}"
+            self.tell(logging.step_tolerated(name, now, counts.tolerated, counts.total, listed_by))
+
+    def _failed(self, event: StageFailed, now: float) -> None:
+        """A failure, for people after the user's traceback."""
+        failure = event.failure
+        place = {"item": failure.index, "attempt": failure.attempt}
+        record = logging.step_failed(
+            failure.step,
+            now,
+            event.seconds,
+            f"{failure.type}: {failure.reason}",
+            **place,
+            traceback=failure.traceback,
+        )
+        if failure.traceback and not self._json:
+            self._write(failure.traceback.rstrip() + "\n")
+        self.tell(record)
+
+    def _bar(self, counts: Counts, now: float) -> None:
+        stage = self._stages[self._position]
+        self._told = counts
+        if isinstance(stage, MapStage):
+            failed = counts.failed + counts.tolerated
+            self.tell(
+                logging.map_progress(
+                    stage.name,
+                    now,
+                    counts.done,
+                    counts.total,
+                    failed=failed,
+                    retrying=counts.retrying,
+                )
+            )
+
+    def cancelling(self, run_id: str) -> None:
+        """Answer Ctrl-C at once, whatever goes on: a signal's handler calls this."""
+        stage = self._stages[self._position]
+        threads = any(call.step.lane == "thread" for call in stage.calls)
+        waiting = "waiting for" if threads else "stopping"
+        waiting += f" the calls of '{stage.name}' " + ("in threads to end" if threads else "")
+        record = logging.run_cancelling(run_id, waiting.rstrip(), self._resume(run_id), time())
+        self._resume_told = True
+        with suppress(OSError):
+            self._write_at_once(self._text(record))
+
+    def _write_at_once(self, text: str) -> None:
+        os.write(2, text.encode())  # a stream may be in the midst of a write
+
+    def end(self, message: str, code: int) -> None:
+        """The last words on a run that has no result, with how to go on unless that is told."""
+        known = self._run_id is not None and not self._resume_told
+        resume = self._resume(self._run_id) if known else None
+        self.tell(logging.ending(message, time(), code, self._run_id, resume))
+
+    def _resume(self, run_id: str | None) -> str:
+        return f"{self._program} resume {run_id}"
+
+
+def _percent(counts: Counts) -> int:
+    return 100 * counts.done // max(1, counts.total)
+
+
+class Above:
+    """A stream whose text is written at once, or held until a view can put it above itself."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._lock = threading.RLock()  # a signal's handler writes, too
+        self._held: list[str] = []
+        self._mid_line = False
+        self.holds = False
+
+    def write(self, text: str) -> int:
+        with self._lock:
+            if self.holds:
+                self._held.append(text)
+            else:
+                self._stream.write(text)
+            if text:
+                self._mid_line = not text.endswith("\n")
+        return len(text)
+
+    def flush(self) -> None:
+        with self._lock:
+            if not self.holds:
+                self._stream.flush()
+
+    def write_line(self, text: str) -> None:
+        """Write on a line of its own, also when a step is in the midst of one."""
+        with self._lock:
+            self.write("\n" + text if self._mid_line else text)
+            self.flush()
+
+    def hold(self) -> None:
+        with self._lock:
+            self.holds = True
+            if self._mid_line:
+                self.write("\n")
+
+    def take(self, *, last: bool = False) -> str:
+        """The whole lines that are held, the rest of the last one is kept; ``last``: all."""
+        with self._lock:
+            if not self._held:
+                return ""
+            lines, end, rest = "".join(self._held).rpartition("\n")
+            if last and rest:
+                self._held, self._mid_line = [], False
+                return "".join((lines, end, rest, "\n"))
+            before, returned, rest = rest.rpartition("\r")  # what it overwrites is not shown
+            self._held = [returned + rest] if rest else [before + returned] if before else []
+            return lines + end
+
+    def release(self) -> None:
+        """Write what has come since the last was taken, and hold no more."""
+        with self._lock:
+            self.holds = False
+            held, self._held = self._held, []
+            self.write("".join(held))

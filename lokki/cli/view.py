@@ -1,0 +1,209 @@
+"""The progress view: a line for each stage, drawn again and again at the bottom of a terminal."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from math import ceil
+from typing import TextIO
+from unicodedata import east_asian_width
+
+from lokki.engine.state import Counts
+
+_WINDOW_SECONDS = 15.0
+"""The rate is that of the last so many seconds."""
+_NARROWEST_BAR = 6
+
+_Cell = tuple[str, str]
+"""A text and its style; padded to the width of its column."""
+_STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "": ""}
+_MARKS = {  # in UTF-8 and in ASCII
+    "waiting": ("·", ".", "dim"),
+    "running": ("▸", ">", "bold"),
+    "done": ("✓", "+", "green"),
+    "failed": ("✗", "x", "red"),
+}
+
+
+class StageView:
+    """What the view shows of a stage."""
+
+    def __init__(self, name: str, *, is_map: bool) -> None:
+        self.name = name
+        self.is_map = is_map
+        self.status = "waiting"
+        self.counts = Counts()
+        self._began = 0.0
+        self._took: float | None = None
+        self._samples: deque[tuple[float, int]] = deque()
+
+    def begin(self, counts: Counts, now: float) -> None:
+        self.status, self.counts, self._began = "running", counts, now
+        self._samples.append((now, counts.done))
+
+    def end(self, status: str, counts: Counts, seconds: float) -> None:
+        self.status, self.counts, self._took = status, counts, seconds
+
+    def cells(self, now: float, *, last: bool) -> list[_Cell]:
+        """Count, trouble, rate and time; ``last``: nothing is going to change any more."""
+        if self.status == "waiting":
+            return [("", "")] * 4
+        counts = self.counts
+        failed = counts.failed + counts.tolerated
+        trouble = [f"{failed:,} failed"] if failed else []
+        trouble += [f"{counts.retrying:,} retrying"] if counts.retrying else []
+        rate = self._rate(now)
+        left = (counts.total - counts.done) / rate if rate and self._took is None else None
+        if left is None or last:
+            time = _span(now - self._began if self._took is None else self._took)
+        else:
+            time = f"{_span(ceil(left))} left"
+        return [
+            (f"{counts.done:,}/{counts.total:,}" if self.is_map else "", ""),
+            (", ".join(trouble), "red" if failed else "yellow"),
+            (f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.1f}/s" if rate else "", ""),
+            (time, "dim"),
+        ]
+
+    def _rate(self, now: float) -> float:
+        """Items a second: of late, or, of a stage that has ended, all in all."""
+        if not self.is_map:
+            return 0.0
+        done, samples = self.counts.done, self._samples
+        if self._took is not None:
+            return (done - samples[0][1]) / self._took if self._took else 0.0
+        samples.append((now, done))
+        while len(samples) > 2 and samples[1][0] < now - _WINDOW_SECONDS:
+            samples.popleft()
+        since, before = samples[0]
+        return (done - before) / (now - since) if now > since else 0.0
+
+
+class Screen:
+    """The lines at the bottom of a terminal, and what is written above them.
+
+    The cursor is left shown, at the beginning of the line below: whatever ends the process, the
+    terminal is as it was.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._colours = not os.environ.get("NO_COLOR")
+        self._ascii = not (stream.encoding or "").lower().startswith("utf")
+        self._drawn: list[int] = []
+
+    def draw(
+        self, above: str, stages: Sequence[StageView], now: float, *, last: bool = False
+    ) -> None:
+        """Draw the stages, below ``above``, which is whole lines."""
+        size = _size(self._stream)
+        shown = stages if last else _fitting(stages, size.lines - 2)
+        rows = [_row(stage, now, last, self._ascii) for stage in shown]
+        lines = _lines(rows, size.columns - 1, ("=", "-", "~") if self._ascii else ("━", "─", "…"))
+        up = sum(max(1, ceil(length / size.columns)) for length in self._drawn)
+        self._drawn = [sum(_columns(text) for text, _ in line) for line in lines]
+        drawn = "".join(self._painted(line) + "\n" for line in lines)
+        reset = "\x1b[0m" if "\x1b" in above else ""
+        with suppress(OSError, ValueError):
+            self._stream.write((f"\x1b[{up}A\r\x1b[J" if up else "") + above + reset + drawn)
+            self._stream.flush()
+
+    def _painted(self, line: list[_Cell]) -> str:
+        if not self._colours:
+            return "".join(text for text, _ in line).rstrip()
+        return "".join(
+            f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if style and text.strip() else text
+            for text, style in line
+        )
+
+
+def _size(stream: TextIO) -> os.terminal_size:
+    """The size of the terminal; some say that they have no columns."""
+    with suppress(OSError, ValueError):
+        size = os.get_terminal_size(stream.fileno())
+        if size.columns > 1 and size.lines:
+            return size
+    return os.terminal_size((80, 24))
+
+
+def _fitting(stages: Sequence[StageView], height: int) -> Sequence[StageView]:
+    """So many stages as there is room for: from the last that have ended on."""
+    ended = sum(stage.status in ("done", "failed") for stage in stages)
+    first = max(0, min(ended - 1, len(stages) - height))
+    return stages[first : first + max(1, height)]
+
+
+def _row(stage: StageView, now: float, last: bool, in_ascii: bool) -> list[_Cell | float]:
+    """The cells of a stage's line; a share of items in place of its bar."""
+    mark, ascii_mark, colour = _MARKS[stage.status]
+    name = (stage.name, "dim" if stage.status == "waiting" else "bold")
+    counts = stage.counts
+    share = counts.done / counts.total if counts.total else float(stage.status == "done")
+    bar: _Cell | float = share if stage.is_map and stage.status != "waiting" else ("", "")
+    return [(ascii_mark if in_ascii else mark, colour), name, bar, *stage.cells(now, last=last)]
+
+
+def _lines(
+    rows: list[list[_Cell | float]], width: int, signs: tuple[str, str, str]
+) -> list[list[_Cell]]:
+    """The rows as lines of at most ``width`` columns, their bars as wide as is left over."""
+    full, rest, cut = signs
+    widths = [
+        max((_columns(cell[0]) for cell in column if not isinstance(cell, float)), default=0)
+        for column in zip(*rows, strict=True)
+    ]
+    widths[1] = min(widths[1], max(8, width // 3))
+    bar = width + 1 - sum(each + 2 for each in widths if each)
+    widths[2] = bar if bar >= _NARROWEST_BAR else 0
+    lines = []
+    for row in rows:
+        line: list[_Cell] = []
+        for column, (cell, wide) in enumerate(zip(row, widths, strict=True)):
+            gap = (("  " if column > 1 else " ") if line else "", "")
+            if not wide:
+                continue
+            if isinstance(cell, float):
+                filled = int(cell * wide)
+                line += [gap, (full * filled, "green"), (rest * (wide - filled), "dim")]
+            else:
+                text = _cropped(cell[0], wide, cut)
+                pad = " " * (wide - _columns(text))
+                left = column < 3 or column == 4
+                line += [gap, (text + pad if left else pad + text, cell[1])]
+        lines.append(_fitted(line, width))
+    return lines
+
+
+def _fitted(line: list[_Cell], width: int) -> list[_Cell]:
+    """A line without what does not fit."""
+    fitted = []
+    for text, style in line:
+        shown = _cropped(text, width, "")
+        fitted.append((shown, style))
+        width -= _columns(shown)
+    return fitted
+
+
+def _cropped(text: str, width: int, cut: str) -> str:
+    if _columns(text) <= width:
+        return text
+    while text and _columns(text + cut) > width:
+        text = text[:-1]
+    return text + cut if text else ""
+
+
+def _columns(text: str) -> int:
+    """How many columns of a terminal a text takes."""
+    if text.isascii():
+        return len(text)
+    return sum(2 if east_asian_width(sign) in "WF" else 1 for sign in text)
+
+
+def _span(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds} s" if isinstance(seconds, int) else f"{seconds:.1f} s"
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} m" if hours else f"{minutes} m {seconds:02} s"

@@ -1,0 +1,193 @@
+"""What a resume is going to do: which items it runs again, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from lokki.errors import DefinitionError, FingerprintError
+from lokki.graph import FlowGraph, MapStage, Stage
+from lokki.store.history import History
+from lokki.store.reopen import Reopening
+from lokki.store.schema import RunRow, StageRow
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """What a resume is asked to do again, besides what has no result: at most one of the three.
+
+    ``failed``: the failures that were tolerated; ``error``: those of them in this group (its id or
+    the beginning of it); ``from_stage``: this stage, as a whole. ``force``: go on although the
+    flow's structure has changed, which needs ``from_stage``.
+    """
+
+    failed: bool = False
+    error: str | None = None
+    from_stage: str | None = None
+    force: bool = False
+
+    def __post_init__(self) -> None:
+        if sum((self.failed, self.error is not None, self.from_stage is not None)) > 1:
+            raise DefinitionError("a resume takes one of 'failed', 'error' and 'from', not several")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a resume does, in words, and what it takes back first."""
+
+    told: tuple[str, ...]
+    reopening: Reopening | None = None
+
+
+def plan(history: History, run: RunRow, graph: FlowGraph[object], again: Again) -> Plan:
+    """What resuming a run comes to.
+
+    Raises FingerprintError when the flow's structure has changed and that is not forced,
+    DefinitionError when there is no such stage or group, or nothing to do again.
+    """
+    _check_structure(run, graph, again)
+    begun = history.stages(run.id)
+    reopening = _reopening(history, run, graph, begun, again)
+    if reopening is None and run.status == "succeeded":
+        return Plan((f"run {run.id} has succeeded: nothing is to be done again",))
+    return Plan(tuple(_told(history, graph, begun, reopening)), reopening)
+
+
+# ---- what is taken back --------------------------------------------------------------------------
+
+
+def _check_structure(run: RunRow, graph: FlowGraph[object], again: Again) -> None:
+    if again.force and again.from_stage is None:
+        raise DefinitionError(
+            "to force a resume, say which stage to start from; the flow's are "
+            + ", ".join(stage.name for stage in graph.stages)
+        )
+    if graph.fingerprint != run.fingerprint and not again.force:
+        raise FingerprintError(
+            f"run {run.id} cannot be resumed: the flow's structure has changed\n"
+            f"  it was started as: {run.shape}\n"
+            f"  the code is now:   {graph.shape}\n"
+            "start a new run, resume with the code it was started with, or keep the results before "
+            "a stage and do the rest anew: --force --from STAGE"
+        )
+
+
+def _reopening(
+    history: History,
+    run: RunRow,
+    graph: FlowGraph[object],
+    begun: list[StageRow],
+    again: Again,
+) -> Reopening | None:
+    """What is to be taken back; None when what has no result yet is all there is to do."""
+    now = graph.fingerprint, graph.shape
+    position, group = None, None
+    if again.from_stage is not None:
+        return Reopening(_position(again.from_stage, run, graph, begun), True, None, *now)
+    if again.error is not None:
+        position, group = _group(history, run, begun, again.error)
+    elif again.failed:
+        position = next((stage.position for stage in begun if stage.tolerated), None)
+        if position is None and not any(stage.failed for stage in begun):
+            raise DefinitionError(f"run {run.id} has no failed items: resume it without --failed")
+    return None if position is None else Reopening(position, False, group, *now)
+
+
+def _position(name: str, run: RunRow, graph: FlowGraph[object], begun: list[StageRow]) -> int:
+    names = [stage.name for stage in graph.stages]
+    if name not in names:
+        raise DefinitionError(f"the flow has no stage '{name}'; it has {', '.join(names)}")
+    position = names.index(name)
+    reached = sum(stage.finished is not None for stage in begun)
+    if position > reached:
+        raise DefinitionError(
+            f"run {run.id} has not come to stage '{name}': the last to start from is "
+            f"'{names[reached]}'"
+        )
+    for kept in range(position):
+        shape = FlowGraph(graph.name, graph.stages[: kept + 1]).shape
+        if not f"{run.shape} → ".startswith(f"{shape} → "):
+            raise DefinitionError(
+                f"run {run.id} has no results for stage '{names[kept]}' as it is now: start from "
+                "it or from one before it\n"
+                f"  the run was started as: {run.shape}\n"
+                f"  the code is now:        {graph.shape}"
+            )
+    return position
+
+
+def _group(
+    history: History, run: RunRow, begun: list[StageRow], name: str
+) -> tuple[int | None, str]:
+    """The first stage that tolerates failures of a group, if one does, and the group's id."""
+    groups = [(stage.position, group) for stage in begun for group in history.groups(stage)]
+    found = sorted({group.id for _, group in groups if group.id.startswith(name)})
+    if not found:
+        known = ", ".join(dict.fromkeys(group.id for _, group in groups)) or "none"
+        raise DefinitionError(f"run {run.id} has no group of errors '{name}'; it has {known}")
+    if len(found) > 1:
+        raise DefinitionError(
+            f"'{name}' is the beginning of several groups of errors ({', '.join(found)}); "
+            "give more of it"
+        )
+    tolerated = [place for place, group in groups if group.id == found[0] and group.tolerated]
+    return next(iter(tolerated), None), found[0]
+
+
+# ---- in words ------------------------------------------------------------------------------------
+
+
+def _told(
+    history: History,
+    graph: FlowGraph[object],
+    begun: list[StageRow],
+    reopening: Reopening | None,
+) -> Iterator[str]:
+    """What each stage that is not done has to do."""
+    start = len(graph.stages) if reopening is None else reopening.position
+    for position, stage in enumerate(graph.stages):
+        row = begun[position] if position < len(begun) else None
+        if position > start:
+            yield f"{stage.name}: anew, after it"
+        elif position == start and reopening is not None and reopening.whole:
+            yield f"{stage.name}: all of {_known(stage, row)}, as asked for"
+        elif row is None:
+            yield f"{stage.name}: not begun"
+        elif position == start and reopening is not None:
+            again = _tolerated(history, row, reopening.group)
+            why = f"with {reopening.group}" if reopening.group else "and were tolerated"
+            left, causes = _open(history, row)
+            more = f", and {left:,} more ({causes})" if left else ""
+            yield f"{stage.name}: {_items(again, row)} again, which failed {why}{more}"
+        elif row.finished is None:
+            left, causes = _open(history, row)
+            yield f"{stage.name}: " + (
+                f"{_items(left, row)} ({causes})" if left else "nothing, all of it has its results"
+            )
+    if reopening is None and all(row.finished for row in begun) and len(begun) == len(graph.stages):
+        yield "every stage has its results: nothing is to be done again"
+
+
+def _known(stage: Stage, row: StageRow | None) -> str:
+    """How much a stage is, as far as it is known."""
+    is_map = isinstance(stage, MapStage)
+    return f"its {row.total:,} items" if is_map and row and row.kind == "map" else "it"
+
+
+def _tolerated(history: History, row: StageRow, group: str | None) -> int:
+    if group is None:
+        return row.tolerated
+    return sum(each.count for each in history.groups(row) if each.tolerated and each.id == group)
+
+
+def _open(history: History, row: StageRow) -> tuple[int, str]:
+    """How many items of a stage have no result, and why."""
+    counts = history.troubled(row)
+    del counts["tolerated"]
+    counts["without a recorded result"] = row.total - row.succeeded - row.tolerated - counts.total()
+    causes = ", ".join(f"{count:,} {why}" for why, count in counts.items() if count)
+    return counts.total(), causes
+
+
+def _items(count: int, stage: StageRow) -> str:
+    return f"{count:,} of {stage.total:,} items" if stage.kind == "map" else "its call"

@@ -1,0 +1,140 @@
+"""The lines that tell of a run, for people or as JSON: the same locally and on AWS.
+
+Times in lines for people are local, those in JSON lines are UTC.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+"""From the least to the gravest; a level of another name counts as INFO."""
+
+_BAR = 26
+_STEPS = 20
+"""Users were promised six of the bar's 26 cells at 30 %: a cell for every 5 %, all of them at the
+end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Something to tell: ``at`` in seconds since the epoch, ``fields`` for JSON.
+
+    ``text`` is for people; ``bare``: without its level before it.
+    """
+
+    level: str
+    at: float
+    event: str
+    text: str
+    fields: dict[str, Any] = field(default_factory=dict)
+    bare: bool = False
+
+
+def reaches(level: str, least: str) -> bool:
+    """Whether ``level`` is as grave as ``least``, or graver."""
+    rank = LEVELS.index(level) if level in LEVELS else LEVELS.index("INFO")
+    return rank >= LEVELS.index(least)
+
+
+def human(record: Record) -> str:
+    """A record as a line for people."""
+    return record.text if record.bare else f"[{record.level}] {record.text}"
+
+
+def as_json(record: Record) -> str:
+    """A record as a JSON line."""
+    head = {"level": record.level, "ts": utc(record.at), "event": record.event}
+    return json.dumps(head | record.fields, default=str)
+
+
+def utc(at: float) -> str:
+    """A time as RFC 3339 in UTC, with milliseconds."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+
+
+def local(at: float) -> str:
+    """A time for people: local, to the second."""
+    return datetime.fromtimestamp(at).isoformat(timespec="seconds")
+
+
+def step_start(step: str, at: float, *, timestamps: bool = True) -> Record:
+    shown = f" at {local(at)}" if timestamps else ""
+    return Record("INFO", at, "step_start", f"Step '{step}' started{shown}", {"step": step})
+
+
+def step_complete(step: str, at: float, seconds: float) -> Record:
+    text = f"Step '{step}' completed in {seconds:.3f}s (status=success)"
+    fields = {"step": step, "duration": round(seconds, 3), "status": "success"}
+    return Record("INFO", at, "step_complete", text, fields)
+
+
+def step_failed(step: str, at: float, seconds: float, error: str, **more: Any) -> Record:
+    text = f"Step '{step}' failed after {seconds:.3f}s: {error}"
+    fields = {"step": step, "duration": round(seconds, 3), "status": "failed", "message": error}
+    return Record("ERROR", at, "step_failed", text, fields | more)
+
+
+def map_progress(step: str, at: float, done: int, total: int, **others: int) -> Record:
+    """How far a map is; ``others`` count items that failed, say, where there are any."""
+    filled = _STEPS * done // total if total else _STEPS
+    bar = "=" * _BAR if filled == _STEPS else ("=" * (filled - 1) + ">").ljust(_BAR)
+    percent = 100 * done // total if total else 100
+    named = ", ".join(f"{count} {name}" for name, count in others.items() if count)
+    text = f"[{bar}] {done}/{total} ({percent}%) completed" + f" ({named})" * bool(named)
+    fields = {"step": step, "completed": done, "total": total, **others}
+    return Record("INFO", at, "map_progress", text, fields, bare=True)
+
+
+def step_tolerated(step: str, at: float, count: int, total: int, listed_by: str) -> Record:
+    text = f"Step '{step}': {count} of {total} items failed, as is tolerated; see: {listed_by}"
+    return Record("WARNING", at, "step_tolerated", text, {"step": step, "failed": count})
+
+
+def step_retrying(step: str, at: float, count: int, total: int) -> Record:
+    text = f"Step '{step}' is retrying: {count} of {total} have failed so far"
+    return Record("WARNING", at, "step_retrying", text, {"step": step, "retrying": count})
+
+
+def step_line(
+    at: float, step: str, item: int | None, attempt: int, level: str, source: str, message: str
+) -> Record:
+    """A line that a step has printed or logged."""
+    call = step if item is None else f"{step}[{item}]"
+    call += f" (attempt {attempt})" if attempt > 1 else ""
+    fields = {"step": step, "item": item, "attempt": attempt, "source": source}
+    return Record(level, at, "log", f"{call}: {message}", fields | {"message": message})
+
+
+def run_start(run_id: str, flow: str, at: float, *, resumed: bool = False) -> Record:
+    text = f"Run {run_id} of {flow} {'resumed' if resumed else 'started'}"
+    return Record("INFO", at, "run_start", text, {"run": run_id, "flow": flow, "resumed": resumed})
+
+
+def run_end(run_id: str | None, status: str, at: float) -> Record:
+    level = {"succeeded": "INFO", "failed": "ERROR"}.get(status, "WARNING")
+    return Record(level, at, "run_end", f"Run {run_id} {status}", {"run": run_id, "status": status})
+
+
+def run_resuming(plan: str, at: float) -> Record:
+    """What a resume is going to do."""
+    return Record("INFO", at, "run_resuming", plan, {"message": plan}, bare=True)
+
+
+def run_cancelling(run_id: str, waiting: str, resume: str, at: float) -> Record:
+    """The answer to Ctrl-C."""
+    text = f"cancelling: {waiting}; to go on later: {resume} (Ctrl-C again quits at once)"
+    fields = {"run": run_id, "message": f"cancelling: {waiting}", "resume": resume}
+    return Record("WARNING", at, "run_cancelling", text, fields, bare=True)
+
+
+def ending(
+    message: str, at: float, code: int, run_id: str | None = None, resume: str | None = None
+) -> Record:
+    """The last words of a command that has not done what it was to do."""
+    text = f"{message}\nresume: {resume}" if resume else message
+    fields = {"run": run_id, "exit_code": code, "message": message, "resume": resume}
+    return Record("ERROR", at, "error", text, fields, bare=True)

@@ -1,0 +1,80 @@
+"""`Secret`: a parameter whose value is never stored, logged or shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Generic, TypeVar
+
+T_co = TypeVar("T_co", covariant=True)
+
+_sendable: ContextVar[bool] = ContextVar("lokki_secrets_sendable", default=False)
+
+HIDDEN = "***"
+_SHORTEST = 4
+"""Shorter texts are in too many other ones to be blotted out."""
+
+
+class Secret(Generic[T_co]):
+    """A value that shows itself as ``***``; ``value`` is what it is.
+
+    As a flow's parameter (``token: Secret[str]``) it is read from the environment variable
+    ``LOKKI_SECRET_<NAME>``, or asked for at the terminal, when it is not given. It is in no
+    journal, log line, error or command line; a resumed run reads it anew. It cannot be pickled,
+    so that no result can hold it.
+    """
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: T_co) -> None:
+        self._value = value
+
+    @property
+    def value(self) -> T_co:
+        return self._value
+
+    def __repr__(self) -> str:
+        return f"Secret('{HIDDEN}')"
+
+    def __str__(self) -> str:
+        return HIDDEN
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and bool(self._value == other._value)
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if not _sendable.get():
+            raise TypeError("a Secret is not stored: give its name or what was made with it")
+        return Secret, (self._value,)
+
+
+@contextmanager
+def sendable() -> Iterator[None]:
+    """Within, secrets can be pickled: to send them to a worker process, not to store them."""
+    token = _sendable.set(True)
+    try:
+        yield
+    finally:
+        _sendable.reset(token)
+
+
+def variable(name: str) -> str:
+    """The environment variable that a secret parameter is read from."""
+    return f"LOKKI_SECRET_{name.upper()}"
+
+
+def texts(values: Any) -> tuple[str, ...]:
+    """The texts of the secrets among ``values`` that are to be blotted out."""
+    found = (str(value.value) for value in values if isinstance(value, Secret))
+    return tuple(text for text in found if len(text) >= _SHORTEST)
+
+
+def blotted(text: str, secrets: tuple[str, ...]) -> str:
+    """A text without any of the secrets."""
+    for secret in secrets:
+        text = text.replace(secret, HIDDEN)
+    return text

@@ -1,0 +1,121 @@
+"""How a journal's file is opened and read, and what its errors tell."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lokki.errors import JournalError
+from lokki.store.schema import migrate, storable
+
+BUSY_SECONDS = 60.0
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """A connection in WAL mode, whose commits are on disk; it may be used in any thread."""
+    connection = sqlite3.connect(
+        path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+    )
+    try:
+        _use_wal(connection)
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA wal_autocheckpoint = 4000")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Switch to WAL mode; SQLite does not wait by itself while another process does the same."""
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
+class Reader:
+    """A connection that any thread may read with; closed by its context.
+
+    The schema is brought up to date first. With ``create`` False, a file that is not there is not
+    made, and reads as an empty journal. Raises JournalError when it cannot be opened or is damaged,
+    JournalVersionError when a newer lokki wrote it.
+    """
+
+    def __init__(self, path: Path, *, create: bool = True) -> None:
+        self.path = path
+        self._errors_told = ErrorsTold(path)
+        self._lock = threading.Lock()
+        with self._errors_told:
+            absent = not create and _is_absent(path)
+            self._connection = sqlite3.connect(":memory:") if absent else connect(path)
+            try:
+                migrate(self._connection, path)
+            except BaseException:
+                self._connection.close()
+                raise
+
+    def __call__(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
+        """The rows that a query gives."""
+        with self._lock, self._errors_told:
+            return self._connection.execute(sql, storable(tuple(values))).fetchall()
+
+    def close(self) -> None:
+        with self._lock:
+            self._connection.close()
+
+
+def _is_absent(path: Path) -> bool:
+    """Whether there is no such file; one that cannot be reached is for SQLite to tell."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
+class ErrorsTold:
+    """Turns SQLite's errors into JournalErrors that say what to do."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if not isinstance(error, sqlite3.Error):
+            return
+        code = getattr(error, "sqlite_errorcode", None)  # None: the values were wrong
+        advice = "" if code is None else _advice(code, self._path)
+        raise JournalError(f"the journal {self._path}: {error}{advice}") from error
+
+
+def _advice(code: int, path: Path) -> str:
+    match code & 0xFF:
+        case sqlite3.SQLITE_FULL | sqlite3.SQLITE_IOERR:
+            return "; free some space on its disk, then resume the run; what was recorded is safe"
+        case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
+            return (
+                "; the file is damaged: move it away or restore a copy, or save what is left with "
+                f"sqlite3 {path} .recover"
+            )
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return "; another process holds it for a long time; try again"
+        case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
+            return "; see that its folder exists and can be written, or set LOKKI_LOCAL_JOURNAL"
+        case _:
+            return ""

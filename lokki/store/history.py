@@ -1,0 +1,285 @@
+"""What the journal tells of its runs: for the terminal and the service to show.
+
+Reads alone, in queries whose time hardly grows with a run's items: a stage's counts are kept with
+it, the strip of a map is made of samples, and items that did not succeed have an index.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+from operator import itemgetter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lokki.errors import RunNotFound
+from lokki.store.connection import Reader
+from lokki.store.groups import place
+from lokki.store.schema import (
+    INDEX_MASK,
+    RunRow,
+    StageRow,
+    item_range,
+)
+
+_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+_SAMPLES = 16
+_GOLDEN = 0.618034
+_TROUBLED = "status <> 'succeeded'"  # as in the index, whose test costs a write nothing
+_PAGE = 1_000
+
+
+class LogLine(NamedTuple):
+    """A line that a step printed or logged; ``at`` is in seconds since the epoch."""
+
+    id: int
+    at: float
+    step: str
+    item: int | None
+    attempt: int
+    level: str
+    source: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Failures of a stage's items that are alike; ``items`` are the first of them.
+
+    ``reason`` and ``traceback`` are those of the first; ``place`` is file, line and function in
+    the user's code. ``tolerated``: whether the run goes on all the same.
+    """
+
+    id: str
+    count: int
+    step: str
+    type: str
+    reason: str
+    traceback: str
+    items: tuple[int, ...]
+    tolerated: bool
+
+    @property
+    def place(self) -> tuple[str, int, str] | None:
+        return place(self.traceback)
+
+
+@contextmanager
+def read_history(path: Path) -> Iterator[History]:
+    """A journal opened to read; one that is not there has no runs, and is not made.
+
+    Raises JournalError and JournalVersionError as `Journal`.
+    """
+    with closing(Reader(path, create=False)) as read:
+        yield History(read)
+
+
+class History:
+    """Questions to a journal; its errors are JournalErrors."""
+
+    def __init__(self, read: Reader) -> None:
+        self._read = read
+
+    # ---- runs ------------------------------------------------------------------------------------
+
+    def find(self, name: str, flow: str | None = None) -> RunRow:
+        """The run whose id is ``name``, begins with it, or, for ``last``, the newest of ``flow``.
+
+        Raises RunNotFound when there is none, or more than one.
+        """
+        if name == "last":
+            newest = self.runs(flow=flow, limit=1)
+            if not newest:
+                of = f" of {flow}" if flow else ""
+                raise RunNotFound(f"no run 'last'{of} in the journal {self._read.path}")
+            return newest[0]
+        rows = self._read(
+            "SELECT * FROM runs WHERE id >= ? AND id < ? ORDER BY id LIMIT 4",
+            (name, name + chr(0x10FFFF)),
+        )
+        rows = [row for row in rows if row[1] == name] or rows
+        if not rows:
+            raise RunNotFound(f"no run '{name}' in the journal {self._read.path}")
+        if len(rows) > 1:
+            ids = ", ".join(row[1] for row in rows[:3]) + (", …" if len(rows) > 3 else "")
+            raise RunNotFound(f"'{name}' is the beginning of several runs ({ids}); give more of it")
+        return RunRow(*rows[0])
+
+    def runs(
+        self,
+        *,
+        flow: str | None = None,
+        statuses: Sequence[str] = (),
+        since: float | None = None,
+        before: tuple[float, str] | None = None,
+        limit: int | None = None,
+    ) -> list[RunRow]:
+        """Runs, newest first; ``before`` (creation time and id) is the last one of another page.
+
+        ``since`` is seconds since the epoch; every filter is optional.
+        """
+        marks = ", ".join("?" * len(statuses))
+        wanted: list[tuple[str, Sequence[Any]]] = [("true", ())]
+        if flow is not None:
+            wanted.append(("flow = ?", (flow,)))
+        if statuses:
+            wanted.append((f"status IN ({marks})", statuses))
+        if since is not None:
+            wanted.append(("created >= ?", (since,)))
+        if before is not None:
+            wanted.append(("(created, id) < (?, ?)", before))
+        condition = " AND ".join(text for text, _ in wanted)
+        values = [value for _, each in wanted for value in each]
+        rows = self._read(
+            f"SELECT * FROM runs WHERE {condition} ORDER BY created DESC, id DESC LIMIT ?",
+            (*values, -1 if limit is None else limit),
+        )
+        return [RunRow(*row) for row in rows]
+
+    def stages(self, *run_ids: str) -> list[StageRow]:
+        """The stages of runs that have begun, in order."""
+        marks = ", ".join("?" * len(run_ids))
+        rows = self._read(
+            f"SELECT * FROM stages WHERE run IN ({marks}) ORDER BY run, position",
+            run_ids,
+        )
+        return [StageRow(*row) for row in rows]
+
+    def events(self, run_id: str) -> list[tuple[float, str, int | None, str | None]]:
+        """A run's events: at, kind, stage position, detail."""
+        return self._read(
+            "SELECT at, kind, stage, detail FROM events WHERE run = ? ORDER BY id", (run_id,)
+        )
+
+    # ---- a map's items ---------------------------------------------------------------------------
+
+    def troubled(self, stage: StageRow) -> Counter[str]:
+        """How many items of a stage failed, are tolerated, retrying or cancelled."""
+        return Counter(
+            dict(
+                self._read(
+                    "SELECT status, count(*) FROM items INDEXED BY items_troubled"
+                    f" WHERE id BETWEEN ? AND ? AND {_TROUBLED} GROUP BY status",
+                    item_range(stage.id),
+                )
+            )
+        )
+
+    def strip(self, stage: StageRow, width: int) -> list[Counter[str]]:
+        """The items of a stage in ``width`` cells of neighbours, fewer if there are fewer items.
+
+        Each cell counts items by status. Those that did not succeed are all counted; of the others
+        in an unfinished stage, up to 16 of a cell are looked up and stand for the rest.
+        """
+        first, last = item_range(stage.id)
+        width = min(width, stage.total)
+        if not width:
+            return []
+        bounds = [cell * stage.total // width for cell in range(width + 1)]
+        cells: list[Counter[str]] = [Counter() for _ in range(width)]
+        for cell, status, count in self._read(
+            f"SELECT ((id - ?) * ? + ? - 1) / ?, status, count(*) FROM items"
+            f" INDEXED BY items_troubled WHERE id BETWEEN ? AND ? AND {_TROUBLED} GROUP BY 1, 2",
+            (first, width, width, stage.total, first, last),
+        ):
+            cells[cell][status] += count
+        whole = stage.succeeded + stage.tolerated + stage.failed >= stage.total
+        for cell, (start, stop) in zip(cells, pairwise(bounds), strict=True):
+            rest = stop - start - cell.total()
+            done = rest if whole else self._done(first, start, stop, rest)
+            cell["succeeded"], cell["pending"] = done, rest - done
+        return cells
+
+    def _done(self, first: int, start: int, stop: int, rest: int) -> int:
+        samples = _samples(start, stop)
+        marks = ", ".join("?" * len(samples))
+        rows = self._read(
+            f"SELECT status FROM items WHERE id IN ({marks})",
+            [first + index for index in samples],
+        )
+        seen = Counter(status for (status,) in rows)
+        others = seen.total() - seen["succeeded"]
+        known = len(samples) - others
+        return round(rest * seen["succeeded"] / known) if known else 0
+
+    def groups(self, stage: StageRow, most: int = 50, shown: int = 5) -> list[Group]:
+        """The failures that stand, alike ones together, the largest group first."""
+        rows = self._read(
+            "WITH stand AS (SELECT items.id AS item, status, grp, failures.rowid AS failure"
+            "  FROM items INDEXED BY items_troubled JOIN failures ON failures.rowid ="
+            "   (SELECT max(rowid) FROM failures WHERE item = items.id)"
+            f"  WHERE items.id BETWEEN ? AND ? AND {_TROUBLED}"
+            "  AND status IN ('failed', 'tolerated')),"
+            " numbered AS (SELECT *, count(*) OVER alike AS count, row_number() OVER"
+            "  (PARTITION BY grp, status ORDER BY item) AS nth FROM stand"
+            "  WINDOW alike AS (PARTITION BY grp, status))"
+            " SELECT numbered.grp, status, count, numbered.item, step, type, reason, traceback"
+            " FROM numbered JOIN failures ON failures.rowid = failure WHERE nth <= ?"
+            " ORDER BY count DESC, numbered.grp, status, nth LIMIT ?",
+            (*item_range(stage.id), shown, most * shown),
+        )
+        groups = []
+        for (grp, status), alike in groupby(rows, key=itemgetter(0, 1)):
+            firsts = list(alike)
+            _, _, count, _, step, kind, reason, traceback = firsts[0]
+            items = tuple(row[3] & INDEX_MASK for row in firsts)
+            tolerated = status == "tolerated"
+            groups.append(Group(grp, count, step, kind, reason, traceback, items, tolerated))
+        return groups[:most]
+
+    # ---- logs ------------------------------------------------------------------------------------
+
+    def lines(
+        self,
+        run_id: str,
+        *,
+        step: str | None = None,
+        item: int | None = None,
+        attempt: int | None = None,
+        level: str = "DEBUG",
+        since: float | None = None,
+        after: int = 0,
+    ) -> Iterator[LogLine]:
+        """What a run's steps printed and logged, in order, from the line after id ``after`` on.
+
+        ``level`` is the least that is wanted; one of another name counts as INFO. Ends with the
+        last line there is by then.
+        """
+        wanted: list[tuple[str, Sequence[Any]]] = []
+        rank = _LEVELS.index(level)
+        if rank > _LEVELS.index("INFO"):
+            graver = _LEVELS[rank:]
+            wanted.append((f"level IN ({', '.join('?' * len(graver))})", graver))
+        elif level == "INFO":
+            wanted.append(("level <> 'DEBUG'", ()))
+        for column, value in (("step", step), ("item", item), ("attempt", attempt)):
+            if value is not None:
+                wanted.append((f"{column} = ?", (value,)))
+        if since is not None:
+            wanted.append(("at >= ?", (since,)))
+        condition = "".join(f" AND {text}" for text, _ in wanted)
+        values = [value for _, each in wanted for value in each]
+        while True:
+            rows = self._read(
+                "SELECT id, at, step, item, attempt, level, source, message FROM logs"
+                f" WHERE run = ? AND id > ?{condition} ORDER BY id LIMIT {_PAGE}",
+                (run_id, after, *values),
+            )
+            yield from map(LogLine._make, rows)
+            if len(rows) < _PAGE:
+                return
+            after = rows[-1][0]
+
+
+def _samples(start: int, stop: int) -> list[int]:
+    """Up to 16 numbers, one from each part of a range, at no regular distance.
+
+    Failures often come at a regular one: every hundredth item.
+    """
+    count = stop - start
+    if count <= _SAMPLES:
+        return list(range(start, stop))
+    return [start + int((n + n * _GOLDEN % 1) * count / _SAMPLES) for n in range(_SAMPLES)]

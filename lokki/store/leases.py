@@ -1,0 +1,54 @@
+"""Who owns a run: a process, under a lease that it renews while it is at work."""
+
+from __future__ import annotations
+
+import os
+import socket
+from secrets import token_hex
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lokki.store.schema import RunRow
+
+LEASE_SECONDS = 30.0
+
+working: set[str] = set()
+"""The owners in this process whose committers are at work; the set is changed in one step."""
+
+
+def new_owner() -> str:
+    """A name for a journal that this process has opened: host, process id, a random part."""
+    return f"{socket.gethostname()}:{os.getpid()}:{token_hex(4)}"
+
+
+def host_and_process(owner: str) -> tuple[str, int]:
+    """Where an owner is."""
+    host, pid, _ = owner.rsplit(":", 2)
+    return host, int(pid)
+
+
+def is_worked_on(run: RunRow, now: float) -> bool:
+    """Whether a process may be at work on a run: it has an owner, and that is alive."""
+    return run.owner is not None and is_alive(run.owner, run.leased_until or 0, now)
+
+
+def is_alive(owner: str, leased_until: float, now: float) -> bool:
+    """Whether the owner of a lease may still be at work: its lease runs, and it is not known dead.
+
+    Only processes of this machine can be known dead at once, and journals of this process that are
+    closed or could not be written; others are when their lease is over.
+    """
+    if leased_until <= now:
+        return False
+    host, pid = host_and_process(owner)
+    if host != socket.gethostname():
+        return True
+    if pid == os.getpid():
+        return owner in working
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,48 @@
+"""Taking back what is recorded of a run, so that a resume does it again."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+
+from lokki.store.schema import RunRow, item_range, run_range, stage_id
+
+
+@dataclass(frozen=True, slots=True)
+class Reopening:
+    """What to do again: the stage at ``position``, and all that came after it.
+
+    ``whole``: every item of the stage; else its tolerated failures, with ``group`` those alike.
+    ``fingerprint`` and ``shape`` are the flow's now.
+    """
+
+    position: int
+    whole: bool
+    group: str | None
+    fingerprint: str
+    shape: str
+
+    def apply(self, connection: sqlite3.Connection, run: RunRow) -> None:
+        """Take the records back; the run is then one that was interrupted."""
+        stage = stage_id(run.number, self.position)
+        after = self.position if self.whole else self.position + 1
+        keys = (stage_id(run.number, after) << 32, run_range(run.number)[1])
+        connection.execute("DELETE FROM failures WHERE item BETWEEN ? AND ?", keys)
+        connection.execute("DELETE FROM items WHERE id BETWEEN ? AND ?", keys)
+        connection.execute("DELETE FROM stages WHERE run = ? AND position >= ?", (run.id, after))
+        if not self.whole:
+            connection.execute(
+                "UPDATE items SET status = 'failed' WHERE id BETWEEN ? AND ?"
+                " AND status = 'tolerated' AND (? IS NULL OR ? = (SELECT grp FROM failures"
+                "  WHERE item = items.id ORDER BY rowid DESC LIMIT 1))",
+                (*item_range(stage), self.group, self.group),
+            )
+            connection.execute(
+                "UPDATE stages SET finished = NULL, tolerated = tolerated - changes(),"
+                " failed = failed + changes() WHERE id = ?",
+                (stage,),
+            )
+        connection.execute(
+            "UPDATE runs SET status = 'failed', fingerprint = ?, shape = ? WHERE id = ?",
+            (self.fingerprint, self.shape, run.id),
+        )

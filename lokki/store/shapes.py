@@ -1,0 +1,96 @@
+"""Runs as JSON: the shapes that the terminal prints with ``--json`` and the service answers with.
+
+Times are RFC 3339 in UTC with milliseconds, durations are seconds.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from lokki.store.history import Group, LogLine
+from lokki.store.leases import host_and_process, is_alive
+from lokki.store.schema import RunRow, StageRow
+
+
+def rfc3339(at: float | None) -> str | None:
+    """A time as the shapes have it."""
+    if at is None:
+        return None
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+
+
+def run_shape(run: RunRow, stages: Sequence[StageRow], now: float) -> dict[str, Any]:
+    """A run with its stages; ``owner`` is the process that runs it, or did when it was lost."""
+    owner = None
+    if run.owner is not None:
+        host, process = host_and_process(run.owner)
+        alive = is_alive(run.owner, run.leased_until or 0, now)
+        owner = {"host": host, "process": process, "alive": alive}
+    return {
+        "id": run.id,
+        "flow": run.flow,
+        "status": run.status,
+        "params": json.loads(run.params_json),
+        "created": rfc3339(run.created),
+        "started": rfc3339(run.started),
+        "finished": rfc3339(run.finished),
+        "duration": _seconds(run.started, run.finished),
+        "stages": [stage_shape(stage) for stage in stages],
+        "error": json.loads(run.error) if run.error else None,
+        "source": run.source,
+        "started_by": run.started_by,
+        "owner": owner,
+    }
+
+
+def stage_shape(stage: StageRow) -> dict[str, Any]:
+    """A stage and where its items are."""
+    return {
+        "position": stage.position,
+        "name": stage.name,
+        "kind": stage.kind,
+        "started": rfc3339(stage.started),
+        "finished": rfc3339(stage.finished),
+        "duration": _seconds(stage.started, stage.finished),
+        "total": stage.total,
+        "succeeded": stage.succeeded,
+        "failed": stage.failed,
+        "tolerated": stage.tolerated,
+        "retrying": stage.retrying,
+    }
+
+
+def group_shape(group: Group) -> dict[str, Any]:
+    """Failures that are alike."""
+    place = group.place
+    return {
+        "id": group.id,
+        "count": group.count,
+        "step": group.step,
+        "type": group.type,
+        "message": group.reason,
+        "place": place and {"file": place[0], "line": place[1], "function": place[2]},
+        "items": list(group.items),
+        "tolerated": group.tolerated,
+        "traceback": group.traceback,
+    }
+
+
+def line_shape(line: LogLine) -> dict[str, Any]:
+    """A line that a step printed or logged."""
+    return {
+        "ts": rfc3339(line.at),
+        "level": line.level,
+        "step": line.step,
+        "item": line.item,
+        "attempt": line.attempt,
+        "source": line.source,
+        "message": line.message,
+    }
+
+
+def _seconds(started: float | None, finished: float | None) -> float | None:
+    return None if started is None or finished is None else round(finished - started, 3)

@@ -1,0 +1,97 @@
+"""Fixtures for the tests of the journal: one that is open, and a quick way to fill it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lokki.store.journal import Journal
+from lokki.store.records import Line, Opening, Outcomes
+from lokki.store.schema import StageRow, stage_id
+
+Error = tuple[str, str, str]
+
+
+@dataclass
+class Recorder:
+    """Records runs as an engine would."""
+
+    journal: Journal
+
+    def run(
+        self, run_id: str = "r1", *, flow: str = "f", at: float = 1.0, status: str = "running"
+    ) -> str:
+        self.journal.create(
+            run_id,
+            flow=flow,
+            source=None,
+            fingerprint="p",
+            shape="a → map(b)",
+            params=b"",
+            params_json="{}",
+            now=at,
+        ).result()
+        if status != "running":
+            self.journal.finish(run_id, status, at + 1, None).result()
+        return run_id
+
+    def stage(
+        self,
+        run_id: str,
+        statuses: Mapping[int, str],
+        total: int,
+        *,
+        position: int = 0,
+        errors: Mapping[int, Sequence[Error]] = {},
+        finished: bool = False,
+    ) -> StageRow:
+        """Record a map; ``errors`` are those of an item's attempts."""
+        stage = stage_id(self.journal.run(run_id).number, position)
+        writer = self.journal.own(run_id, never)
+        writer.add(
+            Opening(StageRow(stage, run_id, position, f"s{position}", "map", 5, None, total))
+        )
+        names = list(statuses.values())
+        counted = ("succeeded", "failed", "tolerated", "retrying")
+        outcomes = Outcomes(stage, tuple(map(names.count, counted)))  # type: ignore[arg-type]
+        for index, status in statuses.items():
+            key = stage << 32 | index
+            if status == "succeeded":
+                outcomes.succeeded += (key, 1.0, 2.0, b"%d" % index)
+                continue
+            outcomes.items.append((key, status, 0, 1, 1.0, 2.0, None, None))
+            for attempt, error in enumerate(errors.get(index, [("E", "e", "")]), 1):
+                outcomes.failures.append((key, "b", attempt, 2.0, *error))
+        writer.add(outcomes)
+        self.journal.flush(run_id).result()
+        if finished:
+            self.journal.close_stage(run_id, position, 7.0).result()
+        self.journal.commits.release(writer)
+        return self.journal.stages(run_id)[position]
+
+    def lines(self, run_id: str, *lines: Line) -> None:
+        writer = self.journal.own(run_id, never)
+        for line in lines:
+            writer.log(line)
+        self.journal.flush(run_id).result()
+        self.journal.commits.release(writer)
+
+
+def never(error: Exception) -> Any:
+    raise AssertionError(error)
+
+
+@pytest.fixture
+def opened(journal: Path) -> Iterator[Journal]:
+    with closing(Journal(journal)) as book:
+        yield book
+
+
+@pytest.fixture
+def record(opened: Journal) -> Recorder:
+    return Recorder(opened)

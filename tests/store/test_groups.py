@@ -1,0 +1,81 @@
+"""Failures that are alike."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lokki.store.groups import folded, group, place
+
+TRACEBACK = """Traceback (most recent call last):
+  File "/home/u/birds.py", line {line}, in flap
+    wings(bird)
+  File "/home/u/wings.py", line {line}, in wings
+    raise ValueError(bird)
+ValueError: {message}
+"""
+WORDS = st.text(st.characters(exclude_categories=["N", "Cs"]), max_size=20)
+NUMBERS = st.integers(0) | st.floats(0, 1e15, allow_nan=False).map("{:f}".format)
+ADDRESSES = st.integers(0, 2**64).map(hex)
+
+
+def traceback(line: int = 7, message: str = "x") -> str:
+    return TRACEBACK.format(line=line, message=message)
+
+
+@given(WORDS, NUMBERS, WORDS, NUMBERS)
+def test_messages_that_differ_in_their_numbers_are_alike(before, one, after, other):
+    first, second = f"{before} {one} {after}", f"{before} {other} {after}"
+    assert folded(first) == folded(second) == f"{before} N {after}"
+    assert group("E", first, traceback()) == group("E", second, traceback())
+
+
+@given(ADDRESSES, ADDRESSES)
+def test_messages_that_differ_in_their_addresses_are_alike(one, other):
+    assert folded(f"<Bird at {one}>") == folded(f"<Bird at {other}>") == "<Bird at N>"
+
+
+@given(st.text())
+def test_folding_is_done_once(message):
+    assert folded(folded(message)) == folded(message)
+
+
+@given(st.text(), st.text(), st.text())
+def test_a_group_has_a_short_name_whatever_the_error(kind, message, trace):
+    assert re.fullmatch(r"[0-9a-f]{6}", group(kind, message, trace))
+
+
+def test_a_group_is_named_the_same_in_every_process_and_version():
+    assert group("ValueError", "no 5", traceback()) == "2858a6"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        ("KeyError", "no bird", traceback()),
+        ("ValueError", "no wing", traceback()),
+        ("ValueError", "no bird", traceback().replace("wings.py", "feet.py")),
+        ("ValueError", "no bird", traceback().replace("in wings", "in feet")),
+        ("ValueError", "no bird", ""),
+    ],
+)
+def test_another_type_message_file_or_function_is_another_group(other):
+    assert group("ValueError", "no bird", traceback()) != group(*other)
+
+
+def test_editing_other_lines_leaves_the_group():
+    assert group("E", "e", traceback(7)) == group("E", "e", traceback(99))
+
+
+def test_the_place_is_the_innermost_frame():
+    assert place(traceback(7)) == ("/home/u/wings.py", 7, "wings")
+    assert place("ValueError: x\n") is None
+    assert place("") is None
+
+
+def test_the_place_of_an_error_raised_from_another_is_the_last_ones():
+    chained = traceback(7) + "\nDuring handling of the above exception:\n\n" + traceback(8)
+    assert place(chained) == ("/home/u/wings.py", 8, "wings")

@@ -1,0 +1,413 @@
+"""What the journal tells of its runs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import closing
+from itertools import count, pairwise
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lokki import JournalError, RunNotFound
+from lokki.store.connection import Reader
+from lokki.store.history import History, read_history
+from lokki.store.records import Outcomes
+
+TROUBLED = ("failed", "tolerated", "retrying", "cancelled")
+
+
+def never(error):
+    raise AssertionError(error)
+
+
+def ids(runs):
+    return [run.id for run in runs]
+
+
+# ---- opening -------------------------------------------------------------------------------------
+
+
+def test_a_journal_that_is_not_there_has_no_runs_and_is_not_made(journal):
+    with read_history(journal) as history:
+        assert history.runs() == []
+        with pytest.raises(RunNotFound, match="no run 'last'"):
+            history.find("last")
+    assert not journal.parent.exists()
+
+
+def test_what_is_no_journal_is_told(journal):
+    journal.parent.mkdir()
+    journal.write_text("no journal" * 1000)
+    with pytest.raises(JournalError, match="damaged"), read_history(journal):
+        pass
+
+
+def test_a_run_is_read_while_it_is_written(record, journal):
+    record.run()
+    with read_history(journal) as history:
+        assert history.stages("r1") == []
+        record.stage("r1", {0: "succeeded"}, 2)
+        assert [stage.succeeded for stage in history.stages("r1")] == [1]
+
+
+# ---- runs ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def history(record):
+    """Seven runs of two flows, two of them created at the same time."""
+    for at, (run_id, flow, status) in enumerate(
+        [
+            ("a", "birds", "succeeded"),
+            ("b", "bees", "failed"),
+            ("c", "birds", "running"),
+            ("d", "birds", "failed"),
+            ("e", "bees", "cancelled"),
+            ("f", "birds", "succeeded"),
+        ]
+    ):
+        record.run(run_id, flow=flow, at=float(at), status=status)
+    record.run("g", flow="bees", at=5.0)
+    return record.journal.history
+
+
+def test_runs_are_listed_newest_first(history):
+    assert ids(history.runs()) == ["g", "f", "e", "d", "c", "b", "a"]
+    assert ids(history.runs(limit=3)) == ["g", "f", "e"]
+    assert history.runs(limit=0) == []
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        ({"flow": "birds"}, "fdca"),
+        ({"flow": "ants"}, ""),
+        ({"statuses": ["failed"]}, "db"),
+        ({"statuses": ["failed", "cancelled"]}, "edb"),
+        ({"since": 4.0}, "gfe"),
+        ({"since": 2.5, "flow": "birds", "statuses": ["succeeded", "failed"]}, "fd"),
+        ({"flow": "birds", "limit": 2}, "fd"),
+    ],
+)
+def test_runs_are_filtered(history, filters, expected):
+    assert ids(history.runs(**filters)) == list(expected)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+def test_pages_of_runs_are_the_list(history, size):
+    pages, before = [], None
+    while page := history.runs(before=before, limit=size):
+        pages += page
+        before = (page[-1].created, page[-1].id)
+    assert pages == history.runs()
+
+
+def test_stages_of_several_runs_are_in_order(history, record):
+    record.stage("c", {}, 1)
+    record.stage("c", {}, 2, position=1)
+    record.stage("g", {}, 3)
+    assert [stage.total for stage in history.stages("g", "c", "a")] == [1, 2, 3]
+    assert [stage.total for stage in history.stages("c")] == [1, 2]
+    assert history.stages() == history.stages("a") == []
+
+
+def test_runs_are_found_by_the_beginning_of_their_id(record):
+    for run_id in ("2026-a1", "2026-a2", "2026-b", "2026-bé", "2026-b_%"):
+        record.run(run_id)
+    history = record.journal.history
+    assert history.find("2026-b").id == "2026-b"
+    assert history.find("2026-bé").id == "2026-bé"
+    assert history.find("2026-b_").id == "2026-b_%"
+    with pytest.raises(RunNotFound, match=r"several runs \(2026-a1, 2026-a2\)"):
+        history.find("2026-a")
+    with pytest.raises(RunNotFound, match=r"\(2026-a1, 2026-a2, 2026-b, …\)"):
+        history.find("2026")
+    for name in ("2026-A1", "2026-a11", "%", "____"):
+        with pytest.raises(RunNotFound, match=f"no run '{name}'"):
+            history.find(name)
+
+
+def test_events_of_a_run_in_order(history):
+    assert [(at, kind) for at, kind, _, _ in history.events("b")] == [
+        (1.0, "run_started"),
+        (2.0, "run_failed"),
+    ]
+
+
+# ---- a map's items -------------------------------------------------------------------------------
+
+
+def cells_of(statuses, total, width):
+    """What the strip is to show, counted one by one."""
+    width = min(width, total)
+    cells = [Counter() for _ in range(width)]
+    bounds = [cell * total // width for cell in range(width + 1)] if width else [0]
+    for cell, (start, stop) in zip(cells, pairwise(bounds), strict=True):
+        cell.update(statuses.get(index, "pending") for index in range(start, stop))
+    return cells
+
+
+def strip(record, run_id, stage, width):
+    return [+cell for cell in record.journal.history.strip(stage, width)]
+
+
+numbers = count()
+maps = st.integers(0, 400).flatmap(
+    lambda total: st.tuples(
+        st.just(total),
+        st.dictionaries(
+            st.integers(0, max(0, total - 1)), st.sampled_from(("succeeded", *TROUBLED))
+        )
+        if total
+        else st.just({}),
+    )
+)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(maps, st.integers(1, 60))
+def test_the_cells_of_a_strip_hold_every_item(record, given_map, width):
+    total, statuses = given_map
+    run_id = record.run(f"p{next(numbers)}")
+    stage = record.stage(run_id, statuses, total)
+    cells = strip(record, run_id, stage, width)
+    exact = cells_of(statuses, total, width)
+    assert [cell.total() for cell in cells] == [cell.total() for cell in exact]
+    for cell, expected in zip(cells, exact, strict=True):
+        assert [cell[status] for status in TROUBLED] == [expected[status] for status in TROUBLED]
+        if expected.total() <= 16:
+            assert cell == expected
+    counts = record.journal.history.troubled(stage)
+    assert counts == +Counter(status for status in statuses.values() if status in TROUBLED)
+
+
+def test_the_strip_of_a_map_without_items_is_empty(record):
+    stage = record.stage(record.run(), {}, 0)
+    assert record.journal.history.strip(stage, 80) == []
+
+
+def test_the_strip_of_a_large_map_that_is_partly_done(record):
+    statuses = dict.fromkeys(range(40_500), "succeeded") | {7: "tolerated", 40_499: "failed"}
+    stage = record.stage(record.run(), statuses, 100_000)
+    cells = strip(record, "r1", stage, 100)
+    assert cells[0] == {"tolerated": 1, "succeeded": 999}
+    assert cells[1:40] == [{"succeeded": 1000}] * 39
+    assert cells[41:] == [{"pending": 1000}] * 59
+    assert cells[40].total() == 1000
+    assert cells[40]["failed"] == 1
+    assert 400 <= cells[40]["succeeded"] <= 600
+
+
+@pytest.mark.parametrize("every", [2, 10, 100])
+def test_failures_at_a_regular_distance_hide_no_successes(record, every):
+    total = 16_000
+    statuses = {
+        index: "succeeded" if index % every else "tolerated" for index in range(total - 1600)
+    }
+    stage = record.stage(record.run(), statuses, total)
+    assert strip(record, "r1", stage, 10) == cells_of(statuses, total, 10)
+
+
+def test_a_finished_map_is_shown_exactly(record):
+    statuses = {i: "succeeded" if i % 997 == 5 else "tolerated" for i in range(20_000)}
+    stage = record.stage(record.run(), statuses, 20_000)
+    assert strip(record, "r1", stage, 7) == cells_of(statuses, 20_000, 7)
+
+
+def test_an_item_that_succeeds_after_all_is_troubled_no_more(record):
+    stage = record.stage(record.run(), {0: "retrying", 1: "failed", 2: "cancelled"}, 3)
+    history = record.journal.history
+    assert history.troubled(stage) == {"retrying": 1, "failed": 1, "cancelled": 1}
+    later = Outcomes(stage.id, (2, 1, 0, 0))
+    later.succeeded += (stage.id << 32, 3.0, 4.0, b"0")
+    later.items.append((stage.id << 32 | 2, "succeeded", 0, 2, 3.0, 4.0, b"2", None))
+    writer = record.journal.own("r1", never)
+    writer.add(later)
+    record.journal.flush("r1").result()
+    assert history.troubled(stage) == {"failed": 1}
+    assert [group.items for group in history.groups(stage)] == [(1,)]
+
+
+def test_only_the_stages_own_items_are_counted(record):
+    for position in range(3):
+        stage = record.stage(record.run(f"r{position}"), {0: "failed"}, 2)
+    other = record.stage("r2", {1: "tolerated"}, 2, position=1)
+    history = record.journal.history
+    assert history.troubled(stage) == {"failed": 1}
+    assert history.troubled(other) == {"tolerated": 1}
+    assert strip(record, "r2", other, 2) == [{"pending": 1}, {"tolerated": 1}]
+    assert [group.items for group in history.groups(other)] == [(1,)]
+
+
+# ---- failures ------------------------------------------------------------------------------------
+
+TRACE = 'Traceback (most recent call last):\n  File "/home/u/birds.py", line {}, in flap\n'
+
+
+def error(kind="ValueError", message="no 1", line=7):
+    return (kind, message, TRACE.format(line))
+
+
+def test_failures_are_grouped_the_largest_group_first(record):
+    errors = {index: [error(message=f"no {index}", line=index)] for index in range(2, 20, 2)}
+    errors |= {1: [error("KeyError")], 3: [error("KeyError", line=9)]}
+    stage = record.stage(record.run(), dict.fromkeys(errors, "tolerated"), 20, errors=errors)
+    large, small = record.journal.history.groups(stage)
+    assert (large.count, large.items, large.step) == (9, (2, 4, 6, 8, 10), "b")
+    assert (large.type, large.reason, large.tolerated) == ("ValueError", "no 2", True)
+    assert large.traceback == TRACE.format(2)
+    assert large.place == ("/home/u/birds.py", 2, "flap")
+    assert (small.count, small.items, small.type) == (2, (1, 3), "KeyError")
+    assert large.id != small.id
+
+
+def test_a_failure_that_ends_the_run_is_told_from_tolerated_ones_like_it(record):
+    statuses = {0: "tolerated", 1: "tolerated", 2: "failed"}
+    stage = record.stage(record.run(), statuses, 4)
+    groups = record.journal.history.groups(stage)
+    assert [(group.count, group.items, group.tolerated) for group in groups] == [
+        (2, (0, 1), True),
+        (1, (2,), False),
+    ]
+    assert len({group.id for group in groups}) == 1
+
+
+def test_the_last_failure_of_an_item_counts(record):
+    errors = {0: [error("OSError"), error("OSError"), error("KeyError")]}
+    stage = record.stage(record.run(), {0: "failed"}, 1, errors=errors)
+    assert [(group.type, group.count) for group in record.journal.history.groups(stage)] == [
+        ("KeyError", 1)
+    ]
+
+
+def test_failures_that_do_not_stand_are_in_no_group(record):
+    errors = {index: [error()] for index in range(3)}
+    statuses = {0: "retrying", 1: "cancelled", 2: "succeeded"}
+    stage = record.stage(record.run(), statuses, 3, errors=errors)
+    assert record.journal.history.groups(stage) == []
+
+
+def test_the_most_of_groups_and_of_items_that_are_told(record):
+    kinds = [f"{letter}Error" for letter in "abcdefgh"]
+    errors = {index: [error(kinds[min(index, 7)])] for index in range(100)}
+    stage = record.stage(record.run(), dict.fromkeys(errors, "failed"), 100, errors=errors)
+    groups = record.journal.history.groups(stage, most=3, shown=2)
+    assert [group.items for group in groups[:1]] == [(7, 8)]
+    assert [group.count for group in groups] == [93, 1, 1]
+    assert len(record.journal.history.groups(stage)) == 8
+
+
+# ---- logs ----------------------------------------------------------------------------------------
+
+LINES = [
+    (1.0, "a", None, 1, "INFO", "stdout", "begin"),
+    (2.0, "b", 0, 1, "DEBUG", "lib", "detail"),
+    (3.0, "b", 1, 1, "WARNING", "lib", "odd"),
+    (4.0, "b", 1, 2, "ERROR", "stderr", "bad"),
+    (5.0, "b", 0, 1, "NOTICE", "lib", "of their own"),
+    (6.0, "c", None, 1, "CRITICAL", "lib", "worst"),
+]
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        ({}, "begin detail odd bad of-their-own worst"),
+        ({"level": "INFO"}, "begin odd bad of-their-own worst"),
+        ({"level": "WARNING"}, "odd bad worst"),
+        ({"level": "ERROR"}, "bad worst"),
+        ({"level": "CRITICAL"}, "worst"),
+        ({"step": "b"}, "detail odd bad of-their-own"),
+        ({"step": "none"}, ""),
+        ({"item": 0}, "detail of-their-own"),
+        ({"item": 1, "attempt": 2}, "bad"),
+        ({"attempt": 2}, "bad"),
+        ({"since": 4.0}, "bad of-their-own worst"),
+        ({"since": 2.5, "step": "b", "level": "WARNING"}, "odd bad"),
+    ],
+)
+def test_lines_are_filtered(record, filters, expected):
+    record.lines(record.run(), *LINES)
+    record.lines(record.run("r2"), (9.0, "b", 0, 2, "ERROR", "lib", "of another run"))
+    found = record.journal.history.lines("r1", **filters)
+    assert [line.message.replace(" ", "-") for line in found] == expected.split()
+
+
+def test_thousands_of_lines_are_read_in_pages_and_gone_on_from(record):
+    lines = [(1.0, "b", number, 1, "INFO", "stdout", "x") for number in range(3000)]
+    record.lines(record.run(), *lines)
+    history = record.journal.history
+    found = list(history.lines("r1"))
+    assert [line.item for line in found] == list(range(3000))
+    assert [line.item for line in history.lines("r1", after=found[1233].id)] == [*range(1234, 3000)]
+    assert list(history.lines("r1", after=found[-1].id)) == []
+    record.lines("r1", *lines[:2])
+    assert [line.item for line in history.lines("r1", after=found[-1].id)] == [0, 1]
+
+
+# ---- how it is found -----------------------------------------------------------------------------
+
+
+class Explained(Reader):
+    """Reads, and notes how SQLite goes about it."""
+
+    def __init__(self, path):
+        super().__init__(path)
+        self.plans = []
+
+    def __call__(self, sql, values=()):
+        plan = super().__call__(f"EXPLAIN QUERY PLAN {sql}", values)
+        self.plans += [row[3] for row in plan]
+        return super().__call__(sql, values)
+
+
+@pytest.fixture
+def explained(opened):
+    with closing(Explained(opened.path)) as reader:
+        yield reader
+
+
+@pytest.mark.parametrize("question", ["strip", "troubled", "groups"])
+def test_a_maps_items_are_found_by_the_index_of_troubled_ones_or_by_their_key(
+    record, explained, question
+):
+    stage = record.stage(record.run(), {0: "succeeded", 2: "failed"}, 100)
+    history = History(explained)
+    getattr(history, question)(*[stage, 10][: 2 if question == "strip" else 1])
+    tables = [plan for plan in explained.plans if "items" in plan or "failures" in plan]
+    assert any("INDEX items_troubled (id>? AND id<?)" in plan for plan in tables)
+    for plan in tables:
+        assert any(
+            way in plan
+            for way in (
+                "INDEX items_troubled (",
+                "INTEGER PRIMARY KEY (rowid=?)",
+                "INDEX failures_by_item (item=?)",
+            )
+        ), plan
+
+
+@pytest.mark.parametrize(
+    ("ask", "index"),
+    [
+        (lambda history: history.runs(limit=20), "runs_by_time"),
+        (lambda history: history.runs(statuses=["failed"], limit=20), "runs_by_time"),
+        (lambda history: history.runs(since=1.0), "runs_by_time (created>?)"),
+        (lambda history: history.runs(before=(9.0, "r"), limit=20), "runs_by_time"),
+        (lambda history: history.runs(flow="f"), "runs_by_flow (flow=?)"),
+        (lambda history: history.find("last"), "runs_by_time"),
+        (lambda history: history.find("r1"), "(id>? AND id<?)"),
+        (lambda history: history.stages("r1", "r2"), "(run=?)"),
+        (lambda history: history.events("r1"), "events_by_run (run=?)"),
+        (lambda history: list(history.lines("r1", item=3)), "logs_by_run (run=? AND id>?)"),
+    ],
+)
+def test_lists_are_read_by_an_index_in_its_order(record, explained, ask, index):
+    record.run()
+    ask(History(explained))
+    assert all("INDEX" in plan or "USE TEMP" in plan for plan in explained.plans)
+    assert any(index in plan for plan in explained.plans), explained.plans
+    if "flow" not in index:
+        assert not any("TEMP B-TREE" in plan for plan in explained.plans)

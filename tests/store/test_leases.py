@@ -1,0 +1,55 @@
+"""Who owns a run, and whether it is still at work."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from lokki.store.leases import host_and_process, is_alive, new_owner, working
+
+HERE = socket.gethostname()
+
+
+def ended_process() -> int:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_an_owner_tells_where_it_is_and_is_unique():
+    owner = new_owner()
+    assert host_and_process(owner) == (HERE, os.getpid())
+    assert owner != new_owner()
+
+
+def test_a_host_may_have_colons():
+    assert host_and_process("fe80::1:42:abcd") == ("fe80::1", 42)
+
+
+@pytest.mark.parametrize("leased_until", [99.0, 100.0])
+@pytest.mark.parametrize("host", [HERE, "elsewhere"])
+def test_nobody_is_alive_when_the_lease_is_over(host, leased_until):
+    assert not is_alive(f"{host}:{os.getppid()}:abcd", leased_until, 100.0)
+    assert is_alive(f"{host}:{os.getppid()}:abcd", 100.1, 100.0)
+
+
+def test_a_process_that_has_ended_is_dead_at_once_but_elsewhere_nobody_knows():
+    pid = ended_process()
+    assert not is_alive(f"{HERE}:{pid}:abcd", 130.0, 100.0)
+    assert is_alive(f"elsewhere:{pid}:abcd", 130.0, 100.0)
+
+
+def test_a_process_of_another_user_is_alive():
+    assert is_alive(f"{HERE}:1:abcd", 130.0, 100.0)
+
+
+def test_a_journal_of_this_process_is_alive_while_it_is_at_work(opened):
+    assert is_alive(opened.owner, 130.0, 100.0)
+    assert not is_alive(new_owner(), 130.0, 100.0)
+    opened.close()
+    assert not is_alive(opened.owner, 130.0, 100.0)
+    assert opened.owner not in working

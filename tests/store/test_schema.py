@@ -1,0 +1,128 @@
+"""Migrations: a journal that an earlier version wrote is brought up to date, and read."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+
+import pytest
+
+from lokki import JournalVersionError
+from lokki.store.groups import group
+from lokki.store.history import read_history
+from lokki.store.journal import Journal
+from lokki.store.schema import MIGRATIONS, item_range, migrate, run_range, stage_id
+
+TRACE = 'Traceback (most recent call last):\n  File "/home/u/birds.py", line 7, in flap\n'
+
+
+@pytest.fixture
+def first_version(journal):
+    """A journal of schema version 1: a failed run with 1 failed, 2 tolerated and 1 retrying."""
+    journal.parent.mkdir()
+    stage = stage_id(1, 0)
+    key = stage << 32
+    with closing(sqlite3.connect(journal)) as connection, connection:
+        connection.executescript(MIGRATIONS[0])
+        connection.execute("PRAGMA user_version = 1")
+        connection.execute(
+            "INSERT INTO runs VALUES (1, 'r1', 'birds', NULL, 'p', 'map(flap)', 'failed', x'',"
+            " '{}', 1.0, 1.0, 9.0, '{}', NULL, NULL)"
+        )
+        connection.execute(
+            "INSERT INTO stages VALUES (?, 'r1', 0, 'flap', 'map', 1.0, NULL, 8, 2, 1, 2, 1)",
+            (stage,),
+        )
+        statuses = ["succeeded", "tolerated", "tolerated", "failed", "succeeded", "retrying"]
+        connection.executemany(
+            "INSERT INTO items VALUES (?, ?, 0, 1, 1.0, 2.0, NULL, NULL)",
+            [(key | index, status) for index, status in enumerate(statuses)],
+        )
+        connection.executemany(
+            "INSERT INTO failures VALUES (?, 'flap', 1, 2.0, ?, ?, ?)",
+            [
+                (key | 1, "ValueError", "no 1", TRACE),
+                (key | 2, "ValueError", "no 2", TRACE),
+                (key | 3, "KeyError", "'é'", ""),
+                (key | 5, "OSError", "busy", TRACE),
+            ],
+        )
+        connection.execute("INSERT INTO events VALUES (1, 'r1', 1.0, 'run_started', NULL, NULL)")
+        connection.execute(
+            "INSERT INTO logs VALUES (1, 'r1', 2.0, 'flap', 0, 1, 'INFO', 'stdout', 'hello')"
+        )
+    return journal
+
+
+def test_a_journal_of_the_first_version_is_read_with_its_failures(first_version):
+    with read_history(first_version) as history:
+        (run,) = history.runs()
+        assert (run.id, run.status, run.finished) == ("r1", "failed", 9.0)
+        assert (run.started_by, run.cancel_requested) == (None, None)
+        (stage,) = history.stages("r1")
+        assert history.troubled(stage) == {"tolerated": 2, "failed": 1, "retrying": 1}
+        tolerated, failed = history.groups(stage)
+        assert (tolerated.id, tolerated.count, tolerated.items, tolerated.tolerated) == (
+            group("ValueError", "no 1", TRACE),
+            2,
+            (1, 2),
+            True,
+        )
+        assert (failed.id, failed.items) == (group("KeyError", "'é'", ""), (3,))
+        cells = history.strip(stage, 8)
+        assert [next(iter(+cell)) for cell in cells] == [
+            *("succeeded", "tolerated", "tolerated", "failed", "succeeded", "retrying"),
+            *("pending", "pending"),
+        ]
+        assert [line.message for line in history.lines("r1")] == ["hello"]
+
+
+def test_a_journal_of_the_first_version_is_written_on(first_version):
+    with closing(Journal(first_version)) as book:
+        book.take("r1", 20.0).result()
+        assert book.request_cancel("r1", 21.0).result()
+        book.finish("r1", "cancelled", 22.0, None).result()
+        assert book.run("r1").status == "cancelled"
+        assert book.remove("r1", 30.0).result()
+        assert book.history.runs() == []
+
+
+def test_a_migrated_journal_has_the_schema_of_a_new_one(first_version, tmp_path):
+    def schema(path):
+        Journal(path).close()
+        with closing(sqlite3.connect(path)) as connection:
+            names = connection.execute("SELECT type, name FROM sqlite_master ORDER BY 2").fetchall()
+            tables = [name for kind, name in names if kind == "table"]
+            return names, [
+                connection.execute(f"PRAGMA table_info({table})").fetchall() for table in tables
+            ]
+
+    assert schema(first_version) == schema(tmp_path / "new.db")
+
+
+@pytest.mark.parametrize("opening", [Journal, lambda path: read_history(path).__enter__()])
+def test_a_journal_of_a_newer_version_is_refused_and_left(journal, opening):
+    Journal(journal).close()
+    newer = len(MIGRATIONS) + 1
+    with closing(sqlite3.connect(journal)) as connection:
+        connection.execute(f"PRAGMA user_version = {newer}")
+    with pytest.raises(JournalVersionError, match=f"schema version {newer}, .* upgrade lokki"):
+        opening(journal)
+    with closing(sqlite3.connect(journal)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (newer,)
+
+
+def test_migrating_twice_changes_nothing(journal):
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        migrate(connection, journal)
+        before = connection.execute("SELECT sql FROM sqlite_master").fetchall()
+        migrate(connection, journal)
+        assert connection.execute("SELECT sql FROM sqlite_master").fetchall() == before
+
+
+def test_the_keys_of_a_runs_items_are_within_its_range_alone():
+    for number in (1, 2, 70_000):
+        first, last = run_range(number)
+        assert item_range(stage_id(number, 0))[0] == first
+        assert item_range(stage_id(number, 255))[1] == last
+        assert run_range(number + 1)[0] == last + 1

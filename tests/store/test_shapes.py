@@ -1,0 +1,134 @@
+"""Runs as JSON: exactly these keys and values."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lokki.store.history import Group, LogLine
+from lokki.store.schema import RunRow, StageRow
+from lokki.store.shapes import group_shape, line_shape, rfc3339, run_shape
+
+AT = 1_705_314_600.1239  # 2024-01-15T10:30:00.123Z
+RUN = RunRow(
+    number=1,
+    id="20240115-103000-123abcde",
+    flow="birds-flow",
+    source="/home/u/birds.py:birds-flow",
+    fingerprint="f",
+    shape="a → map(b)",
+    status="failed",
+    params=b"",
+    params_json='{"limit": 5}',
+    created=AT,
+    started=AT + 1,
+    finished=AT + 62.5,
+    error='{"type": "ValueError", "message": "no", "step": "b"}',
+    owner=None,
+    leased_until=None,
+    started_by="python birds.py run --limit 5",
+)
+STAGE = StageRow(256, RUN.id, 0, "b", "map", AT + 1, AT + 3.0004, 10, 7, 1, 2, 0)
+
+
+def test_a_run_that_has_ended():
+    shape = run_shape(RUN, [STAGE], AT + 100)
+    assert json.loads(json.dumps(shape)) == {
+        "id": "20240115-103000-123abcde",
+        "flow": "birds-flow",
+        "status": "failed",
+        "params": {"limit": 5},
+        "created": "2024-01-15T10:30:00.123Z",
+        "started": "2024-01-15T10:30:01.123Z",
+        "finished": "2024-01-15T10:31:02.623Z",
+        "duration": 61.5,
+        "stages": [
+            {
+                "position": 0,
+                "name": "b",
+                "kind": "map",
+                "started": "2024-01-15T10:30:01.123Z",
+                "finished": "2024-01-15T10:30:03.124Z",
+                "duration": 2.0,
+                "total": 10,
+                "succeeded": 7,
+                "failed": 1,
+                "tolerated": 2,
+                "retrying": 0,
+            }
+        ],
+        "error": {"type": "ValueError", "message": "no", "step": "b"},
+        "source": "/home/u/birds.py:birds-flow",
+        "started_by": "python birds.py run --limit 5",
+        "owner": None,
+    }
+
+
+def test_what_is_not_known_yet_is_null():
+    running = replace(
+        RUN, started=None, finished=None, error=None, source=None, started_by=None, status="queued"
+    )
+    shape = run_shape(running, [replace(STAGE, finished=None)], AT + 2)
+    unknown = ("started", "finished", "duration", "error", "source", "started_by", "owner")
+    assert [shape[key] for key in unknown] == [None] * 7
+    assert (shape["stages"][0]["finished"], shape["stages"][0]["duration"]) == (None, None)
+
+
+@pytest.mark.parametrize(("later", "alive"), [(29, True), (31, False)])
+def test_the_owner_is_alive_or_lost(later, alive):
+    owner = f"{socket.gethostname()}:{os.getppid()}:abcd"
+    running = replace(RUN, status="running", finished=None, owner=owner, leased_until=AT + 30)
+    assert run_shape(running, [], AT + later)["owner"] == {
+        "host": socket.gethostname(),
+        "process": os.getppid(),
+        "alive": alive,
+    }
+
+
+def test_failures_that_are_alike():
+    trace = 'Traceback (most recent call last):\n  File "/home/u/birds.py", line 7, in flap\n'
+    group = Group("abc123", 12, "b", "ValueError", "no", trace, (3, 5), False)
+    assert group_shape(group) == {
+        "id": "abc123",
+        "count": 12,
+        "step": "b",
+        "type": "ValueError",
+        "message": "no",
+        "place": {"file": "/home/u/birds.py", "line": 7, "function": "flap"},
+        "items": [3, 5],
+        "tolerated": False,
+        "traceback": trace,
+    }
+    assert group_shape(replace(group, traceback=""))["place"] is None
+
+
+def test_a_line():
+    line = LogLine(9, AT, "b", None, 1, "INFO", "stdout", "hello")
+    assert line_shape(line) == {
+        "ts": "2024-01-15T10:30:00.123Z",
+        "level": "INFO",
+        "step": "b",
+        "item": None,
+        "attempt": 1,
+        "source": "stdout",
+        "message": "hello",
+    }
+
+
+@given(st.datetimes(datetime(1970, 1, 2), datetime(2200, 1, 1), timezones=st.just(UTC)))
+def test_times_are_rfc_3339_in_utc_with_milliseconds(moment):
+    told = rfc3339(moment.timestamp())
+    assert told.endswith("Z")
+    assert len(told) == len("2024-01-15T10:30:00.123Z")
+    assert abs(datetime.fromisoformat(told).timestamp() - moment.timestamp()) < 0.00101
+
+
+def test_no_time_is_null():
+    assert rfc3339(None) is None

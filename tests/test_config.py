@@ -1,0 +1,600 @@
+"""Configuration: where values come from, which wins, and what is told of mistakes."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lokki import ConfigError, JournalError
+from lokki.config import KEYS, Config, journal_path, load, payloads_path, reference
+
+ROOT = Path(__file__).parents[1]
+DOCS = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+
+HOME_FILE = "~/.lokki/lokki.toml"
+HERE_FILE = "./lokki.toml"
+
+PROMISED = {  # key: variable, default
+    "build_dir": ("LOKKI_BUILD_DIR", "lokki-build"),
+    "aws.artifact_bucket": ("LOKKI_ARTIFACT_BUCKET", None),
+    "aws.ecr_repo_prefix": ("LOKKI_ECR_REPO_PREFIX", ""),
+    "aws.endpoint": ("LOKKI_AWS_ENDPOINT", None),
+    "aws.region": ("LOKKI_AWS_REGION", None),
+    "aws.roles.pipeline": ("LOKKI_AWS_ROLES_PIPELINE", None),
+    "aws.roles.lambda": ("LOKKI_AWS_ROLES_LAMBDA", None),
+    "lambda.package_type": ("LOKKI_LAMBDA_PACKAGE_TYPE", "image"),
+    "lambda.base_image": ("LOKKI_LAMBDA_BASE_IMAGE", None),
+    "lambda.timeout": ("LOKKI_LAMBDA_TIMEOUT", 900),
+    "lambda.memory": ("LOKKI_LAMBDA_MEMORY", 512),
+    "lambda.image_tag": ("LOKKI_LAMBDA_IMAGE_TAG", "latest"),
+    "lambda.architecture": ("LOKKI_LAMBDA_ARCHITECTURE", "x86_64"),
+    "lambda.env": ("LOKKI_LAMBDA_ENV", {}),
+    "batch.job_queue": ("LOKKI_BATCH_JOB_QUEUE", None),
+    "batch.job_definition_name": ("LOKKI_BATCH_JOB_DEFINITION", None),
+    "batch.timeout_seconds": ("LOKKI_BATCH_TIMEOUT_SECONDS", 3600),
+    "batch.vcpu": ("LOKKI_BATCH_VCPU", 2),
+    "batch.memory_mb": ("LOKKI_BATCH_MEMORY_MB", 4096),
+    "batch.image": ("LOKKI_BATCH_IMAGE", None),
+    "batch.env": ("LOKKI_BATCH_ENV", {}),
+    "logging.level": ("LOKKI_LOG_LEVEL", "INFO"),
+    "logging.format": ("LOKKI_LOGGING_FORMAT", "human"),
+    "logging.progress_interval": ("LOKKI_LOGGING_PROGRESS_INTERVAL", 10),
+    "logging.show_timestamps": ("LOKKI_LOGGING_SHOW_TIMESTAMPS", True),
+    "local.journal": ("LOKKI_LOCAL_JOURNAL", "~/.lokki/lokki.db"),
+    "local.payloads": ("LOKKI_LOCAL_PAYLOADS", None),
+    "local.concurrency": ("LOKKI_LOCAL_CONCURRENCY", None),
+    "local.processes": ("LOKKI_LOCAL_PROCESSES", None),
+}
+TABLES = ("lambda.env", "batch.env")
+OPTIONS = {
+    "logging.level": "--log-level",
+    "logging.format": "--log-format",
+    "local.concurrency": "--concurrency",
+    "local.processes": "--processes",
+}
+
+
+@contextmanager
+def place(
+    home: str | bytes = "", here: str | bytes = "", variables: Mapping[str, str] | None = None
+) -> Iterator[Path]:
+    """A machine with these two files, if any, and only these variables; gives the folder."""
+    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("LOKKI_")]:
+            patch.delenv(name)
+        root = Path(folder)
+        for file, text in ((root / "home/.lokki", home), (root / "here", here)):
+            file.mkdir(parents=True)
+            if text:
+                (file / "lokki.toml").write_bytes(
+                    text if isinstance(text, bytes) else text.encode()
+                )
+        patch.setenv("HOME", str(root / "home"))
+        for name, text in (variables or {}).items():
+            patch.setenv(name, text)
+        patch.chdir(root / "here")
+        yield root / "here"
+
+
+def told(arguments: Mapping[str, Any] | None = None) -> list[str]:
+    """The lines that tell what is wrong."""
+    with pytest.raises(ConfigError) as caught:
+        load(arguments)
+    return str(caught.value).split("\n")
+
+
+# ---- which value holds --------------------------------------------------------------------------
+
+texts = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1, max_size=5)
+VALUES: dict[str, st.SearchStrategy[Any]] = {
+    key: st.dictionaries(st.sampled_from("ABC"), texts, max_size=3)
+    if key in TABLES
+    else st.booleans()
+    if isinstance(default, bool)
+    else st.integers(128, 900)
+    if isinstance(default, int)
+    else texts
+    for key, (_, default) in PROMISED.items()
+} | {
+    "lambda.package_type": st.sampled_from(["image", "zip"]),
+    "lambda.architecture": st.sampled_from(["x86_64", "arm64"]),
+    "batch.memory_mb": st.integers(512, 99999),
+    "logging.level": st.sampled_from(["DEBUG", "INFO", "WARNING", "ERROR"]),
+    "logging.format": st.sampled_from(["human", "json"]),
+    "logging.progress_interval": st.integers(1, 100),
+    "local.concurrency": st.integers(1, 10**6),
+    "local.processes": st.integers(1, 99),
+}
+sources = st.fixed_dictionaries({}, optional=VALUES)
+
+
+def as_toml(values: Mapping[str, Any]) -> str:
+    tables: dict[str, list[str]] = {}
+    for key, value in values.items():
+        table, _, name = key.rpartition(".")
+        if isinstance(value, dict):
+            tables[key] = [f"{json.dumps(each)} = {_toml(value[each])}" for each in value]
+        else:
+            tables.setdefault(table, []).append(f"{name} = {_toml(value)}")
+    top = tables.pop("", [])
+    return "\n".join([*top, *(f"[{name}]\n" + "\n".join(tables[name]) for name in tables)])
+
+
+def _toml(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def as_text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+@given(home=sources, here=sources, variables=sources, arguments=sources)
+def test_the_later_source_wins_key_by_key_and_tables_are_merged(home, here, variables, arguments):
+    values = {key: default for key, (_, default) in PROMISED.items()}
+    origins = dict.fromkeys(values, "default")
+    for source, found in enumerate((home, here, variables, arguments)):
+        for key, value in found.items():
+            named = [HOME_FILE, HERE_FILE, PROMISED[key][0], OPTIONS.get(key, "argument")][source]
+            if key in TABLES:
+                values[key] = {**values[key], **value}
+                origins |= {f"{key}.{entry}": named for entry in value}
+            else:
+                values[key], origins[key] = value, named
+    in_environment = {PROMISED[key][0]: as_text(value) for key, value in variables.items()}
+    with place(as_toml(home), as_toml(here), in_environment):
+        as_values, as_texts = load(arguments), load({k: as_text(v) for k, v in arguments.items()})
+    for config in (as_values, as_texts):
+        assert config.values() == values
+        found_in = {key: config.origins[key] for key in origins}
+        assert {**found_in, **dict.fromkeys(TABLES, "default")} == origins
+
+
+def test_there_is_every_promised_key_with_its_default_and_no_other():
+    with place():
+        config = load()
+    assert config.values() == {key: default for key, (_, default) in PROMISED.items()}
+    assert config == Config()
+    assert set(config.origins.values()) == {"default"}
+
+
+def test_a_value_is_where_its_key_is():
+    with place(here='[aws.roles]\nlambda = "arn"\n[lambda]\nmemory = 256\nenv = {A = "b"}'):
+        config = load()
+    assert (config.aws.roles.lambda_, config.lambda_.memory) == ("arn", 256)
+    assert config.lambda_.env == {"A": "b"}
+
+
+@pytest.mark.parametrize(("key", "variable"), [(k, name) for k, (name, _) in PROMISED.items()])
+def test_each_key_has_its_variable(key, variable):
+    value = _other(key)
+    with place(variables={variable: as_text(value)}):
+        config = load()
+    assert config.values()[key] == value
+    assert config.origins[f"{key}.NAME" if key in TABLES else key] == variable
+
+
+def _other(key: str) -> Any:
+    """A value that is not the default."""
+    choices = {"logging.level": "DEBUG", "logging.format": "json", "lambda.package_type": "zip"}
+    choices |= {"lambda.architecture": "arm64", "logging.show_timestamps": False}
+    choices |= {table: {"NAME": "text"} for table in TABLES} | {"logging.progress_interval": 77}
+    number = isinstance(PROMISED[key][1], int) or key in ("local.concurrency", "local.processes")
+    return choices.get(key, 777 if number else "other")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [(text, True) for text in ("true", "1", "yes", "on", "True", "ON")]
+    + [(text, False) for text in ("false", "0", "no", "off", "False", "OFF")],
+)
+def test_truths_in_variables(text, value):
+    with place(variables={"LOKKI_LOGGING_SHOW_TIMESTAMPS": text}):
+        assert load().logging.show_timestamps is value
+
+
+def test_arguments_that_are_not_given_change_nothing():
+    with place(here="[local]\nconcurrency = 3"):
+        config = load({"local.concurrency": None, "logging.level": None})
+    assert (config.local.concurrency, config.logging.level) == (3, "INFO")
+
+
+@pytest.mark.parametrize("variable", [variable for variable, _ in PROMISED.values()])
+def test_an_empty_variable_is_none_but_where_a_key_may_be_empty(variable):
+    here = as_toml({key: _other(key) for key in PROMISED})
+    with place(here=here):
+        without = load()
+    with place(here=here, variables={variable: ""}):
+        config = load()
+    if variable == "LOKKI_ECR_REPO_PREFIX":
+        assert (without.aws.ecr_repo_prefix, config.aws.ecr_repo_prefix) == ("other", "")
+    else:
+        assert (config, config.origins) == (without, without.origins)
+
+
+def test_an_empty_text_sets_a_key_back_to_none():
+    keys = [key for key, (_, default) in PROMISED.items() if default is None]
+    with place(as_toml({key: _other(key) for key in keys}), as_toml(dict.fromkeys(keys, ""))):
+        config = load()
+    assert {key: config.values()[key] for key in keys} == dict.fromkeys(keys)
+    assert {config.origins[key] for key in keys} == {HERE_FILE}
+
+
+def test_files_may_be_missing_and_may_begin_with_a_byte_order_mark():
+    with place() as folder:
+        (folder.parent / "home" / ".lokki").rmdir()
+        assert load() == Config()
+        (folder.parent / "home" / ".lokki").write_text("a file")
+        assert load() == Config()
+    with place(here=b"\xef\xbb\xbf" + b'build_dir = "x"'):
+        assert load().build_dir == "x"
+
+
+def test_without_a_home_directory_there_is_no_file_of_ones_own(monkeypatch):
+    def unknown(user: int) -> None:
+        raise KeyError(user)
+
+    with place(here='build_dir = "x"') as folder:
+        (folder / "~" / ".lokki").mkdir(parents=True)
+        (folder / "~" / ".lokki" / "lokki.toml").write_text("not toml")
+        monkeypatch.delenv("HOME")
+        monkeypatch.setattr(pwd, "getpwuid", unknown)
+        assert load().build_dir == "x"
+        monkeypatch.undo()
+
+
+# ---- paths --------------------------------------------------------------------------------------
+
+
+def test_the_journal_is_in_the_home_directory_and_large_results_are_beside_it():
+    with place(variables={"LOKKI_LOCAL_JOURNAL": "", "LOKKI_LOCAL_PAYLOADS": ""}) as folder:
+        config, own = load(), folder.parent / "home" / ".lokki"
+        assert journal_path(config) == own / "lokki.db"
+        assert payloads_path(journal_path(config), config) == own / "payloads"
+
+
+@pytest.mark.parametrize("source", ["home", "here", "variables"])
+def test_relative_paths_are_in_the_working_directory(source):
+    text = '[local]\njournal = "runs/x.db"\npayloads = "~/large"'
+    given = {"LOKKI_LOCAL_JOURNAL": "runs/x.db", "LOKKI_LOCAL_PAYLOADS": "~/large"}
+    with place(**{source: given if source == "variables" else text}) as folder:
+        config = load()
+        assert journal_path(config).absolute() == folder / "runs" / "x.db"
+        assert payloads_path(journal_path(config), config) == folder.parent / "home" / "large"
+
+
+@pytest.mark.parametrize("key", ["journal", "payloads"])
+def test_a_home_directory_that_nobody_knows_is_told_with_its_source(key):
+    with place(here=f'[local]\n{key} = "~no-such-user/x"'):
+        config = load()
+        with pytest.raises(JournalError) as caught:
+            payloads_path(journal_path(config), config)
+    assert str(caught.value) == (
+        f"local.{key} (./lokki.toml): the home directory in '~no-such-user/x' is not known; "
+        "write the path without '~'"
+    )
+
+
+# ---- what is told of mistakes -------------------------------------------------------------------
+
+LEVELS = "must be DEBUG, INFO, WARNING or ERROR"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[logging]\nlevle = 1", "unknown key 'logging.levle'; did you mean 'logging.level'?"),
+        ("[batch]\ncpu = 1", "unknown key 'batch.cpu'; did you mean 'batch.vcpu'?"),
+        ("buildir = 1", "unknown key 'buildir'; did you mean 'build_dir'?"),
+        ("journal = 1", "unknown key 'journal'; did you mean 'local.journal'?"),
+        ("[lamda]\ntimeout = 1", "unknown key 'lamda'; did you mean 'lambda'?"),
+        ("[lambda_]\ntimeout = 1", "unknown key 'lambda_'; did you mean 'lambda'?"),
+        ("[aws.role]\nlambda = 1", "unknown key 'aws.role'; did you mean 'aws.roles'?"),
+        ('"logging.level" = 1', "unknown key ''logging.level''; did you mean 'logging.level'?"),
+        ("x = 1", "unknown key 'x'; there are build_dir, aws, batch, lambda, local, logging"),
+        ("[batch]\ntimeout = 1", "unknown key 'batch.timeout'; did you mean "
+         "'batch.timeout_seconds'?"),
+        ("lamda = 1", "unknown key 'lamda'; did you mean 'lambda'?"),
+        ("[lambda]\nregio = 1", "unknown key 'lambda.regio'; did you mean 'aws.region'?"),
+        ("[aws.roles]\nx = 1", "unknown key 'aws.roles.x'; there are aws.roles.pipeline, "
+         "aws.roles.lambda"),
+        ("logging = 5", "key 'logging' must be a table, not 5: write [logging] and its keys below"),
+        ("[[local]]", "key 'local' must be a table, not a list: write [local] and its keys below"),
+        ("[logging.level]\nx = 1", f"key 'logging.level' {LEVELS}, not a table"),
+        ("logging.level = 'debug'", f"key 'logging.level' {LEVELS}, not 'debug'"),
+        ("logging.level = ['INFO']", f"key 'logging.level' {LEVELS}, not a list"),
+        ("lambda.package_type = ''", "key 'lambda.package_type' must be image or zip, not ''"),
+        ("lambda.timeout = '9'", "key 'lambda.timeout' must be a whole number from 1 to 900, "
+         "not '9'"),
+        ("lambda.timeout = 901", "key 'lambda.timeout' must be a whole number from 1 to 900, "
+         "not 901"),
+        ("batch.vcpu = 0", "key 'batch.vcpu' must be a whole number from 1, not 0"),
+        ("batch.vcpu = true", "key 'batch.vcpu' must be a whole number from 1, not True"),
+        ("batch.vcpu = 2.0", "key 'batch.vcpu' must be a whole number from 1, not 2.0"),
+        ("batch.vcpu = nan", "key 'batch.vcpu' must be a whole number from 1, not nan"),
+        ("logging.show_timestamps = 1", "key 'logging.show_timestamps' must be true or false, "
+         "not 1"),
+        ("build_dir = ''", "key 'build_dir' must not be empty"),
+        ("build_dir = 2026-01-01", "key 'build_dir' must be a text, not "
+         "datetime.date(2026, 1, 1)"),
+        ('local.journal = "a\\u0000"', "key 'local.journal' must be a text, not 'a\\x00'"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_a_file_is_told(text, message):
+    with place(home=text):
+        assert told() == [f"{HOME_FILE}: {message}"]
+    with place(here=text):
+        assert told() == [f"{HERE_FILE}: {message}"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"[logging\n", "is not TOML: .*at line 1"),
+        (b"a = 1\na = 2\n", "is not TOML: .*at line 2"),
+        (b"build_dir = '\xff'", "is not UTF-8 .byte 13.: save it as UTF-8"),
+        (b"a = " + b"[" * 9999, "is not TOML: "),
+    ],
+)
+def test_a_file_that_is_not_toml_is_told(content, message):
+    with place(here=content):
+        (line,) = told()
+    assert re.match(rf"\./lokki\.toml: {message}", line)
+
+
+def test_a_file_that_cannot_be_read_is_told():
+    with place() as folder:
+        (folder / "lokki.toml").mkdir()
+        assert told() == [f"{HERE_FILE}: cannot be read: Is a directory"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "message"),
+    [
+        ("LOKKI_LOG_LEVEL", "debug", f"key 'logging.level' {LEVELS}, not 'debug'"),
+        ("LOKKI_LOCAL_CONCURRENCY", "many", "key 'local.concurrency' must be a whole number from "
+         "1, not 'many'"),
+        ("LOKKI_LOCAL_PROCESSES", "0", "key 'local.processes' must be a whole number from 1, "
+         "not 0"),
+        ("LOKKI_LOCAL_PROCESSES", "\udcff", "key 'local.processes' must be a whole number from 1, "
+         "not '\\udcff'"),
+        ("LOKKI_LOGGING_SHOW_TIMESTAMPS", "maybe", "key 'logging.show_timestamps' must be true or "
+         "false, not 'maybe'"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_a_variable_is_told(variable, text, message):
+    with place(variables={variable: text}):
+        assert told() == [f"{variable}: {message}"]
+
+
+@pytest.mark.parametrize(("key", "option"), OPTIONS.items())
+def test_a_mistake_in_an_argument_is_told_with_its_option(key, option):
+    with place():
+        (line,) = told({key: "x"})
+        assert re.fullmatch(rf"{option}: key '{key}' must be .*, not 'x'", line)
+        assert told({"batch.vcpu": "x"})[0].startswith("argument: key 'batch.vcpu' must be")
+        assert told({"local.jornal": "x"}) == [
+            "argument: unknown key 'local.jornal'; did you mean 'local.journal'?"
+        ]
+
+
+def test_every_mistake_is_told_at_once():
+    with place(b"\xff", "x = 1\nbuild_dir = 1", {"LOKKI_LOG_LEVEL": "x", "LOKKI_BATCH_VCPU": "x"}):
+        lines = told({"local.processes": "x", "local.concurrency": 0})
+    sources = [HOME_FILE, HERE_FILE, HERE_FILE, "LOKKI_BATCH_VCPU", "LOKKI_LOG_LEVEL"]
+    assert [line.partition(":")[0] for line in lines] == [*sources, "--processes", "--concurrency"]
+
+
+SECRET = "s3cret"
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        (f'[lambda]\nenv = "{SECRET}"', "lambda.env"),
+        (f'[batch]\nenv = ["{SECRET}"]', "batch.env"),
+        (f'[[lambda.env]]\nTOKEN = "{SECRET}"', "lambda.env"),
+        (f'[[lambda]]\nenv.TOKEN = "{SECRET}"', "lambda"),
+        (f'[lambda.env]\nTOKEN = ["{SECRET}"]', "TOKEN"),
+        (f'[lambda.env]\nTOKEN.value = "{SECRET}"', "TOKEN"),
+        (f'[lamda.env]\nTOKEN = "{SECRET}"', "lamda"),
+        (f'[lambda.environment]\nTOKEN = "{SECRET}"', "lambda.environment"),
+        (f'[lambda]\nTOKEN = "{SECRET}"', "lambda.TOKEN"),
+        (f'[lambda.env]\nTOKEN = "{SECRET}\n', "line 2"),
+        (f"[lambda.env]\nTOKEN = {SECRET}", "line 2"),
+        (f'[lambda.env]\nTOKEN = "{SECRET}"\nTOKEN = "{SECRET}"\n', "line 3"),
+    ],
+)
+def test_no_mistake_tells_a_secret(text, named):
+    with place(here=text):
+        (line,) = told()
+    assert SECRET not in line
+    assert line.startswith(f"{HERE_FILE}: ")
+    assert named in line
+
+
+@pytest.mark.parametrize("text", [f'{{"A": {SECRET}', "[" * 99_999, "5"])
+def test_a_secret_that_is_not_a_text_is_not_told(text):
+    here = '[lambda.env]\nA = 20261231\nB = "b"\nC = 1.5'
+    with place(here=here, variables={"LOKKI_BATCH_ENV": text}):
+        lines = told()
+    hidden = "(what is there may be secret and is not shown)"
+    assert lines == [
+        f"{HERE_FILE}: key 'lambda.env' must be a table of texts: write A, C in quotes {hidden}",
+        "LOKKI_BATCH_ENV: key 'batch.env' must be a table of texts: "
+        f'write {{"NAME": "text"}} {hidden}',
+    ]
+
+
+def test_the_representation_of_a_configuration_has_no_secret():
+    with place(here=f'[lambda.env]\nA = "{SECRET}"\n[batch.env]\nA = "{SECRET}"'):
+        config = load()
+    assert config.batch.env == {"A": SECRET}
+    assert SECRET not in repr(config)
+
+
+# ---- the documentation --------------------------------------------------------------------------
+
+
+def test_the_documentation_has_the_reference_and_nothing_else():
+    documented = DOCS.partition("## Reference\n\n")[2]
+    assert documented == reference()
+    rows = [row.split(" | ") for row in documented.splitlines()[2:]]
+    assert [row[0].strip("| `") for row in rows] == list(PROMISED)
+    for row, (key, (variable, default)) in zip(rows, PROMISED.items(), strict=True):
+        assert row[2] == ("none" if default is None else f"`{json.dumps(default)}`")
+        assert row[3] == f"`{variable}`" + (f", `{OPTIONS[key]}`" if key in OPTIONS else "")
+        assert row[1]
+        assert row[4].strip(" |")
+
+
+def _documented(command: str) -> str:
+    shown = re.search(rf"```text\n\$ {command}\n(.*?)```", DOCS, re.DOTALL)
+    assert shown is not None
+    return shown[1]
+
+
+@pytest.fixture
+def example() -> str:
+    found = re.search(r"```toml\n(# lokki\.toml\n.*?)```", DOCS, re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
+def test_the_example_of_the_documentation_is_as_it_shows(example):
+    with place(here=example):
+        config = load()
+        assert config.aws.region == "eu-central-1"
+        assert set(config.origins.values()) == {"default", HERE_FILE}
+        done = lokki("config")
+    assert (done.returncode, done.stdout, done.stderr) == (0, _documented("lokki config"), "")
+
+
+def test_the_mistakes_of_the_documentation_are_told_as_it_shows():
+    wrong = '[logging]\nlevle = "DEBUG"\n[lambda]\ntimeout = 1000\n'
+    with place(here=wrong, variables={"LOKKI_LOCAL_CONCURRENCY": "many"}):
+        done = lokki("runs")
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", _documented("lokki runs"))
+
+
+# ---- the commands -------------------------------------------------------------------------------
+
+BIRDS = ROOT / "examples" / "birds.py"
+
+
+def lokki(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return _process(Path(sys.executable).with_name("lokki"), *arguments)
+
+
+def _process(*command: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*map(str, command)], capture_output=True, text=True, check=False, timeout=50
+    )
+
+
+def test_config_shows_values_and_where_they_came_from():
+    variables = {"LOKKI_BUILD_DIR": "grün", "LOKKI_LOCAL_JOURNAL": "j" * 60}
+    home = f'[lambda.env]\nA = "{SECRET}"\nB = "{SECRET}"'
+    here = f'[lambda.env]\nB = "{SECRET}"\n[logging]\nshow_timestamps = false'
+    with place(home, here, variables):
+        done = lokki("config")
+        own = _process(sys.executable, BIRDS, "config")
+    assert done.returncode == 0
+    assert own.stdout == done.stdout
+    assert SECRET not in done.stdout
+    lines = [re.split(r" {2,}", line) for line in done.stdout.splitlines()]
+    assert lines[0] == ["key", "value", "from"]
+    for line in (
+        ["build_dir", '"grün"', "LOKKI_BUILD_DIR"],
+        ["aws.region", "default"],
+        ["lambda.timeout", "900", "default"],
+        ["lambda.env.A", "***", HOME_FILE],
+        ["lambda.env.B", "***", HERE_FILE],
+        ["batch.env", "{}", "default"],
+        ["logging.show_timestamps", "false", HERE_FILE],
+        ["local.journal", f'"{"j" * 60}"', "LOKKI_LOCAL_JOURNAL"],
+    ):
+        assert line in lines
+    assert len(lines) == 1 + len(PROMISED) + 1
+
+
+def test_config_as_json():
+    here = f'[aws]\nregion = "x"\n[lambda.env]\nA = "{SECRET}"'
+    with place(here=here, variables={"LOKKI_LAMBDA_ENV": f'{{"B": "{SECRET}"}}'}):
+        done = lokki("config", "--json")
+    shown = json.loads(done.stdout)
+    assert SECRET not in done.stdout
+    assert list(shown) == list(PROMISED)
+    assert shown["aws.region"] == {"value": "x", "from": HERE_FILE}
+    assert shown["aws.endpoint"] == {"value": None, "from": "default"}
+    assert shown["lambda.timeout"] == {"value": 900, "from": "default"}
+    assert shown["lambda.env"] == {
+        "value": {"A": "***", "B": "***"},
+        "from": {"A": HERE_FILE, "B": "LOKKI_LAMBDA_ENV"},
+    }
+    assert shown["batch.env"] == {"value": {}, "from": {}}
+
+
+def test_config_shows_a_path_that_is_not_utf8():
+    with place(variables={"LOKKI_LOCAL_PAYLOADS": "/x/\udcff"}):
+        done = lokki("config")
+    assert done.returncode == 0, done.stderr
+    assert "/x/\\udcff" in done.stdout
+
+
+COMMANDS = [
+    ["run"], ["runs"], ["show"], ["show", "last"], ["logs", "last"], ["resume", "last"],
+    ["cancel", "last"], ["gc", "--keep", "1"], ["config"], ["config", "--json"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_tells_a_broken_file_and_exits_2(command):
+    target = [BIRDS] if command == ["run"] else []
+    with place(here="[local]\njournal = 5") as folder:
+        general = lokki(*command, *target)
+        own = _process(sys.executable, BIRDS, *command)
+        assert [path.name for path in folder.iterdir()] == ["lokki.toml"]
+    for done in (general, own):
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == "Error: ./lokki.toml: key 'local.journal' must be a text, not 5\n"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["config", "--help"]])
+def test_a_broken_file_does_not_stop_the_help(arguments):
+    with place(here="[local]\njournal = 5"):
+        done = lokki(*arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Usage: lokki" in done.stdout
+
+
+def test_options_win_and_are_told_when_wrong():
+    with place(here='[logging]\nlevel = "ERROR"'):
+        quiet, loud = lokki("run", BIRDS), lokki("run", BIRDS, "--log-level", "INFO")
+        wrong = lokki("run", BIRDS, "--log-level", "loud", "--concurrency", "0")
+    assert (quiet.returncode, quiet.stderr) == (0, "")
+    assert "Step 'get_birds' completed" in loud.stderr
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert f"--log-level: key 'logging.level' {LEVELS}, not 'loud'" in wrong.stderr
+    assert "--concurrency: key 'local.concurrency' must be a whole number" in wrong.stderr
+
+
+def test_options_of_run_are_those_of_the_schema():
+    assert {key: each.option for key, each in KEYS.items() if each.option} == OPTIONS
+    with place():
+        shown = " ".join(lokki("run", BIRDS, "--help").stdout.split())
+    for key, option in OPTIONS.items():
+        value = "INT" if key.startswith("local.") else r"(DEBUG\|INFO\|WARNING\|ERROR|human\|json)"
+        assert re.search(rf"{option} {value} [^-]*configured as {re.escape(key)}\.", shown)

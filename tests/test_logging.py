@@ -1,0 +1,148 @@
+"""The lines that tell of a run, word for word."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from lokki import logging
+
+NOON = 1_705_314_600.123
+"""2024-01-15T10:30:00.123Z."""
+
+
+@pytest.fixture(autouse=True)
+def utc(monkeypatch):
+    """Local time is UTC."""
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.parametrize(
+    ("record", "line"),
+    [
+        (logging.step_start("x", NOON), "[INFO] Step 'x' started at 2024-01-15T10:30:00"),
+        (logging.step_start("x", NOON, timestamps=False), "[INFO] Step 'x' started"),
+        (
+            logging.step_complete("x", NOON, 2.345),
+            "[INFO] Step 'x' completed in 2.345s (status=success)",
+        ),
+        (
+            logging.step_failed("x", NOON, 1.234, "ValueError: invalid input", item=3),
+            "[ERROR] Step 'x' failed after 1.234s: ValueError: invalid input",
+        ),
+        (
+            logging.map_progress("x", NOON, 30, 100),
+            "[=====>                    ] 30/100 (30%) completed",
+        ),
+        (
+            logging.step_line(NOON, "x", 7, 2, "WARNING", "stderr", "careful"),
+            "[WARNING] x[7] (attempt 2): careful",
+        ),
+        (logging.step_line(NOON, "x", None, 1, "INFO", "stdout", "hi"), "[INFO] x: hi"),
+        (logging.run_start("r1", "birds", NOON), "[INFO] Run r1 of birds started"),
+        (logging.run_start("r1", "birds", NOON, resumed=True), "[INFO] Run r1 of birds resumed"),
+        (logging.run_end("r1", "cancelled", NOON), "[WARNING] Run r1 cancelled"),
+        (logging.ending("Error: no", NOON, 1), "Error: no"),
+        (
+            logging.ending("Error: no", NOON, 1, "r1", "lokki resume r1"),
+            "Error: no\nresume: lokki resume r1",
+        ),
+    ],
+)  # fmt: skip
+def test_lines_for_people(record, line):
+    assert logging.human(record) == line
+
+
+@pytest.mark.parametrize(
+    ("record", "fields"),
+    [
+        (logging.step_start("x", NOON), {"level": "INFO", "event": "step_start", "step": "x"}),
+        (
+            logging.step_complete("x", NOON, 2.34567),
+            {"level": "INFO", "event": "step_complete", "step": "x", "duration": 2.346,
+             "status": "success"},
+        ),
+        (
+            logging.step_failed("x", NOON, 1.2, "ValueError: no", item=3, traceback="…\n"),
+            {"level": "ERROR", "event": "step_failed", "step": "x", "duration": 1.2,
+             "status": "failed", "message": "ValueError: no", "item": 3, "traceback": "…\n"},
+        ),
+        (
+            logging.map_progress("x", NOON, 3, 10, failed=1, retrying=0),
+            {"level": "INFO", "event": "map_progress", "step": "x", "completed": 3, "total": 10,
+             "failed": 1, "retrying": 0},
+        ),
+        (
+            logging.step_line(NOON, "x", 7, 2, "WARNING", "stderr", "two\nlines \ud800"),
+            {"level": "WARNING", "event": "log", "step": "x", "item": 7, "attempt": 2,
+             "source": "stderr", "message": "two\nlines \ud800"},
+        ),
+        (
+            logging.run_cancelling("r1", "waiting", "lokki resume r1", NOON),
+            {"level": "WARNING", "event": "run_cancelling", "run": "r1",
+             "message": "cancelling: waiting", "resume": "lokki resume r1"},
+        ),
+        (
+            logging.run_end("r1", "failed", NOON),
+            {"level": "ERROR", "event": "run_end", "run": "r1", "status": "failed"},
+        ),
+    ],
+)  # fmt: skip
+def test_json_lines(record, fields):
+    line = logging.as_json(record)
+    assert "\n" not in line
+    assert json.loads(line) == {"ts": "2024-01-15T10:30:00.123Z", **fields}
+
+
+def test_the_time_is_local_for_people_and_utc_in_json(monkeypatch):
+    monkeypatch.setenv("TZ", "XYZ-2")  # two hours east
+    time.tzset()
+    record = logging.step_start("x", NOON)
+    assert logging.human(record).endswith("at 2024-01-15T12:30:00")
+    assert json.loads(logging.as_json(record))["ts"] == "2024-01-15T10:30:00.123Z"
+
+
+@pytest.mark.parametrize(
+    ("done", "total", "cells", "percent"),
+    [
+        (0, 100, 1, 0),
+        (1, 100, 1, 1),
+        (29, 100, 5, 29),
+        (55, 100, 11, 55),
+        (999_999, 1_000_000, 19, 99),
+        (100, 100, 26, 100),
+        (0, 0, 26, 100),
+    ],
+)
+def test_a_bar_is_full_when_all_is_done_and_not_before(done, total, cells, percent):
+    line = logging.human(logging.map_progress("x", NOON, done, total))
+    bar = line[1 : line.index("]")]
+    assert len(bar) == 26
+    assert len(bar.strip()) == cells
+    assert line.endswith(f"] {done}/{total} ({percent}%) completed")
+
+
+def test_a_bar_tells_of_other_items_if_there_are_any():
+    line = logging.human(logging.map_progress("x", NOON, 1, 2, failed=3, retrying=0))
+    assert line.endswith("1/2 (50%) completed (3 failed)")
+
+
+@pytest.mark.parametrize(
+    ("level", "least", "reached"),
+    [
+        ("DEBUG", "INFO", False),
+        ("INFO", "INFO", True),
+        ("ERROR", "WARNING", True),
+        ("WARNING", "ERROR", False),
+        ("NOTICE", "INFO", True),
+        ("NOTICE", "WARNING", False),
+    ],
+)
+def test_levels(level, least, reached):
+    assert logging.reaches(level, least) is reached

@@ -1,0 +1,170 @@
+"""A secret reaches the steps, and nothing else."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+
+import pytest
+
+from lokki import Engine, ParameterError, RunFailed, Secret, flow, step
+
+pytestmark = pytest.mark.asyncio
+WORD = "swordfish-1234"
+
+
+@step
+def names():
+    return ["a", "b"]
+
+
+@step
+def opened(name, token):
+    print(f"{name} with {token.value}")
+    logging.getLogger("vault").warning("opening %s with %s", name, token.value)
+    return name + token.value[-4:]
+
+
+@step(executor="process")
+def opened_elsewhere(name, token):
+    print(f"{name} with {token.value}")
+    return name + token.value[-4:]
+
+
+@step
+def refused(name, token):
+    raise PermissionError(f"no {token.value} for {name}")
+
+
+@flow
+def vault(token: Secret[str]):
+    return names().map(opened)
+
+
+@flow
+def vault_elsewhere(token: Secret[str]):
+    return names().map(opened_elsewhere)
+
+
+@flow
+def vault_refusing(token: Secret[str]):
+    return names().map(refused)
+
+
+def stored(journal) -> bytes:
+    """Everything that the journal's files hold."""
+    with closing(sqlite3.connect(journal)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        text = "\n".join(connection.iterdump())
+    return text.encode() + b"".join(each.read_bytes() for each in journal.parent.glob("lokki.db*"))
+
+
+@pytest.mark.parametrize("each", [vault, vault_elsewhere])
+async def test_a_step_gets_the_value_and_the_journal_does_not(each, journal, capfd, caplog):
+    assert await each.run(token=Secret(WORD)) == ["a1234", "b1234"]
+    assert WORD.encode() not in stored(journal)
+    assert b"a with ***" in stored(journal)
+    assert WORD not in capfd.readouterr().err
+
+
+async def test_an_error_does_not_tell_it(journal):
+    with pytest.raises(RunFailed) as raised:
+        await vault_refusing.run(token=WORD)
+    assert "no *** for a" in str(raised.value)
+    assert WORD not in raised.value.traceback + str(raised.value)
+    assert WORD.encode() not in stored(journal)
+
+
+async def test_it_is_read_from_the_environment_in_a_run_and_in_a_resume(journal, monkeypatch):
+    monkeypatch.setenv("LOKKI_SECRET_TOKEN", WORD)
+    async with Engine() as engine:
+        failing = engine.submit(vault_refusing)
+        with pytest.raises(RunFailed):
+            await failing.result()
+        monkeypatch.delenv("LOKKI_SECRET_TOKEN")
+        with pytest.raises(ParameterError, match=r"'token' is a secret.*set LOKKI_SECRET_TOKEN"):
+            await engine.resume(failing.run_id, vault_refusing)
+        monkeypatch.setenv("LOKKI_SECRET_TOKEN", "another-word")
+        with pytest.raises(RunFailed, match=r"no \*\*\* for a"):
+            await (await engine.resume(failing.run_id, vault_refusing)).result()
+
+
+async def test_a_result_cannot_hold_it(journal):
+    @step
+    def leaking(name, token):
+        return token
+
+    @flow
+    def leak(token: Secret[str]):
+        return names().map(leaking)
+
+    with pytest.raises(RunFailed, match=r"result of step 'leaking' cannot be stored.*Secret"):
+        await leak.run(token=WORD)
+
+
+async def test_it_is_checked_without_being_told():
+    @flow
+    def counted(pin: Secret[int], spare: Secret[int] | None = None):
+        return names()
+
+    assert counted(pin="12345").params == {"pin": Secret(12345), "spare": None}
+    with pytest.raises(ParameterError) as raised:
+        counted(pin="12x45")
+    assert str(raised.value) == "counted: parameter 'pin' is a secret that must be int"
+    with pytest.raises(ParameterError, match="'pin' is a secret and missing"):
+        counted()
+
+
+async def test_it_shows_itself_as_stars():
+    secret = Secret(WORD)
+    assert WORD not in f"{secret} {secret!r} {[secret]}"
+    assert secret.value == WORD
+    assert secret == Secret(WORD)
+    assert hash(secret) == hash(Secret(WORD))
+    assert secret != Secret("another")
+    assert secret != WORD
+    with pytest.raises(TypeError, match="not stored"):
+        pickle.dumps(secret)
+
+
+_SCRIPT = """
+from lokki import Secret, flow, main, step
+@step
+def length(token): return len(token.value)
+@flow
+def measured(token: Secret[str]): return length()
+if __name__ == "__main__": main(measured)
+"""
+
+
+def _call(path, *arguments, **environ):
+    return subprocess.run(
+        [sys.executable, str(path), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=50,
+        env={**os.environ, **environ},
+        stdin=subprocess.DEVNULL,
+    )
+
+
+async def test_it_is_no_option_of_the_command_line(tmp_path, journal):
+    path = tmp_path / "measured.py"
+    path.write_text(_SCRIPT)
+    refused = _call(path, "run", "--token", WORD)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "--token" in refused.stderr
+    missing = _call(path, "run")
+    assert missing.returncode == 2
+    assert "set LOKKI_SECRET_TOKEN" in missing.stderr
+    done = _call(path, "run", LOKKI_SECRET_TOKEN=WORD)
+    assert (done.returncode, done.stdout) == (0, f"{len(WORD)}\n"), done.stderr
+    shown = _call(path, "show", "last", "--json")
+    assert '"token": "***"' in shown.stdout
+    assert WORD.encode() not in stored(journal)

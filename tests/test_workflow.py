@@ -1,0 +1,24 @@
+"""The workflow on GitHub and ``.ci/run`` check the same."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+COMMAND = re.compile(r"\buv run ([a-z]+(?: [a-z]+)*)")
+
+
+def test_the_workflow_checks_what_ci_run_checks():
+    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
+    script = (ROOT / ".ci" / "run").read_text()
+    assert set(COMMAND.findall(workflow)) == set(COMMAND.findall(script)) != set()
+
+
+def test_every_supported_python_is_tested():
+    metadata = (ROOT / "pyproject.toml").read_text()
+    supported = re.findall(r'"Programming Language :: Python :: (3\.\d+)"', metadata)
+    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
+    matrix = re.search(r"python: \[(.*)\]", workflow)
+    assert matrix is not None
+    assert re.findall(r"3\.\d+", matrix[1]) == supported != []
