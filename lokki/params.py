@@ -263,14 +263,15 @@ def check_value(
     ``adapter`` gives what converts it, where that is needed. Raises ParameterError, which says
     what is allowed, DefinitionError if the annotation cannot be used.
     """
-    as_text = as_text and isinstance(value, str)
     kind = parameter.annotation
     if parameter.is_secret and value is not None:
         return _secret(parameter, value)
+    if not isinstance(value, str):
+        as_text = False
     # What needs no conversion must not import pydantic.
     members = list(get_args(kind)) if _is_union(kind) else [kind]
     if any(member is Any or member is object for member in members):
-        return _loose(value) if as_text else value
+        return _loose(str(value)) if as_text else value
     if as_text and [m for m in members if m is not types.NoneType] == [str]:
         return value
     if not as_text and any(type(value) is member for member in members):

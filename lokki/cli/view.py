@@ -151,7 +151,7 @@ def _lines(
     """The rows as lines of at most ``width`` columns, their bars as wide as is left over."""
     full, rest, cut = signs
     widths = [
-        max((_columns(cell[0]) for cell in column if not isinstance(cell, float)), default=0)
+        max((_columns(cell[0]) for cell in column if isinstance(cell, tuple)), default=0)
         for column in zip(*rows, strict=True)
     ]
     widths[1] = min(widths[1], max(8, width // 3))
@@ -164,14 +164,14 @@ def _lines(
             gap = (("  " if column > 1 else " ") if line else "", "")
             if not wide:
                 continue
-            if isinstance(cell, float):
-                filled = int(cell * wide)
-                line += [gap, (full * filled, "green"), (rest * (wide - filled), "dim")]
-            else:
+            if isinstance(cell, tuple):
                 text = _cropped(cell[0], wide, cut)
                 pad = " " * (wide - _columns(text))
                 left = column < 3 or column == 4
                 line += [gap, (text + pad if left else pad + text, cell[1])]
+            else:
+                filled = int(cell * wide)
+                line += [gap, (full * filled, "green"), (rest * (wide - filled), "dim")]
         lines.append(_fitted(line, width))
     return lines
 
