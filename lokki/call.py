@@ -16,7 +16,7 @@ from lokki.chain import Lane, input_and_names, is_async_generator
 from lokki.chain import running as running
 from lokki.errors import DefinitionError, LokkiError
 from lokki.graph import StepCall
-from lokki.secret import blotted, texts
+from lokki.secret import redactable, redacted
 
 _BY_NAME = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
 _HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
@@ -100,7 +100,7 @@ def bind(
         exceptions=step.retry.exceptions,
         in_map=in_map,
         failures=failures,
-        secrets=texts((*params.values(), *call.args, *call.kwargs.values())),
+        secrets=redactable((*params.values(), *call.args, *call.kwargs.values())),
     )
 
 
@@ -245,8 +245,8 @@ def capture(call: BoundCall, index: int, attempt: int, error: BaseException) -> 
         index if call.in_map else None,
         attempt,
         type(error).__name__,
-        blotted(_text(error), call.secrets),
-        blotted(_traceback(error), call.secrets),
+        redacted(_text(error), call.secrets),
+        redacted(_traceback(error), call.secrets),
         _is_one_of(error, call.exceptions) and not _is_one_of(error, (DefinitionError,)),
     )
 

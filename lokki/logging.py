@@ -124,9 +124,13 @@ def run_resuming(plan: str, at: float) -> Record:
     return Record("INFO", at, "run_resuming", plan, {"message": plan}, bare=True)
 
 
-def run_cancelling(run_id: str, waiting: str, resume: str, at: float) -> Record:
-    """The answer to Ctrl-C."""
-    text = f"cancelling: {waiting}; to go on later: {resume} (Ctrl-C again quits at once)"
+def run_cancelling(
+    run_id: str | None, waiting: str, at: float, resume: str | None = None
+) -> Record:
+    """A run is being cancelled; with ``resume``, the answer to Ctrl-C."""
+    text = f"cancelling: {waiting}"
+    if resume:
+        text += f"; to go on later: {resume} (Ctrl-C again quits at once)"
     fields = {"run": run_id, "message": f"cancelling: {waiting}", "resume": resume}
     return Record("WARNING", at, "run_cancelling", text, fields, bare=True)
 

@@ -18,7 +18,7 @@ from contextlib import suppress
 from typing import Any, TextIO, TypeAlias, cast
 
 from lokki.call import Running, running
-from lokki.secret import blotted
+from lokki.secret import redacted
 
 Line: TypeAlias = tuple[float, str, int | None, int, str, str, str]
 """at (seconds since the epoch), step, item index, attempt, level, source, message."""
@@ -49,9 +49,11 @@ _busy = _Busy()
 class _Part:
     """The line so far, as a terminal would show it: a carriage return starts it again."""
 
-    __slots__ = ("_pieces", "_returned", "_room")
+    __slots__ = ("_longest_secret", "_pieces", "_returned", "_room", "_secrets")
 
-    def __init__(self) -> None:
+    def __init__(self, secrets: tuple[str, ...]) -> None:
+        self._secrets = secrets
+        self._longest_secret = len(secrets[0]) if secrets else 0
         self._returned = False
         self._clear()
 
@@ -74,13 +76,18 @@ class _Part:
             self._returned = True
 
     def take(self) -> str:
-        line = "".join(self._pieces) + ("…" if self._room < 0 else "")
+        """The line without secrets; of one that is cut off, no part of a secret is left either."""
+        line = redacted("".join(self._pieces), self._secrets)
+        if self._room < 0:
+            line = line[: max(0, len(line) - self._longest_secret)]
+        if self._room < 0 or len(line) > _LONGEST:
+            line = line[:_LONGEST] + "…"
         self._clear()
         return line
 
     def _clear(self) -> None:
         self._pieces: list[str] = []
-        self._room = _LONGEST
+        self._room = _LONGEST + self._longest_secret
         self._returned = False
 
 
@@ -92,7 +99,8 @@ class _Lines:
 
     def __init__(self, here: Running) -> None:
         self._here = here
-        self._parts = {"stdout": _Part(), "stderr": _Part()}
+        self._secrets: tuple[str, ...] = here[0].secrets
+        self._parts = {"stdout": _Part(self._secrets), "stderr": _Part(self._secrets)}
         self._held: dict[str, list[str]] = {"stdout": [], "stderr": []}
 
     def write(self, source: str, text: str) -> None:
@@ -112,12 +120,12 @@ class _Lines:
         held = self._held[source]
         held.append(text)
         if text.endswith("\n"):
-            _show(echo, "".join(held))
+            _show(echo, redacted("".join(held), self._secrets))
             held.clear()
 
     def flush(self, source: str) -> None:
         """Show what is held."""
-        text = "".join(self._held[source])
+        text = redacted("".join(self._held[source]), self._secrets)
         self._held[source].clear()
         for _, echo in _sinks.get(self._here[0].run_id, ())[-1:]:
             if text and echo is not None:
@@ -139,7 +147,7 @@ class _Lines:
 def _record(here: Running, level: str, source: str, message: str) -> None:
     call, index, attempt, _ = here
     if call.secrets:
-        message = blotted(message, call.secrets)
+        message = redacted(message, call.secrets)
     item = index if call.in_map else None
     record(call.run_id, (time.time(), call.name, item, attempt, level, source, message))
 
@@ -156,15 +164,13 @@ class _Stream:
         attached = None if here is None else _sinks.get(here[0].run_id)
         if here is None or not attached or _busy.writing or not isinstance(text, str):
             return self.stream.write(text)
-        if here[0].secrets:
-            text = blotted(text, here[0].secrets)
         if here[3] is None:
             here[3] = _Lines(here)
         if not _busy.logging:
             here[3].write(self.source, text)
         echo = attached[-1][1]
         if echo is None:
-            self._pass_on(text)
+            self._pass_on(redacted(text, here[0].secrets))
         else:
             here[3].echo(self.source, text, echo)
         return len(text)

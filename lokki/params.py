@@ -114,6 +114,11 @@ class Parameters:
     def __iter__(self) -> Iterator[Parameter]:
         return iter(self._resolved)
 
+    @property
+    def secrets(self) -> list[Parameter]:
+        """Those that are secret and have no default."""
+        return [each for each in self if each.is_secret and each.required]
+
     @functools.cached_property
     def _resolved(self) -> tuple[Parameter, ...]:
         return tuple(map(self._resolve, self._signature.parameters.values()))
@@ -195,7 +200,7 @@ class Parameters:
                     problems.append(str(error))
             elif name in earlier:
                 checked[name] = earlier[name]
-            elif parameter.is_secret and variable(name) in os.environ:
+            elif parameter.is_secret and os.environ.get(variable(name)):
                 try:
                     checked[name] = _secret(parameter, os.environ[variable(name)])
                 except ParameterError as error:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -13,7 +14,7 @@ _sendable: ContextVar[bool] = ContextVar("lokki_secrets_sendable", default=False
 
 HIDDEN = "***"
 _SHORTEST = 4
-"""Shorter texts are in too many other ones to be blotted out."""
+"""Shorter texts are in too many other ones to be redacted."""
 
 
 class Secret(Generic[T_co]):
@@ -22,7 +23,8 @@ class Secret(Generic[T_co]):
     As a flow's parameter (``token: Secret[str]``) it is read from the environment variable
     ``LOKKI_SECRET_<NAME>``, or asked for at the terminal, when it is not given. It is in no
     journal, log line, error or command line; a resumed run reads it anew. It cannot be pickled,
-    so that no result can hold it.
+    so that no result can hold it. Texts of less than four characters are not redacted: they are in
+    too many other ones.
     """
 
     __slots__ = ("_value",)
@@ -46,6 +48,12 @@ class Secret(Generic[T_co]):
     def __hash__(self) -> int:
         return hash(self._value)
 
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
     def __reduce__(self) -> tuple[Any, ...]:
         if not _sendable.get():
             raise TypeError("a Secret is not stored: give its name or what was made with it")
@@ -67,14 +75,20 @@ def variable(name: str) -> str:
     return f"LOKKI_SECRET_{name.upper()}"
 
 
-def texts(values: Any) -> tuple[str, ...]:
-    """The texts of the secrets among ``values`` that are to be blotted out."""
-    found = (str(value.value) for value in values if isinstance(value, Secret))
-    return tuple(text for text in found if len(text) >= _SHORTEST)
+def redactable(values: Any) -> tuple[str, ...]:
+    """What is to be redacted of the secrets among ``values``, the longest first.
+
+    It is their text and each line of it, also as ``repr`` and JSON write them.
+    """
+    found = [str(value.value) for value in values if isinstance(value, Secret)]
+    plain = {part for text in found for part in (text, *text.splitlines())}
+    long = [part for part in plain if len(part) >= _SHORTEST]
+    forms = {form for each in long for form in (each, repr(each)[1:-1], json.dumps(each)[1:-1])}
+    return tuple(sorted(forms, key=len, reverse=True))
 
 
-def blotted(text: str, secrets: tuple[str, ...]) -> str:
-    """A text without any of the secrets."""
+def redacted(text: str, secrets: tuple[str, ...]) -> str:
+    """A text without any of what is ``redactable``."""
     for secret in secrets:
         text = text.replace(secret, HIDDEN)
     return text

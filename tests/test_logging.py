@@ -84,7 +84,7 @@ def test_lines_for_people(record, line):
              "source": "stderr", "message": "two\nlines \ud800"},
         ),
         (
-            logging.run_cancelling("r1", "waiting", "lokki resume r1", NOON),
+            logging.run_cancelling("r1", "waiting", NOON, "lokki resume r1"),
             {"level": "WARNING", "event": "run_cancelling", "run": "r1",
              "message": "cancelling: waiting", "resume": "lokki resume r1"},
         ),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import io
+import json
 import logging
 import os
 import pickle
@@ -13,6 +16,8 @@ from contextlib import closing
 import pytest
 
 from lokki import Engine, ParameterError, RunFailed, Secret, flow, step
+from lokki.cli.options import parameters_from
+from lokki.secret import redactable, redacted
 
 pytestmark = pytest.mark.asyncio
 WORD = "swordfish-1234"
@@ -168,3 +173,63 @@ async def test_it_is_no_option_of_the_command_line(tmp_path, journal):
     shown = _call(path, "show", "last", "--json")
     assert '"token": "***"' in shown.stdout
     assert WORD.encode() not in stored(journal)
+
+
+async def test_it_is_no_option_but_named_in_the_help(tmp_path):
+    path = tmp_path / "measured.py"
+    path.write_text(_SCRIPT)
+    assert "token is a secret: LOKKI_SECRET_TOKEN, or asked for" in _call(path, "run", "-h").stdout
+    told = _call(path, "run", "--token", WORD).stderr
+    assert "--token is a secret: set LOKKI_SECRET_TOKEN" in told
+    assert WORD not in told
+    empty = _call(path, "run", LOKKI_SECRET_TOKEN="")
+    assert empty.returncode == 2
+    assert "set LOKKI_SECRET_TOKEN" in empty.stderr
+
+
+async def test_a_resume_without_it_is_wrong_usage_and_a_dry_run_needs_none(tmp_path, journal):
+    path = tmp_path / "measured.py"
+    path.write_text(_SCRIPT)
+    assert _call(path, "run", LOKKI_SECRET_TOKEN=WORD).returncode == 0
+    missing = _call(path, "resume", "last")
+    assert missing.returncode == 2
+    assert "set LOKKI_SECRET_TOKEN" in missing.stderr
+    planned = _call(path, "resume", "last", "--from", "length", "--dry-run")
+    assert (planned.returncode, planned.stdout) == (0, "length: all of it, as asked for\n")
+
+
+async def test_what_is_asked_for_is_in_no_environment(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr("click.prompt", lambda name, **_: asked.append(name) or WORD)
+    assert parameters_from(vault, None, {}) == {"token": Secret(WORD)}
+    assert "LOKKI_SECRET_TOKEN" not in os.environ
+    file = tmp_path / "params.json"
+    file.write_text('{"token": "from the file"}')
+    assert parameters_from(vault, file, {}) == {"token": Secret("from the file")}
+    assert asked == ["token"]
+
+
+async def test_a_resume_may_be_given_it(journal):
+    async with Engine() as engine:
+        failing = engine.submit(vault_refusing, {"token": WORD})
+        with pytest.raises(RunFailed):
+            await failing.result()
+        again = await engine.resume(failing.run_id, vault_refusing, secrets={"token": "another"})
+        with pytest.raises(RunFailed, match=r"no \*\*\* for a"):
+            await again.result()
+
+
+async def test_its_lines_and_what_repr_and_json_make_of_it_are_redacted():
+    key = '-- begin --\nab"c\\dé\nxyz\n'
+    secrets = redactable([Secret(key), Secret("begin"), Secret("abc")])
+    for text in (key, repr(key)[1:-1], json.dumps(key)[1:-1], "-- begin --", 'ab"c\\dé', "begin"):
+        assert redacted(f"<{text}>", secrets) == "<***>"
+    assert redacted("abc xyz", secrets) == "abc xyz"
+
+
+async def test_a_copy_of_it_is_itself():
+    secret = Secret(WORD)
+    assert copy.copy(secret) is secret
+    assert copy.deepcopy([secret])[0] is secret

@@ -24,11 +24,22 @@ from lokki.secret import HIDDEN
 
 if TYPE_CHECKING:
     from lokki.store.history import History, LogLine
-    from lokki.store.schema import RunRow
+    from lokki.store.schema import RunRow, StageRow
 
 _STATUSES = ("queued", "running", "paused", "succeeded", "failed", "cancelled")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _LOOK_SECONDS = 0.5
+_MOST = 2**62
+
+
+class _Number(click.IntRange):
+    """A number that the journal can count to."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        number: int = super().convert(value, param, ctx)
+        if number > _MOST:
+            self.fail(f"{number} is too large: the most is {_MOST}.", param, ctx)
+        return number
 
 
 class _Ago(click.ParamType[float]):
@@ -60,7 +71,7 @@ def _history() -> AbstractContextManager[History]:
 _JSON = click.Option(["--json", "as_json"], is_flag=True, help="Print JSON.")
 _COUNT = click.Option(
     ["-n", "--n", "count"],
-    type=click.IntRange(1),
+    type=_Number(1),
     default=20,
     metavar="INT",
     help="How many.  [default: 20]",
@@ -104,7 +115,9 @@ def _list(
         found = history.runs(flow=flow, statuses=status, since=since, limit=count + 1)
         more, found = found[count:], found[:count]
         stages = history.stages(*(run.id for run in found))
-    by_run = {run.id: [stage for stage in stages if stage.run == run.id] for run in found}
+    by_run: dict[str, list[StageRow]] = {run.id: [] for run in found}
+    for stage in stages:
+        by_run[stage.run].append(stage)
     if as_json:
         from lokki.store.shapes import run_shape
 
@@ -176,10 +189,10 @@ def _shape(history: History, run: RunRow) -> dict[str, Any]:
         *run_parameters(required=False),
         click.Option(["--step"], metavar="NAME", help="Of this step alone."),
         click.Option(
-            ["--item"], type=click.IntRange(0), metavar="INDEX", help="Of this item of a map alone."
+            ["--item"], type=_Number(0), metavar="INDEX", help="Of this item of a map alone."
         ),
         click.Option(
-            ["--attempt"], type=click.IntRange(1), metavar="INT", help="Of these attempts alone."
+            ["--attempt"], type=_Number(1), metavar="INT", help="Of these attempts alone."
         ),
         click.Option(
             ["--level"],
@@ -220,18 +233,20 @@ def logs(
 
     with _history() as history:
         found, after = history.find(run_named(run, run_option, "last"), program.flow), 0
+        told = False
         while True:
             goes_on = is_worked_on(history.find(found.id), time())
-            for line in history.lines(found.id, **wanted, after=after):
-                after = line.id
-                if end is not None and line.at > end:
-                    return
+            goes_on = goes_on and (end is None or time() <= end + _LOOK_SECONDS)
+            last = history.last_line(found.id)  # up to which all are looked at now
+            for line in history.lines(found.id, **wanted, until=end, after=after):
+                last, told = max(last, line.id), True
                 print(json.dumps(line_shape(line)) if as_json else _human(line))
             print(end="", flush=True)
             if not (goes_on and follow):
                 break
+            after = last
             sleep(_LOOK_SECONDS)
-    if not after:
+    if not told:
         click.echo("no lines", err=True)
 
 
@@ -252,24 +267,29 @@ def cancel(program: Program, /, run: str | None, run_option: str | None, on: str
         row = history.find(run_named(run, run_option), program.flow)
         if row.finished is not None:
             raise click.ClickException(f"run {row.id} has ended before: it is {row.status}")
-        _cancel(row.id)
+        _cancel(row)
         status = history.find(row.id).status
+    if status == "running":
+        raise click.ClickException(f"run {row.id} is another process's now, and left to it")
     if status != "cancelled":
         raise click.ClickException(f"run {row.id} has ended meanwhile: it is {status}")
     click.echo(f"run {row.id} is cancelled; resume: {program.name} resume {row.id}", err=True)
 
 
-def _cancel(run_id: str) -> None:
-    """Ask for it until it is done; a run whose process dies meanwhile is cancelled here."""
+def _cancel(run: RunRow) -> None:
+    """Ask its owner for it until it is done; a run whose process dies meanwhile is cancelled here.
+
+    A run that has another owner meanwhile is left alone.
+    """
     from contextlib import closing
 
     from lokki.store.journal import Journal
 
     with closing(Journal(journal_path(load()))) as journal:
         told = False
-        while journal.request_cancel(run_id, time()).result():
+        while journal.request_cancel(run.id, time(), run.owner).result():
             if not told:
-                click.echo(f"cancelling run {run_id}: waiting for its calls to end", err=True)
+                click.echo(f"cancelling run {run.id}: waiting for its calls to end", err=True)
                 told = True
             sleep(_LOOK_SECONDS)
 
@@ -281,7 +301,7 @@ def _cancel(run_id: str) -> None:
     params=[
         click.Option(["--older-than"], type=_Ago(), help="Ended before then: 30d ago."),
         click.Option(
-            ["--keep"], type=click.IntRange(0), metavar="INT", help="Keep so many of the newest."
+            ["--keep"], type=_Number(0), metavar="INT", help="Keep so many of the newest."
         ),
         click.Option(["--flow"], metavar="NAME", help="Of this flow alone."),
         click.Option(["--dry-run"], is_flag=True, help="Say what would be removed, and stop."),

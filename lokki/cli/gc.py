@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from time import time
 
 import click
 
 from lokki.config import Config, journal_path, payloads_path
+from lokki.errors import RunOwned
 from lokki.store.history import read_history
 from lokki.store.journal import Journal
 from lokki.store.keys import run_prefix
@@ -49,17 +50,29 @@ def _old(runs: list[RunRow], older_than: float | None, keep: int | None) -> list
 
 
 async def _remove(path: Path, store: LocalStore, old: Sequence[RunRow]) -> tuple[int, str]:
-    """Remove runs, but for one that is resumed meanwhile; gives how many, and what was freed."""
+    """Remove runs, but for those that another process has meanwhile; gives how many, what it gave.
+
+    The row goes last: a run that is half removed is still there, and goes the next time.
+    """
     removed = 0
     with closing(Journal(path)) as journal:
+        before = journal.size()
         for run in old:
-            if journal.remove(run.id, time()).result():
+            if not journal.lease(run.id, time()).result():
+                continue
+            writer = journal.own(run.id, lambda error: None)
+            try:
                 await store.delete_prefix(run_prefix(run.flow, run.id))
+            finally:
+                journal.commits.release(writer)
+            with suppress(RunOwned):  # this process was suspended for longer than its lease
+                journal.remove(run.id).result()
                 removed += 1
         going_on = journal.history.runs(statuses=["running"])
         if any(is_worked_on(run, time()) for run in going_on):  # it would have to wait
             return removed, "their space kept for later runs, since a run goes on"
-        return removed, f"{journal.shrink():,} bytes of the journal given back"
+        journal.shrink()
+        return removed, f"{max(0, before - journal.size()):,} bytes of the journal given back"
 
 
 def _runs(count: int) -> str:

@@ -32,11 +32,15 @@ class LoadError(LokkiError):
         self.traceback = traceback
 
 
+class NotThere(LoadError):
+    """There is no such file, module or flow."""
+
+
 def load_flow(target: str) -> Flow[..., Any]:
     """The flow that ``target`` names; without ``:flow`` the only one that its module defines.
 
-    Raises LoadError when there is no such file or module, when it cannot be imported, or when it
-    does not hold one such flow.
+    Raises NotThere when there is no such file or module or when it does not hold one such flow,
+    LoadError when it cannot be imported.
     """
     named = re.fullmatch(r"(.*):([\w-]*)", target)
     place, name = named.groups() if named else (target, "")
@@ -45,11 +49,11 @@ def load_flow(target: str) -> Flow[..., Any]:
     if name:
         wanted = [flow for key, flow in flows.items() if name in (key, flow.name)]
         if not wanted:
-            raise LoadError(f"{place} has no flow '{name}'; it has {_listed(flows)}")
+            raise NotThere(f"{place} has no flow '{name}'; it has {_listed(flows)}")
         return wanted[0]
     own = {key: flow for key, flow in flows.items() if flow.__module__ == module.__name__} or flows
     if len(own) != 1:
-        raise LoadError(
+        raise NotThere(
             f"{place} has {_listed(own)}"
             + (f"; say which: {place}:{next(iter(own))}" if own else "; decorate one with @flow")
         )
@@ -62,7 +66,7 @@ def _listed(flows: dict[str, Flow[..., Any]]) -> str:
 
 def _module(place: str) -> ModuleType:
     if not place:
-        raise LoadError("name a file or a module, such as birds.py or birds.py:birds_flow")
+        raise NotThere("name a file or a module, such as birds.py or birds.py:birds_flow")
     importing = _importing.set(place)
     try:
         is_file = place.endswith(".py") or place.startswith(".") or os.sep in place
@@ -109,9 +113,9 @@ def _from_name(name: str) -> ModuleType:
         if not f"{name}.".startswith(f"{error.name}."):
             raise
         path = name.replace(".", os.sep)
-        raise LoadError(f"there is no module '{name}' here, nor a file {path}.py") from None
+        raise NotThere(f"there is no module '{name}' here, nor a file {path}.py") from None
     if hasattr(module, "__path__") and module.__file__ is None:
-        raise LoadError(f"{name} is a folder; name a file in it, such as {name}/flows.py")
+        raise NotThere(f"{name} is a folder; name a file in it, such as {name}/flows.py")
     return module
 
 
@@ -120,9 +124,9 @@ def _from_file(place: str) -> ModuleType:
     path = Path(place).resolve()
     if path.is_dir():
         inside = Path(place, "flows.py")
-        raise LoadError(f"{place} is a folder; name a file in it, such as {inside}")
+        raise NotThere(f"{place} is a folder; name a file in it, such as {inside}")
     if not path.is_file():
-        raise LoadError(f"there is no file {place}")
+        raise NotThere(f"there is no file {place}")
     root, name = _located(path)
     _refuse_taken(name, root)
     sys.path.insert(0, str(root))

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import shlex
 import sys
 from pathlib import Path
+from time import time
 from typing import Any, NoReturn
 
 import click
 
 from lokki.cli.commands import COMMANDS
-from lokki.cli.load import LoadError, alias_main, alias_source, load_flow
+from lokki.cli.load import LoadError, NotThere, alias_main, alias_source, load_flow
 from lokki.cli.options import (
     AGAIN,
     HELP,
@@ -26,11 +28,15 @@ from lokki.cli.options import (
     parameters_from,
     run_named,
     run_parameters,
+    told_secrets,
 )
 from lokki.cli.streams import stdout_to_stderr
 from lokki.config import journal_path, load
 from lokki.decorators import Flow
-from lokki.errors import ConfigError, DefinitionError, LokkiError
+from lokki.errors import ConfigError, DefinitionError, LokkiError, ParameterError, RunOwned
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""Errors of writing where nothing more can be written."""
 
 
 def main(flow: Flow[..., Any]) -> NoReturn:
@@ -51,7 +57,7 @@ def main(flow: Flow[..., Any]) -> NoReturn:
     def resume(place: Program, /, run: str | None, run_option: str | None, **options: Any) -> None:
         """Go on with a run that was interrupted or failed."""
         run_id, _ = _recorded(run_named(run, run_option), place)
-        sys.exit(_resume(run_id, flow, program, options))
+        raise click.exceptions.Exit(_resume(run_id, flow, program, options))
 
     _start(group, Program(program, flow.name))
 
@@ -84,30 +90,44 @@ def entry_point() -> NoReturn:
 
 
 def _start(group: click.Group, program: Program) -> NoReturn:
-    """Run a command; our errors are told in words, without a traceback."""
+    """Run a command; our errors are told in words, without a traceback, and so is a full disk."""
     for command in COMMANDS:
         group.add_command(command)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
+    code = 0
+    try:
+        code = _exit_code(group, program)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        seen_enough = isinstance(error, BrokenPipeError)
+        if not seen_enough and error.errno not in _FULL:
+            raise
+        if not seen_enough and not code:
+            click.echo(f"Error: the output cannot be written: {error.strerror}", err=True)
+            code = 1
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    sys.exit(code)
+
+
+def _exit_code(group: click.Group, program: Program) -> int:
     try:
         _invoke(group, program.name, sys.argv[1:], program)
     except click.exceptions.Exit as done:
-        sys.exit(done.exit_code)
+        return done.exit_code
     except click.ClickException as error:
         error.show()
-        sys.exit(error.exit_code)
+        return error.exit_code
     except (click.Abort, KeyboardInterrupt, EOFError):
-        sys.exit(130)
-    except BrokenPipeError:  # who reads it has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        sys.exit(0)
+        return 130
     except LoadError as error:
         click.echo(f"{error.traceback}Error: {error}", err=True)
-        sys.exit(1)
+        return 2 if isinstance(error, NotThere) else 1
     except LokkiError as error:
         click.echo(f"Error: {error}", err=True)
-        sys.exit(2 if isinstance(error, DefinitionError | ConfigError) else 1)
-    sys.exit(0)
+        return 2 if isinstance(error, DefinitionError | ParameterError | ConfigError) else 1
+    return 0
 
 
 def _invoke(command: click.Command, name: str, arguments: list[str], program: Program) -> None:
@@ -117,12 +137,11 @@ def _invoke(command: click.Command, name: str, arguments: list[str], program: Pr
 
 
 def _run_command(name: str, flow: Flow[..., Any], program: str) -> click.Command:
-    def run(params_file: Path | None, **options: Any) -> None:
+    def run(params: Path | None, **options: Any) -> None:
         config = config_from(options)
-        ask_for_secrets(flow)
         try:
             with stdout_to_stderr():
-                graph = flow.trace(parameters_from(flow, params_file, options))
+                graph = flow.trace(parameters_from(flow, params, options))
         except LokkiError as error:
             raise click.UsageError(str(error)) from error
         from lokki.cli.execute import Start, execute
@@ -131,14 +150,14 @@ def _run_command(name: str, flow: Flow[..., Any], program: str) -> click.Command
         async def submit(engine: Engine) -> RunHandle[Any]:
             return engine.submit(graph, started_by=f"{program} {shlex.join(sys.argv[1:])}")
 
-        sys.exit(execute(Start(submit, graph, program), config))
+        raise click.exceptions.Exit(execute(Start(submit, graph, program), config))
 
     needed = [each for each in flow.parameters if each.required and not each.is_secret]
     return Command(
         name,
         params=[*options_of(flow), *SETTINGS],
         callback=run,
-        help=f"Run {flow.name} here and print its result.",
+        help="\n\n".join([f"Run {flow.name} here and print its result.", *told_secrets(flow)]),
         example=" ".join(f"{each.option} {each.type_label.upper()}" for each in needed),
     )
 
@@ -150,19 +169,26 @@ def _resume(run_id: str, flow: Flow[..., Any], program: str, options: dict[str, 
     from lokki.engine.engine import Engine, RunHandle, resumed_graph
     from lokki.engine.resuming import plan
     from lokki.store.history import read_history
+    from lokki.store.leases import host_and_process, is_worked_on
 
-    ask_for_secrets(flow)
     with read_history(journal_path(config)) as history:
         row = history.find(run_id)
+        if row.owner is not None and is_worked_on(row, time()):
+            host, pid = host_and_process(row.owner)
+            raise RunOwned(
+                f"run {run_id} is being run by process {pid} on {host}; "
+                "wait for its end or stop it, then resume"
+            )
+        secrets = {} if dry_run else ask_for_secrets(flow)
         with stdout_to_stderr():
-            graph = resumed_graph(row, flow)
+            graph = resumed_graph(row, flow, secrets, to_run=not dry_run)
         planned = plan(history, row, graph, again)
     if dry_run:
         click.echo("\n".join(planned.told))
         return 0
 
     async def submit(engine: Engine) -> RunHandle[Any]:
-        return await engine.resume(run_id, flow, again)
+        return await engine.resume(run_id, flow, again, secrets=secrets)
 
     return execute(Start(submit, graph, program, planned.told), config)
 
@@ -191,6 +217,8 @@ def _cli_run(target: str, arguments: tuple[str, ...]) -> None:
         context = click.get_current_context()
         click.echo(context.get_help())
         return
+    if target.startswith("-"):
+        raise click.UsageError(f"the file comes first: lokki run FILE {target}")
     with stdout_to_stderr():
         flow = load_flow(target)
     command = _run_command("run", flow, "lokki")
@@ -226,16 +254,16 @@ def _cli_resume(
     if target is None:
         hint = f"say where its flow is: lokki resume {run_id} FILE"
         if source is None:
-            raise LoadError(f"run {run_id} was not started from a file; {hint}")
+            raise NotThere(f"run {run_id} was not started from a file; {hint}")
         file = source.rpartition(":")[0]
         if not Path(file).is_file():
-            raise LoadError(f"the file that run {run_id} was started from ({file}) is gone; {hint}")
+            raise NotThere(f"the file that run {run_id} was started from ({file}) is gone; {hint}")
         target = source
     with stdout_to_stderr():
         flow = load_flow(target)
     if source is not None:
         alias_source(source, flow)
-    sys.exit(_resume(run_id, flow, "lokki", options))
+    raise click.exceptions.Exit(_resume(run_id, flow, "lokki", options))
 
 
 def _recorded(name: str, program: Program) -> tuple[str, str | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -117,27 +118,51 @@ def again_from(options: dict[str, Any]) -> Again:
 
 
 def options_of(flow: Flow[..., Any]) -> list[click.Parameter]:
-    """``--params FILE`` and an option for each parameter, all of them text until validated."""
+    """``--params FILE`` and an option for each parameter, all of them text until validated.
+
+    That of a secret is there to say that it is none.
+    """
     file = click.Option(
-        ["--params", "params_file"],
+        ["--params"],
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
         metavar="FILE",
         help="JSON object with parameters; options win over it.",
     )
-    return [file, *(_option(each) for each in flow.parameters if not each.is_secret)]
+    return [file, *map(_option, flow.parameters)]
 
 
-def ask_for_secrets(flow: Flow[..., Any]) -> None:
-    """Ask at the terminal for the secrets that are not in the environment, and put them there."""
+def ask_for_secrets(flow: Flow[..., Any], given: Collection[str] = ()) -> dict[str, str]:
+    """Ask at the terminal for the secrets that are neither given nor in the environment."""
     if sys.stdin is None or not sys.stdin.isatty():
-        return
-    for parameter in flow.parameters:
-        name = variable(parameter.name)
-        if parameter.is_secret and parameter.required and name not in os.environ:
-            os.environ[name] = click.prompt(parameter.name, hide_input=True, err=True)
+        return {}
+    return {
+        each.name: click.prompt(each.name, hide_input=True, err=True)
+        for each in flow.parameters.secrets
+        if each.name not in given and not os.environ.get(variable(each.name))
+    }
+
+
+def told_secrets(flow: Flow[..., Any]) -> list[str]:
+    """A line for each secret parameter: where its value comes from."""
+    asked = flow.parameters.secrets
+    return [
+        f"{each.name} is a secret: {variable(each.name)}" + ", or asked for" * (each in asked)
+        for each in flow.parameters
+        if each.is_secret
+    ]
+
+
+def _refuse(context: click.Context, option: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        name = str(option.name)
+        told = f"set {variable(name)}, since others can read command lines"
+        raise click.UsageError(f"{option.opts[0]} is a secret: {told}", context)
 
 
 def _option(parameter: Parameter) -> click.Option:
+    if parameter.is_secret:
+        names = [parameter.option, parameter.name]
+        return click.Option(names, hidden=True, expose_value=False, callback=_refuse)
     default = "" if parameter.required else f"[default: {parameter.default!r}]"
     names = [parameter.option, parameter.name]
     if parameter.is_flag:
@@ -148,20 +173,24 @@ def _option(parameter: Parameter) -> click.Option:
 
 
 def parameters_from(
-    flow: Flow[..., Any], params_file: Path | None, options: dict[str, Any]
+    flow: Flow[..., Any], file: Path | None, options: dict[str, Any]
 ) -> dict[str, Any]:
-    """The checked parameters of a run. Raises ParameterError, naming every one that is wrong."""
+    """The checked parameters of a run, secrets that are missing asked for.
+
+    Raises ParameterError, naming every one that is wrong.
+    """
     values: dict[str, Any] = {}
-    if params_file is not None:
+    if file is not None:
         try:
-            values = json.loads(params_file.read_text())
+            values = json.loads(file.read_text())
         except ValueError as error:
-            raise ParameterError(f"{params_file} is not JSON: {error}") from None
+            raise ParameterError(f"{file} is not JSON: {error}") from None
         if not isinstance(values, dict):
             raise ParameterError(
-                f'{params_file} must hold a JSON object such as {{"limit": 5}}, '
+                f'{file} must hold a JSON object such as {{"limit": 5}}, '
                 f"not a {type(values).__name__}"
             )
     given = {name: value for name, value in options.items() if value is not None}
     text = [name for name, value in given.items() if isinstance(value, str)]
-    return flow.parameters.validate({**values, **given}, text=text)
+    asked = ask_for_secrets(flow, values)
+    return flow.parameters.validate({**values, **given, **asked}, text=text)

@@ -64,6 +64,9 @@ class ProgressReport(LineReport):
     def event(self, event: Event) -> None:
         match event:
             case StageStarted(position, _, _, counts):
+                for view in self._views[:position]:
+                    if view.status == "waiting":
+                        view.status = "kept"
                 self._views[position].begin(counts, monotonic())
             case StageProgressed(position, counts):
                 self._views[position].counts = counts

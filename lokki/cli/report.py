@@ -14,6 +14,7 @@ from lokki import logging, output
 from lokki.config import Logging
 from lokki.engine.events import (
     Event,
+    RunCancelling,
     RunFinished,
     RunStarted,
     StageFailed,
@@ -98,6 +99,8 @@ class LineReport:
                 self._finished(counts, seconds, now)
             case StageFailed():
                 self._failed(event, now)
+            case RunCancelling() if not self._resume_told:  # not by Ctrl-C: by another process
+                self.tell(logging.run_cancelling(self._run_id, self._waiting(), now))
             case RunFinished(status, _):
                 if self._json or status == Status.SUCCEEDED:
                     self.tell(logging.run_end(self._run_id, str(status), now))
@@ -154,14 +157,17 @@ class LineReport:
 
     def cancelling(self, run_id: str) -> None:
         """Answer Ctrl-C at once, whatever goes on: a signal's handler calls this."""
-        stage = self._stages[self._position]
-        threads = any(call.step.lane == "thread" for call in stage.calls)
-        waiting = "waiting for" if threads else "stopping"
-        waiting += f" the calls of '{stage.name}' " + ("in threads to end" if threads else "")
-        record = logging.run_cancelling(run_id, waiting.rstrip(), self._resume(run_id), time())
+        record = logging.run_cancelling(run_id, self._waiting(), time(), self._resume(run_id))
         self._resume_told = True
         with suppress(OSError):
             self._write_at_once(self._text(record))
+
+    def _waiting(self) -> str:
+        """What a cancel waits for."""
+        stage = self._stages[self._position]
+        if any(call.step.lane == "thread" for call in stage.calls):
+            return f"waiting for the calls of '{stage.name}' in threads to end"
+        return f"stopping the calls of '{stage.name}'"
 
     def _write_at_once(self, text: str) -> None:
         os.write(2, text.encode())  # a stream may be in the midst of a write

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -80,7 +82,7 @@ def show_runs(
         maps = [stage for stage in stages[run.id] if stage.kind == "map"]
         row: list[RenderableType] = [
             run.id,
-            Text(run.flow),
+            Text(_plain(run.flow)),
             _status(run, now),
             _when(run.created, now),
             _done(maps),
@@ -102,6 +104,8 @@ def show_run(history: History, run_id: str, program: str) -> None:
 def watch_run(history: History, run_id: str, program: str) -> None:
     """Draw a run again and again until it has ended."""
     console = _console()
+    for each in (signal.SIGTERM, signal.SIGHUP):  # else the cursor is left hidden
+        signal.signal(each, lambda number, frame: sys.exit(128 + number))
     with Live(console=console, auto_refresh=False) as live:
         while True:
             goes_on = is_worked_on(history.find(run_id), time())
@@ -141,11 +145,11 @@ def _run(history: History, run_id: str, program: str, console: Console) -> Rende
             parts += [Text(f"\n{stage.name}", style="bold"), strip]
     found = [(group, stage) for stage in stages for group in history.groups(stage)]
     found.sort(key=lambda each: each[0].tolerated)
-    parts += [_failures(group, stage, run, program) for group, stage in found[:_MOST_GROUPS]]
+    parts += [_failures(group, stage, run, now, program) for group, stage in found[:_MOST_GROUPS]]
     if len(found) > _MOST_GROUPS:
         parts.append(Text(f"\n{len(found) - _MOST_GROUPS} more kinds of failures: --json has them"))
     if run.error and run.status == "failed" and not found:
-        parts.append(Text(f"\n{json.loads(run.error)['message']}", style="red"))
+        parts.append(Text(f"\n{_plain(json.loads(run.error)['message'])}", style="red"))
     hint = _next(run, [group for group, _ in found], now, program)
     if hint:
         parts.append(Text(f"\n{hint}"))
@@ -157,17 +161,21 @@ def _head(run: RunRow, stages: Sequence[StageRow], now: float) -> RenderableType
     table.add_column(style="dim")
     table.add_column(overflow="fold")
     table.add_row("run", Text(run.id, style="bold"))
-    table.add_row("flow", Text(run.flow))
+    table.add_row("flow", Text(_plain(run.flow)))
     failed = sum(_failed(stage) for stage in stages if stage.kind == "map")
     told = Text(f", {_items(failed)} failed" if failed else "", style="red")
     table.add_row("status", _status(run, now).append_text(told))
     started = f"{datetime.fromtimestamp(run.created):%Y-%m-%d %H:%M:%S}"
-    table.add_row("started", Text(started + (f" by {run.started_by}" if run.started_by else "")))
+    by = f" by {_plain(run.started_by)}" if run.started_by else ""
+    table.add_row("started", Text(started + by))
     table.add_row("took", _took(run.started, _end(run, now)))
     params = json.loads(run.params_json)
     if params:
-        shown = "\n".join(f"{name} = {_short(json.dumps(value))}" for name, value in params.items())
-        table.add_row("params", Text(shown))
+        shown = [
+            f"{name} = {_short(json.dumps(value, ensure_ascii=False))}"
+            for name, value in params.items()
+        ]
+        table.add_row("params", Text("\n".join(shown)))
     if run.owner:
         host, process = host_and_process(run.owner)
         table.add_row("owner", Text(f"process {process} on {host}"))
@@ -181,7 +189,7 @@ def _stages(run: RunRow, stages: Sequence[StageRow], now: float) -> RenderableTy
         seconds = end - stage.started
         rate = stage.succeeded / seconds if stage.kind == "map" and seconds > 0 else 0
         table.add_row(
-            Text(stage.name),
+            Text(_plain(stage.name)),
             f"{stage.succeeded:,}",
             f"{stage.total:,}",
             _count(_failed(stage), "red"),
@@ -213,19 +221,25 @@ def _drawn(cell: Counter[str]) -> str:
     return "succeeded" if cell["succeeded"] else "pending"
 
 
-def _failures(group: Failures, stage: StageRow, run: RunRow, program: str) -> RenderableType:
+def _failures(
+    group: Failures, stage: StageRow, run: RunRow, now: float, program: str
+) -> RenderableType:
     text = Text("\n").append(f"{group.id}  ", style="bold")
     of = f"{_items(group.count)} of " if stage.kind == "map" else ""
     text.append(f"{of}{group.step}")
-    text.append(f"  {group.type}: {_short(folded(group.reason))}", style="red")
+    alike = folded(group.reason)
+    text.append(f"  {group.type}: {_short(alike)}", style="red")
     if group.place:
         file, line, function = group.place
-        text.append(f"\n        at {file}:{line} in {function}", style="dim")
+        text.append(_plain(f"\n        at {file}:{line} in {function}"), style="dim")
     if stage.kind == "map":
         items = ", ".join(map(str, group.items)) + (", …" if group.count > len(group.items) else "")
         text.append(f"\n        item {items}", style="dim")
-    flag = f" --error {group.id}" if group.tolerated else ""
-    text.append(f"\n        again: {program} resume {run.id}{flag}")
+        if group.reason != alike:
+            text.append(f"\n        item {group.items[0]}: {_short(group.reason)}", style="dim")
+    if not is_worked_on(run, now):
+        flag = f" --error {group.id}" if group.tolerated else ""
+        text.append(f"\n        again: {program} resume {run.id}{flag}")
     return text
 
 
@@ -298,5 +312,13 @@ def _count(count: int, style: str) -> Text:
 
 def _short(text: str) -> str:
     """The beginning of a text, on one line."""
-    line = " ".join(text.split())
+    line = " ".join(_plain(text).split())
     return line if len(line) <= _MOST_TEXT else f"{line[: _MOST_TEXT - 1]}…"
+
+
+_CONTROLS = {code: repr(chr(code))[1:-1] for code in (*range(10), *range(11, 32), *range(127, 160))}
+
+
+def _plain(text: str) -> str:
+    """A text whose control characters are told, not obeyed by the terminal."""
+    return text.translate(_CONTROLS)

@@ -21,6 +21,7 @@ _Cell = tuple[str, str]
 _STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "": ""}
 _MARKS = {  # in UTF-8 and in ASCII
     "waiting": ("·", ".", "dim"),
+    "kept": ("✓", "+", "dim"),  # from before the run was resumed
     "running": ("▸", ">", "bold"),
     "done": ("✓", "+", "green"),
     "failed": ("✗", "x", "red"),
@@ -48,7 +49,7 @@ class StageView:
 
     def cells(self, now: float, *, last: bool) -> list[_Cell]:
         """Count, trouble, rate and time; ``last``: nothing is going to change any more."""
-        if self.status == "waiting":
+        if self.status in ("waiting", "kept"):
             return [("", "")] * 4
         counts = self.counts
         failed = counts.failed + counts.tolerated
@@ -130,7 +131,7 @@ def _size(stream: TextIO) -> os.terminal_size:
 
 def _fitting(stages: Sequence[StageView], height: int) -> Sequence[StageView]:
     """So many stages as there is room for: from the last that have ended on."""
-    ended = sum(stage.status in ("done", "failed") for stage in stages)
+    ended = sum(stage.status in ("kept", "done", "failed") for stage in stages)
     first = max(0, min(ended - 1, len(stages) - height))
     return stages[first : first + max(1, height)]
 
@@ -138,10 +139,11 @@ def _fitting(stages: Sequence[StageView], height: int) -> Sequence[StageView]:
 def _row(stage: StageView, now: float, last: bool, in_ascii: bool) -> list[_Cell | float]:
     """The cells of a stage's line; a share of items in place of its bar."""
     mark, ascii_mark, colour = _MARKS[stage.status]
-    name = (stage.name, "dim" if stage.status == "waiting" else "bold")
+    idle = stage.status in ("waiting", "kept")
+    name = (stage.name, "dim" if idle else "bold")
     counts = stage.counts
     share = counts.done / counts.total if counts.total else float(stage.status == "done")
-    bar: _Cell | float = share if stage.is_map and stage.status != "waiting" else ("", "")
+    bar: _Cell | float = share if stage.is_map and not idle else ("", "")
     return [(ascii_mark if in_ascii else mark, colour), name, bar, *stage.cells(now, last=last)]
 
 

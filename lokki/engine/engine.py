@@ -26,6 +26,7 @@ from lokki.engine.resuming import Again, plan
 from lokki.engine.run import Run
 from lokki.errors import DefinitionError, LokkiError
 from lokki.graph import FlowGraph
+from lokki.secret import HIDDEN, Secret
 from lokki.store.codec import loads
 from lokki.store.journal import Journal
 from lokki.store.keys import check_part
@@ -216,17 +217,24 @@ class Engine:
         return self._start(graph, name, resumed=False, started_by=started_by)
 
     async def resume(
-        self, run_id: str, flow: Flow[..., R], again: Again | None = None
+        self,
+        run_id: str,
+        flow: Flow[..., R],
+        again: Again | None = None,
+        *,
+        secrets: Mapping[str, Any] | None = None,
     ) -> RunHandle[R]:
         """Go on with a run, with the present code of its flow.
 
         What is recorded as done stays done; failed and cancelled items run again, and what
-        ``again`` names besides. A run that has succeeded just gives its result. Raises
-        RunNotFound, DefinitionError when the run is of another flow or what is to be done again
-        is not there, FingerprintError when the flow's structure has changed.
+        ``again`` names besides. ``secrets`` are values of secret parameters (default: what the
+        environment has). A run that has succeeded just gives its result. Raises RunNotFound,
+        ParameterError for a secret that is wrong or missing, DefinitionError when the run is of
+        another flow or what is to be done again is not there, FingerprintError when the flow's
+        structure has changed.
         """
         row = await anyio.to_thread.run_sync(self.journal.run, run_id)
-        graph = resumed_graph(row, flow)
+        graph = resumed_graph(row, flow, secrets or {})
         planned = await anyio.to_thread.run_sync(
             plan, self.journal.history, row, graph, again or Again()
         )
@@ -288,14 +296,18 @@ def _graph(flow: FlowGraph[R] | Flow[..., R], params: Mapping[str, Any] | None) 
     return flow.flow.trace(params, checked=flow.params)
 
 
-def resumed_graph(run: RunRow, flow: Flow[..., R]) -> FlowGraph[R]:
-    """A run's graph, with its parameters and the present code of its flow.
+def resumed_graph(
+    run: RunRow, flow: Flow[..., R], secrets: Mapping[str, Any], *, to_run: bool = True
+) -> FlowGraph[R]:
+    """A run's graph, with its parameters, its secrets and the present code of its flow.
 
-    Raises DefinitionError when the run is of another flow.
+    If it is not ``to_run``, no secret is needed. Raises DefinitionError when the run is of another
+    flow, ParameterError for a secret that is wrong or missing.
     """
     if run.flow != flow.name:
         raise DefinitionError(f"run {run.id} is of the flow '{run.flow}', not '{flow.name}'")
-    return flow.trace({}, checked=loads(run.params))
+    known = {} if to_run else {each.name: Secret(HIDDEN) for each in flow.parameters.secrets}
+    return flow.trace(secrets, checked={**known, **loads(run.params)})
 
 
 def new_run_id() -> str:

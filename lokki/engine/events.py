@@ -56,6 +56,11 @@ class StageFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class RunCancelling:
+    """The run is to be cancelled; it ends when what cannot be stopped has ended."""
+
+
+@dataclass(frozen=True, slots=True)
 class RunFinished:
     """The run has ended; the last event."""
 
@@ -64,5 +69,11 @@ class RunFinished:
 
 
 Event: TypeAlias = (
-    RunStarted | StageStarted | StageProgressed | StageFinished | StageFailed | RunFinished
+    RunStarted
+    | StageStarted
+    | StageProgressed
+    | StageFinished
+    | StageFailed
+    | RunCancelling
+    | RunFinished
 )

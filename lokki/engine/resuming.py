@@ -80,17 +80,17 @@ def _reopening(
     again: Again,
 ) -> Reopening | None:
     """What is to be taken back; None when what has no result yet is all there is to do."""
-    now = graph.fingerprint, graph.shape
+    prints = graph.fingerprint, graph.shape, run.fingerprint
     position, group = None, None
     if again.from_stage is not None:
-        return Reopening(_position(again.from_stage, run, graph, begun), True, None, *now)
+        return Reopening(_position(again.from_stage, run, graph, begun), True, None, *prints)
     if again.error is not None:
         position, group = _group(history, run, begun, again.error)
     elif again.failed:
         position = next((stage.position for stage in begun if stage.tolerated), None)
         if position is None and not any(stage.failed for stage in begun):
             raise DefinitionError(f"run {run.id} has no failed items: resume it without --failed")
-    return None if position is None else Reopening(position, False, group, *now)
+    return None if position is None else Reopening(position, False, group, *prints)
 
 
 def _position(name: str, run: RunRow, graph: FlowGraph[object], begun: list[StageRow]) -> int:

@@ -19,6 +19,7 @@ from lokki import output
 from lokki.call import BoundCall, Failure, bind
 from lokki.engine.events import (
     Event,
+    RunCancelling,
     RunFinished,
     RunStarted,
     StageFailed,
@@ -90,6 +91,8 @@ class Run:
 
     def cancel(self) -> None:
         """Stop claiming, stop what can be stopped; the run ends when its threads have."""
+        if not (self.state.cancelled or self.state.ended):
+            self._told(RunCancelling())
         if self.work is not None:
             self.lanes.cancel(self.work)
         else:
@@ -142,7 +145,8 @@ class Run:
         """Record the run, or take it over and find its stages so far."""
         graph = self.graph
         if self.resumed:
-            row = await _committed(self.journal.take(self.id, time(), self._reopening))
+            seen = self._reopening.seen if self._reopening else graph.fingerprint
+            row = await _committed(self.journal.take(self.id, time(), self._reopening, seen=seen))
             self._number = row.number
             begun = await anyio.to_thread.run_sync(self.journal.stages, self.id)
             self._begun = {stage.position: stage for stage in begun}

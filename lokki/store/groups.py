@@ -5,17 +5,20 @@ from __future__ import annotations
 import re
 from hashlib import sha1
 
-_NUMBER = re.compile(r"0x[0-9a-fA-F]+|\d+(?:\.\d+)?")
-_FRAME = re.compile(r'^ *File "([^"]+)", line (\d+), in (.+)$', re.MULTILINE)
+_NUMBER = re.compile(r"0x[0-9a-fA-F]+|\d+(?:\.\d+)*")
+_FRAME = re.compile(r'^[ |]*File "([^"]+)", line (\d+), in (.+)$', re.MULTILINE)
 
 
 def folded(message: str) -> str:
-    """A message with its numbers as ``N``."""
+    """A message with its numbers, addresses and versions as ``N``."""
     return _NUMBER.sub("N", message)
 
 
 def place(traceback: str) -> tuple[str, int, str] | None:
-    """The innermost frame of a traceback that was cut to the user's: file, line, function."""
+    """The innermost frame of a traceback that was cut to the user's: file, line, function.
+
+    Of an exception group it is the last one's.
+    """
     frames = _FRAME.findall(traceback)
     if not frames:
         return None

@@ -30,6 +30,7 @@ _SAMPLES = 16
 _GOLDEN = 0.618034
 _TROUBLED = "status <> 'succeeded'"  # as in the index, whose test costs a write nothing
 _PAGE = 1_000
+_MOST_VALUES = 500  # of a query; SQLite takes 999 or more
 
 
 class LogLine(NamedTuple):
@@ -141,11 +142,13 @@ class History:
 
     def stages(self, *run_ids: str) -> list[StageRow]:
         """The stages of runs that have begun, in order."""
-        marks = ", ".join("?" * len(run_ids))
-        rows = self._read(
-            f"SELECT * FROM stages WHERE run IN ({marks}) ORDER BY run, position",
-            run_ids,
-        )
+        names, rows = sorted(set(run_ids)), []
+        for start in range(0, len(names), _MOST_VALUES):
+            page = names[start : start + _MOST_VALUES]
+            marks = ", ".join("?" * len(page))
+            rows += self._read(
+                f"SELECT * FROM stages WHERE run IN ({marks}) ORDER BY run, position", page
+            )
         return [StageRow(*row) for row in rows]
 
     def events(self, run_id: str) -> list[tuple[float, str, int | None, str | None]]:
@@ -205,7 +208,7 @@ class History:
         known = len(samples) - others
         return round(rest * seen["succeeded"] / known) if known else 0
 
-    def groups(self, stage: StageRow, most: int = 50, shown: int = 5) -> list[Group]:
+    def groups(self, stage: StageRow, shown: int = 5) -> list[Group]:
         """The failures that stand, alike ones together, the largest group first."""
         rows = self._read(
             "WITH stand AS (SELECT items.id AS item, status, grp, failures.rowid AS failure"
@@ -217,9 +220,9 @@ class History:
             "  (PARTITION BY grp, status ORDER BY item) AS nth FROM stand"
             "  WINDOW alike AS (PARTITION BY grp, status))"
             " SELECT numbered.grp, status, count, numbered.item, step, type, reason, traceback"
-            " FROM numbered JOIN failures ON failures.rowid = failure WHERE nth <= ?"
-            " ORDER BY count DESC, numbered.grp, status, nth LIMIT ?",
-            (*item_range(stage.id), shown, most * shown),
+            " FROM numbered LEFT JOIN failures ON failures.rowid = failure AND nth = 1"
+            " WHERE nth <= ? ORDER BY count DESC, numbered.grp, status, nth",
+            (*item_range(stage.id), shown),
         )
         groups = []
         for (grp, status), alike in groupby(rows, key=itemgetter(0, 1)):
@@ -228,9 +231,14 @@ class History:
             items = tuple(row[3] & INDEX_MASK for row in firsts)
             tolerated = status == "tolerated"
             groups.append(Group(grp, count, step, kind, reason, traceback, items, tolerated))
-        return groups[:most]
+        return groups
 
     # ---- logs ------------------------------------------------------------------------------------
+
+    def last_line(self, run_id: str) -> int:
+        """The id of the last line of a run; 0 when there is none."""
+        ((last,),) = self._read("SELECT max(id) FROM logs WHERE run = ?", (run_id,))
+        return last or 0
 
     def lines(
         self,
@@ -241,6 +249,7 @@ class History:
         attempt: int | None = None,
         level: str = "DEBUG",
         since: float | None = None,
+        until: float | None = None,
         after: int = 0,
     ) -> Iterator[LogLine]:
         """What a run's steps printed and logged, in order, from the line after id ``after`` on.
@@ -260,6 +269,8 @@ class History:
                 wanted.append((f"{column} = ?", (value,)))
         if since is not None:
             wanted.append(("at >= ?", (since,)))
+        if until is not None:
+            wanted.append(("at <= ?", (until,)))
         condition = "".join(f" AND {text}" for text, _ in wanted)
         values = [value for _, each in wanted for value in each]
         while True:

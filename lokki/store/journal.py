@@ -21,7 +21,13 @@ from lokki.errors import JournalError, RunNotFound, RunOwned
 from lokki.store.commits import Committer, RunWriter
 from lokki.store.connection import ErrorsTold, Reader, connect
 from lokki.store.history import History
-from lokki.store.leases import LEASE_SECONDS, host_and_process, is_alive, new_owner
+from lokki.store.leases import (
+    LEASE_SECONDS,
+    host_and_process,
+    is_alive,
+    is_worked_on,
+    new_owner,
+)
 from lokki.store.reopen import Reopening
 from lokki.store.schema import (
     INDEX_MASK,
@@ -121,23 +127,37 @@ class Journal:
 
         return self.commits.call(run_id, insert)
 
-    def take(self, run_id: str, now: float, reopening: Reopening | None = None) -> Future[RunRow]:
+    def take(
+        self,
+        run_id: str,
+        now: float,
+        reopening: Reopening | None = None,
+        *,
+        seen: str | None = None,
+    ) -> Future[RunRow]:
         """Lease a run to this process and set it running again; one that has succeeded is left.
 
         With a ``reopening``, what it names is taken back first, of a run that has succeeded, too.
-        Gives the run as it was. Raises RunOwned when another living process has it.
+        Gives the run as it was. Raises RunOwned when another living process has it, or has given
+        it another fingerprint than the one ``seen``.
         """
 
         def lease(connection: sqlite3.Connection) -> RunRow:
             row = _found(connection.execute(_RUN, storable((run_id,))).fetchall(), run_id)
-            if row.status == "succeeded" and reopening is None:
-                return row
             if row.owner and is_alive(row.owner, row.leased_until or 0, now):
                 host, pid = host_and_process(row.owner)
+                doing = "run" if row.finished is None else "removed"
                 raise RunOwned(
-                    f"run {run_id} is being run by process {pid} on {host}; "
+                    f"run {run_id} is being {doing} by process {pid} on {host}; "
                     "wait for its end or stop it, then resume"
                 )
+            if seen not in (None, row.fingerprint):
+                raise RunOwned(
+                    f"run {run_id} was resumed by another process meanwhile, with another "
+                    "structure of its flow; see what it is now, then resume"
+                )
+            if row.status == "succeeded" and reopening is None:
+                return row
             if reopening is not None:
                 reopening.apply(connection, row)
                 row = replace(row, status="failed")
@@ -151,15 +171,16 @@ class Journal:
 
         return self.commits.call(run_id, lease)
 
-    def request_cancel(self, run_id: str, now: float) -> Future[bool]:
+    def request_cancel(self, run_id: str, now: float, owner: str | None = None) -> Future[bool]:
         """Have a run cancelled by the process that owns it; a run that nobody owns is at once.
 
-        Gives whether a process was asked. A run that has ended stays as it is.
+        Gives whether a process was asked. A run that has ended stays as it is, and with ``owner``
+        one that is another's now.
         """
 
         def request(connection: sqlite3.Connection) -> bool:
             row = _found(connection.execute(_RUN, storable((run_id,))).fetchall(), run_id)
-            if row.finished is not None:
+            if row.finished is not None or owner not in (None, row.owner):
                 return False
             if row.owner and is_alive(row.owner, row.leased_until or 0, now):
                 connection.execute(
@@ -177,33 +198,48 @@ class Journal:
 
         return self.commits.call(run_id, request)
 
-    def remove(self, run_id: str, now: float) -> Future[bool]:
-        """Remove a run and all that is recorded of it; gives False for one that is being run."""
+    def lease(self, run_id: str, now: float) -> Future[bool]:
+        """Lease a run to this process as it is, to `remove` it; `own` keeps the lease alive.
 
-        def delete(connection: sqlite3.Connection) -> bool:
-            row = _found(connection.execute(_RUN, storable((run_id,))).fetchall(), run_id)
-            if row.owner and is_alive(row.owner, row.leased_until or 0, now):
+        Gives False for one that another process has, or that is gone.
+        """
+
+        def update(connection: sqlite3.Connection) -> bool:
+            rows = connection.execute(_RUN, storable((run_id,))).fetchall()
+            if not rows or is_worked_on(RunRow(*rows[0]), now):
                 return False
+            connection.execute(
+                "UPDATE runs SET owner = ?, leased_until = ? WHERE id = ?",
+                (self.owner, now + LEASE_SECONDS, run_id),
+            )
+            return True
+
+        return self.commits.call(run_id, update)
+
+    def remove(self, run_id: str) -> Future[None]:
+        """Remove a run of ours and all that is recorded of it. Raises as `flush`."""
+
+        def delete(connection: sqlite3.Connection) -> None:
+            row = _found(connection.execute(_RUN, (run_id,)).fetchall(), run_id)
             keys = run_range(row.number)
             connection.execute("DELETE FROM failures WHERE item BETWEEN ? AND ?", keys)
             connection.execute("DELETE FROM items WHERE id BETWEEN ? AND ?", keys)
             connection.execute("DELETE FROM runs WHERE id = ?", (run_id,))
-            return True
 
-        return self.commits.call(run_id, delete)
+        return self.commits.call(run_id, delete, owned=True)
 
-    def shrink(self) -> int:
-        """Give the space of what was removed back to the disk; gives how many bytes that were.
+    def shrink(self) -> None:
+        """Give the space of what was removed back to the disk.
 
         Other writers wait meanwhile. Raises JournalError when the disk has no room for a copy.
         """
-        before = self._size()
         with ErrorsTold(self.path), closing(connect(self.path)) as connection:
             connection.execute("VACUUM")
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        return before - self._size()
 
-    def _size(self) -> int:
+    def size(self) -> int:
+        """The bytes of the journal on disk, its log written back into it first."""
+        with ErrorsTold(self.path), closing(connect(self.path)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         files = (self.path, self.path.with_name(self.path.name + "-wal"))
         return sum(file.stat().st_size for file in files if file.exists())
 

@@ -13,7 +13,8 @@ class Reopening:
     """What to do again: the stage at ``position``, and all that came after it.
 
     ``whole``: every item of the stage; else its tolerated failures, with ``group`` those alike.
-    ``fingerprint`` and ``shape`` are the flow's now.
+    ``fingerprint`` and ``shape`` are the flow's now, ``seen`` is the fingerprint that the run had
+    when this was planned.
     """
 
     position: int
@@ -21,21 +22,25 @@ class Reopening:
     group: str | None
     fingerprint: str
     shape: str
+    seen: str
 
     def apply(self, connection: sqlite3.Connection, run: RunRow) -> None:
-        """Take the records back; the run is then one that was interrupted."""
+        """Take the records back; the run is then of the flow as it is now."""
         stage = stage_id(run.number, self.position)
-        after = self.position if self.whole else self.position + 1
-        keys = (stage_id(run.number, after) << 32, run_range(run.number)[1])
+        first, last = item_range(stage)
+        keys = (first if self.whole else last + 1, run_range(run.number)[1])
         connection.execute("DELETE FROM failures WHERE item BETWEEN ? AND ?", keys)
         connection.execute("DELETE FROM items WHERE id BETWEEN ? AND ?", keys)
-        connection.execute("DELETE FROM stages WHERE run = ? AND position >= ?", (run.id, after))
+        connection.execute(
+            "DELETE FROM stages WHERE run = ? AND position >= ?",
+            (run.id, self.position + (not self.whole)),
+        )
         if not self.whole:
             connection.execute(
                 "UPDATE items SET status = 'failed' WHERE id BETWEEN ? AND ?"
                 " AND status = 'tolerated' AND (? IS NULL OR ? = (SELECT grp FROM failures"
                 "  WHERE item = items.id ORDER BY rowid DESC LIMIT 1))",
-                (*item_range(stage), self.group, self.group),
+                (first, last, self.group, self.group),
             )
             connection.execute(
                 "UPDATE stages SET finished = NULL, tolerated = tolerated - changes(),"
@@ -43,6 +48,6 @@ class Reopening:
                 (stage,),
             )
         connection.execute(
-            "UPDATE runs SET status = 'failed', fingerprint = ?, shape = ? WHERE id = ?",
+            "UPDATE runs SET fingerprint = ?, shape = ? WHERE id = ?",
             (self.fingerprint, self.shape, run.id),
         )

@@ -76,6 +76,7 @@ def record(journal):
         run_id="20260203-103000-000abcde",
         *stages,
         flow="crunching",
+        started_by="python crunch.py run",
         at=AT,
         status="succeeded",
         seconds=75.5,
@@ -93,7 +94,7 @@ def record(journal):
                 params=dumps({}),
                 params_json=params,
                 now=at,
-                started_by="python crunch.py run",
+                started_by=started_by,
             ).result()
             writer = book.own(run_id, lambda error: None)
             for position, (name, kind, took, outcomes) in enumerate(stages):

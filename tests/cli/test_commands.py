@@ -12,8 +12,15 @@ from contextlib import closing
 from time import time
 
 import anyio
+import click
 import pytest
 
+from lokki.cli import commands
+from lokki.cli.gc import _remove as remove
+from lokki.cli.gc import collect
+from lokki.cli.options import Program
+from lokki.config import load
+from lokki.store.history import History
 from lokki.store.journal import Journal
 from lokki.store.keys import run_prefix
 from lokki.store.local import LocalStore
@@ -72,6 +79,17 @@ def mended():
 
 if __name__ == "__main__":
     main(mended)
+"""
+
+
+DYING = """
+import os
+from lokki.cli.gc import collect
+from lokki.config import load
+from lokki.store.local import LocalStore
+
+LocalStore.delete_prefix = lambda self, prefix: os._exit(9)
+collect(load(), None, None, 0, dry_run=False)
 """
 
 
@@ -325,6 +343,30 @@ def test_logs_are_filtered(record, done, options, wanted):
     assert told == wanted
 
 
+def test_lines_until_a_time_are_told_wherever_they_stand(record, done):
+    record(OLD, lines=[LINES[0], LINES[3], LINES[1]])
+    out = done("logs", "--end", "2026-02-03T10:30:01")[1]
+    assert [line.split(": ")[1] for line in out.splitlines()] == ["first", "second"]
+
+
+def test_follow_looks_at_no_line_twice(record, monkeypatch, capsys):
+    record(OLD, lines=LINES * 2)
+    looked, goes_on = [], iter([True, True, False])
+    lines = History.lines
+
+    def noted(self, run_id, *, after, **wanted):
+        looked.append(after)
+        return lines(self, run_id, after=after, **wanted)
+
+    monkeypatch.setattr(History, "lines", noted)
+    monkeypatch.setattr("lokki.store.leases.is_worked_on", lambda run, now: next(goes_on))
+    monkeypatch.setattr(commands, "sleep", lambda seconds: None)
+    words = ["last", "--follow", "--step", "nosuch"]
+    commands.logs.main(words, obj=Program("lokki"), standalone_mode=False)
+    assert looked == [0, 8, 8]
+    assert capsys.readouterr().err == "no lines\n"
+
+
 def test_no_lines_are_told(record, done):
     record(OLD, lines=LINES)
     assert done("logs", "--step", "nosuch") == (0, "", "no lines\n")
@@ -365,6 +407,9 @@ def test_cancel_a_run_of_another_process(held, start, done, terminal):
     told = process.stderr.readline()
     run = told.split()[2].removesuffix(":")
     assert told == f"cancelling run {run}: waiting for its calls to end\n"
+    waiting = "cancelling: waiting for the calls of 'held' in threads to end\n"
+    while held.stderr.readline() != waiting:
+        assert held.poll() is None
     (terminal / "go").touch()
     out, err = process.communicate(timeout=50)
     assert (process.returncode, out) == (0, "")
@@ -399,6 +444,22 @@ def test_cancel_while_the_runs_process_dies(held, start, done):
     assert json.loads(done("show", "last", "--json")[1])["status"] == "cancelled"
 
 
+def test_cancel_leaves_a_run_that_was_resumed_meanwhile(record, monkeypatch, journal):
+    with closing(Journal(journal)) as first, closing(Journal(journal)) as second:
+        record(OLD, status="running")
+        first.take(OLD, time()).result()
+
+        def meanwhile(seconds):
+            assert first.run(OLD).owner == first.owner, "it waits for ever"
+            first.finish(OLD, "cancelled", time(), None).result()
+            second.take(OLD, time()).result()
+
+        monkeypatch.setattr(commands, "sleep", meanwhile)
+        with pytest.raises(click.ClickException, match="another process's now"):
+            commands.cancel.main([OLD], obj=Program("lokki"), standalone_mode=False)
+        assert second.run(OLD).cancel_requested is None
+
+
 # ---- gc ------------------------------------------------------------------------------------------
 
 
@@ -426,11 +487,56 @@ def test_gc_removes_old_runs_with_all_that_is_theirs(record, payload, done, jour
     assert gone.exists()
     code, out, err = done("gc", "--older-than", "30d")
     assert (code, out) == (0, "")
-    assert err.startswith("1 run removed, ")
+    given = size - journal.stat().st_size
+    assert err == f"1 run removed, {given:,} bytes of the journal given back\n"
     assert ids(done("runs", "--json")[1]) == ["today"]
     assert (gone.exists(), kept.exists()) == (False, True)
     assert journal.stat().st_size < size - 1_000_000
     assert done("gc", "--older-than", "30d") == (0, "", "nothing to remove\n")
+
+
+def test_what_a_gc_that_died_has_left_goes_the_next_time(record, payload, done, terminal):
+    record(OLD)
+    gone = payload(OLD)
+    (terminal / "dying.py").write_text(DYING)
+    assert done("dying.py")[0] == 9
+    assert gone.exists()
+    assert done("gc", "--keep", 0)[2].startswith("1 run removed, ")
+    assert not gone.exists()
+
+
+def test_a_run_whose_payloads_are_being_removed_is_left_to_that_gc(
+    record, payload, done, monkeypatch, capsys
+):
+    record(OLD)
+    gone, told = payload(OLD), []
+    delete = LocalStore.delete_prefix
+
+    async def watched(self, prefix):
+        told.append(done("gc", "--keep", 0)[2])
+        told.append(done("cancel", OLD)[2])
+        return await delete(self, prefix)
+
+    monkeypatch.setattr(LocalStore, "delete_prefix", watched)
+    collect(load(), None, None, 0, dry_run=False)
+    assert told == [
+        "nothing to remove\n",
+        f"Error: run {OLD} has ended before: it is succeeded\n",
+    ]
+    assert capsys.readouterr().err.startswith("1 run removed, ")
+    assert not gone.exists()
+
+
+def test_a_run_that_another_gc_has_removed_meanwhile_is_skipped(record, journal, capsys):
+    record(OLD)
+    record(NEW)
+    with closing(Journal(journal)) as book:
+        runs = book.history.runs()
+        store = LocalStore(journal.parent / "payloads")
+        book.lease(OLD, time()).result()
+        book.remove(OLD).result()
+        assert anyio.run(remove, journal, store, runs)[0] == 1
+        assert book.history.runs() == []
 
 
 def test_gc_keeps_the_newest(record, done, terminal):

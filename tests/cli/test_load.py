@@ -173,7 +173,7 @@ def test_a_moved_file_reads_what_it_stored(write, tmp_path, ready):
     ready.touch()
     moved = path.rename(tmp_path / "latter.py")
     gone = lokki("resume", "last", cwd=tmp_path)
-    assert gone.returncode == 1
+    assert gone.returncode == 2
     assert f"({path}) is gone; say where its flow is: lokki resume " in gone.stderr
     done = lokki("resume", "last", moved, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, "6\n"), done.stderr
@@ -216,7 +216,7 @@ def test_a_run_that_no_file_started_asks_for_one(write, tmp_path):
     birds = BIRDS.read_text().partition("if __name__")[0]
     assert python("-c", birds + "birds_flow.run_sync()", cwd=tmp_path).returncode == 0
     done = lokki("resume", "last", cwd=tmp_path)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "was not started from a file; say where its flow is" in done.stderr
     assert lokki("resume", "last", BIRDS, cwd=tmp_path).stdout == FLAPPED
 
@@ -242,7 +242,7 @@ def test_a_run_that_no_file_started_asks_for_one(write, tmp_path):
 def test_a_target_that_is_none_is_told_in_one_line(write, tmp_path, elsewhere, target, told):
     write("birds.py", BIRDS.read_text())
     done = lokki("run", target, cwd=tmp_path)
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (2, "")
     assert told in done.stderr
     assert len(done.stderr.splitlines()) == 1
 

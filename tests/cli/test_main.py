@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -381,7 +382,7 @@ def test_resume_tells_what_it_cannot_find(script, tmp_path):
     assert "no run 'nosuch'" in missing.stderr
     path.unlink()
     gone = lokki("resume", "last")
-    assert gone.returncode == 1
+    assert gone.returncode == 2
     assert "is gone; say where its flow is" in gone.stderr
 
 
@@ -408,7 +409,7 @@ def test_files_that_hold_no_runnable_flow(script, body, told):
 @pytest.mark.parametrize("target", ["nofile.py", "nomodule", "birds.py:nosuch"])
 def test_targets_that_do_not_exist(target):
     done = lokki("run", target, cwd=BIRDS.parent)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "Traceback" not in done.stderr
 
 
@@ -427,3 +428,82 @@ def test_a_flow_that_cannot_work_is_told_without_a_traceback(script):
     assert done.returncode == 2
     assert "return the chain" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_file_comes_before_its_options(script):
+    done = lokki("run", "--bogus", script(RESUMABLE))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "the file comes first: lokki run FILE --bogus" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["config"], ["run", BIRDS]])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_is_told_in_one_line(arguments, unbuffered, monkeypatch):
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
+    command = [sys.executable, "-m", "lokki", *map(str, arguments)]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=50)
+    told = [line for line in done.stderr.splitlines() if not line.startswith("[")]
+    assert done.returncode == 1
+    assert len(told) == 1, done.stderr
+    assert told[0].startswith("Error: ")
+    assert "No space left on device" in told[0]
+
+
+@pytest.mark.parametrize(
+    "arguments", [["runs", "--n"], ["logs", "--item"], ["logs", "--attempt"], ["gc", "--keep"]]
+)
+def test_a_number_that_is_too_large_is_wrong_usage(arguments):
+    done = lokki(*arguments, 2**63)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "is too large" in done.stderr
+
+
+def test_a_parameter_may_be_called_params_file(script):
+    path = script(
+        """
+        @step
+        def told(params_file):
+            return params_file
+
+        @flow
+        def named(params_file: str):
+            return told()
+
+        if __name__ == "__main__":
+            main(named)
+        """
+    )
+    done = python(path, "run", "--params-file", "x")
+    assert (done.returncode, done.stdout) == (0, "x\n"), done.stderr
+
+
+def test_a_run_that_goes_on_is_not_resumed(script, tmp_path):
+    path = script(
+        """
+        import os, time
+
+        @step
+        def waits():
+            open("begun", "w").close()
+            while not os.path.exists("ready"):
+                time.sleep(0.01)
+
+        @flow
+        def waiting():
+            return waits()
+
+        if __name__ == "__main__":
+            main(waiting)
+        """
+    )
+    command = [sys.executable, str(path), "run"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE) as running:
+        while not (tmp_path / "begun").exists():
+            time.sleep(0.01)
+        refused = python(path, "resume", "last", cwd=tmp_path)
+        (tmp_path / "ready").touch()
+        running.communicate(timeout=50)
+    assert refused.returncode == 1
+    (line,) = refused.stderr.splitlines()
+    assert f"is being run by process {running.pid} on" in line

@@ -13,7 +13,6 @@ import subprocess
 import sys
 import termios
 import textwrap
-import time
 
 import pytest
 
@@ -67,11 +66,11 @@ class Terminal:
 class Session:
     """A run in a pseudo-terminal: its stdin and stderr, but not its stdout."""
 
-    def __init__(self, path, arguments, columns, env):
+    def __init__(self, path, command, columns, env):
         self.ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
         self.process = subprocess.Popen(
-            [sys.executable, path, "run", *arguments],
+            [sys.executable, path, *command],
             stdin=theirs,
             stderr=theirs,
             stdout=subprocess.PIPE,
@@ -119,11 +118,11 @@ def session(tmp_path, monkeypatch):
     monkeypatch.delenv("NO_COLOR", raising=False)
     started = []
 
-    def session(body, *arguments, columns=80, **env):
+    def session(body, *command, columns=80, **env):
         path = tmp_path / "mine.py"
         header = "import sys, time\nfrom lokki import current, flow, main, step\n"
         path.write_text(header + textwrap.dedent(body) + FOOTER)
-        started.append(Session(path, arguments, columns, env))
+        started.append(Session(path, command or ("run",), columns, env))
         return started[-1]
 
     yield session
@@ -279,6 +278,30 @@ def test_a_failure_is_told_below_the_view(session):
     assert lines[7] == "Error: the run failed in step 'failing', attempt 1"
     assert lines[8].startswith("resume: python ")
     assert "".join(lines).count("ValueError: invalid input") == 2
+
+
+def test_what_a_resumed_run_has_done_before_is_drawn_as_done(session):
+    body = """
+        import os
+
+        @step
+        def first():
+            return 1
+
+        @step
+        def second(one):
+            time.sleep(0.6)
+            return one + len(os.environ["ADDED"])
+
+        @flow
+        def mine():
+            return first().next(second)
+        """
+    assert session(body).end()[0] == 1
+    code, out, lines = session(body, "resume", "last", ADDED="x").end()
+    assert (code, out) == (0, "2\n")
+    assert "✓ first" in lines
+    assert any(line.startswith("✓ second") for line in lines)
 
 
 SLOW = """
@@ -468,13 +491,3 @@ def test_a_stream_without_utf_8_is_drawn_in_ascii(monkeypatch):
     assert "---" in terminal.lines[0]
     assert terminal.lines[1] == ". x"
     assert all(line.isascii() for line in terminal.lines)
-
-
-def test_drawing_takes_little_time(monkeypatch):
-    screen, _ = drawing(monkeypatch)
-    stages = [mapping(f"stage_{number}", 100_000, succeeded=number) for number in range(5)]
-    screen._stream.write = len
-    began = time.perf_counter()
-    for now in range(1000):
-        screen.draw("", stages, 110.0 + now)
-    assert time.perf_counter() - began < 2.5  # 1 % of the 250 s that 1000 frames are apart

@@ -69,6 +69,7 @@ crunch
 8a73ee  30 items of crunch  ValueError: bad reading N: sensor N gave nothing
         at /flows/crunch.py:12 in crunch
         item 300, 500, 700, 900, 1100, …
+        item 300: bad reading 300: sensor 0x12c gave nothing
         again: lokki resume 20260203-103000-000abcde --error 8a73ee
 
 dff37e  7 items of crunch  ConnectionError: peer closed
@@ -103,10 +104,11 @@ long, long, long, long, lon…
         item 50
         again: lokki resume 20260203-103000-000abcde
 
-b1aaac  2 items of crunch  OSError: no route to host N.N
+91d6c0  2 items of crunch  OSError: no route to host N
         at /flows/crunch.py:12 in crunch
         item 3, 4
-        again: lokki resume 20260203-103000-000abcde --error b1aaac"""
+        item 3: no route to host 10.0.0.3
+        again: lokki resume 20260203-103000-000abcde --error 91d6c0"""
 
 TASK = """\
 run      20260203-103000-000abcde
@@ -269,3 +271,15 @@ def _read(terminal: int) -> str:
         return os.read(terminal, 1 << 16).decode(errors="replace")
     except OSError:  # the other side is closed
         return ""
+
+
+def test_control_characters_are_told_not_obeyed(record, shown):
+    run = record(
+        "20260203-103000-000abcde",
+        ("crunch", "map", 0.5, [("tolerated", "ValueError", "\x1b[2Jgone \x07 10")]),
+        started_by="python crunch.py run --note \x1b]0;title\x07",
+    )
+    told = shown("show", "--run", run)
+    assert "\x1b" not in told
+    assert r"by python crunch.py run --note \x1b]0;title\x07" in told
+    assert r"item 0: \x1b[2Jgone \x07 10" in told

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import sys
 import threading
 from collections.abc import Callable
@@ -16,7 +17,16 @@ import pytest
 import pytest_asyncio
 
 import lokki
-from lokki import DefinitionError, Engine, FingerprintError, RunCancelled, RunFailed, flow, step
+from lokki import (
+    DefinitionError,
+    Engine,
+    FingerprintError,
+    RunCancelled,
+    RunFailed,
+    RunOwned,
+    flow,
+    step,
+)
 from lokki.engine.resuming import Again, plan
 from lokki.store.journal import Journal
 
@@ -529,6 +539,28 @@ async def test_a_structure_that_has_changed_before_the_stage_is_refused(engine, 
     assert "a" not in trouble.taken()
 
 
+@pytest.mark.parametrize("again", [{}, {"from_stage": "total"}])
+async def test_a_plan_is_void_when_another_structure_was_forced_meanwhile(
+    engine, birds, trouble, monkeypatch, again
+):
+    trouble.errors = {"total": ValueError()}
+    await failing_run(engine, birds)
+    trouble.taken()
+
+    def planned(*args):
+        made = plan(*args)
+        with closing(sqlite3.connect(engine.journal.path)) as connection, connection:
+            connection.execute("UPDATE runs SET fingerprint = 'another'")
+        return made
+
+    monkeypatch.setattr("lokki.engine.engine.plan", planned)
+    handle = await engine.resume("r1", birds, Again(**again))
+    with pytest.raises(RunOwned, match="another structure"):
+        await handle.result()
+    assert trouble.taken() == []
+    assert engine.journal.run("r1").fingerprint == "another"
+
+
 async def test_to_force_needs_a_stage(engine, birds):
     await engine.run(birds, run_id="r1")
     with pytest.raises(DefinitionError, match=r"source, first, listed, second, total$"):
@@ -572,6 +604,28 @@ async def test_a_stage_that_is_not_there_or_not_reached_is_refused(engine, birds
         ):
             await engine.resume("r1", birds, Again(from_stage=name))
     assert engine.journal.run("r1") == before
+
+
+async def test_every_group_of_many_runs_again(engine):
+    @step
+    def source():
+        return range(60)
+
+    @step
+    def first(number):
+        raise ValueError("x" * (number + 1))
+
+    @flow
+    def failing():
+        return source().map(first, tolerated_failures=60)
+
+    await engine.run(failing, run_id="r1")
+    stage = engine.journal.stages("r1")[1]
+    ids = [group.id for group in engine.journal.history.groups(stage)]
+    assert len(ids) == 60
+    for name in ids:
+        again = told(engine, "r1", failing, error=name)
+        assert again == [f"first: 1 of 60 items again, which failed with {name}"]
 
 
 async def test_a_group_that_is_not_there_or_not_one_is_refused(engine, birds, trouble):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from traceback import format_exception
 
 import pytest
 from hypothesis import given
@@ -36,6 +37,11 @@ def test_messages_that_differ_in_their_numbers_are_alike(before, one, after, oth
 @given(ADDRESSES, ADDRESSES)
 def test_messages_that_differ_in_their_addresses_are_alike(one, other):
     assert folded(f"<Bird at {one}>") == folded(f"<Bird at {other}>") == "<Bird at N>"
+
+
+@pytest.mark.parametrize(("one", "other"), [("10.0.0.3", "10.0.0.12"), ("1.2.3", "4.5")])
+def test_messages_that_differ_in_their_versions_or_addresses_of_hosts_are_alike(one, other):
+    assert folded(f"no route to {one}:80") == folded(f"no route to {other}:80")
 
 
 @given(st.text())
@@ -74,6 +80,22 @@ def test_the_place_is_the_innermost_frame():
     assert place(traceback(7)) == ("/home/u/wings.py", 7, "wings")
     assert place("ValueError: x\n") is None
     assert place("") is None
+
+
+def test_the_place_in_a_group_of_exceptions_is_the_last_ones():
+    def raising():
+        raise ValueError
+
+    def gathering():
+        try:
+            raising()
+        except ValueError as error:
+            raise ExceptionGroup("several", [error]) from None
+
+    with pytest.raises(ExceptionGroup) as caught:
+        gathering()
+    told = "".join(format_exception(caught.value))
+    assert place(told) == (__file__, raising.__code__.co_firstlineno + 1, "raising")
 
 
 def test_the_place_of_an_error_raised_from_another_is_the_last_ones():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections import Counter
 from contextlib import closing
 from itertools import count, pairwise
@@ -111,6 +112,14 @@ def test_stages_of_several_runs_are_in_order(history, record):
     assert [stage.total for stage in history.stages("g", "c", "a")] == [1, 2, 3]
     assert [stage.total for stage in history.stages("c")] == [1, 2]
     assert history.stages() == history.stages("a") == []
+
+
+def test_stages_of_more_runs_than_a_query_takes_values(history, record):
+    for run_id in "gc":
+        record.stage(run_id, {}, 1)
+    history._read._connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 999)
+    names = ["g", *(f"b{number}" for number in range(2_000)), "c"]
+    assert [stage.run for stage in history.stages(*names)] == ["c", "g"]
 
 
 def test_runs_are_found_by_the_beginning_of_their_id(record):
@@ -289,14 +298,22 @@ def test_failures_that_do_not_stand_are_in_no_group(record):
     assert record.journal.history.groups(stage) == []
 
 
-def test_the_most_of_groups_and_of_items_that_are_told(record):
+def test_the_most_of_a_groups_items_that_are_told(record):
     kinds = [f"{letter}Error" for letter in "abcdefgh"]
     errors = {index: [error(kinds[min(index, 7)])] for index in range(100)}
     stage = record.stage(record.run(), dict.fromkeys(errors, "failed"), 100, errors=errors)
-    groups = record.journal.history.groups(stage, most=3, shown=2)
-    assert [group.items for group in groups[:1]] == [(7, 8)]
-    assert [group.count for group in groups] == [93, 1, 1]
-    assert len(record.journal.history.groups(stage)) == 8
+    groups = record.journal.history.groups(stage, shown=2)
+    assert [group.items for group in groups[:2]] == [(7, 8), groups[1].items]
+    assert [group.count for group in groups] == [93, *[1] * 7]
+
+
+def test_every_group_is_told_with_its_first_error(record):
+    errors = {index: [error(f"{chr(97 + index)}Error")] for index in range(80)}
+    stage = record.stage(record.run(), dict.fromkeys(errors, "failed"), 80, errors=errors)
+    groups = record.journal.history.groups(stage)
+    assert {group.items: group.type for group in groups} == {
+        (index,): kind for index, [(kind, _, _)] in errors.items()
+    }
 
 
 # ---- logs ----------------------------------------------------------------------------------------
@@ -326,6 +343,7 @@ LINES = [
         ({"attempt": 2}, "bad"),
         ({"since": 4.0}, "bad of-their-own worst"),
         ({"since": 2.5, "step": "b", "level": "WARNING"}, "odd bad"),
+        ({"since": 2.0, "until": 3.0}, "detail odd"),
     ],
 )
 def test_lines_are_filtered(record, filters, expected):
@@ -343,6 +361,7 @@ def test_thousands_of_lines_are_read_in_pages_and_gone_on_from(record):
     assert [line.item for line in found] == list(range(3000))
     assert [line.item for line in history.lines("r1", after=found[1233].id)] == [*range(1234, 3000)]
     assert list(history.lines("r1", after=found[-1].id)) == []
+    assert (history.last_line("r1"), history.last_line("none")) == (found[-1].id, 0)
     record.lines("r1", *lines[:2])
     assert [line.item for line in history.lines("r1", after=found[-1].id)] == [0, 1]
 
@@ -402,6 +421,7 @@ def test_a_maps_items_are_found_by_the_index_of_troubled_ones_or_by_their_key(
         (lambda history: history.stages("r1", "r2"), "(run=?)"),
         (lambda history: history.events("r1"), "events_by_run (run=?)"),
         (lambda history: list(history.lines("r1", item=3)), "logs_by_run (run=? AND id>?)"),
+        (lambda history: history.last_line("r1"), "logs_by_run (run=?)"),
     ],
 )
 def test_lists_are_read_by_an_index_in_its_order(record, explained, ask, index):

@@ -25,7 +25,7 @@ def run(record):
 
 
 def reopen(record, run_id, position, *, whole=False, group=None):
-    reopening = Reopening(position, whole, group, "new", "the new shape")
+    reopening = Reopening(position, whole, group, "new", "the new shape", "p")
     return record.journal.take(run_id, 100.0, reopening).result()
 
 
@@ -68,6 +68,20 @@ def test_a_stage_that_has_not_begun_takes_nothing_back(record, run):
 def test_tolerated_failures_are_taken_back(record, run):
     reopen(record, run, 1)
     assert seen(record, run) == [DONE, ("sffsfs", (3, 3, 0), False)]
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_the_last_stage_there_can_be_leaves_those_before(record, whole):
+    for run_id in ("r1", "r2"):
+        record.run(run_id)
+        for position in (0, 255):
+            statuses = {0: "succeeded", 1: "tolerated"}
+            record.stage(run_id, statuses, 2, position=position, finished=True)
+        record.journal.finish(run_id, "succeeded", 9.0, None).result()
+    for run_id in ("r1", "r2"):  # of an odd and an even number
+        reopen(record, run_id, 255, whole=whole)
+        last = [] if whole else [("sf", (1, 1, 0), False)]
+        assert seen(record, run_id) == [("st", (1, 0, 1), True), *last]
 
 
 def test_one_group_of_them_is_taken_back(record, run):
