@@ -31,6 +31,7 @@ from lokki import (
     RunCancelled,
     RunFailed,
     RunOwned,
+    current,
     flow,
     step,
 )
@@ -1513,3 +1514,25 @@ async def test_a_result_that_nothing_awaits_is_refused(function, told, executor,
 
     with pytest.raises(RunFailed, match=f"attempt 1: DefinitionError: step 'unawaited' .*{told}"):
         await careless.run()
+
+
+async def test_an_inner_result_that_cannot_be_pickled_is_given_to_every_attempt():
+    @step
+    def numbers():
+        return [1, 2]
+
+    @step
+    def locked(number):
+        return threading.Lock(), number
+
+    @step(retry={"retries": 1, "delay": 0})
+    def opened(pair):
+        if current().attempt == 1:
+            raise OSError("once more")
+        return pair[1]
+
+    @flow
+    def unpicklable_between():
+        return numbers().map([locked, opened])
+
+    assert await unpicklable_between.run() == [1, 2]

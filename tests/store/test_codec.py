@@ -312,3 +312,21 @@ def test_parts_of_what_pickle_refuses():
         codec.dumps_parts(threading.Lock())
     with pytest.raises(PayloadError, match="cannot be read"):
         codec.loads_parts([b"\x80\x05", b"rubbish"])
+
+
+class Refusing:
+    """A value whose own pickling code fails, which is no matter of what pickle can do."""
+
+    def __reduce__(self):
+        raise ValueError("not now")
+
+
+@pytest.mark.parametrize("dumps", [codec.dumps, codec.dumps_parts])
+def test_an_error_of_a_values_own_pickling_is_told_with_its_type(dumps):
+    with pytest.raises(PayloadError, match=r"type '.*Refusing' cannot be pickled: .*not now"):
+        dumps(Refusing())
+
+
+def test_parts_that_end_too_early_are_refused():
+    with pytest.raises(PayloadError, match="cannot be read"):
+        codec.loads_parts([codec.dumps("a text of some length")[:-8]])
