@@ -33,7 +33,7 @@ from lokki.cli.options import (
 from lokki.cli.streams import stdout_to_stderr
 from lokki.config import journal_path, load
 from lokki.decorators import Flow
-from lokki.errors import ConfigError, DefinitionError, LokkiError, ParameterError, RunOwned
+from lokki.errors import ConfigError, DefinitionError, LokkiError, ParameterError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """Errors of writing where nothing more can be written."""
@@ -169,16 +169,11 @@ def _resume(run_id: str, flow: Flow[..., Any], program: str, options: dict[str, 
     from lokki.engine.engine import Engine, RunHandle, resumed_graph
     from lokki.engine.resuming import plan
     from lokki.store.history import read_history
-    from lokki.store.leases import host_and_process, is_worked_on
+    from lokki.store.leases import refuse_worked_on
 
     with read_history(journal_path(config)) as history:
         row = history.find(run_id)
-        if row.owner is not None and is_worked_on(row, time()):
-            host, pid = host_and_process(row.owner)
-            raise RunOwned(
-                f"run {run_id} is being run by process {pid} on {host}; "
-                "wait for its end or stop it, then resume"
-            )
+        refuse_worked_on(row, time())
         secrets = {} if dry_run else ask_for_secrets(flow)
         with stdout_to_stderr():
             graph = resumed_graph(row, flow, secrets, to_run=not dry_run)

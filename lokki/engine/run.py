@@ -148,7 +148,7 @@ class Run:
             seen = self._reopening.seen if self._reopening else graph.fingerprint
             row = await _committed(self.journal.take(self.id, time(), self._reopening, seen=seen))
             self._number = row.number
-            begun = await anyio.to_thread.run_sync(self.journal.stages, self.id)
+            begun = await anyio.to_thread.run_sync(self.journal.history.stages, self.id)
             self._begun = {stage.position: stage for stage in begun}
             if row.status == Status.SUCCEEDED:
                 return

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lokki.errors import RunNotFound
+from lokki.logging import LEVELS
 from lokki.store.connection import Reader
 from lokki.store.groups import place
 from lokki.store.schema import (
@@ -25,7 +26,6 @@ from lokki.store.schema import (
     item_range,
 )
 
-_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 _SAMPLES = 16
 _GOLDEN = 0.618034
 _TROUBLED = "status <> 'succeeded'"  # as in the index, whose test costs a write nothing
@@ -258,9 +258,9 @@ class History:
         last line there is by then.
         """
         wanted: list[tuple[str, Sequence[Any]]] = []
-        rank = _LEVELS.index(level)
-        if rank > _LEVELS.index("INFO"):
-            graver = _LEVELS[rank:]
+        rank = LEVELS.index(level)
+        if rank > LEVELS.index("INFO"):
+            graver = LEVELS[rank:]
             wanted.append((f"level IN ({', '.join('?' * len(graver))})", graver))
         elif level == "INFO":
             wanted.append(("level <> 'DEBUG'", ()))

@@ -23,16 +23,14 @@ from lokki.store.connection import ErrorsTold, Reader, connect
 from lokki.store.history import History
 from lokki.store.leases import (
     LEASE_SECONDS,
-    host_and_process,
-    is_alive,
     is_worked_on,
     new_owner,
+    refuse_worked_on,
 )
 from lokki.store.reopen import Reopening
 from lokki.store.schema import (
     INDEX_MASK,
     RunRow,
-    StageRow,
     add_event,
     item_range,
     run_range,
@@ -144,13 +142,7 @@ class Journal:
 
         def lease(connection: sqlite3.Connection) -> RunRow:
             row = _found(connection.execute(_RUN, storable((run_id,))).fetchall(), run_id)
-            if row.owner and is_alive(row.owner, row.leased_until or 0, now):
-                host, pid = host_and_process(row.owner)
-                doing = "run" if row.finished is None else "removed"
-                raise RunOwned(
-                    f"run {run_id} is being {doing} by process {pid} on {host}; "
-                    "wait for its end or stop it, then resume"
-                )
+            refuse_worked_on(row, now)
             if seen not in (None, row.fingerprint):
                 raise RunOwned(
                     f"run {run_id} was resumed by another process meanwhile, with another "
@@ -182,7 +174,7 @@ class Journal:
             row = _found(connection.execute(_RUN, storable((run_id,))).fetchall(), run_id)
             if row.finished is not None or owner not in (None, row.owner):
                 return False
-            if row.owner and is_alive(row.owner, row.leased_until or 0, now):
+            if is_worked_on(row, now):
                 connection.execute(
                     "UPDATE runs SET cancel_requested = ? WHERE id = ?", (now, run_id)
                 )
@@ -279,13 +271,6 @@ class Journal:
     def run(self, run_id: str) -> RunRow:
         """The run with this id. Raises RunNotFound."""
         return _found(self._read(_RUN, (run_id,)), run_id)
-
-    def stages(self, run_id: str) -> list[StageRow]:
-        """The stages of a run that have begun, in order."""
-        return [
-            StageRow(*row)
-            for row in self._read("SELECT * FROM stages WHERE run = ? ORDER BY position", (run_id,))
-        ]
 
     def _pages(self, columns: str, condition: str, stage: int) -> Iterator[tuple[Any, ...]]:
         """Rows of a stage's items in order, index first, some thousands in memory at a time."""

@@ -7,6 +7,8 @@ import socket
 from secrets import token_hex
 from typing import TYPE_CHECKING
 
+from lokki.errors import RunOwned
+
 if TYPE_CHECKING:
     from lokki.store.schema import RunRow
 
@@ -30,6 +32,17 @@ def host_and_process(owner: str) -> tuple[str, int]:
 def is_worked_on(run: RunRow, now: float) -> bool:
     """Whether a process may be at work on a run: it has an owner, and that is alive."""
     return run.owner is not None and is_alive(run.owner, run.leased_until or 0, now)
+
+
+def refuse_worked_on(run: RunRow, now: float) -> None:
+    """Raise RunOwned, which names the process, for a run that one may be at work on."""
+    if run.owner is not None and is_worked_on(run, now):
+        host, pid = host_and_process(run.owner)
+        doing = "run" if run.finished is None else "removed"
+        raise RunOwned(
+            f"run {run.id} is being {doing} by process {pid} on {host}; "
+            "wait for its end or stop it, then resume"
+        )
 
 
 def is_alive(owner: str, leased_until: float, now: float) -> bool:

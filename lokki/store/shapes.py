@@ -7,19 +7,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
+from lokki.logging import utc
 from lokki.store.history import Group, LogLine
-from lokki.store.leases import host_and_process, is_alive
+from lokki.store.leases import host_and_process, is_worked_on
 from lokki.store.schema import RunRow, StageRow
 
 
 def rfc3339(at: float | None) -> str | None:
     """A time as the shapes have it."""
-    if at is None:
-        return None
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+    return None if at is None else utc(at)
 
 
 def run_shape(run: RunRow, stages: Sequence[StageRow], now: float) -> dict[str, Any]:
@@ -27,8 +25,7 @@ def run_shape(run: RunRow, stages: Sequence[StageRow], now: float) -> dict[str, 
     owner = None
     if run.owner is not None:
         host, process = host_and_process(run.owner)
-        alive = is_alive(run.owner, run.leased_until or 0, now)
-        owner = {"host": host, "process": process, "alive": alive}
+        owner = {"host": host, "process": process, "alive": is_worked_on(run, now)}
     return {
         "id": run.id,
         "flow": run.flow,

@@ -670,7 +670,7 @@ async def test_a_waiting_retry_holds_no_lane():
         handle.cancel()
         with pytest.raises(RunCancelled):
             await handle.result()
-        stage = engine.journal.stages(handle.run_id)[1]
+        stage = engine.journal.history.stages(handle.run_id)[1]
         assert (stage.succeeded, stage.retrying) == (3, 1)
     assert order == [0, 1, 2, 3]
 
@@ -721,7 +721,7 @@ async def test_a_failure_lets_what_is_in_flight_finish_and_be_recorded(journal):
         go.set()
         with pytest.raises(RunFailed, match="item 1"):
             await handle.result()
-        counts = engine.journal.stages(handle.run_id)[1]
+        counts = engine.journal.history.stages(handle.run_id)[1]
         assert (counts.succeeded, counts.failed) == (1, 1)
         row = engine.journal.run(handle.run_id)
         assert row.status == "failed"
@@ -887,7 +887,7 @@ async def test_cancel_stops_async_calls_and_claims_nothing_more(journal):
         with pytest.raises(RunCancelled, match="was cancelled"):
             await handle.result()
         row = engine.journal.run(handle.run_id)
-        stage = engine.journal.stages(handle.run_id)[1]
+        stage = engine.journal.history.stages(handle.run_id)[1]
         recorded = list(engine.journal.recorded(stage.id))
     assert sorted(started) == [0, 1, 2, 3, 4]
     assert row.status == "cancelled"
@@ -915,7 +915,7 @@ async def test_cancel_waits_for_threads_and_records_what_they_finish():
         go.set()
         with pytest.raises(RunCancelled):
             await handle.result()
-        assert engine.journal.stages(handle.run_id)[1].succeeded == 1
+        assert engine.journal.history.stages(handle.run_id)[1].succeeded == 1
 
 
 @pytest.mark.parametrize("moment", ["first stage", "map", "aggregation"])

@@ -115,7 +115,7 @@ def told(engine: Engine, run_id: str, what: Any, **again: Any) -> list[str]:
 
 def groups(engine: Engine, run_id: str, position: int) -> dict[str, str]:
     """The groups of a stage's failures by the type of error."""
-    stage = engine.journal.stages(run_id)[position]
+    stage = engine.journal.history.stages(run_id)[position]
     return {group.type: group.id for group in engine.journal.history.groups(stage)}
 
 
@@ -151,7 +151,7 @@ async def test_failed_items_run_again_and_what_comes_after(engine, birds, troubl
     assert await resumed(engine, "r1", birds, failed=True) == 45
     assert trouble.taken() == sorted([2, 5, *AFTER_FIRST], key=str)
     assert engine.journal.run("r1").status == "succeeded"
-    stages = engine.journal.stages("r1")
+    stages = engine.journal.history.stages("r1")
     assert [(stage.succeeded, stage.failed, stage.tolerated) for stage in stages] == [
         (1, 0, 0),
         (10, 0, 0),
@@ -511,7 +511,7 @@ async def test_a_structure_with_fewer_stages_is_forced(engine, trouble):
     trouble.taken()
     assert await resumed(engine, "r1", new, from_stage="d", force=True) == [0, 1]
     assert trouble.taken() == ["d"]
-    assert [stage.name for stage in engine.journal.stages("r1")] == ["a", "d"]
+    assert [stage.name for stage in engine.journal.history.stages("r1")] == ["a", "d"]
 
 
 @pytest.mark.parametrize(
@@ -620,7 +620,7 @@ async def test_every_group_of_many_runs_again(engine):
         return source().map(first, tolerated_failures=60)
 
     await engine.run(failing, run_id="r1")
-    stage = engine.journal.stages("r1")[1]
+    stage = engine.journal.history.stages("r1")[1]
     ids = [group.id for group in engine.journal.history.groups(stage)]
     assert len(ids) == 60
     for name in ids:

@@ -270,7 +270,7 @@ async def test_cancel_kills_the_processes(tmp_path):
         handle.cancel()
         with pytest.raises(RunCancelled):
             await handle.result()
-        stage = engine.journal.stages(handle.run_id)[1]
+        stage = engine.journal.history.stages(handle.run_id)[1]
         assert [s for _, s, _, _ in engine.journal.recorded(stage.id)] == ["cancelled"]
     await _until_gone(int(marker.read_text()))
 
@@ -402,7 +402,7 @@ async def test_a_cancel_that_meets_an_answer_spoils_no_later_run():
         read_on.set()
         with pytest.raises(RunCancelled):
             await handle.result()
-        stage = engine.journal.stages(handle.run_id)[1]
+        stage = engine.journal.history.stages(handle.run_id)[1]
         assert [s for _, s, _, _ in engine.journal.recorded(stage.id)] == ["succeeded"]
         assert await engine.run(later) == [0, 2, 4]
 
@@ -582,7 +582,7 @@ async def test_a_worker_that_dies_before_it_reads_a_call_costs_nothing(size):
         (first,) = await engine.run(pids)
         os.kill(first, signal.SIGSTOP)
         handle = engine.submit(pids)
-        while len(engine.journal.stages(handle.run_id)) < 2:
+        while len(engine.journal.history.stages(handle.run_id)) < 2:
             await anyio.sleep(0.005)
         await anyio.sleep(0.05)  # if it is not sent by now, the case is the one above
         os.kill(first, signal.SIGKILL)

@@ -76,7 +76,7 @@ def test_a_journal_that_can_grow_no_more_stops_the_run_and_keeps_what_is_recorde
     assert "what was recorded is safe" in full.stderr
     assert "Traceback" not in full.stderr
     with closing(Journal(journal)) as opened:
-        recorded = opened.stages(opened.history.find("last").id)[1].succeeded
+        recorded = opened.history.stages(opened.history.find("last").id)[1].succeeded
     assert 0 < recorded < 40
     again = _call(script, "resume", "last")
     assert (again.returncode, again.stdout) == (0, f"{40 * 60_000}\n"), again.stderr

@@ -72,7 +72,7 @@ class Recorder:
         if finished:
             self.journal.close_stage(run_id, position, 7.0).result()
         self.journal.commits.release(writer)
-        return next(each for each in self.journal.stages(run_id) if each.id == stage)
+        return next(each for each in self.journal.history.stages(run_id) if each.id == stage)
 
     def lines(self, run_id: str, *lines: Line) -> None:
         writer = self.journal.own(run_id, never)

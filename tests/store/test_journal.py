@@ -75,7 +75,7 @@ def test_a_run_is_read_back_as_it_was_written(opened):
 
     run = opened.run("r1")
     assert (run.status, run.started, run.finished, run.owner) == ("failed", 1.0, 9.0, None)
-    (row,) = opened.stages("r1")
+    (row,) = opened.history.stages("r1")
     assert (row.total, row.succeeded, row.tolerated, row.retrying) == (3, 1, 1, 1)
     assert row.finished == 7.0
     assert list(opened.recorded(stage.id)) == [
@@ -107,7 +107,7 @@ def test_every_row_of_a_batch_arrives_whatever_its_size(opened, count):
         writer.add(simple(stage.id, part, (part.stop, 0, 0, 0)))
     opened.flush("r1").result()
     assert [index for index, _, _ in opened.outputs(stage.id)] == list(range(count))
-    assert opened.stages("r1")[0].succeeded == count
+    assert opened.history.stages("r1")[0].succeeded == count
 
 
 def test_a_later_record_of_an_item_replaces_the_earlier(opened):
@@ -294,7 +294,10 @@ def test_who_lost_a_run_writes_nothing_more_and_is_told(opened, journal, end, re
             assert len(lost.errors) == 1
         other.flush("r1").result()
         assert list(other.recorded(stage.id)) == [(0, "succeeded", 0, 1)]
-        assert (other.stages("r1")[0].succeeded, other.stages("r1")[0].finished) == (1, None)
+        assert (
+            other.history.stages("r1")[0].succeeded,
+            other.history.stages("r1")[0].finished,
+        ) == (1, None)
         assert list(other.history.lines("r1")) == []
         assert list(other.failures(stage.id, "succeeded")) == []
         assert [kind for _, kind, _, _ in other.history.events("r1")] == [
@@ -504,7 +507,7 @@ def test_all_of_a_run_is_removed_and_nothing_of_another(opened, journal, record)
     assert rows(journal) == {table: count // 3 * 2 for table, count in before.items()}
     assert [opened.run(run_id) for run_id in ("r1", "r3")] == kept
     for run_id in ("r1", "r3"):
-        stages = opened.stages(run_id)
+        stages = opened.history.stages(run_id)
         assert [opened.history.troubled(stage).total() for stage in stages] == [2, 2]
         assert [len(opened.history.groups(stage)) for stage in stages] == [2, 2]
         assert len(list(opened.history.lines(run_id))) == 1

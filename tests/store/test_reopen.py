@@ -38,7 +38,7 @@ def seen(record, run_id):
             (stage.succeeded, stage.failed, stage.tolerated),
             stage.finished is not None,
         )
-        for stage in journal.stages(run_id)
+        for stage in journal.history.stages(run_id)
     ]
 
 
@@ -49,7 +49,7 @@ def test_a_whole_stage_and_what_comes_after_is_taken_back(record, run):
     before = reopen(record, run, 1, whole=True)
     assert before.status == "failed"  # so that the engine runs it
     assert seen(record, run) == [DONE]
-    assert list(record.journal.failures(record.journal.stages("r2")[1].id, "tolerated"))
+    assert list(record.journal.failures(record.journal.history.stages("r2")[1].id, "tolerated"))
     row = record.journal.run(run)
     assert (row.status, row.finished, row.error) == ("running", None, None)
     assert (row.fingerprint, row.shape, row.owner) == ("new", "the new shape", record.journal.owner)
@@ -86,11 +86,11 @@ def test_the_last_stage_there_can_be_leaves_those_before(record, whole):
 
 def test_one_group_of_them_is_taken_back(record, run):
     journal = record.journal
-    large, small = journal.history.groups(journal.stages(run)[0])
+    large, small = journal.history.groups(journal.history.stages(run)[0])
     assert (large.items, small.items) == ((1, 2), (4,))
     reopen(record, run, 0, group=large.id)
     assert seen(record, run) == [("sffsts", (3, 2, 1), False)]
-    reopened = journal.history.groups(journal.stages(run)[0])
+    reopened = journal.history.groups(journal.history.stages(run)[0])
     assert [(group.items, group.tolerated) for group in reopened] == [((1, 2), False), ((4,), True)]
 
 
