@@ -20,7 +20,6 @@ from lokki.cli.gc import _remove as remove
 from lokki.cli.gc import collect
 from lokki.cli.options import Program
 from lokki.config import load
-from lokki.store.history import History
 from lokki.store.journal import Journal
 from lokki.store.keys import run_prefix
 from lokki.store.local import LocalStore
@@ -347,24 +346,6 @@ def test_lines_until_a_time_are_told_wherever_they_stand(record, done):
     record(OLD, lines=[LINES[0], LINES[3], LINES[1]])
     out = done("logs", "--end", "2026-02-03T10:30:01")[1]
     assert [line.split(": ")[1] for line in out.splitlines()] == ["first", "second"]
-
-
-def test_follow_looks_at_no_line_twice(record, monkeypatch, capsys):
-    record(OLD, lines=LINES * 2)
-    looked, goes_on = [], iter([True, True, False])
-    lines = History.lines
-
-    def noted(self, run_id, *, after, **wanted):
-        looked.append(after)
-        return lines(self, run_id, after=after, **wanted)
-
-    monkeypatch.setattr(History, "lines", noted)
-    monkeypatch.setattr("lokki.store.leases.is_worked_on", lambda run, now: next(goes_on))
-    monkeypatch.setattr(commands, "sleep", lambda seconds: None)
-    words = ["last", "--follow", "--step", "nosuch"]
-    commands.logs.main(words, obj=Program("lokki"), standalone_mode=False)
-    assert looked == [0, 8, 8]
-    assert capsys.readouterr().err == "no lines\n"
 
 
 def test_no_lines_are_told(record, done):
