@@ -161,7 +161,7 @@ class Context:
 
 
 Running: TypeAlias = list[Any]
-"""The call that runs here: BoundCall, index, attempt, and the Lines it has written or None.
+"""The call that runs here: BoundCall, index, attempt, and the Part it has written last or None.
 
 A plain list, since one is made for every call.
 """

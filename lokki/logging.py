@@ -8,7 +8,11 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeAlias
+
+Line: TypeAlias = tuple[float, str, int | None, int, str, str, str]
+"""What a step printed or logged: at (seconds since the epoch), step, item index, attempt, level,
+source (``stdout``, ``stderr`` or the logger's name), message."""
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 """From the least to the gravest; a level of another name counts as INFO."""
@@ -34,10 +38,14 @@ class Record:
     bare: bool = False
 
 
+def rank(level: str) -> int:
+    """How grave a level is: its place in `LEVELS`."""
+    return LEVELS.index(level if level in LEVELS else "INFO")
+
+
 def reaches(level: str, least: str) -> bool:
     """Whether ``level`` is as grave as ``least``, or graver."""
-    rank = LEVELS.index(level) if level in LEVELS else LEVELS.index("INFO")
-    return rank >= LEVELS.index(least)
+    return rank(level) >= rank(least)
 
 
 def human(record: Record) -> str:

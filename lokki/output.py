@@ -15,18 +15,20 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from threading import get_ident
 from typing import Any, TextIO, TypeAlias, cast
 
-from lokki.call import Running, running
+from lokki.call import BoundCall, Running, running
+from lokki.logging import Line
 from lokki.secret import redacted
 
-Line: TypeAlias = tuple[float, str, int | None, int, str, str, str]
-"""at (seconds since the epoch), step, item index, attempt, level, source, message."""
 Sink: TypeAlias = Callable[[Line], None]
 _CallHandlers: TypeAlias = Callable[[logging.Logger, logging.LogRecord], None]
 
 _LONGEST = 10_000
 """Characters of a printed line that are recorded; the rest is an ellipsis."""
+_MOST_HELD = 65_536
+"""Characters of a line without an end that are held back to be shown with it."""
 
 # By run id; more than one where engines with different journals run the same id at once: their
 # lines cannot be told apart, so each sink gets them all, and none loses any.
@@ -36,120 +38,115 @@ _hook: _CallHandlers | None = None
 _hooked: _CallHandlers = logging.Logger.callHandlers
 
 
-class _Busy(threading.local):
-    """What this thread does for a text that is recorded already, or is about to be."""
-
-    logging = False
-    writing = False
-
-
-_busy = _Busy()
+# Threads that write what is not to be recorded: a handler for a log record, which is recorded
+# itself, or we, on a stream that may be a stand-in of the program's over ours.
+_logging: set[int] = set()
+_showing: set[int] = set()
 
 
-class _Part:
-    """The line so far, as a terminal would show it: a carriage return starts it again."""
+class Part:
+    """What one call has written on one stream since the last line end.
 
-    __slots__ = ("_longest_secret", "_pieces", "_returned", "_room", "_secrets")
-
-    def __init__(self, secrets: tuple[str, ...]) -> None:
-        self._secrets = secrets
-        self._longest_secret = len(secrets[0]) if secrets else 0
-        self._returned = False
-        self._clear()
-
-    def add(self, text: str) -> None:
-        if self._returned or "\r" in text:
-            self._return(text)
-        elif text:
-            if self._room > 0:
-                self._pieces.append(text[: self._room])
-            self._room -= len(text)
-
-    def _return(self, text: str) -> None:
-        shown = text.rstrip("\r")
-        if shown:
-            _, returned, last = shown.rpartition("\r")
-            if returned or self._returned:
-                self._clear()
-            self.add(last)
-        if len(shown) < len(text):
-            self._returned = True
-
-    def take(self) -> str:
-        """The line without secrets; of one that is cut off, no part of a secret is left either."""
-        line = redacted("".join(self._pieces), self._secrets)
-        if self._room < 0:
-            line = line[: max(0, len(line) - self._longest_secret)]
-        if self._room < 0 or len(line) > _LONGEST:
-            line = line[:_LONGEST] + "…"
-        self._clear()
-        return line
-
-    def _clear(self) -> None:
-        self._pieces: list[str] = []
-        self._room = _LONGEST + self._longest_secret
-        self._returned = False
-
-
-class _Lines:
-    """What one call has written on each stream since its last line end.
-
-    It is echoed a line at a time, so that those of several calls do not run into one another.
+    It is shown a line at a time, so that those of several calls do not run into one another.
+    ``before`` is that of the call's other stream, if it has written there before.
     """
 
-    def __init__(self, here: Running) -> None:
-        self._here = here
-        self._secrets: tuple[str, ...] = here[0].secrets
-        self._parts = {"stdout": _Part(self._secrets), "stderr": _Part(self._secrets)}
-        self._held: dict[str, list[str]] = {"stdout": [], "stderr": []}
+    __slots__ = ("_attempt", "_call", "_held", "_index", "_shown", "before", "stream")
 
-    def write(self, source: str, text: str) -> None:
-        part = self._parts[source]
+    def __init__(self, here: Running, stream: _Stream) -> None:
+        self._call, self._index, self._attempt, self.before = here
+        self.stream = stream
+        self._shown = ""  # the beginning of the line, where that was flushed
+        self._held = ""
+
+    def write(self, text: str) -> None:
         if text == "\n":  # as `print` writes it, after the rest
-            self._emit(source, part.take())
-            return
-        *lines, rest = text.split("\n")
-        for line in lines:
-            part.add(line)
-            self._emit(source, part.take())
-        if rest:
-            part.add(rest)
+            self._end_lines(self._held, "")
+        elif "\n" in text:
+            ended, _, rest = text.rpartition("\n")
+            self._end_lines(self._held + ended, rest)
+        else:
+            self._held += text
+            if len(self._held) > _MOST_HELD:
+                self._show_held(len(self._held) - self._longest_secret)
 
-    def echo(self, source: str, text: str, echo: TextIO) -> None:
-        """Show a text, or hold it until its line ends or is flushed."""
-        held = self._held[source]
-        held.append(text)
-        if text.endswith("\n"):
-            _show(echo, redacted("".join(held), self._secrets))
-            held.clear()
-
-    def flush(self, source: str) -> None:
-        """Show what is held."""
-        text = redacted("".join(self._held[source]), self._secrets)
-        self._held[source].clear()
-        for _, echo in _sinks.get(self._here[0].run_id, ())[-1:]:
-            if text and echo is not None:
-                _show(echo, text)
-                with suppress(OSError, ValueError):
-                    echo.flush()
+    def flush(self) -> None:
+        """Show what has been written so far."""
+        if self._held:
+            self._show_held(len(self._held))
 
     def end(self) -> None:
-        for source, part in self._parts.items():
-            self.flush(source)
-            line = part.take()
-            if line.strip():  # a progress bar wipes itself out with spaces
-                self._emit(source, line)
+        """Take what is left for a line, unless a progress bar has wiped itself out with spaces."""
+        if self.before is not None:
+            self.before.end()
+        if self._held or self._shown:
+            held, self._held = self._held, ""
+            line = self._line(held)
+            if line.strip():
+                self._record(line)
+            self.show(held)
 
-    def _emit(self, source: str, line: str) -> None:
-        _record(self._here, "INFO" if source == "stdout" else "WARNING", source, line)
+    def _show_held(self, length: int) -> None:
+        text, self._held = self._held[:length], self._held[length:]
+        self._shown = _as_seen(self._shown + text, _LONGEST + self._longest_secret + 1)
+        self.show(text)
+
+    def _end_lines(self, text: str, rest: str) -> None:
+        self._held = rest
+        if "\n" in text:
+            for line in text.split("\n"):
+                self._record(self._line(line))
+        else:
+            self._record(self._line(text))
+        self.show(text + "\n")
+
+    def _line(self, line: str) -> str:
+        """A line without secrets; of one that is cut off, no part of a secret is left either."""
+        if self._shown:
+            line, self._shown = self._shown + line, ""
+        if "\r" in line:
+            line = _as_seen(line, len(line)).rstrip("\r")
+        secrets = self._call.secrets
+        if not secrets:
+            return line if len(line) <= _LONGEST else line[:_LONGEST] + "…"
+        room = _LONGEST + self._longest_secret
+        shown = redacted(line[:room], secrets)
+        if len(line) > room:
+            return shown[: min(_LONGEST, len(shown) - self._longest_secret)] + "…"
+        return shown if len(shown) <= _LONGEST else shown[:_LONGEST] + "…"
+
+    @property
+    def _longest_secret(self) -> int:
+        secrets = self._call.secrets
+        return len(secrets[0]) if secrets else 0
+
+    def _record(self, line: str) -> None:
+        stream = self.stream
+        _record(self._call, self._index, self._attempt, stream.level, stream.source, line)
+
+    def show(self, text: str) -> None:
+        """Show a text on the stream that the run's output goes to, without secrets."""
+        if self._call.secrets:
+            text = redacted(text, self._call.secrets)
+        attached = _sinks.get(self._call.run_id)
+        if attached and (echo := attached[-1][1]) is not None:
+            _show(echo, text)
+            return
+        thread = get_ident()
+        _showing.add(thread)
+        try:
+            _show(self.stream.stream, text)
+        finally:
+            _showing.discard(thread)
 
 
-def _record(here: Running, level: str, source: str, message: str) -> None:
-    call, index, attempt, _ = here
-    if call.secrets:
-        message = redacted(message, call.secrets)
-    item = index if call.in_map else None
-    record(call.run_id, (time.time(), call.name, item, attempt, level, source, message))
+def _as_seen(text: str, room: int) -> str:
+    """The beginning of a line as a terminal shows it: a carriage return starts it again.
+
+    One at the end is left, for what comes next.
+    """
+    line = text.rstrip("\r")
+    return line.rpartition("\r")[2][:room] + "\r" * (len(line) < len(text))
 
 
 class _Stream:
@@ -157,37 +154,45 @@ class _Stream:
 
     def __init__(self, source: str, stream: TextIO) -> None:
         self.source = source
+        self.level = "INFO" if source == "stdout" else "WARNING"
         self.stream = stream
 
     def write(self, text: str) -> int:
         here = running.get()
-        attached = None if here is None else _sinks.get(here[0].run_id)
-        if here is None or not attached or _busy.writing or not isinstance(text, str):
+        if (
+            here is None
+            or here[0].run_id not in _sinks
+            or (_showing and get_ident() in _showing)
+            or not isinstance(text, str)
+        ):
             return self.stream.write(text)
-        if here[3] is None:
-            here[3] = _Lines(here)
-        if not _busy.logging:
-            here[3].write(self.source, text)
-        echo = attached[-1][1]
-        if echo is None:
-            self._pass_on(redacted(text, here[0].secrets))
+        part: Part | None = here[3]
+        if part is None or part.stream is not self:
+            part = self._part(here)
+        if _logging and get_ident() in _logging:
+            part.flush()
+            part.show(text)
         else:
-            here[3].echo(self.source, text, echo)
+            part.write(text)
         return len(text)
+
+    def _part(self, here: Running) -> Part:
+        part: Part | None = here[3]
+        while part is not None and part.stream is not self:
+            part = part.before
+        if part is None:
+            part = here[3] = Part(here, self)
+        return part
 
     def flush(self) -> None:
         here = running.get()
-        if here is not None and here[3] is not None:
-            here[3].flush(self.source)
+        if here is not None and here[0].run_id in _sinks:
+            self._part(here).flush()
+            echo = _sinks[here[0].run_id][-1][1]
+            if echo is not None:
+                with suppress(OSError, ValueError):
+                    echo.flush()
         self.stream.flush()
-
-    def _pass_on(self, text: str) -> None:
-        """Write on the stream; it may be a stand-in of the program's, which writes on ours."""
-        _busy.writing = True
-        try:
-            self.stream.write(text)
-        finally:
-            _busy.writing = False
 
     def writelines(self, lines: Iterable[str]) -> None:
         for line in lines:
@@ -234,14 +239,17 @@ def _recording(call_handlers: _CallHandlers) -> _CallHandlers:
 
     def callHandlers(self: logging.Logger, record: logging.LogRecord) -> None:  # noqa: N802
         here = running.get()
-        if here is None or here[0].run_id not in _sinks or _busy.logging:
+        if here is None or here[0].run_id not in _sinks or get_ident() in _logging:
             return call_handlers(self, record)
-        _busy.logging = True
+        thread = get_ident()
+        _logging.add(thread)
         try:
-            _record(here, record.levelname, record.name, _message(record))
+            call, index, attempt, _ = here
+            message = redacted(_message(record), call.secrets)
+            _record(call, index, attempt, record.levelname, record.name, message)
             return call_handlers(self, record)
         finally:
-            _busy.logging = False
+            _logging.discard(thread)
 
     return callHandlers
 
@@ -251,6 +259,15 @@ def _message(record: logging.LogRecord) -> str:
         return record.getMessage()
     except Exception as error:  # the program's handlers report it, as they always do
         return f"<log message that cannot be shown: {type(error).__name__}>"
+
+
+def _record(
+    call: BoundCall, index: int, attempt: int, level: str, source: str, message: str
+) -> None:
+    item = index if call.in_map else None
+    line = (time.time(), call.name, item, attempt, level, source, message)
+    for sink, _ in _sinks.get(call.run_id, ()):
+        sink(line)
 
 
 def record(run_id: str, line: Line) -> None:

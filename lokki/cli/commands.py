@@ -23,13 +23,17 @@ from lokki.logging import LEVELS
 from lokki.secret import HIDDEN
 
 if TYPE_CHECKING:
-    from lokki.store.history import History, LogLine
-    from lokki.store.schema import RunRow, StageRow
+    from collections.abc import Iterator
+
+    from lokki.store.history import History, Run
+    from lokki.store.lines import LogLine
+    from lokki.store.schema import StageRow
 
 _STATUSES = ("queued", "running", "paused", "succeeded", "failed", "cancelled")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _LOOK_SECONDS = 0.5
 _MOST = 2**62
+_MOST_FLOWS = 5
 
 
 class _Number(click.IntRange):
@@ -68,13 +72,14 @@ def _history() -> AbstractContextManager[History]:
     return read_history(journal_path(load()))
 
 
-_JSON = click.Option(["--json", "as_json"], is_flag=True, help="Print JSON.")
+_JSON = click.Option(["--json", "as_json"], is_flag=True, help="Print JSON, for programs.")
+_FLOW = click.Option(["--flow"], metavar="NAME", help="Runs of this flow alone.")
 _COUNT = click.Option(
     ["-n", "--n", "count"],
     type=_Number(1),
     default=20,
     metavar="INT",
-    help="How many.  [default: 20]",
+    help="List so many runs at most.  [default: 20]",
 )
 
 
@@ -83,11 +88,17 @@ _COUNT = click.Option(
     cls=Command,
     example="--status failed --since 7d",
     params=[
-        click.Option(["--flow"], metavar="NAME", help="Of this flow alone."),
+        _FLOW,
         click.Option(
-            ["--status"], type=click.Choice(_STATUSES), multiple=True, help="May be repeated."
+            ["--status"],
+            type=click.Choice(_STATUSES),
+            multiple=True,
+            help="Runs of this status alone; may be repeated.",
         ),
-        click.Option(["--since"], type=_Ago(), help="Created since then: 7d ago, 2026-02-03."),
+        click.Option(
+            ["--since"], type=_Ago(), help="Runs created since then: 7d (ago) or 2026-02-03."
+        ),
+        click.Option(["--before"], metavar="RUN", help="Runs older than this one: the next page."),
         _COUNT,
         _JSON,
         PLACE,
@@ -100,19 +111,46 @@ def runs(
     flow: str | None,
     status: tuple[str, ...],
     since: float | None,
+    before: str | None,
     count: int,
     as_json: bool,
     on: str,
 ) -> None:
     """List runs, the newest first."""
-    _list(flow or program.flow, status, since, count, as_json)
+    if flow is not None:
+        _tell_unknown(flow)
+    _list(flow or program.flow, status, since, before, count, as_json)
+
+
+def _tell_unknown(flow: str) -> None:
+    """Say so when a flow has no runs at all, and which flows have that are called like it."""
+    from difflib import get_close_matches
+
+    with _history() as history:
+        known = history.flows()
+    if flow not in known:
+        near = ", ".join(get_close_matches(flow, known) or known[:_MOST_FLOWS])
+        told = f"; there are of {near}" if near else ""
+        click.echo(f"no run of flow '{flow}'{told}", err=True)
 
 
 def _list(
-    flow: str | None, status: tuple[str, ...], since: float | None, count: int, as_json: bool
+    flow: str | None,
+    status: tuple[str, ...],
+    since: float | None,
+    before: str | None,
+    count: int,
+    as_json: bool,
 ) -> None:
     with _history() as history:
-        found = history.runs(flow=flow, statuses=status, since=since, limit=count + 1)
+        newer = None if before is None else history.find(before, flow)
+        found = history.runs(
+            flow=flow,
+            statuses=status,
+            since=since,
+            before=None if newer is None else (newer.created, newer.id),
+            limit=count + 1,
+        )
         more, found = found[count:], found[:count]
         stages = history.stages(*(run.id for run in found))
     by_run: dict[str, list[StageRow]] = {run.id: [] for run in found}
@@ -136,7 +174,7 @@ def _list(
     params=[
         *run_parameters(required=False),
         _COUNT,
-        click.Option(["--watch"], is_flag=True, help="Draw it again until the run has ended."),
+        click.Option(["--watch"], is_flag=True, help="Draw the run again until it has ended."),
         _JSON,
         PLACE,
     ],
@@ -154,15 +192,16 @@ def show(
 ) -> None:
     """Show a run's stages, items and failures.
 
-    Without RUN, the runs are listed; with --watch, it is the last one.
+    Without RUN, the newest runs are listed; with --watch, the last one is drawn.
     """
     if watch and as_json:
         raise click.UsageError("--watch draws for people: leave --json out")
     if run is run_option is None and not watch:
-        _list(program.flow, (), None, count, as_json)
+        _list(program.flow, (), None, None, count, as_json)
         return
     with _history() as history:
         row = history.find(run_named(run, run_option, "last"), program.flow)
+        history.refuse_removing(row.id)
         if as_json:
             _print_json(_shape(history, row))
             return
@@ -171,11 +210,16 @@ def show(
         (watch_run if watch else show_run)(history, row.id, program.name)
 
 
-def _shape(history: History, run: RunRow) -> dict[str, Any]:
-    from lokki.store.shapes import group_shape, run_shape
+def _shape(history: History, run: Run) -> dict[str, Any]:
+    from lokki.store.shapes import group_shape, resume_shape, run_shape
 
     stages = history.stages(run.id)
     shape = run_shape(run, stages, time())
+    shape["resumes"] = [
+        resume_shape(at, detail)
+        for at, kind, _, detail in history.events(run.id)
+        if kind == "run_resumed"
+    ]
     for stage, each in zip(stages, shape["stages"], strict=True):
         each["failures"] = [group_shape(group) for group in history.groups(stage)]
     return shape
@@ -187,28 +231,30 @@ def _shape(history: History, run: RunRow) -> dict[str, Any]:
     example="last --step flap_bird --follow",
     params=[
         *run_parameters(required=False),
-        click.Option(["--step"], metavar="NAME", help="Of this step alone."),
+        click.Option(["--step"], metavar="NAME", help="Lines of this step alone."),
         click.Option(
-            ["--item"], type=_Number(0), metavar="INDEX", help="Of this item of a map alone."
+            ["--item"], type=_Number(0), metavar="INDEX", help="Lines of this item of a map alone."
         ),
         click.Option(
-            ["--attempt"], type=_Number(1), metavar="INT", help="Of these attempts alone."
+            ["--attempt"], type=_Number(1), metavar="INT", help="Lines of these attempts alone."
         ),
         click.Option(
             ["--level"],
             type=click.Choice(LEVELS, case_sensitive=False),
             default="DEBUG",
             metavar="|".join(LEVELS),
-            help="Of this level and graver ones.",
+            help="Lines of this level and graver ones.",
         ),
         click.Option(
             ["--since", "--start"],
             type=_Ago(),
-            help="Written since then: 10m ago, 2026-02-03T10:30.",
+            help="Lines written since then: 10m (ago) or 2026-02-03T10:30.",
         ),
-        click.Option(["--end"], type=_Ago(), help="Written until then."),
-        click.Option(["--follow", "--tail", "-f"], is_flag=True, help="Go on until the run ends."),
-        click.Option(["--json", "as_json"], is_flag=True, help="Print JSON lines."),
+        click.Option(["--end"], type=_Ago(), help="Lines written until then."),
+        click.Option(
+            ["--follow", "--tail", "-f"], is_flag=True, help="Go on with new lines until it ends."
+        ),
+        click.Option(["--json", "as_json"], is_flag=True, help="Print JSON, an object a line."),
         PLACE,
     ],
 )
@@ -228,26 +274,59 @@ def logs(
 
     Without RUN, it is the last one. Times are local, in JSON UTC.
     """
-    from lokki.store.leases import is_worked_on
     from lokki.store.shapes import line_shape
 
     with _history() as history:
-        found, after = history.find(run_named(run, run_option, "last"), program.flow), 0
+        found = history.find(run_named(run, run_option, "last"), program.flow)
+        _check_step(history, found, wanted["step"])
         told = False
-        while True:
-            goes_on = is_worked_on(history.find(found.id), time())
-            goes_on = goes_on and (end is None or time() <= end + _LOOK_SECONDS)
-            last = history.last_line(found.id)  # up to which all are looked at now
-            for line in history.lines(found.id, **wanted, until=end, after=after):
-                last, told = max(last, line.id), True
-                print(json.dumps(line_shape(line)) if as_json else _human(line))
-            print(end="", flush=True)
-            if not (goes_on and follow):
-                break
-            after = last
+        for line in _lines(history, found.id, follow, end, wanted):
+            print(json.dumps(line_shape(line)) if as_json else _human(line), flush=follow)
+            told = True
+        if not told:
+            click.echo("no lines", err=True)
+        if follow:
+            _tell_lost(history.find(found.id), program)
+
+
+def _check_step(history: History, run: Run, step: str | None) -> None:
+    """Raise UsageError for a step that a run neither has nor had before its structure changed."""
+    steps = [name.removeprefix("map(").removesuffix(")") for name in run.shape.split(" → ")]
+    if step is None or step in steps or any(history.lines(run.id, step=step)):
+        return
+    raise click.UsageError(f"run {run.id} has no step '{step}'; it has {', '.join(steps)}")
+
+
+def _lines(
+    history: History, run_id: str, follow: bool, end: float | None, wanted: dict[str, Any]
+) -> Iterator[LogLine]:
+    """The lines of a run there are, and with ``follow`` those that come until it ends."""
+    after, goes_on = 0, True
+    while goes_on:
+        goes_on = follow and _goes_on(history.find(run_id), end)
+        last = history.last_line(run_id)  # up to which all are looked at now
+        for line in history.lines(run_id, **wanted, until=end, after=after):
+            last = max(last, line.id)
+            yield line
+        after = last
+        if goes_on:
             sleep(_LOOK_SECONDS)
-    if not told:
-        click.echo("no lines", err=True)
+
+
+def _goes_on(run: Run, end: float | None) -> bool:
+    """Whether lines may come that are written before ``end``."""
+    from lokki.store.leases import is_worked_on
+
+    now = time()
+    return is_worked_on(run, now) and (end is None or now <= end + _LOOK_SECONDS)
+
+
+def _tell_lost(run: Run, program: Program) -> None:
+    from lokki.store.leases import is_worked_on
+
+    if run.status == "running" and not is_worked_on(run, time()):
+        resume = f"{program.name} resume {run.id}"
+        click.echo(f"the process of run {run.id} is gone; go on with it: {resume}", err=True)
 
 
 def _human(line: LogLine) -> str:
@@ -276,7 +355,7 @@ def cancel(program: Program, /, run: str | None, run_option: str | None, on: str
     click.echo(f"run {row.id} is cancelled; resume: {program.name} resume {row.id}", err=True)
 
 
-def _cancel(run: RunRow) -> None:
+def _cancel(run: Run) -> None:
     """Ask its owner for it until it is done; a run whose process dies meanwhile is cancelled here.
 
     A run that has another owner meanwhile is left alone.
@@ -299,11 +378,11 @@ def _cancel(run: RunRow) -> None:
     cls=Command,
     example="--older-than 30d --keep 100",
     params=[
-        click.Option(["--older-than"], type=_Ago(), help="Ended before then: 30d ago."),
+        click.Option(["--older-than"], type=_Ago(), help="Runs that ended before then: 30d (ago)."),
         click.Option(
-            ["--keep"], type=_Number(0), metavar="INT", help="Keep so many of the newest."
+            ["--keep"], type=_Number(0), metavar="INT", help="Keep so many of the newest runs."
         ),
-        click.Option(["--flow"], metavar="NAME", help="Of this flow alone."),
+        _FLOW,
         click.Option(["--dry-run"], is_flag=True, help="Say what would be removed, and stop."),
         PLACE,
     ],
@@ -320,12 +399,15 @@ def gc(
 ) -> None:
     """Remove old runs with all that is stored of them.
 
-    A run that goes on is never removed.
+    A run that goes on is never removed. One whose process is gone has not ended: it stays, unless
+    its last sign of life is older than --older-than.
     """
     if older_than is None and keep is None:
         raise click.UsageError("say which: --older-than 30d, --keep 100, or both")
     from lokki.cli.gc import collect
 
+    if flow is not None:
+        _tell_unknown(flow)
     collect(load(), flow or program.flow, older_than, keep, dry_run)
 
 

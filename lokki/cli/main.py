@@ -7,11 +7,13 @@ import io
 import os
 import shlex
 import sys
+from inspect import cleandoc
 from pathlib import Path
 from time import time
 from typing import Any, NoReturn
 
 import click
+from click.exceptions import NoSuchCommand
 
 from lokki.cli.commands import COMMANDS
 from lokki.cli.load import LoadError, NotThere, alias_main, alias_source, load_flow
@@ -37,6 +39,12 @@ from lokki.errors import ConfigError, DefinitionError, LokkiError, ParameterErro
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """Errors of writing where nothing more can be written."""
+_MEANT = {
+    "start": "run", "retry": "resume", "rerun": "resume", "stop": "cancel", "kill": "cancel",
+    "list": "runs", "ls": "runs", "history": "runs", "status": "show",
+    "rm": "gc", "delete": "gc", "clean": "gc",
+}  # fmt: skip
+"""What other programs call our commands."""
 
 
 def main(flow: Flow[..., Any]) -> NoReturn:
@@ -55,7 +63,10 @@ def main(flow: Flow[..., Any]) -> NoReturn:
     @group.command("resume", params=[*run_parameters(), *AGAIN, *SETTINGS], example="last --failed")
     @click.pass_obj
     def resume(place: Program, /, run: str | None, run_option: str | None, **options: Any) -> None:
-        """Go on with a run that was interrupted or failed."""
+        """Go on with a run that was interrupted or failed.
+
+        What has a result is kept, the rest runs with the code as it is now.
+        """
         run_id, _ = _recorded(run_named(run, run_option), place)
         raise click.exceptions.Exit(_resume(run_id, flow, program, options))
 
@@ -81,6 +92,9 @@ class _Group(Command, click.Group):
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
             vars(error)["exit_code"] = self._unknown_code
+            if isinstance(error, NoSuchCommand) and error.command_name in _MEANT:
+                near = [_MEANT[error.command_name], *(error.possibilities or ())]
+                vars(error)["possibilities"] = list(dict.fromkeys(near))
             raise
 
 
@@ -148,18 +162,23 @@ def _run_command(name: str, flow: Flow[..., Any], program: str) -> click.Command
         from lokki.engine.engine import Engine, RunHandle
 
         async def submit(engine: Engine) -> RunHandle[Any]:
-            return engine.submit(graph, started_by=f"{program} {shlex.join(sys.argv[1:])}")
+            return engine.submit(graph, started_by=_command_line(program))
 
         raise click.exceptions.Exit(execute(Start(submit, graph, program), config))
 
+    told = [f"Run {flow.name} here and print its result.", cleandoc(flow.__doc__ or "")]
     needed = [each for each in flow.parameters if each.required and not each.is_secret]
     return Command(
         name,
         params=[*options_of(flow), *SETTINGS],
         callback=run,
-        help="\n\n".join([f"Run {flow.name} here and print its result.", *told_secrets(flow)]),
+        help="\n\n".join([*told, *told_secrets(flow)]),
         example=" ".join(f"{each.option} {each.type_label.upper()}" for each in needed),
     )
+
+
+def _command_line(program: str) -> str:
+    return f"{program} {shlex.join(sys.argv[1:])}"
 
 
 def _resume(run_id: str, flow: Flow[..., Any], program: str, options: dict[str, Any]) -> int:
@@ -183,9 +202,9 @@ def _resume(run_id: str, flow: Flow[..., Any], program: str, options: dict[str, 
         return 0
 
     async def submit(engine: Engine) -> RunHandle[Any]:
-        return await engine.resume(run_id, flow, again, secrets=secrets)
+        return engine.resume_as(planned, started_by=_command_line(program))
 
-    return execute(Start(submit, graph, program, planned.told), config)
+    return execute(Start(submit, planned.graph, program, planned.told), config)
 
 
 @click.group("lokki", cls=_Group, unknown_code=2, example="run birds.py")
@@ -206,7 +225,7 @@ def _cli() -> None:
 def _cli_run(target: str, arguments: tuple[str, ...]) -> None:
     """Run a flow here and print its result.
 
-    What options there are is told by: lokki run FILE --help
+    Each parameter of the flow is an option: lokki run FILE --help lists them.
     """
     if target in HELP["help_option_names"]:
         context = click.get_current_context()
@@ -241,7 +260,8 @@ def _cli_resume(
 ) -> None:
     """Go on with a run that was interrupted or failed.
 
-    The flow is loaded from where it was, or from FILE.
+    What has a result is kept, the rest runs with the code as it is now: that of the file that the
+    run was started from, or of FILE.
     """
     if run_option is not None and target is None:
         run, target = None, run
@@ -262,9 +282,10 @@ def _cli_resume(
 
 
 def _recorded(name: str, program: Program) -> tuple[str, str | None]:
-    """The id and the source of a run; found before its file is loaded, which may start others."""
+    """The id and the source of a run to resume; found before its file, which may start others."""
     from lokki.store.history import read_history
 
     with read_history(journal_path(load())) as history:
         row = history.find(name, program.flow)
+        history.refuse_removing(row.id)
     return row.id, row.source

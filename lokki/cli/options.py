@@ -71,7 +71,10 @@ _SETTINGS = {
 }
 
 PLACE = click.Option(
-    ["--on"], type=click.Choice(["local"]), default="local", help="Where.  [default: local]"
+    ["--on"],
+    type=click.Choice(["local"]),
+    default="local",
+    help="Where: this machine.  [default: local]",
 )
 
 
@@ -85,14 +88,18 @@ SETTINGS: list[click.Parameter] = [PLACE, *map(_setting, _SETTINGS)]
 """Options of every command that runs something."""
 
 AGAIN: list[click.Parameter] = [
-    click.Option(["--failed"], is_flag=True, help="Run tolerated failures again, too."),
-    click.Option(["--error"], metavar="GROUP", help="Of those, the ones that `show` groups so."),
-    click.Option(["--from", "from_stage"], metavar="STAGE", help="Run all from this stage on."),
+    click.Option(["--failed"], is_flag=True, help="Run failures that were tolerated again, too."),
+    click.Option(
+        ["--error"], metavar="GROUP", help="Of those, the ones in this group: `show` tells its id."
+    ),
+    click.Option(
+        ["--from", "from_stage"], metavar="STAGE", help="Run everything again from this stage on."
+    ),
     click.Option(
         ["--force"],
         is_flag=True,
-        help="Go on although the flow's structure has changed: with --from, whose stage is the "
-        "first that is not taken from the run.",
+        help="Go on although the flow's structure has changed. Takes --from: its stage is the "
+        "first whose results are not kept.",
     ),
     click.Option(["--dry-run"], is_flag=True, help="Say what would run again, and stop."),
 ]

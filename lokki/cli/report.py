@@ -67,7 +67,7 @@ class LineReport:
         finally:
             output.detach(run_id, self._line)
 
-    def _line(self, line: output.Line) -> None:
+    def _line(self, line: logging.Line) -> None:
         self.tell(logging.step_line(*line))
 
     def tell(self, record: logging.Record) -> None:

@@ -7,35 +7,41 @@ import os
 import signal
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from time import sleep, time
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console
 from rich.live import Live
+from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
+from lokki.cli.words import duration, rate
 from lokki.store.groups import folded
-from lokki.store.history import Group as Failures
-from lokki.store.history import History
+from lokki.store.history import Group, History, Run
 from lokki.store.leases import host_and_process, is_worked_on
-from lokki.store.schema import RunRow, StageRow
+from lokki.store.schema import StageRow
 
 _WIDE = 120
-"""Columns of output that is not a terminal's."""
-_NARROW = 100
+"""Columns of a strip in output that is not a terminal's."""
 _REFRESH_SECONDS = 0.5
 _MOST_GROUPS = 10
-_MOST_TEXT = 300
+_MOST_LINES = 4
+"""Lines of a terminal that a message may take."""
+_NAMES = 9
+"""Columns of the names in a run's head."""
+_LEAST_HEAD = 3
+"""Lines of a run's head that a low window has: its id, flow and status."""
 _COLOURS = {
     "queued": "dim", "running": "cyan", "paused": "yellow", "succeeded": "green",
     "failed": "red", "cancelled": "yellow",
 }  # fmt: skip
 _CELLS = {  # from the gravest; the first that a cell holds is drawn
     "failed": ("✗", "x", "red", "failed"),
-    "tolerated": ("!", "!", "red", "failed, tolerated"),
+    "tolerated": ("!", "!", "yellow", "tolerated"),
     "cancelled": ("◌", "c", "yellow", "cancelled"),
     "retrying": ("↻", "r", "yellow", "retrying"),
     "partly": ("▒", "+", "green", "partly done"),
@@ -52,45 +58,40 @@ class _Console(Console):
 
 
 def _console() -> Console:
+    """Stdout; lines are as long as they come unless it is told how wide it is."""
     console = _Console(highlight=False)
-    wide = not (console.is_terminal or "COLUMNS" in os.environ)
-    return _Console(highlight=False, width=_WIDE) if wide else console
+    if console.is_terminal or "COLUMNS" in os.environ:
+        return console
+    return _Console(highlight=False, width=_WIDE, soft_wrap=True)
 
 
-def _table(*names: str, right: Sequence[str] = ()) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in names:
-        table.add_column(name, no_wrap=name not in ("flow", "stage"), overflow="ellipsis")
-    for name in right:
-        table.add_column(name, no_wrap=True, justify="right")
-    return table
+def _room(console: Console) -> int:
+    """How long a line may be."""
+    return sys.maxsize if console.soft_wrap else console.width
 
 
 def show_runs(
-    runs: Sequence[RunRow], stages: Mapping[str, Sequence[StageRow]], now: float, *, more: bool
+    runs: Sequence[Run], stages: Mapping[str, Sequence[StageRow]], now: float, *, more: bool
 ) -> None:
     """Print a list of runs; ``more``: there are older ones."""
     console = _console()
     if not runs:
         console.print("no runs")
         return
-    wide = console.width >= _NARROW
-    right = ("items", "failed", "took") if wide else ("items", "failed")
-    table = _table("run", "flow", "status", "started", right=right)
-    table.collapse_padding = not wide
-    for run in runs:
-        maps = [stage for stage in stages[run.id] if stage.kind == "map"]
-        row: list[RenderableType] = [
-            run.id,
-            Text(_plain(run.flow)),
-            _status(run, now),
-            _when(run.created, now),
-            _done(maps),
-            _count(sum(map(_failed, maps)), "red"),
-            _took(run.started, _end(run, now)),
-        ]
-        table.add_row(*row[: len(table.columns)])
-    console.print(table)
+    maps = [[stage for stage in stages[run.id] if stage.kind == "map"] for run in runs]
+    failed = [sum(stage.failed for stage in own) for own in maps]
+    tolerated = [sum(stage.tolerated for stage in own) for own in maps]
+    columns = [
+        _Column("run", [Text(run.id) for run in runs]),
+        _Column("flow", [Text(_plain(run.flow)) for run in runs], least=12, goes=1),
+        _Column("status", [_status(run, now) for run in runs]),
+        _Column("started", [Text(_when(run.created, now)) for run in runs], goes=5),
+        _Column("items", [_done(own) for own in maps], right=True, goes=4),
+        _Column("failed", _counts(failed, "red"), right=True, goes=2),
+        _Column("tolerated", _counts(tolerated, "yellow"), right=True, goes=3),
+        _Column("took", [_took(run, now) for run in runs], right=True, goes=6),
+    ]
+    console.print(_table(columns, _room(console)))
     if more:
         console.print("older ones: more with --n", style="dim")
 
@@ -98,21 +99,22 @@ def show_runs(
 def show_run(history: History, run_id: str, program: str) -> None:
     """Print one run as it is now."""
     console = _console()
-    console.print(_run(history, run_id, program, console))
+    console.print(_joined(*_run(history, run_id, program, console)))
 
 
 def watch_run(history: History, run_id: str, program: str) -> None:
-    """Draw a run again and again until it has ended."""
+    """Draw a run again and again until it has ended; it is printed as a whole in the end."""
     console = _console()
     for each in (signal.SIGTERM, signal.SIGHUP):  # else the cursor is left hidden
         signal.signal(each, lambda number, frame: sys.exit(128 + number))
-    with Live(console=console, auto_refresh=False) as live:
-        while True:
-            goes_on = is_worked_on(history.find(run_id), time())
-            live.update(_run(history, run_id, program, console), refresh=True)
-            if not goes_on:
-                return
-            sleep(_REFRESH_SECONDS)
+    try:
+        with Live(console=console, auto_refresh=False, transient=True) as live:
+            while is_worked_on(history.find(run_id), time()):
+                parts = _run(history, run_id, program, console)
+                live.update(_fitting(*parts, console), refresh=True)
+                sleep(_REFRESH_SECONDS)
+    finally:
+        show_run(history, run_id, program)
 
 
 def show_config(settings: Mapping[str, Mapping[str, Any]]) -> None:
@@ -132,84 +134,186 @@ def show_config(settings: Mapping[str, Mapping[str, Any]]) -> None:
         _console().print(Text(line, style="bold" if row is rows[0] else ""), soft_wrap=True)
 
 
+# Tables
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """A column of a table, which is left out when it is empty.
+
+    Where there is no room, columns that ``goes`` are left out, the one that does most first, and
+    one with a ``least`` width is cut to no less.
+    """
+
+    name: str
+    cells: Sequence[Text]
+    right: bool = False
+    least: int = sys.maxsize
+    goes: int = 0
+
+    @property
+    def width(self) -> int:
+        return max(len(self.name), *(cell.cell_len for cell in self.cells))
+
+    @property
+    def narrowest(self) -> int:
+        return min(self.width, self.least)
+
+
+def _table(columns: Iterable[_Column], room: int) -> Text:
+    """Columns side by side under their names, in lines of at most ``room`` columns."""
+    shown = [column for column in columns if any(column.cells)]
+    while _width(each.narrowest for each in shown) > room and any(each.goes for each in shown):
+        shown.remove(max(shown, key=lambda column: column.goes))
+    gap = 2 if _width((column.width for column in shown), 2) <= room else 1
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, gap, 0, 0))
+    for column in shown:
+        table.add_column(
+            column.name,
+            justify="right" if column.right else "left",
+            no_wrap=column.least >= column.width,
+            overflow="ellipsis",
+        )
+    for row in zip(*(column.cells for column in shown), strict=True):
+        table.add_row(*row)
+    drawn = Console(width=min(room, _width((column.width for column in shown), gap)))
+    lines = [Text.assemble(*line) for line in _lines(drawn, table)]
+    for line in lines:
+        line.rstrip()
+    return Text("\n").join(lines)
+
+
+def _lines(console: Console, table: Table) -> Iterator[list[tuple[str, Style]]]:
+    """The lines of a table as parts of a text."""
+    for line in console.render_lines(table):
+        yield [(segment.text, segment.style or Style.null()) for segment in line]
+
+
+def _width(widths: Iterable[int], gap: int = 1) -> int:
+    """The width of a table."""
+    return sum(width + gap for width in widths) - gap
+
+
 # One run
 
 
-def _run(history: History, run_id: str, program: str, console: Console) -> RenderableType:
+def _run(history: History, run_id: str, program: str, console: Console) -> tuple[Text, Text, Text]:
+    """A run's head, its stages, and what there is to say of their items and how to go on."""
     run, now = history.find(run_id), time()
     stages = history.stages(run_id)
-    parts: list[RenderableType] = [_head(run, stages, now), Text(), _stages(run, stages, now)]
-    for stage in stages:
-        if stage.kind == "map" and stage.total:
-            strip = _strip(history, stage, console.width - 2, console)
-            parts += [Text(f"\n{stage.name}", style="bold"), strip]
     found = [(group, stage) for stage in stages for group in history.groups(stage)]
-    found.sort(key=lambda each: each[0].tolerated)
-    parts += [_failures(group, stage, run, now, program) for group, stage in found[:_MOST_GROUPS]]
-    if len(found) > _MOST_GROUPS:
-        parts.append(Text(f"\n{len(found) - _MOST_GROUPS} more kinds of failures: --json has them"))
-    if run.error and run.status == "failed" and not found:
-        parts.append(Text(f"\n{_plain(json.loads(run.error)['message'])}", style="red"))
-    hint = _next(run, [group for group, _ in found], now, program)
-    if hint:
-        parts.append(Text(f"\n{hint}"))
-    return Group(*parts)
+    found.sort(key=lambda each: not each[0].failed)
+    more = [
+        *(_strip(history, stage, console) for stage in stages if stage.kind == "map"),
+        *_failures(found, run, now, program, _MOST_LINES * _room(console)),
+        *_last_words(run, [group for group, _ in found], now, program),
+    ]
+    return _head(run, stages, now, console), _stages(run, stages, now, console), _joined(*more)
 
 
-def _head(run: RunRow, stages: Sequence[StageRow], now: float) -> RenderableType:
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="dim")
-    table.add_column(overflow="fold")
-    table.add_row("run", Text(run.id, style="bold"))
-    table.add_row("flow", Text(_plain(run.flow)))
-    failed = sum(_failed(stage) for stage in stages if stage.kind == "map")
-    told = Text(f", {_items(failed)} failed" if failed else "", style="red")
-    table.add_row("status", _status(run, now).append_text(told))
+def _joined(*parts: Text) -> Text:
+    """Parts below one another, without the empty ones."""
+    return Text("\n\n").join(part for part in parts if part)
+
+
+def _fitting(head: Text, stages: Text, more: Text, console: Console) -> Text:
+    """As much of a run as its window holds: in any case the begin of its head, and stages."""
+    height = console.height - 1
+    parts = [list(part.wrap(console, console.width)) for part in (head, stages, more)]
+    if sum(map(len, parts)) + 2 <= height:
+        return _joined(head, stages, more)
+    top, (names, *rows), rest = parts
+    rows = rows[-max(1, height - _LEAST_HEAD - 3) :]
+    top = top[: max(_LEAST_HEAD, height - len(rows) - 3)]
+    rest = rest[: max(0, height - len(top) - len(rows) - 4)]
+    hidden = sum(map(len, parts)) - len(top) - 1 - len(rows) - len(rest)
+    note = Text(f"{hidden} more lines need a higher window", style="dim")
+    return Text("\n").join([*top, Text(), names, *rows, *rest, note])
+
+
+def _head(run: Run, stages: Sequence[StageRow], now: float, console: Console) -> Text:
     started = f"{datetime.fromtimestamp(run.created):%Y-%m-%d %H:%M:%S}"
     by = f" by {_plain(run.started_by)}" if run.started_by else ""
-    table.add_row("started", Text(started + by))
-    table.add_row("took", _took(run.started, _end(run, now)))
-    params = json.loads(run.params_json)
-    if params:
-        shown = [
-            f"{name} = {_short(json.dumps(value, ensure_ascii=False))}"
-            for name, value in params.items()
-        ]
-        table.add_row("params", Text("\n".join(shown)))
-    if run.owner:
-        host, process = host_and_process(run.owner)
-        table.add_row("owner", Text(f"process {process} on {host}"))
-    return table
+    entries = {
+        "run": Text(run.id, style="bold"),
+        "flow": Text(_plain(run.flow)),
+        "status": _status(run, now).append_text(_troubles(stages)),
+        "started": Text(started + by),
+        "took": _took(run, now),
+        "params": _params(run, _MOST_LINES * _room(console)),
+        "owner": _owner(run),
+    }
+    lines = []
+    for name, value in entries.items():
+        for line in value.wrap(console, max(1, _room(console) - _NAMES)) if value else ():
+            lines.append(Text(f"{name:{_NAMES}}", style="dim").append_text(line))
+            name = ""
+    return Text("\n").join(lines)
 
 
-def _stages(run: RunRow, stages: Sequence[StageRow], now: float) -> RenderableType:
-    table = _table("stage", right=("done", "of", "failed", "retrying", "took", "rate"))
-    for stage in stages:
-        end = stage.finished or _end(run, now)
-        seconds = end - stage.started
-        rate = stage.succeeded / seconds if stage.kind == "map" and seconds > 0 else 0
-        table.add_row(
-            Text(_plain(stage.name)),
-            f"{stage.succeeded:,}",
-            f"{stage.total:,}",
-            _count(_failed(stage), "red"),
-            _count(stage.retrying, "yellow"),
-            _took(stage.started, end),
-            _per_second(rate) if rate else "",
-        )
-    return table
+def _troubles(stages: Sequence[StageRow]) -> Text:
+    """How many items have failed, and of how many that is tolerated."""
+    maps = [stage for stage in stages if stage.kind == "map"]
+    failed = sum(stage.failed for stage in maps)
+    tolerated = sum(stage.tolerated for stage in maps)
+    text = Text(f", {_items(failed)} failed" if failed else "", style="red")
+    if tolerated:
+        text.append(f", {tolerated:,} tolerated" if failed else f", {_items(tolerated)} tolerated")
+    return text
 
 
-def _strip(history: History, stage: StageRow, width: int, console: Console) -> RenderableType:
-    plain = not (console.encoding or "").lower().startswith("utf")
-    kinds = [_drawn(cell) for cell in history.strip(stage, width)]
-    strip, legend = Text(), Text("\n", style="dim")
+def _params(run: Run, most: int) -> Text:
+    shown = [
+        f"{name} = {_short(json.dumps(value, ensure_ascii=False), most)}"
+        for name, value in json.loads(run.params_json).items()
+    ]
+    return Text("\n".join(shown))
+
+
+def _owner(run: Run) -> Text:
+    if run.owner is None:
+        return Text()
+    host, process = host_and_process(run.owner)
+    return Text(f"process {process} on {host}")
+
+
+def _stages(run: Run, stages: Sequence[StageRow], now: float, console: Console) -> Text:
+    times = [run.worked(stage.started, stage.finished or run.end(now)) for stage in stages]
+    rates = [
+        stage.succeeded / seconds if stage.kind == "map" and seconds > 0 else 0
+        for stage, seconds in zip(stages, times, strict=True)
+    ]
+    columns = [
+        _Column("stage", [Text(_plain(stage.name)) for stage in stages], least=12),
+        _Column("done", [Text(f"{stage.succeeded:,}") for stage in stages], right=True),
+        _Column("of", [Text(f"{stage.total:,}") for stage in stages], right=True, goes=2),
+        _Column("failed", _counts([each.failed for each in stages], "red"), right=True),
+        _Column(
+            "tolerated", _counts([each.tolerated for each in stages], "yellow"), right=True, goes=1
+        ),
+        _Column(
+            "retrying", _counts([each.retrying for each in stages], "yellow"), right=True, goes=3
+        ),
+        _Column("took", [Text(duration(seconds)) for seconds in times], right=True, goes=4),
+        _Column("rate", [Text(rate(each)) for each in rates], right=True, goes=5),
+    ]
+    return _table(columns, _room(console))
+
+
+def _strip(history: History, stage: StageRow, console: Console) -> Text:
+    """The items of a map in a line of cells, and what the cells mean."""
+    ascii_alone = not (console.encoding or "").lower().startswith("utf")
+    kinds = [_drawn(cell) for cell in history.strip(stage, console.width - 2)]
+    text = Text()
     for kind in kinds:
-        strip.append(_CELLS[kind][plain], style=_CELLS[kind][2])
-    for kind in _CELLS:
-        if kind in kinds and set(kinds) != {"succeeded"}:
-            legend.append(f"{_CELLS[kind][plain]} {_CELLS[kind][3]}   ")
-    return strip.append_text(legend) if len(legend) > 1 else strip
+        text.append(_CELLS[kind][ascii_alone], style=_CELLS[kind][2])
+    legend = [
+        f"{sign[ascii_alone]} {sign[3]}"
+        for kind, sign in _CELLS.items()
+        if kind in kinds and set(kinds) != {"succeeded"}
+    ]
+    lines = [Text(_plain(stage.name), style="bold"), text, Text("   ".join(legend), style="dim")]
+    return Text("\n").join(line for line in lines if line) if kinds else Text()
 
 
 def _drawn(cell: Counter[str]) -> str:
@@ -222,13 +326,27 @@ def _drawn(cell: Counter[str]) -> str:
 
 
 def _failures(
-    group: Failures, stage: StageRow, run: RunRow, now: float, program: str
-) -> RenderableType:
-    text = Text("\n").append(f"{group.id}  ", style="bold")
+    found: Sequence[tuple[Group, StageRow]], run: Run, now: float, program: str, most: int
+) -> Iterator[Text]:
+    """The groups of failures, each with how to run it again."""
+    for group, stage in found[:_MOST_GROUPS]:
+        text = _group(group, stage, most)
+        if not is_worked_on(run, now):
+            flag = f" --error {group.id}" if group.tolerated else ""
+            text.append(f"\n        again: {program} resume {run.id}{flag}")
+        yield text
+    if len(found) > _MOST_GROUPS:
+        yield Text(f"{len(found) - _MOST_GROUPS} more kinds of failures: --json has them")
+
+
+def _group(group: Group, stage: StageRow, most: int) -> Text:
+    text = Text().append(f"{group.id}  ", style="bold")
     of = f"{_items(group.count)} of " if stage.kind == "map" else ""
     text.append(f"{of}{group.step}")
+    if group.tolerated:
+        text.append(f", {group.tolerated:,} of them tolerated" if group.failed else ", tolerated")
     alike = folded(group.reason)
-    text.append(f"  {group.type}: {_short(alike)}", style="red")
+    text.append(f"  {group.type}: {_short(alike, most)}", style="red")
     if group.place:
         file, line, function = group.place
         text.append(_plain(f"\n        at {file}:{line} in {function}"), style="dim")
@@ -236,31 +354,33 @@ def _failures(
         items = ", ".join(map(str, group.items)) + (", …" if group.count > len(group.items) else "")
         text.append(f"\n        item {items}", style="dim")
         if group.reason != alike:
-            text.append(f"\n        item {group.items[0]}: {_short(group.reason)}", style="dim")
-    if not is_worked_on(run, now):
-        flag = f" --error {group.id}" if group.tolerated else ""
-        text.append(f"\n        again: {program} resume {run.id}{flag}")
+            first = f"\n        item {group.items[0]}: {_short(group.reason, most)}"
+            text.append(first, style="dim")
     return text
 
 
-def _next(run: RunRow, groups: Sequence[Failures], now: float, program: str) -> str:
+def _last_words(run: Run, groups: Sequence[Group], now: float, program: str) -> Iterator[Text]:
+    """What ended a run when no step did, and how to go on with it."""
+    if run.error and run.status == "failed" and not groups:
+        yield Text(_plain(json.loads(run.error)["message"]), style="red")
     resume = f"{program} resume {run.id}"
     if run.status == "running" and not is_worked_on(run, now):
-        return f"its process is gone; go on with it: {resume}"
-    if run.status in ("failed", "cancelled") and all(group.tolerated for group in groups):
-        return f"go on with it: {resume}"
-    several = run.status == "succeeded" and len(groups) > 1
-    return f"all that failed again: {resume} --failed" if several else ""
+        yield Text(f"its process is gone; go on with it: {resume}")
+    elif run.status in ("failed", "cancelled") and not any(group.failed for group in groups):
+        yield Text(f"go on with it: {resume}")
+    elif run.status == "succeeded" and len(groups) > 1:
+        yield Text(f"all that failed again: {resume} --failed")
 
 
 # Words
 
 
-def _status(run: RunRow, now: float) -> Text:
-    text = Text(run.status, style=_COLOURS.get(run.status, ""))
-    if run.status == "running" and not is_worked_on(run, now):
-        text.append(" (lost)", style="red")
-    return text
+def _status(run: Run, now: float) -> Text:
+    if run.status != "running" or (is_worked_on(run, now) and run.cancel_requested is None):
+        return Text(run.status, style=_COLOURS.get(run.status, ""))
+    if is_worked_on(run, now):
+        return Text("cancelling", style=_COLOURS["cancelled"])
+    return Text("running", style=_COLOURS["running"]).append(" (lost)", style="red")
 
 
 def _when(at: float, now: float) -> str:
@@ -270,50 +390,30 @@ def _when(at: float, now: float) -> str:
     return f"{moment:%d %b %H:%M}" if moment.year == today.year else f"{moment:%d %b %Y}"
 
 
-def _end(run: RunRow, now: float) -> float:
-    """When a run has ended; the latest that it may be, of one whose process is gone."""
-    return run.finished or min(now, run.leased_until or now)
+def _took(run: Run, now: float) -> Text:
+    if run.started is None:
+        return Text()
+    return Text(duration(run.worked(run.started, run.end(now))))
 
 
-def _took(started: float | None, end: float) -> str:
-    if started is None:
-        return ""
-    seconds = end - started
-    if seconds < 60:
-        return f"{seconds:.1f}s" if seconds >= 0.1 else f"{1000 * seconds:.0f}ms"
-    minutes, seconds = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}h{minutes:02}m" if hours else f"{minutes}m{seconds:02}s"
-
-
-def _per_second(rate: float) -> str:
-    if rate < 0.1:
-        return f"{60 * rate:.1f}/min"
-    return f"{rate:.1f}/s" if rate < 10 else f"{rate:,.0f}/s"
-
-
-def _done(stages: Sequence[StageRow]) -> str:
+def _done(stages: Sequence[StageRow]) -> Text:
     """How many items have succeeded; of how many, unless all have."""
     done, total = sum(stage.succeeded for stage in stages), sum(stage.total for stage in stages)
-    return f"{done:,}/{total:,}" if done < total else f"{total:,}" if total else ""
-
-
-def _failed(stage: StageRow) -> int:
-    return stage.failed + stage.tolerated
+    return Text(f"{done:,}/{total:,}" if done < total else f"{total:,}" if total else "")
 
 
 def _items(count: int) -> str:
     return "1 item" if count == 1 else f"{count:,} items"
 
 
-def _count(count: int, style: str) -> Text:
-    return Text(f"{count:,}" if count else "", style=style)
+def _counts(counts: Iterable[int], style: str) -> list[Text]:
+    return [Text(f"{count:,}" if count else "", style=style) for count in counts]
 
 
-def _short(text: str) -> str:
+def _short(text: str, most: int) -> str:
     """The beginning of a text, on one line."""
     line = " ".join(_plain(text).split())
-    return line if len(line) <= _MOST_TEXT else f"{line[: _MOST_TEXT - 1]}…"
+    return line if len(line) <= most else f"{line[: most - 1]}…"
 
 
 _CONTROLS = {code: repr(chr(code))[1:-1] for code in (*range(10), *range(11, 32), *range(127, 160))}

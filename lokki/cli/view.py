@@ -10,6 +10,7 @@ from math import ceil
 from typing import TextIO
 from unicodedata import east_asian_width
 
+from lokki.cli.words import duration, rate
 from lokki.engine.state import Counts
 
 _WINDOW_SECONDS = 15.0
@@ -18,6 +19,10 @@ _NARROWEST_BAR = 6
 
 _Cell = tuple[str, str]
 """A text and its style; padded to the width of its column."""
+_NAME, _BAR = 1, 2
+"""Columns of a row, between its mark and those of `StageView.cells`."""
+_RIGHT = (3, 5, 6)
+"""Columns whose texts end below one another."""
 _STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "": ""}
 _MARKS = {  # in UTF-8 and in ASCII
     "waiting": ("·", ".", "dim"),
@@ -37,11 +42,13 @@ class StageView:
         self.status = "waiting"
         self.counts = Counts()
         self._began = 0.0
+        self._done_before = 0
         self._took: float | None = None
         self._samples: deque[tuple[float, int]] = deque()
 
     def begin(self, counts: Counts, now: float) -> None:
         self.status, self.counts, self._began = "running", counts, now
+        self._done_before = counts.done
         self._samples.append((now, counts.done))
 
     def end(self, status: str, counts: Counts, seconds: float) -> None:
@@ -55,26 +62,25 @@ class StageView:
         failed = counts.failed + counts.tolerated
         trouble = [f"{failed:,} failed"] if failed else []
         trouble += [f"{counts.retrying:,} retrying"] if counts.retrying else []
-        rate = self._rate(now)
-        left = (counts.total - counts.done) / rate if rate and self._took is None else None
-        if left is None or last:
-            time = _span(now - self._began if self._took is None else self._took)
+        per_second = self._rate(now)
+        if not per_second or self._took is not None or last:
+            time = duration(now - self._began if self._took is None else self._took)
         else:
-            time = f"{_span(ceil(left))} left"
+            time = f"{duration(ceil((counts.total - counts.done) / per_second))} left"
         return [
             (f"{counts.done:,}/{counts.total:,}" if self.is_map else "", ""),
             (", ".join(trouble), "red" if failed else "yellow"),
-            (f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.1f}/s" if rate else "", ""),
+            (rate(per_second), ""),
             (time, "dim"),
         ]
 
     def _rate(self, now: float) -> float:
-        """Items a second: of late, or, of a stage that has ended, all in all."""
+        """Items a second since the run was resumed: of late, or, of an ended stage, all in all."""
         if not self.is_map:
             return 0.0
         done, samples = self.counts.done, self._samples
         if self._took is not None:
-            return (done - samples[0][1]) / self._took if self._took else 0.0
+            return (done - self._done_before) / self._took if self._took else 0.0
         samples.append((now, done))
         while len(samples) > 2 and samples[1][0] < now - _WINDOW_SECONDS:
             samples.popleft()
@@ -151,31 +157,39 @@ def _lines(
     rows: list[list[_Cell | float]], width: int, signs: tuple[str, str, str]
 ) -> list[list[_Cell]]:
     """The rows as lines of at most ``width`` columns, their bars as wide as is left over."""
-    full, rest, cut = signs
+    widths = _widths(rows, width)
+    return [_fitted(_line(row, widths, signs), width) for row in rows]
+
+
+def _widths(rows: list[list[_Cell | float]], width: int) -> list[int]:
+    """How wide each column is; 0 is one that is not drawn."""
     widths = [
         max((_columns(cell[0]) for cell in column if isinstance(cell, tuple)), default=0)
         for column in zip(*rows, strict=True)
     ]
-    widths[1] = min(widths[1], max(8, width // 3))
+    widths[_NAME] = min(widths[_NAME], max(8, width // 3))
     bar = width + 1 - sum(each + 2 for each in widths if each)
-    widths[2] = bar if bar >= _NARROWEST_BAR else 0
-    lines = []
-    for row in rows:
-        line: list[_Cell] = []
-        for column, (cell, wide) in enumerate(zip(row, widths, strict=True)):
-            gap = (("  " if column > 1 else " ") if line else "", "")
-            if not wide:
-                continue
-            if isinstance(cell, tuple):
-                text = _cropped(cell[0], wide, cut)
-                pad = " " * (wide - _columns(text))
-                left = column < 3 or column == 4
-                line += [gap, (text + pad if left else pad + text, cell[1])]
-            else:
-                filled = int(cell * wide)
-                line += [gap, (full * filled, "green"), (rest * (wide - filled), "dim")]
-        lines.append(_fitted(line, width))
-    return lines
+    widths[_BAR] = bar if bar >= _NARROWEST_BAR else 0
+    return widths
+
+
+def _line(row: list[_Cell | float], widths: list[int], signs: tuple[str, str, str]) -> list[_Cell]:
+    """A row's cells, padded to the widths of their columns, with gaps between them."""
+    full, rest, cut = signs
+    line: list[_Cell] = []
+    for column, (cell, wide) in enumerate(zip(row, widths, strict=True)):
+        if not wide:
+            continue
+        if line:
+            line.append((" " if column == _NAME else "  ", ""))
+        if isinstance(cell, tuple):
+            text = _cropped(cell[0], wide, cut)
+            pad = " " * (wide - _columns(text))
+            line.append((pad + text if column in _RIGHT else text + pad, cell[1]))
+        else:
+            filled = int(cell * wide)
+            line += [(full * filled, "green"), (rest * (wide - filled), "dim")]
+    return line
 
 
 def _fitted(line: list[_Cell], width: int) -> list[_Cell]:
@@ -201,11 +215,3 @@ def _columns(text: str) -> int:
     if text.isascii():
         return len(text)
     return sum(2 if east_asian_width(sign) in "WF" else 1 for sign in text)
-
-
-def _span(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds} s" if isinstance(seconds, int) else f"{seconds:.1f} s"
-    minutes, seconds = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} m" if hours else f"{minutes} m {seconds:02} s"

@@ -22,7 +22,7 @@ from lokki.config import Config, journal_path, load, local_path, payloads_path
 from lokki.decorators import Flow
 from lokki.engine.events import Event, RunFinished, StageProgressed
 from lokki.engine.lanes import Lanes
-from lokki.engine.resuming import Again, plan
+from lokki.engine.resuming import Again, Plan, plan
 from lokki.engine.run import Run
 from lokki.errors import DefinitionError, LokkiError
 from lokki.graph import FlowGraph
@@ -32,7 +32,6 @@ from lokki.store.journal import Journal
 from lokki.store.keys import check_part
 from lokki.store.local import LocalStore
 from lokki.store.protocol import TransientStore
-from lokki.store.reopen import Reopening
 from lokki.store.schema import RunRow
 
 R = TypeVar("R")
@@ -214,7 +213,7 @@ class Engine:
         """
         graph = _graph(flow, params)
         name = check_part(run_id or new_run_id(), "run id")
-        return self._start(graph, name, resumed=False, started_by=started_by)
+        return self._start(graph, name, started_by=started_by)
 
     async def resume(
         self,
@@ -223,12 +222,14 @@ class Engine:
         again: Again | None = None,
         *,
         secrets: Mapping[str, Any] | None = None,
+        started_by: str | None = None,
     ) -> RunHandle[R]:
         """Go on with a run, with the present code of its flow.
 
         What is recorded as done stays done; failed and cancelled items run again, and what
         ``again`` names besides. ``secrets`` are values of secret parameters (default: what the
-        environment has). A run that has succeeded just gives its result. Raises RunNotFound,
+        environment has). ``started_by`` is recorded with it: a command line, say. A run that has
+        succeeded just gives its result. Raises RunNotFound, for a run that is being removed, too,
         ParameterError for a secret that is wrong or missing, DefinitionError when the run is of
         another flow or what is to be done again is not there, FingerprintError when the flow's
         structure has changed.
@@ -238,16 +239,22 @@ class Engine:
         planned = await anyio.to_thread.run_sync(
             plan, self.journal.history, row, graph, again or Again()
         )
-        return self._start(graph, run_id, resumed=True, reopening=planned.reopening)
+        return self.resume_as(planned, started_by=started_by)
+
+    def resume_as(self, planned: Plan[R], *, started_by: str | None = None) -> RunHandle[R]:
+        """Go on with a run as ``lokki.engine.resuming.plan`` has planned it; otherwise as `resume`.
+
+        For who tells what runs again before it does.
+        """
+        return self._start(planned.graph, planned.run_id, planned, started_by=started_by)
 
     def _start(
         self,
         graph: FlowGraph[R],
         run_id: str,
+        planned: Plan[R] | None = None,
         *,
-        resumed: bool,
-        reopening: Reopening | None = None,
-        started_by: str | None = None,
+        started_by: str | None,
     ) -> RunHandle[R]:
         if not self._open:
             raise LokkiError("this engine is not open: use it in 'async with Engine() as engine'")
@@ -257,8 +264,7 @@ class Engine:
             journal=self.journal,
             payloads=self._payloads,
             lanes=self._lanes,
-            resumed=resumed,
-            reopening=reopening,
+            planned=planned,
             started_by=started_by,
             echo=self._echo,
         )

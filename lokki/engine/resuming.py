@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from lokki.errors import DefinitionError, FingerprintError
 from lokki.graph import FlowGraph, MapStage, Stage
 from lokki.store.history import History
 from lokki.store.reopen import Reopening
 from lokki.store.schema import RunRow, StageRow
+
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,25 +35,36 @@ class Again:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What a resume does, in words, and what it takes back first."""
+class Plan(Generic[R]):
+    """What a resume does: with which graph, in words, and what it takes back first."""
 
+    run_id: str
+    graph: FlowGraph[R]
     told: tuple[str, ...]
     reopening: Reopening | None = None
 
+    @property
+    def seen(self) -> str:
+        """The fingerprint that the run had when this was planned."""
+        return self.reopening.seen if self.reopening else self.graph.fingerprint
 
-def plan(history: History, run: RunRow, graph: FlowGraph[object], again: Again) -> Plan:
+
+def plan(history: History, run: RunRow, graph: FlowGraph[R], again: Again) -> Plan[R]:
     """What resuming a run comes to.
 
-    Raises FingerprintError when the flow's structure has changed and that is not forced,
-    DefinitionError when there is no such stage or group, or nothing to do again.
+    Raises RunNotFound when the run is being removed, FingerprintError when the flow's structure has
+    changed and that is not forced, DefinitionError when there is no such stage or group, or nothing
+    to do again.
     """
+    history.refuse_removing(run.id)
     _check_structure(run, graph, again)
     begun = history.stages(run.id)
     reopening = _reopening(history, run, graph, begun, again)
     if reopening is None and run.status == "succeeded":
-        return Plan((f"run {run.id} has succeeded: nothing is to be done again",))
-    return Plan(tuple(_told(history, graph, begun, reopening)), reopening)
+        told = [f"run {run.id} has succeeded: nothing is to be done again"]
+    else:
+        told = list(_told(history, graph, begun, reopening))
+    return Plan(run.id, graph, tuple(told), reopening)
 
 
 # ---- what is taken back --------------------------------------------------------------------------
@@ -96,6 +110,11 @@ def _reopening(
 def _position(name: str, run: RunRow, graph: FlowGraph[object], begun: list[StageRow]) -> int:
     names = [stage.name for stage in graph.stages]
     if name not in names:
+        for stage in graph.stages:
+            if name in (call.name for call in stage.calls):
+                raise DefinitionError(
+                    f"step '{name}' is in stage '{stage.name}': --from {stage.name}"
+                )
         raise DefinitionError(f"the flow has no stage '{name}'; it has {', '.join(names)}")
     position = names.index(name)
     reached = sum(stage.finished is not None for stage in begun)
@@ -177,7 +196,7 @@ def _known(stage: Stage, row: StageRow | None) -> str:
 def _tolerated(history: History, row: StageRow, group: str | None) -> int:
     if group is None:
         return row.tolerated
-    return sum(each.count for each in history.groups(row) if each.tolerated and each.id == group)
+    return sum(each.tolerated for each in history.groups(row) if each.id == group)
 
 
 def _open(history: History, row: StageRow) -> tuple[int, str]:

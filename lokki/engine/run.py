@@ -28,6 +28,7 @@ from lokki.engine.events import (
 )
 from lokki.engine.items import Carried, StageWork
 from lokki.engine.lanes import Lanes
+from lokki.engine.resuming import Plan
 from lokki.engine.state import ItemStatus, Recorded, RunState, Status
 from lokki.errors import (
     JournalError,
@@ -42,7 +43,6 @@ from lokki.store.commits import RunWriter
 from lokki.store.journal import Journal
 from lokki.store.protocol import TransientStore
 from lokki.store.records import Opening
-from lokki.store.reopen import Reopening
 from lokki.store.schema import StageRow, stage_id
 
 T = TypeVar("T")
@@ -61,15 +61,13 @@ class Run:
         journal: Journal,
         payloads: TransientStore,
         lanes: Lanes,
-        resumed: bool,
-        reopening: Reopening | None = None,
-        started_by: str | None = None,
+        planned: Plan[Any] | None,
+        started_by: str | None,
         echo: TextIO | None,
     ) -> None:
         self.graph = graph
         self.id = run_id
-        self.resumed = resumed
-        self._reopening = reopening
+        self._planned = planned
         self._started_by = started_by
         self.journal = journal
         self.payloads = payloads
@@ -110,7 +108,7 @@ class Run:
         status = Status.FAILED
         try:
             await self._begin()
-            self._told(RunStarted(self.id, self.graph.name, self.resumed))
+            self._told(RunStarted(self.id, self.graph.name, self._planned is not None))
             if self._writer is None:  # it has succeeded before
                 self.result = await self._value(self._begun[len(self.graph.stages) - 1])
                 status = Status.SUCCEEDED
@@ -124,7 +122,8 @@ class Run:
 
     async def _outcome(self) -> Status:
         """Run the stages and record how it ended, unless the run is no longer ours to record."""
-        output.attach(self.id, self._log, self.echo)
+        assert self._writer is not None
+        output.attach(self.id, self._writer.log, self.echo)
         try:
             self.result = await self._stages()
             status = Status.SUCCEEDED
@@ -134,8 +133,7 @@ class Run:
             self.error = error
             status = Status.CANCELLED if isinstance(error, RunCancelled) else Status.FAILED
         finally:
-            output.detach(self.id, self._log)
-            assert self._writer is not None
+            output.detach(self.id, self._writer.log)
             self.journal.commits.release(self._writer)
         told = None if self.error is None else json.dumps(_error_fields(self.error))
         await _committed(self.journal.finish(self.id, status.value, time(), told))
@@ -143,10 +141,14 @@ class Run:
 
     async def _begin(self) -> None:
         """Record the run, or take it over and find its stages so far."""
-        graph = self.graph
-        if self.resumed:
-            seen = self._reopening.seen if self._reopening else graph.fingerprint
-            row = await _committed(self.journal.take(self.id, time(), self._reopening, seen=seen))
+        graph, planned = self.graph, self._planned
+        if planned is not None:
+            detail = {"by": self._started_by, "again": planned.told}
+            row = await _committed(
+                self.journal.take(
+                    self.id, time(), planned.reopening, seen=planned.seen, detail=detail
+                )
+            )
             self._number = row.number
             begun = await anyio.to_thread.run_sync(self.journal.history.stages, self.id)
             self._begun = {stage.position: stage for stage in begun}
@@ -280,7 +282,7 @@ class Run:
             yield Recorded(index, ItemStatus(status), position, attempt)
 
     async def _carried(self, row: StageRow, stage: Stage) -> dict[int, Carried]:
-        if not self.resumed or len(stage.calls) == 1:
+        if self._planned is None or len(stage.calls) == 1:
             return {}
         rows = list(self.journal.carried(row.id))
         values = await self._loaded(row, iter(rows), {})
@@ -358,10 +360,6 @@ class Run:
     def _check_cancelled(self) -> None:
         if self.state.cancelled:
             raise RunCancelled(f"run {self.id} was cancelled", self.id)
-
-    def _log(self, line: output.Line) -> None:
-        if self._writer is not None:
-            self._writer.log(line)
 
 
 def _unreadable(stage: StageRow, index: int, error: PayloadError, url: str = "") -> PayloadError:

@@ -10,6 +10,7 @@ alone; when the journal itself cannot be written, all end.
 from __future__ import annotations
 
 import sqlite3
+import sys
 import threading
 import time
 from collections import deque
@@ -20,9 +21,10 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
 from lokki.errors import JournalError, RunOwned
+from lokki.logging import Line
 from lokki.store.connection import ErrorsTold
 from lokki.store.leases import LEASE_SECONDS, working
-from lokki.store.records import Entry, Line, Outcomes, write
+from lokki.store.records import Entry, Outcomes, write
 
 T = TypeVar("T")
 Connect = Callable[[], sqlite3.Connection]
@@ -57,7 +59,8 @@ class RunWriter:
         self.on_cancel = on_cancel
         self.leased_until = time.time() + LEASE_SECONDS
         self.entries: deque[Entry] = deque()
-        self.lines: list[Line] = []
+        self.lines: deque[Line] = deque()
+        self.noted = False  # that there are lines, by the committer
         self.closed = False
         self._committer = committer
 
@@ -73,8 +76,10 @@ class RunWriter:
 
         Waits while the journal is congested, unless an event loop runs in this thread.
         """
-        self._committer.queue_line(self, line)
-        if self._committer.congested and not _on_loop():
+        self.lines.append(line)
+        if not self.noted:  # else the committer takes it, too: it looks for lines after it forgets
+            self._committer.note_lines(self)
+        if len(self.lines) > _MOST_PENDING and not _on_loop():
             self._committer.wait_for_room()
 
     def take(self, most: int) -> tuple[list[Entry], list[Line]]:
@@ -93,8 +98,18 @@ class RunWriter:
                     before.add(entry)
                 case _:
                     taken.append(entry)
-        lines, self.lines = self.lines[:most], self.lines[most:]
+        self.noted = False
+        lines = [self.lines.popleft() for _ in range(min(most, len(self.lines)))]
+        self.noted = bool(self.lines)
         return taken, lines
+
+    def close(self) -> int:
+        """Take no more, and drop what is queued: how many rows that is."""
+        self.closed = True
+        rows = sum(map(len, self.entries))
+        self.entries.clear()
+        self.lines.clear()
+        return rows
 
 
 def _on_loop() -> bool:
@@ -223,11 +238,12 @@ class Committer:
                 writer.entries.append(entry)
                 self._rows += len(entry)
 
-    def queue_line(self, writer: RunWriter, line: Line) -> None:
+    def note_lines(self, writer: RunWriter) -> None:
+        """Have the lines of a run written."""
         with self._changed:
-            if self._takes(writer):
-                writer.lines.append(line)
-                self._rows += 1
+            writer.noted = self._takes(writer)
+            if not writer.noted:
+                writer.lines.clear()
 
     def _takes(self, writer: RunWriter) -> bool:
         """Whether something may be queued, which the thread is told; the caller holds the lock."""
@@ -258,7 +274,9 @@ class Committer:
     @property
     def congested(self) -> bool:
         """Whether so much waits to be written that those who write should wait, too."""
-        return self._rows > _MOST_PENDING
+        return self._rows > _MOST_PENDING or any(
+            len(writer.lines) > _MOST_PENDING for writer in tuple(self._waiting)
+        )
 
     def wait_for_room(self) -> None:
         """Block while the journal is congested."""
@@ -338,11 +356,11 @@ class Committer:
         """What the next transaction writes: all of the runs in ``whole``, a share of the others."""
         taken = []
         for writer in tuple(self._waiting):
-            most = self._rows if writer.run_id in whole else _ROWS_PER_COMMIT
+            most = sys.maxsize if writer.run_id in whole else _ROWS_PER_COMMIT
             entries, lines = writer.take(most)
             taken.append((writer, entries, lines))
-            self._rows -= sum(map(len, entries)) + len(lines)
-            if not (writer.entries or writer.lines):
+            self._rows -= sum(map(len, entries))
+            if not (writer.entries or writer.noted):
                 del self._waiting[writer]
         self._changed.notify_all()
         return taken
@@ -409,10 +427,8 @@ class Committer:
         told = []
         with self._changed:
             for writer, error in lost.items():
-                entries, lines = writer.take(self._rows)
-                self._rows -= sum(map(len, entries)) + len(lines)
+                self._rows -= writer.close()
                 self._waiting.pop(writer, None)
-                writer.closed = True
                 if self._owned.get(writer.run_id, writer) is writer:
                     self._lost[writer.run_id] = error
                 if self._owned.get(writer.run_id) is writer:
@@ -430,9 +446,7 @@ class Committer:
             calls, self._calls = self._calls, []
             writers = list(self._owned.values())
             for writer in (*writers, *self._waiting):
-                writer.closed = True
-                writer.entries.clear()
-                writer.lines.clear()
+                writer.close()
             self._waiting.clear()
             self._rows = 0
             self._changed.notify_all()

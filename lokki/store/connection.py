@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from lokki.errors import JournalError
-from lokki.store.schema import migrate, storable
+from lokki.store.schema import migrate
+from lokki.store.storable import storable
 
 BUSY_SECONDS = 60.0
 

@@ -6,19 +6,23 @@ it, the strip of a map is made of samples, and items that did not succeed have a
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import groupby, pairwise
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from lokki.errors import RunNotFound
-from lokki.logging import LEVELS
+from lokki.logging import rank, reaches
 from lokki.store.connection import Reader
 from lokki.store.groups import place
+from lokki.store.leases import LEASE_SECONDS, is_worked_on
+from lokki.store.lines import LogLine, last_id, row_of, unpack
+from lokki.store.removal import REMOVING, is_removing, refuse_removing
 from lokki.store.schema import (
     INDEX_MASK,
     RunRow,
@@ -29,29 +33,45 @@ from lokki.store.schema import (
 _SAMPLES = 16
 _GOLDEN = 0.618034
 _TROUBLED = "status <> 'succeeded'"  # as in the index, whose test costs a write nothing
-_PAGE = 1_000
+_PAGE = 16
 _MOST_VALUES = 500  # of a query; SQLite takes 999 or more
+_columns = attrgetter(*(field.name for field in fields(RunRow)))
 
 
-class LogLine(NamedTuple):
-    """A line that a step printed or logged; ``at`` is in seconds since the epoch."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Run(RunRow):
+    """A run with its ``pauses``: from the end of an attempt to the next one's begin.
 
-    id: int
-    at: float
-    step: str
-    item: int | None
-    attempt: int
-    level: str
-    source: str
-    message: str
+    ``seen`` is the last that is known of it. It is equal to its row, whatever these are.
+    """
+
+    pauses: tuple[tuple[float, float], ...] = ()
+    seen: float = 0.0
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RunRow) and _columns(self) == _columns(other)
+
+    __hash__ = RunRow.__hash__
+
+    def end(self, now: float) -> float:
+        """When the work on it has ended; ``now`` while it goes on."""
+        if self.finished is not None:
+            return self.finished
+        return now if is_worked_on(self, now) else self.seen
+
+    def worked(self, since: float, until: float) -> float:
+        """For how much of a time the run was worked on, in seconds."""
+        paused = (max(0.0, min(until, end) - max(since, start)) for start, end in self.pauses)
+        return until - since - sum(paused)
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
     """Failures of a stage's items that are alike; ``items`` are the first of them.
 
-    ``reason`` and ``traceback`` are those of the first; ``place`` is file, line and function in
-    the user's code. ``tolerated``: whether the run goes on all the same.
+    ``tolerated`` is how many of them do not end the run; the first items are of those that do, if
+    there are any. ``reason`` and ``traceback`` are the first item's; ``place`` is file, line and
+    function in the user's code.
     """
 
     id: str
@@ -61,7 +81,11 @@ class Group:
     reason: str
     traceback: str
     items: tuple[int, ...]
-    tolerated: bool
+    tolerated: int
+
+    @property
+    def failed(self) -> int:
+        return self.count - self.tolerated
 
     @property
     def place(self) -> tuple[str, int, str] | None:
@@ -86,7 +110,7 @@ class History:
 
     # ---- runs ------------------------------------------------------------------------------------
 
-    def find(self, name: str, flow: str | None = None) -> RunRow:
+    def find(self, name: str, flow: str | None = None) -> Run:
         """The run whose id is ``name``, begins with it, or, for ``last``, the newest of ``flow``.
 
         Raises RunNotFound when there is none, or more than one.
@@ -107,7 +131,7 @@ class History:
         if len(rows) > 1:
             ids = ", ".join(row[1] for row in rows[:3]) + (", …" if len(rows) > 3 else "")
             raise RunNotFound(f"'{name}' is the beginning of several runs ({ids}); give more of it")
-        return RunRow(*rows[0])
+        return self._with_pauses(rows)[0]
 
     def runs(
         self,
@@ -117,7 +141,7 @@ class History:
         since: float | None = None,
         before: tuple[float, str] | None = None,
         limit: int | None = None,
-    ) -> list[RunRow]:
+    ) -> list[Run]:
         """Runs, newest first; ``before`` (creation time and id) is the last one of another page.
 
         ``since`` is seconds since the epoch; every filter is optional.
@@ -138,24 +162,48 @@ class History:
             f"SELECT * FROM runs WHERE {condition} ORDER BY created DESC, id DESC LIMIT ?",
             (*values, -1 if limit is None else limit),
         )
-        return [RunRow(*row) for row in rows]
+        return self._with_pauses(rows)
+
+    def _with_pauses(self, rows: Sequence[tuple[Any, ...]]) -> list[Run]:
+        runs = [RunRow(*row) for row in rows]
+        events = self._of_runs(
+            "SELECT run, at, kind, detail FROM events WHERE run IN ({}) ORDER BY run, id",
+            [run.id for run in runs],
+        )
+        by_run = {run: list(own) for run, own in groupby(events, key=itemgetter(0))}
+        return [_with_pauses(run, by_run.get(run.id, ())) for run in runs]
 
     def stages(self, *run_ids: str) -> list[StageRow]:
         """The stages of runs that have begun, in order."""
-        names, rows = sorted(set(run_ids)), []
+        rows = self._of_runs(
+            "SELECT * FROM stages WHERE run IN ({}) ORDER BY run, position", run_ids
+        )
+        return [StageRow(*row) for row in rows]
+
+    def _of_runs(self, query: str, run_ids: Iterable[str]) -> Iterator[tuple[Any, ...]]:
+        """What a query gives for runs, whose ids it takes at ``{}``, in the order of their ids."""
+        names = sorted(set(run_ids))
         for start in range(0, len(names), _MOST_VALUES):
             page = names[start : start + _MOST_VALUES]
-            marks = ", ".join("?" * len(page))
-            rows += self._read(
-                f"SELECT * FROM stages WHERE run IN ({marks}) ORDER BY run, position", page
-            )
-        return [StageRow(*row) for row in rows]
+            yield from self._read(query.format(", ".join("?" * len(page))), page)
 
     def events(self, run_id: str) -> list[tuple[float, str, int | None, str | None]]:
         """A run's events: at, kind, stage position, detail."""
         return self._read(
             "SELECT at, kind, stage, detail FROM events WHERE run = ? ORDER BY id", (run_id,)
         )
+
+    def flows(self) -> list[str]:
+        """The flows that there are runs of."""
+        return [flow for (flow,) in self._read("SELECT DISTINCT flow FROM runs ORDER BY flow")]
+
+    def is_removing(self, run_id: str) -> bool:
+        """Whether a run has begun to be removed: its payloads may be gone."""
+        return is_removing(self._read, run_id)
+
+    def refuse_removing(self, run_id: str) -> None:
+        """Raise RunNotFound for a run that has begun to be removed."""
+        refuse_removing(self._read, run_id)
 
     # ---- a map's items ---------------------------------------------------------------------------
 
@@ -216,20 +264,20 @@ class History:
             "   (SELECT max(rowid) FROM failures WHERE item = items.id)"
             f"  WHERE items.id BETWEEN ? AND ? AND {_TROUBLED}"
             "  AND status IN ('failed', 'tolerated')),"
-            " numbered AS (SELECT *, count(*) OVER alike AS count, row_number() OVER"
-            "  (PARTITION BY grp, status ORDER BY item) AS nth FROM stand"
-            "  WINDOW alike AS (PARTITION BY grp, status))"
-            " SELECT numbered.grp, status, count, numbered.item, step, type, reason, traceback"
+            " numbered AS (SELECT *, count(*) OVER alike AS count,"
+            "  sum(status = 'tolerated') OVER alike AS tolerated, row_number() OVER"
+            "  (PARTITION BY grp ORDER BY status, item) AS nth FROM stand"
+            "  WINDOW alike AS (PARTITION BY grp))"
+            " SELECT numbered.grp, count, tolerated, numbered.item, step, type, reason, traceback"
             " FROM numbered LEFT JOIN failures ON failures.rowid = failure AND nth = 1"
-            " WHERE nth <= ? ORDER BY count DESC, numbered.grp, status, nth",
+            " WHERE nth <= ? ORDER BY count DESC, numbered.grp, nth",
             (*item_range(stage.id), shown),
         )
         groups = []
-        for (grp, status), alike in groupby(rows, key=itemgetter(0, 1)):
+        for grp, alike in groupby(rows, key=itemgetter(0)):
             firsts = list(alike)
-            _, _, count, _, step, kind, reason, traceback = firsts[0]
+            _, count, tolerated, _, step, kind, reason, traceback = firsts[0]
             items = tuple(row[3] & INDEX_MASK for row in firsts)
-            tolerated = status == "tolerated"
             groups.append(Group(grp, count, step, kind, reason, traceback, items, tolerated))
         return groups
 
@@ -237,8 +285,10 @@ class History:
 
     def last_line(self, run_id: str) -> int:
         """The id of the last line of a run; 0 when there is none."""
-        ((last,),) = self._read("SELECT max(id) FROM logs WHERE run = ?", (run_id,))
-        return last or 0
+        rows = self._read(
+            "SELECT id, count FROM logs WHERE run = ? ORDER BY id DESC LIMIT 1", (run_id,)
+        )
+        return last_id(*rows[0]) if rows else 0
 
     def lines(
         self,
@@ -257,32 +307,58 @@ class History:
         ``level`` is the least that is wanted; one of another name counts as INFO. Ends with the
         last line there is by then.
         """
-        wanted: list[tuple[str, Sequence[Any]]] = []
-        rank = LEVELS.index(level)
-        if rank > LEVELS.index("INFO"):
-            graver = LEVELS[rank:]
-            wanted.append((f"level IN ({', '.join('?' * len(graver))})", graver))
-        elif level == "INFO":
-            wanted.append(("level <> 'DEBUG'", ()))
-        for column, value in (("step", step), ("item", item), ("attempt", attempt)):
-            if value is not None:
-                wanted.append((f"{column} = ?", (value,)))
+        wanted: list[tuple[str, Sequence[Any]]] = [("gravest >= ?", (rank(level),))]
+        if item is not None:
+            wanted.append(("? BETWEEN least_item AND most_item", (item,)))
         if since is not None:
-            wanted.append(("at >= ?", (since,)))
+            wanted.append(("last >= ?", (since,)))
         if until is not None:
-            wanted.append(("at <= ?", (until,)))
+            wanted.append(("first <= ?", (until,)))
         condition = "".join(f" AND {text}" for text, _ in wanted)
         values = [value for _, each in wanted for value in each]
+        row = row_of(after)
         while True:
             rows = self._read(
-                "SELECT id, at, step, item, attempt, level, source, message FROM logs"
-                f" WHERE run = ? AND id > ?{condition} ORDER BY id LIMIT {_PAGE}",
-                (run_id, after, *values),
+                "SELECT id, first, count, lines FROM logs"
+                f" WHERE run = ? AND id >= ?{condition} ORDER BY id LIMIT {_PAGE}",
+                (run_id, row, *values),
             )
-            yield from map(LogLine._make, rows)
+            for found in rows:
+                for line in unpack(*found):
+                    if (
+                        line.id > after
+                        and reaches(line.level, level)
+                        and (step is None or line.step == step)
+                        and (item is None or line.item == item)
+                        and (attempt is None or line.attempt == attempt)
+                        and (since is None or line.at >= since)
+                        and (until is None or line.at <= until)
+                    ):
+                        yield line
             if len(rows) < _PAGE:
                 return
-            after = rows[-1][0]
+            row = rows[-1][0] + 1
+
+
+def _with_pauses(run: RunRow, events: Iterable[tuple[str, float, str, str | None]]) -> Run:
+    """A run with the pauses that its events tell of.
+
+    A pause begins with the event before the one that ends it, or, where the process was gone, when
+    that was seen last.
+    """
+    pauses, last = [], run.created
+    heartbeat = (run.leased_until or 0) - LEASE_SECONDS
+    for _, at, kind, detail in events:
+        if kind == REMOVING:  # under a lease of its own
+            heartbeat = 0
+            continue
+        if kind in ("run_resumed", "run_cancelled"):
+            seen = json.loads(detail or "{}").get("seen")
+            if seen is not None or kind == "run_resumed":
+                pauses.append((last if seen is None else seen, at))
+        last = at
+    values: tuple[Any, ...] = (*_columns(run), tuple(pauses), max(last, heartbeat))
+    return Run(*values)
 
 
 def _samples(start: int, stop: int) -> list[int]:

@@ -7,9 +7,10 @@ owned by one of them under a lease.
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import closing, suppress
 from dataclasses import replace
@@ -27,6 +28,7 @@ from lokki.store.leases import (
     new_owner,
     refuse_worked_on,
 )
+from lokki.store.removal import REMOVING, delete_items, refuse_removing
 from lokki.store.reopen import Reopening
 from lokki.store.schema import (
     INDEX_MASK,
@@ -34,8 +36,8 @@ from lokki.store.schema import (
     add_event,
     item_range,
     run_range,
-    storable,
 )
+from lokki.store.storable import storable
 
 _PAGE = 5_000
 _RUN = "SELECT * FROM runs WHERE id = ?"
@@ -132,16 +134,20 @@ class Journal:
         reopening: Reopening | None = None,
         *,
         seen: str | None = None,
+        detail: Mapping[str, Any] = {},
     ) -> Future[RunRow]:
         """Lease a run to this process and set it running again; one that has succeeded is left.
 
         With a ``reopening``, what it names is taken back first, of a run that has succeeded, too.
-        Gives the run as it was. Raises RunOwned when another living process has it, or has given
-        it another fingerprint than the one ``seen``.
+        ``detail`` is recorded with it, as JSON; of a run whose process is gone also when that was
+        seen last. Gives the run as it was. Raises RunOwned when another living process has it, or
+        has given it another fingerprint than the one ``seen``, RunNotFound when it is being
+        removed.
         """
 
         def lease(connection: sqlite3.Connection) -> RunRow:
             row = _found(connection.execute(_RUN, storable((run_id,))).fetchall(), run_id)
+            refuse_removing(connection.execute, run_id)
             refuse_worked_on(row, now)
             if seen not in (None, row.fingerprint):
                 raise RunOwned(
@@ -150,6 +156,9 @@ class Journal:
                 )
             if row.status == "succeeded" and reopening is None:
                 return row
+            told = dict(detail)
+            if row.finished is None:
+                told["seen"] = _last_seen(connection, row)
             if reopening is not None:
                 reopening.apply(connection, row)
                 row = replace(row, status="failed")
@@ -158,7 +167,7 @@ class Journal:
                 " leased_until = ?, cancel_requested = NULL WHERE id = ?",
                 (self.owner, now + LEASE_SECONDS, run_id),
             )
-            add_event(connection, run_id, now, "run_resumed")
+            add_event(connection, run_id, now, "run_resumed", detail=json.dumps(told))
             return row
 
         return self.commits.call(run_id, lease)
@@ -185,38 +194,44 @@ class Journal:
                 " leased_until = NULL WHERE id = ?",
                 (now, run_id),
             )
-            add_event(connection, run_id, now, "run_cancelled")
+            told = json.dumps({"seen": _last_seen(connection, row)})
+            add_event(connection, run_id, now, "run_cancelled", detail=told)
             return False
 
         return self.commits.call(run_id, request)
 
-    def lease(self, run_id: str, now: float) -> Future[bool]:
-        """Lease a run to this process as it is, to `remove` it; `own` keeps the lease alive.
+    def lease(self, run_id: str, now: float, seen: RunRow | None = None) -> Future[bool]:
+        """Lease a run to this process to `remove` it: from now on it can only be removed.
 
-        Gives False for one that another process has, or that is gone.
+        Gives False for one that another process has, that is gone, or that is not as it was
+        ``seen``. `own` keeps the lease alive.
         """
 
         def update(connection: sqlite3.Connection) -> bool:
             rows = connection.execute(_RUN, storable((run_id,))).fetchall()
-            if not rows or is_worked_on(RunRow(*rows[0]), now):
+            if not rows or is_worked_on(run := RunRow(*rows[0]), now) or seen not in (None, run):
                 return False
             connection.execute(
                 "UPDATE runs SET owner = ?, leased_until = ? WHERE id = ?",
                 (self.owner, now + LEASE_SECONDS, run_id),
             )
+            add_event(connection, run_id, now, REMOVING)
             return True
 
         return self.commits.call(run_id, update)
 
-    def remove(self, run_id: str) -> Future[None]:
-        """Remove a run of ours and all that is recorded of it. Raises as `flush`."""
+    def remove(self, run_id: str) -> Future[int]:
+        """Remove a run of ours and all that is recorded of it; give the bytes that are free now.
 
-        def delete(connection: sqlite3.Connection) -> None:
+        Raises as `flush`.
+        """
+
+        def delete(connection: sqlite3.Connection) -> int:
             row = _found(connection.execute(_RUN, (run_id,)).fetchall(), run_id)
-            keys = run_range(row.number)
-            connection.execute("DELETE FROM failures WHERE item BETWEEN ? AND ?", keys)
-            connection.execute("DELETE FROM items WHERE id BETWEEN ? AND ?", keys)
+            before = _free_bytes(connection)
+            delete_items(connection, *run_range(row.number))
             connection.execute("DELETE FROM runs WHERE id = ?", (run_id,))
+            return _free_bytes(connection) - before
 
         return self.commits.call(run_id, delete, owned=True)
 
@@ -227,13 +242,7 @@ class Journal:
         """
         with ErrorsTold(self.path), closing(connect(self.path)) as connection:
             connection.execute("VACUUM")
-
-    def size(self) -> int:
-        """The bytes of the journal on disk, its log written back into it first."""
-        with ErrorsTold(self.path), closing(connect(self.path)) as connection:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        files = (self.path, self.path.with_name(self.path.name + "-wal"))
-        return sum(file.stat().st_size for file in files if file.exists())
 
     def finish(self, run_id: str, status: str, now: float, error: str | None) -> Future[None]:
         """Record the end of a run of ours and give up its lease; ``error`` is a JSON object.
@@ -321,6 +330,25 @@ class Journal:
             (*item_range(stage), status),
         ):
             yield (item & INDEX_MASK, *rest)
+
+
+def _free_bytes(connection: sqlite3.Connection) -> int:
+    """The bytes of the journal that hold nothing."""
+    (pages,) = connection.execute("PRAGMA freelist_count").fetchone()
+    (size,) = connection.execute("PRAGMA page_size").fetchone()
+    return int(pages * size)
+
+
+def _last_seen(connection: sqlite3.Connection, run: RunRow) -> float:
+    """When a run whose process is gone was worked on: its last heartbeat, event or outcome."""
+    ((stage,),) = connection.execute("SELECT max(id) FROM stages WHERE run = ?", (run.id,))
+    times = connection.execute(
+        "SELECT max(at) FROM events WHERE run = ?"
+        " UNION ALL SELECT max(finished) FROM items WHERE id BETWEEN ? AND ?",
+        (run.id, *item_range(stage or 0)),
+    )
+    heartbeat = (run.leased_until or 0) - LEASE_SECONDS
+    return max(heartbeat, *(at or 0 for (at,) in times))
 
 
 def _found(rows: list[Any], run_id: str) -> RunRow:

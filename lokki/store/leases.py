@@ -38,9 +38,8 @@ def refuse_worked_on(run: RunRow, now: float) -> None:
     """Raise RunOwned, which names the process, for a run that one may be at work on."""
     if run.owner is not None and is_worked_on(run, now):
         host, pid = host_and_process(run.owner)
-        doing = "run" if run.finished is None else "removed"
         raise RunOwned(
-            f"run {run.id} is being {doing} by process {pid} on {host}; "
+            f"run {run.id} is being run by process {pid} on {host}; "
             "wait for its end or stop it, then resume"
         )
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import Any, TypeAlias
 
+from lokki.logging import Line
 from lokki.store.groups import group
-from lokki.store.schema import StageRow, add_event, storable
-
-Line: TypeAlias = tuple[Any, ...]
-"""at, step, item, attempt, level, source, message."""
+from lokki.store.lines import insert
+from lokki.store.schema import StageRow, add_event
+from lokki.store.storable import storable
 
 _PADDED_FROM = 64
 _ROWS_PER_STATEMENT = (2048, 1024, 512, 256, 128, 64, 8, 1)
@@ -43,7 +42,7 @@ class Outcomes:
         self.failures += later.failures
 
     def write(self, connection: sqlite3.Connection) -> None:
-        _insert(connection, self.succeeded)
+        _insert_succeeded(connection, self.succeeded)
         connection.executemany(
             "INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?)", self.items
         )
@@ -84,14 +83,9 @@ _INSERTS = {
     + ", ".join(["(?, 'succeeded', 0, 1, ?, ?, ?, NULL)"] * size)
     for size in _ROWS_PER_STATEMENT
 }
-_LOG_INSERTS = {
-    size: "INSERT INTO logs (run, at, step, item, attempt, level, source, message) VALUES "  # noqa: S608
-    + ", ".join(["(?, ?, ?, ?, ?, ?, ?, ?)"] * size)
-    for size in _ROWS_PER_STATEMENT
-}
 
 
-def _insert(connection: sqlite3.Connection, succeeded: list[Any]) -> None:
+def _insert_succeeded(connection: sqlite3.Connection, succeeded: list[Any]) -> None:
     """Insert flat rows in as few statements as fit; the last row may be repeated to fill one."""
     done, count = 0, len(succeeded) // 4
     while done < count:
@@ -113,9 +107,4 @@ def write(
     """Write a run's records and lines, in the order they came."""
     for entry in entries:
         entry.write(connection)
-    done = 0
-    while done < len(lines):
-        size = next(size for size in _ROWS_PER_STATEMENT if size <= len(lines) - done)
-        rows = ((run_id, *storable(line)) for line in lines[done : done + size])
-        connection.execute(_LOG_INSERTS[size], tuple(chain.from_iterable(rows)))
-        done += size
+    insert(connection, run_id, lines)

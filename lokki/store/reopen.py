@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass
 
+from lokki.store.removal import delete_items
 from lokki.store.schema import RunRow, item_range, run_range, stage_id
 
 
@@ -28,9 +29,7 @@ class Reopening:
         """Take the records back; the run is then of the flow as it is now."""
         stage = stage_id(run.number, self.position)
         first, last = item_range(stage)
-        keys = (first if self.whole else last + 1, run_range(run.number)[1])
-        connection.execute("DELETE FROM failures WHERE item BETWEEN ? AND ?", keys)
-        connection.execute("DELETE FROM items WHERE id BETWEEN ? AND ?", keys)
+        delete_items(connection, first if self.whole else last + 1, run_range(run.number)[1])
         connection.execute(
             "DELETE FROM stages WHERE run = ? AND position >= ?",
             (run.id, self.position + (not self.whole)),

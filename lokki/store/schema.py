@@ -5,10 +5,12 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from lokki.errors import JournalVersionError
+from lokki.logging import rank
 from lokki.store.groups import group
+from lokki.store.lines import pack
+from lokki.store.storable import storable
 
 # Released migrations are never edited; a change of the schema is a new entry.
 MIGRATIONS: tuple[str, ...] = (
@@ -102,6 +104,27 @@ MIGRATIONS: tuple[str, ...] = (
     UPDATE failures SET grp = lokki_group(type, reason, traceback);
     CREATE INDEX items_troubled ON items (id, status) WHERE status <> 'succeeded';
     """,
+    """
+    ALTER TABLE logs RENAME TO old_logs;
+    DROP INDEX logs_by_run;
+    CREATE TABLE logs (
+        id INTEGER PRIMARY KEY,
+        run TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+        count INTEGER NOT NULL, -- of its lines
+        first REAL NOT NULL,    -- time
+        last REAL NOT NULL,
+        gravest INTEGER NOT NULL, -- level: the place in their list
+        least_item INTEGER,
+        most_item INTEGER,
+        lines TEXT NOT NULL     -- JSON
+    ) STRICT;
+    CREATE INDEX logs_by_run ON logs (run, id);
+    INSERT INTO logs (run, count, first, last, gravest, least_item, most_item, lines)
+        SELECT run, 1, at, at, lokki_rank(level), item, item,
+            lokki_lines(at, step, item, attempt, level, source, message)
+        FROM old_logs ORDER BY id;
+    DROP TABLE old_logs;
+    """,
 )
 
 
@@ -173,6 +196,8 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
     if _version(connection, path) == len(MIGRATIONS):
         return
     connection.create_function("lokki_group", 3, group, deterministic=True)
+    connection.create_function("lokki_rank", 1, rank, deterministic=True)
+    connection.create_function("lokki_lines", 7, lambda *line: pack([line])[-1], deterministic=True)
     connection.execute("BEGIN IMMEDIATE")
     try:
         done = _version(connection, path)
@@ -208,17 +233,4 @@ def add_event(
     connection.execute(
         "INSERT INTO events (run, at, kind, stage, detail) VALUES (?, ?, ?, ?, ?)",
         storable((run_id, now, kind, stage, detail)),
-    )
-
-
-def storable(row: tuple[Any, ...]) -> tuple[Any, ...]:
-    """A row whose texts SQLite can store: a lone surrogate is written as its escape.
-
-    Such texts come from file names and output that are not UTF-8.
-    """
-    return tuple(
-        value.encode("utf-8", "backslashreplace").decode()
-        if isinstance(value, str) and not value.isascii()
-        else value
-        for value in row
     )

@@ -1,6 +1,6 @@
 """Runs as JSON: the shapes that the terminal prints with ``--json`` and the service answers with.
 
-Times are RFC 3339 in UTC with milliseconds, durations are seconds.
+Times are RFC 3339 in UTC with milliseconds, durations are seconds in which the run was worked on.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from lokki.logging import utc
-from lokki.store.history import Group, LogLine
+from lokki.store.history import Group, Run
 from lokki.store.leases import host_and_process, is_worked_on
-from lokki.store.schema import RunRow, StageRow
+from lokki.store.lines import LogLine
+from lokki.store.schema import StageRow
 
 
 def rfc3339(at: float | None) -> str | None:
@@ -20,7 +21,7 @@ def rfc3339(at: float | None) -> str | None:
     return None if at is None else utc(at)
 
 
-def run_shape(run: RunRow, stages: Sequence[StageRow], now: float) -> dict[str, Any]:
+def run_shape(run: Run, stages: Sequence[StageRow], now: float) -> dict[str, Any]:
     """A run with its stages; ``owner`` is the process that runs it, or did when it was lost."""
     owner = None
     if run.owner is not None:
@@ -34,8 +35,9 @@ def run_shape(run: RunRow, stages: Sequence[StageRow], now: float) -> dict[str, 
         "created": rfc3339(run.created),
         "started": rfc3339(run.started),
         "finished": rfc3339(run.finished),
-        "duration": _seconds(run.started, run.finished),
-        "stages": [stage_shape(stage) for stage in stages],
+        "duration": _seconds(run, run.started, run.finished),
+        "cancel_requested": rfc3339(run.cancel_requested),
+        "stages": [stage_shape(run, stage) for stage in stages],
         "error": json.loads(run.error) if run.error else None,
         "source": run.source,
         "started_by": run.started_by,
@@ -43,15 +45,15 @@ def run_shape(run: RunRow, stages: Sequence[StageRow], now: float) -> dict[str, 
     }
 
 
-def stage_shape(stage: StageRow) -> dict[str, Any]:
-    """A stage and where its items are."""
+def stage_shape(run: Run, stage: StageRow) -> dict[str, Any]:
+    """A stage of a run and where its items are."""
     return {
         "position": stage.position,
         "name": stage.name,
         "kind": stage.kind,
         "started": rfc3339(stage.started),
         "finished": rfc3339(stage.finished),
-        "duration": _seconds(stage.started, stage.finished),
+        "duration": _seconds(run, stage.started, stage.finished),
         "total": stage.total,
         "succeeded": stage.succeeded,
         "failed": stage.failed,
@@ -60,18 +62,25 @@ def stage_shape(stage: StageRow) -> dict[str, Any]:
     }
 
 
+def resume_shape(at: float, detail: str | None) -> dict[str, Any]:
+    """A resume of a run: ``by`` a command line, and what was done ``again``, in words."""
+    told = json.loads(detail or "{}")
+    return {"at": rfc3339(at), "by": told.get("by"), "again": told.get("again", [])}
+
+
 def group_shape(group: Group) -> dict[str, Any]:
     """Failures that are alike."""
     place = group.place
     return {
         "id": group.id,
         "count": group.count,
+        "failed": group.failed,
         "step": group.step,
         "type": group.type,
         "message": group.reason,
         "place": place and {"file": place[0], "line": place[1], "function": place[2]},
         "items": list(group.items),
-        "tolerated": group.tolerated,
+        "tolerated": not group.failed,
         "traceback": group.traceback,
     }
 
@@ -89,5 +98,7 @@ def line_shape(line: LogLine) -> dict[str, Any]:
     }
 
 
-def _seconds(started: float | None, finished: float | None) -> float | None:
-    return None if started is None or finished is None else round(finished - started, 3)
+def _seconds(run: Run, started: float | None, finished: float | None) -> float | None:
+    if started is None or finished is None:
+        return None
+    return round(run.worked(started, finished), 3)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -16,10 +17,10 @@ import click
 import pytest
 
 from lokki.cli import commands
-from lokki.cli.gc import _remove as remove
 from lokki.cli.gc import collect
 from lokki.cli.options import Program
 from lokki.config import load
+from lokki.store.history import read_history
 from lokki.store.journal import Journal
 from lokki.store.keys import run_prefix
 from lokki.store.local import LocalStore
@@ -145,6 +146,37 @@ def test_the_json_of_a_list_tells_whether_there_is_more(record, done):
     assert done("show", "--json", "-n", 2)[1] == whole
 
 
+def test_the_next_page_of_a_list_is_before_the_last_run_of_this_one(record, done):
+    for number in range(5):
+        record(f"r{number}", at=AT + number, flow="ab"[number % 2])
+
+    def page(*options):
+        shape = json.loads(done("runs", "--json", "-n", 2, *options)[1])
+        return [run["id"] for run in shape["runs"]], shape["next"]
+
+    assert page() == (["r4", "r3"], "r3")
+    assert page("--before", "r3") == (["r2", "r1"], "r1")
+    assert page("--before", "r1") == (["r0"], None)
+    assert page("--before", "r3", "--flow", "a") == (["r2", "r0"], None)
+    assert page("--before", "last", "--flow", "b") == (["r1"], None)
+    assert page("--before", "r0") == ([], None)
+    assert done("runs", "--before", "nosuch")[0] == 1
+
+
+def test_a_flow_without_runs_is_told_with_those_that_are_called_like_it(record, done):
+    empty = '{\n  "runs": [],\n  "next": null\n}\n'
+    assert done("runs", "--flow", "a", "--json") == (0, empty, "no run of flow 'a'\n")
+    record(OLD, flow="stations")
+    record(NEW, flow="birds")
+    near = "no run of flow 'staitons'; there are of stations\n"
+    assert done("runs", "--flow", "staitons") == (0, "no runs\n", near)
+    assert done("runs", "--flow", "staitons", "--json") == (0, empty, near)
+    every = "no run of flow 'x'; there are of birds, stations\n"
+    assert done("runs", "--flow", "x")[2] == every
+    assert done("gc", "--keep", 0, "--flow", "x") == (0, "", every + "nothing to remove\n")
+    assert done("runs", "--flow", "birds", "--status", "failed") == (0, "no runs\n", "")
+
+
 def test_the_json_of_a_run(record, done):
     record(
         OLD,
@@ -165,6 +197,7 @@ def test_the_json_of_a_run(record, done):
         "started": "2026-02-03T10:30:00.000Z",
         "finished": "2026-02-03T10:31:15.500Z",
         "duration": 75.5,
+        "cancel_requested": None,
         "stages": [
             {
                 "position": 0,
@@ -196,6 +229,7 @@ def test_the_json_of_a_run(record, done):
                     {
                         "id": "80d0b4",
                         "count": 1,
+                        "failed": 1,
                         "step": "crunch",
                         "type": "ValueError",
                         "message": "bad 7",
@@ -212,6 +246,7 @@ def test_the_json_of_a_run(record, done):
         "source": None,
         "started_by": "python crunch.py run",
         "owner": None,
+        "resumes": [],
     }
 
 
@@ -350,7 +385,15 @@ def test_lines_until_a_time_are_told_wherever_they_stand(record, done):
 
 def test_no_lines_are_told(record, done):
     record(OLD, lines=LINES)
-    assert done("logs", "--step", "nosuch") == (0, "", "no lines\n")
+    assert done("logs", "--step", "b") == (0, "", "no lines\n")
+
+
+def test_a_step_that_the_run_has_not_is_told_with_those_it_has(record, done):
+    record(OLD, lines=LINES)
+    code, out, err = done("logs", "--step", "cruch")
+    assert (code, out) == (2, "")
+    assert err.splitlines()[-1] == f"Error: run {OLD} has no step 'cruch'; it has a, b"
+    assert "fourth" in done("logs", "--step", "total")[1], "which it had before it was changed"
 
 
 @pytest.mark.parametrize("option", ["--follow", "--tail", "-f"])
@@ -364,12 +407,16 @@ def test_follow_goes_on_until_a_run_of_another_process_ends(held, start, termina
     assert told == ["held[0]: released 0", "held[1]: holding 1", "held[1]: released 1"]
 
 
-def test_follow_ends_when_the_runs_process_is_killed(held, start):
+def test_follow_ends_when_the_runs_process_is_killed(held, start, journal):
     process = start("logs", "--follow")
     assert process.stdout.readline().endswith("holding 0\n")
     held.kill()
     held.wait()
-    assert process.wait(50) == 0
+    out, err = process.communicate(timeout=50)
+    with read_history(journal) as history:
+        run = history.find("last").id
+    told = f"the process of run {run} is gone; go on with it: lokki resume {run}\n"
+    assert (process.returncode, out, err) == (0, "", told)
 
 
 def test_ctrl_c_ends_what_follows_a_run(held, start):
@@ -457,7 +504,7 @@ def payload(journal):
 
 
 def test_gc_removes_old_runs_with_all_that_is_theirs(record, payload, done, journal):
-    long = [(AT, "crunch", 0, 1, "INFO", "stdout", "x" * 1_000)] * 1_000
+    long = [(AT, "crunch", 0, 1, "INFO", "stdout", f"{n:0>1000}") for n in range(1_000)]
     record(OLD, ("crunch", "map", 1.0, ["ok", ERROR]), lines=long)
     record("today", ("crunch", "map", 1.0, ["ok"]), at=time() - 60, seconds=1)
     gone, kept = payload(OLD), payload("today")
@@ -468,56 +515,93 @@ def test_gc_removes_old_runs_with_all_that_is_theirs(record, payload, done, jour
     assert gone.exists()
     code, out, err = done("gc", "--older-than", "30d")
     assert (code, out) == (0, "")
-    given = size - journal.stat().st_size
-    assert err == f"1 run removed, {given:,} bytes of the journal given back\n"
+    given = re.fullmatch(r"1 run removed, (.+) bytes of the journal given back\n", err)[1]
+    assert 1_000_000 < int(given.replace(",", "")) <= size - journal.stat().st_size
     assert ids(done("runs", "--json")[1]) == ["today"]
     assert (gone.exists(), kept.exists()) == (False, True)
-    assert journal.stat().st_size < size - 1_000_000
     assert done("gc", "--older-than", "30d") == (0, "", "nothing to remove\n")
 
 
-def test_what_a_gc_that_died_has_left_goes_the_next_time(record, payload, done, terminal):
-    record(OLD)
+def test_what_a_gc_that_died_has_left_can_only_be_removed(record, payload, done, terminal):
+    record(OLD, status="failed")
     gone = payload(OLD)
     (terminal / "dying.py").write_text(DYING)
     assert done("dying.py")[0] == 9
+    record(NEW, at=AT + 600)
     assert gone.exists()
-    assert done("gc", "--keep", 0)[2].startswith("1 run removed, ")
+    told = f"Error: run {OLD} is being removed: its payloads are gone\n"
+    for words in (["show", OLD], ["resume", OLD]):
+        assert done(*words) == (1, "", told)
+    limits = ("--keep", 9, "--older-than", "2026-02-03T10:00")
+    assert done("gc", *limits, "--dry-run")[1] == f"{OLD}  removing   crunching\n"
+    err = done("gc", *limits)[2]
+    assert err.startswith("1 run removed, ")
+    assert "could have been resumed" not in err
     assert not gone.exists()
+    assert ids(done("runs", "--json")[1]) == [NEW]
 
 
-def test_a_run_whose_payloads_are_being_removed_is_left_to_that_gc(
-    record, payload, done, monkeypatch, capsys
-):
-    record(OLD)
-    gone, told = payload(OLD), []
-    delete = LocalStore.delete_prefix
+@pytest.fixture
+def meanwhile(monkeypatch):
+    """Have something done, once, while a gc in this process removes its first payloads."""
+    delete, waiting = LocalStore.delete_prefix, []
 
     async def watched(self, prefix):
-        told.append(done("gc", "--keep", 0)[2])
-        told.append(done("cancel", OLD)[2])
+        if waiting:
+            waiting.pop()()
         return await delete(self, prefix)
 
     monkeypatch.setattr(LocalStore, "delete_prefix", watched)
+    return waiting.append
+
+
+def test_a_run_whose_payloads_are_being_removed_is_left_to_that_gc(
+    record, payload, done, meanwhile, capsys
+):
+    record(OLD)
+    gone, told = payload(OLD), []
+    words = ["gc", "--keep", "0"], ["cancel", OLD], ["resume", OLD]
+    meanwhile(lambda: told.extend(done(*each)[2] for each in words))
     collect(load(), None, None, 0, dry_run=False)
     assert told == [
         "nothing to remove\n",
         f"Error: run {OLD} has ended before: it is succeeded\n",
+        f"Error: run {OLD} is being removed: its payloads are gone\n",
     ]
     assert capsys.readouterr().err.startswith("1 run removed, ")
     assert not gone.exists()
 
 
-def test_a_run_that_another_gc_has_removed_meanwhile_is_skipped(record, journal, capsys):
-    record(OLD)
-    record(NEW)
-    with closing(Journal(journal)) as book:
-        runs = book.history.runs()
-        store = LocalStore(journal.parent / "payloads")
-        book.lease(OLD, time()).result()
-        book.remove(OLD).result()
-        assert anyio.run(remove, journal, store, runs)[0] == 1
-        assert book.history.runs() == []
+def test_two_gcs_at_once_remove_each_run_once(record, journal, done, meanwhile, capsys):
+    lines = [(AT, "crunch", 0, 1, "INFO", "stdout", f"{n:0>1000}") for n in range(200)]
+    for number in range(4):
+        record(f"r{number}", at=AT + number, lines=lines)
+    size, others = journal.stat().st_size, []
+    meanwhile(lambda: others.append(done("gc", "--keep", 2)))
+    collect(load(), None, None, 0, dry_run=False)
+    own = capsys.readouterr().err
+    why = "their space kept for later runs, since another process is at work"
+    assert others == [(0, "", f"2 runs removed, {why}\n")]
+    given = re.fullmatch(r"2 runs removed, (.+) bytes of the journal given back\n", own)[1]
+    assert 400_000 < int(given.replace(",", "")) < size / 2
+    assert journal.stat().st_size < 200_000
+    assert ids(done("runs", "--json")[1]) == []
+
+
+def test_gc_leaves_a_run_that_was_resumed_since_it_looked(record, journal, meanwhile, capsys):
+    record(OLD, status="failed")
+    record(NEW, at=AT + 600)
+
+    def resumed():
+        with closing(Journal(journal)) as other:
+            other.take(OLD, time()).result()
+            other.finish(OLD, "succeeded", time(), None).result()
+
+    meanwhile(resumed)
+    collect(load(), None, None, 0, dry_run=False)
+    assert capsys.readouterr().err.startswith("1 run removed, ")
+    with read_history(journal) as history:
+        assert [run.id for run in history.runs()] == [OLD]
 
 
 def test_gc_keeps_the_newest(record, done, terminal):
@@ -543,9 +627,18 @@ def test_gc_never_removes_a_run_that_goes_on(held, record, done, terminal):
     assert "1 run removed" in done("gc", "--keep", 0)[2]
 
 
-def test_gc_removes_a_run_whose_process_is_gone(record, done):
+def test_gc_keeps_a_run_whose_process_is_gone_until_that_is_long_ago(record, done):
     record(OLD, status="running")
-    assert "1 run removed" in done("gc", "--older-than", "30d")[2]
+    record(NEW, at=AT + 600, status="cancelled")
+    assert done("gc", "--keep", 0, "--dry-run")[1] == f"{NEW}  cancelled  crunching\n"
+    assert done("gc", "--older-than", "2026-02-03T10:29:59")[2] == "nothing to remove\n"
+    code, out, err = done("gc", "--older-than", "30d", "--dry-run")
+    assert (code, out) == (0, f"{NEW}  cancelled  crunching\n{OLD}  lost       crunching\n")
+    assert err == "2 runs would be removed; 2 could be resumed\n"
+    record("done", at=AT + 900)
+    err = done("gc", "--older-than", "30d")[2]
+    assert err.startswith("3 runs removed, ")
+    assert err.endswith("; 2 could have been resumed\n")
 
 
 # ---- resume --------------------------------------------------------------------------------------
@@ -574,6 +667,9 @@ def test_what_a_resume_does_again(mended, done, terminal, options, told):
         *told,
         f"Run {mended} of mended resumed",
     ]
+    (resume,) = json.loads(done("show", mended, "--json")[1])["resumes"]
+    command = " ".join(["python mended.py resume", mended, *options])
+    assert (resume["by"], resume["again"]) == (command, told)
 
 
 def test_a_plain_resume_of_what_has_succeeded_gives_its_result(mended, done):
@@ -650,6 +746,10 @@ def test_help_is_whole_and_ends_with_an_example(done, terminal, program):
     ("words", "code", "told"),
     [
         (["shwo"], 2, "Did you mean 'show'?"),
+        (["list"], 2, "Did you mean 'runs'?"),
+        (["held.py", "rm"], 1, "Did you mean 'gc'?"),
+        (["retry", "last"], 2, "Did you mean 'resume'?"),
+        (["rerun"], 2, "one of: 'resume', 'run', 'runs'"),
         (["held.py", "shwo"], 1, "Did you mean 'show'?"),
         (["held.py"], 2, "Commands:"),
         ([], 2, "Commands:"),

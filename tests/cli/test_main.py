@@ -184,6 +184,46 @@ def test_help_lists_commands_options_types_and_defaults(shown):
     assert lokki("--version").stdout.startswith("lokki ")
 
 
+def test_the_help_of_a_run_tells_what_the_flow_does(shown):
+    for done in (python(shown, "run", "--help"), lokki("run", shown, "--help")):
+        assert "Run shown here and print its result.\n\n  Show what it is given.\n" in done.stdout
+
+
+@pytest.mark.parametrize("program", ["script", "lokki"])
+def test_a_resume_traces_the_flow_once(script, tmp_path, program):
+    traced = RESUMABLE.replace("return points()", "print('tracing')\n        return points()")
+    path = script(traced)
+    assert python(path, "run", cwd=tmp_path).returncode == 1
+    (tmp_path / "ready").touch()
+    words = [path, "resume", "last"] if program == "script" else ["-m", "lokki", "resume", "last"]
+    done = python(*words, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "6\n"), done.stderr
+    assert done.stderr.count("tracing") == 1
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("list", "runs"),
+        ("ls", "runs"),
+        ("history", "runs"),
+        ("status", "show"),
+        ("rm", "gc"),
+        ("delete", "gc"),
+        ("clean", "gc"),
+        ("retry", "resume"),
+        ("rerun", "resume"),
+        ("stop", "cancel"),
+        ("kill", "cancel"),
+        ("start", "run"),
+    ],
+)
+def test_what_other_programs_call_a_command_is_understood(word, meant):
+    done = lokki(word, "last")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.search(f"Did you mean .*'{meant}'", done.stderr)
+
+
 def test_unknown_commands():
     own = python(BIRDS, "fly")
     assert own.returncode == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import sys
@@ -23,6 +24,7 @@ from lokki import (
     FingerprintError,
     RunCancelled,
     RunFailed,
+    RunNotFound,
     RunOwned,
     flow,
     step,
@@ -604,6 +606,42 @@ async def test_a_stage_that_is_not_there_or_not_reached_is_refused(engine, birds
         ):
             await engine.resume("r1", birds, Again(from_stage=name))
     assert engine.journal.run("r1") == before
+
+
+async def test_an_inner_step_is_told_with_its_stage(engine, trouble):
+    chained = chain(trouble, lambda a, b, c, d: a().map(b).map(c).agg(d))
+    await engine.run(chained, run_id="r1")
+    with pytest.raises(DefinitionError, match=r"^step 'c' is in stage 'b': --from b$"):
+        await engine.resume("r1", chained, Again(from_stage="c"))
+
+
+async def test_a_run_that_has_begun_to_be_removed_is_not_resumed(engine, birds, trouble):
+    await engine.run(birds, run_id="r1")
+    with closing(Journal(engine.journal.path)) as other:
+        assert await anyio.to_thread.run_sync(other.lease("r1", time()).result)
+    trouble.taken()
+    for again in ({}, {"from_stage": "source"}):
+        with pytest.raises(RunNotFound, match="run r1 is being removed: its payloads are gone"):
+            await engine.resume("r1", birds, Again(**again))
+    assert trouble.taken() == []
+
+
+async def test_a_resume_records_who_asked_for_it_and_what_it_did_again(engine, birds, trouble):
+    trouble.errors = {"total": ValueError()}
+    await failing_run(engine, birds)
+    trouble.errors = {}
+    await (await engine.resume("r1", birds, started_by="lokki resume r1")).result()
+    await (await engine.resume("r1", birds)).result()  # which does nothing
+    await (await engine.resume("r1", birds, Again(from_stage="total"))).result()
+    details = [
+        json.loads(detail)
+        for _, kind, _, detail in engine.journal.history.events("r1")
+        if kind == "run_resumed"
+    ]
+    assert [(detail["by"], detail["again"]) for detail in details] == [
+        ("lokki resume r1", ["total: its call (1 failed)"]),
+        (None, ["total: all of it, as asked for"]),
+    ]
 
 
 async def test_every_group_of_many_runs_again(engine):

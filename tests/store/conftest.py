@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from lokki.store.journal import Journal
-from lokki.store.records import Line, Opening, Outcomes
+from lokki.store.lines import Line
+from lokki.store.records import Opening, Outcomes
 from lokki.store.schema import StageRow, stage_id
 
 Error = tuple[str, str, str]

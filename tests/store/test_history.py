@@ -145,6 +145,77 @@ def test_events_of_a_run_in_order(history):
     ]
 
 
+# ---- when a run was worked on --------------------------------------------------------------------
+
+DAY = 86_400.0
+
+
+def worked(run, now=10 * DAY):
+    return run.worked(run.started, run.end(now))
+
+
+def resume(record, run_id, at, status="succeeded"):
+    """Go on with a run for five seconds."""
+    record.journal.take(run_id, at).result()
+    record.journal.finish(run_id, status, at + 5, None).result()
+
+
+def test_the_time_between_an_attempts_end_and_the_next_is_a_pause(record):
+    record.run(at=DAY, status="failed")
+    for days in (3, 5):
+        resume(record, "r1", days * DAY, status="failed")
+    run = record.journal.history.find("r1")
+    assert worked(run) == 1 + 5 + 5
+    assert run.worked(DAY, 2 * DAY) == 1
+    assert run.worked(2 * DAY, 2.5 * DAY) == 0
+    assert run.worked(3 * DAY + 1, 6 * DAY) == 4 + DAY
+
+
+def test_every_run_of_a_list_has_its_own_pauses(record):
+    for name in "abc":
+        record.run(name, at=DAY, status="cancelled")
+    resume(record, "c", 2 * DAY)
+    resume(record, "a", 3 * DAY)
+    found = {run.id: worked(run) for run in record.journal.history.runs()}
+    assert found == {"a": 6, "b": 1, "c": 6}
+
+
+def test_a_killed_run_was_worked_on_until_its_process_was_seen_last(record):
+    record.run(at=DAY)
+    resume(record, "r1", 3 * DAY)
+    assert worked(record.journal.history.find("r1")) == 5
+
+
+def test_a_killed_run_that_is_cancelled_later_was_not_worked_on_meanwhile(record):
+    record.run(at=DAY)
+    record.journal.request_cancel("r1", 3 * DAY).result()
+    run = record.journal.history.find("r1")
+    assert (run.finished, worked(run)) == (3 * DAY, 0)
+    resume(record, "r1", 5 * DAY)
+    assert worked(record.journal.history.find("r1")) == 5
+
+
+def test_a_lost_run_ends_with_the_last_that_is_known_of_it(record):
+    record.run(at=DAY)
+    history = record.journal.history
+    assert history.find("r1").end(DAY + 29) == DAY + 29, "it goes on"
+    assert history.find("r1").end(2 * DAY) == DAY, "its heartbeat"
+    record.journal.close_stage("r1", 0, DAY + 9).result()
+    assert history.find("r1").end(2 * DAY) == DAY + 9, "its last event"
+    record.journal.lease("r1", 3 * DAY).result()  # to remove it
+    assert history.find("r1").end(4 * DAY) == DAY + 9
+
+
+def test_a_run_is_equal_to_its_row_whatever_its_pauses(record):
+    record.run(at=DAY, status="failed")
+    resume(record, "r1", 3 * DAY, status="failed")
+    run, row = record.journal.history.find("r1"), record.journal.run("r1")
+    assert run == row
+    assert hash(run) == hash(row)
+    resume(record, "r1", 5 * DAY, status="failed")
+    assert run != record.journal.history.find("r1")
+
+
 # ---- a map's items -------------------------------------------------------------------------------
 
 
@@ -265,22 +336,20 @@ def test_failures_are_grouped_the_largest_group_first(record):
     stage = record.stage(record.run(), dict.fromkeys(errors, "tolerated"), 20, errors=errors)
     large, small = record.journal.history.groups(stage)
     assert (large.count, large.items, large.step) == (9, (2, 4, 6, 8, 10), "b")
-    assert (large.type, large.reason, large.tolerated) == ("ValueError", "no 2", True)
+    assert (large.type, large.reason, large.tolerated) == ("ValueError", "no 2", 9)
     assert large.traceback == TRACE.format(2)
     assert large.place == ("/home/u/birds.py", 2, "flap")
     assert (small.count, small.items, small.type) == (2, (1, 3), "KeyError")
     assert large.id != small.id
 
 
-def test_a_failure_that_ends_the_run_is_told_from_tolerated_ones_like_it(record):
+def test_a_failure_that_ends_the_run_comes_before_tolerated_ones_like_it(record):
     statuses = {0: "tolerated", 1: "tolerated", 2: "failed"}
-    stage = record.stage(record.run(), statuses, 4)
-    groups = record.journal.history.groups(stage)
-    assert [(group.count, group.items, group.tolerated) for group in groups] == [
-        (2, (0, 1), True),
-        (1, (2,), False),
-    ]
-    assert len({group.id for group in groups}) == 1
+    errors = {index: [error(message=f"no {index}")] for index in statuses}
+    stage = record.stage(record.run(), statuses, 4, errors=errors)
+    (group,) = record.journal.history.groups(stage)
+    assert (group.count, group.failed, group.tolerated) == (3, 1, 2)
+    assert (group.items, group.reason) == ((2, 0, 1), "no 2")
 
 
 def test_the_last_failure_of_an_item_counts(record):

@@ -66,7 +66,7 @@ def test_a_journal_of_the_first_version_is_read_with_its_failures(first_version)
             group("ValueError", "no 1", TRACE),
             2,
             (1, 2),
-            True,
+            2,
         )
         assert (failed.id, failed.items) == (group("KeyError", "'é'", ""), (3,))
         cells = history.strip(stage, 8)

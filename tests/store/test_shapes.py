@@ -12,12 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lokki.store.history import Group, LogLine
-from lokki.store.schema import RunRow, StageRow
+from lokki.store.history import Group, Run
+from lokki.store.lines import LogLine
+from lokki.store.schema import StageRow
 from lokki.store.shapes import group_shape, line_shape, rfc3339, run_shape
 
 AT = 1_705_314_600.1239  # 2024-01-15T10:30:00.123Z
-RUN = RunRow(
+RUN = Run(
     number=1,
     id="20240115-103000-123abcde",
     flow="birds-flow",
@@ -49,6 +50,7 @@ def test_a_run_that_has_ended():
         "started": "2024-01-15T10:30:01.123Z",
         "finished": "2024-01-15T10:31:02.623Z",
         "duration": 61.5,
+        "cancel_requested": None,
         "stages": [
             {
                 "position": 0,
@@ -81,6 +83,18 @@ def test_what_is_not_known_yet_is_null():
     assert (shape["stages"][0]["finished"], shape["stages"][0]["duration"]) == (None, None)
 
 
+def test_durations_are_without_the_pauses():
+    resumed = replace(RUN, pauses=((AT + 2, AT + 2.5), (AT + 10, AT + 20)))
+    shape = run_shape(resumed, [STAGE], AT + 100)
+    assert (shape["duration"], shape["stages"][0]["duration"]) == (51.0, 1.5)
+
+
+def test_a_run_that_is_to_be_cancelled_is_running_until_it_has_ended():
+    asked = replace(RUN, status="running", finished=None, cancel_requested=AT + 9)
+    shape = run_shape(asked, [], AT + 10)
+    assert (shape["status"], shape["cancel_requested"]) == ("running", "2024-01-15T10:30:09.123Z")
+
+
 @pytest.mark.parametrize(("later", "alive"), [(29, True), (31, False)])
 def test_the_owner_is_alive_or_lost(later, alive):
     owner = f"{socket.gethostname()}:{os.getppid()}:abcd"
@@ -94,10 +108,11 @@ def test_the_owner_is_alive_or_lost(later, alive):
 
 def test_failures_that_are_alike():
     trace = 'Traceback (most recent call last):\n  File "/home/u/birds.py", line 7, in flap\n'
-    group = Group("abc123", 12, "b", "ValueError", "no", trace, (3, 5), False)
+    group = Group("abc123", 12, "b", "ValueError", "no", trace, (3, 5), 0)
     assert group_shape(group) == {
         "id": "abc123",
         "count": 12,
+        "failed": 12,
         "step": "b",
         "type": "ValueError",
         "message": "no",
@@ -107,6 +122,13 @@ def test_failures_that_are_alike():
         "traceback": trace,
     }
     assert group_shape(replace(group, traceback=""))["place"] is None
+
+
+@pytest.mark.parametrize(("tolerated", "failed", "all_are"), [(12, 0, True), (5, 7, False)])
+def test_failures_that_are_alike_and_tolerated(tolerated, failed, all_are):
+    group = Group("abc123", 12, "b", "ValueError", "no", "", (3, 5), tolerated)
+    shape = group_shape(group)
+    assert (shape["count"], shape["failed"], shape["tolerated"]) == (12, failed, all_are)
 
 
 def test_a_line():

@@ -1,0 +1,23 @@
+"""Durations and rates in words."""
+
+from __future__ import annotations
+
+
+def duration(seconds: float) -> str:
+    """How long something took; of less than a minute, a whole number is told as one."""
+    if seconds < 60:
+        if isinstance(seconds, int):
+            return f"{seconds}s"
+        return f"{seconds:.1f}s" if seconds >= 0.1 else f"{1000 * seconds:.0f}ms"
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02}m" if hours else f"{minutes}m{seconds:02}s"
+
+
+def rate(per_second: float) -> str:
+    """How many a second, a minute if they are few; nothing for none."""
+    if not per_second:
+        return ""
+    if per_second < 0.1:
+        return f"{60 * per_second:.1f}/min"
+    return f"{per_second:.1f}/s" if per_second < 10 else f"{per_second:,.0f}/s"

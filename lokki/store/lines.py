@@ -1,0 +1,87 @@
+"""What steps print and log, as the journal keeps it: up to a thousand lines in a row.
+
+Lines come by the ten thousand a second, and a row costs more than what is in it. The columns of a
+row tell of its lines what readers ask for, so that they pass over those that have none of it.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from lokki.logging import Line, rank
+from lokki.store.storable import storable
+
+COLUMNS = "run, count, first, last, gravest, least_item, most_item, lines"
+_BITS = 10
+_MOST = 1 << _BITS
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+class LogLine(NamedTuple):
+    """A line that a step printed or logged; ``at`` is in seconds since the epoch.
+
+    ``id`` grows from line to line of a run.
+    """
+
+    id: int
+    at: float
+    step: str
+    item: int | None
+    attempt: int
+    level: str
+    source: str
+    message: str
+
+
+def insert(connection: sqlite3.Connection, run_id: str, lines: Sequence[Line]) -> None:
+    """Write lines of a run, in this order."""
+    connection.executemany(
+        f"INSERT INTO logs ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
+        ((run_id, *pack(lines[n : n + _MOST])) for n in range(0, len(lines), _MOST)),
+    )
+
+
+def pack(lines: Sequence[Line]) -> tuple[Any, ...]:
+    """A row of lines, but for the run.
+
+    They are JSON: a list for each of a line's values, or the value if it is the same in all. Times
+    are microseconds after the first.
+    """
+    times, steps, items, attempts, levels, sources, messages = zip(*lines, strict=True)
+    first = min(times)
+    after = tuple([round((at - first) * 1e6) for at in times])
+    columns = [
+        column[0] if column.count(column[0]) == len(column) else column
+        for column in (after, steps, items, attempts, levels, sources, messages)
+    ]
+    text = _encode(columns)
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            return pack([storable(line) for line in lines])
+    known = [item for item in items if item is not None]
+    bounds = (min(known), max(known)) if known else (None, None)
+    return (len(lines), first, max(times), max(map(rank, set(levels))), *bounds, text)
+
+
+def unpack(row: int, first: float, count: int, text: str) -> Iterator[LogLine]:
+    """The lines of a row."""
+    after, *others = (
+        column if isinstance(column, list) else [column] * count for column in json.loads(text)
+    )
+    for number, (later, *values) in enumerate(zip(after, *others, strict=True)):
+        yield LogLine(row << _BITS | number, first + later / 1e6, *values)
+
+
+def row_of(line: int) -> int:
+    """The row that the line with this id is in."""
+    return line >> _BITS
+
+
+def last_id(row: int, count: int) -> int:
+    """The id of the last line of a row."""
+    return row << _BITS | (count - 1)

@@ -1,0 +1,61 @@
+"""Removing what is recorded: which runs may go, that one has begun to, and its items."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from lokki.errors import RunNotFound
+from lokki.store.leases import is_worked_on
+
+if TYPE_CHECKING:
+    from lokki.store.history import Run
+
+REMOVING = "run_removing"
+"""The event of a run that begins to be removed: its payloads go first, its records last."""
+
+
+def may_go(
+    runs: Sequence[Run],
+    now: float,
+    *,
+    older_than: float | None,
+    keep: int | None,
+    removing: Collection[str] = (),
+) -> list[Run]:
+    """Of runs, newest first, those that may be removed; none that a process is at work on.
+
+    A run may go that is not among the ``keep`` newest and has ended before ``older_than``, or at
+    any time without that. One that has not ended may still be resumed: it goes only if its last
+    sign of life is before ``older_than``. Those in ``removing`` have begun to go, and always do.
+    """
+
+    def is_old(run: Run) -> bool:
+        if older_than is None:
+            return run.finished is not None
+        return (run.finished or run.seen) < older_than
+
+    return [
+        run
+        for place, run in enumerate(runs)
+        if (run.id in removing or (place >= (keep or 0) and is_old(run)))
+        and not is_worked_on(run, now)
+    ]
+
+
+def is_removing(read: Callable[[str, tuple[str, ...]], Iterable[Any]], run_id: str) -> bool:
+    """Whether a run has begun to be removed; ``read`` makes a query."""
+    return any(read("SELECT 1 FROM events WHERE run = ? AND kind = ?", (run_id, REMOVING)))
+
+
+def refuse_removing(read: Callable[[str, tuple[str, ...]], Iterable[Any]], run_id: str) -> None:
+    """Raise RunNotFound for a run that has begun to be removed."""
+    if is_removing(read, run_id):
+        raise RunNotFound(f"run {run_id} is being removed: its payloads are gone")
+
+
+def delete_items(connection: sqlite3.Connection, first: int, last: int) -> None:
+    """Delete the items whose keys are in a range, and their failures."""
+    connection.execute("DELETE FROM failures WHERE item BETWEEN ? AND ?", (first, last))
+    connection.execute("DELETE FROM items WHERE id BETWEEN ? AND ?", (first, last))
