@@ -96,7 +96,7 @@ class JournalVersionError(JournalError):
 
 
 class RunNotFound(JournalError):
-    """No run has this id, or several have this prefix."""
+    """No run has this id, several have this prefix, or it is being removed."""
 
 
 class RunOwned(JournalError):

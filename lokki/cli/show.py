@@ -93,7 +93,7 @@ def show_runs(
     ]
     console.print(_table(columns, _room(console)))
     if more:
-        console.print("older ones: more with --n", style="dim")
+        console.print(f"older ones: more with --n, or --before {runs[-1].id}", style="dim")
 
 
 def show_run(history: History, run_id: str, program: str) -> None:

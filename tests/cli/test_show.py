@@ -227,7 +227,10 @@ def test_the_list(record, shown, crunched, monkeypatch):
     assert told[1].startswith("20260203-103000-000abcde  crunching")
     assert "\n".join([told[0], *told[2:]]) == LIST
     some = shown("runs", "-n", "2").splitlines()
-    assert (len(some), some[-1]) == (4, "older ones: more with --n")
+    assert (len(some), some[-1]) == (
+        4,
+        "older ones: more with --n, or --before 20250202-103002-000abcde",
+    )
     monkeypatch.setenv("COLUMNS", "110")
     assert shown("runs").splitlines()[2:] == WIDE.splitlines()
     monkeypatch.setenv("COLUMNS", "70")
