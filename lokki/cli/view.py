@@ -59,9 +59,8 @@ class StageView:
         if self.status in ("waiting", "kept"):
             return [("", "")] * 4
         counts = self.counts
-        failed = counts.failed + counts.tolerated
-        trouble = [f"{failed:,} failed"] if failed else []
-        trouble += [f"{counts.retrying:,} retrying"] if counts.retrying else []
+        troubles = {name: getattr(counts, name) for name in ("failed", "tolerated", "retrying")}
+        trouble = [f"{count:,} {name}" for name, count in troubles.items() if count]
         per_second = self._rate(now)
         if not per_second or self._took is not None or last:
             time = duration(now - self._began if self._took is None else self._took)
@@ -69,7 +68,7 @@ class StageView:
             time = f"{duration(ceil((counts.total - counts.done) / per_second))} left"
         return [
             (f"{counts.done:,}/{counts.total:,}" if self.is_map else "", ""),
-            (", ".join(trouble), "red" if failed else "yellow"),
+            (", ".join(trouble), "red" if counts.failed else "yellow"),
             (rate(per_second), ""),
             (time, "dim"),
         ]

@@ -204,8 +204,9 @@ def _open(history: History, row: StageRow) -> tuple[int, str]:
     counts = history.troubled(row)
     del counts["tolerated"]
     counts["without a recorded result"] = row.total - row.succeeded - row.tolerated - counts.total()
-    causes = ", ".join(f"{count:,} {why}" for why, count in counts.items() if count)
-    return counts.total(), causes
+    counts = +counts
+    told = [f"{count:,} {why}" for why, count in counts.items()] if len(counts) > 1 else counts
+    return counts.total(), ", ".join(told)
 
 
 def _items(count: int, stage: StageRow) -> str:

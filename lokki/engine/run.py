@@ -24,6 +24,7 @@ from lokki.engine.events import (
     RunStarted,
     StageFailed,
     StageFinished,
+    StageProgressed,
     StageStarted,
 )
 from lokki.engine.items import Carried, StageWork
@@ -226,6 +227,8 @@ class Run:
             await done.wait()
         self.work = None
         counts = replace(state.counts)
+        if state.cancelled:
+            self._told(StageProgressed(position, counts))
         if state.complete:
             await _committed(self.journal.close_stage(self.id, position, time()))
             self._check_lost()

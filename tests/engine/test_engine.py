@@ -36,7 +36,14 @@ from lokki import (
     step,
 )
 from lokki.config import Config, Local
-from lokki.engine.events import RunFinished, RunStarted, StageFinished, StageStarted
+from lokki.engine.events import (
+    RunFinished,
+    RunStarted,
+    StageFinished,
+    StageProgressed,
+    StageStarted,
+)
+from lokki.engine.state import Counts
 from lokki.store.journal import Journal
 
 pytestmark = pytest.mark.asyncio
@@ -916,6 +923,9 @@ async def test_cancel_waits_for_threads_and_records_what_they_finish():
         with pytest.raises(RunCancelled):
             await handle.result()
         assert engine.journal.history.stages(handle.run_id)[1].succeeded == 1
+        *_, progressed, finished = [event async for event in handle.events()]
+    assert progressed == StageProgressed(1, Counts(100, succeeded=1)), "what ended after the cancel"
+    assert isinstance(finished, RunFinished)
 
 
 @pytest.mark.parametrize("moment", ["first stage", "map", "aggregation"])
