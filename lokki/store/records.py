@@ -41,6 +41,10 @@ class Outcomes:
         self.items += later.items
         self.failures += later.failures
 
+    def _latest(self) -> float | None:
+        """When the last of the outcomes was there."""
+        return max((*self.succeeded[2::4], *(row[5] for row in self.items)), default=None)
+
     def write(self, connection: sqlite3.Connection) -> None:
         _insert_succeeded(connection, self.succeeded)
         connection.executemany(
@@ -51,8 +55,9 @@ class Outcomes:
             (storable((*row, group(*row[-3:]))) for row in self.failures),
         )
         connection.execute(
-            "UPDATE stages SET succeeded = ?, failed = ?, tolerated = ?, retrying = ? WHERE id = ?",
-            (*self.counts, self.stage),
+            "UPDATE stages SET succeeded = ?, failed = ?, tolerated = ?, retrying = ?,"
+            " updated = coalesce(?, updated) WHERE id = ?",
+            (*self.counts, self._latest(), self.stage),
         )
 
 

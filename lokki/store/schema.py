@@ -125,6 +125,7 @@ MIGRATIONS: tuple[str, ...] = (
         FROM old_logs ORDER BY id;
     DROP TABLE old_logs;
     """,
+    "ALTER TABLE stages ADD COLUMN updated REAL",
 )
 
 
@@ -167,6 +168,7 @@ class StageRow:
     failed: int = 0
     tolerated: int = 0
     retrying: int = 0
+    updated: float | None = None  # when the latest outcome was there
 
 
 INDEX_MASK = (1 << 32) - 1
