@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from inspect import Parameter
 from types import AsyncGeneratorType, CoroutineType
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 from lokki.chain import Lane, input_and_names, is_async_generator
 from lokki.chain import running as running
@@ -106,13 +106,6 @@ def bind(
 
 def _without_input(function: Callable[[], Any], nothing: None) -> Any:
     return function()
-
-
-class Lines(Protocol):
-    """The lines that a call has written so far; `lokki.output` makes it at the first one."""
-
-    def end(self) -> None:
-        """Record what is left of a line without its end."""
 
 
 class Context:

@@ -26,7 +26,7 @@ Sink: TypeAlias = Callable[[Line], None]
 _CallHandlers: TypeAlias = Callable[[logging.Logger, logging.LogRecord], None]
 
 _LONGEST = 10_000
-"""Characters of a printed line that are recorded; the rest is an ellipsis."""
+"""Characters of a line that are recorded; the rest is an ellipsis."""
 _MOST_HELD = 65_536
 """Characters of a line without an end that are held back to be shown with it."""
 
@@ -67,7 +67,10 @@ class Part:
             self._end_lines(self._held + ended, rest)
         else:
             self._held += text
-            if len(self._held) > _MOST_HELD:
+            if "\r" in text:  # a progress bar, which a line-buffered stream shows at once, too
+                self.flush()
+            elif len(self._held) > _MOST_HELD:
+                self._held = redacted(self._held, self._call.secrets)
                 self._show_held(len(self._held) - self._longest_secret)
 
     def flush(self) -> None:
@@ -101,19 +104,12 @@ class Part:
         self.show(text + "\n")
 
     def _line(self, line: str) -> str:
-        """A line without secrets; of one that is cut off, no part of a secret is left either."""
+        """A whole line as it is recorded."""
         if self._shown:
             line, self._shown = self._shown + line, ""
         if "\r" in line:
             line = _as_seen(line, len(line)).rstrip("\r")
-        secrets = self._call.secrets
-        if not secrets:
-            return line if len(line) <= _LONGEST else line[:_LONGEST] + "…"
-        room = _LONGEST + self._longest_secret
-        shown = redacted(line[:room], secrets)
-        if len(line) > room:
-            return shown[: min(_LONGEST, len(shown) - self._longest_secret)] + "…"
-        return shown if len(shown) <= _LONGEST else shown[:_LONGEST] + "…"
+        return _cut(line, self._call.secrets)
 
     @property
     def _longest_secret(self) -> int:
@@ -138,6 +134,17 @@ class Part:
             _show(self.stream.stream, text)
         finally:
             _showing.discard(thread)
+
+
+def _cut(line: str, secrets: tuple[str, ...]) -> str:
+    """A line without secrets, not too long; where it is cut off, no part of one is left either."""
+    if not secrets:
+        return line if len(line) <= _LONGEST else line[:_LONGEST] + "…"
+    room = _LONGEST + len(secrets[0])
+    shown = redacted(line[:room], secrets)
+    if len(line) > room:
+        return shown[: min(_LONGEST, len(shown) - len(secrets[0]))] + "…"
+    return shown if len(shown) <= _LONGEST else shown[:_LONGEST] + "…"
 
 
 def _as_seen(text: str, room: int) -> str:
@@ -245,7 +252,7 @@ def _recording(call_handlers: _CallHandlers) -> _CallHandlers:
         _logging.add(thread)
         try:
             call, index, attempt, _ = here
-            message = redacted(_message(record), call.secrets)
+            message = _cut(_message(record), call.secrets)
             _record(call, index, attempt, record.levelname, record.name, message)
             return call_handlers(self, record)
         finally:

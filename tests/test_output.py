@@ -114,6 +114,27 @@ def test_a_carriage_return_starts_the_line_again(written, recorded, capsys):
     assert capsys.readouterr().err == "".join(written)
 
 
+def test_a_carriage_return_is_shown_at_once():
+    shown, seen = io.StringIO(), []
+
+    def step():
+        for percent in (1, 2):
+            print(f"\r{percent} %", end="")
+            seen.append(shown.getvalue())
+        print()
+
+    with attached(echo=shown) as lines:
+        calling(step)
+    assert seen == ["\r1 %", "\r1 %\r2 %"]
+    assert texts(lines) == ["2 %"]
+
+
+def test_long_log_messages_are_cut_off():
+    with attached() as lines:
+        calling(lambda: logging.getLogger("mine").warning("m" * 1_000_000))
+    assert texts(lines) == ["m" * 10_000 + "…"]
+
+
 def test_long_lines_are_cut_off():
     def step():
         print("x" * 10_000)
@@ -148,6 +169,21 @@ def test_a_secret_that_is_printed_in_two_writes_is_not_shown():
         calling(step, secrets=("swordfish",))
     assert texts(lines) == ["a *** b", "***"]
     assert echo.getvalue() == "a *** b\n***"
+
+
+@pytest.mark.parametrize("before", range(65_520, 65_540))
+def test_a_secret_where_a_long_line_is_shown_in_parts_is_not_shown(before):
+    secret = "k3y-for-the-door"
+
+    def step():
+        print("x" * before + secret + "yyyy", end="")
+        print("z" * 100_000)
+
+    shown = io.StringIO()
+    with attached(echo=shown) as lines:
+        calling(step, secrets=(secret,))
+    assert shown.getvalue() == "x" * before + "***yyyy" + "z" * 100_000 + "\n"
+    assert texts(lines) == ["x" * 10_000 + "…"]
 
 
 def test_a_line_is_not_cut_off_within_a_secret():

@@ -30,6 +30,12 @@ INLINE_BYTES = 64 * 1024
 KEPT_BYTES = 256 * 1024 * 1024
 """So much of a stage's large results is kept in memory, rather than read back from the store."""
 
+_TOLD = {
+    ItemStatus.RETRYING: ("WARNING", "failed, to be tried again"),
+    ItemStatus.TOLERATED: ("WARNING", "failed, which is tolerated"),
+    ItemStatus.FAILED: ("ERROR", "failed"),
+}
+"""The level and the words of the log line of a failed attempt."""
 _UNCHANGING = frozenset({int, float, complex, str, bytes, bool, type(None)})
 
 
@@ -180,6 +186,11 @@ class StageWork:
         rows.failures.append(
             (item, failure.step, failed.attempt, finished)
             + (failure.type, failure.reason, failure.traceback)
+        )
+        level, told = _TOLD[verdict]
+        message = f"{told}: {failure.type}: {failure.reason}"
+        self.writer.note(
+            (finished, failure.step, failure.index, failed.attempt, level, "lokki", message)
         )
         if verdict is not ItemStatus.RETRYING:
             self.carried.pop(failed.index, None)

@@ -33,7 +33,8 @@ _HEARTBEAT = LEASE_SECONDS / 3
 _LOOK_SECONDS = 0.25
 _ROWS_PER_COMMIT = 2_000
 _MOST_PENDING = 16_000
-
+_LINGER_SECONDS = 0.1
+"""Lines that nothing else is to be written with wait so long for more."""
 
 _Writes: TypeAlias = "tuple[RunWriter, list[Entry], list[Line]]"
 
@@ -76,11 +77,17 @@ class RunWriter:
 
         Waits while the journal is congested, unless an event loop runs in this thread.
         """
+        self.note(line)
+        if len(self.lines) > _MOST_PENDING and not _on_loop():
+            self._committer.wait_for_room()
+
+    def note(self, line: Line) -> None:
+        """Queue a line as `log` does, and never wait."""
+        if self.closed:
+            return
         self.lines.append(line)
         if not self.noted:  # else the committer takes it, too: it looks for lines after it forgets
             self._committer.note_lines(self)
-        if len(self.lines) > _MOST_PENDING and not _on_loop():
-            self._committer.wait_for_room()
 
     def take(self, most: int) -> tuple[list[Entry], list[Line]]:
         """Take what was queued first: records of ``most`` rows or a few more, and ``most`` lines.
@@ -241,8 +248,9 @@ class Committer:
     def note_lines(self, writer: RunWriter) -> None:
         """Have the lines of a run written."""
         with self._changed:
-            writer.noted = self._takes(writer)
-            if not writer.noted:
+            if self._takes(writer):
+                writer.noted = True
+            elif writer not in self._waiting:  # else they are written with what it had queued
                 writer.lines.clear()
 
     def _takes(self, writer: RunWriter) -> bool:
@@ -282,6 +290,7 @@ class Committer:
         """Block while the journal is congested."""
         if self.congested:
             with self._changed:
+                self._changed.notify_all()
                 self._changed.wait_for(lambda: not self.congested or self.error is not None)
 
     def close(self) -> None:
@@ -311,6 +320,7 @@ class Committer:
                 self._changed.wait(_LOOK_SECONDS if self._owned else None)
             if not (self._waiting or self._calls or self._closing or self._lease_is_due()):
                 return True
+            self._changed.wait_for(self._is_urgent, _LINGER_SECONDS)
             waiting, self._calls = self._calls, []
             calls = [call for call in waiting if call.future.set_running_or_notify_cancel()]
             writes = self._take({call.run_id for call in calls})
@@ -333,6 +343,10 @@ class Committer:
         for call in calls:
             call.tell()
         return not last
+
+    def _is_urgent(self) -> bool:
+        """Whether more than a few lines are to be written."""
+        return bool(self._calls or self._rows or self._closing) or self.congested
 
     def _lease_is_due(self) -> bool:
         now = time.time()

@@ -17,6 +17,7 @@ from lokki.store.storable import storable
 COLUMNS = "run, count, first, last, gravest, least_item, most_item, lines"
 _BITS = 10
 _MOST = 1 << _BITS
+_MOST_CHARACTERS = 1_000_000
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
@@ -40,8 +41,22 @@ def insert(connection: sqlite3.Connection, run_id: str, lines: Sequence[Line]) -
     """Write lines of a run, in this order."""
     connection.executemany(
         f"INSERT INTO logs ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
-        ((run_id, *pack(lines[n : n + _MOST])) for n in range(0, len(lines), _MOST)),
+        ((run_id, *pack(row)) for row in _rows(lines)),
     )
+
+
+def _rows(lines: Sequence[Line]) -> Iterator[Sequence[Line]]:
+    """Lines, as many together as a row may hold."""
+    if len(lines) > _MOST or (len(lines) > 1 and sum(map(_length, lines)) > _MOST_CHARACTERS):
+        half = len(lines) // 2
+        yield from _rows(lines[:half])
+        yield from _rows(lines[half:])
+    elif lines:
+        yield lines
+
+
+def _length(line: Line) -> int:
+    return len(line[-1])
 
 
 def pack(lines: Sequence[Line]) -> tuple[Any, ...]:
@@ -74,7 +89,7 @@ def unpack(row: int, first: float, count: int, text: str) -> Iterator[LogLine]:
         column if isinstance(column, list) else [column] * count for column in json.loads(text)
     )
     for number, (later, *values) in enumerate(zip(after, *others, strict=True)):
-        yield LogLine(row << _BITS | number, first + later / 1e6, *values)
+        yield LogLine(row << _BITS | number, round(first + later / 1e6, 6), *values)
 
 
 def row_of(line: int) -> int:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
+from time import time
 
-from lokki.errors import JournalVersionError
+from lokki.errors import JournalError, JournalVersionError
 from lokki.logging import rank
 from lokki.store.groups import group
+from lokki.store.leases import host_and_process, is_alive
 from lokki.store.lines import pack
 from lokki.store.storable import storable
 
@@ -203,6 +205,8 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("BEGIN IMMEDIATE")
     try:
         done = _version(connection, path)
+        if 0 < done < len(MIGRATIONS):
+            _refuse_worked_on(connection, path)
         for number, script in enumerate(MIGRATIONS[done:], done + 1):
             for statement in script.split(";\n"):
                 connection.execute(statement)
@@ -211,6 +215,20 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
     except BaseException:
         connection.execute("ROLLBACK")
         raise
+
+
+def _refuse_worked_on(connection: sqlite3.Connection, path: Path) -> None:
+    """Raise JournalError when a process of an older lokki is at work: it knows no newer tables."""
+    now = time()
+    for run_id, owner, leased_until in connection.execute(
+        "SELECT id, owner, leased_until FROM runs WHERE leased_until > ?", (now,)
+    ):
+        if is_alive(owner, leased_until, now):
+            host, process = host_and_process(owner)
+            raise JournalError(
+                f"the journal {path} is of an older lokki, of which process {process} on {host} is "
+                f"at work on run {run_id}: wait for its end or cancel it with that lokki"
+            )
 
 
 def _version(connection: sqlite3.Connection, path: Path) -> int:

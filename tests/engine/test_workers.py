@@ -137,7 +137,9 @@ async def test_context_and_output_of_a_worker(capfd):
         lines = {line[2:] for line in engine.journal.history.lines(handle.run_id)}
     assert ("talking", 1, 2, "INFO", "stdout", "hello 1") in lines
     assert ("talking", 0, 1, "WARNING", "mine", "careful") in lines
-    assert len(lines) == 8
+    failed = "failed, to be tried again: ValueError: again"
+    assert ("talking", 0, 1, "WARNING", "lokki", failed) in lines
+    assert len(lines) == 10
 
 
 async def test_an_error_in_a_worker_has_the_users_traceback():

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from lokki.logging import Line
 from lokki.store.journal import Journal
-from lokki.store.lines import Line
 from lokki.store.records import Opening, Outcomes
 from lokki.store.schema import StageRow, stage_id
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 
 import pytest
 from hypothesis import given
@@ -43,6 +45,17 @@ def test_a_row_tells_what_is_in_it(lines):
     assert gravest == max(rank(line[4]) for line in lines)
     assert [least, most] == ([min(items), max(items)] if items else [None, None])
     assert text.encode(), "SQLite can store it"
+
+
+@pytest.mark.parametrize(
+    ("count", "length", "rows"), [(1_024, 9, 1), (1_025, 9, 2), (500, 10_000, 8)]
+)
+def test_a_row_has_so_many_lines_and_characters_at_most(record, journal, count, length, rows):
+    record.run()
+    record.lines("r1", *((1.0, "b", n, 1, "INFO", "stdout", "m" * length) for n in range(count)))
+    assert [line.item for line in record.journal.history.lines("r1")] == list(range(count))
+    with closing(sqlite3.connect(journal)) as connection:
+        assert connection.execute("SELECT count(*) FROM logs").fetchone() == (rows,)
 
 
 def test_what_all_lines_have_is_told_once():

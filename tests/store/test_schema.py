@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import sqlite3
 from contextlib import closing
+from time import time
 
 import pytest
 
-from lokki import JournalVersionError
+from lokki import JournalError, JournalVersionError
 from lokki.store.groups import group
 from lokki.store.history import read_history
 from lokki.store.journal import Journal
+from lokki.store.leases import LEASE_SECONDS
+from lokki.store.lines import LogLine
 from lokki.store.schema import MIGRATIONS, item_range, migrate, run_range, stage_id
 
 TRACE = 'Traceback (most recent call last):\n  File "/home/u/birds.py", line 7, in flap\n'
@@ -74,7 +79,26 @@ def test_a_journal_of_the_first_version_is_read_with_its_failures(first_version)
             *("succeeded", "tolerated", "tolerated", "failed", "succeeded", "retrying"),
             *("pending", "pending"),
         ]
-        assert [line.message for line in history.lines("r1")] == ["hello"]
+        assert list(history.lines("r1", level="INFO", item=0, since=2.0, until=2.0)) == [
+            LogLine(1 << 10, 2.0, "flap", 0, 1, "INFO", "stdout", "hello")
+        ]
+        for other in ({"level": "WARNING"}, {"item": 1}, {"since": 2.1}, {"until": 1.9}):
+            assert list(history.lines("r1", **other)) == []
+
+
+def test_a_journal_that_an_older_lokki_works_on_is_left(first_version):
+    owner = f"{socket.gethostname()}:{os.getppid()}:0000"
+    with closing(sqlite3.connect(first_version)) as connection, connection:
+        connection.execute(
+            "UPDATE runs SET status = 'running', owner = ?, leased_until = ?",
+            (owner, time() + LEASE_SECONDS),
+        )
+    with pytest.raises(JournalError, match=rf"process {os.getppid()} on .* at work on run r1"):
+        Journal(first_version)
+    with closing(sqlite3.connect(first_version)) as connection, connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (1,)
+        connection.execute("UPDATE runs SET leased_until = 1.0")
+    Journal(first_version).close()
 
 
 def test_a_journal_of_the_first_version_is_written_on(first_version):

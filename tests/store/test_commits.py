@@ -1,0 +1,122 @@
+"""The writer of a journal: what it does with lines; records and calls are in test_journal.py."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections import deque
+from contextlib import closing
+from time import sleep, time
+
+import pytest
+
+from lokki.store import commits
+from lokki.store.journal import Journal
+from lokki.store.leases import LEASE_SECONDS
+
+
+def never(error):
+    raise error
+
+
+def line(message):
+    return (3.0, "b", None, 1, "INFO", "stdout", message)
+
+
+def messages(journal):
+    return [each.message for each in journal.history.lines("r1")]
+
+
+@pytest.fixture
+def patient(monkeypatch):
+    """Lines wait for ever for more."""
+    monkeypatch.setattr(commits, "_LINGER_SECONDS", 3600)
+
+
+def test_lines_wait_for_one_another(patient, record, journal):
+    record.run()
+    writer = record.journal.own("r1", never)
+    for number in range(100):
+        writer.log(line(str(number)))
+        sleep(0.001)  # as a step that prints now and then
+    record.journal.flush("r1").result()
+    assert messages(record.journal) == list(map(str, range(100)))
+    with closing(sqlite3.connect(journal)) as connection:
+        assert connection.execute("SELECT count FROM logs").fetchall() == [(100,)]
+
+
+def test_lines_wait_for_nothing_once_they_are_many(patient, record):
+    record.run()
+    writer = record.journal.own("r1", never)
+    for number in range(20_000):
+        writer.log(line(str(number)))
+    assert len(writer.lines) <= 16_000
+
+
+def test_lines_wait_not_longer_than_the_journal_is_open(patient, journal, record):
+    record.run()
+    with closing(Journal(journal)) as other:
+        other.take("r1", time() + LEASE_SECONDS + 1).result()
+        other.own("r1", never).log(line("last"))
+    assert messages(record.journal) == ["last"]
+
+
+def test_a_line_that_comes_while_lines_are_taken_is_written(record):
+    """One that a thread adds just after the committer has seen that there are no more."""
+    record.run()
+    writer = record.journal.own("r1", never)
+    thread = threading.Thread(target=writer.note, args=(line("second"),))
+
+    class Busy(deque):
+        def __bool__(self):
+            more = len(self) > 0
+            if not more and thread.ident is None:
+                thread.start()
+                thread.join(0.1)  # it waits for us now, unless it finds nothing to wait for
+            return more
+
+    writer.lines = Busy()
+    writer.note(line("first"))
+    record.journal.flush("r1").result()
+    thread.join()
+    record.journal.flush("r1").result()
+    assert messages(record.journal) == ["first", "second"]
+
+
+def test_a_run_that_is_lost_keeps_no_lines(record, journal):
+    record.run()
+    lost = threading.Event()
+    writer = record.journal.own("r1", lambda error: lost.set())
+    with closing(Journal(journal)) as other:
+        other.take("r1", time() + LEASE_SECONDS + 1).result()
+        while not lost.is_set():
+            writer.log(line("before"))
+        for _ in range(10):
+            writer.log(line("after"))
+        assert not writer.lines
+        assert messages(other) == []
+
+
+def test_a_late_line_drops_none_that_was_there_before_the_release(patient, record, monkeypatch):
+    record.run()
+    committer = record.journal.commits
+    writer = record.journal.own("r1", never)
+    held, released = threading.Event(), threading.Event()
+    note_lines = committer.note_lines
+
+    def late(of):
+        held.set()
+        assert released.wait(10)
+        note_lines(of)
+
+    monkeypatch.setattr(committer, "note_lines", late)
+    thread = threading.Thread(target=writer.log, args=(line("late"),))
+    thread.start()
+    assert held.wait(10)
+    monkeypatch.setattr(committer, "note_lines", note_lines)
+    writer.log(line("before"))
+    committer.release(writer)
+    released.set()
+    thread.join()
+    record.journal.finish("r1", "succeeded", 4.0, None).result()
+    assert messages(record.journal) == ["late", "before"]
