@@ -117,6 +117,16 @@ def step_line(
     return Record(level, at, "log", f"{call}: {message}", fields | {"message": message})
 
 
+def map_limited(step: str, at: float, wanted: int, limit: int, option: str) -> Record:
+    """A map has a higher concurrency limit than the engine, whose limit an option sets."""
+    text = (
+        f"Step '{step}' may run {wanted} items at a time, but {limit} calls at most run at a time "
+        f"here; for more: {option} {wanted}"
+    )
+    fields = {"step": step, "concurrency_limit": wanted, "limit": limit}
+    return Record("WARNING", at, "map_limited", text, fields)
+
+
 def run_start(run_id: str, flow: str, at: float, *, resumed: bool = False) -> Record:
     text = f"Run {run_id} of {flow} {'resumed' if resumed else 'started'}"
     return Record("INFO", at, "run_start", text, {"run": run_id, "flow": flow, "resumed": resumed})

@@ -20,8 +20,9 @@ from lokki.cli.report import LineReport
 from lokki.cli.streams import stdout_to_stderr
 from lokki.config import Config
 from lokki.engine.engine import Engine, RunHandle
+from lokki.engine.items import lane_of
 from lokki.errors import LokkiError, RunCancelled, RunFailed
-from lokki.graph import FlowGraph
+from lokki.graph import FlowGraph, MapStage
 
 INTERRUPTED = 130
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -71,6 +72,7 @@ async def _result(start: Start, config: Config, report: LineReport, interrupts: 
     async with Engine(echo=report.echo, config=config) as engine, report:
         for line in start.told:
             report.tell(logging.run_resuming(line, time()))
+        _tell_limits(start.graph, engine, report)
         handle = await start.submit(engine)
         interrupts.guard(handle)
         with report.lines_of(handle.run_id):
@@ -80,6 +82,15 @@ async def _result(start: Start, config: Config, report: LineReport, interrupts: 
                 return await handle.result()
             finally:
                 interrupts.release()
+
+
+def _tell_limits(graph: FlowGraph[Any], engine: Engine, report: LineReport) -> None:
+    """Say so when a map asks for more calls at a time than there can be."""
+    for stage in graph.stages:
+        wanted = isinstance(stage, MapStage) and stage.concurrency_limit
+        if wanted and wanted > (limit := engine.limit_of(stage)):
+            option = "--processes" if lane_of(stage) == "process" else "--concurrency"
+            report.tell(logging.map_limited(stage.name, time(), wanted, limit, option))
 
 
 def _show(result: object, report: LineReport) -> int:

@@ -21,11 +21,12 @@ import anyio.to_thread
 from lokki.config import Config, journal_path, load, local_path, payloads_path
 from lokki.decorators import Flow
 from lokki.engine.events import Event, RunFinished, StageProgressed
+from lokki.engine.items import lane_of
 from lokki.engine.lanes import Lanes
 from lokki.engine.resuming import Again, Plan, plan
 from lokki.engine.run import Run
 from lokki.errors import DefinitionError, LokkiError
-from lokki.graph import FlowGraph
+from lokki.graph import FlowGraph, Stage
 from lokki.secret import HIDDEN, Secret
 from lokki.store.codec import loads
 from lokki.store.journal import Journal
@@ -162,6 +163,11 @@ class Engine:
                 await self._wait_all()
                 await self._lanes.close()
                 await anyio.to_thread.run_sync(self.journal.close)
+
+    def limit_of(self, stage: Stage) -> int:
+        """The most calls of a stage that run at a time here, whatever its own limit."""
+        limit = self._limits[lane_of(stage)]
+        return limit if self._total is None else min(limit, self._total)
 
     def _cancel_all(self) -> None:
         for run in tuple(self._runs):

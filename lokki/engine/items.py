@@ -16,6 +16,7 @@ from lokki.call import BoundCall, Failure, capture
 from lokki.chain import Lane
 from lokki.engine.state import Claim, Failed, ItemStatus, RunState
 from lokki.errors import PayloadError
+from lokki.graph import Stage
 from lokki.store.codec import SMALL, Parts, compress_small, dumps, dumps_parts, loads
 from lokki.store.commits import RunWriter
 from lokki.store.keys import output_key
@@ -89,6 +90,13 @@ class Carried(NamedTuple):
     ref: str | None
 
 
+def lane_of(stage: Stage) -> Lane:
+    """The kind of lane that a stage's items need."""
+    lanes = {call.step.lane for call in stage.calls}
+    kinds: tuple[Lane, ...] = ("async", "process", "thread")
+    return next(lane for lane in kinds if lane in lanes)
+
+
 class Slice:
     """A claim of a stage, and what has come of it so far."""
 
@@ -135,9 +143,7 @@ class StageWork:
         self.batch_size = batch_size
         self.listed = listed
         self.on_done = on_done
-        lanes = {call.lane for call in calls}
-        kinds: tuple[Lane, ...] = ("async", "process", "thread")
-        self.lane: Lane = next(lane for lane in kinds if lane in lanes)
+        self.lane = lane_of(state.stage)
         self.retried = [bool(call.step.retry.retries) for call in state.stage.calls]
         """For each inner step, whether a failed call of it may be tried again."""
         self.slices: dict[Slice, float] = {}

@@ -342,3 +342,33 @@ def test_a_result_that_cannot_be_printed_is_told(script, run):
     assert (code, out) == (1, "")
     told = json.loads(lines[-1])["message"]
     assert told.startswith("Error: the run has succeeded, but its result cannot be printed: ")
+
+
+@pytest.mark.parametrize(
+    ("step", "option"),
+    [("@step", "--concurrency"), ('@step(executor="process")', "--processes")],
+)
+def test_a_map_that_asks_for_more_calls_than_the_engine_makes_is_told(script, run, step, option):
+    path = script(
+        f"""
+        @step
+        def numbers():
+            return [1, 2]
+
+        {step}
+        def doubled(number):
+            return 2 * number
+
+        @flow
+        def limited():
+            return numbers().map(doubled, concurrency_limit=7)
+
+        if __name__ == "__main__":
+            main(limited)
+        """
+    )
+    told = f"at most run at a time here; for more: {option} 7"
+    for limit in (6, 7):
+        code, out, lines = run(path, "run", option, limit)
+        assert (code, out) == (0, "[2, 4]\n")
+        assert sum(told in line for line in lines) == (limit < 7)
