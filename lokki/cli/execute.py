@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import termios
+import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -105,6 +106,22 @@ def _show(result: object, report: LineReport) -> int:
     return 0
 
 
+_mask = threading.local()
+
+
+def _hold_signals() -> None:
+    """Before a step forks: one that comes for the child at once waits for `_leave_signals`.
+
+    Our handler would take it, and it would be lost: a pool that is ended as soon as it has begun
+    would wait forever for a worker that was told to end too early.
+    """
+    _mask.before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+
+
+def _release_signals() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, _mask.before)
+
+
 def _leave_signals() -> None:
     """In a child that a step has forked: the signals that end it are its own again.
 
@@ -113,9 +130,12 @@ def _leave_signals() -> None:
     for each in _SIGNALS:
         if isinstance(signal.getsignal(each), _Interrupts):
             signal.signal(each, signal.SIG_DFL)
+    _release_signals()
 
 
-os.register_at_fork(after_in_child=_leave_signals)
+os.register_at_fork(
+    before=_hold_signals, after_in_parent=_release_signals, after_in_child=_leave_signals
+)
 
 
 class _Interrupts:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -324,6 +325,34 @@ def test_a_pool_that_a_step_forks_and_ends_disturbs_nothing(script):
     )
     done = python(path, "run")
     assert (done.returncode, done.stdout) == (0, "[1, 2]\n"), done.stderr
+
+
+def test_a_signal_that_comes_while_a_step_forks_ends_the_child(tmp_path):
+    path = tmp_path / "early.py"
+    path.write_text(  # what is registered first is done first: before the signals are the child's
+        textwrap.dedent(
+            """
+            import os, signal
+            os.register_at_fork(after_in_child=lambda: os.kill(os.getpid(), signal.SIGTERM))
+            from lokki import flow, main, step
+
+            @step
+            def forks():
+                child = os.fork()
+                if not child:
+                    os._exit(0)
+                return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+            @flow
+            def forking():
+                return forks()
+
+            main(forking)
+            """
+        )
+    )
+    done = python(path, "run")
+    assert (done.returncode, done.stdout) == (0, f"{-signal.SIGTERM}\n"), done.stderr
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(script):
