@@ -119,5 +119,5 @@ def _run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
         text=True,
         check=False,
         cwd=folder,
-        env=os.environ | {"PATH": path, "HOME": str(folder)},
+        env=os.environ | {"PATH": path, "HOME": str(folder), "COLUMNS": "200"},  # for any path
     )
