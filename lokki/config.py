@@ -96,7 +96,7 @@ class Logging:
     """What a run tells on stderr."""
 
     level: Level = _key(
-        "INFO", "least level that is shown", env="LOKKI_LOG_LEVEL", option="--log-level"
+        "INFO", "lowest level that is shown", env="LOKKI_LOG_LEVEL", option="--log-level"
     )
     format: Literal["human", "json"] = _key(
         "human", "lines for people, or JSON lines", option="--log-format"
@@ -115,12 +115,12 @@ class Local:
     payloads: str | None = _key(None, "folder of large results; none: beside the journal")
     concurrency: int | None = _key(
         None,
-        "most calls at a time; none: 4 x cores in threads, 100 async",
+        "most calls at a time; if not set, 4 x cores in threads and 100 async",
         least=1,
         option="--concurrency",
     )
     processes: int | None = _key(
-        None, "most worker processes; none: the cores", least=1, option="--processes"
+        None, "most worker processes; if not set, one for each core", least=1, option="--processes"
     )
 
 
@@ -183,10 +183,13 @@ class Key:
     def check(self, value: Any, as_text: bool) -> Any:
         """The value as its type has it; a text of a variable or an argument is read as one.
 
-        Raises ValueError, which says what is allowed.
+        The case of a choice does not matter. Raises ValueError, which says what is allowed.
         """
         if as_text and isinstance(value, str):
             value = self._read(value)
+        if get_origin(self.kind) is Literal and isinstance(value, str):
+            written = {choice.lower(): choice for choice in get_args(self.kind)}
+            value = written.get(value.lower(), value)
         if self.is_table:
             return self._texts(value, as_text)
         if value == "" and self.optional:
@@ -327,17 +330,17 @@ def _file(name: str, problems: list[str]) -> dict[str, Any]:
     except (FileNotFoundError, NotADirectoryError, RuntimeError):  # no file, no home directory
         return {}
     except OSError as error:
-        problems.append(f"{name}: cannot be read: {error.strerror}")
+        problems.append(f"{name}: the file cannot be read: {error.strerror}")
         return {}
     except UnicodeDecodeError as error:
-        problems.append(f"{name}: is not UTF-8 (byte {error.start}): save it as UTF-8")
+        problems.append(f"{name}: the file is not UTF-8 (byte {error.start}): save it as UTF-8")
         return {}
     import tomllib
 
     try:
         return _flat(tomllib.loads(text))
     except (ValueError, RecursionError) as error:
-        problems.append(f"{name}: is not TOML: {error}")
+        problems.append(f"{name}: the file is not TOML: {error}")
         return {}
 
 

@@ -205,6 +205,16 @@ def test_truths_in_variables(text, value):
         assert load().logging.show_timestamps is value
 
 
+def test_the_case_of_a_choice_does_not_matter():
+    with place("[lambda]\npackage_type = 'ZIP'", "logging.level = 'info'"):
+        config = load({"logging.format": "JSON"})
+        assert (config.lambda_.package_type, config.logging.format) == ("zip", "json")
+        assert config.logging.level == "INFO"
+    with place(variables={"LOKKI_LOG_LEVEL": "debug"}):
+        assert load().logging.level == "DEBUG"
+        assert load({"logging.level": "Warning"}).logging.level == "WARNING"
+
+
 def test_arguments_that_are_not_given_change_nothing():
     with place(here="[local]\nconcurrency = 3"):
         config = load({"local.concurrency": None, "logging.level": None})
@@ -313,7 +323,7 @@ LEVELS = "must be DEBUG, INFO, WARNING or ERROR"
         ("logging = 5", "key 'logging' must be a table, not 5: write [logging] and its keys below"),
         ("[[local]]", "key 'local' must be a table, not a list: write [local] and its keys below"),
         ("[logging.level]\nx = 1", f"key 'logging.level' {LEVELS}, not a table"),
-        ("logging.level = 'debug'", f"key 'logging.level' {LEVELS}, not 'debug'"),
+        ("logging.level = 'debg'", f"key 'logging.level' {LEVELS}, not 'debg'"),
         ("logging.level = ['INFO']", f"key 'logging.level' {LEVELS}, not a list"),
         ("lambda.package_type = ''", "key 'lambda.package_type' must be image or zip, not ''"),
         ("lambda.timeout = '9'", "key 'lambda.timeout' must be a whole number from 1 to 900, "
@@ -342,10 +352,10 @@ def test_a_mistake_in_a_file_is_told(text, message):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"[logging\n", "is not TOML: .*at line 1"),
-        (b"a = 1\na = 2\n", "is not TOML: .*at line 2"),
-        (b"build_dir = '\xff'", "is not UTF-8 .byte 13.: save it as UTF-8"),
-        (b"a = " + b"[" * 9999, "is not TOML: "),
+        (b"[logging\n", "the file is not TOML: .*at line 1"),
+        (b"a = 1\na = 2\n", "the file is not TOML: .*at line 2"),
+        (b"build_dir = '\xff'", "the file is not UTF-8 .byte 13.: save it as UTF-8"),
+        (b"a = " + b"[" * 9999, "the file is not TOML: "),
     ],
 )
 def test_a_file_that_is_not_toml_is_told(content, message):
@@ -357,13 +367,13 @@ def test_a_file_that_is_not_toml_is_told(content, message):
 def test_a_file_that_cannot_be_read_is_told():
     with place() as folder:
         (folder / "lokki.toml").mkdir()
-        assert told() == [f"{HERE_FILE}: cannot be read: Is a directory"]
+        assert told() == [f"{HERE_FILE}: the file cannot be read: Is a directory"]
 
 
 @pytest.mark.parametrize(
     ("variable", "text", "message"),
     [
-        ("LOKKI_LOG_LEVEL", "debug", f"key 'logging.level' {LEVELS}, not 'debug'"),
+        ("LOKKI_LOG_LEVEL", "debg", f"key 'logging.level' {LEVELS}, not 'debg'"),
         ("LOKKI_LOCAL_CONCURRENCY", "many", "key 'local.concurrency' must be a whole number from "
          "1, not 'many'"),
         ("LOKKI_LOCAL_PROCESSES", "0", "key 'local.processes' must be a whole number from 1, "
