@@ -23,27 +23,48 @@ from lokki.logging import LEVELS
 from lokki.secret import HIDDEN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from lokki.store.history import History, Run
     from lokki.store.lines import LogLine
     from lokki.store.schema import StageRow
 
 _STATUSES = ("queued", "running", "paused", "succeeded", "failed", "cancelled")
+_ENDED = {"succeeded": "succeeded", "failed": "failed", "cancelled": "been cancelled"}
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _LOOK_SECONDS = 0.5
 _MOST = 2**62
 _MOST_FLOWS = 5
 
 
-class _Number(click.IntRange):
-    """A number that the journal can count to."""
+class _Number(click.ParamType[int]):
+    """A whole number, from ``least`` to what the journal can count to."""
+
+    name = "int"
+
+    def __init__(self, least: int) -> None:
+        self._least = least
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        number: int = super().convert(value, param, ctx)
+        try:
+            number = int(value)
+        except ValueError:
+            self.fail(f"'{value}' is not a whole number.", param, ctx)
+        if number < self._least:
+            self.fail(f"{number} is too small: the least is {self._least}.", param, ctx)
         if number > _MOST:
             self.fail(f"{number} is too large: the most is {_MOST}.", param, ctx)
         return number
+
+
+class _Choice(click.Choice[str]):
+    """One of some words, whose case does not matter."""
+
+    def __init__(self, words: Sequence[str]) -> None:
+        super().__init__(words, case_sensitive=False)
+
+    def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
+        return f"'{value}' is not one of {', '.join(map(repr, self.choices))}."
 
 
 class _Ago(click.ParamType[float]):
@@ -73,13 +94,13 @@ def _history() -> AbstractContextManager[History]:
 
 
 _JSON = click.Option(["--json", "as_json"], is_flag=True, help="Print JSON, for programs.")
-_FLOW = click.Option(["--flow"], metavar="NAME", help="Runs of this flow alone.")
+_FLOW = click.Option(["--flow"], metavar="NAME", help="Only runs of this flow.")
 _COUNT = click.Option(
     ["-n", "--n", "count"],
     type=_Number(1),
     default=20,
     metavar="INT",
-    help="List so many runs at most.  [default: 20]",
+    help="How many runs to list at most.  [default: 20]",
 )
 
 
@@ -91,14 +112,16 @@ _COUNT = click.Option(
         _FLOW,
         click.Option(
             ["--status"],
-            type=click.Choice(_STATUSES),
+            type=_Choice(_STATUSES),
             multiple=True,
-            help="Runs of this status alone; may be repeated.",
+            help="Only runs of this status; may be repeated.",
         ),
         click.Option(
-            ["--since"], type=_Ago(), help="Runs created since then: 7d (ago) or 2026-02-03."
+            ["--since"], type=_Ago(), help="Only runs created since then: 7d (ago) or 2026-02-03."
         ),
-        click.Option(["--before"], metavar="RUN", help="Runs older than this one: the next page."),
+        click.Option(
+            ["--before"], metavar="RUN", help="Only runs older than this one: the next page."
+        ),
         _COUNT,
         _JSON,
         PLACE,
@@ -123,15 +146,17 @@ def runs(
 
 
 def _tell_unknown(flow: str) -> None:
-    """Say so when a flow has no runs at all, and which flows have that are called like it."""
+    """Say so when a flow has no runs at all, and which flow may be meant."""
     from difflib import get_close_matches
 
     with _history() as history:
         known = history.flows()
     if flow not in known:
-        near = ", ".join(get_close_matches(flow, known) or known[:_MOST_FLOWS])
-        told = f"; there are of {near}" if near else ""
-        click.echo(f"no run of flow '{flow}'{told}", err=True)
+        near = get_close_matches(flow, known)
+        hint = f"; the journal has runs of {', '.join(known[:_MOST_FLOWS])}" if known else ""
+        if near:
+            hint = f"; did you mean {' or '.join(map(repr, near))}?"
+        click.echo(f"no runs of flow '{flow}'{hint}", err=True)
 
 
 def _list(
@@ -162,6 +187,11 @@ def _list(
         shapes = [run_shape(run, by_run[run.id], time()) for run in found]
         _print_json({"runs": shapes, "next": found[-1].id if more else None})
         return
+    if not found:
+        such = "such runs" if status or since or before else "runs"
+        of = f" of {flow}" if flow else ""
+        click.echo(f"no {such}{of} in {journal_path(load())}")
+        return
     from lokki.cli.show import show_runs
 
     show_runs(found, by_run, time(), more=bool(more))
@@ -174,7 +204,7 @@ def _list(
     params=[
         *run_parameters(required=False),
         _COUNT,
-        click.Option(["--watch"], is_flag=True, help="Draw the run again until it has ended."),
+        click.Option(["--watch"], is_flag=True, help="Redraw the run until it ends."),
         _JSON,
         PLACE,
     ],
@@ -231,30 +261,35 @@ def _shape(history: History, run: Run) -> dict[str, Any]:
     example="last --step flap_bird --follow",
     params=[
         *run_parameters(required=False),
-        click.Option(["--step"], metavar="NAME", help="Lines of this step alone."),
+        click.Option(["--step"], metavar="NAME", help="Only lines of this step."),
         click.Option(
-            ["--item"], type=_Number(0), metavar="INDEX", help="Lines of this item of a map alone."
+            ["--item"], type=_Number(0), metavar="INDEX", help="Only lines of this item of a map."
         ),
         click.Option(
-            ["--attempt"], type=_Number(1), metavar="INT", help="Lines of these attempts alone."
+            ["--attempt"],
+            type=_Number(1),
+            metavar="INT",
+            help="Only lines of this attempt of each call.",
         ),
         click.Option(
             ["--level"],
-            type=click.Choice(LEVELS, case_sensitive=False),
+            type=_Choice(LEVELS),
             default="DEBUG",
             metavar="|".join(LEVELS),
-            help="Lines of this level and graver ones.",
+            help="Only lines of this level and more severe ones.",
         ),
         click.Option(
             ["--since", "--start"],
             type=_Ago(),
-            help="Lines written since then: 10m (ago) or 2026-02-03T10:30.",
+            help="Only lines written since then: 10m (ago) or 2026-02-03T10:30.",
         ),
-        click.Option(["--end"], type=_Ago(), help="Lines written until then."),
+        click.Option(["--end"], type=_Ago(), help="Only lines written until then."),
         click.Option(
-            ["--follow", "--tail", "-f"], is_flag=True, help="Go on with new lines until it ends."
+            ["--follow", "--tail", "-f"],
+            is_flag=True,
+            help="Print new lines, too, until the run ends.",
         ),
-        click.Option(["--json", "as_json"], is_flag=True, help="Print JSON, an object a line."),
+        click.Option(["--json", "as_json"], is_flag=True, help="Print JSON, one object per line."),
         PLACE,
     ],
 )
@@ -272,13 +307,14 @@ def logs(
 ) -> None:
     """Print what a run's steps have printed and logged.
 
-    Without RUN, it is the last one. Times are local, in JSON UTC.
+    Without RUN, those of the newest run. Times are local, in JSON UTC.
     """
     from lokki.store.shapes import line_shape
 
     with _history() as history:
         found = history.find(run_named(run, run_option, "last"), program.flow)
         _check_step(history, found, wanted["step"])
+        _check_item(history, found, wanted["item"])
         told = False
         for line in _lines(history, found.id, follow, end, wanted):
             print(json.dumps(line_shape(line)) if as_json else _human(line), flush=follow)
@@ -295,6 +331,17 @@ def _check_step(history: History, run: Run, step: str | None) -> None:
     if step is None or step in steps or any(history.lines(run.id, step=step)):
         return
     raise click.UsageError(f"run {run.id} has no step '{step}'; it has {', '.join(steps)}")
+
+
+def _check_item(history: History, run: Run, item: int | None) -> None:
+    """Raise UsageError for an item that no map of a run has, nor had before, nor may still get."""
+    maps = [stage for stage in history.stages(run.id) if stage.kind == "map"]
+    most = max((stage.total for stage in maps), default=0)
+    to_come = run.finished is None and len(maps) < run.shape.count("map(")
+    if item is None or item < most or to_come or any(history.lines(run.id, item=item)):
+        return
+    has = f"its {'largest ' * (len(maps) > 1)}map has {most:,}, counted from 0"
+    raise click.UsageError(f"run {run.id} has no item {item}; {has if maps else 'it has none'}")
 
 
 def _lines(
@@ -338,20 +385,20 @@ def _human(line: LogLine) -> str:
 @click.command("cancel", cls=Command, example="last", params=[*run_parameters(), PLACE])
 @click.pass_obj
 def cancel(program: Program, /, run: str | None, run_option: str | None, on: str) -> None:
-    """Cancel a run, also one of another process.
+    """Cancel a run, whichever process runs it.
 
-    Waits for the calls that go on in its threads. What has finished is kept for a resume.
+    Waits for the calls that are running in threads. What has finished is kept for a resume.
     """
     with _history() as history:
         row = history.find(run_named(run, run_option), program.flow)
         if row.finished is not None:
-            raise click.ClickException(f"run {row.id} has ended before: it is {row.status}")
+            raise click.ClickException(f"run {row.id} has already {_ENDED[row.status]}")
         _cancel(row)
         status = history.find(row.id).status
     if status == "running":
         raise click.ClickException(f"run {row.id} is another process's now, and left to it")
     if status != "cancelled":
-        raise click.ClickException(f"run {row.id} has ended meanwhile: it is {status}")
+        raise click.ClickException(f"run {row.id} has meanwhile {_ENDED[status]}")
     click.echo(f"run {row.id} is cancelled; resume: {program.name} resume {row.id}", err=True)
 
 
@@ -378,9 +425,11 @@ def _cancel(run: Run) -> None:
     cls=Command,
     example="--older-than 30d --keep 100",
     params=[
-        click.Option(["--older-than"], type=_Ago(), help="Runs that ended before then: 30d (ago)."),
         click.Option(
-            ["--keep"], type=_Number(0), metavar="INT", help="Keep so many of the newest runs."
+            ["--older-than"], type=_Ago(), help="Only runs that ended before then: 30d (ago)."
+        ),
+        click.Option(
+            ["--keep"], type=_Number(0), metavar="INT", help="How many of the newest runs to keep."
         ),
         _FLOW,
         click.Option(["--dry-run"], is_flag=True, help="Say what would be removed, and stop."),
@@ -397,10 +446,10 @@ def gc(
     dry_run: bool,
     on: str,
 ) -> None:
-    """Remove old runs with all that is stored of them.
+    """Remove old runs and all that is stored for them.
 
-    A run that goes on is never removed. One whose process is gone has not ended: it stays, unless
-    its last sign of life is older than --older-than.
+    A run that is still going on is never removed. A lost one, whose process is gone, is removed
+    only if its last sign of life is older than --older-than.
     """
     if older_than is None and keep is None:
         raise click.UsageError("say which: --older-than 30d, --keep 100, or both")

@@ -12,6 +12,7 @@ import click
 
 from lokki.config import Config, journal_path, payloads_path
 from lokki.errors import RunOwned
+from lokki.logging import local
 from lokki.store.history import Run, read_history
 from lokki.store.journal import Journal
 from lokki.store.keys import run_prefix
@@ -31,8 +32,7 @@ def collect(
     old = may_go(runs, time(), older_than=older_than, keep=keep, removing=removing)
     resumable = {run.id for run in old if run.status != "succeeded"} - removing
     if dry_run:
-        for run in old:
-            click.echo(f"{run.id}  {_status(run, removing):9}  {run.flow}")
+        _list(old, resumable, removing)
         lost = _counted(len(resumable), "could be resumed")
         click.echo(f"{_runs(len(old))} would be removed{lost}", err=True)
     elif not old:
@@ -71,10 +71,24 @@ async def _remove(path: Path, store: LocalStore, old: Sequence[Run]) -> tuple[se
     return removed, f"{freed:,} bytes of the journal given back"
 
 
-def _status(run: Run, removing: set[str]) -> str:
-    if run.id in removing:
-        return "removing"
-    return "lost" if run.status == "running" else run.status
+def _list(runs: Sequence[Run], resumable: set[str], removing: set[str]) -> None:
+    """Print runs with the columns of `lokki runs`, when they ended, and which can be resumed."""
+    rows = [("run", "flow", "status", "ended", "")] * bool(runs)
+    for run in runs:
+        status = "running (lost)" if run.status == "running" else run.status
+        rows.append(
+            (
+                run.id,
+                run.flow,
+                "removing" if run.id in removing else status,
+                local(run.finished or run.seen),
+                "can be resumed" if run.id in resumable else "",
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (f"{cell:{width}}" for cell, width in zip(row, widths, strict=True))
+        click.echo("  ".join(cells).rstrip())
 
 
 def _runs(count: int) -> str:

@@ -247,7 +247,7 @@ def test_a_run_of_today(record, shown):
 
 
 def test_no_run_at_all(shown, journal):
-    assert shown("runs") == shown("show") == "no runs"
+    assert shown("runs") == shown("show") == f"no runs in {journal}"
     assert not journal.parent.exists(), "reading makes no journal"
 
 
