@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import traceback
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -19,7 +20,12 @@ from lokki.graph import StepCall
 from lokki.secret import redactable, redacted
 
 _BY_NAME = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
-_HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_NOT_USERS = (
+    os.path.dirname(os.path.abspath(__file__)) + os.sep,
+    os.path.dirname(importlib.__file__) + os.sep,
+    "<frozen importlib",
+)
+"""What the files of frames begin with that are not the user's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +264,7 @@ def _text(error: BaseException) -> str:
 def _traceback(error: BaseException) -> str:
     try:
         shown = traceback.TracebackException.from_exception(error)
-        return "".join(shown.format()) if _cut(shown) else ""
+        return "".join(shown.format()) if cut(shown) else ""
     except BaseException as problem:
         name, why = type(error).__name__, type(problem).__name__
         return f"<{name} whose traceback cannot be shown: {why}>\n"
@@ -271,13 +277,16 @@ def _is_one_of(error: BaseException, exceptions: tuple[type[BaseException], ...]
         return False
 
 
-def _cut(shown: traceback.TracebackException) -> int:
-    """Take lokki's own frames out of a traceback and of all it came from; count what is left."""
+def cut(shown: traceback.TracebackException) -> int:
+    """Leave the user's frames alone in a traceback and in all it came from; count what is left.
+
+    Out go those of lokki and of Python's machinery of imports.
+    """
     count = 0
     uncut = [shown]
     while uncut:
         each = uncut.pop()
-        users = [frame for frame in each.stack if not frame.filename.startswith(_HERE)]
+        users = [frame for frame in each.stack if not frame.filename.startswith(_NOT_USERS)]
         each.stack = traceback.StackSummary.from_list(users)
         count += len(users)
         related = (each.__cause__, each.__context__, *(each.exceptions or ()))

@@ -11,9 +11,11 @@ import dataclasses
 import functools
 import inspect
 import os
+import shlex
 import types
 import typing
 from collections import abc
+from contextlib import suppress
 from enum import Enum
 from functools import partial
 from typing import Annotated, Any, Final, Literal, NewType, Union, get_args, get_origin
@@ -71,6 +73,32 @@ class Parameter:
     def type_label(self) -> str:
         """The type in words for a terminal, None left out: ``int``, ``red|blue``, ``JSON list``."""
         return " or ".join(dict.fromkeys(map(_label, _choices(self.annotation))))
+
+    @property
+    def metavar(self) -> str:
+        """What stands for a value in the help: ``INT``, ``YYYY-MM-DD``, ``red|blue``."""
+        return "|".join(dict.fromkeys(map(_metavar, _choices(self.annotation))))
+
+    @property
+    def example(self) -> str:
+        """What may be typed for it at the terminal, the option included."""
+        if self.is_flag:
+            return self.option
+        options = [text for kind in _choices(self.annotation) for text in _options(kind)]
+        for text in (*options, *_EXAMPLES):
+            with suppress(DefinitionError, ParameterError):
+                check_value(self, text, True)
+                return f"{self.option} {shlex.quote(text)}"
+        return f"{self.option} {shlex.quote(self.metavar)}"
+
+    @property
+    def default_text(self) -> str:
+        """The default as it would be typed at the terminal; empty when it is none."""
+        if self.required or self.default is None:
+            return ""
+        if self.is_flag:
+            return self.option if self.default else f"--no-{self.option[2:]}"
+        return shlex.quote(_typed(self.default))
 
 
 class Parameters:
@@ -150,7 +178,7 @@ class Parameters:
         problems = [f"parameter '{name}' is given twice, by position and by name" for name in twice]
         if len(args) > len(positional):
             problems.append(f"takes {len(positional)} positional arguments, not {len(args)}")
-        return self._check({**given, **kwargs}, (), problems, {})
+        return self._check({**given, **kwargs}, (), problems, {}, {})
 
     def validate(
         self,
@@ -158,12 +186,14 @@ class Parameters:
         *,
         text: Collection[str] = (),
         checked: Mapping[str, Any] | None = None,
+        origins: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
         """Every value checked and converted, every default filled in (as it is, unchecked).
 
         ``text`` names the values that are strings of a command line or of the environment
         (default: none); the rest are JSON or Python values. ``checked`` are values that came out
         of an earlier call and are used as they are where ``values`` has none (default: none).
+        ``origins`` tells of values where they come from, for messages (default: nothing).
 
         Raises ParameterError with a line for every problem: a parameter that is unknown, missing
         or of the wrong type; DefinitionError if the annotation of a given one cannot be used.
@@ -171,7 +201,7 @@ class Parameters:
         if not isinstance(values, abc.Mapping):
             reason = f"parameters must be an object of names and values, not {_show(values)}"
             raise ParameterError(f"{self._owner}: {reason}")
-        return self._check(values, text, [], checked or {})
+        return self._check(values, text, [], checked or {}, origins or {})
 
     def _check(
         self,
@@ -179,7 +209,11 @@ class Parameters:
         text: Collection[str],
         problems: list[str],
         earlier: Mapping[str, Any],
+        origins: Mapping[str, str],
     ) -> dict[str, Any]:
+        def wrong(name: str, problem: object) -> None:
+            problems.append(f"{origins[name]}: {problem}" if name in origins else str(problem))
+
         for name in {**earlier, **values}:
             if name not in self.names:
                 import difflib
@@ -187,7 +221,7 @@ class Parameters:
                 near = difflib.get_close_matches(str(name), self.names, 1)
                 known = f"it takes {', '.join(self.names) or 'none'}"
                 hint = f"did you mean '{near[0]}'?" if near else known
-                problems.append(f"unknown parameter {_show(name)}; {hint}")
+                wrong(name, f"unknown parameter {_show(name)}; {hint}")
         checked: dict[str, Any] = {}
         for parameter in self:
             name = parameter.name
@@ -197,7 +231,7 @@ class Parameters:
                         parameter, values[name], name in text, self._adapter
                     )
                 except ParameterError as error:
-                    problems.append(str(error))
+                    wrong(name, error)
             elif name in earlier:
                 checked[name] = earlier[name]
             elif parameter.is_secret and os.environ.get(variable(name)):
@@ -311,9 +345,10 @@ def _convert(parameter: Parameter, adapter: TypeAdapter[Any], value: Any, as_tex
         as_json = any(e["type"] in ("needs_python_object", "json_invalid") for e in errors)
         if not problem or not as_json:  # else the reading before it has more to say
             problem = _sentence(parameter, read, errors, as_text)
-    for kind in _choices(parameter.annotation):
-        if isinstance(kind, type(Enum)) and isinstance(value, str) and value in kind.__members__:
-            return kind[value]
+    for kind in _choices(parameter.annotation) if isinstance(value, str) else ():
+        named = {**_options(kind), **getattr(kind, "__members__", {})}
+        if isinstance(named.get(value), Enum):
+            return named[value]
     raise ParameterError(problem)
 
 
@@ -380,14 +415,48 @@ _LABELS: Final = {
     "Any": "any value", "object": "any value", "Path": "path", "date": "date YYYY-MM-DD",
     "datetime": "datetime YYYY-MM-DDTHH:MM:SS", "timedelta": "duration such as PT1H30M",
 }  # fmt: skip
+_REASONS: Final = {  # for what pydantic's messages begin with
+    "a valid integer": "a whole number",
+    "a valid datetime": "a date and time (YYYY-MM-DDTHH:MM:SS)",
+    "a valid date": "a date (YYYY-MM-DD)",
+    "a valid duration": "a duration (such as PT1H30M)",
+    "a valid timedelta": "a duration (such as PT1H30M)",
+}
+_EXAMPLES: Final = (
+    "text", "2026-02-03T10:30:00", "2026-02-03", "PT1H30M", '["a", "b"]', "[1, 2]",
+    '{"key": "text"}', '{"key": 5}', "5", "0.5",
+)  # fmt: skip
+"""Texts of which the first that a parameter takes stands for its values."""
+
+
+def _typed(value: Any) -> str:
+    """A value as it is typed at the terminal."""
+    import json
+
+    if isinstance(value, Enum):
+        return value.value if isinstance(value.value, str) else value.name
+    plain = _to_json(value)
+    return plain if isinstance(plain, str) else json.dumps(plain, ensure_ascii=False)
+
+
+def _options(kind: Any) -> dict[str, Any]:
+    """The values of an enum or a Literal by how they are typed; none of another type."""
+    cls = get_origin(kind) or kind
+    values = get_args(kind) if cls is Literal else cls if isinstance(cls, type(Enum)) else ()
+    return {_typed(value): value for value in values}
+
+
+def _metavar(kind: Any) -> str:
+    label = _label(kind)
+    if _options(kind):
+        return label
+    return (label.split()[-1] if label in _LABELS.values() else label).upper()
 
 
 def _label(kind: Any) -> str:
+    if options := _options(kind):
+        return "|".join(options)
     cls = get_origin(kind) or kind
-    if cls is Literal:
-        return "|".join(str(o.name if isinstance(o, Enum) else o) for o in get_args(kind))
-    if isinstance(cls, type(Enum)):
-        return "|".join(m.value if isinstance(m.value, str) else m.name for m in list[Any](cls))
     if isinstance(cls, type) and not issubclass(cls, (str, bytes)):
         if issubclass(cls, (abc.Sequence, abc.Set)) or cls in (abc.Iterable, abc.Collection):
             return "JSON list"
@@ -403,8 +472,9 @@ def _sentence(parameter: Parameter, value: Any, errors: list[Any], as_text: bool
     deepest = max(places, key=len)  # of a union, the member that has most to say
     there = [error for error, place in zip(errors, places, strict=True) if place == deepest]
     where = "".join(f".{p}" if str(p).isidentifier() else f"[{p!r}]" for p in deepest)
-    reason = " or ".join(dict.fromkeys(error["msg"] for error in there))
-    reason, shown = reason.replace("Input should be", "must be"), _show(there[0]["input"])
+    allowed = "" if deepest else _allowed(parameter)
+    reason = " or ".join(dict.fromkeys(_reason(error, allowed) for error in there))
+    shown = _show(there[0]["input"])
     told = f" {reason}, not {shown}" if "must be" in reason else f": {reason} (given {shown})"
     kind = next((c for c in _choices(parameter.annotation) if _label(c).startswith("JSON ")), None)
     if as_text and kind is not None and not deepest:
@@ -412,6 +482,23 @@ def _sentence(parameter: Parameter, value: Any, errors: list[Any], as_text: bool
         example = items if _label(kind) == "JSON list" else '{"key": …}'
         told += f"; write it as {parameter.option} '{example}'"
     return f"parameter '{parameter.name}{where}'{told}"
+
+
+def _reason(error: Any, allowed: str) -> str:
+    if allowed and error["type"] in ("enum", "literal_error"):
+        return f"must be {allowed}"
+    told: str = error["msg"].replace("Input should be", "must be")
+    return next(
+        (f"must be {our}" for its, our in _REASONS.items() if told.startswith(f"must be {its}")),
+        told,
+    )
+
+
+def _allowed(parameter: Parameter) -> str:
+    """The values of a parameter that is an enum or a Literal, in words; empty for another one."""
+    choices = [each for kind in _choices(parameter.annotation) for each in _options(kind).items()]
+    shown = [repr(text if isinstance(value, Enum) else value) for text, value in choices]
+    return " or ".join([", ".join(shown[:-1]), shown[-1]] if shown[1:] else shown)
 
 
 def _place(error: Any, value: Any) -> tuple[int | str, ...]:

@@ -211,7 +211,7 @@ def test_defaults_are_used_as_they_are():
         (Any, "any value"),
         (Color, "red|blue"),
         (Level, "none|HIGH"),
-        (Literal["red", 2, None, Color.BLUE], "red|2|None|BLUE"),
+        (Literal["red", 2, None, Color.BLUE], "red|2|null|blue"),
         (list[int], "JSON list"),
         (list[int] | tuple[str] | None, "JSON list"),
         (Sequence[str], "JSON list"),
@@ -231,6 +231,35 @@ def test_defaults_are_used_as_they_are():
 def test_type_label(annotation, label):
     (parameter,) = params(annotation)
     assert parameter.type_label == label
+
+
+@pytest.mark.parametrize(
+    ("annotation", "default", "metavar", "text", "example"),
+    [
+        (int, 3, "INT", "3", "--it 5"),
+        (int | None, None, "INT", "", "--it 5"),
+        (int | str, 3, "INT|STR", "3", "--it text"),
+        (str, "", "STR", "''", "--it text"),
+        (str, "a b", "STR", "'a b'", "--it text"),
+        (bool, True, "BOOL", "--it", "--it"),
+        (bool, False, "BOOL", "--no-it", "--it"),
+        (Color, Color.RED, "red|blue", "red", "--it red"),
+        (Level, Level.HIGH, "none|HIGH", "HIGH", "--it none"),
+        (Literal["x", "y"], "y", "x|y", "y", "--it x"),
+        (Literal[Color.BLUE, Level.HIGH], Color.BLUE, "blue|HIGH", "blue", "--it blue"),
+        (date, date(2026, 1, 2), "YYYY-MM-DD", "2026-01-02", "--it 2026-02-03"),
+        (timedelta, timedelta(hours=1), "PT1H30M", "PT1H", "--it PT1H30M"),
+        (Path, Path("."), "PATH", ".", "--it text"),
+        (list[int], [1], "JSON LIST", "'[1]'", "--it '[1, 2]'"),
+        (dict[str, int], {"a": 1}, "JSON OBJECT", """'{"a": 1}'""", """--it '{"key": 5}'"""),
+        (Annotated[int, Field(ge=9)], 9, "INT", "9", "--it INT"),
+        ("NoSuchName", 3, "NOSUCHNAME", "3", "--it NOSUCHNAME"),
+    ],
+)
+def test_what_the_help_tells(annotation, default, metavar, text, example):
+    (parameter,) = params(annotation, default)
+    told = parameter.metavar, parameter.default_text, parameter.example
+    assert told == (metavar, text, example)
 
 
 @pytest.mark.parametrize(
@@ -344,10 +373,10 @@ def test_parameters_that_are_no_object(values):
 @pytest.mark.parametrize(
     ("annotation", "value", "message"),
     [
-        (int, "5", "'it' must be a valid integer, not '5'"),
-        (int, True, "'it' must be a valid integer, not True"),
-        (int, 5.0, "'it' must be a valid integer, not 5.0"),
-        (int, None, "'it' must be a valid integer, not None"),
+        (int, "5", "'it' must be a whole number, not '5'"),
+        (int, True, "'it' must be a whole number, not True"),
+        (int, 5.0, "'it' must be a whole number, not 5.0"),
+        (int, None, "'it' must be a whole number, not None"),
         (float, True, "'it' must be a valid number, not True"),
         (float, "1.5", "'it' must be a valid number, not '1.5'"),
         (bool, 1, "'it' must be a valid boolean, not 1"),
@@ -357,8 +386,8 @@ def test_parameters_that_are_no_object(values):
         (str, Custom(), "'it' must be a valid string, not Custom ()"),
         (str, Unprintable(), "'it' must be a valid string, not <Unprintable>"),
         (Custom, 5, "'it' must be an instance of Custom, not 5"),
-        (date, "soon", "'it' must be a valid date in the format YYYY-MM-DD"),
-        (date, datetime(2024, 1, 2), "'it' must be a valid date, not datetime.datetime("),
+        (date, "soon", "'it' must be a date (YYYY-MM-DD), not 'soon'"),
+        (date, datetime(2024, 1, 2), "'it' must be a date (YYYY-MM-DD), not datetime.datetime("),
         (Decimal, "x", "'it' must be a valid decimal, not 'x'"),
         (uuid.UUID, "x", "'it' must be a valid UUID"),
         (Path, 5, "'it' must be a valid string, not 5"),
@@ -366,29 +395,29 @@ def test_parameters_that_are_no_object(values):
         (Color, ["red"], "'it' must be 'red' or 'blue', not ['red']"),
         (Grim, {"x": 1}, "'it': RuntimeError: no (given {'x': 1})"),
         (Literal["a", 1], 2, "'it' must be 'a' or 1, not 2"),
-        (int | str, [], "'it' must be a valid integer or must be a valid string, not []"),
+        (int | str, [], "'it' must be a whole number or must be a valid string, not []"),
         (list[int], {1}, "'it' must be a valid list, not {1}"),
         (list[int], "ab", "'it' must be a valid array, not 'ab'"),
-        (list[int], [1, 2, "x"], "'it[2]' must be a valid integer, not 'x'"),
+        (list[int], [1, 2, "x"], "'it[2]' must be a whole number, not 'x'"),
         (list[Custom], [Custom(), 5], "'it[1]' must be an instance of Custom, not 5"),
-        (list[list[int]], [[], [1, None]], "'it[1][1]' must be a valid integer, not None"),
-        (list[int | str], [5, []], "'it[1]' must be a valid integer or must be a valid string"),
-        (list[int] | None, [None], "'it[0]' must be a valid integer, not None"),
-        (list[int] | str, ["a"], "'it[0]' must be a valid integer, not 'a'"),
-        (Iterable[int], ["x"], "'it[0]' must be a valid integer, not 'x'"),
-        (tuple[int, ...], [1, "x"], "'it[1]' must be a valid integer, not 'x'"),
+        (list[list[int]], [[], [1, None]], "'it[1][1]' must be a whole number, not None"),
+        (list[int | str], [5, []], "'it[1]' must be a whole number or must be a valid string"),
+        (list[int] | None, [None], "'it[0]' must be a whole number, not None"),
+        (list[int] | str, ["a"], "'it[0]' must be a whole number, not 'a'"),
+        (Iterable[int], ["x"], "'it[0]' must be a whole number, not 'x'"),
+        (tuple[int, ...], [1, "x"], "'it[1]' must be a whole number, not 'x'"),
         (tuple[int, str], [1], "'it[1]': Field required (given [1])"),
-        (dict[str, int], {"a b": "c"}, "'it['a b']' must be a valid integer, not 'c'"),
-        (dict[int, str], {"a": "b"}, "'it.a' must be a valid integer"),
+        (dict[str, int], {"a b": "c"}, "'it['a b']' must be a whole number, not 'c'"),
+        (dict[int, str], {"a": "b"}, "'it.a' must be a whole number"),
         (Point, 5, "'it' must be an object, not 5"),
-        (Point, {"x": "a"}, "'it.x' must be a valid integer, not 'a'"),
+        (Point, {"x": "a"}, "'it.x' must be a whole number, not 'a'"),
         (Point, {"x": 1, "z": 2}, "'it.z': Unexpected keyword argument (given 2)"),
-        (Point | int, {"x": "a"}, "'it.x' must be a valid integer, not 'a'"),
+        (Point | int, {"x": "a"}, "'it.x' must be a whole number, not 'a'"),
         (Place, {"name": "a", "at": {}}, "'it.at.x': Field required (given {})"),
         (Place, {"name": "", "at": {"x": 1}}, "'it': Value error, a place has a name (given {"),
         (Conf, {"limit": 1, "z": 2}, "'it.z': Extra inputs are not permitted (given 2)"),
-        (Model, {"size": "1"}, "'it.size' must be a valid integer, not '1'"),
-        (UserId, "x", "'it' must be a valid integer, not 'x'"),
+        (Model, {"size": "1"}, "'it.size' must be a whole number, not '1'"),
+        (UserId, "x", "'it' must be a whole number, not 'x'"),
         (Annotated[int, Field(ge=1)], 0, "'it' must be greater than or equal to 1, not 0"),
         (Annotated[str, Field(min_length=2)], "a", "'it': String should have at least 2 char"),
     ],
@@ -526,6 +555,8 @@ def test_a_parameter_without_annotation_takes_anything():
         (Level, "none", Level.none),
         (Literal["a", 1], "1", 1),
         (Literal["a", 1], "a", "a"),
+        (Literal[Color.BLUE, Level.HIGH], "blue", Color.BLUE),
+        (Literal[Color.BLUE, Level.HIGH], "HIGH", Level.HIGH),
         (list[int], "[1, 2]", [1, 2]),
         (list[str] | None, "null", None),
         (list[str] | None, '["null"]', ["null"]),
@@ -557,12 +588,18 @@ def test_a_value_among_texts_that_is_no_text():
 @pytest.mark.parametrize(
     ("annotation", "text", "message"),
     [
-        (int, "abc", "must be a valid integer, not 'abc'"),
-        (int, "1.5", "must be a valid integer, not 1.5"),
+        (int, "abc", "must be a whole number, not 'abc'"),
+        (int, "1.5", "must be a whole number, not 1.5"),
         (float, "x", "must be a valid number, not 'x'"),
         (bool, "maybe", "must be a valid boolean, not 'maybe'"),
-        (int | None, "x", "must be a valid integer, not 'x'"),
+        (int | None, "x", "must be a whole number, not 'x'"),
         (Color, "green", "must be 'red' or 'blue', not 'green'"),
+        (Level, "2", "must be 'none' or 'HIGH', not 2"),
+        (Literal[Color.BLUE, 1, None], "x", "must be 'blue', 1 or None, not 'x'"),
+        (Literal[Color.BLUE], "x", "must be 'blue', not 'x'"),
+        (date, "yesterday", "must be a date (YYYY-MM-DD), not 'yesterday'"),
+        (datetime, "x", "must be a date and time (YYYY-MM-DDTHH:MM:SS), not 'x'"),
+        (timedelta, "x", "must be a duration (such as PT1H30M), not 'x'"),
         (Annotated[int, Field(ge=1)], "0", "must be greater than or equal to 1, not 0"),
         (Custom, "x", "must be an instance of Custom, not 'x'"),
         (list[str], "a,b", """must be a valid array, not 'a,b'; write it as --it '["a", "b"]'"""),
@@ -576,7 +613,7 @@ def test_text_that_does_not_fit(annotation, text, message):
 
 
 def test_text_with_a_wrong_item():
-    message = "'it[1]' must be a valid integer, not 'x'"
+    message = "'it[1]' must be a whole number, not 'x'"
     assert problem(list[int], '[1, "x"]', text=["it"]) == message
 
 

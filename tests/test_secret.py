@@ -8,6 +8,8 @@ import json
 import logging
 import os
 import pickle
+import pty
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -178,7 +180,9 @@ async def test_it_is_no_option_of_the_command_line(tmp_path, journal):
 async def test_it_is_no_option_but_named_in_the_help(tmp_path):
     path = tmp_path / "measured.py"
     path.write_text(_SCRIPT)
-    assert "token is a secret: LOKKI_SECRET_TOKEN, or asked for" in _call(path, "run", "-h").stdout
+    assert (
+        "token is a secret: set LOKKI_SECRET_TOKEN, or type it" in _call(path, "run", "-h").stdout
+    )
     told = _call(path, "run", "--token", WORD).stderr
     assert "--token is a secret: set LOKKI_SECRET_TOKEN" in told
     assert WORD not in told
@@ -191,24 +195,44 @@ async def test_a_resume_without_it_is_wrong_usage_and_a_dry_run_needs_none(tmp_p
     path = tmp_path / "measured.py"
     path.write_text(_SCRIPT)
     assert _call(path, "run", LOKKI_SECRET_TOKEN=WORD).returncode == 0
-    missing = _call(path, "resume", "last")
+    missing = _call(path, "resume", "last", "--from", "length")
     assert missing.returncode == 2
     assert "set LOKKI_SECRET_TOKEN" in missing.stderr
     planned = _call(path, "resume", "last", "--from", "length", "--dry-run")
     assert (planned.returncode, planned.stdout) == (0, "length: all of it, as asked for\n")
 
 
-async def test_what_is_asked_for_is_in_no_environment(tmp_path, monkeypatch):
+async def test_a_resume_of_what_has_succeeded_needs_none(tmp_path, journal):
+    path = tmp_path / "measured.py"
+    path.write_text(_SCRIPT)
+    assert _call(path, "run", LOKKI_SECRET_TOKEN=WORD).returncode == 0
+    again = _call(path, "resume", "last")
+    assert (again.returncode, again.stdout) == (0, f"{len(WORD)}\n"), again.stderr
+    wrong = _call(path, "resume", "last", "--from", "nope")
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert wrong.stderr == "Error: the flow has no stage 'nope'; it has length\n"
+
+
+async def test_what_is_asked_for_is_in_no_environment(monkeypatch):
     asked = []
     monkeypatch.setattr("sys.stdin", io.StringIO())
     monkeypatch.setattr("sys.stdin.isatty", lambda: True)
     monkeypatch.setattr("click.prompt", lambda name, **_: asked.append(name) or WORD)
     assert parameters_from(vault, None, {}) == {"token": Secret(WORD)}
     assert "LOKKI_SECRET_TOKEN" not in os.environ
-    file = tmp_path / "params.json"
-    file.write_text('{"token": "from the file"}')
-    assert parameters_from(vault, file, {}) == {"token": Secret("from the file")}
-    assert asked == ["token"]
+    assert asked == ["token (not shown; LOKKI_SECRET_TOKEN sets it, too)"]
+
+
+async def test_a_file_of_parameters_may_not_hold_it(tmp_path, journal):
+    path, file = tmp_path / "measured.py", tmp_path / "params.json"
+    path.write_text(_SCRIPT)
+    file.write_text(json.dumps({"token": WORD}))
+    refused = _call(path, "run", "--params", str(file), LOKKI_SECRET_TOKEN=WORD)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    told = f"{file}: parameter 'token' is a secret: set LOKKI_SECRET_TOKEN instead\n"
+    assert refused.stderr.endswith(told)
+    assert WORD not in refused.stderr
+    assert not journal.exists()
 
 
 async def test_a_resume_may_be_given_it(journal):
@@ -233,3 +257,20 @@ async def test_a_copy_of_it_is_itself():
     secret = Secret(WORD)
     assert copy.copy(secret) is secret
     assert copy.deepcopy([secret])[0] is secret
+
+
+async def test_ctrl_c_at_the_question_ends_the_run(tmp_path):
+    path = tmp_path / "measured.py"
+    path.write_text(_SCRIPT)
+    ours, theirs = pty.openpty()
+    command = [sys.executable, str(path), "run"]
+    options = {"stdin": theirs, "stdout": theirs, "stderr": theirs, "start_new_session": True}
+    with subprocess.Popen(command, **options) as process:
+        os.close(theirs)
+        told = ""
+        while "not shown" not in told:
+            told += os.read(ours, 1024).decode()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(50) == 130
+    os.close(ours)
+    assert told.startswith("token (not shown; LOKKI_SECRET_TOKEN sets it, too): ")

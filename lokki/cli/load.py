@@ -18,6 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from lokki.call import cut
 from lokki.decorators import Flow
 from lokki.errors import DefinitionError, LokkiError
 
@@ -25,7 +26,7 @@ _importing: ContextVar[str | None] = ContextVar("importing", default=None)
 
 
 class LoadError(LokkiError):
-    """A flow's file or module cannot be loaded; ``traceback`` is the user's, as text."""
+    """A flow cannot be loaded, or its body fails; ``traceback`` is the user's, as text."""
 
     def __init__(self, message: str, traceback: str = "") -> None:
         super().__init__(message)
@@ -61,7 +62,9 @@ def load_flow(target: str) -> Flow[..., Any]:
 
 
 def _listed(flows: dict[str, Flow[..., Any]]) -> str:
-    return "the flows " + ", ".join(sorted(flows)) if flows else "no flow"
+    if not flows:
+        return "no flow"
+    return f"the flow{'s' * (len(flows) > 1)} " + ", ".join(sorted(flows))
 
 
 def _module(place: str) -> ModuleType:
@@ -75,12 +78,12 @@ def _module(place: str) -> ModuleType:
         raise
     except SystemExit as error:
         told = f'{place} exits while it is imported; guard it: if __name__ == "__main__": …'
-        raise LoadError(told, _users_traceback(error)) from error
+        raise LoadError(told, users_traceback(error)) from error
     except Exception as error:
         told = f"{place} cannot be imported"
         if isinstance(error, ImportError) and "no known parent package" in str(error):
             told += "; for its relative imports, put an __init__.py beside it"
-        raise LoadError(told, _users_traceback(error)) from error
+        raise LoadError(told, users_traceback(error)) from error
     finally:
         _importing.reset(importing)
     # Values of its classes were stored as __main__'s when the file itself was the program.
@@ -88,15 +91,10 @@ def _module(place: str) -> ModuleType:
     return module
 
 
-def _users_traceback(error: BaseException) -> str:
+def users_traceback(error: BaseException) -> str:
+    """The traceback of an error without the frames of lokki, and of what imported the file."""
     shown = traceback.TracebackException.from_exception(error)
-    own = Path(__file__).parent
-    shown.stack = traceback.StackSummary.from_list(
-        frame
-        for frame in shown.stack
-        if not frame.filename.startswith((str(own), "<frozen importlib"))
-        and "importlib" not in frame.filename
-    )
+    cut(shown)
     return "".join(shown.format())
 
 

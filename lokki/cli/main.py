@@ -7,6 +7,8 @@ import io
 import os
 import shlex
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from inspect import cleandoc
 from pathlib import Path
 from time import time
@@ -16,7 +18,14 @@ import click
 from click.exceptions import NoSuchCommand
 
 from lokki.cli.commands import COMMANDS
-from lokki.cli.load import LoadError, NotThere, alias_main, alias_source, load_flow
+from lokki.cli.load import (
+    LoadError,
+    NotThere,
+    alias_main,
+    alias_source,
+    load_flow,
+    users_traceback,
+)
 from lokki.cli.options import (
     AGAIN,
     HELP,
@@ -26,6 +35,7 @@ from lokki.cli.options import (
     again_from,
     ask_for_secrets,
     config_from,
+    missing_secrets,
     options_of,
     parameters_from,
     run_named,
@@ -36,6 +46,7 @@ from lokki.cli.streams import stdout_to_stderr
 from lokki.config import journal_path, load
 from lokki.decorators import Flow
 from lokki.errors import ConfigError, DefinitionError, LokkiError, ParameterError
+from lokki.graph import FlowGraph
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """Errors of writing where nothing more can be written."""
@@ -65,7 +76,7 @@ def main(flow: Flow[..., Any]) -> NoReturn:
     def resume(place: Program, /, run: str | None, run_option: str | None, **options: Any) -> None:
         """Go on with a run that was interrupted or failed.
 
-        What has a result is kept, the rest runs with the code as it is now.
+        Results are kept; the rest runs with the code as it is now.
         """
         run_id, _ = _recorded(run_named(run, run_option), place)
         raise click.exceptions.Exit(_resume(run_id, flow, program, options))
@@ -155,7 +166,10 @@ def _run_command(name: str, flow: Flow[..., Any], program: str) -> click.Command
         config = config_from(options)
         try:
             with stdout_to_stderr():
-                graph = flow.trace(parameters_from(flow, params, options))
+                given = parameters_from(flow, params, options)
+            graph = _traced(flow, lambda: flow.trace(given))
+        except LoadError:
+            raise
         except LokkiError as error:
             raise click.UsageError(str(error)) from error
         from lokki.cli.execute import Start, execute
@@ -173,8 +187,19 @@ def _run_command(name: str, flow: Flow[..., Any], program: str) -> click.Command
         params=[*options_of(flow), *SETTINGS],
         callback=run,
         help="\n\n".join([*told, *told_secrets(flow)]),
-        example=" ".join(f"{each.option} {each.type_label.upper()}" for each in needed),
+        example=lambda: " ".join(each.example for each in needed),
     )
+
+
+def _traced(flow: Flow[..., Any], trace: Callable[[], FlowGraph[Any]]) -> FlowGraph[Any]:
+    """The graph that ``trace`` gives. Raises LoadError when the flow's body fails."""
+    try:
+        with stdout_to_stderr():
+            return trace()
+    except LokkiError:
+        raise
+    except Exception as error:
+        raise LoadError(f"the body of flow '{flow.name}' failed", users_traceback(error)) from error
 
 
 def _command_line(program: str) -> str:
@@ -193,10 +218,15 @@ def _resume(run_id: str, flow: Flow[..., Any], program: str, options: dict[str, 
     with read_history(journal_path(config)) as history:
         row = history.find(run_id)
         refuse_worked_on(row, time())
-        secrets = {} if dry_run else ask_for_secrets(flow)
-        with stdout_to_stderr():
-            graph = resumed_graph(row, flow, secrets, to_run=not dry_run)
+        # Secrets are asked for last: what is wrong, or done already, needs none.
+        hidden = dry_run or bool(missing_secrets(flow))
+        graph = _traced(flow, lambda: resumed_graph(row, flow, {}, to_run=not hidden))
         planned = plan(history, row, graph, again)
+        done = row.status == "succeeded" and planned.reopening is None
+        if hidden and not dry_run and not done:
+            secrets = ask_for_secrets(flow)
+            graph = _traced(flow, lambda: resumed_graph(row, flow, secrets))
+            planned = replace(planned, graph=graph)
     if dry_run:
         click.echo("\n".join(planned.told))
         return 0
@@ -210,7 +240,7 @@ def _resume(run_id: str, flow: Flow[..., Any], program: str, options: dict[str, 
 @click.group("lokki", cls=_Group, unknown_code=2, example="run birds.py")
 @click.version_option(package_name="lokki", message="lokki %(version)s")
 def _cli() -> None:
-    """Map a function over ten thousand things, durably, here or in the cloud."""
+    """Run flows: map a function over ten thousand things, durably."""
 
 
 @_cli.command(
@@ -260,8 +290,8 @@ def _cli_resume(
 ) -> None:
     """Go on with a run that was interrupted or failed.
 
-    What has a result is kept, the rest runs with the code as it is now: that of the file that the
-    run was started from, or of FILE.
+    Results are kept; the rest runs with the code as it is now, in the file that the run was
+    started from or in FILE.
     """
     if run_option is not None and target is None:
         run, target = None, run

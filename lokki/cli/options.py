@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,9 +33,12 @@ class Program:
 
 
 class Command(click.Command):
-    """A command whose help ends with an example, after the program's own name."""
+    """A command whose help ends with an example, after the program's own name.
 
-    def __init__(self, *settings: Any, example: str = "", **more: Any) -> None:
+    ``example`` may be a function, for one that takes time to make.
+    """
+
+    def __init__(self, *settings: Any, example: str | Callable[[], str] = "", **more: Any) -> None:
         super().__init__(*settings, **{"context_settings": HELP, **more})
         self._example = example
 
@@ -45,7 +48,8 @@ class Command(click.Command):
             formatter.write_paragraph()
             formatter.write_text(f"RUN is a run's id, the beginning of it, or 'last', {newest}.")
         formatter.write_paragraph()
-        formatter.write(f"Example: {ctx.command_path} {self._example}".rstrip() + "\n")
+        example = self._example if isinstance(self._example, str) else self._example()
+        formatter.write(f"Example: {ctx.command_path} {example}".rstrip() + "\n")
 
 
 def run_parameters(*, required: bool = True) -> list[click.Parameter]:
@@ -88,18 +92,20 @@ SETTINGS: list[click.Parameter] = [PLACE, *map(_setting, _SETTINGS)]
 """Options of every command that runs something."""
 
 AGAIN: list[click.Parameter] = [
-    click.Option(["--failed"], is_flag=True, help="Run failures that were tolerated again, too."),
+    click.Option(["--failed"], is_flag=True, help="Also run tolerated failures again."),
     click.Option(
-        ["--error"], metavar="GROUP", help="Of those, the ones in this group: `show` tells its id."
+        ["--error"],
+        metavar="GROUP",
+        help="Also run the tolerated failures of this group again; `show` lists the ids.",
     ),
     click.Option(
-        ["--from", "from_stage"], metavar="STAGE", help="Run everything again from this stage on."
+        ["--from", "from_stage"], metavar="STAGE", help="Run this stage and all after it again."
     ),
     click.Option(
         ["--force"],
         is_flag=True,
-        help="Go on although the flow's structure has changed. Takes --from: its stage is the "
-        "first whose results are not kept.",
+        help="Resume although the flow's structure has changed. Needs --from: results before "
+        "that stage are kept.",
     ),
     click.Option(["--dry-run"], is_flag=True, help="Say what would run again, and stop."),
 ]
@@ -131,21 +137,28 @@ def options_of(flow: Flow[..., Any]) -> list[click.Parameter]:
     """
     file = click.Option(
         ["--params"],
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
         metavar="FILE",
-        help="JSON object with parameters; options win over it.",
+        help="JSON object with parameters (-: from stdin); options win over it.",
     )
     return [file, *map(_option, flow.parameters)]
 
 
-def ask_for_secrets(flow: Flow[..., Any], given: Collection[str] = ()) -> dict[str, str]:
-    """Ask at the terminal for the secrets that are neither given nor in the environment."""
+def missing_secrets(flow: Flow[..., Any]) -> list[str]:
+    """The secrets that a run needs and the environment lacks."""
+    names = [each.name for each in flow.parameters.secrets]
+    return [name for name in names if not os.environ.get(variable(name))]
+
+
+def ask_for_secrets(flow: Flow[..., Any]) -> dict[str, str]:
+    """Ask for the missing secrets, if there is a terminal to ask at."""
     if sys.stdin is None or not sys.stdin.isatty():
         return {}
     return {
-        each.name: click.prompt(each.name, hide_input=True, err=True)
-        for each in flow.parameters.secrets
-        if each.name not in given and not os.environ.get(variable(each.name))
+        name: click.prompt(
+            f"{name} (not shown; {variable(name)} sets it, too)", hide_input=True, err=True
+        )
+        for name in missing_secrets(flow)
     }
 
 
@@ -153,7 +166,8 @@ def told_secrets(flow: Flow[..., Any]) -> list[str]:
     """A line for each secret parameter: where its value comes from."""
     asked = flow.parameters.secrets
     return [
-        f"{each.name} is a secret: {variable(each.name)}" + ", or asked for" * (each in asked)
+        f"{each.name} is a secret: set {variable(each.name)}"
+        + ", or type it when asked" * (each in asked)
         for each in flow.parameters
         if each.is_secret
     ]
@@ -170,13 +184,13 @@ def _option(parameter: Parameter) -> click.Option:
     if parameter.is_secret:
         names = [parameter.option, parameter.name]
         return click.Option(names, hidden=True, expose_value=False, callback=_refuse)
-    default = "" if parameter.required else f"[default: {parameter.default!r}]"
+    told = f"[default: {parameter.default_text}]" if parameter.default_text else ""
+    told = "[required]" if parameter.required else told
     names = [parameter.option, parameter.name]
     if parameter.is_flag:
         names[0] += f"/--no-{parameter.option[2:]}"
-        return click.Option(names, default=None, help=default)
-    label = "[required]" if parameter.required else default
-    return click.Option(names, default=None, metavar=parameter.type_label.upper(), help=label)
+        return click.Option(names, default=None, help=told)
+    return click.Option(names, default=None, metavar=parameter.metavar, help=told)
 
 
 def parameters_from(
@@ -186,18 +200,29 @@ def parameters_from(
 
     Raises ParameterError, naming every one that is wrong.
     """
-    values: dict[str, Any] = {}
-    if file is not None:
-        try:
-            values = json.loads(file.read_text())
-        except ValueError as error:
-            raise ParameterError(f"{file} is not JSON: {error}") from None
-        if not isinstance(values, dict):
+    place = "stdin" if file == Path("-") else str(file)
+    stored = {} if file is None else _stored(file, place)
+    for name in stored:
+        if any(each.is_secret and each.name == name for each in flow.parameters):
             raise ParameterError(
-                f'{file} must hold a JSON object such as {{"limit": 5}}, '
-                f"not a {type(values).__name__}"
+                f"{place}: parameter '{name}' is a secret: set {variable(name)} instead"
             )
     given = {name: value for name, value in options.items() if value is not None}
     text = [name for name, value in given.items() if isinstance(value, str)]
-    asked = ask_for_secrets(flow, values)
-    return flow.parameters.validate({**values, **given, **asked}, text=text)
+    values = {**stored, **given, **ask_for_secrets(flow)}
+    origins = dict.fromkeys(stored.keys() - given.keys(), place)
+    return flow.parameters.validate(values, text=text, origins=origins)
+
+
+def _stored(file: Path, place: str) -> dict[str, Any]:
+    """What a file of parameters holds. Raises ParameterError, which names its ``place``."""
+    try:
+        text = (sys.stdin and sys.stdin.read()) if file == Path("-") else file.read_text()
+        values = json.loads(text or "")
+    except ValueError as error:
+        raise ParameterError(f"{place} is not JSON: {error}") from None
+    if not isinstance(values, dict):
+        raise ParameterError(
+            f'{place} must hold a JSON object such as {{"limit": 5}}, not a {type(values).__name__}'
+        )
+    return values

@@ -305,6 +305,13 @@ def test_an_unguarded_main_is_told(write, tmp_path, journal, command):
     )
 
 
+def test_a_name_that_is_no_flow_is_told_with_the_flow_there_is(write, tmp_path):
+    path = write("birds.py", BIRDS.read_text())
+    done = lokki("run", f"{path}:bird", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.endswith(f"{path} has no flow 'bird'; it has the flow birds_flow\n")
+
+
 def test_a_file_that_exits_shows_where(write, tmp_path):
     path = write("mine.py", "import sys\nsys.exit('no token')\n")
     done = lokki("run", path, cwd=tmp_path)

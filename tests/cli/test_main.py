@@ -143,7 +143,89 @@ def test_a_wrong_parameter_file_is_told(shown, tmp_path, text):
     done = python(shown, "run", "--limit", "1", "--params", file)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
-    assert "limt" in done.stderr or str(file) in done.stderr
+    assert str(file) in done.stderr
+
+
+def test_mistakes_in_a_parameter_file_are_told_with_it(shown, tmp_path):
+    file = tmp_path / "params.json"
+    file.write_text('{"limit": "x", "ratio": "x", "limt": 1, "day": "2026-02-03"}')
+    done = python(shown, "run", "--params", file, "--ratio", "fast", "--day", "soon")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.partition("Error: ")[2].splitlines() == [
+        f"shown: {file}: unknown parameter 'limt'; did you mean 'limit'?",
+        f"shown: {file}: parameter 'limit' must be a whole number, not 'x'",
+        "shown: parameter 'ratio' must be a valid number, not 'fast'",
+        "shown: parameter 'day' must be a date (YYYY-MM-DD), not 'soon'",
+    ]
+
+
+def test_parameters_from_stdin(shown):
+    def given(text):
+        words = [sys.executable, str(shown), "run", "--params", "-"]
+        return subprocess.run(words, input=text, capture_output=True, text=True, timeout=50)
+
+    done = given('{"limit": 7}')
+    assert (done.returncode, done.stdout[:12]) == (0, "{'limit': 7,"), done.stderr
+    assert "shown: stdin: parameter 'limit' must be" in given('{"limit": "x"}').stderr
+    assert "Error: stdin is not JSON" in given("").stderr
+
+
+def test_the_example_of_a_flows_help_can_be_run(script):
+    path = script(
+        """
+        from datetime import date
+        from typing import Literal
+
+        @step
+        def told(**params):
+            return list(params.values())
+
+        @flow
+        def needy(day: date, names: list[str], mode: Literal["fast", "slow"], dry: bool):
+            return told()
+
+        if __name__ == "__main__":
+            main(needy)
+        """
+    )
+    example = python(path, "run", "--help").stdout.splitlines()[-1]
+    command = example.replace("Example: python", sys.executable)
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=50)
+    shown = "[datetime.date(2026, 2, 3), ['a', 'b'], 'fast', True]\n"
+    assert (done.returncode, done.stdout) == (0, shown), done.stderr
+
+
+@pytest.mark.parametrize("program", ["script", "lokki"])
+def test_an_error_in_the_body_of_a_flow_shows_where(script, journal, program):
+    path = script(
+        """
+        @step
+        def one():
+            return 1
+
+        def helper():
+            return missing
+
+        @flow
+        def broken():
+            helper()
+            return one()
+
+        if __name__ == "__main__":
+            main(broken)
+        """
+    )
+    done = python(path, "run") if program == "script" else lokki("run", path)
+    assert (done.returncode, done.stdout) == (1, "")
+    lines = done.stderr.splitlines()
+    assert lines[0] == "Traceback (most recent call last):"
+    frames = [line.split(", in ") for line in lines if line.startswith("  File ")]
+    assert [frame[1] for frame in frames] == ["broken", "helper"]
+    assert lines[-2:] == [
+        "NameError: name 'missing' is not defined",
+        "Error: the body of flow 'broken' failed",
+    ]
+    assert not journal.exists()
 
 
 @pytest.mark.parametrize(
@@ -175,11 +257,19 @@ def test_help_lists_commands_options_types_and_defaults(shown):
         "--limit INT",
         "--dry",
         "--no-dry",
-        "FAST|SLOW",
+        "fast|slow",
+        "--day YYYY-MM-DD",
         "[default: 0.5]",
+        "[default: red]",
+        "[default: 2026-01-01]",
+        "[default: --no-dry]",
+        """[default: '["a"]']""",
         "--params FILE",
+        "Example: python",
+        "run --limit 5",
     ):
         assert part in options
+    assert "None" not in options
     assert "FILE" in lokki("run", "--help").stdout
     assert "run" in lokki("--help").stdout
     assert lokki("--version").stdout.startswith("lokki ")
