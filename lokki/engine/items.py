@@ -143,7 +143,7 @@ class StageWork:
         self.batch_size = batch_size
         self.listed = listed
         self.on_done = on_done
-        self.lane = lane_of(state.stage)
+        self.lane: Lane = lane_of(state.stage)
         self.retried = [bool(call.step.retry.retries) for call in state.stage.calls]
         """For each inner step, whether a failed call of it may be tried again."""
         self.slices: dict[Slice, float] = {}
