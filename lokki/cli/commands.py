@@ -231,7 +231,6 @@ def show(
         return
     with _history() as history:
         row = history.find(run_named(run, run_option, "last"), program.flow)
-        history.refuse_removing(row.id)
         if as_json:
             _print_json(_shape(history, row))
             return
@@ -245,11 +244,7 @@ def _shape(history: History, run: Run) -> dict[str, Any]:
 
     stages = history.stages(run.id)
     shape = run_shape(run, stages, time())
-    shape["resumes"] = [
-        resume_shape(at, detail)
-        for at, kind, _, detail in history.events(run.id)
-        if kind == "run_resumed"
-    ]
+    shape["resumes"] = [resume_shape(at, detail) for at, detail in history.resumes(run.id)]
     for stage, each in zip(stages, shape["stages"], strict=True):
         each["failures"] = [group_shape(group) for group in history.groups(stage)]
     return shape
@@ -362,18 +357,14 @@ def _lines(
 
 def _goes_on(run: Run, end: float | None) -> bool:
     """Whether lines may come that are written before ``end``."""
-    from lokki.store.leases import is_worked_on
-
     now = time()
-    return is_worked_on(run, now) and (end is None or now <= end + _LOOK_SECONDS)
+    return run.goes_on(now) and (end is None or now <= end + _LOOK_SECONDS)
 
 
 def _tell_lost(run: Run, program: Program) -> None:
-    from lokki.store.leases import is_worked_on
-
-    if run.status == "running" and not is_worked_on(run, time()):
+    if run.is_lost(time()):
         resume = f"{program.name} resume {run.id}"
-        click.echo(f"the process of run {run.id} is gone; go on with it: {resume}", err=True)
+        click.echo(f"the process of run {run.id} is gone; resume: {resume}", err=True)
 
 
 def _human(line: LogLine) -> str:

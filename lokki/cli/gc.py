@@ -28,11 +28,10 @@ def collect(
     path = journal_path(config)
     with read_history(path) as history:
         runs = history.runs(flow=flow)
-        removing = {run.id for run in runs if history.is_removing(run.id)}
-    old = may_go(runs, time(), older_than=older_than, keep=keep, removing=removing)
-    resumable = {run.id for run in old if run.status != "succeeded"} - removing
+    old = may_go(runs, time(), older_than=older_than, keep=keep)
+    resumable = {run.id for run in old if run.status != "succeeded" and not run.removing}
     if dry_run:
-        _list(old, resumable, removing)
+        _list(old, resumable)
         lost = _counted(len(resumable), "could be resumed")
         click.echo(f"{_runs(len(old))} would be removed{lost}", err=True)
     elif not old:
@@ -71,7 +70,7 @@ async def _remove(path: Path, store: LocalStore, old: Sequence[Run]) -> tuple[se
     return removed, f"{freed:,} bytes of the journal given back"
 
 
-def _list(runs: Sequence[Run], resumable: set[str], removing: set[str]) -> None:
+def _list(runs: Sequence[Run], resumable: set[str]) -> None:
     """Print runs with the columns of `lokki runs`, when they ended, and which can be resumed."""
     rows = [("run", "flow", "status", "ended", "")] * bool(runs)
     for run in runs:
@@ -80,7 +79,7 @@ def _list(runs: Sequence[Run], resumable: set[str], removing: set[str]) -> None:
             (
                 run.id,
                 run.flow,
-                "removing" if run.id in removing else status,
+                "removing" if run.removing else status,
                 local(run.finished or run.seen),
                 "can be resumed" if run.id in resumable else "",
             )

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, fields
 from itertools import groupby, pairwise
-from operator import attrgetter, itemgetter
+from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from lokki.errors import RunNotFound
 from lokki.logging import rank, reaches
@@ -22,7 +22,7 @@ from lokki.store.connection import Reader
 from lokki.store.groups import place
 from lokki.store.leases import LEASE_SECONDS, is_worked_on
 from lokki.store.lines import LogLine, last_id, row_of, unpack
-from lokki.store.removal import REMOVING, is_removing, refuse_removing
+from lokki.store.removal import REMOVING, refuse_removing
 from lokki.store.schema import (
     INDEX_MASK,
     RunRow,
@@ -35,34 +35,47 @@ _GOLDEN = 0.618034
 _TROUBLED = "status <> 'succeeded'"  # as in the index, whose test costs a write nothing
 _PAGE = 16
 _MOST_VALUES = 500  # of a query; SQLite takes 999 or more
-_columns = attrgetter(*(field.name for field in fields(RunRow)))
+
+Read: TypeAlias = Callable[[str, Sequence[Any]], Iterable[Any]]
+"""Gives the rows of a query."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Run(RunRow):
     """A run with its ``pauses``: from the end of an attempt to the next one's begin.
 
-    ``seen`` is the last that is known of it. It is equal to its row, whatever these are.
+    ``seen`` is its last sign of life. One that is ``removing`` has begun to be removed: its
+    payloads may be gone.
     """
 
     pauses: tuple[tuple[float, float], ...] = ()
     seen: float = 0.0
+    removing: bool = False
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, RunRow) and _columns(self) == _columns(other)
+    def goes_on(self, now: float) -> bool:
+        """Whether a process may be at work to end it, not to remove it."""
+        return is_worked_on(self, now) and not self.removing
 
-    __hash__ = RunRow.__hash__
+    def is_lost(self, now: float) -> bool:
+        """Whether its process is gone, and it may be resumed."""
+        return self.status == "running" and not self.removing and not is_worked_on(self, now)
 
     def end(self, now: float) -> float:
         """When the work on it has ended; ``now`` while it goes on."""
         if self.finished is not None:
             return self.finished
-        return now if is_worked_on(self, now) else self.seen
+        return now if self.goes_on(now) else self.seen
 
     def worked(self, since: float, until: float) -> float:
-        """For how much of a time the run was worked on, in seconds."""
-        paused = (max(0.0, min(until, end) - max(since, start)) for start, end in self.pauses)
-        return until - since - sum(paused)
+        """For how much of a time the run was worked on, in seconds.
+
+        Pauses may overlap, and end before they begin: the clock may have been set back.
+        """
+        worked, at = 0.0, since
+        for start, end in sorted((*self.pauses, (until, until))):
+            worked += max(0.0, min(start, until) - at)
+            at = max(at, start, end)
+        return worked
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +83,9 @@ class Group:
     """Failures of a stage's items that are alike; ``items`` are the first of them.
 
     ``tolerated`` is how many of them do not end the run; the first items are of those that do, if
-    there are any. ``reason`` and ``traceback`` are the first item's; ``place`` is file, line and
-    function in the user's code.
+    there are any. ``retrying`` is how many still have attempts to come. ``reason`` and
+    ``traceback`` are the first item's; ``varies``: others have other numbers in their reason.
+    ``place`` is file, line and function in the user's code.
     """
 
     id: str
@@ -82,10 +96,12 @@ class Group:
     traceback: str
     items: tuple[int, ...]
     tolerated: int
+    retrying: int = 0
+    varies: bool = False
 
     @property
     def failed(self) -> int:
-        return self.count - self.tolerated
+        return self.count - self.tolerated - self.retrying
 
     @property
     def place(self) -> tuple[str, int, str] | None:
@@ -119,19 +135,20 @@ class History:
             newest = self.runs(flow=flow, limit=1)
             if not newest:
                 of = f" of {flow}" if flow else ""
-                raise RunNotFound(f"no run 'last'{of} in the journal {self._read.path}")
+                raise RunNotFound(f"no runs{of} yet in the journal {self._read.path}")
             return newest[0]
-        rows = self._read(
+        found = runs_of(
+            self._read,
             "SELECT * FROM runs WHERE id >= ? AND id < ? ORDER BY id LIMIT 4",
             (name, name + chr(0x10FFFF)),
         )
-        rows = [row for row in rows if row[1] == name] or rows
-        if not rows:
+        found = [run for run in found if run.id == name] or found
+        if not found:
             raise RunNotFound(f"no run '{name}' in the journal {self._read.path}")
-        if len(rows) > 1:
-            ids = ", ".join(row[1] for row in rows[:3]) + (", …" if len(rows) > 3 else "")
+        if len(found) > 1:
+            ids = ", ".join(run.id for run in found[:3]) + (", …" if len(found) > 3 else "")
             raise RunNotFound(f"'{name}' is the beginning of several runs ({ids}); give more of it")
-        return self._with_pauses(rows)[0]
+        return found[0]
 
     def runs(
         self,
@@ -158,34 +175,16 @@ class History:
             wanted.append(("(created, id) < (?, ?)", before))
         condition = " AND ".join(text for text, _ in wanted)
         values = [value for _, each in wanted for value in each]
-        rows = self._read(
+        return runs_of(
+            self._read,
             f"SELECT * FROM runs WHERE {condition} ORDER BY created DESC, id DESC LIMIT ?",
             (*values, -1 if limit is None else limit),
         )
-        return self._with_pauses(rows)
-
-    def _with_pauses(self, rows: Sequence[tuple[Any, ...]]) -> list[Run]:
-        runs = [RunRow(*row) for row in rows]
-        events = self._of_runs(
-            "SELECT run, at, kind, detail FROM events WHERE run IN ({}) ORDER BY run, id",
-            [run.id for run in runs],
-        )
-        by_run = {run: list(own) for run, own in groupby(events, key=itemgetter(0))}
-        return [_with_pauses(run, by_run.get(run.id, ())) for run in runs]
 
     def stages(self, *run_ids: str) -> list[StageRow]:
         """The stages of runs that have begun, in order."""
-        rows = self._of_runs(
-            "SELECT * FROM stages WHERE run IN ({}) ORDER BY run, position", run_ids
-        )
-        return [StageRow(*row) for row in rows]
-
-    def _of_runs(self, query: str, run_ids: Iterable[str]) -> Iterator[tuple[Any, ...]]:
-        """What a query gives for runs, whose ids it takes at ``{}``, in the order of their ids."""
-        names = sorted(set(run_ids))
-        for start in range(0, len(names), _MOST_VALUES):
-            page = names[start : start + _MOST_VALUES]
-            yield from self._read(query.format(", ".join("?" * len(page))), page)
+        query = "SELECT * FROM stages WHERE run IN ({}) ORDER BY run, position"
+        return [StageRow(*row) for row in _of_runs(self._read, query, run_ids)]
 
     def events(self, run_id: str) -> list[tuple[float, str, int | None, str | None]]:
         """A run's events: at, kind, stage position, detail."""
@@ -197,13 +196,15 @@ class History:
         """The flows that there are runs of."""
         return [flow for (flow,) in self._read("SELECT DISTINCT flow FROM runs ORDER BY flow")]
 
-    def is_removing(self, run_id: str) -> bool:
-        """Whether a run has begun to be removed: its payloads may be gone."""
-        return is_removing(self._read, run_id)
+    def resumes(self, run_id: str) -> list[tuple[float, str | None]]:
+        """When a run was resumed, and what is recorded of it."""
+        return [
+            (at, detail) for at, kind, _, detail in self.events(run_id) if kind == "run_resumed"
+        ]
 
     def refuse_removing(self, run_id: str) -> None:
         """Raise RunNotFound for a run that has begun to be removed."""
-        refuse_removing(self._read, run_id)
+        refuse_removing(self.find(run_id))
 
     # ---- a map's items ---------------------------------------------------------------------------
 
@@ -257,18 +258,24 @@ class History:
         return round(rest * seen["succeeded"] / known) if known else 0
 
     def groups(self, stage: StageRow, shown: int = 5) -> list[Group]:
-        """The failures that stand, alike ones together, the largest group first."""
+        """The last failures of items that have no result, alike ones together.
+
+        The largest group comes first.
+        """
         rows = self._read(
-            "WITH stand AS (SELECT items.id AS item, status, grp, failures.rowid AS failure"
+            "WITH stand AS (SELECT items.id AS item, status, grp, reason, failures.rowid AS failure"
             "  FROM items INDEXED BY items_troubled JOIN failures ON failures.rowid ="
             "   (SELECT max(rowid) FROM failures WHERE item = items.id)"
             f"  WHERE items.id BETWEEN ? AND ? AND {_TROUBLED}"
-            "  AND status IN ('failed', 'tolerated')),"
+            "  AND status IN ('failed', 'retrying', 'tolerated')),"
             " numbered AS (SELECT *, count(*) OVER alike AS count,"
-            "  sum(status = 'tolerated') OVER alike AS tolerated, row_number() OVER"
+            "  sum(status = 'tolerated') OVER alike AS tolerated,"
+            "  sum(status = 'retrying') OVER alike AS retrying,"
+            "  min(reason) OVER alike < max(reason) OVER alike AS varies, row_number() OVER"
             "  (PARTITION BY grp ORDER BY status, item) AS nth FROM stand"
             "  WINDOW alike AS (PARTITION BY grp))"
-            " SELECT numbered.grp, count, tolerated, numbered.item, step, type, reason, traceback"
+            " SELECT numbered.grp, numbered.item, count, step, type, numbered.reason, traceback,"
+            "  tolerated, retrying, varies"
             " FROM numbered LEFT JOIN failures ON failures.rowid = failure AND nth = 1"
             " WHERE nth <= ? ORDER BY count DESC, numbered.grp, nth",
             (*item_range(stage.id), shown),
@@ -276,9 +283,10 @@ class History:
         groups = []
         for grp, alike in groupby(rows, key=itemgetter(0)):
             firsts = list(alike)
-            _, count, tolerated, _, step, kind, reason, traceback = firsts[0]
-            items = tuple(row[3] & INDEX_MASK for row in firsts)
-            groups.append(Group(grp, count, step, kind, reason, traceback, items, tolerated))
+            _, _, count, step, kind, reason, traceback, tolerated, retrying, varies = firsts[0]
+            items = tuple(row[1] & INDEX_MASK for row in firsts)
+            counts = (tolerated, retrying, bool(varies))
+            groups.append(Group(grp, count, step, kind, reason, traceback, items, *counts))
         return groups
 
     # ---- logs ------------------------------------------------------------------------------------
@@ -340,25 +348,57 @@ class History:
             row = rows[-1][0] + 1
 
 
-def _with_pauses(run: RunRow, events: Iterable[tuple[str, float, str, str | None]]) -> Run:
-    """A run with the pauses that its events tell of.
+def runs_of(read: Read, query: str, values: Sequence[Any]) -> list[Run]:
+    """The runs whose rows a query gives, with what their events and stages tell of them."""
+    runs = [RunRow(*row) for row in read(query, values)]
+    events = _of_runs(
+        read,
+        "SELECT run, at, kind, CASE WHEN kind IN ('run_resumed', 'run_cancelled') THEN detail END"
+        " FROM events WHERE run IN ({}) ORDER BY run, id",
+        [run.id for run in runs],
+    )
+    by_run = {run: list(own) for run, own in groupby(events, key=itemgetter(0))}
+    outcomes = dict(
+        _of_runs(
+            read,
+            "SELECT run, max(updated) FROM stages WHERE run IN ({}) GROUP BY run",
+            [run.id for run in runs if run.finished is None],
+        )
+    )
+    return [_told(run, by_run.get(run.id, ()), outcomes.get(run.id)) for run in runs]
+
+
+def _of_runs(read: Read, query: str, run_ids: Iterable[str]) -> Iterator[tuple[Any, ...]]:
+    """What a query gives for runs, whose ids it takes at ``{}``, in the order of their ids."""
+    names = sorted(set(run_ids))
+    for start in range(0, len(names), _MOST_VALUES):
+        page = names[start : start + _MOST_VALUES]
+        yield from read(query.format(", ".join("?" * len(page))), page)
+
+
+def _told(
+    run: RunRow, events: Iterable[tuple[str, float, str, str | None]], outcome: float | None
+) -> Run:
+    """A run with what its events tell of it; the latest ``outcome`` is of one that has not ended.
 
     A pause begins with the event before the one that ends it, or, where the process was gone, when
     that was seen last.
     """
-    pauses, last = [], run.created
-    heartbeat = (run.leased_until or 0) - LEASE_SECONDS
+    pauses, removing = [], False
+    last = latest = run.created
     for _, at, kind, detail in events:
-        if kind == REMOVING:  # under a lease of its own
-            heartbeat = 0
+        if kind == REMOVING:
+            removing = True
             continue
         if kind in ("run_resumed", "run_cancelled"):
-            seen = json.loads(detail or "{}").get("seen")
-            if seen is not None or kind == "run_resumed":
-                pauses.append((last if seen is None else seen, at))
-        last = at
-    values: tuple[Any, ...] = (*_columns(run), tuple(pauses), max(last, heartbeat))
-    return Run(*values)
+            gone = json.loads(detail or "{}").get("seen")
+            if gone is not None or kind == "run_resumed":
+                pauses.append((last if gone is None else gone, at))
+        last, latest = at, max(latest, at)
+    heartbeat = 0.0 if removing else (run.leased_until or 0.0) - LEASE_SECONDS  # else the gc's
+    columns = {field.name: getattr(run, field.name) for field in fields(run)}
+    seen = max(latest, heartbeat, outcome or 0.0)
+    return Run(**columns, pauses=tuple(pauses), seen=seen, removing=removing)
 
 
 def _samples(start: int, stop: int) -> list[int]:
@@ -369,4 +409,8 @@ def _samples(start: int, stop: int) -> list[int]:
     count = stop - start
     if count <= _SAMPLES:
         return list(range(start, stop))
-    return [start + int((n + n * _GOLDEN % 1) * count / _SAMPLES) for n in range(_SAMPLES)]
+    bounds = [start + part * count // _SAMPLES for part in range(_SAMPLES + 1)]
+    return [
+        least + int(part * _GOLDEN % 1 * (above - least))
+        for part, (least, above) in enumerate(pairwise(bounds))
+    ]

@@ -21,7 +21,7 @@ from typing import Any, cast
 from lokki.errors import JournalError, RunNotFound, RunOwned
 from lokki.store.commits import Committer, RunWriter
 from lokki.store.connection import ErrorsTold, Reader, connect
-from lokki.store.history import History
+from lokki.store.history import History, Read, Run, runs_of
 from lokki.store.leases import (
     LEASE_SECONDS,
     is_worked_on,
@@ -32,7 +32,6 @@ from lokki.store.removal import REMOVING, delete_items, refuse_removing
 from lokki.store.reopen import Reopening
 from lokki.store.schema import (
     INDEX_MASK,
-    RunRow,
     add_event,
     item_range,
     run_range,
@@ -135,7 +134,7 @@ class Journal:
         *,
         seen: str | None = None,
         detail: Mapping[str, Any] = {},
-    ) -> Future[RunRow]:
+    ) -> Future[Run]:
         """Lease a run to this process and set it running again; one that has succeeded is left.
 
         With a ``reopening``, what it names is taken back first, of a run that has succeeded, too.
@@ -145,9 +144,9 @@ class Journal:
         removed.
         """
 
-        def lease(connection: sqlite3.Connection) -> RunRow:
-            row = _found(connection.execute(_RUN, storable((run_id,))).fetchall(), run_id)
-            refuse_removing(connection.execute, run_id)
+        def lease(connection: sqlite3.Connection) -> Run:
+            row = _found(connection.execute, run_id)
+            refuse_removing(row)
             refuse_worked_on(row, now)
             if seen not in (None, row.fingerprint):
                 raise RunOwned(
@@ -158,7 +157,7 @@ class Journal:
                 return row
             told = dict(detail)
             if row.finished is None:
-                told["seen"] = _last_seen(connection, row)
+                told["seen"] = row.seen
             if reopening is not None:
                 reopening.apply(connection, row)
                 row = replace(row, status="failed")
@@ -176,16 +175,18 @@ class Journal:
         """Have a run cancelled by the process that owns it; a run that nobody owns is at once.
 
         Gives whether a process was asked. A run that has ended stays as it is, and with ``owner``
-        one that is another's now.
+        one that is another's now. Raises RunNotFound when it is being removed.
         """
 
         def request(connection: sqlite3.Connection) -> bool:
-            row = _found(connection.execute(_RUN, storable((run_id,))).fetchall(), run_id)
+            row = _found(connection.execute, run_id)
+            refuse_removing(row)
             if row.finished is not None or owner not in (None, row.owner):
                 return False
             if is_worked_on(row, now):
                 connection.execute(
-                    "UPDATE runs SET cancel_requested = ? WHERE id = ?", (now, run_id)
+                    "UPDATE runs SET cancel_requested = coalesce(cancel_requested, ?) WHERE id = ?",
+                    (now, run_id),
                 )
                 self.commits.look_again()  # the run may be ours
                 return True
@@ -194,22 +195,24 @@ class Journal:
                 " leased_until = NULL WHERE id = ?",
                 (now, run_id),
             )
-            told = json.dumps({"seen": _last_seen(connection, row)})
+            told = json.dumps({"seen": row.seen})
             add_event(connection, run_id, now, "run_cancelled", detail=told)
             return False
 
         return self.commits.call(run_id, request)
 
-    def lease(self, run_id: str, now: float, seen: RunRow | None = None) -> Future[bool]:
+    def lease(self, run_id: str, now: float, seen: Run | None = None) -> Future[bool]:
         """Lease a run to this process to `remove` it: from now on it can only be removed.
 
-        Gives False for one that another process has, that is gone, or that is not as it was
+        Gives False for one that another process has, that is gone, or that was resumed since it was
         ``seen``. `own` keeps the lease alive.
         """
 
         def update(connection: sqlite3.Connection) -> bool:
-            rows = connection.execute(_RUN, storable((run_id,))).fetchall()
-            if not rows or is_worked_on(run := RunRow(*rows[0]), now) or seen not in (None, run):
+            found = runs_of(connection.execute, _RUN, storable((run_id,)))
+            if not found or is_worked_on(run := found[0], now):
+                return False
+            if seen is not None and (run.owner, run.finished) != (seen.owner, seen.finished):
                 return False
             connection.execute(
                 "UPDATE runs SET owner = ?, leased_until = ? WHERE id = ?",
@@ -227,7 +230,7 @@ class Journal:
         """
 
         def delete(connection: sqlite3.Connection) -> int:
-            row = _found(connection.execute(_RUN, (run_id,)).fetchall(), run_id)
+            row = _found(connection.execute, run_id)
             before = _free_bytes(connection)
             delete_items(connection, *run_range(row.number))
             connection.execute("DELETE FROM runs WHERE id = ?", (run_id,))
@@ -277,9 +280,9 @@ class Journal:
 
     # ---- reading -------------------------------------------------------------------------------
 
-    def run(self, run_id: str) -> RunRow:
+    def run(self, run_id: str) -> Run:
         """The run with this id. Raises RunNotFound."""
-        return _found(self._read(_RUN, (run_id,)), run_id)
+        return _found(self._read, run_id)
 
     def _pages(self, columns: str, condition: str, stage: int) -> Iterator[tuple[Any, ...]]:
         """Rows of a stage's items in order, index first, some thousands in memory at a time."""
@@ -339,19 +342,9 @@ def _free_bytes(connection: sqlite3.Connection) -> int:
     return int(pages * size)
 
 
-def _last_seen(connection: sqlite3.Connection, run: RunRow) -> float:
-    """When a run whose process is gone was worked on: its last heartbeat, event or outcome."""
-    ((stage,),) = connection.execute("SELECT max(id) FROM stages WHERE run = ?", (run.id,))
-    times = connection.execute(
-        "SELECT max(at) FROM events WHERE run = ?"
-        " UNION ALL SELECT max(finished) FROM items WHERE id BETWEEN ? AND ?",
-        (run.id, *item_range(stage or 0)),
-    )
-    heartbeat = (run.leased_until or 0) - LEASE_SECONDS
-    return max(heartbeat, *(at or 0 for (at,) in times))
-
-
-def _found(rows: list[Any], run_id: str) -> RunRow:
-    if not rows:
+def _found(read: Read, run_id: str) -> Run:
+    """The run with this id. Raises RunNotFound."""
+    runs = runs_of(read, _RUN, storable((run_id,)))
+    if not runs:
         raise RunNotFound(f"no run '{run_id}' in the journal")
-    return RunRow(*rows[0])
+    return runs[0]

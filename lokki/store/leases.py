@@ -39,8 +39,8 @@ def refuse_worked_on(run: RunRow, now: float) -> None:
     if run.owner is not None and is_worked_on(run, now):
         host, pid = host_and_process(run.owner)
         raise RunOwned(
-            f"run {run.id} is being run by process {pid} on {host}; "
-            "wait for its end or stop it, then resume"
+            f"run {run.id} is being run by process {pid} on {host}; wait for its end or stop it "
+            f"(lokki cancel {run.id}), then resume"
         )
 
 

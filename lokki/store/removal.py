@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from lokki.errors import RunNotFound
 from lokki.store.leases import is_worked_on
@@ -17,18 +17,13 @@ REMOVING = "run_removing"
 
 
 def may_go(
-    runs: Sequence[Run],
-    now: float,
-    *,
-    older_than: float | None,
-    keep: int | None,
-    removing: Collection[str] = (),
+    runs: Sequence[Run], now: float, *, older_than: float | None, keep: int | None
 ) -> list[Run]:
     """Of runs, newest first, those that may be removed; none that a process is at work on.
 
     A run may go that is not among the ``keep`` newest and has ended before ``older_than``, or at
     any time without that. One that has not ended may still be resumed: it goes only if its last
-    sign of life is before ``older_than``. Those in ``removing`` have begun to go, and always do.
+    sign of life is before ``older_than``. One that has begun to be removed always goes.
     """
 
     def is_old(run: Run) -> bool:
@@ -39,20 +34,14 @@ def may_go(
     return [
         run
         for place, run in enumerate(runs)
-        if (run.id in removing or (place >= (keep or 0) and is_old(run)))
-        and not is_worked_on(run, now)
+        if (run.removing or (place >= (keep or 0) and is_old(run))) and not is_worked_on(run, now)
     ]
 
 
-def is_removing(read: Callable[[str, tuple[str, ...]], Iterable[Any]], run_id: str) -> bool:
-    """Whether a run has begun to be removed; ``read`` makes a query."""
-    return any(read("SELECT 1 FROM events WHERE run = ? AND kind = ?", (run_id, REMOVING)))
-
-
-def refuse_removing(read: Callable[[str, tuple[str, ...]], Iterable[Any]], run_id: str) -> None:
+def refuse_removing(run: Run) -> None:
     """Raise RunNotFound for a run that has begun to be removed."""
-    if is_removing(read, run_id):
-        raise RunNotFound(f"run {run_id} is being removed: its payloads are gone")
+    if run.removing:
+        raise RunNotFound(f"run {run.id} is being removed: its payloads are gone")
 
 
 def delete_items(connection: sqlite3.Connection, first: int, last: int) -> None:

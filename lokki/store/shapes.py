@@ -37,6 +37,7 @@ def run_shape(run: Run, stages: Sequence[StageRow], now: float) -> dict[str, Any
         "finished": rfc3339(run.finished),
         "duration": _seconds(run, run.started, run.finished),
         "cancel_requested": rfc3339(run.cancel_requested),
+        "removing": run.removing,
         "stages": [stage_shape(run, stage) for stage in stages],
         "error": json.loads(run.error) if run.error else None,
         "source": run.source,
@@ -75,12 +76,13 @@ def group_shape(group: Group) -> dict[str, Any]:
         "id": group.id,
         "count": group.count,
         "failed": group.failed,
+        "retrying": group.retrying,
         "step": group.step,
         "type": group.type,
         "message": group.reason,
         "place": place and {"file": place[0], "line": place[1], "function": place[2]},
         "items": list(group.items),
-        "tolerated": not group.failed,
+        "tolerated": group.tolerated == group.count,
         "traceback": group.traceback,
     }
 

@@ -83,6 +83,7 @@ def record(journal):
         params="{}",
         error=None,
         lines=(),
+        shape="a → map(b)",
     ):
         with closing(Journal(journal)) as book:
             number = book.create(
@@ -90,7 +91,7 @@ def record(journal):
                 flow=flow,
                 source=None,
                 fingerprint="p",
-                shape="a → map(b)",
+                shape=shape,
                 params=dumps({}),
                 params_json=params,
                 now=at,
@@ -109,7 +110,7 @@ def record(journal):
                     len(outcomes),
                 )
                 writer.add(Opening(row))
-                writer.add(_outcomes(row, outcomes, at))
+                writer.add(_outcomes(row, outcomes, at, at + seconds))
                 if took is not None:
                     book.close_stage(run_id, position, at + took).result()
             for line in lines:
@@ -124,17 +125,17 @@ def record(journal):
     return recorded
 
 
-def _outcomes(row, outcomes, at):
+def _outcomes(row, outcomes, at, end):
     counts = [0, 0, 0, 0]
     found = Outcomes(row.id)
     for index, outcome in enumerate(outcomes):
         key = row.id << 32 | index
         if outcome == "ok":
-            found.succeeded += (key, at, at, b"")
+            found.succeeded += (key, at, end, b"")
             counts[0] += 1
         elif outcome != "pending":
             status, *failure = outcome
-            found.items.append((key, status, 0, 1, at, at, None, None))
+            found.items.append((key, status, 0, 1, at, end, None, None))
             if status in ("failed", "tolerated", "retrying"):
                 counts[("", "failed", "tolerated", "retrying").index(status)] += 1
                 found.failures.append((key, row.name, 1, at, *failure, TRACE))

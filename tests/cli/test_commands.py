@@ -207,6 +207,7 @@ def test_the_json_of_a_run(record, done):
         "finished": "2026-02-03T10:31:15.500Z",
         "duration": 75.5,
         "cancel_requested": None,
+        "removing": False,
         "stages": [
             {
                 "position": 0,
@@ -239,6 +240,7 @@ def test_the_json_of_a_run(record, done):
                         "id": "80d0b4",
                         "count": 1,
                         "failed": 1,
+                        "retrying": 0,
                         "step": "crunch",
                         "type": "ValueError",
                         "message": "bad 7",
@@ -436,7 +438,7 @@ def test_follow_ends_when_the_runs_process_is_killed(held, start, journal):
     out, err = process.communicate(timeout=50)
     with read_history(journal) as history:
         run = history.find("last").id
-    told = f"the process of run {run} is gone; go on with it: lokki resume {run}\n"
+    told = f"the process of run {run} is gone; resume: lokki resume {run}\n"
     assert (process.returncode, out, err) == (0, "", told)
 
 
@@ -818,10 +820,10 @@ def test_wrong_usage(done, terminal, journal, words, code, told):
 @pytest.mark.parametrize("name", ["last", "nosuch"])
 def test_a_run_that_is_not_there(done, terminal, journal, command, name):
     (terminal / "held.py").write_text(HELD)
-    assert done(command, name) == (1, "", f"Error: no run '{name}' in the journal {journal}\n")
-    of = " of holding" if name == "last" else ""
-    told = f"Error: no run '{name}'{of} in the journal {journal}\n"
-    assert done("held.py", command, name) == (1, "", told)
+    what = "no runs yet" if name == "last" else f"no run '{name}'"
+    assert done(command, name) == (1, "", f"Error: {what} in the journal {journal}\n")
+    what = what.replace("runs", "runs of holding")
+    assert done("held.py", command, name) == (1, "", f"Error: {what} in the journal {journal}\n")
     assert not journal.parent.exists(), "asking makes no journal"
 
 

@@ -534,7 +534,7 @@ def test_last_is_the_run_before_the_file_is_loaded(script, tmp_path, journal):
 
 def test_resume_tells_what_it_cannot_find(script, tmp_path):
     path = script(RESUMABLE)
-    assert "no run 'last'" in python(path, "resume", "last").stderr
+    assert "no runs of resumable yet in" in python(path, "resume", "last").stderr
     assert python(path, "run", cwd=tmp_path).returncode == 1
     missing = lokki("resume", "nosuch", path)
     assert (missing.returncode, missing.stdout) == (1, "")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from lokki import JournalError, RunNotFound
 from lokki.store.connection import Reader
-from lokki.store.history import History, read_history
+from lokki.store.history import History, Run, read_history
 from lokki.store.records import Outcomes
 
 TROUBLED = ("failed", "tolerated", "retrying", "cancelled")
@@ -33,8 +33,10 @@ def ids(runs):
 def test_a_journal_that_is_not_there_has_no_runs_and_is_not_made(journal):
     with read_history(journal) as history:
         assert history.runs() == []
-        with pytest.raises(RunNotFound, match="no run 'last'"):
+        with pytest.raises(RunNotFound, match=f"^no runs yet in the journal {journal}$"):
             history.find("last")
+        with pytest.raises(RunNotFound, match=r"^no runs of birds yet in the journal "):
+            history.find("last", "birds")
     assert not journal.parent.exists()
 
 
@@ -202,18 +204,50 @@ def test_a_lost_run_ends_with_the_last_that_is_known_of_it(record):
     assert history.find("r1").end(2 * DAY) == DAY, "its heartbeat"
     record.journal.close_stage("r1", 0, DAY + 9).result()
     assert history.find("r1").end(2 * DAY) == DAY + 9, "its last event"
+    stage = record.stage("r1", {}, 1)
+    outcome(record, stage, DAY + 99)
+    assert history.find("r1").end(2 * DAY) == DAY + 99, "its last outcome"
     record.journal.lease("r1", 3 * DAY).result()  # to remove it
-    assert history.find("r1").end(4 * DAY) == DAY + 9
+    for later in (0, DAY):
+        assert history.find("r1").end(3 * DAY + later) == DAY + 99
 
 
-def test_a_run_is_equal_to_its_row_whatever_its_pauses(record):
-    record.run(at=DAY, status="failed")
-    resume(record, "r1", 3 * DAY, status="failed")
-    run, row = record.journal.history.find("r1"), record.journal.run("r1")
-    assert run == row
-    assert hash(run) == hash(row)
-    resume(record, "r1", 5 * DAY, status="failed")
-    assert run != record.journal.history.find("r1")
+def outcome(record, stage, at):
+    """An item of a stage succeeds."""
+    writer = record.journal.own(stage.run, never)
+    writer.add(Outcomes(stage.id, (1, 0, 0, 0), [stage.id << 32, at, at, b""]))
+    record.journal.flush(stage.run).result()
+    record.journal.commits.release(writer)
+
+
+def test_a_lost_run_that_is_resumed_was_worked_on_until_its_last_outcome(record):
+    stage = record.stage(record.run(at=DAY), {}, 1)
+    outcome(record, stage, DAY + 99)
+    resume(record, "r1", 3 * DAY)
+    assert worked(record.journal.history.find("r1")) == 99 + 5
+
+
+def test_a_run_that_is_removed_is_neither_lost_nor_does_it_go_on(record):
+    record.run(at=DAY)
+    run = record.journal.history.find("r1")
+    assert (run.removing, run.goes_on(DAY), run.is_lost(2 * DAY)) == (False, True, True)
+    record.journal.lease("r1", 3 * DAY).result()
+    run = record.journal.history.find("r1")
+    assert (run.removing, run.goes_on(3 * DAY), run.is_lost(4 * DAY)) == (True, False, False)
+    assert record.journal.history.runs() == [run]
+
+
+moments = st.integers(0, 20).map(float)
+
+
+@given(st.lists(st.tuples(moments, moments)), moments, moments)
+def test_a_time_is_worked_on_but_for_its_pauses(pauses, since, until):
+    run = Run(*[None] * 15, pauses=tuple(pauses))
+    if all(start <= end for start, end in pauses):
+        seconds = range(int(since), int(until))
+        paused = {second for start, end in pauses for second in range(int(start), int(end))}
+        assert run.worked(since, until) == len([each for each in seconds if each not in paused])
+    assert 0 <= run.worked(since, until) <= max(0, until - since)
 
 
 # ---- a map's items -------------------------------------------------------------------------------
@@ -266,6 +300,20 @@ def test_the_cells_of_a_strip_hold_every_item(record, given_map, width):
 def test_the_strip_of_a_map_without_items_is_empty(record):
     stage = record.stage(record.run(), {}, 0)
     assert record.journal.history.strip(stage, 80) == []
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(1, 1_500), st.floats(0, 1), st.integers(1, 60))
+def test_what_is_done_from_the_begin_on_is_shown_as_done(record, total, share, width):
+    done = int(total * share)
+    run_id = record.run(f"d{next(numbers)}")
+    stage = record.stage(run_id, dict.fromkeys(range(done), "succeeded"), total)
+    cells = strip(record, run_id, stage, width)
+    for cell, exact in zip(
+        cells, cells_of(dict.fromkeys(range(done), "succeeded"), total, width), strict=True
+    ):
+        if len(exact) == 1:
+            assert cell == exact
 
 
 def test_the_strip_of_a_large_map_that_is_partly_done(record):
@@ -340,6 +388,7 @@ def test_failures_are_grouped_the_largest_group_first(record):
     assert large.traceback == TRACE.format(2)
     assert large.place == ("/home/u/birds.py", 2, "flap")
     assert (small.count, small.items, small.type) == (2, (1, 3), "KeyError")
+    assert (large.varies, small.varies) == (True, False)
     assert large.id != small.id
 
 
@@ -362,9 +411,18 @@ def test_the_last_failure_of_an_item_counts(record):
 
 def test_failures_that_do_not_stand_are_in_no_group(record):
     errors = {index: [error()] for index in range(3)}
-    statuses = {0: "retrying", 1: "cancelled", 2: "succeeded"}
+    statuses = {1: "cancelled", 2: "succeeded"}
     stage = record.stage(record.run(), statuses, 3, errors=errors)
     assert record.journal.history.groups(stage) == []
+
+
+def test_items_that_are_retrying_are_grouped_by_their_last_failure(record):
+    errors = {0: [error("KeyError"), error()], 1: [error("KeyError")], 2: [error("KeyError")]}
+    statuses = {0: "retrying", 1: "tolerated", 2: "retrying"}
+    stage = record.stage(record.run(), statuses, 3, errors=errors)
+    mixed, alone = record.journal.history.groups(stage)
+    assert (mixed.count, mixed.failed, mixed.tolerated, mixed.retrying) == (2, 0, 1, 1)
+    assert (alone.type, alone.items, alone.failed, alone.retrying) == ("ValueError", (0,), 0, 1)
 
 
 def test_the_most_of_a_groups_items_that_are_told(record):

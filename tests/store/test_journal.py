@@ -407,6 +407,13 @@ def test_a_run_that_another_owner_has_meanwhile_is_not_cancelled(opened, journal
         assert opened.request_cancel("r1", time.time(), other.owner).result() is True
 
 
+def test_a_request_that_is_made_again_keeps_its_time(opened):
+    create(opened, now=time.time())
+    for at in (20.0, 30.0):
+        assert opened.request_cancel("r1", at).result() is True
+    assert opened.run("r1").cancel_requested == 20.0
+
+
 def test_a_run_whose_owner_is_gone_is_cancelled_at_once(opened):
     create(opened, now=1.0)
     lost = Lost()
@@ -538,8 +545,10 @@ def test_a_run_that_is_being_removed_is_not_resumed(opened, journal, status):
         assert opened.lease("r1", time.time()).result() is False
         with pytest.raises(RunNotFound, match="r1 is being removed: its payloads are gone"):
             opened.take("r1", time.time()).result()
-    with pytest.raises(RunNotFound, match="r1 is being removed"):  # although the other is gone
-        opened.take("r1", time.time()).result()
+    assert opened.run("r1").removing
+    for again in (opened.take, opened.request_cancel):  # although the other is gone
+        with pytest.raises(RunNotFound, match="r1 is being removed"):
+            again("r1", time.time()).result()
     assert opened.lease("r1", time.time()).result() is True
     opened.remove("r1").result()
     assert set(rows(journal).values()) == {0}
@@ -553,7 +562,8 @@ def test_a_run_that_has_changed_since_it_was_seen_is_not_leased(opened):
     opened.finish("r1", "succeeded", 4.0, None).result()
     assert opened.lease("r1", 5.0, seen).result() is False
     opened.take("r1", 6.0).result()
-    assert opened.lease("r1", 7.0, opened.history.find("r1")).result() is True
+    lost = opened.history.find("r1")
+    assert opened.lease("r1", 7.0 + LEASE_SECONDS, lost).result() is True
 
 
 def test_who_lost_its_run_to_a_removal_is_told(opened, journal):

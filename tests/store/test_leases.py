@@ -9,7 +9,8 @@ import sys
 
 import pytest
 
-from lokki.store.leases import host_and_process, is_alive, new_owner, working
+from lokki import RunOwned
+from lokki.store.leases import host_and_process, is_alive, new_owner, refuse_worked_on, working
 
 HERE = socket.gethostname()
 
@@ -45,6 +46,16 @@ def test_a_process_that_has_ended_is_dead_at_once_but_elsewhere_nobody_knows():
 
 def test_a_process_of_another_user_is_alive():
     assert is_alive(f"{HERE}:1:abcd", 130.0, 100.0)
+
+
+def test_who_is_at_work_on_a_run_is_told_with_how_to_stop_it(opened, record):
+    record.run("r1", at=100.0)
+    refuse_worked_on(opened.run("r1"), 130.0)
+    told = (
+        rf"run by process {os.getpid()} on {HERE}; wait for its end or stop it .lokki cancel r1.,"
+    )
+    with pytest.raises(RunOwned, match=told):
+        refuse_worked_on(opened.run("r1"), 129.0)
 
 
 def test_a_journal_of_this_process_is_alive_while_it_is_at_work(opened):

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from lokki.store.leases import LEASE_SECONDS
+from lokki.store.records import Outcomes
 from lokki.store.removal import may_go
 
 NOW = 100 * LEASE_SECONDS
@@ -47,8 +48,22 @@ def test_the_newest_stay_and_with_no_time_what_has_not_ended(runs):
 
 def test_what_a_process_is_at_work_on_stays(runs):
     assert "working" not in gone(runs, older_than=2 * time.time())
-    assert "working" not in gone(runs, keep=0, removing={"working"})
+    assert "working" not in gone(runs, keep=0)
 
 
-def test_what_has_begun_to_go_goes(runs):
-    assert gone(runs, keep=5, older_than=0.0, removing={"failed"}) == ["failed"]
+def test_what_has_begun_to_go_goes_when_nobody_is_at_it(runs, opened):
+    assert opened.lease("failed", NOW).result()
+    assert gone(runs, keep=5, older_than=0.0) == []
+    later = NOW + LEASE_SECONDS
+    gone_later = may_go(runs(), later, older_than=0.0, keep=5)
+    assert [run.id for run in gone_later] == ["failed"]
+
+
+def test_a_lost_run_goes_by_its_latest_outcome(runs, record):
+    stage = record.stage("lost", {}, 2)
+    writer = record.journal.own("lost", lambda error: None)
+    writer.add(Outcomes(stage.id, (1, 0, 0, 0), [stage.id << 32, 40.0, 50.0, b""]))
+    record.journal.flush("lost").result()
+    record.journal.commits.release(writer)
+    assert "lost" not in gone(runs, older_than=50.0)
+    assert "lost" in gone(runs, older_than=50.1)

@@ -51,6 +51,7 @@ def test_a_run_that_has_ended():
         "finished": "2024-01-15T10:31:02.623Z",
         "duration": 61.5,
         "cancel_requested": None,
+        "removing": False,
         "stages": [
             {
                 "position": 0,
@@ -95,6 +96,10 @@ def test_a_run_that_is_to_be_cancelled_is_running_until_it_has_ended():
     assert (shape["status"], shape["cancel_requested"]) == ("running", "2024-01-15T10:30:09.123Z")
 
 
+def test_a_run_that_is_being_removed():
+    assert run_shape(replace(RUN, removing=True), [], AT + 10)["removing"] is True
+
+
 @pytest.mark.parametrize(("later", "alive"), [(29, True), (31, False)])
 def test_the_owner_is_alive_or_lost(later, alive):
     owner = f"{socket.gethostname()}:{os.getppid()}:abcd"
@@ -113,6 +118,7 @@ def test_failures_that_are_alike():
         "id": "abc123",
         "count": 12,
         "failed": 12,
+        "retrying": 0,
         "step": "b",
         "type": "ValueError",
         "message": "no",
@@ -129,6 +135,11 @@ def test_failures_that_are_alike_and_tolerated(tolerated, failed, all_are):
     group = Group("abc123", 12, "b", "ValueError", "no", "", (3, 5), tolerated)
     shape = group_shape(group)
     assert (shape["count"], shape["failed"], shape["tolerated"]) == (12, failed, all_are)
+
+
+def test_failures_that_are_alike_and_retrying():
+    shape = group_shape(Group("abc123", 12, "b", "ValueError", "no", "", (3, 5), 0, retrying=12))
+    assert (shape["retrying"], shape["failed"], shape["tolerated"]) == (12, 0, False)
 
 
 def test_a_line():
