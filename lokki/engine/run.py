@@ -92,6 +92,7 @@ class Run:
         """Stop claiming, stop what can be stopped; the run ends when its threads have."""
         if not (self.state.cancelled or self.state.ended):
             self._told(RunCancelling())
+            self.journal.request_cancel(self.id, time(), self.journal.owner)  # for others to see
         if self.work is not None:
             self.lanes.cancel(self.work)
         else:

@@ -918,10 +918,16 @@ async def test_cancel_waits_for_threads_and_records_what_they_finish():
         handle = engine.submit(long)
         await asyncio.to_thread(began.wait)
         handle.cancel()
+        handle.cancel()
+        asked = lambda: engine.journal.run(handle.run_id).cancel_requested  # noqa: E731
+        await until(lambda: asked() is not None, "others see that it is cancelled")
+        first = asked()
+        assert engine.journal.run(handle.run_id).status == "running"
         assert not handle._run.done.is_set()
         go.set()
         with pytest.raises(RunCancelled):
             await handle.result()
+        assert (engine.journal.run(handle.run_id).status, asked()) == ("cancelled", first)
         assert engine.journal.history.stages(handle.run_id)[1].succeeded == 1
         *_, progressed, finished = [event async for event in handle.events()]
     assert progressed == StageProgressed(1, Counts(100, succeeded=1)), "what ended after the cancel"
