@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Generic, TypeVar
 
 from lokki.errors import DefinitionError, FingerprintError
 from lokki.graph import FlowGraph, MapStage, Stage
-from lokki.store.history import History
+from lokki.store.history import History, Run
+from lokki.store.removal import refuse_removing
 from lokki.store.reopen import Reopening
-from lokki.store.schema import RunRow, StageRow
+from lokki.store.schema import StageRow
 
 R = TypeVar("R")
 
@@ -31,7 +33,7 @@ class Again:
 
     def __post_init__(self) -> None:
         if sum((self.failed, self.error is not None, self.from_stage is not None)) > 1:
-            raise DefinitionError("a resume takes one of 'failed', 'error' and 'from', not several")
+            raise DefinitionError("a resume takes one of --failed, --error and --from, not several")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +51,14 @@ class Plan(Generic[R]):
         return self.reopening.seen if self.reopening else self.graph.fingerprint
 
 
-def plan(history: History, run: RunRow, graph: FlowGraph[R], again: Again) -> Plan[R]:
+def plan(history: History, run: Run, graph: FlowGraph[R], again: Again) -> Plan[R]:
     """What resuming a run comes to.
 
     Raises RunNotFound when the run is being removed, FingerprintError when the flow's structure has
     changed and that is not forced, DefinitionError when there is no such stage or group, or nothing
     to do again.
     """
-    history.refuse_removing(run.id)
+    refuse_removing(run)
     _check_structure(run, graph, again)
     begun = history.stages(run.id)
     reopening = _reopening(history, run, graph, begun, again)
@@ -64,31 +66,46 @@ def plan(history: History, run: RunRow, graph: FlowGraph[R], again: Again) -> Pl
         told = [f"run {run.id} has succeeded: nothing is to be done again"]
     else:
         told = list(_told(history, graph, begun, reopening))
+    stay = sum(stage.tolerated for stage in begun) if reopening is None else 0
+    if stay:
+        items = "1 item" if stay == 1 else f"{stay:,} items"
+        told.append(f"tolerated failures stay as they are: {items} (--failed runs them again)")
     return Plan(run.id, graph, tuple(told), reopening)
 
 
 # ---- what is taken back --------------------------------------------------------------------------
 
 
-def _check_structure(run: RunRow, graph: FlowGraph[object], again: Again) -> None:
+def _check_structure(run: Run, graph: FlowGraph[object], again: Again) -> None:
     if again.force and again.from_stage is None:
         raise DefinitionError(
             "to force a resume, say which stage to start from; the flow's are "
             + ", ".join(stage.name for stage in graph.stages)
         )
     if graph.fingerprint != run.fingerprint and not again.force:
+        names = [stage.name for stage in graph.stages]
+        first = names[min(_unchanged(run, graph), len(names) - 1)]
         raise FingerprintError(
             f"run {run.id} cannot be resumed: the flow's structure has changed\n"
             f"  it was started as: {run.shape}\n"
             f"  the code is now:   {graph.shape}\n"
             "start a new run, resume with the code it was started with, or keep the results before "
-            "a stage and do the rest anew: --force --from STAGE"
+            f"'{first}' and do the rest anew: --force --from {first}"
         )
+
+
+def _unchanged(run: Run, graph: FlowGraph[object]) -> int:
+    """How many of the flow's first stages are as the run was started."""
+    begins = (
+        FlowGraph(graph.name, graph.stages[:count]).shape
+        for count in range(1, len(graph.stages) + 1)
+    )
+    return len(list(takewhile(lambda shape: f"{run.shape} → ".startswith(f"{shape} → "), begins)))
 
 
 def _reopening(
     history: History,
-    run: RunRow,
+    run: Run,
     graph: FlowGraph[object],
     begun: list[StageRow],
     again: Again,
@@ -97,7 +114,9 @@ def _reopening(
     prints = graph.fingerprint, graph.shape, run.fingerprint
     position, group = None, None
     if again.from_stage is not None:
-        return Reopening(_position(again.from_stage, run, graph, begun), True, None, *prints)
+        return Reopening(
+            _position(again.from_stage, again.force, run, graph, begun), True, None, *prints
+        )
     if again.error is not None:
         position, group = _group(history, run, begun, again.error)
     elif again.failed:
@@ -107,7 +126,10 @@ def _reopening(
     return None if position is None else Reopening(position, False, group, *prints)
 
 
-def _position(name: str, run: RunRow, graph: FlowGraph[object], begun: list[StageRow]) -> int:
+def _position(
+    name: str, force: bool, run: Run, graph: FlowGraph[object], begun: list[StageRow]
+) -> int:
+    """The place of the stage to start from; with ``force`` the run need not have come to it."""
     names = [stage.name for stage in graph.stages]
     if name not in names:
         for stage in graph.stages:
@@ -118,26 +140,23 @@ def _position(name: str, run: RunRow, graph: FlowGraph[object], begun: list[Stag
         raise DefinitionError(f"the flow has no stage '{name}'; it has {', '.join(names)}")
     position = names.index(name)
     reached = sum(stage.finished is not None for stage in begun)
-    if position > reached:
+    if position > reached and not force:
         raise DefinitionError(
             f"run {run.id} has not come to stage '{name}': the last to start from is "
             f"'{names[reached]}'"
         )
-    for kept in range(position):
-        shape = FlowGraph(graph.name, graph.stages[: kept + 1]).shape
-        if not f"{run.shape} → ".startswith(f"{shape} → "):
-            raise DefinitionError(
-                f"run {run.id} has no results for stage '{names[kept]}' as it is now: start from "
-                "it or from one before it\n"
-                f"  the run was started as: {run.shape}\n"
-                f"  the code is now:        {graph.shape}"
-            )
+    kept = _unchanged(run, graph)
+    if position > kept:
+        raise DefinitionError(
+            f"run {run.id} has no results for stage '{names[kept]}' as it is now: start from it or "
+            "from one before it\n"
+            f"  the run was started as: {run.shape}\n"
+            f"  the code is now:        {graph.shape}"
+        )
     return position
 
 
-def _group(
-    history: History, run: RunRow, begun: list[StageRow], name: str
-) -> tuple[int | None, str]:
+def _group(history: History, run: Run, begun: list[StageRow], name: str) -> tuple[int | None, str]:
     """The first stage that tolerates failures of a group, if one does, and the group's id."""
     groups = [(stage.position, group) for stage in begun for group in history.groups(stage)]
     found = sorted({group.id for _, group in groups if group.id.startswith(name)})
@@ -164,26 +183,22 @@ def _told(
 ) -> Iterator[str]:
     """What each stage that is not done has to do."""
     start = len(graph.stages) if reopening is None else reopening.position
+    first = True
     for position, stage in enumerate(graph.stages):
         row = begun[position] if position < len(begun) else None
-        if position > start:
-            yield f"{stage.name}: anew, after it"
-        elif position == start and reopening is not None and reopening.whole:
+        if position == start and reopening is not None and reopening.whole:
             yield f"{stage.name}: all of {_known(stage, row)}, as asked for"
-        elif row is None:
-            yield f"{stage.name}: not begun"
+        elif position > start or row is None:
+            yield f"{stage.name}: {'has not begun' if first else 'runs after that'}"
         elif position == start and reopening is not None:
-            again = _tolerated(history, row, reopening.group)
-            why = f"with {reopening.group}" if reopening.group else "and were tolerated"
-            left, causes = _open(history, row)
-            more = f", and {left:,} more ({causes})" if left else ""
-            yield f"{stage.name}: {_items(again, row)} again, which failed {why}{more}"
+            again = _tolerated(history, row, reopening.group), _why(reopening.group)
+            yield f"{stage.name}: {_items([again, *_open(history, row)], row)}"
         elif row.finished is None:
-            left, causes = _open(history, row)
-            yield f"{stage.name}: " + (
-                f"{_items(left, row)} ({causes})" if left else "nothing, all of it has its results"
-            )
-    if reopening is None and all(row.finished for row in begun) and len(begun) == len(graph.stages):
+            yield f"{stage.name}: {_items(_open(history, row), row)}"
+        else:
+            continue
+        first = False
+    if first:
         yield "every stage has its results: nothing is to be done again"
 
 
@@ -199,15 +214,26 @@ def _tolerated(history: History, row: StageRow, group: str | None) -> int:
     return sum(each.tolerated for each in history.groups(row) if each.id == group)
 
 
-def _open(history: History, row: StageRow) -> tuple[int, str]:
+def _why(group: str | None) -> str:
+    return f"that failed with {group}" if group else "that failed and were tolerated"
+
+
+def _open(history: History, row: StageRow) -> list[tuple[int, str]]:
     """How many items of a stage have no result, and why."""
     counts = history.troubled(row)
     del counts["tolerated"]
-    counts["without a recorded result"] = row.total - row.succeeded - row.tolerated - counts.total()
-    counts = +counts
-    told = [f"{count:,} {why}" for why, count in counts.items()] if len(counts) > 1 else counts
-    return counts.total(), ", ".join(told)
+    unknown = row.total - row.succeeded - row.tolerated - counts.total()
+    told = [(count, "that failed" if why == "failed" else why) for why, count in counts.items()]
+    return [*told, (unknown, "without a recorded result")] if unknown else told
 
 
-def _items(count: int, stage: StageRow) -> str:
-    return f"{count:,} of {stage.total:,} items" if stage.kind == "map" else "its call"
+def _items(counts: list[tuple[int, str]], stage: StageRow) -> str:
+    """Items that run again: how many, and why."""
+    if not counts:
+        return "nothing, all of it has its results"
+    (count, why), *others = counts
+    if stage.kind != "map":
+        return f"its call {why}"
+    parts = [f"{count:,} of {stage.total:,} items {why}"]
+    parts += [f"{count:,} {why}" for count, why in others]
+    return ", ".join(parts[:-1]) + f", and {parts[-1]}" if others else parts[0]

@@ -681,8 +681,8 @@ def test_gc_keeps_a_run_whose_process_is_gone_until_that_is_long_ago(record, don
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (["--failed"], ["checked: 3 of 10 items again, which failed and were tolerated"]),
-        (["--error", "{ValueError}"], ["checked: 2 of 10 items again, which failed with {id}"]),
+        (["--failed"], ["checked: 3 of 10 items that failed and were tolerated"]),
+        (["--error", "{ValueError}"], ["checked: 2 of 10 items that failed with {id}"]),
         (["--from", "checked"], ["checked: all of its 10 items, as asked for"]),
     ],
 )
@@ -690,7 +690,7 @@ def test_what_a_resume_does_again(mended, done, terminal, options, told):
     stages = json.loads(done("show", mended, "--json")[1])["stages"]
     group = next(each for each in stages[1]["failures"] if each["type"] == "ValueError")["id"]
     options = [option.replace("{ValueError}", group) for option in options]
-    told = [line.replace("{id}", group) for line in told] + ["total: anew, after it"]
+    told = [line.replace("{id}", group) for line in told] + ["total: runs after that"]
     assert done("resume", mended, *options, "--dry-run") == (0, "\n".join(told) + "\n", "")
     assert json.loads(done("show", mended, "--json")[1])["stages"] == stages
     (terminal / "ready").touch()
@@ -727,7 +727,9 @@ def test_force_goes_on_with_another_structure(mended, done, terminal):
     code, out, err = done("resume", mended)
     assert (code, out) == (2, "")
     assert "structure has changed" in err
-    assert "--force --from STAGE" in err
+    assert err.endswith(
+        "keep the results before 'largest' and do the rest anew: --force --from largest\n"
+    )
     code, _, err = done("resume", mended, "--force")
     assert code == 2
     assert "numbers, checked, largest" in err
@@ -740,7 +742,7 @@ def test_force_goes_on_with_another_structure(mended, done, terminal):
     [
         (["--from", "nosuch"], "numbers, checked, total"),
         (["--error", "zzzzzz"], "zzzzzz"),
-        (["--failed", "--from", "checked"], "'from'"),
+        (["--failed", "--from", "checked"], "--failed, --error and --from"),
         (["--force"], "numbers, checked, total"),
     ],
 )

@@ -145,10 +145,10 @@ async def test_failed_items_run_again_and_what_comes_after(engine, birds, troubl
     trouble.taken()
     trouble.errors = {}
     assert told(engine, "r1", birds, failed=True) == [
-        "first: 2 of 10 items again, which failed and were tolerated",
-        "listed: anew, after it",
-        "second: anew, after it",
-        "total: anew, after it",
+        "first: 2 of 10 items that failed and were tolerated",
+        "listed: runs after that",
+        "second: runs after that",
+        "total: runs after that",
     ]
     assert await resumed(engine, "r1", birds, failed=True) == 45
     assert trouble.taken() == sorted([2, 5, *AFTER_FIRST], key=str)
@@ -172,8 +172,8 @@ async def test_failed_items_of_a_later_stage_leave_the_earlier_ones(engine, bird
     trouble.taken()
     trouble.errors = {}
     assert told(engine, "r1", birds, failed=True) == [
-        "second: 1 of 10 items again, which failed and were tolerated",
-        "total: anew, after it",
+        "second: 1 of 10 items that failed and were tolerated",
+        "total: runs after that",
     ]
     assert await resumed(engine, "r1", birds, failed=True) == 45
     assert trouble.taken() == ["second 3", "total"]
@@ -185,7 +185,7 @@ async def test_what_fails_again_is_tolerated_again(engine, birds, trouble):
     del trouble.errors[2]
     assert await resumed(engine, "r1", birds, failed=True) == 40
     assert told(engine, "r1", birds, failed=True)[0] == (
-        "first: 1 of 10 items again, which failed and were tolerated"
+        "first: 1 of 10 items that failed and were tolerated"
     )
 
 
@@ -196,10 +196,10 @@ async def test_one_group_of_errors_runs_again(engine, birds, trouble):
     trouble.errors = {}
     of_value, of_key = (groups(engine, "r1", 1)[name] for name in ("ValueError", "KeyError"))
     assert told(engine, "r1", birds, error=of_value) == [
-        f"first: 2 of 10 items again, which failed with {of_value}",
-        "listed: anew, after it",
-        "second: anew, after it",
-        "total: anew, after it",
+        f"first: 2 of 10 items that failed with {of_value}",
+        "listed: runs after that",
+        "second: runs after that",
+        "total: runs after that",
     ]
     assert await resumed(engine, "r1", birds, error=of_value[:5]) == 40
     calls = trouble.taken()
@@ -236,7 +236,9 @@ async def test_a_group_that_is_in_two_stages_runs_from_the_first_on(engine, trou
     trouble.errors = {}
     group = groups(engine, "r1", 1)["ValueError"]
     assert groups(engine, "r1", 3) == {"ValueError": group}
-    assert told(engine, "r1", twice, error=group)[0].startswith("work: 1 of 3 items again")
+    assert told(engine, "r1", twice, error=group)[0].startswith(
+        "work: 1 of 3 items that failed with "
+    )
     assert await resumed(engine, "r1", twice, error=group) == [0, 1, 2]
     assert trouble.taken() == [("work", 1), ("work-2", 0), ("work-2", 1), ("work-2", 2)]
 
@@ -246,7 +248,7 @@ async def test_a_stage_and_what_comes_after_run_again(engine, birds, trouble):
     trouble.taken()
     assert told(engine, "r1", birds, from_stage="second") == [
         "second: all of its 10 items, as asked for",
-        "total: anew, after it",
+        "total: runs after that",
     ]
     assert await resumed(engine, "r1", birds, from_stage="second") == 45
     assert trouble.taken() == [*(f"second {number}" for number in range(10)), "total"]
@@ -277,10 +279,11 @@ async def test_a_failed_run_goes_on_with_what_has_no_result(engine, birds, troub
     assert trouble.taken() == [*range(7), "source"]
     trouble.errors = {}
     assert told(engine, "r1", birds) == [
-        "first: 4 of 10 items (1 failed, 3 without a recorded result)",
-        "listed: not begun",
-        "second: not begun",
-        "total: not begun",
+        "first: 1 of 10 items that failed, and 3 without a recorded result",
+        "listed: runs after that",
+        "second: runs after that",
+        "total: runs after that",
+        "tolerated failures stay as they are: 3 items (--failed runs them again)",
     ]
     assert await resumed(engine, "r1", birds) == 39
     assert [call for call in trouble.taken() if isinstance(call, int)] == [6, 7, 8, 9]
@@ -294,12 +297,12 @@ async def test_the_tolerated_failures_of_a_failed_run_run_again_beside_the_rest(
     trouble.taken()
     trouble.errors = {}
     (group,) = groups(engine, "r1", 1).values()
-    rest = "and 4 more (1 failed, 3 without a recorded result)"
+    rest = "1 that failed, and 3 without a recorded result"
     assert told(engine, "r1", birds, failed=True)[0] == (
-        f"first: 3 of 10 items again, which failed and were tolerated, {rest}"
+        f"first: 3 of 10 items that failed and were tolerated, {rest}"
     )
     assert told(engine, "r1", birds, error=group)[0] == (
-        f"first: 3 of 10 items again, which failed with {group}, {rest}"
+        f"first: 3 of 10 items that failed with {group}, {rest}"
     )
     assert await resumed(engine, "r1", birds, error=group) == 45
     assert [call for call in trouble.taken() if isinstance(call, int)] == [1, 2, 3, 6, 7, 8, 9]
@@ -310,7 +313,7 @@ async def test_a_failure_that_nothing_tolerates_is_gone_on_with(engine, birds, t
     await failing_run(engine, birds)
     trouble.taken()
     (group,) = groups(engine, "r1", 2).values()
-    expected = ["listed: its call (failed)", "second: not begun", "total: not begun"]
+    expected = ["listed: its call that failed", "second: runs after that", "total: runs after that"]
     for again in ({}, {"failed": True}, {"error": group}):
         assert told(engine, "r1", birds, **again) == expected
     trouble.errors = {}
@@ -326,9 +329,12 @@ async def test_a_resume_that_fails_can_be_resumed_again(engine, birds, trouble):
         await resumed(engine, "r1", birds, failed=True)
     trouble.taken()
     trouble.errors = {}
-    assert told(engine, "r1", birds) == ["total: its call (failed)"]
+    assert told(engine, "r1", birds) == [
+        "total: its call that failed",
+        "tolerated failures stay as they are: 1 item (--failed runs them again)",
+    ]
     assert told(engine, "r1", birds, failed=True)[0] == (
-        "first: 1 of 10 items again, which failed and were tolerated"
+        "first: 1 of 10 items that failed and were tolerated"
     )
     assert await resumed(engine, "r1", birds) == 43
     assert trouble.taken() == ["total"]
@@ -367,7 +373,7 @@ async def test_a_cancelled_run_goes_on_with_what_has_no_result(engine):
             await handle.result()
     assert engine.journal.run(handle.run_id).status == "cancelled"
     assert told(engine, handle.run_id, holding) == [
-        "held: 6 of 10 items (1 cancelled, 5 without a recorded result)"
+        "held: 1 of 10 items cancelled, and 5 without a recorded result"
     ]
     with pytest.raises(DefinitionError, match="no failed items: resume it without --failed"):
         await engine.resume(handle.run_id, holding, Again(failed=True))
@@ -420,7 +426,7 @@ async def test_a_crashed_run_goes_on_with_what_has_no_result(tmp_path, monkeypat
         run = engine.journal.history.find("last")
         assert run.status == "running"
         assert told(engine, run.id, crashing.crashing) == [
-            "work: 6 of 10 items (1 retrying, 5 without a recorded result)"
+            "work: 1 of 10 items retrying, and 5 without a recorded result"
         ]
         assert await resumed(engine, run.id, crashing.crashing) == list(range(10))
 
@@ -436,7 +442,7 @@ async def test_a_run_that_crashed_before_its_first_stage_begins(engine, birds):
         params_json="{}",
         now=1.0,
     ).result()
-    assert told(engine, "r1", birds)[:2] == ["source: not begun", "first: not begun"]
+    assert told(engine, "r1", birds)[:2] == ["source: has not begun", "first: runs after that"]
     assert told(engine, "r1", birds, from_stage="source")[0] == "source: all of it, as asked for"
     with pytest.raises(DefinitionError, match="the last to start from is 'source'"):
         told(engine, "r1", birds, from_stage="first")
@@ -490,12 +496,12 @@ async def test_a_changed_structure_is_forced_from_a_stage_on(engine, trouble):
             await engine.resume("r1", new, Again(**again))
         assert "a → map(b) → c" in str(caught.value)
         assert "a → map(b) → d → c" in str(caught.value)
-        assert "--force --from STAGE" in str(caught.value)
+        assert str(caught.value).endswith("'d' and do the rest anew: --force --from d")
     assert trouble.taken() == []
     forced = {"from_stage": "d", "force": True}
     assert told(engine, "r1", new, **forced) == [
         "d: all of it, as asked for",
-        "c: anew, after it",
+        "c: runs after that",
     ]
     assert await resumed(engine, "r1", new, **forced) == [0, 1]
     assert trouble.taken() == ["c", "d"]
@@ -506,11 +512,43 @@ async def test_a_changed_structure_is_forced_from_a_stage_on(engine, trouble):
     assert trouble.taken() == []
 
 
+async def test_a_stage_that_is_appended_runs_after_what_has_no_result(engine, trouble):
+    old = chain(trouble, lambda a, b, c, d: a().map(b))
+    new = chain(trouble, lambda a, b, c, d: a().map(b).agg(c).next(d))
+    trouble.errors = {"b": ValueError()}
+    await failing_run(engine, old)
+    trouble.taken()
+    trouble.errors = {}
+    with pytest.raises(FingerprintError, match=r"--force --from c$"):
+        await engine.resume("r1", new)
+    with pytest.raises(DefinitionError, match="no results for stage 'c' as it is now"):
+        await engine.resume("r1", new, Again(from_stage="d", force=True))
+    failed, *others = told(engine, "r1", new, from_stage="c", force=True)
+    assert " of 2 items that failed" in failed
+    assert others == ["c: all of it, as asked for", "d: runs after that"]
+    assert await resumed(engine, "r1", new, from_stage="c", force=True) == [0, 1]
+    assert trouble.taken() == ["b", "b", "c", "d"]
+    assert engine.journal.run("r1").shape == new().shape
+
+
+async def test_a_structure_with_fewer_stages_only_is_forced_from_its_last(engine, trouble):
+    old = chain(trouble, lambda a, b, c, d: a().map(b).agg(c).next(d))
+    new = chain(trouble, lambda a, b, c, d: a().map(b).agg(c))
+    await engine.run(old, run_id="r1")
+    trouble.taken()
+    with pytest.raises(FingerprintError, match=r"--force --from c$"):
+        await engine.resume("r1", new)
+    assert await resumed(engine, "r1", new, from_stage="c", force=True) == [0, 1]
+    assert trouble.taken() == ["c"]
+
+
 async def test_a_structure_with_fewer_stages_is_forced(engine, trouble):
     old = chain(trouble, lambda a, b, c, d: a().map(b).next(c).agg(d))
     new = chain(trouble, lambda a, b, c, d: a().next(d))
     await engine.run(old, run_id="r1")
     trouble.taken()
+    with pytest.raises(FingerprintError, match=r"--force --from d$"):
+        await engine.resume("r1", new)
     assert await resumed(engine, "r1", new, from_stage="d", force=True) == [0, 1]
     assert trouble.taken() == ["d"]
     assert [stage.name for stage in engine.journal.history.stages("r1")] == ["a", "d"]
@@ -589,7 +627,7 @@ async def test_to_force_what_has_not_changed_is_the_same_as_not_to(engine, birds
     ],
 )
 async def test_several_options_at_once_are_refused(several):
-    with pytest.raises(DefinitionError, match="takes one of"):
+    with pytest.raises(DefinitionError, match="takes one of --failed, --error and --from"):
         Again(**several)
 
 
@@ -626,6 +664,15 @@ async def test_a_run_that_has_begun_to_be_removed_is_not_resumed(engine, birds, 
     assert trouble.taken() == []
 
 
+async def test_the_tolerated_failures_of_a_run_that_has_succeeded_stay(engine, birds, trouble):
+    trouble.errors = {2: ValueError(), 5: ValueError()}
+    await engine.run(birds, run_id="r1")
+    assert told(engine, "r1", birds) == [
+        "run r1 has succeeded: nothing is to be done again",
+        "tolerated failures stay as they are: 2 items (--failed runs them again)",
+    ]
+
+
 async def test_a_resume_records_who_asked_for_it_and_what_it_did_again(engine, birds, trouble):
     trouble.errors = {"total": ValueError()}
     await failing_run(engine, birds)
@@ -639,7 +686,7 @@ async def test_a_resume_records_who_asked_for_it_and_what_it_did_again(engine, b
         if kind == "run_resumed"
     ]
     assert [(detail["by"], detail["again"]) for detail in details] == [
-        ("lokki resume r1", ["total: its call (failed)"]),
+        ("lokki resume r1", ["total: its call that failed"]),
         (None, ["total: all of it, as asked for"]),
     ]
 
@@ -663,7 +710,7 @@ async def test_every_group_of_many_runs_again(engine):
     assert len(ids) == 60
     for name in ids:
         again = told(engine, "r1", failing, error=name)
-        assert again == [f"first: 1 of 60 items again, which failed with {name}"]
+        assert again == [f"first: 1 of 60 items that failed with {name}"]
 
 
 async def test_a_group_that_is_not_there_or_not_one_is_refused(engine, birds, trouble):
