@@ -87,7 +87,7 @@ def step_failed(step: str, at: float, seconds: float, error: str, **more: Any) -
 
 
 def map_progress(step: str, at: float, done: int, total: int, **others: int) -> Record:
-    """How far a map is; ``others`` count items that failed, say, where there are any."""
+    """How far a map is; ``others`` count items that are tolerated, say, where there are any."""
     filled = _STEPS * done // total if total else _STEPS
     bar = "=" * _BAR if filled == _STEPS else ("=" * (filled - 1) + ">").ljust(_BAR)
     percent = 100 * done // total if total else 100
@@ -99,11 +99,13 @@ def map_progress(step: str, at: float, done: int, total: int, **others: int) -> 
 
 def step_tolerated(step: str, at: float, count: int, total: int, listed_by: str) -> Record:
     text = f"Step '{step}': {count} of {total} items failed, as is tolerated; see: {listed_by}"
-    return Record("WARNING", at, "step_tolerated", text, {"step": step, "failed": count})
+    return Record("WARNING", at, "step_tolerated", text, {"step": step, "tolerated": count})
 
 
 def step_retrying(step: str, at: float, count: int, total: int) -> Record:
-    text = f"Step '{step}' is retrying: {count} of {total} have failed so far"
+    are = "is" if count == 1 else "are"
+    items = f": {count} of {total} items {are} retrying" if total > 1 else " is retrying"
+    text = f"Step '{step}'{items}"
     return Record("WARNING", at, "step_retrying", text, {"step": step, "retrying": count})
 
 
@@ -148,7 +150,7 @@ def run_cancelling(
     """A run is being cancelled; with ``resume``, the answer to Ctrl-C."""
     text = f"cancelling: {waiting}"
     if resume:
-        text += f"; to go on later: {resume} (Ctrl-C again quits at once)"
+        text += f"; resume: {resume} (Ctrl-C again quits at once)"
     fields = {"run": run_id, "message": f"cancelling: {waiting}", "resume": resume}
     return Record("WARNING", at, "run_cancelling", text, fields, bare=True)
 

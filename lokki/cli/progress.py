@@ -15,12 +15,14 @@ from lokki.cli.view import Screen, StageView
 from lokki.config import Logging
 from lokki.engine.events import (
     Event,
+    RunCancelling,
     RunFinished,
     StageFailed,
     StageFinished,
     StageProgressed,
     StageStarted,
 )
+from lokki.engine.state import Status
 from lokki.graph import FlowGraph, MapStage
 
 _PATIENCE_SECONDS = 0.4
@@ -74,9 +76,19 @@ class ProgressReport(LineReport):
                 self._views[position].end("done", counts, seconds)
             case StageFailed(position, counts, seconds, _):
                 self._views[position].end("failed", counts, seconds)
+            case RunCancelling():
+                self._stop("cancelled")
+            case RunFinished(Status.FAILED, _):
+                self._stop("failed")
         if isinstance(event, StageFailed | RunFinished):
             self._end_view()
         super().event(event)
+
+    def _stop(self, status: str) -> None:
+        """The stage that goes on ends so, unless it ends by itself."""
+        for view in self._views:
+            if view.status in ("running", "cancelled"):
+                view.status = status
 
     def _write_at_once(self, text: str) -> None:
         if self._above.holds:

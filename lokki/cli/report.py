@@ -143,17 +143,9 @@ class LineReport:
         stage = self._stages[self._position]
         self._told = counts
         if isinstance(stage, MapStage):
-            failed = counts.failed + counts.tolerated
-            self.tell(
-                logging.map_progress(
-                    stage.name,
-                    now,
-                    counts.done,
-                    counts.total,
-                    failed=failed,
-                    retrying=counts.retrying,
-                )
-            )
+            troubles = {"failed": counts.failed, "tolerated": counts.tolerated}
+            troubles["retrying"] = counts.retrying
+            self.tell(logging.map_progress(stage.name, now, counts.done, counts.total, **troubles))
 
     def cancelling(self, run_id: str) -> None:
         """Answer Ctrl-C at once, whatever goes on: a signal's handler calls this."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 from collections import Counter
@@ -34,7 +35,8 @@ _MOST_LINES = 4
 _NAMES = 9
 """Columns of the names in a run's head."""
 _LEAST_HEAD = 3
-"""Lines of a run's head that a low window has: its id, flow and status."""
+"""Lines of a run's head that a low window has: its status, and before it id and flow."""
+_CHAIN_IN_MAP = re.compile(r"map\([^)]* → ")
 _COLOURS = {
     "queued": "dim", "running": "cyan", "paused": "yellow", "succeeded": "green",
     "failed": "red", "cancelled": "yellow",
@@ -83,23 +85,24 @@ def show_runs(
     tolerated = [sum(stage.tolerated for stage in own) for own in maps]
     columns = [
         _Column("run", [Text(run.id) for run in runs]),
-        _Column("flow", [Text(_plain(run.flow)) for run in runs], least=12, goes=1),
-        _Column("status", [_status(run, now) for run in runs]),
-        _Column("started", [Text(_when(run.created, now)) for run in runs], goes=5),
-        _Column("items", [_done(own) for own in maps], right=True, goes=4),
-        _Column("failed", _counts(failed, "red"), right=True, goes=2),
-        _Column("tolerated", _counts(tolerated, "yellow"), right=True, goes=3),
-        _Column("took", [_took(run, now) for run in runs], right=True, goes=6),
+        _Column("flow", [Text(_plain(run.flow)) for run in runs], least=12, goes=2),
+        _Column("status", [_status(run, now) for run in runs], goes=1),
+        _Column("started", [Text(_when(run.created, now)) for run in runs], goes=6),
+        _Column("items", [_done(own) for own in maps], right=True, goes=5),
+        _Column("failed", _counts(failed, "red"), right=True, goes=3),
+        _Column("tolerated", _counts(tolerated, "yellow"), right=True, goes=4),
+        _Column("took", [_took(run, now) for run in runs], right=True, goes=7),
     ]
     console.print(_table(columns, _room(console)))
     if more:
-        console.print(f"older ones: more with --n, or --before {runs[-1].id}", style="dim")
+        print(f"older ones: more with --n, or --before {runs[-1].id}", file=sys.stderr)
 
 
 def show_run(history: History, run_id: str, program: str) -> None:
     """Print one run as it is now."""
     console = _console()
-    console.print(_joined(*_run(history, run_id, program, console)))
+    head, stages, more = _run(history, run_id, program, console)
+    console.print(_joined(_lines_of(head), stages, more))
 
 
 def watch_run(history: History, run_id: str, program: str) -> None:
@@ -109,7 +112,7 @@ def watch_run(history: History, run_id: str, program: str) -> None:
         signal.signal(each, lambda number, frame: sys.exit(128 + number))
     try:
         with Live(console=console, auto_refresh=False, transient=True) as live:
-            while is_worked_on(history.find(run_id), time()):
+            while history.find(run_id).goes_on(time()):
                 parts = _run(history, run_id, program, console)
                 live.update(_fitting(*parts, console), refresh=True)
                 sleep(_REFRESH_SECONDS)
@@ -161,7 +164,10 @@ class _Column:
 
 
 def _table(columns: Iterable[_Column], room: int) -> Text:
-    """Columns side by side under their names, in lines of at most ``room`` columns."""
+    """Columns side by side under their names, in lines of at most ``room`` columns.
+
+    Lines are longer only where what must be whole has no room.
+    """
     shown = [column for column in columns if any(column.cells)]
     while _width(each.narrowest for each in shown) > room and any(each.goes for each in shown):
         shown.remove(max(shown, key=lambda column: column.goes))
@@ -176,7 +182,8 @@ def _table(columns: Iterable[_Column], room: int) -> Text:
         )
     for row in zip(*(column.cells for column in shown), strict=True):
         table.add_row(*row)
-    drawn = Console(width=min(room, _width((column.width for column in shown), gap)))
+    least = _width(column.narrowest for column in shown)
+    drawn = Console(width=max(least, min(room, _width((each.width for each in shown), gap))))
     lines = [Text.assemble(*line) for line in _lines(drawn, table)]
     for line in lines:
         line.rstrip()
@@ -197,7 +204,9 @@ def _width(widths: Iterable[int], gap: int = 1) -> int:
 # One run
 
 
-def _run(history: History, run_id: str, program: str, console: Console) -> tuple[Text, Text, Text]:
+def _run(
+    history: History, run_id: str, program: str, console: Console
+) -> tuple[dict[str, list[Text]], Text, Text]:
     """A run's head, its stages, and what there is to say of their items and how to go on."""
     run, now = history.find(run_id), time()
     stages = history.stages(run_id)
@@ -208,7 +217,8 @@ def _run(history: History, run_id: str, program: str, console: Console) -> tuple
         *_failures(found, run, now, program, _MOST_LINES * _room(console)),
         *_last_words(run, [group for group, _ in found], now, program),
     ]
-    return _head(run, stages, now, console), _stages(run, stages, now, console), _joined(*more)
+    head = _head(run, history.resumes(run_id), stages, now, console)
+    return head, _stages(run, stages, now, console), _joined(*more)
 
 
 def _joined(*parts: Text) -> Text:
@@ -216,39 +226,82 @@ def _joined(*parts: Text) -> Text:
     return Text("\n\n").join(part for part in parts if part)
 
 
-def _fitting(head: Text, stages: Text, more: Text, console: Console) -> Text:
-    """As much of a run as its window holds: in any case the begin of its head, and stages."""
+def _lines_of(head: Mapping[str, Sequence[Text]]) -> Text:
+    return Text("\n").join(line for lines in head.values() for line in lines)
+
+
+def _fitting(
+    head: Mapping[str, Sequence[Text]], stages: Text, more: Text, console: Console
+) -> Text:
+    """As much of a run as its window holds: in any case its status, and a stage."""
     height = console.height - 1
-    parts = [list(part.wrap(console, console.width)) for part in (head, stages, more)]
-    if sum(map(len, parts)) + 2 <= height:
-        return _joined(head, stages, more)
-    top, (names, *rows), rest = parts
+    names, *rows = stages.wrap(console, console.width)
+    rest = list(more.wrap(console, console.width))
+    lines = sum(map(len, head.values())) + 1 + len(rows) + len(rest)
+    if lines + 2 <= height:
+        return _joined(_lines_of(head), stages, more)
     rows = rows[-max(1, height - _LEAST_HEAD - 3) :]
-    top = top[: max(_LEAST_HEAD, height - len(rows) - 3)]
+    top = _beginning(head, max(_LEAST_HEAD, height - len(rows) - 3))
     rest = rest[: max(0, height - len(top) - len(rows) - 4)]
-    hidden = sum(map(len, parts)) - len(top) - 1 - len(rows) - len(rest)
-    note = Text(f"{hidden} more lines need a higher window", style="dim")
+    hidden = lines - len(top) - 1 - len(rows) - len(rest)
+    note = Text(f"{hidden} more lines", style="dim")
     return Text("\n").join([*top, Text(), names, *rows, *rest, note])
 
 
-def _head(run: Run, stages: Sequence[StageRow], now: float, console: Console) -> Text:
-    started = f"{datetime.fromtimestamp(run.created):%Y-%m-%d %H:%M:%S}"
-    by = f" by {_plain(run.started_by)}" if run.started_by else ""
+def _beginning(head: Mapping[str, Sequence[Text]], most: int) -> list[Text]:
+    """The first lines of a head, but with its status."""
+    others = most - len(head["status"])
+    lines: list[Text] = []
+    for name, entry in head.items():
+        if name == "status":
+            lines += entry
+        else:
+            lines += entry[: max(0, others)]
+            others -= len(entry)
+    return lines
+
+
+def _head(
+    run: Run,
+    resumes: Sequence[tuple[float, str | None]],
+    stages: Sequence[StageRow],
+    now: float,
+    console: Console,
+) -> dict[str, list[Text]]:
+    """The lines of each entry."""
+    chain = f": {run.shape}" if _CHAIN_IN_MAP.search(run.shape) else ""
     entries = {
         "run": Text(run.id, style="bold"),
-        "flow": Text(_plain(run.flow)),
+        "flow": Text(_plain(run.flow + chain)),
         "status": _status(run, now).append_text(_troubles(stages)),
-        "started": Text(started + by),
+        "started": _begun(run.created, run.started_by),
+        "resumed": _resumed(resumes),
         "took": _took(run, now),
         "params": _params(run, _MOST_LINES * _room(console)),
         "owner": _owner(run),
     }
-    lines = []
+    lines: dict[str, list[Text]] = {}
     for name, value in entries.items():
-        for line in value.wrap(console, max(1, _room(console) - _NAMES)) if value else ():
-            lines.append(Text(f"{name:{_NAMES}}", style="dim").append_text(line))
-            name = ""
-    return Text("\n").join(lines)
+        wrapped = value.wrap(console, max(1, _room(console) - _NAMES)) if value else ()
+        lines[name] = [
+            Text(f"{'' if number else name:{_NAMES}}", style="dim").append_text(line)
+            for number, line in enumerate(wrapped)
+        ]
+    return lines
+
+
+def _begun(at: float, by: str | None) -> Text:
+    told = f" by {_plain(by)}" if by else ""
+    return Text(f"{datetime.fromtimestamp(at):%Y-%m-%d %H:%M:%S}{told}")
+
+
+def _resumed(resumes: Sequence[tuple[float, str | None]]) -> Text:
+    """How often a run was resumed, and the last time."""
+    if not resumes:
+        return Text()
+    at, detail = resumes[-1]
+    last = _begun(at, json.loads(detail or "{}").get("by"))
+    return last if len(resumes) == 1 else Text(f"{len(resumes)} times, the last ") + last
 
 
 def _troubles(stages: Sequence[StageRow]) -> Text:
@@ -256,9 +309,10 @@ def _troubles(stages: Sequence[StageRow]) -> Text:
     maps = [stage for stage in stages if stage.kind == "map"]
     failed = sum(stage.failed for stage in maps)
     tolerated = sum(stage.tolerated for stage in maps)
-    text = Text(f", {_items(failed)} failed" if failed else "", style="red")
+    text = Text().append(f", {_items(failed)} failed" if failed else "", style="red")
     if tolerated:
-        text.append(f", {tolerated:,} tolerated" if failed else f", {_items(tolerated)} tolerated")
+        items = f"{tolerated:,}" if failed else _items(tolerated)
+        text.append(f", {items} tolerated", style="yellow")
     return text
 
 
@@ -329,11 +383,12 @@ def _failures(
     found: Sequence[tuple[Group, StageRow]], run: Run, now: float, program: str, most: int
 ) -> Iterator[Text]:
     """The groups of failures, each with how to run it again."""
+    goes_on = is_worked_on(run, now) or run.removing
     for group, stage in found[:_MOST_GROUPS]:
         text = _group(group, stage, most)
-        if not is_worked_on(run, now):
+        if not goes_on and group.retrying < group.count:
             flag = f" --error {group.id}" if group.tolerated else ""
-            text.append(f"\n        again: {program} resume {run.id}{flag}")
+            text.append(f"\n        resume: {program} resume {run.id}{flag}")
         yield text
     if len(found) > _MOST_GROUPS:
         yield Text(f"{len(found) - _MOST_GROUPS} more kinds of failures: --json has them")
@@ -343,17 +398,18 @@ def _group(group: Group, stage: StageRow, most: int) -> Text:
     text = Text().append(f"{group.id}  ", style="bold")
     of = f"{_items(group.count)} of " if stage.kind == "map" else ""
     text.append(f"{of}{group.step}")
-    if group.tolerated:
-        text.append(f", {group.tolerated:,} of them tolerated" if group.failed else ", tolerated")
-    alike = folded(group.reason)
-    text.append(f"  {group.type}: {_short(alike, most)}", style="red")
+    for count, word in ((group.tolerated, "tolerated"), (group.retrying, "retrying")):
+        if count:
+            text.append(f", {word}" if count == group.count else f", {count:,} of them {word}")
+    message = folded(group.reason) if group.varies else group.reason
+    text.append(f"  {group.type}: {_short(message, most)}", style="red")
     if group.place:
         file, line, function = group.place
         text.append(_plain(f"\n        at {file}:{line} in {function}"), style="dim")
     if stage.kind == "map":
         items = ", ".join(map(str, group.items)) + (", …" if group.count > len(group.items) else "")
         text.append(f"\n        item {items}", style="dim")
-        if group.reason != alike:
+        if group.varies:
             first = f"\n        item {group.items[0]}: {_short(group.reason, most)}"
             text.append(first, style="dim")
     return text
@@ -364,23 +420,27 @@ def _last_words(run: Run, groups: Sequence[Group], now: float, program: str) -> 
     if run.error and run.status == "failed" and not groups:
         yield Text(_plain(json.loads(run.error)["message"]), style="red")
     resume = f"{program} resume {run.id}"
-    if run.status == "running" and not is_worked_on(run, now):
-        yield Text(f"its process is gone; go on with it: {resume}")
+    if run.removing:
+        yield Text("it is being removed: its payloads are gone, the next gc removes the rest")
+    elif run.is_lost(now):
+        yield Text(f"its process is gone; resume: {resume}")
     elif run.status in ("failed", "cancelled") and not any(group.failed for group in groups):
-        yield Text(f"go on with it: {resume}")
+        yield Text(f"resume: {resume}")
     elif run.status == "succeeded" and len(groups) > 1:
-        yield Text(f"all that failed again: {resume} --failed")
+        yield Text(f"resume all that failed: {resume} --failed")
 
 
 # Words
 
 
 def _status(run: Run, now: float) -> Text:
-    if run.status != "running" or (is_worked_on(run, now) and run.cancel_requested is None):
-        return Text(run.status, style=_COLOURS.get(run.status, ""))
-    if is_worked_on(run, now):
+    if run.removing:
+        return Text("removing", style="yellow")
+    if run.is_lost(now):
+        return Text("running", style=_COLOURS["running"]).append(" (lost)", style="red")
+    if run.status == "running" and run.cancel_requested is not None:
         return Text("cancelling", style=_COLOURS["cancelled"])
-    return Text("running", style=_COLOURS["running"]).append(" (lost)", style="red")
+    return Text(run.status, style=_COLOURS.get(run.status, ""))
 
 
 def _when(at: float, now: float) -> str:

@@ -30,6 +30,7 @@ _MARKS = {  # in UTF-8 and in ASCII
     "running": ("▸", ">", "bold"),
     "done": ("✓", "+", "green"),
     "failed": ("✗", "x", "red"),
+    "cancelled": ("◌", "c", "yellow"),  # or about to be
 }
 
 
@@ -62,16 +63,21 @@ class StageView:
         troubles = {name: getattr(counts, name) for name in ("failed", "tolerated", "retrying")}
         trouble = [f"{count:,} {name}" for name, count in troubles.items() if count]
         per_second = self._rate(now)
-        if not per_second or self._took is not None or last:
-            time = duration(now - self._began if self._took is None else self._took)
-        else:
-            time = f"{duration(ceil((counts.total - counts.done) / per_second))} left"
         return [
             (f"{counts.done:,}/{counts.total:,}" if self.is_map else "", ""),
             (", ".join(trouble), "red" if counts.failed else "yellow"),
             (rate(per_second), ""),
-            (time, "dim"),
+            (self._time(now, per_second, last=last), "dim"),
         ]
+
+    def _time(self, now: float, per_second: float, *, last: bool) -> str:
+        """What it took so far, or how long it is going to take: nobody knows when retries end."""
+        if self.status == "cancelled" and not last:
+            return "cancelling"
+        left = self.counts.total - self.counts.done
+        if per_second and self._took is None and not last and self.counts.retrying < left:
+            return f"{duration(ceil(left / per_second))} left"
+        return duration(now - self._began if self._took is None else self._took)
 
     def _rate(self, now: float) -> float:
         """Items a second since the run was resumed: of late, or, of an ended stage, all in all."""

@@ -202,7 +202,7 @@ def test_a_terminal_that_cannot_be_drawn_on_is_told_lines(session):
     code, _, lines = run.end()
     assert code == 0
     assert "\x1b" not in run.raw
-    assert "[==========================] 400/400 (100%) completed (4 failed)" in lines
+    assert "[==========================] 400/400 (100%) completed (4 tolerated)" in lines
 
 
 def test_a_short_run_draws_nothing(session):
@@ -326,11 +326,13 @@ def test_ctrl_c(session):
     code, out, lines = run.end()
     assert (code, out) == (130, "")
     assert re.fullmatch(
-        r"cancelling: waiting for the calls of 'slow' in threads to end; to go on later: "
+        r"cancelling: waiting for the calls of 'slow' in threads to end; resume: "
         r"python \S+ resume \S+ \(Ctrl-C again quits at once\)",
         lines[1],
     )
-    assert [line.split()[0] for line in lines[2:]] == ["✓", "▸", "run"]
+    assert [line.split()[0] for line in lines[2:]] == ["✓", "◌", "run"]
+    assert "  cancelling" in re.sub(r"\x1b\[[0-9;]*m", "", run.raw)
+    assert "cancelling" not in lines[3]
 
 
 def test_a_second_ctrl_c_leaves_the_terminal_as_it_was(session):
@@ -427,6 +429,27 @@ def test_the_bar_shows_how_much_is_done(monkeypatch):
     assert (first.count("━"), first.count("─")) == (10, 11)
     assert (second.count("━"), second.count("─")) == (21, 0)
     assert first.endswith("500/1,000   50/s  10s left")
+
+
+def test_when_all_that_is_left_is_retrying_nobody_knows_how_long_that_takes(monkeypatch):
+    screen, terminal = drawing(monkeypatch)
+    stage = mapping("work", 1000, succeeded=990, retrying=9)
+    screen.draw("", [stage], 110.0)
+    assert terminal.lines[0].endswith("99/s  1s left")
+    stage.counts = Counts(1000, succeeded=991, retrying=9)
+    screen.draw("", [stage], 110.0)
+    assert terminal.lines[0].endswith("99/s  10.0s")
+
+
+def test_a_run_that_is_being_cancelled(monkeypatch):
+    screen, terminal = drawing(monkeypatch)
+    stage = mapping("work", 1000, succeeded=990)
+    stage.status = "cancelled"
+    screen.draw("", [stage], 110.0)
+    assert terminal.lines[0].startswith("◌ work")
+    assert terminal.lines[0].endswith("99/s  cancelling")
+    screen.draw("", [stage], 120.0, last=True)
+    assert terminal.lines[0].endswith("  20.0s")
 
 
 def test_the_rate_of_a_resumed_map_is_of_what_it_does_now(monkeypatch):

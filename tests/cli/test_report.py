@@ -135,7 +135,14 @@ def test_retries_are_told_once_in_a_stage(told):
         at(1000, succeeded=3),
         at(1000, succeeded=3, retrying=5),
     )
-    assert lines[2:] == ["[WARNING] Step 'work' is retrying: 3 of 1000 have failed so far"]
+    assert lines[2:] == ["[WARNING] Step 'work': 3 of 1000 items are retrying"]
+
+
+@pytest.mark.parametrize(
+    ("total", "expected"), [(1, " is retrying"), (1000, ": 1 of 1000 items is retrying")]
+)
+def test_one_item_that_is_retrying_is_told(told, total, expected):
+    assert told(map_of(total), at(total, retrying=1))[2:] == [f"[WARNING] Step 'work'{expected}"]
 
 
 def test_tolerated_failures_are_told_at_the_end_with_the_command_that_lists_them(told):
@@ -144,10 +151,26 @@ def test_tolerated_failures_are_told_at_the_end_with_the_command_that_lists_them
         at(10, succeeded=6, tolerated=2),
         StageFinished(1, Counts(10, succeeded=8, tolerated=2), 1),
     )
-    assert bars(lines) == ["8/10 (80%) completed (2 failed)", "10/10 (100%) completed (2 failed)"]
+    assert bars(lines) == [
+        "8/10 (80%) completed (2 tolerated)",
+        "10/10 (100%) completed (2 tolerated)",
+    ]
     assert lines[-1] == (
         "[WARNING] Step 'work': 2 of 10 items failed, as is tolerated; see: python mine.py show r1"
     )
+
+
+def test_failed_and_tolerated_items_are_told_apart_in_json(told):
+    counts = {"failed": 1, "tolerated": 2, "retrying": 3}
+    lines = told(
+        map_of(10),
+        at(10, **counts),
+        StageFinished(1, Counts(10, succeeded=8, tolerated=2), 1),
+        format="json",
+    )
+    records = {each["event"]: each for each in map(json.loads, reversed(lines))}
+    assert {name: records["map_progress"][name] for name in counts} == counts
+    assert records["step_tolerated"]["tolerated"] == 2
 
 
 def test_the_end_of_a_failed_run_is_traceback_what_where_and_how_to_go_on(told):
@@ -219,8 +242,7 @@ def test_ctrl_c_is_answered_with_what_is_waited_for_and_how_to_go_on(told, stage
         level="ERROR",
     )
     assert lines == [
-        f"cancelling: {waiting}; to go on later: python mine.py resume r1 "
-        "(Ctrl-C again quits at once)",
+        f"cancelling: {waiting}; resume: python mine.py resume r1 (Ctrl-C again quits at once)",
         "run r1 was cancelled",
     ]
 
@@ -242,4 +264,4 @@ def test_a_line_does_not_go_into_one_that_a_step_is_writing(told):
         show_timestamps=False,
     )
     assert lines[1:4] == ["half ", "[INFO] Step 'work' started", "a line"]
-    assert lines[4].startswith("[WARNING] Step 'work' is retrying")
+    assert lines[4] == "[WARNING] Step 'work': 1 of 10 items is retrying"

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import pty
+import re
 import struct
 import termios
+from contextlib import closing
 from datetime import UTC, datetime
 from time import time
 
 import pytest
+
+from lokki.store.journal import Journal
 
 AT = 1770114600.0
 LOST = ("tolerated", "ConnectionError", "peer closed")
@@ -71,14 +76,14 @@ nothing
         at /flows/crunch.py:12 in crunch
         item 300, 500, 700, 900, 1100, …
         item 300: bad reading 300: sensor 0x12c gave nothing
-        again: lokki resume 20260203-103000-000abcde --error 8a73ee
+        resume: lokki resume 20260203-103000-000abcde --error 8a73ee
 
 dff37e  7 items of crunch, tolerated  ConnectionError: peer closed
         at /flows/crunch.py:12 in crunch
         item 9100, 9101, 9102, 9103, 9104, …
-        again: lokki resume 20260203-103000-000abcde --error dff37e
+        resume: lokki resume 20260203-103000-000abcde --error dff37e
 
-all that failed again: lokki resume 20260203-103000-000abcde --failed"""
+resume all that failed: lokki resume 20260203-103000-000abcde --failed"""
 
 
 FAILED = """\
@@ -103,13 +108,16 @@ long, long, long, long, long, long, long, long, long, long, long, long, long,
 long, long, long, long, long, long, long, long,…
         at /flows/crunch.py:12 in crunch
         item 50
-        again: lokki resume 20260203-103000-000abcde
+        resume: lokki resume 20260203-103000-000abcde
 
-91d6c0  2 items of crunch, tolerated  OSError: no route to host N
+91d6c0  2 items of crunch, tolerated  OSError: no route to host 10.0.0.3
         at /flows/crunch.py:12 in crunch
         item 3, 4
-        item 3: no route to host 10.0.0.3
-        again: lokki resume 20260203-103000-000abcde --error 91d6c0"""
+        resume: lokki resume 20260203-103000-000abcde --error 91d6c0
+
+765a0e  1 item of crunch, retrying  OSError: no route
+        at /flows/crunch.py:12 in crunch
+        item 55"""
 
 TASK = """\
 run      20260203-103000-000abcde
@@ -123,7 +131,7 @@ load      0   1       1  21ms
 
 6468fd  load  KeyError: 'nothing'
         at /flows/crunch.py:12 in crunch
-        again: lokki resume 20260203-103000-000abcde"""
+        resume: lokki resume 20260203-103000-000abcde"""
 
 LIST = """\
 run                       flow           status            items  tolerated
@@ -185,7 +193,7 @@ def test_a_failed_task_and_an_error_that_is_of_no_step(record, shown):
     assert other.splitlines()[-3:] == [
         "the disk is full",
         "",
-        "go on with it: lokki resume 20260203-103001-000fghij",
+        "resume: lokki resume 20260203-103001-000fghij",
     ]
 
 
@@ -193,20 +201,84 @@ def test_a_run_whose_process_is_gone(record, shown):
     run = record("20260203-103000-000abcde", ("crunch", "map", None, ["ok"] * 3), status="running")
     told = shown("show", run).splitlines()
     assert "status   running (lost)" in told
-    assert "took     0ms" in told, "until it was seen last"
-    assert told[-1] == f"its process is gone; go on with it: lokki resume {run}"
+    assert "took     1m15s" in told, "until its last outcome"
+    assert told[-1] == f"its process is gone; resume: lokki resume {run}"
     assert shown("show", "--watch").splitlines() == told, "there is nothing to wait for"
+
+
+def test_items_that_are_retrying_tell_why(record, shown):
+    again = ("retrying", "OSError", "no route to host 10.0.0.3")
+    run = record(
+        "20260203-103000-000abcde",
+        ("load", "task", 0.1, ["ok"]),
+        ("crunch", "map", None, ["ok", again, LOST, ("retrying", *LOST[1:]), "pending"]),
+        status="running",
+    )
+    told = shown("show", run)
+    assert told.partition("done   · not yet\n\n")[2].splitlines() == [
+        "dff37e  2 items of crunch, 1 of them tolerated, 1 of them retrying",
+        "ConnectionError: peer closed",
+        "        at /flows/crunch.py:12 in crunch",
+        "        item 3, 2",
+        f"        resume: lokki resume {run} --error dff37e",
+        "",
+        "91d6c0  1 item of crunch, retrying  OSError: no route to host 10.0.0.3",
+        "        at /flows/crunch.py:12 in crunch",
+        "        item 1",
+        "",
+        f"its process is gone; resume: lokki resume {run}",
+    ]
+
+
+def test_a_message_that_is_the_same_for_all_is_told_as_it_is(record, shown):
+    record("20260203-103000-000abcde", ("crunch", "map", 1.0, [("tolerated", "E", "port 80")] * 3))
+    told = shown("show", "last")
+    assert "3 items of crunch, tolerated  E: port 80\n" in told
+    assert told.count("port 80") == 1
+
+
+def test_resumes_and_a_chain_within_a_map_are_told_in_the_head(record, shown, journal):
+    run = record("20260203-103000-000abcde", status="failed", shape="a → map(b → c) → d")
+    assert "flow     crunching: a → map(b → c) → d" in shown("show", run).splitlines()
+    assert "resumed" not in shown("show", run)
+    with closing(Journal(journal)) as book:
+        for number in (1, 2):
+            told = {"by": f"lokki resume last --n {number}", "again": []}
+            book.take(run, AT + 600 * number, detail=told).result()
+            book.finish(run, "failed", AT + 600 * number + 1, None).result()
+            line = f"2026-02-03 10:{40 + 10 * (number - 1)}:00 by lokki resume last --n {number}"
+            times = "2 times, the last " if number == 2 else ""
+            assert f"resumed  {times}{line}" in shown("show", run).splitlines()
+
+
+def test_a_run_that_is_being_removed_is_told_as_that(record, shown, done, journal):
+    run = record(
+        "20260203-103000-000abcde", ("crunch", "map", None, ["ok", LOST]), status="running"
+    )
+    with closing(Journal(journal)) as book:
+        assert book.lease(run, AT + 99).result()
+    assert shown("runs").splitlines()[1].split()[:3] == [run, "crunching", "removing"]
+    told = shown("show", run)
+    assert "status   removing, 1 item tolerated\n" in told
+    assert "took     1m15s\n" in told
+    assert "resume" not in told
+    assert told.endswith("it is being removed: its payloads are gone, the next gc removes the rest")
+    assert json.loads(shown("show", run, "--json"))["removing"] is True
+    assert json.loads(shown("runs", "--json"))["runs"][0]["removing"] is True
+    refused = f"Error: run {run} is being removed: its payloads are gone\n"
+    assert done("cancel", run) == (1, "", refused)
+    assert done("logs", run, "--follow") == (0, "", "no lines\n")
 
 
 def test_more_kinds_of_failures_than_fit(record, shown):
     kinds = [("tolerated", f"Error{letter}", "no") for letter in "abcdefghijkl"]
     record("20260203-103000-000abcde", ("crunch", "map", 1.0, kinds))
     told = shown("show", "last")
-    assert told.count("        again: lokki resume") == 10
+    assert told.count("        resume: lokki resume") == 10
     assert "2 more kinds of failures: --json has them" in told
 
 
-def test_the_list(record, shown, crunched, monkeypatch):
+def test_the_list(record, shown, done, crunched, monkeypatch):
     years = 366 * 86_400
     record("20250202-103000-000abcde", at=AT - years, flow="flow-of-words")
     record(
@@ -226,17 +298,20 @@ def test_the_list(record, shown, crunched, monkeypatch):
     assert shown("show").splitlines() == told
     assert told[1].startswith("20260203-103000-000abcde  crunching")
     assert "\n".join([told[0], *told[2:]]) == LIST
-    some = shown("runs", "-n", "2").splitlines()
-    assert (len(some), some[-1]) == (
-        4,
-        "older ones: more with --n, or --before 20250202-103002-000abcde",
-    )
+    code, some, err = done("runs", "-n", "2")
+    assert (code, len(some.splitlines())) == (0, 3)
+    assert err == "older ones: more with --n, or --before 20250202-103002-000abcde\n"
     monkeypatch.setenv("COLUMNS", "110")
     assert shown("runs").splitlines()[2:] == WIDE.splitlines()
     monkeypatch.setenv("COLUMNS", "70")
     assert shown("runs") == NARROW
     monkeypatch.setenv("COLUMNS", "34")
     assert shown("runs") == TINY, "whole ids"
+    for columns in (33, 30, 24):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        assert shown("runs").splitlines() == [line.split()[0] for line in TINY.splitlines()]
+    monkeypatch.setenv("COLUMNS", "20")
+    assert shown("runs").splitlines()[1:3] == ["20260203-103000-000a", "bcde"], "folded, not cut"
 
 
 def test_a_run_of_today(record, shown):
@@ -287,6 +362,38 @@ def test_on_a_terminal(crunched, start, monkeypatch, columns, colour):
     assert strip.count("█") + strip.count("!") == columns - 2
 
 
+@pytest.mark.parametrize(("columns", "lines"), [(30, 8), (40, 10), (80, 24)])
+def test_a_window_that_is_too_low_has_the_status_and_the_stage(
+    record, start, terminal, monkeypatch, columns, lines
+):
+    for name, value in {"COLUMNS": columns, "LINES": lines, "TERM": "xterm-256color"}.items():
+        monkeypatch.setenv(name, str(value))
+    run = record(
+        "20260203-103000-000abcde",
+        ("numbers", "task", 0.1, ["ok"]),
+        ("crunch", "map", None, ["ok", bad(1), LOST, *[("failed", f"E{n}", "") for n in range(9)]]),
+        at=time(),
+        status="running",
+        seconds=1,
+        params=json.dumps({f"param_{number}": number for number in range(9)}),
+    )
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+    start("show", run, "--watch", stdout=theirs)
+    os.close(theirs)
+    told = ""
+    while "more lines" not in told:
+        told += re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", _read(ours))
+    os.close(ours)
+    drawn = [line.rstrip() for line in told.splitlines()]
+    drawn = drawn[: 1 + next(n for n, line in enumerate(drawn) if line.endswith("more lines"))]
+    assert len(drawn) < lines
+    assert max(map(len, drawn)) <= columns
+    assert drawn[0].startswith("run      20260203-103000")
+    assert any(line.startswith("status   running, 9 items") for line in drawn)
+    assert any(line.split()[:2] == ["crunch", "1"] for line in drawn)
+
+
 def _read(terminal: int) -> str:
     try:
         return os.read(terminal, 1 << 16).decode(errors="replace")
@@ -303,4 +410,4 @@ def test_control_characters_are_told_not_obeyed(record, shown):
     told = shown("show", "--run", run)
     assert "\x1b" not in told
     assert r"by python crunch.py run --note \x1b]0;title\x07" in told
-    assert r"item 0: \x1b[2Jgone \x07 10" in told
+    assert r"ValueError: \x1b[2Jgone \x07 10" in told
