@@ -314,8 +314,9 @@ def _cli_resume(
 def _recorded(name: str, program: Program) -> tuple[str, str | None]:
     """The id and the source of a run to resume; found before its file, which may start others."""
     from lokki.store.history import read_history
+    from lokki.store.removal import refuse_removing
 
     with read_history(journal_path(load())) as history:
         row = history.find(name, program.flow)
-        history.refuse_removing(row.id)
+        refuse_removing(row)
     return row.id, row.source

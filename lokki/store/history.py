@@ -22,7 +22,7 @@ from lokki.store.connection import Reader
 from lokki.store.groups import place
 from lokki.store.leases import LEASE_SECONDS, is_worked_on
 from lokki.store.lines import LogLine, last_id, row_of, unpack
-from lokki.store.removal import REMOVING, refuse_removing
+from lokki.store.removal import REMOVING
 from lokki.store.schema import (
     INDEX_MASK,
     RunRow,
@@ -201,10 +201,6 @@ class History:
         return [
             (at, detail) for at, kind, _, detail in self.events(run_id) if kind == "run_resumed"
         ]
-
-    def refuse_removing(self, run_id: str) -> None:
-        """Raise RunNotFound for a run that has begun to be removed."""
-        refuse_removing(self.find(run_id))
 
     # ---- a map's items ---------------------------------------------------------------------------
 

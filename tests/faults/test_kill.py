@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 ITEMS = 400
 LANES = 4
-CALL_SECONDS = 0.02
+CALL_SECONDS = 0.05
 """Longer than a slice, even one of an async lane (which lasts the turns of the others, too): a lane
 claims one item at a time.
 """
 CALLS_PER_COMMIT = 3
-"""How many calls a lane may end while one commit is written: it may take 60 ms."""
+"""How many calls a lane may end while one commit is written: it may take 150 ms."""
 MOST_LOST = LANES * (1 + 2 * CALLS_PER_COMMIT)
 """Calls that a kill may cost. Of each lane: the one in flight, those whose outcomes are in the
 commit that is being written, and those that have ended since and wait for the next one. A commit
