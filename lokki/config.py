@@ -125,6 +125,20 @@ class Local:
 
 
 @dataclass(frozen=True)
+class Server:
+    """The service, `lokki serve`."""
+
+    flows: str = _key("", "files, modules or folders with flows, comma-separated; empty: here")
+    host: str = _key("127.0.0.1", "address to listen on")
+    port: int = _key(8765, "port to listen on", least=0, most=65_535)
+    runners: int = _key(1, "processes that run flows", least=1, most=64)
+    max_runs: int = _key(16, "most runs that a runner has at a time", least=1)
+    max_resumes: int = _key(3, "how often a run is resumed after the death of its runner", least=0)
+    catch_up: bool = _key(False, "whether a schedule starts one run for the ticks it has missed")
+    grace: int = _key(30, "seconds that runs have to finish when the server is stopped", least=0)
+
+
+@dataclass(frozen=True)
 class Config:
     """Every setting; ``origins`` tells where the value of a dotted key or entry came from."""
 
@@ -134,6 +148,7 @@ class Config:
     batch: Batch = field(default_factory=Batch)
     logging: Logging = field(default_factory=Logging)
     local: Local = field(default_factory=Local)
+    server: Server = field(default_factory=Server)
     origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     def values(self) -> dict[str, Any]:

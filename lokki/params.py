@@ -257,6 +257,37 @@ class Parameters:
                 raise DefinitionError(f"{self._owner}: {error}") from error.__cause__
         return self._adapters[parameter.name]
 
+    def json_schema(self) -> dict[str, Any]:
+        """The parameters as a JSON Schema (draft 2020-12) of an object, secrets left out."""
+        properties, definitions = {}, {}
+        for parameter in self:
+            if parameter.is_secret:
+                continue
+            schema = self._schema(parameter)
+            definitions.update(schema.pop("$defs", {}))
+            if not parameter.required:
+                schema["default"] = _to_json(parameter.default)
+            properties[parameter.name] = schema
+        required = [each.name for each in self if each.required and not each.is_secret]
+        whole: dict[str, Any] = {
+            "type": "object",
+            "properties": properties,
+            "required": required,
+            "additionalProperties": False,
+        }
+        return whole | ({"$defs": definitions} if definitions else {})
+
+    def _schema(self, parameter: Parameter) -> dict[str, Any]:
+        """The schema of one; of a type that JSON Schema has no words for, anything goes."""
+        from pydantic.errors import PydanticInvalidForJsonSchema
+
+        if parameter.annotation is Any:
+            return {}
+        try:
+            return self._adapter(parameter).json_schema()
+        except (DefinitionError, PydanticInvalidForJsonSchema):
+            return {"description": parameter.type_label}
+
     def to_json(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The values as JSON can hold them, as pydantic writes them, to store or to show.
 

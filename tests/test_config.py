@@ -57,6 +57,14 @@ PROMISED = {  # key: variable, default
     "local.payloads": ("LOKKI_LOCAL_PAYLOADS", None),
     "local.concurrency": ("LOKKI_LOCAL_CONCURRENCY", None),
     "local.processes": ("LOKKI_LOCAL_PROCESSES", None),
+    "server.flows": ("LOKKI_SERVER_FLOWS", ""),
+    "server.host": ("LOKKI_SERVER_HOST", "127.0.0.1"),
+    "server.port": ("LOKKI_SERVER_PORT", 8765),
+    "server.runners": ("LOKKI_SERVER_RUNNERS", 1),
+    "server.max_runs": ("LOKKI_SERVER_MAX_RUNS", 16),
+    "server.max_resumes": ("LOKKI_SERVER_MAX_RESUMES", 3),
+    "server.catch_up": ("LOKKI_SERVER_CATCH_UP", False),
+    "server.grace": ("LOKKI_SERVER_GRACE", 30),
 }
 TABLES = ("lambda.env", "batch.env")
 OPTIONS = {
@@ -117,6 +125,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "logging.progress_interval": st.integers(1, 100),
     "local.concurrency": st.integers(1, 10**6),
     "local.processes": st.integers(1, 99),
+    "server.runners": st.integers(1, 64),
 }
 sources = st.fixed_dictionaries({}, optional=VALUES)
 
@@ -191,6 +200,7 @@ def _other(key: str) -> Any:
     choices = {"logging.level": "DEBUG", "logging.format": "json", "lambda.package_type": "zip"}
     choices |= {"lambda.architecture": "arm64", "logging.show_timestamps": False}
     choices |= {table: {"NAME": "text"} for table in TABLES} | {"logging.progress_interval": 77}
+    choices |= {"server.runners": 7, "server.catch_up": True}
     number = isinstance(PROMISED[key][1], int) or key in ("local.concurrency", "local.processes")
     return choices.get(key, 777 if number else "other")
 
@@ -228,8 +238,9 @@ def test_an_empty_variable_is_none_but_where_a_key_may_be_empty(variable):
         without = load()
     with place(here=here, variables={variable: ""}):
         config = load()
-    if variable == "LOKKI_ECR_REPO_PREFIX":
-        assert (without.aws.ecr_repo_prefix, config.aws.ecr_repo_prefix) == ("other", "")
+    if variable in ("LOKKI_ECR_REPO_PREFIX", "LOKKI_SERVER_FLOWS"):
+        (key,) = (key for key, (name, _) in PROMISED.items() if name == variable)
+        assert (without.values()[key], config.values()[key]) == ("other", "")
     else:
         assert (config, config.origins) == (without, without.origins)
 
@@ -313,7 +324,8 @@ LEVELS = "must be DEBUG, INFO, WARNING or ERROR"
         ("[lambda_]\ntimeout = 1", "unknown key 'lambda_'; did you mean 'lambda'?"),
         ("[aws.role]\nlambda = 1", "unknown key 'aws.role'; did you mean 'aws.roles'?"),
         ('"logging.level" = 1', "unknown key ''logging.level''; did you mean 'logging.level'?"),
-        ("x = 1", "unknown key 'x'; there are build_dir, aws, batch, lambda, local, logging"),
+        ("x = 1", "unknown key 'x'; there are build_dir, aws, batch, lambda, local, logging, "
+         "server"),
         ("[batch]\ntimeout = 1", "unknown key 'batch.timeout'; did you mean "
          "'batch.timeout_seconds'?"),
         ("lamda = 1", "unknown key 'lamda'; did you mean 'lambda'?"),

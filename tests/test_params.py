@@ -35,6 +35,7 @@ from typing_extensions import TypedDict
 
 from lokki.errors import DefinitionError, ParameterError
 from lokki.params import MISSING, RESERVED, Parameter, Parameters
+from lokki.secret import Secret
 
 
 class Color(enum.Enum):
@@ -848,3 +849,84 @@ def test_checked_values_are_used_as_they_are_and_completed():
         parameters.validate({}, checked={**earlier, "gone": 1})
     with pytest.raises(ParameterError, match=r"'limit' .* is missing"):
         parameters.validate({}, checked={"label": "a"})
+
+
+# ---- JSON Schema ---------------------------------------------------------------------------------
+
+
+class Shade(enum.Enum):
+    LIGHT = "light"
+    DARK = 2
+
+
+@dataclass
+class Crate:
+    width: int
+    shades: list[Shade] = field(default_factory=list)
+
+
+class Unknowable:
+    pass
+
+
+def schema(fn):
+    found = Parameters(fn, "f").json_schema()
+    json.dumps(found, allow_nan=False)
+    return found
+
+
+def test_parameters_as_a_json_schema():
+    def f(
+        count: int,
+        shade: Shade = Shade.DARK,
+        size: Literal["s", "m"] | None = None,
+        crates: list[Crate] = [],
+        day: date = date(2026, 2, 3),
+        wait: timedelta = timedelta(minutes=1),
+        most: float = float("inf"),
+    ):
+        pass
+
+    found = schema(f)
+    assert (found["type"], found["additionalProperties"]) == ("object", False)
+    assert found["required"] == ["count"]
+    own = found["properties"]
+    assert own["count"] == {"type": "integer"}
+    assert (own["shade"]["enum"], own["shade"]["default"]) == (["light", 2], 2)
+    assert own["size"]["anyOf"] == [{"enum": ["s", "m"], "type": "string"}, {"type": "null"}]
+    assert own["size"]["default"] is None
+    assert own["crates"]["items"] == {"$ref": "#/$defs/Crate"}
+    assert (own["day"]["format"], own["day"]["default"]) == ("date", "2026-02-03")
+    assert (own["wait"]["format"], own["wait"]["default"]) == ("duration", "PT1M")
+    assert own["most"]["default"] == "Infinity"
+    assert set(found["$defs"]) == {"Crate", "Shade"}
+    assert found["$defs"]["Crate"]["required"] == ["width"]
+
+
+def test_what_a_json_schema_has_no_words_for_takes_anything():
+    def f(a, b: Any = 1, c: Unknowable | None = None, d: "nosuch.Name" = 2):  # noqa: F821
+        pass
+
+    own = schema(f)["properties"]
+    assert own["a"] == {}
+    assert own["b"] == {"default": 1}
+    assert set(own["c"]) == {"description", "default"}
+    assert set(own["d"]) == {"description", "default"}
+
+
+def test_secrets_are_no_part_of_a_json_schema():
+    def f(count: int, password: Secret[str], other: Secret[str] = Secret("hush")):
+        pass
+
+    found = schema(f)
+    assert (list(found["properties"]), found["required"]) == (["count"], ["count"])
+    assert "hush" not in json.dumps(found)
+
+
+def test_a_flow_without_parameters_takes_an_empty_object():
+    def f():
+        pass
+
+    found = schema(f)
+    assert (found["properties"], found["required"]) == ({}, [])
+    assert "$defs" not in found

@@ -46,19 +46,36 @@ def load_flow(target: str) -> Flow[..., Any]:
     named = re.fullmatch(r"(.*):([\w-]*)", target)
     place, name = named.groups() if named else (target, "")
     module = _module(place)
-    flows = {key: value for key, value in vars(module).items() if isinstance(value, Flow)}
+    flows = _flows(module)
     if name:
         wanted = [flow for key, flow in flows.items() if name in (key, flow.name)]
         if not wanted:
             raise NotThere(f"{place} has no flow '{name}'; it has {_listed(flows)}")
         return wanted[0]
-    own = {key: flow for key, flow in flows.items() if flow.__module__ == module.__name__} or flows
+    own = _own(flows, module) or flows
     if len(own) != 1:
         raise NotThere(
             f"{place} has {_listed(own)}"
             + (f"; say which: {place}:{next(iter(own))}" if own else "; decorate one with @flow")
         )
     return next(iter(own.values()))
+
+
+def load_flows(place: str) -> dict[str, Flow[..., Any]]:
+    """The flows that a file or module defines, by their names; none that it has imported.
+
+    Raises as `load_flow`.
+    """
+    module = _module(place)
+    return {flow.name: flow for flow in _own(_flows(module), module).values()}
+
+
+def _flows(module: ModuleType) -> dict[str, Flow[..., Any]]:
+    return {key: value for key, value in vars(module).items() if isinstance(value, Flow)}
+
+
+def _own(flows: dict[str, Flow[..., Any]], module: ModuleType) -> dict[str, Flow[..., Any]]:
+    return {key: flow for key, flow in flows.items() if flow.__module__ == module.__name__}
 
 
 def _listed(flows: dict[str, Flow[..., Any]]) -> str:

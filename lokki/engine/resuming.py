@@ -38,12 +38,16 @@ class Again:
 
 @dataclass(frozen=True, slots=True)
 class Plan(Generic[R]):
-    """What a resume does: with which graph, in words, and what it takes back first."""
+    """What a resume does: with which graph, in words, and what it takes back first.
+
+    ``queued``: only if the run still waits in the queue of a service, by whose order it is.
+    """
 
     run_id: str
     graph: FlowGraph[R]
     told: tuple[str, ...]
     reopening: Reopening | None = None
+    queued: bool = False
 
     @property
     def seen(self) -> str:

@@ -148,7 +148,12 @@ class Run:
             detail = {"by": self._started_by, "again": planned.told}
             row = await _committed(
                 self.journal.take(
-                    self.id, time(), planned.reopening, seen=planned.seen, detail=detail
+                    self.id,
+                    time(),
+                    planned.reopening,
+                    seen=planned.seen,
+                    detail=detail,
+                    queued=planned.queued,
                 )
             )
             self._number = row.number

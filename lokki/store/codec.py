@@ -177,8 +177,18 @@ def unpack(data: bytes) -> Any:
             return _loads(data)
         except Exception as error:
             raise PayloadError(_why_unreadable(error)) from error
+    return loads(pickle_in(data))
+
+
+def pickle_in(data: bytes) -> bytes:
+    """Return the pickle in what ``pack`` or ``pack_small`` gave, unread.
+
+    Raises PayloadError when the data is neither a container nor a pickle, or as ``decompress``.
+    """
+    if data[:1] == _PICKLE_MAGIC:
+        return data
     if data[:2] == _GZIP_MAGIC:
-        return loads(decompress(data))
+        return decompress(data)
     raise PayloadError(f"stored data is no payload: it begins with {bytes(data[:4])!r}")
 
 

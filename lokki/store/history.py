@@ -192,6 +192,18 @@ class History:
             "SELECT at, kind, stage, detail FROM events WHERE run = ? ORDER BY id", (run_id,)
         )
 
+    def counts(self) -> dict[str, int]:
+        """How many runs there are in each status."""
+        return dict(self._read("SELECT status, count(*) FROM runs GROUP BY status"))
+
+    def waiting(self, limit: int) -> list[tuple[str, str, str | None]]:
+        """The runs that wait for a runner of a service, the first one first: id, source, again."""
+        return self._read(
+            "SELECT run, source, again FROM jobs JOIN runs ON id = run"
+            " WHERE queued IS NOT NULL ORDER BY queued, run LIMIT ?",
+            (limit,),
+        )
+
     def flows(self) -> list[str]:
         """The flows that there are runs of."""
         return [flow for (flow,) in self._read("SELECT DISTINCT flow FROM runs ORDER BY flow")]

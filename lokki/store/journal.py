@@ -61,14 +61,14 @@ class Journal:
             ) from error
         with suppress(OSError):  # SQLite tells it better
             os.close(os.open(self.path, os.O_CREAT | os.O_WRONLY, 0o600))
-        self._read = Reader(self.path)
-        self.history = History(self._read)
+        self.read = Reader(self.path)
+        self.history = History(self.read)
         self.commits = Committer(partial(connect, self.path), self.owner, ErrorsTold(self.path))
 
     def close(self) -> None:
         """Commit what is queued, and close."""
         self.commits.close()
-        self._read.close()
+        self.read.close()
 
     # ---- runs ----------------------------------------------------------------------------------
 
@@ -134,6 +134,7 @@ class Journal:
         *,
         seen: str | None = None,
         detail: Mapping[str, Any] = {},
+        queued: bool = False,
     ) -> Future[Run]:
         """Lease a run to this process and set it running again; one that has succeeded is left.
 
@@ -141,13 +142,15 @@ class Journal:
         ``detail`` is recorded with it, as JSON; of a run whose process is gone also when that was
         seen last. Gives the run as it was. Raises RunOwned when another living process has it, or
         has given it another fingerprint than the one ``seen``, RunNotFound when it is being
-        removed.
+        removed; with ``queued`` also RunOwned when it does not wait in the queue any more.
         """
 
         def lease(connection: sqlite3.Connection) -> Run:
-            row = _found(connection.execute, run_id)
+            row = found(connection.execute, run_id)
             refuse_removing(row)
             refuse_worked_on(row, now)
+            if queued and row.status != "queued":
+                raise RunOwned(f"run {run_id} was begun by another process meanwhile")
             if seen not in (None, row.fingerprint):
                 raise RunOwned(
                     f"run {run_id} was resumed by another process meanwhile, with another "
@@ -162,11 +165,18 @@ class Journal:
                 reopening.apply(connection, row)
                 row = replace(row, status="failed")
             connection.execute(
-                "UPDATE runs SET status = 'running', finished = NULL, error = NULL, owner = ?,"
-                " leased_until = ?, cancel_requested = NULL WHERE id = ?",
-                (self.owner, now + LEASE_SECONDS, run_id),
+                "UPDATE runs SET status = 'running', started = coalesce(started, ?),"
+                " finished = NULL, error = NULL, owner = ?, leased_until = ?,"
+                " cancel_requested = NULL WHERE id = ?",
+                (now, self.owner, now + LEASE_SECONDS, run_id),
             )
-            add_event(connection, run_id, now, "run_resumed", detail=json.dumps(told))
+            connection.execute(
+                "UPDATE jobs SET queued = NULL, again = NULL WHERE run = ?", (run_id,)
+            )
+            if row.started is None:
+                add_event(connection, run_id, now, "run_started")
+            else:
+                add_event(connection, run_id, now, "run_resumed", detail=json.dumps(told))
             return row
 
         return self.commits.call(run_id, lease)
@@ -179,7 +189,7 @@ class Journal:
         """
 
         def request(connection: sqlite3.Connection) -> bool:
-            row = _found(connection.execute, run_id)
+            row = found(connection.execute, run_id)
             refuse_removing(row)
             if row.finished is not None or owner not in (None, row.owner):
                 return False
@@ -190,13 +200,7 @@ class Journal:
                 )
                 self.commits.look_again()  # the run may be ours
                 return True
-            connection.execute(
-                "UPDATE runs SET status = 'cancelled', finished = ?, owner = NULL,"
-                " leased_until = NULL WHERE id = ?",
-                (now, run_id),
-            )
-            told = json.dumps({"seen": row.seen})
-            add_event(connection, run_id, now, "run_cancelled", detail=told)
+            end_cancelled(connection, row, now)
             return False
 
         return self.commits.call(run_id, request)
@@ -230,7 +234,7 @@ class Journal:
         """
 
         def delete(connection: sqlite3.Connection) -> int:
-            row = _found(connection.execute, run_id)
+            row = found(connection.execute, run_id)
             before = _free_bytes(connection)
             delete_items(connection, *run_range(row.number))
             connection.execute("DELETE FROM runs WHERE id = ?", (run_id,))
@@ -282,13 +286,13 @@ class Journal:
 
     def run(self, run_id: str) -> Run:
         """The run with this id. Raises RunNotFound."""
-        return _found(self._read, run_id)
+        return found(self.read, run_id)
 
     def _pages(self, columns: str, condition: str, stage: int) -> Iterator[tuple[Any, ...]]:
         """Rows of a stage's items in order, index first, some thousands in memory at a time."""
         first, last = item_range(stage)
         while True:
-            rows = self._read(
+            rows = self.read(
                 f"SELECT id & {INDEX_MASK}, {columns} FROM items"  # noqa: S608
                 f" WHERE id BETWEEN ? AND ? AND {condition} ORDER BY id LIMIT {_PAGE}",
                 (first, last),
@@ -326,7 +330,7 @@ class Journal:
 
         Each is index, step, attempt, type, reason, traceback.
         """
-        for item, *rest in self._read(
+        for item, *rest in self.read(
             "SELECT item, step, attempt, type, reason, traceback FROM failures WHERE rowid IN"
             " (SELECT max(failures.rowid) FROM failures JOIN items ON items.id = item"
             "  WHERE item BETWEEN ? AND ? AND items.status = ? GROUP BY item) ORDER BY item",
@@ -342,7 +346,19 @@ def _free_bytes(connection: sqlite3.Connection) -> int:
     return int(pages * size)
 
 
-def _found(read: Read, run_id: str) -> Run:
+def end_cancelled(connection: sqlite3.Connection, run: Run, now: float) -> None:
+    """Record that a run that nobody is at work on is cancelled."""
+    connection.execute(
+        "UPDATE runs SET status = 'cancelled', finished = ?, owner = NULL,"
+        " leased_until = NULL WHERE id = ?",
+        (now, run.id),
+    )
+    connection.execute("UPDATE jobs SET queued = NULL WHERE run = ?", (run.id,))
+    told = json.dumps({"seen": run.seen})
+    add_event(connection, run.id, now, "run_cancelled", detail=told)
+
+
+def found(read: Read, run_id: str) -> Run:
     """The run with this id. Raises RunNotFound."""
     runs = runs_of(read, _RUN, storable((run_id,)))
     if not runs:

@@ -128,6 +128,31 @@ MIGRATIONS: tuple[str, ...] = (
     DROP TABLE old_logs;
     """,
     "ALTER TABLE stages ADD COLUMN updated REAL",
+    """
+    CREATE TABLE jobs ( -- the runs that a service runs
+        run TEXT PRIMARY KEY REFERENCES runs (id) ON DELETE CASCADE,
+        queued REAL,            -- since when; NULL once a runner has it
+        again TEXT,             -- JSON: what a resume is asked to do again
+        resumes INTEGER NOT NULL DEFAULT 0 -- after the death of a runner
+    ) STRICT;
+    CREATE INDEX jobs_queued ON jobs (queued) WHERE queued IS NOT NULL;
+    CREATE TABLE requests (
+        key TEXT PRIMARY KEY,
+        body TEXT NOT NULL,     -- what was asked for, hashed
+        run TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE
+    ) STRICT;
+    CREATE INDEX requests_by_run ON requests (run);
+    CREATE TABLE schedules (
+        flow TEXT PRIMARY KEY,
+        expression TEXT NOT NULL,
+        since REAL NOT NULL,    -- followed since then
+        last REAL NOT NULL,     -- the ticks up to then are dealt with
+        paused INTEGER NOT NULL DEFAULT 0,
+        missed INTEGER NOT NULL DEFAULT 0,
+        missed_last REAL,
+        run TEXT                -- the last that was started
+    ) STRICT;
+    """,
 )
 
 

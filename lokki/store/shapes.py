@@ -31,7 +31,7 @@ def run_shape(run: Run, stages: Sequence[StageRow], now: float) -> dict[str, Any
         "id": run.id,
         "flow": run.flow,
         "status": run.status,
-        "params": json.loads(run.params_json),
+        "params": plain(json.loads(run.params_json)),
         "created": rfc3339(run.created),
         "started": rfc3339(run.started),
         "finished": rfc3339(run.finished),
@@ -39,11 +39,16 @@ def run_shape(run: Run, stages: Sequence[StageRow], now: float) -> dict[str, Any
         "cancel_requested": rfc3339(run.cancel_requested),
         "removing": run.removing,
         "stages": [stage_shape(run, stage) for stage in stages],
-        "error": json.loads(run.error) if run.error else None,
+        "error": plain(json.loads(run.error)) if run.error else None,
         "source": run.source,
         "started_by": run.started_by,
         "owner": owner,
     }
+
+
+def plain(value: Any) -> Any:
+    """A value of JSON without lone surrogates, which no UTF-8 can be made of."""
+    return json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
 
 
 def stage_shape(run: Run, stage: StageRow) -> dict[str, Any]:

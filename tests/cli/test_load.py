@@ -319,3 +319,63 @@ def test_a_file_that_exits_shows_where(write, tmp_path):
     assert f'File "{path}", line 2' in done.stderr
     assert "SystemExit: no token" in done.stderr
     assert f"Error: {path} exits while it is imported; guard it" in done.stderr
+
+
+# ---- all flows of a file -------------------------------------------------------------------------
+
+TWO = """
+from lokki import flow, step
+from birds_of_others import other
+
+@step
+def give():
+    return 1
+
+@flow
+def one():
+    return give()
+
+@flow
+def two_birds():
+    return give()
+
+again = one
+"""
+
+
+def flows(write, tmp_path, place, body=TWO):
+    """What `load_flows` gives in a process of its own, which imports the file."""
+    write("birds_of_others.py", TWO.replace("from birds_of_others import other", "other = 1"))
+    write("birds.py", body)
+    done = python(
+        "-c",
+        "import sys; from lokki.cli.load import LoadError, load_flows\n"
+        "try: print(*load_flows(sys.argv[1]))\n"
+        "except LoadError as error: print(type(error).__name__, error, error.traceback)",
+        place,
+        cwd=tmp_path,
+    )
+    assert done.stderr == ""
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize("place", ["birds.py", "birds", "./birds.py"])
+def test_all_flows_that_a_file_defines(write, tmp_path, place):
+    assert flows(write, tmp_path, place) == "one two-birds"
+
+
+def test_flows_that_a_file_has_imported_are_not_its_own(write, tmp_path):
+    assert flows(write, tmp_path, "birds.py", "from birds_of_others import one, two_birds") == ""
+
+
+@pytest.mark.parametrize(
+    ("place", "body", "told"),
+    [
+        ("nosuch.py", "", "NotThere there is no file nosuch.py"),
+        ("nosuch", "", "NotThere there is no module 'nosuch'"),
+        ("birds.py", "1 / 0", "LoadError birds.py cannot be imported Traceback"),
+        ("birds.py", "exit()", "LoadError birds.py exits while it is imported"),
+    ],
+)
+def test_a_file_without_flows_is_told(write, tmp_path, place, body, told):
+    assert flows(write, tmp_path, place, body).startswith(told)

@@ -1,0 +1,120 @@
+"""The items of a stage, for who looks at them: lists, and one with its attempts and its output."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lokki.store.connection import Reader
+from lokki.store.schema import INDEX_MASK, StageRow, item_range
+
+_TROUBLED = ("failed", "tolerated", "retrying", "cancelled")
+_COLUMNS = "id, status, position, attempts, started, finished"
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """An item with an outcome: ``position`` is the inner step that its attempts are of.
+
+    ``failure`` is the type and the message of its last failed attempt.
+    """
+
+    index: int
+    status: str
+    position: int
+    attempts: int
+    started: float
+    finished: float
+    failure: tuple[str, str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A failed attempt of an item."""
+
+    step: str
+    attempt: int
+    at: float
+    type: str
+    reason: str
+    traceback: str
+
+
+class Items:
+    """Questions about items; errors are JournalErrors."""
+
+    def __init__(self, read: Reader) -> None:
+        self._read = read
+
+    def page(
+        self,
+        stage: StageRow,
+        *,
+        statuses: Sequence[str] = (),
+        group: str | None = None,
+        after: int = -1,
+        limit: int = 100,
+    ) -> list[Item]:
+        """Items in order after an index; of these statuses, whose last failure is in ``group``.
+
+        Items that wait for their turn have no record, and are not there.
+        """
+        first, last = item_range(stage.id)
+        wanted = list(statuses) or (list(_TROUBLED) if group is not None else [])
+        source, condition, values = "items", "", []
+        if wanted:
+            if set(wanted) <= set(_TROUBLED):
+                source = "items INDEXED BY items_troubled"
+                condition += " AND status <> 'succeeded'"
+            condition += f" AND status IN ({', '.join('?' * len(wanted))})"
+            values += wanted
+        if group is not None:
+            condition += (
+                " AND (SELECT grp FROM failures WHERE item = items.id ORDER BY rowid DESC LIMIT 1)"
+                " = ?"
+            )
+            values.append(group)
+        rows = self._read(
+            f"SELECT {_COLUMNS} FROM {source} WHERE id BETWEEN ? AND ?{condition}"  # noqa: S608
+            " ORDER BY id LIMIT ?",
+            (first + after + 1, last, *values, limit),
+        )
+        return [self._item(row) for row in rows]
+
+    def find(self, stage: StageRow, index: int) -> Item | None:
+        """One item, if it has a record."""
+        rows = self._read(
+            f"SELECT {_COLUMNS} FROM items WHERE id = ?",  # noqa: S608
+            (item_range(stage.id)[0] + index,),
+        )
+        return self._item(rows[0]) if rows else None
+
+    def _item(self, row: tuple[Any, ...]) -> Item:
+        key, status, position, attempts, started, finished = row
+        failure = None
+        if status in ("failed", "tolerated", "retrying"):
+            found = self._read(
+                "SELECT type, reason FROM failures WHERE item = ? ORDER BY rowid DESC LIMIT 1",
+                (key,),
+            )
+            failure = found[0] if found else None
+        index = key & INDEX_MASK
+        return Item(index, status, position, attempts, started, finished, failure)
+
+    def attempts(self, stage: StageRow, index: int) -> list[Attempt]:
+        """The failed attempts of an item, in order."""
+        rows = self._read(
+            "SELECT step, attempt, at, type, reason, traceback FROM failures WHERE item = ?"
+            " ORDER BY rowid",
+            (item_range(stage.id)[0] + index,),
+        )
+        return [Attempt(*row) for row in rows]
+
+    def output(self, stage: StageRow, index: int) -> tuple[bytes | None, str | None] | None:
+        """The result of an item that has succeeded: packed, or the key of its payload."""
+        rows = self._read(
+            "SELECT output, ref FROM items WHERE id = ? AND status = 'succeeded'",
+            (item_range(stage.id)[0] + index,),
+        )
+        return rows[0] if rows else None

@@ -1,0 +1,194 @@
+"""The runs that a service runs: queued, taken by its runners, gone on with when those die."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+from lokki.errors import JournalError, RunOwned
+from lokki.store.journal import Journal, end_cancelled, found
+from lokki.store.leases import is_worked_on, refuse_worked_on
+from lokki.store.removal import refuse_removing
+from lokki.store.schema import RunRow, add_event
+from lokki.store.storable import storable
+
+
+class KeyReused(JournalError):
+    """An idempotency key was given before, with another request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A run that waits for a runner: ``again`` is what a resume is asked to do again."""
+
+    run_id: str
+    source: str
+    again: dict[str, Any]
+
+
+class Jobs:
+    """What a journal has to be run; any number of services share it."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+
+    def put(
+        self,
+        run_id: str,
+        *,
+        flow: str,
+        source: str,
+        fingerprint: str,
+        shape: str,
+        params: bytes,
+        params_json: str,
+        now: float,
+        started_by: str,
+        key: str | None = None,
+        body: str = "",
+    ) -> Future[str]:
+        """Queue a new run; gives its id, or that of the run that was queued with ``key`` before.
+
+        ``body`` is a hash of what was asked for. Raises KeyReused when it was another then.
+        """
+
+        def insert(connection: sqlite3.Connection) -> str:
+            if key is not None:
+                before = connection.execute(
+                    "SELECT run, body FROM requests WHERE key = ?", (key,)
+                ).fetchone()
+                if before is not None:
+                    if before[1] != body:
+                        raise KeyReused(f"the key '{key}' was used for another request before")
+                    return str(before[0])
+            connection.execute(
+                "INSERT INTO runs (id, flow, source, fingerprint, shape, status, params,"
+                " params_json, created, started_by) VALUES (?, ?, ?, ?, ?, 'queued', ?, ?, ?, ?)",
+                storable(
+                    (run_id, flow, source, fingerprint, shape, params, params_json, now, started_by)
+                ),
+            )
+            connection.execute("INSERT INTO jobs (run, queued) VALUES (?, ?)", (run_id, now))
+            if key is not None:
+                connection.execute("INSERT INTO requests VALUES (?, ?, ?)", (key, body, run_id))
+            return run_id
+
+        return self._journal.commits.call(run_id, insert)
+
+    def put_again(self, run_id: str, again: Mapping[str, Any], now: float) -> Future[None]:
+        """Queue a run to be resumed.
+
+        Raises RunNotFound, and RunOwned for a run that is queued or that a process is at work on.
+        """
+
+        def update(connection: sqlite3.Connection) -> None:
+            run = found(connection.execute, run_id)
+            refuse_removing(run)
+            refuse_worked_on(run, now)
+            if run.status == "queued":
+                raise RunOwned(f"run {run_id} is queued already")
+            connection.execute(
+                "UPDATE runs SET status = 'queued', finished = NULL, error = NULL,"
+                " cancel_requested = NULL WHERE id = ?",
+                (run_id,),
+            )
+            connection.execute(
+                "INSERT OR REPLACE INTO jobs (run, queued, again) VALUES (?, ?, ?)",
+                (run_id, now, json.dumps(dict(again))),
+            )
+
+        return self._journal.commits.call(run_id, update)
+
+    def waiting(self, limit: int) -> list[Job]:
+        """The runs that wait for a runner, the first one first."""
+        return [
+            Job(run, source, json.loads(again or "{}"))
+            for run, source, again in self._journal.history.waiting(limit)
+        ]
+
+    def refuse(self, run_id: str, error: str, now: float) -> Future[None]:
+        """End a run that waits and cannot be begun as failed; ``error`` is a JSON object."""
+
+        def update(connection: sqlite3.Connection) -> None:
+            changed = connection.execute(
+                "UPDATE runs SET status = 'failed', finished = ?, error = ?"
+                " WHERE id = ? AND status = 'queued'",
+                storable((now, error, run_id)),
+            ).rowcount
+            if changed:
+                connection.execute("UPDATE jobs SET queued = NULL WHERE run = ?", (run_id,))
+                add_event(connection, run_id, now, "run_failed", detail=error)
+
+        return self._journal.commits.call(run_id, update)
+
+    def hand_back(self, run_id: str, now: float) -> Future[None]:
+        """Queue a run of ours again, which another process is to finish.
+
+        One that is to be cancelled is, instead. Raises as `Journal.flush`.
+        """
+
+        def update(connection: sqlite3.Connection) -> None:
+            run = found(connection.execute, run_id)
+            if run.cancel_requested is not None:
+                end_cancelled(connection, run, now)
+                return
+            connection.execute(
+                "UPDATE runs SET status = 'queued', owner = NULL, leased_until = NULL WHERE id = ?",
+                (run_id,),
+            )
+            connection.execute("UPDATE jobs SET queued = ? WHERE run = ?", (now, run_id))
+
+        return self._journal.commits.call(run_id, update, owned=True)
+
+    def recover(self, now: float, most: int) -> Future[list[str]]:
+        """Queue the runs again whose runners are gone; gives their ids.
+
+        One that this has happened to ``most`` times before ends as failed, one that is to be
+        cancelled as cancelled.
+        """
+
+        def update(connection: sqlite3.Connection) -> list[str]:
+            rows = connection.execute(
+                "SELECT runs.*, resumes FROM jobs JOIN runs ON id = run"
+                " WHERE status = 'running' AND queued IS NULL"
+            ).fetchall()
+            queued = []
+            for *columns, resumes in rows:
+                run = RunRow(*columns)
+                if is_worked_on(run, now):
+                    continue
+                if run.cancel_requested is not None:
+                    end_cancelled(connection, found(connection.execute, run.id), now)
+                    continue
+                if resumes >= most:
+                    _give_up(connection, run, resumes, now)
+                    continue
+                queued.append(run.id)
+                connection.execute("UPDATE runs SET status = 'queued' WHERE id = ?", (run.id,))
+                connection.execute(
+                    "UPDATE jobs SET queued = ?, resumes = resumes + 1 WHERE run = ?",
+                    (now, run.id),
+                )
+            return queued
+
+        return self._journal.commits.call("", update)
+
+
+def _give_up(connection: sqlite3.Connection, run: RunRow, resumes: int, now: float) -> None:
+    error = json.dumps(
+        {
+            "type": "RunnerDied",
+            "message": f"the runner of this run has died {resumes + 1} times; see its log, mend "
+            "what kills it, and resume",
+        }
+    )
+    connection.execute(
+        "UPDATE runs SET status = 'failed', finished = ?, error = ?, owner = NULL,"
+        " leased_until = NULL WHERE id = ?",
+        (now, error, run.id),
+    )
+    add_event(connection, run.id, now, "run_failed", detail=error)

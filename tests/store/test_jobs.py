@@ -1,0 +1,255 @@
+"""The queue of runs that services run: put, waiting, refused, handed back, gone on with."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from contextlib import closing
+
+import pytest
+
+from lokki.errors import RunNotFound, RunOwned
+from lokki.store.jobs import Job, Jobs, KeyReused
+from lokki.store.journal import Journal
+from lokki.store.leases import LEASE_SECONDS
+
+
+@pytest.fixture
+def jobs(opened):
+    return Jobs(opened)
+
+
+@pytest.fixture
+def put(jobs):
+    def queued(run_id="r1", now=1.0, **options):
+        found = jobs.put(
+            run_id,
+            flow="f",
+            source="/f.py:f",
+            fingerprint="p",
+            shape="a",
+            params=b"",
+            params_json="{}",
+            now=now,
+            started_by="lokki serve",
+            **options,
+        )
+        return found.result()
+
+    return queued
+
+
+def waiting(jobs):
+    return [job.run_id for job in jobs.waiting(10)]
+
+
+def kinds(opened, run_id="r1"):
+    return [kind for _, kind, _, _ in opened.history.events(run_id)]
+
+
+def test_what_is_put_waits_in_order(jobs, opened, put):
+    assert waiting(jobs) == []
+    assert put("b", 1.0) == "b"
+    put("c", 2.0)
+    put("a", 1.0)
+    assert waiting(jobs) == ["a", "b", "c"]
+    assert jobs.waiting(1) == [Job("a", "/f.py:f", {})]
+    run = opened.run("a")
+    assert (run.status, run.started, run.owner) == ("queued", None, None)
+    assert run.started_by == "lokki serve"
+    assert kinds(opened, "a") == []
+
+
+def test_who_takes_a_run_takes_it_from_the_queue(jobs, opened, put):
+    put()
+    before = opened.take("r1", 5.0, queued=True).result()
+    assert before.status == "queued"
+    run = opened.run("r1")
+    assert (run.status, run.started, run.owner) == ("running", 5.0, opened.owner)
+    assert kinds(opened) == ["run_started"]
+    assert waiting(jobs) == []
+
+
+def test_a_run_is_taken_from_the_queue_once(jobs, opened, put):
+    """Two services may see it there; the second comes when the first has ended it."""
+    put()
+    opened.take("r1", 5.0, queued=True).result()
+    writer = opened.own("r1", lambda error: None)
+    opened.finish("r1", "failed", 6.0, "{}").result()
+    opened.commits.release(writer)
+    with pytest.raises(RunOwned, match="begun by another process"):
+        opened.take("r1", 7.0, queued=True).result()
+    assert opened.run("r1").status == "failed"
+    assert opened.take("r1", 7.0).result().status == "failed"
+
+
+def test_a_key_gives_the_run_that_it_was_given_for(jobs, put):
+    assert put("a", key="k", body="x") == "a"
+    assert put("b", key="k", body="x") == "a"
+    assert put("c", key="other", body="x") == "c"
+    with pytest.raises(KeyReused, match="'k' was used for another request"):
+        put("d", key="k", body="y")
+    assert waiting(jobs) == ["a", "c"]
+
+
+def test_a_key_is_forgotten_with_its_run(opened, put):
+    put("a", key="k", body="x")
+    opened.lease("a", 2.0).result()
+    writer = opened.own("a", lambda error: None)
+    opened.remove("a").result()
+    opened.commits.release(writer)
+    assert put("b", key="k", body="y") == "b"
+
+
+# ---- again ---------------------------------------------------------------------------------------
+
+
+def test_a_run_is_queued_to_be_resumed(jobs, opened, record):
+    record.run("r1", status="failed")
+    jobs.put_again("r1", {"failed": True}, 5.0).result()
+    run = opened.run("r1")
+    assert (run.status, run.finished, run.error) == ("queued", None, None)
+    (job,) = opened.history.waiting(5)
+    assert json.loads(job[2]) == {"failed": True}
+    with pytest.raises(RunOwned, match="queued already"):
+        jobs.put_again("r1", {}, 6.0).result()
+    opened.take("r1", 7.0, queued=True).result()
+    assert kinds(opened)[-1] == "run_resumed"
+
+
+def test_a_run_that_is_worked_on_is_not_queued(jobs, record):
+    record.run("r1")
+    with pytest.raises(RunOwned, match="is being run by process"):
+        jobs.put_again("r1", {}, 1.5).result()
+    with pytest.raises(RunNotFound):
+        jobs.put_again("nosuch", {}, 1.5).result()
+
+
+def test_a_run_that_is_being_removed_is_not_queued(jobs, opened, record):
+    record.run("r1", status="failed")
+    opened.lease("r1", 3.0).result()
+    with pytest.raises(RunNotFound):
+        jobs.put_again("r1", {}, 4.0).result()
+
+
+# ---- out of the queue ----------------------------------------------------------------------------
+
+
+def test_a_run_that_cannot_be_begun_fails(jobs, opened, put):
+    put()
+    error = json.dumps({"type": "LoadError", "message": "no"})
+    jobs.refuse("r1", error, 3.0).result()
+    run = opened.run("r1")
+    assert (run.status, run.finished, run.error) == ("failed", 3.0, error)
+    assert kinds(opened) == ["run_failed"]
+    assert waiting(jobs) == []
+
+
+def test_only_a_run_that_waits_is_refused(jobs, opened, put, record):
+    put()
+    opened.take("r1", 2.0, queued=True).result()
+    jobs.refuse("r1", "{}", 3.0).result()
+    assert opened.run("r1").status == "running"
+    jobs.refuse("nosuch", "{}", 3.0).result()
+
+
+def test_a_queued_run_is_cancelled_at_once(jobs, opened, put):
+    put()
+    assert opened.request_cancel("r1", 3.0).result() is False
+    assert opened.run("r1").status == "cancelled"
+    assert waiting(jobs) == []
+
+
+def test_a_run_is_handed_back(jobs, opened, put):
+    put()
+    opened.take("r1", 2.0, queued=True).result()
+    writer = opened.own("r1", lambda error: None)
+    jobs.hand_back("r1", 9.0).result()
+    opened.commits.release(writer)
+    run = opened.run("r1")
+    assert (run.status, run.owner, run.leased_until) == ("queued", None, None)
+    assert waiting(jobs) == ["r1"]
+    opened.take("r1", 10.0, queued=True).result()
+    assert kinds(opened) == ["run_started", "run_resumed"]
+
+
+def test_a_run_of_another_is_not_handed_back(jobs, opened, put, journal):
+    put()
+    with closing(Journal(journal)) as other:
+        other.take("r1", 2.0).result()
+        with pytest.raises(RunOwned):
+            jobs.hand_back("r1", 3.0).result()
+        assert opened.run("r1").owner == other.owner
+
+
+# ---- the death of a runner -----------------------------------------------------------------------
+
+
+TAKE = """
+import sys
+from lokki.store.journal import Journal
+Journal(sys.argv[1]).take("r1", float(sys.argv[2])).result()
+import os
+os._exit(0)
+"""
+
+
+def die_with(journal, now):
+    """Have a process take the run, and end."""
+    subprocess.run([sys.executable, "-c", TAKE, str(journal), str(now)], check=True)
+
+
+def test_a_run_goes_on_after_the_death_of_its_runner(jobs, opened, put, journal):
+    put()
+    assert jobs.recover(2.0, 3).result() == []
+    for count in range(2):
+        die_with(journal, 5.0)
+        assert opened.run("r1").status == "running"
+        assert jobs.recover(6.0 + count, 2).result() == ["r1"]
+        assert waiting(jobs) == ["r1"]
+        assert jobs.recover(6.0 + count, 2).result() == []
+    die_with(journal, 8.0)
+    assert jobs.recover(9.0, 2).result() == []
+    run = opened.run("r1")
+    assert (run.status, run.finished, run.owner) == ("failed", 9.0, None)
+    assert json.loads(run.error)["type"] == "RunnerDied"
+    assert "has died 3 times" in json.loads(run.error)["message"]
+    assert kinds(opened)[-1] == "run_failed"
+    jobs.put_again("r1", {}, 10.0).result()
+    die_with(journal, 11.0)
+    assert jobs.recover(12.0, 2).result() == ["r1"], "a resume counts anew"
+
+
+def test_runs_of_the_living_and_of_no_service_are_left(jobs, opened, put, record, journal):
+    put()
+    opened.take("r1", 2.0).result()
+    writer = opened.own("r1", lambda error: None)
+    assert jobs.recover(3.0, 3).result() == []
+    opened.commits.release(writer)
+    assert jobs.recover(3.0 + LEASE_SECONDS, 3).result() == ["r1"]
+    record.run("r2")  # of `lokki run`
+    assert jobs.recover(10_000.0, 3).result() == []
+    assert opened.run("r2").status == "running"
+
+
+def test_a_run_that_was_to_be_cancelled_when_its_runner_died_is_cancelled(jobs, opened, put):
+    put()
+    opened.take("r1", 2.0, queued=True).result()
+    opened.own("r1", lambda error: None)
+    opened.request_cancel("r1", 2.5).result()
+    end = 3.0 + LEASE_SECONDS
+    assert jobs.recover(end, 3).result() == []
+    run = opened.run("r1")
+    assert (run.status, run.finished, run.owner) == ("cancelled", end, None)
+    assert kinds(opened)[-1] == "run_cancelled"
+    assert waiting(jobs) == []
+
+
+def test_a_run_that_is_to_be_cancelled_is_not_handed_back(jobs, opened, put):
+    put()
+    opened.take("r1", 2.0, queued=True).result()
+    opened.own("r1", lambda error: None)
+    opened.request_cancel("r1", 2.5).result()
+    jobs.hand_back("r1", 3.0).result()
+    assert (opened.run("r1").status, waiting(jobs)) == ("cancelled", [])
