@@ -13,7 +13,8 @@ import sys
 from timing import machine, script
 
 SUBJECTS = (
-    "map", "growth", "sleep", "payloads", "startup", "resume", "terminal", "kill", "compare",
+    "map", "growth", "sleep", "payloads", "startup", "resume", "terminal", "server", "kill",
+    "compare",
 )  # fmt: skip
 
 

@@ -37,6 +37,7 @@ def test_the_contracts_are_kept():
         ("store/keys.py", "from lokki.engine.engine import Engine", "Imports point down"),
         ("call.py", "from lokki.store.codec import dumps", "Imports point down"),
         ("surplus.py", "", "Imports point down"),
+        ("engine/engine.py", "from lokki_server.app import create_app", "The service is on top"),
         ("store/keys.py", "from lokki.graph import FlowGraph", "The store knows no flows"),
         ("store/keys.py", "from lokki.call import Failure", "The store knows no flows"),
         ("params.py", "import cloudpickle", "The definition layer is pure"),
@@ -50,6 +51,7 @@ def test_the_contracts_are_kept():
 )
 def test_an_import_against_a_contract_is_found(tmp_path, module, line, contract):
     shutil.copytree(ROOT / "lokki", tmp_path / "lokki")
+    shutil.copytree(ROOT / "server" / "lokki_server", tmp_path / "lokki_server")
     with open(tmp_path / "lokki" / module, "a") as source:
         source.write(f"\n{line}\n")
     status, printed = lint(tmp_path)

@@ -42,6 +42,7 @@ from lokki.cli.options import (
     run_parameters,
     told_secrets,
 )
+from lokki.cli.serve import serve
 from lokki.cli.streams import stdout_to_stderr
 from lokki.config import journal_path, load
 from lokki.decorators import Flow
@@ -111,12 +112,12 @@ class _Group(Command, click.Group):
 
 def entry_point() -> NoReturn:
     """The console script ``lokki``."""
-    _start(_cli, Program("lokki"))
+    _start(_cli, Program("lokki"), serve)
 
 
-def _start(group: click.Group, program: Program) -> NoReturn:
+def _start(group: click.Group, program: Program, *own: click.Command) -> NoReturn:
     """Run a command; our errors are told in words, without a traceback, and so is a full disk."""
-    for command in COMMANDS:
+    for command in (*COMMANDS, *own):
         group.add_command(command)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")

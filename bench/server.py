@@ -1,0 +1,223 @@
+"""The service: from a POST to the end of a run, runs a second, its answers while a map runs.
+
+A server of its own for each figure, on loopback, with its journal on the disk of the repository.
+Its memory is that of the API's process, over some thousands of runs.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any
+
+from timing import NO_BOUND, Bound, arguments, directory, environment, megabytes, seconds, table
+
+FLOWS = """
+from lokki import flow, step
+
+@step
+def get_birds(): return ["goose", "duck", "seagul"]
+
+@step
+def flap_bird(bird): return f"flappy {bird}"
+
+@step
+def join_birds(birds): return ", ".join(birds)
+
+@flow
+def birds(): return get_birds().map(flap_bird).agg(join_birds)
+
+@step
+def one(): return 1
+
+@flow
+def single(): return one()
+
+@step
+def numbers(count): return range(count)
+
+@step
+def crunch(number): return sum(range(number % 20_000))
+
+@flow
+def crunching(count: int): return numbers(count).map(crunch)
+"""
+FINISHED = Bound(0.03, None, seconds)
+ANSWER = Bound(0.05, None, seconds)
+OPENED = Bound(0.2, None, seconds)
+LEAST_A_SECOND = 150
+MOST_BYTES = 300_000
+
+
+class Server:
+    """A server process, asked over one connection a thread."""
+
+    def __init__(self, process: subprocess.Popen[str], port: int, journal: Path) -> None:
+        self.process = process
+        self.port = port
+        self.journal = journal
+        self._local = threading.local()
+
+    def ask(self, method: str, path: str, body: Any = None) -> tuple[int, bytes]:
+        if not hasattr(self._local, "connection"):
+            self._local.connection = HTTPConnection("127.0.0.1", self.port, timeout=60)
+        headers = {"Content-Type": "application/json"}
+        connection = self._local.connection
+        connection.request(method, path, None if body is None else json.dumps(body), headers)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+
+    def start(self, flow: str, **params: Any) -> str:
+        status, body = self.ask("POST", f"/flows/{flow}/runs", {"params": params})
+        if status != 202:
+            raise SystemExit(f"a run was not taken: {body.decode()}")
+        return str(json.loads(body)["id"])
+
+    def status(self, run_id: str) -> str:
+        return str(json.loads(self.ask("GET", f"/runs/{run_id}")[1])["status"])
+
+    def wait(self, run_id: str) -> None:
+        """Wait until a run has ended, as close as a client can see it."""
+        while (status := self.status(run_id)) in ("queued", "running"):
+            time.sleep(0.001)
+        if status != "succeeded":
+            raise SystemExit(f"run {run_id} has {status}")
+
+    @property
+    def memory(self) -> int:
+        """Resident bytes of the API's process."""
+        text = Path(f"/proc/{self.process.pid}/status").read_text()
+        line = next(line for line in text.splitlines() if line.startswith("VmRSS"))
+        return int(line.split()[1]) * 1024
+
+
+@contextmanager
+def server(place: Path, runners: int) -> Iterator[Server]:
+    """A server in ``place``, ready, whose runners have run something."""
+    (place / "flows.py").write_text(FLOWS)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lokki", "serve", "--port", "0", "--runners", str(runners)],
+        cwd=place, stderr=subprocess.PIPE, text=True,
+        env=environment(HOME=str(place), LOKKI_LOCAL_JOURNAL=str(place / "lokki.db")),
+    )  # fmt: skip
+    try:
+        assert process.stderr is not None
+        port = int(process.stderr.readline().rpartition(":")[2])
+        found = Server(process, port, place / "lokki.db")
+        while found.ask("GET", "/readyz")[0] != 200:
+            time.sleep(0.05)
+        for each in [found.start("birds") for _ in range(4 * runners)]:
+            found.wait(each)
+        yield found
+    finally:
+        process.terminate()
+        process.communicate()
+
+
+def finished_seconds(times: int) -> tuple[float, float]:
+    """From a POST to a finished run, and to its answer; medians."""
+    posted, ended = [], []
+    with directory() as place, server(place, 1) as found:
+        for _ in range(times):
+            began = time.perf_counter()
+            run = found.start("birds")
+            posted.append(time.perf_counter() - began)
+            found.wait(run)
+            ended.append(time.perf_counter() - began)
+    return median(ended), median(posted)
+
+
+def runs_a_second(count: int, clients: int = 8) -> tuple[float, int, int]:
+    """One-step runs that two runners finish a second; the memory after a fifth of them and all."""
+
+    def post(found: Server, runs: int) -> None:
+        for _ in range(runs):
+            found.start("single")
+
+    def finish(found: Server, runs: int) -> float:
+        began = time.perf_counter()
+        threads = [
+            threading.Thread(target=post, args=(found, runs // clients)) for _ in range(clients)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        while b'"runs":[]' not in found.ask("GET", "/runs?status=queued&status=running&n=1")[1]:
+            time.sleep(0.01)
+        return runs / (time.perf_counter() - began)
+
+    with directory() as place, server(place, 2) as found:
+        finish(found, count // 5)
+        before = found.memory
+        return finish(found, count - count // 5), before, found.memory
+
+
+def answers(items: int) -> tuple[float, int, float, int]:
+    """The 99th percentile of answers while a map runs, how many there were, and opening it."""
+    with directory() as place, server(place, 1) as found:
+        run = found.start("crunching", count=items)
+        paths = ["/runs", f"/runs/{run}", f"/runs/{run}/stages/1/strip", f"/runs/{run}/logs"]
+        while found.status(run) == "queued" or found.ask("GET", paths[2])[0] == 404:
+            time.sleep(0.001)
+        took = []
+        while found.status(run) == "running":
+            for path in paths:
+                began = time.perf_counter()
+                status, body = found.ask("GET", path)
+                took.append(time.perf_counter() - began)
+                if status != 200:
+                    raise SystemExit(f"{path}: {body.decode()}")
+        opened, size = [], 0
+        for _ in range(5):
+            began = time.perf_counter()
+            size = sum(
+                len(found.ask("GET", path)[1])
+                for path in (*paths[1:], f"/runs/{run}/stages/1/items?limit=100")
+            )
+            opened.append(time.perf_counter() - began)
+    return quantiles(took, n=100)[98], len(took), median(opened), size
+
+
+def main() -> None:
+    options = arguments(__doc__)
+    times, runs, items = (10, 200, 5_000) if options.quick else (100, 5_000, 100_000)
+    ended, posted = finished_seconds(times)
+    rate, before, after = runs_a_second(runs)
+    slowest, count, opened, size = answers(items)
+    held = {True: "held", False: "BROKEN"}
+    table(
+        f"lokki serve; {times} runs of birds, {runs:,} of one step, a map of {items:,} items",
+        ("", "", "bound", ""),
+        (
+            ("from POST to the answer, median", seconds(posted), *NO_BOUND),
+            ("from POST to finished, median", seconds(ended), *FINISHED.cells(ended)),
+            (
+                "one-step runs a second, 2 runners",
+                f"{rate:.0f}/s",
+                f"≥ {LEAST_A_SECOND}/s",
+                held[rate >= LEAST_A_SECOND],
+            ),
+            (f"memory after {runs // 5:,} runs", megabytes(before), *NO_BOUND),
+            (f"memory after {runs:,} runs", megabytes(after), *NO_BOUND),
+            (
+                f"answers during the map, 99 % of {count:,}",
+                seconds(slowest),
+                *ANSWER.cells(slowest),
+            ),
+            ("opening the run", seconds(opened), *OPENED.cells(opened)),
+            ("  its bytes", f"{size:,}", f"≤ {MOST_BYTES:,}", held[size <= MOST_BYTES]),
+        ),
+    )
+
+
+if __name__ == "__main__":
+    main()

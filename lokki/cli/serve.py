@@ -1,0 +1,51 @@
+"""``lokki serve``: the service, if what it needs is installed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from lokki.cli.options import Command
+from lokki.config import load
+
+
+@click.command(
+    "serve",
+    cls=Command,
+    example="birds.py",
+    params=[
+        click.Argument(["places"], nargs=-1, metavar="[FILE|MODULE|DIR]..."),
+        click.Option(["--host"], metavar="ADDRESS", help="Listen on it.  [default: 127.0.0.1]"),
+        click.Option(
+            ["--port"], type=click.IntRange(0, 65_535), metavar="INT", help="[default: 8765]"
+        ),
+        click.Option(
+            ["--runners"],
+            type=click.IntRange(1, 64),
+            metavar="INT",
+            help="Processes that run flows.  [default: 1]",
+        ),
+        click.Option(
+            ["--grace"],
+            type=click.IntRange(0),
+            metavar="SECONDS",
+            help="How long runs have to finish when the server is stopped.  [default: 30]",
+        ),
+    ],
+)
+def serve(places: tuple[str, ...], **settings: Any) -> None:
+    """Serve flows over HTTP, with a dashboard.
+
+    Offers the flows of the files, modules and folders that are named; without any, those of this
+    folder's files. Runs them in processes of its own, and records them in the journal.
+    """
+    config = load({f"server.{name}": value for name, value in settings.items()})
+    try:
+        from lokki_server import server
+    except ModuleNotFoundError as error:
+        raise click.ClickException(
+            f"lokki serve needs the package '{error.name}': pip install 'lokki[server]'"
+        ) from error
+    named = [place.strip() for place in config.server.flows.split(",") if place.strip()]
+    server.serve(config, places or named)

@@ -1,0 +1,62 @@
+"""The HTTP API, put together."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+from fastapi import FastAPI
+from fastapi.middleware.gzip import GZipMiddleware
+from fastapi.responses import FileResponse
+from fastapi.staticfiles import StaticFiles
+from prometheus_client import CollectorRegistry
+from starlette.types import ASGIApp
+
+from lokki.config import Config
+from lokki_server import problems
+from lokki_server.metrics import Requests, request_seconds
+from lokki_server.routes import flows, health, items, live, logs, runs, session
+from lokki_server.routes.common import refusals
+from lokki_server.security import Guard, Token
+from lokki_server.service import opened
+
+_STATIC = Path(__file__).parent / "static"
+
+
+def create_app(config: Config, places: Sequence[str] = (), token: str | None = None) -> ASGIApp:
+    """The service over the configured journal.
+
+    ``places`` are the files, modules and folders of the flows; ``token`` is what a client has to
+    know (None: nothing, and only this machine may ask).
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with opened(config, places) as service:
+            app.state.service = service
+            yield
+
+    app = FastAPI(
+        title="lokki",
+        version=version("lokki"),
+        lifespan=lifespan,
+        docs_url=None,
+        responses=refusals(),
+    )
+    app.state.token = Token(token)
+    app.state.metrics = CollectorRegistry()
+    app.add_middleware(GZipMiddleware, minimum_size=1000)
+    app.add_middleware(Requests, seconds=request_seconds(app.state.metrics))
+    problems.told_by(app)
+    for part in (flows, runs, items, logs, live, session, health):
+        app.include_router(part.router)
+    app.mount("/static", StaticFiles(directory=_STATIC), name="static")
+
+    @app.get("/", include_in_schema=False)
+    @app.get("/ui/{rest:path}", include_in_schema=False)
+    def dashboard() -> FileResponse:
+        return FileResponse(_STATIC / "index.html")
+
+    return Guard(app, app.state.token)  # around all of it: an error's answer has its headers, too

@@ -1,0 +1,95 @@
+"""Messages between the service and its child processes: JSON objects, a line each, on a socket.
+
+What user code prints in a child goes to the service's stderr, never between messages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator
+from typing import Any
+
+_LONGEST = 64 * 1024 * 1024
+
+
+class Channel:
+    """One end of a connection."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    @classmethod
+    async def over(cls, connection: socket.socket) -> Channel:
+        """The end that ``connection`` is, in the running event loop."""
+        return cls(*await asyncio.open_connection(sock=connection, limit=_LONGEST))
+
+    def send(self, **message: Any) -> None:
+        """Send a message; one to an end that is gone is dropped."""
+        if not self._writer.is_closing():
+            text = json.dumps(message, ensure_ascii=False)
+            self._writer.write(text.encode("utf-8", "replace") + b"\n")
+
+    async def messages(self) -> AsyncIterator[dict[str, Any]]:
+        """What the other end sends, until it is gone."""
+        while True:
+            try:
+                line = await self._reader.readline()
+            except ConnectionError:
+                return
+            if not line.endswith(b"\n"):
+                return
+            yield json.loads(line)
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class Child:
+    """A process of ``python -m MODULE ARGUMENT …``, with a channel to it.
+
+    It has a session of its own, so that Ctrl-C in a terminal reaches the service alone.
+    """
+
+    def __init__(self, process: asyncio.subprocess.Process, channel: Channel) -> None:
+        self._process = process
+        self.channel = channel
+
+    @classmethod
+    async def start(cls, module: str, *arguments: str) -> Child:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                module,
+                str(theirs.fileno()),
+                *arguments,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=2,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
+        return cls(process, await Channel.over(ours))
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    async def ended(self) -> int:
+        """Wait for its end; gives its exit code, negative for a signal."""
+        return await self._process.wait()
+
+    def kill(self) -> None:
+        if self._process.returncode is None:
+            self._process.kill()
+
+
+def inherited(descriptor: str) -> socket.socket:
+    """The connection that `Child.start` has given to this process; no child of it gets it."""
+    os.set_inheritable(int(descriptor), False)
+    return socket.socket(fileno=int(descriptor))

@@ -1,0 +1,129 @@
+"""A child process that knows one file of flows: it describes them, checks parameters and resumes.
+
+``python -m lokki_server.inspector FD FILE``. The service itself never imports user code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import inspect
+import re
+import sys
+from typing import Any
+
+from lokki.cli.load import LoadError, alias_source, load_flows
+from lokki.config import journal_path, load
+from lokki.decorators import Flow
+from lokki.engine.engine import resumed_graph
+from lokki.engine.resuming import Again, plan
+from lokki.errors import LokkiError, ParameterError
+from lokki.graph import FlowGraph, MapStage
+from lokki.secret import Secret
+from lokki.store.codec import dumps
+from lokki.store.history import read_history
+from lokki_server.channel import Channel, inherited
+
+_NAMED = re.compile(r"parameter '(\w+)")
+
+
+async def serve(descriptor: str, file: str) -> None:
+    """Tell what is in ``file``, then check parameters for as long as the service asks."""
+    channel = await Channel.over(inherited(descriptor))
+    try:
+        flows = load_flows(file)
+    except LoadError as error:
+        channel.send(error=str(error), traceback=error.traceback)
+        return
+    except LokkiError as error:
+        channel.send(error=str(error), traceback="")
+        return
+    channel.send(flows=[described(flow) for flow in flows.values()])
+    async for message in channel.messages():
+        flow = flows[message["flow"]]
+        if "run" in message:
+            channel.send(**planned(flow, message["run"], message["again"]))
+        else:
+            channel.send(**checked(flow, message["params"]))
+
+
+def described(flow: Flow[..., Any]) -> dict[str, Any]:
+    """A flow as the API tells it."""
+    try:
+        graph = flow.trace({}, checked=_placeholders(flow))
+        stages: list[dict[str, Any]] | None = [
+            {
+                "name": stage.name,
+                "kind": "map" if isinstance(stage, MapStage) else "task",
+                "steps": [call.step.name for call in stage.calls],
+            }
+            for stage in graph.stages
+        ]
+    except Exception:  # its structure is known when its parameters are
+        stages = None
+    return {
+        "name": flow.name,
+        "doc": inspect.getdoc(flow.fn),
+        "parameters": flow.parameters.json_schema(),
+        "secrets": [each.name for each in flow.parameters if each.is_secret],
+        "stages": stages,
+        "schedule": flow.schedule,
+    }
+
+
+def _placeholders(flow: Flow[..., Any]) -> dict[str, Any]:
+    """Something for each parameter without a default; only the structure is wanted."""
+    return {
+        each.name: Secret("") if each.is_secret else None
+        for each in flow.parameters
+        if each.required
+    }
+
+
+def checked(flow: Flow[..., Any], params: dict[str, Any]) -> dict[str, Any]:
+    """A run's graph in what the journal keeps of it, or what is wrong with its parameters."""
+    secret = [each.name for each in flow.parameters if each.is_secret and each.name in params]
+    try:
+        if secret:
+            raise ParameterError(
+                "\n".join(
+                    f"{flow.name}: parameter '{name}' is a secret, which the server takes from its "
+                    "own environment: leave it out"
+                    for name in secret
+                )
+            )
+        graph: FlowGraph[Any] = flow.trace(params)
+        kept = {k: v for k, v in graph.params.items() if not isinstance(v, Secret)}
+        packed = base64.b64encode(dumps(kept)).decode()
+    except LokkiError as error:
+        return {"errors": [_told(line, flow) for line in str(error).splitlines()]}
+    except Exception as error:  # of the flow's own body
+        return {"errors": [{"name": None, "message": f"{type(error).__name__}: {error}"}]}
+    return {
+        "fingerprint": graph.fingerprint,
+        "shape": graph.shape,
+        "params": flow.parameters.to_json(graph.params),
+        "packed": packed,
+    }
+
+
+def planned(flow: Flow[..., Any], run_id: str, again: dict[str, Any]) -> dict[str, Any]:
+    """What resuming a run comes to, in words, or why it cannot be."""
+    try:
+        with read_history(journal_path(load())) as history:
+            run = history.find(run_id)
+            alias_source(run.source or "", flow)
+            return {"told": plan(history, run, resumed_graph(run, flow, {}), Again(**again)).told}
+    except LokkiError as error:
+        return {"refused": str(error)}
+    except Exception as error:  # of the flow's own body
+        return {"refused": f"{type(error).__name__}: {error}"}
+
+
+def _told(line: str, flow: Flow[..., Any]) -> dict[str, Any]:
+    named = _NAMED.search(line)
+    return {"name": named and named[1], "message": line.removeprefix(f"{flow.name}: ")}
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(*sys.argv[1:]))

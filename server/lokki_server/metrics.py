@@ -1,0 +1,73 @@
+"""What Prometheus is told: the runs in the journal, the runners, and the requests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from time import perf_counter
+
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from lokki_server.service import Service
+
+_STATUSES = ("queued", "running", "paused", "succeeded", "failed", "cancelled")
+
+
+class Requests:
+    """Middleware that takes the time of each request up to the beginning of its answer."""
+
+    def __init__(self, app: ASGIApp, seconds: Histogram) -> None:
+        self._app = app
+        self._seconds = seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = perf_counter()
+
+        async def timed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                route = getattr(scope.get("route"), "path", "other")
+                labels = (scope["method"], route, str(message["status"]))
+                self._seconds.labels(*labels).observe(perf_counter() - began)
+            await send(message)
+
+        await self._app(scope, receive, timed)
+
+
+def request_seconds(registry: CollectorRegistry) -> Histogram:
+    return Histogram(
+        "lokki_http_request_seconds",
+        "Time to the beginning of an answer.",
+        ("method", "route", "status"),
+        registry=registry,
+    )
+
+
+class _Journal(Collector):
+    """Looks when it is asked."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def describe(self) -> Iterable[Metric]:
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        runs = GaugeMetricFamily("lokki_runs", "Runs in the journal.", labels=["status"])
+        counts = dict.fromkeys(_STATUSES, 0) | self._service.history.counts()
+        for status, count in counts.items():
+            runs.add_metric([status], count)
+        yield runs
+        ready = self._service.supervisor.ready
+        yield GaugeMetricFamily("lokki_runners", "Runners that take runs.", ready)
+
+
+def text(service: Service, registry: CollectorRegistry) -> bytes:
+    """All of it, in Prometheus' text format."""
+    journal = CollectorRegistry()
+    journal.register(_Journal(service))
+    return generate_latest(journal) + generate_latest(registry)

@@ -1,0 +1,281 @@
+"""What the API takes and gives, as OpenAPI tells it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+RunStatus = Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"]
+ItemStatus = Literal["succeeded", "failed", "tolerated", "retrying", "cancelled"]
+Time = str
+"""RFC 3339 in UTC, with milliseconds."""
+
+_RUN = "20260203-103000-000abcde"
+
+
+class _Asked(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class RunRequest(_Asked):
+    """Parameters of a new run: those without a default must be there."""
+
+    params: dict[str, Any] = Field(default_factory=dict, examples=[{"count": 100}])
+
+    @field_validator("params")
+    @classmethod
+    def _is_text(cls, params: dict[str, Any]) -> dict[str, Any]:
+        """Half a character (a lone surrogate), which JSON can escape, is none."""
+        try:
+            json.dumps(params, ensure_ascii=False).encode()
+        except (UnicodeEncodeError, RecursionError):
+            raise ValueError("must be Unicode, and not too deep") from None
+        return params
+
+
+class CancelRequest(_Asked):
+    """Nothing: `{}`."""
+
+
+class ResumeRequest(_Asked):
+    """What is to be done again, besides what has no result; at most one of the three."""
+
+    failed: bool = Field(False, description="the failures that were tolerated, too")
+    error: str | None = Field(None, description="of those, the ones of this group", min_length=1)
+    from_: str | None = Field(
+        None, alias="from", description="everything from this stage on", min_length=1
+    )
+
+
+class Place(BaseModel):
+    file: str
+    line: int
+    function: str
+
+
+class Failures(BaseModel):
+    """Failures that are alike; ``items`` are the first of them."""
+
+    id: str = Field(examples=["8a73ee"])
+    count: int
+    failed: int
+    step: str
+    type: str = Field(examples=["ValueError"])
+    message: str
+    place: Place | None
+    items: list[int]
+    tolerated: bool
+    traceback: str
+
+
+class Stage(BaseModel):
+    position: int
+    name: str = Field(examples=["crunch"])
+    kind: Literal["task", "map"]
+    started: Time | None
+    finished: Time | None
+    duration: float | None = Field(description="seconds in which it was worked on")
+    total: int
+    succeeded: int
+    failed: int
+    tolerated: int
+    retrying: int
+    failures: list[Failures] = []
+
+
+class Owner(BaseModel):
+    """The process that has the run; if it is not alive, the run was lost."""
+
+    host: str
+    process: int
+    alive: bool
+
+
+class RunError(BaseModel):
+    """What ended a run; ``step`` and what follows are there if a step did."""
+
+    type: str
+    message: str
+    step: str | None = None
+    index: int | None = None
+    attempt: int | None = None
+    traceback: str | None = None
+
+
+class Resume(BaseModel):
+    at: Time
+    by: str | None
+    again: list[str]
+
+
+class Run(BaseModel):
+    """A run and the stages that have begun."""
+
+    id: str = Field(examples=[_RUN])
+    flow: str = Field(examples=["crunching"])
+    status: RunStatus
+    params: dict[str, Any]
+    created: Time
+    started: Time | None
+    finished: Time | None
+    duration: float | None
+    cancel_requested: Time | None
+    chain: str = Field(examples=["numbers → map(crunch) → total"])
+    stages: list[Stage]
+    error: RunError | None
+    source: str | None
+    started_by: str | None
+    owner: Owner | None
+    resumes: list[Resume] = []
+
+
+class Runs(BaseModel):
+    """A page of runs, the newest first; ``next`` is the ``before`` of the next page."""
+
+    runs: list[Run]
+    next: str | None
+
+
+class Schedule(BaseModel):
+    """When runs are started, as EventBridge would, in UTC."""
+
+    expression: str = Field(examples=["rate(1 hour)"])
+    paused: bool
+    next: list[Time] = Field(description="the next times")
+    missed: int = Field(description="times that no server was there for")
+    missed_last: Time | None
+    last: str | None = Field(description="the run that was started last")
+    error: str | None = Field(description="why no run is started")
+
+
+class ScheduleRequest(_Asked):
+    paused: bool
+
+
+class FlowStage(BaseModel):
+    name: str
+    kind: Literal["task", "map"]
+    steps: list[str]
+
+
+class Flow(BaseModel):
+    """A flow that can be run; ``parameters`` is the JSON Schema of ``params``."""
+
+    name: str = Field(examples=["crunching"])
+    file: str
+    doc: str | None
+    parameters: dict[str, Any]
+    secrets: list[str] = Field(description="parameters that the server takes from its environment")
+    stages: list[FlowStage] | None
+    schedule: Schedule | None
+
+
+class FileProblem(BaseModel):
+    """A file whose flows cannot be offered."""
+
+    file: str
+    error: str
+    traceback: str
+
+
+class Flows(BaseModel):
+    flows: list[Flow]
+    problems: list[FileProblem]
+
+
+class ItemError(BaseModel):
+    type: str
+    message: str
+
+
+class Item(BaseModel):
+    """An item with an outcome."""
+
+    index: int
+    status: ItemStatus
+    attempts: int
+    started: Time
+    finished: Time
+    duration: float
+    error: ItemError | None
+
+
+class Items(BaseModel):
+    items: list[Item]
+    next: int | None = Field(description="the `after` of the next page")
+
+
+class Attempt(BaseModel):
+    """A failed attempt."""
+
+    attempt: int
+    step: str
+    at: Time
+    type: str
+    message: str
+    traceback: str
+
+
+class ItemDetail(Item):
+    step: str
+    failures: list[Attempt]
+    output: dict[str, Any] | None = Field(
+        description="`{json: …}`, or `{type: …, bytes: …}` for what JSON has no words for"
+    )
+
+
+class Strip(BaseModel):
+    """A map's items in cells of neighbours, each with how many are in which status."""
+
+    total: int
+    cells: list[dict[str, int]]
+
+
+class Line(BaseModel):
+    id: int
+    ts: Time
+    step: str
+    item: int | None
+    attempt: int
+    level: str
+    source: str
+    message: str
+
+
+class Lines(BaseModel):
+    lines: list[Line]
+    next: int = Field(description="the `after` of the next page")
+
+
+class Result(BaseModel):
+    """A flow's result; one that is no JSON is told by its type, and can be downloaded."""
+
+    result: Any
+    type: str | None = None
+    bytes: int | None = None
+    download: str | None = None
+
+
+class ParameterError(BaseModel):
+    name: str | None
+    message: str
+
+
+class ProblemDetails(BaseModel):
+    """RFC 9457."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str | None = None
+    errors: list[ParameterError] | None = None
+
+
+class Health(BaseModel):
+    status: str
+
+
+class Ready(Health):
+    runners: int

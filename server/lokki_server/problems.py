@@ -1,0 +1,85 @@
+"""Errors as the API tells them: RFC 9457 problem details."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from lokki.errors import DefinitionError, JournalError, LokkiError, RunNotFound, RunOwned
+from lokki.store.jobs import KeyReused
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class Problem(Exception):
+    """An error that is an answer; ``more`` are further members of it."""
+
+    def __init__(self, status: int, title: str, detail: str | None = None, **more: Any) -> None:
+        super().__init__(detail or title)
+        self.status = status
+        self.title = title
+        self.detail = detail
+        self.more = more
+        self.headers: dict[str, str] = {}
+
+
+def answer(problem: Problem) -> JSONResponse:
+    """A problem as a response."""
+    body = {"type": "about:blank", "title": problem.title, "status": problem.status}
+    if problem.detail is not None:
+        body["detail"] = problem.detail
+    return JSONResponse(
+        body | problem.more, problem.status, headers=problem.headers, media_type=MEDIA_TYPE
+    )
+
+
+def of(error: LokkiError) -> Problem:
+    """What an error of ours is in HTTP."""
+    match error:
+        case RunNotFound():
+            return Problem(404, "No such run", str(error))
+        case RunOwned():
+            return Problem(409, "The run goes on", str(error))
+        case KeyReused():
+            return Problem(422, "The idempotency key was used before", str(error))
+        case DefinitionError():
+            return Problem(409, "This cannot be done with the run", str(error))
+        case JournalError():
+            return Problem(503, "The journal cannot be used", str(error))
+    return Problem(409, "This cannot be done", str(error))
+
+
+def told_by(app: FastAPI) -> None:
+    """Have every error of an app told as a problem."""
+
+    @app.exception_handler(Problem)
+    async def own(request: Request, error: Problem) -> JSONResponse:
+        return answer(error)
+
+    @app.exception_handler(LokkiError)
+    async def lokkis(request: Request, error: LokkiError) -> JSONResponse:
+        return answer(of(error))
+
+    @app.exception_handler(HTTPException)
+    async def frameworks(request: Request, error: HTTPException) -> JSONResponse:
+        problem = Problem(error.status_code, HTTPStatus(error.status_code).phrase, error.detail)
+        problem.headers = dict(error.headers or {})
+        return answer(problem)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        errors = [
+            {"name": ".".join(map(str, each["loc"])), "message": each["msg"]}
+            for each in error.errors()
+        ]
+        detail = "; ".join(f"{each['name']}: {each['message']}" for each in errors)
+        return answer(Problem(422, "The request is wrong", detail, errors=errors))
+
+    @app.exception_handler(Exception)
+    async def unforeseen(request: Request, error: Exception) -> JSONResponse:
+        return answer(Problem(500, "The server has failed", f"{type(error).__name__}: {error}"))

@@ -1,0 +1,121 @@
+"""Runs: lists, one, its result, cancelling and resuming."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+
+import anyio
+from fastapi import APIRouter, Query, Response
+
+from lokki.engine.resuming import Again
+from lokki.store.history import Run
+from lokki_server import models, shapes, values
+from lokki_server.problems import Problem
+from lokki_server.routes import common
+from lokki_server.routes.common import FlowName, RunId, Serving, problems
+from lokki_server.service import Service
+
+router = APIRouter(tags=["runs"])
+
+
+@router.get("/runs", response_model=models.Runs, responses=problems(404))
+def runs(
+    service: Serving,
+    flow: FlowName | None = None,
+    status: Annotated[list[models.RunStatus], Query(max_length=6)] = [],  # noqa: B006
+    since: Annotated[datetime | None, Query(description="created since then")] = None,
+    before: Annotated[str | None, Query(pattern=r"^[A-Za-z0-9_-]{1,80}$")] = None,
+    n: Annotated[int, Query(ge=1, le=1000)] = 20,
+) -> Any:
+    """Runs, the newest first."""
+    newer = None if before is None else service.history.find(before)
+    found = service.history.runs(
+        flow=flow,
+        statuses=status,
+        since=common.seconds(since),
+        before=None if newer is None else (newer.created, newer.id),
+        limit=n + 1,
+    )
+    more, found = found[n:], found[:n]
+    return {"runs": shapes.runs(service.history, found), "next": found[-1].id if more else None}
+
+
+@router.get("/runs/{run_id}", response_model=models.Run, responses=problems(404))
+def run(service: Serving, run_id: RunId) -> Any:
+    """One run, with its failures in groups."""
+    return shapes.run(service.history, service.history.find(run_id))
+
+
+@router.post(
+    "/runs/{run_id}/cancel",
+    response_model=models.Run,
+    status_code=202,
+    responses=problems(404, 409),
+)
+async def cancel(service: Serving, run_id: RunId, request: models.CancelRequest) -> Any:
+    """Have a run cancelled, whichever process runs it. What has finished is kept for a resume."""
+    return shapes.runs(service.history, [await service.cancel(run_id)])[0]
+
+
+@router.post(
+    "/runs/{run_id}/resume",
+    response_model=models.Run,
+    status_code=202,
+    responses=problems(404, 409),
+)
+async def resume(service: Serving, run_id: RunId, request: models.ResumeRequest) -> Any:
+    """Queue a run to go on: what has a result is kept, unless it is named here."""
+    again = Again(request.failed, request.error, request.from_)
+    return shapes.runs(service.history, [await service.resume(run_id, again)])[0]
+
+
+@router.get("/runs/{run_id}/result", response_model=models.Result, responses=problems(404, 409))
+async def result(service: Serving, run_id: RunId) -> Any:
+    """The result of a run that has succeeded; of a map that ends the flow, up to 1,000 items."""
+    run = await service.run(run_id)
+    packed = await anyio.to_thread.run_sync(_packed, service, run)
+    shown = [values.shown(await _fetched(service, each)) for each in packed]
+    if not all("json" in each for each in shown):
+        foreign = next(each for each in shown if "json" not in each)
+        return {"result": None, **foreign, "download": f"/runs/{run.id}/result.pickle"}
+    is_map = service.history.stages(run.id)[-1].kind == "map"
+    return {"result": [each["json"] for each in shown] if is_map else shown[0]["json"]}
+
+
+class _Pickle(Response):
+    media_type = "application/octet-stream"
+
+
+@router.get("/runs/{run_id}/result.pickle", response_class=_Pickle, responses=problems(404, 409))
+async def download(service: Serving, run_id: RunId) -> Response:
+    """The result as a gzipped pickle. Unpickling runs code: do it where you trust the flow."""
+    run = await service.run(run_id)
+    packed = await anyio.to_thread.run_sync(_packed, service, run)
+    if len(packed) != 1:
+        raise Problem(409, "The result is a list", "download its items one by one")
+    return _Pickle(
+        await _fetched(service, packed[0]),
+        headers={"Content-Disposition": f'attachment; filename="{run.id}.pickle"'},
+    )
+
+
+_MOST_ITEMS = 1_000
+
+
+def _packed(service: Service, run: Run) -> list[tuple[bytes | None, str | None]]:
+    """What a run's last stage gave. Raises Problem for a run that has not succeeded."""
+    if run.status != "succeeded":
+        raise Problem(409, "There is no result", f"run {run.id} is {run.status}")
+    last = service.history.stages(run.id)[-1]
+    if last.total > _MOST_ITEMS:
+        raise Problem(409, "The result is too large", f"it is a list of {last.total} items")
+    return [(packed, ref) for _, packed, ref in service.journal.outputs(last.id)]
+
+
+async def _fetched(service: Service, packed: tuple[bytes | None, str | None]) -> bytes:
+    data, ref = packed
+    if data is not None:
+        return data
+    assert ref is not None
+    return await service.payloads.get(ref)

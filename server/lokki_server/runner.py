@@ -1,0 +1,160 @@
+"""A child process that runs flows: ``python -m lokki_server.runner FD``.
+
+The service tells it which runs to take; it takes them under leases of the journal, as any lokki
+process does, and tells when they have ended. When the service is gone it finishes what it has and
+ends. Code that has changed since it was imported is left to a new runner.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import sysconfig
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from time import time
+from typing import Any, TextIO
+
+from lokki.cli.load import LoadError, alias_source, load_flow
+from lokki.config import load
+from lokki.decorators import Flow
+from lokki.engine.engine import Engine, RunHandle, resumed_graph
+from lokki.engine.resuming import Again, plan
+from lokki.errors import LokkiError, RunOwned
+from lokki.store.jobs import Jobs
+from lokki_server.channel import Channel, inherited
+
+STARTED_BY = "lokki serve"
+
+
+class Runner:
+    """What the process does."""
+
+    def __init__(self, engine: Engine, channel: Channel) -> None:
+        self._engine = engine
+        self._channel = channel
+        self._jobs = Jobs(engine.journal)
+        self._flows: dict[str, Flow[..., Any]] = {}
+        self._stamps: dict[str, float] = {}
+        self._handles: dict[str, RunHandle[Any]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def serve(self) -> None:
+        """Do what the service asks for until it has nothing more, or is gone."""
+        self._channel.send(ready=os.getpid())
+        async for message in self._channel.messages():
+            if "drain" in message:
+                await self._drain(message["drain"])
+                return
+            task = asyncio.create_task(self._run(message["run"], message["again"]))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        await self._drain(None)
+
+    async def _drain(self, grace: float | None) -> None:
+        """Wait for the runs there are; those that last longer are handed back to the queue."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=grace)
+        for run_id in self._handles:
+            with suppress(LokkiError):
+                await asyncio.wrap_future(self._jobs.hand_back(run_id, time()))
+        if self._tasks:
+            os._exit(0)  # threads of user code cannot be stopped
+
+    async def _run(self, run_id: str, again: dict[str, Any]) -> None:
+        try:
+            handle = await self._begun(run_id, again)
+        except _Stale:
+            self._channel.send(stale=run_id)
+            return
+        except RunOwned:
+            self._channel.send(ended=run_id)
+            return
+        except Exception as error:
+            await self._refuse(run_id, error)
+            self._channel.send(ended=run_id)
+            return
+        self._handles[run_id] = handle
+        try:
+            with suppress(LokkiError):  # the journal has it
+                await handle.result()
+        finally:
+            del self._handles[run_id]
+            self._channel.send(ended=run_id)
+
+    async def _begun(self, run_id: str, again: dict[str, Any]) -> RunHandle[Any]:
+        journal = self._engine.journal
+        row = journal.run(run_id)
+        flow = self._flow(row.source or "")
+        alias_source(row.source or "", flow)
+        graph = resumed_graph(row, flow, {})
+        wanted = Again(**again)
+        if row.started is None and graph.fingerprint != row.fingerprint:  # it is of changed code
+            wanted = Again(from_stage=graph.stages[0].name, force=True)
+        planned = plan(journal.history, row, graph, wanted)
+        return self._engine.resume_as(replace(planned, queued=True), started_by=STARTED_BY)
+
+    async def _refuse(self, run_id: str, error: Exception) -> None:
+        told = {"type": type(error).__name__, "message": str(error)}
+        if isinstance(error, LoadError) and error.traceback:
+            told["traceback"] = error.traceback
+        with suppress(LokkiError):
+            await asyncio.wrap_future(self._jobs.refuse(run_id, json.dumps(told), time()))
+
+    def _flow(self, source: str) -> Flow[..., Any]:
+        if source in self._flows:
+            if self._changed():
+                raise _Stale
+            return self._flows[source]
+        if self._flows and self._changed():
+            raise _Stale
+        before = set(sys.modules)
+        try:
+            self._flows[source] = load_flow(source)
+        except LoadError:
+            if self._flows:  # another file may stand in its way
+                raise _Stale from None
+            raise
+        for name in set(sys.modules) - before:
+            self._note(sys.modules[name])
+        return self._flows[source]
+
+    def _note(self, module: Any) -> None:
+        """Remember of when a module of the user's is."""
+        file = getattr(module, "__file__", None)
+        if file is not None and not file.startswith(_INSTALLED):
+            with suppress(OSError):
+                self._stamps[file] = Path(file).stat().st_mtime
+
+    def _changed(self) -> bool:
+        """Whether some code that was imported is another now."""
+        for file, stamp in self._stamps.items():
+            try:
+                if Path(file).stat().st_mtime != stamp:
+                    return True
+            except OSError:
+                return True
+        return False
+
+
+class _Stale(Exception):
+    """A new process has to do it: code was imported that has changed since."""
+
+
+_INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib")})
+
+
+async def main(descriptor: str, unseen: TextIO) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    connection = inherited(descriptor)
+    async with Engine(config=load(), echo=unseen) as engine:
+        await Runner(engine, await Channel.over(connection)).serve()
+
+
+if __name__ == "__main__":
+    with open(os.devnull, "w") as unseen:  # what steps print is in the journal
+        asyncio.run(main(sys.argv[1], unseen))

@@ -1,0 +1,151 @@
+"""Who may ask: checks of every request, before anything else sees it.
+
+A page of another site must not be able to start code on this machine, by a form, a script or a
+name that it has pointed here (DNS rebinding). Off loopback, a token is needed besides.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+from hashlib import sha256
+from http.cookies import CookieError, SimpleCookie
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from lokki_server.problems import Problem, answer
+
+COOKIE = "lokki_session"
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_OPEN = ("/static/", "/ui/")
+_OPEN_PAGES = frozenset({"/", "/login", "/session", "/healthz"})
+_MOST_BYTES = 10 * 1024 * 1024
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; "
+    "frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host, with or without a port, is this machine by a name that nobody can point."""
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+        return name == "localhost" or ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+class Token:
+    """What a client has to know; None on loopback: nothing."""
+
+    def __init__(self, value: str | None) -> None:
+        self._value = value
+
+    @property
+    def needed(self) -> bool:
+        return self._value is not None
+
+    def matches(self, given: str) -> bool:
+        """Compared in a time that tells nothing."""
+        return self._value is not None and hmac.compare_digest(given.encode(), self._value.encode())
+
+    @property
+    def session(self) -> str:
+        """The cookie of who has logged in with the token, which it does not tell."""
+        assert self._value is not None
+        return hmac.new(self._value.encode(), b"session", sha256).hexdigest()
+
+    def allows(self, headers: Headers) -> bool:
+        """Whether a request has the token, or the cookie that it gave."""
+        if self._value is None:
+            return True
+        scheme, _, given = headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
+            return self.matches(given.strip())
+        try:
+            cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+        except CookieError:
+            return False
+        return cookie is not None and hmac.compare_digest(
+            cookie.value.encode(), self.session.encode()
+        )
+
+
+class Guard:
+    """Lets through what may be asked, and adds the headers of a careful site to every answer."""
+
+    def __init__(self, app: ASGIApp, token: Token) -> None:
+        self._app = app
+        self._token = token
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
+                headers.setdefault("Cache-Control", "no-store")
+            await send(message)
+
+        problem = self._refusal(scope)
+        if problem is not None:
+            await answer(problem)(scope, receive, with_headers)
+            return
+        await self._app(scope, _Limited(receive), with_headers)
+
+    def _refusal(self, scope: Scope) -> Problem | None:
+        headers = Headers(scope=scope)
+        method, path = scope["method"], scope["path"]
+        host = headers.get("host", "")
+        if not self._token.needed and not is_loopback(host):
+            return Problem(421, "Wrong host", f"this server is not '{host}'")
+        if not (path in _OPEN_PAGES or path.startswith(_OPEN) or self._token.allows(headers)):
+            problem = Problem(401, "A token is needed", "send it as 'Authorization: Bearer TOKEN'")
+            problem.headers = {"WWW-Authenticate": "Bearer"}
+            return problem
+        if method in _SAFE:
+            return None
+        if not _is_same_origin(headers, host):
+            return Problem(403, "Another site's page may not ask for this")
+        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind != "application/json":
+            return Problem(415, "JSON is needed", "send 'Content-Type: application/json'")
+        length = headers.get("content-length", "0")
+        if length.isdecimal() and int(length) > _MOST_BYTES:
+            return Problem(413, "The request is too large", f"{_MOST_BYTES} bytes at most")
+        return None
+
+
+def _is_same_origin(headers: Headers, host: str) -> bool:
+    """Whether a request comes from our own pages, or from no page at all."""
+    if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+        return False
+    origin = headers.get("origin")
+    return origin is None or origin.partition("://")[2] == host
+
+
+class _Limited:
+    """A ``receive`` that stops a body that grows too large."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._length = 0
+
+    async def __call__(self) -> Message:
+        message = await self._receive()
+        self._length += len(message.get("body", b""))
+        if self._length > _MOST_BYTES:
+            raise HTTPException(413, f"{_MOST_BYTES} bytes at most")
+        return message

@@ -1,0 +1,78 @@
+"""`lokki serve`: the API in uvicorn, until a signal ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from secrets import token_urlsafe
+
+import uvicorn
+
+from lokki.config import Config, journal_path
+from lokki.errors import LokkiError
+from lokki.store.journal import Journal
+from lokki_server.app import create_app
+from lokki_server.security import is_loopback
+
+TOKEN = "LOKKI_SERVER_TOKEN"  # noqa: S105
+
+
+def serve(config: Config, places: Sequence[str]) -> None:
+    """Serve until SIGINT or SIGTERM. Raises LokkiError when it cannot begin."""
+    settings = config.server
+    Journal(journal_path(config)).close()  # told here if it cannot be used, not amid a traceback
+    listening = _listening(settings.host, settings.port)
+    token = os.environ.get(TOKEN) or None
+    if token is None and not is_loopback(settings.host):
+        token = token_urlsafe(32)
+        _tell(f"the token, which {TOKEN} sets: {token}")
+    host, port = listening.getsockname()[:2]
+    _tell(f"lokki serves http://{f'[{host}]' if ':' in host else host}:{port}")
+    app = create_app(config, places, token)
+    server = _Server(
+        uvicorn.Config(
+            app,
+            log_level="warning",
+            timeout_graceful_shutdown=1,
+            timeout_keep_alive=75,
+            server_header=False,
+        )
+    )
+    server.run(sockets=[listening])
+
+
+class _Server(uvicorn.Server):
+    """A server for which a signal is the regular end: the process then exits with 0."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for each in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(each, self.handle_exit, each, None)
+        yield
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    try:
+        # With its protocol named, since asyncio switches Nagle's algorithm off for TCP alone.
+        *kind, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
+        )[0]
+        listening = socket.socket(*kind)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(2048)
+        return listening
+    except OSError as error:
+        raise LokkiError(
+            f"cannot listen on {host}:{port}: {error.strerror}; choose another with --port"
+        ) from error
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,153 @@
+"""The service as a whole: what the parts of the API share, opened and closed in order."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from time import time
+from typing import Any
+
+import anyio
+
+from lokki.config import Config, journal_path, payloads_path
+from lokki.engine.engine import new_run_id
+from lokki.engine.resuming import Again
+from lokki.store.history import History, Run
+from lokki.store.items import Items
+from lokki.store.jobs import Jobs
+from lokki.store.journal import Journal
+from lokki.store.leases import refuse_worked_on
+from lokki.store.local import LocalStore
+from lokki.store.schema import StageRow
+from lokki_server.catalog import Catalog
+from lokki_server.hub import Hub
+from lokki_server.problems import Problem
+from lokki_server.schedules import Clock
+from lokki_server.supervisor import Supervisor
+
+STARTED_BY = "lokki serve"
+
+
+class Service:
+    """What there is to ask and to do, over one journal."""
+
+    def __init__(self, config: Config, journal: Journal, places: Sequence[str]) -> None:
+        settings = config.server
+        self.config = config
+        self.journal = journal
+        self.history: History = journal.history
+        self.items = Items(journal.read)
+        self.jobs = Jobs(journal)
+        self.payloads = LocalStore(payloads_path(journal.path, config))
+        self.catalog = Catalog(places)
+        self.supervisor = Supervisor(
+            self.jobs, settings.runners, settings.max_runs, settings.max_resumes
+        )
+        self.hub = Hub(journal)
+        self.clock = Clock(self)
+
+    # ---- what can be done ------------------------------------------------------------------------
+
+    async def start(
+        self, name: str, params: dict[str, Any], key: str | None = None, by: str = STARTED_BY
+    ) -> Run:
+        """Queue a run of a flow; with an idempotency key, the run that it was given for before.
+
+        Raises Problem for an unknown flow and for wrong parameters.
+        """
+        file, _ = self.catalog.find(name)
+        checked = await file.ask(name, params=params)
+        if "errors" in checked:
+            detail = "; ".join(each["message"] for each in checked["errors"])
+            raise Problem(422, "The parameters are wrong", detail, errors=checked["errors"])
+        asked = hashlib.sha256(json.dumps([name, params], sort_keys=True).encode()).hexdigest()
+        run_id = await asyncio.wrap_future(
+            self.jobs.put(
+                new_run_id(),
+                flow=name,
+                source=f"{file.place}:{name}",
+                fingerprint=checked["fingerprint"],
+                shape=checked["shape"],
+                params=base64.b64decode(checked["packed"]),
+                params_json=json.dumps(checked["params"]),
+                now=time(),
+                started_by=by,
+                key=key,
+                body=asked,
+            )
+        )
+        self.supervisor.wake()
+        return await anyio.to_thread.run_sync(self.history.find, run_id)
+
+    async def resume(self, run_id: str, again: Again) -> Run:
+        """Queue a run to be resumed. Raises Problem when it cannot be, or has nothing to do."""
+        run = await self.run(run_id)
+        if run.source is None:
+            raise Problem(409, "The run has no file", f"run {run.id} was not started from a file")
+        refuse_worked_on(run, time())
+        wanted = {"failed": again.failed, "error": again.error, "from_stage": again.from_stage}
+        if run.status == "succeeded" and not any(wanted.values()):
+            raise Problem(409, "The run has succeeded", "name what is to be done again")
+        place, _, flow = run.source.rpartition(":")
+        async with self.catalog.file(place) as file:
+            planned = await file.ask(flow, run=run.id, again=wanted)
+        if "refused" in planned:
+            raise Problem(409, "The run cannot be resumed so", planned["refused"])
+        await asyncio.wrap_future(self.jobs.put_again(run.id, wanted, time()))
+        self.supervisor.wake()
+        return await self.run(run.id)
+
+    async def cancel(self, run_id: str) -> Run:
+        """Ask for a run to be cancelled."""
+        run = await self.run(run_id)
+        if run.finished is not None:
+            raise Problem(409, "The run has ended", f"run {run.id} is {run.status}")
+        await asyncio.wrap_future(self.journal.request_cancel(run.id, time()))
+        return await self.run(run.id)
+
+    async def run(self, run_id: str) -> Run:
+        return await anyio.to_thread.run_sync(self.history.find, run_id)
+
+    def stage(self, run_id: str, position: int) -> StageRow:
+        """A stage that has begun. Raises RunNotFound, and Problem."""
+        run = self.history.find(run_id)
+        for stage in self.history.stages(run.id):
+            if stage.position == position:
+                return stage
+        raise Problem(404, "No such stage", f"run {run.id} has begun no stage {position}")
+
+    # ---- from its start to its end ---------------------------------------------------------------
+
+    @asynccontextmanager
+    async def working(self) -> AsyncIterator[None]:
+        """Within, flows are found, and runs are run."""
+        async with anyio.create_task_group() as group:
+            await self.catalog.look()
+            group.start_soon(self.catalog.watch)
+            group.start_soon(self.supervisor.work)
+            group.start_soon(self.hub.watch)
+            group.start_soon(self.clock.work)
+            try:
+                yield
+            finally:
+                group.cancel_scope.cancel()
+                with anyio.CancelScope(shield=True):
+                    await self.supervisor.close(self.config.server.grace)
+                    await self.catalog.close()
+
+
+@asynccontextmanager
+async def opened(config: Config, places: Sequence[str]) -> AsyncIterator[Service]:
+    """A service over the configured journal. Raises JournalError."""
+    journal = await anyio.to_thread.run_sync(Journal, journal_path(config))
+    try:
+        service = Service(config, journal, places)
+        async with service.working():
+            yield service
+    finally:
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(journal.close)

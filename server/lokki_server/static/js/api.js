@@ -1,0 +1,87 @@
+/** Requests to the server; what goes wrong is a Problem with words to show. */
+
+import { learnClock } from "./time.js";
+
+const PATIENCE_MS = 30_000;
+let unauthorized = () => {};
+
+export class Problem extends Error {
+  constructor(status, title, detail, errors) {
+    super([title, detail].filter(Boolean).join(": "));
+    Object.assign(this, { status, title, detail, errors: errors ?? [] });
+  }
+}
+
+/** What is called when the server wants a token that we have not given. */
+export function onUnauthorized(callback) {
+  unauthorized = callback;
+}
+
+export const path = (...parts) => `/${parts.map(encodeURIComponent).join("/")}`;
+
+/** A path with those of the parameters that have a value; lists are repeated. */
+export function withQuery(base, parameters) {
+  const query = new URLSearchParams();
+  for (const [name, value] of Object.entries(parameters)) {
+    for (const each of [value].flat()) {
+      if (each !== null && each !== undefined && each !== "") query.append(name, each);
+    }
+  }
+  return query.size ? `${base}?${query}` : base;
+}
+
+export async function get(url, signal) {
+  return (await request(url, {}, signal)).json();
+}
+
+/** The body as text, or null if it is longer than `most` characters. */
+export async function getText(url, most, signal) {
+  const reader = (await request(url, {}, signal)).body
+    .pipeThrough(new TextDecoderStream())
+    .getReader();
+  let text = "";
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return text;
+    text += value;
+    if (text.length > most) {
+      reader.cancel();
+      return null;
+    }
+  }
+}
+
+export async function post(url, body, headers = {}) {
+  const answer = await request(url, {
+    method: "POST",
+    headers: { "Content-Type": "application/json", ...headers },
+    body: JSON.stringify(body),
+  });
+  return answer.status === 204 ? null : answer.json();
+}
+
+async function request(url, options, signal) {
+  const patience = AbortSignal.timeout(PATIENCE_MS);
+  let answer;
+  try {
+    answer = await fetch(url, {
+      ...options,
+      signal: signal ? AbortSignal.any([signal, patience]) : patience,
+    });
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    if (patience.aborted) throw new Problem(0, "No answer", "the server has not answered in 30s");
+    throw new Problem(0, "Not connected", "the server cannot be reached");
+  }
+  learnClock(answer.headers.get("Date"));
+  if (answer.ok) return answer;
+  const told = await answer.json().catch(() => ({}));
+  const problem = new Problem(
+    answer.status,
+    told.title ?? `The server answered ${answer.status}`,
+    told.detail,
+    told.errors,
+  );
+  if (answer.status === 401) unauthorized();
+  throw problem;
+}

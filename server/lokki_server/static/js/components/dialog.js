@@ -1,0 +1,64 @@
+import { h } from "../dom.js";
+
+let made = 0;
+
+/**
+ * Ask before something is done. `act()` does it: while it works the dialog stays, and a problem is
+ * shown in it. `content` is between the title and the buttons.
+ */
+export function confirm({ title, content, verb, danger = false, act }) {
+  const id = `dialog-${++made}`;
+  const problem = h("p", { class: "problem", role: "alert" });
+  const yes = h("button", { type: "submit", class: danger ? "danger" : "primary" }, verb);
+  const dialog = h(
+    "dialog",
+    { "aria-labelledby": id, onclose: () => dialog.remove() },
+    h(
+      "form",
+      {
+        async onsubmit(event) {
+          event.preventDefault();
+          yes.disabled = true;
+          problem.textContent = "";
+          try {
+            await act();
+            dialog.close();
+          } catch (error) {
+            problem.textContent = error.message;
+            yes.disabled = false;
+          }
+        },
+      },
+      h("h2", { id }, title),
+      content,
+      problem,
+      h(
+        "div",
+        { class: "buttons" },
+        h("button", { type: "button", onclick: () => dialog.close() }, "Back"),
+        yes,
+      ),
+    ),
+  );
+  document.body.append(dialog);
+  dialog.showModal();
+}
+
+let names = 0;
+
+/** A choice of one of `options`, [value, label, note?]; `value()` gives it. */
+export function choice(legend, options) {
+  const name = `choice-${++names}`;
+  const inputs = options.map(([value], index) =>
+    h("input", { type: "radio", name, value, checked: index === 0 }),
+  );
+  const node = h(
+    "fieldset",
+    { class: "choice" },
+    h("legend", null, legend),
+    options.map(([, label, note], index) =>
+      h("label", null, inputs[index], h("span", null, label, note && h("small", null, note))),
+    ),
+  );
+  return { node, value: () => inputs.find((input) => input.checked).value };
+}

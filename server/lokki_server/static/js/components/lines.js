@@ -1,0 +1,23 @@
+import { h } from "../dom.js";
+import { count } from "../time.js";
+
+const clock = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium" });
+const ESCAPES = /\x1b\[[0-9;]*[A-Za-z]/g;
+
+/** A line of the log; a terminal's colours are left out. */
+export function logLine({ ts: at, step, item, attempt, level, source, message }) {
+  const from = item === null || item === undefined ? step : `${step}[${count(item)}]`;
+  const again = attempt > 1 ? ` attempt ${attempt}` : "";
+  return h(
+    "div",
+    { class: "line", "data-level": level, title: `${source ?? ""}${again}` },
+    h(
+      "time",
+      { datetime: at, title: at.replace("T", " ").replace("Z", " UTC") },
+      `${clock.format(new Date(at))}${at.slice(19, 23)}`,
+    ),
+    h("span", { class: "line-level" }, level),
+    h("span", { class: "line-from" }, from ?? ""),
+    h("span", { class: "line-text" }, message.replace(ESCAPES, "")),
+  );
+}

@@ -1,0 +1,95 @@
+/** A table of runs, whose rows change as the runs do. */
+
+import { path } from "../api.js";
+import { h, keyed, setAttribute, setText } from "../dom.js";
+import { done, maps, shownStatus, sum, took } from "../model.js";
+import { count, duration, setWhen } from "../time.js";
+import { badge } from "./status.js";
+
+export function runsTable({ flows = true } = {}) {
+  const body = h("tbody");
+  const heads = [
+    ["Run"],
+    flows && ["Flow"],
+    ["Status"],
+    ["Started"],
+    ["Items", "number items"],
+    ["Took", "number"],
+  ];
+  const node = h(
+    "div",
+    { class: "table-box" },
+    h(
+      "table",
+      { class: "runs" },
+      h("caption", { class: "unseen" }, "Runs, newest first"),
+      h(
+        "thead",
+        null,
+        h(
+          "tr",
+          null,
+          heads.filter(Boolean).map(([text, kind]) => h("th", { scope: "col", class: kind }, text)),
+        ),
+      ),
+      body,
+    ),
+  );
+  return {
+    node,
+    update: (runs) =>
+      keyed(
+        body,
+        runs,
+        (run) => run.id,
+        (run) => row(run, flows),
+      ),
+  };
+}
+
+function row(run, flows) {
+  const status = badge(shownStatus(run));
+  const started = h("time");
+  const bar = h("span", { class: "share", "aria-hidden": "true" }, h("span"));
+  const items = h("span");
+  const trouble = h("span", { class: "trouble" });
+  const time = h("td", { class: "number", "data-label": "Took" });
+  const node = h(
+    "tr",
+    null,
+    h(
+      "th",
+      { scope: "row", "data-label": "Run" },
+      h("a", { class: "id", href: `/ui${path("runs", run.id)}` }, run.id),
+    ),
+    flows &&
+      h(
+        "td",
+        { "data-label": "Flow" },
+        h("a", { href: `/ui${path("flows", run.flow)}` }, run.flow),
+      ),
+    h("td", { "data-label": "Status" }, status.node),
+    h("td", { "data-label": "Started" }, started),
+    h("td", { class: "number items", "data-label": "Items" }, items, trouble, bar),
+    time,
+  );
+  return {
+    node,
+    update(run) {
+      status.update(shownStatus(run));
+      setWhen(started, run.started ?? run.created);
+      const own = maps(run);
+      const total = sum(own, "total");
+      const so = own.reduce((all, stage) => all + done(stage), 0);
+      setText(
+        items,
+        total ? (so === total ? count(total) : `${count(so)} of ${count(total)}`) : "",
+      );
+      const told = ["failed", "tolerated"].filter((name) => sum(own, name));
+      setText(trouble, told.map((name) => `${count(sum(own, name))} ${name}`).join(", "));
+      setAttribute(bar, "hidden", run.status === "running" && total ? null : "");
+      bar.firstChild.style.width = `${total ? (100 * so) / total : 0}%`;
+      setText(time, duration(took(run)) || "–");
+    },
+  };
+}

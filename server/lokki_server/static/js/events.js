@@ -1,0 +1,112 @@
+/** The stream of events of a page, kept up; there is one at a time. */
+
+import { get } from "./api.js";
+
+const FIRST_WAIT_MS = 1000;
+const LONGEST_WAIT_MS = 30_000;
+const HIDDEN_MS = 60_000;
+
+let stream = null;
+let watch = () => {};
+
+/** `callback` gets {state: "idle" | "connecting" | "live" | "lost", heard, retryAt}. */
+export function watchConnection(callback) {
+  watch = callback;
+}
+
+/** Try again now rather than when it is time. */
+export function reconnect() {
+  stream?.retry();
+}
+
+/**
+ * Follow a stream: `handlers` have a function for each event's data, and `open`, called after each
+ * connection: what came meanwhile has to be asked for. Gives a function that ends it.
+ */
+export function follow(url, handlers) {
+  stream?.close();
+  const own = new Stream(url, handlers);
+  stream = own;
+  return () => {
+    own.close();
+    if (stream === own) stream = null;
+  };
+}
+
+class Stream {
+  #source = null;
+  #timer = null;
+  #hiding = null;
+  #tries = 0;
+  #heard = null;
+
+  constructor(url, handlers) {
+    this.url = url;
+    this.handlers = handlers;
+    document.addEventListener("visibilitychange", this);
+    window.addEventListener("online", this);
+    this.#open("connecting");
+  }
+
+  #open(state) {
+    this.#tell(state);
+    const source = new EventSource(this.url);
+    this.#source = source;
+    source.onopen = () => {
+      this.#tries = 0;
+      this.#tell("live");
+      this.handlers.open?.();
+    };
+    source.onerror = () => this.#lost();
+    for (const name of Object.keys(this.handlers).filter((name) => name !== "open")) {
+      source.addEventListener(name, (event) => {
+        this.#heard = Date.now();
+        this.handlers[name](JSON.parse(event.data || "{}"));
+      });
+    }
+  }
+
+  #lost() {
+    this.#source.close();
+    const wait = Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** this.#tries);
+    const spread = wait * (0.75 + Math.random() / 2);
+    if (this.#tries++ === 0) get("/runs?n=1").catch(() => {}); // tells if a token is wanted
+    this.#timer = setTimeout(() => this.#open("lost"), spread);
+    this.#tell("lost", Date.now() + spread);
+  }
+
+  retry() {
+    clearTimeout(this.#timer);
+    this.#source.close();
+    this.#open("connecting");
+  }
+
+  /** A browser has few connections to a server: a page that is not seen gives its back. */
+  handleEvent(event) {
+    if (event.type === "online") {
+      this.retry();
+    } else if (document.hidden) {
+      this.#hiding = setTimeout(() => this.#rest(), HIDDEN_MS);
+    } else {
+      clearTimeout(this.#hiding);
+      if (this.#source.readyState === EventSource.CLOSED) this.retry();
+    }
+  }
+
+  #rest() {
+    clearTimeout(this.#timer);
+    this.#source.close();
+  }
+
+  close() {
+    document.removeEventListener("visibilitychange", this);
+    window.removeEventListener("online", this);
+    clearTimeout(this.#hiding);
+    this.#rest();
+    this.#tell("idle");
+  }
+
+  #tell(state, retryAt = null) {
+    watch({ state, heard: this.#heard, retryAt });
+  }
+}

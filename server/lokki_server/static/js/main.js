@@ -1,0 +1,39 @@
+import { get, onUnauthorized } from "./api.js";
+import { showConnection } from "./components/banner.js";
+import { h } from "./dom.js";
+import { flowPage } from "./pages/flow.js";
+import { flowsPage } from "./pages/flows.js";
+import { loginPage } from "./pages/login.js";
+import { runPage } from "./pages/run.js";
+import { runsPage } from "./pages/runs.js";
+import { schedulesPage } from "./pages/schedules.js";
+import { navigate, route, start } from "./router.js";
+
+const byId = (id) => document.getElementById(id);
+
+for (const [href, text] of [
+  ["/ui/runs", "Runs"],
+  ["/ui/flows", "Flows"],
+  ["/ui/schedules", "Schedules"],
+]) {
+  byId("nav").append(h("a", { href }, text));
+}
+showConnection(byId("banner"), byId("connection"), byId("main"));
+onUnauthorized(() => {
+  if (location.pathname === "/ui/login") return;
+  const to = encodeURIComponent(location.pathname + location.search);
+  navigate(`/ui/login?to=${to}`, { replace: true });
+});
+
+route("/ui/runs", runsPage);
+route("/ui/runs/:id/*", runPage);
+route("/ui/flows", flowsPage);
+route("/ui/flows/:name", flowPage);
+route("/ui/schedules", schedulesPage);
+route("/ui/login", loginPage);
+if (["/", "/ui", "/ui/"].includes(location.pathname)) history.replaceState(null, "", "/ui/runs");
+start(byId("main"));
+
+get("/session")
+  .then(({ name, version }) => byId("foot").append(`${name} · version ${version}`))
+  .catch(() => {});

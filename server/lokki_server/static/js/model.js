@@ -1,0 +1,65 @@
+/** What is to be known of a run from its JSON. */
+
+import { now } from "./time.js";
+
+export const RUN_STATUSES = ["queued", "running", "paused", "succeeded", "failed", "cancelled"];
+export const ITEM_STATUSES = [
+  "pending",
+  "running",
+  "retrying",
+  "succeeded",
+  "failed",
+  "tolerated",
+  "cancelled",
+];
+const ENDED = ["succeeded", "failed", "cancelled"];
+
+export const ended = (run) => ENDED.includes(run.status);
+export const lost = (run) => run.status === "running" && run.owner?.alive === false;
+
+/** The status in a word: that of the journal, or what else there is to say of a running one. */
+export function shownStatus(run) {
+  if (lost(run)) return "lost";
+  return run.status === "running" && run.cancel_requested ? "cancelling" : run.status;
+}
+
+/** Seconds that a run or a stage has taken; of one that goes on until now, whole ones. */
+export function took(timed, run = timed) {
+  const goes = run.status === "running" && !lost(run) && !timed.finished;
+  if (typeof timed.duration === "number" && !goes) return timed.duration;
+  const end = timed.finished ?? run.finished;
+  if (!timed.started || !(goes || end)) return null;
+  const seconds = ((goes ? now() : Date.parse(end)) - Date.parse(timed.started)) / 1000;
+  return Math.max(0, goes ? Math.floor(seconds) : seconds);
+}
+
+export const maps = (run) => run.stages.filter((stage) => stage.kind === "map");
+export const done = (stage) => stage.succeeded + stage.failed + stage.tolerated;
+export const sum = (stages, name) => stages.reduce((total, stage) => total + stage[name], 0);
+
+export function stageStatus(stage, run) {
+  if (stage.failed) return "failed";
+  if (stage.finished) return "succeeded";
+  return ended(run) ? run.status : shownStatus(run);
+}
+
+/** The parts of a chain in text: `a → map(b → c) → d` has three. */
+export function chainParts(chain) {
+  const parts = [""];
+  let depth = 0;
+  for (const sign of chain ?? "") {
+    if (sign === "(") depth++;
+    if (sign === ")") depth--;
+    if (sign === "→" && depth === 0) parts.push("");
+    else parts[parts.length - 1] += sign;
+  }
+  return parts.map((part) => part.trim()).filter(Boolean);
+}
+
+export const canCancel = (run) => !ended(run) && !lost(run) && !run.cancel_requested;
+
+/** What may be run again: nothing, what is not done, or tolerated failures too. */
+export function canResume(run) {
+  const rests = ended(run) || lost(run) || run.status === "paused";
+  return rests && (run.status !== "succeeded" || sum(run.stages, "tolerated") > 0);
+}

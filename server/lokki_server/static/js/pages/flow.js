@@ -1,0 +1,147 @@
+import { get, path, post, withQuery } from "../api.js";
+import { chain } from "../components/chain.js";
+import { parameterForm } from "../components/form.js";
+import { recentRuns } from "../components/recent.js";
+import { runsTable } from "../components/runs.js";
+import { schedule } from "../components/schedule.js";
+import { empty, fetched } from "../components/states.js";
+import { h } from "../dom.js";
+import { follow } from "../events.js";
+import { navigate } from "../router.js";
+import { stageText } from "./flows.js";
+
+const LAST = 10;
+
+/** A flow with a form that starts it; `?from=RUN` fills that in with the run's parameters. */
+export function flowPage({ params: { name }, query }) {
+  const place = h("div", { class: "stack" });
+  const load = async (signal) => {
+    const from = query.get("from");
+    const [flow, run] = await Promise.all([
+      get(path("flows", name), signal),
+      from ? get(path("runs", from), signal) : null,
+    ]);
+    return { flow, run };
+  };
+  const last = h("div");
+  const runs = recentRuns(name, LAST, last, {
+    draw: () => runsTable({ flows: false }),
+    none: () => empty("No runs yet"),
+  });
+  const stops = [
+    fetched(place, load, ({ flow, run }) => draw(flow, run, last)),
+    runs.close,
+    follow("/events", { runs: ({ runs: changed }) => runs.take(changed) }),
+  ];
+  return {
+    title: name,
+    node: h(
+      "div",
+      { class: "page" },
+      h("p", { class: "crumbs" }, h("a", { href: "/ui/flows" }, "Flows")),
+      h("h1", null, name),
+      place,
+    ),
+    close: () => stops.forEach((stop) => stop()),
+  };
+}
+
+function draw(flow, run, last) {
+  const all = h(
+    "p",
+    null,
+    h("a", { href: withQuery("/ui/runs", { flow: flow.name }) }, "All its runs"),
+  );
+  return [
+    flow.doc && h("p", { class: "doc" }, flow.doc),
+    flow.stages && chain(flow.stages.map(stageText)),
+    h("p", { class: "quiet" }, h("code", null, flow.file)),
+    h(
+      "div",
+      { class: "columns" },
+      h(
+        "section",
+        { class: "card", "aria-labelledby": "start" },
+        h("h2", { id: "start" }, "Start a run"),
+        startForm(flow, run),
+      ),
+      h(
+        "div",
+        null,
+        flow.schedule &&
+          h(
+            "section",
+            { class: "card", "aria-labelledby": "schedule" },
+            h("h2", { id: "schedule" }, "Schedule"),
+            schedule(flow.name, flow.schedule),
+          ),
+        h(
+          "section",
+          { class: "card", "aria-labelledby": "last" },
+          h("h2", { id: "last" }, "Last runs"),
+          last,
+          all,
+        ),
+      ),
+    ),
+  ].filter(Boolean);
+}
+
+function startForm(flow, run) {
+  const fields = parameterForm(flow.parameters, run?.params);
+  const wrong = h("div", { class: "problem", role: "alert" });
+  const button = h("button", { type: "submit", class: "primary" }, "Start");
+  let asked = { text: null };
+  const submit = async (event) => {
+    event.preventDefault();
+    wrong.replaceChildren();
+    const params = fields.read();
+    if (!params) return;
+    // Sent again after a lost answer, the same request must not start a second run.
+    const text = JSON.stringify(params);
+    if (asked.text !== text) asked = { text, key: randomKey() };
+    button.disabled = true;
+    try {
+      const started = await post(
+        path("flows", flow.name, "runs"),
+        { params },
+        { "Idempotency-Key": asked.key },
+      );
+      navigate(`/ui${path("runs", started.id)}`);
+    } catch (problem) {
+      const rest = fields.tell(problem.errors ?? []);
+      if (problem.errors?.length && !rest.length) return;
+      wrong.append(
+        h("p", null, problem.message),
+        ...rest.map(({ name, message }) => h("p", null, `${name}: ${message}`)),
+      );
+    } finally {
+      button.disabled = false;
+    }
+  };
+  const none = !Object.keys(flow.parameters.properties ?? {}).length;
+  return h(
+    "form",
+    { class: "sheet", onsubmit: submit, novalidate: true },
+    run &&
+      h(
+        "p",
+        { class: "quiet" },
+        "With the parameters of ",
+        h("a", { href: `/ui${path("runs", run.id)}` }, run.id),
+        ".",
+      ),
+    none ? h("p", { class: "quiet" }, "It takes no parameters.") : fields.node,
+    flow.secrets.length > 0 &&
+      h("p", { class: "note" }, `From the server's environment: ${flow.secrets.join(", ")}.`),
+    wrong,
+    button,
+  );
+}
+
+/** `crypto.randomUUID` is not there for pages that came by plain HTTP from another machine. */
+function randomKey() {
+  return Array.from(crypto.getRandomValues(new Uint32Array(4)), (part) => part.toString(36)).join(
+    "",
+  );
+}

@@ -1,0 +1,230 @@
+import { get, path, withQuery } from "../api.js";
+import { runsTable } from "../components/runs.js";
+import { empty, failure, loading } from "../components/states.js";
+import { h, setAttribute, throttle } from "../dom.js";
+import { follow } from "../events.js";
+import { RUN_STATUSES } from "../model.js";
+import { navigate } from "../router.js";
+import { now } from "../time.js";
+
+const PAGE = 30;
+const AGES = [
+  ["", "any time"],
+  ["1", "the last hour"],
+  ["24", "the last day"],
+  ["168", "the last week"],
+  ["720", "the last 30 days"],
+];
+
+export function runsPage(match) {
+  let runs = new Map();
+  let next = null;
+  let filter = null;
+  let abort = new AbortController();
+
+  const table = runsTable();
+  const place = h("div");
+  const more = h("button", { type: "button", onclick: () => load({ older: true }) }, "Older runs");
+  const foot = h("div", { class: "more", hidden: true }, more);
+  const filters = filterForm((query) => navigate(withQuery("/ui/runs", query), { replace: true }));
+  const node = h(
+    "div",
+    { class: "page" },
+    h("div", { class: "head" }, h("h1", null, "Runs"), search()),
+    filters.node,
+    place,
+    foot,
+  );
+
+  const fits = (run) =>
+    (!filter.flow || run.flow === filter.flow) &&
+    (!filter.status.length || filter.status.includes(run.status)) &&
+    (!filter.since || Date.parse(run.created) >= Date.parse(filter.since));
+  const draw = throttle(() => {
+    const sorted = [...runs.values()].sort((one, two) => (one.id < two.id ? 1 : -1));
+    table.update(sorted);
+    if (!runs.size) place.replaceChildren(none(filter));
+    else if (!table.node.isConnected) place.replaceChildren(table.node);
+    setAttribute(foot, "hidden", next ? null : "");
+  }, 250);
+  const query = (extra) => withQuery("/runs", { ...filter, n: PAGE, ...extra });
+
+  async function load({ older = false } = {}) {
+    if (older) more.disabled = true;
+    const { signal } = abort;
+    try {
+      const found = await get(query(older ? { before: next } : {}), signal);
+      if (!older) runs = new Map();
+      for (const run of found.runs) runs.set(run.id, run);
+      next = found.next;
+      draw();
+    } catch (problem) {
+      if (signal.aborted) return;
+      if (older)
+        foot.append(
+          failure(problem, (event) => (event.target.closest(".message").remove(), load({ older }))),
+        );
+      else place.replaceChildren(failure(problem, load));
+    } finally {
+      more.disabled = false;
+    }
+  }
+
+  /** After a new connection: the newest are asked for, those that were loaded below stay. */
+  async function refresh() {
+    try {
+      const found = await get(query(), abort.signal);
+      for (const run of found.runs) runs.set(run.id, run);
+      draw();
+    } catch {
+      // The list that is there stays; the banner tells of a lost connection.
+    }
+  }
+
+  function apply({ query }) {
+    const hours = Number(query.get("hours"));
+    filter = {
+      flow: query.get("flow") ?? "",
+      status: query.getAll("status"),
+      since: hours ? new Date(now() - hours * 3_600_000).toISOString() : "",
+    };
+    filters.update(query);
+    abort.abort();
+    abort = new AbortController();
+    place.replaceChildren(loading("Loading runs…"));
+    foot.hidden = true;
+    load();
+  }
+
+  apply(match);
+  let opened = 0;
+  const stop = follow("/events", {
+    open: () => opened++ && refresh(),
+    runs({ runs: changed }) {
+      for (const run of changed) {
+        const known = runs.has(run.id);
+        const last = [...runs.keys()].sort()[0];
+        if (!fits(run)) runs.delete(run.id);
+        else if (known || !next || run.id > last) runs.set(run.id, run);
+      }
+      draw();
+    },
+  });
+  const ticking = setInterval(() => runs.size && draw(), 1000);
+  return {
+    title: "Runs",
+    node,
+    route: apply,
+    close() {
+      stop();
+      draw.stop();
+      abort.abort();
+      clearInterval(ticking);
+    },
+  };
+}
+
+function none({ flow, status, since }) {
+  if (flow || status.length || since) {
+    return empty(
+      "No run is like this",
+      h("p", null, h("a", { href: "/ui/runs" }, "Show all runs")),
+    );
+  }
+  return empty(
+    "No runs yet",
+    h(
+      "p",
+      null,
+      "Start one from a ",
+      h("a", { href: "/ui/flows" }, "flow"),
+      "; it appears here at once.",
+    ),
+  );
+}
+
+/** Go to the run whose id begins so. */
+function search() {
+  const wrong = h("p", { class: "problem", id: "search-wrong", role: "alert" });
+  const input = h("input", {
+    type: "search",
+    id: "search",
+    placeholder: "Beginning of an id",
+    autocomplete: "off",
+    spellcheck: "false",
+    "aria-describedby": "search-wrong",
+  });
+  const go = async (event) => {
+    event.preventDefault();
+    wrong.textContent = "";
+    const wanted = input.value.trim();
+    if (!wanted) return;
+    try {
+      const run = await get(path("runs", wanted));
+      navigate(`/ui${path("runs", run.id)}`);
+    } catch (problem) {
+      wrong.textContent = problem.detail ?? problem.message;
+    }
+  };
+  return h(
+    "form",
+    { class: "search", role: "search", onsubmit: go },
+    h("label", { for: "search" }, "Go to run"),
+    input,
+    h("button", { type: "submit" }, "Go"),
+    wrong,
+  );
+}
+
+function filterForm(change) {
+  const flow = h("select", { id: "filter-flow" }, h("option", { value: "" }, "any flow"));
+  const age = h(
+    "select",
+    { id: "filter-age" },
+    AGES.map(([value, text]) => h("option", { value }, text)),
+  );
+  const boxes = RUN_STATUSES.map((status) => h("input", { type: "checkbox", value: status }));
+  get("/flows")
+    .then(({ flows }) => {
+      const known = [...flow.options].map((option) => option.value);
+      const names = flows.map(({ name }) => name).filter((name) => !known.includes(name));
+      flow.append(...names.map((name) => h("option", { value: name }, name)));
+    })
+    .catch(() => {});
+  const changed = () =>
+    change({
+      flow: flow.value,
+      status: boxes.filter((box) => box.checked).map((box) => box.value),
+      hours: age.value,
+    });
+  const node = h(
+    "form",
+    {
+      class: "filters",
+      "aria-label": "Filter runs",
+      onchange: changed,
+      onsubmit: (event) => event.preventDefault(),
+    },
+    h("label", { class: "unseen", for: "filter-flow" }, "Flow"),
+    flow,
+    h("label", { class: "unseen", for: "filter-age" }, "Started in"),
+    age,
+    h(
+      "fieldset",
+      { class: "chips" },
+      h("legend", { class: "unseen" }, "Status"),
+      boxes.map((box) => h("label", { class: "chip" }, box, box.value)),
+    ),
+  );
+  return {
+    node,
+    update(query) {
+      const wanted = query.get("flow") ?? "";
+      if (![...flow.options].some((option) => option.value === wanted))
+        flow.append(h("option", { value: wanted }, wanted));
+      flow.value = wanted;
+      age.value = query.get("hours") ?? "";
+      for (const box of boxes) box.checked = query.getAll("status").includes(box.value);
+    },
+  };
+}

@@ -1,0 +1,86 @@
+/** What may be done with a run, each after a question. */
+
+import { path, post } from "../api.js";
+import { choice, confirm } from "../components/dialog.js";
+import { h } from "../dom.js";
+import { done, sum } from "../model.js";
+import { count } from "../time.js";
+
+export function askCancel(run, act) {
+  confirm({
+    title: "Cancel this run?",
+    content: h(
+      "p",
+      null,
+      "What has finished is kept: the run can be resumed. Calls that are under way are stopped or, in threads, waited for.",
+    ),
+    verb: "Cancel the run",
+    danger: true,
+    act: async () =>
+      act(await post(path("runs", run.id, "cancel"), {}), "The run is being cancelled"),
+  });
+}
+
+export function askResume(run, act) {
+  const tolerated = sum(run.stages, "tolerated");
+  const failed = sum(run.stages, "failed");
+  const left = run.stages.reduce((all, stage) => all + stage.total - done(stage), 0);
+  const counts = [failed && `${count(failed)} failed`, left && `${count(left)} not done`]
+    .filter(Boolean)
+    .join(", ");
+  const options = [];
+  if (run.status !== "succeeded") options.push(["rest", "All that is not done", counts]);
+  if (tolerated)
+    options.push([
+      "failed",
+      "Tolerated failures too",
+      `${count(tolerated)} tolerated, and the stages after them`,
+    ]);
+  const stage = h(
+    "select",
+    { "aria-label": "Stage" },
+    run.stages.map(({ name }) => h("option", null, name)),
+  );
+  if (run.stages.length) options.push(["from", "Everything from a stage on"]);
+  const chosen = choice("Run again", options);
+  const from = h("div", { class: "field", hidden: true }, stage);
+  chosen.node.addEventListener("change", () => (from.hidden = chosen.value() !== "from"));
+  from.hidden = chosen.value() !== "from";
+  confirm({
+    title: "Resume this run?",
+    content: [
+      h("p", null, "It goes on with the code as it is now. What has finished is not run again."),
+      chosen.node,
+      from,
+    ],
+    verb: "Resume",
+    async act() {
+      const body = { rest: {}, failed: { failed: true }, from: { from: stage.value } }[
+        chosen.value()
+      ];
+      act(await post(path("runs", run.id, "resume"), body), "The run is resumed");
+    },
+  });
+}
+
+/** Run a group of failures again; those that were not tolerated go with all that is not done. */
+export function askGroup(run, group, done) {
+  const own = group.tolerated && !group.failed;
+  confirm({
+    title: `Run ${count(group.count)} ${group.count === 1 ? "item" : "items"} again?`,
+    content: [
+      h("p", null, h("strong", null, group.type), group.message ? `: ${group.message}` : ""),
+      h(
+        "p",
+        null,
+        own
+          ? "The stages after them run again, too."
+          : "All that is not done runs again with them.",
+        " The code is as it is now.",
+      ),
+    ],
+    verb: "Run again",
+    act: async () =>
+      done(await post(path("runs", run.id, "resume"), group.tolerated ? { error: group.id } : {})),
+  });
+}

@@ -1,0 +1,139 @@
+/** The head of a run: status, flow, times, and what may be done with it. */
+
+import { path, withQuery } from "../api.js";
+import { badge } from "../components/status.js";
+import { code } from "../components/value.js";
+import { announce, h, setAttribute, setText } from "../dom.js";
+import { canCancel, canResume, done, lost, maps, shownStatus, sum, took } from "../model.js";
+import { count, duration, setWhen } from "../time.js";
+import { askCancel, askResume } from "./actions.js";
+
+/** `changed(run)` is called with what the server answers to an action. */
+export function runHead(first, changed) {
+  let run = first;
+  const status = badge(shownStatus(run));
+  const started = h("time");
+  const time = h("span");
+  const items = h("span");
+  const owner = h("span");
+  const resumed = h("span");
+  const notice = h("div");
+  const cancel = h(
+    "button",
+    { type: "button", class: "danger", onclick: () => askCancel(run, act) },
+    "Cancel…",
+  );
+  const resume = h(
+    "button",
+    { type: "button", class: "primary", onclick: () => askResume(run, act) },
+    "Resume…",
+  );
+  const again = h(
+    "a",
+    { class: "button", href: withQuery(`/ui${path("flows", run.flow)}`, { from: run.id }) },
+    "New run like this…",
+  );
+  const fact = (name, ...value) => h("div", null, h("dt", null, name), h("dd", null, ...value));
+  const facts = {
+    items: fact("Items", items),
+    owner: fact("Process", owner),
+    resumed: fact("Resumed", resumed),
+  };
+  const act = (fresh, words) => {
+    announce(words);
+    changed(fresh);
+  };
+  const node = h(
+    "div",
+    { class: "run-head" },
+    h(
+      "div",
+      { class: "run-line" },
+      status.node,
+      h(
+        "dl",
+        { class: "run-facts" },
+        fact("Flow", h("a", { href: `/ui${path("flows", run.flow)}` }, run.flow)),
+        fact("Started", started),
+        fact("Took", time),
+        facts.items,
+        facts.owner,
+        facts.resumed,
+      ),
+      h("div", { class: "buttons" }, again, resume, cancel),
+    ),
+    notice,
+  );
+  let noticed = null;
+  return {
+    node,
+    update(fresh) {
+      run = fresh;
+      status.update(shownStatus(run));
+      setWhen(started, run.started, "not yet");
+      setText(time, duration(took(run)) || "–");
+      const own = maps(run);
+      const so = own.reduce((all, stage) => all + done(stage), 0);
+      setText(items, `${count(so)} of ${count(sum(own, "total"))}`);
+      setAttribute(facts.items, "hidden", own.length ? null : "");
+      setText(owner, run.owner ? `${run.owner.process} on ${run.owner.host}` : "");
+      setAttribute(facts.owner, "hidden", run.owner ? null : "");
+      const times = run.resumes?.length ?? 0;
+      setText(resumed, times === 1 ? "once" : `${count(times)} times`);
+      setAttribute(facts.resumed, "hidden", times ? null : "");
+      setAttribute(cancel, "hidden", canCancel(run) ? null : "");
+      setAttribute(resume, "hidden", canResume(run) ? null : "");
+      setAttribute(resume, "class", run.status === "succeeded" ? null : "primary");
+      const next = JSON.stringify([shownStatus(run), run.error, run.owner]);
+      if (next !== noticed) notice.replaceChildren(...noticeOf(run));
+      noticed = next;
+    },
+  };
+}
+
+function noticeOf(run) {
+  if (run.error) return [errorNotice(run)];
+  const told = {
+    lost:
+      lost(run) &&
+      `The process that ran it, ${run.owner.process} on ${run.owner.host}, is gone. What has finished is kept: resume it to go on.`,
+    cancelling: "It is being cancelled: calls that are under way may end first.",
+    queued: "It waits for a runner.",
+    paused: "It is paused.",
+  }[shownStatus(run)];
+  return told ? [h("p", { class: "notice", "data-status": shownStatus(run) }, told)] : [];
+}
+
+function errorNotice({ id, error, stages }) {
+  const stage = stages.find((each) => each.failed > 0);
+  const item = stage?.kind === "map" && Number.isInteger(error.index);
+  const where = item
+    ? h(
+        "a",
+        { href: `/ui${path("runs", id, "stages", stage.position, "items", error.index)}` },
+        `item ${count(error.index)}`,
+      )
+    : null;
+  return h(
+    "div",
+    { class: "notice", "data-status": "failed" },
+    h("p", null, h("strong", null, error.type), error.message ? `: ${error.message}` : ""),
+    error.step &&
+      h(
+        "p",
+        { class: "quiet" },
+        `in ${error.step}`,
+        where && ", ",
+        where,
+        error.attempt > 1 ? `, attempt ${error.attempt}` : "",
+      ),
+    error.traceback &&
+      !stage &&
+      h(
+        "details",
+        null,
+        h("summary", null, "Traceback"),
+        code(error.traceback, `Traceback of ${error.type}`),
+      ),
+  );
+}

@@ -1,0 +1,147 @@
+/** One item: its attempts with their tracebacks, what it gave, and its log lines. */
+
+import { get, path, withQuery } from "../api.js";
+import { logLine } from "../components/lines.js";
+import { fetched } from "../components/states.js";
+import { badge } from "../components/status.js";
+import { bytes, code, json } from "../components/value.js";
+import { h } from "../dom.js";
+import { duration, when } from "../time.js";
+
+const LINES = 200;
+
+export function itemView({ run, match }) {
+  const [, position, , index] = match.rest;
+  const place = h("div");
+  const items = path("runs", run.id, "stages", position, "items");
+  const stop = fetched(
+    place,
+    (signal) => get(`${items}/${encodeURIComponent(index)}`, signal),
+    (item) => draw(run, item),
+  );
+  const stage = run.stages.find((each) => String(each.position) === position);
+  const neighbour = (to, text) =>
+    to >= 0 && to < (stage?.total ?? Infinity)
+      ? h("a", { class: "button", href: `/ui${items}/${to}` }, text)
+      : null;
+  const node = h(
+    "div",
+    null,
+    h(
+      "div",
+      { class: "item-head" },
+      h("h2", null, `${stage?.name ?? "stage"} #${index}`),
+      h(
+        "nav",
+        { class: "pager", "aria-label": "Items beside it" },
+        neighbour(Number(index) - 1, "Item before"),
+        neighbour(Number(index) + 1, "Item after"),
+        h("a", { class: "button", href: `/ui${items}` }, "All items"),
+      ),
+    ),
+    place,
+  );
+  return { node, close: stop };
+}
+
+function draw(run, item) {
+  const fact = (name, value) => h("div", null, h("dt", null, name), h("dd", null, value));
+  const lines = h("div");
+  const asked = { item: item.index, limit: LINES };
+  // Log lines of a map's inner steps have those steps' names, so the item's number alone is asked.
+  fetched(
+    lines,
+    (signal) => get(withQuery(path("runs", run.id, "logs"), asked), signal),
+    ({ lines: found }) =>
+      found.length
+        ? h(
+            "div",
+            {
+              class: "lines",
+              tabindex: "0",
+              role: "region",
+              "aria-label": "Log lines of this item",
+            },
+            found.map(logLine),
+          )
+        : h("p", { class: "quiet" }, "none"),
+  );
+  const card = (id, title, ...content) =>
+    h(
+      "section",
+      { class: "card", "aria-labelledby": id },
+      h("h3", { id, class: "title" }, title),
+      ...content,
+    );
+  return [
+    h(
+      "dl",
+      { class: "run-facts card" },
+      fact("Status", badge(item.status).node),
+      fact("Attempts", String(item.attempts)),
+      fact("Started", when(item.started)),
+      fact("Finished", when(item.finished)),
+      fact("Took", duration(item.duration) || "–"),
+    ),
+    item.failures.length > 0 && card("attempts", "Failed attempts", attempts(item.failures)),
+    card("output", "Output", output(item)),
+    card(
+      "item-lines",
+      "Log lines",
+      lines,
+      h(
+        "p",
+        null,
+        h(
+          "a",
+          { href: withQuery(`/ui${path("runs", run.id, "logs")}`, { item: item.index }) },
+          "In the log",
+        ),
+      ),
+    ),
+  ].filter(Boolean);
+}
+
+function attempts(failures) {
+  return h(
+    "ol",
+    { class: "attempts" },
+    failures.map(({ attempt, step, at, type, message, traceback }, index) =>
+      h(
+        "li",
+        null,
+        h(
+          "details",
+          { open: index === failures.length - 1 },
+          h(
+            "summary",
+            null,
+            `Attempt ${attempt}`,
+            h("span", { class: "quiet" }, ` in ${step}, `, when(at)),
+            h(
+              "span",
+              { class: "attempt-error" },
+              h("strong", null, type),
+              message ? ` ${message}` : "",
+            ),
+          ),
+          traceback && code(traceback, `Traceback of attempt ${attempt}`),
+        ),
+      ),
+    ),
+  );
+}
+
+function output({ output: value, status }) {
+  if (!value) return h("p", { class: "quiet" }, status === "succeeded" ? "not kept" : "none");
+  const cut = value.truncated
+    ? h("p", { class: "note" }, "It is long: this is its beginning.")
+    : null;
+  if ("json" in value) return [json(value.json), cut];
+  return h(
+    "p",
+    null,
+    h("code", null, value.type),
+    value.bytes === undefined ? "" : `, ${bytes(value.bytes)}`,
+  );
+}

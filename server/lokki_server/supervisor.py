@@ -1,0 +1,166 @@
+"""The runners of a service: starts them, gives them runs, replaces those that die."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from contextlib import suppress
+from time import time
+
+from lokki.errors import JournalError
+from lokki.store.jobs import Job, Jobs
+from lokki_server.channel import Child
+
+_LOOK_SECONDS = 0.25
+_RECOVER_SECONDS = 1.0
+_SHORTEST_LIFE = 2.0
+_LONGEST_WAIT = 30.0
+_log = logging.getLogger("lokki_server")
+
+
+class _Runner:
+    """A process and the runs that it has."""
+
+    def __init__(self, child: Child) -> None:
+        self.child = child
+        self.runs: set[str] = set()
+        self.ready = False
+        self.retiring = False
+
+
+class Supervisor:
+    """Sees that ``count`` runners are there, each with ``most_runs`` runs at most.
+
+    A run whose runner has died is queued again, ``max_resumes`` times at most.
+    """
+
+    def __init__(self, jobs: Jobs, count: int, most_runs: int, max_resumes: int) -> None:
+        self._jobs = jobs
+        self._count = count
+        self._most_runs = most_runs
+        self._max_resumes = max_resumes
+        self._runners: set[_Runner] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._news = asyncio.Event()
+        self._closing = asyncio.Event()
+        self._failures = 0
+
+    @property
+    def ready(self) -> int:
+        """How many runners can take runs."""
+        return sum(each.ready and not each.retiring for each in self._runners)
+
+    @property
+    def pids(self) -> list[int]:
+        return [each.child.pid for each in self._runners]
+
+    def wake(self) -> None:
+        """Look at the queue now."""
+        self._news.set()
+
+    async def work(self) -> None:
+        """Start the runners and give them what is queued, for ever."""
+        for _ in range(self._count):
+            self._hire()
+        recovered = 0.0
+        while True:
+            try:
+                if time() - recovered > _RECOVER_SECONDS:
+                    recovered = time()
+                    await asyncio.wrap_future(self._jobs.recover(recovered, self._max_resumes))
+                await self._assign()
+            except JournalError as error:
+                _log.error("%s", error)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), _LOOK_SECONDS)
+            self._news.clear()
+
+    async def _assign(self) -> None:
+        given = {run for each in self._runners for run in each.runs}
+        free = [each for each in self._runners if each.ready and not each.retiring]
+        room = sum(self._most_runs - len(each.runs) for each in free)
+        if room <= 0:
+            return
+        waiting = await asyncio.to_thread(self._jobs.waiting, room + len(given))
+        for job in waiting[: room + len(given)]:
+            if job.run_id in given:
+                continue
+            runner = self._least_loaded()
+            if runner is None:
+                return
+            self._give(runner, job)
+
+    def _least_loaded(self) -> _Runner | None:
+        free = [
+            each
+            for each in self._runners
+            if each.ready and not each.retiring and len(each.runs) < self._most_runs
+        ]
+        return min(free, key=lambda each: len(each.runs), default=None)
+
+    def _give(self, runner: _Runner, job: Job) -> None:
+        runner.runs.add(job.run_id)
+        runner.child.channel.send(run=job.run_id, again=job.again)
+
+    # ---- processes -------------------------------------------------------------------------------
+
+    def _hire(self) -> None:
+        task = asyncio.create_task(self._employ())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _employ(self) -> None:
+        """One process from its start to its end, and the next one after it."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._closing.wait(), min(_LONGEST_WAIT, 2**self._failures - 1))
+        if self._closing.is_set():
+            return
+        began = time()
+        runner = _Runner(await Child.start("lokki_server.runner"))
+        self._runners.add(runner)
+        if self._closing.is_set():
+            runner.child.channel.send(drain=0)
+        async for message in runner.child.channel.messages():
+            self._hear(runner, message)
+        code = await runner.child.ended()
+        runner.child.channel.close()
+        self._runners.discard(runner)
+        if not (self._closing.is_set() or runner.retiring):
+            _log.warning(
+                "runner %s has died (%s); its runs go on in another", runner.child.pid, code
+            )
+            self._failures = self._failures + 1 if time() - began < _SHORTEST_LIFE else 0
+            with suppress(JournalError):
+                await asyncio.wrap_future(self._jobs.recover(time(), self._max_resumes))
+            self._hire()
+        self.wake()
+
+    def _hear(self, runner: _Runner, message: dict[str, str]) -> None:
+        if "ready" in message:
+            runner.ready = True
+            self._failures = 0
+        else:
+            runner.runs.discard(message.get("ended") or message["stale"])
+            if "stale" in message and not runner.retiring:
+                runner.retiring = True
+                self._hire()
+            if runner.retiring and not runner.runs:  # else it would not hear that we close
+                runner.child.channel.send(drain=None)
+        self.wake()
+
+    async def close(self, grace: float) -> None:
+        """Let the runners finish what they have, and hand back what lasts longer than ``grace``."""
+        self._closing.set()
+        for runner in self._runners:
+            runner.child.channel.send(drain=grace)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=grace + 5)
+        for runner in tuple(self._runners):
+            runner.child.kill()
+        await self._end(self._tasks)
+
+    async def _end(self, tasks: Iterable[asyncio.Task[None]]) -> None:
+        for task in tuple(tasks):
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

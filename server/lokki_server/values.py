@@ -1,0 +1,91 @@
+"""Results as JSON, without the code of those who made them.
+
+A result is a pickle. Only types of Python's own that hold data are made here, nothing else is ever
+called; a value with another type in it is told by its type, and may be downloaded as it is.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import decimal
+import io
+import math
+import pickle
+import uuid
+from typing import Any
+
+from lokki.store.codec import pickle_in
+from lokki.store.shapes import plain
+
+_SAFE = {
+    ("builtins", name): kind
+    for name, kind in {
+        "set": set, "frozenset": frozenset, "complex": complex, "bytearray": bytearray,
+        "range": range, "slice": slice,
+    }.items()
+} | {
+    ("datetime", name): getattr(datetime, name)
+    for name in ("date", "datetime", "time", "timedelta", "timezone")
+} | {("decimal", "Decimal"): decimal.Decimal, ("uuid", "UUID"): uuid.UUID}  # fmt: skip
+_LONGEST = 1_000_000
+_MOST_VALUES = 200_000
+
+
+class _Foreign(Exception):
+    """A value has a type in it that is not one of Python's own."""
+
+
+class _Plain(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return _SAFE[module, name]
+        except KeyError:
+            kind = module.partition(".")[0] if name.startswith("_") else f"{module}.{name}"
+            raise _Foreign(kind) from None
+
+    def persistent_load(self, pid: Any) -> Any:
+        raise _Foreign("persistent")
+
+
+def shown(packed: bytes) -> dict[str, Any]:
+    """A packed value as ``{"json": …}``, or as ``{"type": …, "bytes": …}``."""
+    raw = pickle_in(packed)
+    if len(raw) > _LONGEST:
+        return {"type": "a large value", "bytes": len(raw)}
+    try:
+        value = _Plain(io.BytesIO(raw)).load()
+        return {"json": plain(_Plainer().plain(value))}
+    except _Foreign as error:
+        return {"type": str(error), "bytes": len(raw)}
+    except Exception:  # it is no JSON, or too deep
+        return {"type": "a value that JSON has no words for", "bytes": len(raw)}
+
+
+class _Plainer:
+    """Makes JSON of a value; of one that would become too much of it, an error."""
+
+    def __init__(self) -> None:
+        self._left = _MOST_VALUES
+
+    def plain(self, value: Any) -> Any:
+        """A value as JSON has it; sets and tuples become lists, times ISO 8601."""
+        self._left -= 1
+        if self._left < 0:  # a range, or lists that share their items, are short as pickles
+            raise ValueError("too many values")
+        match value:
+            case None | bool() | int() | str():
+                return value
+            case float():
+                return value if math.isfinite(value) else str(value)
+            case list() | tuple() | set() | frozenset() | range():
+                return [self.plain(each) for each in value]
+            case dict():
+                return {str(key): self.plain(each) for key, each in value.items()}
+            case bytes() | bytearray():
+                return base64.b64encode(value).decode()
+            case datetime.date() | datetime.time():
+                return value.isoformat()
+            case datetime.timedelta():
+                return value.total_seconds()
+        return str(value)

@@ -1,0 +1,191 @@
+"""The dashboard in a browser: Debian's Chromium, headless, against a real server."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect, sync_playwright
+from serving import Place
+
+FLOWS = """
+import time
+from typing import Literal
+from lokki import flow, step
+
+@step
+def numbers(count):
+    return list(range(count))
+
+@step
+def crunch(number):
+    time.sleep(0.002)
+    if number % 500 == 77 and not OPEN.exists():
+        print("a bad one:", number)
+        raise ValueError(f"no number {number}")
+    return number
+
+@step
+def total(found):
+    return sum(found)
+
+@flow
+def crunching(count: int = 100, mode: Literal["fast", "exact"] = "fast"):
+    "Crunch many numbers."
+    return numbers(count).map(crunch, tolerated_failures=0.1).agg(total)
+
+@step
+def slow(number):
+    time.sleep(0.05)
+
+@flow(schedule="rate(1 day)")
+def waiting(count: int = 2000):
+    return numbers(count).map(slow)
+"""
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+SIZES = {"desktop": {"width": 1280, "height": 900}, "phone": {"width": 390, "height": 844}}
+
+pytestmark = [
+    pytest.mark.skipif(
+        CHROMIUM is None and not os.environ.get("CI"),
+        reason="Chromium is not installed: apt-get install chromium",
+    ),
+    pytest.mark.timeout(120),
+]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with flows, and a server on it."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("dashboard")
+        patch.setenv("HOME", str(folder))
+        patch.setenv("LOKKI_LOCAL_JOURNAL", str(folder / "lokki.db"))
+        found = Place(folder)
+        found.write("flows.py", FLOWS)
+        found.write("broken.py", "from lokki import flow\nimport nothing_of_this_name\n@flow\n")
+        found.serve("--runners", "2")
+        yield found
+        found.close()
+
+
+@pytest.fixture(scope="module")
+def server(place):
+    return place.servers[0]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def opened(browser, server):
+    """Open pages in a window of a size; what they tell on the console fails the test."""
+    contexts, told = [], []
+
+    def open_page(size="desktop", scheme="light"):
+        context = browser.new_context(
+            base_url=str(server.client.base_url), viewport=SIZES[size], color_scheme=scheme
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(30_000)
+        page.on("pageerror", lambda error: told.append(str(error)))
+        page.on("console", lambda line: line.type == "error" and told.append(line.text))
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert told == []
+
+
+def status(page):
+    return page.locator("main").get_by_text(re.compile("^(succeeded|failed|cancelled)$")).first
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_run_is_started_watched_and_mended(opened, place, size):
+    place.shut()
+    page = opened(size)
+    page.goto("/ui/flows/crunching")
+    page.get_by_label("count").fill("2000")
+    page.get_by_role("button", name="Start").click()
+    expect(page).to_have_url(re.compile(r"/ui/runs/\d{8}-"))
+    expect(page.get_by_role("img").or_(page.locator("canvas")).first).to_be_visible()
+    expect(status(page)).to_have_text("succeeded", timeout=60_000)
+    expect(page.locator("main")).to_contain_text("1,996")
+    run = page.url
+    page.get_by_role("link", name="#577").click()
+    expect(page.locator("main")).to_contain_text("ValueError")
+    expect(page.locator("main")).to_contain_text("no number 577")
+    expect(page.locator("main")).to_contain_text("a bad one: 577")
+    page.goto(run)
+    place.open()
+    page.get_by_role("button", name="Re-run these").click()
+    page.get_by_role("button", name="Run again").click()
+    expect(page.locator("main")).to_contain_text("2,000 of 2,000")
+    expect(page.get_by_role("button", name="Re-run these")).to_have_count(0, timeout=30_000)
+    expect(status(page)).to_have_text("succeeded", timeout=30_000)
+    page.get_by_role("tab", name="Result").or_(page.get_by_role("link", name="Result")).click()
+    expect(page.locator("main")).to_contain_text(str(sum(range(2000))))
+
+
+def test_wrong_parameters_are_told_beside_their_fields(opened):
+    page = opened()
+    page.goto("/ui/flows/crunching")
+    page.get_by_label("count").fill("1.5")
+    page.get_by_role("button", name="Start").click()
+    expect(page.get_by_text("a whole number is needed")).to_be_visible()
+    expect(page).to_have_url(re.compile("/ui/flows/crunching$"))
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_run_is_cancelled(opened, server, size):
+    run = server.start("waiting")
+    server.until_status(run, "running")
+    page = opened(size)
+    page.goto(f"/ui/runs/{run}")
+    page.get_by_role("button", name=re.compile("^Cancel")).click()
+    page.get_by_role("button", name="Cancel the run").click()
+    expect(status(page)).to_have_text("cancelled")
+    assert server.ended(run)["status"] == "cancelled"
+
+
+def test_a_run_appears_in_the_list_by_itself(opened, server):
+    page = opened()
+    page.goto("/ui/runs")
+    expect(page.get_by_role("heading", name="Runs")).to_be_visible()
+    run = server.start("crunching", count=3)
+    expect(page.get_by_text(run)).to_be_visible()
+    expect(page.locator("main").get_by_text("succeeded").first).to_be_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", SIZES)
+def test_no_page_has_a_serious_violation_of_accessibility(opened, place, server, size, scheme):
+    place.shut()
+    run = server.ran("crunching", count=1000)["id"]
+    page = opened(size, scheme)
+    for path in (
+        *("/ui/runs", "/ui/flows", "/ui/flows/crunching", "/ui/schedules"),
+        *(f"/ui/runs/{run}", f"/ui/runs/{run}/items", f"/ui/runs/{run}/logs"),
+    ):
+        page.goto(path)
+        expect(page.get_by_role("heading", level=1)).to_be_visible()
+        page.wait_for_load_state("load")
+        wide = page.evaluate("document.documentElement.scrollWidth > window.innerWidth")
+        assert not wide, f"{path} scrolls sideways"
+        found = Axe().run(page).response["violations"]
+        grave = [each["id"] for each in found if each["impact"] in ("serious", "critical")]
+        assert grave == [], path

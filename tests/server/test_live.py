@@ -1,0 +1,216 @@
+"""Events as they happen: one run, its lines, and all runs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+
+import httpx
+import pytest
+from serving import until
+
+SPEAKING = """
+import time
+from lokki import flow, step
+
+@step
+def numbers(count):
+    return list(range(count))
+
+@step
+def speak(number):
+    while number >= 5 and not OPEN.exists():
+        time.sleep(0.01)
+    print("number", number)
+
+@step
+def busy(number):
+    time.sleep(0.004)
+
+@flow
+def speech(count: int = 10):
+    return numbers(count).map(speak, batch_size=1, concurrency_limit=1)
+
+@flow
+def bustle(count: int = 500):
+    return numbers(count).map(busy, batch_size=1, concurrency_limit=1)
+"""
+
+
+@pytest.fixture(scope="module")
+def spoken(shared, server):
+    shared.write("speaking.py", SPEAKING)
+    return shared.serve("flows.py", "speaking.py")
+
+
+def test_a_run_that_has_ended_is_told_at_once(spoken):
+    run = spoken.ran("summed")
+    with spoken.events(f"/runs/{run['id']}/events") as events:
+        found = list(events)
+    assert [name for name, _, _ in found] == ["run", "end"]
+    shape = found[0][2]
+    assert (shape["id"], shape["status"]) == (run["id"], "succeeded")
+    assert [stage["succeeded"] for stage in shape["stages"]] == [1, 4, 1]
+    assert found[1][2] == {"status": "succeeded"}
+
+
+def test_a_run_is_told_at_once_on_each_change_and_at_its_end(spoken, shared):
+    shared.shut()
+    run_id = spoken.start("speech")
+    with spoken.events(f"/runs/{run_id}/events") as events:
+        name, _, shape = next(events)
+        assert (name, shape["id"]) == ("run", run_id)
+        while len(shape["stages"]) < 2 or shape["stages"][1]["succeeded"] < 5:
+            name, _, shape = next(events)
+            assert name == "run"
+        shared.open()
+        found = list(events)
+    assert [name for name, _, _ in found].count("end") == 1
+    assert found[-1][0] == "end"
+    assert found[-2][2]["status"] == "succeeded"
+    assert found[-2][2]["stages"][1]["succeeded"] == 10
+    done = [each["stages"][1]["succeeded"] for _, _, each in found[:-1]]
+    assert done == sorted(done)
+
+
+def test_there_are_at_most_ten_messages_a_second(spoken):
+    run_id = spoken.start("bustle")
+    with spoken.events(f"/runs/{run_id}/events") as events:
+        began = time.monotonic()
+        found = list(events)
+        took = time.monotonic() - began
+    assert found[-1][0] == "end"
+    assert 2 <= len(found) <= 10 * took + 3
+
+
+def messages(found):
+    return [line["message"] for name, _, data in found if name == "lines" for line in data["lines"]]
+
+
+def test_lines_come_if_they_are_asked_for(spoken, shared):
+    shared.shut()
+    run_id = spoken.start("speech")
+    with spoken.events(f"/runs/{run_id}/events?logs=1", **{"Last-Event-ID": "0"}) as events:
+        early = []
+        while len(messages(early)) < 5:
+            early.append(next(events))
+        shared.open()
+        found = early + list(events)
+    assert messages(found) == [f"number {n}" for n in range(10)]
+    lines = [line for name, _, data in found if name == "lines" for line in data["lines"]]
+    assert lines == spoken.get(f"/runs/{run_id}/logs")["lines"]
+    with spoken.events(f"/runs/{run_id}/events") as events:
+        assert messages(events) == []
+    with spoken.events(f"/runs/{run_id}/events?logs=1") as events:
+        assert messages(events) == [], "what was there before is asked for with /logs"
+
+
+def test_after_a_break_no_line_is_lost_or_comes_twice(spoken, shared):
+    shared.shut()
+    run_id = spoken.start("speech")
+    found, last = [], "0"
+    while not found or found[-1][0] != "end":
+        path = f"/runs/{run_id}/events?logs=1"
+        with spoken.events(path, **{"Last-Event-ID": last}) as events:
+            for event in events:
+                found.append(event)
+                last = event[1]
+                if event[0] == "lines":
+                    break
+            if len(messages(found)) >= 5:
+                shared.open()
+    assert messages(found) == [f"number {n}" for n in range(10)]
+
+
+def test_many_lines_come_without_waiting_for_a_change(spoken, shared):
+    shared.open()
+    run = spoken.ran("speech", count=3000)
+    with spoken.events(f"/runs/{run['id']}/events?logs=1", **{"Last-Event-ID": "0"}) as events:
+        found = list(events)
+    assert [name for name, _, _ in found] == ["run", *["lines"] * 15, "end"]
+    assert messages(found) == [f"number {n}" for n in range(3000)]
+    assert all(len(data["lines"]) <= 200 for name, _, data in found if name == "lines")
+
+
+@pytest.mark.parametrize("last", ["", "x", "-1", "9" * 40, "é".encode()])
+def test_a_wrong_last_id_is_no_error(spoken, last):
+    run = spoken.ran("summed")
+    with spoken.events(f"/runs/{run['id']}/events?logs=1", **{"Last-Event-ID": last}) as events:
+        assert [name for name, _, _ in events][-1] == "end"
+
+
+def test_runs_of_other_processes_are_seen(spoken, shared):
+    shared.shut()
+    with spoken.events("/events") as events:
+        next(events)  # the newest runs, at once
+        process = subprocess.Popen(
+            [sys.executable, "-m", "lokki", "run", "speaking.py:speech", "--count", "7"],
+            cwd=shared.folder,
+            env=os.environ | {"LOKKI_LOCAL_JOURNAL": str(shared.folder / "journal" / "lokki.db")},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        try:
+            seen = []
+            for name, _, data in events:
+                assert name == "runs"
+                own = [run for run in data["runs"] if run["params"] == {"count": 7}]
+                assert all(run["id"] == own[0]["id"] for run in own)
+                seen += own
+                if own and own[0]["stages"]:
+                    shared.open()
+                if own and own[0]["finished"]:
+                    break
+            assert seen[0]["owner"]["process"] == process.pid
+            assert (seen[0]["status"], seen[-1]["status"]) == ("running", "succeeded")
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
+            process.communicate()
+
+
+def test_all_runs_tell_only_what_has_changed(spoken):
+    first = spoken.ran("summed")
+    with spoken.events("/events") as events:
+        _, _, data = next(events)
+        assert first["id"] in {run["id"] for run in data["runs"]}
+        second = spoken.ran("summed")
+        later = []
+        while not any(run["id"] == second["id"] and run["finished"] for run in later):
+            later += next(events)[2]["runs"]
+        assert first["id"] not in {run["id"] for run in later}
+
+
+def test_a_lost_run_goes_on_in_the_stream(place):
+    """A stream does not end while a run may go on: its runner has died, and another takes it."""
+    place.write("speaking.py", SPEAKING)
+    server = place.serve("speaking.py")
+    run_id = server.start("speech")
+    with server.events(f"/runs/{run_id}/events") as events:
+        for _, _, shape in events:
+            if len(shape["stages"]) == 2 and shape["stages"][1]["succeeded"] >= 5:
+                break
+        (runner,) = server.runners()
+        os.kill(runner, 9)
+        place.open()
+        found = list(events)
+    assert found[-1] == ("end", found[-1][1], {"status": "succeeded"})
+
+
+def test_a_server_that_stops_ends_its_streams(place):
+    place.write("speaking.py", SPEAKING)
+    server = place.serve("speaking.py", "--grace", "0")
+    run_id = server.start("speech")
+    server.until_status(run_id, "running")
+    with server.events(f"/runs/{run_id}/events") as events:
+        next(events)
+        server.process.terminate()
+        try:
+            for _ in events:
+                pass
+        except httpx.TransportError:
+            pass
+    assert server.process.wait(30) == 0
+    until(lambda: server.process.poll() == 0, "its end")

@@ -1,0 +1,302 @@
+"""Who may ask, and what an answer may be used for: pages of other sites must get nowhere."""
+
+from __future__ import annotations
+
+import socket
+
+import httpx
+import pytest
+from serving import until
+
+HEADERS = {
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; "
+    "frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+}
+TOKEN = "correct horse battery staple"
+START = "/flows/words/runs"
+
+
+def has_headers(answer) -> bool:
+    return HEADERS.items() <= dict(answer.headers).items() and "cache-control" in answer.headers
+
+
+def no_run_began(server) -> bool:
+    return server.get("/runs")["runs"] == []
+
+
+# ---- without a token -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/", 200),
+        ("/ui/runs/x", 200),
+        ("/flows", 200),
+        ("/runs", 200),
+        ("/healthz", 200),
+        ("/openapi.json", 200),
+        ("/session", 200),
+        ("/nosuch", 404),
+        ("/runs/nosuch", 404),
+        ("/runs/nosuch/events", 404),
+        ("/runs?n=x", 422),
+        ("/static/nosuch.js", 404),
+        ("/login", 405),
+    ],
+)
+def test_every_answer_has_the_headers(server, path, status):
+    answer = server.client.get(path)
+    assert answer.status_code == status
+    assert has_headers(answer)
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["evil.example", "evil.example:8765", "127.0.0.1.evil.example", "", "[", "0.0.0.0", "::1x"],
+)
+def test_another_host_is_refused(server, host):
+    for method in ("GET", "POST"):
+        answer = server.client.request(method, START, headers={"Host": host})
+        assert answer.status_code == 421
+        assert has_headers(answer)
+    assert server.client.get("/", headers={"Host": host}).status_code == 421
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1:1", "[::1]:80", "LOCALHOST:99"])
+def test_loopback_by_any_name_is_this_machine(server, host):
+    assert server.client.get("/flows", headers={"Host": host}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://["},
+        {"Origin": "http://127.0.0.1:1"},
+        {"Origin": "http://127.0.0.1.evil.example"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Sec-Fetch-Site": "unknown"},
+    ],
+)
+def test_another_sites_page_starts_nothing(server, headers):
+    answer = server.client.post(START, json={}, headers=headers)
+    assert answer.status_code == 403
+    assert has_headers(answer)
+    assert no_run_began(server)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["application/x-www-form-urlencoded", "text/plain", "multipart/form-data; boundary=x", None,
+     "text/plain; application/json", "application/jsonx"],
+)  # fmt: skip
+def test_what_a_form_can_send_starts_nothing(server, kind):
+    headers = {"Content-Type": kind} if kind else {}
+    answer = server.client.post(START, content=b'{"params": {}}', headers=headers)
+    assert answer.status_code == 415
+    assert has_headers(answer)
+    assert no_run_began(server)
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"])
+def test_other_methods_do_nothing(server, method):
+    answer = server.client.request(method, START)
+    assert answer.status_code in (405, 415)
+    assert "access-control-allow-origin" not in answer.headers
+    assert has_headers(answer)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/runs/..%2f..%2fetc%2fpasswd",
+        "/runs/%2e%2e",
+        "/runs/%2e%2e/result",
+        "/runs/../../etc/passwd",
+        "/static/../server.py",
+        "/static/%2e%2e/server.py",
+        "/static/..%2fserver.py",
+        "/static//etc/passwd",
+        "/flows/%2e%2e",
+        "/runs/%00",
+        "/runs/x%00/logs",
+        "/runs/*",
+        "/runs/%25",
+    ],
+)
+def test_no_path_leads_out(server, path):
+    address = server.client.base_url
+    with socket.create_connection((address.host, address.port), timeout=20) as raw:
+        raw.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+        answer = b"".join(iter(lambda: raw.recv(65536), b""))
+    assert answer.split()[1] in (b"404", b"422")
+    assert b"root:" not in answer
+    assert b"uvicorn" not in answer
+
+
+def test_a_large_body_is_refused(server):
+    size = 100 * 1024 * 1024
+    address = server.client.base_url
+    head = (
+        f"POST {START} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {size}\r\n\r\n"
+    )
+    with socket.create_connection((address.host, address.port), timeout=20) as raw:
+        raw.sendall(head.encode())  # it is refused before the body comes
+        assert raw.recv(65536).split()[1] == b"413"
+
+
+@pytest.mark.parametrize("path", [START, "/login", "/flows/nosuch/runs"])
+def test_a_large_body_of_unknown_length_is_refused(server, path):
+    def parts():
+        yield b'{"params": {"text": "'
+        for _ in range(100):
+            yield b"x" * 1024 * 1024
+        yield b'"}}'
+
+    sent = 0
+
+    def counted():
+        nonlocal sent
+        for part in parts():
+            sent += len(part)
+            yield part
+
+    try:
+        answer = server.client.post(
+            path, content=counted(), headers={"Content-Type": "application/json"}
+        )
+    except OSError:  # it was hung up on while it sent
+        answer = None
+    assert answer is None or answer.status_code == 413
+    assert no_run_began(server)
+    assert server.get("/healthz") == {"status": "ok"}
+
+
+def test_the_server_does_not_say_what_it_is(server):
+    assert "server" not in server.client.get("/").headers
+
+
+def test_a_server_on_loopback_needs_no_login(server):
+    assert server.get("/session")["login_needed"] is False
+    answer = server.client.post("/login", json={"token": "any"})
+    assert answer.status_code == 204
+    assert "set-cookie" not in answer.headers
+
+
+# ---- with one ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def locked(shared, server):
+    return shared.serve("flows.py", LOKKI_SERVER_TOKEN=TOKEN)
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [None, "", "Bearer", "Bearer wrong", f"Basic {TOKEN}", f"Bearer {TOKEN}x",
+     f"Bearer {TOKEN[:-1]}", TOKEN, b"Bearer \xff\xe9"],
+)  # fmt: skip
+def test_without_the_token_nothing_is_told(locked, authorization):
+    headers = {} if authorization is None else {"Authorization": authorization}
+    for path in ("/runs", "/flows", "/openapi.json", "/runs/x/events", "/events", "/nosuch"):
+        answer = locked.client.get(path, headers={"Authorization": "", **headers})
+        assert answer.status_code == 401
+        assert answer.headers["www-authenticate"] == "Bearer"
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert has_headers(answer)
+    answer = locked.client.post(START, json={}, headers={"Authorization": "", **headers})
+    assert answer.status_code == 401
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer"])
+def test_the_token_opens(locked, scheme):
+    answer = locked.client.get("/flows", headers={"Authorization": f"{scheme} {TOKEN}"})
+    assert answer.status_code == 200
+
+
+def test_pages_and_health_are_open(locked):
+    for path in ("/", "/ui/runs", "/healthz", "/session"):
+        answer = locked.client.get(path, headers={"Authorization": ""})
+        assert answer.status_code == 200
+    assert locked.client.get("/session").json()["login_needed"] is False
+
+
+def test_with_a_token_the_server_has_any_name(locked):
+    assert locked.client.get("/flows", headers={"Host": "server.example"}).status_code == 200
+
+
+def test_a_token_is_no_leave_for_other_sites(locked):
+    answer = locked.client.post(START, json={}, headers={"Origin": "http://evil.example"})
+    assert answer.status_code == 403
+
+
+def test_a_login_gives_a_cookie(locked):
+    none = {"Authorization": ""}
+    assert locked.client.get("/session", headers=none).json()["login_needed"] is True
+    wrong = locked.client.post("/login", json={"token": "wrong"}, headers=none)
+    assert (wrong.status_code, "set-cookie" in wrong.headers) == (401, False)
+    right = locked.client.post("/login", json={"token": TOKEN}, headers=none)
+    assert right.status_code == 204
+    cookie = right.headers["set-cookie"]
+    assert "HttpOnly" in cookie
+    assert "samesite=strict" in cookie.lower()
+    assert "Path=/" in cookie
+    assert "domain" not in cookie.lower()
+    assert TOKEN not in cookie
+    locked.client.cookies.clear()
+    value = cookie.partition(";")[0]
+    with_cookie = {"Authorization": "", "Cookie": value}
+    assert locked.client.get("/runs", headers=with_cookie).status_code == 200
+    assert locked.client.get("/session", headers=with_cookie).json()["login_needed"] is False
+    other = locked.client.post(
+        START, json={}, headers={**with_cookie, "Origin": "http://evil.example"}
+    )
+    assert other.status_code == 403
+
+
+@pytest.mark.parametrize(
+    "cookie",
+    ["lokki_session=", "lokki_session=wrong", 'lokki_session="\\351"', "lokki_session", ";;=;",
+     b"lokki_session=\xe9", f"lokki_session={TOKEN}"],
+)  # fmt: skip
+def test_a_wrong_cookie_opens_nothing(locked, cookie):
+    answer = locked.client.get("/runs", headers={"Authorization": "", "Cookie": cookie})
+    assert answer.status_code == 401
+
+
+@pytest.mark.parametrize("token", ["", "x" * 2000, 5, None, "é", "\0"])
+def test_a_login_with_anything_else_is_refused(locked, token):
+    answer = locked.client.post("/login", json={"token": token}, headers={"Authorization": ""})
+    assert answer.status_code in (401, 422)
+    assert "set-cookie" not in answer.headers
+
+
+def test_off_loopback_a_token_is_made(place):
+    place.write("flows.py")
+    server = place.begin("flows.py", "--host", "0.0.0.0")
+    token = until(
+        lambda: [line for line in server.told.splitlines() if "LOKKI_SERVER_TOKEN" in line],
+        "the token",
+    )[0].split()[-1]
+    assert len(token) >= 40
+    address = f"http://127.0.0.1:{server.client.base_url.port}"
+    until(lambda: _answers(server, address), "an answer")
+    assert server.client.get(f"{address}/runs").status_code == 401
+    opened = server.client.get(f"{address}/runs", headers={"Authorization": f"Bearer {token}"})
+    assert opened.status_code == 200
+
+
+def _answers(server, address):
+    try:
+        return server.client.get(f"{address}/healthz").status_code == 200
+    except httpx.TransportError:
+        return False
