@@ -21,6 +21,7 @@ from lokki.errors import (
     RunFailed,
     RunNotFound,
     RunOwned,
+    ServerError,
     WorkerDied,
 )
 from lokki.graph import FlowGraph, MapStage, TaskStage
@@ -30,15 +31,18 @@ from lokki.secret import Secret
 if TYPE_CHECKING:
     from lokki.call import Context, Failure, current
     from lokki.cli.main import main
+    from lokki.client import Client, ServerRun
     from lokki.engine.engine import Engine, RunHandle
     from lokki.engine.resuming import Again
 
 _LAZY = {
     "Again": "lokki.engine.resuming",
+    "Client": "lokki.client",
     "Context": "lokki.call",
     "Engine": "lokki.engine.engine",
     "Failure": "lokki.call",
     "RunHandle": "lokki.engine.engine",
+    "ServerRun": "lokki.client",
     "current": "lokki.call",
     "main": "lokki.cli.main",
 }
@@ -46,6 +50,7 @@ _LAZY = {
 __version__ = "0.1.0"
 __all__ = [
     "Again",
+    "Client",
     "ConfigError",
     "Context",
     "DefinitionError",
@@ -69,6 +74,8 @@ __all__ = [
     "RunNotFound",
     "RunOwned",
     "Secret",
+    "ServerError",
+    "ServerRun",
     "Step",
     "StepNode",
     "TaskStage",

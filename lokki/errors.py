@@ -9,6 +9,7 @@ LokkiError
 │   ├── RunFailed           a step failed; carries step, index, attempt and traceback
 │   └── RunCancelled        the run was cancelled before its end
 ├── WorkerDied               a worker process died in a call (retried like a step's own error)
+├── ServerError             a server refuses a request, or cannot be reached
 ├── PayloadError            a stored or to-be-stored value cannot be encoded, read or found
 └── JournalError            the journal cannot be opened, read or written
     ├── JournalVersionError the journal was written by a newer lokki
@@ -81,6 +82,14 @@ class RunCancelled(RunError):
 
 class WorkerDied(LokkiError):
     """A worker process was killed or crashed while it ran a step's call."""
+
+
+class ServerError(LokkiError):
+    """A server refuses a request (``status`` is HTTP's), or cannot be reached (None)."""
+
+    def __init__(self, status: int | None, message: str) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class PayloadError(LokkiError):

@@ -145,6 +145,16 @@ def breaks(count: int = 10):
 def waiting(value: int = 1):
     return waits(value)
 
+@step
+def naps(number):
+    import time
+    time.sleep(0.02)
+    return number
+
+@flow
+def napping(count: int = 1000):
+    return numbers(count).map(naps).agg(add)
+
 @flow
 def hidden(password: Secret[str]):
     return kept(password)

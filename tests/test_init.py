@@ -11,6 +11,7 @@ import lokki
 
 PUBLIC = [
     "Again",
+    "Client",
     "ConfigError",
     "Context",
     "DefinitionError",
@@ -34,6 +35,8 @@ PUBLIC = [
     "RunNotFound",
     "RunOwned",
     "Secret",
+    "ServerError",
+    "ServerRun",
     "Step",
     "StepNode",
     "TaskStage",

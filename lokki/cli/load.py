@@ -43,9 +43,18 @@ def load_flow(target: str) -> Flow[..., Any]:
     Raises NotThere when there is no such file or module or when it does not hold one such flow,
     LoadError when it cannot be imported.
     """
+    place, name = place_and_name(target)
+    return flow_in(load_module(place), place, name)
+
+
+def place_and_name(target: str) -> tuple[str, str]:
+    """The file or module, and the name of the flow, if there is one."""
     named = re.fullmatch(r"(.*):([\w-]*)", target)
-    place, name = named.groups() if named else (target, "")
-    module = _module(place)
+    return (named[1], named[2]) if named else (target, "")
+
+
+def flow_in(module: ModuleType, place: str, name: str) -> Flow[..., Any]:
+    """A flow of the module that ``place`` is. Raises NotThere when it does not hold one such."""
     flows = _flows(module)
     if name:
         wanted = [flow for key, flow in flows.items() if name in (key, flow.name)]
@@ -66,7 +75,7 @@ def load_flows(place: str) -> dict[str, Flow[..., Any]]:
 
     Raises as `load_flow`.
     """
-    module = _module(place)
+    module = load_module(place)
     return {flow.name: flow for flow in _own(_flows(module), module).values()}
 
 
@@ -84,7 +93,8 @@ def _listed(flows: dict[str, Flow[..., Any]]) -> str:
     return f"the flow{'s' * (len(flows) > 1)} " + ", ".join(sorted(flows))
 
 
-def _module(place: str) -> ModuleType:
+def load_module(place: str) -> ModuleType:
+    """Import a file or a module. Raises as `load_flow`."""
     if not place:
         raise NotThere("name a file or a module, such as birds.py or birds.py:birds_flow")
     importing = _importing.set(place)

@@ -17,9 +17,10 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from time import time
+from types import ModuleType
 from typing import Any, TextIO
 
-from lokki.cli.load import LoadError, alias_source, load_flow
+from lokki.cli.load import LoadError, alias_source, flow_in, load_module, place_and_name
 from lokki.config import load
 from lokki.decorators import Flow
 from lokki.engine.engine import Engine, RunHandle, resumed_graph
@@ -38,7 +39,7 @@ class Runner:
         self._engine = engine
         self._channel = channel
         self._jobs = Jobs(engine.journal)
-        self._flows: dict[str, Flow[..., Any]] = {}
+        self._modules: dict[str, ModuleType] = {}
         self._stamps: dict[str, float] = {}
         self._handles: dict[str, RunHandle[Any]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -106,22 +107,21 @@ class Runner:
             await asyncio.wrap_future(self._jobs.refuse(run_id, json.dumps(told), time()))
 
     def _flow(self, source: str) -> Flow[..., Any]:
-        if source in self._flows:
-            if self._changed():
-                raise _Stale
-            return self._flows[source]
-        if self._flows and self._changed():
+        """A flow; its file is imported once, so that its classes are the same for all its flows."""
+        place, name = place_and_name(source)
+        if self._modules and self._changed():
             raise _Stale
-        before = set(sys.modules)
-        try:
-            self._flows[source] = load_flow(source)
-        except LoadError:
-            if self._flows:  # another file may stand in its way
-                raise _Stale from None
-            raise
-        for name in set(sys.modules) - before:
-            self._note(sys.modules[name])
-        return self._flows[source]
+        if place not in self._modules:
+            before = set(sys.modules)
+            try:
+                self._modules[place] = load_module(place)
+            except LoadError:
+                if self._modules:  # another file may stand in its way
+                    raise _Stale from None
+                raise
+            for each in set(sys.modules) - before:
+                self._note(sys.modules[each])
+        return flow_in(self._modules[place], place, name)
 
     def _note(self, module: Any) -> None:
         """Remember of when a module of the user's is."""

@@ -339,6 +339,16 @@ def test_results_are_json(server, kind, shown):
     assert item["output"] == {"json": shown}
 
 
+def test_a_file_is_imported_once_for_all_its_flows(place):
+    """Else the classes of the first flow's module would not be found any more."""
+    place.write("flows.py")
+    server = place.serve("flows.py")
+    server.ran("values", kind="own")
+    server.ran("doubled")
+    run = server.ran("values", kind="own")
+    assert server.get(f"/runs/{run['id']}/result")["type"] == "flows.Own"
+
+
 @pytest.mark.parametrize(
     ("kind", "told"),
     [
@@ -419,9 +429,8 @@ def test_lines_are_filtered_and_paged(server):
 # ---- cancel and resume ---------------------------------------------------------------------------
 
 
-def test_a_running_run_is_cancelled_and_resumed(server, shared):
-    shared.shut()
-    run_id = server.start("waiting")
+def test_a_running_run_is_cancelled_and_resumed(server):
+    run_id = server.start("napping")
     server.until_status(run_id, "running")
     server.problem(f"/runs/{run_id}/result", 409)
     owner = server.get(f"/runs/{run_id}")["owner"]
@@ -431,7 +440,6 @@ def test_a_running_run_is_cancelled_and_resumed(server, shared):
     assert "is being run by process" in refused["detail"]
     answer = server.client.post(f"/runs/{run_id}/cancel", json={})
     assert answer.status_code == 202
-    shared.open()
     run = server.ended(run_id)
     assert run["status"] == "cancelled"
     server.problem(f"/runs/{run_id}/cancel", 409, {})
