@@ -468,6 +468,8 @@ def test_a_run_of_another_process_is_seen_and_cancelled(server, shared):
         answer = server.client.post(f"/runs/{found[0]['id']}/cancel", json={})
         assert answer.status_code == 202
         assert answer.json()["cancel_requested"] is not None
+        while not process.stderr.readline().startswith("cancelling"):
+            assert process.poll() is None
         shared.open()
         process.communicate(timeout=30)
         assert process.returncode == 130
