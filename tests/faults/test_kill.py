@@ -239,7 +239,7 @@ def test_a_set_is_a_source_in_the_same_order_in_another_process(tmp_path, journa
         first.communicate(timeout=30)
         assert first.returncode == 1
     else:
-        wait_until(thirtieth.exists, "the thirtieth call")
+        wait_until(lambda: thirtieth.exists() and thirtieth.read_text(), "the thirtieth call")
         wait_until(lambda: recorded() == 1 + 29, "the names and the first 29 on disk")
         first.kill()
         first.communicate()

@@ -142,6 +142,7 @@ def test_a_wrong_last_id_is_no_error(spoken, last):
 
 
 def test_runs_of_other_processes_are_seen(spoken, shared):
+    spoken.ran("summed")
     shared.shut()
     with spoken.events("/events") as events:
         next(events)  # the newest runs, at once
