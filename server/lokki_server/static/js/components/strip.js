@@ -22,6 +22,9 @@ export function strip(label, open) {
     role: "slider",
     "aria-label": `${label}: items in order`,
     "aria-valuemin": 0,
+    "aria-valuemax": 0,
+    "aria-valuenow": 0,
+    "aria-valuetext": "not loaded yet",
   });
   const told = h("p", { class: "strip-told" });
   const node = h("div", { class: "strip-box" }, canvas, told);
