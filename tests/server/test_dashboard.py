@@ -199,7 +199,7 @@ def test_a_page_that_is_still_loading_has_no_serious_violation(opened, server):
     run = server.ran("crunching", count=10)["id"]
     page = opened()
     held = []
-    page.route("**/strip?*", held.append)
+    page.route("**/strip?*", lambda route: held.append(route))
     page.goto(f"/ui/runs/{run}")
     expect(page.get_by_role("slider")).to_be_visible()
     assert grave(page) == []
