@@ -69,7 +69,8 @@ def _call(script: Path, *arguments: str, file_limit: int | None = None):
 def test_a_journal_that_can_grow_no_more_stops_the_run_and_keeps_what_is_recorded(
     tmp_path, journal
 ):
-    script = _script(tmp_path, items=40, size=60_000)
+    # With pauses, since what is written at once is recorded or refused as a whole.
+    script = _script(tmp_path, items=40, size=60_000, before="time.sleep(0.03)")
     full = _call(script, "run", file_limit=1_000_000)
     assert full.returncode == 1
     assert f"the journal {journal}: " in full.stderr
