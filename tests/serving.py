@@ -310,7 +310,10 @@ class Server:
         self.process.wait()
 
     def close(self) -> None:
-        """Kill it and the processes it has started."""
+        """End it and the processes it has started: in good order, if that is soon done."""
+        with suppress(subprocess.TimeoutExpired):
+            self.process.terminate()
+            self.process.wait(2)
         self.kill()
         for pid in self._orphans:
             if b"lokki_server" in _command(pid):

@@ -41,8 +41,8 @@ class _Plain(pickle.Unpickler):
         try:
             return _SAFE[module, name]
         except KeyError:
-            kind = module.partition(".")[0] if name.startswith("_") else f"{module}.{name}"
-            raise _Foreign(kind) from None
+            parts = [*module.split("."), name]
+            raise _Foreign(".".join(part for part in parts if not part.startswith("_"))) from None
 
     def persistent_load(self, pid: Any) -> Any:
         raise _Foreign("persistent")
