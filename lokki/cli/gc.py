@@ -10,9 +10,9 @@ from time import time
 
 import click
 
+from lokki.cli.show import show_removable
 from lokki.config import Config, journal_path, payloads_path
 from lokki.errors import RunOwned
-from lokki.logging import local
 from lokki.store.history import Run, read_history
 from lokki.store.journal import Journal
 from lokki.store.keys import run_prefix
@@ -31,7 +31,8 @@ def collect(
     old = may_go(runs, time(), older_than=older_than, keep=keep)
     resumable = {run.id for run in old if run.status != "succeeded" and not run.removing}
     if dry_run:
-        _list(old, resumable)
+        if old:
+            show_removable(old, resumable, time())
         lost = _counted(len(resumable), "could be resumed")
         click.echo(f"{_runs(len(old))} would be removed{lost}", err=True)
     elif not old:
@@ -62,32 +63,11 @@ async def _remove(path: Path, store: LocalStore, old: Sequence[Run]) -> tuple[se
             with suppress(RunOwned):  # this process was suspended for longer than its lease
                 freed += journal.remove(run.id).result()
                 removed.add(run.id)
-        if any(
-            is_worked_on(run, time()) for run in journal.history.runs()
-        ):  # it would have to wait
+        now = time()
+        if any(is_worked_on(run, now) for run in journal.history.runs()):  # it would have to wait
             return removed, "their space kept for later runs, since another process is at work"
         journal.shrink()
     return removed, f"{freed:,} bytes of the journal given back"
-
-
-def _list(runs: Sequence[Run], resumable: set[str]) -> None:
-    """Print runs with the columns of `lokki runs`, when they ended, and which can be resumed."""
-    rows = [("run", "flow", "status", "ended", "")] * bool(runs)
-    for run in runs:
-        status = "running (lost)" if run.status == "running" else run.status
-        rows.append(
-            (
-                run.id,
-                run.flow,
-                "removing" if run.removing else status,
-                local(run.finished or run.seen),
-                "can be resumed" if run.id in resumable else "",
-            )
-        )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = (f"{cell:{width}}" for cell, width in zip(row, widths, strict=True))
-        click.echo("  ".join(cells).rstrip())
 
 
 def _runs(count: int) -> str:

@@ -8,7 +8,7 @@ import re
 import signal
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from time import sleep, time
@@ -21,6 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lokki.cli.words import duration, rate
+from lokki.logging import local
 from lokki.store.groups import folded
 from lokki.store.history import Group, History, Run
 from lokki.store.leases import host_and_process, is_worked_on
@@ -96,6 +97,18 @@ def show_runs(
     console.print(_table(columns, _room(console)))
     if more:
         print(f"older ones: more with --n, or --before {runs[-1].id}", file=sys.stderr)
+
+
+def show_removable(runs: Sequence[Run], resumable: Collection[str], now: float) -> None:
+    """Print the runs that could be removed, when they ended, and which of them can be resumed."""
+    columns = [
+        _Column("run", [Text(run.id) for run in runs]),
+        _Column("flow", [Text(_plain(run.flow)) for run in runs]),
+        _Column("status", [_status(run, now) for run in runs]),
+        _Column("ended", [Text(local(run.finished or run.seen)) for run in runs]),
+        _Column("", [Text("can be resumed" * (run.id in resumable)) for run in runs]),
+    ]
+    _console().print(_table(columns, sys.maxsize), soft_wrap=True)
 
 
 def show_run(history: History, run_id: str, program: str) -> None:

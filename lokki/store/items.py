@@ -10,7 +10,11 @@ from lokki.store.connection import Reader
 from lokki.store.schema import INDEX_MASK, StageRow, item_range
 
 _TROUBLED = ("failed", "tolerated", "retrying", "cancelled")
-_COLUMNS = "id, status, position, attempts, started, finished"
+_COLUMNS = "items.id, status, position, attempts, started, finished, type, reason"
+_LAST_FAILURE = (
+    " LEFT JOIN failures ON status IN ('failed', 'tolerated', 'retrying') AND failures.rowid ="
+    " (SELECT max(rowid) FROM failures WHERE item = items.id)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,37 +74,22 @@ class Items:
             condition += f" AND status IN ({', '.join('?' * len(wanted))})"
             values += wanted
         if group is not None:
-            condition += (
-                " AND (SELECT grp FROM failures WHERE item = items.id ORDER BY rowid DESC LIMIT 1)"
-                " = ?"
-            )
+            condition += " AND grp = ?"
             values.append(group)
         rows = self._read(
-            f"SELECT {_COLUMNS} FROM {source} WHERE id BETWEEN ? AND ?{condition}"  # noqa: S608
-            " ORDER BY id LIMIT ?",
+            f"SELECT {_COLUMNS} FROM {source}{_LAST_FAILURE}"  # noqa: S608
+            f" WHERE items.id BETWEEN ? AND ?{condition} ORDER BY items.id LIMIT ?",
             (first + after + 1, last, *values, limit),
         )
-        return [self._item(row) for row in rows]
+        return [_item(row) for row in rows]
 
     def find(self, stage: StageRow, index: int) -> Item | None:
         """One item, if it has a record."""
         rows = self._read(
-            f"SELECT {_COLUMNS} FROM items WHERE id = ?",  # noqa: S608
+            f"SELECT {_COLUMNS} FROM items{_LAST_FAILURE} WHERE items.id = ?",  # noqa: S608
             (item_range(stage.id)[0] + index,),
         )
-        return self._item(rows[0]) if rows else None
-
-    def _item(self, row: tuple[Any, ...]) -> Item:
-        key, status, position, attempts, started, finished = row
-        failure = None
-        if status in ("failed", "tolerated", "retrying"):
-            found = self._read(
-                "SELECT type, reason FROM failures WHERE item = ? ORDER BY rowid DESC LIMIT 1",
-                (key,),
-            )
-            failure = found[0] if found else None
-        index = key & INDEX_MASK
-        return Item(index, status, position, attempts, started, finished, failure)
+        return _item(rows[0]) if rows else None
 
     def attempts(self, stage: StageRow, index: int) -> list[Attempt]:
         """The failed attempts of an item, in order."""
@@ -118,3 +107,9 @@ class Items:
             (item_range(stage.id)[0] + index,),
         )
         return rows[0] if rows else None
+
+
+def _item(row: tuple[Any, ...]) -> Item:
+    key, status, position, attempts, started, finished, kind, reason = row
+    failure = None if kind is None else (kind, reason)
+    return Item(key & INDEX_MASK, status, position, attempts, started, finished, failure)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +141,7 @@ class Catalog:
 
     async def look(self) -> None:
         """Look into the files that are new or have changed, and forget those that are gone."""
-        places = list(dict.fromkeys(found_in(self._places)))
+        places = await anyio.to_thread.run_sync(found_in, self._places)
         for gone in self._files.keys() - set(places):
             await self._files.pop(gone).close()
         news = []
@@ -223,15 +224,24 @@ class Catalog:
         return self.flows[name]
 
 
-def found_in(places: Sequence[str]) -> Iterator[str]:
+def found_in(places: Sequence[str]) -> list[str]:
     """The files and modules that ``places`` are or, for folders, hold: those that define flows."""
+    found = []
     for place in places or ["."]:
-        folder = Path(place)
-        if not folder.is_dir():
-            yield str(folder.resolve()) if folder.is_file() else place
-            continue
-        for file in sorted(folder.glob("*.py")):
-            with suppress(OSError, UnicodeDecodeError):
-                text = file.read_text()
-                if _USES_LOKKI.search(text) and _DEFINES_FLOW.search(text):
-                    yield str(file.resolve())
+        path = Path(place)
+        if path.is_dir():
+            files = sorted(path.resolve().glob("*.py"))
+            found += [str(file) for file in files if _defines_flows(file, _stamp(str(file)))]
+        else:
+            found.append(str(path.resolve()) if path.is_file() else place)
+    return list(dict.fromkeys(found))
+
+
+@lru_cache(maxsize=10_000)
+def _defines_flows(file: Path, stamp: object) -> bool:
+    """Whether a file, as it was at this stamp, uses lokki and has flows."""
+    try:
+        text = file.read_text()
+    except (OSError, UnicodeDecodeError):
+        return False
+    return bool(_USES_LOKKI.search(text) and _DEFINES_FLOW.search(text))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from time import time
 
 import anyio
 
@@ -48,21 +47,16 @@ class Hub:
         ((version,),) = self._journal.read("PRAGMA data_version")
         return int(version)
 
-    async def changes(self, quiet: float) -> AsyncIterator[bool]:
-        """True at once and after each change; False when there was none for ``quiet`` seconds."""
+    async def changes(self, quiet: float) -> AsyncIterator[None]:
+        """Yield at once, after each change, and when there was none for ``quiet`` seconds."""
         self._watchers += 1
         self._wanted.set()
         try:
             while True:
-                seen = self._change
-                began = time()
-                yield True
-                while self._change == seen:
-                    news = self._news
+                seen, news = self._change, self._news
+                yield
+                if self._change == seen:
                     with anyio.move_on_after(quiet):
                         await news.wait()
-                    if self._change == seen:
-                        yield False
-                await asyncio.sleep(max(0.0, _LOOK_SECONDS - (time() - began)))
         finally:
             self._watchers -= 1

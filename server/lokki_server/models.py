@@ -61,6 +61,7 @@ class Failures(BaseModel):
     id: str = Field(examples=["8a73ee"])
     count: int
     failed: int
+    retrying: int
     step: str
     type: str = Field(examples=["ValueError"])
     message: str
@@ -122,6 +123,7 @@ class Run(BaseModel):
     finished: Time | None
     duration: float | None
     cancel_requested: Time | None
+    removing: bool
     chain: str = Field(examples=["numbers → map(crunch) → total"])
     stages: list[Stage]
     error: RunError | None

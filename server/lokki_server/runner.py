@@ -27,9 +27,8 @@ from lokki.engine.engine import Engine, RunHandle, resumed_graph
 from lokki.engine.resuming import Again, plan
 from lokki.errors import LokkiError, RunOwned
 from lokki.store.jobs import Jobs
+from lokki_server import STARTED_BY
 from lokki_server.channel import Channel, inherited
-
-STARTED_BY = "lokki serve"
 
 
 class Runner:

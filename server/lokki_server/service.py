@@ -23,13 +23,12 @@ from lokki.store.journal import Journal
 from lokki.store.leases import refuse_worked_on
 from lokki.store.local import LocalStore
 from lokki.store.schema import StageRow
+from lokki_server import STARTED_BY
 from lokki_server.catalog import Catalog
 from lokki_server.hub import Hub
 from lokki_server.problems import Problem
 from lokki_server.schedules import Clock
 from lokki_server.supervisor import Supervisor
-
-STARTED_BY = "lokki serve"
 
 
 class Service:

@@ -29,11 +29,7 @@ def run(history: History, found: Run) -> dict[str, Any]:
     stages = history.stages(found.id)
     for stage, each in zip(stages, shape["stages"], strict=False):
         each["failures"] = [group_shape(group) for group in history.groups(stage)]
-    shape["resumes"] = [
-        resume_shape(at, detail)
-        for at, kind, _, detail in history.events(found.id)
-        if kind == "run_resumed"
-    ]
+    shape["resumes"] = [resume_shape(*each) for each in history.resumes(found.id)]
     return shape
 
 

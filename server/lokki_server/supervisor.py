@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
 from contextlib import suppress
 from time import time
 
 from lokki.errors import JournalError
-from lokki.store.jobs import Job, Jobs
+from lokki.store.jobs import Jobs
 from lokki_server.channel import Child
 
 _LOOK_SECONDS = 0.25
@@ -51,10 +50,6 @@ class Supervisor:
         """How many runners can take runs."""
         return sum(each.ready and not each.retiring for each in self._runners)
 
-    @property
-    def pids(self) -> list[int]:
-        return [each.child.pid for each in self._runners]
-
     def wake(self) -> None:
         """Look at the queue now."""
         self._news.set()
@@ -78,30 +73,23 @@ class Supervisor:
 
     async def _assign(self) -> None:
         given = {run for each in self._runners for run in each.runs}
-        free = [each for each in self._runners if each.ready and not each.retiring]
-        room = sum(self._most_runs - len(each.runs) for each in free)
-        if room <= 0:
+        room = sum(self._most_runs - len(each.runs) for each in self._free())
+        if not room:
             return
-        waiting = await asyncio.to_thread(self._jobs.waiting, room + len(given))
-        for job in waiting[: room + len(given)]:
-            if job.run_id in given:
-                continue
-            runner = self._least_loaded()
-            if runner is None:
-                return
-            self._give(runner, job)
+        for job in await asyncio.to_thread(self._jobs.waiting, room + len(given)):
+            free = self._free()
+            if free and job.run_id not in given:
+                runner = min(free, key=lambda each: len(each.runs))
+                runner.runs.add(job.run_id)
+                runner.child.channel.send(run=job.run_id, again=job.again)
 
-    def _least_loaded(self) -> _Runner | None:
-        free = [
+    def _free(self) -> list[_Runner]:
+        """The runners that can take another run."""
+        return [
             each
             for each in self._runners
             if each.ready and not each.retiring and len(each.runs) < self._most_runs
         ]
-        return min(free, key=lambda each: len(each.runs), default=None)
-
-    def _give(self, runner: _Runner, job: Job) -> None:
-        runner.runs.add(job.run_id)
-        runner.child.channel.send(run=job.run_id, again=job.again)
 
     # ---- processes -------------------------------------------------------------------------------
 
@@ -158,9 +146,6 @@ class Supervisor:
             await asyncio.wait(self._tasks, timeout=grace + 5)
         for runner in tuple(self._runners):
             runner.child.kill()
-        await self._end(self._tasks)
-
-    async def _end(self, tasks: Iterable[asyncio.Task[None]]) -> None:
-        for task in tuple(tasks):
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
