@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
+from http.client import HTTPException
 from time import monotonic, sleep
 from typing import Any
 from urllib.error import HTTPError, URLError
@@ -17,7 +18,7 @@ from urllib.request import Request, urlopen
 from lokki.errors import DefinitionError, RunCancelled, RunFailed, ServerError
 
 _LOOK_SECONDS = 0.2
-_ENDED = ("succeeded", "failed", "cancelled")
+ENDED = ("succeeded", "failed", "cancelled")
 
 
 class Client:
@@ -65,6 +66,12 @@ class Client:
         self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
     ) -> Any:
         """The JSON that the server answers with; ``body`` is sent as JSON."""
+        return json.loads(self.send(method, path, body, headers))
+
+    def send(
+        self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
+    ) -> bytes:
+        """What the server answers with; ``body`` is sent as JSON."""
         data = None if body is None else json.dumps(body).encode()
         request = Request(self.url + path, data, dict(headers or {}), method=method)  # noqa: S310
         if data is not None:
@@ -73,11 +80,12 @@ class Client:
             request.add_header("Authorization", f"Bearer {self._token}")
         try:
             with urlopen(request, timeout=self._timeout) as answer:  # noqa: S310
-                return json.load(answer)
+                answered: bytes = answer.read()
+                return answered
         except HTTPError as error:
             with error:
                 raise ServerError(error.code, _told(error)) from None
-        except (URLError, TimeoutError, ConnectionError, json.JSONDecodeError) as error:
+        except (URLError, TimeoutError, ConnectionError, HTTPException) as error:
             reason = getattr(error, "reason", error)
             raise ServerError(None, f"{self.url} cannot be reached: {reason}") from error
 
@@ -110,7 +118,7 @@ class ServerRun:
     def wait(self, timeout: float | None = None) -> dict[str, Any]:
         """The run, once it has ended; TimeoutError after ``timeout`` seconds (default: never)."""
         began = monotonic()
-        while (state := self.state())["status"] not in _ENDED:
+        while (state := self.state())["status"] not in ENDED:
             if timeout is not None and monotonic() - began > timeout:
                 raise TimeoutError(f"run {self.id} is {state['status']} after {timeout} s")
             sleep(_LOOK_SECONDS)
@@ -126,7 +134,7 @@ class ServerRun:
         if state["status"] == "cancelled":
             raise RunCancelled(f"run {self.id} was cancelled", self.id)
         if state["status"] == "failed":
-            raise _failed(self.id, state["error"])
+            raise failure(self.id, state["error"])
         answer = self._client.ask("GET", f"{self._path}/result")
         if answer["download"] is not None:
             told = f"the result is {answer['type']}: {self._client.url}{answer['download']}"
@@ -141,7 +149,7 @@ class ServerRun:
         wanted = {name: value for name, value in filters.items() if value is not None}
         after, goes_on = 0, True
         while goes_on:
-            goes_on = follow and self.state()["status"] not in _ENDED
+            goes_on = follow and self.state()["status"] not in ENDED
             while True:
                 query = urlencode({**wanted, "after": after})
                 page = self._client.ask("GET", f"{self._path}/logs?{query}")
@@ -165,7 +173,8 @@ class ServerRun:
         self._client.ask("POST", f"{self._path}/resume", body)
 
 
-def _failed(run_id: str, error: Mapping[str, Any]) -> Exception:
+def failure(run_id: str, error: Mapping[str, Any]) -> RunFailed | ServerError:
+    """What is raised for a run that has failed with ``error``."""
     if error.get("step") is None:  # no step has ended it
         return ServerError(None, f"run {run_id} failed: {error['message']}")
     return RunFailed(

@@ -133,6 +133,7 @@ class Server:
     port: int = _key(8765, "port to listen on", least=0, most=65_535)
     runners: int = _key(1, "processes that run flows", least=1, most=64)
     max_runs: int = _key(16, "most runs that a runner has at a time", least=1)
+    max_queued: int = _key(10_000, "most runs that wait for a runner", least=1)
     max_resumes: int = _key(3, "how often a run is resumed after the death of its runner", least=0)
     catch_up: bool = _key(False, "whether a schedule starts one run for the ticks it has missed")
     grace: int = _key(30, "seconds that runs have to finish when the server is stopped", least=0)

@@ -134,6 +134,11 @@ def run_start(run_id: str, flow: str, at: float, *, resumed: bool = False) -> Re
     return Record("INFO", at, "run_start", text, {"run": run_id, "flow": flow, "resumed": resumed})
 
 
+def run_queued(run_id: str, flow: str, at: float) -> Record:
+    text = f"Run {run_id} of {flow} is queued: it waits for a runner"
+    return Record("INFO", at, "run_queued", text, {"run": run_id, "flow": flow})
+
+
 def run_end(run_id: str | None, status: str, at: float) -> Record:
     level = {"succeeded": "INFO", "failed": "ERROR"}.get(status, "WARNING")
     return Record(level, at, "run_end", f"Run {run_id} {status}", {"run": run_id, "status": status})

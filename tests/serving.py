@@ -155,6 +155,14 @@ def naps(number):
 def napping(count: int = 1000):
     return numbers(count).map(naps).agg(add)
 
+@step
+def none():
+    pass
+
+@flow
+def nothing():
+    return none()
+
 @flow
 def hidden(password: Secret[str]):
     return kept(password)

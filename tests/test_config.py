@@ -62,6 +62,7 @@ PROMISED = {  # key: variable, default
     "server.port": ("LOKKI_SERVER_PORT", 8765),
     "server.runners": ("LOKKI_SERVER_RUNNERS", 1),
     "server.max_runs": ("LOKKI_SERVER_MAX_RUNS", 16),
+    "server.max_queued": ("LOKKI_SERVER_MAX_QUEUED", 10_000),
     "server.max_resumes": ("LOKKI_SERVER_MAX_RESUMES", 3),
     "server.catch_up": ("LOKKI_SERVER_CATCH_UP", False),
     "server.grace": ("LOKKI_SERVER_GRACE", 30),

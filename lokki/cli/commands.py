@@ -14,20 +14,21 @@ import click
 from lokki.cli.options import (
     PLACE,
     Command,
-    Program,
     run_named,
     run_parameters,
 )
-from lokki.config import journal_path, load
+from lokki.cli.program import Program
+from lokki.config import load
 from lokki.logging import LEVELS
+from lokki.places import LOCAL
 from lokki.secret import HIDDEN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from lokki.store.history import History, Run
+    from lokki.places.place import Place
+    from lokki.places.shapes import RunShape
     from lokki.store.lines import LogLine
-    from lokki.store.schema import StageRow
 
 _STATUSES = ("queued", "running", "paused", "succeeded", "failed", "cancelled")
 _ENDED = {"succeeded": "succeeded", "failed": "failed", "cancelled": "been cancelled"}
@@ -87,10 +88,10 @@ class _Ago(click.ParamType[float]):
             )
 
 
-def _history() -> AbstractContextManager[History]:
-    from lokki.store.history import read_history
+def _place(on: str) -> AbstractContextManager[Place]:
+    from lokki.places.place import opened
 
-    return read_history(journal_path(load()))
+    return opened(on)
 
 
 _JSON = click.Option(["--json", "as_json"], is_flag=True, help="Print JSON, for programs.")
@@ -140,26 +141,28 @@ def runs(
     on: str,
 ) -> None:
     """List runs, the newest first."""
-    if flow is not None:
-        _tell_unknown(flow)
-    _list(flow or program.flow, status, since, before, count, as_json)
+    with _place(on) as place:
+        if flow is not None:
+            _tell_unknown(place, flow)
+        _list(place, flow or program.flow, status, since, before, count, as_json)
 
 
-def _tell_unknown(flow: str) -> None:
+def _tell_unknown(place: Place, flow: str) -> None:
     """Say so when a flow has no runs at all, and which flow may be meant."""
     from difflib import get_close_matches
 
-    with _history() as history:
-        known = history.flows()
-    if flow not in known:
-        near = get_close_matches(flow, known)
-        hint = f"; the journal has runs of {', '.join(known[:_MOST_FLOWS])}" if known else ""
-        if near:
-            hint = f"; did you mean {' or '.join(map(repr, near))}?"
-        click.echo(f"no runs of flow '{flow}'{hint}", err=True)
+    if place.runs(flow=flow, limit=1)["runs"]:
+        return
+    known = place.flows()
+    near = get_close_matches(flow, known)
+    hint = f"; there are runs of {', '.join(known[:_MOST_FLOWS])}" if known else ""
+    if near:
+        hint = f"; did you mean {' or '.join(map(repr, near))}?"
+    click.echo(f"no runs of flow '{flow}'{hint}", err=True)
 
 
 def _list(
+    place: Place,
     flow: str | None,
     status: tuple[str, ...],
     since: float | None,
@@ -167,34 +170,18 @@ def _list(
     count: int,
     as_json: bool,
 ) -> None:
-    with _history() as history:
-        newer = None if before is None else history.find(before, flow)
-        found = history.runs(
-            flow=flow,
-            statuses=status,
-            since=since,
-            before=None if newer is None else (newer.created, newer.id),
-            limit=count + 1,
-        )
-        more, found = found[count:], found[:count]
-        stages = history.stages(*(run.id for run in found))
-    by_run: dict[str, list[StageRow]] = {run.id: [] for run in found}
-    for stage in stages:
-        by_run[stage.run].append(stage)
+    page = place.runs(flow=flow, statuses=status, since=since, before=before, limit=count)
     if as_json:
-        from lokki.store.shapes import run_shape
-
-        shapes = [run_shape(run, by_run[run.id], time()) for run in found]
-        _print_json({"runs": shapes, "next": found[-1].id if more else None})
+        _print_json(page)
         return
-    if not found:
+    if not page["runs"]:
         such = "such runs" if status or since or before else "runs"
         of = f" of {flow}" if flow else ""
-        click.echo(f"no {such}{of} in {journal_path(load())}")
+        click.echo(f"no {such}{of} in {place.name}")
         return
     from lokki.cli.show import show_runs
 
-    show_runs(found, by_run, time(), more=bool(more))
+    show_runs(page["runs"], time(), more=page["next"] is not None)
 
 
 @click.command(
@@ -226,28 +213,17 @@ def show(
     """
     if watch and as_json:
         raise click.UsageError("--watch draws for people: leave --json out")
-    if run is run_option is None and not watch:
-        _list(program.flow, (), None, None, count, as_json)
-        return
-    with _history() as history:
-        row = history.find(run_named(run, run_option, "last"), program.flow)
+    with _place(on) as place:
+        if run is run_option is None and not watch:
+            _list(place, program.flow, (), None, None, count, as_json)
+            return
+        run_id = place.find(run_named(run, run_option, "last"), program.flow)["id"]
         if as_json:
-            _print_json(_shape(history, row))
+            _print_json(place.run(run_id))
             return
         from lokki.cli.show import show_run, watch_run
 
-        (watch_run if watch else show_run)(history, row.id, program.name)
-
-
-def _shape(history: History, run: Run) -> dict[str, Any]:
-    from lokki.store.shapes import group_shape, resume_shape, run_shape
-
-    stages = history.stages(run.id)
-    shape = run_shape(run, stages, time())
-    shape["resumes"] = [resume_shape(at, detail) for at, detail in history.resumes(run.id)]
-    for stage, each in zip(stages, shape["stages"], strict=True):
-        each["failures"] = [group_shape(group) for group in history.groups(stage)]
-    return shape
+        (watch_run if watch else show_run)(place, run_id, program.at(on))
 
 
 @click.command(
@@ -304,67 +280,70 @@ def logs(
 
     Without RUN, those of the newest run. Times are local, in JSON UTC.
     """
-    from lokki.store.shapes import line_shape
+    from lokki.places.shapes import line_shape
 
-    with _history() as history:
-        found = history.find(run_named(run, run_option, "last"), program.flow)
-        _check_step(history, found, wanted["step"])
-        _check_item(history, found, wanted["item"])
+    with _place(on) as place:
+        found = place.find(run_named(run, run_option, "last"), program.flow)
+        _check_step(place, found, wanted["step"])
+        _check_item(place, found, wanted["item"])
         told = False
-        for line in _lines(history, found.id, follow, end, wanted):
+        for line in _lines(place, found["id"], follow, end, wanted):
             print(json.dumps(line_shape(line)) if as_json else _human(line), flush=follow)
             told = True
         if not told:
             click.echo("no lines", err=True)
         if follow:
-            _tell_lost(history.find(found.id), program)
+            _tell_lost(place.find(found["id"]), program.at(on))
 
 
-def _check_step(history: History, run: Run, step: str | None) -> None:
+def _check_step(place: Place, run: RunShape, step: str | None) -> None:
     """Raise UsageError for a step that a run neither has nor had before its structure changed."""
-    steps = [name.removeprefix("map(").removesuffix(")") for name in run.shape.split(" → ")]
-    if step is None or step in steps or any(history.lines(run.id, step=step)):
+    steps = [name.removeprefix("map(").removesuffix(")") for name in run["chain"].split(" → ")]
+    if step is None or step in steps or any(place.lines(run["id"], step=step)):
         return
-    raise click.UsageError(f"run {run.id} has no step '{step}'; it has {', '.join(steps)}")
+    raise click.UsageError(f"run {run['id']} has no step '{step}'; it has {', '.join(steps)}")
 
 
-def _check_item(history: History, run: Run, item: int | None) -> None:
+def _check_item(place: Place, run: RunShape, item: int | None) -> None:
     """Raise UsageError for an item that no map of a run has, nor had before, nor may still get."""
-    maps = [stage for stage in history.stages(run.id) if stage.kind == "map"]
-    most = max((stage.total for stage in maps), default=0)
-    to_come = run.finished is None and len(maps) < run.shape.count("map(")
-    if item is None or item < most or to_come or any(history.lines(run.id, item=item)):
+    maps = [stage for stage in run["stages"] if stage["kind"] == "map"]
+    most = max((stage["total"] for stage in maps), default=0)
+    to_come = run["finished"] is None and len(maps) < run["chain"].count("map(")
+    if item is None or item < most or to_come or any(place.lines(run["id"], item=item)):
         return
     has = f"its {'largest ' * (len(maps) > 1)}map has {most:,}, counted from 0"
-    raise click.UsageError(f"run {run.id} has no item {item}; {has if maps else 'it has none'}")
+    raise click.UsageError(f"run {run['id']} has no item {item}; {has if maps else 'it has none'}")
 
 
 def _lines(
-    history: History, run_id: str, follow: bool, end: float | None, wanted: dict[str, Any]
+    place: Place, run_id: str, follow: bool, end: float | None, wanted: dict[str, Any]
 ) -> Iterator[LogLine]:
     """The lines of a run there are, and with ``follow`` those that come until it ends."""
-    after, goes_on = 0, True
-    while goes_on:
-        goes_on = follow and _goes_on(history.find(run_id), end)
-        last = history.last_line(run_id)  # up to which all are looked at now
-        for line in history.lines(run_id, **wanted, until=end, after=after):
+    after, more = 0, True
+    while more:
+        more = follow and _may_come(place.find(run_id), end)
+        last = place.last_line(run_id)  # up to which all are looked at now
+        for line in place.lines(run_id, **wanted, until=end, after=after):
             last = max(last, line.id)
             yield line
-        after = last
-        if goes_on:
+        after = max(after, last)
+        if more:
             sleep(_LOOK_SECONDS)
 
 
-def _goes_on(run: Run, end: float | None) -> bool:
+def _may_come(run: RunShape, end: float | None) -> bool:
     """Whether lines may come that are written before ``end``."""
-    now = time()
-    return run.goes_on(now) and (end is None or now <= end + _LOOK_SECONDS)
+    from lokki.places.shapes import goes_on
+
+    return goes_on(run) and (end is None or time() <= end + _LOOK_SECONDS)
 
 
-def _tell_lost(run: Run, program: Program) -> None:
-    if run.is_lost(time()):
-        resume = f"{program.name} resume {run.id}"
-        click.echo(f"the process of run {run.id} is gone; resume: {resume}", err=True)
+def _tell_lost(run: RunShape, program: Program) -> None:
+    from lokki.places.shapes import is_lost
+
+    if is_lost(run):
+        resume = program.told("resume", run["id"])
+        click.echo(f"the process of run {run['id']} is gone; resume: {resume}", err=True)
 
 
 def _human(line: LogLine) -> str:
@@ -380,35 +359,22 @@ def cancel(program: Program, /, run: str | None, run_option: str | None, on: str
 
     Waits for the calls that are running in threads. What has finished is kept for a resume.
     """
-    with _history() as history:
-        row = history.find(run_named(run, run_option), program.flow)
-        if row.finished is not None:
-            raise click.ClickException(f"run {row.id} has already {_ENDED[row.status]}")
-        _cancel(row)
-        status = history.find(row.id).status
-    if status == "running":
-        raise click.ClickException(f"run {row.id} is another process's now, and left to it")
-    if status != "cancelled":
-        raise click.ClickException(f"run {row.id} has meanwhile {_ENDED[status]}")
-    click.echo(f"run {row.id} is cancelled; resume: {program.name} resume {row.id}", err=True)
-
-
-def _cancel(run: Run) -> None:
-    """Ask its owner for it until it is done; a run whose process dies meanwhile is cancelled here.
-
-    A run that has another owner meanwhile is left alone.
-    """
-    from contextlib import closing
-
-    from lokki.store.journal import Journal
-
-    with closing(Journal(journal_path(load()))) as journal:
-        told = False
-        while journal.request_cancel(run.id, time(), run.owner).result():
-            if not told:
-                click.echo(f"cancelling run {run.id}: waiting for its calls to end", err=True)
-                told = True
+    with _place(on) as place:
+        found = place.find(run_named(run, run_option), program.flow)
+        run_id = found["id"]
+        if found["finished"] is not None:
+            raise click.ClickException(f"run {run_id} has already {_ENDED[found['status']]}")
+        for waited, _ in enumerate(place.cancel(run_id)):
+            if not waited:
+                click.echo(f"cancelling run {run_id}: waiting for its calls to end", err=True)
             sleep(_LOOK_SECONDS)
+        status = place.find(run_id)["status"]
+    if status == "running":
+        raise click.ClickException(f"run {run_id} is another process's now, and left to it")
+    if status != "cancelled":
+        raise click.ClickException(f"run {run_id} has meanwhile {_ENDED[status]}")
+    resume = program.at(on).told("resume", run_id)
+    click.echo(f"run {run_id} is cancelled; resume: {resume}", err=True)
 
 
 @click.command(
@@ -424,7 +390,6 @@ def _cancel(run: Run) -> None:
         ),
         _FLOW,
         click.Option(["--dry-run"], is_flag=True, help="Say what would be removed, and stop."),
-        PLACE,
     ],
 )
 @click.pass_obj
@@ -435,7 +400,6 @@ def gc(
     keep: int | None,
     flow: str | None,
     dry_run: bool,
-    on: str,
 ) -> None:
     """Remove old runs and all that is stored for them.
 
@@ -447,7 +411,8 @@ def gc(
     from lokki.cli.gc import collect
 
     if flow is not None:
-        _tell_unknown(flow)
+        with _place(LOCAL) as place:
+            _tell_unknown(place, flow)
     collect(load(), flow or program.flow, older_than, keep, dry_run)
 
 

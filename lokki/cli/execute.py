@@ -8,19 +8,21 @@ import signal
 import sys
 import termios
 import threading
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from time import time
-from typing import Any
+from typing import Any, Protocol
 
 from lokki import logging
+from lokki.cli.program import Program
 from lokki.cli.progress import ProgressReport
-from lokki.cli.report import LineReport
+from lokki.cli.report import LineReport, Outline
 from lokki.cli.streams import stdout_to_stderr
 from lokki.config import Config
 from lokki.engine.engine import Engine, RunHandle
+from lokki.engine.events import Event
 from lokki.engine.items import lane_of
 from lokki.errors import LokkiError, RunCancelled, RunFailed
 from lokki.graph import FlowGraph, MapStage
@@ -29,21 +31,44 @@ INTERRUPTED = 130
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
+class Handle(Protocol):
+    """A run that has been started, as `RunHandle` is."""
+
+    run_id: str
+
+    def events(self) -> AsyncIterator[Event]: ...
+    async def result(self) -> Any: ...
+    def cancel(self) -> None: ...
+
+
 @dataclass(frozen=True)
 class Start:
-    """How to start a run: ``submit`` does; ``graph`` is what will run.
+    """How to start a run: ``begin`` does, and keeps what it needs open; ``stages`` it will have.
 
-    ``program`` is how the commands that are told to the user begin, ``told`` what is told first.
+    ``program`` is what is told to the user to call, ``told`` what is told first.
     """
 
-    submit: Callable[[Engine], Awaitable[RunHandle[Any]]]
-    graph: FlowGraph[Any]
-    program: str
-    told: tuple[str, ...] = ()
+    begin: Callable[[LineReport], AbstractAsyncContextManager[Handle]]
+    stages: Sequence[Outline]
+    program: Program
+    told: Sequence[str] = ()
+
+
+@asynccontextmanager
+async def in_engine(
+    submit: Callable[[Engine], RunHandle[Any]],
+    graph: FlowGraph[Any],
+    config: Config,
+    report: LineReport,
+) -> AsyncIterator[RunHandle[Any]]:
+    """A run of ``graph`` that ``submit`` starts in an engine of its own."""
+    async with Engine(echo=report.echo, config=config) as engine:
+        _tell_limits(graph, engine, report)
+        yield submit(engine)
 
 
 def execute(start: Start, config: Config) -> int:
-    """Start a run in an engine, wait for it, print its result on stdout; return the exit code.
+    """Start a run, wait for it, print its result on stdout; return the exit code.
 
     Everything but the result goes to stderr, what the steps print included. Ctrl-C cancels the
     run; once more, and the process ends.
@@ -53,7 +78,7 @@ def execute(start: Start, config: Config) -> int:
         interrupts = _Interrupts(report)
         before = {each: signal.signal(each, interrupts) for each in _SIGNALS}
         try:
-            result = asyncio.run(_result(start, config, report, interrupts))
+            result = asyncio.run(_result(start, report, interrupts))
         except LokkiError as error:
             return _failed(error, report)
         finally:
@@ -66,15 +91,13 @@ def _report(start: Start, config: Config) -> LineReport:
     settings = config.logging
     terminal = sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
     report = ProgressReport if terminal and settings.format == "human" else LineReport
-    return report(settings, start.graph, start.program)
+    return report(settings, start.stages, start.program)
 
 
-async def _result(start: Start, config: Config, report: LineReport, interrupts: _Interrupts) -> Any:
-    async with Engine(echo=report.echo, config=config) as engine, report:
-        for line in start.told:
-            report.tell(logging.run_resuming(line, time()))
-        _tell_limits(start.graph, engine, report)
-        handle = await start.submit(engine)
+async def _result(start: Start, report: LineReport, interrupts: _Interrupts) -> Any:
+    for line in start.told:
+        report.tell(logging.run_resuming(line, time()))
+    async with start.begin(report) as handle, report:
         interrupts.guard(handle)
         with report.lines_of(handle.run_id):
             try:
@@ -148,7 +171,7 @@ class _Interrupts:
         self._cancel: Callable[[], object] | None = None
         self._run_id = ""
 
-    def guard(self, handle: RunHandle[Any]) -> None:
+    def guard(self, handle: Handle) -> None:
         """Cancel this run at the first signal, one that has come already included."""
         loop = asyncio.get_running_loop()
         self._run_id = handle.run_id

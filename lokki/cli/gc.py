@@ -13,6 +13,7 @@ import click
 from lokki.cli.show import show_removable
 from lokki.config import Config, journal_path, payloads_path
 from lokki.errors import RunOwned
+from lokki.places.shapes import runs
 from lokki.store.history import Run, read_history
 from lokki.store.journal import Journal
 from lokki.store.keys import run_prefix
@@ -27,12 +28,12 @@ def collect(
     """Remove the runs that are older and not among the newest; say what that was and gave."""
     path = journal_path(config)
     with read_history(path) as history:
-        runs = history.runs(flow=flow)
-    old = may_go(runs, time(), older_than=older_than, keep=keep)
+        old = may_go(history.runs(flow=flow), time(), older_than=older_than, keep=keep)
+        shapes = runs(history, old) if dry_run else []
     resumable = {run.id for run in old if run.status != "succeeded" and not run.removing}
     if dry_run:
         if old:
-            show_removable(old, resumable, time())
+            show_removable(shapes, [run.finished or run.seen for run in old], resumable)
         lost = _counted(len(resumable), "could be resumed")
         click.echo(f"{_runs(len(old))} would be removed{lost}", err=True)
     elif not old:

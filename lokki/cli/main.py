@@ -12,7 +12,7 @@ from dataclasses import replace
 from inspect import cleandoc
 from pathlib import Path
 from time import time
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 from click.exceptions import NoSuchCommand
@@ -31,10 +31,10 @@ from lokki.cli.options import (
     HELP,
     SETTINGS,
     Command,
-    Program,
     again_from,
     ask_for_secrets,
     config_from,
+    given_of,
     missing_secrets,
     options_of,
     parameters_from,
@@ -42,12 +42,20 @@ from lokki.cli.options import (
     run_parameters,
     told_secrets,
 )
+from lokki.cli.program import Program
 from lokki.cli.serve import serve
 from lokki.cli.streams import stdout_to_stderr
 from lokki.config import journal_path, load
 from lokki.decorators import Flow
 from lokki.errors import ConfigError, DefinitionError, LokkiError, ParameterError
 from lokki.graph import FlowGraph
+from lokki.places import LOCAL
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
+    from lokki.cli.execute import Handle
+    from lokki.cli.report import LineReport
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """Errors of writing where nothing more can be written."""
@@ -68,21 +76,23 @@ def main(flow: Flow[..., Any]) -> NoReturn:
     if not isinstance(flow, Flow):
         raise DefinitionError(f"main() wants a flow, not {flow!r}: decorate a function with @flow")
     alias_main()
-    program = f"python {shlex.quote(sys.argv[0])}"
+    program = Program(f"python {shlex.quote(sys.argv[0])}", flow.name)
     group = _Group(1, help=flow.__doc__ or f"Run the flow {flow.name}.", example="run")
     group.add_command(_run_command("run", flow, program))
 
     @group.command("resume", params=[*run_parameters(), *AGAIN, *SETTINGS], example="last --failed")
-    @click.pass_obj
-    def resume(place: Program, /, run: str | None, run_option: str | None, **options: Any) -> None:
+    def resume(run: str | None, run_option: str | None, **options: Any) -> None:
         """Go on with a run that was interrupted or failed.
 
         Results are kept; the rest runs with the code as it is now.
         """
-        run_id, _ = _recorded(run_named(run, run_option), place)
+        name = run_named(run, run_option)
+        if options["on"] != LOCAL:
+            raise click.exceptions.Exit(_resume_on_server(name, program, options))
+        run_id, _ = _recorded(name, program)
         raise click.exceptions.Exit(_resume(run_id, flow, program, options))
 
-    _start(group, Program(program, flow.name))
+    _start(group, program)
 
 
 class _Group(Command, click.Group):
@@ -162,26 +172,39 @@ def _invoke(command: click.Command, name: str, arguments: list[str], program: Pr
         command.invoke(context)
 
 
-def _run_command(name: str, flow: Flow[..., Any], program: str) -> click.Command:
+def _run_command(name: str, flow: Flow[..., Any], program: Program) -> click.Command:
     def run(params: Path | None, **options: Any) -> None:
-        config = config_from(options)
+        on, config = options.pop("on"), config_from(options)
         try:
             with stdout_to_stderr():
-                given = parameters_from(flow, params, options)
+                given = parameters_from(flow, params, options, here=on == LOCAL)
             graph = _traced(flow, lambda: flow.trace(given))
         except LoadError:
             raise
         except LokkiError as error:
             raise click.UsageError(str(error)) from error
-        from lokki.cli.execute import Start, execute
-        from lokki.engine.engine import Engine, RunHandle
+        from lokki.cli.execute import Start, execute, in_engine
+        from lokki.cli.report import outlines
 
-        async def submit(engine: Engine) -> RunHandle[Any]:
-            return engine.submit(graph, started_by=_command_line(program))
+        def begin(report: LineReport) -> AbstractAsyncContextManager[Handle]:
+            if on == LOCAL:
+                started_by = _command_line(program)
+                return in_engine(
+                    lambda engine: engine.submit(graph, started_by=started_by),
+                    graph,
+                    config,
+                    report,
+                )
+            from lokki.cli.follow import on_server
+            from lokki.places.server import ServerPlace
 
-        raise click.exceptions.Exit(execute(Start(submit, graph, program), config))
+            place, given = ServerPlace(on), given_of(flow, graph.params)
+            return on_server(place, lambda: place.start(flow.name, given), None, report)
 
-    told = [f"Run {flow.name} here and print its result.", cleandoc(flow.__doc__ or "")]
+        start = Start(begin, outlines(graph), program.at(on))
+        raise click.exceptions.Exit(execute(start, config))
+
+    told = [f"Run {flow.name} and print its result.", cleandoc(flow.__doc__ or "")]
     needed = [each for each in flow.parameters if each.required and not each.is_secret]
     return Command(
         name,
@@ -203,15 +226,16 @@ def _traced(flow: Flow[..., Any], trace: Callable[[], FlowGraph[Any]]) -> FlowGr
         raise LoadError(f"the body of flow '{flow.name}' failed", users_traceback(error)) from error
 
 
-def _command_line(program: str) -> str:
-    return f"{program} {shlex.join(sys.argv[1:])}"
+def _command_line(program: Program) -> str:
+    return f"{program.name} {shlex.join(sys.argv[1:])}"
 
 
-def _resume(run_id: str, flow: Flow[..., Any], program: str, options: dict[str, Any]) -> int:
+def _resume(run_id: str, flow: Flow[..., Any], program: Program, options: dict[str, Any]) -> int:
     """Say what a resume will do again, and do it unless it is a dry run."""
     config, again, dry_run = config_from(options), again_from(options), options.pop("dry_run")
-    from lokki.cli.execute import Start, execute
-    from lokki.engine.engine import Engine, RunHandle, resumed_graph
+    from lokki.cli.execute import Start, execute, in_engine
+    from lokki.cli.report import outlines
+    from lokki.engine.engine import resumed_graph
     from lokki.engine.resuming import plan
     from lokki.store.history import read_history
     from lokki.store.leases import refuse_worked_on
@@ -232,10 +256,45 @@ def _resume(run_id: str, flow: Flow[..., Any], program: str, options: dict[str, 
         click.echo("\n".join(planned.told))
         return 0
 
-    async def submit(engine: Engine) -> RunHandle[Any]:
-        return engine.resume_as(planned, started_by=_command_line(program))
+    def begin(report: LineReport) -> AbstractAsyncContextManager[Handle]:
+        started_by = _command_line(program)
+        return in_engine(
+            lambda engine: engine.resume_as(planned, started_by=started_by),
+            planned.graph,
+            config,
+            report,
+        )
 
-    return execute(Start(submit, planned.graph, program, planned.told), config)
+    return execute(Start(begin, outlines(planned.graph), program, planned.told), config)
+
+
+def _resume_on_server(name: str, program: Program, options: dict[str, Any]) -> int:
+    """As `_resume`, of a run of a server, with the code that the server has."""
+    from lokki.cli.execute import Start, execute
+    from lokki.cli.follow import on_server
+    from lokki.cli.report import Outline
+    from lokki.places.changes import kept
+    from lokki.places.server import ServerPlace
+
+    on, config, again = options.pop("on"), config_from(options), again_from(options)
+    if again.force:
+        raise click.UsageError(f"--force is for runs of this machine, not for those of {on}")
+    place = ServerPlace(on)
+    row = place.find(name, program.flow)
+    asked = {"failed": again.failed or None, "error": again.error, "from": again.from_stage}
+    wanted = {key: value for key, value in asked.items() if value is not None}
+    told, anything = place.plan(row["id"], wanted)
+    if options.pop("dry_run"):
+        click.echo("\n".join(told))
+        return 0
+
+    def begin(report: LineReport) -> AbstractAsyncContextManager[Handle]:
+        if not anything:
+            return on_server(place, lambda: row, row, report)
+        return on_server(place, lambda: place.resume(row["id"], wanted), kept(row), report)
+
+    stages = [Outline(each["name"], each["kind"] == "map") for each in place.stages(row["flow"])]
+    return execute(Start(begin, stages, program.at(on), told), config)
 
 
 @click.group("lokki", cls=_Group, unknown_code=2, example="run birds.py")
@@ -254,7 +313,7 @@ def _cli() -> None:
 @click.argument("target", metavar="FILE[:flow]|MODULE[:flow]")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[OPTIONS]")
 def _cli_run(target: str, arguments: tuple[str, ...]) -> None:
-    """Run a flow here and print its result.
+    """Run a flow, here or on a server (--on URL), and print its result.
 
     Each parameter of the flow is an option: lokki run FILE --help lists them.
     """
@@ -266,8 +325,9 @@ def _cli_run(target: str, arguments: tuple[str, ...]) -> None:
         raise click.UsageError(f"the file comes first: lokki run FILE {target}")
     with stdout_to_stderr():
         flow = load_flow(target)
-    command = _run_command("run", flow, "lokki")
-    _invoke(command, f"lokki run {target}", list(arguments), Program("lokki"))
+    program = Program("lokki")
+    command = _run_command("run", flow, program)
+    _invoke(command, f"lokki run {target}", list(arguments), program)
 
 
 @_cli.command(
@@ -294,6 +354,11 @@ def _cli_resume(
     Results are kept; the rest runs with the code as it is now, in the file that the run was
     started from or in FILE.
     """
+    if options["on"] != LOCAL:
+        if target is not None:
+            raise click.UsageError(f"leave '{target}' out: the server has the flow's code")
+        name = run_named(run, run_option)
+        raise click.exceptions.Exit(_resume_on_server(name, program, options))
     if run_option is not None and target is None:
         run, target = None, run
     run_id, source = _recorded(run_named(run, run_option), program)
@@ -309,7 +374,7 @@ def _cli_resume(
         flow = load_flow(target)
     if source is not None:
         alias_source(source, flow)
-    raise click.exceptions.Exit(_resume(run_id, flow, "lokki", options))
+    raise click.exceptions.Exit(_resume(run_id, flow, program, options))
 
 
 def _recorded(name: str, program: Program) -> tuple[str, str | None]:

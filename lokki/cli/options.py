@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,20 +16,13 @@ from lokki.config import KEYS, Config, load
 from lokki.decorators import Flow
 from lokki.errors import ParameterError
 from lokki.params import Parameter
-from lokki.secret import variable
+from lokki.places import LOCAL
+from lokki.secret import Secret, variable
 
 if TYPE_CHECKING:
     from lokki.engine.resuming import Again
 
 HELP: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
-
-
-@dataclass(frozen=True)
-class Program:
-    """How the program was called, and the flow whose runs it is about (None: every flow's)."""
-
-    name: str
-    flow: str | None = None
 
 
 class Command(click.Command):
@@ -74,11 +67,29 @@ _SETTINGS = {
     key.option[2:].replace("-", "_"): name for name, key in KEYS.items() if key.option is not None
 }
 
+
+class _On(click.ParamType[str]):
+    """`LOCAL`, or the URL of a server."""
+
+    name = "place"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value != LOCAL and not re.match("https?://[^/]", value):
+            self.fail(
+                f"'{value}' is neither '{LOCAL}' nor the URL of a server, "
+                "such as http://127.0.0.1:8765.",
+                param,
+                ctx,
+            )
+        return str(value).rstrip("/")
+
+
 PLACE = click.Option(
     ["--on"],
-    type=click.Choice(["local"]),
-    default="local",
-    help="Where: this machine.  [default: local]",
+    type=_On(),
+    default=LOCAL,
+    metavar=f"{LOCAL}|URL",
+    help=f"Where: this machine, or a server by its URL.  [default: {LOCAL}]",
 )
 
 
@@ -114,7 +125,7 @@ AGAIN: list[click.Parameter] = [
 
 def config_from(options: dict[str, Any]) -> Config:
     """The configuration with the settings among a command's options, which are taken out."""
-    options.pop("on")
+    options.pop("on", None)
     return load({key: options.pop(name) for name, key in _SETTINGS.items()})
 
 
@@ -194,9 +205,9 @@ def _option(parameter: Parameter) -> click.Option:
 
 
 def parameters_from(
-    flow: Flow[..., Any], file: Path | None, options: dict[str, Any]
+    flow: Flow[..., Any], file: Path | None, options: dict[str, Any], *, here: bool = True
 ) -> dict[str, Any]:
-    """The checked parameters of a run, secrets that are missing asked for.
+    """The checked parameters of a run, missing secrets asked for if it is to run here.
 
     Raises ParameterError, naming every one that is wrong.
     """
@@ -209,9 +220,20 @@ def parameters_from(
             )
     given = {name: value for name, value in options.items() if value is not None}
     text = [name for name, value in given.items() if isinstance(value, str)]
-    values = {**stored, **given, **ask_for_secrets(flow)}
+    values = {**stored, **given, **(ask_for_secrets(flow) if here else {})}
+    elsewhere = {} if here else {each.name: Secret("") for each in flow.parameters.secrets}
     origins = dict.fromkeys(stored.keys() - given.keys(), place)
-    return flow.parameters.validate(values, text=text, origins=origins)
+    return flow.parameters.validate(values, text=text, checked=elsewhere, origins=origins)
+
+
+def given_of(flow: Flow[..., Any], params: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of checked parameters that are neither defaults nor secrets, as JSON has them."""
+    given = {
+        each.name: params[each.name]
+        for each in flow.parameters
+        if not each.is_secret and params[each.name] is not each.default
+    }
+    return flow.parameters.to_json(given)
 
 
 def _stored(file: Path, place: str) -> dict[str, Any]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from collections.abc import Sequence
 from time import monotonic
-from typing import Any, TextIO, cast
+from typing import TextIO, cast
 
 from lokki import logging
-from lokki.cli.report import LineReport
+from lokki.cli.program import Program
+from lokki.cli.report import LineReport, Outline
 from lokki.cli.streams import Watched
 from lokki.cli.view import Screen, StageView
 from lokki.config import Logging
@@ -23,7 +25,6 @@ from lokki.engine.events import (
     StageStarted,
 )
 from lokki.engine.state import Status
-from lokki.graph import FlowGraph, MapStage
 
 _PATIENCE_SECONDS = 0.4
 """A run that is over by then is not worth a view."""
@@ -38,11 +39,9 @@ class ProgressReport(LineReport):
     from the terminal ends the view, and lines are told from then on.
     """
 
-    def __init__(self, settings: Logging, graph: FlowGraph[Any], program: str) -> None:
-        super().__init__(settings, graph, program)
-        self._views = [
-            StageView(stage.name, is_map=isinstance(stage, MapStage)) for stage in graph.stages
-        ]
+    def __init__(self, settings: Logging, stages: Sequence[Outline], program: Program) -> None:
+        super().__init__(settings, stages, program)
+        self._views = [StageView(stage.name, is_map=stage.is_map) for stage in stages]
         self._process = os.getpid()
         self._over = threading.Event()
         self._drawing = threading.Thread(target=self._draw, name="lokki-view", daemon=True)
@@ -65,7 +64,9 @@ class ProgressReport(LineReport):
 
     def event(self, event: Event) -> None:
         match event:
-            case StageStarted(position, _, _, counts):
+            case StageStarted(position, name, is_map, counts):
+                if position >= len(self._views):
+                    self._views.append(StageView(name, is_map=is_map))
                 for view in self._views[:position]:
                     if view.status == "waiting":
                         view.status = "kept"

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from time import time
 from typing import Any, TextIO, cast
 
 from lokki import logging, output
+from lokki.cli.program import Program
 from lokki.config import Logging
 from lokki.engine.events import (
     Event,
@@ -26,6 +28,27 @@ from lokki.engine.state import Counts, Status
 from lokki.graph import FlowGraph, MapStage
 
 
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """What is known of a stage before it begins; ``in_threads``: where some of its calls run."""
+
+    name: str
+    is_map: bool
+    in_threads: bool = False
+
+
+def outlines(graph: FlowGraph[Any]) -> list[Outline]:
+    """The stages of a flow."""
+    return [
+        Outline(
+            stage.name,
+            isinstance(stage, MapStage),
+            any(call.step.lane == "thread" for call in stage.calls),
+        )
+        for stage in graph.stages
+    ]
+
+
 class LineReport:
     """Writes a line on stderr for what happens, and for so many percent of a map's items.
 
@@ -33,9 +56,9 @@ class LineReport:
     goes: as it is, or, in JSON, nowhere, since each line of it is told on its own (`lines_of`).
     """
 
-    def __init__(self, settings: Logging, graph: FlowGraph[Any], program: str) -> None:
+    def __init__(self, settings: Logging, stages: Sequence[Outline], program: Program) -> None:
         self._settings = settings
-        self._stages = graph.stages
+        self._stages = list(stages)
         self._program = program
         self._json = settings.format == "json"
         self._out = sys.stderr
@@ -70,6 +93,16 @@ class LineReport:
     def _line(self, line: logging.Line) -> None:
         self.tell(logging.step_line(*line))
 
+    def said(self, line: logging.Line) -> None:
+        """Tell what a step that runs elsewhere has printed or logged, as if it had been here."""
+        level, source, message = line[-3:]
+        if source == "lokki":  # what it says of failed attempts is only recorded
+            return
+        if self._json:
+            self._line(line)
+        elif source in ("stdout", "stderr") or logging.reaches(level, "WARNING"):
+            self.echo.write(message + "\n")
+
     def tell(self, record: logging.Record) -> None:
         """Write a record, if its level is wanted."""
         if logging.reaches(record.level, self._settings.level):
@@ -89,7 +122,9 @@ class LineReport:
             case RunStarted(run_id, flow, resumed):
                 self._run_id = run_id
                 self.tell(logging.run_start(run_id, flow, now, resumed=resumed))
-            case StageStarted(position, name, _, counts):
+            case StageStarted(position, name, is_map, counts):
+                if position >= len(self._stages):
+                    self._stages.append(Outline(name, is_map))
                 self._position, self._retried = position, False
                 self._told = Counts(counts.total)
                 self.tell(logging.step_start(name, now, timestamps=self._settings.show_timestamps))
@@ -120,7 +155,7 @@ class LineReport:
             self._bar(counts, now)
         self.tell(logging.step_complete(name, now, seconds))
         if counts.tolerated:
-            listed_by = f"{self._program} show {self._run_id}"
+            listed_by = self._program.told("show", str(self._run_id))
             self.tell(logging.step_tolerated(name, now, counts.tolerated, counts.total, listed_by))
 
     def _failed(self, event: StageFailed, now: float) -> None:
@@ -142,7 +177,7 @@ class LineReport:
     def _bar(self, counts: Counts, now: float) -> None:
         stage = self._stages[self._position]
         self._told = counts
-        if isinstance(stage, MapStage):
+        if stage.is_map:
             troubles = {"failed": counts.failed, "tolerated": counts.tolerated}
             troubles["retrying"] = counts.retrying
             self.tell(logging.map_progress(stage.name, now, counts.done, counts.total, **troubles))
@@ -157,7 +192,7 @@ class LineReport:
     def _waiting(self) -> str:
         """What a cancel waits for."""
         stage = self._stages[self._position]
-        if any(call.step.lane == "thread" for call in stage.calls):
+        if stage.in_threads:
             return f"waiting for the calls of '{stage.name}' in threads to end"
         return f"stopping the calls of '{stage.name}'"
 
@@ -171,7 +206,7 @@ class LineReport:
         self.tell(logging.ending(message, time(), code, self._run_id, resume))
 
     def _resume(self, run_id: str | None) -> str:
-        return f"{self._program} resume {run_id}"
+        return self._program.told("resume", str(run_id))
 
 
 def _percent(counts: Counts) -> int:

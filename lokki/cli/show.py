@@ -7,11 +7,10 @@ import os
 import re
 import signal
 import sys
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from time import sleep, time
+from time import sleep
 from typing import Any
 
 from rich.console import Console
@@ -20,12 +19,20 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
+from lokki.cli.program import Program
 from lokki.cli.words import duration, rate
 from lokki.logging import local
+from lokki.places.place import Place
+from lokki.places.shapes import (
+    GroupShape,
+    ResumeShape,
+    RunShape,
+    StageShape,
+    goes_on,
+    is_lost,
+    seconds,
+)
 from lokki.store.groups import folded
-from lokki.store.history import Group, History, Run
-from lokki.store.leases import host_and_process, is_worked_on
-from lokki.store.schema import StageRow
 
 _WIDE = 120
 """Columns of a strip in output that is not a terminal's."""
@@ -73,64 +80,61 @@ def _room(console: Console) -> int:
     return sys.maxsize if console.soft_wrap else console.width
 
 
-def show_runs(
-    runs: Sequence[Run], stages: Mapping[str, Sequence[StageRow]], now: float, *, more: bool
-) -> None:
+def show_runs(runs: Sequence[RunShape], now: float, *, more: bool) -> None:
     """Print a list of runs; ``more``: there are older ones."""
     console = _console()
-    if not runs:
-        console.print("no runs")
-        return
-    maps = [[stage for stage in stages[run.id] if stage.kind == "map"] for run in runs]
-    failed = [sum(stage.failed for stage in own) for own in maps]
-    tolerated = [sum(stage.tolerated for stage in own) for own in maps]
+    maps = [[stage for stage in run["stages"] if stage["kind"] == "map"] for run in runs]
+    failed = [sum(stage["failed"] for stage in own) for own in maps]
+    tolerated = [sum(stage["tolerated"] for stage in own) for own in maps]
     columns = [
-        _Column("run", [Text(run.id) for run in runs]),
-        _Column("flow", [Text(_plain(run.flow)) for run in runs], least=12, goes=2),
-        _Column("status", [_status(run, now) for run in runs], goes=1),
-        _Column("started", [Text(_when(run.created, now)) for run in runs], goes=6),
+        _Column("run", [Text(run["id"]) for run in runs]),
+        _Column("flow", [Text(_plain(run["flow"])) for run in runs], least=12, goes=2),
+        _Column("status", [_status(run) for run in runs], goes=1),
+        _Column("started", [Text(_when(seconds(run["created"]), now)) for run in runs], goes=6),
         _Column("items", [_done(own) for own in maps], right=True, goes=5),
         _Column("failed", _counts(failed, "red"), right=True, goes=3),
         _Column("tolerated", _counts(tolerated, "yellow"), right=True, goes=4),
-        _Column("took", [_took(run, now) for run in runs], right=True, goes=7),
+        _Column("took", [_took(run) for run in runs], right=True, goes=7),
     ]
     console.print(_table(columns, _room(console)))
     if more:
-        print(f"older ones: more with --n, or --before {runs[-1].id}", file=sys.stderr)
+        print(f"older ones: more with --n, or --before {runs[-1]['id']}", file=sys.stderr)
 
 
-def show_removable(runs: Sequence[Run], resumable: Collection[str], now: float) -> None:
+def show_removable(
+    runs: Sequence[RunShape], ends: Sequence[float], resumable: Collection[str]
+) -> None:
     """Print the runs that could be removed, when they ended, and which of them can be resumed."""
     columns = [
-        _Column("run", [Text(run.id) for run in runs]),
-        _Column("flow", [Text(_plain(run.flow)) for run in runs]),
-        _Column("status", [_status(run, now) for run in runs]),
-        _Column("ended", [Text(local(run.finished or run.seen)) for run in runs]),
-        _Column("", [Text("can be resumed" * (run.id in resumable)) for run in runs]),
+        _Column("run", [Text(run["id"]) for run in runs]),
+        _Column("flow", [Text(_plain(run["flow"])) for run in runs]),
+        _Column("status", [_status(run) for run in runs]),
+        _Column("ended", [Text(local(end)) for end in ends]),
+        _Column("", [Text("can be resumed" * (run["id"] in resumable)) for run in runs]),
     ]
     _console().print(_table(columns, sys.maxsize), soft_wrap=True)
 
 
-def show_run(history: History, run_id: str, program: str) -> None:
+def show_run(place: Place, run_id: str, program: Program) -> None:
     """Print one run as it is now."""
     console = _console()
-    head, stages, more = _run(history, run_id, program, console)
+    head, stages, more = _run(place, place.run(run_id), program, console)
     console.print(_joined(_lines_of(head), stages, more))
 
 
-def watch_run(history: History, run_id: str, program: str) -> None:
+def watch_run(place: Place, run_id: str, program: Program) -> None:
     """Draw a run again and again until it has ended; it is printed as a whole in the end."""
     console = _console()
     for each in (signal.SIGTERM, signal.SIGHUP):  # else the cursor is left hidden
         signal.signal(each, lambda number, frame: sys.exit(128 + number))
     try:
         with Live(console=console, auto_refresh=False, transient=True) as live:
-            while history.find(run_id).goes_on(time()):
-                parts = _run(history, run_id, program, console)
+            while goes_on(run := place.run(run_id)):
+                parts = _run(place, run, program, console)
                 live.update(_fitting(*parts, console), refresh=True)
                 sleep(_REFRESH_SECONDS)
     finally:
-        show_run(history, run_id, program)
+        show_run(place, run_id, program)
 
 
 def show_config(settings: Mapping[str, Mapping[str, Any]]) -> None:
@@ -218,20 +222,18 @@ def _width(widths: Iterable[int], gap: int = 1) -> int:
 
 
 def _run(
-    history: History, run_id: str, program: str, console: Console
+    place: Place, run: RunShape, program: Program, console: Console
 ) -> tuple[dict[str, list[Text]], Text, Text]:
     """A run's head, its stages, and what there is to say of their items and how to go on."""
-    run, now = history.find(run_id), time()
-    stages = history.stages(run_id)
-    found = [(group, stage) for stage in stages for group in history.groups(stage)]
-    found.sort(key=lambda each: not each[0].failed)
+    stages = run["stages"]
+    found = [(group, stage) for stage in stages for group in stage["failures"]]
+    found.sort(key=lambda each: not each[0]["failed"])
     more = [
-        *(_strip(history, stage, console) for stage in stages if stage.kind == "map"),
-        *_failures(found, run, now, program, _MOST_LINES * _room(console)),
-        *_last_words(run, [group for group, _ in found], now, program),
+        *(_strip(place, run, stage, console) for stage in stages if stage["kind"] == "map"),
+        *_failures(found, run, program, _MOST_LINES * _room(console)),
+        *_last_words(run, [group for group, _ in found], program),
     ]
-    head = _head(run, history.resumes(run_id), stages, now, console)
-    return head, _stages(run, stages, now, console), _joined(*more)
+    return _head(run, console), _stages(stages, console), _joined(*more)
 
 
 def _joined(*parts: Text) -> Text:
@@ -274,22 +276,16 @@ def _beginning(head: Mapping[str, Sequence[Text]], most: int) -> list[Text]:
     return lines
 
 
-def _head(
-    run: Run,
-    resumes: Sequence[tuple[float, str | None]],
-    stages: Sequence[StageRow],
-    now: float,
-    console: Console,
-) -> dict[str, list[Text]]:
+def _head(run: RunShape, console: Console) -> dict[str, list[Text]]:
     """The lines of each entry."""
-    chain = f": {run.shape}" if _CHAIN_IN_MAP.search(run.shape) else ""
+    chain = f": {run['chain']}" if _CHAIN_IN_MAP.search(run["chain"]) else ""
     entries = {
-        "run": Text(run.id, style="bold"),
-        "flow": Text(_plain(run.flow + chain)),
-        "status": _status(run, now).append_text(_troubles(stages)),
-        "started": _begun(run.created, run.started_by),
-        "resumed": _resumed(resumes),
-        "took": _took(run, now),
+        "run": Text(run["id"], style="bold"),
+        "flow": Text(_plain(run["flow"] + chain)),
+        "status": _status(run).append_text(_troubles(run["stages"])),
+        "started": _begun(run["created"], run["started_by"]),
+        "resumed": _resumed(run["resumes"]),
+        "took": _took(run),
         "params": _params(run, _MOST_LINES * _room(console)),
         "owner": _owner(run),
     }
@@ -303,25 +299,24 @@ def _head(
     return lines
 
 
-def _begun(at: float, by: str | None) -> Text:
+def _begun(at: str, by: str | None) -> Text:
     told = f" by {_plain(by)}" if by else ""
-    return Text(f"{datetime.fromtimestamp(at):%Y-%m-%d %H:%M:%S}{told}")
+    return Text(f"{datetime.fromtimestamp(seconds(at)):%Y-%m-%d %H:%M:%S}{told}")
 
 
-def _resumed(resumes: Sequence[tuple[float, str | None]]) -> Text:
+def _resumed(resumes: Sequence[ResumeShape]) -> Text:
     """How often a run was resumed, and the last time."""
     if not resumes:
         return Text()
-    at, detail = resumes[-1]
-    last = _begun(at, json.loads(detail or "{}").get("by"))
+    last = _begun(resumes[-1]["at"], resumes[-1]["by"])
     return last if len(resumes) == 1 else Text(f"{len(resumes)} times, the last ") + last
 
 
-def _troubles(stages: Sequence[StageRow]) -> Text:
+def _troubles(stages: Sequence[StageShape]) -> Text:
     """How many items have failed, and of how many that is tolerated."""
-    maps = [stage for stage in stages if stage.kind == "map"]
-    failed = sum(stage.failed for stage in maps)
-    tolerated = sum(stage.tolerated for stage in maps)
+    maps = [stage for stage in stages if stage["kind"] == "map"]
+    failed = sum(stage["failed"] for stage in maps)
+    tolerated = sum(stage["tolerated"] for stage in maps)
     text = Text().append(f", {_items(failed)} failed" if failed else "", style="red")
     if tolerated:
         items = f"{tolerated:,}" if failed else _items(tolerated)
@@ -329,48 +324,47 @@ def _troubles(stages: Sequence[StageRow]) -> Text:
     return text
 
 
-def _params(run: Run, most: int) -> Text:
+def _params(run: RunShape, most: int) -> Text:
     shown = [
         f"{name} = {_short(json.dumps(value, ensure_ascii=False), most)}"
-        for name, value in json.loads(run.params_json).items()
+        for name, value in run["params"].items()
     ]
     return Text("\n".join(shown))
 
 
-def _owner(run: Run) -> Text:
-    if run.owner is None:
-        return Text()
-    host, process = host_and_process(run.owner)
-    return Text(f"process {process} on {host}")
+def _owner(run: RunShape) -> Text:
+    owner = run["owner"]
+    return Text(f"process {owner['process']} on {owner['host']}") if owner else Text()
 
 
-def _stages(run: Run, stages: Sequence[StageRow], now: float, console: Console) -> Text:
-    times = [run.worked(stage.started, stage.finished or run.end(now)) for stage in stages]
+def _stages(stages: Sequence[StageShape], console: Console) -> Text:
     rates = [
-        stage.succeeded / seconds if stage.kind == "map" and seconds > 0 else 0
-        for stage, seconds in zip(stages, times, strict=True)
+        stage["succeeded"] / stage["duration"]
+        if stage["kind"] == "map" and stage["duration"]
+        else 0
+        for stage in stages
     ]
+    retrying = _counts([stage["retrying"] for stage in stages], "yellow")
+    tolerated = _counts([stage["tolerated"] for stage in stages], "yellow")
+    times = [Text(duration(stage["duration"])) for stage in stages]
     columns = [
-        _Column("stage", [Text(_plain(stage.name)) for stage in stages], least=12),
-        _Column("done", [Text(f"{stage.succeeded:,}") for stage in stages], right=True),
-        _Column("of", [Text(f"{stage.total:,}") for stage in stages], right=True, goes=2),
-        _Column("failed", _counts([each.failed for each in stages], "red"), right=True),
-        _Column(
-            "tolerated", _counts([each.tolerated for each in stages], "yellow"), right=True, goes=1
-        ),
-        _Column(
-            "retrying", _counts([each.retrying for each in stages], "yellow"), right=True, goes=3
-        ),
-        _Column("took", [Text(duration(seconds)) for seconds in times], right=True, goes=4),
+        _Column("stage", [Text(_plain(stage["name"])) for stage in stages], least=12),
+        _Column("done", [Text(f"{stage['succeeded']:,}") for stage in stages], right=True),
+        _Column("of", [Text(f"{stage['total']:,}") for stage in stages], right=True, goes=2),
+        _Column("failed", _counts([each["failed"] for each in stages], "red"), right=True),
+        _Column("tolerated", tolerated, right=True, goes=1),
+        _Column("retrying", retrying, right=True, goes=3),
+        _Column("took", times, right=True, goes=4),
         _Column("rate", [Text(rate(each)) for each in rates], right=True, goes=5),
     ]
     return _table(columns, _room(console))
 
 
-def _strip(history: History, stage: StageRow, console: Console) -> Text:
+def _strip(place: Place, run: RunShape, stage: StageShape, console: Console) -> Text:
     """The items of a map in a line of cells, and what the cells mean."""
     ascii_alone = not (console.encoding or "").lower().startswith("utf")
-    kinds = [_drawn(cell) for cell in history.strip(stage, console.width - 2)]
+    cells = place.strip(run["id"], stage["position"], console.width - 2)
+    kinds = [_drawn(cell) for cell in cells]
     text = Text()
     for kind in kinds:
         text.append(_CELLS[kind][ascii_alone], style=_CELLS[kind][2])
@@ -379,81 +373,87 @@ def _strip(history: History, stage: StageRow, console: Console) -> Text:
         for kind, sign in _CELLS.items()
         if kind in kinds and set(kinds) != {"succeeded"}
     ]
-    lines = [Text(_plain(stage.name), style="bold"), text, Text("   ".join(legend), style="dim")]
+    lines = [Text(_plain(stage["name"]), style="bold"), text, Text("   ".join(legend), style="dim")]
     return Text("\n").join(line for line in lines if line) if kinds else Text()
 
 
-def _drawn(cell: Counter[str]) -> str:
+def _drawn(cell: Mapping[str, int]) -> str:
     for status in ("failed", "tolerated", "cancelled", "retrying"):
-        if cell[status]:
+        if cell.get(status):
             return status
-    if cell["succeeded"] and cell["pending"]:
+    if cell.get("succeeded") and cell.get("pending"):
         return "partly"
-    return "succeeded" if cell["succeeded"] else "pending"
+    return "succeeded" if cell.get("succeeded") else "pending"
 
 
 def _failures(
-    found: Sequence[tuple[Group, StageRow]], run: Run, now: float, program: str, most: int
+    found: Sequence[tuple[GroupShape, StageShape]], run: RunShape, program: Program, most: int
 ) -> Iterator[Text]:
     """The groups of failures, each with how to run it again."""
-    goes_on = is_worked_on(run, now) or run.removing
+    resumable = not goes_on(run) and not run["removing"]
     for group, stage in found[:_MOST_GROUPS]:
         text = _group(group, stage, most)
-        if not goes_on and group.retrying < group.count:
-            flag = f" --error {group.id}" if group.tolerated else ""
-            text.append(f"\n        resume: {program} resume {run.id}{flag}")
+        if resumable and group["retrying"] < group["count"]:
+            flags = ["--error", group["id"]] if _tolerated(group) else []
+            text.append(f"\n        resume: {program.told('resume', run['id'], *flags)}")
         yield text
     if len(found) > _MOST_GROUPS:
         yield Text(f"{len(found) - _MOST_GROUPS} more kinds of failures: --json has them")
 
 
-def _group(group: Group, stage: StageRow, most: int) -> Text:
-    text = Text().append(f"{group.id}  ", style="bold")
-    of = f"{_items(group.count)} of " if stage.kind == "map" else ""
-    text.append(f"{of}{group.step}")
-    for count, word in ((group.tolerated, "tolerated"), (group.retrying, "retrying")):
-        if count:
-            text.append(f", {word}" if count == group.count else f", {count:,} of them {word}")
-    message = folded(group.reason) if group.varies else group.reason
-    text.append(f"  {group.type}: {_short(message, most)}", style="red")
-    if group.place:
-        file, line, function = group.place
+def _tolerated(group: GroupShape) -> int:
+    """How many of the failures do not end the run."""
+    return group["count"] - group["failed"] - group["retrying"]
+
+
+def _group(group: GroupShape, stage: StageShape, most: int) -> Text:
+    text = Text().append(f"{group['id']}  ", style="bold")
+    count, items = group["count"], group["items"]
+    of = f"{_items(count)} of " if stage["kind"] == "map" else ""
+    text.append(f"{of}{group['step']}")
+    for some, word in ((_tolerated(group), "tolerated"), (group["retrying"], "retrying")):
+        if some:
+            text.append(f", {word}" if some == count else f", {some:,} of them {word}")
+    message = folded(group["message"]) if group["varies"] else group["message"]
+    text.append(f"  {group['type']}: {_short(message, most)}", style="red")
+    if group["place"]:
+        file, line, function = group["place"].values()
         text.append(_plain(f"\n        at {file}:{line} in {function}"), style="dim")
-    if stage.kind == "map":
-        items = ", ".join(map(str, group.items)) + (", …" if group.count > len(group.items) else "")
-        text.append(f"\n        item {items}", style="dim")
-        if group.varies:
-            first = f"\n        item {group.items[0]}: {_short(group.reason, most)}"
+    if stage["kind"] == "map":
+        listed = ", ".join(map(str, items)) + (", …" if count > len(items) else "")
+        text.append(f"\n        item {listed}", style="dim")
+        if group["varies"]:
+            first = f"\n        item {items[0]}: {_short(group['message'], most)}"
             text.append(first, style="dim")
     return text
 
 
-def _last_words(run: Run, groups: Sequence[Group], now: float, program: str) -> Iterator[Text]:
+def _last_words(run: RunShape, groups: Sequence[GroupShape], program: Program) -> Iterator[Text]:
     """What ended a run when no step did, and how to go on with it."""
-    if run.error and run.status == "failed" and not groups:
-        yield Text(_plain(json.loads(run.error)["message"]), style="red")
-    resume = f"{program} resume {run.id}"
-    if run.removing:
+    if run["error"] and run["status"] == "failed" and not groups:
+        yield Text(_plain(run["error"]["message"]), style="red")
+    resume = program.told("resume", run["id"])
+    if run["removing"]:
         yield Text("it is being removed: its payloads are gone, the next gc removes the rest")
-    elif run.is_lost(now):
+    elif is_lost(run):
         yield Text(f"its process is gone; resume: {resume}")
-    elif run.status in ("failed", "cancelled") and not any(group.failed for group in groups):
+    elif run["status"] in ("failed", "cancelled") and not any(each["failed"] for each in groups):
         yield Text(f"resume: {resume}")
-    elif run.status == "succeeded" and len(groups) > 1:
+    elif run["status"] == "succeeded" and len(groups) > 1:
         yield Text(f"resume all that failed: {resume} --failed")
 
 
 # Words
 
 
-def _status(run: Run, now: float) -> Text:
-    if run.removing:
+def _status(run: RunShape) -> Text:
+    if run["removing"]:
         return Text("removing", style="yellow")
-    if run.is_lost(now):
+    if is_lost(run):
         return Text("running", style=_COLOURS["running"]).append(" (lost)", style="red")
-    if run.status == "running" and run.cancel_requested is not None:
+    if run["status"] == "running" and run["cancel_requested"] is not None:
         return Text("cancelling", style=_COLOURS["cancelled"])
-    return Text(run.status, style=_COLOURS.get(run.status, ""))
+    return Text(run["status"], style=_COLOURS.get(run["status"], ""))
 
 
 def _when(at: float, now: float) -> str:
@@ -463,15 +463,13 @@ def _when(at: float, now: float) -> str:
     return f"{moment:%d %b %H:%M}" if moment.year == today.year else f"{moment:%d %b %Y}"
 
 
-def _took(run: Run, now: float) -> Text:
-    if run.started is None:
-        return Text()
-    return Text(duration(run.worked(run.started, run.end(now))))
+def _took(run: RunShape) -> Text:
+    return Text() if run["duration"] is None else Text(duration(run["duration"]))
 
 
-def _done(stages: Sequence[StageRow]) -> Text:
+def _done(stages: Sequence[StageShape]) -> Text:
     """How many items have succeeded; of how many, unless all have."""
-    done, total = sum(stage.succeeded for stage in stages), sum(stage.total for stage in stages)
+    done, total = (sum(stage[count] for stage in stages) for count in ("succeeded", "total"))
     return Text(f"{done:,}/{total:,}" if done < total else f"{total:,}" if total else "")
 
 

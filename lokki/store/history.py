@@ -7,7 +7,7 @@ it, the strip of a map is made of samples, and items that did not succeed have a
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, fields
@@ -17,11 +17,10 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from lokki.errors import RunNotFound
-from lokki.logging import rank, reaches
 from lokki.store.connection import Reader
 from lokki.store.groups import place
 from lokki.store.leases import LEASE_SECONDS, is_worked_on
-from lokki.store.lines import LogLine, last_id, row_of, unpack
+from lokki.store.lines import LogLine, Wanted, last_id, row_of, unpack
 from lokki.store.removal import REMOVING
 from lokki.store.schema import (
     INDEX_MASK,
@@ -306,54 +305,50 @@ class History:
         )
         return last_id(*rows[0]) if rows else 0
 
-    def lines(
-        self,
-        run_id: str,
-        *,
-        step: str | None = None,
-        item: int | None = None,
-        attempt: int | None = None,
-        level: str = "DEBUG",
-        since: float | None = None,
-        until: float | None = None,
-        after: int = 0,
-    ) -> Iterator[LogLine]:
+    def lines(self, run_id: str, *, after: int = 0, **wanted: Any) -> Iterator[LogLine]:
         """What a run's steps printed and logged, in order, from the line after id ``after`` on.
 
-        ``level`` is the least that is wanted; one of another name counts as INFO. Ends with the
-        last line there is by then.
+        ``wanted`` are the fields of `Wanted`. Ends with the last line there is by then.
         """
-        wanted: list[tuple[str, Sequence[Any]]] = [("gravest >= ?", (rank(level),))]
-        if item is not None:
-            wanted.append(("? BETWEEN least_item AND most_item", (item,)))
-        if since is not None:
-            wanted.append(("last >= ?", (since,)))
-        if until is not None:
-            wanted.append(("first <= ?", (until,)))
-        condition = "".join(f" AND {text}" for text, _ in wanted)
-        values = [value for _, each in wanted for value in each]
-        row = row_of(after)
+        wish, row = Wanted(**wanted), row_of(after)
         while True:
-            rows = self._read(
-                "SELECT id, first, count, lines FROM logs"
-                f" WHERE run = ? AND id >= ?{condition} ORDER BY id LIMIT {_PAGE}",
-                (run_id, row, *values),
-            )
+            rows = self._log_rows(run_id, wish, "id >= ?", "ASC", row)
             for found in rows:
                 for line in unpack(*found):
-                    if (
-                        line.id > after
-                        and reaches(line.level, level)
-                        and (step is None or line.step == step)
-                        and (item is None or line.item == item)
-                        and (attempt is None or line.attempt == attempt)
-                        and (since is None or line.at >= since)
-                        and (until is None or line.at <= until)
-                    ):
+                    if line.id > after and wish.has(line):
                         yield line
             if len(rows) < _PAGE:
                 return
             row = rows[-1][0] + 1
+
+    def last_lines(
+        self, run_id: str, count: int, *, before: int | None = None, **wanted: Any
+    ) -> list[LogLine]:
+        """The last ``count`` lines, in order; with ``before``, those before the line of this id.
+
+        ``wanted`` are the fields of `Wanted`.
+        """
+        wish, end = Wanted(**wanted), self.last_line(run_id) + 1 if before is None else before
+        row, last = row_of(end), deque[LogLine]()
+        while True:
+            rows = self._log_rows(run_id, wish, "id <= ?", "DESC", row)
+            for found in rows:
+                for line in reversed(list(unpack(*found))):
+                    if line.id < end and wish.has(line):
+                        last.appendleft(line)
+                        if len(last) == count:
+                            return list(last)
+            if len(rows) < _PAGE:
+                return list(last)
+            row = rows[-1][0] - 1
+
+    def _log_rows(self, run_id: str, wish: Wanted, end: str, order: str, row: int) -> list[Any]:
+        condition, values = wish.condition()
+        return self._read(
+            f"SELECT id, first, count, lines FROM logs WHERE run = ? AND {end}{condition}"
+            f" ORDER BY id {order} LIMIT {_PAGE}",
+            (run_id, row, *values),
+        )
 
 
 def runs_of(read: Read, query: str, values: Sequence[Any]) -> list[Run]:

@@ -17,6 +17,10 @@ from lokki.store.schema import RunRow, add_event
 from lokki.store.storable import storable
 
 
+class QueueFull(JournalError):
+    """As many runs wait for a runner as may."""
+
+
 class KeyReused(JournalError):
     """An idempotency key was given before, with another request."""
 
@@ -50,10 +54,12 @@ class Jobs:
         started_by: str,
         key: str | None = None,
         body: str = "",
+        most: int | None = None,
     ) -> Future[str]:
         """Queue a new run; gives its id, or that of the run that was queued with ``key`` before.
 
-        ``body`` is a hash of what was asked for. Raises KeyReused when it was another then.
+        ``body`` is a hash of what was asked for. Raises KeyReused when it was another then, and
+        QueueFull when ``most`` runs wait.
         """
 
         def insert(connection: sqlite3.Connection) -> str:
@@ -65,6 +71,8 @@ class Jobs:
                     if before[1] != body:
                         raise KeyReused(f"the key '{key}' was used for another request before")
                     return str(before[0])
+            if most is not None and _waiting(connection) >= most:
+                raise QueueFull(f"{most} runs wait for a runner: try again later")
             connection.execute(
                 "INSERT INTO runs (id, flow, source, fingerprint, shape, status, params,"
                 " params_json, created, started_by) VALUES (?, ?, ?, ?, ?, 'queued', ?, ?, ?, ?)",
@@ -192,3 +200,11 @@ def _give_up(connection: sqlite3.Connection, run: RunRow, resumes: int, now: flo
         (now, error, run.id),
     )
     add_event(connection, run.id, now, "run_failed", detail=error)
+
+
+def _waiting(connection: sqlite3.Connection) -> int:
+    """How many runs wait for a runner: of an index of them alone."""
+    count: int = connection.execute(
+        "SELECT count(*) FROM jobs WHERE queued IS NOT NULL"
+    ).fetchone()[0]
+    return count

@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from lokki.logging import Line, rank
+from lokki.logging import Line, rank, reaches
 from lokki.store.storable import storable
 
 COLUMNS = "run, count, first, last, gravest, least_item, most_item, lines"
@@ -35,6 +36,43 @@ class LogLine(NamedTuple):
     level: str
     source: str
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which lines are wanted: of a step, an item, an attempt, of a time, or as grave as ``level``.
+
+    Times are seconds since the epoch; a level of another name counts as INFO.
+    """
+
+    step: str | None = None
+    item: int | None = None
+    attempt: int | None = None
+    level: str = "DEBUG"
+    since: float | None = None
+    until: float | None = None
+
+    def condition(self) -> tuple[str, list[Any]]:
+        """What is asked of a row that has such lines, as more of an SQL condition."""
+        asked: list[tuple[str, Any]] = [("gravest >= ?", rank(self.level))]
+        if self.item is not None:
+            asked.append(("? BETWEEN least_item AND most_item", self.item))
+        if self.since is not None:
+            asked.append(("last >= ?", self.since))
+        if self.until is not None:
+            asked.append(("first <= ?", self.until))
+        return "".join(f" AND {text}" for text, _ in asked), [value for _, value in asked]
+
+    def has(self, line: LogLine) -> bool:
+        """Whether a line is one of them."""
+        return (
+            reaches(line.level, self.level)
+            and (self.step is None or line.step == self.step)
+            and (self.item is None or line.item == self.item)
+            and (self.attempt is None or line.attempt == self.attempt)
+            and (self.since is None or line.at >= self.since)
+            and (self.until is None or line.at <= self.until)
+        )
 
 
 def insert(connection: sqlite3.Connection, run_id: str, lines: Sequence[Line]) -> None:

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from time import monotonic
+from typing import Any, TypeVar
 
 import anyio
 
 from lokki.errors import JournalError
 from lokki.store.journal import Journal
+from lokki_server.problems import Problem
+
+T = TypeVar("T")
 
 _LOOK_SECONDS = 0.1
 """At most ten messages a second, whatever happens."""
+_QUIET_SECONDS = 5.0
+"""After so long without a change there is one anyway: the process of a run may be gone."""
+_MOST_STREAMS = 200
+_RETRY_SECONDS = 5
 
 
 class Hub:
@@ -19,14 +29,16 @@ class Hub:
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
+        self._streams = 0
         self._watchers = 0
         self._change = 0
         self._news = anyio.Event()
         self._wanted = anyio.Event()
+        self._looks: dict[Any, asyncio.Future[Any]] = {}
 
     async def watch(self) -> None:
         """Look for changes for as long as somebody waits for them, for ever."""
-        seen = -1
+        seen, at = -1, 0.0
         while True:
             if not self._watchers:
                 self._wanted = anyio.Event()
@@ -35,9 +47,10 @@ class Hub:
                 version = await anyio.to_thread.run_sync(self._version)
             except JournalError:
                 version = seen
-            if version != seen:
-                seen = version
+            if version != seen or monotonic() > at + _QUIET_SECONDS:
+                seen, at = version, monotonic()
                 self._change += 1
+                self._looks = {}
                 self._news.set()
                 self._news = anyio.Event()
             await asyncio.sleep(_LOOK_SECONDS)
@@ -47,8 +60,20 @@ class Hub:
         ((version,),) = self._journal.read("PRAGMA data_version")
         return int(version)
 
-    async def changes(self, quiet: float) -> AsyncIterator[None]:
-        """Yield at once, after each change, and when there was none for ``quiet`` seconds."""
+    @contextmanager
+    def stream(self) -> Iterator[None]:
+        """One of so many streams that may be open. Raises Problem when there are too many."""
+        if self._streams >= _MOST_STREAMS:
+            told = f"{_MOST_STREAMS} streams of events are open"
+            raise Problem(503, "Too many streams", told, retry_after=_RETRY_SECONDS)
+        self._streams += 1
+        try:
+            yield
+        finally:
+            self._streams -= 1
+
+    async def changes(self) -> AsyncIterator[None]:
+        """Yield at once and after each change."""
         self._watchers += 1
         self._wanted.set()
         try:
@@ -56,7 +81,14 @@ class Hub:
                 seen, news = self._change, self._news
                 yield
                 if self._change == seen:
-                    with anyio.move_on_after(quiet):
-                        await news.wait()
+                    await news.wait()
         finally:
             self._watchers -= 1
+
+    async def look(self, key: object, ask: Callable[[], T]) -> T:
+        """What ``ask`` gives in a thread: asked once for all who have this key, until a change."""
+        look = self._looks.get(key)
+        if look is None:
+            look = self._looks[key] = asyncio.ensure_future(anyio.to_thread.run_sync(ask))
+        found: T = await asyncio.shield(look)
+        return found

@@ -113,11 +113,13 @@ def planned(flow: Flow[..., Any], run_id: str, again: dict[str, Any]) -> dict[st
         with read_history(journal_path(load())) as history:
             run = history.find(run_id)
             alias_source(run.source or "", flow)
-            return {"told": plan(history, run, resumed_graph(run, flow, {}), Again(**again)).told}
+            found = plan(history, run, resumed_graph(run, flow, {}), Again(**again))
     except LokkiError as error:
         return {"refused": str(error)}
     except Exception as error:  # of the flow's own body
         return {"refused": f"{type(error).__name__}: {error}"}
+    anything = run.status != "succeeded" or found.reopening is not None
+    return {"told": found.told, "anything": anything}
 
 
 def _told(line: str, flow: Flow[..., Any]) -> dict[str, Any]:

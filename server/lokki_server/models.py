@@ -49,6 +49,13 @@ class ResumeRequest(_Asked):
     )
 
 
+class Plan(BaseModel):
+    """What a resume would do; ``anything``: whether it would do anything."""
+
+    told: list[str] = Field(examples=[["map(crunch) runs again from item 7 on"]])
+    anything: bool
+
+
 class Place(BaseModel):
     file: str
     line: int
@@ -65,6 +72,7 @@ class Failures(BaseModel):
     step: str
     type: str = Field(examples=["ValueError"])
     message: str
+    varies: bool = Field(description="others have other numbers in their message")
     place: Place | None
     items: list[int]
     tolerated: bool
@@ -75,9 +83,9 @@ class Stage(BaseModel):
     position: int
     name: str = Field(examples=["crunch"])
     kind: Literal["task", "map"]
-    started: Time | None
+    started: Time
     finished: Time | None
-    duration: float | None = Field(description="seconds in which it was worked on")
+    duration: float = Field(description="seconds in which it was worked on, so far")
     total: int
     succeeded: int
     failed: int
@@ -121,7 +129,7 @@ class Run(BaseModel):
     created: Time
     started: Time | None
     finished: Time | None
-    duration: float | None
+    duration: float | None = Field(description="seconds in which it was worked on, so far")
     cancel_requested: Time | None
     removing: bool
     chain: str = Field(examples=["numbers → map(crunch) → total"])
@@ -249,6 +257,7 @@ class Line(BaseModel):
 class Lines(BaseModel):
     lines: list[Line]
     next: int = Field(description="the `after` of the next page")
+    previous: int | None = Field(description="the `before` of the page before")
 
 
 class Result(BaseModel):

@@ -11,21 +11,32 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from lokki.errors import DefinitionError, JournalError, LokkiError, RunNotFound, RunOwned
-from lokki.store.jobs import KeyReused
+from lokki.store.jobs import KeyReused, QueueFull
 
 MEDIA_TYPE = "application/problem+json"
+_RETRY_SECONDS = 10
 
 
 class Problem(Exception):
-    """An error that is an answer; ``more`` are further members of it."""
+    """An error that is an answer; ``more`` are further members of it.
 
-    def __init__(self, status: int, title: str, detail: str | None = None, **more: Any) -> None:
+    ``retry_after``: after how many seconds it is worth asking again.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        title: str,
+        detail: str | None = None,
+        retry_after: int | None = None,
+        **more: Any,
+    ) -> None:
         super().__init__(detail or title)
         self.status = status
         self.title = title
         self.detail = detail
         self.more = more
-        self.headers: dict[str, str] = {}
+        self.headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
 
 
 def answer(problem: Problem) -> JSONResponse:
@@ -47,6 +58,8 @@ def of(error: LokkiError) -> Problem:
             return Problem(409, "The run goes on", str(error))
         case KeyReused():
             return Problem(422, "The idempotency key was used before", str(error))
+        case QueueFull():
+            return Problem(503, "The queue is full", str(error), retry_after=_RETRY_SECONDS)
         case DefinitionError():
             return Problem(409, "This cannot be done with the run", str(error))
         case JournalError():

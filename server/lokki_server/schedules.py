@@ -19,8 +19,8 @@ from aws_croniter import AwsCroniter
 from aws_croniter.exceptions import AwsCroniterExpressionError
 
 from lokki.errors import LokkiError
+from lokki.places.shapes import rfc3339
 from lokki.store.schedules import ScheduleRow, Schedules
-from lokki.store.shapes import rfc3339
 from lokki_server.problems import Problem
 
 if TYPE_CHECKING:

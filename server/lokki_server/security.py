@@ -10,8 +10,13 @@ import hmac
 import ipaddress
 from hashlib import sha256
 from http.cookies import CookieError, SimpleCookie
+from math import ceil
+from time import time
 from urllib.parse import urlsplit
 
+from limits import RateLimitItemPerMinute
+from limits.storage import MemoryStorage
+from limits.strategies import FixedWindowRateLimiter
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -22,6 +27,7 @@ COOKIE = "lokki_session"
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _OPEN = ("/static/", "/ui/")
 _OPEN_PAGES = frozenset({"/", "/login", "/session", "/healthz"})
+_MOST_WRONG = RateLimitItemPerMinute(10)
 _MOST_BYTES = 10 * 1024 * 1024
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -44,18 +50,31 @@ def is_loopback(host: str) -> bool:
 
 
 class Token:
-    """What a client has to know; None on loopback: nothing."""
+    """What a client has to know; None on loopback: nothing.
+
+    An address that has given too many wrong ones has to wait, whatever it gives then; who has
+    logged in before has not.
+    """
 
     def __init__(self, value: str | None) -> None:
         self._value = value
+        self._wrong = FixedWindowRateLimiter(MemoryStorage())
 
     @property
     def needed(self) -> bool:
         return self._value is not None
 
-    def matches(self, given: str) -> bool:
-        """Compared in a time that tells nothing."""
-        return self._value is not None and hmac.compare_digest(given.encode(), self._value.encode())
+    def matches(self, given: str, address: str) -> bool:
+        """Compared in a time that tells nothing. Raises Problem for an address that has to wait."""
+        if not self._wrong.test(_MOST_WRONG, address):
+            wait = ceil(self._wrong.get_window_stats(_MOST_WRONG, address).reset_time - time())
+            raise Problem(429, "Too many wrong tokens", "wait a minute", retry_after=max(1, wait))
+        found = self._value is not None and hmac.compare_digest(
+            given.encode(), self._value.encode()
+        )
+        if given and not found:
+            self._wrong.hit(_MOST_WRONG, address)
+        return found
 
     @property
     def session(self) -> str:
@@ -63,13 +82,13 @@ class Token:
         assert self._value is not None
         return hmac.new(self._value.encode(), b"session", sha256).hexdigest()
 
-    def allows(self, headers: Headers) -> bool:
-        """Whether a request has the token, or the cookie that it gave."""
+    def allows(self, headers: Headers, address: str) -> bool:
+        """Whether a request has the token, or the cookie that it gave. Raises Problem."""
         if self._value is None:
             return True
         scheme, _, given = headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
-            return self.matches(given.strip())
+            return self.matches(given.strip(), address)
         try:
             cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
         except CookieError:
@@ -99,7 +118,10 @@ class Guard:
                 headers.setdefault("Cache-Control", "no-store")
             await send(message)
 
-        problem = self._refusal(scope)
+        try:
+            problem = self._refusal(scope)
+        except Problem as refused:
+            problem = refused
         if problem is not None:
             await answer(problem)(scope, receive, with_headers)
             return
@@ -111,7 +133,11 @@ class Guard:
         host = headers.get("host", "")
         if not self._token.needed and not is_loopback(host):
             return Problem(421, "Wrong host", f"this server is not '{host}'")
-        if not (path in _OPEN_PAGES or path.startswith(_OPEN) or self._token.allows(headers)):
+        if not (
+            path in _OPEN_PAGES
+            or path.startswith(_OPEN)
+            or self._token.allows(headers, address_of(scope))
+        ):
             problem = Problem(401, "A token is needed", "send it as 'Authorization: Bearer TOKEN'")
             problem.headers = {"WWW-Authenticate": "Bearer"}
             return problem
@@ -126,6 +152,12 @@ class Guard:
         if length.isdecimal() and int(length) > _MOST_BYTES:
             return Problem(413, "The request is too large", f"{_MOST_BYTES} bytes at most")
         return None
+
+
+def address_of(scope: Scope) -> str:
+    """Where a request comes from."""
+    client = scope.get("client")
+    return client[0] if client else ""
 
 
 def _is_same_origin(headers: Headers, host: str) -> bool:

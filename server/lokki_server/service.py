@@ -25,6 +25,7 @@ from lokki.store.local import LocalStore
 from lokki.store.schema import StageRow
 from lokki_server import STARTED_BY
 from lokki_server.catalog import Catalog
+from lokki_server.feed import Feed
 from lokki_server.hub import Hub
 from lokki_server.problems import Problem
 from lokki_server.schedules import Clock
@@ -47,6 +48,7 @@ class Service:
             self.jobs, settings.runners, settings.max_runs, settings.max_resumes
         )
         self.hub = Hub(journal)
+        self.feed = Feed(self.history)
         self.clock = Clock(self)
 
     # ---- what can be done ------------------------------------------------------------------------
@@ -77,26 +79,31 @@ class Service:
                 started_by=by,
                 key=key,
                 body=asked,
+                most=self.config.server.max_queued,
             )
         )
         self.supervisor.wake()
         return await anyio.to_thread.run_sync(self.history.find, run_id)
 
-    async def resume(self, run_id: str, again: Again) -> Run:
-        """Queue a run to be resumed. Raises Problem when it cannot be, or has nothing to do."""
+    async def plan(self, run_id: str, again: Again) -> tuple[Run, dict[str, Any]]:
+        """A run, and what resuming it comes to. Raises Problem when it cannot be resumed so."""
         run = await self.run(run_id)
         if run.source is None:
             raise Problem(409, "The run has no file", f"run {run.id} was not started from a file")
         refuse_worked_on(run, time())
-        wanted = {"failed": again.failed, "error": again.error, "from_stage": again.from_stage}
-        if run.status == "succeeded" and not any(wanted.values()):
-            raise Problem(409, "The run has succeeded", "name what is to be done again")
         place, _, flow = run.source.rpartition(":")
         async with self.catalog.file(place) as file:
-            planned = await file.ask(flow, run=run.id, again=wanted)
+            planned = await file.ask(flow, run=run.id, again=_words(again))
         if "refused" in planned:
             raise Problem(409, "The run cannot be resumed so", planned["refused"])
-        await asyncio.wrap_future(self.jobs.put_again(run.id, wanted, time()))
+        return run, planned
+
+    async def resume(self, run_id: str, again: Again) -> Run:
+        """Queue a run to be resumed. Raises Problem when it cannot be, or has nothing to do."""
+        run, planned = await self.plan(run_id, again)
+        if not planned["anything"]:
+            raise Problem(409, "The run has succeeded", "name what is to be done again")
+        await asyncio.wrap_future(self.jobs.put_again(run.id, _words(again), time()))
         self.supervisor.wake()
         return await self.run(run.id)
 
@@ -137,6 +144,11 @@ class Service:
                 with anyio.CancelScope(shield=True):
                     await self.supervisor.close(self.config.server.grace)
                     await self.catalog.close()
+
+
+def _words(again: Again) -> dict[str, Any]:
+    """What is to be done again, as it is sent and stored."""
+    return {"failed": again.failed, "error": again.error, "from_stage": again.from_stage}
 
 
 @asynccontextmanager

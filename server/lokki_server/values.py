@@ -15,8 +15,8 @@ import pickle
 import uuid
 from typing import Any
 
+from lokki.places.shapes import plain
 from lokki.store.codec import pickle_in
-from lokki.store.shapes import plain
 
 _SAFE = {
     ("builtins", name): kind
@@ -48,18 +48,45 @@ class _Plain(pickle.Unpickler):
         raise _Foreign("persistent")
 
 
+class NotShown(Exception):
+    """A value that is only told by its ``type`` and ``bytes``."""
+
+    def __init__(self, kind: str, size: int) -> None:
+        super().__init__(kind, size)
+        self.type = kind
+        self.bytes = size
+
+
+def loaded(packed: bytes) -> Any:
+    """A packed value of Python's own types, not too much of it. Raises NotShown."""
+    return _loaded(packed)[0]
+
+
 def shown(packed: bytes) -> dict[str, Any]:
     """A packed value as ``{"json": …}``, or as ``{"type": …, "bytes": …}``."""
+    try:
+        return {"json": _loaded(packed)[1]}
+    except NotShown as error:
+        return {"type": error.type, "bytes": error.bytes}
+
+
+def text(value: Any) -> str:
+    """A value as it is printed, with its line's end."""
+    return f"{value}\n".encode("utf-8", "backslashreplace").decode()
+
+
+def _loaded(packed: bytes) -> tuple[Any, Any]:
+    """A value, and what JSON has of it."""
     raw = pickle_in(packed)
     if len(raw) > _LONGEST:
-        return {"type": "a large value", "bytes": len(raw)}
+        raise NotShown("a large value", len(raw))
     try:
         value = _Plain(io.BytesIO(raw)).load()
-        return {"json": plain(_Plainer().plain(value))}
+        return value, plain(_Plainer().plain(value))
     except _Foreign as error:
-        return {"type": str(error), "bytes": len(raw)}
+        raise NotShown(str(error), len(raw)) from None
     except Exception:  # it is no JSON, or too deep
-        return {"type": "a value that JSON has no words for", "bytes": len(raw)}
+        raise NotShown("a value that JSON has no words for", len(raw)) from None
 
 
 class _Plainer:

@@ -18,7 +18,7 @@ import pytest
 
 from lokki.cli import commands
 from lokki.cli.gc import collect
-from lokki.cli.options import Program
+from lokki.cli.program import Program
 from lokki.config import load
 from lokki.store.history import read_history
 from lokki.store.journal import Journal
@@ -179,7 +179,7 @@ def test_a_flow_without_runs_is_told_with_the_one_that_may_be_meant(record, done
     near = "no runs of flow 'staitons'; did you mean 'stations'?\n"
     assert done("runs", "--flow", "staitons") == (0, f"no runs of staitons in {journal}\n", near)
     assert done("runs", "--flow", "staitons", "--json") == (0, empty, near)
-    every = "no runs of flow 'x'; the journal has runs of birds, stations\n"
+    every = "no runs of flow 'x'; there are runs of birds, stations\n"
     assert done("runs", "--flow", "x")[2] == every
     assert done("gc", "--keep", 0, "--flow", "x") == (0, "", every + "nothing to remove\n")
     none = f"no such runs of birds in {journal}\n"
@@ -208,6 +208,7 @@ def test_the_json_of_a_run(record, done):
         "duration": 75.5,
         "cancel_requested": None,
         "removing": False,
+        "chain": "a → map(b)",
         "stages": [
             {
                 "position": 0,
@@ -229,7 +230,7 @@ def test_the_json_of_a_run(record, done):
                 "kind": "map",
                 "started": "2026-02-03T10:30:00.000Z",
                 "finished": None,
-                "duration": None,
+                "duration": 75.5,
                 "total": 2,
                 "succeeded": 1,
                 "failed": 1,
@@ -244,6 +245,7 @@ def test_the_json_of_a_run(record, done):
                         "step": "crunch",
                         "type": "ValueError",
                         "message": "bad 7",
+                        "varies": False,
                         "place": {"file": "/flows/crunch.py", "line": 12, "function": "crunch"},
                         "items": [1],
                         "tolerated": False,
@@ -795,7 +797,7 @@ def test_help_is_whole_and_ends_with_an_example(done, terminal, program):
         (["runs", "--since", "yesterday"], 2, "neither like 30m, 2h or 7d nor a time like"),
         (["runs", "--since", "99999999999w"], 2, "neither like 30m"),
         (["runs", "-n", "0"], 2, "0 is too small: the least is 1."),
-        (["runs", "--on", "mars"], 2, "'local'"),
+        (["runs", "--on", "mars"], 2, "neither 'local' nor the URL of a server, such as http:"),
         (["logs", "--level", "warn"], 2, "'warn' is not one of 'DEBUG', 'INFO', 'WARNING',"),
         (["logs", "--item", "-1"], 2, "-1 is too small: the least is 0."),
         (["logs", "--item", "abc"], 2, "'abc' is not a whole number."),

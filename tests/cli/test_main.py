@@ -277,7 +277,7 @@ def test_help_lists_commands_options_types_and_defaults(shown):
 
 def test_the_help_of_a_run_tells_what_the_flow_does(shown):
     for done in (python(shown, "run", "--help"), lokki("run", shown, "--help")):
-        assert "Run shown here and print its result.\n\n  Show what it is given.\n" in done.stdout
+        assert "Run shown and print its result.\n\n  Show what it is given.\n" in done.stdout
 
 
 @pytest.mark.parametrize("program", ["script", "lokki"])

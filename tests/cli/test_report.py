@@ -10,7 +10,8 @@ import pytest
 
 from lokki import flow, step
 from lokki.call import Failure
-from lokki.cli.report import LineReport
+from lokki.cli.program import Program
+from lokki.cli.report import LineReport, outlines
 from lokki.config import Logging
 from lokki.engine.events import (
     RunFinished,
@@ -54,7 +55,7 @@ def told(capfd):
     """What is told of some events with the given settings, as lines."""
 
     def tell(*events, **settings):
-        report = LineReport(Logging(**settings), mine(), "python mine.py")
+        report = LineReport(Logging(**settings), outlines(mine()), Program("python mine.py"))
         with report.echo if settings.get("format") == "json" else open(os.devnull):
             for event in (RunStarted("r1", "mine", False), *events):
                 if callable(event):

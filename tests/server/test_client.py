@@ -68,7 +68,7 @@ def test_a_result_that_is_no_json_is_offered_as_a_file(client):
 @pytest.mark.parametrize(
     ("ask", "status", "told"),
     [
-        (lambda client: client.start("nothing"), 404, "there is no flow 'nothing'"),
+        (lambda client: client.start("nosuch"), 404, "there is no flow 'nosuch'"),
         (lambda client: client.start("doubled", {"count": "x"}), 422, "whole number"),
         (lambda client: client.run("nope"), 404, "no run 'nope'"),
         (lambda client: client.start("picky", {"count": -1}), 422, "not below zero"),

@@ -41,6 +41,30 @@ def crunching(count: int = 100, mode: Literal["fast", "exact"] = "fast"):
 def slow(number):
     time.sleep(0.05)
 
+@step
+def speak(number):
+    print("line", number)
+
+@step
+def listen(number):
+    print("heard", number)
+
+@flow
+def speaking(count: int = 2000):
+    return numbers(count).map(speak).agg(first_ones).map(listen)
+
+@step
+def first_ones(found):
+    return list(range(10))
+
+@step
+def same(number):
+    return [number]
+
+@flow
+def exact(number: int = 2**60 + 1):
+    return same(number)
+
 @flow(schedule="rate(1 day)")
 def waiting(count: int = 2000):
     return numbers(count).map(slow)
@@ -160,6 +184,45 @@ def test_a_run_is_cancelled(opened, server, size):
     page.get_by_role("button", name="Cancel the run").click()
     expect(status(page)).to_have_text("cancelled")
     assert server.ended(run)["status"] == "cancelled"
+
+
+def test_the_log_begins_at_its_end_and_goes_back(opened, server):
+    run = server.ran("speaking", count=1900)["id"]
+    page = opened()
+    page.goto(f"/ui/runs/{run}/logs?step=speak")
+    lines, earlier = page.get_by_role("log"), page.get_by_role("button", name="Earlier lines")
+    told = server.get(f"/runs/{run}/logs", step="speak", limit=5000)["lines"]
+    shown = lines.locator(".line-text")
+    expect(shown.first).to_have_text(told[0]["message"])
+    page.get_by_role("button", name="Newest").click()
+    for begin, end in ((1400, 1900), (900, 1900), (400, 1400), (0, 1000)):
+        expect(shown.first).to_have_text(told[begin]["message"])
+        assert shown.all_inner_texts() == [line["message"] for line in told[begin:end]]
+        if begin:
+            earlier.click()
+    expect(earlier).to_be_hidden()
+    page.get_by_role("button", name="More lines").click()
+    expect(shown.last).to_have_text(told[1499]["message"])
+    expect(earlier).to_be_visible()
+
+
+def test_an_item_shows_the_lines_of_its_own_stage(opened, server):
+    run = server.ran("speaking", count=20)["id"]
+    page = opened()
+    page.goto(f"/ui/runs/{run}/stages/3/items/4")
+    expect(page.get_by_text("heard")).to_be_visible()
+    expect(page.get_by_text("line 4", exact=True)).to_have_count(0)
+
+
+def test_whole_numbers_are_exact(opened, server):
+    page = opened()
+    page.goto("/ui/flows/exact")
+    expect(page.get_by_label("number")).to_have_value(str(2**60 + 1))
+    page.get_by_label("number").fill(str(2**70 + 1))
+    page.get_by_role("button", name="Start").click()
+    expect(status(page)).to_have_text("succeeded")
+    page.get_by_role("link", name="Result").click()
+    expect(page.locator("main")).to_contain_text(str(2**70 + 1))
 
 
 def test_a_run_appears_in_the_list_by_itself(opened, server):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
+import json
 import os
 import subprocess
 import sys
 import time
+from collections import Counter
 
 import httpx
 import pytest
@@ -28,6 +32,7 @@ def speak(number):
 @step
 def busy(number):
     time.sleep(0.004)
+    print("busy with", number)
 
 @flow
 def speech(count: int = 10):
@@ -75,9 +80,10 @@ def test_a_run_is_told_at_once_on_each_change_and_at_its_end(spoken, shared):
     assert done == sorted(done)
 
 
-def test_there_are_at_most_ten_messages_a_second(spoken):
+@pytest.mark.parametrize("query", ["", "?logs=1"])
+def test_there_are_at_most_ten_messages_a_second(spoken, query):
     run_id = spoken.start("bustle")
-    with spoken.events(f"/runs/{run_id}/events") as events:
+    with spoken.events(f"/runs/{run_id}/events{query}") as events:
         began = time.monotonic()
         found = list(events)
         took = time.monotonic() - began
@@ -129,9 +135,9 @@ def test_many_lines_come_without_waiting_for_a_change(spoken, shared):
     run = spoken.ran("speech", count=3000)
     with spoken.events(f"/runs/{run['id']}/events?logs=1", **{"Last-Event-ID": "0"}) as events:
         found = list(events)
-    assert [name for name, _, _ in found] == ["run", *["lines"] * 15, "end"]
+    assert [name for name, _, _ in found] == ["run", *["lines"] * 3, "end"]
     assert messages(found) == [f"number {n}" for n in range(3000)]
-    assert all(len(data["lines"]) <= 200 for name, _, data in found if name == "lines")
+    assert all(len(data["lines"]) <= 1000 for name, _, data in found if name == "lines")
 
 
 @pytest.mark.parametrize("last", ["", "x", "-1", "9" * 40, "é".encode()])
@@ -182,6 +188,84 @@ def test_all_runs_tell_only_what_has_changed(spoken):
         while not any(run["id"] == second["id"] and run["finished"] for run in later):
             later += next(events)[2]["runs"]
         assert first["id"] not in {run["id"] for run in later}
+
+
+def test_all_runs_go_on_after_the_last_id(spoken):
+    first = spoken.ran("summed")
+    with spoken.events("/events") as events:
+        _, last, _ = next(events)
+    second = spoken.ran("summed")
+    with spoken.events("/events", **{"Last-Event-ID": last}) as events:
+        _, later, data = next(events)
+    ids = [run["id"] for run in data["runs"]]
+    assert second["id"] in ids
+    assert first["id"] not in ids
+    assert later != last
+
+
+@pytest.mark.parametrize("last", ["x", "another-7", "-", "9" * 90])
+def test_all_runs_are_told_to_who_has_an_id_of_another_server(spoken, last):
+    run = spoken.ran("summed")
+    with spoken.events("/events", **{"Last-Event-ID": last}) as events:
+        assert run["id"] in {each["id"] for each in next(events)[2]["runs"]}
+
+
+def test_a_run_that_only_lasts_is_not_told_again(place):
+    place.write("speaking.py", SPEAKING)
+    server = place.serve("speaking.py")
+    run_id = server.start("speech")
+    with server.events(f"/runs/{run_id}/events") as events:
+        for _, _, run in events:
+            if len(run["stages"]) == 2 and run["stages"][1]["succeeded"] == 5:
+                break
+        server.ran("bustle", count=20)  # changes of another run
+        place.open()
+        shapes = [still(data) for name, _, data in events if name == "run"]
+    told = [before for before, after in itertools.pairwise(shapes) if before == after]
+    assert told == []
+    assert still(run) not in shapes
+
+
+def still(run):
+    """A run but for what grows with time."""
+    stages = [{**stage, "duration": 0} for stage in run["stages"]]
+    return {**run, "duration": 0, "stages": stages}
+
+
+@pytest.mark.asyncio
+async def test_five_hundred_streams_are_bounded_and_given_back(place):
+    place.write("speaking.py", SPEAKING)
+    server = place.serve("speaking.py")
+    limits = httpx.Limits(max_connections=None)
+    async with httpx.AsyncClient(
+        base_url=server.client.base_url, limits=limits, timeout=30
+    ) as client:
+
+        async def open_stream():
+            return await client.send(client.build_request("GET", "/events"), stream=True)
+
+        answers = await asyncio.gather(*(open_stream() for _ in range(500)))
+        statuses = Counter(answer.status_code for answer in answers)
+        assert statuses == {200: 200, 503: 300}
+        refused = next(answer for answer in answers if answer.status_code == 503)
+        assert refused.headers["retry-after"] == "5"
+        assert json.loads(await refused.aread())["title"] == "Too many streams"
+        run = server.start("bustle", count=20)
+        assert server.ended(run)["status"] == "succeeded"
+        opened = [answer for answer in answers if answer.status_code == 200]
+        for answer in opened:
+            async for line in answer.aiter_lines():
+                if run in line and '"succeeded"' in line:
+                    break
+        for answer in answers:
+            await answer.aclose()
+    until(lambda: server.client.get("/metrics").status_code == 200, "an answer")
+
+    def is_free():
+        with server.client.stream("GET", "/events") as answer:
+            return answer.status_code == 200
+
+    until(is_free, "a place for a stream")
 
 
 def test_a_lost_run_goes_on_in_the_stream(place):

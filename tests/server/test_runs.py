@@ -394,6 +394,33 @@ def test_the_result_of_a_map_is_a_list(server):
     assert "1001" in server.problem(f"/runs/{large['id']}/result", 409)["detail"]
 
 
+@pytest.mark.parametrize(
+    ("flow", "params", "printed"),
+    [
+        ("summed", {}, "12\n"),
+        ("doubled", {"count": 3}, "[0, 2, 4]\n"),
+        ("words", {"text": "ä"}, "ä\n"),
+        ("words", {"text": ""}, "\n"),
+        ("values", {"kind": "set"}, "{1}\n"),
+        ("values", {"kind": "text"}, "half a character: \\ud800\n"),
+        ("nothing", {}, ""),
+    ],
+)
+def test_results_as_they_are_printed(server, flow, params, printed):
+    run = server.ran(flow, **params)
+    answer = server.client.get(f"/runs/{run['id']}/result.txt")
+    assert (answer.status_code, answer.text) == (200, printed)
+    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+
+
+@pytest.mark.parametrize(("kind", "told"), [("own", "flows.Own"), ("range", "no words for")])
+def test_what_cannot_be_printed_is_told_with_where_it_is(server, kind, told):
+    run = server.ran("values", kind=kind)
+    detail = server.problem(f"/runs/{run['id']}/result.txt", 409)["detail"]
+    assert told in detail
+    assert detail.endswith(f"/runs/{run['id']}/result.pickle")
+
+
 def test_there_is_no_result_of_a_run_that_failed(server):
     run = server.ran("breaks")
     assert "failed" in server.problem(f"/runs/{run['id']}/result", 409)["detail"]
@@ -421,12 +448,62 @@ def test_lines_are_filtered_and_paged(server):
     first = server.get(path, limit=2)
     rest = server.get(path, after=first["next"])
     assert first["lines"] + rest["lines"] == page["lines"]
-    assert server.get(path, after=rest["next"]) == {"lines": [], "next": rest["next"]}
+    end = {"lines": [], "next": rest["next"], "previous": None}
+    assert server.get(path, after=rest["next"]) == end
     for wrong in ({"level": "LOUD"}, {"item": -1}, {"limit": 0}, {"after": -1}, {"since": "x"}):
         server.problem(path, 422, **wrong)
 
 
+def test_the_last_lines_and_those_before_them(server):
+    run = server.ran("summed", count=12)
+    path = f"/runs/{run['id']}/logs"
+    lines = server.get(path)["lines"]
+    last = server.get(path, tail=True, limit=5)
+    assert last["lines"] == lines[-5:]
+    assert server.get(path, after=last["next"])["lines"] == []
+    before = server.get(path, before=last["previous"], limit=5)
+    assert before["lines"] == lines[-10:-5]
+    rest = server.get(path, before=before["previous"], limit=500)
+    assert rest["lines"] == lines[:-10]
+    assert server.get(path, before=rest["previous"])["lines"] == []
+    assert [
+        each["item"] for each in server.get(path, tail=True, step="double", item=3)["lines"]
+    ] == [3]
+    none = server.get(path, tail=True, step="nosuch")
+    assert none == {"lines": [], "next": last["next"], "previous": None}
+
+
 # ---- cancel and resume ---------------------------------------------------------------------------
+
+
+def test_what_a_resume_would_do_is_told(server, shared):
+    run = server.ran("breaks", count=10)["id"]
+    plan = server.client.post(f"/runs/{run}/plan", json={}).json()
+    assert plan["anything"] is True
+    assert "1 of 10 items that failed" in plan["told"][0]
+    assert server.get(f"/runs/{run}")["status"] == "failed"
+    assert "nosuch" in server.problem(f"/runs/{run}/plan", 409, {"from": "nosuch"})["detail"]
+    server.problem("/runs/nosuch/plan", 404, {})
+    done = server.ran("summed")["id"]
+    plan = server.client.post(f"/runs/{done}/plan", json={}).json()
+    assert plan["anything"] is False
+    assert "nothing is to be done again" in plan["told"][0]
+    assert server.client.post(f"/runs/{done}/plan", json={"from": "add"}).json()["anything"] is True
+
+
+def test_the_queue_is_bounded(place):
+    place.write("flows.py")
+    server = place.serve("flows.py", LOKKI_SERVER_MAX_QUEUED="2", LOKKI_SERVER_MAX_RUNS="1")
+    first = server.start("waiting")
+    server.until_status(first, "running")
+    queued = [server.start("waiting") for _ in range(2)]
+    answer = server.client.post("/flows/waiting/runs", json={})
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"] == "10"
+    assert answer.json()["title"] == "The queue is full"
+    place.open()
+    assert all(server.ended(run)["status"] == "succeeded" for run in (first, *queued))
+    assert server.ran("waiting")["status"] == "succeeded"
 
 
 def test_a_running_run_is_cancelled_and_resumed(server):

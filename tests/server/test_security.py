@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+from contextlib import ExitStack
+from itertools import count
 
 import httpx
 import pytest
@@ -19,6 +21,7 @@ HEADERS = {
 }
 TOKEN = "correct horse battery staple"
 START = "/flows/words/runs"
+ADDRESSES = count(2)
 
 
 def has_headers(answer) -> bool:
@@ -200,21 +203,55 @@ def locked(shared, server):
     return shared.serve("flows.py", LOKKI_SERVER_TOKEN=TOKEN)
 
 
+@pytest.fixture
+def stranger(locked):
+    """Makes clients that have not logged in, each from an address of its own."""
+    with ExitStack() as clients:
+
+        def made():
+            address = f"127.0.0.{next(ADDRESSES)}"
+            transport = httpx.HTTPTransport(local_address=address)
+            client = httpx.Client(base_url=locked.client.base_url, transport=transport, timeout=30)
+            return clients.enter_context(client)
+
+        yield made
+
+
 @pytest.mark.parametrize(
     "authorization",
     [None, "", "Bearer", "Bearer wrong", f"Basic {TOKEN}", f"Bearer {TOKEN}x",
      f"Bearer {TOKEN[:-1]}", TOKEN, b"Bearer \xff\xe9"],
 )  # fmt: skip
-def test_without_the_token_nothing_is_told(locked, authorization):
+def test_without_the_token_nothing_is_told(stranger, authorization):
+    client = stranger()
     headers = {} if authorization is None else {"Authorization": authorization}
     for path in ("/runs", "/flows", "/openapi.json", "/runs/x/events", "/events", "/nosuch"):
-        answer = locked.client.get(path, headers={"Authorization": "", **headers})
+        answer = client.get(path, headers=headers)
         assert answer.status_code == 401
         assert answer.headers["www-authenticate"] == "Bearer"
         assert answer.headers["content-type"] == "application/problem+json"
         assert has_headers(answer)
-    answer = locked.client.post(START, json={}, headers={"Authorization": "", **headers})
-    assert answer.status_code == 401
+    assert client.post(START, json={}, headers=headers).status_code == 401
+
+
+@pytest.mark.parametrize("way", ["login", "header"])
+def test_wrong_tokens_are_limited_for_each_address(stranger, locked, way):
+    client = stranger()
+
+    def tried(token, client=client):
+        if way == "login":
+            return client.post("/login", json={"token": token})
+        return client.get("/runs", headers={"Authorization": f"Bearer {token}"})
+
+    cookie = {"Cookie": client.post("/login", json={"token": TOKEN}).headers["set-cookie"]}
+    client.cookies.clear()
+    answers = [tried(f"guess {number}") for number in range(12)]
+    assert [answer.status_code for answer in answers] == [401] * 10 + [429] * 2
+    assert 1 <= int(answers[-1].headers["retry-after"]) <= 60
+    assert answers[-1].json()["title"] == "Too many wrong tokens"
+    assert tried(TOKEN).status_code == 429, "a right guess must not be told from a wrong one"
+    assert client.get("/runs", headers=cookie).status_code == 200, "who is in stays in"
+    assert tried(TOKEN, stranger()).status_code in (200, 204), "others are not concerned"
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer"])
@@ -274,8 +311,8 @@ def test_a_wrong_cookie_opens_nothing(locked, cookie):
 
 
 @pytest.mark.parametrize("token", ["", "x" * 2000, 5, None, "é", "\0"])
-def test_a_login_with_anything_else_is_refused(locked, token):
-    answer = locked.client.post("/login", json={"token": token}, headers={"Authorization": ""})
+def test_a_login_with_anything_else_is_refused(stranger, token):
+    answer = stranger().post("/login", json={"token": token})
     assert answer.status_code in (401, 422)
     assert "set-cookie" not in answer.headers
 

@@ -493,6 +493,21 @@ def test_thousands_of_lines_are_read_in_pages_and_gone_on_from(record):
     assert [line.item for line in history.lines("r1", after=found[-1].id)] == [0, 1]
 
 
+@pytest.mark.parametrize("count", [1, 1000, 1024, 2500, 5000])
+def test_the_last_lines_are_read_from_the_end(record, count):
+    lines = [(1.0, "b", number, 1, "INFO", "stdout", "x") for number in range(3000)]
+    record.lines(record.run(), *lines)
+    record.lines(record.run("r2"), *lines)
+    record.lines("r1", *[(1.0, "b", number, 1, "INFO", "stdout", "x") for number in (3000, 3001)])
+    history = record.journal.history
+    every = list(history.lines("r1"))
+    assert history.last_lines("r1", count) == every[-count:]
+    middle = every[1500]
+    assert history.last_lines("r1", count, before=middle.id) == every[:1500][-count:]
+    assert history.last_lines("r1", 2, item=7) == [every[7]]
+    assert history.last_lines("none", count) == []
+
+
 # ---- how it is found -----------------------------------------------------------------------------
 
 

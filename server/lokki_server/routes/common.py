@@ -35,7 +35,7 @@ def seconds(at: datetime | None) -> float | None:
 
 def refusals() -> dict[int | str, dict[str, Any]]:
     """The ``responses`` of requests that come to no route."""
-    return dict.fromkeys((400, 401, 403, 413, 415, 421), _RESPONSE)
+    return dict.fromkeys((400, 401, 403, 413, 415, 421, 429), _RESPONSE)
 
 
 def problems(*codes: int) -> dict[int | str, dict[str, Any]]:

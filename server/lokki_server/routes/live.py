@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import partial
 from itertools import islice
 from typing import Annotated, Any
 
@@ -13,15 +14,25 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from lokki.errors import JournalError, RunNotFound
 from lokki.store.history import Run
 from lokki_server import shapes
+from lokki_server.feed import still
 from lokki_server.routes.common import RunId, Serving, problems
 from lokki_server.service import Service
 
 router = APIRouter(tags=["live"])
 
-_QUIET_SECONDS = 5.0
-"""After so long without a change, a run is looked at anyway: its process may be gone."""
-_MOST_LINES = 200
-_MOST_RUNS = 200
+_GAP_SECONDS = 0.1
+"""Between two messages."""
+_MOST_LINES = 1_000
+
+LastEventId = Annotated[
+    str | None, Header(max_length=100, description="of the last message: what came since is told")
+]
+
+
+async def _stream(service: Serving) -> AsyncIterator[None]:
+    """A place for a stream, before it begins: it cannot be refused any more then."""
+    with service.hub.stream():
+        yield
 
 
 async def _found(service: Serving, run_id: RunId) -> Run:
@@ -29,37 +40,44 @@ async def _found(service: Serving, run_id: RunId) -> Run:
     return await service.run(run_id)
 
 
-@router.get("/runs/{run_id}/events", response_class=EventSourceResponse, responses=problems(404))
+@router.get(
+    "/runs/{run_id}/events",
+    response_class=EventSourceResponse,
+    responses=problems(404),
+    dependencies=[Depends(_stream)],
+)
 async def run_events(
     service: Serving,
     found: Annotated[Run, Depends(_found)],
     logs: Annotated[bool, Query(description="new log lines, too")] = False,
-    last_event_id: Annotated[str | None, Header()] = None,
+    last_event_id: LastEventId = None,
 ) -> AsyncIterator[ServerSentEvent]:
     """A run at once and on each change (`run`), its new lines (`lines`), and its end (`end`)."""
     after = _number(last_event_id) if last_event_id else None
     if after is None:
         after = await anyio.to_thread.run_sync(service.history.last_line, found.id)
     before: Any = None
-    async for _ in service.hub.changes(_QUIET_SECONDS):
+    async for _ in service.hub.changes():
         try:
-            shape, ended = await anyio.to_thread.run_sync(_now, service, found.id)
-            if shape != before:
-                before = shape
-                yield ServerSentEvent(event="run", data=shape, id=str(after))
+            run = await service.hub.look(found.id, partial(_now, service, found.id))
+            if still(run) != before:
+                before = still(run)
+                yield ServerSentEvent(event="run", data=run, id=str(after))
+                await anyio.sleep(_GAP_SECONDS)
             while logs:
                 lines = await anyio.to_thread.run_sync(_new_lines, service, found.id, after)
                 if lines:
                     after = lines[-1]["id"]
                     yield ServerSentEvent(event="lines", data={"lines": lines}, id=str(after))
+                    await anyio.sleep(_GAP_SECONDS)
                 if len(lines) < _MOST_LINES:
                     break
         except RunNotFound:  # it was removed
             return
         except JournalError:  # it cannot be read now
             continue
-        if ended:
-            yield ServerSentEvent(event="end", data={"status": shape["status"]}, id=str(after))
+        if run["finished"] is not None:  # it was read before its lines, of which it then had all
+            yield ServerSentEvent(event="end", data={"status": run["status"]}, id=str(after))
             return
 
 
@@ -67,11 +85,9 @@ def _number(text: str) -> int | None:
     return int(text) if text.isdecimal() and len(text) < 19 else None
 
 
-def _now(service: Service, run_id: str) -> tuple[dict[str, Any], bool]:
-    """A run, and whether it has ended: it is read before its lines, of which it then has all."""
-    run = service.history.find(run_id)
-    (shape,) = shapes.runs(service.history, [run])
-    return shape, run.finished is not None
+def _now(service: Service, run_id: str) -> shapes.RunShape:
+    (shape,) = shapes.runs(service.history, [service.history.find(run_id)])
+    return shape
 
 
 def _new_lines(service: Service, run_id: str, after: int) -> list[dict[str, Any]]:
@@ -79,23 +95,24 @@ def _new_lines(service: Service, run_id: str, after: int) -> list[dict[str, Any]
     return [shapes.line(each) for each in islice(found, _MOST_LINES)]
 
 
-@router.get("/events", response_class=EventSourceResponse)
+@router.get(
+    "/events",
+    response_class=EventSourceResponse,
+    responses=problems(),
+    dependencies=[Depends(_stream)],
+)
 async def events(
-    service: Serving, last_event_id: Annotated[str | None, Header()] = None
+    service: Serving, last_event_id: LastEventId = None
 ) -> AsyncIterator[ServerSentEvent]:
     """The newest runs at once, then those that have changed (`runs`)."""
-    before: dict[str, Any] = {}
-    async for _ in service.hub.changes(_QUIET_SECONDS):
+    seen = service.feed.number(last_event_id)
+    async for _ in service.hub.changes():
         try:
-            now = await anyio.to_thread.run_sync(_newest, service)
+            look = await service.hub.look("runs", service.feed.look)
         except JournalError:  # it cannot be read now
             continue
-        changed = [shape for run_id, shape in now.items() if before.get(run_id) != shape]
-        before = now
-        if changed:
-            yield ServerSentEvent(event="runs", data={"runs": changed})
-
-
-def _newest(service: Service) -> dict[str, Any]:
-    runs = service.history.runs(limit=_MOST_RUNS)
-    return {shape["id"]: shape for shape in shapes.runs(service.history, runs)}
+        runs = [run for run, number in zip(look.runs, look.changed, strict=True) if number > seen]
+        seen = look.number
+        if runs:
+            yield ServerSentEvent(event="runs", data={"runs": runs}, id=service.feed.id(look))
+            await anyio.sleep(_GAP_SECONDS)

@@ -26,19 +26,32 @@ def logs(
     since: datetime | None = None,
     until: datetime | None = None,
     after: Annotated[int, Query(ge=0, lt=2**62, description="after the line with this id")] = 0,
+    tail: Annotated[bool, Query(description="the last lines, not the first")] = False,
+    before: Annotated[
+        int | None, Query(ge=0, lt=2**62, description="the last ones before the line with this id")
+    ] = None,
     limit: Annotated[int, Query(ge=1, le=5000)] = 500,
 ) -> Any:
-    """Lines in order. With the `next` of a page as `after`, the page after it, then what is new."""
-    run = service.history.find(run_id)
-    found = service.history.lines(
-        run.id,
-        step=step,
-        item=item,
-        attempt=attempt,
-        level=level,
-        since=common.seconds(since),
-        until=common.seconds(until),
-        after=after,
-    )
-    lines = [shapes.line(each) for each in islice(found, limit)]
-    return {"lines": lines, "next": lines[-1]["id"] if lines else after}
+    """Lines in order. With the `next` of a page as `after`, the page after it, then what is new.
+
+    With `tail`, the last page; with the `previous` of a page as `before`, the page before it.
+    """
+    run, history = service.history.find(run_id), service.history
+    wanted = {
+        "step": step,
+        "item": item,
+        "attempt": attempt,
+        "level": level,
+        "since": common.seconds(since),
+        "until": common.seconds(until),
+    }
+    if tail or before is not None:
+        after = history.last_line(run.id) if before is None else before
+        found = history.last_lines(run.id, limit, before=before, **wanted)
+    else:
+        found = list(islice(history.lines(run.id, after=after, **wanted), limit))
+    return {
+        "lines": [shapes.line(line) for line in found],
+        "next": found[-1].id if found else after,
+        "previous": found[0].id if found else None,
+    }

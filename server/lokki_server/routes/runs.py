@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import anyio
 from fastapi import APIRouter, Query, Response
+from fastapi.responses import PlainTextResponse
 
 from lokki.engine.resuming import Again
 from lokki.store.history import Run
@@ -29,16 +30,7 @@ def runs(
     n: Annotated[int, Query(ge=1, le=1000)] = 20,
 ) -> Any:
     """Runs, the newest first."""
-    newer = None if before is None else service.history.find(before)
-    found = service.history.runs(
-        flow=flow,
-        statuses=status,
-        since=common.seconds(since),
-        before=None if newer is None else (newer.created, newer.id),
-        limit=n + 1,
-    )
-    more, found = found[n:], found[:n]
-    return {"runs": shapes.runs(service.history, found), "next": found[-1].id if more else None}
+    return shapes.page(service.history, flow, status, common.seconds(since), before, n)
 
 
 @router.get("/runs/{run_id}", response_model=models.Run, responses=problems(404))
@@ -66,8 +58,19 @@ async def cancel(service: Serving, run_id: RunId, request: models.CancelRequest)
 )
 async def resume(service: Serving, run_id: RunId, request: models.ResumeRequest) -> Any:
     """Queue a run to go on: what has a result is kept, unless it is named here."""
-    again = Again(request.failed, request.error, request.from_)
-    return shapes.runs(service.history, [await service.resume(run_id, again)])[0]
+    run = await service.resume(run_id, _again(request))
+    return shapes.runs(service.history, [run])[0]
+
+
+@router.post("/runs/{run_id}/plan", response_model=models.Plan, responses=problems(404, 409))
+async def plan(service: Serving, run_id: RunId, request: models.ResumeRequest) -> Any:
+    """What a resume would do, in words; nothing is done."""
+    _, planned = await service.plan(run_id, _again(request))
+    return planned
+
+
+def _again(request: models.ResumeRequest) -> Again:
+    return Again(request.failed, request.error, request.from_)
 
 
 @router.get("/runs/{run_id}/result", response_model=models.Result, responses=problems(404, 409))
@@ -79,8 +82,26 @@ async def result(service: Serving, run_id: RunId) -> Any:
     if not all("json" in each for each in shown):
         foreign = next(each for each in shown if "json" not in each)
         return {"result": None, **foreign, "download": f"/runs/{run.id}/result.pickle"}
-    is_map = service.history.stages(run.id)[-1].kind == "map"
-    return {"result": [each["json"] for each in shown] if is_map else shown[0]["json"]}
+    found = [each["json"] for each in shown]
+    return {"result": found if _is_list(service, run) else found[0]}
+
+
+@router.get(
+    "/runs/{run_id}/result.txt", response_class=PlainTextResponse, responses=problems(404, 409)
+)
+async def text(service: Serving, run_id: RunId) -> PlainTextResponse:
+    """The result as `lokki run` prints it: nothing for None."""
+    run = await service.run(run_id)
+    packed = await anyio.to_thread.run_sync(_packed, service, run)
+    found = []
+    for each in packed:
+        try:
+            found.append(values.loaded(await _fetched(service, each)))
+        except values.NotShown as error:
+            detail = f"it is {error.type}, {error.bytes:,} bytes: /runs/{run.id}/result.pickle"
+            raise Problem(409, "The result cannot be printed", detail) from None
+    value = found if _is_list(service, run) else found[0]
+    return PlainTextResponse("" if value is None else values.text(value))
 
 
 class _Pickle(Response):
@@ -101,6 +122,11 @@ async def download(service: Serving, run_id: RunId) -> Response:
 
 
 _MOST_ITEMS = 1_000
+
+
+def _is_list(service: Service, run: Run) -> bool:
+    """Whether the result is a list of a map's items."""
+    return service.history.stages(run.id)[-1].kind == "map"
 
 
 def _packed(service: Service, run: Run) -> list[tuple[bytes | None, str | None]]:

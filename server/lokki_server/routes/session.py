@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from lokki_server.problems import Problem
 from lokki_server.routes.common import problems
-from lokki_server.security import COOKIE, Token
+from lokki_server.security import COOKIE, Token, address_of
 
 router = APIRouter(tags=["session"])
 
@@ -35,17 +35,17 @@ def _token(request: Request) -> Token:
 async def session(request: Request) -> Any:
     """Whether the caller has to log in first."""
     return {
-        "login_needed": not _token(request).allows(request.headers),
+        "login_needed": not _token(request).allows(request.headers, address_of(request.scope)),
         "version": version("lokki"),
         "name": gethostname(),
     }
 
 
-@router.post("/login", status_code=204, responses=problems(401))
+@router.post("/login", status_code=204, responses=problems(401, 429))
 async def login(request: Request, asked: Login) -> Response:
     """Log in with the server's token; the answer sets a cookie."""
     token = _token(request)
-    if token.needed and not token.matches(asked.token):
+    if token.needed and not token.matches(asked.token, address_of(request.scope)):
         raise Problem(401, "This is not the server's token")
     response = Response(status_code=204)
     if token.needed:

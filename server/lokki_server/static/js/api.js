@@ -31,7 +31,25 @@ export function withQuery(base, parameters) {
 }
 
 export async function get(url, signal) {
-  return (await request(url, {}, signal)).json();
+  return parsed(await (await request(url, {}, signal)).text());
+}
+
+/** A value of JSON, whose whole numbers are exact, however long. */
+export function parsed(text) {
+  return JSON.parse(text, (_, value, { source } = {}) =>
+    typeof value === "number" && !Number.isSafeInteger(value) && /^-?\d+$/.test(source)
+      ? BigInt(source)
+      : value,
+  );
+}
+
+/** A value as JSON. */
+export function written(value, space) {
+  return JSON.stringify(
+    value,
+    (_, each) => (typeof each === "bigint" ? JSON.rawJSON(String(each)) : each),
+    space,
+  );
 }
 
 /** The body as text, or null if it is longer than `most` characters. */
@@ -55,9 +73,9 @@ export async function post(url, body, headers = {}) {
   const answer = await request(url, {
     method: "POST",
     headers: { "Content-Type": "application/json", ...headers },
-    body: JSON.stringify(body),
+    body: written(body),
   });
-  return answer.status === 204 ? null : answer.json();
+  return answer.status === 204 ? null : parsed(await answer.text());
 }
 
 async function request(url, options, signal) {

@@ -1,6 +1,6 @@
 /** The stream of events of a page, kept up; there is one at a time. */
 
-import { get } from "./api.js";
+import { get, parsed } from "./api.js";
 
 const FIRST_WAIT_MS = 1000;
 const LONGEST_WAIT_MS = 30_000;
@@ -61,7 +61,7 @@ class Stream {
     for (const name of Object.keys(this.handlers).filter((name) => name !== "open")) {
       source.addEventListener(name, (event) => {
         this.#heard = Date.now();
-        this.handlers[name](JSON.parse(event.data || "{}"));
+        this.handlers[name](parsed(event.data || "{}"));
       });
     }
   }

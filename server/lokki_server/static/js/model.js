@@ -25,12 +25,9 @@ export function shownStatus(run) {
 
 /** Seconds that a run or a stage has taken; of one that goes on until now, whole ones. */
 export function took(timed, run = timed) {
+  run.heard ??= now();
   const goes = run.status === "running" && !lost(run) && !timed.finished;
-  if (typeof timed.duration === "number" && !goes) return timed.duration;
-  const end = timed.finished ?? run.finished;
-  if (!timed.started || !(goes || end)) return null;
-  const seconds = ((goes ? now() : Date.parse(end)) - Date.parse(timed.started)) / 1000;
-  return Math.max(0, goes ? Math.floor(seconds) : seconds);
+  return goes ? Math.floor(timed.duration + (now() - run.heard) / 1000) : timed.duration;
 }
 
 export const maps = (run) => run.stages.filter((stage) => stage.kind === "map");
@@ -55,6 +52,9 @@ export function chainParts(chain) {
   }
   return parts.map((part) => part.trim()).filter(Boolean);
 }
+
+/** The steps of a part of a chain: of a map, its inner ones. */
+export const stepsOf = (part) => part.replace(/^map\((.*)\)$/, "$1").split(" → ");
 
 export const canCancel = (run) => !ended(run) && !lost(run) && !run.cancel_requested;
 

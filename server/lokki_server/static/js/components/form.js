@@ -1,5 +1,6 @@
 /** A form made from the JSON Schema of a flow's parameters. */
 
+import { parsed, written } from "../api.js";
 import { h, setAttribute } from "../dom.js";
 
 const NUMBERS = ["integer", "number"];
@@ -98,7 +99,7 @@ function field(name, property, required, given) {
     read() {
       const read = none?.checked() ? null : control.read(required);
       if (read === undefined && required) throw new Error("a value is needed");
-      const same = JSON.stringify(read) === JSON.stringify(fallback);
+      const same = written(read) === written(fallback);
       return !required && same ? undefined : read;
     },
   };
@@ -143,7 +144,7 @@ function controlOf(id, property, value) {
 }
 
 function select(id, options, nullable, value) {
-  const known = options.findIndex((each) => JSON.stringify(each) === JSON.stringify(value));
+  const known = options.findIndex((each) => written(each) === written(value));
   const input = h(
     "select",
     { id },
@@ -173,15 +174,12 @@ function number(id, type, nullable, value) {
     autocomplete: "off",
   });
   const read = () => {
-    const written = input.value.trim();
-    if (!written) return nullable ? null : undefined;
-    const read = Number(written);
+    const text = input.value.trim();
+    if (!text) return nullable ? null : undefined;
+    const read = Number(text);
     if (!Number.isFinite(read)) throw new Error("a number is needed");
     if (type === "integer" && !Number.isInteger(read)) throw new Error("a whole number is needed");
-    if (type === "integer" && !Number.isSafeInteger(read)) {
-      throw new Error("too large for a browser to send exactly: start it from the command line");
-    }
-    return read;
+    return type === "integer" && !Number.isSafeInteger(read) ? BigInt(text) : read;
   };
   return { kind: "number", input, read };
 }
@@ -204,7 +202,7 @@ function text(id, format, value) {
 }
 
 function jsonText(id, value) {
-  const shown = value === undefined ? "" : JSON.stringify(value, null, 1).replace(/\n\s*/g, " ");
+  const shown = value === undefined ? "" : written(value, 1).replace(/\n\s*/g, " ");
   const input = h("textarea", {
     id,
     rows: shown.length > 60 ? 5 : 2,
@@ -214,7 +212,7 @@ function jsonText(id, value) {
   const read = () => {
     if (!input.value.trim()) return undefined;
     try {
-      return JSON.parse(input.value);
+      return parsed(input.value);
     } catch (error) {
       throw new Error(`not JSON: ${error.message}`);
     }

@@ -1,4 +1,4 @@
-import { get, path, post, withQuery } from "../api.js";
+import { get, path, post, withQuery, written } from "../api.js";
 import { chain } from "../components/chain.js";
 import { parameterForm } from "../components/form.js";
 import { recentRuns } from "../components/recent.js";
@@ -98,7 +98,7 @@ function startForm(flow, run) {
     const params = fields.read();
     if (!params) return;
     // Sent again after a lost answer, the same request must not start a second run.
-    const text = JSON.stringify(params);
+    const text = written(params);
     if (asked.text !== text) asked = { text, key: randomKey() };
     button.disabled = true;
     try {

@@ -1,6 +1,6 @@
 /** The head of a run: status, flow, times, and what may be done with it. */
 
-import { path, withQuery } from "../api.js";
+import { path, withQuery, written } from "../api.js";
 import { badge } from "../components/status.js";
 import { code } from "../components/value.js";
 import { announce, h, setAttribute, setText } from "../dom.js";
@@ -84,7 +84,7 @@ export function runHead(first, changed) {
       setAttribute(cancel, "hidden", canCancel(run) ? null : "");
       setAttribute(resume, "hidden", canResume(run) ? null : "");
       setAttribute(resume, "class", run.status === "succeeded" ? null : "primary");
-      const next = JSON.stringify([shownStatus(run), run.error, run.owner]);
+      const next = written([shownStatus(run), run.error, run.owner]);
       if (next !== noticed) notice.replaceChildren(...noticeOf(run));
       noticed = next;
     },

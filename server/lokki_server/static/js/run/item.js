@@ -6,6 +6,7 @@ import { fetched } from "../components/states.js";
 import { badge } from "../components/status.js";
 import { bytes, code, json } from "../components/value.js";
 import { h } from "../dom.js";
+import { chainParts, stepsOf } from "../model.js";
 import { duration, when } from "../time.js";
 
 const LINES = 200;
@@ -17,7 +18,7 @@ export function itemView({ run, match }) {
   const stop = fetched(
     place,
     (signal) => get(`${items}/${encodeURIComponent(index)}`, signal),
-    (item) => draw(run, item),
+    (item) => draw(run, item, stepsOf(chainParts(run.chain)[position] ?? "")),
   );
   const stage = run.stages.find((each) => String(each.position) === position);
   const neighbour = (to, text) =>
@@ -44,16 +45,16 @@ export function itemView({ run, match }) {
   return { node, close: stop };
 }
 
-function draw(run, item) {
+function draw(run, item, steps) {
   const fact = (name, value) => h("div", null, h("dt", null, name), h("dd", null, value));
   const lines = h("div");
   const asked = { item: item.index, limit: LINES };
-  // Log lines of a map's inner steps have those steps' names, so the item's number alone is asked.
   fetched(
     lines,
     (signal) => get(withQuery(path("runs", run.id, "logs"), asked), signal),
-    ({ lines: found }) =>
-      found.length
+    ({ lines: all }) => {
+      const found = all.filter(({ step }) => steps.includes(step)); // other maps have such an item, too
+      return found.length
         ? h(
             "div",
             {
@@ -64,7 +65,8 @@ function draw(run, item) {
             },
             found.map(logLine),
           )
-        : h("p", { class: "quiet" }, "none"),
+        : h("p", { class: "quiet" }, "none");
+    },
   );
   const card = (id, title, ...content) =>
     h(

@@ -1,6 +1,6 @@
 /** The items of a stage, a page at a time, by status or by what they have failed with. */
 
-import { get, path, withQuery } from "../api.js";
+import { get, path, withQuery, written } from "../api.js";
 import { badge } from "../components/status.js";
 import { empty, failure, loading } from "../components/states.js";
 import { h, throttle } from "../dom.js";
@@ -140,7 +140,7 @@ export function itemsView({ run: first, match }) {
 }
 
 const countsOf = (stage) =>
-  JSON.stringify([
+  written([
     stage?.total,
     stage?.succeeded,
     stage?.failed,

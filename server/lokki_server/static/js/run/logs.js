@@ -4,23 +4,23 @@ import { get, path, withQuery } from "../api.js";
 import { logLine } from "../components/lines.js";
 import { failure } from "../components/states.js";
 import { h, setAttribute, setText } from "../dom.js";
-import { chainParts, ended } from "../model.js";
+import { chainParts, ended, stepsOf } from "../model.js";
 import { navigate } from "../router.js";
-import { count, now } from "../time.js";
+import { count } from "../time.js";
 
 const LEVELS = ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"];
 const PAGE = 500;
 const MOST = 1000;
 const BURST = 200;
-const FEW = 100;
 const NEAR_END = 24;
 const FILTERS = ["step", "level", "item", "attempt"];
 
-export function logsView({ run: first, match }) {
-  let run = first;
+export function logsView({ run: known, match }) {
+  let run = known;
   let query = match.query;
   let abort = new AbortController();
   let last = null;
+  let first = null;
   let unread = 0;
   let busy = false;
   let held = [];
@@ -48,6 +48,11 @@ export function logsView({ run: first, match }) {
     onclick: () => ((follow.checked = true), newest()),
   });
   const more = h("button", { type: "button", hidden: true, onclick: () => page() }, "More lines");
+  const before = h(
+    "button",
+    { type: "button", hidden: true, onclick: () => earlier() },
+    "Earlier lines",
+  );
   const place = h("div");
 
   const controls = {
@@ -98,6 +103,7 @@ export function logsView({ run: first, match }) {
       h("button", { type: "button", onclick: () => newest() }, "Newest"),
     ),
     place,
+    h("div", { class: "more" }, before),
     h("div", { class: "lines-box" }, lines, fresh),
     h("div", { class: "more" }, more, state),
   );
@@ -122,8 +128,11 @@ export function logsView({ run: first, match }) {
 
   /** The DOM has a bounded number of lines: those that were first go first. */
   function add(found) {
-    lines.append(...found.map(logLine));
-    while (lines.childElementCount > MOST) lines.firstElementChild.remove();
+    lines.append(...found.map(drawn));
+    while (lines.childElementCount > MOST) {
+      lines.firstElementChild.remove();
+      first = lines.firstElementChild.lineId ?? first;
+    }
     if (follow.checked) lines.scrollTop = lines.scrollHeight;
     tell();
   }
@@ -139,6 +148,7 @@ export function logsView({ run: first, match }) {
           : "No lines",
     );
     setAttribute(more, "hidden", atEnd || !some ? "" : null);
+    setAttribute(before, "hidden", first === null || !some ? "" : null);
     setText(fresh, `${count(unread)} new ${unread === 1 ? "line" : "lines"}`);
     setAttribute(fresh, "hidden", unread ? null : "");
     setAttribute(followBox, "hidden", ended(run) ? "" : null);
@@ -175,38 +185,40 @@ export function logsView({ run: first, match }) {
   function fromStart() {
     follow.checked = false;
     last = null;
+    first = null;
     unread = 0;
     atEnd = false;
     lines.replaceChildren();
     return page();
   }
 
-  /** The last lines: those since a time, which is set back until there are some. */
+  /** The last lines. */
   const newest = () =>
     asking(async (signal) => {
-      const end = run.finished ? Date.parse(run.finished) : now();
-      const begin = Date.parse(run.created);
-      let found = { lines: [], next: null };
-      for (let back = 2000; found.lines.length < FEW; back *= 4) {
-        const whole = end - back <= begin;
-        const since = whole ? null : new Date(end - back).toISOString();
-        const more = await get(asked({ since }), signal);
-        // Few lines that are the newest are better than pages of older ones.
-        if (more.lines.length === PAGE && found.lines.length) break;
-        found = more;
-        if (whole) break;
-      }
-      let shown = found.lines;
-      while (found.lines.length === PAGE) {
-        found = await get(asked({ after: found.next }), signal);
-        shown = [...shown, ...found.lines].slice(-MOST);
-      }
-      last = found.next ?? last;
+      const found = await get(asked({ tail: true }), signal);
+      last = found.next;
       unread = 0;
       atEnd = true;
       lines.replaceChildren();
-      add(shown);
+      first = found.lines.length === PAGE ? found.previous : null;
+      add(found.lines);
       lines.scrollTop = lines.scrollHeight;
+    });
+
+  /** The lines before those that are shown; what is too much then is left out at the end. */
+  const earlier = () =>
+    asking(async (signal) => {
+      const found = await get(asked({ before: first }), signal);
+      first = found.lines.length === PAGE ? found.previous : null;
+      follow.checked = false;
+      const from = lines.scrollHeight - lines.scrollTop;
+      lines.prepend(...found.lines.map(drawn));
+      lines.scrollTop = lines.scrollHeight - from;
+      while (lines.childElementCount > MOST) {
+        lines.lastElementChild.remove();
+        last = lines.lastElementChild.lineId ?? last;
+        atEnd = false;
+      }
     });
 
   /** New lines, as they come; those of a burst are the newest of more. */
@@ -259,8 +271,8 @@ export function logsView({ run: first, match }) {
   return {
     node,
     route: apply,
-    update(known) {
-      run = known;
+    update(now) {
+      run = now;
       tell();
     },
     lines: take,
@@ -269,10 +281,11 @@ export function logsView({ run: first, match }) {
   };
 }
 
+/** A line that knows its id. */
+const drawn = (line) => Object.assign(logLine(line), { lineId: line.id });
+
 /** The steps of a run, by its chain. */
 function steps({ chain, stages }) {
-  const named = chainParts(chain).flatMap((part) =>
-    part.replace(/^map\((.*)\)$/, "$1").split(" → "),
-  );
+  const named = chainParts(chain).flatMap(stepsOf);
   return named.length ? named : stages.map(({ name }) => name);
 }

@@ -1,5 +1,6 @@
 /** The overview of a run: its stages in time, each map as a strip, failures in groups, facts. */
 
+import { written } from "../api.js";
 import { chain } from "../components/chain.js";
 import { json } from "../components/value.js";
 import { h, keyed } from "../dom.js";
@@ -44,7 +45,7 @@ export function overview({ run: first, reload }) {
         },
       );
       groups.update(run);
-      const known = JSON.stringify([run.params, run.resumes, run.source, run.started_by]);
+      const known = written([run.params, run.resumes, run.source, run.started_by]);
       if (known !== told) facts.replaceChildren(...factsOf(run));
       told = known;
     },

@@ -1,6 +1,6 @@
 /** What a run gave. */
 
-import { getText, path } from "../api.js";
+import { getText, parsed, path } from "../api.js";
 import { empty, fetched } from "../components/states.js";
 import { bytes, json } from "../components/value.js";
 import { h } from "../dom.js";
@@ -50,7 +50,7 @@ function draw(text, url, { id }) {
     h("a", { class: "button", href: url, download: `${id}.json` }, "Download JSON"),
   );
   if (text === null) return [h("p", null, "It is too long to be shown here."), download];
-  const answer = JSON.parse(text);
+  const answer = parsed(text);
   if (answer.download) {
     return [
       h("p", null, h("code", null, answer.type), `, ${bytes(answer.bytes)}`),

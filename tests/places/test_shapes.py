@@ -12,10 +12,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lokki.places.shapes import (
+    goes_on,
+    group_shape,
+    is_lost,
+    line_shape,
+    rfc3339,
+    run_shape,
+)
 from lokki.store.history import Group, Run
 from lokki.store.lines import LogLine
 from lokki.store.schema import StageRow
-from lokki.store.shapes import group_shape, line_shape, rfc3339, run_shape
 
 AT = 1_705_314_600.1239  # 2024-01-15T10:30:00.123Z
 RUN = Run(
@@ -52,6 +59,7 @@ def test_a_run_that_has_ended():
         "duration": 61.5,
         "cancel_requested": None,
         "removing": False,
+        "chain": "a → map(b)",
         "stages": [
             {
                 "position": 0,
@@ -81,7 +89,31 @@ def test_what_is_not_known_yet_is_null():
     shape = run_shape(running, [replace(STAGE, finished=None)], AT + 2)
     unknown = ("started", "finished", "duration", "error", "source", "started_by", "owner")
     assert [shape[key] for key in unknown] == [None] * 7
-    assert (shape["stages"][0]["finished"], shape["stages"][0]["duration"]) == (None, None)
+    assert shape["stages"][0]["finished"] is None
+
+
+def test_durations_of_what_goes_on_are_so_far():
+    owner = f"{socket.gethostname()}:{os.getppid()}:abcd"
+    running = replace(RUN, finished=None, status="running", owner=owner, leased_until=AT + 30)
+    shape = run_shape(running, [replace(STAGE, finished=None)], AT + 11)
+    assert (shape["duration"], shape["stages"][0]["duration"]) == (10.0, 10.0)
+    lost = run_shape(replace(running, seen=AT + 5), [], AT + 40)
+    assert lost["duration"] == 4.0
+
+
+def test_what_goes_on_and_what_is_lost():
+    owner = f"{socket.gethostname()}:{os.getppid()}:abcd"
+    worked_on = replace(RUN, finished=None, status="running", owner=owner, leased_until=AT + 30)
+    queued = replace(RUN, finished=None, status="queued")
+    for run, now, expected in [
+        (RUN, AT, (False, False)),
+        (worked_on, AT + 29, (True, False)),
+        (worked_on, AT + 31, (False, True)),
+        (replace(worked_on, removing=True), AT + 31, (False, False)),
+        (queued, AT, (True, False)),
+    ]:
+        shape = run_shape(run, [], now)
+        assert (goes_on(shape), is_lost(shape)) == expected
 
 
 def test_durations_are_without_the_pauses():
@@ -122,6 +154,7 @@ def test_failures_that_are_alike():
         "step": "b",
         "type": "ValueError",
         "message": "no",
+        "varies": False,
         "place": {"file": "/home/u/birds.py", "line": 7, "function": "flap"},
         "items": [3, 5],
         "tolerated": False,

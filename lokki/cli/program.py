@@ -1,0 +1,29 @@
+"""The program that a command line calls, and how it is told to the user."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass, replace
+
+from lokki.places import LOCAL
+
+
+@dataclass(frozen=True)
+class Program:
+    """How the program was called, and the flow whose runs it is about (None: every flow's).
+
+    ``on`` is where its runs are: `LOCAL`, or the URL of a server.
+    """
+
+    name: str
+    flow: str | None = None
+    on: str = LOCAL
+
+    def at(self, on: str) -> Program:
+        """The program, for runs that are elsewhere."""
+        return replace(self, on=on)
+
+    def told(self, *words: str) -> str:
+        """A command of it, for the user to copy."""
+        place = [] if self.on == LOCAL else ["--on", self.on]
+        return f"{self.name} {shlex.join([*words, *place])}"

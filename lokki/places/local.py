@@ -1,0 +1,74 @@
+"""The runs of this machine's journal."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from time import time
+from typing import Any
+
+from lokki.config import journal_path, load
+from lokki.places import shapes
+from lokki.store.history import History, read_history
+from lokki.store.lines import LogLine
+
+
+class LocalPlace:
+    """A `Place` over a journal."""
+
+    def __init__(self, history: History, path: Path) -> None:
+        self.name = str(path)
+        self._history = history
+        self._path = path
+
+    def find(self, name: str, flow: str | None = None) -> shapes.RunShape:
+        (shape,) = shapes.runs(self._history, [self._history.find(name, flow)])
+        return shape
+
+    def run(self, run_id: str) -> shapes.RunShape:
+        return shapes.run(self._history, self._history.find(run_id))
+
+    def runs(
+        self,
+        *,
+        flow: str | None = None,
+        statuses: Sequence[str] = (),
+        since: float | None = None,
+        before: str | None = None,
+        limit: int,
+    ) -> shapes.RunsShape:
+        return shapes.page(self._history, flow, statuses, since, before, limit)
+
+    def flows(self) -> list[str]:
+        return self._history.flows()
+
+    def strip(self, run_id: str, position: int, width: int) -> list[Counter[str]]:
+        stages = self._history.stages(run_id)
+        return next(
+            self._history.strip(stage, width) for stage in stages if stage.position == position
+        )
+
+    def lines(self, run_id: str, **wanted: Any) -> Iterator[LogLine]:
+        return self._history.lines(run_id, **wanted)
+
+    def last_line(self, run_id: str) -> int:
+        return self._history.last_line(run_id)
+
+    def cancel(self, run_id: str) -> Iterator[None]:
+        """A run whose process dies meanwhile is cancelled here; one that has another is left."""
+        from lokki.store.journal import Journal
+
+        run = self._history.find(run_id)
+        with closing(Journal(self._path)) as journal:
+            while journal.request_cancel(run.id, time(), run.owner).result():
+                yield
+
+
+@contextmanager
+def opened() -> Iterator[LocalPlace]:
+    """The configured journal, to read; one that is not there has no runs, and is not made."""
+    path = journal_path(load())
+    with read_history(path) as history:
+        yield LocalPlace(history, path)

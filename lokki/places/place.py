@@ -1,0 +1,75 @@
+"""What commands ask a place where runs are, and how it is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol
+
+from lokki.places import LOCAL
+from lokki.places.shapes import RunShape, RunsShape
+from lokki.store.lines import LogLine
+
+
+class Place(Protocol):
+    """Runs of one journal; its methods raise RunNotFound, JournalError and ServerError."""
+
+    name: str
+    """What it is called in messages."""
+
+    def find(self, name: str, flow: str | None = None) -> RunShape:
+        """The run whose id is ``name``, begins with it, or, for ``last``, the newest of ``flow``.
+
+        Raises RunNotFound when there is none, or more than one.
+        """
+
+    def run(self, run_id: str) -> RunShape:
+        """A run with its failures and resumes."""
+
+    def runs(
+        self,
+        *,
+        flow: str | None = None,
+        statuses: Sequence[str] = (),
+        since: float | None = None,
+        before: str | None = None,
+        limit: int,
+    ) -> RunsShape:
+        """Runs, newest first, as `History.runs`; ``before`` is the last one of another page."""
+
+    def flows(self) -> list[str]:
+        """The flows that there are runs of."""
+
+    def strip(self, run_id: str, position: int, width: int) -> Sequence[Mapping[str, int]]:
+        """The items of a stage in ``width`` cells, as `History.strip`."""
+
+    def lines(
+        self,
+        run_id: str,
+        *,
+        step: str | None = None,
+        item: int | None = None,
+        attempt: int | None = None,
+        level: str = "DEBUG",
+        since: float | None = None,
+        until: float | None = None,
+        after: int = 0,
+    ) -> Iterator[LogLine]:
+        """What a run's steps printed and logged, as `History.lines`."""
+
+    def last_line(self, run_id: str) -> int:
+        """The id of the last line of a run; 0 when there is none."""
+
+    def cancel(self, run_id: str) -> Iterator[None]:
+        """Have a run cancelled by the process that has it; yields while one has to wait for it."""
+
+
+def opened(on: str) -> AbstractContextManager[Place]:
+    """The place at ``on``: `LOCAL`, or the URL of a server."""
+    if on == LOCAL:
+        from lokki.places.local import opened as here
+
+        return here()
+    from lokki.places.server import ServerPlace
+
+    return nullcontext(ServerPlace(on))

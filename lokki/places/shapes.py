@@ -1,0 +1,288 @@
+"""Runs as JSON: what each place tells, `--json` prints, the service answers with, and is drawn.
+
+Times are RFC 3339 in UTC with milliseconds, durations are seconds in which the run was worked on,
+so far if it goes on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from time import time
+from typing import Any, TypedDict
+
+from lokki.logging import utc
+from lokki.store.history import Group, History, Run
+from lokki.store.leases import host_and_process, is_worked_on
+from lokki.store.lines import LogLine
+from lokki.store.schema import StageRow
+
+
+class PlaceShape(TypedDict):
+    """Where in the user's code."""
+
+    file: str
+    line: int
+    function: str
+
+
+class GroupShape(TypedDict):
+    """Failures that are alike; ``items`` are the first of them."""
+
+    id: str
+    count: int
+    failed: int
+    retrying: int
+    step: str
+    type: str
+    message: str
+    varies: bool
+    place: PlaceShape | None
+    items: list[int]
+    tolerated: bool
+    traceback: str
+
+
+class _StageShape(TypedDict):
+    position: int
+    name: str
+    kind: str
+    started: str
+    finished: str | None
+    duration: float
+    total: int
+    succeeded: int
+    failed: int
+    tolerated: int
+    retrying: int
+
+
+class StageShape(_StageShape, total=False):
+    """A stage that has begun; ``failures`` are there where one run is told."""
+
+    failures: list[GroupShape]
+
+
+class OwnerShape(TypedDict):
+    """The process that has a run; if it is not alive, the run was lost."""
+
+    host: str
+    process: int
+    alive: bool
+
+
+class ResumeShape(TypedDict):
+    """A resume: ``by`` a command line, and what was done ``again``, in words."""
+
+    at: str
+    by: str | None
+    again: list[str]
+
+
+class _RunShape(TypedDict):
+    id: str
+    flow: str
+    status: str
+    params: dict[str, Any]
+    created: str
+    started: str | None
+    finished: str | None
+    duration: float | None
+    cancel_requested: str | None
+    removing: bool
+    chain: str
+    stages: list[StageShape]
+    error: dict[str, Any] | None
+    source: str | None
+    started_by: str | None
+    owner: OwnerShape | None
+
+
+class RunShape(_RunShape, total=False):
+    """A run and the stages that have begun; ``resumes`` are there where one run is told."""
+
+    resumes: list[ResumeShape]
+
+
+class RunsShape(TypedDict):
+    """A page of runs, the newest first; ``next`` is the ``before`` of the next page."""
+
+    runs: list[RunShape]
+    next: str | None
+
+
+class LineShape(TypedDict):
+    """A line that a step printed or logged."""
+
+    ts: str
+    level: str
+    step: str
+    item: int | None
+    attempt: int
+    source: str
+    message: str
+
+
+# ---- what a shape says ---------------------------------------------------------------------------
+
+
+def is_lost(run: RunShape) -> bool:
+    """Whether a run's process is gone, and it may be resumed."""
+    return run["status"] == "running" and not run["removing"] and not _has_process(run)
+
+
+def goes_on(run: RunShape) -> bool:
+    """Whether a run may end by itself: it is at work, or waits for a runner."""
+    waits = run["status"] == "queued" and run["owner"] is None
+    return run["finished"] is None and not run["removing"] and (waits or _has_process(run))
+
+
+def _has_process(run: RunShape) -> bool:
+    return run["owner"] is not None and run["owner"]["alive"]
+
+
+def seconds(at: str) -> float:
+    """A time of a shape in seconds since the epoch."""
+    return datetime.fromisoformat(at).timestamp()
+
+
+# ---- shapes of what the journal has --------------------------------------------------------------
+
+
+def runs(history: History, found: Iterable[Run]) -> list[RunShape]:
+    """Runs without their failures and resumes."""
+    found = list(found)
+    stages: dict[str, list[StageRow]] = {run.id: [] for run in found}
+    for stage in history.stages(*stages):
+        stages[stage.run].append(stage)
+    now = time()
+    return [run_shape(run, stages[run.id], now) for run in found]
+
+
+def page(
+    history: History,
+    flow: str | None,
+    statuses: Sequence[str],
+    since: float | None,
+    before: str | None,
+    limit: int,
+) -> RunsShape:
+    """A page of runs; ``before`` is the last one of the page before it. Raises RunNotFound."""
+    newer = None if before is None else history.find(before, flow)
+    found = history.runs(
+        flow=flow,
+        statuses=statuses,
+        since=since,
+        before=None if newer is None else (newer.created, newer.id),
+        limit=limit + 1,
+    )
+    more, found = found[limit:], found[:limit]
+    return {"runs": runs(history, found), "next": found[-1].id if more else None}
+
+
+def run(history: History, found: Run) -> RunShape:
+    """A run with its failures and resumes."""
+    stages = history.stages(found.id)
+    shape = run_shape(found, stages, time())
+    for stage, each in zip(stages, shape["stages"], strict=True):
+        each["failures"] = [group_shape(group) for group in history.groups(stage)]
+    shape["resumes"] = [resume_shape(*each) for each in history.resumes(found.id)]
+    return shape
+
+
+def run_shape(run: Run, stages: Sequence[StageRow], now: float) -> RunShape:
+    """A run with its stages; ``owner`` is the process that runs it, or did when it was lost."""
+    owner: OwnerShape | None = None
+    if run.owner is not None:
+        host, process = host_and_process(run.owner)
+        owner = {"host": host, "process": process, "alive": is_worked_on(run, now)}
+    return {
+        "id": run.id,
+        "flow": run.flow,
+        "status": run.status,
+        "params": plain(json.loads(run.params_json)),
+        "created": utc(run.created),
+        "started": rfc3339(run.started),
+        "finished": rfc3339(run.finished),
+        "duration": None if run.started is None else _worked(run, run.started, None, now),
+        "cancel_requested": rfc3339(run.cancel_requested),
+        "removing": run.removing,
+        "chain": run.shape,
+        "stages": [stage_shape(run, stage, now) for stage in stages],
+        "error": plain(json.loads(run.error)) if run.error else None,
+        "source": run.source,
+        "started_by": run.started_by,
+        "owner": owner,
+    }
+
+
+def stage_shape(run: Run, stage: StageRow, now: float) -> StageShape:
+    """A stage of a run and where its items are."""
+    return {
+        "position": stage.position,
+        "name": stage.name,
+        "kind": stage.kind,
+        "started": utc(stage.started),
+        "finished": rfc3339(stage.finished),
+        "duration": _worked(run, stage.started, stage.finished, now),
+        "total": stage.total,
+        "succeeded": stage.succeeded,
+        "failed": stage.failed,
+        "tolerated": stage.tolerated,
+        "retrying": stage.retrying,
+    }
+
+
+def resume_shape(at: float, detail: str | None) -> ResumeShape:
+    """A resume of a run, of what is recorded of it."""
+    told = json.loads(detail or "{}")
+    return {"at": utc(at), "by": told.get("by"), "again": told.get("again", [])}
+
+
+def group_shape(group: Group) -> GroupShape:
+    """Failures that are alike."""
+    place = group.place
+    return {
+        "id": group.id,
+        "count": group.count,
+        "failed": group.failed,
+        "retrying": group.retrying,
+        "step": group.step,
+        "type": group.type,
+        "message": group.reason,
+        "varies": group.varies,
+        "place": None
+        if place is None
+        else {"file": place[0], "line": place[1], "function": place[2]},
+        "items": list(group.items),
+        "tolerated": group.tolerated == group.count,
+        "traceback": group.traceback,
+    }
+
+
+def line_shape(line: LogLine) -> LineShape:
+    """A line that a step printed or logged."""
+    return {
+        "ts": utc(line.at),
+        "level": line.level,
+        "step": line.step,
+        "item": line.item,
+        "attempt": line.attempt,
+        "source": line.source,
+        "message": line.message,
+    }
+
+
+def rfc3339(at: float | None) -> str | None:
+    """A time as the shapes have it."""
+    return None if at is None else utc(at)
+
+
+def plain(value: Any) -> Any:
+    """A value of JSON without lone surrogates, which no UTF-8 can be made of."""
+    return json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
+
+
+def _worked(run: Run, started: float, finished: float | None, now: float) -> float:
+    return round(run.worked(started, finished or run.end(now)), 3)

@@ -1,0 +1,64 @@
+"""The newest runs and which of them have changed since a client has seen them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from secrets import token_hex
+
+from lokki.store.history import History
+from lokki_server import shapes
+from lokki_server.shapes import RunShape
+
+_MOST_RUNS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """The newest runs at one look; ``changed`` is the number of the look that found them so."""
+
+    number: int
+    runs: tuple[RunShape, ...] = ()
+    changed: tuple[int, ...] = ()
+
+
+class Feed:
+    """Looks at the newest runs, and numbers its looks.
+
+    An id is the number of a look of this feed: with another's, such as that of a server that was
+    there before, every run is new.
+    """
+
+    def __init__(self, history: History) -> None:
+        self._history = history
+        self._name = token_hex(4)
+        self._last = Look(0)
+
+    def look(self) -> Look:
+        """Look at the newest runs."""
+        before = {
+            run["id"]: (still(run), number)
+            for run, number in zip(self._last.runs, self._last.changed, strict=True)
+        }
+        runs = tuple(shapes.runs(self._history, self._history.runs(limit=_MOST_RUNS)))
+        number = self._last.number + 1
+        changed = []
+        for run in runs:
+            same, since = before.get(run["id"], (None, number))
+            changed.append(since if same == still(run) else number)
+        self._last = Look(number, runs, tuple(changed))
+        return self._last
+
+    def id(self, look: Look) -> str:
+        return f"{self._name}-{look.number}"
+
+    def number(self, event_id: str | None) -> int:
+        """The look that an id names; 0 if it is none of this feed."""
+        name, _, number = (event_id or "").rpartition("-")
+        known = name == self._name and number.isdecimal() and len(number) < 19
+        return int(number) if known else 0
+
+
+def still(run: RunShape) -> RunShape:
+    """A run without the durations, which grow while nothing happens."""
+    stages = [{**stage, "duration": 0.0} for stage in run["stages"]]
+    return {**run, "duration": None, "stages": stages}  # type: ignore[typeddict-item]
