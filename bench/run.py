@@ -35,8 +35,9 @@ def main() -> int:
     for subject in options.only or SUBJECTS:
         if subject == "compare" and options.no_peers:
             continue
+        peers = ["--no-peers"] if options.no_peers and subject == "server" else []
         # Each in a process of its own: no heap, thread or cache of one is there for the next.
-        if subprocess.run([*script(f"{subject}.py"), *passed_on]).returncode:
+        if subprocess.run([*script(f"{subject}.py"), *passed_on, *peers]).returncode:
             failed.append(subject)
     for subject in failed:
         print(f"FAILED: {subject}")

@@ -1,11 +1,13 @@
 """The service: from a POST to the end of a run, runs a second, its answers while a map runs.
 
 A server of its own for each figure, on loopback, with its journal on the disk of the repository.
-Its memory is that of the API's process, over some thousands of runs.
+Its memory is that of the API's process, over some thousands of runs. Prefect's server does the same
+work beside it, as much of it as it can do in a minute.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -18,7 +20,19 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
-from timing import NO_BOUND, Bound, arguments, directory, environment, megabytes, seconds, table
+from compare import NotInstalled
+from prefect_server import PEER, prefect_server
+from timing import (
+    NO_BOUND,
+    Bound,
+    add_options,
+    begin,
+    directory,
+    environment,
+    megabytes,
+    seconds,
+    table,
+)
 
 FLOWS = """
 from lokki import flow, step
@@ -187,36 +201,74 @@ def answers(items: int) -> tuple[float, int, float, int]:
     return quantiles(took, n=100)[98], len(took), median(opened), size
 
 
+def prefects(times: int, runs: int, items: int) -> list[str]:
+    """The same of a Prefect server, in the order of the table; smaller numbers of runs.
+
+    Raises NotInstalled.
+    """
+    with directory() as place, prefect_server(place, 2) as found:
+        ended = []
+        for _ in range(times):
+            began = time.perf_counter()
+            found.wait(found.start("birds"))
+            ended.append(time.perf_counter() - began)
+        before, began = found.memory, time.perf_counter()
+        for each in [found.start("single") for _ in range(runs)]:
+            found.wait(each)
+        rate, after = runs / (time.perf_counter() - began), found.memory
+        run = found.start("crunching", count=items)
+        found.wait(run)
+        opened = [found.opened(run) for _ in range(5)]
+    return [
+        "",
+        f"{seconds(median(ended))} ({times} runs)",
+        f"{rate:.1f}/s ({runs} runs)",
+        megabytes(before),
+        megabytes(after),
+        "",
+        f"{seconds(median(took for took, _ in opened))} ({items:,} items)",
+        f"{opened[0][1]:,}",
+    ]
+
+
 def main() -> None:
-    options = arguments(__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    add_options(parser, 1)
+    parser.add_argument("--no-peers", action="store_true", help="leave Prefect's server out")
+    options = parser.parse_args()
+    begin(options)
     times, runs, items = (10, 200, 5_000) if options.quick else (100, 5_000, 100_000)
     ended, posted = finished_seconds(times)
     rate, before, after = runs_a_second(runs)
     slowest, count, opened, size = answers(items)
     held = {True: "held", False: "BROKEN"}
+    rows = [
+        ("from POST to the answer, median", seconds(posted), *NO_BOUND),
+        ("from POST to finished, median", seconds(ended), *FINISHED.cells(ended)),
+        (
+            "one-step runs a second, 2 runners",
+            f"{rate:.0f}/s",
+            f"≥ {LEAST_A_SECOND}/s",
+            held[rate >= LEAST_A_SECOND],
+        ),
+        (f"memory after {runs // 5:,} runs", megabytes(before), *NO_BOUND),
+        (f"memory after {runs:,} runs", megabytes(after), *NO_BOUND),
+        (f"answers during the map, 99 % of {count:,}", seconds(slowest), *ANSWER.cells(slowest)),
+        ("opening the run", seconds(opened), *OPENED.cells(opened)),
+        ("  its bytes", f"{size:,}", f"≤ {MOST_BYTES:,}", held[size <= MOST_BYTES]),
+    ]
+    peers, why = [""] * len(rows), ""
+    if not options.no_peers:
+        try:
+            peers = prefects(*((2, 4, 100) if options.quick else (10, 40, 2_000)))
+        except NotInstalled as error:
+            why = f"Prefect: not installed: {error}"
     table(
         f"lokki serve; {times} runs of birds, {runs:,} of one step, a map of {items:,} items",
-        ("", "", "bound", ""),
-        (
-            ("from POST to the answer, median", seconds(posted), *NO_BOUND),
-            ("from POST to finished, median", seconds(ended), *FINISHED.cells(ended)),
-            (
-                "one-step runs a second, 2 runners",
-                f"{rate:.0f}/s",
-                f"≥ {LEAST_A_SECOND}/s",
-                held[rate >= LEAST_A_SECOND],
-            ),
-            (f"memory after {runs // 5:,} runs", megabytes(before), *NO_BOUND),
-            (f"memory after {runs:,} runs", megabytes(after), *NO_BOUND),
-            (
-                f"answers during the map, 99 % of {count:,}",
-                seconds(slowest),
-                *ANSWER.cells(slowest),
-            ),
-            ("opening the run", seconds(opened), *OPENED.cells(opened)),
-            ("  its bytes", f"{size:,}", f"≤ {MOST_BYTES:,}", held[size <= MOST_BYTES]),
-        ),
+        ("", "", "bound", "", PEER.requirement or ""),
+        [(*row, peer) for row, peer in zip(rows, peers, strict=True)],
     )
+    print(why, end="\n" if why else "")
 
 
 if __name__ == "__main__":
