@@ -92,12 +92,13 @@ export function runHead(first, changed) {
 }
 
 function noticeOf(run) {
-  if (run.error) return [errorNotice(run)];
+  if (run.error && run.status === "failed") return [errorNotice(run)];
   const told = {
     lost:
       lost(run) &&
       `The process that ran it, ${run.owner.process} on ${run.owner.host}, is gone. What has finished is kept: resume it to go on.`,
     cancelling: "It is being cancelled: calls that are under way may end first.",
+    cancelled: "It was cancelled. What has finished is kept: resume it to go on.",
     queued: "It waits for a runner.",
     paused: "It is paused.",
   }[shownStatus(run)];

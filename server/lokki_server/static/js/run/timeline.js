@@ -5,6 +5,7 @@ import { h, keyed, setAttribute, setText } from "../dom.js";
 import { chainParts, done, ended, stageStatus, took } from "../model.js";
 import { count, duration } from "../time.js";
 
+const TICKS = [0.25, 0.5, 0.75, 1];
 const PARTS = ["succeeded", "tolerated", "failed"];
 /** The width, as a share of the others, of a stage whose end nobody has told. */
 const UNKNOWN = 0.25;
@@ -12,18 +13,23 @@ const UNKNOWN = 0.25;
 export function timeline() {
   const rows = h("ol", { class: "timeline" });
   const note = h("p", { class: "quiet" });
-  const node = h("div", null, rows, note);
+  const ticks = TICKS.map(() => h("span"));
+  const axis = h("div", { class: "timeline-axis", "aria-hidden": "true" }, ticks);
+  const node = h("div", { class: "timeline-box" }, rows, axis, note);
   return {
     node,
     update(run) {
-      keyed(rows, rowsOf(run), ({ position }) => position, row);
+      const { stages, whole } = rowsOf(run);
+      keyed(rows, stages, ({ position }) => position, row);
+      ticks.forEach((tick, index) => setText(tick, duration(TICKS[index] * whole)));
+      axis.hidden = !run.stages.length;
       const resumed = run.resumes?.length && run.stages.length;
       setText(note, resumed ? "The run was resumed: times between are left out of the bars." : "");
     },
   };
 }
 
-/** Bars by the clock; of a resumed run, whose clock has gaps, by what each stage took. */
+/** Bars by the clock, of `whole` seconds; of a resumed run, whose clock has gaps, by what each stage took. */
 function rowsOf(run) {
   const resumed = run.resumes?.length > 0;
   const seconds = run.stages.map((stage) => took(stage, run));
@@ -61,7 +67,7 @@ function rowsOf(run) {
     items: "",
     time: "",
   }));
-  return [...begun, ...waiting];
+  return { stages: [...begun, ...waiting], whole };
 }
 
 function row() {
