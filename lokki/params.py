@@ -264,7 +264,8 @@ class Parameters:
             if parameter.is_secret:
                 continue
             schema = self._schema(parameter)
-            definitions.update(schema.pop("$defs", {}))
+            for name, each in schema.pop("$defs", {}).items():
+                definitions[f"{parameter.name}.{name}"] = each
             if not parameter.required:
                 schema["default"] = _to_json(parameter.default)
             properties[parameter.name] = schema
@@ -284,7 +285,10 @@ class Parameters:
         if parameter.annotation is Any:
             return {}
         try:
-            return self._adapter(parameter).json_schema()
+            # Two parameters may have classes of the same name.
+            return self._adapter(parameter).json_schema(
+                ref_template=f"#/$defs/{parameter.name}.{{model}}"
+            )
         except (DefinitionError, PydanticInvalidForJsonSchema):
             return {"description": parameter.type_label}
 

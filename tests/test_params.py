@@ -1,6 +1,7 @@
 """Flow parameters: what each kind of value becomes, and what is said when it does not fit."""
 
 import contextlib
+import dataclasses
 import enum
 import functools
 import json
@@ -895,12 +896,27 @@ def test_parameters_as_a_json_schema():
     assert (own["shade"]["enum"], own["shade"]["default"]) == (["light", 2], 2)
     assert own["size"]["anyOf"] == [{"enum": ["s", "m"], "type": "string"}, {"type": "null"}]
     assert own["size"]["default"] is None
-    assert own["crates"]["items"] == {"$ref": "#/$defs/Crate"}
+    assert own["crates"]["items"] == {"$ref": "#/$defs/crates.Crate"}
     assert (own["day"]["format"], own["day"]["default"]) == ("date", "2026-02-03")
     assert (own["wait"]["format"], own["wait"]["default"]) == ("duration", "PT1M")
     assert own["most"]["default"] == "Infinity"
-    assert set(found["$defs"]) == {"Crate", "Shade"}
-    assert found["$defs"]["Crate"]["required"] == ["width"]
+    assert set(found["$defs"]) == {"crates.Crate", "crates.Shade"}
+    assert found["$defs"]["crates.Crate"]["required"] == ["width"]
+
+
+def test_classes_of_one_name_are_told_apart_in_a_json_schema():
+    first = dataclasses.make_dataclass("Box", [("width", int)])
+    second = dataclasses.make_dataclass("Box", [("name", str)])
+    second.__module__ = "elsewhere"
+
+    def fn(one, other): ...
+
+    fn.__annotations__ = {"one": list[first], "other": list[second]}
+    found = schema(fn)
+    fields = [
+        found["properties"][name]["items"]["$ref"].rpartition("/")[2] for name in ("one", "other")
+    ]
+    assert [set(found["$defs"][field]["properties"]) for field in fields] == [{"width"}, {"name"}]
 
 
 def test_what_a_json_schema_has_no_words_for_takes_anything():
