@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from secrets import token_hex
+from threading import Lock
 
 from lokki.store.history import History
 from lokki_server import shapes
@@ -32,9 +33,15 @@ class Feed:
         self._history = history
         self._name = token_hex(4)
         self._last = Look(0)
+        self._looking = Lock()
 
     def look(self) -> Look:
         """Look at the newest runs."""
+        with self._looking:
+            self._last = self._next()
+            return self._last
+
+    def _next(self) -> Look:
         before = {
             run["id"]: (still(run), number)
             for run, number in zip(self._last.runs, self._last.changed, strict=True)
@@ -45,8 +52,7 @@ class Feed:
         for run in runs:
             same, since = before.get(run["id"], (None, number))
             changed.append(since if same == still(run) else number)
-        self._last = Look(number, runs, tuple(changed))
-        return self._last
+        return Look(number, runs, tuple(changed))
 
     def id(self, look: Look) -> str:
         return f"{self._name}-{look.number}"

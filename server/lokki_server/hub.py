@@ -74,6 +74,7 @@ class Hub:
 
     async def changes(self) -> AsyncIterator[None]:
         """Yield at once and after each change."""
+        self._looks = {}  # who comes now sees what is now
         self._watchers += 1
         self._wanted.set()
         try:
