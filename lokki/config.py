@@ -112,7 +112,9 @@ class Local:
     """Runs on this machine."""
 
     journal: str = _key("~/.lokki/lokki.db", "file of the journal")
-    payloads: str | None = _key(None, "folder of large results; none: beside the journal")
+    payloads: str | None = _key(
+        None, "folder or s3://bucket/prefix of large results; none: beside the journal"
+    )
     concurrency: int | None = _key(
         None,
         "most calls at a time; if not set, 4 x cores in threads and 100 async",

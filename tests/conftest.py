@@ -9,10 +9,33 @@ import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 settings.register_profile("lokki", derandomize=True, deadline=None)
 settings.load_profile("lokki")
+
+
+@pytest.fixture(scope="session")
+def cloud() -> Iterator[str]:
+    """The URL of an AWS in this process, for all tests of it: they name what they make there."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def aws(cloud: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of an AWS, in whose region and with whose credentials a test works."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-north-1")
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    return cloud
 
 
 @pytest.fixture(autouse=True)

@@ -11,14 +11,15 @@ from time import time
 import click
 
 from lokki.cli.show import show_removable
-from lokki.config import Config, journal_path, payloads_path
+from lokki.config import Config, journal_path
+from lokki.engine.payloads import payload_store
 from lokki.errors import RunOwned
 from lokki.places.shapes import runs
 from lokki.store.history import Run, read_history
 from lokki.store.journal import Journal
 from lokki.store.keys import run_prefix
 from lokki.store.leases import is_worked_on
-from lokki.store.local import LocalStore
+from lokki.store.protocol import TransientStore
 from lokki.store.removal import may_go
 
 
@@ -39,12 +40,12 @@ def collect(
     elif not old:
         click.echo("nothing to remove", err=True)
     else:
-        removed, told = asyncio.run(_remove(path, LocalStore(payloads_path(path, config)), old))
+        removed, told = asyncio.run(_remove(path, payload_store(path, config), old))
         lost = _counted(len(resumable & removed), "could have been resumed")
         click.echo(f"{_runs(len(removed))} removed, {told}{lost}", err=True)
 
 
-async def _remove(path: Path, store: LocalStore, old: Sequence[Run]) -> tuple[set[str], str]:
+async def _remove(path: Path, store: TransientStore, old: Sequence[Run]) -> tuple[set[str], str]:
     """Remove runs, but for those that another process has or had meanwhile.
 
     Gives those that were removed, and what it gave. The row goes last: a run that is half removed
@@ -64,6 +65,7 @@ async def _remove(path: Path, store: LocalStore, old: Sequence[Run]) -> tuple[se
             with suppress(RunOwned):  # this process was suspended for longer than its lease
                 freed += journal.remove(run.id).result()
                 removed.add(run.id)
+        await store.close()
         now = time()
         if any(is_worked_on(run, now) for run in journal.history.runs()):  # it would have to wait
             return removed, "their space kept for later runs, since another process is at work"

@@ -18,11 +18,12 @@ from typing import Any, Generic, Self, TextIO, TypeVar
 import anyio
 import anyio.to_thread
 
-from lokki.config import Config, journal_path, load, local_path, payloads_path
+from lokki.config import Config, journal_path, load, local_path
 from lokki.decorators import Flow
 from lokki.engine.events import Event, RunFinished, StageProgressed
 from lokki.engine.items import lane_of
 from lokki.engine.lanes import Lanes
+from lokki.engine.payloads import payload_store
 from lokki.engine.resuming import Again, Plan, plan
 from lokki.engine.run import Run
 from lokki.errors import DefinitionError, LokkiError
@@ -31,7 +32,6 @@ from lokki.secret import HIDDEN, Secret
 from lokki.store.codec import loads
 from lokki.store.journal import Journal
 from lokki.store.keys import check_part
-from lokki.store.local import LocalStore
 from lokki.store.protocol import TransientStore
 from lokki.store.schema import RunRow
 
@@ -98,7 +98,8 @@ class Engine:
     the working directory; raises ConfigError when it is wrong).
 
     Leaving the context waits for the runs that go on; when it is left by an error or cancelled,
-    they are cancelled first. Entering raises JournalError when the journal cannot be opened.
+    they are cancelled first. The store is closed then. Entering raises JournalError when the
+    journal cannot be opened.
     """
 
     def __init__(
@@ -162,6 +163,7 @@ class Engine:
             with anyio.CancelScope(shield=True):
                 await self._wait_all()
                 await self._lanes.close()
+                await self._payloads.close()
                 await anyio.to_thread.run_sync(self.journal.close)
 
     def limit_of(self, stage: Stage) -> int:
@@ -287,7 +289,7 @@ def _places(
 ) -> tuple[Path, TransientStore]:
     """Where the journal and the payloads are kept, by default or as given."""
     path = journal_path(config) if journal is None else local_path(journal, "Engine: journal")
-    store = LocalStore(payloads_path(path, config)) if payloads is None else payloads
+    store = payload_store(path, config) if payloads is None else payloads
     if str(path) == ":memory:":
         raise DefinitionError(
             "Engine: a journal is a file, ':memory:' is none: write a path, such as "

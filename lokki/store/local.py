@@ -90,6 +90,9 @@ class LocalStore:
         except OSError as error:
             self._refuse("read", key, error)
 
+    async def close(self) -> None:
+        """There is nothing to close."""
+
     async def put(self, key: str, data: Data) -> None:
         await _in_thread(self.write, key, data)
 

@@ -26,6 +26,9 @@ class MemoryStore:
             raise PayloadError(f"no payload is stored under {key!r} in memory")
         return data
 
+    async def close(self) -> None:
+        """There is nothing to close."""
+
     async def put(self, key: str, data: Data) -> None:
         self.write(key, data)
 

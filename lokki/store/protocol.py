@@ -62,6 +62,10 @@ class TransientStore(Protocol):
         """
         ...
 
+    async def close(self) -> None:
+        """Let go of connections and the like; what is asked afterwards opens them again."""
+        ...
+
     async def upload_lambda_zip(self, flow_name: str, zip_data: bytes) -> str:
         """Put ``zip_data`` under ``keys.zip_key(flow_name)`` and return its URL."""
         ...

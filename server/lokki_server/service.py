@@ -13,15 +13,15 @@ from typing import Any
 
 import anyio
 
-from lokki.config import Config, journal_path, payloads_path
+from lokki.config import Config, journal_path
 from lokki.engine.engine import new_run_id
+from lokki.engine.payloads import payload_store
 from lokki.engine.resuming import Again
 from lokki.store.history import History, Run
 from lokki.store.items import Items
 from lokki.store.jobs import Jobs
 from lokki.store.journal import Journal
 from lokki.store.leases import refuse_worked_on
-from lokki.store.local import LocalStore
 from lokki.store.schema import StageRow
 from lokki_server import STARTED_BY
 from lokki_server.catalog import Catalog
@@ -42,7 +42,7 @@ class Service:
         self.history: History = journal.history
         self.items = Items(journal.read)
         self.jobs = Jobs(journal)
-        self.payloads = LocalStore(payloads_path(journal.path, config))
+        self.payloads = payload_store(journal.path, config)
         self.catalog = Catalog(places)
         self.supervisor = Supervisor(
             self.jobs, settings.runners, settings.max_runs, settings.max_resumes
@@ -144,6 +144,7 @@ class Service:
                 with anyio.CancelScope(shield=True):
                     await self.supervisor.close(self.config.server.grace)
                     await self.catalog.close()
+                    await self.payloads.close()
 
 
 def _words(again: Again) -> dict[str, Any]:

@@ -1,0 +1,39 @@
+"""Where large results are kept: beside the journal, or where the configuration says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from lokki.config import Config, payloads_path
+from lokki.errors import ConfigError, PayloadError
+from lokki.store.local import LocalStore
+from lokki.store.protocol import TransientStore
+
+
+def payload_store(journal: Path, config: Config) -> TransientStore:
+    """The configured store: a folder, or ``s3://bucket/prefix``, by default beside the journal.
+
+    Raises ConfigError for what is neither, and where S3's library is not installed.
+    """
+    place = config.local.payloads
+    if place is None or "://" not in place:
+        return LocalStore(payloads_path(journal, config))
+    url = urlsplit(place)
+    if url.scheme != "s3" or not url.netloc:
+        raise ConfigError(
+            f"local.payloads: '{place}' is neither a folder nor like s3://bucket/prefix"
+        )
+    try:
+        from lokki.store.s3 import S3Store
+    except ImportError:
+        raise ConfigError(f"local.payloads: '{place}' needs S3: pip install 'lokki[aws]'") from None
+    try:
+        return S3Store(
+            url.netloc,
+            url.path.strip("/"),
+            endpoint=config.aws.endpoint,
+            region=config.aws.region,
+        )
+    except PayloadError as error:
+        raise ConfigError(f"local.payloads: {error}") from None

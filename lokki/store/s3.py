@@ -1,0 +1,247 @@
+"""A payload store in an S3 bucket, by aiobotocore (``pip install lokki[aws]``)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from aiobotocore.config import AioConfig
+from aiobotocore.session import get_session
+from botocore.exceptions import BotoCoreError, ClientError
+
+from lokki.errors import PayloadError
+from lokki.store.keys import check_key, zip_key
+
+if TYPE_CHECKING:
+    from lokki.store.protocol import Data, Keys
+
+CONCURRENCY = 64
+_TRIES = 5
+_PART = 16 * 1024 * 1024
+"""Bytes of a part of a larger object; S3 takes from 5 MiB on, and 10,000 of them."""
+_PARTS_AT_A_TIME = 4
+_MOST_DELETED = 1_000  # of one request
+_GONE = ("NoSuchKey", "404", "NotFound")
+_REMEDIES = {
+    "NoSuchBucket": "create the bucket, or name another one",
+    "AccessDenied": "let these credentials read, write, list and delete in it",
+    "403": "let these credentials read, write, list and delete in it",
+    "ExpiredToken": "log in to AWS again",
+    "InvalidAccessKeyId": "log in to AWS again",
+    "SignatureDoesNotMatch": "log in to AWS again",
+    "PermanentRedirect": "set aws.region to the region of the bucket",
+}
+
+
+class S3Store:
+    """A ``TransientStore`` in ``bucket``, under ``prefix`` (default: at the top).
+
+    ``endpoint`` is the URL of an emulator (default: AWS), ``region`` that of the bucket (default:
+    the AWS profile's), ``concurrency`` how many requests go on at a time. S3 answers some requests
+    only when they are repeated: each is tried up to 5 times.
+
+    An async context manager that closes its connections; they are opened for the event loop that
+    asks first. Raises PayloadError for a bucket or prefix that cannot be one.
+    """
+
+    def __init__(
+        self,
+        bucket: str,
+        prefix: str = "",
+        *,
+        endpoint: str | None = None,
+        region: str | None = None,
+        concurrency: int = CONCURRENCY,
+    ) -> None:
+        self._bucket = bucket
+        self._prefix = f"{check_key(prefix, 'prefix')}/" if prefix else ""
+        self._endpoint = endpoint
+        self._region = region
+        self._concurrency = concurrency
+        self._opened = AsyncExitStack()
+        self._opening: asyncio.Task[Any] | None = None
+        self._places = anyio.Semaphore(concurrency)
+
+    async def __aenter__(self) -> S3Store:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        self._opening = None
+        await self._opened.aclose()
+
+    async def put(self, key: str, data: Data) -> None:
+        body = _joined(data)
+        if len(body) <= _PART:
+            await self._ask("store", key, "put_object", Body=body)
+        else:
+            await self._put_parts(key, body)
+
+    async def create(self, key: str, data: Data) -> bool:
+        """Put an object of at most 16 MiB if there is none yet; False if there is."""
+        try:
+            await self._ask("store", key, "put_object", Body=_joined(data), IfNoneMatch="*")
+        except _Refused as refused:
+            if refused.code == "PreconditionFailed":
+                return False
+            raise
+        return True
+
+    async def get(self, key: str) -> bytes:
+        async with self._asking("read", key) as client:
+            answer = await client.get_object(Bucket=self._bucket, Key=self._key(key))
+            async with answer["Body"] as body:
+                data: bytes = await body.read()
+        return data
+
+    async def exists(self, key: str) -> bool:
+        try:
+            await self._ask("look for", key, "head_object")
+        except _Refused as refused:
+            if refused.code in _GONE:
+                return False
+            raise
+        return True
+
+    async def delete_prefix(self, prefix: str) -> int:
+        keys = await self.list(prefix)
+        for first in range(0, len(keys), _MOST_DELETED):
+            some = [{"Key": self._key(key)} for key in keys[first : first + _MOST_DELETED]]
+            async with self._asking("delete", prefix) as client:
+                answer = await client.delete_objects(
+                    Bucket=self._bucket, Delete={"Objects": some, "Quiet": True}
+                )
+            for error in answer.get("Errors", ()):
+                raise _Refused(self.url(prefix), "delete", error["Code"], error["Message"])
+        return len(keys)
+
+    async def list(self, prefix: str) -> Keys:
+        found: Keys = []
+        start = f"{self._key(prefix)}/"
+        async with self._asking("list", prefix) as client:
+            pages = client.get_paginator("list_objects_v2")
+            async for page in pages.paginate(Bucket=self._bucket, Prefix=start):
+                found += [each["Key"] for each in page.get("Contents", ())]
+        return sorted(key.removeprefix(self._prefix) for key in found)
+
+    def url(self, key: str) -> str:
+        return f"s3://{self._bucket}/{self._key(key)}"
+
+    async def upload_lambda_zip(self, flow_name: str, zip_data: bytes) -> str:
+        key = zip_key(flow_name)
+        await self.put(key, zip_data)
+        return self.url(key)
+
+    def _key(self, key: str) -> str:
+        return self._prefix + check_key(key)
+
+    # ---- requests --------------------------------------------------------------------------------
+
+    async def _ask(self, what: str, key: str, operation: str, **more: Any) -> Any:
+        async with self._asking(what, key) as client:
+            return await getattr(client, operation)(Bucket=self._bucket, Key=self._key(key), **more)
+
+    @asynccontextmanager
+    async def _asking(self, what: str, key: str) -> AsyncIterator[Any]:
+        """A place for a request, and the client to make it; its errors are PayloadErrors."""
+        url = self.url(key)
+        try:
+            async with self._places:
+                yield await self._client()
+        except ClientError as error:
+            told = error.response["Error"]
+            raise _Refused(url, what, told["Code"], told.get("Message", "")) from error
+        except (BotoCoreError, OSError) as error:
+            raise PayloadError(f"cannot {what} {url}: {error}; nothing recorded is lost") from error
+
+    async def _client(self) -> Any:
+        """The client, opened once, however many ask for it at first."""
+        if self._opening is None:
+            self._opening = asyncio.ensure_future(self._open())
+        return await asyncio.shield(self._opening)
+
+    async def _open(self) -> Any:
+        config = AioConfig(
+            max_pool_connections=self._concurrency,
+            retries={"mode": "standard", "total_max_attempts": _TRIES},
+            connect_timeout=10,
+            read_timeout=120,
+        )
+        made = get_session().create_client(
+            "s3", endpoint_url=self._endpoint, region_name=self._region, config=config
+        )
+        return await self._opened.enter_async_context(made)
+
+    async def _put_parts(self, key: str, body: bytes) -> None:
+        """Put a large object in parts; one that fails leaves nothing behind."""
+        upload = await self._ask("store", key, "create_multipart_upload")
+        which = {"UploadId": upload["UploadId"]}
+        try:
+            done = await self._sent(key, body, which)
+            parts = [{"PartNumber": number, "ETag": tag} for number, tag in sorted(done.items())]
+            await self._ask(
+                "store",
+                key,
+                "complete_multipart_upload",
+                MultipartUpload={"Parts": parts},
+                **which,
+            )
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await self._ask("store", key, "abort_multipart_upload", **which)
+            raise
+
+    async def _sent(self, key: str, body: bytes, which: dict[str, str]) -> dict[int, str]:
+        """The parts of an upload by number, sent some at a time."""
+        done: dict[int, str] = {}
+        failed: list[Exception] = []
+        parts = _parts(body)
+
+        async def send() -> None:
+            for number, part in parts:
+                if failed:
+                    return
+                try:
+                    answer = await self._ask(
+                        "store", key, "upload_part", PartNumber=number, Body=part, **which
+                    )
+                except PayloadError as error:
+                    failed.append(error)
+                else:
+                    done[number] = answer["ETag"]
+
+        async with anyio.create_task_group() as group:
+            for _ in range(_PARTS_AT_A_TIME):
+                group.start_soon(send)
+        if failed:
+            raise failed[0]
+        return done
+
+
+class _Refused(PayloadError):
+    """What S3 has answered to a request that it did not fulfil."""
+
+    def __init__(self, url: str, what: str, code: str, message: str) -> None:
+        if what == "read" and code in _GONE:
+            text = f"no payload is stored under {url}"
+        else:
+            remedy = _REMEDIES.get(code, "mend that and resume")
+            text = f"cannot {what} {url}: {code}: {message}; {remedy}; nothing recorded is lost"
+        super().__init__(text)
+        self.code = code
+
+
+def _joined(data: Data) -> bytes:
+    return data if isinstance(data, bytes) else b"".join(data)
+
+
+def _parts(body: bytes) -> Iterator[tuple[int, bytes]]:
+    """The parts of a large object, numbered from 1."""
+    view = memoryview(body)
+    for number, first in enumerate(range(0, len(body), _PART), 1):
+        yield number, bytes(view[first : first + _PART])

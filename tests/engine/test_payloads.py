@@ -1,0 +1,80 @@
+"""Where an engine keeps large results, as it is configured."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+from aiobotocore.session import get_session
+
+from lokki import ConfigError, Engine, flow, step
+from lokki.cli.gc import collect
+from lokki.config import load
+from lokki.engine.payloads import payload_store
+from lokki.store.local import LocalStore
+
+
+@step
+def numbers(count):
+    return list(range(count))
+
+
+@step
+def widened(number):
+    return bytes([number]) * 300_000
+
+
+@step
+def lengths(values):
+    return [len(set(value)) * len(value) for value in values]
+
+
+@flow
+def wide(count: int = 3):
+    return numbers(count).map(widened).agg(lengths)
+
+
+@pytest.mark.asyncio
+async def test_large_results_are_kept_in_s3(aws, journal, monkeypatch):
+    monkeypatch.setenv("LOKKI_LOCAL_PAYLOADS", "s3://results/team")
+    monkeypatch.setenv("LOKKI_AWS_ENDPOINT", aws)
+    async with get_session().create_client("s3", endpoint_url=aws) as client:
+        await client.create_bucket(
+            Bucket="results", CreateBucketConfiguration={"LocationConstraint": "eu-north-1"}
+        )
+
+        async def keys():
+            found = await client.list_objects_v2(Bucket="results")
+            return [each["Key"] for each in found.get("Contents", ())]
+
+        async with Engine() as engine:
+            handle = engine.submit(wide, {"count": 3})
+            assert await handle.result() == [300_000] * 3
+        prefix = f"team/wide/runs/{handle.run_id}/widened"
+        assert await keys() == [f"{prefix}/{index}/output.pkl.gz" for index in range(3)]
+        async with Engine() as engine:
+            resumed = await engine.resume(handle.run_id, wide)
+            assert await resumed.result() == [300_000] * 3
+        assert not (journal.parent / "payloads").exists()
+        await anyio.to_thread.run_sync(collect, load(), None, None, 0, False)
+        assert await keys() == []
+
+
+def test_a_folder_is_the_default(tmp_path, monkeypatch):
+    for place in (None, str(tmp_path / "large")):
+        if place:
+            monkeypatch.setenv("LOKKI_LOCAL_PAYLOADS", place)
+        assert isinstance(payload_store(tmp_path / "lokki.db", load()), LocalStore)
+
+
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [
+        ("gs://bucket", "neither a folder nor like s3://bucket/prefix"),
+        ("s3:///prefix", "neither a folder nor like s3://bucket/prefix"),
+        ("s3://bucket/a//b", "cannot be part of a storage key"),
+    ],
+)
+def test_what_is_no_store_is_told(tmp_path, monkeypatch, place, told):
+    monkeypatch.setenv("LOKKI_LOCAL_PAYLOADS", place)
+    with pytest.raises(ConfigError, match=told):
+        payload_store(tmp_path / "lokki.db", load())
