@@ -226,7 +226,7 @@ def _run(
 ) -> tuple[dict[str, list[Text]], Text, Text]:
     """A run's head, its stages, and what there is to say of their items and how to go on."""
     stages = run["stages"]
-    found = [(group, stage) for stage in stages for group in stage["failures"]]
+    found = [(group, stage) for stage in stages for group in stage.get("failures", ())]
     found.sort(key=lambda each: not each[0]["failed"])
     more = [
         *(_strip(place, run, stage, console) for stage in stages if stage["kind"] == "map"),
@@ -284,7 +284,7 @@ def _head(run: RunShape, console: Console) -> dict[str, list[Text]]:
         "flow": Text(_plain(run["flow"] + chain)),
         "status": _status(run).append_text(_troubles(run["stages"])),
         "started": _begun(run["created"], run["started_by"]),
-        "resumed": _resumed(run["resumes"]),
+        "resumed": _resumed(run.get("resumes", ())),
         "took": _took(run),
         "params": _params(run, _MOST_LINES * _room(console)),
         "owner": _owner(run),

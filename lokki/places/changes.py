@@ -39,8 +39,9 @@ def changes(before: RunShape | None, now: RunShape) -> Iterator[Change]:
     failing = _failing(now)
     known = {} if before is None else {stage["position"]: stage for stage in before["stages"]}
     for stage in now["stages"]:
-        if now["resumes"] and not now["finished"]:  # what failed before is to be done again
-            stage = {**stage, "failed": 0}
+        if now.get("resumes") and not now["finished"]:  # what failed before is to be done again
+            stage = stage.copy()
+            stage["failed"] = 0
         yield from _changes_of_stage(known.get(stage["position"]), stage, stage is failing)
     if now["cancel_requested"] and not (before and before["cancel_requested"]):
         yield inf, RunCancelling()

@@ -22,9 +22,11 @@ class Place(Protocol):
 
         Raises RunNotFound when there is none, or more than one.
         """
+        ...
 
     def run(self, run_id: str) -> RunShape:
         """A run with its failures and resumes."""
+        ...
 
     def runs(
         self,
@@ -36,12 +38,15 @@ class Place(Protocol):
         limit: int,
     ) -> RunsShape:
         """Runs, newest first, as `History.runs`; ``before`` is the last one of another page."""
+        ...
 
     def flows(self) -> list[str]:
         """The flows that there are runs of."""
+        ...
 
     def strip(self, run_id: str, position: int, width: int) -> Sequence[Mapping[str, int]]:
         """The items of a stage in ``width`` cells, as `History.strip`."""
+        ...
 
     def lines(
         self,
@@ -56,12 +61,15 @@ class Place(Protocol):
         after: int = 0,
     ) -> Iterator[LogLine]:
         """What a run's steps printed and logged, as `History.lines`."""
+        ...
 
     def last_line(self, run_id: str) -> int:
         """The id of the last line of a run; 0 when there is none."""
+        ...
 
     def cancel(self, run_id: str) -> Iterator[None]:
         """Have a run cancelled by the process that has it; yields while one has to wait for it."""
+        ...
 
 
 def opened(on: str) -> AbstractContextManager[Place]:
