@@ -1,0 +1,44 @@
+"""How typed documents become JSON: every document of this package is made of frozen dataclasses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any, ClassVar
+
+
+class Document:
+    """A part of a document: its fields, in PascalCase, without those that are None.
+
+    ``RENAMED`` are fields whose names AWS writes otherwise, ``TAG`` is what is written besides.
+    """
+
+    RENAMED: ClassVar[Mapping[str, str]] = {}
+    TAG: ClassVar[Mapping[str, Any]] = {}
+
+    def to_json(self) -> dict[str, Any]:
+        """The document as JSON has it."""
+        assert is_dataclass(self)
+        written = {
+            self.RENAMED.get(each.name, pascal(each.name)): to_json(getattr(self, each.name))
+            for each in fields(self)
+            if getattr(self, each.name) is not None
+        }
+        return {**self.TAG, **written}
+
+
+def to_json(value: Any) -> Any:
+    """A value of a document as JSON has it; names in mappings are the user's and stay."""
+    match value:
+        case Document():
+            return value.to_json()
+        case Mapping():
+            return {name: to_json(each) for name, each in value.items()}
+        case list() | tuple():
+            return [to_json(each) for each in value]
+    return value
+
+
+def pascal(name: str) -> str:
+    """``max_concurrency`` and ``clean-2`` as ``MaxConcurrency`` and ``Clean2``."""
+    return "".join(part[:1].upper() + part[1:] for part in name.replace("-", "_").split("_"))
