@@ -98,8 +98,7 @@ class Engine:
     the working directory; raises ConfigError when it is wrong).
 
     Leaving the context waits for the runs that go on; when it is left by an error or cancelled,
-    they are cancelled first. The store is closed then. Entering raises JournalError when the
-    journal cannot be opened.
+    they are cancelled first. Entering raises JournalError when the journal cannot be opened.
     """
 
     def __init__(
@@ -129,6 +128,7 @@ class Engine:
         concurrency = concurrency or config.local.concurrency
         processes = processes or config.local.processes
         self._path, self._payloads = _places(journal, payloads, config)
+        self._own_payloads = payloads is None
         self._limits: dict[Any, int] = {
             "thread": concurrency or 4 * cores,
             "async": concurrency or _ASYNC_CALLS,
@@ -163,7 +163,8 @@ class Engine:
             with anyio.CancelScope(shield=True):
                 await self._wait_all()
                 await self._lanes.close()
-                await self._payloads.close()
+                if self._own_payloads:
+                    await self._payloads.close()
                 await anyio.to_thread.run_sync(self.journal.close)
 
     def limit_of(self, stage: Stage) -> int:
