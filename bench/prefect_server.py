@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from compare import PREFECT, Peer, interpreter
-from timing import HERE, environment
+from timing import HERE, environment, resident_bytes
 
 PEER = Peer("Prefect", "serve_prefect.py", "no", "prefect==3.9.1")
 _OVER = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
@@ -81,9 +81,7 @@ class PrefectServer:
     @property
     def memory(self) -> int:
         """Resident bytes of the API's process."""
-        text = Path(f"/proc/{self.process.pid}/status").read_text()
-        line = next(line for line in text.splitlines() if line.startswith("VmRSS"))
-        return int(line.split()[1]) * 1024
+        return resident_bytes(self.process.pid)
 
 
 @contextmanager

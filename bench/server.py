@@ -30,6 +30,7 @@ from timing import (
     directory,
     environment,
     megabytes,
+    resident_bytes,
     seconds,
     table,
 )
@@ -108,9 +109,7 @@ class Server:
     @property
     def memory(self) -> int:
         """Resident bytes of the API's process."""
-        text = Path(f"/proc/{self.process.pid}/status").read_text()
-        line = next(line for line in text.splitlines() if line.startswith("VmRSS"))
-        return int(line.split()[1]) * 1024
+        return resident_bytes(self.process.pid)
 
 
 @contextmanager

@@ -111,6 +111,13 @@ def column(turns: Sequence[tuple[float, ...]], index: int) -> float:
     return median(turn[index] for turn in turns)
 
 
+def resident_bytes(pid: int) -> int:
+    """The memory that a process has."""
+    text = Path(f"/proc/{pid}/status").read_text()
+    line = next(line for line in text.splitlines() if line.startswith("VmRSS"))
+    return int(line.split()[1]) * 1024
+
+
 # ---- what is shown -----------------------------------------------------------------------------
 
 
