@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lokki.chain import MapBlock, Step, StepNode
 from lokki.decorators import Flow, flow, step
 from lokki.errors import (
+    BuildError,
     ConfigError,
     DefinitionError,
     FingerprintError,
@@ -50,6 +51,7 @@ _LAZY = {
 __version__ = "0.1.0"
 __all__ = [
     "Again",
+    "BuildError",
     "Client",
     "ConfigError",
     "Context",

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from inspect import Parameter
-from types import AsyncGeneratorType, CoroutineType
+from types import AsyncGeneratorType, CoroutineType, TracebackType
 from typing import Any, TypeAlias
 
 from lokki.chain import Lane, input_and_names, is_async_generator
@@ -43,6 +43,14 @@ class Failure:
     reason: str
     traceback: str
     retryable: bool = False
+
+
+class ResultError(Exception):
+    """A call's result cannot be used; ``kind`` is the type of error that is told."""
+
+    def __init__(self, kind: str, reason: str) -> None:
+        super().__init__(reason)
+        self.kind = kind
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -224,6 +232,23 @@ async def _gathered(function: Callable[..., AsyncIterator[Any]], *args: Any, **k
     return [item async for item in function(*args, **kwargs)]
 
 
+def listed_items(call: BoundCall, result: Any, mapped: str) -> list[Any]:
+    """The items of a map's source, in an order that is recorded with them."""
+    try:
+        return list(result)
+    except TypeError as error:
+        raise ResultError(
+            "TypeError",
+            f"step '{call.name}' returned {type(result).__name__}, and .map({mapped}) goes over a "
+            "list or another iterable",
+        ) from error
+
+
+def unstorable(call: BoundCall, why: object) -> ResultError:
+    """The error of a result that cannot be pickled or stored."""
+    return ResultError("PayloadError", f"the result of step '{call.name}' cannot be stored: {why}")
+
+
 def end_lines() -> None:
     """Record what an async call has left of a line without its end."""
     here = running.get()
@@ -239,9 +264,12 @@ def capture(call: BoundCall, index: int, attempt: int, error: BaseException) -> 
     """
     with suppress(Exception):
         end_lines()
+    place = index if call.in_map else None
+    if isinstance(error, ResultError):
+        return Failure(call.name, place, attempt, error.kind, str(error), "")
     return Failure(
         call.name,
-        index if call.in_map else None,
+        place,
         attempt,
         type(error).__name__,
         redacted(_text(error), call.secrets),
@@ -275,6 +303,14 @@ def _is_one_of(error: BaseException, exceptions: tuple[type[BaseException], ...]
         return isinstance(error, exceptions)
     except BaseException:
         return False
+
+
+def users_frames(error: BaseException | None) -> TracebackType | None:
+    """The traceback of an error from the user's first frame on."""
+    frames = None if error is None else error.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename.startswith(_NOT_USERS):
+        frames = frames.tb_next
+    return frames
 
 
 def cut(shown: traceback.TracebackException) -> int:

@@ -73,6 +73,7 @@ class Lambda:
     memory: int = _key(512, "MB of memory", least=128, most=10240)
     image_tag: str = _key("latest", "tag of the image")
     architecture: Literal["x86_64", "arm64"] = _key("x86_64", "processor architecture")
+    include: str = _key("", "globs of files beside the flow that are packaged too, comma-separated")
     env: dict[str, str] = _key(dict, "environment variables of the functions")
 
 
@@ -87,6 +88,11 @@ class Batch:
     timeout_seconds: int = _key(3600, "seconds that a job may take", least=60)
     vcpu: int = _key(2, "virtual CPUs of a job", least=1)
     memory_mb: int = _key(4096, "MB of memory of a job", least=512)
+    subnets: str | None = _key(
+        None, "subnets, comma-separated, of the queue that is made when none is named"
+    )
+    security_groups: str | None = _key(None, "its security groups, comma-separated")
+    max_vcpus: int = _key(256, "most virtual CPUs of all its jobs at a time", least=1)
     image: str | None = _key(None, "image of the jobs; none: that of the Lambda functions")
     env: dict[str, str] = _key(dict, "environment variables of the jobs")
 

@@ -5,6 +5,7 @@ LokkiError
 │   └── FingerprintError    the flow's structure is not the one the run was started with
 ├── ParameterError          a run was started with wrong parameters (yours to mend)
 ├── ConfigError             a configuration file, variable or argument is wrong (yours to mend)
+├── BuildError              a flow cannot be built for AWS, or its build cannot be rehearsed
 ├── RunError                a run ended without a result
 │   ├── RunFailed           a step failed; carries step, index, attempt and traceback
 │   └── RunCancelled        the run was cancelled before its end
@@ -38,6 +39,10 @@ class ParameterError(LokkiError):
 
 class ConfigError(LokkiError):
     """A configuration file cannot be read, or a value of the configuration is wrong."""
+
+
+class BuildError(LokkiError):
+    """A flow cannot be built for AWS, or its build cannot be rehearsed."""
 
 
 class RunError(LokkiError):

@@ -41,12 +41,16 @@ PROMISED = {  # key: variable, default
     "lambda.memory": ("LOKKI_LAMBDA_MEMORY", 512),
     "lambda.image_tag": ("LOKKI_LAMBDA_IMAGE_TAG", "latest"),
     "lambda.architecture": ("LOKKI_LAMBDA_ARCHITECTURE", "x86_64"),
+    "lambda.include": ("LOKKI_LAMBDA_INCLUDE", ""),
     "lambda.env": ("LOKKI_LAMBDA_ENV", {}),
     "batch.job_queue": ("LOKKI_BATCH_JOB_QUEUE", None),
     "batch.job_definition_name": ("LOKKI_BATCH_JOB_DEFINITION", None),
     "batch.timeout_seconds": ("LOKKI_BATCH_TIMEOUT_SECONDS", 3600),
     "batch.vcpu": ("LOKKI_BATCH_VCPU", 2),
     "batch.memory_mb": ("LOKKI_BATCH_MEMORY_MB", 4096),
+    "batch.subnets": ("LOKKI_BATCH_SUBNETS", None),
+    "batch.security_groups": ("LOKKI_BATCH_SECURITY_GROUPS", None),
+    "batch.max_vcpus": ("LOKKI_BATCH_MAX_VCPUS", 256),
     "batch.image": ("LOKKI_BATCH_IMAGE", None),
     "batch.env": ("LOKKI_BATCH_ENV", {}),
     "logging.level": ("LOKKI_LOG_LEVEL", "INFO"),
@@ -239,7 +243,7 @@ def test_an_empty_variable_is_none_but_where_a_key_may_be_empty(variable):
         without = load()
     with place(here=here, variables={variable: ""}):
         config = load()
-    if variable in ("LOKKI_ECR_REPO_PREFIX", "LOKKI_SERVER_FLOWS"):
+    if variable in ("LOKKI_ECR_REPO_PREFIX", "LOKKI_LAMBDA_INCLUDE", "LOKKI_SERVER_FLOWS"):
         (key,) = (key for key, (name, _) in PROMISED.items() if name == variable)
         assert (without.values()[key], config.values()[key]) == ("other", "")
     else:

@@ -11,6 +11,7 @@ import lokki
 
 PUBLIC = [
     "Again",
+    "BuildError",
     "Client",
     "ConfigError",
     "Context",

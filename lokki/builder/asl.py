@@ -82,6 +82,14 @@ class Processor(Document):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Batcher(Document):
+    """How many items of a map a child execution is given; ``batch_input`` goes with them."""
+
+    max_items_per_batch: int
+    batch_input: Paths
+
+
+@dataclass(frozen=True, kw_only=True)
 class DistributedMap(Document):
     """Runs an execution of its own for each item."""
 
@@ -90,6 +98,7 @@ class DistributedMap(Document):
     label: str
     item_reader: Reader
     item_selector: Paths
+    item_batcher: Batcher | None = None
     item_processor: Processor
     result_writer: Writer
     result_selector: Paths

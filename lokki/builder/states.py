@@ -3,53 +3,46 @@
     InitFlow ──► a step ──► a map over the manifest that the step has written ──► a step ──► …
 
 What goes from state to state is a small event, ``{"flow": {run_id, params}, "input": …}``: results
-are in S3, and the event says where.
+are in S3, and the event says where (see `lokki.runtime.event`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import count, pairwise
-from math import ceil
 from typing import Any
 
 from lokki.builder.asl import (
+    Batcher,
     DistributedMap,
     Pass,
     Paths,
     Processor,
     Reader,
-    Retrier,
     State,
     StateMachine,
     Task,
     Writer,
 )
 from lokki.builder.document import pascal
-from lokki.chain import Step
-from lokki.graph import FlowGraph, MapStage, StepCall, TaskStage
-from lokki.retry import RetryConfig
+from lokki.builder.retries import retriers
+from lokki.builder.sizes import Sizes, is_batch, sizes_of
+from lokki.config import Config
+from lokki.graph import FlowGraph, MapStage, TaskStage
+from lokki.runtime.event import EVENT
+from lokki.runtime.place import Place, places
 
 INIT = "InitFlow"
 _MOST_LABEL = 40
 """Characters of a map's label, which is part of its ARN."""
-_FLOW: Paths = {"run_id.$": "$$.Execution.Name", "params.$": "$$.Execution.Input"}
-_LAMBDA_ERRORS = (  # https://docs.aws.amazon.com/step-functions/latest/dg/bp-lambda-serviceexception.html
-    "Lambda.ClientExecutionTimeoutException",
-    "Lambda.ServiceException",
-    "Lambda.AWSLambdaException",
-    "Lambda.SdkClientException",
-    "Lambda.TooManyRequestsException",
-)
-_SERVICE = Retrier(
-    error_equals=_LAMBDA_ERRORS,
-    interval_seconds=1,
-    max_attempts=6,
-    backoff_rate=2.0,
-    max_delay_seconds=60,
-    jitter_strategy="FULL",
-)
+_SLACK_SECONDS = 60
+"""How much longer than its function a state waits: for a place to run, say."""
+_PARTITIONS = (("cn-", "aws-cn"), ("us-gov-", "aws-us-gov"))
+_RUN_ID = "$$.Execution.Name"
+_FLOW: Paths = {"run_id.$": _RUN_ID, "params.$": "$$.Execution.Input"}
+_OWN = "$$.Execution.Input"
+"""In an execution that a map has started, what it was given: the item."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,17 +57,18 @@ class Names:
     labels: Mapping[str, str]
 
 
-def state_machine(graph: FlowGraph[Any]) -> StateMachine:
+def state_machine(graph: FlowGraph[Any], config: Config) -> StateMachine:
     """The state machine of a flow.
 
-    ``${S3Bucket}`` and ``${…Arn}`` in it stand for what its template fills in.
+    ``${S3Bucket}``, ``${JobQueue}``, ``${…Arn}`` and ``${…Job}`` in it stand for what its template
+    fills in. Raises ConfigError for a step that needs more than there is (see `sizes_of`).
     """
     names = names_of(graph)
-    states = dict(_states(graph, names))
+    compiler = _Compiler(graph, names, config)
     return StateMachine(
         comment=f"{graph.name}: {graph.shape}",
         start_at=INIT,
-        states=linked({INIT: _INIT, **states}),
+        states=linked({INIT: _INIT, **dict(compiler.states())}),
     )
 
 
@@ -107,101 +101,141 @@ def linked(states: Mapping[str, State]) -> dict[str, State]:
     return {**done, last: replace(states[last], end=True)}
 
 
-_INIT = Pass(parameters={"flow": _FLOW, "input": None})
+def batched(stage: MapStage) -> bool:
+    """Whether an invocation is given several items of a map; a Batch job takes one."""
+    return bool(stage.batch_size) and not any(call.step.job_type == "batch" for call in stage.inner)
 
 
-def _states(graph: FlowGraph[Any], names: Names) -> Iterator[tuple[str, State]]:
-    before: TaskStage | MapStage | None = None
-    for stage in graph.stages:
-        if isinstance(stage, TaskStage):
-            event = {"flow.$": "$.flow", "input.$": "$.input"}
-            yield names.calls[stage.name], _task(names, stage.call, event)
-        else:
-            assert before is not None
-            yield names.maps[stage.name], _map(graph.name, names, stage, before)
-        before = stage
+_INIT = Pass(parameters={"flow": _FLOW, "input": {}})  # CloudFormation takes no null
 
 
-def _task(names: Names, call: StepCall, event: Paths) -> Task:
-    return Task(
-        resource="arn:${AWS::Partition}:states:::lambda:invoke",
-        parameters={
-            "FunctionName": f"${{{names.calls[call.name]}Arn}}",
-            "Payload": {**event, "attempt.$": "$$.State.RetryCount"},
-        },
-        output_path="$.Payload",
-        retry=retriers(call.step),
-    )
+@dataclass(frozen=True, slots=True)
+class _Compiler:
+    graph: FlowGraph[Any]
+    names: Names
+    config: Config
+
+    def states(self) -> Iterator[tuple[str, State]]:
+        """The states of all stages, in chain order, without links."""
+        every = list(places(self.graph))
+        for stage in self.graph.stages:
+            inside = [place for place in every if place.stage is stage]
+            if isinstance(stage, TaskStage):
+                yield self._name(inside[0]), self._task(inside[0])
+            else:
+                yield self.names.maps[stage.name], self._map(stage, inside)
+
+    def _name(self, place: Place) -> str:
+        return self.names.calls[place.name]
+
+    def _task(self, place: Place) -> Task:
+        sizes = sizes_of(place, self.config)
+        return self._job(place, sizes) if is_batch(place) else self._function(place, sizes)
+
+    def _function(self, place: Place, sizes: Sizes) -> Task:
+        event = {"flow.$": "$.flow", "input.$": "$.input"}
+        if isinstance(place.stage, MapStage):
+            event["index.$"] = "$.index"
+            if batched(place.stage):
+                event = {"flow.$": "$.flow", "items.$": "$.items"}
+                if place.calls[0] is place.stage.inner[0]:
+                    event = {"flow.$": "$.BatchInput.flow", "items.$": "$.Items"}
+        return Task(
+            resource=self._service("lambda:invoke"),
+            parameters={
+                "FunctionName": f"${{{self._name(place)}Arn}}",
+                "Payload": {**event, "attempt.$": "$$.State.RetryCount"},
+            },
+            output_path="$.Payload",
+            timeout_seconds=sizes.timeout_seconds + _SLACK_SECONDS,
+            retry=retriers(
+                place, several=isinstance(place.stage, MapStage) and batched(place.stage)
+            ),
+        )
+
+    def _job(self, place: Place, sizes: Sizes) -> Task:
+        state = self._name(place)
+        event = {"Name": EVENT, "Value.$": "States.JsonToString($)"}
+        return Task(
+            resource=self._service("batch:submitJob.sync"),
+            parameters={
+                "JobName": state,
+                "JobQueue": "${JobQueue}",
+                "JobDefinition": f"${{{state}Job}}",
+                "ContainerOverrides": {"Environment": [event]},
+            },
+            result_selector=self._told_of_job(place),
+            retry=retriers(place),
+        )
+
+    def _told_of_job(self, place: Place) -> Paths:
+        """The event after a job, which tells nothing itself: where its result is."""
+        step = place.calls[-1].name
+        if place.in_map:
+            key = self._format(f"{step}/{{}}/output.pkl.gz", f"{_OWN}.flow.run_id", f"{_OWN}.index")
+            return {"flow.$": f"{_OWN}.flow", "index.$": f"{_OWN}.index", "input.$": key}
+        if place.mapped is not None:
+            manifest = self._format(f"{step}/map_manifest.json", _RUN_ID, url=False)
+            return {"flow": _FLOW, "input": {"manifest.$": manifest}}
+        return {"flow": _FLOW, "input.$": self._format(f"{step}/output.pkl.gz", _RUN_ID)}
+
+    def _service(self, name: str) -> str:
+        """The ARN of an integration, which has the partition of the region in it."""
+        region = self.config.aws.region or ""
+        partition = next((each for start, each in _PARTITIONS if region.startswith(start)), "aws")
+        return f"arn:{partition}:states:::{name}"
+
+    def _format(self, below: str, *paths: str, url: bool = True) -> str:
+        """The intrinsic function that makes a key of the run, or its URL."""
+        place = "s3://${S3Bucket}/" if url else ""
+        return f"States.Format('{place}{self.graph.name}/runs/{{}}/{below}', {', '.join(paths)})"
+
+    # ---- maps ------------------------------------------------------------------------------------
+
+    def _map(self, stage: MapStage, inside: list[Place]) -> DistributedMap:
+        inner = {self._name(place): self._task(place) for place in inside}
+        item = {"index.$": "$$.Map.Item.Index", "input.$": "$$.Map.Item.Value.input"}
+        several = batched(stage)
+        written = self._format(f"{stage.name}/children", _RUN_ID, url=False)
+        return DistributedMap(
+            label=self.names.labels[stage.name],
+            item_reader=Reader(
+                resource=self._service("s3:getObject"),
+                reader_config={"InputType": "JSON"},
+                parameters={"Bucket": "${S3Bucket}", "Key.$": "$.input.manifest"},
+            ),
+            item_selector=item if several else {"flow": _FLOW, **item},
+            item_batcher=Batcher(
+                max_items_per_batch=stage.batch_size or 1, batch_input={"flow": _FLOW}
+            )
+            if several
+            else None,
+            item_processor=Processor(
+                processor_config={"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"},
+                start_at=self._name(inside[0]),
+                states=linked(inner),
+            ),
+            result_writer=Writer(
+                resource=self._service("s3:putObject"),
+                parameters={"Bucket": "${S3Bucket}", "Prefix.$": written},
+            ),
+            result_selector={"flow": _FLOW, "input": {"map": stage.inner[-1].name}},
+            max_concurrency=stage.concurrency_limit,
+            **_tolerated(stage, several=several),
+        )
 
 
-def _map(flow: str, names: Names, stage: MapStage, source: TaskStage | MapStage) -> DistributedMap:
-    first, *later = stage.inner
-    item = {"flow.$": "$.flow", "index.$": "$.index", "input.$": "$.input"}
-    inner = {names.calls[call.name]: _task(names, call, item) for call in (first, *later)}
-    written = f"States.Format('{flow}/runs/{{}}/{stage.name}/children', $$.Execution.Name)"
-    tolerated = stage.tolerated_failures
-    return DistributedMap(
-        label=names.labels[stage.name],
-        item_reader=Reader(
-            resource="arn:${AWS::Partition}:states:::s3:getObject",
-            reader_config={"InputType": "JSON"},
-            parameters={"Bucket": "${S3Bucket}", "Key.$": "$.input.manifest"},
-        ),
-        item_selector={
-            "flow": _FLOW,
-            "index.$": "$$.Map.Item.Index",
-            "input.$": "$$.Map.Item.Value.input",
-        },
-        item_processor=Processor(
-            processor_config={"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"},
-            start_at=names.calls[first.name],
-            states=linked(inner),
-        ),
-        result_writer=Writer(
-            resource="arn:${AWS::Partition}:states:::s3:putObject",
-            parameters={"Bucket": "${S3Bucket}", "Prefix.$": written},
-        ),
-        result_selector={"flow": _FLOW, "input": {"map": stage.inner[-1].name}},
-        max_concurrency=stage.concurrency_limit,
-        tolerated_failure_count=tolerated if isinstance(tolerated, int) and tolerated else None,
-        tolerated_failure_percentage=100.0 * tolerated if isinstance(tolerated, float) else None,
-    )
+def _tolerated(stage: MapStage, *, several: bool) -> dict[str, Any]:
+    """How many items Step Functions lets fail.
 
-
-# ---- retries -------------------------------------------------------------------------------------
-
-
-def retriers(step: Step[..., Any]) -> tuple[Retrier, ...]:
-    """The retries of a step as they are locally, and those of Lambda's own failures besides."""
-    policy = step.retry
-    if not policy.retries:
-        return (_SERVICE,)
-    return (_SERVICE, _retrier(policy))
-
-
-def _retrier(policy: RetryConfig) -> Retrier:
-    """A policy in whole seconds, from one; the longest wait is longer than the first."""
-    first = max(1, ceil(policy.delay))
-    return Retrier(
-        error_equals=error_names(policy.exceptions),
-        interval_seconds=first,
-        max_attempts=policy.retries,
-        backoff_rate=max(1.0, policy.backoff),
-        max_delay_seconds=max(first + 1, ceil(policy.max_delay)),
-    )
-
-
-def error_names(exceptions: Sequence[type[BaseException]]) -> tuple[str, ...]:
-    """The names by which Step Functions knows exceptions and all their subclasses.
-
-    Of ``Exception``, whatever a task can fail with, timeouts and lost processes included.
+    Where an invocation has several items, the runtime counts those that fail, and to Step
+    Functions all items of a child execution fail at once.
     """
-    if any(issubclass(Exception, each) for each in exceptions):
-        return ("States.TaskFailed", "States.Timeout")
-    return tuple(sorted({name for each in exceptions for name in _names(each)}))
-
-
-def _names(kind: type[BaseException]) -> Iterator[str]:
-    yield kind.__name__
-    for each in kind.__subclasses__():
-        yield from _names(each)
+    tolerated = stage.tolerated_failures
+    if not tolerated:
+        return {}
+    if several:
+        return {"tolerated_failure_percentage": 100.0}
+    if isinstance(tolerated, float):
+        return {"tolerated_failure_percentage": 100.0 * tolerated}
+    return {"tolerated_failure_count": tolerated}

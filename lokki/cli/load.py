@@ -21,6 +21,7 @@ from typing import Any
 from lokki.call import cut
 from lokki.decorators import Flow
 from lokki.errors import DefinitionError, LokkiError
+from lokki.location import located
 
 _importing: ContextVar[str | None] = ContextVar("importing", default=None)
 
@@ -128,7 +129,7 @@ def users_traceback(error: BaseException) -> str:
 def _from_name(name: str) -> ModuleType:
     """Import a module, found in the working directory first; one of a file there as that file."""
     file = Path.cwd().joinpath(*name.split(".")).with_suffix(".py")
-    if file.is_file() and f".{_located(file)[1]}".endswith(f".{name}"):
+    if file.is_file() and f".{located(file)[1]}".endswith(f".{name}"):
         return _from_file(str(file))
     _refuse_taken(name, Path.cwd())
     sys.path.insert(0, os.getcwd())
@@ -152,7 +153,7 @@ def _from_file(place: str) -> ModuleType:
         raise NotThere(f"{place} is a folder; name a file in it, such as {inside}")
     if not path.is_file():
         raise NotThere(f"there is no file {place}")
-    root, name = _located(path)
+    root, name = located(path)
     _refuse_taken(name, root)
     sys.path.insert(0, str(root))
     if root != path.parent:
@@ -169,14 +170,6 @@ def _from_file(place: str) -> ModuleType:
         sys.modules.pop(name, None)
         raise
     return module
-
-
-def _located(file: Path) -> tuple[Path, str]:
-    """The folder to import ``file`` from, outside of all packages, and its module's dotted name."""
-    folder, names = file.parent, [] if file.stem == "__init__" else [file.stem]
-    while (folder / "__init__.py").is_file() and folder.name.isidentifier():
-        folder, names = folder.parent, [folder.name, *names]
-    return folder, ".".join(names) or file.stem
 
 
 def _refuse_taken(name: str, folder: Path) -> None:
@@ -207,12 +200,12 @@ def alias_main() -> None:
     module = sys.modules["__main__"]
     path = getattr(module, "__file__", None)
     if path is not None:
-        folder, name = _located(Path(path).resolve())
+        folder, name = located(Path(path).resolve())
         sys.path.append(str(folder))
         sys.modules.setdefault(name, module)
 
 
 def alias_source(source: str, flow: Flow[..., Any]) -> None:
     """Let values be read that were stored when the flow's file was ``source``, since moved."""
-    name = _located(Path(source.rpartition(":")[0]))[1]
+    name = located(Path(source.rpartition(":")[0]))[1]
     sys.modules.setdefault(name, sys.modules[flow.__module__])

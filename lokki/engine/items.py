@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from time import time
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from lokki.call import BoundCall, Failure, capture
+from lokki.call import BoundCall, Failure, ResultError, capture, listed_items, unstorable
 from lokki.chain import Lane
 from lokki.engine.state import Claim, Failed, ItemStatus, RunState
 from lokki.errors import PayloadError
@@ -63,14 +63,6 @@ class CallFailed(Exception):
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.reason)
         self.failure = failure
-
-
-class ResultError(Exception):
-    """A call's result cannot be used; ``kind`` is the type of error that is told."""
-
-    def __init__(self, kind: str, reason: str) -> None:
-        super().__init__(reason)
-        self.kind = kind
 
 
 class FailedAttempt(NamedTuple):
@@ -235,7 +227,7 @@ def perform(done: Slice) -> Generator[Request, Any, None]:
                     break
                 value, position, attempt = result, position + 1, 1
             if listed and type(result) is not list:
-                result = _listed(calls[position], result, listed)
+                result = listed_items(calls[position], result, listed)
             raw = _pickled(calls[position], result, work.large)
             if len(raw) <= SMALL and isinstance(raw, bytes):
                 packed = raw
@@ -297,28 +289,11 @@ def _renew(
         work.carried[index] = work.carried[index]._replace(value=value)
 
 
-def _listed(call: BoundCall, result: Any, mapped: str) -> list[Any]:
-    """The items of a map's source, in an order that is recorded with them."""
-    try:
-        return list(result)
-    except TypeError as error:
-        raise ResultError(
-            "TypeError",
-            f"step '{call.name}' returned {type(result).__name__}, and .map({mapped}) goes over a "
-            "list or another iterable",
-        ) from error
-
-
 def _pickled(call: BoundCall, result: Any, large: bool) -> bytes | Parts:
     try:
         return dumps_parts(result) if large else dumps(result)
     except PayloadError as error:
         raise unstorable(call, error) from error
-
-
-def unstorable(call: BoundCall, why: object) -> ResultError:
-    """The error of a result that cannot be pickled or stored."""
-    return ResultError("PayloadError", f"the result of step '{call.name}' cannot be stored: {why}")
 
 
 def _stored(
@@ -354,7 +329,4 @@ def _carry(
 def _failure(call: BoundCall, index: int, attempt: int, error: BaseException) -> Failure:
     if isinstance(error, CallFailed):
         return error.failure
-    if isinstance(error, ResultError):
-        place = index if call.in_map else None
-        return Failure(call.name, place, attempt, error.kind, str(error), "")
     return capture(call, index, attempt, error)

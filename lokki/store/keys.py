@@ -2,6 +2,8 @@
 
 ``<flow>/runs/<run-id>/<step>/output.pkl.gz``            the result of a step
 ``<flow>/runs/<run-id>/<step>/<index>/output.pkl.gz``    the result of one item of a map
+``<flow>/runs/<run-id>/<step>/failure.json``             why a step failed for good, on AWS;
+``<flow>/runs/<run-id>/<step>/<index>/failure.json``     likewise an item
 ``<flow>/runs/<run-id>/<step>/map_manifest.json``        the list of a map's items
 ``<flow>/artifacts/lambdas/function.zip``                the package that is deployed
 
@@ -61,12 +63,26 @@ def output_key(flow: str, run_id: str, step: str, index: int | None = None) -> s
 
     Raises PayloadError when a part is not allowed (see ``check_part``) or the index is negative.
     """
+    return f"{_call_prefix(flow, run_id, step, index)}/output.pkl.gz"
+
+
+def failure_key(flow: str, run_id: str, step: str, index: int | None = None) -> str:
+    """Return the key of what is told of a failed step or item. Raises as ``output_key``."""
+    return f"{_call_prefix(flow, run_id, step, index)}/failure.json"
+
+
+def step_prefix(flow: str, run_id: str, step: str) -> str:
+    """Return the prefix of the keys of a step, and of its items. Raises as ``output_key``."""
+    return _call_prefix(flow, run_id, step, None)
+
+
+def _call_prefix(flow: str, run_id: str, step: str, index: int | None) -> str:
     prefix = f"{run_prefix(flow, run_id)}/{check_part(step, 'step name')}"
     if index is None:
-        return f"{prefix}/output.pkl.gz"
+        return prefix
     if index < 0:
         raise PayloadError(f"index {index} cannot be part of a storage key: indexes count from 0")
-    return f"{prefix}/{index:d}/output.pkl.gz"
+    return f"{prefix}/{index:d}"
 
 
 def manifest_key(flow: str, run_id: str, step: str) -> str:
@@ -74,7 +90,7 @@ def manifest_key(flow: str, run_id: str, step: str) -> str:
 
     Raises PayloadError when a part is not allowed (see ``check_part``).
     """
-    return f"{run_prefix(flow, run_id)}/{check_part(step, 'step name')}/map_manifest.json"
+    return f"{step_prefix(flow, run_id, step)}/map_manifest.json"
 
 
 def zip_key(flow: str) -> str:

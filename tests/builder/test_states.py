@@ -9,8 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lokki import FlowGraph, MapStage, RetryConfig, step
-from lokki.builder.states import INIT, error_names, names_of, retriers, state_machine
-from lokki.errors import LokkiError
+from lokki.builder.retries import error_names, job_attempts, retriers, rounded
+from lokki.builder.states import INIT, names_of, state_machine
+from lokki.config import Config
+from lokki.errors import ConfigError, LokkiError, WorkerDied
+from lokki.runtime.place import place_of, places
 
 
 @step
@@ -54,6 +57,8 @@ def graphs(draw):
             first,
             concurrency_limit=draw(st.none() | st.integers(1, 100)),
             tolerated_failures=draw(st.integers(0, 5) | st.floats(0.01, 0.99)),
+            batch_size=draw(st.none() | st.integers(1, 100)),
+            direct_pass=draw(st.booleans()),
         )
         for each in later:
             chain = chain.next(each)
@@ -80,12 +85,12 @@ def walked(machine):
 
 def machine_of(chain, name="a-flow"):
     graph = FlowGraph(name, chain.stages)
-    return json.loads(json.dumps(state_machine(graph).to_json()))
+    return json.loads(json.dumps(state_machine(graph, Config()).to_json()))
 
 
 @given(graphs())
 def test_every_flow_is_a_walk_through_all_of_its_states(graph):
-    machine = json.loads(json.dumps(state_machine(graph).to_json()))
+    machine = json.loads(json.dumps(state_machine(graph, Config()).to_json()))
     begin, *states = walked(machine)
     assert begin == INIT
     assert len(states) == len(graph.stages)
@@ -95,7 +100,7 @@ def test_every_flow_is_a_walk_through_all_of_its_states(graph):
         inner = state.get("ItemProcessor")
         assert (state["Type"] == "Map") == (inner is not None) == isinstance(stage, MapStage)
         if inner is not None:
-            assert len(walked(inner)) == len(stage.calls)
+            assert len(walked(inner)) == (1 if stage.direct_pass else len(stage.calls))
             assert not every & set(inner["States"]), "names are those of a whole document"
             every |= set(inner["States"])
             assert state.get("MaxConcurrency") == stage.concurrency_limit
@@ -155,6 +160,7 @@ def test_a_map_reads_the_items_that_the_step_before_has_listed():
         "index.$": "$$.Map.Item.Index",
         "input.$": "$$.Map.Item.Value.input",
     }
+    assert "ItemBatcher" not in state
     assert state["ItemProcessor"]["ProcessorConfig"]["Mode"] == "DISTRIBUTED"
     assert state["MaxConcurrency"] == 7
     assert "a-flow/runs/{}/work/" in state["ResultWriter"]["Parameters"]["Prefix.$"]
@@ -176,11 +182,21 @@ def test_tolerated_failures(tolerated, count, percentage):
 # ---- retries -------------------------------------------------------------------------------------
 
 
+def place(fn, **options):
+    """Where a step is that a flow calls alone."""
+    graph = FlowGraph("a-flow", step(**options)(fn)().stages)
+    return next(places(graph))
+
+
 def own_retrier(**policy):
     """The retrier of a step's own policy; None without one."""
-    found = [each.to_json() for each in retriers(step(retry=policy)(_named("retried")))]
+    found = [each.to_json() for each in retriers(place(_named("retried"), retry=policy))]
     assert "Lambda.TooManyRequestsException" in found[0]["ErrorEquals"]
-    return found[1] if len(found) == 2 else None
+    if len(found) == 1:
+        return None
+    assert "FingerprintError" in found[1]["ErrorEquals"]
+    assert found[1]["MaxAttempts"] == 0
+    return found[2]
 
 
 def test_a_step_without_retries_is_retried_for_lambdas_own_failures_alone():
@@ -225,6 +241,143 @@ def test_every_exception_is_every_failure(kinds):
 
 def test_a_retry_config_is_taken_as_it_is():
     policy = RetryConfig(retries=2, exceptions=(LokkiError,))
-    _, found = retriers(step(retry=policy)(_named("retried")))
+    *_, found = retriers(place(_named("retried"), retry=policy))
     assert found.max_attempts == 2
     assert "RunFailed" in found.error_equals
+
+
+@pytest.mark.parametrize(
+    ("kinds", "names"),
+    [
+        ((OSError,), {"Sandbox.Timedout", "States.Timeout"}),
+        ((TimeoutError,), {"Sandbox.Timedout", "States.Timeout"}),
+        ((WorkerDied,), {"Runtime.ExitError", "Lambda.Unknown"}),
+        ((KeyError,), set()),
+    ],
+)
+def test_what_aws_calls_a_timeout_and_a_lost_process(kinds, names):
+    found = set(error_names(kinds))
+    every = {"Sandbox.Timedout", "States.Timeout", "Runtime.ExitError", "Lambda.Unknown"}
+    assert found & every == names
+    assert {kind.__name__ for kind in kinds} <= found
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        ({"retries": 1, "delay": 0.5}, True),
+        ({"retries": 1, "delay": 1.5}, True),
+        ({"retries": 0, "delay": 0.5}, False),
+        ({"retries": 1, "delay": 2}, False),
+    ],
+)
+def test_waits_that_are_rounded_are_known(policy, expected):
+    assert rounded(RetryConfig(**policy)) is expected
+
+
+# ---- several calls or items in one invocation ----------------------------------------------------
+
+
+@step(retry={"retries": 4, "exceptions": (KeyError, WorkerDied)})
+def patient(value):
+    return value
+
+
+def test_a_direct_pass_has_one_state_which_is_retried_for_lost_processes_alone():
+    chain = get_items().map([work, patient], direct_pass=True).agg(joined)
+    state = machine_of(chain)["States"]["MapWork"]
+    (name, inner), *others = state["ItemProcessor"]["States"].items()
+    assert (name, others) == ("Work", [])
+    assert inner["Parameters"]["FunctionName"] == "${WorkArn}"
+    assert inner["Retry"][-1]["ErrorEquals"] == ["Lambda.Unknown", "Runtime.ExitError"]
+    assert inner["Retry"][-1]["MaxAttempts"] == 4
+
+
+def test_batches_of_items_go_from_state_to_state():
+    chain = get_items().map(work, batch_size=10, tolerated_failures=3).next(clean).agg(joined)
+    state = machine_of(chain)["States"]["MapWork"]
+    flow = {"run_id.$": "$$.Execution.Name", "params.$": "$$.Execution.Input"}
+    assert state["ItemBatcher"] == {"MaxItemsPerBatch": 10, "BatchInput": {"flow": flow}}
+    assert set(state["ItemSelector"]) == {"index.$", "input.$"}
+    inner = state["ItemProcessor"]["States"]
+    first, second = (inner[name]["Parameters"]["Payload"] for name in ("Work", "Clean"))
+    assert (first["flow.$"], first["items.$"]) == ("$.BatchInput.flow", "$.Items")
+    assert (second["flow.$"], second["items.$"]) == ("$.flow", "$.items")
+    assert state["ToleratedFailurePercentage"] == 100.0, "the runtime counts the items that fail"
+
+
+# ---- Batch ---------------------------------------------------------------------------------------
+
+
+@step(job_type="batch", retry={"retries": 2, "exceptions": (KeyError,)})
+def heavy(value):
+    return value
+
+
+@step(job_type="batch")
+def heavy_list():
+    return [1]
+
+
+def test_a_job_is_given_its_event_and_its_result_is_known_by_where_it_is():
+    states = machine_of(get_items().next(heavy))["States"]
+    assert states["Heavy"]["Resource"] == "arn:aws:states:::batch:submitJob.sync"
+    assert states["Heavy"]["Parameters"]["ContainerOverrides"]["Environment"] == [
+        {"Name": "LOKKI_EVENT", "Value.$": "States.JsonToString($)"}
+    ]
+    assert states["Heavy"]["ResultSelector"]["input.$"] == (
+        "States.Format('s3://${S3Bucket}/a-flow/runs/{}/heavy/output.pkl.gz', $$.Execution.Name)"
+    )
+
+
+def test_the_items_that_a_job_has_listed_are_known_by_where_they_are():
+    states = machine_of(heavy_list().map(work))["States"]
+    assert states["HeavyList"]["ResultSelector"]["input"] == {
+        "manifest.$": (
+            "States.Format('a-flow/runs/{}/heavy_list/map_manifest.json', $$.Execution.Name)"
+        )
+    }
+
+
+def test_a_job_in_a_map_knows_its_item_by_its_own_execution():
+    states = machine_of(get_items().map(heavy).agg(joined))["States"]
+    selected = states["MapHeavy"]["ItemProcessor"]["States"]["Heavy"]["ResultSelector"]
+    assert selected["flow.$"] == "$$.Execution.Input.flow"
+    assert selected["index.$"] == "$$.Execution.Input.index"
+
+
+def test_a_job_tries_again_itself_what_its_policy_names():
+    found = place_of(FlowGraph("a-flow", get_items().next(heavy).stages), "heavy")
+    strategy = job_attempts(found)
+    assert strategy["EvaluateOnExit"][0] == {"OnExitCode": "64", "Action": "EXIT"}
+    assert strategy["EvaluateOnExit"][-1] == {"OnReason": "*", "Action": "EXIT"}
+    (only,) = retriers(found)
+    assert all(name.startswith("Batch.") for name in only.error_equals)
+
+
+@pytest.mark.parametrize(("retries", "attempts"), [(0, 3), (1, 3), (5, 6), (50, 10)])
+def test_a_job_whose_process_dies_is_run_again_as_often_as_it_would_be_here(retries, attempts):
+    strategy = job_attempts(place(_named("x"), job_type="batch", retry={"retries": retries}))
+    assert strategy["Attempts"] == attempts
+    assert strategy["EvaluateOnExit"][-1]["Action"] == ("RETRY" if retries else "EXIT")
+
+
+# ---- sizes ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"timeout_seconds": 891}, "step 'x' may take 891 s, and 890 s at most in Lambda"),
+        ({"memory_mb": 20_000}, "step 'x' asks for memory_mb=20000"),
+        ({"memory_mb": 64}, "step 'x' asks for memory_mb=64"),
+    ],
+)
+def test_what_lambda_does_not_give_is_refused(options, told):
+    with pytest.raises(ConfigError, match=told):
+        machine_of(step(**options)(_named("x"))())
+
+
+def test_a_state_waits_longer_than_its_function_runs():
+    states = machine_of(step(timeout_seconds=20)(_named("x"))())["States"]
+    assert states["X"]["TimeoutSeconds"] == 20 + 10 + 60

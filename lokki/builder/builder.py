@@ -1,0 +1,152 @@
+"""What ``lokki build`` writes: package, state machine, template."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lokki.builder.document import Document
+from lokki.builder.image_pkg import CODE, RUNTIME_CLIENT, write_dockerfile
+from lokki.builder.resources import Statement
+from lokki.builder.retries import rounded
+from lokki.builder.source import Source, source_of
+from lokki.builder.states import batched, state_machine
+from lokki.builder.template import needs_image, permissions, template
+from lokki.builder.zip_pkg import Zip, copy_code, install, write_requirements, write_zip
+from lokki.config import Config
+from lokki.errors import BuildError
+from lokki.graph import FlowGraph, MapStage
+
+PYTHONS = ("3.11", "3.12", "3.13", "3.14")
+"""Those of Lambda (docs.aws.amazon.com/lambda/latest/dg/lambda-runtimes.html) that we run on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """What was written, and what there is to say of it.
+
+    ``package`` is None where there is an image instead; ``image`` is the folder of its Dockerfile.
+    """
+
+    folder: Path
+    template: Path
+    machine: Path
+    package: Zip | None
+    image: Path | None
+    states: int
+    resources: int
+    may: tuple[tuple[str, Statement], ...]
+    notes: tuple[str, ...]
+
+
+def build(graph: FlowGraph[Any], config: Config) -> Build:
+    """Write the build of a flow into the configured folder, in place of an earlier one.
+
+    Raises BuildError or ConfigError for what cannot be built; nothing is written then.
+    """
+    assert graph.flow is not None
+    _check(graph)
+    python = python_version()
+    source = source_of(graph.flow, config.lambda_.include)
+    document = template(graph, config, module=source.module, python=python)
+    folder = Path(config.build_dir)
+    lambdas = folder / "lambdas"
+    if lambdas.exists():
+        shutil.rmtree(lambdas)
+    handler = handler_source(graph)
+    zipped = config.lambda_.package_type == "zip" and _has_functions(graph)
+    package = _zip(source, lambdas, handler, config, python) if zipped else None
+    image = _image(source, lambdas, handler, config, python) if needs_image(graph, config) else None
+    machine = state_machine(graph, config)
+    return Build(
+        folder,
+        _written(folder / "template.yaml", document),
+        _written(folder / "statemachine.json", machine),
+        package,
+        image,
+        len(machine.states),
+        len(document.resources),
+        tuple(permissions(graph, config)),
+        tuple(_notes(graph, config)),
+    )
+
+
+def python_version() -> str:
+    """The Python that functions run on: the one of this process. Raises BuildError."""
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    if version not in PYTHONS:
+        raise BuildError(f"Lambda has no Python {version}: build with one of {', '.join(PYTHONS)}")
+    return version
+
+
+def handler_source(graph: FlowGraph[Any]) -> str:
+    """The module that Lambda calls."""
+    return (
+        '"""Made by `lokki build`; LOKKI_STEP_NAME says which step, LOKKI_MODULE_NAME where."""\n\n'
+        "from lokki.runtime.handler import Handler\n\n"
+        f"handler = Handler({graph.name!r}, {graph.shape!r})\n"
+    )
+
+
+def _check(graph: FlowGraph[Any]) -> None:
+    flow = graph.flow
+    assert flow is not None
+    needed = [each.name for each in flow.parameters if each.required and not each.is_secret]
+    if flow.schedule is not None and needed:
+        raise BuildError(
+            f"flow '{flow.name}' has a schedule, which starts it with its default parameters, and "
+            f"{', '.join(needed)} has none: give it a default"
+        )
+    last = graph.stages[-1]
+    if isinstance(last, MapStage) and last.batch_size and last.tolerated_failures:
+        raise BuildError(
+            f"flow '{flow.name}' ends with a map with batch_size and tolerated_failures, which "
+            "nothing counts on AWS: close it with .agg()"
+        )
+
+
+def _has_functions(graph: FlowGraph[Any]) -> bool:
+    return any(call.step.job_type == "lambda" for call in graph.calls)
+
+
+def _zip(source: Source, folder: Path, handler: str, config: Config, python: str) -> Zip:
+    unpacked = folder / "unpacked"
+    needed = write_requirements(source, folder)
+    install(needed, unpacked, python=python, architecture=config.lambda_.architecture)
+    copy_code(source, unpacked, handler)
+    package = write_zip(unpacked, folder / "function.zip")
+    shutil.rmtree(unpacked)
+    (folder / "handler.py").write_text(handler, "utf-8")
+    return package
+
+
+def _image(source: Source, folder: Path, handler: str, config: Config, python: str) -> Path:
+    write_requirements(source, folder, RUNTIME_CLIENT)
+    copy_code(source, folder / CODE, handler)
+    shutil.copyfile(folder / CODE / "handler.py", folder / "handler.py")
+    write_dockerfile(folder, python=python, base=config.lambda_.base_image)
+    return folder
+
+
+def _written(file: Path, document: Document) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(document.to_json(), indent=2, ensure_ascii=False) + "\n", "utf-8")
+    return file
+
+
+def _notes(graph: FlowGraph[Any], config: Config) -> Iterator[str]:
+    """What is other on AWS than here."""
+    for call in graph.calls:
+        if call.step.job_type == "lambda" and rounded(call.step.retry):
+            yield (
+                f"step '{call.name}': Step Functions waits whole seconds, from one, before a "
+                f"retry; delay={call.step.retry.delay:g} is rounded up"
+            )
+    for stage in graph.stages:
+        if isinstance(stage, MapStage) and stage.batch_size and not batched(stage):
+            yield f"map '{stage.name}': a Batch job takes one item, whatever batch_size says"

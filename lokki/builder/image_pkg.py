@@ -1,0 +1,44 @@
+"""The image of a flow: one for all its functions and jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+CODE = "code"
+RUNTIME_CLIENT = "awslambdaric==4.2.2"
+ENTRYPOINT = ("python", "-m", "lokki.runtime.container")
+_BASE = "public.ecr.aws/lambda/python:{python}"
+_UV = "ghcr.io/astral-sh/uv:0.9"
+
+
+def write_dockerfile(folder: Path, *, python: str, base: str | None) -> Path:
+    """Write the Dockerfile; its context is ``folder``, with requirements.txt and the code."""
+    file = folder / "Dockerfile"
+    file.write_text(_dockerfile(base or _BASE.format(python=python)), "utf-8")
+    return file
+
+
+def _dockerfile(base: str) -> str:
+    return f"""\
+# Made by `lokki build`: one image for every Lambda function and Batch job of the flow.
+FROM {_UV} AS uv
+
+FROM {base} AS dependencies
+COPY --from=uv /uv /usr/local/bin/uv
+WORKDIR /build
+COPY . .
+RUN uv pip install --quiet --no-cache --python "$(command -v python)" \\
+    --requirement requirements.txt --target /dependencies
+
+FROM {base}
+WORKDIR /var/task
+COPY --from=dependencies /dependencies ./
+COPY {CODE}/ ./
+ENTRYPOINT {_list(ENTRYPOINT)}
+CMD ["handler.handler"]
+"""
+
+
+def _list(command: Sequence[str]) -> str:
+    return "[" + ", ".join(f'"{each}"' for each in command) + "]"

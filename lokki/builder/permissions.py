@@ -1,0 +1,97 @@
+"""What the roles of a flow may do: what its graph makes them do, and nothing more. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from lokki.builder.resources import Statement, arn_of, ref, sub
+from lokki.builder.sizes import is_batch
+from lokki.config import Config
+from lokki.graph import FlowGraph, MapStage
+from lokki.runtime.place import places
+
+_BUCKET = "arn:${AWS::Partition}:s3:::${S3Bucket}"
+
+
+def step_statements(graph: FlowGraph[Any], secrets: Sequence[str]) -> list[Statement]:
+    """What steps do: read and write the flow's runs, list a map's results, log, read secrets."""
+    runs = f"{graph.name}/runs/*"
+    return [
+        Statement(action=("s3:GetObject", "s3:PutObject"), resource=(sub(f"{_BUCKET}/{runs}"),)),
+        Statement(
+            action=("s3:ListBucket",),  # besides, without it an object that is missing is forbidden
+            resource=(sub(_BUCKET),),
+            condition={"StringLike": {"s3:prefix": [runs]}},
+        ),
+        Statement(action=("logs:CreateLogStream", "logs:PutLogEvents"), resource=(arn_of("Logs"),)),
+        *_secrets(secrets),
+    ]
+
+
+def _secrets(secrets: Sequence[str]) -> Iterator[Statement]:
+    if secrets:
+        yield Statement(action=("secretsmanager:GetSecretValue",), resource=tuple(secrets))
+
+
+def machine_statements(graph: FlowGraph[Any], functions: Sequence[str]) -> list[Statement]:
+    """What the state machine does: invoke, submit, and for a map read, write and start."""
+    every = list(places(graph))
+    statements = []
+    if functions:
+        arns = tuple(arn_of(name) for name in functions)
+        statements.append(Statement(action=("lambda:InvokeFunction",), resource=arns))
+    if any(map(is_batch, every)):
+        statements += _batch_statements()
+    if any(isinstance(stage, MapStage) for stage in graph.stages):
+        runs = f"{_BUCKET}/{graph.name}/runs/*"
+        # https://docs.aws.amazon.com/step-functions/latest/dg/iam-policies-eg-dist-map.html
+        actions = (
+            "s3:GetObject",
+            "s3:PutObject",
+            "s3:ListMultipartUploadParts",
+            "s3:AbortMultipartUpload",
+        )
+        statements.append(Statement(action=actions, resource=(sub(runs),)))
+    return statements
+
+
+def _batch_statements() -> list[Statement]:
+    """https://docs.aws.amazon.com/step-functions/latest/dg/batch-iam.html ."""
+    rule = (
+        "arn:${AWS::Partition}:events:${AWS::Region}:${AWS::AccountId}:"
+        "rule/StepFunctionsGetEventsForBatchJobsRule"
+    )
+    return [
+        Statement(
+            action=("batch:SubmitJob", "batch:DescribeJobs", "batch:TerminateJob"), resource=("*",)
+        ),
+        Statement(
+            action=("events:PutTargets", "events:PutRule", "events:DescribeRule"),
+            resource=(sub(rule),),
+        ),
+    ]
+
+
+def own_statements() -> list[Statement]:
+    """What a state machine with a map does to itself: start children, look at them, stop them."""
+    executions = "arn:${AWS::Partition}:states:${AWS::Region}:${AWS::AccountId}:execution:"
+    own = tuple(sub(f"{executions}${{StateMachine.Name}}{which}") for which in (":*", "/*:*"))
+    return [
+        Statement(action=("states:StartExecution",), resource=(ref("StateMachine"),)),
+        Statement(
+            action=("states:DescribeExecution", "states:StopExecution", "states:RedriveExecution"),
+            resource=own,
+        ),
+    ]
+
+
+def secret_arns(config: Config) -> dict[str, str]:
+    """The variables whose values are secrets, named by their ARNs."""
+    every = {**config.lambda_.env, **config.batch.env}
+    return {name: value for name, value in every.items() if is_secret(value)}
+
+
+def is_secret(value: str) -> bool:
+    """Whether a variable's value is the ARN of a secret in Secrets Manager."""
+    return value.startswith("arn:") and ":secretsmanager:" in value

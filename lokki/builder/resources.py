@@ -1,0 +1,213 @@
+"""The CloudFormation resources that are used, as values.
+
+Their properties are those of
+https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/ .
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+from lokki.builder.document import Document, to_json
+
+
+def ref(name: str) -> dict[str, Any]:
+    return {"Ref": name}
+
+
+def arn_of(name: str) -> dict[str, Any]:
+    return {"Fn::GetAtt": [name, "Arn"]}
+
+
+def sub(text: str) -> dict[str, Any]:
+    return {"Fn::Sub": text}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statement(Document):
+    """What a role may do, with what; ``why`` is for people and not in the document."""
+
+    TAG: ClassVar = {"Effect": "Allow"}
+
+    action: tuple[str, ...]
+    resource: tuple[Any, ...]
+    condition: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resource(Document):
+    """A resource: its properties, and what is beside them."""
+
+    TYPE: ClassVar[str]
+    BESIDE: ClassVar[tuple[str, ...]] = ("depends_on", "deletion_policy", "update_replace_policy")
+
+    depends_on: Sequence[str] | None = None
+    deletion_policy: str | None = None
+    update_replace_policy: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        written = super().to_json()
+        beside = [each.name for each in fields(self) if each.name in self.BESIDE]
+        names = ["".join(part.capitalize() for part in name.split("_")) for name in beside]
+        outer = {name: written.pop(name) for name in names if name in written}
+        return {"Type": self.TYPE, **outer, "Properties": written}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Role(Resource):
+    """An IAM role for a service."""
+
+    TYPE: ClassVar = "AWS::IAM::Role"
+
+    assume_role_policy_document: Mapping[str, Any]
+    policies: Sequence[Mapping[str, Any]] | None = None
+    managed_policy_arns: Sequence[Any] | None = None
+    tags: Any = None
+
+
+def role(service: str, name: str, statements: Sequence[Statement], tags: Any) -> Role:
+    """A role that ``service`` takes on to do what ``statements`` say."""
+    return Role(
+        assume_role_policy_document={
+            "Version": "2012-10-17",
+            "Statement": [
+                {
+                    "Effect": "Allow",
+                    "Principal": {"Service": service},
+                    "Action": "sts:AssumeRole",
+                }
+            ],
+        },
+        policies=[{"PolicyName": name, "PolicyDocument": policy(statements)}],
+        tags=tags,
+    )
+
+
+def policy(statements: Sequence[Statement]) -> dict[str, Any]:
+    """A policy document."""
+    return {"Version": "2012-10-17", "Statement": to_json(list(statements))}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy(Resource):
+    """What a role may do besides, about resources that are made with it."""
+
+    TYPE: ClassVar = "AWS::IAM::Policy"
+
+    policy_name: str
+    policy_document: Mapping[str, Any]
+    roles: Sequence[Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Function(Resource):
+    """A Lambda function."""
+
+    TYPE: ClassVar = "AWS::Lambda::Function"
+
+    description: str
+    package_type: str
+    code: Mapping[str, Any]
+    handler: str | None = None
+    runtime: str | None = None
+    image_config: Mapping[str, Any] | None = None
+    architectures: Sequence[str]
+    role: Any
+    memory_size: int
+    timeout: int
+    environment: Mapping[str, Any]
+    logging_config: Mapping[str, Any]
+    tags: Any = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogGroup(Resource):
+    """Where functions and jobs write to."""
+
+    TYPE: ClassVar = "AWS::Logs::LogGroup"
+
+    log_group_name: Any
+    retention_in_days: int
+    tags: Any = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine(Resource):
+    """A Step Functions state machine."""
+
+    TYPE: ClassVar = "AWS::StepFunctions::StateMachine"
+
+    state_machine_name: Any
+    state_machine_type: str = "STANDARD"
+    definition: Mapping[str, Any]
+    definition_substitutions: Mapping[str, Any]
+    role_arn: Any
+    tags: Any = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule(Resource):
+    """An EventBridge Scheduler schedule."""
+
+    TYPE: ClassVar = "AWS::Scheduler::Schedule"
+
+    description: str
+    schedule_expression: str
+    flexible_time_window: Mapping[str, Any]
+    target: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobDefinition(Resource):
+    """What a Batch job runs, and with what."""
+
+    TYPE: ClassVar = "AWS::Batch::JobDefinition"
+
+    job_definition_name: Any = None
+    type: str = "container"
+    platform_capabilities: Sequence[str]
+    container_properties: Mapping[str, Any]
+    retry_strategy: Mapping[str, Any]
+    timeout: Mapping[str, Any]
+    propagate_tags: bool = True
+    tags: Any = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComputeEnvironment(Resource):
+    """Where Batch jobs run, when no queue is configured: on Fargate."""
+
+    TYPE: ClassVar = "AWS::Batch::ComputeEnvironment"
+
+    type: str = "MANAGED"
+    state: str = "ENABLED"
+    compute_resources: Mapping[str, Any]
+    tags: Any = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobQueue(Resource):
+    """What Batch jobs wait in."""
+
+    TYPE: ClassVar = "AWS::Batch::JobQueue"
+
+    priority: int = 1
+    state: str = "ENABLED"
+    compute_environment_order: Sequence[Mapping[str, Any]]
+    tags: Any = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Template(Document):
+    """A whole template."""
+
+    RENAMED: ClassVar = {"version": "AWSTemplateFormatVersion"}
+
+    version: str = "2010-09-09"
+    description: str
+    parameters: Mapping[str, Any]
+    conditions: Mapping[str, Any] | None = None
+    resources: Mapping[str, Resource]
+    outputs: Mapping[str, Any]

@@ -1,0 +1,147 @@
+"""The retries of a step as Step Functions and Batch make them: the same as they are locally."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from math import ceil
+
+from lokki.builder.asl import Retrier
+from lokki.builder.sizes import is_batch
+from lokki.errors import DefinitionError, FingerprintError, ParameterError, WorkerDied
+from lokki.graph import StepCall
+from lokki.retry import RetryConfig
+from lokki.runtime.event import FAILED
+from lokki.runtime.place import Place
+
+# https://docs.aws.amazon.com/step-functions/latest/dg/bp-lambda-serviceexception.html
+_LAMBDA_ERRORS = (
+    "Lambda.ClientExecutionTimeoutException",
+    "Lambda.ServiceException",
+    "Lambda.AWSLambdaException",
+    "Lambda.SdkClientException",
+    "Lambda.TooManyRequestsException",
+)
+_BATCH_ERRORS = (
+    "Batch.AWSBatchException",
+    "Batch.BatchException",
+    "Batch.ServerException",
+    "Batch.SdkClientException",
+)
+_NEVER = (DefinitionError, FingerprintError, ParameterError)
+"""What another attempt would not mend, whatever a step's policy names."""
+_DEATHS: Mapping[type[BaseException], tuple[str, ...]] = {
+    TimeoutError: ("States.Timeout", "Sandbox.Timedout"),
+    WorkerDied: ("Runtime.ExitError", "Lambda.Unknown"),
+}
+"""What AWS calls that which is an error of ours, or of Python's, locally."""
+_BATCH_ATTEMPTS = 3
+"""How often a job runs at most when its host goes away, as hosts on the spot market do."""
+_MOST_BATCH_ATTEMPTS = 10  # of a job
+
+
+def retriers(place: Place, *, several: bool = False) -> tuple[Retrier, ...]:
+    """The retries of a state, and those of the service's own failures besides.
+
+    Where the runtime tries calls again itself (a Batch job, a chain of calls, ``several`` items in
+    one invocation), those of processes that have died are left.
+    """
+    if is_batch(place):
+        return (_service(_BATCH_ERRORS),)
+    held = several or len(place.calls) > 1
+    policy = _longest(place.calls)
+    names = (death_names if held else error_names)(policy.exceptions)
+    if not policy.retries or not names:
+        return (_service(_LAMBDA_ERRORS),)
+    return (_service(_LAMBDA_ERRORS), _NO_RETRY, _retrier(policy, names))
+
+
+def _service(errors: tuple[str, ...]) -> Retrier:
+    return Retrier(
+        error_equals=errors,
+        interval_seconds=1,
+        max_attempts=6,
+        backoff_rate=2.0,
+        max_delay_seconds=60,
+        jitter_strategy="FULL",
+    )
+
+
+_NO_RETRY = Retrier(
+    error_equals=tuple(each.__name__ for each in _NEVER),
+    interval_seconds=1,
+    max_attempts=0,
+    backoff_rate=1.0,
+)
+
+
+def _longest(calls: Sequence[StepCall]) -> RetryConfig:
+    """The policy of the call that is tried most often."""
+    return max((call.step.retry for call in calls), key=lambda policy: policy.retries)
+
+
+def _retrier(policy: RetryConfig, names: tuple[str, ...]) -> Retrier:
+    """A policy in whole seconds, from one; the longest wait is longer than the first."""
+    first = max(1, ceil(policy.delay))
+    return Retrier(
+        error_equals=names,
+        interval_seconds=first,
+        max_attempts=policy.retries,
+        backoff_rate=max(1.0, policy.backoff),
+        max_delay_seconds=max(first + 1, ceil(policy.max_delay)),
+    )
+
+
+def rounded(policy: RetryConfig) -> bool:
+    """Whether waits of a policy are longer on AWS, which counts in seconds, from one."""
+    return bool(policy.retries) and (policy.delay < 1 or policy.delay != int(policy.delay))
+
+
+def error_names(exceptions: Sequence[type[BaseException]]) -> tuple[str, ...]:
+    """The names by which Step Functions knows exceptions and all their subclasses.
+
+    Of ``Exception``, whatever a task can fail with, timeouts and lost processes included.
+    """
+    if _everything(exceptions):
+        return ("States.TaskFailed", "States.Timeout")
+    names = {name for each in exceptions for name in _names(each)}
+    return tuple(sorted(names | set(death_names(exceptions))))
+
+
+def death_names(exceptions: Sequence[type[BaseException]]) -> tuple[str, ...]:
+    """The names of those of AWS's errors that are among exceptions: timeouts, lost processes."""
+    found = (names for kind, names in _DEATHS.items() if issubclass(kind, tuple(exceptions)))
+    return tuple(sorted(name for names in found for name in names))
+
+
+def _everything(exceptions: Sequence[type[BaseException]]) -> bool:
+    return any(issubclass(Exception, each) for each in exceptions)
+
+
+def _names(kind: type[BaseException]) -> Iterator[str]:
+    yield kind.__name__
+    for each in kind.__subclasses__():
+        yield from _names(each)
+
+
+# ---- Batch ---------------------------------------------------------------------------------------
+
+
+def job_attempts(place: Place) -> Mapping[str, object]:
+    """The retry strategy of a job definition.
+
+    The job itself tries again what its step's policy names, and ends with `FAILED` when it gives
+    up; one that dies is run again where the policy names WorkerDied, and one whose host goes away
+    always (https://docs.aws.amazon.com/batch/latest/userguide/job_retries.html).
+    """
+    policy = _longest(place.calls)
+    again = issubclass(WorkerDied, policy.exceptions)
+    attempts = max(_BATCH_ATTEMPTS, policy.retries + 1 if again else 1)
+    died = "RETRY" if again and policy.retries else "EXIT"
+    return {
+        "Attempts": min(attempts, _MOST_BATCH_ATTEMPTS),
+        "EvaluateOnExit": [
+            {"OnExitCode": str(FAILED), "Action": "EXIT"},
+            {"OnStatusReason": "Host EC2*", "Action": "RETRY"},
+            {"OnReason": "*", "Action": died},
+        ],
+    }

@@ -1,0 +1,156 @@
+"""A flow's code: its files, and what it depends on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import distribution
+from pathlib import Path
+from typing import Any
+
+from lokki.decorators import Flow
+from lokki.errors import BuildError
+from lokki.location import located
+
+OWN = "lokki"
+_UNUSED = ("__pycache__", ".git", ".venv", "node_modules")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a flow is: ``module``, imported from ``root``; ``project`` has its pyproject.toml.
+
+    ``files`` are what of ``root`` is packaged, by their paths in it.
+    """
+
+    module: str
+    root: Path
+    project: Path | None
+    files: tuple[Path, ...]
+
+
+def source_of(flow: Flow[..., Any], include: str = "") -> Source:
+    """The code of a flow: the modules beside it that it has imported, and what ``include`` names.
+
+    ``include`` holds globs from ``root``, comma-separated. Raises BuildError when the flow is in no
+    file, and for a glob that matches nothing.
+    """
+    file = getattr(sys.modules[flow.__module__], "__file__", None)
+    if file is None:
+        raise BuildError(f"flow '{flow.name}' is in no file, and only files can be packaged")
+    root, module = located(Path(file).resolve())
+    files = {Path(file).resolve(), *_imported(root), *_included(root, include)}
+    relative = sorted(each.relative_to(root) for each in files)
+    return Source(module, root, _project(root), tuple(relative))
+
+
+def _imported(root: Path) -> Iterator[Path]:
+    """The files below ``root`` that have been imported; of a package all of its files."""
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        top = name.partition(".")[0]
+        if file is None or top in (OWN, "__main__", "lokki_server"):
+            continue
+        path = Path(file).resolve()
+        if not path.is_relative_to(root) or "site-packages" in path.parts:
+            continue
+        folder = root / top
+        if folder.is_dir() and path.is_relative_to(folder):
+            yield from _files(folder)
+        else:
+            yield path
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and not any(part in _UNUSED for part in path.parts):
+            yield path
+
+
+def _included(root: Path, include: str) -> Iterator[Path]:
+    for pattern in filter(None, (each.strip() for each in include.split(","))):
+        try:
+            found = [path for path in root.glob(pattern) if path.is_file()]
+        except (ValueError, NotImplementedError) as error:
+            raise BuildError(f"lambda.include: '{pattern}' is no pattern: {error}") from None
+        if not found:
+            raise BuildError(f"lambda.include: '{pattern}' matches no file in {root}")
+        yield from (path.resolve() for path in found)
+
+
+def _project(root: Path) -> Path | None:
+    """The nearest folder upwards with a project's pyproject.toml."""
+    for folder in (root, *root.parents):
+        file = folder / "pyproject.toml"
+        if file.is_file() and "project" in tomllib.loads(file.read_text("utf-8")):
+            return folder
+    return None
+
+
+# ---- what it depends on --------------------------------------------------------------------------
+
+
+def requirements(source: Source) -> list[str]:
+    """What the flow's project depends on, as pip reads it, without lokki itself.
+
+    As its lock file has it, where it has one. Raises BuildError when uv cannot tell.
+    """
+    if source.project is None:
+        return []
+    declared = tomllib.loads((source.project / "pyproject.toml").read_text("utf-8"))["project"]
+    if declared.get("name") == OWN:
+        return []
+    if not (source.project / "uv.lock").is_file():
+        lines = list(declared.get("dependencies", []))
+    else:
+        lines = uv(
+            "export", "--quiet", "--locked", "--no-dev", "--no-emit-project", "--no-hashes",
+            "--no-header", "--no-annotate", "--project", str(source.project),
+        ).splitlines()  # fmt: skip
+    return [line for line in lines if line.strip() and not _is_own(line)]
+
+
+def _is_own(line: str) -> bool:
+    name = line.partition(";")[0].replace(" ", "")
+    return name == OWN or name.startswith(tuple(f"{OWN}{mark}" for mark in "[=<>!~@"))
+
+
+def own_requirement(wheels: Path) -> str:
+    """What asks for lokki as it is here, with what it needs in Lambda.
+
+    One that is no release is built into ``wheels``.
+    """
+    own = distribution(OWN)
+    told = own.read_text("direct_url.json")
+    if told is None:
+        return f"{OWN}[aws]=={own.version}"
+    place = json.loads(told)["url"].removeprefix("file://")
+    wheels.mkdir(parents=True, exist_ok=True)
+    uv("build", "--quiet", "--wheel", "--out-dir", str(wheels), place)
+    (wheel,) = wheels.glob("*.whl")
+    (wheels / ".gitignore").unlink(missing_ok=True)
+    return f"{OWN}[aws] @ ./{wheels.name}/{wheel.name}"
+
+
+def uv(*arguments: str, folder: Path | None = None) -> str:
+    """What uv prints. Raises BuildError, with what it complains of."""
+    found = shutil.which("uv")
+    if found is None:
+        raise BuildError("packages are made with uv, which is not installed: pip install uv")
+    done = subprocess.run(
+        [found, *arguments], cwd=folder, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        command = f"uv {' '.join(_shown(arguments))}"
+        raise BuildError(f"'{command}' failed:\n{done.stderr.strip() or done.stdout.strip()}")
+    return done.stdout
+
+
+def _shown(arguments: Sequence[str]) -> list[str]:
+    """The command without its options."""
+    return [each for each in arguments if not each.startswith("-")][:2]

@@ -1,0 +1,344 @@
+"""A flow's graph and configuration as a CloudFormation template. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lokki.builder.permissions import (
+    machine_statements,
+    own_statements,
+    secret_arns,
+    step_statements,
+)
+from lokki.builder.resources import (
+    ComputeEnvironment,
+    Function,
+    JobDefinition,
+    JobQueue,
+    LogGroup,
+    Machine,
+    Policy,
+    Resource,
+    Role,
+    Schedule,
+    Statement,
+    Template,
+    arn_of,
+    policy,
+    ref,
+    role,
+    sub,
+)
+from lokki.builder.retries import job_attempts
+from lokki.builder.sizes import is_batch, sizes_of
+from lokki.builder.states import Names, names_of, state_machine
+from lokki.config import Config
+from lokki.errors import ConfigError
+from lokki.graph import FlowGraph, MapStage
+from lokki.runtime.event import BUCKET, MODULE, STEP
+from lokki.runtime.place import Place, places
+from lokki.store.keys import zip_key
+
+_RETENTION_DAYS = 30
+_HAS_PREFIX = "HasImagePrefix"
+_TAGS = [{"Key": "lokki:flow", "Value": ref("FlowName")}]
+_TAGS_BY_NAME = {"lokki:flow": ref("FlowName")}
+_PARAMETERS: Mapping[str, str] = {
+    "FlowName": "Name of the flow, and of its state machine.",
+    "S3Bucket": "Bucket of results and packages.",
+    "ECRRepoPrefix": "Where the image lokki is: an ECR registry; empty for one of this name alone.",
+    "ImageTag": "Tag of the image.",
+    "PackageKey": "Key of the package in the bucket, for functions without an image.",
+}
+
+
+def template(graph: FlowGraph[Any], config: Config, *, module: str, python: str) -> Template:
+    """The template of a flow that ``module`` defines, for a version of ``python`` ("3.13").
+
+    Raises ConfigError for what the configuration lacks, or a step that needs more than there is.
+    """
+    return _Compiler(graph, config, names_of(graph), module, python).template()
+
+
+def needs_image(graph: FlowGraph[Any], config: Config) -> bool:
+    """Whether a function or a job of the flow runs from the image that is built for it."""
+    every = list(places(graph))
+    functions = config.lambda_.package_type == "image" and not all(map(is_batch, every))
+    return functions or (config.batch.image is None and any(map(is_batch, every)))
+
+
+def permissions(graph: FlowGraph[Any], config: Config) -> Iterator[tuple[str, Statement]]:
+    """What the roles that are made may do, for people to read."""
+    names = names_of(graph)
+    functions = [
+        f"{names.calls[each.name]}Function" for each in places(graph) if not is_batch(each)
+    ]
+    if config.aws.roles.lambda_ is None:
+        for statement in step_statements(graph, sorted(secret_arns(config).values())):
+            yield "steps", statement
+    if config.aws.roles.pipeline is None:
+        maps = any(isinstance(stage, MapStage) for stage in graph.stages)
+        own = own_statements() if maps else []
+        for statement in [*machine_statements(graph, functions), *own]:
+            yield "state machine", statement
+
+
+@dataclass(frozen=True, slots=True)
+class _Compiler:
+    graph: FlowGraph[Any]
+    config: Config
+    names: Names
+    module: str
+    python: str
+
+    def template(self) -> Template:
+        resources = dict(self._resources())
+        return Template(
+            description=f"{self.graph.name}, a flow of lokki",
+            parameters=self._parameters(),
+            conditions={_HAS_PREFIX: {"Fn::Not": [{"Fn::Equals": [ref("ECRRepoPrefix"), ""]}]}}
+            if "ECRRepoPrefix" in self._used()
+            else None,
+            resources=resources,
+            outputs={
+                "StateMachineArn": {"Value": ref("StateMachine")},
+                "LogGroup": {"Value": ref("Logs")},
+            },
+        )
+
+    def _used(self) -> list[str]:
+        """The parameters that something in the template is made with."""
+        zipped = self.config.lambda_.package_type == "zip" and bool(self._functions())
+        image = needs_image(self.graph, self.config)
+        return [
+            "FlowName",
+            "S3Bucket",
+            *(["ECRRepoPrefix", "ImageTag"] if image else []),
+            *(["PackageKey"] if zipped else []),
+        ]
+
+    def _parameters(self) -> dict[str, Any]:
+        aws = self.config.aws
+        defaults = {
+            "FlowName": self.graph.name,
+            "S3Bucket": aws.artifact_bucket,
+            "ECRRepoPrefix": aws.ecr_repo_prefix,
+            "ImageTag": self.config.lambda_.image_tag,
+            "PackageKey": zip_key(self.graph.name),
+        }
+        return {
+            name: {"Type": "String", "Description": _PARAMETERS[name]}
+            | ({} if defaults[name] is None else {"Default": defaults[name]})
+            for name in self._used()
+        }
+
+    def _places(self) -> list[Place]:
+        return list(places(self.graph))
+
+    def _functions(self) -> list[Place]:
+        return [place for place in self._places() if not is_batch(place)]
+
+    def _jobs(self) -> list[Place]:
+        return [place for place in self._places() if is_batch(place)]
+
+    def _state(self, place: Place) -> str:
+        return self.names.calls[place.name]
+
+    # ---- resources -------------------------------------------------------------------------------
+
+    def _resources(self) -> Iterator[tuple[str, Resource]]:
+        yield (
+            "Logs",
+            LogGroup(
+                log_group_name=sub("/lokki/${FlowName}"),
+                retention_in_days=_RETENTION_DAYS,
+                tags=_TAGS,
+                deletion_policy="Delete",
+                update_replace_policy="Retain",
+            ),
+        )
+        secrets = sorted(secret_arns(self.config).values())
+        if self._functions() and self.config.aws.roles.lambda_ is None:
+            may = step_statements(self.graph, secrets)
+            yield "StepRole", role("lambda.amazonaws.com", "step", may, _TAGS)
+        for place in self._functions():
+            yield f"{self._state(place)}Function", self._function(place)
+        if self._jobs():
+            yield from self._batch(secrets)
+        yield from self._machine()
+        if self.graph.flow is not None and self.graph.flow.schedule is not None:
+            yield from self._schedule(self.graph.flow.schedule)
+
+    def _environment(self, place: Place) -> dict[str, Any]:
+        return {STEP: place.name, MODULE: self.module, BUCKET: ref("S3Bucket")}
+
+    def _function(self, place: Place) -> Function:
+        settings, sizes = self.config.lambda_, sizes_of(place, self.config)
+        zipped = settings.package_type == "zip"
+        return Function(
+            description=f"{self.graph.name}: {' → '.join(call.name for call in place.calls)}"[:256],
+            package_type="Zip" if zipped else "Image",
+            code={"S3Bucket": ref("S3Bucket"), "S3Key": ref("PackageKey")}
+            if zipped
+            else {"ImageUri": _image()},
+            handler="handler.handler" if zipped else None,
+            runtime=f"python{self.python}" if zipped else None,
+            image_config=None if zipped else {"Command": ["handler.handler"]},
+            architectures=[settings.architecture],
+            role=self.config.aws.roles.lambda_ or arn_of("StepRole"),
+            memory_size=sizes.memory_mb,
+            timeout=sizes.timeout_seconds,
+            environment={"Variables": {**settings.env, **self._environment(place)}},
+            logging_config={"LogFormat": "Text", "LogGroup": ref("Logs")},
+            tags=_TAGS,
+        )
+
+    def _machine(self) -> Iterator[tuple[str, Resource]]:
+        given = self.config.aws.roles.pipeline
+        functions = [f"{self._state(place)}Function" for place in self._functions()]
+        if given is None:
+            may = machine_statements(self.graph, functions)
+            yield "MachineRole", role("states.amazonaws.com", "machine", may, _TAGS)
+            if any(isinstance(stage, MapStage) for stage in self.graph.stages):
+                yield (
+                    "MachineOwnPolicy",
+                    Policy(
+                        policy_name="own-executions",
+                        policy_document=policy(own_statements()),
+                        roles=[ref("MachineRole")],
+                    ),
+                )
+        yield (
+            "StateMachine",
+            Machine(
+                state_machine_name=ref("FlowName"),
+                definition=state_machine(self.graph, self.config).to_json(),
+                definition_substitutions=self._substitutions(),
+                role_arn=given or arn_of("MachineRole"),
+                tags=_TAGS,
+            ),
+        )
+
+    def _substitutions(self) -> dict[str, Any]:
+        arns = {
+            f"{self._state(place)}Arn": arn_of(f"{self._state(place)}Function")
+            for place in self._functions()
+        }
+        jobs = {
+            f"{self._state(place)}Job": ref(f"{self._state(place)}Job") for place in self._jobs()
+        }
+        queue = {"JobQueue": self._queue()} if jobs else {}
+        maps = any(isinstance(stage, MapStage) for stage in self.graph.stages)
+        bucket = {"S3Bucket": ref("S3Bucket")} if maps or jobs else {}
+        return {**bucket, **arns, **jobs, **queue}
+
+    def _schedule(self, expression: str) -> Iterator[tuple[str, Resource]]:
+        may = [Statement(action=("states:StartExecution",), resource=(ref("StateMachine"),))]
+        yield "ScheduleRole", role("scheduler.amazonaws.com", "start", may, _TAGS)
+        yield (
+            "Schedule",
+            Schedule(
+                description=f"Starts {self.graph.name}",
+                schedule_expression=expression,
+                flexible_time_window={"Mode": "OFF"},
+                target={
+                    "Arn": ref("StateMachine"),
+                    "RoleArn": arn_of("ScheduleRole"),
+                    "Input": "{}",
+                },
+            ),
+        )
+
+    # ---- Batch -----------------------------------------------------------------------------------
+
+    def _queue(self) -> Any:
+        return self.config.batch.job_queue or ref("JobQueue")
+
+    def _batch(self, secrets: list[str]) -> Iterator[tuple[str, Resource]]:
+        if self.config.aws.roles.lambda_ is None:
+            may = step_statements(self.graph, secrets)
+            yield "JobRole", role("ecs-tasks.amazonaws.com", "step", may, _TAGS)
+        yield "JobExecutionRole", _execution_role()
+        if self.config.batch.job_queue is None:
+            yield from self._own_queue()
+        for place in self._jobs():
+            yield f"{self._state(place)}Job", self._job(place)
+
+    def _own_queue(self) -> Iterator[tuple[str, Resource]]:
+        batch = self.config.batch
+        if batch.subnets is None or batch.security_groups is None:
+            raise ConfigError(
+                f"step '{self._jobs()[0].name}' runs in AWS Batch, which needs a queue: set "
+                "batch.job_queue, or batch.subnets and batch.security_groups to have one made"
+            )
+        yield (
+            "ComputeEnvironment",
+            ComputeEnvironment(
+                compute_resources={
+                    "Type": "FARGATE",
+                    "MaxvCpus": batch.max_vcpus,
+                    "Subnets": _listed(batch.subnets),
+                    "SecurityGroupIds": _listed(batch.security_groups),
+                },
+                tags=_TAGS_BY_NAME,
+            ),
+        )
+        environments = [{"Order": 1, "ComputeEnvironment": ref("ComputeEnvironment")}]
+        yield "JobQueue", JobQueue(compute_environment_order=environments, tags=_TAGS_BY_NAME)
+
+    def _job(self, place: Place) -> JobDefinition:
+        batch, sizes = self.config.batch, sizes_of(place, self.config)
+        variables = {**batch.env, **self._environment(place)}
+        vcpu = f"{sizes.vcpu:g}"
+        return JobDefinition(
+            job_definition_name=batch.job_definition_name
+            and f"{batch.job_definition_name}-{place.name}",
+            platform_capabilities=["FARGATE" if batch.job_queue is None else "EC2"],
+            container_properties={
+                "Image": batch.image or _image(),
+                "Command": ["python", "-m", "lokki.runtime.batch_main"],
+                "Environment": [
+                    {"Name": name, "Value": value} for name, value in variables.items()
+                ],
+                "ResourceRequirements": [
+                    {"Type": "VCPU", "Value": vcpu},
+                    {"Type": "MEMORY", "Value": str(sizes.memory_mb)},
+                ],
+                "JobRoleArn": self.config.aws.roles.lambda_ or arn_of("JobRole"),
+                "ExecutionRoleArn": arn_of("JobExecutionRole"),
+                "LogConfiguration": {
+                    "LogDriver": "awslogs",
+                    "Options": {
+                        "awslogs-group": ref("Logs"),
+                        "awslogs-region": ref("AWS::Region"),
+                        "awslogs-stream-prefix": place.name,
+                    },
+                },
+            },
+            retry_strategy=job_attempts(place),
+            timeout={"AttemptDurationSeconds": sizes.timeout_seconds},
+            tags=_TAGS_BY_NAME,
+        )
+
+
+def _image() -> dict[str, Any]:
+    """The one image of all steps."""
+    there, here = sub("${ECRRepoPrefix}/lokki:${ImageTag}"), sub("lokki:${ImageTag}")
+    return {"Fn::If": [_HAS_PREFIX, there, here]}
+
+
+def _execution_role() -> Role:
+    """What starts a job: pulls its image and writes its logs."""
+    managed = "arn:${AWS::Partition}:iam::aws:policy/service-role/AmazonECSTaskExecutionRolePolicy"
+    made = role("ecs-tasks.amazonaws.com", "", [], _TAGS)
+    return Role(
+        assume_role_policy_document=made.assume_role_policy_document,
+        managed_policy_arns=[sub(managed)],
+        tags=_TAGS,
+    )
+
+
+def _listed(text: str) -> list[str]:
+    return [each.strip() for each in text.split(",") if each.strip()]

@@ -1,0 +1,1 @@
+"""A flow's build run on this machine, as AWS would: ``pip install 'lokki[rehearse]'``."""

@@ -1,0 +1,105 @@
+"""What the API of Step Functions tells of executions, and moto does not.
+
+The children of a map run, pages of a history, an execution without a name, why one was stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from lokki.rehearse.rig.parts import moto
+
+if TYPE_CHECKING:
+    from lokki.rehearse.rig.maps import Child
+    from lokki.rehearse.rig.server import Platform
+
+_answer = moto("core.responses").ActionResult
+_PAGE = 100
+
+
+def change(platform: Platform) -> None:
+    backend, api = (
+        moto("stepfunctions.parser.models").StepFunctionsParserBackend,
+        moto("stepfunctions.responses").StepFunctionResponse,
+    )
+    start, stop = backend.start_execution, api.stop_execution
+    every, one = api.list_executions, api.describe_execution
+
+    def start_execution(
+        self: Any, arn: str, name: Any = None, execution_input: Any = None, trace: Any = None
+    ) -> Any:
+        return start(self, arn, name or str(uuid.uuid4()), execution_input, trace)
+
+    def stop_execution(self: Any) -> Any:
+        result = stop(self)
+        execution = self.stepfunction_backend.describe_execution(self._get_param("executionArn"))
+        execution.error, execution.cause = self._get_param("error"), self._get_param("cause")
+        return result
+
+    def get_execution_history(self: Any) -> Any:
+        told = self.stepfunction_backend.get_execution_history(self._get_param("executionArn"))
+        events = list(told["events"])
+        if self._get_param("reverseOrder"):
+            events.reverse()
+        return _answer(_page(self, "events", events))
+
+    def list_executions(self: Any) -> Any:
+        arn = self._get_param("mapRunArn")
+        if arn is None:
+            return every(self)
+        wanted = self._get_param("statusFilter")
+        children = [
+            {**_brief(child), "mapRunArn": arn, "itemCount": child.items}
+            for run_arn, child in _children(self)
+            if run_arn == arn and wanted in (None, child.status)
+        ]
+        return _answer(_page(self, "executions", children))
+
+    def describe_execution(self: Any) -> Any:
+        arn = self._get_param("executionArn")
+        for run_arn, child in _children(self):
+            if child.arn == arn:
+                return _answer({**_whole(child), "mapRunArn": run_arn})
+        return one(self)
+
+    backend.start_execution = start_execution
+    api.stop_execution = stop_execution
+    api.get_execution_history = get_execution_history
+    api.list_executions = list_executions
+    api.describe_execution = describe_execution
+
+
+def _page(request: Any, name: str, every: list[Any]) -> dict[str, Any]:
+    first = int(request._get_param("nextToken") or 0)
+    after = first + (request._get_int_param("maxResults") or _PAGE)
+    more = {"nextToken": str(after)} if after < len(every) else {}
+    return {name: every[first:after], **more}
+
+
+def _children(request: Any) -> list[tuple[str, Child]]:
+    return [
+        (record.map_run_arn, child)
+        for execution in request.stepfunction_backend._get_executions()
+        for record in execution.exec_worker.env.map_run_record_pool_manager.get_all()
+        for child in (record.run.children if hasattr(record, "run") else ())
+    ]
+
+
+def _brief(child: Child) -> dict[str, Any]:
+    told = {
+        "executionArn": child.arn,
+        "stateMachineArn": child.machine_arn,
+        "name": child.name,
+        "status": child.status,
+        "startDate": child.started.isoformat(),
+    }
+    return told if child.stopped is None else told | {"stopDate": child.stopped.isoformat()}
+
+
+def _whole(child: Child) -> dict[str, Any]:
+    told = {**_brief(child), "input": json.dumps(child.input)}
+    if child.status == "SUCCEEDED":
+        return told | {"output": json.dumps(child.output)}
+    return told | {"error": child.error, "cause": child.cause}

@@ -1,0 +1,142 @@
+"""Batch: a job's command is run as a process, as often as its retry strategy says."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+from lokki.rehearse.rig.parts import moto
+
+if TYPE_CHECKING:
+    from lokki.rehearse.rig.server import Platform
+
+_models = moto("batch.models")
+_OUT_OF_TIME = "Job attempt duration exceeded timeout"
+_ENDED = "Essential container in task exited"
+
+
+def change(platform: Platform) -> None:
+    def run(self: Any) -> None:
+        try:
+            _run(self, platform)
+        except Exception as error:
+            self.job_stopped_reason = repr(error)
+            self._mark_stopped(success=False)
+
+    _models.Job.run = run
+    for kind, delete in (
+        (_models.JobQueue, "delete_job_queue"),
+        (_models.ComputeEnvironment, "delete_compute_environment"),
+    ):
+        _deleted_with_its_stack(kind, delete)
+
+
+def _run(job: Any, platform: Platform) -> None:
+    definition = job.job_definition
+    image = platform.images[definition.container_properties["image"]]
+    argv = [*image.entrypoint, *job._get_container_property("command", [])]
+    if argv[0] == "python":
+        argv[0] = platform.python
+    own = {each["name"]: each["value"] for each in job._get_container_property("environment", [])}
+    env = {
+        "PATH": os.environ["PATH"],
+        "HOME": "/tmp",  # noqa: S108 - as in a container
+        "AWS_ACCESS_KEY_ID": "rehearsal",
+        "AWS_SECRET_ACCESS_KEY": "rehearsal",
+        "AWS_DEFAULT_REGION": definition._region,
+        "AWS_BATCH_JOB_ID": job.job_id,
+        "PYTHONUNBUFFERED": "1",
+        **image.env,
+        **own,
+        "AWS_ENDPOINT_URL": platform.endpoint,
+    }
+    strategy = definition.retry_strategy or {}
+    attempts = int(strategy.get("attempts", 1))
+    for attempt in range(1, attempts + 1):
+        env["AWS_BATCH_JOB_ATTEMPT"] = str(attempt)
+        code, out_of_time = _attempt(job, argv, env, str(image.folder))
+        again = code != 0 and not job.stop and _is_tried_again(strategy, code)
+        if not again:
+            break
+        if attempt < attempts:
+            job.job_stopped_at = datetime.now()
+            job._stop_attempt()
+    if code:
+        job.job_stopped_reason = _OUT_OF_TIME if out_of_time else _ENDED
+    job._mark_stopped(success=code == 0 and not job.stop)
+
+
+def _attempt(
+    job: Any, argv: Sequence[str], env: Mapping[str, str], folder: str
+) -> tuple[int, bool]:
+    """Run the command once; its exit code, and whether it has run out of time."""
+    job.job_started_at = datetime.now()
+    job.log_stream_name = job._stream_name
+    job.status = moto("batch.utils").JobStatus.RUNNING
+    job._start_attempt()
+    process = subprocess.Popen(
+        argv,
+        cwd=folder,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    seconds = job._get_attempt_duration()
+    late = threading.Event()
+
+    def end() -> None:
+        late.set()
+        process.kill()
+
+    timer = threading.Timer(seconds, end) if seconds else None
+    if timer is not None:
+        timer.start()
+    output = process.communicate()[0]
+    if timer is not None:
+        timer.cancel()
+    _log(job, output)
+    job.exit_code = process.returncode
+    job.latest_attempt["container"]["exitCode"] = process.returncode
+    return process.returncode, late.is_set()
+
+
+def _log(job: Any, output: str) -> None:
+    options = (job._get_container_property("logConfiguration", {}) or {}).get("options", {})
+    group = options.get("awslogs-group", job._log_group)
+    job._log_backend.ensure_log_group(group)
+    job._log_backend.ensure_log_stream(group, job.log_stream_name)
+    now = int(time.time() * 1000)
+    lines = [{"timestamp": now, "message": line} for line in output.splitlines()]
+    if lines:
+        job._log_backend.put_log_events(group, job.log_stream_name, lines)
+
+
+def _is_tried_again(strategy: Mapping[str, Any], code: int) -> bool:
+    """What the first condition that matches says; without one, a failed job is tried again."""
+    told = {
+        "onExitCode": str(code if code >= 0 else 128 - code),
+        "onReason": "",
+        "onStatusReason": _ENDED,
+    }
+    for condition in strategy.get("evaluateOnExit", []):
+        patterns = {name: condition[name] for name in told if name in condition}
+        if all(fnmatchcase(told[name], pattern) for name, pattern in patterns.items()):
+            return bool(condition["action"].upper() == "RETRY")
+    return True
+
+
+def _deleted_with_its_stack(kind: Any, delete: str) -> None:
+    def deleted(
+        cls: Any, resource_name: str, cloudformation_json: Any, account_id: str, region_name: str
+    ) -> None:
+        getattr(_models.batch_backends[account_id][region_name], delete)(resource_name)
+
+    kind.delete_from_cloudformation_json = classmethod(deleted)

@@ -1,0 +1,133 @@
+"""Lambda: a function's code is run under the real runtime interface client, not in a container.
+
+moto's model for CloudFormation knows neither images nor log groups of one's own.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import tempfile
+import threading
+import zipfile
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from lokki.rehearse.rig.parts import moto
+from lokki.rehearse.rig.runtime_api import Function, Outcome, Spec, variables
+
+if TYPE_CHECKING:
+    from lokki.rehearse.rig.server import Platform
+
+_models = moto("awslambda.models")
+_live: dict[str, tuple[Any, Function]] = {}
+"""The running functions by their ARNs, and what they were made of."""
+_lock = threading.Lock()
+
+
+def change(platform: Platform) -> None:
+    def invoke(self: Any, body: Any, request_headers: Any, response_headers: Any) -> bytes:
+        payload = body.encode() if isinstance(body, str) else (body or b"{}")
+        outcome = _function(self, platform).invoke(payload)
+        _log(self, outcome)
+        if outcome.failed:
+            response_headers["x-amz-function-error"] = "Unhandled"
+        return outcome.payload
+
+    _models.LambdaFunction.invoke = invoke
+    made = _models.LambdaFunction.create_from_cloudformation_json.__func__
+
+    def create(
+        cls: Any, name: str, document: Any, account_id: str, region: str, **more: Any
+    ) -> Any:
+        function = made(cls, name, document, account_id, region, **more)
+        given = document["Properties"]
+        function.package_type = given.get("PackageType", "Zip")
+        function.image_config = _models.ImageConfig(given.get("ImageConfig", {}))
+        function.architectures = given.get("Architectures", ["x86_64"])
+        function.tags = {each["Key"]: each["Value"] for each in given.get("Tags", [])}
+        function.logs_group_name = given.get("LoggingConfig", {}).get(
+            "LogGroup", function.logs_group_name
+        )
+        return function
+
+    _models.LambdaFunction.create_from_cloudformation_json = classmethod(cast(Any, create))
+
+
+def close() -> None:
+    """End every process."""
+    with _lock:
+        every = [function for _, function in _live.values()]
+        _live.clear()
+    for each in every:
+        each.close()
+    _unpacked.cache_clear()
+    shutil.rmtree(_folder(), ignore_errors=True)
+    _folder.cache_clear()
+
+
+def _function(function: Any, platform: Platform) -> Function:
+    """The running function, begun anew when its code or configuration has changed."""
+    version = (
+        function.code_sha_256,
+        json.dumps(function.environment_vars, sort_keys=True),
+        function.timeout,
+        platform.endpoint,
+    )
+    with _lock:
+        known = _live.get(function.function_arn)
+        if known is not None and known[0] == version:
+            return known[1]
+        if known is not None:
+            known[1].close()
+        made = Function(_spec(function, platform))
+        _live[function.function_arn] = version, made
+        return made
+
+
+def _spec(function: Any, platform: Platform) -> Spec:
+    if "ImageUri" in function.code:
+        image = platform.images[function.code["ImageUri"]]
+        folder, more = image.folder, image.env
+        command = tuple(function.image_config.cmd)
+        argv = (*image.entrypoint, *command)
+    else:
+        folder, more = _unpacked(function.code_bytes), {}
+        argv = (platform.python, "-m", "awslambdaric", function.handler)
+    env = variables(
+        function.function_name, function.function_arn, folder, argv[-1], function.memory_size
+    )
+    own = {**more, **function.environment_vars, "AWS_ENDPOINT_URL": platform.endpoint}
+    arn, timeout = function.function_arn, float(function.timeout)
+    return Spec(function.function_name, arn, argv, folder, {**env, **own}, timeout)
+
+
+@cache
+def _folder() -> Path:
+    return Path(tempfile.mkdtemp(prefix="lokki-functions-"))
+
+
+@cache
+def _unpacked(code: bytes) -> Path:
+    """The folder of a package; the functions of a flow share theirs."""
+    folder = Path(tempfile.mkdtemp(dir=_folder()))
+    with zipfile.ZipFile(io.BytesIO(code)) as package:
+        package.extractall(folder)
+    return folder
+
+
+def _log(function: Any, outcome: Outcome) -> None:
+    """The lines that Lambda adds to a function's own."""
+    milliseconds = outcome.seconds * 1000
+    memory = function.memory_size
+    lines = [
+        f"START RequestId: {outcome.request_id} Version: $LATEST",
+        *outcome.output.splitlines(),
+        f"END RequestId: {outcome.request_id}",
+        f"REPORT RequestId: {outcome.request_id}\tDuration: {milliseconds:.2f} ms\t"
+        f"Billed Duration: {int(milliseconds) + 1} ms\tMemory Size: {memory} MB",
+    ]
+    function.logs_backend.ensure_log_group(function.logs_group_name)
+    function.save_logs("\n".join(lines))

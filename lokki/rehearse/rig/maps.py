@@ -1,0 +1,219 @@
+"""Distributed Map: each item, or batch of them, in an execution of its own, some at a time.
+
+As https://docs.aws.amazon.com/step-functions/latest/dg/state-map-distributed.html says and moto
+does not: a child knows its own input and name, failures are tolerated or end the map at once,
+items may come in batches, and a map has no more workers than it needs.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from lokki.rehearse.rig.grammar import batcher_in
+from lokki.rehearse.rig.parts import asl, moto
+
+if TYPE_CHECKING:
+    from lokki.rehearse.rig.server import Platform
+
+_MAP = "component.state.exec.state_map."
+_program_state = asl("eval.program_state")
+
+
+@dataclass
+class Child:
+    """An execution that a map has started; what ResultWriter and the API tell of it."""
+
+    name: str
+    arn: str
+    machine_arn: str
+    input: Any
+    items: int
+    started: datetime
+    status: str = "RUNNING"
+    stopped: datetime | None = None
+    output: Any = None
+    error: str | None = None
+    cause: str | None = None
+
+
+@dataclass
+class MapRun:
+    """The children of a map run, and whether it goes on."""
+
+    record: Any
+    items: int
+    children: list[Child] = field(default_factory=list)
+    failed: int = 0
+    over: bool = False
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def is_over_tolerance(self) -> bool:
+        """Whether more items have failed than the map's thresholds allow."""
+        share = self.record.tolerated_failure_percentage or 0
+        count = self.record.tolerated_failure_count or 0
+        within = 100.0 * self.failed <= share * self.items or self.failed <= count
+        return bool(self.failed) and not within
+
+
+def change(platform: Platform) -> None:
+    component = asl(f"{_MAP}iteration.distributed_iteration_component")
+
+    def run_map(self: Any, env: Any, eval_input: Any) -> None:
+        _run_map(self, env, eval_input, platform.most_workers)
+
+    component.DistributedIterationComponent._map_run = run_map
+
+
+def _run_map(self: Any, env: Any, eval_input: Any, most_workers: int) -> None:
+    items = env.stack.pop()
+    record = eval_input.map_run_record
+    run = record.run = MapRun(record, len(items))
+    selected = [_selected(env, eval_input.item_selector, *each) for each in enumerate(items)]
+    comment = self._comment.comment if self._comment else None
+    inputs = list(_batches(env, selected, batcher_in(comment)))
+    record.item_counter.total.count(len(items))
+    record.execution_counter.total.count(len(inputs))
+    program = self._get_iteration_program()
+    workers = min(record.max_concurrency or most_workers, most_workers)
+    with ThreadPoolExecutor(max(1, workers)) as pool:
+        made = partial(_run_child, env, run, program)
+        outputs = list(pool.map(made, inputs))
+    if run.is_over_tolerance():
+        raise _over_tolerance(env)
+    env.stack.append([each.output for each in outputs if each and each.status == "SUCCEEDED"])
+
+
+def _selected(env: Any, selector: Any, index: int, value: Any) -> Any:
+    """An item as its ItemSelector makes it, in the context of the map's own execution."""
+    if selector is None:
+        return value
+    frame = env.open_inner_frame()
+    try:
+        frame.states.context_object.context_object_data["Map"] = {
+            "Item": {"Index": index, "Value": value}
+        }
+        state_input = env.stack[-1] if env.stack else env.states.get_input()
+        frame.states.reset(input_value=state_input)
+        frame.stack.append(state_input)
+        selector.eval(frame)
+        return frame.stack[-1]
+    finally:
+        env.delete_frame(frame)
+
+
+def _batches(env: Any, items: Sequence[Any], batcher: Any) -> Iterator[tuple[Any, int]]:
+    """What each child is given, and how many items that is."""
+    if batcher is None:
+        yield from ((item, 1) for item in items)
+        return
+    size = batcher["MaxItemsPerBatch"]
+    given = (
+        {"BatchInput": _evaluated(env, batcher["BatchInput"])} if "BatchInput" in batcher else {}
+    )
+    for first in range(0, len(items), size):
+        batch = items[first : first + size]
+        yield {**given, "Items": batch}, len(batch)
+
+
+def _evaluated(env: Any, template: Any) -> Any:
+    """A payload template; of paths, those that we use: fields of the context and of the input."""
+    if isinstance(template, list):
+        return [_evaluated(env, each) for each in template]
+    if not isinstance(template, dict):
+        return template
+    return {
+        name.removesuffix(".$"): _path(env, value)
+        if name.endswith(".$")
+        else _evaluated(env, value)
+        for name, value in template.items()
+    }
+
+
+def _path(env: Any, path: str) -> Any:
+    found = (
+        env.states.context_object.context_object_data
+        if path.startswith("$$")
+        else env.states.get_input()
+    )
+    for part in path.lstrip("$").strip(".").split("."):
+        found = found[part]
+    return found
+
+
+def _run_child(env: Any, run: MapRun, program: Any, given: tuple[Any, int]) -> Child | None:
+    """Run a child to its end, unless the map is over."""
+    with run.lock:
+        if run.over or not env.is_running():
+            return None
+        child = _new_child(run, *given)
+        run.children.append(child)
+    counters = run.record.item_counter, run.record.execution_counter
+    counts = child.items, 1
+    for counter, count in zip(counters, counts, strict=True):
+        counter.running.count(count)
+    frame = env.open_inner_frame()
+    context = frame.states.context_object.context_object_data
+    context["Execution"] = {
+        **context["Execution"],
+        "Id": child.arn,
+        "Name": child.name,
+        "Input": child.input,
+        "StartTime": child.started.isoformat(),
+    }
+    frame.states.reset(child.input)
+    program.eval(frame)
+    state = frame.program_state()
+    child.stopped = datetime.now(UTC)
+    if isinstance(state, _program_state.ProgramError):
+        child.status = "FAILED"
+        child.error, child.cause = state.error.get("error"), state.error.get("cause")
+    elif isinstance(state, _program_state.ProgramStopped):
+        child.status = "ABORTED"
+    else:
+        child.status, child.output = "SUCCEEDED", frame.states.get_input()
+    env.delete_frame(frame)
+    for counter, count in zip(counters, counts, strict=True):
+        counter.running.offset(-count)
+        which = {"FAILED": counter.failed, "ABORTED": counter.aborted}
+        which.get(child.status, counter.succeeded).count(count)
+    with run.lock:
+        if child.status == "FAILED":
+            run.failed += child.items
+            run.over = run.is_over_tolerance()
+    return child
+
+
+def _new_child(run: MapRun, given: Any, items: int) -> Child:
+    machine = run.record.map_state_machine_arn
+    name = str(uuid.uuid4())
+    arn = f"{machine.replace(':stateMachine:', ':execution:')}:{name}"
+    return Child(name, arn, machine, given, items, datetime.now(UTC))
+
+
+def _over_tolerance(env: Any) -> Exception:
+    errors = asl("component.common.error_name.states_error_name")
+    kinds = asl("component.common.error_name.states_error_name_type")
+    failures = asl("component.common.error_name.failure_event")
+    details = asl("eval.event.event_detail").EventDetails
+    history = moto("stepfunctions.parser.api").HistoryEventType
+    kind = kinds.StatesErrorNameType.StatesExceedToleratedFailureThreshold
+    name = errors.StatesErrorName(typ=kind)
+    told = {
+        "error": name.error_name,
+        "cause": "The specified tolerated failure threshold was exceeded",
+    }
+    event = failures.FailureEvent(
+        env=env,
+        error_name=name,
+        event_type=history.MapRunFailed,
+        event_details=details(mapRunFailedEventDetails=told),
+    )
+    error: Exception = failures.FailureEventException(event)
+    return error

@@ -1,0 +1,258 @@
+"""Execution environments of Lambda: the real runtime interface client, and the API it polls.
+
+https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html . One process is one environment: it
+handles one invocation at a time, and is used again while it is warm.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import subprocess
+import tempfile
+import threading
+import uuid
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from time import monotonic, time
+
+INIT_SECONDS = 10
+"""What an environment may take to begin, besides its function's timeout."""
+_POLL_SECONDS = 0.02
+_FLUSH_SECONDS = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """A function: its name and ARN, what to run, where, with which variables, for how long."""
+
+    name: str
+    arn: str
+    argv: Sequence[str]
+    folder: Path
+    env: Mapping[str, str]
+    timeout: float
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of an invocation: its answer, or the error that AWS tells of, and its output."""
+
+    request_id: str
+    payload: bytes
+    failed: bool
+    output: str
+    seconds: float
+
+
+class Function:
+    """A function and its environments."""
+
+    def __init__(self, spec: Spec) -> None:
+        self._spec = spec
+        self._idle: list[_Environment] = []
+        self._every: list[_Environment] = []
+        self._lock = threading.Lock()
+
+    def invoke(self, payload: bytes) -> Outcome:
+        """Handle one event in an environment that is idle, or in a new one."""
+        with self._lock:
+            environment = self._idle.pop() if self._idle else None
+        if environment is None:
+            environment = _Environment(self._spec)
+            with self._lock:
+                self._every.append(environment)
+        outcome = environment.invoke(payload)
+        with self._lock:
+            if environment.alive:
+                self._idle.append(environment)
+            else:
+                self._every.remove(environment)
+        return outcome
+
+    def close(self) -> None:
+        with self._lock:
+            every, self._every, self._idle = self._every, [], []
+        for each in every:
+            each.close()
+
+
+class _Environment:
+    """One process and the API that it polls."""
+
+    def __init__(self, spec: Spec) -> None:
+        self._spec = spec
+        self._warm = False
+        self._events: queue.SimpleQueue[tuple[str, bytes, int] | None] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[tuple[bool, bytes]] = queue.SimpleQueue()
+        self._polls = threading.Semaphore(0)
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server.daemon_threads = True
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
+        self._read = 0
+        self._process = subprocess.Popen(
+            spec.argv,
+            cwd=spec.folder,
+            env={**spec.env, "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{self._server.server_port}"},
+            stdin=subprocess.DEVNULL,
+            stdout=self._output,
+            stderr=subprocess.STDOUT,
+        )
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def invoke(self, payload: bytes) -> Outcome:
+        request_id, began = str(uuid.uuid4()), monotonic()
+        answer = None
+        if self._warm or self._polled(began + INIT_SECONDS):
+            until = monotonic() + self._spec.timeout
+            self._events.put((request_id, payload, int((time() + self._spec.timeout) * 1000)))
+            answer = self._answer(until)
+            self._warm = True
+        elif not self._answers.empty():  # it has told why it cannot begin
+            answer = self._answers.get()
+        if answer is None:
+            failed, told = True, self._why_silent(request_id)
+            self.close()
+        else:
+            failed, told = answer
+            if not self._polled(monotonic() + _FLUSH_SECONDS):  # it does once all is written
+                self.close()
+        seconds = monotonic() - began
+        return Outcome(request_id, told, failed, self._written(), seconds)
+
+    def _polled(self, until: float) -> bool:
+        """Wait until the process asks for an event; False when it does not."""
+        while not self._polls.acquire(timeout=_POLL_SECONDS):
+            if monotonic() > until or not self.alive:
+                return False
+        return True
+
+    def _answer(self, until: float) -> tuple[bool, bytes] | None:
+        while monotonic() < until:
+            with suppress(queue.Empty):
+                return self._answers.get(timeout=_POLL_SECONDS)
+            if not self.alive and self._answers.empty():
+                return None
+        return None
+
+    def _why_silent(self, request_id: str) -> bytes:
+        """The error that Lambda tells when a process ends, or is ended, without an answer."""
+        if self.alive:
+            kind = "Sandbox.Timedout"
+            why = f"Error: Task timed out after {self._spec.timeout:.2f} seconds"
+        else:
+            code = self._process.returncode
+            kind = "Runtime.ExitError"
+            ended = f"signal: {-code}" if code < 0 else f"exit status {code}"
+            why = f"Error: Runtime exited with error: {ended}"
+        told = {"errorType": kind, "errorMessage": f"RequestId: {request_id} {why}"}
+        return json.dumps(told).encode()
+
+    def _written(self) -> str:
+        """What the process has written since this was asked last."""
+        size = os.fstat(self._output.fileno()).st_size
+        text = os.pread(self._output.fileno(), size - self._read, self._read)
+        self._read = size
+        return text.decode(errors="replace")
+
+    def close(self) -> None:
+        """End the process and its API; what it has written can still be read."""
+        if self.alive:
+            self._process.kill()
+        self._process.wait()
+        self._events.put(None)
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        environment = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def handle(self) -> None:
+                with suppress(ConnectionError):
+                    super().handle()
+
+            def log_message(self, *_: object) -> None:
+                """Nothing: it is no log of the user's."""
+
+            def do_GET(self) -> None:
+                """…/runtime/invocation/next ."""
+                environment._polls.release()
+                event = environment._events.get()
+                if event is None:
+                    self._answer(410)
+                    return
+                request_id, body, deadline = event
+                self._answer(
+                    200,
+                    body,
+                    {
+                        "Content-Type": "application/json",
+                        "Lambda-Runtime-Aws-Request-Id": request_id,
+                        "Lambda-Runtime-Deadline-Ms": str(deadline),
+                        "Lambda-Runtime-Invoked-Function-Arn": environment._spec.arn,
+                    },
+                )
+
+            def do_POST(self) -> None:
+                """…/<request id>/response, …/<request id>/error or …/init/error ."""
+                environment._answers.put((not self.path.endswith("/response"), self._body()))
+                self._answer(202, b'{"status":"OK"}')
+
+            def _body(self) -> bytes:
+                if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
+                    return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                body = b""
+                while size := int(self.rfile.readline(), 16):
+                    body += self.rfile.read(size)
+                    self.rfile.readline()
+                self.rfile.readline()
+                return body
+
+            def _answer(
+                self, status: int, body: bytes = b"", headers: Mapping[str, str] | None = None
+            ) -> None:
+                self.send_response(status)
+                for name, value in (headers or {}).items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+        return Handler
+
+
+def variables(name: str, arn: str, folder: Path, handler: str, memory: int) -> dict[str, str]:
+    """The variables that Lambda sets.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html#configuration-envvars-runtime
+    """
+    region = arn.split(":")[3]
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": "/tmp",  # noqa: S108 - as there
+        "LANG": "en_US.UTF-8",
+        "TZ": ":UTC",
+        "PYTHONUNBUFFERED": "1",
+        "LAMBDA_TASK_ROOT": str(folder),
+        "_HANDLER": handler,
+        "AWS_LAMBDA_FUNCTION_NAME": name,
+        "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(memory),
+        "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+        "AWS_REGION": region,
+        "AWS_DEFAULT_REGION": region,
+        "AWS_ACCESS_KEY_ID": "rehearsal",
+        "AWS_SECRET_ACCESS_KEY": "rehearsal",
+        "AWS_SESSION_TOKEN": "rehearsal",
+    }

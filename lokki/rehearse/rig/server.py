@@ -1,0 +1,101 @@
+"""The AWS of this process: moto's server on a free port, and all changes to it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from moto.core.config import default_user_config
+from moto.server import ThreadedMotoServer
+
+from lokki.rehearse.rig import (
+    clients,
+    executions,
+    grammar,
+    jobs,
+    lambdas,
+    machines,
+    maps,
+    results,
+    schedules,
+)
+
+REGION = "us-east-1"
+_HOST = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class Image:
+    """What a container of an image would run, and where: there is no container here."""
+
+    folder: Path
+    entrypoint: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Platform:
+    """What functions and jobs run on, which the changes to moto look up here.
+
+    ``python``: the interpreter of the managed runtime, in an environment of its own. ``images``: by
+    their URIs. ``most_workers``: processes of one map at a time.
+    """
+
+    endpoint: str = ""
+    python: str = sys.executable
+    images: dict[str, Image] = field(default_factory=dict)
+    most_workers: int = 4 * (os.cpu_count() or 1)
+
+
+PLATFORM = Platform()
+
+
+@cache
+def _changed() -> None:
+    """Make the changes, once in a process, and have moto tell nothing of what is meant to fail."""
+    for name, level in {"werkzeug": logging.ERROR, "moto": logging.CRITICAL}.items():
+        logging.getLogger(name).setLevel(level)
+    default_user_config["stepfunctions"] = {"execute_state_machine": True}
+    for each in (
+        machines, grammar, maps, results, executions, clients, schedules, lambdas, jobs,
+    ):  # fmt: skip
+        each.change(PLATFORM)
+
+
+@contextmanager
+def serving(python: str = sys.executable) -> Iterator[Platform]:
+    """An AWS at ``endpoint``, on loopback, for as long as the context is open.
+
+    One at a time in a process, since what it runs is looked up by port.
+    """
+    _changed()
+    port = _free_port()
+    server = ThreadedMotoServer(_HOST, port, verbose=False)
+    before = os.environ.get("MOTO_PORT")
+    os.environ["MOTO_PORT"] = str(port)  # where its state machines call its other services
+    PLATFORM.endpoint, PLATFORM.python = f"http://{_HOST}:{port}", python
+    server.start()
+    try:
+        yield PLATFORM
+    finally:
+        lambdas.close()
+        server.stop()
+        PLATFORM.images.clear()
+        if before is None:
+            del os.environ["MOTO_PORT"]
+        else:
+            os.environ["MOTO_PORT"] = before
+
+
+def _free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind((_HOST, 0))
+        port: int = listening.getsockname()[1]
+        return port

@@ -1,0 +1,35 @@
+"""The entry point of every Batch job of a flow: ``python -m lokki.runtime.batch_main``.
+
+The event is in ``LOKKI_EVENT``; `handler.py`, beside the flow, knows which flow it is. Exits with
+`FAILED` when the step has failed for good, so that Batch does not try again what has been.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from importlib import import_module
+
+from lokki.errors import LokkiError
+from lokki.runtime.event import EVENT, FAILED, parse
+from lokki.runtime.invocation import Invocation, StepFailed
+
+
+def main() -> int:
+    try:
+        invocation: Invocation = import_module("handler").handler.invocation
+        attempt = int(os.environ.get("AWS_BATCH_JOB_ATTEMPT", "1"))
+        event = parse({**json.loads(os.environ[EVENT]), "attempt": attempt - 1})
+        invocation.run(event, holds=True)
+    except StepFailed as failed:
+        print(failed.failure.traceback or str(failed), file=sys.stderr)
+        return FAILED
+    except LokkiError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return FAILED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

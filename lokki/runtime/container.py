@@ -1,0 +1,19 @@
+"""What an image runs: in Lambda the handler that it is given, anywhere else the command."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+
+
+def command(given: Sequence[str], environment: Mapping[str, str]) -> list[str]:
+    """The command that ``given`` stands for: in Lambda it is the name of a handler."""
+    if "AWS_LAMBDA_RUNTIME_API" in environment:
+        return [sys.executable, "-m", "awslambdaric", *given]
+    return list(given)
+
+
+if __name__ == "__main__":
+    argv = command(sys.argv[1:], os.environ)
+    os.execvp(argv[0], argv)  # noqa: S606 - it is what the image is for

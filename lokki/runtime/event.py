@@ -1,0 +1,157 @@
+"""What a state gives to a step and gets back: a small event, and values in it or in S3.
+
+``{"flow": {"run_id": …, "params": {…}}, "input": …}``, with ``index`` inside a map, or with
+``items``, a list of ``{"index": …, "input": …}``, for several items at a time. An input is the
+value itself, where JSON gives the very same back, or the URL of the result that it is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lokki.errors import LokkiError
+
+INLINE_BYTES = 4096
+"""Most characters of a value in an event: of 256 KiB that a state may be given, and of 8 KiB that
+the overrides of a Batch job may have (docs.aws.amazon.com/batch/latest/APIReference)."""
+STEP, MODULE, BUCKET = "LOKKI_STEP_NAME", "LOKKI_MODULE_NAME", "LOKKI_ARTIFACT_BUCKET"
+"""The variables of a function or job: its step, the module of its flow, the bucket of results."""
+EVENT = "LOKKI_EVENT"
+"""The variable that a Batch job's event is in."""
+FAILED = 64
+"""The exit code of a Batch job whose step has failed for good, or cannot be called."""
+_MOST_INT = 2**53 - 1  # beyond, a reader of JSON may take the nearest double
+_DEEPEST = 20
+URL = "s3://"
+
+
+class EventError(LokkiError):
+    """An event is not one that a state of a flow gives to a step."""
+
+
+@dataclass(frozen=True, slots=True)
+class FlowContext:
+    """The run that an event belongs to."""
+
+    run_id: str
+    params: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """An input and, inside a map, its place in the source."""
+
+    index: int | None
+    input: Any
+
+
+@dataclass(frozen=True, slots=True)
+class LambdaEvent:
+    """An event: the items it is about (one, but where a map has a ``batch_size``).
+
+    ``retried``: how often the state has been entered again; ``several``: the items came as a list;
+    ``direct``: it is of no state, and its input is the value that the step is to be called with.
+    """
+
+    flow: FlowContext
+    items: tuple[Item, ...]
+    retried: int = 0
+    several: bool = False
+    direct: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """The event as a state hands it on."""
+        flow = {"run_id": self.flow.run_id, "params": dict(self.flow.params)}
+        if self.several:
+            items = [{"index": each.index, "input": each.input} for each in self.items]
+            return {"flow": flow, "items": items}
+        only = self.items[0]
+        index = {} if only.index is None else {"index": only.index}
+        return {"flow": flow, **index, "input": only.input}
+
+
+def parse(raw: Any) -> LambdaEvent:
+    """The event that JSON holds. Raises EventError, which says what is wrong with it."""
+    event = _mapping(raw, "the event")
+    flow = _mapping(event.get("flow"), "'flow'")
+    run_id, params = flow.get("run_id"), _mapping(flow.get("params", {}), "'flow.params'")
+    if not isinstance(run_id, str):
+        raise EventError(f"'flow.run_id' of the event must be a text, not {run_id!r}")
+    several = "items" in event
+    found = event["items"] if several else [event]
+    if not isinstance(found, list):
+        raise EventError(f"'items' of the event must be a list, not {type(found).__name__}")
+    items = tuple(Item(_index(each.get("index")), each.get("input")) for each in found)
+    return LambdaEvent(
+        FlowContext(run_id, params), items, _index(event.get("attempt")) or 0, several
+    )
+
+
+def _mapping(value: Any, name: str) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise EventError(
+            f"{name} must be an object, not {type(value).__name__}; an event is like "
+            '{"flow": {"run_id": "test-1", "params": {}}, "input": null}'
+        )
+    return value
+
+
+def _index(value: Any) -> int | None:
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
+        return value
+    raise EventError(f"an index or attempt of the event must be a number from 0, not {value!r}")
+
+
+def inline(value: Any) -> bool:
+    """Whether a value can be in an event: it is small, and JSON gives the very same back.
+
+    A text that looks like a URL of S3 cannot, so that what is read as one is one of ours.
+    """
+    if isinstance(value, str) and value.startswith(URL):
+        return False
+    return _same_in_json(value, _DEEPEST) and len(json.dumps(value)) <= INLINE_BYTES
+
+
+def _same_in_json(value: Any, deep: int) -> bool:
+    """Whether every reader of JSON gets this value, of these types.
+
+    No whole float, which may come back as an int, no lone surrogate and no NUL.
+    """
+    match value:
+        case None | True | False:
+            return True
+        case int() if type(value) is int:
+            return abs(value) <= _MOST_INT
+        case float() if type(value) is float:
+            return not value.is_integer() and value - value == 0
+        case str() if type(value) is str:
+            return _is_text(value)
+        case list() if type(value) is list:
+            return (
+                deep > 0
+                and len(value) <= INLINE_BYTES
+                and all(_same_in_json(each, deep - 1) for each in value)
+            )
+        case dict() if type(value) is dict:
+            return (
+                deep > 0
+                and len(value) <= INLINE_BYTES
+                and all(
+                    type(key) is str and _is_text(key) and _same_in_json(each, deep - 1)
+                    for key, each in value.items()
+                )
+            )
+    return False
+
+
+def _is_text(value: str) -> bool:
+    if len(value) > INLINE_BYTES:
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # a lone surrogate
+        return False
+    return "\0" not in value

@@ -1,0 +1,53 @@
+"""The entry point of every Lambda function of a flow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lokki.call import Failure, users_frames
+from lokki.runtime.event import FlowContext, Item, LambdaEvent, parse
+from lokki.runtime.invocation import StepFailed
+from lokki.runtime.loading import loaded
+
+_MOST_TOLD = 8_000
+"""Most characters of an error's text that Step Functions is told, which keeps 32,768 of a cause."""
+
+
+class Handler:
+    """The handler of a flow's functions; the step, its module and its store are loaded at once.
+
+    ``shape`` is the structure that the flow was built with. Raises as `loaded`.
+    """
+
+    def __init__(self, flow: str, shape: str) -> None:
+        self.invocation = loaded(flow, shape)
+
+    def __call__(self, event: Any, context: Any) -> Mapping[str, Any]:
+        """Do what Step Functions or a caller asks for; an error has the name of the user's."""
+        try:
+            return self.invocation.run(_event(event, context, first=self.invocation.is_first))
+        except StepFailed as failed:
+            told = _told(failed.failure, failed.error)
+        raise told
+
+
+def _event(raw: Any, context: Any, *, first: bool) -> LambdaEvent:
+    """The event of a state, or a plain one of somebody who tries a function out.
+
+    A plain event is what the step is to be given: the flow's parameters for a first step, the
+    input for any other.
+    """
+    if isinstance(raw, dict) and "flow" in raw:
+        return parse(raw)
+    flow = FlowContext(f"direct-{context.aws_request_id}", (raw or {}) if first else {})
+    return LambdaEvent(flow, (Item(None, None if first else raw),), direct=True)
+
+
+def _told(failure: Failure, error: BaseException | None) -> Exception:
+    """What Step Functions is told: the name, the text and the frames of the user's error.
+
+    It is no longer that error itself, whose text may hold a secret or fail to be made.
+    """
+    told: type[Exception] = type(failure.type, (Exception,), {})
+    return told(failure.reason[:_MOST_TOLD]).with_traceback(users_frames(error))

@@ -1,0 +1,296 @@
+"""What an invocation does, in Lambda and in Batch: read its inputs, call, store, tell."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from functools import partial
+from time import sleep, time
+from types import FrameType
+from typing import Any, TypeAlias
+
+from lokki import logging
+from lokki.call import (
+    BoundCall,
+    Failure,
+    ResultError,
+    bind,
+    call_step,
+    capture,
+    end_lines,
+    listed_items,
+    running,
+    unstorable,
+)
+from lokki.decorators import Flow
+from lokki.errors import FingerprintError, PayloadError
+from lokki.graph import FlowGraph, MapStage, StepCall
+from lokki.runtime.event import INLINE_BYTES, Item, LambdaEvent, inline
+from lokki.runtime.payloads import Payloads
+from lokki.runtime.place import Place, place_of
+from lokki.store.codec import compress_parts, dumps_parts, unpack
+from lokki.store.keys import output_key
+
+Input: TypeAlias = Callable[[], Any]
+"""Gives an input, anew for each attempt: a call may change what it is given."""
+
+
+class StepFailed(Exception):
+    """A call has failed for good, or for now when Step Functions is to try it again."""
+
+    def __init__(self, failure: Failure, error: BaseException | None) -> None:
+        super().__init__(failure.reason)
+        self.failure = failure
+        self.error = error
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """One flow's step in this process.
+
+    ``shape`` is the structure that the flow had when it was built.
+    """
+
+    flow: Flow[..., Any]
+    shape: str
+    step: str
+    payloads: Payloads
+    loop: asyncio.Runner
+
+    @property
+    def is_first(self) -> bool:
+        """Whether the step begins its flow, and so is given no input."""
+        return self.shape.partition(" → ")[0] == self.step
+
+    def run(self, event: LambdaEvent, *, holds: bool = False) -> dict[str, Any]:
+        """Do what an event asks for, and return the event for the state that follows.
+
+        ``holds``: failed calls are tried again in here, as in Batch, whose jobs cannot tell Step
+        Functions of what kind their failures are.
+
+        Raises StepFailed, and LokkiError for an event or a flow that is not right.
+        """
+        graph = self.flow.trace(event.flow.params)
+        if graph.shape != self.shape:
+            raise FingerprintError(
+                f"flow '{graph.name}' has another structure with these parameters than when it was "
+                f"built: {graph.shape} instead of {self.shape}; its structure must not depend on "
+                "its parameters"
+            )
+        return _Work(self, graph, place_of(graph, self.step), event, holds).done()
+
+
+class _Work:
+    """What one event asks for."""
+
+    def __init__(
+        self,
+        here: Invocation,
+        graph: FlowGraph[Any],
+        place: Place,
+        event: LambdaEvent,
+        holds: bool,
+    ) -> None:
+        self._payloads = here.payloads
+        self._loop = here.loop
+        self._graph = graph
+        self._place = place
+        self._event = event
+        self._run_id = event.flow.run_id
+        self._failures: tuple[Failure, ...] = ()
+        stage = place.stage
+        self._tolerates = (
+            event.several and isinstance(stage, MapStage) and bool(stage.tolerated_failures)
+        )
+        self._holds = holds or event.several or len(place.calls) > 1
+
+    def done(self) -> dict[str, Any]:
+        items = [replace(each, index=self._index(each)) for each in self._event.items]
+        outputs = []
+        for item, given in zip(items, self._inputs(items), strict=True):
+            try:
+                outputs.append(Item(item.index, self._chain(item.index, given)))
+            except StepFailed:
+                if not self._tolerates:
+                    raise
+        return replace(self._event, items=tuple(outputs)).to_json()
+
+    def _index(self, item: Item) -> int | None:
+        """The item's place in the map: the first, for one that is invoked by hand."""
+        return (item.index or 0) if self._place.in_map else None
+
+    # ---- inputs ----------------------------------------------------------------------------------
+
+    def _inputs(self, items: list[Item]) -> list[Input]:
+        source = self._place.source
+        if source is None:
+            return [lambda: None]
+        if self._event.direct:
+            return [partial(deepcopy, each.input) for each in items]
+        if isinstance(source, MapStage) and not self._place.in_map:
+            return [self._aggregated(source)]
+        keys = [self._payloads.key_of(each.input) for each in items]
+        stored = iter(self._loop.run(self._payloads.read([key for key in keys if key])))
+        return [
+            partial(unpack, next(stored)) if key else partial(deepcopy, each.input)
+            for each, key in zip(items, keys, strict=True)
+        ]
+
+    def _aggregated(self, stage: MapStage) -> Input:
+        results, self._failures = self._loop.run(
+            self._payloads.map_results(self._run_id, stage, self._source_of(stage))
+        )
+        return lambda: [unpack(each) for each in results]
+
+    def _source_of(self, stage: MapStage) -> str:
+        stages = self._graph.stages
+        return stages[stages.index(stage) - 1].name
+
+    # ---- calls -----------------------------------------------------------------------------------
+
+    def _chain(self, index: int | None, given: Input) -> Any:
+        """Make the calls of one item, or find what they have given; what the next state gets."""
+        for call in self._place.calls:
+            key = output_key(self._graph.name, self._run_id, call.name, index)
+            data = self._found(key) or self._called(call, index, given, key)
+            given = partial(unpack, data)
+        return self._output(key, data)
+
+    def _found(self, key: str) -> bytes | None:
+        """The result of a call that has been made before; looked for by another attempt alone."""
+        if not self._event.retried or not self._loop.run(self._payloads.store.exists(key)):
+            return None
+        return self._loop.run(self._payloads.store.get(key))
+
+    def _called(self, call: StepCall, index: int | None, given: Input, key: str) -> bytes:
+        """Call a step until it gives a result, as often as is for us to try; the stored result."""
+        bound = bind(
+            call,
+            run_id=self._run_id,
+            flow=self._graph.name,
+            params=self._graph.params,
+            takes_input=self._place.source is not None,
+            in_map=index is not None,
+            failures=self._failures,
+        )
+        attempt = self._event.retried + 1
+        while True:
+            tell = partial(_tell, self._run_id, index, attempt)
+            began = time()
+            tell(logging.step_start(call.name, began))
+            try:
+                data = self._stored(bound, index, given(), attempt, key)
+            except Exception as error:
+                failure = capture(bound, index or 0, attempt, error)
+                told = f"{failure.type}: {failure.reason}"
+                tell(logging.step_failed(call.name, time(), time() - began, told), failure)
+                if attempt > call.step.retry.retries or not failure.retryable:
+                    self._loop.run(self._payloads.keep_failure(self._run_id, failure))
+                elif self._holds:
+                    sleep(call.step.retry.wait(attempt))
+                    attempt += 1
+                    continue
+                raise StepFailed(failure, error) from None
+            tell(logging.step_complete(call.name, time(), time() - began))
+            return data
+
+    def _stored(
+        self, bound: BoundCall, index: int | None, value: Any, attempt: int, key: str
+    ) -> bytes:
+        result = self._made(bound, value, index or 0, attempt)
+        if self._place.mapped is not None and type(result) is not list:
+            result = listed_items(bound, result, self._place.mapped)
+        try:
+            data = b"".join(compress_parts(dumps_parts(result)))
+        except PayloadError as error:
+            raise unstorable(bound, error) from error
+        return self._loop.run(self._payloads.keep(key, data))
+
+    def _made(self, bound: BoundCall, value: Any, index: int, attempt: int) -> Any:
+        try:
+            if bound.is_async:
+                return self._loop.run(_awaited(bound, value, index, attempt))
+            with _limited(bound.timeout):
+                return call_step(bound, value, index, attempt)
+        except (SystemExit, KeyboardInterrupt) as error:
+            why = f"step '{bound.name}' wanted to end its process: {error}"
+            raise ResultError(type(error).__name__, why) from error
+        finally:
+            running.set(None)
+
+    # ---- outputs ---------------------------------------------------------------------------------
+
+    def _output(self, key: str, data: bytes) -> Any:
+        """A result as the next state is told of it: itself, or where it or its items are."""
+        if self._place.mapped is not None:
+            items = unpack(data)
+            step = self._place.calls[-1].name
+            manifest = self._loop.run(self._payloads.keep_manifest(self._run_id, step, items))
+            return {"manifest": manifest, "count": len(items)}
+        if len(data) <= INLINE_BYTES and inline(value := unpack(data)):
+            return value
+        return self._payloads.store.url(key)
+
+
+async def _awaited(bound: BoundCall, value: Any, index: int, attempt: int) -> Any:
+    late = _late(bound.timeout)
+    try:
+        async with asyncio.timeout(bound.timeout) as limit:
+            result = await call_step(bound, value, index, attempt)
+            end_lines()
+            return result
+    except TimeoutError as error:
+        if limit.expired():
+            raise late from error
+        raise
+
+
+@contextmanager
+def _limited(seconds: float | None) -> Iterator[None]:
+    """Raise TimeoutError in what runs within once it has taken ``seconds``.
+
+    Also afterwards, when that has been caught. What ends what cannot be interrupted is the
+    function's own timeout.
+    """
+    if seconds is None:
+        yield
+        return
+    late = False
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal late
+        late = True
+        raise _late(seconds)
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    if late:
+        raise _late(seconds)
+
+
+def _late(seconds: float | None) -> TimeoutError:
+    return TimeoutError(f"the call took longer than {seconds} s")
+
+
+def _tell(
+    run_id: str,
+    index: int | None,
+    attempt: int,
+    record: logging.Record,
+    failure: Failure | None = None,
+) -> None:
+    """A JSON line in the log of the function or job."""
+    more = {"run": run_id, "item": index, "attempt": attempt}
+    if failure is not None:
+        more["traceback"] = failure.traceback
+    line = logging.as_json(replace(record, fields=record.fields | more))
+    print(line, flush=True)

@@ -1,0 +1,39 @@
+"""The step that this process is for, by its environment: its flow's module, its store."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import os
+
+from lokki.decorators import Flow
+from lokki.errors import ConfigError
+from lokki.runtime.event import BUCKET, MODULE, STEP
+from lokki.runtime.invocation import Invocation
+from lokki.runtime.payloads import Payloads
+from lokki.store.s3 import S3Store
+
+
+def loaded(flow: str, shape: str) -> Invocation:
+    """What to invoke: the step that ``LOKKI_STEP_NAME`` names of this flow.
+
+    Its flow is in the module ``LOKKI_MODULE_NAME``, its results in ``LOKKI_ARTIFACT_BUCKET``.
+    Raises ConfigError for a variable that is missing or a module without the flow.
+    """
+    step, module, bucket = (_variable(name) for name in (STEP, MODULE, BUCKET))
+    found = [each for each in vars(importlib.import_module(module)).values() if _is(each, flow)]
+    if not found:
+        raise ConfigError(f"module '{module}' ({MODULE}) has no flow '{flow}'")
+    payloads = Payloads(S3Store(bucket), flow)
+    return Invocation(found[0], shape, step, payloads, asyncio.Runner())
+
+
+def _variable(name: str) -> str:
+    value = os.environ.get(name)
+    if not value:
+        raise ConfigError(f"the environment variable {name} is not set")
+    return value
+
+
+def _is(value: object, flow: str) -> bool:
+    return isinstance(value, Flow) and value.name == flow

@@ -1,0 +1,159 @@
+"""The results of a flow's runs in S3, as the runtime and those who look at a run read them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import anyio
+
+from lokki.call import Failure
+from lokki.errors import PayloadError
+from lokki.graph import MapStage
+from lokki.runtime.event import URL, inline
+from lokki.store.codec import compress_parts, dumps_parts
+from lokki.store.keys import failure_key, is_part, manifest_key, output_key, step_prefix
+from lokki.store.s3 import S3Store
+
+_CREATED_AT_ONCE = 16 * 1024 * 1024
+_AT_A_TIME = 64
+
+
+class Payloads:
+    """The results of one flow in ``store``."""
+
+    def __init__(self, store: S3Store, flow: str) -> None:
+        self.store = store
+        self.flow = flow
+
+    # ---- what an input stands for ----------------------------------------------------------------
+
+    def key_of(self, value: Any) -> str | None:
+        """The key that an input refers to, None when it is a value of its own.
+
+        Only a result of a run of this flow is one; any other text is the user's, whatever it is
+        like.
+        """
+        if not (isinstance(value, str) and value.startswith(URL)):
+            return None
+        prefix = self.store.url(f"{self.flow}/runs/")
+        key = value.removeprefix(self.store.url(self.flow).removesuffix(self.flow))
+        parts = key.split("/")
+        mine = value.startswith(prefix) and all(map(is_part, parts))
+        return key if mine and parts[-1] == "output.pkl.gz" else None
+
+    async def read(self, keys: Sequence[str]) -> list[bytes]:
+        """What is stored under keys, read at the same time."""
+        found: list[bytes] = [b""] * len(keys)
+        places = iter(range(len(keys)))
+
+        async def read() -> None:
+            for place in places:
+                found[place] = await self.store.get(keys[place])
+
+        async with anyio.create_task_group() as group:
+            for _ in range(min(_AT_A_TIME, len(keys))):
+                group.start_soon(read)
+        return found
+
+    # ---- what is kept ----------------------------------------------------------------------------
+
+    async def keep(self, key: str, data: bytes) -> bytes:
+        """Keep a result unless there is one; what is there now.
+
+        A large one is put in the place of another.
+        """
+        if len(data) > _CREATED_AT_ONCE:
+            await self.store.put(key, data)
+        elif not await self.store.create(key, data):
+            return await self.store.get(key)
+        return data
+
+    async def keep_failure(self, run_id: str, failure: Failure) -> None:
+        key = failure_key(self.flow, run_id, failure.step, failure.index)
+        await self.store.put(key, json.dumps(asdict(failure)).encode())
+
+    async def keep_manifest(self, run_id: str, step: str, items: Sequence[Any]) -> str:
+        """Keep the list of a map's items, each in it or under a key of its own; its key."""
+        inputs: list[Any] = list(items)
+        apart = iter([index for index, each in enumerate(items) if not inline(each)])
+
+        async def keep() -> None:
+            for index in apart:
+                key = output_key(self.flow, run_id, step, index)
+                await self.store.put(key, compress_parts(dumps_parts(items[index])))
+                inputs[index] = self.store.url(key)
+
+        async with anyio.create_task_group() as group:
+            for _ in range(_AT_A_TIME):
+                group.start_soon(keep)
+        key = manifest_key(self.flow, run_id, step)
+        await self.store.put(key, json.dumps([{"input": each} for each in inputs]).encode())
+        return key
+
+    # ---- what a map has given --------------------------------------------------------------------
+
+    async def map_results(
+        self, run_id: str, stage: MapStage, source: str
+    ) -> tuple[list[bytes], tuple[Failure, ...]]:
+        """The stored results of a map in the order of its items, and the failures it tolerated.
+
+        Raises PayloadError when results are missing, and MapFailed for more failures than it
+        tolerates.
+        """
+        last = stage.inner[-1].name
+        count = len(json.loads(await self.store.get(manifest_key(self.flow, run_id, source))))
+        found = await self._indexes(run_id, last, "output.pkl.gz") if count else {}
+        missing = sorted(set(range(count)) - found.keys())
+        failures = await self._failures(run_id, stage, missing)
+        if not stage.tolerates(len(failures), count):
+            if not stage.tolerated_failures:
+                first = output_key(self.flow, run_id, last, missing[0])
+                raise PayloadError(
+                    f"{len(missing)} of {count} results of step '{last}' are missing, the first of "
+                    f"them {self.store.url(first)}: start the run again"
+                )
+            raise MapFailed(failures, count)
+        return await self.read([found[index] for index in sorted(found)]), failures
+
+    async def _indexes(self, run_id: str, step: str, name: str) -> dict[int, str]:
+        """The keys of this name below a map's step, by the index of their item."""
+        prefix = step_prefix(self.flow, run_id, step)
+        below = ((key, key[len(prefix) + 1 :].split("/")) for key in await self.store.list(prefix))
+        return {
+            int(parts[0]): key
+            for key, parts in below
+            if len(parts) == 2 and parts[1] == name and parts[0].isdecimal()
+        }
+
+    async def _failures(
+        self, run_id: str, stage: MapStage, missing: Sequence[int]
+    ) -> tuple[Failure, ...]:
+        if not missing:
+            return ()
+        told: dict[int, str] = {}
+        for call in stage.inner:
+            told |= await self._indexes(run_id, call.name, "failure.json")
+        known = {index: told[index] for index in missing if index in told}
+        texts = dict(zip(known, await self.read(list(known.values())), strict=True))
+        return tuple(
+            Failure(**json.loads(texts[index])) if index in texts else _untold(stage, index)
+            for index in missing
+        )
+
+
+class MapFailed(Exception):
+    """More items of a map have failed than it tolerates."""
+
+    def __init__(self, failures: tuple[Failure, ...], count: int) -> None:
+        super().__init__(f"{len(failures)} of {count} items failed")
+        self.failures = failures
+        self.count = count
+
+
+def _untold(stage: MapStage, index: int) -> Failure:
+    """A failure that its process did not live to tell."""
+    why = "its process was ended before it told why (a timeout, or too little memory): see its logs"
+    return Failure(stage.name, index, 1, "WorkerDied", why, "")
