@@ -3,7 +3,7 @@
 The definition layer is loaded at once; the engine and the command line when they are first used.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from lokki.chain import MapBlock, Step, StepNode
 from lokki.decorators import Flow, flow, step
@@ -31,7 +31,6 @@ from lokki.secret import Secret
 
 if TYPE_CHECKING:
     from lokki.call import Context, Failure, current
-    from lokki.cli.main import main
     from lokki.client import Client, ServerRun
     from lokki.engine.engine import Engine, RunHandle
     from lokki.engine.resuming import Again
@@ -45,7 +44,6 @@ _LAZY = {
     "RunHandle": "lokki.engine.engine",
     "ServerRun": "lokki.client",
     "current": "lokki.call",
-    "main": "lokki.cli.main",
 }
 
 __version__ = "0.1.0"
@@ -87,6 +85,17 @@ __all__ = [
     "main",
     "step",
 ]
+
+
+def main(flow: Flow[..., Any]) -> NoReturn:
+    """The command line of a flow's own script: ``python birds.py run [--param value …]``.
+
+    Reads ``sys.argv`` and exits: 0 done, 1 the run failed or the command is unknown, 2 wrong
+    usage, 130 interrupted. The flow's result is printed on stdout, everything else on stderr.
+    """
+    from lokki.cli.main import main_of  # not before: in Lambda there are no commands
+
+    main_of(flow)
 
 
 def __getattr__(name: str) -> Any:

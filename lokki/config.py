@@ -21,6 +21,7 @@ from lokki.errors import ConfigError, JournalError
 FILE = "lokki.toml"
 DEFAULT = "default"
 
+Architecture = Literal["x86_64", "arm64"]
 Level = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
 
@@ -72,7 +73,7 @@ class Lambda:
     timeout: int = _key(900, "seconds that a call may take", least=1, most=900)
     memory: int = _key(512, "MB of memory", least=128, most=10240)
     image_tag: str = _key("latest", "tag of the image")
-    architecture: Literal["x86_64", "arm64"] = _key("x86_64", "processor architecture")
+    architecture: Architecture = _key("x86_64", "processor architecture")
     include: str = _key("", "globs of files beside the flow that are packaged too, comma-separated")
     env: dict[str, str] = _key(dict, "environment variables of the functions")
 

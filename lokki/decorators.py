@@ -11,6 +11,7 @@ from lokki.chain import Executor, JobType, MapBlock, Step, StepNode, running
 from lokki.errors import DefinitionError
 from lokki.graph import FlowGraph, TaskStage
 from lokki.params import Parameters
+from lokki.secret import Secret
 
 if TYPE_CHECKING:
     from lokki.retry import RetryConfig
@@ -146,6 +147,19 @@ class Flow(Generic[P, R]):
         Raises ParameterError for wrong parameters, DefinitionError for a chain that cannot work.
         """
         return self._trace(self.parameters.validate(params, checked=checked))
+
+    def outline(self) -> FlowGraph[R]:
+        """The graph of this flow for its structure alone, whatever parameters it needs.
+
+        A parameter without a default is None in it, a secret one empty. Raises DefinitionError as
+        calling the flow does, and what its body raises when it does something with a parameter.
+        """
+        needed = {
+            each.name: Secret("") if each.is_secret else None
+            for each in self.parameters
+            if each.required
+        }
+        return self.trace({}, checked=needed)
 
     def _trace(self, params: dict[str, Any]) -> FlowGraph[R]:
         outside = running.set(None)  # a step may run another flow

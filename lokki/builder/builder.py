@@ -17,7 +17,7 @@ from lokki.builder.retries import rounded
 from lokki.builder.source import Source, source_of
 from lokki.builder.states import batched, state_machine
 from lokki.builder.template import needs_image, permissions, template
-from lokki.builder.zip_pkg import Zip, copy_code, install, write_requirements, write_zip
+from lokki.builder.zip_pkg import Zip, assemble, copy_code, install, write_requirements, write_zip
 from lokki.config import Config
 from lokki.errors import BuildError
 from lokki.graph import FlowGraph, MapStage
@@ -117,8 +117,8 @@ def _has_functions(graph: FlowGraph[Any]) -> bool:
 def _zip(source: Source, folder: Path, handler: str, config: Config, python: str) -> Zip:
     unpacked = folder / "unpacked"
     needed = write_requirements(source, folder)
-    install(needed, unpacked, python=python, architecture=config.lambda_.architecture)
-    copy_code(source, unpacked, handler)
+    dependencies = install(needed, python=python, architecture=config.lambda_.architecture)
+    assemble(source, dependencies, unpacked, handler)
     package = write_zip(unpacked, folder / "function.zip")
     shutil.rmtree(unpacked)
     (folder / "handler.py").write_text(handler, "utf-8")

@@ -5,11 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from lokki.config import Config
+
 CODE = "code"
 RUNTIME_CLIENT = "awslambdaric==4.2.2"
 ENTRYPOINT = ("python", "-m", "lokki.runtime.container")
 _BASE = "public.ecr.aws/lambda/python:{python}"
 _UV = "ghcr.io/astral-sh/uv:0.9"
+
+
+def image_uri(config: Config) -> str:
+    """Where the image is pushed to, and is run from."""
+    prefix = config.aws.ecr_repo_prefix
+    return f"{prefix}/" * bool(prefix) + f"lokki:{config.lambda_.image_tag}"
 
 
 def write_dockerfile(folder: Path, *, python: str, base: str | None) -> Path:

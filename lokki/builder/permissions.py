@@ -9,6 +9,7 @@ from lokki.builder.resources import Statement, arn_of, ref, sub
 from lokki.builder.sizes import is_batch
 from lokki.config import Config
 from lokki.graph import FlowGraph, MapStage
+from lokki.runtime.event import is_secret
 from lokki.runtime.place import places
 
 _BUCKET = "arn:${AWS::Partition}:s3:::${S3Bucket}"
@@ -90,8 +91,3 @@ def secret_arns(config: Config) -> dict[str, str]:
     """The variables whose values are secrets, named by their ARNs."""
     every = {**config.lambda_.env, **config.batch.env}
     return {name: value for name, value in every.items() if is_secret(value)}
-
-
-def is_secret(value: str) -> bool:
-    """Whether a variable's value is the ARN of a secret in Secrets Manager."""
-    return value.startswith("arn:") and ":secretsmanager:" in value

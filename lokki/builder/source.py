@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import distribution
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from lokki.decorators import Flow
@@ -95,29 +98,43 @@ def _project(root: Path) -> Path | None:
 # ---- what it depends on --------------------------------------------------------------------------
 
 
-def requirements(source: Source) -> list[str]:
-    """What the flow's project depends on, as pip reads it, without lokki itself.
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a flow's project depends on, as pip reads it, without lokki itself.
 
-    As its lock file has it, where it has one. Raises BuildError when uv cannot tell.
+    ``complete``: what those depend on is in it, too, as it is of a lock file.
     """
+
+    lines: tuple[str, ...]
+    complete: bool
+
+    def has(self, *names: str) -> bool:
+        """Whether one of these packages may be needed."""
+        return not self.complete or any(_name(line) in names for line in self.lines)
+
+
+def needs_of(source: Source) -> Needs:
+    """What the project of a flow depends on. Raises BuildError when uv cannot tell."""
     if source.project is None:
-        return []
+        return Needs((), complete=True)
     declared = tomllib.loads((source.project / "pyproject.toml").read_text("utf-8"))["project"]
     if declared.get("name") == OWN:
-        return []
-    if not (source.project / "uv.lock").is_file():
-        lines = list(declared.get("dependencies", []))
-    else:
+        return Needs((), complete=True)
+    locked = (source.project / "uv.lock").is_file()
+    lines = declared.get("dependencies", [])
+    if locked:
         lines = uv(
             "export", "--quiet", "--locked", "--no-dev", "--no-emit-project", "--no-hashes",
             "--no-header", "--no-annotate", "--project", str(source.project),
         ).splitlines()  # fmt: skip
-    return [line for line in lines if line.strip() and not _is_own(line)]
+    others = (line.strip() for line in lines if line.strip() and _name(line) != OWN)
+    return Needs(tuple(others), complete=locked)
 
 
-def _is_own(line: str) -> bool:
-    name = line.partition(";")[0].replace(" ", "")
-    return name == OWN or name.startswith(tuple(f"{OWN}{mark}" for mark in "[=<>!~@"))
+def _name(line: str) -> str:
+    """The package that a line of requirements is about."""
+    found = re.match(r"[A-Za-z0-9._-]+", line.strip())
+    return re.sub(r"[-_.]+", "-", found[0]).lower() if found else ""
 
 
 def own_requirement(wheels: Path) -> str:
@@ -129,12 +146,19 @@ def own_requirement(wheels: Path) -> str:
     told = own.read_text("direct_url.json")
     if told is None:
         return f"{OWN}[aws]=={own.version}"
-    place = json.loads(told)["url"].removeprefix("file://")
+    name, wheel = _wheel(json.loads(told)["url"].removeprefix("file://"))
     wheels.mkdir(parents=True, exist_ok=True)
-    uv("build", "--quiet", "--wheel", "--out-dir", str(wheels), place)
-    (wheel,) = wheels.glob("*.whl")
-    (wheels / ".gitignore").unlink(missing_ok=True)
-    return f"{OWN}[aws] @ ./{wheels.name}/{wheel.name}"
+    (wheels / name).write_bytes(wheel)
+    return f"{OWN}[aws] @ ./{wheels.name}/{name}"
+
+
+@cache
+def _wheel(place: str) -> tuple[str, bytes]:
+    """The wheel of a checkout, and its file's name."""
+    with TemporaryDirectory(prefix="lokki-") as folder:
+        uv("build", "--quiet", "--wheel", "--out-dir", folder, place)
+        (wheel,) = Path(folder).glob("*.whl")
+        return wheel.name, wheel.read_bytes()
 
 
 def uv(*arguments: str, folder: Path | None = None) -> str:

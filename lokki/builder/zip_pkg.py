@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import compileall
+import os
 import shutil
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
+from hashlib import sha256
+from io import StringIO
 from pathlib import Path
+from py_compile import PycInvalidationMode
 
-from lokki.builder.source import Source, own_requirement, requirements, uv
+from lokki.builder.source import Source, needs_of, own_requirement, uv
 from lokki.errors import BuildError
 
 MOST_UNPACKED = 250 * 1024 * 1024
 """Bytes that Lambda unpacks (docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html)."""
+_OF_COMMANDS = ("click", "rich", "markdown-it-py", "mdurl", "pygments")
+"""What lokki needs for its commands, of which none is run in Lambda."""
+_OF_BOTO = ("boto3", "botocore", "aioboto3", "aiobotocore")
+_SERVICES = ("s3", "secretsmanager", "sts")
+"""What lokki asks of AWS in Lambda; what botocore knows of the others are 15 MB."""
+_COMPLETE = ".complete"
 _UNUSED_FOLDERS = ("__pycache__", "tests", "bin")
 _UNUSED_ENDS = (".pyi", ".pyx", ".pxd", ".c", ".h", ".pyc", ".lock")
 _UNUSED_RECORDS = ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json")
@@ -40,26 +52,74 @@ class Zip:
 
 
 def write_requirements(source: Source, folder: Path, *more: str) -> Path:
-    """Write what a package installs into ``folder``, with a wheel of a lokki of one's own."""
+    """Write what a package installs into ``folder``, with a wheel of a lokki of one's own.
+
+    What only lokki's commands need is left out, unless something else may need it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    needs = needs_of(source)
+    lines = [*needs.lines, own_requirement(folder / "wheels"), *more]
+    unused = [name for name in _OF_COMMANDS if not needs.has(name)]
+    (folder / "overrides.txt").write_text(
+        "".join(f"{name}; sys_platform == ''\n" for name in unused)
+    )
+    (folder / "services.txt").write_text("" if needs.has(*_OF_BOTO) else "\n".join(_SERVICES))
     file = folder / "requirements.txt"
-    lines = [*requirements(source), own_requirement(folder / "wheels"), *more]
     file.write_text("\n".join(lines) + "\n", "utf-8")
     return file
 
 
-def install(needed: Path, folder: Path, *, python: str, architecture: str) -> None:
-    """Install what a package needs, for Lambda's processor and Python, without what it does not."""
+def install(needed: Path, *, python: str, architecture: str) -> Path:
+    """The folder with what a package needs, for Lambda's processor and Python; made once.
+
+    It is compiled, since Lambda cannot keep what it compiles itself.
+    """
+    about = [python, architecture, *(each.read_bytes() for each in _files(needed.parent))]
+    digest = sha256(repr(about).encode()).hexdigest()[:16]
+    folder = needed.parent.parent / f"dependencies-{digest}"
+    if (folder / _COMPLETE).is_file():
+        return folder
+    for each in needed.parent.parent.glob("dependencies-*"):
+        shutil.rmtree(each)
     # Python 3.12 and later run on Amazon Linux 2023, earlier ones on Amazon Linux 2.
     libc = "manylinux_2_28" if int(python.partition(".")[2]) >= 12 else "manylinux2014"
     processor = "aarch64" if architecture == "arm64" else architecture
     uv(
-        "pip", "install", "--quiet", "--requirement", needed.name, "--target", str(folder),
+        "pip", "install", "--quiet", "--requirement", needed.name, "--overrides", "overrides.txt",
+        "--target", str(folder.resolve()),
         "--python-version", python, "--python-platform", f"{processor}-{libc}",
         "--only-binary", ":all:",
         folder=needed.parent,
     )  # fmt: skip
-    _prune(folder)
+    services = (needed.parent / "services.txt").read_text().split()
+    _prune(folder, services)
+    _compile(folder)
+    (folder / _COMPLETE).touch()
+    return folder
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """What an installation depends on."""
+    yield from sorted([*folder.glob("*.txt"), *folder.glob("wheels/*.whl")])
+
+
+def _compile(folder: Path) -> None:
+    with redirect_stdout(StringIO()):
+        compileall.compile_dir(
+            folder,
+            quiet=2,
+            stripdir=str(folder),
+            prependdir="/var/task",
+            invalidation_mode=PycInvalidationMode.UNCHECKED_HASH,
+        )
+
+
+def assemble(source: Source, dependencies: Path, folder: Path, handler: str) -> None:
+    """Put together what is in a package: what it depends on, and the flow's code."""
+    shutil.copytree(
+        dependencies, folder, copy_function=os.link, ignore=shutil.ignore_patterns(_COMPLETE)
+    )
+    copy_code(source, folder, handler)
 
 
 def copy_code(source: Source, folder: Path, handler: str) -> None:
@@ -111,11 +171,13 @@ def _parts(entries: Iterable[zipfile.ZipInfo]) -> Iterator[Part]:
     return (Part(name, *size) for name, size in heaviest)
 
 
-def _prune(folder: Path) -> None:
+def _prune(folder: Path, services: Sequence[str]) -> None:
+    """Take out what nothing imports; with ``services``, what botocore knows of all others."""
     for path in sorted(folder.rglob("*"), reverse=True):
         record = path.parent.name.endswith(".dist-info") and path.name in _UNUSED_RECORDS
         if path.is_dir():
-            if path.name in _UNUSED_FOLDERS:
+            data = path.parent == folder / "botocore" / "data"
+            if path.name in _UNUSED_FOLDERS or (data and services and path.name not in services):
                 shutil.rmtree(path)
         elif record or path.name.endswith(_UNUSED_ENDS):
             path.unlink()

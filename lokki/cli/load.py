@@ -16,12 +16,18 @@ from contextvars import ContextVar
 from importlib.machinery import PathFinder, SourceFileLoader
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lokki.call import cut
+from lokki.cli.streams import stdout_to_stderr
 from lokki.decorators import Flow
 from lokki.errors import DefinitionError, LokkiError
 from lokki.location import located
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lokki.graph import FlowGraph
 
 _importing: ContextVar[str | None] = ContextVar("importing", default=None)
 
@@ -124,6 +130,17 @@ def users_traceback(error: BaseException) -> str:
     shown = traceback.TracebackException.from_exception(error)
     cut(shown)
     return "".join(shown.format())
+
+
+def traced(flow: Flow[..., Any], trace: Callable[[], FlowGraph[Any]]) -> FlowGraph[Any]:
+    """The graph that ``trace`` gives. Raises LoadError when the flow's body fails."""
+    try:
+        with stdout_to_stderr():
+            return trace()
+    except LokkiError:
+        raise
+    except Exception as error:
+        raise LoadError(f"the body of flow '{flow.name}' failed", users_traceback(error)) from error
 
 
 def _from_name(name: str) -> ModuleType:

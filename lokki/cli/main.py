@@ -1,4 +1,4 @@
-"""The commands: ``main(flow)`` for ``python flow.py …`` and ``cli`` for ``lokki …``."""
+"""The commands: ``main_of(flow)`` for ``python flow.py …`` and ``cli`` for ``lokki …``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import io
 import os
 import shlex
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from inspect import cleandoc
 from pathlib import Path
@@ -17,6 +16,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 from click.exceptions import NoSuchCommand
 
+from lokki.cli.cloud import BUILD, PLAN, REHEARSE, MakeCommand
+from lokki.cli.cloud import COMMANDS as CLOUD
 from lokki.cli.commands import COMMANDS
 from lokki.cli.load import (
     LoadError,
@@ -24,7 +25,7 @@ from lokki.cli.load import (
     alias_main,
     alias_source,
     load_flow,
-    users_traceback,
+    traced,
 )
 from lokki.cli.options import (
     AGAIN,
@@ -48,7 +49,6 @@ from lokki.cli.streams import stdout_to_stderr
 from lokki.config import journal_path, load
 from lokki.decorators import Flow
 from lokki.errors import ConfigError, DefinitionError, LokkiError, ParameterError
-from lokki.graph import FlowGraph
 from lokki.places import LOCAL
 
 if TYPE_CHECKING:
@@ -67,12 +67,8 @@ _MEANT = {
 """What other programs call our commands."""
 
 
-def main(flow: Flow[..., Any]) -> NoReturn:
-    """The command line of a flow's own script: ``python birds.py run [--param value …]``.
-
-    Reads ``sys.argv`` and exits: 0 done, 1 the run failed or the command is unknown, 2 wrong
-    usage, 130 interrupted. The flow's result is printed on stdout, everything else on stderr.
-    """
+def main_of(flow: Flow[..., Any]) -> NoReturn:
+    """What `lokki.main` does."""
     if not isinstance(flow, Flow):
         raise DefinitionError(f"main() wants a flow, not {flow!r}: decorate a function with @flow")
     alias_main()
@@ -92,7 +88,7 @@ def main(flow: Flow[..., Any]) -> NoReturn:
         run_id, _ = _recorded(name, program)
         raise click.exceptions.Exit(_resume(run_id, flow, program, options))
 
-    _start(group, program)
+    _start(group, program, *(make(flow, program) for make in CLOUD.values()))
 
 
 class _Group(Command, click.Group):
@@ -122,7 +118,8 @@ class _Group(Command, click.Group):
 
 def entry_point() -> NoReturn:
     """The console script ``lokki``."""
-    _start(_cli, Program("lokki"), serve)
+    cloud = (_on_target(name, *about) for name, about in _CLOUD.items())
+    _start(_cli, Program("lokki"), *cloud, serve)
 
 
 def _start(group: click.Group, program: Program, *own: click.Command) -> NoReturn:
@@ -178,7 +175,7 @@ def _run_command(name: str, flow: Flow[..., Any], program: Program) -> click.Com
         try:
             with stdout_to_stderr():
                 given = parameters_from(flow, params, options, here=on == LOCAL)
-            graph = _traced(flow, lambda: flow.trace(given))
+            graph = traced(flow, lambda: flow.trace(given))
         except LoadError:
             raise
         except LokkiError as error:
@@ -215,17 +212,6 @@ def _run_command(name: str, flow: Flow[..., Any], program: Program) -> click.Com
     )
 
 
-def _traced(flow: Flow[..., Any], trace: Callable[[], FlowGraph[Any]]) -> FlowGraph[Any]:
-    """The graph that ``trace`` gives. Raises LoadError when the flow's body fails."""
-    try:
-        with stdout_to_stderr():
-            return trace()
-    except LokkiError:
-        raise
-    except Exception as error:
-        raise LoadError(f"the body of flow '{flow.name}' failed", users_traceback(error)) from error
-
-
 def _command_line(program: Program) -> str:
     return f"{program.name} {shlex.join(sys.argv[1:])}"
 
@@ -245,12 +231,12 @@ def _resume(run_id: str, flow: Flow[..., Any], program: Program, options: dict[s
         refuse_worked_on(row, time())
         # Secrets are asked for last: what is wrong, or done already, needs none.
         hidden = dry_run or bool(missing_secrets(flow))
-        graph = _traced(flow, lambda: resumed_graph(row, flow, {}, to_run=not hidden))
+        graph = traced(flow, lambda: resumed_graph(row, flow, {}, to_run=not hidden))
         planned = plan(history, row, graph, again)
         done = row.status == "succeeded" and planned.reopening is None
         if hidden and not dry_run and not done:
             secrets = ask_for_secrets(flow)
-            graph = _traced(flow, lambda: resumed_graph(row, flow, secrets))
+            graph = traced(flow, lambda: resumed_graph(row, flow, secrets))
             planned = replace(planned, graph=graph)
     if dry_run:
         click.echo("\n".join(planned.told))
@@ -303,31 +289,49 @@ def _cli() -> None:
     """Run flows: map a function over ten thousand things, durably."""
 
 
-@_cli.command(
-    "run",
-    add_help_option=False,
-    options_metavar="",
-    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
-    example="birds.py --limit 5",
-)
-@click.argument("target", metavar="FILE[:flow]|MODULE[:flow]")
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[OPTIONS]")
-def _cli_run(target: str, arguments: tuple[str, ...]) -> None:
-    """Run a flow, here or on a server (--on URL), and print its result.
+_TARGET: dict[str, Any] = {
+    "add_help_option": False,
+    "options_metavar": "",
+    "context_settings": {"ignore_unknown_options": True, "allow_interspersed_args": False},
+}
+"""A command whose options are known once its flow is."""
 
-    Each parameter of the flow is an option: lokki run FILE --help lists them.
-    """
-    if target in HELP["help_option_names"]:
-        context = click.get_current_context()
-        click.echo(context.get_help())
-        return
-    if target.startswith("-"):
-        raise click.UsageError(f"the file comes first: lokki run FILE {target}")
-    with stdout_to_stderr():
-        flow = load_flow(target)
-    program = Program("lokki")
-    command = _run_command("run", flow, program)
-    _invoke(command, f"lokki run {target}", list(arguments), program)
+
+def _on_target(name: str, example: str, told: str, make: MakeCommand) -> click.Command:
+    """``lokki NAME FILE[:flow] [OPTIONS]``, for which ``make`` makes the flow's own command."""
+
+    @click.command(name, cls=Command, example=example, help=told, **_TARGET)
+    @click.argument("target", metavar="FILE[:flow]|MODULE[:flow]")
+    @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[OPTIONS]")
+    def command(target: str, arguments: tuple[str, ...]) -> None:
+        if target in HELP["help_option_names"]:
+            context = click.get_current_context()
+            click.echo(context.get_help())
+            return
+        if target.startswith("-"):
+            raise click.UsageError(f"the file comes first: lokki {name} FILE {target}")
+        with stdout_to_stderr():
+            flow = load_flow(target)
+        program = Program("lokki")
+        _invoke(make(flow, program), f"lokki {name} {target}", list(arguments), program)
+
+    return command
+
+
+_CLOUD = {
+    "build": ("birds.py", BUILD, CLOUD["build"]),
+    "rehearse": ("birds.py --limit 5", REHEARSE, CLOUD["rehearse"]),
+    "plan": ("birds.py --items 10000", PLAN, CLOUD["plan"]),
+}
+_cli.add_command(
+    _on_target(
+        "run",
+        "birds.py --limit 5",
+        "Run a flow and print its result.\n\nHere, or on a server (--on URL). Each parameter of "
+        "the flow is an option: lokki run FILE --help lists them.",
+        lambda flow, program: _run_command("run", flow, program),
+    )
+)
 
 
 @_cli.command(

@@ -155,3 +155,8 @@ def _is_text(value: str) -> bool:
     except UnicodeEncodeError:  # a lone surrogate
         return False
     return "\0" not in value
+
+
+def is_secret(value: str) -> bool:
+    """Whether a variable's value is the ARN of a secret in Secrets Manager."""
+    return value.startswith("arn:") and ":secretsmanager:" in value

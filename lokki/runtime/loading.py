@@ -6,9 +6,12 @@ import asyncio
 import importlib
 import os
 
+from aiobotocore.session import get_session
+from botocore.exceptions import BotoCoreError, ClientError
+
 from lokki.decorators import Flow
 from lokki.errors import ConfigError
-from lokki.runtime.event import BUCKET, MODULE, STEP
+from lokki.runtime.event import BUCKET, MODULE, STEP, is_secret
 from lokki.runtime.invocation import Invocation
 from lokki.runtime.payloads import Payloads
 from lokki.store.s3 import S3Store
@@ -21,11 +24,29 @@ def loaded(flow: str, shape: str) -> Invocation:
     Raises ConfigError for a variable that is missing or a module without the flow.
     """
     step, module, bucket = (_variable(name) for name in (STEP, MODULE, BUCKET))
+    loop = asyncio.Runner()
+    loop.run(read_secrets())
     found = [each for each in vars(importlib.import_module(module)).values() if _is(each, flow)]
     if not found:
         raise ConfigError(f"module '{module}' ({MODULE}) has no flow '{flow}'")
     payloads = Payloads(S3Store(bucket), flow)
-    return Invocation(found[0], shape, step, payloads, asyncio.Runner())
+    return Invocation(found[0], shape, step, payloads, loop)
+
+
+async def read_secrets() -> None:
+    """Put the secrets of Secrets Manager in the place of their ARNs in the environment.
+
+    Raises ConfigError, which names the variable, for one that cannot be read.
+    """
+    arns = {name: value for name, value in os.environ.items() if is_secret(value)}
+    if not arns:
+        return
+    async with get_session().create_client("secretsmanager") as client:
+        for name, arn in arns.items():
+            try:
+                os.environ[name] = (await client.get_secret_value(SecretId=arn))["SecretString"]
+            except (ClientError, BotoCoreError, KeyError) as error:
+                raise ConfigError(f"{name}: the secret {arn} cannot be read: {error}") from None
 
 
 def _variable(name: str) -> str:

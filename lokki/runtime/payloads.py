@@ -11,9 +11,9 @@ import anyio
 
 from lokki.call import Failure
 from lokki.errors import PayloadError
-from lokki.graph import MapStage
+from lokki.graph import FlowGraph, MapStage
 from lokki.runtime.event import URL, inline
-from lokki.store.codec import compress_parts, dumps_parts
+from lokki.store.codec import compress_parts, dumps_parts, unpack
 from lokki.store.keys import failure_key, is_part, manifest_key, output_key, step_prefix
 from lokki.store.s3 import S3Store
 
@@ -38,11 +38,11 @@ class Payloads:
         """
         if not (isinstance(value, str) and value.startswith(URL)):
             return None
-        prefix = self.store.url(f"{self.flow}/runs/")
-        key = value.removeprefix(self.store.url(self.flow).removesuffix(self.flow))
-        parts = key.split("/")
+        runs = f"{self.flow}/runs"
+        prefix = f"{self.store.url(runs)}/"
+        parts = value.removeprefix(prefix).split("/")
         mine = value.startswith(prefix) and all(map(is_part, parts))
-        return key if mine and parts[-1] == "output.pkl.gz" else None
+        return f"{runs}/{'/'.join(parts)}" if mine and parts[-1] == "output.pkl.gz" else None
 
     async def read(self, keys: Sequence[str]) -> list[bytes]:
         """What is stored under keys, read at the same time."""
@@ -92,6 +92,27 @@ class Payloads:
         key = manifest_key(self.flow, run_id, step)
         await self.store.put(key, json.dumps([{"input": each} for each in inputs]).encode())
         return key
+
+    # ---- what a run has given --------------------------------------------------------------------
+
+    async def result(self, graph: FlowGraph[Any], run_id: str, value: Any) -> Any:
+        """The result of a run, of which the last state has told ``value``.
+
+        Raises as `map_results`.
+        """
+        last = graph.stages[-1]
+        if isinstance(last, MapStage):
+            source = graph.stages[-2].name
+            results, _ = await self.map_results(run_id, last, source)
+            return [unpack(each) for each in results]
+        key = self.key_of(value)
+        return value if key is None else unpack(await self.store.get(key))
+
+    async def failures(self, run_id: str, step: str) -> list[Failure]:
+        """What is told of a step that has failed, or of its items that have."""
+        prefix = step_prefix(self.flow, run_id, step)
+        keys = [each for each in await self.store.list(prefix) if each.endswith("/failure.json")]
+        return [Failure(**json.loads(each)) for each in await self.read(keys)]
 
     # ---- what a map has given --------------------------------------------------------------------
 

@@ -1,1 +1,53 @@
-"""Tests to run against your own stores: see ``lokki.testing.stores``, which needs pytest."""
+"""For your own tests; needs pytest.
+
+``lokki.testing.stores`` has the contract of payload stores as tests. `rehearsal` is a fixture that
+runs flows as AWS would: import it into your ``conftest.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from lokki.config import load
+
+if TYPE_CHECKING:
+    from lokki.graph import FlowGraph
+    from lokki.rehearse.rehearsal import Rehearsal, Rehearsed
+
+
+class Stage:
+    """What the `rehearsal` fixture is."""
+
+    def __init__(self, rehearsal: Rehearsal, build_dir: str) -> None:
+        self.endpoint = rehearsal.endpoint
+        self._rehearsal = rehearsal
+        self._build_dir = build_dir
+
+    def run(self, graph: FlowGraph[Any], settings: Mapping[str, Any] | None = None) -> Rehearsed:
+        """Build a flow, as ``birds_flow(limit=5)`` gives it, run its build, tell what came of it.
+
+        ``settings`` are keys of the configuration, such as ``{"lambda.package_type": "zip"}``;
+        others are as they are configured. Raises BuildError or ConfigError.
+        """
+        import anyio
+
+        assert graph.flow is not None
+        config = replace(load(settings), build_dir=self._build_dir)
+        params = graph.flow.parameters.to_json(graph.params)
+        return anyio.run(self._rehearsal.run, graph, params, config)
+
+
+@pytest.fixture(scope="session")
+def rehearsal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """An AWS in this process that runs the builds of flows, for all tests of a session.
+
+    Needs ``pip install 'lokki[rehearse]'`` and uv.
+    """
+    from lokki.rehearse.rehearsal import rehearsing
+
+    with rehearsing() as opened:
+        yield Stage(opened, str(tmp_path_factory.mktemp("build")))

@@ -50,7 +50,7 @@ async def serve(descriptor: str, file: str) -> None:
 def described(flow: Flow[..., Any]) -> dict[str, Any]:
     """A flow as the API tells it."""
     try:
-        graph = flow.trace({}, checked=_placeholders(flow))
+        graph = flow.outline()
         stages: list[dict[str, Any]] | None = [
             {
                 "name": stage.name,
@@ -68,15 +68,6 @@ def described(flow: Flow[..., Any]) -> dict[str, Any]:
         "secrets": [each.name for each in flow.parameters if each.is_secret],
         "stages": stages,
         "schedule": flow.schedule,
-    }
-
-
-def _placeholders(flow: Flow[..., Any]) -> dict[str, Any]:
-    """Something for each parameter without a default; only the structure is wanted."""
-    return {
-        each.name: Secret("") if each.is_secret else None
-        for each in flow.parameters
-        if each.required
     }
 
 

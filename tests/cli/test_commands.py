@@ -757,7 +757,9 @@ def test_wrong_wishes_of_a_resume(mended, done, options, told):
 
 # ---- usage ---------------------------------------------------------------------------------------
 
-COMMANDS = ("run", "resume", "runs", "show", "logs", "cancel", "gc", "config")
+COMMANDS = (
+    "run", "resume", "runs", "show", "logs", "cancel", "gc", "config", "build", "rehearse", "plan",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("program", ["lokki", "python held.py"])

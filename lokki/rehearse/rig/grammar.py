@@ -40,7 +40,7 @@ def _rewrite(document: dict[str, Any]) -> None:
             state["ToleratedFailurePercentage"] = float(state["ToleratedFailurePercentage"])
         processor = state["ItemProcessor"]
         if batcher := state.pop("ItemBatcher", None):
-            processor["Comment"] = _BATCHER + json.dumps(batcher)
+            processor["Comment"] = _BATCHER + json.dumps(batcher).encode().hex()
         if processor.get("ProcessorConfig", {}).get("ExecutionType") == "EXPRESS":
             processor["ProcessorConfig"]["ExecutionType"] = "STANDARD"
         _rewrite(processor)
@@ -50,5 +50,5 @@ def batcher_in(comment: str | None) -> dict[str, Any] | None:
     """The batcher that `parse` has put into the comment of a map's processor."""
     if comment is None or not comment.startswith(_BATCHER):
         return None
-    batcher: dict[str, Any] = json.loads(comment.removeprefix(_BATCHER))
+    batcher: dict[str, Any] = json.loads(bytes.fromhex(comment.removeprefix(_BATCHER)))
     return batcher

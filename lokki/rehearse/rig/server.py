@@ -51,7 +51,7 @@ class Platform:
     endpoint: str = ""
     python: str = sys.executable
     images: dict[str, Image] = field(default_factory=dict)
-    most_workers: int = 4 * (os.cpu_count() or 1)
+    most_workers: int = max(2, os.cpu_count() or 1)
 
 
 PLATFORM = Platform()

@@ -1,0 +1,156 @@
+"""What an execution would use, cost, and come near to the limits of. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+from lokki.builder import prices
+from lokki.builder.sizes import MOST_LAMBDA_SECONDS, STORING_SECONDS, is_batch, sizes_of
+from lokki.builder.states import batched
+from lokki.config import Config
+from lokki.graph import FlowGraph, MapStage
+from lokki.runtime.event import INLINE_BYTES
+from lokki.runtime.place import Place, places
+
+_LISTED_AT_ONCE = 1_000  # keys of one LIST
+_MOST_CHILDREN_AT_ONCE = 10_000
+_ACCOUNT_CONCURRENCY = 1_000
+"""Functions at a time in an account that has not asked for more."""
+_MOST_EVENTS = 25_000  # of an execution
+_EVENTS_OF_A_STATE = 5
+_NEAR = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One thing that is paid for."""
+
+    what: str
+    amount: str
+    dollars: float
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is used, and the limits that come near, each with what to change."""
+
+    rows: tuple[Row, ...]
+    limits: tuple[str, ...]
+    prices_date: str = prices.DATE
+    prices_region: str = prices.REGION
+
+    @property
+    def dollars(self) -> float:
+        return sum(row.dollars for row in self.rows)
+
+
+@dataclass(slots=True)
+class _Use:
+    transitions: int = 1  # InitFlow
+    invocations: int = 0
+    gb_seconds: float = 0.0
+    jobs: int = 0
+    vcpu_seconds: float = 0.0
+    job_gb_seconds: float = 0.0
+    writes: int = 0
+    reads: int = 0
+
+
+def plan_of(graph: FlowGraph[Any], config: Config, items: int, seconds: float) -> Plan:
+    """What an execution uses when each map has ``items`` and each call takes ``seconds``.
+
+    Nothing fails in it, and every input is small enough for an event.
+    """
+    use = _Use()
+    for place in places(graph):
+        _add(use, place, config, items, seconds)
+    for stage in graph.stages:
+        if isinstance(stage, MapStage):
+            use.transitions += 1
+            use.writes += 2 + ceil(items / _LISTED_AT_ONCE)  # manifest, results, listing
+            use.reads += items + 1
+    return Plan(tuple(_rows(use, config)), tuple(_limits(graph, config, items, seconds)))
+
+
+def _add(use: _Use, place: Place, config: Config, items: int, seconds: float) -> None:
+    count = items if place.in_map else 1
+    calls = count * len(place.calls)
+    at_once = _items_at_once(place)
+    invocations = ceil(count / at_once)
+    sizes = sizes_of(place, config)
+    use.transitions += invocations
+    use.writes += calls
+    if is_batch(place):
+        use.jobs += invocations
+        use.vcpu_seconds += calls * seconds * (sizes.vcpu or 0)
+        use.job_gb_seconds += calls * seconds * sizes.memory_mb / 1024
+    else:
+        use.invocations += invocations
+        use.gb_seconds += calls * seconds * sizes.memory_mb / 1024
+
+
+def _items_at_once(place: Place) -> int:
+    stage = place.stage
+    return (stage.batch_size or 1) if isinstance(stage, MapStage) and batched(stage) else 1
+
+
+def _rows(use: _Use, config: Config) -> Iterator[Row]:
+    gb_second = prices.LAMBDA_GB_SECOND[config.lambda_.architecture]
+    yield Row(
+        "state transitions", f"{use.transitions:,}", use.transitions * prices.STATE_TRANSITION
+    )
+    if use.invocations:
+        requests = use.invocations * prices.LAMBDA_REQUEST
+        yield Row("Lambda invocations", f"{use.invocations:,}", requests)
+        yield Row("Lambda GB-seconds", f"{use.gb_seconds:,.0f}", use.gb_seconds * gb_second)
+    if use.jobs:
+        vcpu = use.vcpu_seconds * prices.FARGATE_VCPU_SECOND
+        memory = use.job_gb_seconds * prices.FARGATE_GB_SECOND
+        yield Row("Batch vCPU-seconds (Fargate)", f"{use.vcpu_seconds:,.0f}", vcpu)
+        yield Row("Batch GB-seconds (Fargate)", f"{use.job_gb_seconds:,.0f}", memory)
+    yield Row("S3 writes and lists", f"{use.writes:,}", use.writes * prices.S3_WRITE)
+    yield Row("S3 reads", f"{use.reads:,}", use.reads * prices.S3_READ)
+
+
+def _limits(graph: FlowGraph[Any], config: Config, items: int, seconds: float) -> Iterator[str]:
+    for place in places(graph):
+        yield from _time(place, seconds)
+        if is_batch(place):
+            yield (
+                f"step '{place.name}': a Batch job is given its event in 8 KiB; keep the flow's "
+                f"parameters below {8 - INLINE_BYTES // 1024} KiB"
+            )
+    for stage in graph.stages:
+        if isinstance(stage, MapStage):
+            yield from _concurrency(stage, items)
+    events = (len(graph.stages) + 1) * _EVENTS_OF_A_STATE
+    if events > _NEAR * _MOST_EVENTS:
+        yield f"{events:,} events of {_MOST_EVENTS:,} in the history: put several steps into one"
+
+
+def _time(place: Place, seconds: float) -> Iterator[str]:
+    taken = seconds * len(place.calls) * _items_at_once(place)
+    most = MOST_LAMBDA_SECONDS - STORING_SECONDS
+    if not is_batch(place) and taken > _NEAR * most:
+        remedy = "give it job_type='batch'"
+        if len(place.calls) > 1 or _items_at_once(place) > 1:
+            remedy = "lower batch_size or leave direct_pass out, or " + remedy
+        yield f"step '{place.name}': an invocation takes {taken:,.0f} s of {most} s: {remedy}"
+
+
+def _concurrency(stage: MapStage, items: int) -> Iterator[str]:
+    at_once = min(items, stage.concurrency_limit or _MOST_CHILDREN_AT_ONCE)
+    if at_once >= _MOST_CHILDREN_AT_ONCE:
+        yield (
+            f"map '{stage.name}': {_MOST_CHILDREN_AT_ONCE:,} items run at a time, as many as can; "
+            "give several to one invocation with batch_size"
+        )
+    if at_once > _NEAR * _ACCOUNT_CONCURRENCY:
+        yield (
+            f"map '{stage.name}': up to {at_once:,} items at a time, and an account has "
+            f"{_ACCOUNT_CONCURRENCY:,} functions at a time unless it asks for more: set "
+            "concurrency_limit, or ask (the rest is retried, after waits)"
+        )

@@ -1,0 +1,157 @@
+"""The commands for AWS that need no account: build, rehearse, plan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import click
+
+from lokki.cli.load import traced
+from lokki.cli.options import Command, options_of, parameters_from
+from lokki.cli.program import Program
+from lokki.cli.streams import stdout_to_stderr
+from lokki.config import load
+from lokki.decorators import Flow
+from lokki.errors import BuildError, LokkiError, RunFailed
+
+if TYPE_CHECKING:
+    from lokki.config import Config
+    from lokki.graph import FlowGraph
+    from lokki.rehearse.rehearsal import Rehearsed
+
+BUILD = "Write the package and the template for AWS."
+REHEARSE = """Run a flow's build here as AWS would.
+
+What `build` writes is created on an AWS in this process, executed and compared with a run here.
+"""
+PLAN = """Tell what a run on AWS uses and costs.
+
+Besides, the limits that it comes near, and what to change.
+"""
+_UNPROVEN = (
+    "permissions (they are listed by `build`, and not enforced here)",
+    "quotas and cold starts",
+    "the build of an image by Docker",
+    "names of executions over 80 characters",
+)
+
+
+def build_command(flow: Flow[..., Any], program: Program) -> click.Command:
+    def build() -> None:
+        from lokki.builder.builder import build as build_flow
+        from lokki.cli.cloud_view import show_build
+
+        graph = traced(flow, flow.outline)
+        with stdout_to_stderr():
+            built = build_flow(graph, load())
+        show_build(built, graph)
+
+    return Command("build", callback=build, help=BUILD, example="")
+
+
+def rehearse_command(flow: Flow[..., Any], program: Program) -> click.Command:
+    def rehearse(params: Path | None, logs: bool, **options: Any) -> None:
+        graph = _graph(flow, params, options)
+        raise click.exceptions.Exit(_rehearse(graph, load(), logs=logs))
+
+    shown = click.Option(
+        ["--logs"], is_flag=True, help="Print what functions and jobs have logged."
+    )
+    parameters = [*options_of(flow), shown]
+    return Command("rehearse", params=parameters, callback=rehearse, help=REHEARSE)
+
+
+def plan_command(flow: Flow[..., Any], program: Program) -> click.Command:
+    def plan(items: int, seconds_per_item: float) -> None:
+        from lokki.builder.plan import plan_of
+        from lokki.cli.cloud_view import show_plan
+
+        graph = traced(flow, flow.outline)
+        show_plan(plan_of(graph, load(), items, seconds_per_item))
+
+    items = click.Option(
+        ["--items"],
+        type=click.IntRange(0),
+        default=1_000,
+        metavar="INT",
+        help="Items of each map.  [default: 1000]",
+    )
+    seconds = click.Option(
+        ["--seconds-per-item"],
+        type=click.FloatRange(0),
+        default=1.0,
+        metavar="FLOAT",
+        help="Seconds that each call takes.  [default: 1]",
+    )
+    return Command("plan", params=[items, seconds], callback=plan, help=PLAN)
+
+
+MakeCommand: TypeAlias = Callable[[Flow[..., Any], Program], click.Command]
+COMMANDS: dict[str, MakeCommand] = {
+    "build": build_command,
+    "rehearse": rehearse_command,
+    "plan": plan_command,
+}
+"""What makes a command for a flow."""
+
+
+def _graph(flow: Flow[..., Any], params: Path | None, options: dict[str, Any]) -> FlowGraph[Any]:
+    try:
+        with stdout_to_stderr():
+            given = parameters_from(flow, params, options)
+        return traced(flow, lambda: flow.trace(given))
+    except LokkiError as error:
+        raise click.UsageError(str(error)) from error
+
+
+def _rehearse(graph: FlowGraph[Any], config: Config, *, logs: bool) -> int:
+    import anyio
+
+    try:
+        from lokki.rehearse.comparison import local_result, same
+        from lokki.rehearse.rehearsal import rehearsing
+    except ImportError as error:
+        raise BuildError(f"rehearse needs: pip install 'lokki[rehearse]' ({error})") from None
+    assert graph.flow is not None
+    from rich.console import Console
+
+    from lokki.cli.cloud_view import show_failures, show_states, teller
+
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    params = graph.flow.parameters.to_json(graph.params)
+    with stdout_to_stderr():
+        with console.status("rehearsing") as status, rehearsing() as rehearsal:
+            tell = teller(console, status.update)
+            done = anyio.run(rehearsal.run, graph, params, config, tell)
+            failed = done.status != "SUCCEEDED"
+            tell("running it here, to compare")
+            told = _compared(graph, done, local_result, same)
+        show_states(done, console)
+        if logs:
+            console.print("\n".join(done.lines), markup=False)
+        if failed:
+            show_failures(done, console)
+    if not failed:
+        print(done.result)
+    console.print(told or "The result is the same as here.", markup=False)
+    console.print(f"Not proven: {'; '.join(_UNPROVEN)}.")
+    return 1 if failed or told else 0
+
+
+def _compared(
+    graph: FlowGraph[Any], done: Rehearsed, run: Callable[..., Any], same: Callable[..., bool]
+) -> str:
+    """What differs from a run here; nothing when nothing does."""
+    import anyio
+
+    try:
+        here = anyio.run(run, graph)
+    except RunFailed as failed:
+        if done.status == "SUCCEEDED":
+            return f"It differs: here, the run fails: {failed}"
+        return f"Here, the run fails, too: {failed}"
+    if done.status != "SUCCEEDED":
+        return "It differs: here, the run succeeds."
+    return "" if same(done.result, here) else f"It differs: here, the result is {here!r}"

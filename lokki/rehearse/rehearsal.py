@@ -1,0 +1,351 @@
+"""A rehearsal: a flow is built, its stack created on the AWS of this process, and executed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import anyio
+from aiobotocore.session import get_session
+
+from lokki.builder.builder import Build, build, python_version
+from lokki.builder.image_pkg import CODE, ENTRYPOINT, image_uri
+from lokki.builder.permissions import secret_arns
+from lokki.builder.sizes import is_batch
+from lokki.builder.zip_pkg import install
+from lokki.call import Failure
+from lokki.config import Config
+from lokki.errors import BuildError
+from lokki.graph import FlowGraph
+from lokki.rehearse.environment import architecture, runtime_python
+from lokki.rehearse.rig.server import REGION, Image, Platform, serving
+from lokki.runtime.payloads import MapFailed, Payloads
+from lokki.runtime.place import places
+from lokki.store.keys import zip_key
+from lokki.store.s3 import S3Store
+
+BUCKET = "lokki-rehearsal"
+_CREDENTIALS = {"AWS_ACCESS_KEY_ID": "rehearsal", "AWS_SECRET_ACCESS_KEY": "rehearsal"}
+_LOOK_SECONDS = 0.1
+_STACK_FAILED = ("CREATE_FAILED", "ROLLBACK_IN_PROGRESS", "ROLLBACK_COMPLETE")
+
+
+@dataclass(frozen=True, slots=True)
+class StateRow:
+    """A state of an execution: its kind, seconds from entering to leaving it, failed attempts.
+
+    ``items``, of a map, are counts by status.
+    """
+
+    name: str
+    kind: str
+    seconds: float | None
+    retries: int
+    items: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsed:
+    """What came of a rehearsal.
+
+    ``status`` is that of the execution; of one that has not succeeded, ``error`` and ``cause`` are
+    what Step Functions tells, and ``failures`` what the steps have told.
+    """
+
+    run_id: str
+    status: str
+    result: Any
+    error: str | None
+    cause: str | None
+    failures: tuple[Failure, ...]
+    states: tuple[StateRow, ...]
+    lines: tuple[str, ...]
+    seconds: float
+
+
+Progress = Callable[[str], None]
+"""Is told what is being done."""
+
+
+def _silent(_: str) -> None:
+    """Tells nobody."""
+
+
+class Rehearsal:
+    """An AWS in this process; flows are built, created and executed in it one after the other."""
+
+    def __init__(self, platform: Platform) -> None:
+        self.endpoint = platform.endpoint
+        self._platform = platform
+        self._count = 0
+
+    async def run(
+        self,
+        graph: FlowGraph[Any],
+        params: Mapping[str, Any],
+        config: Config,
+        tell: Progress = _silent,
+    ) -> Rehearsed:
+        """Build a flow as it is configured, and execute it with ``params``, of JSON.
+
+        Raises BuildError or ConfigError for a flow that cannot be built or created.
+        """
+        tell("building")
+        self._count += 1
+        bucket = config.aws.artifact_bucket or BUCKET
+        config = replace(config, aws=replace(config.aws, artifact_bucket=bucket))
+        if config.lambda_.architecture != architecture():
+            config = replace(
+                config,
+                build_dir=f"{config.build_dir}/rehearsal",
+                lambda_=replace(config.lambda_, architecture=architecture()),
+            )
+        built = build(graph, config)
+        async with _clients(self.endpoint) as client:
+            tell("creating the stack")
+            await self._place(client, graph, config, built)
+            arn = await self._create(client, graph, built)
+            tell("executing")
+            run_id = f"rehearsal-{self._count}"
+            async with S3Store(bucket, endpoint=self.endpoint, region=REGION) as store:
+                payloads = Payloads(store, graph.name)
+                return await _execute(client, graph, arn, run_id, params, payloads, tell)
+
+    async def _place(
+        self, client: _Clients, graph: FlowGraph[Any], config: Config, built: Build
+    ) -> None:
+        """Put there what a deploy would: bucket, package, image, and what exists before it."""
+        bucket = config.aws.artifact_bucket
+        await client.s3.create_bucket(Bucket=bucket)
+        if built.package is not None:
+            body = built.package.file.read_bytes()
+            await client.s3.put_object(Bucket=bucket, Key=zip_key(graph.name), Body=body)
+        if built.image is not None or config.batch.image is not None:
+            image = Image(_assembled(built, self._count), ENTRYPOINT)
+            self._platform.images[image_uri(config)] = image
+            if config.batch.image is not None:
+                self._platform.images[config.batch.image] = image
+        for name, arn in secret_arns(config).items():
+            value = os.environ.get(name, "rehearsal")
+            await client.secretsmanager.create_secret(Name=arn, SecretString=value)
+        if config.batch.job_queue is not None and any(map(is_batch, places(graph))):
+            await _make_queue(client, config.batch.job_queue)
+
+    async def _create(self, client: _Clients, graph: FlowGraph[Any], built: Build) -> str:
+        """Create the stack of the very template; the ARN of its state machine."""
+        name = f"{graph.name}-{self._count}"
+        cloudformation = client.cloudformation
+        try:
+            await cloudformation.create_stack(
+                StackName=name,
+                TemplateBody=built.template.read_text("utf-8"),
+                Capabilities=["CAPABILITY_IAM"],
+                Parameters=[{"ParameterKey": "FlowName", "ParameterValue": name[-80:]}],
+            )
+        except Exception as error:
+            raise BuildError(
+                f"the stack of flow '{graph.name}' cannot be created: {error}"
+            ) from error
+        stack = (await cloudformation.describe_stacks(StackName=name))["Stacks"][0]
+        if stack["StackStatus"] in _STACK_FAILED:
+            raise BuildError(
+                f"the stack of flow '{graph.name}' is {stack['StackStatus']}: "
+                f"{stack.get('StackStatusReason', '')}"
+            )
+        outputs = {each["OutputKey"]: each["OutputValue"] for each in stack["Outputs"]}
+        arn: str = outputs["StateMachineArn"]
+        return arn
+
+
+def _assembled(built: Build, number: int) -> Path:
+    """The files of the image: what its Dockerfile would install and copy."""
+    needed = built.folder / "lambdas" / "requirements.txt"
+    folder = built.folder / "rehearsal-image" / str(number)
+    shutil.rmtree(folder, ignore_errors=True)
+    dependencies = install(needed, python=python_version(), architecture=architecture())
+    shutil.copytree(dependencies, folder, copy_function=os.link)
+    code = built.folder / "lambdas" / CODE
+    for file in code.rglob("*"):
+        if file.is_file():
+            target = folder / file.relative_to(code)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(file.read_bytes())
+    return folder.resolve()
+
+
+async def _make_queue(client: _Clients, name: str) -> None:
+    """The queue that the configuration names, which is there before the flow."""
+    name = name.rpartition("/")[2]
+    known = await client.batch.describe_job_queues(jobQueues=[name])
+    if known["jobQueues"]:
+        return
+    role = await client.iam.create_role(RoleName=f"{name}-role", AssumeRolePolicyDocument="{}")
+    environment = await client.batch.create_compute_environment(
+        computeEnvironmentName=f"{name}-environment",
+        type="UNMANAGED",
+        state="ENABLED",
+        serviceRole=role["Role"]["Arn"],
+    )
+    order = [{"order": 1, "computeEnvironment": environment["computeEnvironmentArn"]}]
+    await client.batch.create_job_queue(
+        jobQueueName=name, state="ENABLED", priority=1, computeEnvironmentOrder=order
+    )
+
+
+# ---- an execution --------------------------------------------------------------------------------
+
+
+async def _execute(
+    client: _Clients,
+    graph: FlowGraph[Any],
+    arn: str,
+    run_id: str,
+    params: Mapping[str, Any],
+    payloads: Payloads,
+    tell: Progress,
+) -> Rehearsed:
+    machine = client.stepfunctions
+    started = await machine.start_execution(
+        stateMachineArn=arn, name=run_id, input=json.dumps(params)
+    )
+    execution = started["executionArn"]
+    while (told := await machine.describe_execution(executionArn=execution))["status"] == "RUNNING":
+        tell(f"executing{await _counts(machine, execution)}")
+        await anyio.sleep(_LOOK_SECONDS)
+    status, result, error, cause = told["status"], None, told.get("error"), told.get("cause")
+    if status == "SUCCEEDED":
+        value = json.loads(told["output"]).get("input")
+        try:
+            result = await payloads.result(graph, run_id, value)
+        except MapFailed as failed:
+            status, error, cause = "FAILED", "MapFailed", str(failed)
+    failures = [
+        failure for call in graph.calls for failure in await payloads.failures(run_id, call.name)
+    ]
+    states = [row async for row in _states(machine, execution)]
+    seconds = (told["stopDate"] - told["startDate"]).total_seconds()
+    lines = await _lines(client.logs, arn.rpartition(":")[2])
+    return Rehearsed(
+        run_id, status, result, error, cause, tuple(failures), tuple(states), tuple(lines), seconds
+    )
+
+
+async def _counts(machine: Any, execution: str) -> str:
+    """How far the newest map is, in words."""
+    runs = (await machine.list_map_runs(executionArn=execution))["mapRuns"]
+    if not runs:
+        return ""
+    counts = (await machine.describe_map_run(mapRunArn=runs[-1]["mapRunArn"]))["itemCounts"]
+    done = counts["succeeded"] + counts["failed"]
+    label = runs[-1]["mapRunArn"].rpartition("/")[2].partition(":")[0]
+    return f" {label}: {done}/{counts['total']}"
+
+
+async def _states(machine: Any, execution: str) -> AsyncIterator[StateRow]:
+    """The states that an execution has been in, in order."""
+    maps = (await machine.list_map_runs(executionArn=execution))["mapRuns"]
+    runs = iter(sorted(maps, key=lambda run: run["startDate"]))
+    entered: dict[str, tuple[str, datetime]] = {}
+    failed: dict[str, int] = {}
+    current = ""
+    rows: dict[str, StateRow] = {}
+    async for event in _history(machine, execution):
+        kind = event["type"]
+        if kind.endswith("StateEntered"):
+            current = event["stateEnteredEventDetails"]["name"]
+            entered[current] = kind.removesuffix("StateEntered"), event["timestamp"]
+            rows[current] = StateRow(current, entered[current][0], None, 0, {})
+            if kind == "MapStateEntered":
+                run = next(runs, None)
+                items = await _items(machine, run["mapRunArn"]) if run else {}
+                rows[current] = replace(rows[current], items=items)
+        elif kind in ("TaskFailed", "TaskTimedOut"):
+            failed[current] = failed.get(current, 0) + 1
+            rows[current] = replace(rows[current], retries=failed[current])
+        elif kind.endswith("StateExited"):
+            name = event["stateExitedEventDetails"]["name"]
+            seconds = (event["timestamp"] - entered[name][1]).total_seconds()
+            rows[name] = replace(rows[name], seconds=seconds)
+    for row in rows.values():
+        yield row
+
+
+async def _items(machine: Any, run: str) -> dict[str, int]:
+    counts = (await machine.describe_map_run(mapRunArn=run))["itemCounts"]
+    return {name: counts[name] for name in ("succeeded", "failed", "aborted") if counts[name]}
+
+
+async def _history(machine: Any, execution: str) -> AsyncIterator[Any]:
+    pages = machine.get_paginator("get_execution_history")
+    async for page in pages.paginate(executionArn=execution):
+        for event in page["events"]:
+            yield event
+
+
+async def _lines(logs: Any, flow: str) -> list[str]:
+    """What functions and jobs have written, by time."""
+    found: list[tuple[int, str]] = []
+    pages = logs.get_paginator("filter_log_events")
+    try:
+        async for page in pages.paginate(logGroupName=f"/lokki/{flow}"):
+            found += [(each["timestamp"], each["message"]) for each in page["events"]]
+    except logs.exceptions.ResourceNotFoundException:
+        return []
+    return [message for _, message in sorted(found, key=lambda each: each[0])]
+
+
+# ---- clients -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Clients:
+    s3: Any
+    cloudformation: Any
+    stepfunctions: Any
+    logs: Any
+    batch: Any
+    iam: Any
+    secretsmanager: Any
+
+
+@asynccontextmanager
+async def _clients(endpoint: str) -> AsyncIterator[_Clients]:
+    session = get_session()
+    async with AsyncExitStack() as stack:
+        opened = {
+            name: await stack.enter_async_context(
+                session.create_client(
+                    name,
+                    endpoint_url=endpoint,
+                    region_name=REGION,
+                    aws_access_key_id="rehearsal",
+                    aws_secret_access_key="rehearsal",  # noqa: S106 - of no account
+                )
+            )
+            for name in _Clients.__slots__
+        }
+        yield _Clients(**opened)
+
+
+@contextmanager
+def rehearsing() -> Iterator[Rehearsal]:
+    """A rehearsal, whose AWS is there as long as the context is open. Raises BuildError."""
+    python = runtime_python(python_version())
+    before = {name: os.environ.get(name) for name in _CREDENTIALS}
+    os.environ.update(_CREDENTIALS)
+    try:
+        with serving(str(python)) as platform:
+            yield Rehearsal(platform)
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

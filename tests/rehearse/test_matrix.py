@@ -1,0 +1,55 @@
+"""Flows of every kind give on AWS what they give here: from an image's command, and from a ZIP."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import anyio
+import pytest
+import rehearsed_flows as flows
+
+from lokki.rehearse.comparison import local_result, same
+
+QUEUE = {"batch.job_queue": "the-queue"}
+pytestmark = pytest.mark.timeout(120)
+
+SAME = {
+    "linear": flows.linear(),
+    "map": flows.mapped(),
+    "map of nothing": flows.mapped(count=0),
+    "map of one": flows.mapped(count=1),
+    "three inner steps": flows.three_inner(),
+    "two maps": flows.two_maps(),
+    "map at the end": flows.ends_with_map(),
+    "map of nothing at the end": flows.ends_with_map(count=0),
+    "steps used twice": flows.twice(),
+    "types": flows.typed(first=date(2026, 2, 27)),
+    "retries": flows.retried(),
+    "tolerated failures": flows.tolerant(),
+    "a tolerated share": flows.tolerant_share(),
+    "direct pass": flows.direct(),
+    "batches": flows.in_batches(),
+    "tolerant batches": flows.tolerant_batches(),
+    "Batch in a chain": flows.batch_chain(),
+    "Batch in a map": flows.batch_in_map(),
+    "texts like URLs": flows.urls(),
+    "large items": flows.large(),
+    "async and generators": flows.async_and_generator(),
+    "a process that dies": flows.dying(),
+    "schedule": flows.scheduled(),
+}
+
+
+@pytest.mark.parametrize("graph", SAME.values(), ids=SAME)
+def test_the_result_is_the_same_as_here(rehearsal, graph):
+    done = rehearsal.run(graph, QUEUE)
+    assert (done.status, done.error, done.cause) == ("SUCCEEDED", None, None)
+    here = anyio.run(local_result, graph)
+    assert same(done.result, here), (done.result, here)
+
+
+@pytest.mark.parametrize("name", ["map", "types", "direct pass", "batches", "Batch in a map"])
+def test_from_a_zip_it_is_the_same_too(rehearsal, name):
+    done = rehearsal.run(SAME[name], {**QUEUE, "lambda.package_type": "zip"})
+    assert (done.status, done.error) == ("SUCCEEDED", None)
+    assert same(done.result, anyio.run(local_result, SAME[name]))
