@@ -292,6 +292,16 @@ class Parameters:
         except (DefinitionError, PydanticInvalidForJsonSchema):
             return {"description": parameter.type_label}
 
+    def given(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of checked values that are neither defaults nor secrets, as JSON can hold them."""
+        return self.to_json(
+            {
+                each.name: values[each.name]
+                for each in self
+                if not each.is_secret and values[each.name] is not each.default
+            }
+        )
+
     def to_json(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The values as JSON can hold them, as pydantic writes them, to store or to show.
 

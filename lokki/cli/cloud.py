@@ -120,7 +120,7 @@ def _rehearse(graph: FlowGraph[Any], config: Config, *, logs: bool) -> int:
     from lokki.cli.cloud_view import show_failures, show_states, teller
 
     console = Console(stderr=True, highlight=False, soft_wrap=True)
-    params = graph.flow.parameters.to_json(graph.params)
+    params = graph.flow.parameters.given(graph.params)
     with stdout_to_stderr():
         with console.status("rehearsing") as status, rehearsing() as rehearsal:
             tell = teller(console, status.update)

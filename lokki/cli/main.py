@@ -35,7 +35,6 @@ from lokki.cli.options import (
     again_from,
     ask_for_secrets,
     config_from,
-    given_of,
     missing_secrets,
     options_of,
     parameters_from,
@@ -195,7 +194,7 @@ def _run_command(name: str, flow: Flow[..., Any], program: Program) -> click.Com
             from lokki.cli.follow import on_server
             from lokki.places.server import ServerPlace
 
-            place, given = ServerPlace(on), given_of(flow, graph.params)
+            place, given = ServerPlace(on), flow.parameters.given(graph.params)
             return on_server(place, lambda: place.start(flow.name, given), None, report)
 
         start = Start(begin, outlines(graph), program.at(on))

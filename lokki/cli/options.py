@@ -6,7 +6,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -224,16 +224,6 @@ def parameters_from(
     elsewhere = {} if here else {each.name: Secret("") for each in flow.parameters.secrets}
     origins = dict.fromkeys(stored.keys() - given.keys(), place)
     return flow.parameters.validate(values, text=text, checked=elsewhere, origins=origins)
-
-
-def given_of(flow: Flow[..., Any], params: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of checked parameters that are neither defaults nor secrets, as JSON has them."""
-    given = {
-        each.name: params[each.name]
-        for each in flow.parameters
-        if not each.is_secret and params[each.name] is not each.default
-    }
-    return flow.parameters.to_json(given)
 
 
 def _stored(file: Path, place: str) -> dict[str, Any]:

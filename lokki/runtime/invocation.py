@@ -30,7 +30,7 @@ from lokki.decorators import Flow
 from lokki.errors import FingerprintError, PayloadError
 from lokki.graph import FlowGraph, MapStage, StepCall
 from lokki.runtime.event import INLINE_BYTES, Item, LambdaEvent, inline
-from lokki.runtime.payloads import Payloads
+from lokki.runtime.payloads import MapFailed, Payloads
 from lokki.runtime.place import Place, place_of
 from lokki.store.codec import compress_parts, dumps_parts, unpack
 from lokki.store.keys import output_key
@@ -141,9 +141,11 @@ class _Work:
         ]
 
     def _aggregated(self, stage: MapStage) -> Input:
-        results, self._failures = self._loop.run(
-            self._payloads.map_results(self._run_id, stage, self._source_of(stage))
-        )
+        asked = self._payloads.map_results(self._run_id, stage, self._source_of(stage))
+        try:
+            results, self._failures = self._loop.run(asked)
+        except MapFailed as failed:
+            raise StepFailed(failed.failures[0], None) from None
         return lambda: [unpack(each) for each in results]
 
     def _source_of(self, stage: MapStage) -> str:

@@ -37,7 +37,7 @@ class Stage:
 
         assert graph.flow is not None
         config = replace(load(settings), build_dir=self._build_dir)
-        params = graph.flow.parameters.to_json(graph.params)
+        params = graph.flow.parameters.given(graph.params)
         return anyio.run(self._rehearsal.run, graph, params, config)
 
 

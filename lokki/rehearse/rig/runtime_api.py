@@ -95,6 +95,7 @@ class _Environment:
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
         self._read = 0
+        self._rest = ""
         self._process = subprocess.Popen(
             spec.argv,
             cwd=spec.folder,
@@ -158,16 +159,21 @@ class _Environment:
 
     def _written(self) -> str:
         """What the process has written since this was asked last."""
+        if self._output.closed:
+            text, self._rest = self._rest, ""
+            return text
         size = os.fstat(self._output.fileno()).st_size
-        text = os.pread(self._output.fileno(), size - self._read, self._read)
+        written = os.pread(self._output.fileno(), size - self._read, self._read)
         self._read = size
-        return text.decode(errors="replace")
+        return written.decode(errors="replace")
 
     def close(self) -> None:
         """End the process and its API; what it has written can still be read."""
         if self.alive:
             self._process.kill()
         self._process.wait()
+        self._rest = self._written()
+        self._output.close()
         self._events.put(None)
         self._server.shutdown()
         self._server.server_close()

@@ -1,0 +1,102 @@
+"""What goes wrong on AWS: the right result, or an error that says what was wrong."""
+
+from __future__ import annotations
+
+import json
+
+import anyio
+import pytest
+import rehearsed_flows as flows
+
+from lokki import RunFailed
+from lokki.rehearse.comparison import local_result
+
+QUEUE = {"batch.job_queue": "the-queue"}
+pytestmark = pytest.mark.timeout(120)
+
+
+def failed(graph):
+    """The failure of a run here."""
+    with pytest.raises(RunFailed) as caught:
+        anyio.run(local_result, graph)
+    return caught.value
+
+
+def test_an_error_has_the_users_name_text_and_traceback_and_no_retry_that_is_not_its(rehearsal):
+    done = rehearsal.run(flows.failing(count=1))
+    assert done.status == "FAILED"
+    (told,) = done.failures
+    here = failed(flows.failing(count=1))
+    assert (told.step, told.index, told.attempt) == ("fails", 0, 1)
+    assert (told.step, told.index, told.attempt) == (here.step, here.index, here.attempt)
+    assert (told.type, told.reason) == (here.type, here.reason)
+    assert "raise LookupError" in told.traceback
+    assert "lokki/runtime" not in told.traceback
+    lines = [json.loads(line) for line in done.lines if line.startswith("{")]
+    (line,) = [line for line in lines if line["event"] == "step_failed"]
+    assert (line["run"], line["step"], line["item"], line["attempt"]) == (
+        done.run_id, "fails", 0, 1,
+    )  # fmt: skip
+    assert line["traceback"] == told.traceback
+
+
+def test_what_step_functions_is_told_has_the_users_error(rehearsal):
+    done = rehearsal.run(flows.unmappable())
+    assert (done.status, done.error) == ("FAILED", "TypeError")
+    cause = json.loads(done.cause)
+    assert cause["errorMessage"] == failed(flows.unmappable()).reason
+    assert cause["errorType"] == "TypeError"
+
+
+def test_a_result_that_cannot_be_stored_is_told_as_here(rehearsal):
+    done = rehearsal.run(flows.unstorable())
+    here = failed(flows.unstorable())
+    assert (done.error, done.failures[0].reason) == (here.type, here.reason)
+
+
+def test_more_failures_than_tolerated_end_the_run(rehearsal):
+    done = rehearsal.run(flows.too_many())
+    assert (done.status, done.error) == ("FAILED", "States.ExceedToleratedFailureThreshold")
+    assert {each.type for each in done.failures} == {"ValueError"}
+
+
+def test_more_failures_in_batches_than_tolerated_end_the_run_with_one_of_them(rehearsal):
+    done = rehearsal.run(flows.intolerant_batches())
+    assert (done.status, done.error) == ("FAILED", "ValueError")
+    assert failed(flows.intolerant_batches()).type == "ValueError"
+
+
+def test_a_call_that_takes_too_long(rehearsal):
+    done = rehearsal.run(flows.timed_out())
+    (told,) = done.failures
+    here = failed(flows.timed_out())
+    assert (told.type, told.reason) == (here.type, here.reason) == (
+        "TimeoutError", "the call took longer than 1 s",
+    )  # fmt: skip
+
+
+def test_a_structure_that_depends_on_a_parameter(rehearsal):
+    done = rehearsal.run(flows.of_another_shape(more=False))
+    assert done.result == 1
+    graph = flows.of_another_shape(more=False)
+    other = flows.of_another_shape.outline()
+    assert graph.shape == other.shape
+
+
+def test_a_failed_job_has_told_why(rehearsal):
+    done = rehearsal.run(flows.batch_failing(), QUEUE)
+    assert (done.status, done.error) == ("FAILED", "States.TaskFailed")
+    (told,) = done.failures
+    assert (told.step, told.type, told.reason) == (
+        "heavy_failure", "RuntimeError", "the job is done for",
+    )  # fmt: skip
+    assert any("the job is done for" in line for line in done.lines)
+
+
+def test_a_secret_is_read_from_where_its_arn_says_and_is_nowhere_else(rehearsal, monkeypatch):
+    monkeypatch.setenv("LOKKI_SECRET_TOKEN", "a-planted-secret")
+    arn = "arn:aws:secretsmanager:us-east-1:123456789012:secret:token-AbCdEf"
+    settings = {"lambda.env": {"LOKKI_SECRET_TOKEN": arn}}
+    done = rehearsal.run(flows.secretive("not this one"), settings)
+    assert (done.status, done.result) == ("SUCCEEDED", len("a-planted-secret"))
+    assert "planted" not in "\n".join(done.lines)
