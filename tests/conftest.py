@@ -16,6 +16,12 @@ settings.register_profile("lokki", derandomize=True, deadline=None)
 settings.load_profile("lokki")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--update-golden", action="store_true", help="write golden files anew, to look at the diff"
+    )
+
+
 @pytest.fixture(scope="session")
 def cloud() -> Iterator[str]:
     """The URL of an AWS in this process, for all tests of it: they name what they make there."""

@@ -104,7 +104,7 @@ class DistributedMap(Document):
     result_selector: Paths
     max_concurrency: int | None = None
     tolerated_failure_count: int | None = None
-    tolerated_failure_percentage: float | None = None
+    tolerated_failure_percentage: int | None = None
     retry: tuple[Retrier, ...] | None = None
     next: str | None = None
     end: bool | None = None

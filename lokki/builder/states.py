@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import count, pairwise
+from math import ceil
 from typing import Any
 
 from lokki.builder.asl import (
@@ -228,14 +229,15 @@ class _Compiler:
 def _tolerated(stage: MapStage, *, several: bool) -> dict[str, Any]:
     """How many items Step Functions lets fail.
 
-    Where an invocation has several items, the runtime counts those that fail, and to Step
+    A share is a whole number of percents there, rounded up: the step after the map counts again.
+    Where an invocation has several items, the runtime alone counts those that fail: to Step
     Functions all items of a child execution fail at once.
     """
     tolerated = stage.tolerated_failures
     if not tolerated:
         return {}
     if several:
-        return {"tolerated_failure_percentage": 100.0}
+        return {"tolerated_failure_percentage": 100}
     if isinstance(tolerated, float):
-        return {"tolerated_failure_percentage": 100.0 * tolerated}
+        return {"tolerated_failure_percentage": ceil(100 * tolerated)}
     return {"tolerated_failure_count": tolerated}

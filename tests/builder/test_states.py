@@ -170,7 +170,7 @@ def test_a_map_reads_the_items_that_the_step_before_has_listed():
 
 @pytest.mark.parametrize(
     ("tolerated", "count", "percentage"),
-    [(0, None, None), (3, 3, None), (0.25, None, 25.0)],
+    [(0, None, None), (3, 3, None), (0.25, None, 25), (0.001, None, 1)],
 )
 def test_tolerated_failures(tolerated, count, percentage):
     chain = get_items().map(work, tolerated_failures=tolerated)
@@ -303,7 +303,7 @@ def test_batches_of_items_go_from_state_to_state():
     first, second = (inner[name]["Parameters"]["Payload"] for name in ("Work", "Clean"))
     assert (first["flow.$"], first["items.$"]) == ("$.BatchInput.flow", "$.Items")
     assert (second["flow.$"], second["items.$"]) == ("$.flow", "$.items")
-    assert state["ToleratedFailurePercentage"] == 100.0, "the runtime counts the items that fail"
+    assert state["ToleratedFailurePercentage"] == 100, "the runtime counts the items that fail"
 
 
 # ---- Batch ---------------------------------------------------------------------------------------

@@ -1,0 +1,259 @@
+"""The documents of a build are what AWS takes: by its validators, and by those kept here."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from cfnlint.api import lint
+from cfnlint.config import ManualArgs
+from hypothesis import given
+from test_states import graphs
+
+from lokki import flow, step
+from lokki.builder.states import state_machine
+from lokki.builder.template import template
+from lokki.config import Config, load
+from lokki.errors import ConfigError
+
+GOLDEN = Path(__file__).parent / "golden"
+EXAMPLES = Path(__file__).parent.parent.parent / "examples"
+QUEUE = {"batch.job_queue": "the-queue"}
+
+
+@step
+def get_items(limit: int = 3):
+    return list(range(limit))
+
+
+@step(retry={"retries": 3, "delay": 0.5, "exceptions": (OSError,)}, timeout_seconds=30)
+def work(item):
+    return item
+
+
+@step(memory_mb=2048)
+def tidy(item):
+    return item
+
+
+@step(job_type="batch", vcpu=4, memory_mb=16384, timeout_seconds=7200, retry={"retries": 2})
+def train(items):
+    return items
+
+
+@step
+def report(items):
+    return items
+
+
+@flow(schedule="cron(0 9 * * ? *)")
+def everything(limit: int = 3):
+    """Every kind of state."""
+    return (
+        get_items()
+        .map(work, concurrency_limit=20, tolerated_failures=0.1)
+        .next(tidy)
+        .agg(report)
+        .map(tidy, batch_size=50)
+        .agg(train)
+        .map([work, tidy], direct_pass=True, tolerated_failures=2)
+        .agg(report)
+    )
+
+
+def _example(name):
+    sys.path.insert(0, str(EXAMPLES))
+    module = __import__(name)
+    (found,) = [each for each in vars(module).values() if type(each).__name__ == "Flow"]
+    return found
+
+
+FLOWS = {
+    "birds": (lambda: _example("birds").outline(), {}),
+    "pages": (lambda: _example("pages").outline(), {}),
+    "reads": (lambda: _example("reads").outline(), {"lambda.package_type": "zip"}),
+    "everything": (everything, QUEUE),
+    "own-queue": (
+        everything,
+        {"batch.subnets": "subnet-0a1b2c3d", "batch.security_groups": "sg-0a1b2c3d"},
+    ),
+}
+
+
+def made(graph, **settings):
+    config = load({"aws.artifact_bucket": "a-bucket", **settings})
+    return json.loads(json.dumps(template(graph, config, module="flows", python="3.13").to_json()))
+
+
+def linted(document):
+    """What cfn-lint says of a template, warnings included."""
+    matches = lint(json.dumps(document), config=ManualArgs(regions=["us-east-1"]))
+    return [(match.rule.id, match.message, match.path) for match in matches]
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_the_template_is_right_and_as_it_was(name, problems_of_machine, request):
+    graph, settings = FLOWS[name]
+    document = made(graph(), **settings)
+    assert linted(document) == []
+    machine = document["Resources"]["StateMachine"]["Properties"]["Definition"]
+    assert problems_of_machine(machine) == []
+    golden = GOLDEN / f"{name}.json"
+    if request.config.getoption("--update-golden"):
+        golden.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    assert document == json.loads(golden.read_text()), "see --update-golden in CONTRIBUTING.md"
+
+
+def test_the_validators_find_what_is_wrong(problems_of_machine):
+    document = made(everything(), **QUEUE)
+    machine = document["Resources"]["StateMachine"]["Properties"]["Definition"]
+    machine["States"]["GetItems"]["Next"] = "Nowhere"
+    assert problems_of_machine(machine)
+    del document["Resources"]["GetItemsFunction"]["Properties"]["Role"]
+    assert linted(document)
+
+
+@given(graphs())
+def test_every_flow_compiles_to_what_the_validator_takes(problems_of_machine, graph):
+    assert problems_of_machine(state_machine(graph, Config()).to_json()) == []
+
+
+def test_nothing_in_a_template_is_null():
+    """CloudFormation refuses null values, and moto drops them."""
+
+    def nulls(value, path=()):
+        if value is None:
+            yield path
+        elif isinstance(value, dict | list):
+            each = value.items() if isinstance(value, dict) else enumerate(value)
+            for name, inner in each:
+                yield from nulls(inner, (*path, name))
+
+    assert list(nulls(made(everything(), **QUEUE))) == []
+
+
+# ---- what it says --------------------------------------------------------------------------------
+
+
+def test_a_function_a_step_with_what_the_step_asks_for():
+    resources = made(everything(), **QUEUE, **{"lambda.memory": 300, "lambda.env": {"A": "b"}})[
+        "Resources"
+    ]
+    functions = {
+        name: each["Properties"]
+        for name, each in resources.items()
+        if each["Type"] == "AWS::Lambda::Function"
+    }
+    assert set(functions) == {
+        "GetItemsFunction", "WorkFunction", "TidyFunction", "ReportFunction", "Tidy2Function",
+        "Work2Function", "Report2Function",
+    }  # fmt: skip
+    assert functions["WorkFunction"]["Timeout"] == 40, "ten seconds to read and to store"
+    assert functions["WorkFunction"]["MemorySize"] == 300
+    assert functions["GetItemsFunction"]["Timeout"] == 900
+    assert functions["TidyFunction"]["MemorySize"] == 2048
+    assert functions["Work2Function"]["MemorySize"] == 2048, "the most of what it calls"
+    assert functions["WorkFunction"]["Environment"]["Variables"] == {
+        "A": "b",
+        "LOKKI_STEP_NAME": "work",
+        "LOKKI_MODULE_NAME": "flows",
+        "LOKKI_ARTIFACT_BUCKET": {"Ref": "S3Bucket"},
+    }
+
+
+def test_a_zip_is_where_the_bucket_has_it():
+    document = made(everything(), **QUEUE, **{"lambda.package_type": "zip"})
+    function = document["Resources"]["WorkFunction"]["Properties"]
+    assert function["Code"] == {"S3Bucket": {"Ref": "S3Bucket"}, "S3Key": {"Ref": "PackageKey"}}
+    assert (function["Runtime"], function["Handler"]) == ("python3.13", "handler.handler")
+    assert document["Parameters"]["PackageKey"]["Default"] == (
+        "everything/artifacts/lambdas/function.zip"
+    )
+    image = document["Resources"]["TrainJob"]["Properties"]["ContainerProperties"]["Image"]
+    assert "Fn::If" in image, "a Batch job has the image, whatever functions have"
+
+
+def test_the_parameters_are_those_that_were_promised():
+    parameters = made(everything(), **QUEUE)["Parameters"]
+    assert {name: each.get("Default") for name, each in parameters.items()} == {
+        "FlowName": "everything",
+        "S3Bucket": "a-bucket",
+        "ECRRepoPrefix": "",
+        "ImageTag": "latest",
+    }
+
+
+def test_roles_that_are_given_are_taken_and_none_are_made():
+    pipeline, functions = "arn:aws:iam::1:role/pipeline", "arn:aws:iam::1:role/functions"
+    settings = {"aws.roles.pipeline": pipeline, "aws.roles.lambda": functions}
+    resources = made(_example("birds").outline(), **settings)["Resources"]
+    assert not [each for each in resources.values() if each["Type"].startswith("AWS::IAM")]
+    assert resources["StateMachine"]["Properties"]["RoleArn"] == pipeline
+    assert resources["FlapBirdFunction"]["Properties"]["Role"] == functions
+
+
+def actions(resources, role):
+    statements = resources[role]["Properties"].get("Policies", [])
+    return {
+        action
+        for each in statements
+        for statement in each["PolicyDocument"]["Statement"]
+        for action in statement["Action"]
+    }
+
+
+def test_roles_may_do_what_the_graph_makes_them_do_and_no_more():
+    @flow
+    def alone():
+        return get_items()
+
+    resources = made(alone())["Resources"]
+    assert actions(resources, "MachineRole") == {"lambda:InvokeFunction"}
+    assert "MachineOwnPolicy" not in resources
+    resources = made(_example("birds").outline())["Resources"]
+    assert actions(resources, "MachineRole") == {
+        "lambda:InvokeFunction", "s3:GetObject", "s3:PutObject", "s3:ListMultipartUploadParts",
+        "s3:AbortMultipartUpload",
+    }  # fmt: skip
+    own = resources["MachineOwnPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    assert {action for each in own for action in each["Action"]} == {
+        "states:StartExecution", "states:DescribeExecution", "states:StopExecution",
+        "states:RedriveExecution",
+    }  # fmt: skip
+    resources = made(everything(), **QUEUE)["Resources"]
+    assert {"batch:SubmitJob", "events:PutRule"} <= actions(resources, "MachineRole")
+
+
+def test_a_secret_is_in_a_template_by_its_arn_alone():
+    arn = "arn:aws:secretsmanager:eu-north-1:123456789012:secret:token-AbCdEf"
+    document = made(_example("birds").outline(), **{"lambda.env": {"TOKEN": arn}})
+    assert "secretsmanager:GetSecretValue" in actions(document["Resources"], "StepRole")
+    statement = document["Resources"]["StepRole"]["Properties"]["Policies"][0]["PolicyDocument"][
+        "Statement"
+    ][-1]
+    assert statement["Resource"] == [arn]
+
+
+def test_a_batch_step_without_a_queue_says_what_to_set():
+    with pytest.raises(ConfigError, match=r"step 'train' runs in AWS Batch.*batch.job_queue"):
+        made(everything())
+
+
+@pytest.mark.parametrize(
+    ("region", "partition"),
+    [("eu-north-1", "aws"), ("cn-north-1", "aws-cn"), ("us-gov-west-1", "aws-us-gov")],
+)
+def test_integrations_are_those_of_the_regions_partition(region, partition):
+    machine = state_machine(everything(), load({"aws.region": region})).to_json()
+    assert machine["States"]["GetItems"]["Resource"].startswith(f"arn:{partition}:states:")
+
+
+def test_a_schedule_starts_the_state_machine():
+    resources = made(everything(), **QUEUE)["Resources"]
+    schedule = resources["Schedule"]["Properties"]
+    assert schedule["ScheduleExpression"] == "cron(0 9 * * ? *)"
+    assert schedule["Target"]["Arn"] == {"Ref": "StateMachine"}
+    assert schedule["Target"]["Input"] == "{}"
+    assert actions(resources, "ScheduleRole") == {"states:StartExecution"}
