@@ -84,7 +84,8 @@ def parse(raw: Any) -> LambdaEvent:
     found = event["items"] if several else [event]
     if not isinstance(found, list):
         raise EventError(f"'items' of the event must be a list, not {type(found).__name__}")
-    items = tuple(Item(_index(each.get("index")), each.get("input")) for each in found)
+    given = (_mapping(each, "an item") for each in found)
+    items = tuple(Item(_index(each.get("index")), each.get("input")) for each in given)
     return LambdaEvent(
         FlowContext(run_id, params), items, _index(event.get("attempt")) or 0, several
     )

@@ -24,13 +24,12 @@ def loaded(flow: str, shape: str) -> Invocation:
     Raises ConfigError for a variable that is missing or a module without the flow.
     """
     step, module, bucket = (_variable(name) for name in (STEP, MODULE, BUCKET))
-    loop = asyncio.Runner()
-    loop.run(read_secrets())
+    asyncio.run(read_secrets())
     found = [each for each in vars(importlib.import_module(module)).values() if _is(each, flow)]
     if not found:
         raise ConfigError(f"module '{module}' ({MODULE}) has no flow '{flow}'")
     payloads = Payloads(S3Store(bucket), flow)
-    return Invocation(found[0], shape, step, payloads, loop)
+    return Invocation(found[0], shape, step, payloads, asyncio.Runner())
 
 
 async def read_secrets() -> None:

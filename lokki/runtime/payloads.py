@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-import anyio
-
 from lokki.call import Failure
 from lokki.errors import PayloadError
 from lokki.graph import FlowGraph, MapStage
 from lokki.runtime.event import URL, inline
 from lokki.store.codec import compress_parts, dumps_parts, unpack
+from lokki.store.concurrency import for_each
 from lokki.store.keys import failure_key, is_part, manifest_key, output_key, step_prefix
 from lokki.store.s3 import S3Store
 
@@ -47,15 +46,11 @@ class Payloads:
     async def read(self, keys: Sequence[str]) -> list[bytes]:
         """What is stored under keys, read at the same time."""
         found: list[bytes] = [b""] * len(keys)
-        places = iter(range(len(keys)))
 
-        async def read() -> None:
-            for place in places:
-                found[place] = await self.store.get(keys[place])
+        async def read(place: int) -> None:
+            found[place] = await self.store.get(keys[place])
 
-        async with anyio.create_task_group() as group:
-            for _ in range(min(_AT_A_TIME, len(keys))):
-                group.start_soon(read)
+        await for_each(range(len(keys)), read, min(_AT_A_TIME, len(keys)))
         return found
 
     # ---- what is kept ----------------------------------------------------------------------------
@@ -78,17 +73,14 @@ class Payloads:
     async def keep_manifest(self, run_id: str, step: str, items: Sequence[Any]) -> str:
         """Keep the list of a map's items, each in it or under a key of its own; its key."""
         inputs: list[Any] = list(items)
-        apart = iter([index for index, each in enumerate(items) if not inline(each)])
+        apart = [index for index, each in enumerate(items) if not inline(each)]
 
-        async def keep() -> None:
-            for index in apart:
-                key = output_key(self.flow, run_id, step, index)
-                await self.store.put(key, compress_parts(dumps_parts(items[index])))
-                inputs[index] = self.store.url(key)
+        async def keep(index: int) -> None:
+            key = output_key(self.flow, run_id, step, index)
+            await self.store.put(key, compress_parts(dumps_parts(items[index])))
+            inputs[index] = self.store.url(key)
 
-        async with anyio.create_task_group() as group:
-            for _ in range(_AT_A_TIME):
-                group.start_soon(keep)
+        await for_each(apart, keep, min(_AT_A_TIME, len(apart)))
         key = manifest_key(self.flow, run_id, step)
         await self.store.put(key, json.dumps([{"input": each} for each in inputs]).encode())
         return key

@@ -13,6 +13,7 @@ from aiobotocore.session import get_session
 from botocore.exceptions import BotoCoreError, ClientError
 
 from lokki.errors import PayloadError
+from lokki.store.concurrency import for_each
 from lokki.store.keys import check_key, zip_key
 
 if TYPE_CHECKING:
@@ -199,27 +200,15 @@ class S3Store:
     async def _sent(self, key: str, body: bytes, which: dict[str, str]) -> dict[int, str]:
         """The parts of an upload by number, sent some at a time."""
         done: dict[int, str] = {}
-        failed: list[Exception] = []
-        parts = _parts(body)
 
-        async def send() -> None:
-            for number, part in parts:
-                if failed:
-                    return
-                try:
-                    answer = await self._ask(
-                        "store", key, "upload_part", PartNumber=number, Body=part, **which
-                    )
-                except PayloadError as error:
-                    failed.append(error)
-                else:
-                    done[number] = answer["ETag"]
+        async def send(part: tuple[int, bytes]) -> None:
+            number, body = part
+            answer = await self._ask(
+                "store", key, "upload_part", PartNumber=number, Body=body, **which
+            )
+            done[number] = answer["ETag"]
 
-        async with anyio.create_task_group() as group:
-            for _ in range(_PARTS_AT_A_TIME):
-                group.start_soon(send)
-        if failed:
-            raise failed[0]
+        await for_each(_parts(body), send, _PARTS_AT_A_TIME)
         return done
 
 

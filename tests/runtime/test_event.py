@@ -1,0 +1,175 @@
+"""What goes from state to state: events, and which values may be in them."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lokki.runtime.event import (
+    INLINE_BYTES,
+    EventError,
+    FlowContext,
+    Item,
+    LambdaEvent,
+    inline,
+    is_secret,
+    parse,
+)
+
+names = st.text(max_size=8)
+leaves = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=20)
+    | st.binary(max_size=5)
+    | st.dates()
+)
+values = st.recursive(
+    leaves,
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.tuples(inner, inner)
+        | st.dictionaries(names | st.integers(), inner, max_size=3)
+        | st.frozensets(st.integers(), max_size=2)
+    ),
+    max_leaves=10,
+)
+
+
+def as_other_readers_have_it(text: str):
+    """JSON as a reader has it whose numbers are doubles and whose whole numbers are ints."""
+
+    def number(found: str):
+        value = float(found)
+        return int(value) if value.is_integer() else value
+
+    return json.loads(text, parse_int=number, parse_float=number)
+
+
+@given(values)
+def test_what_is_inline_is_the_very_same_wherever_it_is_read(value):
+    if inline(value):
+        text = json.dumps(value)
+        assert len(text) <= INLINE_BYTES
+        for read in (json.loads, as_other_readers_have_it):
+            assert repr(read(text)) == repr(value)
+        assert not (isinstance(value, str) and value.startswith("s3://"))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        True,
+        5,
+        -5,
+        2**53 - 1,
+        0.5,
+        "",
+        "ä",
+        "line\nbreak",
+        [],
+        [1, [None]],
+        {"a": {"b": [0.5]}},
+    ],
+)
+def test_plain_small_values_are_inline(value):
+    assert inline(value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        2**53,
+        1.0,
+        -0.0,
+        float("nan"),
+        float("inf"),
+        "s3://other/x.pkl.gz",
+        "\ud800",
+        "\0",
+        "x" * (INLINE_BYTES + 1),
+        [0] * INLINE_BYTES,
+        (1, 2),
+        {1: 2},
+        {"\ud800": 1},
+        b"",
+        date(2026, 1, 1),
+        {1},
+        type("Text", (str,), {})("x"),
+        type("List", (list,), {})(),
+        True.__class__,
+    ],
+    ids=repr,
+)
+def test_other_values_are_not(value):
+    assert not inline(value)
+
+
+def test_what_is_deep_is_not_inline():
+    value = []
+    for _ in range(10_000):
+        value = [value]
+    assert not inline(value)
+
+
+# ---- events --------------------------------------------------------------------------------------
+
+contexts = st.builds(FlowContext, st.text(), st.dictionaries(st.text(), st.integers()))
+ones = st.builds(Item, st.none() | st.integers(0, 9), st.integers())
+events = st.builds(
+    LambdaEvent, contexts, ones.map(lambda one: (one,)), st.just(0), st.just(value=False)
+) | st.builds(
+    LambdaEvent,
+    contexts,
+    st.lists(st.builds(Item, st.integers(0, 9), st.integers())).map(tuple),
+    st.just(0),
+    st.just(value=True),
+)
+
+
+@given(events)
+def test_an_event_is_read_as_it_was_written(event):
+    assert parse(json.loads(json.dumps(event.to_json()))) == event
+
+
+def test_an_event_knows_how_often_its_state_has_been_entered_again():
+    raw = {"flow": {"run_id": "a", "params": {}}, "input": 5, "attempt": 2}
+    assert parse(raw).retried == 2
+
+
+@pytest.mark.parametrize(
+    ("raw", "told"),
+    [
+        (5, 'the event must be an object, not int; an event is like {"flow"'),
+        ({}, "'flow' must be an object, not NoneType"),
+        ({"flow": {}}, "'flow.run_id' of the event must be a text, not None"),
+        ({"flow": {"run_id": "a", "params": []}}, "'flow.params' must be an object, not list"),
+        ({"flow": {"run_id": "a"}, "index": -1}, "must be a number from 0, not -1"),
+        ({"flow": {"run_id": "a"}, "attempt": True}, "must be a number from 0, not True"),
+        ({"flow": {"run_id": "a"}, "items": 5}, "'items' of the event must be a list, not int"),
+        ({"flow": {"run_id": "a"}, "items": [5]}, "an item must be an object, not int"),
+    ],
+)
+def test_what_is_wrong_with_an_event_is_told(raw, told):
+    with pytest.raises(EventError) as caught:
+        parse(raw)
+    assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("arn:aws:secretsmanager:eu-north-1:1:secret:token-AbCdEf", True),
+        ("arn:aws:iam::1:role/x", False),
+        ("a secretsmanager", False),
+    ],
+)
+def test_a_secret_is_known_by_its_arn(value, expected):
+    assert is_secret(value) is expected

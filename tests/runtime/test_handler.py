@@ -1,0 +1,314 @@
+"""The handler of a function: what it reads, calls, stores and answers, against S3."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import pickle
+from types import SimpleNamespace
+
+import pytest
+
+from lokki import current, flow, step
+from lokki.errors import ConfigError, FingerprintError, LokkiError, ParameterError
+from lokki.runtime.handler import Handler
+from lokki.runtime.loading import loaded
+from lokki.store.codec import pack, unpack
+from lokki.store.s3 import S3Store
+
+BUCKET = "handled"
+CALLS: list[object] = []
+
+
+@step
+def get_items(limit: int = 2):
+    return list(range(limit))
+
+
+@step(retry={"retries": 1})
+def work(item, factor: int = 1):
+    CALLS.append((item, current().attempt))
+    if item == "bad":
+        raise LookupError("no such item: bad")
+    return item * factor if isinstance(item, int) else (item,)
+
+
+@step
+def collect(items):
+    return [items, [each.index for each in current().failures]]
+
+
+@flow
+def handled(limit: int = 2, factor: int = 1):
+    return get_items().map(work, tolerated_failures=1).agg(collect)
+
+
+@step
+async def wait_for(item):
+    await asyncio.sleep(0)
+    return item
+
+
+@step(timeout_seconds=0.05)
+async def wait_forever(item):
+    await asyncio.sleep(60)
+
+
+@step
+def leave(item):
+    raise SystemExit(3)
+
+
+@flow
+def others():
+    return get_items().next(wait_for).next(wait_forever).next(leave)
+
+
+class Gateway:
+    """The bucket, as tests look at it."""
+
+    def __init__(self, endpoint: str) -> None:
+        self._endpoint = endpoint
+
+    def _with_store(self, use):
+        async def run():
+            async with S3Store(BUCKET, endpoint=self._endpoint) as store:
+                return await use(store)
+
+        return asyncio.run(run())
+
+    def keys(self, prefix):
+        return self._with_store(lambda store: store.list(prefix))
+
+    def value(self, key):
+        return unpack(self._with_store(lambda store: store.get(key)))
+
+    def text(self, key):
+        return self._with_store(lambda store: store.get(key)).decode()
+
+    def put(self, key, data):
+        self._with_store(lambda store: store.put(key, data))
+
+
+@pytest.fixture
+def bucket(aws, monkeypatch):
+    import boto3
+
+    monkeypatch.setenv("AWS_ENDPOINT_URL", aws)
+    client = boto3.client("s3", endpoint_url=aws)
+    client.create_bucket(
+        Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-north-1"}
+    )
+    CALLS.clear()
+    yield Gateway(aws)
+    listed = client.list_objects_v2(Bucket=BUCKET).get("Contents", [])
+    for each in listed:
+        client.delete_object(Bucket=BUCKET, Key=each["Key"])
+    client.delete_bucket(Bucket=BUCKET)
+
+
+@pytest.fixture
+def handler(bucket, monkeypatch):
+    made = []
+
+    def make(step_name, of=handled, shape=None):
+        monkeypatch.setenv("LOKKI_STEP_NAME", step_name)
+        monkeypatch.setenv("LOKKI_MODULE_NAME", __name__)
+        monkeypatch.setenv("LOKKI_ARTIFACT_BUCKET", BUCKET)
+        made.append(Handler(of.name, shape or of().shape))
+        return lambda event: made[-1](event, SimpleNamespace(aws_request_id="request-1"))
+
+    yield make
+    for each in made:
+        each.invocation.loop.run(each.invocation.payloads.store.close())
+        each.invocation.loop.close()
+
+
+def event(value, index=None, attempt=0, **params):
+    at = {} if index is None else {"index": index}
+    return {"flow": {"run_id": "r1", "params": params}, **at, "input": value, "attempt": attempt}
+
+
+def test_a_source_stores_its_result_and_lists_its_items(handler, bucket):
+    answer = handler("get_items")(event({}, limit=3))
+    manifest = "handled/runs/r1/get_items/map_manifest.json"
+    assert answer == {
+        "flow": {"run_id": "r1", "params": {"limit": 3}},
+        "input": {"manifest": manifest, "count": 3},
+    }
+    assert bucket.value("handled/runs/r1/get_items/output.pkl.gz") == [0, 1, 2]
+    assert json.loads(bucket.text(manifest)) == [{"input": 0}, {"input": 1}, {"input": 2}]
+
+
+def test_an_item_gets_the_flows_parameters_and_answers_what_is_small(handler, bucket):
+    answer = handler("work")(event(4, index=7, factor=10))
+    assert (answer["index"], answer["input"]) == (7, 40)
+    assert bucket.value("handled/runs/r1/work/7/output.pkl.gz") == 40
+
+
+def test_what_json_does_not_give_back_is_told_by_where_it_is(handler, bucket):
+    answer = handler("work")(event("x", index=0))
+    key = "handled/runs/r1/work/0/output.pkl.gz"
+    assert answer["input"] == f"s3://{BUCKET}/{key}"
+    assert bucket.value(key) == ("x",)
+    assert handler("work")(event(answer["input"], index=1))["input"].endswith("/1/output.pkl.gz")
+    assert CALLS[-1][0] == ("x",)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "s3://other/handled/runs/r1/work/0/output.pkl.gz",
+        f"s3://{BUCKET}/another/runs/r1/work/0/output.pkl.gz",
+        f"s3://{BUCKET}/handled/runs/../../x/output.pkl.gz",
+        f"s3://{BUCKET}/handled/artifacts/output.pkl.gz",
+        f"s3://{BUCKET}/handled/runs/r1/work/0/failure.json",
+    ],
+)
+def test_a_text_that_is_no_result_of_the_flow_is_a_text(handler, url):
+    handler("work")(event(url, index=0))
+    assert [(url, 1)] == CALLS
+
+
+def test_another_attempt_finds_what_the_first_has_stored(handler):
+    work_on = handler("work")
+    assert work_on(event(5, index=0))["input"] == 5
+    assert work_on(event(5, index=0, attempt=1))["input"] == 5
+    assert CALLS == [(5, 1)]
+    work_on(event(6, index=1, attempt=1))
+    assert CALLS == [(5, 1), (6, 2)]
+
+
+def test_a_result_that_is_there_is_not_replaced(handler, bucket):
+    bucket.put("handled/runs/r1/work/0/output.pkl.gz", pack("first"))
+    assert handler("work")(event(5, index=0))["input"] == "first"
+
+
+def test_an_aggregation_gets_the_results_in_order_and_the_tolerated_failures(handler, bucket):
+    handler("get_items")(event({}, limit=12))
+    work_on = handler("work")
+    for index in reversed(range(12)):
+        if index != 3:
+            work_on(event(index, index=index))
+    with pytest.raises(Exception, match="no such item"):
+        work_on(event("bad", index=3, attempt=1))
+    answer = handler("collect")(event({"map": "work"}, limit=12))
+    assert answer["input"] == [[0, 1, 2, *range(4, 12)], [3]]
+    told = json.loads(bucket.text("handled/runs/r1/work/3/failure.json"))
+    assert (told["type"], told["attempt"], told["index"]) == ("LookupError", 2, 3)
+
+
+def test_results_that_are_missing_without_a_failure_are_failures_of_lost_processes(handler):
+    handler("get_items")(event({}, limit=2))
+    handler("work")(event(1, index=1))
+    assert handler("collect")(event({"map": "work"}, limit=2))["input"] == [[1], [0]]
+
+
+def test_more_failures_than_tolerated_fail_the_aggregation(handler):
+    handler("get_items")(event({}, limit=3))
+    handler("work")(event(1, index=1))
+    with pytest.raises(Exception, match="its process was ended before it told why") as caught:
+        handler("collect")(event({"map": "work"}, limit=3))
+    assert type(caught.value).__name__ == "WorkerDied"
+
+
+def test_an_error_is_the_users_by_name_text_and_frames(handler, capsys):
+    with pytest.raises(Exception, match=r"^no such item: bad$") as caught:
+        handler("work")(event("bad", index=0, attempt=0))
+    assert type(caught.value).__name__ == "LookupError"
+    assert caught.value.__cause__ is caught.value.__context__ is None
+    frames = caught.traceback
+    assert frames[-1].name == "work"
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(line["event"], line["item"], line["attempt"]) for line in lines] == [
+        ("step_start", 0, 1),
+        ("step_failed", 0, 1),
+    ]
+
+
+def test_an_attempt_that_is_to_be_repeated_leaves_no_failure(handler, bucket):
+    with pytest.raises(Exception, match="no such item"):
+        handler("work")(event("bad", index=0, attempt=0))
+    assert bucket.keys("handled/runs/r1/work") == []
+
+
+# ---- invoked by hand -----------------------------------------------------------------------------
+
+
+def test_a_plain_event_is_what_a_step_is_given(handler):
+    assert handler("work")(5)["input"] == 5
+    assert handler("collect")([1, 2])["input"] == [[1, 2], []]
+
+
+def test_a_plain_event_for_a_first_step_is_the_parameters(handler):
+    answer = handler("get_items")({"limit": 4})
+    assert answer["input"]["count"] == 4
+    assert answer["flow"]["run_id"] == "direct-request-1"
+
+
+# ---- other steps ---------------------------------------------------------------------------------
+
+
+def test_an_async_step(handler):
+    assert handler("wait_for", others)(event([1], attempt=0))["input"] == [1]
+
+
+def test_an_async_step_that_takes_too_long(handler):
+    with pytest.raises(Exception, match=r"^the call took longer than 0.05 s$") as caught:
+        handler("wait_forever", others)(event([1]))
+    assert type(caught.value).__name__ == "TimeoutError"
+
+
+def test_a_step_cannot_end_its_process(handler):
+    with pytest.raises(Exception, match="step 'leave' wanted to end its process: 3") as caught:
+        handler("leave", others)(event([1]))
+    assert type(caught.value).__name__ == "SystemExit"
+
+
+# ---- what is wrong -------------------------------------------------------------------------------
+
+
+VARIABLES = ("LOKKI_STEP_NAME", "LOKKI_MODULE_NAME", "LOKKI_ARTIFACT_BUCKET")
+
+
+@pytest.mark.parametrize("variable", VARIABLES)
+def test_a_variable_that_is_missing_is_named(monkeypatch, variable):
+    for name in VARIABLES:
+        monkeypatch.setenv(name, "x")
+    monkeypatch.delenv(variable)
+    with pytest.raises(ConfigError, match=f"{variable} is not set"):
+        loaded("handled", "shape")
+
+
+def test_a_module_without_the_flow(monkeypatch):
+    for name, value in (("STEP", "x"), ("MODULE", "json")):
+        monkeypatch.setenv(f"LOKKI_{name}_NAME", value)
+    monkeypatch.setenv("LOKKI_ARTIFACT_BUCKET", BUCKET)
+    with pytest.raises(ConfigError, match=r"module 'json' .* has no flow 'handled'"):
+        loaded("handled", "shape")
+
+
+def test_another_structure_than_the_built_one_names_both(handler):
+    with pytest.raises(FingerprintError) as caught:
+        handler("work", shape="other → shape")(event(1, index=0))
+    assert handled().shape in str(caught.value)
+    assert "other → shape" in str(caught.value)
+
+
+def test_wrong_parameters_are_refused(handler):
+    with pytest.raises(ParameterError, match="limit"):
+        handler("work")(event(1, index=0, limit="many"))
+
+
+def test_a_result_that_is_gone_is_told_by_its_place(handler):
+    key = f"s3://{BUCKET}/handled/runs/r1/get_items/output.pkl.gz"
+    with pytest.raises(LokkiError, match=f"no payload is stored under {key}"):
+        handler("work")(event(key, index=0))
+
+
+def test_what_is_no_pickle_of_ours_is_not_read(handler, bucket):
+    key = "handled/runs/r1/get_items/output.pkl.gz"
+    bucket.put(key, b"not a pickle" + pickle.dumps(5))
+    with pytest.raises(Exception, match="stored data is no payload") as caught:
+        handler("work")(event(f"s3://{BUCKET}/{key}", index=0))
+    assert type(caught.value).__name__ == "PayloadError"
