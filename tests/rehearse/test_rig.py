@@ -1,0 +1,463 @@
+"""The AWS of a rehearsal: a test for each behaviour that is changed, or added to what moto does."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+import uuid
+import zipfile
+from dataclasses import dataclass
+from typing import Any
+
+import boto3
+import pytest
+
+from lokki.rehearse.rig.server import PLATFORM, REGION, Image
+
+pytestmark = pytest.mark.timeout(120)
+ROLE = "arn:aws:iam::123456789012:role/any"
+
+
+@dataclass
+class Rig:
+    """Clients of it, and what tests ask of it."""
+
+    endpoint: str
+
+    def __getattr__(self, service: str) -> Any:
+        return boto3.client(service, endpoint_url=self.endpoint, region_name=REGION)
+
+    def create(self, resources: Any, **outputs: Any) -> dict[str, str]:
+        """A stack of these resources; its outputs, which are deleted with it never."""
+        name = f"stack-{uuid.uuid4().hex[:8]}"
+        template = {
+            "Resources": resources,
+            "Outputs": {key: {"Value": value} for key, value in outputs.items()},
+        }
+        self.cloudformation.create_stack(
+            StackName=name, TemplateBody=json.dumps(template), Capabilities=["CAPABILITY_IAM"]
+        )
+        (stack,) = self.cloudformation.describe_stacks(StackName=name)["Stacks"]
+        assert stack["StackStatus"] == "CREATE_COMPLETE"
+        told = {each["OutputKey"]: each["OutputValue"] for each in stack.get("Outputs", [])}
+        return {**told, "stack": name}
+
+    def machine(self, states: Any, start: str) -> str:
+        name = f"machine-{uuid.uuid4().hex[:8]}"
+        definition = json.dumps({"StartAt": start, "States": states})
+        made = self.stepfunctions.create_state_machine(
+            name=name, definition=definition, roleArn=ROLE
+        )
+        return made["stateMachineArn"]
+
+    def execute(self, machine: str, given: Any = None) -> Any:
+        client = self.stepfunctions
+        arn = client.start_execution(stateMachineArn=machine, input=json.dumps(given or {}))
+        while True:
+            told = client.describe_execution(executionArn=arn["executionArn"])
+            if told["status"] != "RUNNING":
+                return told
+            time.sleep(0.02)
+
+    def bucket(self) -> str:
+        name = f"bucket-{uuid.uuid4().hex[:8]}"
+        self.s3.create_bucket(Bucket=name)
+        return name
+
+    def json_at(self, bucket: str, key: str) -> Any:
+        return json.loads(self.s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+
+
+@pytest.fixture
+def rig(rehearsal):
+    return Rig(rehearsal.endpoint)
+
+
+# ---- Lambda --------------------------------------------------------------------------------------
+
+HANDLER = """
+import os, sys, time
+print("loading")
+count = 0
+
+def handler(event, context):
+    global count
+    count += 1
+    if event == "raise":
+        raise LookupError("nothing here")
+    if event == "exit":
+        os._exit(3)
+    if event == "sleep":
+        time.sleep(60)
+    print("handling", count)
+    return {
+        "event": event,
+        "count": count,
+        "step": os.environ.get("STEP"),
+        "pid": os.getpid(),
+        "function": os.environ["AWS_LAMBDA_FUNCTION_NAME"],
+        "left": context.get_remaining_time_in_millis(),
+    }
+"""
+
+
+@pytest.fixture
+def function(rig):
+    """A function, as CloudFormation makes it."""
+
+    def make(source=HANDLER, timeout=20):
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w") as package:
+            package.writestr("handler.py", source)
+        bucket = rig.bucket()
+        rig.s3.put_object(Bucket=bucket, Key="f.zip", Body=packed.getvalue())
+        properties = {
+            "Code": {"S3Bucket": bucket, "S3Key": "f.zip"},
+            "Handler": "handler.handler",
+            "Runtime": "python3.11",
+            "Role": {"Fn::GetAtt": ["R", "Arn"]},
+            "Timeout": timeout,
+            "Environment": {"Variables": {"STEP": "one"}},
+            "LoggingConfig": {"LogGroup": f"/own/{bucket}"},
+            "Tags": [{"Key": "lokki:flow", "Value": "x"}],
+        }
+        statement = {
+            "Effect": "Allow",
+            "Principal": {"Service": "lambda.amazonaws.com"},
+            "Action": "sts:AssumeRole",
+        }
+        document = {"Version": "2012-10-17", "Statement": [statement]}
+        role = {"AssumeRolePolicyDocument": document}
+        resources = {
+            "R": {"Type": "AWS::IAM::Role", "Properties": role},
+            "F": {"Type": "AWS::Lambda::Function", "Properties": properties},
+        }
+        made = rig.create(resources, Name={"Ref": "F"})
+        return made["Name"], f"/own/{bucket}"
+
+    return make
+
+
+def invoke(rig, name, event):
+    answer = rig.__getattr__("lambda").invoke(FunctionName=name, Payload=json.dumps(event))
+    return answer.get("FunctionError"), json.loads(answer["Payload"].read())
+
+
+def test_a_function_runs_its_code_and_stays_warm(rig, function):
+    name, _ = function()
+    (no_error, first), (_, second) = (invoke(rig, name, {"a": 1}) for _ in range(2))
+    assert no_error is None
+    assert (first["event"], first["step"], first["function"]) == ({"a": 1}, "one", name)
+    assert (first["count"], second["count"]) == (1, 2)
+    assert first["pid"] == second["pid"]
+    assert 0 < first["left"] <= 20_000
+
+
+def test_an_error_of_a_function_has_its_name_text_and_frames(rig, function):
+    name, _ = function()
+    error, told = invoke(rig, name, "raise")
+    assert error == "Unhandled"
+    assert (told["errorType"], told["errorMessage"]) == ("LookupError", "nothing here")
+    assert "raise LookupError" in told["stackTrace"][-1]
+
+
+def test_a_function_whose_process_ends_or_takes_too_long_is_told_as_lambda_tells_it(rig, function):
+    name, _ = function(timeout=1)
+    assert invoke(rig, name, "exit")[1]["errorType"] == "Runtime.ExitError"
+    error, told = invoke(rig, name, "sleep")
+    assert (error, told["errorType"]) == ("Unhandled", "Sandbox.Timedout")
+    assert "Task timed out after 1.00 seconds" in told["errorMessage"]
+    assert invoke(rig, name, "again")[1]["count"] == 1, "in a new process"
+
+
+def test_a_module_that_is_not_in_the_package_is_told(rig, function):
+    name, _ = function("import not_there\n")
+    assert invoke(rig, name, 1)[1]["errorType"] == "Runtime.ImportModuleError"
+
+
+def test_what_a_function_writes_is_in_its_log_group(rig, function):
+    name, group = function()
+    invoke(rig, name, 1)
+    events = rig.logs.filter_log_events(logGroupName=group)["events"]
+    kinds = [event["message"].partition(" ")[0] for event in events]
+    assert kinds == ["START", "loading", "handling", "END", "REPORT"]
+
+
+def test_the_tags_of_a_function_are_kept(rig, function):
+    name, _ = function()
+    assert rig.__getattr__("lambda").get_function(FunctionName=name)["Tags"] == {"lokki:flow": "x"}
+
+
+# ---- state machines ------------------------------------------------------------------------------
+
+
+def test_a_machine_that_a_stack_makes_of_an_object_is_executed(rig):
+    definition = {
+        "StartAt": "Told",
+        "States": {"Told": {"Type": "Pass", "Parameters": {"who": "${Who}"}, "End": True}},
+    }
+    properties = {
+        "Definition": definition,
+        "DefinitionSubstitutions": {"Who": "somebody"},
+        "RoleArn": ROLE,
+    }
+    resource = {"Type": "AWS::StepFunctions::StateMachine", "Properties": properties}
+    made = rig.create({"M": resource}, Arn={"Ref": "M"})
+    assert json.loads(rig.execute(made["Arn"])["output"]) == {"who": "somebody"}
+
+
+def mapped(bucket, inner, **more):
+    """A map over ``items.json`` whose children are in one state."""
+    return {
+        "M": {
+            "Type": "Map",
+            "Label": "M",
+            "ItemReader": {
+                "Resource": "arn:aws:states:::s3:getObject",
+                "ReaderConfig": {"InputType": "JSON"},
+                "Parameters": {"Bucket": bucket, "Key": "items.json"},
+            },
+            "ItemSelector": {
+                "index.$": "$$.Map.Item.Index",
+                "value.$": "$$.Map.Item.Value.input",
+                "run.$": "$$.Execution.Name",
+            },
+            "ItemProcessor": {
+                "ProcessorConfig": {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"},
+                "StartAt": "I",
+                "States": {"I": inner, "F": {"Type": "Fail", "Error": "Odd", "Cause": "it is odd"}},
+            },
+            "ResultWriter": {
+                "Resource": "arn:aws:states:::s3:putObject",
+                "Parameters": {"Bucket": bucket, "Prefix": "written"},
+            },
+            "End": True,
+            **more,
+        }
+    }
+
+
+ODD_FAILS = {
+    "Type": "Choice",
+    "Choices": [{"Variable": "$.value", "NumericEquals": 1, "Next": "F"}],
+    "Default": "S",
+}
+
+
+def run_map(rig, count, inner=None, **more):
+    """Execute a map over so many items; what is told of it, and its files."""
+    bucket = rig.bucket()
+    items = [{"input": number} for number in range(count)]
+    rig.s3.put_object(Bucket=bucket, Key="items.json", Body=json.dumps(items))
+    states = mapped(bucket, inner or {"Type": "Pass", "End": True}, **more)
+    states["M"]["ItemProcessor"]["States"]["S"] = {"Type": "Succeed"}
+    done = rig.execute(rig.machine(states, "M"))
+    files: dict[str, Any] = {"SUCCEEDED": [], "FAILED": []}
+    if done["status"] == "SUCCEEDED":
+        details = json.loads(done["output"])["ResultWriterDetails"]
+        manifest = rig.json_at(bucket, details["Key"])
+        for status, told in manifest["ResultFiles"].items():
+            files[status] = [row for each in told for row in rig.json_at(bucket, each["Key"])]
+    return done, files
+
+
+@pytest.mark.parametrize("count", [0, 1, 50])
+def test_every_item_has_an_execution_whose_output_is_written(rig, count):
+    done, files = run_map(rig, count)
+    assert done["status"] == "SUCCEEDED"
+    outputs = [json.loads(each["Output"]) for each in files["SUCCEEDED"]]
+    assert sorted(each["index"] for each in outputs) == list(range(count))
+    assert {each["run"] for each in outputs} <= {done["name"]}
+    assert files["FAILED"] == []
+
+
+def test_a_child_knows_its_own_input_and_name(rig):
+    told = {"own.$": "$$.Execution.Input", "name.$": "$$.Execution.Name"}
+    done, files = run_map(rig, 1, {"Type": "Pass", "Parameters": told, "End": True})
+    (child,) = files["SUCCEEDED"]
+    output = json.loads(child["Output"])
+    assert output["own"] == {"index": 0, "value": 0, "run": done["name"]}
+    assert output["name"] == child["Name"] != done["name"]
+
+
+def test_a_failed_item_fails_the_map_unless_it_is_tolerated(rig):
+    done, _ = run_map(rig, 4, ODD_FAILS)
+    assert (done["status"], done["error"]) == (
+        "FAILED", "States.ExceedToleratedFailureThreshold",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("tolerated", "status"),
+    [
+        ({"ToleratedFailureCount": 1}, "SUCCEEDED"),
+        ({"ToleratedFailurePercentage": 25}, "SUCCEEDED"),
+        ({"ToleratedFailurePercentage": 24}, "FAILED"),
+    ],
+)
+def test_failures_within_a_threshold_are_written_and_left_out(rig, tolerated, status):
+    done, files = run_map(rig, 4, ODD_FAILS, **tolerated)
+    assert done["status"] == status
+    if status == "SUCCEEDED":
+        (failed,) = files["FAILED"]
+        assert (failed["Error"], failed["Cause"]) == ("Odd", "it is odd")
+        assert json.loads(failed["Input"])["index"] == 1
+        assert len(files["SUCCEEDED"]) == 3
+
+
+def test_items_come_in_batches(rig):
+    batcher = {"MaxItemsPerBatch": 3, "BatchInput": {"run.$": "$$.Execution.Name", "a": [1]}}
+    done, files = run_map(rig, 7, ItemBatcher=batcher)
+    inputs = [json.loads(each["Input"]) for each in files["SUCCEEDED"]]
+    assert sorted(len(each["Items"]) for each in inputs) == [1, 3, 3]
+    assert all(each["BatchInput"] == {"run": done["name"], "a": [1]} for each in inputs)
+    indexes = [item["index"] for each in inputs for item in each["Items"]]
+    assert sorted(indexes) == list(range(7))
+
+
+def test_express_children_run(rig):
+    bucket = rig.bucket()
+    rig.s3.put_object(Bucket=bucket, Key="items.json", Body='[{"input": 1}]')
+    states = mapped(bucket, {"Type": "Pass", "End": True})
+    states["M"]["ItemProcessor"]["ProcessorConfig"]["ExecutionType"] = "EXPRESS"
+    assert rig.execute(rig.machine(states, "M"))["status"] == "SUCCEEDED"
+
+
+def test_the_children_of_a_map_can_be_listed_and_described(rig):
+    done, _ = run_map(rig, 5, ODD_FAILS, ToleratedFailureCount=1)
+    client = rig.stepfunctions
+    (run,) = client.list_map_runs(executionArn=done["executionArn"])["mapRuns"]
+    counts = client.describe_map_run(mapRunArn=run["mapRunArn"])["itemCounts"]
+    assert (counts["total"], counts["succeeded"], counts["failed"]) == (5, 4, 1)
+    pages = client.get_paginator("list_executions").paginate(
+        mapRunArn=run["mapRunArn"], PaginationConfig={"PageSize": 2}
+    )
+    children = [each for page in pages for each in page["executions"]]
+    assert len(children) == 5
+    (failed,) = client.list_executions(mapRunArn=run["mapRunArn"], statusFilter="FAILED")[
+        "executions"
+    ]
+    told = client.describe_execution(executionArn=failed["executionArn"])
+    assert (told["error"], told["mapRunArn"]) == ("Odd", run["mapRunArn"])
+
+
+def test_a_history_comes_in_pages_and_backwards(rig):
+    states = {f"S{number}": {"Type": "Pass", "Next": f"S{number + 1}"} for number in range(9)}
+    states["S9"] = {"Type": "Pass", "End": True}
+    done = rig.execute(rig.machine(states, "S0"))
+    pages = rig.stepfunctions.get_paginator("get_execution_history")
+    arn = done["executionArn"]
+
+    def ids(**more):
+        found = pages.paginate(executionArn=arn, PaginationConfig={"PageSize": 4}, **more)
+        return [event["id"] for page in found for event in page["events"]]
+
+    assert ids() == sorted(ids(reverseOrder=True))
+    assert len(ids()) == 22
+    assert ids(reverseOrder=True) == ids()[::-1]
+
+
+def test_why_an_execution_was_stopped_is_kept(rig):
+    machine = rig.machine({"W": {"Type": "Wait", "Seconds": 60, "End": True}}, "W")
+    client = rig.stepfunctions
+    arn = client.start_execution(stateMachineArn=machine)["executionArn"]
+    client.stop_execution(executionArn=arn, error="Cancelled", cause="by a test")
+    told = client.describe_execution(executionArn=arn)
+    assert (told["status"], told["error"], told["cause"]) == ("ABORTED", "Cancelled", "by a test")
+
+
+# ---- Batch and schedules -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def job(rig, tmp_path):
+    """A state machine that runs a job with this command and strategy."""
+    role = rig.iam.create_role(
+        RoleName=f"role-{uuid.uuid4().hex[:8]}", AssumeRolePolicyDocument="{}"
+    )
+    name = f"queue-{uuid.uuid4().hex[:8]}"
+    environment = rig.batch.create_compute_environment(
+        computeEnvironmentName=name,
+        type="UNMANAGED",
+        state="ENABLED",
+        serviceRole=role["Role"]["Arn"],
+    )
+    order = [{"order": 1, "computeEnvironment": environment["computeEnvironmentArn"]}]
+    rig.batch.create_job_queue(
+        jobQueueName=name, state="ENABLED", priority=1, computeEnvironmentOrder=order
+    )
+    PLATFORM.images[name] = Image(tmp_path)
+
+    def run(script, attempts=1, conditions=()):
+        rig.batch.register_job_definition(
+            jobDefinitionName=name,
+            type="container",
+            containerProperties={
+                "image": name,
+                "command": ["sh", "-c", script],
+                "resourceRequirements": [
+                    {"type": "VCPU", "value": "1"},
+                    {"type": "MEMORY", "value": "64"},
+                ],
+            },
+            retryStrategy={"attempts": attempts, "evaluateOnExit": list(conditions)},
+        )
+        state = {
+            "Type": "Task",
+            "Resource": "arn:aws:states:::batch:submitJob.sync",
+            "Parameters": {
+                "JobName": "job",
+                "JobQueue": name,
+                "JobDefinition": name,
+                "ContainerOverrides": {"Environment": [{"Name": "GIVEN", "Value.$": "$.given"}]},
+            },
+            "End": True,
+        }
+        return rig.execute(rig.machine({"J": state}, "J"), {"given": "a value"})
+
+    return run
+
+
+def test_a_job_runs_its_command_with_what_the_state_gives_it(job, tmp_path):
+    done = job("echo $GIVEN > told")
+    assert done["status"] == "SUCCEEDED"
+    assert json.loads(done["output"])["Status"] == "SUCCEEDED"
+    assert (tmp_path / "told").read_text() == "a value\n"
+
+
+def test_a_failed_job_fails_its_state(job):
+    done = job("exit 1")
+    assert (done["status"], done["error"]) == ("FAILED", "States.TaskFailed")
+    assert json.loads(done["cause"])["Attempts"][-1]["Container"]["ExitCode"] == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "attempts"),
+    [(64, 1), (9, 3)],
+)
+def test_a_job_is_run_again_as_its_strategy_says(job, tmp_path, code, attempts):
+    conditions = [
+        {"onExitCode": "64", "action": "EXIT"},
+        {"onReason": "*", "action": "RETRY"},
+    ]
+    job(f"echo $AWS_BATCH_JOB_ATTEMPT >> told; exit {code}", 3, conditions)
+    told = (tmp_path / "told").read_text().split()
+    assert told == [str(number) for number in range(1, attempts + 1)]
+
+
+def test_a_schedule_comes_and_goes_with_its_stack(rig):
+    properties = {
+        "ScheduleExpression": "rate(1 hour)",
+        "FlexibleTimeWindow": {"Mode": "OFF"},
+        "Target": {"Arn": "arn:aws:states:::x", "RoleArn": ROLE, "Input": "{}"},
+        "Name": f"schedule-{uuid.uuid4().hex[:8]}",
+    }
+    made = rig.create({"S": {"Type": "AWS::Scheduler::Schedule", "Properties": properties}})
+
+    def names():
+        return [each["Name"] for each in rig.scheduler.list_schedules()["Schedules"]]
+
+    assert properties["Name"] in names()
+    rig.cloudformation.delete_stack(StackName=made["stack"])
+    assert properties["Name"] not in names()
