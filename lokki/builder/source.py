@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import distribution
+from itertools import takewhile
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -176,5 +177,5 @@ def uv(*arguments: str, folder: Path | None = None) -> str:
 
 
 def _shown(arguments: Sequence[str]) -> list[str]:
-    """The command without its options."""
-    return [each for each in arguments if not each.startswith("-")][:2]
+    """The command without its options and what follows them."""
+    return list(takewhile(lambda each: not each.startswith("-"), arguments))
