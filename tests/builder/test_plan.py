@@ -1,0 +1,113 @@
+"""What an execution would use, and which limits it comes near."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from test_documents import everything
+
+from lokki import flow, step
+from lokki.builder.plan import plan_of
+from lokki.config import load
+
+
+@step
+def source():
+    return [1]
+
+
+@step(memory_mb=1024)
+def work(item):
+    return item
+
+
+@step
+def collect(items):
+    return items
+
+
+@step(job_type="batch", vcpu=2, memory_mb=4096)
+def heavy(item):
+    return item
+
+
+@flow
+def mapped():
+    return source().map(work).agg(collect)
+
+
+@flow
+def direct():
+    return source().map([work, work], direct_pass=True).agg(collect)
+
+
+@flow
+def in_batches():
+    return source().map(work, batch_size=100).agg(collect)
+
+
+@flow
+def jobs():
+    return source().map(heavy, concurrency_limit=10).agg(collect)
+
+
+def amounts(graph, items, seconds=1.0):
+    return {row.what: row.amount for row in plan_of(graph, load(), items, seconds).rows}
+
+
+def test_an_item_is_a_transition_an_invocation_a_write_and_a_read():
+    told = amounts(mapped(), 1_000)
+    assert told["state transitions"] == "1,004"  # InitFlow, the source, the map, the aggregation
+    assert told["Lambda invocations"] == "1,002"
+    assert told["Lambda GB-seconds"] == "1,001"  # 1,000 of 1 GB, two of half a GB
+    assert told["S3 writes and lists"] == "1,005"
+    assert told["S3 reads"] == "1,001"
+
+
+def test_one_invocation_may_have_several_calls_or_items():
+    assert amounts(direct(), 1_000)["Lambda invocations"] == "1,002"
+    told = amounts(in_batches(), 1_000)
+    assert told["Lambda invocations"] == "12"
+    assert told["state transitions"] == "14"
+
+
+def test_jobs_are_paid_by_processor_and_memory():
+    told = amounts(jobs(), 10, seconds=60)
+    assert told["Batch vCPU-seconds (Fargate)"] == "1,200"
+    assert told["Batch GB-seconds (Fargate)"] == "2,400"
+    assert told["Lambda invocations"] == "2"
+
+
+@given(st.integers(0, 10_000), st.floats(0, 100))
+def test_more_items_or_longer_ones_cost_no_less(items, seconds):
+    config = load({"batch.job_queue": "a-queue"})
+    cost = plan_of(everything(), config, items, seconds).dollars
+    assert plan_of(everything(), config, items + 1, seconds).dollars >= cost
+    assert plan_of(everything(), config, items, seconds + 1).dollars >= cost
+
+
+def test_there_is_a_date_to_the_prices():
+    plan = plan_of(mapped(), load(), 1, 1)
+    assert plan.prices_region == "us-east-1"
+    assert plan.prices_date.startswith("20")
+    assert plan.dollars == pytest.approx(sum(row.dollars for row in plan.rows))
+
+
+@pytest.mark.parametrize(
+    ("graph", "items", "seconds", "told"),
+    [
+        (mapped(), 20_000, 1, "map 'work': 10,000 items run at a time"),
+        (mapped(), 900, 1, "map 'work': up to 900 items at a time, and an account has 1,000"),
+        (mapped(), 10, 800, "step 'work': an invocation takes 800 s of 890 s: give it job_type"),
+        (direct(), 10, 400, "step 'work': an invocation takes 800 s of 890 s: lower batch_size"),
+        (in_batches(), 10, 9, "step 'work': an invocation takes 900 s"),
+        (jobs(), 10, 9, "step 'heavy': a Batch job is given its event in 8 KiB"),
+    ],
+)
+def test_limits_that_come_near_are_told_with_what_to_change(graph, items, seconds, told):
+    assert any(limit.startswith(told) for limit in plan_of(graph, load(), items, seconds).limits)
+
+
+def test_a_small_flow_comes_near_to_no_limit():
+    assert plan_of(mapped(), load(), 100, 1).limits == ()

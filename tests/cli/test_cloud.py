@@ -1,0 +1,147 @@
+"""build, rehearse and plan, as they are called: what they print, and how they exit."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+CACHE = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+UV_CACHE = os.environ.get("UV_CACHE_DIR") or str(Path.home() / ".cache" / "uv")
+pytestmark = pytest.mark.timeout(120)
+
+NEEDY = """
+from lokki import flow, main, step
+
+@step
+def get_items(limit: int):
+    return list(range(limit))
+
+@step
+def work(item):
+    if item == 3:
+        raise LookupError("no three")
+    return item + 1
+
+@flow
+def needy(limit: int, broken: bool = False):
+    return get_items().map(work)
+
+if __name__ == "__main__":
+    main(needy)
+"""
+
+DIFFERENT = """
+import os
+from lokki import flow, step
+
+@step
+def where():
+    return os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "") != ""
+
+@flow
+def different():
+    return where()
+"""
+
+
+@pytest.fixture(autouse=True)
+def place(terminal, monkeypatch):
+    monkeypatch.setenv("UV_CACHE_DIR", UV_CACHE)
+    monkeypatch.setenv("XDG_CACHE_HOME", CACHE)
+    shutil.copy(ROOT / "examples" / "birds.py", terminal)
+    (terminal / "needy.py").write_text(NEEDY)
+    (terminal / "different.py").write_text(DIFFERENT)
+    return terminal
+
+
+def test_build_tells_what_it_has_written_and_what_roles_may_do(done, place):
+    code, out, err = done("build", "birds.py")
+    assert (code, err) == (0, "")
+    assert "birds-flow: get_birds → map(flap_bird) → join_birds" in out
+    assert "4 states, 8 resources in lokki-build/template.yaml" in out
+    assert "lokki-build/lambdas/Dockerfile: one image" in out
+    assert re.search(r"^steps +s3:GetObject +s3:::\$\{S3Bucket\}/birds-flow/runs/\*", out, re.M)
+    assert re.search(r"^state machine +states:StartExecution +StateMachine", out, re.M)
+    written = {each.name for each in (place / "lokki-build").iterdir()}
+    assert written == {"lambdas", "statemachine.json", "template.yaml"}
+
+
+def test_a_zip_is_told_with_its_sizes(done, place):
+    (place / "lokki.toml").write_text('[lambda]\npackage_type = "zip"\n')
+    code, out, _ = done("build", "birds.py")
+    assert code == 0
+    told = r"lokki-build/lambdas/function.zip: \d+\.\d MB \(most of it: .*\), \d+\.\d MB unpacked"
+    assert re.search(told, out)
+
+
+@pytest.mark.parametrize("program", ["lokki", "own"])
+def test_a_flow_with_required_parameters_is_built_without_them(done, program):
+    code, out, _ = done(*(["build", "needy.py"] if program == "lokki" else ["needy.py", "build"]))
+    assert code == 0
+    assert "needy: get_items → map(work)" in out
+
+
+def test_a_build_that_cannot_be_says_why_without_a_traceback(done, place):
+    (place / "lokki.toml").write_text('[lambda]\ninclude = "nothing/*"\n')
+    code, out, err = done("build", "birds.py")
+    assert (code, out) == (1, "")
+    assert err.startswith("Error: lambda.include: 'nothing/*' matches no file in ")
+    assert not (place / "lokki-build").exists()
+
+
+def test_rehearse_prints_the_result_and_that_it_is_the_same(done):
+    code, out, err = done("rehearse", "birds.py")
+    assert (code, out) == (0, "flappy goose, flappy duck, flappy seagul\n")
+    assert re.search(r"^MapFlapBird +Map +\d+\.\d\d +3 succeeded", err, re.M)
+    assert "The result is the same as here.\n" in err
+    assert "Not proven: permissions" in err
+    phases = ["building", "creating the stack", "executing", "running it here, to compare"]
+    assert err.splitlines()[:4] == phases
+
+
+def test_rehearse_takes_parameters_and_tells_a_failure_with_the_users_traceback_first(done):
+    code, out, err = done("needy.py", "rehearse", "--limit", "5", "--logs")
+    assert (code, out) == (1, "")
+    assert re.search(r'File ".*needy.py", line \d+, in work', err)
+    assert "step 'work', item 3, attempt 1: LookupError: no three" in err
+    assert "Error: the execution has failed: States.ExceedToleratedFailureThreshold" in err
+    assert "Here, the run fails, too" in err
+    events = [json.loads(line)["event"] for line in err.splitlines() if line.startswith('{"level"')]
+    assert "step_failed" in events
+
+
+def test_rehearse_fails_when_the_results_differ(done):
+    code, out, err = done("rehearse", "different.py")
+    assert (code, out) == (1, "True\n")
+    assert "It differs: here, the result is False" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["rehearse", "needy.py"], "parameter 'limit' (int) is missing"),
+        (["rehearse", "needy.py", "--limit", "x"], "limit"),
+        (["rehearse", "--limit"], "the file comes first"),
+        (["plan", "birds.py", "--items", "-1"], "-1"),
+        (["build"], "Missing argument"),
+    ],
+)
+def test_wrong_usage_is_told(done, words, told):
+    code, out, err = done(*words)
+    assert (code, out) == (2, "")
+    assert told in err
+    assert "Traceback" not in err
+
+
+def test_plan_tells_what_is_used_what_it_costs_and_which_limits_are_near(done):
+    code, out, err = done("plan", "birds.py", "--items", "10000", "--seconds-per-item", "0.1")
+    assert (code, err) == (0, "")
+    assert re.search(r"^Lambda invocations +10,002 +0\.0020$", out, re.M)
+    assert re.search(r"^together +0\.\d{4}", out, re.M)
+    assert "Limit: map 'flap_bird': 10,000 items run at a time" in out
