@@ -24,7 +24,8 @@ def loaded(flow: str, shape: str) -> Invocation:
     Raises ConfigError for a variable that is missing or a module without the flow.
     """
     step, module, bucket = (_variable(name) for name in (STEP, MODULE, BUCKET))
-    asyncio.run(read_secrets())
+    if any(map(is_secret, os.environ.values())):
+        asyncio.run(_read_secrets())
     found = [each for each in vars(importlib.import_module(module)).values() if _is(each, flow)]
     if not found:
         raise ConfigError(f"module '{module}' ({MODULE}) has no flow '{flow}'")
@@ -32,14 +33,12 @@ def loaded(flow: str, shape: str) -> Invocation:
     return Invocation(found[0], shape, step, payloads, asyncio.Runner())
 
 
-async def read_secrets() -> None:
+async def _read_secrets() -> None:
     """Put the secrets of Secrets Manager in the place of their ARNs in the environment.
 
     Raises ConfigError, which names the variable, for one that cannot be read.
     """
     arns = {name: value for name, value in os.environ.items() if is_secret(value)}
-    if not arns:
-        return
     async with get_session().create_client("secretsmanager") as client:
         for name, arn in arns.items():
             try:
