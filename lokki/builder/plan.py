@@ -85,8 +85,9 @@ def _add(use: _Use, place: Place, config: Config, items: int, seconds: float) ->
     use.writes += calls
     if is_batch(place):
         use.jobs += invocations
-        use.vcpu_seconds += calls * seconds * (sizes.vcpu or 0)
-        use.job_gb_seconds += calls * seconds * sizes.memory_mb / 1024
+        charged = max(seconds * len(place.calls), prices.FARGATE_LEAST_SECONDS)
+        use.vcpu_seconds += count * charged * (sizes.vcpu or 0)
+        use.job_gb_seconds += count * charged * sizes.memory_mb / 1024
     else:
         use.invocations += invocations
         use.gb_seconds += calls * seconds * sizes.memory_mb / 1024
@@ -98,7 +99,8 @@ def _items_at_once(place: Place) -> int:
 
 
 def _rows(use: _Use, config: Config) -> Iterator[Row]:
-    gb_second = prices.LAMBDA_GB_SECOND[config.lambda_.architecture]
+    architecture = config.lambda_.architecture
+    gb_second = prices.LAMBDA_GB_SECOND[architecture]
     yield Row(
         "state transitions", f"{use.transitions:,}", use.transitions * prices.STATE_TRANSITION
     )
@@ -107,8 +109,8 @@ def _rows(use: _Use, config: Config) -> Iterator[Row]:
         yield Row("Lambda invocations", f"{use.invocations:,}", requests)
         yield Row("Lambda GB-seconds", f"{use.gb_seconds:,.0f}", use.gb_seconds * gb_second)
     if use.jobs:
-        vcpu = use.vcpu_seconds * prices.FARGATE_VCPU_SECOND
-        memory = use.job_gb_seconds * prices.FARGATE_GB_SECOND
+        vcpu = use.vcpu_seconds * prices.FARGATE_VCPU_SECOND[architecture]
+        memory = use.job_gb_seconds * prices.FARGATE_GB_SECOND[architecture]
         yield Row("Batch vCPU-seconds (Fargate)", f"{use.vcpu_seconds:,.0f}", vcpu)
         yield Row("Batch GB-seconds (Fargate)", f"{use.job_gb_seconds:,.0f}", memory)
     yield Row("S3 writes and lists", f"{use.writes:,}", use.writes * prices.S3_WRITE)

@@ -1,18 +1,20 @@
 """What AWS asks for, in US dollars: on demand, in one region, at one date.
 
-From the public price pages of Lambda, Step Functions, S3, Fargate and CloudWatch; they are other
-ones elsewhere, and change. The free tier is not counted.
+As the price pages of Lambda, Step Functions, S3 and Fargate were told of at that date; elsewhere
+they are other ones, and they change. The free tier is not counted.
 """
 
 from __future__ import annotations
 
 REGION = "us-east-1"
-DATE = "2025-06-01"
+DATE = "2026-03-10"
 LAMBDA_REQUEST = 0.20e-6
 LAMBDA_GB_SECOND = {"x86_64": 0.0000166667, "arm64": 0.0000133334}
 STATE_TRANSITION = 25e-6
 S3_WRITE = 5e-6
 """A PUT or a LIST."""
 S3_READ = 0.4e-6
-FARGATE_VCPU_SECOND = 0.04048 / 3600
-FARGATE_GB_SECOND = 0.004445 / 3600
+FARGATE_VCPU_SECOND = {"x86_64": 0.04048 / 3600, "arm64": 0.03238 / 3600}
+FARGATE_GB_SECOND = {"x86_64": 0.004445 / 3600, "arm64": 0.00356 / 3600}
+FARGATE_LEAST_SECONDS = 60
+"""What a job is charged for at least."""
