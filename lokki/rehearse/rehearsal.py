@@ -95,7 +95,8 @@ class Rehearsal:
     ) -> Rehearsed:
         """Build a flow as it is configured, and execute it with ``params``, of JSON.
 
-        Raises BuildError or ConfigError for a flow that cannot be built or created.
+        It is built without them, as for a deploy. Raises BuildError or ConfigError for a flow that
+        cannot be built or created.
         """
         tell("building")
         self._count += 1
@@ -107,7 +108,8 @@ class Rehearsal:
                 build_dir=f"{config.build_dir}/rehearsal",
                 lambda_=replace(config.lambda_, architecture=architecture()),
             )
-        built = build(graph, config)
+        assert graph.flow is not None
+        built = build(graph.flow.outline(), config)
         async with _clients(self.endpoint) as client:
             tell("creating the stack")
             await self._place(client, graph, config, built)

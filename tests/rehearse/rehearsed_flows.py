@@ -343,3 +343,33 @@ def unpicklable():
 @flow
 def unstorable():
     return unpicklable()
+
+
+@step
+def text_of(text: str):
+    return text
+
+
+@flow
+def echoed(text: str = ""):
+    return text_of()
+
+
+@step
+def much(size: int):
+    return "x" * size
+
+
+@step
+def length(text):
+    return len(text)
+
+
+@flow
+def grown(size: int = 10):
+    return much().next(same).next(length)
+
+
+@flow
+def thousands(count: int = 5_000):
+    return count_up().map(double, batch_size=500).agg(total)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 
 import anyio
@@ -76,11 +77,34 @@ def test_a_call_that_takes_too_long(rehearsal):
 
 
 def test_a_structure_that_depends_on_a_parameter(rehearsal):
-    done = rehearsal.run(flows.of_another_shape(more=False))
-    assert done.result == 1
-    graph = flows.of_another_shape(more=False)
-    other = flows.of_another_shape.outline()
-    assert graph.shape == other.shape
+    assert rehearsal.run(flows.of_another_shape(more=False)).result == 1
+    done = rehearsal.run(flows.of_another_shape(more=True))
+    assert (done.status, done.error) == ("FAILED", "FingerprintError")
+    told = json.loads(done.cause)["errorMessage"]
+    assert "count_up → listed → total instead of count_up → total" in told
+
+
+def test_parameters_over_256_kib_are_refused(rehearsal):
+    done = rehearsal.run(flows.echoed(text="x" * 300_000))
+    assert (done.status, done.error) == ("FAILED", "States.DataLimitExceeded")
+    assert "maximum number of bytes service limit" in done.cause
+
+
+def test_a_result_over_256_kib_goes_by_where_it_is(rehearsal):
+    done = rehearsal.run(flows.grown(size=300_000))
+    assert (done.status, done.result) == ("SUCCEEDED", 300_000)
+
+
+def test_a_module_that_is_not_in_the_zip_is_named(rehearsal, tmp_path, monkeypatch):
+    (tmp_path / "undeclared.py").write_text(
+        "import hypothesis\nfrom lokki import flow, step\n\n@step\ndef one():\n    return 1\n\n"
+        "@flow\ndef undeclared():\n    return one()\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    module = importlib.import_module("undeclared")
+    done = rehearsal.run(module.undeclared(), {"lambda.package_type": "zip"})
+    assert (done.status, done.error) == ("FAILED", "Runtime.ImportModuleError")
+    assert "No module named 'hypothesis'" in done.cause
 
 
 def test_a_failed_job_has_told_why(rehearsal):

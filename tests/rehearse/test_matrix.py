@@ -37,6 +37,7 @@ SAME = {
     "async and generators": flows.async_and_generator(),
     "a process that dies": flows.dying(),
     "schedule": flows.scheduled(),
+    "five thousand items": flows.thousands(),
 }
 
 
@@ -48,7 +49,7 @@ def test_the_result_is_the_same_as_here(rehearsal, graph):
     assert same(done.result, here), (done.result, here)
 
 
-@pytest.mark.parametrize("name", ["map", "types", "direct pass", "batches", "Batch in a map"])
+@pytest.mark.parametrize("name", ["types", "direct pass", "Batch in a map"])
 def test_from_a_zip_it_is_the_same_too(rehearsal, name):
     done = rehearsal.run(SAME[name], {**QUEUE, "lambda.package_type": "zip"})
     assert (done.status, done.error) == ("SUCCEEDED", None)

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import pickle
+import random
+import threading
+from hashlib import sha256
 from types import SimpleNamespace
 
 import pytest
+from moto.server import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import make_server
 
 from lokki import current, flow, step
 from lokki.errors import ConfigError, FingerprintError, LokkiError, ParameterError
@@ -312,3 +318,71 @@ def test_what_is_no_pickle_of_ours_is_not_read(handler, bucket):
     with pytest.raises(Exception, match="stored data is no payload") as caught:
         handler("work")(event(f"s3://{BUCKET}/{key}", index=0))
     assert type(caught.value).__name__ == "PayloadError"
+
+
+# ---- an S3 that is busy, and large results -------------------------------------------------------
+
+
+@pytest.fixture
+def busy(bucket, monkeypatch):
+    """The same S3 where two of five requests are told to slow down; counts those."""
+    refused = []
+    numbers = itertools.count()
+
+    def app(environ, start_response):
+        if next(numbers) % 5 in (1, 2):
+            refused.append(environ["REQUEST_METHOD"])
+            start_response("503 Slow Down", [("Content-Type", "application/xml")])
+            return [b"<Error><Code>SlowDown</Code><Message>slowly</Message></Error>"]
+        return inner(environ, start_response)
+
+    inner = DomainDispatcherApplication(create_backend_app)
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.port}")
+    yield refused
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_an_s3_that_is_busy_is_asked_again(handler, busy):
+    handler("get_items")(event({}, limit=5))
+    work_on = handler("work")
+    for index in range(5):
+        work_on(event(index, index=index))
+    assert handler("collect")(event({"map": "work"}, limit=5))["input"] == [[0, 1, 2, 3, 4], []]
+    assert {"GET", "PUT"} <= set(busy)
+
+
+def noise(megabytes: int):
+    """Bytes that do not compress."""
+    generator = random.Random(1)
+    return b"".join(generator.randbytes(1_000_000) for _ in range(megabytes))
+
+
+@step
+def very_much(megabytes: int = 300):
+    return noise(megabytes)
+
+
+@step
+def digest(data):
+    return len(data), sha256(data).hexdigest()
+
+
+@flow
+def heavy():
+    return very_much().next(digest)
+
+
+@pytest.mark.timeout(180)
+def test_a_result_of_300_mb_goes_from_step_to_step(handler, bucket):
+    answer = handler("very_much", heavy)(event({}))
+    assert answer["input"] == f"s3://{BUCKET}/heavy/runs/r1/very_much/output.pkl.gz"
+    told = handler("digest", heavy)(event(answer["input"]))["input"]
+    assert bucket.value(told.removeprefix(f"s3://{BUCKET}/")) == (
+        300_000_000,
+        sha256(noise(300)).hexdigest(),
+    )
