@@ -89,6 +89,9 @@ class Batch:
     timeout_seconds: int = _key(3600, "seconds that a job may take", least=60)
     vcpu: int = _key(2, "virtual CPUs of a job", least=1)
     memory_mb: int = _key(4096, "MB of memory of a job", least=512)
+    platform: Literal["FARGATE", "EC2"] = _key(
+        "FARGATE", "what the jobs run on, as the queue has it"
+    )
     subnets: str | None = _key(
         None, "subnets, comma-separated, of the queue that is made when none is named"
     )

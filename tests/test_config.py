@@ -48,6 +48,7 @@ PROMISED = {  # key: variable, default
     "batch.timeout_seconds": ("LOKKI_BATCH_TIMEOUT_SECONDS", 3600),
     "batch.vcpu": ("LOKKI_BATCH_VCPU", 2),
     "batch.memory_mb": ("LOKKI_BATCH_MEMORY_MB", 4096),
+    "batch.platform": ("LOKKI_BATCH_PLATFORM", "FARGATE"),
     "batch.subnets": ("LOKKI_BATCH_SUBNETS", None),
     "batch.security_groups": ("LOKKI_BATCH_SECURITY_GROUPS", None),
     "batch.max_vcpus": ("LOKKI_BATCH_MAX_VCPUS", 256),
@@ -124,6 +125,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
 } | {
     "lambda.package_type": st.sampled_from(["image", "zip"]),
     "lambda.architecture": st.sampled_from(["x86_64", "arm64"]),
+    "batch.platform": st.sampled_from(["FARGATE", "EC2"]),
     "batch.memory_mb": st.integers(512, 99999),
     "logging.level": st.sampled_from(["DEBUG", "INFO", "WARNING", "ERROR"]),
     "logging.format": st.sampled_from(["human", "json"]),
@@ -204,6 +206,7 @@ def _other(key: str) -> Any:
     """A value that is not the default."""
     choices = {"logging.level": "DEBUG", "logging.format": "json", "lambda.package_type": "zip"}
     choices |= {"lambda.architecture": "arm64", "logging.show_timestamps": False}
+    choices |= {"batch.platform": "EC2"}
     choices |= {table: {"NAME": "text"} for table in TABLES} | {"logging.progress_interval": 77}
     choices |= {"server.runners": 7, "server.catch_up": True}
     number = isinstance(PROMISED[key][1], int) or key in ("local.concurrency", "local.processes")

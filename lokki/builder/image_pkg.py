@@ -36,8 +36,8 @@ FROM {base} AS dependencies
 COPY --from=uv /uv /usr/local/bin/uv
 WORKDIR /build
 COPY . .
-RUN uv pip install --quiet --no-cache --python "$(command -v python)" \\
-    --requirement requirements.txt --target /dependencies
+RUN uv pip install --quiet --no-cache --compile-bytecode --python "$(command -v python)" \\
+    --requirement requirements.txt --overrides overrides.txt --target /dependencies
 
 FROM {base}
 WORKDIR /var/task

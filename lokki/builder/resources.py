@@ -102,6 +102,16 @@ class Policy(Resource):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ManagedPolicy(Resource):
+    """The same, with room of its own."""
+
+    TYPE: ClassVar = "AWS::IAM::ManagedPolicy"
+
+    policy_document: Mapping[str, Any]
+    roles: Sequence[Any]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Function(Resource):
     """A Lambda function."""
 

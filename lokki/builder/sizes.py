@@ -11,6 +11,16 @@ from lokki.runtime.place import Place
 
 MOST_LAMBDA_SECONDS = 900
 MOST_LAMBDA_MB = 10_240
+_FARGATE = {  # MB of memory for so many processors: from, to, in steps of
+    0.25: (512, 2048, 512),
+    0.5: (1024, 4096, 1024),
+    1: (2048, 8192, 1024),
+    2: (4096, 16384, 1024),
+    4: (8192, 30720, 1024),
+    8: (16384, 61440, 4096),
+    16: (32768, 122880, 8192),
+}
+"""https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-cpu-memory-error.html"""
 STORING_SECONDS = 10
 """How much longer than its step a function may take: to read what it is given, and to store."""
 
@@ -32,7 +42,7 @@ def is_batch(place: Place) -> bool:
 def sizes_of(place: Place, config: Config) -> Sizes:
     """The largest that any of a place's calls asks for; their times added up.
 
-    Raises ConfigError when a Lambda function cannot have it.
+    Raises ConfigError when a Lambda function, or a job on Fargate, cannot have it.
     """
     steps = [call.step for call in place.calls]
     memory = [step.memory_mb for step in steps if step.memory_mb is not None]
@@ -40,11 +50,14 @@ def sizes_of(place: Place, config: Config) -> Sizes:
     limited = ceil(sum(time for time in times if time)) + STORING_SECONDS if all(times) else None
     if is_batch(place):
         vcpu = [step.vcpu for step in steps if step.vcpu is not None]
-        return Sizes(
+        job = Sizes(
             max(memory, default=config.batch.memory_mb),
             max(limited or config.batch.timeout_seconds, 60),
             max(vcpu, default=config.batch.vcpu),
         )
+        if config.batch.platform == "FARGATE":
+            _check_fargate(place, job)
+        return job
     most = MOST_LAMBDA_SECONDS - STORING_SECONDS
     if limited is not None and limited > MOST_LAMBDA_SECONDS:
         raise ConfigError(
@@ -58,3 +71,15 @@ def sizes_of(place: Place, config: Config) -> Sizes:
             f"{MOST_LAMBDA_MB}: give it job_type='batch' for more"
         )
     return sizes
+
+
+def _check_fargate(place: Place, job: Sizes) -> None:
+    asked = f"step '{place.name}' asks for vcpu={job.vcpu:g} and memory_mb={job.memory_mb}"
+    if job.vcpu not in _FARGATE:
+        known = ", ".join(f"{each:g}" for each in _FARGATE)
+        raise ConfigError(f"{asked}, and Fargate has {known} processors")
+    least, most, by = _FARGATE[job.vcpu]
+    if not least <= job.memory_mb <= most or job.memory_mb % by:
+        raise ConfigError(
+            f"{asked}, and Fargate has {least} to {most} MB for so many, in steps of {by}"
+        )

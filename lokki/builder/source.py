@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -164,7 +165,8 @@ def _wheel(place: str) -> tuple[str, bytes]:
 
 def uv(*arguments: str, folder: Path | None = None) -> str:
     """What uv prints. Raises BuildError, with what it complains of."""
-    found = shutil.which("uv")
+    beside = os.path.dirname(sys.executable)  # of an environment that is not activated
+    found = shutil.which("uv") or shutil.which("uv", path=beside)
     if found is None:
         raise BuildError("packages are made with uv, which is not installed: pip install uv")
     done = subprocess.run(

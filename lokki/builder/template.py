@@ -19,6 +19,7 @@ from lokki.builder.resources import (
     JobQueue,
     LogGroup,
     Machine,
+    ManagedPolicy,
     Policy,
     Resource,
     Role,
@@ -42,6 +43,11 @@ from lokki.runtime.place import Place, places
 from lokki.store.keys import zip_key
 
 _RETENTION_DAYS = 30
+_IN_A_POLICY = 40
+"""Functions that a role's own policy names: it has 10,240 characters at most, one besides 6,144
+(https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html)."""
+_NOBODY = "1000"
+"""The user of jobs, which need not be root; Lambda has one of its own."""
 _HAS_PREFIX = "HasImagePrefix"
 _TAGS = [{"Key": "lokki:flow", "Value": ref("FlowName")}]
 _TAGS_BY_NAME = {"lokki:flow": ref("FlowName")}
@@ -199,8 +205,10 @@ class _Compiler:
         given = self.config.aws.roles.pipeline
         functions = [f"{self._state(place)}Function" for place in self._functions()]
         if given is None:
-            may = machine_statements(self.graph, functions)
+            may = machine_statements(self.graph, functions[:_IN_A_POLICY])
             yield "MachineRole", role("states.amazonaws.com", "machine", may, _TAGS)
+            for first in range(_IN_A_POLICY, len(functions), _IN_A_POLICY):
+                yield self._more_functions(functions[first : first + _IN_A_POLICY], first)
             if any(isinstance(stage, MapStage) for stage in self.graph.stages):
                 yield (
                     "MachineOwnPolicy",
@@ -220,6 +228,11 @@ class _Compiler:
                 tags=_TAGS,
             ),
         )
+
+    def _more_functions(self, functions: list[str], first: int) -> tuple[str, Resource]:
+        may = [Statement(action=("lambda:InvokeFunction",), resource=tuple(map(arn_of, functions)))]
+        made = ManagedPolicy(policy_document=policy(may), roles=[ref("MachineRole")])
+        return f"MachinePolicy{first // _IN_A_POLICY}", made
 
     def _substitutions(self) -> dict[str, Any]:
         arns = {
@@ -266,6 +279,17 @@ class _Compiler:
         for place in self._jobs():
             yield f"{self._state(place)}Job", self._job(place)
 
+    def _fargate(self) -> dict[str, Any]:
+        """What a job on Fargate has besides; the address is for pulling the image."""
+        architecture = self.config.lambda_.architecture.upper()
+        return {
+            "NetworkConfiguration": {"AssignPublicIp": "ENABLED"},
+            "RuntimePlatform": {
+                "OperatingSystemFamily": "LINUX",
+                "CpuArchitecture": architecture,
+            },
+        }
+
     def _own_queue(self) -> Iterator[tuple[str, Resource]]:
         batch = self.config.batch
         if batch.subnets is None or batch.security_groups is None:
@@ -295,10 +319,12 @@ class _Compiler:
         return JobDefinition(
             job_definition_name=batch.job_definition_name
             and f"{batch.job_definition_name}-{place.name}",
-            platform_capabilities=["FARGATE" if batch.job_queue is None else "EC2"],
+            platform_capabilities=[batch.platform],
             container_properties={
                 "Image": batch.image or _image(),
                 "Command": ["python", "-m", "lokki.runtime.batch_main"],
+                "User": _NOBODY,
+                **(self._fargate() if batch.platform == "FARGATE" else {}),
                 "Environment": [
                     {"Name": name, "Value": value} for name, value in variables.items()
                 ],

@@ -226,6 +226,30 @@ def test_roles_may_do_what_the_graph_makes_them_do_and_no_more():
     assert {"batch:SubmitJob", "events:PutRule"} <= actions(resources, "MachineRole")
 
 
+def test_a_flow_of_many_steps_has_policies_with_room_for_them():
+    @flow
+    def long():
+        chain = get_items()
+        for _ in range(99):
+            chain = chain.next(report)
+        return chain
+
+    document = made(long())
+    assert linted(document) == []
+    resources = document["Resources"]
+    policies = [
+        resources["MachineRole"]["Properties"]["Policies"][0]["PolicyDocument"],
+        *(
+            each["Properties"]["PolicyDocument"]
+            for each in resources.values()
+            if each["Type"] == "AWS::IAM::ManagedPolicy"
+        ),
+    ]
+    named = [each["Statement"][0]["Resource"] for each in policies]
+    assert [len(each) for each in named] == [40, 40, 20]
+    assert len({str(arn) for each in named for arn in each}) == 100
+
+
 def test_a_secret_is_in_a_template_by_its_arn_alone():
     arn = "arn:aws:secretsmanager:eu-north-1:123456789012:secret:token-AbCdEf"
     document = made(_example("birds").outline(), **{"lambda.env": {"TOKEN": arn}})

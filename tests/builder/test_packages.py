@@ -219,6 +219,7 @@ def test_what_is_not_to_be_had_is_told_by_uv(project, tmp_path):
 
 def test_without_uv_it_says_how_to_get_it(project, monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
     with pytest.raises(BuildError, match="uv, which is not installed: pip install uv"):
         uv("--version")
 

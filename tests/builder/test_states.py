@@ -371,9 +371,12 @@ def test_a_job_whose_process_dies_is_run_again_as_often_as_it_would_be_here(retr
         ({"timeout_seconds": 891}, "step 'x' may take 891 s, and 890 s at most in Lambda"),
         ({"memory_mb": 20_000}, "step 'x' asks for memory_mb=20000"),
         ({"memory_mb": 64}, "step 'x' asks for memory_mb=64"),
+        ({"job_type": "batch", "vcpu": 3}, "vcpu=3 and memory_mb=4096, and Fargate has 0.25, 0.5,"),
+        ({"job_type": "batch", "memory_mb": 4097}, "Fargate has 4096 to 16384 MB .* steps of 1024"),
+        ({"job_type": "batch", "vcpu": 1, "memory_mb": 9000}, "Fargate has 2048 to 8192 MB"),
     ],
 )
-def test_what_lambda_does_not_give_is_refused(options, told):
+def test_what_aws_does_not_give_is_refused(options, told):
     with pytest.raises(ConfigError, match=told):
         machine_of(step(**options)(_named("x"))())
 
