@@ -156,11 +156,18 @@ class _Work:
 
     def _chain(self, index: int | None, given: Input) -> Any:
         """Make the calls of one item, or find what they have given; what the next state gets."""
-        for call in self._place.calls:
-            key = output_key(self._graph.name, self._run_id, call.name, index)
-            data = self._found(key) or self._called(call, index, given, key)
-            given = partial(unpack, data)
-        return self._output(key, data)
+        *before, last = self._place.calls
+        for call in before:
+            given = partial(unpack, self._result(call, index, given))
+        return self._output(self._key(last, index), self._result(last, index, given))
+
+    def _key(self, call: StepCall, index: int | None) -> str:
+        return output_key(self._graph.name, self._run_id, call.name, index)
+
+    def _result(self, call: StepCall, index: int | None, given: Input) -> bytes:
+        """The stored result of a call that is made now, or has been made before."""
+        key = self._key(call, index)
+        return self._found(key) or self._called(call, index, given, key)
 
     def _found(self, key: str) -> bytes | None:
         """The result of a call that has been made before; looked for by another attempt alone."""
@@ -240,8 +247,9 @@ class _Work:
 
 async def _awaited(bound: BoundCall, value: Any, index: int, attempt: int) -> Any:
     late = _late(bound.timeout)
+    limit = asyncio.timeout(bound.timeout)
     try:
-        async with asyncio.timeout(bound.timeout) as limit:
+        async with limit:
             result = await call_step(bound, value, index, attempt)
             end_lines()
             return result

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import os
+from typing import Any
 
 from aiobotocore.session import get_session
 from botocore.exceptions import BotoCoreError, ClientError
@@ -39,7 +40,8 @@ async def _read_secrets() -> None:
     Raises ConfigError, which names the variable, for one that cannot be read.
     """
     arns = {name: value for name, value in os.environ.items() if is_secret(value)}
-    async with get_session().create_client("secretsmanager") as client:
+    async with get_session().create_client("secretsmanager") as opened:
+        client: Any = opened
         for name, arn in arns.items():
             try:
                 os.environ[name] = (await client.get_secret_value(SecretId=arn))["SecretString"]

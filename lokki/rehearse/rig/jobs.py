@@ -57,16 +57,15 @@ def _run(job: Any, platform: Platform) -> None:
         "AWS_ENDPOINT_URL": platform.endpoint,
     }
     strategy = definition.retry_strategy or {}
-    attempts = int(strategy.get("attempts", 1))
-    for attempt in range(1, attempts + 1):
-        env["AWS_BATCH_JOB_ATTEMPT"] = str(attempt)
+    left = int(strategy.get("attempts", 1))
+    while True:
+        env["AWS_BATCH_JOB_ATTEMPT"] = str(len(job.attempts) + 1)
         code, out_of_time = _attempt(job, argv, env, str(image.folder))
-        again = code != 0 and not job.stop and _is_tried_again(strategy, code)
-        if not again:
+        left -= 1
+        if not code or not left or job.stop or not _is_tried_again(strategy, code):
             break
-        if attempt < attempts:
-            job.job_stopped_at = datetime.now()
-            job._stop_attempt()
+        job.job_stopped_at = datetime.now()
+        job._stop_attempt()
     if code:
         job.job_stopped_reason = _OUT_OF_TIME if out_of_time else _ENDED
     job._mark_stopped(success=code == 0 and not job.stop)

@@ -188,7 +188,7 @@ class _Environment:
                 with suppress(ConnectionError):
                     super().handle()
 
-            def log_message(self, *_: object) -> None:
+            def log_message(self, format: str, *args: object) -> None:
                 """Nothing: it is no log of the user's."""
 
             def do_GET(self) -> None:
