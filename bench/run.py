@@ -13,7 +13,7 @@ import sys
 from timing import machine, script
 
 SUBJECTS = (
-    "map", "growth", "sleep", "payloads", "startup", "resume", "terminal", "server", "kill",
+    "map", "growth", "sleep", "payloads", "startup", "resume", "terminal", "server", "aws", "kill",
     "compare",
 )  # fmt: skip
 

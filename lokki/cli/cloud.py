@@ -56,9 +56,7 @@ def rehearse_command(flow: Flow[..., Any], program: Program) -> click.Command:
         graph = _graph(flow, params, options)
         raise click.exceptions.Exit(_rehearse(graph, load(), logs=logs))
 
-    shown = click.Option(
-        ["--logs"], is_flag=True, help="Print what functions and jobs have logged."
-    )
+    shown = click.Option(["--logs"], is_flag=True, help="Print all log lines.")
     parameters = [*options_of(flow), shown]
     return Command("rehearse", params=parameters, callback=rehearse, help=REHEARSE)
 
@@ -117,7 +115,7 @@ def _rehearse(graph: FlowGraph[Any], config: Config, *, logs: bool) -> int:
     assert graph.flow is not None
     from rich.console import Console
 
-    from lokki.cli.cloud_view import show_failures, show_states, teller
+    from lokki.cli.cloud_view import show_failures, show_lines, show_states, teller
 
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     params = graph.flow.parameters.given(graph.params)
@@ -129,8 +127,7 @@ def _rehearse(graph: FlowGraph[Any], config: Config, *, logs: bool) -> int:
             tell("running it here, to compare")
             told = _compared(graph, done, local_result, same)
         show_states(done, console)
-        if logs:
-            console.print("\n".join(done.lines), markup=False)
+        show_lines(done, console, every=logs)
         if failed:
             show_failures(done, console)
     if not failed:

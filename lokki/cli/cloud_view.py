@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from lokki.rehearse.rehearsal import Rehearsed
 
 _HEAVIEST = 5
+_MOST_LINES = 10
+_PLATFORM = ("START", "END", "REPORT")
+"""What begins the lines that Lambda adds."""
 
 
 def show_build(built: Build, graph: FlowGraph[Any]) -> None:
@@ -80,6 +83,17 @@ def show_states(done: Rehearsed, console: Console) -> None:
         items = ", ".join(f"{count} {name}" for name, count in row.items.items())
         table.add_row(row.name, row.kind, seconds, str(row.retries or ""), items)
     console.print(table)
+
+
+def show_lines(done: Rehearsed, console: Console, *, every: bool) -> None:
+    """What functions and jobs have logged: theirs that came last, or all, Lambda's too."""
+    lines = done.lines
+    if not every:
+        own = [line for line in lines if line.partition(" ")[0] not in _PLATFORM]
+        lines = tuple(own[-_MOST_LINES:])
+        if len(own) > len(lines):
+            console.print(f"… {len(own) - len(lines)} lines before these: --logs")
+    console.print("\n".join(lines), markup=False)
 
 
 def show_failures(done: Rehearsed, console: Console) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -132,6 +133,38 @@ def test_nothing_in_a_template_is_null():
                 yield from nulls(inner, (*path, name))
 
     assert list(nulls(made(everything(), **QUEUE))) == []
+
+
+# ---- what an earlier compiler got wrong ----------------------------------------------------------
+
+
+def test_two_flows_may_share_steps():
+    @flow
+    def one():
+        return get_items().map(tidy).agg(report)
+
+    @flow
+    def other():
+        return get_items().next(report).next(tidy)
+
+    before = made(one())
+    made(other())
+    assert made(one()) == before
+    assert [call.name for call in other().calls] == ["get_items", "report", "tidy"]
+
+
+def test_a_definition_has_nothing_of_cloudformations_in_it():
+    definition = made(everything(), **QUEUE)["Resources"]["StateMachine"]["Properties"]
+    text = json.dumps(definition["Definition"])
+    assert "Ref" not in text
+    assert "Fn::" not in text
+    named = set(re.findall(r"\$\{(\w+)\}", text))
+    assert named == set(definition["DefinitionSubstitutions"])
+
+
+def test_no_account_is_written_into_a_template():
+    text = json.dumps(made(everything(), **QUEUE))
+    assert not re.search(r"(?<!\d)\d{12}(?!\d)", text)
 
 
 # ---- what it says --------------------------------------------------------------------------------

@@ -99,6 +99,9 @@ def test_rehearse_prints_the_result_and_that_it_is_the_same(done):
     code, out, err = done("rehearse", "birds.py")
     assert (code, out) == (0, "flappy goose, flappy duck, flappy seagul\n")
     assert re.search(r"^MapFlapBird +Map +\d+\.\d\d +3 succeeded", err, re.M)
+    events = [json.loads(line)["event"] for line in err.splitlines() if line.startswith('{"level"')]
+    assert events.count("step_complete") == 5
+    assert "REPORT" not in err
     assert "The result is the same as here.\n" in err
     assert "Not proven: permissions" in err
     phases = ["building", "creating the stack", "executing", "running it here, to compare"]
@@ -114,6 +117,7 @@ def test_rehearse_takes_parameters_and_tells_a_failure_with_the_users_traceback_
     assert "Here, the run fails, too" in err
     events = [json.loads(line)["event"] for line in err.splitlines() if line.startswith('{"level"')]
     assert "step_failed" in events
+    assert "REPORT RequestId" in err
 
 
 def test_rehearse_fails_when_the_results_differ(done):

@@ -54,3 +54,9 @@ def test_from_a_zip_it_is_the_same_too(rehearsal, name):
     done = rehearsal.run(SAME[name], {**QUEUE, "lambda.package_type": "zip"})
     assert (done.status, done.error) == ("SUCCEEDED", None)
     assert same(done.result, anyio.run(local_result, SAME[name]))
+
+
+def test_a_queue_is_made_where_none_is_named(rehearsal):
+    own = {"batch.subnets": "subnet-0a1b2c3d", "batch.security_groups": "sg-0a1b2c3d"}
+    done = rehearsal.run(flows.batch_chain(), own)
+    assert (done.status, done.result) == ("SUCCEEDED", (3, 2))

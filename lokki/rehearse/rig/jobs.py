@@ -30,6 +30,7 @@ def change(platform: Platform) -> None:
             self._mark_stopped(success=False)
 
     _models.Job.run = run
+    _models.ComputeEnvironment.create_from_cloudformation_json = classmethod(_environment)
     for kind, delete in (
         (_models.JobQueue, "delete_job_queue"),
         (_models.ComputeEnvironment, "delete_compute_environment"),
@@ -130,6 +131,24 @@ def _is_tried_again(strategy: Mapping[str, Any], code: int) -> bool:
         if all(fnmatchcase(told[name], pattern) for name, pattern in patterns.items()):
             return bool(condition["action"].upper() == "RETRY")
     return True
+
+
+def _environment(
+    cls: Any,
+    resource_name: str,
+    cloudformation_json: Any,
+    account_id: str,
+    region_name: str,
+    **more: Any,
+) -> Any:
+    """A compute environment; jobs are processes, so its networks and its role are not looked at."""
+    given = cloudformation_json["Properties"]
+    resources = moto("batch.utils").lowercase_first_key(given.get("ComputeResources", {}))
+    where = {"account_id": account_id, "region_name": region_name}
+    environment = cls(resource_name, given["Type"], "ENABLED", resources, "", **where)
+    backend = _models.batch_backends[account_id][region_name]
+    backend._compute_environments[environment.arn] = environment
+    return environment
 
 
 def _deleted_with_its_stack(kind: Any, delete: str) -> None:
