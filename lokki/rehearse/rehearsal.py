@@ -25,7 +25,8 @@ from lokki.config import Config
 from lokki.errors import BuildError
 from lokki.graph import FlowGraph
 from lokki.rehearse.environment import architecture, runtime_python
-from lokki.rehearse.rig.server import REGION, Image, Platform, serving
+from lokki.rehearse.rig.platform import Image, Platform
+from lokki.rehearse.rig.server import REGION, serving
 from lokki.runtime.payloads import MapFailed, Payloads
 from lokki.runtime.place import places
 from lokki.store.keys import zip_key

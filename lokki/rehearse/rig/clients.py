@@ -15,7 +15,7 @@ import botocore.session
 from lokki.rehearse.rig.parts import asl
 
 if TYPE_CHECKING:
-    from lokki.rehearse.rig.server import Platform
+    from lokki.rehearse.rig.platform import Platform
 
 _TASK = "component.state.exec.state_task.service."
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lokki.rehearse.rig.parts import asl
 
 if TYPE_CHECKING:
-    from lokki.rehearse.rig.server import Platform
+    from lokki.rehearse.rig.platform import Platform
 
 _BATCHER = "lokki-batcher:"
 """What begins the comment of a map that has a batcher: the map's own comment is not used."""

@@ -9,12 +9,12 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from lokki.rehearse.rig.parts import moto
 
 if TYPE_CHECKING:
-    from lokki.rehearse.rig.server import Platform
+    from lokki.rehearse.rig.platform import Platform
 
 _models = moto("batch.models")
 _OUT_OF_TIME = "Job attempt duration exceeded timeout"
@@ -30,7 +30,7 @@ def change(platform: Platform) -> None:
             self._mark_stopped(success=False)
 
     _models.Job.run = run
-    _models.ComputeEnvironment.create_from_cloudformation_json = classmethod(_environment)
+    _models.ComputeEnvironment.create_from_cloudformation_json = classmethod(cast(Any, _environment))
     for kind, delete in (
         (_models.JobQueue, "delete_job_queue"),
         (_models.ComputeEnvironment, "delete_compute_environment"),

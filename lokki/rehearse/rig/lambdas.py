@@ -19,7 +19,7 @@ from lokki.rehearse.rig.parts import moto
 from lokki.rehearse.rig.runtime_api import Function, Outcome, Spec, variables
 
 if TYPE_CHECKING:
-    from lokki.rehearse.rig.server import Platform
+    from lokki.rehearse.rig.platform import Platform
 
 _models = moto("awslambda.models")
 _live: dict[str, tuple[Any, Function]] = {}

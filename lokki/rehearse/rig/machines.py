@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lokki.rehearse.rig.parts import moto
 
 if TYPE_CHECKING:
-    from lokki.rehearse.rig.server import Platform
+    from lokki.rehearse.rig.platform import Platform
 
 
 _models = moto("stepfunctions.models")

@@ -20,7 +20,7 @@ from lokki.rehearse.rig.grammar import batcher_in
 from lokki.rehearse.rig.parts import asl, moto
 
 if TYPE_CHECKING:
-    from lokki.rehearse.rig.server import Platform
+    from lokki.rehearse.rig.platform import Platform
 
 _MAP = "component.state.exec.state_map."
 _program_state = asl("eval.program_state")

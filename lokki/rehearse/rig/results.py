@@ -13,7 +13,7 @@ from lokki.rehearse.rig.parts import asl
 
 if TYPE_CHECKING:
     from lokki.rehearse.rig.maps import Child
-    from lokki.rehearse.rig.server import Platform
+    from lokki.rehearse.rig.platform import Platform
 
 _WRITER = "component.state.exec.state_map.result_writer."
 

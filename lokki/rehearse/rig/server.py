@@ -6,11 +6,9 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
 
 from moto.core.config import default_user_config
 from moto.server import ThreadedMotoServer
@@ -26,32 +24,10 @@ from lokki.rehearse.rig import (
     results,
     schedules,
 )
+from lokki.rehearse.rig.platform import Platform
 
 REGION = "us-east-1"
 _HOST = "127.0.0.1"
-
-
-@dataclass(frozen=True)
-class Image:
-    """What a container of an image would run, and where: there is no container here."""
-
-    folder: Path
-    entrypoint: tuple[str, ...] = ()
-    env: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass
-class Platform:
-    """What functions and jobs run on, which the changes to moto look up here.
-
-    ``python``: the interpreter of the managed runtime, in an environment of its own. ``images``: by
-    their URIs. ``most_workers``: processes of one map at a time.
-    """
-
-    endpoint: str = ""
-    python: str = sys.executable
-    images: dict[str, Image] = field(default_factory=dict)
-    most_workers: int = max(2, os.cpu_count() or 1)
 
 
 PLATFORM = Platform()

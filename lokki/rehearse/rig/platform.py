@@ -1,0 +1,32 @@
+"""What functions and jobs run on, which the changes to moto look up."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Image:
+    """What a container of an image would run, and where: there is no container here."""
+
+    folder: Path
+    entrypoint: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Platform:
+    """What functions and jobs run on.
+
+    ``python``: the interpreter of the managed runtime, in an environment of its own. ``images``: by
+    their URIs. ``most_workers``: processes of one map at a time.
+    """
+
+    endpoint: str = ""
+    python: str = sys.executable
+    images: dict[str, Image] = field(default_factory=dict)
+    most_workers: int = max(2, os.cpu_count() or 1)
