@@ -52,7 +52,7 @@ def build(graph: FlowGraph[Any], config: Config) -> Build:
     assert graph.flow is not None
     _check(graph)
     python = python_version()
-    source = source_of(graph.flow, config.lambda_.include)
+    source = source_of(graph.flow, config.lambda_.include, config.build_dir)
     document = template(graph, config, module=source.module, python=python)
     folder = Path(config.build_dir)
     lambdas = folder / "lambdas"

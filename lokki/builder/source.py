@@ -39,18 +39,19 @@ class Source:
     files: tuple[Path, ...]
 
 
-def source_of(flow: Flow[..., Any], include: str = "") -> Source:
+def source_of(flow: Flow[..., Any], include: str = "", exclude: str = "lokki-build") -> Source:
     """The code of a flow: the modules beside it that it has imported, and what ``include`` names.
 
-    ``include`` holds globs from ``root``, comma-separated. Raises BuildError when the flow is in no
-    file, and for a glob that matches nothing.
+    ``include`` holds globs from ``root``, comma-separated; nothing in the folder ``exclude`` is
+    taken. Raises BuildError when the flow is in no file, and for a glob that matches nothing.
     """
     file = getattr(sys.modules[flow.__module__], "__file__", None)
     if file is None:
         raise BuildError(f"flow '{flow.name}' is in no file, and only files can be packaged")
     root, module = located(Path(file).resolve())
     files = {Path(file).resolve(), *_imported(root), *_included(root, include)}
-    relative = sorted(each.relative_to(root) for each in files)
+    built = Path(exclude).resolve()
+    relative = sorted(each.relative_to(root) for each in files if built not in each.parents)
     return Source(module, root, _project(root), tuple(relative))
 
 

@@ -109,6 +109,14 @@ def test_a_zip_has_the_flow_what_it_imports_and_what_it_depends_on(project, buil
     assert package.parts[0].zipped > package.parts[-1].zipped
 
 
+def test_what_was_built_before_is_not_packaged_again(project):
+    flow = project("rebuilt", "import parts", **{"parts____init__DOTpy": ""})
+    once = built(flow, "parts/built", lambda__package_type="zip").package.file.read_bytes()
+    again = built(flow, "parts/built", lambda__package_type="zip").package
+    assert again.file.read_bytes() == once
+    assert not [name for name in names(again) if name.startswith("parts/built")]
+
+
 def test_the_same_gives_the_same_bytes(project, build_dir, tmp_path):
     flow = project("again")
     first = built(flow, build_dir, lambda__package_type="zip").package.file.read_bytes()

@@ -30,7 +30,9 @@ def change(platform: Platform) -> None:
             self._mark_stopped(success=False)
 
     _models.Job.run = run
-    _models.ComputeEnvironment.create_from_cloudformation_json = classmethod(cast(Any, _environment))
+    _models.ComputeEnvironment.create_from_cloudformation_json = classmethod(
+        cast(Any, _environment)
+    )
     for kind, delete in (
         (_models.JobQueue, "delete_job_queue"),
         (_models.ComputeEnvironment, "delete_compute_environment"),
