@@ -110,7 +110,7 @@ def test_a_zip_has_the_flow_what_it_imports_and_what_it_depends_on(project, buil
 
 
 def test_what_was_built_before_is_not_packaged_again(project):
-    flow = project("rebuilt", "import parts", **{"parts____init__DOTpy": ""})
+    flow = project("rebuilt", "import parts", parts____init__DOTpy="")
     once = built(flow, "parts/built", lambda__package_type="zip").package.file.read_bytes()
     again = built(flow, "parts/built", lambda__package_type="zip").package
     assert again.file.read_bytes() == once
