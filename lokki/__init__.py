@@ -3,6 +3,8 @@
 The definition layer is loaded at once; the engine and the command line when they are first used.
 """
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from lokki.chain import MapBlock, Step, StepNode

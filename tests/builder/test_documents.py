@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import json
 import re
 import sys
@@ -13,6 +14,7 @@ from cfnlint.config import ManualArgs
 from hypothesis import given
 from test_states import graphs
 
+import lokki
 from lokki import flow, step
 from lokki.builder.states import state_machine
 from lokki.builder.template import template
@@ -88,6 +90,25 @@ def made(graph, **settings):
     return json.loads(json.dumps(template(graph, config, module="flows", python="3.13").to_json()))
 
 
+def stable(document):
+    """A template without the names of exceptions of modules that happen to be imported here."""
+    known = {*dir(builtins), *dir(lokki)}
+
+    def cleaned(value):
+        if isinstance(value, list):
+            return [cleaned(each) for each in value]
+        if not isinstance(value, dict):
+            return value
+        return {
+            name: [error for error in each if "." in error or error in known]
+            if name == "ErrorEquals"
+            else cleaned(each)
+            for name, each in value.items()
+        }
+
+    return cleaned(document)
+
+
 def linted(document):
     """What cfn-lint says of a template, warnings included."""
     matches = lint(json.dumps(document), config=ManualArgs(regions=["us-east-1"]))
@@ -101,6 +122,7 @@ def test_the_template_is_right_and_as_it_was(name, problems_of_machine, request)
     assert linted(document) == []
     machine = document["Resources"]["StateMachine"]["Properties"]["Definition"]
     assert problems_of_machine(machine) == []
+    document = stable(document)
     golden = GOLDEN / f"{name}.json"
     if request.config.getoption("--update-golden"):
         golden.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
@@ -156,7 +178,7 @@ def test_two_flows_may_share_steps():
 def test_a_definition_has_nothing_of_cloudformations_in_it():
     definition = made(everything(), **QUEUE)["Resources"]["StateMachine"]["Properties"]
     text = json.dumps(definition["Definition"])
-    assert "Ref" not in text
+    assert '"Ref"' not in text
     assert "Fn::" not in text
     named = set(re.findall(r"\$\{(\w+)\}", text))
     assert named == set(definition["DefinitionSubstitutions"])
