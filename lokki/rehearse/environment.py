@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import sys
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from lokki.builder.image_pkg import RUNTIME_CLIENT
@@ -16,18 +19,22 @@ _THERE = (RUNTIME_CLIENT, "boto3")
 
 
 def runtime_python(version: str) -> Path:
-    """The interpreter of the runtime for a version of Python; made once, and kept in the cache.
+    """The interpreter of the runtime, of this process's `version`; made once, kept in the cache.
 
     Raises BuildError when it cannot be made.
     """
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = base / "lokki" / f"python{version}-{RUNTIME_CLIENT.replace('==', '-')}"
-    python = folder / "bin" / "python"
-    if not (folder / "complete").is_file():
-        shutil.rmtree(folder, ignore_errors=True)
-        uv("venv", "--quiet", "--python", version, str(folder))
-        uv("pip", "install", "--quiet", "--compile-bytecode", "--python", str(python), *_THERE)
-        (folder / "complete").touch()
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lokki"
+    kept = cache / f"python{version}-{RUNTIME_CLIENT.replace('==', '-')}"
+    python = kept / "bin" / "python"
+    if not python.is_file():
+        shutil.rmtree(kept, ignore_errors=True)  # of an interpreter that is gone
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache, ignore_cleanup_errors=True) as made:
+            into = str(Path(made, "bin", "python"))
+            uv("venv", "--quiet", "--allow-existing", "--python", sys.executable, made)
+            uv("pip", "install", "--quiet", "--compile-bytecode", "--python", into, *_THERE)
+            with suppress(OSError):  # another process was faster
+                Path(made).rename(kept)
     return python
 
 
