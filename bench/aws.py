@@ -41,7 +41,7 @@ from aiobotocore.session import get_session
 from birds import birds_flow
 
 from lokki import FlowGraph, step
-from lokki.builder.builder import build, python_version
+from lokki.builder.builder import build
 from lokki.builder.template import template
 from lokki.config import load
 from lokki.rehearse.environment import runtime_python
@@ -89,7 +89,7 @@ def package(place: Path, repeat: int) -> None:
         *((f"  {part.name}", megabytes(part.zipped), *NO_BOUND) for part in made.parts[:6]),
         ("build, with an empty build folder", seconds(took), *NO_BOUND),
     ]
-    python = str(runtime_python(python_version()))
+    python = str(runtime_python())
 
     def imports(code: str) -> float:
         """Seconds that a statement takes in a fresh process of the managed runtime."""

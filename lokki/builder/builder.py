@@ -89,11 +89,11 @@ def handler_source(graph: FlowGraph[Any]) -> str:
     return (
         '"""Made by `lokki build`; LOKKI_STEP_NAME says which step, LOKKI_MODULE_NAME where."""\n\n'
         "import gc\n\n"
-        "gc.disable()  # what is imported stays: looking for garbage in it would only take time\n\n"
+        "gc.disable()  # what is imported stays: looking for garbage in it would only take time\n"
         "from lokki.runtime.handler import Handler\n\n"
-        f"handler = Handler({graph.name!r}, {graph.shape!r})\n"
         "gc.freeze()\n"
-        "gc.enable()\n"
+        "gc.enable()\n\n"
+        f"handler = Handler({graph.name!r}, {graph.shape!r})\n"
     )
 
 

@@ -10,6 +10,7 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+from lokki.builder.builder import python_version
 from lokki.builder.image_pkg import RUNTIME_CLIENT
 from lokki.builder.source import uv
 from lokki.config import Architecture
@@ -18,16 +19,17 @@ _THERE = (RUNTIME_CLIENT, "boto3")
 """What the managed runtime has besides Python itself."""
 
 
-def runtime_python(version: str) -> Path:
-    """The interpreter of the runtime, of this process's `version`; made once, kept in the cache.
+def runtime_python() -> Path:
+    """The interpreter of the runtime, of this process's version; made once, kept in the cache.
 
     Raises BuildError when it cannot be made.
     """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lokki"
-    kept = cache / f"python{version}-{RUNTIME_CLIENT.replace('==', '-')}"
+    kept = cache / f"python{python_version()}-{RUNTIME_CLIENT.replace('==', '-')}"
     python = kept / "bin" / "python"
+    if kept.is_dir() and not python.is_file():  # it came whole: its interpreter is gone since
+        shutil.rmtree(kept, ignore_errors=True)
     if not python.is_file():
-        shutil.rmtree(kept, ignore_errors=True)  # of an interpreter that is gone
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache, ignore_cleanup_errors=True) as made:
             into = str(Path(made, "bin", "python"))

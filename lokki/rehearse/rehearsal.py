@@ -340,7 +340,7 @@ async def _clients(endpoint: str) -> AsyncIterator[_Clients]:
 @contextmanager
 def rehearsing() -> Iterator[Rehearsal]:
     """A rehearsal, whose AWS is there as long as the context is open. Raises BuildError."""
-    python = runtime_python(python_version())
+    python = runtime_python()
     before = {name: os.environ.get(name) for name in _CREDENTIALS}
     os.environ.update(_CREDENTIALS)
     try:
