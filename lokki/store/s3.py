@@ -64,7 +64,7 @@ class S3Store:
         self._concurrency = concurrency
         self._opened = AsyncExitStack()
         self._opening: asyncio.Task[Any] | None = None
-        self._places = anyio.Semaphore(concurrency)
+        self._places = asyncio.Semaphore(concurrency)
 
     async def __aenter__(self) -> S3Store:
         return self
