@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from lokki.chain import MapBlock, Step, StepNode
 from lokki.decorators import Flow, flow, step
 from lokki.errors import (
+    AwsError,
     BuildError,
     ConfigError,
     DefinitionError,
@@ -51,6 +52,7 @@ _LAZY = {
 __version__ = "0.1.0"
 __all__ = [
     "Again",
+    "AwsError",
     "BuildError",
     "Client",
     "ConfigError",

@@ -6,6 +6,7 @@ LokkiError
 ├── ParameterError          a run was started with wrong parameters (yours to mend)
 ├── ConfigError             a configuration file, variable or argument is wrong (yours to mend)
 ├── BuildError              a flow cannot be built for AWS, or its build cannot be rehearsed
+├── AwsError                AWS refuses a request, or cannot be asked
 ├── RunError                a run ended without a result
 │   ├── RunFailed           a step failed; carries step, index, attempt and traceback
 │   └── RunCancelled        the run was cancelled before its end
@@ -43,6 +44,14 @@ class ConfigError(LokkiError):
 
 class BuildError(LokkiError):
     """A flow cannot be built for AWS, or its build cannot be rehearsed."""
+
+
+class AwsError(LokkiError):
+    """AWS refuses a request, or cannot be asked; ``code`` is AWS's name of the error, if any."""
+
+    def __init__(self, message: str, code: str = "") -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class RunError(LokkiError):

@@ -69,7 +69,7 @@ def _anchor(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
-OF_A_FLOW = ("run", "build", "rehearse", "plan")
+OF_A_FLOW = ("run", "build", "rehearse", "plan", "deploy", "destroy")
 
 
 def test_every_command_and_option_is_documented(tmp_path):

@@ -11,6 +11,7 @@ import lokki
 
 PUBLIC = [
     "Again",
+    "AwsError",
     "BuildError",
     "Client",
     "ConfigError",

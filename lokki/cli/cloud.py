@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
+from lokki.cli.deploying import deploy_command, destroy_command
 from lokki.cli.load import traced
 from lokki.cli.options import Command, options_of, parameters_from
 from lokki.cli.program import Program
@@ -91,6 +92,8 @@ COMMANDS: dict[str, MakeCommand] = {
     "build": build_command,
     "rehearse": rehearse_command,
     "plan": plan_command,
+    "deploy": deploy_command,
+    "destroy": destroy_command,
 }
 """What makes a command for a flow."""
 

@@ -19,6 +19,7 @@ from click.exceptions import NoSuchCommand
 from lokki.cli.cloud import BUILD, PLAN, REHEARSE, MakeCommand
 from lokki.cli.cloud import COMMANDS as CLOUD
 from lokki.cli.commands import COMMANDS
+from lokki.cli.deploying import DEPLOY, DESTROY
 from lokki.cli.load import (
     LoadError,
     NotThere,
@@ -321,6 +322,8 @@ _CLOUD = {
     "build": ("birds.py", BUILD, CLOUD["build"]),
     "rehearse": ("birds.py --limit 5", REHEARSE, CLOUD["rehearse"]),
     "plan": ("birds.py --items 10000", PLAN, CLOUD["plan"]),
+    "deploy": ("birds.py", DEPLOY, CLOUD["deploy"]),
+    "destroy": ("birds.py", DESTROY, CLOUD["destroy"]),
 }
 _cli.add_command(
     _on_target(

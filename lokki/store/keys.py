@@ -93,6 +93,16 @@ def manifest_key(flow: str, run_id: str, step: str) -> str:
     return f"{step_prefix(flow, run_id, step)}/map_manifest.json"
 
 
+def package_key(flow: str, digest: str) -> str:
+    """Return the key of the package with this content. Raises as ``zip_key``."""
+    return f"{check_part(flow, 'flow name')}/artifacts/lambdas/{digest}.zip"
+
+
+def template_key(flow: str, digest: str) -> str:
+    """Return the key of the CloudFormation template with this content. Raises as ``zip_key``."""
+    return f"{check_part(flow, 'flow name')}/artifacts/{digest}.yaml"
+
+
 def zip_key(flow: str) -> str:
     """Return the key of a flow's deployment package.
 

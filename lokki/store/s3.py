@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 from aiobotocore.config import AioConfig
-from aiobotocore.session import get_session
+from aiobotocore.session import AioSession, get_session
 from botocore.exceptions import BotoCoreError, ClientError
 
 from lokki.errors import PayloadError
@@ -173,8 +173,13 @@ class S3Store:
             connect_timeout=10,
             read_timeout=120,
         )
-        made = get_session().create_client(
-            "s3", endpoint_url=self._endpoint, region_name=self._region, config=config
+        session = get_session()
+        made = session.create_client(
+            "s3",
+            endpoint_url=self._endpoint,
+            region_name=self._region,
+            config=config,
+            **await emulators_credentials(session, self._endpoint),
         )
         return await self._opened.enter_async_context(made)
 
@@ -210,6 +215,13 @@ class S3Store:
 
         await for_each(_parts(body), send, _PARTS_AT_A_TIME)
         return done
+
+
+async def emulators_credentials(session: AioSession, endpoint: str | None) -> dict[str, str]:
+    """Credentials where there are none, for an emulator: it wants some, whichever they are."""
+    if endpoint is None or await session.get_credentials() is not None:
+        return {}
+    return {"aws_access_key_id": "emulator", "aws_secret_access_key": "emulator"}
 
 
 class _Refused(PayloadError):

@@ -462,3 +462,62 @@ def test_a_schedule_comes_and_goes_with_its_stack(rig):
     assert properties["Name"] in names()
     rig.cloudformation.delete_stack(StackName=made["stack"])
     assert properties["Name"] not in names()
+
+
+def change_set(rig, stack, kind, resources, **parameters):
+    template = {
+        "Parameters": {name: {"Type": "String"} for name in parameters},
+        "Resources": resources,
+        "Outputs": {"Name": {"Value": {"Ref": "Logs"}}},
+    }
+    return rig.cloudformation.create_change_set(
+        StackName=stack,
+        ChangeSetName=f"changes-{uuid.uuid4().hex[:8]}",
+        ChangeSetType=kind,
+        TemplateBody=json.dumps(template),
+        Parameters=[{"ParameterKey": k, "ParameterValue": v} for k, v in parameters.items()],
+    )["Id"]
+
+
+def log_group(name):
+    return {"Logs": {"Type": "AWS::Logs::LogGroup", "Properties": {"LogGroupName": name}}}
+
+
+def test_a_change_set_tells_each_resource_and_what_parameters_change(rig):
+    stack = f"stack-{uuid.uuid4().hex[:8]}"
+    resources = log_group({"Ref": "Group"})
+    first = change_set(rig, stack, "CREATE", resources, Group=f"{stack}-1")
+    rig.cloudformation.execute_change_set(ChangeSetName=first)
+    (told,) = rig.cloudformation.describe_stacks(StackName=stack)["Stacks"]
+    assert told["Outputs"][0]["OutputValue"] == f"{stack}-1"
+    events = rig.cloudformation.describe_stack_events(StackName=stack)["StackEvents"]
+    assert ("Logs", "CREATE_COMPLETE") in [
+        (each["LogicalResourceId"], each["ResourceStatus"]) for each in events
+    ]
+    second = change_set(rig, stack, "UPDATE", resources, Group=f"{stack}-2")
+    changes = rig.cloudformation.describe_change_set(ChangeSetName=second)["Changes"]
+    assert [each["ResourceChange"]["LogicalResourceId"] for each in changes] == ["Logs"]
+    rig.cloudformation.delete_stack(StackName=stack)
+
+
+def test_a_creation_that_fails_is_rolled_back_and_says_why(rig):
+    stack = f"stack-{uuid.uuid4().hex[:8]}"
+    rig.logs.create_log_group(logGroupName=stack)
+    made = change_set(rig, stack, "CREATE", log_group(stack))
+    rig.cloudformation.execute_change_set(ChangeSetName=made)
+    (told,) = rig.cloudformation.describe_stacks(StackName=stack)["Stacks"]
+    assert told["StackStatus"] == "ROLLBACK_COMPLETE"
+    events = rig.cloudformation.describe_stack_events(StackName=stack)["StackEvents"]
+    (failed,) = [each for each in events if each["ResourceStatus"] == "CREATE_FAILED"]
+    assert failed["LogicalResourceId"] == "Logs"
+    assert "already exists" in failed["ResourceStatusReason"]
+    rig.cloudformation.delete_stack(StackName=stack)
+
+
+def test_of_two_change_sets_of_a_new_stack_the_first_executed_wins(rig):
+    stack = f"stack-{uuid.uuid4().hex[:8]}"
+    first, second = (change_set(rig, stack, "CREATE", log_group(stack)) for _ in range(2))
+    rig.cloudformation.execute_change_set(ChangeSetName=second)
+    with pytest.raises(Exception, match="InvalidChangeSetStatus"):
+        rig.cloudformation.execute_change_set(ChangeSetName=first)
+    rig.cloudformation.delete_stack(StackName=stack)

@@ -23,6 +23,7 @@ from lokki.rehearse.rig import (
     maps,
     results,
     schedules,
+    stacks,
 )
 from lokki.rehearse.rig.platform import Platform
 
@@ -40,7 +41,7 @@ def _changed() -> None:
         logging.getLogger(name).setLevel(level)
     default_user_config["stepfunctions"] = {"execute_state_machine": True}
     for each in (
-        machines, grammar, maps, results, executions, clients, schedules, lambdas, jobs,
+        machines, grammar, maps, results, executions, clients, schedules, stacks, lambdas, jobs,
     ):  # fmt: skip
         each.change(PLATFORM)
 

@@ -1,0 +1,1 @@
+"""A flow on AWS: deployed, and destroyed again (``pip install lokki[aws]``)."""

@@ -1,0 +1,152 @@
+"""A flow's build, deployed: its bucket, its package, its stack; and all of it destroyed again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+from lokki.aws import stack
+from lokki.aws.account import Account, Identity
+from lokki.aws.bucket import ensure_bucket, exists, remove_if_empty
+from lokki.builder.builder import build
+from lokki.config import Config
+from lokki.errors import AwsError, BuildError, ConfigError
+from lokki.graph import FlowGraph
+from lokki.store.keys import package_key, template_key
+from lokki.store.s3 import S3Store
+
+Agree = Callable[[stack.ChangeSet], bool]
+"""Is asked whether changes are to be made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """What came of a deploy: the ARN of the state machine; whether anything was changed."""
+
+    stack: str
+    machine: str
+    changed: bool
+
+
+def bucket_of(config: Config) -> str:
+    """The configured bucket. Raises ConfigError when there is none."""
+    if config.aws.artifact_bucket is None:
+        raise ConfigError(
+            "there is no bucket for results and packages: set aws.artifact_bucket in lokki.toml, "
+            "or LOKKI_ARTIFACT_BUCKET; it is made if there is none of that name"
+        )
+    return config.aws.artifact_bucket
+
+
+async def deploy(
+    account: Account,
+    who: Identity,
+    graph: FlowGraph[Any],
+    config: Config,
+    *,
+    name: str,
+    agree: Agree,
+    tell: stack.Tell,
+) -> Deployed | None:
+    """Build a flow and make its stack ``name``, or update it; None if ``agree`` does not.
+
+    What is deployed already is a success, too. Raises BuildError, ConfigError or AwsError.
+    """
+    bucket = bucket_of(config)
+    before = await stack.made_ready(account, name, tell)
+    tell("building")
+    built = build(graph, config)
+    if built.image is not None and account.endpoint is None and config.aws.ecr_repo_prefix:
+        raise BuildError('images are not pushed yet: set lambda.package_type to "zip"')
+    if made := await ensure_bucket(account, bucket, graph.name, who):
+        tell(made)
+    parameters = {"FlowName": graph.name, "S3Bucket": bucket}
+    if built.package is not None:
+        data = built.package.file.read_bytes()
+        key = package_key(graph.name, _digest(data))
+        if not await _is_there(account, bucket, key):
+            tell(f"uploading {len(data) / 1e6:.1f} MB")
+            await account.ask("s3", "put_object", Bucket=bucket, Key=key, Body=data)
+        parameters["PackageKey"] = key
+    data = built.template.read_bytes()
+    key = template_key(graph.name, _digest(data))
+    await account.ask("s3", "put_object", Bucket=bucket, Key=key, Body=data)
+    change_set = await stack.changes(
+        account, before, name, _url(who.region, bucket, key), parameters
+    )
+    if change_set is None:
+        assert before is not None  # or there would be something to make
+        return Deployed(name, before.outputs["StateMachineArn"], changed=False)
+    if not agree(change_set):
+        await stack.withdraw(account, change_set)
+        return None
+    after = await stack.make(account, change_set, tell)
+    return Deployed(name, after.outputs["StateMachineArn"], changed=True)
+
+
+async def _is_there(account: Account, bucket: str, key: str) -> bool:
+    try:
+        await account.ask("s3", "head_object", Bucket=bucket, Key=key)
+    except AwsError as error:
+        if error.code == "404":
+            return False
+        raise
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Doomed:
+    """What a destroy takes away: resources of the stack, objects of the flow in its bucket."""
+
+    resources: tuple[tuple[str, str], ...]
+    objects: int
+
+
+async def doomed(account: Account, who: Identity, name: str, flow: str, bucket: str) -> Doomed:
+    """What there is to destroy, which may be nothing. Raises AwsError or PayloadError."""
+    there = await stack.find(account, name)
+    if there is not None and there.is_busy:
+        raise AwsError(
+            f"stack '{name}' is {there.status}: another deploy or destroy is going on; "
+            "wait for its end, and try again"
+        )
+    resources = await stack.resources(account, name) if there else []
+    async with S3Store(bucket, endpoint=account.endpoint, region=who.region) as store:
+        objects = len(await store.list(flow)) if await exists(account, bucket) else 0
+    return Doomed(tuple(resources), objects)
+
+
+async def destroy(
+    account: Account,
+    who: Identity,
+    what: Doomed,
+    *,
+    name: str,
+    flow: str,
+    bucket: str,
+    data: bool,
+    tell: stack.Tell,
+) -> None:
+    """Delete the stack, and with ``data`` all that the flow has in its bucket.
+
+    The bucket goes, too, if it is empty then. Raises AwsError or PayloadError.
+    """
+    if what.resources:
+        await stack.delete(account, name, tell)
+    if data and what.objects:
+        async with S3Store(bucket, endpoint=account.endpoint, region=who.region) as store:
+            tell(f"deleted {await store.delete_prefix(flow):,} objects of {flow} in {bucket}")
+        if await remove_if_empty(account, bucket):
+            tell(f"deleted bucket {bucket}, which was empty")
+
+
+def _digest(data: bytes) -> str:
+    return sha256(data).hexdigest()[:16]
+
+
+def _url(region: str, bucket: str, key: str) -> str:
+    """Where CloudFormation reads an object, at an emulator, too."""
+    domain = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
+    return f"https://s3.{region}.{domain}/{bucket}/{key}"

@@ -1,0 +1,243 @@
+"""A CloudFormation stack: what a template would change, the change itself, the end of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import anyio
+
+from lokki.aws.account import Account
+from lokki.errors import AwsError
+
+Tell = Callable[[str], None]
+"""Is told what happens."""
+
+_LOOK_SECONDS = 2.0
+_LOOK_SECONDS_EMULATED = 0.1
+_NEVER_WORKED = ("CREATE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELETE_FAILED")
+"""Stacks that can only be deleted; nothing in them has ever run, or is to run again."""
+_NO_CHANGES = ("didn't contain changes", "No updates are to be performed")
+_OVERTAKEN = ("InvalidChangeSetStatus", "ChangeSetNotFound")
+_MAY_MAKE_ROLES = "CAPABILITY_IAM"
+_NOT_THERE = "does not exist"
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """A stack as it is; ``outputs`` by name."""
+
+    name: str
+    status: str
+    reason: str
+    outputs: Mapping[str, str]
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether something is being done to it."""
+        return self.status.endswith("_IN_PROGRESS") and not self.is_empty
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it is a name only, with changes that nobody has agreed to."""
+        return self.status == "REVIEW_IN_PROGRESS"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What happens to a resource: Add, Modify or Remove; ``replaced`` if it is made anew."""
+
+    action: str
+    resource: str
+    kind: str
+    replaced: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeSet:
+    """Changes to a stack that AWS has worked out, and that have not been made."""
+
+    stack: str
+    arn: str
+    creates: bool
+    changes: tuple[Change, ...]
+
+
+async def find(account: Account, name: str) -> Stack | None:
+    """The stack of this name, if there is one. Raises AwsError."""
+    try:
+        told = await account.ask("cloudformation", "describe_stacks", StackName=name)
+    except AwsError as error:
+        if error.code == "ValidationError" and _NOT_THERE in str(error):
+            return None
+        raise
+    stack = told["Stacks"][0]
+    if stack["StackStatus"] == "DELETE_COMPLETE":
+        return None
+    outputs = {each["OutputKey"]: each["OutputValue"] for each in stack.get("Outputs", ())}
+    return Stack(name, stack["StackStatus"], stack.get("StackStatusReason", ""), outputs)
+
+
+async def made_ready(account: Account, name: str, tell: Tell) -> Stack | None:
+    """The stack, if there is one that can be updated; one that never worked is deleted.
+
+    Raises AwsError for one that somebody else is changing, or has to mend.
+    """
+    stack = await find(account, name)
+    if stack is None or stack.is_empty:
+        return None
+    if stack.is_busy:
+        raise AwsError(
+            f"stack '{name}' is {stack.status}: another deploy or destroy is going on; "
+            "wait for its end, and try again"
+        )
+    if stack.status in _NEVER_WORKED:
+        tell(f"stack {name} is {stack.status}: deleting what is left of it")
+        await delete(account, name, tell)
+        return None
+    if stack.status == "UPDATE_ROLLBACK_FAILED":
+        raise AwsError(
+            f"stack '{name}' is UPDATE_ROLLBACK_FAILED ({stack.reason or 'AWS tells no reason'}): "
+            "mend what it names, run `aws cloudformation continue-update-rollback --stack-name "
+            f"{name}`, and deploy again"
+        )
+    return stack
+
+
+async def changes(
+    account: Account, stack: Stack | None, name: str, template: str, parameters: Mapping[str, str]
+) -> ChangeSet | None:
+    """What a template, at a URL, would change in a stack; None for nothing.
+
+    Raises AwsError for a template that AWS refuses, or a stack that is being changed.
+    """
+    try:
+        made = await account.ask(
+            "cloudformation",
+            "create_change_set",
+            StackName=name,
+            ChangeSetName=f"lokki-{uuid4().hex[:12]}",
+            ChangeSetType="CREATE" if stack is None else "UPDATE",
+            TemplateURL=template,
+            Capabilities=[_MAY_MAKE_ROLES],
+            Parameters=[
+                {"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()
+            ],
+        )
+    except AwsError as error:
+        if any(each in str(error) for each in _NO_CHANGES):
+            return None
+        raise
+    arn: str = made["Id"]
+    while True:
+        told = await account.ask("cloudformation", "describe_change_set", ChangeSetName=arn)
+        if told["Status"] == "CREATE_COMPLETE":
+            break
+        if told["Status"] == "FAILED":
+            reason = told.get("StatusReason", "")
+            await account.ask("cloudformation", "delete_change_set", ChangeSetName=arn)
+            if any(each in reason for each in _NO_CHANGES):
+                return None
+            raise AwsError(f"stack '{name}' cannot be changed: {reason}")
+        await anyio.sleep(_pause(account))
+    return ChangeSet(name, arn, stack is None, tuple(_change(each) for each in told["Changes"]))
+
+
+async def make(account: Account, change_set: ChangeSet, tell: Tell) -> Stack:
+    """Make the changes, and tell the events until they are made. Raises AwsError if they fail."""
+    seen = {each["EventId"] async for each in _events(account, change_set.stack)}
+    try:
+        await account.ask("cloudformation", "execute_change_set", ChangeSetName=change_set.arn)
+    except AwsError as error:
+        if error.code not in _OVERTAKEN:
+            raise
+        raise AwsError(
+            f"stack '{change_set.stack}' has been changed by another deploy meanwhile "
+            f"({error}): wait for its end, and try again",
+            error.code,
+        ) from error
+    stack, failed = await _followed(account, change_set.stack, seen, tell)
+    if stack is None or stack.status not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
+        status = stack.status if stack else "gone"
+        first = failed or (stack.reason if stack else "") or "AWS tells no reason"
+        raise AwsError(
+            f"stack '{change_set.stack}' is {status}: {first}. Mend it and deploy again"
+            + ("; what is left of this one is deleted then" if change_set.creates else "")
+        )
+    return stack
+
+
+async def withdraw(account: Account, change_set: ChangeSet) -> None:
+    """Forget changes that nobody wants, and a stack that they would have made."""
+    await account.ask("cloudformation", "delete_change_set", ChangeSetName=change_set.arn)
+    if change_set.creates:
+        await account.ask("cloudformation", "delete_stack", StackName=change_set.stack)
+
+
+async def delete(account: Account, name: str, tell: Tell) -> None:
+    """Delete a stack, and tell the events until it is gone. Raises AwsError if it stays."""
+    seen = {each["EventId"] async for each in _events(account, name)}
+    await account.ask("cloudformation", "delete_stack", StackName=name)
+    stack, failed = await _followed(account, name, seen, tell)
+    if stack is not None:
+        raise AwsError(
+            f"stack '{name}' is {stack.status}: {failed or stack.reason or 'AWS tells no reason'}. "
+            "Remove what it names, and try again"
+        )
+
+
+async def resources(account: Account, name: str) -> list[tuple[str, str]]:
+    """Type and name of each resource that a stack has."""
+    return [
+        (each["ResourceType"], each.get("PhysicalResourceId") or each["LogicalResourceId"])
+        async for page in account.pages("cloudformation", "list_stack_resources", StackName=name)
+        for each in page["StackResourceSummaries"]
+        if each["ResourceStatus"] != "DELETE_COMPLETE"
+    ]
+
+
+async def _followed(
+    account: Account, name: str, seen: set[str], tell: Tell
+) -> tuple[Stack | None, str]:
+    """The stack once nothing is done to it any more, and why its first resource has failed."""
+    failed = ""
+    while True:
+        stack = await find(account, name)
+        new = [each async for each in _events(account, name) if each["EventId"] not in seen]
+        for each in reversed(new):  # AWS tells the newest first
+            seen.add(each["EventId"])
+            status, reason = each["ResourceStatus"], each.get("ResourceStatusReason", "")
+            resource = each["LogicalResourceId"]
+            if status.endswith("_FAILED") and not failed:
+                failed = f"{resource}: {reason}"
+            tell(f"{status}  {resource}" + (f": {reason}" if reason else ""))
+        if stack is None or not stack.is_busy:
+            return stack, failed
+        await anyio.sleep(_pause(account))
+
+
+async def _events(account: Account, name: str) -> AsyncIterator[Any]:
+    """The events of a stack; none of one that is not there."""
+    try:
+        async for page in account.pages("cloudformation", "describe_stack_events", StackName=name):
+            for each in page["StackEvents"]:
+                yield each
+    except AwsError as error:
+        if _NOT_THERE not in str(error):
+            raise
+
+
+def _change(told: Any) -> Change:
+    change = told["ResourceChange"]
+    return Change(
+        change["Action"],
+        change["LogicalResourceId"],
+        change["ResourceType"],
+        change.get("Replacement") == "True",
+    )
+
+
+def _pause(account: Account) -> float:
+    return _LOOK_SECONDS if account.endpoint is None else _LOOK_SECONDS_EMULATED

@@ -1,0 +1,106 @@
+"""What becomes of the change sets of CloudFormation, as AWS has it.
+
+An event for each resource, all that parameters change, outputs; a stack whose creation fails is
+rolled back and says why; several change sets of a new stack, of which the first executed wins.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from lokki.rehearse.rig.parts import moto
+
+if TYPE_CHECKING:
+    from lokki.rehearse.rig.platform import Platform
+
+_NEW = "REVIEW_IN_PROGRESS"
+
+
+def change(platform: Platform) -> None:
+    models, parsing = moto("cloudformation.models"), moto("cloudformation.parsing")
+    backend = models.CloudFormationBackend
+    make, create, execute = (
+        parsing.parse_and_create_resource,
+        backend.create_change_set,
+        backend.execute_change_set,
+    )
+
+    def parse_and_create_resource(
+        name: str, resource: Any, resources: Any, account_id: str, region_name: str
+    ) -> Any:
+        stack = models.cloudformation_backends[account_id][region_name].stacks.get(
+            resources.stack_id
+        )
+        told = (stack, name, resource["Type"])
+        try:
+            made = make(name, resource, resources, account_id, region_name)
+        except Exception as error:
+            if not hasattr(error, "resource"):  # else it is that of one that this one needs
+                vars(error)["resource"] = name
+                _tell(models, *told, "CREATE_FAILED", getattr(error, "message", str(error)))
+            raise
+        if made is not None:
+            _tell(models, *told, "CREATE_COMPLETE", None)
+        return made
+
+    def create_change_set(
+        self: Any, stack_name: str, *about: Any, change_set_type: str, **more: Any
+    ) -> Any:
+        there = [each for each in self.stacks.values() if each.name == stack_name]
+        change_set_id, stack_id = create(
+            self, stack_name, *about, change_set_type=change_set_type, **more
+        )
+        change_set = self.change_sets[change_set_id]
+        if change_set_type == "UPDATE":
+            _list_what_parameters_change(models, change_set)
+        elif there:
+            del self.stacks[stack_id]
+            change_set.stack, change_set.stack_id = there[0], there[0].stack_id
+        return change_set_id, change_set.stack_id
+
+    def execute_change_set(self: Any, change_set_name: str, stack_name: Any = None) -> None:
+        change_set = self.change_sets[change_set_name]
+        kind, stack = change_set.change_set_type, change_set.stack
+        if kind == "CREATE" and stack.status != _NEW:
+            raise _Obsolete(f"ChangeSet [{change_set_name}] cannot be executed: it is OBSOLETE")
+        try:
+            execute(self, change_set_name, stack_name)
+        except Exception:
+            back = "ROLLBACK" if kind == "CREATE" else "UPDATE_ROLLBACK"
+            stack._add_stack_event(f"{back}_IN_PROGRESS")
+            if kind == "CREATE":
+                with suppress(Exception):
+                    stack.resource_map.delete()
+                stack.resource_map._resource_json_map = {}  # or a look at them would make them
+            stack.status = f"{back}_COMPLETE"
+            stack._add_stack_event(stack.status)
+            return
+        stack.parameters = change_set.parameters
+        stack._parse_template()
+        stack.output_map = stack._create_output_map()
+
+    parsing.parse_and_create_resource = parse_and_create_resource
+    backend.create_change_set = create_change_set
+    backend.execute_change_set = execute_change_set
+
+
+class _Obsolete(moto("cloudformation.exceptions").CloudFormationError):  # type: ignore[misc]
+    code = "InvalidChangeSetStatus"
+
+
+def _list_what_parameters_change(models: Any, change_set: Any) -> None:
+    template = change_set.template_dict
+    actions = change_set.stack.resource_map.build_resource_diff(template, change_set.parameters)
+    listed = {each.logical_resource_id for each in change_set.changes}
+    for name in actions["Modify"]:
+        if name not in listed:
+            kind = template["Resources"][name]["Type"]
+            change_set.changes.append(models.Change("Modify", name, kind))
+
+
+def _tell(models: Any, stack: Any, name: str, kind: str, status: str, reason: str | None) -> None:
+    if stack is not None:
+        stack.events.append(
+            models.Event(stack.stack_id, stack.name, name, "", kind, status, reason, None)
+        )

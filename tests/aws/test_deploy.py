@@ -1,0 +1,200 @@
+"""Deploying and destroying: what is made on AWS, what is told, and what goes wrong."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from lokki.errors import AwsError, ConfigError
+
+pytestmark = pytest.mark.timeout(120)
+
+
+def execute(cloud, machine):
+    """The output of an execution, read from where it is."""
+    client = cloud.client("stepfunctions")
+    arn = client.start_execution(stateMachineArn=machine, input='{"word": "hi"}')["executionArn"]
+    while (told := client.describe_execution(executionArn=arn))["status"] == "RUNNING":
+        pass
+    assert told["status"] == "SUCCEEDED", told
+    return json.loads(told["output"])["input"]
+
+
+def test_a_deploy_makes_bucket_package_and_stack_which_runs(cloud):
+    done = cloud.deploy()
+    assert (cloud.status(), done.changed) == ("CREATE_COMPLETE", True)
+    assert "Add StateMachine" in cloud.told
+    assert "CREATE_COMPLETE  StateMachine" in cloud.told
+    assert execute(cloud, done.machine) == "hi ann, hi bob"
+
+
+def test_the_bucket_is_encrypted_not_public_and_forgets_runs_in_time(cloud):
+    cloud.deploy()
+    s3, bucket = cloud.client("s3"), {"Bucket": cloud.bucket}
+    (rule,) = s3.get_bucket_encryption(**bucket)["ServerSideEncryptionConfiguration"]["Rules"]
+    assert rule["ApplyServerSideEncryptionByDefault"]["SSEAlgorithm"] == "AES256"
+    blocked = s3.get_public_access_block(**bucket)["PublicAccessBlockConfiguration"]
+    assert set(blocked.values()) == {True}
+    (rule,) = s3.get_bucket_lifecycle_configuration(**bucket)["Rules"]
+    assert (rule["Filter"]["Prefix"], rule["Expiration"]["Days"]) == ("greeting/runs/", 90)
+
+
+def test_a_bucket_that_is_there_is_left_as_it_is(cloud):
+    s3 = cloud.client("s3")
+    s3.create_bucket(Bucket=cloud.bucket)
+    cloud.deploy()
+    with pytest.raises(s3.exceptions.ClientError, match="NoSuchLifecycleConfiguration"):
+        s3.get_bucket_lifecycle_configuration(Bucket=cloud.bucket)
+    cloud.destroy()
+    assert cloud.bucket in [each["Name"] for each in s3.list_buckets()["Buckets"]]
+
+
+def test_a_deploy_without_changes_is_a_success_and_uploads_nothing(cloud):
+    first = cloud.deploy()
+    cloud.told.clear()
+    again = cloud.deploy()
+    assert (again.changed, again.machine) == (False, first.machine)
+    assert cloud.told == ["building"]
+
+
+def test_changes_that_are_not_agreed_to_leave_nothing_behind(cloud):
+    cloud.agrees = False
+    assert cloud.deploy() is None
+    assert cloud.status() is None
+    cloud.agrees = True
+    cloud.deploy()
+    cloud.agrees = False
+    assert cloud.deploy(**{"lambda.memory": 1024}) is None
+    assert cloud.status() == "CREATE_COMPLETE"
+
+
+def test_an_update_changes_what_is_other(cloud):
+    cloud.deploy()
+    cloud.told.clear()
+    assert cloud.deploy(**{"lambda.memory": 1024}).changed
+    modified = {each for each in cloud.told if each.startswith("Modify")}
+    assert modified == {f"Modify {name}Function" for name in ("GetNames", "Greet", "Together")}
+    assert cloud.status() == "UPDATE_COMPLETE"
+
+
+def test_a_destroy_leaves_nothing_behind(cloud):
+    cloud.deploy()
+    what = cloud.destroy()
+    assert "AWS::StepFunctions::StateMachine" in [kind for kind, _ in what.resources]
+    assert what.objects == 2
+    assert cloud.status() is None
+    assert cloud.bucket not in [
+        each["Name"] for each in cloud.client("s3").list_buckets()["Buckets"]
+    ]
+    assert cloud.destroy().resources == ()
+
+
+def test_a_destroy_may_keep_the_data(cloud):
+    cloud.deploy()
+    cloud.destroy(data=False)
+    assert cloud.status() is None
+    assert cloud.client("s3").list_objects_v2(Bucket=cloud.bucket)["KeyCount"] == 2
+
+
+def test_a_failed_creation_tells_the_first_reason_and_is_cleaned_up_by_the_next(cloud):
+    logs = cloud.client("logs")
+    logs.create_log_group(logGroupName="/lokki/greeting")
+    with pytest.raises(AwsError, match="ROLLBACK_COMPLETE: Logs: The specified log group already"):
+        cloud.deploy()
+    assert cloud.status() == "ROLLBACK_COMPLETE"
+    logs.delete_log_group(logGroupName="/lokki/greeting")
+    cloud.told.clear()
+    cloud.deploy()
+    assert cloud.told[0] == f"stack {cloud.name} is ROLLBACK_COMPLETE: deleting what is left of it"
+    assert cloud.status() == "CREATE_COMPLETE"
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [
+        ("UPDATE_IN_PROGRESS", "another deploy or destroy is going on"),
+        ("DELETE_IN_PROGRESS", "another deploy or destroy is going on"),
+        ("UPDATE_ROLLBACK_FAILED", "continue-update-rollback --stack-name stack-"),
+    ],
+)
+def test_a_stack_that_cannot_be_updated_now_is_told(cloud, stack_status, status, told):
+    cloud.deploy()
+    with stack_status(cloud.name, status), pytest.raises(AwsError, match=told):
+        cloud.deploy()
+
+
+@pytest.mark.parametrize("status", ["CREATE_FAILED", "ROLLBACK_FAILED", "DELETE_FAILED"])
+def test_a_stack_that_never_worked_is_made_anew(cloud, stack_status, status):
+    cloud.deploy()
+    with stack_status(cloud.name, status):
+        cloud.deploy()
+    assert cloud.status() == "CREATE_COMPLETE"
+
+
+@pytest.mark.parametrize("status", ["UPDATE_ROLLBACK_COMPLETE", "IMPORT_COMPLETE"])
+def test_a_stack_that_was_rolled_back_to_what_works_is_updated(cloud, stack_status, status):
+    cloud.deploy()
+    with stack_status(cloud.name, status):
+        cloud.deploy(**{"lambda.memory": 1024})
+    assert cloud.status() == "UPDATE_COMPLETE"
+
+
+def test_the_second_of_two_deploys_at_once_is_told(cloud):
+    agree, first = cloud._agree, []
+
+    def meanwhile(changes):
+        if not first:
+            first.append(True)
+            cloud._agree = agree
+            cloud.deploy_in_thread()
+        return agree(changes)
+
+    cloud._agree = meanwhile
+    with pytest.raises(AwsError, match="has been changed by another deploy meanwhile"):
+        cloud.deploy()
+    assert cloud.status() == "CREATE_COMPLETE"
+
+
+def test_without_a_bucket_it_is_told_where_to_set_one(cloud):
+    with pytest.raises(ConfigError, match=r"set aws\.artifact_bucket"):
+        cloud.deploy(**{"aws.artifact_bucket": ""})
+
+
+def test_a_bucket_in_another_region_is_told(cloud):
+    where = {"LocationConstraint": "eu-north-1"}
+    cloud.client("s3").create_bucket(Bucket=cloud.bucket, CreateBucketConfiguration=where)
+    with pytest.raises(AwsError, match="is in eu-north-1, and this deploy in us-east-1"):
+        cloud.deploy()
+    cloud.client("s3").delete_bucket(Bucket=cloud.bucket)
+
+
+@pytest.mark.parametrize(
+    ("refusal", "told"),
+    [
+        (("GetCallerIdentity", 403, "ExpiredToken"), "credentials have expired: log in again"),
+        (("GetCallerIdentity", 403, "InvalidClientTokenId"), "does not know these credentials"),
+        (
+            ("CreateChangeSet", 403, "AccessDenied"),
+            "does not let these credentials do cloudformation:CreateChangeSet",
+        ),
+    ],
+)
+def test_what_aws_refuses_is_told_in_words(refused, way, refusal, told):
+    action, status, code = refusal
+    way.refuses[action] = status, code
+    with pytest.raises(AwsError, match=told):
+        refused.deploy()
+
+
+def test_throttled_requests_are_repeated(refused, way):
+    way.refuses["Action="] = 400, "Throttling"
+    way.every = 3
+    refused.deploy()
+    assert way.asked > 2 * way.every
+    assert refused.status() == "CREATE_COMPLETE"
+
+
+def test_aws_that_cannot_be_reached_is_told(cloud):
+    with pytest.raises(AwsError, match="AWS cannot be reached"):
+        cloud.deploy(**{"aws.endpoint": "http://127.0.0.1:9"})

@@ -1,0 +1,74 @@
+"""deploy and destroy, as they are called: what they print and ask, and how they exit."""
+
+from __future__ import annotations
+
+import os
+import pty
+import shutil
+import subprocess
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from lokki.testing import rehearsal
+
+__all__ = ["rehearsal"]
+
+ROOT = Path(__file__).parent.parent.parent
+UV_CACHE = os.environ.get("UV_CACHE_DIR") or str(Path.home() / ".cache" / "uv")
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture(autouse=True)
+def place(rehearsal, terminal, monkeypatch):
+    monkeypatch.setenv("UV_CACHE_DIR", UV_CACHE)
+    shutil.copy(ROOT / "examples" / "birds.py", terminal)
+    (terminal / "lokki.toml").write_text(
+        f'[aws]\nendpoint = "{rehearsal.endpoint}"\nregion = "us-east-1"\n'
+        f'artifact_bucket = "cli-{uuid4().hex[:8]}"\n[lambda]\npackage_type = "zip"\n'
+    )
+    return terminal
+
+
+def test_deploy_shows_account_and_changes_and_destroy_what_goes(done):
+    code, out, err = done("deploy", "birds.py", "--confirm")
+    assert (code, out) == (
+        0,
+        "birds-flow is deployed: arn:aws:states:us-east-1:123456789012:stateMachine:birds-flow\n",
+    )
+    assert err.startswith("account 123456789012 at http://127.0.0.1:")
+    assert "Add     StateMachine       AWS::StepFunctions::StateMachine\n" in err
+    assert "CREATE_COMPLETE  StateMachine\n" in err
+    code, out, _ = done("birds.py", "deploy", "--confirm")
+    assert (code, out.partition(":")[0]) == (0, "birds-flow is deployed already, and up to date")
+    code, out, err = done("destroy", "birds.py", "--confirm", "--empty-bucket")
+    assert (code, out) == (0, "birds-flow is not on AWS any more\n")
+    assert "stack birds-flow: AWS::Logs::LogGroup /lokki/birds-flow\n" in err
+    code, _, err = done("destroy", "birds.py", "--confirm")
+    assert (code, err.splitlines()[-1]) == (0, "there is no stack 'birds-flow'")
+
+
+def test_what_is_not_agreed_to_is_not_done(start):
+    ours, theirs = pty.openpty()
+    process = start("deploy", "birds.py", stdin=theirs)
+    os.write(ours, b"n\n")
+    out, err = process.communicate(timeout=60)
+    os.close(theirs)
+    os.close(ours)
+    assert (process.returncode, out) == (1, "")
+    assert err.endswith("Make these changes? [y/N]: Error: nothing is deployed\n")
+
+
+@pytest.mark.parametrize("command", ["deploy", "destroy"])
+def test_without_a_terminal_one_has_to_confirm_before(start, command):
+    process = start(command, "birds.py", stdin=subprocess.DEVNULL)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (2, "")
+    assert err.endswith("Error: there is no terminal to ask at: say --confirm\n")
+
+
+def test_without_a_bucket_one_is_told_where_to_set_it(done, place):
+    (place / "lokki.toml").unlink()
+    code, _, err = done("deploy", "birds.py", "--confirm")
+    assert (code, err[:49]) == (2, "Error: there is no bucket for results and package")
