@@ -19,6 +19,7 @@ _LOOK_SECONDS = 2.0
 _LOOK_SECONDS_EMULATED = 0.1
 _NEVER_WORKED = ("CREATE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELETE_FAILED")
 """Stacks that can only be deleted; nothing in them has ever run, or is to run again."""
+_STACK = "AWS::CloudFormation::Stack"
 _NO_CHANGES = ("didn't contain changes", "No updates are to be performed")
 _OVERTAKEN = ("InvalidChangeSetStatus", "ChangeSetNotFound")
 _MAY_MAKE_ROLES = "CAPABILITY_IAM"
@@ -142,7 +143,12 @@ async def changes(
                 return None
             raise AwsError(f"stack '{name}' cannot be changed: {reason}")
         await anyio.sleep(_pause(account))
-    return ChangeSet(name, arn, stack is None, tuple(_change(each) for each in told["Changes"]))
+    found = [
+        _change(each)
+        async for page in account.pages("cloudformation", "describe_change_set", ChangeSetName=arn)
+        for each in page["Changes"]
+    ]
+    return ChangeSet(name, arn, stack is None, tuple(found))
 
 
 async def make(account: Account, change_set: ChangeSet, tell: Tell) -> Stack:
@@ -201,8 +207,11 @@ async def resources(account: Account, name: str) -> list[tuple[str, str]]:
 async def _followed(
     account: Account, name: str, seen: set[str], tell: Tell
 ) -> tuple[Stack | None, str]:
-    """The stack once nothing is done to it any more, and why its first resource has failed."""
-    failed = ""
+    """The stack once nothing is done to it any more, and why its first resource has failed.
+
+    Its status may be the one before for a while: its end is an event that is not ``seen`` yet.
+    """
+    failed, ended = "", False
     while True:
         stack = await find(account, name)
         new = [each async for each in _events(account, name) if each["EventId"] not in seen]
@@ -210,10 +219,12 @@ async def _followed(
             seen.add(each["EventId"])
             status, reason = each["ResourceStatus"], each.get("ResourceStatusReason", "")
             resource = each["LogicalResourceId"]
+            if each["ResourceType"] == _STACK and not status.endswith("_IN_PROGRESS"):
+                ended = True
             if status.endswith("_FAILED") and not failed:
                 failed = f"{resource}: {reason}"
             tell(f"{status}  {resource}" + (f": {reason}" if reason else ""))
-        if stack is None or not stack.is_busy:
+        if stack is None or (ended and not stack.is_busy):
             return stack, failed
         await anyio.sleep(_pause(account))
 

@@ -112,7 +112,10 @@ class _Group(Command, click.Group):
             vars(error)["exit_code"] = self._unknown_code
             if isinstance(error, NoSuchCommand) and error.command_name in _MEANT:
                 near = [_MEANT[error.command_name], *(error.possibilities or ())]
-                vars(error)["possibilities"] = list(dict.fromkeys(near))
+                likely = [
+                    each for each in near if each != "destroy"
+                ]  # nobody says it in other words
+                vars(error)["possibilities"] = list(dict.fromkeys(likely))
             raise
 
 

@@ -143,13 +143,26 @@ async def test_a_server_that_is_not_there_is_told(monkeypatch):
             await store.put(KEY, b"x")
 
 
-@pytest.mark.asyncio
-async def test_missing_credentials_are_told(bucket, endpoint, monkeypatch):
+@pytest.fixture
+def nobody(endpoint, monkeypatch):
+    """There are no credentials."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nosuch")
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nosuch")
+
+
+@pytest.mark.asyncio
+async def test_an_emulator_needs_no_credentials(bucket, endpoint, nobody):
     async with S3Store(bucket, endpoint=endpoint) as store:
+        await store.put(KEY, b"x")
+        assert await store.get(KEY) == b"x"
+
+
+@pytest.mark.asyncio
+async def test_missing_credentials_are_told(nobody):
+    async with S3Store("bucket-of-aws", region="us-east-1") as store:  # nothing is asked of it
         with pytest.raises(PayloadError, match="Unable to locate credentials"):
             await store.put(KEY, b"x")
 
