@@ -59,8 +59,10 @@ class Aws:
     ecr_repo_prefix: str = _key(
         "", "ECR repository prefix of images; empty: no push", env="LOKKI_ECR_REPO_PREFIX"
     )
-    endpoint: str | None = _key(None, "URL of an emulator, for every AWS client")
-    region: str | None = _key(None, "AWS region; none: that of the AWS profile")
+    endpoint: str | None = _key(
+        None, "URL of an emulator, for every AWS client", option="--endpoint"
+    )
+    region: str | None = _key(None, "AWS region; none: that of the AWS profile", option="--region")
     roles: Roles = field(default_factory=Roles)
 
 
@@ -72,7 +74,7 @@ class Lambda:
     base_image: str | None = _key(None, "base image; none: AWS's for the Python in use")
     timeout: int = _key(900, "seconds that a call may take", least=1, most=900)
     memory: int = _key(512, "MB of memory", least=128, most=10240)
-    image_tag: str = _key("latest", "tag of the image")
+    image_tag: str = _key("latest", "tag of the image", option="--image-tag")
     architecture: Architecture = _key("x86_64", "processor architecture")
     include: str = _key("", "globs of files beside the flow that are packaged too, comma-separated")
     env: dict[str, str] = _key(dict, "environment variables of the functions")

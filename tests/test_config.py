@@ -79,6 +79,12 @@ OPTIONS = {
     "local.concurrency": "--concurrency",
     "local.processes": "--processes",
 }
+DEPLOY_OPTIONS = {
+    "aws.endpoint": "--endpoint",
+    "aws.region": "--region",
+    "lambda.image_tag": "--image-tag",
+}
+ALL_OPTIONS = {**OPTIONS, **DEPLOY_OPTIONS}
 
 
 @contextmanager
@@ -163,7 +169,9 @@ def test_the_later_source_wins_key_by_key_and_tables_are_merged(home, here, vari
     origins = dict.fromkeys(values, "default")
     for source, found in enumerate((home, here, variables, arguments)):
         for key, value in found.items():
-            named = [HOME_FILE, HERE_FILE, PROMISED[key][0], OPTIONS.get(key, "argument")][source]
+            named = [HOME_FILE, HERE_FILE, PROMISED[key][0], ALL_OPTIONS.get(key, "argument")][
+                source
+            ]
             if key in TABLES:
                 values[key] = {**values[key], **value}
                 origins |= {f"{key}.{entry}": named for entry in value}
@@ -485,7 +493,7 @@ def test_the_documentation_has_the_reference_and_nothing_else():
     assert [row[0].strip("| `") for row in rows] == list(PROMISED)
     for row, (key, (variable, default)) in zip(rows, PROMISED.items(), strict=True):
         assert row[2] == ("none" if default is None else f"`{json.dumps(default)}`")
-        assert row[3] == f"`{variable}`" + (f", `{OPTIONS[key]}`" if key in OPTIONS else "")
+        assert row[3] == f"`{variable}`" + (f", `{ALL_OPTIONS[key]}`" if key in ALL_OPTIONS else "")
         assert row[1]
         assert row[4].strip(" |")
 
@@ -622,9 +630,17 @@ def test_options_win_and_are_told_when_wrong():
 
 
 def test_options_of_run_are_those_of_the_schema():
-    assert {key: each.option for key, each in KEYS.items() if each.option} == OPTIONS
+    assert {key: each.option for key, each in KEYS.items() if each.option} == ALL_OPTIONS
     with place():
         shown = " ".join(lokki("run", BIRDS, "--help").stdout.split())
     for key, option in OPTIONS.items():
         value = "INT" if key.startswith("local.") else r"(DEBUG\|INFO\|WARNING\|ERROR|human\|json)"
         assert re.search(rf"{option} {value} [^-]*configured as {re.escape(key)}\.", shown)
+    assert not any(f" {option} " in shown for option in DEPLOY_OPTIONS.values())
+
+
+def test_options_of_deploy_are_those_of_the_schema():
+    with place():
+        shown = " ".join(lokki("deploy", BIRDS, "--help").stdout.split())
+    for key, option in DEPLOY_OPTIONS.items():
+        assert re.search(rf"{option} STR [^-]*configured as {re.escape(key)}\.", shown)

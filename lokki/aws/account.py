@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +21,7 @@ from botocore.exceptions import (
     TokenRetrievalError,
     UnauthorizedSSOTokenError,
 )
+from botocore.parsers import ResponseParserError
 
 from lokki.config import Config
 from lokki.errors import AwsError
@@ -83,7 +84,9 @@ class Account:
         with _told(service, operation):
             return await getattr(await self._client(service), operation)(**request)
 
-    async def pages(self, service: str, operation: str, **request: Any) -> AsyncIterator[Any]:
+    async def pages(
+        self, service: str, operation: str, **request: Any
+    ) -> AsyncGenerator[Any, None]:
         """The answers to a request that come in pages."""
         with _told(service, operation):
             pages = (await self._client(service)).get_paginator(operation)
@@ -129,6 +132,10 @@ def _told(service: str, operation: str) -> Iterator[None]:
         code = str(error.response.get("Error", {}).get("Code", ""))
         raise AwsError(
             _refusal(error, code, _action(service, error.operation_name)), code
+        ) from error
+    except ResponseParserError as error:
+        raise AwsError(
+            f"{service}: the answer to {operation} is none of AWS: is aws.endpoint right?"
         ) from error
     except BotoCoreError as error:
         raise AwsError(_unasked(error), type(error).__name__) from error

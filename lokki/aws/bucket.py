@@ -14,7 +14,7 @@ _NO_LOCATION = "us-east-1"
 """The region whose buckets are made without saying where."""
 _ABORT_DAYS = 7
 _GONE = ("404", "NoSuchBucket", "NotFound")
-_OURS = "lokki-"
+_ELSEWHERE = ("301", "PermanentRedirect", "403", "AccessDenied")
 
 
 async def ensure_bucket(account: Account, bucket: str, flow: str, who: Identity) -> str:
@@ -24,54 +24,43 @@ async def ensure_bucket(account: Account, bucket: str, flow: str, who: Identity)
     the flow's runs are deleted after 90 days; in any other, nothing ever is. Raises AwsError for
     a bucket of another account or region.
     """
-    try:
-        found = await account.ask("s3", "head_bucket", Bucket=bucket)
-    except AwsError as error:
-        if error.code in ("301", "PermanentRedirect"):
-            raise AwsError(
-                f"bucket '{bucket}' is in another region than {who.region}: deploy in its region "
-                "(--region), or set aws.artifact_bucket to another bucket",
-                error.code,
-            ) from error
-        if error.code in ("403", "AccessDenied"):
-            raise AwsError(
-                f"bucket '{bucket}' is another account's, or {who.arn} may not see it "
-                "(s3:ListBucket): set aws.artifact_bucket to a bucket of yours",
-                error.code,
-            ) from error
-        if error.code not in _GONE:
-            raise
+    if not await exists(account, bucket, who):
         await _make(account, bucket, who.region)
         await _expire(account, bucket, [_rule(flow)])
         return f"made bucket {bucket}: encrypted, not public; results are deleted after {DAYS} days"
-    region = found.get("BucketRegion", who.region)
-    if region != who.region:
-        raise AwsError(
-            f"bucket '{bucket}' is in {region}, and this deploy in {who.region}: deploy with "
-            f"--region {region}, or set aws.artifact_bucket to another bucket"
-        )
     rules = await _rules(account, bucket)
-    ours = any(rule.get("ID", "").startswith(_OURS) for rule in rules)
-    if ours and all(rule["ID"] != _rule(flow)["ID"] for rule in rules if "ID" in rule):
+    if any(map(_is_ours, rules)) and _rule(flow)["ID"] not in [rule.get("ID") for rule in rules]:
         await _expire(account, bucket, [*rules, _rule(flow)])
     return ""
 
 
-async def exists(account: Account, bucket: str) -> bool:
-    """Whether there is such a bucket. Raises AwsError when one may not know."""
+async def exists(account: Account, bucket: str, who: Identity) -> bool:
+    """Whether there is such a bucket. Raises AwsError for one of another account or region."""
     try:
-        await account.ask("s3", "head_bucket", Bucket=bucket)
+        found = await account.ask("s3", "head_bucket", Bucket=bucket)
     except AwsError as error:
         if error.code in _GONE:
             return False
-        raise
+        if error.code not in _ELSEWHERE:
+            raise
+        raise AwsError(
+            f"bucket '{bucket}' is another account's or in another region than {who.region}, or "
+            f"{who.arn} may not see it (s3:ListBucket): set aws.artifact_bucket to one of yours",
+            error.code,
+        ) from error
+    region = found.get("BucketRegion", who.region)
+    if region != who.region:
+        raise AwsError(
+            f"bucket '{bucket}' is in {region}, and the stack in {who.region}: say "
+            f"--region {region}, or set aws.artifact_bucket to another bucket"
+        )
     return True
 
 
 async def remove_if_empty(account: Account, bucket: str) -> bool:
     """Delete a bucket that lokki has made and nothing is in any more; whether it is deleted."""
     rules = await _rules(account, bucket)
-    if not any(rule.get("ID", "").startswith(_OURS) for rule in rules):
+    if not any(map(_is_ours, rules)):
         return False
     found = await account.ask("s3", "list_objects_v2", Bucket=bucket, MaxKeys=1)
     if found.get("KeyCount"):
@@ -104,12 +93,22 @@ async def _make(account: Account, bucket: str, region: str) -> None:
 def _rule(flow: str) -> dict[str, Any]:
     """What deletes old results of a flow, and parts of results that never were complete."""
     return {
-        "ID": f"{_OURS}{check_part(flow, 'flow name')}-runs",
+        "ID": f"lokki-{check_part(flow, 'flow name')}-runs",
         "Status": "Enabled",
         "Filter": {"Prefix": f"{flow}/runs/"},
         "Expiration": {"Days": DAYS},
         "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": _ABORT_DAYS},
     }
+
+
+def _is_ours(rule: Any) -> bool:
+    """Whether lokki has made a rule, and so the bucket that has it."""
+    flow = rule.get("ID", "").removeprefix("lokki-").removesuffix("-runs")
+    return (
+        bool(flow)
+        and rule.get("ID") == f"lokki-{flow}-runs"
+        and (rule.get("Filter", {}).get("Prefix") == f"{flow}/runs/")
+    )
 
 
 async def _expire(account: Account, bucket: str, rules: list[Any]) -> None:

@@ -11,6 +11,7 @@ from lokki.aws import stack
 from lokki.aws.account import Account, Identity
 from lokki.aws.bucket import ensure_bucket, exists, remove_if_empty
 from lokki.builder.builder import build
+from lokki.builder.template import needs_image
 from lokki.config import Config
 from lokki.errors import AwsError, BuildError, ConfigError
 from lokki.graph import FlowGraph
@@ -40,6 +41,15 @@ def bucket_of(config: Config) -> str:
     return config.aws.artifact_bucket
 
 
+def refuse_images(graph: FlowGraph[Any], config: Config) -> None:
+    """Raise BuildError for a flow whose image would have to be pushed, which nothing does yet."""
+    if needs_image(graph, config) and config.aws.ecr_repo_prefix and not config.aws.endpoint:
+        raise BuildError(
+            f"flow '{graph.name}' needs an image in {config.aws.ecr_repo_prefix}, and deploy does "
+            'not push images yet: set lambda.package_type to "zip"'
+        )
+
+
 async def deploy(
     account: Account,
     who: Identity,
@@ -58,8 +68,6 @@ async def deploy(
     before = await stack.made_ready(account, name, tell)
     tell("building")
     built = build(graph, config)
-    if built.image is not None and account.endpoint is None and config.aws.ecr_repo_prefix:
-        raise BuildError('images are not pushed yet: set lambda.package_type to "zip"')
     if made := await ensure_bucket(account, bucket, graph.name, who):
         tell(made)
     parameters = {"FlowName": graph.name, "S3Bucket": bucket}
@@ -97,24 +105,31 @@ async def _is_there(account: Account, bucket: str, key: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class Target:
+    """What a destroy is to take away: a stack, and what a flow has in a bucket."""
+
+    stack: str
+    flow: str
+    bucket: str
+
+
+@dataclass(frozen=True, slots=True)
 class Doomed:
-    """What a destroy takes away: resources of the stack, objects of the flow in its bucket."""
+    """What there is of it: resources of the stack, objects of the flow in its bucket."""
 
     resources: tuple[tuple[str, str], ...]
     objects: int
 
 
-async def doomed(account: Account, who: Identity, name: str, flow: str, bucket: str) -> Doomed:
+async def doomed(account: Account, who: Identity, target: Target) -> Doomed:
     """What there is to destroy, which may be nothing. Raises AwsError or PayloadError."""
-    there = await stack.find(account, name)
-    if there is not None and there.is_busy:
-        raise AwsError(
-            f"stack '{name}' is {there.status}: another deploy or destroy is going on; "
-            "wait for its end, and try again"
-        )
-    resources = await stack.resources(account, name) if there else []
-    async with S3Store(bucket, endpoint=account.endpoint, region=who.region) as store:
-        objects = len(await store.list(flow)) if await exists(account, bucket) else 0
+    there = await stack.find(account, target.stack)
+    if there is not None:
+        stack.refuse_busy(there)
+    resources = await stack.resources(account, target.stack) if there else []
+    async with S3Store(target.bucket, endpoint=account.endpoint, region=who.region) as store:
+        is_there = await exists(account, target.bucket, who)
+        objects = len(await store.list(target.flow)) if is_there else 0
     return Doomed(tuple(resources), objects)
 
 
@@ -122,24 +137,24 @@ async def destroy(
     account: Account,
     who: Identity,
     what: Doomed,
+    target: Target,
     *,
-    name: str,
-    flow: str,
-    bucket: str,
     data: bool,
     tell: stack.Tell,
 ) -> None:
     """Delete the stack, and with ``data`` all that the flow has in its bucket.
 
-    The bucket goes, too, if it is empty then. Raises AwsError or PayloadError.
+    The bucket goes, too, if it is empty then and lokki has made it. Raises AwsError or
+    PayloadError.
     """
     if what.resources:
-        await stack.delete(account, name, tell)
+        await stack.delete(account, target.stack, tell)
     if data and what.objects:
-        async with S3Store(bucket, endpoint=account.endpoint, region=who.region) as store:
-            tell(f"deleted {await store.delete_prefix(flow):,} objects of {flow} in {bucket}")
-        if await remove_if_empty(account, bucket):
-            tell(f"deleted bucket {bucket}, which was empty")
+        async with S3Store(target.bucket, endpoint=account.endpoint, region=who.region) as store:
+            deleted = await store.delete_prefix(target.flow)
+        tell(f"deleted {deleted:,} objects of {target.flow} in {target.bucket}")
+        if await remove_if_empty(account, target.bucket):
+            tell(f"deleted bucket {target.bucket}, which was empty")
 
 
 def _digest(data: bytes) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -81,6 +82,15 @@ async def find(account: Account, name: str) -> Stack | None:
     return Stack(name, stack["StackStatus"], stack.get("StackStatusReason", ""), outputs)
 
 
+def refuse_busy(stack: Stack) -> None:
+    """Raise AwsError for a stack that somebody is changing."""
+    if stack.is_busy:
+        raise AwsError(
+            f"stack '{stack.name}' is {stack.status}: another deploy or destroy is going on; "
+            "wait for its end, and try again"
+        )
+
+
 async def made_ready(account: Account, name: str, tell: Tell) -> Stack | None:
     """The stack, if there is one that can be updated; one that never worked is deleted.
 
@@ -89,11 +99,7 @@ async def made_ready(account: Account, name: str, tell: Tell) -> Stack | None:
     stack = await find(account, name)
     if stack is None or stack.is_empty:
         return None
-    if stack.is_busy:
-        raise AwsError(
-            f"stack '{name}' is {stack.status}: another deploy or destroy is going on; "
-            "wait for its end, and try again"
-        )
+    refuse_busy(stack)
     if stack.status in _NEVER_WORKED:
         tell(f"stack {name} is {stack.status}: deleting what is left of it")
         await delete(account, name, tell)
@@ -153,7 +159,7 @@ async def changes(
 
 async def make(account: Account, change_set: ChangeSet, tell: Tell) -> Stack:
     """Make the changes, and tell the events until they are made. Raises AwsError if they fail."""
-    seen = {each["EventId"] async for each in _events(account, change_set.stack)}
+    last = await _last_event(account, change_set.stack)
     try:
         await account.ask("cloudformation", "execute_change_set", ChangeSetName=change_set.arn)
     except AwsError as error:
@@ -164,7 +170,7 @@ async def make(account: Account, change_set: ChangeSet, tell: Tell) -> Stack:
             f"({error}): wait for its end, and try again",
             error.code,
         ) from error
-    stack, failed = await _followed(account, change_set.stack, seen, tell)
+    stack, failed = await _followed(account, change_set.stack, last, tell)
     if stack is None or stack.status not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
         status = stack.status if stack else "gone"
         first = failed or (stack.reason if stack else "") or "AWS tells no reason"
@@ -184,9 +190,9 @@ async def withdraw(account: Account, change_set: ChangeSet) -> None:
 
 async def delete(account: Account, name: str, tell: Tell) -> None:
     """Delete a stack, and tell the events until it is gone. Raises AwsError if it stays."""
-    seen = {each["EventId"] async for each in _events(account, name)}
+    last = await _last_event(account, name)
     await account.ask("cloudformation", "delete_stack", StackName=name)
-    stack, failed = await _followed(account, name, seen, tell)
+    stack, failed = await _followed(account, name, last, tell)
     if stack is not None:
         raise AwsError(
             f"stack '{name}' is {stack.status}: {failed or stack.reason or 'AWS tells no reason'}. "
@@ -204,19 +210,16 @@ async def resources(account: Account, name: str) -> list[tuple[str, str]]:
     ]
 
 
-async def _followed(
-    account: Account, name: str, seen: set[str], tell: Tell
-) -> tuple[Stack | None, str]:
+async def _followed(account: Account, name: str, last: str, tell: Tell) -> tuple[Stack | None, str]:
     """The stack once nothing is done to it any more, and why its first resource has failed.
 
-    Its status may be the one before for a while: its end is an event that is not ``seen`` yet.
+    Its status may be the one before for a while: its end is an event after the ``last`` one.
     """
     failed, ended = "", False
     while True:
         stack = await find(account, name)
-        new = [each async for each in _events(account, name) if each["EventId"] not in seen]
-        for each in reversed(new):  # AWS tells the newest first
-            seen.add(each["EventId"])
+        for each in await _events_since(account, name, last):
+            last = each["EventId"]
             status, reason = each["ResourceStatus"], each.get("ResourceStatusReason", "")
             resource = each["LogicalResourceId"]
             if each["ResourceType"] == _STACK and not status.endswith("_IN_PROGRESS"):
@@ -229,15 +232,27 @@ async def _followed(
         await anyio.sleep(_pause(account))
 
 
-async def _events(account: Account, name: str) -> AsyncIterator[Any]:
-    """The events of a stack; none of one that is not there."""
+async def _last_event(account: Account, name: str) -> str:
+    """The id of the newest event of a stack."""
+    told = await account.ask("cloudformation", "describe_stack_events", StackName=name)
+    return str(told["StackEvents"][0]["EventId"])
+
+
+async def _events_since(account: Account, name: str, last: str) -> list[Any]:
+    """The events of a stack after one, the oldest first; none of a stack that is gone."""
+    new: list[Any] = []
+    pages = account.pages("cloudformation", "describe_stack_events", StackName=name)
     try:
-        async for page in account.pages("cloudformation", "describe_stack_events", StackName=name):
-            for each in page["StackEvents"]:
-                yield each
+        async with aclosing(pages):
+            async for page in pages:  # the newest first
+                for each in page["StackEvents"]:
+                    if each["EventId"] == last:
+                        return new[::-1]
+                    new.append(each)
     except AwsError as error:
         if _NOT_THERE not in str(error):
             raise
+    return new[::-1]
 
 
 def _change(told: Any) -> Change:

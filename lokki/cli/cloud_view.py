@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from lokki.aws.deploy import Doomed, Target
+    from lokki.aws.stack import ChangeSet
     from lokki.builder.builder import Build
     from lokki.builder.plan import Plan
     from lokki.graph import FlowGraph
@@ -18,6 +20,10 @@ _HEAVIEST = 5
 _MOST_LINES = 10
 _PLATFORM = ("START", "END", "REPORT")
 """What begins the lines that Lambda adds."""
+
+
+def _table() -> Table:
+    return Table(box=None, pad_edge=False, header_style="bold")
 
 
 def show_build(built: Build, graph: FlowGraph[Any]) -> None:
@@ -35,7 +41,7 @@ def show_build(built: Build, graph: FlowGraph[Any]) -> None:
         )
     if built.image is not None:
         console.print(f"{built.image / 'Dockerfile'}: one image for all functions and jobs")
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = _table()
     for name in ("who", "may", "with"):
         table.add_column(name, overflow="fold")
     for who, statement in built.may:
@@ -72,7 +78,7 @@ def teller(console: Console, update: Callable[[str], None]) -> Callable[[str], N
 
 
 def show_states(done: Rehearsed, console: Console) -> None:
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = _table()
     table.add_column("state")
     table.add_column("kind")
     for name in ("seconds", "failed attempts"):
@@ -107,12 +113,34 @@ def show_failures(done: Rehearsed, console: Console) -> None:
     )
 
 
+# ---- deploy and destroy --------------------------------------------------------------------------
+
+
+def show_changes(change_set: ChangeSet, console: Console) -> None:
+    table = _table()
+    for name in ("change", "resource", "type"):
+        table.add_column(name, overflow="fold")
+    for each in change_set.changes:
+        action = f"{each.action} (made anew)" if each.replaced else each.action
+        table.add_row(action, each.resource, each.kind)
+    console.print(f"stack {change_set.stack}:", markup=False)
+    console.print(table)
+
+
+def show_doomed(what: Doomed, target: Target, console: Console, *, empty: bool) -> None:
+    for kind, resource in what.resources:
+        console.print(f"stack {target.stack}: {kind} {resource}", markup=False)
+    fate = "deleted" if empty else "kept (--empty-bucket deletes them)"
+    told = f"bucket {target.bucket}: {what.objects:,} objects of the flow, {fate}"
+    console.print(told, markup=False)
+
+
 # ---- plan ----------------------------------------------------------------------------------------
 
 
 def show_plan(plan: Plan) -> None:
     console = Console(highlight=False, soft_wrap=True)
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = _table()
     table.add_column("what")
     table.add_column("how much", justify="right")
     table.add_column("USD", justify="right")

@@ -65,6 +65,8 @@ _MEANT = {
     "rm": "gc", "delete": "gc", "clean": "gc",
 }  # fmt: skip
 """What other programs call our commands."""
+_NEVER_GUESSED = ("destroy",)
+"""Commands that are too grave to be named for another word."""
 
 
 def main_of(flow: Flow[..., Any]) -> NoReturn:
@@ -112,10 +114,8 @@ class _Group(Command, click.Group):
             vars(error)["exit_code"] = self._unknown_code
             if isinstance(error, NoSuchCommand) and error.command_name in _MEANT:
                 near = [_MEANT[error.command_name], *(error.possibilities or ())]
-                likely = [
-                    each for each in near if each != "destroy"
-                ]  # nobody says it in other words
-                vars(error)["possibilities"] = list(dict.fromkeys(likely))
+                likely = dict.fromkeys(each for each in near if each not in _NEVER_GUESSED)
+                vars(error)["possibilities"] = list(likely)
             raise
 
 

@@ -99,7 +99,12 @@ def _setting(name: str) -> click.Option:
     return click.Option(["--" + name.replace("_", "-"), name], metavar=key.metavar, help=told)
 
 
-SETTINGS: list[click.Parameter] = [PLACE, *map(_setting, _SETTINGS)]
+def settings(*sections: str) -> list[click.Parameter]:
+    """The options of the settings in these sections of the configuration."""
+    return [_setting(name) for name, key in _SETTINGS.items() if key.partition(".")[0] in sections]
+
+
+SETTINGS: list[click.Parameter] = [PLACE, *settings("logging", "local")]
 """Options of every command that runs something."""
 
 AGAIN: list[click.Parameter] = [
@@ -126,7 +131,8 @@ AGAIN: list[click.Parameter] = [
 def config_from(options: dict[str, Any]) -> Config:
     """The configuration with the settings among a command's options, which are taken out."""
     options.pop("on", None)
-    return load({key: options.pop(name) for name, key in _SETTINGS.items()})
+    given = _SETTINGS.keys() & options.keys()
+    return load({_SETTINGS[name]: options.pop(name) for name in given})
 
 
 def again_from(options: dict[str, Any]) -> Again:

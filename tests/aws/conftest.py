@@ -19,7 +19,7 @@ from aiohttp import ClientSession, web
 from yarl import URL
 
 from lokki.aws.account import opened
-from lokki.aws.deploy import Deployed, deploy, destroy, doomed
+from lokki.aws.deploy import Deployed, Target, deploy, destroy, doomed
 from lokki.config import Config, load
 from lokki.rehearse.rig.server import REGION
 from lokki.testing import Stage, rehearsal
@@ -103,6 +103,12 @@ class Cloud:
         self._endpoint = endpoint
         self._build_dir = build_dir
 
+    def by(self, endpoint: str) -> Cloud:
+        """The same, reached another way."""
+        made = Cloud(endpoint, self._build_dir, self.told)
+        made.name, made.bucket = self.name, self.bucket
+        return made
+
     def config(self, **settings: Any) -> Config:
         values = {
             "aws.endpoint": self._endpoint,
@@ -130,7 +136,7 @@ class Cloud:
                     deployed_flows.greeting.outline(),
                     config,
                     name=self.name,
-                    agree=lambda changes: self._agree(changes),
+                    agree=lambda changes: self.agree(changes),
                     tell=self.told.append,
                 )
 
@@ -138,18 +144,18 @@ class Cloud:
 
     def destroy(self, *, data: bool = True) -> Any:
         config = self.config()
-        where = {"name": self.name, "flow": "greeting", "bucket": self.bucket}
+        target = Target(self.name, "greeting", self.bucket)
 
         async def work() -> Any:
             async with opened(config) as account:
                 who = await account.identity()
-                what = await doomed(account, who, **where)
-                await destroy(account, who, what, **where, data=data, tell=self.told.append)
+                what = await doomed(account, who, target)
+                await destroy(account, who, what, target, data=data, tell=self.told.append)
                 return what
 
         return anyio.run(work)
 
-    def _agree(self, changes: Any) -> bool:
+    def agree(self, changes: Any) -> bool:
         self.told += [f"{each.action} {each.resource}" for each in changes.changes]
         return self.agrees
 
@@ -169,7 +175,7 @@ def build_dir(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
-def cloud(rehearsal: Stage, build_dir: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
+def cloud(rehearsal: Stage, build_dir: str) -> Iterator[Cloud]:
     made = Cloud(rehearsal.endpoint, build_dir, [])
     yield made
     made.destroy()
@@ -202,6 +208,4 @@ def stack_status() -> Any:
 @pytest.fixture
 def refused(cloud: Cloud, way: Way) -> Cloud:
     """The same, by way of ``way``."""
-    made = Cloud(way.endpoint, cloud._build_dir, cloud.told)
-    made.name, made.bucket = cloud.name, cloud.bucket
-    return made
+    return cloud.by(way.endpoint)

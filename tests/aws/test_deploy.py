@@ -12,7 +12,7 @@ pytestmark = pytest.mark.timeout(120)
 
 
 def execute(cloud, machine):
-    """The output of an execution, read from where it is."""
+    """The result of an execution, which is small enough to be in its output."""
     client = cloud.client("stepfunctions")
     arn = client.start_execution(stateMachineArn=machine, input='{"word": "hi"}')["executionArn"]
     while (told := client.describe_execution(executionArn=arn))["status"] == "RUNNING":
@@ -133,7 +133,7 @@ def test_a_stack_that_never_worked_is_made_anew(cloud, stack_status, status):
 
 
 @pytest.mark.parametrize("status", ["UPDATE_ROLLBACK_COMPLETE", "IMPORT_COMPLETE"])
-def test_a_stack_that_was_rolled_back_to_what_works_is_updated(cloud, stack_status, status):
+def test_a_stack_whose_last_change_is_over_is_updated(cloud, stack_status, status):
     cloud.deploy()
     with stack_status(cloud.name, status):
         cloud.deploy(**{"lambda.memory": 1024})
@@ -141,16 +141,16 @@ def test_a_stack_that_was_rolled_back_to_what_works_is_updated(cloud, stack_stat
 
 
 def test_the_second_of_two_deploys_at_once_is_told(cloud):
-    agree, first = cloud._agree, []
+    agree, first = cloud.agree, []
 
     def meanwhile(changes):
         if not first:
             first.append(True)
-            cloud._agree = agree
+            cloud.agree = agree
             cloud.deploy_in_thread()
         return agree(changes)
 
-    cloud._agree = meanwhile
+    cloud.agree = meanwhile
     with pytest.raises(AwsError, match="has been changed by another deploy meanwhile"):
         cloud.deploy()
     assert cloud.status() == "CREATE_COMPLETE"
@@ -164,7 +164,7 @@ def test_without_a_bucket_it_is_told_where_to_set_one(cloud):
 def test_a_bucket_in_another_region_is_told(cloud):
     where = {"LocationConstraint": "eu-north-1"}
     cloud.client("s3").create_bucket(Bucket=cloud.bucket, CreateBucketConfiguration=where)
-    with pytest.raises(AwsError, match="is in eu-north-1, and this deploy in us-east-1"):
+    with pytest.raises(AwsError, match="is in eu-north-1, and the stack in us-east-1"):
         cloud.deploy()
     cloud.client("s3").delete_bucket(Bucket=cloud.bucket)
 
@@ -198,3 +198,9 @@ def test_throttled_requests_are_repeated(refused, way):
 def test_aws_that_cannot_be_reached_is_told(cloud):
     with pytest.raises(AwsError, match="AWS cannot be reached"):
         cloud.deploy(**{"aws.endpoint": "http://127.0.0.1:9"})
+
+
+def test_an_answer_that_is_none_of_aws_is_told(refused, way):
+    way.refuses["GetCallerIdentity"] = 400, "& is no XML"
+    with pytest.raises(AwsError, match=r"none of AWS: is aws\.endpoint right"):
+        refused.deploy()

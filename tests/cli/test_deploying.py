@@ -72,3 +72,13 @@ def test_without_a_bucket_one_is_told_where_to_set_it(done, place):
     (place / "lokki.toml").unlink()
     code, _, err = done("deploy", "birds.py", "--confirm")
     assert (code, err[:49]) == (2, "Error: there is no bucket for results and package")
+
+
+def test_an_image_that_would_have_to_be_pushed_is_refused_before_anything_is_asked(
+    done, monkeypatch
+):
+    monkeypatch.setenv("LOKKI_ECR_REPO_PREFIX", "1.dkr.ecr.us-east-1.amazonaws.com")
+    monkeypatch.setenv("LOKKI_LAMBDA_PACKAGE_TYPE", "image")
+    code, out, err = done("deploy", "birds.py", "--confirm", "--endpoint", "")
+    assert (code, out) == (1, "")
+    assert err.startswith("Error: flow 'birds-flow' needs an image in 1.dkr.ecr.us-east-1")

@@ -67,14 +67,7 @@ def change(platform: Platform) -> None:
         try:
             execute(self, change_set_name, stack_name)
         except Exception:
-            back = "ROLLBACK" if kind == "CREATE" else "UPDATE_ROLLBACK"
-            stack._add_stack_event(f"{back}_IN_PROGRESS")
-            if kind == "CREATE":
-                with suppress(Exception):
-                    stack.resource_map.delete()
-                stack.resource_map._resource_json_map = {}  # or a look at them would make them
-            stack.status = f"{back}_COMPLETE"
-            stack._add_stack_event(stack.status)
+            _roll_back(stack, kind)
             return
         stack.parameters = change_set.parameters
         stack._parse_template()
@@ -87,6 +80,17 @@ def change(platform: Platform) -> None:
 
 class _Obsolete(moto("cloudformation.exceptions").CloudFormationError):  # type: ignore[misc]
     code = "InvalidChangeSetStatus"
+
+
+def _roll_back(stack: Any, kind: str) -> None:
+    back = "ROLLBACK" if kind == "CREATE" else "UPDATE_ROLLBACK"
+    stack._add_stack_event(f"{back}_IN_PROGRESS")
+    if kind == "CREATE":
+        with suppress(Exception):
+            stack.resource_map.delete()
+        stack.resource_map._resource_json_map = {}  # or a look at them would make them
+    stack.status = f"{back}_COMPLETE"
+    stack._add_stack_event(stack.status)
 
 
 def _list_what_parameters_change(models: Any, change_set: Any) -> None:
