@@ -6,7 +6,7 @@ Times in lines for people are local, those in JSON lines are UTC.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
@@ -119,6 +119,26 @@ def step_line(
     return Record(level, at, "log", f"{call}: {message}", fields | {"message": message})
 
 
+def of_run(run_id: str, record: Record) -> Record:
+    """A record in a log that several runs have, as on AWS."""
+    return replace(record, fields={"run": run_id, **record.fields})
+
+
+def said(text: str) -> tuple[str, Line] | None:
+    """The run and the line that `of_run` and `step_line` have made this JSON of; of other, None."""
+    try:
+        told = json.loads(text)
+        if told["event"] != "log":
+            return None
+        at = datetime.fromisoformat(told["ts"]).timestamp()
+        step, item, attempt = told["step"], told["item"], told["attempt"]
+        return told["run"], (
+            at, step, item, attempt, told["level"], told["source"], told["message"],
+        )  # fmt: skip
+    except (ValueError, LookupError, TypeError):
+        return None
+
+
 def map_limited(step: str, at: float, wanted: int, limit: int, option: str) -> Record:
     """A map has a higher concurrency limit than the engine, whose limit an option sets."""
     text = (
@@ -158,6 +178,12 @@ def run_cancelling(
         text += f"; resume: {resume} (Ctrl-C again quits at once)"
     fields = {"run": run_id, "message": f"cancelling: {waiting}", "resume": resume}
     return Record("WARNING", at, "run_cancelling", text, fields, bare=True)
+
+
+def lines_missing(why: str, at: float) -> Record:
+    """What the steps of a run print is not told, since it cannot be read."""
+    text = f"what the steps print is not shown: {why}"
+    return Record("WARNING", at, "lines_missing", text, {"message": why})
 
 
 def ending(

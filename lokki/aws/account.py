@@ -64,6 +64,17 @@ class Identity:
     arn: str
     region: str
 
+    @property
+    def states(self) -> str:
+        """What the ARNs of its Step Functions begin with."""
+        partition = self.arn.split(":")[1]
+        return f"arn:{partition}:states:{self.region}:{self.account}"
+
+    @property
+    def told(self) -> str:
+        """The account, as messages call it."""
+        return f"AWS account {self.account}, {self.region}"
+
 
 class Account:
     """An AWS account as the configuration has it, or an emulator at its ``endpoint``.

@@ -11,6 +11,7 @@ from uuid import uuid4
 import anyio
 
 from lokki.aws.account import Account
+from lokki.aws.loglines import log_group
 from lokki.errors import AwsError
 
 Tell = Callable[[str], None]
@@ -80,6 +81,23 @@ async def find(account: Account, name: str) -> Stack | None:
         return None
     outputs = {each["OutputKey"]: each["OutputValue"] for each in stack.get("Outputs", ())}
     return Stack(name, stack["StackStatus"], stack.get("StackStatusReason", ""), outputs)
+
+
+async def flows(account: Account) -> dict[str, str]:
+    """The flows that are deployed, and the state machine of each: stacks with its log group."""
+    found = {}
+    pages = account.pages("cloudformation", "describe_stacks")
+    async with aclosing(pages):
+        async for page in pages:
+            for told in page["Stacks"]:
+                outputs = {
+                    each["OutputKey"]: each["OutputValue"] for each in told.get("Outputs", ())
+                }
+                machine = outputs.get("StateMachineArn", "")
+                flow = machine.rpartition(":")[2]
+                if outputs.get("LogGroup") == log_group(flow):
+                    found[flow] = machine
+    return found
 
 
 def refuse_busy(stack: Stack) -> None:

@@ -31,7 +31,7 @@ from lokki.builder.retries import retriers
 from lokki.builder.sizes import Sizes, is_batch, sizes_of
 from lokki.config import Config
 from lokki.graph import FlowGraph, MapStage, TaskStage
-from lokki.runtime.event import EVENT
+from lokki.runtime.event import EVENT, REDRIVEN
 from lokki.runtime.place import Place, places
 
 INIT = "InitFlow"
@@ -42,6 +42,7 @@ _SLACK_SECONDS = 60
 _PARTITIONS = (("cn-", "aws-cn"), ("us-gov-", "aws-us-gov"))
 _RUN_ID = "$$.Execution.Name"
 _FLOW: Paths = {"run_id.$": _RUN_ID, "params.$": "$$.Execution.Input"}
+_REDRIVEN = "$$.Execution.RedriveCount"
 _OWN = "$$.Execution.Input"
 """In an execution that a map has started, what it was given: the item."""
 
@@ -145,7 +146,11 @@ class _Compiler:
             resource=self._service("lambda:invoke"),
             parameters={
                 "FunctionName": f"${{{self._name(place)}Arn}}",
-                "Payload": {**event, "attempt.$": "$$.State.RetryCount"},
+                "Payload": {
+                    **event,
+                    "attempt.$": "$$.State.RetryCount",
+                    "redriven.$": _REDRIVEN,
+                },
             },
             output_path="$.Payload",
             timeout_seconds=sizes.timeout_seconds + _SLACK_SECONDS,
@@ -156,14 +161,17 @@ class _Compiler:
 
     def _job(self, place: Place, sizes: Sizes) -> Task:
         state = self._name(place)
-        event = {"Name": EVENT, "Value.$": "States.JsonToString($)"}
+        variables = [
+            {"Name": EVENT, "Value.$": "States.JsonToString($)"},
+            {"Name": REDRIVEN, "Value.$": f"States.Format('{{}}', {_REDRIVEN})"},
+        ]
         return Task(
             resource=self._service("batch:submitJob.sync"),
             parameters={
                 "JobName": state,
                 "JobQueue": "${JobQueue}",
                 "JobDefinition": f"${{{state}Job}}",
-                "ContainerOverrides": {"Environment": [event]},
+                "ContainerOverrides": {"Environment": variables},
             },
             result_selector=self._told_of_job(place),
             retry=retriers(place),

@@ -1,4 +1,4 @@
-"""The commands for AWS that need no account: build, rehearse, plan."""
+"""The commands for AWS: build, rehearse and plan here, which need no account, and all others."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import click
 
 from lokki.cli.deploying import deploy_command, destroy_command
+from lokki.cli.invoking import asked_graph, invoke_command
 from lokki.cli.load import traced
-from lokki.cli.options import Command, options_of, parameters_from
+from lokki.cli.options import Command, options_of
 from lokki.cli.program import Program
 from lokki.cli.streams import stdout_to_stderr
 from lokki.config import load
 from lokki.decorators import Flow
-from lokki.errors import BuildError, LokkiError, RunFailed
+from lokki.errors import BuildError, RunFailed
 
 if TYPE_CHECKING:
     from lokki.config import Config
@@ -54,7 +55,7 @@ def build_command(flow: Flow[..., Any], program: Program) -> click.Command:
 
 def rehearse_command(flow: Flow[..., Any], program: Program) -> click.Command:
     def rehearse(params: Path | None, logs: bool, **options: Any) -> None:
-        graph = _graph(flow, params, options)
+        graph = asked_graph(flow, params, options, here=True)
         raise click.exceptions.Exit(_rehearse(graph, load(), logs=logs))
 
     shown = click.Option(["--logs"], is_flag=True, help="Print all log lines.")
@@ -93,18 +94,10 @@ COMMANDS: dict[str, MakeCommand] = {
     "rehearse": rehearse_command,
     "plan": plan_command,
     "deploy": deploy_command,
+    "invoke": invoke_command,
     "destroy": destroy_command,
 }
 """What makes a command for a flow."""
-
-
-def _graph(flow: Flow[..., Any], params: Path | None, options: dict[str, Any]) -> FlowGraph[Any]:
-    try:
-        with stdout_to_stderr():
-            given = parameters_from(flow, params, options)
-        return traced(flow, lambda: flow.trace(given))
-    except LokkiError as error:
-        raise click.UsageError(str(error)) from error
 
 
 def _rehearse(graph: FlowGraph[Any], config: Config, *, logs: bool) -> int:

@@ -89,7 +89,7 @@ class _Ago(click.ParamType[float]):
 
 
 def _place(on: str) -> AbstractContextManager[Place]:
-    from lokki.places.place import opened
+    from lokki.cli.places import opened
 
     return opened(on)
 
@@ -321,7 +321,7 @@ def _lines(
     """The lines of a run there are, and with ``follow`` those that come until it ends."""
     after, more = 0, True
     while more:
-        more = follow and _may_come(place.find(run_id), end)
+        more = follow and _may_come(place, place.find(run_id), end)
         last = place.last_line(run_id)  # up to which all are looked at now
         for line in place.lines(run_id, **wanted, until=end, after=after):
             last = max(last, line.id)
@@ -331,11 +331,13 @@ def _lines(
             sleep(_LOOK_SECONDS)
 
 
-def _may_come(run: RunShape, end: float | None) -> bool:
+def _may_come(place: Place, run: RunShape, end: float | None) -> bool:
     """Whether lines may come that are written before ``end``."""
-    from lokki.places.shapes import goes_on
+    from lokki.places.shapes import goes_on, seconds
 
-    return goes_on(run) and (end is None or time() <= end + _LOOK_SECONDS)
+    ended = None if run["finished"] is None else seconds(run["finished"])
+    settling = ended is not None and time() < ended + place.settle_seconds
+    return (goes_on(run) or settling) and (end is None or time() <= end + _LOOK_SECONDS)
 
 
 def _tell_lost(run: RunShape, program: Program) -> None:

@@ -6,17 +6,16 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from lokki.cli.load import traced
 from lokki.cli.options import Command, config_from, settings
+from lokki.cli.places import check_aws
 from lokki.cli.program import Program
 from lokki.cli.streams import stdout_to_stderr
 from lokki.decorators import Flow
-from lokki.errors import AwsError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -129,8 +128,7 @@ async def _account(config: Config, console: Console) -> AsyncIterator[tuple[Acco
 def _run(work: Callable[[], Any]) -> Any:
     import anyio
 
-    if find_spec("aiobotocore") is None:
-        raise AwsError("this needs: pip install 'lokki[aws]'")
+    check_aws()
     return anyio.run(work)
 
 

@@ -1,4 +1,4 @@
-"""Running a flow on a server from the terminal: told as if it ran here."""
+"""Running a flow elsewhere from the terminal: told as if it ran here."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from math import inf
 from time import monotonic, time
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import anyio
 
@@ -17,37 +17,41 @@ from lokki import logging
 from lokki.cli.report import LineReport
 from lokki.client import ENDED, failure
 from lokki.engine.events import Event
-from lokki.errors import RunCancelled, ServerError
+from lokki.errors import AwsError, LokkiError, RunCancelled, ServerError
 from lokki.places.changes import changes
-from lokki.places.server import ServerPlace
+from lokki.places.place import Remote
 from lokki.places.shapes import RunShape
 from lokki.store.lines import LogLine
 
 T = TypeVar("T")
 
-_LOOK_SECONDS = 0.2
 _QUEUED_SECONDS = 1.0
 """After so long in the queue, it is told."""
 _PATIENCE_SECONDS = 60.0
 """For so long a server may be gone: it is started anew, say."""
+_OUT_OF_REACH = ("EndpointConnectionError", "ConnectTimeoutError", "ReadTimeoutError")
 
 
 class FollowedRun:
-    """A run of a server, as a `RunHandle` that looks at it again and again.
+    """A run that is elsewhere, as a `RunHandle` that looks at it again and again.
 
-    Told is what is new since it was as ``before``, and since its ``line`` of this id.
+    Told is what is new since it was as ``before``, and since its ``line`` of this id. ``fetch``
+    gets the result of one that has succeeded.
     """
 
     def __init__(
         self,
-        place: ServerPlace,
+        place: Remote,
         run_id: str,
         before: RunShape | None,
         line: int,
         report: LineReport,
+        fetch: Callable[[str], Any],
     ) -> None:
         self.run_id = run_id
         self._place = place
+        self._fetch = fetch
+        self._has_lines = True
         self._seen = before
         self._report = report
         self._line = line
@@ -69,8 +73,10 @@ class FollowedRun:
                 told = True
                 self._report.tell(logging.run_queued(self.run_id, now["flow"], time()))
             if now["status"] in ENDED:
+                await anyio.sleep(self._place.settle_seconds)
+                self._tell(deque(await self._patiently(self._new_lines)), inf)
                 return
-            await anyio.sleep(_LOOK_SECONDS)
+            await anyio.sleep(self._place.look_seconds)
 
     def _tell(self, lines: deque[LogLine], until: float) -> None:
         """Tell the first of the lines, those that came before a time."""
@@ -80,44 +86,62 @@ class FollowedRun:
             self._report.said(line[1:])
 
     def _new_lines(self) -> list[LogLine]:
-        return list(self._place.lines(self.run_id, after=self._line))
+        """The lines that have come; a run goes on without, where AWS refuses them."""
+        if not self._has_lines:
+            return []
+        try:
+            return list(self._place.lines(self.run_id, after=self._line))
+        except AwsError as error:
+            self._has_lines = False
+            self._report.tell(logging.lines_missing(str(error), time()))
+            return []
 
     async def _patiently(self, ask: Callable[[], T]) -> T:
-        """What a server answers, which may be gone for a while."""
+        """What a place answers, which may be gone for a while."""
         deadline = monotonic() + _PATIENCE_SECONDS
         while True:
             try:
                 return await anyio.to_thread.run_sync(ask)
-            except ServerError as error:
-                if error.status not in (None, 503) or monotonic() > deadline:
+            except (ServerError, AwsError) as error:
+                if not _passes(error) or monotonic() > deadline:
                     raise
-            await anyio.sleep(_LOOK_SECONDS)
+            await anyio.sleep(self._place.look_seconds)
 
-    async def result(self) -> str | None:
-        """The result as it is printed. Raises what `RunHandle.result` does, and ServerError."""
+    async def result(self) -> Any:
+        """The result as it is printed. Raises what `RunHandle.result` does, and LokkiError."""
         run = self._seen
         assert run is not None
         if run["status"] == "cancelled":
             raise RunCancelled(f"run {self.run_id} was cancelled", self.run_id)
         if run["status"] == "failed":
             raise failure(self.run_id, run["error"] or {})
-        text = await anyio.to_thread.run_sync(self._place.result, self.run_id)
-        return text.removesuffix("\n") if text else None
+        return await anyio.to_thread.run_sync(self._fetch, self.run_id)
 
     def cancel(self) -> None:
-        """Ask the server for it; the run's end tells that it is done."""
+        """Ask for it; the run's end tells that it is done."""
         self._cancelling = asyncio.ensure_future(self._cancel())
 
     async def _cancel(self) -> None:
-        with suppress(ServerError):  # it has ended
+        with suppress(LokkiError):  # it has ended
             await anyio.to_thread.run_sync(self._place.request_cancel, self.run_id)
 
 
+def _passes(error: ServerError | AwsError) -> bool:
+    """Whether what is refused may not be so a little later."""
+    if isinstance(error, ServerError):
+        return error.status in (None, 503)
+    return error.code in _OUT_OF_REACH
+
+
 @asynccontextmanager
-async def on_server(
-    place: ServerPlace, submit: Callable[[], RunShape], before: RunShape | None, report: LineReport
+async def followed(
+    place: Remote,
+    submit: Callable[[], RunShape],
+    before: RunShape | None,
+    report: LineReport,
+    fetch: Callable[[str], Any],
 ) -> AsyncIterator[FollowedRun]:
-    """A run that ``submit`` has the server start, or resume from what it was ``before``."""
+    """A run that ``submit`` has the place start, or resume from what it was ``before``."""
     told = 0 if before is None else await anyio.to_thread.run_sync(place.last_line, before["id"])
     run = await anyio.to_thread.run_sync(submit)
-    yield FollowedRun(place, run["id"], before, told, report)
+    yield FollowedRun(place, run["id"], before, told, report, fetch)

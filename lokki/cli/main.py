@@ -20,6 +20,7 @@ from lokki.cli.cloud import BUILD, PLAN, REHEARSE, MakeCommand
 from lokki.cli.cloud import COMMANDS as CLOUD
 from lokki.cli.commands import COMMANDS
 from lokki.cli.deploying import DEPLOY, DESTROY
+from lokki.cli.invoking import INVOKE, asked_graph, invoked, resume_on_aws
 from lokki.cli.load import (
     LoadError,
     NotThere,
@@ -38,7 +39,6 @@ from lokki.cli.options import (
     config_from,
     missing_secrets,
     options_of,
-    parameters_from,
     run_named,
     run_parameters,
     told_secrets,
@@ -49,7 +49,7 @@ from lokki.cli.streams import stdout_to_stderr
 from lokki.config import journal_path, load
 from lokki.decorators import Flow
 from lokki.errors import ConfigError, DefinitionError, LokkiError, ParameterError
-from lokki.places import LOCAL
+from lokki.places import AWS, LOCAL
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -86,7 +86,7 @@ def main_of(flow: Flow[..., Any]) -> NoReturn:
         """
         name = run_named(run, run_option)
         if options["on"] != LOCAL:
-            raise click.exceptions.Exit(_resume_on_server(name, program, options))
+            raise click.exceptions.Exit(_resume_elsewhere(name, program, options))
         run_id, _ = _recorded(name, program)
         raise click.exceptions.Exit(_resume(run_id, flow, program, options))
 
@@ -175,14 +175,9 @@ def _invoke(command: click.Command, name: str, arguments: list[str], program: Pr
 def _run_command(name: str, flow: Flow[..., Any], program: Program) -> click.Command:
     def run(params: Path | None, **options: Any) -> None:
         on, config = options.pop("on"), config_from(options)
-        try:
-            with stdout_to_stderr():
-                given = parameters_from(flow, params, options, here=on == LOCAL)
-            graph = traced(flow, lambda: flow.trace(given))
-        except LoadError:
-            raise
-        except LokkiError as error:
-            raise click.UsageError(str(error)) from error
+        graph = asked_graph(flow, params, options, here=on == LOCAL)
+        if on == AWS:
+            raise click.exceptions.Exit(invoked(graph, config, program, None, wait=True))
         from lokki.cli.execute import Start, execute, in_engine
         from lokki.cli.report import outlines
 
@@ -195,11 +190,13 @@ def _run_command(name: str, flow: Flow[..., Any], program: Program) -> click.Com
                     config,
                     report,
                 )
-            from lokki.cli.follow import on_server
+            from lokki.cli.follow import followed
             from lokki.places.server import ServerPlace
 
             place, given = ServerPlace(on), flow.parameters.given(graph.params)
-            return on_server(place, lambda: place.start(flow.name, given), None, report)
+            return followed(
+                place, lambda: place.start(flow.name, given), None, report, place.result
+            )
 
         start = Start(begin, outlines(graph), program.at(on))
         raise click.exceptions.Exit(execute(start, config))
@@ -257,10 +254,15 @@ def _resume(run_id: str, flow: Flow[..., Any], program: Program, options: dict[s
     return execute(Start(begin, outlines(planned.graph), program, planned.told), config)
 
 
+def _resume_elsewhere(name: str, program: Program, options: dict[str, Any]) -> int:
+    on_aws = options["on"] == AWS
+    return (resume_on_aws if on_aws else _resume_on_server)(name, program, options)
+
+
 def _resume_on_server(name: str, program: Program, options: dict[str, Any]) -> int:
     """As `_resume`, of a run of a server, with the code that the server has."""
     from lokki.cli.execute import Start, execute
-    from lokki.cli.follow import on_server
+    from lokki.cli.follow import followed
     from lokki.cli.report import Outline
     from lokki.places.changes import kept
     from lokki.places.server import ServerPlace
@@ -279,8 +281,10 @@ def _resume_on_server(name: str, program: Program, options: dict[str, Any]) -> i
 
     def begin(report: LineReport) -> AbstractAsyncContextManager[Handle]:
         if not anything:
-            return on_server(place, lambda: row, row, report)
-        return on_server(place, lambda: place.resume(row["id"], wanted), kept(row), report)
+            return followed(place, lambda: row, row, report, place.result)
+        return followed(
+            place, lambda: place.resume(row["id"], wanted), kept(row), report, place.result
+        )
 
     stages = [Outline(each["name"], each["kind"] == "map") for each in place.stages(row["flow"])]
     return execute(Start(begin, stages, program.at(on), told), config)
@@ -326,6 +330,7 @@ _CLOUD = {
     "rehearse": ("birds.py --limit 5", REHEARSE, CLOUD["rehearse"]),
     "plan": ("birds.py --items 10000", PLAN, CLOUD["plan"]),
     "deploy": ("birds.py", DEPLOY, CLOUD["deploy"]),
+    "invoke": ("birds.py --limit 5", INVOKE, CLOUD["invoke"]),
     "destroy": ("birds.py", DESTROY, CLOUD["destroy"]),
 }
 _cli.add_command(
@@ -365,9 +370,9 @@ def _cli_resume(
     """
     if options["on"] != LOCAL:
         if target is not None:
-            raise click.UsageError(f"leave '{target}' out: the server has the flow's code")
+            raise click.UsageError(f"leave '{target}' out: the flow's code is where it runs")
         name = run_named(run, run_option)
-        raise click.exceptions.Exit(_resume_on_server(name, program, options))
+        raise click.exceptions.Exit(_resume_elsewhere(name, program, options))
     if run_option is not None and target is None:
         run, target = None, run
     run_id, source = _recorded(run_named(run, run_option), program)

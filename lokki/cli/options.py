@@ -16,7 +16,7 @@ from lokki.config import KEYS, Config, load
 from lokki.decorators import Flow
 from lokki.errors import ParameterError
 from lokki.params import Parameter
-from lokki.places import LOCAL
+from lokki.places import AWS, LOCAL
 from lokki.secret import Secret, variable
 
 if TYPE_CHECKING:
@@ -69,14 +69,14 @@ _SETTINGS = {
 
 
 class _On(click.ParamType[str]):
-    """`LOCAL`, or the URL of a server."""
+    """`LOCAL`, `AWS`, or the URL of a server."""
 
     name = "place"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if value != LOCAL and not re.match("https?://[^/]", value):
+        if value not in (LOCAL, AWS) and not re.match("https?://[^/]", value):
             self.fail(
-                f"'{value}' is neither '{LOCAL}' nor the URL of a server, "
+                f"'{value}' is neither '{LOCAL}' nor '{AWS}' nor the URL of a server, "
                 "such as http://127.0.0.1:8765.",
                 param,
                 ctx,
@@ -88,8 +88,8 @@ PLACE = click.Option(
     ["--on"],
     type=_On(),
     default=LOCAL,
-    metavar=f"{LOCAL}|URL",
-    help=f"Where: this machine, or a server by its URL.  [default: {LOCAL}]",
+    metavar=f"{LOCAL}|{AWS}|URL",
+    help=f"Where: this machine, AWS, or a server by its URL.  [default: {LOCAL}]",
 )
 
 

@@ -2,3 +2,5 @@
 
 LOCAL = "local"
 """What `--on` says of this machine's journal; a server is said by its URL."""
+AWS = "aws"
+"""What it says of the executions of flows that are deployed."""

@@ -18,6 +18,8 @@ from lokki.store.lines import LogLine
 class LocalPlace:
     """A `Place` over a journal."""
 
+    settle_seconds = 0.0
+
     def __init__(self, history: History, path: Path) -> None:
         self.name = str(path)
         self._history = history

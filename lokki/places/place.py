@@ -1,21 +1,24 @@
-"""What commands ask a place where runs are, and how it is opened."""
+"""What commands ask a place where runs are."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
-from lokki.places import LOCAL
 from lokki.places.shapes import RunShape, RunsShape
 from lokki.store.lines import LogLine
 
 
 class Place(Protocol):
-    """Runs of one journal; its methods raise RunNotFound, JournalError and ServerError."""
+    """Runs of one journal, server or AWS account.
+
+    Its methods raise RunNotFound, JournalError, ServerError and AwsError.
+    """
 
     name: str
     """What it is called in messages."""
+    settle_seconds: float
+    """For so long after a run's end more of its lines may come."""
 
     def find(self, name: str, flow: str | None = None) -> RunShape:
         """The run whose id is ``name``, begins with it, or, for ``last``, the newest of ``flow``.
@@ -72,12 +75,12 @@ class Place(Protocol):
         ...
 
 
-def opened(on: str) -> AbstractContextManager[Place]:
-    """The place at ``on``: `LOCAL`, or the URL of a server."""
-    if on == LOCAL:
-        from lokki.places.local import opened as here
+class Remote(Place, Protocol):
+    """A place that runs flows by itself, and whose runs are followed from here."""
 
-        return here()
-    from lokki.places.server import ServerPlace
+    look_seconds: float
+    """How long to wait between two looks at a run."""
 
-    return nullcontext(ServerPlace(on))
+    def request_cancel(self, run_id: str) -> None:
+        """Ask for a run to be cancelled."""
+        ...

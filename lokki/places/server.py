@@ -20,6 +20,9 @@ _MOST_RUNS = 1_000
 class ServerPlace:
     """A `Place` at a URL; what a server that cannot be reached raises is a ServerError."""
 
+    look_seconds = 0.2
+    settle_seconds = 0.0
+
     def __init__(self, url: str) -> None:
         self._client = Client(url)
         self.name = self._client.url
@@ -123,9 +126,10 @@ class ServerPlace:
         run: RunShape = self._client.ask("POST", f"/runs/{run_id}/resume", wanted)
         return run
 
-    def result(self, run_id: str) -> str:
-        """A run's result as it is printed, with the line's end; nothing for None."""
-        return self._client.send("GET", f"/runs/{run_id}/result.txt").decode()
+    def result(self, run_id: str) -> str | None:
+        """A run's result as it is printed; None for None, of which nothing is."""
+        text = self._client.send("GET", f"/runs/{run_id}/result.txt").decode()
+        return text.removesuffix("\n") if text else None
 
     def request_cancel(self, run_id: str) -> None:
         """Ask for a run to be cancelled."""

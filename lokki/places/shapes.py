@@ -13,6 +13,7 @@ from time import time
 from typing import Any, TypedDict
 
 from lokki.logging import utc
+from lokki.places import AWS, LOCAL
 from lokki.store.history import Group, History, Run
 from lokki.store.leases import host_and_process, is_worked_on
 from lokki.store.lines import LogLine
@@ -82,6 +83,7 @@ class ResumeShape(TypedDict):
 
 class _RunShape(TypedDict):
     id: str
+    where: str
     flow: str
     status: str
     params: dict[str, Any]
@@ -100,7 +102,10 @@ class _RunShape(TypedDict):
 
 
 class RunShape(_RunShape, total=False):
-    """A run and the stages that have begun; ``resumes`` are there where one run is told."""
+    """A run and the stages that have begun; ``resumes`` are there where one run is told.
+
+    ``where`` is `LOCAL`, of a journal (this machine's or a server's), or `AWS`.
+    """
 
     resumes: list[ResumeShape]
 
@@ -139,6 +144,8 @@ def goes_on(run: RunShape) -> bool:
 
 
 def _has_process(run: RunShape) -> bool:
+    if run["where"] == AWS:  # which loses none
+        return True
     return run["owner"] is not None and run["owner"]["alive"]
 
 
@@ -199,6 +206,7 @@ def run_shape(run: Run, stages: Sequence[StageRow], now: float) -> RunShape:
         owner = {"host": host, "process": process, "alive": is_worked_on(run, now)}
     return {
         "id": run.id,
+        "where": LOCAL,
         "flow": run.flow,
         "status": run.status,
         "params": plain(json.loads(run.params_json)),

@@ -12,7 +12,7 @@ import sys
 from importlib import import_module
 
 from lokki.errors import LokkiError
-from lokki.runtime.event import EVENT, FAILED, parse
+from lokki.runtime.event import EVENT, FAILED, REDRIVEN, parse
 from lokki.runtime.invocation import Invocation, StepFailed
 
 
@@ -20,7 +20,9 @@ def main() -> int:
     try:
         invocation: Invocation = import_module("handler").handler.invocation
         attempt = int(os.environ.get("AWS_BATCH_JOB_ATTEMPT", "1"))
-        event = parse({**json.loads(os.environ[EVENT]), "attempt": attempt - 1})
+        redriven = int(os.environ.get(REDRIVEN, "0"))
+        numbers = {"attempt": attempt - 1, "redriven": redriven}
+        event = parse({**json.loads(os.environ[EVENT]), **numbers})
         invocation.run(event, holds=True)
     except StepFailed as failed:
         print(failed.failure.traceback or str(failed), file=sys.stderr)

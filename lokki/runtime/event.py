@@ -21,6 +21,10 @@ STEP, MODULE, BUCKET = "LOKKI_STEP_NAME", "LOKKI_MODULE_NAME", "LOKKI_ARTIFACT_B
 """The variables of a function or job: its step, the module of its flow, the bucket of results."""
 EVENT = "LOKKI_EVENT"
 """The variable that a Batch job's event is in."""
+REDRIVEN = "LOKKI_REDRIVEN"
+"""The variable that says how often a Batch job's execution has been started again."""
+RESUMED = "lokki:resumed"
+"""What the input of an execution has besides parameters when results are stored already."""
 FAILED = 64
 """The exit code of a Batch job whose step has failed for good, or cannot be called."""
 _MOST_INT = 2**53 - 1  # beyond, a reader of JSON may take the nearest double
@@ -34,10 +38,11 @@ class EventError(LokkiError):
 
 @dataclass(frozen=True, slots=True)
 class FlowContext:
-    """The run that an event belongs to."""
+    """The run that an event belongs to; ``resumed``: results of another run were given to it."""
 
     run_id: str
     params: Mapping[str, Any]
+    resumed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,19 +57,27 @@ class Item:
 class LambdaEvent:
     """An event: the items it is about (one, but where a map has a ``batch_size``).
 
-    ``retried``: how often the state has been entered again; ``several``: the items came as a list;
+    ``retried``: how often the state has been entered again; ``redriven``: how often its execution
+    has been started again; ``several``: the items came as a list;
     ``direct``: it is of no state, and its input is the value that the step is to be called with.
     """
 
     flow: FlowContext
     items: tuple[Item, ...]
     retried: int = 0
+    redriven: int = 0
     several: bool = False
     direct: bool = False
 
+    @property
+    def may_be_done(self) -> bool:
+        """Whether there may be results already of what it asks for."""
+        return self.flow.resumed or self.retried > 0 or self.redriven > 0
+
     def to_json(self) -> dict[str, Any]:
         """The event as a state hands it on."""
-        flow = {"run_id": self.flow.run_id, "params": dict(self.flow.params)}
+        resumed = {RESUMED: True} if self.flow.resumed else {}
+        flow = {"run_id": self.flow.run_id, "params": {**self.flow.params, **resumed}}
         if self.several:
             items = [{"index": each.index, "input": each.input} for each in self.items]
             return {"flow": flow, "items": items}
@@ -77,17 +90,22 @@ def parse(raw: Any) -> LambdaEvent:
     """The event that JSON holds. Raises EventError, which says what is wrong with it."""
     event = _mapping(raw, "the event")
     flow = _mapping(event.get("flow"), "'flow'")
-    run_id, params = flow.get("run_id"), _mapping(flow.get("params", {}), "'flow.params'")
+    run_id, given = flow.get("run_id"), _mapping(flow.get("params", {}), "'flow.params'")
     if not isinstance(run_id, str):
         raise EventError(f"'flow.run_id' of the event must be a text, not {run_id!r}")
     several = "items" in event
     found = event["items"] if several else [event]
     if not isinstance(found, list):
         raise EventError(f"'items' of the event must be a list, not {type(found).__name__}")
-    given = (_mapping(each, "an item") for each in found)
-    items = tuple(Item(_index(each.get("index")), each.get("input")) for each in given)
+    each_given = (_mapping(each, "an item") for each in found)
+    items = tuple(Item(_index(each.get("index")), each.get("input")) for each in each_given)
+    params = {name: value for name, value in given.items() if name != RESUMED}
     return LambdaEvent(
-        FlowContext(run_id, params), items, _index(event.get("attempt")) or 0, several
+        FlowContext(run_id, params, resumed=RESUMED in given),
+        items,
+        _index(event.get("attempt")) or 0,
+        _index(event.get("redriven")) or 0,
+        several,
     )
 
 
@@ -103,7 +121,7 @@ def _mapping(value: Any, name: str) -> Mapping[str, Any]:
 def _index(value: Any) -> int | None:
     if value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
         return value
-    raise EventError(f"an index or attempt of the event must be a number from 0, not {value!r}")
+    raise EventError(f"a number of the event must be a number from 0, not {value!r}")
 
 
 def inline(value: Any) -> bool:

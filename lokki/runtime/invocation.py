@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
@@ -11,9 +12,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from time import sleep, time
 from types import FrameType
-from typing import Any, TypeAlias
+from typing import Any, TextIO, TypeAlias, cast
 
-from lokki import logging
+from lokki import logging, output
 from lokki.call import (
     BoundCall,
     Failure,
@@ -81,7 +82,8 @@ class Invocation:
                 f"built: {graph.shape} instead of {self.shape}; its structure must not depend on "
                 "its parameters"
             )
-        return _Work(self, graph, place_of(graph, self.step), event, holds).done()
+        with _lines_told(event.flow.run_id):
+            return _Work(self, graph, place_of(graph, self.step), event, holds).done()
 
 
 class _Work:
@@ -170,8 +172,8 @@ class _Work:
         return self._found(key) or self._called(call, index, given, key)
 
     def _found(self, key: str) -> bytes | None:
-        """The result of a call that has been made before; looked for by another attempt alone."""
-        if not self._event.retried or not self._loop.run(self._payloads.store.exists(key)):
+        """The result of a call that has been made before; looked for where there may be one."""
+        if not self._event.may_be_done or not self._loop.run(self._payloads.store.exists(key)):
             return None
         return self._loop.run(self._payloads.store.get(key))
 
@@ -299,8 +301,34 @@ def _tell(
     failure: Failure | None = None,
 ) -> None:
     """A JSON line in the log of the function or job."""
-    more = {"run": run_id, "item": index, "attempt": attempt}
+    more: dict[str, Any] = {"item": index, "attempt": attempt}
     if failure is not None:
         more["traceback"] = failure.traceback
-    line = logging.as_json(replace(record, fields=record.fields | more))
-    print(line, flush=True)
+    record = replace(record, fields=record.fields | more)
+    print(logging.as_json(logging.of_run(run_id, record)), flush=True)
+
+
+class _Nowhere:
+    """Where steps' output is shown besides: not a second time."""
+
+    def write(self, text: str) -> int:
+        return len(text)
+
+    def flush(self) -> None: ...
+
+
+@contextmanager
+def _lines_told(run_id: str) -> Iterator[None]:
+    """What steps print and log meanwhile is told in JSON lines, each with run, step and item."""
+    log = sys.stdout
+
+    def tell(line: logging.Line) -> None:
+        text = logging.as_json(logging.of_run(run_id, logging.step_line(*line)))
+        log.write(f"{text}\n")
+        log.flush()
+
+    output.attach(run_id, tell, cast("TextIO", _Nowhere()))
+    try:
+        yield
+    finally:
+        output.detach(run_id, tell)

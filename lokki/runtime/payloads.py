@@ -118,7 +118,7 @@ class Payloads:
         """
         last = stage.inner[-1].name
         count = len(json.loads(await self.store.get(manifest_key(self.flow, run_id, source))))
-        found = await self._indexes(run_id, last, "output.pkl.gz") if count else {}
+        found = await self.indexes(run_id, last, "output.pkl.gz") if count else {}
         missing = sorted(set(range(count)) - found.keys())
         failures = await self._failures(run_id, stage, missing)
         if not stage.tolerates(len(failures), count):
@@ -131,7 +131,7 @@ class Payloads:
             raise MapFailed(failures, count)
         return await self.read([found[index] for index in sorted(found)]), failures
 
-    async def _indexes(self, run_id: str, step: str, name: str) -> dict[int, str]:
+    async def indexes(self, run_id: str, step: str, name: str) -> dict[int, str]:
         """The keys of this name below a map's step, by the index of their item."""
         prefix = step_prefix(self.flow, run_id, step)
         below = ((key, key[len(prefix) + 1 :].split("/")) for key in await self.store.list(prefix))
@@ -148,7 +148,7 @@ class Payloads:
             return ()
         told: dict[int, str] = {}
         for call in stage.inner:
-            told |= await self._indexes(run_id, call.name, "failure.json")
+            told |= await self.indexes(run_id, call.name, "failure.json")
         known = {index: told[index] for index in missing if index in told}
         texts = dict(zip(known, await self.read(list(known.values())), strict=True))
         return tuple(

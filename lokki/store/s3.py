@@ -100,6 +100,11 @@ class S3Store:
                 data: bytes = await body.read()
         return data
 
+    async def copy(self, key: str, target: str) -> None:
+        """Store under ``target`` what is stored under ``key``, without reading it."""
+        source = {"Bucket": self._bucket, "Key": self._key(key)}
+        await self._ask("store", target, "copy_object", CopySource=source)
+
     async def exists(self, key: str) -> bool:
         try:
             await self._ask("look for", key, "head_object")

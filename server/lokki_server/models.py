@@ -123,6 +123,7 @@ class Run(BaseModel):
     """A run and the stages that have begun."""
 
     id: str = Field(examples=[_RUN])
+    where: Literal["local", "aws"] = Field(description="here, or an execution on AWS")
     flow: str = Field(examples=["crunching"])
     status: RunStatus
     params: dict[str, Any]

@@ -6,21 +6,15 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any
-from uuid import uuid4
 
-import anyio
-import boto3
-import deployed_flows
 import pytest
 from aiohttp import ClientSession, web
+from clouds import Cloud
 from yarl import URL
 
-from lokki.aws.account import opened
-from lokki.aws.deploy import Deployed, Target, deploy, destroy, doomed
-from lokki.config import Config, load
 from lokki.rehearse.rig.server import REGION
 from lokki.testing import Stage, rehearsal
 
@@ -89,84 +83,6 @@ def _refusal(status: int, code: str) -> web.Response:
         "</Error><RequestId>1</RequestId></ErrorResponse>"
     )
     return web.Response(status=status, text=text, content_type="text/xml")
-
-
-class Cloud:
-    """Deploys a flow of a name of its own, and looks at what came of it."""
-
-    def __init__(self, endpoint: str, build_dir: str, told: list[str]) -> None:
-        unique = uuid4().hex[:8]
-        self.bucket = f"flows-{unique}"
-        self.name = f"stack-{unique}"
-        self.told = told
-        self.agrees = True
-        self._endpoint = endpoint
-        self._build_dir = build_dir
-
-    def by(self, endpoint: str) -> Cloud:
-        """The same, reached another way."""
-        made = Cloud(endpoint, self._build_dir, self.told)
-        made.name, made.bucket = self.name, self.bucket
-        return made
-
-    def config(self, **settings: Any) -> Config:
-        values = {
-            "aws.endpoint": self._endpoint,
-            "aws.region": REGION,
-            "aws.artifact_bucket": self.bucket,
-            "lambda.package_type": "zip",
-            **settings,
-        }
-        return replace(load(values), build_dir=self._build_dir)
-
-    def deploy_in_thread(self) -> None:
-        """Another deploy, as of another process."""
-        other = threading.Thread(target=self.deploy)
-        other.start()
-        other.join()
-
-    def deploy(self, **settings: Any) -> Deployed | None:
-        config = self.config(**settings)
-
-        async def work() -> Deployed | None:
-            async with opened(config) as account:
-                return await deploy(
-                    account,
-                    await account.identity(),
-                    deployed_flows.greeting.outline(),
-                    config,
-                    name=self.name,
-                    agree=lambda changes: self.agree(changes),
-                    tell=self.told.append,
-                )
-
-        return anyio.run(work)
-
-    def destroy(self, *, data: bool = True) -> Any:
-        config = self.config()
-        target = Target(self.name, "greeting", self.bucket)
-
-        async def work() -> Any:
-            async with opened(config) as account:
-                who = await account.identity()
-                what = await doomed(account, who, target)
-                await destroy(account, who, what, target, data=data, tell=self.told.append)
-                return what
-
-        return anyio.run(work)
-
-    def agree(self, changes: Any) -> bool:
-        self.told += [f"{each.action} {each.resource}" for each in changes.changes]
-        return self.agrees
-
-    def client(self, service: str) -> Any:
-        return boto3.client(service, endpoint_url=self._endpoint, region_name=REGION)
-
-    def status(self) -> str | None:
-        stacks = self.client("cloudformation").describe_stacks()["Stacks"]
-        return next(
-            (each["StackStatus"] for each in stacks if each["StackName"] == self.name), None
-        )
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,11 @@
-"""A flow that is deployed."""
+"""Flows that are deployed."""
 
 from __future__ import annotations
 
-from lokki import flow, step
+import os
+import time
+
+from lokki import current, flow, step
 
 
 @step
@@ -23,3 +26,43 @@ def together(greetings):
 @flow
 def greeting(word: str = "hello"):
     return get_names().map(greet, greeting=word).agg(together)
+
+
+@step
+def numbers(count):
+    return list(range(count))
+
+
+@step
+def crunch(number, switch):
+    """Some fail as long as there is a file of this name, which functions on the rig can see."""
+    print("crunching", number)
+    if number % 3 == 1 and os.path.exists(switch):
+        raise ValueError(f"cannot crunch {number}")
+    return number * 2
+
+
+@step
+def pair(number):
+    return (number, number)
+
+
+@step
+def total(pairs, patience=0.0):
+    time.sleep(patience)
+    return [sum(first for first, _ in pairs), [each.index for each in current().failures]]
+
+
+@flow
+def crunching(count: int, switch: str = "/nowhere", patience: float = 0.0):
+    return numbers().map(crunch).next(pair).agg(total)
+
+
+@flow
+def tolerant(count: int, switch: str = "/nowhere"):
+    return numbers().map(crunch, tolerated_failures=2).next(pair).agg(total)
+
+
+@flow
+def doubles(count: int, switch: str = "/nowhere"):
+    return numbers().map(crunch)

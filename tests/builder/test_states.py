@@ -323,7 +323,11 @@ def test_a_job_is_given_its_event_and_its_result_is_known_by_where_it_is():
     states = machine_of(get_items().next(heavy))["States"]
     assert states["Heavy"]["Resource"] == "arn:aws:states:::batch:submitJob.sync"
     assert states["Heavy"]["Parameters"]["ContainerOverrides"]["Environment"] == [
-        {"Name": "LOKKI_EVENT", "Value.$": "States.JsonToString($)"}
+        {"Name": "LOKKI_EVENT", "Value.$": "States.JsonToString($)"},
+        {
+            "Name": "LOKKI_REDRIVEN",
+            "Value.$": "States.Format('{}', $$.Execution.RedriveCount)",
+        },
     ]
     assert states["Heavy"]["ResultSelector"]["input.$"] == (
         "States.Format('s3://${S3Bucket}/a-flow/runs/{}/heavy/output.pkl.gz', $$.Execution.Name)"

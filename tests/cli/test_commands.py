@@ -199,6 +199,7 @@ def test_the_json_of_a_run(record, done):
     assert (code, err) == (0, "")
     assert json.loads(out) == {
         "id": OLD,
+        "where": "local",
         "flow": "crunching",
         "status": "failed",
         "params": {"count": 2},
@@ -759,7 +760,7 @@ def test_wrong_wishes_of_a_resume(mended, done, options, told):
 
 COMMANDS = (
     "run", "resume", "runs", "show", "logs", "cancel", "gc", "config", "build", "rehearse", "plan",
-    "deploy", "destroy",
+    "deploy", "invoke", "destroy",
 )  # fmt: skip
 
 
@@ -800,7 +801,11 @@ def test_help_is_whole_and_ends_with_an_example(done, terminal, program):
         (["runs", "--since", "yesterday"], 2, "neither like 30m, 2h or 7d nor a time like"),
         (["runs", "--since", "99999999999w"], 2, "neither like 30m"),
         (["runs", "-n", "0"], 2, "0 is too small: the least is 1."),
-        (["runs", "--on", "mars"], 2, "neither 'local' nor the URL of a server, such as http:"),
+        (
+            ["runs", "--on", "mars"],
+            2,
+            "neither 'local' nor 'aws' nor the URL of a server, such as http:",
+        ),
         (["logs", "--level", "warn"], 2, "'warn' is not one of 'DEBUG', 'INFO', 'WARNING',"),
         (["logs", "--item", "-1"], 2, "-1 is too small: the least is 0."),
         (["logs", "--item", "abc"], 2, "'abc' is not a whole number."),

@@ -50,6 +50,7 @@ def test_a_run_that_has_ended():
     shape = run_shape(RUN, [STAGE], AT + 100)
     assert json.loads(json.dumps(shape)) == {
         "id": "20240115-103000-123abcde",
+        "where": "local",
         "flow": "birds-flow",
         "status": "failed",
         "params": {"limit": 5},

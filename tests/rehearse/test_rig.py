@@ -521,3 +521,80 @@ def test_of_two_change_sets_of_a_new_stack_the_first_executed_wins(rig):
     with pytest.raises(Exception, match="InvalidChangeSetStatus"):
         rig.cloudformation.execute_change_set(ChangeSetName=first)
     rig.cloudformation.delete_stack(StackName=stack)
+
+
+# ---- redrives ------------------------------------------------------------------------------------
+
+FIRST_FAILS = """
+def handler(event, context):
+    if event["value"] == 1 and not event["redriven"]:
+        raise LookupError("not yet")
+    return event
+"""
+
+
+def test_a_redrive_goes_on_where_it_failed_with_the_items_that_have_not_succeeded(rig, function):
+    name, _ = function(FIRST_FAILS)
+    call = {
+        "Type": "Task",
+        "Resource": "arn:aws:states:::lambda:invoke",
+        "Parameters": {
+            "FunctionName": name,
+            "Payload": {"value.$": "$.value", "redriven.$": "$$.Execution.RedriveCount"},
+        },
+        "OutputPath": "$.Payload",
+        "End": True,
+    }
+    before = {"Type": "Pass", "Next": "M"}
+    bucket = rig.bucket()
+    rig.s3.put_object(Bucket=bucket, Key="items.json", Body='[{"input": 0}, {"input": 1}]')
+    client = rig.stepfunctions
+    done = rig.execute(rig.machine({"B": before, **mapped(bucket, call)}, "B"))
+    arn = done["executionArn"]
+    assert (done["status"], done["redriveStatus"], done["redriveCount"]) == (
+        "FAILED", "REDRIVABLE", 0,
+    )  # fmt: skip
+    (first,) = client.list_map_runs(executionArn=arn)["mapRuns"]
+    client.redrive_execution(executionArn=arn)
+    while (done := client.describe_execution(executionArn=arn))["status"] == "RUNNING":
+        time.sleep(0.02)
+    assert (done["status"], done["redriveCount"]) == ("SUCCEEDED", 1)
+    (run,) = client.list_map_runs(executionArn=arn)["mapRuns"]
+    assert run["mapRunArn"] == first["mapRunArn"]
+    told = client.describe_map_run(mapRunArn=run["mapRunArn"])
+    assert (told["status"], told["itemCounts"]["succeeded"]) == ("SUCCEEDED", 2)
+    children = client.list_executions(mapRunArn=run["mapRunArn"])["executions"]
+    outputs = [
+        json.loads(client.describe_execution(executionArn=each["executionArn"])["output"])
+        for each in children
+    ]
+    assert sorted((each["value"], each["redriven"]) for each in outputs) == [(0, 0), (1, 1)]
+    events = client.get_execution_history(executionArn=arn)["events"]
+    types = [each["type"] for each in events]
+    assert types.count("ExecutionRedriven") == 1
+    assert types.count("PassStateEntered") == 1
+    with pytest.raises(client.exceptions.ClientError, match="ExecutionNotRedrivable"):
+        client.redrive_execution(executionArn=arn)
+
+
+def test_a_map_that_is_stopped_is_aborted(rig, function):
+    name, _ = function()
+    call = {
+        "Type": "Task",
+        "Resource": "arn:aws:states:::lambda:invoke",
+        "Parameters": {"FunctionName": name, "Payload": "sleep"},
+        "TimeoutSeconds": 2,
+        "End": True,
+    }
+    bucket = rig.bucket()
+    rig.s3.put_object(Bucket=bucket, Key="items.json", Body='[{"input": 0}]')
+    client = rig.stepfunctions
+    machine = rig.machine(mapped(bucket, call), "M")
+    arn = client.start_execution(stateMachineArn=machine)["executionArn"]
+    while not client.list_map_runs(executionArn=arn)["mapRuns"]:
+        time.sleep(0.02)
+    client.stop_execution(executionArn=arn)
+    while client.describe_execution(executionArn=arn)["status"] == "RUNNING":
+        time.sleep(0.02)
+    (run,) = client.list_map_runs(executionArn=arn)["mapRuns"]
+    assert client.describe_map_run(mapRunArn=run["mapRunArn"])["status"] == "ABORTED"

@@ -121,16 +121,17 @@ def test_what_is_deep_is_not_inline():
 
 # ---- events --------------------------------------------------------------------------------------
 
-contexts = st.builds(FlowContext, st.text(), st.dictionaries(st.text(), st.integers()))
+contexts = st.builds(
+    FlowContext, st.text(), st.dictionaries(st.text(), st.integers()), st.booleans()
+)
 ones = st.builds(Item, st.none() | st.integers(0, 9), st.integers())
 events = st.builds(
-    LambdaEvent, contexts, ones.map(lambda one: (one,)), st.just(0), st.just(value=False)
+    LambdaEvent, contexts, ones.map(lambda one: (one,)), several=st.just(value=False)
 ) | st.builds(
     LambdaEvent,
     contexts,
     st.lists(st.builds(Item, st.integers(0, 9), st.integers())).map(tuple),
-    st.just(0),
-    st.just(value=True),
+    several=st.just(value=True),
 )
 
 
@@ -140,8 +141,8 @@ def test_an_event_is_read_as_it_was_written(event):
 
 
 def test_an_event_knows_how_often_its_state_has_been_entered_again():
-    raw = {"flow": {"run_id": "a", "params": {}}, "input": 5, "attempt": 2}
-    assert parse(raw).retried == 2
+    raw = {"flow": {"run_id": "a", "params": {}}, "input": 5, "attempt": 2, "redriven": 1}
+    assert (parse(raw).retried, parse(raw).redriven) == (2, 1)
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import logging
 import pickle
 import random
+import sys
 import threading
 from hashlib import sha256
 from types import SimpleNamespace
@@ -17,6 +19,7 @@ from werkzeug.serving import make_server
 
 from lokki import current, flow, step
 from lokki.errors import ConfigError, FingerprintError, LokkiError, ParameterError
+from lokki.logging import said
 from lokki.runtime.handler import Handler
 from lokki.runtime.loading import loaded
 from lokki.store.codec import pack, unpack
@@ -58,6 +61,18 @@ async def wait_for(item):
 @step(timeout_seconds=0.05)
 async def wait_forever(item):
     await asyncio.sleep(60)
+
+
+@step
+def speak(item):
+    print("got", item)
+    logging.getLogger("spoken").warning("hm\nhm")
+    sys.stderr.write("the end")
+
+
+@flow
+def spoken():
+    return get_items().map(speak)
 
 
 @step
@@ -183,6 +198,30 @@ def test_another_attempt_finds_what_the_first_has_stored(handler):
     assert CALLS == [(5, 1)]
     work_on(event(6, index=1, attempt=1))
     assert CALLS == [(5, 1), (6, 2)]
+
+
+def test_a_redriven_or_resumed_execution_finds_what_is_stored(handler, bucket):
+    bucket.put("handled/runs/r1/work/0/output.pkl.gz", pack("repaired"))
+    work_on = handler("work")
+    assert work_on({**event("bad", index=0), "redriven": 1})["input"] == "repaired"
+    resumed = event("bad", index=0)
+    resumed["flow"]["params"]["lokki:resumed"] = True
+    answer = work_on(resumed)
+    assert (answer["input"], answer["flow"]) == ("repaired", resumed["flow"])
+    assert CALLS == []
+
+
+def test_what_a_step_prints_and_logs_is_told_in_lines_of_its_run_and_item(handler, capsys):
+    handler("speak", of=spoken)(event(5, index=3, attempt=1))
+    texts = capsys.readouterr().out.splitlines()
+    lines = [line for line in map(said, texts) if line is not None]
+    assert [(run, *line[1:]) for run, line in lines] == [
+        ("r1", "speak", 3, 2, "INFO", "stdout", "got 5"),
+        ("r1", "speak", 3, 2, "WARNING", "spoken", "hm\nhm"),
+        ("r1", "speak", 3, 2, "WARNING", "stderr", "the end"),
+    ]
+    assert len(texts) == len(lines) + 2
+    assert {json.loads(text)["run"] for text in texts} == {"r1"}
 
 
 def test_a_result_that_is_there_is_not_replaced(handler, bucket):

@@ -6,6 +6,7 @@ The children of a map run, pages of a history, an execution without a name, why 
 from __future__ import annotations
 
 import json
+import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,10 @@ def change(platform: Platform) -> None:
     def start_execution(
         self: Any, arn: str, name: Any = None, execution_input: Any = None, trace: Any = None
     ) -> Any:
-        return start(self, arn, name or str(uuid.uuid4()), execution_input, trace)
+        execution = start(self, arn, name or str(uuid.uuid4()), execution_input, trace)
+        while execution.exec_worker.env is None:  # its thread makes it, and all else looks into it
+            time.sleep(0.001)
+        return execution
 
     def stop_execution(self: Any) -> Any:
         result = stop(self)

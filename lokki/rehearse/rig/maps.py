@@ -2,7 +2,8 @@
 
 As https://docs.aws.amazon.com/step-functions/latest/dg/state-map-distributed.html says and moto
 does not: a child knows its own input and name, failures are tolerated or end the map at once,
-items may come in batches, and a map has no more workers than it needs.
+items may come in batches, a map has no more workers than it needs, and one that is started again
+runs the children alone that have not succeeded, each from the state that it failed in.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from lokki.rehearse.rig.grammar import batcher_in
 from lokki.rehearse.rig.parts import asl, moto
+from lokki.rehearse.rig.redrives import COUNT, begun_in
 
 if TYPE_CHECKING:
     from lokki.rehearse.rig.platform import Platform
@@ -28,8 +30,12 @@ _program_state = asl("eval.program_state")
 
 @dataclass
 class Child:
-    """An execution that a map has started; what ResultWriter and the API tell of it."""
+    """An execution that a map has started; what ResultWriter and the API tell of it.
 
+    ``place`` is its own among the map's; ``state`` and ``state_input`` are where it has failed.
+    """
+
+    place: int
     name: str
     arn: str
     machine_arn: str
@@ -41,6 +47,9 @@ class Child:
     output: Any = None
     error: str | None = None
     cause: str | None = None
+    state: str | None = None
+    state_input: Any = None
+    redriven: int = 0
 
 
 @dataclass
@@ -52,6 +61,7 @@ class MapRun:
     children: list[Child] = field(default_factory=list)
     failed: int = 0
     over: bool = False
+    stopped: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def is_over_tolerance(self) -> bool:
@@ -68,26 +78,54 @@ def change(platform: Platform) -> None:
     def run_map(self: Any, env: Any, eval_input: Any) -> None:
         _run_map(self, env, eval_input, platform.most_workers)
 
+    record = asl(f"{_MAP}iteration.itemprocessor.map_run_record").MapRunRecord
+    set_stop = record.set_stop
+
+    def stop(self: Any, status: str) -> None:
+        run = getattr(self, "run", None)
+        set_stop(self, "ABORTED" if run is not None and run.stopped else status)
+
+    record.set_stop = stop
     component.DistributedIterationComponent._map_run = run_map
 
 
 def _run_map(self: Any, env: Any, eval_input: Any, most_workers: int) -> None:
     items = env.stack.pop()
     record = eval_input.map_run_record
-    run = record.run = MapRun(record, len(items))
+    run = record.run = MapRun(record, len(items), _children_before(env, record))
     selected = [_selected(env, eval_input.item_selector, *each) for each in enumerate(items)]
     comment = self._comment.comment if self._comment else None
     inputs = list(_batches(env, selected, batcher_in(comment)))
     record.item_counter.total.count(len(items))
     record.execution_counter.total.count(len(inputs))
+    for child in run.children:
+        if child.status == "SUCCEEDED":
+            record.item_counter.succeeded.count(child.items)
+            record.execution_counter.succeeded.count(1)
     program = self._get_iteration_program()
     workers = min(record.max_concurrency or most_workers, most_workers)
     with ThreadPoolExecutor(max(1, workers)) as pool:
         made = partial(_run_child, env, run, program)
-        outputs = list(pool.map(made, inputs))
+        outputs = list(pool.map(made, range(len(inputs)), inputs))
+    run.stopped = not env.is_running()
     if run.is_over_tolerance():
         raise _over_tolerance(env)
     env.stack.append([each.output for each in outputs if each and each.status == "SUCCEEDED"])
+
+
+def _children_before(env: Any, record: Any) -> list[Child]:
+    """The children of the map run that this one goes on with, whose place it takes."""
+    if not env.states.context_object.context_object_data["Execution"][COUNT]:
+        return []
+    known = env.map_run_record_pool_manager
+    for each in known.get_all():
+        if each is not record and each.map_state_machine_arn == record.map_state_machine_arn:
+            del known._pool[each.map_run_arn], known._pool[record.map_run_arn]
+            record.map_run_arn, record.start_date = each.map_run_arn, each.start_date
+            known.add(record)
+            children: list[Child] = each.run.children
+            return children
+    return []
 
 
 def _selected(env: Any, selector: Any, index: int, value: Any) -> Any:
@@ -147,13 +185,21 @@ def _path(env: Any, path: str) -> Any:
     return found
 
 
-def _run_child(env: Any, run: MapRun, program: Any, given: tuple[Any, int]) -> Child | None:
-    """Run a child to its end, unless the map is over."""
+def _run_child(
+    env: Any, run: MapRun, program: Any, place: int, given: tuple[Any, int]
+) -> Child | None:
+    """Run a child to its end, unless it has succeeded before or the map is over."""
     with run.lock:
+        child = next((each for each in run.children if each.place == place), None)
+        if child is not None and child.status == "SUCCEEDED":
+            return child
         if run.over or not env.is_running():
             return None
-        child = _new_child(run, *given)
-        run.children.append(child)
+        if child is None:
+            child = _new_child(run, place, *given)
+            run.children.append(child)
+        else:
+            child.status, child.redriven = "RUNNING", child.redriven + 1
     counters = run.record.item_counter, run.record.execution_counter
     counts = child.items, 1
     for counter, count in zip(counters, counts, strict=True):
@@ -166,9 +212,11 @@ def _run_child(env: Any, run: MapRun, program: Any, given: tuple[Any, int]) -> C
         "Name": child.name,
         "Input": child.input,
         "StartTime": child.started.isoformat(),
+        COUNT: child.redriven,
     }
-    frame.states.reset(child.input)
-    program.eval(frame)
+    frame.states.reset(child.state_input if child.state else child.input)
+    (begun_in(program, child.state) if child.state else program).eval(frame)
+    child.state, child.state_input = context["State"]["Name"], frame.states.get_input()
     state = frame.program_state()
     child.stopped = datetime.now(UTC)
     if isinstance(state, _program_state.ProgramError):
@@ -190,11 +238,11 @@ def _run_child(env: Any, run: MapRun, program: Any, given: tuple[Any, int]) -> C
     return child
 
 
-def _new_child(run: MapRun, given: Any, items: int) -> Child:
+def _new_child(run: MapRun, place: int, given: Any, items: int) -> Child:
     machine = run.record.map_state_machine_arn
     name = str(uuid.uuid4())
     arn = f"{machine.replace(':stateMachine:', ':execution:')}:{name}"
-    return Child(name, arn, machine, given, items, datetime.now(UTC))
+    return Child(place, name, arn, machine, given, items, datetime.now(UTC))
 
 
 def _over_tolerance(env: Any) -> Exception:

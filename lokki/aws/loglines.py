@@ -1,0 +1,67 @@
+"""What steps on AWS have printed and logged: from CloudWatch, as the lines of every place."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from operator import itemgetter
+
+from lokki.aws.account import Account
+from lokki.errors import AwsError
+from lokki.logging import said
+from lokki.store.lines import LogLine
+
+_LATE_SECONDS = 15.0
+"""How much later than others a line may come, of another function or job, say."""
+_SLACK_SECONDS = 60.0
+"""How much earlier than an execution the clock of a function may say it is."""
+
+
+def log_group(flow: str) -> str:
+    """Where functions and jobs of a flow log."""
+    return f"/lokki/{flow}"
+
+
+class Lines:
+    """The lines of one run in the order in which they have come, which is that of their ids.
+
+    Those of functions and jobs are read together, merged by time, and never twice.
+    """
+
+    def __init__(self, account: Account, flow: str, run_id: str, started: float) -> None:
+        self.read: list[LogLine] = []
+        self._account = account
+        self._group = log_group(flow)
+        self._run_id = run_id
+        self._since = started - _SLACK_SECONDS
+        self._seen: set[str] = set()
+
+    async def more(self) -> None:
+        """Read the lines that have come since. Raises AwsError."""
+        pages = self._account.pages(
+            "logs",
+            "filter_log_events",
+            logGroupName=self._group,
+            startTime=int(1_000 * max(0.0, self._since)),
+            filterPattern=f'"{self._run_id}"',
+        )
+        found = []
+        try:
+            async with aclosing(pages):
+                async for page in pages:
+                    found += [each for each in page["events"] if each["eventId"] not in self._seen]
+        except AwsError as error:
+            if error.code == "ResourceNotFoundException":
+                raise AwsError(
+                    f"there is no log group {self._group}: it was deleted; deploy makes it again",
+                    error.code,
+                ) from error
+            raise
+        found.sort(key=itemgetter("timestamp"))
+        for event in found:
+            self._seen.add(event["eventId"])
+            told = said(event["message"])
+            if told is not None and told[0] == self._run_id:
+                self.read.append(LogLine(len(self.read) + 1, *told[1]))
+        if found:
+            newest = found[-1]["timestamp"] / 1_000
+            self._since = max(self._since, newest - _LATE_SECONDS)

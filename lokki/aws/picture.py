@@ -1,0 +1,304 @@
+"""An execution of a flow's state machine as the run that it is: in the shapes of every place. Pure.
+
+What Step Functions tells of an execution (https://docs.aws.amazon.com/step-functions/latest/
+apireference): its description, its history, its map runs; and what its steps have told of failures.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from lokki.call import Failure
+from lokki.engine.state import Counts
+from lokki.logging import utc
+from lokki.places import AWS
+from lokki.places.shapes import GroupShape, ResumeShape, RunShape, StageShape, group_shape
+from lokki.runtime.event import RESUMED
+from lokki.store.groups import group
+from lokki.store.history import Group
+
+Told: TypeAlias = Mapping[str, Any]
+"""An answer of AWS, or a part of one."""
+
+_STATUSES = {
+    "RUNNING": "running",
+    "PENDING_REDRIVE": "running",
+    "SUCCEEDED": "succeeded",
+    "FAILED": "failed",
+    "TIMED_OUT": "failed",
+    "ABORTED": "cancelled",
+}
+_PARTS = re.compile(r"map\([^)]*\)|[\w.-]+")
+_NAMES = re.compile(r"[\w.-]+")
+_SHOWN = 5
+"""Items that are named of failures that are alike."""
+_ATTEMPT_FAILED = ("TaskFailed", "TaskTimedOut", "TaskSubmitFailed", "TaskStartFailed")
+_ENDS = ("ExecutionFailed", "ExecutionAborted", "ExecutionTimedOut")
+
+
+@dataclass(frozen=True, slots=True)
+class Outlined:
+    """A stage of a flow as it is deployed: its state, its calls, the label of its map.
+
+    ``batched``: its invocations have several items, whose failures the steps alone tell.
+    """
+
+    position: int
+    state: str
+    calls: tuple[str, ...]
+    label: str | None
+    batched: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.calls[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A flow as a state machine has it; ``chain`` is the shape of its graph."""
+
+    flow: str
+    chain: str
+    stages: tuple[Outlined, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """All that is known of an execution: by label the newest map run, by stage the failures."""
+
+    execution: Told
+    machine: Machine
+    events: Sequence[Told]
+    maps: Mapping[str, Told]
+    failures: Mapping[str, Sequence[Failure]]
+
+
+def machine_of(definition: str) -> Machine | None:
+    """The flow of a state machine; None for one that lokki has not made."""
+    told = json.loads(definition)
+    flow, colon, chain = told.get("Comment", "").partition(": ")
+    parts = _PARTS.findall(chain)
+    states = list(_in_order(told))[1:]
+    if not colon or len(parts) != len(states):
+        return None
+    stages = (
+        Outlined(
+            position,
+            state,
+            tuple(_NAMES.findall(part.removeprefix("map("))),
+            told["States"][state].get("Label"),
+            "ItemBatcher" in told["States"][state],
+        )
+        for position, (state, part) in enumerate(zip(states, parts, strict=True))
+    )
+    return Machine(flow, chain, tuple(stages))
+
+
+def _in_order(definition: Told) -> Iterator[str]:
+    state = definition.get("StartAt")
+    while state is not None:
+        yield state
+        state = definition["States"][state].get("Next")
+
+
+def label_of(map_run: str) -> str:
+    """The label of a map, which the ARN of its run has in it."""
+    return map_run.rpartition("/")[2].partition(":")[0]
+
+
+def status_of(told: Told) -> str:
+    """The status of a run, of what is told of its execution."""
+    return _STATUSES[told["status"]]
+
+
+def statuses_of(status: str) -> list[str]:
+    """What Step Functions calls the executions of a run's status; none: it knows no such."""
+    return [theirs for theirs, ours in _STATUSES.items() if ours == status]
+
+
+def brief(told: Told, flow: str, now: float) -> RunShape:
+    """A run as a list of executions tells it: without its stages and parameters."""
+    started, stopped = told["startDate"].timestamp(), told.get("stopDate")
+    end = stopped.timestamp() if stopped else now
+    status = status_of(told)
+    return {
+        "id": told["name"],
+        "where": AWS,
+        "flow": flow,
+        "status": status,
+        "params": {},
+        "created": utc(started),
+        "started": utc(started),
+        "finished": utc(end) if stopped and status != "running" else None,
+        "duration": round(max(0.0, end - started), 3),
+        "cancel_requested": None,
+        "removing": False,
+        "chain": "",
+        "stages": [],
+        "error": None,
+        "source": None,
+        "started_by": None,
+        "owner": None,
+    }
+
+
+def picture(looked: Looked, now: float) -> RunShape:
+    """A run with its stages, their failures, and what has ended it."""
+    told, machine = looked.execution, looked.machine
+    run = brief(told, machine.flow, now)
+    times = _times(looked.events)
+    ended = run["finished"] is not None
+    stages = [
+        _stage(looked, stage, times[stage.state], ended=ended, now=now)
+        for stage in machine.stages
+        if stage.state in times
+    ]
+    end = told["stopDate"].timestamp() if ended else now
+    return {
+        **run,
+        "params": params_of(told),
+        "duration": _worked(looked.events, told["startDate"].timestamp(), end),
+        "chain": machine.chain,
+        "stages": stages,
+        "error": _error(looked, stages) if run["status"] == "failed" else None,
+        "resumes": list(_resumes(looked.events)),
+    }
+
+
+def params_of(told: Told) -> dict[str, Any]:
+    """The parameters of a run, of what its execution was given."""
+    given = json.loads(told.get("input") or "{}")
+    return {name: value for name, value in given.items() if name != RESUMED}
+
+
+@dataclass(slots=True)
+class _Times:
+    """When a state was entered and left, and whether its last attempt has failed."""
+
+    entered: float
+    left: float | None = None
+    retrying: bool = False
+
+
+def _times(events: Sequence[Told]) -> dict[str, _Times]:
+    times: dict[str, _Times] = {}
+    current: _Times | None = None
+    for event in events:
+        kind, at = event["type"], event["timestamp"].timestamp()
+        if kind.endswith("StateEntered"):
+            name = event["stateEnteredEventDetails"]["name"]
+            current = times.setdefault(name, _Times(at))
+        elif kind.endswith("StateExited"):
+            times[event["stateExitedEventDetails"]["name"]].left = at
+        if current is not None:
+            current.retrying = kind in _ATTEMPT_FAILED
+    return times
+
+
+def _worked(events: Sequence[Told], begin: float, end: float) -> float:
+    """The seconds of a time, without those between an end of the execution and its redrive."""
+    idle, ended = 0.0, begin
+    for event in events:
+        at = event["timestamp"].timestamp()
+        if event["type"] in _ENDS:
+            ended = max(begin, at)
+        elif event["type"] == "ExecutionRedriven":
+            idle += max(0.0, min(end, at) - ended)
+    return round(max(0.0, end - begin - idle), 3)
+
+
+def _resumes(events: Sequence[Told]) -> Iterator[ResumeShape]:
+    for event in events:
+        if event["type"] == "ExecutionRedriven":
+            yield {"at": utc(event["timestamp"].timestamp()), "by": None, "again": []}
+
+
+def _stage(
+    looked: Looked, stage: Outlined, times: _Times, *, ended: bool, now: float
+) -> StageShape:
+    broken = times.left is None and ended
+    failures = looked.failures.get(stage.name, ())
+    end = times.left or (looked.execution["stopDate"].timestamp() if ended else now)
+    counts = _counts(looked, stage, times, failures, broken=broken)
+    return {
+        "position": stage.position,
+        "name": stage.name,
+        "kind": "task" if stage.label is None else "map",
+        "started": utc(times.entered),
+        "finished": utc(times.left) if times.left else None,
+        "duration": _worked(looked.events, times.entered, end),
+        "total": counts.total,
+        "succeeded": counts.succeeded,
+        "failed": counts.failed,
+        "tolerated": counts.tolerated,
+        "retrying": counts.retrying,
+        "failures": grouped(failures, tolerated=not broken),
+    }
+
+
+def _counts(
+    looked: Looked, stage: Outlined, times: _Times, failures: Sequence[Failure], *, broken: bool
+) -> Counts:
+    """The counts of a stage; of a map those of its run, which counts a batch's items as one."""
+    if stage.label is None:
+        failed = broken and looked.execution["status"] != "ABORTED"
+        retrying = times.retrying and not broken
+        return Counts(1, int(times.left is not None), int(failed), 0, int(retrying))
+    counts = looked.maps.get(stage.label, {}).get("itemCounts", {})
+    told_failed = counts.get("failed", 0) + counts.get("timedOut", 0)
+    failed = max(told_failed, len(failures)) if stage.batched else told_failed
+    total, succeeded = counts.get("total", 0), counts.get("succeeded", 0) - failed + told_failed
+    return Counts(total, succeeded, failed if broken else 0, 0 if broken else failed)
+
+
+def grouped(failures: Sequence[Failure], *, tolerated: bool) -> list[GroupShape]:
+    """Failures that are alike together, the largest group first."""
+    groups: dict[str, list[Failure]] = {}
+    for each in failures:
+        groups.setdefault(group(each.type, each.reason, each.traceback), []).append(each)
+    return [
+        group_shape(
+            Group(
+                name,
+                len(alike),
+                alike[0].step,
+                alike[0].type,
+                alike[0].reason,
+                alike[0].traceback,
+                tuple(each.index or 0 for each in alike[:_SHOWN]),
+                len(alike) if tolerated else 0,
+                varies=len({each.reason for each in alike}) > 1,
+            )
+        )
+        for name, alike in sorted(groups.items(), key=lambda each: -len(each[1]))
+    ]
+
+
+def _error(looked: Looked, stages: Sequence[StageShape]) -> dict[str, Any]:
+    """What has ended a run: a step's own words, or else those of Step Functions."""
+    told = looked.execution
+    failing = stages[-1] if stages and not stages[-1]["finished"] else None
+    failures = looked.failures.get(failing["name"], ()) if failing else ()
+    if failures:
+        first = failures[0]
+        return {
+            "step": first.step,
+            "index": first.index,
+            "attempt": first.attempt,
+            "type": first.type,
+            "message": first.reason,
+            "traceback": first.traceback,
+        }
+    return {
+        "step": failing["name"] if failing else None,
+        "index": None,
+        "attempt": 1,
+        "type": told.get("error") or told["status"],
+        "message": told.get("cause") or "AWS tells no cause",
+        "traceback": "",
+    }

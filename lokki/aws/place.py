@@ -1,0 +1,166 @@
+"""The runs of flows on AWS, as a place where runs are: for commands, which are not async."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from lokki.aws import account as accounts
+from lokki.aws.account import Account, Identity
+from lokki.aws.deploy import bucket_of
+from lokki.aws.executions import Executions
+from lokki.aws.loglines import Lines
+from lokki.aws.resuming import Plan, plan, resume
+from lokki.config import Config
+from lokki.engine.resuming import Again
+from lokki.places.shapes import RunShape, RunsShape, seconds
+from lokki.store.lines import LogLine, Wanted
+from lokki.store.s3 import S3Store
+
+T = TypeVar("T")
+_SETTLE_SECONDS = 4.0
+"""CloudWatch tells of a line some seconds after it was written."""
+
+
+class AwsPlace:
+    """A `Place` whose runs are executions; what AWS refuses is an AwsError."""
+
+    look_seconds = 1.0
+
+    def __init__(
+        self, portal: BlockingPortal, account: Account, who: Identity, store: S3Store
+    ) -> None:
+        self.name = who.told
+        self.settle_seconds = 0.0 if account.endpoint else _SETTLE_SECONDS
+        self.executions = Executions(account, who, store)
+        self._account = account
+        self._portal = portal
+        self._flows: dict[str, str] = {}
+        self._lines: dict[str, Lines] = {}
+
+    def wait(self, ask: Callable[..., Awaitable[T]], *given: Any) -> T:
+        """What an async question is answered, asked in the thread that has the connections."""
+        return self._portal.call(ask, *given)
+
+    # ---- looking ---------------------------------------------------------------------------------
+
+    def find(self, name: str, flow: str | None = None) -> RunShape:
+        run = self.wait(self.executions.find, name, flow)
+        self._flows[run["id"]] = run["flow"]
+        return run
+
+    def run(self, run_id: str) -> RunShape:
+        return self.wait(self.executions.look, self._flow(run_id), run_id)
+
+    def runs(
+        self,
+        *,
+        flow: str | None = None,
+        statuses: Sequence[str] = (),
+        since: float | None = None,
+        before: str | None = None,
+        limit: int,
+    ) -> RunsShape:
+        return self.wait(self.executions.page, flow, statuses, since, before, limit)
+
+    def flows(self) -> list[str]:
+        return self.wait(self.executions.flows)
+
+    def _flow(self, run_id: str) -> str:
+        return self._flows.get(run_id) or self.find(run_id)["flow"]
+
+    def strip(self, run_id: str, position: int, width: int) -> Sequence[Mapping[str, int]]:
+        run = self.run(run_id)
+        stage = next(each for each in run["stages"] if each["position"] == position)
+        if stage["succeeded"] == stage["total"]:
+            return cells(range(stage["total"]), {}, stage["total"], width)
+        status = "failed" if stage["failed"] else "tolerated"
+        failed = dict.fromkeys(self.wait(self.executions.failed_items, run, position), status)
+        done = self.wait(self.executions.done_items, run, position)
+        return cells(done, failed, stage["total"], width)
+
+    def lines(
+        self,
+        run_id: str,
+        *,
+        step: str | None = None,
+        item: int | None = None,
+        attempt: int | None = None,
+        level: str = "DEBUG",
+        since: float | None = None,
+        until: float | None = None,
+        after: int = 0,
+    ) -> Iterator[LogLine]:
+        wanted = Wanted(step, item, attempt, level, since, until)
+        read = self._read(run_id)
+        return (line for line in read[after:] if wanted.has(line))
+
+    def last_line(self, run_id: str) -> int:
+        return len(self._read(run_id))
+
+    def _read(self, run_id: str) -> Sequence[LogLine]:
+        lines = self._lines.get(run_id)
+        if lines is None:
+            run = self.find(run_id, self._flows.get(run_id))
+            lines = Lines(self._account, run["flow"], run_id, seconds(run["created"]))
+            self._lines[run_id] = lines
+        self.wait(lines.more)
+        return lines.read
+
+    # ---- doing -----------------------------------------------------------------------------------
+
+    def start(self, flow: str, run_id: str, params: Mapping[str, Any]) -> RunShape:
+        """Start a run of a flow."""
+        self.wait(self.executions.start, flow, run_id, params)
+        return self.find(run_id, flow)
+
+    def plan(self, run_id: str, again: Again) -> Plan:
+        """What a resume would do."""
+        return self.wait(plan, self.executions, self._flow(run_id), run_id, again)
+
+    def resume(self, planned: Plan, new_id: str) -> RunShape:
+        """Do what is planned; the run that goes on, which is a new one of this id if it must."""
+        return self.find(self.wait(resume, self.executions, planned, new_id), planned.run["flow"])
+
+    def result(self, run_id: str) -> Any:
+        """The result of a run that has succeeded."""
+        return self.wait(self.executions.result, self._flow(run_id), run_id)
+
+    def request_cancel(self, run_id: str) -> None:
+        """Ask for a run to be cancelled."""
+        self.wait(self.executions.stop, self.find(run_id, self._flow(run_id)))
+
+    def cancel(self, run_id: str) -> Iterator[None]:
+        self.request_cancel(run_id)
+        while self.find(run_id, self._flow(run_id))["status"] == "running":
+            yield
+
+
+def cells(
+    done: range | set[int], failed: Mapping[int, str], total: int, width: int
+) -> list[Counter[str]]:
+    """The items of a stage in ``width`` cells of neighbours, fewer if there are fewer items."""
+    width = min(width, total)
+    counted: list[Counter[str]] = [Counter() for _ in range(width)]
+    for index in range(total):
+        status = failed.get(index) or ("succeeded" if index in done else "pending")
+        counted[((index + 1) * width - 1) // total][status] += 1
+    return counted
+
+
+@contextmanager
+def opened(config: Config) -> Iterator[AwsPlace]:
+    """The configured account, as long as the context is open. Raises AwsError or ConfigError."""
+    bucket = bucket_of(config)
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(accounts.opened(config)) as account,
+    ):
+        who = portal.call(account.identity)
+        store = S3Store(bucket, endpoint=account.endpoint, region=who.region)
+        with portal.wrap_async_context_manager(store):
+            yield AwsPlace(portal, account, who, store)

@@ -1,0 +1,131 @@
+"""Running a deployed flow on AWS: invoke, and run with --on aws."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lokki.cli.load import LoadError, traced
+from lokki.cli.options import (
+    Command,
+    again_from,
+    config_from,
+    options_of,
+    parameters_from,
+    settings,
+)
+from lokki.cli.program import Program
+from lokki.cli.streams import stdout_to_stderr
+from lokki.config import Config
+from lokki.decorators import Flow
+from lokki.errors import LokkiError
+from lokki.places import AWS
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
+    from lokki.cli.execute import Handle
+    from lokki.cli.report import LineReport
+    from lokki.graph import FlowGraph
+
+INVOKE = """Run a deployed flow on AWS and print its result.
+
+The same as `run --on aws`. Ctrl-C cancels the run.
+"""
+
+
+def invoke_command(flow: Flow[..., Any], program: Program) -> click.Command:
+    def invoke(params: Path | None, run_id: str | None, **options: Any) -> None:
+        wait, config = options.pop("to_the_end", True), config_from(options)
+        graph = asked_graph(flow, params, options, here=False)
+        raise click.exceptions.Exit(invoked(graph, config, program, run_id, wait=wait))
+
+    name = click.Option(["--run-id"], metavar="NAME", help="Id of the run.  [default: a new one]")
+    wait = click.Option(
+        ["--wait/--no-wait", "to_the_end"],
+        default=True,
+        help="Wait for the result, or print the run's id.",
+    )
+    asked = options_of(flow)
+    taken = {word for each in asked for word in each.opts}  # as --region, by a flow's parameter
+    own = [
+        each for each in (name, wait, *settings("aws", "logging")) if taken.isdisjoint(each.opts)
+    ]
+    parameters = [*asked, *own]
+    return Command("invoke", params=parameters, callback=invoke, help=INVOKE)
+
+
+def resume_on_aws(name: str, program: Program, options: dict[str, Any]) -> int:
+    """Go on with a run on AWS, with the code that is deployed; the exit code."""
+    from lokki.cli.execute import Start, execute
+    from lokki.cli.follow import followed
+    from lokki.cli.places import opened_aws
+    from lokki.cli.report import Outline
+    from lokki.engine.engine import new_run_id
+    from lokki.places.changes import kept
+
+    config, again, dry_run = config_from(options), again_from(options), options.pop("dry_run")
+    with opened_aws(config) as place:
+        run_id = place.find(name, program.flow)["id"]
+        planned = place.plan(run_id, again)
+        if dry_run:
+            click.echo("\n".join(planned.told))
+            return 0
+
+        def begin(report: LineReport) -> AbstractAsyncContextManager[Handle]:
+            if planned.redrives:
+                resume = partial(place.resume, planned, run_id)
+                return followed(place, resume, kept(planned.run), report, place.result)
+            if planned.new:
+                resume = partial(place.resume, planned, new_run_id())
+                return followed(place, resume, None, report, place.result)
+            return followed(place, lambda: planned.run, planned.run, report, place.result)
+
+        stages = [Outline(each.name, each.label is not None) for each in planned.stages]
+        return execute(Start(begin, stages, program.at(AWS), planned.told), config)
+
+
+def asked_graph(
+    flow: Flow[..., Any], file: Path | None, options: dict[str, Any], *, here: bool
+) -> FlowGraph[Any]:
+    """The graph of a flow with the parameters that a command line gives.
+
+    Raises UsageError for parameters that are wrong.
+    """
+    try:
+        with stdout_to_stderr():
+            given = parameters_from(flow, file, options, here=here)
+        return traced(flow, lambda: flow.trace(given))
+    except LoadError:
+        raise
+    except LokkiError as error:
+        raise click.UsageError(str(error)) from error
+
+
+def invoked(
+    graph: FlowGraph[Any], config: Config, program: Program, run_id: str | None, *, wait: bool
+) -> int:
+    """Start a run on AWS and, with ``wait``, follow it to its end; the exit code."""
+    from lokki.cli.execute import Start, execute
+    from lokki.cli.follow import followed
+    from lokki.cli.places import opened_aws
+    from lokki.cli.report import outlines
+    from lokki.engine.engine import new_run_id
+
+    assert graph.flow is not None
+    given, name = graph.flow.parameters.given(graph.params), run_id or new_run_id()
+    with opened_aws(config) as place:
+        start = partial(place.start, graph.name, name, given)
+        if not wait:
+            click.echo(start()["id"])
+            watch = program.at(AWS).told("show", name, "--watch")
+            click.echo(f"it runs in {place.name}; watch: {watch}", err=True)
+            return 0
+
+        def begin(report: LineReport) -> AbstractAsyncContextManager[Handle]:
+            return followed(place, start, None, report, place.result)
+
+        return execute(Start(begin, outlines(graph), program.at(AWS)), config)

@@ -1,0 +1,98 @@
+"""An execution that failed or was stopped is started again in the state that it ended in.
+
+As https://docs.aws.amazon.com/step-functions/latest/dg/redrive-executions.html says: what is done
+stays so, in a map, too, and the context tells how often it was started again.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from datetime import UTC, datetime
+from threading import Thread
+from typing import TYPE_CHECKING, Any
+
+from lokki.rehearse.rig.parts import moto
+
+if TYPE_CHECKING:
+    from lokki.rehearse.rig.platform import Platform
+
+COUNT = "RedriveCount"
+_answer = moto("core.responses").ActionResult
+_ENDED = ("FAILED", "ABORTED", "TIMED_OUT")
+
+
+def change(platform: Platform) -> None:
+    worker = moto("stepfunctions.parser.backend.execution_worker").ExecutionWorker
+    api = moto("stepfunctions.responses").StepFunctionResponse
+    environment, describe = worker._get_evaluation_environment, api.describe_execution
+
+    def in_environment(self: Any) -> Any:
+        made = environment(self)
+        made.states.context_object.context_object_data["Execution"][COUNT] = 0
+        return made
+
+    def redrive_execution(self: Any) -> Any:
+        execution = self.stepfunction_backend.describe_execution(self._get_param("executionArn"))
+        if execution.status not in _ENDED:
+            raise moto("core.exceptions").JsonRESTError(
+                "ExecutionNotRedrivable", f"Execution is {execution.status}"
+            )
+        _redrive(execution)
+        return _answer({"redriveDate": execution.redriven_at})
+
+    def describe_execution(self: Any) -> Any:
+        answer = describe(self)
+        told = answer.result
+        if "mapRunArn" not in told:
+            execution = self.stepfunction_backend.describe_execution(told["executionArn"])
+            told["redriveCount"] = getattr(execution, "redriven", 0)
+            if told["redriveCount"]:
+                told["redriveDate"] = execution.redriven_at
+            may = execution.status in _ENDED
+            told["redriveStatus"] = "REDRIVABLE" if may else "NOT_REDRIVABLE"
+        return answer
+
+    worker._get_evaluation_environment = in_environment
+    api.redrive_execution = redrive_execution
+    api.describe_execution = describe_execution
+
+
+def begun_in(program: Any, state: str) -> Any:
+    """A program that begins in one of its states."""
+    made = copy.copy(program)
+    made.start_at = copy.copy(program.start_at)
+    made.start_at.start_at_name = state
+    return made
+
+
+def _redrive(execution: Any) -> None:
+    before = execution.exec_worker.env
+    entered = [
+        event["stateEnteredEventDetails"]
+        for event in before.event_manager.get_event_history()
+        if "stateEnteredEventDetails" in event
+    ][-1]
+    execution.redriven = getattr(execution, "redriven", 0) + 1
+    execution.redriven_at = datetime.now(UTC)
+    execution.stop_date = execution.error = execution.cause = None
+    worker = execution._get_start_execution_worker()
+    env = worker.env = worker._get_evaluation_environment()
+    env.event_manager = before.event_manager
+    env.map_run_record_pool_manager = before.map_run_record_pool_manager
+    env.states.reset(json.loads(entered["input"]))
+    env.states.context_object.context_object_data["Execution"][COUNT] = execution.redriven
+    program = begun_in(worker._get_evaluation_entrypoint(), entered["name"])
+    execution.exec_worker = worker
+    execution.exec_status = moto("stepfunctions.parser.api").ExecutionStatus.RUNNING
+
+    def work() -> None:
+        env.event_manager.add_event(
+            context=env.event_history_context,
+            event_type="ExecutionRedriven",
+            event_details={"executionRedrivenEventDetails": {"redriveCount": execution.redriven}},
+        )
+        program.eval(env)
+        worker._execution_communication.terminated()
+
+    Thread(target=work, daemon=True).start()

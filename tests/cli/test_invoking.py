@@ -1,0 +1,149 @@
+"""invoke and the commands with --on aws, as they are called: what they print, how they exit."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from lokki.testing import rehearsal
+
+__all__ = ["rehearsal"]
+
+ROOT = Path(__file__).parent.parent.parent
+UV_CACHE = os.environ.get("UV_CACHE_DIR") or str(Path.home() / ".cache" / "uv")
+pytestmark = pytest.mark.timeout(180)
+
+FLOW = """
+import os
+from lokki import flow, main, step
+
+@step
+def numbers(count: int):
+    return list(range(count))
+
+@step
+def crunch(number, switch):
+    print("crunching", number)
+    if number == 1 and os.path.exists(switch):
+        raise ValueError("cannot crunch 1")
+    return number * 2
+
+@step
+def total(numbers):
+    return sum(numbers)
+
+@flow
+def crunching(count: int, switch: str = "/nowhere"):
+    return numbers().map(crunch).agg(total)
+
+if __name__ == "__main__":
+    main(crunching)
+"""
+
+
+@pytest.fixture
+def place(rehearsal, terminal, monkeypatch):
+    monkeypatch.setenv("UV_CACHE_DIR", UV_CACHE)
+    (terminal / "crunching.py").write_text(FLOW)
+    (terminal / "lokki.toml").write_text(
+        f'[aws]\nendpoint = "{rehearsal.endpoint}"\nregion = "us-east-1"\n'
+        f'artifact_bucket = "cli-{uuid4().hex[:8]}"\n[lambda]\npackage_type = "zip"\n'
+    )
+    return terminal
+
+
+@pytest.fixture
+def deployed(place, done):
+    assert done("deploy", "crunching.py", "--confirm")[0] == 0
+    yield place
+    assert done("destroy", "crunching.py", "--confirm", "--empty-bucket")[0] == 0
+
+
+def test_a_run_on_aws_is_started_watched_looked_at_and_resumed(deployed, done):
+    code, out, err = done("invoke", "crunching.py", "--count", "3", "--run-id", "first")
+    assert (code, out) == (0, "6\n")
+    assert "[INFO] Run first of crunching started\n" in err
+    assert "crunching 2\n" in err
+    assert "3/3 (100%) completed\n" in err
+    assert "[INFO] Run first succeeded\n" in err
+
+    switch = deployed / "switch"
+    switch.touch()
+    given = ("--count", "3", "--switch", str(switch))
+    code, out, err = done("run", "crunching.py", *given, "--on", "aws")
+    assert (code, out) == (1, "")
+    assert "ValueError: cannot crunch 1\n" in err
+    assert "Error: the run failed in step 'crunch', item 1, attempt 1\nresume: lokki resume " in err
+
+    code, out, _ = done("crunching.py", "show", "last", "--on", "aws")
+    assert code == 0
+    assert "status   failed, 1 item failed\n" in out
+    assert "1 item of crunch  ValueError: cannot crunch 1\n" in out
+    code, out, _ = done("runs", "--on", "aws", "--flow", "crunching", "--json")
+    failed, first = json.loads(out)["runs"]
+    assert (first["id"], first["status"], first["where"]) == ("first", "succeeded", "aws")
+
+    code, out, _ = done("logs", "first", "--on", "aws", "--item", "2")
+    assert (code, out.partition(" ")[2]) == (0, "[INFO] crunch[2]: crunching 2\n")
+
+    switch.unlink()
+    code, out, err = done("resume", failed["id"], "--on", "aws")
+    assert (code, out) == (0, "6\n")
+    assert f"[INFO] Run {failed['id']} of crunching resumed\n" in err
+    code, _, err = done("cancel", failed["id"], "--on", "aws")
+    assert (code, err) == (1, f"Error: run {failed['id']} has already succeeded\n")
+
+
+def test_a_run_need_not_be_waited_for_and_its_lines_can_be_followed(deployed, done):
+    code, out, err = done("invoke", "crunching.py", "--count", "2", "--no-wait")
+    run_id = out.strip()
+    assert (code, err) == (
+        0,
+        "it runs in AWS account 123456789012, us-east-1; "
+        f"watch: lokki show {run_id} --watch --on aws\n",
+    )
+    code, out, _ = done("logs", run_id, "--tail", "--on", "aws")
+    assert code == 0
+    assert sorted(line.partition(" ")[2] for line in out.splitlines()) == [
+        "[INFO] crunch[0]: crunching 0",
+        "[INFO] crunch[1]: crunching 1",
+    ]
+
+
+def test_what_is_wrong_is_told_before_anything_is_started(place, done):
+    code, _, err = done("invoke", "crunching.py")
+    assert (code, err.splitlines()[-1]) == (
+        2, "Error: crunching: parameter 'count' (int) is missing",
+    )  # fmt: skip
+    code, _, err = done("invoke", "crunching.py", "--count", "2")
+    assert (code, err) == (
+        1,
+        "Error: flow 'crunching' is not deployed in AWS account 123456789012, us-east-1: "
+        "deploy it first\n",
+    )
+    code, out, _ = done("runs", "--on", "aws", "--flow", "crunching")
+    assert (code, out) == (0, "no runs of crunching in AWS account 123456789012, us-east-1\n")
+
+
+def test_ctrl_c_cancels_a_run_on_aws(deployed, done, start):
+    text = (
+        (deployed / "crunching.py")
+        .read_text()
+        .replace("return sum", "import time; time.sleep(2); return sum")
+    )
+    (deployed / "crunching.py").write_text(text)
+    assert done("deploy", "crunching.py", "--confirm")[0] == 0
+    process = start("invoke", "crunching.py", "--count", "1", "--run-id", "held")
+    for line in process.stderr:
+        if "'total' started" in line:
+            break
+    process.send_signal(2)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "resume: lokki resume held --on aws" in err
+    code, out, _ = done("show", "held", "--on", "aws")
+    assert (code, "status   cancelled" in out) == (0, True)
