@@ -335,13 +335,14 @@ class Executions:
             (each for each in told if each.index not in done), key=lambda each: each.index or 0
         )
         if len(told) < failed:
-            told += await self._untold(stage, known, {each.index for each in told})
+            explained = done.keys() | {each.index for each in told if each.index is not None}
+            told += await self._untold(stage, known, explained)
         return told
 
     async def _has_result(self, payloads: Payloads, run_id: str, stage: Outlined) -> bool:
         return await self._store.exists(output_key(payloads.flow, run_id, stage.calls[-1]))
 
-    async def _untold(self, stage: Outlined, known: _Known, told: set[int | None]) -> list[Failure]:
+    async def _untold(self, stage: Outlined, known: _Known, told: set[int]) -> list[Failure]:
         """Failures that only Step Functions knows of: of processes that were ended."""
         assert stage.label is not None
         answer = await self._account.ask(

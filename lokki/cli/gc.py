@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 from time import time
 
@@ -13,14 +13,12 @@ import click
 from lokki.cli.show import show_removable
 from lokki.config import Config, journal_path
 from lokki.engine.payloads import payload_store
-from lokki.errors import RunOwned
 from lokki.places.shapes import runs
 from lokki.store.history import Run, read_history
 from lokki.store.journal import Journal
-from lokki.store.keys import run_prefix
 from lokki.store.leases import is_worked_on
 from lokki.store.protocol import TransientStore
-from lokki.store.removal import may_go
+from lokki.store.removal import may_go, remove
 
 
 def collect(
@@ -48,22 +46,15 @@ def collect(
 async def _remove(path: Path, store: TransientStore, old: Sequence[Run]) -> tuple[set[str], str]:
     """Remove runs, but for those that another process has or had meanwhile.
 
-    Gives those that were removed, and what it gave. The row goes last: a run that is half removed
-    is still there, can only be removed, and goes the next time.
+    Gives those that were removed, and what it gave.
     """
     removed: set[str] = set()
     freed = 0
     with closing(Journal(path)) as journal:
         for run in old:
-            if not journal.lease(run.id, time(), run).result():
-                continue
-            writer = journal.own(run.id, lambda error: None)
-            try:
-                await store.delete_prefix(run_prefix(run.flow, run.id))
-            finally:
-                journal.commits.release(writer)
-            with suppress(RunOwned):  # this process was suspended for longer than its lease
-                freed += journal.remove(run.id).result()
+            gave = await remove(journal, store, run)
+            if gave is not None:
+                freed += gave
                 removed.add(run.id)
         await store.close()
         now = time()

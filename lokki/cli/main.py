@@ -44,6 +44,7 @@ from lokki.cli.options import (
     told_secrets,
 )
 from lokki.cli.program import Program
+from lokki.cli.pulling import pull_command, push
 from lokki.cli.serve import serve
 from lokki.cli.streams import stdout_to_stderr
 from lokki.config import journal_path, load
@@ -90,7 +91,8 @@ def main_of(flow: Flow[..., Any]) -> NoReturn:
         run_id, _ = _recorded(name, program)
         raise click.exceptions.Exit(_resume(run_id, flow, program, options))
 
-    _start(group, program, *(make(flow, program) for make in CLOUD.values()))
+    pull = pull_command(lambda: flow, [])
+    _start(group, program, *(make(flow, program) for make in CLOUD.values()), pull, push)
 
 
 class _Group(Command, click.Group):
@@ -122,7 +124,7 @@ class _Group(Command, click.Group):
 def entry_point() -> NoReturn:
     """The console script ``lokki``."""
     cloud = (_on_target(name, *about) for name, about in _CLOUD.items())
-    _start(_cli, Program("lokki"), *cloud, serve)
+    _start(_cli, Program("lokki"), *cloud, pull_command(load_flow, [_FLOW_TARGET]), push, serve)
 
 
 def _start(group: click.Group, program: Program, *own: click.Command) -> NoReturn:
@@ -296,6 +298,7 @@ def _cli() -> None:
     """Run flows: map a function over ten thousand things, durably."""
 
 
+_FLOW_TARGET = click.Argument(["target"], metavar="FILE[:flow]|MODULE[:flow]")
 _TARGET: dict[str, Any] = {
     "add_help_option": False,
     "options_metavar": "",

@@ -15,6 +15,7 @@ from lokki.store.reopen import Reopening
 from lokki.store.schema import StageRow
 
 R = TypeVar("R")
+_WHY = {"failed": "that failed", "paused": "that are left on AWS"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +228,7 @@ def _open(history: History, row: StageRow) -> list[tuple[int, str]]:
     counts = history.troubled(row)
     del counts["tolerated"]
     unknown = row.total - row.succeeded - row.tolerated - counts.total()
-    told = [(count, "that failed" if why == "failed" else why) for why, count in counts.items()]
+    told = [(count, _WHY.get(why, why)) for why, count in counts.items()]
     return [*told, (unknown, "without a recorded result")] if unknown else told
 
 

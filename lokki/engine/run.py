@@ -164,17 +164,12 @@ class Run:
         else:
             parameters = graph.flow.parameters if graph.flow else None
             shown = parameters.to_json(graph.params) if parameters else {}
-            try:
-                packed = dumps({k: v for k, v in graph.params.items() if not isinstance(v, Secret)})
-            except PayloadError as error:
-                raise PayloadError(
-                    f"the parameters of the run cannot be stored: {error}"
-                ) from error
+            packed = packed_params(graph)
             self._number = await _committed(
                 self.journal.create(
                     self.id,
                     flow=graph.name,
-                    source=_source(graph),
+                    source=source_of(graph),
                     fingerprint=graph.fingerprint,
                     shape=graph.shape,
                     params=packed,
@@ -410,7 +405,15 @@ def _error_fields(error: Exception) -> dict[str, Any]:
     }
 
 
-def _source(graph: FlowGraph[Any]) -> str | None:
+def packed_params(graph: FlowGraph[Any]) -> bytes:
+    """The parameters of a graph as its run keeps them: without secrets. Raises PayloadError."""
+    try:
+        return dumps({k: v for k, v in graph.params.items() if not isinstance(v, Secret)})
+    except PayloadError as error:
+        raise PayloadError(f"the parameters of the run cannot be stored: {error}") from error
+
+
+def source_of(graph: FlowGraph[Any]) -> str | None:
     """``FILE:flow``, for another process to resume the run by; None when no file holds the flow."""
     module = sys.modules.get(graph.flow.__module__) if graph.flow else None
     file = getattr(module, "__file__", None)

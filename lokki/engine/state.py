@@ -23,8 +23,8 @@ from typing import TypeAlias
 from lokki.graph import MapStage, Stage
 
 # Where an item is, one byte each: never handed out, waiting to be handed out again, in a claim, or
-# final. One that waits or is final takes no outcome.
-_PENDING, _READY, _OUT, _SUCCEEDED, _TOLERATED, _FAILED = range(6)
+# final; or left to another place that has the run, too. One that is in no claim takes no outcome.
+_PENDING, _READY, _OUT, _SUCCEEDED, _TOLERATED, _FAILED, _PAUSED = range(7)
 
 
 class Status(StrEnum):
@@ -48,6 +48,7 @@ class ItemStatus(StrEnum):
     FAILED = "failed"
     TOLERATED = "tolerated"
     CANCELLED = "cancelled"
+    PAUSED = "paused"
 
 
 _STATUS = (
@@ -57,6 +58,7 @@ _STATUS = (
     ItemStatus.SUCCEEDED,
     ItemStatus.TOLERATED,
     ItemStatus.FAILED,
+    ItemStatus.PAUSED,
 )
 
 Work: TypeAlias = tuple[int, int, int]
@@ -123,6 +125,7 @@ class RunState:
         self.counts = Counts()
         self.cancelled = False
         self._opened = False
+        self._paused = False
         self._items = bytearray()
         self._cursor = 0
         self._ready: deque[Work] = deque()
@@ -140,13 +143,15 @@ class RunState:
         """Begin the current stage with ``count`` items, some of which may have outcomes already.
 
         Recorded successes and tolerated failures stand; an item that was retrying goes on with its
-        next attempt; anything else (failed and cancelled items too) is to be run again. A run that
-        was cancelled before stays as it is.
+        next attempt; a paused one is left, and the run is cancelled when it has come to all others;
+        anything else (failed and cancelled items too) is to be run again. A run that was cancelled
+        before stays as it is.
         """
         assert not self._opened
         if self.ended:
             return
         self._opened = True
+        self._paused = False
         self._items = bytearray(count)
         self._cursor = 0
         self.counts = counts = Counts(total=count)
@@ -162,7 +167,17 @@ class RunState:
                 self._items[index] = _READY
                 self._ready.append((index, item.position, item.attempt + 1))
                 self._retrying.add(index)
+            elif status is ItemStatus.PAUSED:
+                self._items[index] = _PAUSED
+                self._paused = True
         counts.retrying = len(self._retrying)
+        self._leave_paused()
+
+    def _leave_paused(self) -> None:
+        """Cancel the run when nothing but paused items is left of the stage."""
+        open_items = self._claims or self._ready or self._delayed
+        if self._paused and not open_items and self._items.find(_PENDING, self._cursor) < 0:
+            self.cancel()
 
     @property
     def complete(self) -> bool:
@@ -265,6 +280,7 @@ class RunState:
         counts.retrying = len(self._retrying)
         if self.halted and not self._claims:
             self.status = Status.CANCELLED if self.cancelled else Status.FAILED
+        self._leave_paused()
         return verdicts
 
     def _fail(self, failure: Failed, now: float) -> ItemStatus:

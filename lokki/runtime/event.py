@@ -70,9 +70,14 @@ class LambdaEvent:
     direct: bool = False
 
     @property
+    def is_of_resumed(self) -> bool:
+        """Whether its run goes on after an end, and results may have come from elsewhere."""
+        return self.flow.resumed or self.redriven > 0
+
+    @property
     def may_be_done(self) -> bool:
         """Whether there may be results already of what it asks for."""
-        return self.flow.resumed or self.retried > 0 or self.redriven > 0
+        return self.is_of_resumed or self.retried > 0
 
     def to_json(self) -> dict[str, Any]:
         """The event as a state hands it on."""

@@ -159,9 +159,17 @@ class _Work:
     def _chain(self, index: int | None, given: Input) -> Any:
         """Make the calls of one item, or find what they have given; what the next state gets."""
         *before, last = self._place.calls
+        if self._is_done(index):
+            return None
         for call in before:
             given = partial(unpack, self._result(call, index, given))
         return self._output(self._key(last, index), self._result(last, index, given))
+
+    def _is_done(self, index: int | None) -> bool:
+        """Whether there is a result already of the whole inner chain that these calls begin."""
+        end = self._place.stage.calls[-1]
+        begins = end is not self._place.calls[-1] and self._event.is_of_resumed
+        return begins and self._loop.run(self._payloads.store.exists(self._key(end, index)))
 
     def _key(self, call: StepCall, index: int | None) -> str:
         return output_key(self._graph.name, self._run_id, call.name, index)

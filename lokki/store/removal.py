@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from contextlib import suppress
+from time import time
 from typing import TYPE_CHECKING
 
-from lokki.errors import RunNotFound
+from lokki.errors import RunNotFound, RunOwned
+from lokki.store.keys import run_prefix
 from lokki.store.leases import is_worked_on
 
 if TYPE_CHECKING:
     from lokki.store.history import Run
+    from lokki.store.journal import Journal
+    from lokki.store.protocol import TransientStore
 
 REMOVING = "run_removing"
 """The event of a run that begins to be removed: its payloads go first, its records last."""
@@ -36,6 +41,24 @@ def may_go(
         for place, run in enumerate(runs)
         if (run.removing or (place >= (keep or 0) and is_old(run))) and not is_worked_on(run, now)
     ]
+
+
+async def remove(journal: Journal, store: TransientStore, run: Run) -> int | None:
+    """Remove a run with what is stored of it; the bytes that are free in the journal now.
+
+    None for one that another process has, or had meanwhile. The row goes last: a run that is half
+    removed is still there, can only be removed, and goes the next time.
+    """
+    if not journal.lease(run.id, time(), run).result():
+        return None
+    writer = journal.own(run.id, lambda error: None)
+    try:
+        await store.delete_prefix(run_prefix(run.flow, run.id))
+    finally:
+        journal.commits.release(writer)
+    with suppress(RunOwned):  # this process was suspended for longer than its lease
+        return journal.remove(run.id).result()
+    return None
 
 
 def refuse_removing(run: Run) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 RunStatus = Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"]
-ItemStatus = Literal["succeeded", "failed", "tolerated", "retrying", "cancelled"]
+ItemStatus = Literal["succeeded", "failed", "tolerated", "retrying", "cancelled", "paused"]
 Time = str
 """RFC 3339 in UTC, with milliseconds."""
 

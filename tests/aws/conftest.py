@@ -10,11 +10,13 @@ from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any
 
+import deployed_flows
 import pytest
 from aiohttp import ClientSession, web
 from clouds import Cloud
 from yarl import URL
 
+from lokki.aws.place import opened
 from lokki.rehearse.rig.server import REGION
 from lokki.testing import Stage, rehearsal
 
@@ -125,3 +127,34 @@ def stack_status() -> Any:
 def refused(cloud: Cloud, way: Way) -> Cloud:
     """The same, by way of ``way``."""
     return cloud.by(way.endpoint)
+
+
+@pytest.fixture(scope="session")
+def deployed(rehearsal, build_dir):
+    """Flows, each deployed once for all tests."""
+    clouds = {}
+    for flow in (
+        deployed_flows.crunching,
+        deployed_flows.tolerant,
+        deployed_flows.doubles,
+        deployed_flows.large,
+    ):
+        cloud = clouds[flow.name] = Cloud(rehearsal.endpoint, build_dir, [])
+        cloud.bucket = next(iter(clouds.values())).bucket
+        cloud.deploy(flow)
+    yield clouds["crunching"]
+    for cloud in clouds.values():
+        cloud.destroy(data=False)
+
+
+@pytest.fixture
+def place(deployed):
+    with opened(deployed.config()) as place:
+        yield place
+
+
+@pytest.fixture
+def switch(tmp_path):
+    file = tmp_path / "switch"
+    file.touch()
+    return file

@@ -66,3 +66,18 @@ def tolerant(count: int, switch: str = "/nowhere"):
 @flow
 def doubles(count: int, switch: str = "/nowhere"):
     return numbers().map(crunch)
+
+
+@step
+def blob(size):
+    return os.urandom(size)
+
+
+@step
+def length(data):
+    return len(data)
+
+
+@flow
+def large(size: int):
+    return blob().next(length)

@@ -3,63 +3,14 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
-from itertools import count
-from pathlib import Path
 
-import deployed_flows as flows
 import pytest
-from clouds import Cloud
+from clouds import NAMES, begin, ended, off
 
-from lokki.aws.place import opened
 from lokki.engine.resuming import Again
 from lokki.errors import AwsError, DefinitionError, FingerprintError, PayloadError, RunNotFound
 
 pytestmark = pytest.mark.timeout(120)
-NAMES = count()
-
-
-@pytest.fixture(scope="module")
-def deployed(rehearsal, build_dir):
-    """Three flows, each deployed once for all tests in here."""
-    clouds = {}
-    for flow in (flows.crunching, flows.tolerant, flows.doubles):
-        cloud = clouds[flow.name] = Cloud(rehearsal.endpoint, build_dir, [])
-        cloud.bucket = next(iter(clouds.values())).bucket
-        cloud.deploy(flow)
-    yield clouds["crunching"]
-    for cloud in clouds.values():
-        cloud.destroy(data=False)
-
-
-@pytest.fixture
-def place(deployed):
-    with opened(deployed.config()) as place:
-        yield place
-
-
-@pytest.fixture
-def switch(tmp_path):
-    file = tmp_path / "switch"
-    file.touch()
-    return file
-
-
-@contextmanager
-def off(switch: Path):
-    switch.unlink()
-    yield
-    switch.touch()
-
-
-def begin(place, flow="crunching", **params):
-    return place.start(flow, f"run-{next(NAMES)}", params)["id"]
-
-
-def ended(place, run_id):
-    while (run := place.run(run_id))["status"] == "running":
-        time.sleep(0.02)
-    return run
 
 
 def resumed(place, run_id, **again):

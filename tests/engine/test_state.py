@@ -1095,3 +1095,30 @@ AnyOrder.TestCase.settings = settings(
     deadline=None, derandomize=True, max_examples=100, stateful_step_count=50
 )
 TestAnyOrder = AnyOrder.TestCase
+
+
+# ---- paused items --------------------------------------------------------------------------------
+
+
+def test_paused_items_are_left_and_the_run_is_cancelled_after_all_others():
+    state = opened(4, Recorded(1, ItemStatus.PAUSED, 0, 1), Recorded(3, ItemStatus.PAUSED, 0, 1))
+    first, second = state.claim(1, 0), state.claim(5, 0)
+    assert (indices(first), indices(second)) == ([0], [2])
+    for claim in (first, second):
+        assert not state.cancelled
+        state.report(claim, [index for index, _, _ in begin(claim)], [], 0)
+    assert (state.status, state.cancelled, state.complete) == (Status.CANCELLED, True, False)
+    assert (state.counts.total, state.counts.succeeded) == (4, 2)
+
+
+def test_a_retry_of_another_item_is_waited_for_before_paused_items_end_the_run():
+    state = opened(2, Recorded(1, ItemStatus.PAUSED, 0, 1), retries=1, delay=5)
+    run(state, failing={0})
+    assert (state.status, state.next_due) == (Status.RUNNING, 5)
+    run(state, now=5)
+    assert state.status is Status.CANCELLED
+
+
+def test_a_stage_with_nothing_but_paused_items_is_cancelled_at_once():
+    state = opened(2, Recorded(0, SUCCEEDED, 0, 1), Recorded(1, ItemStatus.PAUSED, 0, 1))
+    assert (state.status, state.claim(5, 0)) == (Status.CANCELLED, None)

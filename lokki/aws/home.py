@@ -1,0 +1,249 @@
+"""Bringing a run on AWS home, to go on with it here, and giving what came of that back to it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lokki.aws.executions import Executions
+from lokki.aws.picture import Outlined
+from lokki.call import Failure
+from lokki.engine.items import INLINE_BYTES
+from lokki.engine.run import packed_params, source_of
+from lokki.engine.state import ItemStatus
+from lokki.errors import AwsError, FingerprintError, JournalError, RunNotFound
+from lokki.graph import FlowGraph
+from lokki.places.shapes import RunShape, StageShape, seconds
+from lokki.runtime.payloads import Payloads
+from lokki.store.concurrency import for_each
+from lokki.store.history import Run
+from lokki.store.journal import Journal
+from lokki.store.keys import output_key
+from lokki.store.protocol import TransientStore
+from lokki.store.records import Opening, Outcomes
+from lokki.store.removal import remove
+from lokki.store.schema import StageRow, stage_id
+from lokki.store.storable import storable
+
+_AT_A_TIME = 500
+"""Results in memory at a time."""
+_PUTS_AT_A_TIME = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """What a run has here now: results, items that failed, items that were left on AWS."""
+
+    results: int
+    failed: int
+    left: int
+
+
+async def pull(
+    executions: Executions,
+    run: RunShape,
+    graph: FlowGraph[Any],
+    journal: Path,
+    large: TransientStore,
+    *,
+    only_failed: bool,
+    replace: bool,
+    started_by: str,
+) -> Pulled:
+    """Record a run on AWS here, with its results and failures, so that it can go on here.
+
+    ``large`` keeps results that are too large for the journal. With ``only_failed``, items that
+    AWS has not come to are left to it; with ``replace``, it takes the place of one that is here.
+    Raises AwsError for a run that goes on, JournalError for one that is here already, and
+    FingerprintError where the code here has another structure.
+    """
+    if run["status"] == "running":
+        raise AwsError(f"run {run['id']} is running: cancel it, or wait for its end")
+    if graph.shape != run["chain"]:
+        raise FingerprintError(
+            f"run {run['id']} cannot be pulled: the flow has another structure here\n"
+            f"  it was started as: {run['chain']}\n"
+            f"  the code is now:   {graph.shape}"
+        )
+    looked = await executions.looked(run["flow"], run["id"])
+    with closing(Journal(journal)) as book:
+        await _make_room(book, large, run["id"], replace=replace)
+        number = book.create(
+            run["id"],
+            flow=run["flow"],
+            source=source_of(graph),
+            fingerprint=graph.fingerprint,
+            shape=graph.shape,
+            params=packed_params(graph),
+            params_json=json.dumps(run["params"]),
+            now=seconds(run["created"]),
+            started_by=started_by,
+        ).result()
+        writer = book.own(run["id"], lambda error: None)
+        payloads, sums = executions.payloads(run["flow"]), [0, 0, 0]
+        for shape in run["stages"]:
+            stage = looked.machine.stages[shape["position"]]
+            failures = looked.failures.get(stage.name, ())
+            row = _row(number, run["id"], shape)
+            writer.add(Opening(row))
+            here = _Stage(payloads, large, stage, row, failures, only_failed)
+            async for outcomes in here.outcomes(shape):
+                writer.add(outcomes)
+            sums = [old + new for old, new in zip(sums, here.counts, strict=True)]
+            if shape["finished"]:
+                book.close_stage(run["id"], row.position, seconds(shape["finished"])).result()
+        book.commits.release(writer)
+        error = json.dumps(run["error"]) if run["error"] else None
+        status = run["status"]
+        book.finish(run["id"], status, seconds(run["finished"] or run["created"]), error).result()
+    return Pulled(*sums)
+
+
+async def _make_room(book: Journal, large: TransientStore, run_id: str, *, replace: bool) -> None:
+    """Remove the run of this id that is here, if it is to be replaced."""
+    try:
+        here = book.history.find(run_id)
+    except RunNotFound:
+        return
+    if here.id != run_id:  # which begins with it
+        return
+    if not replace:
+        raise JournalError(f"run {run_id} is here already: go on with it, or say --replace")
+    if await remove(book, large, here) is None:
+        raise JournalError(f"run {run_id} is here, and another process has it")
+
+
+def _row(number: int, run_id: str, shape: StageShape) -> StageRow:
+    position, started = shape["position"], seconds(shape["started"])
+    key = stage_id(number, position)
+    name, kind, total = shape["name"], shape["kind"], shape["total"]
+    return StageRow(key, run_id, position, name, kind, started, None, total)
+
+
+class _Stage:
+    """A stage that is brought home; ``counts`` are its results, failures, and what is left."""
+
+    def __init__(
+        self,
+        payloads: Payloads,
+        large: TransientStore,
+        stage: Outlined,
+        row: StageRow,
+        failures: Sequence[Failure],
+        only_failed: bool,
+    ) -> None:
+        self.counts = (0, 0, 0)
+        self._payloads = payloads
+        self._large = large
+        self._stage = stage
+        self._row = row
+        self._failures = {each.index or 0: each for each in failures}
+        self._only_failed = only_failed
+
+    async def outcomes(self, shape: StageShape) -> Any:
+        """The rows of its items, some at a time."""
+        keys = await self._keys()
+        at = seconds(shape["finished"] or shape["started"])
+        status = ItemStatus.TOLERATED if shape["finished"] else ItemStatus.FAILED
+        left = self._left(keys) if self._only_failed and not shape["finished"] else []
+        rows = [
+            *(self._item(index, status, at) for index in self._failures),
+            *(self._item(index, ItemStatus.PAUSED, at) for index in left),
+        ]
+        failed = 0 if shape["finished"] else len(self._failures)
+        tolerated = len(self._failures) - failed
+        told = [self._failure(index, each, at) for index, each in self._failures.items()]
+        yield Outcomes(self._row.id, (0, failed, tolerated, 0), items=rows, failures=told)
+        done = sorted(keys)
+        for first in range(0, len(done), _AT_A_TIME):
+            some = done[first : first + _AT_A_TIME]
+            results = await self._payloads.read([keys[index] for index in some])
+            items = [
+                await self._result(index, data, at)
+                for index, data in zip(some, results, strict=True)
+            ]
+            counts = (first + len(some), failed, tolerated, 0)
+            yield Outcomes(self._row.id, counts, items=items)
+        self.counts = (len(done), len(self._failures), len(left))
+
+    async def _keys(self) -> dict[int, str]:
+        """Where the results of its items are."""
+        call, run_id = self._stage.calls[-1], self._row.run
+        if self._stage.label is not None:
+            return await self._payloads.indexes(run_id, call, "output.pkl.gz")
+        key = output_key(self._payloads.flow, run_id, call)
+        return {0: key} if await self._payloads.store.exists(key) else {}
+
+    def _left(self, keys: dict[int, str]) -> list[int]:
+        known = keys.keys() | self._failures.keys()
+        return [index for index in range(self._row.total) if index not in known]
+
+    def _item(self, index: int, status: ItemStatus, at: float) -> tuple[Any, ...]:
+        return (self._row.id << 32 | index, status.value, 0, 1, self._row.started, at, None, None)
+
+    def _failure(self, index: int, failure: Failure, at: float) -> tuple[Any, ...]:
+        key = self._row.id << 32 | index
+        return storable(
+            (key, failure.step, failure.attempt, at)
+            + (failure.type, failure.reason, failure.traceback)
+        )
+
+    async def _result(self, index: int, data: bytes, at: float) -> tuple[Any, ...]:
+        """The row of a result: in it, or kept with the large ones."""
+        ref = None
+        if len(data) > INLINE_BYTES:
+            in_map = self._stage.label is not None
+            call, run_id = self._stage.calls[-1], self._row.run
+            ref = output_key(self._payloads.flow, run_id, call, index if in_map else None)
+            await self._large.put(ref, data)
+        kept = (None, ref) if ref else (data, None)
+        last = len(self._stage.calls) - 1
+        return (
+            self._row.id << 32 | index, "succeeded", last, 1, self._row.started, at, *kept,
+        )  # fmt: skip
+
+
+async def push(
+    executions: Executions,
+    run: Run,
+    stages: Sequence[Outlined],
+    book: Journal,
+    large: TransientStore,
+) -> int:
+    """Give the results of a run here to the run on AWS, where it has none; how many they are."""
+    payloads, pushed = executions.payloads(run.flow), 0
+
+    async def give(result: tuple[str, bytes | None, str | None]) -> None:
+        nonlocal pushed
+        key, data, ref = result
+        if data is None:
+            assert ref is not None
+            data = await large.get(ref)
+            if await payloads.store.exists(key):
+                return
+            await payloads.store.put(key, data)
+        elif not await payloads.store.create(key, data):
+            return
+        pushed += 1
+
+    for row in book.history.stages(run.id):
+        stage = stages[row.position]
+        there: dict[int, str] = {}
+        if stage.label is not None:
+            there = await payloads.indexes(run.id, stage.calls[-1], "output.pkl.gz")
+        await for_each(_results(book, run, row, stage, there), give, _PUTS_AT_A_TIME)
+    return pushed
+
+
+def _results(
+    book: Journal, run: Run, row: StageRow, stage: Outlined, there: dict[int, str]
+) -> Iterator[tuple[str, bytes | None, str | None]]:
+    """The results of a stage that are not there: where each belongs, and what or where it is."""
+    for index, data, ref in book.outputs(row.id):
+        if index not in there:
+            place = index if stage.label is not None else None
+            yield output_key(run.flow, run.id, stage.calls[-1], place), data, ref
