@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from lokki.aws.account import Account, Identity
-from lokki.errors import AwsError
+from lokki.config import Config
+from lokki.errors import AwsError, ConfigError
 from lokki.store.keys import check_part
 
 DAYS = 90
@@ -15,6 +16,16 @@ _NO_LOCATION = "us-east-1"
 _ABORT_DAYS = 7
 _GONE = ("404", "NoSuchBucket", "NotFound")
 _ELSEWHERE = ("301", "PermanentRedirect", "403", "AccessDenied")
+
+
+def bucket_of(config: Config) -> str:
+    """The configured bucket. Raises ConfigError when there is none."""
+    if config.aws.artifact_bucket is None:
+        raise ConfigError(
+            "there is no bucket for results and packages: set aws.artifact_bucket in lokki.toml, "
+            "or LOKKI_ARTIFACT_BUCKET; it is made if there is none of that name"
+        )
+    return config.aws.artifact_bucket
 
 
 async def ensure_bucket(account: Account, bucket: str, flow: str, who: Identity) -> str:

@@ -9,11 +9,11 @@ from typing import Any
 
 from lokki.aws import stack
 from lokki.aws.account import Account, Identity
-from lokki.aws.bucket import ensure_bucket, exists, remove_if_empty
+from lokki.aws.bucket import bucket_of, ensure_bucket, exists, remove_if_empty
 from lokki.builder.builder import build
 from lokki.builder.template import needs_image
 from lokki.config import Config
-from lokki.errors import AwsError, BuildError, ConfigError
+from lokki.errors import AwsError, BuildError
 from lokki.graph import FlowGraph
 from lokki.store.keys import package_key, template_key
 from lokki.store.s3 import S3Store
@@ -29,16 +29,6 @@ class Deployed:
     stack: str
     machine: str
     changed: bool
-
-
-def bucket_of(config: Config) -> str:
-    """The configured bucket. Raises ConfigError when there is none."""
-    if config.aws.artifact_bucket is None:
-        raise ConfigError(
-            "there is no bucket for results and packages: set aws.artifact_bucket in lokki.toml, "
-            "or LOKKI_ARTIFACT_BUCKET; it is made if there is none of that name"
-        )
-    return config.aws.artifact_bucket
 
 
 def refuse_images(graph: FlowGraph[Any], config: Config) -> None:

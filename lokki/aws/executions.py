@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
-from contextlib import aclosing
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from time import time
 from typing import Any
 
+import anyio
+
+from lokki.aws import account as accounts
 from lokki.aws import stack
 from lokki.aws.account import Account, Identity
+from lokki.aws.bucket import bucket_of
 from lokki.aws.picture import (
     Looked,
     Machine,
@@ -24,6 +29,7 @@ from lokki.aws.picture import (
     statuses_of,
 )
 from lokki.call import Failure
+from lokki.config import Config
 from lokki.errors import AwsError, PayloadError, RunNotFound
 from lokki.places.shapes import RunShape, RunsShape, seconds
 from lokki.runtime.payloads import Payloads
@@ -33,6 +39,8 @@ from lokki.store.s3 import S3Store
 
 _RUN_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,79}")
 _PAGE = 1_000
+_MOST_KNOWN = 200
+"""Executions of which what was read is kept."""
 _MOST_SEARCHED = 5_000
 """Executions of a flow among which one is looked for by the beginning of its id."""
 _MOST_UNTOLD = 20
@@ -59,10 +67,11 @@ class Executions:
     """
 
     def __init__(self, account: Account, who: Identity, store: S3Store) -> None:
-        self._account = account
+        self.account = account
+        self.name = who.told
         self._who = who
         self._store = store
-        self._known: dict[str, _Known] = {}
+        self._known: OrderedDict[str, _Known] = OrderedDict()
 
     # ---- names -----------------------------------------------------------------------------------
 
@@ -80,14 +89,14 @@ class Executions:
 
     async def flows(self) -> list[str]:
         """The flows that are deployed."""
-        return sorted(await stack.flows(self._account))
+        return sorted(await stack.flows(self.account))
 
     # ---- what is done ----------------------------------------------------------------------------
 
     async def start(self, flow: str, run_id: str, given: Mapping[str, Any]) -> None:
         """Start an execution. Raises AwsError when the flow is not deployed, or the id taken."""
         try:
-            await self._account.ask(
+            await self.account.ask(
                 "stepfunctions",
                 "start_execution",
                 stateMachineArn=self.machine_arn(flow),
@@ -106,7 +115,7 @@ class Executions:
 
     async def stop(self, run: RunShape) -> None:
         """Have a run cancelled; one that has ended is left."""
-        await self._account.ask(
+        await self.account.ask(
             "stepfunctions",
             "stop_execution",
             executionArn=self.arn(run["flow"], run["id"]),
@@ -117,7 +126,7 @@ class Executions:
     async def redrive(self, run: RunShape) -> None:
         """Start an execution that has ended again, in the state that it ended in."""
         arn = self.arn(run["flow"], run["id"])
-        await self._account.ask("stepfunctions", "redrive_execution", executionArn=arn)
+        await self.account.ask("stepfunctions", "redrive_execution", executionArn=arn)
 
     # ---- what is found ---------------------------------------------------------------------------
 
@@ -165,7 +174,7 @@ class Executions:
         only = statuses_of(statuses[0]) if len(statuses) == 1 else []
         wanted = {"statusFilter": only[0]} if len(only) == 1 else {}
         found: list[RunShape] = []
-        pages = self._account.pages(
+        pages = self.account.pages(
             "stepfunctions",
             "list_executions",
             stateMachineArn=self.machine_arn(flow),
@@ -230,24 +239,25 @@ class Executions:
             told = await self._described(arn)
             if known is None:
                 known = self._known[arn] = _Known(await self._machine(arn, flow))
+                while len(self._known) > _MOST_KNOWN:
+                    self._known.popitem(last=False)
         except AwsError as error:
             if error.code in _GONE:
                 raise RunNotFound(f"{self._who.told}: no run {run_id!r} of {flow}") from error
             raise
-        await self._read_events(arn, known)
-        await self._read_maps(arn, known)
-        await self._read_failures(run_id, told, known)
+        async with known.reading:
+            await self._read_events(arn, known)
+            await self._read_maps(arn, known)
+            await self._read_failures(run_id, told, known)
         return Looked(told, known.machine, known.events, known.maps, known.failures)
 
     async def _described(self, arn: str) -> Told:
-        told: Told = await self._account.ask(
-            "stepfunctions", "describe_execution", executionArn=arn
-        )
+        told: Told = await self.account.ask("stepfunctions", "describe_execution", executionArn=arn)
         return told
 
     async def _machine(self, arn: str, flow: str) -> Machine:
         """The flow as it was deployed when the execution was started."""
-        told = await self._account.ask(
+        told = await self.account.ask(
             "stepfunctions", "describe_state_machine_for_execution", executionArn=arn
         )
         return self._lokkis(told, flow)
@@ -262,7 +272,7 @@ class Executions:
         """Read on in the history; a page that was not full is read again, from its own start."""
         while True:
             again = {"nextToken": known.token} if known.token else {}
-            told = await self._account.ask(
+            told = await self.account.ask(
                 "stepfunctions",
                 "get_execution_history",
                 executionArn=arn,
@@ -280,7 +290,7 @@ class Executions:
         """Look at the map runs that go on, or have since the last look."""
         if not any(stage.label for stage in known.machine.stages):
             return
-        pages = self._account.pages("stepfunctions", "list_map_runs", executionArn=arn)
+        pages = self.account.pages("stepfunctions", "list_map_runs", executionArn=arn)
         async for page in pages:
             for run in page["mapRuns"]:
                 label, seen = label_of(run["mapRunArn"]), known.maps.get(run["mapRunArn"])
@@ -289,7 +299,7 @@ class Executions:
                     or seen.get("stopDate") != run.get("stopDate")
                     or (run.get("stopDate") is None)
                 ):
-                    seen = await self._account.ask(
+                    seen = await self.account.ask(
                         "stepfunctions", "describe_map_run", mapRunArn=run["mapRunArn"]
                     )
                 known.maps[run["mapRunArn"]] = known.maps[label] = seen
@@ -345,7 +355,7 @@ class Executions:
     async def _untold(self, stage: Outlined, known: _Known, told: set[int]) -> list[Failure]:
         """Failures that only Step Functions knows of: of processes that were ended."""
         assert stage.label is not None
-        answer = await self._account.ask(
+        answer = await self.account.ask(
             "stepfunctions",
             "list_executions",
             mapRunArn=known.maps[stage.label]["mapRunArn"],
@@ -365,14 +375,21 @@ class Executions:
 
     async def result(self, flow: str, run_id: str) -> Any:
         """The result of a run that has succeeded. Raises PayloadError for one that has none."""
+        results = [unpack(each) for each in await self.packed_result(flow, run_id)]
+        is_map = self._known[self.arn(flow, run_id)].machine.stages[-1].label is not None
+        return results if is_map else results[0]
+
+    async def packed_result(self, flow: str, run_id: str) -> list[bytes]:
+        """The result of a run that has succeeded as it is stored; of a map, those of its items.
+
+        Raises PayloadError for a run that has none.
+        """
         looked = await self.looked(flow, run_id)
         if looked.execution["status"] != "SUCCEEDED":
             raise PayloadError(f"run {run_id} has no result: it is {status_of(looked.execution)}")
         last, payloads = looked.machine.stages[-1], self.payloads(flow)
         if last.label is None:
-            value = json.loads(looked.execution["output"]).get("input")
-            key = payloads.key_of(value)
-            return value if key is None else unpack(await self._store.get(key))
+            return [await self._store.get(output_key(flow, run_id, last.calls[-1]))]
         done = await payloads.indexes(run_id, last.calls[-1], "output.pkl.gz")
         missing = looked.maps[last.label]["itemCounts"]["succeeded"] - len(done)
         if missing > 0:
@@ -380,7 +397,19 @@ class Executions:
                 f"{missing} results of step '{last.calls[-1]}' of run {run_id} are not in the "
                 "bucket any more: start the run again"
             )
-        return [unpack(each) for each in await payloads.read([done[key] for key in sorted(done)])]
+        return await payloads.read([done[key] for key in sorted(done)])
+
+    async def packed_output(
+        self, flow: str, run_id: str, position: int, index: int
+    ) -> bytes | None:
+        """The result of an item, or of a stage that is no map, as it is stored; None if it is not.
+
+        Of a run that was looked at.
+        """
+        stage = self._known[self.arn(flow, run_id)].machine.stages[position]
+        place = index if stage.label is not None else None
+        key = output_key(flow, run_id, stage.calls[-1], place)
+        return await self._store.get(key) if await self._store.exists(key) else None
 
     async def input_of(self, run: RunShape) -> dict[str, Any]:
         """What the execution of a run was given."""
@@ -391,7 +420,7 @@ class Executions:
     async def deployed(self, flow: str) -> Machine:
         """A flow as it is deployed now. Raises AwsError when it is not."""
         try:
-            told = await self._account.ask(
+            told = await self.account.ask(
                 "stepfunctions", "describe_state_machine", stateMachineArn=self.machine_arn(flow)
             )
         except AwsError as error:
@@ -400,15 +429,15 @@ class Executions:
             raise
         return self._lokkis(told, flow)
 
-    async def done_items(self, run: RunShape, position: int) -> set[int]:
-        """The items of a map that have their result."""
-        stage = self._known[self.arn(run["flow"], run["id"])].machine.stages[position]
-        payloads = self.payloads(run["flow"])
-        return set(await payloads.indexes(run["id"], stage.calls[-1], "output.pkl.gz"))
+    async def done_items(self, flow: str, run_id: str, position: int) -> set[int]:
+        """The items of a map that have their result, of a run that was looked at."""
+        stage = self._known[self.arn(flow, run_id)].machine.stages[position]
+        payloads = self.payloads(flow)
+        return set(await payloads.indexes(run_id, stage.calls[-1], "output.pkl.gz"))
 
-    async def failed_items(self, run: RunShape, position: int) -> set[int]:
-        """The items of a map that have failed for good, of those that are known."""
-        known = self._known[self.arn(run["flow"], run["id"])]
+    async def failed_items(self, flow: str, run_id: str, position: int) -> set[int]:
+        """The items of a map that have failed for good, of a run that was looked at."""
+        known = self._known[self.arn(flow, run_id)]
         failures = known.failures.get(known.machine.stages[position].name, ())
         return {each.index for each in failures if each.index is not None}
 
@@ -416,6 +445,19 @@ class Executions:
         return AwsError(
             f"flow '{flow}' is not deployed in {self._who.told}: deploy it first", "NotDeployed"
         )
+
+
+@asynccontextmanager
+async def opened(config: Config) -> AsyncIterator[Executions]:
+    """Those of the configured account and bucket, as long as the context is open.
+
+    Raises AwsError, and ConfigError where there is no bucket.
+    """
+    bucket = bucket_of(config)
+    async with accounts.opened(config) as account:
+        who = await account.identity()
+        async with S3Store(bucket, endpoint=account.endpoint, region=who.region) as store:
+            yield Executions(account, who, store)
 
 
 class _Known:
@@ -427,6 +469,7 @@ class _Known:
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
+        self.reading = anyio.Lock()
         self.events: list[Told] = []
         self.whole = 0
         self.token: str | None = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -302,3 +303,15 @@ def _error(looked: Looked, stages: Sequence[StageShape]) -> dict[str, Any]:
         "message": told.get("cause") or "AWS tells no cause",
         "traceback": "",
     }
+
+
+def cells(
+    done: range | set[int], failed: Mapping[int, str], total: int, width: int
+) -> list[Counter[str]]:
+    """The items of a stage in ``width`` cells of neighbours, fewer if there are fewer items."""
+    width = min(width, total)
+    counted: list[Counter[str]] = [Counter() for _ in range(width)]
+    for index in range(total):
+        status = failed.get(index) or ("succeeded" if index in done else "pending")
+        counted[((index + 1) * width - 1) // total][status] += 1
+    return counted

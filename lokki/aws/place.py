@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from lokki.aws import account as accounts
-from lokki.aws.account import Account, Identity
-from lokki.aws.deploy import bucket_of
 from lokki.aws.executions import Executions
+from lokki.aws.executions import opened as opened_executions
 from lokki.aws.loglines import Lines
+from lokki.aws.picture import cells
 from lokki.aws.resuming import Plan, plan, resume
 from lokki.config import Config
 from lokki.engine.resuming import Again
 from lokki.places.shapes import RunShape, RunsShape, seconds
 from lokki.store.lines import LogLine, Wanted
-from lokki.store.s3 import S3Store
 
 T = TypeVar("T")
 _SETTLE_SECONDS = 4.0
@@ -31,13 +28,10 @@ class AwsPlace:
 
     look_seconds = 1.0
 
-    def __init__(
-        self, portal: BlockingPortal, account: Account, who: Identity, store: S3Store
-    ) -> None:
-        self.name = who.told
-        self.settle_seconds = 0.0 if account.endpoint else _SETTLE_SECONDS
-        self.executions = Executions(account, who, store)
-        self._account = account
+    def __init__(self, portal: BlockingPortal, executions: Executions) -> None:
+        self.name = executions.name
+        self.settle_seconds = 0.0 if executions.account.endpoint else _SETTLE_SECONDS
+        self.executions = executions
         self._portal = portal
         self._flows: dict[str, str] = {}
         self._lines: dict[str, Lines] = {}
@@ -79,8 +73,10 @@ class AwsPlace:
         if stage["succeeded"] == stage["total"]:
             return cells(range(stage["total"]), {}, stage["total"], width)
         status = "failed" if stage["failed"] else "tolerated"
-        failed = dict.fromkeys(self.wait(self.executions.failed_items, run, position), status)
-        done = self.wait(self.executions.done_items, run, position)
+        failed = dict.fromkeys(
+            self.wait(self.executions.failed_items, run["flow"], run_id, position), status
+        )
+        done = self.wait(self.executions.done_items, run["flow"], run_id, position)
         return cells(done, failed, stage["total"], width)
 
     def lines(
@@ -106,7 +102,7 @@ class AwsPlace:
         lines = self._lines.get(run_id)
         if lines is None:
             run = self.find(run_id, self._flows.get(run_id))
-            lines = Lines(self._account, run["flow"], run_id, seconds(run["created"]))
+            lines = Lines(self.executions.account, run["flow"], run_id, seconds(run["created"]))
             self._lines[run_id] = lines
         self.wait(lines.more)
         return lines.read
@@ -140,27 +136,11 @@ class AwsPlace:
             yield
 
 
-def cells(
-    done: range | set[int], failed: Mapping[int, str], total: int, width: int
-) -> list[Counter[str]]:
-    """The items of a stage in ``width`` cells of neighbours, fewer if there are fewer items."""
-    width = min(width, total)
-    counted: list[Counter[str]] = [Counter() for _ in range(width)]
-    for index in range(total):
-        status = failed.get(index) or ("succeeded" if index in done else "pending")
-        counted[((index + 1) * width - 1) // total][status] += 1
-    return counted
-
-
 @contextmanager
 def opened(config: Config) -> Iterator[AwsPlace]:
     """The configured account, as long as the context is open. Raises AwsError or ConfigError."""
-    bucket = bucket_of(config)
     with (
         start_blocking_portal() as portal,
-        portal.wrap_async_context_manager(accounts.opened(config)) as account,
+        portal.wrap_async_context_manager(opened_executions(config)) as executions,
     ):
-        who = portal.call(account.identity)
-        store = S3Store(bucket, endpoint=account.endpoint, region=who.region)
-        with portal.wrap_async_context_manager(store):
-            yield AwsPlace(portal, account, who, store)
+        yield AwsPlace(portal, executions)

@@ -77,7 +77,8 @@ def destroy_command(flow: Flow[..., Any], program: Program) -> click.Command:
         config, console = config_from(options), _console()
 
         async def destroyed() -> bool:
-            from lokki.aws.deploy import Target, bucket_of, destroy, doomed
+            from lokki.aws.bucket import bucket_of
+            from lokki.aws.deploy import Target, destroy, doomed
             from lokki.cli.cloud_view import show_doomed
 
             target = Target(stack_name or flow.name, flow.name, bucket_of(config))
@@ -113,7 +114,7 @@ def destroy_command(flow: Flow[..., Any], program: Program) -> click.Command:
 async def _account(config: Config, console: Console) -> AsyncIterator[tuple[Account, Identity]]:
     """The configured account, told to the user before anything is done to it."""
     from lokki.aws.account import opened
-    from lokki.aws.deploy import bucket_of
+    from lokki.aws.bucket import bucket_of
 
     bucket = bucket_of(config)
     async with opened(config) as account:

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp
 from lokki.config import Config
 from lokki_server import problems
 from lokki_server.metrics import Requests, request_seconds
-from lokki_server.routes import flows, health, items, live, logs, runs, session
+from lokki_server.routes import aws, flows, health, items, live, logs, runs, session
 from lokki_server.routes.common import refusals
 from lokki_server.security import Guard, Token
 from lokki_server.service import opened
@@ -50,7 +50,7 @@ def create_app(config: Config, places: Sequence[str] = (), token: str | None = N
     app.add_middleware(GZipMiddleware, minimum_size=1000)
     app.add_middleware(Requests, seconds=request_seconds(app.state.metrics))
     problems.told_by(app)
-    for part in (flows, runs, items, logs, live, session, health):
+    for part in (flows, runs, items, logs, live, aws, session, health):
         app.include_router(part.router)
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")
 

@@ -49,6 +49,14 @@ class ResumeRequest(_Asked):
     )
 
 
+class AwsFlows(BaseModel):
+    """The flows that are deployed in an account; ``problem``: why it cannot be asked."""
+
+    flows: list[str] = Field(examples=[["crunching"]])
+    account: str | None = Field(examples=["AWS account 123456789012, us-east-1"])
+    problem: str | None
+
+
 class Plan(BaseModel):
     """What a resume would do; ``anything``: whether it would do anything."""
 
@@ -202,14 +210,14 @@ class ItemError(BaseModel):
 
 
 class Item(BaseModel):
-    """An item with an outcome."""
+    """An item with an outcome; on AWS its times are not known."""
 
     index: int
     status: ItemStatus
     attempts: int
-    started: Time
-    finished: Time
-    duration: float
+    started: Time | None
+    finished: Time | None
+    duration: float | None
     error: ItemError | None
 
 

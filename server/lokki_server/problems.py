@@ -10,7 +10,14 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from lokki.errors import DefinitionError, JournalError, LokkiError, RunNotFound, RunOwned
+from lokki.errors import (
+    AwsError,
+    DefinitionError,
+    JournalError,
+    LokkiError,
+    RunNotFound,
+    RunOwned,
+)
 from lokki.store.jobs import KeyReused, QueueFull
 
 MEDIA_TYPE = "application/problem+json"
@@ -60,6 +67,8 @@ def of(error: LokkiError) -> Problem:
             return Problem(422, "The idempotency key was used before", str(error))
         case QueueFull():
             return Problem(503, "The queue is full", str(error), retry_after=_RETRY_SECONDS)
+        case AwsError():
+            return Problem(502, "AWS cannot do this", str(error))
         case DefinitionError():
             return Problem(409, "This cannot be done with the run", str(error))
         case JournalError():

@@ -24,9 +24,10 @@ from lokki.store.journal import Journal
 from lokki.store.leases import refuse_worked_on
 from lokki.store.schema import StageRow
 from lokki_server import STARTED_BY
-from lokki_server.catalog import Catalog
+from lokki_server.catalog import Catalog, FlowFile
 from lokki_server.feed import Feed
 from lokki_server.hub import Hub
+from lokki_server.mirror import Mirror
 from lokki_server.problems import Problem
 from lokki_server.schedules import Clock
 from lokki_server.supervisor import Supervisor
@@ -50,6 +51,7 @@ class Service:
         self.hub = Hub(journal)
         self.feed = Feed(self.history)
         self.clock = Clock(self)
+        self.mirror = Mirror(config)
 
     # ---- what can be done ------------------------------------------------------------------------
 
@@ -60,11 +62,7 @@ class Service:
 
         Raises Problem for an unknown flow and for wrong parameters.
         """
-        file, _ = self.catalog.find(name)
-        checked = await file.ask(name, params=params)
-        if "errors" in checked:
-            detail = "; ".join(each["message"] for each in checked["errors"])
-            raise Problem(422, "The parameters are wrong", detail, errors=checked["errors"])
+        file, checked = await self.checked(name, params)
         asked = hashlib.sha256(json.dumps([name, params], sort_keys=True).encode()).hexdigest()
         run_id = await asyncio.wrap_future(
             self.jobs.put(
@@ -84,6 +82,18 @@ class Service:
         )
         self.supervisor.wake()
         return await anyio.to_thread.run_sync(self.history.find, run_id)
+
+    async def checked(self, name: str, params: dict[str, Any]) -> tuple[FlowFile, dict[str, Any]]:
+        """The file of a flow, and what it makes of parameters.
+
+        Raises Problem for an unknown flow and for wrong parameters.
+        """
+        file, _ = self.catalog.find(name)
+        checked = await file.ask(name, params=params)
+        if "errors" in checked:
+            detail = "; ".join(each["message"] for each in checked["errors"])
+            raise Problem(422, "The parameters are wrong", detail, errors=checked["errors"])
+        return file, checked
 
     async def plan(self, run_id: str, again: Again) -> tuple[Run, dict[str, Any]]:
         """A run, and what resuming it comes to. Raises Problem when it cannot be resumed so."""
@@ -144,6 +154,7 @@ class Service:
                 with anyio.CancelScope(shield=True):
                     await self.supervisor.close(self.config.server.grace)
                     await self.catalog.close()
+                    await self.mirror.close()
                     await self.payloads.close()
 
 

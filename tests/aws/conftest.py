@@ -35,6 +35,8 @@ class Way:
     every: int = 1
     """Of the requests to refuse, each how many-th is."""
     asked: int = 0
+    seen: list[str] = field(default_factory=list)
+    """Targets of all requests that came."""
 
 
 @pytest.fixture
@@ -43,6 +45,7 @@ def way(rehearsal: Stage) -> Iterator[Way]:
 
     async def answer(request: web.Request) -> web.Response:
         body = await request.read()
+        way.seen.append(request.headers.get("X-Amz-Target", ""))
         for action, (status, code) in way.refuses.items():
             if action.encode() in body[:2000]:
                 way.asked += 1

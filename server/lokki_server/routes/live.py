@@ -29,7 +29,7 @@ LastEventId = Annotated[
 ]
 
 
-async def _stream(service: Serving) -> AsyncIterator[None]:
+async def stream(service: Serving) -> AsyncIterator[None]:
     """A place for a stream, before it begins: it cannot be refused any more then."""
     with service.hub.stream():
         yield
@@ -44,7 +44,7 @@ async def _found(service: Serving, run_id: RunId) -> Run:
     "/runs/{run_id}/events",
     response_class=EventSourceResponse,
     responses=problems(404),
-    dependencies=[Depends(_stream)],
+    dependencies=[Depends(stream)],
 )
 async def run_events(
     service: Serving,
@@ -53,7 +53,7 @@ async def run_events(
     last_event_id: LastEventId = None,
 ) -> AsyncIterator[ServerSentEvent]:
     """A run at once and on each change (`run`), its new lines (`lines`), and its end (`end`)."""
-    after = _number(last_event_id) if last_event_id else None
+    after = number_in(last_event_id)
     if after is None:
         after = await anyio.to_thread.run_sync(service.history.last_line, found.id)
     before: Any = None
@@ -81,7 +81,9 @@ async def run_events(
             return
 
 
-def _number(text: str) -> int | None:
+def number_in(event_id: str | None) -> int | None:
+    """The line that the id of an event names, if it does."""
+    text = event_id or ""
     return int(text) if text.isdecimal() and len(text) < 19 else None
 
 
@@ -99,7 +101,7 @@ def _new_lines(service: Service, run_id: str, after: int) -> list[dict[str, Any]
     "/events",
     response_class=EventSourceResponse,
     responses=problems(),
-    dependencies=[Depends(_stream)],
+    dependencies=[Depends(stream)],
 )
 async def events(
     service: Serving, last_event_id: LastEventId = None

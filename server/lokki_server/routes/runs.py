@@ -58,18 +58,19 @@ async def cancel(service: Serving, run_id: RunId, request: models.CancelRequest)
 )
 async def resume(service: Serving, run_id: RunId, request: models.ResumeRequest) -> Any:
     """Queue a run to go on: what has a result is kept, unless it is named here."""
-    run = await service.resume(run_id, _again(request))
+    run = await service.resume(run_id, again_from(request))
     return shapes.runs(service.history, [run])[0]
 
 
 @router.post("/runs/{run_id}/plan", response_model=models.Plan, responses=problems(404, 409))
 async def plan(service: Serving, run_id: RunId, request: models.ResumeRequest) -> Any:
     """What a resume would do, in words; nothing is done."""
-    _, planned = await service.plan(run_id, _again(request))
+    _, planned = await service.plan(run_id, again_from(request))
     return planned
 
 
-def _again(request: models.ResumeRequest) -> Again:
+def again_from(request: models.ResumeRequest) -> Again:
+    """What a request has done again."""
     return Again(request.failed, request.error, request.from_)
 
 
@@ -121,7 +122,7 @@ async def download(service: Serving, run_id: RunId) -> Response:
     )
 
 
-_MOST_ITEMS = 1_000
+MOST_ITEMS = 1_000
 
 
 def _is_list(service: Service, run: Run) -> bool:
@@ -134,7 +135,7 @@ def _packed(service: Service, run: Run) -> list[tuple[bytes | None, str | None]]
     if run.status != "succeeded":
         raise Problem(409, "There is no result", f"run {run.id} is {run.status}")
     last = service.history.stages(run.id)[-1]
-    if last.total > _MOST_ITEMS:
+    if last.total > MOST_ITEMS:
         raise Problem(409, "The result is too large", f"it is a list of {last.total} items")
     return [(packed, ref) for _, packed, ref in service.journal.outputs(last.id)]
 

@@ -19,6 +19,12 @@ export function onUnauthorized(callback) {
 
 export const path = (...parts) => `/${parts.map(encodeURIComponent).join("/")}`;
 
+/** The path of a run, where it is, and of what is below it. */
+export const runPath = (run, ...below) =>
+  run.where === "aws"
+    ? path("aws", "flows", run.flow, "executions", run.id, ...below)
+    : path("runs", run.id, ...below);
+
 /** A path with those of the parameters that have a value; lists are repeated. */
 export function withQuery(base, parameters) {
   const query = new URLSearchParams();

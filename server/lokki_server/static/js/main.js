@@ -27,6 +27,7 @@ onUnauthorized(() => {
 
 route("/ui/runs", runsPage);
 route("/ui/runs/:id/*", runPage);
+route("/ui/aws/flows/:flow/executions/:id/*", runPage);
 route("/ui/flows", flowsPage);
 route("/ui/flows/:name", flowPage);
 route("/ui/schedules", schedulesPage);

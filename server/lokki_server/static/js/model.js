@@ -11,6 +11,7 @@ export const ITEM_STATUSES = [
   "failed",
   "tolerated",
   "cancelled",
+  "paused",
 ];
 const ENDED = ["succeeded", "failed", "cancelled"];
 
@@ -29,6 +30,13 @@ export function took(timed, run = timed) {
   const goes = run.status === "running" && !lost(run) && !timed.finished;
   return goes ? Math.floor(timed.duration + (now() - run.heard) / 1000) : timed.duration;
 }
+
+/** Runs, the newest first. */
+export const newestFirst = (runs) =>
+  [...runs].sort((one, two) => {
+    const [first, second] = [one, two].map((run) => `${run.created} ${run.id}`);
+    return first < second ? 1 : -1;
+  });
 
 export const maps = (run) => run.stages.filter((stage) => stage.kind === "map");
 export const done = (stage) => stage.succeeded + stage.failed + stage.tolerated;

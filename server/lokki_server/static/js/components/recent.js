@@ -2,6 +2,7 @@
 
 import { get, withQuery } from "../api.js";
 import { throttle } from "../dom.js";
+import { newestFirst } from "../model.js";
 import { fetched } from "./states.js";
 
 const REDRAW_MS = 500;
@@ -32,8 +33,8 @@ export function recentRuns(flow, most, place, { draw, none }) {
     take(changed) {
       const own = changed.filter((run) => run.flow === flow);
       if (!runs || !own.length) return;
-      const all = new Map([...runs, ...own].map((run) => [run.id, run]));
-      runs = [...all.values()].sort((one, two) => (one.id < two.id ? 1 : -1)).slice(0, most);
+      const all = new Map([...runs, ...own].map((run) => [`${run.where} ${run.id}`, run]));
+      runs = newestFirst(all.values()).slice(0, most);
       redraw();
     },
     close() {

@@ -1,10 +1,10 @@
 /** A table of runs, whose rows change as the runs do. */
 
-import { path } from "../api.js";
+import { path, runPath } from "../api.js";
 import { h, keyed, setAttribute, setText } from "../dom.js";
 import { done, maps, shownStatus, sum, took } from "../model.js";
 import { count, duration, setWhen } from "../time.js";
-import { badge } from "./status.js";
+import { badge, whereBadge } from "./status.js";
 
 export function runsTable({ flows = true } = {}) {
   const body = h("tbody");
@@ -41,7 +41,7 @@ export function runsTable({ flows = true } = {}) {
       keyed(
         body,
         runs,
-        (run) => run.id,
+        (run) => `${run.where} ${run.id}`,
         (run) => row(run, flows),
       ),
   };
@@ -60,7 +60,8 @@ function row(run, flows) {
     h(
       "th",
       { scope: "row", "data-label": "Run" },
-      h("a", { class: "id", href: `/ui${path("runs", run.id)}` }, run.id),
+      h("a", { class: "id", href: `/ui${runPath(run)}` }, run.id),
+      whereBadge(run),
     ),
     flows &&
       h(

@@ -13,6 +13,10 @@ export function badge(status) {
   return { node, update };
 }
 
+/** Where a run is, if it is not of the journal. */
+export const whereBadge = (run) =>
+  run.where === "aws" && h("span", { class: "where", title: "This run is on AWS" }, "AWS");
+
 /** A status as a mark alone, with the word for who cannot see it. */
 export function mark(status, label = status) {
   return h(

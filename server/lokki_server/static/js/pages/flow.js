@@ -1,4 +1,5 @@
-import { get, path, post, withQuery, written } from "../api.js";
+import { get, path, post, runPath, withQuery, written } from "../api.js";
+import { watchAws } from "../components/aws.js";
 import { chain } from "../components/chain.js";
 import { parameterForm } from "../components/form.js";
 import { recentRuns } from "../components/recent.js";
@@ -19,7 +20,9 @@ export function flowPage({ params: { name }, query }) {
     const from = query.get("from");
     const [flow, run] = await Promise.all([
       get(path("flows", name), signal),
-      from ? get(path("runs", from), signal) : null,
+      from
+        ? get(runPath({ id: from, flow: name, where: query.get("on") ?? "local" }), signal)
+        : null,
     ]);
     return { flow, run };
   };
@@ -32,6 +35,11 @@ export function flowPage({ params: { name }, query }) {
     fetched(place, load, ({ flow, run }) => draw(flow, run, last)),
     runs.close,
     follow("/events", { runs: ({ runs: changed }) => runs.take(changed) }),
+    watchAws(
+      () => ({ flow: name }),
+      LAST,
+      ({ runs: found }) => runs.take(found),
+    ).close,
   ];
   return {
     title: name,
@@ -91,6 +99,10 @@ function startForm(flow, run) {
   const fields = parameterForm(flow.parameters, run?.params);
   const wrong = h("div", { class: "problem", role: "alert" });
   const button = h("button", { type: "submit", class: "primary" }, "Start");
+  const onAws = h("button", { type: "submit", value: "aws", hidden: true }, "Start on AWS");
+  get("/aws/flows")
+    .then(({ flows }) => (onAws.hidden = !flows.includes(flow.name)))
+    .catch(() => {});
   let asked = { text: null };
   const submit = async (event) => {
     event.preventDefault();
@@ -100,14 +112,16 @@ function startForm(flow, run) {
     // Sent again after a lost answer, the same request must not start a second run.
     const text = written(params);
     if (asked.text !== text) asked = { text, key: randomKey() };
-    button.disabled = true;
+    button.disabled = onAws.disabled = true;
     try {
       const started = await post(
-        path("flows", flow.name, "runs"),
+        event.submitter === onAws
+          ? path("aws", "flows", flow.name, "executions")
+          : path("flows", flow.name, "runs"),
         { params },
         { "Idempotency-Key": asked.key },
       );
-      navigate(`/ui${path("runs", started.id)}`);
+      navigate(`/ui${runPath(started)}`);
     } catch (problem) {
       const rest = fields.tell(problem.errors ?? []);
       if (problem.errors?.length && !rest.length) return;
@@ -116,7 +130,7 @@ function startForm(flow, run) {
         ...rest.map(({ name, message }) => h("p", null, `${name}: ${message}`)),
       );
     } finally {
-      button.disabled = false;
+      button.disabled = onAws.disabled = false;
     }
   };
   const none = !Object.keys(flow.parameters.properties ?? {}).length;
@@ -128,14 +142,14 @@ function startForm(flow, run) {
         "p",
         { class: "quiet" },
         "With the parameters of ",
-        h("a", { href: `/ui${path("runs", run.id)}` }, run.id),
+        h("a", { href: `/ui${runPath(run)}` }, run.id),
         ".",
       ),
     none ? h("p", { class: "quiet" }, "It takes no parameters.") : fields.node,
     flow.secrets.length > 0 &&
       h("p", { class: "note" }, `From the server's environment: ${flow.secrets.join(", ")}.`),
     wrong,
-    button,
+    h("div", { class: "buttons" }, button, onAws),
   );
 }
 

@@ -1,4 +1,4 @@
-import { get, path } from "../api.js";
+import { get, path, runPath } from "../api.js";
 import { chain } from "../components/chain.js";
 import { recentRuns } from "../components/recent.js";
 import { empty, fetched } from "../components/states.js";
@@ -137,7 +137,7 @@ function lastRuns() {
             null,
             h(
               "a",
-              { href: `/ui${path("runs", run.id)}` },
+              { href: `/ui${runPath(run)}` },
               mark(shownStatus(run), `${run.id} ${shownStatus(run)}`),
             ),
           ),

@@ -1,11 +1,11 @@
 /** One run: its head, and below it one view: overview, items, an item, logs or the result. */
 
-import { get, path } from "../api.js";
+import { get, runPath } from "../api.js";
 import { failure, loading } from "../components/states.js";
 import { announce, h, keyed, setAttribute, setText, throttle } from "../dom.js";
 import { follow } from "../events.js";
 import { ended, maps, shownStatus } from "../model.js";
-import { focusHeading, setTitle } from "../router.js";
+import { focusHeading, navigate, setTitle } from "../router.js";
 import { runHead } from "../run/head.js";
 import { itemView } from "../run/item.js";
 import { itemsView } from "../run/items.js";
@@ -17,7 +17,8 @@ const REDRAW_MS = 300;
 const END_MS = 1000;
 
 export function runPage(match) {
-  const { id } = match.params;
+  const { id, flow } = match.params;
+  const address = runPath({ id, flow, where: flow ? "aws" : "local" });
   const abort = new AbortController();
   let run = null;
   let view = null;
@@ -56,7 +57,7 @@ export function runPage(match) {
   const reload = async () => {
     const own = ++reloads;
     try {
-      const fresh = await get(path("runs", id), abort.signal);
+      const fresh = await get(address, abort.signal);
       if (own !== reloads) return; // a later answer has come before this one
       take(fresh);
       listen(); // it may have been resumed
@@ -68,7 +69,7 @@ export function runPage(match) {
   /** Follow the run while it goes on, with log lines where they are shown. */
   function listen() {
     const logs = view.kind === "logs";
-    const wanted = ended(run) ? null : `${path("runs", run.id, "events")}${logs ? "?logs=1" : ""}`;
+    const wanted = ended(run) ? null : `${runPath(run, "events")}${logs ? "?logs=1" : ""}`;
     if (wanted === streamed) return;
     stop();
     streamed = wanted;
@@ -113,7 +114,7 @@ export function runPage(match) {
 
   async function first() {
     try {
-      run = await get(path("runs", id), abort.signal);
+      run = await get(address, abort.signal);
     } catch (problem) {
       if (abort.signal.aborted) return;
       const again = () => (place.replaceChildren(loading()), first());
@@ -122,6 +123,7 @@ export function runPage(match) {
     }
     setText(node.querySelector("h1"), run.id);
     head = runHead(run, (fresh) => {
+      if (fresh.id !== run.id) return navigate(`/ui${runPath(fresh)}`); // it goes on as another
       take(fresh);
       listen();
       reload();
@@ -161,7 +163,7 @@ function viewOf({ rest }) {
 }
 
 function tabsOf(run, { rest }) {
-  const base = `/ui${path("runs", run.id)}`;
+  const base = `/ui${runPath(run)}`;
   const current = rest[0] ?? "";
   const stage = maps(run).at(-1) ?? run.stages.at(-1);
   return [

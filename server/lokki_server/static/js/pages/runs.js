@@ -1,9 +1,10 @@
-import { get, path, withQuery } from "../api.js";
+import { get, path, runPath, withQuery } from "../api.js";
+import { watchAws } from "../components/aws.js";
 import { runsTable } from "../components/runs.js";
 import { empty, failure, loading } from "../components/states.js";
-import { h, setAttribute, throttle } from "../dom.js";
+import { h, setAttribute, setText, throttle } from "../dom.js";
 import { follow } from "../events.js";
-import { RUN_STATUSES } from "../model.js";
+import { newestFirst, RUN_STATUSES } from "../model.js";
 import { navigate } from "../router.js";
 import { now } from "../time.js";
 
@@ -18,12 +19,14 @@ const AGES = [
 
 export function runsPage(match) {
   let runs = new Map();
+  let cloud = [];
   let next = null;
   let filter = null;
   let abort = new AbortController();
 
   const table = runsTable();
   const place = h("div");
+  const note = h("p", { class: "note", role: "status" });
   const more = h("button", { type: "button", onclick: () => load({ older: true }) }, "Older runs");
   const foot = h("div", { class: "more", hidden: true }, more);
   const filters = filterForm((query) => navigate(withQuery("/ui/runs", query), { replace: true }));
@@ -32,6 +35,7 @@ export function runsPage(match) {
     { class: "page" },
     h("div", { class: "head" }, h("h1", null, "Runs"), search()),
     filters.node,
+    note,
     place,
     foot,
   );
@@ -41,9 +45,14 @@ export function runsPage(match) {
     (!filter.status.length || filter.status.includes(run.status)) &&
     (!filter.since || Date.parse(run.created) >= Date.parse(filter.since));
   const draw = throttle(() => {
-    const sorted = [...runs.values()].sort((one, two) => (one.id < two.id ? 1 : -1));
-    table.update(sorted);
-    if (!runs.size) place.replaceChildren(none(filter));
+    const local = newestFirst(runs.values());
+    const oldest = next ? local.at(-1)?.created : "";
+    const shown = newestFirst([
+      ...local,
+      ...cloud.filter((run) => fits(run) && run.created >= oldest),
+    ]);
+    table.update(shown);
+    if (!shown.length) place.replaceChildren(none(filter));
     else if (!table.node.isConnected) place.replaceChildren(table.node);
     setAttribute(foot, "hidden", next ? null : "");
   }, 250);
@@ -94,9 +103,20 @@ export function runsPage(match) {
     place.replaceChildren(loading("Loading runs…"));
     foot.hidden = true;
     load();
+    aws?.again();
   }
 
+  let aws = null;
   apply(match);
+  aws = watchAws(
+    () => filter,
+    PAGE,
+    ({ runs: found, problem }) => {
+      cloud = found;
+      setText(note, problem ? `Runs on AWS are not shown: ${problem}` : "");
+      draw();
+    },
+  );
   let opened = 0;
   const stop = follow("/events", {
     open: () => opened++ && refresh(),
@@ -117,6 +137,7 @@ export function runsPage(match) {
     route: apply,
     close() {
       stop();
+      aws.close();
       draw.stop();
       abort.abort();
       clearInterval(ticking);
@@ -161,7 +182,7 @@ function search() {
     if (!wanted) return;
     try {
       const run = await get(path("runs", wanted));
-      navigate(`/ui${path("runs", run.id)}`);
+      navigate(`/ui${runPath(run)}`);
     } catch (problem) {
       wrong.textContent = problem.detail ?? problem.message;
     }

@@ -1,6 +1,6 @@
 /** What may be done with a run, each after a question. */
 
-import { path, post } from "../api.js";
+import { post, runPath } from "../api.js";
 import { choice, confirm } from "../components/dialog.js";
 import { h } from "../dom.js";
 import { done, sum } from "../model.js";
@@ -17,7 +17,7 @@ export function askCancel(run, act) {
     verb: "Cancel the run",
     danger: true,
     act: async () =>
-      act(await post(path("runs", run.id, "cancel"), {}), "The run is being cancelled"),
+      act(await post(runPath(run, "cancel"), {}), "The run is being cancelled"),
   });
 }
 
@@ -58,9 +58,15 @@ export function askResume(run, act) {
       const body = { rest: {}, failed: { failed: true }, from: { from: stage.value } }[
         chosen.value()
       ];
-      act(await post(path("runs", run.id, "resume"), body), "The run is resumed");
+      act(await post(runPath(run, "resume"), body), "The run is resumed");
     },
   });
+}
+
+/** What a resume does again for a group: on AWS all tolerated failures go together. */
+function againOf(run, group) {
+  if (!group.tolerated) return {};
+  return run.where === "aws" ? { failed: true } : { error: group.id };
 }
 
 /** Run a group of failures again; those that were not tolerated go with all that is not done. */
@@ -81,6 +87,6 @@ export function askGroup(run, group, done) {
     ],
     verb: "Run again",
     act: async () =>
-      done(await post(path("runs", run.id, "resume"), group.tolerated ? { error: group.id } : {})),
+      done(await post(runPath(run, "resume"), againOf(run, group))),
   });
 }

@@ -1,11 +1,12 @@
 /** Failures of a run that are alike, in groups. */
 
-import { get, path, withQuery } from "../api.js";
+import { get, runPath, withQuery } from "../api.js";
 import { code } from "../components/value.js";
 import { failure, loading } from "../components/states.js";
 import { announce, h, keyed, setAttribute, setText } from "../dom.js";
 import { icon } from "../icons.js";
 import { canResume } from "../model.js";
+import { navigate } from "../router.js";
 import { count } from "../time.js";
 import { askGroup } from "./actions.js";
 
@@ -55,7 +56,7 @@ function groupRow(first, reload) {
   let { run, group } = first;
   const { stage } = first;
   const kind = group.failed ? "failed" : group.tolerated ? "tolerated" : "retrying";
-  const base = `/ui${path("runs", run.id, "stages", stage.position, "items")}`;
+  const base = `/ui${runPath(run, "stages", stage.position, "items")}`;
   const number = h("strong");
   const status = h("span", { class: "group-kind" });
   const message = h("span", { class: "group-message" });
@@ -72,8 +73,9 @@ function groupRow(first, reload) {
     {
       type: "button",
       onclick: () =>
-        askGroup(run, group, () => {
+        askGroup(run, group, (fresh) => {
           announce("They run again");
+          if (fresh.id !== run.id) return navigate(`/ui${runPath(fresh)}`);
           reload();
         }),
     },
@@ -86,7 +88,7 @@ function groupRow(first, reload) {
     if (trace.firstChild?.tagName === "PRE") return;
     trace.replaceChildren(loading());
     try {
-      const whole = group.traceback ? run : await get(path("runs", run.id));
+      const whole = group.traceback ? run : await get(runPath(run));
       const own = whole.stages
         .flatMap((each) => each.failures ?? [])
         .find(({ id }) => id === group.id);

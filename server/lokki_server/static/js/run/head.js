@@ -1,7 +1,7 @@
 /** The head of a run: status, flow, times, and what may be done with it. */
 
-import { path, withQuery, written } from "../api.js";
-import { badge } from "../components/status.js";
+import { path, runPath, withQuery, written } from "../api.js";
+import { badge, whereBadge } from "../components/status.js";
 import { code } from "../components/value.js";
 import { announce, h, setAttribute, setText } from "../dom.js";
 import { canCancel, canResume, done, lost, maps, shownStatus, sum, took } from "../model.js";
@@ -28,9 +28,10 @@ export function runHead(first, changed) {
     { type: "button", class: "primary", onclick: () => askResume(run, act) },
     "Resume…",
   );
+  const like = { from: run.id, on: run.where === "aws" ? "aws" : null };
   const again = h(
     "a",
-    { class: "button", href: withQuery(`/ui${path("flows", run.flow)}`, { from: run.id }) },
+    { class: "button", href: withQuery(`/ui${path("flows", run.flow)}`, like) },
     "New run like this…",
   );
   const fact = (name, ...value) => h("div", null, h("dt", null, name), h("dd", null, ...value));
@@ -50,6 +51,7 @@ export function runHead(first, changed) {
       "div",
       { class: "run-line" },
       status.node,
+      whereBadge(run),
       h(
         "dl",
         { class: "run-facts" },
@@ -105,13 +107,14 @@ function noticeOf(run) {
   return told ? [h("p", { class: "notice", "data-status": shownStatus(run) }, told)] : [];
 }
 
-function errorNotice({ id, error, stages }) {
+function errorNotice(run) {
+  const { error, stages } = run;
   const stage = stages.find((each) => each.failed > 0);
   const item = stage?.kind === "map" && Number.isInteger(error.index);
   const where = item
     ? h(
         "a",
-        { href: `/ui${path("runs", id, "stages", stage.position, "items", error.index)}` },
+        { href: `/ui${runPath(run, "stages", stage.position, "items", error.index)}` },
         `item ${count(error.index)}`,
       )
     : null;

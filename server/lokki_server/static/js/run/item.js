@@ -1,6 +1,6 @@
 /** One item: its attempts with their tracebacks, what it gave, and its log lines. */
 
-import { get, path, withQuery } from "../api.js";
+import { get, runPath, withQuery } from "../api.js";
 import { logLine } from "../components/lines.js";
 import { fetched } from "../components/states.js";
 import { badge } from "../components/status.js";
@@ -14,7 +14,7 @@ const LINES = 200;
 export function itemView({ run, match }) {
   const [, position, , index] = match.rest;
   const place = h("div");
-  const items = path("runs", run.id, "stages", position, "items");
+  const items = runPath(run, "stages", position, "items");
   const stop = fetched(
     place,
     (signal) => get(`${items}/${encodeURIComponent(index)}`, signal),
@@ -51,7 +51,7 @@ function draw(run, item, steps) {
   const asked = { item: item.index, limit: LINES };
   fetched(
     lines,
-    (signal) => get(withQuery(path("runs", run.id, "logs"), asked), signal),
+    (signal) => get(withQuery(runPath(run, "logs"), asked), signal),
     ({ lines: all }) => {
       const found = all.filter(({ step }) => steps.includes(step)); // other maps have such an item, too
       return found.length
@@ -96,7 +96,7 @@ function draw(run, item, steps) {
         null,
         h(
           "a",
-          { href: withQuery(`/ui${path("runs", run.id, "logs")}`, { item: item.index }) },
+          { href: withQuery(`/ui${runPath(run, "logs")}`, { item: item.index }) },
           "In the log",
         ),
       ),

@@ -1,6 +1,6 @@
 /** The items of a stage, a page at a time, by status or by what they have failed with. */
 
-import { get, path, withQuery, written } from "../api.js";
+import { get, runPath, withQuery, written } from "../api.js";
 import { badge } from "../components/status.js";
 import { empty, failure, loading } from "../components/states.js";
 import { h, throttle } from "../dom.js";
@@ -17,14 +17,14 @@ export function itemsView({ run: first, match }) {
   let abort = new AbortController();
   let counts = null;
   const position = Number(match.rest[1]);
-  const base = `/ui${path("runs", run.id, "stages", position, "items")}`;
+  const base = `/ui${runPath(run, "stages", position, "items")}`;
   const ownStage = () => run.stages.find((stage) => stage.position === position);
 
   const to = (changes) =>
     navigate(withQuery(base, { status: status.value, error: group.value, ...changes }));
   const stage = h("select", {
     id: "items-stage",
-    onchange: () => navigate(`/ui${path("runs", run.id, "stages", stage.value, "items")}`),
+    onchange: () => navigate(`/ui${runPath(run, "stages", stage.value, "items")}`),
   });
   const status = h(
     "select",
@@ -96,7 +96,7 @@ export function itemsView({ run: first, match }) {
     );
     try {
       const found = await get(
-        withQuery(path("runs", run.id, "stages", position, "items"), { ...asked, limit: PAGE }),
+        withQuery(runPath(run, "stages", position, "items"), { ...asked, limit: PAGE }),
         signal,
       );
       if (quietly && place.contains(document.activeElement)) return;

@@ -1,6 +1,6 @@
 /** The log of a run: followed while the run goes on, read from its begin or its end. */
 
-import { get, path, withQuery } from "../api.js";
+import { get, runPath, withQuery } from "../api.js";
 import { logLine } from "../components/lines.js";
 import { failure } from "../components/states.js";
 import { h, setAttribute, setText } from "../dom.js";
@@ -26,7 +26,7 @@ export function logsView({ run: known, match }) {
   let held = [];
   let atEnd = false;
 
-  const base = `/ui${path("runs", run.id, "logs")}`;
+  const base = `/ui${runPath(run, "logs")}`;
   const lines = h("div", {
     class: "lines tall",
     tabindex: "0",
@@ -109,7 +109,7 @@ export function logsView({ run: known, match }) {
   );
 
   const asked = (extra) =>
-    withQuery(path("runs", run.id, "logs"), {
+    withQuery(runPath(run, "logs"), {
       ...Object.fromEntries(FILTERS.map((name) => [name, query.get(name)])),
       limit: PAGE,
       ...extra,

@@ -1,6 +1,6 @@
 /** A map: its counts, how fast it goes, and its items as a strip. */
 
-import { get, path, withQuery } from "../api.js";
+import { get, runPath, withQuery } from "../api.js";
 import { icon } from "../icons.js";
 import { strip } from "../components/strip.js";
 import { h, keyed, setText } from "../dom.js";
@@ -15,7 +15,7 @@ const RETRY_MS = 10_000;
 const WINDOW_MS = 15_000;
 
 export function mapCard(run, { position, name }) {
-  const base = `/ui${path("runs", run.id, "stages", position, "items")}`;
+  const base = `/ui${runPath(run, "stages", position, "items")}`;
   const abort = new AbortController();
   const picture = strip(name, (index) => navigate(withQuery(base, { after: index - 1 })));
   const counts = h("ul", { class: "counts" });
@@ -46,7 +46,7 @@ export function mapCard(run, { position, name }) {
     const now = wanted;
     earliest = Date.now() + REFRESH_MS;
     const width = Math.min(MOST_CELLS, Math.floor(innerWidth / CELL_PIXELS));
-    const url = withQuery(path("runs", run.id, "stages", position, "strip"), { width });
+    const url = withQuery(runPath(run, "stages", position, "strip"), { width });
     try {
       picture.update(await get(url, abort.signal));
       drawn = now;

@@ -1,6 +1,6 @@
 /** What a run gave. */
 
-import { getText, parsed, path } from "../api.js";
+import { getText, parsed, runPath } from "../api.js";
 import { empty, fetched } from "../components/states.js";
 import { bytes, json } from "../components/value.js";
 import { h } from "../dom.js";
@@ -32,7 +32,7 @@ export function resultView({ run: first }) {
         place.replaceChildren(empty(told));
         return;
       }
-      const url = path("runs", run.id, "result");
+      const url = runPath(run, "result");
       stop = fetched(
         place,
         (signal) => getText(url, MOST, signal),

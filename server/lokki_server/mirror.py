@@ -1,0 +1,238 @@
+"""Runs on AWS as the service tells them: asked for once, for all who watch."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, OrderedDict
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
+from time import monotonic, time
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import anyio
+
+from lokki.call import Failure
+from lokki.config import Config
+from lokki.errors import AwsError, LokkiError
+from lokki.places.shapes import StageShape
+from lokki.store.groups import group
+from lokki_server.problems import Problem
+from lokki_server.shapes import RunShape
+
+if TYPE_CHECKING:
+    from lokki.aws.executions import Executions
+    from lokki.aws.loglines import Lines
+    from lokki.aws.picture import Looked
+
+T = TypeVar("T")
+
+LOOK_SECONDS = 2.0
+"""An answer of AWS is as good as new for so long; so often is a run that is watched looked at."""
+_SETTLED_SECONDS = 60.0
+"""Likewise for what has ended, and which flows there are."""
+_MOST_KEPT = 200
+
+
+@dataclass(slots=True)
+class _Answer:
+    """What a question was answered, or will be; it is asked again after ``until``."""
+
+    asked: asyncio.Future[Any]
+    until: float
+
+
+class Mirror:
+    """The configured AWS account, opened when it is asked for the first time.
+
+    Its methods raise Problem where AWS is not configured, and AwsError for what it refuses.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._opened = AsyncExitStack()
+        self._opening = anyio.Lock()
+        self._executions: Executions | None = None
+        self._answers: OrderedDict[object, _Answer] = OrderedDict()
+        self._lines: OrderedDict[object, Lines] = OrderedDict()
+
+    @property
+    def is_configured(self) -> bool:
+        """Whether there is a bucket, so that flows may be deployed."""
+        return self._config.aws.artifact_bucket is not None
+
+    async def executions(self) -> Executions:
+        """The executions of the account."""
+        if not self.is_configured:
+            raise Problem(404, "AWS is not configured", "set aws.artifact_bucket in lokki.toml")
+        if find_spec("aiobotocore") is None:
+            raise AwsError("this needs: pip install 'lokki[aws]'")
+        async with self._opening:
+            if self._executions is None:
+                self._executions = await self._open()
+        return self._executions
+
+    async def _open(self) -> Executions:
+        from lokki.aws.executions import opened
+
+        made = AsyncExitStack()
+        try:
+            executions = await made.enter_async_context(opened(self._config))
+        except LokkiError:
+            await made.aclose()
+            raise
+        self._opened.push_async_exit(made)
+        return executions
+
+    async def close(self) -> None:
+        await self._opened.aclose()
+
+    # ---- one question for all who have it --------------------------------------------------------
+
+    async def ask(
+        self, key: object, ask: Callable[[], Awaitable[T]], seconds: float = LOOK_SECONDS
+    ) -> T:
+        """What ``ask`` gives: asked once for all who have this key, and not again for a while."""
+        answer = self._answers.get(key)
+        if answer is None or (answer.asked.done() and monotonic() > answer.until):
+            asked = asyncio.ensure_future(ask())
+            answer = self._answers[key] = _Answer(asked, monotonic() + seconds)
+            while len(self._answers) > _MOST_KEPT:
+                self._answers.popitem(last=False)
+        found: T = await asyncio.shield(answer.asked)
+        return found
+
+    def keep(self, key: object, seconds: float = _SETTLED_SECONDS) -> None:
+        """Keep an answer for longer, since it will not change."""
+        if (answer := self._answers.get(key)) is not None:
+            answer.until = monotonic() + seconds
+
+    def forget(self, flow: str, run_id: str) -> None:
+        """Ask anew for a run that something was done to, and for lists that it is in."""
+        about = [key for key in self._answers if isinstance(key, tuple) and run_id in key]
+        for key in [*about, *(key for key in self._answers if _is_list(key, flow))]:
+            self._answers.pop(key, None)
+
+    # ---- what is asked ---------------------------------------------------------------------------
+
+    async def flows(self) -> list[str]:
+        """The flows that are deployed."""
+        executions = await self.executions()
+        return await self.ask("flows", executions.flows, 10.0)
+
+    async def looked(self, flow: str, run_id: str) -> Looked:
+        """All that is known of a run."""
+        executions = await self.executions()
+        key = ("run", flow, run_id)
+        looked = await self.ask(key, partial(executions.looked, flow, run_id))
+        if looked.execution["status"] != "RUNNING":
+            self.keep(key)
+        return looked
+
+    async def run(self, flow: str, run_id: str) -> RunShape:
+        """A run with its stages and failures."""
+        from lokki.aws.picture import picture
+
+        return picture(await self.looked(flow, run_id), time())
+
+    async def lines(self, flow: str, run_id: str) -> Lines:
+        """The lines of a run, with those that have come."""
+        from lokki.aws.loglines import Lines
+
+        key = ("lines", flow, run_id)
+        if key not in self._lines:
+            looked, executions = await self.looked(flow, run_id), await self.executions()
+            begun = looked.execution["startDate"].timestamp()
+            self._lines[key] = Lines(executions.account, flow, run_id, begun)
+            while len(self._lines) > _MOST_KEPT:
+                self._lines.popitem(last=False)
+        lines = self._lines[key]
+        await self.ask(key, lines.more)
+        return lines
+
+    async def items(self, flow: str, run_id: str, position: int) -> MirroredItems:
+        """The items of a stage. Raises Problem for one that has not begun."""
+        looked, run = await self.looked(flow, run_id), await self.run(flow, run_id)
+        stage = next((each for each in run["stages"] if each["position"] == position), None)
+        if stage is None:
+            raise Problem(404, "No such stage", f"run {run_id} has begun no stage {position}")
+        failures = looked.failures.get(stage["name"], ())
+        status = "failed" if stage["failed"] else "tolerated"
+        done: range | set[int] = range(stage["total"])
+        if stage["succeeded"] < stage["total"]:
+            executions = await self.executions()
+            ask = partial(executions.done_items, flow, run_id, position)
+            done = await self.ask(("done", flow, run_id, position), ask)
+        return MirroredItems(stage, done, {each.index or 0: each for each in failures}, status)
+
+    async def output(self, flow: str, run_id: str, position: int, index: int) -> bytes | None:
+        """The packed result of an item, or of a stage that is no map; None where there is none."""
+        executions = await self.executions()
+        await self.looked(flow, run_id)
+        return await executions.packed_output(flow, run_id, position, index)
+
+
+@dataclass(frozen=True, slots=True)
+class MirroredItems:
+    """The items of a stage on AWS: which have a result, and why others have none."""
+
+    stage: StageShape
+    done: range | set[int]
+    failures: Mapping[int, Failure]
+    status: str
+
+    def cells(self, width: int) -> list[Counter[str]]:
+        """The items in ``width`` cells of neighbours."""
+        from lokki.aws.picture import cells
+
+        failed = dict.fromkeys(self.failures, self.status)
+        return cells(self.done, failed, self.stage["total"], width)
+
+    def some(
+        self, statuses: Sequence[str], error: str | None, after: int
+    ) -> Iterator[dict[str, Any]]:
+        """Those after an index that have an outcome: of some statuses, or of a group of errors."""
+        for index in range(after + 1, self.stage["total"]):
+            failure = self.failures.get(index)
+            if failure is None and index not in self.done:
+                continue
+            status = self.status if failure else "succeeded"
+            if (statuses and status not in statuses) or (error and _group(failure) != error):
+                continue
+            yield {
+                "index": index,
+                "status": status,
+                "attempts": failure.attempt if failure else 1,
+                "started": None,
+                "finished": None,
+                "duration": None,
+                "error": failure and {"type": failure.type, "message": failure.reason},
+            }
+
+    def attempts(self, index: int) -> list[dict[str, Any]]:
+        """The last failed attempt of an item, if it has failed."""
+        failure = self.failures.get(index)
+        if failure is None:
+            return []
+        return [
+            {
+                "attempt": failure.attempt,
+                "step": failure.step,
+                "at": self.stage["finished"] or self.stage["started"],
+                "type": failure.type,
+                "message": failure.reason,
+                "traceback": failure.traceback,
+            }
+        ]
+
+
+def _group(failure: Failure | None) -> str | None:
+    if failure is None:
+        return None
+    return group(failure.type, failure.reason, failure.traceback)
+
+
+def _is_list(key: object, flow: str) -> bool:
+    return isinstance(key, tuple) and key[:2] == ("page", flow)

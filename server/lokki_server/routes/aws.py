@@ -1,0 +1,291 @@
+"""Runs on AWS: the same as those of the journal, of each flow that is deployed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+from functools import partial
+from itertools import islice
+from typing import Annotated, Any, Literal
+
+import anyio
+from fastapi import APIRouter, Depends, Query
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+
+from lokki.engine.engine import new_run_id
+from lokki.errors import AwsError, LokkiError
+from lokki.store.lines import Wanted
+from lokki_server import models, shapes, values
+from lokki_server.feed import still
+from lokki_server.mirror import LOOK_SECONDS
+from lokki_server.problems import Problem
+from lokki_server.routes import common
+from lokki_server.routes.common import FlowName, Index, Position, RunId, Serving, problems
+from lokki_server.routes.live import LastEventId, number_in, stream
+from lokki_server.routes.runs import MOST_ITEMS, again_from
+
+router = APIRouter(prefix="/aws/flows", tags=["aws"])
+_ONE = "/{name}/executions/{run_id}"
+
+
+@router.get("", response_model=models.AwsFlows)
+async def flows(service: Serving) -> Any:
+    """The flows that are deployed; where AWS cannot be asked, why."""
+    if not service.mirror.is_configured:
+        return {"flows": [], "account": None, "problem": None}
+    try:
+        found = await service.mirror.flows()
+        executions = await service.mirror.executions()
+    except LokkiError as error:
+        return {"flows": [], "account": None, "problem": str(error)}
+    return {"flows": found, "account": executions.name, "problem": None}
+
+
+@router.get("/{name}/executions", response_model=models.Runs, responses=problems(404, 502))
+async def runs(
+    service: Serving,
+    name: FlowName,
+    status: Annotated[list[models.RunStatus], Query(max_length=6)] = [],  # noqa: B006
+    since: datetime | None = None,
+    before: Annotated[str | None, Query(max_length=80)] = None,
+    n: Annotated[int, Query(ge=1, le=1000)] = 20,
+) -> Any:
+    """Runs of a flow, the newest first, without their stages."""
+    executions = await service.mirror.executions()
+    asked = (tuple(status), common.seconds(since), before, n)
+    return await service.mirror.ask(("page", name, *asked), partial(executions.page, name, *asked))
+
+
+@router.post(
+    "/{name}/executions",
+    response_model=models.Run,
+    status_code=202,
+    responses=problems(404, 409, 502),
+)
+async def start(service: Serving, name: FlowName, request: models.RunRequest) -> Any:
+    """Start a run on AWS, with parameters that this server's code of the flow accepts."""
+    await service.checked(name, request.params)
+    executions, run_id = await service.mirror.executions(), new_run_id()
+    await executions.start(name, run_id, request.params)
+    service.mirror.forget(name, run_id)
+    return await service.mirror.run(name, run_id)
+
+
+@router.get(_ONE, response_model=models.Run, responses=problems(404, 502))
+async def run(service: Serving, name: FlowName, run_id: RunId) -> Any:
+    """One run, with its failures in groups."""
+    return await service.mirror.run(name, run_id)
+
+
+@router.post(
+    f"{_ONE}/cancel", response_model=models.Run, status_code=202, responses=problems(404, 409, 502)
+)
+async def cancel(
+    service: Serving, name: FlowName, run_id: RunId, request: models.CancelRequest
+) -> Any:
+    """Have a run cancelled. What has finished is kept for a resume."""
+    found = await service.mirror.run(name, run_id)
+    if found["finished"] is not None:
+        raise Problem(409, "The run has ended", f"run {run_id} is {found['status']}")
+    await (await service.mirror.executions()).stop(found)
+    service.mirror.forget(name, run_id)
+    return await service.mirror.run(name, run_id)
+
+
+@router.post(f"{_ONE}/plan", response_model=models.Plan, responses=problems(404, 409, 502))
+async def plan(
+    service: Serving, name: FlowName, run_id: RunId, request: models.ResumeRequest
+) -> Any:
+    """What a resume would do, in words; nothing is done."""
+    from lokki.aws.resuming import plan
+
+    planned = await plan(await service.mirror.executions(), name, run_id, again_from(request))
+    return {"told": planned.told, "anything": planned.redrives or planned.new}
+
+
+@router.post(
+    f"{_ONE}/resume", response_model=models.Run, status_code=202, responses=problems(404, 409, 502)
+)
+async def resume(
+    service: Serving, name: FlowName, run_id: RunId, request: models.ResumeRequest
+) -> Any:
+    """Go on with a run: the same one where AWS can, else a new one with its results."""
+    from lokki.aws.resuming import plan, resume
+
+    executions, again = await service.mirror.executions(), again_from(request)
+    planned = await plan(executions, name, run_id, again)
+    if not (planned.redrives or planned.new):
+        raise Problem(409, "The run has succeeded", "name what is to be done again")
+    goes_on = await resume(executions, planned, new_run_id())
+    service.mirror.forget(name, run_id)
+    return await service.mirror.run(name, goes_on)
+
+
+# ---- items ---------------------------------------------------------------------------------------
+
+_STAGE = f"{_ONE}/stages/{{position}}"
+
+
+@router.get(f"{_STAGE}/strip", response_model=models.Strip, responses=problems(404, 502))
+async def strip(
+    service: Serving,
+    name: FlowName,
+    run_id: RunId,
+    position: Position,
+    width: Annotated[int, Query(ge=1, le=2000, description="most cells")] = 200,
+) -> Any:
+    """The items of a map in cells of neighbours."""
+    found = await service.mirror.items(name, run_id, position)
+    cells = [dict(+cell) for cell in found.cells(width)]
+    return {"total": found.stage["total"], "cells": cells}
+
+
+@router.get(f"{_STAGE}/items", response_model=models.Items, responses=problems(404, 502))
+async def items_of_stage(
+    service: Serving,
+    name: FlowName,
+    run_id: RunId,
+    position: Position,
+    status: Annotated[list[models.ItemStatus], Query(max_length=6)] = [],  # noqa: B006
+    error: Annotated[str | None, Query(description="a group of failures", max_length=80)] = None,
+    after: Annotated[int, Query(ge=-1, lt=2**32, description="after this index")] = -1,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> Any:
+    """The items of a stage that have an outcome, in order."""
+    found = await service.mirror.items(name, run_id, position)
+    some = list(islice(found.some(status, error, after), limit + 1))
+    more, some = some[limit:], some[:limit]
+    return {"items": some, "next": some[-1]["index"] if more else None}
+
+
+@router.get(f"{_ONE}/items", response_model=models.Items, responses=problems(404, 502))
+async def items(
+    service: Serving,
+    name: FlowName,
+    run_id: RunId,
+    status: Annotated[list[models.ItemStatus], Query(max_length=6)] = [],  # noqa: B006
+    error: Annotated[str | None, Query(description="a group of failures", max_length=80)] = None,
+    after: Annotated[int, Query(ge=-1, lt=2**32, description="after this index")] = -1,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> Any:
+    """Those of the last map that has begun."""
+    run = await service.mirror.run(name, run_id)
+    maps = [stage["position"] for stage in run["stages"] if stage["kind"] == "map"]
+    if not maps:
+        return {"items": [], "next": None}
+    return await items_of_stage(service, name, run_id, maps[-1], status, error, after, limit)
+
+
+@router.get(
+    f"{_STAGE}/items/{{index}}", response_model=models.ItemDetail, responses=problems(404, 502)
+)
+async def item(
+    service: Serving, name: FlowName, run_id: RunId, position: Position, index: Index
+) -> Any:
+    """One item: its failure, if that is the last there is, and its output."""
+    found = await service.mirror.items(name, run_id, position)
+    one = next((each for each in found.some((), None, index - 1) if each["index"] == index), None)
+    if one is None:
+        raise Problem(404, "No such item", f"item {index} of the stage has no outcome")
+    packed = await service.mirror.output(name, run_id, position, index)
+    return {
+        **one,
+        "step": found.stage["name"],
+        "failures": found.attempts(index),
+        "output": None if packed is None else values.shown(packed),
+    }
+
+
+@router.get(f"{_ONE}/result", response_model=models.Result, responses=problems(404, 409, 502))
+async def result(service: Serving, name: FlowName, run_id: RunId) -> Any:
+    """The result of a run that has succeeded; of a map that ends the flow, up to 1,000 items."""
+    run = await service.mirror.run(name, run_id)
+    if run["status"] != "succeeded":
+        raise Problem(409, "There is no result", f"run {run_id} is {run['status']}")
+    last = run["stages"][-1]
+    if last["total"] > MOST_ITEMS:
+        raise Problem(409, "The result is too large", f"it is a list of {last['total']} items")
+    executions = await service.mirror.executions()
+    packed = await executions.packed_result(name, run_id)
+    shown = [values.shown(each) for each in packed]
+    foreign = next((each for each in shown if "json" not in each), None)
+    if foreign is not None:
+        return {"result": None, **foreign}
+    found = [each["json"] for each in shown]
+    return {"result": found if last["kind"] == "map" else found[0]}
+
+
+# ---- lines and events ----------------------------------------------------------------------------
+
+
+@router.get(f"{_ONE}/logs", response_model=models.Lines, responses=problems(404, 502))
+async def logs(
+    service: Serving,
+    name: FlowName,
+    run_id: RunId,
+    step: Annotated[str | None, Query(max_length=200)] = None,
+    item: Annotated[int | None, Query(ge=0, lt=2**32)] = None,
+    attempt: Annotated[int | None, Query(ge=1, lt=2**32)] = None,
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "DEBUG",
+    since: datetime | None = None,
+    until: datetime | None = None,
+    after: Annotated[int, Query(ge=0, lt=2**62, description="after the line with this id")] = 0,
+    tail: Annotated[bool, Query(description="the last lines, not the first")] = False,
+    before: Annotated[
+        int | None, Query(ge=0, lt=2**62, description="the last ones before the line with this id")
+    ] = None,
+    limit: Annotated[int, Query(ge=1, le=5000)] = 500,
+) -> Any:
+    """Lines in the order in which CloudWatch has told them; as those of a run of the journal."""
+    wanted = Wanted(step, item, attempt, level, common.seconds(since), common.seconds(until))
+    read = (await service.mirror.lines(name, run_id)).read
+    if tail or before is not None:
+        end = len(read) if before is None else max(0, before - 1)
+        after = end
+        found = list(islice((line for line in reversed(read[:end]) if wanted.has(line)), limit))
+        found.reverse()
+    else:
+        found = list(islice((line for line in read[after:] if wanted.has(line)), limit))
+    return {
+        "lines": [shapes.line(line) for line in found],
+        "next": found[-1].id if found else after,
+        "previous": found[0].id if found else None,
+    }
+
+
+@router.get(
+    f"{_ONE}/events",
+    response_class=EventSourceResponse,
+    responses=problems(404, 502),
+    dependencies=[Depends(stream)],
+)
+async def events(
+    service: Serving,
+    name: FlowName,
+    found: Annotated[shapes.RunShape, Depends(run)],
+    logs: Annotated[bool, Query(description="new log lines, too")] = False,
+    last_event_id: LastEventId = None,
+) -> AsyncIterator[ServerSentEvent]:
+    """A run at once and on each change (`run`), its new lines (`lines`), and its end (`end`)."""
+    after = number_in(last_event_id)
+    before: Any = None
+    while True:
+        try:
+            now = await service.mirror.run(name, found["id"])
+            if still(now) != before:
+                before = still(now)
+                yield ServerSentEvent(event="run", data=now, id=str(after or 0))
+            if logs:
+                read = (await service.mirror.lines(name, found["id"])).read
+                new = [] if after is None else read[after:]
+                after = len(read)
+                if new:
+                    lines = {"lines": [shapes.line(line) for line in new]}
+                    yield ServerSentEvent(event="lines", data=lines, id=str(after))
+        except AwsError:  # it cannot be asked now
+            await anyio.sleep(LOOK_SECONDS)
+            continue
+        if now["finished"] is not None:
+            yield ServerSentEvent(event="end", data={"status": now["status"]}, id=str(after or 0))
+            return
+        await anyio.sleep(LOOK_SECONDS)
