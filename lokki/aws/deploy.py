@@ -10,10 +10,11 @@ from typing import Any
 from lokki.aws import stack
 from lokki.aws.account import Account, Identity
 from lokki.aws.bucket import bucket_of, ensure_bucket, exists, remove_if_empty
-from lokki.builder.builder import build
+from lokki.aws.image import docker, is_pushed, push
+from lokki.builder.builder import build, clean
 from lokki.builder.template import needs_image
 from lokki.config import Config
-from lokki.errors import AwsError, BuildError
+from lokki.errors import AwsError
 from lokki.graph import FlowGraph
 from lokki.store.keys import package_key, template_key
 from lokki.store.s3 import S3Store
@@ -31,15 +32,6 @@ class Deployed:
     changed: bool
 
 
-def refuse_images(graph: FlowGraph[Any], config: Config) -> None:
-    """Raise BuildError for a flow whose image would have to be pushed, which nothing does yet."""
-    if needs_image(graph, config) and config.aws.ecr_repo_prefix and not config.aws.endpoint:
-        raise BuildError(
-            f"flow '{graph.name}' needs an image in {config.aws.ecr_repo_prefix}, and deploy does "
-            'not push images yet: set lambda.package_type to "zip"'
-        )
-
-
 async def deploy(
     account: Account,
     who: Identity,
@@ -47,17 +39,26 @@ async def deploy(
     config: Config,
     *,
     name: str,
+    force: bool,
     agree: Agree,
     tell: stack.Tell,
 ) -> Deployed | None:
     """Build a flow and make its stack ``name``, or update it; None if ``agree`` does not.
 
-    What is deployed already is a success, too. Raises BuildError, ConfigError or AwsError.
+    What is built of the same already is built anew only with ``force``; what is deployed already
+    is a success, too. Raises BuildError, ConfigError or AwsError.
     """
     bucket = bucket_of(config)
+    pushes = needs_image(graph, config) and is_pushed(config)
+    if pushes:
+        docker()
     before = await stack.made_ready(account, name, tell)
     tell("building")
-    built = build(graph, config)
+    if force:
+        clean(config)
+    built = build(graph, config, reuse=True)
+    if built.reused:
+        tell("built before of the same: --force builds anew")
     if made := await ensure_bucket(account, bucket, graph.name, who):
         tell(made)
     parameters = {"FlowName": graph.name, "S3Bucket": bucket}
@@ -68,6 +69,9 @@ async def deploy(
             tell(f"uploading {len(data) / 1e6:.1f} MB")
             await account.ask("s3", "put_object", Bucket=bucket, Key=key, Body=data)
         parameters["PackageKey"] = key
+    if pushes:
+        assert built.image is not None
+        parameters |= await push(account, config, built.image, built.digest, tell, force=force)
     data = built.template.read_bytes()
     key = template_key(graph.name, _digest(data))
     await account.ask("s3", "put_object", Bucket=bucket, Key=key, Body=data)

@@ -14,10 +14,18 @@ from lokki.builder.document import Document
 from lokki.builder.image_pkg import CODE, RUNTIME_CLIENT, write_dockerfile
 from lokki.builder.resources import Statement
 from lokki.builder.retries import rounded
-from lokki.builder.source import Source, source_of
+from lokki.builder.source import Source, digest_of, source_of
 from lokki.builder.states import batched, state_machine
 from lokki.builder.template import needs_image, permissions, template
-from lokki.builder.zip_pkg import Zip, assemble, copy_code, install, write_requirements, write_zip
+from lokki.builder.zip_pkg import (
+    Zip,
+    assemble,
+    copy_code,
+    install,
+    read_zip,
+    write_requirements,
+    write_zip,
+)
 from lokki.config import Config
 from lokki.errors import BuildError
 from lokki.graph import FlowGraph, MapStage
@@ -25,12 +33,16 @@ from lokki.graph import FlowGraph, MapStage
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 """Those of Lambda (docs.aws.amazon.com/lambda/latest/dg/lambda-runtimes.html) that we run on."""
 
+_MADE_OF = "made-of.txt"
+"""The file with the hash of what a package or an image is made of; it is in neither."""
+
 
 @dataclass(frozen=True, slots=True)
 class Build:
     """What was written, and what there is to say of it.
 
     ``package`` is None where there is an image instead; ``image`` is the folder of its Dockerfile.
+    ``digest`` is a hash of what both are made of; ``reused``: they had been made before.
     """
 
     folder: Path
@@ -42,11 +54,14 @@ class Build:
     resources: int
     may: tuple[tuple[str, Statement], ...]
     notes: tuple[str, ...]
+    digest: str
+    reused: bool
 
 
-def build(graph: FlowGraph[Any], config: Config) -> Build:
+def build(graph: FlowGraph[Any], config: Config, *, reuse: bool = False) -> Build:
     """Write the build of a flow into the configured folder, in place of an earlier one.
 
+    With ``reuse``, a package or an image's folder that was made of the same is left as it is.
     Raises BuildError or ConfigError for what cannot be built; nothing is written then.
     """
     assert graph.flow is not None
@@ -55,25 +70,43 @@ def build(graph: FlowGraph[Any], config: Config) -> Build:
     source = source_of(graph.flow, config.lambda_.include, config.build_dir)
     document = template(graph, config, module=source.module, python=python)
     folder = Path(config.build_dir)
-    lambdas = folder / "lambdas"
-    if lambdas.exists():
-        shutil.rmtree(lambdas)
-    handler = handler_source(graph)
+    lambdas, handler = folder / "lambdas", handler_source(graph)
     zipped = config.lambda_.package_type == "zip" and _has_functions(graph)
-    package = _zip(source, lambdas, handler, config, python) if zipped else None
-    image = _image(source, lambdas, handler, config, python) if needs_image(graph, config) else None
+    imaged, settings = needs_image(graph, config), config.lambda_
+    kinds = f"{zipped} {imaged} {settings.architecture} {settings.base_image}"
+    digest, made = digest_of(source, handler, python, kinds), lambdas / _MADE_OF
+    reused = reuse and made.is_file() and made.read_text() == digest
+    if not reused:
+        if lambdas.exists():
+            shutil.rmtree(lambdas)
+        if zipped:
+            _zip(source, lambdas, handler, config, python)
+        if imaged:
+            _image(source, lambdas, handler, config, python)
+        lambdas.mkdir(parents=True, exist_ok=True)
+        made.write_text(digest)
+    package = read_zip(lambdas / "function.zip") if zipped else None
     machine = state_machine(graph, config)
     return Build(
         folder,
         _written(folder / "template.yaml", document),
         _written(folder / "statemachine.json", machine),
         package,
-        image,
+        lambdas if imaged else None,
         len(machine.states),
         len(document.resources),
         tuple(permissions(graph, config)),
         tuple(_notes(graph, config)),
+        digest,
+        reused,
     )
+
+
+def clean(config: Config) -> None:
+    """Delete what was built, and the dependencies that are kept for the next build."""
+    folder = Path(config.build_dir)
+    for each in (folder / "lambdas", *folder.glob("dependencies-*")):
+        shutil.rmtree(each, ignore_errors=True)
 
 
 def python_version() -> str:
@@ -118,23 +151,21 @@ def _has_functions(graph: FlowGraph[Any]) -> bool:
     return any(call.step.job_type == "lambda" for call in graph.calls)
 
 
-def _zip(source: Source, folder: Path, handler: str, config: Config, python: str) -> Zip:
+def _zip(source: Source, folder: Path, handler: str, config: Config, python: str) -> None:
     unpacked = folder / "unpacked"
     needed = write_requirements(source, folder)
     dependencies = install(needed, python=python, architecture=config.lambda_.architecture)
     assemble(source, dependencies, unpacked, handler)
-    package = write_zip(unpacked, folder / "function.zip")
+    write_zip(unpacked, folder / "function.zip")
     shutil.rmtree(unpacked)
     (folder / "handler.py").write_text(handler, "utf-8")
-    return package
 
 
-def _image(source: Source, folder: Path, handler: str, config: Config, python: str) -> Path:
+def _image(source: Source, folder: Path, handler: str, config: Config, python: str) -> None:
     write_requirements(source, folder, RUNTIME_CLIENT)
     copy_code(source, folder / CODE, handler)
     shutil.copyfile(folder / CODE / "handler.py", folder / "handler.py")
     write_dockerfile(folder, python=python, base=config.lambda_.base_image)
-    return folder
 
 
 def _written(file: Path, document: Document) -> Path:

@@ -12,6 +12,7 @@ import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from hashlib import sha256
 from importlib.metadata import distribution
 from itertools import takewhile
 from pathlib import Path
@@ -132,6 +133,17 @@ def needs_of(source: Source) -> Needs:
         ).splitlines()  # fmt: skip
     others = (line.strip() for line in lines if line.strip() and _name(line) != OWN)
     return Needs(tuple(others), complete=locked)
+
+
+def digest_of(source: Source, *about: str) -> str:
+    """A hash of all that a package is made of: the code, what it needs, lokki, and ``about`` it."""
+    found = sha256(repr((needs_of(source).lines, about)).encode())
+    own = Path(__file__).parent.parent
+    ours = sorted(own.rglob("*.py")) if distribution(OWN).read_text("direct_url.json") else []
+    found.update(distribution(OWN).version.encode())
+    for file in (*(source.root / each for each in source.files), *ours):
+        found.update(f"{file}\0".encode() + file.read_bytes())
+    return found.hexdigest()[:16]
 
 
 def _name(line: str) -> str:

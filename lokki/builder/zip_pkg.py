@@ -135,7 +135,7 @@ def copy_code(source: Source, folder: Path, handler: str) -> None:
     (folder / "handler.py").write_text(handler, "utf-8")
 
 
-def write_zip(folder: Path, file: Path) -> Zip:
+def write_zip(folder: Path, file: Path) -> None:
     """Pack a folder: the same files give the same bytes.
 
     Raises BuildError for more than Lambda unpacks.
@@ -149,16 +149,21 @@ def write_zip(folder: Path, file: Path) -> Zip:
             entry.external_attr = _READABLE
             entry.compress_type = zipfile.ZIP_DEFLATED
             package.writestr(entry, (folder / name).read_bytes())
-        parts = tuple(_parts(package.infolist()))
-    unpacked = sum(part.unpacked for part in parts)
-    if unpacked > MOST_UNPACKED:
-        heaviest = ", ".join(f"{part.name} {part.unpacked / 1e6:.0f} MB" for part in parts[:5])
+    made = read_zip(file)
+    if made.unpacked > MOST_UNPACKED:
+        heaviest = ", ".join(f"{part.name} {part.unpacked / 1e6:.0f} MB" for part in made.parts[:5])
         raise BuildError(
-            f"the package has {unpacked / 1e6:.0f} MB unpacked, and Lambda takes "
+            f"the package has {made.unpacked / 1e6:.0f} MB unpacked, and Lambda takes "
             f"{MOST_UNPACKED / 1e6:.0f} MB in a ZIP ({heaviest}): set lambda.package_type to "
             '"image", which may have 10 GB'
         )
-    return Zip(file, file.stat().st_size, unpacked, parts)
+
+
+def read_zip(file: Path) -> Zip:
+    """What there is to say of a package."""
+    with zipfile.ZipFile(file) as package:
+        parts = tuple(_parts(package.infolist()))
+    return Zip(file, file.stat().st_size, sum(part.unpacked for part in parts), parts)
 
 
 def _parts(entries: Iterable[zipfile.ZipInfo]) -> Iterator[Part]:

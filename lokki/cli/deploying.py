@@ -40,15 +40,14 @@ _CONFIRM = click.Option(["--confirm"], is_flag=True, help="Do not ask.")
 
 
 def deploy_command(flow: Flow[..., Any], program: Program) -> click.Command:
-    def deploy(stack_name: str | None, confirm: bool, **options: Any) -> None:
+    def deploy(stack_name: str | None, confirm: bool, force: bool, **options: Any) -> None:
         _check_can_ask(confirm)
         config, console = config_from(options), _console()
         graph = traced(flow, flow.outline)
 
         async def deployed() -> Deployed | None:
-            from lokki.aws.deploy import deploy, refuse_images
+            from lokki.aws.deploy import deploy
 
-            refuse_images(graph, config)
             async with _account(config, console) as (account, who):
                 return await deploy(
                     account,
@@ -56,6 +55,7 @@ def deploy_command(flow: Flow[..., Any], program: Program) -> click.Command:
                     graph,
                     config,
                     name=stack_name or flow.name,
+                    force=force,
                     agree=partial(_agree, console, confirm),
                     tell=partial(console.print, markup=False),
                 )
@@ -67,7 +67,10 @@ def deploy_command(flow: Flow[..., Any], program: Program) -> click.Command:
         told = "is deployed" if done.changed else "is deployed already, and up to date"
         click.echo(f"{flow.name} {told}: {done.machine}")
 
-    parameters = [_STACK, *settings("aws", "lambda"), _CONFIRM]
+    anew = click.Option(
+        ["--force"], is_flag=True, help="Build anew, and push, what has not changed."
+    )
+    parameters = [_STACK, *settings("aws", "lambda"), _CONFIRM, anew]
     return Command("deploy", params=parameters, callback=deploy, help=DEPLOY)
 
 

@@ -56,7 +56,9 @@ class Cloud:
         other.start()
         other.join()
 
-    def deploy(self, flow: Any = deployed_flows.greeting, **settings: Any) -> Deployed | None:
+    def deploy(
+        self, flow: Any = deployed_flows.greeting, *, force: bool = False, **settings: Any
+    ) -> Deployed | None:
         config = self.config(**settings)
 
         async def work() -> Deployed | None:
@@ -67,6 +69,7 @@ class Cloud:
                     flow.outline(),
                     config,
                     name=self.name,
+                    force=force,
                     agree=lambda changes: self.agree(changes),
                     tell=self.told.append,
                 )

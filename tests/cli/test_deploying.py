@@ -74,11 +74,19 @@ def test_without_a_bucket_one_is_told_where_to_set_it(done, place):
     assert (code, err[:49]) == (2, "Error: there is no bucket for results and package")
 
 
-def test_an_image_that_would_have_to_be_pushed_is_refused_before_anything_is_asked(
-    done, monkeypatch
+def test_without_docker_an_image_is_refused_before_anything_is_made(
+    done, rehearsal, monkeypatch, tmp_path
 ):
+    (tmp_path / "bin").mkdir()
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", rehearsal.endpoint)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "any")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "any")
     monkeypatch.setenv("LOKKI_ECR_REPO_PREFIX", "1.dkr.ecr.us-east-1.amazonaws.com")
     monkeypatch.setenv("LOKKI_LAMBDA_PACKAGE_TYPE", "image")
     code, out, err = done("deploy", "birds.py", "--confirm", "--endpoint", "")
     assert (code, out) == (1, "")
-    assert err.startswith("Error: flow 'birds-flow' needs an image in 1.dkr.ecr.us-east-1")
+    assert err.endswith(
+        "Error: the flow needs an image, and Docker is not installed: install it "
+        '(https://docs.docker.com/get-docker), or set lambda.package_type to "zip"\n'
+    )

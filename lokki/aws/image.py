@@ -1,0 +1,124 @@
+"""The image of a flow: built by Docker, and pushed to ECR."""
+
+from __future__ import annotations
+
+import base64
+import os
+import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import anyio
+
+from lokki.aws.account import Account
+from lokki.aws.stack import Tell
+from lokki.builder.image_pkg import image_uri
+from lokki.config import Config
+from lokki.errors import AwsError, BuildError
+
+_NOT_CHOSEN = "latest"
+_PLATFORMS = {"x86_64": "linux/amd64", "arm64": "linux/arm64"}
+_NO_ATTESTATIONS = {"BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
+"""Lambda takes no image with attestations beside it
+(https://docs.aws.amazon.com/lambda/latest/dg/python-image.html)."""
+
+
+def is_pushed(config: Config) -> bool:
+    """Whether an image has to be somewhere: not where there is an emulator, or no registry."""
+    return bool(config.aws.ecr_repo_prefix) and not config.aws.endpoint
+
+
+def docker() -> str:
+    """Where Docker's command is. Raises BuildError when it is not there."""
+    found = shutil.which("docker")
+    if found is None:
+        raise BuildError(
+            "the flow needs an image, and Docker is not installed: install it "
+            '(https://docs.docker.com/get-docker), or set lambda.package_type to "zip"'
+        )
+    return found
+
+
+async def push(
+    account: Account, config: Config, folder: Path, digest: str, tell: Tell, *, force: bool
+) -> dict[str, str]:
+    """Build the image in ``folder`` and push it, unless it is there; the stack's parameters.
+
+    Its tag is the ``digest`` of what it is made of, unless another one is configured: functions
+    are updated where the tag is another. Raises BuildError or AwsError.
+    """
+    tag = config.lambda_.image_tag
+    tag = digest if tag == _NOT_CHOSEN else tag
+    uri = image_uri(replace(config, lambda_=replace(config.lambda_, image_tag=tag)))
+    registry, _, path = uri.partition("/")
+    repository = path.rpartition(":")[0]
+    parameters = {"ECRRepoPrefix": config.aws.ecr_repo_prefix or "", "ImageTag": tag}
+    if await _ensure_repository(account, repository):
+        tell(f"made the repository {repository}")
+    elif tag == digest and not force and await _is_there(account, repository, tag):
+        tell(f"{uri} is there already")
+        return parameters
+    tell(f"logging in to {registry}")
+    await _run(
+        "login", "--username", "AWS", "--password-stdin", registry, given=await _token(account)
+    )
+    tell(f"building {uri}")
+    platform = _PLATFORMS[config.lambda_.architecture]
+    await _run("build", "--platform", platform, "--tag", uri, str(folder))
+    tell(f"pushing {uri}")
+    await _run("push", uri)
+    return parameters
+
+
+async def _ensure_repository(account: Account, name: str) -> bool:
+    """Make the repository of this name, if there is none; whether it was made."""
+    try:
+        await account.ask("ecr", "describe_repositories", repositoryNames=[name])
+    except AwsError as error:
+        if error.code != "RepositoryNotFoundException":
+            raise
+        await account.ask(
+            "ecr",
+            "create_repository",
+            repositoryName=name,
+            imageScanningConfiguration={"scanOnPush": True},
+        )
+        return True
+    return False
+
+
+async def _is_there(account: Account, repository: str, tag: str) -> bool:
+    try:
+        await account.ask(
+            "ecr", "describe_images", repositoryName=repository, imageIds=[{"imageTag": tag}]
+        )
+    except AwsError as error:
+        if error.code == "ImageNotFoundException":
+            return False
+        raise
+    return True
+
+
+async def _token(account: Account) -> bytes:
+    """The password of the registry, which is good for some hours."""
+    told = await account.ask("ecr", "get_authorization_token")
+    token = base64.b64decode(told["authorizationData"][0]["authorizationToken"])
+    return token.partition(b":")[2]
+
+
+async def _run(*arguments: str, given: bytes | None = None) -> None:
+    """Run Docker, whose output is shown. Raises BuildError when it fails."""
+    done = await anyio.run_process(
+        [docker(), *arguments],
+        input=given,
+        stdout=sys.stderr,
+        stderr=sys.stderr,
+        check=False,
+        env=os.environ | _NO_ATTESTATIONS,
+    )
+    if done.returncode:
+        raise BuildError(
+            f"`docker {arguments[0]}` has failed, as told above: is Docker running, and may you "
+            "use it?"
+        )
