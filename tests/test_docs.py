@@ -16,6 +16,10 @@ from pathlib import Path
 
 import pytest
 
+from lokki.testing import rehearsal
+
+__all__ = ["rehearsal"]
+
 ROOT = Path(__file__).parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 CACHE = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
@@ -24,9 +28,28 @@ CACHES = {"XDG_CACHE_HOME": CACHE, "UV_CACHE_DIR": os.environ.get("UV_CACHE_DIR"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
+@pytest.fixture
+def account(request, monkeypatch):
+    """Has the commands of a page that is about AWS find one."""
+
+    def have():
+        endpoint = request.getfixturevalue("rehearsal").endpoint
+        for name, value in {
+            "LOKKI_AWS_ENDPOINT": endpoint,
+            "LOKKI_AWS_REGION": "us-east-1",
+            "LOKKI_ARTIFACT_BUCKET": "documented",
+            "LOKKI_LAMBDA_PACKAGE_TYPE": "zip",
+        }.items():
+            monkeypatch.setenv(name, value)
+
+    return have
+
+
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_code_blocks(page, tmp_path):
+def test_code_blocks(page, tmp_path, account):
+    if page.name == "aws.md":
+        account()
     for language, text in BLOCK.findall(page.read_text()):
         if language == "python":
             named = re.match(r"# ([\w/]+\.py)\n", text)
@@ -69,7 +92,7 @@ def _anchor(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
-OF_A_FLOW = ("run", "build", "rehearse", "plan", "deploy", "destroy")
+OF_A_FLOW = ("run", "build", "rehearse", "plan", "deploy", "invoke", "destroy")
 
 
 def test_every_command_and_option_is_documented(tmp_path):

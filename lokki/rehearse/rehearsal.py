@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import anyio
 from aiobotocore.session import get_session
 
-from lokki.builder.builder import Build, build, python_version
-from lokki.builder.image_pkg import CODE, ENTRYPOINT, image_uri
+from lokki.builder.builder import Build, build
+from lokki.builder.image_pkg import ENTRYPOINT, image_uri
 from lokki.builder.permissions import secret_arns
 from lokki.builder.sizes import is_batch
-from lokki.builder.zip_pkg import install
 from lokki.call import Failure
 from lokki.config import Config
 from lokki.errors import BuildError
 from lokki.graph import FlowGraph
 from lokki.rehearse.environment import architecture, runtime_python
+from lokki.rehearse.images import assembled
 from lokki.rehearse.rig.platform import Image, Platform
 from lokki.rehearse.rig.server import REGION, serving
 from lokki.runtime.payloads import MapFailed, Payloads
@@ -131,7 +129,8 @@ class Rehearsal:
             body = built.package.file.read_bytes()
             await client.s3.put_object(Bucket=bucket, Key=zip_key(graph.name), Body=body)
         if built.image is not None or config.batch.image is not None:
-            image = Image(_assembled(built, self._count), ENTRYPOINT)
+            files = assembled(built.folder, built.folder / "rehearsal-image" / str(self._count))
+            image = Image(files, ENTRYPOINT)
             self._platform.images[image_uri(config)] = image
             if config.batch.image is not None:
                 self._platform.images[config.batch.image] = image
@@ -165,22 +164,6 @@ class Rehearsal:
         outputs = {each["OutputKey"]: each["OutputValue"] for each in stack["Outputs"]}
         arn: str = outputs["StateMachineArn"]
         return arn
-
-
-def _assembled(built: Build, number: int) -> Path:
-    """The files of the image: what its Dockerfile would install and copy."""
-    needed = built.folder / "lambdas" / "requirements.txt"
-    folder = built.folder / "rehearsal-image" / str(number)
-    shutil.rmtree(folder, ignore_errors=True)
-    dependencies = install(needed, python=python_version(), architecture=architecture())
-    shutil.copytree(dependencies, folder, copy_function=os.link)
-    code = built.folder / "lambdas" / CODE
-    for file in code.rglob("*"):
-        if file.is_file():
-            target = folder / file.relative_to(code)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(file.read_bytes())
-    return folder.resolve()
 
 
 async def _make_queue(client: _Clients, name: str) -> None:

@@ -760,7 +760,7 @@ def test_wrong_wishes_of_a_resume(mended, done, options, told):
 
 COMMANDS = (
     "run", "resume", "runs", "show", "logs", "cancel", "gc", "config", "build", "rehearse", "plan",
-    "deploy", "invoke", "destroy",
+    "deploy", "invoke", "destroy", "pull", "push",
 )  # fmt: skip
 
 

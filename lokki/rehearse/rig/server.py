@@ -49,14 +49,16 @@ def _changed() -> None:
 
 
 @contextmanager
-def serving(python: str = sys.executable) -> Iterator[Platform]:
-    """An AWS at ``endpoint``, on loopback, for as long as the context is open.
+def serving(
+    python: str = sys.executable, *, host: str = _HOST, port: int = 0
+) -> Iterator[Platform]:
+    """An AWS at ``endpoint`` for as long as the context is open; ``port`` 0: one that is free.
 
     One at a time in a process, since what it runs is looked up by port.
     """
     _changed()
-    port = _free_port()
-    server = ThreadedMotoServer(_HOST, port, verbose=False)
+    port = port or _free_port()
+    server = ThreadedMotoServer(host, port, verbose=False)
     before = os.environ.get("MOTO_PORT")
     os.environ["MOTO_PORT"] = str(port)  # where its state machines call its other services
     PLATFORM.endpoint, PLATFORM.python = f"http://{_HOST}:{port}", python

@@ -1,0 +1,54 @@
+"""An AWS for development, until a signal ends it: ``python -m lokki.rehearse``."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from pathlib import Path
+
+import click
+
+from lokki.builder.image_pkg import ENTRYPOINT
+from lokki.errors import LokkiError
+from lokki.rehearse.environment import runtime_python
+from lokki.rehearse.images import assembled
+from lokki.rehearse.rig.platform import Image
+from lokki.rehearse.rig.server import serving
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", help="Where to listen.  [default: 127.0.0.1]")
+@click.option("--port", type=click.IntRange(0, 65535), default=5000, help="[default: 5000]")
+@click.option(
+    "--image",
+    "images",
+    multiple=True,
+    metavar="URI=FOLDER",
+    help="An image, such as lokki:latest=lokki-build: its files are those of that build, since "
+    "there is no container engine here. May be repeated.",
+)
+def main(host: str, port: int, images: tuple[str, ...]) -> None:
+    """Serve an AWS for development: set aws.endpoint to its URL.
+
+    State machines, functions and jobs of flows run as processes of this machine. It has no
+    passwords and forgets everything at its end.
+    """
+    done = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, frame: done.set())
+    try:
+        with serving(str(runtime_python()), host=host, port=port) as platform:
+            for place, each in enumerate(images):
+                uri, equals, folder = each.partition("=")
+                if not equals:
+                    raise click.UsageError(f"--image: '{each}' is not like URI=FOLDER")
+                files = assembled(Path(folder), Path(folder, "rehearsal-image", f"served-{place}"))
+                platform.images[uri] = Image(files, ENTRYPOINT)
+            click.echo(f"lokki serves an AWS for development: {platform.endpoint}", err=True)
+            done.wait()
+    except (LokkiError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m lokki.rehearse")

@@ -1,0 +1,129 @@
+"""docker-compose.yml, as far as it goes without a container engine: its schema, and its commands.
+
+What its image installs is installed, and what its services and its users run is run, from that.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+FILE = ROOT / "docker-compose.yml"
+COMPOSE = yaml.safe_load(FILE.read_text())
+USERS = re.findall(r"^#   docker compose exec lokki (.*)$", FILE.read_text(), re.MULTILINE)
+UV = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.mark.parametrize(
+    ("schema", "file"),
+    [
+        ("vendor.compose-spec", "docker-compose.yml"),
+        ("vendor.github-workflows", ".github/workflows/ci.yml"),
+        ("vendor.github-workflows", ".github/workflows/aws.yml"),
+        ("vendor.github-workflows", ".github/workflows/rehearse.yml"),
+    ],
+)
+def test_it_is_as_its_schema_says(schema, file):
+    command = Path(sys.executable).with_name("check-jsonschema")
+    done = subprocess.run(
+        [command, "--builtin-schema", schema, ROOT / file], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """What the image installs, from a copy of what it copies."""
+    place = tmp_path_factory.mktemp("image")
+    dockerfile = COMPOSE["services"]["aws"]["build"]["dockerfile_inline"]
+    for line in re.findall(r"^COPY (.*)$", dockerfile, re.MULTILINE):
+        *sources, target = line.split()
+        for source in sources:
+            into = place / (source if target == "./" else target)
+            if (ROOT / source).is_dir():
+                shutil.copytree(ROOT / source, into, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copyfile(ROOT / source, into)
+    (command,) = re.findall(r"^RUN (uv pip install .*)$", dockerfile, re.MULTILINE)
+    asked = [each for each in shlex.split(command)[1:] if each not in ("--system", "--no-cache")]
+    subprocess.run([UV, "venv", "-q", "--python", sys.executable, place / "venv"], check=True)
+    environment = os.environ | {"VIRTUAL_ENV": str(place / "venv")}
+    subprocess.run([UV, *asked, "-q"], cwd=place, env=environment, check=True)
+    return place
+
+
+def of(service):
+    """A service's command and variables, for ports that are free."""
+    told = COMPOSE["services"][service]
+    port = str(told["ports"][0].rpartition(":")[2])
+    command = ["0" if each == port else each for each in told["command"]]
+    return ["127.0.0.1" if each == "0.0.0.0" else each for each in command], told.get(
+        "environment", {}
+    )
+
+
+def start(installed, command, environment, ready):
+    """A command of the image, and the URL that it tells it is at."""
+    inside = {"PATH": f"{installed / 'venv' / 'bin'}:{Path(UV).parent}:{os.environ['PATH']}"}
+    process = subprocess.Popen(
+        [installed / "venv" / "bin" / command[0], *command[1:]],
+        cwd=installed, env=os.environ | environment | inside, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    for line in process.stderr:
+        if found := re.search(ready, line):
+            return process, found[1]
+    raise AssertionError(f"{command} has ended with {process.wait()}")
+
+
+def test_its_services_and_the_commands_it_tells_of_do_what_it_says(installed, tmp_path):
+    aws, endpoint = start(installed, *of("aws"), r"development: (http\S+)")
+    served = None
+    try:
+        command, environment = of("lokki")
+        environment = environment | {
+            "LOKKI_AWS_ENDPOINT": endpoint,
+            "LOKKI_LOCAL_JOURNAL": str(tmp_path / "lokki.db"),
+            "LOKKI_SERVER_TOKEN": "development",
+        }
+        served, url = start(installed, command, environment, r"lokki serves (http\S+)")
+        assert url.startswith("http://127.0.0.1:")
+        outputs = []
+        for line in USERS:
+            program, *words = line.split()
+            done = subprocess.run(
+                [installed / "venv" / "bin" / program, *words],
+                cwd=installed,
+                env=os.environ | environment | {"PATH": f"{Path(UV).parent}:{os.environ['PATH']}"},
+                capture_output=True,
+                text=True,
+            )
+            assert done.returncode == 0, done.stderr
+            outputs.append(done.stdout)
+        assert outputs[0].startswith("birds-flow is deployed: arn:aws:states:us-east-1:")
+        assert outputs[1] == "flappy goose, flappy duck, flappy seagul\n"
+    finally:
+        for process in (served, aws):
+            if process is not None:
+                with process:
+                    process.terminate()
+
+
+def test_a_wrong_image_is_told(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "lokki.rehearse", "--port", "0", "--image", "lokki:latest=nowhere"],
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr == (
+        'Error: nowhere has no image: build with lambda.package_type = "image"\n'
+    )
