@@ -45,12 +45,13 @@ def way(rehearsal: Stage) -> Iterator[Way]:
 
     async def answer(request: web.Request) -> web.Response:
         body = await request.read()
-        way.seen.append(request.headers.get("X-Amz-Target", ""))
+        target = request.headers.get("X-Amz-Target", "")
+        way.seen.append(target)
         for action, (status, code) in way.refuses.items():
-            if action.encode() in body[:2000]:
+            if action in target or action.encode() in body[:2000]:
                 way.asked += 1
                 if way.asked % way.every == 0:
-                    return _refusal(status, code)
+                    return _refusal(status, code, as_json=bool(target))
         kept = {name: text for name, text in request.headers.items() if name not in _OWN}
         url = URL(rehearsal.endpoint + request.raw_path, encoded=True)
         async with (
@@ -82,7 +83,9 @@ def way(rehearsal: Stage) -> Iterator[Way]:
     loop.close()
 
 
-def _refusal(status: int, code: str) -> web.Response:
+def _refusal(status: int, code: str, *, as_json: bool) -> web.Response:
+    if as_json:
+        return web.json_response({"__type": code, "message": "no"}, status=status)
     text = (
         f"<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code><Message>no</Message>"
         "</Error><RequestId>1</RequestId></ErrorResponse>"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 
-from lokki import current, flow, step
+from lokki import Secret, current, flow, step
 
 
 @step
@@ -81,3 +82,20 @@ def length(data):
 @flow
 def large(size: int):
     return blob().next(length)
+
+
+@step
+def tell(token):
+    print("the token is", token.value)
+    logging.getLogger("told").warning("it is %s", token.value)
+    return 1
+
+
+@step
+def betray(one, token):
+    raise ValueError(f"wrong token {token.value}")
+
+
+@flow
+def secretive(token: Secret[str]):
+    return tell().next(betray)

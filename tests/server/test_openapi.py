@@ -49,7 +49,8 @@ def test_requests_about_what_is_there(server, known):
             case.call_and_validate(timeout=20, excluded_checks=unsaid)
 
         # which parameters a flow takes is told by /flows/{name}
-        unsaid = [positive_data_acceptance] if operation.path == "/flows/{name}/runs" else []
+        starts = operation.path in ("/flows/{name}/runs", "/aws/flows/{name}/executions")
+        unsaid = [positive_data_acceptance] if starts else []
         if "{" in operation.path:
             ask()
 
