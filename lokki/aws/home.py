@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,7 +144,7 @@ class _Stage:
         self._failures = {each.index or 0: each for each in failures}
         self._only_failed = only_failed
 
-    async def outcomes(self, shape: StageShape) -> Any:
+    async def outcomes(self, shape: StageShape) -> AsyncIterator[Outcomes]:
         """The rows of its items, some at a time."""
         keys = await self._keys()
         at = seconds(shape["finished"] or shape["started"])
