@@ -29,6 +29,7 @@ from lokki.store.s3 import emulators_credentials
 
 _TRIES = 6
 """A throttled request is repeated, after waits that grow (botocore's standard mode)."""
+_CONNECT_SECONDS = 5
 _PREFIXES = {"stepfunctions": "states"}
 """Services whose permissions begin with another name."""
 _ACTIONS = {
@@ -119,7 +120,8 @@ class Account:
                         region_name=self._region,
                         endpoint_url=self.endpoint,
                         config=AioConfig(
-                            retries={"mode": "standard", "total_max_attempts": _TRIES}
+                            connect_timeout=_CONNECT_SECONDS,
+                            retries={"mode": "standard", "total_max_attempts": _TRIES},
                         ),
                         **await emulators_credentials(self._session, self.endpoint),
                     )

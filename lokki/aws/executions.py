@@ -206,9 +206,11 @@ class Executions:
         since: float | None,
         before: str | None,
         limit: int,
+        older_than: float | None = None,
     ) -> RunsShape:
         """A page of runs as `lokki.places.shapes.page` has it."""
-        newer = None if before is None else await self.find(before, flow)
+        if before is not None:
+            older_than = seconds((await self.find(before, flow))["created"])
         flows = [flow] if flow is not None else await self.flows()
         found = [
             run
@@ -217,7 +219,7 @@ class Executions:
                 each,
                 statuses=statuses,
                 since=since,
-                older_than=newer and seconds(newer["created"]),
+                older_than=older_than,
                 limit=limit + 1,
             )
         ]

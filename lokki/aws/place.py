@@ -57,9 +57,13 @@ class AwsPlace:
         statuses: Sequence[str] = (),
         since: float | None = None,
         before: str | None = None,
+        older_than: float | None = None,
         limit: int,
     ) -> RunsShape:
-        return self.wait(self.executions.page, flow, statuses, since, before, limit)
+        page = self.executions.page
+        found = self.wait(page, flow, statuses, since, before, limit, older_than)
+        self._flows |= {run["id"]: run["flow"] for run in found["runs"]}
+        return found
 
     def flows(self) -> list[str]:
         return self.wait(self.executions.flows)

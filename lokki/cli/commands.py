@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lokki.cli.options import (
-    PLACE,
+    ANYWHERE,
     Command,
     run_named,
     run_parameters,
@@ -88,7 +88,7 @@ class _Ago(click.ParamType[float]):
             )
 
 
-def _place(on: str) -> AbstractContextManager[Place]:
+def _place(on: str | None) -> AbstractContextManager[Place]:
     from lokki.cli.places import opened
 
     return opened(on)
@@ -125,7 +125,7 @@ _COUNT = click.Option(
         ),
         _COUNT,
         _JSON,
-        PLACE,
+        ANYWHERE,
     ],
 )
 @click.pass_obj
@@ -138,7 +138,7 @@ def runs(
     before: str | None,
     count: int,
     as_json: bool,
-    on: str,
+    on: str | None,
 ) -> None:
     """List runs, the newest first."""
     with _place(on) as place:
@@ -193,7 +193,7 @@ def _list(
         _COUNT,
         click.Option(["--watch"], is_flag=True, help="Redraw the run until it ends."),
         _JSON,
-        PLACE,
+        ANYWHERE,
     ],
 )
 @click.pass_obj
@@ -205,7 +205,7 @@ def show(
     count: int,
     watch: bool,
     as_json: bool,
-    on: str,
+    on: str | None,
 ) -> None:
     """Show a run's stages, items and failures.
 
@@ -217,13 +217,14 @@ def show(
         if run is run_option is None and not watch:
             _list(place, program.flow, (), None, None, count, as_json)
             return
-        run_id = place.find(run_named(run, run_option, "last"), program.flow)["id"]
+        found = place.find(run_named(run, run_option, "last"), program.flow)
+        run_id = found["id"]
         if as_json:
             _print_json(place.run(run_id))
             return
         from lokki.cli.show import show_run, watch_run
 
-        (watch_run if watch else show_run)(place, run_id, program.at(on))
+        (watch_run if watch else show_run)(place, run_id, program.at(on or found["where"]))
 
 
 @click.command(
@@ -261,7 +262,7 @@ def show(
             help="Print new lines, too, until the run ends.",
         ),
         click.Option(["--json", "as_json"], is_flag=True, help="Print JSON, one object per line."),
-        PLACE,
+        ANYWHERE,
     ],
 )
 @click.pass_obj
@@ -273,7 +274,7 @@ def logs(
     end: float | None,
     follow: bool,
     as_json: bool,
-    on: str,
+    on: str | None,
     **wanted: Any,
 ) -> None:
     """Print what a run's steps have printed and logged.
@@ -293,7 +294,7 @@ def logs(
         if not told:
             click.echo("no lines", err=True)
         if follow:
-            _tell_lost(place.find(found["id"]), program.at(on))
+            _tell_lost(place.find(found["id"]), program.at(on or found["where"]))
 
 
 def _check_step(place: Place, run: RunShape, step: str | None) -> None:
@@ -354,9 +355,9 @@ def _human(line: LogLine) -> str:
     return f"{logging.local(line.at)} {logging.human(logging.step_line(*line[1:]))}"
 
 
-@click.command("cancel", cls=Command, example="last", params=[*run_parameters(), PLACE])
+@click.command("cancel", cls=Command, example="last", params=[*run_parameters(), ANYWHERE])
 @click.pass_obj
-def cancel(program: Program, /, run: str | None, run_option: str | None, on: str) -> None:
+def cancel(program: Program, /, run: str | None, run_option: str | None, on: str | None) -> None:
     """Cancel a run, whichever process runs it.
 
     Waits for the calls that are running in threads. What has finished is kept for a resume.
@@ -375,7 +376,7 @@ def cancel(program: Program, /, run: str | None, run_option: str | None, on: str
         raise click.ClickException(f"run {run_id} is another process's now, and left to it")
     if status != "cancelled":
         raise click.ClickException(f"run {run_id} has meanwhile {_ENDED[status]}")
-    resume = program.at(on).told("resume", run_id)
+    resume = program.at(on or found["where"]).told("resume", run_id)
     click.echo(f"run {run_id} is cancelled; resume: {resume}", err=True)
 
 

@@ -92,6 +92,14 @@ PLACE = click.Option(
     help=f"Where: this machine, AWS, or a server by its URL.  [default: {LOCAL}]",
 )
 
+ANYWHERE = click.Option(
+    ["--on"],
+    type=_On(),
+    metavar=f"{LOCAL}|{AWS}|URL",
+    help="Where: this machine, AWS, or a server by its URL.  [default: this machine and, where a "
+    "bucket is configured, AWS]",
+)
+
 
 def _setting(name: str) -> click.Option:
     key = KEYS[_SETTINGS[name]]

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
+
+import click
 
 from lokki.config import Config, load
 from lokki.errors import AwsError
@@ -15,8 +19,10 @@ if TYPE_CHECKING:
     from lokki.places.place import Place
 
 
-def opened(on: str) -> AbstractContextManager[Place]:
-    """The place at ``on``: `LOCAL`, `AWS`, or the URL of a server."""
+def opened(on: str | None) -> AbstractContextManager[Place]:
+    """The place at ``on``: `LOCAL`, `AWS`, or the URL of a server; None: wherever runs may be."""
+    if on is None:
+        return _everywhere()
     if on == LOCAL:
         from lokki.places.local import opened as here
 
@@ -26,6 +32,24 @@ def opened(on: str) -> AbstractContextManager[Place]:
     from lokki.places.server import ServerPlace
 
     return nullcontext(ServerPlace(on))
+
+
+@contextmanager
+def _everywhere() -> Iterator[Place]:
+    """The runs of this machine and, where flows may be deployed, those on AWS."""
+    from lokki.cli.everywhere import Everywhere
+    from lokki.places.local import opened as here
+
+    config = load()
+    with here() as local, ExitStack() as stack:
+
+        def open_aws() -> AwsPlace:
+            return stack.enter_context(opened_aws(config))
+
+        if config.aws.artifact_bucket is None:
+            yield local
+        else:
+            yield Everywhere(local, open_aws, partial(click.echo, err=True))
 
 
 def opened_aws(config: Config) -> AbstractContextManager[AwsPlace]:

@@ -22,6 +22,7 @@ from rich.text import Text
 from lokki.cli.program import Program
 from lokki.cli.words import duration, rate
 from lokki.logging import local
+from lokki.places import LOCAL
 from lokki.places.place import Place
 from lokki.places.shapes import (
     GroupShape,
@@ -89,6 +90,7 @@ def show_runs(runs: Sequence[RunShape], now: float, *, more: bool) -> None:
     columns = [
         _Column("run", [Text(run["id"]) for run in runs]),
         _Column("flow", [Text(_plain(run["flow"])) for run in runs], least=12, goes=2),
+        _Column("where", _wheres(runs), goes=8),
         _Column("status", [_status(run) for run in runs], goes=1),
         _Column("started", [Text(_when(seconds(run["created"]), now)) for run in runs], goes=6),
         _Column("items", [_done(own) for own in maps], right=True, goes=5),
@@ -282,6 +284,7 @@ def _head(run: RunShape, console: Console) -> dict[str, list[Text]]:
     entries = {
         "run": Text(run["id"], style="bold"),
         "flow": Text(_plain(run["flow"] + chain)),
+        "where": Text(_elsewhere(run)),
         "status": _status(run).append_text(_troubles(run["stages"])),
         "started": _begun(run["created"], run["started_by"]),
         "resumed": _resumed(run.get("resumes", ())),
@@ -454,6 +457,17 @@ def _status(run: RunShape) -> Text:
     if run["status"] == "running" and run["cancel_requested"] is not None:
         return Text("cancelling", style=_COLOURS["cancelled"])
     return Text(run["status"], style=_COLOURS.get(run["status"], ""))
+
+
+def _elsewhere(run: RunShape) -> str:
+    """Where a run is that is not in a journal."""
+    return "" if run["where"] == LOCAL else run["where"]
+
+
+def _wheres(runs: Sequence[RunShape]) -> list[Text]:
+    """Where runs are; nothing if all are in the journal."""
+    told = any(map(_elsewhere, runs))
+    return [Text(run["where"] if told else "") for run in runs]
 
 
 def _when(at: float, now: float) -> str:

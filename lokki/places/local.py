@@ -39,9 +39,10 @@ class LocalPlace:
         statuses: Sequence[str] = (),
         since: float | None = None,
         before: str | None = None,
+        older_than: float | None = None,
         limit: int,
     ) -> shapes.RunsShape:
-        return shapes.page(self._history, flow, statuses, since, before, limit)
+        return shapes.page(self._history, flow, statuses, since, before, limit, older_than)
 
     def flows(self) -> list[str]:
         return self._history.flows()

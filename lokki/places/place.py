@@ -15,10 +15,13 @@ class Place(Protocol):
     Its methods raise RunNotFound, JournalError, ServerError and AwsError.
     """
 
-    name: str
-    """What it is called in messages."""
     settle_seconds: float
     """For so long after a run's end more of its lines may come."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages."""
+        ...
 
     def find(self, name: str, flow: str | None = None) -> RunShape:
         """The run whose id is ``name``, begins with it, or, for ``last``, the newest of ``flow``.

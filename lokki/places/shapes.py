@@ -174,14 +174,19 @@ def page(
     since: float | None,
     before: str | None,
     limit: int,
+    older_than: float | None = None,
 ) -> RunsShape:
-    """A page of runs; ``before`` is the last one of the page before it. Raises RunNotFound."""
+    """A page of runs; ``before`` is the last one of the page before it. Raises RunNotFound.
+
+    ``older_than`` is a time in its stead.
+    """
     newer = None if before is None else history.find(before, flow)
+    last = (older_than, "") if older_than is not None else None
     found = history.runs(
         flow=flow,
         statuses=statuses,
         since=since,
-        before=None if newer is None else (newer.created, newer.id),
+        before=last if newer is None else (newer.created, newer.id),
         limit=limit + 1,
     )
     more, found = found[limit:], found[:limit]

@@ -147,3 +147,42 @@ def test_ctrl_c_cancels_a_run_on_aws(deployed, done, start):
     assert "resume: lokki resume held --on aws" in err
     code, out, _ = done("show", "held", "--on", "aws")
     assert (code, "status   cancelled" in out) == (0, True)
+
+
+def test_runs_are_found_wherever_they_are(deployed, done, monkeypatch):
+    assert done("invoke", "crunching.py", "--count", "1", "--run-id", "there")[0] == 0
+    assert done("run", "crunching.py", "--count", "2")[0] == 0
+    code, out, _ = done("runs", "--json")
+    here, there = json.loads(out)["runs"]
+    assert (here["where"], there["where"], there["id"]) == ("local", "aws", "there")
+    _, out, _ = done("runs")
+    assert [line.split()[:3] for line in out.splitlines()] == [
+        ["run", "flow", "where"], [here["id"], "crunching", "local"], ["there", "crunching", "aws"],
+    ]  # fmt: skip
+    code, out, err = done("runs", "--n", "1")
+    assert (code, out.splitlines()[-1].split()[0]) == (0, here["id"])
+    assert err == f"older ones: more with --n, or --before {here['id']}\n"
+    for before, found in ((here["id"], ["there"]), ("there", [])):
+        _, out, _ = done("runs", "--before", before, "--json")
+        assert [run["id"] for run in json.loads(out)["runs"]] == found
+    _, out, _ = done("show", "there")
+    assert "where    aws\nstatus   succeeded\n" in out
+    _, out, _ = done("show", "last")
+    assert out.startswith(f"run      {here['id']}\nflow     crunching\nstatus   succeeded\n")
+    _, out, _ = done("logs", "there")
+    assert out.endswith("[INFO] crunch[0]: crunching 0\n")
+    code, _, err = done("cancel", "there")
+    assert (code, err) == (1, "Error: run there has already succeeded\n")
+    code, _, err = done("show", "nowhere")
+    assert code == 1
+    assert "AWS account 123456789012, us-east-1: no run 'nowhere'" in err
+    assert done("pull", "there", "crunching.py")[0] == 0
+    _, out, _ = done("runs", "--json")
+    assert [(run["id"], run["where"]) for run in json.loads(out)["runs"]] == [
+        (here["id"], "local"), ("there", "local"),
+    ]  # fmt: skip
+    with monkeypatch.context() as patch:
+        patch.setenv("LOKKI_AWS_ENDPOINT", "http://127.0.0.1:9")
+        code, out, err = done("runs", "--json")
+    assert (code, len(json.loads(out)["runs"])) == (0, 2)
+    assert err.startswith("without runs on AWS (--on local leaves them out): AWS cannot be reached")

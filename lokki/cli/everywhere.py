@@ -1,0 +1,135 @@
+"""The runs of this machine and those on AWS, as one place: where nothing says where to look."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from lokki.errors import AwsError, RunNotFound
+from lokki.places.local import LocalPlace
+from lokki.places.shapes import RunShape, RunsShape, seconds
+from lokki.store.lines import LogLine
+
+if TYPE_CHECKING:
+    from lokki.aws.place import AwsPlace
+
+
+class Everywhere:
+    """A `Place` over two; AWS is opened by ``open_aws`` when it has to be asked.
+
+    Where it cannot be, ``tell`` is told so, and lists go without. A run that is in both, since it
+    was pulled, is that of this machine.
+    """
+
+    settle_seconds = 0.0
+
+    def __init__(
+        self, local: LocalPlace, open_aws: Callable[[], AwsPlace], tell: Callable[[str], object]
+    ) -> None:
+        self._local = local
+        self._open_aws = open_aws
+        self._tell = tell
+        self._places: dict[str, LocalPlace | AwsPlace] = {}
+
+    @cached_property
+    def _aws(self) -> AwsPlace | None:
+        try:
+            return self._open_aws()
+        except AwsError as error:
+            self._without(error)
+            return None
+
+    def _without(self, error: AwsError) -> None:
+        self._tell(f"without runs on AWS (--on local leaves them out): {error}")
+
+    @property
+    def name(self) -> str:
+        return f"{self._local.name} and {self._aws.name}" if self._aws else self._local.name
+
+    def find(self, name: str, flow: str | None = None) -> RunShape:
+        if name == "last":
+            return self._newest(flow)
+        try:
+            return self._remembered(self._local, self._local.find(name, flow))
+        except RunNotFound as error:
+            if self._aws is None:
+                raise
+            try:
+                return self._remembered(self._aws, self._aws.find(name, flow))
+            except RunNotFound as other:
+                raise RunNotFound(f"{error}; {other}") from None
+
+    def _newest(self, flow: str | None) -> RunShape:
+        found = self.runs(flow=flow, limit=1)["runs"]
+        if not found:
+            raise RunNotFound(f"no runs{f' of {flow}' if flow else ''} yet in {self.name}")
+        return found[0]
+
+    def _remembered(self, place: LocalPlace | AwsPlace, run: RunShape) -> RunShape:
+        self._places[run["id"]] = place
+        return run
+
+    def _of(self, run_id: str) -> LocalPlace | AwsPlace:
+        if run_id not in self._places:
+            self.find(run_id)
+        return self._places[run_id]
+
+    def run(self, run_id: str) -> RunShape:
+        return self._of(run_id).run(run_id)
+
+    def runs(
+        self,
+        *,
+        flow: str | None = None,
+        statuses: Sequence[str] = (),
+        since: float | None = None,
+        before: str | None = None,
+        limit: int,
+    ) -> RunsShape:
+        newer = None if before is None else self.find(before, flow)
+        found: list[RunShape] = []
+        more = False
+        for place in (self._aws, self._local):
+            if place is None:
+                continue
+            own = newer is not None and self._of(newer["id"]) is place
+            try:
+                page = place.runs(
+                    flow=flow,
+                    statuses=statuses,
+                    since=since,
+                    before=before if own else None,
+                    older_than=None if own or newer is None else seconds(newer["created"]),
+                    limit=limit,
+                )
+            except AwsError as error:
+                self._without(error)
+                continue
+            more = more or page["next"] is not None
+            found += [self._remembered(place, run) for run in page["runs"]]
+        here = {run["id"]: run for run in found}  # the later one, of this machine, wins
+        newest = sorted(here.values(), key=lambda run: (run["created"], run["id"]), reverse=True)
+        shown = newest[:limit]
+        older = more or len(newest) > limit
+        return {"runs": shown, "next": shown[-1]["id"] if older and shown else None}
+
+    def flows(self) -> list[str]:
+        there: list[str] = []
+        try:
+            there = self._aws.flows() if self._aws else []
+        except AwsError as error:
+            self._without(error)
+        return sorted({*self._local.flows(), *there})
+
+    def strip(self, run_id: str, position: int, width: int) -> Sequence[Mapping[str, int]]:
+        return self._of(run_id).strip(run_id, position, width)
+
+    def lines(self, run_id: str, **wanted: Any) -> Iterator[LogLine]:
+        return self._of(run_id).lines(run_id, **wanted)
+
+    def last_line(self, run_id: str) -> int:
+        return self._of(run_id).last_line(run_id)
+
+    def cancel(self, run_id: str) -> Iterator[None]:
+        return self._of(run_id).cancel(run_id)
