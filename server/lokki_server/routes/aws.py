@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 from functools import partial
 from itertools import islice
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import anyio
 from fastapi import APIRouter, Depends, Query
@@ -20,7 +20,17 @@ from lokki_server.feed import still
 from lokki_server.mirror import LOOK_SECONDS
 from lokki_server.problems import Problem
 from lokki_server.routes import common
-from lokki_server.routes.common import FlowName, Index, Position, RunId, Serving, problems
+from lokki_server.routes.common import (
+    FlowName,
+    Index,
+    ItemsAsked,
+    LinesAsked,
+    Position,
+    RunId,
+    Serving,
+    Width,
+    problems,
+)
 from lokki_server.routes.live import LastEventId, number_in, stream
 from lokki_server.routes.runs import MOST_ITEMS, again_from
 
@@ -132,7 +142,7 @@ async def strip(
     name: FlowName,
     run_id: RunId,
     position: Position,
-    width: Annotated[int, Query(ge=1, le=2000, description="most cells")] = 200,
+    width: Width = 200,
 ) -> Any:
     """The items of a map in cells of neighbours."""
     found = await service.mirror.items(name, run_id, position)
@@ -146,15 +156,12 @@ async def items_of_stage(
     name: FlowName,
     run_id: RunId,
     position: Position,
-    status: Annotated[list[models.ItemStatus], Query(max_length=6)] = [],  # noqa: B006
-    error: Annotated[str | None, Query(description="a group of failures", max_length=80)] = None,
-    after: Annotated[int, Query(ge=-1, lt=2**32, description="after this index")] = -1,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    asked: ItemsAsked,
 ) -> Any:
     """The items of a stage that have an outcome, in order."""
     found = await service.mirror.items(name, run_id, position)
-    some = list(islice(found.some(status, error, after), limit + 1))
-    more, some = some[limit:], some[:limit]
+    some = list(islice(found.some(asked.status, asked.error, asked.after), asked.limit + 1))
+    more, some = some[asked.limit :], some[: asked.limit]
     return {"items": some, "next": some[-1]["index"] if more else None}
 
 
@@ -163,17 +170,14 @@ async def items(
     service: Serving,
     name: FlowName,
     run_id: RunId,
-    status: Annotated[list[models.ItemStatus], Query(max_length=6)] = [],  # noqa: B006
-    error: Annotated[str | None, Query(description="a group of failures", max_length=80)] = None,
-    after: Annotated[int, Query(ge=-1, lt=2**32, description="after this index")] = -1,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    asked: ItemsAsked,
 ) -> Any:
     """Those of the last map that has begun."""
     run = await service.mirror.run(name, run_id)
     maps = [stage["position"] for stage in run["stages"] if stage["kind"] == "map"]
     if not maps:
         return {"items": [], "next": None}
-    return await items_of_stage(service, name, run_id, maps[-1], status, error, after, limit)
+    return await items_of_stage(service, name, run_id, maps[-1], asked)
 
 
 @router.get(
@@ -223,23 +227,13 @@ async def logs(
     service: Serving,
     name: FlowName,
     run_id: RunId,
-    step: Annotated[str | None, Query(max_length=200)] = None,
-    item: Annotated[int | None, Query(ge=0, lt=2**32)] = None,
-    attempt: Annotated[int | None, Query(ge=1, lt=2**32)] = None,
-    level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "DEBUG",
-    since: datetime | None = None,
-    until: datetime | None = None,
-    after: Annotated[int, Query(ge=0, lt=2**62, description="after the line with this id")] = 0,
-    tail: Annotated[bool, Query(description="the last lines, not the first")] = False,
-    before: Annotated[
-        int | None, Query(ge=0, lt=2**62, description="the last ones before the line with this id")
-    ] = None,
-    limit: Annotated[int, Query(ge=1, le=5000)] = 500,
+    asked: LinesAsked,
 ) -> Any:
     """Lines in the order in which CloudWatch has told them; as those of a run of the journal."""
-    wanted = Wanted(step, item, attempt, level, common.seconds(since), common.seconds(until))
+    wanted = Wanted(**asked.wanted())
     read = (await service.mirror.lines(name, run_id)).read
-    if tail or before is not None:
+    after, before, limit = asked.after, asked.before, asked.limit
+    if asked.tail or before is not None:
         end = len(read) if before is None else max(0, before - 1)
         after = end
         found = list(islice((line for line in reversed(read[:end]) if wanted.has(line)), limit))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from fastapi import Depends, Path, Request
+from fastapi import Depends, Path, Query, Request
+from pydantic import BaseModel, Field
 
-from lokki_server.models import ProblemDetails
+from lokki_server.models import ItemStatus, ProblemDetails
 from lokki_server.problems import MEDIA_TYPE
 from lokki_server.service import Service
 
@@ -24,6 +25,48 @@ RunId = Annotated[
 FlowName = Annotated[str, Path(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,59}$")]
 Position = Annotated[int, Path(ge=0, le=255)]
 Index = Annotated[int, Path(ge=0, lt=2**32)]
+
+
+class LineQuery(BaseModel):
+    """Which log lines are asked for."""
+
+    step: str | None = Field(None, max_length=200)
+    item: int | None = Field(None, ge=0, lt=2**32)
+    attempt: int | None = Field(None, ge=1, lt=2**32)
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "DEBUG"
+    since: datetime | None = None
+    until: datetime | None = None
+    after: int = Field(0, ge=0, lt=2**62, description="after the line with this id")
+    tail: bool = Field(False, description="the last lines, not the first")
+    before: int | None = Field(
+        None, ge=0, lt=2**62, description="the last ones before the line with this id"
+    )
+    limit: int = Field(500, ge=1, le=5000)
+
+    def wanted(self) -> dict[str, Any]:
+        """What the lines have to be, as `History.lines` and `Wanted` take it."""
+        return {
+            "step": self.step,
+            "item": self.item,
+            "attempt": self.attempt,
+            "level": self.level,
+            "since": seconds(self.since),
+            "until": seconds(self.until),
+        }
+
+
+class ItemQuery(BaseModel):
+    """Which items of a stage are asked for."""
+
+    status: list[ItemStatus] = Field([], max_length=6)
+    error: str | None = Field(None, description="a group of failures", max_length=80)
+    after: int = Field(-1, ge=-1, lt=2**32, description="after this index")
+    limit: int = Field(100, ge=1, le=1000)
+
+
+LinesAsked = Annotated[LineQuery, Query()]
+ItemsAsked = Annotated[ItemQuery, Query()]
+Width = Annotated[int, Query(ge=1, le=2000, description="most cells")]
 
 
 def seconds(at: datetime | None) -> float | None:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 import anyio
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 
 from lokki_server import models, shapes, values
 from lokki_server.problems import Problem
-from lokki_server.routes.common import Index, Position, RunId, Serving, problems
+from lokki_server.routes.common import (
+    Index,
+    ItemsAsked,
+    Position,
+    RunId,
+    Serving,
+    Width,
+    problems,
+)
 
 router = APIRouter(prefix="/runs/{run_id}/stages/{position}", tags=["items"])
 
@@ -19,7 +27,7 @@ def strip(
     service: Serving,
     run_id: RunId,
     position: Position,
-    width: Annotated[int, Query(ge=1, le=2000, description="most cells")] = 200,
+    width: Width = 200,
 ) -> Any:
     """The items of a map in cells of neighbours: as much for a hundred as for a million."""
     stage = service.stage(run_id, position)
@@ -32,16 +40,17 @@ def items(
     service: Serving,
     run_id: RunId,
     position: Position,
-    status: Annotated[list[models.ItemStatus], Query(max_length=5)] = [],  # noqa: B006
-    error: Annotated[str | None, Query(description="a group of failures", max_length=80)] = None,
-    after: Annotated[int, Query(ge=-1, lt=2**32, description="after this index")] = -1,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    asked: ItemsAsked,
 ) -> Any:
     """The items that have an outcome, in order."""
     found = service.items.page(
-        service.stage(run_id, position), statuses=status, group=error, after=after, limit=limit + 1
+        service.stage(run_id, position),
+        statuses=asked.status,
+        group=asked.error,
+        after=asked.after,
+        limit=asked.limit + 1,
     )
-    more, found = found[limit:], found[:limit]
+    more, found = found[asked.limit :], found[: asked.limit]
     return {
         "items": [shapes.item(each) for each in found],
         "next": found[-1].index if more else None,
