@@ -326,8 +326,9 @@ class Executions:
             seen = (failed, stage.state in left, told["status"], told.get("redriveCount"))
             if seen != known.failed.get(stage.name):
                 payloads = self.payloads(known.machine.flow)
-                known.failures[stage.name] = await self._failures(
-                    payloads, run_id, stage, known, failed
+                is_done = stage.label is None and stage.state in left
+                known.failures[stage.name] = (
+                    [] if is_done else await self._failures(payloads, run_id, stage, known, failed)
                 )
                 known.failed[stage.name] = seen
 

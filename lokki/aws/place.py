@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from math import inf
+from time import monotonic
 from typing import Any, TypeVar
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
@@ -19,6 +21,8 @@ from lokki.places.shapes import RunShape, RunsShape, seconds
 from lokki.store.lines import LogLine, Wanted
 
 T = TypeVar("T")
+_LIST_SECONDS = 5.0
+"""Results of a map that goes on are listed at most so often."""
 _SETTLE_SECONDS = 4.0
 """CloudWatch tells of a line some seconds after it was written."""
 
@@ -35,6 +39,7 @@ class AwsPlace:
         self._portal = portal
         self._flows: dict[str, str] = {}
         self._lines: dict[str, Lines] = {}
+        self._done_items: dict[tuple[str, int], tuple[int, float, set[int]]] = {}
 
     def wait(self, ask: Callable[..., Awaitable[T]], *given: Any) -> T:
         """What an async question is answered, asked in the thread that has the connections."""
@@ -80,8 +85,17 @@ class AwsPlace:
         failed = dict.fromkeys(
             self.wait(self.executions.failed_items, run["flow"], run_id, position), status
         )
-        done = self.wait(self.executions.done_items, run["flow"], run_id, position)
+        done = self._done(run, position, stage["succeeded"])
         return cells(done, failed, stage["total"], width)
+
+    def _done(self, run: RunShape, position: int, count: int) -> set[int]:
+        """The items of a map that have their result: listed now and then, if there are more."""
+        key = run["id"], position
+        known, at, done = self._done_items.get(key, (-1, -inf, set()))
+        if count != known and (run["finished"] or monotonic() > at + _LIST_SECONDS):
+            done = self.wait(self.executions.done_items, run["flow"], run["id"], position)
+            self._done_items[key] = count, monotonic(), done
+        return done
 
     def lines(
         self,

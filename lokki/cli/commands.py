@@ -285,8 +285,10 @@ def logs(
 
     with _place(on) as place:
         found = place.find(run_named(run, run_option, "last"), program.flow)
-        _check_step(place, found, wanted["step"])
-        _check_item(place, found, wanted["item"])
+        if wanted["step"] is not None or wanted["item"] is not None:
+            whole = place.run(found["id"])
+            _check_step(place, whole, wanted["step"])
+            _check_item(place, whole, wanted["item"])
         told = False
         for line in _lines(place, found["id"], follow, end, wanted):
             print(json.dumps(line_shape(line)) if as_json else _human(line), flush=follow)
@@ -329,7 +331,7 @@ def _lines(
             yield line
         after = max(after, last)
         if more:
-            sleep(_LOOK_SECONDS)
+            sleep(max(_LOOK_SECONDS, place.look_seconds))
 
 
 def _may_come(place: Place, run: RunShape, end: float | None) -> bool:
@@ -370,7 +372,7 @@ def cancel(program: Program, /, run: str | None, run_option: str | None, on: str
         for waited, _ in enumerate(place.cancel(run_id)):
             if not waited:
                 click.echo(f"cancelling run {run_id}: waiting for its calls to end", err=True)
-            sleep(_LOOK_SECONDS)
+            sleep(max(_LOOK_SECONDS, place.look_seconds))
         status = place.find(run_id)["status"]
     if status == "running":
         raise click.ClickException(f"run {run_id} is another process's now, and left to it")

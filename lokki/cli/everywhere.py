@@ -22,8 +22,6 @@ class Everywhere:
     was pulled, is that of this machine.
     """
 
-    settle_seconds = 0.0
-
     def __init__(
         self, local: LocalPlace, open_aws: Callable[[], AwsPlace], tell: Callable[[str], object]
     ) -> None:
@@ -42,6 +40,14 @@ class Everywhere:
 
     def _without(self, error: AwsError) -> None:
         self._tell(f"without runs on AWS (--on local leaves them out): {error}")
+
+    @property
+    def look_seconds(self) -> float:
+        return max((place.look_seconds for place in self._places.values()), default=0.0)
+
+    @property
+    def settle_seconds(self) -> float:
+        return max((place.settle_seconds for place in self._places.values()), default=0.0)
 
     @property
     def name(self) -> str:

@@ -134,7 +134,7 @@ def watch_run(place: Place, run_id: str, program: Program) -> None:
             while goes_on(run := place.run(run_id)):
                 parts = _run(place, run, program, console)
                 live.update(_fitting(*parts, console), refresh=True)
-                sleep(_REFRESH_SECONDS)
+                sleep(max(_REFRESH_SECONDS, place.look_seconds))
     finally:
         show_run(place, run_id, program)
 

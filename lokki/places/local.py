@@ -18,6 +18,7 @@ from lokki.store.lines import LogLine
 class LocalPlace:
     """A `Place` over a journal."""
 
+    look_seconds = 0.0
     settle_seconds = 0.0
 
     def __init__(self, history: History, path: Path) -> None:

@@ -15,8 +15,15 @@ class Place(Protocol):
     Its methods raise RunNotFound, JournalError, ServerError and AwsError.
     """
 
-    settle_seconds: float
-    """For so long after a run's end more of its lines may come."""
+    @property
+    def look_seconds(self) -> float:
+        """How long to wait between two looks at a run, at least."""
+        ...
+
+    @property
+    def settle_seconds(self) -> float:
+        """For how long after a run's end more of its lines may come."""
+        ...
 
     @property
     def name(self) -> str:
@@ -80,9 +87,6 @@ class Place(Protocol):
 
 class Remote(Place, Protocol):
     """A place that runs flows by itself, and whose runs are followed from here."""
-
-    look_seconds: float
-    """How long to wait between two looks at a run."""
 
     def request_cancel(self, run_id: str) -> None:
         """Ask for a run to be cancelled."""

@@ -90,6 +90,13 @@ def test_a_run_on_aws_is_started_watched_looked_at_and_resumed(deployed, done):
     code, out, _ = done("logs", "first", "--on", "aws", "--item", "2")
     assert (code, out.partition(" ")[2]) == (0, "[INFO] crunch[2]: crunching 2\n")
 
+    code, out, err = done("logs", "first", "--on", "aws", "--step", "total")
+    assert (code, out, err) == (0, "", "no lines\n")
+    code, _, err = done("logs", "first", "--on", "aws", "--step", "nosuch")
+    assert (code, err.splitlines()[-1]) == (
+        2, "Error: run first has no step 'nosuch'; it has numbers, crunch, total",
+    )  # fmt: skip
+
     switch.unlink()
     code, out, err = done("resume", failed["id"], "--on", "aws")
     assert (code, out) == (0, "6\n")
