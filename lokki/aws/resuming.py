@@ -48,8 +48,9 @@ async def plan(executions: Executions, flow: str, run_id: str, again: Again) -> 
     run = await executions.look(flow, run_id)
     if run["status"] == "running":
         raise AwsError(f"run {run_id} is running: cancel it, or wait for its end")
-    _check_structure(run, looked.machine, await executions.deployed(flow), again)
-    start, stages = _start(run, looked.machine, again), looked.machine.stages
+    before, now = looked.machine, await executions.deployed(flow)
+    _check_structure(run, before, now, again)
+    start, stages = _start(run, before, now, again), now.stages
     if start is None and run["status"] == "succeeded":
         told = (f"run {run_id} has succeeded: nothing is to be done again",)
         return Plan(run, told, stages)
@@ -60,7 +61,7 @@ async def plan(executions: Executions, flow: str, run_id: str, again: Again) -> 
     last = len(stages) if start is None else start + (not whole)
     why = "" if start is not None else _why_not(looked.execution.get("redriveStatusReason"))
     note = f"a new run begins with what is stored of {run_id}{why}"
-    return Plan(run, (*words, note), stages, new=True, kept=stages[:last])
+    return Plan(run, (*words, note), stages, new=True, kept=before.stages[:last])
 
 
 async def resume(executions: Executions, planned: Plan, new_id: str) -> str:
@@ -127,7 +128,7 @@ def unchanged(before: Machine, now: Machine) -> int:
     return len(list(alike))
 
 
-def _start(run: RunShape, machine: Machine, again: Again) -> int | None:
+def _start(run: RunShape, before: Machine, now: Machine, again: Again) -> int | None:
     """The stage to begin with; None when what has no result is all there is to do."""
     if again.error is not None:
         raise DefinitionError(
@@ -135,7 +136,7 @@ def _start(run: RunShape, machine: Machine, again: Again) -> int | None:
             "of --error"
         )
     if again.from_stage is not None:
-        return _position(again.from_stage, run, machine)
+        return _position(again.from_stage, run, before, now, force=again.force)
     if not again.failed:
         return None
     tolerated = [stage["position"] for stage in run["stages"] if stage["tolerated"]]
@@ -144,17 +145,24 @@ def _start(run: RunShape, machine: Machine, again: Again) -> int | None:
     return tolerated[0] if tolerated else None
 
 
-def _position(name: str, run: RunShape, machine: Machine) -> int:
-    names = [stage.name for stage in machine.stages]
+def _position(name: str, run: RunShape, before: Machine, now: Machine, *, force: bool) -> int:
+    """The place of the stage to begin with, in the flow as it is deployed."""
+    names = [stage.name for stage in now.stages]
     if name not in names:
         raise DefinitionError(f"the flow has no stage '{name}'; it has {', '.join(names)}")
+    position, kept = names.index(name), unchanged(before, now)
     reached = sum(stage["finished"] is not None for stage in run["stages"])
-    if names.index(name) > reached:
+    if position > reached and not force:
         raise DefinitionError(
             f"run {run['id']} has not come to stage '{name}': the last to start from is "
             f"'{names[reached]}'"
         )
-    return names.index(name)
+    if position > kept:
+        raise DefinitionError(
+            f"run {run['id']} has no results for stage '{names[kept]}' as it is deployed: start "
+            "from it or from one before it"
+        )
+    return position
 
 
 def _told(

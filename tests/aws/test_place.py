@@ -217,5 +217,10 @@ def test_what_cannot_be_resumed_is_told(place, deployed):
     try:
         with pytest.raises(FingerprintError, match="--force --from crash"):
             place.plan(run_id, Again())
+        planned = place.plan(run_id, Again(from_stage="crash", force=True))
+        assert [stage.name for stage in planned.kept] == ["numbers"]
+        assert planned.told[:2] == ("crash: all of it, as asked for", "total: runs after that")
+        with pytest.raises(DefinitionError, match="no results for stage 'crash' as it is deployed"):
+            place.plan(run_id, Again(from_stage="total", force=True))
     finally:
         machines.update_state_machine(stateMachineArn=arn, definition=before)
