@@ -99,3 +99,22 @@ def betray(one, token):
 @flow
 def secretive(token: Secret[str]):
     return tell().next(betray)
+
+
+@step(job_type="batch", vcpu=1, memory_mb=2048)
+def weigh(number, switch):
+    print("weighing", number)
+    if number == 1 and os.path.exists(switch):
+        raise ValueError(f"cannot weigh {number}")
+    return number
+
+
+@step
+def heaviest(numbers):
+    print("comparing")
+    return max(numbers)
+
+
+@flow
+def weighing(count: int, switch: str = "/nowhere"):
+    return numbers().map(weigh).agg(heaviest)

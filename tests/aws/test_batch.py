@@ -1,0 +1,62 @@
+"""A flow with a Batch job for each item, on AWS: its lines and its resume are as with functions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import deployed_flows as flows
+import pytest
+from clouds import NAMES, Cloud, ended, off
+
+from lokki.aws.place import opened
+from lokki.builder.image_pkg import ENTRYPOINT
+from lokki.engine.resuming import Again
+from lokki.rehearse.images import assembled
+from lokki.rehearse.rig.platform import Image
+from lokki.rehearse.rig.server import PLATFORM
+
+pytestmark = pytest.mark.timeout(180)
+
+
+@pytest.fixture
+def weighed(rehearsal, tmp_path):
+    """The flow deployed, with a queue that was there before, and its image."""
+    built = tmp_path / "built"
+    cloud = Cloud(rehearsal.endpoint, str(built), [])
+    batch, queue = cloud.client("batch"), f"queue-{next(NAMES)}"
+    role = cloud.client("iam").create_role(RoleName=f"{queue}-role", AssumeRolePolicyDocument="{}")
+    made = batch.create_compute_environment(
+        computeEnvironmentName=f"{queue}-environment",
+        type="UNMANAGED",
+        state="ENABLED",
+        serviceRole=role["Role"]["Arn"],
+    )
+    order = [{"order": 1, "computeEnvironment": made["computeEnvironmentArn"]}]
+    batch.create_job_queue(
+        jobQueueName=queue, state="ENABLED", priority=1, computeEnvironmentOrder=order
+    )
+    settings = {"batch.job_queue": queue}
+    cloud.deploy(flows.weighing, **settings)
+    PLATFORM.images["lokki:latest"] = Image(assembled(Path(built), tmp_path / "image"), ENTRYPOINT)
+    with opened(cloud.config(**settings)) as place:
+        yield place
+    del PLATFORM.images["lokki:latest"]
+    cloud.destroy()
+
+
+def test_jobs_tell_their_lines_with_those_of_functions_and_are_run_again(weighed, switch):
+    run_id = f"run-{next(NAMES)}"
+    weighed.start("weighing", run_id, {"count": 3, "switch": str(switch)})
+    failed = ended(weighed, run_id)
+    assert (failed["status"], failed["error"]["message"]) == ("failed", "cannot weigh 1")
+    with off(switch):
+        weighed.resume(weighed.plan(run_id, Again()), "unused")
+        run = ended(weighed, run_id)
+    assert run["status"] == "succeeded"
+    assert weighed.result(run_id) == 2
+    lines = list(weighed.lines(run_id))
+    assert [line.at for line in lines] == sorted(line.at for line in lines)
+    assert lines[-1].message == "comparing"
+    told = [(line.item, line.message) for line in lines[:-1]]
+    assert sorted(set(told)) == [(number, f"weighing {number}") for number in range(3)]
+    assert told.count((1, "weighing 1")) == 2
