@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from lokki.logging import human, said, step_line
+
 if TYPE_CHECKING:
     from lokki.aws.deploy import Doomed, Target
     from lokki.aws.stack import ChangeSet
@@ -99,7 +101,13 @@ def show_lines(done: Rehearsed, console: Console, *, every: bool) -> None:
         lines = tuple(own[-_MOST_LINES:])
         if len(own) > len(lines):
             console.print(f"… {len(own) - len(lines)} lines before these: --logs")
-    console.print("\n".join(lines), markup=False)
+    console.print("\n".join(map(_as_said, lines)), markup=False)
+
+
+def _as_said(text: str) -> str:
+    """A line that a step has printed or logged, as `logs` shows it; any other as it is."""
+    told = said(text)
+    return text if told is None else human(step_line(*told[1]))
 
 
 def show_failures(done: Rehearsed, console: Console) -> None:

@@ -24,6 +24,7 @@ def get_items(limit: int):
 
 @step
 def work(item):
+    print("at", item)
     if item == 3:
         raise LookupError("no three")
     return item + 1
@@ -117,6 +118,7 @@ def test_rehearse_takes_parameters_and_tells_a_failure_with_the_users_traceback_
     assert "Here, the run fails, too" in err
     events = [json.loads(line)["event"] for line in err.splitlines() if line.startswith('{"level"')]
     assert "step_failed" in events
+    assert "[INFO] work[3]: at 3\n" in err
     assert "REPORT RequestId" in err
 
 

@@ -126,7 +126,8 @@ def same(text: str) -> str:
 
 def compared(code, out, err):
     """What does not depend on time: which lines tell of progress does, and the order of both."""
-    told = [line for line in same(err).splitlines() if not re.search(r" \(\d\d?%\) ", line)]
+    passing = re.compile(r" \(\d\d?%\) |(is|are) retrying$")
+    told = [line for line in same(err).splitlines() if not passing.search(line)]
     return code, same(out), sorted(told)
 
 
