@@ -56,12 +56,10 @@ class Lines:
                     error.code,
                 ) from error
             raise
-        found.sort(key=itemgetter("timestamp"))
-        for event in found:
-            self._seen.add(event["eventId"])
-            told = said(event["message"])
-            if told is not None and told[0] == self._run_id:
-                self.read.append(LogLine(len(self.read) + 1, *told[1]))
+        self._seen.update(event["eventId"] for event in found)
+        told = [each for each in (said(event["message"]) for event in found) if each is not None]
+        for line in sorted((line for run, line in told if run == self._run_id), key=itemgetter(0)):
+            self.read.append(LogLine(len(self.read) + 1, *line))
         if found:
-            newest = found[-1]["timestamp"] / 1_000
+            newest = max(event["timestamp"] for event in found) / 1_000
             self._since = max(self._since, newest - _LATE_SECONDS)

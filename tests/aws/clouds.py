@@ -97,7 +97,8 @@ class Cloud:
         return boto3.client(service, endpoint_url=self._endpoint, region_name=REGION)
 
     def status(self) -> str | None:
-        stacks = self.client("cloudformation").describe_stacks()["Stacks"]
+        pages = self.client("cloudformation").get_paginator("describe_stacks").paginate()
+        stacks = (each for page in pages for each in page["Stacks"])
         return next(
             (each["StackStatus"] for each in stacks if each["StackName"] == self.name), None
         )

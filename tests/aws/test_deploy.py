@@ -103,10 +103,13 @@ def test_a_destroy_may_keep_the_data(cloud):
 def test_a_failed_creation_tells_the_first_reason_and_is_cleaned_up_by_the_next(cloud):
     logs = cloud.client("logs")
     logs.create_log_group(logGroupName="/lokki/greeting")
-    with pytest.raises(AwsError, match="ROLLBACK_COMPLETE: Logs: The specified log group already"):
-        cloud.deploy()
+    told = "ROLLBACK_COMPLETE: Logs: The specified log group already"
+    try:
+        with pytest.raises(AwsError, match=told):
+            cloud.deploy()
+    finally:
+        logs.delete_log_group(logGroupName="/lokki/greeting")
     assert cloud.status() == "ROLLBACK_COMPLETE"
-    logs.delete_log_group(logGroupName="/lokki/greeting")
     cloud.told.clear()
     cloud.deploy()
     assert cloud.told[0] == f"stack {cloud.name} is ROLLBACK_COMPLETE: deleting what is left of it"

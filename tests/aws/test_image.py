@@ -31,6 +31,7 @@ class Pushing:
     def __init__(self, cloud, monkeypatch, folder):
         self.cloud = cloud
         self.log = folder / "docker.log"
+        self.prefix = f"{REGISTRY}/{cloud.name}"
         self._folder = folder
         monkeypatch.setenv("PATH", str(folder), prepend=":")
         self.docker()
@@ -45,7 +46,7 @@ class Pushing:
         return self.cloud.deploy(
             **{
                 "aws.endpoint": None,
-                "aws.ecr_repo_prefix": f"{REGISTRY}/team",
+                "aws.ecr_repo_prefix": self.prefix,
                 "lambda.package_type": "image",
                 **settings,
             }
@@ -67,9 +68,9 @@ def test_an_image_is_built_and_pushed_under_the_hash_of_what_it_is_made_of(pushi
     login, built, pushed = pushing.calls
     assert login == f"login --username AWS --password-stdin {REGISTRY}"
     uri = pushed.removeprefix("push ")
-    assert uri.startswith(f"{REGISTRY}/team/lokki:")
+    assert uri.startswith(f"{pushing.prefix}/lokki:")
     assert built.startswith(f"build --platform linux/amd64 --tag {uri} ")
-    assert "made the repository team/lokki" in pushing.cloud.told
+    assert f"made the repository {pushing.cloud.name}/lokki" in pushing.cloud.told
     token = pushing.log.with_name("docker.log.given").read_text()
     assert token
     assert token not in json.dumps([pushing.cloud.told, pushing.calls])
@@ -78,9 +79,9 @@ def test_an_image_is_built_and_pushed_under_the_hash_of_what_it_is_made_of(pushi
 
 def test_a_tag_that_is_chosen_is_taken(pushing):
     pushing.deploy(**{"lambda.image_tag": "v7"})
-    assert pushing.calls[-1] == f"push {REGISTRY}/team/lokki:v7"
+    assert pushing.calls[-1] == f"push {pushing.prefix}/lokki:v7"
     pushing.deploy(**{"lambda.image_tag": "v7"})
-    assert pushing.calls[-1] == f"push {REGISTRY}/team/lokki:v7"
+    assert pushing.calls[-1] == f"push {pushing.prefix}/lokki:v7"
 
 
 @pytest.mark.parametrize("command", ["login", "build", "push"])

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -54,11 +54,15 @@ class Child:
 
 @dataclass
 class MapRun:
-    """The children of a map run, and whether it goes on."""
+    """The children of a map run, and whether it goes on.
+
+    ``before`` are those that it goes on with, by their places.
+    """
 
     record: Any
     items: int
-    children: list[Child] = field(default_factory=list)
+    children: list[Child]
+    before: Mapping[int, Child]
     failed: int = 0
     over: bool = False
     stopped: bool = False
@@ -92,7 +96,9 @@ def change(platform: Platform) -> None:
 def _run_map(self: Any, env: Any, eval_input: Any, most_workers: int) -> None:
     items = env.stack.pop()
     record = eval_input.map_run_record
-    run = record.run = MapRun(record, len(items), _children_before(env, record))
+    children = _children_before(env, record)
+    before = {child.place: child for child in children}
+    run = record.run = MapRun(record, len(items), children, before)
     selected = [_selected(env, eval_input.item_selector, *each) for each in enumerate(items)]
     comment = self._comment.comment if self._comment else None
     inputs = list(_batches(env, selected, batcher_in(comment)))
@@ -190,7 +196,7 @@ def _run_child(
 ) -> Child | None:
     """Run a child to its end, unless it has succeeded before or the map is over."""
     with run.lock:
-        child = next((each for each in run.children if each.place == place), None)
+        child = run.before.get(place)
         if child is not None and child.status == "SUCCEEDED":
             return child
         if run.over or not env.is_running():
