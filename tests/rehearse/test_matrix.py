@@ -11,7 +11,7 @@ import rehearsed_flows as flows
 from lokki.rehearse.comparison import local_result, same
 
 QUEUE = {"batch.job_queue": "the-queue"}
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 SAME = {
     "linear": flows.linear(),
