@@ -10,7 +10,7 @@ from typing import Any
 from lokki.aws import stack
 from lokki.aws.account import Account, Identity
 from lokki.aws.bucket import bucket_of, ensure_bucket, exists, remove_if_empty
-from lokki.aws.image import docker, is_pushed, push
+from lokki.aws.image import docker_command, is_pushed, push
 from lokki.builder.builder import build, clean
 from lokki.builder.template import needs_image
 from lokki.config import Config
@@ -51,7 +51,7 @@ async def deploy(
     bucket = bucket_of(config)
     pushes = needs_image(graph, config) and is_pushed(config)
     if pushes:
-        docker()
+        docker_command()
     before = await stack.made_ready(account, name, tell)
     tell("building")
     if force:

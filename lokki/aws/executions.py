@@ -7,7 +7,8 @@ import re
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
-from time import time
+from math import inf
+from time import monotonic, time
 from typing import Any
 
 import anyio
@@ -45,8 +46,9 @@ _MOST_SEARCHED = 5_000
 """Executions of a flow among which one is looked for by the beginning of its id."""
 _MOST_UNTOLD = 20
 """Failed items whose own execution is asked, of those whose process did not live to tell why."""
+_FAILURE_SECONDS = 5.0
+"""Failures of a run that goes on are read at most so often: there may be thousands."""
 _GONE = ("ExecutionDoesNotExist", "StateMachineDoesNotExist")
-_INDEX = re.compile(r'"index":\s*(\d+)')
 
 
 def checked_run_id(run_id: str) -> str:
@@ -60,7 +62,7 @@ def checked_run_id(run_id: str) -> str:
 
 
 class Executions:
-    """The executions of an account, as runs; what they have stored is in ``bucket``.
+    """The executions of an account, as runs; what they have stored is in ``store``.
 
     What is known of an execution is kept, so that looking again asks for what is new alone. Its
     methods raise AwsError, and PayloadError where results are asked for.
@@ -89,7 +91,7 @@ class Executions:
 
     async def flows(self) -> list[str]:
         """The flows that are deployed."""
-        return sorted(await stack.flows(self.account))
+        return await stack.flows(self.account)
 
     # ---- what is done ----------------------------------------------------------------------------
 
@@ -173,12 +175,13 @@ class Executions:
         """Runs of a flow, the newest first, without their stages; none of one not deployed."""
         only = statuses_of(statuses[0]) if len(statuses) == 1 else []
         wanted = {"statusFilter": only[0]} if len(only) == 1 else {}
+        passes_over = older_than is not None or bool(statuses)
         found: list[RunShape] = []
         pages = self.account.pages(
             "stepfunctions",
             "list_executions",
             stateMachineArn=self.machine_arn(flow),
-            PaginationConfig={"PageSize": min(limit, _PAGE)},
+            PaginationConfig={"PageSize": _PAGE if passes_over else min(limit, _PAGE)},
             **wanted,
         )
         try:
@@ -309,7 +312,13 @@ class Executions:
     # ---- failures --------------------------------------------------------------------------------
 
     async def _read_failures(self, run_id: str, told: Told, known: _Known) -> None:
-        """Read what is told of the failures of each stage that has more of them than before."""
+        """Read what is told of the failures of each stage that has more of them than before.
+
+        Of a run that goes on, now and then.
+        """
+        if told["status"] == "RUNNING" and monotonic() < known.failures_read + _FAILURE_SECONDS:
+            return
+        known.failures_read = monotonic()
         entered, left = (
             {
                 event[f"state{name}EventDetails"]["name"]
@@ -368,10 +377,14 @@ class Executions:
         found = []
         for child in answer["executions"][:_MOST_UNTOLD]:
             one = await self._described(child["executionArn"])
-            index = _INDEX.search(one.get("input") or "")
-            if index and int(index[1]) not in told:
-                kind, cause = one.get("error") or one["status"], one.get("cause") or ""
-                found.append(Failure(stage.name, int(index[1]), 1, kind, cause, ""))
+            kind, cause = one.get("error") or one["status"], one.get("cause") or ""
+            given = json.loads(one["input"])
+            indexes = (item["index"] for item in given.get("Items", [given]))
+            found += [
+                Failure(stage.name, index, 1, kind, cause, "")
+                for index in indexes
+                if index not in told
+            ]
         return found
 
     # ---- results ---------------------------------------------------------------------------------
@@ -478,4 +491,5 @@ class _Known:
         self.token: str | None = None
         self.maps: dict[str, Told] = {}
         self.failures: dict[str, list[Failure]] = {}
+        self.failures_read = -inf
         self.failed: dict[str, Any] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,18 +15,19 @@ from lokki.call import Failure
 from lokki.engine.items import INLINE_BYTES
 from lokki.engine.run import packed_params, source_of
 from lokki.engine.state import ItemStatus
-from lokki.errors import AwsError, FingerprintError, JournalError, RunNotFound
+from lokki.errors import AwsError, FingerprintError, JournalError, PayloadError, RunNotFound
 from lokki.graph import FlowGraph
 from lokki.places.shapes import RunShape, StageShape, seconds
 from lokki.runtime.payloads import Payloads
+from lokki.store.codec import contained
 from lokki.store.concurrency import for_each
 from lokki.store.history import Run
 from lokki.store.journal import Journal
-from lokki.store.keys import output_key
+from lokki.store.keys import output_key, run_prefix
 from lokki.store.protocol import TransientStore
 from lokki.store.records import Opening, Outcomes
 from lokki.store.removal import remove
-from lokki.store.schema import StageRow, stage_id
+from lokki.store.schema import StageRow, item_range, stage_id
 from lokki.store.storable import storable
 
 _AT_A_TIME = 500
@@ -85,18 +86,25 @@ async def pull(
         ).result()
         writer = book.own(run["id"], lambda error: None)
         payloads, sums = executions.payloads(run["flow"]), [0, 0, 0]
-        for shape in run["stages"]:
-            stage = looked.machine.stages[shape["position"]]
-            failures = looked.failures.get(stage.name, ())
-            row = _row(number, run["id"], shape)
-            writer.add(Opening(row))
-            here = _Stage(payloads, large, stage, row, failures, only_failed)
-            async for outcomes in here.outcomes(shape):
-                writer.add(outcomes)
-            sums = [old + new for old, new in zip(sums, here.counts, strict=True)]
-            if shape["finished"]:
-                book.close_stage(run["id"], row.position, seconds(shape["finished"])).result()
-        book.commits.release(writer)
+        try:
+            for shape in run["stages"]:
+                stage = looked.machine.stages[shape["position"]]
+                failures = looked.failures.get(stage.name, ())
+                row = _row(number, run["id"], shape)
+                writer.add(Opening(row))
+                here = _Stage(payloads, large, stage, row, failures, only_failed)
+                async for outcomes in here.outcomes(shape):
+                    writer.add(outcomes)
+                sums = [old + new for old, new in zip(sums, here.counts, strict=True)]
+                if shape["finished"]:
+                    book.close_stage(run["id"], row.position, seconds(shape["finished"])).result()
+        except BaseException:  # half a run is none
+            book.remove(run["id"]).result()
+            with suppress(PayloadError):
+                await large.delete_prefix(run_prefix(run["flow"], run["id"]))
+            raise
+        finally:
+            book.commits.release(writer)
         error = json.dumps(run["error"]) if run["error"] else None
         status = run["status"]
         book.finish(run["id"], status, seconds(run["finished"] or run["created"]), error).result()
@@ -183,14 +191,15 @@ class _Stage:
         return [index for index in range(self._row.total) if index not in known]
 
     def _item(self, index: int, status: ItemStatus, at: float) -> tuple[Any, ...]:
-        return (self._row.id << 32 | index, status.value, 0, 1, self._row.started, at, None, None)
+        return (self._key(index), status.value, 0, 1, self._row.started, at, None, None)
+
+    def _key(self, index: int) -> int:
+        """The key of an item in the journal."""
+        return item_range(self._row.id)[0] + index
 
     def _failure(self, index: int, failure: Failure, at: float) -> tuple[Any, ...]:
-        key = self._row.id << 32 | index
-        return storable(
-            (key, failure.step, failure.attempt, at)
-            + (failure.type, failure.reason, failure.traceback)
-        )
+        told = (failure.type, failure.reason, failure.traceback)
+        return storable((self._key(index), failure.step, failure.attempt, at, *told))
 
     async def _result(self, index: int, data: bytes, at: float) -> tuple[Any, ...]:
         """The row of a result: in it, or kept with the large ones."""
@@ -202,9 +211,7 @@ class _Stage:
             await self._large.put(ref, data)
         kept = (None, ref) if ref else (data, None)
         last = len(self._stage.calls) - 1
-        return (
-            self._row.id << 32 | index, "succeeded", last, 1, self._row.started, at, *kept,
-        )  # fmt: skip
+        return (self._key(index), "succeeded", last, 1, self._row.started, at, *kept)
 
 
 async def push(
@@ -222,11 +229,10 @@ async def push(
         key, data, ref = result
         if data is None:
             assert ref is not None
-            data = await large.get(ref)
             if await payloads.store.exists(key):
                 return
-            await payloads.store.put(key, data)
-        elif not await payloads.store.create(key, data):
+            await payloads.store.put(key, await large.get(ref))
+        elif not await payloads.store.create(key, contained(data)):
             return
         pushed += 1
 

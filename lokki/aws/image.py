@@ -29,7 +29,7 @@ def is_pushed(config: Config) -> bool:
     return bool(config.aws.ecr_repo_prefix) and not config.aws.endpoint
 
 
-def docker() -> str:
+def docker_command() -> str:
     """Where Docker's command is. Raises BuildError when it is not there."""
     found = shutil.which("docker")
     if found is None:
@@ -110,7 +110,7 @@ async def _token(account: Account) -> bytes:
 async def _run(*arguments: str, given: bytes | None = None) -> None:
     """Run Docker, whose output is shown. Raises BuildError when it fails."""
     done = await anyio.run_process(
-        [docker(), *arguments],
+        [docker_command(), *arguments],
         input=given,
         stdout=sys.stderr,
         stderr=sys.stderr,

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
+from time import time
 
 from lokki.aws.executions import Executions
-from lokki.aws.picture import Machine, Outlined
+from lokki.aws.picture import Machine, Outlined, picture
 from lokki.engine.resuming import Again
 from lokki.errors import AwsError, DefinitionError, FingerprintError
 from lokki.places.shapes import RunShape
@@ -45,7 +46,7 @@ async def plan(executions: Executions, flow: str, run_id: str, again: Again) -> 
     deployed with another structure, and DefinitionError as `lokki.engine.resuming.plan`.
     """
     looked = await executions.looked(flow, run_id)
-    run = await executions.look(flow, run_id)
+    run = picture(looked, time())
     if run["status"] == "running":
         raise AwsError(f"run {run_id} is running: cancel it, or wait for its end")
     before, now = looked.machine, await executions.deployed(flow)

@@ -83,9 +83,9 @@ async def find(account: Account, name: str) -> Stack | None:
     return Stack(name, stack["StackStatus"], stack.get("StackStatusReason", ""), outputs)
 
 
-async def flows(account: Account) -> dict[str, str]:
-    """The flows that are deployed, and the state machine of each: stacks with its log group."""
-    found = {}
+async def flows(account: Account) -> list[str]:
+    """The flows that are deployed: those of stacks with a machine and its log group."""
+    found = []
     pages = account.pages("cloudformation", "describe_stacks")
     async with aclosing(pages):
         async for page in pages:
@@ -93,11 +93,10 @@ async def flows(account: Account) -> dict[str, str]:
                 outputs = {
                     each["OutputKey"]: each["OutputValue"] for each in told.get("Outputs", ())
                 }
-                machine = outputs.get("StateMachineArn", "")
-                flow = machine.rpartition(":")[2]
+                flow = outputs.get("StateMachineArn", "").rpartition(":")[2]
                 if outputs.get("LogGroup") == log_group(flow):
-                    found[flow] = machine
-    return found
+                    found.append(flow)
+    return sorted(found)
 
 
 def refuse_busy(stack: Stack) -> None:

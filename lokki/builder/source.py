@@ -138,11 +138,13 @@ def needs_of(source: Source) -> Needs:
 def digest_of(source: Source, *about: str) -> str:
     """A hash of all that a package is made of: the code, what it needs, lokki, and ``about`` it."""
     found = sha256(repr((needs_of(source).lines, about)).encode())
-    own = Path(__file__).parent.parent
-    ours = sorted(own.rglob("*.py")) if distribution(OWN).read_text("direct_url.json") else []
-    found.update(distribution(OWN).version.encode())
-    for file in (*(source.root / each for each in source.files), *ours):
-        found.update(f"{file}\0".encode() + file.read_bytes())
+    lokki, own = distribution(OWN), Path(__file__).parent.parent
+    released = lokki.read_text("direct_url.json") is None
+    ours = [] if released else sorted(file.relative_to(own) for file in own.rglob("*.py"))
+    found.update(lokki.version.encode())
+    for root, files in ((source.root, source.files), (own, ours)):
+        for file in files:
+            found.update(f"{file}\0".encode() + (root / file).read_bytes())
     return found.hexdigest()[:16]
 
 

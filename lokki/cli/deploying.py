@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lokki.aws import check_installed
 from lokki.cli.load import traced
 from lokki.cli.options import Command, config_from, settings
-from lokki.cli.places import check_aws
 from lokki.cli.program import Program
 from lokki.cli.streams import stdout_to_stderr
 from lokki.decorators import Flow
@@ -132,7 +132,7 @@ async def _account(config: Config, console: Console) -> AsyncIterator[tuple[Acco
 def _run(work: Callable[[], Any]) -> Any:
     import anyio
 
-    check_aws()
+    check_installed()
     return anyio.run(work)
 
 

@@ -1,4 +1,4 @@
-"""Running a deployed flow on AWS: invoke, and run with --on aws."""
+"""Running a deployed flow on AWS: invoke, and run and resume with --on aws."""
 
 from __future__ import annotations
 
@@ -8,20 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lokki.cli.load import LoadError, traced
 from lokki.cli.options import (
     Command,
     again_from,
+    asked_graph,
     config_from,
     options_of,
-    parameters_from,
     settings,
 )
 from lokki.cli.program import Program
-from lokki.cli.streams import stdout_to_stderr
 from lokki.config import Config
 from lokki.decorators import Flow
-from lokki.errors import LokkiError
 from lokki.places import AWS
 
 if TYPE_CHECKING:
@@ -86,23 +83,6 @@ def resume_on_aws(name: str, program: Program, options: dict[str, Any]) -> int:
 
         stages = [Outline(each.name, each.label is not None) for each in planned.stages]
         return execute(Start(begin, stages, program.at(AWS), planned.told), config)
-
-
-def asked_graph(
-    flow: Flow[..., Any], file: Path | None, options: dict[str, Any], *, here: bool
-) -> FlowGraph[Any]:
-    """The graph of a flow with the parameters that a command line gives.
-
-    Raises UsageError for parameters that are wrong.
-    """
-    try:
-        with stdout_to_stderr():
-            given = parameters_from(flow, file, options, here=here)
-        return traced(flow, lambda: flow.trace(given))
-    except LoadError:
-        raise
-    except LokkiError as error:
-        raise click.UsageError(str(error)) from error
 
 
 def invoked(

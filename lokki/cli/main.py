@@ -20,7 +20,7 @@ from lokki.cli.cloud import BUILD, PLAN, REHEARSE, MakeCommand
 from lokki.cli.cloud import COMMANDS as CLOUD
 from lokki.cli.commands import COMMANDS
 from lokki.cli.deploying import DEPLOY, DESTROY
-from lokki.cli.invoking import INVOKE, asked_graph, invoked, resume_on_aws
+from lokki.cli.invoking import INVOKE, invoked, resume_on_aws
 from lokki.cli.load import (
     LoadError,
     NotThere,
@@ -36,6 +36,7 @@ from lokki.cli.options import (
     Command,
     again_from,
     ask_for_secrets,
+    asked_graph,
     config_from,
     missing_secrets,
     options_of,

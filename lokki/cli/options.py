@@ -12,15 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lokki.cli.load import LoadError, traced
+from lokki.cli.streams import stdout_to_stderr
 from lokki.config import KEYS, Config, load
 from lokki.decorators import Flow
-from lokki.errors import ParameterError
+from lokki.errors import LokkiError, ParameterError
 from lokki.params import Parameter
 from lokki.places import AWS, LOCAL
 from lokki.secret import Secret, variable
 
 if TYPE_CHECKING:
     from lokki.engine.resuming import Again
+    from lokki.graph import FlowGraph
 
 HELP: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -238,6 +241,23 @@ def parameters_from(
     elsewhere = {} if here else {each.name: Secret("") for each in flow.parameters.secrets}
     origins = dict.fromkeys(stored.keys() - given.keys(), place)
     return flow.parameters.validate(values, text=text, checked=elsewhere, origins=origins)
+
+
+def asked_graph(
+    flow: Flow[..., Any], file: Path | None, options: dict[str, Any], *, here: bool
+) -> FlowGraph[Any]:
+    """The graph of a flow with the parameters that a command line gives.
+
+    Raises UsageError for parameters that are wrong.
+    """
+    try:
+        with stdout_to_stderr():
+            given = parameters_from(flow, file, options, here=here)
+        return traced(flow, lambda: flow.trace(given))
+    except LoadError:
+        raise
+    except LokkiError as error:
+        raise click.UsageError(str(error)) from error
 
 
 def _stored(file: Path, place: str) -> dict[str, Any]:

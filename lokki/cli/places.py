@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import click
 
+from lokki.aws import check_installed
 from lokki.config import Config, load
-from lokki.errors import AwsError
 from lokki.places import AWS, LOCAL
 
 if TYPE_CHECKING:
@@ -54,13 +53,7 @@ def _everywhere() -> Iterator[Place]:
 
 def opened_aws(config: Config) -> AbstractContextManager[AwsPlace]:
     """The configured AWS account. Raises AwsError when what it takes is not installed."""
-    check_aws()
+    check_installed()
     from lokki.aws.place import opened as there
 
     return there(config)
-
-
-def check_aws() -> None:
-    """Raise AwsError when what AWS takes is not installed."""
-    if find_spec("aiobotocore") is None:
-        raise AwsError("this needs: pip install 'lokki[aws]'")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -18,7 +18,13 @@ from lokki.places import AWS
 from lokki.secret import HIDDEN, Secret
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from lokki.aws.home import Pulled
+    from lokki.config import Config
+    from lokki.store.protocol import TransientStore
+
+T = TypeVar("T")
 
 PULL = """Bring a run on AWS home, to go on with it here.
 
@@ -62,7 +68,6 @@ def _pull(
 ) -> None:
     from lokki.aws.home import pull
     from lokki.cli.places import opened_aws
-    from lokki.engine.payloads import payload_store
 
     config = config_from(options)
     journal = journal_path(config)
@@ -71,23 +76,19 @@ def _pull(
         hidden = {each.name: Secret(HIDDEN) for each in flow.parameters.secrets}
         graph = traced(flow, lambda: flow.trace(run["params"], checked=hidden))
 
-        async def work() -> Pulled:
-            large = payload_store(journal, config)
-            try:
-                return await pull(
-                    place.executions,
-                    run,
-                    graph,
-                    journal,
-                    large,
-                    only_failed=only_failed,
-                    replace=replace,
-                    started_by=program.told("pull", run["id"]),
-                )
-            finally:
-                await large.close()
+        def bring(large: TransientStore) -> Awaitable[Pulled]:
+            return pull(
+                place.executions,
+                run,
+                graph,
+                journal,
+                large,
+                only_failed=only_failed,
+                replace=replace,
+                started_by=program.told("pull", run["id"]),
+            )
 
-        done = place.wait(work)
+        done = place.wait(_with_large, journal, config, bring)
     left = f", {done.left:,} items are left on AWS" if done.left else ""
     resume = program.told("resume", run["id"])
     click.echo(f"run {run['id']} is here: {done.results:,} results, {done.failed:,} failed{left}")
@@ -105,7 +106,6 @@ def _pull(
 def push(program: Program, /, run: str | None, run_option: str | None, **options: Any) -> None:
     from lokki.aws.home import push as give
     from lokki.cli.places import opened_aws
-    from lokki.engine.payloads import payload_store
     from lokki.store.journal import Journal
 
     config = config_from(options)
@@ -115,14 +115,23 @@ def push(program: Program, /, run: str | None, run_option: str | None, **options
         place.find(found.id, found.flow)
         looked = place.wait(place.executions.looked, found.flow, found.id)
 
-        async def work() -> int:
-            large = payload_store(journal, config)
-            try:
-                return await give(place.executions, found, looked.machine.stages, book, large)
-            finally:
-                await large.close()
+        def send(large: TransientStore) -> Awaitable[int]:
+            return give(place.executions, found, looked.machine.stages, book, large)
 
-        pushed = place.wait(work)
+        pushed = place.wait(_with_large, journal, config, send)
     resume = program.at(AWS).told("resume", found.id)
     click.echo(f"{pushed:,} results of run {found.id} are on AWS now")
     click.echo(f"go on with it there: {resume}", err=True)
+
+
+async def _with_large(
+    journal: Path, config: Config, use: Callable[[TransientStore], Awaitable[T]]
+) -> T:
+    """What ``use`` gives, of the store of large results beside the journal."""
+    from lokki.engine.payloads import payload_store
+
+    large = payload_store(journal, config)
+    try:
+        return await use(large)
+    finally:
+        await large.close()

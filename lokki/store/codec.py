@@ -166,6 +166,11 @@ def compress_small(raw: bytes) -> bytes:
     return raw if len(raw) <= SMALL else compress(raw)
 
 
+def contained(data: bytes) -> bytes:
+    """What ``pack`` or ``pack_small`` gave, as a payload store keeps it: in a gzip container."""
+    return compress(data) if data[:1] == _PICKLE_MAGIC else data
+
+
 def unpack(data: bytes) -> Any:
     """Return the value that ``pack`` or ``pack_small`` was given.
 

@@ -8,15 +8,14 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
-from importlib.util import find_spec
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 
+from lokki.aws import check_installed
 from lokki.call import Failure
 from lokki.config import Config
-from lokki.errors import AwsError, LokkiError
 from lokki.places.shapes import StageShape
 from lokki.store.groups import group
 from lokki_server.problems import Problem
@@ -31,8 +30,8 @@ T = TypeVar("T")
 
 LOOK_SECONDS = 2.0
 """An answer of AWS is as good as new for so long; so often is a run that is watched looked at."""
-_SETTLED_SECONDS = 60.0
-"""Likewise for what has ended, and which flows there are."""
+_FLOWS_SECONDS = 10.0
+"""Likewise for which flows there are."""
 _MOST_KEPT = 200
 
 
@@ -67,24 +66,14 @@ class Mirror:
         """The executions of the account."""
         if not self.is_configured:
             raise Problem(404, "AWS is not configured", "set aws.artifact_bucket in lokki.toml")
-        if find_spec("aiobotocore") is None:
-            raise AwsError("this needs: pip install 'lokki[aws]'")
-        async with self._opening:
-            if self._executions is None:
-                self._executions = await self._open()
-        return self._executions
-
-    async def _open(self) -> Executions:
+        check_installed()
         from lokki.aws.executions import opened
 
-        made = AsyncExitStack()
-        try:
-            executions = await made.enter_async_context(opened(self._config))
-        except LokkiError:
-            await made.aclose()
-            raise
-        self._opened.push_async_exit(made)
-        return executions
+        async with self._opening:
+            if self._executions is None:
+                there = opened(self._config)
+                self._executions = await self._opened.enter_async_context(there)
+        return self._executions
 
     async def close(self) -> None:
         await self._opened.aclose()
@@ -104,32 +93,22 @@ class Mirror:
         found: T = await asyncio.shield(answer.asked)
         return found
 
-    def keep(self, key: object, seconds: float = _SETTLED_SECONDS) -> None:
-        """Keep an answer for longer, since it will not change."""
-        if (answer := self._answers.get(key)) is not None:
-            answer.until = monotonic() + seconds
-
-    def forget(self, flow: str, run_id: str) -> None:
-        """Ask anew for a run that something was done to, and for lists that it is in."""
-        about = [key for key in self._answers if isinstance(key, tuple) and run_id in key]
-        for key in [*about, *(key for key in self._answers if _is_list(key, flow))]:
-            self._answers.pop(key, None)
+    def forget(self, flow: str) -> None:
+        """Ask anew about a flow, to a run of which something was done."""
+        for key in [key for key in self._answers if isinstance(key, tuple) and flow in key]:
+            del self._answers[key]
 
     # ---- what is asked ---------------------------------------------------------------------------
 
     async def flows(self) -> list[str]:
         """The flows that are deployed."""
         executions = await self.executions()
-        return await self.ask("flows", executions.flows, 10.0)
+        return await self.ask("flows", executions.flows, _FLOWS_SECONDS)
 
     async def looked(self, flow: str, run_id: str) -> Looked:
         """All that is known of a run."""
         executions = await self.executions()
-        key = ("run", flow, run_id)
-        looked = await self.ask(key, partial(executions.looked, flow, run_id))
-        if looked.execution["status"] != "RUNNING":
-            self.keep(key)
-        return looked
+        return await self.ask(("run", flow, run_id), partial(executions.looked, flow, run_id))
 
     async def run(self, flow: str, run_id: str) -> RunShape:
         """A run with its stages and failures."""
@@ -232,7 +211,3 @@ def _group(failure: Failure | None) -> str | None:
     if failure is None:
         return None
     return group(failure.type, failure.reason, failure.traceback)
-
-
-def _is_list(key: object, flow: str) -> bool:
-    return isinstance(key, tuple) and key[:2] == ("page", flow)

@@ -77,7 +77,7 @@ async def start(service: Serving, name: FlowName, request: models.RunRequest) ->
     await service.checked(name, request.params)
     executions, run_id = await service.mirror.executions(), new_run_id()
     await executions.start(name, run_id, request.params)
-    service.mirror.forget(name, run_id)
+    service.mirror.forget(name)
     return await service.mirror.run(name, run_id)
 
 
@@ -98,7 +98,7 @@ async def cancel(
     if found["finished"] is not None:
         raise Problem(409, "The run has ended", f"run {run_id} is {found['status']}")
     await (await service.mirror.executions()).stop(found)
-    service.mirror.forget(name, run_id)
+    service.mirror.forget(name)
     return await service.mirror.run(name, run_id)
 
 
@@ -127,7 +127,7 @@ async def resume(
     if not (planned.redrives or planned.new):
         raise Problem(409, "The run has succeeded", "name what is to be done again")
     goes_on = await resume(executions, planned, new_run_id())
-    service.mirror.forget(name, run_id)
+    service.mirror.forget(name)
     return await service.mirror.run(name, goes_on)
 
 
