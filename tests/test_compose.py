@@ -9,6 +9,7 @@ import os
 import re
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -116,6 +117,18 @@ def test_its_services_and_the_commands_it_tells_of_do_what_it_says(installed, tm
             if process is not None:
                 with process:
                     process.terminate()
+
+
+def test_a_port_that_is_taken_is_told(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        done = subprocess.run(
+            [sys.executable, "-m", "lokki.rehearse", "--port", port],
+            cwd=tmp_path, capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+    assert (done.returncode, "Address already in use" in done.stderr) == (1, True)
 
 
 def test_a_wrong_image_is_told(tmp_path):

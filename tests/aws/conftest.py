@@ -160,6 +160,15 @@ def place(deployed):
 
 
 @pytest.fixture
+def hold(tmp_path):
+    """As long as there is this file, a run that is given it goes on."""
+    file = tmp_path / "hold"
+    file.touch()
+    yield file
+    file.unlink(missing_ok=True)
+
+
+@pytest.fixture
 def switch(tmp_path):
     file = tmp_path / "switch"
     file.touch()

@@ -49,18 +49,20 @@ def pair(number):
 
 
 @step
-def total(pairs, patience=0.0):
-    time.sleep(patience)
+def total(pairs, hold):
+    """Waits as long as there is a file of this name, which functions on the rig can see."""
+    while os.path.exists(hold):
+        time.sleep(0.02)
     return [sum(first for first, _ in pairs), [each.index for each in current().failures]]
 
 
 @flow
-def crunching(count: int, switch: str = "/nowhere", patience: float = 0.0):
+def crunching(count: int, switch: str = "/nowhere", hold: str = "/nowhere"):
     return numbers().map(crunch).next(pair).agg(total)
 
 
 @flow
-def tolerant(count: int, switch: str = "/nowhere"):
+def tolerant(count: int, switch: str = "/nowhere", hold: str = "/nowhere"):
     return numbers().map(crunch, tolerated_failures=2).next(pair).agg(total)
 
 
@@ -118,3 +120,20 @@ def heaviest(numbers):
 @flow
 def weighing(count: int, switch: str = "/nowhere"):
     return numbers().map(weigh).agg(heaviest)
+
+
+@step
+def pairs_of(index):
+    return [0, 1]
+
+
+@step
+def die(number):
+    if number == 1:
+        os._exit(3)
+
+
+@flow
+def dying(index: int):
+    """Its parameter has the name of what an item has, too."""
+    return pairs_of().map(die)

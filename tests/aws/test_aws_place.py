@@ -138,12 +138,12 @@ def test_what_steps_print_is_read_once_by_step_and_item_and_merged_by_time(place
 # ---- cancelling and resuming ---------------------------------------------------------------------
 
 
-def test_a_run_is_cancelled_and_goes_on_when_it_is_resumed(place):
-    run_id = begin(place, count=2, patience=1.5)
+def test_a_run_is_cancelled_and_goes_on_when_it_is_resumed(place, hold):
+    run_id = begin(place, count=2, hold=str(hold))
     while len(place.run(run_id)["stages"]) < 3:
         time.sleep(0.02)
     for _ in place.cancel(run_id):
-        time.sleep(0.02)
+        hold.unlink(missing_ok=True)
     run = place.run(run_id)
     assert (run["status"], run["error"]) == ("cancelled", None)
     assert counts(run["stages"][-1]) == ("total", 1, 0, 0, 0)
@@ -196,10 +196,11 @@ def test_a_run_can_begin_again_from_a_stage(place):
     assert list(place.lines(run["id"])) == []
 
 
-def test_what_cannot_be_resumed_is_told(place, deployed):
-    run_id = begin(place, count=1, patience=1.0)
+def test_what_cannot_be_resumed_is_told(place, deployed, hold):
+    run_id = begin(place, count=1, hold=str(hold))
     with pytest.raises(AwsError, match=f"run {run_id} is running: cancel it, or wait"):
         place.plan(run_id, Again())
+    hold.unlink()
     ended(place, run_id)
     for again, told in (
         ({"failed": True}, "has no failed items"),

@@ -97,6 +97,18 @@ def test_credentials_that_have_expired_are_told(place, refusing, way):
         refusing.find("anything", "crunching")
 
 
+def test_a_process_that_died_is_told_by_the_item_that_it_had(rehearsal, build_dir):
+    cloud = Cloud(rehearsal.endpoint, build_dir, [])
+    cloud.deploy(flows.dying)
+    try:
+        with opened(cloud.config()) as place:
+            run = ended(place, begin(place, "dying", index=7))
+    finally:
+        cloud.destroy(data=False)
+    (group,) = run["stages"][1]["failures"]
+    assert (group["type"], group["items"], group["failed"]) == ("Runtime.ExitError", [1], 1)
+
+
 # ---- secrets -------------------------------------------------------------------------------------
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import pickle
+
 import deployed_flows as flows
 import pytest
 from anyio import run as run_async
@@ -10,7 +13,14 @@ from clouds import begin, ended, off
 from lokki.aws.home import pull, push
 from lokki.engine.engine import Engine
 from lokki.engine.resuming import Again
-from lokki.errors import AwsError, FingerprintError, JournalError, RunCancelled
+from lokki.errors import (
+    AwsError,
+    FingerprintError,
+    JournalError,
+    PayloadError,
+    RunCancelled,
+    RunNotFound,
+)
 from lokki.places.local import LocalPlace
 from lokki.store.history import read_history
 from lokki.store.journal import Journal
@@ -95,7 +105,7 @@ def test_a_run_is_the_same_here_as_there(here, place, switch):
     assert here.resume(run_id, flows.tolerant) == [10, [1, 4]]
 
 
-def test_what_has_failed_runs_here_and_its_result_is_given_back(here, place, switch):
+def test_what_has_failed_runs_here_and_its_result_is_given_back(here, place, switch, deployed):
     run_id = begin(place, count=3, switch=str(switch))
     ended(place, run_id)
     pulled = here.pull(run_id)
@@ -104,6 +114,9 @@ def test_what_has_failed_runs_here_and_its_result_is_given_back(here, place, swi
         assert here.resume(run_id) == [6, []]
     assert here.push(run_id) >= 2
     assert here.push(run_id) == 0
+    key = f"crunching/runs/{run_id}/pair/1/output.pkl.gz"
+    stored = deployed.client("s3").get_object(Bucket=deployed.bucket, Key=key)["Body"].read()
+    assert pickle.loads(gzip.decompress(stored)) == (2, 2)
     ended(place, place.resume(place.plan(run_id, Again()), "unused")["id"])
     assert place.run(run_id)["status"] == "succeeded"
     assert place.result(run_id) == [6, []]
@@ -112,10 +125,8 @@ def test_what_has_failed_runs_here_and_its_result_is_given_back(here, place, swi
 
 
 def test_items_that_aws_has_not_come_to_can_be_left_to_it(here, place, switch):
-    machine = place.executions.machine_arn("crunching")
     run_id = begin(place, count=40, switch=str(switch))
-    there = ended(place, run_id)
-    assert place.executions.machine_arn(there["flow"]) == machine
+    ended(place, run_id)
     pulled = here.pull(run_id, only_failed=True)
     assert pulled.left > 0
     assert pulled.results + pulled.failed + pulled.left == 1 + 40
@@ -136,10 +147,24 @@ def test_large_results_are_kept_beside_the_journal(here, place):
     assert here.resume(run_id, flows.large) == 200_000
 
 
-def test_what_cannot_be_pulled_is_told(here, place):
-    run_id = begin(place, count=1, patience=1.5)
+def test_a_pull_that_fails_halfway_leaves_nothing(here, place):
+    run_id = begin(place, "large", size=200_000)
+    ended(place, run_id)
+    blocked = here.journal.parent / "payloads"
+    blocked.touch()  # where the folder of large results would be
+    with pytest.raises(PayloadError, match="payloads"):
+        here.pull(run_id)
+    with pytest.raises(RunNotFound):
+        here.run(run_id)
+    blocked.unlink()
+    assert here.pull(run_id).results == 2
+
+
+def test_what_cannot_be_pulled_is_told(here, place, hold):
+    run_id = begin(place, count=1, hold=str(hold))
     with pytest.raises(AwsError, match=f"run {run_id} is running: cancel it, or wait"):
         here.pull(run_id)
+    hold.unlink()
     ended(place, run_id)
     with pytest.raises(FingerprintError, match="the flow has another structure here"):
         here.pull(run_id, flow=flows.greeting)

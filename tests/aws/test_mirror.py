@@ -117,11 +117,12 @@ def test_a_failed_run_is_resumed_and_one_that_has_ended_not_cancelled(client, sw
     assert (again.status_code, again.json()["id"] != run["id"]) == (202, True)
 
 
-def test_a_run_is_cancelled(client):
-    url = start(client, count=1, patience=2.0)
+def test_a_run_is_cancelled(client, hold):
+    url = start(client, count=1, hold=str(hold))
     while len(client.get(url).json()["stages"]) < 3:
         time.sleep(0.1)
     assert client.post(f"{url}/cancel", json={}).status_code == 202
+    hold.unlink()
     assert wait(client, url)["status"] == "cancelled"
 
 
@@ -160,8 +161,8 @@ def test_wrong_parameters_start_nothing(client):
 # ---- what it costs, and what is refused ----------------------------------------------------------
 
 
-def test_ten_who_watch_cost_one_poller(tmp_path_factory, monkeypatch, deployed, way, place):
-    run_id = begin(place, count=1, patience=6.0)
+def test_ten_who_watch_cost_one_poller(tmp_path_factory, monkeypatch, deployed, way, place, hold):
+    run_id = begin(place, count=1, hold=str(hold))
     at, server = serve(tmp_path_factory, monkeypatch, deployed.config(), way.endpoint)
     try:
         url = f"{server.client.base_url}/aws/flows/crunching/executions/{run_id}/events"
@@ -174,6 +175,9 @@ def test_ten_who_watch_cost_one_poller(tmp_path_factory, monkeypatch, deployed, 
         watching = [threading.Thread(target=watch) for _ in range(10)]
         for each in watching:
             each.start()
+        while way.seen.count("AWSStepFunctions.DescribeExecution") < 4:
+            time.sleep(0.1)
+        hold.unlink()
         for each in watching:
             each.join()
         assert ends == ["event: end"] * 10

@@ -16,7 +16,7 @@ import pytest
 
 from lokki.builder import zip_pkg
 from lokki.builder.builder import build
-from lokki.builder.source import needs_of, source_of, uv
+from lokki.builder.source import Source, digest_of, needs_of, source_of, uv
 from lokki.config import load
 from lokki.errors import BuildError
 from lokki.runtime.container import command
@@ -311,3 +311,28 @@ def test_the_pinned_runtime_client_is_that_of_the_extra():
         "optional-dependencies"
     ]
     assert RUNTIME_CLIENT in extras["rehearse"]
+
+
+# ---- what has not changed ------------------------------------------------------------------------
+
+
+def test_what_is_made_of_the_same_is_left_as_it_is(project, tmp_path):
+    flow = project("unchanged", "import beside", besideDOTpy="")
+    config = replace(load({"lambda.package_type": "zip"}), build_dir=str(tmp_path / "built"))
+    first = build(flow.outline(), config)
+    again = build(flow.outline(), config, reuse=True)
+    assert (first.reused, again.reused, again.digest) == (False, True, first.digest)
+    assert again.package == first.package
+    (Path(sys.modules["unchanged"].__file__).parent / "beside.py").write_text("changed = 1")
+    changed = build(flow.outline(), config, reuse=True)
+    assert (changed.reused, changed.digest != first.digest) == (False, True)
+
+
+def test_a_digest_is_that_of_what_is_there_not_of_where_it_is(tmp_path):
+    places = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "flow.py").write_text("x = 1")
+        places.append(Source("flow", tmp_path / name, None, (Path("flow.py"),)))
+    first, second = (digest_of(source, "3.13") for source in places)
+    assert first == second != digest_of(places[0], "3.12")

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.timeout(180)
 
 FLOW = """
 import os
+import time
 from lokki import flow, main, step
 
 @step
@@ -33,11 +34,13 @@ def crunch(number, switch):
     return number * 2
 
 @step
-def total(numbers):
+def total(numbers, hold):
+    while os.path.exists(hold):
+        time.sleep(0.02)
     return sum(numbers)
 
 @flow
-def crunching(count: int, switch: str = "/nowhere"):
+def crunching(count: int, switch: str = "/nowhere", hold: str = "/nowhere"):
     return numbers().map(crunch).agg(total)
 
 if __name__ == "__main__":
@@ -137,21 +140,19 @@ def test_what_is_wrong_is_told_before_anything_is_started(place, done):
 
 
 def test_ctrl_c_cancels_a_run_on_aws(deployed, done, start):
-    text = (
-        (deployed / "crunching.py")
-        .read_text()
-        .replace("return sum", "import time; time.sleep(2); return sum")
-    )
-    (deployed / "crunching.py").write_text(text)
-    assert done("deploy", "crunching.py", "--confirm")[0] == 0
-    process = start("invoke", "crunching.py", "--count", "1", "--run-id", "held")
+    hold = deployed / "hold"
+    hold.touch()
+    given = ("--count", "1", "--hold", str(hold), "--run-id", "held")
+    process = start("invoke", "crunching.py", *given)
     for line in process.stderr:
         if "'total' started" in line:
+            process.send_signal(2)
+        if "cancelling" in line:
+            hold.unlink()
             break
-    process.send_signal(2)
-    _, err = process.communicate(timeout=60)
+    told, (_, err) = line, process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "resume: lokki resume held --on aws" in err
+    assert "resume: lokki resume held --on aws" in told + err
     code, out, _ = done("show", "held", "--on", "aws")
     assert (code, "status   cancelled" in out) == (0, True)
 

@@ -54,10 +54,11 @@ def serving(
 ) -> Iterator[Platform]:
     """An AWS at ``endpoint`` for as long as the context is open; ``port`` 0: one that is free.
 
-    One at a time in a process, since what it runs is looked up by port.
+    One at a time in a process, since what it runs is looked up by port. Raises OSError for a port
+    that is taken.
     """
     _changed()
-    port = port or _free_port()
+    port = _free_port(host, port)
     server = ThreadedMotoServer(host, port, verbose=False)
     before = os.environ.get("MOTO_PORT")
     os.environ["MOTO_PORT"] = str(port)  # where its state machines call its other services
@@ -75,8 +76,10 @@ def serving(
             os.environ["MOTO_PORT"] = before
 
 
-def _free_port() -> int:
+def _free_port(host: str, wanted: int) -> int:
+    """The port that is wanted, or any that is free; moto's server would wait for one forever."""
     with socket.socket() as listening:
-        listening.bind((_HOST, 0))
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, wanted))
         port: int = listening.getsockname()[1]
         return port
