@@ -40,18 +40,18 @@ def total(numbers, hold):
     return sum(numbers)
 
 @flow
-def crunching(count: int, switch: str = "/nowhere", hold: str = "/nowhere"):
+def milling(count: int, switch: str = "/nowhere", hold: str = "/nowhere"):
     return numbers().map(crunch).agg(total)
 
 if __name__ == "__main__":
-    main(crunching)
+    main(milling)
 """
 
 
 @pytest.fixture
 def place(rehearsal, terminal, monkeypatch):
     monkeypatch.setenv("UV_CACHE_DIR", UV_CACHE)
-    (terminal / "crunching.py").write_text(FLOW)
+    (terminal / "milling.py").write_text(FLOW)
     (terminal / "lokki.toml").write_text(
         f'[aws]\nendpoint = "{rehearsal.endpoint}"\nregion = "us-east-1"\n'
         f'artifact_bucket = "cli-{uuid4().hex[:8]}"\n[lambda]\npackage_type = "zip"\n'
@@ -61,15 +61,15 @@ def place(rehearsal, terminal, monkeypatch):
 
 @pytest.fixture
 def deployed(place, done):
-    assert done("deploy", "crunching.py", "--confirm")[0] == 0
+    assert done("deploy", "milling.py", "--confirm")[0] == 0
     yield place
-    assert done("destroy", "crunching.py", "--confirm", "--empty-bucket")[0] == 0
+    assert done("destroy", "milling.py", "--confirm", "--empty-bucket")[0] == 0
 
 
 def test_a_run_on_aws_is_started_watched_looked_at_and_resumed(deployed, done):
-    code, out, err = done("invoke", "crunching.py", "--count", "3", "--run-id", "first")
+    code, out, err = done("invoke", "milling.py", "--count", "3", "--run-id", "first")
     assert (code, out) == (0, "6\n")
-    assert "[INFO] Run first of crunching started\n" in err
+    assert "[INFO] Run first of milling started\n" in err
     assert "crunching 2\n" in err
     assert "3/3 (100%) completed\n" in err
     assert "[INFO] Run first succeeded\n" in err
@@ -77,16 +77,16 @@ def test_a_run_on_aws_is_started_watched_looked_at_and_resumed(deployed, done):
     switch = deployed / "switch"
     switch.touch()
     given = ("--count", "3", "--switch", str(switch))
-    code, out, err = done("run", "crunching.py", *given, "--on", "aws")
+    code, out, err = done("run", "milling.py", *given, "--on", "aws")
     assert (code, out) == (1, "")
     assert "ValueError: cannot crunch 1\n" in err
     assert "Error: the run failed in step 'crunch', item 1, attempt 1\nresume: lokki resume " in err
 
-    code, out, _ = done("crunching.py", "show", "last", "--on", "aws")
+    code, out, _ = done("milling.py", "show", "last", "--on", "aws")
     assert code == 0
     assert "status   failed, 1 item failed\n" in out
     assert "1 item of crunch  ValueError: cannot crunch 1\n" in out
-    code, out, _ = done("runs", "--on", "aws", "--flow", "crunching", "--json")
+    code, out, _ = done("runs", "--on", "aws", "--flow", "milling", "--json")
     failed, first = json.loads(out)["runs"]
     assert (first["id"], first["status"], first["where"]) == ("first", "succeeded", "aws")
 
@@ -103,13 +103,13 @@ def test_a_run_on_aws_is_started_watched_looked_at_and_resumed(deployed, done):
     switch.unlink()
     code, out, err = done("resume", failed["id"], "--on", "aws")
     assert (code, out) == (0, "6\n")
-    assert f"[INFO] Run {failed['id']} of crunching resumed\n" in err
+    assert f"[INFO] Run {failed['id']} of milling resumed\n" in err
     code, _, err = done("cancel", failed["id"], "--on", "aws")
     assert (code, err) == (1, f"Error: run {failed['id']} has already succeeded\n")
 
 
 def test_a_run_need_not_be_waited_for_and_its_lines_can_be_followed(deployed, done):
-    code, out, err = done("invoke", "crunching.py", "--count", "2", "--no-wait")
+    code, out, err = done("invoke", "milling.py", "--count", "2", "--no-wait")
     run_id = out.strip()
     assert (code, err) == (
         0,
@@ -125,25 +125,25 @@ def test_a_run_need_not_be_waited_for_and_its_lines_can_be_followed(deployed, do
 
 
 def test_what_is_wrong_is_told_before_anything_is_started(place, done):
-    code, _, err = done("invoke", "crunching.py")
+    code, _, err = done("invoke", "milling.py")
     assert (code, err.splitlines()[-1]) == (
-        2, "Error: crunching: parameter 'count' (int) is missing",
+        2, "Error: milling: parameter 'count' (int) is missing",
     )  # fmt: skip
-    code, _, err = done("invoke", "crunching.py", "--count", "2")
+    code, _, err = done("invoke", "milling.py", "--count", "2")
     assert (code, err) == (
         1,
-        "Error: flow 'crunching' is not deployed in AWS account 123456789012, us-east-1: "
+        "Error: flow 'milling' is not deployed in AWS account 123456789012, us-east-1: "
         "deploy it first\n",
     )
-    code, out, _ = done("runs", "--on", "aws", "--flow", "crunching")
-    assert (code, out) == (0, "no runs of crunching in AWS account 123456789012, us-east-1\n")
+    code, out, _ = done("runs", "--on", "aws", "--flow", "milling")
+    assert (code, out) == (0, "no runs of milling in AWS account 123456789012, us-east-1\n")
 
 
 def test_ctrl_c_cancels_a_run_on_aws(deployed, done, start):
     hold = deployed / "hold"
     hold.touch()
     given = ("--count", "1", "--hold", str(hold), "--run-id", "held")
-    process = start("invoke", "crunching.py", *given)
+    process = start("invoke", "milling.py", *given)
     for line in process.stderr:
         if "'total' started" in line:
             process.send_signal(2)
@@ -158,25 +158,28 @@ def test_ctrl_c_cancels_a_run_on_aws(deployed, done, start):
 
 
 def test_runs_are_found_wherever_they_are(deployed, done, monkeypatch):
-    assert done("invoke", "crunching.py", "--count", "1", "--run-id", "there")[0] == 0
-    assert done("run", "crunching.py", "--count", "2")[0] == 0
-    code, out, _ = done("runs", "--json")
+    def runs(*options):
+        return done("runs", "--flow", "milling", *options)
+
+    assert done("invoke", "milling.py", "--count", "1", "--run-id", "there")[0] == 0
+    assert done("run", "milling.py", "--count", "2")[0] == 0
+    code, out, _ = runs("--json")
     here, there = json.loads(out)["runs"]
     assert (here["where"], there["where"], there["id"]) == ("local", "aws", "there")
-    _, out, _ = done("runs")
+    _, out, _ = runs()
     assert [line.split()[:3] for line in out.splitlines()] == [
-        ["run", "flow", "where"], [here["id"], "crunching", "local"], ["there", "crunching", "aws"],
+        ["run", "flow", "where"], [here["id"], "milling", "local"], ["there", "milling", "aws"],
     ]  # fmt: skip
-    code, out, err = done("runs", "--n", "1")
+    code, out, err = runs("--n", "1")
     assert (code, out.splitlines()[-1].split()[0]) == (0, here["id"])
     assert err == f"older ones: more with --n, or --before {here['id']}\n"
     for before, found in ((here["id"], ["there"]), ("there", [])):
-        _, out, _ = done("runs", "--before", before, "--json")
+        _, out, _ = runs("--before", before, "--json")
         assert [run["id"] for run in json.loads(out)["runs"]] == found
     _, out, _ = done("show", "there")
     assert "where    aws\nstatus   succeeded\n" in out
     _, out, _ = done("show", "last")
-    assert out.startswith(f"run      {here['id']}\nflow     crunching\nstatus   succeeded\n")
+    assert out.startswith(f"run      {here['id']}\nflow     milling\nstatus   succeeded\n")
     _, out, _ = done("logs", "there")
     assert out.endswith("[INFO] crunch[0]: crunching 0\n")
     code, _, err = done("cancel", "there")
@@ -184,13 +187,13 @@ def test_runs_are_found_wherever_they_are(deployed, done, monkeypatch):
     code, _, err = done("show", "nowhere")
     assert code == 1
     assert "AWS account 123456789012, us-east-1: no run 'nowhere'" in err
-    assert done("pull", "there", "crunching.py")[0] == 0
-    _, out, _ = done("runs", "--json")
+    assert done("pull", "there", "milling.py")[0] == 0
+    _, out, _ = runs("--json")
     assert [(run["id"], run["where"]) for run in json.loads(out)["runs"]] == [
         (here["id"], "local"), ("there", "local"),
     ]  # fmt: skip
     with monkeypatch.context() as patch:
         patch.setenv("LOKKI_AWS_ENDPOINT", "http://127.0.0.1:9")
-        code, out, err = done("runs", "--json")
+        code, out, err = runs("--json")
     assert (code, len(json.loads(out)["runs"])) == (0, 2)
     assert err.startswith("without runs on AWS (--on local leaves them out): AWS cannot be reached")

@@ -512,7 +512,8 @@ BLOCKED = """
     @step
     async def blocking():
         print("began", flush=True)
-        time.sleep(3600)
+        while True:  # a signal that comes just before a single long sleep would wait for its end
+            time.sleep(0.01)
 
     @flow
     def blocked():
