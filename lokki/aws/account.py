@@ -29,6 +29,8 @@ from lokki.store.s3 import emulators_credentials
 
 _TRIES = 6
 """A throttled request is repeated, after waits that grow (botocore's standard mode)."""
+_TRIES_FOR_IDENTITY = 2
+"""It is asked before anything else, so that a missing network is told within seconds."""
 _CONNECT_SECONDS = 5
 _PREFIXES = {"stepfunctions": "states"}
 """Services whose permissions begin with another name."""
@@ -112,6 +114,7 @@ class Account:
         return Identity(told["Account"], told["Arn"], client.meta.region_name)
 
     async def _client(self, service: str) -> Any:
+        tries = _TRIES_FOR_IDENTITY if service == "sts" else _TRIES
         async with self._opening:
             if service not in self._clients:
                 self._clients[service] = await self._opened.enter_async_context(
@@ -121,7 +124,7 @@ class Account:
                         endpoint_url=self.endpoint,
                         config=AioConfig(
                             connect_timeout=_CONNECT_SECONDS,
-                            retries={"mode": "standard", "total_max_attempts": _TRIES},
+                            retries={"mode": "standard", "total_max_attempts": tries},
                         ),
                         **await emulators_credentials(self._session, self.endpoint),
                     )

@@ -97,6 +97,16 @@ def test_credentials_that_have_expired_are_told(place, refusing, way):
         refusing.find("anything", "crunching")
 
 
+def test_an_aws_that_does_not_answer_is_told_without_many_tries(deployed, way):
+    way.refuses["GetCallerIdentity"] = (503, "ServiceUnavailable")
+    with (
+        pytest.raises(AwsError, match="sts:GetCallerIdentity"),
+        opened(deployed.by(way.endpoint).config()),
+    ):
+        pass
+    assert way.asked == 2
+
+
 def test_a_process_that_died_is_told_by_the_item_that_it_had(rehearsal, build_dir):
     cloud = Cloud(rehearsal.endpoint, build_dir, [])
     cloud.deploy(flows.dying)
