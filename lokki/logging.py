@@ -23,6 +23,11 @@ _STEPS = 20
 end."""
 
 
+def counted(number: int, what: str) -> str:
+    """``1 item``, ``2,000 items``."""
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """Something to tell: ``at`` in seconds since the epoch, ``fields`` for JSON.

@@ -13,6 +13,7 @@ import click
 from lokki.cli.show import show_removable
 from lokki.config import Config, journal_path
 from lokki.engine.payloads import payload_store
+from lokki.logging import counted
 from lokki.places.shapes import runs
 from lokki.store.history import Run, read_history
 from lokki.store.journal import Journal
@@ -33,14 +34,14 @@ def collect(
     if dry_run:
         if old:
             show_removable(shapes, [run.finished or run.seen for run in old], resumable)
-        lost = _counted(len(resumable), "could be resumed")
-        click.echo(f"{_runs(len(old))} would be removed{lost}", err=True)
+        lost = _those_that(len(resumable), "could be resumed")
+        click.echo(f"{counted(len(old), 'run')} would be removed{lost}", err=True)
     elif not old:
         click.echo("nothing to remove", err=True)
     else:
         removed, told = asyncio.run(_remove(path, payload_store(path, config), old))
-        lost = _counted(len(resumable & removed), "could have been resumed")
-        click.echo(f"{_runs(len(removed))} removed, {told}{lost}", err=True)
+        lost = _those_that(len(resumable & removed), "could have been resumed")
+        click.echo(f"{counted(len(removed), 'run')} removed, {told}{lost}", err=True)
 
 
 async def _remove(path: Path, store: TransientStore, old: Sequence[Run]) -> tuple[set[str], str]:
@@ -64,9 +65,5 @@ async def _remove(path: Path, store: TransientStore, old: Sequence[Run]) -> tupl
     return removed, f"{freed:,} bytes of the journal given back"
 
 
-def _runs(count: int) -> str:
-    return "1 run" if count == 1 else f"{count:,} runs"
-
-
-def _counted(count: int, what: str) -> str:
+def _those_that(count: int, what: str) -> str:
     return f"; {count:,} {what}" if count else ""

@@ -14,6 +14,7 @@ from lokki.cli.program import Program
 from lokki.cli.streams import stdout_to_stderr
 from lokki.config import journal_path
 from lokki.decorators import Flow
+from lokki.logging import counted
 from lokki.places import AWS
 from lokki.secret import HIDDEN, Secret
 
@@ -89,9 +90,11 @@ def _pull(
             )
 
         done = place.wait(_with_large, journal, config, bring)
-    left = f", {done.left:,} items are left on AWS" if done.left else ""
+    left = f", {counted(done.left, 'item')} left on AWS" if done.left else ""
     resume = program.told("resume", run["id"])
-    click.echo(f"run {run['id']} is here: {done.results:,} results, {done.failed:,} failed{left}")
+    click.echo(
+        f"run {run['id']} is here: {counted(done.results, 'result')}, {done.failed:,} failed{left}"
+    )
     click.echo(f"go on with it: {resume}", err=True)
 
 
@@ -120,7 +123,7 @@ def push(program: Program, /, run: str | None, run_option: str | None, **options
 
         pushed = place.wait(_with_large, journal, config, send)
     resume = program.at(AWS).told("resume", found.id)
-    click.echo(f"{pushed:,} results of run {found.id} are on AWS now")
+    click.echo(f"{counted(pushed, 'result')} of run {found.id} put on AWS")
     click.echo(f"go on with it there: {resume}", err=True)
 
 

@@ -21,7 +21,7 @@ from rich.text import Text
 
 from lokki.cli.program import Program
 from lokki.cli.words import duration, rate
-from lokki.logging import local
+from lokki.logging import counted, local
 from lokki.places import LOCAL
 from lokki.places.place import Place
 from lokki.places.shapes import (
@@ -320,9 +320,9 @@ def _troubles(stages: Sequence[StageShape]) -> Text:
     maps = [stage for stage in stages if stage["kind"] == "map"]
     failed = sum(stage["failed"] for stage in maps)
     tolerated = sum(stage["tolerated"] for stage in maps)
-    text = Text().append(f", {_items(failed)} failed" if failed else "", style="red")
+    text = Text().append(f", {counted(failed, 'item')} failed" if failed else "", style="red")
     if tolerated:
-        items = f"{tolerated:,}" if failed else _items(tolerated)
+        items = f"{tolerated:,}" if failed else counted(tolerated, "item")
         text.append(f", {items} tolerated", style="yellow")
     return text
 
@@ -412,7 +412,7 @@ def _tolerated(group: GroupShape) -> int:
 def _group(group: GroupShape, stage: StageShape, most: int) -> Text:
     text = Text().append(f"{group['id']}  ", style="bold")
     count, items = group["count"], group["items"]
-    of = f"{_items(count)} of " if stage["kind"] == "map" else ""
+    of = f"{counted(count, 'item')} of " if stage["kind"] == "map" else ""
     text.append(f"{of}{group['step']}")
     for some, word in ((_tolerated(group), "tolerated"), (group["retrying"], "retrying")):
         if some:
@@ -485,10 +485,6 @@ def _done(stages: Sequence[StageShape]) -> Text:
     """How many items have succeeded; of how many, unless all have."""
     done, total = (sum(stage[count] for stage in stages) for count in ("succeeded", "total"))
     return Text(f"{done:,}/{total:,}" if done < total else f"{total:,}" if total else "")
-
-
-def _items(count: int) -> str:
-    return "1 item" if count == 1 else f"{count:,} items"
 
 
 def _counts(counts: Iterable[int], style: str) -> list[Text]:

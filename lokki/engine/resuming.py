@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 
 from lokki.errors import DefinitionError, FingerprintError
 from lokki.graph import FlowGraph, MapStage, Stage
+from lokki.logging import counted
 from lokki.store.history import History, Run
 from lokki.store.removal import refuse_removing
 from lokki.store.reopen import Reopening
@@ -73,7 +74,7 @@ def plan(history: History, run: Run, graph: FlowGraph[R], again: Again) -> Plan[
         told = list(_told(history, graph, begun, reopening))
     stay = sum(stage.tolerated for stage in begun) if reopening is None else 0
     if stay:
-        items = "1 item" if stay == 1 else f"{stay:,} items"
+        items = counted(stay, "item")
         told.append(f"tolerated failures stay as they are: {items} (--failed runs them again)")
     return Plan(run.id, graph, tuple(told), reopening)
 

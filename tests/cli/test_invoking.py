@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from uuid import uuid4
 
@@ -100,7 +101,22 @@ def test_a_run_on_aws_is_started_watched_looked_at_and_resumed(deployed, done):
         2, "Error: run first has no step 'nosuch'; it has numbers, crunch, total",
     )  # fmt: skip
 
+    code, out, err = done("pull", failed["id"], "milling.py")
+    assert code == 0
+    assert re.fullmatch(rf"run {failed['id']} is here: [123] results?, 1 failed\n", out)
+    assert err == f"go on with it: lokki resume {failed['id']}\n"
+    code, _, err = done("pull", failed["id"], "milling.py")
+    assert (code, err) == (
+        1, f"Error: run {failed['id']} is here already: go on with it, or say --replace\n",
+    )  # fmt: skip
+
     switch.unlink()
+    code, out, _ = done("resume", failed["id"], "--on", "local")
+    assert (code, out) == (0, "6\n")
+    code, out, err = done("push", failed["id"])
+    assert code == 0
+    assert re.fullmatch(rf"[123] results? of run {failed['id']} put on AWS\n", out)
+    assert err == f"go on with it there: lokki resume {failed['id']} --on aws\n"
     code, out, err = done("resume", failed["id"], "--on", "aws")
     assert (code, out) == (0, "6\n")
     assert f"[INFO] Run {failed['id']} of milling resumed\n" in err
