@@ -124,3 +124,10 @@ class RunNotFound(JournalError):
 
 class RunOwned(JournalError):
     """Another living process owns this run."""
+
+
+class KeyReused(JournalError):
+    """An idempotency key was given before, with another request."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"the key {key!r} was used for another request before")

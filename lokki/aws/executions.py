@@ -7,6 +7,7 @@ import re
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
+from hashlib import sha256
 from math import inf
 from time import monotonic, time
 from typing import Any
@@ -31,7 +32,7 @@ from lokki.aws.picture import (
 )
 from lokki.call import Failure
 from lokki.config import Config
-from lokki.errors import AwsError, PayloadError, RunNotFound
+from lokki.errors import AwsError, KeyReused, PayloadError, RunNotFound
 from lokki.places.shapes import RunShape, RunsShape, seconds
 from lokki.runtime.payloads import Payloads
 from lokki.store.codec import unpack
@@ -114,6 +115,24 @@ class Executions:
                     error.code,
                 ) from error
             raise
+
+    async def start_once(self, flow: str, key: str, given: Mapping[str, Any]) -> str:
+        """The id of the run that is started for an idempotency key, or was before.
+
+        The key names the execution, and AWS keeps a name for 90 days after the execution's end
+        (https://docs.aws.amazon.com/step-functions/latest/apireference/API_StartExecution.html).
+        Raises KeyReused when it was given with other parameters, else as `start` does.
+        """
+        run_id = f"key-{sha256(key.encode()).hexdigest()[:32]}"
+        try:
+            await self.start(flow, run_id, given)
+        except AwsError as error:
+            if error.code != "ExecutionAlreadyExists":
+                raise
+            told = await self._described(self.arn(flow, run_id))
+            if json.loads(told["input"]) != given:
+                raise KeyReused(key) from error
+        return run_id
 
     async def stop(self, run: RunShape) -> None:
         """Have a run cancelled; one that has ended is left."""

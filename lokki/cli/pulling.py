@@ -14,6 +14,7 @@ from lokki.cli.program import Program
 from lokki.cli.streams import stdout_to_stderr
 from lokki.config import journal_path
 from lokki.decorators import Flow
+from lokki.errors import RunNotFound
 from lokki.logging import counted
 from lokki.places import AWS
 from lokki.secret import HIDDEN, Secret
@@ -114,7 +115,10 @@ def push(program: Program, /, run: str | None, run_option: str | None, **options
     config = config_from(options)
     journal = journal_path(config)
     with opened_aws(config) as place, closing(Journal(journal)) as book:
-        found = book.history.find(run_named(run, run_option), program.flow)
+        try:
+            found = book.history.find(run_named(run, run_option), program.flow)
+        except RunNotFound as error:
+            raise RunNotFound(f"{error}: bring it here with `lokki pull RUN FILE` first") from error
         place.find(found.id, found.flow)
         looked = place.wait(place.executions.looked, found.flow, found.id)
 

@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
-from lokki.errors import JournalError, RunOwned
+from lokki.errors import JournalError, KeyReused, RunOwned
 from lokki.store.journal import Journal, end_cancelled, found
 from lokki.store.leases import is_worked_on, refuse_worked_on
 from lokki.store.removal import refuse_removing
@@ -19,10 +19,6 @@ from lokki.store.storable import storable
 
 class QueueFull(JournalError):
     """As many runs wait for a runner as may."""
-
-
-class KeyReused(JournalError):
-    """An idempotency key was given before, with another request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +65,7 @@ class Jobs:
                 ).fetchone()
                 if before is not None:
                     if before[1] != body:
-                        raise KeyReused(f"the key '{key}' was used for another request before")
+                        raise KeyReused(key)
                     return str(before[0])
             if most is not None and _waiting(connection) >= most:
                 raise QueueFull(f"{most} runs wait for a runner: try again later")

@@ -14,11 +14,12 @@ from lokki.errors import (
     AwsError,
     DefinitionError,
     JournalError,
+    KeyReused,
     LokkiError,
     RunNotFound,
     RunOwned,
 )
-from lokki.store.jobs import KeyReused, QueueFull
+from lokki.store.jobs import QueueFull
 
 MEDIA_TYPE = "application/problem+json"
 _RETRY_SECONDS = 10

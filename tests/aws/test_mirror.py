@@ -158,6 +158,23 @@ def test_wrong_parameters_start_nothing(client):
     assert answer.status_code == 404
 
 
+def test_the_same_idempotency_key_gives_the_same_run_of_a_flow(client):
+    def asked(key, flow="crunching", **params):
+        url, body = f"/aws/flows/{flow}/executions", {"params": params}
+        return client.post(url, json=body, headers={"Idempotency-Key": key})
+
+    first = asked("nightly 7", count=1).json()
+    wait(client, f"/aws/flows/crunching/executions/{first['id']}")
+    again = asked("nightly 7", count=1)
+    assert (again.status_code, again.json()["id"]) == (202, first["id"])
+    assert asked("nightly 8", count=1).json()["id"] != first["id"]
+
+    other = asked("nightly 7", count=2)
+    assert (other.status_code, other.json()["detail"]) == (
+        422, "the key 'nightly 7' was used for another request before",
+    )  # fmt: skip
+
+
 # ---- what it costs, and what is refused ----------------------------------------------------------
 
 

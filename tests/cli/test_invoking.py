@@ -110,6 +110,10 @@ def test_a_run_on_aws_is_started_watched_looked_at_and_resumed(deployed, done):
         1, f"Error: run {failed['id']} is here already: go on with it, or say --replace\n",
     )  # fmt: skip
 
+    code, _, err = done("push", "elsewhere")
+    assert code == 1
+    assert err.endswith(": bring it here with `lokki pull RUN FILE` first\n")
+
     switch.unlink()
     code, out, _ = done("resume", failed["id"], "--on", "local")
     assert (code, out) == (0, "6\n")

@@ -9,8 +9,8 @@ from contextlib import closing
 
 import pytest
 
-from lokki.errors import RunNotFound, RunOwned
-from lokki.store.jobs import Job, Jobs, KeyReused
+from lokki.errors import KeyReused, RunNotFound, RunOwned
+from lokki.store.jobs import Job, Jobs
 from lokki.store.journal import Journal
 from lokki.store.leases import LEASE_SECONDS
 

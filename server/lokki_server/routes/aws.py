@@ -22,6 +22,7 @@ from lokki_server.problems import Problem
 from lokki_server.routes import common
 from lokki_server.routes.common import (
     FlowName,
+    IdempotencyKey,
     Index,
     ItemsAsked,
     LinesAsked,
@@ -72,11 +73,22 @@ async def runs(
     status_code=202,
     responses=problems(404, 409, 502),
 )
-async def start(service: Serving, name: FlowName, request: models.RunRequest) -> Any:
-    """Start a run on AWS, with parameters that this server's code of the flow accepts."""
+async def start(
+    service: Serving,
+    name: FlowName,
+    request: models.RunRequest,
+    idempotency_key: IdempotencyKey = None,
+) -> Any:
+    """Start a run on AWS, with parameters that this server's code of the flow accepts.
+
+    The same `Idempotency-Key` gives the same run of the flow again.
+    """
     await service.checked(name, request.params)
     executions, run_id = await service.mirror.executions(), new_run_id()
-    await executions.start(name, run_id, request.params)
+    if idempotency_key is None:
+        await executions.start(name, run_id, request.params)
+    else:
+        run_id = await executions.start_once(name, idempotency_key, request.params)
     service.mirror.forget(name)
     return await service.mirror.run(name, run_id)
 

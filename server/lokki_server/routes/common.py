@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import Depends, Path, Query, Request
+from fastapi import Depends, Header, Path, Query, Request
 from pydantic import BaseModel, Field
 
 from lokki_server.models import ItemStatus, ProblemDetails
@@ -23,6 +23,7 @@ RunId = Annotated[
     str, Path(pattern=r"^[A-Za-z0-9_-]{1,80}$", description="a run's id, or the beginning of it")
 ]
 FlowName = Annotated[str, Path(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,59}$")]
+IdempotencyKey = Annotated[str | None, Header(max_length=255, min_length=1)]
 Position = Annotated[int, Path(ge=0, le=255)]
 Index = Annotated[int, Path(ge=0, lt=2**32)]
 

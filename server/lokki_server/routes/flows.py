@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Response
 
 from lokki_server import models, shapes
 from lokki_server.problems import Problem
-from lokki_server.routes.common import FlowName, Serving, problems
+from lokki_server.routes.common import FlowName, IdempotencyKey, Serving, problems
 from lokki_server.service import Service
 
 router = APIRouter(tags=["flows"])
@@ -42,7 +42,7 @@ async def start(
     name: FlowName,
     request: models.RunRequest,
     response: Response,
-    idempotency_key: Annotated[str | None, Header(max_length=255, min_length=1)] = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> Any:
     """Queue a run. The same `Idempotency-Key` gives the same run again."""
     run = await service.start(name, request.params, idempotency_key)
