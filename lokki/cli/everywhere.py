@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class Everywhere:
     """A `Place` over two; AWS is opened by ``open_aws`` when it has to be asked.
 
-    Where it cannot be, ``tell`` is told so, and lists go without. A run that is in both, since it
-    was pulled, is that of this machine.
+    Where it cannot be, ``tell`` is told so, and lists go without. Of a run that is in both, since
+    it was pulled, lists have both, never on two pages; its id means that of this machine.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Everywhere:
         return found[0]
 
     def _remembered(self, place: LocalPlace | AwsPlace, run: RunShape) -> RunShape:
-        self._places[run["id"]] = place
+        self._places.setdefault(run["id"], place)
         return run
 
     def _of(self, run_id: str) -> LocalPlace | AwsPlace:
@@ -96,7 +96,7 @@ class Everywhere:
         newer = None if before is None else self.find(before, flow)
         found: list[RunShape] = []
         more = False
-        for place in (self._aws, self._local):
+        for place in (self._local, self._aws):
             if place is None:
                 continue
             own = newer is not None and self._of(newer["id"]) is place
@@ -114,10 +114,11 @@ class Everywhere:
                 continue
             more = more or page["next"] is not None
             found += [self._remembered(place, run) for run in page["runs"]]
-        here = {run["id"]: run for run in found}  # the later one, of this machine, wins
-        newest = sorted(here.values(), key=lambda run: (run["created"], run["id"]), reverse=True)
-        shown = newest[:limit]
-        older = more or len(newest) > limit
+        newest = sorted(found, key=lambda run: (run["created"], run["id"]), reverse=True)
+        shown, left = newest[:limit], newest[limit:]
+        if left and left[0]["id"] == shown[-1]["id"]:
+            shown.append(left.pop(0))
+        older = more or bool(left)
         return {"runs": shown, "next": shown[-1]["id"] if older and shown else None}
 
     def flows(self) -> list[str]:

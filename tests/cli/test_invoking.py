@@ -208,10 +208,16 @@ def test_runs_are_found_wherever_they_are(deployed, done, monkeypatch):
     assert code == 1
     assert "AWS account 123456789012, us-east-1: no run 'nowhere'" in err
     assert done("pull", "there", "milling.py")[0] == 0
-    _, out, _ = runs("--json")
-    assert [(run["id"], run["where"]) for run in json.loads(out)["runs"]] == [
-        (here["id"], "local"), ("there", "local"),
-    ]  # fmt: skip
+    pulled = [("there", "local"), ("there", "aws")]  # in lists twice, and never on two pages
+    for options, found in (
+        ((), [(here["id"], "local"), *pulled]),
+        (("--n", "2"), [(here["id"], "local"), *pulled]),
+        (("--n", "1", "--before", here["id"]), pulled),
+        (("--before", "there"), []),
+    ):
+        _, out, _ = runs(*options, "--json")
+        page = json.loads(out)
+        assert ([(run["id"], run["where"]) for run in page["runs"]], page["next"]) == (found, None)
     with monkeypatch.context() as patch:
         patch.setenv("LOKKI_AWS_ENDPOINT", "http://127.0.0.1:9")
         code, out, err = runs("--json")
