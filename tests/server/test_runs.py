@@ -225,6 +225,7 @@ def test_a_page_before_a_run_that_is_not_there(server):
 
 
 def test_a_run_is_found_by_the_beginning_of_its_id(server):
+    server.ran("words")
     run = server.ran("words")
     assert server.get(f"/runs/{run['id'][:-2]}")["id"] == run["id"]
     assert "several" in server.problem(f"/runs/{run['id'][:2]}", 404)["detail"]
