@@ -573,6 +573,10 @@ def test_a_redrive_goes_on_where_it_failed_with_the_items_that_have_not_succeede
     types = [each["type"] for each in events]
     assert types.count("ExecutionRedriven") == 1
     assert types.count("PassStateEntered") == 1
+    begun = [
+        each["mapRunStartedEventDetails"] for each in events if "MapRunStarted" in each["type"]
+    ]
+    assert {each["mapRunArn"] for each in begun} == {first["mapRunArn"]}
     with pytest.raises(client.exceptions.ClientError, match="ExecutionNotRedrivable"):
         client.redrive_execution(executionArn=arn)
 

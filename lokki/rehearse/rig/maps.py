@@ -89,6 +89,14 @@ def change(platform: Platform) -> None:
         run = getattr(self, "run", None)
         set_stop(self, "ABORTED" if run is not None and run.stopped else status)
 
+    def add(self: Any, record: Any) -> None:
+        if self.goes_on:
+            _take_place(self, record)
+        add_record(self, record)
+
+    pool = asl(f"{_MAP}iteration.itemprocessor.map_run_record").MapRunRecordPoolManager
+    add_record = pool.add
+    pool.goes_on, pool.add = False, add
     record.set_stop = stop
     component.DistributedIterationComponent._map_run = run_map
 
@@ -96,7 +104,7 @@ def change(platform: Platform) -> None:
 def _run_map(self: Any, env: Any, eval_input: Any, most_workers: int) -> None:
     items = env.stack.pop()
     record = eval_input.map_run_record
-    children = _children_before(env, record)
+    children: list[Child] = record.run.children if hasattr(record, "run") else []
     before = {child.place: child for child in children}
     run = record.run = MapRun(record, len(items), children, before)
     selected = [_selected(env, eval_input.item_selector, *each) for each in enumerate(items)]
@@ -119,19 +127,12 @@ def _run_map(self: Any, env: Any, eval_input: Any, most_workers: int) -> None:
     env.stack.append([each.output for each in outputs if each and each.status == "SUCCEEDED"])
 
 
-def _children_before(env: Any, record: Any) -> list[Child]:
-    """The children of the map run that this one goes on with, whose place it takes."""
-    if not env.states.context_object.context_object_data["Execution"][COUNT]:
-        return []
-    known = env.map_run_record_pool_manager
-    for each in known.get_all():
-        if each is not record and each.map_state_machine_arn == record.map_state_machine_arn:
-            del known._pool[each.map_run_arn], known._pool[record.map_run_arn]
+def _take_place(pool: Any, record: Any) -> None:
+    """Have a map that is started again be the map run that it was: at no time is there a second."""
+    for each in pool.get_all():
+        if each.map_state_machine_arn == record.map_state_machine_arn and hasattr(each, "run"):
             record.map_run_arn, record.start_date = each.map_run_arn, each.start_date
-            known.add(record)
-            children: list[Child] = each.run.children
-            return children
-    return []
+            record.run = each.run
 
 
 def _selected(env: Any, selector: Any, index: int, value: Any) -> Any:

@@ -80,6 +80,7 @@ def _redrive(execution: Any) -> None:
     env = worker.env = worker._get_evaluation_environment()
     env.event_manager = before.event_manager
     env.map_run_record_pool_manager = before.map_run_record_pool_manager
+    env.map_run_record_pool_manager.goes_on = True
     env.states.reset(json.loads(entered["input"]))
     env.states.context_object.context_object_data["Execution"][COUNT] = execution.redriven
     program = begun_in(worker._get_evaluation_entrypoint(), entered["name"])
