@@ -119,11 +119,11 @@ class Executions:
     async def start_once(self, flow: str, key: str, given: Mapping[str, Any]) -> str:
         """The id of the run that is started for an idempotency key, or was before.
 
-        The key names the execution, and AWS keeps a name for 90 days after the execution's end
+        Flow and key name the execution, and AWS keeps a name for 90 days after the execution's end
         (https://docs.aws.amazon.com/step-functions/latest/apireference/API_StartExecution.html).
         Raises KeyReused when it was given with other parameters, else as `start` does.
         """
-        run_id = f"key-{sha256(key.encode()).hexdigest()[:32]}"
+        run_id = f"key-{sha256(f'{flow}:{key}'.encode()).hexdigest()[:32]}"
         try:
             await self.start(flow, run_id, given)
         except AwsError as error:

@@ -118,7 +118,7 @@ def push(program: Program, /, run: str | None, run_option: str | None, **options
         try:
             found = book.history.find(run_named(run, run_option), program.flow)
         except RunNotFound as error:
-            raise RunNotFound(f"{error}: bring it here with `lokki pull RUN FILE` first") from error
+            raise RunNotFound(f"{error}; `lokki pull RUN FILE` brings a run here") from error
         place.find(found.id, found.flow)
         looked = place.wait(place.executions.looked, found.flow, found.id)
 

@@ -168,6 +168,7 @@ def test_the_same_idempotency_key_gives_the_same_run_of_a_flow(client):
     again = asked("nightly 7", count=1)
     assert (again.status_code, again.json()["id"]) == (202, first["id"])
     assert asked("nightly 8", count=1).json()["id"] != first["id"]
+    assert asked("nightly 7", "tolerant", count=1).json()["id"] != first["id"]
 
     other = asked("nightly 7", count=2)
     assert (other.status_code, other.json()["detail"]) == (

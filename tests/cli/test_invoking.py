@@ -112,7 +112,7 @@ def test_a_run_on_aws_is_started_watched_looked_at_and_resumed(deployed, done):
 
     code, _, err = done("push", "elsewhere")
     assert code == 1
-    assert err.endswith(": bring it here with `lokki pull RUN FILE` first\n")
+    assert err.endswith("; `lokki pull RUN FILE` brings a run here\n")
 
     switch.unlink()
     code, out, _ = done("resume", failed["id"], "--on", "local")

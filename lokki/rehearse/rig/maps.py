@@ -82,8 +82,9 @@ def change(platform: Platform) -> None:
     def run_map(self: Any, env: Any, eval_input: Any) -> None:
         _run_map(self, env, eval_input, platform.most_workers)
 
-    record = asl(f"{_MAP}iteration.itemprocessor.map_run_record").MapRunRecord
-    set_stop = record.set_stop
+    records = asl(f"{_MAP}iteration.itemprocessor.map_run_record")
+    record, pool = records.MapRunRecord, records.MapRunRecordPoolManager
+    set_stop, add_record = record.set_stop, pool.add
 
     def stop(self: Any, status: str) -> None:
         run = getattr(self, "run", None)
@@ -94,8 +95,6 @@ def change(platform: Platform) -> None:
             _take_place(self, record)
         add_record(self, record)
 
-    pool = asl(f"{_MAP}iteration.itemprocessor.map_run_record").MapRunRecordPoolManager
-    add_record = pool.add
     pool.goes_on, pool.add = False, add
     record.set_stop = stop
     component.DistributedIterationComponent._map_run = run_map

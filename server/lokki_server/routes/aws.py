@@ -84,8 +84,9 @@ async def start(
     The same `Idempotency-Key` gives the same run of the flow again.
     """
     await service.checked(name, request.params)
-    executions, run_id = await service.mirror.executions(), new_run_id()
+    executions = await service.mirror.executions()
     if idempotency_key is None:
+        run_id = new_run_id()
         await executions.start(name, run_id, request.params)
     else:
         run_id = await executions.start_once(name, idempotency_key, request.params)
