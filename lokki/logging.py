@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from math import sqrt
 from typing import Any, TypeAlias
 
 Line: TypeAlias = tuple[float, str, int | None, int, str, str, str]
@@ -18,9 +19,6 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 """From the least to the gravest; a level of another name counts as INFO."""
 
 _BAR = 26
-_STEPS = 20
-"""Users were promised six of the bar's 26 cells at 30 %: a cell for every 5 %, all of them at the
-end."""
 
 
 def counted(number: int, what: str) -> str:
@@ -93,13 +91,22 @@ def step_failed(step: str, at: float, seconds: float, error: str, **more: Any) -
 
 def map_progress(step: str, at: float, done: int, total: int, **others: int) -> Record:
     """How far a map is; ``others`` count items that are tolerated, say, where there are any."""
-    filled = _STEPS * done // total if total else _STEPS
-    bar = "=" * _BAR if filled == _STEPS else ("=" * (filled - 1) + ">").ljust(_BAR)
     percent = 100 * done // total if total else 100
     named = ", ".join(f"{count} {name}" for name, count in others.items() if count)
-    text = f"[{bar}] {done}/{total} ({percent}%) completed" + f" ({named})" * bool(named)
+    text = f"[{_bar(done, total)}] {done}/{total} ({percent}%) completed" + f" ({named})" * bool(named)
     fields = {"step": step, "completed": done, "total": total, **others}
     return Record("INFO", at, "map_progress", text, fields, bare=True)
+
+
+def _bar(done: int, total: int) -> str:
+    """A bar whose last cell is filled when all is done.
+
+    Users were promised six of its 26 cells at 30 %: the first ones stand for 5 % each, the later
+    ones for less and less.
+    """
+    share = done / total if total else 1
+    cells = int((20 + 6 * sqrt(share)) * share)
+    return "=" * _BAR if cells == _BAR else ("=" * (cells - 1) + ">" * (cells > 0)).ljust(_BAR)
 
 
 def step_tolerated(step: str, at: float, count: int, total: int, listed_by: str) -> Record:

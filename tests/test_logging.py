@@ -6,6 +6,8 @@ import json
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lokki import logging
 
@@ -111,11 +113,12 @@ def test_the_time_is_local_for_people_and_utc_in_json(monkeypatch):
 @pytest.mark.parametrize(
     ("done", "total", "cells", "percent"),
     [
-        (0, 100, 1, 0),
-        (1, 100, 1, 1),
-        (29, 100, 5, 29),
-        (55, 100, 11, 55),
-        (999_999, 1_000_000, 19, 99),
+        (0, 100, 0, 0),
+        (0, 1, 0, 0),
+        (4, 100, 0, 4),
+        (5, 100, 1, 5),
+        (1, 2, 12, 50),
+        (999_999, 1_000_000, 25, 99),
         (100, 100, 26, 100),
         (0, 0, 26, 100),
     ],
@@ -126,6 +129,20 @@ def test_a_bar_is_full_when_all_is_done_and_not_before(done, total, cells, perce
     assert len(bar) == 26
     assert len(bar.strip()) == cells
     assert line.endswith(f"] {done}/{total} ({percent}%) completed")
+
+
+@given(st.integers(1, 10**6).flatmap(lambda n: st.tuples(st.integers(0, n - 1), st.just(n))))
+def test_the_cells_of_a_bar_fit_its_percents(counts):
+    done, total = counts
+    before, after = (_cells(each, total) for each in (done, done + 1))
+    assert before <= after
+    assert 0 <= 26 * done / total - before <= 2
+    assert (after == 26) is (done + 1 == total)
+
+
+def _cells(done: int, total: int) -> int:
+    line = logging.human(logging.map_progress("x", NOON, done, total))
+    return len(line[1 : line.index("]")].strip())
 
 
 def test_a_bar_tells_of_other_items_if_there_are_any():
