@@ -18,6 +18,7 @@ from collections import abc
 from contextlib import suppress
 from enum import Enum
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NewType, Union, get_args, get_origin
 
 from lokki.errors import DefinitionError, ParameterError
@@ -152,7 +153,9 @@ class Parameters:
         return tuple(map(self._resolve, self._signature.parameters.values()))
 
     def _resolve(self, parameter: inspect.Parameter) -> Parameter:
-        annotation = Any if parameter.annotation is parameter.empty else parameter.annotation
+        annotation = parameter.annotation
+        if annotation is parameter.empty:
+            annotation = _kind_of(parameter.default)
         names = getattr(inspect.unwrap(self._fn), "__globals__", {})
         # One by one: with the whole function, one name that cannot be resolved would spoil all.
         holder = types.SimpleNamespace(__annotations__={"it": annotation})
@@ -438,6 +441,27 @@ def _to_json(value: Any) -> Any:
         return json.loads(encoded, parse_constant=str)  # "Infinity": JSON has no number for it
     except Exception:
         return _repr(value)
+
+
+_WRITTEN: Final = frozenset({
+    "bool", "int", "float", "str", "bytes", "list", "tuple", "dict", "set", "frozenset",
+    "date", "datetime", "time", "timedelta", "Decimal", "UUID",
+})  # fmt: skip
+"""Types of Python's own library whose values a text or JSON can give."""
+
+
+def _kind_of(default: Any) -> Any:
+    """What a parameter without annotation takes: values of its default's type, if it has one.
+
+    Anything, where only Python can give such a value.
+    """
+    kind = type(default)
+    if isinstance(default, Path):
+        return Path  # each system has a class of its own
+    of_python = kind.__module__ in ("builtins", "datetime", "decimal", "uuid")
+    if isinstance(default, Enum) or (of_python and kind.__name__ in _WRITTEN):
+        return kind
+    return kind if dataclasses.is_dataclass(kind) else Any
 
 
 def _is_union(kind: Any) -> bool:

@@ -526,6 +526,61 @@ def test_a_parameter_without_annotation_takes_anything():
     assert ps.validate({"it": "5"}, text={"it"}) == {"it": 5}
 
 
+@pytest.mark.parametrize(
+    ("default", "text", "value"),
+    [
+        (7, "9", 9),
+        (7.5, "9", 9.0),
+        ("s", "9", "9"),
+        ("s", "true", "true"),
+        (True, "no", False),
+        (b"", "ab", b"ab"),
+        (["a"], "[9]", [9]),
+        ((1, 2), "[9]", (9,)),
+        ({}, '{"a": 9}', {"a": 9}),
+        ({1}, "[9]", {9}),
+        (date(2026, 1, 1), "2026-02-03", date(2026, 2, 3)),
+        (timedelta(1), "PT1H", timedelta(hours=1)),
+        (Decimal(1), "1.50", Decimal("1.50")),
+        (uuid.UUID(int=1), str(uuid.UUID(int=2)), uuid.UUID(int=2)),
+        (Path("."), "9", Path("9")),
+        (Color.RED, "blue", Color.BLUE),
+        (Point(1), '{"x": 9}', Point(9)),
+        (None, "9", 9),
+        (object(), "9", 9),
+        (print, "9", 9),
+        (Custom(), "[9]", [9]),
+    ],
+)
+def test_a_parameter_without_annotation_is_of_its_defaults_type(default, text, value):
+    ps = params(default=default)
+    read = ps.validate({"it": text}, text={"it"})["it"]
+    assert (read, type(read)) == (value, type(value))
+    assert ps.validate({"it": value}) == {"it": value}
+    assert ps.validate({})["it"] is default
+
+
+@pytest.mark.parametrize(
+    ("default", "given", "message"),
+    [
+        (7, "abc", "must be a whole number, not 'abc'"),
+        (7, 1.5, "must be a whole number, not 1.5"),
+        (7, True, "must be a whole number, not True"),
+        (7, None, "must be a whole number, not None"),
+        ("s", 9, "must be a valid string, not 9"),
+        (False, "maybe", "must be a valid boolean, not 'maybe'"),
+        ([], {"a": 1}, "must be a valid array, not {'a': 1}"),
+        (date(2026, 1, 1), "soon", "must be a date (YYYY-MM-DD), not 'soon'"),
+        (Color.RED, "green", "must be 'red' or 'blue', not 'green'"),
+    ],
+    ids=repr,
+)
+def test_what_does_not_fit_the_type_of_a_default(default, given, message):
+    with pytest.raises(ParameterError) as caught:
+        params(default=default).validate({"it": given})
+    assert str(caught.value).endswith(f"parameter 'it' {message}")
+
+
 # Text
 
 
@@ -815,7 +870,7 @@ def birds_flow():
     return birds()
 
 @flow
-def few_flow(limit: int, name: str | None = None, rest=(), share: float = 0.5):
+def few_flow(limit: int, name: str | None = None, rest=None, share: float = 0.5):
     return birds()
 
 for graph in [

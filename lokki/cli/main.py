@@ -14,7 +14,7 @@ from time import time
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
-from click.exceptions import NoSuchCommand
+from click.exceptions import NoArgsIsHelpError, NoSuchCommand
 
 from lokki.cli.cloud import BUILD, PLAN, REHEARSE, MakeCommand
 from lokki.cli.cloud import COMMANDS as CLOUD
@@ -77,7 +77,7 @@ def main_of(flow: Flow[..., Any]) -> NoReturn:
         raise DefinitionError(f"main() wants a flow, not {flow!r}: decorate a function with @flow")
     alias_main()
     program = Program(f"python {shlex.quote(sys.argv[0])}", flow.name)
-    group = _Group(1, help=flow.__doc__ or f"Run the flow {flow.name}.", example="run")
+    group = _Group(help=flow.__doc__ or f"Run the flow {flow.name}.", example="run")
     group.add_command(_run_command("run", flow, program))
 
     @group.command("resume", params=[*run_parameters(), *AGAIN, *SETTINGS], example="last --failed")
@@ -97,13 +97,16 @@ def main_of(flow: Flow[..., Any]) -> NoReturn:
 
 
 class _Group(Command, click.Group):
-    """A group that exits with ``unknown_code`` for an unknown command, after its usage."""
+    """A group that exits with 1 for no command and for an unknown one, after its usage."""
 
     command_class = Command
 
-    def __init__(self, unknown_code: int, **settings: Any) -> None:
-        super().__init__(**settings)
-        self._unknown_code = unknown_code
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except NoArgsIsHelpError as error:
+            vars(error)["exit_code"] = 1
+            raise
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
@@ -114,7 +117,7 @@ class _Group(Command, click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
-            vars(error)["exit_code"] = self._unknown_code
+            vars(error)["exit_code"] = 1
             if isinstance(error, NoSuchCommand) and error.command_name in _MEANT:
                 near = [_MEANT[error.command_name], *(error.possibilities or ())]
                 likely = dict.fromkeys(each for each in near if each not in _NEVER_GUESSED)
@@ -293,7 +296,7 @@ def _resume_on_server(name: str, program: Program, options: dict[str, Any]) -> i
     return execute(Start(begin, stages, program.at(on), told), config)
 
 
-@click.group("lokki", cls=_Group, unknown_code=2, example="run birds.py")
+@click.group("lokki", cls=_Group, example="run birds.py")
 @click.version_option(package_name="lokki", message="lokki %(version)s")
 def _cli() -> None:
     """Run flows: map a function over ten thousand things, durably."""

@@ -25,7 +25,11 @@ if TYPE_CHECKING:
     from lokki.engine.resuming import Again
     from lokki.graph import FlowGraph
 
-HELP: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+HELP: dict[str, Any] = {
+    "help_option_names": ["-h", "--help"],
+    "max_content_width": 100,
+    "token_normalize_func": lambda name: name.replace("_", "-"),  # --min_size is --min-size
+}
 
 
 class Command(click.Command):
@@ -216,9 +220,25 @@ def _option(parameter: Parameter) -> click.Option:
     told = "[required]" if parameter.required else told
     names = [parameter.option, parameter.name]
     if parameter.is_flag:
-        names[0] += f"/--no-{parameter.option[2:]}"
-        return click.Option(names, default=None, help=told)
+        return _Flag(names, help=told)
     return click.Option(names, default=None, metavar=parameter.metavar, help=told)
+
+
+class _Flag(click.Option):
+    """``--x`` or ``--no-x``; or ``--x`` with a value, a text until it is validated."""
+
+    def __init__(self, names: list[str], **settings: Any) -> None:
+        super().__init__(
+            names, is_flag=False, flag_value=True, type=click.UNPROCESSED, default=None, **settings
+        )
+        self._off = f"--no-{names[0][2:]}"
+
+    def add_to_parser(self, parser: Any, ctx: click.Context) -> None:
+        super().add_to_parser(parser, ctx)
+        parser.add_option(self, [self._off], self.name, action="store_const", const=False)
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str]:
+        return f"{self.opts[0]} / {self._off}", self.help or ""
 
 
 def parameters_from(

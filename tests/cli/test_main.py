@@ -127,6 +127,54 @@ def test_parameters_are_typed_options(shown):
     ), done.stderr
 
 
+FLAGS = """
+@step
+def told(**params):
+    return ",".join(f"{name}={value!r}" for name, value in params.items())
+
+@flow
+def flags(wet: bool = False, cold: bool | None = None, mild=True, top_speed: int = 1):
+    return told()
+
+if __name__ == "__main__":
+    main(flags)
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ("", "wet=False,cold=None,mild=True,top_speed=1"),
+        ("--wet --cold --no-mild", "wet=True,cold=True,mild=False,top_speed=1"),
+        ("--wet true --cold FALSE --mild no", "wet=True,cold=False,mild=False,top_speed=1"),
+        ("--wet=1 --cold=0 --mild=off", "wet=True,cold=False,mild=False,top_speed=1"),
+        ("--wet --top_speed 9 --no_mild", "wet=True,cold=None,mild=False,top_speed=9"),
+        ("--cold none --wet yes --no-wet", "wet=False,cold=None,mild=True,top_speed=1"),
+        ("--no-wet --wet --top_speed=7", "wet=True,cold=None,mild=True,top_speed=7"),
+    ],
+)
+def test_a_flag_may_have_a_value_and_an_option_underscores(script, options, told):
+    path = script(FLAGS)
+    for done in (python(path, "run", *options.split()), lokki("run", path, *options.split())):
+        assert (done.returncode, done.stdout) == (0, f"{told}\n"), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ("--wet maybe", "parameter 'wet' must be a valid boolean, not 'maybe'"),
+        ("--wet=", "parameter 'wet' must be a valid boolean, not ''"),
+        ("--no-wet=true", "Option '--no-wet' does not take a value."),
+        ("--wet true false", "Got unexpected extra argument (false)"),
+        ("--top_sped 3", "No such option '--top-sped'. Did you mean '--top-speed'?"),
+    ],
+)
+def test_a_flag_takes_nothing_but_truth(script, options, told):
+    done = python(script(FLAGS), "run", *options.split())
+    assert (done.returncode, done.stdout) == (2, "")
+    assert told in done.stderr
+
+
 def test_a_parameter_file_is_completed_by_options(shown, tmp_path):
     file = tmp_path / "params.json"
     file.write_text(json.dumps({"limit": 1, "note": "from file", "day": "2026-02-03"}))
@@ -311,7 +359,7 @@ def test_a_resume_traces_the_flow_once(script, tmp_path, program):
 )
 def test_what_other_programs_call_a_command_is_understood(word, meant):
     done = lokki(word, "last")
-    assert (done.returncode, done.stdout) == (2, "")
+    assert (done.returncode, done.stdout) == (1, "")
     assert re.search(f"Did you mean .*'{meant}'", done.stderr)
 
 
@@ -320,9 +368,17 @@ def test_unknown_commands():
     assert own.returncode == 1
     assert "Usage: " in own.stderr
     general = lokki("rum")
-    assert general.returncode == 2
+    assert general.returncode == 1
+    assert "Usage: " in general.stderr
     assert "Did you mean" in general.stderr
     assert "'run'" in general.stderr
+
+
+def test_no_command_is_told_the_usage():
+    for done in (python(BIRDS), lokki()):
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "Usage: " in done.stderr
+        assert "Commands:" in done.stderr
 
 
 def test_the_users_traceback_comes_first_and_then_how_to_resume(script):
