@@ -93,7 +93,8 @@ def map_progress(step: str, at: float, done: int, total: int, **others: int) -> 
     """How far a map is; ``others`` count items that are tolerated, say, where there are any."""
     percent = 100 * done // total if total else 100
     named = ", ".join(f"{count} {name}" for name, count in others.items() if count)
-    text = f"[{_bar(done, total)}] {done}/{total} ({percent}%) completed" + f" ({named})" * bool(named)
+    bar = _bar(done, total)
+    text = f"[{bar}] {done}/{total} ({percent}%) completed" + f" ({named})" * bool(named)
     fields = {"step": step, "completed": done, "total": total, **others}
     return Record("INFO", at, "map_progress", text, fields, bare=True)
 
