@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 from lokki.chain import Lane, input_and_names, is_async_generator
 from lokki.chain import running as running
-from lokki.errors import DefinitionError, LokkiError
+from lokki.errors import DefinitionError, LokkiError, Picklable
 from lokki.graph import StepCall
 from lokki.secret import redactable, redacted
 
@@ -45,7 +45,7 @@ class Failure:
     retryable: bool = False
 
 
-class ResultError(Exception):
+class ResultError(Picklable, Exception):
     """A call's result cannot be used; ``kind`` is the type of error that is told."""
 
     def __init__(self, kind: str, reason: str) -> None:
@@ -298,9 +298,26 @@ def _traceback(error: BaseException) -> str:
         return f"<{name} whose traceback cannot be shown: {why}>\n"
 
 
+def retried_as(call: BoundCall, error: BaseException) -> str:
+    """The class name by which a reader of names alone decides as `Failure.retryable` does.
+
+    It is the error's own, but for a group that is decided on by the errors in it: that of one.
+    """
+    for kinds in ((DefinitionError,), call.exceptions):
+        if _is_one_of(error, kinds):
+            while isinstance(error, BaseExceptionGroup) and not isinstance(error, kinds):
+                error = error.exceptions[0]
+            break
+    return type(error).__name__
+
+
 def _is_one_of(error: BaseException, exceptions: tuple[type[BaseException], ...]) -> bool:
+    """Whether an error, or every error of a group, is of one of these classes."""
     try:
-        return isinstance(error, exceptions)
+        if isinstance(error, exceptions):
+            return True
+        grouped = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
+        return bool(grouped) and all(_is_one_of(each, exceptions) for each in grouped)
     except BaseException:
         return False
 

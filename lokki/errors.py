@@ -21,8 +21,24 @@ LokkiError
 
 from __future__ import annotations
 
+import copyreg
+from typing import Any
 
-class LokkiError(Exception):
+
+class Picklable:
+    """What makes an error arrive in another process, or a copy, as what it is.
+
+    Python would make it anew from ``args``, which is its text, and lose it where its ``__init__``
+    takes something else.
+    """
+
+    args: tuple[Any, ...]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return copyreg.__newobj__, (type(self), *self.args), vars(self)  # type: ignore[attr-defined]
+
+
+class LokkiError(Picklable, Exception):
     """Base of every error that lokki raises on purpose. Its text is meant to be shown as it is."""
 
 

@@ -16,7 +16,8 @@ class RetryConfig:
     ``retries``: how many times a failed call is tried again (0: never).
     ``delay``: seconds before the first retry. ``backoff``: factor from one wait to the next.
     ``max_delay``: the longest wait, in seconds. ``exceptions``: the exception classes (subclasses
-    included) that are retried; any other fails the call at once.
+    included) that are retried; any other fails the call at once. An ExceptionGroup is retried when
+    its own class or that of every error in it, those of inner groups included, is among them.
 
     Raises DefinitionError for negative or non-numeric values and for non-exceptions.
     """

@@ -9,7 +9,8 @@ import pickle
 import pytest
 
 from lokki import output
-from lokki.call import BoundCall, call_step, capture, running
+from lokki.call import BoundCall, call_step, capture, retried_as, running
+from lokki.errors import DefinitionError
 
 
 def bound(function, *, exceptions=(), is_async=False):
@@ -64,6 +65,34 @@ def test_an_error_becomes_a_failure_with_the_frames_of_the_user_alone():
     assert (failure.type, failure.reason, failure.retryable) == ("KeyError", "'gone'", True)
     assert "raise_it(error)" in failure.traceback or "raise error" in failure.traceback
     assert "call.invoke" not in failure.traceback
+
+
+def group(*errors):
+    return ExceptionGroup("several", errors)
+
+
+@pytest.mark.parametrize(
+    ("error", "exceptions", "retryable", "name"),
+    [
+        (group(ConnectionError()), (ConnectionError,), True, "ConnectionError"),
+        (group(BrokenPipeError(), TimeoutError()), (OSError,), True, "BrokenPipeError"),
+        (group(group(group(OSError()), OSError())), (OSError,), True, "OSError"),
+        (group(OSError(), ValueError()), (OSError,), False, "ExceptionGroup"),
+        (group(OSError(), group(OSError(), ValueError())), (OSError,), False, "ExceptionGroup"),
+        (group(ValueError()), (ExceptionGroup,), True, "ExceptionGroup"),
+        (group(group(ValueError())), (Exception,), True, "ExceptionGroup"),
+        (group(group(ValueError()), OSError()), (ExceptionGroup, OSError), True, "ExceptionGroup"),
+        (group(DefinitionError(), DefinitionError()), (Exception,), False, "DefinitionError"),
+        (group(DefinitionError(), OSError()), (Exception,), True, "ExceptionGroup"),
+        (BaseExceptionGroup("two", [KeyboardInterrupt()]), (OSError,), False, "BaseExceptionGroup"),
+        (group(OSError()), (), False, "ExceptionGroup"),
+    ],
+)
+def test_a_group_is_retried_when_every_error_in_it_is(error, exceptions, retryable, name):
+    failure = failure_of(lambda _: raise_it(error), exceptions=exceptions)
+    assert failure.retryable is retryable
+    assert failure.type == type(error).__name__
+    assert retried_as(bound(None, exceptions=exceptions), error) == name
 
 
 @pytest.mark.parametrize("problem", [RuntimeError, SystemExit, RecursionError])

@@ -7,7 +7,7 @@ from math import ceil
 
 from lokki.builder.asl import Retrier
 from lokki.builder.sizes import is_batch
-from lokki.errors import DefinitionError, FingerprintError, ParameterError, WorkerDied
+from lokki.errors import DefinitionError, ParameterError, WorkerDied
 from lokki.graph import StepCall
 from lokki.retry import RetryConfig
 from lokki.runtime.event import FAILED
@@ -27,7 +27,7 @@ _BATCH_ERRORS = (
     "Batch.ServerException",
     "Batch.SdkClientException",
 )
-_NEVER = (DefinitionError, FingerprintError, ParameterError)
+_NEVER = (DefinitionError, ParameterError)
 """What another attempt would not mend, whatever a step's policy names."""
 _DEATHS: Mapping[type[BaseException], tuple[str, ...]] = {
     TimeoutError: ("States.Timeout", "Sandbox.Timedout"),
@@ -64,14 +64,6 @@ def _service(errors: tuple[str, ...]) -> Retrier:
         max_delay_seconds=60,
         jitter_strategy="FULL",
     )
-
-
-_NO_RETRY = Retrier(
-    error_equals=tuple(each.__name__ for each in _NEVER),
-    interval_seconds=1,
-    max_attempts=0,
-    backoff_rate=1.0,
-)
 
 
 def _longest(calls: Sequence[StepCall]) -> RetryConfig:
@@ -121,6 +113,14 @@ def _names(kind: type[BaseException]) -> Iterator[str]:
     yield kind.__name__
     for each in kind.__subclasses__():
         yield from _names(each)
+
+
+_NO_RETRY = Retrier(
+    error_equals=tuple(name for each in _NEVER for name in _names(each)),
+    interval_seconds=1,
+    max_attempts=0,
+    backoff_rate=1.0,
+)
 
 
 # ---- Batch ---------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from lokki.call import BoundCall, Failure, ResultError, capture, listed_items, unstorable
 from lokki.chain import Lane
 from lokki.engine.state import Claim, Failed, ItemStatus, RunState
-from lokki.errors import PayloadError
+from lokki.errors import PayloadError, Picklable
 from lokki.graph import Stage
 from lokki.store.codec import SMALL, Parts, compress_small, dumps, dumps_parts, loads
 from lokki.store.commits import RunWriter
@@ -57,7 +57,7 @@ class CallCancelled(BaseException):
     """The call was stopped because its run is cancelled."""
 
 
-class CallFailed(Exception):
+class CallFailed(Picklable, Exception):
     """The call failed in another process, where its error was captured."""
 
     def __init__(self, failure: Failure) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lokki.call import Failure, users_frames
+from lokki.call import users_frames
 from lokki.runtime.event import FlowContext, Item, LambdaEvent, parse
 from lokki.runtime.invocation import StepFailed
 from lokki.runtime.loading import loaded
@@ -28,7 +28,7 @@ class Handler:
         try:
             return self.invocation.run(_event(event, context, first=self.invocation.is_first))
         except StepFailed as failed:
-            told = _told(failed.failure, failed.error)
+            told = _told(failed)
         raise told
 
 
@@ -44,10 +44,10 @@ def _event(raw: Any, context: Any, *, first: bool) -> LambdaEvent:
     return LambdaEvent(flow, (Item(None, None if first else raw),), direct=True)
 
 
-def _told(failure: Failure, error: BaseException | None) -> Exception:
+def _told(failed: StepFailed) -> Exception:
     """What Step Functions is told: the name, the text and the frames of the user's error.
 
     It is no longer that error itself, whose text may hold a secret or fail to be made.
     """
-    told: type[Exception] = type(failure.type, (Exception,), {})
-    return told(failure.reason[:_MOST_TOLD]).with_traceback(users_frames(error))
+    told: type[Exception] = type(failed.name, (Exception,), {})
+    return told(failed.failure.reason[:_MOST_TOLD]).with_traceback(users_frames(failed.error))

@@ -24,11 +24,12 @@ from lokki.call import (
     capture,
     end_lines,
     listed_items,
+    retried_as,
     running,
     unstorable,
 )
 from lokki.decorators import Flow
-from lokki.errors import FingerprintError, PayloadError
+from lokki.errors import FingerprintError, PayloadError, Picklable
 from lokki.graph import FlowGraph, MapStage, StepCall
 from lokki.runtime.event import INLINE_BYTES, Item, LambdaEvent, inline
 from lokki.runtime.payloads import MapFailed, Payloads
@@ -40,12 +41,16 @@ Input: TypeAlias = Callable[[], Any]
 """Gives an input, anew for each attempt: a call may change what it is given."""
 
 
-class StepFailed(Exception):
-    """A call has failed for good, or for now when Step Functions is to try it again."""
+class StepFailed(Picklable, Exception):
+    """A call has failed for good, or for now when Step Functions is to try it again.
 
-    def __init__(self, failure: Failure, error: BaseException | None) -> None:
+    ``name`` is the class name that Step Functions is to decide by.
+    """
+
+    def __init__(self, failure: Failure, name: str, error: BaseException | None) -> None:
         super().__init__(failure.reason)
         self.failure = failure
+        self.name = name
         self.error = error
 
 
@@ -147,7 +152,8 @@ class _Work:
         try:
             results, self._failures = self._loop.run(asked)
         except MapFailed as failed:
-            raise StepFailed(failed.failures[0], None) from None
+            first = failed.failures[0]
+            raise StepFailed(first, first.type, None) from None
         return lambda: [unpack(each) for each in results]
 
     def _source_of(self, stage: MapStage) -> str:
@@ -213,7 +219,8 @@ class _Work:
                     sleep(call.step.retry.wait(attempt))
                     attempt += 1
                     continue
-                raise StepFailed(failure, error) from None
+                name = failure.type if isinstance(error, ResultError) else retried_as(bound, error)
+                raise StepFailed(failure, name, error) from None
             tell(logging.step_complete(call.name, time(), time() - began))
             return data
 

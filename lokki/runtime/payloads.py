@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from lokki.call import Failure
-from lokki.errors import PayloadError
+from lokki.errors import PayloadError, Picklable
 from lokki.graph import FlowGraph, MapStage
 from lokki.runtime.event import URL, inline
 from lokki.store.codec import compress_parts, dumps_parts, unpack
@@ -157,7 +157,7 @@ class Payloads:
         )
 
 
-class MapFailed(Exception):
+class MapFailed(Picklable, Exception):
     """More items of a map have failed than it tolerates."""
 
     def __init__(self, failures: tuple[Failure, ...], count: int) -> None:

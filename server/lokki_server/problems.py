@@ -16,6 +16,7 @@ from lokki.errors import (
     JournalError,
     KeyReused,
     LokkiError,
+    Picklable,
     RunNotFound,
     RunOwned,
 )
@@ -25,7 +26,7 @@ MEDIA_TYPE = "application/problem+json"
 _RETRY_SECONDS = 10
 
 
-class Problem(Exception):
+class Problem(Picklable, Exception):
     """An error that is an answer; ``more`` are further members of it.
 
     ``retry_after``: after how many seconds it is worth asking again.

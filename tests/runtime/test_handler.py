@@ -85,6 +85,16 @@ def others():
     return get_items().next(wait_for).next(wait_forever).next(leave)
 
 
+@step(retry={"retries": 2, "exceptions": (ConnectionError,)})
+def gather(items):
+    raise ExceptionGroup("two at once", [ConnectionResetError(), ExceptionGroup("in", items)])
+
+
+@flow
+def grouped():
+    return get_items().next(gather)
+
+
 class Gateway:
     """The bucket, as tests look at it."""
 
@@ -275,6 +285,20 @@ def test_an_attempt_that_is_to_be_repeated_leaves_no_failure(handler, bucket):
     with pytest.raises(Exception, match="no such item"):
         handler("work")(event("bad", index=0, attempt=0))
     assert bucket.keys("handled/runs/r1/work") == []
+
+
+@pytest.mark.parametrize(
+    ("errors", "name"),
+    [
+        ([TimeoutError()], "ExceptionGroup"),
+        ([BrokenPipeError(), TimeoutError()], "ExceptionGroup"),
+        ([BrokenPipeError()], "ConnectionResetError"),
+    ],
+)
+def test_a_group_has_the_name_of_an_error_that_is_retried_when_all_in_it_are(handler, errors, name):
+    with pytest.raises(Exception, match="two at once") as caught:
+        handler("gather", grouped)(event(errors))
+    assert type(caught.value).__name__ == name
 
 
 # ---- invoked by hand -----------------------------------------------------------------------------
