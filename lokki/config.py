@@ -176,7 +176,8 @@ class Key:
     """One key of the schema: its dotted name, its default, and what sets it.
 
     ``kind`` is its type but for None, which ``optional`` allows, too. ``env`` is the variable
-    and ``option`` the option that set it; few keys have an option.
+    and ``option`` the option that set it; few keys have an option. ``variables`` are all that set
+    it, of which the first wins.
     """
 
     name: str
@@ -188,6 +189,10 @@ class Key:
     most: int | None
     env: str
     option: str | None
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((self.env, _env(self.name))))
 
     @property
     def is_table(self) -> bool:
@@ -344,9 +349,11 @@ def _sources(
     for folder in ("~/.lokki", "."):
         yield f"{folder}/{FILE}", _file(f"{folder}/{FILE}", problems), False
     for key in KEYS.values():
-        text = os.environ.get(key.env)
-        if text or text == key.default == "":  # else an empty variable is none
-            yield key.env, {key.name: text}, True
+        for variable in key.variables:
+            text = os.environ.get(variable)
+            if text or text == key.default == "":  # else an empty variable is none
+                yield variable, {key.name: text}, True
+                break
     for name, value in given.items():
         if value is not None:
             option = KEYS[name].option if name in KEYS else None
@@ -434,6 +441,40 @@ def _get(config: Any, name: str) -> Any:
     return config
 
 
+# Variables
+
+_NO_SETTINGS = {
+    "LOKKI_SERVER_TOKEN", "LOKKI_STEP_NAME", "LOKKI_MODULE_NAME", "LOKKI_EVENT", "LOKKI_REDRIVEN",
+}  # fmt: skip
+"""Variables of lokki that set no key."""
+_SECRET = "LOKKI_SECRET_"  # noqa: S105 - what the names of variables begin with
+
+
+def unknown_variables() -> list[str]:
+    """A line for each variable of the environment that has a name as ours have and is none.
+
+    The line tells what may have been meant; not the value, which may be secret.
+    """
+    known = {variable for key in KEYS.values() for variable in key.variables} | _NO_SETTINGS
+    return [
+        f"the variable {name} is unknown; {_meant(name, known)}"
+        for name, text in sorted(os.environ.items())
+        if name.startswith("LOKKI_") and text and name not in known and not name.startswith(_SECRET)
+    ]
+
+
+def _meant(name: str, known: set[str]) -> str:
+    import difflib
+
+    wanted = name.removeprefix("LOKKI_")
+    secret = _SECRET + (wanted.partition("_")[2] or "<NAME>")
+    names = {each.removeprefix("LOKKI_"): each for each in sorted(known | {secret})}
+    ending = [each for each in names if each.endswith(f"_{wanted}")]
+    for near in (*ending[:1], *difflib.get_close_matches(wanted, names, 1)):
+        return f"did you mean {names[near]}?"
+    return "LOKKI_<SECTION>_<KEY> sets a key, and `lokki config` lists the keys"
+
+
 # Paths
 
 
@@ -451,7 +492,7 @@ def payloads_path(journal: Path, config: Config) -> Path:
 
 def _setting(config: Config, name: str) -> str:
     origin = config.origins.get(name, DEFAULT)
-    return origin if origin == KEYS[name].env else f"{name} ({origin})"
+    return origin if origin in KEYS[name].variables else f"{name} ({origin})"
 
 
 def local_path(path: str | os.PathLike[str], setting: str) -> Path:

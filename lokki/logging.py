@@ -199,6 +199,11 @@ def lines_missing(why: str, at: float) -> Record:
     return Record("WARNING", at, "lines_missing", text, {"message": why})
 
 
+def variable_unknown(message: str, at: float) -> Record:
+    """A variable looks like a setting and is none."""
+    return Record("WARNING", at, "variable_unknown", message, {"message": message})
+
+
 def ending(
     message: str, at: float, code: int, run_id: str | None = None, resume: str | None = None
 ) -> Record:

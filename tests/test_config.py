@@ -18,10 +18,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lokki import ConfigError, JournalError
-from lokki.config import KEYS, Config, journal_path, load, payloads_path, reference
+from lokki import ConfigError, Engine, JournalError
+from lokki.config import (
+    KEYS,
+    Config,
+    journal_path,
+    load,
+    payloads_path,
+    reference,
+    unknown_variables,
+)
+from lokki.runtime import event
 
 ROOT = Path(__file__).parents[1]
+BIRDS = ROOT / "examples" / "birds.py"
 DOCS = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
 
 HOME_FILE = "~/.lokki/lokki.toml"
@@ -208,6 +218,22 @@ def test_each_key_has_its_variable(key, variable):
         config = load()
     assert config.values()[key] == value
     assert config.origins[f"{key}.NAME" if key in TABLES else key] == variable
+
+
+@pytest.mark.parametrize("key", [key for key in PROMISED if key not in TABLES])
+def test_each_key_has_the_variable_of_its_section_and_name(key):
+    named, generic = PROMISED[key][0], f"LOKKI_{key.replace('.', '_').upper()}"
+    value = _other(key)
+    with place(variables={generic: as_text(value)}):
+        config = load()
+    assert (config.values()[key], config.origins[key]) == (value, generic)
+    with place(variables={generic: "other", named: as_text(value)}):
+        config = load()
+    assert (config.values()[key], config.origins[key]) == (value, named)
+    with place(variables={named: "", generic: as_text(value)}):
+        empty = load().values()[key]
+    may_be_empty = PROMISED[key][1] == "" and named != generic
+    assert empty == ("" if may_be_empty else value)
 
 
 def _other(key: str) -> Any:
@@ -483,6 +509,63 @@ def test_the_representation_of_a_configuration_has_no_secret():
     assert SECRET not in repr(config)
 
 
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("LOKKI_LOGING_LEVEL", "did you mean LOKKI_LOGGING_LEVEL?"),
+        ("LOKKI_LOGLEVEL", "did you mean LOKKI_LOG_LEVEL?"),
+        ("LOKKI_BATCH_JOBQUEUE", "did you mean LOKKI_BATCH_JOB_QUEUE?"),
+        ("LOKKI_PORT", "did you mean LOKKI_SERVER_PORT?"),
+        ("LOKKI_JOURNAL", "did you mean LOKKI_LOCAL_JOURNAL?"),
+        ("LOKKI_SERVER_TOKN", "did you mean LOKKI_SERVER_TOKEN?"),
+        ("LOKKI_SECRETS_TOKEN", "did you mean LOKKI_SECRET_TOKEN?"),
+        ("LOKKI_SECRET", "did you mean LOKKI_SECRET_<NAME>?"),
+        ("LOKKI_XYZ", "LOKKI_<SECTION>_<KEY> sets a key, and `lokki config` lists the keys"),
+    ],
+)
+def test_an_unknown_variable_is_told_with_what_was_meant(variable, meant):
+    with place(variables={variable: SECRET}):
+        assert unknown_variables() == [f"the variable {variable} is unknown; {meant}"]
+        assert load() == Config()
+
+
+def test_variables_that_are_known_or_empty_are_no_mistake():
+    known = [name for key in KEYS.values() for name in key.variables]
+    ours = ["LOKKI_SERVER_TOKEN", "LOKKI_SECRET_TOKEN", event.STEP, event.MODULE, event.BUCKET]
+    names = [*known, *ours, event.EVENT, event.REDRIVEN, "LOKKIX", "lokki_port"]
+    with place(variables={**dict.fromkeys(names, "1"), "LOKKI_NONE": ""}):
+        assert unknown_variables() == []
+
+
+@pytest.mark.parametrize("command", [["runs"], ["gc", "--keep", "1"], ["run", BIRDS], ["config"]])
+def test_commands_tell_an_unknown_variable_once_on_stderr(command):
+    told = "the variable LOKKI_LOGING_LEVEL is unknown; did you mean LOKKI_LOGGING_LEVEL?"
+    with place(variables={"LOKKI_LOGING_LEVEL": SECRET}):
+        done = lokki(*command)
+    assert done.returncode == 0
+    assert done.stderr.startswith(f"[WARNING] {told}\n")
+    assert done.stderr.count("LOKKI_") == 2
+    assert "LOKKI_" not in done.stdout
+    assert SECRET not in done.stderr
+
+
+def test_an_unknown_variable_is_told_as_log_lines_are():
+    with place(variables={"LOKKI_XYZ": "1"}):
+        quiet = lokki("run", BIRDS, "--log-level", "error")
+        lines = lokki("run", BIRDS, "--log-format", "json").stderr.splitlines()
+    assert quiet.stderr == ""
+    events = [json.loads(line)["event"] for line in lines]
+    assert events[0] == "variable_unknown"
+    assert events.count("variable_unknown") == 1
+
+
+def test_an_engine_warns_of_an_unknown_variable():
+    with place(variables={"LOKKI_LOCAL_JORNAL": "x"}):
+        with pytest.warns(UserWarning, match="did you mean LOKKI_LOCAL_JOURNAL"):
+            Engine()
+        Engine(config=load())
+
+
 # ---- the documentation --------------------------------------------------------------------------
 
 
@@ -520,6 +603,14 @@ def test_the_example_of_the_documentation_is_as_it_shows(example):
     assert (done.returncode, done.stdout, done.stderr) == (0, _documented("lokki config"), "")
 
 
+def test_the_unknown_variable_of_the_documentation_is_told_as_it_shows():
+    variable = "LOKKI_LOCAL_CONCURENCY"
+    with place(variables={variable: "8"}):
+        done = lokki("runs")
+    assert done.returncode == 0
+    assert done.stderr.startswith(_documented(f"{variable}=8 lokki runs"))
+
+
 def test_the_mistakes_of_the_documentation_are_told_as_it_shows():
     wrong = '[logging]\nlevle = "DEBUG"\n[lambda]\ntimeout = 1000\n'
     with place(here=wrong, variables={"LOKKI_LOCAL_CONCURRENCY": "many"}):
@@ -528,8 +619,6 @@ def test_the_mistakes_of_the_documentation_are_told_as_it_shows():
 
 
 # ---- the commands -------------------------------------------------------------------------------
-
-BIRDS = ROOT / "examples" / "birds.py"
 
 
 def lokki(*arguments: object) -> subprocess.CompletedProcess[str]:

@@ -11,10 +11,9 @@ import click
 from lokki.cli.deploying import deploy_command, destroy_command
 from lokki.cli.invoking import invoke_command
 from lokki.cli.load import traced
-from lokki.cli.options import Command, asked_graph, options_of
+from lokki.cli.options import Command, asked_graph, configured, options_of
 from lokki.cli.program import Program
 from lokki.cli.streams import stdout_to_stderr
-from lokki.config import load
 from lokki.decorators import Flow
 from lokki.errors import BuildError, RunFailed
 
@@ -47,7 +46,7 @@ def build_command(flow: Flow[..., Any], program: Program) -> click.Command:
 
         graph = traced(flow, flow.outline)
         with stdout_to_stderr():
-            built = build_flow(graph, load())
+            built = build_flow(graph, configured())
         show_build(built, graph)
 
     return Command("build", callback=build, help=BUILD, example="")
@@ -56,7 +55,7 @@ def build_command(flow: Flow[..., Any], program: Program) -> click.Command:
 def rehearse_command(flow: Flow[..., Any], program: Program) -> click.Command:
     def rehearse(params: Path | None, logs: bool, **options: Any) -> None:
         graph = asked_graph(flow, params, options, here=True)
-        raise click.exceptions.Exit(_rehearse(graph, load(), logs=logs))
+        raise click.exceptions.Exit(_rehearse(graph, configured(), logs=logs))
 
     shown = click.Option(["--logs"], is_flag=True, help="Print all log lines.")
     parameters = [*options_of(flow), shown]
@@ -69,7 +68,7 @@ def plan_command(flow: Flow[..., Any], program: Program) -> click.Command:
         from lokki.cli.cloud_view import show_plan
 
         graph = traced(flow, flow.outline)
-        show_plan(plan_of(graph, load(), items, seconds_per_item))
+        show_plan(plan_of(graph, configured(), items, seconds_per_item))
 
     items = click.Option(
         ["--items"],

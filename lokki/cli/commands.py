@@ -14,11 +14,11 @@ import click
 from lokki.cli.options import (
     ANYWHERE,
     Command,
+    configured,
     run_named,
     run_parameters,
 )
 from lokki.cli.program import Program
-from lokki.config import load
 from lokki.logging import LEVELS
 from lokki.places import LOCAL
 from lokki.secret import HIDDEN
@@ -418,7 +418,7 @@ def gc(
     if flow is not None:
         with _place(LOCAL) as place:
             _tell_unknown(place, flow)
-    collect(load(), flow or program.flow, older_than, keep, dry_run)
+    collect(configured(), flow or program.flow, older_than, keep, dry_run)
 
 
 @click.command("config", cls=Command, example="--json", params=[_JSON])
@@ -429,7 +429,7 @@ def config(as_json: bool) -> None:
     """
     from lokki.config import KEYS
 
-    here = load()
+    here = configured()
     rows: dict[str, Any] = {}
     for name, value in here.values().items():
         origin: Any = here.origins[name]

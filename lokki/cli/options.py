@@ -6,15 +6,18 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
+from time import time
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from lokki import logging
 from lokki.cli.load import LoadError, traced
 from lokki.cli.streams import stdout_to_stderr
-from lokki.config import KEYS, Config, load
+from lokki.config import KEYS, Config, Logging, load, unknown_variables
 from lokki.decorators import Flow
 from lokki.errors import LokkiError, ParameterError
 from lokki.params import Parameter
@@ -147,7 +150,23 @@ def config_from(options: dict[str, Any]) -> Config:
     """The configuration with the settings among a command's options, which are taken out."""
     options.pop("on", None)
     given = _SETTINGS.keys() & options.keys()
-    return load({_SETTINGS[name]: options.pop(name) for name in given})
+    return configured({_SETTINGS[name]: options.pop(name) for name in given})
+
+
+def configured(given: Mapping[str, Any] | None = None) -> Config:
+    """The configuration, as `load` has it; a variable that is unknown is told, once."""
+    config = load(given)
+    _tell_unknown_variables(config.logging)
+    return config
+
+
+@cache
+def _tell_unknown_variables(settings: Logging) -> None:
+    line = logging.as_json if settings.format == "json" else logging.human
+    for told in unknown_variables():
+        record = logging.variable_unknown(told, time())
+        if logging.reaches(record.level, settings.level):
+            click.echo(line(record), err=True)
 
 
 def again_from(options: dict[str, Any]) -> Again:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from lokki.aws import check_installed
-from lokki.config import Config, load
+from lokki.cli.options import configured
+from lokki.config import Config
 from lokki.places import AWS, LOCAL
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def opened(on: str | None) -> AbstractContextManager[Place]:
 
         return here()
     if on == AWS:
-        return opened_aws(load())
+        return opened_aws(configured())
     from lokki.places.server import ServerPlace
 
     return nullcontext(ServerPlace(on))
@@ -39,7 +40,7 @@ def _everywhere() -> Iterator[Place]:
     from lokki.cli.everywhere import Everywhere
     from lokki.places.local import opened as here
 
-    config = load()
+    config = configured()
     with here() as local, ExitStack() as stack:
 
         def open_aws() -> AwsPlace:

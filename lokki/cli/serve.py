@@ -6,8 +6,7 @@ from typing import Any
 
 import click
 
-from lokki.cli.options import Command
-from lokki.config import load
+from lokki.cli.options import Command, configured
 
 
 @click.command(
@@ -40,7 +39,7 @@ def serve(places: tuple[str, ...], **settings: Any) -> None:
     Offers the flows of the files, modules and folders that are named; without any, those of this
     folder's files. Runs them in processes of its own, and records them in the journal.
     """
-    config = load({f"server.{name}": value for name, value in settings.items()})
+    config = configured({f"server.{name}": value for name, value in settings.items()})
     try:
         from lokki_server import server
     except ModuleNotFoundError as error:

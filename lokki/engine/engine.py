@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import warnings
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from concurrent.futures import Future
 from contextvars import copy_context
@@ -18,7 +19,7 @@ from typing import Any, Generic, Self, TextIO, TypeVar
 import anyio
 import anyio.to_thread
 
-from lokki.config import Config, journal_path, load, local_path
+from lokki.config import Config, journal_path, load, local_path, unknown_variables
 from lokki.decorators import Flow
 from lokki.engine.events import Event, RunFinished, StageProgressed
 from lokki.engine.items import lane_of
@@ -124,7 +125,7 @@ class Engine:
                 f"payloads=LocalStore({os.fspath(payloads)!r}), "
                 "after 'from lokki.store.local import LocalStore'"
             )
-        config = config or load()
+        config = config or _configured()
         concurrency = concurrency or config.local.concurrency
         processes = processes or config.local.processes
         self._path, self._payloads = _places(journal, payloads, config)
@@ -283,6 +284,13 @@ class Engine:
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(lambda _: self._runs.discard(run))
         return RunHandle(run)
+
+
+def _configured() -> Config:
+    """The configuration of a program that gives none; it is warned of unknown variables."""
+    for told in unknown_variables():
+        warnings.warn(told, stacklevel=3)
+    return load()
 
 
 def _places(
