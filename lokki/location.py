@@ -1,7 +1,10 @@
-"""Where a Python file is imported from."""
+"""Where a Python file is imported from, and whose it is."""
 
 from __future__ import annotations
 
+import os
+import sysconfig
+from functools import cache
 from pathlib import Path
 
 
@@ -11,3 +14,14 @@ def located(file: Path) -> tuple[Path, str]:
     while (folder / "__init__.py").is_file() and folder.name.isidentifier():
         folder, names = folder.parent, [folder.name, *names]
     return folder, ".".join(names) or file.stem
+
+
+@cache
+def _installed_in() -> tuple[str, ...]:
+    names = ("stdlib", "platstdlib", "purelib", "platlib", "scripts")
+    return tuple({os.path.join(sysconfig.get_path(name), "") for name in names})
+
+
+def installed(file: str) -> bool:
+    """Whether a file belongs to Python or to an installed package, and is no code of the user's."""
+    return file.startswith(_installed_in())

@@ -50,6 +50,7 @@ from lokki.cli.serve import serve
 from lokki.cli.streams import stdout_to_stderr
 from lokki.config import journal_path, load
 from lokki.decorators import Flow
+from lokki.engine.importing import check_may_run
 from lokki.errors import ConfigError, DefinitionError, LokkiError, ParameterError
 from lokki.places import AWS, LOCAL
 
@@ -75,6 +76,7 @@ def main_of(flow: Flow[..., Any]) -> NoReturn:
     """What `lokki.main` does."""
     if not isinstance(flow, Flow):
         raise DefinitionError(f"main() wants a flow, not {flow!r}: decorate a function with @flow")
+    check_may_run()
     alias_main()
     program = Program(f"python {shlex.quote(sys.argv[0])}", flow.name)
     group = _Group(help=flow.__doc__ or f"Run the flow {flow.name}.", example="run")

@@ -22,6 +22,7 @@ import anyio.to_thread
 from lokki.config import Config, journal_path, load, local_path, unknown_variables
 from lokki.decorators import Flow
 from lokki.engine.events import Event, RunFinished, StageProgressed
+from lokki.engine.importing import check_may_run
 from lokki.engine.items import lane_of
 from lokki.engine.lanes import Lanes
 from lokki.engine.payloads import payload_store
@@ -141,6 +142,7 @@ class Engine:
         self._open = False
 
     async def __aenter__(self) -> Self:
+        check_may_run()
         self.journal = await anyio.to_thread.run_sync(Journal, self._path)
         self._lanes = Lanes(self.journal.commits, self._payloads, self._limits, self._total)
         self._tasks: set[asyncio.Task[None]] = set()

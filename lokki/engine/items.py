@@ -25,6 +25,8 @@ from lokki.store.records import Outcomes
 if TYPE_CHECKING:
     from anyio import CancelScope
 
+    from lokki.engine.program import Program
+
 SHORT_SECONDS = 50e-6
 INLINE_BYTES = 64 * 1024
 """Pickles up to this size live in the item's row, larger ones in the payload store."""
@@ -110,8 +112,9 @@ class StageWork:
 
     ``lane`` is the kind of lane that its items need; ``inputs`` are the items; ``carried`` holds
     the inputs of items that wait for a retry at a later inner step; ``listed`` names the map that
-    goes over the result, if one does. ``error`` is one of ours that ended the run. ``on_done`` is
-    called once, in any thread, when the stage is complete or the run has ended.
+    goes over the result, if one does. ``program`` is what worker processes import, if a step needs
+    them. ``error`` is one of ours that ended the run. ``on_done`` is called once, in any thread,
+    when the stage is complete or the run has ended.
     """
 
     def __init__(
@@ -125,6 +128,7 @@ class StageWork:
         batch_size: int | None,
         listed: str | None,
         on_done: Callable[[], None],
+        program: Program | None = None,
     ) -> None:
         self.state = state
         self.stage_id = stage_id
@@ -135,6 +139,7 @@ class StageWork:
         self.batch_size = batch_size
         self.listed = listed
         self.on_done = on_done
+        self.program = program
         self.lane: Lane = lane_of(state.stage)
         self.retried = [bool(call.step.retry.retries) for call in state.stage.calls]
         """For each inner step, whether a failed call of it may be tried again."""

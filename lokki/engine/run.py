@@ -29,6 +29,7 @@ from lokki.engine.events import (
 )
 from lokki.engine.items import Carried, StageWork
 from lokki.engine.lanes import Lanes
+from lokki.engine.program import Program
 from lokki.engine.resuming import Plan
 from lokki.engine.state import ItemStatus, Recorded, RunState, Status
 from lokki.errors import (
@@ -81,6 +82,8 @@ class Run:
         self.error: Exception | None = None
         self.work: StageWork | None = None
         self.state = RunState(graph.stages)
+        has_processes = any(call.step.lane == "process" for call in graph.calls)
+        self._program = Program.of(graph) if has_processes else None
         self._number = 0
         self._begun: dict[int, StageRow] = {}
         self._lost: JournalError | None = None
@@ -222,6 +225,7 @@ class Run:
             stage.batch_size if isinstance(stage, MapStage) else None,
             self._map_after(position),
             on_done=lambda: self.lanes.call_on_loop(done.set),
+            program=self._program,
         )
         if not (state.complete or state.ended):
             self.lanes.add(work)

@@ -2,7 +2,8 @@
 
 Receives calls on the socket FD, one at a time, and answers each, by its number, with
 ("result", number, pickle), ("failure", number, Failure), ("unstorable", number, why) for a result
-that cannot be pickled or ("unloadable", number, why) for a call that cannot be unpickled. A call
+that cannot be pickled, ("unloadable", number, why) for a call that cannot be unpickled or
+("unimportable", number, (type, reason, traceback)) for an error of importing the program. A call
 that is new or has a timeout is answered with ("ready", number, None) as soon as it is unpickled.
 Any thread may send ("line", run id, …) at any time, for what the step writes, and ("echo", run id,
 text) to have it shown. When the engine is gone, the worker and all that its step has started are
@@ -25,6 +26,8 @@ from typing import Any, TextIO, cast
 
 from lokki import output
 from lokki.call import BoundCall, call_step, capture, end_lines, running
+from lokki.engine.importing import ImportFailed, prepare, set_idle
+from lokki.engine.program import Program
 from lokki.errors import PayloadError
 from lokki.store.codec import dumps, loads
 
@@ -78,7 +81,7 @@ class _Calls:
         self._run_id: str | None = None
         self._calls: dict[int, BoundCall] = {}
 
-    def learn(self, run_id: str, key: int, definition: bytes) -> None:
+    def learn(self, key: int, run_id: str, program: Program, definition: bytes) -> None:
         if run_id != self._run_id:
             self._calls.clear()
             if self._run_id is not None:
@@ -86,21 +89,28 @@ class _Calls:
             sink = partial(self._link.send, "line", run_id)
             output.attach(run_id, sink, cast(TextIO, _Echo(self._link, run_id)))
             self._run_id = run_id
+            prepare(program)
         self._calls[key] = loads(definition)
 
     def serve(self, request: Any) -> None:
         number, key, news, raw, index, attempt = request
         try:
             if news is not None:
-                self.learn(news[0], key, news[1])
+                self.learn(key, *news)
             call = self._calls[key]
             value = loads(raw)
         except PayloadError as error:
             self._link.send("unloadable", number, str(error))
             return
+        except ImportFailed as error:
+            told = error.kind, error.reason, error.traceback
+            self._link.send("unimportable", number, told)
+            return
         if news is not None or call.timeout is not None:
             self._link.send("ready", number, None)
+        set_idle(False)
         kind, content = _answer(call, value, index, attempt)
+        set_idle(True)
         self._link.send(kind, number, content)
         running.set(None)
 
@@ -108,6 +118,7 @@ class _Calls:
 def serve(connection: Connection) -> None:
     """Answer calls until the engine says goodbye, with None."""
     calls = _Calls(_Link(connection))
+    set_idle(True)
     threading.Thread(target=_die_with_engine, args=(connection.fileno(),), daemon=True).start()
     while (request := connection.recv()) is not None:
         calls.serve(request)

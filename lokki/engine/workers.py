@@ -15,6 +15,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from inspect import getclosurevars, isfunction
 from itertools import count
@@ -26,9 +27,11 @@ import anyio
 
 from lokki import output
 from lokki.call import BoundCall, Failure
+from lokki.engine.by_name import dumps_by_name
 from lokki.engine.items import CallCancelled, CallFailed, StageWork
+from lokki.engine.program import Program
 from lokki.errors import PayloadError, WorkerDied
-from lokki.secret import sendable
+from lokki.secret import redacted, sendable
 from lokki.store.codec import dumps, dumps_by_value, loads
 
 START_SECONDS = 60.0
@@ -41,6 +44,10 @@ class _NotBegun(Exception):
     """The worker died before it had read the call."""
 
 
+class _Unloadable(Exception):
+    """The worker cannot make sense of what it was sent."""
+
+
 class _Worker:
     """One process, and the calls that it has been told of: those of the run ``run_id``."""
 
@@ -51,7 +58,7 @@ class _Worker:
         ours, theirs = socket.socketpair()
         with theirs, ours:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "lokki.engine.worker", str(theirs.fileno())],
+                [*_python(), "-m", "lokki.engine.worker", str(theirs.fileno())],
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,
                 stdout=2,
@@ -97,21 +104,67 @@ class _Worker:
         return self._end
 
 
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What a worker is sent of a call, the definition only if it does not know it by its key."""
+
+    program: Program
+    key: int
+    definition: bytes
+    raw: bytes
+    index: int
+    attempt: int
+
+
 class _Definitions:
-    """The calls of one stage as workers are told of them."""
+    """The calls of one stage as workers are told of them: by name, or by value if that fails."""
 
-    def __init__(self) -> None:
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.unfound: str | None = None
+        """Why names did not do: a worker's module has not all that the engine's has."""
         self._lock = threading.Lock()
-        self._calls: dict[BoundCall, tuple[int, bytes]] = {}
+        self._calls: dict[tuple[BoundCall, bool], tuple[int, bytes]] = {}
 
-    def get(self, call: BoundCall, ids: count[int]) -> tuple[int, bytes]:
-        found = self._calls.get(call)
+    def get(self, call: BoundCall, by_name: bool, ids: count[int]) -> tuple[int, bytes]:
+        found = self._calls.get((call, by_name))
         if found is not None:
             return found
         with self._lock:
-            if call not in self._calls:
-                self._calls[call] = next(ids), _definition(call)
-            return self._calls[call]
+            if (call, by_name) not in self._calls:
+                self._calls[call, by_name] = next(ids), self._definition(call, by_name)
+            return self._calls[call, by_name]
+
+    def _definition(self, call: BoundCall, by_name: bool) -> bytes:
+        try:
+            with sendable():
+                return dumps_by_name(call, self.program) if by_name else dumps_by_value(call)
+        except PayloadError as error:
+            why = "" if by_name else f" ({self.unfound})"
+            raise PayloadError(
+                f"the function of step '{call.name}' cannot be sent to a worker process: "
+                f"{_unsendable(call.invoke) or error}; make it inside the step, or in a module "
+                f"that the step imports{why}"
+            ) from error
+
+    def pickled(self, call: BoundCall, value: Any, by_name: bool) -> bytes:
+        """An input, as a worker that has imported the program can read it."""
+        try:
+            return self._pickled(value, by_name)
+        except PayloadError as error:
+            raise PayloadError(
+                f"the input of step '{call.name}' cannot be sent to a worker process: {error}"
+            ) from error
+
+    def _pickled(self, value: Any, by_name: bool) -> bytes:
+        if not by_name:
+            return dumps_by_value(value)
+        try:
+            raw = dumps(value)
+        except PayloadError:
+            return dumps_by_name(value, self.program)
+        refers = b"__main__" in raw and self.program.main is None
+        return dumps_by_name(value, self.program) if refers or b"cloudpickle" in raw else raw
 
 
 class WorkerPool:
@@ -134,21 +187,41 @@ class WorkerPool:
         run.
         """
         try:
-            with self._lock:
-                definitions = self._definitions.setdefault(work, _Definitions())
-            key, definition = definitions.get(call, self._ids)
-            raw = _for_worker(call, value)
-            with self._slots:
+            definitions = self._definitions_of(work)
+            while True:
+                by_name = definitions.unfound is None
+                key, definition = definitions.get(call, by_name, self._ids)
+                raw = definitions.pickled(call, value, by_name)
+                request = _Request(definitions.program, key, definition, raw, index, attempt)
                 try:
-                    return self._call(work, call, key, definition, raw, index, attempt)
-                except _NotBegun:  # it died while it was idle
-                    return self._call(work, call, key, definition, raw, index, attempt)
+                    return self._ask(work, call, request)
+                except _Unloadable as error:
+                    if not by_name:
+                        raise PayloadError(
+                            f"a worker process cannot load the call: {error}"
+                        ) from None
+                    definitions.unfound = str(error)
         except _NotBegun as error:
             raise WorkerDied(str(error)) from None
         except PayloadError as error:  # ours, not the user's: it would be the same in a retry
             place = index if call.in_map else None
             failure = Failure(call.name, place, attempt, "PayloadError", str(error), "")
             raise CallFailed(failure) from None
+
+    def _definitions_of(self, work: StageWork) -> _Definitions:
+        with self._lock:
+            found = self._definitions.get(work)
+            if found is None:
+                assert work.program is not None
+                found = self._definitions[work] = _Definitions(work.program)
+            return found
+
+    def _ask(self, work: StageWork, call: BoundCall, request: _Request) -> Any:
+        with self._slots:
+            try:
+                return self._call(work, call, request)
+            except _NotBegun:  # it died while it was idle
+                return self._call(work, call, request)
 
     def kill(self, work: StageWork) -> None:
         """Kill the workers that are at a call of ``work``."""
@@ -219,35 +292,31 @@ class WorkerPool:
             raise CallCancelled
         return end
 
-    def _call(
-        self,
-        work: StageWork,
-        call: BoundCall,
-        key: int,
-        definition: bytes,
-        raw: bytes,
-        index: int,
-        attempt: int,
-    ) -> Any:
+    def _call(self, work: StageWork, call: BoundCall, request: _Request) -> Any:
         worker = self._take(work, call.run_id)
+        key, index, attempt = request.key, request.index, request.attempt
         try:
             if worker.run_id != call.run_id:  # the worker forgets the calls of other runs, too
                 worker.known.clear()
                 worker.run_id = call.run_id
-            news = None if key in worker.known else (call.run_id, definition)
+            news = (
+                None if key in worker.known else (call.run_id, request.program, request.definition)
+            )
             worker.calls += 1
             try:
-                worker.connection.send((worker.calls, key, news, raw, index, attempt))
+                worker.connection.send((worker.calls, key, news, request.raw, index, attempt))
             except OSError:
                 raise self._not_begun(worker) from None
             worker.known.add(key)
             kind, content = self._receive(worker, call, news is not None)
+            if kind == "unimportable":  # the process is of no use
+                raise CallFailed(_unimported(call, index, attempt, *content))
             worker.answered = True
             if kind == "failure":
                 raise CallFailed(content)
             if kind == "unloadable":
                 worker.known.discard(key)
-                raise PayloadError(f"a worker process cannot load the call: {content}")
+                raise _Unloadable(content)
             if kind == "unstorable":
                 raise PayloadError(f"the result of step '{call.name}' cannot be stored: {content}")
             try:
@@ -299,21 +368,29 @@ class WorkerPool:
         if ready:
             raise TimeoutError(f"the call took longer than {call.timeout:g} s")
         raise WorkerDied(
-            f"the worker process was not ready within {START_SECONDS:g} s: it starts, imports what "
-            "the step needs and reads its input in this time"
+            f"the worker process was not ready within {START_SECONDS:g} s: it starts, imports the "
+            "flow's module and reads its input in this time"
         )
 
 
-def _definition(call: BoundCall) -> bytes:
-    try:
-        with sendable():
-            return dumps_by_value(call)
-    except PayloadError as error:
-        raise PayloadError(
-            f"the function of step '{call.name}' cannot be sent to a worker process: "
-            f"{_unsendable(call.invoke) or error}; make it inside the step, or in a module that "
-            "the step imports"
-        ) from error
+def _python() -> list[str]:
+    """The command of an interpreter with this one's options, such as -O and -W."""
+    return [sys.executable, *subprocess._args_from_interpreter_flags()]  # type: ignore[attr-defined]
+
+
+def _unimported(
+    call: BoundCall, index: int, attempt: int, kind: str, reason: str, trace: str
+) -> Failure:
+    """The failure of a call whose worker could not import the program; a retry gets a new one."""
+    return Failure(
+        call.name,
+        index if call.in_map else None,
+        attempt,
+        kind,
+        redacted(reason, call.secrets),
+        redacted(trace, call.secrets),
+        issubclass(WorkerDied, call.exceptions),
+    )
 
 
 def _unsendable(function: Any) -> str | None:
@@ -336,17 +413,6 @@ def _taken_along(function: Any) -> Iterator[tuple[str, Any]]:
         used = getclosurevars(function)
         yield from ((f"the global '{name}'", value) for name, value in used.globals.items())
         yield from ((f"the variable '{name}'", value) for name, value in used.nonlocals.items())
-
-
-def _for_worker(call: BoundCall, value: Any) -> bytes:
-    """Pickle an input; what ``__main__`` defines goes by value, since a worker has another one."""
-    try:
-        raw = dumps(value)
-        return dumps_by_value(value) if b"__main__" in raw else raw
-    except PayloadError as error:
-        raise PayloadError(
-            f"the input of step '{call.name}' cannot be sent to a worker process: {error}"
-        ) from error
 
 
 def _told(code: int) -> str:

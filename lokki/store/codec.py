@@ -64,7 +64,7 @@ def dumps(value: Any) -> bytes:
     except (pickle.PicklingError, AttributeError, TypeError):
         return dumps_by_value(value)
     except Exception as error:
-        raise PayloadError(_why_unwritable(value, error)) from error
+        raise PayloadError(why_unwritable(value, error)) from error
 
 
 def loads(raw: bytes) -> Any:
@@ -91,7 +91,7 @@ def dumps_parts(value: Any) -> Parts:
     except (pickle.PicklingError, AttributeError, TypeError):
         return [dumps_by_value(value)]
     except Exception as error:
-        raise PayloadError(_why_unwritable(value, error)) from error
+        raise PayloadError(why_unwritable(value, error)) from error
     return parts
 
 
@@ -205,14 +205,15 @@ def dumps_by_value(value: Any) -> bytes:
     """
     buffer = io.BytesIO()
     try:
-        _value_pickler()(buffer, _PROTOCOL).dump(value)
+        value_pickler()(buffer, _PROTOCOL).dump(value)
     except Exception as error:
-        raise PayloadError(_why_unwritable(value, error)) from error
+        raise PayloadError(why_unwritable(value, error)) from error
     return buffer.getvalue()
 
 
 @functools.cache
-def _value_pickler() -> Any:
+def value_pickler() -> Any:
+    """The class of cloudpickle's picklers that `dumps_by_value` uses."""
     import cloudpickle
 
     table: Any = cloudpickle.Pickler.dispatch_table
@@ -231,7 +232,8 @@ def _code_of_file(file: str, make: Callable[..., types.CodeType], args: Any) -> 
     return make(*args).replace(co_filename=file)
 
 
-def _why_unwritable(value: Any, error: Exception) -> str:
+def why_unwritable(value: Any, error: Exception) -> str:
+    """What kept a value from being pickled: its type, and that of what it holds."""
     kind = _type_name(type(value))
     found = _UNPICKLABLE.search(str(error))
     if found is None:

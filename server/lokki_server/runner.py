@@ -12,7 +12,6 @@ import json
 import os
 import signal
 import sys
-import sysconfig
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +25,7 @@ from lokki.decorators import Flow
 from lokki.engine.engine import Engine, RunHandle, resumed_graph
 from lokki.engine.resuming import Again, plan
 from lokki.errors import LokkiError, RunOwned
+from lokki.location import installed
 from lokki.store.jobs import Jobs
 from lokki_server import STARTED_BY
 from lokki_server.channel import Channel, inherited
@@ -125,7 +125,7 @@ class Runner:
     def _note(self, module: Any) -> None:
         """Remember of when a module of the user's is."""
         file = getattr(module, "__file__", None)
-        if file is not None and not file.startswith(_INSTALLED):
+        if file is not None and not installed(file):
             with suppress(OSError):
                 self._stamps[file] = Path(file).stat().st_mtime
 
@@ -142,9 +142,6 @@ class Runner:
 
 class _Stale(Exception):
     """A new process has to do it: code was imported that has changed since."""
-
-
-_INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib")})
 
 
 async def main(descriptor: str, unseen: TextIO) -> None:

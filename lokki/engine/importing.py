@@ -1,0 +1,149 @@
+"""What a worker process imports before its first call: the program of the engine's process.
+
+As in a process that multiprocessing spawns, blocks of ``if __name__ == "__main__":`` are left out,
+since the main module is run by another name.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from importlib import import_module
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from types import ModuleType
+from typing import Any
+
+from lokki.call import cut
+from lokki.engine.program import MAIN, MAIN_IN_WORKER, Origin, Program
+from lokki.errors import LokkiError
+
+_replaced: list[ModuleType] = []  # the former __main__, whose functions go on
+_idle = False
+
+
+class ImportFailed(Exception):
+    """A module cannot be imported here: the type, text and traceback of the user's error."""
+
+    def __init__(self, place: str, error: BaseException) -> None:
+        shown = traceback.TracebackException.from_exception(error)
+        cut(shown)
+        self.kind = type(error).__name__
+        self.reason = f"a worker process cannot import {place}: {error}"
+        if isinstance(error, SystemExit):
+            self.reason = f"{place} exits when a worker process imports it"
+        self.traceback = "".join(shown.format())
+        super().__init__(self.reason)
+
+
+class _RunsFlow(BaseException):
+    """An import has come to where it runs a flow."""
+
+
+def set_idle(idle: bool) -> None:
+    """Say whether this process is a worker that is at no call."""
+    global _idle
+    _idle = idle
+
+
+def check_may_run() -> None:
+    """Keep a module that runs a flow while it is imported from doing so in every worker anew.
+
+    In a worker, its import ends there: the flow is being run, by the engine, whose process has not
+    come further in the module either. Raises LokkiError in a process of multiprocessing.
+    """
+    if _idle:
+        raise _RunsFlow
+    process: Any = sys.modules.get("multiprocessing.process")
+    if process is not None and getattr(process.current_process(), "_inheriting", False):
+        raise LokkiError(
+            "a flow is run by a module that a new process of multiprocessing imports, which would "
+            'run it without end; run it under:  if __name__ == "__main__":'
+        )
+
+
+def prepare(program: Program) -> None:
+    """Make this process what the engine's is. Raises ImportFailed with what a module raises."""
+    sys.path[:] = program.path
+    sys.argv[:] = program.arguments
+    if program.folder is not None:
+        os.chdir(program.folder)
+    if program.main is not None and sys.modules[MAIN].__name__ != MAIN_IN_WORKER:
+        _run(program.main, partial(_main, program.main_spec, program.main))
+    if program.flow is not None:
+        module = imported(program.flow)
+        if program.is_loaded:
+            _stand_for_main(module)
+
+
+def imported(module: Origin) -> ModuleType:
+    """The module, imported by its name if that is its file's, else from the file."""
+    name, file = module
+    loaded = sys.modules.get(name)
+    if name == MAIN or (loaded is not None and file in (None, _file(loaded))):
+        return sys.modules[name]
+    if file is None:
+        return _run(name, partial(import_module, name))
+    return _run(file, partial(_imported, name, file))
+
+
+def _file(module: ModuleType) -> str | None:
+    file = getattr(module, "__file__", None)
+    return None if file is None else os.path.abspath(file)
+
+
+def _imported(name: str, file: str) -> ModuleType:
+    spec = _spec(name, file)
+    if spec is None or spec.loader is None:
+        return import_module(name)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    with suppress(_RunsFlow):
+        spec.loader.exec_module(module)
+    above, _, last = name.rpartition(".")
+    if above in sys.modules:
+        setattr(sys.modules[above], last, module)
+    return module
+
+
+def _spec(name: str, file: str) -> ModuleSpec | None:
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        spec = None
+    if spec is not None and spec.origin == file:
+        return spec
+    return importlib.util.spec_from_file_location(name, file)
+
+
+def _main(name: str | None, file: str) -> ModuleType:
+    module = ModuleType(MAIN_IN_WORKER)
+    loader = SourceFileLoader(MAIN_IN_WORKER, file)
+    vars(module).update(__file__=file, __cached__=None, __loader__=loader)
+    if name is not None and (spec := importlib.util.find_spec(name)) is not None:
+        vars(module).update(__spec__=spec, __package__=spec.parent, __loader__=spec.loader)
+    sys.modules[MAIN_IN_WORKER] = module
+    _stand_for_main(module)
+    with io.open_code(file) as source:
+        code = compile(source.read(), file, "exec", dont_inherit=True)
+    with suppress(_RunsFlow):
+        exec(code, vars(module))  # noqa: S102 - as Python would
+    return module
+
+
+def _run(place: str, load: Callable[[], ModuleType]) -> ModuleType:
+    try:
+        return load()
+    except BaseException as error:
+        raise ImportFailed(place, error) from error
+
+
+def _stand_for_main(module: ModuleType) -> None:
+    if sys.modules[MAIN] is not module:
+        _replaced.append(sys.modules[MAIN])
+        sys.modules[MAIN] = module

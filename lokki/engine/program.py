@@ -1,0 +1,107 @@
+"""What a worker process imports, so that it is what the engine's process is: the main module and
+the flow's. `Program.of` tells it in the engine; `importing.py` does it in the worker.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from lokki.location import installed
+
+if TYPE_CHECKING:
+    from lokki.graph import FlowGraph
+
+
+class Origin(NamedTuple):
+    """A module by its name and, if it has one, its file. The main module's name is `MAIN`."""
+
+    name: str
+    file: str | None
+
+
+MAIN = "__main__"
+MAIN_IN_WORKER = "__mp_main__"
+"""The name that a main module goes by where ``__name__ == "__main__"`` is not to hold.
+
+It is multiprocessing's, whose processes have it, too.
+"""
+_SCRIPTS = (MAIN, MAIN_IN_WORKER)
+
+
+@dataclass(frozen=True)
+class Program:
+    """What this process was started with, and the modules that it runs a flow of.
+
+    ``main`` is the main module's file if a worker is to run it, ``main_spec`` the module's name if
+    it was started with ``python -m``; ``flow`` is the flow's module if it is another;
+    ``is_loaded``: a command of lokki has loaded it, and made it stand for ``__main__``.
+    """
+
+    path: tuple[str, ...]
+    arguments: tuple[str, ...]
+    folder: str | None
+    main: str | None
+    main_spec: str | None
+    flow: Origin | None
+    is_loaded: bool
+
+    @classmethod
+    def of(cls, graph: FlowGraph[Any]) -> Program:
+        """The program that runs this graph here."""
+        main = sys.modules[MAIN]
+        names = {call.step.__module__ for call in graph.calls}
+        names.add(getattr(graph.flow, "__module__", MAIN))
+        script = _script(main, is_flows=not names.isdisjoint(_SCRIPTS))
+        if script is not None:  # by this name, workers give values of its classes back
+            sys.modules[MAIN_IN_WORKER] = main
+        spec = getattr(main, "__spec__", None)
+        module = sys.modules.get(getattr(graph.flow, "__module__", MAIN), main)
+        return cls(
+            tuple(sys.path),
+            tuple(sys.argv),
+            _working_directory(),
+            script,
+            None if spec is None or spec.name == MAIN else spec.name,
+            None if module.__name__ in _SCRIPTS else origin(module),
+            main.__name__ not in _SCRIPTS,
+        )
+
+    def has(self, module: ModuleType) -> Origin | None:
+        """Where a worker finds a module of this process; None when it cannot."""
+        if module.__name__ in _SCRIPTS and module is sys.modules[MAIN]:
+            return None if self.main is None else Origin(MAIN, self.main)
+        return origin(module)
+
+
+def origin(module: ModuleType) -> Origin | None:
+    """The name and the file that a module can be imported by, in another process too."""
+    name, file = module.__name__, getattr(module, "__file__", None)
+    if sys.modules.get(name) is not module or (file is None and module.__spec__ is None):
+        return None
+    return Origin(name, None if file is None else os.path.abspath(file))
+
+
+def _script(main: ModuleType, *, is_flows: bool) -> str | None:
+    """The main module if it is a user's; that of a tool which runs the flow is left alone.
+
+    So are ``__main__.py`` files, which start their program whatever they are called, unless the
+    flow or one of its steps is in them.
+    """
+    file: str | None = getattr(main, "__file__", None)
+    if main.__name__ not in _SCRIPTS or file is None or not os.path.isfile(file):
+        return None
+    starts = os.path.basename(file) == "__main__.py"
+    if file.endswith(".pyc") or (not is_flows and (starts or installed(os.path.abspath(file)))):
+        return None
+    return os.path.abspath(file)
+
+
+def _working_directory() -> str | None:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return None
