@@ -8,68 +8,122 @@ called only if its code is the engine's.
 
 from __future__ import annotations
 
-import builtins
-import dis
 import io
 from collections.abc import Iterator
+from contextlib import suppress
+from enum import IntEnum
 from functools import cache
 from hashlib import sha256
 from inspect import isfunction
 from sys import modules
-from types import CellType, CodeType, FunctionType, ModuleType
-from typing import Any
+from types import CellType, CodeType, FunctionType, MethodType, ModuleType
+from typing import Any, cast
 
+from lokki.call import BoundCall
 from lokki.chain import Step
 from lokki.engine.importing import imported
 from lokki.engine.program import Origin, Program
+from lokki.engine.settings import Settings, adopt, lacking, settings_of
 from lokki.errors import PayloadError
 from lokki.location import installed
-from lokki.store.codec import value_pickler, why_unwritable
+from lokki.store.codec import dumps, dumps_by_value, loads, value_pickler, why_unwritable
 
 _PROTOCOL = 5
 _KEPT = ("__name__", "__qualname__", "__module__", "__doc__", "__defaults__", "__kwdefaults__")
+
+
+class Way(IntEnum):
+    """How functions are sent, in the order in which it is tried."""
+
+    ANY_NAME = 0
+    """By a name that the module has for it, be it an alias."""
+    OWN_NAME = 1
+    """By the name it was defined with: an alias may have been set after the import alone."""
+    VALUE = 2
+    """All that no other module than the main one has goes by value."""
 
 
 class Unfound(Exception):
     """The worker's module has not what the engine's has by that name."""
 
 
-def dumps_by_name(value: Any, program: Program) -> bytes:
-    """The pickle of a value, for a worker that has imported the program.
+def dumps_call(call: BoundCall, program: Program, way: Way) -> bytes:
+    """A call for a worker that has imported the program, with the globals that its functions use.
 
     Raises PayloadError as ``lokki.store.codec.dumps`` does.
     """
-    buffer = io.BytesIO()
+    if way is Way.VALUE:
+        return dumps_by_value((call, {}))
+    pickler = _pickler()(program, way)
+    try:  # the settings are complete when the call has been pickled
+        return bytes(pickler.dumps((call, pickler.settings)))
+    except Exception as error:
+        raise PayloadError(why_unwritable(call, error)) from error
+
+
+def loads_call(raw: bytes) -> BoundCall:
+    """The call that ``dumps_call`` was given. Raises PayloadError when it is not to be had here."""
     try:
-        _pickler()(buffer, program).dump(value)
+        call, settings = loads(raw)
+    except PayloadError as error:
+        if isinstance(error.__cause__, Unfound):
+            raise PayloadError(str(error.__cause__)) from error
+        raise
+    for origin, of_module in settings.items():
+        adopt(imported(origin), of_module)
+    return cast(BoundCall, call)
+
+
+def dumps_input(value: Any, program: Program, way: Way) -> bytes:
+    """An input for a worker that has imported the program. Raises PayloadError as ``dumps``."""
+    if way is Way.VALUE:
+        return dumps_by_value(value)
+    with suppress(PayloadError):
+        raw = dumps(value)
+        if not (b"cloudpickle" in raw or (b"__main__" in raw and program.main is None)):
+            return raw
+    try:
+        return bytes(_pickler()(program, way).dumps(value))
     except Exception as error:
         raise PayloadError(why_unwritable(value, error)) from error
-    return buffer.getvalue()
 
 
 @cache
 def _pickler() -> Any:
     class Pickler(value_pickler()):  # type: ignore[misc]
-        def __init__(self, buffer: io.BytesIO, program: Program) -> None:
-            super().__init__(buffer, _PROTOCOL)
+        def __init__(self, program: Program, way: Way) -> None:
+            self._buffer = io.BytesIO()
+            super().__init__(self._buffer, _PROTOCOL)
             self._program = program
+            self._way = way
+            self.settings: dict[Origin, Settings] = {}
+
+        def dumps(self, value: Any) -> bytes:
+            self.dump(value)
+            return self._buffer.getvalue()
 
         def reducer_override(self, obj: Any) -> Any:
-            if not callable(obj) or issubclass(type(obj), Step):
+            if not callable(obj) or isinstance(obj, Step | MethodType):
                 return super().reducer_override(obj)
             module = _module_of(obj)
             origin = None if module is None else self._program.has(module)
             if module is not None and origin is not None:
-                name = _name_in(module, obj)
+                name = _name_in(module, obj, self._way)
                 if name is not None and isinstance(obj, type):
                     return NotImplemented
                 if name is not None:
                     if _is_fixed(origin) and _at(module, name) is obj:
                         return NotImplemented  # pickle's own way
+                    self._note(module, origin, obj)
                     return _found, (origin, name, _fingerprint(obj))
                 if isfunction(obj) and obj.__globals__ is vars(module):
+                    self._note(module, origin, obj)
                     return _parts(obj, origin)
             return super().reducer_override(obj)
+
+        def _note(self, module: ModuleType, origin: Origin, obj: Any) -> None:
+            if isfunction(obj) and obj.__globals__ is vars(module):
+                self.settings.setdefault(origin, {}).update(settings_of(obj))
 
     return Pickler
 
@@ -87,7 +141,7 @@ def _module_of(obj: Any) -> ModuleType | None:
     return modules.get(name) if isinstance(name, str) else None
 
 
-def _name_in(module: ModuleType, obj: Any) -> str | None:
+def _name_in(module: ModuleType, obj: Any, way: Way) -> str | None:
     """The dotted name by which a module has a class or a function, or the step made of it."""
     try:
         name = obj.__qualname__
@@ -97,7 +151,7 @@ def _name_in(module: ModuleType, obj: Any) -> str | None:
         return None
     if _plain(_at(module, name)) is obj:
         return name
-    if isinstance(obj, type):
+    if isinstance(obj, type) or way is not Way.ANY_NAME:
         return None
     return next((key for key, value in [*vars(module).items()] if _plain(value) is obj), None)
 
@@ -110,7 +164,10 @@ def _at(module: ModuleType, name: str) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    return value.fn if issubclass(type(value), Step) else value
+    """The function in a step or a method."""
+    if isinstance(value, Step):
+        value = value.fn
+    return value.__func__ if isinstance(value, MethodType) else value
 
 
 def _found(origin: Origin, name: str, fingerprint: str) -> Any:
@@ -121,6 +178,12 @@ def _found(origin: Origin, name: str, fingerprint: str) -> Any:
     if isfunction(value):
         _check_globals(value)
     return value
+
+
+def _check_globals(function: FunctionType) -> None:
+    name = lacking(function)
+    if name is not None:  # it may have been set since the import
+        raise Unfound(f"'{name}' is not set by importing {function.__globals__.get('__file__')}")
 
 
 def _fingerprint(function: Any) -> str:
@@ -187,29 +250,3 @@ def _completed(function: FunctionType, state: dict[str, Any]) -> None:
     for cell, content in zip(function.__closure__ or (), state["cells"], strict=True):
         if content:
             (cell.cell_contents,) = content
-
-
-# ---- globals -----------------------------------------------------------------------------------
-
-
-def _check_globals(function: FunctionType) -> None:
-    """Raise Unfound when the function, or one that it may call, lacks a global here.
-
-    It may have been set in the engine after the import, such as under ``__name__ == "__main__"``.
-    """
-    here, seen, left = function.__globals__, set(), [function.__code__]
-    while left:
-        for name in _globals_of(left.pop()):
-            if name not in here and not hasattr(builtins, name):
-                raise Unfound(f"'{name}' is not set by importing {here.get('__file__')}")
-            inner = _plain(here.get(name))
-            if isfunction(inner) and inner.__globals__ is here and inner not in seen:
-                seen.add(inner)
-                left.append(inner.__code__)
-
-
-@cache
-def _globals_of(code: CodeType) -> frozenset[str]:
-    names = {each.argval for each in dis.get_instructions(code) if each.opname == "LOAD_GLOBAL"}
-    inner = [each for each in code.co_consts if isinstance(each, CodeType)]
-    return frozenset(names.union(*map(_globals_of, inner)))

@@ -21,6 +21,7 @@ from typing import Any
 
 from lokki.call import cut
 from lokki.engine.program import MAIN, MAIN_IN_WORKER, Origin, Program
+from lokki.engine.settings import remember
 from lokki.errors import LokkiError
 
 _replaced: list[ModuleType] = []  # the former __main__, whose functions go on
@@ -74,7 +75,7 @@ def prepare(program: Program) -> None:
     if program.folder is not None:
         os.chdir(program.folder)
     if program.main is not None and sys.modules[MAIN].__name__ != MAIN_IN_WORKER:
-        _run(program.main, partial(_main, program.main_spec, program.main))
+        remember(_run(program.main, partial(_main, program.main_spec, program.main)))
     if program.flow is not None:
         module = imported(program.flow)
         if program.is_loaded:
@@ -86,10 +87,13 @@ def imported(module: Origin) -> ModuleType:
     name, file = module
     loaded = sys.modules.get(name)
     if name == MAIN or (loaded is not None and file in (None, _file(loaded))):
-        return sys.modules[name]
-    if file is None:
-        return _run(name, partial(import_module, name))
-    return _run(file, partial(_imported, name, file))
+        found = sys.modules[name]
+    elif file is None:
+        found = _run(name, partial(import_module, name))
+    else:
+        found = _run(file, partial(_imported, name, file))
+    remember(found)
+    return found
 
 
 def _file(module: ModuleType) -> str | None:

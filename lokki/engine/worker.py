@@ -26,6 +26,7 @@ from typing import Any, TextIO, cast
 
 from lokki import output
 from lokki.call import BoundCall, call_step, capture, end_lines, running
+from lokki.engine.by_name import loads_call
 from lokki.engine.importing import ImportFailed, prepare, set_idle
 from lokki.engine.program import Program
 from lokki.errors import PayloadError
@@ -90,7 +91,7 @@ class _Calls:
             output.attach(run_id, sink, cast(TextIO, _Echo(self._link, run_id)))
             self._run_id = run_id
             prepare(program)
-        self._calls[key] = loads(definition)
+        self._calls[key] = loads_call(definition)
 
     def serve(self, request: Any) -> None:
         number, key, news, raw, index, attempt = request

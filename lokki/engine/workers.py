@@ -27,12 +27,12 @@ import anyio
 
 from lokki import output
 from lokki.call import BoundCall, Failure
-from lokki.engine.by_name import dumps_by_name
+from lokki.engine.by_name import Way, dumps_call, dumps_input
 from lokki.engine.items import CallCancelled, CallFailed, StageWork
 from lokki.engine.program import Program
 from lokki.errors import PayloadError, WorkerDied
 from lokki.secret import redacted, sendable
-from lokki.store.codec import dumps, dumps_by_value, loads
+from lokki.store.codec import dumps_by_value, loads
 
 START_SECONDS = 60.0
 """How long a worker may take to start, import what a call needs and unpickle it."""
@@ -117,54 +117,48 @@ class _Request:
 
 
 class _Definitions:
-    """The calls of one stage as workers are told of them: by name, or by value if that fails."""
+    """The calls of one stage as workers are told of them."""
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        self.unfound: str | None = None
-        """Why names did not do: a worker's module has not all that the engine's has."""
+        self.way = Way.ANY_NAME
+        self._unfound = ""
         self._lock = threading.Lock()
-        self._calls: dict[tuple[BoundCall, bool], tuple[int, bytes]] = {}
+        self._calls: dict[tuple[BoundCall, Way], tuple[int, bytes]] = {}
 
-    def get(self, call: BoundCall, by_name: bool, ids: count[int]) -> tuple[int, bytes]:
-        found = self._calls.get((call, by_name))
+    def get(self, call: BoundCall, way: Way, ids: count[int]) -> tuple[int, bytes]:
+        found = self._calls.get((call, way))
         if found is not None:
             return found
         with self._lock:
-            if (call, by_name) not in self._calls:
-                self._calls[call, by_name] = next(ids), self._definition(call, by_name)
-            return self._calls[call, by_name]
+            if (call, way) not in self._calls:
+                self._calls[call, way] = next(ids), self._definition(call, way)
+            return self._calls[call, way]
 
-    def _definition(self, call: BoundCall, by_name: bool) -> bytes:
+    def _definition(self, call: BoundCall, way: Way) -> bytes:
         try:
             with sendable():
-                return dumps_by_name(call, self.program) if by_name else dumps_by_value(call)
+                return dumps_call(call, self.program, way)
         except PayloadError as error:
-            why = "" if by_name else f" ({self.unfound})"
             raise PayloadError(
                 f"the function of step '{call.name}' cannot be sent to a worker process: "
                 f"{_unsendable(call.invoke) or error}; make it inside the step, or in a module "
-                f"that the step imports{why}"
+                f"that the step imports{self._unfound}"
             ) from error
 
-    def pickled(self, call: BoundCall, value: Any, by_name: bool) -> bytes:
-        """An input, as a worker that has imported the program can read it."""
+    def try_next(self, way: Way, why: str) -> None:
+        """Send calls otherwise from now on, since a worker could not load one that way."""
+        if way is Way.VALUE:
+            raise PayloadError(f"a worker process cannot load the call: {why}")
+        self.way, self._unfound = Way(way + 1), f" ({why})"
+
+    def input(self, call: BoundCall, value: Any, way: Way) -> bytes:
         try:
-            return self._pickled(value, by_name)
+            return dumps_input(value, self.program, way)
         except PayloadError as error:
             raise PayloadError(
                 f"the input of step '{call.name}' cannot be sent to a worker process: {error}"
             ) from error
-
-    def _pickled(self, value: Any, by_name: bool) -> bytes:
-        if not by_name:
-            return dumps_by_value(value)
-        try:
-            raw = dumps(value)
-        except PayloadError:
-            return dumps_by_name(value, self.program)
-        refers = b"__main__" in raw and self.program.main is None
-        return dumps_by_name(value, self.program) if refers or b"cloudpickle" in raw else raw
 
 
 class WorkerPool:
@@ -189,18 +183,14 @@ class WorkerPool:
         try:
             definitions = self._definitions_of(work)
             while True:
-                by_name = definitions.unfound is None
-                key, definition = definitions.get(call, by_name, self._ids)
-                raw = definitions.pickled(call, value, by_name)
+                way = definitions.way
+                key, definition = definitions.get(call, way, self._ids)
+                raw = definitions.input(call, value, way)
                 request = _Request(definitions.program, key, definition, raw, index, attempt)
                 try:
                     return self._ask(work, call, request)
                 except _Unloadable as error:
-                    if not by_name:
-                        raise PayloadError(
-                            f"a worker process cannot load the call: {error}"
-                        ) from None
-                    definitions.unfound = str(error)
+                    definitions.try_next(way, str(error))
         except _NotBegun as error:
             raise WorkerDied(str(error)) from None
         except PayloadError as error:  # ours, not the user's: it would be the same in a retry

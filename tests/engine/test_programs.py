@@ -1,0 +1,473 @@
+"""Process steps give what thread steps give, however the program was started."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+UNITS = """
+UNIT = "cm"
+"""
+KINDS = """
+import functools, multiprocessing, pickle, sys, threading, typing, warnings
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+
+import units
+from lokki import Engine, flow, main, step
+
+units.UNIT = "mm"
+warnings.filterwarnings("error", message="told")
+LOCK = threading.Lock()
+Metres = typing.NewType("Metres", float)
+
+@functools.lru_cache
+def squared(n):
+    return n * n
+
+def helper(n):
+    return squared(n)
+
+@dataclass
+class Node:
+    value: int
+    kind: type = Metres
+    after: list["Node"] = field(default_factory=list)
+
+    @functools.cached_property
+    def doubled(self):
+        return 2 * self.value
+
+def seen(n, shown, spawn):
+    try:
+        warnings.warn("told")
+    except UserWarning:
+        warned = True
+    with LOCK:
+        spawned = spawn(n)
+    node = pickle.loads(pickle.dumps(Node(n, after=[Node(1)])))
+    assert type(node) is Node and node.kind is Metres
+    return [units.UNIT, warned, spawned, squared(n), node.doubled, shown(n), sys.argv[-1:]]
+
+@step
+def begin():
+    return [], Node(7)
+
+def in_spawned(n):
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(helper, n).result()
+
+def looks(pair, shown, spawn=helper):
+    rows, node = pair
+    assert type(node) is Node
+    return [*rows, seen(3, shown, spawn)], node
+
+@step
+def thread(pair, shown):
+    return looks(pair, shown)
+
+@step(executor="process")
+def process(pair, shown):
+    return looks(pair, shown, in_spawned)
+
+@step(timeout_seconds=60)
+def timed(pair, shown):
+    return looks(pair, shown)
+
+def closing(offset):
+    @step(executor="process")
+    def closure(pair, shown):
+        rows, node = looks(pair, shown)
+        return rows, Node(node.value + offset)
+
+    return closure
+
+def plain(pair, shown):
+    return looks(pair, shown)
+
+renamed = step(executor="process")(plain)
+
+@step
+def end(pair):
+    rows, node = pair
+    assert type(node) is Node and node == Node(8)
+    return rows
+
+@flow
+def kinds():
+    show = {"shown": lambda n: f"<{n} {units.UNIT}>"}
+    chain = begin().next(thread, **show)
+    for each in (process, timed, closing(1), renamed):
+        chain = chain.next(each, **show)
+    return chain.next(end)
+"""
+RUN = """
+if __name__ == "__main__":
+    main(kinds)
+"""
+RUN_SYNC = """
+if __name__ == "__main__":
+    print(kinds.run_sync())
+"""
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A folder with ``units.py``, and the file of flows in a package and outside of one."""
+    monkeypatch.chdir(tmp_path)
+    for folder in (tmp_path, tmp_path / "pkg"):
+        folder.mkdir(exist_ok=True)
+        (folder / "kinds.py").write_text(KINDS + RUN)
+    (tmp_path / "pkg" / "__init__.py").touch()
+    (tmp_path / "units.py").write_text(UNITS)
+    (tmp_path / "synced.py").write_text(KINDS + RUN_SYNC)
+    return tmp_path
+
+
+def python(*words: object, **options):
+    return subprocess.run(
+        [sys.executable, *map(str, words)], capture_output=True, text=True, check=False, **options
+    )
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "kinds.py run",
+        "synced.py",
+        "-m pkg.kinds run",
+        "-m lokki run kinds.py",
+        "-m lokki run pkg.kinds",
+        "-m lokki run pkg/kinds.py",
+    ],
+)
+def test_all_kinds_of_steps_see_the_same(project, command):
+    ended = python(*command.split())
+    assert ended.returncode == 0, ended.stderr
+    rows = ast.literal_eval(ended.stdout)
+    argument = [command.split()[-1]]
+    assert rows == [["mm", True, 9, 9, 6, "<3 mm>", argument]] * 5, ended.stderr
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Run a script, given as its text, and give what it has printed."""
+    monkeypatch.chdir(tmp_path)
+
+    def ran(text: str, *options: str, code: int = 0):
+        (tmp_path / "script.py").write_text(STEPS + textwrap.dedent(text))
+        ended = python(*options, "script.py")
+        assert ended.returncode == code, ended.stderr
+        return ended.stdout if code == 0 else ended.stderr
+
+    return ran
+
+
+STEPS = """
+from lokki import Engine, flow, main, step
+
+process = step(executor="process")
+
+def of(each, *values, **constants):
+    @flow
+    def calling():
+        return begin().map(each, **constants)
+
+    @step
+    def begin():
+        return list(values)
+
+    return calling
+"""
+
+
+def test_what_is_set_after_the_import_reaches_the_worker(run):
+    told = run(
+        """
+        from argparse import Namespace
+        UNIT, RATES, CLIENT, READY = "cm", {}, None, False
+
+        def told(n):
+            return [n, UNIT, RATES]
+
+        @process
+        def plain(n):
+            return told(n)
+
+        @process
+        def parsed(n):
+            return [n, args.factor]
+
+        @process
+        def connected(n):
+            return [n, READY, CLIENT]
+
+        @process
+        def lazy(n):
+            global READY
+            first, READY = not READY, True
+            return first
+
+        if __name__ == "__main__":
+            import sys
+            UNIT = "mm"
+            RATES["eur"] = 1.5
+            args = Namespace(factor=3)
+
+            @process
+            def under(n):
+                return [n, UNIT, args.factor]
+
+            for each in (plain, parsed, under, connected):
+                print(of(each, 1).run_sync())
+            UNIT = "km"
+            print(of(plain, 1).run_sync())
+            READY, CLIENT = True, sys.stdout
+            print(of(connected, 1).run_sync())
+        """
+    )
+    assert [ast.literal_eval(line) for line in told.splitlines()] == [
+        [[1, "mm", {"eur": 1.5}]],
+        [[1, 3]],
+        [[1, "mm", 3]],
+        [[1, False, None]],
+        [[1, "km", {"eur": 1.5}]],
+        [[1, False, None]],
+    ]
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        "print(of(told, 1, 2).run_sync())",
+        "import asyncio; print(asyncio.run(of(told, 1, 2).run()))",
+        "sys.argv.append('run'); main(of(told, 1, 2))",
+    ],
+)
+def test_a_script_without_a_guard_runs_its_flow_once(run, ending):
+    told = run(
+        f"""
+        import sys
+        import threading
+        LOCK = threading.Lock()
+        open("imports", "a").write("x")
+
+        @process
+        def told(n):
+            with LOCK:
+                return [n, len(open("imports").read())]
+
+        {ending}
+        print("the end", file=sys.stderr)
+        """
+    )
+    (one, imports), (two, later) = ast.literal_eval(told)
+    assert (one, two) == (1, 2)
+    assert {imports, later} <= {2, 3}
+
+
+def test_flows_that_run_one_after_the_other_without_a_guard(run):
+    told = run(
+        """
+        @process
+        def one(n):
+            return n + 1
+        print(of(one, 1).run_sync())
+
+        @process
+        def two(n):
+            return n + 2
+        print(of(two, 1).run_sync())
+        """
+    )
+    assert told == "[2]\n[3]\n"
+
+
+def test_a_spawned_process_that_would_run_the_flow_again_is_told(run):
+    told = run(
+        """
+        import multiprocessing
+        from concurrent.futures import ProcessPoolExecutor
+
+        @step
+        def pooled(n):
+            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+                return pool.submit(abs, n).result()
+
+        print(of(pooled, 1).run_sync())
+        """,
+        code=1,
+    )
+    assert 'run it under:  if __name__ == "__main__":' in told
+
+
+def test_an_error_of_the_import_is_the_calls_with_its_traceback(run):
+    told = run(
+        """
+        import os
+
+        if os.environ.setdefault("ENGINE", str(os.getpid())) != str(os.getpid()):
+            {}["missing"]
+
+        @process
+        def never(n):
+            return n
+
+        if __name__ == "__main__":
+            import sys
+            sys.argv.append("run")
+            main(of(never, 1))
+        """,
+        code=1,
+    )
+    assert "KeyError: a worker process cannot import " in told
+    assert "script.py: 'missing'" in told
+    assert '{}["missing"]' in told
+    assert "lokki/engine" not in told
+
+
+def test_steps_are_found_whatever_name_or_decorator_they_have(run):
+    told = run(
+        """
+        import functools
+        import threading
+        LOCK = threading.RLock()
+
+        def locked(function):
+            @functools.wraps(function)
+            def wrapper(*args):
+                with LOCK:
+                    return function(*args)
+            return wrapper
+
+        def adding(offset):
+            lock = threading.Lock()
+            def add(n):
+                with lock, LOCK:
+                    return n + offset
+            return add
+
+        @process
+        @locked
+        def wrapped(n):
+            return n + 1
+
+        @process
+        @functools.lru_cache
+        def cached(n):
+            with LOCK:
+                return n + 2
+
+        three = process(adding(3))
+        four = process(adding(4))
+
+        def five(n):
+            with LOCK:
+                return n + 5
+        five_step = process(five)
+
+        class Sums:
+            @staticmethod
+            def six(n):
+                with LOCK:
+                    return n + 6
+            @classmethod
+            def seven(cls, n):
+                with LOCK:
+                    return cls.six(n) + 1
+            def __init__(self, by):
+                self.by = by
+            def eight(self, n):
+                with LOCK:
+                    return n + self.by
+
+        several = []
+        for number in (9, 10):
+            @process
+            def same_name(n, number=number):
+                with LOCK:
+                    return n + number
+            several.append(same_name)
+
+        def recursive(limit):
+            def inner(n):
+                with LOCK:
+                    pass
+                return n if n >= limit else inner(n + 1)
+            return inner
+
+        if __name__ == "__main__":
+            steps = [wrapped, cached, three, four, five_step, process(Sums.six)]
+            steps += [process(Sums.seven), process(Sums(8).eight), *several, process(recursive(11))]
+            each = process(recursive(12))
+            for each in [*steps, each]:
+                print(*of(each, 0).run_sync())
+        """
+    )
+    assert told.split() == [str(number) for number in range(1, 12)] + ["12"]
+
+
+def test_generators_of_random_numbers_are_each_workers_own(run):
+    told = run(
+        """
+        import asyncio, os, random
+        from pathlib import Path
+        own = random.Random()
+
+        @process
+        def drawn(n):
+            Path(str(n)).touch()
+            while not Path(str(1 - n)).exists():
+                pass
+            return own.random(), random.random(), os.getpid()
+
+        async def run():
+            async with Engine(processes=2) as engine:
+                return await engine.run(of(drawn, 0, 1))
+
+        if __name__ == "__main__":
+            print(asyncio.run(run()))
+        """
+    )
+    first, second = ast.literal_eval(told)
+    assert len({*first, *second}) == 6
+
+
+def test_a_program_without_a_file_sends_functions_by_value(tmp_path):
+    text = """
+UNIT = "mm"
+class Length:
+    def __init__(self, n): self.n = n
+def told(n): return f"{n} {UNIT}"
+@process
+def begun(n): return Length(n)
+@process
+def ended(length):
+    assert type(length) is Length
+    return told(length.n)
+@flow
+def typed(): return begun(1).next(ended)
+print(typed.run_sync())
+"""
+    ended = python("-c", STEPS + text, cwd=tmp_path)
+    assert ended.stdout == "1 mm\n", ended.stderr
+
+
+def test_workers_have_the_options_of_the_interpreter(run):
+    told = run(
+        """
+        @process
+        def unchecked(n):
+            assert False
+            return n
+
+        if __name__ == "__main__":
+            print(of(unchecked, 1).run_sync())
+        """,
+        "-O",
+    )
+    assert told == "[1]\n"
