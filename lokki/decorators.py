@@ -21,10 +21,6 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 
-# The form alone; the fields' values are checked where a schedule is used.
-_SCHEDULE = re.compile(r"rate\([1-9]\d* (minutes?|hours?|days?)\)|cron\(\S+( \S+){5}\)")
-
-
 class StepDecorator(Protocol):
     """What ``@step(...)`` with options gives: the decorator itself."""
 
@@ -85,10 +81,14 @@ class Flow(Generic[P, R]):
     fn: Callable[P, StepNode[R] | MapBlock[Any]]
     name: str
     schedule: str | None
+    timezone: str | None
     parameters: Parameters
 
     def __init__(
-        self, fn: Callable[P, StepNode[R] | MapBlock[Any]], schedule: str | None = None
+        self,
+        fn: Callable[P, StepNode[R] | MapBlock[Any]],
+        schedule: str | None = None,
+        timezone: str | None = None,
     ) -> None:
         function_name = getattr(fn, "__name__", None)
         if not callable(fn) or isinstance(fn, Step) or not isinstance(function_name, str):
@@ -104,15 +104,12 @@ class Flow(Generic[P, R]):
                 f"flow '{name}': its body describes the flow and waits for nothing; "
                 "write it with def, not async def"
             )
-        if schedule is not None and not _SCHEDULE.fullmatch(schedule):
-            raise DefinitionError(
-                f"flow '{name}': schedule must be such as 'rate(1 hour)' or "
-                f"'cron(0 9 * * ? *)' (six fields), not {schedule!r}"
-            )
+        _check_schedule(name, schedule, timezone)
         vars(self).update(
             fn=fn,
             name=name,
             schedule=schedule,
+            timezone=timezone,
             parameters=Parameters(fn, name),
             __wrapped__=fn,
             __name__=function_name,
@@ -195,6 +192,22 @@ class Flow(Generic[P, R]):
         return run_blocking(self(*args, **kwargs))
 
 
+def _check_schedule(name: str, schedule: str | None, timezone: str | None) -> None:
+    if schedule is None and timezone is None:
+        return
+    if schedule is None:
+        raise DefinitionError(
+            f"flow '{name}': timezone is that of a schedule: give one, such as "
+            "schedule='cron(0 9 * * ? *)', or leave timezone out"
+        )
+    from lokki.schedule import parse  # few flows have one
+
+    try:
+        parse(schedule, timezone)
+    except DefinitionError as error:
+        raise DefinitionError(f"flow '{name}': {error}") from None
+
+
 def _check_arguments(graph: FlowGraph[Any]) -> None:
     """Refuse a call that lacks an argument which neither the chain nor the flow gives it."""
     for position, call in enumerate(graph.calls):
@@ -231,15 +244,21 @@ def flow(fn: Callable[P, StepNode[R]], /) -> Flow[P, R]: ...
 @overload
 def flow(fn: Callable[P, MapBlock[R]], /) -> Flow[P, list[R]]: ...
 @overload
-def flow(*, schedule: str | None = None) -> FlowDecorator: ...
-def flow(fn: Any = None, /, *, schedule: str | None = None) -> Any:
+def flow(*, schedule: str | None = None, timezone: str | None = None) -> FlowDecorator: ...
+def flow(fn: Any = None, /, *, schedule: str | None = None, timezone: str | None = None) -> Any:
     """Make a function that returns a chain a flow, named after it (``birds_flow``: birds-flow).
 
     The body must be deterministic, and its structure the same for all parameters. ``schedule``:
-    ``"rate(1 hour)"`` or ``"cron(0 9 * * ? *)"``, in UTC, as in Amazon EventBridge.
+    ``"rate(1 hour)"`` or ``"cron(0 9 * * ? *)"``, when the service or AWS starts it, as Amazon
+    EventBridge Scheduler documents it
+    (https://docs.aws.amazon.com/scheduler/latest/UserGuide/schedule-types.html). ``timezone``: a
+    name of the IANA database such as ``"Europe/Helsinki"``, whose clock a ``cron(…)`` follows
+    (default: UTC).
 
-    Raises DefinitionError for a schedule of another form or a reserved parameter name.
+    Raises DefinitionError for a schedule that EventBridge Scheduler would refuse, that its
+    documentation leaves open or that never happens, for an unknown time zone, and for a reserved
+    parameter name.
     """
     if fn is not None:
-        return Flow(fn, schedule)
-    return lambda function: Flow(function, schedule)
+        return Flow(fn, schedule, timezone)
+    return lambda function: Flow(function, schedule, timezone)

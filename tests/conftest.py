@@ -20,6 +20,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--update-golden", action="store_true", help="write golden files anew, to look at the diff"
     )
+    parser.addoption(
+        "--schedules", type=int, default=300, help="how many schedules to compare with a calendar"
+    )
 
 
 @pytest.fixture(scope="session")

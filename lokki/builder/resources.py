@@ -165,6 +165,7 @@ class Schedule(Resource):
 
     description: str
     schedule_expression: str
+    schedule_expression_timezone: str | None = None
     flexible_time_window: Mapping[str, Any]
     target: Mapping[str, Any]
 

@@ -175,7 +175,7 @@ class _Compiler:
             yield from self._batch(secrets)
         yield from self._machine()
         if self.graph.flow is not None and self.graph.flow.schedule is not None:
-            yield from self._schedule(self.graph.flow.schedule)
+            yield from self._schedule(self.graph.flow.schedule, self.graph.flow.timezone)
 
     def _environment(self, place: Place) -> dict[str, Any]:
         return {STEP: place.name, MODULE: self.module, BUCKET: ref("S3Bucket")}
@@ -247,7 +247,7 @@ class _Compiler:
         bucket = {"S3Bucket": ref("S3Bucket")} if maps or jobs else {}
         return {**bucket, **arns, **jobs, **queue}
 
-    def _schedule(self, expression: str) -> Iterator[tuple[str, Resource]]:
+    def _schedule(self, expression: str, timezone: str | None) -> Iterator[tuple[str, Resource]]:
         may = [Statement(action=("states:StartExecution",), resource=(ref("StateMachine"),))]
         yield "ScheduleRole", role("scheduler.amazonaws.com", "start", may, _TAGS)
         yield (
@@ -255,6 +255,7 @@ class _Compiler:
             Schedule(
                 description=f"Starts {self.graph.name}",
                 schedule_expression=expression,
+                schedule_expression_timezone=timezone,
                 flexible_time_window={"Mode": "OFF"},
                 target={
                     "Arn": ref("StateMachine"),

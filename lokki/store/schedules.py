@@ -13,8 +13,9 @@ from lokki.store.journal import Journal
 class ScheduleRow:
     """A flow's schedule: ``since`` when it is followed, up to when its ticks are dealt with.
 
-    ``missed`` is how many ticks were, since nothing was there to start their runs, and
-    ``missed_last`` the latest of them; ``run`` is the last that was started.
+    ``expression`` has its time zone behind it, unless that is UTC. ``missed`` is how many ticks
+    were, since nothing was there to start their runs, and ``missed_last`` the latest of them;
+    ``run`` is the last that was started.
     """
 
     flow: str

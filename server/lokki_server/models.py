@@ -158,9 +158,10 @@ class Runs(BaseModel):
 
 
 class Schedule(BaseModel):
-    """When runs are started, as EventBridge would, in UTC."""
+    """When runs are started, as EventBridge Scheduler would."""
 
-    expression: str = Field(examples=["rate(1 hour)"])
+    expression: str = Field(examples=["cron(0 9 * * ? *)"])
+    timezone: str = Field(examples=["UTC"], description="whose clock a cron(…) follows")
     paused: bool
     next: list[Time] = Field(description="the next times")
     missed: int = Field(description="times that no server was there for")

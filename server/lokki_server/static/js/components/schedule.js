@@ -33,6 +33,7 @@ export function schedule(flow, given) {
         "p",
         null,
         h("code", null, given.expression),
+        ` ${given.timezone}`,
         given.paused ? h("strong", { class: "paused" }, " paused") : "",
       ),
       h(
