@@ -149,25 +149,34 @@ def test_an_async_body_is_refused():
 
 
 @pytest.mark.parametrize("schedule", ["rate(1 hour)", "cron(0 9 * * ? *)"])
-def test_a_schedule(schedule):
-    @flow(schedule=schedule)
+@pytest.mark.parametrize("timezone", [None, "Europe/Helsinki"])
+def test_a_schedule(schedule, timezone):
+    @flow(schedule=schedule, timezone=timezone)
     def birds():
         return numbers()
 
-    assert birds.schedule == schedule
+    assert (birds.schedule, birds.timezone) == (schedule, timezone)
     assert birds().shape == "numbers"
 
 
 @pytest.mark.parametrize(
-    "schedule",
-    ["", "hourly", "rate()", "rate(1 hour", "0 9 * * *", "at(x)", "rate(1 hour)\n"]
-    + ["rate(banana)", "rate(0 hours)", "cron(0 9 * *)"],
+    ("schedule", "message"),
+    [
+        ("hourly", r"such as 'rate\(1 hour\)' or 'cron\(0 9 \* \* \? \*\)'"),
+        ("cron(0 9 ? * FRI-MON *)", "write 'FRI-SAT,SUN-MON'"),
+        (3_600, "schedule must be text"),
+    ],
 )
-def test_a_bad_schedule(schedule):
-    with pytest.raises(
-        DefinitionError, match=r"such as 'rate\(1 hour\)' or 'cron\(0 9 \* \* \? \*\)'"
-    ):
+def test_a_bad_schedule(schedule, message):
+    with pytest.raises(DefinitionError, match=f"flow 'birds': .*{message}"):
         flow(schedule=schedule)(named("birds"))
+
+
+def test_a_bad_timezone():
+    with pytest.raises(DefinitionError, match=r"flow 'birds': .* such as 'Europe/Helsinki'"):
+        flow(schedule="rate(1 hour)", timezone="Europe/Helsnki")(named("birds"))
+    with pytest.raises(DefinitionError, match=r"flow 'birds': timezone .* schedule='cron\("):
+        flow(timezone="Europe/Helsinki")(named("birds"))
 
 
 # Tracing

@@ -13,6 +13,7 @@ from itertools import islice
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from lokki.errors import DefinitionError
 from lokki.schedule import parse
 
@@ -144,8 +145,10 @@ def days(draw):
     weekdays, weekdays_mean = draw(anything(fields(1, 7, WEEKDAYS, steps=False)))
 
     def the_nth(day):
-        return weekday_of(day) == number and (day - DAY * 7 * nth).month != day.month and (
-            nth == 1 or (day - DAY * 7 * (nth - 1)).month == day.month
+        return (
+            weekday_of(day) == number
+            and (day - DAY * 7 * nth).month != day.month
+            and (nth == 1 or (day - DAY * 7 * (nth - 1)).month == day.month)
         )
 
     return {
@@ -190,7 +193,9 @@ def instants(draw, zone):
     """Any instant, or one that is near to a change of the clock."""
     if changes(zone) and draw(st.booleans()):
         day = draw(st.sampled_from(changes(zone)))
-        return day + timedelta(minutes=draw(st.integers(-600, 2_400)), seconds=draw(st.integers(0, 59)))
+        return day + timedelta(
+            minutes=draw(st.integers(-600, 2_400)), seconds=draw(st.integers(0, 59))
+        )
     seconds = st.integers(0, int((datetime(2199, 12, 31) - datetime(1970, 1, 1)).total_seconds()))
     return datetime(1970, 1, 1) + timedelta(seconds=draw(seconds))
 
@@ -202,14 +207,11 @@ def seconds_of(instant: datetime | None) -> float | None:
 def compare(meaning: Meaning, zone: str, after: datetime) -> None:
     """A schedule's times are those that walking through the calendar finds."""
     text = meaning.text
-    try:
-        schedule = parse(text, zone)
-    except DefinitionError as error:
-        if len(text) > 256:
-            return
-        assert "never happens" in str(error), error
-        assert next(walked(meaning, zone, datetime(1969, 12, 30)), None) is None, text
+    if len(text) > 256 or next(walked(meaning, zone, datetime(1969, 12, 30)), None) is None:
+        with pytest.raises(DefinitionError, match=r"256 characters|never happens"):
+            parse(text, zone)
         return
+    schedule = parse(text, zone)
     expected = [seconds_of(each) for each in islice(walked(meaning, zone, after), 3)]
     times = [seconds_of(after)]
     while len(times) <= len(expected):
@@ -234,3 +236,260 @@ def test_times_are_those_of_a_calendar(pytestconfig):
         compare(meaning, zone, data.draw(instants(zone)))
 
     check()
+
+
+# ---- What AWS has answered -----------------------------------------------------------------------
+
+# Recorded answers of EventBridge Scheduler's CreateSchedule in the tests of localstack/localstack
+# (tests/aws/services/scheduler/test_scheduler.py, commit 8b9a79f0): refused on 2025-01-26, taken on
+# 2026-01-17.
+REFUSED_BY_AWS = (
+    *("cron()", "cron(INVALID)", "cron(71 8 1 * ? *)", "cron(0 1 * * * *)"),
+    *("cron(7 20 * * NOT *)", "cron(0 dummy ? * MON-FRI *)"),
+    *("rate()", "rate(10)", "rate(10 seconds)", "rate(10 years)", "rate(10 minutess)"),
+    *("rate(foo minutes)", "rate(-10 minutes)", "rate( 10 minutes )", " rate(10 minutes)"),
+    *("at(2021-12-31)", "at(2021-12-31T23:59:59Z)"),
+)
+TAKEN_BY_AWS = {
+    "cron(0-15/1 8-8 ? * 2,3,4,5,6,7 *)": ("2026-02-02 08:00", "2026-02-02 08:01"),
+    "cron(30-30 13-13 ? * 2,4,6 *)": ("2026-02-02 13:30", "2026-02-04 13:30"),
+    "cron(1-31/30 1-1 ? * 1,7 *)": ("2026-02-01 01:01", "2026-02-01 01:31"),
+    "cron(0 18 ? * MON-FRI *)": ("2026-02-02 18:00", "2026-02-03 18:00"),
+    "cron(*/15 * * * ? *)": ("2026-02-01 00:15", "2026-02-01 00:30"),
+    "cron(0-59/10 0-23/2 ? * * *)": ("2026-02-01 00:10", "2026-02-01 00:20"),
+}
+
+
+def told(expression, zone=None, after="2026-02-01 00:00", number=2):
+    """The next times of a schedule, as a clock in UTC shows them."""
+    schedule, at = parse(expression, zone), seconds_of(datetime.fromisoformat(after))
+    found = []
+    while len(found) < number and (at := schedule.next_after(at)) is not None:
+        found.append(datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M"))
+    return tuple(found)
+
+
+@pytest.mark.parametrize("expression", REFUSED_BY_AWS)
+def test_what_aws_has_refused_is_refused(expression):
+    with pytest.raises(DefinitionError, match="write"):
+        parse(expression)
+
+
+@pytest.mark.parametrize("expression", TAKEN_BY_AWS)
+def test_what_aws_has_taken_is_taken(expression):
+    assert told(expression) == TAKEN_BY_AWS[expression]
+
+
+# ---- What is meant -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("expression", "after", "expected"),
+    [
+        # Examples of the documentation
+        ("cron(1/10 0 1 * ? *)", "2026-02-01 00:05", ("2026-02-01 00:11", "2026-02-01 00:21")),
+        ("cron(15 10 ? * 6L 2022-2023)", "2022-01-01", ("2022-01-28 10:15", "2022-02-25 10:15")),
+        ("cron(0 0 ? * 3#2 *)", "2026-02-01", ("2026-02-10 00:00", "2026-03-10 00:00")),
+        ("cron(0 0 3W * ? *)", "2026-01-01", ("2026-01-02 00:00", "2026-02-03 00:00")),
+        # A weekday near the end or the beginning of a month, within it
+        ("cron(0 0 1W * ? *)", "2026-08-01", ("2026-08-03 00:00", "2026-09-01 00:00")),
+        ("cron(0 0 31W * ? *)", "2026-05-01", ("2026-05-29 00:00", "2026-07-31 00:00")),
+        # The last day of a week is Saturday
+        ("cron(0 0 ? * L *)", "2026-02-01", ("2026-02-07 00:00", "2026-02-14 00:00")),
+        ("cron(0 0 L 2 ? *)", "2027-03-01", ("2028-02-29 00:00", "2029-02-28 00:00")),
+        # Far ahead
+        ("cron(0 0 29 2 ? *)", "2096-03-01", ("2104-02-29 00:00", "2108-02-29 00:00")),
+        ("cron(0 0 ? FEB 1#5 *)", "2026-01-01", ("2032-02-29 00:00", "2060-02-29 00:00")),
+        ("cron(59 23 31 12 ? 2150/49)", "2026-01-01", ("2150-12-31 23:59", "2199-12-31 23:59")),
+        ("cron(0 0 * * ? *)", "2199-12-31 00:00", ()),
+        ("cron(0 0 1 1 ? 2020)", "2026-01-01", ()),
+    ],
+)
+def test_what_an_expression_means(expression, after, expected):
+    assert told(expression, after=after) == expected
+
+
+@pytest.mark.parametrize(
+    ("expression", "zone", "after", "expected"),
+    [
+        # The documentation's example: 2:30 is passed over on 8 March, and shown twice on 1 November
+        (
+            *("cron(30 2 * * ? *)", "America/Los_Angeles", "2026-03-07 00:00"),
+            ("2026-03-07 10:30", "2026-03-09 09:30", "2026-03-10 09:30"),
+        ),
+        (
+            *("cron(30 2 * * ? *)", "America/Los_Angeles", "2026-10-31 00:00"),
+            ("2026-10-31 09:30", "2026-11-01 10:30", "2026-11-02 10:30"),
+        ),
+        (
+            *("cron(30 1 * * ? *)", "America/Los_Angeles", "2026-10-31 12:00"),
+            ("2026-11-01 08:30", "2026-11-02 09:30", "2026-11-03 09:30"),
+        ),
+        # The same moment is asked about after the clock was turned back
+        (
+            *("cron(30 * * * ? *)", "Europe/Helsinki", "2026-10-25 01:10"),
+            ("2026-10-25 02:30", "2026-10-25 03:30", "2026-10-25 04:30"),
+        ),
+        (
+            *("cron(0 0 30 12 ? *)", "Pacific/Apia", "2010-01-01 00:00"),
+            ("2010-12-30 10:00", "2012-12-29 10:00", "2013-12-29 10:00"),
+        ),
+    ],
+)
+def test_the_clock_of_a_zone_is_followed_over_its_changes(expression, zone, after, expected):
+    assert told(expression, zone, after, number=3) == expected
+
+
+def test_a_rate_counts_from_its_beginning_whatever_the_clock_shows():
+    rate = parse("rate(1 days)", "Europe/Helsinki")
+    since = seconds_of(datetime(2026, 3, 28, 12))  # the clock is turned in the night after
+    assert rate.next_after(since, since) == since + 86_400
+    assert rate.next_after(since + 86_400, since) == since + 2 * 86_400
+    assert rate.last_until(since + 86_399, since) is None
+    assert rate.last_until(since + 86_400, since) == since + 86_400
+
+
+@pytest.mark.parametrize("expression", ["rate(1 minute)", "rate(5 minute)", "rate(84006 days)"])
+def test_a_rate(expression):
+    assert parse(expression).text == expression
+
+
+def test_a_schedule_is_a_value_that_says_its_zone():
+    assert parse("cron(0 9 * * ? *)", "UTC") == parse("cron(0 9 * * ? *)")
+    assert parse("cron(0 9 * * ? *)").text == "cron(0 9 * * ? *)"
+    assert parse("cron(0 9 * * ? *)", "Asia/Tokyo").text == "cron(0 9 * * ? *) Asia/Tokyo"
+
+
+# ---- What is refused -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        # Values that a field does not have
+        ("99 9 * * ? *", "minutes '99': write 0-59"),
+        ("0 24 * * ? *", "hours '24': write 0-23"),
+        ("0 9 0 * ? *", "day-of-month '0': write 1-31"),
+        ("0 9 * 13 ? *", "month '13': write 1-12 or JAN-DEC"),
+        ("0 9 ? * 0 *", r"day-of-week '0': write 1-7 or SUN-SAT \(1 is SUN\)"),
+        ("0 9 ? * 8L *", "day-of-week '8': write 1-7"),
+        ("0 9 * * ? 2200", "year '2200': write 1970-2199"),
+        ("0 9 ? * mon *", "day-of-week 'mon': write 'MON'"),
+        ("0 9 ? JANUARY MON *", "month 'JANUARY': write 'JAN'"),
+        ("٣ 9 * * ? *", "minutes '٣': write 0-59"),
+        ("0 9 1,,2 * ? *", "day-of-month '': write 1-31, ranges"),
+        ("? 9 * * ? *", r"minutes '\?': write 0-59"),
+        ("0 L * * ? *", "hours 'L': write 0-23"),
+        ("5,* 9 * * ? *", r"minutes '5,\*': .* write '\*'"),
+        # Both day fields, or none
+        ("0 9 * * * *", r"write 'cron\(0 9 \* \* \? \*\)'$"),
+        ("0 9 ? * ? *", r"write 'cron\(0 9 \* \* \? \*\)'$"),
+        ("0 9 * * MON *", r"write 'cron\(0 9 \? \* MON \*\)'$"),
+        ("0 9 1 * * *", r"write 'cron\(0 9 1 \* \? \*\)'$"),
+        ("0 9 1 * 2 *", r"write 'cron\(0 9 1 \* \? \*\)' or 'cron\(0 9 \? \* 2 \*\)'$"),
+        # What the documentation leaves open
+        ("0 22-2 * * ? *", "hours '22-2': .*does not say.* write '22-23,0-2'"),
+        ("0 22-3/2 * * ? *", "hours '22-3/2': .*does not say.* write '22,0,2'"),
+        ("0 9 ? * FRI-MON *", "day-of-week 'FRI-MON': .*does not say.* write 'FRI-SAT,SUN-MON'"),
+        ("0 9 ? * SAT-MON *", "write 'SAT,SUN-MON'"),
+        ("0 9 * * ? 2030-2028", "year '2030-2028': .*write '2028-2030'"),
+        ("0 9 * JAN-3 ? *", "month 'JAN-3': .*does not say.* write '1-3'"),
+        ("0 0 LW * ? *", "day-of-month 'LW': .*does not say.* write 'L'"),
+        ("0 0 L-2 * ? *", "day-of-month 'L-2': .*does not say.* write 'L'"),
+        ("0 0 15,L * ? *", "day-of-month '15,L': .*does not say"),
+        ("0 0 1W,15W * ? *", "day-of-month '1W,15W': .*does not say.* '28W'"),
+        ("0 0 W * ? *", "day-of-month 'W': .*does not say"),
+        ("0 0 ? * L-2 *", "day-of-week 'L-2': .*does not say.* write '6L'"),
+        ("0 0 ? * 2,6L *", "day-of-week '2,6L': .*does not say"),
+        ("0 0 ? * 3#1,6#3 *", "day-of-week '3#1,6#3': '#' takes one day"),
+        ("0 0 ? * 2#6 *", "day-of-week '2#6': .*the numbers 1 to 5"),
+        ("0 0 ? * MON-FRI/2 *", "day-of-week 'MON-FRI/2': it has no steps: write 'MON,WED,FRI'"),
+        ("0 0 ? * */3 *", r"day-of-week '\*/3': it has no steps: write '1,4,7'"),
+        ("0/0 * * * ? *", "minutes '0/0': a step of 0 leads nowhere"),
+        ("*/60 * * * ? *", r"minutes '\*/60': no second value.* write '0'"),
+        # What never happens
+        ("0 0 30 2 ? *", "never happens, since no month that it names has such a day.* 'L'"),
+        ("0 0 31 4,6,9,11 ? *", "never happens"),
+        ("0 0 31W JUN ? *", "never happens"),
+        ("0 0 29 2 ? 2027,2100", "never happens"),
+        ("0 0 ? 2 2#5 2026", "never happens"),
+        # Other forms
+        ("0 9 * * ?", "six fields .* such as"),
+        ("0 9 * * ? * *", "six fields"),
+        ("0  9 * * ? *", "one space between"),
+        ("0 9 * * ?\t*", "six fields"),
+        (
+            ",".join(map(str, range(60))) + " " + ",".join(map(str, range(24))) * 2 + " 1 1 ? *",
+            "256",
+        ),
+    ],
+)
+def test_a_cron_is_refused_with_what_to_write(fields, message):
+    with pytest.raises(DefinitionError, match=message):
+        parse(f"cron({fields})")
+
+
+@pytest.mark.parametrize(
+    ("expression", "message"),
+    [
+        ("", "such as 'rate"),
+        ("hourly", "such as 'rate"),
+        ("0 9 * * *", "such as 'rate"),
+        ("CRON(0 9 * * ? *)", "such as 'rate"),
+        ("cron(0 9 * * ? *)\n", "such as 'rate"),
+        ("cron(0 9 * * ? *) ", "such as 'rate"),
+        ("at(2027-01-01T00:00:00)", r"at\(…\) is for what runs once"),
+        ("rate(0 hours)", "whole number from 1"),
+        ("rate(05 hours)", "whole number from 1"),
+        ("rate(1.5 hours)", "whole number from 1"),
+        ("rate(٣ hours)", "whole number from 1"),
+        ("rate(9999999999999 days)", r"1970 to 2199: write at most 'rate\(84006 days\)'"),
+        ("rate(" + "9" * 5_000 + " days)", "256 characters"),
+        (3600, "must be text"),
+        (timedelta(hours=1), "must be text"),
+    ],
+)
+def test_another_schedule_is_refused_with_what_to_write(expression, message):
+    with pytest.raises(DefinitionError, match=message):
+        parse(expression)
+
+
+def test_what_the_clock_of_a_zone_passes_over_never_happens():
+    parse("cron(30 3 26 3 ? 2028)")
+    with pytest.raises(DefinitionError, match="the clock of Europe/Helsinki passes over it"):
+        parse("cron(30 3 26 3 ? 2028)", "Europe/Helsinki")
+
+
+@pytest.mark.parametrize(
+    ("zone", "message"),
+    [
+        ("Europe/Helsnki", "write it such as 'Europe/Helsinki'"),
+        ("Amerika/New_York", "write it such as 'America/New_York'"),
+        ("+02:00", "no such zone: write it such as"),
+        ("", "no such zone"),
+        ("Europe", "no such zone"),
+        ("../../etc/passwd", "no such zone"),
+        ("/etc/localtime", "no such zone"),
+        ("nul\0", "no such zone"),
+        ("localtime", "no such zone"),
+        ("right/Europe/Helsinki", "no such zone"),
+        (zoneinfo.ZoneInfo("Asia/Tokyo"), "must be a name, .* such as 'Asia/Tokyo'"),
+        (UTC, "must be a name, .* such as 'Europe/Helsinki'"),
+    ],
+)
+def test_a_zone_is_refused_with_what_to_write(zone, message):
+    with pytest.raises(DefinitionError, match=f"timezone.*{message}"):
+        parse("rate(1 hour)", zone)
+
+
+def test_a_system_without_zones_is_told(monkeypatch):
+    for name in ["tzdata", *(name for name in sys.modules if name.startswith("tzdata."))]:
+        monkeypatch.setitem(sys.modules, name, None)
+    zoneinfo.reset_tzpath([])
+    zoneinfo.ZoneInfo.clear_cache()
+    try:
+        assert parse("cron(0 9 * * ? *)", "UTC") == parse("cron(0 9 * * ? *)")
+        with pytest.raises(DefinitionError, match="no database of time zones here: pip install"):
+            parse("cron(0 9 * * ? *)", "Europe/Helsinki")
+    finally:
+        zoneinfo.reset_tzpath()

@@ -336,3 +336,15 @@ def test_a_schedule_starts_the_state_machine():
     assert schedule["Target"]["Arn"] == {"Ref": "StateMachine"}
     assert schedule["Target"]["Input"] == "{}"
     assert actions(resources, "ScheduleRole") == {"states:StartExecution"}
+    assert "ScheduleExpressionTimezone" not in schedule  # UTC
+
+
+def test_a_schedule_follows_the_clock_of_its_time_zone():
+    @flow(schedule="cron(0 9 * * ? *)", timezone="Europe/Helsinki")
+    def morning():
+        return get_items()
+
+    document = made(morning())
+    assert linted(document) == []
+    schedule = document["Resources"]["Schedule"]["Properties"]
+    assert schedule["ScheduleExpressionTimezone"] == "Europe/Helsinki"

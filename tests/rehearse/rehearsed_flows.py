@@ -320,7 +320,7 @@ def of_another_shape(more: bool = False):
     return chain.next(listed).next(total) if more else chain.next(total)
 
 
-@flow(schedule="rate(1 hour)")
+@flow(schedule="cron(0 9 * * ? *)", timezone="Europe/Helsinki")
 def scheduled(count: int = 2):
     return count_up().next(total)
 

@@ -449,7 +449,8 @@ def test_a_job_is_run_again_as_its_strategy_says(job, tmp_path, code, attempts):
 
 def test_a_schedule_comes_and_goes_with_its_stack(rig):
     properties = {
-        "ScheduleExpression": "rate(1 hour)",
+        "ScheduleExpression": "cron(0 9 * * ? *)",
+        "ScheduleExpressionTimezone": "Europe/Helsinki",
         "FlexibleTimeWindow": {"Mode": "OFF"},
         "Target": {"Arn": "arn:aws:states:::x", "RoleArn": ROLE, "Input": "{}"},
         "Name": f"schedule-{uuid.uuid4().hex[:8]}",
@@ -460,6 +461,8 @@ def test_a_schedule_comes_and_goes_with_its_stack(rig):
         return [each["Name"] for each in rig.scheduler.list_schedules()["Schedules"]]
 
     assert properties["Name"] in names()
+    told = rig.scheduler.get_schedule(Name=properties["Name"])
+    assert told["ScheduleExpressionTimezone"] == "Europe/Helsinki"
     rig.cloudformation.delete_stack(StackName=made["stack"])
     assert properties["Name"] not in names()
 

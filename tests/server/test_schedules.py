@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
-from datetime import UTC, datetime
 from itertools import islice, pairwise
 from time import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lokki_server.problems import Problem
-from lokki_server.schedules import Ticks
+from lokki_server.schedules import times
 from serving import until
+
+from lokki.schedule import parse
 
 HOUR = 3_600
 TIMES = st.integers(1_700_000_000, 1_900_000_000)
-EXPRESSIONS = st.sampled_from(
-    (
-        *("rate(1 minute)", "rate(5 hours)", "rate(2 days)"),
-        *("cron(0 9 * * ? *)", "cron(0/15 * ? * MON *)"),
-    )
+SCHEDULES = st.sampled_from(
+    [
+        *(parse(text) for text in ("rate(1 minute)", "rate(5 hours)", "rate(2 days)")),
+        *(parse(text, "Asia/Tokyo") for text in ("cron(0 9 * * ? *)", "cron(0/15 * ? * MON *)")),
+    ]
 )
 FLOWS = """
 from lokki import flow, step
@@ -34,55 +34,25 @@ def one():
 def hourly():
     return one()
 
-@flow(schedule="cron(0 0 * * * *)")
-def wrong():
-    return one()
-
 @flow
 def never():
     return one()
 """
+IN_TOKYO = FLOWS.replace('"rate(1 hour)"', '"cron(0 9 * * ? 2190)", timezone="Asia/Tokyo"').replace(
+    "hourly", "morning"
+)
 
 
-@given(EXPRESSIONS, TIMES, TIMES)
-def test_ticks_are_told_the_same_from_both_sides(expression, since, at):
+@given(SCHEDULES, TIMES, TIMES)
+def test_times_are_told_the_same_from_both_sides(schedule, since, at):
     since, at = sorted((since, at))
-    ticks = Ticks(expression)
-    following = list(islice(ticks.from_(at, since), 5))
+    following = list(islice(times(schedule, at, since), 5))
     assert following == sorted(set(following))
     assert all(each > at for each in following)
     for before, after in pairwise(following):
-        assert ticks.before(after, since) == after
-        assert ticks.before(after - 1, since) == before
-        assert ticks.after(before, since) == after
-
-
-def test_cron_is_in_utc_and_in_awss_words():
-    at = datetime(2026, 2, 3, 12, tzinfo=UTC).timestamp()
-    ticks = Ticks("cron(30 9 L * ? *)")  # the last day of each month
-    told = [datetime.fromtimestamp(each, UTC) for each in islice(ticks.from_(at, at), 2)]
-    assert told == [
-        datetime(2026, 2, 28, 9, 30, tzinfo=UTC),
-        datetime(2026, 3, 31, 9, 30, tzinfo=UTC),
-    ]
-
-
-def test_a_rate_counts_from_its_beginning():
-    assert list(islice(Ticks("rate(2 hours)").from_(100 + 5 * HOUR, 100), 2)) == [
-        100 + 6 * HOUR,
-        100 + 8 * HOUR,
-    ]
-    assert Ticks("rate(2 hours)").before(100 + HOUR, 100) is None
-
-
-def test_what_has_no_more_times_ends():
-    assert list(Ticks("cron(0 0 1 1 ? 2020)").from_(1_700_000_000, 0)) == []
-
-
-@pytest.mark.parametrize("expression", ["cron(0 0 * * * *)", "cron(61 0 * * ? *)"])
-def test_what_aws_would_refuse_is_refused(expression):
-    with pytest.raises(Problem, match=r"combination|minute"):
-        Ticks(expression)
+        assert schedule.last_until(after, since) == after
+        assert schedule.last_until(after - 1, since) == before
+        assert schedule.next_after(before, since) == after
 
 
 @pytest.fixture
@@ -90,7 +60,7 @@ def served(place, journal):
     """Start a server whose hourly schedule was followed since so many seconds ago, and no server
     has been there for ``down`` of them."""
 
-    def started(ago, down, **variables):
+    def started(ago, down, more=(), **variables):
         place.write("flows.py", FLOWS)
         first = place.serve("flows.py")
         until(lambda: first.get("/flows/hourly/schedule")["next"], "a schedule that is followed")
@@ -98,7 +68,7 @@ def served(place, journal):
         now = time()
         with closing(sqlite3.connect(journal)) as connection, connection:
             connection.execute("UPDATE schedules SET since = ?, last = ?", (now - ago, now - down))
-        return place.serve("flows.py", **variables)
+        return place.serve("flows.py", *more, **variables)
 
     return started
 
@@ -154,12 +124,64 @@ def test_a_paused_schedule_starts_nothing(served, journal):
     assert server.get("/runs")["runs"] == []
 
 
-def test_what_is_wrong_with_a_schedule_is_told(place):
+def test_a_schedule_is_told(place):
     place.write("flows.py", FLOWS)
-    server = place.serve("flows.py")
-    told = server.get("/flows/wrong")["schedule"]
-    assert "Invalid combination" in told["error"]
-    assert told["next"] == []
+    place.write("tokyo.py", IN_TOKYO.replace("never", "neither"))
+    server = place.serve("flows.py", "tokyo.py")
+    until(lambda: server.get("/flows/morning/schedule")["next"], "a schedule that is followed")
+    told = server.get("/flows/morning/schedule")
+    assert (told["expression"], told["timezone"]) == ("cron(0 9 * * ? 2190)", "Asia/Tokyo")
+    assert [at[:16] for at in told["next"][:2]] == ["2190-01-01T00:00", "2190-01-02T00:00"]
+    assert server.get("/flows/hourly")["schedule"]["timezone"] == "UTC"
     assert server.get("/flows/never")["schedule"] is None
     server.problem("/flows/never/schedule", 404)
     server.problem("/flows/hourly/schedule", 422, {"paused": "perhaps"})
+
+
+def test_another_time_zone_is_another_schedule(place, journal):
+    def followed():
+        with closing(sqlite3.connect(journal)) as connection:
+            rows = connection.execute("SELECT expression, last FROM schedules")
+            return rows.fetchone()
+
+    place.write("flows.py", IN_TOKYO)
+    place.serve("flows.py")
+    _, before = until(followed, "a schedule that is followed")
+    place.write("flows.py", IN_TOKYO.replace("Asia/Tokyo", "America/Lima"))
+    expression = "cron(0 9 * * ? 2190) America/Lima"
+    until(lambda: followed()[0] == expression, "the schedule as it is now")
+    assert followed()[1] > before
+
+
+def test_what_is_wrong_with_one_schedule_is_told_of_it_alone(served, place, tmp_path):
+    place.write(
+        "elsewhere.py",
+        f"""
+        import shutil, zoneinfo
+        from pathlib import Path
+        from lokki import flow, step
+
+        own = Path({str(tmp_path)!r}, "zones", "Mars")  # a zone that the server does not know
+        own.mkdir(parents=True, exist_ok=True)
+        zones = (Path(path, "Europe", "Helsinki") for path in zoneinfo.TZPATH)
+        shutil.copy(next(zone for zone in zones if zone.exists()), own / "Base")
+        zoneinfo.reset_tzpath([str(own.parent)])
+
+        @step
+        def one():
+            return 1
+
+        @flow(schedule="cron(* * * * ? *)", timezone="Mars/Base")
+        def astray():
+            return one()
+        """,
+    )
+    server = served(ago=2 * HOUR + 1, down=HOUR, more=["elsewhere.py"])
+    told = settled(server)
+    assert server.ended(told["last"])["status"] == "succeeded"
+    schedules = {each["name"]: each["schedule"] for each in server.get("/flows")["flows"]}
+    assert (
+        "timezone 'Mars/Base': the IANA database has no such zone" in schedules["astray"]["error"]
+    )
+    assert (schedules["astray"]["next"], schedules["hourly"]["error"]) == ([], None)
+    assert server.told.count("the schedule of astray: timezone 'Mars/Base'") == 1
