@@ -28,7 +28,7 @@ from lokki.errors import LokkiError, RunCancelled, RunFailed
 from lokki.graph import FlowGraph, MapStage
 
 INTERRUPTED = 130
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Handle(Protocol):
@@ -70,13 +70,14 @@ async def in_engine(
 def execute(start: Start, config: Config) -> int:
     """Start a run, wait for it, print its result on stdout; return the exit code.
 
-    Everything but the result goes to stderr, what the steps print included. Ctrl-C cancels the
-    run; once more, and the process ends.
+    Everything but the result goes to stderr, what the steps print included. Ctrl-C and SIGTERM
+    cancel the run; once more, and the process ends. The end of the terminal (SIGHUP) cancels it,
+    too, unless that was ignored from the start, as `nohup` has it.
     """
     with stdout_to_stderr():
         report = _report(start, config)
         interrupts = _Interrupts(report)
-        before = {each: signal.signal(each, interrupts) for each in _SIGNALS}
+        before = {each: signal.signal(each, interrupts) for each in _heeded()}
         try:
             result = asyncio.run(_result(start, report, interrupts))
         except LokkiError as error:
@@ -85,6 +86,12 @@ def execute(start: Start, config: Config) -> int:
             for each, handler in before.items():
                 signal.signal(each, handler)
     return 0 if result is None else _show(result, report)
+
+
+def _heeded() -> list[signal.Signals]:
+    """The signals that cancel a run: not SIGHUP under `nohup`."""
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return [each for each in _SIGNALS if not (ignored and each is signal.SIGHUP)]
 
 
 def _report(start: Start, config: Config) -> LineReport:
@@ -162,11 +169,16 @@ os.register_at_fork(
 
 
 class _Interrupts:
-    """The handler of SIGINT and SIGTERM: works even while a step blocks the event loop."""
+    """The handler of the signals: works even while a step blocks the event loop.
+
+    A terminal that is closed sends SIGHUP more than once, a shell after it, and service managers
+    send it beside SIGTERM: it is never the second signal, which ends the process.
+    """
 
     def __init__(self, report: LineReport) -> None:
         self._report = report
         self._count = 0
+        self._asked = False
         self._restore_terminal = _terminal()
         self._cancel: Callable[[], object] | None = None
         self._run_id = ""
@@ -176,7 +188,7 @@ class _Interrupts:
         loop = asyncio.get_running_loop()
         self._run_id = handle.run_id
         self._cancel = partial(loop.call_soon_threadsafe, handle.cancel)
-        if self._count:
+        if self._asked:
             self._cancelling()
 
     def release(self) -> None:
@@ -184,10 +196,11 @@ class _Interrupts:
         self._cancel = None
 
     def __call__(self, number: int, frame: object) -> None:
-        self._count += 1
+        self._count += number != signal.SIGHUP
         if self._count > 1:
             self._restore_terminal()
             os._exit(INTERRUPTED)
+        self._asked = True
         self._cancelling()
 
     def _cancelling(self) -> None:

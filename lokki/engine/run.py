@@ -84,6 +84,7 @@ class Run:
         self.state = RunState(graph.stages)
         has_processes = any(call.step.lane == "process" for call in graph.calls)
         self._program = Program.of(graph) if has_processes else None
+        self._since = time(), monotonic()
         self._number = 0
         self._begun: dict[int, StageRow] = {}
         self._lost: JournalError | None = None
@@ -105,6 +106,14 @@ class Run:
         self.events.append(event)
         self.news.set()
         self.news = anyio.Event()
+
+    def _now(self) -> float:
+        """The time of day, but no earlier than it was and what has passed since this run began.
+
+        Durations are right, then, when the clock is set back.
+        """
+        wall, began = self._since
+        return max(time(), wall + monotonic() - began)
 
     # ---- the run -------------------------------------------------------------------------------
 
@@ -141,7 +150,7 @@ class Run:
             output.detach(self.id, self._writer.log)
             self.journal.commits.release(self._writer)
         told = None if self.error is None else json.dumps(_error_fields(self.error))
-        await _committed(self.journal.finish(self.id, status.value, time(), told))
+        await _committed(self.journal.finish(self.id, status.value, self._now(), told))
         return status
 
     async def _begin(self) -> None:
@@ -152,7 +161,7 @@ class Run:
             row = await _committed(
                 self.journal.take(
                     self.id,
-                    time(),
+                    self._now(),
                     planned.reopening,
                     seen=planned.seen,
                     detail=detail,
@@ -177,7 +186,7 @@ class Run:
                     shape=graph.shape,
                     params=packed,
                     params_json=json.dumps(shown),
-                    now=time(),
+                    now=self._now(),
                     started_by=self._started_by,
                 )
             )
@@ -235,7 +244,7 @@ class Run:
         if state.cancelled:
             self._told(StageProgressed(position, counts))
         if state.complete:
-            await _committed(self.journal.close_stage(self.id, position, time()))
+            await _committed(self.journal.close_stage(self.id, position, self._now()))
             self._check_lost()
             self._check_cancelled()
             state.advance()
@@ -256,7 +265,7 @@ class Run:
             return self._begun[position]
         kind = "map" if isinstance(stage, MapStage) else "task"
         number = stage_id(self._number, position)
-        row = StageRow(number, self.id, position, stage.name, kind, time(), None, count)
+        row = StageRow(number, self.id, position, stage.name, kind, self._now(), None, count)
         writer.add(Opening(row))
         return row
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
-from time import sleep, time
+from time import monotonic, sleep, time
 from types import FrameType
 from typing import Any, TextIO, TypeAlias, cast
 
@@ -205,14 +205,14 @@ class _Work:
         attempt = self._event.retried + 1
         while True:
             tell = partial(_tell, self._run_id, index, attempt)
-            began = time()
-            tell(logging.step_start(call.name, began))
+            began = monotonic()
+            tell(logging.step_start(call.name, time()))
             try:
                 data = self._stored(bound, index, given(), attempt, key)
             except Exception as error:
                 failure = capture(bound, index or 0, attempt, error)
                 told = f"{failure.type}: {failure.reason}"
-                tell(logging.step_failed(call.name, time(), time() - began, told), failure)
+                tell(logging.step_failed(call.name, time(), monotonic() - began, told), failure)
                 if attempt > call.step.retry.retries or not failure.retryable:
                     self._loop.run(self._payloads.keep_failure(self._run_id, failure))
                 elif self._holds:
@@ -221,7 +221,7 @@ class _Work:
                     continue
                 name = failure.type if isinstance(error, ResultError) else retried_as(bound, error)
                 raise StepFailed(failure, name, error) from None
-            tell(logging.step_complete(call.name, time(), time() - began))
+            tell(logging.step_complete(call.name, time(), monotonic() - began))
             return data
 
     def _stored(

@@ -23,7 +23,7 @@ TOKEN = "LOKKI_SERVER_TOKEN"  # noqa: S105
 
 
 def serve(config: Config, places: Sequence[str]) -> None:
-    """Serve until SIGINT or SIGTERM. Raises LokkiError when it cannot begin."""
+    """Serve until SIGINT, SIGTERM or SIGHUP. Raises LokkiError when it cannot begin."""
     settings = config.server
     Journal(journal_path(config)).close()  # told here if it cannot be used, not amid a traceback
     listening = _listening(settings.host, settings.port)
@@ -47,13 +47,17 @@ def serve(config: Config, places: Sequence[str]) -> None:
 
 
 class _Server(uvicorn.Server):
-    """A server for which a signal is the regular end: the process then exits with 0."""
+    """A server for which a signal is the regular end: the process then exits with 0.
+
+    So is the end of its terminal, unless SIGHUP was ignored from the start, as `nohup` has it.
+    """
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
-        for each in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(each, self.handle_exit, each, None)
+        for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if each is not signal.SIGHUP or signal.getsignal(each) is not signal.SIG_IGN:
+                loop.add_signal_handler(each, self.handle_exit, each, None)
         yield
 
 

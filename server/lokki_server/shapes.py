@@ -21,7 +21,7 @@ def item(found: Item) -> dict[str, Any]:
         "attempts": found.attempts,
         "started": rfc3339(found.started),
         "finished": rfc3339(found.finished),
-        "duration": round(found.finished - found.started, 6),
+        "duration": round(max(0.0, found.finished - found.started), 6),
         "error": failure and {"type": failure[0], "message": failure[1]},
     }
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
-from time import time
+from math import inf
+from time import monotonic, time
 
 from lokki.errors import JournalError
 from lokki.store.jobs import Jobs
@@ -58,12 +59,12 @@ class Supervisor:
         """Start the runners and give them what is queued, for ever."""
         for _ in range(self._count):
             self._hire()
-        recovered = 0.0
+        recovered = -inf
         while True:
             try:
-                if time() - recovered > _RECOVER_SECONDS:
-                    recovered = time()
-                    await asyncio.wrap_future(self._jobs.recover(recovered, self._max_resumes))
+                if monotonic() - recovered > _RECOVER_SECONDS:
+                    recovered = monotonic()
+                    await asyncio.wrap_future(self._jobs.recover(time(), self._max_resumes))
                 await self._assign()
             except JournalError as error:
                 _log.error("%s", error)
@@ -104,7 +105,7 @@ class Supervisor:
             await asyncio.wait_for(self._closing.wait(), min(_LONGEST_WAIT, 2**self._failures - 1))
         if self._closing.is_set():
             return
-        began = time()
+        began = monotonic()
         runner = _Runner(await Child.start("lokki_server.runner"))
         self._runners.add(runner)
         if self._closing.is_set():
@@ -118,7 +119,7 @@ class Supervisor:
             _log.warning(
                 "runner %s has died (%s); its runs go on in another", runner.child.pid, code
             )
-            self._failures = self._failures + 1 if time() - began < _SHORTEST_LIFE else 0
+            self._failures = self._failures + 1 if monotonic() - began < _SHORTEST_LIFE else 0
             with suppress(JournalError):
                 await asyncio.wrap_future(self._jobs.recover(time(), self._max_resumes))
             self._hire()

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 
 import pytest
 
@@ -27,13 +28,14 @@ def start(tmp_path, monkeypatch):
     """Start a command in a folder of its own, as a process whose stderr is a pipe."""
     monkeypatch.setenv("HOME", str(tmp_path))
 
-    def start(*arguments):
+    def start(*arguments, **options):
         return subprocess.Popen(
             [sys.executable, *map(str, arguments)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             cwd=tmp_path,
+            **options,
         )
 
     return start
@@ -317,6 +319,80 @@ def test_a_second_ctrl_c_quits_at_once(script, start):
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=20)
     assert process.returncode == 130
+
+
+@pytest.mark.parametrize(
+    "numbers", [["SIGTERM"], ["SIGHUP"], ["SIGHUP"] * 3, ["SIGTERM", "SIGHUP"]]
+)
+def test_what_ends_a_process_or_its_terminal_cancels_the_run(script, start, run, numbers):
+    process = start(script(SLOW.replace("WAIT", "1")), "run")
+    _until(process, "begun")
+    for number in numbers:
+        process.send_signal(getattr(signal, number))
+        time.sleep(0.05)  # two of a kind that wait are one
+    out, err = process.communicate(timeout=50)
+    assert (process.returncode, out) == (130, "")
+    assert re.search(r"\nrun \S+ was cancelled\n", err)
+    assert json.loads(run("-m", "lokki", "show", "last", "--json")[1])["status"] == "cancelled"
+
+
+def test_a_run_under_nohup_outlives_its_terminal(script, start):
+    def nohup():
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    process = start(script(SLOW.replace("WAIT", "0.3")), "run", preexec_fn=nohup)
+    _until(process, "begun")
+    process.send_signal(signal.SIGHUP)
+    out, _ = process.communicate(timeout=50)
+    assert (process.returncode, out) == (0, "[0, 1]\n")
+
+
+CLOCK = """
+    import time
+
+    of_day, shift = time.time, [0.0]
+    time.time = lambda: of_day() + shift[0]  # before lokki is imported
+
+    from lokki import flow, main, step
+
+    @step
+    def ready():
+        return [1, 2]
+
+    @step
+    def back(n):
+        time.sleep(0.3)
+        shift[0] = -3600.0
+        return n
+
+    @step
+    def after(numbers):
+        time.sleep(0.2)
+
+    @flow
+    def clocked():
+        return ready().map(back, concurrency_limit=1).agg(after)
+
+    if __name__ == "__main__":
+        main(clocked)
+"""
+
+
+def test_a_clock_that_is_set_back_changes_no_duration(tmp_path, run):
+    path = tmp_path / "clocked.py"
+    path.write_text(textwrap.dedent(CLOCK))
+    code, _, lines = run(path, "run", "--log-format", "json")
+    assert code == 0
+    told = [json.loads(line) for line in lines]
+    took = {each["step"]: each["duration"] for each in told if each["event"] == "step_complete"}
+    shown = json.loads(run("-m", "lokki", "show", "last", "--json")[1])
+    stages = {stage["name"]: stage["duration"] for stage in shown["stages"]}
+    for durations in (took, stages):
+        assert 0 <= durations["ready"] < 5
+        assert 0.6 <= durations["back"] < 5
+        assert 0.2 <= durations["after"] < 5
+    assert 0.8 <= shown["duration"] < 9
+    assert shown["created"] <= shown["stages"][0]["started"] <= shown["finished"]
 
 
 def test_a_result_that_cannot_be_printed_is_told(script, run):

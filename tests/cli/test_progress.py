@@ -18,6 +18,7 @@ import pytest
 
 from lokki.cli.view import Screen, StageView
 from lokki.engine.state import Counts
+from lokki.store.history import read_history
 
 
 class Terminal:
@@ -66,7 +67,7 @@ class Terminal:
 class Session:
     """A run in a pseudo-terminal: its stdin and stderr, but not its stdout."""
 
-    def __init__(self, path, command, columns, env):
+    def __init__(self, path, command, columns, env, **options):
         self.ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
         self.process = subprocess.Popen(
@@ -76,6 +77,7 @@ class Session:
             stdout=subprocess.PIPE,
             env={**os.environ, "TERM": "xterm-256color", "PYTHONIOENCODING": "utf-8", **env},
             cwd=path.parent,
+            **options,
         )
         os.close(theirs)
         self.raw = ""
@@ -94,11 +96,17 @@ class Session:
         out = self.process.stdout.read().decode()
         return self.process.wait(20), out, Terminal(self.columns).feed(self.raw).lines
 
+    def hang_up(self):
+        """Close the terminal's window."""
+        os.close(self.ours)
+        self.ours = -1
+
     def close(self):
         self.process.kill()
         self.process.wait()
         self.process.stdout.close()
-        os.close(self.ours)
+        if self.ours >= 0:
+            os.close(self.ours)
 
     def type(self, text):
         os.write(self.ours, text.encode())
@@ -118,11 +126,11 @@ def session(tmp_path, monkeypatch):
     monkeypatch.delenv("NO_COLOR", raising=False)
     started = []
 
-    def session(body, *command, columns=80, **env):
+    def session(body, *command, columns=80, options=None, **env):
         path = tmp_path / "mine.py"
         header = "import sys, time\nfrom lokki import current, flow, main, step\n"
         path.write_text(header + textwrap.dedent(body) + FOOTER)
-        started.append(Session(path, command or ("run",), columns, env))
+        started.append(Session(path, command or ("run",), columns, env, **(options or {})))
         return started[-1]
 
     yield session
@@ -343,6 +351,22 @@ def test_a_second_ctrl_c_leaves_the_terminal_as_it_was(session):
     run.process.send_signal(signal.SIGINT)
     assert run.process.wait(20) == 130
     assert termios.tcgetattr(run.ours) == before
+
+
+def test_the_end_of_the_terminal_cancels_the_run(session, journal):
+    def lead():
+        fcntl.ioctl(2, termios.TIOCSCTTY, 0)
+
+    talking = SLOW.replace("time.sleep(WAIT)", "time.sleep(0.5); print('done', n)")
+    run = session(talking, options={"start_new_session": True, "preexec_fn": lead})
+    run.until(r"▸ slow").hang_up()
+    assert (run.process.wait(20), run.process.stdout.read()) == (130, b"")
+    with read_history(journal) as history:
+        found = history.find("last")
+        _, slow = history.stages(found.id)
+    assert found.status == "cancelled"
+    assert slow.failed == 0
+    assert slow.succeeded > 0
 
 
 def test_a_step_that_asks_for_something_ends_the_view(session):

@@ -262,7 +262,7 @@ def test_a_flow_that_kills_its_runner_fails_in_the_end(place):
 # ---- a regular end -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_what_ends_within_the_grace_is_ended(place, how):
     server = place.serve("flows.py", "--grace", "40")
     run_id = server.start("long", name="a", count=30)

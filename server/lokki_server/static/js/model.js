@@ -28,7 +28,7 @@ export function shownStatus(run) {
 export function took(timed, run = timed) {
   run.heard ??= now();
   const goes = run.status === "running" && !lost(run) && !timed.finished;
-  return goes ? Math.floor(timed.duration + (now() - run.heard) / 1000) : timed.duration;
+  return goes ? Math.floor(timed.duration + Math.max(0, now() - run.heard) / 1000) : timed.duration;
 }
 
 /** Runs, the newest first. */
