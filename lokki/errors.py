@@ -13,6 +13,7 @@ LokkiError
 ├── WorkerDied               a worker process died in a call (retried like a step's own error)
 ├── ServerError             a server refuses a request, or cannot be reached
 ├── PayloadError            a stored or to-be-stored value cannot be encoded, read or found
+│   └── ResultUnreadable    a recorded result cannot be read back; carries the stage that makes it
 └── JournalError            the journal cannot be opened, read or written
     ├── JournalVersionError the journal was written by a newer lokki
     ├── RunNotFound         no run, or more than one, has this id
@@ -124,6 +125,14 @@ class ServerError(LokkiError):
 
 class PayloadError(LokkiError):
     """A value cannot be encoded, or a stored payload is missing or damaged."""
+
+
+class ResultUnreadable(PayloadError):
+    """A result that was recorded cannot be read back; ``stage`` is what can make it anew."""
+
+    def __init__(self, message: str, stage: str) -> None:
+        super().__init__(message)
+        self.stage = stage
 
 
 class JournalError(LokkiError):

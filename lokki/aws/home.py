@@ -15,18 +15,27 @@ from lokki.call import Failure
 from lokki.engine.items import INLINE_BYTES
 from lokki.engine.run import packed_params, source_of
 from lokki.engine.state import ItemStatus
-from lokki.errors import AwsError, FingerprintError, JournalError, PayloadError, RunNotFound
+from lokki.errors import (
+    AwsError,
+    FingerprintError,
+    JournalError,
+    PayloadError,
+    RunNotFound,
+    RunOwned,
+)
 from lokki.graph import FlowGraph
 from lokki.places.shapes import RunShape, StageShape, seconds
 from lokki.runtime.payloads import Payloads
 from lokki.store.codec import contained
+from lokki.store.commits import RunWriter
 from lokki.store.concurrency import for_each
 from lokki.store.history import Run
 from lokki.store.journal import Journal
-from lokki.store.keys import output_key, run_prefix
+from lokki.store.keys import output_key
 from lokki.store.protocol import TransientStore
 from lokki.store.records import Opening, Outcomes
-from lokki.store.removal import remove
+from lokki.store.references import Reference, stored
+from lokki.store.removal import discard, remove
 from lokki.store.schema import StageRow, item_range, stage_id
 from lokki.store.storable import storable
 
@@ -92,22 +101,24 @@ async def pull(
                 failures = looked.failures.get(stage.name, ())
                 row = _row(number, run["id"], shape)
                 writer.add(Opening(row))
-                here = _Stage(payloads, large, stage, row, failures, only_failed)
+                here = _Stage(payloads, large, writer, stage, row, failures, only_failed)
                 async for outcomes in here.outcomes(shape):
                     writer.add(outcomes)
                 sums = [old + new for old, new in zip(sums, here.counts, strict=True)]
                 if shape["finished"]:
                     book.close_stage(run["id"], row.position, seconds(shape["finished"])).result()
+            error = json.dumps(run["error"]) if run["error"] else None
+            at = seconds(run["finished"] or run["created"])
+            book.finish(run["id"], run["status"], at, error).result()
         except BaseException:  # half a run is none
-            book.remove(run["id"]).result()
-            with suppress(PayloadError):
-                await large.delete_prefix(run_prefix(run["flow"], run["id"]))
+            with suppress(RunOwned):
+                book.remove(run["id"]).result()
+            with suppress(JournalError, PayloadError):
+                steps = [stage.calls[-1] for stage in looked.machine.stages]
+                await discard(book, large, writer, run["flow"], steps)
             raise
         finally:
             book.commits.release(writer)
-        error = json.dumps(run["error"]) if run["error"] else None
-        status = run["status"]
-        book.finish(run["id"], status, seconds(run["finished"] or run["created"]), error).result()
     return Pulled(*sums)
 
 
@@ -139,6 +150,7 @@ class _Stage:
         self,
         payloads: Payloads,
         large: TransientStore,
+        writer: RunWriter,
         stage: Outlined,
         row: StageRow,
         failures: Sequence[Failure],
@@ -147,6 +159,7 @@ class _Stage:
         self.counts = (0, 0, 0)
         self._payloads = payloads
         self._large = large
+        self._writer = writer.name
         self._stage = stage
         self._row = row
         self._failures = {each.index or 0: each for each in failures}
@@ -207,11 +220,24 @@ class _Stage:
         if len(data) > INLINE_BYTES:
             in_map = self._stage.label is not None
             call, run_id = self._stage.calls[-1], self._row.run
-            ref = output_key(self._payloads.flow, run_id, call, index if in_map else None)
-            await self._large.put(ref, data)
+            place, flow = index if in_map else None, self._payloads.flow
+            key = output_key(flow, run_id, call, place, self._writer)
+            ref = str(Reference.of(key, data))
+            await self._large.put(key, data)
         kept = (None, ref) if ref else (data, None)
         last = len(self._stage.calls) - 1
         return (self._key(index), "succeeded", last, 1, self._row.started, at, *kept)
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """A result here, packed or by reference, and the key that it belongs under on AWS."""
+
+    stage: StageRow
+    index: int
+    key: str
+    packed: bytes | None
+    ref: str | None
 
 
 async def push(
@@ -224,16 +250,17 @@ async def push(
     """Give the results of a run here to the run on AWS, where it has none; how many they are."""
     payloads, pushed = executions.payloads(run.flow), 0
 
-    async def give(result: tuple[str, bytes | None, str | None]) -> None:
+    async def give(result: _Result) -> None:
         nonlocal pushed
-        key, data, ref = result
-        if data is None:
-            assert ref is not None
-            if await payloads.store.exists(key):
+        key, ref = result.key, result.ref
+        if result.packed is not None:
+            if not await payloads.store.create(key, contained(result.packed)):
                 return
-            await payloads.store.put(key, await large.get(ref))
-        elif not await payloads.store.create(key, contained(data)):
+        elif ref is None or await payloads.store.exists(key):
             return
+        else:
+            data = await stored(large, result.stage, result.index, ref, bytes)
+            await payloads.store.put(key, data)
         pushed += 1
 
     for row in book.history.stages(run.id):
@@ -247,9 +274,10 @@ async def push(
 
 def _results(
     book: Journal, run: Run, row: StageRow, stage: Outlined, there: dict[int, str]
-) -> Iterator[tuple[str, bytes | None, str | None]]:
-    """The results of a stage that are not there: where each belongs, and what or where it is."""
+) -> Iterator[_Result]:
+    """The results of a stage that are not there."""
     for index, data, ref in book.outputs(row.id):
         if index not in there:
             place = index if stage.label is not None else None
-            yield output_key(run.flow, run.id, stage.calls[-1], place), data, ref
+            key = output_key(run.flow, run.id, stage.calls[-1], place)
+            yield _Result(row, index, key, data, ref)

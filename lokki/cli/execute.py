@@ -24,7 +24,7 @@ from lokki.config import Config
 from lokki.engine.engine import Engine, RunHandle
 from lokki.engine.events import Event
 from lokki.engine.items import lane_of
-from lokki.errors import LokkiError, RunCancelled, RunFailed
+from lokki.errors import LokkiError, ResultUnreadable, RunCancelled, RunFailed
 from lokki.graph import FlowGraph, MapStage
 
 INTERRUPTED = 130
@@ -233,5 +233,6 @@ def _failed(error: LokkiError, report: LineReport) -> int:
     if isinstance(error, RunFailed):  # whose error has been told with its traceback
         item = "" if error.index is None else f", item {error.index}"
         text = f"Error: the run failed in step '{error.step}'{item}, attempt {error.attempt}"
-    report.end(text, 1)
+    again = ["--from", error.stage] if isinstance(error, ResultUnreadable) else []
+    report.end(text, 1, *again)
     return 1

@@ -199,14 +199,17 @@ class LineReport:
     def _write_at_once(self, text: str) -> None:
         os.write(2, text.encode())  # a stream may be in the midst of a write
 
-    def end(self, message: str, code: int) -> None:
-        """The last words on a run that has no result, with how to go on unless that is told."""
+    def end(self, message: str, code: int, *again: str) -> None:
+        """The last words on a run that has no result, with how to go on unless that is told.
+
+        ``again`` are options that a resume needs.
+        """
         known = self._run_id is not None and not self._resume_told
-        resume = self._resume(self._run_id) if known else None
+        resume = self._resume(self._run_id, *again) if known else None
         self.tell(logging.ending(message, time(), code, self._run_id, resume))
 
-    def _resume(self, run_id: str | None) -> str:
-        return self._program.told("resume", str(run_id))
+    def _resume(self, run_id: str | None, *again: str) -> str:
+        return self._program.told("resume", str(run_id), *again)
 
 
 def _percent(counts: Counts) -> int:

@@ -17,10 +17,19 @@ from lokki.chain import Lane
 from lokki.engine.state import Claim, Failed, ItemStatus, RunState
 from lokki.errors import PayloadError, Picklable
 from lokki.graph import Stage
-from lokki.store.codec import SMALL, Parts, compress_small, dumps, dumps_parts, loads
+from lokki.store.codec import (
+    SMALL,
+    Parts,
+    compress_parts,
+    compress_small,
+    dumps,
+    dumps_parts,
+    loads,
+)
 from lokki.store.commits import RunWriter
 from lokki.store.keys import output_key
 from lokki.store.records import Outcomes
+from lokki.store.references import Reference
 
 if TYPE_CHECKING:
     from anyio import CancelScope
@@ -44,10 +53,15 @@ _UNCHANGING = frozenset({int, float, complex, str, bytes, bool, type(None)})
 
 @dataclass(frozen=True, slots=True)
 class Put:
-    """A pickle to compress and store under ``key``."""
+    """A pickle to compress and store under ``key``; the answer is the reference to it."""
 
     key: str
     parts: Parts
+
+    def packed(self) -> tuple[list[bytes | memoryview], str]:
+        """What is to be stored, and the reference to it."""
+        data = compress_parts(self.parts)
+        return data, str(Reference.of(self.key, data))
 
 
 Call: TypeAlias = tuple[BoundCall, Any, int, int]
@@ -238,7 +252,7 @@ def perform(done: Slice) -> Generator[Request, Any, None]:
                 packed = raw
             else:
                 parts = raw if isinstance(raw, list) else [raw]
-                packed, ref = yield from _stored(calls[position], index, parts)
+                packed, ref = yield from _stored(work, position, index, parts)
                 work.large = ref is not None
                 if ref is not None:
                     work.keep(index, parts)
@@ -302,17 +316,21 @@ def _pickled(call: BoundCall, result: Any, large: bool) -> bytes | Parts:
 
 
 def _stored(
-    call: BoundCall, index: int, parts: Parts
+    work: StageWork, position: int, index: int, parts: Parts
 ) -> Generator[Request, Any, tuple[bytes | None, str | None]]:
-    """A result as its row keeps it: packed, or the key it is stored under."""
+    """A result as its row keeps it: packed, or the reference to where it is stored."""
     if sum(map(len, parts)) <= INLINE_BYTES:
         return compress_small(b"".join(parts)), None
-    key = output_key(call.flow, call.run_id, call.name, index if call.in_map else None)
+    call, writer = work.calls[position], work.writer
+    if writer.closed:  # the run is another process's now: nothing can be recorded
+        raise CallCancelled
+    place = index if call.in_map else None
+    key = output_key(call.flow, call.run_id, call.name, place, writer.name)
     try:
-        yield Put(key, parts)
+        ref = yield Put(key, parts)
     except Exception as error:
         raise unstorable(call, error) from error
-    return None, key
+    return None, ref
 
 
 def _carry(
@@ -325,7 +343,7 @@ def _carry(
     work.carried[index] = Carried(value, None, None)
     try:
         raw = dumps(value) if pristine is None else pristine
-        stored = yield from _stored(work.calls[position - 1], index, [raw])
+        stored = yield from _stored(work, position - 1, index, [raw])
     except (CallCancelled, PayloadError, ResultError):
         return
     work.carried[index] = Carried(value, *stored)

@@ -28,7 +28,6 @@ from lokki.chain import Lane
 from lokki.engine.items import CallCancelled, Put, Request, Slice, StageWork, perform
 from lokki.engine.turns import Turns
 from lokki.engine.workers import WorkerPool
-from lokki.store.codec import compress_parts
 from lokki.store.commits import Committer
 from lokki.store.protocol import BlockingStore, TransientStore
 
@@ -190,10 +189,12 @@ class Lanes:
 
     def _answer(self, request: Request, work: StageWork) -> Any:
         if isinstance(request, Put):
-            data = compress_parts(request.parts)
+            data, ref = request.packed()
             if self._write is not None:
-                return self._write(request.key, data)
-            return anyio.from_thread.run(self.payloads.put, request.key, data, token=self._token)
+                self._write(request.key, data)
+            else:
+                anyio.from_thread.run(self.payloads.put, request.key, data, token=self._token)
+            return ref
         if request[0].lane == "process":
             return self.workers.call(work, *request)
         return call_step(*request)
@@ -298,10 +299,11 @@ class Lanes:
             return result
         raise late
 
-    async def _aput(self, put: Put) -> None:
+    async def _aput(self, put: Put) -> str:
         with anyio.CancelScope(shield=True):  # what has finished is kept
-            data = await anyio.to_thread.run_sync(compress_parts, put.parts)
+            data, ref = await anyio.to_thread.run_sync(put.packed)
             await self.payloads.put(put.key, data)
+        return ref
 
     async def _hop(self, request: Any) -> Any:
         """Make a sync call of an async lane in a thread, which counts among the thread lanes."""

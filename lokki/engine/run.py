@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import replace
 from time import monotonic, time
 from typing import Any, TextIO, TypeVar
@@ -37,14 +38,19 @@ from lokki.errors import (
     PayloadError,
     RunCancelled,
     RunFailed,
+    RunOwned,
 )
 from lokki.graph import FlowGraph, MapStage, Stage
 from lokki.secret import Secret
 from lokki.store.codec import Parts, dumps, loads_parts, unpack
 from lokki.store.commits import RunWriter
 from lokki.store.journal import Journal
+from lokki.store.keys import writers_folder
 from lokki.store.protocol import TransientStore
 from lokki.store.records import Opening
+from lokki.store.references import stored, unreadable
+from lokki.store.removal import discard
+from lokki.store.reopen import Reopening
 from lokki.store.schema import StageRow, stage_id
 
 T = TypeVar("T")
@@ -128,6 +134,9 @@ class Run:
                 status = Status.SUCCEEDED
             else:
                 status = await self._outcome()
+        except RunOwned as error:
+            self.error = error
+            await self._discard()
         except Exception as error:
             self.error = error
         finally:
@@ -158,6 +167,7 @@ class Run:
         graph, planned = self.graph, self._planned
         if planned is not None:
             detail = {"by": self._started_by, "again": planned.told}
+            superseded = await anyio.to_thread.run_sync(self._superseded, planned.reopening)
             row = await _committed(
                 self.journal.take(
                     self.id,
@@ -171,6 +181,9 @@ class Run:
             self._number = row.number
             begun = await anyio.to_thread.run_sync(self.journal.history.stages, self.id)
             self._begun = {stage.position: stage for stage in begun}
+            with suppress(PayloadError):  # else they go with the run
+                for folder in superseded:
+                    await self.payloads.delete_prefix(folder)
             if row.status == Status.SUCCEEDED:
                 return
         else:
@@ -193,6 +206,14 @@ class Run:
         self._writer = self.journal.own(
             self.id, self._on_lost, lambda: self.lanes.call_on_loop(self.cancel)
         )
+
+    def _superseded(self, reopening: Reopening | None) -> set[str]:
+        """The folders of earlier writers that hold nothing but what is to be taken back."""
+        if reopening is None:
+            return set()
+        taken_back = reopening.taken_back(self.journal.run(self.id).number)
+        folders = map(writers_folder, self.journal.payloads(*taken_back))
+        return {folder for folder in folders if folder is not None}
 
     async def _stages(self) -> Any:
         finished = [row for row in self._begun.values() if row.finished is not None]
@@ -328,43 +349,46 @@ class Run:
         rows: Iterator[tuple[int, bytes | None, str | None]],
         kept: dict[int, Parts],
     ) -> dict[int, Any]:
-        """Unpack rows of (index, packed, payload key), in order; payloads a few at a time."""
+        """Unpack rows of (index, packed, reference), in order; payloads a few at a time."""
         values: dict[int, Any] = {}
-        stored: list[tuple[int, str]] = []
+        apart: list[tuple[int, str]] = []
 
         def unpack_rows() -> None:
             index = 0
             try:
-                for index, packed, key in rows:
+                for index, packed, ref in rows:
                     if packed is not None:
                         values[index] = unpack(packed)
                     elif index in kept:
                         values[index] = loads_parts(kept.pop(index))
-                    elif key is not None:
+                    elif ref is not None:
                         values[index] = None  # keeps the order
-                        stored.append((index, key))
+                        apart.append((index, ref))
             except PayloadError as error:
-                raise _unreadable(stage, index, error) from error
+                raise unreadable(stage, index, error) from error
 
         async def fetch() -> None:
-            for index, key in waiting:
-                data = await self.payloads.get(key)
-                try:
-                    values[index] = await anyio.to_thread.run_sync(unpack, data)
-                except PayloadError as error:
-                    raise _unreadable(stage, index, error, self.payloads.url(key)) from error
+            for index, ref in waiting:
+                values[index] = await stored(self.payloads, stage, index, ref, unpack)
 
         await anyio.to_thread.run_sync(unpack_rows)
-        waiting = iter(stored)
+        waiting = iter(apart)
         try:
             async with anyio.create_task_group() as group:
-                for _ in range(min(_FETCHES, len(stored))):
+                for _ in range(min(_FETCHES, len(apart))):
                     group.start_soon(fetch)
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None
         return values
 
     # ---- the end ---------------------------------------------------------------------------------
+
+    async def _discard(self) -> None:
+        """Leave nothing behind in a run that another process has now, or that was removed."""
+        if self._writer is not None:
+            steps = [call.name for stage in self.graph.stages for call in stage.calls]
+            with suppress(JournalError, PayloadError):
+                await discard(self.journal, self.payloads, self._writer, self.graph.name, steps)
 
     def _on_lost(self, error: JournalError) -> None:
         self._lost = error
@@ -377,15 +401,6 @@ class Run:
     def _check_cancelled(self) -> None:
         if self.state.cancelled:
             raise RunCancelled(f"run {self.id} was cancelled", self.id)
-
-
-def _unreadable(stage: StageRow, index: int, error: PayloadError, url: str = "") -> PayloadError:
-    item = f", item {index}," if stage.kind == "map" else ""
-    place = f"the payload {url}: " if url else ""
-    return PayloadError(
-        f"the result of step '{stage.name}'{item} cannot be read back: {place}{error}; mend that "
-        "and resume the run, or start a new one"
-    )
 
 
 async def _committed(future: Future[T]) -> T:

@@ -18,11 +18,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from secrets import token_hex
 from typing import Any, TypeAlias, TypeVar
 
 from lokki.errors import JournalError, RunOwned
 from lokki.logging import Line
 from lokki.store.connection import ErrorsTold
+from lokki.store.keys import WRITER
 from lokki.store.leases import LEASE_SECONDS, working
 from lokki.store.records import Entry, Outcomes, write
 
@@ -46,6 +48,7 @@ class RunWriter:
     its rows cannot be written, or when the journal can no longer be. Nothing is recorded after it:
     what is queued by then or later is dropped, as is what comes after `Committer.release`.
     ``on_cancel`` is called there for as long as another process wants the run to be cancelled.
+    ``name`` is this writer's alone, and part of the keys of what it stores.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class RunWriter:
         on_cancel: Callable[[], None],
     ) -> None:
         self.run_id = run_id
+        self.name = f"{WRITER}{token_hex(5)}"
         self.on_lost = on_lost
         self.on_cancel = on_cancel
         self.leased_until = time.time() + LEASE_SECONDS

@@ -101,7 +101,7 @@ class Items:
         return [Attempt(*row) for row in rows]
 
     def output(self, stage: StageRow, index: int) -> tuple[bytes | None, str | None] | None:
-        """The result of an item that has succeeded: packed, or the key of its payload."""
+        """The result of an item that has succeeded: packed, or the reference to its payload."""
         rows = self._read(
             "SELECT output, ref FROM items WHERE id = ? AND status = 'succeeded'",
             (item_range(stage.id)[0] + index,),

@@ -28,6 +28,7 @@ from lokki.store.leases import (
     new_owner,
     refuse_worked_on,
 )
+from lokki.store.references import Reference
 from lokki.store.removal import REMOVING, delete_items, refuse_removing
 from lokki.store.reopen import Reopening
 from lokki.store.schema import (
@@ -310,7 +311,7 @@ class Journal:
         )
 
     def outputs(self, stage: int) -> Iterator[tuple[int, bytes | None, str | None]]:
-        """Results of a stage's succeeded items in order: index, packed output or payload key."""
+        """Results of a stage's succeeded items in order: index, packed output or reference."""
         return self._packed(stage, "status = 'succeeded'")
 
     def carried(self, stage: int) -> Iterator[tuple[int, bytes | None, str | None]]:
@@ -324,6 +325,19 @@ class Journal:
             Iterator[tuple[int, bytes | None, str | None]],
             self._pages("output, ref", condition, stage),
         )
+
+    def payloads(self, first: int, last: int) -> Iterator[str]:
+        """The keys of the payloads that items refer to, of the items with keys in this range."""
+        while True:
+            rows = self.read(
+                "SELECT id, ref FROM items WHERE id BETWEEN ? AND ? AND ref IS NOT NULL"
+                " ORDER BY id LIMIT ?",
+                (first, last, _PAGE),
+            )
+            yield from (Reference.parse(ref).key for _, ref in rows)
+            if len(rows) < _PAGE:
+                return
+            first = rows[-1][0] + 1
 
     def failures(self, stage: int, status: str) -> Iterator[tuple[Any, ...]]:
         """The last failure of each item of ``stage`` that is ``status`` now, in order.

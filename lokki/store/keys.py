@@ -1,11 +1,19 @@
-"""The layout of a payload store: every key follows from flow, run, step and index alone.
+"""The layout of a payload store.
+
+On AWS every key follows from flow, run, step and index alone:
 
 ``<flow>/runs/<run-id>/<step>/output.pkl.gz``            the result of a step
 ``<flow>/runs/<run-id>/<step>/<index>/output.pkl.gz``    the result of one item of a map
-``<flow>/runs/<run-id>/<step>/failure.json``             why a step failed for good, on AWS;
+``<flow>/runs/<run-id>/<step>/failure.json``             why a step failed for good
 ``<flow>/runs/<run-id>/<step>/<index>/failure.json``     likewise an item
 ``<flow>/runs/<run-id>/<step>/map_manifest.json``        the list of a map's items
 ``<flow>/artifacts/lambdas/function.zip``                the package that is deployed
+
+A run of this machine has a writer at a time, a process that holds its lease, and each writer a
+folder of its own: what one stores late is in nobody's way. The journal's rows name the keys.
+
+``<flow>/runs/<run-id>/<step>/<writer>/output.pkl.gz``
+``<flow>/runs/<run-id>/<step>/<writer>/<index>/output.pkl.gz``
 
 A key is never the beginning of another one, so a directory tree can hold them all.
 """
@@ -19,6 +27,9 @@ from lokki.errors import PayloadError
 MAX_PART = 80
 """Longest part of a key, in characters: what Step Functions allows for the name of a state, of a
 state machine and of an execution, and well below the 255 bytes of a file name."""
+
+WRITER = "w"
+"""What the name of a run's writer begins with; neither an index nor a file of AWS's does."""
 
 # No leading dot: that rules out "." and "..", and leaves such names to a store's temporary files.
 _PART = re.compile(rf"[A-Za-z0-9_][A-Za-z0-9._-]{{0,{MAX_PART - 1}}}")
@@ -58,12 +69,24 @@ def run_prefix(flow: str, run_id: str) -> str:
     return f"{check_part(flow, 'flow name')}/runs/{check_part(run_id, 'run id')}"
 
 
-def output_key(flow: str, run_id: str, step: str, index: int | None = None) -> str:
+def output_key(
+    flow: str, run_id: str, step: str, index: int | None = None, writer: str | None = None
+) -> str:
     """Return the key of a step's result, or of item ``index`` (from 0) of a map's step.
 
-    Raises PayloadError when a part is not allowed (see ``check_part``) or the index is negative.
+    ``writer`` is the run's writer on this machine; None: the key is that of AWS. Raises
+    PayloadError when a part is not allowed (see ``check_part``) or the index is negative.
     """
-    return f"{_call_prefix(flow, run_id, step, index)}/output.pkl.gz"
+    return f"{_call_prefix(flow, run_id, step, index, writer)}/output.pkl.gz"
+
+
+def writers_folder(key: str) -> str | None:
+    """Return the prefix of all that a run's writer has stored of a step, from one key of it.
+
+    None for a key of AWS, which is no writer's.
+    """
+    parts = key.split("/")
+    return "/".join(parts[:5]) if parts[4].startswith(WRITER) else None
 
 
 def failure_key(flow: str, run_id: str, step: str, index: int | None = None) -> str:
@@ -71,13 +94,20 @@ def failure_key(flow: str, run_id: str, step: str, index: int | None = None) -> 
     return f"{_call_prefix(flow, run_id, step, index)}/failure.json"
 
 
-def step_prefix(flow: str, run_id: str, step: str) -> str:
-    """Return the prefix of the keys of a step, and of its items. Raises as ``output_key``."""
-    return _call_prefix(flow, run_id, step, None)
+def step_prefix(flow: str, run_id: str, step: str, writer: str | None = None) -> str:
+    """Return the prefix of the keys of a step, and of its items. Raises as ``output_key``.
+
+    With a ``writer``, of those keys that are its own.
+    """
+    return _call_prefix(flow, run_id, step, None, writer)
 
 
-def _call_prefix(flow: str, run_id: str, step: str, index: int | None) -> str:
+def _call_prefix(
+    flow: str, run_id: str, step: str, index: int | None, writer: str | None = None
+) -> str:
     prefix = f"{run_prefix(flow, run_id)}/{check_part(step, 'step name')}"
+    if writer is not None:
+        prefix = f"{prefix}/{check_part(writer, 'writer')}"
     if index is None:
         return prefix
     if index < 0:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from time import time
 from typing import TYPE_CHECKING
 
+import anyio.to_thread
+
 from lokki.errors import RunNotFound, RunOwned
-from lokki.store.keys import run_prefix
+from lokki.store.keys import run_prefix, step_prefix
 from lokki.store.leases import is_worked_on
+from lokki.store.schema import run_range
 
 if TYPE_CHECKING:
+    from lokki.store.commits import RunWriter
     from lokki.store.history import Run
     from lokki.store.journal import Journal
     from lokki.store.protocol import TransientStore
@@ -59,6 +63,32 @@ async def remove(journal: Journal, store: TransientStore, run: Run) -> int | Non
     with suppress(RunOwned):  # this process was suspended for longer than its lease
         return journal.remove(run.id).result()
     return None
+
+
+async def discard(
+    journal: Journal, store: TransientStore, writer: RunWriter, flow: str, steps: Iterable[str]
+) -> None:
+    """Delete what a writer has stored of steps and no row refers to; it stores nothing any more.
+
+    For one that has lost its run, to another process or because the run was removed.
+    """
+    folders = [step_prefix(flow, writer.run_id, step, writer.name) for step in steps]
+    stored = [key for folder in folders for key in await store.list(folder)]
+    if not stored:
+        return
+    kept = await anyio.to_thread.run_sync(_recorded, journal, writer.run_id)
+    for key in stored:
+        if key not in kept:
+            await store.delete_prefix(key.rpartition("/")[0])
+
+
+def _recorded(journal: Journal, run_id: str) -> set[str]:
+    """The keys of the payloads that a run's rows refer to; none if there is no such run."""
+    try:
+        run = journal.run(run_id)
+    except RunNotFound:
+        return set()
+    return set(journal.payloads(*run_range(run.number)))
 
 
 def refuse_removing(run: Run) -> None:

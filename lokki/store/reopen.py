@@ -25,11 +25,16 @@ class Reopening:
     shape: str
     seen: str
 
+    def taken_back(self, run_number: int) -> tuple[int, int]:
+        """The first and last possible keys of the items that are taken back as a whole."""
+        first, last = item_range(stage_id(run_number, self.position))
+        return first if self.whole else last + 1, run_range(run_number)[1]
+
     def apply(self, connection: sqlite3.Connection, run: RunRow) -> None:
         """Take the records back; the run is then of the flow as it is now."""
         stage = stage_id(run.number, self.position)
         first, last = item_range(stage)
-        delete_items(connection, first if self.whole else last + 1, run_range(run.number)[1])
+        delete_items(connection, *self.taken_back(run.number))
         connection.execute(
             "DELETE FROM stages WHERE run = ? AND position >= ?",
             (run.id, self.position + (not self.whole)),

@@ -74,10 +74,10 @@ class Here:
         finally:
             book.close()
 
-    def resume(self, run_id, flow=flows.crunching):
+    def resume(self, run_id, flow=flows.crunching, again=None):
         async def work():
             async with Engine(journal=self.journal, payloads=self.large) as engine:
-                return await (await engine.resume(run_id, flow)).result()
+                return await (await engine.resume(run_id, flow, again)).result()
 
         return run_async(work)
 
@@ -144,6 +144,11 @@ def test_large_results_are_kept_beside_the_journal(here, place):
     here.pull(run_id)
     (file,) = (here.journal.parent / "payloads").rglob("output.pkl.gz")
     assert "blob" in str(file)
+    content = file.read_bytes()
+    file.write_bytes(content[::-1])
+    with pytest.raises(PayloadError, match=f"make it anew: lokki resume {run_id} --from blob"):
+        here.resume(run_id, flows.large, Again(from_stage="length"))
+    file.write_bytes(content)
     assert here.resume(run_id, flows.large) == 200_000
 
 

@@ -6,10 +6,11 @@ import anyio
 import pytest
 from aiobotocore.session import get_session
 
-from lokki import ConfigError, Engine, flow, step
+from lokki import ConfigError, Engine, PayloadError, flow, step
 from lokki.cli.gc import collect
 from lokki.config import load
 from lokki.engine.payloads import payload_store
+from lokki.engine.resuming import Again
 from lokki.store.local import LocalStore
 
 
@@ -49,8 +50,26 @@ async def test_large_results_are_kept_in_s3(aws, journal, monkeypatch):
         async with Engine() as engine:
             handle = engine.submit(wide, {"count": 3})
             assert await handle.result() == [300_000] * 3
-        prefix = f"team/wide/runs/{handle.run_id}/widened"
-        assert await keys() == [f"{prefix}/{index}/output.pkl.gz" for index in range(3)]
+        stored = await keys()
+        (prefix,) = {key.rsplit("/", 2)[0] for key in stored}
+        assert prefix.startswith(f"team/wide/runs/{handle.run_id}/widened/")
+        assert stored == [f"{prefix}/{index}/output.pkl.gz" for index in range(3)]
+        await client.copy_object(  # another item's payload of the same length
+            Bucket="results", Key=stored[1], CopySource={"Bucket": "results", "Key": stored[0]}
+        )
+        async with Engine() as engine:
+            resumed = await engine.resume(handle.run_id, wide, Again(from_stage="lengths"))
+            with pytest.raises(PayloadError) as caught:
+                await resumed.result()
+        place = f"item 1, cannot be read back: the payload s3://results/{stored[1]}: "
+        assert place in str(caught.value)
+        assert "not the recorded one" in str(caught.value)
+        async with Engine() as engine:
+            resumed = await engine.resume(handle.run_id, wide, Again(from_stage="widened"))
+            assert await resumed.result() == [300_000] * 3
+        anew = await keys()
+        assert len(anew) == 3, "what a resume has taken back is left there"
+        assert not set(stored) & set(anew)
         async with Engine() as engine:
             resumed = await engine.resume(handle.run_id, wide)
             assert await resumed.result() == [300_000] * 3

@@ -158,6 +158,48 @@ def test_a_damaged_payload_names_its_file(tmp_path, journal):
     assert (again.returncode, again.stdout) == (0, "300000\n"), again.stderr
 
 
+@pytest.mark.parametrize("wrong", ["exchanged", "missing"])
+def test_a_payload_that_is_not_the_recorded_one_is_told_and_made_anew(tmp_path, journal, wrong):
+    script = _script(tmp_path, items=3, size=100_000)
+    assert _call(script, "run").returncode == 0
+    (payload,) = (journal.parent / "payloads").rglob("1/output.pkl.gz")
+    (other,) = (journal.parent / "payloads").rglob("2/output.pkl.gz")
+    if wrong == "exchanged":
+        payload.write_bytes(other.read_bytes())
+    else:
+        payload.unlink()
+    done = _call(script, "resume", "last", "--from", "lengths")
+    assert done.returncode == 1
+    assert "the result of step 'blob', item 1, cannot be read back: the payload" in done.stderr
+    assert payload.as_uri() in done.stderr
+    with closing(Journal(journal)) as opened:
+        run_id = opened.history.find("last").id
+    assert f"lokki resume {run_id} --from blob" in done.stderr
+    assert done.stderr.endswith(f"blobs.py resume {run_id} --from blob\n")
+    assert "Traceback" not in done.stderr
+    command = [sys.executable, "-m", "lokki", "resume", run_id, "--from", "blob"]
+    again = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (again.returncode, again.stdout) == (0, "300000\n"), again.stderr
+
+
+def test_references_of_an_older_lokki_are_read_on(tmp_path, journal):
+    script = _script(tmp_path, items=3, size=100_000)
+    assert _call(script, "run").returncode == 0
+    payloads = journal.parent / "payloads"
+    with closing(sqlite3.connect(journal)) as connection:
+        for item, ref in connection.execute("SELECT id, ref FROM items WHERE ref <> ''").fetchall():
+            key, _, _ = ref.partition(" ")
+            *step, _writer, index, name = key.split("/")
+            old = "/".join([*step, index, name])
+            (payloads / old).parent.mkdir()
+            (payloads / key).rename(payloads / old)
+            connection.execute("UPDATE items SET ref = ? WHERE id = ?", (old, item))
+        connection.commit()
+    for stage in ("lengths", "blob"):
+        again = _call(script, "resume", "last", "--from", stage)
+        assert (again.returncode, again.stdout) == (0, "300000\n"), again.stderr
+
+
 def test_a_journal_of_a_newer_schema_is_refused(journal):
     Journal(journal).close()
     with closing(sqlite3.connect(journal)) as connection:

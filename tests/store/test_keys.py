@@ -10,6 +10,8 @@ from lokki.store.keys import (
     manifest_key,
     output_key,
     run_prefix,
+    step_prefix,
+    writers_folder,
     zip_key,
 )
 
@@ -25,9 +27,19 @@ INDEXES = st.none() | st.integers(-2, 10**9)
 def test_layout():
     assert output_key("f", "r-1", "s") == "f/runs/r-1/s/output.pkl.gz"
     assert output_key("f", "r-1", "s", 0) == "f/runs/r-1/s/0/output.pkl.gz"
+    assert output_key("f", "r-1", "s", writer="w1") == "f/runs/r-1/s/w1/output.pkl.gz"
+    assert output_key("f", "r-1", "s", 0, "w1") == "f/runs/r-1/s/w1/0/output.pkl.gz"
     assert manifest_key("f", "r-1", "s") == "f/runs/r-1/s/map_manifest.json"
     assert run_prefix("f", "r-1") == "f/runs/r-1"
     assert zip_key("f") == "f/artifacts/lambdas/function.zip"
+
+
+@pytest.mark.parametrize("index", [None, 0, 12])
+def test_a_writers_keys_are_in_its_folder_and_those_of_aws_in_none(index):
+    ours = output_key("f", "r", "w", index, "w1")
+    assert writers_folder(ours) == step_prefix("f", "r", "w", "w1") == "f/runs/r/w/w1"
+    assert ours.startswith("f/runs/r/w/w1/")
+    assert writers_folder(output_key("f", "r", "w", index)) is None
 
 
 @given(PARTS, PARTS, PARTS, INDEXES)

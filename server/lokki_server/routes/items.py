@@ -7,6 +7,7 @@ from typing import Any
 import anyio
 from fastapi import APIRouter
 
+from lokki.store.references import stored
 from lokki_server import models, shapes, values
 from lokki_server.problems import Problem
 from lokki_server.routes.common import (
@@ -67,7 +68,7 @@ async def item(service: Serving, run_id: RunId, position: Position, index: Index
     output = service.items.output(stage, index)
     packed, ref = output or (None, None)
     if packed is None and ref is not None:
-        packed = await service.payloads.get(ref)
+        packed = await stored(service.payloads, stage, index, ref, bytes)
     return {
         **shapes.item(found),
         "step": stage.name,

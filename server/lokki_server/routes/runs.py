@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -11,6 +12,8 @@ from fastapi.responses import PlainTextResponse
 
 from lokki.engine.resuming import Again
 from lokki.store.history import Run
+from lokki.store.references import stored
+from lokki.store.schema import StageRow
 from lokki_server import models, shapes, values
 from lokki_server.problems import Problem
 from lokki_server.routes import common
@@ -130,19 +133,28 @@ def _is_list(service: Service, run: Run) -> bool:
     return service.history.stages(run.id)[-1].kind == "map"
 
 
-def _packed(service: Service, run: Run) -> list[tuple[bytes | None, str | None]]:
+@dataclass(frozen=True, slots=True)
+class _Packed:
+    """A result of a stage, packed or by reference."""
+
+    stage: StageRow
+    index: int
+    data: bytes | None
+    ref: str | None
+
+
+def _packed(service: Service, run: Run) -> list[_Packed]:
     """What a run's last stage gave. Raises Problem for a run that has not succeeded."""
     if run.status != "succeeded":
         raise Problem(409, "There is no result", f"run {run.id} is {run.status}")
     last = service.history.stages(run.id)[-1]
     if last.total > MOST_ITEMS:
         raise Problem(409, "The result is too large", f"it is a list of {last.total} items")
-    return [(packed, ref) for _, packed, ref in service.journal.outputs(last.id)]
+    return [_Packed(last, *row) for row in service.journal.outputs(last.id)]
 
 
-async def _fetched(service: Service, packed: tuple[bytes | None, str | None]) -> bytes:
-    data, ref = packed
-    if data is not None:
-        return data
-    assert ref is not None
-    return await service.payloads.get(ref)
+async def _fetched(service: Service, packed: _Packed) -> bytes:
+    if packed.data is not None:
+        return packed.data
+    assert packed.ref is not None
+    return await stored(service.payloads, packed.stage, packed.index, packed.ref, bytes)

@@ -1,0 +1,102 @@
+"""What a row says of a payload, and reading it back: nothing but what was recorded is given.
+
+A reference is a text of the key, the length of what is stored under it, and its SHA-256, as
+``sha256sum`` tells it, with blanks between. lokki 0.1.0 recorded the key alone; there is nothing
+to check then.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import anyio.to_thread
+
+from lokki.errors import PayloadError, ResultUnreadable
+
+if TYPE_CHECKING:
+    from lokki.store.protocol import Data, TransientStore
+    from lokki.store.schema import StageRow
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A payload as it was recorded; ``length`` is in bytes, ``digest`` in hexadecimal digits."""
+
+    key: str
+    length: int | None = None
+    digest: str | None = None
+
+    @classmethod
+    def of(cls, key: str, data: Data) -> Reference:
+        """The reference to ``data``, to be stored under ``key``."""
+        buffers = data if isinstance(data, list) else [data]
+        hashed = hashlib.sha256()
+        for buffer in buffers:
+            hashed.update(buffer)
+        return cls(key, sum(map(len, buffers)), hashed.hexdigest())
+
+    @classmethod
+    def parse(cls, text: str) -> Reference:
+        """The reference that a row has as ``text``. Raises PayloadError for what is none."""
+        match text.split(" "):
+            case [key]:
+                return cls(key)
+            case [key, length, digest] if length.isdecimal():
+                return cls(key, int(length), digest)
+        raise PayloadError(f"the journal refers to a payload as {text!r}, which is no reference")
+
+    def __str__(self) -> str:
+        return self.key if self.digest is None else f"{self.key} {self.length} {self.digest}"
+
+    def check(self, data: bytes) -> None:
+        """Raise PayloadError for data that is not what was recorded."""
+        if self.digest is None:
+            return
+        if len(data) != self.length:
+            raise PayloadError(
+                f"stored data is damaged or not the recorded one: its length is {len(data):,} "
+                f"bytes, not {self.length:,}"
+            )
+        found = hashlib.sha256(data).hexdigest()
+        if found != self.digest:
+            raise PayloadError(
+                "stored data is damaged or not the recorded one: its content differs, with the "
+                f"SHA-256 {found}, not {self.digest}"
+            )
+
+
+async def stored(
+    store: TransientStore, stage: StageRow, index: int, ref: str, use: Callable[[bytes], T]
+) -> T:
+    """What ``use`` makes, in a thread, of the payload that an item's row refers to by ``ref``.
+
+    Raises ResultUnreadable, which names the item and what to do, when it is missing, is not the one
+    that was recorded, or ``use`` cannot read it.
+    """
+    reference = Reference.parse(ref)
+
+    def used(data: bytes) -> T:
+        reference.check(data)
+        return use(data)
+
+    try:
+        data = await store.get(reference.key)
+        return await anyio.to_thread.run_sync(used, data)
+    except PayloadError as error:
+        raise unreadable(stage, index, error, store.url(reference.key)) from error
+
+
+def unreadable(stage: StageRow, index: int, error: PayloadError, url: str = "") -> ResultUnreadable:
+    """The error of an item's result that cannot be read back; ``url``: of its payload, if any."""
+    item = f", item {index}," if stage.kind == "map" else ""
+    place = f"the payload {url}: " if url else ""
+    return ResultUnreadable(
+        f"the result of step '{stage.name}'{item} cannot be read back: {place}{error}; mend that "
+        f"and resume the run, or make it anew: lokki resume {stage.run} --from {stage.name}",
+        stage.name,
+    )
