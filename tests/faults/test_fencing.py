@@ -16,7 +16,7 @@ import pytest
 
 from lokki.store.references import Reference
 
-ITEMS = 12
+ITEMS = 16
 FLOW = f"""
 import os, time
 from lokki import RetryConfig, current, flow, main, step
@@ -27,7 +27,7 @@ def numbers():
 
 @step
 def large(number):
-    time.sleep(0.05)
+    time.sleep(0.15)
     return os.getpid(), number, os.urandom(100_000)
 
 @step(retry=RetryConfig(retries=1, delay=0.01))
@@ -66,10 +66,19 @@ class Stopped:
         self.script.write_text(textwrap.dedent(FLOW))
         self.process = self._start("run")
         wait_until(lambda: self._recorded() >= 3, "three items on disk")
+        wait_until(self._stop, "a stop outside a transaction, which would keep all others out")
+
+    def _stop(self) -> bool:
+        """Stop the process, and let its lease be over, as time would."""
         self.process.send_signal(signal.SIGSTOP)
-        with closing(sqlite3.connect(journal, timeout=20)) as connection:  # as time would
-            connection.execute("UPDATE runs SET leased_until = 1.0")
-            connection.commit()
+        try:
+            with closing(sqlite3.connect(self.journal, timeout=0.2)) as connection:
+                connection.execute("UPDATE runs SET leased_until = 1.0")
+                connection.commit()
+        except sqlite3.OperationalError:
+            self.process.send_signal(signal.SIGCONT)
+            return False
+        return True
 
     def _start(self, *arguments: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
