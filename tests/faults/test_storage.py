@@ -39,7 +39,8 @@ def lengths(blobs):
 def blobs():
     return numbers().map(blob, concurrency_limit=1).agg(lengths)
 
-main(blobs)
+if __name__ == "__main__":
+    main(blobs)
 """
 
 
