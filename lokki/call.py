@@ -5,8 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import traceback
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from inspect import Parameter
@@ -189,26 +188,34 @@ def current() -> Context:
 
 
 def call_step(call: BoundCall, value: Any, index: int, attempt: int) -> Any:
-    """Call the user's function; what an async one gives is to be awaited (it is a coroutine).
+    """Call the user's function, in a context of its own; of an async step, give its coroutine.
 
-    Whatever the function raises comes out unchanged; ``capture`` makes a Failure of it. The
-    caller clears ``running`` when it goes on to other work.
+    The coroutine is to be awaited in the same context. Whatever the function raises comes out
+    unchanged; ``capture`` makes a Failure of it.
     """
     here: Running = [call, index, attempt, None]
     running.set(here)
     try:
         result = call.invoke(value)
         if call.is_async:
-            return result
+            return _awaited(here, result)
         if result.__class__ not in _PLAIN:
             result = _complete(call, result)
     except BaseException:
-        if here[3] is not None:  # here, since the caller may be in another context
+        if here[3] is not None:
             here[3].end()
         raise
     if here[3] is not None:
         here[3].end()
     return result
+
+
+async def _awaited(here: Running, awaitable: Awaitable[Any]) -> Any:
+    try:
+        return await awaitable
+    finally:
+        if here[3] is not None:
+            here[3].end()
 
 
 def _complete(call: BoundCall, result: Any) -> Any:
@@ -249,29 +256,20 @@ def unstorable(call: BoundCall, why: object) -> ResultError:
     return ResultError("PayloadError", f"the result of step '{call.name}' cannot be stored: {why}")
 
 
-def end_lines() -> None:
-    """Record what an async call has left of a line without its end."""
-    here = running.get()
-    if here is not None and here[3] is not None:
-        here[3].end()
-
-
 def capture(call: BoundCall, index: int, attempt: int, error: BaseException) -> Failure:
     """The Failure that stands for ``error``, with a traceback of the user's frames alone.
 
     Never raises, however odd the error is. An error that none of the user's code is part of (a
     timeout) has no traceback. A DefinitionError would be the same in a retry.
     """
-    with suppress(Exception):
-        end_lines()
     place = index if call.in_map else None
-    if isinstance(error, ResultError):
+    if type(error) is ResultError:
         return Failure(call.name, place, attempt, error.kind, str(error), "")
     return Failure(
         call.name,
         place,
         attempt,
-        type(error).__name__,
+        _type_name(error),
         redacted(_text(error), call.secrets),
         redacted(_traceback(error), call.secrets),
         _is_one_of(error, call.exceptions) and not _is_one_of(error, (DefinitionError,)),
@@ -281,11 +279,20 @@ def capture(call: BoundCall, index: int, attempt: int, error: BaseException) -> 
 # What follows runs code of the user's exceptions, which may raise anything at all.
 
 
+def described(error: BaseException) -> str:
+    """An error in words, ``ValueError: why``, however odd it is."""
+    return f"{_type_name(error)}: {_text(error)}"
+
+
+def _type_name(error: BaseException) -> str:
+    return str(vars(type)["__name__"].__get__(type(error)))  # no property of a metaclass
+
+
 def _text(error: BaseException) -> str:
     try:
         return str.__str__(str(error))  # no subclass of str, which might not be storable
     except BaseException as problem:
-        name, why = type(error).__name__, type(problem).__name__
+        name, why = _type_name(error), _type_name(problem)
         return f"<{name} whose text cannot be shown: {why}>"
 
 
@@ -294,7 +301,7 @@ def _traceback(error: BaseException) -> str:
         shown = traceback.TracebackException.from_exception(error)
         return "".join(shown.format()) if cut(shown) else ""
     except BaseException as problem:
-        name, why = type(error).__name__, type(problem).__name__
+        name, why = _type_name(error), _type_name(problem)
         return f"<{name} whose traceback cannot be shown: {why}>\n"
 
 

@@ -8,14 +8,15 @@ the same generator.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from contextvars import Context
 from dataclasses import dataclass
 from time import time
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from lokki.call import BoundCall, Failure, ResultError, capture, listed_items, unstorable
+from lokki.call import BoundCall, Failure, ResultError, capture, described, listed_items, unstorable
 from lokki.chain import Lane
 from lokki.engine.state import Claim, Failed, ItemStatus, RunState
-from lokki.errors import PayloadError, Picklable
+from lokki.errors import LokkiError, PayloadError, Picklable
 from lokki.graph import Stage
 from lokki.store.codec import (
     SMALL,
@@ -106,13 +107,14 @@ def lane_of(stage: Stage) -> Lane:
 
 
 class Slice:
-    """A claim of a stage, and what has come of it so far."""
+    """A claim of a stage, since when a lane has been at it, and what has come of it so far."""
 
-    __slots__ = ("claim", "failed", "rows", "succeeded", "work")
+    __slots__ = ("began", "claim", "failed", "rows", "succeeded", "work")
 
-    def __init__(self, work: StageWork, claim: Claim) -> None:
+    def __init__(self, work: StageWork, claim: Claim, began: float) -> None:
         self.work = work
         self.claim = claim
+        self.began = began
         self.succeeded: list[int] = []
         self.failed: list[FailedAttempt] = []
         self.rows = Outcomes(work.stage_id)
@@ -126,9 +128,9 @@ class StageWork:
 
     ``lane`` is the kind of lane that its items need; ``inputs`` are the items; ``carried`` holds
     the inputs of items that wait for a retry at a later inner step; ``listed`` names the map that
-    goes over the result, if one does. ``program`` is what worker processes import, if a step needs
-    them. ``error`` is one of ours that ended the run. ``on_done`` is called once, in any thread,
-    when the stage is complete or the run has ended.
+    goes over the result, if one does. ``fresh`` gives contexts to make calls in. ``program`` is
+    what worker processes import, if a step needs them. ``error`` is one of ours that ended the run.
+    ``on_done`` is called once, in any thread, when the stage is complete or the run has ended.
     """
 
     def __init__(
@@ -141,6 +143,7 @@ class StageWork:
         writer: RunWriter,
         batch_size: int | None,
         listed: str | None,
+        fresh: Callable[[], Context],
         on_done: Callable[[], None],
         program: Program | None = None,
     ) -> None:
@@ -152,6 +155,7 @@ class StageWork:
         self.writer = writer
         self.batch_size = batch_size
         self.listed = listed
+        self.fresh = fresh
         self.on_done = on_done
         self.program = program
         self.lane: Lane = lane_of(state.stage)
@@ -165,7 +169,7 @@ class StageWork:
         """Whether a large result is to be expected: the last one was, or there is just one."""
         self.seconds_per_item = 0.0
         self.last_size = 0
-        self.error: BaseException | None = None
+        self.error: LokkiError | None = None
         self.failure: Failure | None = None
         """The failure that ended the run: of those that did, the one of the first item."""
 
@@ -179,6 +183,15 @@ class StageWork:
     def short(self) -> bool:
         """Whether its items are short calls in threads, judging by the last slice."""
         return self.lane == "thread" and 0 < self.seconds_per_item < SHORT_SECONDS
+
+    def end(self, error: BaseException) -> None:
+        """End the run by an error that is no call's own; the caller holds the lock."""
+        if not isinstance(error, LokkiError):
+            told = LokkiError(f"the run ends by an error that is no step's: {described(error)}")
+            told.__cause__ = error
+            error = told
+        self.error = error
+        self.state.cancel()
 
     def report(self, done: Slice, now: float) -> None:
         """Give a slice's outcomes to the state and to the journal; the caller holds the lock."""
@@ -350,6 +363,6 @@ def _carry(
 
 
 def _failure(call: BoundCall, index: int, attempt: int, error: BaseException) -> Failure:
-    if isinstance(error, CallFailed):
+    if type(error) is CallFailed:
         return error.failure
     return capture(call, index, attempt, error)

@@ -13,7 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from contextvars import copy_context
+from contextvars import Context
 from functools import partial
 from time import monotonic
 from typing import Any
@@ -23,9 +23,11 @@ import anyio.from_thread
 import anyio.to_thread
 from anyio.lowlevel import EventLoopToken, current_token
 
-from lokki.call import call_step, end_lines, running
+from lokki.call import call_step
 from lokki.chain import Lane
-from lokki.engine.items import CallCancelled, Put, Request, Slice, StageWork, perform
+from lokki.context import run_in
+from lokki.engine.items import Call, CallCancelled, Put, Slice, StageWork, perform
+from lokki.engine.threads import in_thread
 from lokki.engine.turns import Turns
 from lokki.engine.workers import WorkerPool
 from lokki.store.commits import Committer
@@ -100,15 +102,17 @@ class Lanes:
         """Have the event loop call ``function`` soon; from any thread."""
         self._loop.call_soon_threadsafe(function)
 
-    def _finish(self, done: Slice, began: float, error: BaseException | None) -> None:
-        """Report a slice and give its turn back; an ``error`` of our own ends its run."""
+    def _finish(self, done: Slice, error: BaseException | None) -> None:
+        """Report a slice and give its turn back; an ``error`` of our own ends its run.
+
+        Called once for every slice that was granted, whatever has come of it.
+        """
         work = done.work
-        now = monotonic()
         with self._lock:
             if error is not None:
-                work.error = error
-                work.state.cancel()
-            ended = self._turns.finish(done, now - began, now)
+                work.end(error)
+            now = monotonic()
+            ended = self._turns.finish(done, now - done.began, now)
             self._call_hopper()
         if ended:
             work.on_done()
@@ -117,14 +121,13 @@ class Lanes:
 
     def _thread_lane(self) -> None:
         while (grant := self._wait_for_work()) is not None:
-            began = monotonic()
+            grant.began = monotonic()
             error = None
             try:
                 self._drive(grant)
             except BaseException as caught:
                 error = caught
-            running.set(None)
-            self._finish(grant, began, error)
+            self._finish(grant, error)
             self.commits.wait_for_room()
 
     def _wait_for_work(self) -> Slice | None:
@@ -171,33 +174,34 @@ class Lanes:
 
     def _drive(self, done: Slice) -> None:
         items = perform(done)
-        plain = done.work.lane == "thread"
+        fresh, plain = done.work.fresh, done.work.lane == "thread"
+        context = fresh()
         try:
-            request = next(items)
+            request = context.run(next, items)
             while True:
                 try:
-                    if plain and not isinstance(request, Put):
-                        result = call_step(*request)
+                    if isinstance(request, Put):
+                        result = self._put(request)
                     else:
-                        result = self._answer(request, done.work)
+                        context = fresh()
+                        if plain or request[0].lane == "thread":
+                            result = context.run(call_step, *request)
+                        else:
+                            result = self.workers.call(done.work, *request)
                 except BaseException as error:
-                    request = items.throw(error)
+                    request = context.run(items.throw, error)
                 else:
-                    request = items.send(result)
+                    request = context.run(items.send, result)
         except StopIteration:
             pass
 
-    def _answer(self, request: Request, work: StageWork) -> Any:
-        if isinstance(request, Put):
-            data, ref = request.packed()
-            if self._write is not None:
-                self._write(request.key, data)
-            else:
-                anyio.from_thread.run(self.payloads.put, request.key, data, token=self._token)
-            return ref
-        if request[0].lane == "process":
-            return self.workers.call(work, *request)
-        return call_step(*request)
+    def _put(self, put: Put) -> Any:
+        data, ref = put.packed()
+        if self._write is not None:
+            self._write(put.key, data)
+        else:
+            anyio.from_thread.run(self.payloads.put, put.key, data, token=self._token)
+        return ref
 
     # ---- async lanes -----------------------------------------------------------------------------
 
@@ -226,86 +230,89 @@ class Lanes:
                     self._call_another()
                     self._granted.append(grant)
             except RuntimeError as error:  # there is no thread at all: its run ends
-                self._finish(grant, monotonic(), error)
+                self._finish(grant, error)
 
     def _start_task(self, grant: Slice) -> None:
-        task = self._loop.create_task(self._async_lane(grant), context=copy_context())
+        task = self._loop.create_task(self._async_lane(grant))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(partial(self._end_task, grant))
 
-    async def _async_lane(self, first: Slice) -> None:
-        grant: Slice | None = first
-        while grant is not None:
-            began = monotonic()
-            error = None
-            with anyio.CancelScope() as scope:
-                grant.work.scopes.add(scope)
-                try:
-                    await self._adrive(grant, scope)
-                except Exception as caught:
-                    error = caught
-            grant.work.scopes.discard(scope)
-            self._finish(grant, began, error)
-            if self.commits.congested:
-                await anyio.to_thread.run_sync(self.commits.wait_for_room)
-            grant = self._next_on_loop()
+    def _end_task(self, grant: Slice, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._finish(grant, None if task.cancelled() else task.exception())
         self._start_lanes()
+
+    async def _async_lane(self, grant: Slice) -> None:
+        """Run one slice: what its calls have left of their task is for no other slice."""
+        if self.commits.congested:
+            await anyio.to_thread.run_sync(self.commits.wait_for_room)
+        grant.began = monotonic()
+        with anyio.CancelScope() as scope:
+            grant.work.scopes.add(scope)
+            try:
+                await self._adrive(grant, scope)
+            except GeneratorExit:  # of a future that a step awaited; it has failed the item
+                pass
+            finally:
+                grant.work.scopes.discard(scope)
 
     async def _adrive(self, done: Slice, scope: anyio.CancelScope) -> None:
         items = perform(done)
+        fresh = done.work.fresh
         plain = all(call.lane == "async" and call.timeout is None for call in done.work.calls)
+        context = fresh()
         try:
-            request = next(items)
+            request = context.run(next, items)
             while True:
                 try:
-                    if plain and not isinstance(request, Put):
-                        result = await call_step(*request)
-                        end_lines()
+                    if isinstance(request, Put):
+                        result = await self._aput(request)
                     else:
-                        result = await self._aanswer(request, done.work)
+                        context = fresh()
+                        if plain:
+                            result = await run_in(context, context.run(call_step, *request))
+                        else:
+                            result = await self._aanswer(request, done.work, context)
                 except BaseException as error:
-                    if scope.cancel_called and isinstance(error, asyncio.CancelledError):
+                    kind = type(error)
+                    if scope.cancel_called and issubclass(kind, asyncio.CancelledError):
                         with suppress(StopIteration):
                             items.throw(CallCancelled())
                         raise
-                    if isinstance(error, KeyboardInterrupt) and done.work.state.halted:
+                    if issubclass(kind, KeyboardInterrupt) and done.work.state.halted:
                         raise  # Ctrl-C once more, not the step's own
-                    request = items.throw(error)
+                    request = context.run(items.throw, error)
+                    if issubclass(kind, GeneratorExit):  # nothing can be awaited any more
+                        items.throw(CallCancelled())
                 else:
-                    request = items.send(result)
+                    request = context.run(items.send, result)
         except StopIteration:
             pass
 
-    async def _aanswer(self, request: Request, work: StageWork) -> Any:
-        if isinstance(request, Put):
-            return await self._aput(request)
+    async def _aanswer(self, request: Call, work: StageWork, context: Context) -> Any:
         call = request[0]
         if call.lane == "thread":
-            return await self._hop(request)
+            return await self._hop(request, context)
         if call.lane == "process":
             workers = self.workers
-            return await anyio.to_thread.run_sync(
-                workers.call, work, *request, limiter=workers.limiter
-            )
+            return await in_thread(workers.call, work, *request, limiter=workers.limiter)
         late = TimeoutError(f"the call took longer than {call.timeout} s")
         with anyio.move_on_after(call.timeout) as scope:
             try:
-                result = await call_step(*request)
+                return await run_in(context, context.run(call_step, *request))
             except Exception as error:
                 if scope.cancel_called:
                     raise late from error
                 raise
-            end_lines()
-            return result
         raise late
 
-    async def _aput(self, put: Put) -> str:
+    async def _aput(self, put: Put) -> Any:
         with anyio.CancelScope(shield=True):  # what has finished is kept
             data, ref = await anyio.to_thread.run_sync(put.packed)
             await self.payloads.put(put.key, data)
         return ref
 
-    async def _hop(self, request: Any) -> Any:
+    async def _hop(self, request: Call, context: Context) -> Any:
         """Make a sync call of an async lane in a thread, which counts among the thread lanes."""
         while True:
             with self._lock:
@@ -315,7 +322,7 @@ class Lanes:
                 self._hoppers.append(turn)
             await turn
         try:
-            return await anyio.to_thread.run_sync(call_step, *request, limiter=self._hop_threads)
+            return await in_thread(context.run, call_step, *request, limiter=self._hop_threads)
         finally:
             with self._lock:
                 self._turns.leave_thread()

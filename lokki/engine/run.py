@@ -17,7 +17,8 @@ import anyio
 import anyio.to_thread
 
 from lokki import output
-from lokki.call import BoundCall, Failure, bind
+from lokki.call import BoundCall, Failure, bind, described
+from lokki.context import fresh_contexts
 from lokki.engine.events import (
     Event,
     RunCancelling,
@@ -33,8 +34,10 @@ from lokki.engine.lanes import Lanes
 from lokki.engine.program import Program
 from lokki.engine.resuming import Plan
 from lokki.engine.state import ItemStatus, Recorded, RunState, Status
+from lokki.engine.threads import in_thread
 from lokki.errors import (
     JournalError,
+    LokkiError,
     PayloadError,
     RunCancelled,
     RunFailed,
@@ -59,7 +62,10 @@ _FETCHES = 16
 
 
 class Run:
-    """A run in an engine, from its first record to its last. On the engine's loop."""
+    """A run in an engine, from its first record to its last. On the engine's loop.
+
+    Its calls begin in copies of the context that it is made in.
+    """
 
     def __init__(
         self,
@@ -81,6 +87,7 @@ class Run:
         self.payloads = payloads
         self.lanes = lanes
         self.echo = echo
+        self._fresh = fresh_contexts()
         self.events: list[Event] = []
         self.news = anyio.Event()
         self.done = anyio.Event()
@@ -139,6 +146,11 @@ class Run:
             await self._discard()
         except Exception as error:
             self.error = error
+        except BaseException as error:
+            self.error = LokkiError(f"run {self.id} was interrupted by {described(error)}")
+            self.error.__cause__ = error
+            if not isinstance(error, GeneratorExit):  # which a result may raise when it is read
+                raise
         finally:
             self._told(RunFinished(status, None if self.error is None else str(self.error)))
             self.done.set()
@@ -254,6 +266,7 @@ class Run:
             writer,
             stage.batch_size if isinstance(stage, MapStage) else None,
             self._map_after(position),
+            self._fresh,
             on_done=lambda: self.lanes.call_on_loop(done.set),
             program=self._program,
         )
@@ -366,12 +379,16 @@ class Run:
                         apart.append((index, ref))
             except PayloadError as error:
                 raise unreadable(stage, index, error) from error
+            except LokkiError:
+                raise
+            except BaseException as error:
+                raise unreadable(stage, index, _read_error(error)) from error
 
         async def fetch() -> None:
             for index, ref in waiting:
-                values[index] = await stored(self.payloads, stage, index, ref, unpack)
+                values[index] = await stored(self.payloads, stage, index, ref, _unpack)
 
-        await anyio.to_thread.run_sync(unpack_rows)
+        await in_thread(unpack_rows)
         waiting = iter(apart)
         try:
             async with anyio.create_task_group() as group:
@@ -401,6 +418,20 @@ class Run:
     def _check_cancelled(self) -> None:
         if self.state.cancelled:
             raise RunCancelled(f"run {self.id} was cancelled", self.id)
+
+
+def _read_error(error: BaseException) -> PayloadError:
+    """What the code of a value has raised while it was read, anything at all."""
+    return PayloadError(f"a stored value cannot be read: {described(error)}")
+
+
+def _unpack(data: bytes) -> Any:
+    try:
+        return unpack(data)
+    except PayloadError:
+        raise
+    except BaseException as error:
+        raise _read_error(error) from error
 
 
 async def _committed(future: Future[T]) -> T:

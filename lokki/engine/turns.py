@@ -72,7 +72,7 @@ class Turns:
         claim = work.state.claim(self._size(work), now, steal=steal)
         if claim is None:
             return None
-        granted = Slice(work, claim)
+        granted = Slice(work, claim, now)
         work.slices[granted] = now
         return granted
 

@@ -25,7 +25,8 @@ from multiprocessing.connection import Connection
 from typing import Any, TextIO, cast
 
 from lokki import output
-from lokki.call import BoundCall, call_step, capture, end_lines, running
+from lokki.call import BoundCall, call_step, capture, described
+from lokki.context import fresh_contexts
 from lokki.engine.by_name import loads_call
 from lokki.engine.importing import ImportFailed, prepare, set_idle
 from lokki.engine.program import Program
@@ -81,6 +82,7 @@ class _Calls:
         self._link = link
         self._run_id: str | None = None
         self._calls: dict[int, BoundCall] = {}
+        self._fresh = fresh_contexts()
 
     def learn(self, key: int, run_id: str, program: Program, definition: bytes) -> None:
         if run_id != self._run_id:
@@ -92,28 +94,29 @@ class _Calls:
             self._run_id = run_id
             prepare(program)
         self._calls[key] = loads_call(definition)
+        self._fresh = fresh_contexts()  # what the modules of the call have set is in it
 
     def serve(self, request: Any) -> None:
         number, key, news, raw, index, attempt = request
         try:
             if news is not None:
                 self.learn(key, *news)
-            call = self._calls[key]
-            value = loads(raw)
-        except PayloadError as error:
-            self._link.send("unloadable", number, str(error))
-            return
+            call, context = self._calls[key], self._fresh()
+            value = context.run(loads, raw)
         except ImportFailed as error:
             told = error.kind, error.reason, error.traceback
             self._link.send("unimportable", number, told)
             return
+        except BaseException as error:  # of the values' own code, too
+            why = str(error) if isinstance(error, PayloadError) else described(error)
+            self._link.send("unloadable", number, why)
+            return
         if news is not None or call.timeout is not None:
             self._link.send("ready", number, None)
         set_idle(False)
-        kind, content = _answer(call, value, index, attempt)
+        kind, content = context.run(_answer, call, value, index, attempt)
         set_idle(True)
         self._link.send(kind, number, content)
-        running.set(None)
 
 
 def serve(connection: Connection) -> None:
@@ -140,13 +143,14 @@ def _answer(call: BoundCall, value: Any, index: int, attempt: int) -> tuple[str,
             import asyncio
 
             result = asyncio.run(result)
-            end_lines()
     except BaseException as error:
         return "failure", capture(call, index, attempt, error)
     try:
         return "result", dumps(result)
     except PayloadError as error:
         return "unstorable", str(error)
+    except BaseException as error:  # of the result's own code
+        return "failure", capture(call, index, attempt, error)
 
 
 if __name__ == "__main__":

@@ -22,12 +22,11 @@ from lokki.call import (
     bind,
     call_step,
     capture,
-    end_lines,
     listed_items,
     retried_as,
-    running,
     unstorable,
 )
+from lokki.context import fresh_contexts
 from lokki.decorators import Flow
 from lokki.errors import FingerprintError, PayloadError, Picklable
 from lokki.graph import FlowGraph, MapStage, StepCall
@@ -106,6 +105,7 @@ class _Work:
         self._loop = here.loop
         self._graph = graph
         self._place = place
+        self._fresh = fresh_contexts()
         self._event = event
         self._run_id = event.flow.run_id
         self._failures: tuple[Failure, ...] = ()
@@ -237,16 +237,16 @@ class _Work:
         return self._loop.run(self._payloads.keep(key, data))
 
     def _made(self, bound: BoundCall, value: Any, index: int, attempt: int) -> Any:
+        context = self._fresh()
         try:
             if bound.is_async:
-                return self._loop.run(_awaited(bound, value, index, attempt))
+                made = _awaited(bound, value, index, attempt)
+                return self._loop.run(made, context=context)
             with _limited(bound.timeout):
-                return call_step(bound, value, index, attempt)
+                return context.run(call_step, bound, value, index, attempt)
         except (SystemExit, KeyboardInterrupt) as error:
             why = f"step '{bound.name}' wanted to end its process: {error}"
             raise ResultError(type(error).__name__, why) from error
-        finally:
-            running.set(None)
 
     # ---- outputs ---------------------------------------------------------------------------------
 
@@ -267,9 +267,7 @@ async def _awaited(bound: BoundCall, value: Any, index: int, attempt: int) -> An
     limit = asyncio.timeout(bound.timeout)
     try:
         async with limit:
-            result = await call_step(bound, value, index, attempt)
-            end_lines()
-            return result
+            return await call_step(bound, value, index, attempt)
     except TimeoutError as error:
         if limit.expired():
             raise late from error

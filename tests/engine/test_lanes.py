@@ -397,7 +397,7 @@ async def test_a_run_that_gets_no_thread_fails_and_runs_nothing_later(monkeypatc
     async with Engine(concurrency=1) as engine:
         with monkeypatch.context() as patch:
             few_threads(patch, 0)
-            with pytest.raises(RuntimeError, match="can't start new thread"):
+            with pytest.raises(LokkiError, match="can't start new thread"):
                 await engine.run(unlucky)
         assert await engine.run(small) == [0, 1]
     assert not called
@@ -428,7 +428,7 @@ async def test_a_run_that_gets_no_thread_when_its_turn_comes_fails(monkeypatch):
                     break
         turn.set()
         assert await holder.result() == "held"
-        with pytest.raises(RuntimeError, match="can't start new thread"):
+        with pytest.raises(LokkiError, match="can't start new thread"):
             await waiter.result()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import closing
+from contextvars import copy_context
 
 import pytest
 from hypothesis import given
@@ -57,7 +58,16 @@ def stage(writer):
         bound = bind(call, run_id="run", flow="f", params={}, takes_input=True, in_map=True)
         items = list(range(count))
         return StageWork(
-            state, 1, (bound,), items, {}, writer, batch_size, None, on_done=lambda: None
+            state,
+            1,
+            (bound,),
+            items,
+            {},
+            writer,
+            batch_size,
+            None,
+            fresh=copy_context,
+            on_done=lambda: None,
         )
 
     return made
