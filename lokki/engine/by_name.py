@@ -23,9 +23,9 @@ from lokki.call import BoundCall
 from lokki.chain import Step
 from lokki.engine.importing import imported
 from lokki.engine.program import Origin, Program
-from lokki.engine.settings import Settings, adopt, lacking, settings_of
+from lokki.engine.settings import Settings, Unfound, adopt, settings_of
+from lokki.engine.sources import is_fixed
 from lokki.errors import PayloadError
-from lokki.location import installed
 from lokki.store.codec import dumps, dumps_by_value, loads, value_pickler, why_unwritable
 
 _PROTOCOL = 5
@@ -41,10 +41,6 @@ class Way(IntEnum):
     """By the name it was defined with: an alias may have been set after the import alone."""
     VALUE = 2
     """All that no other module than the main one has goes by value."""
-
-
-class Unfound(Exception):
-    """The worker's module has not what the engine's has by that name."""
 
 
 def dumps_call(call: BoundCall, program: Program, way: Way) -> bytes:
@@ -65,12 +61,14 @@ def loads_call(raw: bytes) -> BoundCall:
     """The call that ``dumps_call`` was given. Raises PayloadError when it is not to be had here."""
     try:
         call, settings = loads(raw)
+        for origin, of_module in settings.items():
+            adopt(imported(origin), of_module)
+    except Unfound as error:
+        raise PayloadError(str(error)) from error
     except PayloadError as error:
         if isinstance(error.__cause__, Unfound):
             raise PayloadError(str(error.__cause__)) from error
         raise
-    for origin, of_module in settings.items():
-        adopt(imported(origin), of_module)
     return cast(BoundCall, call)
 
 
@@ -103,7 +101,7 @@ def _pickler() -> Any:
             return self._buffer.getvalue()
 
         def reducer_override(self, obj: Any) -> Any:
-            if not callable(obj) or isinstance(obj, Step | MethodType):
+            if not callable(obj) or issubclass(type(obj), Step | MethodType):
                 return super().reducer_override(obj)
             module = _module_of(obj)
             origin = None if module is None else self._program.has(module)
@@ -112,7 +110,7 @@ def _pickler() -> Any:
                 if name is not None and isinstance(obj, type):
                     return NotImplemented
                 if name is not None:
-                    if _is_fixed(origin) and _at(module, name) is obj:
+                    if is_fixed(*origin) and _at(module, name) is obj:
                         return NotImplemented  # pickle's own way
                     self._note(module, origin, obj)
                     return _found, (origin, name, _fingerprint(obj))
@@ -126,11 +124,6 @@ def _pickler() -> Any:
                 self.settings.setdefault(origin, {}).update(settings_of(obj))
 
     return Pickler
-
-
-def _is_fixed(origin: Origin) -> bool:
-    """Whether a module is the same in every process: it is no user's, and has no steps."""
-    return origin.file is None or installed(origin.file) or origin.name.startswith("lokki.")
 
 
 def _module_of(obj: Any) -> ModuleType | None:
@@ -165,9 +158,9 @@ def _at(module: ModuleType, name: str) -> Any:
 
 def _plain(value: Any) -> Any:
     """The function in a step or a method."""
-    if isinstance(value, Step):
+    if issubclass(type(value), Step):
         value = value.fn
-    return value.__func__ if isinstance(value, MethodType) else value
+    return value.__func__ if type(value) is MethodType else value
 
 
 def _found(origin: Origin, name: str, fingerprint: str) -> Any:
@@ -175,15 +168,7 @@ def _found(origin: Origin, name: str, fingerprint: str) -> Any:
     value = _plain(_at(imported(origin), name))
     if not callable(value) or _fingerprint(value) != fingerprint:
         raise Unfound(f"{origin.file or origin.name} has another '{name}' now, or none")
-    if isfunction(value):
-        _check_globals(value)
     return value
-
-
-def _check_globals(function: FunctionType) -> None:
-    name = lacking(function)
-    if name is not None:  # it may have been set since the import
-        raise Unfound(f"'{name}' is not set by importing {function.__globals__.get('__file__')}")
 
 
 def _fingerprint(function: Any) -> str:
@@ -237,9 +222,7 @@ def _content(cell: CellType) -> tuple[Any, ...]:
 
 def _made(origin: Origin, code: CodeType, cells: int) -> FunctionType:
     closure = tuple(CellType() for _ in range(cells))
-    function = FunctionType(code, vars(imported(origin)), code.co_name, None, closure or None)
-    _check_globals(function)
-    return function
+    return FunctionType(code, vars(imported(origin)), code.co_name, None, closure or None)
 
 
 def _completed(function: FunctionType, state: dict[str, Any]) -> None:

@@ -22,6 +22,7 @@ from typing import Any
 from lokki.call import cut
 from lokki.engine.program import MAIN, MAIN_IN_WORKER, Origin, Program
 from lokki.engine.settings import remember
+from lokki.engine.sources import AsTheyWere
 from lokki.errors import LokkiError
 
 _replaced: list[ModuleType] = []  # the former __main__, whose functions go on
@@ -74,8 +75,10 @@ def prepare(program: Program) -> None:
     sys.argv[:] = program.arguments
     if program.folder is not None:
         os.chdir(program.folder)
+    if program.sources:
+        sys.meta_path.insert(0, AsTheyWere(program.sources))
     if program.main is not None and sys.modules[MAIN].__name__ != MAIN_IN_WORKER:
-        remember(_run(program.main, partial(_main, program.main_spec, program.main)))
+        remember(_run(program.main, partial(_main, program, program.main)))
     if program.flow is not None:
         module = imported(program.flow)
         if program.is_loaded:
@@ -125,7 +128,8 @@ def _spec(name: str, file: str) -> ModuleSpec | None:
     return importlib.util.spec_from_file_location(name, file)
 
 
-def _main(name: str | None, file: str) -> ModuleType:
+def _main(program: Program, file: str) -> ModuleType:
+    name = program.main_spec
     module = ModuleType(MAIN_IN_WORKER)
     loader = SourceFileLoader(MAIN_IN_WORKER, file)
     vars(module).update(__file__=file, __cached__=None, __loader__=loader)
@@ -133,11 +137,17 @@ def _main(name: str | None, file: str) -> ModuleType:
         vars(module).update(__spec__=spec, __package__=spec.parent, __loader__=spec.loader)
     sys.modules[MAIN_IN_WORKER] = module
     _stand_for_main(module)
-    with io.open_code(file) as source:
-        code = compile(source.read(), file, "exec", dont_inherit=True)
+    source = program.sources.get(MAIN) or program.sources.get(MAIN_IN_WORKER)
+    text = _text(file) if source is None else source.text
+    code = compile(text, file, "exec", dont_inherit=True)
     with suppress(_RunsFlow):
         exec(code, vars(module))  # noqa: S102 - as Python would
     return module
+
+
+def _text(file: str) -> bytes:
+    with io.open_code(file) as source:
+        return source.read()
 
 
 def _run(place: str, load: Callable[[], ModuleType]) -> ModuleType:

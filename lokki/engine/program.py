@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from lokki.engine.sources import Sources, changed, sources_now
 from lokki.location import installed
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class Program:
     ``main`` is the main module's file if a worker is to run it, ``main_spec`` the module's name if
     it was started with ``python -m``; ``flow`` is the flow's module if it is another;
     ``is_loaded``: a command of lokki has loaded it, and made it stand for ``__main__``.
+    ``sources`` are all of the user's modules, and for a worker those that have changed since.
     """
 
     path: tuple[str, ...]
@@ -48,6 +50,7 @@ class Program:
     main_spec: str | None
     flow: Origin | None
     is_loaded: bool
+    sources: Sources
 
     @classmethod
     def of(cls, graph: FlowGraph[Any]) -> Program:
@@ -68,7 +71,13 @@ class Program:
             None if spec is None or spec.name == MAIN else spec.name,
             None if module.__name__ in _SCRIPTS else origin(module),
             main.__name__ not in _SCRIPTS,
+            sources_now(),
         )
+
+    def for_worker(self, known: Sources) -> Program:
+        """The program as it is sent, with what is not known there and cannot be read any more."""
+        news = {name: each for name, each in self.sources.items() if name not in known}
+        return replace(self, sources=changed(news))
 
     def has(self, module: ModuleType) -> Origin | None:
         """Where a worker finds a module of this process; None when it cannot."""

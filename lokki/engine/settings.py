@@ -7,11 +7,10 @@ take the place of the import's where they differ from what these were in the wor
 
 from __future__ import annotations
 
-import builtins
 import dis
 from collections.abc import Iterator
 from copy import deepcopy
-from functools import cache
+from functools import cache, cached_property
 from inspect import isfunction
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, TypeAlias
@@ -23,8 +22,15 @@ _CONTAINERS = frozenset({list, tuple, set, frozenset, dict})
 _MOST = 1000
 """Elements of a container that is sent along, those of inner ones included."""
 
+
+class Unfound(Exception):
+    """A worker's module has not what the engine's has."""
+
+
 Settings: TypeAlias = dict[str, tuple[bool, Any]]
-"""By name: True and a plain value, or False and the name of the type of another one."""
+"""By name: True and a plain value; or False and the name of the type of another one, None for what
+an import alone makes: functions, classes and modules.
+"""
 
 _known: dict[int, tuple[ModuleType, dict[str, Any]]] = {}
 """The plain globals of a module, by its id, as the engine's process has them for all we know."""
@@ -33,14 +39,13 @@ _known: dict[int, tuple[ModuleType, dict[str, Any]]] = {}
 def settings_of(function: FunctionType) -> Settings:
     """The globals that a function uses, and the functions of its module that it may call."""
     here = function.__globals__
-    found: Settings = {}
-    for name in used_globals(function):
-        value = here.get(name)
-        if name not in here or callable(value) or isinstance(value, ModuleType | Step):
-            continue
-        plain = is_plain(value)
-        found[name] = plain, value if plain else type(value).__qualname__
-    return found
+    return {name: _setting(here[name]) for name in _used_globals(function) if name in here}
+
+
+def _setting(value: Any) -> tuple[bool, Any]:
+    if is_plain(value):
+        return True, value
+    return False, None if callable(value) or _is(value, ModuleType) else type(value).__qualname__
 
 
 def remember(module: ModuleType) -> None:
@@ -51,40 +56,47 @@ def remember(module: ModuleType) -> None:
 
 
 def adopt(module: ModuleType, settings: Settings) -> None:
-    """Set what the engine's process has set.
+    """Set what the engine's process has set. Raises Unfound for what is not there.
 
     Not if other than plain values have been set there, too, such as a connection and the flag that
     says so: what a step does without the one it must not believe of the other.
     """
     here, known = vars(module), _known[id(module)][1]
     for name, (plain, value) in settings.items():
-        if not plain and type(here.get(name)).__qualname__ != value:
+        if not plain and name not in here:
+            raise Unfound(f"'{name}' is not set by importing {here.get('__file__')}")
+        if not plain and value not in (None, type(here[name]).__qualname__):
             return
     for name, (plain, value) in settings.items():
         if plain and not (name in known and _is_same(known[name], value)):
             here[name], known[name] = value, deepcopy(value)
 
 
-def lacking(function: FunctionType) -> str | None:
-    """A global that a function uses, or one that it may call, and that is not there."""
+def _used_globals(function: FunctionType) -> set[str]:
+    """The names of globals in a function and in what it may call of its module."""
     here = function.__globals__
-    names = used_globals(function)
-    return next((name for name in names if name not in here and not hasattr(builtins, name)), None)
-
-
-def used_globals(function: FunctionType) -> Iterator[str]:
-    """The names of globals in a function and in the functions of its module that it may call."""
-    here = function.__globals__
+    names: set[str] = set()
     seen, left = {function.__code__}, [function.__code__]
     while left:
-        for name in _globals_of(left.pop()):
-            yield name
-            value = here.get(name)
-            inner: Any = value.fn if isinstance(value, Step) else value
-            inner = getattr(inner, "__wrapped__", inner) if callable(inner) else inner
-            if isfunction(inner) and inner.__globals__ is here and inner.__code__ not in seen:
+        news = _globals_of(left.pop()) - names
+        names |= news
+        for inner in {each for name in news for each in _functions_in(here.get(name))}:
+            if inner.__globals__ is here and inner.__code__ not in seen:
                 seen.add(inner.__code__)
                 left.append(inner.__code__)
+    return names
+
+
+def _functions_in(value: Any) -> Iterator[FunctionType]:
+    """The functions of a global: of a step, of a class, or one that has been wrapped."""
+    members = [value.fn if _is(value, Step) else value]
+    if isinstance(value, type):
+        members = [getattr(each, "__func__", each) for each in vars(value).values()]
+        members += [each.fget for each in members if isinstance(each, property)]
+        members += [each.func for each in members if isinstance(each, cached_property)]
+    for each in members:
+        if callable(each) and not isinstance(each, type):
+            yield from filter(isfunction, (each, getattr(each, "__wrapped__", None)))
 
 
 @cache
@@ -110,3 +122,8 @@ def is_plain(value: Any) -> bool:
 
 def _is_same(one: Any, other: Any) -> bool:
     return type(one) is type(other) and bool(one == other)
+
+
+def _is(value: Any, kind: type) -> bool:
+    """As isinstance, but without asking the value, which may be a proxy of something else."""
+    return issubclass(type(value), kind)

@@ -30,6 +30,7 @@ from lokki.call import BoundCall, Failure
 from lokki.engine.by_name import Way, dumps_call, dumps_input
 from lokki.engine.items import CallCancelled, CallFailed, StageWork
 from lokki.engine.program import Program
+from lokki.engine.sources import Source
 from lokki.errors import PayloadError, WorkerDied
 from lokki.secret import redacted, sendable
 from lokki.store.codec import dumps_by_value, loads
@@ -70,6 +71,8 @@ class _Worker:
         self._poll.register(self.connection.fileno(), select.POLLIN)
         self._end: str | None = None
         self.run_id: str | None = None
+        self._program: Program | None = None
+        self._sources: dict[str, Source] = {}
         self.known: set[int] = set()
         self.calls = 0
         self.work: StageWork | None = None
@@ -81,6 +84,20 @@ class _Worker:
         """Whether the process has its end of the socket, as it has until it dies."""
         gone = select.POLLHUP | select.POLLERR | select.POLLNVAL
         return not any(event & gone for _, event in self._poll.poll(0))
+
+    def can_run(self, program: Program) -> bool:
+        """Whether it has imported no file that has been another since."""
+        known = self._sources
+        return program is self._program or all(
+            known.get(name, each) == each for name, each in program.sources.items()
+        )
+
+    def told(self, program: Program) -> Program:
+        """The program as this worker is to be told of it."""
+        told = program.for_worker(self._sources)
+        self._sources.update(program.sources)
+        self._program = program
+        return told
 
     def wait(self, deadline: float) -> bool:
         """Wait for something to receive; False when nothing came until ``deadline``."""
@@ -234,8 +251,11 @@ class WorkerPool:
                 worker.process.wait(max(0, deadline - monotonic()))
             worker.end()
 
-    def _take(self, work: StageWork, run_id: str) -> _Worker:
-        """A worker for one call, rather one that knows the run; dead ones are left out."""
+    def _take(self, work: StageWork, run_id: str, program: Program) -> _Worker:
+        """A worker for one call, rather one that knows the run.
+
+        Those that are dead, or have imported code that has changed, are ended.
+        """
         new: _Worker | None = None
         while True:
             with self._lock:
@@ -244,7 +264,8 @@ class WorkerPool:
                         self._idle.append(new)
                     raise CallCancelled
                 worker = new or self._idle_worker(run_id)
-                if worker is not None and (worker is new or worker.connected):
+                fits = worker is not None and worker.can_run(program)
+                if worker is not None and fits and (worker is new or worker.connected):
                     worker.work = work
                     worker.answered = False
                     self._busy.add(worker)
@@ -283,15 +304,15 @@ class WorkerPool:
         return end
 
     def _call(self, work: StageWork, call: BoundCall, request: _Request) -> Any:
-        worker = self._take(work, call.run_id)
+        worker = self._take(work, call.run_id, request.program)
         key, index, attempt = request.key, request.index, request.attempt
         try:
             if worker.run_id != call.run_id:  # the worker forgets the calls of other runs, too
                 worker.known.clear()
                 worker.run_id = call.run_id
-            news = (
-                None if key in worker.known else (call.run_id, request.program, request.definition)
-            )
+            news = None
+            if key not in worker.known:
+                news = call.run_id, worker.told(request.program), request.definition
             worker.calls += 1
             try:
                 worker.connection.send((worker.calls, key, news, request.raw, index, attempt))

@@ -471,3 +471,77 @@ def test_workers_have_the_options_of_the_interpreter(run):
         "-O",
     )
     assert told == "[1]\n"
+
+
+def test_code_that_changes_while_a_run_goes_on_is_left_to_later_runs(run, tmp_path):
+    (tmp_path / "units.py").write_text("def convert(n): return f'{n} cm'")
+    told = run(
+        """
+        import os, signal
+        from pathlib import Path
+        import units
+
+        def converted(n):
+            return units.convert(n)
+
+        @process
+        def before(n):
+            return [converted(n)]
+
+        @step
+        def changed(row):
+            Path("units.py").write_text("def convert(n): return f'{n} inches'")
+            Path("script.py").write_text("def converted(n): return 'changed'")
+            return row
+
+        @step(executor="process", retry={"retries": 1, "delay": 0})
+        def after(row):
+            import lokki
+            if lokki.current().attempt == 1:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return [*row, converted(2)]
+
+        @flow
+        def changing():
+            return begin(1).next(before).next(changed).next(after)
+
+        @step
+        def begin(n):
+            return n
+
+        if __name__ == "__main__":
+            print(changing.run_sync())
+        """
+    )
+    assert ast.literal_eval(told) == ["1 cm", "2 cm"]
+
+
+def test_a_worker_of_former_code_runs_no_later_code(run, tmp_path):
+    (tmp_path / "units.py").write_text("def convert(n): return f'{n} cm'")
+    told = run(
+        """
+        import asyncio, importlib, os, sys
+        from pathlib import Path
+        import units
+
+        @process
+        def converted(n):
+            return units.convert(n), os.getpid()
+
+        async def run():
+            async with Engine(processes=1) as engine:
+                rows = []
+                for text in ("cm", "cm", "inches"):
+                    if text != "cm":
+                        Path("units.py").write_text(f"def convert(n): return f'{{n}} {text}'")
+                        importlib.reload(units)
+                    rows += await engine.run(of(converted, 1))
+                return rows
+
+        if __name__ == "__main__":
+            print(asyncio.run(run()))
+        """
+    )
+    (one, first), (two, second), (three, third) = ast.literal_eval(told)
+    assert (one, two, three) == ("1 cm", "1 cm", "1 inches")
+    assert first == second != third

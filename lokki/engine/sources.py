@@ -1,0 +1,101 @@
+"""The user's code as it is when a run begins: workers that start later run this code, too.
+
+Files may be changed while a run goes on, and a worker is started when it is first needed, or when
+one has died: it would import half of a program anew, and mix it with the engine's.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from importlib.util import spec_from_file_location
+from types import CodeType
+from typing import NamedTuple, TypeAlias
+
+from lokki.location import installed
+
+Stamp: TypeAlias = tuple[int, int]
+"""When a file was modified, in nanoseconds, and its size."""
+
+
+class Source(NamedTuple):
+    """A module's file, and what it had in it at its stamp."""
+
+    file: str
+    stamp: Stamp
+    text: bytes
+
+
+Sources: TypeAlias = Mapping[str, Source]
+"""By the name of the module."""
+
+_read: dict[str, Source] = {}
+
+
+def sources_now() -> Sources:
+    """The files of the user's modules that this process has imported."""
+    found = {}
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if isinstance(file, str) and file.endswith(".py") and not is_fixed(name, file):
+            with suppress(OSError):
+                found[name] = _source(file)
+    return found
+
+
+def is_fixed(name: str, file: str | None) -> bool:
+    """Whether a module is Python's, lokki's or an installed package's: the same everywhere."""
+    return file is None or installed(file) or name.partition(".")[0] == "lokki"
+
+
+def changed(sources: Sources) -> Sources:
+    """Those whose files are not any more as they were."""
+    return {name: source for name, source in sources.items() if _stamp(source.file) != source.stamp}
+
+
+def _source(file: str) -> Source:
+    stamp = _stamp(file)
+    known = _read.get(file)
+    if known is None or known.stamp != stamp:
+        with open(file, "rb") as opened:
+            known = _read[file] = Source(file, stamp or (0, 0), opened.read())
+    return known
+
+
+def _stamp(file: str) -> Stamp | None:
+    try:
+        status = os.stat(file)
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size
+
+
+class AsTheyWere(MetaPathFinder):
+    """Finds modules whose files have been changed, with what the files had in them."""
+
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
+
+    def find_spec(
+        self, fullname: str, path: object = None, target: object = None
+    ) -> ModuleSpec | None:
+        source = self._sources.get(fullname)
+        if source is None:
+            return None
+        return spec_from_file_location(
+            fullname, source.file, loader=_Loader(fullname, source.file, source.text)
+        )
+
+
+class _Loader(SourceFileLoader):
+    def __init__(self, name: str, file: str, text: bytes) -> None:
+        super().__init__(name, file)
+        self._text = text
+
+    def get_code(self, fullname: str) -> CodeType | None:
+        """Compile the text; the compiled module on disk may be that of the changed file."""
+        return self.source_to_code(self._text, self.path)
