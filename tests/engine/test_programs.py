@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import subprocess
 import sys
 import textwrap
@@ -545,3 +546,108 @@ def test_a_worker_of_former_code_runs_no_later_code(run, tmp_path):
     (one, first), (two, second), (three, third) = ast.literal_eval(told)
     assert (one, two, three) == ("1 cm", "1 cm", "1 inches")
     assert first == second != third
+
+
+PLUGIN = """
+import random, threading
+from dataclasses import dataclass
+from lokki import flow, step
+
+LOCK = threading.Lock()
+LIMIT = [1]
+
+@dataclass
+class Row:
+    n: int
+
+@step(executor="process")
+def made(n):
+    with LOCK:
+        return Row(n), LIMIT
+
+@step(executor="process")
+def read(pair):
+    row, limit = pair
+    assert type(row) is Row  # rewritten by no pytest in the worker
+    return row, limit, __name__
+
+@flow
+def plugged():
+    return made(1).next(read)
+"""
+
+
+def loaded(file, name):
+    spec = importlib.util.spec_from_file_location(name, file)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_module_is_imported_from_its_file_if_its_name_is_no_path(tmp_path):
+    file = tmp_path / "my-plugin.py"
+    file.write_text(PLUGIN)
+    module = loaded(file, "a_plugin")
+    try:
+        module.LIMIT.append(2)
+        assert module.plugged.run_sync() == (module.Row(1), [1, 2], "a_plugin")
+    finally:
+        del sys.modules["a_plugin"]
+
+
+def test_another_module_of_the_same_name_on_the_path_is_not_taken(tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "twofold.py").write_text(PLUGIN.replace("(n), LIMIT", "(n), 'other'"))
+    monkeypatch.syspath_prepend(tmp_path / "elsewhere")
+    (tmp_path / "twofold.py").write_text(PLUGIN)
+    module = loaded(tmp_path / "twofold.py", "twofold")
+    try:
+        assert module.plugged.run_sync() == (module.Row(1), [1], "twofold")
+    finally:
+        del sys.modules["twofold"]
+
+
+def test_a_function_whose_code_is_not_the_workers_is_sent_by_value(tmp_path):
+    file = tmp_path / "edited.py"
+    file.write_text(PLUGIN.replace("with LOCK:", "if n:"))
+    module = loaded(file, "edited")
+    try:
+        file.write_text("import time\ntime.sleep(0)\n" + PLUGIN.replace("with LOCK:", "if not n:"))
+        assert module.plugged.run_sync() == (module.Row(1), [1], "edited")
+    finally:
+        del sys.modules["edited"]
+
+
+def test_a_step_in_a_worker_may_run_a_flow_with_process_steps(run):
+    told = run(
+        """
+        import threading
+        LOCK = threading.Lock()
+
+        @process
+        def inner(n):
+            with LOCK:
+                return n + 1
+
+        @process
+        def outer(n):
+            return of(inner, n, n).run_sync()
+
+        if __name__ == "__main__":
+            print(of(outer, 1).run_sync())
+        """
+    )
+    assert told == "[[2, 2]]\n"
+
+
+def test_a_package_that_is_started_runs_its_main_module_in_workers(tmp_path):
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "units.py").write_text(UNITS)
+    (tmp_path / "app" / "__main__.py").write_text(
+        "import threading\nfrom . import units\nunits.UNIT = 'mm'\nLOCK = threading.Lock()\n"
+        + STEPS
+        + "@process\ndef told(n):\n    with LOCK: return units.UNIT\nmain(of(told, 1))"
+    )
+    ended = python("-m", "app", "run", cwd=tmp_path)
+    assert ended.stdout == "['mm']\n", ended.stderr

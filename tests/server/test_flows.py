@@ -142,6 +142,16 @@ def test_helpers_may_change_too(place):
     assert result(server, "birds") == "brand new"
 
 
+def test_worker_processes_have_the_settings_and_the_code_that_are_there_now(place):
+    flow = one("birds", "helper.told()").replace("@step", '@step(executor="process")')
+    place.write("helper.py", "UNIT = 'cm'\ndef told(): return f'old {UNIT}'")
+    place.write("birds.py", "import helper\nhelper.UNIT = 'mm'\n" + flow.replace("VALUE", "value"))
+    server = place.serve("birds.py")
+    assert result(server, "birds") == "old mm"
+    place.write("helper.py", "UNIT = 'cm'\ndef told(): return f'brand new {UNIT}'")
+    assert result(server, "birds") == "brand new mm"
+
+
 def test_files_come_and_go(place):
     place.write("birds.py", one("birds"))
     server = place.serve()
