@@ -14,7 +14,7 @@ UNITS = """
 UNIT = "cm"
 """
 KINDS = """
-import functools, multiprocessing, pickle, sys, threading, typing, warnings
+import decimal, functools, multiprocessing, pickle, sys, threading, typing, warnings
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 
@@ -23,6 +23,7 @@ from lokki import Engine, flow, main, step
 
 units.UNIT = "mm"
 warnings.filterwarnings("error", message="told")
+decimal.getcontext().prec = 5
 LOCK = threading.Lock()
 Metres = typing.NewType("Metres", float)
 
@@ -52,7 +53,8 @@ def seen(n, shown, spawn):
         spawned = spawn(n)
     node = pickle.loads(pickle.dumps(Node(n, after=[Node(1)])))
     assert type(node) is Node and node.kind is Metres
-    return [units.UNIT, warned, spawned, squared(n), node.doubled, shown(n), sys.argv[-1:]]
+    return [units.UNIT, warned, spawned, squared(n), node.doubled, shown(n), sys.argv[-1],
+            decimal.getcontext().prec]
 
 @step
 def begin():
@@ -150,8 +152,8 @@ def test_all_kinds_of_steps_see_the_same(project, command):
     ended = python(*command.split())
     assert ended.returncode == 0, ended.stderr
     rows = ast.literal_eval(ended.stdout)
-    argument = [command.split()[-1]]
-    assert rows == [["mm", True, 9, 9, 6, "<3 mm>", argument]] * 5, ended.stderr
+    argument = command.split()[-1]
+    assert rows == [["mm", True, 9, 9, 6, "<3 mm>", argument, 5]] * 5, ended.stderr
 
 
 @pytest.fixture
