@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
-from itertools import islice
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -50,12 +50,18 @@ def in_zone(instant: datetime, zone: str) -> datetime:
     return instant.replace(tzinfo=UTC).astimezone(known).replace(tzinfo=None, fold=0)
 
 
+@cache
+def offsets(day: date, zone: str) -> set[timedelta]:
+    """By how much the clock of a zone is ahead of UTC, around a day."""
+    midnight = datetime(day.year, day.month, day.day)
+    hours = [midnight + timedelta(hours=hour) for hour in range(-27, 51)]
+    return {in_zone(hour, zone) - hour for hour in hours}
+
+
 def shown_first(shown: datetime, zone: str) -> datetime | None:
     """The first instant at which the clock of a zone shows this."""
-    around = [shown + timedelta(hours=hours) for hours in range(-27, 28)]
-    offsets = {in_zone(instant, zone) - instant for instant in around}
-    found = [shown - offset for offset in offsets if in_zone(shown - offset, zone) == shown]
-    return min(found, default=None)
+    found = [shown - offset for offset in offsets(shown.date(), zone)]
+    return min((each for each in found if in_zone(each, zone) == shown), default=None)
 
 
 def walked(meaning: Meaning, zone: str, after: datetime) -> Iterator[datetime]:
@@ -140,7 +146,7 @@ def days(draw):
     kind = draw(st.sampled_from(("days", "L", "W", "weekdays", "weekday L", "nL", "n#n")))
     number, nth = draw(st.integers(1, 7)), draw(st.integers(1, 5))
     name = draw(st.sampled_from((str(number), WEEKDAYS[number - 1])))
-    wanted = draw(st.integers(1, 31))
+    wanted = draw(st.integers(1, 31) | st.sampled_from((1, 28, 30, 31)))
     listed, listed_means = draw(anything(fields(1, 31)))
     weekdays, weekdays_mean = draw(anything(fields(1, 7, WEEKDAYS, steps=False)))
 
@@ -165,39 +171,43 @@ def days(draw):
     }[kind]
 
 
-@st.composite
-def meanings(draw):
-    minute, at_minute = draw(anything(fields(0, 59), st.just(("0", lambda value: value == 0))))
-    hour, at_hour = draw(anything(fields(0, 23)))
-    of_month, of_week, on_day = draw(days())
-    month, in_month = draw(anything(fields(1, 12, MONTHS)))
-    year, in_year = draw(st.one_of(anything(), anything(), anything(fields(1970, 2199))))
-    text = f"cron({minute} {hour} {of_month} {month} {of_week} {year})"
-    return Meaning(text, at_minute, at_hour, on_day, in_month, in_year)
+def exactly(value):
+    return st.just((str(value), lambda each: each == value))
 
 
 @cache
 def changes(zone: str) -> list[datetime]:
-    """The days on which the clock of a zone is turned, of years near and far."""
+    """The first minutes after the clock of a zone was turned, in years near and far."""
     found = []
     for year in (*range(1970, 2040), 2100, 2198):
         noons = [datetime(year, 1, 1, 12) + DAY * day for day in range(366)]
-        offsets = [in_zone(noon, zone) - noon for noon in noons]
-        pairs = zip(noons, offsets, offsets[1:], strict=False)
-        found += [noon for noon, before, after in pairs if before != after]
+        ahead = [in_zone(noon, zone) - noon for noon in noons]
+        for noon, before, after in zip(noons, ahead, ahead[1:], strict=False):
+            if before != after:
+                minutes = (noon + timedelta(minutes=minute) for minute in range(1, 1_441))
+                found.append(next(each for each in minutes if in_zone(each, zone) - each == after))
     return found
 
 
 @st.composite
-def instants(draw, zone):
-    """Any instant, or one that is near to a change of the clock."""
-    if changes(zone) and draw(st.booleans()):
-        day = draw(st.sampled_from(changes(zone)))
-        return day + timedelta(
-            minutes=draw(st.integers(-600, 2_400)), seconds=draw(st.integers(0, 59))
-        )
+def cases(draw):
+    """An expression with its meaning, a zone, and an instant, often where the clock is turned."""
+    zone = draw(st.sampled_from(ZONES))
+    minute, at_minute = draw(anything(fields(0, 59), exactly(0)))
+    hour, at_hour = draw(anything(fields(0, 23)))
+    of_month, of_week, on_day = draw(days())
+    month, in_month = draw(anything(fields(1, 12, MONTHS)))
+    year, in_year = draw(st.one_of(anything(), anything(), anything(fields(1970, 2199))))
     seconds = st.integers(0, int((datetime(2199, 12, 31) - datetime(1970, 1, 1)).total_seconds()))
-    return datetime(1970, 1, 1) + timedelta(seconds=draw(seconds))
+    after = datetime(1970, 1, 1) + timedelta(seconds=draw(seconds))
+    if changes(zone) and draw(st.booleans()):
+        turned = draw(st.sampled_from(changes(zone)))
+        after = turned + timedelta(seconds=draw(st.integers(-7_200, 7_200)))
+        shown = in_zone(turned, zone).hour
+        hour, at_hour = draw(anything(exactly((shown - 1) % 24), exactly(shown)))
+        of_month, of_week, on_day = draw(st.sampled_from((("*", "?", every), ("?", "*", every))))
+    text = f"cron({minute} {hour} {of_month} {month} {of_week} {year})"
+    return Meaning(text, at_minute, at_hour, on_day, in_month, in_year), zone, after
 
 
 def seconds_of(instant: datetime | None) -> float | None:
@@ -212,28 +222,32 @@ def compare(meaning: Meaning, zone: str, after: datetime) -> None:
             parse(text, zone)
         return
     schedule = parse(text, zone)
-    expected = [seconds_of(each) for each in islice(walked(meaning, zone, after), 3)]
-    times = [seconds_of(after)]
+    found, limit = [], seconds_of(after)
+    for each in walked(meaning, zone, after - timedelta(hours=4)):
+        found.append(seconds_of(each))
+        if len([at for at in found if at > limit]) == 3:
+            break
+    expected = [at for at in found if at > limit]
+    times = [limit]
     while len(times) <= len(expected):
         times.append(schedule.next_after(times[-1]))
     assert times[1:] == expected, (text, zone, after)
     if len(expected) < 3:
         assert schedule.next_after(times[-1]) is None, (text, zone, after)
-    before = schedule.last_until(times[0])
-    for at in expected:
-        assert schedule.last_until(at - 1) == before, (text, zone, at)
-        assert schedule.last_until((at - 1 + max(before or 0, times[0])) / 2) == before
-        assert schedule.last_until(at) == schedule.last_until(at + 59.9) == at
-        before = at
+    for before, at in pairwise(found):
+        assert schedule.last_until(at - 0.5) == before, (text, zone, after)
+        assert schedule.last_until((before + at) / 2) == before, (text, zone, after)
+    if past := [at for at in found if at <= limit]:
+        assert schedule.last_until(limit) == past[-1], (text, zone, after)
 
 
 def test_times_are_those_of_a_calendar(pytestconfig):
     """``--schedules 20000 --timeout 0`` compares more."""
 
     @settings(max_examples=pytestconfig.getoption("schedules"))
-    @given(meanings(), st.sampled_from(ZONES), st.data())
-    def check(meaning, zone, data):
-        compare(meaning, zone, data.draw(instants(zone)))
+    @given(cases())
+    def check(case):
+        compare(*case)
 
     check()
 
