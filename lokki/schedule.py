@@ -218,7 +218,7 @@ def _cron(expression: str, zone: tzinfo, timezone: str | None) -> Cron:
             "cron(…) has six fields (minutes, hours, day-of-month, month, day-of-week, year) with "
             f"one space between: {_SUCH_AS}"
         )
-    hours, minutes = _HOURS.values(fields[1]), _MINUTES.values(fields[0])
+    minutes, hours = _MINUTES.values(fields[0]), _HOURS.values(fields[1])
     cron = Cron(
         text=expression if zone is UTC else f"{expression} {timezone}",
         minutes=tuple(hour * 60 + minute for hour in hours for minute in minutes),
