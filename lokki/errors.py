@@ -16,6 +16,7 @@ LokkiError
 │   └── ResultUnreadable    a recorded result cannot be read back; carries the stage that makes it
 └── JournalError            the journal cannot be opened, read or written
     ├── JournalVersionError the journal was written by a newer lokki
+    ├── JournalGone         the journal's file was removed, moved or replaced while it was in use
     ├── RunNotFound         no run, or more than one, has this id
     └── RunOwned            another process owns this run
 """
@@ -141,6 +142,10 @@ class JournalError(LokkiError):
 
 class JournalVersionError(JournalError):
     """The journal was written by a newer version of lokki."""
+
+
+class JournalGone(JournalError):
+    """The journal's file is not the one any more that was opened."""
 
 
 class RunNotFound(JournalError):

@@ -4,7 +4,8 @@ Whatever has arrived since the last commit goes into the next transaction, up to
 rows, so that the records of a small run never wait behind those of a large one for long. Every row
 of a run is written only while this process still owns the run: a process that was suspended for
 longer than its lease cannot write over its successor. A row that cannot be written ends its run
-alone; when the journal itself cannot be written, all end.
+alone; when the journal itself cannot be written, or its file is gone, all end. Nobody is told that
+something is on disk before the file was seen to be there.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from dataclasses import dataclass
 from secrets import token_hex
 from typing import Any, TypeAlias, TypeVar
 
-from lokki.errors import JournalError, RunOwned
+from lokki.errors import JournalError, JournalGone, RunOwned
 from lokki.logging import Line
 from lokki.store.connection import ErrorsTold
+from lokki.store.files import Files
 from lokki.store.keys import WRITER
 from lokki.store.leases import LEASE_SECONDS, working
 from lokki.store.records import Entry, Outcomes, write
@@ -192,11 +194,11 @@ def _is_of_journal(error: Exception) -> bool:
 class Committer:
     """Owns the writing connection, on a thread of its own that starts at once."""
 
-    def __init__(self, connect: Connect, owner: str, errors_told: ErrorsTold) -> None:
+    def __init__(self, connect: Connect, owner: str, files: Files) -> None:
         self.error: JournalError | None = None
         self._connect = connect
         self._owner = owner
-        self._errors_told = errors_told
+        self._files = files
         self._changed = threading.Condition()
         self._waiting: dict[RunWriter, None] = {}
         self._rows = 0
@@ -308,9 +310,14 @@ class Committer:
 
     def _work(self) -> None:
         try:
-            with self._errors_told, closing(self._connect()) as connection:
-                while self._commit_next(connection):
-                    self._look_for_requests(connection)
+            with ErrorsTold(self._files.path), closing(self._connect()) as connection:
+                try:
+                    while self._commit_next(connection):
+                        self._files.check()
+                        self._look_for_requests(connection)
+                except JournalGone:
+                    self._rescue(connection)
+                    raise
         except JournalError as error:
             self._fail(error)
         except Exception as error:
@@ -338,6 +345,7 @@ class Committer:
             for call in calls:
                 self._make(connection, call, errors)
             connection.execute("COMMIT")
+            self._files.check()
         except Exception:
             with suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
@@ -347,6 +355,16 @@ class Committer:
         for call in calls:
             call.tell()
         return not last
+
+    def _rescue(self, connection: sqlite3.Connection) -> None:
+        """Have all that is recorded in the journal's file itself, which may be elsewhere now.
+
+        Not when another is in its place: whoever has opened that may be using the files beside it.
+        """
+        if self._files.free:
+            with suppress(sqlite3.Error):
+                connection.execute("PRAGMA busy_timeout = 1000")
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _is_urgent(self) -> bool:
         """Whether more than a few lines are to be written."""

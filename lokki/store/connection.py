@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lokki.errors import JournalError
+from lokki.store.files import Files
 from lokki.store.schema import migrate
 from lokki.store.storable import storable
 
@@ -66,9 +67,11 @@ class Reader:
             except BaseException:
                 self._connection.close()
                 raise
+        self.files = Files(path, watched=not absent)
 
     def __call__(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
-        """The rows that a query gives."""
+        """The rows that a query gives. Raises JournalGone when the file is gone, too."""
+        self.files.check()
         with self._lock, self._errors_told:
             return self._connection.execute(sql, storable(tuple(values))).fetchall()
 

@@ -60,11 +60,10 @@ class Journal:
                 f"cannot make the folder of the journal {self.path}: {error.strerror}; choose "
                 "another place with LOKKI_LOCAL_JOURNAL"
             ) from error
-        with suppress(OSError):  # SQLite tells it better
-            os.close(os.open(self.path, os.O_CREAT | os.O_WRONLY, 0o600))
+        _create(self.path)
         self.read = Reader(self.path)
         self.history = History(self.read)
-        self.commits = Committer(partial(connect, self.path), self.owner, ErrorsTold(self.path))
+        self.commits = Committer(partial(connect, self.path), self.owner, self.read.files)
 
     def close(self) -> None:
         """Commit what is queued, and close."""
@@ -351,6 +350,16 @@ class Journal:
             (*item_range(stage), status),
         ):
             yield (item & INDEX_MASK, *rest)
+
+
+def _create(path: Path) -> None:
+    """Make an empty journal, for this user alone, unless there is one.
+
+    One that is there is not opened: to close it again would give up the locks that other journals
+    in this process hold on it (https://www.sqlite.org/howtocorrupt.html, 2.2).
+    """
+    with suppress(OSError):  # SQLite tells it better
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
 
 def _free_bytes(connection: sqlite3.Connection) -> int:

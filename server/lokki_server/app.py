@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
 
 from lokki.config import Config
+from lokki.errors import JournalGone
 from lokki_server import problems
 from lokki_server.metrics import Requests, request_seconds
 from lokki_server.routes import aws, flows, health, items, live, logs, runs, session
@@ -25,16 +26,22 @@ from lokki_server.service import opened
 _STATIC = Path(__file__).parent / "static"
 
 
-def create_app(config: Config, places: Sequence[str] = (), token: str | None = None) -> ASGIApp:
+def create_app(
+    config: Config,
+    places: Sequence[str] = (),
+    token: str | None = None,
+    stop: Callable[[JournalGone], None] = lambda error: None,
+) -> ASGIApp:
     """The service over the configured journal.
 
     ``places`` are the files, modules and folders of the flows; ``token`` is what a client has to
-    know (None: nothing, and only this machine may ask).
+    know (None: nothing, and only this machine may ask). ``stop`` is called when the journal is
+    gone, and the service is to end.
     """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with opened(config, places) as service:
+        async with opened(config, places, stop) as service:
             app.state.service = service
             yield
 

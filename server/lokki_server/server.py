@@ -14,7 +14,7 @@ from secrets import token_urlsafe
 import uvicorn
 
 from lokki.config import Config, journal_path
-from lokki.errors import LokkiError
+from lokki.errors import JournalGone, LokkiError
 from lokki.store.journal import Journal
 from lokki_server.app import create_app
 from lokki_server.security import is_loopback
@@ -33,7 +33,13 @@ def serve(config: Config, places: Sequence[str]) -> None:
         _tell(f"the token, which {TOKEN} sets: {token}")
     host, port = listening.getsockname()[:2]
     _tell(f"lokki serves http://{f'[{host}]' if ':' in host else host}:{port}")
-    app = create_app(config, places, token)
+    ended: list[JournalGone] = []
+
+    def stop(error: JournalGone) -> None:
+        ended.append(error)
+        server.should_exit = True
+
+    app = create_app(config, places, token, stop)
     server = _Server(
         uvicorn.Config(
             app,
@@ -44,6 +50,8 @@ def serve(config: Config, places: Sequence[str]) -> None:
         )
     )
     server.run(sockets=[listening])
+    if ended:
+        raise ended[0]
 
 
 class _Server(uvicorn.Server):

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import hashlib
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from time import time
 from typing import Any
@@ -17,6 +17,7 @@ from lokki.config import Config, journal_path
 from lokki.engine.engine import new_run_id
 from lokki.engine.payloads import payload_store
 from lokki.engine.resuming import Again
+from lokki.errors import JournalGone
 from lokki.store.history import History, Run
 from lokki.store.items import Items
 from lokki.store.jobs import Jobs
@@ -36,7 +37,13 @@ from lokki_server.supervisor import Supervisor
 class Service:
     """What there is to ask and to do, over one journal."""
 
-    def __init__(self, config: Config, journal: Journal, places: Sequence[str]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        journal: Journal,
+        places: Sequence[str],
+        stop: Callable[[JournalGone], None],
+    ) -> None:
         settings = config.server
         self.config = config
         self.journal = journal
@@ -46,7 +53,7 @@ class Service:
         self.payloads = payload_store(journal.path, config)
         self.catalog = Catalog(places)
         self.supervisor = Supervisor(
-            self.jobs, settings.runners, settings.max_runs, settings.max_resumes
+            self.jobs, settings.runners, settings.max_runs, settings.max_resumes, stop
         )
         self.hub = Hub(journal)
         self.feed = Feed(self.history)
@@ -164,11 +171,16 @@ def _words(again: Again) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def opened(config: Config, places: Sequence[str]) -> AsyncIterator[Service]:
-    """A service over the configured journal. Raises JournalError."""
+async def opened(
+    config: Config, places: Sequence[str], stop: Callable[[JournalGone], None]
+) -> AsyncIterator[Service]:
+    """A service over the configured journal; ``stop`` is called when that is gone.
+
+    Raises JournalError.
+    """
     journal = await anyio.to_thread.run_sync(Journal, journal_path(config))
     try:
-        service = Service(config, journal, places)
+        service = Service(config, journal, places, stop)
         async with service.working():
             yield service
     finally:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from contextlib import suppress
 from math import inf
 from time import monotonic, time
 
-from lokki.errors import JournalError
+from lokki.errors import JournalError, JournalGone
 from lokki.store.jobs import Jobs
 from lokki_server.channel import Child
 
@@ -32,10 +33,19 @@ class _Runner:
 class Supervisor:
     """Sees that ``count`` runners are there, each with ``most_runs`` runs at most.
 
-    A run whose runner has died is queued again, ``max_resumes`` times at most.
+    A run whose runner has died is queued again, ``max_resumes`` times at most. ``stop`` is called
+    when the journal is gone, and the service can do nothing more.
     """
 
-    def __init__(self, jobs: Jobs, count: int, most_runs: int, max_resumes: int) -> None:
+    def __init__(
+        self,
+        jobs: Jobs,
+        count: int,
+        most_runs: int,
+        max_resumes: int,
+        stop: Callable[[JournalGone], None],
+    ) -> None:
+        self._stop = stop
         self._jobs = jobs
         self._count = count
         self._most_runs = most_runs
@@ -56,7 +66,7 @@ class Supervisor:
         self._news.set()
 
     async def work(self) -> None:
-        """Start the runners and give them what is queued, for ever."""
+        """Start the runners and give them what is queued, for as long as there is a journal."""
         for _ in range(self._count):
             self._hire()
         recovered = -inf
@@ -66,6 +76,9 @@ class Supervisor:
                     recovered = monotonic()
                     await asyncio.wrap_future(self._jobs.recover(time(), self._max_resumes))
                 await self._assign()
+            except JournalGone as error:
+                self._stop(error)
+                return
             except JournalError as error:
                 _log.error("%s", error)
             with suppress(TimeoutError):

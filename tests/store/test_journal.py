@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lokki import JournalError, RunNotFound, RunOwned
+from lokki.errors import JournalGone
 from lokki.store import commits
 from lokki.store.commits import RunWriter
 from lokki.store.connection import ErrorsTold
@@ -771,16 +772,20 @@ def test_the_advice_is_of_the_kind_of_error_not_its_words(opened, journal, sql, 
         connection.execute(sql)
 
 
-def test_a_journal_that_is_deleted_while_open_hangs_nobody(opened, journal):
+def test_a_journal_that_is_deleted_while_open_hangs_nobody_and_records_nothing(opened, journal):
     create(opened, now=time.time())
-    writer = opened.own("r1", never)
+    lost = threading.Event()
+    writer = opened.own("r1", lambda error: lost.set())
     stage = open_stage(opened, writer, 1)
     opened.flush("r1").result()
     for path in journal.parent.iterdir():
         path.unlink()
     writer.add(simple(stage.id, range(1), (1, 0, 0, 0)))
-    opened.finish("r1", "succeeded", 2.0, None).result(30)
-    assert [index for index, _, _ in opened.outputs(stage.id)] == [0]
+    with pytest.raises(JournalGone, match="put it back"):
+        opened.finish("r1", "succeeded", 2.0, None).result(30)
+    assert lost.wait(30)
+    with pytest.raises(JournalGone):
+        opened.flush("r1").result(30)
     with closing(Journal(journal)) as new, pytest.raises(RunNotFound):
         new.run("r1")
 
