@@ -496,8 +496,9 @@ class Committer:
 
 
 def _is_due(writer: RunWriter, now: float) -> bool:
-    """Whether the lease of a run is to be renewed."""
-    return writer.leased_until - now < LEASE_SECONDS - _HEARTBEAT
+    """Whether the lease of a run is to be renewed: it soon ends, or the clock was set back."""
+    left = writer.leased_until - now
+    return not LEASE_SECONDS - _HEARTBEAT <= left <= LEASE_SECONDS + _HEARTBEAT
 
 
 def _taken_over(run_id: str) -> RunOwned:

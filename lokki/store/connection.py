@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 import time
@@ -15,6 +16,10 @@ from lokki.store.schema import migrate
 from lokki.store.storable import storable
 
 BUSY_SECONDS = 60.0
+_MAKE_ROOM = "free some space there, or choose another place with LOKKI_LOCAL_JOURNAL"
+DISK_FULL = f"its disk is full: {_MAKE_ROOM}"
+_ROOM = 1024 * 1024
+"""Bytes that a journal needs with the files beside it, and then some."""
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -59,7 +64,7 @@ class Reader:
         self.path = path
         self._errors_told = ErrorsTold(path)
         self._lock = threading.Lock()
-        with self._errors_told:
+        with ErrorsTold(path, opening=True):
             absent = not create and _is_absent(path)
             self._connection = sqlite3.connect(":memory:") if absent else connect(path)
             try:
@@ -92,10 +97,14 @@ def _is_absent(path: Path) -> bool:
 
 
 class ErrorsTold:
-    """Turns SQLite's errors into JournalErrors that say what to do."""
+    """Turns SQLite's errors into JournalErrors that say what to do.
 
-    def __init__(self, path: Path) -> None:
+    ``opening``: the journal is being opened, and nothing has begun yet.
+    """
+
+    def __init__(self, path: Path, *, opening: bool = False) -> None:
         self._path = path
+        self._opening = opening
 
     def __enter__(self) -> None:
         pass
@@ -104,8 +113,34 @@ class ErrorsTold:
         if not isinstance(error, sqlite3.Error):
             return
         code = getattr(error, "sqlite_errorcode", None)  # None: the values were wrong
-        advice = "" if code is None else _advice(code, self._path)
+        if code is None:
+            advice = ""
+        elif self._opening:
+            advice = _advice_at_first(code, self._path)
+        else:
+            advice = _advice(code, self._path)
         raise JournalError(f"the journal {self._path}: {error}{advice}") from error
+
+
+def _advice_at_first(code: int, path: Path) -> str:
+    """What to do where nothing has begun yet."""
+    match code & 0xFF:
+        case sqlite3.SQLITE_FULL:
+            return f"; {DISK_FULL}"
+        case sqlite3.SQLITE_IOERR | sqlite3.SQLITE_CANTOPEN if _is_full(path):
+            return f"; {DISK_FULL}"
+        case sqlite3.SQLITE_IOERR:
+            return f"; {_MAKE_ROOM}"
+    return _advice(code, path)
+
+
+def _is_full(path: Path) -> bool:
+    """Whether the disk of a journal has no room for a new one, in bytes or in files."""
+    try:
+        disk = os.statvfs(path.parent)
+    except OSError:
+        return False
+    return disk.f_bavail * disk.f_frsize < _ROOM or (disk.f_files > 0 and not disk.f_favail)
 
 
 def _advice(code: int, path: Path) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from lokki.errors import JournalError, KeyReused, RunOwned
 from lokki.store.journal import Journal, end_cancelled, found
-from lokki.store.leases import is_worked_on, refuse_worked_on
+from lokki.store.leases import bound_lease, is_worked_on, refuse_worked_on
 from lokki.store.removal import refuse_removing
 from lokki.store.schema import RunRow, add_event
 from lokki.store.storable import storable
@@ -105,7 +105,7 @@ class Jobs:
                 (run_id, now, json.dumps(dict(again))),
             )
 
-        return self._journal.commits.call(run_id, update)
+        return self._journal.claim(run_id, now, update)
 
     def waiting(self, limit: int) -> list[Job]:
         """The runs that wait for a runner, the first one first."""
@@ -164,6 +164,7 @@ class Jobs:
             for *columns, resumes in rows:
                 run = RunRow(*columns)
                 if is_worked_on(run, now):
+                    bound_lease(connection, run.id, now)
                     continue
                 if run.cancel_requested is not None:
                     end_cancelled(connection, found(connection.execute, run.id), now)

@@ -7,6 +7,7 @@ owned by one of them under a lease.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sqlite3
@@ -16,14 +17,15 @@ from contextlib import closing, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from lokki.errors import JournalError, RunNotFound, RunOwned
 from lokki.store.commits import Committer, RunWriter
-from lokki.store.connection import ErrorsTold, Reader, connect
+from lokki.store.connection import DISK_FULL, ErrorsTold, Reader, connect
 from lokki.store.history import History, Read, Run, runs_of
 from lokki.store.leases import (
     LEASE_SECONDS,
+    bound_lease,
     is_worked_on,
     new_owner,
     refuse_worked_on,
@@ -39,7 +41,10 @@ from lokki.store.schema import (
 )
 from lokki.store.storable import storable
 
+T = TypeVar("T")
+
 _PAGE = 5_000
+_ELSEWHERE = "choose another place with LOKKI_LOCAL_JOURNAL"
 _RUN = "SELECT * FROM runs WHERE id = ?"
 
 
@@ -56,9 +61,10 @@ class Journal:
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            remedy = DISK_FULL if full else _ELSEWHERE
             raise JournalError(
-                f"cannot make the folder of the journal {self.path}: {error.strerror}; choose "
-                "another place with LOKKI_LOCAL_JOURNAL"
+                f"cannot make the folder of the journal {self.path}: {error.strerror}; {remedy}"
             ) from error
         _create(self.path)
         self.read = Reader(self.path)
@@ -85,6 +91,25 @@ class Journal:
         ``on_cancel`` is called in another thread when `request_cancel` was, in any process.
         """
         return self.commits.own(run_id, on_lost, on_cancel)
+
+    def claim(
+        self, run_id: str, now: float, function: Callable[[sqlite3.Connection], T]
+    ) -> Future[T]:
+        """Run ``function``, which may take a run from who has it, in a transaction.
+
+        The run's lease is bounded first, and stays so when the function raises.
+        """
+        self.commits.call(run_id, lambda connection: bound_lease(connection, run_id, now))
+        return self.commits.call(run_id, function)
+
+    def refuse_worked_on(self, run_id: str, now: float) -> Future[None]:
+        """Raise RunOwned, which names the process, for a run that one may be at work on.
+
+        Raises RunNotFound, too.
+        """
+        return self.claim(
+            run_id, now, lambda connection: refuse_worked_on(found(connection.execute, run_id), now)
+        )
 
     def flush(self, run_id: str) -> Future[None]:
         """A future that is done when everything queued for a run of ours is on disk.
@@ -179,7 +204,7 @@ class Journal:
                 add_event(connection, run_id, now, "run_resumed", detail=json.dumps(told))
             return row
 
-        return self.commits.call(run_id, lease)
+        return self.claim(run_id, now, lease)
 
     def request_cancel(self, run_id: str, now: float, owner: str | None = None) -> Future[bool]:
         """Have a run cancelled by the process that owns it; a run that nobody owns is at once.
@@ -203,7 +228,7 @@ class Journal:
             end_cancelled(connection, row, now)
             return False
 
-        return self.commits.call(run_id, request)
+        return self.claim(run_id, now, request)
 
     def lease(self, run_id: str, now: float, seen: Run | None = None) -> Future[bool]:
         """Lease a run to this process to `remove` it: from now on it can only be removed.
@@ -225,7 +250,7 @@ class Journal:
             add_event(connection, run_id, now, REMOVING)
             return True
 
-        return self.commits.call(run_id, update)
+        return self.claim(run_id, now, update)
 
     def remove(self, run_id: str) -> Future[int]:
         """Remove a run of ours and all that is recorded of it; give the bytes that are free now.

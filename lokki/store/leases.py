@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import socket
+from math import ceil
 from secrets import token_hex
 from typing import TYPE_CHECKING
 
 from lokki.errors import RunOwned
 
 if TYPE_CHECKING:
+    import sqlite3
+
     from lokki.store.schema import RunRow
 
 LEASE_SECONDS = 30.0
@@ -38,10 +41,24 @@ def refuse_worked_on(run: RunRow, now: float) -> None:
     """Raise RunOwned, which names the process, for a run that one may be at work on."""
     if run.owner is not None and is_worked_on(run, now):
         host, pid = host_and_process(run.owner)
+        left = ceil((run.leased_until or 0) - now)
+        gone = "" if host == socket.gethostname() else f"; if it is gone, in {left} s"
         raise RunOwned(
             f"run {run.id} is being run by process {pid} on {host}; wait for its end or stop it "
-            f"(lokki cancel {run.id}), then resume"
+            f"(lokki cancel {run.id}), then resume{gone}"
         )
+
+
+def bound_lease(connection: sqlite3.Connection, run_id: str, now: float) -> None:
+    """See that the lease of a run does not end later than one that is made now.
+
+    It would where the owner's clock is ahead of this one. An owner that is at work makes another
+    before this one ends; of one that is gone, no clock can keep the run for hours.
+    """
+    connection.execute(
+        "UPDATE runs SET leased_until = ? WHERE id = ? AND leased_until > ?",
+        (now + LEASE_SECONDS, run_id, now + LEASE_SECONDS),
+    )
 
 
 def is_alive(owner: str, leased_until: float, now: float) -> bool:

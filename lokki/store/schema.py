@@ -10,7 +10,7 @@ from time import time
 from lokki.errors import JournalError, JournalVersionError
 from lokki.logging import rank
 from lokki.store.groups import group
-from lokki.store.leases import host_and_process, is_alive
+from lokki.store.leases import LEASE_SECONDS, host_and_process, is_alive
 from lokki.store.lines import pack
 from lokki.store.storable import storable
 
@@ -227,6 +227,8 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
     connection.create_function("lokki_group", 3, group, deterministic=True)
     connection.create_function("lokki_rank", 1, rank, deterministic=True)
     connection.create_function("lokki_lines", 7, lambda *line: pack([line])[-1], deterministic=True)
+    if _version(connection, path):
+        _bound_leases(connection)
     connection.execute("BEGIN IMMEDIATE")
     try:
         done = _version(connection, path)
@@ -238,8 +240,15 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
             connection.execute(f"PRAGMA user_version = {number}")
         connection.execute("COMMIT")
     except BaseException:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:  # a full disk may have ended it
+            connection.execute("ROLLBACK")
         raise
+
+
+def _bound_leases(connection: sqlite3.Connection) -> None:
+    """As `lokki.store.leases.bound_lease`, of all runs: it stays when the migration is refused."""
+    end = time() + LEASE_SECONDS
+    connection.execute("UPDATE runs SET leased_until = ? WHERE leased_until > ?", (end, end))
 
 
 def _refuse_worked_on(connection: sqlite3.Connection, path: Path) -> None:

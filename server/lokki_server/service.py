@@ -22,7 +22,6 @@ from lokki.store.history import History, Run
 from lokki.store.items import Items
 from lokki.store.jobs import Jobs
 from lokki.store.journal import Journal
-from lokki.store.leases import refuse_worked_on
 from lokki.store.schema import StageRow
 from lokki_server import STARTED_BY
 from lokki_server.catalog import Catalog, FlowFile
@@ -107,7 +106,7 @@ class Service:
         run = await self.run(run_id)
         if run.source is None:
             raise Problem(409, "The run has no file", f"run {run.id} was not started from a file")
-        refuse_worked_on(run, time())
+        await asyncio.wrap_future(self.journal.refuse_worked_on(run.id, time()))
         place, _, flow = run.source.rpartition(":")
         async with self.catalog.file(place) as file:
             planned = await file.ask(flow, run=run.id, again=_words(again))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -93,6 +94,46 @@ def test_a_payload_that_cannot_be_stored_fails_its_item_and_can_be_resumed(tmp_p
     assert "Traceback" not in full.stderr
     again = _call(script, "resume", "last")
     assert (again.returncode, again.stdout) == (0, "9000000\n"), again.stderr
+
+
+@pytest.mark.parametrize("most", [0, 1_000, 4_096, 20_000, 60_000])
+def test_a_journal_that_cannot_even_begin_is_told_as_that(tmp_path, journal, most):
+    script = _script(tmp_path, items=3, size=1_000)
+    done = _call(script, "run", file_limit=most)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"the journal {journal}: disk I/O error; free some space there, or" in done.stderr
+    assert "LOKKI_LOCAL_JOURNAL" in done.stderr
+    assert "resume" not in done.stderr, "there is no run yet"
+    assert "Traceback" not in done.stderr
+    again = _call(script, "run")
+    assert (again.returncode, again.stdout) == (0, "3000\n"), again.stderr
+
+
+FULL_DISK = """
+mount -t tmpfs -o size=1m tmpfs "$1"
+head -c 2000000 /dev/zero > "$1/filler" 2>/dev/null
+truncate -s -$2 "$1/filler"
+mkdir "$1/lokki"
+LOKKI_LOCAL_JOURNAL="$1/lokki/lokki.db" exec "$3" "$4" run
+"""
+
+
+@pytest.mark.parametrize("spare", ["0", "8k", "40k"])
+def test_a_full_disk_at_the_very_first_start_is_told_as_that(tmp_path, spare):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    namespace = ["unshare", "--map-root-user", "--mount"]
+    mount = [*namespace, "mount", "-t", "tmpfs", "tmpfs", str(disk)]
+    if shutil.which("unshare") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("this system lets nobody mount a small disk")
+    words = [str(disk), spare, sys.executable, str(_script(tmp_path))]
+    command = [*namespace, "sh", "-c", FULL_DISK, "sh", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, ""), done.stderr
+    assert "its disk is full: free some space there, or choose another place" in done.stderr
+    assert "LOKKI_LOCAL_JOURNAL" in done.stderr
+    assert "resume" not in done.stderr, "there is no run yet"
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("where", ["/proc/nowhere/lokki.db", "/dev/null/lokki.db"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
 from contextlib import closing
@@ -131,6 +132,20 @@ def test_a_run_that_is_being_removed_is_not_queued(jobs, opened, record):
     opened.lease("r1", 3.0).result()
     with pytest.raises(RunNotFound):
         jobs.put_again("r1", {}, 4.0).result()
+
+
+def test_a_runner_elsewhere_whose_clock_was_ahead_does_not_keep_its_run(jobs, opened, put):
+    put()
+    opened.take("r1", 100.0 + 7_200, queued=True).result()
+    with closing(sqlite3.connect(opened.path)) as connection, connection:
+        connection.execute("UPDATE runs SET owner = 'elsewhere:1:abcd'")
+    with pytest.raises(RunOwned):
+        jobs.put_again("r1", {}, 105.0).result()
+    with closing(sqlite3.connect(opened.path)) as connection, connection:
+        connection.execute("UPDATE runs SET leased_until = leased_until + 7200")
+    assert jobs.recover(110.0, 3).result() == []
+    assert jobs.recover(110.0 + LEASE_SECONDS - 1, 3).result() == []
+    assert jobs.recover(110.0 + LEASE_SECONDS, 3).result() == ["r1"]
 
 
 # ---- out of the queue ----------------------------------------------------------------------------

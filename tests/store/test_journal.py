@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -224,6 +225,41 @@ def test_an_owner_elsewhere_is_believed_until_its_lease_is_over(opened, journal)
     with pytest.raises(RunOwned, match="process 1 on elsewhere"):
         opened.take("r1", 101.0).result()
     opened.take("r1", 100.0 + LEASE_SECONDS).result()
+
+
+@pytest.mark.parametrize("owner", ["elsewhere:1:abcd", f"{socket.gethostname()}:1:abcd"])
+def test_the_lease_of_an_owner_whose_clock_is_ahead_ends_like_any_other(opened, owner):
+    create(opened, now=100.0 + 7_200)
+    with closing(sqlite3.connect(opened.path)) as connection, connection:
+        connection.execute("UPDATE runs SET owner = ?", (owner,))
+    with pytest.raises(RunOwned, match="is being run by process 1 on"):
+        opened.take("r1", 100.0).result()
+    assert opened.run("r1").leased_until == 100.0 + LEASE_SECONDS
+    with pytest.raises(RunOwned):
+        opened.take("r1", 100.0 + LEASE_SECONDS - 1).result()
+    opened.take("r1", 100.0 + LEASE_SECONDS).result()
+
+
+@pytest.mark.parametrize("asked", ["take", "cancel", "remove"])
+def test_an_owner_that_is_at_work_keeps_its_run_however_its_clock_goes(opened, journal, asked):
+    create(opened, now=time.time() + 7_200)
+    writer = opened.own("r1", never)
+    writer.leased_until = time.time() + 7_200  # as if the clock had been set back since
+    now = time.time() - 3_600
+    with closing(Journal(journal)) as other:
+        if asked == "take":
+            with pytest.raises(RunOwned):
+                other.take("r1", now).result()
+        elif asked == "cancel":
+            assert other.request_cancel("r1", now).result()
+        else:
+            assert not other.lease("r1", now).result()
+        deadline = time.monotonic() + 10
+        while (other.run("r1").leased_until or 0) < time.time():
+            assert time.monotonic() < deadline, "the lease is not made again"
+            time.sleep(0.005)
+        assert other.run("r1").owner == opened.owner
+        assert (other.run("r1").leased_until or 0) <= time.time() + LEASE_SECONDS
 
 
 def test_a_run_that_has_succeeded_is_left_as_it_is(opened):

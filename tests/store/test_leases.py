@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -56,6 +57,14 @@ def test_who_is_at_work_on_a_run_is_told_with_how_to_stop_it(opened, record):
     )
     with pytest.raises(RunOwned, match=told):
         refuse_worked_on(opened.run("r1"), 129.0)
+
+
+def test_of_an_owner_elsewhere_it_is_told_when_its_lease_ends(opened, record):
+    run = replace(opened.run(record.run("r1", at=100.0)), owner="elsewhere:7:abcd")
+    with pytest.raises(
+        RunOwned, match=r"process 7 on elsewhere; .*, then resume; if it is gone, in 9 s"
+    ):
+        refuse_worked_on(run, 121.5)
 
 
 def test_a_journal_of_this_process_is_alive_while_it_is_at_work(opened):

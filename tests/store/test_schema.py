@@ -101,6 +101,26 @@ def test_a_journal_that_an_older_lokki_works_on_is_left(first_version):
     Journal(first_version).close()
 
 
+def test_an_owner_elsewhere_whose_clock_was_ahead_keeps_a_journal_from_no_newer_lokki(
+    first_version,
+):
+    def sets(until):
+        with closing(sqlite3.connect(first_version)) as connection, connection:
+            connection.execute(
+                "UPDATE runs SET status = 'running', owner = 'elsewhere:1:abcd', leased_until = ?",
+                (until,),
+            )
+
+    sets(time() + 7_200)
+    with pytest.raises(JournalError, match="process 1 on elsewhere"):
+        Journal(first_version)
+    with closing(sqlite3.connect(first_version)) as connection:
+        ((until,),) = connection.execute("SELECT leased_until FROM runs").fetchall()
+    assert until <= time() + LEASE_SECONDS
+    sets(time())
+    Journal(first_version).close()
+
+
 def test_a_journal_of_the_first_version_is_written_on(first_version):
     with closing(Journal(first_version)) as book:
         book.take("r1", 20.0).result()
