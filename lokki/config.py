@@ -490,6 +490,18 @@ def payloads_path(journal: Path, config: Config) -> Path:
     return local_path(config.local.payloads, _setting(config, "local.payloads"))
 
 
+def anchored(config: Config) -> Config:
+    """The configuration with its paths absolute, for who is about to change the folder."""
+    local = config.local
+    payloads = local.payloads and _absolute(local.payloads)
+    local = dataclasses.replace(local, journal=_absolute(local.journal), payloads=payloads)
+    return dataclasses.replace(config, local=local)
+
+
+def _absolute(path: str) -> str:
+    return path if path.startswith(("~", "s3://")) else os.path.abspath(path)
+
+
 def _setting(config: Config, name: str) -> str:
     origin = config.origins.get(name, DEFAULT)
     return origin if origin in KEYS[name].variables else f"{name} ({origin})"

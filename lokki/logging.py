@@ -199,6 +199,11 @@ def lines_missing(why: str, at: float) -> Record:
     return Record("WARNING", at, "lines_missing", text, {"message": why})
 
 
+def run_folder(message: str, level: str, at: float) -> Record:
+    """A resume goes to the folder that its run was started in, or cannot."""
+    return Record(level, at, "run_folder", message, {"message": message})
+
+
 def variable_unknown(message: str, at: float) -> Record:
     """A variable looks like a setting and is none."""
     return Record("WARNING", at, "variable_unknown", message, {"message": message})

@@ -45,13 +45,15 @@ class Handle(Protocol):
 class Start:
     """How to start a run: ``begin`` does, and keeps what it needs open; ``stages`` it will have.
 
-    ``program`` is what is told to the user to call, ``told`` what is told first.
+    ``program`` is what is told to the user to call, ``told`` what is told first, ``other_python``
+    what is told when an import fails.
     """
 
     begin: Callable[[LineReport], AbstractAsyncContextManager[Handle]]
     stages: Sequence[Outline]
     program: Program
     told: Sequence[str] = ()
+    other_python: str = ""
 
 
 @asynccontextmanager
@@ -81,7 +83,7 @@ def execute(start: Start, config: Config) -> int:
         try:
             result = asyncio.run(_result(start, report, interrupts))
         except LokkiError as error:
-            return _failed(error, report)
+            return _failed(error, report, start.other_python)
         finally:
             for each, handler in before.items():
                 signal.signal(each, handler)
@@ -224,7 +226,7 @@ def _terminal() -> Callable[[], None]:
     return restore
 
 
-def _failed(error: LokkiError, report: LineReport) -> int:
+def _failed(error: LokkiError, report: LineReport, other_python: str) -> int:
     """Tell how a run has ended, and how to go on with it."""
     if isinstance(error, RunCancelled):
         report.end(str(error), INTERRUPTED)
@@ -233,6 +235,8 @@ def _failed(error: LokkiError, report: LineReport) -> int:
     if isinstance(error, RunFailed):  # whose error has been told with its traceback
         item = "" if error.index is None else f", item {error.index}"
         text = f"Error: the run failed in step '{error.step}'{item}, attempt {error.attempt}"
+        if other_python and error.type in ("ImportError", "ModuleNotFoundError"):
+            text += f"; {other_python}"
     again = ["--from", error.stage] if isinstance(error, ResultUnreadable) else []
     report.end(text, 1, *again)
     return 1

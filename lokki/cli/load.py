@@ -54,6 +54,22 @@ def load_flow(target: str) -> Flow[..., Any]:
     return flow_in(load_module(place), place, name)
 
 
+def from_here(target: str) -> str:
+    """A target as it is named in another folder: a file, or a module that is one here, by its path.
+
+    A module that is not in this folder stays as it is.
+    """
+    place, name = place_and_name(target)
+    file = Path(place) if _is_file(place) else Path(*place.split(".")).with_suffix(".py")
+    if not _is_file(place) and not file.is_file():
+        return target
+    return f"{file.absolute()}:{name}" if name else str(file.absolute())
+
+
+def _is_file(place: str) -> bool:
+    return place.endswith(".py") or place.startswith(".") or os.sep in place
+
+
 def place_and_name(target: str) -> tuple[str, str]:
     """The file or module, and the name of the flow, if there is one."""
     named = re.fullmatch(r"(.*):([\w-]*)", target)
@@ -106,8 +122,7 @@ def load_module(place: str) -> ModuleType:
         raise NotThere("name a file or a module, such as birds.py or birds.py:birds_flow")
     importing = _importing.set(place)
     try:
-        is_file = place.endswith(".py") or place.startswith(".") or os.sep in place
-        module = _from_file(place) if is_file else _from_name(place)
+        module = _from_file(place) if _is_file(place) else _from_name(place)
     except (DefinitionError, LoadError):
         raise
     except SystemExit as error:

@@ -26,6 +26,7 @@ from lokki.cli.load import (
     NotThere,
     alias_main,
     alias_source,
+    from_here,
     load_flow,
     traced,
 )
@@ -46,9 +47,10 @@ from lokki.cli.options import (
 )
 from lokki.cli.program import Program
 from lokki.cli.pulling import pull_command, push
+from lokki.cli.resuming import to_resume
 from lokki.cli.serve import serve
 from lokki.cli.streams import stdout_to_stderr
-from lokki.config import journal_path, load
+from lokki.config import Config, journal_path
 from lokki.decorators import Flow
 from lokki.engine.importing import check_may_run
 from lokki.errors import ConfigError, DefinitionError, LokkiError, ParameterError
@@ -59,6 +61,7 @@ if TYPE_CHECKING:
 
     from lokki.cli.execute import Handle
     from lokki.cli.report import LineReport
+    from lokki.store.history import Run
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """Errors of writing where nothing more can be written."""
@@ -91,8 +94,8 @@ def main_of(flow: Flow[..., Any]) -> NoReturn:
         name = run_named(run, run_option)
         if options["on"] != LOCAL:
             raise click.exceptions.Exit(_resume_elsewhere(name, program, options))
-        run_id, _ = _recorded(name, program)
-        raise click.exceptions.Exit(_resume(run_id, flow, program, options))
+        found, config = to_resume(name, program, options)
+        raise click.exceptions.Exit(_resume(found, flow, program, config, options))
 
     pull = pull_command(lambda: flow, [])
     _start(group, program, *(make(flow, program) for make in CLOUD.values()), pull, push)
@@ -224,18 +227,21 @@ def _command_line(program: Program) -> str:
     return f"{program.name} {shlex.join(sys.argv[1:])}"
 
 
-def _resume(run_id: str, flow: Flow[..., Any], program: Program, options: dict[str, Any]) -> int:
+def _resume(
+    run: Run, flow: Flow[..., Any], program: Program, config: Config, options: dict[str, Any]
+) -> int:
     """Say what a resume will do again, and do it unless it is a dry run."""
-    config, again, dry_run = config_from(options), again_from(options), options.pop("dry_run")
+    again, dry_run = again_from(options), options.pop("dry_run")
     from lokki.cli.execute import Start, execute, in_engine
     from lokki.cli.report import outlines
     from lokki.engine.engine import resumed_graph
     from lokki.engine.resuming import plan
+    from lokki.engine.surroundings import other_python
     from lokki.store.history import read_history
     from lokki.store.leases import refuse_worked_on
 
     with read_history(journal_path(config)) as history:
-        row = history.find(run_id)
+        row = history.find(run.id)
         refuse_worked_on(row, time())
         # Secrets are asked for last: what is wrong, or done already, needs none.
         hidden = dry_run or bool(missing_secrets(flow))
@@ -259,7 +265,8 @@ def _resume(run_id: str, flow: Flow[..., Any], program: Program, options: dict[s
             report,
         )
 
-    return execute(Start(begin, outlines(planned.graph), program, planned.told), config)
+    start = Start(begin, outlines(planned.graph), program, planned.told, other_python(run))
+    return execute(start, config)
 
 
 def _resume_elsewhere(name: str, program: Program, options: dict[str, Any]) -> int:
@@ -384,28 +391,32 @@ def _cli_resume(
         raise click.exceptions.Exit(_resume_elsewhere(name, program, options))
     if run_option is not None and target is None:
         run, target = None, run
-    run_id, source = _recorded(run_named(run, run_option), program)
+    if target is not None:
+        target = from_here(target)
+    found, config = to_resume(run_named(run, run_option), program, options)
     if target is None:
-        hint = f"say where its flow is: lokki resume {run_id} FILE"
-        if source is None:
-            raise NotThere(f"run {run_id} was not started from a file; {hint}")
-        file = source.rpartition(":")[0]
-        if not Path(file).is_file():
-            raise NotThere(f"the file that run {run_id} was started from ({file}) is gone; {hint}")
-        target = source
-    with stdout_to_stderr():
-        flow = load_flow(target)
-    if source is not None:
-        alias_source(source, flow)
-    raise click.exceptions.Exit(_resume(run_id, flow, program, options))
+        target = _source(found)
+    try:
+        with stdout_to_stderr():
+            flow = load_flow(target)
+    except NotThere:
+        raise
+    except LoadError as error:
+        from lokki.engine.surroundings import other_python
+
+        hint = isinstance(error.__cause__, ImportError) and other_python(found)
+        raise LoadError(f"{error}; {hint}" if hint else str(error), error.traceback) from error
+    if found.source is not None:
+        alias_source(found.source, flow)
+    raise click.exceptions.Exit(_resume(found, flow, program, config, options))
 
 
-def _recorded(name: str, program: Program) -> tuple[str, str | None]:
-    """The id and the source of a run to resume; found before its file, which may start others."""
-    from lokki.store.history import read_history
-    from lokki.store.removal import refuse_removing
-
-    with read_history(journal_path(load())) as history:
-        row = history.find(name, program.flow)
-        refuse_removing(row)
-    return row.id, row.source
+def _source(run: Run) -> str:
+    """The file and the flow that a run was started from. Raises NotThere."""
+    hint = f"say where its flow is: lokki resume {run.id} FILE"
+    if run.source is None:
+        raise NotThere(f"run {run.id} was not started from a file; {hint}")
+    file = run.source.rpartition(":")[0]
+    if not Path(file).is_file():
+        raise NotThere(f"the file that run {run.id} was started from ({file}) is gone; {hint}")
+    return run.source

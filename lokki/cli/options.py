@@ -162,11 +162,15 @@ def configured(given: Mapping[str, Any] | None = None) -> Config:
 
 @cache
 def _tell_unknown_variables(settings: Logging) -> None:
-    line = logging.as_json if settings.format == "json" else logging.human
     for told in unknown_variables():
-        record = logging.variable_unknown(told, time())
-        if logging.reaches(record.level, settings.level):
-            click.echo(line(record), err=True)
+        tell(logging.variable_unknown(told, time()), settings)
+
+
+def tell(record: logging.Record, settings: Logging) -> None:
+    """Write what there is to tell before a run goes on stderr, as its lines are."""
+    if logging.reaches(record.level, settings.level):
+        line = logging.as_json if settings.format == "json" else logging.human
+        click.echo(line(record), err=True)
 
 
 def again_from(options: dict[str, Any]) -> Again:

@@ -287,6 +287,7 @@ def _head(run: RunShape, console: Console) -> dict[str, list[Text]]:
         "where": Text(_elsewhere(run)),
         "status": _status(run).append_text(_troubles(run["stages"])),
         "started": _begun(run["created"], run["started_by"]),
+        "folder": Text(_plain(run.get("folder") or "")),
         "resumed": _resumed(run.get("resumes", ())),
         "took": _took(run),
         "params": _params(run, _MOST_LINES * _room(console)),

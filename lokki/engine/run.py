@@ -34,6 +34,7 @@ from lokki.engine.lanes import Lanes
 from lokki.engine.program import Program
 from lokki.engine.resuming import Plan
 from lokki.engine.state import ItemStatus, Recorded, RunState, Status
+from lokki.engine.surroundings import surroundings
 from lokki.engine.threads import in_thread
 from lokki.errors import (
     JournalError,
@@ -178,7 +179,7 @@ class Run:
         """Record the run, or take it over and find its stages so far."""
         graph, planned = self.graph, self._planned
         if planned is not None:
-            detail = {"by": self._started_by, "again": planned.told}
+            detail = {"by": self._started_by, "again": planned.told, **surroundings()}
             superseded = await anyio.to_thread.run_sync(self._superseded, planned.reopening)
             row = await _committed(
                 self.journal.take(
@@ -213,6 +214,7 @@ class Run:
                     params_json=json.dumps(shown),
                     now=self._now(),
                     started_by=self._started_by,
+                    detail=surroundings(),
                 )
             )
         self._writer = self.journal.own(

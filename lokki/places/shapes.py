@@ -104,9 +104,11 @@ class _RunShape(TypedDict):
 class RunShape(_RunShape, total=False):
     """A run and the stages that have begun; ``resumes`` are there where one run is told.
 
-    ``where`` is `LOCAL`, of a journal (this machine's or a server's), or `AWS`.
+    ``folder`` is where it was started or last resumed, if that is recorded. ``where`` is `LOCAL`,
+    of a journal (this machine's or a server's), or `AWS`.
     """
 
+    folder: str
     resumes: list[ResumeShape]
 
 
@@ -209,7 +211,7 @@ def run_shape(run: Run, stages: Sequence[StageRow], now: float) -> RunShape:
     if run.owner is not None:
         host, process = host_and_process(run.owner)
         owner = {"host": host, "process": process, "alive": is_worked_on(run, now)}
-    return {
+    shape: RunShape = {
         "id": run.id,
         "where": LOCAL,
         "flow": run.flow,
@@ -228,6 +230,9 @@ def run_shape(run: Run, stages: Sequence[StageRow], now: float) -> RunShape:
         "started_by": run.started_by,
         "owner": owner,
     }
+    if run.folder is not None:
+        shape["folder"] = run.folder
+    return shape
 
 
 def stage_shape(run: Run, stage: StageRow, now: float) -> StageShape:

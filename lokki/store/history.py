@@ -44,12 +44,16 @@ class Run(RunRow):
     """A run with its ``pauses``: from the end of an attempt to the next one's begin.
 
     ``seen`` is its last sign of life. One that is ``removing`` has begun to be removed: its
-    payloads may be gone.
+    payloads may be gone. ``folder`` is where it was started or last resumed, ``python`` and its
+    ``prefix`` what it was started with, if they are recorded.
     """
 
     pauses: tuple[tuple[float, float], ...] = ()
     seen: float = 0.0
     removing: bool = False
+    folder: str | None = None
+    python: str | None = None
+    prefix: str | None = None
 
     def goes_on(self, now: float) -> bool:
         """Whether a process may be at work to end it, not to remove it."""
@@ -356,7 +360,8 @@ def runs_of(read: Read, query: str, values: Sequence[Any]) -> list[Run]:
     runs = [RunRow(*row) for row in read(query, values)]
     events = _of_runs(
         read,
-        "SELECT run, at, kind, CASE WHEN kind IN ('run_resumed', 'run_cancelled') THEN detail END"
+        "SELECT run, at, kind, CASE WHEN kind IN ('run_started', 'run_resumed', 'run_cancelled')"
+        " THEN detail END"
         " FROM events WHERE run IN ({}) ORDER BY run, id",
         [run.id for run in runs],
     )
@@ -388,20 +393,32 @@ def _told(
     that was seen last.
     """
     pauses, removing = [], False
+    folder = python = prefix = None
     last = latest = run.created
     for _, at, kind, detail in events:
         if kind == REMOVING:
             removing = True
             continue
+        told = json.loads(detail or "{}")
+        folder = told.get("folder", folder)
+        python, prefix = python or told.get("python"), prefix or told.get("prefix")
         if kind in ("run_resumed", "run_cancelled"):
-            gone = json.loads(detail or "{}").get("seen")
+            gone = told.get("seen")
             if gone is not None or kind == "run_resumed":
                 pauses.append((last if gone is None else gone, at))
         last, latest = at, max(latest, at)
     heartbeat = 0.0 if removing else (run.leased_until or 0.0) - LEASE_SECONDS  # else the gc's
     columns = {field.name: getattr(run, field.name) for field in fields(run)}
     seen = max(latest, heartbeat, outcome or 0.0)
-    return Run(**columns, pauses=tuple(pauses), seen=seen, removing=removing)
+    return Run(
+        **columns,
+        pauses=tuple(pauses),
+        seen=seen,
+        removing=removing,
+        folder=folder,
+        python=python,
+        prefix=prefix,
+    )
 
 
 def _samples(start: int, stop: int) -> list[int]:

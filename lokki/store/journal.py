@@ -130,8 +130,12 @@ class Journal:
         params_json: str,
         now: float,
         started_by: str | None = None,
+        detail: Mapping[str, Any] = {},
     ) -> Future[int]:
-        """Record a new run, which this process owns and begins at once; give its number."""
+        """Record a new run, which this process owns and begins at once; give its number.
+
+        ``detail`` is recorded with it, as JSON.
+        """
 
         def insert(connection: sqlite3.Connection) -> int:
             try:
@@ -146,7 +150,8 @@ class Journal:
                 )
             except sqlite3.IntegrityError:
                 raise JournalError(f"there is a run {run_id} already; choose another id") from None
-            add_event(connection, run_id, now, "run_started")
+            told = json.dumps(detail) if detail else None
+            add_event(connection, run_id, now, "run_started", detail=told)
             return added.lastrowid or 0
 
         return self.commits.call(run_id, insert)
@@ -198,10 +203,8 @@ class Journal:
             connection.execute(
                 "UPDATE jobs SET queued = NULL, again = NULL WHERE run = ?", (run_id,)
             )
-            if row.started is None:
-                add_event(connection, run_id, now, "run_started")
-            else:
-                add_event(connection, run_id, now, "run_resumed", detail=json.dumps(told))
+            kind = "run_started" if row.started is None else "run_resumed"
+            add_event(connection, run_id, now, kind, detail=json.dumps(told))
             return row
 
         return self.claim(run_id, now, lease)

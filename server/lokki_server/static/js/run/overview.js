@@ -45,7 +45,7 @@ export function overview({ run: first, reload }) {
         },
       );
       groups.update(run);
-      const known = written([run.params, run.resumes, run.source, run.started_by]);
+      const known = written([run.params, run.resumes, run.source, run.started_by, run.folder]);
       if (known !== told) facts.replaceChildren(...factsOf(run));
       told = known;
     },
@@ -80,6 +80,7 @@ function factsOf(run) {
           fact("Created", when(run.created)),
           fact("Finished", run.finished && when(run.finished)),
           fact("Started by", run.started_by && h("code", null, run.started_by)),
+          fact("Folder", run.folder && h("code", null, run.folder)),
           fact("Source", run.source && h("code", null, run.source)),
         ),
         resumes(run.resumes ?? []),

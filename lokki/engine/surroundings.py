@@ -1,0 +1,24 @@
+"""What a run finds around it besides its code: the folder and the Python it was started with."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+
+from lokki.store.history import Run
+
+
+def surroundings() -> dict[str, str]:
+    """The folder and the Python of this process, as they are recorded of a run that starts here."""
+    found = {"python": sys.executable, "prefix": sys.prefix}
+    with suppress(OSError):  # the folder has been removed
+        found["folder"] = os.getcwd()
+    return found
+
+
+def other_python(run: Run) -> str:
+    """A sentence that names a run's Python and this one, if they are two; else nothing."""
+    if run.prefix in (None, sys.prefix):
+        return ""
+    return f"the run was started with {run.python or run.prefix}; this is {sys.executable}"
