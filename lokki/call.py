@@ -12,6 +12,7 @@ from inspect import Parameter
 from types import AsyncGeneratorType, CoroutineType, TracebackType
 from typing import Any, TypeAlias
 
+from lokki import forks
 from lokki.chain import Lane, input_and_names, is_async_generator
 from lokki.chain import running as running
 from lokki.errors import DefinitionError, LokkiError, Picklable
@@ -191,9 +192,11 @@ def call_step(call: BoundCall, value: Any, index: int, attempt: int) -> Any:
     """Call the user's function, in a context of its own; of an async step, give its coroutine.
 
     The coroutine is to be awaited in the same context. Whatever the function raises comes out
-    unchanged; ``capture`` makes a Failure of it.
+    unchanged; ``capture`` makes a Failure of it. A child that the function has forked does not
+    come out.
     """
     here: Running = [call, index, attempt, None]
+    process = forks.count
     running.set(here)
     try:
         result = call.invoke(value)
@@ -202,18 +205,25 @@ def call_step(call: BoundCall, value: Any, index: int, attempt: int) -> Any:
         if result.__class__ not in _PLAIN:
             result = _complete(call, result)
     except BaseException:
+        if forks.count != process:
+            forks.end_child()
         if here[3] is not None:
             here[3].end()
         raise
+    if forks.count != process:
+        forks.end_child()
     if here[3] is not None:
         here[3].end()
     return result
 
 
 async def _awaited(here: Running, awaitable: Awaitable[Any]) -> Any:
+    process = forks.count
     try:
         return await awaitable
     finally:
+        if forks.count != process:
+            forks.end_child()
         if here[3] is not None:
             here[3].end()
 

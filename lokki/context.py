@@ -11,6 +11,8 @@ from contextvars import Context, ContextVar, copy_context
 from types import coroutine
 from typing import Any, TypeVar
 
+from lokki import forks
+
 T = TypeVar("T")
 
 
@@ -51,10 +53,12 @@ def run_in(context: Context, work: Coroutine[Any, Any, T]) -> Generator[Any, Any
 
     A task for it alone would cost more than a short call does.
     """
-    run, send = context.run, work.send
+    run, send, here = context.run, work.send, forks.count
     try:
         awaited = run(send, None)
         while True:
+            if forks.count != here:
+                forks.end_child()
             try:
                 answer = yield awaited
             except GeneratorExit:
@@ -63,6 +67,8 @@ def run_in(context: Context, work: Coroutine[Any, Any, T]) -> Generator[Any, Any
             except BaseException as error:
                 awaited = run(work.throw, error)
             else:
+                if forks.count != here:  # by what else is on the loop
+                    forks.end_child()
                 awaited = run(send, answer)
     except StopIteration as done:
         result: T = done.value

@@ -9,6 +9,7 @@ the limits in turn (`turns.py`).
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -17,14 +18,16 @@ from contextvars import Context
 from functools import partial
 from time import monotonic
 from typing import Any
+from weakref import WeakSet
 
 import anyio
 import anyio.from_thread
 import anyio.to_thread
 from anyio.lowlevel import EventLoopToken, current_token
 
+from lokki import forks
 from lokki.call import call_step
-from lokki.chain import Lane
+from lokki.chain import Lane, running
 from lokki.context import run_in
 from lokki.engine.items import Call, CallCancelled, Put, Slice, StageWork, perform
 from lokki.engine.threads import in_thread
@@ -32,6 +35,8 @@ from lokki.engine.turns import Turns
 from lokki.engine.workers import WorkerPool
 from lokki.store.commits import Committer
 from lokki.store.protocol import BlockingStore, TransientStore
+
+_open: WeakSet[Lanes] = WeakSet()
 
 
 class Lanes:
@@ -66,6 +71,9 @@ class Lanes:
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._hoppers: deque[asyncio.Future[None]] = deque()
+        self._process = forks.count
+        self._thread = threading.get_ident()
+        _open.add(self)
         self._hop_threads = anyio.CapacityLimiter(limits["thread"])
 
     # ---- work in and out -------------------------------------------------------------------------
@@ -89,6 +97,7 @@ class Lanes:
 
     async def close(self) -> None:
         """End the lanes, once every run has ended."""
+        _open.discard(self)
         with self._lock:
             self._closing = True
             self._news.notify_all()
@@ -102,11 +111,28 @@ class Lanes:
         """Have the event loop call ``function`` soon; from any thread."""
         self._loop.call_soon_threadsafe(function)
 
+    def _stay_in_process(self) -> None:
+        """End a child that what a step has given has forked, rather than work there, too."""
+        if forks.count != self._process:
+            forks.end_child()
+
+    def end_child_on_loop(self) -> None:
+        """In a child that was forked on the event loop: end it as soon as the loop goes on.
+
+        Before all else that is ready, where the loop is asyncio's own: tasks of steps, too.
+        """
+        if threading.get_ident() == self._thread:
+            self._loop.call_soon(self._stay_in_process)
+            ready = getattr(self._loop, "_ready", None)
+            if isinstance(ready, deque):
+                ready.rotate(1)
+
     def _finish(self, done: Slice, error: BaseException | None) -> None:
         """Report a slice and give its turn back; an ``error`` of our own ends its run.
 
         Called once for every slice that was granted, whatever has come of it.
         """
+        self._stay_in_process()
         work = done.work
         with self._lock:
             if error is not None:
@@ -196,6 +222,7 @@ class Lanes:
             pass
 
     def _put(self, put: Put) -> Any:
+        self._stay_in_process()
         data, ref = put.packed()
         if self._write is not None:
             self._write(put.key, data)
@@ -244,6 +271,7 @@ class Lanes:
 
     async def _async_lane(self, grant: Slice) -> None:
         """Run one slice: what its calls have left of their task is for no other slice."""
+        self._stay_in_process()
         if self.commits.congested:
             await anyio.to_thread.run_sync(self.commits.wait_for_room)
         grant.began = monotonic()
@@ -341,3 +369,12 @@ class Lanes:
 def _wake(turn: asyncio.Future[None]) -> None:
     if not turn.done():
         turn.set_result(None)
+
+
+def _end_child_on_loop() -> None:
+    if running.get() is not None:  # a step's call has forked this process
+        for lanes in tuple(_open):
+            lanes.end_child_on_loop()
+
+
+os.register_at_fork(after_in_child=_end_child_on_loop)
