@@ -78,7 +78,7 @@ def dumps_input(value: Any, program: Program, way: Way) -> bytes:
         return dumps_by_value(value)
     with suppress(PayloadError):
         raw = dumps(value)
-        if not (b"cloudpickle" in raw or (b"__main__" in raw and program.main is None)):
+        if not (b"cloudpickle" in raw or (program.main is None and b"__main__" in raw)):
             return raw
     try:
         return bytes(_pickler()(program, way).dumps(value))
@@ -131,7 +131,8 @@ def _module_of(obj: Any) -> ModuleType | None:
         name = obj.__module__
     except Exception:  # whatever the user's __getattr__ raises
         return None
-    return modules.get(name) if isinstance(name, str) else None
+    found = modules.get(name) if isinstance(name, str) else None
+    return found if issubclass(type(found), ModuleType) else None
 
 
 def _name_in(module: ModuleType, obj: Any, way: Way) -> str | None:
@@ -152,7 +153,10 @@ def _name_in(module: ModuleType, obj: Any, way: Way) -> str | None:
 def _at(module: ModuleType, name: str) -> Any:
     here: Any = module
     for part in name.split("."):
-        here = getattr(here, part, None)
+        try:
+            here = getattr(here, part)
+        except Exception:  # a module may have a __getattr__ of the user's, too
+            return None
     return here
 
 

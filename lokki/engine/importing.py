@@ -22,7 +22,7 @@ from typing import Any
 from lokki.call import cut
 from lokki.engine.program import MAIN, MAIN_IN_WORKER, Origin, Program
 from lokki.engine.settings import remember
-from lokki.engine.sources import AsTheyWere
+from lokki.engine.sources import AsTheyWere, file_of
 from lokki.errors import LokkiError
 
 _replaced: list[ModuleType] = []  # the former __main__, whose functions go on
@@ -38,7 +38,10 @@ class ImportFailed(Exception):
         self.kind = type(error).__name__
         self.reason = f"a worker process cannot import {place}: {error}"
         if isinstance(error, SystemExit):
-            self.reason = f"{place} exits when a worker process imports it"
+            self.reason = (
+                f"{place} exits while a worker process imports it; guard it: "
+                'if __name__ == "__main__": …'
+            )
         self.traceback = "".join(shown.format())
         super().__init__(self.reason)
 
@@ -100,7 +103,7 @@ def imported(module: Origin) -> ModuleType:
 
 
 def _file(module: ModuleType) -> str | None:
-    file = getattr(module, "__file__", None)
+    file = file_of(module)
     return None if file is None else os.path.abspath(file)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lokki.engine.sources import Sources, changed, sources_now
+from lokki.engine.sources import Sources, changed, file_of, sources_now
 from lokki.location import installed
 
 if TYPE_CHECKING:
@@ -59,8 +59,7 @@ class Program:
         names = {call.step.__module__ for call in graph.calls}
         names.add(getattr(graph.flow, "__module__", MAIN))
         script = _script(main, is_flows=not names.isdisjoint(_SCRIPTS))
-        if script is not None:  # by this name, workers give values of its classes back
-            sys.modules[MAIN_IN_WORKER] = main
+        sys.modules[MAIN_IN_WORKER] = main  # as which workers give values of its classes back
         spec = getattr(main, "__spec__", None)
         module = sys.modules.get(getattr(graph.flow, "__module__", MAIN), main)
         return cls(
@@ -88,8 +87,9 @@ class Program:
 
 def origin(module: ModuleType) -> Origin | None:
     """The name and the file that a module can be imported by, in another process too."""
-    name, file = module.__name__, getattr(module, "__file__", None)
-    if sys.modules.get(name) is not module or (file is None and module.__spec__ is None):
+    name, file = module.__name__, file_of(module)
+    has_spec = getattr(module, "__spec__", None) is not None
+    if sys.modules.get(name) is not module or not (file or has_spec):
         return None
     return Origin(name, None if file is None else os.path.abspath(file))
 
@@ -100,7 +100,7 @@ def _script(main: ModuleType, *, is_flows: bool) -> str | None:
     So are ``__main__.py`` files, which start their program whatever they are called, unless the
     flow or one of its steps is in them.
     """
-    file: str | None = getattr(main, "__file__", None)
+    file = file_of(main)
     if main.__name__ not in _SCRIPTS or file is None or not os.path.isfile(file):
         return None
     starts = os.path.basename(file) == "__main__.py"

@@ -40,11 +40,20 @@ def sources_now() -> Sources:
     """The files of the user's modules that this process has imported."""
     found = {}
     for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if isinstance(file, str) and file.endswith(".py") and not is_fixed(name, file):
+        file = file_of(module)
+        if file is not None and file.endswith(".py") and not is_fixed(name, file):
             with suppress(OSError):
                 found[name] = _source(file)
     return found
+
+
+def file_of(module: object) -> str | None:
+    """The file of what stands for a module; one that is loaded when it is used is left unloaded."""
+    try:
+        file = object.__getattribute__(module, "__dict__").get("__file__")
+    except AttributeError:
+        return None
+    return file if isinstance(file, str) else None
 
 
 def is_fixed(name: str, file: str | None) -> bool:

@@ -121,7 +121,7 @@ class _Worker:
         return self._end
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Request:
     """What a worker is sent of a call, the definition only if it does not know it by its key."""
 
@@ -380,7 +380,8 @@ class WorkerPool:
             raise TimeoutError(f"the call took longer than {call.timeout:g} s")
         raise WorkerDied(
             f"the worker process was not ready within {START_SECONDS:g} s: it starts, imports the "
-            "flow's module and reads its input in this time"
+            "flow's module and reads its input in this time; what else a script does belongs under: "
+            'if __name__ == "__main__":'
         )
 
 
