@@ -380,8 +380,8 @@ class WorkerPool:
             raise TimeoutError(f"the call took longer than {call.timeout:g} s")
         raise WorkerDied(
             f"the worker process was not ready within {START_SECONDS:g} s: it starts, imports the "
-            "flow's module and reads its input in this time; what else a script does belongs under: "
-            'if __name__ == "__main__":'
+            "script and the flow's module and reads its input in this time; what else a script "
+            'does belongs under:  if __name__ == "__main__":'
         )
 
 

@@ -15,7 +15,9 @@ import io
 import pickle
 import re
 import struct
+import sys
 import types
+import typing
 import zlib
 from collections.abc import Callable
 from typing import Any, ClassVar, TypeAlias
@@ -218,18 +220,52 @@ def value_pickler() -> Any:
 
     table: Any = cloudpickle.Pickler.dispatch_table
     reduce_code = table[types.CodeType]
+    own = {
+        types.CodeType: lambda code: (_code_of_file, (code.co_filename, *reduce_code(code))),
+        type(functools.lru_cache(len)): _reduce_cache,
+        typing.NewType: _reduce_new_type,
+        functools.cached_property: _reduce_property,
+    }
 
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-        dispatch_table: ClassVar[Any] = collections.ChainMap(
-            {types.CodeType: lambda code: (_code_of_file, (code.co_filename, *reduce_code(code)))},
-            table,
-        )
+        dispatch_table: ClassVar[Any] = collections.ChainMap(own, table)
 
     return Pickler
 
 
 def _code_of_file(file: str, make: Callable[..., types.CodeType], args: Any) -> types.CodeType:
     return make(*args).replace(co_filename=file)
+
+
+# What cloudpickle sends by reference, even if it is __main__'s, or (a lock in Python 3.11) refuses.
+
+
+def _reduce_cache(function: Any) -> str | tuple[Any, ...]:
+    if _is_importable(function):
+        return str(function.__qualname__)
+    return _cached, (function.__wrapped__, function.cache_parameters())
+
+
+def _cached(function: Callable[..., Any], parameters: dict[str, Any]) -> Any:
+    return functools.lru_cache(**parameters)(function)
+
+
+def _reduce_new_type(kind: Any) -> str | tuple[Any, ...]:
+    if _is_importable(kind):
+        return str(kind.__qualname__)
+    return typing.NewType, (kind.__name__, kind.__supertype__), {"__module__": kind.__module__}
+
+
+def _reduce_property(value: Any) -> tuple[Any, ...]:
+    return functools.cached_property, (value.func,), {"attrname": value.attrname}
+
+
+def _is_importable(value: Any) -> bool:
+    name = getattr(value, "__module__", "__main__")
+    here: Any = None if name == "__main__" else sys.modules.get(name)
+    for part in getattr(value, "__qualname__", "").split("."):
+        here = getattr(here, part, None)
+    return here is value
 
 
 def why_unwritable(value: Any, error: Exception) -> str:

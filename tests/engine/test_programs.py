@@ -442,22 +442,28 @@ def test_generators_of_random_numbers_are_each_workers_own(run):
 
 def test_a_program_without_a_file_sends_functions_by_value(tmp_path):
     text = """
+import functools, typing
 UNIT = "mm"
+Metres = typing.NewType("Metres", int)
+@functools.lru_cache(maxsize=3)
+def squared(n): return n * n
 class Length:
     def __init__(self, n): self.n = n
+    @functools.cached_property
+    def doubled(self): return Metres(2 * self.n)
 def told(n): return f"{n} {UNIT}"
 @process
-def begun(n): return Length(n)
+def begun(n): return Length(squared(n))
 @process
 def ended(length):
     assert type(length) is Length
-    return told(length.n)
+    return told(length.doubled), Metres.__name__, squared.cache_parameters()["maxsize"]
 @flow
-def typed(): return begun(1).next(ended)
+def typed(): return begun(3).next(ended)
 print(typed.run_sync())
 """
     ended = python("-c", STEPS + text, cwd=tmp_path)
-    assert ended.stdout == "1 mm\n", ended.stderr
+    assert ended.stdout == "('18 mm', 'Metres', 3)\n", ended.stderr
 
 
 def test_workers_have_the_options_of_the_interpreter(run):

@@ -1,3 +1,4 @@
+import functools
 import gzip
 import pickle
 import random
@@ -6,6 +7,7 @@ import subprocess
 import sys
 import threading
 import types
+import typing
 import zlib
 from collections import OrderedDict
 from contextlib import suppress
@@ -90,6 +92,34 @@ def test_lambdas_and_local_classes_go_by_value():
     assert codec.unpack(codec.pack(lambda n: n + 1))(2) == 3
     assert codec.unpack(codec.pack(Local())).x == 3
     assert codec.unpack(codec.pack_small({"f": lambda: 4}))["f"]() == 4
+
+
+@functools.lru_cache
+def kept():
+    return 1
+
+
+def test_cached_functions_and_new_types_go_by_value_if_no_module_has_them():
+    @functools.lru_cache(maxsize=3, typed=True)
+    def squared(n):
+        return n * n
+
+    Metres = typing.NewType("Metres", int)
+
+    class Square:
+        side = 3
+
+        @functools.cached_property
+        def area(self):
+            return Metres(squared(self.side))
+
+    make, same = codec.loads(codec.dumps((lambda: (Square(), squared, Metres), kept)))
+    square, cached, kind = make()
+    assert square.area == 9
+    assert cached.cache_parameters() == {"maxsize": 3, "typed": True}
+    assert cached.cache_info().currsize == 1
+    assert (kind.__name__, kind.__supertype__, kind.__module__) == ("Metres", int, __name__)
+    assert same is kept, "what a module has goes by its name"
 
 
 def test_unpicklable_values_are_named():
