@@ -73,7 +73,7 @@ class Cron:
     def next_after(self, at: float, since: float = 0.0) -> float | None:
         """The first time after ``at``, None if there is none up to the year 2199.
 
-        ``since`` has no effect, as it has on a rate.
+        ``since`` matters to a rate alone.
         """
         shown = datetime.fromtimestamp(at, self.zone)
         times = map(self._time, self._clock(shown, back=False))
@@ -82,7 +82,7 @@ class Cron:
     def last_until(self, at: float, since: float = 0.0) -> float | None:
         """The last time up to ``at``, None if there is none from the year 1970 on.
 
-        ``since`` has no effect, as it has on a rate.
+        ``since`` matters to a rate alone.
         """
         shown = datetime.fromtimestamp(at, self.zone)
         if shown.fold:  # what the clock has shown before it was turned back is past, too
