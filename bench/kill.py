@@ -1,4 +1,4 @@
-"""The kill -9 campaign: runs that are killed at random moments, resumed, and checked.
+"""The fault campaign: runs that are killed or struck otherwise at random moments, and checked.
 
 A run maps 2,000 items, of which every tenth fails at its first attempt. It is killed with SIGKILL
 at a random moment, resumed with ``python flow.py resume last``, perhaps killed again, and in the
@@ -12,6 +12,10 @@ Every call writes a line "index attempt life" at its start; a life is one proces
 call takes 2.5 ms, longer than a lane works before it reports, so that what is in flight is one call
 a lane. The commit batch is the largest that was seen, from outside, to arrive in the journal at
 once; when a kill falls into a slow commit, what had begun since the one before it counts.
+
+Then come the faults of `faults.py`: lost leases, forks, journals that are gone, payloads that are
+swapped. Exits with 1 for these, too, if a result is wrong, a recorded item runs again, or a file
+is replaced.
 """
 
 from __future__ import annotations
@@ -19,27 +23,24 @@ from __future__ import annotations
 import argparse
 import os
 import random
-import sqlite3
 import subprocess
 import sys
 import time
 from collections import Counter
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean
 from typing import NamedTuple
 
-from timing import add_options, begin, directory, environment, script, seconds, table
-
-from lokki.store.codec import unpack
+import faults
+from observed import Call, Observed, Outcome, was_committed
+from timing import add_options, begin, directory, script, seconds, table
 
 LANES = ("thread", "process", "async")
 LIMIT = 8
 MORE_KILLS = 3
 PATIENCE = 120
 WATCH_SECONDS = 0.003
-INDEX = (1 << 32) - 1
 
 FLOW = """
 import asyncio
@@ -103,21 +104,6 @@ if __name__ == "__main__":
 """.replace("=LIMIT", f"={LIMIT}")
 
 
-class Call(NamedTuple):
-    """One call of the step, as it told of itself."""
-
-    index: int
-    attempt: int
-    life: int
-
-
-class Outcome(NamedTuple):
-    """An item as the journal has it."""
-
-    status: str
-    attempts: int
-
-
 class Kill(NamedTuple):
     """What a kill has cost: the calls that had to be made again."""
 
@@ -159,50 +145,35 @@ class Campaign:
         return kept and not self.wrong and not self.committed_again
 
 
-class Trial:
-    """One run, in a directory of its own."""
+class Trial(Observed):
+    """One run that is killed, perhaps again and again, and resumed."""
 
     def __init__(self, place: Path, campaign: Campaign, count: int) -> None:
-        self.place = place
+        super().__init__(place, FLOW)
         self.campaign = campaign
         self.count = count
-        self.journal = place / "lokki.db"
         self.life = 0
-        self.log = place / "calls"
         self.log_when_it_grew = 0
         self.snapshots: list[dict[int, Outcome]] = []
         self.waiting: list[int] = []
-        (place / "flow.py").write_text(FLOW)
 
     def live(self, until: float | None) -> str | None:
         """One process of the run, killed after ``until``: the result, or None if there is none."""
-        known = bool(self._rows("SELECT id FROM runs"))
+        known = bool(self.rows("SELECT id FROM runs"))
         command = ["resume", "last"] if known else ["run", "--count", str(self.count)]
         self.life += 1
-        env = environment(
-            LOKKI_LOCAL_JOURNAL=str(self.journal), LANE=self.campaign.lane, LIFE=str(self.life)
-        )
-        with open(self.place / "stderr", "ab") as stderr:
-            process = subprocess.Popen(
-                [sys.executable, "flow.py", *command],
-                cwd=self.place,
-                env=env,
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-                text=True,
-            )
+        process = self.start(*command, LANE=self.campaign.lane, LIFE=str(self.life))
         killed = self._watch(process, until)
         printed = process.communicate()[0]
         if killed:
-            self.waiting.append(self._log()[self.log_when_it_grew :].count(b"\n"))
+            self.waiting.append(self.logged()[self.log_when_it_grew :].count(b"\n"))
             snapshot = self.outcomes()
             self.snapshots.append(snapshot)
             done = sum(outcome.status == "succeeded" for outcome in snapshot.values())
             self.campaign.in_the_map += 0 < done < self.count
-            return self._result()
+            return self.result()
         if process.returncode:
-            told = (self.place / "stderr").read_text()[-800:]
-            self.campaign.wrong.append(f"exit code {process.returncode}: {told}")
+            self.campaign.wrong.append(f"exit code {process.returncode}: {self.told()}")
         return printed.strip()
 
     def _watch(self, process: subprocess.Popen[str], until: float | None) -> bool:
@@ -210,7 +181,7 @@ class Trial:
 
         Returns whether it was killed before it had ended.
         """
-        self.log_when_it_grew = len(self._log())
+        self.log_when_it_grew = len(self.logged())
         began = looked = time.monotonic()
         before: int | None = None
         while process.poll() is None:
@@ -236,48 +207,13 @@ class Trial:
 
     def _committed(self) -> int | None:
         """How many outcomes of the map's items have been recorded, failed attempts included."""
-        rows = self._rows(
+        rows = self.rows(
             "SELECT succeeded, (SELECT count(*) FROM failures) FROM stages WHERE kind = 'map'"
         )
         return sum(rows[0]) if rows else None
 
-    def _rows(self, sql: str) -> list[tuple]:
-        if not self.journal.exists():
-            return []
-        # Read-only: the last of others to close a journal tidies it up, and leaves less to mend.
-        uri = f"file:{self.journal}?mode=ro"
-        with closing(sqlite3.connect(uri, uri=True)) as connection:
-            try:
-                return connection.execute(sql).fetchall()
-            except sqlite3.OperationalError as error:
-                if "no such table" in str(error):  # it is just being made
-                    return []
-                raise
-
-    def outcomes(self) -> dict[int, Outcome]:
-        """The items of the map that have a record."""
-        rows = self._rows(
-            "SELECT items.id, status, attempts FROM items"
-            " JOIN stages ON stages.id = items.id >> 32 WHERE kind = 'map'"
-        )
-        return {item & INDEX: Outcome(status, attempts) for item, status, attempts in rows}
-
     def map_started(self) -> float:
-        return self._rows("SELECT started FROM stages WHERE kind = 'map'")[0][0]
-
-    def _result(self) -> str | None:
-        """The result of a run that was killed when it had succeeded, and was about to print it."""
-        rows = self._rows(
-            "SELECT output FROM runs JOIN stages ON run = runs.id JOIN items"
-            " ON stages.id = items.id >> 32 WHERE runs.status = 'succeeded' AND name = 'total'"
-        )
-        return str(unpack(rows[0][0])) if rows else None
-
-    def calls(self) -> list[Call]:
-        return [Call(*map(int, line.split())) for line in self._log().splitlines()]
-
-    def _log(self) -> bytes:
-        return self.log.read_bytes() if self.log.exists() else b""
+        return self.rows("SELECT started FROM stages WHERE kind = 'map'")[0][0]
 
     def check(self, printed: str | None) -> None:
         """Hold the end of the run, and all its calls, against the rules."""
@@ -303,10 +239,7 @@ class Trial:
 
     def _was_committed(self, call: Call) -> bool:
         """Whether a call was made although a kill before it had found its outcome recorded."""
-        return any(
-            call.index in snapshot and call.attempt <= snapshot[call.index].attempts
-            for snapshot in self.snapshots[: call.life - 1]
-        )
+        return any(was_committed(call, snapshot) for snapshot in self.snapshots[: call.life - 1])
 
     def _lost(self, calls: list[Call], life: int) -> int:
         """How many calls of this life were made again in a later one."""
@@ -362,6 +295,9 @@ def main() -> int:
     add_options(parser, 10)
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
     parser.add_argument("--lane", choices=LANES, action="append", help="only this kind of lane")
+    parser.add_argument(
+        "--faults", type=int, default=32, help="how often each other kind of fault strikes"
+    )
     options = parser.parse_args()
     begin(options)
     count = 300 if options.quick else 2_000
@@ -391,10 +327,24 @@ def main() -> int:
         + ("in flight + a commit batch", ""),
         rows,
     )
+    began = time.monotonic()
+    struck = [
+        faults.strike(kind, options.faults, random.Random(f"{options.seed} {kind}"))
+        for kind in faults.KINDS
+    ]
+    table(
+        f"Runs of {faults.ITEMS} large results under other faults, in "
+        + seconds(time.monotonic() - began),
+        ("fault", "runs", "wrong", "committed, yet run again", "files replaced", ""),
+        faults.rows(struck),
+    )
     for campaign in campaigns:
         for wrong in campaign.wrong:
             print(f"{campaign.lane}: {wrong}")
-    return 0 if all(campaign.held for campaign in campaigns) else 1
+    for kind in struck:
+        for wrong in kind.wrong:
+            print(f"{kind.kind}: {wrong}")
+    return 0 if all(each.held for each in (*campaigns, *struck)) else 1
 
 
 if __name__ == "__main__":

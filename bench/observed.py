@@ -1,0 +1,101 @@
+"""A run in a directory of its own, seen from outside: its processes, its journal, its calls."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
+
+from timing import environment
+
+from lokki.store.codec import unpack
+
+INDEX = (1 << 32) - 1
+
+
+class Call(NamedTuple):
+    """One call of the step, as it told of itself."""
+
+    index: int
+    attempt: int
+    life: int
+
+
+class Outcome(NamedTuple):
+    """An item as the journal has it."""
+
+    status: str
+    attempts: int
+
+
+class Observed:
+    """The directory ``place`` with ``flow.py`` in it, whose step ``work`` is mapped.
+
+    Each call of ``work`` appends a line "index attempt life" to the file ``calls``.
+    """
+
+    def __init__(self, place: Path, flow: str) -> None:
+        self.place = place
+        self.journal = place / "lokki.db"
+        self.log = place / "calls"
+        (place / "flow.py").write_text(flow)
+
+    def start(self, *command: str, **env: str) -> subprocess.Popen[str]:
+        """Start ``python flow.py COMMAND``; its stderr is appended to the file ``stderr``."""
+        with open(self.place / "stderr", "ab") as stderr:
+            return subprocess.Popen(
+                [sys.executable, "flow.py", *command],
+                cwd=self.place,
+                env=environment(LOKKI_LOCAL_JOURNAL=str(self.journal), **env),
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
+            )
+
+    def told(self) -> str:
+        """The end of what its processes have written on stderr."""
+        return (self.place / "stderr").read_text()[-800:]
+
+    def rows(self, sql: str) -> list[tuple]:
+        """What the journal answers; nothing while there is none yet."""
+        if not self.journal.exists():
+            return []
+        # Read-only: the last of others to close a journal tidies it up, and leaves less to mend.
+        uri = f"file:{self.journal}?mode=ro"
+        with closing(sqlite3.connect(uri, uri=True)) as connection:
+            try:
+                return connection.execute(sql).fetchall()
+            except sqlite3.OperationalError as error:
+                if "no such table" in str(error):  # it is just being made
+                    return []
+                raise
+
+    def outcomes(self) -> dict[int, Outcome]:
+        """The items of the map that have a record."""
+        rows = self.rows(
+            "SELECT items.id, status, attempts FROM items"
+            " JOIN stages ON stages.id = items.id >> 32 WHERE kind = 'map'"
+        )
+        return {item & INDEX: Outcome(status, attempts) for item, status, attempts in rows}
+
+    def result(self) -> str | None:
+        """What the journal has as the result of a run that has succeeded."""
+        rows = self.rows(
+            "SELECT output FROM runs JOIN stages ON run = runs.id JOIN items"
+            " ON stages.id = items.id >> 32 WHERE runs.status = 'succeeded' AND name = 'total'"
+        )
+        return str(unpack(rows[0][0])) if rows else None
+
+    def calls(self) -> list[Call]:
+        return [Call(*map(int, line.split())) for line in self.logged().splitlines()]
+
+    def logged(self) -> bytes:
+        return self.log.read_bytes() if self.log.exists() else b""
+
+
+def was_committed(call: Call, recorded: dict[int, Outcome]) -> bool:
+    """Whether the outcome of a call is among those that had been recorded."""
+    return call.index in recorded and call.attempt <= recorded[call.index].attempts
