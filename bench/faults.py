@@ -1,7 +1,8 @@
 """Faults other than a kill: each strikes a run, which is then brought to its end.
 
 - *lost lease*: the run's process is stopped (SIGSTOP) and its lease runs out; another process
-  resumes the run to its end, then the first goes on. It may replace and add no file.
+  resumes the run to its end, and perhaps removes it; then the first goes on. It may replace and add
+  no file.
 - *fork*: a step forks, and the child returns into the engine. No item may be called by it.
 - *journal gone*: the journal is removed, moved away or replaced. The run must say so and exit
   with 1; one that was moved away is put back and resumed.
@@ -34,6 +35,8 @@ ITEMS = 40
 PATIENCE = 120
 LOOK_SECONDS = 0.002
 LANES = ("thread", "process", "async")
+_REMOVED = 1 / 3
+"""The share of the runs with lost leases that are removed before the first process goes on."""
 
 FLOW = """
 import asyncio
@@ -196,6 +199,11 @@ def lose_lease(trial: Trial) -> bool:
     trial.expect(trial.end(second))
     if second.returncode:
         trial.wrong(f"the successor exited with {second.returncode}")
+    if trial.chance.random() < _REMOVED:
+        removal = trial.begin("gc", "--keep", "0")
+        trial.end(removal)
+        if removal.returncode:
+            trial.wrong(f"gc exited with {removal.returncode}")
     before = trial.files()
     first.send_signal(signal.SIGCONT)
     if printed := trial.end(first):
@@ -205,8 +213,9 @@ def lose_lease(trial: Trial) -> bool:
     after = trial.files()
     trial.faults.files_replaced += len(before.items() ^ after.items())
     trial.count_again(recorded, from_life=2)
-    again = trial.begin("resume", "last")  # which only reads the result
-    trial.expect(trial.end(again))
+    if before:
+        again = trial.begin("resume", "last")  # which only reads the result
+        trial.expect(trial.end(again))
     return True
 
 
