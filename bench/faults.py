@@ -31,6 +31,8 @@ from pathlib import Path
 from observed import Observed, Outcome, was_committed
 from timing import directory
 
+from lokki.store.references import Reference
+
 ITEMS = 40
 PATIENCE = 120
 LOOK_SECONDS = 0.002
@@ -148,6 +150,17 @@ class Trial(Observed):
             time.sleep(LOOK_SECONDS)
         return process.poll() is None
 
+    def expire_lease(self) -> bool:
+        """Let the lease of the run end now; False when another process is writing."""
+        with closing(sqlite3.connect(self.journal, timeout=0.2)) as journal, journal:
+            try:
+                journal.execute("UPDATE runs SET leased_until = 0")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                    raise
+                return False
+        return True
+
     def end(self, process: subprocess.Popen[str]) -> str:
         """What a process prints until its end, which must come."""
         try:
@@ -179,6 +192,11 @@ class Trial(Observed):
             if path.is_file()
         }
 
+    def recorded_files(self) -> set[Path]:
+        """The files that the journal refers to."""
+        rows = self.rows("SELECT ref FROM items WHERE ref IS NOT NULL")
+        return {self.place / "payloads" / Reference.parse(ref).key for (ref,) in rows}
+
     def count_again(self, recorded: dict[int, Outcome], from_life: int) -> None:
         """Count the calls from a life on whose outcome had been recorded before."""
         self.faults.committed_again += sum(
@@ -192,9 +210,14 @@ def lose_lease(trial: Trial) -> bool:
     if not trial.until_recorded(first, trial.chance.randint(1, ITEMS - 8)):
         return _spared(first)
     first.send_signal(signal.SIGSTOP)
+    while not trial.expire_lease():  # it was stopped amid a transaction
+        first.send_signal(signal.SIGCONT)
+        time.sleep(LOOK_SECONDS)
+        first.send_signal(signal.SIGSTOP)
+    if trial.result() is not None:
+        first.send_signal(signal.SIGCONT)
+        return _spared(first)
     recorded = trial.outcomes()
-    with closing(sqlite3.connect(trial.journal, timeout=PATIENCE)) as journal, journal:
-        journal.execute("UPDATE runs SET leased_until = 0")
     second = trial.begin("resume", "last")
     trial.expect(trial.end(second))
     if second.returncode:
@@ -211,7 +234,10 @@ def lose_lease(trial: Trial) -> bool:
     if first.returncode != 1:
         trial.wrong(f"the process that had lost its lease exited with {first.returncode}")
     after = trial.files()
-    trial.faults.files_replaced += len(before.items() ^ after.items())
+    # What the first process could not record, it may take away again.
+    gone = {path for path in before.keys() - after.keys() if path not in trial.recorded_files()}
+    kept = {path: digest for path, digest in before.items() if path not in gone}
+    trial.faults.files_replaced += len(kept.items() ^ after.items())
     trial.count_again(recorded, from_life=2)
     if before:
         again = trial.begin("resume", "last")  # which only reads the result
@@ -253,8 +279,6 @@ def take_journal(trial: Trial) -> bool:
         for path in aside.iterdir():
             os.replace(path, trial.place / path.name)
         recorded = trial.outcomes()
-        with closing(sqlite3.connect(trial.journal, timeout=PATIENCE)) as journal, journal:
-            journal.execute("UPDATE runs SET leased_until = 0")
         again = trial.begin("resume", "last")
         trial.expect(trial.end(again))
         trial.count_again(recorded, from_life=2)
