@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import NoReturn
 
 from lokki.errors import JournalGone
 
-_SUFFIXES = ("", "-wal", "-shm")
+_BESIDE = ("-wal", "-shm")
 
 
 class Files:
@@ -20,46 +21,45 @@ class Files:
 
     def __init__(self, path: Path, *, watched: bool = True) -> None:
         self.path = path
-        self._suffixes = _SUFFIXES if watched else ()
+        real = os.path.realpath(path)  # SQLite's own files are beside what a link leads to
+        files = [os.path.abspath(path), *(f"{real}{suffix}" for suffix in _BESIDE)]
+        self._journal, self._watched = files[0], files if watched else []
         self._known: dict[str, tuple[int, int]] = {}
         self._filled = False
         self.check()
 
     def check(self) -> None:
         """Raise JournalGone when one of them is gone, is another now, or was emptied."""
-        for suffix in self._suffixes:
-            name = f"{self.path}{suffix}"
+        for file in self._watched:
             try:
-                found = os.stat(name)
+                found = os.stat(file)
             except (FileNotFoundError, NotADirectoryError):
-                if suffix in self._known:
-                    self._refuse(suffix, "was removed or moved away")
+                if file in self._known:
+                    self._refuse(file, "was removed or moved away")
                 continue
             except OSError:  # SQLite will tell
                 continue
-            if self._known.setdefault(suffix, (found.st_dev, found.st_ino)) != (
-                found.st_dev,
-                found.st_ino,
-            ):
-                self._refuse(suffix, "was replaced by another file")
-            if not suffix:
+            identity = found.st_dev, found.st_ino
+            if self._known.setdefault(file, identity) != identity:
+                self._refuse(file, "was replaced by another file")
+            if file == self._journal:
                 self._refuse_emptied(found.st_size)
 
     @property
     def free(self) -> bool:
         """Whether a file is missing and none is in its place: the others are still ours alone."""
-        return not all(os.path.lexists(f"{self.path}{suffix}") for suffix in self._known)
+        return not all(map(os.path.exists, self._known))
 
     def _refuse_emptied(self, size: int) -> None:
         if self._filled and not size:
-            self._refuse("", "was emptied")
+            self._refuse(self._journal, "was emptied")
         self._filled = bool(size)
 
-    def _refuse(self, suffix: str, what: str) -> None:
-        file, remedy = "the journal", "put it back, then resume the run, or start it again"
-        if suffix:
-            file, remedy = "a file of the journal,", "leave it to SQLite, and resume the run"
+    def _refuse(self, file: str, what: str) -> NoReturn:
+        kind, remedy = "the journal", "put it back, then resume the run, or start it again"
+        if file != self._journal:
+            kind, remedy = "a file of the journal,", "leave it to SQLite, and resume the run"
         raise JournalGone(
-            f"{file} {self.path}{suffix} {what} while it was in use, so that nothing can be "
-            f"recorded any more: {remedy}"
+            f"{kind} {file} {what} while it was in use, so that nothing can be recorded any more: "
+            f"{remedy}"
         )

@@ -387,7 +387,8 @@ def _create(path: Path) -> None:
     in this process hold on it (https://www.sqlite.org/howtocorrupt.html, 2.2).
     """
     with suppress(OSError):  # SQLite tells it better
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        place = os.path.realpath(path)  # a link may lead to where there is none yet
+        os.close(os.open(place, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
 
 def _free_bytes(connection: sqlite3.Connection) -> int:

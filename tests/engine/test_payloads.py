@@ -6,12 +6,14 @@ import anyio
 import pytest
 from aiobotocore.session import get_session
 
-from lokki import ConfigError, Engine, PayloadError, flow, step
+from lokki import ConfigError, Engine, PayloadError, RetryConfig, RunCancelled, flow, step
 from lokki.cli.gc import collect
 from lokki.config import load
+from lokki.engine.events import StageProgressed
 from lokki.engine.payloads import payload_store
 from lokki.engine.resuming import Again
 from lokki.store.local import LocalStore
+from lokki.store.memory import MemoryStore
 
 
 @step
@@ -76,6 +78,40 @@ async def test_large_results_are_kept_in_s3(aws, journal, monkeypatch):
         assert not (journal.parent / "payloads").exists()
         await anyio.to_thread.run_sync(collect, load(), None, None, 0, False)
         assert await keys() == []
+
+
+@pytest.mark.asyncio
+async def test_an_input_that_is_kept_for_a_retry_is_checked_as_well(journal):
+    closed = True
+
+    @step(retry=RetryConfig(retries=1, delay=600))
+    def picky(value):
+        if closed:
+            raise OSError("closed")
+        return len(value)
+
+    @flow
+    def picked():
+        return numbers(2).map(widened).next(picky)
+
+    store = MemoryStore()
+    async with Engine(payloads=store) as engine:
+        handle = engine.submit(picked)
+        async for event in handle.events():
+            if isinstance(event, StageProgressed) and event.counts.retrying == 2:
+                handle.cancel()
+        with pytest.raises(RunCancelled):
+            await handle.result()
+        kept = await store.list("picked")
+        assert len(kept) == 2
+        right = store.read(kept[1])
+        store.write(kept[1], b"x" * len(right))
+        closed = False
+        told = rf"'widened', item 1, cannot .* payload {store.url(kept[1])}: .* content differs.*"
+        with pytest.raises(PayloadError, match=told + "--from widened"):
+            await (await engine.resume(handle.run_id, picked)).result()
+        store.write(kept[1], right)
+        assert await (await engine.resume(handle.run_id, picked)).result() == [300_000] * 2
 
 
 def test_a_folder_is_the_default(tmp_path, monkeypatch):

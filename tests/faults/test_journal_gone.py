@@ -177,6 +177,27 @@ def test_who_reads_a_journal_that_is_gone_is_told(journal):
             opened.history.runs()
 
 
+def test_a_journal_is_found_by_a_link_and_from_another_folder(tmp_path, monkeypatch):
+    (tmp_path / "disk").mkdir()
+    monkeypatch.chdir(tmp_path)
+    Path("link.db").symlink_to(tmp_path / "disk" / "lokki.db")
+    with closing(Journal("link.db")) as opened:
+        monkeypatch.chdir("/")
+        assert opened.history.runs() == []
+        assert (tmp_path / "disk" / "lokki.db").stat().st_mode & 0o777 == 0o600
+        log = tmp_path / "disk" / "lokki.db-wal"
+        log.rename(tmp_path / "log")
+        with pytest.raises(JournalGone, match=rf"{log} was removed or moved away"):
+            opened.history.runs()
+        (tmp_path / "log").rename(log)
+        assert opened.history.runs() == []
+        (tmp_path / "link.db").unlink()
+        (tmp_path / "link.db").symlink_to(tmp_path / "other.db")
+        (tmp_path / "other.db").touch()
+        with pytest.raises(JournalGone, match=r"link.db was replaced by another file"):
+            opened.history.runs()
+
+
 def test_a_service_whose_journal_is_gone_ends_and_says_so(tmp_path, journal):
     place = Place(tmp_path)
     try:

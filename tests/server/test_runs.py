@@ -375,6 +375,20 @@ def test_other_results_are_told_by_type_and_can_be_downloaded(server, kind, told
     assert output["type"] == told
 
 
+def test_a_large_result_that_is_not_the_recorded_one_is_no_result(server, shared):
+    run = server.ran("words", text="x" * 200_000)
+    assert len(server.get(f"/runs/{run['id']}/result")["result"]) == 200_000
+    (file,) = (shared.folder / "journal" / "payloads").rglob(f"{run['id']}/**/output.pkl.gz")
+    content = file.read_bytes()
+    file.write_bytes(content[:-8] + bytes(8))
+    for path in ("result", "result.txt", "result.pickle", "stages/0/items/0"):
+        told = server.problem(f"/runs/{run['id']}/{path}", 409)["detail"]
+        assert "its content differs" in told
+        assert told.endswith(f"lokki resume {run['id']} --from same")
+    file.unlink()
+    assert "no payload" in server.problem(f"/runs/{run['id']}/result", 409)["detail"]
+
+
 def test_nothing_of_a_result_is_run(server, shared):
     run = server.ran("values", kind="trap")
     assert run["status"] == "succeeded"
