@@ -338,7 +338,8 @@ class Lanes:
         with anyio.CancelScope(shield=True):  # what has finished is kept
             data, ref = await anyio.to_thread.run_sync(put.packed)
             await self.payloads.put(put.key, data)
-        return ref
+            return ref
+        raise AssertionError("a shielded scope goes to its end")
 
     async def _hop(self, request: Call, context: Context) -> Any:
         """Make a sync call of an async lane in a thread, which counts among the thread lanes."""
