@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -15,7 +16,15 @@ from typing import Any, TypeAlias
 from lokki import forks
 from lokki.chain import Lane, input_and_names, is_async_generator
 from lokki.chain import running as running
-from lokki.errors import DefinitionError, LokkiError, Picklable
+from lokki.errors import (
+    DefinitionError,
+    LokkiError,
+    PayloadError,
+    Picklable,
+    ValueUnreadable,
+    name_of,
+    text_of,
+)
 from lokki.graph import StepCall
 from lokki.secret import redactable, redacted
 
@@ -46,11 +55,16 @@ class Failure:
 
 
 class ResultError(Picklable, Exception):
-    """A call's result cannot be used; ``kind`` is the type of error that is told."""
+    """A call's result cannot be used; ``kind`` is the type of error that is told.
 
-    def __init__(self, kind: str, reason: str) -> None:
+    ``retried``: another attempt may give another result, where the step's policy has retries for
+    a PayloadError.
+    """
+
+    def __init__(self, kind: str, reason: str, retried: bool = False) -> None:
         super().__init__(reason)
         self.kind = kind
+        self.retried = retried
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -201,7 +215,7 @@ def call_step(call: BoundCall, value: Any, index: int, attempt: int) -> Any:
     try:
         result = call.invoke(value)
         if call.is_async:
-            return _awaited(here, result)
+            return _awaited(call, here, result)
         if result.__class__ not in _PLAIN:
             result = _complete(call, result)
     except BaseException:
@@ -217,10 +231,11 @@ def call_step(call: BoundCall, value: Any, index: int, attempt: int) -> Any:
     return result
 
 
-async def _awaited(here: Running, awaitable: Awaitable[Any]) -> Any:
+async def _awaited(call: BoundCall, here: Running, awaitable: Awaitable[Any]) -> Any:
     process = forks.count
     try:
-        return await awaitable
+        result = await awaitable
+        return result if result.__class__ in _PLAIN else _complete(call, result)
     finally:
         if forks.count != process:
             forks.end_child()
@@ -229,41 +244,50 @@ async def _awaited(here: Running, awaitable: Awaitable[Any]) -> Any:
 
 
 def _complete(call: BoundCall, result: Any) -> Any:
-    """The items of an iterator; raises DefinitionError for what has yet to be awaited."""
-    if hasattr(result, "__next__"):
-        return list(result)
-    if isinstance(result, CoroutineType):
+    """The items of an iterator; raises DefinitionError for what has yet to be awaited.
+
+    An iterator is what its type makes one, and a file is none: its content is its value.
+    """
+    kind = type(result)
+    for each in kind.__mro__:  # a look-up on the object might call code of its own
+        if "__next__" in each.__dict__:
+            return list(result) if hasattr(kind, "__iter__") and not is_file(kind) else result
+    if kind is CoroutineType:
         result.close()
-        kind, use = "a coroutine", "return await …"
-    elif isinstance(result, AsyncGeneratorType):
-        kind, use = "an async generator", "return [item async for item in …]"
+        what, use = "a coroutine", "return await …"
+    elif kind is AsyncGeneratorType:
+        what, use = "an async generator", "return [item async for item in …]"
     else:
         return result
-    raise DefinitionError(
-        f"step '{call.name}' returned {kind}, which nothing awaits: write the step as 'async def', "
-        f"with '{use}' in it"
+    where = (
+        f"write '{use}'" if call.is_async else f"write the step as 'async def', with '{use}' in it"
     )
+    raise DefinitionError(
+        f"step '{call.name}' returned {what}, which nothing awaits: {where} '{use}'"
+    )
+
+
+def is_file(kind: type) -> bool:
+    """Whether objects of a type are files. pandas' readers of chunks have a ``read``, too."""
+    if issubclass(kind, io.IOBase) or hasattr(kind, "write"):
+        return True
+    return hasattr(kind, "read") and (hasattr(kind, "readline") or hasattr(kind, "seek"))
 
 
 async def _gathered(function: Callable[..., AsyncIterator[Any]], *args: Any, **kwargs: Any) -> Any:
     return [item async for item in function(*args, **kwargs)]
 
 
-def listed_items(call: BoundCall, result: Any, mapped: str) -> list[Any]:
-    """The items of a map's source, in an order that is recorded with them."""
-    try:
-        return list(result)
-    except TypeError as error:
-        raise ResultError(
-            "TypeError",
-            f"step '{call.name}' returned {type(result).__name__}, and .map({mapped}) goes over a "
-            "list or another iterable",
-        ) from error
+def unstorable(call: BoundCall, error: Exception) -> ResultError:
+    """The error of a result that cannot be pickled, read back or stored.
 
-
-def unstorable(call: BoundCall, why: object) -> ResultError:
-    """The error of a result that cannot be pickled or stored."""
-    return ResultError("PayloadError", f"the result of step '{call.name}' cannot be stored: {why}")
+    Whether a value can be read back may differ by attempt: many an error is returned as a value.
+    """
+    unreadable = isinstance(error, ValueUnreadable)
+    why = f"cannot be {'read back' if unreadable else 'stored'}: {error}"
+    return ResultError(
+        "PayloadError", f"the result of step '{call.name}' {why}", retried=unreadable
+    )
 
 
 def capture(call: BoundCall, index: int, attempt: int, error: BaseException) -> Failure:
@@ -274,13 +298,16 @@ def capture(call: BoundCall, index: int, attempt: int, error: BaseException) -> 
     """
     place = index if call.in_map else None
     if type(error) is ResultError:
-        return Failure(call.name, place, attempt, error.kind, str(error), "")
+        cause = error.__cause__ if error.retried else None
+        trace = redacted(_traceback(cause), call.secrets) if cause is not None else ""
+        again = error.retried and _is_one_of(PayloadError(), call.exceptions)
+        return Failure(call.name, place, attempt, error.kind, str(error), trace, again)
     return Failure(
         call.name,
         place,
         attempt,
-        _type_name(error),
-        redacted(_text(error), call.secrets),
+        name_of(error),
+        redacted(text_of(error), call.secrets),
         redacted(_traceback(error), call.secrets),
         _is_one_of(error, call.exceptions) and not _is_one_of(error, (DefinitionError,)),
     )
@@ -289,29 +316,12 @@ def capture(call: BoundCall, index: int, attempt: int, error: BaseException) -> 
 # What follows runs code of the user's exceptions, which may raise anything at all.
 
 
-def described(error: BaseException) -> str:
-    """An error in words, ``ValueError: why``, however odd it is."""
-    return f"{_type_name(error)}: {_text(error)}"
-
-
-def _type_name(error: BaseException) -> str:
-    return str(vars(type)["__name__"].__get__(type(error)))  # no property of a metaclass
-
-
-def _text(error: BaseException) -> str:
-    try:
-        return str.__str__(str(error))  # no subclass of str, which might not be storable
-    except BaseException as problem:
-        name, why = _type_name(error), _type_name(problem)
-        return f"<{name} whose text cannot be shown: {why}>"
-
-
 def _traceback(error: BaseException) -> str:
     try:
         shown = traceback.TracebackException.from_exception(error)
         return "".join(shown.format()) if cut(shown) else ""
     except BaseException as problem:
-        name, why = _type_name(error), _type_name(problem)
+        name, why = name_of(error), name_of(problem)
         return f"<{name} whose traceback cannot be shown: {why}>\n"
 
 

@@ -13,7 +13,8 @@ LokkiError
 ├── WorkerDied               a worker process died in a call (retried like a step's own error)
 ├── ServerError             a server refuses a request, or cannot be reached
 ├── PayloadError            a stored or to-be-stored value cannot be encoded, read or found
-│   └── ResultUnreadable    a recorded result cannot be read back; carries the stage that makes it
+│   ├── ResultUnreadable    a recorded result cannot be read back; carries the stage that makes it
+│   └── ValueUnreadable     a value can be pickled, and not be unpickled
 └── JournalError            the journal cannot be opened, read or written
     ├── JournalVersionError the journal was written by a newer lokki
     ├── JournalGone         the journal's file was removed, moved or replaced while it was in use
@@ -136,6 +137,10 @@ class ResultUnreadable(PayloadError):
         self.stage = stage
 
 
+class ValueUnreadable(PayloadError):
+    """A value can be pickled, and its pickle cannot be unpickled."""
+
+
 class JournalError(LokkiError):
     """The journal cannot be opened, read or written."""
 
@@ -161,3 +166,21 @@ class KeyReused(JournalError):
 
     def __init__(self, key: str) -> None:
         super().__init__(f"the key {key!r} was used for another request before")
+
+
+def described(error: BaseException) -> str:
+    """An error in words, ``ValueError: why``, however odd it is."""
+    return f"{name_of(error)}: {text_of(error)}"
+
+
+def name_of(error: BaseException) -> str:
+    """The name of an error's class."""
+    return str(vars(type)["__name__"].__get__(type(error)))  # no property of a metaclass
+
+
+def text_of(error: BaseException) -> str:
+    """The text of an error; always a plain ``str``, since a subclass might not be storable."""
+    try:
+        return str.__str__(str(error))
+    except BaseException as problem:
+        return f"<{name_of(error)} whose text cannot be shown: {name_of(problem)}>"

@@ -13,22 +13,25 @@ from dataclasses import dataclass
 from time import time
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from lokki.call import BoundCall, Failure, ResultError, capture, described, listed_items, unstorable
+from lokki.call import BoundCall, Failure, ResultError, capture, unstorable
 from lokki.chain import Lane
 from lokki.engine.state import Claim, Failed, ItemStatus, RunState
-from lokki.errors import LokkiError, PayloadError, Picklable
+from lokki.errors import LokkiError, PayloadError, Picklable, described
 from lokki.graph import Stage
+from lokki.map_source import listed_items
 from lokki.store.codec import (
+    PROTOCOL,
     SMALL,
     Parts,
     compress_parts,
     compress_small,
     dumps,
-    dumps_parts,
+    dumps_plain,
     loads,
 )
 from lokki.store.commits import RunWriter
 from lokki.store.keys import output_key
+from lokki.store.readback import Copy, written
 from lokki.store.records import Outcomes
 from lokki.store.references import Reference
 
@@ -163,7 +166,7 @@ class StageWork:
         """For each inner step, whether a failed call of it may be tried again."""
         self.slices: dict[Slice, float] = {}
         self.scopes: set[CancelScope] = set()
-        self.kept: dict[int, Parts] = {}
+        self.kept: dict[int, Parts | Copy] = {}
         self._kept_bytes = 0
         self.large = not calls[0].in_map
         """Whether a large result is to be expected: the last one was, or there is just one."""
@@ -173,11 +176,11 @@ class StageWork:
         self.failure: Failure | None = None
         """The failure that ended the run: of those that did, the one of the first item."""
 
-    def keep(self, index: int, parts: Parts) -> None:
-        """Keep a stored result's pickle for the next stage, while there are not too many."""
-        self._kept_bytes += sum(map(len, parts))
+    def keep(self, index: int, size: int, kept: Parts | Copy) -> None:
+        """Keep what a pickle of some size is for the next stage, while there are not too many."""
+        self._kept_bytes += size
         if self._kept_bytes <= KEPT_BYTES:
-            self.kept[index] = parts
+            self.kept[index] = kept
 
     @property
     def short(self) -> bool:
@@ -260,15 +263,17 @@ def perform(done: Slice) -> Generator[Request, Any, None]:
                 value, position, attempt = result, position + 1, 1
             if listed and type(result) is not list:
                 result = listed_items(calls[position], result, listed)
-            raw = _pickled(calls[position], result, work.large)
+            raw, copy = _pickled(calls[position], result, work.large)
             if len(raw) <= SMALL and isinstance(raw, bytes):
                 packed = raw
+                if copy is not None:
+                    work.keep(index, len(raw), copy)
             else:
                 parts = raw if isinstance(raw, list) else [raw]
                 packed, ref = yield from _stored(work, position, index, parts)
                 work.large = ref is not None
-                if ref is not None:
-                    work.keep(index, parts)
+                if work.large or copy is not None:
+                    work.keep(index, sum(map(len, parts)), copy or parts)
         except CallCancelled:
             if first_try:  # else the record of the attempt before it stands
                 rows.items.append(
@@ -312,7 +317,12 @@ def _renew(
     """See that the next attempt is called with the input that this one was called with."""
     index, position = failed.index, failed.position
     if pristine is not None:
-        value = loads(pristine)
+        try:
+            value = loads(pristine)
+        except PayloadError:
+            if position == 0:  # it could be read back before
+                raise
+            pristine = None  # an inner step's result need not be storable
     if position == 0:
         work.inputs[index] = value
     elif failed.attempt == 1:
@@ -321,11 +331,14 @@ def _renew(
         work.carried[index] = work.carried[index]._replace(value=value)
 
 
-def _pickled(call: BoundCall, result: Any, large: bool) -> bytes | Parts:
+def _pickled(call: BoundCall, result: Any, large: bool) -> tuple[bytes | Parts, Copy | None]:
+    """The pickle of a result, and the copy that it has given if it was read back."""
+    if result.__class__ in _UNCHANGING and not large:
+        return dumps_plain(result, PROTOCOL), None
     try:
-        return dumps_parts(result) if large else dumps(result)
+        return written(result, large=large)
     except PayloadError as error:
-        raise unstorable(call, error) from error
+        raise unstorable(call, error) from error.__cause__
 
 
 def _stored(
@@ -354,10 +367,13 @@ def _carry(
     A value that cannot be stored is carried in memory alone: after a crash the item starts over.
     """
     work.carried[index] = Carried(value, None, None)
+    if pristine is None:
+        if value.__class__ not in _UNCHANGING:
+            return
+        pristine = dumps(value)
     try:
-        raw = dumps(value) if pristine is None else pristine
-        stored = yield from _stored(work, position - 1, index, [raw])
-    except (CallCancelled, PayloadError, ResultError):
+        stored = yield from _stored(work, position - 1, index, [pristine])
+    except (CallCancelled, ResultError):
         return
     work.carried[index] = Carried(value, *stored)
 

@@ -17,7 +17,7 @@ import anyio
 import anyio.to_thread
 
 from lokki import output
-from lokki.call import BoundCall, Failure, bind, described
+from lokki.call import BoundCall, Failure, bind, capture
 from lokki.context import fresh_contexts
 from lokki.engine.events import (
     Event,
@@ -43,14 +43,17 @@ from lokki.errors import (
     RunCancelled,
     RunFailed,
     RunOwned,
+    described,
 )
 from lokki.graph import FlowGraph, MapStage, Stage
+from lokki.map_source import listed_items
 from lokki.secret import Secret
 from lokki.store.codec import Parts, dumps, loads_parts, unpack
 from lokki.store.commits import RunWriter
 from lokki.store.journal import Journal
 from lokki.store.keys import writers_folder
 from lokki.store.protocol import TransientStore
+from lokki.store.readback import Copy
 from lokki.store.records import Opening
 from lokki.store.references import stored, unreadable
 from lokki.store.removal import discard
@@ -243,15 +246,15 @@ class Run:
 
     async def _stage(
         self, value: Any, before: StageRow | None
-    ) -> tuple[StageRow, dict[int, Parts]]:
+    ) -> tuple[StageRow, dict[int, Parts | Copy]]:
         """Run the state's present stage over ``value``, the result of the stage ``before``.
 
-        Gives its record, and the large results that are at hand.
+        Gives its record, and the results that are at hand.
         """
         state, stage, writer = self.state, self.state.stage, self._writer
         assert writer is not None
         position, is_map = state.position, isinstance(stage, MapStage)
-        inputs = value if is_map else [value]
+        inputs = await self._inputs(value, stage, position) if is_map else [value]
         began = monotonic()
         row = self._opened(position, stage, len(inputs), writer)
         carried = await self._carried(row, stage)
@@ -294,6 +297,16 @@ class Run:
         assert work.failure is not None
         self._told(StageFailed(position, counts, monotonic() - began, work.failure))
         raise _failed(self.id, work.failure)
+
+    async def _inputs(self, value: Any, stage: Stage, position: int) -> list[Any]:
+        """The items of a map's source, which is a list unless the flow had no map here before."""
+        if type(value) is list:
+            return value
+        (source,) = self._bound(self.graph.stages[position - 1], position - 1, ())
+        try:
+            return await in_thread(_relisted, source, value, stage.name)
+        except Exception as error:
+            raise _failed(self.id, capture(source, 0, 1, error)) from None
 
     def _opened(self, position: int, stage: Stage, count: int, writer: RunWriter) -> StageRow:
         """The stage's record: the one that is there already, or a new one."""
@@ -350,10 +363,10 @@ class Run:
             for index, step, attempt, kind, reason, trace in rows
         )
 
-    async def _value(self, row: StageRow, kept: dict[int, Parts] | None = None) -> Any:
+    async def _value(self, row: StageRow, kept: dict[int, Parts | Copy] | None = None) -> Any:
         """The result of a finished stage: of a map, the list of its items' results in order.
 
-        ``kept`` are large results that need not be fetched.
+        ``kept`` are results that need not be read.
         """
         values = await self._loaded(row, self.journal.outputs(row.id), kept or {})
         return list(values.values()) if row.kind == "map" else values[0]
@@ -362,7 +375,7 @@ class Run:
         self,
         stage: StageRow,
         rows: Iterator[tuple[int, bytes | None, str | None]],
-        kept: dict[int, Parts],
+        kept: dict[int, Parts | Copy],
     ) -> dict[int, Any]:
         """Unpack rows of (index, packed, reference), in order; payloads a few at a time."""
         values: dict[int, Any] = {}
@@ -372,23 +385,20 @@ class Run:
             index = 0
             try:
                 for index, packed, ref in rows:
-                    if packed is not None:
+                    if kept and index in kept:
+                        one = kept.pop(index)
+                        values[index] = one[0] if isinstance(one, tuple) else loads_parts(one)
+                    elif packed is not None:
                         values[index] = unpack(packed)
-                    elif index in kept:
-                        values[index] = loads_parts(kept.pop(index))
                     elif ref is not None:
                         values[index] = None  # keeps the order
                         apart.append((index, ref))
             except PayloadError as error:
                 raise unreadable(stage, index, error) from error
-            except LokkiError:
-                raise
-            except BaseException as error:
-                raise unreadable(stage, index, _read_error(error)) from error
 
         async def fetch() -> None:
             for index, ref in waiting:
-                values[index] = await stored(self.payloads, stage, index, ref, _unpack)
+                values[index] = await stored(self.payloads, stage, index, ref, unpack)
 
         await in_thread(unpack_rows)
         waiting = iter(apart)
@@ -422,23 +432,16 @@ class Run:
             raise RunCancelled(f"run {self.id} was cancelled", self.id)
 
 
-def _read_error(error: BaseException) -> PayloadError:
-    """What the code of a value has raised while it was read, anything at all."""
-    return PayloadError(f"a stored value cannot be read: {described(error)}")
-
-
-def _unpack(data: bytes) -> Any:
-    try:
-        return unpack(data)
-    except PayloadError:
-        raise
-    except BaseException as error:
-        raise _read_error(error) from error
-
-
 async def _committed(future: Future[T]) -> T:
     """Wait until the journal has something on disk."""
     return await asyncio.wrap_future(future)
+
+
+def _relisted(source: BoundCall, value: Any, mapped: str) -> list[Any]:
+    """The items of a result that was not recorded as a list, in the same order at each resume."""
+    if isinstance(value, set | frozenset):  # whose order differs by process
+        value = sorted(value, key=dumps)
+    return listed_items(source, value, mapped)
 
 
 def _failed(run_id: str, failure: Failure) -> RunFailed:

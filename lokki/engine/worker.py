@@ -1,10 +1,10 @@
 """The worker process of a process lane: ``python -m lokki.engine.worker FD``.
 
 Receives calls on the socket FD, one at a time, and answers each, by its number, with
-("result", number, pickle), ("failure", number, Failure), ("unstorable", number, why) for a result
-that cannot be pickled, ("unloadable", number, why) for a call that cannot be unpickled or
-("unimportable", number, (type, reason, traceback)) for an error of importing the program. A call
-that is new or has a timeout is answered with ("ready", number, None) as soon as it is unpickled.
+("result", number, pickle), ("failure", number, Failure), ("unloadable", number, why) for a call
+that cannot be unpickled or ("unimportable", number, (type, reason, traceback)) for an error of
+importing the program. A call that is new or has a timeout is answered with ("ready", number, None)
+as soon as it is unpickled.
 Any thread may send ("line", run id, …) at any time, for what the step writes, and ("echo", run id,
 text) to have it shown. When the engine is gone, the worker and all that its step has started are
 killed.
@@ -25,13 +25,14 @@ from multiprocessing.connection import Connection
 from typing import Any, TextIO, cast
 
 from lokki import output
-from lokki.call import BoundCall, call_step, capture, described
+from lokki.call import BoundCall, call_step, capture, unstorable
 from lokki.context import fresh_contexts
 from lokki.engine.by_name import loads_call
 from lokki.engine.importing import ImportFailed, prepare, set_idle
 from lokki.engine.program import Program
-from lokki.errors import PayloadError
-from lokki.store.codec import dumps, loads
+from lokki.errors import PayloadError, described
+from lokki.store.codec import loads
+from lokki.store.readback import written
 
 
 class _Link:
@@ -143,14 +144,17 @@ def _answer(call: BoundCall, value: Any, index: int, attempt: int) -> tuple[str,
             import asyncio
 
             result = asyncio.run(result)
+        return "result", _pickled(call, result)
     except BaseException as error:
         return "failure", capture(call, index, attempt, error)
+
+
+def _pickled(call: BoundCall, result: Any) -> bytes:
     try:
-        return "result", dumps(result)
+        raw, _ = written(result)
     except PayloadError as error:
-        return "unstorable", str(error)
-    except BaseException as error:  # of the result's own code
-        return "failure", capture(call, index, attempt, error)
+        raise unstorable(call, error) from error.__cause__
+    return cast(bytes, raw)
 
 
 if __name__ == "__main__":

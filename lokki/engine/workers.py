@@ -26,12 +26,12 @@ from weakref import WeakKeyDictionary
 import anyio
 
 from lokki import output
-from lokki.call import BoundCall, Failure
+from lokki.call import BoundCall, Failure, unstorable
 from lokki.engine.by_name import Way, dumps_call, dumps_input
 from lokki.engine.items import CallCancelled, CallFailed, StageWork
 from lokki.engine.program import Program
 from lokki.engine.sources import Source
-from lokki.errors import PayloadError, WorkerDied
+from lokki.errors import PayloadError, ValueUnreadable, WorkerDied
 from lokki.secret import redacted, sendable
 from lokki.store.codec import dumps_by_value, loads
 
@@ -328,14 +328,10 @@ class WorkerPool:
             if kind == "unloadable":
                 worker.known.discard(key)
                 raise _Unloadable(content)
-            if kind == "unstorable":
-                raise PayloadError(f"the result of step '{call.name}' cannot be stored: {content}")
             try:
                 return loads(content)
             except PayloadError as error:
-                raise PayloadError(
-                    f"the result of step '{call.name}' cannot be read: {error}"
-                ) from error
+                raise unstorable(call, ValueUnreadable(str(error))) from error.__cause__
         finally:
             self._give_back(worker)
 

@@ -22,7 +22,6 @@ from lokki.call import (
     bind,
     call_step,
     capture,
-    listed_items,
     retried_as,
     unstorable,
 )
@@ -30,11 +29,13 @@ from lokki.context import fresh_contexts
 from lokki.decorators import Flow
 from lokki.errors import FingerprintError, PayloadError, Picklable
 from lokki.graph import FlowGraph, MapStage, StepCall
+from lokki.map_source import listed_items
 from lokki.runtime.event import INLINE_BYTES, Item, LambdaEvent, inline
 from lokki.runtime.payloads import MapFailed, Payloads
 from lokki.runtime.place import Place, place_of
-from lokki.store.codec import compress_parts, dumps_parts, unpack
+from lokki.store.codec import Parts, compress_parts, unpack
 from lokki.store.keys import output_key
+from lokki.store.readback import written
 
 Input: TypeAlias = Callable[[], Any]
 """Gives an input, anew for each attempt: a call may change what it is given."""
@@ -191,9 +192,8 @@ class _Work:
             return None
         return self._loop.run(self._payloads.store.get(key))
 
-    def _called(self, call: StepCall, index: int | None, given: Input, key: str) -> bytes:
-        """Call a step until it gives a result, as often as is for us to try; the stored result."""
-        bound = bind(
+    def _bound(self, call: StepCall, index: int | None) -> BoundCall:
+        return bind(
             call,
             run_id=self._run_id,
             flow=self._graph.name,
@@ -202,6 +202,10 @@ class _Work:
             in_map=index is not None,
             failures=self._failures,
         )
+
+    def _called(self, call: StepCall, index: int | None, given: Input, key: str) -> bytes:
+        """Call a step until it gives a result, as often as is for us to try; the stored result."""
+        bound = self._bound(call, index)
         attempt = self._event.retried + 1
         while True:
             tell = partial(_tell, self._run_id, index, attempt)
@@ -227,39 +231,55 @@ class _Work:
     def _stored(
         self, bound: BoundCall, index: int | None, value: Any, attempt: int, key: str
     ) -> bytes:
-        result = self._made(bound, value, index or 0, attempt)
-        if self._place.mapped is not None and type(result) is not list:
-            result = listed_items(bound, result, self._place.mapped)
         try:
-            data = b"".join(compress_parts(dumps_parts(result)))
-        except PayloadError as error:
-            raise unstorable(bound, error) from error
+            result = self._made(bound, value, index or 0, attempt)
+            if self._place.mapped is not None and type(result) is not list:
+                result = listed_items(bound, result, self._place.mapped)
+            data = _packed(bound, result)
+        except (SystemExit, KeyboardInterrupt, GeneratorExit) as error:
+            why = f"step '{bound.name}' wanted to end its process: {error}"
+            raise ResultError(type(error).__name__, why) from error
         return self._loop.run(self._payloads.keep(key, data))
 
     def _made(self, bound: BoundCall, value: Any, index: int, attempt: int) -> Any:
         context = self._fresh()
-        try:
-            if bound.is_async:
-                made = _awaited(bound, value, index, attempt)
-                return self._loop.run(made, context=context)
-            with _limited(bound.timeout):
-                return context.run(call_step, bound, value, index, attempt)
-        except (SystemExit, KeyboardInterrupt) as error:
-            why = f"step '{bound.name}' wanted to end its process: {error}"
-            raise ResultError(type(error).__name__, why) from error
+        if bound.is_async:
+            made = _awaited(bound, value, index, attempt)
+            return self._loop.run(made, context=context)
+        with _limited(bound.timeout):
+            return context.run(call_step, bound, value, index, attempt)
 
     # ---- outputs ---------------------------------------------------------------------------------
 
     def _output(self, key: str, data: bytes) -> Any:
         """A result as the next state is told of it: itself, or where it or its items are."""
         if self._place.mapped is not None:
-            items = unpack(data)
-            step = self._place.calls[-1].name
-            manifest = self._loop.run(self._payloads.keep_manifest(self._run_id, step, items))
+            call = self._place.calls[-1]
+            items = self._items(self._bound(call, None), unpack(data))
+            manifest = self._loop.run(self._payloads.keep_manifest(self._run_id, call.name, items))
             return {"manifest": manifest, "count": len(items)}
         if len(data) <= INLINE_BYTES and inline(value := unpack(data)):
             return value
         return self._payloads.store.url(key)
+
+    def _items(self, bound: BoundCall, result: Any) -> list[Any]:
+        """The items of a map's source, whose result may be of a run that had no map here."""
+        if type(result) is list:
+            return result
+        try:
+            return listed_items(bound, result, self._place.mapped or "")
+        except Exception as error:
+            failure = capture(bound, 0, 1, error)
+            raise StepFailed(failure, failure.type, error) from None
+
+
+def _packed(bound: BoundCall, result: Any) -> bytes:
+    """A result as it is stored."""
+    try:
+        parts, _ = written(result, large=True)
+    except PayloadError as error:
+        raise unstorable(bound, error) from error.__cause__
+    return b"".join(compress_parts(cast("Parts", parts)))
 
 
 async def _awaited(bound: BoundCall, value: Any, index: int, attempt: int) -> Any:

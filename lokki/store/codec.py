@@ -16,13 +16,15 @@ import pickle
 import re
 import struct
 import sys
+import threading
 import types
 import typing
 import zlib
 from collections.abc import Callable
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, NoReturn, TypeAlias
 
-from lokki.errors import PayloadError
+from lokki.errors import PayloadError, text_of
+from lokki.store import columnar
 
 Parts: TypeAlias = list[bytes]
 """Bytes that stand for their concatenation."""
@@ -30,7 +32,7 @@ Parts: TypeAlias = list[bytes]
 SMALL = 512
 """Longest pickle, in bytes, that ``compress_small`` leaves as it is."""
 
-_PROTOCOL = 5
+PROTOCOL = 5
 _GZIP_MAGIC = b"\x1f\x8b"  # RFC 1952, 2.3.1
 _PICKLE_MAGIC = b"\x80"  # the PROTO opcode opens every pickle since protocol 2
 _GZIP_WINDOW = 31  # zlib's way to say: 32 KiB window, gzip container
@@ -51,8 +53,14 @@ _TRAILER = struct.Struct("<LL")  # CRC32, ISIZE (RFC 1952, 2.3.1)
 _UNPICKLABLE = re.compile(r"cannot pickle '([^']+)' object")
 _MISSING_NAME = re.compile(r"Can't get attribute '([^']+)' on <module '([^']+)'")
 
+_FILES = frozenset(
+    f"_io.{kind}"
+    for kind in ("TextIOWrapper", "BufferedReader", "BufferedWriter", "BufferedRandom", "FileIO")
+)
+
 # Bound once: looking up pickle.dumps costs a fifth of pickling a small number.
-_dumps = pickle.dumps
+dumps_plain = pickle.dumps
+"""``dumps``, given the PROTOCOL too, of numbers, text, bytes and None, which cannot fail."""
 _loads = pickle.loads
 
 
@@ -62,9 +70,15 @@ def dumps(value: Any) -> bytes:
     Raises PayloadError when neither can, naming the type of the value and what it holds.
     """
     try:
-        return _dumps(value, _PROTOCOL)
+        if not columnar.present():
+            return dumps_plain(value, PROTOCOL)
+        buffer = io.BytesIO()
+        columnar.Pickler(buffer, PROTOCOL).dump(value)
+        return buffer.getvalue()
     except (pickle.PicklingError, AttributeError, TypeError):
         return dumps_by_value(value)
+    except PayloadError:
+        raise
     except Exception as error:
         raise PayloadError(why_unwritable(value, error)) from error
 
@@ -72,13 +86,14 @@ def dumps(value: Any) -> bytes:
 def loads(raw: bytes) -> Any:
     """Return the value that ``dumps`` was given.
 
-    Raises PayloadError, with the cause attached, when the pickle is damaged or a module or class
-    that it needs is missing (it says which). A pickle has no checksum: only a container has.
+    Raises PayloadError, with the cause attached, when the pickle is damaged, a module or class
+    that it needs is missing (it says which), or the code of a class raises anything at all. A
+    pickle has no checksum: only a container has.
     """
     try:
         return _loads(raw)
-    except Exception as error:
-        raise PayloadError(_why_unreadable(error)) from error
+    except BaseException as error:
+        raise _unreadable(error) from error
 
 
 def dumps_parts(value: Any) -> Parts:
@@ -88,10 +103,13 @@ def dumps_parts(value: Any) -> Parts:
     as ``dumps`` does.
     """
     parts: Parts = []
+    pickler = columnar.Pickler if columnar.present() else pickle.Pickler
     try:
-        pickle.Pickler(_PartsWriter(parts), _PROTOCOL).dump(value)
+        pickler(_PartsWriter(parts), PROTOCOL).dump(value)
     except (pickle.PicklingError, AttributeError, TypeError):
         return [dumps_by_value(value)]
+    except PayloadError:
+        raise
     except Exception as error:
         raise PayloadError(why_unwritable(value, error)) from error
     return parts
@@ -101,8 +119,8 @@ def loads_parts(parts: Parts) -> Any:
     """Return the value that ``dumps_parts`` was given. Raises PayloadError as ``loads`` does."""
     try:
         return pickle.load(io.BufferedReader(_PartsReader(parts)))  # noqa: S301 - our own pickle
-    except Exception as error:
-        raise PayloadError(_why_unreadable(error)) from error
+    except BaseException as error:
+        raise _unreadable(error) from error
 
 
 def compress(raw: bytes) -> bytes:
@@ -182,8 +200,8 @@ def unpack(data: bytes) -> Any:
     if data[:1] == _PICKLE_MAGIC:
         try:
             return _loads(data)
-        except Exception as error:
-            raise PayloadError(_why_unreadable(error)) from error
+        except BaseException as error:
+            raise _unreadable(error) from error
     return loads(pickle_in(data))
 
 
@@ -207,7 +225,9 @@ def dumps_by_value(value: Any) -> bytes:
     """
     buffer = io.BytesIO()
     try:
-        value_pickler()(buffer, _PROTOCOL).dump(value)
+        value_pickler()(buffer, PROTOCOL).dump(value)
+    except PayloadError:
+        raise
     except Exception as error:
         raise PayloadError(why_unwritable(value, error)) from error
     return buffer.getvalue()
@@ -225,10 +245,16 @@ def value_pickler() -> Any:
         type(functools.lru_cache(len)): _reduce_cache,
         typing.NewType: _reduce_new_type,
         functools.cached_property: _reduce_property,
+        io.TextIOWrapper: _refuse_file,
+        memoryview: _reduce_view,
     }
 
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         dispatch_table: ClassVar[Any] = collections.ChainMap(own, table)
+
+        def reducer_override(self, obj: Any) -> Any:
+            found = columnar.reduced(obj) if columnar.present() else NotImplemented
+            return super().reducer_override(obj) if found is NotImplemented else found
 
     return Pickler
 
@@ -268,30 +294,55 @@ def _is_importable(value: Any) -> bool:
     return here is value
 
 
+# What cloudpickle would send as something else: a StringIO, and bytes.
+
+
+def _refuse_file(file: io.TextIOWrapper) -> NoReturn:
+    raise TypeError("cannot pickle '_io.TextIOWrapper' object")
+
+
+def _reduce_view(view: memoryview) -> tuple[Any, ...]:
+    """A view as the bytes that it shows, not the whole that it is a view of."""
+    return _view_of, (view.tobytes(), view.format, view.shape)
+
+
+def _view_of(data: bytes, format: Any, shape: Any) -> Any:
+    return memoryview(data).cast(format, shape) if data else memoryview(data)
+
+
 def why_unwritable(value: Any, error: Exception) -> str:
     """What kept a value from being pickled: its type, and that of what it holds."""
-    kind = _type_name(type(value))
+    kind = type_name(type(value))
     found = _UNPICKLABLE.search(str(error))
     if found is None:
         return f"a value of type '{kind}' cannot be pickled: {type(error).__name__}: {error}"
+    advice = "; return what the file holds, or its path" if found[1] in _FILES else ""
     if found[1] in (kind, type(value).__name__):
-        return f"a value of type '{kind}' cannot be pickled"
-    return f"a value of type '{kind}' cannot be pickled: it holds a '{found[1]}'"
+        return f"a value of type '{kind}' cannot be pickled{advice}"
+    return f"a value of type '{kind}' cannot be pickled: it holds a '{found[1]}'{advice}"
 
 
-def _type_name(kind: type) -> str:
+def type_name(kind: type) -> str:
     if kind.__module__ == "builtins":
         return kind.__qualname__
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
-def _why_unreadable(error: Exception) -> str:
+def _unreadable(error: BaseException) -> PayloadError:
+    """What is told of an error while loading; Ctrl-C is raised as it is."""
+    if (
+        isinstance(error, KeyboardInterrupt)
+        and threading.current_thread() is threading.main_thread()
+    ):
+        raise error
     if isinstance(error, ModuleNotFoundError):
-        return f"a stored value needs the module '{error.name}', which is not installed here"
-    missing = _MISSING_NAME.match(str(error))
-    if missing is not None:
-        return f"a stored value needs '{missing[1]}', which the module '{missing[2]}' does not have"
-    return f"a stored value cannot be read: {type(error).__name__}: {error}"
+        why = f"a stored value needs the module '{error.name}', which is not installed here"
+    elif missing := _MISSING_NAME.match(text_of(error)):
+        name, module = missing[1], missing[2]
+        why = f"a stored value needs '{name}', which the module '{module}' does not have"
+    else:
+        why = f"a stored value cannot be read: {type(error).__name__}: {text_of(error)}"
+    return PayloadError(why)
 
 
 class _PartsWriter:

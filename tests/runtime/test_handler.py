@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import csv
+import io
 import itertools
 import json
 import logging
@@ -93,6 +95,36 @@ def gather(items):
 @flow
 def grouped():
     return get_items().next(gather)
+
+
+class Lost(Exception):
+    def __init__(self, code, detail):
+        super().__init__(f"{code}: {detail}")
+
+
+@step(retry={"retries": 1})
+def probe(item):
+    return Lost(item, "gone") if item == "bad" else io.BytesIO(b"PNG")
+
+
+@step
+async def lines(item):
+    return csv.reader(["1", "2"])
+
+
+@step
+def stubborn(item):
+    return Stubborn()
+
+
+class Stubborn:
+    def __reduce__(self):
+        raise SystemExit(4)
+
+
+@flow
+def stored():
+    return get_items().next(probe).next(lines).next(stubborn)
 
 
 class Gateway:
@@ -332,6 +364,44 @@ def test_a_step_cannot_end_its_process(handler):
     with pytest.raises(Exception, match="step 'leave' wanted to end its process: 3") as caught:
         handler("leave", others)(event([1]))
     assert type(caught.value).__name__ == "SystemExit"
+
+
+def test_a_result_cannot_end_its_process_either(handler):
+    with pytest.raises(Exception, match="step 'stubborn' wanted to end its process: 4"):
+        handler("stubborn", of=stored)(event(1))
+
+
+def test_a_result_that_cannot_be_read_back_fails_its_call(handler, bucket):
+    probe_it = handler("probe", of=stored)
+    with pytest.raises(
+        Exception, match=r"of step 'probe' cannot be read back: .*'detail'$"
+    ) as caught:
+        probe_it(event("bad"))
+    assert type(caught.value).__name__ == "PayloadError"
+    assert bucket.keys("stored/runs/r1/probe") == []  # Step Functions is to call it again
+    with pytest.raises(Exception, match="cannot be read back"):
+        probe_it(event("bad", attempt=1))
+    told = json.loads(bucket.text("stored/runs/r1/probe/failure.json"))
+    assert (told["type"], told["attempt"], told["retryable"]) == ("PayloadError", 2, True)
+
+
+def test_a_result_of_a_run_without_the_map_is_listed_or_refused(handler, bucket):
+    key = "handled/runs/r1/get_items/output.pkl.gz"
+    bucket.put(key, pack({5}))
+    assert handler("get_items")(event({}, attempt=1))["input"]["count"] == 1
+    assert json.loads(bucket.text("handled/runs/r1/get_items/map_manifest.json")) == [{"input": 5}]
+    bucket.put(key, pack("emu"))
+    with pytest.raises(
+        Exception, match=r"returned str, and \.map\(work\) goes over a list"
+    ) as caught:
+        handler("get_items")(event({}, attempt=1))
+    assert type(caught.value).__name__ == "TypeError"
+
+
+def test_a_file_is_stored_as_one_and_an_async_steps_iterator_is_read(handler, bucket):
+    handler("probe", of=stored)(event("good"))
+    assert bucket.value("stored/runs/r1/probe/output.pkl.gz").getvalue() == b"PNG"
+    assert handler("lines", of=stored)(event(1))["input"] == [["1"], ["2"]]
 
 
 # ---- what is wrong -------------------------------------------------------------------------------

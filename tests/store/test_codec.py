@@ -122,6 +122,33 @@ def test_cached_functions_and_new_types_go_by_value_if_no_module_has_them():
     assert same is kept, "what a module has goes by its name"
 
 
+@pytest.mark.parametrize(
+    "view",
+    [
+        memoryview(NOISE)[5:50],
+        memoryview(NOISE[:24]).cast("i", (2, 3)),
+        memoryview(NOISE)[:100:3],
+        memoryview(b""),
+    ],
+    ids=["slice", "shaped", "strided", "empty"],
+)
+def test_a_memoryview_comes_back_as_one_of_what_it_shows(view):
+    raw = codec.dumps({"view": view})
+    assert len(raw) < 1_000
+    again = codec.loads(raw)["view"]
+    assert type(again) is memoryview
+    assert again == view
+    assert (again.shape, again.format) == (view.shape, view.format)
+
+
+@pytest.mark.parametrize("mode", ["r", "rb"])
+def test_an_open_file_is_refused_with_what_to_return(tmp_path, mode):
+    (tmp_path / "file").write_bytes(b"text")
+    told = r"it holds a '_io\.\w+'; return what the file holds, or its path$"
+    with (tmp_path / "file").open(mode) as file, pytest.raises(PayloadError, match=told):
+        codec.dumps([file])
+
+
 def test_unpicklable_values_are_named():
     lock = threading.Lock()
     with pytest.raises(PayloadError) as caught:
