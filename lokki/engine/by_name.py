@@ -29,6 +29,7 @@ from lokki.errors import PayloadError
 from lokki.store.codec import dumps, dumps_by_value, loads, value_pickler, why_unwritable
 
 _PROTOCOL = 5
+_MOST_WRAPPERS = 100
 _KEPT = ("__name__", "__qualname__", "__module__", "__doc__", "__defaults__", "__kwdefaults__")
 
 
@@ -120,8 +121,9 @@ def _pickler() -> Any:
             return super().reducer_override(obj)
 
         def _note(self, module: ModuleType, origin: Origin, obj: Any) -> None:
-            if isfunction(obj) and obj.__globals__ is vars(module):
-                self.settings.setdefault(origin, {}).update(settings_of(obj))
+            for each in _wrapped(obj):
+                if isfunction(each) and each.__globals__ is vars(module):
+                    self.settings.setdefault(origin, {}).update(settings_of(each))
 
     return Pickler
 
@@ -178,13 +180,21 @@ def _found(origin: Origin, name: str, fingerprint: str) -> Any:
 def _fingerprint(function: Any) -> str:
     """What tells whether two functions, and those they wrap, have the same code."""
     told: list[str] = []
-    while function is not None:
-        if isfunction(function):
-            told += _told(function.__code__)
+    for each in _wrapped(function):
+        if isfunction(each):
+            told += _told(each.__code__)
         else:
-            told.append(type(function).__name__)
-        function = getattr(function, "__wrapped__", None)
+            told.append(type(each).__name__)
     return sha256("\n".join(told).encode(errors="surrogatepass")).hexdigest()
+
+
+def _wrapped(function: Any) -> Iterator[Any]:
+    """A function, and those it wraps, as far as its decorators say so."""
+    for _ in range(_MOST_WRAPPERS):  # an object may have every attribute
+        if not callable(function):
+            return
+        yield function
+        function = getattr(function, "__wrapped__", None)
 
 
 def _told(code: CodeType) -> Iterator[str]:

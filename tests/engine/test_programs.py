@@ -243,6 +243,36 @@ def test_what_is_set_after_the_import_reaches_the_worker(run):
     ]
 
 
+def test_what_is_set_reaches_a_step_whose_decorator_is_of_another_module(run, tmp_path):
+    (tmp_path / "decorators.py").write_text(
+        """
+import functools
+
+def twice(function):
+    @functools.wraps(function)
+    def wrapper(n):
+        return [function(n), function(n)]
+    return wrapper
+"""
+    )
+    told = run(
+        """
+        import decorators
+        UNIT = "cm"
+
+        @process
+        @decorators.twice
+        def told(n):
+            return f"{n} {UNIT}"
+
+        if __name__ == "__main__":
+            UNIT = "mm"
+            print(of(told, 1).run_sync())
+        """
+    )
+    assert told == "[['1 mm', '1 mm']]\n"
+
+
 @pytest.mark.parametrize(
     "ending",
     [
