@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from inspect import Parameter
-from types import AsyncGeneratorType, CoroutineType, TracebackType
+from types import AsyncGeneratorType, CoroutineType, FrameType, TracebackType
 from typing import Any, TypeAlias
 
 from lokki import forks
@@ -243,6 +243,10 @@ async def _awaited(call: BoundCall, here: Running, awaitable: Awaitable[Any]) ->
             here[3].end()
 
 
+CALLING = (call_step.__code__, _awaited.__code__)
+"""The code whose frame has a call as its ``here``, while that call is under way."""
+
+
 def _complete(call: BoundCall, result: Any) -> Any:
     """The items of an iterator; raises DefinitionError for what has yet to be awaited.
 
@@ -347,6 +351,11 @@ def _is_one_of(error: BaseException, exceptions: tuple[type[BaseException], ...]
         return bool(grouped) and all(_is_one_of(each, exceptions) for each in grouped)
     except BaseException:
         return False
+
+
+def is_users(frame: FrameType) -> bool:
+    """Whether a frame is of the user's code: no code of lokki, nor of imports."""
+    return not frame.f_code.co_filename.startswith(_NOT_USERS)
 
 
 def users_frames(error: BaseException | None) -> TracebackType | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import sys
@@ -16,6 +17,7 @@ from time import time
 from typing import Any, Protocol
 
 from lokki import logging
+from lokki.cli.exits import end_process, exits_told
 from lokki.cli.program import Program
 from lokki.cli.progress import ProgressReport
 from lokki.cli.report import LineReport, Outline
@@ -24,6 +26,7 @@ from lokki.config import Config
 from lokki.engine.engine import Engine, RunHandle
 from lokki.engine.events import Event
 from lokki.engine.items import lane_of
+from lokki.engine.witness import CLOSED
 from lokki.errors import LokkiError, ResultUnreadable, RunCancelled, RunFailed
 from lokki.graph import FlowGraph, MapStage
 
@@ -81,9 +84,18 @@ def execute(start: Start, config: Config) -> int:
         interrupts = _Interrupts(report)
         before = {each: signal.signal(each, interrupts) for each in _heeded()}
         try:
-            result = asyncio.run(_result(start, report, interrupts))
+            with exits_told(report.end_at_once):
+                result = asyncio.run(_result(start, report, interrupts))
         except LokkiError as error:
             return _failed(error, report, start.other_python)
+        except SystemExit as error:
+            report.end_at_once(f"a task that a step has started ended the event loop by {error!r}")
+            return 1
+        except OSError as error:
+            if error.errno != errno.EBADF:
+                raise
+            report.end_at_once(f"the event loop has lost its descriptors: {CLOSED}")
+            end_process(1)
         finally:
             for each, handler in before.items():
                 signal.signal(each, handler)
@@ -201,7 +213,7 @@ class _Interrupts:
         self._count += number != signal.SIGHUP
         if self._count > 1:
             self._restore_terminal()
-            os._exit(INTERRUPTED)
+            end_process(INTERRUPTED)
         self._asked = True
         self._cancelling()
 

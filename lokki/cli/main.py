@@ -20,6 +20,7 @@ from lokki.cli.cloud import BUILD, PLAN, REHEARSE, MakeCommand
 from lokki.cli.cloud import COMMANDS as CLOUD
 from lokki.cli.commands import COMMANDS
 from lokki.cli.deploying import DEPLOY, DESTROY
+from lokki.cli.exits import exits_told
 from lokki.cli.invoking import INVOKE, invoked, resume_on_aws
 from lokki.cli.load import (
     LoadError,
@@ -144,7 +145,8 @@ def _start(group: click.Group, program: Program, *own: click.Command) -> NoRetur
         sys.stdout.reconfigure(errors="backslashreplace")
     code = 0
     try:
-        code = _exit_code(group, program)
+        with exits_told(lambda message: click.echo(f"Error: {message}", err=True)):
+            code = _exit_code(group, program)
         if sys.stdout is not None:
             sys.stdout.flush()
     except OSError as error:

@@ -91,6 +91,10 @@ class ProgressReport(LineReport):
             if view.status in ("running", "cancelled"):
                 view.status = status
 
+    def end_at_once(self, message: str) -> None:
+        self._end_view()
+        super().end_at_once(message)
+
     def _write_at_once(self, text: str) -> None:
         if self._above.holds:
             self._above.write(text)

@@ -208,6 +208,10 @@ class LineReport:
         resume = self._resume(self._run_id, *again) if known else None
         self.tell(logging.ending(message, time(), code, self._run_id, resume))
 
+    def end_at_once(self, message: str) -> None:
+        """The last words of a process that ends now, in whichever of its threads."""
+        self.end(f"Error: {message}", 1)
+
     def _resume(self, run_id: str | None, *again: str) -> str:
         return self._program.told("resume", str(run_id), *again)
 

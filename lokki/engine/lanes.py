@@ -32,6 +32,8 @@ from lokki.context import run_in
 from lokki.engine.items import Call, CallCancelled, Put, Slice, StageWork, perform
 from lokki.engine.threads import in_thread
 from lokki.engine.turns import Turns
+from lokki.engine.watch import ADVICE, LoopWatch
+from lokki.engine.witness import Witness
 from lokki.engine.workers import WorkerPool
 from lokki.store.commits import Committer
 from lokki.store.protocol import BlockingStore, TransientStore
@@ -69,9 +71,11 @@ class Lanes:
         self._loop = asyncio.get_running_loop()
         self._token: EventLoopToken = current_token()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._watch = LoopWatch()
         self._timer: asyncio.TimerHandle | None = None
         self._hoppers: deque[asyncio.Future[None]] = deque()
         self._process = forks.count
+        self._witness = Witness()
         self._thread = threading.get_ident()
         _open.add(self)
         self._hop_threads = anyio.CapacityLimiter(limits["thread"])
@@ -105,6 +109,8 @@ class Lanes:
             self._timer.cancel()
         for thread in self._threads:
             await anyio.to_thread.run_sync(thread.join)
+        await anyio.to_thread.run_sync(self._watch.close)
+        self._witness.close()
         await anyio.to_thread.run_sync(self.workers.close)
 
     def call_on_loop(self, function: Callable[[], None]) -> None:
@@ -133,6 +139,7 @@ class Lanes:
         Called once for every slice that was granted, whatever has come of it.
         """
         self._stay_in_process()
+        self._witness.check(done.work.state.stage.name)
         work = done.work
         with self._lock:
             if error is not None:
@@ -261,11 +268,15 @@ class Lanes:
 
     def _start_task(self, grant: Slice) -> None:
         task = self._loop.create_task(self._async_lane(grant))
+        if not self._tasks:
+            self._watch.begin()
         self._tasks.add(task)
         task.add_done_callback(partial(self._end_task, grant))
 
     def _end_task(self, grant: Slice, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
+        if not self._tasks:
+            self._watch.rest()
         self._finish(grant, None if task.cancelled() else task.exception())
         self._start_lanes()
 
@@ -324,15 +335,19 @@ class Lanes:
         if call.lane == "process":
             workers = self.workers
             return await in_thread(workers.call, work, *request, limiter=workers.limiter)
-        late = TimeoutError(f"the call took longer than {call.timeout} s")
+        late = f"the call took longer than {call.timeout} s"
         with anyio.move_on_after(call.timeout) as scope:
             try:
-                return await run_in(context, context.run(call_step, *request))
+                result = await run_in(context, context.run(call_step, *request))
             except Exception as error:
                 if scope.cancel_called:
-                    raise late from error
+                    raise TimeoutError(late) from error
                 raise
-        raise late
+            if anyio.current_time() < scope.deadline:
+                return result
+        if not scope.cancel_called:
+            late += f": the event loop was held, so that nothing could interrupt it; {ADVICE}"
+        raise TimeoutError(late)
 
     async def _aput(self, put: Put) -> Any:
         with anyio.CancelScope(shield=True):  # what has finished is kept

@@ -1,0 +1,46 @@
+"""Steps that end the process they are called in: told, and never taken for a success."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+from lokki.call import Running, running
+
+end_process = os._exit
+"""What ends a process at once, whatever a flow's code is given instead."""
+
+
+@contextmanager
+def exits_told(tell: Callable[[str], None]) -> Iterator[None]:
+    """Within, ``os._exit`` of a flow's code ends the process with code 1, after ``tell``.
+
+    Nothing else could tell it, and with code 0 the run would look as if it had succeeded. Children
+    that were forked end as they want.
+    """
+    before, process = os._exit, os.getpid()
+
+    def told(status: int) -> NoReturn:
+        if os.getpid() != process:
+            end_process(status)
+        here = running.get()
+        who = "the flow's code" if here is None else f"step '{here[0].name}'{_item(here)}"
+        try:
+            tell(
+                f"{who} has called os._exit({status}), which ends this process before its work is "
+                "done; raise an error instead, or call what needs this with subprocess"
+            )
+        finally:
+            end_process(1)
+
+    vars(os)["_exit"] = told
+    try:
+        yield
+    finally:
+        vars(os)["_exit"] = before
+
+
+def _item(here: Running) -> str:
+    return f", item {here[1]}," if here[0].in_map else ""

@@ -1,0 +1,143 @@
+"""Who holds the event loop: a thread looks at it while async calls are under way.
+
+A call that does not await anything for a second keeps all the others waiting, and no timeout can
+interrupt it. Nothing is measured in the calls themselves: the thread asks the loop for a sign of
+life, and if none comes, looks at what it is running.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import threading
+from asyncio.events import Handle
+from time import monotonic, time
+from types import FrameType
+
+from lokki import output
+from lokki.call import CALLING, Running, is_users, running
+
+HELD_SECONDS = 1.0
+"""A call that holds the event loop for longer is told."""
+_LOOK_SECONDS = 0.1
+
+ADVICE = (
+    "write the step with 'def', which runs in a thread, or in a process with executor=\"process\", "
+    "or await what takes long: 'await anyio.to_thread.run_sync(function, …)'"
+)
+
+
+class _Held:
+    """A call that holds the event loop, since when, and the line of the user's that it is at."""
+
+    def __init__(self, here: Running, place: str, since: float, *, shown: bool) -> None:
+        self.here = here
+        self._place = place
+        self._since = since
+        self._shown = shown
+        self._told = False
+
+    def look(self) -> None:
+        """Tell of the call, once it has lasted for too long."""
+        if self._told or monotonic() - self._since < HELD_SECONDS - _LOOK_SECONDS:
+            return
+        self._told = True
+        timeout = self.here[0].timeout
+        late = f", and its timeout of {timeout:g} s cannot interrupt it" if timeout else ""
+        self._tell(
+            f"has held the event loop for {HELD_SECONDS:g} s, at {self._place}: no other async "
+            f"call goes on{late}; {ADVICE}"
+        )
+
+    def end(self) -> None:
+        """Tell how long it took, if it was told of."""
+        if self._told:
+            self._tell(f"held the event loop for {monotonic() - self._since:.1f} s")
+
+    def _tell(self, message: str) -> None:
+        call, index, attempt = self.here[:3]
+        item = index if call.in_map else None
+        output.record(call.run_id, (time(), call.name, item, attempt, "WARNING", "lokki", message))
+        if self._shown:
+            place = f"step '{call.name}'" + ("" if item is None else f", item {item},")
+            output.show(call.run_id, f"[WARNING] {place} {message}\n")
+
+
+class LoopWatch:
+    """The thread that watches the loop it is made on, from each `begin` to the next `rest`."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._loops_thread = threading.get_ident()
+        self._working = threading.Event()
+        self._closed = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._shown: dict[tuple[str, str], Running] = {}
+
+    def begin(self) -> None:
+        """Async calls are under way from now on."""
+        self._working.set()
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._watch, name="lokki-watch", daemon=True)
+            self._thread.start()
+
+    def rest(self) -> None:
+        """No async call is under way any more."""
+        self._working.clear()
+
+    def close(self) -> None:
+        """End the thread; blocks for a moment."""
+        self._closed.set()
+        self._working.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._closed.wait(_LOOK_SECONDS):
+            self._working.wait()
+            sign = threading.Event()
+            try:
+                self._loop.call_soon_threadsafe(sign.set)
+            except RuntimeError:  # the loop is closed
+                return
+            self._wait_for(sign)
+
+    def _wait_for(self, sign: threading.Event) -> None:
+        """Wait for the loop's sign of life; tell of a call that keeps it from giving one."""
+        held: _Held | None = None
+        since = monotonic()
+        while True:
+            alive = sign.wait(_LOOK_SECONDS)
+            here, place = (None, "") if alive else _call_in(self._frame())
+            if held is not None and held.here is not here:
+                held.end()
+                held = None
+            if here is not None:
+                held = held or _Held(here, place, since, shown=self._is_first(here))
+                held.look()
+            else:
+                since = monotonic()
+            if alive:
+                return
+
+    def _frame(self) -> FrameType | None:
+        return sys._current_frames().get(self._loops_thread)
+
+    def _is_first(self, here: Running) -> bool:
+        """Whether it is the first such call of its step in the run: others are only recorded."""
+        return self._shown.setdefault((here[0].run_id, here[0].name), here) is here
+
+
+def _call_in(frame: FrameType | None) -> tuple[Running | None, str]:
+    """The call that a thread is at, and the step's own line; None when it is at none."""
+    place = "?"
+    while frame is not None:
+        if frame.f_code in CALLING:
+            return frame.f_locals.get("here"), place
+        if frame.f_code is Handle._run.__code__:  # a task that a step has made
+            return frame.f_locals["self"]._context.get(running), place
+        if is_users(frame):
+            place = f"{os.path.basename(frame.f_code.co_filename)}, line {frame.f_lineno}"
+        frame = frame.f_back
+    return None, place

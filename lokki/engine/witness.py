@@ -1,0 +1,44 @@
+"""Steps that close descriptors which are not theirs: noticed, since nothing works after it.
+
+The event loop does not wake any more, and SQLite would write into whichever file has its number
+next.
+"""
+
+from __future__ import annotations
+
+import os
+from os import _exit as end_process
+
+CLOSED = (
+    "a step has closed descriptors that are not its own, with os.closerange() or the like, and so "
+    "cut off the journal; close what the step has opened, or use subprocess, which closes them in "
+    "the child. What was recorded is safe"
+)
+
+
+class Witness:
+    """A descriptor that nobody but this object has a reason to close."""
+
+    def __init__(self) -> None:
+        self._ends = os.pipe()
+        self._was = self._found()
+
+    def _found(self) -> tuple[int, int] | None:
+        try:
+            found = os.fstat(self._ends[0])
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def check(self, stage: str) -> None:
+        """End the process, and say why on stderr, if the descriptor was closed meanwhile."""
+        if self._found() == self._was:
+            return
+        try:
+            os.write(2, f"Error: in '{stage}', {CLOSED}; this process ends.\n".encode())
+        finally:
+            end_process(1)
+
+    def close(self) -> None:
+        for end in self._ends:
+            os.close(end)
