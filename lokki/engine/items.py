@@ -71,6 +71,7 @@ class Put:
 Call: TypeAlias = tuple[BoundCall, Any, int, int]
 """A call to make: the step, its input, the item's index, the attempt."""
 Request: TypeAlias = Call | Put
+Performing: TypeAlias = Generator[Request, Any, None]
 
 
 class CallCancelled(BaseException):
@@ -233,7 +234,7 @@ class StageWork:
             self.failure = failure
 
 
-def perform(done: Slice) -> Generator[Request, Any, None]:
+def perform(done: Slice) -> Performing:
     """Run the items of a slice one after the other, each through the whole inner chain.
 
     A failed attempt ends the slice, since the state is to know at once: it may end the run.

@@ -73,6 +73,8 @@ class LoopWatch:
         self._working = threading.Event()
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._held: _Held | None = None
         self._shown: dict[tuple[str, str], Running] = {}
 
     def begin(self) -> None:
@@ -98,28 +100,39 @@ class LoopWatch:
             self._working.wait()
             sign = threading.Event()
             try:
-                self._loop.call_soon_threadsafe(sign.set)
+                self._loop.call_soon_threadsafe(self._give, sign)
             except RuntimeError:  # the loop is closed
                 return
-            self._wait_for(sign)
+            since = monotonic()
+            while not sign.wait(_LOOK_SECONDS):
+                since = self._look(sign, since)
 
-    def _wait_for(self, sign: threading.Event) -> None:
-        """Wait for the loop's sign of life; tell of a call that keeps it from giving one."""
-        held: _Held | None = None
-        since = monotonic()
-        while True:
-            alive = sign.wait(_LOOK_SECONDS)
-            here, place = (None, "") if alive else _call_in(self._frame())
-            if held is not None and held.here is not here:
-                held.end()
-                held = None
-            if here is not None:
-                held = held or _Held(here, place, since, shown=self._is_first(here))
-                held.look()
-            else:
+    def _give(self, sign: threading.Event) -> None:
+        """Give a sign of life; on the loop, so that what is told comes before the run's end."""
+        sign.set()
+        with self._lock:
+            self._release(None)
+
+    def _look(self, sign: threading.Event, since: float) -> float:
+        """Look for the call that holds the loop; gives since when no other does."""
+        with self._lock:
+            here, place = (None, "") if sign.is_set() else _call_in(self._frame())
+            if self._release(here) or here is None:
                 since = monotonic()
-            if alive:
-                return
+            if here is not None:
+                if self._held is None:
+                    self._held = _Held(here, place, since, shown=self._is_first(here))
+                self._held.look()
+        return since
+
+    def _release(self, here: Running | None) -> bool:
+        """Whether the call that held the loop does so no more: ``here`` is the present one."""
+        held = self._held
+        if held is None or held.here is here:
+            return False
+        self._held = None
+        held.end()
+        return True
 
     def _frame(self) -> FrameType | None:
         return sys._current_frames().get(self._loops_thread)
