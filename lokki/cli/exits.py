@@ -35,11 +35,11 @@ def exits_told(tell: Callable[[str], None]) -> Iterator[None]:
         finally:
             end_process(1)
 
-    vars(os)["_exit"] = told
+    os._exit = told
     try:
         yield
     finally:
-        vars(os)["_exit"] = before
+        os._exit = before
 
 
 def _item(here: Running) -> str:
