@@ -316,7 +316,7 @@ class Committer:
                         self._files.check()
                         self._look_for_requests(connection)
                 except JournalGone:
-                    self._rescue(connection)
+                    self._files.rescue(connection)
                     raise
         except JournalError as error:
             self._fail(error)
@@ -355,16 +355,6 @@ class Committer:
         for call in calls:
             call.tell()
         return not last
-
-    def _rescue(self, connection: sqlite3.Connection) -> None:
-        """Have all that is recorded in the journal's file itself, which may be elsewhere now.
-
-        Not when another is in its place: whoever has opened that may be using the files beside it.
-        """
-        if self._files.free:
-            with suppress(sqlite3.Error):
-                connection.execute("PRAGMA busy_timeout = 1000")
-                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _is_urgent(self) -> bool:
         """Whether more than a few lines are to be written."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sqlite3
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -45,10 +47,15 @@ class Files:
             if file == self._journal:
                 self._refuse_emptied(found.st_size)
 
-    @property
-    def free(self) -> bool:
-        """Whether a file is missing and none is in its place: the others are still ours alone."""
-        return not all(map(os.path.exists, self._known))
+    def rescue(self, connection: sqlite3.Connection) -> None:
+        """Have all that is recorded in the journal's file itself, which may be elsewhere now.
+
+        Not when another file is in the place of one: who has opened that may be using the others.
+        """
+        if all(_identity(file) in (None, known) for file, known in self._known.items()):
+            with suppress(sqlite3.Error):
+                connection.execute("PRAGMA busy_timeout = 1000")
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _refuse_emptied(self, size: int) -> None:
         if self._filled and not size:
@@ -63,3 +70,12 @@ class Files:
             f"{kind} {file} {what} while it was in use, so that nothing can be recorded any more: "
             f"{remedy}"
         )
+
+
+def _identity(file: str) -> tuple[int, int] | None:
+    """What no other file has; None if there is no such file."""
+    try:
+        found = os.stat(file)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
