@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 from lokki import forks
 from lokki.chain import Lane, input_and_names, is_async_generator
 from lokki.chain import running as running
+from lokki.defaults import fresh
 from lokki.errors import (
     DefinitionError,
     LokkiError,
@@ -110,10 +111,10 @@ def bind(
         for name, value in params.items()
         if name not in taken and (takes_any or name in declared)
     }
-    kwargs |= call.kwargs
+    kwargs = fresh({**kwargs, **call.kwargs})  # what a call changes in them is this run's alone
     function = partial(_gathered, step.fn) if is_async_generator(step.fn) else step.fn
     if not takes_input:
-        function = partial(_without_input, partial(function, *call.args, **kwargs))
+        function = partial(_without_input, partial(function, *fresh(call.args), **kwargs))
     elif kwargs:
         function = partial(function, **kwargs)
     return BoundCall(

@@ -5,13 +5,23 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
-from inspect import Parameter, Signature, isasyncgenfunction, iscoroutinefunction, signature
+from dataclasses import replace
+from inspect import (
+    Parameter,
+    Signature,
+    isasyncgenfunction,
+    iscoroutinefunction,
+    ismethod,
+    signature,
+)
 from math import inf
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, Protocol, TypeVar, overload
 
-from lokki.errors import DefinitionError
+from lokki.errors import ChainAttributeError, ChainTypeError, DefinitionError
 from lokki.graph import MapStage, Stage, StepCall, TaskStage
 from lokki.retry import RetryConfig
+from lokki.standin import refuse_stand_in
+from lokki.tracing import note
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -71,9 +81,13 @@ class Step(Generic[P, R]):
         timeout_seconds: float | None = None,
         executor: Executor | None = None,
     ) -> None:
+        if is_static := isinstance(fn, staticmethod):
+            fn = fn.__func__
         name = getattr(fn, "__name__", None)
+        if isinstance(fn, classmethod):
+            raise _no_method("step", fn.__func__)
         if isinstance(fn, Step) or not callable(fn) or not isinstance(name, str):
-            raise DefinitionError(f"@step wants a function, not {fn!r}")
+            raise ChainTypeError(f"@step wants a function, not {fn!r}")
         vars(self).update(
             fn=fn,
             name=name,
@@ -84,6 +98,7 @@ class Step(Generic[P, R]):
             timeout_seconds=timeout_seconds,
             executor=executor,
             is_async=_is(iscoroutinefunction, fn) or is_async_generator(fn),
+            is_static=is_static,
             __wrapped__=fn,
             __name__=name,
             __qualname__=getattr(fn, "__qualname__", name),
@@ -93,6 +108,7 @@ class Step(Generic[P, R]):
         self._check()
 
     is_async: bool
+    is_static: bool
 
     def _check(self) -> None:
         def refuse(why: str) -> DefinitionError:
@@ -157,6 +173,21 @@ class Step(Generic[P, R]):
     def signature(self) -> Signature:
         return signature(self.fn)
 
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            if name in ("next", "map", "agg"):
+                own = vars(self)["name"]
+                raise ChainAttributeError(
+                    f"a step has no '{name}', but a chain does, which a call of the step begins: "
+                    f"write {own}().{name}(…)"
+                )
+            raise AttributeError(f"a step has no attribute '{name}'")
+
+        def __get__(self, instance: object, owner: type | None = None) -> Any:
+            refuse_method("step", self, instance, owner)
+            return self
+
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> StepNode[R]:
         """Begin a chain with this step, and record its arguments; nothing is called yet."""
         here = running.get()
@@ -170,7 +201,31 @@ class Step(Generic[P, R]):
         except TypeError as error:
             raise DefinitionError(f"step '{self.name}': {error}") from None
         _refuse_chains(self, args, kwargs)
-        return StepNode((TaskStage(StepCall(self, self.name, args, dict(kwargs))),))
+        first = TaskStage(StepCall(self, self.name, args, dict(kwargs)))
+        return StepNode((first,), None, f"{self.name}()")
+
+
+def refuse_method(kind: str, made: Any, instance: object, owner: type | None) -> None:
+    """Refuse a step or flow that was decorated as a method, when Python is to bind it.
+
+    A function of a class that is looked up in the class itself is none, unless its first parameter
+    is ``self`` or ``cls``. Raises ChainTypeError.
+    """
+    fn, classes = made.fn, (owner or type(instance)).__mro__
+    names = [f"{each.__qualname__}.{getattr(fn, '__name__', '')}" for each in classes]
+    if made.is_static or getattr(fn, "__qualname__", "") not in names:
+        return  # a step of a module may be an attribute of a class, too
+    if instance is not None or next(iter(signature(fn).parameters), "") in ("self", "cls"):
+        raise _no_method(kind, fn)
+
+
+def _no_method(kind: str, fn: Callable[..., Any]) -> ChainTypeError:
+    lacks = next(iter(signature(fn).parameters), "self")
+    return ChainTypeError(
+        f"{kind} '{fn.__name__}' is a method, and nothing would give it '{lacks}': write it as a "
+        f"function outside of the class, or put @staticmethod above @{kind}; what it needs of the "
+        "object it gets in its input, as a constant or from a parameter of the flow"
+    )
 
 
 def is_async_generator(fn: object) -> bool:
@@ -187,14 +242,15 @@ def _rebuild(fn: Callable[..., Any], options: dict[str, Any]) -> Step[..., Any]:
 
 
 class _Chain:
-    """The stages so far."""
+    """The stages so far: those of the chain ``before``, and what the link ``words`` has added."""
 
     __slots__ = ("stages",)
 
     stages: tuple[Stage, ...]
 
-    def __init__(self, stages: tuple[Stage, ...]) -> None:
+    def __init__(self, stages: tuple[Stage, ...], before: _Chain | None, words: str) -> None:
         object.__setattr__(self, "stages", stages)
+        note(self, before, words)
 
     def __setattr__(self, name: str, value: object = None) -> None:
         raise AttributeError("a chain is immutable; every link returns a new one")
@@ -203,6 +259,55 @@ class _Chain:
 
     def __repr__(self) -> str:
         return f"<chain of {len(self.stages)} stages ending with {self.stages[-1].name}>"
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            if name.startswith("__"):
+                raise AttributeError(f"a chain has no {name}")
+            raise ChainAttributeError(
+                f"a chain has no '{name}', but next, map and, on an open map, agg; "
+                + _no_result(self)
+            )
+
+        def __eq__(self, other: object) -> bool:
+            if other is None or isinstance(other, _Chain):
+                return self is other
+            raise ChainTypeError(f"a chain cannot be compared: {_no_result(self)}")
+
+        __hash__ = object.__hash__
+
+
+def _no_result(chain: _Chain) -> str:
+    name = chain.stages[-1].calls[-1].step.name
+    return (
+        f"the result of step '{name}' is not there while the flow is described; write a step that "
+        "does this with it, and link it: .next(step), or .map(step) for each item of a list"
+    )
+
+
+def _refusing(use: str) -> Callable[..., Any]:
+    def refuse(self: _Chain, *args: object) -> Any:
+        raise ChainTypeError(f"a chain cannot be {use}: {_no_result(self)}")
+
+    return refuse
+
+
+_NO_USES = {
+    "calculated with": "add sub mul matmul truediv floordiv mod divmod pow lshift rshift and xor "
+    "or radd rsub rmul rmatmul rtruediv rfloordiv rmod rdivmod rpow rlshift rrshift rand rxor ror "
+    "neg pos abs invert round trunc floor ceil int float complex index",
+    "compared": "lt le gt ge",
+    "asked whether it is true": "bool",
+    "looped over": "iter reversed",
+    "looked into": "getitem len contains",
+    "formatted": "format",
+    "called": "call",
+    "changed": "setitem delitem",
+}
+for _use, _names_of in _NO_USES.items():
+    for _each in _names_of.split():
+        setattr(_Chain, f"__{_each}__", _refusing(_use))
 
 
 class StepNode(_Chain, Generic[R_co]):
@@ -218,7 +323,8 @@ class StepNode(_Chain, Generic[R_co]):
     def next(self: StepNode[T], step: TakesFirst[T, U], /) -> StepNode[U]: ...
     def next(self, step: Any, /, *args: Any, **kwargs: Any) -> StepNode[Any]:
         """Call ``step`` with the result so far; keyword arguments are bound as constants."""
-        return StepNode((*self.stages, TaskStage(_linked("next", step, args, kwargs))))
+        stage = TaskStage(_linked("next", step, args, kwargs))
+        return StepNode((*self.stages, stage), self, f".next({stage.name})")
 
     @overload
     def map(
@@ -274,12 +380,15 @@ class StepNode(_Chain, Generic[R_co]):
                 "write .map(first, …).next(second, …)"
             )
         inner = tuple(_linked("map", each, args, kwargs) for each in steps)
-        return MapBlock((*self.stages, MapStage(inner, **_checked(options))))
+        block = MapStage(inner, **_checked(options))
+        names = ", ".join(call.name for call in inner)
+        words = f".map({names})" if len(inner) == 1 else f".map([{names}])"
+        return MapBlock((*self.stages, block), self, words)
 
     if not TYPE_CHECKING:
 
         def agg(self, step: Any, /, *args: Any, **kwargs: Any) -> Any:
-            raise DefinitionError(
+            raise ChainTypeError(
                 f".agg({_name(step)}) closes a map, and none is open; "
                 f"write .map(…).agg({_name(step)}), or .next({_name(step)}) for a single value"
             )
@@ -324,28 +433,24 @@ class MapBlock(_Chain, Generic[R_co]):
     def agg(self: MapBlock[T], step: TakesFirst[list[T], U], /) -> StepNode[U]: ...
     def agg(self, step: Any, /, *args: Any, **kwargs: Any) -> StepNode[Any]:
         """Close the map: ``step`` receives the list of results, in the order of the source."""
-        return StepNode((*self.stages, TaskStage(_linked("agg", step, args, kwargs))))
+        stage = TaskStage(_linked("agg", step, args, kwargs))
+        return StepNode((*self.stages, stage), self, f".agg({stage.name})")
 
     def _append(
         self, verb: str, step: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> MapBlock[Any]:
         *before, block = self.stages
         assert isinstance(block, MapStage)
-        opened = MapStage(
-            (*block.inner, _linked(verb, step, args, kwargs)),
-            block.concurrency_limit,
-            block.batch_size,
-            block.tolerated_failures,
-            block.direct_pass,
-        )
-        return MapBlock((*before, opened))
+        call = _linked(verb, step, args, kwargs)
+        grown = replace(block, inner=(*block.inner, call))
+        return MapBlock((*before, grown), self, f".{verb}({call.name})")
 
 
 def _linked(verb: str, step: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> StepCall:
     """The call that ``.verb(step, *args, **kwargs)`` stands for, once it can work."""
     if isinstance(step, StepNode | MapBlock):
         nested = any(isinstance(stage, MapStage) for stage in step.stages)
-        raise DefinitionError(
+        raise ChainTypeError(
             f".{verb}() got a chain that holds a map of its own: maps do not nest; close this map "
             "with .agg() first, or do the inner loop inside a step"
             if nested
@@ -353,12 +458,15 @@ def _linked(verb: str, step: Any, args: tuple[Any, ...], kwargs: dict[str, Any])
             f".{verb}({step.stages[0].name}), without brackets"
         )
     if isinstance(step, list | tuple):
-        raise DefinitionError(
+        raise ChainTypeError(
             f".{verb}([…]): only the .map() that opens a block takes a list; link the steps one by "
             "one with .next()"
         )
+    if ismethod(step):
+        function: Any = step.__func__
+        raise _no_method("step", function.fn if isinstance(function, Step) else function)
     if not isinstance(step, Step):
-        raise DefinitionError(
+        raise ChainTypeError(
             f".{verb}({_name(step)}) wants a step: decorate {_name(step)} with @step"
         )
     _refuse_chains(step, args, kwargs)
@@ -389,7 +497,7 @@ def _linked(verb: str, step: Any, args: tuple[Any, ...], kwargs: dict[str, Any])
 
 def _refuse_chains(step: Step[..., Any], args: Iterable[Any], kwargs: Mapping[str, Any]) -> None:
     if any(isinstance(value, _Chain) for value in (*args, *kwargs.values())):
-        raise DefinitionError(
+        raise ChainTypeError(
             f"step '{step.name}' got a chain as an argument; "
             f"link it instead: first_step().next({step.name})"
         )
@@ -415,6 +523,8 @@ def input_and_names(step: Step[..., Any]) -> tuple[list[str] | None, bool]:
 
 
 def _checked(options: dict[str, Any]) -> dict[str, Any]:
+    for name, value in options.items():
+        refuse_stand_in(value, f"{name} of .map() is {{}}")
     for name in ("concurrency_limit", "batch_size"):
         value = options.get(name)
         whole = isinstance(value, int) and not isinstance(value, bool)

@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mappin
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
-from lokki.chain import Executor, JobType, MapBlock, Step, StepNode, running
-from lokki.errors import DefinitionError
+from lokki.chain import Executor, JobType, MapBlock, Step, StepNode, refuse_method, running
+from lokki.errors import ChainTypeError, DefinitionError
 from lokki.graph import FlowGraph, TaskStage
 from lokki.params import Parameters
-from lokki.secret import Secret
+from lokki.tracing import Link, kept, tracing
+from lokki.ways import Ways
 
 if TYPE_CHECKING:
     from lokki.retry import RetryConfig
@@ -82,6 +83,7 @@ class Flow(Generic[P, R]):
     name: str
     schedule: str | None
     timezone: str | None
+    is_static: bool
     parameters: Parameters
 
     def __init__(
@@ -90,9 +92,11 @@ class Flow(Generic[P, R]):
         schedule: str | None = None,
         timezone: str | None = None,
     ) -> None:
+        if is_static := isinstance(fn, staticmethod):
+            fn = fn.__func__
         function_name = getattr(fn, "__name__", None)
         if not callable(fn) or isinstance(fn, Step) or not isinstance(function_name, str):
-            raise DefinitionError(f"@flow wants a function, not {fn!r}")
+            raise ChainTypeError(f"@flow wants a function, not {fn!r}")
         name = function_name.strip("_").replace("_", "-")
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9-]{0,59}", name):
             raise DefinitionError(
@@ -110,6 +114,7 @@ class Flow(Generic[P, R]):
             name=name,
             schedule=schedule,
             timezone=timezone,
+            is_static=is_static,
             parameters=Parameters(fn, name),
             __wrapped__=fn,
             __name__=function_name,
@@ -125,6 +130,12 @@ class Flow(Generic[P, R]):
 
     def __repr__(self) -> str:
         return f"<flow {self.name}>"
+
+    if not TYPE_CHECKING:
+
+        def __get__(self, instance: object, owner: type | None = None) -> Any:
+            refuse_method("flow", self, instance, owner)
+            return self
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> FlowGraph[R]:
         """The graph of this flow for these parameters, which are checked first.
@@ -145,34 +156,43 @@ class Flow(Generic[P, R]):
         """
         return self._trace(self.parameters.validate(params, checked=checked))
 
-    def outline(self) -> FlowGraph[R]:
+    def outline(self, given: Mapping[str, Any] | None = None) -> FlowGraph[R]:
         """The graph of this flow for its structure alone, whatever parameters it needs.
 
-        A parameter without a default is None in it, a secret one empty. Raises DefinitionError as
-        calling the flow does, and what its body raises when it does something with a parameter.
+        ``given`` are checked values of parameters (default: none). The body is traced with
+        stand-ins for required ones that have none: it may compute with them, and what it binds of
+        them means nothing in this graph.
+
+        Raises DefinitionError as calling the flow does, ParameterError where the body needs a value
+        or the structure depends on one, and what the body raises.
         """
-        needed = {
-            each.name: Secret("") if each.is_secret else None
-            for each in self.parameters
-            if each.required
-        }
-        return self.trace({}, checked=needed)
+        given = given or {}
+        ways = Ways([each for each in self.parameters if each.required and each.name not in given])
+        return ways.explored(
+            lambda: self._traced(self.parameters.validate({}, checked={**given, **ways.values()}))
+        )
 
     def _trace(self, params: dict[str, Any]) -> FlowGraph[R]:
+        return self._traced(params)[0]
+
+    def _traced(self, params: dict[str, Any]) -> tuple[FlowGraph[R], list[Link]]:
+        """The graph, and the links that have made its chain."""
         outside = running.set(None)  # a step may run another flow
         try:
-            chain = cast(Any, self.fn)(**params)
+            with tracing() as links:
+                chain = cast(Any, self.fn)(**params)
         finally:
             running.reset(outside)
         if not isinstance(chain, StepNode | MapBlock):
             hint = f"call it: {chain.name}()" if isinstance(chain, Step) else "return the chain"
-            raise DefinitionError(
+            raise ChainTypeError(
                 f"flow '{self.name}' returned {type(chain).__name__}, not a chain of steps; "
                 f"{hint}, such as: return get_items().map(work).agg(collect)"
             )
+        chains = kept(links, chain, self.name)
         graph = FlowGraph(self.name, chain.stages, params, self)
         _check_arguments(graph)
-        return graph
+        return graph, chains
 
     async def run(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the flow in an engine of its own, durably, and return its result.

@@ -2,6 +2,8 @@
 
 LokkiError
 ├── DefinitionError         the flow is written wrongly (yours to mend)
+│   ├── ChainTypeError      something else is written where a step or a chain has to be
+│   ├── ChainAttributeError a step or a chain has no such link
 │   └── FingerprintError    the flow's structure is not the one the run was started with
 ├── ParameterError          a run was started with wrong parameters (yours to mend)
 ├── ConfigError             a configuration file, variable or argument is wrong (yours to mend)
@@ -42,11 +44,29 @@ class Picklable:
 
 
 class LokkiError(Picklable, Exception):
-    """Base of every error that lokki raises on purpose. Its text is meant to be shown as it is."""
+    """Base of every error that lokki raises on purpose. Its text is meant to be shown as it is.
+
+    ``place`` is the line of a flow's body that it comes from, such as ``birds.py:12``, with which
+    the text begins; empty where it comes from none.
+    """
+
+    place: str = ""
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return f"{self.place}: {text}" if self.place else text
 
 
 class DefinitionError(LokkiError):
     """A step, chain or flow is written in a way that cannot work."""
+
+
+class ChainTypeError(DefinitionError, TypeError):
+    """A step or a chain is used as something that it is not, or something else in its place."""
+
+
+class ChainAttributeError(DefinitionError, AttributeError):
+    """A step or a chain is asked for something that it does not have."""
 
 
 class FingerprintError(DefinitionError):

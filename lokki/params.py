@@ -12,6 +12,7 @@ import functools
 import inspect
 import os
 import shlex
+import sys
 import types
 import typing
 from collections import abc
@@ -21,8 +22,10 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NewType, Union, get_args, get_origin
 
+from lokki.defaults import fits, fresh
 from lokki.errors import DefinitionError, ParameterError
 from lokki.secret import HIDDEN, Secret, variable
+from lokki.standin import is_stand_in
 
 if typing.TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -109,7 +112,8 @@ class Parameters:
     need, so that a name imported under TYPE_CHECKING does not stop the flow's definition.
 
     Raises DefinitionError if the signature has ``*args``, ``**kwargs``, a positional-only
-    parameter, a name in RESERVED, or a ``no_x`` beside a flag ``x``.
+    parameter, a name in RESERVED, a ``no_x`` beside a flag ``x``, or a default that its annotation
+    does not allow, as far as can be told without pydantic.
     """
 
     def __init__(self, fn: Callable[..., Any], owner: str) -> None:
@@ -127,6 +131,8 @@ class Parameters:
                 reason = f"parameter '{name}' has the name of an option of `lokki run`; rename it"
             elif f"no_{name}" in self.names and self._resolve(parameter).is_flag:
                 reason = f"parameter 'no_{name}' has the name of what turns '{name}' off; rename it"
+            else:
+                reason = _misfit(self._resolve(parameter))
             if reason:
                 raise DefinitionError(f"{owner}: {reason}")
 
@@ -191,7 +197,7 @@ class Parameters:
         checked: Mapping[str, Any] | None = None,
         origins: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
-        """Every value checked and converted, every default filled in (as it is, unchecked).
+        """Every value checked and converted, every default filled in, as a copy of its own.
 
         ``text`` names the values that are strings of a command line or of the environment
         (default: none); the rest are JSON or Python values. ``checked`` are values that came out
@@ -247,7 +253,7 @@ class Parameters:
             elif parameter.required:
                 problems.append(f"parameter '{name}' ({parameter.type_label}) is missing")
             else:
-                checked[name] = parameter.default
+                checked[name] = fresh(parameter.default)
         if problems:
             raise ParameterError("\n".join(f"{self._owner}: {problem}" for problem in problems))
         return checked
@@ -301,7 +307,7 @@ class Parameters:
             {
                 each.name: values[each.name]
                 for each in self
-                if not each.is_secret and values[each.name] is not each.default
+                if not each.is_secret and not _is_default(values[each.name], each.default)
             }
         )
 
@@ -316,6 +322,36 @@ class Parameters:
             name: HIDDEN if isinstance(value, Secret) else _to_json(value)
             for name, value in values.items()
         }
+
+
+def _misfit(parameter: Parameter) -> str:
+    """What is wrong with a default that is not as annotated; empty where nothing can be said."""
+    name, kind, default = parameter.name, parameter.annotation, parameter.default
+    if parameter.required:
+        return ""
+    if not fits(kind, default):
+        given = "" if parameter.is_secret else f" {_show(default)}"
+        return (
+            f"parameter '{name}' is annotated as {inspect.formatannotation(kind)}, and its default"
+            f"{given} ({type(default).__name__}) is not: change one of them"
+        )
+    if (
+        get_origin(kind) is Annotated and "pydantic" in sys.modules
+    ):  # it is its user who pays for it
+        with suppress(DefinitionError):
+            try:
+                check_value(parameter, default, False)
+            except ParameterError as error:
+                return f"the default is refused: {error}"
+    return ""
+
+
+def _is_default(value: Any, default: Any) -> bool:
+    """Whether a value is a default, or a copy of one that could be changed."""
+    if value is default:
+        return True
+    copied = type(value) is type(default) and fresh(default) is not default
+    return copied and bool(_to_json(value) == _to_json(default))
 
 
 def _adapter(parameter: Parameter) -> TypeAdapter[Any]:
@@ -351,6 +387,8 @@ def check_value(
     what is allowed, DefinitionError if the annotation cannot be used.
     """
     kind = parameter.annotation
+    if is_stand_in(value):
+        return value
     if parameter.is_secret and value is not None:
         return _secret(parameter, value)
     if not isinstance(value, str):

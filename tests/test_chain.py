@@ -190,6 +190,76 @@ def test_a_chain_shows_its_length_and_end():
     assert repr(a().map(b)) == "<chain of 2 stages ending with b>"
 
 
+# What a chain is not: a value
+
+
+@pytest.mark.parametrize(
+    ("use", "told"),
+    [
+        (lambda chain: chain + 1, "calculated with"),
+        (lambda chain: 2 * chain, "calculated with"),
+        (lambda chain: -chain, "calculated with"),
+        (lambda chain: round(chain, 2), "calculated with"),
+        (lambda chain: int(chain), "calculated with"),
+        (lambda chain: math.sqrt(chain), "calculated with"),
+        (lambda chain: range(chain), "calculated with"),
+        (lambda chain: chain > 3, "compared"),
+        (lambda chain: min(4, chain), "compared"),
+        (lambda chain: chain == 3, "compared"),
+        (lambda chain: chain != "x", "compared"),
+        (lambda chain: max(chain, 3), "compared"),
+        (lambda chain: 1 if chain else 2, "asked whether it is true"),
+        (lambda chain: chain or 3, "asked whether it is true"),
+        (lambda chain: not chain, "asked whether it is true"),
+        (lambda chain: list(chain), "looped over"),
+        (lambda chain: [x for x in chain], "looped over"),  # noqa: C416
+        (lambda chain: sum(chain), "looped over"),
+        (lambda chain: print(*chain), "looped over"),
+        (lambda chain: chain[0], "looked into"),
+        (lambda chain: chain[1:], "looked into"),
+        (lambda chain: len(chain), "looked into"),
+        (lambda chain: 3 in chain, "looked into"),
+        (lambda chain: f"{chain}", "formatted"),
+        (lambda chain: "{:d}".format(chain), "formatted"),  # noqa: UP032
+        (lambda chain: chain(), "called"),
+    ],
+)
+def test_a_chain_is_no_value(use, told):
+    for chain in (a(), a().map(b)):
+        name = chain.stages[-1].name
+        with says(
+            f"a chain cannot be {told}: the result of step '{name}' is not there while the flow "
+            "is described; write a step that does this with it, and link it: .next(step)"
+        ) as refused:
+            use(chain)
+        assert isinstance(refused.value, TypeError)
+
+
+@pytest.mark.parametrize("chain", [a(), a().map(b)])
+def test_a_chain_has_nothing_but_its_links(chain):
+    with says("a chain has no 'upper', but next, map and, on an open map, agg") as refused:
+        chain.upper()
+    assert isinstance(refused.value, AttributeError)
+    assert not hasattr(chain, "upper")
+    assert not hasattr(chain, "__array__")
+
+
+def test_chains_can_be_told_apart():
+    one, other = a(), a()
+    assert one == one
+    assert one != other
+    assert one != None  # noqa: E711
+    assert len({one, other, one}) == 2
+
+
+@pytest.mark.parametrize("verb", ["map", "next", "agg"])
+def test_a_step_that_is_not_called_has_no_links(verb):
+    with says(f"write a().{verb}(…)") as refused:
+        getattr(a, verb)(b)
+    assert isinstance(refused.value, AttributeError)
+    assert not hasattr(a, "upper")
+
+
 # Links that are refused
 
 
@@ -200,6 +270,15 @@ def test_agg_without_map():
         a().map(b).agg(d).agg(d, factor=3)
     with says("write .map(…).agg([1])"):
         a().agg([1])
+    with pytest.raises(TypeError, match="closes a map, and none is open"):
+        a().agg(d)
+
+
+@pytest.mark.parametrize("wrong", [lambda: a().map(plain), lambda: a().next(b()), lambda: Step(3)])
+def test_something_else_than_a_step_is_a_type_error_too(wrong):
+    with pytest.raises(TypeError) as error:
+        wrong()
+    assert isinstance(error.value, DefinitionError)
 
 
 @pytest.mark.parametrize("link", [a().map, a().next, a().map(b).next, a().map(b).map])

@@ -1,10 +1,13 @@
+import asyncio
+import inspect
+import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from threading import Barrier
 
 import pytest
 
-from lokki import Flow, FlowGraph, RetryConfig, Step, flow, step
+from lokki import Engine, Flow, FlowGraph, RetryConfig, Step, flow, step
 from lokki.errors import DefinitionError, ParameterError
 
 
@@ -314,6 +317,291 @@ def test_a_body_that_returns_no_chain(value, match):
 def test_two_different_steps_of_one_name():
     with pytest.raises(DefinitionError, match="'birds' uses two different steps named 'total'"):
         returns(numbers().next(total).next(step(total.fn)))()
+
+
+def line_of(function, text):
+    """The place of the only line of a function that has this text in it."""
+    lines, first = inspect.getsourcelines(function)
+    (found,) = (number for number, line in enumerate(lines, first) if text in line)
+    return f"{os.path.relpath(__file__)}:{found}"
+
+
+def dropped_fork():
+    values = numbers()
+    values.next(total)  # lost
+    return values.map(scaled, factor=2)
+
+
+def dropped_inner_link():
+    values = numbers().map(scaled, factor=2)
+    values.next(total)  # lost
+    return values.agg(total)
+
+
+def dropped_last_link():
+    values = numbers().next(total)
+    values.next(total)  # lost
+    return values
+
+
+def dropped_list():
+    values = numbers()
+    values.map([total, total]).agg(total)  # lost
+    return values.next(total)
+
+
+def _extended(chain):
+    chain.next(total)  # lost
+
+
+def dropped_by_a_helper():
+    values = numbers()
+    _extended(values)
+    return values.next(total)
+
+
+def dropped_of_two_ends():
+    values = numbers().map(scaled, factor=1)
+    one = values.agg(total)
+    values.agg(total)  # lost
+    return one
+
+
+@pytest.mark.parametrize(
+    ("body", "lost", "instead"),
+    [
+        (dropped_fork, ".next(total)", "numbers().next(total).map(scaled)"),
+        (dropped_inner_link, ".next(total)", "numbers().map(scaled).next(total).agg(total)"),
+        (dropped_last_link, ".next(total)", "numbers().next(total).next(total)"),
+        (dropped_list, ".map([total, total])", "numbers().map([total, total]).next(total)"),
+        (dropped_by_a_helper, ".next(total)", "numbers().next(total).next(total)"),
+        (dropped_of_two_ends, ".agg(total)", "numbers().map(scaled).agg(total).agg(total)"),
+    ],
+)
+def test_a_link_whose_chain_is_dropped_is_refused(body, lost, instead):
+    helper = _extended if body is dropped_by_a_helper else body
+    with pytest.raises(DefinitionError) as refused:
+        flow(body)()
+    assert str(refused.value) == (
+        f"{line_of(helper, '# lost')}: flow '{body.__name__.replace('_', '-')}': {lost} is no part "
+        "of the chain that is returned, so it would never run; a link leaves the chain before it "
+        f"as it was, and gives a new one: go on with that, as in {instead}, or leave it out"
+    )
+
+
+def dropped_call():
+    numbers(limit=9)  # lost
+    return numbers()
+
+
+def dropped_in_a_constant():
+    return numbers().map(scaled, factor=[numbers()])  # lost
+
+
+@pytest.mark.parametrize("body", [dropped_call, dropped_in_a_constant])
+def test_a_call_that_is_dropped_is_refused(body):
+    told = r"numbers\(\) is no part of .*; link it to the others, or return it, or leave it out$"
+    with pytest.raises(DefinitionError, match=told) as refused:
+        flow(body)()
+    assert refused.value.place == line_of(body, "# lost")
+
+
+CHAIN = numbers().map(scaled, factor=2)
+
+
+def test_a_link_to_a_chain_of_the_module_may_not_be_dropped_either():
+    @flow
+    def birds():
+        CHAIN.next(total)
+        return CHAIN.agg(total)
+
+    with pytest.raises(DefinitionError, match=r"a new one: go on with that, or leave it out$"):
+        birds()
+
+
+def test_a_chain_may_be_made_by_helpers_and_from_parts_of_the_module():
+    def summed(chain):
+        return chain.agg(total)
+
+    @flow
+    def inner():
+        return summed(CHAIN)
+
+    @flow
+    def outer():
+        inner()  # a graph of its own
+        return inner.fn().next(scaled, factor=3)
+
+    assert outer().shape == "numbers → map(scaled) → total → scaled-2"
+    assert inner().shape == "numbers → map(scaled) → total"
+
+
+def test_a_mistake_in_a_body_is_told_with_its_line():
+    @flow
+    def birds():
+        values = numbers()
+        return values.next(scaled, fctor=3)  # here
+
+    @flow
+    def outer():
+        return birds()
+
+    for each in (birds, outer):
+        with pytest.raises(DefinitionError) as refused:
+            each()
+        place = line_of(birds.fn, "# here")
+        assert str(refused.value).startswith(f"{place}: .next(scaled, fctor=…)")
+
+
+# Methods
+
+
+class Shop:
+    rate = 3
+
+    @step
+    def price(self):
+        return 1
+
+    @step
+    def bare(item):
+        return item * 2
+
+    @classmethod
+    @step
+    def classed(cls, item):
+        return item
+
+    @staticmethod
+    @step
+    def static(item):
+        return item + 1
+
+    @step
+    @staticmethod
+    async def awaited(item):
+        return item + 10
+
+    @flow
+    def sold(self):
+        return numbers()
+
+    @staticmethod
+    @flow
+    def bought():
+        return numbers()
+
+    def rated(self, item):
+        return item * self.rate
+
+    total = total
+
+
+def no_method(kind, name, lacks):
+    told = f"{kind} '{name}' is a method, and nothing would give it '{lacks}': write it as a func"
+    return pytest.raises(TypeError, match=told)
+
+
+@pytest.mark.parametrize(
+    ("body", "name", "lacks"),
+    [
+        (lambda: numbers().map(Shop().price), "price", "self"),
+        (lambda: numbers().map(Shop.price), "price", "self"),
+        (lambda: Shop().price(), "price", "self"),
+        (lambda: numbers().map(Shop().bare), "bare", "item"),
+        (lambda: numbers().map(Shop.classed), "classed", "cls"),
+        (lambda: numbers().map(Shop().classed), "classed", "cls"),
+        (lambda: numbers().map(Shop().rated), "rated", "self"),
+    ],
+)
+def test_a_method_is_no_step(body, name, lacks):
+    body.__name__ = "sales"
+    with no_method("step", name, lacks) as refused:
+        flow(body)()
+    assert isinstance(refused.value, DefinitionError)
+    assert refused.value.place == f"{os.path.relpath(__file__)}:{body.__code__.co_firstlineno}"
+
+
+def test_a_classmethod_is_no_step_where_it_is_made():
+    with no_method("step", "classed", "cls"):
+
+        class Made:
+            @step
+            @classmethod
+            def classed(cls, item):
+                return item
+
+
+def test_a_method_is_no_flow():
+    with no_method("flow", "sold", "self"):
+        Shop().sold()
+    assert Shop.bought().shape == Shop().bought().shape == "numbers"
+
+
+def test_a_method_of_a_parent_is_no_step_either():
+    class Kiosk(Shop):
+        pass
+
+    with no_method("step", "price", "self"):
+        numbers().map(Kiosk().price)
+
+
+def test_functions_in_a_class_are_steps():
+    rated = step(Shop().rated)
+
+    @flow
+    def sales():
+        shop = Shop()
+        return (
+            numbers()
+            .map(shop.static)
+            .next(Shop.static)
+            .next(Shop.bare)
+            .next(shop.awaited)
+            .next(rated)
+            .agg(shop.total)
+        )
+
+    assert sales.run_sync() == sum(((n + 2) * 2 + 10) * 3 for n in range(3))
+
+
+# What runs share
+
+
+@step
+def noted(item, seen, places):
+    seen.append(item)
+    places["all"].append(item)
+    return seen, places["all"]
+
+
+def test_what_a_run_changes_in_a_default_or_constant_is_its_own():
+    bound = ["bound"]
+
+    @flow
+    def birds(seen: list = [], places: dict = {"all": []}):
+        seen.append("body")
+        return numbers(limit=1).map(noted).next(noted, seen=bound)
+
+    for _ in range(2):
+        ((seen, _places),) = birds.run_sync()
+        assert seen == ["bound", (["body", 0], [0])]
+    assert bound == ["bound"]
+    assert birds().params == {"seen": ["body"], "places": {"all": []}}
+
+
+def test_two_runs_of_one_graph_share_no_parameter():
+    @flow
+    def birds(seen: list, places: dict):
+        return numbers(limit=1).map(noted)
+
+    async def both(graph):
+        async with Engine() as engine:
+            return [await engine.run(graph) for _ in range(2)]
+
+    given, places = [], {"all": []}
+    assert asyncio.run(both(birds(given, places))) == [[([0], [0])]] * 2
+    assert (given, places) == ([], {"all": []})
 
 
 # Arguments that nothing gives

@@ -110,11 +110,15 @@ def test_import_loads_the_definition_layer_alone():
         "lokki",
         "lokki.chain",
         "lokki.decorators",
+        "lokki.defaults",
         "lokki.errors",
         "lokki.graph",
         "lokki.params",
         "lokki.retry",
         "lokki.secret",
+        "lokki.standin",
+        "lokki.tracing",
+        "lokki.ways",
     }
 
 

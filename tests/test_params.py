@@ -9,7 +9,9 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
 import uuid
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
@@ -199,7 +201,7 @@ def test_a_none_default_makes_a_parameter_optional():
 
 
 def test_defaults_are_used_as_they_are():
-    default = ["not a date"]
+    default = datetime(2026, 2, 3)
     assert params(date, default).validate({})["it"] is default
 
 
@@ -557,7 +559,7 @@ def test_a_parameter_without_annotation_is_of_its_defaults_type(default, text, v
     read = ps.validate({"it": text}, text={"it"})["it"]
     assert (read, type(read)) == (value, type(value))
     assert ps.validate({"it": value}) == {"it": value}
-    assert ps.validate({})["it"] is default
+    assert ps.validate({})["it"] == default
 
 
 @pytest.mark.parametrize(
@@ -893,12 +895,12 @@ def test_plain_values_do_without_pydantic():
 
 
 def test_checked_values_are_used_as_they_are_and_completed():
-    def birds(limit: int, label: str = 5, extra: int = 1):  # type: ignore[assignment]
+    def birds(limit: int, label: str = "5", extra: int = 1):
         pass
 
     parameters = Parameters(birds, "birds")
     earlier = parameters.validate({"limit": 3})
-    assert earlier == {"limit": 3, "label": 5, "extra": 1}
+    assert earlier == {"limit": 3, "label": "5", "extra": 1}
     assert parameters.validate({}, checked=earlier) == earlier
     assert parameters.validate({"extra": 2}, checked=earlier) == {**earlier, "extra": 2}
     with pytest.raises(ParameterError, match="unknown parameter 'gone'"):
@@ -1001,3 +1003,156 @@ def test_a_flow_without_parameters_takes_an_empty_object():
     found = schema(f)
     assert (found["properties"], found["required"]) == ({}, [])
     assert "$defs" not in found
+
+
+# Defaults
+
+
+def with_default(annotation, default):
+    def fn(it):
+        """A flow's body."""
+
+    fn.__annotations__["it"] = annotation
+    fn.__defaults__ = (default,)
+    return Parameters(fn, "birds")
+
+
+class Speaks(Protocol):
+    def speak(self): ...
+
+
+class Pair(TypedDict):
+    one: int
+
+
+Size = NewType("Size", int)
+Item = TypeVar("Item")
+
+
+@pytest.mark.parametrize(
+    ("annotation", "default"),
+    [
+        (int, "5"),
+        ("int", "5"),
+        (int, 5.0),
+        (int, True),
+        (float, "0.5"),
+        (float, False),
+        (str, 5),
+        (bool, 1),
+        (bytes, "x"),
+        (int | str, 0.5),
+        (int | None, "x"),
+        (list, ()),
+        (list[int], [1, "2"]),
+        (list[list[int]], [[1], ["2"]]),
+        (tuple[int, str], (1, 2)),
+        (tuple[int, str], (1,)),
+        (tuple[int, ...], (1, "2")),
+        (dict[str, int], {"a": "b"}),
+        (dict[str, int], {1: 1}),
+        (set[str], {1}),
+        (Sequence[int], ["a"]),
+        (Mapping[str, int], []),
+        (Literal["a", "b"], "c"),
+        (Literal[1], True),
+        (Color, "red"),
+        (Path, "data"),
+        (date, "2026-02-03"),
+        (timedelta, 5),
+        (Decimal, 1),
+        (Point, {"x": 1}),
+        (Pair, []),
+        (Size, "big"),
+        (Annotated[int, "metres"], "5"),
+        (Annotated[int, Field(gt=0)], 0),
+        (type, 3),
+    ],
+)
+def test_a_default_that_is_not_as_annotated_is_refused_where_it_is_defined(annotation, default):
+    with pytest.raises(DefinitionError, match=r"^birds: .*parameter 'it' ") as refused:
+        with_default(annotation, default)
+    assert repr(default) in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "default"),
+    [
+        (int, 5),
+        (int, None),
+        (int, Level.HIGH.value),
+        (float, 1),
+        (complex, 1.5),
+        (str, ""),
+        (Perm, Perm.R),
+        (int, Perm.R),
+        (list[int], []),
+        (list[Any], [1, "2"]),
+        (Sequence[str], "abc"),
+        (Iterable[int], range(3)),
+        (Mapping[str, int], {"a": 1}),
+        (tuple[int, ...], (1, 2)),
+        (tuple[int, str], (1, "2")),
+        (Literal["a", Color.RED], Color.RED),
+        (date, datetime(2026, 2, 3)),
+        (Point, Point(1)),
+        (Speaks, 3),
+        (Pair, {"one": 1}),
+        (Size, 3),
+        (Item, 3),
+        ("Missing", 3),
+        ("list[Missing]", 3),
+        (Any, 3),
+        (object, 3),
+        (type[int], bool),
+        (Annotated[int, Field(gt=0)], 1),
+        (Secret[str], Secret("x")),
+    ],
+)
+def test_a_default_that_may_be_as_annotated_is_kept(annotation, default):
+    assert with_default(annotation, default).bind((), {}) == {"it": default}
+
+
+def test_a_secret_that_is_none_is_not_told():
+    with pytest.raises(DefinitionError, match=r"Secret\[str\], and its default \(str\) is not"):
+        with_default(Secret[str], "hush-hush")
+    with pytest.raises(DefinitionError) as refused:
+        with_default(Secret[int], Secret("hush-hush"))
+    assert "hush" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "default",
+    [
+        [1],
+        {"a": [1]},
+        {1},
+        bytearray(b"a"),
+        ([1], 2),
+        [[{"a": [1]}]],
+        Point(1),
+        Place("a", Point(1)),
+    ]
+    + [deque([1]), OrderedDict(a=[1])],
+)
+def test_every_run_has_its_own_copy_of_a_default(default):
+    parameters = with_default(Any, default)
+    one, other = (parameters.validate({})["it"] for _ in range(2))
+    assert one == other == default
+    assert one is not other
+    assert default is not one
+    assert type(one) is type(default)
+    assert parameters.given({"it": one}) == {}
+
+
+def test_a_default_that_cannot_be_changed_or_copied_is_shared():
+    itself = [1]
+    itself.append(itself)
+    for default in (5, "text", (1, "a"), Path("a"), Color.RED, len, itself, threading.Lock()):
+        assert with_default(Any, default).validate({})["it"] is default
+
+
+def test_what_is_given_is_not_taken_for_a_default():
+    assert with_default(list[int], [1]).given({"it": [2]}) == {"it": [2]}
+    assert with_default(Any, [1]).given({"it": (1,)}) == {"it": [1]}
+    assert with_default(int, 5).given({"it": 5}) == {}

@@ -10,7 +10,6 @@ import click
 
 from lokki.cli.deploying import deploy_command, destroy_command
 from lokki.cli.invoking import invoke_command
-from lokki.cli.load import traced
 from lokki.cli.options import Command, asked_graph, configured, options_of
 from lokki.cli.program import Program
 from lokki.cli.streams import stdout_to_stderr
@@ -40,16 +39,17 @@ _UNPROVEN = (
 
 
 def build_command(flow: Flow[..., Any], program: Program) -> click.Command:
-    def build() -> None:
+    def build(params: Path | None, **options: Any) -> None:
         from lokki.builder.builder import build as build_flow
         from lokki.cli.cloud_view import show_build
 
-        graph = traced(flow, flow.outline)
+        graph = asked_graph(flow, params, options, here=False, whole=False)
         with stdout_to_stderr():
             built = build_flow(graph, configured())
         show_build(built, graph)
 
-    return Command("build", callback=build, help=BUILD, example="")
+    parameters = options_of(flow, whole=False)
+    return Command("build", params=parameters, callback=build, help=BUILD, example="")
 
 
 def rehearse_command(flow: Flow[..., Any], program: Program) -> click.Command:
@@ -58,16 +58,15 @@ def rehearse_command(flow: Flow[..., Any], program: Program) -> click.Command:
         raise click.exceptions.Exit(_rehearse(graph, configured(), logs=logs))
 
     shown = click.Option(["--logs"], is_flag=True, help="Print all log lines.")
-    parameters = [*options_of(flow), shown]
-    return Command("rehearse", params=parameters, callback=rehearse, help=REHEARSE)
+    return Command("rehearse", params=options_of(flow, [shown]), callback=rehearse, help=REHEARSE)
 
 
 def plan_command(flow: Flow[..., Any], program: Program) -> click.Command:
-    def plan(items: int, seconds_per_item: float) -> None:
+    def plan(params: Path | None, items: int, seconds_per_item: float, **options: Any) -> None:
         from lokki.builder.plan import plan_of
         from lokki.cli.cloud_view import show_plan
 
-        graph = traced(flow, flow.outline)
+        graph = asked_graph(flow, params, options, here=False, whole=False)
         show_plan(plan_of(graph, configured(), items, seconds_per_item))
 
     items = click.Option(
@@ -84,7 +83,8 @@ def plan_command(flow: Flow[..., Any], program: Program) -> click.Command:
         metavar="FLOAT",
         help="Seconds that each call takes.  [default: 1]",
     )
-    return Command("plan", params=[items, seconds], callback=plan, help=PLAN)
+    parameters = options_of(flow, [items, seconds], whole=False)
+    return Command("plan", params=parameters, callback=plan, help=PLAN)
 
 
 MakeCommand: TypeAlias = Callable[[Flow[..., Any], Program], click.Command]

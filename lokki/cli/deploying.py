@@ -6,13 +6,13 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from lokki.aws import check_installed
-from lokki.cli.load import traced
-from lokki.cli.options import Command, config_from, settings
+from lokki.cli.options import Command, asked_graph, config_from, options_of, settings
 from lokki.cli.program import Program
 from lokki.cli.streams import stdout_to_stderr
 from lokki.decorators import Flow
@@ -40,10 +40,12 @@ _CONFIRM = click.Option(["--confirm"], is_flag=True, help="Do not ask.")
 
 
 def deploy_command(flow: Flow[..., Any], program: Program) -> click.Command:
-    def deploy(stack_name: str | None, confirm: bool, force: bool, **options: Any) -> None:
+    def deploy(
+        params: Path | None, stack_name: str | None, confirm: bool, force: bool, **options: Any
+    ) -> None:
         _check_can_ask(confirm)
         config, console = config_from(options), _console()
-        graph = traced(flow, flow.outline)
+        graph = asked_graph(flow, params, options, here=False, whole=False)
 
         async def deployed() -> Deployed | None:
             from lokki.aws.deploy import deploy
@@ -70,8 +72,10 @@ def deploy_command(flow: Flow[..., Any], program: Program) -> click.Command:
     anew = click.Option(
         ["--force"], is_flag=True, help="Build anew, and push, what has not changed."
     )
-    parameters = [_STACK, *settings("aws", "lambda"), _CONFIRM, anew]
-    return Command("deploy", params=parameters, callback=deploy, help=DEPLOY)
+    own = [_STACK, *settings("aws", "lambda"), _CONFIRM, anew]
+    return Command(
+        "deploy", params=options_of(flow, own, whole=False), callback=deploy, help=DEPLOY
+    )
 
 
 def destroy_command(flow: Flow[..., Any], program: Program) -> click.Command:

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from time import time
@@ -20,9 +20,9 @@ from lokki.cli.streams import stdout_to_stderr
 from lokki.config import KEYS, Config, Logging, load, unknown_variables
 from lokki.decorators import Flow
 from lokki.errors import LokkiError, ParameterError
-from lokki.params import Parameter
+from lokki.params import MISSING, Parameter
 from lokki.places import AWS, LOCAL
-from lokki.secret import Secret, variable
+from lokki.secret import variable
 
 if TYPE_CHECKING:
     from lokki.engine.resuming import Again
@@ -185,10 +185,13 @@ def again_from(options: dict[str, Any]) -> Again:
     )
 
 
-def options_of(flow: Flow[..., Any]) -> list[click.Parameter]:
+def options_of(
+    flow: Flow[..., Any], own: Sequence[click.Parameter] = (), *, whole: bool = True
+) -> list[click.Parameter]:
     """``--params FILE`` and an option for each parameter, all of them text until validated.
 
-    That of a secret is there to say that it is none.
+    That of a secret is there to say that it is none. ``own`` options of a command come last; a
+    parameter of the same name has to be given in the file. ``whole``: the required ones are told.
     """
     file = click.Option(
         ["--params"],
@@ -196,7 +199,9 @@ def options_of(flow: Flow[..., Any]) -> list[click.Parameter]:
         metavar="FILE",
         help="JSON object with parameters (-: from stdin); options win over it.",
     )
-    return [file, *map(_option, flow.parameters)]
+    taken = {word for each in own for word in (each.name, *each.opts)}
+    free = [each for each in flow.parameters if taken.isdisjoint((each.name, each.option))]
+    return [file, *(_option(each, whole=whole) for each in free), *own]
 
 
 def missing_secrets(flow: Flow[..., Any]) -> list[str]:
@@ -235,12 +240,12 @@ def _refuse(context: click.Context, option: click.Parameter, value: str | None) 
         raise click.UsageError(f"{option.opts[0]} is a secret: {told}", context)
 
 
-def _option(parameter: Parameter) -> click.Option:
+def _option(parameter: Parameter, *, whole: bool) -> click.Option:
     if parameter.is_secret:
         names = [parameter.option, parameter.name]
         return click.Option(names, hidden=True, expose_value=False, callback=_refuse)
     told = f"[default: {parameter.default_text}]" if parameter.default_text else ""
-    told = "[required]" if parameter.required else told
+    told = "[required]" if parameter.required and whole else told
     names = [parameter.option, parameter.name]
     if parameter.is_flag:
         return _Flag(names, help=told)
@@ -265,11 +270,17 @@ class _Flag(click.Option):
 
 
 def parameters_from(
-    flow: Flow[..., Any], file: Path | None, options: dict[str, Any], *, here: bool = True
+    flow: Flow[..., Any],
+    file: Path | None,
+    options: dict[str, Any],
+    *,
+    here: bool = True,
+    whole: bool = True,
 ) -> dict[str, Any]:
     """The checked parameters of a run, missing secrets asked for if it is to run here.
 
-    Raises ParameterError, naming every one that is wrong.
+    Elsewhere, secrets without a default are left out; if they need not be ``whole``, so is every
+    required one that is missing. Raises ParameterError, naming every one that is wrong.
     """
     place = "stdin" if file == Path("-") else str(file)
     stored = {} if file is None else _stored(file, place)
@@ -281,22 +292,31 @@ def parameters_from(
     given = {name: value for name, value in options.items() if value is not None}
     text = [name for name, value in given.items() if isinstance(value, str)]
     values = {**stored, **given, **(ask_for_secrets(flow) if here else {})}
-    elsewhere = {} if here else {each.name: Secret("") for each in flow.parameters.secrets}
+    left = [] if here else flow.parameters.secrets
+    if not whole:
+        left = [each for each in flow.parameters if each.required]
+    lacking = {each.name: MISSING for each in left}
     origins = dict.fromkeys(stored.keys() - given.keys(), place)
-    return flow.parameters.validate(values, text=text, checked=elsewhere, origins=origins)
+    checked = flow.parameters.validate(values, text=text, checked=lacking, origins=origins)
+    return {name: value for name, value in checked.items() if value is not MISSING}
 
 
 def asked_graph(
-    flow: Flow[..., Any], file: Path | None, options: dict[str, Any], *, here: bool
+    flow: Flow[..., Any],
+    file: Path | None,
+    options: dict[str, Any],
+    *,
+    here: bool,
+    whole: bool = True,
 ) -> FlowGraph[Any]:
-    """The graph of a flow with the parameters that a command line gives.
+    """The graph of a flow with the parameters that a command line gives, as `parameters_from` does.
 
     Raises UsageError for parameters that are wrong.
     """
     try:
         with stdout_to_stderr():
-            given = parameters_from(flow, file, options, here=here)
-        return traced(flow, lambda: flow.trace(given))
+            given = parameters_from(flow, file, options, here=here, whole=whole)
+        return traced(flow, lambda: flow.trace(given) if here else flow.outline(given))
     except LoadError:
         raise
     except LokkiError as error:

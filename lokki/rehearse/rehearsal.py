@@ -27,6 +27,7 @@ from lokki.rehearse.rig.platform import Image, Platform
 from lokki.rehearse.rig.server import REGION, serving
 from lokki.runtime.payloads import MapFailed, Payloads
 from lokki.runtime.place import places
+from lokki.standin import ValueNeeded
 from lokki.store.keys import zip_key
 from lokki.store.s3 import S3Store
 
@@ -94,8 +95,8 @@ class Rehearsal:
     ) -> Rehearsed:
         """Build a flow as it is configured, and execute it with ``params``, of JSON.
 
-        It is built without them, as for a deploy. Raises BuildError or ConfigError for a flow that
-        cannot be built or created.
+        It is built without them, as for a deploy, unless its structure needs them. Raises
+        BuildError or ConfigError for a flow that cannot be built or created.
         """
         tell("building")
         self._count += 1
@@ -108,7 +109,11 @@ class Rehearsal:
                 lambda_=replace(config.lambda_, architecture=architecture()),
             )
         assert graph.flow is not None
-        built = build(graph.flow.outline(), config)
+        try:
+            outline = graph.flow.outline()
+        except ValueNeeded:
+            outline = graph
+        built = build(outline, config)
         async with _clients(self.endpoint) as client:
             tell("creating the stack")
             await self._place(client, graph, config, built)

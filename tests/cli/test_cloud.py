@@ -37,6 +37,38 @@ if __name__ == "__main__":
     main(needy)
 """
 
+COMPUTED = """
+from lokki import flow, main, step
+
+@step
+def numbers(count, label):
+    return list(range(count))
+
+@step
+def halved(number, factor):
+    return number * factor
+
+@step
+def joined(numbers):
+    return numbers
+
+@flow
+def computed(n: int, names: list[str], items: int = 1):
+    chain = numbers(n * 2, label=f"{names[0].upper()}-{n}").map(halved, factor=items / n)
+    if n > 5:
+        return chain.next(halved, factor=2).agg(joined)
+    return chain.agg(joined)
+
+@flow
+def even(n: int, names: list[str], items: int = 1):
+    if not names:
+        raise ValueError("give a name")
+    return numbers(n * 2, label=names[0]).map(halved, factor=items / n).agg(joined)
+
+if __name__ == "__main__":
+    main(computed)
+"""
+
 DIFFERENT = """
 import os
 from lokki import flow, step
@@ -58,6 +90,7 @@ def place(terminal, monkeypatch):
     shutil.copy(ROOT / "examples" / "birds.py", terminal)
     (terminal / "needy.py").write_text(NEEDY)
     (terminal / "different.py").write_text(DIFFERENT)
+    (terminal / "computed.py").write_text(COMPUTED)
     return terminal
 
 
@@ -86,6 +119,47 @@ def test_a_flow_with_required_parameters_is_built_without_them(done, program):
     code, out, _ = done(*(["build", "needy.py"] if program == "lokki" else ["needy.py", "build"]))
     assert code == 0
     assert "needy: get_items → map(work)" in out
+
+
+@pytest.mark.parametrize("command", ["build", "plan"])
+def test_a_body_that_computes_with_its_parameters_needs_none_of_them(done, command):
+    code, out, err = done(command, "computed.py:even")
+    assert (code, err) == (0, "")
+    assert ("even: numbers → map(halved) → joined" in out) is (command == "build")
+
+
+@pytest.mark.parametrize("program", ["lokki", "own"])
+@pytest.mark.parametrize("command", ["build", "plan", "deploy"])
+def test_a_structure_that_depends_on_a_parameter_takes_it_as_an_option(done, command, program):
+    words = [command, "computed.py:computed"] if program == "lokki" else ["computed.py", command]
+    confirmed = ["--confirm"] if command == "deploy" else []
+    code, out, err = done(*words, *confirmed)
+    assert (code, out) == (2, "")
+    assert "Error: computed.py:19: the value of parameter 'n' is needed here, where the st" in err
+    assert "; give it, as in --n 5\n" in err
+    assert "Traceback" not in err
+
+
+def test_what_is_built_has_the_structure_for_what_is_given(done, place):
+    shapes = []
+    for n in ("9", "2"):
+        code, out, _ = done("build", "computed.py:computed", "--n", n)
+        assert code == 0
+        shapes.append(out.splitlines()[0])
+    assert "computed: numbers → map(halved → halved-2) → joined" in shapes[0]
+    assert "computed: numbers → map(halved) → joined" in shapes[1]
+    (place / "params.json").write_text('{"n": 9, "items": 3}')
+    given = ("--params", "params.json", "--items", "10")
+    few, many = (done("plan", "computed.py:computed", *more)[1] for more in (("--n", "2"), given))
+    assert re.search(r"^Lambda invocations +1,002 ", few, re.M)
+    assert re.search(r"^Lambda invocations +22 ", many, re.M)
+
+
+def test_a_computed_parameter_is_rehearsed_with_its_value(done):
+    words = ("--n", "2", "--names", '["a"]', "--items", "4")
+    code, out, err = done("rehearse", "computed.py:computed", *words)
+    assert (code, out) == (0, "[0.0, 2.0, 4.0, 6.0]\n")
+    assert "The result is the same as here.\n" in err
 
 
 def test_a_build_that_cannot_be_says_why_without_a_traceback(done, place):
@@ -134,6 +208,8 @@ def test_rehearse_fails_when_the_results_differ(done):
         (["rehearse", "needy.py"], "parameter 'limit' (int) is missing"),
         (["rehearse", "needy.py", "--limit", "x"], "limit"),
         (["rehearse", "--limit"], "the file comes first"),
+        (["build", "needy.py", "--limit", "x"], "parameter 'limit' must be a whole number"),
+        (["plan", "needy.py", "--limits", "3"], "No such option '--limits'"),
         (["plan", "birds.py", "--items", "-1"], "-1"),
         (["build"], "Missing argument"),
     ],

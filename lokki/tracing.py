@@ -1,0 +1,145 @@
+"""The links that the body of a flow makes while it is traced, and where in the user's code."""
+
+from __future__ import annotations
+
+import linecache
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass
+from itertools import islice
+from types import FrameType, TracebackType
+
+from lokki.errors import DefinitionError, ParameterError
+
+_OURS = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_NOT_USERS = (_OURS, os.path.dirname(os.__file__) + os.sep, "<frozen ")
+_LONGEST = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One link of a body: the chain that it has made, of which other one, and as it is written."""
+
+    chain: object
+    before: object | None
+    words: str
+    file: str
+    line: int
+
+    @property
+    def place(self) -> str:
+        return place_of(self.file, self.line)
+
+
+_links: ContextVar[list[Link] | None] = ContextVar("lokki_links", default=None)
+
+
+@contextmanager
+def tracing() -> Iterator[list[Link]]:
+    """Within, links are listed; an error that a body's line causes is told with this line."""
+    links: list[Link] = []
+    outside = _links.set(links)
+    try:
+        yield links
+    except (DefinitionError, ParameterError) as error:
+        error.place = error.place or place_in(users_frame(error.__traceback__))
+        raise
+    finally:
+        _links.reset(outside)
+
+
+def note(chain: object, before: object | None, words: str) -> None:
+    """List a link, if a body is being traced."""
+    links = _links.get()
+    if links is not None:
+        links.append(Link(chain, before, words, *here()))
+
+
+def kept(links: list[Link], returned: object, flow: str) -> list[Link]:
+    """The links of the chain that a body has returned.
+
+    Raises DefinitionError for links that are no part of it: they would be lost.
+    """
+    made = {id(link.chain): link for link in links}
+    found = _way_to(returned, made)
+    lost = next((link for link in links if link not in found), None)
+    if lost is None:
+        return found
+    before = _way_to(lost.before, made)
+    told = "a link leaves the chain before it as it was, and gives a new one: go on with that"
+    if lost.before is None:
+        told = "link it to the others, or return it"
+    elif before and found[: len(before)] == before:
+        whole = "".join(each.words for each in (*before, lost, *found[len(before) :]))
+        told += f", as in {whole}" if len(whole) <= _LONGEST else ""
+    error = DefinitionError(
+        f"flow '{flow}': {lost.words} is no part of the chain that is returned, so it would never "
+        f"run; {told}, or leave it out"
+    )
+    error.place = lost.place
+    raise error
+
+
+def _way_to(chain: object | None, made: dict[int, Link]) -> list[Link]:
+    """The links, of those that were made, that have led to a chain, the first one first."""
+    found = []
+    while (link := made.get(id(chain))) is not None:
+        found.append(link)
+        chain = link.before
+    return found[::-1]
+
+
+def here() -> tuple[str, int]:
+    """File and line of the user's that is running: in the body, or in what it calls of theirs."""
+    found = ("", 0)
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and not (found[0] and frame.f_code.co_filename.startswith(_OURS)):
+        file = frame.f_code.co_filename
+        if _is_own(file):
+            return file, frame.f_lineno
+        if not found[0] and not file.startswith(_OURS):
+            found = file, frame.f_lineno
+        frame = frame.f_back
+    return found
+
+
+def users_frame(frames: TracebackType | None) -> TracebackType | None:
+    """The innermost frame of a traceback that is the user's own, or else a library's."""
+    own = other = None
+    while frames is not None:
+        file = frames.tb_frame.f_code.co_filename
+        if _is_own(file):
+            own = frames
+        elif not file.startswith(_OURS):
+            other = frames
+        frames = frames.tb_next
+    return own or other
+
+
+def place_in(frame: TracebackType | None) -> str:
+    """The line that a frame of a traceback is at."""
+    return "" if frame is None else place_of(frame.tb_frame.f_code.co_filename, frame.tb_lineno)
+
+
+def code_in(frame: TracebackType) -> str:
+    """The expression that a frame of a traceback is at, if it is in one line; else the line."""
+    code = frame.tb_frame.f_code
+    line = linecache.getline(code.co_filename, frame.tb_lineno)
+    first, last, begin, end = next(islice(code.co_positions(), frame.tb_lasti // 2, None))
+    return line if first != last else line.encode()[begin:end].decode(errors="replace")
+
+
+def _is_own(file: str) -> bool:
+    return not file.startswith(_NOT_USERS) and "site-packages" not in file
+
+
+def place_of(file: str, line: int) -> str:
+    """A line as it is told: ``birds.py:12``, with the path from here where it is shorter."""
+    if not file:
+        return ""
+    with suppress(OSError, ValueError):  # there is no working directory, or it is on another drive
+        file = min(file, os.path.relpath(file), key=len)
+    return f"{file}:{line}"
