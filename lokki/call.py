@@ -340,7 +340,7 @@ def retried_as(call: BoundCall, error: BaseException) -> str:
             while isinstance(error, BaseExceptionGroup) and not isinstance(error, kinds):
                 error = error.exceptions[0]
             break
-    return type(error).__name__
+    return name_of(error)
 
 
 def _is_one_of(error: BaseException, exceptions: tuple[type[BaseException], ...]) -> bool:

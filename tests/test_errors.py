@@ -20,6 +20,7 @@ SAMPLES = {
     "Failure": Failure("work", 3, 1, "OSError", "gone", "Traceback", True),
     "tuple[Failure, ...]": (Failure("work", 3, 1, "OSError", "gone", "", False),),
     "BaseException | None": None,
+    "BaseException": ValueError("unready"),
     "int": 3,
     "int | None": 3,
 }

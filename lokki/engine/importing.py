@@ -23,13 +23,13 @@ from lokki.call import cut
 from lokki.engine.program import MAIN, MAIN_IN_WORKER, Origin, Program
 from lokki.engine.settings import remember
 from lokki.engine.sources import AsTheyWere, file_of
-from lokki.errors import LokkiError
+from lokki.errors import LokkiError, Picklable
 
 _replaced: list[ModuleType] = []  # the former __main__, whose functions go on
 _idle = False
 
 
-class ImportFailed(Exception):
+class ImportFailed(Picklable, Exception):
     """A module cannot be imported here: the type, text and traceback of the user's error."""
 
     def __init__(self, place: str, error: BaseException) -> None:

@@ -223,7 +223,8 @@ class _Work:
                     sleep(call.step.retry.wait(attempt))
                     attempt += 1
                     continue
-                name = failure.type if isinstance(error, ResultError) else retried_as(bound, error)
+                is_group = isinstance(error, BaseExceptionGroup)
+                name = retried_as(bound, error) if is_group else failure.type
                 raise StepFailed(failure, name, error) from None
             tell(logging.step_complete(call.name, time(), monotonic() - began))
             return data
