@@ -39,7 +39,8 @@ _known: dict[int, tuple[ModuleType, dict[str, Any]]] = {}
 def settings_of(function: FunctionType) -> Settings:
     """The globals that a function uses, and the functions of its module that it may call."""
     here = function.__globals__
-    return {name: _setting(here[name]) for name in _used_globals(function) if name in here}
+    names = (name for name in _used_globals(function) if not name.startswith("__"))
+    return {name: _setting(here[name]) for name in names if name in here}
 
 
 def _setting(value: Any) -> tuple[bool, Any]:

@@ -273,6 +273,27 @@ def twice(function):
     assert told == "[['1 mm', '1 mm']]\n"
 
 
+def test_a_worker_runs_the_script_once_whatever_its_steps_ask_for(run):
+    told = run(
+        """
+        import asyncio
+        open("imports", "a").write("x")
+
+        @process
+        def named(n):
+            return __name__, len(open("imports").read())
+
+        async def run():
+            async with Engine(processes=1) as engine:
+                return [await engine.run(of(named, 1)) for _ in range(2)]
+
+        if __name__ == "__main__":
+            print(asyncio.run(run()))
+        """
+    )
+    assert ast.literal_eval(told) == [[("__mp_main__", 2)]] * 2
+
+
 @pytest.mark.parametrize(
     "ending",
     [
