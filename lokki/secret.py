@@ -92,3 +92,14 @@ def redacted(text: str, secrets: tuple[str, ...]) -> str:
     for secret in secrets:
         text = text.replace(secret, HIDDEN)
     return text
+
+
+def begun(text: str, secrets: tuple[str, ...]) -> int:
+    """How many characters at the end of a text may be the beginning of a secret."""
+    longest = 0
+    for secret in secrets:
+        for length in range(min(len(secret) - 1, len(text)), longest, -1):
+            if text.endswith(secret[:length]):
+                longest = length
+                break
+    return longest

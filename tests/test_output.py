@@ -235,9 +235,20 @@ def test_other_attributes_are_those_of_the_real_stream():
 
     with contextlib.redirect_stdout(real), attached():
         assert calling(step) == ("latin-1", "replace", real.buffer, False)
-        assert pickle.loads(pickle.dumps(sys.stdout)) is sys.stdout
+        assert sys.stdout is real
     assert real.line_buffering
     assert not real.closed
+    assert not {"write", "flush"} & vars(real).keys()
+
+
+def test_what_stands_in_for_a_stream_of_another_kind_has_its_attributes():
+    with contextlib.redirect_stdout(io.StringIO()) as own, attached() as lines:
+        assert isinstance(sys.stdout, io.TextIOBase)
+        assert pickle.loads(pickle.dumps(sys.stdout)) is sys.stdout
+        calling(lambda: print("hello"))
+        assert sys.stdout.getvalue() == "hello\n"
+    assert own.getvalue() == "hello\n"
+    assert texts(lines) == ["hello"]
 
 
 def test_a_redirection_over_the_end_of_a_run_leaves_nothing_doubled(capsys):

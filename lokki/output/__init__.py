@@ -1,0 +1,89 @@
+"""Capture of what steps print and log, line by line, with the call that wrote it.
+
+While a run is attached, all that its calls write on the standard streams goes on to where it went
+before, and each whole line also to the run's sink (`streams.py`, `parts.py`, `sinks.py`). So do
+the records that they log, while the program's own logging set-up is left as it is (`records.py`).
+A call is in its own thread, in those that it starts (`threads.py`) and in its forked children
+(`forks.py`).
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import get_ident
+from typing import TextIO
+
+from lokki.output.records import log_records
+from lokki.output.sinks import Sink, attached, busy
+from lokki.output.sinks import record as record
+from lokki.output.sinks import show as show
+from lokki.output.streams import capture_streams, masks, release_streams
+from lokki.output.threads import thread_starts
+
+_lock = threading.Lock()
+_hooks = (log_records, *thread_starts)
+
+
+def attach(run_id: str, sink: Sink, echo: TextIO | None = None) -> None:
+    """Begin to hand the lines of ``run_id``'s calls to ``sink``.
+
+    They are shown on ``echo``, by default on the stream they were written to.
+    """
+    with _lock:
+        if not attached:
+            capture_streams()
+            for hook in _hooks:
+                hook.put()
+        attached[run_id] = (*attached.get(run_id, ()), (sink, echo))
+
+
+def detach(run_id: str, sink: Sink | None = None) -> None:
+    """The opposite of ``attach``; without a ``sink``, of the last for this run id."""
+    with _lock:
+        there = list(attached.pop(run_id, ()))
+        for place in reversed(range(len(there))):
+            if sink is None or there[place][0] == sink:
+                del there[place]
+                break
+        if there:
+            attached[run_id] = tuple(there)
+        if not attached:
+            for hook in _hooks:
+                hook.take()
+            if not masks.secrets:
+                release_streams()
+
+
+def mask(secrets: tuple[str, ...]) -> None:
+    """From now on, leave secrets out of whatever this process writes on the standard streams.
+
+    For processes that are there for a flow alone: what is written outside of calls is masked, too,
+    by a flow's body, by threads and finalizers, until the process ends.
+    """
+    if secrets:
+        with _lock:
+            masks.add(secrets)
+            capture_streams()
+
+
+@contextmanager
+def as_it_is() -> Iterator[None]:
+    """Within, nothing is masked or captured of what this thread writes: a run's result."""
+    busy.add(get_ident())
+    try:
+        yield
+    finally:
+        busy.discard(get_ident())
+
+
+def _forget() -> None:
+    """In a forked child: the sinks, and the locks they take, are the parent's."""
+    global _lock
+    _lock = threading.Lock()
+    attached.clear()
+
+
+os.register_at_fork(after_in_child=_forget)

@@ -1,0 +1,141 @@
+"""What a call has written on a stream, and the lines that it makes."""
+
+from __future__ import annotations
+
+from threading import get_ident
+from time import time
+from typing import TYPE_CHECKING
+
+from lokki.call import Running
+from lokki.output.sinks import attached, busy, write_otherwise
+from lokki.secret import begun, redacted
+
+if TYPE_CHECKING:
+    from lokki.output.streams import Stream
+
+_LONGEST = 10_000
+"""Characters of a line that are recorded; the rest is an ellipsis."""
+_MOST_HELD = 65_536
+"""Characters of a line without an end that are held back to be shown with it."""
+_NOT_ATTACHED = ((lambda line: None, None),)
+
+
+class Part:
+    """What one call has written in one thread, on one stream, since the last line end.
+
+    It is shown a line at a time, so that those of several calls do not run into one another.
+    ``before`` is a part that the call has begun earlier.
+    """
+
+    __slots__ = ("_held", "_of", "_run_id", "_secrets", "_shown", "before", "stream", "thread")
+
+    def __init__(self, here: Running, stream: Stream, thread: int) -> None:
+        call, index, attempt, self.before = here
+        item = index if call.in_map else None
+        self._run_id: str = call.run_id
+        self._secrets: tuple[str, ...] = call.secrets
+        self._of = (call.name, item, attempt, stream.level, stream.source)
+        self.stream = stream
+        self.thread = thread
+        self._shown = ""  # the beginning of the line, where that was flushed
+        self._held = ""
+
+    def write(self, text: str) -> None:
+        if text == "\n":  # as `print` writes it, after the rest
+            text, self._held = self._held, ""
+            self._tell(text + "\n", self._line(text))
+        elif "\n" in text:
+            ended, _, rest = text.rpartition("\n")
+            ended, self._held = self._held + ended, rest
+            self._tell(ended + "\n", *map(self._line, ended.split("\n")))
+        else:
+            self._held += text
+            if "\r" in text:  # a progress bar, which a line-buffered stream shows at once, too
+                self.flush()
+            elif len(self._held) > _MOST_HELD:
+                self._held = redacted(self._held, self._secrets)
+                self._show_held(len(self._held) - self._longest_secret)
+
+    def flush(self) -> None:
+        """Show what has been written so far, but for what may be the beginning of a secret."""
+        if self._held:
+            self._show_held(len(self._held) - begun(self._held, self._secrets))
+
+    def end(self) -> None:
+        """Take what is left for a line, unless a progress bar has wiped itself out with spaces."""
+        if self.before is not None:
+            self.before.end()
+        if self._held or self._shown:
+            held, self._held = self._held, ""
+            line = self._line(held)
+            if line.strip():
+                self._tell(held, line)
+            else:
+                self._tell(held)
+
+    def show(self, text: str) -> None:
+        """Show a text that is no part of a line that is recorded."""
+        self._tell(text)
+
+    def _show_held(self, length: int) -> None:
+        text, self._held = self._held[:length], self._held[length:]
+        self._shown = _as_seen(self._shown + text, _LONGEST + self._longest_secret + 1)
+        self._tell(text)
+
+    def _line(self, line: str) -> str:
+        """A whole line as it is recorded."""
+        if self._shown:
+            line, self._shown = self._shown + line, ""
+        if "\r" in line:
+            line = _as_seen(line, len(line)).rstrip("\r")
+        if self._secrets or len(line) > _LONGEST:
+            return cut(line, self._secrets)
+        return line
+
+    @property
+    def _longest_secret(self) -> int:
+        secrets = self._secrets
+        return len(secrets[0]) if secrets else 0
+
+    def _tell(self, text: str, *lines: str) -> None:
+        """Record lines, and show a text without secrets where the run's output is shown."""
+        if self._secrets:
+            text = redacted(text, self._secrets)
+        thread = get_ident()
+        busy.add(thread)
+        try:
+            try:
+                to = attached[self._run_id]
+            except KeyError:  # a thread that goes on after its run
+                to = _NOT_ATTACHED
+            for line in lines:
+                told = (time(), *self._of, line)
+                for sink, _ in to:
+                    sink(told)
+            stream = to[-1][1] or self.stream.stream
+            try:
+                stream.write(text)
+            except (OSError, ValueError) as error:
+                write_otherwise(stream, text, error)
+        finally:
+            busy.discard(thread)
+
+
+def cut(line: str, secrets: tuple[str, ...]) -> str:
+    """A line without secrets, not too long; where it is cut off, no part of one is left either."""
+    if not secrets:
+        return line if len(line) <= _LONGEST else line[:_LONGEST] + "…"
+    room = _LONGEST + len(secrets[0])
+    shown = redacted(line[:room], secrets)
+    if len(line) > room:
+        return shown[: min(_LONGEST, len(shown) - len(secrets[0]))] + "…"
+    return shown if len(shown) <= _LONGEST else shown[:_LONGEST] + "…"
+
+
+def _as_seen(text: str, room: int) -> str:
+    """The beginning of a line as a terminal shows it: a carriage return starts it again.
+
+    One at the end is left, for what comes next.
+    """
+    line = text.rstrip("\r")
+    return line.rpartition("\r")[2][:room] + "\r" * (len(line) < len(text))

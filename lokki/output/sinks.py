@@ -1,0 +1,79 @@
+"""Where lines go: to the sinks of the attached runs, and, shown, to where each run's output goes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from threading import get_ident
+from typing import TextIO, TypeAlias
+
+from lokki.chain import running
+from lokki.logging import Line
+
+Sink: TypeAlias = Callable[[Line], None]
+
+# By run id; more than one where engines with different journals run the same id at once: their
+# lines cannot be told apart, so each sink gets them all, and none loses any.
+attached: dict[str, tuple[tuple[Sink, TextIO | None], ...]] = {}
+
+busy: set[int] = set()
+"""Threads in which we write ourselves, on a stream that may be captured, too."""
+
+
+def captured() -> bool:
+    """Whether what is written here is that of a call whose run is attached."""
+    here = running.get()
+    return here is not None and here[0].run_id in attached
+
+
+def record(run_id: str, line: Line) -> None:
+    """Hand a line to the sinks of ``run_id``, if it is attached."""
+    thread = get_ident()
+    inner = thread in busy
+    busy.add(thread)
+    try:
+        for sink, _ in attached.get(run_id, ()):
+            sink(line)
+    finally:
+        if not inner:
+            busy.discard(thread)
+
+
+def show(run_id: str, text: str) -> None:
+    """Show what a call of ``run_id`` has written in another process."""
+    to = attached.get(run_id)
+    stream = (to[-1][1] if to else None) or sys.stderr
+    if stream is None:
+        return
+    thread = get_ident()
+    inner = thread in busy
+    busy.add(thread)
+    try:
+        stream.write(text)
+    except (OSError, ValueError) as error:
+        write_otherwise(stream, text, error)
+    finally:
+        if not inner:
+            busy.discard(thread)
+
+
+def write_otherwise(stream: TextIO, text: str, error: OSError | ValueError) -> None:
+    """After a write on a stream that the step does not know of: its errors are not the step's.
+
+    What the stream cannot encode is escaped, except for bytes that were no text (PEP 383).
+    """
+    if isinstance(error, UnicodeEncodeError):
+        with suppress(OSError, ValueError):
+            _write_escaped(stream, text, error.encoding)
+
+
+def _write_escaped(stream: TextIO, text: str, encoding: str) -> None:
+    bytes_below = getattr(stream, "buffer", None)
+    if bytes_below is not None:
+        with suppress(UnicodeEncodeError):
+            data = text.encode(encoding, "surrogateescape")
+            stream.flush()
+            bytes_below.write(data)
+            return
+    stream.write(text.encode(encoding, "backslashreplace").decode(encoding))

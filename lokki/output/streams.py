@@ -1,0 +1,198 @@
+"""The standard streams while a run is attached: what calls write on them is captured.
+
+The streams stay as they are, and what was handed out of them before (to handlers of logging, to
+loguru) is captured, too: ``write`` and ``flush`` of the very objects are replaced, and ``write``
+of the bytes below them. A stream of another kind than Python's own is stood in for.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
+from threading import get_ident
+from typing import Any, TextIO, cast
+
+from lokki.call import Running, running
+from lokki.output.hooks import Hook
+from lokki.output.parts import Part
+from lokki.output.sinks import attached, busy
+from lokki.secret import redacted
+
+logging_now: set[int] = set()
+"""Threads in which a handler writes a log record, which is recorded itself."""
+
+_NAMES = ("stdout", "stderr", "__stdout__", "__stderr__")
+
+
+class Masks:
+    """The secrets that are left out of all that passes the streams, whoever writes it."""
+
+    def __init__(self) -> None:
+        self.secrets: tuple[str, ...] = ()
+
+    def add(self, secrets: tuple[str, ...]) -> None:
+        self.secrets = tuple(sorted({*self.secrets, *secrets}, key=len, reverse=True))
+
+
+masks = Masks()
+
+
+class Stream:
+    """A standard stream as calls write on it; all else is the stream's own."""
+
+    def __init__(self, source: str, stream: TextIO) -> None:
+        self.source = source
+        self.level = "INFO" if source == "stdout" else "WARNING"
+        self.stream = stream
+        self._write = stream.write
+        self._flush = stream.flush
+        self._hooks: list[Hook] = []
+        if isinstance(stream, io.TextIOWrapper):
+            self._write_bytes = stream.buffer.write
+            self._hooks = [
+                Hook(stream, "write", lambda _: self.write),
+                Hook(stream, "flush", lambda _: self.flush),
+                Hook(stream.buffer, "write", lambda _: self.write_bytes),
+            ]
+
+    def place(self, name: str) -> None:
+        """Begin to capture, as ``sys.NAME``."""
+        for hook in self._hooks:
+            hook.put()
+        if not self._hooks:
+            setattr(sys, name, cast(TextIO, self))
+
+    def step_back(self) -> None:
+        """Undo `place`, except where the program has put something of its own since then."""
+        for hook in self._hooks:
+            hook.take()
+        for name in _NAMES:
+            if getattr(sys, name) is self:
+                setattr(sys, name, self.stream)
+
+    # ---- as calls use it -------------------------------------------------------------------------
+
+    def write(self, text: str) -> int:
+        here = running.get()
+        if (
+            here is None
+            or here[0].run_id not in attached
+            or (busy and get_ident() in busy)
+            or not isinstance(text, str)
+        ):
+            return self._pass_on(here, text)
+        part: Part | None = here[3]
+        if part is None or part.stream is not self or part.thread != get_ident():
+            part = self._part(here)
+        if logging_now and get_ident() in logging_now:
+            part.flush()
+            part.show(text)
+        else:
+            part.write(text)
+        return len(text)
+
+    def write_bytes(self, data: Any) -> int:
+        """Write on the bytes below the text; the text itself comes by here, too."""
+        here = running.get()
+        if here is None or here[0].run_id not in attached or get_ident() in busy:
+            return self._pass_bytes_on(here, data)
+        raw = bytes(data)
+        self.write(raw.decode(self.stream.encoding, "surrogateescape"))
+        return len(raw)
+
+    def _pass_on(self, here: Running | None, text: str) -> int:
+        """Write what is not recorded."""
+        secrets = _secrets(here)
+        if not secrets or not isinstance(text, str):
+            return self._write(text)
+        self._write(redacted(text, secrets))
+        return len(text)
+
+    def _pass_bytes_on(self, here: Running | None, data: Any) -> int:
+        secrets = _secrets(here)
+        if not secrets:
+            return self._write_bytes(data)
+        raw = bytes(data)
+        text = raw.decode(self.stream.encoding, "surrogateescape")
+        shown = redacted(text, secrets)
+        self._write_bytes(raw if shown == text else shown.encode(self.stream.encoding, "surrogateescape"))
+        return len(raw)
+
+    def _part(self, here: Running) -> Part:
+        """What the call is writing here, in this thread."""
+        thread = get_ident()
+        part: Part | None = here[3]
+        while part is not None and (part.stream is not self or part.thread != thread):
+            part = part.before
+        if part is None:
+            part = here[3] = Part(here, self, thread)
+        return part
+
+    def flush(self) -> None:
+        here = running.get()
+        thread = get_ident()
+        if here is None or here[0].run_id not in attached or thread in busy:
+            self._flush()
+            return
+        self._part(here).flush()
+        echo = attached[here[0].run_id][-1][1]
+        busy.add(thread)
+        try:
+            if echo is not None:
+                with suppress(OSError, ValueError):
+                    echo.flush()
+            self._flush()
+        finally:
+            busy.discard(thread)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stream.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _standard, (self.source,)
+
+
+def _standard(name: str) -> Any:
+    return getattr(sys, name)
+
+
+io.TextIOBase.register(Stream)
+
+
+def _secrets(here: Running | None) -> tuple[str, ...]:
+    """What is to be left out of a text that is not recorded."""
+    own: tuple[str, ...] = here[0].secrets if here is not None else ()
+    return (*masks.secrets, *own) if masks.secrets and own else masks.secrets or own
+
+
+_placed: list[Stream] = []
+
+
+def capture_streams() -> None:
+    """Begin to capture; each stream once, as the first of its names."""
+    known = {id(each.stream) for each in _placed}
+    for name in _NAMES:
+        stream = getattr(sys, name)
+        if stream is None or isinstance(stream, Stream) or id(stream) in known:
+            continue
+        placed = Stream(name.strip("_"), stream)
+        placed.place(name)
+        _placed.append(placed)
+        known.add(id(stream))
+
+
+def release_streams() -> None:
+    while _placed:
+        _placed.pop().step_back()

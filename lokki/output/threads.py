@@ -1,0 +1,97 @@
+"""A call goes on in the threads that it starts and in what it gives to pools of threads.
+
+What they print and log is that call's, and ``lokki.current()`` works there. A thread that was there
+before takes part in a call by the tasks that the call gives to its pool.
+"""
+
+from __future__ import annotations
+
+import _thread
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial, wraps
+from threading import Thread
+from typing import Any
+
+from lokki.call import Running, end_lines, running
+from lokki.output.hooks import Hook
+from lokki.output.sinks import captured
+
+_Function = Callable[..., Any]
+
+
+def _within(here: Running | None, function: _Function, /, *args: Any, **kwargs: Any) -> Any:
+    """Do a task for a call, in a thread of a pool."""
+    before = running.set(here and [*here[:3], None])
+    try:
+        return function(*args, **kwargs)
+    finally:
+        end_lines()
+        running.reset(before)
+
+
+def _all(here: Running, function: _Function, /, *args: Any, **kwargs: Any) -> None:
+    """All that a thread does; it stays within the call for the sake of what it reports at its end."""
+    running.set([*here[:3], None])
+    try:
+        function(*args, **kwargs)
+    finally:
+        end_lines()
+
+
+def _starting(start: _Function) -> _Function:
+    @wraps(start)
+    def replacement(self: Thread) -> None:
+        if not captured():
+            return start(self)
+        own = vars(self).get("run")
+        vars(self)["run"] = partial(_run, self, own, running.get())
+        try:
+            start(self)
+        except BaseException:
+            _put_back(self, own)
+            raise
+
+    return replacement
+
+
+def _run(thread: Thread, own: _Function | None, here: Running) -> None:
+    _put_back(thread, own)
+    _all(here, thread.run)
+
+
+def _put_back(thread: Thread, own: _Function | None) -> None:
+    if own is None:
+        del vars(thread)["run"]
+    else:
+        vars(thread)["run"] = own
+
+
+def _starting_low_level(start: _Function) -> _Function:
+    @wraps(start)
+    def replacement(function: _Function, args: Any, /, *kwargs: Any) -> int:
+        if captured() and callable(function) and isinstance(args, tuple):
+            args, function = (running.get(), function, *args), _all
+        return start(function, args, *kwargs)
+
+    return replacement
+
+
+def _submitting(submit: _Function) -> _Function:
+    """A ``submit`` whose tasks belong to the call that gave them, or to none.
+
+    Not to the one that the pool's thread was started in.
+    """
+
+    @wraps(submit)
+    def replacement(self: ThreadPoolExecutor, fn: _Function, /, *args: Any, **kwargs: Any) -> Any:
+        return submit(self, partial(_within, running.get(), fn), *args, **kwargs)
+
+    return replacement
+
+
+thread_starts = (
+    Hook(Thread, "start", _starting),
+    Hook(_thread, "start_new_thread", _starting_low_level),
+    Hook(ThreadPoolExecutor, "submit", _submitting),
+)
