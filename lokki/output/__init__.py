@@ -3,8 +3,8 @@
 While a run is attached, all that its calls write on the standard streams goes on to where it went
 before, and each whole line also to the run's sink (`streams.py`, `parts.py`, `sinks.py`). So do
 the records that they log, while the program's own logging set-up is left as it is (`records.py`).
-A call is in its own thread, in those that it starts (`threads.py`) and in its forked children
-(`forks.py`).
+A call is in its own thread, in those that it starts (`threads.py`) and in the processes that it
+forks (`forks.py`) or has ``multiprocessing`` start (`processes.py`).
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from threading import get_ident
 from typing import TextIO
 
+from lokki.output.forks import drain
+from lokki.output.processes import process_starts
 from lokki.output.records import log_records
 from lokki.output.sinks import Sink, attached, busy
 from lokki.output.sinks import record as record
@@ -24,7 +26,7 @@ from lokki.output.streams import capture_streams, masks, release_streams
 from lokki.output.threads import thread_starts
 
 _lock = threading.Lock()
-_hooks = (log_records, *thread_starts)
+_hooks = (log_records, process_starts, *thread_starts)
 
 
 def attach(run_id: str, sink: Sink, echo: TextIO | None = None) -> None:
@@ -42,6 +44,7 @@ def attach(run_id: str, sink: Sink, echo: TextIO | None = None) -> None:
 
 def detach(run_id: str, sink: Sink | None = None) -> None:
     """The opposite of ``attach``; without a ``sink``, of the last for this run id."""
+    drain()
     with _lock:
         there = list(attached.pop(run_id, ()))
         for place in reversed(range(len(there))):
@@ -79,11 +82,11 @@ def as_it_is() -> Iterator[None]:
         busy.discard(get_ident())
 
 
-def _forget() -> None:
-    """In a forked child: the sinks, and the locks they take, are the parent's."""
+
+def _renew_lock() -> None:
+    """In a forked child: another thread of the parent may have held it."""
     global _lock
     _lock = threading.Lock()
-    attached.clear()
 
 
-os.register_at_fork(after_in_child=_forget)
+os.register_at_fork(after_in_child=_renew_lock)

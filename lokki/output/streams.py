@@ -8,7 +8,9 @@ of the bytes below them. A stream of another kind than Python's own is stood in 
 from __future__ import annotations
 
 import io
+import os
 import sys
+import threading
 from collections.abc import Iterable
 from contextlib import suppress
 from threading import get_ident
@@ -123,11 +125,12 @@ class Stream:
     def _part(self, here: Running) -> Part:
         """What the call is writing here, in this thread."""
         thread = get_ident()
-        part: Part | None = here[3]
-        while part is not None and (part.stream is not self or part.thread != thread):
-            part = part.before
-        if part is None:
-            part = here[3] = Part(here, self, thread)
+        with _making:  # threads may share a call's context
+            part: Part | None = here[3]
+            while part is not None and (part.stream is not self or part.thread != thread):
+                part = part.before
+            if part is None:
+                part = here[3] = Part(here, self, thread)
         return part
 
     def flush(self) -> None:
@@ -162,6 +165,18 @@ class Stream:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _standard, (self.source,)
+
+
+_making = threading.RLock()
+
+
+def _renew_lock() -> None:
+    """In a forked child: another thread of the parent may have held it."""
+    global _making
+    _making = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)
 
 
 def _standard(name: str) -> Any:

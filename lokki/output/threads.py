@@ -31,7 +31,7 @@ def _within(here: Running | None, function: _Function, /, *args: Any, **kwargs: 
 
 
 def _all(here: Running, function: _Function, /, *args: Any, **kwargs: Any) -> None:
-    """All that a thread does; it stays within the call for the sake of what it reports at its end."""
+    """All that a thread does for a call, what it reports of its own error included."""
     running.set([*here[:3], None])
     try:
         function(*args, **kwargs)
@@ -40,31 +40,20 @@ def _all(here: Running, function: _Function, /, *args: Any, **kwargs: Any) -> No
 
 
 def _starting(start: _Function) -> _Function:
+    """A ``Thread.start`` for calls.
+
+    The thread begins within the call before it comes to ``run``, so that no frame of ours is in
+    the traceback of its error.
+    """
+
     @wraps(start)
-    def replacement(self: Thread) -> None:
-        if not captured():
-            return start(self)
-        own = vars(self).get("run")
-        vars(self)["run"] = partial(_run, self, own, running.get())
-        try:
-            start(self)
-        except BaseException:
-            _put_back(self, own)
-            raise
+    def replacement(self: Any) -> None:
+        if captured():
+            begin = self._bootstrap_inner
+            self._bootstrap_inner = partial(_all, running.get(), begin)
+        start(self)
 
     return replacement
-
-
-def _run(thread: Thread, own: _Function | None, here: Running) -> None:
-    _put_back(thread, own)
-    _all(here, thread.run)
-
-
-def _put_back(thread: Thread, own: _Function | None) -> None:
-    if own is None:
-        del vars(thread)["run"]
-    else:
-        vars(thread)["run"] = own
 
 
 def _starting_low_level(start: _Function) -> _Function:

@@ -1,0 +1,76 @@
+"""A call goes on in the processes that it starts by ``multiprocessing`` without a fork.
+
+A process that begins anew (spawn, forkserver) is given, with what it is to do, the call that it is
+part of and the socket on which it sends, as a forked child does (`forks.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from multiprocessing.process import BaseProcess
+from socket import socket
+from typing import Any
+
+from lokki.call import BoundCall, running
+from lokki.output.forks import as_child, begin_to_read, connection_of, expect_children
+from lokki.output.hooks import Hook
+from lokki.output.sinks import attached, captured
+
+_CALL = "_lokki_call"
+
+
+class _Taken:
+    """The call that is running here; pickled, what makes it go on in another process."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        here = running.get()
+        assert here is not None
+        call, index, attempt, _ = here
+        shown = attached[call.run_id][-1][1] is not None
+        what = (call.name, call.run_id, call.flow, call.in_map, call.secrets)
+        return _go_on, (connection_of(here), shown, what, index, attempt)
+
+
+def _go_on(connection: socket, shown: bool, what: Any, index: int, attempt: int) -> None:
+    from lokki.output import attach
+
+    name, run_id, flow, in_map, secrets = what
+    call = BoundCall(
+        invoke=_done_elsewhere,
+        name=name,
+        run_id=run_id,
+        flow=flow,
+        params={},
+        is_async=False,
+        lane="process",
+        timeout=None,
+        exceptions=(),
+        in_map=in_map,
+        secrets=secrets,
+    )
+    attach(run_id, *as_child(connection, run_id, shown=shown))
+    running.set([call, index, attempt, None])
+
+
+def _done_elsewhere(value: Any) -> Any:
+    raise NotImplementedError("the call itself is made in the process that has started this one")
+
+
+def _starting(start: Callable[..., None]) -> Callable[..., None]:
+    @wraps(start)
+    def replacement(self: BaseProcess) -> None:
+        if not captured():
+            return start(self)
+        expect_children(running.get())
+        vars(self)[_CALL] = _Taken()
+        try:
+            start(self)
+        finally:
+            vars(self).pop(_CALL, None)
+            begin_to_read()
+
+    return replacement
+
+
+process_starts = Hook(BaseProcess, "start", _starting)
