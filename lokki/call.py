@@ -26,7 +26,7 @@ from lokki.errors import (
     name_of,
     text_of,
 )
-from lokki.graph import StepCall
+from lokki.graph import FlowGraph, StepCall
 from lokki.secret import redactable, redacted
 
 _BY_NAME = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
@@ -131,6 +131,13 @@ def bind(
         failures=failures,
         secrets=redactable((*params.values(), *call.args, *call.kwargs.values())),
     )
+
+
+def secrets_of(graph: FlowGraph[Any]) -> tuple[str, ...]:
+    """What is to be redacted of the secrets that a flow's calls are given."""
+    calls = [call for stage in graph.stages for call in stage.calls]
+    bound = [value for call in calls for value in (*call.args, *call.kwargs.values())]
+    return redactable((*graph.params.values(), *bound))
 
 
 def _without_input(function: Callable[[], Any], nothing: None) -> Any:
@@ -303,15 +310,16 @@ def capture(call: BoundCall, index: int, attempt: int, error: BaseException) -> 
     """
     place = index if call.in_map else None
     if type(error) is ResultError:
+        reason = redacted(str(error), call.secrets)
         cause = error.__cause__ if error.retried else None
         trace = redacted(_traceback(cause), call.secrets) if cause is not None else ""
         again = error.retried and _is_one_of(PayloadError(), call.exceptions)
-        return Failure(call.name, place, attempt, error.kind, str(error), trace, again)
+        return Failure(call.name, place, attempt, error.kind, reason, trace, again)
     return Failure(
         call.name,
         place,
         attempt,
-        name_of(error),
+        redacted(name_of(error), call.secrets),
         redacted(text_of(error), call.secrets),
         redacted(_traceback(error), call.secrets),
         _is_one_of(error, call.exceptions) and not _is_one_of(error, (DefinitionError,)),

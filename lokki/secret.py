@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -73,6 +74,14 @@ def sendable() -> Iterator[None]:
 def variable(name: str) -> str:
     """The environment variable that a secret parameter is read from."""
     return f"LOKKI_SECRET_{name.upper()}"
+
+
+def in_environment() -> tuple[str, ...]:
+    """What is to be redacted of all secrets in the environment."""
+    prefix = variable("")
+    return redactable(
+        Secret(value) for name, value in os.environ.items() if name.startswith(prefix)
+    )
 
 
 def redactable(values: Any) -> tuple[str, ...]:

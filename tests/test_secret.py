@@ -101,6 +101,54 @@ async def test_it_is_read_from_the_environment_in_a_run_and_in_a_resume(journal,
             await (await engine.resume(failing.run_id, vault_refusing)).result()
 
 
+class Unpicklable:
+    def __init__(self, word):
+        self.word = word
+
+    def __reduce__(self):
+        raise ValueError(f"no pickle of {self.word}")
+
+
+@step
+def unpicklable(name, token):
+    return Unpicklable(token.value)
+
+
+@step(executor="process")
+def unpicklable_elsewhere(name, token):
+    return Unpicklable(token.value)
+
+
+@step
+def noted(name, token):
+    error = type(f"Odd_{token.value}", (Exception,), {})("one")
+    error.add_note(f"a note on {token.value}")
+    try:
+        raise KeyError(token.value)
+    except KeyError as cause:
+        raise ExceptionGroup(token.value, [error, ValueError(token.value)]) from cause
+
+
+@step
+def oddly_named(name, token):
+    raise type(f"Odd_{token.value}", (Exception,), {})(token.value)
+
+
+@pytest.mark.parametrize("each", [unpicklable, unpicklable_elsewhere, noted, oddly_named])
+async def test_no_error_of_any_kind_tells_it(each, journal, capfd):
+    @flow
+    def telling(token: Secret[str]):
+        return names().map(each)
+
+    with pytest.raises(RunFailed) as raised:
+        await telling.run(token=WORD)
+    error = raised.value
+    assert "***" in f"{error} {error.type} {error.traceback}"
+    assert WORD not in f"{error} {error.type} {error.traceback}"
+    assert WORD.encode() not in stored(journal)
+    assert WORD not in "".join(capfd.readouterr())
+
+
 async def test_a_result_cannot_hold_it(journal):
     @step
     def leaking(name, token):

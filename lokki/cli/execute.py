@@ -16,7 +16,8 @@ from functools import partial
 from time import time
 from typing import Any, Protocol
 
-from lokki import logging
+from lokki import logging, output
+from lokki.call import secrets_of
 from lokki.cli.exits import end_process, exits_told
 from lokki.cli.program import Program
 from lokki.cli.progress import ProgressReport
@@ -67,6 +68,7 @@ async def in_engine(
     report: LineReport,
 ) -> AsyncIterator[RunHandle[Any]]:
     """A run of ``graph`` that ``submit`` starts in an engine of its own."""
+    output.mask(secrets_of(graph))
     async with Engine(echo=report.echo, config=config) as engine:
         _tell_limits(graph, engine, report)
         yield submit(engine)
@@ -140,7 +142,8 @@ def _tell_limits(graph: FlowGraph[Any], engine: Engine, report: LineReport) -> N
 
 def _show(result: object, report: LineReport) -> int:
     try:
-        print(result, flush=True)
+        with output.as_it_is():
+            print(result, flush=True)
     except BrokenPipeError:  # who reads it has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     except Exception as error:

@@ -22,7 +22,7 @@ from lokki.decorators import Flow
 from lokki.errors import LokkiError, ParameterError
 from lokki.params import MISSING, Parameter
 from lokki.places import AWS, LOCAL
-from lokki.secret import variable
+from lokki.secret import Secret, redactable, variable
 
 if TYPE_CHECKING:
     from lokki.engine.resuming import Again
@@ -214,12 +214,16 @@ def ask_for_secrets(flow: Flow[..., Any]) -> dict[str, str]:
     """Ask for the missing secrets, if there is a terminal to ask at."""
     if sys.stdin is None or not sys.stdin.isatty():
         return {}
-    return {
+    asked = {
         name: click.prompt(
             f"{name} (not shown; {variable(name)} sets it, too)", hide_input=True, err=True
         )
         for name in missing_secrets(flow)
     }
+    from lokki import output
+
+    output.mask(redactable(map(Secret, asked.values())))
+    return asked
 
 
 def told_secrets(flow: Flow[..., Any]) -> list[str]:

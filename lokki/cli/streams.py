@@ -8,14 +8,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
+from lokki.secret import in_environment
+
 
 @contextmanager
 def stdout_to_stderr() -> Iterator[None]:
     """Within, what anything writes to stdout goes to stderr.
 
     It is the file descriptor that is turned, so threads, child processes and C libraries that a
-    flow's code uses are included.
+    flow's code uses are included. From here on, no secret is shown, other than in a run's result.
     """
+    from lokki import output  # not before: a command without a flow has no need of it
+
+    output.mask(in_environment())
     if sys.stderr is None:  # it is closed, and the lowest free descriptor is its own
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - for the life of the process
     if sys.stdout is None:

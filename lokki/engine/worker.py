@@ -31,6 +31,7 @@ from lokki.engine.by_name import loads_call
 from lokki.engine.importing import ImportFailed, prepare, set_idle
 from lokki.engine.program import Program
 from lokki.errors import PayloadError, described
+from lokki.secret import in_environment
 from lokki.store.codec import loads
 from lokki.store.readback import written
 
@@ -94,7 +95,8 @@ class _Calls:
             output.attach(run_id, sink, cast(TextIO, _Echo(self._link, run_id)))
             self._run_id = run_id
             prepare(program)
-        self._calls[key] = loads_call(definition)
+        call = self._calls[key] = loads_call(definition)
+        output.mask(call.secrets)
         self._fresh = fresh_contexts()  # what the modules of the call have set is in it
 
     def serve(self, request: Any) -> None:
@@ -122,6 +124,7 @@ class _Calls:
 
 def serve(connection: Connection) -> None:
     """Answer calls until the engine says goodbye, with None."""
+    output.mask(in_environment())
     calls = _Calls(_Link(connection))
     set_idle(True)
     threading.Thread(target=_die_with_engine, args=(connection.fileno(),), daemon=True).start()

@@ -212,7 +212,8 @@ class WorkerPool:
             raise WorkerDied(str(error)) from None
         except PayloadError as error:  # ours, not the user's: it would be the same in a retry
             place = index if call.in_map else None
-            failure = Failure(call.name, place, attempt, "PayloadError", str(error), "")
+            reason = redacted(str(error), call.secrets)
+            failure = Failure(call.name, place, attempt, "PayloadError", reason, "")
             raise CallFailed(failure) from None
 
     def _definitions_of(self, work: StageWork) -> _Definitions:

@@ -24,6 +24,7 @@ from lokki.output.sinks import record as record
 from lokki.output.sinks import show as show
 from lokki.output.streams import capture_streams, masks, release_streams
 from lokki.output.threads import thread_starts
+from lokki.secret import redacted
 
 _lock = threading.Lock()
 _hooks = (log_records, process_starts, *thread_starts)
@@ -72,6 +73,11 @@ def mask(secrets: tuple[str, ...]) -> None:
             capture_streams()
 
 
+def masked(text: str) -> str:
+    """A text as this process may write it."""
+    return redacted(text, masks.secrets)
+
+
 @contextmanager
 def as_it_is() -> Iterator[None]:
     """Within, nothing is masked or captured of what this thread writes: a run's result."""
@@ -80,7 +86,6 @@ def as_it_is() -> Iterator[None]:
         yield
     finally:
         busy.discard(get_ident())
-
 
 
 def _renew_lock() -> None:

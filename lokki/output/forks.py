@@ -18,8 +18,8 @@ from contextvars import Context
 from functools import partial
 from typing import Any, TextIO, cast
 
-from lokki.call import Running, end_lines, running
-from lokki.output.sinks import Sink, attached, busy, captured, record, show
+from lokki.call import Running, end_lines
+from lokki.output.sinks import Sink, attached, busy, captured_call, record, show
 from lokki.output.streams import logging_now
 
 _WAIT_SECONDS = 1.0
@@ -144,10 +144,10 @@ def begin_to_read() -> None:
 
 def connection_of(here: Running) -> socket.socket:
     """What the children of a call send on."""
-    sender = _sender if _is_sent(here) else None
-    end = sender.connection if sender else _receiver and _receiver.theirs
-    assert end is not None
-    return end
+    if _sender is not None and _is_sent(here):
+        return _sender.connection
+    assert _receiver is not None
+    return _receiver.theirs
 
 
 def _is_sent(here: Running) -> bool:
@@ -161,11 +161,11 @@ def as_child(connection: socket.socket, run_id: str, *, shown: bool) -> tuple[Si
     _sender = _Sender(connection, run_id)
     util = sys.modules.get("multiprocessing.util")
     if util is not None:
-        util.register_after_fork(_sender, _end_lines_at_exit)
+        util.register_after_fork(_sender, end_lines_at_exit)
     return partial(_sender.send, "line"), cast(TextIO, _sender) if shown else None
 
 
-def _end_lines_at_exit(sender: _Sender) -> None:
+def end_lines_at_exit(_: object = None) -> None:
     """A child of multiprocessing ends without any other sign for a line that has no end."""
     from multiprocessing.util import Finalize
 
@@ -176,15 +176,15 @@ def _end_lines_at_exit(sender: _Sender) -> None:
 
 
 def _before() -> None:
-    if captured():
-        expect_children(running.get())
+    if (here := captured_call()) is not None:
+        expect_children(here)
 
 
 def _in_child() -> None:
     """The sinks, the locks that they take and what other threads were at are the parent's."""
     global _receiver, _making
     _making = threading.Lock()
-    here = running.get() if captured() else None
+    here = captured_call()
     shown = here is not None and attached[here[0].run_id][-1][1] is not None
     attached.clear()
     for threads in (busy, logging_now):

@@ -15,7 +15,9 @@ class Hook:
     or an object with attributes of its own.
     """
 
-    def __init__(self, owner: Any, name: str, replacement: Callable[[_Function], _Function]) -> None:
+    def __init__(
+        self, owner: Any, name: str, replacement: Callable[[_Function], _Function]
+    ) -> None:
         self._owner = owner
         self._name = name
         self._replacement = replacement

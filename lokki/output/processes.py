@@ -13,9 +13,15 @@ from socket import socket
 from typing import Any
 
 from lokki.call import BoundCall, running
-from lokki.output.forks import as_child, begin_to_read, connection_of, expect_children
+from lokki.output.forks import (
+    as_child,
+    begin_to_read,
+    connection_of,
+    end_lines_at_exit,
+    expect_children,
+)
 from lokki.output.hooks import Hook
-from lokki.output.sinks import attached, captured
+from lokki.output.sinks import attached, captured_call
 
 _CALL = "_lokki_call"
 
@@ -33,6 +39,8 @@ class _Taken:
 
 
 def _go_on(connection: socket, shown: bool, what: Any, index: int, attempt: int) -> None:
+    import multiprocessing.util  # noqa: F401 - by which it will end
+
     from lokki.output import attach
 
     name, run_id, flow, in_map, secrets = what
@@ -50,6 +58,7 @@ def _go_on(connection: socket, shown: bool, what: Any, index: int, attempt: int)
         secrets=secrets,
     )
     attach(run_id, *as_child(connection, run_id, shown=shown))
+    end_lines_at_exit()
     running.set([call, index, attempt, None])
 
 
@@ -60,9 +69,9 @@ def _done_elsewhere(value: Any) -> Any:
 def _starting(start: Callable[..., None]) -> Callable[..., None]:
     @wraps(start)
     def replacement(self: BaseProcess) -> None:
-        if not captured():
+        if (here := captured_call()) is None:
             return start(self)
-        expect_children(running.get())
+        expect_children(here)
         vars(self)[_CALL] = _Taken()
         try:
             start(self)

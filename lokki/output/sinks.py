@@ -1,4 +1,4 @@
-"""Where lines go: to the sinks of the attached runs, and, shown, to where each run's output goes."""
+"""Where lines go: to the sinks of the attached runs, and, to be shown, to a stream."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from contextlib import suppress
 from threading import get_ident
 from typing import TextIO, TypeAlias
 
-from lokki.chain import running
+from lokki.call import Running, running
 from lokki.logging import Line
 
-Sink: TypeAlias = Callable[[Line], None]
+Sink: TypeAlias = Callable[[Line], object]
 
 # By run id; more than one where engines with different journals run the same id at once: their
 # lines cannot be told apart, so each sink gets them all, and none loses any.
@@ -21,10 +21,10 @@ busy: set[int] = set()
 """Threads in which we write ourselves, on a stream that may be captured, too."""
 
 
-def captured() -> bool:
-    """Whether what is written here is that of a call whose run is attached."""
+def captured_call() -> Running | None:
+    """The call that is running here, if its run is attached."""
     here = running.get()
-    return here is not None and here[0].run_id in attached
+    return here if here is not None and here[0].run_id in attached else None
 
 
 def record(run_id: str, line: Line) -> None:

@@ -95,7 +95,7 @@ class Stream:
             part.write(text)
         return len(text)
 
-    def write_bytes(self, data: Any) -> int:
+    def write_bytes(self, data: Any) -> Any:
         """Write on the bytes below the text; the text itself comes by here, too."""
         here = running.get()
         if here is None or here[0].run_id not in attached or get_ident() in busy:
@@ -112,14 +112,16 @@ class Stream:
         self._write(redacted(text, secrets))
         return len(text)
 
-    def _pass_bytes_on(self, here: Running | None, data: Any) -> int:
+    def _pass_bytes_on(self, here: Running | None, data: Any) -> Any:
         secrets = _secrets(here)
         if not secrets:
             return self._write_bytes(data)
         raw = bytes(data)
         text = raw.decode(self.stream.encoding, "surrogateescape")
         shown = redacted(text, secrets)
-        self._write_bytes(raw if shown == text else shown.encode(self.stream.encoding, "surrogateescape"))
+        self._write_bytes(
+            raw if shown == text else shown.encode(self.stream.encoding, "surrogateescape")
+        )
         return len(raw)
 
     def _part(self, here: Running) -> Part:
@@ -188,6 +190,8 @@ io.TextIOBase.register(Stream)
 
 def _secrets(here: Running | None) -> tuple[str, ...]:
     """What is to be left out of a text that is not recorded."""
+    if here is None and get_ident() in busy:
+        return ()
     own: tuple[str, ...] = here[0].secrets if here is not None else ()
     return (*masks.secrets, *own) if masks.secrets and own else masks.secrets or own
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from lokki.call import Running, end_lines, running
 from lokki.output.hooks import Hook
-from lokki.output.sinks import captured
+from lokki.output.sinks import captured_call
 
 _Function = Callable[..., Any]
 
@@ -48,9 +48,8 @@ def _starting(start: _Function) -> _Function:
 
     @wraps(start)
     def replacement(self: Any) -> None:
-        if captured():
-            begin = self._bootstrap_inner
-            self._bootstrap_inner = partial(_all, running.get(), begin)
+        if (here := captured_call()) is not None:
+            self._bootstrap_inner = partial(_all, here, self._bootstrap_inner)
         start(self)
 
     return replacement
@@ -58,9 +57,10 @@ def _starting(start: _Function) -> _Function:
 
 def _starting_low_level(start: _Function) -> _Function:
     @wraps(start)
-    def replacement(function: _Function, args: Any, /, *kwargs: Any) -> int:
-        if captured() and callable(function) and isinstance(args, tuple):
-            args, function = (running.get(), function, *args), _all
+    def replacement(function: _Function, args: Any, /, *kwargs: Any) -> Any:
+        here = captured_call()
+        if here is not None and callable(function) and isinstance(args, tuple):
+            function, args = _all, (here, function, *args)
         return start(function, args, *kwargs)
 
     return replacement

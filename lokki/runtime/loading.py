@@ -10,11 +10,13 @@ from typing import Any
 from aiobotocore.session import get_session
 from botocore.exceptions import BotoCoreError, ClientError
 
+from lokki import output
 from lokki.decorators import Flow
 from lokki.errors import ConfigError
 from lokki.runtime.event import BUCKET, MODULE, STEP, is_secret
 from lokki.runtime.invocation import Invocation
 from lokki.runtime.payloads import Payloads
+from lokki.secret import in_environment
 from lokki.store.s3 import S3Store
 
 
@@ -27,6 +29,7 @@ def loaded(flow: str, shape: str) -> Invocation:
     step, module, bucket = (_variable(name) for name in (STEP, MODULE, BUCKET))
     if any(map(is_secret, os.environ.values())):
         asyncio.run(_read_secrets())
+    output.mask(in_environment())
     found = [each for each in vars(importlib.import_module(module)).values() if _is(each, flow)]
     if not found:
         raise ConfigError(f"module '{module}' ({MODULE}) has no flow '{flow}'")

@@ -12,6 +12,7 @@ import re
 import sys
 from typing import Any
 
+from lokki import output
 from lokki.cli.load import LoadError, alias_source, load_flows
 from lokki.config import journal_path, load
 from lokki.decorators import Flow
@@ -19,7 +20,7 @@ from lokki.engine.engine import resumed_graph
 from lokki.engine.resuming import Again, plan
 from lokki.errors import LokkiError, ParameterError
 from lokki.graph import FlowGraph, MapStage
-from lokki.secret import Secret
+from lokki.secret import Secret, in_environment
 from lokki.store.codec import dumps
 from lokki.store.history import read_history
 from lokki_server.channel import Channel, inherited
@@ -33,10 +34,10 @@ async def serve(descriptor: str, file: str) -> None:
     try:
         flows = load_flows(file)
     except LoadError as error:
-        channel.send(error=str(error), traceback=error.traceback)
+        channel.send(error=output.masked(str(error)), traceback=output.masked(error.traceback))
         return
     except LokkiError as error:
-        channel.send(error=str(error), traceback="")
+        channel.send(error=output.masked(str(error)), traceback="")
         return
     channel.send(flows=[described(flow) for flow in flows.values()])
     async for message in channel.messages():
@@ -89,7 +90,8 @@ def checked(flow: Flow[..., Any], params: dict[str, Any]) -> dict[str, Any]:
     except LokkiError as error:
         return {"errors": [_told(line, flow) for line in str(error).splitlines()]}
     except Exception as error:  # of the flow's own body
-        return {"errors": [{"name": None, "message": f"{type(error).__name__}: {error}"}]}
+        message = output.masked(f"{type(error).__name__}: {error}")
+        return {"errors": [{"name": None, "message": message}]}
     return {
         "fingerprint": graph.fingerprint,
         "shape": graph.shape,
@@ -108,7 +110,7 @@ def planned(flow: Flow[..., Any], run_id: str, again: dict[str, Any]) -> dict[st
     except LokkiError as error:
         return {"refused": str(error)}
     except Exception as error:  # of the flow's own body
-        return {"refused": f"{type(error).__name__}: {error}"}
+        return {"refused": output.masked(f"{type(error).__name__}: {error}")}
     anything = run.status != "succeeded" or found.reopening is not None
     return {"told": found.told, "anything": anything}
 
@@ -119,4 +121,5 @@ def _told(line: str, flow: Flow[..., Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    output.mask(in_environment())
     asyncio.run(serve(*sys.argv[1:]))

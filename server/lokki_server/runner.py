@@ -19,6 +19,8 @@ from time import time
 from types import ModuleType
 from typing import Any, TextIO
 
+from lokki import output
+from lokki.call import secrets_of
 from lokki.cli.load import LoadError, alias_source, flow_in, load_module, place_and_name
 from lokki.config import load
 from lokki.decorators import Flow
@@ -26,6 +28,7 @@ from lokki.engine.engine import Engine, RunHandle, resumed_graph
 from lokki.engine.resuming import Again, plan
 from lokki.errors import LokkiError, RunOwned
 from lokki.location import installed
+from lokki.secret import in_environment
 from lokki.store.jobs import Jobs
 from lokki_server import STARTED_BY
 from lokki_server.channel import Channel, inherited
@@ -92,6 +95,7 @@ class Runner:
         flow = self._flow(row.source or "")
         alias_source(row.source or "", flow)
         graph = resumed_graph(row, flow, {})
+        output.mask(secrets_of(graph))
         wanted = Again(**again)
         if row.started is None and graph.fingerprint != row.fingerprint:  # it is of changed code
             wanted = Again(from_stage=graph.stages[0].name, force=True)
@@ -103,6 +107,7 @@ class Runner:
         if isinstance(error, LoadError) and error.traceback:
             told["traceback"] = error.traceback
         with suppress(LokkiError):
+            told = {key: output.masked(text) for key, text in told.items()}
             await asyncio.wrap_future(self._jobs.refuse(run_id, json.dumps(told), time()))
 
     def _flow(self, source: str) -> Flow[..., Any]:
@@ -152,5 +157,6 @@ async def main(descriptor: str, unseen: TextIO) -> None:
 
 
 if __name__ == "__main__":
+    output.mask(in_environment())
     with open(os.devnull, "w") as unseen:  # what steps print is in the journal
         asyncio.run(main(sys.argv[1], unseen))
