@@ -348,7 +348,7 @@ def retried_as(call: BoundCall, error: BaseException) -> str:
             while isinstance(error, BaseExceptionGroup) and not isinstance(error, kinds):
                 error = error.exceptions[0]
             break
-    return name_of(error)
+    return redacted(name_of(error), call.secrets)
 
 
 def _is_one_of(error: BaseException, exceptions: tuple[type[BaseException], ...]) -> bool:

@@ -17,7 +17,7 @@ import anyio
 import anyio.to_thread
 
 from lokki import output
-from lokki.call import BoundCall, Failure, bind, capture
+from lokki.call import BoundCall, Failure, bind, capture, secrets_of
 from lokki.context import fresh_contexts
 from lokki.engine.events import (
     Event,
@@ -47,7 +47,7 @@ from lokki.errors import (
 )
 from lokki.graph import FlowGraph, MapStage, Stage
 from lokki.map_source import listed_items
-from lokki.secret import Secret
+from lokki.secret import Secret, redacted
 from lokki.store.codec import Parts, dumps, loads_parts, unpack
 from lokki.store.commits import RunWriter
 from lokki.store.journal import Journal
@@ -175,6 +175,7 @@ class Run:
             output.detach(self.id, self._writer.log)
             self.journal.commits.release(self._writer)
         told = None if self.error is None else json.dumps(_error_fields(self.error))
+        told = told and redacted(told, secrets_of(self.graph))
         await _committed(self.journal.finish(self.id, status.value, self._now(), told))
         return status
 

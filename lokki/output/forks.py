@@ -18,8 +18,8 @@ from contextvars import Context
 from functools import partial
 from typing import Any, TextIO, cast
 
-from lokki.call import Running, end_lines
-from lokki.output.sinks import Sink, attached, busy, captured_call, record, show
+from lokki.call import Running
+from lokki.output.sinks import Sink, attached, busy, captured_call, end_lines, record, show
 from lokki.output.streams import logging_now
 
 _WAIT_SECONDS = 1.0

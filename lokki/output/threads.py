@@ -13,9 +13,9 @@ from functools import partial, wraps
 from threading import Thread
 from typing import Any
 
-from lokki.call import Running, end_lines, running
+from lokki.call import Running, running
 from lokki.output.hooks import Hook
-from lokki.output.sinks import captured_call
+from lokki.output.sinks import captured_call, end_lines
 
 _Function = Callable[..., Any]
 
