@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Generic, Self, TypeVar
+from urllib.parse import quote, quote_plus
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -87,13 +88,36 @@ def in_environment() -> tuple[str, ...]:
 def redactable(values: Any) -> tuple[str, ...]:
     """What is to be redacted of the secrets among ``values``, the longest first.
 
-    It is their text and each line of it, also as ``repr`` and JSON write them.
+    It is their text and each line of it, also as ``repr``, JSON and URLs write them.
     """
-    found = [str(value.value) for value in values if isinstance(value, Secret)]
+    found = [text for value in values if isinstance(value, Secret) for text in _texts(value.value)]
     plain = {part for text in found for part in (text, *text.splitlines())}
     long = [part for part in plain if len(part) >= _SHORTEST]
-    forms = {form for each in long for form in (each, repr(each)[1:-1], json.dumps(each)[1:-1])}
-    return tuple(sorted(forms, key=len, reverse=True))
+    return tuple(sorted({form for each in long for form in _forms(each)}, key=len, reverse=True))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """The text of a value, and those of what is in it."""
+    yield str(value)
+    if isinstance(value, bytes | bytearray):
+        yield value.decode("utf-8", "backslashreplace")
+    elif isinstance(value, Mapping):
+        for each in value.values():
+            yield from _texts(each)
+    elif isinstance(value, list | tuple | set | frozenset):
+        for each in value:
+            yield from _texts(each)
+
+
+def _forms(text: str) -> Iterator[str]:
+    yield text
+    yield repr(text)[1:-1]
+    yield json.dumps(text)[1:-1]
+    yield json.dumps(text, ensure_ascii=False)[1:-1]
+    raw = text.encode("utf-8", "surrogatepass")
+    yield repr(raw)[2:-1]
+    yield quote(raw)
+    yield quote_plus(raw)
 
 
 def redacted(text: str, secrets: tuple[str, ...]) -> str:

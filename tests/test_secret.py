@@ -301,6 +301,20 @@ async def test_its_lines_and_what_repr_and_json_make_of_it_are_redacted():
     assert redacted("abc xyz", secrets) == "abc xyz"
 
 
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("ä/b c=d", ["ä/b c=d", "%C3%A4/b%20c%3Dd", "%C3%A4%2Fb+c%3Dd", "\\xc3\\xa4/b c=d"]),
+        (b"word-1", ["word-1", "b'word-1'"]),
+        ({"user": "me, myself", "word": ["word-1", b"word-2"]}, ["word-1", "word-2", "me, myself"]),
+        (12345, ["12345"]),
+    ],
+)
+async def test_what_is_in_it_is_redacted_as_it_is_usually_written(value, shown):
+    for text in shown:
+        assert redacted(f"<{text}>", redactable([Secret(value)])) == "<***>"
+
+
 async def test_a_copy_of_it_is_itself():
     secret = Secret(WORD)
     assert copy.copy(secret) is secret
