@@ -52,12 +52,14 @@ class Stream:
         self._flush = stream.flush
         self._hooks: list[Hook] = []
         if isinstance(stream, io.TextIOWrapper):
-            self._write_bytes = stream.buffer.write
             self._hooks = [
                 Hook(stream, "write", lambda _: self.write),
                 Hook(stream, "flush", lambda _: self.flush),
-                Hook(stream.buffer, "write", lambda _: self.write_bytes),
             ]
+            below = stream.buffer
+            self._write_bytes = below.write
+            if hasattr(below, "__dict__"):
+                self._hooks.append(Hook(below, "write", lambda _: self.write_bytes))
 
     def place(self, name: str) -> None:
         """Begin to capture, as ``sys.NAME``."""
@@ -206,10 +208,19 @@ def capture_streams() -> None:
         stream = getattr(sys, name)
         if stream is None or isinstance(stream, Stream) or id(stream) in known:
             continue
+        if isinstance(stream, io.TextIOWrapper) and _is_detached(stream):
+            continue
         placed = Stream(name.strip("_"), stream)
         placed.place(name)
         _placed.append(placed)
         known.add(id(stream))
+
+
+def _is_detached(stream: io.TextIOWrapper) -> bool:
+    try:
+        return stream.buffer is None
+    except ValueError:
+        return True
 
 
 def release_streams() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import logging
 import sys
@@ -85,6 +86,16 @@ def test_the_streams_of_before_the_programs_own(monkeypatch, standard):
     assert texts(lines) == ["a", "b"]
     assert own == "b\n"
     assert below["stdout"].getvalue() == b"a\n"
+
+
+def test_a_stream_whose_bytes_the_program_has_taken(monkeypatch, standard):
+    below = standard()
+    monkeypatch.setattr(sys, "__stdout__", sys.stdout)
+    monkeypatch.setattr(sys, "stdout", codecs.getwriter("utf-8")(sys.stdout.detach()))
+    with attached() as lines:
+        calling(lambda: print("caf\u00e9"))
+    assert texts(lines) == ["caf\u00e9"]
+    assert below["stdout"].getvalue() == "caf\u00e9\n".encode()
 
 
 def test_bytes_that_are_no_text_are_shown_as_they_are(standard):
