@@ -7,15 +7,16 @@ What the handlers write on the standard streams is not recorded a second time.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from threading import get_ident
+from time import time
 from typing import TypeAlias
 
-from lokki.call import running
+from lokki.call import Running, running
+from lokki.logging import Line
 from lokki.output.hooks import Hook
 from lokki.output.parts import cut
-from lokki.output.sinks import attached, record
+from lokki.output.sinks import attached, busy
 from lokki.output.streams import logging_now
 
 _CallHandlers: TypeAlias = Callable[[logging.Logger, logging.LogRecord], None]
@@ -26,21 +27,35 @@ def _recording(call_handlers: _CallHandlers) -> _CallHandlers:
 
     def callHandlers(self: logging.Logger, log: logging.LogRecord) -> None:  # noqa: N802
         here = running.get()
-        if here is None or here[0].run_id not in attached or get_ident() in logging_now:
-            return call_handlers(self, log)
         thread = get_ident()
+        if (
+            here is None
+            or here[0].run_id not in attached
+            or thread in logging_now
+            or thread in busy
+        ):
+            return call_handlers(self, log)
         logging_now.add(thread)
         try:
-            call, index, attempt, _ = here
-            item = index if call.in_map else None
-            message = cut(_message(log), call.secrets)
-            line = (time.time(), call.name, item, attempt, log.levelname, log.name, message)
-            record(call.run_id, line)
+            line = _line(here, log)
+            busy.add(thread)
+            try:
+                for sink, _ in attached.get(here[0].run_id, ()):
+                    sink(line)
+            finally:
+                busy.discard(thread)
             return call_handlers(self, log)
         finally:
             logging_now.discard(thread)
 
     return callHandlers
+
+
+def _line(here: Running, log: logging.LogRecord) -> Line:
+    call, index, attempt, _ = here
+    message = cut(_message(log), call.secrets)
+    item = index if call.in_map else None
+    return time(), call.name, item, attempt, log.levelname, log.name, message
 
 
 def _message(log: logging.LogRecord) -> str:
