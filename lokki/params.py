@@ -523,6 +523,7 @@ _LABELS: Final = {
     "datetime": "datetime YYYY-MM-DDTHH:MM:SS", "timedelta": "duration such as PT1H30M",
 }  # fmt: skip
 _REASONS: Final = {  # for what pydantic's messages begin with
+    "a valid boolean": "true or false",
     "a valid integer": "a whole number",
     "a valid datetime": "a date and time (YYYY-MM-DDTHH:MM:SS)",
     "a valid date": "a date (YYYY-MM-DD)",

@@ -342,7 +342,7 @@ def test_bind_reports_every_problem():
         "birds: takes 2 positional arguments, not 3",
         "birds: unknown parameter 'colour'; did you mean 'colors'?",
         "birds: parameter 'min_size' must be a valid number, not 'x'",
-        "birds: parameter 'dry' must be a valid boolean, not 3",
+        "birds: parameter 'dry' must be true or false, not 3",
     ]
 
 
@@ -383,8 +383,8 @@ def test_parameters_that_are_no_object(values):
         (int, None, "'it' must be a whole number, not None"),
         (float, True, "'it' must be a valid number, not True"),
         (float, "1.5", "'it' must be a valid number, not '1.5'"),
-        (bool, 1, "'it' must be a valid boolean, not 1"),
-        (bool, "true", "'it' must be a valid boolean, not 'true'"),
+        (bool, 1, "'it' must be true or false, not 1"),
+        (bool, "true", "'it' must be true or false, not 'true'"),
         (str, 5, "'it' must be a valid string, not 5"),
         (str, Path("a"), "'it' must be a valid string, not PosixPath('a')"),
         (str, Custom(), "'it' must be a valid string, not Custom ()"),
@@ -570,7 +570,7 @@ def test_a_parameter_without_annotation_is_of_its_defaults_type(default, text, v
         (7, True, "must be a whole number, not True"),
         (7, None, "must be a whole number, not None"),
         ("s", 9, "must be a valid string, not 9"),
-        (False, "maybe", "must be a valid boolean, not 'maybe'"),
+        (False, "maybe", "must be true or false, not 'maybe'"),
         ([], {"a": 1}, "must be a valid array, not {'a': 1}"),
         (date(2026, 1, 1), "soon", "must be a date (YYYY-MM-DD), not 'soon'"),
         (Color.RED, "green", "must be 'red' or 'blue', not 'green'"),
@@ -650,7 +650,7 @@ def test_a_value_among_texts_that_is_no_text():
         (int, "abc", "must be a whole number, not 'abc'"),
         (int, "1.5", "must be a whole number, not 1.5"),
         (float, "x", "must be a valid number, not 'x'"),
-        (bool, "maybe", "must be a valid boolean, not 'maybe'"),
+        (bool, "maybe", "must be true or false, not 'maybe'"),
         (int | None, "x", "must be a whole number, not 'x'"),
         (Color, "green", "must be 'red' or 'blue', not 'green'"),
         (Level, "2", "must be 'none' or 'HIGH', not 2"),

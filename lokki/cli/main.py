@@ -240,11 +240,12 @@ def _resume(
     from lokki.engine.resuming import plan
     from lokki.engine.surroundings import other_python
     from lokki.store.history import read_history
-    from lokki.store.leases import refuse_worked_on
+    from lokki.store.leases import is_worked_on
 
     with read_history(journal_path(config)) as history:
         row = history.find(run.id)
-        refuse_worked_on(row, time())
+        if is_worked_on(row, time()):
+            _refuse_worked_on(row, config)
         # Secrets are asked for last: what is wrong, or done already, needs none.
         hidden = dry_run or bool(missing_secrets(flow))
         graph = traced(flow, lambda: resumed_graph(row, flow, {}, to_run=not hidden))
@@ -269,6 +270,16 @@ def _resume(
 
     start = Start(begin, outlines(planned.graph), program, planned.told, other_python(run))
     return execute(start, config)
+
+
+def _refuse_worked_on(run: Run, config: Config) -> None:
+    """Refuse to resume a run that a process may be at work on, for no longer than a lease."""
+    from contextlib import closing
+
+    from lokki.store.journal import Journal
+
+    with closing(Journal(journal_path(config))) as journal:
+        journal.refuse_worked_on(run.id, time()).result()
 
 
 def _resume_elsewhere(name: str, program: Program, options: dict[str, Any]) -> int:

@@ -44,8 +44,8 @@ class Run(RunRow):
     """A run with its ``pauses``: from the end of an attempt to the next one's begin.
 
     ``seen`` is its last sign of life. One that is ``removing`` has begun to be removed: its
-    payloads may be gone. ``folder`` is where it was started or last resumed, ``python`` and its
-    ``prefix`` what it was started with, if they are recorded.
+    payloads may be gone. ``folder`` is where it was started or, if that is not recorded, last
+    resumed, ``python`` and its ``prefix`` what it was started with, if they are recorded.
     """
 
     pauses: tuple[tuple[float, float], ...] = ()
@@ -393,14 +393,16 @@ def _told(
     that was seen last.
     """
     pauses, removing = [], False
-    folder = python = prefix = None
+    begun_in = folder = python = prefix = None
     last = latest = run.created
     for _, at, kind, detail in events:
         if kind == REMOVING:
             removing = True
             continue
         told = json.loads(detail or "{}")
-        folder = told.get("folder", folder)
+        if kind == "run_started":
+            begun_in = told.get("folder")
+        folder = begun_in or told.get("folder", folder)
         python, prefix = python or told.get("python"), prefix or told.get("prefix")
         if kind in ("run_resumed", "run_cancelled"):
             gone = told.get("seen")

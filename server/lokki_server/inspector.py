@@ -25,7 +25,7 @@ from lokki.store.codec import dumps
 from lokki.store.history import read_history
 from lokki_server.channel import Channel, inherited
 
-_NAMED = re.compile(r"parameter '(\w+)")
+_NAMED = re.compile(r"parameter '([^'.[]+)")
 
 
 async def serve(descriptor: str, file: str) -> None:

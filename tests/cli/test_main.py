@@ -162,8 +162,8 @@ def test_a_flag_may_have_a_value_and_an_option_underscores(script, options, told
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ("--wet maybe", "parameter 'wet' must be a valid boolean, not 'maybe'"),
-        ("--wet=", "parameter 'wet' must be a valid boolean, not ''"),
+        ("--wet maybe", "parameter 'wet' must be true or false, not 'maybe'"),
+        ("--wet=", "parameter 'wet' must be true or false, not ''"),
         ("--no-wet=true", "Option '--no-wet' does not take a value."),
         ("--wet true false", "Got unexpected extra argument (false)"),
         ("--top_sped 3", "No such option '--top-sped'. Did you mean '--top-speed'?"),

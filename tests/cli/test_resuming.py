@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import sqlite3
 import subprocess
 import sys
 import textwrap
+import time
 import venv
+from contextlib import closing
 
 import pytest
+
+from lokki.store.leases import LEASE_SECONDS
 
 FLOW = """
     from pathlib import Path
@@ -112,8 +118,34 @@ def test_a_folder_that_is_gone_is_told_and_the_resume_goes_on_here(folder, tmp_p
         "[WARNING] the folder that the run was started in cannot be entered: "
         f"{folder}: No such file or directory; it goes on in {moved}\n"
     )
+
+
+def test_a_resume_elsewhere_does_not_become_the_folder_of_a_run(folder, tmp_path):
+    moved = folder.rename(tmp_path / "moved")
+    words = ["-m", "lokki", "resume", "last", "../relative_words.py"]
+    code, _, err = call(*words, at=tmp_path / "elsewhere")
+    assert (code, "words.txt" in err) == (1, True), err
     shown = json.loads(call("-m", "lokki", "show", "last", "--json", at=tmp_path)[1])
-    assert shown["folder"] == str(moved)
+    assert shown["folder"] == str(folder)
+    code, out, err = call(*words, at=moved)
+    assert (code, out) == (0, RESULT), err
+
+
+def test_a_run_whose_owner_elsewhere_had_a_clock_ahead_is_kept_for_a_lease_at_most(folder, journal):
+    hours = time.time() + 36_000
+    with closing(sqlite3.connect(journal)) as connection, connection:
+        connection.execute(
+            "UPDATE runs SET status = 'running', finished = NULL, owner = ?, leased_until = ?",
+            ("elsewhere:1:abcd", hours),
+        )
+    code, _, err = call("-m", "lokki", "resume", "last", at=folder)
+    assert (code, "process 1 on elsewhere" in err) == (1, True), err
+    left = re.search(r"if it is gone, in (\d+) s", err)
+    assert left is not None
+    assert int(left[1]) <= LEASE_SECONDS
+    with closing(sqlite3.connect(journal)) as connection:
+        ((until,),) = connection.execute("SELECT leased_until FROM runs")
+    assert until <= time.time() + LEASE_SECONDS
 
 
 def test_show_tells_the_folder(folder, tmp_path):

@@ -95,6 +95,8 @@ def test_wrong_parameters_are_told_by_name(server, params, names):
 def test_an_unknown_parameter_is_told(server):
     told = server.problem("/flows/typed/runs", 422, {"params": {"count": 1, "conut": 2}})
     assert "did you mean 'count'?" in told["detail"]
+    told = server.problem("/flows/typed/runs", 422, {"params": {"a-b": 1, "count": "x"}})
+    assert [each["name"] for each in told["errors"]] == ["a-b", "count"]
 
 
 def test_a_secret_of_a_request_is_in_no_answer(server):
