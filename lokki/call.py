@@ -6,7 +6,8 @@ import importlib
 import io
 import os
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from inspect import Parameter
@@ -213,9 +214,9 @@ def current() -> Context:
 def call_step(call: BoundCall, value: Any, index: int, attempt: int) -> Any:
     """Call the user's function, in a context of its own; of an async step, give its coroutine.
 
-    The coroutine is to be awaited in the same context. Whatever the function raises comes out
-    unchanged; ``capture`` makes a Failure of it. A child that the function has forked does not
-    come out.
+    That is to be awaited in the same context, by ``await_step`` or with ``awaited`` and
+    ``end_lines``. Whatever the function raises comes out unchanged; ``capture`` makes a Failure of
+    it. A child that the function has forked does not come out.
     """
     here: Running = [call, index, attempt, None]
     process = forks.count
@@ -223,7 +224,7 @@ def call_step(call: BoundCall, value: Any, index: int, attempt: int) -> Any:
     try:
         result = call.invoke(value)
         if call.is_async:
-            return _awaited(call, here, result)
+            return result
         if result.__class__ not in _PLAIN:
             result = _complete(call, result)
     except BaseException:
@@ -239,20 +240,27 @@ def call_step(call: BoundCall, value: Any, index: int, attempt: int) -> Any:
     return result
 
 
-async def _awaited(call: BoundCall, here: Running, awaitable: Awaitable[Any]) -> Any:
+async def await_step(call: BoundCall, value: Any, index: int, attempt: int) -> Any:
+    """Call an async step, and await it; otherwise as ``call_step``."""
     process = forks.count
     try:
-        result = await awaitable
-        return result if result.__class__ in _PLAIN else _complete(call, result)
+        return awaited(call, await call_step(call, value, index, attempt))
     finally:
         if forks.count != process:
             forks.end_child()
-        if here[3] is not None:
-            here[3].end()
+        end_lines()
 
 
-CALLING = (call_step.__code__, _awaited.__code__)
-"""The code whose frame has a call as its ``here``, while that call is under way."""
+def end_lines() -> None:
+    """Record what the call has left of a line without its end; in the context of the call."""
+    here = running.get()
+    if here is not None and here[3] is not None:
+        here[3].end()
+
+
+def awaited(call: BoundCall, result: Any) -> Any:
+    """What an async step gives, once that has been awaited."""
+    return result if result.__class__ in _PLAIN else _complete(call, result)
 
 
 def _complete(call: BoundCall, result: Any) -> Any:
@@ -308,6 +316,8 @@ def capture(call: BoundCall, index: int, attempt: int, error: BaseException) -> 
     Never raises, however odd the error is. An error that none of the user's code is part of (a
     timeout) has no traceback. A DefinitionError would be the same in a retry.
     """
+    with suppress(Exception):
+        end_lines()
     place = index if call.in_map else None
     if type(error) is ResultError:
         reason = redacted(str(error), call.secrets)

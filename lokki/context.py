@@ -6,14 +6,9 @@ What a call sets is gone with it: no other call sees it, nor does whoever starte
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable
 from contextvars import Context, ContextVar, copy_context
-from types import coroutine
-from typing import Any, TypeVar
-
-from lokki import forks
-
-T = TypeVar("T")
+from typing import Any
 
 
 def fresh_contexts() -> Callable[[], Context]:
@@ -47,29 +42,19 @@ def _decimal_contexts(context: Context) -> list[tuple[ContextVar[Any], Any]]:
     ]
 
 
-@coroutine
-def run_in(context: Context, work: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
-    """Await ``work`` in a context of its own, within the task that awaits this.
+def watched() -> Callable[[], bool]:
+    """Gives a function that tells whether the present context is still as it is now.
 
-    A task for it alone would cost more than a short call does.
+    Where it holds a context of `decimal`, it is taken for changed: it may be, in place.
     """
-    run, send, here = context.run, work.send, forks.count
-    try:
-        awaited = run(send, None)
-        while True:
-            if forks.count != here:
-                forks.end_child()
-            try:
-                answer = yield awaited
-            except GeneratorExit:
-                run(work.close)
-                raise
-            except BaseException as error:
-                awaited = run(work.throw, error)
-            else:
-                if forks.count != here:  # by what else is on the loop
-                    forks.end_child()
-                awaited = run(send, answer)
-    except StopIteration as done:
-        result: T = done.value
-        return result
+    before = copy_context()
+    if _decimal_contexts(before):
+        return lambda: False
+
+    def unchanged() -> bool:
+        try:
+            return copy_context() == before
+        except Exception:  # of values that cannot be compared
+            return False
+
+    return unchanged

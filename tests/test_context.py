@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 import decimal
 
-import pytest
-
-from lokki.context import fresh_contexts, run_in
+from lokki.context import fresh_contexts, watched
 
 place = contextvars.ContextVar("place", default="nowhere")
 
@@ -40,85 +37,40 @@ def test_a_decimal_context_that_is_changed_in_place_is_changed_in_its_copy_alone
     assert contextvars.Context().run(make) == [3, 50, 7]
 
 
-@pytest.mark.asyncio
-async def test_work_is_awaited_in_its_context_and_in_the_task_of_who_awaits():
-    async def work(task):
-        place.set("at work")
-        await asyncio.sleep(0)
-        assert asyncio.current_task() is task
-        async with asyncio.timeout(20):
-            await asyncio.to_thread(lambda: place.get())
-        await asyncio.create_task(asyncio.sleep(0))
-        return place.get()
+def test_a_context_is_unchanged_until_a_variable_is_set_to_something_else():
+    def look():
+        place.set("here")
+        unchanged = watched()
+        seen = [unchanged()]
+        place.set("there")
+        seen.append(unchanged())
+        place.set("here")
+        return [*seen, unchanged()]
 
-    context = contextvars.copy_context()
-    assert await run_in(context, work(asyncio.current_task())) == "at work"
-    assert context.run(place.get) == "at work"
-    assert place.get() == "nowhere"
+    assert contextvars.Context().run(look) == [True, False, True]
 
 
-@pytest.mark.asyncio
-async def test_a_timeout_within_the_work_ends_the_work():
-    async def work():
-        try:
-            async with asyncio.timeout(0.001):
-                await asyncio.sleep(3600)
-        except TimeoutError:
-            await asyncio.sleep(0)
-            return "late"
+class Incomparable:
+    def __eq__(self, other):
+        raise ValueError("ambiguous, as of arrays")
 
-    assert await run_in(contextvars.copy_context(), work()) == "late"
+    __hash__ = None
 
 
-@pytest.mark.asyncio
-async def test_a_cancelled_task_cancels_the_work_which_may_clean_up():
-    seen = []
+def test_what_cannot_be_compared_counts_as_changed():
+    def look():
+        place.set(Incomparable())
+        unchanged = watched()
+        seen = [unchanged()]
+        place.set(Incomparable())
+        return [*seen, unchanged()]
 
-    async def work():
-        try:
-            await asyncio.sleep(3600)
-        finally:
-            await asyncio.sleep(0)
-            seen.append(place.get())
-
-    context = contextvars.copy_context()
-    context.run(place.set, "inside")
-    task = asyncio.create_task(run_in_context(context, work()))
-    await asyncio.sleep(0)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert seen == ["inside"]
+    assert contextvars.Context().run(look) == [True, False]
 
 
-async def run_in_context(context, work):
-    return await run_in(context, work)
+def test_a_decimal_context_counts_as_changed_since_it_may_be_in_place():
+    def look():
+        decimal.getcontext()
+        return watched()()
 
-
-@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, GeneratorExit])
-@pytest.mark.asyncio
-async def test_what_the_work_raises_comes_out(error):
-    async def work():
-        await asyncio.sleep(0)
-        raise error("why")
-
-    with pytest.raises(error, match="why"):
-        await run_in(contextvars.copy_context(), work())
-
-
-@pytest.mark.asyncio
-async def test_work_that_is_left_unfinished_is_closed_in_its_context():
-    seen = []
-
-    async def work():
-        try:
-            await asyncio.sleep(3600)
-        finally:
-            seen.append(place.get())
-
-    context = contextvars.copy_context()
-    context.run(place.set, "inside")
-    left = run_in_context(context, work())
-    left.send(None)
-    left.close()
-    assert seen == ["inside"]
+    assert contextvars.Context().run(look) is False

@@ -26,9 +26,9 @@ import anyio.to_thread
 from anyio.lowlevel import EventLoopToken, current_token
 
 from lokki import forks
-from lokki.call import call_step
+from lokki.call import await_step, awaited, call_step, end_lines
 from lokki.chain import Lane, running
-from lokki.context import run_in
+from lokki.context import watched
 from lokki.engine.items import (
     Call,
     CallCancelled,
@@ -79,7 +79,7 @@ class Lanes:
         self._closing = False
         self._loop = asyncio.get_running_loop()
         self._token: EventLoopToken = current_token()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Request | None]] = set()
         self._watch = LoopWatch()
         self._timer: asyncio.TimerHandle | None = None
         self._hoppers: deque[asyncio.Future[None]] = deque()
@@ -272,52 +272,81 @@ class Lanes:
                 self._finish(grant, error)
 
     def _start_task(self, grant: Slice) -> None:
-        task = self._loop.create_task(self._async_lane(grant))
+        self._go_on(grant, perform(grant), None)
+
+    def _go_on(self, grant: Slice, items: Performing, request: Request | None) -> None:
+        """Run a slice, or the rest of it from ``request`` on, in a task of its own."""
+        work = self._async_lane(grant, items, request)
+        task = self._loop.create_task(work, context=grant.work.fresh())
         if not self._tasks:
             self._watch.begin()
         self._tasks.add(task)
-        task.add_done_callback(partial(self._end_task, grant))
+        task.add_done_callback(partial(self._end_task, grant, items))
 
-    def _end_task(self, grant: Slice, task: asyncio.Task[None]) -> None:
+    def _end_task(
+        self, grant: Slice, items: Performing, task: asyncio.Task[Request | None]
+    ) -> None:
+        error = None if task.cancelled() else task.exception()
+        rest = None if task.cancelled() or error is not None else task.result()
+        if rest is not None:
+            self._go_on(grant, items, rest)
         self._tasks.discard(task)
         if not self._tasks:
             self._watch.rest()
-        self._finish(grant, None if task.cancelled() else task.exception())
-        self._start_lanes()
+        if rest is None:
+            self._finish(grant, error)
+            self._start_lanes()
 
-    async def _async_lane(self, grant: Slice) -> None:
-        """Run one slice: what its calls have left of their task is for no other slice."""
+    async def _async_lane(
+        self, grant: Slice, items: Performing, request: Request | None
+    ) -> Request | None:
+        """Run a slice until its end, or until a call has changed the context, as `_adrive` does.
+
+        What the calls have left of their task is for no other slice.
+        """
         self._stay_in_process()
-        if self.commits.congested:
-            await anyio.to_thread.run_sync(self.commits.wait_for_room)
-        grant.began = monotonic()
+        if request is None:
+            if self.commits.congested:
+                await anyio.to_thread.run_sync(self.commits.wait_for_room)
+            grant.began = monotonic()
         with anyio.CancelScope() as scope:
             grant.work.scopes.add(scope)
             try:
-                await self._adrive(grant, scope)
+                return await self._adrive(grant, items, request, scope)
             except GeneratorExit:  # of a future that a step awaited; it has failed the item
                 pass
             finally:
                 grant.work.scopes.discard(scope)
+        return None
 
-    async def _adrive(self, done: Slice, scope: anyio.CancelScope) -> None:
-        items = perform(done)
-        fresh = done.work.fresh
+    async def _adrive(
+        self, done: Slice, items: Performing, request: Request | None, scope: anyio.CancelScope
+    ) -> Request | None:
+        """Make calls in the context of this task for as long as they leave it as it was.
+
+        Gives the next call, which is to be made in another context; None at the end of the slice.
+        A context for each call would cost as much as a short call does.
+        """
         plain = all(call.lane == "async" and call.timeout is None for call in done.work.calls)
-        context = fresh()
+        running.set(None)
+        unchanged = watched()
         try:
-            request = context.run(next, items)
+            if request is None:
+                request = next(items)
+            elif done.work.state.cancelled:  # since the call before
+                items.throw(CallCancelled())
             while True:
                 try:
                     if isinstance(request, Put):
                         result = await self._aput(request)
+                    elif plain:
+                        result = awaited(request[0], await call_step(*request))
+                        self._stay_in_process()
+                        end_lines()
                     else:
-                        context = fresh()
-                        if plain:
-                            result = await run_in(context, context.run(_begun, request))
-                        else:
-                            result = await self._aanswer(request, done.work, context)
+                        result = await self._aanswer(request, done.work)
                 except BaseException as error:
+                    self._stay_in_process()
                     kind = type(error)
                     if scope.cancel_called and issubclass(kind, asyncio.CancelledError):
                         with suppress(StopIteration):
@@ -325,25 +354,29 @@ class Lanes:
                         raise
                     if issubclass(kind, KeyboardInterrupt) and done.work.state.halted:
                         raise  # Ctrl-C once more, not the step's own
-                    request = context.run(items.throw, error)
+                    request = items.throw(error)
                     if issubclass(kind, GeneratorExit):  # nothing can be awaited any more
                         items.throw(CallCancelled())
                 else:
-                    request = context.run(items.send, result)
+                    request = items.send(result)
+                if not isinstance(request, Put):
+                    running.set(None)
+                    if not unchanged():
+                        return request
         except StopIteration:
-            pass
+            return None
 
-    async def _aanswer(self, request: Call, work: StageWork, context: Context) -> Any:
+    async def _aanswer(self, request: Call, work: StageWork) -> Any:
         call = request[0]
         if call.lane == "thread":
-            return await self._hop(request, context)
+            return await self._hop(request, work.fresh())
         if call.lane == "process":
             workers = self.workers
             return await in_thread(workers.call, work, *request, limiter=workers.limiter)
         late = f"the call took longer than {call.timeout} s"
         with anyio.move_on_after(call.timeout) as scope:
             try:
-                result = await run_in(context, context.run(_begun, request))
+                result = await await_step(*request)
             except Exception as error:
                 if scope.cancel_called:
                     raise TimeoutError(late) from error
@@ -397,10 +430,6 @@ def _answered(items: Performing, answer: Callable[..., Any], request: tuple[Any,
     except BaseException as error:
         return items.throw(error)
     return items.send(result)
-
-
-def _begun(request: Call) -> Any:
-    return call_step(*request)
 
 
 def _wake(turn: asyncio.Future[None]) -> None:

@@ -16,7 +16,7 @@ from time import monotonic, time
 from types import FrameType
 
 from lokki import output
-from lokki.call import CALLING, Running, is_users, running
+from lokki.call import Running, is_users, running
 
 HELD_SECONDS = 1.0
 """A call that holds the event loop for longer is told."""
@@ -146,9 +146,7 @@ def _call_in(frame: FrameType | None) -> tuple[Running | None, str]:
     """The call that a thread is at, and the step's own line; None when it is at none."""
     place = "?"
     while frame is not None:
-        if frame.f_code in CALLING:
-            return frame.f_locals.get("here"), place
-        if frame.f_code is Handle._run.__code__:  # a task that a step has made
+        if frame.f_code is Handle._run.__code__:  # what a task does, be it one that a step made
             return frame.f_locals["self"]._context.get(running), place
         if is_users(frame):
             place = f"{os.path.basename(frame.f_code.co_filename)}, line {frame.f_lineno}"

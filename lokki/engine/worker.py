@@ -25,7 +25,7 @@ from multiprocessing.connection import Connection
 from typing import Any, TextIO, cast
 
 from lokki import output
-from lokki.call import BoundCall, call_step, capture, unstorable
+from lokki.call import BoundCall, await_step, call_step, capture, unstorable
 from lokki.context import fresh_contexts
 from lokki.engine.by_name import loads_call
 from lokki.engine.importing import ImportFailed, prepare, set_idle
@@ -142,11 +142,12 @@ def _die_with_engine(descriptor: int) -> None:
 
 def _answer(call: BoundCall, value: Any, index: int, attempt: int) -> tuple[str, Any]:
     try:
-        result = call_step(call, value, index, attempt)
         if call.is_async:
             import asyncio
 
-            result = asyncio.run(result)
+            result = asyncio.run(await_step(call, value, index, attempt))
+        else:
+            result = call_step(call, value, index, attempt)
         return "result", _pickled(call, result)
     except BaseException as error:
         return "failure", capture(call, index, attempt, error)

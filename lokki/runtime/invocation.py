@@ -19,6 +19,7 @@ from lokki.call import (
     BoundCall,
     Failure,
     ResultError,
+    await_step,
     bind,
     call_step,
     capture,
@@ -288,7 +289,7 @@ async def _awaited(bound: BoundCall, value: Any, index: int, attempt: int) -> An
     limit = asyncio.timeout(bound.timeout)
     try:
         async with limit:
-            return await call_step(bound, value, index, attempt)
+            return await await_step(bound, value, index, attempt)
     except TimeoutError as error:
         if limit.expired():
             raise late from error
