@@ -282,9 +282,7 @@ def _complete(call: BoundCall, result: Any) -> Any:
     where = (
         f"write '{use}'" if call.is_async else f"write the step as 'async def', with '{use}' in it"
     )
-    raise DefinitionError(
-        f"step '{call.name}' returned {what}, which nothing awaits: {where} '{use}'"
-    )
+    raise DefinitionError(f"step '{call.name}' returned {what}, which nothing awaits: {where}")
 
 
 def is_file(kind: type) -> bool:

@@ -12,6 +12,9 @@ from typing import NoReturn
 
 from lokki.chain import running
 
+end_process = os._exit
+"""What ends a process at once, whatever a flow's code is given instead."""
+
 count = 0
 """How many forks there are between this process and the first one: it is another in each child."""
 
@@ -36,7 +39,7 @@ def end_child() -> NoReturn:
     error = sys.exception()
     code = (error.code or 0) if type(error) is SystemExit else None
     if isinstance(code, int):
-        os._exit(code & 0xFF)
+        end_process(code & 0xFF)
     step = "a step" if _step is None else f"step '{_step}'"
     told = (
         f"lokki: {step} has forked its process, and the child came back from the call: it ends, "
@@ -46,4 +49,4 @@ def end_child() -> NoReturn:
     try:
         os.write(2, told.encode())
     finally:
-        os._exit(1)
+        end_process(1)

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from lokki import logging, output
 from lokki.call import secrets_of
-from lokki.cli.exits import end_process, exits_told
+from lokki.cli.exits import exits_told
 from lokki.cli.program import Program
 from lokki.cli.progress import ProgressReport
 from lokki.cli.report import LineReport, Outline
@@ -29,6 +29,7 @@ from lokki.engine.events import Event
 from lokki.engine.items import lane_of
 from lokki.engine.witness import CLOSED
 from lokki.errors import LokkiError, ResultUnreadable, RunCancelled, RunFailed
+from lokki.forks import end_process
 from lokki.graph import FlowGraph, MapStage
 
 INTERRUPTED = 130

@@ -7,7 +7,8 @@ next.
 from __future__ import annotations
 
 import os
-from os import _exit as end_process
+
+from lokki.forks import end_process
 
 CLOSED = (
     "a step has closed descriptors that are not its own, with os.closerange() or the like, and so "
