@@ -70,6 +70,19 @@ def fresh(value: Any) -> Any:
     return value
 
 
+def own(default: Any) -> Any:
+    """A default for one run: a copy as of `fresh`, and of arrays, whose values are in a buffer.
+
+    Objects of other classes are given as they are: of a sentinel, a copy would be another one.
+    """
+    if type(default) in _PLAIN:
+        return default
+    with suppress(TypeError, BufferError, ValueError), memoryview(default) as buffer:
+        if not buffer.readonly:
+            return copy.deepcopy(default)
+    return fresh(default)
+
+
 def _copied(value: Any) -> Any:
     kind = type(value)
     if kind is set or (kind is list and _PLAIN.issuperset(map(type, value))):

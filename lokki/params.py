@@ -22,7 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NewType, Union, get_args, get_origin
 
-from lokki.defaults import fits, fresh
+from lokki.defaults import fits, own
 from lokki.errors import DefinitionError, ParameterError
 from lokki.secret import HIDDEN, Secret, variable
 from lokki.standin import is_stand_in
@@ -253,7 +253,7 @@ class Parameters:
             elif parameter.required:
                 problems.append(f"parameter '{name}' ({parameter.type_label}) is missing")
             else:
-                checked[name] = fresh(parameter.default)
+                checked[name] = own(parameter.default)
         if problems:
             raise ParameterError("\n".join(f"{self._owner}: {problem}" for problem in problems))
         return checked
@@ -350,7 +350,7 @@ def _is_default(value: Any, default: Any) -> bool:
     """Whether a value is a default, or a copy of one that could be changed."""
     if value is default:
         return True
-    copied = type(value) is type(default) and fresh(default) is not default
+    copied = type(value) is type(default) and own(default) is not default
     return copied and bool(_to_json(value) == _to_json(default))
 
 

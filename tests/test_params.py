@@ -30,6 +30,7 @@ from typing import (
     Union,
 )
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
@@ -1143,6 +1144,13 @@ def test_every_run_has_its_own_copy_of_a_default(default):
     assert default is not one
     assert type(one) is type(default)
     assert parameters.given({"it": one}) == {}
+
+
+def test_every_run_has_its_own_copy_of_an_array():
+    default = np.zeros(2)
+    parameters = with_default(Any, default)
+    parameters.validate({})["it"][0] = 1
+    assert parameters.validate({})["it"].tolist() == default.tolist() == [0, 0]
 
 
 def test_a_default_that_cannot_be_changed_or_copied_is_shared():
