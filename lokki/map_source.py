@@ -17,6 +17,7 @@ _INSTEAD = {
     ("builtins", "bytearray"): _BYTES,
     ("builtins", "memoryview"): _BYTES,
     ("mmap", "mmap"): _BYTES,
+    ("pyarrow", "Buffer"): _BYTES,
     ("pandas", "DataFrame"): _ROWS,
     ("polars", "DataFrame"): "return list(frame.iter_rows(named=True)) for its rows",
     ("polars", "LazyFrame"): "return frame.collect().to_dicts() for its rows",

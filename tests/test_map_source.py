@@ -97,6 +97,7 @@ def test_a_set_is_gone_over_once_and_for_all():
         (bytearray(b"emu"), r"list\(data\)"),
         (memoryview(b"emu"), r"list\(data\)"),
         (mmap.mmap(-1, 3), r"list\(data\)"),
+        (pa.py_buffer(b"emu"), r"list\(data\)"),
         (FRAME, r"frame\.to_dict\('records'\)"),
         (Frame(FRAME), r"frame\.to_dict\('records'\)"),
         (pl.DataFrame(FRAME.to_dict("list")), r"frame\.iter_rows\(named=True\)"),

@@ -29,7 +29,7 @@ ADVICE = (
 
 
 class _Held:
-    """A call that holds the event loop, since when, and the line of the user's that it is at."""
+    """A call that holds the event loop, since when, and the line of the user's, if any."""
 
     def __init__(self, here: Running, place: str, since: float, *, shown: bool) -> None:
         self.here = here
@@ -46,7 +46,7 @@ class _Held:
         timeout = self.here[0].timeout
         late = f", and its timeout of {timeout:g} s cannot interrupt it" if timeout else ""
         self._tell(
-            f"has held the event loop for {HELD_SECONDS:g} s, at {self._place}: no other async "
+            f"has held the event loop for {HELD_SECONDS:g} s{self._place}: no other async "
             f"call goes on{late}; {ADVICE}"
         )
 
@@ -144,11 +144,11 @@ class LoopWatch:
 
 def _call_in(frame: FrameType | None) -> tuple[Running | None, str]:
     """The call that a thread is at, and the step's own line; None when it is at none."""
-    place = "?"
+    place = ""
     while frame is not None:
         if frame.f_code is Handle._run.__code__:  # what a task does, be it one that a step made
             return frame.f_locals["self"]._context.get(running), place
         if is_users(frame):
-            place = f"{os.path.basename(frame.f_code.co_filename)}, line {frame.f_lineno}"
+            place = f", at {os.path.basename(frame.f_code.co_filename)}, line {frame.f_lineno}"
         frame = frame.f_back
     return None, place
