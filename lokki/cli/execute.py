@@ -75,6 +75,10 @@ async def in_engine(
         yield submit(engine)
 
 
+_STOPPED = "Event loop stopped before Future completed."
+"""What asyncio's run_until_complete raises after loop.stop()."""
+
+
 def execute(start: Start, config: Config) -> int:
     """Start a run, wait for it, print its result on stdout; return the exit code.
 
@@ -93,6 +97,11 @@ def execute(start: Start, config: Config) -> int:
             return _failed(error, report, start.other_python)
         except SystemExit as error:
             report.end_at_once(f"a task that a step has started ended the event loop by {error!r}")
+            return 1
+        except RuntimeError as error:
+            if str(error) != _STOPPED:
+                raise
+            report.end_at_once("a step has stopped the event loop, which all async calls share")
             return 1
         except OSError as error:
             if error.errno != errno.EBADF:

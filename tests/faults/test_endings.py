@@ -125,6 +125,13 @@ def test_a_task_of_a_step_that_exits_is_told(ended):
     assert "a task that a step has started ended the event loop by SystemExit(0)" in told
 
 
+def test_a_step_that_stops_the_event_loop_is_told(ended):
+    code, out, told = ended("on_loop", "asyncio.get_running_loop().stop()")
+    assert (code, out) == (1, "")
+    assert "a step has stopped the event loop" in told
+    assert "Traceback" not in told
+
+
 def test_an_exit_is_told_below_the_view_of_a_terminal(ended, tmp_path):
     ended("thread", "__import__('time').sleep(1); os._exit(0)", "true")
     ours, theirs = pty.openpty()
