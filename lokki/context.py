@@ -8,7 +8,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from contextvars import Context, ContextVar, copy_context
+from operator import attrgetter
 from typing import Any
+
+_how = attrgetter("prec", "rounding", "flags", "traps", "Emin", "Emax", "capitals", "clamp")
+"""How a context of `decimal` works; two contexts themselves compare by identity."""
 
 
 def fresh_contexts() -> Callable[[], Context]:
@@ -45,15 +49,14 @@ def _decimal_contexts(context: Context) -> list[tuple[ContextVar[Any], Any]]:
 def watched() -> Callable[[], bool]:
     """Gives a function that tells whether the present context is still as it is now.
 
-    Where it holds a context of `decimal`, it is taken for changed: it may be, in place.
+    A context of `decimal` is looked into, since it is changed in place as a rule.
     """
     before = copy_context()
-    if _decimal_contexts(before):
-        return lambda: False
+    decimals = [(before[variable], was) for variable, was in _decimal_contexts(before)]
 
     def unchanged() -> bool:
         try:
-            return copy_context() == before
+            return copy_context() == before and all(_how(now) == _how(was) for now, was in decimals)
         except Exception:  # of values that cannot be compared
             return False
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextvars
 import decimal
 
+import pytest
+
 from lokki.context import fresh_contexts, watched
 
 place = contextvars.ContextVar("place", default="nowhere")
@@ -68,9 +70,26 @@ def test_what_cannot_be_compared_counts_as_changed():
     assert contextvars.Context().run(look) == [True, False]
 
 
-def test_a_decimal_context_counts_as_changed_since_it_may_be_in_place():
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda context: setattr(context, "prec", 3),
+        lambda context: setattr(context, "rounding", decimal.ROUND_UP),
+        lambda context: context.traps.update({decimal.Inexact: True}),
+        lambda context: decimal.Decimal(1) / 3,
+        lambda context: decimal.setcontext(decimal.Context(prec=3)),
+    ],
+)
+def test_a_decimal_context_that_is_changed_in_place_is_a_change(change):
     def look():
-        decimal.getcontext()
-        return watched()()
+        unchanged = watched()
+        seen = [unchanged()]
+        change(decimal.getcontext())
+        return [*seen, unchanged()]
 
-    assert contextvars.Context().run(look) is False
+    def with_decimals():
+        decimal.setcontext(decimal.Context())
+        return look()
+
+    assert contextvars.Context().run(with_decimals) == [True, False]
+    assert contextvars.Context().run(look) == [True, False]
