@@ -320,7 +320,7 @@ def asked_graph(
     try:
         with stdout_to_stderr():
             given = parameters_from(flow, file, options, here=here, whole=whole)
-        return traced(flow, lambda: flow.trace(given) if here else flow.outline(given))
+        return traced(flow, lambda: flow.trace({}, checked=given) if here else flow.outline(given))
     except LoadError:
         raise
     except LokkiError as error:

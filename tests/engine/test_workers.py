@@ -25,9 +25,10 @@ import anyio
 import pytest
 
 import lokki
-from lokki import Engine, RunCancelled, RunFailed, flow, output, step
+from lokki import Engine, RunCancelled, RunFailed, flow, step
 from lokki.call import BoundCall
 from lokki.engine import workers
+from lokki.output.sinks import attached
 
 pytestmark = pytest.mark.asyncio
 
@@ -596,7 +597,7 @@ async def test_a_worker_forgets_the_runs_before():
     @step(executor="process")
     def held(number, blob):
         kept = sum(type(each) is BoundCall for each in gc.get_objects())
-        return os.getpid(), kept, len(output._sinks)
+        return os.getpid(), kept, len(attached)
 
     @step(executor="process")
     def again(state):
