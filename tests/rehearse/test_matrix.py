@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import date
 
 import anyio
@@ -54,6 +55,15 @@ def test_from_a_zip_it_is_the_same_too(rehearsal, name):
     done = rehearsal.run(SAME[name], {**QUEUE, "lambda.package_type": "zip"})
     assert (done.status, done.error) == ("SUCCEEDED", None)
     assert same(done.result, anyio.run(local_result, SAME[name]))
+
+
+def test_an_image_has_its_own_python_whatever_the_path_has(rehearsal, tmp_path, monkeypatch):
+    other = tmp_path / "python"
+    other.write_text("#!/bin/sh\nexit 3\n")
+    other.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    done = rehearsal.run(flows.batch_chain(), QUEUE)
+    assert (done.status, done.result) == ("SUCCEEDED", (3, 2))
 
 
 def test_a_queue_is_made_where_none_is_named(rehearsal):

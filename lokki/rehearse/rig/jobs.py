@@ -43,9 +43,7 @@ def change(platform: Platform) -> None:
 def _run(job: Any, platform: Platform) -> None:
     definition = job.job_definition
     image = platform.images[definition.container_properties["image"]]
-    argv = [*image.entrypoint, *job._get_container_property("command", [])]
-    if argv[0] == "python":
-        argv[0] = platform.python
+    argv = platform.command(image, job._get_container_property("command", []))
     own = {each["name"]: each["value"] for each in job._get_container_property("environment", [])}
     env = {
         "PATH": os.environ["PATH"],

@@ -91,8 +91,7 @@ def _spec(function: Any, platform: Platform) -> Spec:
     if "ImageUri" in function.code:
         image = platform.images[function.code["ImageUri"]]
         folder, more = image.folder, image.env
-        command = tuple(function.image_config.cmd)
-        argv = (*image.entrypoint, *command)
+        argv = platform.command(image, function.image_config.cmd)
     else:
         folder, more = _unpacked(function.code_bytes), {}
         argv = (platform.python, "-m", "awslambdaric", function.handler)
