@@ -171,7 +171,7 @@ class Trial(Observed):
             return process.communicate()[0].strip()
 
     def wrong(self, what: str) -> None:
-        self.faults.wrong.append(f"{self.lane}: {what}; stderr: {self.told()}")
+        self.faults.wrong.append(f"{self.lane}: {what}; stderr: {self.told()[-800:]}")
 
     def expect(self, printed: str) -> None:
         if printed != EXPECTED:

@@ -173,7 +173,7 @@ class Trial(Observed):
             self.campaign.in_the_map += 0 < done < self.count
             return self.result()
         if process.returncode:
-            self.campaign.wrong.append(f"exit code {process.returncode}: {self.told()}")
+            self.campaign.wrong.append(f"exit code {process.returncode}: {self.told()[-800:]}")
         return printed.strip()
 
     def _watch(self, process: subprocess.Popen[str], until: float | None) -> bool:

@@ -56,8 +56,8 @@ class Observed:
             )
 
     def told(self) -> str:
-        """The end of what its processes have written on stderr."""
-        return (self.place / "stderr").read_text()[-800:]
+        """What its processes have written on stderr."""
+        return (self.place / "stderr").read_text()
 
     def rows(self, sql: str) -> list[tuple]:
         """What the journal answers; nothing while there is none yet."""
