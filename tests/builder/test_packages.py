@@ -22,7 +22,7 @@ from lokki.errors import BuildError
 from lokki.runtime.container import command
 
 ROOT = Path(__file__).parent.parent.parent
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(600)
 
 FLOW = """
 from lokki import flow, main, step
