@@ -63,6 +63,7 @@ def test_an_image_has_its_own_python_whatever_the_path_has(rehearsal, tmp_path, 
     other.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     done = rehearsal.run(flows.batch_chain(), QUEUE)
+    assert (done.error, done.cause) == (None, None)
     assert (done.status, done.result) == ("SUCCEEDED", (3, 2))
 
 

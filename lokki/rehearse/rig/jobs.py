@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import threading
 import time
@@ -43,10 +42,10 @@ def change(platform: Platform) -> None:
 def _run(job: Any, platform: Platform) -> None:
     definition = job.job_definition
     image = platform.images[definition.container_properties["image"]]
-    argv = platform.command(image, job._get_container_property("command", []))
+    argv = (*image.entrypoint, *job._get_container_property("command", []))
     own = {each["name"]: each["value"] for each in job._get_container_property("environment", [])}
     env = {
-        "PATH": os.environ["PATH"],
+        "PATH": platform.path,
         "HOME": "/tmp",  # noqa: S108 - as in a container
         "AWS_ACCESS_KEY_ID": "rehearsal",
         "AWS_SECRET_ACCESS_KEY": "rehearsal",

@@ -90,8 +90,8 @@ def _function(function: Any, platform: Platform) -> Function:
 def _spec(function: Any, platform: Platform) -> Spec:
     if "ImageUri" in function.code:
         image = platform.images[function.code["ImageUri"]]
-        folder, more = image.folder, image.env
-        argv = platform.command(image, function.image_config.cmd)
+        folder, more = image.folder, {"PATH": platform.path, **image.env}
+        argv = (*image.entrypoint, *function.image_config.cmd)
     else:
         folder, more = _unpacked(function.code_bytes), {}
         argv = (platform.python, "-m", "awslambdaric", function.handler)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,7 +31,7 @@ class Platform:
     images: dict[str, Image] = field(default_factory=dict)
     most_workers: int = max(2, os.cpu_count() or 1)
 
-    def command(self, image: Image, given: Sequence[str]) -> tuple[str, ...]:
-        """What a container of an image runs; its ``python`` is not the one on this PATH."""
-        first, *rest = (*image.entrypoint, *given)
-        return (self.python if first == "python" else first, *rest)
+    @property
+    def path(self) -> str:
+        """The PATH of an image's processes: its ``python`` is not the one that this PATH has."""
+        return os.pathsep.join((os.path.dirname(self.python), os.environ["PATH"]))
