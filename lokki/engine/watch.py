@@ -147,7 +147,8 @@ def _call_in(frame: FrameType | None) -> tuple[Running | None, str]:
     place = ""
     while frame is not None:
         if frame.f_code is Handle._run.__code__:  # what a task does, be it one that a step made
-            return frame.f_locals["self"]._context.get(running), place
+            handle = frame.f_locals["self"]  # None once the task's step is over
+            return handle and handle._context.get(running), place
         if is_users(frame):
             place = f", at {os.path.basename(frame.f_code.co_filename)}, line {frame.f_lineno}"
         frame = frame.f_back

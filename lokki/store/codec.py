@@ -50,13 +50,10 @@ _BLOCK = struct.Struct("<BHH")  # BFINAL and BTYPE=00, LEN, NLEN (RFC 1951, 3.2.
 _MAX_BLOCK = 65_535
 _TRAILER = struct.Struct("<LL")  # CRC32, ISIZE (RFC 1952, 2.3.1)
 
-_UNPICKLABLE = re.compile(r"cannot pickle '([^']+)' object")
+_UNPICKLABLE = re.compile(r"cannot pickle '([^']+)' (?:object|instances)")
 _MISSING_NAME = re.compile(r"Can't get attribute '([^']+)' on <module '([^']+)'")
 
-_FILES = frozenset(
-    f"_io.{kind}"
-    for kind in ("TextIOWrapper", "BufferedReader", "BufferedWriter", "BufferedRandom", "FileIO")
-)
+_FILES = ("TextIOWrapper", "BufferedReader", "BufferedWriter", "BufferedRandom", "FileIO")
 
 # Bound once: looking up pickle.dumps costs a fifth of pickling a small number.
 dumps_plain = pickle.dumps
@@ -316,7 +313,8 @@ def why_unwritable(value: Any, error: Exception) -> str:
     found = _UNPICKLABLE.search(str(error))
     if found is None:
         return f"a value of type '{kind}' cannot be pickled: {type(error).__name__}: {error}"
-    advice = "; return what the file holds, or its path" if found[1] in _FILES else ""
+    is_file = found[1].removeprefix("_io.") in _FILES
+    advice = "; return what the file holds, or its path" if is_file else ""
     if found[1] in (kind, type(value).__name__):
         return f"a value of type '{kind}' cannot be pickled{advice}"
     return f"a value of type '{kind}' cannot be pickled: it holds a '{found[1]}'{advice}"
