@@ -214,8 +214,7 @@ def current() -> Context:
 def call_step(call: BoundCall, value: Any, index: int, attempt: int) -> Any:
     """Call the user's function, in a context of its own; of an async step, give its coroutine.
 
-    That is to be awaited in the same context, by ``await_step`` or with ``awaited`` and
-    ``end_lines``. Whatever the function raises comes out unchanged; ``capture`` makes a Failure of
+    That is to be awaited in the same context, by ``await_step`` or with ``awaited``. Whatever the function raises comes out unchanged; ``capture`` makes a Failure of
     it. A child that the function has forked does not come out.
     """
     here: Running = [call, index, attempt, None]
@@ -244,11 +243,23 @@ async def await_step(call: BoundCall, value: Any, index: int, attempt: int) -> A
     """Call an async step, and await it; otherwise as ``call_step``."""
     process = forks.count
     try:
-        return awaited(call, await call_step(call, value, index, attempt))
-    finally:
+        result = awaited(call, await call_step(call, value, index, attempt))
+    except BaseException:
         if forks.count != process:
             forks.end_child()
         end_lines()
+        raise
+    if forks.count != process:
+        forks.end_child()
+    return result
+
+
+def awaited(call: BoundCall, result: Any) -> Any:
+    """What an async step gives, once that has been awaited; in the context of the call."""
+    if result.__class__ not in _PLAIN:
+        result = _complete(call, result)
+    end_lines()
+    return result
 
 
 def end_lines() -> None:
@@ -256,11 +267,6 @@ def end_lines() -> None:
     here = running.get()
     if here is not None and here[3] is not None:
         here[3].end()
-
-
-def awaited(call: BoundCall, result: Any) -> Any:
-    """What an async step gives, once that has been awaited."""
-    return result if result.__class__ in _PLAIN else _complete(call, result)
 
 
 def _complete(call: BoundCall, result: Any) -> Any:

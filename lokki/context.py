@@ -54,10 +54,13 @@ def watched() -> Callable[[], bool]:
     before = copy_context()
     decimals = [(before[variable], was) for variable, was in _decimal_contexts(before)]
 
-    def unchanged() -> bool:
+    def same() -> bool:
         try:
-            return copy_context() == before and all(_how(now) == _how(was) for now, was in decimals)
+            return copy_context() == before
         except Exception:  # of values that cannot be compared
             return False
 
-    return unchanged
+    def unchanged() -> bool:
+        return same() and all(_how(now) == _how(was) for now, was in decimals)
+
+    return unchanged if decimals else same

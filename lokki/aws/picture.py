@@ -145,6 +145,7 @@ def brief(told: Told, flow: str, now: float) -> RunShape:
         "source": None,
         "started_by": None,
         "owner": None,
+        "folder": None,
     }
 
 

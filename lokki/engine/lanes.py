@@ -26,7 +26,7 @@ import anyio.to_thread
 from anyio.lowlevel import EventLoopToken, current_token
 
 from lokki import forks
-from lokki.call import await_step, awaited, call_step, end_lines
+from lokki.call import await_step, awaited, call_step
 from lokki.chain import Lane, running
 from lokki.context import watched
 from lokki.engine.items import (
@@ -328,6 +328,7 @@ class Lanes:
         A context for each call would cost as much as a short call does.
         """
         plain = all(call.lane == "async" and call.timeout is None for call in done.work.calls)
+        process = self._process
         running.set(None)
         unchanged = watched()
         try:
@@ -341,8 +342,6 @@ class Lanes:
                         result = await self._aput(request)
                     elif plain:
                         result = awaited(request[0], await call_step(*request))
-                        self._stay_in_process()
-                        end_lines()
                     else:
                         result = await self._aanswer(request, done.work)
                 except BaseException as error:
@@ -358,8 +357,10 @@ class Lanes:
                     if issubclass(kind, GeneratorExit):  # nothing can be awaited any more
                         items.throw(CallCancelled())
                 else:
+                    if forks.count != process:
+                        forks.end_child()
                     request = items.send(result)
-                if not isinstance(request, Put):
+                if request.__class__ is not Put:
                     running.set(None)
                     if not unchanged():
                         return request

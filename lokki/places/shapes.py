@@ -99,6 +99,7 @@ class _RunShape(TypedDict):
     source: str | None
     started_by: str | None
     owner: OwnerShape | None
+    folder: str | None
 
 
 class RunShape(_RunShape, total=False):
@@ -108,7 +109,6 @@ class RunShape(_RunShape, total=False):
     of a journal (this machine's or a server's), or `AWS`.
     """
 
-    folder: str
     resumes: list[ResumeShape]
 
 
@@ -211,7 +211,7 @@ def run_shape(run: Run, stages: Sequence[StageRow], now: float) -> RunShape:
     if run.owner is not None:
         host, process = host_and_process(run.owner)
         owner = {"host": host, "process": process, "alive": is_worked_on(run, now)}
-    shape: RunShape = {
+    return {
         "id": run.id,
         "where": LOCAL,
         "flow": run.flow,
@@ -229,10 +229,8 @@ def run_shape(run: Run, stages: Sequence[StageRow], now: float) -> RunShape:
         "source": run.source,
         "started_by": run.started_by,
         "owner": owner,
+        "folder": run.folder,
     }
-    if run.folder is not None:
-        shape["folder"] = run.folder
-    return shape
 
 
 def stage_shape(run: Run, stage: StageRow, now: float) -> StageShape:

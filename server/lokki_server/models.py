@@ -147,7 +147,7 @@ class Run(BaseModel):
     source: str | None
     started_by: str | None
     owner: Owner | None
-    folder: str | None = Field(None, description="where it was started or last resumed")
+    folder: str | None = Field(description="where it was started or last resumed")
     resumes: list[Resume] = []
 
 

@@ -260,6 +260,7 @@ def test_the_json_of_a_run(record, done):
         "source": None,
         "started_by": "python crunch.py run",
         "owner": None,
+        "folder": None,
         "resumes": [],
     }
 

@@ -80,6 +80,7 @@ def test_a_run_that_has_ended():
         "source": "/home/u/birds.py:birds-flow",
         "started_by": "python birds.py run --limit 5",
         "owner": None,
+        "folder": None,
     }
 
 
