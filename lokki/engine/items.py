@@ -252,6 +252,7 @@ def perform(done: Slice) -> Performing:
         started = finished
         first_try = position == 0 and attempt == 1
         value = inputs[index] if position == 0 else carried[index].value
+        raw: bytes | Parts
         packed: bytes | None
         ref = pristine = None
         try:
@@ -264,7 +265,10 @@ def perform(done: Slice) -> Performing:
                 value, position, attempt = result, position + 1, 1
             if listed and type(result) is not list:
                 result = listed_items(calls[position], result, listed)
-            raw, copy = _pickled(calls[position], result, work.large)
+            if result.__class__ in _UNCHANGING and not work.large:
+                raw, copy = dumps_plain(result, PROTOCOL), None
+            else:
+                raw, copy = _pickled(calls[position], result, work.large)
             if len(raw) <= SMALL and isinstance(raw, bytes):
                 packed = raw
                 if copy is not None:
@@ -334,8 +338,6 @@ def _renew(
 
 def _pickled(call: BoundCall, result: Any, large: bool) -> tuple[bytes | Parts, Copy | None]:
     """The pickle of a result, and the copy that it has given if it was read back."""
-    if result.__class__ in _UNCHANGING and not large:
-        return dumps_plain(result, PROTOCOL), None
     try:
         return written(result, large=large)
     except PayloadError as error:

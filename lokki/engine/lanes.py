@@ -85,6 +85,7 @@ class Lanes:
         self._hoppers: deque[asyncio.Future[None]] = deque()
         self._process = forks.count
         self._witness = Witness()
+        commits.guard = self._witness.check
         self._thread = threading.get_ident()
         _open.add(self)
         self._hop_threads = anyio.CapacityLimiter(limits["thread"])
@@ -147,13 +148,13 @@ class Lanes:
 
         Called once for every slice that was granted, whatever has come of it.
         """
+        now = monotonic()
         self._stay_in_process()
-        self._witness.check(done.work.state.stage.name)
         work = done.work
+        self._witness.stage = work.state.stage.name
         with self._lock:
             if error is not None:
                 work.end(error)
-            now = monotonic()
             ended = self._turns.finish(done, now - done.began, now)
             self._call_hopper()
         if ended:

@@ -7,6 +7,7 @@ next.
 from __future__ import annotations
 
 import os
+import threading
 
 from lokki.forks import end_process
 
@@ -18,9 +19,15 @@ CLOSED = (
 
 
 class Witness:
-    """A descriptor that nobody but this object has a reason to close."""
+    """A descriptor that nobody but this object has a reason to close.
+
+    ``stage`` is the name of the one whose calls have returned last.
+    """
 
     def __init__(self) -> None:
+        self.stage = ""
+        self._lock = threading.Lock()
+        self._open = True
         self._ends = os.pipe()
         self._was = self._found()
 
@@ -31,15 +38,19 @@ class Witness:
             return None
         return found.st_dev, found.st_ino
 
-    def check(self, stage: str) -> None:
+    def check(self) -> None:
         """End the process, and say why on stderr, if the descriptor was closed meanwhile."""
-        if self._found() == self._was:
-            return
+        with self._lock:
+            if not self._open or self._found() == self._was:
+                return
         try:
-            os.write(2, f"Error: in '{stage}', {CLOSED}; this process ends.\n".encode())
+            os.write(2, f"Error: in '{self.stage}', {CLOSED}; this process ends.\n".encode())
         finally:
             end_process(1)
 
     def close(self) -> None:
-        for end in self._ends:
-            os.close(end)
+        """Look no more; from any thread."""
+        with self._lock:
+            self._open = False
+            for end in self._ends:
+                os.close(end)

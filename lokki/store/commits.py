@@ -192,10 +192,14 @@ def _is_of_journal(error: Exception) -> bool:
 
 
 class Committer:
-    """Owns the writing connection, on a thread of its own that starts at once."""
+    """Owns the writing connection, on a thread of its own that starts at once.
+
+    ``guard`` is called before each transaction; it may end the process.
+    """
 
     def __init__(self, connect: Connect, owner: str, files: Files) -> None:
         self.error: JournalError | None = None
+        self.guard: Callable[[], None] | None = None
         self._connect = connect
         self._owner = owner
         self._files = files
@@ -338,6 +342,8 @@ class Committer:
             owned = list(self._owned.values())
             errors = self._lost.copy()
             last = self._closing and not self._waiting
+        if self.guard is not None:
+            self.guard()
         try:
             connection.execute("BEGIN IMMEDIATE")
             lost = self._write_all(connection, owned, writes)
