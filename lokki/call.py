@@ -214,8 +214,9 @@ def current() -> Context:
 def call_step(call: BoundCall, value: Any, index: int, attempt: int) -> Any:
     """Call the user's function, in a context of its own; of an async step, give its coroutine.
 
-    That is to be awaited in the same context, by ``await_step`` or with ``awaited``. Whatever the function raises comes out unchanged; ``capture`` makes a Failure of
-    it. A child that the function has forked does not come out.
+    That is to be awaited in the same context, by ``await_step`` or with ``awaited``. Whatever the
+    function raises comes out unchanged; ``capture`` makes a Failure of it. A child that the
+    function has forked does not come out.
     """
     here: Running = [call, index, attempt, None]
     process = forks.count
@@ -258,7 +259,9 @@ def awaited(call: BoundCall, result: Any) -> Any:
     """What an async step gives, once that has been awaited; in the context of the call."""
     if result.__class__ not in _PLAIN:
         result = _complete(call, result)
-    end_lines()
+    here = running.get()
+    if here is not None and here[3] is not None:
+        here[3].end()
     return result
 
 

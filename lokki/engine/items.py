@@ -163,6 +163,8 @@ class StageWork:
         self.on_done = on_done
         self.program = program
         self.lane: Lane = lane_of(state.stage)
+        self.plain = all(call.lane == self.lane and call.timeout is None for call in calls)
+        """Whether all its calls are made in its lane as they are."""
         self.retried = [bool(call.step.retry.retries) for call in state.stage.calls]
         """For each inner step, whether a failed call of it may be tried again."""
         self.slices: dict[Slice, float] = {}

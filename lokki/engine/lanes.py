@@ -50,6 +50,18 @@ from lokki.store.protocol import BlockingStore, TransientStore
 _open: WeakSet[Lanes] = WeakSet()
 
 
+class _AsyncLane:
+    """The slice that an async lane is at, and how far it is; ``finished``: it was reported."""
+
+    def __init__(self, grant: Slice) -> None:
+        self.take(grant)
+
+    def take(self, grant: Slice) -> None:
+        self.grant = grant
+        self.items = perform(grant)
+        self.finished = False
+
+
 class Lanes:
     """The lanes of one engine; made and closed on its event loop.
 
@@ -273,65 +285,88 @@ class Lanes:
                 self._finish(grant, error)
 
     def _start_task(self, grant: Slice) -> None:
-        self._go_on(grant, perform(grant), None)
+        self._go_on(_AsyncLane(grant), None)
 
-    def _go_on(self, grant: Slice, items: Performing, request: Request | None) -> None:
-        """Run a slice, or the rest of it from ``request`` on, in a task of its own."""
-        work = self._async_lane(grant, items, request)
-        task = self._loop.create_task(work, context=grant.work.fresh())
+    def _go_on(self, lane: _AsyncLane, request: Request | None) -> None:
+        """Run a lane's slice, or the rest of it from ``request`` on, in a task of its own."""
+        work = self._async_lane(lane, request)
+        task = self._loop.create_task(work, context=lane.grant.work.fresh())
         if not self._tasks:
             self._watch.begin()
         self._tasks.add(task)
-        task.add_done_callback(partial(self._end_task, grant, items))
+        task.add_done_callback(partial(self._end_task, lane))
 
-    def _end_task(
-        self, grant: Slice, items: Performing, task: asyncio.Task[Request | None]
-    ) -> None:
+    def _end_task(self, lane: _AsyncLane, task: asyncio.Task[Request | None]) -> None:
         error = None if task.cancelled() else task.exception()
         rest = None if task.cancelled() or error is not None else task.result()
         if rest is not None:
-            self._go_on(grant, items, rest)
+            self._go_on(lane, rest)
         self._tasks.discard(task)
         if not self._tasks:
             self._watch.rest()
         if rest is None:
-            self._finish(grant, error)
+            if not lane.finished:
+                self._finish(lane.grant, error)
             self._start_lanes()
 
-    async def _async_lane(
-        self, grant: Slice, items: Performing, request: Request | None
-    ) -> Request | None:
-        """Run a slice until its end, or until a call has changed the context, as `_adrive` does.
+    async def _async_lane(self, lane: _AsyncLane, request: Request | None) -> Request | None:
+        """Run a slice and others of its stage, until a call has changed the context (`_adrive`).
 
-        What the calls have left of their task is for no other slice.
+        What the calls have left of their task is for no others.
         """
         self._stay_in_process()
-        if request is None:
-            if self.commits.congested:
-                await anyio.to_thread.run_sync(self.commits.wait_for_room)
-            grant.began = monotonic()
-        with anyio.CancelScope() as scope:
-            grant.work.scopes.add(scope)
-            try:
-                return await self._adrive(grant, items, request, scope)
-            except GeneratorExit:  # of a future that a step awaited; it has failed the item
-                pass
-            finally:
-                grant.work.scopes.discard(scope)
-        return None
+        task = asyncio.current_task()
+        assert task is not None
+        running.set(None)
+        unchanged = watched()
+        while True:
+            grant = lane.grant
+            if request is None:
+                if self.commits.congested:
+                    await anyio.to_thread.run_sync(self.commits.wait_for_room)
+                grant.began = monotonic()
+            with anyio.CancelScope() as scope:
+                grant.work.scopes.add(scope)
+                try:
+                    request = await self._adrive(grant, lane.items, request, scope, unchanged)
+                except GeneratorExit:  # of a future that a step awaited; it has failed the item
+                    return None
+                finally:
+                    grant.work.scopes.discard(scope)
+            if request is not None or scope.cancel_called:
+                return request
+            running.set(None)
+            if task.cancelling() or not unchanged() or not self._next_of_lane(lane):
+                return None
+
+    def _next_of_lane(self, lane: _AsyncLane) -> bool:
+        """Finish a lane's slice; whether it has another one of the stage."""
+        work = lane.grant.work
+        lane.finished = True
+        self._finish(lane.grant, None)
+        grant = self._next_on_loop()
+        if grant is None:
+            return False
+        if grant.work is not work:
+            self._start_task(grant)
+            return False
+        lane.take(grant)
+        return True
 
     async def _adrive(
-        self, done: Slice, items: Performing, request: Request | None, scope: anyio.CancelScope
+        self,
+        done: Slice,
+        items: Performing,
+        request: Request | None,
+        scope: anyio.CancelScope,
+        unchanged: Callable[[], bool],
     ) -> Request | None:
-        """Make calls in the context of this task for as long as they leave it as it was.
+        """Make calls in the context of this task for as long as they leave it ``unchanged``.
 
         Gives the next call, which is to be made in another context; None at the end of the slice.
         A context for each call would cost as much as a short call does.
         """
-        plain = all(call.lane == "async" and call.timeout is None for call in done.work.calls)
-        process = self._process
-        running.set(None)
-        unchanged = watched()
+        plain, process = done.work.plain, self._process
         try:
             if request is None:
                 request = next(items)

@@ -8,6 +8,7 @@ life, and if none comes, looks at what it is running.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import sys
 import threading
@@ -135,7 +136,18 @@ class LoopWatch:
         return True
 
     def _frame(self) -> FrameType | None:
-        return sys._current_frames().get(self._loops_thread)
+        """What the loop's thread is at.
+
+        A garbage collection meanwhile could lock up all of Python 3.11 up to 3.11.8:
+        https://github.com/python/cpython/issues/106883.
+        """
+        collects = gc.isenabled()
+        gc.disable()
+        try:
+            return sys._current_frames().get(self._loops_thread)
+        finally:
+            if collects:
+                gc.enable()
 
     def _is_first(self, here: Running) -> bool:
         """Whether it is the first such call of its step in the run: others are only recorded."""
