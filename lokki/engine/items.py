@@ -44,7 +44,9 @@ SHORT_SECONDS = 50e-6
 INLINE_BYTES = 64 * 1024
 """Pickles up to this size live in the item's row, larger ones in the payload store."""
 KEPT_BYTES = 256 * 1024 * 1024
-"""So much of a stage's large results is kept in memory, rather than read back from the store."""
+"""So much of a stage's results is kept in memory, rather than read back."""
+_KEPT_OVERHEAD = 100
+"""Bytes that a small result takes in memory beyond those of its pickle."""
 
 _TOLD = {
     ItemStatus.RETRYING: ("WARNING", "failed, to be tried again"),
@@ -72,6 +74,17 @@ Call: TypeAlias = tuple[BoundCall, Any, int, int]
 """A call to make: the step, its input, the item's index, the attempt."""
 Request: TypeAlias = Call | Put
 Performing: TypeAlias = Generator[Request, Any, None]
+
+
+@dataclass(frozen=True, slots=True)
+class Pickled:
+    """The pickle of a large result, kept in its place."""
+
+    parts: Parts
+
+
+Kept: TypeAlias = Any
+"""What is kept of a result: itself if nothing can change it, what its pickle gave, or a Pickled."""
 
 
 class CallCancelled(BaseException):
@@ -169,7 +182,7 @@ class StageWork:
         """For each inner step, whether a failed call of it may be tried again."""
         self.slices: dict[Slice, float] = {}
         self.scopes: set[CancelScope] = set()
-        self.kept: dict[int, Parts | Copy] = {}
+        self.kept: dict[int, Kept] = {}
         self._kept_bytes = 0
         self.large = not calls[0].in_map
         """Whether a large result is to be expected: the last one was, or there is just one."""
@@ -179,9 +192,9 @@ class StageWork:
         self.failure: Failure | None = None
         """The failure that ended the run: of those that did, the one of the first item."""
 
-    def keep(self, index: int, size: int, kept: Parts | Copy) -> None:
+    def keep(self, index: int, size: int, kept: Kept) -> None:
         """Keep what a pickle of some size is for the next stage, while there are not too many."""
-        self._kept_bytes += size
+        self._kept_bytes += size + _KEPT_OVERHEAD
         if self._kept_bytes <= KEPT_BYTES:
             self.kept[index] = kept
 
@@ -267,20 +280,23 @@ def perform(done: Slice) -> Performing:
                 value, position, attempt = result, position + 1, 1
             if listed and type(result) is not list:
                 result = listed_items(calls[position], result, listed)
-            if result.__class__ in _UNCHANGING and not work.large:
+            if unchanging := result.__class__ in _UNCHANGING and not work.large:
                 raw, copy = dumps_plain(result, PROTOCOL), None
             else:
                 raw, copy = _pickled(calls[position], result, work.large)
             if len(raw) <= SMALL and isinstance(raw, bytes):
                 packed = raw
-                if copy is not None:
-                    work.keep(index, len(raw), copy)
+                if unchanging:
+                    work.keep(index, len(raw), result)
+                elif copy is not None:
+                    work.keep(index, len(raw), copy[0])
             else:
                 parts = raw if isinstance(raw, list) else [raw]
                 packed, ref = yield from _stored(work, position, index, parts)
                 work.large = ref is not None
                 if work.large or copy is not None:
-                    work.keep(index, sum(map(len, parts)), copy or parts)
+                    kept = Pickled(parts) if copy is None else copy[0]
+                    work.keep(index, sum(map(len, parts)), kept)
         except CallCancelled:
             if first_try:  # else the record of the attempt before it stands
                 rows.items.append(

@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
@@ -29,7 +29,7 @@ from lokki.engine.events import (
     StageProgressed,
     StageStarted,
 )
-from lokki.engine.items import Carried, StageWork
+from lokki.engine.items import Carried, Kept, Pickled, StageWork
 from lokki.engine.lanes import Lanes
 from lokki.engine.program import Program
 from lokki.engine.resuming import Plan
@@ -48,12 +48,11 @@ from lokki.errors import (
 from lokki.graph import FlowGraph, MapStage, Stage
 from lokki.map_source import listed_items
 from lokki.secret import Secret, redacted
-from lokki.store.codec import Parts, dumps, loads_parts, unpack
+from lokki.store.codec import dumps, loads_parts, unpack
 from lokki.store.commits import RunWriter
 from lokki.store.journal import Journal
 from lokki.store.keys import writers_folder
 from lokki.store.protocol import TransientStore
-from lokki.store.readback import Copy
 from lokki.store.records import Opening
 from lokki.store.references import stored, unreadable
 from lokki.store.removal import discard
@@ -241,13 +240,11 @@ class Run:
         value = await self._value(before) if before else None
         while not self.state.ended:
             before, kept = await self._stage(value, before)
-            value = await self._value(before, kept)
+            value = await self._value(before, kept, self.state.counts.succeeded)
         self._check_cancelled()
         return value
 
-    async def _stage(
-        self, value: Any, before: StageRow | None
-    ) -> tuple[StageRow, dict[int, Parts | Copy]]:
+    async def _stage(self, value: Any, before: StageRow | None) -> tuple[StageRow, dict[int, Kept]]:
         """Run the state's present stage over ``value``, the result of the stage ``before``.
 
         Gives its record, and the results that are at hand.
@@ -364,19 +361,25 @@ class Run:
             for index, step, attempt, kind, reason, trace in rows
         )
 
-    async def _value(self, row: StageRow, kept: dict[int, Parts | Copy] | None = None) -> Any:
+    async def _value(
+        self, row: StageRow, kept: dict[int, Kept] | None = None, count: int | None = None
+    ) -> Any:
         """The result of a finished stage: of a map, the list of its items' results in order.
 
-        ``kept`` are results that need not be read.
+        ``kept`` are results that need not be read; of ``count``, if all of them were made just now.
         """
-        values = await self._loaded(row, self.journal.outputs(row.id), kept or {})
+        kept = kept or {}
+        rows: Iterable[tuple[int, bytes | None, str | None]] = self.journal.outputs(row.id)
+        if len(kept) == count:
+            rows = ((index, None, None) for index in sorted(kept))
+        values = await self._loaded(row, rows, kept)
         return list(values.values()) if row.kind == "map" else values[0]
 
     async def _loaded(
         self,
         stage: StageRow,
-        rows: Iterator[tuple[int, bytes | None, str | None]],
-        kept: dict[int, Parts | Copy],
+        rows: Iterable[tuple[int, bytes | None, str | None]],
+        kept: dict[int, Kept],
     ) -> dict[int, Any]:
         """Unpack rows of (index, packed, reference), in order; payloads a few at a time."""
         values: dict[int, Any] = {}
@@ -388,7 +391,7 @@ class Run:
                 for index, packed, ref in rows:
                     if kept and index in kept:
                         one = kept.pop(index)
-                        values[index] = one[0] if isinstance(one, tuple) else loads_parts(one)
+                        values[index] = loads_parts(one.parts) if type(one) is Pickled else one
                     elif packed is not None:
                         values[index] = unpack(packed)
                     elif ref is not None:

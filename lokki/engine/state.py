@@ -275,7 +275,8 @@ class RunState:
             if items[index] == _OUT:
                 items[index] = _SUCCEEDED
                 counts.succeeded += 1
-                self._retrying.discard(index)
+                if self._retrying:
+                    self._retrying.discard(index)
         verdicts = [self._fail(failure, now) for failure in failed]
         counts.retrying = len(self._retrying)
         if self.halted and not self._claims:
