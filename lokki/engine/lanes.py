@@ -307,6 +307,8 @@ class Lanes:
         if rest is None:
             if not lane.finished:
                 self._finish(lane.grant, error)
+            elif error is not None:
+                raise error
             self._start_lanes()
 
     async def _async_lane(self, lane: _AsyncLane, request: Request | None) -> Request | None:
