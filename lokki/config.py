@@ -136,6 +136,19 @@ class Local:
     processes: int | None = _key(
         None, "most worker processes; if not set, one for each core", least=1, option="--processes"
     )
+    worker_threads: int | None = _key(
+        None,
+        "threads of OpenMP, BLAS, Numba and Polars in a worker process; if not set, the cores "
+        "divided by the workers",
+        least=1,
+    )
+    worker_idle: int = _key(60, "seconds without a call after which a worker ends", least=1)
+    worker_calls: int | None = _key(
+        None, "calls after which a worker is replaced; if not set, any number", least=1
+    )
+    worker_memory: int | None = _key(
+        None, "megabytes in memory over which a worker is replaced; if not set, any", least=1
+    )
 
 
 @dataclass(frozen=True)

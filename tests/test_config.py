@@ -72,6 +72,10 @@ PROMISED = {  # key: variable, default
     "local.payloads": ("LOKKI_LOCAL_PAYLOADS", None),
     "local.concurrency": ("LOKKI_LOCAL_CONCURRENCY", None),
     "local.processes": ("LOKKI_LOCAL_PROCESSES", None),
+    "local.worker_threads": ("LOKKI_LOCAL_WORKER_THREADS", None),
+    "local.worker_idle": ("LOKKI_LOCAL_WORKER_IDLE", 60),
+    "local.worker_calls": ("LOKKI_LOCAL_WORKER_CALLS", None),
+    "local.worker_memory": ("LOKKI_LOCAL_WORKER_MEMORY", None),
     "server.flows": ("LOKKI_SERVER_FLOWS", ""),
     "server.host": ("LOKKI_SERVER_HOST", "127.0.0.1"),
     "server.port": ("LOKKI_SERVER_PORT", 8765),
@@ -83,6 +87,13 @@ PROMISED = {  # key: variable, default
     "server.grace": ("LOKKI_SERVER_GRACE", 30),
 }
 TABLES = ("lambda.env", "batch.env")
+NUMBERS_WITHOUT_DEFAULT = (
+    "local.concurrency",
+    "local.processes",
+    "local.worker_threads",
+    "local.worker_calls",
+    "local.worker_memory",
+)
 OPTIONS = {
     "logging.level": "--log-level",
     "logging.format": "--log-format",
@@ -135,7 +146,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     else st.booleans()
     if isinstance(default, bool)
     else st.integers(128, 900)
-    if isinstance(default, int)
+    if isinstance(default, int) or key in NUMBERS_WITHOUT_DEFAULT
     else texts
     for key, (_, default) in PROMISED.items()
 } | {
@@ -243,7 +254,7 @@ def _other(key: str) -> Any:
     choices |= {"batch.platform": "EC2"}
     choices |= {table: {"NAME": "text"} for table in TABLES} | {"logging.progress_interval": 77}
     choices |= {"server.runners": 7, "server.catch_up": True}
-    number = isinstance(PROMISED[key][1], int) or key in ("local.concurrency", "local.processes")
+    number = isinstance(PROMISED[key][1], int) or key in NUMBERS_WITHOUT_DEFAULT
     return choices.get(key, 777 if number else "other")
 
 

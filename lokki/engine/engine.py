@@ -28,6 +28,7 @@ from lokki.engine.lanes import Lanes
 from lokki.engine.payloads import payload_store
 from lokki.engine.resuming import Again, Plan, plan
 from lokki.engine.run import Run
+from lokki.engine.spawning import cores
 from lokki.errors import DefinitionError, LokkiError
 from lokki.graph import FlowGraph, Stage
 from lokki.secret import HIDDEN, Secret
@@ -119,7 +120,6 @@ class Engine:
                 raise DefinitionError(
                     f"Engine: {name} must be a whole number from 1, not {value!r}"
                 )
-        cores = os.cpu_count() or 1
         if isinstance(payloads, str | os.PathLike):
             raise DefinitionError(
                 f"Engine: payloads must be a store, not a path: write "
@@ -129,12 +129,13 @@ class Engine:
         config = config or _configured()
         concurrency = concurrency or config.local.concurrency
         processes = processes or config.local.processes
+        self._local = config.local
         self._path, self._payloads = _places(journal, payloads, config)
         self._own_payloads = payloads is None
         self._limits: dict[Any, int] = {
-            "thread": concurrency or 4 * cores,
+            "thread": concurrency or 4 * cores(),
             "async": concurrency or _ASYNC_CALLS,
-            "process": processes or min(cores, concurrency or cores),
+            "process": processes or min(cores(), concurrency or cores()),
         }
         self._total = concurrency
         self._echo = echo
@@ -144,7 +145,9 @@ class Engine:
     async def __aenter__(self) -> Self:
         check_may_run()
         self.journal = await anyio.to_thread.run_sync(Journal, self._path)
-        self._lanes = Lanes(self.journal.commits, self._payloads, self._limits, self._total)
+        self._lanes = Lanes(
+            self.journal.commits, self._payloads, self._limits, self._total, self._local
+        )
         self._tasks: set[asyncio.Task[None]] = set()
         self._open = True
         return self

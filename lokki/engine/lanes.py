@@ -28,6 +28,7 @@ from anyio.lowlevel import EventLoopToken, current_token
 from lokki import forks
 from lokki.call import await_step, awaited, call_step
 from lokki.chain import Lane, running
+from lokki.config import Local
 from lokki.context import watched
 from lokki.engine.items import (
     Call,
@@ -66,7 +67,7 @@ class Lanes:
     """The lanes of one engine; made and closed on its event loop.
 
     ``limits`` is the most lanes of each kind at work at a time, ``total`` the most of all kinds
-    together (None: the sum).
+    together (None: the sum). ``local`` says what holds for worker processes.
     """
 
     def __init__(
@@ -75,10 +76,11 @@ class Lanes:
         payloads: TransientStore,
         limits: dict[Lane, int],
         total: int | None,
+        local: Local,
     ) -> None:
         self.commits = commits
         self.payloads = payloads
-        self.workers = WorkerPool(limits["process"])
+        self.workers = WorkerPool(limits["process"], local)
         self._write = payloads.write if isinstance(payloads, BlockingStore) else None
         self._lock = threading.Lock()
         self._news = threading.Condition(self._lock)

@@ -1,4 +1,4 @@
-"""The worker process of a process lane: ``python -m lokki.engine.worker FD``.
+"""The worker process of a process lane, which `spawning.py` starts: ``python -c … PATH… FD``.
 
 Receives calls on the socket FD, one at a time, and answers each, by its number, with
 ("result", number, pickle), ("failure", number, Failure), ("unloadable", number, why) for a call
@@ -97,6 +97,7 @@ class _Calls:
             prepare(program)
         call = self._calls[key] = loads_call(definition)
         output.mask(call.secrets)
+        _seed_apart()
         self._fresh = fresh_contexts()  # what the modules of the call have set is in it
 
     def serve(self, request: Any) -> None:
@@ -161,6 +162,15 @@ def _pickled(call: BoundCall, result: Any) -> bytes:
     return cast(bytes, raw)
 
 
-if __name__ == "__main__":
+def _seed_apart() -> None:
+    """Have this worker draw other random numbers than the others, whatever an import has seeded."""
+    for name in ("random", "numpy.random"):
+        module: Any = sys.modules.get(name)
+        if module is not None:
+            module.seed()
+
+
+def main() -> None:
+    """Serve on the socket that the command line names."""
     with suppress(EOFError, ConnectionError):
-        serve(Connection(int(sys.argv[1])))
+        serve(Connection(int(sys.argv[-1])))

@@ -11,10 +11,10 @@ import os
 import select
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from contextvars import Context
 from dataclasses import dataclass
 from functools import partial
 from inspect import getclosurevars, isfunction
@@ -27,10 +27,12 @@ import anyio
 
 from lokki import output
 from lokki.call import BoundCall, Failure, unstorable
+from lokki.config import Local
 from lokki.engine.by_name import Way, dumps_call, dumps_input
 from lokki.engine.items import CallCancelled, CallFailed, StageWork
 from lokki.engine.program import Program
 from lokki.engine.sources import Source
+from lokki.engine.spawning import command, cores, environment, megabytes
 from lokki.errors import PayloadError, ValueUnreadable, WorkerDied
 from lokki.secret import redacted, sendable
 from lokki.store.codec import dumps_by_value, loads
@@ -52,19 +54,19 @@ class _Unloadable(Exception):
 class _Worker:
     """One process, and the calls that it has been told of: those of the run ``run_id``."""
 
-    def __init__(self) -> None:
+    def __init__(self, threads: int) -> None:
         import socket
         from multiprocessing.connection import Connection
 
         ours, theirs = socket.socketpair()
         with theirs, ours:
             self.process = subprocess.Popen(
-                [*_python(), "-m", "lokki.engine.worker", str(theirs.fileno())],
+                command(theirs.fileno()),
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,
                 stdout=2,
                 start_new_session=True,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                env=environment(threads),
             )
             self.connection = Connection(ours.detach())
         self._poll = select.poll()
@@ -75,6 +77,7 @@ class _Worker:
         self._sources: dict[str, Source] = {}
         self.known: set[int] = set()
         self.calls = 0
+        self.idle_since = 0.0
         self.work: StageWork | None = None
         self.answered = True
         self.cancelled = False
@@ -179,9 +182,18 @@ class _Definitions:
 
 
 class WorkerPool:
-    """At most ``most`` worker processes, started when they are first needed."""
+    """At most ``most`` worker processes, started when they are first needed.
 
-    def __init__(self, most: int) -> None:
+    ``local`` says how many threads the libraries in one may use, and when one ends: after a while
+    without a call, after so many calls, or when it has grown too large.
+    """
+
+    def __init__(self, most: int, local: Local) -> None:
+        self._threads = local.worker_threads or max(1, cores() // most)
+        self._idle_seconds = local.worker_idle
+        self._most_calls = local.worker_calls
+        self._most_megabytes = local.worker_memory
+        self._timer: threading.Timer | None = None
         self.limiter = anyio.CapacityLimiter(most)
         self._slots = threading.Semaphore(most)
         self._lock = threading.Lock()  # the event loop takes it too: held for moments only
@@ -243,14 +255,11 @@ class WorkerPool:
         """End the workers; none is at a call any more."""
         with self._lock:
             workers, self._idle = self._idle, []
-        for worker in workers:
-            with suppress(OSError):
-                worker.connection.send(None)
-        deadline = monotonic() + _GOODBYE_SECONDS
-        for worker in workers:
-            with suppress(subprocess.TimeoutExpired):
-                worker.process.wait(max(0, deadline - monotonic()))
-            worker.end()
+            timer = self._timer
+        if timer is not None:
+            timer.cancel()
+            timer.join()
+        _say_goodbye(workers)
 
     def _take(self, work: StageWork, run_id: str, program: Program) -> _Worker:
         """A worker for one call, rather one that knows the run.
@@ -275,7 +284,7 @@ class WorkerPool:
                 worker.end()
                 continue
             try:
-                new = _Worker()
+                new = _Worker(self._threads)
             except OSError as error:
                 raise WorkerDied(f"a worker process could not be started: {error}") from None
 
@@ -286,14 +295,45 @@ class WorkerPool:
         return self._idle.pop() if self._idle else None
 
     def _give_back(self, worker: _Worker) -> None:
+        reusable = worker.answered and not worker.cancelled
+        worn = reusable and self._is_worn(worker)
         with self._lock:
             self._busy.discard(worker)
             worker.work = None
-            reusable = worker.answered and not worker.cancelled
-            if reusable:
+            if reusable and not worn:
+                worker.idle_since = monotonic()
                 self._idle.append(worker)
-        if not reusable:
+                self._look_later()
+        if worn:
+            _say_goodbye([worker])
+        elif not reusable:
             worker.end()
+
+    def _is_worn(self, worker: _Worker) -> bool:
+        """Whether a worker is to be replaced by a new one."""
+        if self._most_calls is not None and worker.calls >= self._most_calls:
+            return True
+        most = self._most_megabytes
+        return most is not None and megabytes(worker.process.pid) > most
+
+    def _look_later(self) -> None:
+        """Look for idle workers when the first of them is due to end; the caller has the lock."""
+        if self._timer is None and self._idle:
+            first = min(worker.idle_since for worker in self._idle)
+            due = first + self._idle_seconds - monotonic()
+            self._timer = threading.Timer(max(0.0, due), self._end_idle)
+            self._timer.daemon = True
+            Context().run(self._timer.start)  # a thread that is of no call
+
+    def _end_idle(self) -> None:
+        with self._lock:
+            now = monotonic()
+            idle, self._idle = self._idle, []
+            due = [each for each in idle if now - each.idle_since >= self._idle_seconds]
+            self._idle = [each for each in idle if each not in due]
+            self._timer = None
+            self._look_later()
+        _say_goodbye(due)
 
     def _end(self, worker: _Worker) -> str:
         """End a worker in the midst of a call; CallCancelled when `kill` has done so already."""
@@ -382,9 +422,16 @@ class WorkerPool:
         )
 
 
-def _python() -> list[str]:
-    """The command of an interpreter with this one's options, such as -O and -W."""
-    return [sys.executable, *subprocess._args_from_interpreter_flags()]  # type: ignore[attr-defined]
+def _say_goodbye(workers: list[_Worker]) -> None:
+    """Have workers that are at no call end by themselves; kill those that do not."""
+    for worker in workers:
+        with suppress(OSError):
+            worker.connection.send(None)
+    deadline = monotonic() + _GOODBYE_SECONDS
+    for worker in workers:
+        with suppress(subprocess.TimeoutExpired):
+            worker.process.wait(max(0, deadline - monotonic()))
+        worker.end()
 
 
 def _unimported(
