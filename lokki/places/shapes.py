@@ -216,7 +216,7 @@ def run_shape(run: Run, stages: Sequence[StageRow], now: float) -> RunShape:
         "where": LOCAL,
         "flow": run.flow,
         "status": run.status,
-        "params": plain(json.loads(run.params_json)),
+        "params": told_json(run.params_json),
         "created": utc(run.created),
         "started": rfc3339(run.started),
         "finished": rfc3339(run.finished),
@@ -225,7 +225,7 @@ def run_shape(run: Run, stages: Sequence[StageRow], now: float) -> RunShape:
         "removing": run.removing,
         "chain": run.shape,
         "stages": [stage_shape(run, stage, now) for stage in stages],
-        "error": plain(json.loads(run.error)) if run.error else None,
+        "error": told_json(run.error) if run.error else None,
         "source": run.source,
         "started_by": run.started_by,
         "owner": owner,
@@ -295,9 +295,49 @@ def rfc3339(at: float | None) -> str | None:
     return None if at is None else utc(at)
 
 
+DEEPEST = 100
+"""So many levels of lists and objects of a value are told, since readers of JSON have limits."""
+_TOO_DEEP = "… (nested too deeply to be shown)"
+
+
 def plain(value: Any) -> Any:
     """A value of JSON without lone surrogates, which no UTF-8 can be made of."""
     return json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
+
+
+def told_json(text: str) -> Any:
+    """A recorded value as it is told: `plain`, and without what is deeper than `DEEPEST` levels."""
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        return {"…": _TOO_DEEP}
+    return plain(_cut(value, DEEPEST) if is_deep(value, text) else value)
+
+
+def is_deep(value: Any, text: str) -> bool:
+    """Whether a value, whose JSON ``text`` is, is nested more deeply than `DEEPEST`."""
+    if text.count("[") + text.count("{") <= DEEPEST:
+        return False
+    level = [value]
+    for _ in range(DEEPEST):
+        level = [inner for each in level for inner in _inner(each)]
+    return any(isinstance(each, list | dict) for each in level)
+
+
+def _inner(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
+
+
+def _cut(value: Any, deep: int) -> Any:
+    if not isinstance(value, list | dict):
+        return value
+    if deep == 0:
+        return _TOO_DEEP
+    if isinstance(value, dict):
+        return {name: _cut(each, deep - 1) for name, each in value.items()}
+    return [_cut(each, deep - 1) for each in value]
 
 
 def _worked(run: Run, started: float, finished: float | None, now: float) -> float:

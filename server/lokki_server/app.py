@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.middleware.gzip import GZipMiddleware
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
@@ -19,7 +19,7 @@ from lokki.errors import JournalGone
 from lokki_server import problems
 from lokki_server.metrics import Requests, request_seconds
 from lokki_server.routes import aws, flows, health, items, live, logs, runs, session
-from lokki_server.routes.common import refusals
+from lokki_server.routes.common import known_query, refusals
 from lokki_server.security import Guard, Token
 from lokki_server.service import opened
 
@@ -51,6 +51,7 @@ def create_app(
         lifespan=lifespan,
         docs_url=None,
         responses=refusals(),
+        dependencies=[Depends(known_query)],
     )
     app.state.token = Token(token)
     app.state.metrics = CollectorRegistry()

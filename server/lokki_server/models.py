@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from lokki.places.shapes import DEEPEST, is_deep
+
 RunStatus = Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"]
 ItemStatus = Literal["succeeded", "failed", "tolerated", "retrying", "cancelled", "paused"]
 Time = str
@@ -26,12 +28,17 @@ class RunRequest(_Asked):
 
     @field_validator("params")
     @classmethod
-    def _is_text(cls, params: dict[str, Any]) -> dict[str, Any]:
-        """Half a character (a lone surrogate), which JSON can escape, is none."""
+    def _can_be_told(cls, params: dict[str, Any]) -> dict[str, Any]:
+        """Half a character (a lone surrogate), which JSON can escape, is no text."""
         try:
-            json.dumps(params, ensure_ascii=False).encode()
-        except (UnicodeEncodeError, RecursionError):
-            raise ValueError("must be Unicode, and not too deep") from None
+            text = json.dumps(params, ensure_ascii=False)
+            text.encode()
+        except UnicodeEncodeError:
+            raise ValueError("must be Unicode: half a surrogate pair is no character") from None
+        except RecursionError:
+            text = None
+        if text is None or is_deep(params, text):
+            raise ValueError(f"must be nested at most {DEEPEST} levels deep")
         return params
 
 

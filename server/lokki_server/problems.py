@@ -91,6 +91,8 @@ def told_by(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def frameworks(request: Request, error: HTTPException) -> JSONResponse:
+        if isinstance(error.__cause__, RecursionError):
+            return answer(Problem(422, "The request is wrong", "the body is nested too deeply"))
         problem = Problem(error.status_code, HTTPStatus(error.status_code).phrase, error.detail)
         problem.headers = dict(error.headers or {})
         return answer(problem)

@@ -15,7 +15,7 @@ import pickle
 import uuid
 from typing import Any
 
-from lokki.places.shapes import plain
+from lokki.places.shapes import DEEPEST, plain
 from lokki.store.codec import pickle_in
 
 _SAFE = {
@@ -95,20 +95,22 @@ class _Plainer:
     def __init__(self) -> None:
         self._left = _MOST_VALUES
 
-    def plain(self, value: Any) -> Any:
+    def plain(self, value: Any, deep: int = DEEPEST) -> Any:
         """A value as JSON has it; sets and tuples become lists, times ISO 8601."""
         self._left -= 1
         if self._left < 0:  # a range, or lists that share their items, are short as pickles
             raise ValueError("too many values")
+        if deep < 0:
+            raise ValueError("nested too deeply")
         match value:
             case None | bool() | int() | str():
                 return value
             case float():
                 return value if math.isfinite(value) else str(value)
             case list() | tuple() | set() | frozenset() | range():
-                return [self.plain(each) for each in value]
+                return [self.plain(each, deep - 1) for each in value]
             case dict():
-                return {str(key): self.plain(each) for key, each in value.items()}
+                return {str(key): self.plain(each, deep - 1) for key, each in value.items()}
             case bytes() | bytearray():
                 return base64.b64encode(value).decode()
             case datetime.date() | datetime.time():

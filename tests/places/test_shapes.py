@@ -200,3 +200,13 @@ def test_times_are_rfc_3339_in_utc_with_milliseconds(moment):
 
 def test_no_time_is_null():
     assert rfc3339(None) is None
+
+
+@pytest.mark.parametrize("levels", [99, 100, 500, 5_000])
+def test_parameters_are_told_to_a_hundred_levels(levels):
+    text = '{"x": ' + "[" * levels + "]" * levels + "}"
+    shape = run_shape(replace(RUN, params_json=text), [], AT)
+    told = json.dumps(shape["params"])
+    assert ("nested too deeply" in told) == (levels >= 100)
+    assert told.count("[") <= 99
+    json.loads(told)

@@ -136,12 +136,29 @@ def test_text_that_is_none_is_refused(server, text):
     assert server.get("/runs")
 
 
-def test_values_that_json_nests_too_deeply_are_refused(server):
-    text = '{"params": {"text": ' + "[" * 5_000 + "]" * 5_000 + "}}"
+@pytest.mark.parametrize("levels", [100, 300, 900, 5_000])
+def test_values_that_are_nested_too_deeply_are_refused_and_nothing_is_queued(server, levels):
+    before = server.get("/runs")["runs"]
+    text = '{"params": {"text": ' + "[" * levels + "]" * levels + "}}"
     answer = server.client.post(
         "/flows/words/runs", content=text, headers={"content-type": "application/json"}
     )
-    assert answer.status_code in (400, 422)
+    assert answer.status_code == 422
+    assert "nested" in answer.json()["detail"]
+    assert server.get("/runs")["runs"] == before
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("/runs?limit=2&cursor=x", "unknown query parameter 'limit'; it takes before, flow, n, "),
+        ("/flows?page=2", "unknown query parameter 'page'; it takes none"),
+    ],
+)
+def test_query_parameters_that_are_unknown_are_refused_by_name(server, path, told):
+    problem = server.problem(path, 422)
+    assert problem["detail"].startswith(told)
+    assert problem["errors"][0]["message"] == "unknown parameter"
 
 
 def test_no_such_flow(server):

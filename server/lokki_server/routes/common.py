@@ -9,7 +9,7 @@ from fastapi import Depends, Header, Path, Query, Request
 from pydantic import BaseModel, Field
 
 from lokki_server.models import ItemStatus, ProblemDetails
-from lokki_server.problems import MEDIA_TYPE
+from lokki_server.problems import MEDIA_TYPE, Problem
 from lokki_server.service import Service
 
 
@@ -68,6 +68,25 @@ class ItemQuery(BaseModel):
 LinesAsked = Annotated[LineQuery, Query()]
 ItemsAsked = Annotated[ItemQuery, Query()]
 Width = Annotated[int, Query(ge=1, le=2000, description="most cells")]
+
+
+async def known_query(request: Request) -> None:
+    """Refuse query parameters that a route does not take: a client that pages by a wrong name would
+    be given the first page for ever.
+    """
+    if not request.query_params:
+        return
+    paths = request.app.openapi()["paths"]
+    route = paths.get(request.scope["route"].path_format, {}).get(request.method.lower())
+    if route is None:  # a page of the dashboard
+        return
+    known = sorted(each["name"] for each in route.get("parameters", ()) if each["in"] == "query")
+    unknown = [name for name in request.query_params if name not in known]
+    if unknown:
+        takes = f"it takes {', '.join(known)}" if known else "it takes none"
+        errors = [{"name": f"query.{name}", "message": "unknown parameter"} for name in unknown]
+        detail = f"unknown query parameter '{unknown[0]}'; {takes}"
+        raise Problem(422, "The request is wrong", detail, errors=errors)
 
 
 def seconds(at: datetime | None) -> float | None:
