@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from lokki.places.shapes import DEEPEST, is_deep
 
@@ -25,6 +25,15 @@ class RunRequest(_Asked):
     """Parameters of a new run: those without a default must be there."""
 
     params: dict[str, Any] = Field(default_factory=dict, examples=[{"count": 100}])
+
+    @model_validator(mode="before")
+    @classmethod
+    def _are_in_params(cls, asked: Any) -> Any:
+        others = [name for name in asked if name != "params"] if isinstance(asked, dict) else []
+        if others:
+            write = f'{{"params": {{{json.dumps(others[0])}: …}}}}'
+            raise ValueError(f"parameters of the flow belong in 'params': write {write}")
+        return asked
 
     @field_validator("params")
     @classmethod

@@ -136,6 +136,11 @@ def test_text_that_is_none_is_refused(server, text):
     assert server.get("/runs")
 
 
+def test_parameters_without_params_are_refused_with_what_to_write(server):
+    problem = server.problem("/flows/summed/runs", 422, {"count": 3})
+    assert problem["detail"].endswith('belong in \'params\': write {"params": {"count": …}}')
+
+
 @pytest.mark.parametrize("levels", [100, 300, 900, 5_000])
 def test_values_that_are_nested_too_deeply_are_refused_and_nothing_is_queued(server, levels):
     before = server.get("/runs")["runs"]
