@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
+from functools import cache
+from hashlib import sha256
 from math import ceil
+from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING
 
@@ -22,8 +25,35 @@ working: set[str] = set()
 
 
 def new_owner() -> str:
-    """A name for a journal that this process has opened: host, process id, a random part."""
-    return f"{socket.gethostname()}:{os.getpid()}:{token_hex(4)}"
+    """A name for a journal that this process has opened: host, process id, and one more part.
+
+    That tells the system that the process is of, when it began, and has something random.
+    """
+    pid = os.getpid()
+    return f"{socket.gethostname()}:{pid}:{_system()}-{_began(pid)}-{token_hex(4)}"
+
+
+@cache
+def _system() -> str:
+    """The boot of this machine, and which processes are seen in it; empty if that is not known.
+
+    Containers may share their host's name, and each has a process of the same number.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        told = f"{boot} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:  # not Linux
+        return ""
+    return sha256(told.encode()).hexdigest()[:8]
+
+
+def _began(pid: int) -> str:
+    """When a process began, in ticks since the machine did; empty if that is not known."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return ""
+    return stat.rpartition(b")")[2].split()[19].decode()  # after the name, which may have blanks
 
 
 def host_and_process(owner: str) -> tuple[str, int]:
@@ -42,7 +72,7 @@ def refuse_worked_on(run: RunRow, now: float) -> None:
     if run.owner is not None and is_worked_on(run, now):
         host, pid = host_and_process(run.owner)
         left = ceil((run.leased_until or 0) - now)
-        gone = "" if host == socket.gethostname() else f"; if it is gone, in {left} s"
+        gone = "" if _is_here(run.owner) else f"; if it is gone, in {left} s"
         raise RunOwned(
             f"run {run.id} is being run by process {pid} on {host}; wait for its end or stop it "
             f"(lokki cancel {run.id}), then resume{gone}"
@@ -69,9 +99,9 @@ def is_alive(owner: str, leased_until: float, now: float) -> bool:
     """
     if leased_until <= now:
         return False
-    host, pid = host_and_process(owner)
-    if host != socket.gethostname():
+    if not _is_here(owner):
         return True
+    _, pid = host_and_process(owner)
     if pid == os.getpid():
         return owner in working
     try:
@@ -79,5 +109,18 @@ def is_alive(owner: str, leased_until: float, now: float) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError:
-        return True
-    return True
+        pass
+    began, now_there = _named(owner)[1], _began(pid)
+    return not (began and now_there) or began == now_there  # else it has another process's number
+
+
+def _is_here(owner: str) -> bool:
+    """Whether an owner is, or was, a process that this one would see."""
+    system, _ = _named(owner)
+    return host_and_process(owner)[0] == socket.gethostname() and system in ("", _system())
+
+
+def _named(owner: str) -> tuple[str, str]:
+    """The system of an owner, and when it began; those of 0.1.0 have not told."""
+    system, _, rest = owner.rpartition(":")[2].partition("-")
+    return (system, rest.partition("-")[0]) if rest else ("", "")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -47,6 +49,45 @@ def test_a_process_that_has_ended_is_dead_at_once_but_elsewhere_nobody_knows():
 
 def test_a_process_of_another_user_is_alive():
     assert is_alive(f"{HERE}:1:abcd", 130.0, 100.0)
+
+
+OWNER = "import time; from lokki.store.leases import new_owner; print(new_owner(), flush=True)"
+
+
+@contextmanager
+def owning(*before: str):
+    """A process that has a journal open, and the owner that it is."""
+    command = [*before, sys.executable, "-c", f"{OWNER}; time.sleep(600)"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield process.stdout.readline().strip()
+        finally:
+            process.kill()
+
+
+def test_a_process_whose_number_was_given_to_another_is_dead_at_once():
+    with owning() as owner:
+        assert is_alive(owner, 130.0, 100.0)
+        host, pid, named = owner.rsplit(":", 2)
+        system, began, rest = named.split("-")
+        assert not is_alive(f"{host}:{pid}:{system}-{int(began) - 1}-{rest}", 130.0, 100.0)
+    assert not is_alive(owner, 130.0, 100.0)
+
+
+def test_of_a_process_in_another_container_of_the_same_name_nobody_knows(opened, record):
+    apart = ["unshare", "--map-root-user", "--pid", "--fork", "--mount-proc", "--kill-child"]
+    if shutil.which("unshare") is None or subprocess.run([*apart, "true"]).returncode:
+        pytest.skip("this system lets nobody have processes of their own")
+    with owning(*apart) as owner:
+        host, pid = host_and_process(owner)
+        assert host == HERE
+        assert is_alive(owner, 130.0, 100.0), f"whatever process {pid} is here"
+        run = replace(opened.run(record.run("r1", at=100.0)), owner=owner)
+        with pytest.raises(RunOwned, match=r"if it is gone, in 9 s"):
+            refuse_worked_on(run, 121.5)
+    assert is_alive(owner, 130.0, 100.0)
+    assert not is_alive(owner, 130.0, 130.0)
 
 
 def test_who_is_at_work_on_a_run_is_told_with_how_to_stop_it(opened, record):
