@@ -369,11 +369,12 @@ class Run:
         ``kept`` are results that need not be read; of ``count``, if all of them were made just now.
         """
         kept = kept or {}
-        rows: Iterable[tuple[int, bytes | None, str | None]] = self.journal.outputs(row.id)
         if len(kept) == count:
-            rows = ((index, None, None) for index in sorted(kept))
-        values = await self._loaded(row, rows, kept)
-        return list(values.values()) if row.kind == "map" else values[0]
+            values = await in_thread(_in_order, row, kept)
+        else:
+            rows = self.journal.outputs(row.id)
+            values = list((await self._loaded(row, rows, kept)).values())
+        return values if row.kind == "map" else values[0]
 
     async def _loaded(
         self,
@@ -390,8 +391,7 @@ class Run:
             try:
                 for index, packed, ref in rows:
                     if kept and index in kept:
-                        one = kept.pop(index)
-                        values[index] = loads_parts(one.parts) if type(one) is Pickled else one
+                        values[index] = _value_of(kept.pop(index))
                     elif packed is not None:
                         values[index] = unpack(packed)
                     elif ref is not None:
@@ -439,6 +439,22 @@ class Run:
 async def _committed(future: Future[T]) -> T:
     """Wait until the journal has something on disk."""
     return await asyncio.wrap_future(future)
+
+
+def _value_of(kept: Kept) -> Any:
+    return loads_parts(kept.parts) if type(kept) is Pickled else kept
+
+
+def _in_order(stage: StageRow, kept: dict[int, Kept]) -> list[Any]:
+    """The results of a stage, all of which were kept."""
+    values = []
+    index = 0
+    try:
+        for index in sorted(kept):
+            values.append(_value_of(kept.pop(index)))
+    except PayloadError as error:
+        raise unreadable(stage, index, error) from error
+    return values
 
 
 def _relisted(source: BoundCall, value: Any, mapped: str) -> list[Any]:
