@@ -259,9 +259,7 @@ def awaited(call: BoundCall, result: Any) -> Any:
     """What an async step gives, once that has been awaited; in the context of the call."""
     if result.__class__ not in _PLAIN:
         result = _complete(call, result)
-    here = running.get()
-    if here is not None and here[3] is not None:
-        here[3].end()
+    end_lines()
     return result
 
 

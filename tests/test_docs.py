@@ -45,7 +45,7 @@ def account(request, monkeypatch):
     return have
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_code_blocks(page, tmp_path, account):
     if page.name == "aws.md":

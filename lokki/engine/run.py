@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
@@ -379,7 +379,7 @@ class Run:
     async def _loaded(
         self,
         stage: StageRow,
-        rows: Iterable[tuple[int, bytes | None, str | None]],
+        rows: Iterator[tuple[int, bytes | None, str | None]],
         kept: dict[int, Kept],
     ) -> dict[int, Any]:
         """Unpack rows of (index, packed, reference), in order; payloads a few at a time."""

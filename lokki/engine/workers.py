@@ -77,7 +77,7 @@ class _Worker:
         self._sources: dict[str, Source] = {}
         self.known: set[int] = set()
         self.calls = 0
-        self.idle_since = 0.0
+        self.idle_since = monotonic()
         self.work: StageWork | None = None
         self.answered = True
         self.cancelled = False

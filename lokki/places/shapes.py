@@ -216,7 +216,7 @@ def run_shape(run: Run, stages: Sequence[StageRow], now: float) -> RunShape:
         "where": LOCAL,
         "flow": run.flow,
         "status": run.status,
-        "params": told_json(run.params_json),
+        "params": shown_json(run.params_json),
         "created": utc(run.created),
         "started": rfc3339(run.started),
         "finished": rfc3339(run.finished),
@@ -225,7 +225,7 @@ def run_shape(run: Run, stages: Sequence[StageRow], now: float) -> RunShape:
         "removing": run.removing,
         "chain": run.shape,
         "stages": [stage_shape(run, stage, now) for stage in stages],
-        "error": told_json(run.error) if run.error else None,
+        "error": shown_json(run.error) if run.error else None,
         "source": run.source,
         "started_by": run.started_by,
         "owner": owner,
@@ -296,7 +296,7 @@ def rfc3339(at: float | None) -> str | None:
 
 
 DEEPEST = 100
-"""So many levels of lists and objects of a value are told, since readers of JSON have limits."""
+"""How many levels of lists and objects of a value are shown: readers of JSON have limits, too."""
 _TOO_DEEP = "… (nested too deeply to be shown)"
 
 
@@ -305,8 +305,8 @@ def plain(value: Any) -> Any:
     return json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
 
 
-def told_json(text: str) -> Any:
-    """A recorded value as it is told: `plain`, and without what is deeper than `DEEPEST` levels."""
+def shown_json(text: str) -> Any:
+    """A recorded value as it is shown: `plain`, with at most `DEEPEST` levels of nesting."""
     try:
         value = json.loads(text)
     except RecursionError:

@@ -37,7 +37,7 @@ class RunRequest(_Asked):
 
     @field_validator("params")
     @classmethod
-    def _can_be_told(cls, params: dict[str, Any]) -> dict[str, Any]:
+    def _can_be_shown(cls, params: dict[str, Any]) -> dict[str, Any]:
         """Half a character (a lone surrogate), which JSON can escape, is no text."""
         try:
             text = json.dumps(params, ensure_ascii=False)

@@ -10,7 +10,7 @@ from clouds import NAMES, begin, ended, off
 from lokki.engine.resuming import Again
 from lokki.errors import AwsError, DefinitionError, FingerprintError, PayloadError, RunNotFound
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(120)
 
 
 def resumed(place, run_id, **again):

@@ -15,7 +15,7 @@ from lokki.rehearse.images import assembled
 from lokki.rehearse.rig.platform import Image
 from lokki.rehearse.rig.server import PLATFORM
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(180)
 
 
 @pytest.fixture

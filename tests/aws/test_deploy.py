@@ -8,7 +8,7 @@ import pytest
 
 from lokki.errors import AwsError, ConfigError
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(120)
 
 
 def execute(cloud, machine):

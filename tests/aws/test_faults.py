@@ -15,7 +15,7 @@ from lokki.aws.place import opened
 from lokki.errors import AwsError
 from lokki.store.local import LocalStore
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(120)
 PLANTED = f"planted-{uuid4().hex}"
 
 

@@ -26,7 +26,7 @@ from lokki.store.history import read_history
 from lokki.store.journal import Journal
 from lokki.store.local import LocalStore
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(120)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 
 from lokki.errors import BuildError
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(120)
 REGISTRY = "123456789012.dkr.ecr.us-east-1.amazonaws.com"
 SCRIPT = """#!/bin/sh
 echo "$@" >> {log}

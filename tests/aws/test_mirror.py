@@ -16,7 +16,7 @@ from playwright.sync_api import expect, sync_playwright
 from serving import Place
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(120)
 
 
 def serve(tmp_path_factory, monkeypatch, config, endpoint):

@@ -22,7 +22,7 @@ from lokki.errors import BuildError
 from lokki.runtime.container import command
 
 ROOT = Path(__file__).parent.parent.parent
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(120)
 
 FLOW = """
 from lokki import flow, main, step

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parent.parent.parent
 CACHE = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
 UV_CACHE = os.environ.get("UV_CACHE_DIR") or str(Path.home() / ".cache" / "uv")
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(120)
 
 NEEDY = """
 from lokki import flow, main, step

@@ -17,7 +17,7 @@ __all__ = ["rehearsal"]
 
 ROOT = Path(__file__).parent.parent.parent
 UV_CACHE = os.environ.get("UV_CACHE_DIR") or str(Path.home() / ".cache" / "uv")
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(120)
 
 
 @pytest.fixture(autouse=True)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import os
 import subprocess
 import sys
-import time
 from dataclasses import replace
 
 import pytest
+from serving import until
 
 from lokki import Engine, flow, step
 from lokki.config import Config
@@ -27,7 +28,7 @@ def config(**local: int | None) -> Config:
 
 
 async def results(function, count=4, processes=1, **local):
-    """What a process step gives for as many items, and the engine's folder may be used by."""
+    """The results of a process step for ``count`` items, under these settings of ``[local]``."""
     work = step(executor="process")(function)
 
     @flow
@@ -54,6 +55,38 @@ async def test_what_a_step_starts_has_the_callers_environment(tmp_path, monkeypa
     assert here == sys.path
     assert there.startswith(f"{path} ")
     assert str(tmp_path) not in there
+
+
+FLAGS = """
+import sys, warnings
+from lokki import flow, main, step
+
+@step(executor="process")
+def flags():
+    return sys.flags.optimize, sys.flags.utf8_mode, sys.flags.dev_mode, sys.warnoptions
+
+@flow
+def flagged():
+    return flags()
+
+if __name__ == "__main__":
+    main(flagged)
+"""
+
+
+async def test_a_worker_has_the_interpreters_options(tmp_path):
+    (tmp_path / "flagged.py").write_text(FLAGS)
+    options = ["-O", "-X", "utf8", "-X", "dev", "-W", "ignore::UserWarning"]
+    run = subprocess.run(
+        [sys.executable, *options, "flagged.py", "run"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr
+    optimize, utf8, dev, warned = ast.literal_eval(run.stdout)
+    assert (optimize, utf8, dev) == (1, 1, True)
+    assert "ignore::UserWarning" in warned
 
 
 SEEDED = """
@@ -142,10 +175,7 @@ async def test_an_idle_worker_ends_and_the_next_call_has_a_new_one():
 
     async with Engine(processes=1, config=config(worker_idle=1)) as engine:
         [first] = set(await engine.run(pids))
-        deadline = time.monotonic() + 30
-        while _is_there(first):
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        until(lambda: not _is_there(first), "the end of an idle worker")
         [second] = set(await engine.run(pids))
     assert first != second
     assert not _is_there(second)

@@ -139,7 +139,7 @@ def wait_until(condition: Callable[[], object], what: str, seconds: float = 30) 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(120)
 def test_kill_and_resume(tmp_path, journal, kind):
     run = Killed(tmp_path, kind, journal)
     chance = random.Random(kind)

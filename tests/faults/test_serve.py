@@ -151,7 +151,7 @@ def gone(pid):
         return True
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(120)
 def test_runs_outlive_the_deaths_of_their_runners(place):
     server = place.serve("flows.py")
     names = ["a", "b", "c"]
@@ -172,7 +172,7 @@ def test_runs_outlive_the_deaths_of_their_runners(place):
     runs.check()
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(120)
 def test_a_new_server_goes_on_after_the_death_of_one(place):
     """The runner of a server that is killed ends what it has; the rest is for the next server."""
     server = place.serve("flows.py", LOKKI_SERVER_MAX_RUNS="2")
@@ -196,7 +196,7 @@ def test_a_new_server_goes_on_after_the_death_of_one(place):
     runs.check()
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(120)
 def test_a_server_and_its_runners_may_die_together(place):
     server = place.serve("flows.py", "--runners", "2")
     names = ["a", "b", "c"]
@@ -215,7 +215,7 @@ def test_a_server_and_its_runners_may_die_together(place):
     runs.check()
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(120)
 def test_two_servers_share_a_journal(place):
     """Each run is run once, whichever of them it was queued with; one takes over from the other."""
     servers = [place.serve("flows.py"), place.serve("flows.py")]
@@ -241,7 +241,7 @@ def test_two_servers_share_a_journal(place):
         assert max(found.values()) <= 2
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(120)
 def test_a_flow_that_kills_its_runner_fails_in_the_end(place):
     server = place.serve("flows.py", LOKKI_SERVER_MAX_RESUMES="2")
     run = server.ended(server.start("deadly", name="d"))
@@ -275,7 +275,7 @@ def test_what_ends_within_the_grace_is_ended(place, how):
     assert (run["status"], run["resumes"]) == ("succeeded", [])
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(120)
 def test_what_lasts_longer_is_handed_back(place):
     server = place.serve("flows.py", "--grace", "0")
     runs = Watched(place, {"a": server.start("long", name="a")})

@@ -17,7 +17,7 @@ FLOWS = Path(planted.__file__)
 WORD = "swordfish-1234"
 NAMES = ["planted", "planted_elsewhere", "planted_by_async", "planted_late", "planted_in_a_body"]
 PLACES = ("", "/stages/1/items", "/stages/1/strip", "/stages/1/items/30", "/logs")
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(120)
 
 
 def told(*arguments, **variables):

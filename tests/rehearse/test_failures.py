@@ -13,7 +13,7 @@ from lokki import RunFailed
 from lokki.rehearse.comparison import local_result
 
 QUEUE = {"batch.job_queue": "the-queue"}
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(120)
 
 
 def failed(graph):

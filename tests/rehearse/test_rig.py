@@ -16,7 +16,7 @@ import pytest
 from lokki.rehearse.rig.platform import Image
 from lokki.rehearse.rig.server import PLATFORM, REGION
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(120)
 ROLE = "arn:aws:iam::123456789012:role/any"
 
 

@@ -510,7 +510,7 @@ def heavy():
     return very_much().next(digest)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(180)
 def test_a_result_of_300_mb_goes_from_step_to_step(handler, bucket):
     answer = handler("very_much", heavy)(event({}))
     assert answer["input"] == f"s3://{BUCKET}/heavy/runs/r1/very_much/output.pkl.gz"

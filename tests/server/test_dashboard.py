@@ -77,7 +77,7 @@ pytestmark = [
         CHROMIUM is None and not os.environ.get("CI"),
         reason="Chromium is not installed: apt-get install chromium",
     ),
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(120),
 ]
 
 

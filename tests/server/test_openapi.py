@@ -7,7 +7,7 @@ import schemathesis
 from hypothesis import HealthCheck, given, settings
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(180)
 QUICK = settings(max_examples=50, suppress_health_check=list(HealthCheck))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
+import anyio.to_thread
 from fastapi import Depends, Header, Path, Query, Request
 from pydantic import BaseModel, Field
 
@@ -76,8 +77,11 @@ async def known_query(request: Request) -> None:
     """
     if not request.query_params:
         return
-    paths = request.app.openapi()["paths"]
-    route = paths.get(request.scope["route"].path_format, {}).get(request.method.lower())
+    app = request.app
+    described = app.openapi_schema or await anyio.to_thread.run_sync(app.openapi)  # takes a while
+    route = (
+        described["paths"].get(request.scope["route"].path_format, {}).get(request.method.lower())
+    )
     if route is None:  # a page of the dashboard
         return
     known = sorted(each["name"] for each in route.get("parameters", ()) if each["in"] == "query")
