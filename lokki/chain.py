@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, Protocol, Ty
 
 from lokki.errors import ChainAttributeError, ChainTypeError, DefinitionError
 from lokki.graph import MapStage, Stage, StepCall, TaskStage
+from lokki.numeric import number, whole
 from lokki.retry import RetryConfig
 from lokki.standin import refuse_stand_in
 from lokki.tracing import note
@@ -124,11 +125,11 @@ class Step(Generic[P, R]):
         if self.executor not in (None, "thread", "process"):
             raise refuse(f"executor must be 'thread' or 'process', not {self.executor!r}")
         for option in ("vcpu", "memory_mb", "timeout_seconds"):
-            value = getattr(self, option)
-            if value is not None and not (
-                isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < inf
-            ):
-                raise refuse(f"{option} must be a number above 0, not {value!r}")
+            given = getattr(self, option)
+            value = number(given)
+            if given is not None and not (value is not None and 0 < value < inf):
+                raise refuse(f"{option} must be a number above 0, not {given!r}")
+            vars(self)[option] = value
         if isinstance(self.memory_mb, float):
             raise refuse(f"memory_mb must be a whole number, not {self.memory_mb!r}")
         if self.vcpu is not None and self.job_type == "lambda":
@@ -527,21 +528,18 @@ def _checked(options: dict[str, Any]) -> dict[str, Any]:
         refuse_stand_in(value, f"{name} of .map() is {{}}")
     for name in ("concurrency_limit", "batch_size"):
         value = options.get(name)
-        whole = isinstance(value, int) and not isinstance(value, bool)
-        if value is not None and not (whole and value >= 1):
+        if value is not None and ((count := whole(value)) is None or count < 1):
             raise DefinitionError(f"{name} must be a whole number from 1, not {value!r}")
-    tolerated = options.get("tolerated_failures", 0)
-    if isinstance(tolerated, bool) or not (
-        (isinstance(tolerated, int) and tolerated >= 0)
-        or (isinstance(tolerated, float) and 0 <= tolerated <= 1)
-    ):
+    tolerated = number(options.get("tolerated_failures", 0))
+    if tolerated is None or not 0 <= tolerated <= (1 if isinstance(tolerated, float) else inf):
         raise DefinitionError(
             "tolerated_failures must be a number of items (5) or a share of them from 0.0 to 1.0 "
-            f"(0.05), not {tolerated!r}"
+            f"(0.05), not {options['tolerated_failures']!r}"
         )
     if not isinstance(options.get("direct_pass", False), bool):
         raise DefinitionError(f"direct_pass must be True or False, not {options['direct_pass']!r}")
-    return options
+    counts = {name: number(value) for name, value in options.items() if name != "direct_pass"}
+    return {**options, **counts}
 
 
 def _name(thing: object) -> str:

@@ -16,6 +16,7 @@ from urllib.parse import quote, urlencode, urlsplit
 from urllib.request import Request, urlopen
 
 from lokki.errors import DefinitionError, RunCancelled, RunFailed, ServerError
+from lokki.numeric import json_whole
 
 _LOOK_SECONDS = 0.2
 ENDED = ("succeeded", "failed", "cancelled")
@@ -72,7 +73,7 @@ class Client:
         self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
     ) -> bytes:
         """What the server answers with; ``body`` is sent as JSON."""
-        data = None if body is None else json.dumps(body).encode()
+        data = None if body is None else json.dumps(body, default=json_whole).encode()
         request = Request(self.url + path, data, dict(headers or {}), method=method)  # noqa: S310
         if data is not None:
             request.add_header("Content-Type", "application/json")

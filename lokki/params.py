@@ -24,6 +24,7 @@ from typing import Annotated, Any, Final, Literal, NewType, Union, get_args, get
 
 from lokki.defaults import fits, own
 from lokki.errors import DefinitionError, ParameterError
+from lokki.numeric import json_whole
 from lokki.secret import HIDDEN, Secret, variable
 from lokki.standin import is_stand_in
 
@@ -449,7 +450,7 @@ def _readings(
         value = None if value.strip().lower() in ("none", "null") else _loose(value)
     yield partial(adapter.validate_python, strict=True), value, value
     try:
-        encoded = json.dumps(value)
+        encoded = json.dumps(value, default=json_whole)
     except (TypeError, ValueError, RecursionError):  # it is not JSON
         return
     yield partial(adapter.validate_json, strict=True), encoded, value
@@ -471,7 +472,7 @@ def _to_json(value: Any) -> Any:
 
     try:
         try:
-            encoded = json.dumps(value)
+            encoded = json.dumps(value, default=json_whole)
         except TypeError:
             from pydantic_core import to_jsonable_python
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from lokki.errors import DefinitionError
+from lokki.numeric import number, whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,17 +30,20 @@ class RetryConfig:
     exceptions: tuple[type[BaseException], ...] = (Exception,)
 
     def __post_init__(self) -> None:
-        if isinstance(self.retries, bool) or not isinstance(self.retries, int) or self.retries < 0:
+        retries = whole(self.retries)
+        if retries is None or retries < 0:
             raise DefinitionError(
                 f"RetryConfig: retries must be an integer from 0, not {self.retries!r}"
             )
+        object.__setattr__(self, "retries", retries)
         for name in ("delay", "backoff", "max_delay"):
-            value = getattr(self, name)
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not number or not 0 <= value < float("inf"):
+            value = number(getattr(self, name))
+            if value is None or not 0 <= value < float("inf"):
                 raise DefinitionError(
-                    f"RetryConfig: {name} must be a number of at least 0, not {value!r}"
+                    f"RetryConfig: {name} must be a number of at least 0, not "
+                    f"{getattr(self, name)!r}"
                 )
+            object.__setattr__(self, name, value)
         classes = self.exceptions
         if isinstance(classes, list):
             classes = tuple(classes)

@@ -31,6 +31,7 @@ from lokki.engine.run import Run
 from lokki.engine.spawning import cores
 from lokki.errors import DefinitionError, LokkiError
 from lokki.graph import FlowGraph, Stage
+from lokki.numeric import whole
 from lokki.secret import HIDDEN, Secret
 from lokki.store.codec import loads
 from lokki.store.journal import Journal
@@ -115,8 +116,7 @@ class Engine:
         config: Config | None = None,
     ) -> None:
         for name, value in (("concurrency", concurrency), ("processes", processes)):
-            whole = isinstance(value, int) and not isinstance(value, bool)
-            if value is not None and not (whole and value >= 1):
+            if value is not None and ((count := whole(value)) is None or count < 1):
                 raise DefinitionError(
                     f"Engine: {name} must be a whole number from 1, not {value!r}"
                 )
@@ -127,8 +127,8 @@ class Engine:
                 "after 'from lokki.store.local import LocalStore'"
             )
         config = config or _configured()
-        concurrency = concurrency or config.local.concurrency
-        processes = processes or config.local.processes
+        concurrency = whole(concurrency) or config.local.concurrency
+        processes = whole(processes) or config.local.processes
         self._local = config.local
         self._path, self._payloads = _places(journal, payloads, config)
         self._own_payloads = payloads is None
