@@ -13,6 +13,7 @@ import click
 
 from lokki.cli.options import (
     ANYWHERE,
+    JSON,
     Command,
     configured,
     run_named,
@@ -94,7 +95,6 @@ def _place(on: str | None) -> AbstractContextManager[Place]:
     return opened(on)
 
 
-_JSON = click.Option(["--json", "as_json"], is_flag=True, help="Print JSON, for programs.")
 _FLOW = click.Option(["--flow"], metavar="NAME", help="Only runs of this flow.")
 _COUNT = click.Option(
     ["-n", "--n", "count"],
@@ -124,7 +124,7 @@ _COUNT = click.Option(
             ["--before"], metavar="RUN", help="Only runs older than this one: the next page."
         ),
         _COUNT,
-        _JSON,
+        JSON,
         ANYWHERE,
     ],
 )
@@ -192,7 +192,7 @@ def _list(
         *run_parameters(required=False),
         _COUNT,
         click.Option(["--watch"], is_flag=True, help="Redraw the run until it ends."),
-        _JSON,
+        JSON,
         ANYWHERE,
     ],
 )
@@ -421,7 +421,7 @@ def gc(
     collect(configured(), flow or program.flow, older_than, keep, dry_run)
 
 
-@click.command("config", cls=Command, example="--json", params=[_JSON])
+@click.command("config", cls=Command, example="--json", params=[JSON])
 def config(as_json: bool) -> None:
     """Show every setting, its value and where it came from.
 

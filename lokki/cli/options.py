@@ -79,15 +79,18 @@ _SETTINGS = {
 
 
 class _On(click.ParamType[str]):
-    """`LOCAL`, `AWS`, or the URL of a server."""
+    """The URL of a server, or one of ``names``."""
 
     name = "place"
 
+    def __init__(self, *names: str) -> None:
+        self._names = names
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if value not in (LOCAL, AWS) and not re.match("https?://[^/]", value):
+        if value not in self._names and not re.match("https?://[^/]", value):
             self.fail(
-                f"'{value}' is neither '{LOCAL}' nor '{AWS}' nor the URL of a server, "
-                "such as http://127.0.0.1:8765.",
+                f"'{value}' is neither {' nor '.join(map(repr, self._names))} nor the URL of a "
+                "server, such as http://127.0.0.1:8765.",
                 param,
                 ctx,
             )
@@ -96,7 +99,7 @@ class _On(click.ParamType[str]):
 
 PLACE = click.Option(
     ["--on"],
-    type=_On(),
+    type=_On(LOCAL, AWS),
     default=LOCAL,
     metavar=f"{LOCAL}|{AWS}|URL",
     help=f"Where: this machine, AWS, or a server by its URL.  [default: {LOCAL}]",
@@ -104,11 +107,21 @@ PLACE = click.Option(
 
 ANYWHERE = click.Option(
     ["--on"],
-    type=_On(),
+    type=_On(LOCAL, AWS),
     metavar=f"{LOCAL}|{AWS}|URL",
     help="Where: this machine, AWS, or a server by its URL.  [default: this machine and, where a "
     "bucket is configured, AWS]",
 )
+
+HERE_OR_SERVER = click.Option(
+    ["--on"],
+    type=_On(LOCAL),
+    default=LOCAL,
+    metavar=f"{LOCAL}|URL",
+    help=f"Where: this machine, or a server by its URL.  [default: {LOCAL}]",
+)
+
+JSON = click.Option(["--json", "as_json"], is_flag=True, help="Print JSON, for programs.")
 
 
 def _setting(name: str) -> click.Option:

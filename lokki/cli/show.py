@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import sys
@@ -19,6 +18,7 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
+from lokki.cli.console import WIDE, plain, room, short, stdout_console
 from lokki.cli.program import Program
 from lokki.cli.words import duration, rate
 from lokki.logging import counted, local
@@ -35,8 +35,6 @@ from lokki.places.shapes import (
 )
 from lokki.store.groups import folded
 
-_WIDE = 120
-"""Columns of a strip in output that is not a terminal's."""
 _REFRESH_SECONDS = 0.5
 _MOST_GROUPS = 10
 _MOST_LINES = 4
@@ -61,35 +59,15 @@ _CELLS = {  # from the gravest; the first that a cell holds is drawn
 }
 
 
-class _Console(Console):
-    """A console that leaves it to its caller what a closed pipe means."""
-
-    def on_broken_pipe(self) -> None:
-        raise BrokenPipeError
-
-
-def _console() -> Console:
-    """Stdout; lines are as long as they come unless it is told how wide it is."""
-    console = _Console(highlight=False)
-    if console.is_terminal or "COLUMNS" in os.environ:
-        return console
-    return _Console(highlight=False, width=_WIDE, soft_wrap=True)
-
-
-def _room(console: Console) -> int:
-    """How long a line may be."""
-    return sys.maxsize if console.soft_wrap else console.width
-
-
 def show_runs(runs: Sequence[RunShape], now: float, *, more: bool) -> None:
     """Print a list of runs; ``more``: there are older ones."""
-    console = _console()
+    console = stdout_console()
     maps = [[stage for stage in run["stages"] if stage["kind"] == "map"] for run in runs]
     failed = [sum(stage["failed"] for stage in own) for own in maps]
     tolerated = [sum(stage["tolerated"] for stage in own) for own in maps]
     columns = [
         _Column("run", [Text(run["id"]) for run in runs]),
-        _Column("flow", [Text(_plain(run["flow"])) for run in runs], least=12, goes=2),
+        _Column("flow", [Text(plain(run["flow"])) for run in runs], least=12, goes=2),
         _Column("where", _wheres(runs), goes=8),
         _Column("status", [_status(run) for run in runs], goes=1),
         _Column("started", [Text(_when(seconds(run["created"]), now)) for run in runs], goes=6),
@@ -98,7 +76,7 @@ def show_runs(runs: Sequence[RunShape], now: float, *, more: bool) -> None:
         _Column("tolerated", _counts(tolerated, "yellow"), right=True, goes=4),
         _Column("took", [_took(run) for run in runs], right=True, goes=7),
     ]
-    console.print(_table(columns, _room(console)))
+    console.print(_table(columns, room(console)))
     if more:
         print(f"older ones: more with --n, or --before {runs[-1]['id']}", file=sys.stderr)
 
@@ -109,24 +87,24 @@ def show_removable(
     """Print the runs that could be removed, when they ended, and which of them can be resumed."""
     columns = [
         _Column("run", [Text(run["id"]) for run in runs]),
-        _Column("flow", [Text(_plain(run["flow"])) for run in runs]),
+        _Column("flow", [Text(plain(run["flow"])) for run in runs]),
         _Column("status", [_status(run) for run in runs]),
         _Column("ended", [Text(local(end)) for end in ends]),
         _Column("", [Text("can be resumed" * (run["id"] in resumable)) for run in runs]),
     ]
-    _console().print(_table(columns, sys.maxsize), soft_wrap=True)
+    stdout_console().print(_table(columns, sys.maxsize), soft_wrap=True)
 
 
 def show_run(place: Place, run_id: str, program: Program) -> None:
     """Print one run as it is now."""
-    console = _console()
+    console = stdout_console()
     head, stages, more = _run(place, place.run(run_id), program, console)
     console.print(_joined(_lines_of(head), stages, more))
 
 
 def watch_run(place: Place, run_id: str, program: Program) -> None:
     """Draw a run again and again until it has ended; it is printed as a whole in the end."""
-    console = _console()
+    console = stdout_console()
     for each in (signal.SIGTERM, signal.SIGHUP):  # else the cursor is left hidden
         signal.signal(each, lambda number, frame: sys.exit(128 + number))
     try:
@@ -150,10 +128,10 @@ def show_config(settings: Mapping[str, Mapping[str, Any]]) -> None:
         else:
             shown = "" if value is None else json.dumps(value, ensure_ascii=False)
             rows.append((name, shown, origin))
-    widths = [min(max(len(row[column]) for row in rows), _WIDE // 3) for column in (0, 1)]
+    widths = [min(max(len(row[column]) for row in rows), WIDE // 3) for column in (0, 1)]
     for row in rows:
         line = f"{row[0]:<{widths[0]}}  {row[1]:<{widths[1]}}  {row[2]}"
-        _console().print(Text(line, style="bold" if row is rows[0] else ""), soft_wrap=True)
+        stdout_console().print(Text(line, style="bold" if row is rows[0] else ""), soft_wrap=True)
 
 
 # Tables
@@ -232,7 +210,7 @@ def _run(
     found.sort(key=lambda each: not each[0]["failed"])
     more = [
         *(_strip(place, run, stage, console) for stage in stages if stage["kind"] == "map"),
-        *_failures(found, run, program, _MOST_LINES * _room(console)),
+        *_failures(found, run, program, _MOST_LINES * room(console)),
         *_last_words(run, [group for group, _ in found], program),
     ]
     return _head(run, console), _stages(stages, console), _joined(*more)
@@ -283,19 +261,19 @@ def _head(run: RunShape, console: Console) -> dict[str, list[Text]]:
     chain = f": {run['chain']}" if _CHAIN_IN_MAP.search(run["chain"]) else ""
     entries = {
         "run": Text(run["id"], style="bold"),
-        "flow": Text(_plain(run["flow"] + chain)),
+        "flow": Text(plain(run["flow"] + chain)),
         "where": Text(_elsewhere(run)),
         "status": _status(run).append_text(_troubles(run["stages"])),
         "started": _begun(run["created"], run["started_by"]),
-        "folder": Text(_plain(run.get("folder") or "")),
+        "folder": Text(plain(run.get("folder") or "")),
         "resumed": _resumed(run.get("resumes", ())),
         "took": _took(run),
-        "params": _params(run, _MOST_LINES * _room(console)),
+        "params": _params(run, _MOST_LINES * room(console)),
         "owner": _owner(run),
     }
     lines: dict[str, list[Text]] = {}
     for name, value in entries.items():
-        wrapped = value.wrap(console, max(1, _room(console) - _NAMES)) if value else ()
+        wrapped = value.wrap(console, max(1, room(console) - _NAMES)) if value else ()
         lines[name] = [
             Text(f"{'' if number else name:{_NAMES}}", style="dim").append_text(line)
             for number, line in enumerate(wrapped)
@@ -304,7 +282,7 @@ def _head(run: RunShape, console: Console) -> dict[str, list[Text]]:
 
 
 def _begun(at: str, by: str | None) -> Text:
-    told = f" by {_plain(by)}" if by else ""
+    told = f" by {plain(by)}" if by else ""
     return Text(f"{datetime.fromtimestamp(seconds(at)):%Y-%m-%d %H:%M:%S}{told}")
 
 
@@ -330,7 +308,7 @@ def _troubles(stages: Sequence[StageShape]) -> Text:
 
 def _params(run: RunShape, most: int) -> Text:
     shown = [
-        f"{name} = {_short(json.dumps(value, ensure_ascii=False), most)}"
+        f"{name} = {short(json.dumps(value, ensure_ascii=False), most)}"
         for name, value in run["params"].items()
     ]
     return Text("\n".join(shown))
@@ -352,7 +330,7 @@ def _stages(stages: Sequence[StageShape], console: Console) -> Text:
     tolerated = _counts([stage["tolerated"] for stage in stages], "yellow")
     times = [Text(duration(stage["duration"])) for stage in stages]
     columns = [
-        _Column("stage", [Text(_plain(stage["name"])) for stage in stages], least=12),
+        _Column("stage", [Text(plain(stage["name"])) for stage in stages], least=12),
         _Column("done", [Text(f"{stage['succeeded']:,}") for stage in stages], right=True),
         _Column("of", [Text(f"{stage['total']:,}") for stage in stages], right=True, goes=2),
         _Column("failed", _counts([each["failed"] for each in stages], "red"), right=True),
@@ -361,7 +339,7 @@ def _stages(stages: Sequence[StageShape], console: Console) -> Text:
         _Column("took", times, right=True, goes=4),
         _Column("rate", [Text(rate(each)) for each in rates], right=True, goes=5),
     ]
-    return _table(columns, _room(console))
+    return _table(columns, room(console))
 
 
 def _strip(place: Place, run: RunShape, stage: StageShape, console: Console) -> Text:
@@ -377,7 +355,7 @@ def _strip(place: Place, run: RunShape, stage: StageShape, console: Console) -> 
         for kind, sign in _CELLS.items()
         if kind in kinds and set(kinds) != {"succeeded"}
     ]
-    lines = [Text(_plain(stage["name"]), style="bold"), text, Text("   ".join(legend), style="dim")]
+    lines = [Text(plain(stage["name"]), style="bold"), text, Text("   ".join(legend), style="dim")]
     return Text("\n").join(line for line in lines if line) if kinds else Text()
 
 
@@ -419,15 +397,15 @@ def _group(group: GroupShape, stage: StageShape, most: int) -> Text:
         if some:
             text.append(f", {word}" if some == count else f", {some:,} of them {word}")
     message = folded(group["message"]) if group["varies"] else group["message"]
-    text.append(f"  {group['type']}: {_short(message, most)}", style="red")
+    text.append(f"  {group['type']}: {short(message, most)}", style="red")
     if group["place"]:
         file, line, function = group["place"].values()
-        text.append(_plain(f"\n        at {file}:{line} in {function}"), style="dim")
+        text.append(plain(f"\n        at {file}:{line} in {function}"), style="dim")
     if stage["kind"] == "map":
         listed = ", ".join(map(str, items)) + (", …" if count > len(items) else "")
         text.append(f"\n        item {listed}", style="dim")
         if group["varies"]:
-            first = f"\n        item {items[0]}: {_short(group['message'], most)}"
+            first = f"\n        item {items[0]}: {short(group['message'], most)}"
             text.append(first, style="dim")
     return text
 
@@ -435,7 +413,7 @@ def _group(group: GroupShape, stage: StageShape, most: int) -> Text:
 def _last_words(run: RunShape, groups: Sequence[GroupShape], program: Program) -> Iterator[Text]:
     """What ended a run when no step did, and how to go on with it."""
     if run["error"] and run["status"] == "failed" and not groups:
-        yield Text(_plain(run["error"]["message"]), style="red")
+        yield Text(plain(run["error"]["message"]), style="red")
     resume = program.told("resume", run["id"])
     if run["removing"]:
         yield Text("it is being removed: its payloads are gone, the next gc removes the rest")
@@ -490,17 +468,3 @@ def _done(stages: Sequence[StageShape]) -> Text:
 
 def _counts(counts: Iterable[int], style: str) -> list[Text]:
     return [Text(f"{count:,}" if count else "", style=style) for count in counts]
-
-
-def _short(text: str, most: int) -> str:
-    """The beginning of a text, on one line."""
-    line = " ".join(_plain(text).split())
-    return line if len(line) <= most else f"{line[: most - 1]}…"
-
-
-_CONTROLS = {code: repr(chr(code))[1:-1] for code in (*range(10), *range(11, 32), *range(127, 160))}
-
-
-def _plain(text: str) -> str:
-    """A text whose control characters are told, not obeyed by the terminal."""
-    return text.translate(_CONTROLS)

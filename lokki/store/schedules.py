@@ -6,6 +6,7 @@ import sqlite3
 from concurrent.futures import Future
 from dataclasses import dataclass
 
+from lokki.store.history import Read
 from lokki.store.journal import Journal
 
 
@@ -28,6 +29,14 @@ class ScheduleRow:
     run: str | None
 
 
+def schedule_row(read: Read, flow: str) -> ScheduleRow | None:
+    """A flow's schedule in a journal, if one is followed."""
+    rows = read("SELECT * FROM schedules WHERE flow = ?", (flow,))
+    for flow, expression, since, last, paused, *rest in rows:
+        return ScheduleRow(flow, expression, since, last, bool(paused), *rest)
+    return None
+
+
 class Schedules:
     """The schedules of the flows that services have offered."""
 
@@ -36,10 +45,7 @@ class Schedules:
 
     def find(self, flow: str) -> ScheduleRow | None:
         """A flow's schedule, if one is followed."""
-        rows = self._journal.read("SELECT * FROM schedules WHERE flow = ?", (flow,))
-        for flow, expression, since, last, paused, *rest in rows:
-            return ScheduleRow(flow, expression, since, last, bool(paused), *rest)
-        return None
+        return schedule_row(self._journal.read, flow)
 
     def follow(self, flow: str, expression: str, now: float) -> Future[None]:
         """Follow a schedule from now on, if it is new or has changed."""

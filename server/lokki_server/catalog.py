@@ -8,15 +8,13 @@ the next question.
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import anyio
 
+from lokki.cli.found import found_in, stamp
 from lokki_server.channel import Child
 from lokki_server.problems import Problem
 
@@ -27,8 +25,6 @@ _PATIENCE_SECONDS = 3.0
 _IMPORT_SECONDS = 120.0
 _CHECK_SECONDS = 30.0
 _AT_ONCE = 4
-_USES_LOKKI = re.compile(r"^\s*(from lokki\b|import lokki\b)", re.MULTILINE)
-_DEFINES_FLOW = re.compile(r"^\s*@(lokki\.)?flow\b", re.MULTILINE)
 
 
 class FlowFile:
@@ -51,7 +47,7 @@ class FlowFile:
 
     def changed(self) -> bool:
         """Whether it is another than when it was looked into; a module is looked into once."""
-        return self._stamp != _stamp(self.place)
+        return self._stamp != stamp(self.place)
 
     async def look(self) -> None:
         """Find out what is in it; an import of what was there before is given up."""
@@ -97,7 +93,7 @@ class FlowFile:
         await self._end()
 
     async def _start(self) -> None:
-        self._stamp = await anyio.to_thread.run_sync(_stamp, self.place)
+        self._stamp = await anyio.to_thread.run_sync(stamp, self.place)
         self._child = await Child.start("lokki_server.inspector", self.place)
         self._answers = self._child.channel.messages()
         self._asked = asyncio.get_running_loop().time()
@@ -120,15 +116,6 @@ class FlowFile:
             child.channel.close()
             child.kill()
             await child.ended()
-
-
-def _stamp(place: str) -> object:
-    """Something that changes with a file; of a module, the same always."""
-    try:
-        stat = Path(place).stat()
-    except OSError:
-        return "a module"
-    return stat.st_mtime_ns, stat.st_size
 
 
 class Catalog:
@@ -222,26 +209,3 @@ class Catalog:
             known = ", ".join(self.flows) or "none"
             raise Problem(404, "No such flow", f"there is no flow '{name}'; there are: {known}")
         return self.flows[name]
-
-
-def found_in(places: Sequence[str]) -> list[str]:
-    """The files and modules that ``places`` are or, for folders, hold: those that define flows."""
-    found = []
-    for place in places or ["."]:
-        path = Path(place)
-        if path.is_dir():
-            files = sorted(path.resolve().glob("*.py"))
-            found += [str(file) for file in files if _defines_flows(file, _stamp(str(file)))]
-        else:
-            found.append(str(path.resolve()) if path.is_file() else place)
-    return list(dict.fromkeys(found))
-
-
-@lru_cache(maxsize=10_000)
-def _defines_flows(file: Path, stamp: object) -> bool:
-    """Whether a file, as it was at this stamp, uses lokki and has flows."""
-    try:
-        text = file.read_text()
-    except (OSError, UnicodeDecodeError):
-        return False
-    return bool(_USES_LOKKI.search(text) and _DEFINES_FLOW.search(text))

@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import inspect
 import re
 import sys
 from typing import Any
 
 from lokki import output
-from lokki.cli.load import LoadError, alias_source, load_flows
+from lokki.cli.described import looked_into
+from lokki.cli.load import alias_source
 from lokki.config import journal_path, load
 from lokki.decorators import Flow
 from lokki.engine.engine import resumed_graph
 from lokki.engine.resuming import Again, plan
 from lokki.errors import LokkiError, ParameterError
-from lokki.graph import FlowGraph, MapStage
+from lokki.graph import FlowGraph
 from lokki.secret import Secret, in_environment
 from lokki.store.codec import dumps
 from lokki.store.history import read_history
@@ -31,45 +31,14 @@ _NAMED = re.compile(r"parameter '([^'.[]+)")
 async def serve(descriptor: str, file: str) -> None:
     """Tell what is in ``file``, then check parameters for as long as the service asks."""
     channel = await Channel.over(inherited(descriptor))
-    try:
-        flows = load_flows(file)
-    except LoadError as error:
-        channel.send(error=output.masked(str(error)), traceback=output.masked(error.traceback))
-        return
-    except LokkiError as error:
-        channel.send(error=output.masked(str(error)), traceback="")
-        return
-    channel.send(flows=[described(flow) for flow in flows.values()])
+    flows, told = looked_into(file)
+    channel.send(**told)
     async for message in channel.messages():
         flow = flows[message["flow"]]
         if "run" in message:
             channel.send(**planned(flow, message["run"], message["again"]))
         else:
             channel.send(**checked(flow, message["params"]))
-
-
-def described(flow: Flow[..., Any]) -> dict[str, Any]:
-    """A flow as the API tells it."""
-    try:
-        graph = flow.outline()
-        stages: list[dict[str, Any]] | None = [
-            {
-                "name": stage.name,
-                "kind": "map" if isinstance(stage, MapStage) else "task",
-                "steps": [call.step.name for call in stage.calls],
-            }
-            for stage in graph.stages
-        ]
-    except Exception:  # its structure is known when its parameters are
-        stages = None
-    return {
-        "name": flow.name,
-        "doc": inspect.getdoc(flow.fn),
-        "parameters": flow.parameters.json_schema(),
-        "secrets": [each.name for each in flow.parameters if each.is_secret],
-        "stages": stages,
-        "schedule": flow.schedule and {"expression": flow.schedule, "timezone": flow.timezone},
-    }
 
 
 def checked(flow: Flow[..., Any], params: dict[str, Any]) -> dict[str, Any]:

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
-from functools import lru_cache
 from itertools import islice, takewhile
 from time import time
 from typing import TYPE_CHECKING, Any
 
-from lokki.errors import DefinitionError, LokkiError
+from lokki.errors import LokkiError
+from lokki.places.schedules import ScheduleShape, schedule_of, schedule_shape, times
 from lokki.places.shapes import rfc3339
-from lokki.schedule import Schedule, parse
+from lokki.schedule import Schedule
 from lokki.store.schedules import Schedules
 from lokki_server.problems import Problem
 
@@ -28,32 +27,7 @@ _LOOK_SECONDS = 0.5
 _LATE_SECONDS = 60.0
 """A time that is seen later than this was missed."""
 _MOST_MISSED = 10_000
-_SHOWN = 5
 _log = logging.getLogger("lokki_server")
-
-
-def times(schedule: Schedule, at: float, since: float) -> Iterator[float]:
-    """The times after one; of a rate, counted from ``since``."""
-    following = schedule.next_after(at, since)
-    while following is not None:
-        yield following
-        following = schedule.next_after(following, since)
-
-
-@lru_cache(maxsize=1_024)
-def _read(expression: str, timezone: str | None) -> Schedule | str:
-    """A flow's schedule, or why there is none: this process may know other time zones."""
-    try:
-        return parse(expression, timezone)
-    except DefinitionError as error:
-        return str(error)
-
-
-def _schedule(asked: dict[str, Any]) -> Schedule:
-    found = _read(**asked)
-    if isinstance(found, str):
-        raise DefinitionError(found)
-    return found
 
 
 class Clock:
@@ -75,7 +49,7 @@ class Clock:
     async def _follow(self, name: str, asked: dict[str, Any]) -> None:
         """Start what is due of one flow, or tell what is wrong, once."""
         try:
-            await self._look(name, _schedule(asked))
+            await self._look(name, schedule_of(asked))
         except Exception as error:
             if self._wrong.get(name) != _text(error):
                 self._wrong[name] = _text(error)
@@ -107,29 +81,13 @@ class Clock:
             self._rows.deal_with(row, latest, missed=len(due), missed_last=missed_last, run=run)
         )
 
-    def shape(self, name: str, asked: dict[str, Any] | None) -> dict[str, Any] | None:
+    def shape(self, name: str, asked: dict[str, Any] | None) -> ScheduleShape | None:
         """A flow's schedule as the API tells it; None when it has none."""
         if asked is None:
             return None
-        row, error = self._rows.find(name), self._wrong.get(name)
-        following: list[str | None] = []
-        try:
-            schedule = _schedule(asked)
-            if row is not None:
-                soon = islice(times(schedule, time(), row.since), _SHOWN)
-                following = [rfc3339(at) for at in soon]
-        except Exception as problem:  # of this flow, whose listing must not hide the others
-            error = _text(problem)
-        return {
-            "expression": asked["expression"],
-            "timezone": asked["timezone"] or "UTC",
-            "paused": row is not None and row.paused,
-            "next": following,
-            "missed": row.missed if row else 0,
-            "missed_last": rfc3339(row.missed_last) if row else None,
-            "last": row.run if row else None,
-            "error": error,
-        }
+        row, wrong = self._rows.find(name), self._wrong.get(name, "")
+        since = None if row is None else row.since
+        return schedule_shape(asked, row, time(), since, wrong)
 
     async def pause(self, name: str, paused: bool) -> None:
         """Pause a flow's schedule, or go on with it."""

@@ -10,9 +10,9 @@ from time import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lokki_server.schedules import times
 from serving import until
 
+from lokki.places.schedules import times
 from lokki.schedule import parse
 
 HOUR = 3_600

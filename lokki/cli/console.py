@@ -1,0 +1,43 @@
+"""The terminal that lists and runs are drawn on."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from rich.console import Console
+
+WIDE = 120
+"""Columns of a strip in output that is not a terminal's."""
+_CONTROLS = {code: repr(chr(code))[1:-1] for code in (*range(10), *range(11, 32), *range(127, 160))}
+
+
+class _Console(Console):
+    """A console that leaves it to its caller what a closed pipe means."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
+def stdout_console() -> Console:
+    """Stdout; lines are as long as they come unless it is told how wide it is."""
+    console = _Console(highlight=False)
+    if console.is_terminal or "COLUMNS" in os.environ:
+        return console
+    return _Console(highlight=False, width=WIDE, soft_wrap=True)
+
+
+def room(console: Console) -> int:
+    """How long a line may be."""
+    return sys.maxsize if console.soft_wrap else console.width
+
+
+def short(text: str, most: int) -> str:
+    """The beginning of a text, on one line."""
+    line = " ".join(plain(text).split())
+    return line if len(line) <= most else f"{line[: most - 1]}…"
+
+
+def plain(text: str) -> str:
+    """A text whose control characters are told, not obeyed by the terminal."""
+    return text.translate(_CONTROLS)

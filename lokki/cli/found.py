@@ -1,0 +1,46 @@
+"""The files that define flows, where files, modules and folders are named."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+_USES_LOKKI = re.compile(r"^\s*(from lokki\b|import lokki\b)", re.MULTILINE)
+_DEFINES_FLOW = re.compile(r"^\s*@(lokki\.)?flow\b", re.MULTILINE)
+
+
+def found_in(places: Sequence[str]) -> list[str]:
+    """The files and modules that ``places`` are or, for folders, hold: those that define flows.
+
+    Without places, those of this folder.
+    """
+    found = []
+    for place in places or ["."]:
+        path = Path(place)
+        if path.is_dir():
+            files = sorted(path.resolve().glob("*.py"))
+            found += [str(file) for file in files if _defines_flows(file, stamp(str(file)))]
+        else:
+            found.append(str(path.resolve()) if path.is_file() else place)
+    return list(dict.fromkeys(found))
+
+
+def stamp(place: str) -> object:
+    """Something that changes with a file; of a module, the same always."""
+    try:
+        stat = Path(place).stat()
+    except OSError:
+        return "a module"
+    return stat.st_mtime_ns, stat.st_size
+
+
+@lru_cache(maxsize=10_000)
+def _defines_flows(file: Path, stamp: object) -> bool:
+    """Whether a file, as it was at this stamp, uses lokki and has flows."""
+    try:
+        text = file.read_text()
+    except (OSError, UnicodeDecodeError):
+        return False
+    return bool(_USES_LOKKI.search(text) and _DEFINES_FLOW.search(text))
