@@ -76,7 +76,7 @@ def _half_a_map(journal: Journal, items: int) -> None:
         item = stage << 32 | (start + slices - 1)
         rows.items.append((item, "tolerated", 0, 1, 1.0, 2.0, None, None))
         trace = f'  File "work.py", line {5 + start % 3}, in work\n'
-        rows.failures.append((item, "work", 1, 2.0, "ValueError", f"bad {start}", trace))
+        rows.failures.append((item, "work", 1, 2.0, "ValueError", f"bad {start}", trace, None))
         writer.add(rows)
         journal.commits.wait_for_room()
     journal.finish("large", "failed", 2e9, None).result()

@@ -37,7 +37,7 @@ from lokki.store.records import Opening, Outcomes
 from lokki.store.references import Reference, stored
 from lokki.store.removal import discard, remove
 from lokki.store.schema import StageRow, item_range, stage_id
-from lokki.store.storable import storable
+from lokki.store.texts import Texts
 
 _AT_A_TIME = 500
 """Results in memory at a time."""
@@ -211,8 +211,8 @@ class _Stage:
         return item_range(self._row.id)[0] + index
 
     def _failure(self, index: int, failure: Failure, at: float) -> tuple[Any, ...]:
-        told = (failure.type, failure.reason, failure.traceback)
-        return storable((self._key(index), failure.step, failure.attempt, at, *told))
+        texts = Texts.of(failure.reason, failure.traceback)
+        return (self._key(index), failure.step, failure.attempt, at, failure.type, *texts)
 
     async def _result(self, index: int, data: bytes, at: float) -> tuple[Any, ...]:
         """The row of a result: in it, or kept with the large ones."""

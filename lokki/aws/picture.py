@@ -21,6 +21,7 @@ from lokki.places.shapes import GroupShape, ResumeShape, RunShape, StageShape, g
 from lokki.runtime.event import RESUMED
 from lokki.store.groups import group
 from lokki.store.history import Group
+from lokki.store.texts import short_error
 
 Told: TypeAlias = Mapping[str, Any]
 """An answer of AWS, or a part of one."""
@@ -288,7 +289,7 @@ def _error(looked: Looked, stages: Sequence[StageShape]) -> dict[str, Any]:
     failures = looked.failures.get(failing["name"], ()) if failing else ()
     if failures:
         first = failures[0]
-        return {
+        error = {
             "step": first.step,
             "index": first.index,
             "attempt": first.attempt,
@@ -296,6 +297,7 @@ def _error(looked: Looked, stages: Sequence[StageShape]) -> dict[str, Any]:
             "message": first.reason,
             "traceback": first.traceback,
         }
+        return short_error(error)
     return {
         "step": failing["name"] if failing else None,
         "index": None,

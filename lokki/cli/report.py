@@ -26,6 +26,7 @@ from lokki.engine.events import (
 )
 from lokki.engine.state import Counts, Status
 from lokki.graph import FlowGraph, MapStage
+from lokki.store.texts import shortened
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,17 +162,18 @@ class LineReport:
     def _failed(self, event: StageFailed, now: float) -> None:
         """A failure, for people after the user's traceback."""
         failure = event.failure
+        reason, traceback = shortened(failure.reason, failure.traceback)
         place = {"item": failure.index, "attempt": failure.attempt}
         record = logging.step_failed(
             failure.step,
             now,
             event.seconds,
-            f"{failure.type}: {failure.reason}",
+            f"{failure.type}: {reason}",
             **place,
-            traceback=failure.traceback,
+            traceback=traceback,
         )
-        if failure.traceback and not self._json:
-            self._write(failure.traceback.rstrip() + "\n")
+        if traceback and not self._json:
+            self._write(traceback.rstrip() + "\n")
         self.tell(record)
 
     def _bar(self, counts: Counts, now: float) -> None:

@@ -34,6 +34,7 @@ from lokki.store.keys import output_key
 from lokki.store.readback import Copy, written
 from lokki.store.records import Outcomes
 from lokki.store.references import Reference
+from lokki.store.texts import Texts
 
 if TYPE_CHECKING:
     from anyio import CancelScope
@@ -104,6 +105,7 @@ class FailedAttempt(NamedTuple):
 
     failed: Failed
     failure: Failure
+    texts: Texts
     started: float
     finished: float
 
@@ -225,19 +227,16 @@ class StageWork:
         self.writer.add(rows)
 
     def _record(self, attempt: FailedAttempt, verdict: ItemStatus, rows: Outcomes) -> None:
-        failed, failure, started, finished = attempt
+        failed, failure, texts, started, finished = attempt
         item = self.stage_id << 32 | failed.index
         carried = self.carried.get(failed.index) if verdict is ItemStatus.RETRYING else None
         rows.items.append(
             (item, verdict.value, failed.position, failed.attempt, started, finished)
             + ((None, None) if carried is None else (carried.packed, carried.ref))
         )
-        rows.failures.append(
-            (item, failure.step, failed.attempt, finished)
-            + (failure.type, failure.reason, failure.traceback)
-        )
+        rows.failures.append((item, failure.step, failed.attempt, finished, failure.type, *texts))
         level, told = _TOLD[verdict]
-        message = f"{told}: {failure.type}: {failure.reason}"
+        message = f"{told}: {failure.type}: {texts.reason}"
         self.writer.note(
             (finished, failure.step, failure.index, failed.attempt, level, "lokki", message)
         )
@@ -318,7 +317,8 @@ def perform(done: Slice) -> Performing:
             continue
         failure = _failure(calls[position], index, attempt, error)
         failed = Failed(index, position, attempt, failure.retryable)
-        done.failed.append(FailedAttempt(failed, failure, started, time()))
+        texts = Texts.of(failure.reason, failure.traceback)
+        done.failed.append(FailedAttempt(failed, failure, texts, started, time()))
         if retried[position] and failure.retryable:
             yield from _renew(work, failed, value, pristine)
         return

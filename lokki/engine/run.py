@@ -58,6 +58,7 @@ from lokki.store.references import stored, unreadable
 from lokki.store.removal import discard
 from lokki.store.reopen import Reopening
 from lokki.store.schema import StageRow, stage_id
+from lokki.store.texts import short_error
 
 T = TypeVar("T")
 
@@ -173,8 +174,7 @@ class Run:
         finally:
             output.detach(self.id, self._writer.log)
             self.journal.commits.release(self._writer)
-        told = None if self.error is None else json.dumps(_error_fields(self.error))
-        told = told and redacted(told, secrets_of(self.graph))
+        told = None if self.error is None else self._told_error(self.error)
         await _committed(self.journal.finish(self.id, status.value, self._now(), told))
         return status
 
@@ -223,6 +223,15 @@ class Run:
         self._writer = self.journal.own(
             self.id, self._on_lost, lambda: self.lanes.call_on_loop(self.cancel)
         )
+
+    def _told_error(self, error: Exception) -> str:
+        """An error as it is recorded of the run."""
+        secrets = secrets_of(self.graph)
+        fields = {
+            name: redacted(value, secrets) if isinstance(value, str) else value
+            for name, value in _error_fields(error).items()
+        }
+        return json.dumps(short_error(fields))
 
     def _superseded(self, reopening: Reopening | None) -> set[str]:
         """The folders of earlier writers that hold nothing but what is to be taken back."""

@@ -18,6 +18,7 @@ from lokki.store.history import Group, History, Run
 from lokki.store.leases import host_and_process, is_worked_on
 from lokki.store.lines import LogLine
 from lokki.store.schema import StageRow
+from lokki.store.texts import short_error, shortened
 
 
 class PlaceShape(TypedDict):
@@ -225,7 +226,7 @@ def run_shape(run: Run, stages: Sequence[StageRow], now: float) -> RunShape:
         "removing": run.removing,
         "chain": run.shape,
         "stages": [stage_shape(run, stage, now) for stage in stages],
-        "error": shown_json(run.error) if run.error else None,
+        "error": short_error(shown_json(run.error)) if run.error else None,
         "source": run.source,
         "started_by": run.started_by,
         "owner": owner,
@@ -259,6 +260,7 @@ def resume_shape(at: float, detail: str | None) -> ResumeShape:
 def group_shape(group: Group) -> GroupShape:
     """Failures that are alike."""
     place = group.place
+    message, traceback = shortened(group.reason, group.traceback)
     return {
         "id": group.id,
         "count": group.count,
@@ -266,14 +268,14 @@ def group_shape(group: Group) -> GroupShape:
         "retrying": group.retrying,
         "step": group.step,
         "type": group.type,
-        "message": group.reason,
+        "message": message,
         "varies": group.varies,
         "place": None
         if place is None
         else {"file": place[0], "line": place[1], "function": place[2]},
         "items": list(group.items),
         "tolerated": group.tolerated == group.count,
-        "traceback": group.traceback,
+        "traceback": traceback,
     }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from lokki.store.connection import Reader
 from lokki.store.schema import INDEX_MASK, StageRow, item_range
+from lokki.store.texts import Texts
 
 _TROUBLED = ("failed", "tolerated", "retrying", "cancelled")
 _COLUMNS = "items.id, status, position, attempts, started, finished, type, reason"
@@ -35,7 +36,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A failed attempt of an item."""
+    """A failed attempt of an item; texts that were cut are whole, of the last one that has such."""
 
     step: str
     attempt: int
@@ -94,11 +95,14 @@ class Items:
     def attempts(self, stage: StageRow, index: int) -> list[Attempt]:
         """The failed attempts of an item, in order."""
         rows = self._read(
-            "SELECT step, attempt, at, type, reason, traceback FROM failures WHERE item = ?"
+            "SELECT step, attempt, at, type, reason, traceback, whole FROM failures WHERE item = ?"
             " ORDER BY rowid",
             (item_range(stage.id)[0] + index,),
         )
-        return [Attempt(*row) for row in rows]
+        return [
+            Attempt(step, attempt, at, kind, *Texts(*texts).uncut())
+            for step, attempt, at, kind, *texts in rows
+        ]
 
     def output(self, stage: StageRow, index: int) -> tuple[bytes | None, str | None] | None:
         """The result of an item that has succeeded: packed, or the reference to its payload."""

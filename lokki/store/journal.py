@@ -40,6 +40,7 @@ from lokki.store.schema import (
     run_range,
 )
 from lokki.store.storable import storable
+from lokki.store.texts import Texts
 
 T = TypeVar("T")
 
@@ -371,13 +372,14 @@ class Journal:
 
         Each is index, step, attempt, type, reason, traceback.
         """
-        for item, *rest in self.read(
-            "SELECT item, step, attempt, type, reason, traceback FROM failures WHERE rowid IN"
-            " (SELECT max(failures.rowid) FROM failures JOIN items ON items.id = item"
+        for item, step, attempt, kind, *texts in self.read(
+            "SELECT item, step, attempt, type, reason, traceback, whole FROM failures"
+            " WHERE rowid IN (SELECT max(failures.rowid)"
+            "  FROM failures JOIN items ON items.id = item"
             "  WHERE item BETWEEN ? AND ? AND items.status = ? GROUP BY item) ORDER BY item",
             (*item_range(stage), status),
         ):
-            yield (item & INDEX_MASK, *rest)
+            yield (item & INDEX_MASK, step, attempt, kind, *Texts(*texts).uncut())
 
 
 def _create(path: Path) -> None:

@@ -51,8 +51,13 @@ class Outcomes:
             "INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?)", self.items
         )
         connection.executemany(
-            "INSERT INTO failures VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (storable((*row, group(*row[-3:]))) for row in self.failures),
+            "INSERT INTO failures VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (storable((*row[:-1], group(*row[-4:-1]), row[-1])) for row in self.failures),
+        )
+        connection.executemany(  # one whole text an item is enough
+            "UPDATE failures SET whole = NULL WHERE item = ?1 AND whole IS NOT NULL"
+            " AND rowid < (SELECT max(rowid) FROM failures WHERE item = ?1)",
+            {(row[0],) for row in self.failures if row[-1] is not None},
         )
         connection.execute(
             "UPDATE stages SET succeeded = ?, failed = ?, tolerated = ?, retrying = ?,"

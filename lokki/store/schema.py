@@ -153,6 +153,7 @@ MIGRATIONS: tuple[str, ...] = (
         run TEXT                -- the last that was started
     ) STRICT;
     """,
+    "ALTER TABLE failures ADD COLUMN whole BLOB",  # packed texts, of an item's last long failure
 )
 
 

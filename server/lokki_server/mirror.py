@@ -18,6 +18,7 @@ from lokki.call import Failure
 from lokki.config import Config
 from lokki.places.shapes import StageShape
 from lokki.store.groups import group
+from lokki_server import shapes
 from lokki_server.problems import Problem
 from lokki_server.shapes import RunShape
 
@@ -187,7 +188,7 @@ class MirroredItems:
                 "started": None,
                 "finished": None,
                 "duration": None,
-                "error": failure and {"type": failure.type, "message": failure.reason},
+                "error": failure and shapes.error(failure.type, failure.reason),
             }
 
     def attempts(self, index: int) -> list[dict[str, Any]]:

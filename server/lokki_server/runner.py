@@ -30,6 +30,7 @@ from lokki.errors import LokkiError, RunOwned
 from lokki.location import installed
 from lokki.secret import in_environment
 from lokki.store.jobs import Jobs
+from lokki.store.texts import short_error
 from lokki_server import STARTED_BY
 from lokki_server.channel import Channel, inherited
 
@@ -108,7 +109,8 @@ class Runner:
             told["traceback"] = error.traceback
         with suppress(LokkiError):
             told = {key: output.masked(text) for key, text in told.items()}
-            await asyncio.wrap_future(self._jobs.refuse(run_id, json.dumps(told), time()))
+            why = json.dumps(short_error(told))
+            await asyncio.wrap_future(self._jobs.refuse(run_id, why, time()))
 
     def _flow(self, source: str) -> Flow[..., Any]:
         """A flow; its file is imported once, so that its classes are the same for all its flows."""

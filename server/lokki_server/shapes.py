@@ -11,6 +11,7 @@ from lokki.places.shapes import run as run
 from lokki.places.shapes import runs as runs
 from lokki.store.items import Attempt, Item
 from lokki.store.lines import LogLine
+from lokki.store.texts import shortened
 
 
 def item(found: Item) -> dict[str, Any]:
@@ -22,8 +23,13 @@ def item(found: Item) -> dict[str, Any]:
         "started": rfc3339(found.started),
         "finished": rfc3339(found.finished),
         "duration": round(max(0.0, found.finished - found.started), 6),
-        "error": failure and {"type": failure[0], "message": failure[1]},
+        "error": failure and error(*failure),
     }
+
+
+def error(kind: str, reason: str) -> dict[str, str]:
+    """A failure in a list of items."""
+    return {"type": kind, "message": shortened(reason, "")[0]}
 
 
 def attempt(found: Attempt) -> dict[str, Any]:

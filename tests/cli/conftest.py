@@ -138,6 +138,6 @@ def _outcomes(row, outcomes, at, end):
             found.items.append((key, status, 0, 1, at, end, None, None))
             if status in ("failed", "tolerated", "retrying"):
                 counts[("", "failed", "tolerated", "retrying").index(status)] += 1
-                found.failures.append((key, row.name, 1, at, *failure, TRACE))
+                found.failures.append((key, row.name, 1, at, *failure, TRACE, None))
     found.counts = tuple(counts)
     return found

@@ -67,7 +67,7 @@ class Recorder:
                 continue
             outcomes.items.append((key, status, 0, 1, 1.0, 2.0, None, None))
             for attempt, error in enumerate(errors.get(index, [("E", "e", "")]), 1):
-                outcomes.failures.append((key, "b", attempt, 2.0, *error))
+                outcomes.failures.append((key, "b", attempt, 2.0, *error, None))
         writer.add(outcomes)
         self.journal.flush(run_id).result()
         if finished:

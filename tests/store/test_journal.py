@@ -67,8 +67,8 @@ def test_a_run_is_read_back_as_it_was_written(opened):
     base = stage.id << 32
     outcomes.items.append((base | 1, "tolerated", 0, 2, 1.0, 2.0, None, None))
     outcomes.items.append((base | 2, "retrying", 1, 1, 1.0, 2.0, b"in", None))
-    outcomes.failures.append((base | 1, "b", 1, 2.0, "OSError", "first", "trace"))
-    outcomes.failures.append((base | 1, "b", 2, 2.0, "OSError", "last", "trace"))
+    outcomes.failures.append((base | 1, "b", 1, 2.0, "OSError", "first", "trace", None))
+    outcomes.failures.append((base | 1, "b", 2, 2.0, "OSError", "last", "trace", None))
     writer.add(outcomes)
     writer.log((3.0, "b", 1, 2, "INFO", "stdout", "hello"))
     opened.close_stage("r1", 0, 7.0).result()
@@ -311,7 +311,7 @@ def test_who_lost_a_run_writes_nothing_more_and_is_told(opened, journal, end, re
             assert lost.told.wait(10)
         late = Outcomes(stage.id, (0, 1, 0, 0))
         late.items.append((stage.id << 32, "cancelled", 0, 1, 1.0, 2.0, None, None))
-        late.failures.append((stage.id << 32, "b", 1, 2.0, "OSError", "late", "trace"))
+        late.failures.append((stage.id << 32, "b", 1, 2.0, "OSError", "late", "trace", None))
         writer.add(late)
         writer.log((3.0, "b", 1, 2, "INFO", "stdout", "late"))
         if released:
@@ -693,7 +693,7 @@ def test_text_that_is_no_utf8_is_written_as_its_escapes(opened):
     stage = open_stage(opened, writer, 1)
     outcomes = Outcomes(stage.id, (0, 1, 0, 0))
     outcomes.items.append((stage.id << 32, "failed", 0, 1, 1.0, 2.0, None, None))
-    outcomes.failures.append((stage.id << 32, "b", 1, 2.0, "E\udcff", "é \udcff", "→\udcff"))
+    outcomes.failures.append((stage.id << 32, "b", 1, 2.0, "E\udcff", "é \udcff", "→\udcff", None))
     writer.add(outcomes)
     writer.log((3.0, "b", 0, 1, "INFO", "stdout", "naïve \udcff"))
     opened.finish("r1", "failed", 2.0, '{"message": "\udcff"}').result()

@@ -1,0 +1,83 @@
+"""Texts of errors: cut where many of them are, whole once an item."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from lokki.store.codec import compress, decompress
+from lokki.store.storable import storable
+
+LONGEST = 4 * 1024
+"""Most characters of a message, and of a line about it."""
+LONGEST_TRACEBACK = 16 * 1024
+"""Most characters of a traceback."""
+_WHERE = "the item keeps its last failure whole"
+
+
+class Texts(NamedTuple):
+    """A message and a traceback as a row has them; ``whole`` has both, packed, if one was cut."""
+
+    reason: str
+    traceback: str
+    whole: bytes | None = None
+
+    @classmethod
+    def of(cls, reason: str, traceback: str) -> Texts:
+        """The texts of a failure."""
+        short = shortened(reason, traceback)
+        is_whole = short == (reason, traceback)
+        return cls(*short, None if is_whole else _packed(*storable((reason, traceback))))
+
+    def uncut(self) -> tuple[str, str]:
+        """The message and the traceback as they were. Raises PayloadError for damaged ones."""
+        if self.whole is None:
+            return self.reason, self.traceback
+        reason, *parts = json.loads(decompress(self.whole))
+        return reason, reason.join(parts)
+
+
+def _packed(reason: str, traceback: str) -> bytes:
+    """Both texts, and the message once: a traceback ends with it."""
+    parts = traceback.split(reason) if reason else [traceback]
+    return compress(json.dumps([reason, *parts], ensure_ascii=False).encode())
+
+
+def shortened(reason: str, traceback: str, where: str = _WHERE) -> tuple[str, str]:
+    """A message and a traceback of at most so many characters; ``where`` as of `cut`."""
+    short = cut(reason, LONGEST, where)
+    if short != reason:
+        traceback = traceback.replace(reason, short)
+    return short, _middle_cut(traceback, where)
+
+
+def cut(text: str, most: int, where: str = "") -> str:
+    """A text of at most ``most`` characters: of a longer one the beginning, and how long it was.
+
+    ``where`` tells where all of it is. One that was cut stays as it is.
+    """
+    if len(text) <= most:
+        return text
+    told = _told(text, where)
+    return text[: most - len(told)] + told
+
+
+def _middle_cut(text: str, where: str) -> str:
+    """A text of at most `LONGEST_TRACEBACK` characters: of a longer one its beginning and end."""
+    if len(text) <= LONGEST_TRACEBACK:
+        return text
+    told = f"\n{_told(text, where)}\n"
+    head = (LONGEST_TRACEBACK - len(told)) // 4
+    return text[:head] + told + text[len(told) + head - LONGEST_TRACEBACK :]
+
+
+def _told(text: str, where: str) -> str:
+    return f"… (cut: it has {len(text):,} characters{where and f'; {where}'})"
+
+
+def short_error(error: Mapping[str, Any]) -> dict[str, Any]:
+    """What ended a run, with its texts cut."""
+    where = _WHERE if error.get("step") else ""
+    message, traceback = shortened(error["message"], error.get("traceback") or "", where)
+    return {**error, "message": message} | ({"traceback": traceback} if traceback else {})
