@@ -108,9 +108,9 @@ def test_every_command_and_option_is_documented(tmp_path):
     assert documented == told
 
 
-def test_a_flows_own_program_has_the_same_commands_but_serve(tmp_path):
+def test_a_flows_own_program_has_the_same_commands_but_those_over_files(tmp_path):
     own = _run([sys.executable, str(ROOT / "examples" / "birds.py"), "--help"], tmp_path)
-    assert {*_listed(own.stdout), "serve"} == set(_commands(tmp_path))
+    assert {*_listed(own.stdout), "serve", "flows", "schedules"} == set(_commands(tmp_path))
 
 
 def _commands(folder: Path) -> list[str]:

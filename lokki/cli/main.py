@@ -31,6 +31,7 @@ from lokki.cli.load import (
     load_flow,
     traced,
 )
+from lokki.cli.offered import COMMANDS as OFFERED
 from lokki.cli.options import (
     AGAIN,
     HELP,
@@ -134,7 +135,8 @@ class _Group(Command, click.Group):
 def entry_point() -> NoReturn:
     """The console script ``lokki``."""
     cloud = (_on_target(name, *about) for name, about in _CLOUD.items())
-    _start(_cli, Program("lokki"), *cloud, pull_command(load_flow, [_FLOW_TARGET]), push, serve)
+    pull = pull_command(load_flow, [_FLOW_TARGET])
+    _start(_cli, Program("lokki"), *OFFERED, *cloud, pull, push, serve)
 
 
 def _start(group: click.Group, program: Program, *own: click.Command) -> NoReturn:

@@ -107,6 +107,11 @@ class ServerPlace:
         run: RunShape = self.find(self._client.start(flow, params).id)
         return run
 
+    def offered(self) -> dict[str, Any]:
+        """The flows that it offers, and the files that it cannot read."""
+        offered: dict[str, Any] = self._ask("/flows")
+        return offered
+
     def stages(self, flow: str) -> list[dict[str, Any]]:
         """The stages that a flow has; none that are known when they depend on its parameters."""
         try:

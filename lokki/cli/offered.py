@@ -1,0 +1,130 @@
+"""The commands over what there is to run: flows and schedules."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from time import time
+from typing import Any
+
+import click
+
+from lokki.cli.options import HERE_OR_SERVER, JSON, Command, configured
+from lokki.config import Config, journal_path
+from lokki.places import LOCAL
+
+_AT_ONCE = 4
+_PARAMETERS: list[click.Parameter] = [
+    click.Argument(["places"], nargs=-1, metavar="[FILE|MODULE|DIR]..."),
+    JSON,
+    HERE_OR_SERVER,
+]
+_DEFINE = "define one with @flow, or name its file or folder"
+_SCHEDULE = "give a flow one: @flow(schedule='cron(0 9 * * ? *)')"
+
+
+@click.command("flows", cls=Command, params=_PARAMETERS, example="birds.py")
+def flows(places: tuple[str, ...], as_json: bool, on: str) -> None:
+    """List flows with their files, parameters and schedules.
+
+    Those of the files, modules and folders that are named; without any, those of this folder's
+    files. With --on URL, those that a server offers.
+    """
+    found = _offered(on, places)
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+    else:
+        from lokki.cli.offered_view import show_flows
+
+        show_flows(found["flows"])
+    _end(found["problems"], "" if found["flows"] else f"no flows; {_DEFINE}")
+
+
+@click.command("schedules", cls=Command, params=_PARAMETERS, example="birds.py")
+def schedules(places: tuple[str, ...], as_json: bool, on: str) -> None:
+    """List schedules with their next times and their last runs.
+
+    Those of the flows that `lokki flows` lists. A server starts their runs: `lokki serve`. Times
+    are local, in JSON UTC.
+    """
+    found = _offered(on, places)
+    scheduled = [each for each in found["flows"] if each["schedule"] is not None]
+    if as_json:
+        rows = [
+            {"flow": each["name"], "file": each["file"], **each["schedule"]} for each in scheduled
+        ]
+        click.echo(json.dumps({"schedules": rows, "problems": found["problems"]}, indent=2))
+    else:
+        from lokki.cli.offered_view import show_schedules
+        from lokki.cli.places import opened
+
+        with opened(on) as place:
+            show_schedules(scheduled, place)
+    _end(found["problems"], "" if scheduled else f"no schedules; {_SCHEDULE}")
+
+
+def _end(problems: Sequence[dict[str, str]], nothing: str) -> None:
+    """Tell on stderr what is wrong with files, which is exit code 1, or that there is nothing."""
+    for each in problems:
+        click.echo(f"{each['traceback']}Error: {each['error']}", err=True)
+    if problems:
+        raise click.exceptions.Exit(1)
+    if nothing:
+        click.echo(nothing, err=True)
+
+
+def _offered(on: str, places: Sequence[str]) -> dict[str, Any]:
+    """The flows here or on a server, and the files that have none, as the API tells both."""
+    if on == LOCAL:
+        return _here(places, configured())
+    if places:
+        raise click.UsageError(f"leave '{places[0]}' out: the server has files of its own")
+    from lokki.places.server import ServerPlace
+
+    return ServerPlace(on).offered()
+
+
+def _here(places: Sequence[str], config: Config) -> dict[str, Any]:
+    from lokki.cli.found import found_in
+    from lokki.places.schedules import schedule_shape
+    from lokki.store.connection import Reader
+    from lokki.store.schedules import schedule_row
+
+    files, now = found_in(places), time()
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        told = list(pool.map(_told, files))
+    flows: list[dict[str, Any]] = []
+    with closing(Reader(journal_path(config), create=False)) as read:
+        for file, each in zip(files, told, strict=True):
+            for flow in each.get("flows", ()):
+                asked = flow["schedule"]
+                if asked is not None:
+                    row = schedule_row(read, flow["name"])
+                    since = now if row is None else row.since
+                    flow["schedule"] = schedule_shape(asked, row, now, since)
+                flows.append({**flow, "file": file})
+    problems = [
+        {"file": file, **each} for file, each in zip(files, told, strict=True) if "error" in each
+    ]
+    return {"flows": flows, "problems": problems}
+
+
+def _told(file: str) -> dict[str, Any]:
+    """What a file's flows are, or what is wrong with it, as a process of its own tells."""
+    done = subprocess.run(
+        [sys.executable, "-m", "lokki.cli.described", file],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        check=False,
+    )
+    if not done.stdout:
+        return {"error": f"the import of {file} ended its process", "traceback": ""}
+    told: dict[str, Any] = json.loads(done.stdout)
+    return told
+
+
+COMMANDS = (flows, schedules)

@@ -1,0 +1,110 @@
+"""Flows and schedules, drawn for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rich.text import Text
+
+from lokki.cli.console import plain, short, stdout_console
+from lokki.cli.schema import parameters
+from lokki.errors import RunNotFound
+from lokki.places.place import Place
+from lokki.places.shapes import seconds
+from lokki.secret import variable
+
+_MOST_CHARACTERS = 74
+_MOST_TIMES = 3
+_NAMES = 10
+"""Columns of the names of what is told of a schedule."""
+
+
+def show_flows(flows: Sequence[Mapping[str, Any]]) -> None:
+    """Print flows: each with its file, what it does, when, and its parameters as options."""
+    _show(map(_flow, flows))
+
+
+def show_schedules(flows: Sequence[Mapping[str, Any]], place: Place) -> None:
+    """Print the schedules of flows: each with its next times and its last run."""
+    _show(_schedule(each, place) for each in flows)
+
+
+def _show(blocks: Iterable[Iterable[Text]]) -> None:
+    """Print blocks of lines, with an empty one between two."""
+    console = stdout_console()
+    for index, block in enumerate(blocks):
+        if index:
+            console.print()
+        for line in block:
+            console.print(line, soft_wrap=True)
+
+
+def _flow(flow: Mapping[str, Any]) -> Iterator[Text]:
+    yield _head(flow)
+    if flow["doc"]:
+        yield Text("  " + short(flow["doc"].splitlines()[0], _MOST_CHARACTERS))
+    if flow["schedule"]:
+        yield Text("  ").append(_when(flow["schedule"]), style="cyan")
+    told = list(parameters(flow))
+    words = [
+        plain(each.option if each.is_flag else f"{each.option} {each.metavar}") for each in told
+    ]
+    width = max(map(len, words), default=0)
+    for word, each in zip(words, told, strict=True):
+        default = f"[default: {each.default_text}]" if each.default_text else ""
+        text = short("[required]" if each.required else default, _MOST_CHARACTERS - width)
+        yield Text(f"  {word:<{width}}  {text}".rstrip())
+    for name in flow["secrets"]:
+        yield Text(f"  {name} is a secret: {variable(name)} sets it")
+
+
+def _head(flow: Mapping[str, Any]) -> Text:
+    return Text(flow["name"], style="bold").append(f"  {plain(_near(flow['file']))}", style="dim")
+
+
+def _near(file: str) -> str:
+    """A file's path from here, if it lies in this folder."""
+    path = Path(file)
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else file
+
+
+def _when(schedule: Mapping[str, Any]) -> str:
+    zone = "" if schedule["expression"].startswith("rate(") else f"  {schedule['timezone']}"
+    return f"{schedule['expression']}{zone}"
+
+
+def _schedule(flow: Mapping[str, Any], place: Place) -> Iterator[Text]:
+    schedule = flow["schedule"]
+    yield _head(flow)
+    yield Text("  ").append(_when(schedule), style="cyan")
+    if schedule["error"]:
+        yield Text(f"  {plain(schedule['error'])}", style="red")
+    elif schedule["paused"]:
+        yield Text("  paused", style="yellow")
+    else:
+        following = [_local(at) for at in schedule["next"][:_MOST_TIMES]]
+        yield _line("next", ", ".join(following) or "none")
+    yield _line("last run", _last(schedule["last"], place))
+    if schedule["missed"]:
+        count, last = schedule["missed"], _local(schedule["missed_last"])
+        yield _line("missed", f"{count:,}, the last {last}", "yellow")
+
+
+def _line(name: str, value: str, style: str = "") -> Text:
+    return Text(f"  {name:<{_NAMES}}").append(value, style=style)
+
+
+def _last(run_id: str | None, place: Place) -> str:
+    if run_id is None:
+        return "none yet"
+    try:
+        return f"{run_id}, {place.find(run_id)['status']}"
+    except RunNotFound:
+        return f"{run_id}, removed"
+
+
+def _local(at: str) -> str:
+    return f"{datetime.fromtimestamp(seconds(at)):%Y-%m-%d %H:%M:%S}"
