@@ -15,8 +15,9 @@ from typing import Any, TypedDict
 from lokki.logging import utc
 from lokki.places import AWS, LOCAL
 from lokki.store.history import Group, History, Run
-from lokki.store.leases import host_and_process, is_worked_on
+from lokki.store.leases import is_worked_on
 from lokki.store.lines import LogLine
+from lokki.store.owners import host_and_process
 from lokki.store.schema import StageRow
 from lokki.store.texts import short_error, shortened
 

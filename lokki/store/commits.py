@@ -27,7 +27,8 @@ from lokki.logging import Line
 from lokki.store.connection import ErrorsTold
 from lokki.store.files import Files
 from lokki.store.keys import WRITER
-from lokki.store.leases import LEASE_SECONDS, working
+from lokki.store.leases import LEASE_SECONDS
+from lokki.store.owners import Locks, working
 from lokki.store.records import Entry, Outcomes, write
 
 T = TypeVar("T")
@@ -212,6 +213,8 @@ class Committer:
         self._lost: dict[str, JournalError] = {}
         self._closing = False
         self._seen: int | None = None
+        self._locks = Locks.of(files.path)
+        self._locks.hold(owner)
         working.add(owner)
         self._thread = threading.Thread(target=self._work, name="lokki-journal", daemon=True)
         self._thread.start()
@@ -327,7 +330,8 @@ class Committer:
         except Exception as error:
             self._fail(JournalError(f"the journal cannot be written: {error!r}"))
         finally:
-            working.discard(self._owner)
+            self._give_up()
+            self._locks.close()
 
     def _commit_next(self, connection: sqlite3.Connection) -> bool:
         with self._changed:
@@ -447,6 +451,7 @@ class Committer:
             return False
         now = time.time()
         if _is_due(writer, now):
+            self._locks.hold(self._owner)  # lost if a step has opened and closed the file
             writer.leased_until = now + LEASE_SECONDS
             connection.execute(
                 "UPDATE runs SET leased_until = ? WHERE id = ?",
@@ -470,9 +475,14 @@ class Committer:
         for writer in told:
             writer.on_lost(lost[writer])
 
+    def _give_up(self) -> None:
+        """Show that nothing is written any more."""
+        working.discard(self._owner)
+        self._locks.let_go(self._owner)
+
     def _fail(self, error: JournalError) -> None:
         """Tell all who wait. The runs are given up first, so that they can be resumed at once."""
-        working.discard(self._owner)
+        self._give_up()
         with self._changed:
             self.error = error
             calls, self._calls = self._calls, []

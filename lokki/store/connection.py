@@ -12,6 +12,7 @@ from typing import Any
 
 from lokki.errors import JournalError
 from lokki.store.files import Files
+from lokki.store.owners import Locks
 from lokki.store.schema import migrate
 from lokki.store.storable import storable
 
@@ -67,10 +68,11 @@ class Reader:
         with ErrorsTold(path, opening=True):
             absent = not create and _is_absent(path)
             self._connection = sqlite3.connect(":memory:") if absent else connect(path)
+            self._locks = None if absent else Locks.of(path)
             try:
                 migrate(self._connection, path)
             except BaseException:
-                self._connection.close()
+                self.close()
                 raise
         self.files = Files(path, watched=not absent)
 
@@ -83,6 +85,9 @@ class Reader:
     def close(self) -> None:
         with self._lock:
             self._connection.close()
+            if self._locks is not None:
+                self._locks.close()
+                self._locks = None
 
 
 def _is_absent(path: Path) -> bool:

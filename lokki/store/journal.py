@@ -27,9 +27,9 @@ from lokki.store.leases import (
     LEASE_SECONDS,
     bound_lease,
     is_worked_on,
-    new_owner,
     refuse_worked_on,
 )
+from lokki.store.owners import new_owner
 from lokki.store.references import Reference
 from lokki.store.removal import REMOVING, delete_items, refuse_removing
 from lokki.store.reopen import Reopening

@@ -10,8 +10,9 @@ from time import time
 from lokki.errors import JournalError, JournalVersionError
 from lokki.logging import rank
 from lokki.store.groups import group
-from lokki.store.leases import LEASE_SECONDS, host_and_process, is_alive
+from lokki.store.leases import LEASE_SECONDS, is_alive
 from lokki.store.lines import pack
+from lokki.store.owners import host_and_process
 from lokki.store.storable import storable
 
 # Released migrations are never edited; a change of the schema is a new entry.
@@ -256,7 +257,7 @@ def _refuse_worked_on(connection: sqlite3.Connection, path: Path) -> None:
     """Raise JournalError when a process of an older lokki is at work: it knows no newer tables."""
     now = time()
     for run_id, owner, leased_until in connection.execute(
-        "SELECT id, owner, leased_until FROM runs WHERE leased_until > ?", (now,)
+        "SELECT id, owner, leased_until FROM runs WHERE owner IS NOT NULL"
     ):
         if is_alive(owner, leased_until, now):
             host, process = host_and_process(owner)

@@ -878,5 +878,7 @@ def test_what_is_made_is_its_owners_alone(tmp_path):
     with closing(Journal(tmp_path / "made" / "lokki.db")) as book:
         create(book)
         modes = {file.name: file.stat().st_mode & 0o777 for file in (tmp_path / "made").iterdir()}
-    assert modes == dict.fromkeys(("lokki.db", "lokki.db-wal", "lokki.db-shm"), 0o600)
+    assert modes == dict.fromkeys(
+        ("lokki.db", "lokki.db-wal", "lokki.db-shm", "lokki.db-owners"), 0o600
+    )
     assert (tmp_path / "made").stat().st_mode & 0o777 == 0o700
