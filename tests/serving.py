@@ -189,12 +189,14 @@ def until(found: Callable[[], Any], what: str, seconds: float = 40) -> Any:
 class Server:
     """A `lokki serve` of its own, and what a client of it does."""
 
-    def __init__(self, folder: Path, *arguments: str, **variables: str) -> None:
+    def __init__(
+        self, folder: Path, *arguments: str, python: str = sys.executable, **variables: str
+    ) -> None:
         self.folder = folder
         self._told: list[str] = []
         self._orphans: list[int] = []
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "lokki", "serve", "--port", "0", *arguments],
+            [python, "-m", "lokki", "serve", "--port", "0", *arguments],
             cwd=folder,
             env=os.environ | variables,
             stdout=subprocess.PIPE,
@@ -375,13 +377,13 @@ class Place:
     def shut(self) -> None:
         (self.folder / "open").unlink(missing_ok=True)
 
-    def begin(self, *arguments: str, **variables: str) -> Server:
-        """A server that need not be ready."""
-        self.servers.append(Server(self.folder, *arguments, **variables))
+    def begin(self, *arguments: str, inside: str = "", **options: str) -> Server:
+        """A server in a folder ``inside`` this one, which need not be ready."""
+        self.servers.append(Server(self.folder / inside, *arguments, **options))
         return self.servers[-1]
 
-    def serve(self, *arguments: str, **variables: str) -> Server:
-        return self.begin(*arguments, **variables).ready()
+    def serve(self, *arguments: str, **options: str) -> Server:
+        return self.begin(*arguments, **options).ready()
 
     def close(self) -> None:
         for server in self.servers:

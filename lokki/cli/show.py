@@ -20,7 +20,7 @@ from rich.text import Text
 
 from lokki.cli.console import WIDE, plain, room, short, stdout_console
 from lokki.cli.program import Program
-from lokki.cli.words import duration, rate
+from lokki.cli.words import duration, rate, waits_for
 from lokki.logging import counted, local
 from lokki.places import LOCAL
 from lokki.places.place import Place
@@ -264,6 +264,7 @@ def _head(run: RunShape, console: Console) -> dict[str, list[Text]]:
         "flow": Text(plain(run["flow"] + chain)),
         "where": Text(_elsewhere(run)),
         "status": _status(run).append_text(_troubles(run["stages"])),
+        "waits": Text(plain(waits_for(run.get("waits_for")))),
         "started": _begun(run["created"], run["started_by"]),
         "folder": Text(plain(run.get("folder") or "")),
         "resumed": _resumed(run.get("resumes", ())),

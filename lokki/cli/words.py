@@ -1,6 +1,11 @@
-"""Durations and rates in words."""
+"""Durations, rates and what a run waits for, in words."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lokki.places.shapes import NeedsShape
 
 
 def duration(seconds: float) -> str:
@@ -21,3 +26,13 @@ def rate(per_second: float) -> str:
     if per_second < 0.1:
         return f"{60 * per_second:.1f}/min"
     return f"{per_second:.1f}/s" if per_second < 10 else f"{per_second:,.0f}/s"
+
+
+def waits_for(needs: NeedsShape | None) -> str:
+    """Which server a waiting run waits for."""
+    if needs is None:
+        return ""
+    offers = f" that offers {needs['source']}" if needs["source"] else ""
+    folder = f", started in {needs['folder']}" if needs["folder"] else ""
+    python = f", with the Python in {needs['prefix']}" if needs["prefix"] else ""
+    return f"for a server{offers}{folder}{python}"

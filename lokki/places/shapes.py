@@ -17,6 +17,7 @@ from lokki.places import AWS, LOCAL
 from lokki.store.history import Group, History, Run
 from lokki.store.leases import is_worked_on
 from lokki.store.lines import LogLine
+from lokki.store.offers import Needs
 from lokki.store.owners import host_and_process
 from lokki.store.schema import StageRow
 from lokki.store.texts import short_error, shortened
@@ -83,6 +84,18 @@ class ResumeShape(TypedDict):
     again: list[str]
 
 
+class NeedsShape(TypedDict):
+    """What a server must be to take a waiting run; None: it does not matter.
+
+    It offers the file or module ``source``, its Python has the ``sys.prefix`` ``prefix``, and it
+    was started in ``folder``.
+    """
+
+    source: str | None
+    prefix: str | None
+    folder: str | None
+
+
 class _RunShape(TypedDict):
     id: str
     where: str
@@ -105,13 +118,15 @@ class _RunShape(TypedDict):
 
 
 class RunShape(_RunShape, total=False):
-    """A run and the stages that have begun; ``resumes`` are there where one run is told.
+    """A run and the stages that have begun.
 
+    ``resumes`` are there where one run is told, and of one in a server's queue ``waits_for``.
     ``folder`` is where it was started or last resumed, if that is recorded. ``where`` is `LOCAL`,
     of a journal (this machine's or a server's), or `AWS`.
     """
 
     resumes: list[ResumeShape]
+    waits_for: NeedsShape | None
 
 
 class RunsShape(TypedDict):
@@ -198,12 +213,14 @@ def page(
 
 
 def run(history: History, found: Run) -> RunShape:
-    """A run with its failures and resumes."""
+    """A run with its failures and resumes, and the server that it waits for."""
     stages = history.stages(found.id)
     shape = run_shape(found, stages, time())
     for stage, each in zip(stages, shape["stages"], strict=True):
         each["failures"] = [group_shape(group) for group in history.groups(stage)]
     shape["resumes"] = [resume_shape(*each) for each in history.resumes(found.id)]
+    if needs := history.needs(found.id):
+        shape["waits_for"] = needs_shape(needs)
     return shape
 
 
@@ -256,6 +273,11 @@ def resume_shape(at: float, detail: str | None) -> ResumeShape:
     """A resume of a run, of what is recorded of it."""
     told = json.loads(detail or "{}")
     return {"at": utc(at), "by": told.get("by"), "again": told.get("again", [])}
+
+
+def needs_shape(needs: Needs) -> NeedsShape:
+    """What a waiting run waits for."""
+    return {"source": needs.place, "prefix": needs.prefix, "folder": needs.folder}
 
 
 def group_shape(group: Group) -> GroupShape:

@@ -21,6 +21,7 @@ from lokki.store.connection import Reader
 from lokki.store.groups import place
 from lokki.store.leases import LEASE_SECONDS, is_worked_on
 from lokki.store.lines import LogLine, Wanted, last_id, row_of, unpack
+from lokki.store.offers import TAKEN, Needs, Offer
 from lokki.store.removal import REMOVING
 from lokki.store.schema import (
     INDEX_MASK,
@@ -199,13 +200,23 @@ class History:
         """How many runs there are in each status."""
         return dict(self._read("SELECT status, count(*) FROM runs GROUP BY status"))
 
-    def waiting(self, limit: int) -> list[tuple[str, str, str | None]]:
-        """The runs that wait for a runner of a service, the first one first: id, source, again."""
+    def waiting(self, limit: int, offer: Offer) -> list[tuple[str, str, str | None]]:
+        """The runs that wait for a runner of a service with this offer: id, source, again.
+
+        The first one first.
+        """
         return self._read(
             "SELECT run, source, again FROM jobs JOIN runs ON id = run"
-            " WHERE queued IS NOT NULL ORDER BY queued, run LIMIT ?",
-            (limit,),
+            f" WHERE queued IS NOT NULL AND {TAKEN} ORDER BY queued, run LIMIT ?",
+            (*offer.values, limit),
         )
+
+    def needs(self, run_id: str) -> Needs | None:
+        """What a service must be to take a run that waits; None if it does not wait for one."""
+        rows = self._read(
+            "SELECT place, prefix, folder FROM jobs WHERE run = ? AND queued IS NOT NULL", (run_id,)
+        )
+        return Needs(*rows[0]) if rows else None
 
     def flows(self) -> list[str]:
         """The flows that there are runs of."""

@@ -12,6 +12,7 @@ from typing import Any
 from lokki.errors import JournalError, KeyReused, RunOwned
 from lokki.store.journal import Journal, end_cancelled, found
 from lokki.store.leases import bound_lease, is_worked_on, refuse_worked_on
+from lokki.store.offers import TAKEN, Needs, Offer
 from lokki.store.removal import refuse_removing
 from lokki.store.schema import RunRow, add_event
 from lokki.store.storable import storable
@@ -48,14 +49,16 @@ class Jobs:
         params_json: str,
         now: float,
         started_by: str,
+        offer: Offer,
         key: str | None = None,
         body: str = "",
         most: int | None = None,
     ) -> Future[str]:
         """Queue a new run; gives its id, or that of the run that was queued with ``key`` before.
 
-        ``body`` is a hash of what was asked for. Raises KeyReused when it was another then, and
-        QueueFull when ``most`` runs wait.
+        ``offer`` is that of the service which queues it. ``body`` is a hash of what was asked for.
+        Raises KeyReused when it was another then, and QueueFull when ``most`` runs wait that the
+        service takes.
         """
 
         def insert(connection: sqlite3.Connection) -> str:
@@ -67,7 +70,7 @@ class Jobs:
                     if before[1] != body:
                         raise KeyReused(key)
                     return str(before[0])
-            if most is not None and _waiting(connection) >= most:
+            if most is not None and _waiting(connection, offer) >= most:
                 raise QueueFull(f"{most} runs wait for a runner: try again later")
             connection.execute(
                 "INSERT INTO runs (id, flow, source, fingerprint, shape, status, params,"
@@ -76,15 +79,17 @@ class Jobs:
                     (run_id, flow, source, fingerprint, shape, params, params_json, now, started_by)
                 ),
             )
-            connection.execute("INSERT INTO jobs (run, queued) VALUES (?, ?)", (run_id, now))
+            _queue(connection, run_id, now, None, offer.needs(source))
             if key is not None:
                 connection.execute("INSERT INTO requests VALUES (?, ?, ?)", (key, body, run_id))
             return run_id
 
         return self._journal.commits.call(run_id, insert)
 
-    def put_again(self, run_id: str, again: Mapping[str, Any], now: float) -> Future[None]:
-        """Queue a run to be resumed.
+    def put_again(
+        self, run_id: str, again: Mapping[str, Any], now: float, offer: Offer
+    ) -> Future[None]:
+        """Queue a run to be resumed, by a service with this offer.
 
         Raises RunNotFound, and RunOwned for a run that is queued or that a process is at work on.
         """
@@ -100,18 +105,16 @@ class Jobs:
                 " cancel_requested = NULL WHERE id = ?",
                 (run_id,),
             )
-            connection.execute(
-                "INSERT OR REPLACE INTO jobs (run, queued, again) VALUES (?, ?, ?)",
-                (run_id, now, json.dumps(dict(again))),
-            )
+            needs = offer.needs(run.source or "")
+            _queue(connection, run_id, now, json.dumps(dict(again)), needs)
 
         return self._journal.claim(run_id, now, update)
 
-    def waiting(self, limit: int) -> list[Job]:
-        """The runs that wait for a runner, the first one first."""
+    def waiting(self, limit: int, offer: Offer) -> list[Job]:
+        """The runs that wait for a runner of a service with this offer, the first one first."""
         return [
             Job(run, source, json.loads(again or "{}"))
-            for run, source, again in self._journal.history.waiting(limit)
+            for run, source, again in self._journal.history.waiting(limit, offer)
         ]
 
     def refuse(self, run_id: str, error: str, now: float) -> Future[None]:
@@ -199,9 +202,19 @@ def _give_up(connection: sqlite3.Connection, run: RunRow, resumes: int, now: flo
     add_event(connection, run.id, now, "run_failed", detail=error)
 
 
-def _waiting(connection: sqlite3.Connection) -> int:
-    """How many runs wait for a runner: of an index of them alone."""
+def _queue(
+    connection: sqlite3.Connection, run_id: str, now: float, again: str | None, needs: Needs
+) -> None:
+    connection.execute(
+        "INSERT OR REPLACE INTO jobs (run, queued, again, place, prefix, folder)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        storable((run_id, now, again, *needs)),
+    )
+
+
+def _waiting(connection: sqlite3.Connection, offer: Offer) -> int:
+    """How many runs wait for a runner of such a service: of an index of those that wait."""
     count: int = connection.execute(
-        "SELECT count(*) FROM jobs WHERE queued IS NOT NULL"
+        f"SELECT count(*) FROM jobs WHERE queued IS NOT NULL AND {TAKEN}", offer.values
     ).fetchone()[0]
     return count

@@ -155,6 +155,12 @@ MIGRATIONS: tuple[str, ...] = (
     ) STRICT;
     """,
     "ALTER TABLE failures ADD COLUMN whole BLOB",  # packed texts, of an item's last long failure
+    """
+    -- which services take a job: see offers.py
+    ALTER TABLE jobs ADD COLUMN place TEXT;
+    ALTER TABLE jobs ADD COLUMN prefix TEXT;
+    ALTER TABLE jobs ADD COLUMN folder TEXT;
+    """,
 )
 
 

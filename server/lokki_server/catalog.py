@@ -8,6 +8,8 @@ the next question.
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,6 +17,7 @@ from typing import Any
 import anyio
 
 from lokki.cli.found import found_in, stamp
+from lokki.store.offers import Offer
 from lokki_server.channel import Child
 from lokki_server.problems import Problem
 
@@ -124,11 +127,14 @@ class Catalog:
     def __init__(self, places: Sequence[str]) -> None:
         self._places = places
         self._files: dict[str, FlowFile] = {}
+        self._offered: set[str] = set()
+        self._folder = os.getcwd()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def look(self) -> None:
         """Look into the files that are new or have changed, and forget those that are gone."""
         places = await anyio.to_thread.run_sync(found_in, self._places)
+        self._offered.update(places)
         for gone in self._files.keys() - set(places):
             await self._files.pop(gone).close()
         news = []
@@ -167,6 +173,11 @@ class Catalog:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for file in self._files.values():
             await file.close()
+
+    @property
+    def offer(self) -> Offer:
+        """Which waiting runs are ours; those of files that were offered and are gone, too."""
+        return Offer(frozenset(self._offered), sys.prefix, self._folder)
 
     @property
     def flows(self) -> dict[str, tuple[FlowFile, dict[str, Any]]]:

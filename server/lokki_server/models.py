@@ -143,6 +143,14 @@ class Resume(BaseModel):
     again: list[str]
 
 
+class Needs(BaseModel):
+    """What a server must be to take a waiting run; null: it does not matter."""
+
+    source: str | None = Field(description="the file or module that it offers")
+    prefix: str | None = Field(description="`sys.prefix` of its Python")
+    folder: str | None = Field(description="where it was started")
+
+
 class Run(BaseModel):
     """A run and the stages that have begun."""
 
@@ -165,6 +173,7 @@ class Run(BaseModel):
     owner: Owner | None
     folder: str | None = Field(description="where it was started or last resumed")
     resumes: list[Resume] = []
+    waits_for: Needs | None = Field(None, description="of one run that waits for a runner")
 
 
 class Runs(BaseModel):

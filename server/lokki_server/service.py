@@ -51,9 +51,7 @@ class Service:
         self.jobs = Jobs(journal)
         self.payloads = payload_store(journal.path, config)
         self.catalog = Catalog(places)
-        self.supervisor = Supervisor(
-            self.jobs, settings.runners, settings.max_runs, settings.max_resumes, stop
-        )
+        self.supervisor = Supervisor(self.jobs, self.catalog, settings, stop)
         self.hub = Hub(journal)
         self.feed = Feed(self.history)
         self.clock = Clock(self)
@@ -81,6 +79,7 @@ class Service:
                 params_json=json.dumps(checked["params"]),
                 now=time(),
                 started_by=by,
+                offer=self.catalog.offer,
                 key=key,
                 body=asked,
                 most=self.config.server.max_queued,
@@ -119,7 +118,9 @@ class Service:
         run, planned = await self.plan(run_id, again)
         if not planned["anything"]:
             raise Problem(409, "The run has succeeded", "name what is to be done again")
-        await asyncio.wrap_future(self.jobs.put_again(run.id, _words(again), time()))
+        await asyncio.wrap_future(
+            self.jobs.put_again(run.id, _words(again), time(), self.catalog.offer)
+        )
         self.supervisor.wake()
         return await self.run(run.id)
 

@@ -9,8 +9,10 @@ from contextlib import suppress
 from math import inf
 from time import monotonic, time
 
+from lokki.config import Server
 from lokki.errors import JournalError, JournalGone
 from lokki.store.jobs import Jobs
+from lokki_server.catalog import Catalog
 from lokki_server.channel import Child
 
 _LOOK_SECONDS = 0.25
@@ -31,7 +33,7 @@ class _Runner:
 
 
 class Supervisor:
-    """Sees that ``count`` runners are there, each with ``most_runs`` runs at most.
+    """Sees that as many runners are there as are set, and gives them the runs that are offered.
 
     A run whose runner has died is queued again, ``max_resumes`` times at most. ``stop`` is called
     when the journal is gone, and the service can do nothing more.
@@ -40,16 +42,16 @@ class Supervisor:
     def __init__(
         self,
         jobs: Jobs,
-        count: int,
-        most_runs: int,
-        max_resumes: int,
+        catalog: Catalog,
+        settings: Server,
         stop: Callable[[JournalGone], None],
     ) -> None:
         self._stop = stop
         self._jobs = jobs
-        self._count = count
-        self._most_runs = most_runs
-        self._max_resumes = max_resumes
+        self._catalog = catalog
+        self._count = settings.runners
+        self._most_runs = settings.max_runs
+        self._max_resumes = settings.max_resumes
         self._runners: set[_Runner] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._news = asyncio.Event()
@@ -90,7 +92,8 @@ class Supervisor:
         room = sum(self._most_runs - len(each.runs) for each in self._free())
         if not room:
             return
-        for job in await asyncio.to_thread(self._jobs.waiting, room + len(given)):
+        most = room + len(given)
+        for job in await asyncio.to_thread(self._jobs.waiting, most, self._catalog.offer):
             free = self._free()
             if free and job.run_id not in given:
                 runner = min(free, key=lambda each: len(each.runs))

@@ -7,13 +7,17 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
 from lokki.errors import KeyReused, RunNotFound, RunOwned
-from lokki.store.jobs import Job, Jobs
+from lokki.store.jobs import Job, Jobs, QueueFull
 from lokki.store.journal import Journal
 from lokki.store.leases import LEASE_SECONDS
+from lokki.store.offers import Needs, Offer
+
+OFFER = Offer(frozenset({"/f.py"}), "/venv", "/home/u")
 
 
 @pytest.fixture
@@ -27,22 +31,20 @@ def put(jobs):
         found = jobs.put(
             run_id,
             flow="f",
-            source="/f.py:f",
             fingerprint="p",
             shape="a",
             params=b"",
             params_json="{}",
             now=now,
-            started_by="lokki serve",
-            **options,
+            **{"source": "/f.py:f", "started_by": "lokki serve", "offer": OFFER} | options,
         )
         return found.result()
 
     return queued
 
 
-def waiting(jobs):
-    return [job.run_id for job in jobs.waiting(10)]
+def waiting(jobs, offer=OFFER):
+    return [job.run_id for job in jobs.waiting(10, offer)]
 
 
 def kinds(opened, run_id="r1"):
@@ -55,7 +57,7 @@ def test_what_is_put_waits_in_order(jobs, opened, put):
     put("c", 2.0)
     put("a", 1.0)
     assert waiting(jobs) == ["a", "b", "c"]
-    assert jobs.waiting(1) == [Job("a", "/f.py:f", {})]
+    assert jobs.waiting(1, OFFER) == [Job("a", "/f.py:f", {})]
     run = opened.run("a")
     assert (run.status, run.started, run.owner) == ("queued", None, None)
     assert run.started_by == "lokki serve"
@@ -103,18 +105,82 @@ def test_a_key_is_forgotten_with_its_run(opened, put):
     assert put("b", key="k", body="y") == "b"
 
 
+# ---- whose runs they are -------------------------------------------------------------------------
+
+
+OTHERS = [
+    Offer(frozenset({"/g.py", "f"}), "/venv", "/home/u"),
+    Offer(frozenset({"/f.py"}), "/other venv", "/home/u"),
+]
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_a_service_takes_the_runs_of_its_own_files_in_its_own_python(jobs, opened, put, other):
+    put()
+    assert waiting(jobs, other) == []
+    assert waiting(jobs, Offer(frozenset({"/f.py", "/e.py"}), "/venv", "/elsewhere")) == ["r1"]
+    assert opened.history.needs("r1") == Needs("/f.py", "/venv", None)
+    opened.take("r1", 5.0, queued=True).result()
+    assert opened.history.needs("r1") is None
+
+
+def test_the_name_of_a_module_means_what_it_does_in_its_folder(jobs, put):
+    offer = Offer(frozenset({"pkg.f"}), "/venv", "/home/u")
+    put(source="pkg.f:f", offer=offer)
+    assert waiting(jobs, replace(offer, folder="/home/v")) == []
+    assert waiting(jobs, replace(offer, prefix="/other venv")) == []
+    assert waiting(jobs, replace(offer, places=frozenset({"pkg.g"}))) == []
+    assert waiting(jobs, offer) == ["r1"]
+
+
+def test_a_run_that_is_resumed_by_a_service_that_does_not_offer_it_is_its_own(jobs, opened, put):
+    put()
+    opened.request_cancel("r1", 2.0).result()
+    jobs.put_again("r1", {}, 3.0, OTHERS[0]).result()
+    assert waiting(jobs) == ["r1"], "this one is in the same folder and Python"
+    assert waiting(jobs, OTHERS[0]) == ["r1"]
+    assert waiting(jobs, OTHERS[1]) == []
+    assert waiting(jobs, replace(OFFER, folder="/elsewhere")) == []
+
+
+def test_no_number_of_other_runs_hides_one_or_fills_its_queue(jobs, opened, put):
+    for number in range(1_000):
+        put(f"a{number}", 1.0)
+    put("b", 2.0, source="/g.py:g", offer=OTHERS[0], most=1)
+    assert [job.run_id for job in jobs.waiting(1, OTHERS[0])] == ["b"]
+    with pytest.raises(QueueFull, match="1 runs wait"):
+        put("c", 3.0, source="/g.py:g", offer=OTHERS[0], most=1)
+
+
+def test_who_finds_a_lost_run_of_another_service_queues_it_for_that_one(jobs, opened, put):
+    put()
+    opened.take("r1", 2.0, queued=True).result()
+    opened.commits.release(opened.own("r1", lambda error: None))
+    assert jobs.recover(3.0 + LEASE_SECONDS, 3).result() == ["r1"]
+    assert waiting(jobs, OTHERS[0]) == []
+    assert waiting(jobs) == ["r1"]
+
+
+def test_a_run_that_an_earlier_lokki_queued_is_taken_by_any_service(jobs, opened, put):
+    put()
+    with closing(sqlite3.connect(opened.path)) as connection, connection:
+        connection.execute("UPDATE jobs SET place = NULL, prefix = NULL, folder = NULL")
+    assert waiting(jobs, OTHERS[0]) == waiting(jobs, OTHERS[1]) == ["r1"]
+    assert opened.history.needs("r1") == Needs(None, None, None)
+
+
 # ---- again ---------------------------------------------------------------------------------------
 
 
 def test_a_run_is_queued_to_be_resumed(jobs, opened, record):
     record.run("r1", status="failed")
-    jobs.put_again("r1", {"failed": True}, 5.0).result()
+    jobs.put_again("r1", {"failed": True}, 5.0, OFFER).result()
     run = opened.run("r1")
     assert (run.status, run.finished, run.error) == ("queued", None, None)
-    (job,) = opened.history.waiting(5)
+    (job,) = opened.history.waiting(5, OFFER)
     assert json.loads(job[2]) == {"failed": True}
     with pytest.raises(RunOwned, match="queued already"):
-        jobs.put_again("r1", {}, 6.0).result()
+        jobs.put_again("r1", {}, 6.0, OFFER).result()
     opened.take("r1", 7.0, queued=True).result()
     assert kinds(opened)[-1] == "run_resumed"
 
@@ -122,16 +188,16 @@ def test_a_run_is_queued_to_be_resumed(jobs, opened, record):
 def test_a_run_that_is_worked_on_is_not_queued(jobs, record):
     record.run("r1")
     with pytest.raises(RunOwned, match="is being run by process"):
-        jobs.put_again("r1", {}, 1.5).result()
+        jobs.put_again("r1", {}, 1.5, OFFER).result()
     with pytest.raises(RunNotFound):
-        jobs.put_again("nosuch", {}, 1.5).result()
+        jobs.put_again("nosuch", {}, 1.5, OFFER).result()
 
 
 def test_a_run_that_is_being_removed_is_not_queued(jobs, opened, record):
     record.run("r1", status="failed")
     opened.lease("r1", 3.0).result()
     with pytest.raises(RunNotFound):
-        jobs.put_again("r1", {}, 4.0).result()
+        jobs.put_again("r1", {}, 4.0, OFFER).result()
 
 
 def test_a_runner_elsewhere_whose_clock_was_ahead_does_not_keep_its_run(jobs, opened, put):
@@ -140,7 +206,7 @@ def test_a_runner_elsewhere_whose_clock_was_ahead_does_not_keep_its_run(jobs, op
     with closing(sqlite3.connect(opened.path)) as connection, connection:
         connection.execute("UPDATE runs SET owner = 'elsewhere:1:abcd'")
     with pytest.raises(RunOwned):
-        jobs.put_again("r1", {}, 105.0).result()
+        jobs.put_again("r1", {}, 105.0, OFFER).result()
     with closing(sqlite3.connect(opened.path)) as connection, connection:
         connection.execute("UPDATE runs SET leased_until = leased_until + 7200")
     assert jobs.recover(110.0, 3).result() == []
@@ -231,7 +297,7 @@ def test_a_run_goes_on_after_the_death_of_its_runner(jobs, opened, put, journal)
     assert json.loads(run.error)["type"] == "RunnerDied"
     assert "has died 3 times" in json.loads(run.error)["message"]
     assert kinds(opened)[-1] == "run_failed"
-    jobs.put_again("r1", {}, 10.0).result()
+    jobs.put_again("r1", {}, 10.0, OFFER).result()
     die_with(journal, 11.0)
     assert jobs.recover(12.0, 2).result() == ["r1"], "a resume counts anew"
 

@@ -86,7 +86,7 @@ export function runHead(first, changed) {
       setAttribute(cancel, "hidden", canCancel(run) ? null : "");
       setAttribute(resume, "hidden", canResume(run) ? null : "");
       setAttribute(resume, "class", run.status === "succeeded" ? null : "primary");
-      const next = written([shownStatus(run), run.error, run.owner]);
+      const next = written([shownStatus(run), run.error, run.owner, run.waits_for]);
       if (next !== noticed) notice.replaceChildren(...noticeOf(run));
       noticed = next;
     },
@@ -101,10 +101,18 @@ function noticeOf(run) {
       `The process that ran it, ${run.owner.process} on ${run.owner.host}, is gone. What has finished is kept: resume it to go on.`,
     cancelling: "It is being cancelled: calls that are under way may end first.",
     cancelled: "It was cancelled. What has finished is kept: resume it to go on.",
-    queued: "It waits for a runner.",
+    queued: waitsFor(run.waits_for),
     paused: "It is paused.",
   }[shownStatus(run)];
   return told ? [h("p", { class: "notice", "data-status": shownStatus(run) }, told)] : [];
+}
+
+function waitsFor(needs) {
+  if (!needs) return "It waits for a runner.";
+  const offers = needs.source ? ` that offers ${needs.source}` : "";
+  const folder = needs.folder ? `, started in ${needs.folder}` : "";
+  const python = needs.prefix ? `, with the Python in ${needs.prefix}` : "";
+  return `It waits for a runner of a server${offers}${folder}${python}.`;
 }
 
 function errorNotice(run) {
