@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lokki.engine.sources import Sources, changed, file_of, sources_now
+from lokki.engine.sources import Sources, file_of, sources_now
 from lokki.location import installed
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Program:
     ``main`` is the main module's file if a worker is to run it, ``main_spec`` the module's name if
     it was started with ``python -m``; ``flow`` is the flow's module if it is another;
     ``is_loaded``: a command of lokki has loaded it, and made it stand for ``__main__``.
-    ``sources`` are all of the user's modules, and for a worker those that have changed since.
+    ``sources`` are all of the user's modules, and for a worker those that it does not know.
     """
 
     path: tuple[str, ...]
@@ -74,9 +74,9 @@ class Program:
         )
 
     def for_worker(self, known: Sources) -> Program:
-        """The program as it is sent, with what is not known there and cannot be read any more."""
+        """The program as it is sent, with the sources that are not known there."""
         news = {name: each for name, each in self.sources.items() if name not in known}
-        return replace(self, sources=changed(news))
+        return replace(self, sources=news)
 
     def has(self, module: ModuleType) -> Origin | None:
         """Where a worker finds a module of this process; None when it cannot."""

@@ -61,11 +61,6 @@ def is_fixed(name: str, file: str | None) -> bool:
     return file is None or installed(file) or name.partition(".")[0] == "lokki"
 
 
-def changed(sources: Sources) -> Sources:
-    """Those whose files are not any more as they were."""
-    return {name: source for name, source in sources.items() if _stamp(source.file) != source.stamp}
-
-
 def _source(file: str) -> Source:
     stamp = _stamp(file)
     known = _read.get(file)
@@ -84,7 +79,10 @@ def _stamp(file: str) -> Stamp | None:
 
 
 class AsTheyWere(MetaPathFinder):
-    """Finds modules whose files have been changed, with what the files had in them."""
+    """Finds modules whose files have been changed, with what the files had in them.
+
+    Whether one has been is looked at when it is imported: an editor may be writing it just then.
+    """
 
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
@@ -93,7 +91,7 @@ class AsTheyWere(MetaPathFinder):
         self, fullname: str, path: object = None, target: object = None
     ) -> ModuleSpec | None:
         source = self._sources.get(fullname)
-        if source is None:
+        if source is None or _stamp(source.file) == source.stamp:
             return None
         return spec_from_file_location(
             fullname, source.file, loader=_Loader(fullname, source.file, source.text)

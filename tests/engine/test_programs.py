@@ -576,6 +576,30 @@ def test_code_that_changes_while_a_run_goes_on_is_left_to_later_runs(run, tmp_pa
     assert ast.literal_eval(told) == ["1 cm", "2 cm"]
 
 
+def test_code_that_changes_while_a_worker_starts_is_left_to_later_runs(run, tmp_path):
+    (tmp_path / "units.py").write_text("def convert(n): return f'{n} cm'")
+    (tmp_path / "editor.py").write_text(
+        "import os, pathlib\n"
+        "if 'BEGUN' in os.environ: pathlib.Path('units.py').write_text('def conv')\n"
+    )
+    told = run(
+        """
+        import os
+        import editor  # in a worker, it writes half of the next module
+        import units
+
+        @process
+        def converted(n):
+            return units.convert(n)
+
+        if __name__ == "__main__":
+            os.environ["BEGUN"] = "1"
+            print(of(converted, 1).run_sync())
+        """
+    )
+    assert ast.literal_eval(told) == ["1 cm"]
+
+
 def test_a_worker_of_former_code_runs_no_later_code(run, tmp_path):
     (tmp_path / "units.py").write_text("def convert(n): return f'{n} cm'")
     told = run(
