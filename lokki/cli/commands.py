@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lokki.cli import completing
 from lokki.cli.options import (
     ANYWHERE,
     JSON,
@@ -95,7 +96,12 @@ def _place(on: str | None) -> AbstractContextManager[Place]:
     return opened(on)
 
 
-_FLOW = click.Option(["--flow"], metavar="NAME", help="Only runs of this flow.")
+_FLOW = click.Option(
+    ["--flow"],
+    metavar="NAME",
+    help="Only runs of this flow.",
+    shell_complete=completing.flow_names,
+)
 _COUNT = click.Option(
     ["-n", "--n", "count"],
     type=_Number(1),
@@ -121,7 +127,10 @@ _COUNT = click.Option(
             ["--since"], type=_Ago(), help="Only runs created since then: 7d (ago) or 2026-02-03."
         ),
         click.Option(
-            ["--before"], metavar="RUN", help="Only runs older than this one: the next page."
+            ["--before"],
+            metavar="RUN",
+            help="Only runs older than this one: the next page.",
+            shell_complete=completing.runs,
         ),
         _COUNT,
         JSON,

@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 from click.exceptions import NoArgsIsHelpError, NoSuchCommand
 
+from lokki.cli import completing
 from lokki.cli.cloud import BUILD, PLAN, REHEARSE, MakeCommand
 from lokki.cli.cloud import COMMANDS as CLOUD
 from lokki.cli.commands import COMMANDS
+from lokki.cli.completion import completion
 from lokki.cli.deploying import DEPLOY, DESTROY
 from lokki.cli.exits import exits_told
 from lokki.cli.invoking import INVOKE, invoked, resume_on_aws
@@ -135,14 +137,18 @@ class _Group(Command, click.Group):
 def entry_point() -> NoReturn:
     """The console script ``lokki``."""
     cloud = (_on_target(name, *about) for name, about in _CLOUD.items())
-    pull = pull_command(load_flow, [_FLOW_TARGET])
-    _start(_cli, Program("lokki"), *OFFERED, *cloud, pull, push, serve)
+    pull = pull_command(load_flow, [_target()])
+    _start(_cli, Program("lokki"), *OFFERED, *cloud, pull, push, serve, completion)
 
 
 def _start(group: click.Group, program: Program, *own: click.Command) -> NoReturn:
     """Run a command; our errors are told in words, without a traceback, and so is a full disk."""
     for command in (*COMMANDS, *own):
         group.add_command(command)
+    if completing.VARIABLE in os.environ:
+        from lokki.cli.shells import complete
+
+        complete(group, program, os.environ[completing.VARIABLE])
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     code = 0
@@ -326,7 +332,12 @@ def _cli() -> None:
     """Run flows: map a function over ten thousand things, durably."""
 
 
-_FLOW_TARGET = click.Argument(["target"], metavar="FILE[:flow]|MODULE[:flow]")
+def _target(metavar: str = "FILE[:flow]|MODULE[:flow]", *, required: bool = True) -> click.Argument:
+    return click.Argument(
+        ["target"], metavar=metavar, required=required, shell_complete=completing.targets
+    )
+
+
 _TARGET: dict[str, Any] = {
     "add_help_option": False,
     "options_metavar": "",
@@ -335,12 +346,27 @@ _TARGET: dict[str, Any] = {
 """A command whose options are known once its flow is."""
 
 
+class _OnTarget(Command):
+    """A command for which ``make`` makes the flow's own; shells complete that one's options."""
+
+    def __init__(self, name: str, make: MakeCommand, **settings: Any) -> None:
+        super().__init__(name, **settings)
+        self._make = make
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any
+    ) -> click.Context:
+        completed = extra.get("resilient_parsing") and args
+        flow = completing.flow_in_text(args[0]) if completed else None
+        if flow is None:
+            return super().make_context(info_name, args, parent, **extra)
+        own = self._make(flow, parent.obj)
+        return own.make_context(f"{info_name} {args[0]}", args[1:], parent, **extra)
+
+
 def _on_target(name: str, example: str, told: str, make: MakeCommand) -> click.Command:
     """``lokki NAME FILE[:flow] [OPTIONS]``, for which ``make`` makes the flow's own command."""
 
-    @click.command(name, cls=Command, example=example, help=told, **_TARGET)
-    @click.argument("target", metavar="FILE[:flow]|MODULE[:flow]")
-    @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[OPTIONS]")
     def command(target: str, arguments: tuple[str, ...]) -> None:
         if target in HELP["help_option_names"]:
             context = click.get_current_context()
@@ -353,7 +379,16 @@ def _on_target(name: str, example: str, told: str, make: MakeCommand) -> click.C
         program = Program("lokki")
         _invoke(make(flow, program), f"lokki {name} {target}", list(arguments), program)
 
-    return command
+    options = click.Argument(["arguments"], nargs=-1, type=click.UNPROCESSED, metavar="[OPTIONS]")
+    return _OnTarget(
+        name,
+        make,
+        params=[_target(), options],
+        callback=command,
+        example=example,
+        help=told,
+        **_TARGET,
+    )
 
 
 _CLOUD = {
@@ -379,7 +414,7 @@ _cli.add_command(
     "resume",
     params=[
         *run_parameters(),
-        click.Argument(["target"], metavar="[FILE[:flow]|MODULE[:flow]]", required=False),
+        _target("[FILE[:flow]|MODULE[:flow]]", required=False),
         *AGAIN,
         *SETTINGS,
     ],

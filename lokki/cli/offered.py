@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from time import time
 from typing import Any
 
 import click
 
-from lokki.cli.options import HERE_OR_SERVER, JSON, Command, configured
+from lokki.cli.options import HERE_OR_SERVER, JSON, PLACES, Command, configured
 from lokki.config import Config, journal_path
 from lokki.places import LOCAL
 
 _AT_ONCE = 4
-_PARAMETERS: list[click.Parameter] = [
-    click.Argument(["places"], nargs=-1, metavar="[FILE|MODULE|DIR]..."),
-    JSON,
-    HERE_OR_SERVER,
-]
+_PARAMETERS: list[click.Parameter] = [PLACES, JSON, HERE_OR_SERVER]
 _DEFINE = "define one with @flow, or name its file or folder"
 _SCHEDULE = "give a flow one: @flow(schedule='cron(0 9 * * ? *)')"
 
@@ -89,6 +82,9 @@ def _offered(on: str, places: Sequence[str]) -> dict[str, Any]:
 
 
 def _here(places: Sequence[str], config: Config) -> dict[str, Any]:
+    from concurrent.futures import ThreadPoolExecutor
+    from contextlib import closing
+
     from lokki.cli.found import found_in
     from lokki.places.schedules import schedule_shape
     from lokki.store.connection import Reader
@@ -115,6 +111,8 @@ def _here(places: Sequence[str], config: Config) -> dict[str, Any]:
 
 def _told(file: str) -> dict[str, Any]:
     """What a file's flows are, or what is wrong with it, as a process of its own tells."""
+    import subprocess
+
     done = subprocess.run(
         [sys.executable, "-m", "lokki.cli.described", file],
         stdin=subprocess.DEVNULL,

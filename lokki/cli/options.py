@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lokki import logging
+from lokki.cli import completing
 from lokki.cli.load import LoadError, traced
 from lokki.cli.streams import stdout_to_stderr
 from lokki.config import KEYS, Config, Logging, load, unknown_variables
@@ -25,6 +26,8 @@ from lokki.places import AWS, LOCAL
 from lokki.secret import Secret, redactable, variable
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from lokki.engine.resuming import Again
     from lokki.graph import FlowGraph
 
@@ -58,9 +61,24 @@ class Command(click.Command):
 def run_parameters(*, required: bool = True) -> list[click.Parameter]:
     """A run as an argument, or as an option, which is the same."""
     return [
-        click.Argument(["run"], required=False, metavar="RUN" if required else "[RUN]"),
-        click.Option(["--run", "run_option"], metavar="RUN", help="The same as RUN."),
+        click.Argument(
+            ["run"],
+            required=False,
+            metavar="RUN" if required else "[RUN]",
+            shell_complete=completing.runs,
+        ),
+        click.Option(
+            ["--run", "run_option"],
+            metavar="RUN",
+            help="The same as RUN.",
+            shell_complete=completing.runs,
+        ),
     ]
+
+
+PLACES = click.Argument(
+    ["places"], nargs=-1, metavar="[FILE|MODULE|DIR]...", shell_complete=completing.targets
+)
 
 
 def run_named(run: str | None, option: str | None, default: str | None = None) -> str:
@@ -95,6 +113,13 @@ class _On(click.ParamType[str]):
                 ctx,
             )
         return str(value).rstrip("/")
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem[str]]:
+        from click.shell_completion import CompletionItem
+
+        return [CompletionItem(each) for each in self._names if each.startswith(incomplete)]
 
 
 PLACE = click.Option(

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from lokki.cli.options import Command, configured
+from lokki.cli.options import PLACES, Command, configured
 
 
 @click.command(
@@ -14,7 +14,7 @@ from lokki.cli.options import Command, configured
     cls=Command,
     example="birds.py",
     params=[
-        click.Argument(["places"], nargs=-1, metavar="[FILE|MODULE|DIR]..."),
+        PLACES,
         click.Option(["--host"], metavar="ADDRESS", help="Listen on it.  [default: 127.0.0.1]"),
         click.Option(
             ["--port"], type=click.IntRange(0, 65_535), metavar="INT", help="[default: 8765]"
