@@ -16,6 +16,7 @@ from lokki.ways import Ways
 
 if TYPE_CHECKING:
     from lokki.retry import RetryConfig
+    from lokki.schedule import Overlap
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -83,6 +84,7 @@ class Flow(Generic[P, R]):
     name: str
     schedule: str | None
     timezone: str | None
+    overlap: Overlap | None
     is_static: bool
     parameters: Parameters
 
@@ -91,6 +93,7 @@ class Flow(Generic[P, R]):
         fn: Callable[P, StepNode[R] | MapBlock[Any]],
         schedule: str | None = None,
         timezone: str | None = None,
+        overlap: Overlap | None = None,
     ) -> None:
         if is_static := isinstance(fn, staticmethod):
             fn = fn.__func__
@@ -108,12 +111,13 @@ class Flow(Generic[P, R]):
                 f"flow '{name}': its body describes the flow and waits for nothing; "
                 "write it with def, not async def"
             )
-        _check_schedule(name, schedule, timezone)
+        _check_schedule(name, schedule, timezone=timezone, overlap=overlap)
         vars(self).update(
             fn=fn,
             name=name,
             schedule=schedule,
             timezone=timezone,
+            overlap=overlap,
             is_static=is_static,
             parameters=Parameters(fn, name),
             __wrapped__=fn,
@@ -212,18 +216,22 @@ class Flow(Generic[P, R]):
         return run_blocking(self(*args, **kwargs))
 
 
-def _check_schedule(name: str, schedule: str | None, timezone: str | None) -> None:
-    if schedule is None and timezone is None:
-        return
+def _check_schedule(
+    name: str, schedule: str | None, *, timezone: str | None, overlap: str | None
+) -> None:
     if schedule is None:
-        raise DefinitionError(
-            f"flow '{name}': timezone is that of a schedule: give one, such as "
-            "schedule='cron(0 9 * * ? *)', or leave timezone out"
-        )
-    from lokki.schedule import parse  # few flows have one
+        for option, value in (("timezone", timezone), ("overlap", overlap)):
+            if value is not None:
+                raise DefinitionError(
+                    f"flow '{name}': {option} is that of a schedule: give one, such as "
+                    f"schedule='cron(0 9 * * ? *)', or leave {option} out"
+                )
+        return
+    from lokki.schedule import check_overlap, parse  # few flows have one
 
     try:
         parse(schedule, timezone)
+        check_overlap(overlap)
     except DefinitionError as error:
         raise DefinitionError(f"flow '{name}': {error}") from None
 
@@ -264,8 +272,17 @@ def flow(fn: Callable[P, StepNode[R]], /) -> Flow[P, R]: ...
 @overload
 def flow(fn: Callable[P, MapBlock[R]], /) -> Flow[P, list[R]]: ...
 @overload
-def flow(*, schedule: str | None = None, timezone: str | None = None) -> FlowDecorator: ...
-def flow(fn: Any = None, /, *, schedule: str | None = None, timezone: str | None = None) -> Any:
+def flow(
+    *, schedule: str | None = None, timezone: str | None = None, overlap: Overlap | None = None
+) -> FlowDecorator: ...
+def flow(
+    fn: Any = None,
+    /,
+    *,
+    schedule: str | None = None,
+    timezone: str | None = None,
+    overlap: Overlap | None = None,
+) -> Any:
     """Make a function that returns a chain a flow, named after it (``birds_flow``: birds-flow).
 
     The body must be deterministic, and its structure the same for all parameters. ``schedule``:
@@ -273,12 +290,15 @@ def flow(fn: Any = None, /, *, schedule: str | None = None, timezone: str | None
     EventBridge Scheduler documents it
     (https://docs.aws.amazon.com/scheduler/latest/UserGuide/schedule-types.html). ``timezone``: a
     name of the IANA database such as ``"Europe/Helsinki"``, whose clock a ``cron(…)`` follows
-    (default: UTC).
+    (default: UTC). ``overlap``: what the service does at a time of the schedule while an earlier
+    scheduled run of the flow is queued or running: ``"skip"`` starts no run (default), ``"queue"``
+    starts one that begins when the earlier ones have ended, ``"allow"`` starts one at once. On AWS
+    runs may overlap always: a build refuses ``"skip"`` and ``"queue"``, and notes the default.
 
     Raises DefinitionError for a schedule that EventBridge Scheduler would refuse, that its
-    documentation leaves open or that never happens, for an unknown time zone, and for a reserved
-    parameter name.
+    documentation leaves open or that never happens, for an unknown time zone or overlap, and for a
+    reserved parameter name.
     """
     if fn is not None:
-        return Flow(fn, schedule, timezone)
-    return lambda function: Flow(function, schedule, timezone)
+        return Flow(fn, schedule, timezone, overlap)
+    return lambda function: Flow(function, schedule, timezone, overlap)

@@ -20,9 +20,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
-from typing import Literal
+from typing import Literal, get_args
 
 from lokki.errors import DefinitionError
+
+Overlap = Literal["skip", "queue", "allow"]
+"""What is done at a time of a schedule while a run of an earlier one is queued or running."""
 
 _MOST_CHARACTERS = 256
 """Of an expression (docs.aws.amazon.com/scheduler/latest/APIReference/API_CreateSchedule.html)."""
@@ -189,6 +192,14 @@ def parse(expression: str, timezone: str | None = None) -> Schedule:
         return _cron(expression, zone, timezone)
     except DefinitionError as error:
         raise DefinitionError(f"schedule {expression[:_MOST_CHARACTERS]!r}: {error}") from None
+
+
+def check_overlap(overlap: object) -> None:
+    """Raise DefinitionError for what is no `Overlap`, and not None."""
+    known = get_args(Overlap)
+    if overlap is not None and overlap not in known:
+        *others, last = map(repr, known)
+        raise DefinitionError(f"overlap must be {', '.join(others)} or {last}, not {overlap!r}")
 
 
 def _rate(expression: str) -> Rate:

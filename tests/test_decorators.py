@@ -182,6 +182,21 @@ def test_a_bad_timezone():
         flow(timezone="Europe/Helsinki")(named("birds"))
 
 
+@pytest.mark.parametrize("overlap", [None, "skip", "queue", "allow"])
+def test_an_overlap(overlap):
+    assert flow(schedule="rate(1 hour)", overlap=overlap)(named("birds")).overlap == overlap
+
+
+def test_a_bad_overlap():
+    with pytest.raises(
+        DefinitionError,
+        match="flow 'birds': overlap must be 'skip', 'queue' or 'allow', not 'forbid'",
+    ):
+        flow(schedule="rate(1 hour)", overlap="forbid")(named("birds"))
+    with pytest.raises(DefinitionError, match=r"flow 'birds': overlap .* schedule='cron\("):
+        flow(overlap="skip")(named("birds"))
+
+
 # Tracing
 
 

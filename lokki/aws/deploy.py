@@ -59,6 +59,8 @@ async def deploy(
     built = build(graph, config, reuse=True)
     if built.reused:
         tell("built before of the same: --force builds anew")
+    for note in built.notes:
+        tell(f"Note: {note}")
     if made := await ensure_bucket(account, bucket, graph.name, who):
         tell(made)
     parameters = {"FlowName": graph.name, "S3Bucket": bucket}

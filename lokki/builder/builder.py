@@ -12,6 +12,7 @@ from typing import Any
 
 from lokki.builder.document import Document
 from lokki.builder.image_pkg import CODE, RUNTIME_CLIENT, write_dockerfile
+from lokki.builder.overlap import overlap_notes
 from lokki.builder.resources import Statement
 from lokki.builder.retries import rounded
 from lokki.builder.source import Source, digest_of, source_of
@@ -66,6 +67,7 @@ def build(graph: FlowGraph[Any], config: Config, *, reuse: bool = False) -> Buil
     """
     assert graph.flow is not None
     _check(graph)
+    notes = tuple(_notes(graph, config))
     python = python_version()
     source = source_of(graph.flow, config.lambda_.include, config.build_dir)
     document = template(graph, config, module=source.module, python=python)
@@ -96,7 +98,7 @@ def build(graph: FlowGraph[Any], config: Config, *, reuse: bool = False) -> Buil
         len(machine.states),
         len(document.resources),
         tuple(permissions(graph, config)),
-        tuple(_notes(graph, config)),
+        notes,
         digest,
         reused,
     )
@@ -175,7 +177,8 @@ def _written(file: Path, document: Document) -> Path:
 
 
 def _notes(graph: FlowGraph[Any], config: Config) -> Iterator[str]:
-    """What is other on AWS than here."""
+    """What is other on AWS than here. Raises BuildError for what cannot be had there."""
+    yield from overlap_notes(graph)
     for call in graph.calls:
         if call.step.job_type == "lambda" and rounded(call.step.retry):
             yield (

@@ -8,6 +8,7 @@ from math import ceil
 from typing import Any
 
 from lokki.builder import prices
+from lokki.builder.overlap import overlap_notes
 from lokki.builder.sizes import MOST_LAMBDA_SECONDS, STORING_SECONDS, is_batch, sizes_of
 from lokki.builder.states import batched
 from lokki.config import Config
@@ -35,10 +36,11 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is used, and the limits that come near, each with what to change."""
+    """What is used, the limits that come near, each with what to change, and what else to know."""
 
     rows: tuple[Row, ...]
     limits: tuple[str, ...]
+    notes: tuple[str, ...]
     prices_date: str = prices.DATE
     prices_region: str = prices.REGION
 
@@ -62,7 +64,8 @@ class _Use:
 def plan_of(graph: FlowGraph[Any], config: Config, items: int, seconds: float) -> Plan:
     """What an execution uses when each map has ``items`` and each call takes ``seconds``.
 
-    Nothing fails in it, and every input is small enough for an event.
+    Nothing fails in it, and every input is small enough for an event. Raises BuildError for what
+    cannot be had on AWS.
     """
     use = _Use()
     for place in places(graph):
@@ -72,7 +75,11 @@ def plan_of(graph: FlowGraph[Any], config: Config, items: int, seconds: float) -
             use.transitions += 1
             use.writes += 2 + ceil(items / _LISTED_AT_ONCE)  # manifest, results, listing
             use.reads += items + 1
-    return Plan(tuple(_rows(use, config)), tuple(_limits(graph, config, items, seconds)))
+    return Plan(
+        tuple(_rows(use, config)),
+        tuple(_limits(graph, config, items, seconds)),
+        tuple(overlap_notes(graph)),
+    )
 
 
 def _add(use: _Use, place: Place, config: Config, items: int, seconds: float) -> None:

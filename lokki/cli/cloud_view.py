@@ -159,3 +159,5 @@ def show_plan(plan: Plan) -> None:
     console.print(f"Prices of {plan.prices_region} on {plan.prices_date}, no free tier.")
     for each in plan.limits:
         console.print(f"Limit: {each}", markup=False)
+    for note in plan.notes:
+        console.print(f"Note: {note}", markup=False)

@@ -52,7 +52,12 @@ def described(flow: Flow[..., Any]) -> dict[str, Any]:
         "parameters": flow.parameters.json_schema(),
         "secrets": [each.name for each in flow.parameters if each.is_secret],
         "stages": stages,
-        "schedule": flow.schedule and {"expression": flow.schedule, "timezone": flow.timezone},
+        "schedule": flow.schedule
+        and {
+            "expression": flow.schedule,
+            "timezone": flow.timezone,
+            "overlap": flow.overlap or "skip",
+        },
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from functools import lru_cache
 from itertools import islice
 from typing import Any, TypedDict
@@ -10,7 +11,7 @@ from typing import Any, TypedDict
 from lokki.errors import DefinitionError, LokkiError, described
 from lokki.places.shapes import rfc3339
 from lokki.schedule import Schedule, parse
-from lokki.store.schedules import ScheduleRow
+from lokki.store.schedules import ScheduleRow, Ticks
 
 _SHOWN = 5
 
@@ -20,6 +21,7 @@ class ScheduleShape(TypedDict):
 
     expression: str
     timezone: str
+    overlap: str
     paused: bool
     next: list[str | None]
     missed: int
@@ -47,7 +49,7 @@ def _read(expression: str, timezone: str | None) -> Schedule | str:
 
 def schedule_of(asked: dict[str, Any]) -> Schedule:
     """The schedule that a flow is told with. Raises DefinitionError for one unknown here."""
-    found = _read(**asked)
+    found = _read(asked["expression"], asked["timezone"])
     if isinstance(found, str):
         raise DefinitionError(found)
     return found
@@ -70,6 +72,7 @@ def schedule_shape(
     return {
         "expression": asked["expression"],
         "timezone": asked["timezone"] or "UTC",
+        "overlap": asked["overlap"],
         "paused": row is not None and row.paused,
         "next": following,
         "missed": row.missed if row else 0,
@@ -77,3 +80,8 @@ def schedule_shape(
         "last": row.run if row else None,
         "error": error or None,
     }
+
+
+def ticks_shape(ticks: Ticks) -> dict[str, Any]:
+    """What became of times of a schedule."""
+    return {**asdict(ticks), "first": rfc3339(ticks.first), "last": rfc3339(ticks.last)}

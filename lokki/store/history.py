@@ -203,11 +203,16 @@ class History:
     def waiting(self, limit: int, offer: Offer) -> list[tuple[str, str, str | None]]:
         """The runs that wait for a runner of a service with this offer: id, source, again.
 
-        The first one first.
+        The first one first. Those that are to begin in turn are left out while one of an earlier
+        tick has not ended.
         """
         return self._read(
             "SELECT run, source, again FROM jobs JOIN runs ON id = run"
-            f" WHERE queued IS NOT NULL AND {TAKEN} ORDER BY queued, run LIMIT ?",
+            f" WHERE queued IS NOT NULL AND {TAKEN} AND NOT (in_turn AND EXISTS ("
+            "SELECT 1 FROM runs AS earlier JOIN jobs AS theirs ON theirs.run = earlier.id"
+            " WHERE earlier.flow = runs.flow AND earlier.status IN ('queued', 'running')"
+            " AND earlier.number < runs.number AND theirs.tick IS NOT NULL))"
+            " ORDER BY queued, run LIMIT ?",
             (*offer.values, limit),
         )
 

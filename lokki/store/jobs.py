@@ -6,7 +6,7 @@ import json
 import sqlite3
 from collections.abc import Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 from lokki.errors import JournalError, KeyReused, RunOwned
@@ -31,6 +31,21 @@ class Job:
     again: dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class NewRun:
+    """A run that is to be queued."""
+
+    id: str
+    flow: str
+    source: str
+    fingerprint: str
+    shape: str
+    params: bytes
+    params_json: str
+    created: float
+    started_by: str
+
+
 class Jobs:
     """What a journal has to be run; any number of services share it."""
 
@@ -39,17 +54,9 @@ class Jobs:
 
     def put(
         self,
-        run_id: str,
-        *,
-        flow: str,
-        source: str,
-        fingerprint: str,
-        shape: str,
-        params: bytes,
-        params_json: str,
-        now: float,
-        started_by: str,
+        new: NewRun,
         offer: Offer,
+        *,
         key: str | None = None,
         body: str = "",
         most: int | None = None,
@@ -70,21 +77,12 @@ class Jobs:
                     if before[1] != body:
                         raise KeyReused(key)
                     return str(before[0])
-            if most is not None and _waiting(connection, offer) >= most:
-                raise QueueFull(f"{most} runs wait for a runner: try again later")
-            connection.execute(
-                "INSERT INTO runs (id, flow, source, fingerprint, shape, status, params,"
-                " params_json, created, started_by) VALUES (?, ?, ?, ?, ?, 'queued', ?, ?, ?, ?)",
-                storable(
-                    (run_id, flow, source, fingerprint, shape, params, params_json, now, started_by)
-                ),
-            )
-            _queue(connection, run_id, now, None, offer.needs(source))
+            enqueue(connection, new, offer, most)
             if key is not None:
-                connection.execute("INSERT INTO requests VALUES (?, ?, ?)", (key, body, run_id))
-            return run_id
+                connection.execute("INSERT INTO requests VALUES (?, ?, ?)", (key, body, new.id))
+            return new.id
 
-        return self._journal.commits.call(run_id, insert)
+        return self._journal.commits.call(new.id, insert)
 
     def put_again(
         self, run_id: str, again: Mapping[str, Any], now: float, offer: Offer
@@ -186,6 +184,31 @@ class Jobs:
         return self._journal.commits.call("", update)
 
 
+def enqueue(
+    connection: sqlite3.Connection,
+    new: NewRun,
+    offer: Offer,
+    most: int | None,
+    *,
+    tick: float | None = None,
+    in_turn: bool = False,
+) -> None:
+    """Queue a new run, which may be for a time of its flow's schedule.
+
+    ``in_turn``: it begins once all those of earlier times have ended. Raises QueueFull when
+    ``most`` runs wait that the service takes.
+    """
+    if most is not None and _waiting(connection, offer) >= most:
+        raise QueueFull(f"{most} runs wait for a runner: try again later")
+    connection.execute(
+        "INSERT INTO runs (id, flow, source, fingerprint, shape, params, params_json, created,"
+        " started_by, status) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued')",
+        storable(astuple(new)),
+    )
+    needs = offer.needs(new.source)
+    _queue(connection, new.id, new.created, None, needs, tick=tick, in_turn=in_turn)
+
+
 def _give_up(connection: sqlite3.Connection, run: RunRow, resumes: int, now: float) -> None:
     error = json.dumps(
         {
@@ -203,12 +226,22 @@ def _give_up(connection: sqlite3.Connection, run: RunRow, resumes: int, now: flo
 
 
 def _queue(
-    connection: sqlite3.Connection, run_id: str, now: float, again: str | None, needs: Needs
+    connection: sqlite3.Connection,
+    run_id: str,
+    now: float,
+    again: str | None,
+    needs: Needs,
+    *,
+    tick: float | None = None,
+    in_turn: bool = False,
 ) -> None:
+    """Queue a run; one that is queued again stays of its tick, and waits for no others."""
     connection.execute(
-        "INSERT OR REPLACE INTO jobs (run, queued, again, place, prefix, folder)"
-        " VALUES (?, ?, ?, ?, ?, ?)",
-        storable((run_id, now, again, *needs)),
+        "INSERT INTO jobs (run, queued, again, place, prefix, folder, tick, in_turn)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (run) DO UPDATE SET"
+        " queued = excluded.queued, again = excluded.again, place = excluded.place,"
+        " prefix = excluded.prefix, folder = excluded.folder, in_turn = 0, resumes = 0",
+        storable((run_id, now, again, *needs, tick, int(in_turn))),
     )
 
 

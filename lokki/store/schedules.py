@@ -5,9 +5,16 @@ from __future__ import annotations
 import sqlite3
 from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import Literal
 
 from lokki.store.history import Read
+from lokki.store.jobs import NewRun, enqueue
 from lokki.store.journal import Journal
+from lokki.store.offers import Offer
+from lokki.store.storable import storable
+
+_MOST_TICKS = 1_000
+"""So many rows are kept of a flow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +36,36 @@ class ScheduleRow:
     run: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Ticks:
+    """A time of a schedule, or several in a row that went the same way, from ``first`` to ``last``.
+
+    ``outcome``: ``run`` was "started", or they were "skipped" since it had not ended; or they were
+    "missed", for the ``reason`` if one is known; or the schedule was "paused".
+    """
+
+    first: float
+    last: float
+    count: int
+    outcome: Literal["started", "skipped", "missed", "paused"]
+    run: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """The run of a tick, which is skipped or waits its turn while one of an earlier has not ended.
+
+    ``offer`` is that of the service; ``most``: runs that it takes which may wait for a runner.
+    """
+
+    run: NewRun
+    offer: Offer
+    skips: bool
+    in_turn: bool
+    most: int
+
+
 def schedule_row(read: Read, flow: str) -> ScheduleRow | None:
     """A flow's schedule in a journal, if one is followed."""
     rows = read("SELECT * FROM schedules WHERE flow = ?", (flow,))
@@ -46,6 +83,15 @@ class Schedules:
     def find(self, flow: str) -> ScheduleRow | None:
         """A flow's schedule, if one is followed."""
         return schedule_row(self._journal.read, flow)
+
+    def ticks(self, flow: str, limit: int) -> list[Ticks]:
+        """What became of the latest times of a flow's schedule, the newest first."""
+        rows = self._journal.read(
+            "SELECT first, last, count, outcome, run, reason FROM ticks WHERE flow = ?"
+            " ORDER BY id DESC LIMIT ?",
+            (flow, limit),
+        )
+        return [Ticks(*row) for row in rows]
 
     def follow(self, flow: str, expression: str, now: float) -> Future[None]:
         """Follow a schedule from now on, if it is new or has changed."""
@@ -72,22 +118,66 @@ class Schedules:
         return self._journal.commits.call("", update)
 
     def deal_with(
-        self,
-        row: ScheduleRow,
-        last: float,
-        *,
-        missed: int = 0,
-        missed_last: float | None = None,
-        run: str | None = None,
+        self, row: ScheduleRow, last: float, passed: Ticks | None, due: Due | None
     ) -> Future[None]:
-        """Record that the ticks up to ``last`` are dealt with, unless another service has."""
+        """Record that the ticks up to ``last`` are dealt with, unless another service has.
+
+        ``passed`` are those that start no run; ``due`` is the one of ``last``. Raises QueueFull,
+        and records nothing then.
+        """
 
         def update(connection: sqlite3.Connection) -> None:
-            connection.execute(
-                "UPDATE schedules SET last = ?, missed = missed + ?,"
-                " missed_last = coalesce(?, missed_last), run = coalesce(?, run)"
-                " WHERE flow = ? AND last = ?",
-                (last, missed, missed_last, run, row.flow, row.last),
-            )
+            if not connection.execute(
+                "UPDATE schedules SET last = ? WHERE flow = ? AND last = ?",
+                (last, row.flow, row.last),
+            ).rowcount:
+                return
+            if passed is not None:
+                _record(connection, row.flow, passed)
+            if due is not None:
+                _record(connection, row.flow, _begin(connection, last, due))
 
         return self._journal.commits.call("", update)
+
+
+def _begin(connection: sqlite3.Connection, at: float, due: Due) -> Ticks:
+    """Queue the run of a tick, unless it is to be skipped."""
+    in_the_way = connection.execute(
+        "SELECT id FROM runs JOIN jobs ON run = id"
+        " WHERE flow = ? AND status IN ('queued', 'running') AND tick IS NOT NULL"
+        " ORDER BY number DESC LIMIT 1",
+        (due.run.flow,),
+    ).fetchone()
+    if in_the_way and due.skips:
+        return Ticks(at, at, 1, "skipped", in_the_way[0])
+    enqueue(connection, due.run, due.offer, due.most, tick=at, in_turn=due.in_turn)
+    return Ticks(at, at, 1, "started", due.run.id)
+
+
+def _record(connection: sqlite3.Connection, flow: str, ticks: Ticks) -> None:
+    """Add to the history of a schedule: to its latest row, if that went the same way."""
+    if ticks.outcome == "started":
+        connection.execute("UPDATE schedules SET run = ? WHERE flow = ?", (ticks.run, flow))
+    elif ticks.outcome == "missed":
+        connection.execute(
+            "UPDATE schedules SET missed = missed + ?, missed_last = ? WHERE flow = ?",
+            (ticks.count, ticks.last, flow),
+        )
+    way = storable((ticks.outcome, ticks.run, ticks.reason))
+    if connection.execute(
+        "UPDATE ticks SET last = ?, count = count + ?"
+        " WHERE id = (SELECT max(id) FROM ticks WHERE flow = ?)"
+        " AND outcome = ? AND run IS ? AND reason IS ?",
+        (ticks.last, ticks.count, flow, *way),
+    ).rowcount:
+        return
+    connection.execute(
+        "INSERT INTO ticks (flow, first, last, count, outcome, run, reason)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (flow, ticks.first, ticks.last, ticks.count, *way),
+    )
+    connection.execute(
+        "DELETE FROM ticks WHERE flow = ? AND id <="
+        " (SELECT id FROM ticks WHERE flow = ? ORDER BY id DESC LIMIT 1 OFFSET ?)",
+        (flow, flow, _MOST_TICKS),
+    )

@@ -161,6 +161,24 @@ MIGRATIONS: tuple[str, ...] = (
     ALTER TABLE jobs ADD COLUMN prefix TEXT;
     ALTER TABLE jobs ADD COLUMN folder TEXT;
     """,
+    """
+    CREATE TABLE ticks ( -- times of schedules that were dealt with; alike ones in a row are one
+        id INTEGER PRIMARY KEY,
+        flow TEXT NOT NULL,
+        first REAL NOT NULL,
+        last REAL NOT NULL,
+        count INTEGER NOT NULL,
+        outcome TEXT NOT NULL,  -- started | skipped | missed | paused
+        run TEXT,               -- that was started, or that was in the way
+        reason TEXT
+    ) STRICT;
+    CREATE INDEX ticks_by_flow ON ticks (flow, id);
+    ALTER TABLE jobs ADD COLUMN tick REAL /* of a schedule, that it is for */;
+    ALTER TABLE jobs ADD COLUMN in_turn INTEGER NOT NULL DEFAULT 0 /* waits for them */;
+    UPDATE jobs SET tick = (SELECT created FROM runs WHERE id = run)
+        WHERE run IN (SELECT id FROM runs WHERE started_by LIKE 'schedule %');
+    CREATE INDEX runs_to_end ON runs (flow) WHERE status IN ('queued', 'running');
+    """,
 )
 
 

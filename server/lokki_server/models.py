@@ -188,12 +188,40 @@ class Schedule(BaseModel):
 
     expression: str = Field(examples=["cron(0 9 * * ? *)"])
     timezone: str = Field(examples=["UTC"], description="whose clock a cron(…) follows")
+    overlap: Literal["skip", "queue", "allow"] = Field(
+        description="what is done while the run of an earlier time has not ended"
+    )
     paused: bool
     next: list[Time] = Field(description="the next times")
     missed: int = Field(description="times that no server was there for")
     missed_last: Time | None
     last: str | None = Field(description="the run that was started last")
     error: str | None = Field(description="why no run is started")
+
+
+class FlowSchedule(Schedule):
+    flow: str = Field(examples=["crunching"])
+
+
+class Schedules(BaseModel):
+    schedules: list[FlowSchedule]
+
+
+class Ticks(BaseModel):
+    """A time of a schedule, or several in a row that went the same way."""
+
+    first: Time
+    last: Time
+    count: int
+    outcome: Literal["started", "skipped", "missed", "paused"]
+    run: str | None = Field(description="the run that was started, or that had not ended")
+    reason: str | None = Field(
+        description="why they were missed, if it was not that no server was there"
+    )
+
+
+class ScheduleDetail(FlowSchedule):
+    ticks: list[Ticks] = Field(description="what became of the latest times, the newest first")
 
 
 class ScheduleRequest(_Asked):

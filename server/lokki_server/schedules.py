@@ -1,23 +1,23 @@
 """Schedules: starts runs as EventBridge Scheduler would, at the times of ``lokki.schedule``.
 
-Times that nothing was there for, since no server ran, are counted and not made up for. The run of a
-time is queued under a key of its own: two servers on one journal start it once. What is wrong with
-one flow's schedule is told of that flow; the others are followed.
+Times that nothing was there for, since no server ran, are counted and not made up for. What is done
+at a time is decided in the journal's transaction: several servers start a run once. What is wrong
+with one flow's schedule is told of that flow; the others are followed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from itertools import islice, takewhile
 from time import time
 from typing import TYPE_CHECKING, Any
 
 from lokki.errors import LokkiError
-from lokki.places.schedules import ScheduleShape, schedule_of, schedule_shape, times
-from lokki.places.shapes import rfc3339
+from lokki.places.schedules import ScheduleShape, schedule_of, schedule_shape, ticks_shape, times
 from lokki.schedule import Schedule
-from lokki.store.schedules import Schedules
+from lokki.store.schedules import Due, Schedules, Ticks
 from lokki_server.problems import Problem
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _LOOK_SECONDS = 0.5
 _LATE_SECONDS = 60.0
 """A time that is seen later than this was missed."""
-_MOST_MISSED = 10_000
+_MOST_AT_ONCE = 10_000
 _log = logging.getLogger("lokki_server")
 
 
@@ -49,7 +49,7 @@ class Clock:
     async def _follow(self, name: str, asked: dict[str, Any]) -> None:
         """Start what is due of one flow, or tell what is wrong, once."""
         try:
-            await self._look(name, schedule_of(asked))
+            await self._look(name, schedule_of(asked), asked["overlap"])
         except Exception as error:
             if self._wrong.get(name) != _text(error):
                 self._wrong[name] = _text(error)
@@ -58,7 +58,7 @@ class Clock:
         else:
             self._wrong.pop(name, None)
 
-    async def _look(self, name: str, schedule: Schedule) -> None:
+    async def _look(self, name: str, schedule: Schedule, overlap: str) -> None:
         row, now = self._rows.find(name), time()
         if row is None or row.expression != schedule.text:
             await asyncio.wrap_future(self._rows.follow(name, schedule.text, now))
@@ -66,20 +66,17 @@ class Clock:
         latest = schedule.last_until(now, row.since)
         if latest is None or latest <= row.last:
             return
-        if row.paused:
-            await asyncio.wrap_future(self._rows.deal_with(row, latest))
-            return
+        settings = self._service.config.server
         since_last = takewhile(latest.__ge__, times(schedule, row.last, row.since))
-        due = list(islice(since_last, _MOST_MISSED))
-        run = None
-        if now - latest <= _LATE_SECONDS or self._service.config.server.catch_up:
-            key = f"schedule {name} {schedule.text} {rfc3339(latest)}"
-            run = (await self._service.start(name, {}, key, by=f"schedule {schedule.text}")).id
-            due = [at for at in due if at != latest]
-        missed_last = due[-1] if due else None
-        await asyncio.wrap_future(
-            self._rows.deal_with(row, latest, missed=len(due), missed_last=missed_last, run=run)
-        )
+        passed, due = list(islice(since_last, _MOST_AT_ONCE)), None
+        if not row.paused and (now - latest <= _LATE_SECONDS or settings.catch_up):
+            run = await self._service.new_run(name, {}, f"schedule {schedule.text}")
+            offer = self._service.catalog.offer
+            due = Due(run, offer, overlap == "skip", overlap == "queue", settings.max_queued)
+            passed = [at for at in passed if at != latest]
+        ticks = _let_go(passed, paused=row.paused, wrong=self._wrong.get(name))
+        await asyncio.wrap_future(self._rows.deal_with(row, latest, ticks, due))
+        self._service.supervisor.wake()
 
     def shape(self, name: str, asked: dict[str, Any] | None) -> ScheduleShape | None:
         """A flow's schedule as the API tells it; None when it has none."""
@@ -89,9 +86,22 @@ class Clock:
         since = None if row is None else row.since
         return schedule_shape(asked, row, time(), since, wrong)
 
+    def ticks(self, name: str, limit: int) -> list[dict[str, Any]]:
+        """What became of the latest times of a flow's schedule, as the API tells it."""
+        return [ticks_shape(each) for each in self._rows.ticks(name, limit)]
+
     async def pause(self, name: str, paused: bool) -> None:
         """Pause a flow's schedule, or go on with it."""
         await asyncio.wrap_future(self._rows.pause(name, paused))
+
+
+def _let_go(at: Sequence[float], *, paused: bool, wrong: str | None) -> Ticks | None:
+    """What became of times that nothing was started at."""
+    if not at:
+        return None
+    if paused:
+        return Ticks(at[0], at[-1], len(at), "paused")
+    return Ticks(at[0], at[-1], len(at), "missed", reason=wrong)
 
 
 def _is_told(error: Exception) -> bool:

@@ -20,7 +20,7 @@ from lokki.engine.resuming import Again
 from lokki.errors import JournalGone
 from lokki.store.history import History, Run
 from lokki.store.items import Items
-from lokki.store.jobs import Jobs
+from lokki.store.jobs import Jobs, NewRun
 from lokki.store.journal import Journal
 from lokki.store.schema import StageRow
 from lokki_server import STARTED_BY
@@ -59,34 +59,36 @@ class Service:
 
     # ---- what can be done ------------------------------------------------------------------------
 
-    async def start(
-        self, name: str, params: dict[str, Any], key: str | None = None, by: str = STARTED_BY
-    ) -> Run:
+    async def start(self, name: str, params: dict[str, Any], key: str | None = None) -> Run:
         """Queue a run of a flow; with an idempotency key, the run that it was given for before.
 
         Raises Problem for an unknown flow and for wrong parameters.
         """
-        file, checked = await self.checked(name, params)
+        new = await self.new_run(name, params, STARTED_BY)
         asked = hashlib.sha256(json.dumps([name, params], sort_keys=True).encode()).hexdigest()
-        run_id = await asyncio.wrap_future(
-            self.jobs.put(
-                new_run_id(),
-                flow=name,
-                source=f"{file.place}:{name}",
-                fingerprint=checked["fingerprint"],
-                shape=checked["shape"],
-                params=base64.b64decode(checked["packed"]),
-                params_json=json.dumps(checked["params"]),
-                now=time(),
-                started_by=by,
-                offer=self.catalog.offer,
-                key=key,
-                body=asked,
-                most=self.config.server.max_queued,
-            )
-        )
+        offer, most = self.catalog.offer, self.config.server.max_queued
+        put = self.jobs.put(new, offer, key=key, body=asked, most=most)
+        run_id = await asyncio.wrap_future(put)
         self.supervisor.wake()
         return await anyio.to_thread.run_sync(self.history.find, run_id)
+
+    async def new_run(self, name: str, params: dict[str, Any], by: str) -> NewRun:
+        """A run of a flow that can be queued.
+
+        Raises Problem for an unknown flow and for wrong parameters.
+        """
+        file, checked = await self.checked(name, params)
+        return NewRun(
+            id=new_run_id(),
+            flow=name,
+            source=f"{file.place}:{name}",
+            fingerprint=checked["fingerprint"],
+            shape=checked["shape"],
+            params=base64.b64decode(checked["packed"]),
+            params_json=json.dumps(checked["params"]),
+            created=time(),
+            started_by=by,
+        )
 
     async def checked(self, name: str, params: dict[str, Any]) -> tuple[FlowFile, dict[str, Any]]:
         """The file of a flow, and what it makes of parameters.

@@ -289,6 +289,36 @@ def test_a_schedule_needs_defaults(build_dir):
         built(nightly, build_dir)
 
 
+SCHEDULED = """
+@step
+def nothing():
+    pass
+
+@flow(schedule="rate(1 hour)")
+def hourly():
+    return nothing()
+
+@flow(schedule="rate(1 hour)", overlap="allow")
+def overlapping():
+    return nothing()
+
+@flow(schedule="rate(1 hour)", overlap="queue")
+def in_turn():
+    return nothing()
+"""
+
+
+def test_a_build_tells_what_becomes_of_overlaps_or_refuses_to_promise(project, tmp_path):
+    project("scheduled", SCHEDULED)
+    flows = vars(sys.modules["scheduled"])
+    (note,) = built(flows["hourly"], str(tmp_path / "a")).notes
+    assert "on AWS a run is started at each time" in note
+    assert built(flows["overlapping"], str(tmp_path / "b")).notes == ()
+    with pytest.raises(BuildError, match=r"overlap='queue' cannot be had on AWS.*overlap='allow'"):
+        built(flows["in_turn"], str(tmp_path / "c"))
+    assert not (tmp_path / "c").exists()
+
+
 def test_a_map_that_nothing_counts_is_refused(build_dir):
     from lokki import flow, step
 

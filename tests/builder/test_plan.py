@@ -10,6 +10,7 @@ from test_documents import everything
 from lokki import flow, step
 from lokki.builder.plan import plan_of
 from lokki.config import load
+from lokki.errors import BuildError
 
 
 @step
@@ -111,3 +112,22 @@ def test_limits_that_come_near_are_told_with_what_to_change(graph, items, second
 
 def test_a_small_flow_comes_near_to_no_limit():
     assert plan_of(mapped(), load(), 100, 1).limits == ()
+
+
+@pytest.mark.parametrize(
+    ("options", "notes"),
+    [
+        ({}, 0),
+        ({"schedule": "rate(1 day)"}, 1),
+        ({"schedule": "rate(1 day)", "overlap": "allow"}, 0),
+    ],
+)
+def test_what_a_schedule_does_elsewhere_is_noted(options, notes):
+    plan = plan_of(flow(**options)(mapped.fn)(), load(), 10, 1)
+    assert ["on AWS a run is started at each time" in note for note in plan.notes] == [True] * notes
+
+
+def test_no_plan_is_made_of_what_aws_has_not():
+    skipping = flow(schedule="rate(1 day)", overlap="skip")(mapped.fn)
+    with pytest.raises(BuildError, match="overlap='skip' cannot be had on AWS"):
+        plan_of(skipping(), load(), 10, 1)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import sqlite3
+import time
+from contextlib import closing
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect, sync_playwright
-from serving import Place
+from serving import Place, until
 
 FLOWS = """
 import time
@@ -232,6 +235,33 @@ def test_a_run_appears_in_the_list_by_itself(opened, server):
     run = server.start("crunching", count=3)
     expect(page.get_by_text(run)).to_be_visible()
     expect(page.locator("main").get_by_text("succeeded").first).to_be_visible()
+
+
+def test_what_became_of_a_schedules_times_is_shown(opened, place, server):
+    def tick(outcome):
+        now, day = time.time(), 86_400
+        with closing(sqlite3.connect(place.folder / "lokki.db")) as connection, connection:
+            connection.execute("UPDATE schedules SET since = ?, last = ?", (now - day, now - 1))
+        return until(
+            lambda: [
+                each["run"]
+                for each in server.get("/schedules/waiting")["ticks"]
+                if each["outcome"] == outcome
+            ],
+            f"a time that was {outcome}",
+        )[0]
+
+    until(lambda: server.get("/schedules/waiting")["next"], "a schedule that is followed")
+    run = tick("started")
+    tick("skipped")
+    page = opened()
+    page.goto("/ui/schedules")
+    page.get_by_text("History").click()
+    past = page.get_by_role("group").get_by_role("listitem")
+    expect(past.first).to_contain_text(f"skipped: {run} had not ended")
+    expect(past.nth(1)).to_contain_text(f"started {run}")
+    assert grave(page) == []
+    server.client.post(f"/runs/{run}/cancel", json={})
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -38,6 +38,19 @@ def hourly():
 def never():
     return one()
 """
+OVERLAPPING = """
+import time
+from lokki import flow, step
+
+@step
+def waits():
+    while not OPEN.exists():
+        time.sleep(0.01)
+
+@flow(schedule="rate(1 hour)"OVERLAP)
+def hourly():
+    return waits()
+"""
 IN_TOKYO = FLOWS.replace('"rate(1 hour)"', '"cron(0 9 * * ? 2190)", timezone="Asia/Tokyo"').replace(
     "hourly", "morning"
 )
@@ -185,3 +198,126 @@ def test_what_is_wrong_with_one_schedule_is_told_of_it_alone(served, place, tmp_
     )
     assert (schedules["astray"]["next"], schedules["hourly"]["error"]) == ([], None)
     assert server.told.count("the schedule of astray: timezone 'Mars/Base'") == 1
+
+
+# ---- runs that last longer than until the next time ----------------------------------------------
+
+
+@pytest.fixture
+def overlapping(place):
+    """Start servers of an hourly flow whose runs last until the place is opened."""
+
+    def started(overlap="", servers=1):
+        place.write("flows.py", OVERLAPPING.replace("OVERLAP", overlap))
+        made = [place.serve("flows.py") for _ in range(servers)]
+        for server in made:
+            until(lambda each=server: each.get("/schedules/hourly")["next"], "a schedule")
+        return made
+
+    return started
+
+
+@pytest.fixture
+def tick(journal):
+    """Make it the time of the schedule; gives what becomes of it."""
+
+    def ticked(server):
+        def dealt_with():
+            told = server.get("/schedules/hourly")["ticks"]
+            return told[0] if sum(each["count"] for each in told) > before else None
+
+        before = sum(each["count"] for each in server.get("/schedules/hourly")["ticks"])
+        now = time()
+        with closing(sqlite3.connect(journal)) as connection, connection:
+            connection.execute("UPDATE schedules SET since = ?, last = ?", (now - HOUR, now - 1))
+        return until(dealt_with, "what became of a time")
+
+    return ticked
+
+
+def statuses(server):
+    runs = server.get("/runs", flow="hourly")["runs"]
+    return [(each["id"], each["status"]) for each in reversed(runs)]
+
+
+def test_a_time_is_skipped_while_the_run_of_an_earlier_one_has_not_ended(overlapping, tick, place):
+    server, other = overlapping(servers=2)
+    first = tick(server)
+    assert (first["outcome"], first["count"]) == ("started", 1)
+    server.until_status(first["run"], "running")
+    assert tick(server)["outcome"] == "skipped"
+    skipped = tick(other)
+    assert (skipped["outcome"], skipped["run"], skipped["count"]) == ("skipped", first["run"], 2)
+    assert skipped["first"] < skipped["last"]
+    assert statuses(server) == [(first["run"], "running")]
+    place.open()
+    server.ended(first["run"])
+    last = tick(other)
+    assert last["outcome"] == "started"
+    assert server.ended(last["run"])["status"] == "succeeded"
+    assert server.get("/flows/hourly/schedule")["last"] == last["run"]
+    ticks = other.get("/schedules/hourly")["ticks"]
+    assert [each["outcome"] for each in ticks] == ["started", "skipped", "started"]
+    assert other.get("/schedules/hourly", n=1)["ticks"] == ticks[:1]
+
+
+def test_runs_of_a_schedule_begin_one_after_the_other(overlapping, tick, place):
+    server, other = overlapping(', overlap="queue"', servers=2)
+    first, second, third = (tick(each)["run"] for each in (server, other, server))
+    server.until_status(first, "running")
+    assert statuses(server) == [(first, "running"), (second, "queued"), (third, "queued")]
+    assert server.client.post(f"/runs/{second}/cancel", json={}).status_code == 202
+    manual = server.start("hourly")  # what is not of the schedule waits for nothing
+    server.until_status(manual, "running")
+    assert statuses(server)[2] == (third, "queued")
+    place.open()
+    assert server.ended(third)["status"] == "succeeded"
+    assert server.get(f"/runs/{third}")["started"] >= server.get(f"/runs/{first}")["finished"]
+
+
+def test_runs_of_a_schedule_overlap_if_they_may(overlapping, tick, place):
+    (server,) = overlapping(', overlap="allow"')
+    for run in (tick(server)["run"], tick(server)["run"]):
+        server.until_status(run, "running")
+    assert [status for _, status in statuses(server)] == ["running", "running"]
+    place.open()
+
+
+def test_schedules_are_listed(overlapping, place):
+    place.write("others.py", FLOWS.replace("hourly", "nightly"))
+    server = place.serve("others.py")
+    (told,) = server.get("/schedules")["schedules"]
+    assert (told["flow"], told["expression"]) == ("nightly", "rate(1 hour)")
+    assert told["overlap"] == "skip"
+    assert server.get("/schedules/nightly")["ticks"] == []
+    server.problem("/schedules/never", 404)
+    server.problem("/schedules/nosuch", 404)
+
+
+def test_what_was_missed_or_paused_is_in_the_history(served):
+    server = served(ago=10.5 * HOUR, down=4 * HOUR)
+    assert settled(server)["missed"] == 4
+    (missed,) = server.get("/schedules/hourly")["ticks"]
+    assert (missed["outcome"], missed["count"], missed["run"]) == ("missed", 4, None)
+    assert missed["reason"] is None
+
+
+def test_a_time_that_came_while_something_was_wrong_was_missed_for_a_reason(
+    overlapping, place, journal
+):
+    def turn(since, last):
+        with closing(sqlite3.connect(journal)) as connection, connection:
+            connection.execute("UPDATE schedules SET since = ?, last = ?", (since, last))
+
+    (server,) = overlapping()
+    text = OVERLAPPING.replace("OVERLAP", "")
+    place.write("flows.py", text.replace("def hourly()", "def hourly(count: int)"))
+    flow = "/flows/hourly"
+    until(lambda: server.get(flow)["parameters"].get("required"), "the file as it is now")
+    now = time()
+    turn(now - HOUR, now - 1)
+    wrong = until(lambda: server.get("/schedules/hourly")["error"], "what is wrong")
+    turn(now - HOUR - 120, now - 121)
+    assert settled(server)["missed"] == 1
+    (missed,) = server.get("/schedules/hourly")["ticks"]
+    assert (missed["outcome"], missed["reason"]) == ("missed", wrong)

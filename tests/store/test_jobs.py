@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 
 from lokki.errors import KeyReused, RunNotFound, RunOwned
-from lokki.store.jobs import Job, Jobs, QueueFull
+from lokki.store.jobs import Job, Jobs, NewRun, QueueFull
 from lokki.store.journal import Journal
 from lokki.store.leases import LEASE_SECONDS
 from lokki.store.offers import Needs, Offer
@@ -27,18 +27,9 @@ def jobs(opened):
 
 @pytest.fixture
 def put(jobs):
-    def queued(run_id="r1", now=1.0, **options):
-        found = jobs.put(
-            run_id,
-            flow="f",
-            fingerprint="p",
-            shape="a",
-            params=b"",
-            params_json="{}",
-            now=now,
-            **{"source": "/f.py:f", "started_by": "lokki serve", "offer": OFFER} | options,
-        )
-        return found.result()
+    def queued(run_id="r1", now=1.0, source="/f.py:f", offer=OFFER, **options):
+        new = NewRun(run_id, "f", source, "p", "a", b"", "{}", now, "lokki serve")
+        return jobs.put(new, offer, **options).result()
 
     return queued
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Query, Response
 
 from lokki_server import models, shapes
 from lokki_server.problems import Problem
@@ -48,6 +48,22 @@ async def start(
     run = await service.start(name, request.params, idempotency_key)
     response.headers["Location"] = f"/runs/{run.id}"
     return shapes.runs(service.history, [run])[0]
+
+
+@router.get("/schedules", response_model=models.Schedules)
+def schedules(service: Serving) -> Any:
+    """The schedules of all flows that have one."""
+    shapes = [(name, _shape(service, name)["schedule"]) for name in service.catalog.flows]
+    return {"schedules": [{"flow": name, **found} for name, found in shapes if found is not None]}
+
+
+@router.get("/schedules/{name}", response_model=models.ScheduleDetail, responses=problems(404))
+def followed(
+    service: Serving, name: FlowName, n: Annotated[int, Query(ge=1, le=1_000)] = 50
+) -> Any:
+    """A flow's schedule, and what became of its latest times, in `n` rows of a thousand."""
+    found = schedule(service, name)
+    return {"flow": name, **found, "ticks": service.clock.ticks(name, n)}
 
 
 @router.get("/flows/{name}/schedule", response_model=models.Schedule, responses=problems(404))

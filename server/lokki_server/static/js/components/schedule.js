@@ -1,8 +1,15 @@
-import { path, post } from "../api.js";
+import { get, path, post } from "../api.js";
 import { announce, h } from "../dom.js";
 import { count, when } from "../time.js";
+import { fetched } from "./states.js";
 
-/** When a flow runs next, and a button that pauses it. */
+const OVERLAPS = {
+  skip: "a time is skipped while an earlier run has not ended",
+  queue: "a run begins when the earlier ones have ended",
+  allow: "runs may overlap",
+};
+
+/** When a flow runs next, what became of earlier times, and a button that pauses it. */
 export function schedule(flow, given) {
   const node = h("div", { class: "schedule" });
   const wrong = h("p", { class: "problem", role: "alert" });
@@ -23,6 +30,7 @@ export function schedule(flow, given) {
       }
     },
   });
+  const past = history(flow);
   const draw = () => {
     button.replaceChildren(
       given.paused ? "Unpause" : "Pause",
@@ -41,19 +49,21 @@ export function schedule(flow, given) {
         { class: "facts" },
         fact(
           "Next",
-          given.paused ? "nothing while it is paused" : list(given.next.slice(0, 5)),
+          given.paused ? "nothing while it is paused" : list(given.next.map((at) => when(at))),
           "none",
         ),
         fact(
           "Last",
-          given.last && h("a", { class: "id", href: `/ui${path("runs", given.last)}` }, given.last),
+          given.last && linked(given.last),
           "not run yet",
         ),
+        fact("Overlap", OVERLAPS[given.overlap]),
         given.missed
           ? fact("Missed", [`${count(given.missed)}, the last `, when(given.missed_last)])
           : "",
         given.error ? fact("Wrong", given.error) : "",
       ),
+      past,
       button,
       wrong,
     );
@@ -62,12 +72,44 @@ export function schedule(flow, given) {
   return node;
 }
 
+/** What became of the latest times, asked for whenever it is opened. */
+function history(flow) {
+  const place = h("div");
+  let stop = () => {};
+  const node = h(
+    "details",
+    {
+      ontoggle() {
+        stop();
+        const load = (signal) => get(`${path("schedules", flow)}?n=20`, signal);
+        if (node.open) stop = fetched(place, load, ({ ticks }) => list(ticks.map(told)) ?? "none");
+      },
+    },
+    h("summary", null, "History", h("span", { class: "unseen" }, ` of the schedule of ${flow}`)),
+    place,
+  );
+  return node;
+}
+
+function told(ticks) {
+  const link = ticks.run && linked(ticks.run);
+  const many = ticks.count > 1 ? `${count(ticks.count)} times ` : "";
+  const ends = {
+    started: ["started ", link],
+    skipped: ["skipped: ", link, " had not ended"],
+    missed: [`missed: ${ticks.reason ?? "no server was there"}`],
+    paused: ["paused"],
+  }[ticks.outcome];
+  return [when(ticks.last), " ", many, ends];
+}
+
+const linked = (run) => h("a", { class: "id", href: `/ui${path("runs", run)}` }, run);
 const list = (times) =>
   times.length
     ? h(
         "ul",
         { class: "times" },
-        times.map((at) => h("li", null, when(at))),
+        times.map((each) => h("li", null, each)),
       )
     : null;
 const fact = (name, value, none) =>
