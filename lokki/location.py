@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import sysconfig
 from functools import cache
 from pathlib import Path
+
+_LIBRARIES = re.compile(
+    r"[/\\](?:(?:site|dist)-packages|lib(?:64)?[/\\]python3\.\d+)[/\\]|^<frozen "
+)
+"""What is in the paths of libraries on any machine."""
 
 
 def located(file: Path) -> tuple[Path, str]:
@@ -25,3 +31,8 @@ def _installed_in() -> tuple[str, ...]:
 def installed(file: str) -> bool:
     """Whether a file belongs to Python or to an installed package, and is no code of the user's."""
     return file.startswith(_installed_in())
+
+
+def in_library(file: str) -> bool:
+    """Whether a file is of Python or of an installed package; of another machine, by its path."""
+    return installed(file) or _LIBRARIES.search(file) is not None

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import re
 from hashlib import sha1
+from os.path import dirname
+
+from lokki.location import in_library
 
 _NUMBER = re.compile(r"0x[0-9a-fA-F]+|\d+(?:\.\d+)*")
+_HEAD = "Traceback (most recent call last):"
 _FRAME = re.compile(r'^[ |]*File "([^"]+)", line (\d+), in (.+)$', re.MULTILINE)
 
 
@@ -15,14 +19,21 @@ def folded(message: str) -> str:
 
 
 def place(traceback: str) -> tuple[str, int, str] | None:
-    """The innermost frame of a traceback that was cut to the user's: file, line, function.
+    """The innermost frame of the user's own code: file, line, function.
 
-    Of an exception group it is the last one's.
+    Of errors that came of others it is the last one's, and so it is of an exception group. A step
+    that is itself in a library has its frames in the folder of its file.
     """
-    frames = _FRAME.findall(traceback)
+    frames = _FRAME.findall(traceback.rpartition(_HEAD)[2])
     if not frames:
         return None
-    file, line, function = frames[-1]
+    step = frames[0][0]
+    own = dirname(step) if in_library(step) else None
+    file, line, function = next(
+        frame
+        for frame in reversed(frames)
+        if not in_library(frame[0]) or (own is not None and frame[0].startswith(own))
+    )
     return file, int(line), function
 
 

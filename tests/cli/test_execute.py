@@ -101,9 +101,35 @@ def test_the_end_of_a_failed_run(script, run):
     assert lines[-4] == "ValueError: invalid input"
     failed = r"\[ERROR\] Step 'row' failed after \d+\.\d{3}s: ValueError: invalid input"
     assert re.fullmatch(failed, lines[-3])
-    assert lines[-2] == "Error: the run failed in step 'row', item 2, attempt 1"
+    (line,) = re.findall(r"line (\d+)", lines[1])
+    assert lines[-2] == f"Error: the run failed in step 'row', item 2, attempt 1, at {path}:{line}"
     assert re.fullmatch(rf"resume: python {re.escape(str(path))} resume \S+", lines[-1])
     assert "".join(lines).count("invalid input") == 3  # the code, the traceback's end, the error
+
+
+def test_the_line_of_a_failure_is_the_users_not_a_librarys(script, run):
+    path = script("""
+        import json
+        from lokki import flow, main, step
+
+        @step
+        def parse():
+            return json.loads("{")
+
+        @flow
+        def parsing():
+            return parse()
+
+        if __name__ == "__main__":
+            main(parsing)
+    """)
+    line = 1 + path.read_text().splitlines().index('    return json.loads("{")')
+    code, _, lines = run(path, "run")
+    assert code == 1
+    assert lines[-2].endswith(f"step 'parse', attempt 1, at {path}:{line}")
+    _, out, _ = run(path, "show", "last", "--json")
+    (group,) = json.loads(out)["stages"][0]["failures"]
+    assert group["place"] == {"file": str(path), "line": line, "function": "parse"}
 
 
 def test_what_a_resume_does_is_told_first(script, run):

@@ -81,7 +81,9 @@ def test_a_run_on_aws_is_started_watched_looked_at_and_resumed(deployed, done):
     code, out, err = done("run", "milling.py", *given, "--on", "aws")
     assert (code, out) == (1, "")
     assert "ValueError: cannot crunch 1\n" in err
-    assert "Error: the run failed in step 'crunch', item 1, attempt 1\nresume: lokki resume " in err
+    assert "Error: the run failed in step 'crunch', item 1, attempt 1, at " in err
+    assert "milling.py:" in err
+    assert "\nresume: lokki resume " in err
 
     code, out, _ = done("milling.py", "show", "last", "--on", "aws")
     assert code == 0

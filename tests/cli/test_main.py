@@ -407,7 +407,8 @@ def test_the_users_traceback_comes_first_and_then_how_to_resume(script):
     assert re.fullmatch(
         r"\[ERROR\] Step 'broken' failed after \d+\.\d{3}s: KeyError: 'nothing'", lines[-3]
     )
-    assert lines[-2] == "Error: the run failed in step 'broken', attempt 1"
+    told = f"Error: the run failed in step 'broken', attempt 1, at {path}:"
+    assert re.fullmatch(re.escape(told) + r"\d+", lines[-2])
     assert lines[-1] == f"resume: python {path} resume {run_id(done)}"
     assert "lokki/engine" not in done.stderr
 

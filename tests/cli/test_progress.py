@@ -283,7 +283,8 @@ def test_a_failure_is_told_below_the_view(session):
     assert view.startswith("✗ failing")
     assert trace == "Traceback (most recent call last):"
     assert re.match(r"\[ERROR\] Step 'failing' failed after 0\.\d+s: ValueError: ", lines[6])
-    assert lines[7] == "Error: the run failed in step 'failing', attempt 1"
+    told = r"Error: the run failed in step 'failing', attempt 1, at \S+\.py:\d+"
+    assert re.fullmatch(told, lines[7])
     assert lines[8].startswith("resume: python ")
     assert "".join(lines).count("ValueError: invalid input") == 2
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from traceback import format_exception
 
@@ -80,6 +81,42 @@ def test_the_place_is_the_innermost_frame():
     assert place(traceback(7)) == ("/home/u/wings.py", 7, "wings")
     assert place("ValueError: x\n") is None
     assert place("") is None
+
+
+LIBRARY = """  File "{file}", line 2, in load
+    raise ValueError
+"""
+LIBRARIES = [
+    "/opt/app/.venv/lib/python3.13/site-packages/requests/api.py",
+    "/usr/lib/python3/dist-packages/yaml/__init__.py",
+    "/usr/lib64/python3.12/json/decoder.py",
+    "C:\\env\\Lib\\site-packages\\requests\\api.py",
+    "<frozen runpy>",
+    json.__file__,
+]
+
+
+@pytest.mark.parametrize("file", LIBRARIES)
+def test_the_place_is_of_the_users_own_code(file):
+    library = LIBRARY.format(file=file)
+    through = traceback(7).replace("ValueError: x", library + "ValueError: x")
+    assert place(through) == ("/home/u/wings.py", 7, "wings")
+    assert group("E", "e", through) == group("E", "e", traceback(7))
+    between = traceback(7).replace(
+        '  File "/home/u/wings.py"', library + '  File "/home/u/wings.py"'
+    )
+    assert place(between) == ("/home/u/wings.py", 7, "wings")
+    caused = f"{traceback(7)}\nDuring handling of that:\n\n{through.replace('line 7', 'line 8')}"
+    assert place(caused) == ("/home/u/wings.py", 8, "wings")
+
+
+def test_the_place_in_a_step_that_is_installed():
+    own = "/x/lib/python3.13/site-packages/{}"
+    trace = "Traceback (most recent call last):\n" + "".join(
+        LIBRARY.format(file=own.format(file))
+        for file in ("birds/flows.py", "birds/parts/wings.py", "requests/api.py")
+    )
+    assert place(trace) == (own.format("birds/parts/wings.py"), 2, "load")
 
 
 def test_the_place_in_a_group_of_exceptions_is_the_last_ones():
