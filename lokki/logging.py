@@ -83,10 +83,13 @@ def step_complete(step: str, at: float, seconds: float) -> Record:
     return Record("INFO", at, "step_complete", text, fields)
 
 
-def step_failed(step: str, at: float, seconds: float, error: str, **more: Any) -> Record:
+def step_failed(
+    step: str, at: float, seconds: float, error: str, *, again: bool = False, **more: Any
+) -> Record:
+    """A failed attempt, after which there is another with ``again``."""
     text = f"Step '{step}' failed after {seconds:.3f}s: {error}"
     fields = {"step": step, "duration": round(seconds, 3), "status": "failed", "message": error}
-    return Record("ERROR", at, "step_failed", text, fields | more)
+    return Record("WARNING" if again else "ERROR", at, "step_failed", text, fields | more)
 
 
 def map_progress(step: str, at: float, done: int, total: int, **others: int) -> Record:
@@ -138,15 +141,24 @@ def of_run(run_id: str, record: Record) -> Record:
 
 
 def said(text: str) -> tuple[str, Line] | None:
-    """The run and the line that `of_run` and `step_line` have made this JSON of; of other, None."""
+    """The run and the line that this JSON tells of it; of other, None.
+
+    It is one of `of_run` with `step_line`, or with `step_failed`: a line of lokki's own.
+    """
     try:
         told = json.loads(text)
-        if told["event"] != "log":
-            return None
+        level, message = told["level"], told.get("message")
+        match told["event"]:
+            case "log":
+                source = told["source"]
+            case "step_failed":
+                again = ", to be tried again" * (level != "ERROR")
+                source, message = "lokki", f"failed{again}: {message}"
+            case _:
+                return None
         at = datetime.fromisoformat(told["ts"]).timestamp()
-        step, item, attempt = told["step"], told["item"], told["attempt"]
         return told["run"], (
-            at, step, item, attempt, told["level"], told["source"], told["message"],
+            at, told["step"], told["item"], told["attempt"], level, source, message,
         )  # fmt: skip
     except (ValueError, LookupError, TypeError):
         return None

@@ -102,6 +102,16 @@ def test_json_lines(record, fields):
     assert json.loads(line) == {"ts": "2024-01-15T10:30:00.123Z", **fields}
 
 
+@pytest.mark.parametrize(
+    ("again", "level", "words"),
+    [(False, "ERROR", "failed: E: no"), (True, "WARNING", "failed, to be tried again: E: no")],
+)
+def test_a_failed_attempt_is_a_line_of_its_run(again, level, words):
+    record = logging.step_failed("x", NOON, 1.2, "E: no", again=again, item=3, attempt=1)
+    told = logging.said(logging.as_json(logging.of_run("r1", record)))
+    assert told == ("r1", (pytest.approx(NOON, abs=0.001), "x", 3, 1, level, "lokki", words))
+
+
 def test_the_time_is_local_for_people_and_utc_in_json(monkeypatch):
     monkeypatch.setenv("TZ", "XYZ-2")  # two hours east
     time.tzset()

@@ -163,13 +163,13 @@ class LineReport:
         """A failure, for people after the user's traceback."""
         failure = event.failure
         reason, traceback = shortened(failure.reason, failure.traceback)
-        place = {"item": failure.index, "attempt": failure.attempt}
         record = logging.step_failed(
             failure.step,
             now,
             event.seconds,
             f"{failure.type}: {reason}",
-            **place,
+            item=failure.index,
+            attempt=failure.attempt,
             traceback=traceback,
         )
         if traceback and not self._json:

@@ -51,7 +51,7 @@ _KEPT_OVERHEAD = 100
 
 _TOLD = {
     ItemStatus.RETRYING: ("WARNING", "failed, to be tried again"),
-    ItemStatus.TOLERATED: ("WARNING", "failed, which is tolerated"),
+    ItemStatus.TOLERATED: ("ERROR", "failed, which is tolerated"),
     ItemStatus.FAILED: ("ERROR", "failed"),
 }
 """The level and the words of the log line of a failed attempt."""

@@ -41,6 +41,7 @@ from lokki.errors import (
     LokkiError,
     PayloadError,
     RunCancelled,
+    RunError,
     RunFailed,
     RunOwned,
     described,
@@ -58,7 +59,7 @@ from lokki.store.references import stored, unreadable
 from lokki.store.removal import discard
 from lokki.store.reopen import Reopening
 from lokki.store.schema import StageRow, stage_id
-from lokki.store.texts import short_error
+from lokki.store.texts import LONGEST, cut, short_error
 
 T = TypeVar("T")
 
@@ -171,6 +172,9 @@ class Run:
         except Exception as error:
             self.error = error
             status = Status.CANCELLED if isinstance(error, RunCancelled) else Status.FAILED
+            if not isinstance(error, RunError):  # else its step's line is there
+                stage = self.graph.stages[min(self.state.position, len(self.graph.stages) - 1)]
+                self._note(stage.name, f"the run failed: {described(error)}")
         finally:
             output.detach(self.id, self._writer.log)
             self.journal.commits.release(self._writer)
@@ -232,6 +236,12 @@ class Run:
             for name, value in _error_fields(error).items()
         }
         return json.dumps(short_error(fields))
+
+    def _note(self, step: str, message: str) -> None:
+        """Have the run's log tell of an error that is no item's."""
+        assert self._writer is not None
+        text = cut(redacted(message, secrets_of(self.graph)), LONGEST)
+        self._writer.note((self._now(), step, None, 1, "ERROR", "lokki", text))
 
     def _superseded(self, reopening: Reopening | None) -> set[str]:
         """The folders of earlier writers that hold nothing but what is to be taken back."""
@@ -313,7 +323,9 @@ class Run:
         try:
             return await in_thread(_relisted, source, value, stage.name)
         except Exception as error:
-            raise _failed(self.id, capture(source, 0, 1, error)) from None
+            failure = capture(source, 0, 1, error)
+            self._note(source.name, f"failed: {failure.type}: {failure.reason}")
+            raise _failed(self.id, failure) from None
 
     def _opened(self, position: int, stage: Stage, count: int, writer: RunWriter) -> StageRow:
         """The stage's record: the one that is there already, or a new one."""

@@ -216,9 +216,12 @@ class _Work:
                 data = self._stored(bound, index, given(), attempt, key)
             except Exception as error:
                 failure = capture(bound, index or 0, attempt, error)
+                again = failure.retryable and attempt <= call.step.retry.retries
                 told = f"{failure.type}: {failure.reason}"
-                tell(logging.step_failed(call.name, time(), monotonic() - began, told), failure)
-                if attempt > call.step.retry.retries or not failure.retryable:
+                seconds = monotonic() - began
+                record = logging.step_failed(call.name, time(), seconds, told, again=again)
+                tell(record, failure)
+                if not again:
                     self._loop.run(self._payloads.keep_failure(self._run_id, failure))
                 elif self._holds:
                     sleep(call.step.retry.wait(attempt))

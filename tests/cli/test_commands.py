@@ -392,6 +392,16 @@ def test_logs_are_filtered(record, done, options, wanted):
     assert told == wanted
 
 
+def test_failures_are_lines_of_level_error_when_they_are_tolerated_too(done, mended):
+    code, out, _ = done("logs", mended, "--level", "ERROR")
+    assert code == 0
+    assert sorted(line.split("] ", 1)[1] for line in out.splitlines()) == [
+        "checked[2]: failed, which is tolerated: ValueError: bad 2",
+        "checked[3]: failed, which is tolerated: ValueError: bad 3",
+        "checked[5]: failed, which is tolerated: OSError: gone",
+    ]
+
+
 def test_lines_until_a_time_are_told_wherever_they_stand(record, done):
     record(OLD, lines=[LINES[0], LINES[3], LINES[1]])
     out = done("logs", "--end", "2026-02-03T10:30:01")[1]

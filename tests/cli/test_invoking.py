@@ -96,6 +96,10 @@ def test_a_run_on_aws_is_started_watched_looked_at_and_resumed(deployed, done):
     code, out, _ = done("logs", "first", "--on", "aws", "--item", "2")
     assert (code, out.partition(" ")[2]) == (0, "[INFO] crunch[2]: crunching 2\n")
 
+    code, out, _ = done("logs", failed["id"], "--on", "aws", "--level", "ERROR")
+    assert code == 0
+    assert out.partition(" ")[2] == "[ERROR] crunch[1]: failed: ValueError: cannot crunch 1\n"
+
     code, out, err = done("logs", "first", "--on", "aws", "--step", "total")
     assert (code, out, err) == (0, "", "no lines\n")
     code, _, err = done("logs", "first", "--on", "aws", "--step", "nosuch")

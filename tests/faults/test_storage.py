@@ -215,6 +215,8 @@ def test_a_payload_that_is_not_the_recorded_one_is_told_and_made_anew(tmp_path, 
     assert f"lokki resume {run_id} --from blob" in done.stderr
     assert done.stderr.endswith(f"blobs.py resume {run_id} --from blob\n")
     assert "Traceback" not in done.stderr
+    told = _call(script, "logs", run_id, "--level", "ERROR").stdout
+    assert "lengths: the run failed: ResultUnreadable: the result of step 'blob', item 1" in told
     command = [sys.executable, "-m", "lokki", "resume", run_id, "--from", "blob"]
     again = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (again.returncode, again.stdout) == (0, "300000\n"), again.stderr

@@ -311,6 +311,7 @@ def test_an_error_is_the_users_by_name_text_and_frames(handler, capsys):
         ("step_start", 0, 1),
         ("step_failed", 0, 1),
     ]
+    assert lines[1]["level"] == "WARNING"  # there is an attempt to come
 
 
 def test_an_attempt_that_is_to_be_repeated_leaves_no_failure(handler, bucket):
