@@ -68,6 +68,18 @@ def same(number):
 def exact(number: int = 2**60 + 1):
     return same(number)
 
+@step
+def falters(number):
+    time.sleep(0.05)
+    if number == 3:
+        raise ValueError("not three")
+    if number > 3 and OPEN.exists():
+        raise KeyError("opened")
+
+@flow
+def faltering(count: int = 3000):
+    return numbers(count).map(falters, tolerated_failures=0.9)
+
 @flow(schedule="rate(1 day)")
 def waiting(count: int = 2000):
     return numbers(count).map(slow)
@@ -175,6 +187,30 @@ def test_wrong_parameters_are_told_beside_their_fields(opened):
     page.get_by_role("button", name="Start").click()
     expect(page.get_by_text("a whole number is needed")).to_be_visible()
     expect(page).to_have_url(re.compile("/ui/flows/crunching$"))
+
+
+def test_failures_stay_and_come_while_a_run_goes_on(opened, place, server):
+    def stage():
+        return next((each for each in server.get(f"/runs/{run}")["stages"][1:]), {})
+
+    def is_shown():
+        """Whether the failure is, and those who look at it see the run go on."""
+        assert page.get_by_text("not three").is_visible()
+        return page.get_by_text(re.compile(r"\d+ of 3,000")).first.inner_text()
+
+    place.shut()
+    run = server.start("faltering")
+    until(lambda: stage().get("tolerated"), "a failure")
+    page = opened()
+    page.goto(f"/ui/runs/{run}")
+    expect(page.get_by_text("not three")).to_be_visible()
+    seen = {is_shown()}
+    until(lambda: seen.add(is_shown()) or len(seen) > 3, "a run that goes on")
+    place.open()
+    expect(page.get_by_text("KeyError")).to_be_visible()
+    expect(page.get_by_text("not three")).to_be_visible()
+    server.client.post(f"/runs/{run}/cancel", json={})
+    assert server.ended(run)["status"] == "cancelled"
 
 
 @pytest.mark.parametrize("size", SIZES)

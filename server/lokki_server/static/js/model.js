@@ -71,3 +71,17 @@ export function canResume(run) {
   const rests = ended(run) || lost(run) || run.status === "paused";
   return rests && (run.status !== "succeeded" || sum(run.stages, "tolerated") > 0);
 }
+
+/** How many items have failed so far, or are to be tried again. */
+export const troubled = ({ stages }) =>
+  sum(stages, "failed") + sum(stages, "tolerated") + sum(stages, "retrying");
+
+/** A run that was told without its failures and resumes, with those that are known of it. */
+export function completed(run, before) {
+  const known = new Map(before.stages.map((stage) => [stage.position, stage.failures]));
+  const stages = run.stages.map((stage) => ({
+    ...stage,
+    failures: stage.failures?.length ? stage.failures : known.get(stage.position),
+  }));
+  return { ...run, stages, resumes: run.resumes?.length ? run.resumes : before.resumes };
+}

@@ -4,7 +4,7 @@ import { get, runPath } from "../api.js";
 import { failure, loading } from "../components/states.js";
 import { announce, h, keyed, setAttribute, setText, throttle } from "../dom.js";
 import { follow } from "../events.js";
-import { ended, maps, shownStatus } from "../model.js";
+import { completed, ended, maps, shownStatus, troubled } from "../model.js";
 import { focusHeading, navigate, setTitle } from "../router.js";
 import { runHead } from "../run/head.js";
 import { itemView } from "../run/item.js";
@@ -15,6 +15,7 @@ import { resultView } from "../run/result.js";
 
 const REDRAW_MS = 300;
 const END_MS = 1000;
+const FAILURES_MS = 2000;
 
 export function runPage(match) {
   const { id, flow } = match.params;
@@ -27,6 +28,7 @@ export function runPage(match) {
   let status = null;
   let ending = null;
   let reloads = 0;
+  let known = 0; // failures, when they were asked for last
 
   const place = h("div", null, loading("Loading the run…"));
   const node = h(
@@ -50,21 +52,27 @@ export function runPage(match) {
     setTitle(`${word} ${run.flow} ${run.id}`);
   }, REDRAW_MS);
 
+  /** Take what is told of the run as it goes on, and ask for failures that are new. */
   const take = (fresh) => {
-    run = fresh;
+    run = completed(fresh, run);
     draw();
+    if (troubled(run) !== known) look();
   };
   const reload = async () => {
     const own = ++reloads;
     try {
       const fresh = await get(address, abort.signal);
       if (own !== reloads) return; // a later answer has come before this one
-      take(fresh);
+      run = fresh;
+      known = troubled(run);
+      draw();
       listen(); // it may have been resumed
     } catch {
       // What is there stays; the banner tells of a lost connection.
     }
   };
+
+  const look = throttle(reload, FAILURES_MS);
 
   /** Follow the run while it goes on, with log lines where they are shown. */
   function listen() {
@@ -115,6 +123,7 @@ export function runPage(match) {
   async function first() {
     try {
       run = await get(address, abort.signal);
+      known = troubled(run);
     } catch (problem) {
       if (abort.signal.aborted) return;
       const again = () => (place.replaceChildren(loading()), first());
@@ -147,6 +156,7 @@ export function runPage(match) {
       clearTimeout(ending);
       stop();
       draw.stop();
+      look.stop();
       view?.close?.();
       clearInterval(ticking);
     },
