@@ -162,6 +162,9 @@ class Server:
     max_runs: int = _key(16, "most runs that a runner has at a time", least=1)
     max_queued: int = _key(10_000, "most runs that wait for a runner", least=1)
     max_resumes: int = _key(3, "how often a run is resumed after the death of its runner", least=0)
+    import_patience: int = _key(
+        30, "seconds that runs wait for a file that cannot be imported, before they fail", least=0
+    )
     catch_up: bool = _key(False, "whether a schedule starts one run for the ticks it has missed")
     grace: int = _key(30, "seconds that runs have to finish when the server is stopped", least=0)
 

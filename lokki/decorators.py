@@ -198,16 +198,14 @@ class Flow(Generic[P, R]):
         _check_arguments(graph)
         return graph, chains
 
-    async def run(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run the flow in an engine of its own, durably, and return its result.
+    def run(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+        """Run the flow in an engine of its own, durably, and return its result; await it.
 
         Raises ParameterError, DefinitionError, RunFailed, RunCancelled or JournalError.
         """
-        from lokki.engine.engine import Engine
+        from lokki.engine.engine import run_alone
 
-        graph = self(*args, **kwargs)
-        async with Engine() as engine:
-            return await engine.run(graph)
+        return run_alone(self(*args, **kwargs))
 
     def run_sync(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """The same as ``run``, blocking; works inside a running event loop (notebooks) too."""

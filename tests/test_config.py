@@ -83,6 +83,7 @@ PROMISED = {  # key: variable, default
     "server.max_runs": ("LOKKI_SERVER_MAX_RUNS", 16),
     "server.max_queued": ("LOKKI_SERVER_MAX_QUEUED", 10_000),
     "server.max_resumes": ("LOKKI_SERVER_MAX_RESUMES", 3),
+    "server.import_patience": ("LOKKI_SERVER_IMPORT_PATIENCE", 30),
     "server.catch_up": ("LOKKI_SERVER_CATCH_UP", False),
     "server.grace": ("LOKKI_SERVER_GRACE", 30),
 }

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
+from lokki.cli.load import is_file
+from lokki.engine.sources import Stamp, stamp
+
 _USES_LOKKI = re.compile(r"^\s*(from lokki\b|import lokki\b)", re.MULTILINE)
 _DEFINES_FLOW = re.compile(r"^\s*@(lokki\.)?flow\b", re.MULTILINE)
 
@@ -23,21 +26,13 @@ def found_in(places: Sequence[str]) -> list[str]:
             files = sorted(path.resolve().glob("*.py"))
             found += [str(file) for file in files if _defines_flows(file, stamp(str(file)))]
         else:
-            found.append(str(path.resolve()) if path.is_file() else place)
+            is_path = path.is_file() or is_file(place)
+            found.append(str(path.resolve()) if is_path else place)
     return list(dict.fromkeys(found))
 
 
-def stamp(place: str) -> object:
-    """Something that changes with a file; of a module, the same always."""
-    try:
-        stat = Path(place).stat()
-    except OSError:
-        return "a module"
-    return stat.st_mtime_ns, stat.st_size
-
-
 @lru_cache(maxsize=10_000)
-def _defines_flows(file: Path, stamp: object) -> bool:
+def _defines_flows(file: Path, seen: Stamp | None) -> bool:
     """Whether a file, as it was at this stamp, uses lokki and has flows."""
     try:
         text = file.read_text()

@@ -12,7 +12,6 @@ import os
 import re
 import sys
 import traceback
-from contextvars import ContextVar
 from importlib.machinery import PathFinder, SourceFileLoader
 from pathlib import Path
 from types import ModuleType
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from lokki.call import cut
 from lokki.cli.streams import stdout_to_stderr
 from lokki.decorators import Flow
+from lokki.engine.importing import RunsFlow, importing
 from lokki.errors import DefinitionError, LokkiError
 from lokki.location import located
 
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lokki.graph import FlowGraph
-
-_importing: ContextVar[str | None] = ContextVar("importing", default=None)
 
 
 class LoadError(LokkiError):
@@ -60,14 +58,22 @@ def from_here(target: str) -> str:
     A module that is not in this folder stays as it is.
     """
     place, name = place_and_name(target)
-    file = Path(place) if _is_file(place) else Path(*place.split(".")).with_suffix(".py")
-    if not _is_file(place) and not file.is_file():
+    file = Path(place) if is_file(place) else Path(*place.split(".")).with_suffix(".py")
+    if not is_file(place) and not file.is_file():
         return target
     return f"{file.absolute()}:{name}" if name else str(file.absolute())
 
 
-def _is_file(place: str) -> bool:
+def is_file(place: str) -> bool:
+    """Whether ``place`` names a file, not a module."""
     return place.endswith(".py") or place.startswith(".") or os.sep in place
+
+
+def file_named(place: str) -> Path:
+    """The file that is named; of a module, the one in this folder that would be it."""
+    if is_file(place):
+        return Path(place).resolve()
+    return Path.cwd().joinpath(*place.split(".")).with_suffix(".py")
 
 
 def place_and_name(target: str) -> tuple[str, str]:
@@ -120,11 +126,13 @@ def load_module(place: str) -> ModuleType:
     """Import a file or a module. Raises as `load_flow`."""
     if not place:
         raise NotThere("name a file or a module, such as birds.py or birds.py:birds_flow")
-    importing = _importing.set(place)
     try:
-        module = _from_file(place) if _is_file(place) else _from_name(place)
+        with importing(place):
+            module = _from_file(place) if is_file(place) else _from_name(place)
     except (DefinitionError, LoadError):
         raise
+    except RunsFlow as error:
+        raise LoadError(str(error), users_traceback(error)) from error
     except SystemExit as error:
         told = f'{place} exits while it is imported; guard it: if __name__ == "__main__": …'
         raise LoadError(told, users_traceback(error)) from error
@@ -133,8 +141,6 @@ def load_module(place: str) -> ModuleType:
         if isinstance(error, ImportError) and "no known parent package" in str(error):
             told += "; for its relative imports, put an __init__.py beside it"
         raise LoadError(told, users_traceback(error)) from error
-    finally:
-        _importing.reset(importing)
     # Values of its classes were stored as __main__'s when the file itself was the program.
     sys.modules["__main__"] = module
     return module
@@ -160,7 +166,7 @@ def traced(flow: Flow[..., Any], trace: Callable[[], FlowGraph[Any]]) -> FlowGra
 
 def _from_name(name: str) -> ModuleType:
     """Import a module, found in the working directory first; one of a file there as that file."""
-    file = Path.cwd().joinpath(*name.split(".")).with_suffix(".py")
+    file = file_named(name)
     if file.is_file() and f".{located(file)[1]}".endswith(f".{name}"):
         return _from_file(str(file))
     _refuse_taken(name, Path.cwd())
@@ -219,16 +225,7 @@ def _refuse_taken(name: str, folder: Path) -> None:
 
 
 def alias_main() -> None:
-    """Let values stored by ``lokki run FILE`` be read when FILE itself is the program.
-
-    Raises LoadError when ``load_flow`` is importing FILE, which is then not the program.
-    """
-    place = _importing.get()
-    if place is not None:
-        raise LoadError(
-            f"{place} calls main() while it is imported; guard the call: "
-            'if __name__ == "__main__": main(…)'
-        )
+    """Let values stored by ``lokki run FILE`` be read when FILE itself is the program."""
     module = sys.modules["__main__"]
     path = getattr(module, "__file__", None)
     if path is not None:

@@ -345,21 +345,32 @@ def new_run_id() -> str:
     return f"{now:%Y%m%d-%H%M%S}-{now.microsecond // 1000:03d}{tail}"
 
 
-def run_blocking(graph: FlowGraph[R]) -> R:
-    """Run a graph in an engine of its own and wait, whether or not an event loop runs here.
+def run_alone(graph: FlowGraph[R]) -> Coroutine[Any, Any, R]:
+    """Run a graph in an engine of its own.
 
-    Ctrl-C cancels the run, and waits for its calls in threads to end.
+    Where no flow may be run, that is told now, since the coroutine may never be awaited: a running
+    event loop refuses another.
     """
+    check_may_run()
 
     async def run() -> R:
         async with Engine() as engine:
             return await engine.run(graph)
 
+    return run()
+
+
+def run_blocking(graph: FlowGraph[R]) -> R:
+    """Run a graph in an engine of its own and wait, whether or not an event loop runs here.
+
+    Ctrl-C cancels the run, and waits for its calls in threads to end.
+    """
+    work = run_alone(graph)
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return asyncio.run(run())
-    return _run_beside(run())
+        return asyncio.run(work)
+    return _run_beside(work)
 
 
 def _run_beside(work: Coroutine[Any, Any, R]) -> R:

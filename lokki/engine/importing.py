@@ -11,8 +11,9 @@ import io
 import os
 import sys
 import traceback
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from functools import partial
 from importlib import import_module
 from importlib.machinery import ModuleSpec, SourceFileLoader
@@ -27,6 +28,11 @@ from lokki.errors import LokkiError, Picklable
 
 _replaced: list[ModuleType] = []  # the former __main__, whose functions go on
 _idle = False
+_importing: ContextVar[str | None] = ContextVar("importing", default=None)
+
+
+class RunsFlow(LokkiError):
+    """A file or module runs a flow while a command imports it."""
 
 
 class ImportFailed(Picklable, Exception):
@@ -46,7 +52,7 @@ class ImportFailed(Picklable, Exception):
         super().__init__(self.reason)
 
 
-class _RunsFlow(BaseException):
+class _Reached(BaseException):
     """An import has come to where it runs a flow."""
 
 
@@ -56,14 +62,29 @@ def set_idle(idle: bool) -> None:
     _idle = idle
 
 
+@contextmanager
+def importing(place: str) -> Iterator[None]:
+    """Within, a file or module is imported of which a flow is wanted: it is not to run one."""
+    before = _importing.set(place)
+    try:
+        yield
+    finally:
+        _importing.reset(before)
+
+
 def check_may_run() -> None:
-    """Keep a module that runs a flow while it is imported from doing so in every worker anew.
+    """Keep a module that runs a flow while it is imported from doing so in every process anew.
 
     In a worker, its import ends there: the flow is being run, by the engine, whose process has not
-    come further in the module either. Raises LokkiError in a process of multiprocessing.
+    come further in the module either. Raises RunsFlow where a command imports the module, and
+    LokkiError in a process of multiprocessing.
     """
     if _idle:
-        raise _RunsFlow
+        raise _Reached
+    if (place := _importing.get()) is not None:
+        raise RunsFlow(
+            f'{place} runs a flow while it is imported; guard it: if __name__ == "__main__": …'
+        )
     process: Any = sys.modules.get("multiprocessing.process")
     if process is not None and getattr(process.current_process(), "_inheriting", False):
         raise LokkiError(
@@ -113,7 +134,7 @@ def _imported(name: str, file: str) -> ModuleType:
         return import_module(name)
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    with suppress(_RunsFlow):
+    with suppress(_Reached):
         spec.loader.exec_module(module)
     above, _, last = name.rpartition(".")
     if above in sys.modules:
@@ -143,7 +164,7 @@ def _main(program: Program, file: str) -> ModuleType:
     source = program.sources.get(MAIN) or program.sources.get(MAIN_IN_WORKER)
     text = _text(file) if source is None else source.text
     code = compile(text, file, "exec", dont_inherit=True)
-    with suppress(_RunsFlow):
+    with suppress(_Reached):
         exec(code, vars(module))  # noqa: S102 - as Python would
     return module
 

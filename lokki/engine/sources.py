@@ -62,15 +62,16 @@ def is_fixed(name: str, file: str | None) -> bool:
 
 
 def _source(file: str) -> Source:
-    stamp = _stamp(file)
+    now = stamp(file)
     known = _read.get(file)
-    if known is None or known.stamp != stamp:
+    if known is None or known.stamp != now:
         with open(file, "rb") as opened:
-            known = _read[file] = Source(file, stamp or (0, 0), opened.read())
+            known = _read[file] = Source(file, now or (0, 0), opened.read())
     return known
 
 
-def _stamp(file: str) -> Stamp | None:
+def stamp(file: str) -> Stamp | None:
+    """The stamp of a file; None where there is none."""
     try:
         status = os.stat(file)
     except OSError:
@@ -91,7 +92,7 @@ class AsTheyWere(MetaPathFinder):
         self, fullname: str, path: object = None, target: object = None
     ) -> ModuleSpec | None:
         source = self._sources.get(fullname)
-        if source is None or _stamp(source.file) == source.stamp:
+        if source is None or stamp(source.file) == source.stamp:
             return None
         return spec_from_file_location(
             fullname, source.file, loader=_Loader(fullname, source.file, source.text)

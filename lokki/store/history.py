@@ -200,20 +200,23 @@ class History:
         """How many runs there are in each status."""
         return dict(self._read("SELECT status, count(*) FROM runs GROUP BY status"))
 
-    def waiting(self, limit: int, offer: Offer) -> list[tuple[str, str, str | None]]:
+    def waiting(
+        self, limit: int, offer: Offer, held: Iterable[str] = ()
+    ) -> list[tuple[str, str, str | None]]:
         """The runs that wait for a runner of a service with this offer: id, source, again.
 
-        The first one first. Those that are to begin in turn are left out while one of an earlier
-        tick has not ended.
+        The first one first; without those of the sources that are ``held``, and those that are to
+        begin in turn while one of an earlier tick has not ended.
         """
         return self._read(
             "SELECT run, source, again FROM jobs JOIN runs ON id = run"
-            f" WHERE queued IS NOT NULL AND {TAKEN} AND NOT (in_turn AND EXISTS ("
+            f" WHERE queued IS NOT NULL AND {TAKEN}"
+            " AND source NOT IN (SELECT value FROM json_each(?)) AND NOT (in_turn AND EXISTS ("
             "SELECT 1 FROM runs AS earlier JOIN jobs AS theirs ON theirs.run = earlier.id"
             " WHERE earlier.flow = runs.flow AND earlier.status IN ('queued', 'running')"
             " AND earlier.number < runs.number AND theirs.tick IS NOT NULL))"
             " ORDER BY queued, run LIMIT ?",
-            (*offer.values, limit),
+            (*offer.values, json.dumps(list(held)), limit),
         )
 
     def needs(self, run_id: str) -> Needs | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import astuple, dataclass
 from typing import Any
@@ -108,11 +108,14 @@ class Jobs:
 
         return self._journal.claim(run_id, now, update)
 
-    def waiting(self, limit: int, offer: Offer) -> list[Job]:
-        """The runs that wait for a runner of a service with this offer, the first one first."""
+    def waiting(self, limit: int, offer: Offer, held: Iterable[str] = ()) -> list[Job]:
+        """The runs that wait for a runner of a service with this offer, the first one first.
+
+        Those whose source is ``held`` are left out.
+        """
         return [
             Job(run, source, json.loads(again or "{}"))
-            for run, source, again in self._journal.history.waiting(limit, offer)
+            for run, source, again in self._journal.history.waiting(limit, offer, held)
         ]
 
     def refuse(self, run_id: str, error: str, now: float) -> Future[None]:

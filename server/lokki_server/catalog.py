@@ -12,13 +12,18 @@ import os
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from math import inf
+from time import monotonic
 from typing import Any
 
 import anyio
 
-from lokki.cli.found import found_in, stamp
+from lokki.cli.found import found_in
+from lokki.cli.load import file_named
+from lokki.engine.sources import stamp
 from lokki.store.offers import Offer
 from lokki_server.channel import Child
+from lokki_server.code import Stamps, changed
 from lokki_server.problems import Problem
 
 _LOOK_SECONDS = 1.0
@@ -27,6 +32,9 @@ _PATIENCE_SECONDS = 3.0
 """A file whose import takes longer is told, and goes on beside the others."""
 _IMPORT_SECONDS = 120.0
 _CHECK_SECONDS = 30.0
+_RETRY_SECONDS = 2.0
+"""When a file that cannot be imported is looked into again; then after twice as long, and so on."""
+_LONGEST_RETRY_SECONDS = 60.0
 _AT_ONCE = 4
 
 
@@ -37,11 +45,16 @@ class FlowFile:
         self.place = place
         self.flows: list[dict[str, Any]] = []
         self.error: dict[str, str] | None = None
-        self._stamp: object = None
+        self.importable_at = -inf
+        """When the last look began that has found its flows, by `monotonic`."""
+        self._code: Stamps = {}
+        self._again = -inf
+        self._wait = _RETRY_SECONDS
         self._child: Child | None = None
         self._answers: AsyncIterator[dict[str, Any]] | None = None
         self._turn = anyio.Lock()
         self._importing = False
+        self._given_up = False
         self._asked = 0.0
 
     def told_as_slow(self) -> None:
@@ -49,12 +62,13 @@ class FlowFile:
         self.error = {"error": "its import has not ended yet", "traceback": ""}
 
     def changed(self) -> bool:
-        """Whether it is another than when it was looked into; a module is looked into once."""
-        return self._stamp != stamp(self.place)
+        """Whether its code is another than when it was looked into, or it is to be tried again."""
+        return monotonic() > self._again or changed(self._code)
 
     async def look(self) -> None:
         """Find out what is in it; an import of what was there before is given up."""
         if self._importing and self._child is not None:
+            self._given_up = True
             self._child.kill()
         async with self._turn:
             await self._end()
@@ -77,6 +91,7 @@ class FlowFile:
                 self._child.channel.send(flow=flow, **question)
                 answer = await anext(self._answers, None)
             if answer is not None:
+                self._learn(answer)
                 return answer
             await self._end()
             what = f"took longer than {_CHECK_SECONDS:.0f} seconds"
@@ -96,7 +111,9 @@ class FlowFile:
         await self._end()
 
     async def _start(self) -> None:
-        self._stamp = await anyio.to_thread.run_sync(stamp, self.place)
+        file = str(file_named(self.place))
+        self._code = {file: await anyio.to_thread.run_sync(stamp, file)}
+        self._again, began = inf, monotonic()
         self._child = await Child.start("lokki_server.inspector", self.place)
         self._answers = self._child.channel.messages()
         self._asked = asyncio.get_running_loop().time()
@@ -106,12 +123,27 @@ class FlowFile:
         with anyio.move_on_after(_IMPORT_SECONDS) as scope:
             found = await anext(self._answers, ended)
         self._importing = False
+        if self._given_up:  # the next look tells what is there
+            self._given_up = False
+            await self._end()
+            return
         if scope.cancelled_caught:
             found["error"] = f"its import took longer than {_IMPORT_SECONDS:.0f} seconds"
+        self._learn(found)
         self.flows = found.pop("flows", [])
         self.error = found or None
-        if self.error is not None:
+        if self.error is None:
+            self.importable_at, self._wait = began, _RETRY_SECONDS
+        else:  # what is missing may come, and no file tells
+            self._again = monotonic() + self._wait
+            self._wait = min(2 * self._wait, _LONGEST_RETRY_SECONDS)
             await self._end()
+
+    def _learn(self, answer: dict[str, Any]) -> None:
+        """Take from an answer which files were imported since the one before, and their stamps."""
+        told = answer.pop("code", {})
+        stamps = {file: each and (each[0], each[1]) for file, each in told.items()}
+        self._code = {**stamps, **self._code}
 
     async def _end(self) -> None:
         child, self._child, self._answers = self._child, None, None
@@ -201,6 +233,10 @@ class Catalog:
                     error = f"{other.place} has a flow '{flow['name']}', too: rename one"
                     told.append({"file": file.place, "error": error, "traceback": ""})
         return told
+
+    def importable_at(self, place: str) -> float:
+        """When the last look at a file or module began that has found its flows."""
+        return self._files[place].importable_at if place in self._files else -inf
 
     @asynccontextmanager
     async def file(self, place: str) -> AsyncIterator[FlowFile]:

@@ -24,6 +24,7 @@ from lokki.secret import Secret, in_environment
 from lokki.store.codec import dumps
 from lokki.store.history import read_history
 from lokki_server.channel import Channel, inherited
+from lokki_server.code import Code
 
 _NAMED = re.compile(r"parameter '([^'.[]+)")
 
@@ -31,14 +32,17 @@ _NAMED = re.compile(r"parameter '([^'.[]+)")
 async def serve(descriptor: str, file: str) -> None:
     """Tell what is in ``file``, then check parameters for as long as the service asks."""
     channel = await Channel.over(inherited(descriptor))
-    flows, told = looked_into(file)
-    channel.send(**told)
+    code = Code()
+    with code.imports(file):
+        flows, told = looked_into(file)
+    channel.send(**told, code=code.news())
     async for message in channel.messages():
         flow = flows[message["flow"]]
         if "run" in message:
-            channel.send(**planned(flow, message["run"], message["again"]))
+            answer = planned(flow, message["run"], message["again"])
         else:
-            channel.send(**checked(flow, message["params"]))
+            answer = checked(flow, message["params"])
+        channel.send(**answer, code=code.news())
 
 
 def checked(flow: Flow[..., Any], params: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,6 @@ import signal
 import sys
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from time import time
 from types import ModuleType
 from typing import Any, TextIO
@@ -27,12 +26,12 @@ from lokki.decorators import Flow
 from lokki.engine.engine import Engine, RunHandle, resumed_graph
 from lokki.engine.resuming import Again, plan
 from lokki.errors import LokkiError, RunOwned
-from lokki.location import installed
 from lokki.secret import in_environment
 from lokki.store.jobs import Jobs
 from lokki.store.texts import short_error
 from lokki_server import STARTED_BY
 from lokki_server.channel import Channel, inherited
+from lokki_server.code import Code
 
 
 class Runner:
@@ -43,7 +42,8 @@ class Runner:
         self._channel = channel
         self._jobs = Jobs(engine.journal)
         self._modules: dict[str, ModuleType] = {}
-        self._stamps: dict[str, float] = {}
+        self._code = Code()
+        self._spoilt = False  # an import that failed leaves parts of a program behind
         self._handles: dict[str, RunHandle[Any]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -54,7 +54,8 @@ class Runner:
             if "drain" in message:
                 await self._drain(message["drain"])
                 return
-            task = asyncio.create_task(self._run(message["run"], message["again"]))
+            run = self._run(message["run"], message["again"], message["patient"])
+            task = asyncio.create_task(run)
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         await self._drain(None)
@@ -69,9 +70,16 @@ class Runner:
         if self._tasks:
             os._exit(0)  # threads of user code cannot be stopped
 
-    async def _run(self, run_id: str, again: dict[str, Any]) -> None:
+    async def _run(self, run_id: str, again: dict[str, Any], patient: bool) -> None:
+        """Run a run; with ``patient``, one that cannot be imported is left in the queue."""
         try:
-            handle = await self._begun(run_id, again)
+            handle = await self._begun(run_id, again, patient)
+        except LoadError as error:
+            self._spoilt = True
+            if not patient:
+                await self._refuse(run_id, error)
+            self._channel.send(unloadable=run_id)
+            return
         except _Stale:
             self._channel.send(stale=run_id)
             return
@@ -83,6 +91,7 @@ class Runner:
             self._channel.send(ended=run_id)
             return
         self._handles[run_id] = handle
+        self._channel.send(begun=run_id)
         try:
             with suppress(LokkiError):  # the journal has it
                 await handle.result()
@@ -90,10 +99,10 @@ class Runner:
             del self._handles[run_id]
             self._channel.send(ended=run_id)
 
-    async def _begun(self, run_id: str, again: dict[str, Any]) -> RunHandle[Any]:
+    async def _begun(self, run_id: str, again: dict[str, Any], patient: bool) -> RunHandle[Any]:
         journal = self._engine.journal
         row = journal.run(run_id)
-        flow = self._flow(row.source or "")
+        flow = self._flow(row.source or "", patient)
         alias_source(row.source or "", flow)
         graph = resumed_graph(row, flow, {})
         output.mask(secrets_of(graph))
@@ -112,39 +121,22 @@ class Runner:
             why = json.dumps(short_error(told))
             await asyncio.wrap_future(self._jobs.refuse(run_id, why, time()))
 
-    def _flow(self, source: str) -> Flow[..., Any]:
+    def _flow(self, source: str, patient: bool) -> Flow[..., Any]:
         """A flow; its file is imported once, so that its classes are the same for all its flows."""
         place, name = place_and_name(source)
-        if self._modules and self._changed():
+        if self._spoilt or self._code.changed():
             raise _Stale
         if place not in self._modules:
-            before = set(sys.modules)
             try:
-                self._modules[place] = load_module(place)
+                with self._code.imports(place):
+                    self._modules[place] = load_module(place)
             except LoadError:
                 if self._modules:  # another file may stand in its way
                     raise _Stale from None
                 raise
-            for each in set(sys.modules) - before:
-                self._note(sys.modules[each])
+            if patient and self._code.changed():  # half of it may be new
+                raise LoadError(f"the code of {place} was changed while it was imported")
         return flow_in(self._modules[place], place, name)
-
-    def _note(self, module: Any) -> None:
-        """Remember of when a module of the user's is."""
-        file = getattr(module, "__file__", None)
-        if file is not None and not installed(file):
-            with suppress(OSError):
-                self._stamps[file] = Path(file).stat().st_mtime
-
-    def _changed(self) -> bool:
-        """Whether some code that was imported is another now."""
-        for file, stamp in self._stamps.items():
-            try:
-                if Path(file).stat().st_mtime != stamp:
-                    return True
-            except OSError:
-                return True
-        return False
 
 
 class _Stale(Exception):

@@ -6,12 +6,13 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from math import inf
 from time import monotonic, time
 
 from lokki.config import Server
 from lokki.errors import JournalError, JournalGone
-from lokki.store.jobs import Jobs
+from lokki.store.jobs import Job, Jobs
 from lokki_server.catalog import Catalog
 from lokki_server.channel import Child
 
@@ -22,18 +23,37 @@ _LONGEST_WAIT = 30.0
 _log = logging.getLogger("lokki_server")
 
 
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """When a run was given to a runner, and the source of its flow."""
+
+    at: float
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A source that could not be imported: since when, and when it was tried last."""
+
+    since: float
+    tried: float
+
+
 class _Runner:
     """A process and the runs that it has."""
 
     def __init__(self, child: Child) -> None:
         self.child = child
-        self.runs: set[str] = set()
+        self.runs: dict[str, _Given] = {}
         self.ready = False
         self.retiring = False
 
 
 class Supervisor:
     """Sees that as many runners are there as are set, and gives them the runs that are offered.
+
+    What cannot be imported may be half written: its runs are held until the catalog finds that it
+    can be, and given out once more after ``import_patience`` seconds, to fail if they must.
 
     A run whose runner has died is queued again, ``max_resumes`` times at most. ``stop`` is called
     when the journal is gone, and the service can do nothing more.
@@ -52,6 +72,8 @@ class Supervisor:
         self._count = settings.runners
         self._most_runs = settings.max_runs
         self._max_resumes = settings.max_resumes
+        self._patience = settings.import_patience
+        self._held: dict[str, _Held] = {}
         self._runners: set[_Runner] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._news = asyncio.Event()
@@ -92,13 +114,32 @@ class Supervisor:
         room = sum(self._most_runs - len(each.runs) for each in self._free())
         if not room:
             return
-        most = room + len(given)
-        for job in await asyncio.to_thread(self._jobs.waiting, most, self._catalog.offer):
+        waiting = await asyncio.to_thread(
+            self._jobs.waiting, room + len(given), self._catalog.offer, self._to_hold()
+        )
+        for job in waiting:
             free = self._free()
             if free and job.run_id not in given:
-                runner = min(free, key=lambda each: len(each.runs))
-                runner.runs.add(job.run_id)
-                runner.child.channel.send(run=job.run_id, again=job.again)
+                self._give(job, min(free, key=lambda each: len(each.runs)))
+
+    def _give(self, job: Job, runner: _Runner) -> None:
+        now, held = monotonic(), self._held.get(job.source)
+        patient = now - (held.since if held else now) < self._patience
+        runner.runs[job.run_id] = _Given(now, job.source)
+        runner.child.channel.send(run=job.run_id, again=job.again, patient=patient)
+
+    def _to_hold(self) -> list[str]:
+        """The sources whose runs are not given out now."""
+        now = monotonic()
+        for source, held in tuple(self._held.items()):
+            if now > held.tried + 2 * self._patience:  # nobody has asked for it any more
+                del self._held[source]
+        return [
+            source
+            for source, held in self._held.items()
+            if now < held.since + self._patience
+            and self._catalog.importable_at(source.rpartition(":")[0]) < held.tried
+        ]
 
     def _free(self) -> list[_Runner]:
         """The runners that can take another run."""
@@ -142,17 +183,33 @@ class Supervisor:
         self.wake()
 
     def _hear(self, runner: _Runner, message: dict[str, str]) -> None:
-        if "ready" in message:
-            runner.ready = True
-            self._failures = 0
-        else:
-            runner.runs.discard(message.get("ended") or message["stale"])
-            if "stale" in message and not runner.retiring:
-                runner.retiring = True
-                self._hire()
-            if runner.retiring and not runner.runs:  # else it would not hear that we close
-                runner.child.channel.send(drain=None)
+        match message:
+            case {"ready": _}:
+                runner.ready = True
+                self._failures = 0
+            case {"begun": run}:
+                self._held.pop(runner.runs[run].source, None)
+            case {"ended": run}:
+                del runner.runs[run]
+            case {"stale": run}:
+                del runner.runs[run]
+                self._retire(runner)
+            case {"unloadable": run}:
+                self._hold(runner.runs.pop(run))
+                self._retire(runner)
+        if runner.retiring and not runner.runs:  # else it would not hear that we close
+            runner.child.channel.send(drain=None)
         self.wake()
+
+    def _hold(self, given: _Given) -> None:
+        held = self._held.get(given.source)
+        self._held[given.source] = _Held(held.since if held else given.at, given.at)
+
+    def _retire(self, runner: _Runner) -> None:
+        """Let a runner end what it has, and start another for what comes."""
+        if not runner.retiring:
+            runner.retiring = True
+            self._hire()
 
     async def close(self, grace: float) -> None:
         """Let the runners finish what they have, and hand back what lasts longer than ``grace``."""

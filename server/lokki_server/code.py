@@ -1,0 +1,74 @@
+"""The user's code that a process has imported, as it was before: it may be another now."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import TypeAlias
+
+from lokki.cli.load import file_named
+from lokki.engine.sources import Stamp, file_of, is_fixed, stamp
+
+Stamps: TypeAlias = Mapping[str, Stamp | None]
+"""Of files; None where there was none."""
+
+
+def changed(stamps: Stamps) -> bool:
+    """Whether one of the files is another now, or gone, or there."""
+    return any(stamp(file) != known for file, known in stamps.items())
+
+
+class Code(MetaPathFinder):
+    """Stamps the files of modules before they are read, those that steps import, too.
+
+    It stands before the other finders, finds what they find, and knows then which file it is.
+    """
+
+    def __init__(self) -> None:
+        self._before = set(sys.modules)
+        self._stamps: dict[str, Stamp | None] = {}
+        self._told = 0
+        sys.meta_path.insert(0, self)
+
+    @contextmanager
+    def imports(self, place: str) -> Iterator[None]:
+        """Within, a file or module with flows is imported."""
+        self._note(str(file_named(place)))
+        try:
+            yield
+        finally:
+            for name, module in list(sys.modules.items()):  # those that no finder was asked for
+                if name not in self._before:
+                    self._note_users(name, file_of(module))
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        for finder in sys.meta_path[sys.meta_path.index(self) + 1 :]:
+            spec = finder.find_spec(fullname, path, target)
+            if spec is not None:
+                self._note_users(fullname, spec.origin if spec.has_location else None)
+                return spec
+        return None
+
+    def _note_users(self, name: str, file: str | None) -> None:
+        if file is not None and not is_fixed(name, file):
+            self._note(os.path.abspath(file))
+
+    def _note(self, file: str) -> None:
+        if file not in self._stamps:
+            self._stamps[file] = stamp(file)
+
+    def changed(self) -> bool:
+        """Whether some of the code is another now."""
+        return changed(self._stamps.copy())
+
+    def news(self) -> Stamps:
+        """The files that were not told before."""
+        told, self._told = self._told, len(self._stamps)
+        return dict(list(self._stamps.items())[told:])
