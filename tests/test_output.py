@@ -308,12 +308,89 @@ def test_a_handler_on_a_standard_stream_does_not_record_twice(capsys):
 def test_a_warning_without_a_logging_set_up_reaches_stderr_once(capsys):
     def step():
         logging.getLogger("mine").warning("careful")
-        logging.getLogger("mine").info("not enabled")
+        logging.getLogger("mine").debug("not enabled")
 
     with no_logging(), attached() as lines:
         calling(step)
     assert [line[4:] for line in lines] == [("WARNING", "mine", "careful")]
     assert capsys.readouterr().err == "careful\n"
+
+
+def test_info_of_the_flows_own_code_is_recorded_and_shown_nowhere(capsys):
+    shown = io.StringIO()
+
+    def step():
+        log = logging.getLogger("mine.part")
+        log.info("hello %d", 5)
+        log.debug("not this")
+        logging.LoggerAdapter(log, {}).info("adapted")
+        logging.info("of the root")
+        logging.getLogger("library").info("below")
+
+    with no_logging() as root, attached() as lines:
+        root.addHandler(logging.StreamHandler(shown))
+        calling(step)
+        logging.getLogger("mine").info("not in a step")
+        assert not logging.getLogger("mine").isEnabledFor(logging.INFO)
+    assert [line[4:] for line in lines] == [
+        ("INFO", "mine.part", "hello 5"),
+        ("INFO", "mine.part", "adapted"),
+        ("INFO", "root", "of the root"),
+        ("INFO", "library", "below"),
+    ]
+    assert (shown.getvalue(), capsys.readouterr().err) == ("", "")
+    assert not logging.getLogger("mine").isEnabledFor(logging.INFO)
+
+
+def test_info_of_a_library_is_not_recorded():
+    library = os.path.join(os.path.dirname(os.__file__), "site-packages", "birds.py")
+    scope = {}
+    exec(compile("def sing(log): log.info('tweet')", library, "exec"), scope)
+
+    def step():
+        scope["sing"](logging.getLogger("birds"))
+        logging.getLogger("birds").info("mine")
+
+    with no_logging(), attached() as lines:
+        calling(step)
+    assert texts(lines) == ["mine"]
+
+
+@pytest.mark.parametrize("level", [logging.ERROR, logging.INFO, logging.DEBUG])
+@pytest.mark.parametrize("name", ["", "mine", "mine.part"])
+def test_a_level_that_somebody_has_set_holds(name, level):
+    shown = io.StringIO()
+
+    def step():
+        for number, say in ((20, logging.Logger.info), (10, logging.Logger.debug)):
+            say(logging.getLogger("mine.part"), number)
+
+    logger = logging.getLogger(name)
+    before = logger.level
+    with no_logging() as root, attached() as lines:
+        root.addHandler(logging.StreamHandler(shown))
+        logger.setLevel(level)
+        try:
+            calling(step)
+        finally:
+            logger.setLevel(before)
+    wanted = [str(number) for number in (20, 10) if number >= level]
+    assert texts(lines) == wanted
+    assert shown.getvalue().split() == wanted
+
+
+def test_logging_that_was_disabled_stays_so():
+    def step():
+        logging.disable(logging.INFO)
+        try:
+            logging.getLogger("mine").info("not this")
+        finally:
+            logging.disable(logging.NOTSET)
+        logging.getLogger("mine").info("this")
+
+    with no_logging(), attached() as lines:
+        calling(step)
+    assert texts(lines) == ["this"]
 
 
 def test_what_handlers_write_is_shown_where_prints_are(capsys):

@@ -18,7 +18,8 @@ from typing import TextIO
 
 from lokki.output.forks import drain
 from lokki.output.processes import process_starts
-from lokki.output.records import log_records
+from lokki.output.records import log_levels, log_records
+from lokki.output.records import own_code as own_code
 from lokki.output.sinks import Sink, attached, busy
 from lokki.output.sinks import record as record
 from lokki.output.sinks import show as show
@@ -27,7 +28,7 @@ from lokki.output.threads import thread_starts
 from lokki.secret import redacted
 
 _lock = threading.Lock()
-_hooks = (log_records, process_starts, *thread_starts)
+_hooks = (log_records, log_levels, process_starts, *thread_starts)
 
 
 def attach(run_id: str, sink: Sink, echo: TextIO | None = None) -> None:

@@ -1,25 +1,35 @@
 """Log records of calls, seen where loggers call their handlers.
 
 A handler on the root logger would be seen by ``logging.basicConfig``, which would then do nothing.
-What the handlers write on the standard streams is not recorded a second time.
+What the handlers write on the standard streams is not recorded a second time. While nobody has set
+a level, what the flow's own code logs at INFO is recorded, too; handlers do not get it, as without
+a run.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
 from threading import get_ident
 from time import time
 from typing import TypeAlias
 
 from lokki.call import Running, running
+from lokki.location import in_library
 from lokki.logging import Line
 from lokki.output.hooks import Hook
 from lokki.output.parts import cut
-from lokki.output.sinks import attached, busy
+from lokki.output.sinks import attached, busy, captured_call
 from lokki.output.streams import logging_now
 
 _CallHandlers: TypeAlias = Callable[[logging.Logger, logging.LogRecord], None]
+_IsEnabledFor: TypeAlias = Callable[[logging.Logger, int], bool]
+
+_OF_LOGGING = logging.addLevelName.__code__.co_filename
+_own: str | None = None
 
 
 def _recording(call_handlers: _CallHandlers) -> _CallHandlers:
@@ -44,11 +54,67 @@ def _recording(call_handlers: _CallHandlers) -> _CallHandlers:
                     sink(line)
             finally:
                 busy.discard(thread)
-            return call_handlers(self, log)
+            if log.levelno >= logging.WARNING or not _has_default_level(self):
+                call_handlers(self, log)
         finally:
             logging_now.discard(thread)
 
     return callHandlers
+
+
+def _enabling(is_enabled_for: _IsEnabledFor) -> _IsEnabledFor:
+    """A ``Logger.isEnabledFor`` by which INFO is enabled, too, for what is to be recorded alone."""
+
+    def isEnabledFor(self: logging.Logger, level: int) -> bool:  # noqa: N802
+        if is_enabled_for(self, level):
+            return True
+        return level >= logging.INFO and _is_own(self, level)
+
+    return isEnabledFor
+
+
+def _is_own(logger: logging.Logger, level: int) -> bool:
+    """Whether the flow's own code logs in a call, to a logger whose level nobody has set."""
+    thread = get_ident()
+    if (
+        captured_call() is None
+        or thread in logging_now
+        or thread in busy
+        or logger.disabled
+        or logger.manager.disable >= level
+        or not _has_default_level(logger)
+    ):
+        return False
+    frame = sys._getframe(2)
+    while frame.f_code.co_filename == _OF_LOGGING and frame.f_back is not None:
+        frame = frame.f_back
+    return _is_own_code(frame.f_code.co_filename)
+
+
+@lru_cache(maxsize=10_000)
+def _is_own_code(file: str) -> bool:
+    return not in_library(file) if _own is None else file.startswith(_own)
+
+
+@contextmanager
+def own_code(place: str) -> Iterator[None]:
+    """Within, the flow's own code is what is in a file or a folder: libraries are beside it."""
+    global _own
+    before, _own = _own, place
+    _is_own_code.cache_clear()
+    try:
+        yield
+    finally:
+        _own = before
+        _is_own_code.cache_clear()
+
+
+def _has_default_level(logger: logging.Logger) -> bool:
+    while logger.parent is not None:
+        if logger.level:
+            return False
+        logger = logger.parent
+    return logger.level == logging.WARNING
 
 
 def _line(here: Running, log: logging.LogRecord) -> Line:
@@ -66,3 +132,4 @@ def _message(log: logging.LogRecord) -> str:
 
 
 log_records = Hook(logging.Logger, "callHandlers", _recording)
+log_levels = Hook(logging.Logger, "isEnabledFor", _enabling)

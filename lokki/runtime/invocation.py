@@ -59,7 +59,8 @@ class StepFailed(Picklable, Exception):
 class Invocation:
     """One flow's step in this process.
 
-    ``shape`` is the structure that the flow had when it was built.
+    ``shape`` is the structure that the flow had when it was built; ``code`` is the file or folder
+    of its code.
     """
 
     flow: Flow[..., Any]
@@ -67,6 +68,7 @@ class Invocation:
     step: str
     payloads: Payloads
     loop: asyncio.Runner
+    code: str
 
     @property
     def is_first(self) -> bool:
@@ -88,7 +90,7 @@ class Invocation:
                 f"built: {graph.shape} instead of {self.shape}; its structure must not depend on "
                 "its parameters"
             )
-        with _lines_told(event.flow.run_id):
+        with _lines_told(event.flow.run_id), output.own_code(self.code):
             return _Work(self, graph, place_of(graph, self.step), event, holds).done()
 
 

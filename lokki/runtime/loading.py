@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import os
+import sys
 from typing import Any
 
 from aiobotocore.session import get_session
@@ -34,7 +35,7 @@ def loaded(flow: str, shape: str) -> Invocation:
     if not found:
         raise ConfigError(f"module '{module}' ({MODULE}) has no flow '{flow}'")
     payloads = Payloads(S3Store(bucket), flow)
-    return Invocation(found[0], shape, step, payloads, asyncio.Runner())
+    return Invocation(found[0], shape, step, payloads, asyncio.Runner(), _place_of(module))
 
 
 async def _read_secrets() -> None:
@@ -50,6 +51,14 @@ async def _read_secrets() -> None:
                 os.environ[name] = (await client.get_secret_value(SecretId=arn))["SecretString"]
             except (ClientError, BotoCoreError, KeyError) as error:
                 raise ConfigError(f"{name}: the secret {arn} cannot be read: {error}") from None
+
+
+def _place_of(module: str) -> str:
+    """The file of a module, or the folder of the package that it is in."""
+    top = sys.modules[module.partition(".")[0]]
+    if hasattr(top, "__path__"):
+        return os.path.join(next(iter(top.__path__)), "")
+    return str(top.__file__)
 
 
 def _variable(name: str) -> str:

@@ -124,6 +124,7 @@ async def test_context_and_output_of_a_worker(capfd):
         context = lokki.current()
         print("hello", number, flush=True)
         logging.getLogger("mine").warning("careful")
+        logging.getLogger("mine").info("by the way")
         if context.attempt == 1:
             raise ValueError("again")
         return context.index, context.attempt, context.idempotency_key.rpartition("/")[2]
@@ -138,9 +139,10 @@ async def test_context_and_output_of_a_worker(capfd):
         lines = {line[2:] for line in engine.journal.history.lines(handle.run_id)}
     assert ("talking", 1, 2, "INFO", "stdout", "hello 1") in lines
     assert ("talking", 0, 1, "WARNING", "mine", "careful") in lines
+    assert ("talking", 1, 2, "INFO", "mine", "by the way") in lines
     failed = "failed, to be tried again: ValueError: again"
     assert ("talking", 0, 1, "WARNING", "lokki", failed) in lines
-    assert len(lines) == 10
+    assert len(lines) == 14
 
 
 async def test_an_error_in_a_worker_has_the_users_traceback():

@@ -29,6 +29,7 @@ from lokki.store.s3 import S3Store
 
 BUCKET = "handled"
 CALLS: list[object] = []
+BESIDE = compile("log.info('of no interest')", "/var/task/library.py", "exec")
 
 
 @step
@@ -68,6 +69,8 @@ async def wait_forever(item):
 @step
 def speak(item):
     print("got", item)
+    logging.getLogger("spoken").info("by the way")
+    exec(BESIDE, {"log": logging.getLogger("library")})
     logging.getLogger("spoken").warning("hm\nhm")
     sys.stderr.write("the end")
 
@@ -259,6 +262,7 @@ def test_what_a_step_prints_and_logs_is_told_in_lines_of_its_run_and_item(handle
     lines = [line for line in map(said, texts) if line is not None]
     assert [(run, *line[1:]) for run, line in lines] == [
         ("r1", "speak", 3, 2, "INFO", "stdout", "got 5"),
+        ("r1", "speak", 3, 2, "INFO", "spoken", "by the way"),
         ("r1", "speak", 3, 2, "WARNING", "spoken", "hm\nhm"),
         ("r1", "speak", 3, 2, "WARNING", "stderr", "the end"),
     ]
