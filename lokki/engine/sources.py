@@ -1,7 +1,7 @@
-"""The user's code as it is when a run begins: workers that start later run this code, too.
+"""The user's code as this process has it: workers that start later run this code, too.
 
-Files may be changed while a run goes on, and a worker is started when it is first needed, or when
-one has died: it would import half of a program anew, and mix it with the engine's.
+Files may be changed after they were imported, and a worker is started when it is first needed, or
+when one has died: it would import half of a program anew, and mix it with the engine's.
 """
 
 from __future__ import annotations
@@ -33,27 +33,43 @@ class Source(NamedTuple):
 Sources: TypeAlias = Mapping[str, Source]
 """By the name of the module."""
 
-_read: dict[str, Source] = {}
+
+class _Read(NamedTuple):
+    """What was read of a module; a reload gives it another spec."""
+
+    module: object
+    spec: object
+    source: Source
+
+
+_read: dict[str, _Read] = {}
 
 
 def sources_now() -> Sources:
-    """The files of the user's modules that this process has imported."""
+    """The files of the user's modules that this process has imported.
+
+    Of a module, it is what was in the file when this was first called after the import.
+    """
     found = {}
     for name, module in list(sys.modules.items()):
         file = file_of(module)
         if file is not None and file.endswith(".py") and not is_fixed(name, file):
             with suppress(OSError):
-                found[name] = _source(file)
+                found[name] = _source(name, module, file)
     return found
 
 
 def file_of(module: object) -> str | None:
     """The file of what stands for a module; one that is loaded when it is used is left unloaded."""
+    file = _attribute(module, "__file__")
+    return file if isinstance(file, str) else None
+
+
+def _attribute(module: object, name: str) -> object:
     try:
-        file = object.__getattribute__(module, "__dict__").get("__file__")
+        return object.__getattribute__(module, "__dict__").get(name)
     except AttributeError:
         return None
-    return file if isinstance(file, str) else None
 
 
 def is_fixed(name: str, file: str | None) -> bool:
@@ -61,13 +77,13 @@ def is_fixed(name: str, file: str | None) -> bool:
     return file is None or installed(file) or name.partition(".")[0] == "lokki"
 
 
-def _source(file: str) -> Source:
-    now = stamp(file)
-    known = _read.get(file)
-    if known is None or known.stamp != now:
+def _source(name: str, module: object, file: str) -> Source:
+    spec, known = _attribute(module, "__spec__"), _read.get(name)
+    if known is None or known.module is not module or known.spec is not spec:
+        now = stamp(file) or (0, 0)
         with open(file, "rb") as opened:
-            known = _read[file] = Source(file, now or (0, 0), opened.read())
-    return known
+            known = _read[name] = _Read(module, spec, Source(file, now, opened.read()))
+    return known.source
 
 
 def stamp(file: str) -> Stamp | None:

@@ -25,6 +25,7 @@ from lokki.config import load
 from lokki.decorators import Flow
 from lokki.engine.engine import Engine, RunHandle, resumed_graph
 from lokki.engine.resuming import Again, plan
+from lokki.engine.sources import sources_now
 from lokki.errors import LokkiError, RunOwned
 from lokki.secret import in_environment
 from lokki.store.jobs import Jobs
@@ -130,6 +131,7 @@ class Runner:
             try:
                 with self._code.imports(place):
                     self._modules[place] = load_module(place)
+                    sources_now()  # for workers, which start later
             except LoadError:
                 if self._modules:  # another file may stand in its way
                     raise _Stale from None

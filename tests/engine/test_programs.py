@@ -600,6 +600,27 @@ def test_code_that_changes_while_a_worker_starts_is_left_to_later_runs(run, tmp_
     assert ast.literal_eval(told) == ["1 cm"]
 
 
+def test_a_worker_has_the_code_that_the_engine_has_imported(run, tmp_path):
+    (tmp_path / "units.py").write_text("def convert(n): return f'{n} cm'")
+    told = run(
+        """
+        import os
+        from pathlib import Path
+        import units
+
+        @process
+        def converted(n):
+            return units.convert(n)
+
+        if __name__ == "__main__":
+            before = of(converted, 1).run_sync()
+            Path("units.py").write_text("def convert(n): return f'{n} inches'")
+            print(before + of(converted, 2).run_sync())
+        """
+    )
+    assert ast.literal_eval(told) == ["1 cm", "2 cm"]
+
+
 def test_a_worker_of_former_code_runs_no_later_code(run, tmp_path):
     (tmp_path / "units.py").write_text("def convert(n): return f'{n} cm'")
     told = run(
