@@ -170,6 +170,7 @@ def picture(looked: Looked, now: float) -> RunShape:
         "stages": stages,
         "error": _error(looked, stages) if run["status"] == "failed" else None,
         "resumes": list(_resumes(looked.events)),
+        "waits_for": None,
     }
 
 

@@ -120,7 +120,7 @@ class _RunShape(TypedDict):
 class RunShape(_RunShape, total=False):
     """A run and the stages that have begun.
 
-    ``resumes`` are there where one run is told, and of one in a server's queue ``waits_for``.
+    ``resumes`` and ``waits_for`` are there where one run is told.
     ``folder`` is where it was started or last resumed, if that is recorded. ``where`` is `LOCAL`,
     of a journal (this machine's or a server's), or `AWS`.
     """
@@ -219,8 +219,8 @@ def run(history: History, found: Run) -> RunShape:
     for stage, each in zip(stages, shape["stages"], strict=True):
         each["failures"] = [group_shape(group) for group in history.groups(stage)]
     shape["resumes"] = [resume_shape(*each) for each in history.resumes(found.id)]
-    if needs := history.needs(found.id):
-        shape["waits_for"] = needs_shape(needs)
+    needs = history.needs(found.id)
+    shape["waits_for"] = None if needs is None else needs_shape(needs)
     return shape
 
 

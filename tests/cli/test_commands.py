@@ -262,6 +262,7 @@ def test_the_json_of_a_run(record, done):
         "owner": None,
         "folder": None,
         "resumes": [],
+        "waits_for": None,
     }
 
 
