@@ -35,7 +35,7 @@ from lokki.config import Config
 from lokki.errors import AwsError, KeyReused, PayloadError, RunNotFound
 from lokki.places.shapes import RunShape, RunsShape, seconds
 from lokki.runtime.payloads import Payloads
-from lokki.store.codec import unpack
+from lokki.store.codec import dumps_list, loads, pickle_in
 from lokki.store.keys import output_key
 from lokki.store.s3 import S3Store
 
@@ -410,9 +410,13 @@ class Executions:
 
     async def result(self, flow: str, run_id: str) -> Any:
         """The result of a run that has succeeded. Raises PayloadError for one that has none."""
-        results = [unpack(each) for each in await self.packed_result(flow, run_id)]
+        return loads(await self.pickled_result(flow, run_id))
+
+    async def pickled_result(self, flow: str, run_id: str) -> bytes:
+        """The result of a run that has succeeded as a pickle. Raises PayloadError as `result`."""
+        packed = await self.packed_result(flow, run_id)
         is_map = self._known[self.arn(flow, run_id)].machine.stages[-1].label is not None
-        return results if is_map else results[0]
+        return dumps_list(packed) if is_map else pickle_in(packed[0])
 
     async def packed_result(self, flow: str, run_id: str) -> list[bytes]:
         """The result of a run that has succeeded as it is stored; of a map, those of its items.

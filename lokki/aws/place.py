@@ -144,6 +144,9 @@ class AwsPlace:
         """The result of a run that has succeeded."""
         return self.wait(self.executions.result, self._flow(run_id), run_id)
 
+    def pickled_result(self, run_id: str) -> bytes:
+        return self.wait(self.executions.pickled_result, self._flow(run_id), run_id)
+
     def request_cancel(self, run_id: str) -> None:
         """Ask for a run to be cancelled."""
         self.wait(self.executions.stop, self.find(run_id, self._flow(run_id)))

@@ -138,5 +138,8 @@ class Everywhere:
     def last_line(self, run_id: str) -> int:
         return self._of(run_id).last_line(run_id)
 
+    def pickled_result(self, run_id: str) -> bytes:
+        return self._of(run_id).pickled_result(run_id)
+
     def cancel(self, run_id: str) -> Iterator[None]:
         return self._of(run_id).cancel(run_id)

@@ -51,6 +51,7 @@ from lokki.cli.options import (
 )
 from lokki.cli.program import Program
 from lokki.cli.pulling import pull_command, push
+from lokki.cli.result import result
 from lokki.cli.resuming import to_resume
 from lokki.cli.serve import serve
 from lokki.cli.streams import stdout_to_stderr
@@ -143,7 +144,7 @@ def entry_point() -> NoReturn:
 
 def _start(group: click.Group, program: Program, *own: click.Command) -> NoReturn:
     """Run a command; our errors are told in words, without a traceback, and so is a full disk."""
-    for command in (*COMMANDS, *own):
+    for command in (*COMMANDS, result, *own):
         group.add_command(command)
     if completing.VARIABLE in os.environ:
         from lokki.cli.shells import complete

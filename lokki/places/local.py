@@ -5,14 +5,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from pathlib import Path
 from time import time
 from typing import Any
 
+import anyio
+
 from lokki.config import journal_path, load
 from lokki.places import shapes
-from lokki.store.history import History, read_history
+from lokki.store.codec import dumps_list, pickle_in
+from lokki.store.connection import Reader
+from lokki.store.history import History
+from lokki.store.items import outputs
 from lokki.store.lines import LogLine
+from lokki.store.references import stored
+from lokki.store.removal import refuse_removing
+from lokki.store.schema import StageRow
 
 
 class LocalPlace:
@@ -21,10 +28,10 @@ class LocalPlace:
     look_seconds = 0.0
     settle_seconds = 0.0
 
-    def __init__(self, history: History, path: Path) -> None:
-        self.name = str(path)
-        self._history = history
-        self._path = path
+    def __init__(self, read: Reader) -> None:
+        self.name = str(read.path)
+        self._read = read
+        self._history = History(read)
 
     def find(self, name: str, flow: str | None = None) -> shapes.RunShape:
         (shape,) = shapes.runs(self._history, [self._history.find(name, flow)])
@@ -60,12 +67,34 @@ class LocalPlace:
     def last_line(self, run_id: str) -> int:
         return self._history.last_line(run_id)
 
+    def pickled_result(self, run_id: str) -> bytes:
+        run = self._history.find(run_id)
+        refuse_removing(run)
+        last = self._history.stages(run.id)[-1]
+        packed = anyio.run(self._fetched, last)
+        return dumps_list(packed) if last.kind == "map" else pickle_in(packed[0])
+
+    async def _fetched(self, stage: StageRow) -> list[bytes]:
+        """The results of a stage's items, packed; large ones come from their store."""
+        from lokki.engine.payloads import payload_store
+
+        store = payload_store(self._read.path, load())
+        try:
+            packed: list[bytes] = []
+            for index, data, ref in outputs(self._read, stage.id):
+                if ref is not None:
+                    data = await stored(store, stage, index, ref, bytes)
+                packed.append(data or b"")
+            return packed
+        finally:
+            await store.close()
+
     def cancel(self, run_id: str) -> Iterator[None]:
         """A run whose process dies meanwhile is cancelled here; one that has another is left."""
         from lokki.store.journal import Journal
 
         run = self._history.find(run_id)
-        with closing(Journal(self._path)) as journal:
+        with closing(Journal(self._read.path)) as journal:
             while journal.request_cancel(run.id, time(), run.owner).result():
                 yield
 
@@ -73,6 +102,5 @@ class LocalPlace:
 @contextmanager
 def opened() -> Iterator[LocalPlace]:
     """The configured journal, to read; one that is not there has no runs, and is not made."""
-    path = journal_path(load())
-    with read_history(path) as history:
-        yield LocalPlace(history, path)
+    with closing(Reader(journal_path(load()), create=False)) as read:
+        yield LocalPlace(read)

@@ -80,6 +80,13 @@ class Place(Protocol):
         """The id of the last line of a run; 0 when there is none."""
         ...
 
+    def pickled_result(self, run_id: str) -> bytes:
+        """The result of a run that has succeeded as a pickle, unread: to load it runs code.
+
+        Raises LokkiError when it is not there any more.
+        """
+        ...
+
     def cancel(self, run_id: str) -> Iterator[None]:
         """Have a run cancelled by the process that has it; yields while one has to wait for it."""
         ...

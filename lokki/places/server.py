@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 from lokki.client import ENDED, Client
 from lokki.errors import RunNotFound, ServerError
 from lokki.places.shapes import RunShape, RunsShape, rfc3339, seconds
+from lokki.store.codec import pickle_in
 from lokki.store.lines import LogLine
 
 _ID = re.compile("[A-Za-z0-9_-]{1,80}")
@@ -135,6 +136,9 @@ class ServerPlace:
         """A run's result as it is printed; None for None, of which nothing is."""
         text = self._client.send("GET", f"/runs/{run_id}/result.txt").decode()
         return text.removesuffix("\n") if text else None
+
+    def pickled_result(self, run_id: str) -> bytes:
+        return pickle_in(self._client.send("GET", f"/runs/{run_id}/result.pickle"))
 
     def request_cancel(self, run_id: str) -> None:
         """Ask for a run to be cancelled."""

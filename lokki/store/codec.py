@@ -20,7 +20,7 @@ import threading
 import types
 import typing
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, NoReturn, TypeAlias
 
 from lokki.errors import PayloadError, text_of
@@ -212,6 +212,28 @@ def pickle_in(data: bytes) -> bytes:
     if data[:2] == _GZIP_MAGIC:
         return decompress(data)
     raise PayloadError(f"stored data is no payload: it begins with {bytes(data[:4])!r}")
+
+
+OF_ITEM = (_loads.__module__, _loads.__name__)
+"""The module and name of what the pickle of `dumps_list` calls for each item."""
+
+
+def dumps_list(items: Iterable[bytes]) -> bytes:
+    """Return the pickle of a list of what ``pack`` or ``pack_small`` gave, unread.
+
+    Raises PayloadError as `pickle_in`.
+    """
+    return dumps_plain([_Item(pickle_in(each)) for each in items], PROTOCOL)
+
+
+class _Item:
+    """Stands for a value in a pickle, by its own one."""
+
+    def __init__(self, raw: bytes) -> None:
+        self._raw = raw
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _loads, (self._raw,)
 
 
 def dumps_by_value(value: Any) -> bytes:

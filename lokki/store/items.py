@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,9 @@ _LAST_FAILURE = (
     " LEFT JOIN failures ON status IN ('failed', 'tolerated', 'retrying') AND failures.rowid ="
     " (SELECT max(rowid) FROM failures WHERE item = items.id)"
 )
+
+
+_PAGE = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +114,26 @@ class Items:
             (item_range(stage.id)[0] + index,),
         )
         return rows[0] if rows else None
+
+
+def outputs(read: Reader, stage: int) -> Iterator[tuple[int, bytes | None, str | None]]:
+    """Results of a stage's succeeded items in order: index, packed output or reference."""
+    return pages(read, "output, ref", "status = 'succeeded'", stage)
+
+
+def pages(read: Reader, columns: str, condition: str, stage: int) -> Iterator[Any]:
+    """Rows of a stage's items in order, index first, some thousands in memory at a time."""
+    first, last = item_range(stage)
+    while True:
+        rows = read(
+            f"SELECT id & {INDEX_MASK}, {columns} FROM items"  # noqa: S608
+            f" WHERE id BETWEEN ? AND ? AND {condition} ORDER BY id LIMIT {_PAGE}",
+            (first, last),
+        )
+        yield from rows
+        if len(rows) < _PAGE:
+            return
+        first = (stage << 32 | rows[-1][0]) + 1
 
 
 def _item(row: tuple[Any, ...]) -> Item:

@@ -17,12 +17,13 @@ from contextlib import closing, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from lokki.errors import JournalError, RunNotFound, RunOwned
 from lokki.store.commits import Committer, RunWriter
 from lokki.store.connection import DISK_FULL, ErrorsTold, Reader, connect
 from lokki.store.history import History, Read, Run, runs_of
+from lokki.store.items import outputs, pages
 from lokki.store.leases import (
     LEASE_SECONDS,
     bound_lease,
@@ -317,42 +318,18 @@ class Journal:
         """The run with this id. Raises RunNotFound."""
         return found(self.read, run_id)
 
-    def _pages(self, columns: str, condition: str, stage: int) -> Iterator[tuple[Any, ...]]:
-        """Rows of a stage's items in order, index first, some thousands in memory at a time."""
-        first, last = item_range(stage)
-        while True:
-            rows = self.read(
-                f"SELECT id & {INDEX_MASK}, {columns} FROM items"  # noqa: S608
-                f" WHERE id BETWEEN ? AND ? AND {condition} ORDER BY id LIMIT {_PAGE}",
-                (first, last),
-            )
-            yield from rows
-            if len(rows) < _PAGE:
-                return
-            first = (stage << 32 | rows[-1][0]) + 1
-
     def recorded(self, stage: int) -> Iterator[tuple[int, str, int, int]]:
         """The items of a stage that have a record: index, status, inner position, attempts."""
-        return cast(
-            Iterator[tuple[int, str, int, int]],
-            self._pages("status, position, attempts", "true", stage),
-        )
+        return pages(self.read, "status, position, attempts", "true", stage)
 
     def outputs(self, stage: int) -> Iterator[tuple[int, bytes | None, str | None]]:
         """Results of a stage's succeeded items in order: index, packed output or reference."""
-        return self._packed(stage, "status = 'succeeded'")
+        return outputs(self.read, stage)
 
     def carried(self, stage: int) -> Iterator[tuple[int, bytes | None, str | None]]:
         """Inputs of a stage's retrying items whose attempts are of a later inner step."""
-        return self._packed(
-            stage, "status = 'retrying' AND position > 0 AND coalesce(output, ref) IS NOT NULL"
-        )
-
-    def _packed(self, stage: int, condition: str) -> Iterator[tuple[int, bytes | None, str | None]]:
-        return cast(
-            Iterator[tuple[int, bytes | None, str | None]],
-            self._pages("output, ref", condition, stage),
-        )
+        condition = "status = 'retrying' AND position > 0 AND coalesce(output, ref) IS NOT NULL"
+        return pages(self.read, "output, ref", condition, stage)
 
     def payloads(self, first: int, last: int) -> Iterator[str]:
         """The keys of the payloads that items refer to, of the items with keys in this range."""

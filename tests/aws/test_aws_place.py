@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import time
 
 import pytest
@@ -74,6 +75,7 @@ def test_tolerated_failures_are_told_as_such(place, switch):
 def test_a_map_that_ends_a_flow_gives_its_results_in_order(place):
     run = ended(place, begin(place, "doubles", count=12))
     assert place.result(run["id"]) == [2 * number for number in range(12)]
+    assert pickle.loads(place.pickled_result(run["id"])) == place.result(run["id"])
 
 
 def test_runs_are_listed_the_newest_first_and_in_pages(place):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import pickle
+from contextlib import closing
 
 import deployed_flows as flows
 import pytest
@@ -22,7 +23,7 @@ from lokki.errors import (
     RunNotFound,
 )
 from lokki.places.local import LocalPlace
-from lokki.store.history import read_history
+from lokki.store.connection import Reader
 from lokki.store.journal import Journal
 from lokki.store.local import LocalStore
 
@@ -82,8 +83,8 @@ class Here:
         return run_async(work)
 
     def run(self, run_id):
-        with read_history(self.journal) as history:
-            return LocalPlace(history, self.journal).run(run_id)
+        with closing(Reader(self.journal)) as read:
+            return LocalPlace(read).run(run_id)
 
 
 def told(run):

@@ -74,6 +74,8 @@ def test_a_run_on_aws_is_started_watched_looked_at_and_resumed(deployed, done):
     assert "crunching 2\n" in err
     assert "3/3 (100%) completed\n" in err
     assert "[INFO] Run first succeeded\n" in err
+    assert done("result", "first", "--on", "aws") == (0, "6\n", "")
+    assert done("result", "first") == (0, "6\n", "")
 
     switch = deployed / "switch"
     switch.touch()

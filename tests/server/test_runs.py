@@ -437,7 +437,8 @@ def test_nothing_of_a_result_is_run(server, shared):
 def test_the_result_of_a_map_is_a_list(server):
     run = server.ran("doubled", count=3)
     assert server.get(f"/runs/{run['id']}/result") == _result([0, 2, 4])
-    server.problem(f"/runs/{run['id']}/result.pickle", 409)
+    packed = server.client.get(f"/runs/{run['id']}/result.pickle").content
+    assert pickle.loads(gzip.decompress(packed)) == [0, 2, 4]
     large = server.ran("doubled", count=1001)
     assert "1001" in server.problem(f"/runs/{large['id']}/result", 409)["detail"]
 

@@ -14,8 +14,9 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from lokki.engine.engine import new_run_id
 from lokki.errors import AwsError, LokkiError
+from lokki.places import values
 from lokki.store.lines import Wanted
-from lokki_server import models, shapes, values
+from lokki_server import models, shapes
 from lokki_server.feed import still
 from lokki_server.mirror import LOOK_SECONDS
 from lokki_server.problems import Problem

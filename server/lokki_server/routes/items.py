@@ -7,8 +7,9 @@ from typing import Any
 import anyio
 from fastapi import APIRouter
 
+from lokki.places import values
 from lokki.store.references import stored
-from lokki_server import models, shapes, values
+from lokki_server import models, shapes
 from lokki_server.problems import Problem
 from lokki_server.routes.common import (
     Index,

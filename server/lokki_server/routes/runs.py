@@ -11,10 +11,12 @@ from fastapi import APIRouter, Query, Response
 from fastapi.responses import PlainTextResponse
 
 from lokki.engine.resuming import Again
+from lokki.places import values
+from lokki.store.codec import compress, contained, dumps_list
 from lokki.store.history import Run
 from lokki.store.references import stored
 from lokki.store.schema import StageRow
-from lokki_server import models, shapes, values
+from lokki_server import models, shapes
 from lokki_server.problems import Problem
 from lokki_server.routes import common
 from lokki_server.routes.common import FlowName, RunId, Serving, problems
@@ -117,10 +119,12 @@ async def download(service: Serving, run_id: RunId) -> Response:
     """The result as a gzipped pickle. Unpickling runs code: do it where you trust the flow."""
     run = await service.run(run_id)
     packed = await anyio.to_thread.run_sync(_packed, service, run)
-    if len(packed) != 1:
-        raise Problem(409, "The result is a list", "download its items one by one")
+    found = [await _fetched(service, each) for each in packed]
+    is_list = await anyio.to_thread.run_sync(_is_list, service, run)
     return _Pickle(
-        await _fetched(service, packed[0]),
+        await anyio.to_thread.run_sync(lambda: compress(dumps_list(found)))
+        if is_list
+        else contained(found[0]),
         headers={"Content-Disposition": f'attachment; filename="{run.id}.pickle"'},
     )
 

@@ -1,0 +1,77 @@
+"""``lokki result``: what has come of a run, without the code that it came from."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from lokki.cli.options import ANYWHERE, Command, run_named, run_parameters
+from lokki.cli.program import Program
+
+_STDOUT = Path("-")
+
+
+@click.command(
+    "result",
+    cls=Command,
+    params=[
+        *run_parameters(required=False),
+        click.Option(
+            ["--pickle"],
+            type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
+            metavar="FILE",
+            help="Save it as a pickle (-: to stdout), whatever it is.",
+        ),
+        ANYWHERE,
+    ],
+    example="last",
+)
+@click.pass_obj
+def result(
+    program: Program,
+    /,
+    run: str | None,
+    run_option: str | None,
+    pickle: Path | None,
+    on: str | None,
+) -> None:
+    """Print a run's result as JSON.
+
+    Without RUN, that of the newest run. None of your code is imported: what holds objects of your
+    own classes is told by its type, and can be saved with --pickle.
+    """
+    from lokki.cli.places import opened
+
+    with opened(on) as place:
+        found = place.find(run_named(run, run_option, "last"), program.flow)
+        if found["status"] != "succeeded":
+            raise click.ClickException(f"run {found['id']} has no result: it is {found['status']}")
+        raw = place.pickled_result(found["id"])
+    if pickle is None:
+        save = program.at(on or found["where"]).told("result", found["id"], "--pickle", "FILE")
+        click.echo(_as_json(raw, f"the result of run {found['id']}", save))
+    else:
+        _save(raw, pickle)
+
+
+def _as_json(raw: bytes, what: str, save: str) -> str:
+    from lokki.places.values import NotShown, whole
+
+    try:
+        return json.dumps(whole(raw), indent=2)
+    except NotShown as error:
+        told = f"{what} is no JSON ({error.type}, {error.bytes:,} bytes as a pickle)"
+        raise click.ClickException(f"{told}; save it: {save}") from None
+
+
+def _save(raw: bytes, file: Path) -> None:
+    if file == _STDOUT:
+        sys.stdout.buffer.write(raw)
+        return
+    try:
+        file.write_bytes(raw)
+    except OSError as error:
+        raise click.ClickException(f"{file} cannot be written: {error.strerror}") from error

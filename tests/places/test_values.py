@@ -1,0 +1,140 @@
+"""Results as JSON: no class but Python's own is looked up, whatever a pickle says."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import io
+import json
+import os
+import pickle
+import uuid
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lokki.places.values import shown
+from lokki.store.codec import pack
+
+FOREIGN = "a value that JSON has no words for"
+
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(st.characters(codec="utf-8"))
+    | st.floats(allow_nan=False, allow_infinity=False),
+    lambda each: st.lists(each) | st.dictionaries(st.text(st.characters(codec="utf-8")), each),
+    max_leaves=20,
+)  # fmt: skip
+
+
+@given(plain)
+def test_json_is_shown_as_it_is(value):
+    assert shown(pack(value)) == {"json": value}
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ((1, (2,)), [1, [2]]),
+        (range(3), [0, 1, 2]),
+        ({1: {"a"}}, {"1": ["a"]}),
+        (frozenset([1]), [1]),
+        (b"abc", "YWJj"),
+        (bytearray(b"abc"), "YWJj"),
+        (float("inf"), "inf"),
+        (float("nan"), "nan"),
+        (1j, "1j"),
+        (decimal.Decimal("2.50"), "2.50"),
+        (uuid.UUID(int=1), "00000000-0000-0000-0000-000000000001"),
+        (datetime.date(2026, 2, 3), "2026-02-03"),
+        (datetime.datetime(2026, 2, 3, tzinfo=datetime.UTC), "2026-02-03T00:00:00+00:00"),
+        (datetime.time(10, 30), "10:30:00"),
+        (datetime.timedelta(minutes=2), 120.0),
+        (2**200, 2**200),
+        ("\ud800", "?"),
+        ({"\ud800": 1}, {"?": 1}),
+    ],
+)
+def test_what_json_has_other_words_for(value, told):
+    assert shown(pack(value)) == {"json": told}
+    json.dumps(shown(pack(value)), ensure_ascii=False).encode()
+
+
+class Own:
+    pass
+
+
+class Trap:
+    def __reduce__(self):
+        return Path.touch, (Path("trap"),)
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        (Own(), f"{Own.__module__}.Own"),
+        ([{"a": Own()}], f"{Own.__module__}.Own"),
+        (OrderedDict(a=1), "collections.OrderedDict"),
+        (np.zeros(3), "numpy"),
+        (Path("x"), "pathlib.PosixPath"),
+        (len, "builtins.len"),
+        (Own, f"{Own.__module__}.Own"),
+        (ValueError("x"), "builtins.ValueError"),
+    ],
+)
+def test_other_types_are_told_by_name(value, kind):
+    found = shown(pack(value))
+    assert found["type"].startswith(kind)
+    assert found["bytes"] > 0
+
+
+def test_nothing_is_called(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert set(shown(pack(Trap()))) == {"type", "bytes"}
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["system", "eval", "exec", "getattr", "open", "__import__"])
+def test_no_name_is_looked_up(name):
+    module = "os" if name == "system" else "builtins"
+    raw = b"\x80\x04c" + f"{module}\n{name}\n".encode() + b"(V1\ntR."
+    assert "json" not in shown(raw)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param(range(10**12), id="a long range"),
+        pytest.param([list(range(1000))] * 1000, id="a list of one list"),
+        pytest.param(1 << 20_000, id="a long number"),
+    ],
+)
+def test_what_would_be_too_much_is_not_made(value):
+    assert shown(pack(value)) == {"type": FOREIGN, "bytes": shown(pack(value))["bytes"]}
+
+
+def test_values_that_hold_themselves_are_no_error():
+    loop: list[object] = []
+    loop.append(loop)
+    deep: list[object] = []
+    for _ in range(400):
+        deep = [deep]
+    assert shown(pack(loop))["type"] == FOREIGN
+    assert shown(pack(deep))["type"] == FOREIGN
+
+
+def test_a_large_value_is_told():
+    assert shown(pack("x" * 2_000_000))["type"] == "a large value"
+
+
+def test_a_persistent_id_is_not_followed():
+    class Pickler(pickle.Pickler):
+        def persistent_id(self, value):
+            return "secret" if value == 5 else None
+
+    written = io.BytesIO()
+    Pickler(written, 4).dump([5])
+    assert "json" not in shown(written.getvalue())
