@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from rich.text import Text
 
-from lokki.cli.console import plain, short, stdout_console
+from lokki.cli.console import clock, near, plain, short, stdout_console
 from lokki.cli.schema import parameters
 from lokki.errors import RunNotFound
 from lokki.places.place import Place
-from lokki.places.shapes import seconds
 from lokki.secret import variable
 
 _MOST_CHARACTERS = 74
@@ -62,13 +59,7 @@ def _flow(flow: Mapping[str, Any]) -> Iterator[Text]:
 
 
 def _head(flow: Mapping[str, Any]) -> Text:
-    return Text(flow["name"], style="bold").append(f"  {plain(_near(flow['file']))}", style="dim")
-
-
-def _near(file: str) -> str:
-    """A file's path from here, if it lies in this folder."""
-    path = Path(file)
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else file
+    return Text(flow["name"], style="bold").append(f"  {plain(near(flow['file']))}", style="dim")
 
 
 def _when(schedule: Mapping[str, Any]) -> str:
@@ -85,11 +76,11 @@ def _schedule(flow: Mapping[str, Any], place: Place) -> Iterator[Text]:
     elif schedule["paused"]:
         yield Text("  paused", style="yellow")
     else:
-        following = [_local(at) for at in schedule["next"][:_MOST_TIMES]]
+        following = [clock(at) for at in schedule["next"][:_MOST_TIMES]]
         yield _line("next", ", ".join(following) or "none")
     yield _line("last run", _last(schedule["last"], place))
     if schedule["missed"]:
-        count, last = schedule["missed"], _local(schedule["missed_last"])
+        count, last = schedule["missed"], clock(schedule["missed_last"])
         yield _line("missed", f"{count:,}, the last {last}", "yellow")
 
 
@@ -104,7 +95,3 @@ def _last(run_id: str | None, place: Place) -> str:
         return f"{run_id}, {place.find(run_id)['status']}"
     except RunNotFound:
         return f"{run_id}, removed"
-
-
-def _local(at: str) -> str:
-    return f"{datetime.fromtimestamp(seconds(at)):%Y-%m-%d %H:%M:%S}"

@@ -21,7 +21,7 @@ from lokki_server.metrics import Requests, request_seconds
 from lokki_server.routes import aws, flows, health, items, live, logs, runs, session
 from lokki_server.routes.common import known_query, refusals
 from lokki_server.security import Guard, Token
-from lokki_server.service import opened
+from lokki_server.service import Service, opened
 
 _STATIC = Path(__file__).parent / "static"
 
@@ -31,18 +31,20 @@ def create_app(
     places: Sequence[str] = (),
     token: str | None = None,
     stop: Callable[[JournalGone], None] = lambda error: None,
+    begun: Callable[[Service], None] = lambda service: None,
 ) -> ASGIApp:
     """The service over the configured journal.
 
     ``places`` are the files, modules and folders of the flows; ``token`` is what a client has to
     know (None: nothing, and only this machine may ask). ``stop`` is called when the journal is
-    gone, and the service is to end.
+    gone, and the service is to end; ``begun`` when the service has looked for flows.
     """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with opened(config, places, stop) as service:
             app.state.service = service
+            begun(service)
             yield
 
     app = FastAPI(

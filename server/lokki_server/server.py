@@ -17,6 +17,7 @@ from lokki.config import Config, journal_path
 from lokki.errors import JournalGone, LokkiError
 from lokki.store.journal import Journal
 from lokki_server.app import create_app
+from lokki_server.greeting import greet
 from lokki_server.security import is_loopback
 
 TOKEN = "LOKKI_SERVER_TOKEN"  # noqa: S105
@@ -39,7 +40,7 @@ def serve(config: Config, places: Sequence[str]) -> None:
         ended.append(error)
         server.should_exit = True
 
-    app = create_app(config, places, token, stop)
+    app = create_app(config, places, token, stop, greet)
     server = _Server(
         uvicorn.Config(
             app,

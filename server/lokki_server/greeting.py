@@ -1,0 +1,60 @@
+"""What `lokki serve` tells when it begins: the flows, when their schedules come next, and problems.
+
+On a terminal alone, but for files that cannot be imported.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from time import time
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from lokki.cli.console import clock, near
+from lokki.places.schedules import schedule_shape
+from lokki_server.service import Service
+
+_log = logging.getLogger("lokki_server")
+
+
+def greet(service: Service) -> None:
+    """Tell on stderr what is served."""
+    if not sys.stderr.isatty() or service.config.logging.format == "json":
+        for place, why in _problems(service):
+            _log.warning("%s: %s", place, why)
+        return
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    flows = service.catalog.flows
+    width = max(map(len, flows), default=0)
+    for name, (file, flow) in flows.items():
+        line = Text("  ").append(f"{name:<{width}}", style="bold")
+        line.append(f"  {near(file.place)}", style="dim")
+        if flow["schedule"] is not None:
+            line.append(f"  {_next(service, name, flow['schedule'])}", style="cyan")
+        console.print(line)
+    if not flows:
+        console.print("  no flows: define one with @flow, in this folder or in files that you name")
+    for place, why in _problems(service):
+        console.print(Text(f"  {place}: {why}", style="red"))
+
+
+def _problems(service: Service) -> Iterator[tuple[str, str]]:
+    """The files whose flows are not offered, and why, in a line."""
+    for each in service.catalog.problems:
+        trace = each["traceback"].strip().splitlines()
+        yield near(each["file"]), trace[-1] if trace else each["error"]
+
+
+def _next(service: Service, name: str, asked: dict[str, Any]) -> str:
+    """When a run of a flow is started next; a schedule that is new is followed from now on."""
+    now = time()
+    told = service.clock.shape(name, asked)
+    if told is None or not told["next"]:
+        told = schedule_shape(asked, None, now, now)
+    if told["error"] or told["paused"]:
+        return told["error"] or "paused"
+    return f"next {clock(str(told['next'][0]))}" if told["next"] else "never again"
