@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from time import time
@@ -28,6 +29,7 @@ from lokki.secret import Secret, redactable, variable
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
+    from lokki.cli.schema import Told
     from lokki.engine.resuming import Again
     from lokki.graph import FlowGraph
 
@@ -223,23 +225,31 @@ def again_from(options: dict[str, Any]) -> Again:
     )
 
 
+PARAMS = click.Option(
+    ["--params"],
+    type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
+    metavar="FILE",
+    help="JSON object with parameters (-: from stdin); options win over it.",
+)
+
+
 def options_of(
-    flow: Flow[..., Any], own: Sequence[click.Parameter] = (), *, whole: bool = True
+    flow: Flow[..., Any],
+    own: Sequence[click.Parameter] = (),
+    *,
+    whole: bool = True,
+    like: Mapping[str, Any] | None = None,
 ) -> list[click.Parameter]:
     """``--params FILE`` and an option for each parameter, all of them text until validated.
 
     That of a secret is there to say that it is none. ``own`` options of a command come last; a
     parameter of the same name has to be given in the file. ``whole``: the required ones are told.
+    ``like`` are values of another run, which stand for those that are not given.
     """
-    file = click.Option(
-        ["--params"],
-        type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
-        metavar="FILE",
-        help="JSON object with parameters (-: from stdin); options win over it.",
-    )
     taken = {word for each in own for word in (each.name, *each.opts)}
     free = [each for each in flow.parameters if taken.isdisjoint((each.name, each.option))]
-    return [file, *(_option(each, whole=whole) for each in free), *own]
+    as_before = [replace(each, default=(like or {}).get(each.name, each.default)) for each in free]
+    return [PARAMS, *(option_of(each, whole=whole) for each in as_before), *own]
 
 
 def missing_secrets(flow: Flow[..., Any]) -> list[str]:
@@ -282,7 +292,8 @@ def _refuse(context: click.Context, option: click.Parameter, value: str | None) 
         raise click.UsageError(f"{option.opts[0]} is a secret: {told}", context)
 
 
-def _option(parameter: Parameter, *, whole: bool) -> click.Option:
+def option_of(parameter: Parameter | Told, *, whole: bool = True) -> click.Option:
+    """The option that a parameter of a flow is."""
     if parameter.is_secret:
         names = [parameter.option, parameter.name]
         return click.Option(names, hidden=True, expose_value=False, callback=_refuse)
@@ -318,14 +329,16 @@ def parameters_from(
     *,
     here: bool = True,
     whole: bool = True,
+    like: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The checked parameters of a run, missing secrets asked for if it is to run here.
 
-    Elsewhere, secrets without a default are left out; if they need not be ``whole``, so is every
-    required one that is missing. Raises ParameterError, naming every one that is wrong.
+    ``like`` are the parameters of another run, which stand for those that are not given. Elsewhere,
+    secrets without a default are left out; if they need not be ``whole``, so is every required one
+    that is missing. Raises ParameterError, naming every one that is wrong.
     """
     place = "stdin" if file == Path("-") else str(file)
-    stored = {} if file is None else _stored(file, place)
+    stored = {} if file is None else stored_parameters(file)
     for name in stored:
         if any(each.is_secret and each.name == name for each in flow.parameters):
             raise ParameterError(
@@ -337,7 +350,7 @@ def parameters_from(
     left = [] if here else flow.parameters.secrets
     if not whole:
         left = [each for each in flow.parameters if each.required]
-    lacking = {each.name: MISSING for each in left}
+    lacking = {**dict.fromkeys((each.name for each in left), MISSING), **(like or {})}
     origins = dict.fromkeys(stored.keys() - given.keys(), place)
     checked = flow.parameters.validate(values, text=text, checked=lacking, origins=origins)
     return {name: value for name, value in checked.items() if value is not MISSING}
@@ -350,6 +363,7 @@ def asked_graph(
     *,
     here: bool,
     whole: bool = True,
+    like: Mapping[str, Any] | None = None,
 ) -> FlowGraph[Any]:
     """The graph of a flow with the parameters that a command line gives, as `parameters_from` does.
 
@@ -357,7 +371,7 @@ def asked_graph(
     """
     try:
         with stdout_to_stderr():
-            given = parameters_from(flow, file, options, here=here, whole=whole)
+            given = parameters_from(flow, file, options, here=here, whole=whole, like=like)
         return traced(flow, lambda: flow.trace({}, checked=given) if here else flow.outline(given))
     except LoadError:
         raise
@@ -365,8 +379,9 @@ def asked_graph(
         raise click.UsageError(str(error)) from error
 
 
-def _stored(file: Path, place: str) -> dict[str, Any]:
-    """What a file of parameters holds. Raises ParameterError, which names its ``place``."""
+def stored_parameters(file: Path) -> dict[str, Any]:
+    """What a file of parameters holds. Raises ParameterError."""
+    place = "stdin" if file == Path("-") else str(file)
     try:
         text = (sys.stdin and sys.stdin.read()) if file == Path("-") else file.read_text()
         values = json.loads(text or "")

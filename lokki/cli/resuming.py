@@ -1,52 +1,184 @@
-"""Finding the run that is to be resumed, and the folder that it was started in."""
+"""Going on with a run: the command `resume`."""
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
+from dataclasses import replace
 from time import time
 from typing import TYPE_CHECKING, Any
 
-from lokki import logging
-from lokki.cli.options import config_from, tell
+import click
+
+from lokki.cli.invoking import resume_on_aws
+from lokki.cli.load import from_here, traced
+from lokki.cli.options import (
+    AGAIN,
+    SETTINGS,
+    Command,
+    again_from,
+    ask_for_secrets,
+    config_from,
+    missing_secrets,
+    run_named,
+    run_parameters,
+)
 from lokki.cli.program import Program
-from lokki.config import Config, anchored, journal_path
+from lokki.cli.recorded import flow_of, found_run
+from lokki.cli.running import command_line
+from lokki.cli.target import target_argument
+from lokki.config import Config, journal_path
+from lokki.decorators import Flow
+from lokki.places import AWS, LOCAL
 
 if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
+    from lokki.cli.execute import Handle
+    from lokki.cli.report import LineReport
     from lokki.store.history import Run
 
+_OWN = """Go on with a run that was interrupted or failed.
 
-def to_resume(name: str, program: Program, options: dict[str, Any]) -> tuple[Run, Config]:
-    """The run to resume, and the configuration of the folder where the command was typed.
+Results are kept; the rest runs with the code as it is now.
+"""
 
-    Afterwards the process is in the run's folder. To be called before the flow's file is loaded,
-    which may start other runs and read files by relative paths.
+
+@click.command(
+    "resume",
+    cls=Command,
+    params=[
+        *run_parameters(),
+        target_argument("[FILE[:flow]|MODULE[:flow]]", required=False),
+        *AGAIN,
+        *SETTINGS,
+    ],
+    example="last --failed",
+)
+@click.pass_obj
+def resume(
+    program: Program,
+    /,
+    run: str | None,
+    run_option: str | None,
+    target: str | None,
+    **options: Any,
+) -> None:
+    """Go on with a run that was interrupted or failed.
+
+    Results are kept; the rest runs with the code as it is now, in the file that the run was
+    started from or in FILE.
     """
+    if options["on"] != LOCAL:
+        if target is not None:
+            raise click.UsageError(f"leave '{target}' out: the flow's code is where it runs")
+        name = run_named(run, run_option)
+        raise click.exceptions.Exit(_resume_elsewhere(name, program, options))
+    if run_option is not None and target is None:
+        run, target = None, run
+    if target is not None:
+        target = from_here(target)
+    found, config = found_run(run_named(run, run_option), program, options)
+    flow = flow_of(found, target, "resume")
+    raise click.exceptions.Exit(_resume(found, flow, program, config, options))
+
+
+def resume_of(flow: Flow[..., Any], program: Program) -> click.Command:
+    """``resume`` of the runs of one flow."""
+
+    def resume(run: str | None, run_option: str | None, **options: Any) -> None:
+        name = run_named(run, run_option)
+        if options["on"] != LOCAL:
+            raise click.exceptions.Exit(_resume_elsewhere(name, program, options))
+        found, config = found_run(name, program, options)
+        raise click.exceptions.Exit(_resume(found, flow, program, config, options))
+
+    parameters = [*run_parameters(), *AGAIN, *SETTINGS]
+    return Command("resume", params=parameters, callback=resume, help=_OWN, example="last --failed")
+
+
+def _resume(
+    run: Run, flow: Flow[..., Any], program: Program, config: Config, options: dict[str, Any]
+) -> int:
+    """Say what a resume will do again, and do it unless it is a dry run."""
+    again, dry_run = again_from(options), options.pop("dry_run")
+    from lokki.cli.execute import Start, execute, in_engine
+    from lokki.cli.report import outlines
+    from lokki.engine.engine import resumed_graph
+    from lokki.engine.resuming import plan
+    from lokki.engine.surroundings import other_python
     from lokki.store.history import read_history
-    from lokki.store.removal import refuse_removing
+    from lokki.store.leases import is_worked_on
 
-    config = anchored(config_from(options))
     with read_history(journal_path(config)) as history:
-        run = history.find(name, program.flow)
-        refuse_removing(run)
-    _enter(run.folder, config)
-    return run, config
+        row = history.find(run.id)
+        if is_worked_on(row, time()):
+            _refuse_worked_on(row, config)
+        # Secrets are asked for last: what is wrong, or done already, needs none.
+        hidden = dry_run or bool(missing_secrets(flow))
+        graph = traced(flow, lambda: resumed_graph(row, flow, {}, to_run=not hidden))
+        planned = plan(history, row, graph, again)
+        done = row.status == "succeeded" and planned.reopening is None
+        if hidden and not dry_run and not done:
+            secrets = ask_for_secrets(flow)
+            graph = traced(flow, lambda: resumed_graph(row, flow, secrets))
+            planned = replace(planned, graph=graph)
+    if dry_run:
+        click.echo("\n".join(planned.told))
+        return 0
 
-
-def _enter(folder: str | None, config: Config) -> None:
-    """Go to the folder of a run, if it is known and another one; it is told either way."""
-    here = None
-    with suppress(OSError):  # it has been removed
-        here = os.getcwd()
-    if folder in (None, here):
-        return
-    level, told = "INFO", f"in {folder}, where the run was started"
-    try:
-        os.chdir(folder)
-    except OSError as error:
-        level = "WARNING"
-        told = (
-            f"the folder that the run was started in cannot be entered: {folder}: "
-            f"{error.strerror}; it goes on in {here}"
+    def begin(report: LineReport) -> AbstractAsyncContextManager[Handle]:
+        started_by = command_line(program)
+        return in_engine(
+            lambda engine: engine.resume_as(planned, started_by=started_by),
+            planned.graph,
+            config,
+            report,
         )
-    tell(logging.run_folder(told, level, time()), config.logging)
+
+    start = Start(begin, outlines(planned.graph), program, planned.told, other_python(run))
+    return execute(start, config)
+
+
+def _refuse_worked_on(run: Run, config: Config) -> None:
+    """Refuse to resume a run that a process may be at work on, for no longer than a lease."""
+    from contextlib import closing
+
+    from lokki.store.journal import Journal
+
+    with closing(Journal(journal_path(config))) as journal:
+        journal.refuse_worked_on(run.id, time()).result()
+
+
+def _resume_elsewhere(name: str, program: Program, options: dict[str, Any]) -> int:
+    on_aws = options["on"] == AWS
+    return (resume_on_aws if on_aws else _resume_on_server)(name, program, options)
+
+
+def _resume_on_server(name: str, program: Program, options: dict[str, Any]) -> int:
+    """As `_resume`, of a run of a server, with the code that the server has."""
+    from lokki.cli.execute import Start, execute
+    from lokki.cli.follow import followed
+    from lokki.cli.report import Outline
+    from lokki.places.changes import kept
+    from lokki.places.server import ServerPlace
+
+    on, config, again = options.pop("on"), config_from(options), again_from(options)
+    if again.force:
+        raise click.UsageError(f"--force is for runs of this machine, not for those of {on}")
+    place = ServerPlace(on)
+    row = place.find(name, program.flow)
+    asked = {"failed": again.failed or None, "error": again.error, "from": again.from_stage}
+    wanted = {key: value for key, value in asked.items() if value is not None}
+    told, anything = place.plan(row["id"], wanted)
+    if options.pop("dry_run"):
+        click.echo("\n".join(told))
+        return 0
+
+    def begin(report: LineReport) -> AbstractAsyncContextManager[Handle]:
+        if not anything:
+            return followed(place, lambda: row, row, report, place.result)
+        return followed(
+            place, lambda: place.resume(row["id"], wanted), kept(row), report, place.result
+        )
+
+    stages = [Outline(each["name"], each["kind"] == "map") for each in place.stages(row["flow"])]
+    return execute(Start(begin, stages, program.at(on), told), config)

@@ -6,7 +6,7 @@ import json
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 _METAVARS = {
     "integer": "INT", "number": "FLOAT", "boolean": "BOOL", "string": "STR",
@@ -27,6 +27,7 @@ class Told:
     schemas: tuple[Mapping[str, Any], ...]
     required: bool
     default: Any
+    is_secret: ClassVar[bool] = False
 
     @property
     def option(self) -> str:

@@ -113,10 +113,15 @@ class ServerPlace:
         offered: dict[str, Any] = self._ask("/flows")
         return offered
 
+    def flow(self, name: str) -> dict[str, Any]:
+        """One of the flows that it offers."""
+        flow: dict[str, Any] = self._ask(f"/flows/{name}")
+        return flow
+
     def stages(self, flow: str) -> list[dict[str, Any]]:
         """The stages that a flow has; none that are known when they depend on its parameters."""
         try:
-            return self._ask(f"/flows/{flow}")["stages"] or []
+            return self.flow(flow)["stages"] or []
         except ServerError as error:
             if error.status == 404:  # its file is gone
                 return []

@@ -318,13 +318,18 @@ def test_help_lists_commands_options_types_and_defaults(shown):
     ):
         assert part in options
     assert "None" not in options
-    assert "FILE" in lokki("run", "--help").stdout
+    assert "lokki run FILE --help shows the flow" in " ".join(lokki("run", "--help").stdout.split())
     assert "run" in lokki("--help").stdout
     assert lokki("--version").stdout.startswith("lokki ")
 
 
 def test_the_help_of_a_run_tells_what_the_flow_does(shown):
-    for done in (python(shown, "run", "--help"), lokki("run", shown, "--help")):
+    for done in (
+        python(shown, "run", "--help"),
+        lokki("run", shown, "--help"),
+        lokki("run", "--help", shown),
+    ):
+        assert "--limit INT" in done.stdout
         assert "Run shown and print its result.\n\n  Show what it is given.\n" in done.stdout
 
 

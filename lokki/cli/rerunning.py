@@ -1,0 +1,148 @@
+"""Running a flow again as another run, with some parameters changed: the command `rerun`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lokki.cli import completing
+from lokki.cli.load import from_here
+from lokki.cli.options import (
+    HELP,
+    HERE_OR_SERVER,
+    PARAMS,
+    Command,
+    asked_graph,
+    config_from,
+    option_of,
+    options_of,
+    settings,
+    stored_parameters,
+    told_secrets,
+)
+from lokki.cli.program import Program
+from lokki.cli.recorded import flow_of, found_run
+from lokki.cli.running import run_here, run_there
+from lokki.cli.target import call
+from lokki.decorators import Flow
+from lokki.errors import DefinitionError
+from lokki.places import LOCAL
+
+if TYPE_CHECKING:
+    pass
+
+_HELP = """Run a flow again with the parameters of a run, except for those that are given.
+
+It is a new run, with the code as it is now. Each parameter of the flow is an option: rerun RUN
+--help lists them with the values of that run.
+"""
+_SETTINGS = [HERE_OR_SERVER, *settings("logging", "local")]
+
+
+def rerun_command(flow: Flow[..., Any] | None, program: Program) -> click.Command:
+    """``rerun RUN`` of the runs of one flow, or, with None, of every flow."""
+
+    def rerun(run: str, arguments: tuple[str, ...], **options: Any) -> None:
+        if run in HELP["help_option_names"]:
+            click.echo(click.get_current_context().get_help())
+            return
+        if run.startswith("-"):
+            raise click.UsageError(f"the run comes first: {program.name} rerun RUN {run}")
+        named = bool(arguments) and not arguments[0].startswith("-")
+        target, rest = (arguments[0], arguments[1:]) if named else (None, arguments)
+        if named and (flow is not None or options["on"] != LOCAL):
+            raise click.UsageError(f"leave '{target}' out: the flow's code is where it runs")
+        make = _here if options["on"] == LOCAL else _there
+        own = make(run, flow, target and from_here(target), program, options)
+        call(own, f"{program.name} rerun {run}", list(rest), program)
+
+    run = click.Argument(["run"], metavar="RUN", shell_complete=completing.runs)
+    rest = click.Argument(
+        ["arguments"],
+        nargs=-1,
+        type=click.UNPROCESSED,
+        metavar="[OPTIONS]" if flow else "[FILE[:flow]|MODULE[:flow]] [OPTIONS]",
+    )
+    return Command(
+        "rerun",
+        params=[run, rest, *_SETTINGS],
+        callback=rerun,
+        help=_HELP,
+        example="last --limit 5",
+        add_help_option=False,
+        options_metavar="",
+        context_settings={**HELP, "ignore_unknown_options": True},
+    )
+
+
+def _here(
+    name: str,
+    flow: Flow[..., Any] | None,
+    target: str | None,
+    program: Program,
+    options: dict[str, Any],
+) -> click.Command:
+    """The command whose options are the flow's parameters, as a run of this machine had them."""
+    from lokki.store.codec import loads
+
+    run, config = found_run(name, program, options)
+    flow = flow or flow_of(run, target, "rerun")
+    if run.flow != flow.name:
+        raise DefinitionError(f"run {run.id} is of the flow '{run.flow}', not '{flow.name}'")
+    like = loads(run.params)
+
+    def again(params: Path | None, **given: Any) -> None:
+        asked = {each: given[each] for each in flow.parameters.names if each in given}
+        graph = asked_graph(flow, params, asked, here=True, like=like)
+        raise click.exceptions.Exit(run_here(graph, config, program))
+
+    told = "\n\n".join(told_secrets(flow))
+    return _command(run.id, run.flow, told, options_of(flow, like=like), again)
+
+
+def _there(
+    name: str, flow: object, target: object, program: Program, options: dict[str, Any]
+) -> click.Command:
+    """The same of a run of a server, which has the flow's code, and tells its parameters."""
+    from lokki.cli.report import Outline
+    from lokki.cli.schema import parameters
+    from lokki.places.server import ServerPlace
+
+    program, config = program.at(options["on"]), config_from(options)
+    place = ServerPlace(program.on)
+    run = place.find(name, program.flow)
+    told = place.flow(run["flow"])
+    like = {each: value for each, value in run["params"].items() if each not in told["secrets"]}
+    known = {each.name: each for each in parameters(told)}
+
+    def again(params: Path | None, **given: Any) -> None:
+        stored = {} if params is None else stored_parameters(params)
+        asked = {each: given[each] for each in known if given[each] is not None}
+        values = {
+            each: known[each].value(value) if isinstance(value, str) else value
+            for each, value in asked.items()
+        }
+        stages = [Outline(each["name"], each["kind"] == "map") for each in told["stages"] or ()]
+        code = run_there(run["flow"], like | stored | values, stages, config, program)
+        raise click.exceptions.Exit(code)
+
+    as_before = [
+        replace(each, required=each.required and each.name not in like, default=like.get(each.name))
+        for each in known.values()
+    ]
+    return _command(run["id"], run["flow"], "", [PARAMS, *map(option_of, as_before)], again)
+
+
+def _command(
+    run_id: str, flow: str, told: str, options: Sequence[click.Parameter], again: Any
+) -> click.Command:
+    return Command(
+        "rerun",
+        params=[*options, *_SETTINGS],
+        callback=again,
+        help=f"Run {flow} again as in {run_id}, except for the parameters given here.\n\n{told}",
+    )

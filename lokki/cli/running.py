@@ -1,0 +1,100 @@
+"""Running a flow: the command `run`, and starting a run here or on a server."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from inspect import cleandoc
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lokki.cli.invoking import invoked
+from lokki.cli.options import (
+    SETTINGS,
+    Command,
+    asked_graph,
+    config_from,
+    options_of,
+    told_secrets,
+)
+from lokki.cli.program import Program
+from lokki.config import Config
+from lokki.decorators import Flow
+from lokki.places import AWS, LOCAL
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
+    from lokki.cli.execute import Handle
+    from lokki.cli.report import LineReport, Outline
+    from lokki.graph import FlowGraph
+
+
+def run_command(flow: Flow[..., Any], program: Program) -> click.Command:
+    """``run``, with the flow's parameters as options."""
+
+    def run(params: Path | None, **options: Any) -> None:
+        on, config = options.pop("on"), config_from(options)
+        graph = asked_graph(flow, params, options, here=on == LOCAL)
+        if on == LOCAL:
+            code = run_here(graph, config, program)
+        elif on == AWS:
+            code = invoked(graph, config, program, None, wait=True)
+        else:
+            from lokki.cli.report import outlines
+
+            given = flow.parameters.given(graph.params)
+            code = run_there(flow.name, given, outlines(graph), config, program.at(on))
+        raise click.exceptions.Exit(code)
+
+    told = [f"Run {flow.name} and print its result.", cleandoc(flow.__doc__ or "")]
+    needed = [each for each in flow.parameters if each.required and not each.is_secret]
+    return Command(
+        "run",
+        params=[*options_of(flow), *SETTINGS],
+        callback=run,
+        help="\n\n".join([*told, *told_secrets(flow)]),
+        example=lambda: " ".join(each.example for each in needed),
+    )
+
+
+def run_here(graph: FlowGraph[Any], config: Config, program: Program) -> int:
+    """Run a flow on this machine and print its result; the exit code."""
+    from lokki.cli.execute import Start, execute, in_engine
+    from lokki.cli.report import outlines
+
+    def begin(report: LineReport) -> AbstractAsyncContextManager[Handle]:
+        started_by = command_line(program)
+        return in_engine(
+            lambda engine: engine.submit(graph, started_by=started_by), graph, config, report
+        )
+
+    return execute(Start(begin, outlines(graph), program), config)
+
+
+def run_there(
+    flow: str,
+    params: Mapping[str, Any],
+    stages: Sequence[Outline],
+    config: Config,
+    program: Program,
+) -> int:
+    """Have the server that ``program`` is about run a flow, and print its result; the exit code."""
+    from lokki.cli.execute import Start, execute
+    from lokki.cli.follow import followed
+    from lokki.places.server import ServerPlace
+
+    place = ServerPlace(program.on)
+
+    def begin(report: LineReport) -> AbstractAsyncContextManager[Handle]:
+        return followed(place, lambda: place.start(flow, params), None, report, place.result)
+
+    return execute(Start(begin, stages, program), config)
+
+
+def command_line(program: Program) -> str:
+    """How the program was called."""
+    return f"{program.name} {shlex.join(sys.argv[1:])}"
