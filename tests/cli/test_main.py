@@ -356,7 +356,7 @@ def test_a_resume_traces_the_flow_once(script, tmp_path, program):
         ("delete", "gc"),
         ("clean", "gc"),
         ("retry", "resume"),
-        ("rerun", "resume"),
+        ("again", "rerun"),
         ("stop", "cancel"),
         ("kill", "cancel"),
         ("start", "run"),
