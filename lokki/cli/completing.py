@@ -95,6 +95,16 @@ def flow_in_text(target: str) -> Flow[..., Any] | None:
     return found[0] if len(found) == 1 else None
 
 
+def flow_of_run(name: str, flow: str | None) -> Flow[..., Any] | None:
+    """The same of a run of this machine."""
+    from lokki.places.local import opened
+
+    with suppress(LokkiError), opened() as place:
+        source = place.find(name, flow)["source"]
+        return None if source is None else flow_in_text(source)
+    return None
+
+
 def _flows_in(file: str) -> list[Flow[..., Any]]:
     """The flows that the text of a file defines, without its code."""
     with suppress(OSError, SyntaxError, ValueError, LokkiError):

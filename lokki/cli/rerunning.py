@@ -43,6 +43,20 @@ It is a new run, with the code as it is now. Each parameter of the flow is an op
 _SETTINGS = [HERE_OR_SERVER, *settings("logging", "local")]
 
 
+class _Rerun(Command):
+    """The command before its flow is known; shells complete the options of the flow's own."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any
+    ) -> click.Context:
+        completed = extra.get("resilient_parsing") and args
+        flow = completing.flow_of_run(args[0], parent.obj.flow) if completed else None
+        if flow is None:
+            return super().make_context(info_name, args, parent, **extra)
+        own = Command("rerun", params=[*options_of(flow), *_SETTINGS])
+        return own.make_context(info_name, args[1:], parent, **extra)
+
+
 def rerun_command(flow: Flow[..., Any] | None, program: Program) -> click.Command:
     """``rerun RUN`` of the runs of one flow, or, with None, of every flow."""
 
@@ -67,7 +81,7 @@ def rerun_command(flow: Flow[..., Any] | None, program: Program) -> click.Comman
         type=click.UNPROCESSED,
         metavar="[OPTIONS]" if flow else "[FILE[:flow]|MODULE[:flow]] [OPTIONS]",
     )
-    return Command(
+    return _Rerun(
         "rerun",
         params=[run, rest, *_SETTINGS],
         callback=rerun,

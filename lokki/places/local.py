@@ -12,12 +12,9 @@ import anyio
 
 from lokki.config import journal_path, load
 from lokki.places import shapes
-from lokki.store.codec import dumps_list, pickle_in
 from lokki.store.connection import Reader
 from lokki.store.history import History
-from lokki.store.items import outputs
 from lokki.store.lines import LogLine
-from lokki.store.references import stored
 from lokki.store.removal import refuse_removing
 from lokki.store.schema import StageRow
 
@@ -68,6 +65,8 @@ class LocalPlace:
         return self._history.last_line(run_id)
 
     def pickled_result(self, run_id: str) -> bytes:
+        from lokki.store.codec import dumps_list, pickle_in
+
         run = self._history.find(run_id)
         refuse_removing(run)
         last = self._history.stages(run.id)[-1]
@@ -77,6 +76,8 @@ class LocalPlace:
     async def _fetched(self, stage: StageRow) -> list[bytes]:
         """The results of a stage's items, packed; large ones come from their store."""
         from lokki.engine.payloads import payload_store
+        from lokki.store.items import outputs
+        from lokki.store.references import stored
 
         store = payload_store(self._read.path, load())
         try:

@@ -109,6 +109,16 @@ def test_tab_completes_files_flows_and_places(shell, record):
     assert shell.completed("lokki schedules only\t") == "lokki schedules only_birds.py\n"
 
 
+def test_tab_completes_the_options_of_a_runs_flow(shell, done):
+    flow = "def work(limit: int = 1, mode='x'):\n    return one()\n"
+    Path("mine.py").write_text(
+        f"from lokki import flow, step\n\n@step\ndef one():\n    return 1\n\n@flow\n{flow}"
+    )
+    assert done("run", "mine.py")[0] == 0
+    completed = "lokki rerun last --limit 5 --mode x --log-level INFO\n"
+    assert shell.completed("lokki rerun la\t--li\t5 --mo\tx --log-l\tINFO") == completed
+
+
 def test_tab_lists_runs_with_what_they_are(shell, record):
     record(RUN)
     record("20260203-103001-000abcde", flow="other", status="failed")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from contextlib import closing
 from time import time
@@ -124,7 +125,7 @@ def test_where_there_is_nothing_it_says_so(done, terminal):
     assert "@flow(schedule=" in err
     code, _, err = done("flows", "nosuch.py")
     assert code == 1
-    assert err == "Error: there is no file nosuch.py\n"
+    assert re.fullmatch(r"Error: there is no file \S*nosuch.py\n", err)
 
 
 def test_schedules_are_listed_with_their_next_times(done, place):
