@@ -7,7 +7,7 @@ import io
 import os
 import shlex
 import sys
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import click
 from click.exceptions import NoArgsIsHelpError, NoSuchCommand
@@ -20,16 +20,9 @@ from lokki.cli.completion import completion
 from lokki.cli.deploying import DEPLOY, DESTROY
 from lokki.cli.exits import exits_told
 from lokki.cli.invoking import INVOKE
-from lokki.cli.load import (
-    LoadError,
-    NotThere,
-    alias_main,
-    load_flow,
-)
+from lokki.cli.load import LoadError, NotThere, alias_main, load_flow
 from lokki.cli.offered import COMMANDS as OFFERED
-from lokki.cli.options import (
-    Command,
-)
+from lokki.cli.options import Command
 from lokki.cli.program import Program
 from lokki.cli.pulling import pull_command, push
 from lokki.cli.rerunning import rerun_command
@@ -41,9 +34,6 @@ from lokki.cli.target import call, on_target, target_argument
 from lokki.decorators import Flow
 from lokki.engine.importing import check_may_run
 from lokki.errors import ConfigError, DefinitionError, LokkiError, ParameterError
-
-if TYPE_CHECKING:
-    pass
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """Errors of writing where nothing more can be written."""
@@ -175,7 +165,7 @@ _cli.add_command(
         "birds.py --limit 5",
         "Run a flow and print its result.\n\nHere, or on a server (--on URL). Each parameter of "
         "the flow is an option: lokki run FILE --help shows the flow and lists them.",
-        lambda flow, program: run_command(flow, program),
+        run_command,
     )
 )
 _cli.add_command(resume)
