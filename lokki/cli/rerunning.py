@@ -29,7 +29,7 @@ from lokki.cli.recorded import flow_of, found_run
 from lokki.cli.running import run_here, run_there
 from lokki.cli.target import call
 from lokki.decorators import Flow
-from lokki.errors import DefinitionError
+from lokki.errors import DefinitionError, ParameterError, ServerError
 from lokki.places import LOCAL
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ _HELP = """Run a flow again with the parameters of a run, except for those that 
 It is a new run, with the code as it is now. Each parameter of the flow is an option: rerun RUN
 --help lists them with the values of that run.
 """
+_WRONG = 422
+"""The status of an answer that tells what is wrong with parameters."""
 _SETTINGS = [HERE_OR_SERVER, *settings("logging", "local")]
 
 
@@ -140,9 +142,14 @@ def _there(
             each: known[each].value(value) if isinstance(value, str) else value
             for each, value in asked.items()
         }
+        try:
+            started = place.start(run["flow"], like | stored | values)
+        except ServerError as error:
+            if error.status == _WRONG:
+                raise ParameterError(str(error)) from None
+            raise
         stages = [Outline(each["name"], each["kind"] == "map") for each in told["stages"] or ()]
-        code = run_there(run["flow"], like | stored | values, stages, config, program)
-        raise click.exceptions.Exit(code)
+        raise click.exceptions.Exit(run_there(place, lambda: started, stages, config, program))
 
     as_before = [
         replace(each, required=each.required and each.name not in like, default=like.get(each.name))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from inspect import cleandoc
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from lokki.cli.execute import Handle
     from lokki.cli.report import LineReport, Outline
     from lokki.graph import FlowGraph
+    from lokki.places.server import ServerPlace
+    from lokki.places.shapes import RunShape
 
 
 def run_command(flow: Flow[..., Any], program: Program) -> click.Command:
@@ -45,9 +48,11 @@ def run_command(flow: Flow[..., Any], program: Program) -> click.Command:
             code = invoked(graph, config, program, None, wait=True)
         else:
             from lokki.cli.report import outlines
+            from lokki.places.server import ServerPlace
 
-            given = flow.parameters.given(graph.params)
-            code = run_there(flow.name, given, outlines(graph), config, program.at(on))
+            place, given = ServerPlace(on), flow.parameters.given(graph.params)
+            start = partial(place.start, flow.name, given)
+            code = run_there(place, start, outlines(graph), config, program.at(on))
         raise click.exceptions.Exit(code)
 
     told = [f"Run {flow.name} and print its result.", cleandoc(flow.__doc__ or "")]
@@ -76,21 +81,18 @@ def run_here(graph: FlowGraph[Any], config: Config, program: Program) -> int:
 
 
 def run_there(
-    flow: str,
-    params: Mapping[str, Any],
+    place: ServerPlace,
+    start: Callable[[], RunShape],
     stages: Sequence[Outline],
     config: Config,
     program: Program,
 ) -> int:
-    """Have the server that ``program`` is about run a flow, and print its result; the exit code."""
+    """Follow a run that ``start`` has a server start, and print its result; the exit code."""
     from lokki.cli.execute import Start, execute
     from lokki.cli.follow import followed
-    from lokki.places.server import ServerPlace
-
-    place = ServerPlace(program.on)
 
     def begin(report: LineReport) -> AbstractAsyncContextManager[Handle]:
-        return followed(place, lambda: place.start(flow, params), None, report, place.result)
+        return followed(place, start, None, report, place.result)
 
     return execute(Start(begin, stages, program), config)
 
