@@ -11,7 +11,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -190,13 +190,18 @@ class Server:
     """A `lokki serve` of its own, and what a client of it does."""
 
     def __init__(
-        self, folder: Path, *arguments: str, python: str = sys.executable, **variables: str
+        self,
+        folder: Path,
+        *arguments: str,
+        python: str = sys.executable,
+        within: Sequence[str] = (),
+        **variables: str,
     ) -> None:
         self.folder = folder
         self._told: list[str] = []
         self._orphans: list[int] = []
         self.process = subprocess.Popen(
-            [python, "-m", "lokki", "serve", "--port", "0", *arguments],
+            [*within, python, "-m", "lokki", "serve", "--port", "0", *arguments],
             cwd=folder,
             env=os.environ | variables,
             stdout=subprocess.PIPE,
@@ -377,12 +382,12 @@ class Place:
     def shut(self) -> None:
         (self.folder / "open").unlink(missing_ok=True)
 
-    def begin(self, *arguments: str, inside: str = "", **options: str) -> Server:
+    def begin(self, *arguments: str, inside: str = "", **options: Any) -> Server:
         """A server in a folder ``inside`` this one, which need not be ready."""
         self.servers.append(Server(self.folder / inside, *arguments, **options))
         return self.servers[-1]
 
-    def serve(self, *arguments: str, **options: str) -> Server:
+    def serve(self, *arguments: str, **options: Any) -> Server:
         return self.begin(*arguments, **options).ready()
 
     def close(self) -> None:

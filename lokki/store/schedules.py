@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from lokki.store.history import Read
 from lokki.store.jobs import NewRun, enqueue
@@ -69,9 +69,7 @@ class Due:
 def schedule_row(read: Read, flow: str) -> ScheduleRow | None:
     """A flow's schedule in a journal, if one is followed."""
     rows = read("SELECT * FROM schedules WHERE flow = ?", (flow,))
-    for flow, expression, since, last, paused, *rest in rows:
-        return ScheduleRow(flow, expression, since, last, bool(paused), *rest)
-    return None
+    return next(map(_row, rows), None)
 
 
 class Schedules:
@@ -79,6 +77,11 @@ class Schedules:
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
+
+    def all(self) -> dict[str, ScheduleRow]:
+        """Those that are followed, by flow."""
+        rows = self._journal.read("SELECT * FROM schedules")
+        return {row.flow: row for row in map(_row, rows)}
 
     def find(self, flow: str) -> ScheduleRow | None:
         """A flow's schedule, if one is followed."""
@@ -181,3 +184,8 @@ def _record(connection: sqlite3.Connection, flow: str, ticks: Ticks) -> None:
         " (SELECT id FROM ticks WHERE flow = ? ORDER BY id DESC LIMIT 1 OFFSET ?)",
         (flow, flow, _MOST_TICKS),
     )
+
+
+def _row(columns: tuple[Any, ...]) -> ScheduleRow:
+    flow, expression, since, last, paused, *rest = columns
+    return ScheduleRow(flow, expression, since, last, bool(paused), *rest)

@@ -15,7 +15,6 @@ from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
 
 from lokki.config import Config
-from lokki.errors import JournalGone
 from lokki_server import problems
 from lokki_server.metrics import Requests, request_seconds
 from lokki_server.routes import aws, flows, health, items, live, logs, runs, session
@@ -30,22 +29,27 @@ def create_app(
     config: Config,
     places: Sequence[str] = (),
     token: str | None = None,
-    stop: Callable[[JournalGone], None] = lambda error: None,
+    stop: Callable[[Exception], None] = lambda error: None,
     begun: Callable[[Service], None] = lambda service: None,
 ) -> ASGIApp:
     """The service over the configured journal.
 
     ``places`` are the files, modules and folders of the flows; ``token`` is what a client has to
-    know (None: nothing, and only this machine may ask). ``stop`` is called when the journal is
-    gone, and the service is to end; ``begun`` when the service has looked for flows.
+    know (None: nothing, and only this machine may ask). ``stop`` is called with the error that
+    ends the service: the journal cannot be used any more, or it has a bug; ``begun`` when the
+    service has looked for flows.
     """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with opened(config, places, stop) as service:
-            app.state.service = service
-            begun(service)
-            yield
+        try:
+            async with opened(config, places, stop) as service:
+                app.state.service = service
+                begun(service)
+                yield
+        except Exception as error:
+            stop(error)
+            raise
 
     app = FastAPI(
         title="lokki",

@@ -26,7 +26,8 @@ from lokki_server.channel import Child
 from lokki_server.code import Stamps, changed
 from lokki_server.problems import Problem
 
-_LOOK_SECONDS = 1.0
+LOOK_SECONDS = 1.0
+"""Between two looks."""
 _IDLE_SECONDS = 60.0
 _PATIENCE_SECONDS = 3.0
 """A file whose import takes longer is told, and goes on beside the others."""
@@ -112,9 +113,10 @@ class FlowFile:
 
     async def _start(self) -> None:
         file = str(file_named(self.place))
+        self._again, began = -inf, monotonic()  # what cannot be started is looked at again
         self._code = {file: await anyio.to_thread.run_sync(stamp, file)}
-        self._again, began = inf, monotonic()
         self._child = await Child.start("lokki_server.inspector", self.place)
+        self._again = inf
         self._answers = self._child.channel.messages()
         self._asked = asyncio.get_running_loop().time()
         ended = {"error": "its import ended the process", "traceback": ""}
@@ -192,12 +194,6 @@ class Catalog:
             task.result()
         else:
             file.told_as_slow()
-
-    async def watch(self) -> None:
-        """Look for ever."""
-        while True:
-            await asyncio.sleep(_LOOK_SECONDS)
-            await self.look()
 
     async def close(self) -> None:
         for task in self._tasks:

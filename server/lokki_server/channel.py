@@ -62,18 +62,22 @@ class Child:
     @classmethod
     async def start(cls, module: str, *arguments: str) -> Child:
         ours, theirs = socket.socketpair()
-        with theirs:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                module,
-                str(theirs.fileno()),
-                *arguments,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=2,
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,
-            )
+        try:
+            with theirs:
+                process = await asyncio.create_subprocess_exec(
+                    sys.executable,
+                    "-m",
+                    module,
+                    str(theirs.fileno()),
+                    *arguments,
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=2,
+                    pass_fds=[theirs.fileno()],
+                    start_new_session=True,
+                )
+        except BaseException:
+            ours.close()
+            raise
         return cls(process, await Channel.over(ours))
 
     @property

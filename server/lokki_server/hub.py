@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 
 import anyio
 
-from lokki.errors import JournalError
 from lokki.store.journal import Journal
 from lokki_server.problems import Problem
 
@@ -35,25 +34,24 @@ class Hub:
         self._news = anyio.Event()
         self._wanted = anyio.Event()
         self._looks: dict[Any, asyncio.Future[Any]] = {}
+        self._seen, self._told = -1, 0.0
 
-    async def watch(self) -> None:
-        """Look for changes for as long as somebody waits for them, for ever."""
-        seen, at = -1, 0.0
-        while True:
-            if not self._watchers:
-                self._wanted = anyio.Event()
-                await self._wanted.wait()
-            try:
-                version = await anyio.to_thread.run_sync(self._version)
-            except JournalError:
-                version = seen
-            if version != seen or monotonic() > at + _QUIET_SECONDS:
-                seen, at = version, monotonic()
-                self._change += 1
-                self._looks = {}
-                self._news.set()
-                self._news = anyio.Event()
-            await asyncio.sleep(_LOOK_SECONDS)
+    async def look_for_changes(self) -> None:
+        """Tell those who wait for a change, if there is one."""
+        version = await anyio.to_thread.run_sync(self._version)
+        if version != self._seen or monotonic() > self._told + _QUIET_SECONDS:
+            self._seen, self._told = version, monotonic()
+            self._change += 1
+            self._looks = {}
+            self._news.set()
+            self._news = anyio.Event()
+
+    async def wanted(self) -> None:
+        """Wait until it is time for the next look, and somebody waits for a change."""
+        await asyncio.sleep(_LOOK_SECONDS)
+        if not self._watchers:
+            self._wanted = anyio.Event()
+            await self._wanted.wait()
 
     def _version(self) -> int:
         """Another number than before if any connection but the reader's has written."""

@@ -352,5 +352,17 @@ class Health(BaseModel):
     status: str
 
 
+class Part(BaseModel):
+    ready: bool
+    problem: str | None = Field(description="why it does not work")
+
+
+class NotReady(ProblemDetails):
+    ready: bool
+    parts: dict[str, Part]
+
+
 class Ready(Health):
-    runners: int
+    ready: bool
+    runners: int = Field(description="that take runs")
+    parts: dict[str, Part] = Field(description="of the server: what works in the background")

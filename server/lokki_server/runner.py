@@ -28,11 +28,14 @@ from lokki.engine.resuming import Again, plan
 from lokki.engine.sources import sources_now
 from lokki.errors import LokkiError, RunOwned
 from lokki.secret import in_environment
+from lokki.store.commits import Committer
 from lokki.store.jobs import Jobs
 from lokki.store.texts import short_error
 from lokki_server import STARTED_BY
 from lokki_server.channel import Channel, inherited
 from lokki_server.code import Code
+
+_LOOK_SECONDS = 0.25
 
 
 class Runner:
@@ -145,14 +148,28 @@ class _Stale(Exception):
     """A new process has to do it: code was imported that has changed since."""
 
 
+async def _end_with(commits: Committer) -> None:
+    """End the process once nothing can be recorded any more: another one goes on with its runs."""
+    while True:
+        await asyncio.sleep(_LOOK_SECONDS)
+        if commits.error is not None:
+            print(f"a runner ends: {commits.error}", file=sys.stderr, flush=True)
+            os._exit(1)  # threads of user code cannot be stopped
+
+
 async def main(descriptor: str, unseen: TextIO) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     connection = inherited(descriptor)
     async with Engine(config=load(), echo=unseen) as engine:
+        ending = asyncio.create_task(_end_with(engine.journal.commits))
         await Runner(engine, await Channel.over(connection)).serve()
+        ending.cancel()
 
 
 if __name__ == "__main__":
     output.mask(in_environment())
     with open(os.devnull, "w") as unseen:  # what steps print is in the journal
-        asyncio.run(main(sys.argv[1], unseen))
+        try:
+            asyncio.run(main(sys.argv[1], unseen))
+        except LokkiError as error:
+            sys.exit(f"a runner cannot work: {error}")

@@ -10,20 +10,24 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from functools import partial
 from itertools import islice, takewhile
 from time import time
 from typing import TYPE_CHECKING, Any
 
+import anyio
+
 from lokki.errors import LokkiError
 from lokki.places.schedules import ScheduleShape, schedule_of, schedule_shape, ticks_shape, times
 from lokki.schedule import Schedule
-from lokki.store.schedules import Due, Schedules, Ticks
+from lokki.store.schedules import Due, ScheduleRow, Schedules, Ticks
 from lokki_server.problems import Problem
 
 if TYPE_CHECKING:
     from lokki_server.service import Service
 
-_LOOK_SECONDS = 0.5
+LOOK_SECONDS = 0.5
+"""Between two looks."""
 _LATE_SECONDS = 60.0
 """A time that is seen later than this was missed."""
 _MOST_AT_ONCE = 10_000
@@ -37,19 +41,29 @@ class Clock:
         self._service = service
         self._rows = Schedules(service.journal)
         self._wrong: dict[str, str] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
 
-    async def work(self) -> None:
-        """Start what is due, for ever."""
-        while True:
-            for name, (_, flow) in self._service.catalog.flows.items():
-                if flow["schedule"] is not None:
-                    await self._follow(name, flow["schedule"])
-            await asyncio.sleep(_LOOK_SECONDS)
+    async def look(self) -> None:
+        """Begin to start what is due: a flow that takes long holds up no other."""
+        rows = await anyio.to_thread.run_sync(self._rows.all)
+        for name, (_, flow) in self._service.catalog.flows.items():
+            if flow["schedule"] is not None and name not in self._tasks:
+                following = self._follow(name, flow["schedule"], rows.get(name))
+                self._tasks[name] = task = asyncio.create_task(following)
+                task.add_done_callback(partial(self._forget, name))
 
-    async def _follow(self, name: str, asked: dict[str, Any]) -> None:
+    def _forget(self, name: str, task: asyncio.Task[None]) -> None:
+        del self._tasks[name]
+
+    def close(self) -> None:
+        """Start nothing more."""
+        for task in self._tasks.values():
+            task.cancel()
+
+    async def _follow(self, name: str, asked: dict[str, Any], row: ScheduleRow | None) -> None:
         """Start what is due of one flow, or tell what is wrong, once."""
         try:
-            await self._look(name, schedule_of(asked), asked["overlap"])
+            await self._look(name, schedule_of(asked), asked["overlap"], row)
         except Exception as error:
             if self._wrong.get(name) != _text(error):
                 self._wrong[name] = _text(error)
@@ -58,8 +72,10 @@ class Clock:
         else:
             self._wrong.pop(name, None)
 
-    async def _look(self, name: str, schedule: Schedule, overlap: str) -> None:
-        row, now = self._rows.find(name), time()
+    async def _look(
+        self, name: str, schedule: Schedule, overlap: str, row: ScheduleRow | None
+    ) -> None:
+        now = time()
         if row is None or row.expression != schedule.text:
             await asyncio.wrap_future(self._rows.follow(name, schedule.text, now))
             return

@@ -14,7 +14,7 @@ from secrets import token_urlsafe
 import uvicorn
 
 from lokki.config import Config, journal_path
-from lokki.errors import JournalGone, LokkiError
+from lokki.errors import LokkiError
 from lokki.store.journal import Journal
 from lokki_server.app import create_app
 from lokki_server.greeting import greet
@@ -34,9 +34,9 @@ def serve(config: Config, places: Sequence[str]) -> None:
         _tell(f"the token, which {TOKEN} sets: {token}")
     host, port = listening.getsockname()[:2]
     _tell(f"lokki serves http://{f'[{host}]' if ':' in host else host}:{port}")
-    ended: list[JournalGone] = []
+    ended: list[Exception] = []
 
-    def stop(error: JournalGone) -> None:
+    def stop(error: Exception) -> None:
         ended.append(error)
         server.should_exit = True
 

@@ -7,7 +7,8 @@ import base64
 import hashlib
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from time import time
 from typing import Any
 
@@ -17,20 +18,23 @@ from lokki.config import Config, journal_path
 from lokki.engine.engine import new_run_id
 from lokki.engine.payloads import payload_store
 from lokki.engine.resuming import Again
-from lokki.errors import JournalGone
+from lokki.errors import JournalError, JournalGone
 from lokki.store.history import History, Run
 from lokki.store.items import Items
 from lokki.store.jobs import Jobs, NewRun
 from lokki.store.journal import Journal
 from lokki.store.schema import StageRow
-from lokki_server import STARTED_BY
+from lokki_server import STARTED_BY, catalog, schedules
 from lokki_server.catalog import Catalog, FlowFile
 from lokki_server.feed import Feed
 from lokki_server.hub import Hub
 from lokki_server.mirror import Mirror
+from lokki_server.parts import Part
 from lokki_server.problems import Problem
 from lokki_server.schedules import Clock
 from lokki_server.supervisor import Supervisor
+
+_LOOK_SECONDS = 0.5
 
 
 class Service:
@@ -41,7 +45,7 @@ class Service:
         config: Config,
         journal: Journal,
         places: Sequence[str],
-        stop: Callable[[JournalGone], None],
+        stop: Callable[[Exception], None],
     ) -> None:
         settings = config.server
         self.config = config
@@ -51,11 +55,20 @@ class Service:
         self.jobs = Jobs(journal)
         self.payloads = payload_store(journal.path, config)
         self.catalog = Catalog(places)
-        self.supervisor = Supervisor(self.jobs, self.catalog, settings, stop)
+        self.supervisor = Supervisor(self.jobs, self.catalog, settings)
         self.hub = Hub(journal)
         self.feed = Feed(self.history)
         self.clock = Clock(self)
         self.mirror = Mirror(config)
+        self._stop = stop
+        self._flows = Part("flows", self.catalog.look, partial(asyncio.sleep, catalog.LOOK_SECONDS))
+        self._parts = (
+            Part("journal", self._look_at_journal, partial(asyncio.sleep, _LOOK_SECONDS)),
+            self._flows,
+            Part("runners", self.supervisor.look, self.supervisor.news),
+            Part("clock", self.clock.look, partial(asyncio.sleep, schedules.LOOK_SECONDS)),
+            Part("events", self.hub.look_for_changes, self.hub.wanted),
+        )
 
     # ---- what can be done ------------------------------------------------------------------------
 
@@ -151,20 +164,40 @@ class Service:
     async def working(self) -> AsyncIterator[None]:
         """Within, flows are found, and runs are run."""
         async with anyio.create_task_group() as group:
-            await self.catalog.look()
-            group.start_soon(self.catalog.watch)
-            group.start_soon(self.supervisor.work)
-            group.start_soon(self.hub.watch)
-            group.start_soon(self.clock.work)
             try:
+                await self._flows.once()
+                self.supervisor.begin()
+                for part in self._parts:
+                    group.start_soon(part.work)
                 yield
             finally:
                 group.cancel_scope.cancel()
                 with anyio.CancelScope(shield=True):
-                    await self.supervisor.close(self.config.server.grace)
-                    await self.catalog.close()
-                    await self.mirror.close()
-                    await self.payloads.close()
+                    await self._close()
+
+    async def _close(self) -> None:
+        """Close all there is, also where one of them cannot be."""
+        async with AsyncExitStack() as closing:
+            for close in (self.payloads.close, self.mirror.close, self.catalog.close):
+                closing.push_async_callback(close)
+            self.clock.close()
+            await self.supervisor.close(self.config.server.grace)
+
+    async def _look_at_journal(self) -> None:
+        """See that the journal can be read and written; end the service if it never can again."""
+        try:
+            await anyio.to_thread.run_sync(self.journal.read, "SELECT 1")
+            await asyncio.wrap_future(self.journal.commits.call("", lambda connection: None))
+        except JournalError as error:
+            if isinstance(error, JournalGone) or self.journal.commits.error is not None:
+                self._stop(error)
+            raise
+
+    @property
+    def problems(self) -> dict[str, str | None]:
+        """Why a part of the service does not work, by the part's name; None for one that does."""
+        told = {part.name: part.problem for part in self._parts}
+        return told | {"runners": told["runners"] or self.supervisor.problem}
 
 
 def _words(again: Again) -> dict[str, Any]:
@@ -174,9 +207,9 @@ def _words(again: Again) -> dict[str, Any]:
 
 @asynccontextmanager
 async def opened(
-    config: Config, places: Sequence[str], stop: Callable[[JournalGone], None]
+    config: Config, places: Sequence[str], stop: Callable[[Exception], None]
 ) -> AsyncIterator[Service]:
-    """A service over the configured journal; ``stop`` is called when that is gone.
+    """A service over the configured journal; ``stop`` is called when that can be used no more.
 
     Raises JournalError.
     """

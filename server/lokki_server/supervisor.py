@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
 from time import monotonic, time
 
 from lokki.config import Server
-from lokki.errors import JournalError, JournalGone
 from lokki.store.jobs import Job, Jobs
 from lokki_server.catalog import Catalog
 from lokki_server.channel import Child
@@ -20,6 +18,7 @@ _LOOK_SECONDS = 0.25
 _RECOVER_SECONDS = 1.0
 _SHORTEST_LIFE = 2.0
 _LONGEST_WAIT = 30.0
+_MANY_FAILURES = 3
 _log = logging.getLogger("lokki_server")
 
 
@@ -55,18 +54,10 @@ class Supervisor:
     What cannot be imported may be half written: its runs are held until the catalog finds that it
     can be, and given out once more after ``import_patience`` seconds, to fail if they must.
 
-    A run whose runner has died is queued again, ``max_resumes`` times at most. ``stop`` is called
-    when the journal is gone, and the service can do nothing more.
+    A run whose runner has died is queued again, ``max_resumes`` times at most.
     """
 
-    def __init__(
-        self,
-        jobs: Jobs,
-        catalog: Catalog,
-        settings: Server,
-        stop: Callable[[JournalGone], None],
-    ) -> None:
-        self._stop = stop
+    def __init__(self, jobs: Jobs, catalog: Catalog, settings: Server) -> None:
         self._jobs = jobs
         self._catalog = catalog
         self._count = settings.runners
@@ -79,6 +70,15 @@ class Supervisor:
         self._news = asyncio.Event()
         self._closing = asyncio.Event()
         self._failures = 0
+        self._recovered = -inf
+        self._death = "none has started yet"
+
+    @property
+    def problem(self) -> str | None:
+        """Why runs cannot be run, or not by as many runners as wanted; None if they can."""
+        if not self.ready:
+            return f"no runner is ready; {self._death}"
+        return self._death if self._failures >= _MANY_FAILURES else None
 
     @property
     def ready(self) -> int:
@@ -89,25 +89,23 @@ class Supervisor:
         """Look at the queue now."""
         self._news.set()
 
-    async def work(self) -> None:
-        """Start the runners and give them what is queued, for as long as there is a journal."""
+    def begin(self) -> None:
+        """Start the runners."""
         for _ in range(self._count):
             self._hire()
-        recovered = -inf
-        while True:
-            try:
-                if monotonic() - recovered > _RECOVER_SECONDS:
-                    recovered = monotonic()
-                    await asyncio.wrap_future(self._jobs.recover(time(), self._max_resumes))
-                await self._assign()
-            except JournalGone as error:
-                self._stop(error)
-                return
-            except JournalError as error:
-                _log.error("%s", error)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), _LOOK_SECONDS)
-            self._news.clear()
+
+    async def look(self) -> None:
+        """Give the runners what is queued, and queue what was lost."""
+        if monotonic() - self._recovered > _RECOVER_SECONDS:
+            self._recovered = monotonic()
+            await asyncio.wrap_future(self._jobs.recover(time(), self._max_resumes))
+        await self._assign()
+
+    async def news(self) -> None:
+        """Wait until it is time for the next look."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._news.wait(), _LOOK_SECONDS)
+        self._news.clear()
 
     async def _assign(self) -> None:
         given = {run for each in self._runners for run in each.runs}
@@ -163,24 +161,40 @@ class Supervisor:
         if self._closing.is_set():
             return
         began = monotonic()
-        runner = _Runner(await Child.start("lokki_server.runner"))
+        try:
+            child = await Child.start("lokki_server.runner")
+        except Exception as error:
+            self._replace(f"a runner cannot be started: {error}", 0)
+            return
+        runner = _Runner(child)
         self._runners.add(runner)
+        try:
+            await self._listen(runner)
+        except Exception:
+            _log.exception("what runner %s sends cannot be read", child.pid)
+        finally:
+            child.kill()
+            child.channel.close()
+            self._runners.discard(runner)
+        code = await child.ended()
+        if not (self._closing.is_set() or runner.retiring):
+            self._replace(f"runner {child.pid} has died ({code})", monotonic() - began)
+        self.wake()
+
+    async def _listen(self, runner: _Runner) -> None:
+        """Hear what a runner tells until it ends."""
         if self._closing.is_set():
             runner.child.channel.send(drain=0)
         async for message in runner.child.channel.messages():
             self._hear(runner, message)
-        code = await runner.child.ended()
-        runner.child.channel.close()
-        self._runners.discard(runner)
-        if not (self._closing.is_set() or runner.retiring):
-            _log.warning(
-                "runner %s has died (%s); its runs go on in another", runner.child.pid, code
-            )
-            self._failures = self._failures + 1 if monotonic() - began < _SHORTEST_LIFE else 0
-            with suppress(JournalError):
-                await asyncio.wrap_future(self._jobs.recover(time(), self._max_resumes))
-            self._hire()
-        self.wake()
+        await runner.child.ended()
+
+    def _replace(self, death: str, lasted: float) -> None:
+        """Start another runner, the later the more have ended soon; the look finds its runs."""
+        self._failures = self._failures + 1 if lasted < _SHORTEST_LIFE else 0
+        self._death, self._recovered = death, -inf
+        _log.warning("%s; another is started", death)
+        self._hire()
 
     def _hear(self, runner: _Runner, message: dict[str, str]) -> None:
         match message:

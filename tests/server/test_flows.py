@@ -224,7 +224,9 @@ def test_parameters_are_a_json_schema(server):
 
 def test_health(server):
     assert server.get("/healthz") == {"status": "ok"}
-    assert server.get("/readyz") == {"status": "ready", "runners": 1}
+    parts = ("journal", "flows", "runners", "clock", "events")
+    well = {name: {"ready": True, "problem": None} for name in parts}
+    assert server.get("/readyz") == {"status": "ready", "ready": True, "runners": 1, "parts": well}
     assert set(server.get("/session")) == {"login_needed", "name", "version"}
 
 

@@ -10,7 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from lokki_server import models
 from lokki_server.metrics import text
-from lokki_server.problems import Problem
+from lokki_server.problems import MEDIA_TYPE, Problem
 from lokki_server.routes.common import Serving, problems
 
 router = APIRouter(tags=["health"])
@@ -28,9 +28,17 @@ def metrics(service: Serving, request: Request) -> Response:
     return Response(text(service, request.app.state.metrics), media_type=CONTENT_TYPE_LATEST)
 
 
-@router.get("/readyz", response_model=models.Ready, responses=problems())
+@router.get(
+    "/readyz",
+    response_model=models.Ready,
+    responses=problems() | {503: {"model": models.NotReady, "content": {MEDIA_TYPE: {}}}},
+)
 async def readyz(service: Serving) -> Any:
-    """There are runners that take runs."""
-    if not service.supervisor.ready:
-        raise Problem(503, "No runner is ready")
-    return {"status": "ready", "runners": service.supervisor.ready}
+    """Every part of the server works, and there are runners that take runs."""
+    told = service.problems
+    parts = {name: {"ready": told[name] is None, "problem": told[name]} for name in told}
+    wrong = [f"{name}: {problem}" for name, problem in told.items() if problem is not None]
+    if wrong:
+        raise Problem(503, "The server is not ready", "; ".join(wrong), ready=False, parts=parts)
+    runners = service.supervisor.ready
+    return {"status": "ready", "ready": True, "runners": runners, "parts": parts}
