@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import anyio
 
 from lokki.store.journal import Journal
+from lokki_server.connections import most_connections
 from lokki_server.problems import Problem
 
 T = TypeVar("T")
@@ -61,8 +62,9 @@ class Hub:
     @contextmanager
     def stream(self) -> Iterator[None]:
         """One of so many streams that may be open. Raises Problem when there are too many."""
-        if self._streams >= _MOST_STREAMS:
-            told = f"{_MOST_STREAMS} streams of events are open"
+        most = min(_MOST_STREAMS, most_connections() // 2)
+        if self._streams >= most:
+            told = f"{most} streams of events are open"
             raise Problem(503, "Too many streams", told, retry_after=_RETRY_SECONDS)
         self._streams += 1
         try:

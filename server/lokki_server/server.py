@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import socket
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from math import inf
 from secrets import token_urlsafe
+from typing import Any
 
 import uvicorn
 
@@ -17,10 +20,16 @@ from lokki.config import Config, journal_path
 from lokki.errors import LokkiError
 from lokki.store.journal import Journal
 from lokki_server.app import create_app
+from lokki_server.connections import Connection
 from lokki_server.greeting import greet
 from lokki_server.security import is_loopback
 
 TOKEN = "LOKKI_SERVER_TOKEN"  # noqa: S105
+_MOST_WAITING = 2_048
+_ACCEPTED_AT_ONCE = 16
+"""By so many there may be more connections for a moment than `most_connections`."""
+_SILENT_SECONDS = 10.0
+_log = logging.getLogger("lokki_server")
 
 
 def serve(config: Config, places: Sequence[str]) -> None:
@@ -44,10 +53,13 @@ def serve(config: Config, places: Sequence[str]) -> None:
     server = _Server(
         uvicorn.Config(
             app,
-            log_level="warning",
+            log_level="error",
             timeout_graceful_shutdown=1,
             timeout_keep_alive=75,
             server_header=False,
+            backlog=_ACCEPTED_AT_ONCE,
+            http=Connection,
+            ws="none",
         )
     )
     server.run(sockets=[listening])
@@ -61,6 +73,12 @@ class _Server(uvicorn.Server):
     So is the end of its terminal, unless SIGHUP was ignored from the start, as `nohup` has it.
     """
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        asyncio.get_running_loop().set_exception_handler(_OsErrorsBriefly())
+        await super().startup(sockets)
+        for each in sockets or ():
+            each.listen(_MOST_WAITING)  # uvicorn has both of its one number
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
@@ -68,6 +86,26 @@ class _Server(uvicorn.Server):
             if each is not signal.SIGHUP or signal.getsignal(each) is not signal.SIG_IGN:
                 loop.add_signal_handler(each, self.handle_exit, each, None)
         yield
+
+
+class _OsErrorsBriefly:
+    """Tells what fails in the event loop; of what the system refuses a line now and then.
+
+    It may refuse a connection many times a second.
+    """
+
+    def __init__(self) -> None:
+        self._told: dict[str, float] = {}
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if not isinstance(error, OSError):
+            loop.default_exception_handler(context)
+            return
+        text = f"{context['message']}: {error}"
+        if loop.time() - self._told.get(text, -inf) > _SILENT_SECONDS:
+            self._told = {text: loop.time()}
+            _log.error("%s", text)
 
 
 def _listening(host: str, port: int) -> socket.socket:
@@ -79,7 +117,7 @@ def _listening(host: str, port: int) -> socket.socket:
         listening = socket.socket(*kind)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
-        listening.listen(2048)
+        listening.listen(_MOST_WAITING)
         return listening
     except OSError as error:
         raise LokkiError(

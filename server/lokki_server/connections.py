@@ -1,0 +1,67 @@
+"""Connections: how many there may be, and how long a client may keep the server waiting."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+from typing import Any
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+_HEAD_SECONDS = 10.0
+_MOST = 1_000
+
+
+def most_connections() -> int:
+    """The most at a time: half of the files that the process may open, and 1,000 at most."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _MOST if files == resource.RLIM_INFINITY else min(_MOST, files // 2)
+
+
+class Connection(H11Protocol):
+    """A connection whose client has to say within ten seconds what it wants.
+
+    Where there are too many, the one whose client has kept the server waiting for the longest time
+    is closed: for a request, or the rest of one, or for the reading of an answer.
+    """
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._idle_since = self.loop.time()
+        self._late: asyncio.TimerHandle | None = None
+        self._expect_head()
+        self._make_room()
+
+    def data_received(self, data: bytes) -> None:
+        if self._late is None and self.conn.their_state is h11.IDLE:
+            self._expect_head()
+        super().data_received(data)
+        if self._late is not None and self.conn.their_state is not h11.IDLE:
+            self._late.cancel()
+            self._late = None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self._late is not None:
+            self._late.cancel()
+
+    def on_response_complete(self) -> None:
+        self._idle_since = self.loop.time()
+        super().on_response_complete()
+
+    def _expect_head(self) -> None:
+        self._late = self.loop.call_later(_HEAD_SECONDS, self.transport.abort)
+
+    def _make_room(self) -> None:
+        """Close a connection if there are too many: this one, if no other client is waited for."""
+        there: list[Any] = [each for each in self.connections if not each.transport.is_closing()]
+        if len(there) > most_connections():
+            idle = [each for each in there if each._keeps_waiting]
+            min(idle, key=lambda each: each._idle_since).transport.abort()
+
+    @property
+    def _keeps_waiting(self) -> bool:
+        """Whether it is the client's turn."""
+        cycle = self.cycle
+        return cycle is None or cycle.response_complete or cycle.more_body or self.flow.write_paused
