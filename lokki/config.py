@@ -158,6 +158,16 @@ class Server:
     flows: str = _key("", "files, modules or folders with flows, comma-separated; empty: here")
     host: str = _key("127.0.0.1", "address to listen on")
     port: int = _key(8765, "port to listen on", least=0, most=65_535)
+    allowed_hosts: str | None = _key(
+        None,
+        "names of a server with a token, comma-separated, besides IP addresses, localhost and its "
+        "machine's name",
+    )
+    trusted_proxies: str | None = _key(
+        None,
+        "IP addresses and networks, comma-separated, of proxies whose X-Forwarded-For and "
+        "X-Forwarded-Proto count",
+    )
     runners: int = _key(1, "processes that run flows", least=1, most=64)
     max_runs: int = _key(16, "most runs that a runner has at a time", least=1)
     max_queued: int = _key(10_000, "most runs that wait for a runner", least=1)

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
+from socket import gethostname
 
 from fastapi import Depends, FastAPI
 from fastapi.middleware.gzip import GZipMiddleware
@@ -23,6 +24,11 @@ from lokki_server.security import Guard, Token
 from lokki_server.service import Service, opened
 
 _STATIC = Path(__file__).parent / "static"
+
+
+def listed(texts: str | None) -> list[str]:
+    """The texts of a setting that are separated by commas."""
+    return [each.strip().lower() for each in (texts or "").split(",") if each.strip()]
 
 
 def create_app(
@@ -73,4 +79,11 @@ def create_app(
     def dashboard() -> FileResponse:
         return FileResponse(_STATIC / "index.html")
 
-    return Guard(app, app.state.token)  # around all of it: an error's answer has its headers, too
+    names = {
+        gethostname().lower(),
+        config.server.host.lower(),
+        *listed(config.server.allowed_hosts),
+    }
+    return Guard(
+        app, app.state.token, names
+    )  # around all of it: an error's answer has its headers, too

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import re
+from collections.abc import Collection
 from hashlib import sha256
 from http.cookies import CookieError, SimpleCookie
 from math import ceil
 from time import time
-from urllib.parse import urlsplit
 
 from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
@@ -24,6 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from lokki_server.problems import Problem, answer
 
 COOKIE = "lokki_session"
+_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::[0-9]{1,5})?")
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _OPEN = ("/static/", "/ui/")
 _OPEN_PAGES = frozenset({"/", "/login", "/session", "/healthz"})
@@ -40,13 +42,23 @@ _HEADERS = {
 }
 
 
-def is_loopback(host: str) -> bool:
-    """Whether a host, with or without a port, is this machine by a name that nobody can point."""
+def name_in(host: str) -> str:
+    """The name or IP address in a Host header, in lower case; empty if it is none."""
+    found = _HOST.fullmatch(host.lower())
+    return found[1].strip("[]") if found else ""
+
+
+def is_loopback(name: str) -> bool:
+    """Whether this machine is meant, by a name that nobody can point elsewhere."""
+    return name == "localhost" or (_is_address(name) and ipaddress.ip_address(name).is_loopback)
+
+
+def _is_address(name: str) -> bool:
     try:
-        name = urlsplit(f"//{host}").hostname or ""
-        return name == "localhost" or ipaddress.ip_address(name).is_loopback
+        ipaddress.ip_address(name)
     except ValueError:
         return False
+    return True
 
 
 class Token:
@@ -99,11 +111,15 @@ class Token:
 
 
 class Guard:
-    """Lets through what may be asked, and adds the headers of a careful site to every answer."""
+    """Lets through what may be asked, and adds the headers of a careful site to every answer.
 
-    def __init__(self, app: ASGIApp, token: Token) -> None:
+    ``names`` are those that a server with a token has, besides IP addresses and localhost.
+    """
+
+    def __init__(self, app: ASGIApp, token: Token, names: Collection[str]) -> None:
         self._app = app
         self._token = token
+        self._names = names
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -131,8 +147,9 @@ class Guard:
         headers = Headers(scope=scope)
         method, path = scope["method"], scope["path"]
         host = headers.get("host", "")
-        if not self._token.needed and not is_loopback(host):
-            return Problem(421, "Wrong host", f"this server is not '{host}'")
+        if not self._is_ours(name_in(host)):
+            advice = "; if it is, add that name to server.allowed_hosts" * self._token.needed
+            return Problem(421, "Wrong host", f"this server is not '{host}'{advice}")
         if not (
             path in _OPEN_PAGES
             or path.startswith(_OPEN)
@@ -153,6 +170,12 @@ class Guard:
             return Problem(413, "The request is too large", f"{_MOST_BYTES} bytes at most")
         return None
 
+    def _is_ours(self, name: str) -> bool:
+        """Whether a name is this server's, which no other site can have pointed here."""
+        if not self._token.needed:
+            return is_loopback(name)
+        return name == "localhost" or name in self._names or _is_address(name)
+
 
 def address_of(scope: Scope) -> str:
     """Where a request comes from."""
@@ -165,7 +188,7 @@ def _is_same_origin(headers: Headers, host: str) -> bool:
     if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
         return False
     origin = headers.get("origin")
-    return origin is None or origin.partition("://")[2] == host
+    return origin is None or origin.lower() in (f"http://{host}".lower(), f"https://{host}".lower())
 
 
 class _Limited:

@@ -10,6 +10,7 @@ import socket
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from ipaddress import ip_network
 from math import inf
 from secrets import token_urlsafe
 from typing import Any
@@ -19,7 +20,7 @@ import uvicorn
 from lokki.config import Config, journal_path
 from lokki.errors import LokkiError
 from lokki.store.journal import Journal
-from lokki_server.app import create_app
+from lokki_server.app import create_app, listed
 from lokki_server.connections import Connection
 from lokki_server.greeting import greet
 from lokki_server.security import is_loopback
@@ -37,7 +38,8 @@ def serve(config: Config, places: Sequence[str]) -> None:
     settings = config.server
     Journal(journal_path(config)).close()  # told here if it cannot be used, not amid a traceback
     listening = _listening(settings.host, settings.port)
-    token = os.environ.get(TOKEN) or None
+    proxies = _proxies(listed(settings.trusted_proxies))
+    token = os.environ.pop(TOKEN, None) or None  # none of the processes of user code has it
     if token is None and not is_loopback(settings.host):
         token = token_urlsafe(32)
         _tell(f"the token, which {TOKEN} sets: {token}")
@@ -60,6 +62,8 @@ def serve(config: Config, places: Sequence[str]) -> None:
             backlog=_ACCEPTED_AT_ONCE,
             http=Connection,
             ws="none",
+            proxy_headers=bool(proxies),
+            forwarded_allow_ips=proxies,
         )
     )
     server.run(sockets=[listening])
@@ -86,6 +90,18 @@ class _Server(uvicorn.Server):
             if each is not signal.SIGHUP or signal.getsignal(each) is not signal.SIG_IGN:
                 loop.add_signal_handler(each, self.handle_exit, each, None)
         yield
+
+
+def _proxies(addresses: list[str]) -> list[str]:
+    for each in addresses:
+        try:
+            ip_network(each)
+        except ValueError:
+            raise LokkiError(
+                f"server.trusted_proxies: '{each}' is no IP address and no network; write such as "
+                "10.0.0.1 or 10.0.0.0/8"
+            ) from None
+    return addresses
 
 
 class _OsErrorsBriefly:

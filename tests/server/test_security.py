@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
+import sys
 from contextlib import ExitStack
 from itertools import count
 
@@ -22,6 +25,7 @@ HEADERS = {
 TOKEN = "correct horse battery staple"
 START = "/flows/words/runs"
 ADDRESSES = count(2)
+PROXY = "127.2.0.1"
 
 
 def has_headers(answer) -> bool:
@@ -61,8 +65,10 @@ def test_every_answer_has_the_headers(server, path, status):
 
 @pytest.mark.parametrize(
     "host",
-    ["evil.example", "evil.example:8765", "127.0.0.1.evil.example", "", "[", "0.0.0.0", "::1x"],
-)
+    ["evil.example", "evil.example:8765", "127.0.0.1.evil.example", "", "[", "0.0.0.0", "::1x",
+     "user@localhost", "user:word@127.0.0.1:8765", "localhost#", "localhost#evil.example",
+     "evil.example#@localhost", "localhost/", "localhost?", "localhost:", "localhost:1:2"],
+)  # fmt: skip
 def test_another_host_is_refused(server, host):
     for method in ("GET", "POST"):
         answer = server.client.request(method, START, headers={"Host": host})
@@ -93,6 +99,17 @@ def test_another_sites_page_starts_nothing(server, headers):
     answer = server.client.post(START, json={}, headers=headers)
     assert answer.status_code == 403
     assert has_headers(answer)
+    assert no_run_began(server)
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["http://user@{}", "http://{}#x", "http://{}/", "http://{}?x", "{}", "evil://{}", "//{}"],
+)
+def test_an_origin_is_scheme_and_host_alone(server, origin):
+    ours = f"{server.client.base_url.host}:{server.client.base_url.port}"
+    answer = server.client.post(START, json={}, headers={"Origin": origin.format(ours)})
+    assert answer.status_code == 403
     assert no_run_began(server)
 
 
@@ -200,7 +217,12 @@ def test_a_server_on_loopback_needs_no_login(server):
 
 @pytest.fixture(scope="module")
 def locked(shared, server):
-    return shared.serve("flows.py", LOKKI_SERVER_TOKEN=TOKEN)
+    return shared.serve(
+        "flows.py",
+        LOKKI_SERVER_TOKEN=TOKEN,
+        LOKKI_SERVER_ALLOWED_HOSTS="flows.example, Other.example",
+        LOKKI_SERVER_TRUSTED_PROXIES=f"{PROXY},127.1.0.0/16",
+    )
 
 
 @pytest.fixture
@@ -208,8 +230,8 @@ def stranger(locked):
     """Makes clients that have not logged in, each from an address of its own."""
     with ExitStack() as clients:
 
-        def made():
-            address = f"127.0.0.{next(ADDRESSES)}"
+        def made(address=None):
+            address = address or f"127.0.0.{next(ADDRESSES)}"
             transport = httpx.HTTPTransport(local_address=address)
             client = httpx.Client(base_url=locked.client.base_url, transport=transport, timeout=30)
             return clients.enter_context(client)
@@ -267,8 +289,88 @@ def test_pages_and_health_are_open(locked):
     assert locked.client.get("/session").json()["login_needed"] is False
 
 
-def test_with_a_token_the_server_has_any_name(locked):
-    assert locked.client.get("/flows", headers={"Host": "server.example"}).status_code == 200
+@pytest.mark.parametrize(
+    "host",
+    ["localhost", "127.0.0.1:1", "203.0.113.5", "[2001:db8::1]:8765", socket.gethostname(),
+     "flows.example", "FLOWS.example:443", "other.example"],
+)  # fmt: skip
+def test_with_a_token_the_server_has_the_names_that_it_is_given(locked, host):
+    assert locked.client.get("/flows", headers={"Host": host}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["evil.example", "www.flows.example", "flows.example.", "user@flows.example", "localhost#", ""],
+)
+def test_with_a_token_another_host_is_refused(locked, host):
+    for path in ("/flows", "/healthz", "/"):
+        answer = locked.client.get(path, headers={"Host": host})
+        assert answer.status_code == 421
+        assert "server.allowed_hosts" in answer.json()["detail"]
+        assert has_headers(answer)
+
+
+def guessed(client, **headers):
+    headers = {"Authorization": "Bearer wrong", **headers}
+    return client.get("/runs", headers=headers).status_code
+
+
+def test_a_client_cannot_say_where_it_comes_from(place):
+    place.write("flows.py")
+    client = place.serve("flows.py", LOKKI_SERVER_TOKEN=TOKEN).client
+    forwarded = [{"X-Forwarded-For": f"203.0.113.{number}"} for number in range(12)]
+    assert [guessed(client, **each) for each in forwarded] == [401] * 10 + [429] * 2
+
+
+def test_a_proxy_that_is_trusted_can(stranger):
+    proxy = stranger(PROXY)
+    assert [guessed(proxy, **{"X-Forwarded-For": "203.0.113.1"}) for _ in range(11)][-1] == 429
+    assert guessed(proxy, **{"X-Forwarded-For": "203.0.113.2"}) == 401
+    hop = {"X-Forwarded-For": "203.0.113.2, 203.0.113.1, 127.1.0.7"}
+    assert guessed(proxy, **hop) == 429, "what a client says itself is in front"
+
+
+@pytest.mark.parametrize("proxies", ["proxy.example", "10.0.0.1/8", "*", "10.0.0.1,,x"])
+def test_trusted_proxies_are_addresses(place, proxies):
+    place.write("flows.py")
+    done = subprocess.run(
+        [sys.executable, "-m", "lokki", "serve", "--port", "0"],
+        env=os.environ | {"LOKKI_SERVER_TRUSTED_PROXIES": proxies},
+        cwd=place.folder, capture_output=True, text=True, timeout=40,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "is no IP address and no network; write such as 10.0.0.1 or 10.0.0.0/8" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+LEAKS = """
+import os
+import subprocess
+from lokki import flow, step
+
+def seen():
+    shell = subprocess.run(["sh", "-c", "echo ${LOKKI_SERVER_TOKEN-none}"], capture_output=True)
+    return [os.environ.get("LOKKI_SERVER_TOKEN"), shell.stdout.decode()]
+
+@step
+def in_thread(at_import):
+    return [at_import, seen()]
+
+@step(executor="process")
+def in_process(before):
+    return [*before, seen()]
+
+@flow
+def leaks(at_import: list[str | None] = seen()):
+    return in_thread(at_import).next(in_process)
+"""
+
+
+def test_code_of_flows_does_not_see_the_token(place):
+    place.write("leaks.py", LEAKS)
+    server = place.serve("leaks.py", LOKKI_SERVER_TOKEN=TOKEN)
+    run = server.ran("leaks")
+    assert server.get(f"/runs/{run['id']}/result")["result"] == [[None, "none\n"]] * 3
 
 
 def test_a_token_is_no_leave_for_other_sites(locked):
