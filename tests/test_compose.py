@@ -112,6 +112,10 @@ def test_its_services_and_the_commands_it_tells_of_do_what_it_says(installed, tm
             outputs.append(done.stdout)
         assert outputs[0].startswith("birds-flow is deployed: arn:aws:states:us-east-1:")
         assert outputs[1] == "flappy goose, flappy duck, flappy seagul\n"
+        _, *check = COMPOSE["services"]["lokki"]["healthcheck"]["test"]
+        check = [each.replace("http://127.0.0.1:8765", url) for each in check]
+        inside = os.environ | {"LOKKI_SERVER_TOKEN": "development"}
+        assert subprocess.run([sys.executable, *check[1:]], env=inside, timeout=40).returncode == 0
     finally:
         for process in (served, aws):
             if process is not None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from lokki.cli.first import leave_first_process
 from lokki.cli.options import PLACES, Command, configured
 
 
@@ -39,6 +40,7 @@ def serve(places: tuple[str, ...], **settings: Any) -> None:
     Offers the flows of the files, modules and folders that are named; without any, those of this
     folder's files. Runs them in processes of its own, and records them in the journal.
     """
+    leave_first_process()
     config = configured({f"server.{name}": value for name, value in settings.items()})
     try:
         from lokki_server import server
