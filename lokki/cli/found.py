@@ -24,18 +24,26 @@ def found_in(places: Sequence[str]) -> list[str]:
         path = Path(place)
         if path.is_dir():
             files = sorted(path.resolve().glob("*.py"))
-            found += [str(file) for file in files if _defines_flows(file, stamp(str(file)))]
+            found += [str(file) for file in files if _defines_flows(file)]
         else:
             is_path = path.is_file() or is_file(place)
             found.append(str(path.resolve()) if is_path else place)
     return list(dict.fromkeys(found))
 
 
+def _defines_flows(file: Path) -> bool:
+    """Whether a file uses lokki and has flows; one that nobody lets us read is asked again."""
+    try:
+        return _read(file, stamp(str(file)))
+    except (FileNotFoundError, IsADirectoryError, PermissionError):
+        return False
+
+
 @lru_cache(maxsize=10_000)
-def _defines_flows(file: Path, seen: Stamp | None) -> bool:
+def _read(file: Path, seen: Stamp | None) -> bool:
     """Whether a file, as it was at this stamp, uses lokki and has flows."""
     try:
         text = file.read_text()
-    except (OSError, UnicodeDecodeError):
+    except UnicodeDecodeError:
         return False
     return bool(_USES_LOKKI.search(text) and _DEFINES_FLOW.search(text))

@@ -77,6 +77,12 @@ def broken(server, part):
     return why
 
 
+def problem_of(server, part):
+    """Why a part does not work, if the server tells that one does not."""
+    answer = server.client.get("/readyz")
+    return answer.json()["parts"][part]["problem"]
+
+
 @contextmanager
 def limited(pid, what, most):
     """A limit of a process, for a while."""
@@ -91,16 +97,18 @@ def limited(pid, what, most):
 
 def no_more_files(server):
     """A limit of open files that the process has reached."""
-    opened = len(os.listdir(f"/proc/{server.process.pid}/fd"))
-    return limited(server.process.pid, resource.RLIMIT_NOFILE, opened)
+    return limited(server.process.pid, resource.RLIMIT_NOFILE, 3)
 
 
 def test_files_that_cannot_be_looked_into_are_when_they_can_be(place):
     server = place.serve(".")
     with no_more_files(server):
+        place.write("flows.py", FLOWS + "# changed")
         place.write("more.py", FLOWS.replace("small", "late").replace("hourly", "later"))
         assert "Too many open files" in broken(server, "flows")
+        assert server.client.get("/flows/small").status_code == 200
     server.ready()
+    until(lambda: server.client.get("/flows/late").status_code == 200, "a file that is new")
     assert server.ran("late")["status"] == "succeeded"
     assert "flows: [Errno 24] Too many open files" in server.told
     assert "Traceback" not in server.told
@@ -149,14 +157,8 @@ def test_a_journal_that_another_process_holds_is_told(place, journal):
     server = place.serve("flows.py")
     with closing(sqlite3.connect(journal, isolation_level=None)) as connection:
         connection.execute("BEGIN IMMEDIATE")
-        told = until(
-            lambda: (
-                server.client.get("/readyz").status_code == 503
-                and server.client.get("/readyz").json()
-            ),
-            "a server that is not ready",
-        )
-        assert "it has not got on for" in told["parts"]["journal"]["problem"]
+        why = until(lambda: problem_of(server, "journal"), "a server that cannot write")
+        assert "it has not got on for" in why
         assert server.client.get("/healthz").status_code == 200
         connection.execute("ROLLBACK")
     server.ready()
