@@ -51,6 +51,20 @@ def waits():
 def hourly():
     return waits()
 """
+SLOW = """
+import time
+from lokki import flow, step
+
+@step
+def one():
+    return 1
+
+@flow(schedule="rate(1 hour)")
+def ahead():
+    while OPEN.with_name("shut").exists():
+        time.sleep(0.01)
+    return one()
+"""
 IN_TOKYO = FLOWS.replace('"rate(1 hour)"', '"cron(0 9 * * ? 2190)", timezone="Asia/Tokyo"').replace(
     "hourly", "morning"
 )
@@ -105,6 +119,27 @@ def test_a_tick_starts_one_run_whatever_the_number_of_servers(served, place):
     assert told["missed"] == 0
     until(lambda: settled(other)["last"] == run["id"], "the same of the other server")
     assert [each["id"] for each in other.get("/runs", flow="hourly")["runs"]] == [run["id"]]
+
+
+def test_a_flow_that_takes_long_to_start_holds_up_no_other(place, journal):
+    place.write("slow.py", SLOW)
+    place.write("flows.py", FLOWS)
+    server = place.serve("slow.py", "flows.py")
+
+    def schedule(name):
+        return server.get(f"/flows/{name}/schedule")
+
+    for name in ("ahead", "hourly"):
+        until(lambda name=name: schedule(name)["next"], "a schedule that is followed")
+    (place.folder / "shut").touch()
+    with closing(sqlite3.connect(journal)) as connection, connection:
+        connection.execute(
+            "UPDATE schedules SET since = ?, last = ?", (time() - HOUR - 1, time() - HOUR)
+        )
+    until(lambda: schedule("hourly")["last"], "a run of the flow that is quick", seconds=15)
+    assert schedule("ahead")["last"] is None
+    (place.folder / "shut").unlink()
+    until(lambda: schedule("ahead")["last"], "a run of the flow that takes long")
 
 
 def test_ticks_that_no_server_was_there_for_are_counted_not_made_up_for(served):
