@@ -6,11 +6,14 @@ Blocking, and made of the standard library alone.
 from __future__ import annotations
 
 import json
+import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from http.client import HTTPException
+from math import inf
 from time import monotonic, sleep
-from typing import Any
+from typing import Any, TypeVar
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlencode, urlsplit
 from urllib.request import Request, urlopen
@@ -18,25 +21,96 @@ from urllib.request import Request, urlopen
 from lokki.errors import DefinitionError, RunCancelled, RunFailed, ServerError
 from lokki.numeric import json_whole
 
+T = TypeVar("T")
+
 _LOOK_SECONDS = 0.2
+_LONGEST_PAUSE = 2.0
 ENDED = ("succeeded", "failed", "cancelled")
+PATIENCE_SECONDS = 60.0
+"""For so long a server may be away: it is started anew, say."""
+
+
+class Patience:
+    """For how long who waits for a run asks a server again that does not answer.
+
+    The pauses grow from a fifth of a second to two. ``tell`` is told once each time that it is
+    away.
+    """
+
+    def __init__(self, seconds: float, tell: Callable[[str], None]) -> None:
+        self._seconds = seconds
+        self._tell = tell
+        self._until: float | None = None
+        self._pause = 0.0
+
+    def answered(self) -> None:
+        """It answers."""
+        self._until = None
+
+    def after(self, error: Exception, deadline: float = inf) -> float:
+        """How long to wait before it is asked again; raises ``error`` when that is too late.
+
+        ``deadline`` is an earlier end than that of patience, if one is wanted.
+        """
+        now = monotonic()
+        if self._until is None:
+            self._until, self._pause = now + self._seconds, _LOOK_SECONDS / 2
+            if self._seconds > 0:
+                self._tell(f"{error}; trying again for up to {self._seconds:g} s")
+        left = min(self._until, deadline) - now
+        if left <= 0:
+            raise error
+        self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+        return min(self._pause, left)
+
+    def ask(self, ask: Callable[[], T], deadline: float = inf) -> T:
+        """What is answered in the end; only for questions that may be asked twice."""
+        while True:
+            try:
+                answer = ask()
+            except ServerError as error:
+                if not is_away(error):
+                    raise
+                sleep(self.after(error, deadline))
+            else:
+                self.answered()
+                return answer
+
+
+def is_away(error: ServerError) -> bool:
+    """Whether a server may answer a little later: it is being started, say."""
+    return error.status in (None, 502, 503, 504)
 
 
 class Client:
     """A server at ``url``, such as ``http://127.0.0.1:8765``.
 
     ``token`` is what it wants off loopback (default: the variable LOKKI_SERVER_TOKEN). ``timeout``
-    is how many seconds an answer may take (default: 30). Runs and flows are dicts, as the server's
+    is how many seconds an answer may take (default: 30). ``patience`` is for how many seconds
+    `ServerRun.wait`, ``result`` and ``logs`` go on when the server does not answer (default: 60):
+    it may be started anew meanwhile; a warning is logged. Runs and flows are dicts, as the server's
     OpenAPI document tells them. Methods raise ServerError when the server refuses or cannot be
     reached.
     """
 
-    def __init__(self, url: str, *, token: str | None = None, timeout: float = 30) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: str | None = None,
+        timeout: float = 30,
+        patience: float = PATIENCE_SECONDS,
+    ) -> None:
         if urlsplit(url).scheme not in ("http", "https"):
             raise DefinitionError(f"Client: url must be such as http://127.0.0.1:8765, not {url!r}")
         self.url = url.rstrip("/")
         self._token = token or os.environ.get("LOKKI_SERVER_TOKEN")
         self._timeout = timeout
+        self._patience = patience
+
+    def patience(self) -> Patience:
+        """For who waits for a run."""
+        return Patience(self._patience, logging.getLogger("lokki.client").warning)
 
     def flows(self) -> list[dict[str, Any]]:
         """The flows that can be run."""
@@ -116,14 +190,27 @@ class ServerRun:
         state: dict[str, Any] = self._client.ask("GET", self._path)
         return state
 
+    def params(self) -> dict[str, Any]:
+        """Its parameters, whole: in `state`, long ones may be cut."""
+        params: dict[str, Any] = self._client.ask("GET", f"{self._path}/params")["params"]
+        return params
+
     def wait(self, timeout: float | None = None) -> dict[str, Any]:
         """The run, once it has ended; TimeoutError after ``timeout`` seconds (default: never)."""
-        began = monotonic()
-        while (state := self.state())["status"] not in ENDED:
-            if timeout is not None and monotonic() - began > timeout:
+        deadline = inf if timeout is None else monotonic() + timeout
+        patience = self._client.patience()
+        while True:
+            try:
+                state = patience.ask(self.state, deadline)
+            except ServerError as error:
+                if is_away(error) and monotonic() >= deadline:
+                    raise TimeoutError(f"run {self.id}: {error}, after {timeout} s") from error
+                raise
+            if state["status"] in ENDED:
+                return state
+            if monotonic() > deadline:
                 raise TimeoutError(f"run {self.id} is {state['status']} after {timeout} s")
             sleep(_LOOK_SECONDS)
-        return state
 
     def result(self, timeout: float | None = None) -> Any:
         """Wait for the end and return the result as JSON has it.
@@ -136,7 +223,8 @@ class ServerRun:
             raise RunCancelled(f"run {self.id} was cancelled", self.id)
         if state["status"] == "failed":
             raise failure(self.id, state["error"])
-        answer = self._client.ask("GET", f"{self._path}/result")
+        path = f"{self._path}/result"
+        answer = self._client.patience().ask(partial(self._client.ask, "GET", path))
         if answer["download"] is not None:
             told = f"the result is {answer['type']}: {self._client.url}{answer['download']}"
             raise ServerError(None, told)
@@ -148,12 +236,12 @@ class ServerRun:
         ``filters`` are ``step``, ``item``, ``attempt``, ``level``, ``since`` and ``until``.
         """
         wanted = {name: value for name, value in filters.items() if value is not None}
-        after, goes_on = 0, True
+        after, goes_on, patience = 0, True, self._client.patience()
         while goes_on:
-            goes_on = follow and self.state()["status"] not in ENDED
+            goes_on = follow and patience.ask(self.state)["status"] not in ENDED
             while True:
-                query = urlencode({**wanted, "after": after})
-                page = self._client.ask("GET", f"{self._path}/logs?{query}")
+                path = f"{self._path}/logs?{urlencode({**wanted, 'after': after})}"
+                page = patience.ask(partial(self._client.ask, "GET", path))
                 yield from page["lines"]
                 if not page["lines"]:
                     break

@@ -16,7 +16,8 @@ LokkiError
 ├── ServerError             a server refuses a request, or cannot be reached
 ├── PayloadError            a stored or to-be-stored value cannot be encoded, read or found
 │   ├── ResultUnreadable    a recorded result cannot be read back; carries the stage that makes it
-│   └── ValueUnreadable     a value can be pickled, and not be unpickled
+│   ├── ValueUnreadable     a value can be pickled, and not be unpickled
+│   └── PayloadTooLarge     a stored value is larger than who reads it will take
 └── JournalError            the journal cannot be opened, read or written
     ├── JournalVersionError the journal was written by a newer lokki
     ├── JournalGone         the journal's file was removed, moved or replaced while it was in use
@@ -161,6 +162,14 @@ class ValueUnreadable(PayloadError):
     """A value can be pickled, and its pickle cannot be unpickled."""
 
 
+class PayloadTooLarge(PayloadError):
+    """A stored value is larger than who reads it will take; ``size`` is its pickle's, in bytes."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"the stored value is too large to be shown: {size:,} bytes")
+        self.size = size
+
+
 class JournalError(LokkiError):
     """The journal cannot be opened, read or written."""
 
@@ -185,7 +194,10 @@ class KeyReused(JournalError):
     """An idempotency key was given before, with another request."""
 
     def __init__(self, key: str) -> None:
-        super().__init__(f"the key {key!r} was used for another request before")
+        super().__init__(
+            f"the key {key!r} was given for a run of this flow with other parameters before: give "
+            "the same ones, or another key"
+        )
 
 
 def described(error: BaseException) -> str:

@@ -211,6 +211,11 @@ def lines_missing(why: str, at: float) -> Record:
     return Record("WARNING", at, "lines_missing", text, {"message": why})
 
 
+def place_away(message: str, at: float) -> Record:
+    """Where a run is that is waited for, nobody answers."""
+    return Record("WARNING", at, "place_away", message, {"message": message})
+
+
 def run_folder(message: str, level: str, at: float) -> Record:
     """A resume goes to the folder that its run was started in, or cannot."""
     return Record(level, at, "run_folder", message, {"message": message})

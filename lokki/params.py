@@ -41,6 +41,10 @@ RESERVED: Final = frozenset({
     "run_id", "journal", "watch", "force",
 })  # fmt: skip
 """Names that `lokki run` keeps for its own options."""
+_MOST_UNKNOWN: Final = 10
+"""Parameters that are told one by one, with what each might be."""
+_MOST_ERRORS: Final = 1_000
+"""Wrong parts of one value that are looked at, for what to say of it."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -224,14 +228,16 @@ class Parameters:
         def wrong(name: str, problem: object) -> None:
             problems.append(f"{origins[name]}: {problem}" if name in origins else str(problem))
 
-        for name in {**earlier, **values}:
-            if name not in self.names:
-                import difflib
+        unknown = [name for name in {**earlier, **values} if name not in self.names]
+        for name in unknown[:_MOST_UNKNOWN]:
+            import difflib
 
-                near = difflib.get_close_matches(str(name), self.names, 1)
-                known = f"it takes {', '.join(self.names) or 'none'}"
-                hint = f"did you mean '{near[0]}'?" if near else known
-                wrong(name, f"unknown parameter {_show(name)}; {hint}")
+            near = difflib.get_close_matches(str(name), self.names, 1)
+            known = f"it takes {', '.join(self.names) or 'none'}"
+            hint = f"did you mean '{near[0]}'?" if near else known
+            wrong(name, f"unknown parameter {_show(name)}; {hint}")
+        if len(unknown) > _MOST_UNKNOWN:
+            problems.append(f"and {len(unknown) - _MOST_UNKNOWN:,} more unknown parameters")
         checked: dict[str, Any] = {}
         for parameter in self:
             name = parameter.name
@@ -428,7 +434,8 @@ def _convert(parameter: Parameter, adapter: TypeAdapter[Any], value: Any, as_tex
             return list(found) if type(found).__name__ == "ValidatorIterator" else found
         except Exception as error:  # pydantic's, or of the class's own code
             own = {"type": "", "loc": (), "msg": f"{type(error).__name__}: {error}", "input": read}
-            errors = error.errors() if isinstance(error, ValidationError) else [own]
+            every = error.errors() if isinstance(error, ValidationError) else [own]
+            errors = every[:_MOST_ERRORS]
         as_json = any(e["type"] in ("needs_python_object", "json_invalid") for e in errors)
         if not problem or not as_json:  # else the reading before it has more to say
             problem = _sentence(parameter, read, errors, as_text)

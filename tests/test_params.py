@@ -853,7 +853,9 @@ def test_unknown_names_are_always_refused(values):
     assume(unknown)
     with pytest.raises(ParameterError) as caught:
         ps.validate({"limit": "none", **values})
-    assert str(caught.value).count("birds: unknown parameter ") == len(unknown)
+    told = str(caught.value)
+    assert told.count("birds: unknown parameter ") == min(len(unknown), 10)
+    assert ("more unknown parameters" in told) == (len(unknown) > 10)
 
 
 # The import

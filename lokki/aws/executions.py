@@ -36,6 +36,7 @@ from lokki.errors import AwsError, KeyReused, PayloadError, RunNotFound
 from lokki.places.shapes import RunShape, RunsShape, seconds
 from lokki.runtime.payloads import Payloads
 from lokki.store.codec import dumps_list, loads, pickle_in
+from lokki.store.jobs import as_asked
 from lokki.store.keys import output_key
 from lokki.store.s3 import S3Store
 
@@ -130,7 +131,7 @@ class Executions:
             if error.code != "ExecutionAlreadyExists":
                 raise
             told = await self._described(self.arn(flow, run_id))
-            if json.loads(told["input"]) != given:
+            if as_asked(flow, json.loads(told["input"])) != as_asked(flow, given):
                 raise KeyReused(key) from error
         return run_id
 

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from lokki.aws.executions import Executions
-from lokki.aws.picture import Outlined
+from lokki.aws.picture import Outlined, params_of
 from lokki.call import Failure
 from lokki.engine.items import INLINE_BYTES
-from lokki.engine.run import packed_params, source_of
+from lokki.engine.parameters import packed_params
+from lokki.engine.run import source_of
 from lokki.engine.state import ItemStatus
 from lokki.errors import (
     AwsError,
@@ -32,6 +33,7 @@ from lokki.store.concurrency import for_each
 from lokki.store.history import Run
 from lokki.store.journal import Journal
 from lokki.store.keys import output_key
+from lokki.store.parameters import drop, keep, written_params
 from lokki.store.protocol import TransientStore
 from lokki.store.records import Opening, Outcomes
 from lokki.store.references import Reference, stored
@@ -82,14 +84,17 @@ async def pull(
     looked = await executions.looked(run["flow"], run["id"])
     with closing(Journal(journal)) as book:
         await _make_room(book, large, run["id"], replace=replace)
+        written = written_params(packed_params(graph), params_of(looked.execution))
+        kept = await keep(large, run["flow"], run["id"], written)
         number = book.create(
             run["id"],
             flow=run["flow"],
             source=source_of(graph),
             fingerprint=graph.fingerprint,
             shape=graph.shape,
-            params=packed_params(graph),
-            params_json=json.dumps(run["params"]),
+            params=kept.packed,
+            params_json=kept.shown,
+            params_ref=kept.ref,
             now=seconds(run["created"]),
             started_by=started_by,
         ).result()
@@ -116,6 +121,7 @@ async def pull(
             with suppress(JournalError, PayloadError):
                 steps = [stage.calls[-1] for stage in looked.machine.stages]
                 await discard(book, large, writer, run["flow"], steps)
+                await drop(large, kept.ref)
             raise
         finally:
             book.commits.release(writer)

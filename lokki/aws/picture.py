@@ -17,7 +17,15 @@ from lokki.call import Failure
 from lokki.engine.state import Counts
 from lokki.logging import utc
 from lokki.places import AWS
-from lokki.places.shapes import GroupShape, ResumeShape, RunShape, StageShape, group_shape
+from lokki.places.shapes import (
+    GroupShape,
+    ResumeShape,
+    RunShape,
+    StageShape,
+    group_shape,
+    shown_json,
+    shown_params,
+)
 from lokki.runtime.event import RESUMED
 from lokki.store.groups import group
 from lokki.store.history import Group
@@ -134,6 +142,7 @@ def brief(told: Told, flow: str, now: float) -> RunShape:
         "flow": flow,
         "status": status,
         "params": {},
+        "params_cut": False,
         "created": utc(started),
         "started": utc(started),
         "finished": utc(end) if stopped and status != "running" else None,
@@ -162,9 +171,11 @@ def picture(looked: Looked, now: float) -> RunShape:
         if stage.state in times
     ]
     end = told["stopDate"].timestamp() if ended else now
+    params, is_cut = shown_params(told.get("input") or "{}")
     return {
         **run,
-        "params": params_of(told),
+        "params": _given(params),
+        "params_cut": is_cut,
         "duration": _worked(looked.events, told["startDate"].timestamp(), end),
         "chain": machine.chain,
         "stages": stages,
@@ -176,8 +187,16 @@ def picture(looked: Looked, now: float) -> RunShape:
 
 def params_of(told: Told) -> dict[str, Any]:
     """The parameters of a run, of what its execution was given."""
-    given = json.loads(told.get("input") or "{}")
-    return {name: value for name, value in given.items() if name != RESUMED}
+    return _given(json.loads(told.get("input") or "{}"))
+
+
+def shown_params_of(told: Told) -> dict[str, Any]:
+    """As `params_of`, but for what is nested too deeply to be shown."""
+    return _given(shown_json(told.get("input") or "{}"))
+
+
+def _given(params: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in params.items() if name != RESUMED}
 
 
 @dataclass(slots=True)

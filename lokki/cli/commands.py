@@ -90,10 +90,10 @@ class _Ago(click.ParamType[float]):
             )
 
 
-def _place(on: str | None) -> AbstractContextManager[Place]:
+def _place(on: str | None, *, waits: bool = False) -> AbstractContextManager[Place]:
     from lokki.cli.places import opened
 
-    return opened(on)
+    return opened(on, waits=waits)
 
 
 _FLOW = click.Option(
@@ -222,7 +222,7 @@ def show(
     """
     if watch and as_json:
         raise click.UsageError("--watch draws for people: leave --json out")
-    with _place(on) as place:
+    with _place(on, waits=watch) as place:
         if run is run_option is None and not watch:
             _list(place, program.flow, (), None, None, count, as_json)
             return
@@ -292,7 +292,7 @@ def logs(
     """
     from lokki.places.shapes import line_shape
 
-    with _place(on) as place:
+    with _place(on, waits=follow) as place:
         found = place.find(run_named(run, run_option, "last"), program.flow)
         if wanted["step"] is not None or wanted["item"] is not None:
             whole = place.run(found["id"])

@@ -15,7 +15,7 @@ import anyio
 
 from lokki import logging
 from lokki.cli.report import LineReport
-from lokki.client import ENDED, failure
+from lokki.client import ENDED, PATIENCE_SECONDS, Patience, failure, is_away
 from lokki.engine.events import Event
 from lokki.errors import AwsError, LokkiError, RunCancelled, ServerError
 from lokki.places.changes import changes
@@ -27,8 +27,6 @@ T = TypeVar("T")
 
 _QUEUED_SECONDS = 1.0
 """After so long in the queue, it is told."""
-_PATIENCE_SECONDS = 60.0
-"""For so long a server may be gone: it is started anew, say."""
 _OUT_OF_REACH = ("EndpointConnectionError", "ConnectTimeoutError", "ReadTimeoutError")
 
 
@@ -56,6 +54,7 @@ class FollowedRun:
         self._report = report
         self._line = line
         self._cancelling: asyncio.Task[None] | None = None
+        self._patience = Patience(PATIENCE_SECONDS, self._tell_away)
 
     async def events(self) -> AsyncIterator[Event]:
         """What happens in it until it ends; what its steps print is told on the way."""
@@ -97,15 +96,20 @@ class FollowedRun:
             return []
 
     async def _patiently(self, ask: Callable[[], T]) -> T:
-        """What a place answers, which may be gone for a while."""
-        deadline = monotonic() + _PATIENCE_SECONDS
+        """What a place answers, which may be away for a while."""
         while True:
             try:
-                return await anyio.to_thread.run_sync(ask)
+                answer = await anyio.to_thread.run_sync(ask)
             except (ServerError, AwsError) as error:
-                if not _passes(error) or monotonic() > deadline:
+                if not _passes(error):
                     raise
-            await anyio.sleep(self._place.look_seconds)
+                await anyio.sleep(self._patience.after(error))
+            else:
+                self._patience.answered()
+                return answer
+
+    def _tell_away(self, message: str) -> None:
+        self._report.tell(logging.place_away(message, time()))
 
     async def result(self) -> Any:
         """The result as it is printed. Raises what `RunHandle.result` does, and LokkiError."""
@@ -129,7 +133,7 @@ class FollowedRun:
 def _passes(error: ServerError | AwsError) -> bool:
     """Whether what is refused may not be so a little later."""
     if isinstance(error, ServerError):
-        return error.status in (None, 503)
+        return is_away(error)
     return error.code in _OUT_OF_REACH
 
 

@@ -19,8 +19,11 @@ if TYPE_CHECKING:
     from lokki.places.place import Place
 
 
-def opened(on: str | None) -> AbstractContextManager[Place]:
-    """The place at ``on``: `LOCAL`, `AWS`, or the URL of a server; None: wherever runs may be."""
+def opened(on: str | None, *, waits: bool = False) -> AbstractContextManager[Place]:
+    """The place at ``on``: `LOCAL`, `AWS`, or the URL of a server; None: wherever runs may be.
+
+    For who ``waits`` for a run, a server may be away for a while.
+    """
     if on is None:
         return _everywhere()
     if on == LOCAL:
@@ -31,7 +34,7 @@ def opened(on: str | None) -> AbstractContextManager[Place]:
         return opened_aws(configured())
     from lokki.places.server import ServerPlace
 
-    return nullcontext(ServerPlace(on))
+    return nullcontext(ServerPlace(on, partial(click.echo, err=True) if waits else None))
 
 
 @contextmanager

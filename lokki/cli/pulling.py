@@ -69,14 +69,16 @@ def _pull(
     **options: Any,
 ) -> None:
     from lokki.aws.home import pull
+    from lokki.aws.picture import params_of
     from lokki.cli.places import opened_aws
 
     config = config_from(options)
     journal = journal_path(config)
     with opened_aws(config) as place:
         run = place.run(place.find(name, flow.name)["id"])
+        looked = place.wait(place.executions.looked, run["flow"], run["id"])
         hidden = {each.name: Secret(HIDDEN) for each in flow.parameters.secrets}
-        graph = traced(flow, lambda: flow.trace(run["params"], checked=hidden))
+        graph = traced(flow, lambda: flow.trace(params_of(looked.execution), checked=hidden))
 
         def bring(large: TransientStore) -> Awaitable[Pulled]:
             return pull(

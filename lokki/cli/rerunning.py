@@ -103,13 +103,16 @@ def _here(
     options: dict[str, Any],
 ) -> click.Command:
     """The command whose options are the flow's parameters, as a run of this machine had them."""
+    import anyio
+
+    from lokki.engine.parameters import with_configured_params
     from lokki.store.codec import loads
 
     run, config = found_run(name, program, options)
     flow = flow or flow_of(run, target, "rerun")
     if run.flow != flow.name:
         raise DefinitionError(f"run {run.id} is of the flow '{run.flow}', not '{flow.name}'")
-    like = loads(run.params)
+    like = loads(anyio.run(with_configured_params, run, config).params)
 
     def again(params: Path | None, **given: Any) -> None:
         asked = {each: given[each] for each in flow.parameters.names if each in given}
@@ -132,7 +135,7 @@ def _there(
     place = ServerPlace(program.on)
     run = place.find(name, program.flow)
     told = place.flow(run["flow"])
-    like = {each: value for each, value in run["params"].items() if each not in told["secrets"]}
+    like = {each: value for each, value in place.params(run).items() if each not in told["secrets"]}
     known = {each.name: each for each in parameters(told)}
 
     def again(params: Path | None, **given: Any) -> None:

@@ -100,9 +100,12 @@ def _resume(
 ) -> int:
     """Say what a resume will do again, and do it unless it is a dry run."""
     again, dry_run = again_from(options), options.pop("dry_run")
+    import anyio
+
     from lokki.cli.execute import Start, execute, in_engine
     from lokki.cli.report import outlines
     from lokki.engine.engine import resumed_graph
+    from lokki.engine.parameters import with_configured_params
     from lokki.engine.resuming import plan
     from lokki.engine.surroundings import other_python
     from lokki.store.history import read_history
@@ -112,6 +115,7 @@ def _resume(
         row = history.find(run.id)
         if is_worked_on(row, time()):
             _refuse_worked_on(row, config)
+        row = anyio.run(with_configured_params, row, config)
         # Secrets are asked for last: what is wrong, or done already, needs none.
         hidden = dry_run or bool(missing_secrets(flow))
         graph = traced(flow, lambda: resumed_graph(row, flow, {}, to_run=not hidden))

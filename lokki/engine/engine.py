@@ -34,8 +34,10 @@ from lokki.graph import FlowGraph, Stage
 from lokki.numeric import whole
 from lokki.secret import HIDDEN, Secret
 from lokki.store.codec import loads
+from lokki.store.history import Run as RecordedRun
 from lokki.store.journal import Journal
 from lokki.store.keys import check_part
+from lokki.store.parameters import with_params
 from lokki.store.protocol import TransientStore
 from lokki.store.schema import RunRow
 
@@ -245,16 +247,25 @@ class Engine:
         ``again`` names besides. ``secrets`` are values of secret parameters (default: what the
         environment has). ``started_by`` is recorded with it: a command line, say. A run that has
         succeeded just gives its result. Raises RunNotFound, for a run that is being removed, too,
-        ParameterError for a secret that is wrong or missing, DefinitionError when the run is of
+        ParameterError for a secret that is wrong or missing, PayloadError when its large parameters
+        are missing or damaged, DefinitionError when the run is of
         another flow or what is to be done again is not there, FingerprintError when the flow's
         structure has changed.
         """
-        row = await anyio.to_thread.run_sync(self.journal.run, run_id)
+        row = await self.recorded(run_id)
         graph = resumed_graph(row, flow, secrets or {})
         planned = await anyio.to_thread.run_sync(
             plan, self.journal.history, row, graph, again or Again()
         )
         return self.resume_as(planned, started_by=started_by)
+
+    async def recorded(self, run_id: str) -> RecordedRun:
+        """A run of the journal, with all of its parameters.
+
+        Raises RunNotFound, and PayloadError where parameters cannot be read back.
+        """
+        found = await anyio.to_thread.run_sync(self.journal.run, run_id)
+        return await with_params(found, self._payloads)
 
     def resume_as(self, planned: Plan[R], *, started_by: str | None = None) -> RunHandle[R]:
         """Go on with a run as ``lokki.engine.resuming.plan`` has planned it; otherwise as `resume`.

@@ -31,6 +31,7 @@ from lokki.engine.events import (
 )
 from lokki.engine.items import Carried, Kept, Pickled, StageWork
 from lokki.engine.lanes import Lanes
+from lokki.engine.parameters import kept_params
 from lokki.engine.program import Program
 from lokki.engine.resuming import Plan
 from lokki.engine.state import ItemStatus, Recorded, RunState, Status
@@ -48,11 +49,12 @@ from lokki.errors import (
 )
 from lokki.graph import FlowGraph, MapStage, Stage
 from lokki.map_source import listed_items
-from lokki.secret import Secret, redacted
+from lokki.secret import redacted
 from lokki.store.codec import dumps, loads_parts, unpack
 from lokki.store.commits import RunWriter
 from lokki.store.journal import Journal
 from lokki.store.keys import writers_folder
+from lokki.store.parameters import drop
 from lokki.store.protocol import TransientStore
 from lokki.store.records import Opening
 from lokki.store.references import stored, unreadable
@@ -184,7 +186,7 @@ class Run:
 
     async def _begin(self) -> None:
         """Record the run, or take it over and find its stages so far."""
-        graph, planned = self.graph, self._planned
+        planned = self._planned
         if planned is not None:
             detail = {"by": self._started_by, "again": planned.told, **surroundings()}
             superseded = await anyio.to_thread.run_sync(self._superseded, planned.reopening)
@@ -207,26 +209,36 @@ class Run:
             if row.status == Status.SUCCEEDED:
                 return
         else:
-            parameters = graph.flow.parameters if graph.flow else None
-            shown = parameters.to_json(graph.params) if parameters else {}
-            packed = packed_params(graph)
-            self._number = await _committed(
+            self._number = await self._create()
+        self._writer = self.journal.own(
+            self.id, self._on_lost, lambda: self.lanes.call_on_loop(self.cancel)
+        )
+
+    async def _create(self) -> int:
+        """Record the run; give its number."""
+        graph = self.graph
+        kept = await kept_params(graph, self.id, self.payloads)
+        try:
+            return await _committed(
                 self.journal.create(
                     self.id,
                     flow=graph.name,
                     source=source_of(graph),
                     fingerprint=graph.fingerprint,
                     shape=graph.shape,
-                    params=packed,
-                    params_json=json.dumps(shown),
+                    params=kept.packed,
+                    params_json=kept.shown,
+                    params_ref=kept.ref,
                     now=self._now(),
                     started_by=self._started_by,
                     detail=surroundings(),
                 )
             )
-        self._writer = self.journal.own(
-            self.id, self._on_lost, lambda: self.lanes.call_on_loop(self.cancel)
-        )
+        except JournalError:
+            if self.journal.commits.error is None:  # else it may have been recorded all the same
+                with suppress(PayloadError):
+                    await drop(self.payloads, kept.ref)
+            raise
 
     def _told_error(self, error: Exception) -> str:
         """An error as it is recorded of the run."""
@@ -508,14 +520,6 @@ def _error_fields(error: Exception) -> dict[str, Any]:
         "message": error.reason,
         "traceback": error.traceback,
     }
-
-
-def packed_params(graph: FlowGraph[Any]) -> bytes:
-    """The parameters of a graph as its run keeps them: without secrets. Raises PayloadError."""
-    try:
-        return dumps({k: v for k, v in graph.params.items() if not isinstance(v, Secret)})
-    except PayloadError as error:
-        raise PayloadError(f"the parameters of the run cannot be stored: {error}") from error
 
 
 def source_of(graph: FlowGraph[Any]) -> str | None:

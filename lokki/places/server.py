@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
-from lokki.client import ENDED, Client
+from lokki.client import ENDED, PATIENCE_SECONDS, Client, Patience
 from lokki.errors import RunNotFound, ServerError
 from lokki.places.shapes import RunShape, RunsShape, rfc3339, seconds
 from lokki.store.codec import pickle_in
@@ -24,8 +25,11 @@ class ServerPlace:
     look_seconds = 0.2
     settle_seconds = 0.0
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, told: Callable[[str], None] | None = None) -> None:
+        """With ``told``, one that has answered may be away for a while: it is told so."""
         self._client = Client(url)
+        self._patience = None if told is None else Patience(PATIENCE_SECONDS, told)
+        self._answered = False
         self.name = self._client.url
 
     def find(self, name: str, flow: str | None = None) -> RunShape:
@@ -68,6 +72,13 @@ class ServerPlace:
             before = page["next"]
             if before is None or len(found) >= limit:
                 return {"runs": found, "next": before}
+
+    def params(self, run: RunShape) -> dict[str, Any]:
+        """All parameters of a run, also where its shape has cut ones."""
+        if not run.get("params_cut"):
+            return run["params"]
+        params: dict[str, Any] = self._ask(f"/runs/{run['id']}/params")["params"]
+        return params
 
     def flows(self) -> list[str]:
         return sorted({run["flow"] for run in self.runs(limit=_MOST_RUNS)["runs"]})
@@ -156,4 +167,7 @@ class ServerPlace:
 
     def _ask(self, path: str, **wanted: Any) -> Any:
         query = {name: value for name, value in wanted.items() if value is not None}
-        return self._client.ask("GET", f"{path}?{urlencode(query, doseq=True)}")
+        ask = partial(self._client.ask, "GET", f"{path}?{urlencode(query, doseq=True)}")
+        answer = self._patience.ask(ask) if self._patience and self._answered else ask()
+        self._answered = True
+        return answer

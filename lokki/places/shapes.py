@@ -19,6 +19,7 @@ from lokki.store.leases import is_worked_on
 from lokki.store.lines import LogLine
 from lokki.store.offers import Needs
 from lokki.store.owners import host_and_process
+from lokki.store.parameters import INLINE_BYTES, short
 from lokki.store.schema import StageRow
 from lokki.store.texts import short_error, shortened
 
@@ -102,6 +103,7 @@ class _RunShape(TypedDict):
     flow: str
     status: str
     params: dict[str, Any]
+    params_cut: bool
     created: str
     started: str | None
     finished: str | None
@@ -122,7 +124,8 @@ class RunShape(_RunShape, total=False):
 
     ``resumes`` and ``waits_for`` are there where one run is told.
     ``folder`` is where it was started or last resumed, if that is recorded. ``where`` is `LOCAL`,
-    of a journal (this machine's or a server's), or `AWS`.
+    of a journal (this machine's or a server's), or `AWS`. With ``params_cut``, long values are
+    texts of their beginning.
     """
 
     resumes: list[ResumeShape]
@@ -230,12 +233,14 @@ def run_shape(run: Run, stages: Sequence[StageRow], now: float) -> RunShape:
     if run.owner is not None:
         host, process = host_and_process(run.owner)
         owner = {"host": host, "process": process, "alive": is_worked_on(run, now)}
+    params, is_cut = shown_params(run.params_json)
     return {
         "id": run.id,
         "where": LOCAL,
         "flow": run.flow,
         "status": run.status,
-        "params": shown_json(run.params_json),
+        "params": params,
+        "params_cut": is_cut or run.params_ref is not None,
         "created": utc(run.created),
         "started": rfc3339(run.started),
         "finished": rfc3339(run.finished),
@@ -337,6 +342,12 @@ def shown_json(text: str) -> Any:
     except RecursionError:
         return {"…": _TOO_DEEP}
     return plain(_cut(value, DEEPEST) if is_deep(value, text) else value)
+
+
+def shown_params(text: str) -> tuple[dict[str, Any], bool]:
+    """Parameters as a list of runs has them, and whether long ones are cut."""
+    params, is_long = shown_json(text), len(text) > INLINE_BYTES
+    return short(params) if is_long else params, is_long
 
 
 def is_deep(value: Any, text: str) -> bool:

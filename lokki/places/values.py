@@ -15,6 +15,7 @@ import pickle
 import uuid
 from typing import Any
 
+from lokki.errors import PayloadTooLarge
 from lokki.places.shapes import DEEPEST, plain
 from lokki.store.codec import OF_ITEM, pickle_in
 
@@ -29,6 +30,10 @@ _SAFE = {
     for name in ("date", "datetime", "time", "timedelta", "timezone")
 } | {("decimal", "Decimal"): decimal.Decimal, ("uuid", "UUID"): uuid.UUID}  # fmt: skip
 _LONGEST = 1_000_000
+"""Bytes of the pickle of a value that is shown."""
+_LONGEST_STORED = 1_010_000
+"""Of more bytes, the pickle in a payload is certainly longer, compressed or not."""
+_LARGE = "a large value"
 _MOST_VALUES = 200_000
 _MOST_PRINTED = 5_000_000
 
@@ -63,6 +68,10 @@ class NotShown(Exception):
         self.type = kind
         self.bytes = size
 
+    @property
+    def told(self) -> dict[str, Any]:
+        return {"type": self.type, "bytes": self.bytes}
+
 
 def loaded(packed: bytes) -> Any:
     """A packed value of Python's own types, not too much of it. Raises NotShown."""
@@ -74,7 +83,13 @@ def shown(packed: bytes) -> dict[str, Any]:
     try:
         return {"json": _loaded(packed)[1]}
     except NotShown as error:
-        return {"type": error.type, "bytes": error.bytes}
+        return error.told
+
+
+def check_length(stored: int | None) -> None:
+    """Raise NotShown for a payload of so many bytes, if they are known to be too many."""
+    if stored is not None and stored > _LONGEST_STORED:
+        raise NotShown(_LARGE, stored)
 
 
 def whole(raw: bytes) -> Any:
@@ -89,9 +104,10 @@ def text(value: Any) -> str:
 
 def _loaded(packed: bytes) -> tuple[Any, Any]:
     """A value, and what JSON has of it."""
-    raw = pickle_in(packed)
-    if len(raw) > _LONGEST:
-        raise NotShown("a large value", len(raw))
+    try:
+        raw = pickle_in(packed, _LONGEST)
+    except PayloadTooLarge as error:
+        raise NotShown(_LARGE, error.size) from None
     return _read(raw, _MOST_VALUES)
 
 

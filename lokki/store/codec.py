@@ -23,7 +23,7 @@ import zlib
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, NoReturn, TypeAlias
 
-from lokki.errors import PayloadError, text_of
+from lokki.errors import PayloadError, PayloadTooLarge, text_of
 from lokki.store import columnar
 
 Parts: TypeAlias = list[bytes]
@@ -144,20 +144,26 @@ def compress_parts(parts: Parts) -> list[bytes | memoryview]:
     return [*map(deflater.compress, parts), deflater.flush()]
 
 
-def decompress(data: bytes) -> bytes:
+def decompress(data: bytes, most: int | None = None) -> bytes:
     """Return what a gzip container of one member holds, whoever wrote it.
 
     Raises PayloadError when it is damaged, truncated or followed by anything: its CRC32 and
-    length (RFC 1952, 2.3.1) are always checked.
+    length (RFC 1952, 2.3.1) are always checked. Raises PayloadTooLarge for more than ``most``
+    bytes, of which it makes no more than that.
     """
+    size = _TRAILER.unpack(data[-_TRAILER.size :])[1] if len(data) >= _TRAILER.size else 0
+    if most is not None and size > most:
+        raise PayloadTooLarge(size)
     raw = _read_stored(data)
     if raw is not None:
         return raw
     inflater = zlib.decompressobj(_GZIP_WINDOW)
     try:
-        raw = inflater.decompress(data)
+        raw = inflater.decompress(data, 0 if most is None else most + 1)
     except zlib.error as error:
         raise PayloadError(f"stored data is damaged: {error}") from error
+    if most is not None and len(raw) > most:  # its length is told modulo 4 GiB
+        raise PayloadTooLarge(len(raw))
     if not inflater.eof:
         raise PayloadError(f"stored data is truncated: it ends after {len(data)} bytes")
     if inflater.unused_data:
@@ -202,15 +208,17 @@ def unpack(data: bytes) -> Any:
     return loads(pickle_in(data))
 
 
-def pickle_in(data: bytes) -> bytes:
-    """Return the pickle in what ``pack`` or ``pack_small`` gave, unread.
+def pickle_in(data: bytes, most: int | None = None) -> bytes:
+    """Return the pickle in what ``pack`` or ``pack_small`` gave, unread, of ``most`` bytes.
 
     Raises PayloadError when the data is neither a container nor a pickle, or as ``decompress``.
     """
     if data[:1] == _PICKLE_MAGIC:
+        if most is not None and len(data) > most:
+            raise PayloadTooLarge(len(data))
         return data
     if data[:2] == _GZIP_MAGIC:
-        return decompress(data)
+        return decompress(data, most)
     raise PayloadError(f"stored data is no payload: it begins with {bytes(data[:4])!r}")
 
 

@@ -22,6 +22,14 @@ class QueueFull(JournalError):
     """As many runs wait for a runner as may."""
 
 
+def as_asked(flow: str, params: Mapping[str, Any]) -> str:
+    """What an idempotency key stands for: a flow's parameters as they were written.
+
+    The order of names does not matter; ``1``, ``1.0`` and ``true`` differ.
+    """
+    return json.dumps([flow, params], sort_keys=True)
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """A run that waits for a runner: ``again`` is what a resume is asked to do again."""
@@ -44,6 +52,7 @@ class NewRun:
     params_json: str
     created: float
     started_by: str
+    params_ref: str | None = None
 
 
 class Jobs:
@@ -61,7 +70,7 @@ class Jobs:
         body: str = "",
         most: int | None = None,
     ) -> Future[str]:
-        """Queue a new run; gives its id, or that of the run that was queued with ``key`` before.
+        """Queue a new run; gives its id, or that of the flow's run that ``key`` was given for.
 
         ``offer`` is that of the service which queues it. ``body`` is a hash of what was asked for.
         Raises KeyReused when it was another then, and QueueFull when ``most`` runs wait that the
@@ -71,7 +80,7 @@ class Jobs:
         def insert(connection: sqlite3.Connection) -> str:
             if key is not None:
                 before = connection.execute(
-                    "SELECT run, body FROM requests WHERE key = ?", (key,)
+                    "SELECT run, body FROM requests WHERE flow = ? AND key = ?", (new.flow, key)
                 ).fetchone()
                 if before is not None:
                     if before[1] != body:
@@ -79,7 +88,9 @@ class Jobs:
                     return str(before[0])
             enqueue(connection, new, offer, most)
             if key is not None:
-                connection.execute("INSERT INTO requests VALUES (?, ?, ?)", (key, body, new.id))
+                connection.execute(
+                    "INSERT INTO requests VALUES (?, ?, ?, ?)", (new.flow, key, body, new.id)
+                )
             return new.id
 
         return self._journal.commits.call(new.id, insert)
@@ -205,7 +216,7 @@ def enqueue(
         raise QueueFull(f"{most} runs wait for a runner: try again later")
     connection.execute(
         "INSERT INTO runs (id, flow, source, fingerprint, shape, params, params_json, created,"
-        " started_by, status) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued')",
+        " started_by, params_ref, status) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued')",
         storable(astuple(new)),
     )
     needs = offer.needs(new.source)

@@ -130,6 +130,7 @@ class Journal:
         shape: str,
         params: bytes,
         params_json: str,
+        params_ref: str | None = None,
         now: float,
         started_by: str | None = None,
         detail: Mapping[str, Any] = {},
@@ -143,11 +144,11 @@ class Journal:
             try:
                 added = connection.execute(
                     "INSERT INTO runs (id, flow, source, fingerprint, shape, status, params,"
-                    " params_json, created, started, owner, leased_until, started_by)"
-                    " VALUES (?, ?, ?, ?, ?, 'running', ?, ?, ?, ?, ?, ?, ?)",
+                    " params_json, params_ref, created, started, owner, leased_until, started_by)"
+                    " VALUES (?, ?, ?, ?, ?, 'running', ?, ?, ?, ?, ?, ?, ?, ?)",
                     storable(
-                        (run_id, flow, source, fingerprint, shape, params, params_json, now, now)
-                        + (self.owner, now + LEASE_SECONDS, started_by)
+                        (run_id, flow, source, fingerprint, shape, params, params_json, params_ref)
+                        + (now, now, self.owner, now + LEASE_SECONDS, started_by)
                     ),
                 )
             except sqlite3.IntegrityError:

@@ -15,6 +15,10 @@ folder of its own: what one stores late is in nobody's way. The journal's rows n
 ``<flow>/runs/<run-id>/<step>/<writer>/output.pkl.gz``
 ``<flow>/runs/<run-id>/<step>/<writer>/<index>/output.pkl.gz``
 
+Large parameters of a run, which are stored before it is recorded, have a folder by themselves:
+
+``<flow>/runs/<run-id>/params.<token>/params.pkl.gz``
+
 A key is never the beginning of another one, so a directory tree can hold them all.
 """
 
@@ -87,6 +91,14 @@ def writers_folder(key: str) -> str | None:
     """
     parts = key.split("/")
     return "/".join(parts[:5]) if parts[4].startswith(WRITER) else None
+
+
+def params_key(flow: str, run_id: str, token: str) -> str:
+    """Return the key of a run's large parameters, apart from those of another run of its id.
+
+    No step has a name with a dot. Raises PayloadError when a part is not allowed.
+    """
+    return f"{run_prefix(flow, run_id)}/{check_part(f'params.{token}', 'token')}/params.pkl.gz"
 
 
 def failure_key(flow: str, run_id: str, step: str, index: int | None = None) -> str:

@@ -179,6 +179,21 @@ MIGRATIONS: tuple[str, ...] = (
         WHERE run IN (SELECT id FROM runs WHERE started_by LIKE 'schedule %');
     CREATE INDEX runs_to_end ON runs (flow) WHERE status IN ('queued', 'running');
     """,
+    "ALTER TABLE runs ADD COLUMN params_ref TEXT",  # payload of large ones, shown cut in the row
+    """
+    ALTER TABLE requests RENAME TO old_requests;
+    DROP INDEX requests_by_run;
+    CREATE TABLE requests ( -- idempotency keys
+        flow TEXT NOT NULL,
+        key TEXT NOT NULL,      -- one of the flow
+        body TEXT NOT NULL,     -- what was asked for, hashed
+        run TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+        PRIMARY KEY (flow, key)
+    ) STRICT;
+    CREATE INDEX requests_by_run ON requests (run);
+    INSERT INTO requests SELECT flow, key, body, run FROM old_requests JOIN runs ON id = run;
+    DROP TABLE old_requests;
+    """,
 )
 
 
@@ -203,6 +218,7 @@ class RunRow:
     leased_until: float | None
     started_by: str | None = None  # the command line, say
     cancel_requested: float | None = None
+    params_ref: str | None = None  # to the payload of large parameters
 
 
 @dataclass(frozen=True, slots=True)

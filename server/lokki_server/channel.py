@@ -1,6 +1,7 @@
 """Messages between the service and its child processes: JSON objects, a line each, on a socket.
 
-What user code prints in a child goes to the service's stderr, never between messages.
+Bytes may be attached to one: they follow its line, and neither end makes JSON of them. What user
+code prints in a child goes to the service's stderr, never between messages.
 """
 
 from __future__ import annotations
@@ -28,22 +29,27 @@ class Channel:
         """The end that ``connection`` is, in the running event loop."""
         return cls(*await asyncio.open_connection(sock=connection, limit=_LONGEST))
 
-    def send(self, **message: Any) -> None:
+    def send(self, attached: bytes = b"", **message: Any) -> None:
         """Send a message; one to an end that is gone is dropped."""
         if not self._writer.is_closing():
-            text = json.dumps(message, ensure_ascii=False)
+            size = {"attached": len(attached)} if attached else {}
+            text = json.dumps({**message, **size}, ensure_ascii=False)
             self._writer.write(text.encode("utf-8", "replace") + b"\n")
+            self._writer.write(attached)
 
     async def messages(self) -> AsyncIterator[dict[str, Any]]:
-        """What the other end sends, until it is gone."""
+        """What the other end sends, until it is gone; ``attached`` are the bytes."""
         while True:
             try:
                 line = await self._reader.readline()
-            except ConnectionError:
+                if not line.endswith(b"\n"):
+                    return
+                message = json.loads(line)
+                if "attached" in message:
+                    message["attached"] = await self._reader.readexactly(message["attached"])
+            except (ConnectionError, asyncio.IncompleteReadError):
                 return
-            if not line.endswith(b"\n"):
-                return
-            yield json.loads(line)
+            yield message
 
     def close(self) -> None:
         self._writer.close()

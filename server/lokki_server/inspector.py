@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import re
 import sys
+from hashlib import sha256
 from typing import Any
 
 from lokki import output
@@ -17,12 +17,15 @@ from lokki.cli.load import alias_source
 from lokki.config import journal_path, load
 from lokki.decorators import Flow
 from lokki.engine.engine import resumed_graph
+from lokki.engine.parameters import packed_params, with_configured_params
 from lokki.engine.resuming import Again, plan
 from lokki.errors import LokkiError, ParameterError
 from lokki.graph import FlowGraph
-from lokki.secret import Secret, in_environment
-from lokki.store.codec import dumps
+from lokki.secret import in_environment
 from lokki.store.history import read_history
+from lokki.store.jobs import as_asked
+from lokki.store.parameters import written_params
+from lokki_server import models
 from lokki_server.channel import Channel, inherited
 from lokki_server.code import Code
 
@@ -39,14 +42,18 @@ async def serve(descriptor: str, file: str) -> None:
     async for message in channel.messages():
         flow = flows[message["flow"]]
         if "run" in message:
-            answer = planned(flow, message["run"], message["again"])
+            answer = await planned(flow, message["run"], message["again"])
         else:
-            answer = checked(flow, message["params"])
+            answer = checked(flow, message.get("attached", b""))
         channel.send(**answer, code=code.news())
 
 
-def checked(flow: Flow[..., Any], params: dict[str, Any]) -> dict[str, Any]:
-    """A run's graph in what the journal keeps of it, or what is wrong with its parameters."""
+def checked(flow: Flow[..., Any], body: bytes) -> dict[str, Any]:
+    """What the journal keeps of the run that a request asks for, or what is wrong with it."""
+    try:
+        params = models.params_in(body)
+    except models.WrongRequest as error:
+        return {"wrong": error.errors}
     secret = [each.name for each in flow.parameters if each.is_secret and each.name in params]
     try:
         if secret:
@@ -58,26 +65,29 @@ def checked(flow: Flow[..., Any], params: dict[str, Any]) -> dict[str, Any]:
                 )
             )
         graph: FlowGraph[Any] = flow.trace(params)
-        kept = {k: v for k, v in graph.params.items() if not isinstance(v, Secret)}
-        packed = base64.b64encode(dumps(kept)).decode()
+        packed = packed_params(graph)
     except LokkiError as error:
         return {"errors": [_told(line, flow) for line in str(error).splitlines()]}
     except Exception as error:  # of the flow's own body
         message = output.masked(f"{type(error).__name__}: {error}")
         return {"errors": [{"name": None, "message": message}]}
+    written = written_params(packed, flow.parameters.to_json(graph.params))
     return {
         "fingerprint": graph.fingerprint,
         "shape": graph.shape,
-        "params": flow.parameters.to_json(graph.params),
-        "packed": packed,
+        "asked": sha256(as_asked(flow.name, params).encode()).hexdigest(),
+        "shown": written.shown,
+        "is_payload": written.is_payload,
+        "attached": written.data,
     }
 
 
-def planned(flow: Flow[..., Any], run_id: str, again: dict[str, Any]) -> dict[str, Any]:
+async def planned(flow: Flow[..., Any], run_id: str, again: dict[str, Any]) -> dict[str, Any]:
     """What resuming a run comes to, in words, or why it cannot be."""
     try:
-        with read_history(journal_path(load())) as history:
-            run = history.find(run_id)
+        config = load()
+        with read_history(journal_path(config)) as history:
+            run = await with_configured_params(history.find(run_id), config)
             alias_source(run.source or "", flow)
             found = plan(history, run, resumed_graph(run, flow, {}), Again(**again))
     except LokkiError as error:

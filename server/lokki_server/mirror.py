@@ -117,6 +117,12 @@ class Mirror:
 
         return picture(await self.looked(flow, run_id), time())
 
+    async def params(self, flow: str, run_id: str) -> dict[str, Any]:
+        """The parameters of a run, but for what is nested too deeply."""
+        from lokki.aws.picture import shown_params_of
+
+        return shown_params_of((await self.looked(flow, run_id)).execution)
+
     async def lines(self, flow: str, run_id: str) -> Lines:
         """The lines of a run, with those that have come."""
         from lokki.aws.loglines import Lines

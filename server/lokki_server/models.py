@@ -5,8 +5,16 @@ from __future__ import annotations
 import json
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
+from lokki.errors import Picklable
 from lokki.places.shapes import DEEPEST, is_deep
 
 RunStatus = Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"]
@@ -49,6 +57,31 @@ class RunRequest(_Asked):
         if text is None or is_deep(params, text):
             raise ValueError(f"must be nested at most {DEEPEST} levels deep")
         return params
+
+
+class WrongRequest(Picklable, Exception):
+    """A body is not what was asked for; ``errors`` name the places and tell why."""
+
+    def __init__(self, errors: list[dict[str, Any]]) -> None:
+        super().__init__("; ".join(f"{each['name']}: {each['message']}" for each in errors))
+        self.errors = errors
+
+
+def params_in(body: bytes) -> dict[str, Any]:
+    """The parameters that a body asks to run a flow with. Raises WrongRequest."""
+    try:
+        return RunRequest.model_validate(json.loads(body)).params
+    except ValidationError as error:
+        raise WrongRequest(
+            [
+                {"name": ".".join(map(str, ("body", *each["loc"]))), "message": each["msg"]}
+                for each in error.errors(include_context=False, include_input=False)
+            ]
+        ) from None
+    except RecursionError:
+        raise WrongRequest([{"name": "body", "message": "it is nested too deeply"}]) from None
+    except ValueError as error:
+        raise WrongRequest([{"name": "body", "message": f"it is no JSON: {error}"}]) from None
 
 
 class CancelRequest(_Asked):
@@ -159,6 +192,9 @@ class Run(BaseModel):
     flow: str = Field(examples=["crunching"])
     status: RunStatus
     params: dict[str, Any]
+    params_cut: bool = Field(
+        description="long values are texts of their beginning: `/runs/RUN/params` has them whole"
+    )
     created: Time
     started: Time | None
     finished: Time | None
@@ -174,6 +210,12 @@ class Run(BaseModel):
     folder: str | None = Field(description="where it was started or last resumed")
     resumes: list[Resume] = []
     waits_for: Needs | None = Field(None, description="of one run that waits for a runner")
+
+
+class Params(BaseModel):
+    """All parameters of a run, secrets as `***`."""
+
+    params: dict[str, Any]
 
 
 class Runs(BaseModel):

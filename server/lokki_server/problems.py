@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -24,6 +25,8 @@ from lokki.store.jobs import QueueFull
 
 MEDIA_TYPE = "application/problem+json"
 _RETRY_SECONDS = 10
+MOST_ERRORS = 20
+"""Of a request that has more, the number is told."""
 
 
 class Problem(Picklable, Exception):
@@ -56,6 +59,29 @@ def answer(problem: Problem) -> JSONResponse:
     return JSONResponse(
         body | problem.more, problem.status, headers=problem.headers, media_type=MEDIA_TYPE
     )
+
+
+def wrong_request(errors: Sequence[Mapping[str, Any]]) -> Problem:
+    """A request that does not keep to what OpenAPI tells."""
+    told = [f"{each['name']}: {each['message']}" for each in errors]
+    return Problem(422, "The request is wrong", _listed(told), errors=_first(errors))
+
+
+def wrong_params(errors: Sequence[Mapping[str, Any]]) -> Problem:
+    """Parameters that a flow does not take."""
+    told = [each["message"] for each in errors]
+    return Problem(422, "The parameters are wrong", _listed(told), errors=_first(errors))
+
+
+def _listed(told: Sequence[str]) -> str:
+    more = len(told) - MOST_ERRORS
+    return "; ".join(told[:MOST_ERRORS]) + (f"; and {more} more" if more > 0 else "")
+
+
+def _first(errors: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    more = len(errors) - MOST_ERRORS
+    rest = [{"name": None, "message": f"and {more} more"}] if more > 0 else []
+    return [*errors[:MOST_ERRORS], *rest]
 
 
 def of(error: LokkiError) -> Problem:
@@ -103,8 +129,7 @@ def told_by(app: FastAPI) -> None:
             {"name": ".".join(map(str, each["loc"])), "message": each["msg"]}
             for each in error.errors()
         ]
-        detail = "; ".join(f"{each['name']}: {each['message']}" for each in errors)
-        return answer(Problem(422, "The request is wrong", detail, errors=errors))
+        return answer(wrong_request(errors))
 
     @app.exception_handler(Exception)
     async def unforeseen(request: Request, error: Exception) -> JSONResponse:

@@ -105,7 +105,7 @@ class Runner:
 
     async def _begun(self, run_id: str, again: dict[str, Any], patient: bool) -> RunHandle[Any]:
         journal = self._engine.journal
-        row = journal.run(run_id)
+        row = await self._engine.recorded(run_id)
         flow = self._flow(row.source or "", patient)
         alias_source(row.source or "", flow)
         graph = resumed_graph(row, flow, {})

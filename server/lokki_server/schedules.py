@@ -26,6 +26,7 @@ from lokki_server.problems import Problem
 if TYPE_CHECKING:
     from lokki_server.service import Service
 
+_DEFAULTS = b'{"params": {}}'
 LOOK_SECONDS = 0.5
 """Between two looks."""
 _LATE_SECONDS = 60.0
@@ -84,14 +85,16 @@ class Clock:
             return
         settings = self._service.config.server
         since_last = takewhile(latest.__ge__, times(schedule, row.last, row.since))
-        passed, due = list(islice(since_last, _MOST_AT_ONCE)), None
+        passed, due, run = list(islice(since_last, _MOST_AT_ONCE)), None, None
         if not row.paused and (now - latest <= _LATE_SECONDS or settings.catch_up):
-            run = await self._service.new_run(name, {}, f"schedule {schedule.text}")
+            run, _ = await self._service.new_run(name, _DEFAULTS, f"schedule {schedule.text}")
             offer = self._service.catalog.offer
             due = Due(run, offer, overlap == "skip", overlap == "queue", settings.max_queued)
             passed = [at for at in passed if at != latest]
         ticks = _let_go(passed, paused=row.paused, wrong=self._wrong.get(name))
         await asyncio.wrap_future(self._rows.deal_with(row, latest, ticks, due))
+        if run is not None:
+            await self._service.settle(run)
         self._service.supervisor.wake()
 
     def shape(self, name: str, asked: dict[str, Any] | None) -> ScheduleShape | None:

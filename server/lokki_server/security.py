@@ -30,7 +30,11 @@ _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _OPEN = ("/static/", "/ui/")
 _OPEN_PAGES = frozenset({"/", "/login", "/session", "/healthz"})
 _MOST_WRONG = RateLimitItemPerMinute(10)
-_MOST_BYTES = 10 * 1024 * 1024
+_MOST_BYTES = 256 * 1024
+"""Of a body that is read here; AWS takes no larger input, either."""
+_MOST_BYTES_OF_PARAMS = 10 * 1024 * 1024
+"""Of one that starts a run, which a flow's own process reads."""
+_STARTS = re.compile(r"/flows/[^/]+/runs")
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; "
@@ -141,7 +145,7 @@ class Guard:
         if problem is not None:
             await answer(problem)(scope, receive, with_headers)
             return
-        await self._app(scope, _Limited(receive), with_headers)
+        await self._app(scope, _Limited(receive, _most_bytes(scope)), with_headers)
 
     def _refusal(self, scope: Scope) -> Problem | None:
         headers = Headers(scope=scope)
@@ -166,8 +170,9 @@ class Guard:
         if kind != "application/json":
             return Problem(415, "JSON is needed", "send 'Content-Type: application/json'")
         length = headers.get("content-length", "0")
-        if length.isdecimal() and int(length) > _MOST_BYTES:
-            return Problem(413, "The request is too large", f"{_MOST_BYTES} bytes at most")
+        most = _most_bytes(scope)
+        if length.isdecimal() and int(length) > most:
+            return Problem(413, "The request is too large", _too_large(most))
         return None
 
     def _is_ours(self, name: str) -> bool:
@@ -175,6 +180,17 @@ class Guard:
         if not self._token.needed:
             return is_loopback(name)
         return name == "localhost" or name in self._names or _is_address(name)
+
+
+def _most_bytes(scope: Scope) -> int:
+    return _MOST_BYTES_OF_PARAMS if _STARTS.fullmatch(scope["path"]) else _MOST_BYTES
+
+
+def _too_large(most: int) -> str:
+    return (
+        f"{most:,} bytes at most: put large data where the steps can read it, and pass its path or "
+        "URL as a parameter"
+    )
 
 
 def address_of(scope: Scope) -> str:
@@ -194,13 +210,14 @@ def _is_same_origin(headers: Headers, host: str) -> bool:
 class _Limited:
     """A ``receive`` that stops a body that grows too large."""
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, receive: Receive, most: int) -> None:
         self._receive = receive
+        self._most = most
         self._length = 0
 
     async def __call__(self) -> Message:
         message = await self._receive()
         self._length += len(message.get("body", b""))
-        if self._length > _MOST_BYTES:
-            raise HTTPException(413, f"{_MOST_BYTES} bytes at most")
+        if self._length > self._most:
+            raise HTTPException(413, _too_large(self._most))
         return message

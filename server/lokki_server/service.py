@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import hashlib
-import json
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from time import time
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 
@@ -18,11 +15,14 @@ from lokki.config import Config, journal_path
 from lokki.engine.engine import new_run_id
 from lokki.engine.payloads import payload_store
 from lokki.engine.resuming import Again
-from lokki.errors import JournalError, JournalGone
+from lokki.errors import JournalError, JournalGone, KeyReused, PayloadError, RunNotFound
+from lokki.places import values
 from lokki.store.history import History, Run
 from lokki.store.items import Items
-from lokki.store.jobs import Jobs, NewRun
+from lokki.store.jobs import Jobs, NewRun, QueueFull
 from lokki.store.journal import Journal
+from lokki.store.parameters import WrittenParams, drop, keep
+from lokki.store.references import Reference, stored
 from lokki.store.schema import StageRow
 from lokki_server import STARTED_BY, catalog, schedules
 from lokki_server.catalog import Catalog, FlowFile
@@ -30,9 +30,11 @@ from lokki_server.feed import Feed
 from lokki_server.hub import Hub
 from lokki_server.mirror import Mirror
 from lokki_server.parts import Part
-from lokki_server.problems import Problem
+from lokki_server.problems import Problem, wrong_params, wrong_request
 from lokki_server.schedules import Clock
 from lokki_server.supervisor import Supervisor
+
+T = TypeVar("T")
 
 _LOOK_SECONDS = 0.5
 
@@ -72,47 +74,71 @@ class Service:
 
     # ---- what can be done ------------------------------------------------------------------------
 
-    async def start(self, name: str, params: dict[str, Any], key: str | None = None) -> Run:
+    async def start(self, name: str, body: bytes, key: str | None = None) -> Run:
         """Queue a run of a flow; with an idempotency key, the run that it was given for before.
 
-        Raises Problem for an unknown flow and for wrong parameters.
+        The ``body`` of a request, a `models.RunRequest`, is read where the flow is, in another
+        process: of a large one, nothing here would get its turn meanwhile. Raises Problem for an
+        unknown flow and for wrong parameters.
         """
-        new = await self.new_run(name, params, STARTED_BY)
-        asked = hashlib.sha256(json.dumps([name, params], sort_keys=True).encode()).hexdigest()
+        new, asked = await self.new_run(name, body, STARTED_BY)
         offer, most = self.catalog.offer, self.config.server.max_queued
         put = self.jobs.put(new, offer, key=key, body=asked, most=most)
-        run_id = await asyncio.wrap_future(put)
+        try:
+            run_id = await asyncio.wrap_future(put)
+        except (KeyReused, QueueFull):
+            await self.settle(new)
+            raise
+        if run_id != new.id:
+            await self.settle(new)
         self.supervisor.wake()
         return await anyio.to_thread.run_sync(self.history.find, run_id)
 
-    async def new_run(self, name: str, params: dict[str, Any], by: str) -> NewRun:
-        """A run of a flow that can be queued.
+    async def new_run(self, name: str, body: bytes, by: str) -> tuple[NewRun, str]:
+        """A run of a flow that can be queued, and a hash of what was asked for.
 
-        Raises Problem for an unknown flow and for wrong parameters.
+        Its large parameters are stored. Raises Problem for an unknown flow and for wrong
+        parameters.
         """
-        file, checked = await self.checked(name, params)
-        return NewRun(
-            id=new_run_id(),
+        file, checked = await self.checked(name, body)
+        run_id = new_run_id()
+        written = WrittenParams(checked["attached"], checked["shown"], checked["is_payload"])
+        kept = await keep(self.payloads, name, run_id, written)
+        new = NewRun(
+            id=run_id,
             flow=name,
             source=f"{file.place}:{name}",
             fingerprint=checked["fingerprint"],
             shape=checked["shape"],
-            params=base64.b64decode(checked["packed"]),
-            params_json=json.dumps(checked["params"]),
+            params=kept.packed,
+            params_json=kept.shown,
             created=time(),
             started_by=by,
+            params_ref=kept.ref,
         )
+        return new, checked["asked"]
 
-    async def checked(self, name: str, params: dict[str, Any]) -> tuple[FlowFile, dict[str, Any]]:
-        """The file of a flow, and what it makes of parameters.
+    async def settle(self, new: NewRun) -> None:
+        """Delete the large parameters of a run that was not queued in the end."""
+        if new.params_ref is None:
+            return
+        try:
+            await self.run(new.id)
+        except RunNotFound:
+            with suppress(PayloadError):
+                await drop(self.payloads, new.params_ref)
+
+    async def checked(self, name: str, body: bytes) -> tuple[FlowFile, dict[str, Any]]:
+        """The file of a flow, and what it makes of the parameters in a request.
 
         Raises Problem for an unknown flow and for wrong parameters.
         """
         file, _ = self.catalog.find(name)
-        checked = await file.ask(name, params=params)
+        checked = await file.ask(name, attached=body)
+        if "wrong" in checked:
+            raise wrong_request(checked["wrong"])
         if "errors" in checked:
-            detail = "; ".join(each["message"] for each in checked["errors"])
-            raise Problem(422, "The parameters are wrong", detail, errors=checked["errors"])
+            raise wrong_params(checked["errors"])
         return file, checked
 
     async def plan(self, run_id: str, again: Again) -> tuple[Run, dict[str, Any]]:
@@ -157,6 +183,25 @@ class Service:
             if stage.position == position:
                 return stage
         raise Problem(404, "No such stage", f"run {run.id} has begun no stage {position}")
+
+    async def output(
+        self,
+        stage: StageRow,
+        index: int,
+        packed: bytes | None,
+        ref: str | None,
+        use: Callable[[bytes], T],
+    ) -> T:
+        """What ``use`` makes, in a thread, of an output: of its packed value, or of its payload.
+
+        Raises NotShown for a payload that is too large to be shown, which is not read then, and
+        ResultUnreadable.
+        """
+        if packed is not None:
+            return await anyio.to_thread.run_sync(use, packed)
+        assert ref is not None
+        values.check_length(Reference.parse(ref).length)
+        return await stored(self.payloads, stage, index, ref, use)
 
     # ---- from its start to its end ---------------------------------------------------------------
 

@@ -174,6 +174,21 @@ def test_the_resume_key_is_no_parameter():
     assert run([], input='{"n": 1, "lokki:resumed": "r0"}')["params"] == {"n": 1}
 
 
+@pytest.mark.parametrize("levels", [99, 100, 500, 5_000])
+def test_parameters_are_told_to_a_hundred_levels(levels):
+    told = run([], input='{"n": ' + "[" * levels + "]" * levels + "}")["params"]
+    text = json.dumps(told)
+    assert ("nested too deeply" in text) == (levels >= 100)
+    assert text.count("[") <= 99
+
+
+def test_long_parameters_are_told_by_their_beginning():
+    told = run([], input=json.dumps({"n": "x" * 100_000, "m": 1}))
+    assert told["params_cut"]
+    assert told["params"] == {"n": "x" * 200 + "… (cut: it has 100,000 characters)", "m": 1}
+    assert not run([])["params_cut"]
+
+
 def test_statuses_have_their_names():
     assert statuses_of("failed") == ["FAILED", "TIMED_OUT"]
     assert statuses_of("paused") == []

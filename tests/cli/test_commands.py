@@ -203,6 +203,7 @@ def test_the_json_of_a_run(record, done):
         "flow": "crunching",
         "status": "failed",
         "params": {"count": 2},
+        "params_cut": False,
         "created": "2026-02-03T10:30:00.000Z",
         "started": "2026-02-03T10:30:00.000Z",
         "finished": "2026-02-03T10:31:15.500Z",

@@ -54,6 +54,7 @@ def test_a_run_that_has_ended():
         "flow": "birds-flow",
         "status": "failed",
         "params": {"limit": 5},
+        "params_cut": False,
         "created": "2024-01-15T10:30:00.123Z",
         "started": "2024-01-15T10:30:01.123Z",
         "finished": "2024-01-15T10:31:02.623Z",

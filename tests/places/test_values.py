@@ -8,6 +8,7 @@ import io
 import json
 import os
 import pickle
+import tracemalloc
 import uuid
 from collections import OrderedDict
 from pathlib import Path
@@ -138,3 +139,34 @@ def test_a_persistent_id_is_not_followed():
     written = io.BytesIO()
     Pickler(written, 4).dump([5])
     assert "json" not in shown(written.getvalue())
+
+
+@pytest.mark.parametrize("value", [bytes(100_000_000), [0] * 30_000_000, "x" * 50_000_000])
+def test_of_a_large_value_its_size_is_told_and_it_is_not_unpacked(value):
+    packed, size = pack(value), len(pickle.dumps(value, 5))
+    tracemalloc.start()
+    try:
+        assert shown(packed) == {"type": "a large value", "bytes": size}
+        assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_no_more_is_unpacked_than_is_shown_whatever_length_is_told():
+    """Of more than 4 GiB, a gzip container tells the rest alone."""
+    packed = pack(bytes(100_000_000))
+    tracemalloc.start()
+    try:
+        told = shown(packed[:-4] + (40).to_bytes(4, "little"))
+        assert told["type"] == "a large value"
+        assert told["bytes"] > 1_000_000
+        assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_the_largest_value_that_is_shown():
+    text = "x" * (2_000_000 - len(pickle.dumps("x" * 1_000_000, 5)))
+    assert len(pickle.dumps(text, 5)) == 1_000_000
+    assert shown(pack(text)) == {"json": text}
+    assert shown(pack(text + "x")) == {"type": "a large value", "bytes": 1_000_001}

@@ -186,6 +186,11 @@ def test_an_idempotency_key_gives_the_same_run(server):
     assert "one" in other.json()["detail"]
     server.ended(first.json()["id"])
     assert start(2, "one").json()["id"] == first.json()["id"]
+    of_another_flow = server.client.post(
+        "/flows/doubled/runs", json={"params": {"count": 2}}, headers={"Idempotency-Key": "one"}
+    )
+    assert of_another_flow.status_code == 202
+    assert of_another_flow.json()["flow"] == "doubled"
 
 
 def test_many_at_once_with_one_key_are_one_run(server):

@@ -27,8 +27,8 @@ def jobs(opened):
 
 @pytest.fixture
 def put(jobs):
-    def queued(run_id="r1", now=1.0, source="/f.py:f", offer=OFFER, **options):
-        new = NewRun(run_id, "f", source, "p", "a", b"", "{}", now, "lokki serve")
+    def queued(run_id="r1", now=1.0, source="/f.py:f", offer=OFFER, flow="f", **options):
+        new = NewRun(run_id, flow, source, "p", "a", b"", "{}", now, "lokki serve")
         return jobs.put(new, offer, **options).result()
 
     return queued
@@ -82,9 +82,16 @@ def test_a_key_gives_the_run_that_it_was_given_for(jobs, put):
     assert put("a", key="k", body="x") == "a"
     assert put("b", key="k", body="x") == "a"
     assert put("c", key="other", body="x") == "c"
-    with pytest.raises(KeyReused, match="'k' was used for another request"):
+    with pytest.raises(KeyReused, match="'k' was given for a run of this flow with other"):
         put("d", key="k", body="y")
     assert waiting(jobs) == ["a", "c"]
+
+
+def test_a_key_is_one_of_its_flow(put):
+    assert put("a", key="k", body="x") == "a"
+    assert put("b", flow="g", key="k", body="y") == "b"
+    assert put("c", flow="g", key="k", body="y") == "b"
+    assert put("d", key="k", body="x") == "a"
 
 
 def test_a_key_is_forgotten_with_its_run(opened, put):

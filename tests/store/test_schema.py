@@ -13,9 +13,11 @@ import pytest
 from lokki import JournalError, JournalVersionError
 from lokki.store.groups import group
 from lokki.store.history import read_history
+from lokki.store.jobs import Jobs, NewRun
 from lokki.store.journal import Journal
 from lokki.store.leases import LEASE_SECONDS
 from lokki.store.lines import LogLine
+from lokki.store.offers import Offer
 from lokki.store.schema import MIGRATIONS, item_range, migrate, run_range, stage_id
 
 TRACE = 'Traceback (most recent call last):\n  File "/home/u/birds.py", line 7, in flap\n'
@@ -84,6 +86,33 @@ def test_a_journal_of_the_first_version_is_read_with_its_failures(first_version)
         ]
         for other in ({"level": "WARNING"}, {"item": 1}, {"since": 2.1}, {"until": 1.9}):
             assert list(history.lines("r1", **other)) == []
+
+
+def test_idempotency_keys_of_before_are_those_of_their_flows(tmp_path):
+    journal = tmp_path / "lokki.db"
+    with closing(sqlite3.connect(journal)) as connection, connection:
+        for name, count in (("lokki_group", 3), ("lokki_rank", 1), ("lokki_lines", 7)):
+            connection.create_function(name, count, lambda *values: "")
+        for script in MIGRATIONS[:5]:
+            connection.executescript(script)
+        connection.execute("PRAGMA user_version = 5")
+        connection.execute(
+            "INSERT INTO runs (id, flow, fingerprint, shape, status, params, params_json, created)"
+            " VALUES ('r1', 'birds', 'p', 's', 'succeeded', x'', '{}', 1.0)"
+        )
+        connection.execute("INSERT INTO requests VALUES ('k', 'asked', 'r1')")
+    with closing(Journal(journal)) as opened:
+        jobs, offer = Jobs(opened), Offer(frozenset({"/f.py"}), "/venv", "/home/u")
+        found = [
+            jobs.put(
+                NewRun(run_id, flow, f"/f.py:{flow}", "p", "s", b"", "{}", 2.0, "me"),
+                offer,
+                key="k",
+                body="asked",
+            ).result()
+            for run_id, flow in (("r2", "birds"), ("r3", "fish"))
+        ]
+    assert found == ["r1", "r3"]
 
 
 def test_a_journal_that_an_older_lokki_works_on_is_left(first_version):

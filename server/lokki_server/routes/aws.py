@@ -84,7 +84,7 @@ async def start(
 
     The same `Idempotency-Key` gives the same run of the flow again.
     """
-    await service.checked(name, request.params)
+    await service.checked(name, request.model_dump_json().encode())
     executions = await service.mirror.executions()
     if idempotency_key is None:
         run_id = new_run_id()
@@ -99,6 +99,12 @@ async def start(
 async def run(service: Serving, name: FlowName, run_id: RunId) -> Any:
     """One run, with its failures in groups."""
     return await service.mirror.run(name, run_id)
+
+
+@router.get(f"{_ONE}/params", response_model=models.Params, responses=problems(404, 502))
+async def params(service: Serving, name: FlowName, run_id: RunId) -> Any:
+    """The parameters of a run, whole."""
+    return {"params": await service.mirror.params(name, run_id)}
 
 
 @router.post(
@@ -210,7 +216,7 @@ async def item(
         **one,
         "step": found.stage["name"],
         "failures": found.attempts(index),
-        "output": None if packed is None else values.shown(packed),
+        "output": packed and await anyio.to_thread.run_sync(values.shown, packed),
     }
 
 
@@ -225,7 +231,7 @@ async def result(service: Serving, name: FlowName, run_id: RunId) -> Any:
         raise Problem(409, "The result is too large", f"it is a list of {last['total']} items")
     executions = await service.mirror.executions()
     packed = await executions.packed_result(name, run_id)
-    shown = [values.shown(each) for each in packed]
+    shown = [await anyio.to_thread.run_sync(values.shown, each) for each in packed]
     foreign = next((each for each in shown if "json" not in each), None)
     if foreign is not None:
         return {"result": None, **foreign}

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Iterable
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
+import anyio.lowlevel
 import anyio.to_thread
-from fastapi import Depends, Header, Path, Query, Request
+from fastapi import Depends, Header, Path, Query, Request, Response
+from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
 from lokki_server.models import ItemStatus, ProblemDetails
-from lokki_server.problems import MEDIA_TYPE, Problem
+from lokki_server.problems import MEDIA_TYPE, wrong_request
 from lokki_server.service import Service
 
 
@@ -88,9 +91,11 @@ async def known_query(request: Request) -> None:
     unknown = [name for name in request.query_params if name not in known]
     if unknown:
         takes = f"it takes {', '.join(known)}" if known else "it takes none"
-        errors = [{"name": f"query.{name}", "message": "unknown parameter"} for name in unknown]
-        detail = f"unknown query parameter '{unknown[0]}'; {takes}"
-        raise Problem(422, "The request is wrong", detail, errors=errors)
+        problem = wrong_request(
+            [{"name": f"query.{name}", "message": "unknown parameter"} for name in unknown]
+        )
+        problem.detail = f"unknown query parameter '{unknown[0]}'; {takes}"
+        raise problem
 
 
 def seconds(at: datetime | None) -> float | None:
@@ -98,6 +103,21 @@ def seconds(at: datetime | None) -> float | None:
     if at is None:
         return None
     return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+
+
+def json_text(parts: Iterable[str]) -> Response:
+    """An answer of texts that make up JSON, in pieces: other requests get their turn between."""
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for part in parts:
+            for start in range(0, len(part), _PIECE):
+                yield part[start : start + _PIECE].encode()
+                await anyio.lowlevel.checkpoint()
+
+    return StreamingResponse(pieces(), media_type="application/json")
+
+
+_PIECE = 64 * 1024
 
 
 def refusals() -> dict[int | str, dict[str, Any]]:

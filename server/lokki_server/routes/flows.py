@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from lokki_server import models, shapes
 from lokki_server.problems import Problem
@@ -34,18 +34,27 @@ def _shape(service: Service, name: str) -> dict[str, Any]:
     return {**found, "file": file.place, "schedule": service.clock.shape(name, found["schedule"])}
 
 
+_RUN_REQUEST = {"schema": {"$ref": "#/components/schemas/RunRequest"}}  # `start` on AWS has it
+
+
 @router.post(
-    "/flows/{name}/runs", response_model=models.Run, status_code=202, responses=problems(404, 409)
+    "/flows/{name}/runs",
+    response_model=models.Run,
+    status_code=202,
+    responses=problems(404, 409),
+    openapi_extra={
+        "requestBody": {"required": True, "content": {"application/json": _RUN_REQUEST}}
+    },
 )
 async def start(
     service: Serving,
     name: FlowName,
-    request: models.RunRequest,
+    request: Request,
     response: Response,
     idempotency_key: IdempotencyKey = None,
 ) -> Any:
     """Queue a run. The same `Idempotency-Key` gives the same run again."""
-    run = await service.start(name, request.params, idempotency_key)
+    run = await service.start(name, await request.body(), idempotency_key)
     response.headers["Location"] = f"/runs/{run.id}"
     return shapes.runs(service.history, [run])[0]
 

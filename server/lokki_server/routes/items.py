@@ -8,7 +8,7 @@ import anyio
 from fastapi import APIRouter
 
 from lokki.places import values
-from lokki.store.references import stored
+from lokki.store.schema import StageRow
 from lokki_server import models, shapes
 from lokki_server.problems import Problem
 from lokki_server.routes.common import (
@@ -20,6 +20,7 @@ from lokki_server.routes.common import (
     Width,
     problems,
 )
+from lokki_server.service import Service
 
 router = APIRouter(prefix="/runs/{run_id}/stages/{position}", tags=["items"])
 
@@ -66,13 +67,21 @@ async def item(service: Serving, run_id: RunId, position: Position, index: Index
     found = await anyio.to_thread.run_sync(service.items.find, stage, index)
     if found is None:
         raise Problem(404, "No such item", f"item {index} of '{stage.name}' has no outcome")
-    output = service.items.output(stage, index)
-    packed, ref = output or (None, None)
-    if packed is None and ref is not None:
-        packed = await stored(service.payloads, stage, index, ref, bytes)
+    attempts = await anyio.to_thread.run_sync(service.items.attempts, stage, index)
     return {
         **shapes.item(found),
         "step": stage.name,
-        "failures": [shapes.attempt(each) for each in service.items.attempts(stage, index)],
-        "output": None if packed is None else values.shown(packed),
+        "failures": [shapes.attempt(each) for each in attempts],
+        "output": await _output(service, stage, index),
     }
+
+
+async def _output(service: Service, stage: StageRow, index: int) -> dict[str, Any] | None:
+    """The output of an item, if it has one, as it is shown."""
+    found = await anyio.to_thread.run_sync(service.items.output, stage, index)
+    if found is None or found == (None, None):
+        return None
+    try:
+        return await service.output(stage, index, *found, values.shown)
+    except values.NotShown as error:
+        return error.told

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import anyio
 from fastapi import APIRouter, Query, Response
@@ -14,6 +15,7 @@ from lokki.engine.resuming import Again
 from lokki.places import values
 from lokki.store.codec import compress, contained, dumps_list
 from lokki.store.history import Run
+from lokki.store.parameters import with_params
 from lokki.store.references import stored
 from lokki.store.schema import StageRow
 from lokki_server import models, shapes
@@ -21,6 +23,8 @@ from lokki_server.problems import Problem
 from lokki_server.routes import common
 from lokki_server.routes.common import FlowName, RunId, Serving, problems
 from lokki_server.service import Service
+
+T = TypeVar("T")
 
 router = APIRouter(tags=["runs"])
 
@@ -42,6 +46,13 @@ def runs(
 def run(service: Serving, run_id: RunId) -> Any:
     """One run, with its failures in groups."""
     return shapes.run(service.history, service.history.find(run_id))
+
+
+@router.get("/runs/{run_id}/params", response_model=models.Params, responses=problems(404, 409))
+async def params(service: Serving, run_id: RunId) -> Response:
+    """The parameters of a run, whole, however long they are."""
+    run = await with_params(await service.run(run_id), service.payloads)
+    return common.json_text(['{"params":', run.params_json, "}"])
 
 
 @router.post(
@@ -84,7 +95,7 @@ async def result(service: Serving, run_id: RunId) -> Any:
     """The result of a run that has succeeded; of a map that ends the flow, up to 1,000 items."""
     run = await service.run(run_id)
     packed = await anyio.to_thread.run_sync(_packed, service, run)
-    shown = [values.shown(await _fetched(service, each)) for each in packed]
+    shown = [await _shown(service, each) for each in packed]
     if not all("json" in each for each in shown):
         foreign = next(each for each in shown if "json" not in each)
         return {"result": None, **foreign, "download": f"/runs/{run.id}/result.pickle"}
@@ -102,7 +113,7 @@ async def text(service: Serving, run_id: RunId) -> PlainTextResponse:
     found = []
     for each in packed:
         try:
-            found.append(values.loaded(await _fetched(service, each)))
+            found.append(await _used(service, each, values.loaded))
         except values.NotShown as error:
             detail = f"it is {error.type}, {error.bytes:,} bytes: /runs/{run.id}/result.pickle"
             raise Problem(409, "The result cannot be printed", detail) from None
@@ -162,3 +173,14 @@ async def _fetched(service: Service, packed: _Packed) -> bytes:
         return packed.data
     assert packed.ref is not None
     return await stored(service.payloads, packed.stage, packed.index, packed.ref, bytes)
+
+
+async def _used(service: Service, packed: _Packed, use: Callable[[bytes], T]) -> T:
+    return await service.output(packed.stage, packed.index, packed.data, packed.ref, use)
+
+
+async def _shown(service: Service, packed: _Packed) -> dict[str, Any]:
+    try:
+        return await _used(service, packed, values.shown)
+    except values.NotShown as error:
+        return error.told
