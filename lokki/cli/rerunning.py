@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -32,12 +32,9 @@ from lokki.decorators import Flow
 from lokki.errors import DefinitionError, ParameterError, ServerError
 from lokki.places import LOCAL
 
-if TYPE_CHECKING:
-    pass
+_HELP = """Start a new run with the parameters of an earlier one.
 
-_HELP = """Run a flow again with the parameters of a run, except for those that are given.
-
-It is a new run, with the code as it is now. Each parameter of the flow is an option: rerun RUN
+It has the code as it is now. Each parameter of the flow is an option, to change it: rerun RUN
 --help lists them with the values of that run.
 """
 _WRONG = 422
