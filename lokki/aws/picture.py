@@ -7,7 +7,6 @@ apireference): its description, its history, its map runs; and what its steps ha
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from lokki.call import Failure
 from lokki.engine.state import Counts
 from lokki.logging import utc
 from lokki.places import AWS
+from lokki.places.chains import steps_of
 from lokki.places.shapes import (
     GroupShape,
     ResumeShape,
@@ -42,8 +42,6 @@ _STATUSES = {
     "TIMED_OUT": "failed",
     "ABORTED": "cancelled",
 }
-_PARTS = re.compile(r"map\([^)]*\)|[\w.-]+")
-_NAMES = re.compile(r"[\w.-]+")
 _SHOWN = 5
 """Items that are named of failures that are alike."""
 _ATTEMPT_FAILED = ("TaskFailed", "TaskTimedOut", "TaskSubmitFailed", "TaskStartFailed")
@@ -92,7 +90,7 @@ def machine_of(definition: str) -> Machine | None:
     """The flow of a state machine; None for one that lokki has not made."""
     told = json.loads(definition)
     flow, colon, chain = told.get("Comment", "").partition(": ")
-    parts = _PARTS.findall(chain)
+    parts = steps_of(chain)
     states = list(_in_order(told))[1:]
     if not colon or len(parts) != len(states):
         return None
@@ -100,11 +98,11 @@ def machine_of(definition: str) -> Machine | None:
         Outlined(
             position,
             state,
-            tuple(_NAMES.findall(part.removeprefix("map("))),
+            calls,
             told["States"][state].get("Label"),
             "ItemBatcher" in told["States"][state],
         )
-        for position, (state, part) in enumerate(zip(states, parts, strict=True))
+        for position, (state, calls) in enumerate(zip(states, parts, strict=True))
     )
     return Machine(flow, chain, tuple(stages))
 
@@ -260,6 +258,7 @@ def _stage(
         "failed": counts.failed,
         "tolerated": counts.tolerated,
         "retrying": counts.retrying,
+        "inner": [],
         "failures": grouped(failures, tolerated=not broken),
     }
 

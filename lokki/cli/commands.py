@@ -23,6 +23,7 @@ from lokki.cli.options import (
 from lokki.cli.program import Program
 from lokki.logging import LEVELS
 from lokki.places import LOCAL
+from lokki.places.chains import steps_of
 from lokki.secret import HIDDEN
 
 if TYPE_CHECKING:
@@ -310,7 +311,7 @@ def logs(
 
 def _check_step(place: Place, run: RunShape, step: str | None) -> None:
     """Raise UsageError for a step that a run neither has nor had before its structure changed."""
-    steps = [name.removeprefix("map(").removesuffix(")") for name in run["chain"].split(" → ")]
+    steps = [name for stage in steps_of(run["chain"]) for name in stage]
     if step is None or step in steps or any(place.lines(run["id"], step=step)):
         return
     raise click.UsageError(f"run {run['id']} has no step '{step}'; it has {', '.join(steps)}")

@@ -20,12 +20,13 @@ from rich.text import Text
 
 from lokki.cli.console import WIDE, plain, room, short, stdout_console
 from lokki.cli.program import Program
-from lokki.cli.words import duration, rate, waits_for
+from lokki.cli.words import duration, mean, rate, waits_for
 from lokki.logging import counted, local
 from lokki.places import LOCAL
 from lokki.places.place import Place
 from lokki.places.shapes import (
     GroupShape,
+    InnerShape,
     ResumeShape,
     RunShape,
     StageShape,
@@ -209,7 +210,7 @@ def _run(
     found = [(group, stage) for stage in stages for group in stage.get("failures", ())]
     found.sort(key=lambda each: not each[0]["failed"])
     more = [
-        *(_strip(place, run, stage, console) for stage in stages if stage["kind"] == "map"),
+        *(_map(place, run, stage, console) for stage in stages if stage["kind"] == "map"),
         *_failures(found, run, program, _MOST_LINES * room(console)),
         *_last_words(run, [group for group, _ in found], program),
     ]
@@ -341,6 +342,28 @@ def _stages(stages: Sequence[StageShape], console: Console) -> Text:
         _Column("rate", [Text(rate(each)) for each in rates], right=True, goes=5),
     ]
     return _table(columns, room(console))
+
+
+def _map(place: Place, run: RunShape, stage: StageShape, console: Console) -> Text:
+    """The items of a map, and its inner steps."""
+    parts = (_strip(place, run, stage, console), _inner(stage.get("inner", ()), room(console)))
+    return Text("\n").join(part for part in parts if part)
+
+
+def _inner(steps: Sequence[InnerShape], room: int) -> Text:
+    """The inner steps of a map: how many items are past each, and what a call takes."""
+    if not steps:
+        return Text()
+    means = [each["mean_seconds"] for each in steps]
+    failed = _counts([each["failed_attempts"] for each in steps], "yellow")
+    times = [Text("" if each is None else mean(each)) for each in means]
+    columns = [
+        _Column("inner step", [Text(f"· {plain(each['step'])}") for each in steps], least=12),
+        _Column("done", [Text(f"{each['succeeded']:,}") for each in steps], right=True),
+        _Column("failed attempts", failed, right=True, goes=1),
+        _Column("mean", times, right=True, goes=2),
+    ]
+    return _table(columns, room)
 
 
 def _strip(place: Place, run: RunShape, stage: StageShape, console: Console) -> Text:

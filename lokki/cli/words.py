@@ -19,6 +19,11 @@ def duration(seconds: float) -> str:
     return f"{hours}h{minutes:02}m" if hours else f"{minutes}m{seconds:02}s"
 
 
+def mean(seconds: float) -> str:
+    """How long each of many took: two digits where it is little."""
+    return duration(seconds) if seconds >= 0.1 else f"{1000 * seconds:.2g}ms"
+
+
 def rate(per_second: float) -> str:
     """How many a second, a minute if they are few; nothing for none."""
     if not per_second:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from contextvars import Context
 from dataclasses import dataclass
-from time import time
+from time import perf_counter, time
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from lokki.call import BoundCall, Failure, ResultError, capture, unstorable
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from lokki.engine.program import Program
 
 SHORT_SECONDS = 50e-6
+"""Items that take less are short: what is done for each of them is felt."""
 INLINE_BYTES = 64 * 1024
 """Pickles up to this size live in the item's row, larger ones in the payload store."""
 KEPT_BYTES = 256 * 1024 * 1024
@@ -251,12 +252,15 @@ class StageWork:
 def perform(done: Slice) -> Performing:
     """Run the items of a slice one after the other, each through the whole inner chain.
 
-    A failed attempt ends the slice, since the state is to know at once: it may end the run.
+    A failed attempt ends the slice, since the state is to know at once: it may end the run. The
+    calls of an inner chain are timed, of short items those of the first one in a slice.
     """
     work, succeeded, rows = done.work, done.succeeded, done.rows
     state, calls, inputs, carried = work.state, work.calls, work.inputs, work.carried
     works, last, base = done.claim.works, len(work.calls) - 1, work.stage_id << 32
     simple, listed, retried = rows.succeeded, work.listed, work.retried
+    timed = last > 0
+    all_timed = timed and work.seconds_per_item >= SHORT_SECONDS
     finished = time()
     while not state.halted:
         try:
@@ -273,7 +277,11 @@ def perform(done: Slice) -> Performing:
             while True:
                 if retried[position]:
                     pristine = _pristine(value)
-                result = yield calls[position], value, index, attempt
+                if timed:
+                    call = (calls[position], value, index, attempt)
+                    result = yield from _timed(call, position, rows)
+                else:
+                    result = yield calls[position], value, index, attempt
                 if position == last:
                     break
                 value, position, attempt = result, position + 1, 1
@@ -306,6 +314,7 @@ def perform(done: Slice) -> Performing:
             error = caught
         else:
             finished = time()
+            timed = all_timed
             succeeded.append(index)
             if first_try and ref is None:
                 simple += (base | index, started, finished, packed)
@@ -322,6 +331,14 @@ def perform(done: Slice) -> Performing:
         if retried[position] and failure.retryable:
             yield from _renew(work, failed, value, pristine)
         return
+
+
+def _timed(call: Call, position: int, rows: Outcomes) -> Generator[Call, Any, Any]:
+    """Have a call of an inner step made, and keep how long it took."""
+    began = perf_counter()
+    result = yield call
+    rows.spent.append((position, perf_counter() - began))
+    return result
 
 
 def _pristine(value: Any) -> bytes | None:

@@ -14,7 +14,8 @@ from typing import Any, TypedDict
 
 from lokki.logging import utc
 from lokki.places import AWS, LOCAL
-from lokki.store.history import Group, History, Run
+from lokki.places.chains import steps_of
+from lokki.store.history import Group, History, Inner, Run
 from lokki.store.leases import is_worked_on
 from lokki.store.lines import LogLine
 from lokki.store.offers import Needs
@@ -49,6 +50,18 @@ class GroupShape(TypedDict):
     traceback: str
 
 
+class InnerShape(TypedDict):
+    """An inner step of a map: ``succeeded`` is how many items are past it.
+
+    ``mean_seconds`` is of the calls that succeeded and were timed; None: none was.
+    """
+
+    step: str
+    succeeded: int
+    failed_attempts: int
+    mean_seconds: float | None
+
+
 class _StageShape(TypedDict):
     position: int
     name: str
@@ -64,8 +77,12 @@ class _StageShape(TypedDict):
 
 
 class StageShape(_StageShape, total=False):
-    """A stage that has begun; ``failures`` are there where one run is told."""
+    """A stage that has begun; ``inner`` and ``failures`` are there where one run is told.
 
+    ``inner`` are the inner steps of a map that has several.
+    """
+
+    inner: list[InnerShape]
     failures: list[GroupShape]
 
 
@@ -219,7 +236,11 @@ def run(history: History, found: Run) -> RunShape:
     """A run with its failures and resumes, and the server that it waits for."""
     stages = history.stages(found.id)
     shape = run_shape(found, stages, time())
+    chain = dict(enumerate(steps_of(found.shape)))
     for stage, each in zip(stages, shape["stages"], strict=True):
+        steps = chain.get(stage.position, ())
+        inner = history.inner(stage, steps) if len(steps) > 1 else ()
+        each["inner"] = [inner_shape(one) for one in inner]
         each["failures"] = [group_shape(group) for group in history.groups(stage)]
     shape["resumes"] = [resume_shape(*each) for each in history.resumes(found.id)]
     needs = history.needs(found.id)
@@ -283,6 +304,16 @@ def resume_shape(at: float, detail: str | None) -> ResumeShape:
 def needs_shape(needs: Needs) -> NeedsShape:
     """What a waiting run waits for."""
     return {"source": needs.place, "prefix": needs.prefix, "folder": needs.folder}
+
+
+def inner_shape(inner: Inner) -> InnerShape:
+    """An inner step of a map."""
+    return {
+        "step": inner.step,
+        "succeeded": inner.succeeded,
+        "failed_attempts": inner.failed_attempts,
+        "mean_seconds": None if inner.seconds is None else round(inner.seconds, 6),
+    }
 
 
 def group_shape(group: Group) -> GroupShape:

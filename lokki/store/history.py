@@ -112,6 +112,19 @@ class Group:
         return place(self.traceback)
 
 
+@dataclass(frozen=True, slots=True)
+class Inner:
+    """An inner step of a map: how many items are past it, and how many of its attempts failed.
+
+    ``seconds`` is what a call took that succeeded, the mean of those that were timed.
+    """
+
+    step: str
+    succeeded: int
+    failed_attempts: int
+    seconds: float | None
+
+
 @contextmanager
 def read_history(path: Path) -> Iterator[History]:
     """A journal opened to read; one that is not there has no runs, and is not made.
@@ -318,6 +331,33 @@ class History:
             counts = (tolerated, retrying, bool(varies))
             groups.append(Group(grp, count, step, kind, reason, traceback, items, *counts))
         return groups
+
+    def inner(self, stage: StageRow, steps: Sequence[str]) -> list[Inner]:
+        """The inner steps of a stage, which are called ``steps``."""
+        bounds = item_range(stage.id)
+        stopped = self._read(
+            "SELECT position, count(*) FROM items INDEXED BY items_troubled"
+            f" WHERE id BETWEEN ? AND ? AND {_TROUBLED} GROUP BY position",
+            bounds,
+        )
+        failed = dict(
+            self._read(
+                "SELECT step, count(*) FROM failures WHERE item BETWEEN ? AND ? GROUP BY step",
+                bounds,
+            )
+        )
+        means = dict(
+            self._read("SELECT position, seconds / calls FROM spent WHERE stage = ?", (stage.id,))
+        )
+        return [
+            Inner(
+                step,
+                stage.succeeded + sum(count for at, count in stopped if at > position),
+                failed.get(step, 0),
+                means.get(position),
+            )
+            for position, step in enumerate(steps)
+        ]
 
     # ---- logs ------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -23,6 +24,7 @@ class Outcomes:
     ``succeeded`` is flat, four values an item (key, started, finished, output), for the many that
     succeed at once with a small result; ``items`` and ``failures`` hold whole rows of their
     tables. ``counts`` (succeeded, failed, tolerated, retrying) are the stage's after them.
+    ``spent`` are the calls that were timed: the position of the inner step, and the seconds.
     """
 
     stage: int
@@ -30,6 +32,7 @@ class Outcomes:
     succeeded: list[Any] = field(default_factory=list)
     items: list[tuple[Any, ...]] = field(default_factory=list)
     failures: list[tuple[Any, ...]] = field(default_factory=list)
+    spent: list[tuple[int, float]] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.succeeded) // 4 + len(self.items) + len(self.failures)
@@ -40,6 +43,7 @@ class Outcomes:
         self.succeeded += later.succeeded
         self.items += later.items
         self.failures += later.failures
+        self.spent += later.spent
 
     def _latest(self) -> float | None:
         """When the last of the outcomes was there."""
@@ -64,6 +68,18 @@ class Outcomes:
             " updated = coalesce(?, updated) WHERE id = ?",
             (*self.counts, self._latest(), self.stage),
         )
+        connection.executemany(
+            "INSERT INTO spent VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE"
+            " SET calls = calls + excluded.calls, seconds = seconds + excluded.seconds",
+            self._sums(),
+        )
+
+    def _sums(self) -> list[tuple[int, int, int, float]]:
+        """The rows of what the calls of each inner step have spent."""
+        times = defaultdict[int, list[float]](list)
+        for position, seconds in self.spent:
+            times[position].append(seconds)
+        return [(self.stage, position, len(own), sum(own)) for position, own in times.items()]
 
 
 @dataclass(frozen=True, slots=True)

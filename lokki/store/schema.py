@@ -194,6 +194,15 @@ MIGRATIONS: tuple[str, ...] = (
     INSERT INTO requests SELECT flow, key, body, run FROM old_requests JOIN runs ON id = run;
     DROP TABLE old_requests;
     """,
+    """
+    CREATE TABLE spent ( -- by those calls of a map's inner steps that were timed
+        stage INTEGER NOT NULL REFERENCES stages (id) ON DELETE CASCADE,
+        position INTEGER NOT NULL, -- of the inner step
+        calls INTEGER NOT NULL,
+        seconds REAL NOT NULL,
+        PRIMARY KEY (stage, position)
+    ) STRICT
+    """,
 )
 
 

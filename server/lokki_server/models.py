@@ -136,6 +136,17 @@ class Failures(BaseModel):
     traceback: str
 
 
+class InnerStep(BaseModel):
+    """One of several steps in a map, which each item goes through."""
+
+    step: str = Field(examples=["crunch"])
+    succeeded: int = Field(description="items that are past it")
+    failed_attempts: int
+    mean_seconds: float | None = Field(
+        description="of a call that succeeded, as measured for some of them or all"
+    )
+
+
 class Stage(BaseModel):
     position: int
     name: str = Field(examples=["crunch"])
@@ -148,6 +159,7 @@ class Stage(BaseModel):
     failed: int
     tolerated: int
     retrying: int
+    inner: list[InnerStep] = []
     failures: list[Failures] = []
 
 

@@ -70,6 +70,7 @@ def record(journal):
     """Record a run: its stages are name, kind, seconds, and an outcome an item.
 
     An outcome is ``"ok"``, ``"pending"``, or a status with the type and the message of an error.
+    ``spent`` are the positions of inner steps of its maps, each with the seconds of a call.
     """
 
     def recorded(
@@ -84,6 +85,7 @@ def record(journal):
         error=None,
         lines=(),
         shape="a → map(b)",
+        spent=(),
     ):
         with closing(Journal(journal)) as book:
             number = book.create(
@@ -110,7 +112,7 @@ def record(journal):
                     len(outcomes),
                 )
                 writer.add(Opening(row))
-                writer.add(_outcomes(row, outcomes, at, at + seconds))
+                writer.add(_outcomes(row, outcomes, at, at + seconds, spent))
                 if took is not None:
                     book.close_stage(run_id, position, at + took).result()
             for line in lines:
@@ -125,9 +127,9 @@ def record(journal):
     return recorded
 
 
-def _outcomes(row, outcomes, at, end):
+def _outcomes(row, outcomes, at, end, spent):
     counts = [0, 0, 0, 0]
-    found = Outcomes(row.id)
+    found = Outcomes(row.id, spent=list(spent) if row.kind == "map" else [])
     for index, outcome in enumerate(outcomes):
         key = row.id << 32 | index
         if outcome == "ok":

@@ -251,6 +251,23 @@ def test_resumes_and_a_chain_within_a_map_are_told_in_the_head(record, shown, jo
             assert f"resumed  {times}{line}" in shown("show", run).splitlines()
 
 
+def test_a_map_of_several_steps_tells_what_each_of_them_did_and_takes(record, shown):
+    run = record(
+        "20260203-103000-000abcde",
+        ("numbers", "task", 0.1, ["ok"]),
+        ("crunch", "map", 0.5, ["ok", LOST, "ok", bad(3), "ok"]),
+        shape="numbers → map(crunch → pack → ship)",
+        spent=[(0, 0.0012), (0, 0.0014), (1, 0.00004), (2, 1.5)],
+    )
+    told = shown("show", run).partition("! tolerated   █ done\n")[2]
+    assert told.partition("\n\n")[0].splitlines() == [
+        "inner step  done  failed attempts    mean",
+        "· crunch       3                2   1.3ms",
+        "· pack         3                   0.04ms",
+        "· ship         3                     1.5s",
+    ]
+
+
 def test_a_run_that_is_being_removed_is_told_as_that(record, shown, done, journal):
     run = record(
         "20260203-103000-000abcde", ("crunch", "map", None, ["ok", LOST]), status="running"

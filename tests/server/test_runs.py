@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import pickle
 import subprocess
@@ -288,6 +289,53 @@ def test_failures_are_in_groups(server):
     assert run["error"]["step"] == "broken"
     assert run["error"]["type"] == "KeyError"
     assert run["stages"][1]["failures"][0]["failed"] >= 1
+
+
+CHAINED = """\
+from lokki import flow, main, step
+
+@step
+def numbers():
+    return list(range(6))
+
+@step
+def parsed(number):
+    return 1 / number
+
+@step
+def told(number):
+    return str(number)
+
+@flow
+def chained():
+    return numbers().map([parsed, told], tolerated_failures=1).agg(len_of)
+
+@step
+def len_of(texts):
+    return len(texts)
+
+if __name__ == "__main__":
+    main(chained)
+"""
+
+
+def test_the_inner_steps_of_a_map_are_told_by_the_api_as_by_json(shared, server):
+    file = shared.write("chained.py", CHAINED)
+    environment = os.environ | {"LOKKI_LOCAL_JOURNAL": str(shared.folder / "journal" / "lokki.db")}
+    subprocess.run([sys.executable, file, "run"], env=environment, check=True, capture_output=True)
+    (found,) = server.get("/runs", flow="chained")["runs"]
+    with lokki(shared, "show", found["id"], "--json") as shown:
+        run = json.loads(shown.communicate(timeout=50)[0])
+    _, both, last = run["stages"]
+    assert [
+        (each["step"], each["succeeded"], each["failed_attempts"]) for each in both["inner"]
+    ] == [
+        ("parsed", 5, 1),
+        ("told", 5, 0),
+    ]
+    assert all(each["mean_seconds"] >= 0 for each in both["inner"])
+    assert last["inner"] == []
+    assert server.get(f"/runs/{found['id']}") == run
 
 
 def test_a_strip_counts_all_items(server):

@@ -59,7 +59,7 @@ class Recorder:
         )
         names = list(statuses.values())
         counted = ("succeeded", "failed", "tolerated", "retrying")
-        outcomes = Outcomes(stage, tuple(map(names.count, counted)))  # type: ignore[arg-type]
+        outcomes = Outcomes(stage, tuple(map(names.count, counted)), spent=[(0, 0.5)])  # type: ignore[arg-type]
         for index, status in statuses.items():
             key = stage << 32 | index
             if status == "succeeded":

@@ -530,13 +530,15 @@ def explained(opened):
         yield reader
 
 
-@pytest.mark.parametrize("question", ["strip", "troubled", "groups"])
+@pytest.mark.parametrize(
+    ("question", "more"), [("strip", (10,)), ("troubled", ()), ("groups", ()), ("inner", ("bc",))]
+)
 def test_a_maps_items_are_found_by_the_index_of_troubled_ones_or_by_their_key(
-    record, explained, question
+    record, explained, question, more
 ):
     stage = record.stage(record.run(), {0: "succeeded", 2: "failed"}, 100)
     history = History(explained)
-    getattr(history, question)(*[stage, 10][: 2 if question == "strip" else 1])
+    getattr(history, question)(stage, *more)
     tables = [plan for plan in explained.plans if "items" in plan or "failures" in plan]
     assert any("INDEX items_troubled (id>? AND id<?)" in plan for plan in tables)
     for plan in tables:
@@ -546,6 +548,7 @@ def test_a_maps_items_are_found_by_the_index_of_troubled_ones_or_by_their_key(
                 "INDEX items_troubled (",
                 "INTEGER PRIMARY KEY (rowid=?)",
                 "INDEX failures_by_item (item=?)",
+                "INDEX failures_by_item (item>? AND item<?)",
             )
         ), plan
 

@@ -522,7 +522,7 @@ def test_looking_for_requests_reads_none_of_the_other_runs(opened):
 
 
 def rows(journal: Path) -> dict[str, int]:
-    tables = ("runs", "stages", "items", "failures", "events", "logs")
+    tables = ("runs", "stages", "items", "failures", "events", "logs", "spent")
     with closing(sqlite3.connect(journal)) as connection:
         return {
             table: connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
@@ -544,6 +544,7 @@ def test_all_of_a_run_is_removed_and_nothing_of_another(opened, journal, record)
     before = rows(journal)
     assert before == {
         "runs": 3, "stages": 6, "items": 18, "failures": 12, "events": 12, "logs": 3,
+        "spent": 6,
     }  # fmt: skip
     kept = [opened.run(run_id) for run_id in ("r1", "r3")]
     assert opened.lease("r2", time.time()).result() is True
