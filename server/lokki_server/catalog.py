@@ -48,6 +48,7 @@ class FlowFile:
         self.error: dict[str, str] | None = None
         self.importable_at = -inf
         """When the last look began that has found its flows, by `monotonic`."""
+        self._had: frozenset[str] = frozenset()
         self._code: Stamps = {}
         self._again = -inf
         self._wait = _RETRY_SECONDS
@@ -61,6 +62,10 @@ class FlowFile:
     def told_as_slow(self) -> None:
         """Tell that it is still being imported; the flows that it had are offered meanwhile."""
         self.error = {"error": "its import has not ended yet", "traceback": ""}
+
+    def may_have(self, name: str) -> bool:
+        """Whether a flow was in it before, while it cannot be imported."""
+        return self.error is not None and name in self._had
 
     def changed(self) -> bool:
         """Whether its code is another than when it was looked into, or it is to be tried again."""
@@ -82,8 +87,7 @@ class FlowFile:
                 await self._end()
                 await self._start()
             if self._child is None or self._answers is None:
-                told = self.error or {"error": "it cannot be imported"}
-                raise Problem(409, "The flow's file cannot be imported", told["error"])
+                raise self.problem()
             if flow not in [each["name"] for each in self.flows]:
                 raise Problem(404, "No such flow", f"{self.place} has no flow '{flow}'")
             self._asked = asyncio.get_running_loop().time()
@@ -99,6 +103,11 @@ class FlowFile:
             if not scope.cancelled_caught:
                 what = "ended the process that it ran in"
             raise Problem(409, "The flow cannot be asked", f"the body of flow '{flow}' {what}")
+
+    def problem(self) -> Problem:
+        """What is told of a flow while the file cannot be imported."""
+        told = self.error or {"error": "it cannot be imported"}
+        return Problem(409, "The flow's file cannot be imported", told["error"])
 
     async def rest(self) -> None:
         """End the process if nothing was asked of it for a while."""
@@ -135,6 +144,7 @@ class FlowFile:
         self.flows = found.pop("flows", [])
         self.error = found or None
         if self.error is None:
+            self._had = frozenset(each["name"] for each in self.flows)
             self.importable_at, self._wait = began, _RETRY_SECONDS
         else:  # what is missing may come, and no file tells
             self._again = monotonic() + self._wait
@@ -249,6 +259,17 @@ class Catalog:
     def find(self, name: str) -> tuple[FlowFile, dict[str, Any]]:
         """A flow and its file. Raises Problem."""
         if name not in self.flows:
+            for file in self._files.values():
+                if file.may_have(name):
+                    raise file.problem()
             known = ", ".join(self.flows) or "none"
-            raise Problem(404, "No such flow", f"there is no flow '{name}'; there are: {known}")
+            broken = [
+                f"{file.place} ({file.error['error']})"
+                for file in self._files.values()
+                if file.error
+            ]
+            others = f"; others may be in {', '.join(broken[:3])}" if broken else ""
+            raise Problem(
+                404, "No such flow", f"there is no flow '{name}'; there are: {known}{others}"
+            )
         return self.flows[name]

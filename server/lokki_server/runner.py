@@ -58,6 +58,7 @@ class Runner:
             if "drain" in message:
                 await self._drain(message["drain"])
                 return
+            self._channel.send(heard=message["run"])
             run = self._run(message["run"], message["again"], message["patient"])
             task = asyncio.create_task(run)
             self._tasks.add(task)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from time import monotonic, time
 
@@ -16,6 +16,8 @@ from lokki_server.channel import Child
 
 _LOOK_SECONDS = 0.25
 _RECOVER_SECONDS = 1.0
+_SOON_SECONDS = 1.0
+"""Within this, a runner begins what it was given, unless a step or an import holds it up."""
 _SHORTEST_LIFE = 2.0
 _LONGEST_WAIT = 30.0
 _MANY_FAILURES = 3
@@ -24,10 +26,12 @@ _log = logging.getLogger("lokki_server")
 
 @dataclass(frozen=True, slots=True)
 class _Given:
-    """When a run was given to a runner, and the source of its flow."""
+    """When a run was given to a runner, the source of its flow, and what the runner has said."""
 
     at: float
     source: str
+    heard: bool = False
+    begun: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,18 @@ class _Runner:
         self.runs: dict[str, _Given] = {}
         self.ready = False
         self.retiring = False
+
+    @property
+    def held_up(self) -> bool:
+        """Whether it has not begun a run for a while."""
+        late = monotonic() - _SOON_SECONDS
+        return any(not given.begun and given.at < late for given in self.runs.values())
+
+    @property
+    def heard_of(self) -> set[str]:
+        """The runs that it has heard of, or was given just now."""
+        late = monotonic() - _SOON_SECONDS
+        return {run for run, given in self.runs.items() if given.heard or given.at > late}
 
 
 class Supervisor:
@@ -108,7 +124,11 @@ class Supervisor:
         self._news.clear()
 
     async def _assign(self) -> None:
-        given = {run for each in self._runners for run in each.runs}
+        """Give out what waits, also what a runner that is held up was given and has not heard of.
+
+        The journal decides who begins a run that two were given.
+        """
+        given = {run for each in self._runners for run in each.heard_of}
         room = sum(self._most_runs - len(each.runs) for each in self._free())
         if not room:
             return
@@ -140,11 +160,13 @@ class Supervisor:
         ]
 
     def _free(self) -> list[_Runner]:
-        """The runners that can take another run."""
+        """The runners that can take another run, and begin it at once."""
         return [
             each
             for each in self._runners
-            if each.ready and not each.retiring and len(each.runs) < self._most_runs
+            if each.ready
+            and not (each.retiring or each.held_up)
+            and len(each.runs) < self._most_runs
         ]
 
     # ---- processes -------------------------------------------------------------------------------
@@ -201,8 +223,11 @@ class Supervisor:
             case {"ready": _}:
                 runner.ready = True
                 self._failures = 0
+            case {"heard": run}:
+                runner.runs[run] = replace(runner.runs[run], heard=True)
             case {"begun": run}:
-                self._held.pop(runner.runs[run].source, None)
+                given = runner.runs[run] = replace(runner.runs[run], begun=True)
+                self._held.pop(given.source, None)
             case {"ended": run}:
                 del runner.runs[run]
             case {"stale": run}:

@@ -11,7 +11,7 @@ import pytest
 from serving import Place, until
 
 FLOW = """
-import ctypes, os
+import ctypes, os, time
 from lokki import flow, step
 
 HERE = Path(__file__).parent
@@ -23,9 +23,18 @@ def held():
     ctypes.PyDLL(None).open(str(HERE / "gate").encode(), os.O_RDONLY)  # does not let go of the lock
     return "done"
 
+@step
+def waits():
+    while not OPEN.exists():
+        time.sleep(0.01)
+
 @flow
 def holding():
     return held()
+
+@flow
+def waiting():
+    return waits()
 """
 
 
@@ -50,7 +59,7 @@ def test_a_run_whose_step_holds_the_interpreters_lock_stays_with_its_runner(plac
     (other,) = (server for server in servers if owner not in server.runners())
     (idle,) = other.runners()
     os.kill(idle, signal.SIGKILL)  # so that its service looks for lost runs at once
-    until(lambda: "its runs go on in another" in other.told, "the end of the idle runner")
+    until(lambda: f"runner {idle} has died" in other.told, "the end of the idle runner")
     other.ready()
     for server in servers:
         told = server.get(f"/runs/{run}")
@@ -59,3 +68,18 @@ def test_a_run_whose_step_holds_the_interpreters_lock_stays_with_its_runner(plac
         ended = other.ended(run)
     assert ended["status"] == "succeeded"
     assert calls.read_text() == "held\n"
+
+
+def test_a_runner_whose_step_holds_the_interpreters_lock_keeps_no_other_runs_waiting(place):
+    server = place.serve("flows.py", LOKKI_SERVER_RUNNERS="2")
+    held = server.start("holding")
+    until((place.folder / "calls").exists, "the call")
+    others = [server.start("waiting") for _ in range(5)]
+    runs = [server.until_status(run, "running") for run in others]
+    stuck = server.get(f"/runs/{held}")["owner"]["process"]
+    assert stuck not in {run["owner"]["process"] for run in runs}
+    place.open()
+    with open(place.folder / "gate", "w"):
+        for run in (held, *others):
+            ended = server.ended(run)
+            assert (ended["status"], ended["resumes"]) == ("succeeded", [])

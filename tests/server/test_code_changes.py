@@ -212,3 +212,15 @@ def test_a_file_that_runs_a_flow_when_it_is_imported_is_refused(place, run):
     guarded = f'import asyncio\n{one()}\nif __name__ == "__main__":\n    {run}\n'
     place.write("birds.py", guarded)
     assert server.ran("birds")["status"] == "succeeded"
+
+
+def test_a_flow_whose_file_is_broken_is_not_told_as_unknown(place):
+    file = place.write("birds.py", one())
+    server = place.serve("birds.py")
+    file.write_text("def half(")
+    until(lambda: server.get("/flows")["problems"], "the error of the file")
+    told = server.problem("/flows/birds/runs", 409, {"params": {}})
+    assert "birds.py cannot be imported" in told["detail"]
+    told = server.problem("/flows/bees/runs", 404, {"params": {}})
+    assert "there are: none; others may be in" in told["detail"]
+    assert "birds.py cannot be imported" in told["detail"]

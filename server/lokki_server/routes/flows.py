@@ -23,7 +23,7 @@ def flows(service: Serving) -> Any:
     }
 
 
-@router.get("/flows/{name}", response_model=models.Flow, responses=problems(404))
+@router.get("/flows/{name}", response_model=models.Flow, responses=problems(404, 409))
 def flow(service: Serving, name: FlowName) -> Any:
     """One flow."""
     return _shape(service, name)
