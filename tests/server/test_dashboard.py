@@ -15,6 +15,7 @@ from playwright.sync_api import expect, sync_playwright
 from serving import Place, until
 
 FLOWS = """
+import asyncio
 import time
 from typing import Literal
 from lokki import flow, step
@@ -79,6 +80,23 @@ def falters(number):
 @flow
 def faltering(count: int = 3000):
     return numbers(count).map(falters, tolerated_failures=0.9)
+
+@step(retry={"retries": 1, "delay": 0})
+def fragile(number):
+    if number == 3:
+        raise ValueError("not three")
+    time.sleep(0.005)
+    while number == 7 and not OPEN.exists():
+        time.sleep(0.01)
+    return number
+
+@flow
+def chained(count: int = 8):
+    return numbers(count).map([fragile, slow], tolerated_failures=1).agg(rests)
+
+@step
+async def rests(found):
+    await asyncio.sleep(600)
 
 @flow(schedule="rate(1 day)")
 def waiting(count: int = 2000):
@@ -209,6 +227,25 @@ def test_failures_stay_and_come_while_a_run_goes_on(opened, place, server):
     place.open()
     expect(page.get_by_text("KeyError")).to_be_visible()
     expect(page.get_by_text("not three")).to_be_visible()
+    server.client.post(f"/runs/{run}/cancel", json={})
+    assert server.ended(run)["status"] == "cancelled"
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_inner_steps_of_a_map_are_told_and_counted_while_it_goes_on(
+    opened, place, server, size
+):
+    place.shut()
+    run = server.start("chained")
+    page = opened(size)
+    page.goto(f"/ui/runs/{run}")
+    step = page.locator(".inner-steps li")
+    expect(step.first).to_contain_text(re.compile(r"fragile6 done · 2 failed attempts · \d"))
+    place.open()
+    expect(step.first).to_contain_text("7 done · 2 failed attempts · ")
+    expect(step.last).to_have_text(re.compile(r"slow7 done · .+ on average"))
+    wide = page.evaluate("document.documentElement.scrollWidth > window.innerWidth")
+    assert not wide, "it scrolls sideways"
     server.client.post(f"/runs/{run}/cancel", json={})
     assert server.ended(run)["status"] == "cancelled"
 

@@ -73,15 +73,23 @@ export function canResume(run) {
 }
 
 /** How many items have failed so far, or are to be tried again. */
-export const troubled = ({ stages }) =>
+const troubled = ({ stages }) =>
   sum(stages, "failed") + sum(stages, "tolerated") + sum(stages, "retrying");
 
-/** A run that was told without its failures and resumes, with those that are known of it. */
+/** What failures and inner steps follow: when it changes, there may be news of them. */
+export function signs(run) {
+  const parts = run.where === "aws" ? [] : chainParts(run.chain);
+  const chained = run.stages.filter(({ position }) => stepsOf(parts[position] ?? "").length > 1);
+  return [troubled(run), ...chained.map(done)].join();
+}
+
+/** A run that was told without its failures, inner steps and resumes, with those that are known of it. */
 export function completed(run, before) {
-  const known = new Map(before.stages.map((stage) => [stage.position, stage.failures]));
+  const known = new Map(before.stages.map((stage) => [stage.position, stage]));
   const stages = run.stages.map((stage) => ({
     ...stage,
-    failures: stage.failures?.length ? stage.failures : known.get(stage.position),
+    failures: stage.failures?.length ? stage.failures : known.get(stage.position)?.failures,
+    inner: stage.inner?.length ? stage.inner : known.get(stage.position)?.inner,
   }));
   return { ...run, stages, resumes: run.resumes?.length ? run.resumes : before.resumes };
 }

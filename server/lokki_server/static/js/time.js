@@ -26,6 +26,10 @@ export function duration(seconds) {
   return hours ? `${hours}h${two(minutes)}m` : `${minutes}m${two(whole % 60)}s`;
 }
 
+/** How long each of many took: two digits where it is little. */
+export const mean = (seconds) =>
+  seconds >= 0.1 ? duration(seconds) : `${Number((1000 * seconds).toPrecision(2))}ms`;
+
 export function rate(perSecond) {
   if (!perSecond) return "";
   if (perSecond < 0.1) return `${(60 * perSecond).toFixed(1)}/min`;

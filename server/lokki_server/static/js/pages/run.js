@@ -4,7 +4,7 @@ import { get, runPath } from "../api.js";
 import { failure, loading } from "../components/states.js";
 import { announce, h, keyed, setAttribute, setText, throttle } from "../dom.js";
 import { follow } from "../events.js";
-import { completed, ended, maps, shownStatus, troubled } from "../model.js";
+import { completed, ended, maps, shownStatus, signs } from "../model.js";
 import { focusHeading, navigate, setTitle } from "../router.js";
 import { runHead } from "../run/head.js";
 import { itemView } from "../run/item.js";
@@ -15,7 +15,7 @@ import { resultView } from "../run/result.js";
 
 const REDRAW_MS = 300;
 const END_MS = 1000;
-const FAILURES_MS = 2000;
+const NEWS_MS = 2000;
 
 export function runPage(match) {
   const { id, flow } = match.params;
@@ -28,7 +28,7 @@ export function runPage(match) {
   let status = null;
   let ending = null;
   let reloads = 0;
-  let known = 0; // failures, when they were asked for last
+  let known = ""; // signs of news, when they were asked for last
 
   const place = h("div", null, loading("Loading the run…"));
   const node = h(
@@ -52,11 +52,11 @@ export function runPage(match) {
     setTitle(`${word} ${run.flow} ${run.id}`);
   }, REDRAW_MS);
 
-  /** Take what is told of the run as it goes on, and ask for failures that are new. */
+  /** Take what is told of the run as it goes on, and ask for failures and inner steps that are new. */
   const take = (fresh) => {
     run = completed(fresh, run);
     draw();
-    if (troubled(run) !== known) look();
+    if (signs(run) !== known) look();
   };
   const reload = async () => {
     const own = ++reloads;
@@ -64,7 +64,7 @@ export function runPage(match) {
       const fresh = await get(address, abort.signal);
       if (own !== reloads) return; // a later answer has come before this one
       run = fresh;
-      known = troubled(run);
+      known = signs(run);
       draw();
       listen(); // it may have been resumed
     } catch {
@@ -72,7 +72,7 @@ export function runPage(match) {
     }
   };
 
-  const look = throttle(reload, FAILURES_MS);
+  const look = throttle(reload, NEWS_MS);
 
   /** Follow the run while it goes on, with log lines where they are shown. */
   function listen() {
@@ -123,7 +123,7 @@ export function runPage(match) {
   async function first() {
     try {
       run = await get(address, abort.signal);
-      known = troubled(run);
+      known = signs(run);
     } catch (problem) {
       if (abort.signal.aborted) return;
       const again = () => (place.replaceChildren(loading()), first());

@@ -6,7 +6,7 @@ import { strip } from "../components/strip.js";
 import { h, keyed, setText } from "../dom.js";
 import { done, lost, took } from "../model.js";
 import { navigate } from "../router.js";
-import { count, duration, rate } from "../time.js";
+import { count, duration, mean, rate } from "../time.js";
 
 const MOST_CELLS = 200;
 const CELL_PIXELS = 5;
@@ -20,6 +20,7 @@ export function mapCard(run, { position, name }) {
   const picture = strip(name, (index) => navigate(withQuery(base, { after: index - 1 })));
   const counts = h("ul", { class: "counts" });
   const speed = h("p", { class: "speed" });
+  const steps = h("ul", { class: "inner-steps" });
   const missing = h("p", { class: "quiet", role: "status" });
   const heading = `map-${position}`;
   const node = h(
@@ -28,6 +29,7 @@ export function mapCard(run, { position, name }) {
     h("div", { class: "card-head" }, h("h2", { id: heading }, name), speed),
     counts,
     picture.node,
+    steps,
     missing,
   );
   let samples = [];
@@ -81,6 +83,7 @@ export function mapCard(run, { position, name }) {
         ({ key }) => key,
         (each) => counted(base, each),
       );
+      keyed(steps, stage.inner ?? [], ({ step }) => step, innerStep);
       const { total, succeeded, failed, tolerated, retrying } = stage;
       wanted = [total, succeeded, failed, tolerated, retrying, run.status].join();
       refresh();
@@ -102,6 +105,22 @@ function current(samples) {
 function overall(stage, run) {
   const seconds = took(stage, run);
   return seconds ? done(stage) / seconds : 0;
+}
+
+/** An inner step: how many items are past it, and what a call takes. */
+function innerStep({ step }) {
+  const told = h("span");
+  return {
+    node: h("li", null, h("code", null, step), told),
+    update({ succeeded, failed_attempts: failed, mean_seconds: seconds }) {
+      const words = [
+        `${count(succeeded)} done`,
+        failed > 0 && `${count(failed)} failed ${failed === 1 ? "attempt" : "attempts"}`,
+        seconds !== null && `${mean(seconds)} on average`,
+      ];
+      setText(told, words.filter(Boolean).join(" · "));
+    },
+  };
 }
 
 function countsOf(stage, left) {
