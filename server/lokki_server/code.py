@@ -33,6 +33,7 @@ class Code(MetaPathFinder):
         self._before = set(sys.modules)
         self._stamps: dict[str, Stamp | None] = {}
         self._told = 0
+        is_fixed(__name__, __file__)  # imports what it needs, before that comes to us
         sys.meta_path.insert(0, self)
 
     @contextmanager

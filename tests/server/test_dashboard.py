@@ -262,6 +262,23 @@ def test_a_run_is_cancelled(opened, server, size):
     assert server.ended(run)["status"] == "cancelled"
 
 
+def test_a_page_goes_on_when_the_server_is_started_anew(browser, place):
+    server = place.serve("flows.py")
+    run = server.start("waiting")
+    server.until_status(run, "running")
+    context = browser.new_context(base_url=str(server.client.base_url))
+    try:
+        page = context.new_page()
+        page.goto(f"/ui/runs/{run}")
+        expect(page.get_by_text("running").first).to_be_visible()
+        server.kill()
+        again = place.serve("flows.py", "--port", str(server.client.base_url.port))
+        again.client.post(f"/runs/{run}/cancel", json={})
+        expect(status(page)).to_have_text("cancelled", timeout=60_000)
+    finally:
+        context.close()
+
+
 def test_the_log_begins_at_its_end_and_goes_back(opened, server):
     run = server.ran("speaking", count=1900)["id"]
     page = opened()
