@@ -224,6 +224,7 @@ def test_the_json_of_a_run(record, done):
                 "failed": 0,
                 "tolerated": 0,
                 "retrying": 0,
+                "inner": [],
                 "failures": [],
             },
             {
@@ -238,6 +239,7 @@ def test_the_json_of_a_run(record, done):
                 "failed": 1,
                 "tolerated": 0,
                 "retrying": 0,
+                "inner": [],
                 "failures": [
                     {
                         "id": "80d0b4",
