@@ -191,8 +191,9 @@ def test_rehearse_takes_parameters_and_tells_a_failure_with_the_users_traceback_
     assert "Error: the execution has failed: States.ExceedToleratedFailureThreshold" in err
     assert "Here, the run fails, too" in err
     events = [json.loads(line)["event"] for line in err.splitlines() if line.startswith('{"level"')]
-    assert "step_failed" in events
+    assert "step_start" in events
     assert "[INFO] work[3]: at 3\n" in err
+    assert "[ERROR] work[3]: failed: LookupError: no three" in err
     assert "REPORT RequestId" in err
 
 
