@@ -2,9 +2,10 @@
 
 Receives calls on the socket FD, one at a time, and answers each, by its number, with
 ("result", number, pickle), ("failure", number, Failure), ("unloadable", number, why) for a call
-that cannot be unpickled or ("unimportable", number, (type, reason, traceback)) for an error of
-importing the program. A call that is new or has a timeout is answered with ("ready", number, None)
-as soon as it is unpickled.
+that cannot be unpickled, ("unimportable", number, (type, reason, traceback)) for an error of
+importing the program or ("stale", number, None) to have another process make it: code that an
+earlier run has imported in this one is another now. A call that is new or has a timeout is answered
+with ("ready", number, None) as soon as it is unpickled.
 Any thread may send ("line", run id, …) at any time, for what the step writes, and ("echo", run id,
 text) to have it shown. When the engine is gone, the worker and all that its step has started are
 killed.
@@ -28,6 +29,7 @@ from lokki import output
 from lokki.call import BoundCall, await_step, call_step, capture, unstorable
 from lokki.context import fresh_contexts
 from lokki.engine.by_name import loads_call
+from lokki.engine.code import Code
 from lokki.engine.importing import ImportFailed, prepare, set_idle
 from lokki.engine.program import Program
 from lokki.errors import PayloadError, described
@@ -77,6 +79,10 @@ class _Echo:
         """What is written is sent at once."""
 
 
+class _Stale(Exception):
+    """Code that was imported here, by a step of an earlier run perhaps, has been changed since."""
+
+
 class _Calls:
     """The calls that this process knows: those of one run."""
 
@@ -85,9 +91,12 @@ class _Calls:
         self._run_id: str | None = None
         self._calls: dict[int, BoundCall] = {}
         self._fresh = fresh_contexts()
+        self._code = Code()
 
     def learn(self, key: int, run_id: str, program: Program, definition: bytes) -> None:
         if run_id != self._run_id:
+            if self._run_id is not None and self._code.changed():
+                raise _Stale
             self._calls.clear()
             if self._run_id is not None:
                 output.detach(self._run_id)
@@ -107,6 +116,9 @@ class _Calls:
                 self.learn(key, *news)
             call, context = self._calls[key], self._fresh()
             value = context.run(loads, raw)
+        except _Stale:
+            self._link.send("stale", number, None)
+            return
         except ImportFailed as error:
             told = error.kind, error.reason, error.traceback
             self._link.send("unimportable", number, told)

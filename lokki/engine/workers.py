@@ -47,6 +47,10 @@ class _NotBegun(Exception):
     """The worker died before it had read the call."""
 
 
+class _Stale(Exception):
+    """The worker has imported code that is another now."""
+
+
 class _Unloadable(Exception):
     """The worker cannot make sense of what it was sent."""
 
@@ -218,6 +222,8 @@ class WorkerPool:
                 request = _Request(definitions.program, key, definition, raw, index, attempt)
                 try:
                     return self._ask(work, call, request)
+                except _Stale:
+                    continue
                 except _Unloadable as error:
                     definitions.try_next(way, str(error))
         except _NotBegun as error:
@@ -361,7 +367,9 @@ class WorkerPool:
                 raise self._not_begun(worker) from None
             worker.known.add(key)
             kind, content = self._receive(worker, call, news is not None)
-            if kind == "unimportable":  # the process is of no use
+            if kind == "stale":  # the process is of no use
+                raise _Stale
+            if kind == "unimportable":  # nor here
                 raise CallFailed(_unimported(call, index, attempt, *content))
             worker.answered = True
             if kind == "failure":

@@ -20,10 +20,10 @@ import anyio
 
 from lokki.cli.found import found_in
 from lokki.cli.load import file_named
+from lokki.engine.code import Stamps, changed
 from lokki.engine.sources import stamp
 from lokki.store.offers import Offer
 from lokki_server.channel import Child
-from lokki_server.code import Stamps, changed
 from lokki_server.problems import Problem
 
 LOOK_SECONDS = 1.0

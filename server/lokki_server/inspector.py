@@ -13,9 +13,10 @@ from typing import Any
 
 from lokki import output
 from lokki.cli.described import looked_into
-from lokki.cli.load import alias_source
+from lokki.cli.load import alias_source, file_named
 from lokki.config import journal_path, load
 from lokki.decorators import Flow
+from lokki.engine.code import Code
 from lokki.engine.engine import resumed_graph
 from lokki.engine.parameters import packed_params, with_configured_params
 from lokki.engine.resuming import Again, plan
@@ -27,7 +28,6 @@ from lokki.store.jobs import as_asked
 from lokki.store.parameters import written_params
 from lokki_server import models
 from lokki_server.channel import Channel, inherited
-from lokki_server.code import Code
 
 _NAMED = re.compile(r"parameter '([^'.[]+)")
 
@@ -36,7 +36,7 @@ async def serve(descriptor: str, file: str) -> None:
     """Tell what is in ``file``, then check parameters for as long as the service asks."""
     channel = await Channel.over(inherited(descriptor))
     code = Code()
-    with code.imports(file):
+    with code.imports(str(file_named(file))):
         flows, told = looked_into(file)
     channel.send(**told, code=code.news())
     async for message in channel.messages():

@@ -20,9 +20,10 @@ from typing import Any, TextIO
 
 from lokki import output
 from lokki.call import secrets_of
-from lokki.cli.load import LoadError, alias_source, flow_in, load_module, place_and_name
+from lokki.cli.load import LoadError, alias_source, file_named, flow_in, load_module, place_and_name
 from lokki.config import load
 from lokki.decorators import Flow
+from lokki.engine.code import Code
 from lokki.engine.engine import Engine, RunHandle, resumed_graph
 from lokki.engine.resuming import Again, plan
 from lokki.engine.sources import sources_now
@@ -33,7 +34,6 @@ from lokki.store.jobs import Jobs
 from lokki.store.texts import short_error
 from lokki_server import STARTED_BY
 from lokki_server.channel import Channel, inherited
-from lokki_server.code import Code
 
 _LOOK_SECONDS = 0.25
 
@@ -133,7 +133,7 @@ class Runner:
             raise _Stale
         if place not in self._modules:
             try:
-                with self._code.imports(place):
+                with self._code.imports(str(file_named(place))):
                     self._modules[place] = load_module(place)
                     sources_now()  # for workers, which start later
             except LoadError:

@@ -100,9 +100,11 @@ def test_a_helper_may_change_what_parameters_there_are(place):
     assert server.ran("birds", value="small")["status"] == "succeeded"
 
 
-def test_what_a_step_imports_may_change(place):
+@pytest.mark.parametrize("executor", ["thread", "process"])
+def test_what_a_step_imports_may_change(place, executor):
     place.write("lazy.py", "VALUE = 'old'")
-    place.write("birds.py", one("lazy.VALUE", lazy="import lazy"))
+    flow = one("lazy.VALUE", lazy="import lazy").replace("@step", f"@step(executor={executor!r})")
+    place.write("birds.py", flow)
     server = place.serve("birds.py")
     assert result(server, server.start("birds")) == "old"
     place.write("lazy.py", "VALUE = 'brand new'")

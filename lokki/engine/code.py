@@ -11,7 +11,6 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import TypeAlias
 
-from lokki.cli.load import file_named
 from lokki.engine.sources import Stamp, file_of, is_fixed, stamp
 
 Stamps: TypeAlias = Mapping[str, Stamp | None]
@@ -37,9 +36,9 @@ class Code(MetaPathFinder):
         sys.meta_path.insert(0, self)
 
     @contextmanager
-    def imports(self, place: str) -> Iterator[None]:
-        """Within, a file or module with flows is imported."""
-        self._note(str(file_named(place)))
+    def imports(self, file: str) -> Iterator[None]:
+        """Within, a file with flows is imported."""
+        self._note(file)
         try:
             yield
         finally:
