@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lokki.cli.load import is_file
 from lokki.engine.sources import Stamp, stamp
+from lokki.errors import LokkiError
 
 _USES_LOKKI = re.compile(r"^\s*(from lokki\b|import lokki\b)", re.MULTILINE)
 _DEFINES_FLOW = re.compile(r"^\s*@(lokki\.)?flow\b", re.MULTILINE)
@@ -17,18 +18,25 @@ _DEFINES_FLOW = re.compile(r"^\s*@(lokki\.)?flow\b", re.MULTILINE)
 def found_in(places: Sequence[str]) -> list[str]:
     """The files and modules that ``places`` are or, for folders, hold: those that define flows.
 
-    Without places, those of this folder.
+    Without places, those of this folder. Raises LokkiError for a folder that nobody lets us read.
     """
     found = []
     for place in places or ["."]:
         path = Path(place)
         if path.is_dir():
-            files = sorted(path.resolve().glob("*.py"))
-            found += [str(file) for file in files if _defines_flows(file)]
+            found += [str(file) for file in _python_files(path) if _defines_flows(file)]
         else:
             is_path = path.is_file() or is_file(place)
             found.append(str(path.resolve()) if is_path else place)
     return list(dict.fromkeys(found))
+
+
+def _python_files(folder: Path) -> list[Path]:
+    """The Python files in a folder; `Path.glob` would hide what fails, from Python 3.13 on."""
+    try:
+        return sorted(file for file in folder.resolve().iterdir() if file.suffix == ".py")
+    except PermissionError as error:
+        raise LokkiError(f"the folder {folder} cannot be read: {error.strerror}") from error
 
 
 def _defines_flows(file: Path) -> bool:
