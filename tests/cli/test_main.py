@@ -584,7 +584,8 @@ def test_resume_from_either_command_line(script, tmp_path, started, resumed):
 
 
 def test_last_is_the_run_before_the_file_is_loaded(script, tmp_path, journal):
-    path = script(RESUMABLE + "\n    else:\n        resumable.run_sync()\n")
+    other = "import subprocess, sys; subprocess.run([sys.executable, __file__, 'run'], stdout=2)"
+    path = script(f"{RESUMABLE}\n    else:\n        {other}\n")
     assert python(path, "run", cwd=tmp_path).returncode == 1
     (tmp_path / "ready").touch()
     done = lokki("resume", "last", cwd=tmp_path)
