@@ -23,6 +23,7 @@ SAMPLES = {
     "BaseException": ValueError("unready"),
     "int": 3,
     "int | None": 3,
+    "list[dict[str, Any]]": [{"name": "body", "message": "it is no JSON"}],
 }
 """What an error's `__init__` is given, by annotation; anything else is given a text."""
 

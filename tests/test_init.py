@@ -113,6 +113,7 @@ def test_import_loads_the_definition_layer_alone():
         "lokki.defaults",
         "lokki.errors",
         "lokki.graph",
+        "lokki.numeric",
         "lokki.params",
         "lokki.retry",
         "lokki.secret",

@@ -55,6 +55,9 @@ def test_jobs_tell_their_lines_with_those_of_functions_and_are_run_again(weighed
     assert run["status"] == "succeeded"
     assert weighed.result(run_id) == 2
     lines = list(weighed.lines(run_id))
+    (failure,) = [line for line in lines if line.level == "ERROR"]
+    assert (failure.item, failure.message) == (1, "failed: ValueError: cannot weigh 1")
+    lines.remove(failure)
     assert [line.at for line in lines] == sorted(line.at for line in lines)
     assert lines[-1].message == "comparing"
     told = [(line.item, line.message) for line in lines[:-1]]
