@@ -154,7 +154,7 @@ NOISY = """
         print("printed")
         print("partial", end="")
         print("error", file=sys.stderr)
-        log.info("not enabled")
+        log.info("informed")
         log.warning("logged %d", 5)
         warnings.warn("warned")
         return range(3)
@@ -196,12 +196,13 @@ def test_every_line_of_a_json_run_is_json(script, run):
         for each in told
         if each["event"] == "log" and each["step"] == "items"
     ]
-    assert written[:3] == [
+    assert written[:4] == [
         ("INFO", "stdout", "printed"),
         ("WARNING", "stderr", "error"),
+        ("INFO", "mine", "informed"),
         ("WARNING", "mine", "logged 5"),
     ]
-    assert written[3][2].endswith("UserWarning: warned")
+    assert written[4][2].endswith("UserWarning: warned")
     assert written[-1] == ("INFO", "stdout", "partial")
     logged = [each for each in told if each["event"] == "log" and each["step"] == "beside"]
     beside = sorted(each["message"] for each in logged)

@@ -18,6 +18,7 @@ from lokki.engine.turns import SLICE_SECONDS, Turns
 from lokki.graph import MapStage, StepCall
 from lokki.retry import RetryConfig
 from lokki.store.journal import Journal
+from lokki.store.texts import Texts
 
 KINDS = ("thread", "async", "process")
 PATIENCE = 0.02
@@ -287,7 +288,8 @@ def fail(turns: Turns, granted: Slice, now: float) -> bool:
     """Fail the only item of a slice, in a way that may be tried again."""
     index, position, attempt = granted.claim.works.popleft()
     failure = capture(granted.work.calls[0], index, attempt, OSError())
-    granted.failed.append(FailedAttempt(Failed(index, position, attempt, True), failure, 0, 0))
+    failed, texts = Failed(index, position, attempt, True), Texts.of(failure.reason, "")
+    granted.failed.append(FailedAttempt(failed, failure, texts, 0, 0))
     return turns.finish(granted, LONG, now)
 
 
