@@ -18,7 +18,7 @@ _DEFINES_FLOW = re.compile(r"^\s*@(lokki\.)?flow\b", re.MULTILINE)
 def found_in(places: Sequence[str]) -> list[str]:
     """The files and modules that ``places`` are or, for folders, hold: those that define flows.
 
-    Without places, those of this folder. Raises LokkiError for a folder that nobody lets us read.
+    Without places, those of this folder. Raises LokkiError for a folder that must not be read.
     """
     found = []
     for place in places or ["."]:
@@ -40,7 +40,7 @@ def _python_files(folder: Path) -> list[Path]:
 
 
 def _defines_flows(file: Path) -> bool:
-    """Whether a file uses lokki and has flows; one that nobody lets us read is asked again."""
+    """Whether a file uses lokki and has flows; one that must not be read is asked again."""
     try:
         return _read(file, stamp(str(file)))
     except (FileNotFoundError, IsADirectoryError, PermissionError):

@@ -50,6 +50,8 @@ class Code(MetaPathFinder):
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         for finder in sys.meta_path[sys.meta_path.index(self) + 1 :]:
+            if not hasattr(finder, "find_spec"):  # Python passes over it, too
+                continue
             spec = finder.find_spec(fullname, path, target)
             if spec is not None:
                 self._note_users(fullname, spec.origin if spec.has_location else None)

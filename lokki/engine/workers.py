@@ -367,11 +367,11 @@ class WorkerPool:
                 raise self._not_begun(worker) from None
             worker.known.add(key)
             kind, content = self._receive(worker, call, news is not None)
-            if kind == "stale":  # the process is of no use
+            if kind == "stale":
                 raise _Stale
-            if kind == "unimportable":  # nor here
+            if kind == "unimportable":
                 raise CallFailed(_unimported(call, index, attempt, *content))
-            worker.answered = True
+            worker.answered = True  # else the process is of no more use
             if kind == "failure":
                 raise CallFailed(content)
             if kind == "unloadable":

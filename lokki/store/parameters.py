@@ -89,7 +89,7 @@ async def with_params(run: Run, store: TransientStore) -> Run:
     except PayloadError as error:
         raise PayloadError(
             f"the parameters of run {run.id} cannot be read back: the payload "
-            f"{store.url(reference.key)}: {error}; mend that, or start a new run"
+            f"{store.url(reference.key)}: {error}; restore it, or start a new run"
         ) from error
 
 

@@ -84,6 +84,5 @@ def create_app(
         config.server.host.lower(),
         *listed(config.server.allowed_hosts),
     }
-    return Guard(
-        app, app.state.token, names
-    )  # around all of it: an error's answer has its headers, too
+    # Around all of it: an error's answer has its headers, too.
+    return Guard(app, app.state.token, names)

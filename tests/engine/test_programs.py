@@ -621,6 +621,32 @@ def test_a_worker_has_the_code_that_the_engine_has_imported(run, tmp_path):
     assert ast.literal_eval(told) == ["1 cm", "2 cm"]
 
 
+def test_a_worker_passes_over_finders_that_find_nothing(run):
+    told = run(
+        """
+        import sys
+
+        class Old:
+            "A finder of Python 3.3: later versions pass over it, or ask it in the old way."
+            def find_module(self, name, path=None):
+                return None
+
+        sys.meta_path.append(Old())
+
+        @process
+        def without(n):
+            try:
+                import nothing_of_this_name
+            except ImportError as error:
+                return error.name
+
+        if __name__ == "__main__":
+            print(of(without, 1).run_sync())
+        """
+    )
+    assert told == "['nothing_of_this_name']\n"
+
+
 def test_a_worker_of_former_code_runs_no_later_code(run, tmp_path):
     (tmp_path / "units.py").write_text("def convert(n): return f'{n} cm'")
     told = run(

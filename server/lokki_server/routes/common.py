@@ -16,6 +16,9 @@ from lokki_server.models import ItemStatus, ProblemDetails
 from lokki_server.problems import MEDIA_TYPE, wrong_request
 from lokki_server.service import Service
 
+_PIECE = 64 * 1024
+"""Characters of an answer that are sent at a time."""
+
 
 def _service(request: Request) -> Service:
     service: Service = request.app.state.service
@@ -115,9 +118,6 @@ def json_text(parts: Iterable[str]) -> Response:
                 await anyio.lowlevel.checkpoint()
 
     return StreamingResponse(pieces(), media_type="application/json")
-
-
-_PIECE = 64 * 1024
 
 
 def refusals() -> dict[int | str, dict[str, Any]]:
