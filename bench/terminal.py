@@ -31,7 +31,7 @@ from timing import (
 from lokki import Engine, flow, step
 from lokki.store.journal import Journal
 from lokki.store.records import Opening, Outcomes
-from lokki.store.schema import StageRow, stage_id
+from lokki.store.rows import StageRow, stage_id
 
 RUNS = Bound(0.25, None, seconds)
 SHOW = Bound(0.3, None, seconds)

@@ -1,10 +1,15 @@
-"""Which module may import which: the contracts of ``[tool.importlinter]``, and that they bite."""
+"""Which module may import which: the contracts of ``[tool.importlinter]``, and that they bite.
+
+Beside them: no modules import one another in a circle, through imports within functions and those
+for type checkers alone either. Such modules can only be read, changed and tested together.
+"""
 
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import grimp
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -62,3 +67,53 @@ def test_an_import_against_a_contract_is_found(tmp_path, module, line, contract)
     status, printed = lint(tmp_path)
     assert status == 1
     assert contract in printed.partition("Broken contracts")[2]
+
+
+KNOWN = {
+    ("lokki.graph", "lokki.chain"): "the types of the graph, for type checkers",
+    ("lokki.graph", "lokki.decorators"): "the types of the graph, for type checkers",
+    ("lokki.decorators", "lokki.engine.engine"): "Flow.run runs on the engine",
+    ("lokki.output.parts", "lokki.output.streams"): "a type",
+    ("lokki.output.processes", "lokki.output"): "a child attaches what its parent had attached",
+    ("lokki.cli.completing", "lokki.cli.places"): "what TAB offers is found as a command does it",
+    ("lokki_server.schedules", "lokki_server.service"): "a type",
+}
+
+
+def circles(graph):
+    """The imports of modules that import one another, a list for each group of such modules."""
+    groups = set()
+    for module in graph.modules:
+        both = graph.find_upstream_modules(module) & graph.find_downstream_modules(module)
+        groups.add(frozenset({module, *both}))
+    return [
+        [
+            f"{importer} imports {imported}"
+            for importer in sorted(group)
+            for imported in sorted(group & graph.find_modules_directly_imported_by(importer))
+        ]
+        for group in groups
+        if len(group) > 1
+    ]
+
+
+def test_no_modules_import_one_another():
+    graph = grimp.build_graph("lokki", "lokki_server", cache_dir=None)
+    for importer, imported in KNOWN:
+        graph.remove_import(importer=importer, imported=imported)
+    assert circles(graph) == []
+
+
+def test_a_circle_is_found_wherever_its_imports_are(tmp_path, monkeypatch):
+    package = tmp_path / "rounds"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "alone.py").write_text("from rounds import first\n")
+    (package / "first.py").write_text("def call():\n    from rounds.second import called\n")
+    (package / "second.py").write_text(
+        "from typing import TYPE_CHECKING\n\nif TYPE_CHECKING:\n    from rounds import first\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert circles(grimp.build_graph("rounds", cache_dir=None)) == [
+        ["rounds.first imports rounds.second", "rounds.second imports rounds.first"]
+    ]

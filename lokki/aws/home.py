@@ -28,9 +28,7 @@ from lokki.graph import FlowGraph
 from lokki.places.shapes import RunShape, StageShape, seconds
 from lokki.runtime.payloads import Payloads
 from lokki.store.codec import contained
-from lokki.store.commits import RunWriter
 from lokki.store.concurrency import for_each
-from lokki.store.history import Run
 from lokki.store.journal import Journal
 from lokki.store.keys import output_key
 from lokki.store.parameters import drop, keep, written_params
@@ -38,8 +36,10 @@ from lokki.store.protocol import TransientStore
 from lokki.store.records import Opening, Outcomes
 from lokki.store.references import Reference, stored
 from lokki.store.removal import discard, remove
-from lokki.store.schema import StageRow, item_range, stage_id
+from lokki.store.rows import StageRow, item_range, stage_id
+from lokki.store.runs import Run
 from lokki.store.texts import Texts
+from lokki.store.writer import RunWriter
 
 _AT_A_TIME = 500
 """Results in memory at a time."""

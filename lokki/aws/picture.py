@@ -28,7 +28,7 @@ from lokki.places.shapes import (
 )
 from lokki.runtime.event import RESUMED
 from lokki.store.groups import group
-from lokki.store.history import Group
+from lokki.store.maps import Group
 from lokki.store.texts import short_error
 
 Told: TypeAlias = Mapping[str, Any]

@@ -15,11 +15,12 @@ from lokki.config import Config, journal_path
 from lokki.engine.payloads import payload_store
 from lokki.logging import counted
 from lokki.places.shapes import runs
-from lokki.store.history import Run, read_history
+from lokki.store.history import read_history
 from lokki.store.journal import Journal
 from lokki.store.leases import is_worked_on
 from lokki.store.protocol import TransientStore
 from lokki.store.removal import may_go, remove
+from lokki.store.runs import Run
 
 
 def collect(

@@ -17,7 +17,7 @@ from lokki.config import Config, anchored, journal_path
 from lokki.decorators import Flow
 
 if TYPE_CHECKING:
-    from lokki.store.history import Run
+    from lokki.store.runs import Run
 
 
 def found_run(name: str, program: Program, options: dict[str, Any]) -> tuple[Run, Config]:
@@ -27,7 +27,7 @@ def found_run(name: str, program: Program, options: dict[str, Any]) -> tuple[Run
     which may start other runs and read files by relative paths.
     """
     from lokki.store.history import read_history
-    from lokki.store.removal import refuse_removing
+    from lokki.store.runs import refuse_removing
 
     config = anchored(config_from(options))
     with read_history(journal_path(config)) as history:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from lokki.cli.execute import Handle
     from lokki.cli.report import LineReport
-    from lokki.store.history import Run
+    from lokki.store.runs import Run
 
 _OWN = """Go on with a run that was interrupted or failed.
 

@@ -34,12 +34,12 @@ from lokki.graph import FlowGraph, Stage
 from lokki.numeric import whole
 from lokki.secret import HIDDEN, Secret
 from lokki.store.codec import loads
-from lokki.store.history import Run as RecordedRun
 from lokki.store.journal import Journal
 from lokki.store.keys import check_part
 from lokki.store.parameters import with_params
 from lokki.store.protocol import TransientStore
-from lokki.store.schema import RunRow
+from lokki.store.rows import RunRow
+from lokki.store.runs import Run as RecordedRun
 
 R = TypeVar("R")
 

@@ -29,12 +29,12 @@ from lokki.store.codec import (
     dumps_plain,
     loads,
 )
-from lokki.store.commits import RunWriter
 from lokki.store.keys import output_key
 from lokki.store.readback import Copy, written
 from lokki.store.records import Outcomes
 from lokki.store.references import Reference
 from lokki.store.texts import Texts
+from lokki.store.writer import RunWriter
 
 if TYPE_CHECKING:
     from anyio import CancelScope

@@ -22,8 +22,8 @@ from lokki.store.parameters import (
 )
 
 if TYPE_CHECKING:
-    from lokki.store.history import Run
     from lokki.store.protocol import TransientStore
+    from lokki.store.runs import Run
 
 
 async def kept_params(graph: FlowGraph[Any], run_id: str, store: TransientStore) -> KeptParams:

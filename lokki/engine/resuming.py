@@ -10,10 +10,10 @@ from typing import Generic, TypeVar
 from lokki.errors import DefinitionError, FingerprintError
 from lokki.graph import FlowGraph, MapStage, Stage
 from lokki.logging import counted
-from lokki.store.history import History, Run
-from lokki.store.removal import refuse_removing
+from lokki.store.history import History
 from lokki.store.reopen import Reopening
-from lokki.store.schema import StageRow
+from lokki.store.rows import StageRow
+from lokki.store.runs import Run, refuse_removing
 
 R = TypeVar("R")
 _WHY = {"failed": "that failed", "paused": "that are left on AWS"}

@@ -51,7 +51,6 @@ from lokki.graph import FlowGraph, MapStage, Stage
 from lokki.map_source import listed_items
 from lokki.secret import redacted
 from lokki.store.codec import dumps, loads_parts, unpack
-from lokki.store.commits import RunWriter
 from lokki.store.journal import Journal
 from lokki.store.keys import writers_folder
 from lokki.store.parameters import drop
@@ -60,8 +59,9 @@ from lokki.store.records import Opening
 from lokki.store.references import stored, unreadable
 from lokki.store.removal import discard
 from lokki.store.reopen import Reopening
-from lokki.store.schema import StageRow, stage_id
+from lokki.store.rows import StageRow, stage_id
 from lokki.store.texts import LONGEST, cut, short_error
+from lokki.store.writer import RunWriter
 
 T = TypeVar("T")
 

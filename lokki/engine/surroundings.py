@@ -6,7 +6,7 @@ import os
 import sys
 from contextlib import suppress
 
-from lokki.store.history import Run
+from lokki.store.runs import Run
 
 
 def surroundings() -> dict[str, str]:

@@ -15,8 +15,8 @@ from lokki.places import shapes
 from lokki.store.connection import Reader
 from lokki.store.history import History
 from lokki.store.lines import LogLine
-from lokki.store.removal import refuse_removing
-from lokki.store.schema import StageRow
+from lokki.store.rows import StageRow
+from lokki.store.runs import refuse_removing
 
 
 class LocalPlace:

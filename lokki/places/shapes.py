@@ -15,13 +15,15 @@ from typing import Any, TypedDict
 from lokki.logging import utc
 from lokki.places import AWS, LOCAL
 from lokki.places.chains import steps_of
-from lokki.store.history import Group, History, Inner, Run
+from lokki.store.history import History
 from lokki.store.leases import is_worked_on
 from lokki.store.lines import LogLine
+from lokki.store.maps import Group, Inner
 from lokki.store.offers import Needs
 from lokki.store.owners import host_and_process
 from lokki.store.parameters import INLINE_BYTES, short
-from lokki.store.schema import StageRow
+from lokki.store.rows import StageRow
+from lokki.store.runs import Run
 from lokki.store.texts import short_error, shortened
 
 

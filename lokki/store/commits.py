@@ -14,22 +14,20 @@ import sqlite3
 import sys
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
-from secrets import token_hex
-from typing import Any, TypeAlias, TypeVar
+from contextlib import closing, suppress
+from typing import TypeAlias, TypeVar
 
 from lokki.errors import JournalError, JournalGone, RunOwned
 from lokki.logging import Line
 from lokki.store.connection import ErrorsTold
 from lokki.store.files import Files
-from lokki.store.keys import WRITER
 from lokki.store.leases import LEASE_SECONDS
 from lokki.store.owners import Locks, working
-from lokki.store.records import Entry, Outcomes, write
+from lokki.store.records import Entry, write
+from lokki.store.transactions import Call, savepoint
+from lokki.store.writer import MOST_PENDING, RunWriter
 
 T = TypeVar("T")
 Connect = Callable[[], sqlite3.Connection]
@@ -37,159 +35,10 @@ Connect = Callable[[], sqlite3.Connection]
 _HEARTBEAT = LEASE_SECONDS / 3
 _LOOK_SECONDS = 0.25
 _ROWS_PER_COMMIT = 2_000
-_MOST_PENDING = 16_000
 _LINGER_SECONDS = 0.1
 """Lines that nothing else is to be written with wait so long for more."""
 
 _Writes: TypeAlias = "tuple[RunWriter, list[Entry], list[Line]]"
-
-
-class RunWriter:
-    """The write side of one run that this process owns; its methods may be called in any thread.
-
-    ``on_lost`` is called once, in the committer's thread, when the run was taken over, when one of
-    its rows cannot be written, or when the journal can no longer be. Nothing is recorded after it:
-    what is queued by then or later is dropped, as is what comes after `Committer.release`.
-    ``on_cancel`` is called there for as long as another process wants the run to be cancelled.
-    ``name`` is this writer's alone, and part of the keys of what it stores.
-    """
-
-    def __init__(
-        self,
-        committer: Committer,
-        run_id: str,
-        on_lost: Callable[[JournalError], None],
-        on_cancel: Callable[[], None],
-    ) -> None:
-        self.run_id = run_id
-        self.name = f"{WRITER}{token_hex(5)}"
-        self.on_lost = on_lost
-        self.on_cancel = on_cancel
-        self.leased_until = time.time() + LEASE_SECONDS
-        self.entries: deque[Entry] = deque()
-        self.lines: deque[Line] = deque()
-        self.noted = False  # that there are lines, by the committer
-        self.closed = False
-        self._committer = committer
-
-    def add(self, entry: Entry) -> None:
-        """Queue a record; it is on disk when a later `Committer.call` of the run is done.
-
-        Never waits: whoever adds much calls `Committer.wait_for_room` now and then.
-        """
-        self._committer.queue(self, entry)
-
-    def log(self, line: Line) -> None:
-        """Queue a line: at, step, item, attempt, level, source, message.
-
-        Waits while the journal is congested, unless an event loop runs in this thread.
-        """
-        self.note(line)
-        if len(self.lines) > _MOST_PENDING and not _on_loop():
-            self._committer.wait_for_room()
-
-    def note(self, line: Line) -> None:
-        """Queue a line as `log` does, and never wait."""
-        if self.closed:
-            return
-        self.lines.append(line)
-        if not self.noted:  # else the committer takes it, too: it looks for lines after it forgets
-            self._committer.note_lines(self)
-
-    def take(self, most: int) -> tuple[list[Entry], list[Line]]:
-        """Take what was queued first: records of ``most`` rows or a few more, and ``most`` lines.
-
-        Outcomes of a stage that follow one another are taken as one. The caller holds the
-        committer's lock.
-        """
-        taken: list[Entry] = []
-        rows = 0
-        while self.entries and rows < most:
-            entry = self.entries.popleft()
-            rows += len(entry)
-            match taken[-1:], entry:
-                case [Outcomes() as before], Outcomes() if before.stage == entry.stage:
-                    before.add(entry)
-                case _:
-                    taken.append(entry)
-        self.noted = False
-        lines = [self.lines.popleft() for _ in range(min(most, len(self.lines)))]
-        self.noted = bool(self.lines)
-        return taken, lines
-
-    def close(self) -> int:
-        """Take no more, and drop what is queued: how many rows that is."""
-        self.closed = True
-        rows = sum(map(len, self.entries))
-        self.entries.clear()
-        self.lines.clear()
-        return rows
-
-
-def _on_loop() -> bool:
-    import asyncio  # slow to import, and most who open a journal need it not
-
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
-
-
-@dataclass(slots=True)
-class _Call:
-    run_id: str
-    function: Callable[[sqlite3.Connection], Any]
-    future: Future[Any]
-    owned: bool
-    result: Any = None
-    error: JournalError | None = None
-
-    def attempt(self, connection: sqlite3.Connection) -> None:
-        """Call the function; an error of its own undoes what it did, and nothing else."""
-        try:
-            with _alone(connection):
-                self.result = self.function(connection)
-        except JournalError as error:
-            self.error = error
-
-    def tell(self) -> None:
-        if self.error is not None:
-            self.future.set_exception(self.error)
-        else:
-            self.future.set_result(self.result)
-
-
-@contextmanager
-def _alone(connection: sqlite3.Connection) -> Iterator[None]:
-    """A part of a transaction: its own error undoes the part alone and is raised as JournalError.
-
-    Errors of the whole journal (a full disk, a damaged file) are raised as they are.
-    """
-    connection.execute("SAVEPOINT part")
-    try:
-        yield
-    except Exception as error:
-        if not connection.in_transaction or _is_of_journal(error):
-            raise
-        connection.execute("ROLLBACK TO part")
-        connection.execute("RELEASE part")
-        if isinstance(error, JournalError):
-            raise
-        raise JournalError(repr(error)) from error
-    connection.execute("RELEASE part")
-
-
-def _is_of_journal(error: Exception) -> bool:
-    """Whether the error is one of the journal, not of the values that were to be written."""
-    return isinstance(error, sqlite3.Error) and not isinstance(
-        error,
-        sqlite3.IntegrityError
-        | sqlite3.ProgrammingError
-        | sqlite3.DataError
-        | sqlite3.InterfaceError
-        | sqlite3.NotSupportedError,
-    )
 
 
 class Committer:
@@ -207,8 +56,8 @@ class Committer:
         self._changed = threading.Condition()
         self._waiting: dict[RunWriter, None] = {}
         self._rows = 0
-        self._calls: list[_Call] = []
-        self._taken: list[_Call] = []
+        self._calls: list[Call] = []
+        self._taken: list[Call] = []
         self._owned: dict[str, RunWriter] = {}
         self._lost: dict[str, JournalError] = {}
         self._closing = False
@@ -286,7 +135,7 @@ class Committer:
         future: Future[T] = Future()
         with self._changed:
             if self.error is None and not self._closing:
-                self._calls.append(_Call(run_id, function, future, owned))
+                self._calls.append(Call(run_id, function, future, owned))
                 self._changed.notify()
                 return future
         future.set_exception(self.error or JournalError("the journal is closed"))
@@ -295,8 +144,8 @@ class Committer:
     @property
     def congested(self) -> bool:
         """Whether so much waits to be written that those who write should wait, too."""
-        return self._rows > _MOST_PENDING or any(
-            len(writer.lines) > _MOST_PENDING for writer in tuple(self._waiting)
+        return self._rows > MOST_PENDING or any(
+            len(writer.lines) > MOST_PENDING for writer in tuple(self._waiting)
         )
 
     def wait_for_room(self) -> None:
@@ -416,7 +265,7 @@ class Committer:
             if writer in lost:
                 continue
             try:
-                with _alone(connection):
+                with savepoint(connection):
                     write(connection, writer.run_id, entries, lines)
             except JournalError as error:
                 lost[writer] = told = JournalError(
@@ -431,7 +280,7 @@ class Committer:
         return lost
 
     def _make(
-        self, connection: sqlite3.Connection, call: _Call, errors: dict[str, JournalError]
+        self, connection: sqlite3.Connection, call: Call, errors: dict[str, JournalError]
     ) -> None:
         """Make a call, unless it needs a run that is not ours any more."""
         if call.owned and call.run_id in errors:

@@ -6,9 +6,9 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from lokki.errors import JournalError
 from lokki.store.files import Files
@@ -21,6 +21,9 @@ _MAKE_ROOM = "free some space there, or choose another place with LOKKI_LOCAL_JO
 DISK_FULL = f"its disk is full: {_MAKE_ROOM}"
 _ROOM = 1024 * 1024
 """Bytes that a journal needs with the files beside it, and then some."""
+
+Read: TypeAlias = Callable[[str, Sequence[Any]], Iterable[Any]]
+"""Gives the rows of a query."""
 
 
 def connect(path: Path) -> sqlite3.Connection:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lokki.store.connection import Reader
-from lokki.store.schema import INDEX_MASK, StageRow, item_range
+from lokki.store.rows import INDEX_MASK, StageRow, item_range
 from lokki.store.texts import Texts
 
 _TROUBLED = ("failed", "tolerated", "retrying", "cancelled")

@@ -10,11 +10,12 @@ from dataclasses import astuple, dataclass
 from typing import Any
 
 from lokki.errors import JournalError, KeyReused, RunOwned
-from lokki.store.journal import Journal, end_cancelled, found
+from lokki.store.events import add_event
+from lokki.store.journal import Journal, end_cancelled
 from lokki.store.leases import bound_lease, is_worked_on, refuse_worked_on
 from lokki.store.offers import TAKEN, Needs, Offer
-from lokki.store.removal import refuse_removing
-from lokki.store.schema import RunRow, add_event
+from lokki.store.rows import RunRow
+from lokki.store.runs import found, refuse_removing
 from lokki.store.storable import storable
 
 

@@ -19,35 +19,26 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from lokki.errors import JournalError, RunNotFound, RunOwned
-from lokki.store.commits import Committer, RunWriter
+from lokki.errors import JournalError, RunOwned
+from lokki.store.commits import Committer
 from lokki.store.connection import DISK_FULL, ErrorsTold, Reader, connect
-from lokki.store.history import History, Read, Run, runs_of
+from lokki.store.events import REMOVING, add_event
+from lokki.store.history import History
 from lokki.store.items import outputs, pages
-from lokki.store.leases import (
-    LEASE_SECONDS,
-    bound_lease,
-    is_worked_on,
-    refuse_worked_on,
-)
+from lokki.store.leases import LEASE_SECONDS, bound_lease, is_worked_on, refuse_worked_on
 from lokki.store.owners import new_owner
 from lokki.store.references import Reference
-from lokki.store.removal import REMOVING, delete_items, refuse_removing
 from lokki.store.reopen import Reopening
-from lokki.store.schema import (
-    INDEX_MASK,
-    add_event,
-    item_range,
-    run_range,
-)
+from lokki.store.rows import INDEX_MASK, delete_items, item_range, run_range
+from lokki.store.runs import Run, found, refuse_removing, run_of
 from lokki.store.storable import storable
 from lokki.store.texts import Texts
+from lokki.store.writer import RunWriter
 
 T = TypeVar("T")
 
 _PAGE = 5_000
 _ELSEWHERE = "choose another place with LOKKI_LOCAL_JOURNAL"
-_RUN = "SELECT * FROM runs WHERE id = ?"
 
 
 class Journal:
@@ -244,8 +235,8 @@ class Journal:
         """
 
         def update(connection: sqlite3.Connection) -> bool:
-            found = runs_of(connection.execute, _RUN, storable((run_id,)))
-            if not found or is_worked_on(run := found[0], now):
+            run = run_of(connection.execute, run_id)
+            if run is None or is_worked_on(run, now):
                 return False
             if seen is not None and (run.owner, run.finished) != (seen.owner, seen.finished):
                 return False
@@ -388,11 +379,3 @@ def end_cancelled(connection: sqlite3.Connection, run: Run, now: float) -> None:
     connection.execute("UPDATE jobs SET queued = NULL WHERE run = ?", (run.id,))
     told = json.dumps({"seen": run.seen})
     add_event(connection, run.id, now, "run_cancelled", detail=told)
-
-
-def found(read: Read, run_id: str) -> Run:
-    """The run with this id. Raises RunNotFound."""
-    runs = runs_of(read, _RUN, storable((run_id,)))
-    if not runs:
-        raise RunNotFound(f"no run '{run_id}' in the journal")
-    return runs[0]

@@ -11,7 +11,7 @@ from lokki.store.owners import host_and_process, is_here, is_known_alive, is_kno
 if TYPE_CHECKING:
     import sqlite3
 
-    from lokki.store.schema import RunRow
+    from lokki.store.rows import RunRow
 
 LEASE_SECONDS = 30.0
 

@@ -19,8 +19,8 @@ from lokki.store.keys import params_key
 from lokki.store.references import Reference
 
 if TYPE_CHECKING:
-    from lokki.store.history import Run
     from lokki.store.protocol import TransientStore
+    from lokki.store.runs import Run
 
 INLINE_BYTES = 64 * 1024
 """Parameters up to this size, as a pickle and as JSON, are in the run's row."""

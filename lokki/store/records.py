@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from lokki.logging import Line
+from lokki.store.events import add_event
 from lokki.store.groups import group
 from lokki.store.lines import insert
-from lokki.store.schema import StageRow, add_event
+from lokki.store.rows import StageRow
 from lokki.store.storable import storable
 
 _PADDED_FROM = 64

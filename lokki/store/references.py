@@ -18,7 +18,7 @@ from lokki.errors import PayloadError, ResultUnreadable
 
 if TYPE_CHECKING:
     from lokki.store.protocol import Data, TransientStore
-    from lokki.store.schema import StageRow
+    from lokki.store.rows import StageRow
 
 T = TypeVar("T")
 

@@ -1,8 +1,7 @@
-"""Removing what is recorded: which runs may go, that one has begun to, and its items."""
+"""Removing runs: which ones may go, and what is stored of them."""
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from time import time
@@ -13,16 +12,13 @@ import anyio.to_thread
 from lokki.errors import RunNotFound, RunOwned
 from lokki.store.keys import run_prefix, step_prefix
 from lokki.store.leases import is_worked_on
-from lokki.store.schema import run_range
+from lokki.store.rows import run_range
 
 if TYPE_CHECKING:
-    from lokki.store.commits import RunWriter
-    from lokki.store.history import Run
     from lokki.store.journal import Journal
     from lokki.store.protocol import TransientStore
-
-REMOVING = "run_removing"
-"""The event of a run that begins to be removed: its payloads go first, its records last."""
+    from lokki.store.runs import Run
+    from lokki.store.writer import RunWriter
 
 
 def may_go(
@@ -89,15 +85,3 @@ def _recorded(journal: Journal, run_id: str) -> set[str]:
     except RunNotFound:
         return set()
     return set(journal.payloads(*run_range(run.number)))
-
-
-def refuse_removing(run: Run) -> None:
-    """Raise RunNotFound for a run that has begun to be removed."""
-    if run.removing:
-        raise RunNotFound(f"run {run.id} is being removed: its payloads are gone")
-
-
-def delete_items(connection: sqlite3.Connection, first: int, last: int) -> None:
-    """Delete the items whose keys are in a range, and their failures."""
-    connection.execute("DELETE FROM failures WHERE item BETWEEN ? AND ?", (first, last))
-    connection.execute("DELETE FROM items WHERE id BETWEEN ? AND ?", (first, last))

@@ -5,8 +5,7 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass
 
-from lokki.store.removal import delete_items
-from lokki.store.schema import RunRow, item_range, run_range, stage_id
+from lokki.store.rows import RunRow, delete_items, item_range, run_range, stage_id
 
 
 @dataclass(frozen=True, slots=True)

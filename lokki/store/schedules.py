@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from lokki.store.history import Read
+from lokki.store.connection import Read
 from lokki.store.jobs import NewRun, enqueue
 from lokki.store.journal import Journal
 from lokki.store.offers import Offer

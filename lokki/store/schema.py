@@ -1,9 +1,8 @@
-"""The journal's tables, their migrations, and its rows as values."""
+"""The journal's tables, and their migrations."""
 
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass
 from pathlib import Path
 from time import time
 
@@ -13,7 +12,6 @@ from lokki.store.groups import group
 from lokki.store.leases import LEASE_SECONDS, is_alive
 from lokki.store.lines import pack
 from lokki.store.owners import host_and_process
-from lokki.store.storable import storable
 
 # Released migrations are never edited; a change of the schema is a new entry.
 MIGRATIONS: tuple[str, ...] = (
@@ -206,68 +204,6 @@ MIGRATIONS: tuple[str, ...] = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class RunRow:
-    """A run as the journal has it; times are seconds since the epoch."""
-
-    number: int
-    id: str
-    flow: str
-    source: str | None
-    fingerprint: str
-    shape: str
-    status: str
-    params: bytes
-    params_json: str
-    created: float
-    started: float | None
-    finished: float | None
-    error: str | None
-    owner: str | None
-    leased_until: float | None
-    started_by: str | None = None  # the command line, say
-    cancel_requested: float | None = None
-    params_ref: str | None = None  # to the payload of large parameters
-
-
-@dataclass(frozen=True, slots=True)
-class StageRow:
-    """A stage as the journal has it."""
-
-    id: int
-    run: str
-    position: int
-    name: str
-    kind: str
-    started: float
-    finished: float | None
-    total: int
-    succeeded: int = 0
-    failed: int = 0
-    tolerated: int = 0
-    retrying: int = 0
-    updated: float | None = None  # when the latest outcome was there
-
-
-INDEX_MASK = (1 << 32) - 1
-"""What an item's key holds of its index; the rest is its stage."""
-
-
-def stage_id(run_number: int, position: int) -> int:
-    """The key of a run's stage; a flow has at most 256."""
-    return run_number << 8 | position
-
-
-def item_range(stage: int) -> tuple[int, int]:
-    """The first and last possible keys of a stage's items."""
-    return stage << 32, stage << 32 | INDEX_MASK
-
-
-def run_range(run_number: int) -> tuple[int, int]:
-    """The first and last possible keys of a run's items."""
-    return stage_id(run_number, 0) << 32, stage_id(run_number, 255) << 32 | INDEX_MASK
-
-
 def migrate(connection: sqlite3.Connection, path: Path) -> None:
     """Bring the schema up to date, in one transaction; safe when several processes do it at once.
 
@@ -324,18 +260,3 @@ def _version(connection: sqlite3.Connection, path: Path) -> int:
             "upgrade lokki, or choose another journal with LOKKI_LOCAL_JOURNAL"
         )
     return found
-
-
-def add_event(
-    connection: sqlite3.Connection,
-    run_id: str,
-    now: float,
-    kind: str,
-    stage: int | None = None,
-    detail: str | None = None,
-) -> None:
-    """Record what has happened in a run; ``stage`` is a position, ``detail`` JSON."""
-    connection.execute(
-        "INSERT INTO events (run, at, kind, stage, detail) VALUES (?, ?, ?, ?, ?)",
-        storable((run_id, now, kind, stage, detail)),
-    )

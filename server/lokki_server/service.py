@@ -17,13 +17,14 @@ from lokki.engine.payloads import payload_store
 from lokki.engine.resuming import Again
 from lokki.errors import JournalError, JournalGone, KeyReused, PayloadError, RunNotFound
 from lokki.places import values
-from lokki.store.history import History, Run
+from lokki.store.history import History
 from lokki.store.items import Items
 from lokki.store.jobs import Jobs, NewRun, QueueFull
 from lokki.store.journal import Journal
 from lokki.store.parameters import WrittenParams, drop, keep
 from lokki.store.references import Reference, stored
-from lokki.store.schema import StageRow
+from lokki.store.rows import StageRow
+from lokki.store.runs import Run
 from lokki_server import STARTED_BY, catalog, schedules
 from lokki_server.catalog import Catalog, FlowFile
 from lokki_server.feed import Feed

@@ -12,7 +12,7 @@ import pytest
 from lokki.store.codec import dumps
 from lokki.store.journal import Journal
 from lokki.store.records import Opening, Outcomes
-from lokki.store.schema import StageRow, stage_id
+from lokki.store.rows import StageRow, stage_id
 
 AT = datetime(2026, 2, 3, 10, 30, tzinfo=UTC).timestamp()
 TRACE = 'Traceback (most recent call last):\n  File "/flows/crunch.py", line 12, in crunch\n'

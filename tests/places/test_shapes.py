@@ -20,9 +20,10 @@ from lokki.places.shapes import (
     rfc3339,
     run_shape,
 )
-from lokki.store.history import Group, Run
 from lokki.store.lines import LogLine
-from lokki.store.schema import StageRow
+from lokki.store.maps import Group
+from lokki.store.rows import StageRow
+from lokki.store.runs import Run
 
 AT = 1_705_314_600.1239  # 2024-01-15T10:30:00.123Z
 RUN = Run(

@@ -13,7 +13,7 @@ import pytest
 from lokki.logging import Line
 from lokki.store.journal import Journal
 from lokki.store.records import Opening, Outcomes
-from lokki.store.schema import StageRow, stage_id
+from lokki.store.rows import StageRow, stage_id
 
 Error = tuple[str, str, str]
 

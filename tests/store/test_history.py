@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from lokki import JournalError, RunNotFound
 from lokki.store.connection import Reader
-from lokki.store.history import History, Run, read_history
+from lokki.store.history import History, read_history
 from lokki.store.records import Outcomes
+from lokki.store.runs import Run
 
 TROUBLED = ("failed", "tolerated", "retrying", "cancelled")
 

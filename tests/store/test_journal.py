@@ -17,12 +17,13 @@ import pytest
 from lokki import JournalError, RunNotFound, RunOwned
 from lokki.errors import JournalGone
 from lokki.store import commits
-from lokki.store.commits import RunWriter
 from lokki.store.connection import ErrorsTold
 from lokki.store.journal import Journal
 from lokki.store.leases import LEASE_SECONDS
 from lokki.store.records import Opening, Outcomes
-from lokki.store.schema import MIGRATIONS, StageRow, stage_id
+from lokki.store.rows import StageRow, stage_id
+from lokki.store.schema import MIGRATIONS
+from lokki.store.writer import RunWriter
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,7 +13,7 @@ from lokki.store.keys import output_key
 from lokki.store.local import LocalStore
 from lokki.store.memory import MemoryStore
 from lokki.store.references import Reference, stored
-from lokki.store.schema import StageRow
+from lokki.store.rows import StageRow
 
 KEY = output_key("flow", "run-1", "clean", 7, "w0a")
 TASK = StageRow(1, "run-1", 0, "clean", "task", 1.0, None, 1)

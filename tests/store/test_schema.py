@@ -18,7 +18,8 @@ from lokki.store.journal import Journal
 from lokki.store.leases import LEASE_SECONDS
 from lokki.store.lines import LogLine
 from lokki.store.offers import Offer
-from lokki.store.schema import MIGRATIONS, item_range, migrate, run_range, stage_id
+from lokki.store.rows import item_range, run_range, stage_id
+from lokki.store.schema import MIGRATIONS, migrate
 
 TRACE = 'Traceback (most recent call last):\n  File "/home/u/birds.py", line 7, in flap\n'
 

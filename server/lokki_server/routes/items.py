@@ -8,7 +8,7 @@ import anyio
 from fastapi import APIRouter
 
 from lokki.places import values
-from lokki.store.schema import StageRow
+from lokki.store.rows import StageRow
 from lokki_server import models, shapes
 from lokki_server.problems import Problem
 from lokki_server.routes.common import (

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, Header, Query
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from lokki.errors import JournalError, RunNotFound
-from lokki.store.history import Run
+from lokki.store.runs import Run
 from lokki_server import shapes
 from lokki_server.feed import still
 from lokki_server.routes.common import RunId, Serving, problems

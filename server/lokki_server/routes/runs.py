@@ -14,10 +14,10 @@ from fastapi.responses import PlainTextResponse
 from lokki.engine.resuming import Again
 from lokki.places import values
 from lokki.store.codec import compress, contained, dumps_list
-from lokki.store.history import Run
 from lokki.store.parameters import with_params
 from lokki.store.references import stored
-from lokki.store.schema import StageRow
+from lokki.store.rows import StageRow
+from lokki.store.runs import Run
 from lokki_server import models, shapes
 from lokki_server.problems import Problem
 from lokki_server.routes import common

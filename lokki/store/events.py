@@ -1,0 +1,25 @@
+"""What has happened in a run, as the journal records it."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from lokki.store.storable import storable
+
+REMOVING = "run_removing"
+"""The event of a run that begins to be removed: its payloads go first, its records last."""
+
+
+def add_event(
+    connection: sqlite3.Connection,
+    run_id: str,
+    now: float,
+    kind: str,
+    stage: int | None = None,
+    detail: str | None = None,
+) -> None:
+    """Record what has happened in a run; ``stage`` is a position, ``detail`` JSON."""
+    connection.execute(
+        "INSERT INTO events (run, at, kind, stage, detail) VALUES (?, ?, ?, ?, ?)",
+        storable((run_id, now, kind, stage, detail)),
+    )

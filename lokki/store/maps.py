@@ -1,0 +1,190 @@
+"""A map's items as a whole: their counts, their failures, the inner steps that they are past."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+from operator import itemgetter
+
+from lokki.store.connection import Reader
+from lokki.store.groups import place
+from lokki.store.rows import INDEX_MASK, StageRow, item_range
+
+_SAMPLES = 16
+_GOLDEN = 0.618034
+_TROUBLED = "status <> 'succeeded'"  # as in the index, whose test costs a write nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Failures of a stage's items that are alike; ``items`` are the first of them.
+
+    ``tolerated`` is how many of them do not end the run; the first items are of those that do, if
+    there are any. ``retrying`` is how many still have attempts to come. ``reason`` and
+    ``traceback`` are the first item's; ``varies``: others have other numbers in their reason.
+    ``place`` is file, line and function in the user's code.
+    """
+
+    id: str
+    count: int
+    step: str
+    type: str
+    reason: str
+    traceback: str
+    items: tuple[int, ...]
+    tolerated: int
+    retrying: int = 0
+    varies: bool = False
+
+    @property
+    def failed(self) -> int:
+        return self.count - self.tolerated - self.retrying
+
+    @property
+    def place(self) -> tuple[str, int, str] | None:
+        return place(self.traceback)
+
+
+@dataclass(frozen=True, slots=True)
+class Inner:
+    """An inner step of a map: how many items are past it, and how many of its attempts failed.
+
+    ``seconds`` is what a call took that succeeded, the mean of those that were timed.
+    """
+
+    step: str
+    succeeded: int
+    failed_attempts: int
+    seconds: float | None
+
+
+class Maps:
+    """Questions about the items of a stage; errors are JournalErrors."""
+
+    def __init__(self, read: Reader) -> None:
+        self._read = read
+
+    def troubled(self, stage: StageRow) -> Counter[str]:
+        """How many items of a stage failed, are tolerated, retrying or cancelled."""
+        return Counter(
+            dict(
+                self._read(
+                    "SELECT status, count(*) FROM items INDEXED BY items_troubled"
+                    f" WHERE id BETWEEN ? AND ? AND {_TROUBLED} GROUP BY status",
+                    item_range(stage.id),
+                )
+            )
+        )
+
+    def strip(self, stage: StageRow, width: int) -> list[Counter[str]]:
+        """The items of a stage in ``width`` cells of neighbours, fewer if there are fewer items.
+
+        Each cell counts items by status. Those that did not succeed are all counted; of the others
+        in an unfinished stage, up to 16 of a cell are looked up and stand for the rest.
+        """
+        first, last = item_range(stage.id)
+        width = min(width, stage.total)
+        if not width:
+            return []
+        bounds = [cell * stage.total // width for cell in range(width + 1)]
+        cells: list[Counter[str]] = [Counter() for _ in range(width)]
+        for cell, status, count in self._read(
+            f"SELECT ((id - ?) * ? + ? - 1) / ?, status, count(*) FROM items"
+            f" INDEXED BY items_troubled WHERE id BETWEEN ? AND ? AND {_TROUBLED} GROUP BY 1, 2",
+            (first, width, width, stage.total, first, last),
+        ):
+            cells[cell][status] += count
+        whole = stage.succeeded + stage.tolerated + stage.failed >= stage.total
+        for cell, (start, stop) in zip(cells, pairwise(bounds), strict=True):
+            rest = stop - start - cell.total()
+            done = rest if whole else self._done(first, start, stop, rest)
+            cell["succeeded"], cell["pending"] = done, rest - done
+        return cells
+
+    def _done(self, first: int, start: int, stop: int, rest: int) -> int:
+        samples = _samples(start, stop)
+        marks = ", ".join("?" * len(samples))
+        rows = self._read(
+            f"SELECT status FROM items WHERE id IN ({marks})",
+            [first + index for index in samples],
+        )
+        seen = Counter(status for (status,) in rows)
+        others = seen.total() - seen["succeeded"]
+        known = len(samples) - others
+        return round(rest * seen["succeeded"] / known) if known else 0
+
+    def groups(self, stage: StageRow, shown: int = 5) -> list[Group]:
+        """The last failures of items that have no result, alike ones together.
+
+        The largest group comes first.
+        """
+        rows = self._read(
+            "WITH stand AS (SELECT items.id AS item, status, grp, reason, failures.rowid AS failure"
+            "  FROM items INDEXED BY items_troubled JOIN failures ON failures.rowid ="
+            "   (SELECT max(rowid) FROM failures WHERE item = items.id)"
+            f"  WHERE items.id BETWEEN ? AND ? AND {_TROUBLED}"
+            "  AND status IN ('failed', 'retrying', 'tolerated')),"
+            " numbered AS (SELECT *, count(*) OVER alike AS count,"
+            "  sum(status = 'tolerated') OVER alike AS tolerated,"
+            "  sum(status = 'retrying') OVER alike AS retrying,"
+            "  min(reason) OVER alike < max(reason) OVER alike AS varies, row_number() OVER"
+            "  (PARTITION BY grp ORDER BY status, item) AS nth FROM stand"
+            "  WINDOW alike AS (PARTITION BY grp))"
+            " SELECT numbered.grp, numbered.item, count, step, type, numbered.reason, traceback,"
+            "  tolerated, retrying, varies"
+            " FROM numbered LEFT JOIN failures ON failures.rowid = failure AND nth = 1"
+            " WHERE nth <= ? ORDER BY count DESC, numbered.grp, nth",
+            (*item_range(stage.id), shown),
+        )
+        groups = []
+        for grp, alike in groupby(rows, key=itemgetter(0)):
+            firsts = list(alike)
+            _, _, count, step, kind, reason, traceback, tolerated, retrying, varies = firsts[0]
+            items = tuple(row[1] & INDEX_MASK for row in firsts)
+            counts = (tolerated, retrying, bool(varies))
+            groups.append(Group(grp, count, step, kind, reason, traceback, items, *counts))
+        return groups
+
+    def inner(self, stage: StageRow, steps: Sequence[str]) -> list[Inner]:
+        """The inner steps of a stage, which are called ``steps``."""
+        bounds = item_range(stage.id)
+        stopped = self._read(
+            "SELECT position, count(*) FROM items INDEXED BY items_troubled"
+            f" WHERE id BETWEEN ? AND ? AND {_TROUBLED} GROUP BY position",
+            bounds,
+        )
+        failed = dict(
+            self._read(
+                "SELECT step, count(*) FROM failures WHERE item BETWEEN ? AND ? GROUP BY step",
+                bounds,
+            )
+        )
+        means = dict(
+            self._read("SELECT position, seconds / calls FROM spent WHERE stage = ?", (stage.id,))
+        )
+        return [
+            Inner(
+                step,
+                stage.succeeded + sum(count for at, count in stopped if at > position),
+                failed.get(step, 0),
+                means.get(position),
+            )
+            for position, step in enumerate(steps)
+        ]
+
+
+def _samples(start: int, stop: int) -> list[int]:
+    """Up to 16 numbers, one from each part of a range, at no regular distance.
+
+    Failures often come at a regular one: every hundredth item.
+    """
+    count = stop - start
+    if count <= _SAMPLES:
+        return list(range(start, stop))
+    bounds = [start + part * count // _SAMPLES for part in range(_SAMPLES + 1)]
+    return [
+        least + int(part * _GOLDEN % 1 * (above - least))
+        for part, (least, above) in enumerate(pairwise(bounds))
+    ]

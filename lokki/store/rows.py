@@ -1,0 +1,74 @@
+"""The journal's rows as values, and the keys that they have."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """A run as the journal has it; times are seconds since the epoch."""
+
+    number: int
+    id: str
+    flow: str
+    source: str | None
+    fingerprint: str
+    shape: str
+    status: str
+    params: bytes
+    params_json: str
+    created: float
+    started: float | None
+    finished: float | None
+    error: str | None
+    owner: str | None
+    leased_until: float | None
+    started_by: str | None = None  # the command line, say
+    cancel_requested: float | None = None
+    params_ref: str | None = None  # to the payload of large parameters
+
+
+@dataclass(frozen=True, slots=True)
+class StageRow:
+    """A stage as the journal has it."""
+
+    id: int
+    run: str
+    position: int
+    name: str
+    kind: str
+    started: float
+    finished: float | None
+    total: int
+    succeeded: int = 0
+    failed: int = 0
+    tolerated: int = 0
+    retrying: int = 0
+    updated: float | None = None  # when the latest outcome was there
+
+
+INDEX_MASK = (1 << 32) - 1
+"""What an item's key holds of its index; the rest is its stage."""
+
+
+def stage_id(run_number: int, position: int) -> int:
+    """The key of a run's stage; a flow has at most 256."""
+    return run_number << 8 | position
+
+
+def item_range(stage: int) -> tuple[int, int]:
+    """The first and last possible keys of a stage's items."""
+    return stage << 32, stage << 32 | INDEX_MASK
+
+
+def run_range(run_number: int) -> tuple[int, int]:
+    """The first and last possible keys of a run's items."""
+    return stage_id(run_number, 0) << 32, stage_id(run_number, 255) << 32 | INDEX_MASK
+
+
+def delete_items(connection: sqlite3.Connection, first: int, last: int) -> None:
+    """Delete the items whose keys are in a range, and their failures."""
+    connection.execute("DELETE FROM failures WHERE item BETWEEN ? AND ?", (first, last))
+    connection.execute("DELETE FROM items WHERE id BETWEEN ? AND ?", (first, last))

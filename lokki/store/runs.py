@@ -1,0 +1,149 @@
+"""A run as the journal tells of it: its row, with what its events and stages say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
+
+from lokki.errors import RunNotFound
+from lokki.store.connection import Read
+from lokki.store.events import REMOVING
+from lokki.store.leases import LEASE_SECONDS, is_worked_on
+from lokki.store.rows import RunRow
+from lokki.store.storable import storable
+
+_MOST_VALUES = 500  # of a query; SQLite takes 999 or more
+
+
+@dataclass(frozen=True, slots=True)
+class Run(RunRow):
+    """A run with its ``pauses``: from the end of an attempt to the next one's begin.
+
+    ``seen`` is its last sign of life. One that is ``removing`` has begun to be removed: its
+    payloads may be gone. ``folder`` is where it was started or, if that is not recorded, last
+    resumed, ``python`` and its ``prefix`` what it was started with, if they are recorded.
+    """
+
+    pauses: tuple[tuple[float, float], ...] = ()
+    seen: float = 0.0
+    removing: bool = False
+    folder: str | None = None
+    python: str | None = None
+    prefix: str | None = None
+
+    def goes_on(self, now: float) -> bool:
+        """Whether a process may be at work to end it, not to remove it."""
+        return is_worked_on(self, now) and not self.removing
+
+    def is_lost(self, now: float) -> bool:
+        """Whether its process is gone, and it may be resumed."""
+        return self.status == "running" and not self.removing and not is_worked_on(self, now)
+
+    def end(self, now: float) -> float:
+        """When the work on it has ended; ``now`` while it goes on."""
+        if self.finished is not None:
+            return self.finished
+        return now if self.goes_on(now) else self.seen
+
+    def worked(self, since: float, until: float) -> float:
+        """For how much of a time the run was worked on, in seconds.
+
+        Pauses may overlap, and end before they begin: the clock may have been set back.
+        """
+        worked, at = 0.0, since
+        for start, end in sorted((*self.pauses, (until, until))):
+            worked += max(0.0, min(start, until) - at)
+            at = max(at, start, end)
+        return worked
+
+
+def refuse_removing(run: Run) -> None:
+    """Raise RunNotFound for a run that has begun to be removed."""
+    if run.removing:
+        raise RunNotFound(f"run {run.id} is being removed: its payloads are gone")
+
+
+def run_of(read: Read, run_id: str) -> Run | None:
+    """The run with this id."""
+    runs = runs_of(read, "SELECT * FROM runs WHERE id = ?", storable((run_id,)))
+    return runs[0] if runs else None
+
+
+def found(read: Read, run_id: str) -> Run:
+    """The run with this id. Raises RunNotFound."""
+    run = run_of(read, run_id)
+    if run is None:
+        raise RunNotFound(f"no run '{run_id}' in the journal")
+    return run
+
+
+def runs_of(read: Read, query: str, values: Sequence[Any]) -> list[Run]:
+    """The runs whose rows a query gives, with what their events and stages tell of them."""
+    runs = [RunRow(*row) for row in read(query, values)]
+    events = of_runs(
+        read,
+        "SELECT run, at, kind, CASE WHEN kind IN ('run_started', 'run_resumed', 'run_cancelled')"
+        " THEN detail END"
+        " FROM events WHERE run IN ({}) ORDER BY run, id",
+        [run.id for run in runs],
+    )
+    by_run = {run: list(own) for run, own in groupby(events, key=itemgetter(0))}
+    outcomes = dict(
+        of_runs(
+            read,
+            "SELECT run, max(updated) FROM stages WHERE run IN ({}) GROUP BY run",
+            [run.id for run in runs if run.finished is None],
+        )
+    )
+    return [_told(run, by_run.get(run.id, ()), outcomes.get(run.id)) for run in runs]
+
+
+def of_runs(read: Read, query: str, run_ids: Iterable[str]) -> Iterator[tuple[Any, ...]]:
+    """What a query gives for runs, whose ids it takes at ``{}``, in the order of their ids."""
+    names = sorted(set(run_ids))
+    for start in range(0, len(names), _MOST_VALUES):
+        page = names[start : start + _MOST_VALUES]
+        yield from read(query.format(", ".join("?" * len(page))), page)
+
+
+def _told(
+    run: RunRow, events: Iterable[tuple[str, float, str, str | None]], outcome: float | None
+) -> Run:
+    """A run with what its events tell of it; the latest ``outcome`` is of one that has not ended.
+
+    A pause begins with the event before the one that ends it, or, where the process was gone, when
+    that was seen last.
+    """
+    pauses, removing = [], False
+    begun_in = folder = python = prefix = None
+    last = latest = run.created
+    for _, at, kind, detail in events:
+        if kind == REMOVING:
+            removing = True
+            continue
+        told = json.loads(detail or "{}")
+        if kind == "run_started":
+            begun_in = told.get("folder")
+        folder = begun_in or told.get("folder", folder)
+        python, prefix = python or told.get("python"), prefix or told.get("prefix")
+        if kind in ("run_resumed", "run_cancelled"):
+            gone = told.get("seen")
+            if gone is not None or kind == "run_resumed":
+                pauses.append((last if gone is None else gone, at))
+        last, latest = at, max(latest, at)
+    heartbeat = 0.0 if removing else (run.leased_until or 0.0) - LEASE_SECONDS  # else the gc's
+    columns = {field.name: getattr(run, field.name) for field in fields(run)}
+    seen = max(latest, heartbeat, outcome or 0.0)
+    return Run(
+        **columns,
+        pauses=tuple(pauses),
+        seen=seen,
+        removing=removing,
+        folder=folder,
+        python=python,
+        prefix=prefix,
+    )

@@ -1,0 +1,123 @@
+"""The write side of a run: what is recorded of it waits here for the next commit."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from secrets import token_hex
+from typing import Protocol
+
+from lokki.errors import JournalError
+from lokki.logging import Line
+from lokki.store.keys import WRITER
+from lokki.store.leases import LEASE_SECONDS
+from lokki.store.records import Entry, Outcomes
+
+MOST_PENDING = 16_000
+"""So many rows or lines may wait to be written before those who add more wait, too."""
+
+
+class Queue(Protocol):
+    """What writes the records of runs: `Committer`."""
+
+    def queue(self, writer: RunWriter, entry: Entry) -> None:
+        """Have a record of a run written."""
+
+    def note_lines(self, writer: RunWriter) -> None:
+        """Have the lines of a run written."""
+
+    def wait_for_room(self) -> None:
+        """Block while too much waits to be written."""
+
+
+class RunWriter:
+    """The write side of one run that this process owns; its methods may be called in any thread.
+
+    ``on_lost`` is called once, in the committer's thread, when the run was taken over, when one of
+    its rows cannot be written, or when the journal can no longer be. Nothing is recorded after it:
+    what is queued by then or later is dropped, as is what comes after `Committer.release`.
+    ``on_cancel`` is called there for as long as another process wants the run to be cancelled.
+    ``name`` is this writer's alone, and part of the keys of what it stores.
+    """
+
+    def __init__(
+        self,
+        committer: Queue,
+        run_id: str,
+        on_lost: Callable[[JournalError], None],
+        on_cancel: Callable[[], None],
+    ) -> None:
+        self.run_id = run_id
+        self.name = f"{WRITER}{token_hex(5)}"
+        self.on_lost = on_lost
+        self.on_cancel = on_cancel
+        self.leased_until = time.time() + LEASE_SECONDS
+        self.entries: deque[Entry] = deque()
+        self.lines: deque[Line] = deque()
+        self.noted = False  # that there are lines, by the committer
+        self.closed = False
+        self._committer = committer
+
+    def add(self, entry: Entry) -> None:
+        """Queue a record; it is on disk when a later `Committer.call` of the run is done.
+
+        Never waits: whoever adds much calls `Committer.wait_for_room` now and then.
+        """
+        self._committer.queue(self, entry)
+
+    def log(self, line: Line) -> None:
+        """Queue a line: at, step, item, attempt, level, source, message.
+
+        Waits while the journal is congested, unless an event loop runs in this thread.
+        """
+        self.note(line)
+        if len(self.lines) > MOST_PENDING and not _on_loop():
+            self._committer.wait_for_room()
+
+    def note(self, line: Line) -> None:
+        """Queue a line as `log` does, and never wait."""
+        if self.closed:
+            return
+        self.lines.append(line)
+        if not self.noted:  # else the committer takes it, too: it looks for lines after it forgets
+            self._committer.note_lines(self)
+
+    def take(self, most: int) -> tuple[list[Entry], list[Line]]:
+        """Take what was queued first: records of ``most`` rows or a few more, and ``most`` lines.
+
+        Outcomes of a stage that follow one another are taken as one. The caller holds the
+        committer's lock.
+        """
+        taken: list[Entry] = []
+        rows = 0
+        while self.entries and rows < most:
+            entry = self.entries.popleft()
+            rows += len(entry)
+            match taken[-1:], entry:
+                case [Outcomes() as before], Outcomes() if before.stage == entry.stage:
+                    before.add(entry)
+                case _:
+                    taken.append(entry)
+        self.noted = False
+        lines = [self.lines.popleft() for _ in range(min(most, len(self.lines)))]
+        self.noted = bool(self.lines)
+        return taken, lines
+
+    def close(self) -> int:
+        """Take no more, and drop what is queued: how many rows that is."""
+        self.closed = True
+        rows = sum(map(len, self.entries))
+        self.entries.clear()
+        self.lines.clear()
+        return rows
+
+
+def _on_loop() -> bool:
+    import asyncio  # slow to import, and most who open a journal need it not
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
