@@ -28,6 +28,12 @@ def _installed_in() -> tuple[str, ...]:
     return tuple({os.path.join(sysconfig.get_path(name), "") for name in names})
 
 
+def near(file: str) -> str:
+    """A file's path from the working directory, if it lies in it."""
+    path = Path(file)
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else file
+
+
 def installed(file: str) -> bool:
     """Whether a file belongs to Python or to an installed package, and is no code of the user's."""
     return file.startswith(_installed_in())

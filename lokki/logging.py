@@ -72,6 +72,11 @@ def local(at: float) -> str:
     return datetime.fromtimestamp(at).isoformat(timespec="seconds")
 
 
+def clock(at: float) -> str:
+    """A time for people: as `local`, with a space before the time of day."""
+    return f"{datetime.fromtimestamp(at):%Y-%m-%d %H:%M:%S}"
+
+
 def step_start(step: str, at: float, *, timestamps: bool = True) -> Record:
     shown = f" at {local(at)}" if timestamps else ""
     return Record("INFO", at, "step_start", f"Step '{step}' started{shown}", {"step": step})

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import click
 
 from lokki.cli.deploying import deploy_command, destroy_command
+from lokki.cli.graphs import asked_graph
 from lokki.cli.invoking import invoke_command
-from lokki.cli.options import Command, asked_graph, configured, options_of
+from lokki.cli.options import Command, configured, options_of
 from lokki.cli.program import Program
 from lokki.cli.streams import stdout_to_stderr
 from lokki.decorators import Flow

@@ -13,9 +13,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lokki.cli.load import from_here, place_and_name
 from lokki.decorators import Flow
 from lokki.errors import LokkiError
+from lokki.loading import from_here, place_and_name
 from lokki.places import AWS, LOCAL
 
 if TYPE_CHECKING:

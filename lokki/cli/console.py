@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from datetime import datetime
-from pathlib import Path
 
 from rich.console import Console
-
-from lokki.places.shapes import seconds
 
 WIDE = 120
 """Columns of a strip in output that is not a terminal's."""
@@ -45,14 +41,3 @@ def short(text: str, most: int) -> str:
 def plain(text: str) -> str:
     """A text whose control characters are told, not obeyed by the terminal."""
     return text.translate(_CONTROLS)
-
-
-def near(file: str) -> str:
-    """A file's path from here, if it lies in this folder."""
-    path = Path(file)
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else file
-
-
-def clock(at: str) -> str:
-    """A time of a shape by the clock of this machine."""
-    return f"{datetime.fromtimestamp(seconds(at)):%Y-%m-%d %H:%M:%S}"

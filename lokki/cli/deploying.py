@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lokki.aws import check_installed
-from lokki.cli.options import Command, asked_graph, config_from, options_of, settings
+from lokki.cli.graphs import asked_graph
+from lokki.cli.options import Command, config_from, options_of, settings
 from lokki.cli.program import Program
 from lokki.cli.streams import stdout_to_stderr
 from lokki.decorators import Flow

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lokki.cli.graphs import asked_graph
 from lokki.cli.options import (
     Command,
     again_from,
-    asked_graph,
     config_from,
     options_of,
     settings,

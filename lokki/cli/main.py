@@ -20,7 +20,6 @@ from lokki.cli.completion import completion
 from lokki.cli.deploying import DEPLOY, DESTROY
 from lokki.cli.exits import exits_told
 from lokki.cli.invoking import INVOKE
-from lokki.cli.load import LoadError, NotThere, alias_main, load_flow
 from lokki.cli.offered import COMMANDS as OFFERED
 from lokki.cli.options import Command
 from lokki.cli.program import Program
@@ -34,6 +33,7 @@ from lokki.cli.target import call, on_target, target_argument
 from lokki.decorators import Flow
 from lokki.engine.importing import check_may_run
 from lokki.errors import ConfigError, DefinitionError, LokkiError, ParameterError
+from lokki.loading import LoadError, NotThere, alias_main, load_flow
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """Errors of writing where nothing more can be written."""

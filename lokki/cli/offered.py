@@ -85,7 +85,7 @@ def _here(places: Sequence[str], config: Config) -> dict[str, Any]:
     from concurrent.futures import ThreadPoolExecutor
     from contextlib import closing
 
-    from lokki.cli.found import found_in
+    from lokki.flow_files import found_in
     from lokki.places.schedules import schedule_shape
     from lokki.store.connection import Reader
     from lokki.store.schedules import schedule_row

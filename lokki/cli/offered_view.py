@@ -7,10 +7,13 @@ from typing import Any
 
 from rich.text import Text
 
-from lokki.cli.console import clock, near, plain, short, stdout_console
+from lokki.cli.console import plain, short, stdout_console
 from lokki.cli.schema import parameters
 from lokki.errors import RunNotFound
+from lokki.location import near
+from lokki.logging import clock
 from lokki.places.place import Place
+from lokki.places.shapes import seconds
 from lokki.secret import variable
 
 _MOST_CHARACTERS = 74
@@ -76,11 +79,11 @@ def _schedule(flow: Mapping[str, Any], place: Place) -> Iterator[Text]:
     elif schedule["paused"]:
         yield Text("  paused", style="yellow")
     else:
-        following = [clock(at) for at in schedule["next"][:_MOST_TIMES]]
+        following = [clock(seconds(at)) for at in schedule["next"][:_MOST_TIMES]]
         yield _line("next", ", ".join(following) or "none")
     yield _line("last run", _last(schedule["last"], place))
     if schedule["missed"]:
-        count, last = schedule["missed"], clock(schedule["missed_last"])
+        count, last = schedule["missed"], clock(seconds(schedule["missed_last"]))
         yield _line("missed", f"{count:,}, the last {last}", "yellow")
 
 

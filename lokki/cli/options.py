@@ -17,11 +17,9 @@ import click
 
 from lokki import logging
 from lokki.cli import completing
-from lokki.cli.load import LoadError, traced
-from lokki.cli.streams import stdout_to_stderr
 from lokki.config import KEYS, Config, Logging, load, unknown_variables
 from lokki.decorators import Flow
-from lokki.errors import LokkiError, ParameterError
+from lokki.errors import ParameterError
 from lokki.params import MISSING, Parameter
 from lokki.places import AWS, LOCAL
 from lokki.secret import Secret, redactable, variable
@@ -31,7 +29,6 @@ if TYPE_CHECKING:
 
     from lokki.cli.schema import Told
     from lokki.engine.resuming import Again
-    from lokki.graph import FlowGraph
 
 HELP: dict[str, Any] = {
     "help_option_names": ["-h", "--help"],
@@ -354,29 +351,6 @@ def parameters_from(
     origins = dict.fromkeys(stored.keys() - given.keys(), place)
     checked = flow.parameters.validate(values, text=text, checked=lacking, origins=origins)
     return {name: value for name, value in checked.items() if value is not MISSING}
-
-
-def asked_graph(
-    flow: Flow[..., Any],
-    file: Path | None,
-    options: dict[str, Any],
-    *,
-    here: bool,
-    whole: bool = True,
-    like: Mapping[str, Any] | None = None,
-) -> FlowGraph[Any]:
-    """The graph of a flow with the parameters that a command line gives, as `parameters_from` does.
-
-    Raises UsageError for parameters that are wrong.
-    """
-    try:
-        with stdout_to_stderr():
-            given = parameters_from(flow, file, options, here=here, whole=whole, like=like)
-        return traced(flow, lambda: flow.trace({}, checked=given) if here else flow.outline(given))
-    except LoadError:
-        raise
-    except LokkiError as error:
-        raise click.UsageError(str(error)) from error
 
 
 def stored_parameters(file: Path) -> dict[str, Any]:

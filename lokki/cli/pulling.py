@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from lokki.cli.load import traced
+from lokki.cli.graphs import traced
 from lokki.cli.options import Command, config_from, run_named, run_parameters, settings
 from lokki.cli.program import Program
 from lokki.cli.streams import stdout_to_stderr

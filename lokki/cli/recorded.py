@@ -9,12 +9,12 @@ from time import time
 from typing import TYPE_CHECKING, Any
 
 from lokki import logging
-from lokki.cli.load import LoadError, NotThere, alias_source, load_flow
 from lokki.cli.options import config_from, tell
 from lokki.cli.program import Program
 from lokki.cli.streams import stdout_to_stderr
 from lokki.config import Config, anchored, journal_path
 from lokki.decorators import Flow
+from lokki.loading import LoadError, NotThere, alias_source, load_flow
 
 if TYPE_CHECKING:
     from lokki.store.runs import Run

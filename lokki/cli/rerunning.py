@@ -10,13 +10,12 @@ from typing import Any
 import click
 
 from lokki.cli import completing
-from lokki.cli.load import from_here
+from lokki.cli.graphs import asked_graph
 from lokki.cli.options import (
     HELP,
     HERE_OR_SERVER,
     PARAMS,
     Command,
-    asked_graph,
     config_from,
     option_of,
     options_of,
@@ -30,6 +29,7 @@ from lokki.cli.running import run_here, run_there
 from lokki.cli.target import call
 from lokki.decorators import Flow
 from lokki.errors import DefinitionError, ParameterError, ServerError
+from lokki.loading import from_here
 from lokki.places import LOCAL
 
 _HELP = """Start a new run with the parameters of an earlier one.

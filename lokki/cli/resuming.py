@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lokki.cli.graphs import traced
 from lokki.cli.invoking import resume_on_aws
-from lokki.cli.load import from_here, traced
 from lokki.cli.options import (
     AGAIN,
     SETTINGS,
@@ -27,6 +27,7 @@ from lokki.cli.running import command_line
 from lokki.cli.target import target_argument
 from lokki.config import Config, journal_path
 from lokki.decorators import Flow
+from lokki.loading import from_here
 from lokki.places import AWS, LOCAL
 
 if TYPE_CHECKING:

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lokki.cli.graphs import asked_graph
 from lokki.cli.invoking import invoked
 from lokki.cli.options import (
     SETTINGS,
     Command,
-    asked_graph,
     config_from,
     options_of,
     told_secrets,

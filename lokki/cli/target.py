@@ -8,10 +8,10 @@ import click
 
 from lokki.cli import completing
 from lokki.cli.cloud import MakeCommand
-from lokki.cli.load import load_flow
 from lokki.cli.options import HELP, Command
 from lokki.cli.program import Program
 from lokki.cli.streams import stdout_to_stderr
+from lokki.loading import load_flow
 
 _TARGET: dict[str, Any] = {
     "add_help_option": False,

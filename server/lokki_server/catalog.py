@@ -18,10 +18,10 @@ from typing import Any
 
 import anyio
 
-from lokki.cli.found import found_in
-from lokki.cli.load import file_named
 from lokki.engine.code import Stamps, changed
 from lokki.engine.sources import stamp
+from lokki.flow_files import found_in
+from lokki.loading import file_named
 from lokki.store.offers import Offer
 from lokki_server.channel import Child
 from lokki_server.problems import Problem

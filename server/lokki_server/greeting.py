@@ -14,8 +14,10 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from lokki.cli.console import clock, near
+from lokki.location import near
+from lokki.logging import clock
 from lokki.places.schedules import schedule_shape
+from lokki.places.shapes import seconds
 from lokki_server.service import Service
 
 _log = logging.getLogger("lokki_server")
@@ -57,4 +59,4 @@ def _next(service: Service, name: str, asked: dict[str, Any]) -> str:
         told = schedule_shape(asked, None, now, now)
     if told["error"] or told["paused"]:
         return told["error"] or "paused"
-    return f"next {clock(str(told['next'][0]))}" if told["next"] else "never again"
+    return f"next {clock(seconds(str(told['next'][0])))}" if told["next"] else "never again"

@@ -12,16 +12,16 @@ from hashlib import sha256
 from typing import Any
 
 from lokki import output
-from lokki.cli.described import looked_into
-from lokki.cli.load import alias_source, file_named
 from lokki.config import journal_path, load
 from lokki.decorators import Flow
+from lokki.description import looked_into
 from lokki.engine.code import Code
 from lokki.engine.engine import resumed_graph
 from lokki.engine.parameters import packed_params, with_configured_params
 from lokki.engine.resuming import Again, plan
 from lokki.errors import LokkiError, ParameterError
 from lokki.graph import FlowGraph
+from lokki.loading import alias_source, file_named
 from lokki.secret import in_environment
 from lokki.store.history import read_history
 from lokki.store.jobs import as_asked

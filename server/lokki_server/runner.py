@@ -20,7 +20,6 @@ from typing import Any, TextIO
 
 from lokki import output
 from lokki.call import secrets_of
-from lokki.cli.load import LoadError, alias_source, file_named, flow_in, load_module, place_and_name
 from lokki.config import load
 from lokki.decorators import Flow
 from lokki.engine.code import Code
@@ -28,6 +27,7 @@ from lokki.engine.engine import Engine, RunHandle, resumed_graph
 from lokki.engine.resuming import Again, plan
 from lokki.engine.sources import sources_now
 from lokki.errors import LokkiError, RunOwned
+from lokki.loading import LoadError, alias_source, file_named, flow_in, load_module, place_and_name
 from lokki.secret import in_environment
 from lokki.store.commits import Committer
 from lokki.store.jobs import Jobs

@@ -626,6 +626,7 @@ def test_files_that_hold_no_runnable_flow(script, body, told):
     assert done.returncode in (1, 2)
     assert told in done.stderr
     assert "lokki/cli" not in done.stderr
+    assert "lokki/loading" not in done.stderr
 
 
 @pytest.mark.parametrize("target", ["nofile.py", "nomodule", "birds.py:nosuch"])

@@ -1,4 +1,4 @@
-"""Finding the flow that a command line names: ``FILE[:flow]`` or ``MODULE[:flow]``.
+"""Loading the flow that ``FILE[:flow]`` or ``MODULE[:flow]`` names.
 
 A file that lies in packages is imported under its dotted name, so that however a flow is named,
 its module has one name, which the stored values of its classes need.
@@ -15,19 +15,13 @@ import traceback
 from importlib.machinery import PathFinder, SourceFileLoader
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lokki.call import cut
-from lokki.cli.streams import stdout_to_stderr
 from lokki.decorators import Flow
 from lokki.engine.importing import RunsFlow, importing
 from lokki.errors import DefinitionError, LokkiError
 from lokki.location import located
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from lokki.graph import FlowGraph
 
 
 class LoadError(LokkiError):
@@ -151,17 +145,6 @@ def users_traceback(error: BaseException) -> str:
     shown = traceback.TracebackException.from_exception(error)
     cut(shown)
     return "".join(shown.format())
-
-
-def traced(flow: Flow[..., Any], trace: Callable[[], FlowGraph[Any]]) -> FlowGraph[Any]:
-    """The graph that ``trace`` gives. Raises LoadError when the flow's body fails."""
-    try:
-        with stdout_to_stderr():
-            return trace()
-    except LokkiError:
-        raise
-    except Exception as error:
-        raise LoadError(f"the body of flow '{flow.name}' failed", users_traceback(error)) from error
 
 
 def _from_name(name: str) -> ModuleType:

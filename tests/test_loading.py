@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-BIRDS = Path(__file__).parents[2] / "examples" / "birds.py"
+BIRDS = Path(__file__).parents[1] / "examples" / "birds.py"
 FLAPPED = "flappy goose, flappy duck, flappy seagul\n"
 
 
@@ -349,7 +349,7 @@ def flows(write, tmp_path, place, body=TWO):
     write("birds.py", body)
     done = python(
         "-c",
-        "import sys; from lokki.cli.load import LoadError, load_flows\n"
+        "import sys; from lokki.loading import LoadError, load_flows\n"
         "try: print(*load_flows(sys.argv[1]))\n"
         "except LoadError as error: print(type(error).__name__, error, error.traceback)",
         place,

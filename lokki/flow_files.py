@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from lokki.cli.load import is_file
 from lokki.engine.sources import Stamp, stamp
 from lokki.errors import LokkiError
+from lokki.loading import is_file
 
 _USES_LOKKI = re.compile(r"^\s*(from lokki\b|import lokki\b)", re.MULTILINE)
 _DEFINES_FLOW = re.compile(r"^\s*@(lokki\.)?flow\b", re.MULTILINE)

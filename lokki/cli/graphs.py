@@ -1,0 +1,50 @@
+"""The graph of a flow that a command is about, made by the flow's own body."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lokki.cli.options import parameters_from
+from lokki.cli.streams import stdout_to_stderr
+from lokki.decorators import Flow
+from lokki.errors import LokkiError
+from lokki.graph import FlowGraph
+from lokki.loading import LoadError, users_traceback
+
+
+def asked_graph(
+    flow: Flow[..., Any],
+    file: Path | None,
+    options: dict[str, Any],
+    *,
+    here: bool,
+    whole: bool = True,
+    like: Mapping[str, Any] | None = None,
+) -> FlowGraph[Any]:
+    """The graph of a flow with the parameters that a command line gives, as `parameters_from` does.
+
+    Raises UsageError for parameters that are wrong.
+    """
+    try:
+        with stdout_to_stderr():
+            given = parameters_from(flow, file, options, here=here, whole=whole, like=like)
+        return traced(flow, lambda: flow.trace({}, checked=given) if here else flow.outline(given))
+    except LoadError:
+        raise
+    except LokkiError as error:
+        raise click.UsageError(str(error)) from error
+
+
+def traced(flow: Flow[..., Any], trace: Callable[[], FlowGraph[Any]]) -> FlowGraph[Any]:
+    """The graph that ``trace`` gives. Raises LoadError when the flow's body fails."""
+    try:
+        with stdout_to_stderr():
+            return trace()
+    except LokkiError:
+        raise
+    except Exception as error:
+        raise LoadError(f"the body of flow '{flow.name}' failed", users_traceback(error)) from error
