@@ -15,6 +15,7 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NewType, Union, get_args, get_origin
 
 from lokki.errors import LokkiError
+from lokki.params.examples import example_of
 from lokki.secret import Secret
 from lokki.standin import About, StandIn, ValueNeeded, about, is_stand_in
 from lokki.tracing import Link, code_in, here, place_in, place_of, users_frame
@@ -177,7 +178,7 @@ class Ways:
         known = [self._missing[name] for name in names]
         if any(each.is_secret for each in known):
             return "what depends on a secret has to be done in a step"
-        examples = " ".join(each.example for each in known)
+        examples = " ".join(example_of(each) for each in known)
         return f"give {'them' if len(names) > 1 else 'it'}, as in {examples}"
 
     def _depends(

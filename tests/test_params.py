@@ -39,6 +39,7 @@ from typing_extensions import TypedDict
 
 from lokki.errors import DefinitionError, ParameterError
 from lokki.params import MISSING, RESERVED, Parameter, Parameters
+from lokki.params.examples import example_of
 from lokki.secret import Secret
 
 
@@ -263,7 +264,7 @@ def test_type_label(annotation, label):
 )
 def test_what_the_help_tells(annotation, default, metavar, text, example):
     (parameter,) = params(annotation, default)
-    told = parameter.metavar, parameter.default_text, parameter.example
+    told = parameter.metavar, parameter.default_text, example_of(parameter)
     assert told == (metavar, text, example)
 
 

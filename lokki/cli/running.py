@@ -24,6 +24,7 @@ from lokki.cli.options import (
 from lokki.cli.program import Program
 from lokki.config import Config
 from lokki.decorators import Flow
+from lokki.params.examples import example_of
 from lokki.places import AWS, LOCAL
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def run_command(flow: Flow[..., Any], program: Program) -> click.Command:
         params=[*options_of(flow), *SETTINGS],
         callback=run,
         help="\n\n".join([*told, *told_secrets(flow)]),
-        example=lambda: " ".join(each.example for each in needed),
+        example=lambda: " ".join(example_of(each) for each in needed),
     )
 
 
