@@ -24,6 +24,8 @@ _OF_COMMANDS = ("click", "rich", "markdown-it-py", "mdurl", "pygments")
 _OF_BOTO = ("boto3", "botocore", "aioboto3", "aiobotocore")
 _SERVICES = ("s3", "secretsmanager", "sts")
 """What lokki asks of AWS in Lambda; what botocore knows of the others are 15 MB."""
+_ABOUT = ("requirements.txt", "overrides.txt", "services.txt")
+"""The files that say what is installed."""
 _COMPLETE = ".complete"
 _UNUSED_FOLDERS = ("__pycache__", "tests", "bin")
 _UNUSED_ENDS = (".pyi", ".pyx", ".pxd", ".c", ".h", ".pyc", ".lock")
@@ -100,7 +102,8 @@ def install(needed: Path, *, python: str, architecture: str) -> Path:
 
 def _files(folder: Path) -> Iterator[Path]:
     """What an installation depends on."""
-    yield from sorted([*folder.glob("*.txt"), *folder.glob("wheels/*.whl")])
+    yield from (folder / name for name in _ABOUT)
+    yield from sorted(folder.glob("wheels/*.whl"))
 
 
 def _compile(folder: Path) -> None:

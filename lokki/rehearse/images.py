@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
@@ -23,10 +22,12 @@ def assembled(built: Path, folder: Path) -> Path:
         raise BuildError(f'{built} has no image: build with lambda.package_type = "image"')
     shutil.rmtree(folder, ignore_errors=True)
     dependencies = install(needed, python=python_version(), architecture=architecture())
-    shutil.copytree(dependencies, folder, copy_function=os.link)
-    for file in code.rglob("*"):
-        if file.is_file():
-            target = folder / file.relative_to(code)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(file.read_bytes())
+    folder.mkdir(parents=True)
+    ours = {each.name for each in code.iterdir()}
+    for each in dependencies.iterdir():
+        if each.name not in ours:
+            (folder / each.name).symlink_to(each.resolve())
+        elif each.is_dir():
+            shutil.copytree(each, folder / each.name)
+    shutil.copytree(code, folder, dirs_exist_ok=True)
     return folder.resolve()

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 import anyio
-from aiobotocore.session import get_session
+from aiobotocore.session import AioSession, get_session
 
 from lokki.builder.builder import Build, build
 from lokki.builder.image_pkg import ENTRYPOINT, image_uri
@@ -84,6 +84,7 @@ class Rehearsal:
     def __init__(self, platform: Platform) -> None:
         self.endpoint = platform.endpoint
         self._platform = platform
+        self._session = get_session()  # it keeps what it has read of each service
         self._count = 0
 
     async def run(
@@ -114,7 +115,7 @@ class Rehearsal:
         except ValueNeeded:
             outline = graph
         built = build(outline, config)
-        async with _clients(self.endpoint) as client:
+        async with _clients(self._session, self.endpoint) as client:
             tell("creating the stack")
             await self._place(client, graph, config, built)
             arn = await self._create(client, graph, built)
@@ -307,8 +308,7 @@ class _Clients:
 
 
 @asynccontextmanager
-async def _clients(endpoint: str) -> AsyncIterator[_Clients]:
-    session = get_session()
+async def _clients(session: AioSession, endpoint: str) -> AsyncIterator[_Clients]:
     async with AsyncExitStack() as stack:
         opened = {
             name: await stack.enter_async_context(

@@ -36,7 +36,9 @@ class Stage:
         import anyio
 
         assert graph.flow is not None
-        config = replace(load(settings), build_dir=self._build_dir)
+        config = load(settings)
+        kind = config.lambda_.package_type  # each keeps the dependencies of its own
+        config = replace(config, build_dir=f"{self._build_dir}/{kind}")
         params = graph.flow.parameters.given(graph.params)
         return anyio.run(self._rehearsal.run, graph, params, config)
 

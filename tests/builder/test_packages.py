@@ -19,6 +19,7 @@ from lokki.builder.builder import build
 from lokki.builder.source import Source, digest_of, needs_of, source_of, uv
 from lokki.config import load
 from lokki.errors import BuildError
+from lokki.rehearse.images import assembled
 from lokki.runtime.container import command
 
 ROOT = Path(__file__).parent.parent.parent
@@ -154,6 +155,15 @@ def test_an_image_has_a_dockerfile_and_what_it_copies(project, build_dir):
     assert "awslambdaric==" in (image / "requirements.txt").read_text()
     own = built(project("based"), build_dir, lambda__base_image="own/python").image
     assert "FROM own/python" in (own / "Dockerfile").read_text()
+
+
+def test_images_of_different_flows_share_what_they_depend_on(project, tmp_path):
+    folders = [
+        assembled(built(project(name), str(tmp_path / "built")).folder, tmp_path / name)
+        for name in ("one_image", "another_image")
+    ]
+    one, other = (folder / "lokki" / "__init__.py" for folder in folders)
+    assert one.samefile(other)
 
 
 def test_an_image_runs_a_handler_in_lambda_and_a_command_elsewhere():

@@ -38,7 +38,7 @@ SAME = {
     "async and generators": flows.async_and_generator(),
     "a process that dies": flows.dying(),
     "schedule": flows.scheduled(),
-    "five thousand items": flows.thousands(),
+    "three pages of items": flows.three_pages(),
 }
 
 

@@ -21,6 +21,7 @@ from lokki.rehearse.rig import (
     lambdas,
     machines,
     maps,
+    paths,
     redrives,
     results,
     schedules,
@@ -42,8 +43,8 @@ def _changed() -> None:
         logging.getLogger(name).setLevel(level)
     default_user_config["stepfunctions"] = {"execute_state_machine": True}
     for each in (
-        machines, grammar, maps, results, executions, redrives, clients, schedules, stacks, lambdas,
-        jobs,
+        machines, grammar, paths, maps, results, executions, redrives, clients, schedules, stacks,
+        lambdas, jobs,
     ):  # fmt: skip
         each.change(PLATFORM)
 

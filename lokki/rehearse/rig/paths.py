@@ -1,0 +1,16 @@
+"""JSONPaths are parsed once: moto builds a parser anew for each value that a state looks up."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+from lokki.rehearse.rig.parts import asl
+
+if TYPE_CHECKING:
+    from lokki.rehearse.rig.platform import Platform
+
+
+def change(platform: Platform) -> None:
+    paths = asl("utils.json_path")
+    paths.parse = cache(paths.parse)
