@@ -28,9 +28,10 @@ from lokki.errors import (
     ServerError,
     WorkerDied,
 )
-from lokki.graph import FlowGraph, MapStage, TaskStage
+from lokki.graph import FlowGraph
 from lokki.retry import RetryConfig
 from lokki.secret import Secret
+from lokki.stages import MapStage, TaskStage
 
 if TYPE_CHECKING:
     from lokki.call import Context, Failure, current

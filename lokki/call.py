@@ -15,8 +15,6 @@ from types import AsyncGeneratorType, CoroutineType, FrameType, TracebackType
 from typing import Any, TypeAlias
 
 from lokki import forks
-from lokki.chain import Lane, input_and_names, is_async_generator
-from lokki.chain import running as running
 from lokki.defaults import fresh
 from lokki.errors import (
     DefinitionError,
@@ -27,8 +25,11 @@ from lokki.errors import (
     name_of,
     text_of,
 )
-from lokki.graph import FlowGraph, StepCall
+from lokki.graph import FlowGraph
 from lokki.secret import redactable, redacted
+from lokki.stages import StepCall
+from lokki.steps import Lane, input_and_names, is_async_generator
+from lokki.steps import running as running
 
 _BY_NAME = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
 _NOT_USERS = (

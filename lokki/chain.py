@@ -1,27 +1,18 @@
-"""Steps, and the chains that a flow's body makes of them. Immutable: a link gives a new chain."""
+"""The chains that a flow's body makes of steps. Immutable: a link gives a new chain."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextvars import ContextVar
 from dataclasses import replace
-from inspect import (
-    Parameter,
-    Signature,
-    isasyncgenfunction,
-    iscoroutinefunction,
-    ismethod,
-    signature,
-)
+from inspect import ismethod
 from math import inf
-from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from lokki.errors import ChainAttributeError, ChainTypeError, DefinitionError
-from lokki.graph import MapStage, Stage, StepCall, TaskStage
 from lokki.numeric import number, whole
-from lokki.retry import RetryConfig
+from lokki.stages import MapStage, Stage, StepCall, TaskStage
 from lokki.standin import refuse_stand_in
+from lokki.steps import MAP_OPTIONS, StepDefinition, input_and_names, no_method, running
 from lokki.tracing import note
 
 P = ParamSpec("P")
@@ -31,15 +22,6 @@ U = TypeVar("U")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 T_contra = TypeVar("T_contra", contravariant=True)
-
-JobType = Literal["lambda", "batch"]
-Executor = Literal["thread", "process"]
-Lane = Literal["thread", "process", "async"]
-MAP_OPTIONS = ("concurrency_limit", "batch_size", "tolerated_failures", "direct_pass")
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,59}")
-
-running: ContextVar[list[Any] | None] = ContextVar("lokki_running", default=None)
-"""The call of a step that is under way here, its BoundCall first; see `lokki.call`."""
 
 
 class Takes(Protocol[T_contra, Q, R_co]):
@@ -54,125 +36,13 @@ class TakesFirst(Protocol[T_contra, R_co]):
     def __call__(self, first: T_contra, /, *args: Any, **kwargs: Any) -> StepNode[R_co]: ...
 
 
-class Step(Generic[P, R]):
+class Step(StepDefinition[P, R]):
     """A function that a flow can call: what ``@step`` returns.
 
     ``fn`` is the plain function, for unit tests. ``name`` is its name. ``retry``, ``job_type``,
     ``vcpu``, ``memory_mb``, ``timeout_seconds`` and ``executor`` are as given to ``@step``.
     Immutable, and equal to itself alone.
     """
-
-    fn: Callable[P, Any]
-    name: str
-    retry: RetryConfig
-    job_type: JobType
-    vcpu: float | None
-    memory_mb: int | None
-    timeout_seconds: float | None
-    executor: Executor | None
-
-    def __init__(
-        self,
-        fn: Callable[P, Any],
-        *,
-        retry: RetryConfig | Mapping[str, Any] | None = None,
-        job_type: JobType = "lambda",
-        vcpu: float | None = None,
-        memory_mb: int | None = None,
-        timeout_seconds: float | None = None,
-        executor: Executor | None = None,
-    ) -> None:
-        if is_static := isinstance(fn, staticmethod):
-            fn = fn.__func__
-        name = getattr(fn, "__name__", None)
-        if isinstance(fn, classmethod):
-            raise _no_method("step", fn.__func__)
-        if isinstance(fn, Step) or not callable(fn) or not isinstance(name, str):
-            raise ChainTypeError(f"@step wants a function, not {fn!r}")
-        vars(self).update(
-            fn=fn,
-            name=name,
-            retry=RetryConfig.of(retry),
-            job_type=job_type,
-            vcpu=vcpu,
-            memory_mb=memory_mb,
-            timeout_seconds=timeout_seconds,
-            executor=executor,
-            is_async=_is(iscoroutinefunction, fn) or is_async_generator(fn),
-            is_static=is_static,
-            __wrapped__=fn,
-            __name__=name,
-            __qualname__=getattr(fn, "__qualname__", name),
-            __module__=getattr(fn, "__module__", None),
-            __doc__=fn.__doc__,
-        )
-        self._check()
-
-    is_async: bool
-    is_static: bool
-
-    def _check(self) -> None:
-        def refuse(why: str) -> DefinitionError:
-            return DefinitionError(f"step '{self.name}': {why}")
-
-        if not _NAME.fullmatch(self.name):
-            raise refuse(
-                "a step needs a function with a name of ASCII letters, digits and '_' "
-                "(at most 60): write it with def"
-            )
-        if self.job_type not in ("lambda", "batch"):
-            raise refuse(f"job_type must be 'lambda' or 'batch', not {self.job_type!r}")
-        if self.executor not in (None, "thread", "process"):
-            raise refuse(f"executor must be 'thread' or 'process', not {self.executor!r}")
-        for option in ("vcpu", "memory_mb", "timeout_seconds"):
-            given = getattr(self, option)
-            value = number(given)
-            if given is not None and not (value is not None and 0 < value < inf):
-                raise refuse(f"{option} must be a number above 0, not {given!r}")
-            vars(self)[option] = value
-        if isinstance(self.memory_mb, float):
-            raise refuse(f"memory_mb must be a whole number, not {self.memory_mb!r}")
-        if self.vcpu is not None and self.job_type == "lambda":
-            raise refuse(
-                "vcpu is for job_type='batch'; Lambda gives CPU with memory: set memory_mb"
-            )
-        try:
-            parameters = self.signature.parameters
-        except (TypeError, ValueError):
-            raise refuse("its signature is unknown; call it in a function of your own") from None
-        for option in MAP_OPTIONS:
-            if option in parameters:
-                raise refuse(f"the parameter name '{option}' is reserved for .map(); rename it")
-        if self.executor == "thread" and self.is_async:
-            raise refuse("an async step runs on the event loop; leave out executor='thread'")
-        if self.executor == "thread" and self.timeout_seconds is not None:
-            raise refuse(
-                "a thread cannot be stopped, so executor='thread' cannot keep timeout_seconds; "
-                "leave executor out (a process is used) or use executor='process'"
-            )
-
-    def __setattr__(self, name: str, value: object = None) -> None:
-        raise AttributeError(f"step '{self.name}' is immutable; give options to @step")
-
-    __delattr__ = __setattr__
-
-    def __repr__(self) -> str:
-        return f"<step {self.name}>"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        options = ("retry", "job_type", "vcpu", "memory_mb", "timeout_seconds", "executor")
-        return _rebuild, (self.fn, {option: getattr(self, option) for option in options})
-
-    @property
-    def lane(self) -> Lane:
-        """Where a call of it runs locally: a sync step with a timeout needs a process."""
-        if self.executor == "process" or (self.timeout_seconds and not self.is_async):
-            return "process"
-        return "async" if self.is_async else "thread"
-
-    @property
-    def signature(self) -> Signature:
-        return signature(self.fn)
 
     if not TYPE_CHECKING:
 
@@ -185,9 +55,9 @@ class Step(Generic[P, R]):
                 )
             raise AttributeError(f"a step has no attribute '{name}'")
 
-        def __get__(self, instance: object, owner: type | None = None) -> Any:
-            refuse_method("step", self, instance, owner)
-            return self
+    def __reduce__(self) -> tuple[Any, ...]:
+        options = ("retry", "job_type", "vcpu", "memory_mb", "timeout_seconds", "executor")
+        return _rebuild, (self.fn, {option: getattr(self, option) for option in options})
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> StepNode[R]:
         """Begin a chain with this step, and record its arguments; nothing is called yet."""
@@ -204,38 +74,6 @@ class Step(Generic[P, R]):
         _refuse_chains(self, args, kwargs)
         first = TaskStage(StepCall(self, self.name, args, dict(kwargs)))
         return StepNode((first,), None, f"{self.name}()")
-
-
-def refuse_method(kind: str, made: Any, instance: object, owner: type | None) -> None:
-    """Refuse a step or flow that was decorated as a method, when Python is to bind it.
-
-    A function of a class that is looked up in the class itself is none, unless its first parameter
-    is ``self`` or ``cls``. Raises ChainTypeError.
-    """
-    fn, classes = made.fn, (owner or type(instance)).__mro__
-    names = [f"{each.__qualname__}.{getattr(fn, '__name__', '')}" for each in classes]
-    if made.is_static or getattr(fn, "__qualname__", "") not in names:
-        return  # a step of a module may be an attribute of a class, too
-    if instance is not None or next(iter(signature(fn).parameters), "") in ("self", "cls"):
-        raise _no_method(kind, fn)
-
-
-def _no_method(kind: str, fn: Callable[..., Any]) -> ChainTypeError:
-    lacks = next(iter(signature(fn).parameters), "self")
-    return ChainTypeError(
-        f"{kind} '{fn.__name__}' is a method, and nothing would give it '{lacks}': write it as a "
-        f"function outside of the class, or put @staticmethod above @{kind}; what it needs of the "
-        "object it gets in its input, as a constant or from a parameter of the flow"
-    )
-
-
-def is_async_generator(fn: object) -> bool:
-    return _is(isasyncgenfunction, fn)
-
-
-def _is(kind: Callable[[object], bool], fn: object) -> bool:
-    """Whether a function, or the ``__call__`` of another callable object, is of a kind."""
-    return kind(fn) or kind(type(fn).__call__)
 
 
 def _rebuild(fn: Callable[..., Any], options: dict[str, Any]) -> Step[..., Any]:
@@ -465,7 +303,7 @@ def _linked(verb: str, step: Any, args: tuple[Any, ...], kwargs: dict[str, Any])
         )
     if ismethod(step):
         function: Any = step.__func__
-        raise _no_method("step", function.fn if isinstance(function, Step) else function)
+        raise no_method("step", function.fn if isinstance(function, Step) else function)
     if not isinstance(step, Step):
         raise ChainTypeError(
             f".{verb}({_name(step)}) wants a step: decorate {_name(step)} with @step"
@@ -502,25 +340,6 @@ def _refuse_chains(step: Step[..., Any], args: Iterable[Any], kwargs: Mapping[st
             f"step '{step.name}' got a chain as an argument; "
             f"link it instead: first_step().next({step.name})"
         )
-
-
-def input_and_names(step: Step[..., Any]) -> tuple[list[str] | None, bool]:
-    """The parameters that a step takes by name, its input's first, and whether it takes any other.
-
-    The input is the first positional parameter ('' for ``*args``); None instead of the list when
-    there is none.
-    """
-    parameters = list(step.signature.parameters.values())
-    takes_any = any(p.kind is Parameter.VAR_KEYWORD for p in parameters)
-    first = parameters[0] if parameters else None
-    if first is None or first.kind in (Parameter.KEYWORD_ONLY, Parameter.VAR_KEYWORD):
-        return None, takes_any
-    rest = [
-        p.name
-        for p in parameters[1:]
-        if p.kind in (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
-    ]
-    return ["" if first.kind is Parameter.VAR_POSITIONAL else first.name, *rest], takes_any
 
 
 def _checked(options: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 from lokki import output
 from lokki.decorators import Flow
 from lokki.errors import LokkiError
-from lokki.graph import MapStage
+from lokki.stages import MapStage
 from lokki.loading import LoadError, load_flows
 
 

@@ -10,7 +10,7 @@ import os
 import sys
 from typing import NoReturn
 
-from lokki.chain import running
+from lokki.steps import running
 
 end_process = os._exit
 """What ends a process at once, whatever a flow's code is given instead."""

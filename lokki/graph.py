@@ -1,85 +1,33 @@
-"""What a flow is: an immutable list of stages. Everything else reads it, nothing changes it."""
+"""What a flow is: a function that describes it, and the immutable list of stages that it gives.
+
+Everything else reads them, nothing changes them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from inspect import iscoroutinefunction
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
 
-from lokki.errors import DefinitionError
+from lokki.chain import MapBlock, StepNode
+from lokki.errors import ChainTypeError, DefinitionError
+from lokki.params import Parameters
+from lokki.stages import Stage, StepCall, TaskStage
+from lokki.steps import StepDefinition, refuse_method, running
+from lokki.tracing import Link, kept, tracing
+from lokki.ways import Ways
 
 if TYPE_CHECKING:
-    from lokki.chain import Step
-    from lokki.decorators import Flow
+    from lokki.schedule import Overlap
 
+P = ParamSpec("P")
+R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
 MOST_STAGES = 256
-
-
-@dataclass(frozen=True, slots=True)
-class StepCall:
-    """One use of a step in a flow, with the constants bound to it in the chain.
-
-    ``name`` is unique in its graph: the second use of ``clean`` is ``clean-2``. ``args`` is empty
-    but for the first call of a flow, which has no input from a call before it.
-    """
-
-    step: Step[..., Any]
-    name: str
-    args: tuple[Any, ...] = ()
-    kwargs: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class TaskStage:
-    """A step that is called once, with the whole result of the stage before it."""
-
-    call: StepCall
-
-    @property
-    def name(self) -> str:
-        return self.call.name
-
-    @property
-    def calls(self) -> tuple[StepCall, ...]:
-        return (self.call,)
-
-
-@dataclass(frozen=True, slots=True)
-class MapStage:
-    """An inner chain that is run for each item of the stage before it.
-
-    ``concurrency_limit``: most items at a time (None: the engine's limit). ``batch_size``: items
-    handed out at a time (None: the engine decides). ``tolerated_failures``: how many items (int)
-    or which share of them (float below 1) may fail without failing the run. ``direct_pass``: on
-    AWS, one invocation runs the whole inner chain of an item.
-    """
-
-    inner: tuple[StepCall, ...]
-    concurrency_limit: int | None = None
-    batch_size: int | None = None
-    tolerated_failures: int | float = 0
-    direct_pass: bool = False
-
-    @property
-    def name(self) -> str:
-        return self.inner[0].name
-
-    @property
-    def calls(self) -> tuple[StepCall, ...]:
-        return self.inner
-
-    def tolerates(self, failures: int, count: int) -> bool:
-        """Whether the map may go on when ``failures`` of its ``count`` items have failed."""
-        limit = self.tolerated_failures
-        if isinstance(limit, float):
-            return failures == 0 or failures / count <= limit
-        return failures <= limit
-
-
-Stage = TaskStage | MapStage
 
 
 @dataclass(frozen=True)
@@ -92,7 +40,7 @@ class FlowGraph(Generic[R_co]):
     name: str
     stages: tuple[Stage, ...]
     params: Mapping[str, Any] = field(default_factory=dict)
-    flow: Flow[..., R_co] | None = None
+    flow: FlowDefinition[..., R_co] | None = None
 
     def __post_init__(self) -> None:
         if len(self.stages) > MOST_STAGES:
@@ -100,7 +48,7 @@ class FlowGraph(Generic[R_co]):
                 f"flow '{self.name}' has {len(self.stages)} stages, {MOST_STAGES} at most: "
                 "put several steps into one, or split the flow"
             )
-        steps: dict[str, Step[..., Any]] = {}
+        steps: dict[str, StepDefinition[..., Any]] = {}
         used: dict[str, int] = {}
 
         def named(call: StepCall) -> StepCall:
@@ -149,3 +97,171 @@ class FlowGraph(Generic[R_co]):
         from hashlib import sha256
 
         return sha256(self.shape.encode()).hexdigest()[:16]
+
+
+class FlowDefinition(Generic[P, R]):
+    """A function that describes a flow, and what is known of the flow before it has parameters."""
+
+    fn: Callable[P, StepNode[R] | MapBlock[Any]]
+    name: str
+    schedule: str | None
+    timezone: str | None
+    overlap: Overlap | None
+    is_static: bool
+    parameters: Parameters
+
+    def __init__(
+        self,
+        fn: Callable[P, StepNode[R] | MapBlock[Any]],
+        schedule: str | None = None,
+        timezone: str | None = None,
+        overlap: Overlap | None = None,
+    ) -> None:
+        if is_static := isinstance(fn, staticmethod):
+            fn = fn.__func__
+        function_name = getattr(fn, "__name__", None)
+        if not callable(fn) or isinstance(fn, StepDefinition) or not isinstance(function_name, str):
+            raise ChainTypeError(f"@flow wants a function, not {fn!r}")
+        name = function_name.strip("_").replace("_", "-")
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9-]{0,59}", name):
+            raise DefinitionError(
+                f"flow '{name}': a flow needs a function with a name of ASCII letters, digits and "
+                "'_', beginning with a letter (at most 60)"
+            )
+        if iscoroutinefunction(fn):
+            raise DefinitionError(
+                f"flow '{name}': its body describes the flow and waits for nothing; "
+                "write it with def, not async def"
+            )
+        _check_schedule(name, schedule, timezone=timezone, overlap=overlap)
+        vars(self).update(
+            fn=fn,
+            name=name,
+            schedule=schedule,
+            timezone=timezone,
+            overlap=overlap,
+            is_static=is_static,
+            parameters=Parameters(fn, name),
+            __wrapped__=fn,
+            __name__=function_name,
+            __qualname__=getattr(fn, "__qualname__", function_name),
+            __module__=fn.__module__,
+            __doc__=fn.__doc__,
+        )
+
+    def __setattr__(self, name: str, value: object = None) -> None:
+        raise AttributeError(f"flow '{self.name}' is immutable; give options to @flow")
+
+    __delattr__ = __setattr__
+
+    def __repr__(self) -> str:
+        return f"<flow {self.name}>"
+
+    if not TYPE_CHECKING:
+
+        def __get__(self, instance: object, owner: type | None = None) -> Any:
+            refuse_method("flow", self, instance, owner)
+            return self
+
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> FlowGraph[R]:
+        """The graph of this flow for these parameters, which are checked first.
+
+        Raises ParameterError for wrong parameters, DefinitionError for a chain that cannot work.
+        """
+        return self._trace(self.parameters.bind(args, kwargs))
+
+    def trace(
+        self, params: Mapping[str, Any], *, checked: Mapping[str, Any] | None = None
+    ) -> FlowGraph[R]:
+        """The same as calling the flow, with the parameters as a mapping of JSON or Python values.
+
+        ``checked`` are parameters of another graph of this flow or of a recorded run, which
+        ``params`` complete or replace; they are used as they are.
+
+        Raises ParameterError for wrong parameters, DefinitionError for a chain that cannot work.
+        """
+        return self._trace(self.parameters.validate(params, checked=checked))
+
+    def outline(self, given: Mapping[str, Any] | None = None) -> FlowGraph[R]:
+        """The graph of this flow for its structure alone, whatever parameters it needs.
+
+        ``given`` are checked values of parameters (default: none). The body is traced with
+        stand-ins for required ones that have none: it may compute with them, and what it binds of
+        them means nothing in this graph.
+
+        Raises DefinitionError as calling the flow does, ParameterError where the body needs a value
+        or the structure depends on one, and what the body raises.
+        """
+        given = given or {}
+        ways = Ways([each for each in self.parameters if each.required and each.name not in given])
+        return ways.explored(
+            lambda: self._traced(self.parameters.validate({}, checked={**given, **ways.values()}))
+        )
+
+    def _trace(self, params: dict[str, Any]) -> FlowGraph[R]:
+        return self._traced(params)[0]
+
+    def _traced(self, params: dict[str, Any]) -> tuple[FlowGraph[R], list[Link]]:
+        """The graph, and the links that have made its chain."""
+        outside = running.set(None)  # a step may run another flow
+        try:
+            with tracing() as links:
+                chain = cast(Any, self.fn)(**params)
+        finally:
+            running.reset(outside)
+        if not isinstance(chain, StepNode | MapBlock):
+            hint = (
+                f"call it: {chain.name}()"
+                if isinstance(chain, StepDefinition)
+                else "return the chain"
+            )
+            raise ChainTypeError(
+                f"flow '{self.name}' returned {type(chain).__name__}, not a chain of steps; "
+                f"{hint}, such as: return get_items().map(work).agg(collect)"
+            )
+        chains = kept(links, chain, self.name)
+        graph = FlowGraph(self.name, chain.stages, params, self)
+        _check_arguments(graph)
+        return graph, chains
+
+
+def _check_schedule(
+    name: str, schedule: str | None, *, timezone: str | None, overlap: str | None
+) -> None:
+    if schedule is None:
+        for option, value in (("timezone", timezone), ("overlap", overlap)):
+            if value is not None:
+                raise DefinitionError(
+                    f"flow '{name}': {option} is that of a schedule: give one, such as "
+                    f"schedule='cron(0 9 * * ? *)', or leave {option} out"
+                )
+        return
+    from lokki.schedule import check_overlap, parse  # few flows have one
+
+    try:
+        parse(schedule, timezone)
+        check_overlap(overlap)
+    except DefinitionError as error:
+        raise DefinitionError(f"flow '{name}': {error}") from None
+
+
+def _check_arguments(graph: FlowGraph[Any]) -> None:
+    """Refuse a call that lacks an argument which neither the chain nor the flow gives it."""
+    for position, call in enumerate(graph.calls):
+        given = {*call.kwargs, *graph.params}
+        first = position == 0 and isinstance(graph.stages[0], TaskStage)
+        positions = len(call.args) if first else 1
+        for index, parameter in enumerate(call.step.signature.parameters.values()):
+            kind = parameter.kind
+            optional = parameter.default is not parameter.empty or kind in (
+                parameter.VAR_POSITIONAL,
+                parameter.VAR_KEYWORD,
+            )
+            by_position = index < positions and kind is not parameter.KEYWORD_ONLY
+            by_name = parameter.name in given and kind is not parameter.POSITIONAL_ONLY
+            if not (optional or by_position or by_name):
+                name, where = call.step.name, parameter.name
+                raise DefinitionError(
+                    f"flow '{graph.name}': step '{name}' needs '{where}': bind it in the chain "
+                    f"({name}, {where}=…), give it a default, or make it a parameter of the flow"
+                )

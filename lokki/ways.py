@@ -12,7 +12,18 @@ import types
 from collections.abc import Callable, Sequence
 from enum import Enum, Flag
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NewType, Union, get_args, get_origin
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Literal,
+    NewType,
+    Protocol,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+)
 
 from lokki.errors import LokkiError
 from lokki.params.examples import example_of
@@ -21,8 +32,8 @@ from lokki.standin import About, StandIn, ValueNeeded, about, is_stand_in
 from lokki.tracing import Link, code_in, here, place_in, place_of, users_frame
 
 if TYPE_CHECKING:
-    from lokki.graph import FlowGraph
     from lokki.params import Parameter
+    from lokki.stages import Stage
 
 _MOST_QUESTIONS = 32
 """Most questions on one way: a loop that goes on while a stand-in is true would never end."""
@@ -33,6 +44,18 @@ _MOST_CHOICES = 64
 """Most combinations of values of parameters that can have but a few, such as flags and enums."""
 _MOST_ASKED = 10_000
 """How often anything is asked on one way: `while names: names.pop()` would never end, either."""
+
+
+class Traced(Protocol):
+    """What a body gives on one way: a flow's graph."""
+
+    @property
+    def stages(self) -> tuple[Stage, ...]: ...
+    @property
+    def shape(self) -> str: ...
+
+
+G = TypeVar("G", bound=Traced)
 
 
 class _Question:
@@ -68,13 +91,13 @@ class Ways:
             self._alternatives[each.name] = found if several else [_OfKind(None)]
             count *= len(found) if several else 1
 
-    def explored(self, trace: Callable[[], tuple[FlowGraph[Any], list[Link]]]) -> FlowGraph[Any]:
+    def explored(self, trace: Callable[[], tuple[G, list[Link]]]) -> G:
         """The graph that the body gives on all ways.
 
         A way that ends in an error is left out, since a body may refuse values; when all do, the
         first error is raised. Raises ValueNeeded when the structure depends on what is missing.
         """
-        found: tuple[FlowGraph[Any], list[Link]] | None = None
+        found: tuple[G, list[Link]] | None = None
         failed: Exception | None = None
         answers: list[int] = []
         for _ in range(_MOST_WAYS):
@@ -184,8 +207,8 @@ class Ways:
     def _depends(
         self,
         answers: list[int],
-        one: tuple[FlowGraph[Any], list[Link]],
-        other: tuple[FlowGraph[Any], list[Link]],
+        one: tuple[Traced, list[Link]],
+        other: tuple[Traced, list[Link]],
     ) -> ValueNeeded:
         """The error of a structure that is another one since the first answer that is new."""
         asked = next(
@@ -226,7 +249,7 @@ def _at_fault(error: Exception) -> tuple[str, tuple[str, ...], str]:
     return code, () if raised else tuple(dict.fromkeys(names)), place_in(frame)
 
 
-def _structure(graph: FlowGraph[Any]) -> list[Any]:
+def _structure(graph: Traced) -> list[Any]:
     """What of a graph has to be the same for all parameters: its chain, and the options of maps."""
     options = ("concurrency_limit", "batch_size", "tolerated_failures", "direct_pass")
     return [

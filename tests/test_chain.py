@@ -6,8 +6,8 @@ import cloudpickle
 import pytest
 
 from lokki import FlowGraph, MapBlock, MapStage, RetryConfig, Step, StepNode, TaskStage, step
-from lokki.chain import MAP_OPTIONS, input_and_names
 from lokki.errors import DefinitionError
+from lokki.steps import MAP_OPTIONS, input_and_names
 
 
 @step

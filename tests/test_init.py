@@ -124,7 +124,9 @@ def test_import_loads_the_definition_layer_alone():
         "lokki.params.words",
         "lokki.retry",
         "lokki.secret",
+        "lokki.stages",
         "lokki.standin",
+        "lokki.steps",
         "lokki.tracing",
         "lokki.ways",
     }

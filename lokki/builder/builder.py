@@ -29,7 +29,8 @@ from lokki.builder.zip_pkg import (
 )
 from lokki.config import Config
 from lokki.errors import BuildError
-from lokki.graph import FlowGraph, MapStage
+from lokki.graph import FlowGraph
+from lokki.stages import MapStage
 
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 """Those of Lambda (docs.aws.amazon.com/lambda/latest/dg/lambda-runtimes.html) that we run on."""

@@ -8,9 +8,10 @@ from typing import Any
 from lokki.builder.resources import Statement, arn_of, ref, sub
 from lokki.builder.sizes import is_batch
 from lokki.config import Config
-from lokki.graph import FlowGraph, MapStage
+from lokki.graph import FlowGraph
 from lokki.runtime.event import is_secret
 from lokki.runtime.place import places
+from lokki.stages import MapStage
 
 _BUCKET = "arn:${AWS::Partition}:s3:::${S3Bucket}"
 

@@ -12,9 +12,10 @@ from lokki.builder.overlap import overlap_notes
 from lokki.builder.sizes import MOST_LAMBDA_SECONDS, STORING_SECONDS, is_batch, sizes_of
 from lokki.builder.states import batched
 from lokki.config import Config
-from lokki.graph import FlowGraph, MapStage
+from lokki.graph import FlowGraph
 from lokki.runtime.event import INLINE_BYTES
 from lokki.runtime.place import Place, places
+from lokki.stages import MapStage
 
 _LISTED_AT_ONCE = 1_000  # keys of one LIST
 _MOST_CHILDREN_AT_ONCE = 10_000

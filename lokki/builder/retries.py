@@ -8,10 +8,10 @@ from math import ceil
 from lokki.builder.asl import Retrier
 from lokki.builder.sizes import is_batch
 from lokki.errors import DefinitionError, ParameterError, WorkerDied
-from lokki.graph import StepCall
 from lokki.retry import RetryConfig
 from lokki.runtime.event import FAILED
 from lokki.runtime.place import Place
+from lokki.stages import StepCall
 
 # https://docs.aws.amazon.com/step-functions/latest/dg/bp-lambda-serviceexception.html
 _LAMBDA_ERRORS = (

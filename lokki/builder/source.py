@@ -19,8 +19,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from lokki.decorators import Flow
 from lokki.errors import BuildError
+from lokki.graph import FlowDefinition
 from lokki.location import located
 
 OWN = "lokki"
@@ -40,7 +40,9 @@ class Source:
     files: tuple[Path, ...]
 
 
-def source_of(flow: Flow[..., Any], include: str = "", exclude: str = "lokki-build") -> Source:
+def source_of(
+    flow: FlowDefinition[..., Any], include: str = "", exclude: str = "lokki-build"
+) -> Source:
     """The code of a flow: the modules beside it that it has imported, and what ``include`` names.
 
     ``include`` holds globs from ``root``, comma-separated; nothing in the folder ``exclude`` is

@@ -30,9 +30,10 @@ from lokki.builder.document import pascal
 from lokki.builder.retries import retriers
 from lokki.builder.sizes import Sizes, is_batch, sizes_of
 from lokki.config import Config
-from lokki.graph import FlowGraph, MapStage, TaskStage
+from lokki.graph import FlowGraph
 from lokki.runtime.event import EVENT, REDRIVEN
 from lokki.runtime.place import Place, places
+from lokki.stages import MapStage, TaskStage
 
 INIT = "InitFlow"
 _MOST_LABEL = 40

@@ -37,9 +37,10 @@ from lokki.builder.sizes import is_batch, sizes_of
 from lokki.builder.states import Names, names_of, state_machine
 from lokki.config import Config
 from lokki.errors import ConfigError
-from lokki.graph import FlowGraph, MapStage
+from lokki.graph import FlowGraph
 from lokki.runtime.event import BUCKET, MODULE, STEP
 from lokki.runtime.place import Place, places
+from lokki.stages import MapStage
 from lokki.store.keys import zip_key
 
 _RETENTION_DAYS = 30

@@ -30,7 +30,8 @@ from lokki.engine.items import lane_of
 from lokki.engine.witness import CLOSED
 from lokki.errors import LokkiError, ResultUnreadable, RunCancelled, RunFailed
 from lokki.forks import end_process
-from lokki.graph import FlowGraph, MapStage
+from lokki.graph import FlowGraph
+from lokki.stages import MapStage
 from lokki.store.groups import place
 
 INTERRUPTED = 130

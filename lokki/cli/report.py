@@ -25,7 +25,8 @@ from lokki.engine.events import (
     StageStarted,
 )
 from lokki.engine.state import Counts, Status
-from lokki.graph import FlowGraph, MapStage
+from lokki.graph import FlowGraph
+from lokki.stages import MapStage
 from lokki.store.texts import shortened
 
 

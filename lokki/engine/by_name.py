@@ -20,12 +20,12 @@ from types import CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, cast
 
 from lokki.call import BoundCall
-from lokki.chain import Step
 from lokki.engine.importing import imported
 from lokki.engine.program import Origin, Program
 from lokki.engine.settings import Settings, Unfound, adopt, settings_of
 from lokki.engine.sources import is_fixed
 from lokki.errors import PayloadError
+from lokki.steps import StepDefinition
 from lokki.store.codec import dumps, dumps_by_value, loads, value_pickler, why_unwritable
 
 _PROTOCOL = 5
@@ -102,7 +102,7 @@ def _pickler() -> Any:
             return self._buffer.getvalue()
 
         def reducer_override(self, obj: Any) -> Any:
-            if not callable(obj) or issubclass(type(obj), Step | MethodType):
+            if not callable(obj) or issubclass(type(obj), StepDefinition | MethodType):
                 return super().reducer_override(obj)
             module = _module_of(obj)
             origin = None if module is None else self._program.has(module)
@@ -164,7 +164,7 @@ def _at(module: ModuleType, name: str) -> Any:
 
 def _plain(value: Any) -> Any:
     """The function in a step or a method."""
-    if issubclass(type(value), Step):
+    if issubclass(type(value), StepDefinition):
         value = value.fn
     return value.__func__ if type(value) is MethodType else value
 

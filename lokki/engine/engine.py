@@ -20,7 +20,6 @@ import anyio
 import anyio.to_thread
 
 from lokki.config import Config, journal_path, load, local_path, unknown_variables
-from lokki.decorators import Flow
 from lokki.engine.events import Event, RunFinished, StageProgressed
 from lokki.engine.importing import check_may_run
 from lokki.engine.items import lane_of
@@ -30,9 +29,10 @@ from lokki.engine.resuming import Again, Plan, plan
 from lokki.engine.run import Run
 from lokki.engine.spawning import cores
 from lokki.errors import DefinitionError, LokkiError
-from lokki.graph import FlowGraph, Stage
+from lokki.graph import FlowDefinition, FlowGraph
 from lokki.numeric import whole
 from lokki.secret import HIDDEN, Secret
+from lokki.stages import Stage
 from lokki.store.codec import loads
 from lokki.store.journal import Journal
 from lokki.store.keys import check_part
@@ -192,7 +192,7 @@ class Engine:
 
     async def run(
         self,
-        flow: FlowGraph[R] | Flow[..., R],
+        flow: FlowGraph[R] | FlowDefinition[..., R],
         params: Mapping[str, Any] | None = None,
         *,
         run_id: str | None = None,
@@ -215,7 +215,7 @@ class Engine:
 
     def submit(
         self,
-        flow: FlowGraph[R] | Flow[..., R],
+        flow: FlowGraph[R] | FlowDefinition[..., R],
         params: Mapping[str, Any] | None = None,
         *,
         run_id: str | None = None,
@@ -235,7 +235,7 @@ class Engine:
     async def resume(
         self,
         run_id: str,
-        flow: Flow[..., R],
+        flow: FlowDefinition[..., R],
         again: Again | None = None,
         *,
         secrets: Mapping[str, Any] | None = None,
@@ -323,8 +323,10 @@ def _places(
     return path, store
 
 
-def _graph(flow: FlowGraph[R] | Flow[..., R], params: Mapping[str, Any] | None) -> FlowGraph[R]:
-    if isinstance(flow, Flow):
+def _graph(
+    flow: FlowGraph[R] | FlowDefinition[..., R], params: Mapping[str, Any] | None
+) -> FlowGraph[R]:
+    if isinstance(flow, FlowDefinition):
         return flow.trace(params or {})
     if not isinstance(flow, FlowGraph):
         raise DefinitionError(f"an engine runs a flow or its graph, not {flow!r}: see @flow")
@@ -336,7 +338,7 @@ def _graph(flow: FlowGraph[R] | Flow[..., R], params: Mapping[str, Any] | None) 
 
 
 def resumed_graph(
-    run: RunRow, flow: Flow[..., R], secrets: Mapping[str, Any], *, to_run: bool = True
+    run: RunRow, flow: FlowDefinition[..., R], secrets: Mapping[str, Any], *, to_run: bool = True
 ) -> FlowGraph[R]:
     """A run's graph, with its parameters, its secrets and the present code of its flow.
 

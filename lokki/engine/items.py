@@ -14,11 +14,11 @@ from time import perf_counter, time
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from lokki.call import BoundCall, Failure, ResultError, capture, unstorable
-from lokki.chain import Lane
 from lokki.engine.state import Claim, Failed, ItemStatus, RunState
 from lokki.errors import LokkiError, PayloadError, Picklable, described
-from lokki.graph import Stage
 from lokki.map_source import listed_items
+from lokki.stages import Stage
+from lokki.steps import Lane
 from lokki.store.codec import (
     PROTOCOL,
     SMALL,

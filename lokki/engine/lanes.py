@@ -27,7 +27,6 @@ from anyio.lowlevel import EventLoopToken, current_token
 
 from lokki import forks
 from lokki.call import await_step, awaited, call_step
-from lokki.chain import Lane, running
 from lokki.config import Local
 from lokki.context import watched
 from lokki.engine.items import (
@@ -45,6 +44,7 @@ from lokki.engine.turns import Turns
 from lokki.engine.watch import ADVICE, LoopWatch
 from lokki.engine.witness import Witness
 from lokki.engine.workers import WorkerPool
+from lokki.steps import Lane, running
 from lokki.store.commits import Committer
 from lokki.store.protocol import BlockingStore, TransientStore
 

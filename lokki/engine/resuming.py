@@ -8,8 +8,9 @@ from itertools import takewhile
 from typing import Generic, TypeVar
 
 from lokki.errors import DefinitionError, FingerprintError
-from lokki.graph import FlowGraph, MapStage, Stage
+from lokki.graph import FlowGraph
 from lokki.logging import counted
+from lokki.stages import MapStage, Stage
 from lokki.store.history import History
 from lokki.store.reopen import Reopening
 from lokki.store.rows import StageRow

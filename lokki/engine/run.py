@@ -47,9 +47,10 @@ from lokki.errors import (
     RunOwned,
     described,
 )
-from lokki.graph import FlowGraph, MapStage, Stage
+from lokki.graph import FlowGraph
 from lokki.map_source import listed_items
 from lokki.secret import redacted
+from lokki.stages import MapStage, Stage
 from lokki.store.codec import dumps, loads_parts, unpack
 from lokki.store.journal import Journal
 from lokki.store.keys import writers_folder

@@ -15,7 +15,7 @@ from inspect import isfunction
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, TypeAlias
 
-from lokki.chain import Step
+from lokki.steps import StepDefinition
 
 _SCALARS = frozenset({int, float, complex, str, bytes, bool, type(None)})
 _CONTAINERS = frozenset({list, tuple, set, frozenset, dict})
@@ -90,7 +90,7 @@ def _used_globals(function: FunctionType) -> set[str]:
 
 def _functions_in(value: Any) -> Iterator[FunctionType]:
     """The functions of a global: of a step, of a class, or one that has been wrapped."""
-    members = [value.fn if _is(value, Step) else value]
+    members = [value.fn if _is(value, StepDefinition) else value]
     if isinstance(value, type):
         members = [getattr(each, "__func__", each) for each in vars(value).values()]
         members += [each.fget for each in members if isinstance(each, property)]

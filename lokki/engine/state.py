@@ -20,7 +20,7 @@ from heapq import heappop, heappush
 from itertools import repeat
 from typing import TypeAlias
 
-from lokki.graph import MapStage, Stage
+from lokki.stages import MapStage, Stage
 
 # Where an item is, one byte each: never handed out, waiting to be handed out again, in a claim, or
 # final; or left to another place that has the run, too. One that is in no claim takes no outcome.

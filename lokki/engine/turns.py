@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections import deque
 
-from lokki.chain import Lane
 from lokki.engine.items import Slice, StageWork
+from lokki.steps import Lane
 
 SLICE_SECONDS = 0.002
 """How long a lane aims to work before it reports: long enough that the report costs little."""

@@ -28,7 +28,6 @@ from lokki.output.threads import thread_starts
 from lokki.secret import redacted
 
 _lock = threading.Lock()
-_hooks = (log_records, log_levels, process_starts, *thread_starts)
 
 
 def attach(run_id: str, sink: Sink, echo: TextIO | None = None) -> None:
@@ -42,6 +41,9 @@ def attach(run_id: str, sink: Sink, echo: TextIO | None = None) -> None:
             for hook in _hooks:
                 hook.put()
         attached[run_id] = (*attached.get(run_id, ()), (sink, echo))
+
+
+_hooks = (log_records, log_levels, process_starts(attach), *thread_starts)
 
 
 def detach(run_id: str, sink: Sink | None = None) -> None:

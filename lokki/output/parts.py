@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from threading import get_ident
 from time import time
-from typing import TYPE_CHECKING
+from typing import Protocol, TextIO
 
 from lokki.call import Running
 from lokki.output.sinks import attached, busy, write_otherwise
 from lokki.secret import begun, redacted
-
-if TYPE_CHECKING:
-    from lokki.output.streams import Stream
 
 _LONGEST = 10_000
 """Characters of a line that are recorded; the rest is an ellipsis."""
 _MOST_HELD = 65_536
 """Characters of a line without an end that are held back to be shown with it."""
 _NOT_ATTACHED = ((lambda line: None, None),)
+
+
+class Stream(Protocol):
+    """A standard stream that is captured: ``stream`` is what it was before."""
+
+    source: str
+    level: str
+    stream: TextIO
 
 
 class Part:

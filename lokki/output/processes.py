@@ -7,10 +7,10 @@ part of and the socket on which it sends, as a forked child does (`forks.py`).
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from multiprocessing.process import BaseProcess
 from socket import socket
-from typing import Any
+from typing import Any, TextIO
 
 from lokki.call import BoundCall, running
 from lokki.output.forks import (
@@ -21,13 +21,19 @@ from lokki.output.forks import (
     expect_children,
 )
 from lokki.output.hooks import Hook
-from lokki.output.sinks import attached, captured_call
+from lokki.output.sinks import Sink, attached, captured_call
 
 _CALL = "_lokki_call"
 
 
+Attach = Callable[[str, Sink, TextIO | None], None]
+
+
 class _Taken:
     """The call that is running here; pickled, what makes it go on in another process."""
+
+    def __init__(self, attach: Attach) -> None:
+        self._attach = attach
 
     def __reduce__(self) -> tuple[Any, ...]:
         here = running.get()
@@ -35,13 +41,13 @@ class _Taken:
         call, index, attempt, _ = here
         shown = attached[call.run_id][-1][1] is not None
         what = (call.name, call.run_id, call.flow, call.in_map, call.secrets)
-        return _go_on, (connection_of(here), shown, what, index, attempt)
+        return _go_on, (self._attach, connection_of(here), shown, what, index, attempt)
 
 
-def _go_on(connection: socket, shown: bool, what: Any, index: int, attempt: int) -> None:
+def _go_on(
+    attach: Attach, connection: socket, shown: bool, what: Any, index: int, attempt: int
+) -> None:
     import multiprocessing.util  # noqa: F401 - by which it will end
-
-    from lokki.output import attach
 
     name, run_id, flow, in_map, secrets = what
     call = BoundCall(
@@ -66,13 +72,13 @@ def _done_elsewhere(value: Any) -> Any:
     raise NotImplementedError("the call itself is made in the process that has started this one")
 
 
-def _starting(start: Callable[..., None]) -> Callable[..., None]:
+def _starting(attach: Attach, start: Callable[..., None]) -> Callable[..., None]:
     @wraps(start)
     def replacement(self: BaseProcess) -> None:
         if (here := captured_call()) is None:
             return start(self)
         expect_children(here)
-        vars(self)[_CALL] = _Taken()
+        vars(self)[_CALL] = _Taken(attach)
         try:
             start(self)
         finally:
@@ -82,4 +88,6 @@ def _starting(start: Callable[..., None]) -> Callable[..., None]:
     return replacement
 
 
-process_starts = Hook(BaseProcess, "start", _starting)
+def process_starts(attach: Attach) -> Hook:
+    """Has the processes that a call starts be part of it: the new process calls ``attach``."""
+    return Hook(BaseProcess, "start", partial(_starting, attach))

@@ -27,13 +27,13 @@ from lokki.call import (
     unstorable,
 )
 from lokki.context import fresh_contexts
-from lokki.decorators import Flow
 from lokki.errors import FingerprintError, PayloadError, Picklable
-from lokki.graph import FlowGraph, MapStage, StepCall
+from lokki.graph import FlowDefinition, FlowGraph
 from lokki.map_source import listed_items
 from lokki.runtime.event import INLINE_BYTES, Item, LambdaEvent, inline
 from lokki.runtime.payloads import MapFailed, Payloads
 from lokki.runtime.place import Place, place_of
+from lokki.stages import MapStage, StepCall
 from lokki.store.codec import Parts, compress_parts, unpack
 from lokki.store.keys import output_key
 from lokki.store.readback import written
@@ -63,7 +63,7 @@ class Invocation:
     of its code.
     """
 
-    flow: Flow[..., Any]
+    flow: FlowDefinition[..., Any]
     shape: str
     step: str
     payloads: Payloads

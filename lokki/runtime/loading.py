@@ -12,8 +12,8 @@ from aiobotocore.session import get_session
 from botocore.exceptions import BotoCoreError, ClientError
 
 from lokki import output
-from lokki.decorators import Flow
 from lokki.errors import ConfigError
+from lokki.graph import FlowDefinition
 from lokki.runtime.event import BUCKET, MODULE, STEP, is_secret
 from lokki.runtime.invocation import Invocation
 from lokki.runtime.payloads import Payloads
@@ -69,4 +69,4 @@ def _variable(name: str) -> str:
 
 
 def _is(value: object, flow: str) -> bool:
-    return isinstance(value, Flow) and value.name == flow
+    return isinstance(value, FlowDefinition) and value.name == flow

@@ -9,8 +9,9 @@ from typing import Any
 
 from lokki.call import Failure
 from lokki.errors import PayloadError, Picklable
-from lokki.graph import FlowGraph, MapStage
+from lokki.graph import FlowGraph
 from lokki.runtime.event import URL, inline
+from lokki.stages import MapStage
 from lokki.store.codec import compress_parts, dumps_parts, unpack
 from lokki.store.concurrency import for_each
 from lokki.store.keys import failure_key, is_part, manifest_key, output_key, step_prefix

@@ -8,7 +8,8 @@ from itertools import chain
 from typing import Any
 
 from lokki.errors import DefinitionError
-from lokki.graph import FlowGraph, MapStage, Stage, StepCall, TaskStage
+from lokki.graph import FlowGraph
+from lokki.stages import MapStage, Stage, StepCall, TaskStage
 
 
 @dataclass(frozen=True, slots=True)

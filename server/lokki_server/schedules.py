@@ -13,18 +13,20 @@ from collections.abc import Sequence
 from functools import partial
 from itertools import islice, takewhile
 from time import time
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import anyio
 
+from lokki.config import Config
 from lokki.errors import LokkiError
 from lokki.places.schedules import ScheduleShape, schedule_of, schedule_shape, ticks_shape, times
 from lokki.schedule import Schedule
+from lokki.store.jobs import NewRun
+from lokki.store.journal import Journal
 from lokki.store.schedules import Due, ScheduleRow, Schedules, Ticks
+from lokki_server.catalog import Catalog
 from lokki_server.problems import Problem
-
-if TYPE_CHECKING:
-    from lokki_server.service import Service
+from lokki_server.supervisor import Supervisor
 
 _DEFAULTS = b'{"params": {}}'
 LOOK_SECONDS = 0.5
@@ -35,10 +37,22 @@ _MOST_AT_ONCE = 10_000
 _log = logging.getLogger("lokki_server")
 
 
+class Starter(Protocol):
+    """What starts the runs of schedules: the service."""
+
+    config: Config
+    journal: Journal
+    catalog: Catalog
+    supervisor: Supervisor
+
+    async def new_run(self, name: str, body: bytes, by: str) -> tuple[NewRun, str]: ...
+    async def settle(self, new: NewRun) -> None: ...
+
+
 class Clock:
     """Follows the schedules of the flows that are offered."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Starter) -> None:
         self._service = service
         self._rows = Schedules(service.journal)
         self._wrong: dict[str, str] = {}

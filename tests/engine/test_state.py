@@ -17,8 +17,8 @@ from hypothesis.stateful import (
 
 from lokki.chain import Step
 from lokki.engine.state import Claim, Counts, Failed, ItemStatus, Recorded, RunState, Status
-from lokki.graph import MapStage, StepCall, TaskStage
 from lokki.retry import RetryConfig
+from lokki.stages import MapStage, StepCall, TaskStage
 
 PENDING, RUNNING, RETRYING = ItemStatus.PENDING, ItemStatus.RUNNING, ItemStatus.RETRYING
 SUCCEEDED, FAILED = ItemStatus.SUCCEEDED, ItemStatus.FAILED

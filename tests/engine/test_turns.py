@@ -15,8 +15,8 @@ from lokki.chain import Step
 from lokki.engine.items import SHORT_SECONDS, FailedAttempt, Slice, StageWork
 from lokki.engine.state import Failed, RunState
 from lokki.engine.turns import SLICE_SECONDS, Turns
-from lokki.graph import MapStage, StepCall
 from lokki.retry import RetryConfig
+from lokki.stages import MapStage, StepCall
 from lokki.store.journal import Journal
 from lokki.store.texts import Texts
 

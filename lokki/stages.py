@@ -1,0 +1,73 @@
+"""The stages that a chain is made of: calls of steps, one after the other or for each item."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from lokki.steps import StepDefinition
+
+
+@dataclass(frozen=True, slots=True)
+class StepCall:
+    """One use of a step in a flow, with the constants bound to it in the chain.
+
+    ``name`` is unique in its graph: the second use of ``clean`` is ``clean-2``. ``args`` is empty
+    but for the first call of a flow, which has no input from a call before it.
+    """
+
+    step: StepDefinition[..., Any]
+    name: str
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskStage:
+    """A step that is called once, with the whole result of the stage before it."""
+
+    call: StepCall
+
+    @property
+    def name(self) -> str:
+        return self.call.name
+
+    @property
+    def calls(self) -> tuple[StepCall, ...]:
+        return (self.call,)
+
+
+@dataclass(frozen=True, slots=True)
+class MapStage:
+    """An inner chain that is run for each item of the stage before it.
+
+    ``concurrency_limit``: most items at a time (None: the engine's limit). ``batch_size``: items
+    handed out at a time (None: the engine decides). ``tolerated_failures``: how many items (int)
+    or which share of them (float below 1) may fail without failing the run. ``direct_pass``: on
+    AWS, one invocation runs the whole inner chain of an item.
+    """
+
+    inner: tuple[StepCall, ...]
+    concurrency_limit: int | None = None
+    batch_size: int | None = None
+    tolerated_failures: int | float = 0
+    direct_pass: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.inner[0].name
+
+    @property
+    def calls(self) -> tuple[StepCall, ...]:
+        return self.inner
+
+    def tolerates(self, failures: int, count: int) -> bool:
+        """Whether the map may go on when ``failures`` of its ``count`` items have failed."""
+        limit = self.tolerated_failures
+        if isinstance(limit, float):
+            return failures == 0 or failures / count <= limit
+        return failures <= limit
+
+
+Stage = TaskStage | MapStage

@@ -1,0 +1,201 @@
+"""What a step is: a function, and the options of its calls."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from inspect import (
+    Parameter,
+    Signature,
+    isasyncgenfunction,
+    iscoroutinefunction,
+    signature,
+)
+from math import inf
+from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar
+
+from lokki.errors import ChainTypeError, DefinitionError
+from lokki.numeric import number
+from lokki.retry import RetryConfig
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+JobType = Literal["lambda", "batch"]
+Executor = Literal["thread", "process"]
+Lane = Literal["thread", "process", "async"]
+MAP_OPTIONS = ("concurrency_limit", "batch_size", "tolerated_failures", "direct_pass")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,59}")
+
+running: ContextVar[list[Any] | None] = ContextVar("lokki_running", default=None)
+"""The call of a step that is under way here, its BoundCall first; see `lokki.call`."""
+
+
+class StepDefinition(Generic[P, R]):
+    """A function, and how it is to be called: what runs a step needs to know of it."""
+
+    fn: Callable[P, Any]
+    name: str
+    retry: RetryConfig
+    job_type: JobType
+    vcpu: float | None
+    memory_mb: int | None
+    timeout_seconds: float | None
+    executor: Executor | None
+
+    def __init__(
+        self,
+        fn: Callable[P, Any],
+        *,
+        retry: RetryConfig | Mapping[str, Any] | None = None,
+        job_type: JobType = "lambda",
+        vcpu: float | None = None,
+        memory_mb: int | None = None,
+        timeout_seconds: float | None = None,
+        executor: Executor | None = None,
+    ) -> None:
+        if is_static := isinstance(fn, staticmethod):
+            fn = fn.__func__
+        name = getattr(fn, "__name__", None)
+        if isinstance(fn, classmethod):
+            raise no_method("step", fn.__func__)
+        if isinstance(fn, StepDefinition) or not callable(fn) or not isinstance(name, str):
+            raise ChainTypeError(f"@step wants a function, not {fn!r}")
+        vars(self).update(
+            fn=fn,
+            name=name,
+            retry=RetryConfig.of(retry),
+            job_type=job_type,
+            vcpu=vcpu,
+            memory_mb=memory_mb,
+            timeout_seconds=timeout_seconds,
+            executor=executor,
+            is_async=_is(iscoroutinefunction, fn) or is_async_generator(fn),
+            is_static=is_static,
+            __wrapped__=fn,
+            __name__=name,
+            __qualname__=getattr(fn, "__qualname__", name),
+            __module__=getattr(fn, "__module__", None),
+            __doc__=fn.__doc__,
+        )
+        self._check()
+
+    is_async: bool
+    is_static: bool
+
+    def _check(self) -> None:
+        def refuse(why: str) -> DefinitionError:
+            return DefinitionError(f"step '{self.name}': {why}")
+
+        if not _NAME.fullmatch(self.name):
+            raise refuse(
+                "a step needs a function with a name of ASCII letters, digits and '_' "
+                "(at most 60): write it with def"
+            )
+        if self.job_type not in ("lambda", "batch"):
+            raise refuse(f"job_type must be 'lambda' or 'batch', not {self.job_type!r}")
+        if self.executor not in (None, "thread", "process"):
+            raise refuse(f"executor must be 'thread' or 'process', not {self.executor!r}")
+        for option in ("vcpu", "memory_mb", "timeout_seconds"):
+            given = getattr(self, option)
+            value = number(given)
+            if given is not None and not (value is not None and 0 < value < inf):
+                raise refuse(f"{option} must be a number above 0, not {given!r}")
+            vars(self)[option] = value
+        if isinstance(self.memory_mb, float):
+            raise refuse(f"memory_mb must be a whole number, not {self.memory_mb!r}")
+        if self.vcpu is not None and self.job_type == "lambda":
+            raise refuse(
+                "vcpu is for job_type='batch'; Lambda gives CPU with memory: set memory_mb"
+            )
+        try:
+            parameters = self.signature.parameters
+        except (TypeError, ValueError):
+            raise refuse("its signature is unknown; call it in a function of your own") from None
+        for option in MAP_OPTIONS:
+            if option in parameters:
+                raise refuse(f"the parameter name '{option}' is reserved for .map(); rename it")
+        if self.executor == "thread" and self.is_async:
+            raise refuse("an async step runs on the event loop; leave out executor='thread'")
+        if self.executor == "thread" and self.timeout_seconds is not None:
+            raise refuse(
+                "a thread cannot be stopped, so executor='thread' cannot keep timeout_seconds; "
+                "leave executor out (a process is used) or use executor='process'"
+            )
+
+    def __setattr__(self, name: str, value: object = None) -> None:
+        raise AttributeError(f"step '{self.name}' is immutable; give options to @step")
+
+    __delattr__ = __setattr__
+
+    def __repr__(self) -> str:
+        return f"<step {self.name}>"
+
+    @property
+    def lane(self) -> Lane:
+        """Where a call of it runs locally: a sync step with a timeout needs a process."""
+        if self.executor == "process" or (self.timeout_seconds and not self.is_async):
+            return "process"
+        return "async" if self.is_async else "thread"
+
+    @property
+    def signature(self) -> Signature:
+        return signature(self.fn)
+
+    if not TYPE_CHECKING:
+
+        def __get__(self, instance: object, owner: type | None = None) -> Any:
+            refuse_method("step", self, instance, owner)
+            return self
+
+
+def refuse_method(kind: str, made: Any, instance: object, owner: type | None) -> None:
+    """Refuse a step or flow that was decorated as a method, when Python is to bind it.
+
+    A function of a class that is looked up in the class itself is none, unless its first parameter
+    is ``self`` or ``cls``. Raises ChainTypeError.
+    """
+    fn, classes = made.fn, (owner or type(instance)).__mro__
+    names = [f"{each.__qualname__}.{getattr(fn, '__name__', '')}" for each in classes]
+    if made.is_static or getattr(fn, "__qualname__", "") not in names:
+        return  # a step of a module may be an attribute of a class, too
+    if instance is not None or next(iter(signature(fn).parameters), "") in ("self", "cls"):
+        raise no_method(kind, fn)
+
+
+def no_method(kind: str, fn: Callable[..., Any]) -> ChainTypeError:
+    lacks = next(iter(signature(fn).parameters), "self")
+    return ChainTypeError(
+        f"{kind} '{fn.__name__}' is a method, and nothing would give it '{lacks}': write it as a "
+        f"function outside of the class, or put @staticmethod above @{kind}; what it needs of the "
+        "object it gets in its input, as a constant or from a parameter of the flow"
+    )
+
+
+def is_async_generator(fn: object) -> bool:
+    return _is(isasyncgenfunction, fn)
+
+
+def _is(kind: Callable[[object], bool], fn: object) -> bool:
+    """Whether a function, or the ``__call__`` of another callable object, is of a kind."""
+    return kind(fn) or kind(type(fn).__call__)
+
+
+def input_and_names(step: StepDefinition[..., Any]) -> tuple[list[str] | None, bool]:
+    """The parameters that a step takes by name, its input's first, and whether it takes any other.
+
+    The input is the first positional parameter ('' for ``*args``); None instead of the list when
+    there is none.
+    """
+    parameters = list(step.signature.parameters.values())
+    takes_any = any(p.kind is Parameter.VAR_KEYWORD for p in parameters)
+    first = parameters[0] if parameters else None
+    if first is None or first.kind in (Parameter.KEYWORD_ONLY, Parameter.VAR_KEYWORD):
+        return None, takes_any
+    rest = [
+        p.name
+        for p in parameters[1:]
+        if p.kind in (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
+    ]
+    return ["" if first.kind is Parameter.VAR_POSITIONAL else first.name, *rest], takes_any
