@@ -28,7 +28,8 @@ LokkiError
 from __future__ import annotations
 
 import copyreg
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Self
 
 
 class Picklable:
@@ -74,8 +75,32 @@ class FingerprintError(DefinitionError):
     """A run is resumed with a flow whose structure differs from the one it was started with."""
 
 
+class ParameterProblem(NamedTuple):
+    """What is wrong with one parameter; ``name`` is None where it is none of its own."""
+
+    name: str | None
+    message: str
+
+
 class ParameterError(LokkiError):
-    """A flow parameter is unknown, missing or of the wrong type."""
+    """A flow parameter is unknown, missing or of the wrong type.
+
+    ``problems`` are all that are wrong, ``name`` is the parameter of the first.
+    """
+
+    def __init__(self, message: str, problems: Sequence[ParameterProblem] = ()) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems) or (ParameterProblem(None, message),)
+
+    @property
+    def name(self) -> str | None:
+        return self.problems[0].name
+
+    @classmethod
+    def of(cls, problems: Sequence[ParameterProblem], owner: str = "") -> Self:
+        """The error of several problems, a line for each, behind their ``owner`` if any."""
+        begin = f"{owner}: " if owner else ""
+        return cls("\n".join(begin + each.message for each in problems), problems)
 
 
 class ConfigError(LokkiError):

@@ -127,7 +127,8 @@ class StandIn:
     def __len__(self) -> int:
         kinds = _members(about(self).kind)
         if kinds is None:
-            raise _LengthNeeded(str(_needed(self, "the length of {} is asked for")))
+            needed = _needed(self, "the length of {} is asked for")
+            raise _LengthNeeded(str(needed), needed.problems)
         return len(kinds)
 
     def __repr__(self) -> str:

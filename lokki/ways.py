@@ -25,7 +25,7 @@ from typing import (
     get_origin,
 )
 
-from lokki.errors import LokkiError
+from lokki.errors import LokkiError, ParameterProblem
 from lokki.params.examples import example_of
 from lokki.secret import Secret
 from lokki.standin import About, StandIn, ValueNeeded, about, is_stand_in
@@ -186,10 +186,11 @@ class Ways:
     def needs(self, names: Sequence[str], why: str, place: str = "") -> ValueNeeded:
         """The error of a body that cannot do without values, with what to write."""
         several = len(names) > 1
-        error = ValueNeeded(
+        told = (
             f"the {'values' if several else 'value'} of {self._listed(names)} "
             f"{'are' if several else 'is'} needed here, where {why}; {self._remedy(names)}"
         )
+        error = ValueNeeded(told, [ParameterProblem(name, told) for name in names])
         error.place = place
         return error
 

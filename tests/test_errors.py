@@ -14,7 +14,7 @@ import pytest
 import lokki
 from lokki import RunFailed, flow, step
 from lokki.call import Failure
-from lokki.errors import AwsError, DefinitionError, LokkiError, RunNotFound
+from lokki.errors import AwsError, DefinitionError, LokkiError, ParameterProblem, RunNotFound
 
 SAMPLES = {
     "Failure": Failure("work", 3, 1, "OSError", "gone", "Traceback", True),
@@ -23,6 +23,7 @@ SAMPLES = {
     "BaseException": ValueError("unready"),
     "int": 3,
     "int | None": 3,
+    "Sequence[ParameterProblem]": [ParameterProblem("count", "is missing")],
     "list[dict[str, Any]]": [{"name": "body", "message": "it is no JSON"}],
 }
 """What an error's `__init__` is given, by annotation; anything else is given a text."""

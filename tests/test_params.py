@@ -1167,3 +1167,22 @@ def test_what_is_given_is_not_taken_for_a_default():
     assert with_default(list[int], [1]).given({"it": [2]}) == {"it": [2]}
     assert with_default(Any, [1]).given({"it": (1,)}) == {"it": [1]}
     assert with_default(int, 5).given({"it": 5}) == {}
+
+
+def birds(count: int, day: date, limit: int = 5):
+    pass
+
+
+def test_an_error_names_each_parameter_that_is_wrong():
+    with pytest.raises(ParameterError) as caught:
+        Parameters(birds, "birds").validate({"limit": "it's parameter 'x'", "day": 3, "colour": 1})
+    problems = caught.value.problems
+    assert [each.name for each in problems] == ["colour", "count", "day", "limit"]
+    assert caught.value.name == "colour"
+    assert [f"birds: {each.message}" for each in problems] == str(caught.value).splitlines()
+
+
+def test_an_error_that_is_of_no_parameter_names_none():
+    with pytest.raises(ParameterError, match="takes 3 positional arguments, not 4") as caught:
+        Parameters(birds, "birds").bind((1, date(2026, 1, 1), 5, 6), {})
+    assert caught.value.name is None

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Final, NewType, get_args, get_origin
 
 from lokki.defaults import fits
-from lokki.errors import DefinitionError, ParameterError
+from lokki.errors import DefinitionError, ParameterError, ParameterProblem
 from lokki.numeric import json_whole
 from lokki.params.kinds import choices_of, is_union
 from lokki.params.parameter import MISSING, Parameter
@@ -111,7 +111,7 @@ def check_secret(parameter: Parameter, value: Any) -> Secret[Any]:
         return Secret(check_value(inner, given, isinstance(given, str)))
     except ParameterError:
         told = f"parameter '{parameter.name}' is a secret that must be {inner.type_label}"
-        raise ParameterError(told) from None
+        raise ParameterError.of([ParameterProblem(parameter.name, told)]) from None
 
 
 def _convert(parameter: Parameter, adapter: TypeAdapter[Any], value: Any, as_text: bool) -> Any:
@@ -136,7 +136,7 @@ def _convert(parameter: Parameter, adapter: TypeAdapter[Any], value: Any, as_tex
         named = {**named_values(kind), **getattr(kind, "__members__", {})}
         if isinstance(named.get(value), Enum):
             return named[value]
-    raise ParameterError(problem)
+    raise ParameterError.of([ParameterProblem(parameter.name, problem)])
 
 
 def _readings(

@@ -15,7 +15,7 @@ from collections import abc
 from typing import Any, Final, Union
 
 from lokki.defaults import own
-from lokki.errors import DefinitionError, ParameterError
+from lokki.errors import DefinitionError, ParameterError, ParameterProblem
 from lokki.params.checking import adapter_of, check_secret, check_value, misfit
 from lokki.params.kinds import kind_of
 from lokki.params.parameter import MISSING, Parameter
@@ -116,9 +116,13 @@ class Parameters:
         positional = [p.name for p in every if p.kind is not p.KEYWORD_ONLY]
         given = dict(zip(positional, args, strict=False))
         twice = [name for name in given if name in kwargs]
-        problems = [f"parameter '{name}' is given twice, by position and by name" for name in twice]
+        problems = [
+            ParameterProblem(name, f"parameter '{name}' is given twice, by position and by name")
+            for name in twice
+        ]
         if len(args) > len(positional):
-            problems.append(f"takes {len(positional)} positional arguments, not {len(args)}")
+            told = f"takes {len(positional)} positional arguments, not {len(args)}"
+            problems.append(ParameterProblem(None, told))
         return self._check({**given, **kwargs}, (), problems, {}, {})
 
     def validate(
@@ -141,19 +145,20 @@ class Parameters:
         """
         if not isinstance(values, abc.Mapping):
             reason = f"parameters must be an object of names and values, not {brief(values)}"
-            raise ParameterError(f"{self._owner}: {reason}")
+            raise ParameterError.of([ParameterProblem(None, reason)], self._owner)
         return self._check(values, text, [], checked or {}, origins or {})
 
     def _check(
         self,
         values: Mapping[str, Any],
         text: Collection[str],
-        problems: list[str],
+        problems: list[ParameterProblem],
         earlier: Mapping[str, Any],
         origins: Mapping[str, str],
     ) -> dict[str, Any]:
         def wrong(name: str, problem: object) -> None:
-            problems.append(f"{origins[name]}: {problem}" if name in origins else str(problem))
+            told = f"{origins[name]}: {problem}" if name in origins else str(problem)
+            problems.append(ParameterProblem(str(name), told))
 
         unknown = [name for name in {**earlier, **values} if name not in self.names]
         for name in unknown[:_MOST_UNKNOWN]:
@@ -164,7 +169,8 @@ class Parameters:
             hint = f"did you mean '{near[0]}'?" if near else known
             wrong(name, f"unknown parameter {brief(name)}; {hint}")
         if len(unknown) > _MOST_UNKNOWN:
-            problems.append(f"and {len(unknown) - _MOST_UNKNOWN:,} more unknown parameters")
+            more = f"and {len(unknown) - _MOST_UNKNOWN:,} more unknown parameters"
+            problems.append(ParameterProblem(None, more))
         checked: dict[str, Any] = {}
         for parameter in self:
             name = parameter.name
@@ -181,15 +187,17 @@ class Parameters:
                 try:
                     checked[name] = check_secret(parameter, os.environ[variable(name)])
                 except ParameterError as error:
-                    problems.append(str(error))
+                    problems.extend(error.problems)
             elif parameter.is_secret and parameter.required:
-                problems.append(f"parameter '{name}' is a secret and missing: set {variable(name)}")
+                told = f"parameter '{name}' is a secret and missing: set {variable(name)}"
+                problems.append(ParameterProblem(name, told))
             elif parameter.required:
-                problems.append(f"parameter '{name}' ({parameter.type_label}) is missing")
+                told = f"parameter '{name}' ({parameter.type_label}) is missing"
+                problems.append(ParameterProblem(name, told))
             else:
                 checked[name] = own(parameter.default)
         if problems:
-            raise ParameterError("\n".join(f"{self._owner}: {problem}" for problem in problems))
+            raise ParameterError.of(problems, self._owner)
         return checked
 
     def _adapter(self, parameter: Parameter) -> TypeAdapter[Any]:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import sys
 from hashlib import sha256
 from typing import Any
@@ -19,7 +18,7 @@ from lokki.engine.code import Code
 from lokki.engine.engine import resumed_graph
 from lokki.engine.parameters import packed_params, with_configured_params
 from lokki.engine.resuming import Again, plan
-from lokki.errors import LokkiError, ParameterError
+from lokki.errors import LokkiError, ParameterError, ParameterProblem
 from lokki.graph import FlowGraph
 from lokki.loading import alias_source, file_named
 from lokki.secret import in_environment
@@ -28,8 +27,6 @@ from lokki.store.jobs import as_asked
 from lokki.store.parameters import written_params
 from lokki_server import models
 from lokki_server.channel import Channel, inherited
-
-_NAMED = re.compile(r"parameter '([^'.[]+)")
 
 
 async def serve(descriptor: str, file: str) -> None:
@@ -57,17 +54,13 @@ def checked(flow: Flow[..., Any], body: bytes) -> dict[str, Any]:
     secret = [each.name for each in flow.parameters if each.is_secret and each.name in params]
     try:
         if secret:
-            raise ParameterError(
-                "\n".join(
-                    f"{flow.name}: parameter '{name}' is a secret, which the server takes from its "
-                    "own environment: leave it out"
-                    for name in secret
-                )
-            )
+            raise ParameterError.of([_not_here(name) for name in secret])
         graph: FlowGraph[Any] = flow.trace(params)
         packed = packed_params(graph)
+    except ParameterError as error:
+        return {"errors": [each._asdict() for each in error.problems]}
     except LokkiError as error:
-        return {"errors": [_told(line, flow) for line in str(error).splitlines()]}
+        return {"errors": [{"name": None, "message": str(error).removeprefix(f"{flow.name}: ")}]}
     except Exception as error:  # of the flow's own body
         message = output.masked(f"{type(error).__name__}: {error}")
         return {"errors": [{"name": None, "message": message}]}
@@ -98,9 +91,9 @@ async def planned(flow: Flow[..., Any], run_id: str, again: dict[str, Any]) -> d
     return {"told": found.told, "anything": anything}
 
 
-def _told(line: str, flow: Flow[..., Any]) -> dict[str, Any]:
-    named = _NAMED.search(line)
-    return {"name": named and named[1], "message": line.removeprefix(f"{flow.name}: ")}
+def _not_here(name: str) -> ParameterProblem:
+    why = "a secret, which the server takes from its own environment: leave it out"
+    return ParameterProblem(name, f"parameter '{name}' is {why}")
 
 
 if __name__ == "__main__":
