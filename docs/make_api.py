@@ -35,7 +35,7 @@ def _entry(name: str) -> Iterator[str]:
     if not isinstance(value, type) or is_dataclass(value) or name in _MADE_BY_USERS:
         yield _code(name, value)
     yield _text(value)
-    for member, each in vars(value).items() if isinstance(value, type) else ():
+    for member, each in _members(value) if isinstance(value, type) else ():
         if isinstance(each, property) and each.fget:
             yield f"### {name}.{member}\n"
             yield f"`{inspect.signature(each.fget).return_annotation}`\n"
@@ -45,6 +45,14 @@ def _entry(name: str) -> Iterator[str]:
             yield f"### {name}.{member}\n"
             yield _code(member, function)
             yield _text(function)
+
+
+def _members(cls: type) -> Iterator[tuple[str, Any]]:
+    """What a class has of its own, after what it has from classes that are not in the reference."""
+    for base in reversed(cls.__mro__):
+        is_ours = base.__module__.partition(".")[0] == "lokki"
+        if base is cls or (is_ours and base.__name__ not in lokki.__all__):
+            yield from vars(base).items()
 
 
 def _is_documented_method(name: str, value: Any) -> bool:
@@ -68,6 +76,7 @@ def _code(name: str, value: Any) -> str:
     text = name + str(signature.replace(parameters=parameters, return_annotation=returns))
     text = re.sub(r"(: |-> )'([^']*)'", r"\1\2", text)
     text = re.sub(r"<class '(\w+)'>", r"\1", text).replace("<factory>", "…")
+    text = re.sub(r"\b(Step|Flow)Definition\b", r"\1", text)  # whose like nobody else makes
     return f"```py\n{'async ' * inspect.iscoroutinefunction(value)}{text}\n```\n"
 
 
