@@ -1138,6 +1138,38 @@ async def test_events_of_a_long_stage_show_progress():
     assert 1 in seen
 
 
+@pytest.mark.parametrize(
+    ("tolerated", "order", "index"),
+    [
+        pytest.param(0, [2, 0, 1], 0, id="neither the first that failed nor the last"),
+        pytest.param(1, [0, 2, 1], 1, id="not the one that was tolerated"),
+    ],
+)
+async def test_of_several_failures_that_of_the_first_item_ends_the_run(tolerated, order, index):
+    gates = [threading.Event() for _ in order]
+
+    @step
+    def gated(number):
+        assert gates[number].wait(30)
+        raise ValueError(f"no {number}")
+
+    @flow
+    def failing():
+        return numbers(3).map(gated, batch_size=1, tolerated_failures=tolerated)
+
+    async with Engine(concurrency=3) as engine:
+        handle = engine.submit(failing)
+        async for event in handle.events():
+            if isinstance(event, StageStarted) and event.is_map:
+                gates[order[0]].set()
+            elif isinstance(event, StageProgressed) and event.position == 1:
+                failures = event.counts.failed + event.counts.tolerated
+                gates[order[min(failures, 2)]].set()
+        with pytest.raises(RunFailed) as caught:
+            await handle.result()
+    assert (caught.value.index, caught.value.reason) == (index, f"no {index}")
+
+
 # ---- resume ------------------------------------------------------------------------------------
 
 
