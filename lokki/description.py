@@ -8,8 +8,8 @@ from typing import Any
 from lokki import output
 from lokki.decorators import Flow
 from lokki.errors import LokkiError
-from lokki.stages import MapStage
 from lokki.loading import LoadError, load_flows
+from lokki.stages import MapStage
 
 
 def looked_into(file: str) -> tuple[dict[str, Flow[..., Any]], dict[str, Any]]:
