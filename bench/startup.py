@@ -1,4 +1,4 @@
-"""Whole processes, by the wall clock: a run of the smallest flow, and what an import costs."""
+"""Whole processes, by the wall clock: an import and a run of the smallest flow, beside a start."""
 
 from __future__ import annotations
 
@@ -9,19 +9,23 @@ from statistics import median
 from timing import (
     NO_BOUND,
     ROOT,
+    START,
     Bound,
     alternate,
     arguments,
     column,
     directory,
     process_seconds,
+    ratios,
     seconds,
     spread,
+    start_seconds,
     table,
+    times,
 )
 
-RUN = Bound(0.30, 0.15, seconds)
-IMPORT = Bound(0.040, None, seconds)
+IMPORT = Bound(1.0, None, times)
+RUN = Bound(5.0, 3.0, times)
 BIRDS = [sys.executable, ROOT / "examples" / "birds.py", "run"]
 
 
@@ -30,8 +34,8 @@ def main() -> None:
     with directory() as place:
         numbers = count()
 
-        def python(code: str) -> float:
-            return process_seconds([sys.executable, "-c", code], cwd=place)
+        def importing() -> float:
+            return process_seconds([sys.executable, "-c", "import lokki"], cwd=place)
 
         def birds(journal: str) -> float:
             return process_seconds(
@@ -40,24 +44,25 @@ def main() -> None:
 
         turns = alternate(
             options.repeat,
-            lambda: python("pass"),
-            lambda: python("import lokki"),
+            lambda: start_seconds(place),
+            importing,
             lambda: birds(f"new-{next(numbers)}"),
             lambda: birds("one"),
         )
-    bare, importing, first, later = (column(turns, index) for index in range(4))
-    extra = [turn[1] - turn[0] for turn in turns]
+    rows = [(START, seconds(column(turns, 0)), "", *NO_BOUND)]
+    for index, name, bound in (
+        (1, "python -c 'import lokki'", IMPORT),
+        (2, "birds.py run, a new journal", RUN),
+        (3, "birds.py run, its journal exists", RUN),
+    ):
+        ratio = ratios(turns, index, 0)
+        rows.append(
+            (name, seconds(column(turns, index)), spread(ratio), *bound.cells(median(ratio)))
+        )
     table(
         f"Whole processes; medians of {options.repeat}",
-        ("", "time", "bound", ""),
-        (
-            ("python -c pass", seconds(bare), *NO_BOUND),
-            ("python -c 'import lokki'", seconds(importing), *NO_BOUND),
-            ("  the difference, turn by turn", spread(extra, seconds))
-            + IMPORT.cells(median(extra)),
-            ("birds.py run, a new journal", seconds(first), *RUN.cells(first)),
-            ("birds.py run, its journal exists", seconds(later), *RUN.cells(later)),
-        ),
+        ("", "time", "ratio, turn by turn", "bound", ""),
+        rows,
     )
 
 

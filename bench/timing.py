@@ -93,6 +93,14 @@ def process_seconds(command: Sequence[str | Path], *, cwd: Path, **env: str) -> 
     return seconds
 
 
+def start_seconds(place: Path) -> float:
+    """What whole processes are compared with: a Python that imports some of its own library."""
+    return process_seconds([sys.executable, "-c", "import asyncio, sqlite3, json"], cwd=place)
+
+
+START = "python -c 'import asyncio, sqlite3, json'"
+
+
 def alternate(times: int, *measures: Callable[[], float]) -> list[tuple[float, ...]]:
     """Measure in turns, A B A B …, after one turn that does not count.
 
