@@ -22,3 +22,9 @@ def test_every_supported_python_is_tested():
     matrix = re.search(r"python: \[(.*)\]", workflow)
     assert matrix is not None
     assert re.findall(r"3\.\d+", matrix[1]) == supported != []
+
+
+def test_the_tests_that_ci_run_names_are_there():
+    named = re.findall(r"\btests/\S+", (ROOT / ".ci" / "run").read_text())
+    assert named
+    assert [path for path in named if not list(ROOT.glob(path))] == []
