@@ -186,7 +186,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
 
 def machine() -> str:
     """What the figures were measured with, in one line."""
-    packages = ("lokki", "anyio", "cloudpickle")
+    packages = ("lokki-engine", "anyio", "cloudpickle")
     return "; ".join(
         (
             f"{_processor()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",

@@ -50,7 +50,7 @@ _LAZY = {
     "current": "lokki.call",
 }
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "Again",
     "AwsError",

@@ -28,3 +28,12 @@ def test_the_tests_that_ci_run_names_are_there():
     named = re.findall(r"\btests/\S+", (ROOT / ".ci" / "run").read_text())
     assert named
     assert [path for path in named if not list(ROOT.glob(path))] == []
+
+
+def test_the_oldest_and_the_newest_python_are_those_that_packages_are_used_on():
+    metadata = (ROOT / "pyproject.toml").read_text()
+    supported = re.findall(r'"Programming Language :: Python :: (3\.\d+)"', metadata)
+    used = re.search(r"bash \.ci/packages (.*)", (ROOT / ".github/workflows/ci.yml").read_text())
+    assert used is not None
+    assert used[1].split() == [supported[0], supported[-1]]
+    assert "bash .ci/packages " in (ROOT / ".ci" / "run").read_text()

@@ -1,4 +1,4 @@
-"""Flows on AWS: deployed, run, looked at, mended, destroyed (``pip install lokki[aws]``)."""
+"""Flows on AWS: deployed, run, looked at, mended, destroyed (``pip install lokki-engine[aws]``)."""
 
 from importlib.util import find_spec
 
@@ -8,4 +8,4 @@ from lokki.errors import AwsError
 def check_installed() -> None:
     """Raise AwsError when what this takes is not installed."""
     if find_spec("aiobotocore") is None:
-        raise AwsError("this needs: pip install 'lokki[aws]'")
+        raise AwsError("AWS needs what is not installed here: pip install 'lokki-engine[aws]'")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -11,19 +10,18 @@ import sys
 import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from hashlib import sha256
 from importlib.metadata import distribution
 from itertools import takewhile
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from lokki.errors import BuildError
 from lokki.graph import FlowDefinition
 from lokki.location import located
 
-OWN = "lokki"
+DISTRIBUTION = "lokki-engine"
+"""What is installed of lokki; on PyPI, `lokki` is another project."""
 _UNUSED = ("__pycache__", ".git", ".venv", "node_modules")
 
 
@@ -63,7 +61,7 @@ def _imported(root: Path) -> Iterator[Path]:
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
         top = name.partition(".")[0]
-        if file is None or top in (OWN, "__main__", "lokki_server"):
+        if file is None or top in ("lokki", "__main__", "lokki_server"):
             continue
         path = Path(file).resolve()
         if not path.is_relative_to(root) or "site-packages" in path.parts:
@@ -120,11 +118,14 @@ class Needs:
 
 
 def needs_of(source: Source) -> Needs:
-    """What the project of a flow depends on. Raises BuildError when uv cannot tell."""
+    """What the project of a flow depends on.
+
+    Raises BuildError when uv cannot tell, and for a project that depends on another lokki.
+    """
     if source.project is None:
         return Needs((), complete=True)
     declared = tomllib.loads((source.project / "pyproject.toml").read_text("utf-8"))["project"]
-    if declared.get("name") == OWN:
+    if _name(declared.get("name", "")) == DISTRIBUTION:
         return Needs((), complete=True)
     locked = (source.project / "uv.lock").is_file()
     lines = declared.get("dependencies", [])
@@ -133,14 +134,20 @@ def needs_of(source: Source) -> Needs:
             "export", "--quiet", "--locked", "--no-dev", "--no-emit-project", "--no-hashes",
             "--no-header", "--no-annotate", "--project", str(source.project),
         ).splitlines()  # fmt: skip
-    others = (line.strip() for line in lines if line.strip() and _name(line) != OWN)
+    needed = [line.strip() for line in lines if line.strip()]
+    if any(_name(line) == "lokki" for line in needed):
+        raise BuildError(
+            f"{source.project / 'pyproject.toml'} depends on 'lokki', which is another project on "
+            f"PyPI: depend on '{DISTRIBUTION}', which has the package lokki"
+        )
+    others = (line for line in needed if _name(line) != DISTRIBUTION)
     return Needs(tuple(others), complete=locked)
 
 
 def digest_of(source: Source, *about: str) -> str:
     """A hash of all that a package is made of: the code, what it needs, lokki, and ``about`` it."""
     found = sha256(repr((needs_of(source).lines, about)).encode())
-    lokki, own = distribution(OWN), Path(__file__).parent.parent
+    lokki, own = distribution(DISTRIBUTION), Path(__file__).parent.parent
     released = lokki.read_text("direct_url.json") is None
     ours = [] if released else sorted(file.relative_to(own) for file in own.rglob("*.py"))
     found.update(lokki.version.encode())
@@ -154,30 +161,6 @@ def _name(line: str) -> str:
     """The package that a line of requirements is about."""
     found = re.match(r"[A-Za-z0-9._-]+", line.strip())
     return re.sub(r"[-_.]+", "-", found[0]).lower() if found else ""
-
-
-def own_requirement(wheels: Path) -> str:
-    """What asks for lokki as it is here, with what it needs in Lambda.
-
-    One that is no release is built into ``wheels``.
-    """
-    own = distribution(OWN)
-    told = own.read_text("direct_url.json")
-    if told is None:
-        return f"{OWN}[aws]=={own.version}"
-    name, wheel = _wheel(json.loads(told)["url"].removeprefix("file://"))
-    wheels.mkdir(parents=True, exist_ok=True)
-    (wheels / name).write_bytes(wheel)
-    return f"{OWN}[aws] @ ./{wheels.name}/{name}"
-
-
-@cache
-def _wheel(place: str) -> tuple[str, bytes]:
-    """The wheel of a checkout, and its file's name."""
-    with TemporaryDirectory(prefix="lokki-") as folder:
-        uv("build", "--quiet", "--wheel", "--out-dir", folder, place)
-        (wheel,) = Path(folder).glob("*.whl")
-        return wheel.name, wheel.read_bytes()
 
 
 def uv(*arguments: str, folder: Path | None = None) -> str:

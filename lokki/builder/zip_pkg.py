@@ -14,7 +14,8 @@ from io import StringIO
 from pathlib import Path
 from py_compile import PycInvalidationMode
 
-from lokki.builder.source import Source, needs_of, own_requirement, uv
+from lokki.builder.own import own_requirement
+from lokki.builder.source import Source, needs_of, uv
 from lokki.errors import BuildError
 
 MOST_UNPACKED = 250 * 1024 * 1024

@@ -15,7 +15,8 @@ from lokki.cli.options import Command, configured, options_of
 from lokki.cli.program import Program
 from lokki.cli.streams import stdout_to_stderr
 from lokki.decorators import Flow
-from lokki.errors import BuildError, RunFailed
+from lokki.errors import RunFailed
+from lokki.rehearse import check_installed
 
 if TYPE_CHECKING:
     from lokki.config import Config
@@ -103,15 +104,13 @@ COMMANDS: dict[str, MakeCommand] = {
 def _rehearse(graph: FlowGraph[Any], config: Config, *, logs: bool) -> int:
     import anyio
 
-    try:
-        from lokki.rehearse.comparison import local_result, same
-        from lokki.rehearse.rehearsal import rehearsing
-    except ImportError as error:
-        raise BuildError(f"rehearse needs: pip install 'lokki[rehearse]' ({error})") from None
+    check_installed()
     assert graph.flow is not None
     from rich.console import Console
 
     from lokki.cli.cloud_view import show_failures, show_lines, show_states, teller
+    from lokki.rehearse.comparison import local_result, same
+    from lokki.rehearse.rehearsal import rehearsing
 
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     params = graph.flow.parameters.given(graph.params)

@@ -146,7 +146,7 @@ def _exit_code(group: click.Group, program: Program) -> int:
 
 
 @click.group("lokki", cls=_Group, example="run birds.py")
-@click.version_option(package_name="lokki", message="lokki %(version)s")
+@click.version_option(package_name="lokki-engine", message="lokki %(version)s")
 def _cli() -> None:
     """Run flows: map a function over ten thousand things, durably."""
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from lokki.aws import check_installed
 from lokki.cli.graphs import traced
 from lokki.cli.options import Command, config_from, run_named, run_parameters, settings
 from lokki.cli.program import Program
@@ -68,6 +69,7 @@ def _pull(
     replace: bool,
     **options: Any,
 ) -> None:
+    check_installed()
     from lokki.aws.home import pull
     from lokki.aws.picture import params_of
     from lokki.cli.places import opened_aws
@@ -110,6 +112,7 @@ def _pull(
 )
 @click.pass_obj
 def push(program: Program, /, run: str | None, run_option: str | None, **options: Any) -> None:
+    check_installed()
     from lokki.aws.home import push as give
     from lokki.cli.places import opened_aws
     from lokki.store.journal import Journal

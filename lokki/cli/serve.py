@@ -46,7 +46,7 @@ def serve(places: tuple[str, ...], **settings: Any) -> None:
         from lokki_server import server
     except ModuleNotFoundError as error:
         raise click.ClickException(
-            f"lokki serve needs the package '{error.name}': pip install 'lokki[server]'"
+            f"lokki serve needs the package '{error.name}': pip install 'lokki-engine[server]'"
         ) from error
     named = [place.strip() for place in config.server.flows.split(",") if place.strip()]
     server.serve(config, places or named)

@@ -27,7 +27,9 @@ def payload_store(journal: Path, config: Config) -> TransientStore:
     try:
         from lokki.store.s3 import S3Store
     except ImportError:
-        raise ConfigError(f"local.payloads: '{place}' needs S3: pip install 'lokki[aws]'") from None
+        raise ConfigError(
+            f"local.payloads: '{place}' needs S3: pip install 'lokki-engine[aws]'"
+        ) from None
     try:
         return S3Store(
             url.netloc,

@@ -10,10 +10,10 @@ import click
 
 from lokki.builder.image_pkg import ENTRYPOINT
 from lokki.errors import LokkiError
+from lokki.rehearse import check_installed
 from lokki.rehearse.environment import runtime_python
 from lokki.rehearse.images import assembled
 from lokki.rehearse.rig.platform import Image
-from lokki.rehearse.rig.server import serving
 
 
 @click.command()
@@ -37,6 +37,9 @@ def main(host: str, port: int, images: tuple[str, ...]) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, frame: done.set())
     try:
+        check_installed()
+        from lokki.rehearse.rig.server import serving
+
         with serving(str(runtime_python()), host=host, port=port) as platform:
             for place, each in enumerate(images):
                 uri, equals, folder = each.partition("=")

@@ -1,4 +1,4 @@
-"""A payload store in an S3 bucket, by aiobotocore (``pip install lokki[aws]``)."""
+"""A payload store in an S3 bucket, by aiobotocore (``pip install lokki-engine[aws]``)."""
 
 from __future__ import annotations
 

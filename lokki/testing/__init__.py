@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lokki.config import load
+from lokki.rehearse import check_installed
 
 if TYPE_CHECKING:
     from lokki.graph import FlowGraph
@@ -47,8 +48,9 @@ class Stage:
 def rehearsal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """An AWS in this process that runs the builds of flows, for all tests of a session.
 
-    Needs ``pip install 'lokki[rehearse]'`` and uv.
+    Needs ``pip install 'lokki-engine[rehearse]'`` and uv; raises BuildError without the former.
     """
+    check_installed()
     from lokki.rehearse.rehearsal import rehearsing
 
     with rehearsing() as opened:

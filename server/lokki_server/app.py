@@ -59,7 +59,7 @@ def create_app(
 
     app = FastAPI(
         title="lokki",
-        version=version("lokki"),
+        version=version("lokki-engine"),
         lifespan=lifespan,
         docs_url=None,
         responses=refusals(),

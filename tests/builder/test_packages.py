@@ -200,12 +200,21 @@ dependencies = {dependencies}
 
 def test_a_project_says_what_it_depends_on(project):
     flow = project(
-        "depending", pyprojectDOTtoml=PROJECT.format(dependencies='["six>=1", "lokki>=0.1"]')
+        "depending", pyprojectDOTtoml=PROJECT.format(dependencies='["six>=1", "lokki-engine>=0.1"]')
     )
     needs = needs_of(source_of(flow))
     assert needs.lines == ("six>=1",)
     assert not needs.complete
     assert needs.has("click"), "six may need it, for all that is known"
+
+
+@pytest.mark.parametrize("told", ["lokki", "Lokki >= 0.1"])
+def test_another_project_of_the_name_lokki_is_refused(project, told):
+    flow = project("mistaken", pyprojectDOTtoml=PROJECT.format(dependencies=[told]))
+    with pytest.raises(
+        BuildError, match=r"pyproject.toml depends on 'lokki', .* depend on 'lokki-engine'"
+    ):
+        needs_of(source_of(flow))
 
 
 def test_a_lock_file_says_what_it_all_depends_on(project):

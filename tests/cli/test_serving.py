@@ -27,7 +27,7 @@ def test_the_command_line_loads_nothing_of_the_service():
     assert (done.stdout, done.stderr) == ("\n", "")
 
 
-@pytest.mark.parametrize("package", ["fastapi", "uvicorn"])
+@pytest.mark.parametrize("package", ["fastapi", "limits", "prometheus_client", "uvicorn"])
 def test_a_package_that_is_missing_is_told(package):
     done = python(
         f"import sys\nsys.modules['{package}'] = None\nsys.argv[0] = 'lokki'\n"
@@ -35,5 +35,5 @@ def test_a_package_that_is_missing_is_told(package):
         "serve",
     )
     assert done.returncode == 1
-    assert f"needs the package '{package}': pip install 'lokki[server]'" in done.stderr
+    assert f"needs the package '{package}': pip install 'lokki-engine[server]'" in done.stderr
     assert "Traceback" not in done.stderr

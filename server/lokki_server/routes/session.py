@@ -36,7 +36,7 @@ async def session(request: Request) -> Any:
     """Whether the caller has to log in first."""
     return {
         "login_needed": not _token(request).allows(request.headers, address_of(request.scope)),
-        "version": version("lokki"),
+        "version": version("lokki-engine"),
         "name": gethostname(),
     }
 

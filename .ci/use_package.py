@@ -1,0 +1,82 @@
+"""Use the lokki that is installed here, as its users do: birds, ``build``, ``serve``.
+
+Called by ``.ci/packages`` with the extra that is installed, in an empty folder. What needs another
+extra must say so.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+from time import monotonic, sleep
+
+import lokki
+
+RESULT = "flappy goose, flappy duck, flappy seagul"
+LOKKI = str(Path(sys.executable).with_name("lokki"))
+
+
+def done(*command: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    """A command, which must end with this code."""
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == code, f"{command}: {ended.returncode}\n{ended.stdout}{ended.stderr}"
+    return ended
+
+
+def refused(extra: str, *command: str) -> None:
+    """A command that needs this extra must say how to install it, without a traceback."""
+    told = done(LOKKI, *command, code=1).stderr
+    assert told.endswith(f"pip install 'lokki-engine[{extra}]'\n"), told
+    assert "Traceback" not in told, told
+
+
+def served() -> None:
+    """A run over HTTP, and the dashboard."""
+    command = (LOKKI, "serve", "birds.py", "--port", "0")
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stderr is not None
+        try:
+            found = (re.search(r"lokki serves (http\S+)", line) for line in server.stderr)
+            url = next(match[1] for match in found if match)
+            client = lokki.Client(url)
+            deadline = monotonic() + 60
+            while not client.flows():  # its file is being imported
+                assert monotonic() < deadline, "no flows"
+                sleep(0.05)
+            assert client.start("birds-flow").result(timeout=60) == RESULT
+            assert b"<script" in client.send("GET", "/")
+        finally:
+            server.terminate()
+    assert server.returncode == 0, server.returncode
+
+
+def main(extra: str) -> None:
+    began = monotonic()
+    package = Path(lokki.__file__)
+    assert package.is_relative_to(sys.prefix), f"not what is installed here: {package}"
+    shutil.copy(Path(__file__).with_name("birds.py"), ".")
+    assert done(LOKKI, "--version").stdout == f"lokki {lokki.__version__}\n"
+    assert done(sys.executable, "birds.py", "run").stdout == f"{RESULT}\n"
+    done(LOKKI, "build", "birds.py")  # of an image: what a ZIP would install, tests do
+    assert "lokki-engine[aws]" in Path("lokki-build/lambdas/requirements.txt").read_text()
+    if extra == "server":
+        served()
+    else:
+        refused("server", "serve", "birds.py")
+    if extra == "rehearse":
+        import_module("lokki.rehearse.rehearsal")
+    else:
+        refused("rehearse", "rehearse", "birds.py")
+    if extra in ("aws", "rehearse"):
+        told = done(LOKKI, "deploy", "birds.py", "--confirm", code=2).stderr
+        assert "aws.artifact_bucket" in told, told
+    else:
+        refused("aws", "deploy", "birds.py", "--confirm")
+    print(f"works, seen in {monotonic() - began:.1f} s")
+
+
+main(sys.argv[1])

@@ -1,0 +1,67 @@
+"""lokki itself, as a flow's package installs it."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from importlib.metadata import Distribution, distribution
+from io import BytesIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
+
+from lokki.builder.source import DISTRIBUTION, uv
+
+_PACKAGES = ("lokki", "lokki_server")
+_ABOUT = ("METADATA", "WHEEL", "entry_points.txt", "LICENSE")
+"""Files of a wheel's dist-info; an installation has more, of its own."""
+
+
+def own_requirement(wheels: Path) -> str:
+    """What asks for lokki as it is here, with what it needs in Lambda.
+
+    One that is not from a package index is made a wheel in ``wheels``.
+    """
+    own = distribution(DISTRIBUTION)
+    origin = own.read_text("direct_url.json")
+    if origin is None:
+        return f"{DISTRIBUTION}[aws]=={own.version}"
+    told = json.loads(origin)
+    is_editable = told.get("dir_info", {}).get("editable", False)
+    name, wheel = _built(url2pathname(urlsplit(told["url"]).path)) if is_editable else _packed(own)
+    wheels.mkdir(parents=True, exist_ok=True)
+    (wheels / name).write_bytes(wheel)
+    return f"{DISTRIBUTION}[aws] @ ./{wheels.name}/{name}"
+
+
+@cache
+def _built(checkout: str) -> tuple[str, bytes]:
+    """The name and the bytes of a checkout's wheel."""
+    with TemporaryDirectory(prefix="lokki-") as folder:
+        uv("build", "--quiet", "--wheel", "--out-dir", folder, checkout)
+        (wheel,) = Path(folder).glob("*.whl")
+        return wheel.name, wheel.read_bytes()
+
+
+def _packed(own: Distribution) -> tuple[str, bytes]:
+    """The name and the bytes of a wheel of what is installed: its origin may be gone."""
+    stem = f"{DISTRIBUTION.replace('-', '_')}-{own.version}"
+    info = f"{stem}.dist-info"
+    kept = [
+        file
+        for file in own.files or ()
+        if (file.parts[0] in _PACKAGES and file.suffix != ".pyc")
+        or (file.parts[0] == info and file.name in _ABOUT)
+    ]
+    record = [
+        f"{each},{each.hash.mode}={each.hash.value},{each.size}" for each in kept if each.hash
+    ]
+    contents = [(file.as_posix(), file.read_binary()) for file in kept]
+    listed = "\n".join([*record, f"{info}/RECORD,,", ""]).encode()
+    wheel = BytesIO()
+    with ZipFile(wheel, "w", ZIP_DEFLATED) as archive:
+        for name, content in [*contents, (f"{info}/RECORD", listed)]:
+            archive.writestr(ZipInfo(name), content, ZIP_DEFLATED)
+    return f"{stem}-py3-none-any.whl", wheel.getvalue()
