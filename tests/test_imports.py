@@ -45,7 +45,11 @@ def test_the_contracts_are_kept():
         ("call.py", "from lokki.store.codec import dumps", "Imports point down"),
         ("surplus.py", "", "Imports point down"),
         ("engine/engine.py", "from lokki_server.app import create_app", "The service is on top"),
-        ("../lokki_server/app.py", "from lokki.cli.show import show_run", "knows no commands"),
+        (
+            "../lokki_server/app.py",
+            "from lokki.cli.render.run import show_run",
+            "knows no commands",
+        ),
         ("store/keys.py", "from lokki.graph import FlowGraph", "The store knows no flows"),
         ("store/keys.py", "from lokki.call import Failure", "The store knows no flows"),
         ("params/checking.py", "import cloudpickle", "The definition layer is pure"),

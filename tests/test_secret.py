@@ -18,7 +18,7 @@ from contextlib import closing
 import pytest
 
 from lokki import Engine, ParameterError, RunFailed, Secret, flow, step
-from lokki.cli.options import parameters_from
+from lokki.cli.parameters import parameters_from
 from lokki.secret import redactable, redacted
 
 pytestmark = pytest.mark.asyncio

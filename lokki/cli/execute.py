@@ -20,8 +20,8 @@ from lokki import logging, output
 from lokki.call import secrets_of
 from lokki.cli.exits import exits_told
 from lokki.cli.program import Program
-from lokki.cli.progress import ProgressReport
-from lokki.cli.report import LineReport, Outline
+from lokki.cli.render.progress import ProgressReport
+from lokki.cli.render.report import LineReport, Outline
 from lokki.cli.streams import stdout_to_stderr
 from lokki.config import Config
 from lokki.engine.engine import Engine, RunHandle

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import anyio
 
 from lokki import logging
-from lokki.cli.report import LineReport
+from lokki.cli.render.report import LineReport
 from lokki.client import ENDED, PATIENCE_SECONDS, Patience, failure, is_away
 from lokki.engine.events import Event
 from lokki.errors import AwsError, LokkiError, RunCancelled, ServerError

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from lokki.cli.options import parameters_from
+from lokki.cli.parameters import parameters_from
 from lokki.cli.streams import stdout_to_stderr
 from lokki.decorators import Flow
 from lokki.errors import LokkiError

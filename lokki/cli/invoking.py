@@ -1,58 +1,23 @@
-"""Running a deployed flow on AWS: invoke, and run and resume with --on aws."""
+"""Runs on AWS: started, and gone on with."""
 
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from lokki.cli.graphs import asked_graph
-from lokki.cli.options import (
-    Command,
-    again_from,
-    config_from,
-    options_of,
-    settings,
-)
+from lokki.cli.options import again_from, config_from
 from lokki.cli.program import Program
 from lokki.config import Config
-from lokki.decorators import Flow
 from lokki.places import AWS
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from lokki.cli.execute import Handle
-    from lokki.cli.report import LineReport
+    from lokki.cli.render.report import LineReport
     from lokki.graph import FlowGraph
-
-INVOKE = """Run a deployed flow on AWS and print its result.
-
-The same as `run --on aws`. Ctrl-C cancels the run.
-"""
-
-
-def invoke_command(flow: Flow[..., Any], program: Program) -> click.Command:
-    def invoke(params: Path | None, run_id: str | None, **options: Any) -> None:
-        wait, config = options.pop("to_the_end", True), config_from(options)
-        graph = asked_graph(flow, params, options, here=False)
-        raise click.exceptions.Exit(invoked(graph, config, program, run_id, wait=wait))
-
-    name = click.Option(["--run-id"], metavar="NAME", help="Id of the run.  [default: a new one]")
-    wait = click.Option(
-        ["--wait/--no-wait", "to_the_end"],
-        default=True,
-        help="Wait for the result, or print the run's id.",
-    )
-    asked = options_of(flow)
-    taken = {word for each in asked for word in each.opts}  # as --region, by a flow's parameter
-    own = [
-        each for each in (name, wait, *settings("aws", "logging")) if taken.isdisjoint(each.opts)
-    ]
-    parameters = [*asked, *own]
-    return Command("invoke", params=parameters, callback=invoke, help=INVOKE)
 
 
 def resume_on_aws(name: str, program: Program, options: dict[str, Any]) -> int:
@@ -60,7 +25,7 @@ def resume_on_aws(name: str, program: Program, options: dict[str, Any]) -> int:
     from lokki.cli.execute import Start, execute
     from lokki.cli.follow import followed
     from lokki.cli.places import opened_aws
-    from lokki.cli.report import Outline
+    from lokki.cli.render.report import Outline
     from lokki.engine.engine import new_run_id
     from lokki.places.changes import kept
 
@@ -92,7 +57,7 @@ def invoked(
     from lokki.cli.execute import Start, execute
     from lokki.cli.follow import followed
     from lokki.cli.places import opened_aws
-    from lokki.cli.report import outlines
+    from lokki.cli.render.report import outlines
     from lokki.engine.engine import new_run_id
 
     assert graph.flow is not None

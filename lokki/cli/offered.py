@@ -1,4 +1,4 @@
-"""The commands over what there is to run: flows and schedules."""
+"""The flows there are to run, here or on a server."""
 
 from __future__ import annotations
 
@@ -10,67 +10,15 @@ from typing import Any
 
 import click
 
-from lokki.cli.options import HERE_OR_SERVER, JSON, PLACES, Command, configured
+from lokki.cli.options import HERE_OR_SERVER, JSON, PLACES, configured
 from lokki.config import Config, journal_path
 from lokki.places import LOCAL
 
 _AT_ONCE = 4
-_PARAMETERS: list[click.Parameter] = [PLACES, JSON, HERE_OR_SERVER]
-_DEFINE = "define one with @flow, or name its file or folder"
-_SCHEDULE = "give a flow one: @flow(schedule='cron(0 9 * * ? *)')"
+PARAMETERS: list[click.Parameter] = [PLACES, JSON, HERE_OR_SERVER]
 
 
-@click.command("flows", cls=Command, params=_PARAMETERS, example="birds.py")
-def flows(places: tuple[str, ...], as_json: bool, on: str) -> None:
-    """List flows with their files, parameters and schedules.
-
-    Those of the files, modules and folders that are named; without any, those of this folder's
-    files. With --on URL, those that a server offers.
-    """
-    found = _offered(on, places)
-    if as_json:
-        click.echo(json.dumps(found, indent=2))
-    else:
-        from lokki.cli.offered_view import show_flows
-
-        show_flows(found["flows"])
-    _end(found["problems"], "" if found["flows"] else f"no flows; {_DEFINE}")
-
-
-@click.command("schedules", cls=Command, params=_PARAMETERS, example="birds.py")
-def schedules(places: tuple[str, ...], as_json: bool, on: str) -> None:
-    """List schedules with their next times and their last runs.
-
-    Those of the flows that `lokki flows` lists. A server starts their runs: `lokki serve`. Times
-    are local, in JSON UTC.
-    """
-    found = _offered(on, places)
-    scheduled = [each for each in found["flows"] if each["schedule"] is not None]
-    if as_json:
-        rows = [
-            {"flow": each["name"], "file": each["file"], **each["schedule"]} for each in scheduled
-        ]
-        click.echo(json.dumps({"schedules": rows, "problems": found["problems"]}, indent=2))
-    else:
-        from lokki.cli.offered_view import show_schedules
-        from lokki.cli.places import opened
-
-        with opened(on) as place:
-            show_schedules(scheduled, place)
-    _end(found["problems"], "" if scheduled else f"no schedules; {_SCHEDULE}")
-
-
-def _end(problems: Sequence[dict[str, str]], nothing: str) -> None:
-    """Tell on stderr what is wrong with files, which is exit code 1, or that there is nothing."""
-    for each in problems:
-        click.echo(f"{each['traceback']}Error: {each['error']}", err=True)
-    if problems:
-        raise click.exceptions.Exit(1)
-    if nothing:
-        click.echo(nothing, err=True)
-
-
-def _offered(on: str, places: Sequence[str]) -> dict[str, Any]:
+def offered_flows(on: str, places: Sequence[str]) -> dict[str, Any]:
     """The flows here or on a server, and the files that have none, as the API tells both."""
     if on == LOCAL:
         return _here(places, configured())
@@ -79,6 +27,16 @@ def _offered(on: str, places: Sequence[str]) -> dict[str, Any]:
     from lokki.places.server import ServerPlace
 
     return ServerPlace(on).offered()
+
+
+def tell_problems(problems: Sequence[dict[str, str]], nothing: str) -> None:
+    """Tell on stderr what is wrong with files, which is exit code 1, or that there is nothing."""
+    for each in problems:
+        click.echo(f"{each['traceback']}Error: {each['error']}", err=True)
+    if problems:
+        raise click.exceptions.Exit(1)
+    if nothing:
+        click.echo(nothing, err=True)
 
 
 def _here(places: Sequence[str], config: Config) -> dict[str, Any]:
@@ -123,6 +81,3 @@ def _told(file: str) -> dict[str, Any]:
         return {"error": f"the import of {file} ended its process", "traceback": ""}
     told: dict[str, Any] = json.loads(done.stdout)
     return told
-
-
-COMMANDS = (flows, schedules)

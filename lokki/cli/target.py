@@ -1,16 +1,17 @@
-"""Commands that begin with the flow they are about, and whose options are known once it is."""
+"""Commands whose options are known once their first argument is: a flow, or a run."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import click
 
 from lokki.cli import completing
-from lokki.cli.cloud import MakeCommand
-from lokki.cli.options import HELP, Command
+from lokki.cli.command import HELP, Command, MakeCommand, call
 from lokki.cli.program import Program
 from lokki.cli.streams import stdout_to_stderr
+from lokki.decorators import Flow
 from lokki.loading import load_flow
 
 _TARGET: dict[str, Any] = {
@@ -30,33 +31,40 @@ def target_argument(
     )
 
 
-def call(command: click.Command, name: str, arguments: list[str], program: Program) -> None:
-    """As click's own main, which however takes a closed pipe for a failure."""
-    with command.make_context(name, arguments, obj=program) as context:
-        command.invoke(context)
+class Deferred(Command):
+    """A command whose options are known once its first argument is.
 
+    ``own`` gives the command that has them, for a shell to complete; None where it cannot tell.
+    """
 
-class _OnTarget(Command):
-    """A command for which ``make`` makes the flow's own; shells complete that one's options."""
-
-    def __init__(self, name: str, make: MakeCommand, **settings: Any) -> None:
+    def __init__(
+        self, name: str, own: Callable[[str, Program], click.Command | None], **settings: Any
+    ) -> None:
         super().__init__(name, **settings)
-        self._make = make
+        self._own = own
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any
     ) -> click.Context:
         completed = extra.get("resilient_parsing") and args
-        flow = completing.flow_in_text(args[0]) if completed else None
-        if flow is None:
+        own = self._own(args[0], parent.obj) if completed else None
+        if own is None:
             return super().make_context(info_name, args, parent, **extra)
-        own = self._make(flow, parent.obj)
         return own.make_context(f"{info_name} {args[0]}", args[1:], parent, **extra)
 
 
-def on_target(name: str, example: str, told: str, make: MakeCommand) -> click.Command:
-    """``lokki NAME FILE[:flow] [OPTIONS]``, for which ``make`` makes the flow's own command."""
+def on_target(
+    name: str, example: str, told: str, make: MakeCommand
+) -> Callable[[Flow[..., Any] | None, Program], click.Command]:
+    """The command that ``make`` makes for a flow; of `lokki`, ``NAME FILE[:flow] [OPTIONS]``."""
 
+    def made(flow: Flow[..., Any] | None, program: Program) -> click.Command:
+        return _of_lokki(name, example, told, make) if flow is None else make(flow, program)
+
+    return made
+
+
+def _of_lokki(name: str, example: str, told: str, make: MakeCommand) -> click.Command:
     def command(target: str, arguments: tuple[str, ...]) -> None:
         asks_for_help = target in HELP["help_option_names"]
         if asks_for_help and not arguments:
@@ -71,10 +79,14 @@ def on_target(name: str, example: str, told: str, make: MakeCommand) -> click.Co
         program = Program("lokki")
         call(make(flow, program), f"lokki {name} {target}", list(arguments), program)
 
+    def own(target: str, program: Program) -> click.Command | None:
+        flow = completing.flow_in_text(target)
+        return None if flow is None else make(flow, program)
+
     options = click.Argument(["arguments"], nargs=-1, type=click.UNPROCESSED, metavar="[OPTIONS]")
-    return _OnTarget(
+    return Deferred(
         name,
-        make,
+        own,
         params=[target_argument(), options],
         callback=command,
         example=example,

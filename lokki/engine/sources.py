@@ -10,7 +10,6 @@ import os
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
-from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import spec_from_file_location
 from types import CodeType
@@ -95,7 +94,7 @@ def stamp(file: str) -> Stamp | None:
     return status.st_mtime_ns, status.st_size
 
 
-class AsTheyWere(MetaPathFinder):
+class AsTheyWere:
     """Finds modules whose files have been changed, with what the files had in them.
 
     Whether one has been is looked at when it is imported: an editor may be writing it just then.

@@ -16,9 +16,9 @@ import anyio
 import click
 import pytest
 
-from lokki.cli import commands
-from lokki.cli.gc import collect
+from lokki.cli.commands import cancel
 from lokki.cli.program import Program
+from lokki.cli.removal import collect
 from lokki.config import load
 from lokki.store.history import read_history
 from lokki.store.journal import Journal
@@ -84,7 +84,7 @@ if __name__ == "__main__":
 
 DYING = """
 import os
-from lokki.cli.gc import collect
+from lokki.cli.removal import collect
 from lokki.config import load
 from lokki.store.local import LocalStore
 
@@ -523,9 +523,9 @@ def test_cancel_leaves_a_run_that_was_resumed_meanwhile(record, monkeypatch, jou
             first.finish(OLD, "cancelled", time(), None).result()
             second.take(OLD, time()).result()
 
-        monkeypatch.setattr(commands, "sleep", meanwhile)
+        monkeypatch.setattr(cancel, "sleep", meanwhile)
         with pytest.raises(click.ClickException, match="another process's now"):
-            commands.cancel.main([OLD], obj=Program("lokki"), standalone_mode=False)
+            cancel.command.main([OLD], obj=Program("lokki"), standalone_mode=False)
         assert second.run(OLD).cancel_requested is None
 
 

@@ -16,7 +16,7 @@ import textwrap
 
 import pytest
 
-from lokki.cli.view import Screen, StageView
+from lokki.cli.render.view import Screen, StageView
 from lokki.engine.state import Counts
 from lokki.store.history import read_history
 

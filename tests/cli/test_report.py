@@ -11,7 +11,7 @@ import pytest
 from lokki import flow, step
 from lokki.call import Failure
 from lokki.cli.program import Program
-from lokki.cli.report import LineReport, outlines
+from lokki.cli.render.report import LineReport, outlines
 from lokki.config import Logging
 from lokki.engine.events import (
     RunFinished,

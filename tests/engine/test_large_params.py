@@ -14,7 +14,7 @@ import anyio
 import pytest
 
 from lokki import Engine, JournalError, PayloadError, RunFailed, flow, step
-from lokki.cli.gc import collect
+from lokki.cli.removal import collect
 from lokki.config import load
 from lokki.places import shapes
 from lokki.store.history import read_history

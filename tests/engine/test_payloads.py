@@ -7,7 +7,7 @@ import pytest
 from aiobotocore.session import get_session
 
 from lokki import ConfigError, Engine, PayloadError, RetryConfig, RunCancelled, flow, step
-from lokki.cli.gc import collect
+from lokki.cli.removal import collect
 from lokki.config import load
 from lokki.engine.events import StageProgressed
 from lokki.engine.payloads import payload_store

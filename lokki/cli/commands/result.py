@@ -1,4 +1,4 @@
-"""``lokki result``: what has come of a run, without the code that it came from."""
+"""``result``: what has come of a run, without the code that it came from."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from lokki.cli.options import ANYWHERE, Command, run_named, run_parameters
+from lokki.cli.command import Command
+from lokki.cli.options import ANYWHERE, run_named, run_parameters
 from lokki.cli.program import Program
 
 _STDOUT = Path("-")
@@ -30,7 +31,7 @@ _STDOUT = Path("-")
     example="last",
 )
 @click.pass_obj
-def result(
+def command(
     program: Program,
     /,
     run: str | None,

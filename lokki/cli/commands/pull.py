@@ -1,43 +1,42 @@
-"""The commands that bring a run on AWS home, and give what came of it back: pull, push."""
+"""``pull``: bringing a run on AWS home."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import closing
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from lokki.aws import check_installed
+from lokki.cli.command import Command
 from lokki.cli.graphs import traced
-from lokki.cli.options import Command, config_from, run_named, run_parameters, settings
+from lokki.cli.options import config_from, run_named, run_parameters, settings
 from lokki.cli.program import Program
 from lokki.cli.streams import stdout_to_stderr
+from lokki.cli.target import target_argument
+from lokki.cli.transfer import with_large
 from lokki.config import journal_path
 from lokki.decorators import Flow
-from lokki.errors import RunNotFound
+from lokki.loading import load_flow
 from lokki.logging import counted
-from lokki.places import AWS
 from lokki.secret import HIDDEN, Secret
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from lokki.aws.home import Pulled
-    from lokki.config import Config
     from lokki.store.protocol import TransientStore
 
-T = TypeVar("T")
-
-PULL = """Bring a run on AWS home, to go on with it here.
+_HELP = """Bring a run on AWS home, to go on with it here.
 
 Its results are kept, so that `resume` runs what has failed: on this machine, under a debugger, say.
 With --failed, items that AWS has not come to are left to it.
 """
-PUSH = """Give the results of a run that was pulled back to AWS.
 
-`resume --on aws` then goes on with them there.
-"""
+
+def command(flow: Flow[..., Any] | None, program: Program) -> click.Command:
+    """``pull RUN`` of the runs of one flow, or, with None, ``pull RUN FILE[:flow]``."""
+    if flow is None:
+        return pull_command(load_flow, [target_argument()])
+    return pull_command(lambda: flow, [])
 
 
 def pull_command(
@@ -57,7 +56,7 @@ def pull_command(
     )
     anew = click.Option(["--replace"], is_flag=True, help="Replace the run that is here already.")
     parameters = [*run_parameters(), *target, only, anew, *settings("aws", "local")]
-    return Command("pull", params=parameters, callback=pull, help=PULL, example="last --failed")
+    return Command("pull", params=parameters, callback=pull, help=_HELP, example="last --failed")
 
 
 def _pull(
@@ -94,56 +93,10 @@ def _pull(
                 started_by=program.told("pull", run["id"]),
             )
 
-        done = place.wait(_with_large, journal, config, bring)
+        done = place.wait(with_large, journal, config, bring)
     left = f", {counted(done.left, 'item')} left on AWS" if done.left else ""
     resume = program.told("resume", run["id"])
     click.echo(
         f"run {run['id']} is here: {counted(done.results, 'result')}, {done.failed:,} failed{left}"
     )
     click.echo(f"go on with it: {resume}", err=True)
-
-
-@click.command(
-    "push",
-    cls=Command,
-    params=[*run_parameters(), *settings("aws", "local")],
-    help=PUSH,
-    example="last",
-)
-@click.pass_obj
-def push(program: Program, /, run: str | None, run_option: str | None, **options: Any) -> None:
-    check_installed()
-    from lokki.aws.home import push as give
-    from lokki.cli.places import opened_aws
-    from lokki.store.journal import Journal
-
-    config = config_from(options)
-    journal = journal_path(config)
-    with opened_aws(config) as place, closing(Journal(journal)) as book:
-        try:
-            found = book.history.find(run_named(run, run_option), program.flow)
-        except RunNotFound as error:
-            raise RunNotFound(f"{error}; `lokki pull RUN FILE` brings a run here") from error
-        place.find(found.id, found.flow)
-        looked = place.wait(place.executions.looked, found.flow, found.id)
-
-        def send(large: TransientStore) -> Awaitable[int]:
-            return give(place.executions, found, looked.machine.stages, book, large)
-
-        pushed = place.wait(_with_large, journal, config, send)
-    resume = program.at(AWS).told("resume", found.id)
-    click.echo(f"{counted(pushed, 'result')} of run {found.id} put on AWS")
-    click.echo(f"go on with it there: {resume}", err=True)
-
-
-async def _with_large(
-    journal: Path, config: Config, use: Callable[[TransientStore], Awaitable[T]]
-) -> T:
-    """What ``use`` gives, of the store of large results beside the journal."""
-    from lokki.engine.payloads import payload_store
-
-    large = payload_store(journal, config)
-    try:
-        return await use(large)
-    finally:
-        await large.close()

@@ -1,4 +1,4 @@
-"""Flows and schedules, drawn for a terminal."""
+"""Flows and schedules."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.text import Text
 
-from lokki.cli.console import plain, short, stdout_console
+from lokki.cli.render.console import plain, short, stdout_console
 from lokki.cli.schema import parameters
 from lokki.errors import RunNotFound
 from lokki.location import near

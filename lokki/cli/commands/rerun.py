@@ -1,4 +1,4 @@
-"""Running a flow again as another run, with some parameters changed: the command `rerun`."""
+"""``rerun``: a flow run again as another run, with some parameters changed."""
 
 from __future__ import annotations
 
@@ -10,23 +10,14 @@ from typing import Any
 import click
 
 from lokki.cli import completing
+from lokki.cli.command import HELP, Command, call
 from lokki.cli.graphs import asked_graph
-from lokki.cli.options import (
-    HELP,
-    HERE_OR_SERVER,
-    PARAMS,
-    Command,
-    config_from,
-    option_of,
-    options_of,
-    settings,
-    stored_parameters,
-    told_secrets,
-)
+from lokki.cli.options import HERE_OR_SERVER, config_from, settings
+from lokki.cli.parameters import PARAMS, option_of, options_of, stored_parameters, told_secrets
 from lokki.cli.program import Program
 from lokki.cli.recorded import flow_of, found_run
 from lokki.cli.running import run_here, run_there
-from lokki.cli.target import call
+from lokki.cli.target import Deferred
 from lokki.decorators import Flow
 from lokki.errors import DefinitionError, ParameterError, ServerError
 from lokki.loading import from_here
@@ -42,21 +33,7 @@ _WRONG = 422
 _SETTINGS = [HERE_OR_SERVER, *settings("logging", "local")]
 
 
-class _Rerun(Command):
-    """The command before its flow is known; shells complete the options of the flow's own."""
-
-    def make_context(
-        self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any
-    ) -> click.Context:
-        completed = extra.get("resilient_parsing") and args
-        flow = completing.flow_of_run(args[0], parent.obj.flow) if completed else None
-        if flow is None:
-            return super().make_context(info_name, args, parent, **extra)
-        own = Command("rerun", params=[*options_of(flow), *_SETTINGS])
-        return own.make_context(info_name, args[1:], parent, **extra)
-
-
-def rerun_command(flow: Flow[..., Any] | None, program: Program) -> click.Command:
+def command(flow: Flow[..., Any] | None, program: Program) -> click.Command:
     """``rerun RUN`` of the runs of one flow, or, with None, of every flow."""
 
     def rerun(run: str, arguments: tuple[str, ...], **options: Any) -> None:
@@ -80,8 +57,9 @@ def rerun_command(flow: Flow[..., Any] | None, program: Program) -> click.Comman
         type=click.UNPROCESSED,
         metavar="[OPTIONS]" if flow else "[FILE[:flow]|MODULE[:flow]] [OPTIONS]",
     )
-    return _Rerun(
+    return Deferred(
         "rerun",
+        _as_in_text,
         params=[run, rest, *_SETTINGS],
         callback=rerun,
         help=_HELP,
@@ -90,6 +68,12 @@ def rerun_command(flow: Flow[..., Any] | None, program: Program) -> click.Comman
         options_metavar="",
         context_settings={**HELP, "ignore_unknown_options": True},
     )
+
+
+def _as_in_text(name: str, program: Program) -> click.Command | None:
+    """The command with the options of a run's flow, as the text of its file has them."""
+    flow = completing.flow_of_run(name, program.flow)
+    return None if flow is None else Command("rerun", params=[*options_of(flow), *_SETTINGS])
 
 
 def _here(
@@ -124,7 +108,7 @@ def _there(
     name: str, flow: object, target: object, program: Program, options: dict[str, Any]
 ) -> click.Command:
     """The same of a run of a server, which has the flow's code, and tells its parameters."""
-    from lokki.cli.report import Outline
+    from lokki.cli.render.report import Outline
     from lokki.cli.schema import parameters
     from lokki.places.server import ServerPlace
 

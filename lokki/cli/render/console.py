@@ -9,6 +9,8 @@ from rich.console import Console
 
 WIDE = 120
 """Columns of a strip in output that is not a terminal's."""
+MOST_LINES = 4
+"""Lines of a terminal that a message may take."""
 _CONTROLS = {code: repr(chr(code))[1:-1] for code in (*range(10), *range(11, 32), *range(127, 160))}
 
 

@@ -1,4 +1,4 @@
-"""Going on with a run: the command `resume`."""
+"""``resume``: going on with a run."""
 
 from __future__ import annotations
 
@@ -8,19 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lokki.cli.command import Command
 from lokki.cli.graphs import traced
 from lokki.cli.invoking import resume_on_aws
-from lokki.cli.options import (
-    AGAIN,
-    SETTINGS,
-    Command,
-    again_from,
-    ask_for_secrets,
-    config_from,
-    missing_secrets,
-    run_named,
-    run_parameters,
-)
+from lokki.cli.options import AGAIN, SETTINGS, again_from, config_from, run_named, run_parameters
+from lokki.cli.parameters import ask_for_secrets, missing_secrets
 from lokki.cli.program import Program
 from lokki.cli.recorded import flow_of, found_run
 from lokki.cli.running import command_line
@@ -34,7 +26,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from lokki.cli.execute import Handle
-    from lokki.cli.report import LineReport
+    from lokki.cli.render.report import LineReport
     from lokki.store.runs import Run
 
 _OWN = """Go on with a run that was interrupted or failed.
@@ -96,6 +88,11 @@ def resume_of(flow: Flow[..., Any], program: Program) -> click.Command:
     return Command("resume", params=parameters, callback=resume, help=_OWN, example="last --failed")
 
 
+def command(flow: Flow[..., Any] | None, program: Program) -> click.Command:
+    """``resume`` of the runs of one flow, or, with None, of every flow."""
+    return resume if flow is None else resume_of(flow, program)
+
+
 def _resume(
     run: Run, flow: Flow[..., Any], program: Program, config: Config, options: dict[str, Any]
 ) -> int:
@@ -104,7 +101,7 @@ def _resume(
     import anyio
 
     from lokki.cli.execute import Start, execute, in_engine
-    from lokki.cli.report import outlines
+    from lokki.cli.render.report import outlines
     from lokki.engine.engine import resumed_graph
     from lokki.engine.parameters import with_configured_params
     from lokki.engine.resuming import plan
@@ -162,7 +159,7 @@ def _resume_on_server(name: str, program: Program, options: dict[str, Any]) -> i
     """As `_resume`, of a run of a server, with the code that the server has."""
     from lokki.cli.execute import Start, execute
     from lokki.cli.follow import followed
-    from lokki.cli.report import Outline
+    from lokki.cli.render.report import Outline
     from lokki.places.changes import kept
     from lokki.places.server import ServerPlace
 

@@ -1,4 +1,4 @@
-"""``lokki serve``: the service, if what it needs is installed."""
+"""``serve``: the service, if what it needs is installed."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from typing import Any
 
 import click
 
+from lokki.cli.command import Command
 from lokki.cli.first import leave_first_process
-from lokki.cli.options import PLACES, Command, configured
+from lokki.cli.options import PLACES, configured
 
 
 @click.command(
@@ -34,7 +35,7 @@ from lokki.cli.options import PLACES, Command, configured
         ),
     ],
 )
-def serve(places: tuple[str, ...], **settings: Any) -> None:
+def command(places: tuple[str, ...], **settings: Any) -> None:
     """Serve flows over HTTP, with a dashboard.
 
     Offers the flows of the files, modules and folders that are named; without any, those of this

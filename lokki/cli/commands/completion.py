@@ -1,10 +1,10 @@
-"""``lokki completion``: what a shell reads to complete ``lokki``."""
+"""``completion``: what a shell reads to complete ``lokki``."""
 
 from __future__ import annotations
 
 import click
 
-from lokki.cli.options import Command
+from lokki.cli.command import Command
 
 _HELP = """Print what a shell reads to complete lokki's commands.
 
@@ -25,7 +25,7 @@ fish, in ~/.config/fish/config.fish:
     help=_HELP,
     example="bash",
 )
-def completion(shell: str) -> None:
+def command(shell: str) -> None:
     from lokki.cli.shells import script
 
     click.echo(script(click.get_current_context().find_root().command, shell))

@@ -10,7 +10,7 @@ from math import ceil
 from typing import TextIO
 from unicodedata import east_asian_width
 
-from lokki.cli.words import duration, rate
+from lokki.cli.render.words import duration, rate
 from lokki.engine.state import Counts
 
 _WINDOW_SECONDS = 15.0

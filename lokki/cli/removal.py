@@ -10,7 +10,7 @@ from time import time
 
 import click
 
-from lokki.cli.show import show_removable
+from lokki.cli.render.runs import show_removable
 from lokki.config import Config, journal_path
 from lokki.engine.payloads import payload_store
 from lokki.logging import counted

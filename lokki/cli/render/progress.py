@@ -11,9 +11,9 @@ from typing import TextIO, cast
 
 from lokki import logging
 from lokki.cli.program import Program
-from lokki.cli.report import LineReport, Outline
+from lokki.cli.render.report import LineReport, Outline
+from lokki.cli.render.view import Screen, StageView
 from lokki.cli.streams import Watched
-from lokki.cli.view import Screen, StageView
 from lokki.config import Logging
 from lokki.engine.events import (
     Event,

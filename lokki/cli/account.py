@@ -1,0 +1,57 @@
+"""What the commands share that change an AWS account."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lokki.aws import check_installed
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from lokki.aws.account import Account, Identity
+    from lokki.config import Config
+
+STACK = click.Option(
+    ["--stack-name"], metavar="NAME", help="Name of the stack.  [default: the flow's]"
+)
+CONFIRM = click.Option(["--confirm"], is_flag=True, help="Do not ask.")
+
+
+@asynccontextmanager
+async def open_account(config: Config, console: Console) -> AsyncIterator[tuple[Account, Identity]]:
+    """The configured account, told to the user before anything is done to it."""
+    from lokki.aws.account import opened
+    from lokki.aws.bucket import bucket_of
+
+    bucket = bucket_of(config)
+    async with opened(config) as account:
+        who = await account.identity()
+        at = f" at {account.endpoint}" if account.endpoint else ""
+        console.print(
+            f"account {who.account}{at}, {who.region}, as {who.arn}, bucket {bucket}", markup=False
+        )
+        yield account, who
+
+
+def run_on_aws(work: Callable[[], Any]) -> Any:
+    import anyio
+
+    check_installed()
+    return anyio.run(work)
+
+
+def stderr_console() -> Console:
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def check_can_ask(confirmed: bool) -> None:
+    if not confirmed and (sys.stdin is None or not sys.stdin.isatty()):
+        raise click.UsageError("there is no terminal to ask at: say --confirm")

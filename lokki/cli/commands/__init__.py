@@ -1,0 +1,56 @@
+"""The commands, one a file; ``lokki …`` and ``python birds.py …`` are put together from `TABLE`."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any, NamedTuple
+
+import click
+
+from lokki.cli.program import Program
+from lokki.decorators import Flow
+
+
+class Entry(NamedTuple):
+    """A command: the module of its name in this package; ``lokki_only``: not of a flow's program.
+
+    The module has a ``command``: a click.Command, or a function that makes one for the flow whose
+    program it is, None for `lokki`.
+    """
+
+    name: str
+    lokki_only: bool = False
+
+
+TABLE = (
+    Entry("run"),
+    Entry("resume"),
+    Entry("rerun"),
+    Entry("runs"),
+    Entry("show"),
+    Entry("logs"),
+    Entry("cancel"),
+    Entry("gc"),
+    Entry("config"),
+    Entry("result"),
+    Entry("flows", lokki_only=True),
+    Entry("schedules", lokki_only=True),
+    Entry("build"),
+    Entry("rehearse"),
+    Entry("plan"),
+    Entry("deploy"),
+    Entry("invoke"),
+    Entry("destroy"),
+    Entry("pull"),
+    Entry("push"),
+    Entry("serve", lokki_only=True),
+    Entry("completion", lokki_only=True),
+)
+"""The commands in the order of the help."""
+
+
+def load(name: str, flow: Flow[..., Any] | None, program: Program) -> click.Command:
+    """Import a command and, if it is one for each flow, make it."""
+    command = import_module(f"{__name__}.{name}").command
+    made: click.Command = command if isinstance(command, click.Command) else command(flow, program)
+    return made

@@ -1,0 +1,36 @@
+"""``config``: the settings, and where they come from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from lokki.cli.command import Command
+from lokki.cli.listing import print_json
+from lokki.cli.options import JSON, configured
+from lokki.secret import HIDDEN
+
+
+@click.command("config", cls=Command, example="--json", params=[JSON])
+def command(as_json: bool) -> None:
+    """Show every setting, its value and where it came from.
+
+    What is in [lambda.env] and [batch.env] may be secret, and is not shown.
+    """
+    from lokki.config import KEYS
+
+    here = configured()
+    rows: dict[str, Any] = {}
+    for name, value in here.values().items():
+        origin: Any = here.origins[name]
+        if KEYS[name].is_table:
+            origin = {entry: here.origins[f"{name}.{entry}"] for entry in value}
+            value = dict.fromkeys(value, HIDDEN)
+        rows[name] = {"value": value, "from": origin}
+    if as_json:
+        print_json(rows)
+        return
+    from lokki.cli.render.settings import show_config
+
+    show_config(rows)

@@ -1,0 +1,85 @@
+"""``deploy``: creating or updating the stack of a flow."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lokki.cli.account import (
+    CONFIRM,
+    STACK,
+    check_can_ask,
+    open_account,
+    run_on_aws,
+    stderr_console,
+)
+from lokki.cli.command import Command
+from lokki.cli.graphs import asked_graph
+from lokki.cli.options import config_from, settings
+from lokki.cli.parameters import options_of
+from lokki.cli.program import Program
+from lokki.cli.streams import stdout_to_stderr
+from lokki.cli.target import on_target
+from lokki.decorators import Flow
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from lokki.aws.deploy import Deployed
+    from lokki.aws.stack import ChangeSet
+
+_HELP = """Build a flow and create or update its stack on AWS.
+
+What it changes there is shown before it is done.
+"""
+
+
+def deploy_command(flow: Flow[..., Any], program: Program) -> click.Command:
+    def deploy(
+        params: Path | None, stack_name: str | None, confirm: bool, force: bool, **options: Any
+    ) -> None:
+        check_can_ask(confirm)
+        config, console = config_from(options), stderr_console()
+        graph = asked_graph(flow, params, options, here=False, whole=False)
+
+        async def deployed() -> Deployed | None:
+            from lokki.aws.deploy import deploy
+
+            async with open_account(config, console) as (account, who):
+                return await deploy(
+                    account,
+                    who,
+                    graph,
+                    config,
+                    name=stack_name or flow.name,
+                    force=force,
+                    agree=partial(_agree, console, confirm),
+                    tell=partial(console.print, markup=False),
+                )
+
+        with stdout_to_stderr():
+            done = run_on_aws(deployed)
+        if done is None:
+            raise click.ClickException("nothing is deployed")
+        told = "is deployed" if done.changed else "is deployed already, and up to date"
+        click.echo(f"{flow.name} {told}: {done.machine}")
+
+    anew = click.Option(
+        ["--force"], is_flag=True, help="Build anew, and push, what has not changed."
+    )
+    own = [STACK, *settings("aws", "lambda"), CONFIRM, anew]
+    return Command("deploy", params=options_of(flow, own, whole=False), callback=deploy, help=_HELP)
+
+
+def _agree(console: Console, confirmed: bool, change_set: ChangeSet) -> bool:
+    """Show what would be changed, and ask whether it is to be."""
+    from lokki.cli.render.stack import show_changes
+
+    show_changes(change_set, console)
+    return confirmed or click.confirm("Make these changes?", err=True)
+
+
+command = on_target("deploy", "birds.py", _HELP, deploy_command)

@@ -1,0 +1,29 @@
+"""``flows``: the flows there are to run."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from lokki.cli.command import Command
+from lokki.cli.offered import PARAMETERS, offered_flows, tell_problems
+
+_DEFINE = "define one with @flow, or name its file or folder"
+
+
+@click.command("flows", cls=Command, params=PARAMETERS, example="birds.py")
+def command(places: tuple[str, ...], as_json: bool, on: str) -> None:
+    """List flows with their files, parameters and schedules.
+
+    Those of the files, modules and folders that are named; without any, those of this folder's
+    files. With --on URL, those that a server offers.
+    """
+    found = offered_flows(on, places)
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+    else:
+        from lokki.cli.render.flows import show_flows
+
+        show_flows(found["flows"])
+    tell_problems(found["problems"], "" if found["flows"] else f"no flows; {_DEFINE}")

@@ -1,0 +1,52 @@
+"""``gc``: removing old runs."""
+
+from __future__ import annotations
+
+import click
+
+from lokki.cli.command import Command
+from lokki.cli.listing import tell_unknown
+from lokki.cli.options import FLOW, configured
+from lokki.cli.places import opened
+from lokki.cli.program import Program
+from lokki.cli.types import Ago, Number
+from lokki.places import LOCAL
+
+
+@click.command(
+    "gc",
+    cls=Command,
+    example="--older-than 30d --keep 100",
+    params=[
+        click.Option(
+            ["--older-than"], type=Ago(), help="Only runs that ended before then: 30d (ago)."
+        ),
+        click.Option(
+            ["--keep"], type=Number(0), metavar="INT", help="How many of the newest runs to keep."
+        ),
+        FLOW,
+        click.Option(["--dry-run"], is_flag=True, help="Say what would be removed, and stop."),
+    ],
+)
+@click.pass_obj
+def command(
+    program: Program,
+    /,
+    older_than: float | None,
+    keep: int | None,
+    flow: str | None,
+    dry_run: bool,
+) -> None:
+    """Remove old runs and all that is stored for them.
+
+    A run that is still going on is never removed. A lost one, whose process is gone, is removed
+    only if its last sign of life is older than --older-than.
+    """
+    if older_than is None and keep is None:
+        raise click.UsageError("say which: --older-than 30d, --keep 100, or both")
+    from lokki.cli.removal import collect
+
+    if flow is not None:
+        with opened(LOCAL) as place:
+            tell_unknown(place, flow)
+    collect(configured(), flow or program.flow, older_than, keep, dry_run)

@@ -1,0 +1,156 @@
+"""``logs``: what the steps of a run have printed and logged."""
+
+from __future__ import annotations
+
+import json
+from time import sleep, time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lokki.cli.command import Command
+from lokki.cli.options import ANYWHERE, run_named, run_parameters
+from lokki.cli.places import opened
+from lokki.cli.program import Program
+from lokki.cli.types import Ago, Choice, Number
+from lokki.logging import LEVELS
+from lokki.places.chains import steps_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lokki.places.place import Place
+    from lokki.places.shapes import RunShape
+    from lokki.store.lines import LogLine
+
+_LOOK_SECONDS = 0.5
+
+
+@click.command(
+    "logs",
+    cls=Command,
+    example="last --step flap_bird --follow",
+    params=[
+        *run_parameters(required=False),
+        click.Option(["--step"], metavar="NAME", help="Only lines of this step."),
+        click.Option(
+            ["--item"], type=Number(0), metavar="INDEX", help="Only lines of this item of a map."
+        ),
+        click.Option(
+            ["--attempt"],
+            type=Number(1),
+            metavar="INT",
+            help="Only lines of this attempt of each call.",
+        ),
+        click.Option(
+            ["--level"],
+            type=Choice(LEVELS),
+            default="DEBUG",
+            metavar="|".join(LEVELS),
+            help="Only lines of this level and more severe ones.",
+        ),
+        click.Option(
+            ["--since", "--start"],
+            type=Ago(),
+            help="Only lines written since then: 10m (ago) or 2026-02-03T10:30.",
+        ),
+        click.Option(["--end"], type=Ago(), help="Only lines written until then."),
+        click.Option(
+            ["--follow", "--tail", "-f"],
+            is_flag=True,
+            help="Print new lines, too, until the run ends.",
+        ),
+        click.Option(["--json", "as_json"], is_flag=True, help="Print JSON, one object per line."),
+        ANYWHERE,
+    ],
+)
+@click.pass_obj
+def command(
+    program: Program,
+    /,
+    run: str | None,
+    run_option: str | None,
+    end: float | None,
+    follow: bool,
+    as_json: bool,
+    on: str | None,
+    **wanted: Any,
+) -> None:
+    """Print what a run's steps have printed and logged.
+
+    Without RUN, those of the newest run. Times are local, in JSON UTC.
+    """
+    from lokki.places.shapes import line_shape
+
+    with opened(on, waits=follow) as place:
+        found = place.find(run_named(run, run_option, "last"), program.flow)
+        if wanted["step"] is not None or wanted["item"] is not None:
+            whole = place.run(found["id"])
+            _check_step(place, whole, wanted["step"])
+            _check_item(place, whole, wanted["item"])
+        told = False
+        for line in _lines(place, found["id"], follow, end, wanted):
+            print(json.dumps(line_shape(line)) if as_json else _human(line), flush=follow)
+            told = True
+        if not told:
+            click.echo("no lines", err=True)
+        if follow:
+            _tell_lost(place.find(found["id"]), program.at(on or found["where"]))
+
+
+def _check_step(place: Place, run: RunShape, step: str | None) -> None:
+    """Raise UsageError for a step that a run neither has nor had before its structure changed."""
+    steps = [name for stage in steps_of(run["chain"]) for name in stage]
+    if step is None or step in steps or any(place.lines(run["id"], step=step)):
+        return
+    raise click.UsageError(f"run {run['id']} has no step '{step}'; it has {', '.join(steps)}")
+
+
+def _check_item(place: Place, run: RunShape, item: int | None) -> None:
+    """Raise UsageError for an item that no map of a run has, nor had before, nor may still get."""
+    maps = [stage for stage in run["stages"] if stage["kind"] == "map"]
+    most = max((stage["total"] for stage in maps), default=0)
+    to_come = run["finished"] is None and len(maps) < run["chain"].count("map(")
+    if item is None or item < most or to_come or any(place.lines(run["id"], item=item)):
+        return
+    has = f"its {'largest ' * (len(maps) > 1)}map has {most:,}, counted from 0"
+    raise click.UsageError(f"run {run['id']} has no item {item}; {has if maps else 'it has none'}")
+
+
+def _lines(
+    place: Place, run_id: str, follow: bool, end: float | None, wanted: dict[str, Any]
+) -> Iterator[LogLine]:
+    """The lines of a run there are, and with ``follow`` those that come until it ends."""
+    after, more = 0, True
+    while more:
+        more = follow and _may_come(place, place.find(run_id), end)
+        last = place.last_line(run_id)  # up to which all are looked at now
+        for line in place.lines(run_id, **wanted, until=end, after=after):
+            last = max(last, line.id)
+            yield line
+        after = max(after, last)
+        if more:
+            sleep(max(_LOOK_SECONDS, place.look_seconds))
+
+
+def _may_come(place: Place, run: RunShape, end: float | None) -> bool:
+    """Whether lines may come that are written before ``end``."""
+    from lokki.places.shapes import goes_on, seconds
+
+    ended = None if run["finished"] is None else seconds(run["finished"])
+    settling = ended is not None and time() < ended + place.settle_seconds
+    return (goes_on(run) or settling) and (end is None or time() <= end + _LOOK_SECONDS)
+
+
+def _tell_lost(run: RunShape, program: Program) -> None:
+    from lokki.places.shapes import is_lost
+
+    if is_lost(run):
+        resume = program.told("resume", run["id"])
+        click.echo(f"the process of run {run['id']} is gone; resume: {resume}", err=True)
+
+
+def _human(line: LogLine) -> str:
+    from lokki import logging
+
+    return f"{logging.local(line.at)} {logging.human(logging.step_line(*line[1:]))}"

@@ -1,0 +1,61 @@
+"""``run``: a flow, here, on a server, or on AWS."""
+
+from __future__ import annotations
+
+from functools import partial
+from inspect import cleandoc
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lokki.cli.command import Command
+from lokki.cli.graphs import asked_graph
+from lokki.cli.invoking import invoked
+from lokki.cli.options import SETTINGS, config_from
+from lokki.cli.parameters import options_of, told_secrets
+from lokki.cli.program import Program
+from lokki.cli.running import run_here, run_there
+from lokki.cli.target import on_target
+from lokki.decorators import Flow
+from lokki.params.examples import example_of
+from lokki.places import AWS, LOCAL
+
+_HELP = """Run a flow and print its result.
+
+Here, or on a server (--on URL). Each parameter of the flow is an option: lokki run FILE --help \
+shows the flow and lists them.
+"""
+
+
+def run_command(flow: Flow[..., Any], program: Program) -> click.Command:
+    """``run``, with the flow's parameters as options."""
+
+    def run(params: Path | None, **options: Any) -> None:
+        on, config = options.pop("on"), config_from(options)
+        graph = asked_graph(flow, params, options, here=on == LOCAL)
+        if on == LOCAL:
+            code = run_here(graph, config, program)
+        elif on == AWS:
+            code = invoked(graph, config, program, None, wait=True)
+        else:
+            from lokki.cli.render.report import outlines
+            from lokki.places.server import ServerPlace
+
+            place, given = ServerPlace(on), flow.parameters.given(graph.params)
+            start = partial(place.start, flow.name, given)
+            code = run_there(place, start, outlines(graph), config, program.at(on))
+        raise click.exceptions.Exit(code)
+
+    told = [f"Run {flow.name} and print its result.", cleandoc(flow.__doc__ or "")]
+    needed = [each for each in flow.parameters if each.required and not each.is_secret]
+    return Command(
+        "run",
+        params=[*options_of(flow), *SETTINGS],
+        callback=run,
+        help="\n\n".join([*told, *told_secrets(flow)]),
+        example=lambda: " ".join(example_of(each) for each in needed),
+    )
+
+
+command = on_target("run", "birds.py --limit 5", _HELP, run_command)

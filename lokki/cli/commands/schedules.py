@@ -1,0 +1,35 @@
+"""``schedules``: when runs of flows are started."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from lokki.cli.command import Command
+from lokki.cli.offered import PARAMETERS, offered_flows, tell_problems
+
+_SCHEDULE = "give a flow one: @flow(schedule='cron(0 9 * * ? *)')"
+
+
+@click.command("schedules", cls=Command, params=PARAMETERS, example="birds.py")
+def command(places: tuple[str, ...], as_json: bool, on: str) -> None:
+    """List schedules with their next times and their last runs.
+
+    Those of the flows that `lokki flows` lists. A server starts their runs: `lokki serve`. Times
+    are local, in JSON UTC.
+    """
+    found = offered_flows(on, places)
+    scheduled = [each for each in found["flows"] if each["schedule"] is not None]
+    if as_json:
+        rows = [
+            {"flow": each["name"], "file": each["file"], **each["schedule"]} for each in scheduled
+        ]
+        click.echo(json.dumps({"schedules": rows, "problems": found["problems"]}, indent=2))
+    else:
+        from lokki.cli.places import opened
+        from lokki.cli.render.flows import show_schedules
+
+        with opened(on) as place:
+            show_schedules(scheduled, place)
+    tell_problems(found["problems"], "" if scheduled else f"no schedules; {_SCHEDULE}")

@@ -1,0 +1,55 @@
+"""Listing runs, for the commands that do."""
+
+from __future__ import annotations
+
+import json
+from time import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from lokki.places.place import Place
+
+_MOST_FLOWS = 5
+
+
+def list_runs(
+    place: Place,
+    flow: str | None,
+    status: tuple[str, ...],
+    since: float | None,
+    before: str | None,
+    count: int,
+    as_json: bool,
+) -> None:
+    page = place.runs(flow=flow, statuses=status, since=since, before=before, limit=count)
+    if as_json:
+        print_json(page)
+        return
+    if not page["runs"]:
+        such = "such runs" if status or since or before else "runs"
+        of = f" of {flow}" if flow else ""
+        click.echo(f"no {such}{of} in {place.name}")
+        return
+    from lokki.cli.render.runs import show_runs
+
+    show_runs(page["runs"], time(), more=page["next"] is not None)
+
+
+def tell_unknown(place: Place, flow: str) -> None:
+    """Say so when a flow has no runs at all, and which flow may be meant."""
+    from difflib import get_close_matches
+
+    if place.runs(flow=flow, limit=1)["runs"]:
+        return
+    known = place.flows()
+    near = get_close_matches(flow, known)
+    hint = f"; there are runs of {', '.join(known[:_MOST_FLOWS])}" if known else ""
+    if near:
+        hint = f"; did you mean {' or '.join(map(repr, near))}?"
+    click.echo(f"no runs of flow '{flow}'{hint}", err=True)
+
+
+def print_json(value: Any) -> None:
+    click.echo(json.dumps(value, indent=2, default=str))

@@ -1,0 +1,166 @@
+"""The parameters of a flow as options: their help, and the values that a command line gives."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lokki.decorators import Flow
+from lokki.errors import ParameterError
+from lokki.params import MISSING, Parameter
+from lokki.secret import Secret, redactable, variable
+
+if TYPE_CHECKING:
+    from lokki.cli.schema import Told
+
+PARAMS = click.Option(
+    ["--params"],
+    type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
+    metavar="FILE",
+    help="JSON object with parameters (-: from stdin); options win over it.",
+)
+
+
+def options_of(
+    flow: Flow[..., Any],
+    own: Sequence[click.Parameter] = (),
+    *,
+    whole: bool = True,
+    like: Mapping[str, Any] | None = None,
+) -> list[click.Parameter]:
+    """``--params FILE`` and an option for each parameter, all of them text until validated.
+
+    That of a secret is there to say that it is none. ``own`` options of a command come last; a
+    parameter of the same name has to be given in the file. ``whole``: the required ones are told.
+    ``like`` are values of another run, which stand for those that are not given.
+    """
+    taken = {word for each in own for word in (each.name, *each.opts)}
+    free = [each for each in flow.parameters if taken.isdisjoint((each.name, each.option))]
+    as_before = [replace(each, default=(like or {}).get(each.name, each.default)) for each in free]
+    return [PARAMS, *(option_of(each, whole=whole) for each in as_before), *own]
+
+
+def option_of(parameter: Parameter | Told, *, whole: bool = True) -> click.Option:
+    """The option that a parameter of a flow is."""
+    if parameter.is_secret:
+        names = [parameter.option, parameter.name]
+        return click.Option(names, hidden=True, expose_value=False, callback=_refuse)
+    told = f"[default: {parameter.default_text}]" if parameter.default_text else ""
+    told = "[required]" if parameter.required and whole else told
+    names = [parameter.option, parameter.name]
+    if parameter.is_flag:
+        return _Flag(names, help=told)
+    return click.Option(names, default=None, metavar=parameter.metavar, help=told)
+
+
+class _Flag(click.Option):
+    """``--x`` or ``--no-x``; or ``--x`` with a value, a text until it is validated."""
+
+    def __init__(self, names: list[str], **settings: Any) -> None:
+        super().__init__(
+            names, is_flag=False, flag_value=True, type=click.UNPROCESSED, default=None, **settings
+        )
+        self._off = f"--no-{names[0][2:]}"
+
+    def add_to_parser(self, parser: Any, ctx: click.Context) -> None:
+        super().add_to_parser(parser, ctx)
+        parser.add_option(self, [self._off], self.name, action="store_const", const=False)
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str]:
+        return f"{self.opts[0]} / {self._off}", self.help or ""
+
+
+def _refuse(context: click.Context, option: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        name = str(option.name)
+        told = f"set {variable(name)}, since others can read command lines"
+        raise click.UsageError(f"{option.opts[0]} is a secret: {told}", context)
+
+
+def missing_secrets(flow: Flow[..., Any]) -> list[str]:
+    """The secrets that a run needs and the environment lacks."""
+    names = [each.name for each in flow.parameters.secrets]
+    return [name for name in names if not os.environ.get(variable(name))]
+
+
+def ask_for_secrets(flow: Flow[..., Any]) -> dict[str, str]:
+    """Ask for the missing secrets, if there is a terminal to ask at."""
+    if sys.stdin is None or not sys.stdin.isatty():
+        return {}
+    asked = {
+        name: click.prompt(
+            f"{name} (not shown; {variable(name)} sets it, too)", hide_input=True, err=True
+        )
+        for name in missing_secrets(flow)
+    }
+    from lokki import output
+
+    output.mask(redactable(map(Secret, asked.values())))
+    return asked
+
+
+def told_secrets(flow: Flow[..., Any]) -> list[str]:
+    """A line for each secret parameter: where its value comes from."""
+    asked = flow.parameters.secrets
+    return [
+        f"{each.name} is a secret: set {variable(each.name)}"
+        + ", or type it when asked" * (each in asked)
+        for each in flow.parameters
+        if each.is_secret
+    ]
+
+
+def parameters_from(
+    flow: Flow[..., Any],
+    file: Path | None,
+    options: dict[str, Any],
+    *,
+    here: bool = True,
+    whole: bool = True,
+    like: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The checked parameters of a run, missing secrets asked for if it is to run here.
+
+    ``like`` are the parameters of another run, which stand for those that are not given. Elsewhere,
+    secrets without a default are left out; if they need not be ``whole``, so is every required one
+    that is missing. Raises ParameterError, naming every one that is wrong.
+    """
+    place = "stdin" if file == Path("-") else str(file)
+    stored = {} if file is None else stored_parameters(file)
+    for name in stored:
+        if any(each.is_secret and each.name == name for each in flow.parameters):
+            raise ParameterError(
+                f"{place}: parameter '{name}' is a secret: set {variable(name)} instead"
+            )
+    given = {name: value for name, value in options.items() if value is not None}
+    text = [name for name, value in given.items() if isinstance(value, str)]
+    values = {**stored, **given, **(ask_for_secrets(flow) if here else {})}
+    left = [] if here else flow.parameters.secrets
+    if not whole:
+        left = [each for each in flow.parameters if each.required]
+    lacking = {**dict.fromkeys((each.name for each in left), MISSING), **(like or {})}
+    origins = dict.fromkeys(stored.keys() - given.keys(), place)
+    checked = flow.parameters.validate(values, text=text, checked=lacking, origins=origins)
+    return {name: value for name, value in checked.items() if value is not MISSING}
+
+
+def stored_parameters(file: Path) -> dict[str, Any]:
+    """What a file of parameters holds. Raises ParameterError."""
+    place = "stdin" if file == Path("-") else str(file)
+    try:
+        text = (sys.stdin and sys.stdin.read()) if file == Path("-") else file.read_text()
+        values = json.loads(text or "")
+    except ValueError as error:
+        raise ParameterError(f"{place} is not JSON: {error}") from None
+    if not isinstance(values, dict):
+        raise ParameterError(
+            f'{place} must hold a JSON object such as {{"limit": 5}}, not a {type(values).__name__}'
+        )
+    return values

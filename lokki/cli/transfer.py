@@ -1,0 +1,27 @@
+"""The store of large results, for the commands that move runs."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lokki.config import Config
+    from lokki.store.protocol import TransientStore
+
+T = TypeVar("T")
+
+
+async def with_large(
+    journal: Path, config: Config, use: Callable[[TransientStore], Awaitable[T]]
+) -> T:
+    """What ``use`` gives, of the store of large results beside the journal."""
+    from lokki.engine.payloads import payload_store
+
+    large = payload_store(journal, config)
+    try:
+        return await use(large)
+    finally:
+        await large.close()

@@ -1,0 +1,96 @@
+"""What the values of options may be."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from time import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from click.shell_completion import CompletionItem
+
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_MOST = 2**62
+
+
+class Number(click.ParamType[int]):
+    """A whole number, from ``least`` to what the journal can count to."""
+
+    name = "int"
+
+    def __init__(self, least: int) -> None:
+        self._least = least
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            number = int(value)
+        except ValueError:
+            self.fail(f"'{value}' is not a whole number.", param, ctx)
+        if number < self._least:
+            self.fail(f"{number} is too small: the least is {self._least}.", param, ctx)
+        if number > _MOST:
+            self.fail(f"{number} is too large: the most is {_MOST}.", param, ctx)
+        return number
+
+
+class Choice(click.Choice[str]):
+    """One of some words, whose case does not matter."""
+
+    def __init__(self, words: Sequence[str]) -> None:
+        super().__init__(words, case_sensitive=False)
+
+    def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
+        return f"'{value}' is not one of {', '.join(map(repr, self.choices))}."
+
+
+class Ago(click.ParamType[float]):
+    """``90s``, ``30m``, ``2h``, ``7d``, ``4w`` ago, or a time as ISO 8601 has it, local."""
+
+    name = "time"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        try:
+            if ago := re.fullmatch(r"(\d+)([smhdw])", value):
+                return time() - timedelta(**{_UNITS[ago[2]]: int(ago[1])}).total_seconds()
+            return datetime.fromisoformat(value).timestamp()
+        except (ValueError, OverflowError):
+            self.fail(
+                f"'{value}' is neither like 30m, 2h or 7d nor a time like 2026-02-03T10:30.",
+                param,
+                ctx,
+            )
+
+
+class On(click.ParamType[str]):
+    """The URL of a server, or one of ``names``."""
+
+    name = "place"
+
+    def __init__(self, *names: str) -> None:
+        self._names = names
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value not in self._names and not re.match("https?://[^/]", value):
+            self.fail(
+                f"'{value}' is neither {' nor '.join(map(repr, self._names))} nor the URL of a "
+                "server, such as http://127.0.0.1:8765.",
+                param,
+                ctx,
+            )
+        return str(value).rstrip("/")
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem[str]]:
+        from click.shell_completion import CompletionItem
+
+        return [CompletionItem(each) for each in self._names if each.startswith(incomplete)]
