@@ -223,7 +223,7 @@ def _parts(function: FunctionType, origin: Origin) -> tuple[Any, ...]:
 def _annotations(function: FunctionType) -> dict[str, Any]:
     try:
         return function.__annotations__
-    except NameError:  # names for type checkers alone, from Python 3.14 on
+    except Exception:  # since Python 3.14, their code runs here; names may be for type checkers
         return {}
 
 

@@ -20,15 +20,15 @@ import signal
 import sys
 import threading
 from collections import deque
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import partial
-from multiprocessing.connection import Connection
 from typing import Any, TextIO, cast
 
 from lokki import output
 from lokki.call import BoundCall, await_step, call_step, capture, unstorable
 from lokki.context import fresh_contexts
 from lokki.engine.by_name import loads_call
+from lokki.engine.channel import Channel
 from lokki.engine.code import Code
 from lokki.engine.importing import ImportFailed, prepare, set_idle
 from lokki.engine.program import Program
@@ -41,15 +41,15 @@ from lokki.store.readback import written
 class _Link:
     """What the threads of this process send through; a process that a step forks has none."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
         self._lock = threading.RLock()
         self._sending = False
         self._later: deque[bytes] = deque()
-        os.register_at_fork(after_in_child=connection.close)
+        os.register_at_fork(after_in_child=channel.close)
 
     def send(self, kind: str, of: int | str, content: Any) -> None:
-        if self._connection.closed:
+        if self._channel.closed:
             return
         message = pickle.dumps((kind, of, content), pickle.HIGHEST_PROTOCOL)
         with self._lock:
@@ -59,7 +59,7 @@ class _Link:
             self._sending = True
             try:
                 while self._later:
-                    self._connection.send_bytes(self._later.popleft())
+                    self._channel.send_pickle(self._later.popleft())
             finally:
                 self._sending = False
 
@@ -135,13 +135,13 @@ class _Calls:
         self._link.send(kind, number, content)
 
 
-def serve(connection: Connection) -> None:
+def serve(channel: Channel) -> None:
     """Answer calls until the engine says goodbye, with None."""
     output.mask(in_environment())
-    calls = _Calls(_Link(connection))
+    calls = _Calls(_Link(channel))
     set_idle(True)
-    threading.Thread(target=_die_with_engine, args=(connection.fileno(),), daemon=True).start()
-    while (request := connection.recv()) is not None:
+    threading.Thread(target=_die_with_engine, args=(channel.fileno(),), daemon=True).start()
+    while (request := channel.receive()) is not None:
         calls.serve(request)
         del request  # which may be large, and the next one may be long in coming
 
@@ -184,5 +184,5 @@ def _seed_apart() -> None:
 
 def main() -> None:
     """Serve on the socket that the command line names."""
-    with suppress(EOFError, ConnectionError):
-        serve(Connection(int(sys.argv[-1])))
+    with closing(Channel(int(sys.argv[-1]))) as channel, suppress(EOFError, ConnectionError):
+        serve(channel)

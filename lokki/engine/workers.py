@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+import socket
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ from lokki import output
 from lokki.call import BoundCall, Failure, unstorable
 from lokki.config import Local
 from lokki.engine.by_name import Way, dumps_call, dumps_input
+from lokki.engine.channel import Channel
 from lokki.engine.items import CallCancelled, CallFailed, StageWork
 from lokki.engine.program import Program
 from lokki.engine.sources import Source
@@ -59,9 +61,6 @@ class _Worker:
     """One process, and the calls that it has been told of: those of the run ``run_id``."""
 
     def __init__(self, threads: int) -> None:
-        import socket
-        from multiprocessing.connection import Connection
-
         ours, theirs = socket.socketpair()
         with theirs, ours:
             self.process = subprocess.Popen(
@@ -72,9 +71,9 @@ class _Worker:
                 start_new_session=True,
                 env=environment(threads),
             )
-            self.connection = Connection(ours.detach())
+            self.channel = Channel(ours.detach())
         self._poll = select.poll()
-        self._poll.register(self.connection.fileno(), select.POLLIN)
+        self._poll.register(self.channel.fileno(), select.POLLIN)
         self._end: str | None = None
         self.run_id: str | None = None
         self._program: Program | None = None
@@ -124,7 +123,7 @@ class _Worker:
         if self._end is None:
             self.kill()
             self._end = _told(self.process.wait())
-            self.connection.close()
+            self.channel.close()
         return self._end
 
 
@@ -362,7 +361,7 @@ class WorkerPool:
                 news = call.run_id, worker.told(request.program), request.definition
             worker.calls += 1
             try:
-                worker.connection.send((worker.calls, key, news, request.raw, index, attempt))
+                worker.channel.send((worker.calls, key, news, request.raw, index, attempt))
             except OSError:
                 raise self._not_begun(worker) from None
             worker.known.add(key)
@@ -386,7 +385,7 @@ class WorkerPool:
 
     def _receive(self, worker: _Worker, call: BoundCall, is_new: bool) -> tuple[str, Any]:
         """The worker's answer, its kind first; records the lines that come before it."""
-        connection, number = worker.connection, worker.calls
+        channel, number = worker.channel, worker.calls
         deadline = None
         ready = False
         if is_new or call.timeout is not None:
@@ -395,7 +394,7 @@ class WorkerPool:
             if deadline is not None and not worker.wait(deadline):
                 self._fail_late(worker, call, ready)
             try:
-                kind, of, content = connection.recv()
+                kind, of, content = channel.receive()
             except (EOFError, OSError) as error:
                 if isinstance(error, ConnectionResetError) and not ready:
                     raise self._not_begun(worker) from None  # the call was sent, but not read
@@ -434,7 +433,7 @@ def _say_goodbye(workers: list[_Worker]) -> None:
     """Have workers that are at no call end by themselves; kill those that do not."""
     for worker in workers:
         with suppress(OSError):
-            worker.connection.send(None)
+            worker.channel.send(None)
     deadline = monotonic() + _GOODBYE_SECONDS
     for worker in workers:
         with suppress(subprocess.TimeoutExpired):

@@ -9,9 +9,8 @@ import importlib
 import io
 import logging
 import os
-import pickle
 import signal
-import struct
+import socket
 import subprocess
 import sys
 import textwrap
@@ -28,6 +27,7 @@ import lokki
 from lokki import Engine, RunCancelled, RunFailed, flow, step
 from lokki.call import BoundCall
 from lokki.engine import workers
+from lokki.engine.channel import Channel
 from lokki.output.sinks import attached
 
 pytestmark = pytest.mark.asyncio
@@ -530,15 +530,20 @@ async def test_a_thread_that_a_step_left_behind_answers_no_other_call():
 
 
 @pytest.mark.parametrize(
-    "rubbish",
-    [b"\0\0\0\x04junk", b"\xff" * 12, struct.pack("!i", 15) + pickle.dumps((1, 2))],
-    ids=["no pickle", "no length", "no answer"],
+    "send",
+    [
+        lambda descriptor: os.write(descriptor, b"hello, world\n"),
+        lambda descriptor: os.write(descriptor, b"\xff" * 12),
+        lambda descriptor: Channel(os.dup(descriptor)).send_pickle(b"junk"),
+        lambda descriptor: Channel(os.dup(descriptor)).send((1, 2)),
+    ],
+    ids=["text", "bytes", "no pickle", "no answer"],
 )
-async def test_a_worker_that_sends_rubbish_is_replaced(rubbish):
+async def test_a_worker_that_sends_rubbish_is_replaced(send):
     @step(executor="process")
     def spoiling(number, spoil):
         if spoil:
-            os.write(int(sys.orig_argv[-1]), rubbish)
+            send(int(sys.orig_argv[-1]))
             time.sleep(600)
         return number
 
@@ -547,9 +552,27 @@ async def test_a_worker_that_sends_rubbish_is_replaced(rubbish):
         return numbers(2).map(spoiling)
 
     async with Engine(processes=1) as engine:
-        with pytest.raises(RunFailed, match="WorkerDied"):
+        with pytest.raises(RunFailed, match="WorkerDied: the worker process sent no proper answer"):
             await engine.run(spoilt, {"spoil": True})
         assert await engine.run(spoilt, {"spoil": False}) == [0, 1]
+
+
+async def test_a_default_timeout_of_sockets_is_none_of_a_workers():
+    @step(executor="process")
+    def slow(number):
+        time.sleep(0.1)
+        return number
+
+    @flow
+    def slowly():
+        return numbers(2).map(slow)
+
+    socket.setdefaulttimeout(0.01)
+    try:
+        async with Engine(processes=1) as engine:
+            assert await engine.run(slowly) == [0, 1]
+    finally:
+        socket.setdefaulttimeout(None)
 
 
 async def test_a_worker_that_died_while_idle_costs_nothing():
