@@ -23,6 +23,7 @@ from typing import (
     get_origin,
 )
 
+from lokki.deferred import annotated
 from lokki.errors import ParameterError
 
 _RECORDS = ("__dataclass_fields__", "__pydantic_fields__", "_fields", "__total__")
@@ -80,7 +81,7 @@ class StandIn:
         kind = about(self).kind
         if name.startswith("_") and _is_complete(class_of(kind)):
             raise _needed(self, "{} is given to other code")  # to what takes it for the value
-        return _made(f"{_said(self)}.{name}", _attribute(kind, name), self)
+        return _shared(kind, name) or _made(f"{_said(self)}.{name}", _attribute(kind, name), self)
 
     def __setattr__(self, name: str, value: object) -> None:
         """Nothing: what is read from it afterwards is not known either."""
@@ -253,6 +254,14 @@ def _attribute(kind: Any, name: str) -> Any:
     return hints.get(name)
 
 
+def _shared(kind: Any, name: str) -> Any:
+    """What a class has for all of its objects, such as ``date.max``; None if each has its own."""
+    cls = class_of(kind)
+    bases = cls.__mro__ if cls is not None and _is_complete(cls) else ()
+    found = next((vars(base)[name] for base in bases if name in vars(base)), None)
+    return None if hasattr(found, "__get__") else found
+
+
 def _is_complete(cls: type | None) -> bool:
     """Whether objects of a class have no other attributes than the class has."""
     return cls is not None and cls.__module__.partition(".")[0] in _COMPLETE
@@ -261,7 +270,7 @@ def _is_complete(cls: type | None) -> bool:
 def _hints(cls: type) -> dict[str, Any]:
     with suppress(Exception):  # a name that is not known, or any code of an annotation
         return typing.get_type_hints(cls)
-    return dict.fromkeys(getattr(cls, "__annotations__", {}))
+    return dict.fromkeys(annotated(cls))
 
 
 def _item(kind: Any, key: Any) -> Any:

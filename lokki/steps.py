@@ -10,11 +10,11 @@ from inspect import (
     Signature,
     isasyncgenfunction,
     iscoroutinefunction,
-    signature,
 )
 from math import inf
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar
 
+from lokki.deferred import signature
 from lokki.errors import ChainTypeError, DefinitionError
 from lokki.numeric import number
 from lokki.retry import RetryConfig

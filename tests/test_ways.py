@@ -221,6 +221,13 @@ def test_a_flow_in_a_body_takes_stand_ins():
     assert shape_of(body) == "source → other"
 
 
+def test_what_all_objects_of_a_class_share_is_known():
+    def body(day: date):
+        return source(list(range(day.min.month)))
+
+    assert shape_of(body) == "source"
+
+
 def test_a_value_that_grows_is_no_trouble():
     def body(n: int):
         for _ in range(200):

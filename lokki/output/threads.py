@@ -7,8 +7,10 @@ before takes part in a call by the tasks that the call gives to its pool.
 from __future__ import annotations
 
 import _thread
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial, wraps
 from threading import Thread
 from typing import Any
@@ -39,6 +41,15 @@ def _all(here: Running, function: _Function, /, *args: Any, **kwargs: Any) -> No
         end_lines()
 
 
+def _bootstrap(thread: Any, bootstrap: Callable[[], None]) -> None:
+    """Begin a thread: since Python 3.14 it enters a context of its own, for ``run`` alone."""
+    context = getattr(thread, "_context", None)
+    if context is not None:
+        with suppress(RuntimeError):  # another thread is in it, as this one is about to find out
+            context.run(running.set, running.get())
+    bootstrap()
+
+
 def _starting(start: _Function) -> _Function:
     """A ``Thread.start`` for calls.
 
@@ -49,7 +60,8 @@ def _starting(start: _Function) -> _Function:
     @wraps(start)
     def replacement(self: Any) -> None:
         if (here := captured_call()) is not None:
-            self._bootstrap_inner = partial(_all, here, self._bootstrap_inner)
+            bootstrap = partial(_bootstrap, self, self._bootstrap_inner)
+            self._bootstrap_inner = partial(_all, here, bootstrap)
         start(self)
 
     return replacement
@@ -74,9 +86,17 @@ def _submitting(submit: _Function) -> _Function:
 
     @wraps(submit)
     def replacement(self: ThreadPoolExecutor, fn: _Function, /, *args: Any, **kwargs: Any) -> Any:
-        return submit(self, partial(_within, running.get(), fn), *args, **kwargs)
+        if not _has_interpreters(self):
+            fn = partial(_within, running.get(), fn)
+        return submit(self, fn, *args, **kwargs)
 
     return replacement
+
+
+def _has_interpreters(pool: ThreadPoolExecutor) -> bool:
+    """Whether a pool, of a kind new in Python 3.14, pickles its tasks for other interpreters."""
+    module = sys.modules.get("concurrent.futures.interpreter")
+    return module is not None and isinstance(pool, module.InterpreterPoolExecutor)
 
 
 thread_starts = (

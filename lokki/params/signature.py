@@ -15,6 +15,7 @@ from collections import abc
 from typing import Any, Final, Union
 
 from lokki.defaults import own
+from lokki.deferred import signature, written
 from lokki.errors import DefinitionError, ParameterError, ParameterProblem
 from lokki.params.checking import adapter_of, check_secret, check_value, misfit
 from lokki.params.kinds import kind_of
@@ -51,7 +52,7 @@ class Parameters:
     def __init__(self, fn: Callable[..., Any], owner: str) -> None:
         self._fn = fn
         self._owner = owner
-        self._signature = inspect.signature(fn)
+        self._signature = signature(fn)
         self._adapters: dict[str, TypeAdapter[Any]] = {}
         for name, parameter in self._signature.parameters.items():
             reason = ""
@@ -102,7 +103,7 @@ class Parameters:
             if parameter.default is None:
                 annotation = Union[annotation, None]  # noqa: UP007
         except Exception:
-            annotation = str(annotation)
+            annotation = written(self._fn, parameter)
         default = MISSING if parameter.default is parameter.empty else parameter.default
         return Parameter(parameter.name, annotation, default)
 

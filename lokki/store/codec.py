@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import collections
 import functools
+import inspect
 import io
 import pickle
 import re
@@ -21,6 +22,7 @@ import types
 import typing
 import zlib
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any, ClassVar, NoReturn, TypeAlias
 
 from lokki.errors import PayloadError, PayloadTooLarge, text_of
@@ -51,7 +53,12 @@ _MAX_BLOCK = 65_535
 _TRAILER = struct.Struct("<LL")  # CRC32, ISIZE (RFC 1952, 2.3.1)
 
 _UNPICKLABLE = re.compile(r"cannot pickle '([^']+)' (?:object|instances)")
-_MISSING_NAME = re.compile(r"Can't get attribute '([^']+)' on <module '([^']+)'")
+_MISSING_NAMES = (
+    re.compile(r"Can't get attribute '(?P<name>[^']+)' on <module '(?P<module>[^']+)'"),
+    # since Python 3.14
+    re.compile(r"Can't resolve path '(?P<name>[^']+)' on module '(?P<module>[^']+)'"),
+    re.compile(r"module '(?P<module>[^']+)' has no attribute '(?P<name>[^']+)'"),
+)
 
 _FILES = ("TextIOWrapper", "BufferedReader", "BufferedWriter", "BufferedRandom", "FileIO")
 
@@ -281,9 +288,27 @@ def value_pickler() -> Any:
 
         def reducer_override(self, obj: Any) -> Any:
             found = columnar.reduced(obj) if columnar.present() else NotImplemented
-            return super().reducer_override(obj) if found is NotImplemented else found
+            if found is not NotImplemented:
+                return found
+            return super().reducer_override(_annotated(obj) if inspect.isfunction(obj) else obj)
 
     return Pickler
+
+
+def _annotated(function: types.FunctionType) -> types.FunctionType:
+    """A function, or one like it without annotations if these cannot be worked out.
+
+    They may name what is for type checkers alone; until Python 3.14, there would be no function.
+    """
+    with suppress(Exception):
+        function.__annotations__  # noqa: B018
+        return function
+    args = function.__name__, function.__defaults__, function.__closure__
+    like = types.FunctionType(function.__code__, function.__globals__, *args)
+    for name in ("__kwdefaults__", "__module__", "__qualname__", "__doc__"):
+        setattr(like, name, getattr(function, name))
+    vars(like).update(vars(function))
+    return like
 
 
 def _code_of_file(file: str, make: Callable[..., types.CodeType], args: Any) -> types.CodeType:
@@ -365,9 +390,12 @@ def _unreadable(error: BaseException) -> PayloadError:
         raise error
     if isinstance(error, ModuleNotFoundError):
         why = f"a stored value needs the module '{error.name}', which is not installed here"
-    elif missing := _MISSING_NAME.match(text_of(error)):
-        name, module = missing[1], missing[2]
-        why = f"a stored value needs '{name}', which the module '{module}' does not have"
+    elif missing := next(
+        filter(None, (each.match(text_of(error)) for each in _MISSING_NAMES)), None
+    ):
+        why = "a stored value needs '{name}', which the module '{module}' does not have".format(
+            **missing.groupdict()
+        )
     else:
         why = f"a stored value cannot be read: {type(error).__name__}: {text_of(error)}"
     return PayloadError(why)

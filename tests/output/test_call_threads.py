@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import _thread
 import asyncio
+import concurrent.futures
+import contextvars
 import io
 import logging
 import sys
@@ -15,6 +17,8 @@ import pytest
 from capturing import attached, calling, texts
 
 from lokki import current
+
+since_3_14 = pytest.mark.skipif(sys.version_info < (3, 14), reason="new in Python 3.14")
 
 POOL = ThreadPoolExecutor(1)
 """A pool of the program's: its one thread serves all that follow."""
@@ -96,10 +100,16 @@ def by_default_executor(function):
     asyncio.run(main())
 
 
+def by_context(function):
+    thread = threading.Thread(target=function, context=contextvars.Context())
+    thread.start()
+    thread.join()
+
+
 WAYS = [
     by_thread, by_subclass, by_timer, by_low_level_thread, by_thread_of_thread, by_executor,
     by_map_of_executor, by_pool_of_the_program, by_initializer, by_thread_pool, by_to_thread,
-    by_default_executor,
+    by_default_executor, pytest.param(by_context, marks=since_3_14),
 ]  # fmt: skip
 
 
@@ -135,6 +145,32 @@ def test_the_thread_of_a_pool_serves_calls_and_the_program_in_turn(capsys):
     pool.shutdown()
     assert (texts(a), texts(b)) == (["for a"], ["for b"])
     assert capsys.readouterr().out == "for a\nfor b\nfor the program\nafter the runs\n"
+
+
+@since_3_14
+def test_a_pool_of_interpreters_does_its_tasks():
+    def squares():
+        with concurrent.futures.InterpreterPoolExecutor(1) as pool:
+            return list(pool.map(abs, [-1, 2]))
+
+    with attached():
+        assert calling(squares) == [1, 2]
+
+
+@since_3_14
+def test_a_context_that_another_thread_is_in_is_told_of_by_python(monkeypatch):
+    told = []
+    monkeypatch.setattr(threading, "excepthook", lambda report: told.append(report.exc_value))
+
+    def starts():
+        context = contextvars.Context()
+        thread = threading.Thread(target=print, context=context)
+        context.run(thread.start)
+        thread.join()
+
+    with attached():
+        calling(starts)
+    assert "already entered" in str(told[0])
 
 
 def test_a_thread_goes_on_after_its_call_while_the_run_lasts(capsys):

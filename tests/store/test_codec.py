@@ -181,7 +181,7 @@ def test_too_deep_a_value_is_a_payload_error():
 @pytest.fixture
 def vanishing(monkeypatch):
     module = types.ModuleType("vanishing")
-    exec("class Thing: pass\ndef f(): pass", module.__dict__)
+    exec("class Thing:\n  class Part: pass\ndef f(): pass", module.__dict__)
     monkeypatch.setitem(sys.modules, "vanishing", module)
     return module
 
@@ -198,6 +198,17 @@ def test_a_missing_class_is_named(vanishing):
     data = codec.pack([vanishing.Thing()])
     del vanishing.Thing
     with pytest.raises(PayloadError, match="needs 'Thing', which the module 'vanishing' does not"):
+        codec.unpack(data)
+
+
+def test_a_missing_class_of_a_class_is_named(vanishing):
+    data = codec.pack([vanishing.Thing.Part()])
+    del vanishing.Thing.Part
+    needs = "needs 'Thing.Part', which the module 'vanishing' does not"
+    with pytest.raises(PayloadError, match=needs):
+        codec.unpack(data)
+    del vanishing.Thing
+    with pytest.raises(PayloadError, match=needs):
         codec.unpack(data)
 
 
