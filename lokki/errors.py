@@ -31,6 +31,8 @@ import copyreg
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
 
+from lokki.wording import Wording, Words
+
 
 class Picklable:
     """What makes an error arrive in another process, or a copy, as what it is.
@@ -55,7 +57,14 @@ class LokkiError(Picklable, Exception):
     place: str = ""
 
     def __str__(self) -> str:
-        text = super().__str__()
+        return self._placed(super().__str__())
+
+    def said(self, words: Words) -> str:
+        """The text with the arguments that it names in other words than Python's."""
+        text = self.args[0] if self.args else ""
+        return self._placed(text.said(words)) if isinstance(text, Wording) else str(self)
+
+    def _placed(self, text: str) -> str:
         return f"{self.place}: {text}" if self.place else text
 
 

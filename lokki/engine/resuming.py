@@ -15,8 +15,10 @@ from lokki.store.history import History
 from lokki.store.reopen import Reopening
 from lokki.store.rows import StageRow
 from lokki.store.runs import Run, refuse_removing
+from lokki.wording import Arguments, Wording
 
 R = TypeVar("R")
+_FAILED = Arguments(failed=True)
 _WHY = {"failed": "that failed", "paused": "that are left on AWS"}
 
 
@@ -36,7 +38,10 @@ class Again:
 
     def __post_init__(self) -> None:
         if sum((self.failed, self.error is not None, self.from_stage is not None)) > 1:
-            raise DefinitionError("a resume takes one of --failed, --error and --from, not several")
+            one, two, three = Arguments(failed=...), Arguments(error=...), Arguments(from_stage=...)
+            raise DefinitionError(
+                Wording("a resume takes one of ", one, ", ", two, " and ", three, ", not several")
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +81,9 @@ def plan(history: History, run: Run, graph: FlowGraph[R], again: Again) -> Plan[
     stay = sum(stage.tolerated for stage in begun) if reopening is None else 0
     if stay:
         items = counted(stay, "item")
-        told.append(f"tolerated failures stay as they are: {items} (--failed runs them again)")
+        told.append(
+            Wording(f"tolerated failures stay as they are: {items} (", _FAILED, " runs them again)")
+        )
     return Plan(run.id, graph, tuple(told), reopening)
 
 
@@ -93,11 +100,14 @@ def _check_structure(run: Run, graph: FlowGraph[object], again: Again) -> None:
         names = [stage.name for stage in graph.stages]
         first = names[min(_unchanged(run, graph), len(names) - 1)]
         raise FingerprintError(
-            f"run {run.id} cannot be resumed: the flow's structure has changed\n"
-            f"  it was started as: {run.shape}\n"
-            f"  the code is now:   {graph.shape}\n"
-            "start a new run, resume with the code it was started with, or keep the results before "
-            f"'{first}' and do the rest anew: --force --from {first}"
+            Wording(
+                f"run {run.id} cannot be resumed: the flow's structure has changed\n"
+                f"  it was started as: {run.shape}\n"
+                f"  the code is now:   {graph.shape}\n"
+                "start a new run, resume with the code it was started with, or keep the results "
+                f"before '{first}' and do the rest anew: ",
+                Arguments(force=True, from_stage=first),
+            )
         )
 
 
@@ -129,7 +139,9 @@ def _reopening(
     elif again.failed:
         position = next((stage.position for stage in begun if stage.tolerated), None)
         if position is None and not any(stage.failed for stage in begun):
-            raise DefinitionError(f"run {run.id} has no failed items: resume it without --failed")
+            raise DefinitionError(
+                Wording(f"run {run.id} has no failed items: resume it without ", _FAILED)
+            )
     return None if position is None else Reopening(position, False, group, *prints)
 
 
@@ -141,9 +153,8 @@ def _position(
     if name not in names:
         for stage in graph.stages:
             if name in (call.name for call in stage.calls):
-                raise DefinitionError(
-                    f"step '{name}' is in stage '{stage.name}': --from {stage.name}"
-                )
+                begin = Arguments(from_stage=stage.name)
+                raise DefinitionError(Wording(f"step '{name}' is in stage '{stage.name}': ", begin))
         raise DefinitionError(f"the flow has no stage '{name}'; it has {', '.join(names)}")
     position = names.index(name)
     reached = sum(stage.finished is not None for stage in begun)

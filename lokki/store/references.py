@@ -97,6 +97,6 @@ def unreadable(stage: StageRow, index: int, error: PayloadError, url: str = "") 
     place = f"the payload {url}: " if url else ""
     return ResultUnreadable(
         f"the result of step '{stage.name}'{item} cannot be read back: {place}{error}; mend that "
-        f"and resume the run, or make it anew: lokki resume {stage.run} --from {stage.name}",
+        f"and resume the run, or resume it from stage '{stage.name}', which makes it anew",
         stage.name,
     )
