@@ -15,6 +15,7 @@ import lokki
 from lokki import RunFailed, flow, step
 from lokki.call import Failure
 from lokki.errors import AwsError, DefinitionError, LokkiError, ParameterProblem, RunNotFound
+from lokki.wording import Arguments, Wording
 
 SAMPLES = {
     "Failure": Failure("work", 3, 1, "OSError", "gone", "Traceback", True),
@@ -128,3 +129,20 @@ def test_a_failed_run_in_another_process_is_a_failed_run():
     assert seen.value.reason == "no reading of 1"
     assert seen.value.run_id
     assert "raise ValueError" in seen.value.traceback
+
+
+def test_an_error_names_arguments_in_the_words_of_who_reads_it():
+    error = DefinitionError(
+        Wording("no stage but 'clean': ", Arguments(force=True, from_stage="clean"), ", say")
+    )
+    error.place = "birds.py:12"
+    for each in (error, pickle.loads(pickle.dumps(error)), copy.deepcopy(error)):
+        assert str(each) == "birds.py:12: no stage but 'clean': force=True, from_stage='clean', say"
+        assert each.said(lambda arguments: "/".join(arguments.given)) == (
+            "birds.py:12: no stage but 'clean': force/from_stage, say"
+        )
+
+
+def test_an_error_that_names_no_arguments_is_the_same_in_all_words():
+    assert DefinitionError("no chain").said(str.upper) == "no chain"
+    assert DefinitionError().said(str.upper) == ""

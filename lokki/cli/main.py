@@ -16,6 +16,7 @@ from lokki.cli.command import call
 from lokki.cli.exits import exits_told
 from lokki.cli.group import Group
 from lokki.cli.program import Program
+from lokki.cli.words import as_options
 from lokki.decorators import Flow
 from lokki.engine.importing import check_may_run
 from lokki.errors import ConfigError, DefinitionError, LokkiError, ParameterError
@@ -86,6 +87,6 @@ def _exit_code(group: click.Group, program: Program) -> int:
         click.echo(f"{error.traceback}Error: {error}", err=True)
         return 2 if isinstance(error, NotThere) else 1
     except LokkiError as error:
-        click.echo(f"Error: {error}", err=True)
+        click.echo(f"Error: {error.said(as_options)}", err=True)
         return 2 if isinstance(error, DefinitionError | ParameterError | ConfigError) else 1
     return 0

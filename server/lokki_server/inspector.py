@@ -25,8 +25,10 @@ from lokki.secret import in_environment
 from lokki.store.history import read_history
 from lokki.store.jobs import as_asked
 from lokki.store.parameters import written_params
+from lokki.wording import said
 from lokki_server import models
 from lokki_server.channel import Channel, inherited
+from lokki_server.wording import as_fields
 
 
 async def serve(descriptor: str, file: str) -> None:
@@ -84,11 +86,11 @@ async def planned(flow: Flow[..., Any], run_id: str, again: dict[str, Any]) -> d
             alias_source(run.source or "", flow)
             found = plan(history, run, resumed_graph(run, flow, {}), Again(**again))
     except LokkiError as error:
-        return {"refused": str(error)}
+        return {"refused": error.said(as_fields)}
     except Exception as error:  # of the flow's own body
         return {"refused": output.masked(f"{type(error).__name__}: {error}")}
     anything = run.status != "succeeded" or found.reopening is not None
-    return {"told": found.told, "anything": anything}
+    return {"told": [said(line, as_fields) for line in found.told], "anything": anything}
 
 
 def _not_here(name: str) -> ParameterProblem:

@@ -22,6 +22,7 @@ from lokki.errors import (
     RunOwned,
 )
 from lokki.store.jobs import QueueFull
+from lokki_server.wording import as_fields
 
 MEDIA_TYPE = "application/problem+json"
 _RETRY_SECONDS = 10
@@ -86,22 +87,23 @@ def _first(errors: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 def of(error: LokkiError) -> Problem:
     """What an error of ours is in HTTP."""
+    text = error.said(as_fields)
     match error:
         case RunNotFound():
-            return Problem(404, "No such run", str(error))
+            return Problem(404, "No such run", text)
         case RunOwned():
-            return Problem(409, "The run goes on", str(error))
+            return Problem(409, "The run goes on", text)
         case KeyReused():
-            return Problem(422, "The idempotency key was used before", str(error))
+            return Problem(422, "The idempotency key was used before", text)
         case QueueFull():
-            return Problem(503, "The queue is full", str(error), retry_after=_RETRY_SECONDS)
+            return Problem(503, "The queue is full", text, retry_after=_RETRY_SECONDS)
         case AwsError():
-            return Problem(502, "AWS cannot do this", str(error))
+            return Problem(502, "AWS cannot do this", text)
         case DefinitionError():
-            return Problem(409, "This cannot be done with the run", str(error))
+            return Problem(409, "This cannot be done with the run", text)
         case JournalError():
-            return Problem(503, "The journal cannot be used", str(error))
-    return Problem(409, "This cannot be done", str(error))
+            return Problem(503, "The journal cannot be used", text)
+    return Problem(409, "This cannot be done", text)
 
 
 def told_by(app: FastAPI) -> None:

@@ -283,7 +283,7 @@ async def test_a_failed_run_goes_on_with_what_has_no_result(engine, birds, troub
         "listed: runs after that",
         "second: runs after that",
         "total: runs after that",
-        "tolerated failures stay as they are: 3 items (--failed runs them again)",
+        "tolerated failures stay as they are: 3 items (failed=True runs them again)",
     ]
     assert await resumed(engine, "r1", birds) == 39
     assert [call for call in trouble.taken() if isinstance(call, int)] == [6, 7, 8, 9]
@@ -331,7 +331,7 @@ async def test_a_resume_that_fails_can_be_resumed_again(engine, birds, trouble):
     trouble.errors = {}
     assert told(engine, "r1", birds) == [
         "total: its call that failed",
-        "tolerated failures stay as they are: 1 item (--failed runs them again)",
+        "tolerated failures stay as they are: 1 item (failed=True runs them again)",
     ]
     assert told(engine, "r1", birds, failed=True)[0] == (
         "first: 1 of 10 items that failed and were tolerated"
@@ -375,7 +375,7 @@ async def test_a_cancelled_run_goes_on_with_what_has_no_result(engine):
     assert told(engine, handle.run_id, holding) == [
         "held: 1 of 10 items cancelled, and 5 without a recorded result"
     ]
-    with pytest.raises(DefinitionError, match="no failed items: resume it without --failed"):
+    with pytest.raises(DefinitionError, match="no failed items: resume it without failed=True"):
         await engine.resume(handle.run_id, holding, Again(failed=True))
     release = True
     assert await resumed(engine, handle.run_id, holding) == list(range(10))
@@ -496,7 +496,7 @@ async def test_a_changed_structure_is_forced_from_a_stage_on(engine, trouble):
             await engine.resume("r1", new, Again(**again))
         assert "a → map(b) → c" in str(caught.value)
         assert "a → map(b) → d → c" in str(caught.value)
-        assert str(caught.value).endswith("'d' and do the rest anew: --force --from d")
+        assert str(caught.value).endswith("'d' and do the rest anew: force=True, from_stage='d'")
     assert trouble.taken() == []
     forced = {"from_stage": "d", "force": True}
     assert told(engine, "r1", new, **forced) == [
@@ -519,7 +519,7 @@ async def test_a_stage_that_is_appended_runs_after_what_has_no_result(engine, tr
     await failing_run(engine, old)
     trouble.taken()
     trouble.errors = {}
-    with pytest.raises(FingerprintError, match=r"--force --from c$"):
+    with pytest.raises(FingerprintError, match=r"force=True, from_stage='c'$"):
         await engine.resume("r1", new)
     with pytest.raises(DefinitionError, match="no results for stage 'c' as it is now"):
         await engine.resume("r1", new, Again(from_stage="d", force=True))
@@ -536,7 +536,7 @@ async def test_a_structure_with_fewer_stages_only_is_forced_from_its_last(engine
     new = chain(trouble, lambda a, b, c, d: a().map(b).agg(c))
     await engine.run(old, run_id="r1")
     trouble.taken()
-    with pytest.raises(FingerprintError, match=r"--force --from c$"):
+    with pytest.raises(FingerprintError, match=r"force=True, from_stage='c'$"):
         await engine.resume("r1", new)
     assert await resumed(engine, "r1", new, from_stage="c", force=True) == [0, 1]
     assert trouble.taken() == ["c"]
@@ -547,7 +547,7 @@ async def test_a_structure_with_fewer_stages_is_forced(engine, trouble):
     new = chain(trouble, lambda a, b, c, d: a().next(d))
     await engine.run(old, run_id="r1")
     trouble.taken()
-    with pytest.raises(FingerprintError, match=r"--force --from d$"):
+    with pytest.raises(FingerprintError, match=r"force=True, from_stage='d'$"):
         await engine.resume("r1", new)
     assert await resumed(engine, "r1", new, from_stage="d", force=True) == [0, 1]
     assert trouble.taken() == ["d"]
@@ -627,7 +627,7 @@ async def test_to_force_what_has_not_changed_is_the_same_as_not_to(engine, birds
     ],
 )
 async def test_several_options_at_once_are_refused(several):
-    with pytest.raises(DefinitionError, match="takes one of --failed, --error and --from"):
+    with pytest.raises(DefinitionError, match="takes one of failed, error and from_stage"):
         Again(**several)
 
 
@@ -649,7 +649,7 @@ async def test_a_stage_that_is_not_there_or_not_reached_is_refused(engine, birds
 async def test_an_inner_step_is_told_with_its_stage(engine, trouble):
     chained = chain(trouble, lambda a, b, c, d: a().map(b).map(c).agg(d))
     await engine.run(chained, run_id="r1")
-    with pytest.raises(DefinitionError, match=r"^step 'c' is in stage 'b': --from b$"):
+    with pytest.raises(DefinitionError, match=r"^step 'c' is in stage 'b': from_stage='b'$"):
         await engine.resume("r1", chained, Again(from_stage="c"))
 
 
@@ -669,7 +669,7 @@ async def test_the_tolerated_failures_of_a_run_that_has_succeeded_stay(engine, b
     await engine.run(birds, run_id="r1")
     assert told(engine, "r1", birds) == [
         "run r1 has succeeded: nothing is to be done again",
-        "tolerated failures stay as they are: 2 items (--failed runs them again)",
+        "tolerated failures stay as they are: 2 items (failed=True runs them again)",
     ]
 
 

@@ -212,7 +212,7 @@ def test_a_payload_that_is_not_the_recorded_one_is_told_and_made_anew(tmp_path, 
     assert payload.as_uri() in done.stderr
     with closing(Journal(journal)) as opened:
         run_id = opened.history.find("last").id
-    assert f"lokki resume {run_id} --from blob" in done.stderr
+    assert "resume it from stage 'blob', which makes it anew" in done.stderr
     assert done.stderr.endswith(f"blobs.py resume {run_id} --from blob\n")
     assert "Traceback" not in done.stderr
     told = _call(script, "logs", run_id, "--level", "ERROR").stdout

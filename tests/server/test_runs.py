@@ -470,7 +470,7 @@ def test_a_large_result_that_is_not_the_recorded_one_is_no_result(server, shared
     for path in ("result", "result.txt", "result.pickle", "stages/0/items/0"):
         told = server.problem(f"/runs/{run['id']}/{path}", 409)["detail"]
         assert "its content differs" in told
-        assert told.endswith(f"lokki resume {run['id']} --from same")
+        assert told.endswith("or resume it from stage 'same', which makes it anew")
     file.unlink()
     assert "no payload" in server.problem(f"/runs/{run['id']}/result", 409)["detail"]
 
@@ -703,8 +703,8 @@ def test_a_resume_does_again_what_it_is_asked_to(server):
         ({}, 409, "name what is to be done again"),
         ({"from": "nosuch"}, 409, "no stage 'nosuch'"),
         ({"error": "nosuch"}, 409, "no group of errors 'nosuch'"),
-        ({"failed": True}, 409, "no failed items"),
-        ({"failed": True, "from": "add"}, 409, "not several"),
+        ({"failed": True}, 409, 'no failed items: resume it without "failed": true'),
+        ({"failed": True, "from": "add"}, 409, 'takes one of "failed", "error" and "from"'),
         ({"from": ""}, 422, "from"),
         ({"failed": "maybe"}, 422, "failed"),
         ({"form": "add"}, 422, "form"),

@@ -17,10 +17,12 @@ from lokki.cli.program import Program
 from lokki.cli.recorded import flow_of, found_run
 from lokki.cli.running import command_line
 from lokki.cli.target import target_argument
+from lokki.cli.words import as_options
 from lokki.config import Config, journal_path
 from lokki.decorators import Flow
 from lokki.loading import from_here
 from lokki.places import AWS, LOCAL
+from lokki.wording import said
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -123,8 +125,9 @@ def _resume(
             secrets = ask_for_secrets(flow)
             graph = traced(flow, lambda: resumed_graph(row, flow, secrets))
             planned = replace(planned, graph=graph)
+    told = [said(line, as_options) for line in planned.told]
     if dry_run:
-        click.echo("\n".join(planned.told))
+        click.echo("\n".join(told))
         return 0
 
     def begin(report: LineReport) -> AbstractAsyncContextManager[Handle]:
@@ -136,7 +139,7 @@ def _resume(
             report,
         )
 
-    start = Start(begin, outlines(planned.graph), program, planned.told, other_python(run))
+    start = Start(begin, outlines(planned.graph), program, told, other_python(run))
     return execute(start, config)
 
 

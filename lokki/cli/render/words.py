@@ -1,11 +1,27 @@
-"""Durations, rates and what a run waits for, in words."""
+"""Durations, rates, options and what a run waits for, in words."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import shlex
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from lokki.places.shapes import NeedsShape
+    from lokki.wording import Arguments
+
+_OPTIONS: Final = {"from_stage": "--from"}
+
+
+def as_options(arguments: Arguments) -> str:
+    """Arguments of Python as options of the command line: ``--force --from clean``."""
+    named = {
+        _OPTIONS.get(name, f"--{name.replace('_', '-')}"): value
+        for name, value in arguments.given.items()
+    }
+    return " ".join(
+        option if value is True or value is ... else f"{option} {shlex.quote(str(value))}"
+        for option, value in named.items()
+    )
 
 
 def duration(seconds: float) -> str:
