@@ -46,7 +46,7 @@ async def deploy(
     """Build a flow and make its stack ``name``, or update it; None if ``agree`` does not.
 
     What is built of the same already is built anew only with ``force``; what is deployed already
-    is a success, too. Raises BuildError, ConfigError or AwsError.
+    is a success, too. Raises BuildError, ConfigError, AwsError or PayloadError.
     """
     bucket = bucket_of(config)
     pushes = needs_image(graph, config) and is_pushed(config)
@@ -66,11 +66,7 @@ async def deploy(
     parameters = {"FlowName": graph.name, "S3Bucket": bucket}
     if built.package is not None:
         data = built.package.file.read_bytes()
-        key = package_key(graph.name, _digest(data))
-        if not await _is_there(account, bucket, key):
-            tell(f"uploading {len(data) / 1e6:.1f} MB")
-            await account.ask("s3", "put_object", Bucket=bucket, Key=key, Body=data)
-        parameters["PackageKey"] = key
+        parameters["PackageKey"] = await _uploaded(account, who, bucket, graph.name, data, tell)
     if pushes:
         assert built.image is not None
         parameters |= await push(account, config, built.image, built.digest, tell, force=force)
@@ -88,6 +84,23 @@ async def deploy(
         return None
     after = await stack.make(account, change_set, tell)
     return Deployed(name, after.outputs["StateMachineArn"], changed=True)
+
+
+async def _uploaded(
+    account: Account, who: Identity, bucket: str, flow: str, data: bytes, tell: stack.Tell
+) -> str:
+    """The key of a package, which is uploaded if it is not there.
+
+    The stack names it by its content: CloudFormation sees by a new key that there is new code. It
+    is also put where the template looks for it if nobody names a key.
+    """
+    key = package_key(flow, _digest(data))
+    if not await _is_there(account, bucket, key):
+        tell(f"uploading {len(data) / 1e6:.1f} MB")
+        async with S3Store(bucket, endpoint=account.endpoint, region=who.region) as store:
+            await store.upload_lambda_zip(flow, data)
+            await store.put(key, data)
+    return key
 
 
 async def _is_there(account: Account, bucket: str, key: str) -> bool:

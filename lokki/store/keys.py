@@ -7,7 +7,9 @@ On AWS every key follows from flow, run, step and index alone:
 ``<flow>/runs/<run-id>/<step>/failure.json``             why a step failed for good
 ``<flow>/runs/<run-id>/<step>/<index>/failure.json``     likewise an item
 ``<flow>/runs/<run-id>/<step>/map_manifest.json``        the list of a map's items
-``<flow>/artifacts/lambdas/function.zip``                the package that is deployed
+``<flow>/artifacts/lambdas/function.zip``                the package that was deployed last
+``<flow>/artifacts/lambdas/<digest>.zip``                each one, by its content
+``<flow>/artifacts/<digest>.yaml``                       likewise its template
 
 A run of this machine has a writer at a time, a process that holds its lease, and each writer a
 folder of its own: what one stores late is in nobody's way. The journal's rows name the keys.

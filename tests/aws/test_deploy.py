@@ -29,6 +29,18 @@ def test_a_deploy_makes_bucket_package_and_stack_which_runs(cloud):
     assert execute(cloud, done.machine) == "hi ann, hi bob"
 
 
+def test_the_package_is_where_a_stack_of_the_template_alone_looks_for_it(cloud):
+    cloud.deploy()
+    s3 = cloud.client("s3")
+    keys = [each["Key"] for each in s3.list_objects_v2(Bucket=cloud.bucket)["Contents"]]
+    default = "greeting/artifacts/lambdas/function.zip"
+    (by_content,) = (key for key in keys if key.endswith(".zip") and key != default)
+    deployed, found = (
+        s3.get_object(Bucket=cloud.bucket, Key=key)["Body"].read() for key in (by_content, default)
+    )
+    assert found == deployed
+
+
 def test_the_bucket_is_encrypted_not_public_and_forgets_runs_in_time(cloud):
     cloud.deploy()
     s3, bucket = cloud.client("s3"), {"Bucket": cloud.bucket}
@@ -85,7 +97,7 @@ def test_a_destroy_leaves_nothing_behind(cloud):
     cloud.deploy()
     what = cloud.destroy()
     assert "AWS::StepFunctions::StateMachine" in [kind for kind, _ in what.resources]
-    assert what.objects == 2
+    assert what.objects == 3
     assert cloud.status() is None
     assert cloud.bucket not in [
         each["Name"] for each in cloud.client("s3").list_buckets()["Buckets"]
@@ -97,7 +109,7 @@ def test_a_destroy_may_keep_the_data(cloud):
     cloud.deploy()
     cloud.destroy(data=False)
     assert cloud.status() is None
-    assert cloud.client("s3").list_objects_v2(Bucket=cloud.bucket)["KeyCount"] == 2
+    assert cloud.client("s3").list_objects_v2(Bucket=cloud.bucket)["KeyCount"] == 3
 
 
 def test_a_failed_creation_tells_the_first_reason_and_is_cleaned_up_by_the_next(cloud):
