@@ -129,6 +129,7 @@ def test_import_loads_the_definition_layer_alone():
         "lokki.steps",
         "lokki.tracing",
         "lokki.ways",
+        "lokki.wording",
     }
 
 

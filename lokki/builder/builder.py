@@ -68,7 +68,7 @@ def build(graph: FlowGraph[Any], config: Config, *, reuse: bool = False) -> Buil
     """
     assert graph.flow is not None
     _check(graph)
-    notes = tuple(_notes(graph, config))
+    notes = tuple(_notes(graph))
     python = python_version()
     source = source_of(graph.flow, config.lambda_.include, config.build_dir)
     document = template(graph, config, module=source.module, python=python)
@@ -177,7 +177,7 @@ def _written(file: Path, document: Document) -> Path:
     return file
 
 
-def _notes(graph: FlowGraph[Any], config: Config) -> Iterator[str]:
+def _notes(graph: FlowGraph[Any]) -> Iterator[str]:
     """What is other on AWS than here. Raises BuildError for what cannot be had there."""
     yield from overlap_notes(graph)
     for call in graph.calls:

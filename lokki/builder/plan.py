@@ -78,7 +78,7 @@ def plan_of(graph: FlowGraph[Any], config: Config, items: int, seconds: float) -
             use.reads += items + 1
     return Plan(
         tuple(_rows(use, config)),
-        tuple(_limits(graph, config, items, seconds)),
+        tuple(_limits(graph, items, seconds)),
         tuple(overlap_notes(graph)),
     )
 
@@ -125,7 +125,7 @@ def _rows(use: _Use, config: Config) -> Iterator[Row]:
     yield Row("S3 reads", f"{use.reads:,}", use.reads * prices.S3_READ)
 
 
-def _limits(graph: FlowGraph[Any], config: Config, items: int, seconds: float) -> Iterator[str]:
+def _limits(graph: FlowGraph[Any], items: int, seconds: float) -> Iterator[str]:
     for place in places(graph):
         yield from _time(place, seconds)
         if is_batch(place):

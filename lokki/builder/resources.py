@@ -27,7 +27,7 @@ def sub(text: str) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class Statement(Document):
-    """What a role may do, with what; ``why`` is for people and not in the document."""
+    """What a role may do, and with what."""
 
     TAG: ClassVar = {"Effect": "Allow"}
 

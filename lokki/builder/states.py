@@ -133,7 +133,7 @@ class _Compiler:
 
     def _task(self, place: Place) -> Task:
         sizes = sizes_of(place, self.config)
-        return self._job(place, sizes) if is_batch(place) else self._function(place, sizes)
+        return self._job(place) if is_batch(place) else self._function(place, sizes)
 
     def _function(self, place: Place, sizes: Sizes) -> Task:
         event = {"flow.$": "$.flow", "input.$": "$.input"}
@@ -160,7 +160,7 @@ class _Compiler:
             ),
         )
 
-    def _job(self, place: Place, sizes: Sizes) -> Task:
+    def _job(self, place: Place) -> Task:
         state = self._name(place)
         variables = [
             {"Name": EVENT, "Value.$": "States.JsonToString($)"},

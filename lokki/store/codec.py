@@ -183,11 +183,6 @@ def pack(value: Any) -> bytes:
     return compress(dumps(value))
 
 
-def pack_small(value: Any) -> bytes:
-    """Return ``value`` as a database row keeps it. Raises PayloadError as ``dumps`` does."""
-    return compress_small(dumps(value))
-
-
 def compress_small(raw: bytes) -> bytes:
     """Return a pickle as a database row keeps it: as it is up to 512 bytes, else compressed.
 
@@ -197,12 +192,12 @@ def compress_small(raw: bytes) -> bytes:
 
 
 def contained(data: bytes) -> bytes:
-    """What ``pack`` or ``pack_small`` gave, as a payload store keeps it: in a gzip container."""
+    """What ``pack`` or ``compress_small`` gave in a gzip container, as a payload store keeps it."""
     return compress(data) if data[:1] == _PICKLE_MAGIC else data
 
 
 def unpack(data: bytes) -> Any:
-    """Return the value that ``pack`` or ``pack_small`` was given.
+    """Return the value that ``pack`` or ``compress_small`` was given.
 
     Raises PayloadError when the data is neither a container nor a pickle, or as ``decompress``
     and ``loads`` do.
@@ -216,7 +211,7 @@ def unpack(data: bytes) -> Any:
 
 
 def pickle_in(data: bytes, most: int | None = None) -> bytes:
-    """Return the pickle in what ``pack`` or ``pack_small`` gave, unread, of ``most`` bytes.
+    """Return the pickle in what ``pack`` or ``compress_small`` gave, unread, of ``most`` bytes.
 
     Raises PayloadError when the data is neither a container nor a pickle, or as ``decompress``.
     """
@@ -234,7 +229,7 @@ OF_ITEM = (_loads.__module__, _loads.__name__)
 
 
 def dumps_list(items: Iterable[bytes]) -> bytes:
-    """Return the pickle of a list of what ``pack`` or ``pack_small`` gave, unread.
+    """Return the pickle of a list of what ``pack`` or ``compress_small`` gave, unread.
 
     Raises PayloadError as `pickle_in`.
     """
