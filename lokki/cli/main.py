@@ -16,7 +16,7 @@ from lokki.cli.command import call
 from lokki.cli.exits import exits_told
 from lokki.cli.group import Group
 from lokki.cli.program import Program
-from lokki.cli.words import as_options
+from lokki.cli.render.words import as_options
 from lokki.decorators import Flow
 from lokki.engine.importing import check_may_run
 from lokki.errors import ConfigError, DefinitionError, LokkiError, ParameterError

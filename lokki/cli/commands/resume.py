@@ -15,9 +15,9 @@ from lokki.cli.options import AGAIN, SETTINGS, again_from, config_from, run_name
 from lokki.cli.parameters import ask_for_secrets, missing_secrets
 from lokki.cli.program import Program
 from lokki.cli.recorded import flow_of, found_run
+from lokki.cli.render.words import as_options
 from lokki.cli.running import command_line
 from lokki.cli.target import target_argument
-from lokki.cli.words import as_options
 from lokki.config import Config, journal_path
 from lokki.decorators import Flow
 from lokki.loading import from_here
