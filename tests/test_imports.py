@@ -76,11 +76,6 @@ def test_an_import_against_a_contract_is_found(tmp_path, module, line, contract)
     assert contract in printed.partition("Broken contracts")[2]
 
 
-KNOWN = {
-    ("lokki.cli.completing", "lokki.cli.places"): "what TAB offers is found as a command does it",
-}
-
-
 def circles(graph):
     """The imports of modules that import one another, a list for each group of such modules."""
     groups = set()
@@ -100,8 +95,6 @@ def circles(graph):
 
 def test_no_modules_import_one_another():
     graph = grimp.build_graph("lokki", "lokki_server", cache_dir=None)
-    for importer, imported in KNOWN:
-        graph.remove_import(importer=importer, imported=imported)
     assert circles(graph) == []
 
 

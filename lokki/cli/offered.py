@@ -10,7 +10,8 @@ from typing import Any
 
 import click
 
-from lokki.cli.options import HERE_OR_SERVER, JSON, PLACES, configured
+from lokki.cli.configuration import configured
+from lokki.cli.options import HERE_OR_SERVER, JSON, PLACES
 from lokki.config import Config, journal_path
 from lokki.places import LOCAL
 

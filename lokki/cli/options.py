@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import cache
-from time import time
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from lokki import logging
 from lokki.cli import completing
+from lokki.cli.configuration import configured
 from lokki.cli.types import Number, On
-from lokki.config import KEYS, Config, Logging, load, unknown_variables
+from lokki.config import KEYS, Config
 from lokki.places import AWS, LOCAL
 
 if TYPE_CHECKING:
@@ -143,23 +140,3 @@ def config_from(options: dict[str, Any]) -> Config:
     options.pop("on", None)
     given = _SETTINGS.keys() & options.keys()
     return configured({_SETTINGS[name]: options.pop(name) for name in given})
-
-
-def configured(given: Mapping[str, Any] | None = None) -> Config:
-    """The configuration, as `load` has it; a variable that is unknown is told, once."""
-    config = load(given)
-    _tell_unknown_variables(config.logging)
-    return config
-
-
-@cache
-def _tell_unknown_variables(settings: Logging) -> None:
-    for told in unknown_variables():
-        tell(logging.variable_unknown(told, time()), settings)
-
-
-def tell(record: logging.Record, settings: Logging) -> None:
-    """Write what there is to tell before a run goes on stderr, as its lines are."""
-    if logging.reaches(record.level, settings.level):
-        line = logging.as_json if settings.format == "json" else logging.human
-        click.echo(line(record), err=True)

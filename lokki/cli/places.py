@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lokki.aws import check_installed
-from lokki.cli.options import configured
+from lokki.cli.configuration import configured
 from lokki.config import Config
 from lokki.places import AWS, LOCAL
 

@@ -9,7 +9,8 @@ from time import time
 from typing import TYPE_CHECKING, Any
 
 from lokki import logging
-from lokki.cli.options import config_from, tell
+from lokki.cli.configuration import tell
+from lokki.cli.options import config_from
 from lokki.cli.program import Program
 from lokki.cli.streams import stdout_to_stderr
 from lokki.config import Config, anchored, journal_path

@@ -7,8 +7,9 @@ from typing import Any
 import click
 
 from lokki.cli.command import Command
+from lokki.cli.configuration import configured
 from lokki.cli.listing import print_json
-from lokki.cli.options import JSON, configured
+from lokki.cli.options import JSON
 from lokki.secret import HIDDEN
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import click
 
 from lokki.cli.command import Command
+from lokki.cli.configuration import configured
 from lokki.cli.listing import tell_unknown
-from lokki.cli.options import FLOW, configured
+from lokki.cli.options import FLOW
 from lokki.cli.places import opened
 from lokki.cli.program import Program
 from lokki.cli.types import Ago, Number

@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from lokki.cli.command import Command
+from lokki.cli.configuration import configured
 from lokki.cli.graphs import asked_graph
-from lokki.cli.options import configured
 from lokki.cli.parameters import options_of
 from lokki.cli.program import Program
 from lokki.cli.target import on_target

@@ -7,8 +7,9 @@ from typing import Any
 import click
 
 from lokki.cli.command import Command
+from lokki.cli.configuration import configured
 from lokki.cli.first import leave_first_process
-from lokki.cli.options import PLACES, configured
+from lokki.cli.options import PLACES
 
 
 @click.command(

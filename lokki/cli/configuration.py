@@ -1,0 +1,33 @@
+"""The configuration of a command, and what is wrong with it, told on stderr."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from time import time
+from typing import Any
+
+import click
+
+from lokki import logging
+from lokki.config import Config, Logging, load, unknown_variables
+
+
+def configured(given: Mapping[str, Any] | None = None) -> Config:
+    """The configuration, as `load` has it; a variable that is unknown is told, once."""
+    config = load(given)
+    _tell_unknown_variables(config.logging)
+    return config
+
+
+@cache
+def _tell_unknown_variables(settings: Logging) -> None:
+    for told in unknown_variables():
+        tell(logging.variable_unknown(told, time()), settings)
+
+
+def tell(record: logging.Record, settings: Logging) -> None:
+    """Write what there is to tell before a run goes on stderr, as its lines are."""
+    if logging.reaches(record.level, settings.level):
+        line = logging.as_json if settings.format == "json" else logging.human
+        click.echo(line(record), err=True)
