@@ -111,6 +111,7 @@ def test_import_loads_the_definition_layer_alone():
         "lokki.chain",
         "lokki.decorators",
         "lokki.defaults",
+        "lokki.deferred",
         "lokki.errors",
         "lokki.graph",
         "lokki.numeric",
