@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 FLOWS = r"""
 import dataclasses
@@ -184,6 +185,14 @@ def until(found: Callable[[], Any], what: str, seconds: float = 40) -> Any:
         assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
         time.sleep(0.005)
     return answer
+
+
+def environment(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    """Have what is started use a journal and a home in ``folder``, and no settings from outside."""
+    for name in [name for name in os.environ if name.startswith("LOKKI_")]:
+        patch.delenv(name)
+    patch.setenv("LOKKI_LOCAL_JOURNAL", str(folder / "journal" / "lokki.db"))
+    patch.setenv("HOME", str(folder / "home"))
 
 
 class Server:

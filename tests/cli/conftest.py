@@ -8,6 +8,7 @@ from contextlib import closing
 from datetime import UTC, datetime
 
 import pytest
+from serving import Place, environment
 
 from lokki.store.codec import dumps
 from lokki.store.journal import Journal
@@ -63,6 +64,19 @@ def done(start):
         return process.returncode, out, err
 
     return ended
+
+
+@pytest.fixture(scope="module")
+def elsewhere(request, tmp_path_factory):
+    """The options for a server of the module's ``FLOWS``, which its tests share."""
+    place = Place(tmp_path_factory.mktemp("elsewhere"))
+    place.write("flows.py", request.module.FLOWS)
+    with pytest.MonkeyPatch.context() as patch:
+        environment(place.folder, patch)
+        patch.setenv("LOKKI_SECRET_PASSWORD", "sesame")
+        server = place.serve("flows.py", "--runners", "1")
+        yield ("--on", str(server.client.base_url).rstrip("/"))
+    place.close()
 
 
 @pytest.fixture

@@ -60,18 +60,13 @@ def place(terminal, monkeypatch):
     made = Place(terminal)
     made.write("flows.py", FLOWS)
     monkeypatch.setenv("LOKKI_SECRET_PASSWORD", "sesame")
-    yield made
-    made.close()
+    return made
 
 
 @pytest.fixture(params=["here", "there"])
 def on(request, place):
     """What says where runs are: nothing, or the URL of a server."""
-    if request.param == "here":
-        return ()
-    journal = place.folder / "there" / "lokki.db"
-    server = place.serve("flows.py", LOKKI_LOCAL_JOURNAL=str(journal))
-    return ("--on", str(server.client.base_url).rstrip("/"))
+    return () if request.param == "here" else request.getfixturevalue("elsewhere")
 
 
 @pytest.fixture
@@ -128,21 +123,18 @@ def test_parameters_come_from_a_file_too(done, on, first, terminal):
     assert (code, out) == (0, _shown(8, note="option")), err
 
 
-@pytest.mark.parametrize(
-    ("words", "code", "told"),
-    [
+def test_what_is_wrong_is_told(done, on, first):
+    for words, code, told in (
         (["last", "--count", "x"], 2, "parameter 'count' must be a whole number, not 'x'"),
         (["last", "--cuont", "1"], 2, "No such option '--cuont'"),
         (["last", "--password", "x"], 2, "--password"),
         (["nosuch"], 1, "nosuch"),
         (["--count", "5", "last"], 2, "the run comes first: lokki rerun RUN --count"),
         ([], 2, "Missing argument 'RUN'"),
-    ],
-)
-def test_what_is_wrong_is_told(done, on, first, words, code, told):
-    found, out, err = done("rerun", *words, *on)
-    assert (found, out) == (code, "")
-    assert told in err
+    ):
+        found, out, err = done("rerun", *words, *on)
+        assert (words, found, out) == (words, code, "")
+        assert told in err
     assert newest(done, on)["id"] == first
 
 

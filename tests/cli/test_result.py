@@ -51,15 +51,8 @@ if __name__ == "__main__":
 @pytest.fixture(params=["here", "there"])
 def on(request, terminal):
     """What says where runs are: nothing, or the URL of a server."""
-    place = Place(terminal)
-    place.write("flows.py", FLOWS)
-    if request.param == "here":
-        yield ()
-    else:
-        journal = terminal / "there" / "lokki.db"
-        server = place.serve("flows.py", LOKKI_LOCAL_JOURNAL=str(journal))
-        yield ("--on", str(server.client.base_url).rstrip("/"))
-    place.close()
+    Place(terminal).write("flows.py", FLOWS)
+    return () if request.param == "here" else request.getfixturevalue("elsewhere")
 
 
 @pytest.fixture

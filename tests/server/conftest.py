@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from serving import Place, Server
-
-
-def environment(folder: Path, patch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in os.environ if name.startswith("LOKKI_")]:
-        patch.delenv(name)
-    patch.setenv("LOKKI_LOCAL_JOURNAL", str(folder / "journal" / "lokki.db"))
-    patch.setenv("HOME", str(folder / "home"))
+from serving import Place, Server, environment
 
 
 @pytest.fixture
