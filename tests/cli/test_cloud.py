@@ -155,6 +155,7 @@ def test_what_is_built_has_the_structure_for_what_is_given(done, place):
     assert re.search(r"^Lambda invocations +22 ", many, re.M)
 
 
+@pytest.mark.usefixtures("shared_build")
 def test_a_computed_parameter_is_rehearsed_with_its_value(done):
     words = ("--n", "2", "--names", '["a"]', "--items", "4")
     code, out, err = done("rehearse", "computed.py:computed", *words)
@@ -170,6 +171,7 @@ def test_a_build_that_cannot_be_says_why_without_a_traceback(done, place):
     assert not (place / "lokki-build").exists()
 
 
+@pytest.mark.usefixtures("shared_build")
 def test_rehearse_prints_the_result_and_that_it_is_the_same(done):
     code, out, err = done("rehearse", "birds.py")
     assert (code, out) == (0, "flappy goose, flappy duck, flappy seagul\n")
@@ -183,6 +185,7 @@ def test_rehearse_prints_the_result_and_that_it_is_the_same(done):
     assert err.splitlines()[:4] == phases
 
 
+@pytest.mark.usefixtures("shared_build")
 def test_rehearse_takes_parameters_and_tells_a_failure_with_the_users_traceback_first(done):
     code, out, err = done("needy.py", "rehearse", "--limit", "5", "--logs")
     assert (code, out) == (1, "")
@@ -197,6 +200,7 @@ def test_rehearse_takes_parameters_and_tells_a_failure_with_the_users_traceback_
     assert "REPORT RequestId" in err
 
 
+@pytest.mark.usefixtures("shared_build")
 def test_rehearse_fails_when_the_results_differ(done):
     code, out, err = done("rehearse", "different.py")
     assert (code, out) == (1, "True\n")

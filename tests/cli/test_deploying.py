@@ -21,7 +21,7 @@ pytestmark = pytest.mark.timeout(120)
 
 
 @pytest.fixture(autouse=True)
-def place(rehearsal, terminal, monkeypatch):
+def place(rehearsal, terminal, shared_build, monkeypatch):
     monkeypatch.setenv("UV_CACHE_DIR", UV_CACHE)
     shutil.copy(ROOT / "examples" / "birds.py", terminal)
     (terminal / "lokki.toml").write_text(

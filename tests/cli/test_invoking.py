@@ -50,7 +50,7 @@ if __name__ == "__main__":
 
 
 @pytest.fixture
-def place(rehearsal, terminal, monkeypatch):
+def place(rehearsal, terminal, shared_build, monkeypatch):
     monkeypatch.setenv("UV_CACHE_DIR", UV_CACHE)
     (terminal / "milling.py").write_text(FLOW)
     (terminal / "lokki.toml").write_text(
