@@ -33,6 +33,7 @@ from timing import (
 )
 
 from lokki import Engine, flow, step
+from lokki.model.structure import dumped, of_text
 from lokki.store.journal import Journal
 from lokki.store.records import Opening, Outcomes
 from lokki.store.rows import StageRow, stage_id
@@ -62,7 +63,8 @@ def fill(path: Path, runs: int, items: int) -> None:
 
 def _create(journal: Journal, run_id: str, now: float):
     return journal.create(
-        run_id, flow="many", source=None, fingerprint="f", shape="numbers → map(work)",
+        run_id, flow="many", source=None, fingerprint="f",
+        structure=dumped(of_text("numbers → map(work)")),
         params=b"", params_json='{"limit": 5}', now=now,
     )  # fmt: skip
 

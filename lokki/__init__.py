@@ -34,7 +34,7 @@ from lokki.secret import Secret
 from lokki.stages import MapStage, TaskStage
 
 if TYPE_CHECKING:
-    from lokki.call import Context, Failure, current
+    from lokki.call import Context, current
     from lokki.client import Client, ServerRun
     from lokki.engine.engine import Engine, RunHandle
     from lokki.engine.resuming import Again
@@ -44,7 +44,7 @@ _LAZY = {
     "Client": "lokki.client",
     "Context": "lokki.call",
     "Engine": "lokki.engine.engine",
-    "Failure": "lokki.call",
+    "Failure": "lokki.model.failure",
     "RunHandle": "lokki.engine.engine",
     "ServerRun": "lokki.client",
     "current": "lokki.call",

@@ -26,6 +26,7 @@ from lokki.errors import (
     text_of,
 )
 from lokki.graph import FlowGraph
+from lokki.model.failure import Failure as Failure
 from lokki.secret import redactable, redacted
 from lokki.stages import StepCall
 from lokki.steps import Lane, input_and_names, is_async_generator
@@ -38,23 +39,6 @@ _NOT_USERS = (
     "<frozen importlib",
 )
 """What the files of frames begin with that are not the user's."""
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """An error of a step's call, as values that can be stored and sent.
-
-    ``type`` is the name of the exception's class, ``reason`` its text, ``traceback`` the text of
-    the user's frames; ``retryable``: the step's RetryConfig names such an exception.
-    """
-
-    step: str
-    index: int | None
-    attempt: int
-    type: str
-    reason: str
-    traceback: str
-    retryable: bool = False
 
 
 class ResultError(Picklable, Exception):

@@ -19,13 +19,14 @@ from urllib.parse import quote, urlencode, urlsplit
 from urllib.request import Request, urlopen
 
 from lokki.errors import DefinitionError, RunCancelled, RunFailed, ServerError
+from lokki.model.failure import Error
+from lokki.model.status import FINAL
 from lokki.numeric import json_whole
 
 T = TypeVar("T")
 
 _LOOK_SECONDS = 0.2
 _LONGEST_PAUSE = 2.0
-ENDED = ("succeeded", "failed", "cancelled")
 PATIENCE_SECONDS = 60.0
 """For so long a server may be away: it is started anew, say."""
 
@@ -206,7 +207,7 @@ class ServerRun:
                 if is_away(error) and monotonic() >= deadline:
                     raise TimeoutError(f"run {self.id}: {error}, after {timeout} s") from error
                 raise
-            if state["status"] in ENDED:
+            if state["status"] in FINAL:
                 return state
             if monotonic() > deadline:
                 raise TimeoutError(f"run {self.id} is {state['status']} after {timeout} s")
@@ -222,7 +223,7 @@ class ServerRun:
         if state["status"] == "cancelled":
             raise RunCancelled(f"run {self.id} was cancelled", self.id)
         if state["status"] == "failed":
-            raise failure(self.id, state["error"])
+            raise failure(self.id, Error(**state["error"]))
         path = f"{self._path}/result"
         answer = self._client.patience().ask(partial(self._client.ask, "GET", path))
         if answer["download"] is not None:
@@ -238,7 +239,7 @@ class ServerRun:
         wanted = {name: value for name, value in filters.items() if value is not None}
         after, goes_on, patience = 0, True, self._client.patience()
         while goes_on:
-            goes_on = follow and patience.ask(self.state)["status"] not in ENDED
+            goes_on = follow and patience.ask(self.state)["status"] not in FINAL
             while True:
                 path = f"{self._path}/logs?{urlencode({**wanted, 'after': after})}"
                 page = patience.ask(partial(self._client.ask, "GET", path))
@@ -262,16 +263,8 @@ class ServerRun:
         self._client.ask("POST", f"{self._path}/resume", body)
 
 
-def failure(run_id: str, error: Mapping[str, Any]) -> RunFailed | ServerError:
+def failure(run_id: str, error: Error) -> RunFailed | ServerError:
     """What is raised for a run that has failed with ``error``."""
-    if error.get("step") is None:  # no step has ended it
-        return ServerError(None, f"run {run_id} failed: {error['message']}")
-    return RunFailed(
-        run_id,
-        error["step"],
-        error["index"],
-        error["attempt"],
-        error["type"],
-        error["message"],
-        error["traceback"] or "",
-    )
+    if error.failure is None:  # no step has ended it
+        return ServerError(None, f"run {run_id} failed: {error.message}")
+    return RunFailed(run_id, error.failure)

@@ -29,9 +29,12 @@ from __future__ import annotations
 
 import copyreg
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from lokki.wording import Wording, Words
+
+if TYPE_CHECKING:
+    from lokki.model.failure import Failure
 
 
 class Picklable:
@@ -139,29 +142,43 @@ class RunError(LokkiError):
 class RunFailed(RunError):
     """A step failed for good, and the run with it.
 
-    Attributes: ``run_id``, ``step`` (stage name of the call), ``index`` (item of the map, None
-    outside one), ``attempt`` (from 1), ``type`` (name of the exception's class), ``reason`` (its
-    text) and ``traceback`` (as text, the user's frames only).
+    Attributes: ``run_id``, ``failure`` (a `Failure`), and what that has: ``step`` (stage name of
+    the call), ``index`` (item of the map, None outside one), ``attempt`` (from 1), ``type`` (name
+    of the exception's class), ``reason`` (its text) and ``traceback`` (as text, the user's frames
+    only).
     """
 
-    def __init__(
-        self,
-        run_id: str,
-        step: str,
-        index: int | None,
-        attempt: int,
-        type: str,
-        reason: str,
-        traceback: str,
-    ) -> None:
-        where = f"step '{step}'" + ("" if index is None else f", item {index}")
-        super().__init__(f"{where}, attempt {attempt}: {type}: {reason}", run_id)
-        self.step = step
-        self.index = index
-        self.attempt = attempt
-        self.type = type
-        self.reason = reason
-        self.traceback = traceback
+    def __init__(self, run_id: str, failure: Failure) -> None:
+        where = f"step '{failure.step}'"
+        if failure.index is not None:
+            where += f", item {failure.index}"
+        told = f"{where}, attempt {failure.attempt}: {failure.type}: {failure.reason}"
+        super().__init__(told, run_id)
+        self.failure = failure
+
+    @property
+    def step(self) -> str:
+        return self.failure.step
+
+    @property
+    def index(self) -> int | None:
+        return self.failure.index
+
+    @property
+    def attempt(self) -> int:
+        return self.failure.attempt
+
+    @property
+    def type(self) -> str:
+        return self.failure.type
+
+    @property
+    def reason(self) -> str:
+        return self.failure.reason
+
+    @property
+    def traceback(self) -> str:
+        return self.failure.traceback
 
 
 class RunCancelled(RunError):

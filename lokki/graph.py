@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
 
 from lokki.chain import MapBlock, StepNode
 from lokki.errors import ChainTypeError, DefinitionError
+from lokki.model import structure
+from lokki.model.structure import Structure, text_of
 from lokki.params import Parameters
-from lokki.stages import Stage, StepCall, TaskStage
+from lokki.stages import MapStage, Stage, StepCall, TaskStage
 from lokki.steps import StepDefinition, refuse_method, running
 from lokki.tracing import Link, kept, tracing
 from lokki.ways import Ways
@@ -83,13 +85,19 @@ class FlowGraph(Generic[R_co]):
 
     @property
     def shape(self) -> str:
-        """The structure in one line: ``get_birds → map(flap_bird) → join_birds``."""
-        return " → ".join(
-            stage.name
-            if isinstance(stage, TaskStage)
-            else f"map({' → '.join(call.name for call in stage.inner)})"
+        """The structure in one line, for people: ``get_birds → map(flap_bird) → join_birds``."""
+        return text_of(self.structure)
+
+    @property
+    def structure(self) -> Structure:
+        """The structure as data."""
+        return [
+            structure.stage(
+                "map" if isinstance(stage, MapStage) else "task",
+                [call.name for call in stage.calls],
+            )
             for stage in self.stages
-        )
+        ]
 
     @cached_property
     def fingerprint(self) -> str:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from math import sqrt
 from typing import Any, TypeAlias
+
+from lokki.model.times import utc
 
 Line: TypeAlias = tuple[float, str, int | None, int, str, str, str]
 """What a step printed or logged: at (seconds since the epoch), step, item index, attempt, level,
@@ -60,11 +62,6 @@ def as_json(record: Record) -> str:
     """A record as a JSON line."""
     head = {"level": record.level, "ts": utc(record.at), "event": record.event}
     return json.dumps(head | record.fields, default=str)
-
-
-def utc(at: float) -> str:
-    """A time as RFC 3339 in UTC, with milliseconds."""
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
 def local(at: float) -> str:

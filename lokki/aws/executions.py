@@ -30,10 +30,11 @@ from lokki.aws.picture import (
     status_of,
     statuses_of,
 )
-from lokki.call import Failure
 from lokki.config import Config
 from lokki.errors import AwsError, KeyReused, PayloadError, RunNotFound
-from lokki.places.shapes import RunShape, RunsShape, seconds
+from lokki.model.failure import Failure
+from lokki.model.run import Run, Runs
+from lokki.model.times import seconds
 from lokki.runtime.payloads import Payloads
 from lokki.store.codec import dumps_list, loads, pickle_in
 from lokki.store.jobs import as_asked
@@ -135,24 +136,24 @@ class Executions:
                 raise KeyReused(key) from error
         return run_id
 
-    async def stop(self, run: RunShape) -> None:
+    async def stop(self, run: Run) -> None:
         """Have a run cancelled; one that has ended is left."""
         await self.account.ask(
             "stepfunctions",
             "stop_execution",
-            executionArn=self.arn(run["flow"], run["id"]),
+            executionArn=self.arn(run.flow, run.id),
             error="Cancelled",
             cause="cancelled by lokki",
         )
 
-    async def redrive(self, run: RunShape) -> None:
+    async def redrive(self, run: Run) -> None:
         """Start an execution that has ended again, in the state that it ended in."""
-        arn = self.arn(run["flow"], run["id"])
+        arn = self.arn(run.flow, run.id)
         await self.account.ask("stepfunctions", "redrive_execution", executionArn=arn)
 
     # ---- what is found ---------------------------------------------------------------------------
 
-    async def find(self, name: str, flow: str | None) -> RunShape:
+    async def find(self, name: str, flow: str | None) -> Run:
         """The run whose id is ``name``, begins with it, or is the newest. Raises RunNotFound."""
         flows = [flow] if flow is not None else await self.flows()
         if name == "last":
@@ -165,13 +166,13 @@ class Executions:
         if not found:
             raise RunNotFound(f"{self._who.told}: no run{of}" + "s yet" * (name == "last"))
         if name == "last":
-            return max(found, key=lambda run: run["created"])
+            return max(found, key=lambda run: run.created)
         if len(found) > 1:
-            some = ", ".join(run["id"] for run in found[:3])
+            some = ", ".join(run.id for run in found[:3])
             raise RunNotFound(f"{self._who.told}: several runs begin with {name!r}: {some}")
         return found[0]
 
-    async def _named(self, name: str, flow: str) -> list[RunShape]:
+    async def _named(self, name: str, flow: str) -> list[Run]:
         if not _RUN_ID.fullmatch(name):
             return []
         try:
@@ -181,7 +182,7 @@ class Executions:
             if error.code not in _GONE:
                 raise
         begun = await self.listed(flow, limit=_MOST_SEARCHED)
-        return [run for run in begun if run["id"].startswith(name)]
+        return [run for run in begun if run.id.startswith(name)]
 
     async def listed(
         self,
@@ -191,12 +192,12 @@ class Executions:
         since: float | None = None,
         older_than: float | None = None,
         limit: int,
-    ) -> list[RunShape]:
+    ) -> list[Run]:
         """Runs of a flow, the newest first, without their stages; none of one not deployed."""
         only = statuses_of(statuses[0]) if len(statuses) == 1 else []
         wanted = {"statusFilter": only[0]} if len(only) == 1 else {}
         passes_over = older_than is not None or bool(statuses)
-        found: list[RunShape] = []
+        found: list[Run] = []
         pages = self.account.pages(
             "stepfunctions",
             "list_executions",
@@ -230,10 +231,10 @@ class Executions:
         before: str | None,
         limit: int,
         older_than: float | None = None,
-    ) -> RunsShape:
-        """A page of runs as `lokki.places.shapes.page` has it."""
+    ) -> Runs:
+        """A page of runs as `History.runs` has it."""
         if before is not None:
-            older_than = seconds((await self.find(before, flow))["created"])
+            older_than = seconds((await self.find(before, flow)).created)
         flows = [flow] if flow is not None else await self.flows()
         found = [
             run
@@ -246,13 +247,13 @@ class Executions:
                 limit=limit + 1,
             )
         ]
-        found.sort(key=lambda run: run["created"], reverse=True)
+        found.sort(key=lambda run: run.created, reverse=True)
         more, found = found[limit:], found[:limit]
-        return {"runs": found, "next": found[-1]["id"] if more else None}
+        return Runs(runs=found, next=found[-1].id if more else None)
 
     # ---- one of them -----------------------------------------------------------------------------
 
-    async def look(self, flow: str, run_id: str) -> RunShape:
+    async def look(self, flow: str, run_id: str) -> Run:
         """A run as it is now, with its stages and failures. Raises RunNotFound."""
         return picture(await self.looked(flow, run_id), time())
 
@@ -399,7 +400,7 @@ class Executions:
             one = await self._described(child["executionArn"])
             kind, cause = one.get("error") or one["status"], one.get("cause") or ""
             given = json.loads(one["input"])
-            indexes = (item["index"] for item in given.get("Items", [given]))
+            indexes = (item.index for item in given.get("Items", [given]))
             found += [
                 Failure(stage.name, index, 1, kind, cause, "")
                 for index in indexes
@@ -451,9 +452,9 @@ class Executions:
         key = output_key(flow, run_id, stage.calls[-1], place)
         return await self._store.get(key) if await self._store.exists(key) else None
 
-    async def input_of(self, run: RunShape) -> dict[str, Any]:
+    async def input_of(self, run: Run) -> dict[str, Any]:
         """What the execution of a run was given."""
-        told = await self._described(self.arn(run["flow"], run["id"]))
+        told = await self._described(self.arn(run.flow, run.id))
         given: dict[str, Any] = json.loads(told.get("input") or "{}")
         return given
 

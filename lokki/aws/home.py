@@ -11,11 +11,9 @@ from typing import Any
 
 from lokki.aws.executions import Executions
 from lokki.aws.picture import Outlined, params_of
-from lokki.call import Failure
 from lokki.engine.items import INLINE_BYTES
 from lokki.engine.parameters import packed_params
 from lokki.engine.run import source_of
-from lokki.engine.state import ItemStatus
 from lokki.errors import (
     AwsError,
     FingerprintError,
@@ -25,7 +23,12 @@ from lokki.errors import (
     RunOwned,
 )
 from lokki.graph import FlowGraph
-from lokki.places.shapes import RunShape, StageShape, seconds
+from lokki.model.base import fields_of
+from lokki.model.failure import Failure
+from lokki.model.run import Run, Stage
+from lokki.model.status import ItemStatus
+from lokki.model.structure import dumped
+from lokki.model.times import seconds
 from lokki.runtime.payloads import Payloads
 from lokki.store.codec import contained
 from lokki.store.concurrency import for_each
@@ -37,7 +40,7 @@ from lokki.store.records import Opening, Outcomes
 from lokki.store.references import Reference, stored
 from lokki.store.removal import discard, remove
 from lokki.store.rows import StageRow, item_range, stage_id
-from lokki.store.runs import Run
+from lokki.store.runs import RunRecord
 from lokki.store.texts import Texts
 from lokki.store.writer import RunWriter
 
@@ -57,7 +60,7 @@ class Pulled:
 
 async def pull(
     executions: Executions,
-    run: RunShape,
+    run: Run,
     graph: FlowGraph[Any],
     journal: Path,
     large: TransientStore,
@@ -73,54 +76,54 @@ async def pull(
     Raises AwsError for a run that goes on, JournalError for one that is here already, and
     FingerprintError where the code here has another structure.
     """
-    if run["status"] == "running":
-        raise AwsError(f"run {run['id']} is running: cancel it, or wait for its end")
-    if graph.shape != run["chain"]:
+    if run.status == "running":
+        raise AwsError(f"run {run.id} is running: cancel it, or wait for its end")
+    if graph.structure != run.structure:
         raise FingerprintError(
-            f"run {run['id']} cannot be pulled: the flow has another structure here\n"
-            f"  it was started as: {run['chain']}\n"
+            f"run {run.id} cannot be pulled: the flow has another structure here\n"
+            f"  it was started as: {run.chain}\n"
             f"  the code is now:   {graph.shape}"
         )
-    looked = await executions.looked(run["flow"], run["id"])
+    looked = await executions.looked(run.flow, run.id)
     with closing(Journal(journal)) as book:
-        await _make_room(book, large, run["id"], replace=replace)
+        await _make_room(book, large, run.id, replace=replace)
         written = written_params(packed_params(graph), params_of(looked.execution))
-        kept = await keep(large, run["flow"], run["id"], written)
+        kept = await keep(large, run.flow, run.id, written)
         number = book.create(
-            run["id"],
-            flow=run["flow"],
+            run.id,
+            flow=run.flow,
             source=source_of(graph),
             fingerprint=graph.fingerprint,
-            shape=graph.shape,
+            structure=dumped(graph.structure),
             params=kept.packed,
             params_json=kept.shown,
             params_ref=kept.ref,
-            now=seconds(run["created"]),
+            now=seconds(run.created),
             started_by=started_by,
         ).result()
-        writer = book.own(run["id"], lambda error: None)
-        payloads, sums = executions.payloads(run["flow"]), [0, 0, 0]
+        writer = book.own(run.id, lambda error: None)
+        payloads, sums = executions.payloads(run.flow), [0, 0, 0]
         try:
-            for shape in run["stages"]:
-                stage = looked.machine.stages[shape["position"]]
+            for shape in run.stages:
+                stage = looked.machine.stages[shape.position]
                 failures = looked.failures.get(stage.name, ())
-                row = _row(number, run["id"], shape)
+                row = _row(number, run.id, shape)
                 writer.add(Opening(row))
                 here = _Stage(payloads, large, writer, stage, row, failures, only_failed)
                 async for outcomes in here.outcomes(shape):
                     writer.add(outcomes)
                 sums = [old + new for old, new in zip(sums, here.counts, strict=True)]
-                if shape["finished"]:
-                    book.close_stage(run["id"], row.position, seconds(shape["finished"])).result()
-            error = json.dumps(run["error"]) if run["error"] else None
-            at = seconds(run["finished"] or run["created"])
-            book.finish(run["id"], run["status"], at, error).result()
+                if shape.finished:
+                    book.close_stage(run.id, row.position, seconds(shape.finished)).result()
+            error = json.dumps(run.error, default=fields_of) if run.error else None
+            at = seconds(run.finished or run.created)
+            book.finish(run.id, run.status, at, error).result()
         except BaseException:  # half a run is none
             with suppress(RunOwned):
-                book.remove(run["id"]).result()
+                book.remove(run.id).result()
             with suppress(JournalError, PayloadError):
                 steps = [stage.calls[-1] for stage in looked.machine.stages]
-                await discard(book, large, writer, run["flow"], steps)
+                await discard(book, large, writer, run.flow, steps)
                 await drop(large, kept.ref)
             raise
         finally:
@@ -142,10 +145,10 @@ async def _make_room(book: Journal, large: TransientStore, run_id: str, *, repla
         raise JournalError(f"run {run_id} is here, and another process has it")
 
 
-def _row(number: int, run_id: str, shape: StageShape) -> StageRow:
-    position, started = shape["position"], seconds(shape["started"])
+def _row(number: int, run_id: str, shape: Stage) -> StageRow:
+    position, started = shape.position, seconds(shape.started)
     key = stage_id(number, position)
-    name, kind, total = shape["name"], shape["kind"], shape["total"]
+    name, kind, total = shape.name, shape.kind, shape.total
     return StageRow(key, run_id, position, name, kind, started, None, total)
 
 
@@ -171,17 +174,17 @@ class _Stage:
         self._failures = {each.index or 0: each for each in failures}
         self._only_failed = only_failed
 
-    async def outcomes(self, shape: StageShape) -> AsyncIterator[Outcomes]:
+    async def outcomes(self, shape: Stage) -> AsyncIterator[Outcomes]:
         """The rows of its items, some at a time."""
         keys = await self._keys()
-        at = seconds(shape["finished"] or shape["started"])
-        status = ItemStatus.TOLERATED if shape["finished"] else ItemStatus.FAILED
-        left = self._left(keys) if self._only_failed and not shape["finished"] else []
+        at = seconds(shape.finished or shape.started)
+        status = ItemStatus.TOLERATED if shape.finished else ItemStatus.FAILED
+        left = self._left(keys) if self._only_failed and not shape.finished else []
         rows = [
             *(self._item(index, status, at) for index in self._failures),
             *(self._item(index, ItemStatus.PAUSED, at) for index in left),
         ]
-        failed = 0 if shape["finished"] else len(self._failures)
+        failed = 0 if shape.finished else len(self._failures)
         tolerated = len(self._failures) - failed
         told = [self._failure(index, each, at) for index, each in self._failures.items()]
         yield Outcomes(self._row.id, (0, failed, tolerated, 0), items=rows, failures=told)
@@ -248,7 +251,7 @@ class _Result:
 
 async def push(
     executions: Executions,
-    run: Run,
+    run: RunRecord,
     stages: Sequence[Outlined],
     book: Journal,
     large: TransientStore,
@@ -279,7 +282,7 @@ async def push(
 
 
 def _results(
-    book: Journal, run: Run, row: StageRow, stage: Outlined, there: dict[int, str]
+    book: Journal, run: RunRecord, row: StageRow, stage: Outlined, there: dict[int, str]
 ) -> Iterator[_Result]:
     """The results of a stage that are not there."""
     for index, data, ref in book.outputs(row.id):

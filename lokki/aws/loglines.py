@@ -8,7 +8,7 @@ from operator import itemgetter
 from lokki.aws.account import Account
 from lokki.errors import AwsError
 from lokki.logging import said
-from lokki.store.lines import LogLine
+from lokki.model.log import LogLine
 
 _LATE_SECONDS = 15.0
 """How much later than others a line may come, of another function or job, say."""

@@ -9,38 +9,32 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
-from lokki.call import Failure
+from lokki.builder.comment import read_comment
 from lokki.engine.state import Counts
-from lokki.logging import utc
-from lokki.places import AWS
-from lokki.places.chains import steps_of
-from lokki.places.shapes import (
-    GroupShape,
-    ResumeShape,
-    RunShape,
-    StageShape,
-    group_shape,
-    shown_json,
-    shown_params,
-)
+from lokki.model import structure
+from lokki.model.failure import Error, Failure
+from lokki.model.run import AWS, FailureGroup, Resume, Run, Stage
+from lokki.model.status import RunStatus
+from lokki.model.structure import StageStructure, Structure
+from lokki.model.times import rfc3339, utc
 from lokki.runtime.event import RESUMED
-from lokki.store.groups import group
-from lokki.store.maps import Group
+from lokki.store.groups import failure_group, group
+from lokki.store.shown import shown_json, shown_params
 from lokki.store.texts import short_error
 
 Told: TypeAlias = Mapping[str, Any]
 """An answer of AWS, or a part of one."""
 
 _STATUSES = {
-    "RUNNING": "running",
-    "PENDING_REDRIVE": "running",
-    "SUCCEEDED": "succeeded",
-    "FAILED": "failed",
-    "TIMED_OUT": "failed",
-    "ABORTED": "cancelled",
+    "RUNNING": RunStatus.RUNNING,
+    "PENDING_REDRIVE": RunStatus.RUNNING,
+    "SUCCEEDED": RunStatus.SUCCEEDED,
+    "FAILED": RunStatus.FAILED,
+    "TIMED_OUT": RunStatus.FAILED,
+    "ABORTED": RunStatus.CANCELLED,
 }
 _SHOWN = 5
 """Items that are named of failures that are alike."""
@@ -57,22 +51,29 @@ class Outlined:
 
     position: int
     state: str
-    calls: tuple[str, ...]
+    structure: StageStructure
     label: str | None
     batched: bool = False
 
     @property
     def name(self) -> str:
-        return self.calls[0]
+        return self.structure.name
+
+    @property
+    def calls(self) -> list[str]:
+        return self.structure.steps
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """A flow as a state machine has it; ``chain`` is the shape of its graph."""
+    """A flow as a state machine has it."""
 
     flow: str
-    chain: str
     stages: tuple[Outlined, ...]
+
+    @property
+    def structure(self) -> Structure:
+        return [stage.structure for stage in self.stages]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,22 +90,21 @@ class Looked:
 def machine_of(definition: str) -> Machine | None:
     """The flow of a state machine; None for one that lokki has not made."""
     told = json.loads(definition)
-    flow, colon, chain = told.get("Comment", "").partition(": ")
-    parts = steps_of(chain)
+    made = read_comment(told.get("Comment", ""))
     states = list(_in_order(told))[1:]
-    if not colon or len(parts) != len(states):
+    if made is None or len(made[1]) != len(states):
         return None
     stages = (
         Outlined(
             position,
             state,
-            calls,
+            stage,
             told["States"][state].get("Label"),
             "ItemBatcher" in told["States"][state],
         )
-        for position, (state, calls) in enumerate(zip(states, parts, strict=True))
+        for position, (state, stage) in enumerate(zip(states, made[1], strict=True))
     )
-    return Machine(flow, chain, tuple(stages))
+    return Machine(made[0], tuple(stages))
 
 
 def _in_order(definition: Told) -> Iterator[str]:
@@ -119,7 +119,7 @@ def label_of(map_run: str) -> str:
     return map_run.rpartition("/")[2].partition(":")[0]
 
 
-def status_of(told: Told) -> str:
+def status_of(told: Told) -> RunStatus:
     """The status of a run, of what is told of its execution."""
     return _STATUSES[told["status"]]
 
@@ -129,40 +129,40 @@ def statuses_of(status: str) -> list[str]:
     return [theirs for theirs, ours in _STATUSES.items() if ours == status]
 
 
-def brief(told: Told, flow: str, now: float) -> RunShape:
+def brief(told: Told, flow: str, now: float) -> Run:
     """A run as a list of executions tells it: without its stages and parameters."""
     started, stopped = told["startDate"].timestamp(), told.get("stopDate")
     end = stopped.timestamp() if stopped else now
     status = status_of(told)
-    return {
-        "id": told["name"],
-        "where": AWS,
-        "flow": flow,
-        "status": status,
-        "params": {},
-        "params_cut": False,
-        "created": utc(started),
-        "started": utc(started),
-        "finished": utc(end) if stopped and status != "running" else None,
-        "duration": round(max(0.0, end - started), 3),
-        "cancel_requested": None,
-        "removing": False,
-        "chain": "",
-        "stages": [],
-        "error": None,
-        "source": None,
-        "started_by": None,
-        "owner": None,
-        "folder": None,
-    }
+    return Run(
+        id=told["name"],
+        where=AWS,
+        flow=flow,
+        status=status,
+        params={},
+        params_cut=False,
+        created=utc(started),
+        started=utc(started),
+        finished=utc(end) if stopped and status != "running" else None,
+        duration=round(max(0.0, end - started), 3),
+        cancel_requested=None,
+        removing=False,
+        chain="",
+        stages=[],
+        error=None,
+        source=None,
+        started_by=None,
+        owner=None,
+        folder=None,
+    )
 
 
-def picture(looked: Looked, now: float) -> RunShape:
+def picture(looked: Looked, now: float) -> Run:
     """A run with its stages, their failures, and what has ended it."""
     told, machine = looked.execution, looked.machine
     run = brief(told, machine.flow, now)
     times = _times(looked.events)
-    ended = run["finished"] is not None
+    ended = run.finished is not None
     stages = [
         _stage(looked, stage, times[stage.state], ended=ended, now=now)
         for stage in machine.stages
@@ -170,17 +170,17 @@ def picture(looked: Looked, now: float) -> RunShape:
     ]
     end = told["stopDate"].timestamp() if ended else now
     params, is_cut = shown_params(told.get("input") or "{}")
-    return {
-        **run,
-        "params": _given(params),
-        "params_cut": is_cut,
-        "duration": _worked(looked.events, told["startDate"].timestamp(), end),
-        "chain": machine.chain,
-        "stages": stages,
-        "error": _error(looked, stages) if run["status"] == "failed" else None,
-        "resumes": list(_resumes(looked.events)),
-        "waits_for": None,
-    }
+    return replace(
+        run,
+        params=_given(params),
+        params_cut=is_cut,
+        duration=_worked(looked.events, told["startDate"].timestamp(), end),
+        chain=structure.text_of(machine.structure),
+        structure=machine.structure,
+        stages=stages,
+        error=_error(looked, stages) if run.status == "failed" else None,
+        resumes=list(_resumes(looked.events)),
+    )
 
 
 def params_of(told: Told) -> dict[str, Any]:
@@ -233,34 +233,31 @@ def _worked(events: Sequence[Told], begin: float, end: float) -> float:
     return round(max(0.0, end - begin - idle), 3)
 
 
-def _resumes(events: Sequence[Told]) -> Iterator[ResumeShape]:
+def _resumes(events: Sequence[Told]) -> Iterator[Resume]:
     for event in events:
         if event["type"] == "ExecutionRedriven":
-            yield {"at": utc(event["timestamp"].timestamp()), "by": None, "again": []}
+            yield Resume(at=utc(event["timestamp"].timestamp()), by=None, again=[])
 
 
-def _stage(
-    looked: Looked, stage: Outlined, times: _Times, *, ended: bool, now: float
-) -> StageShape:
+def _stage(looked: Looked, stage: Outlined, times: _Times, *, ended: bool, now: float) -> Stage:
     broken = times.left is None and ended
     failures = looked.failures.get(stage.name, ())
     end = times.left or (looked.execution["stopDate"].timestamp() if ended else now)
     counts = _counts(looked, stage, times, failures, broken=broken)
-    return {
-        "position": stage.position,
-        "name": stage.name,
-        "kind": "task" if stage.label is None else "map",
-        "started": utc(times.entered),
-        "finished": utc(times.left) if times.left else None,
-        "duration": _worked(looked.events, times.entered, end),
-        "total": counts.total,
-        "succeeded": counts.succeeded,
-        "failed": counts.failed,
-        "tolerated": counts.tolerated,
-        "retrying": counts.retrying,
-        "inner": [],
-        "failures": grouped(failures, tolerated=not broken),
-    }
+    return Stage(
+        position=stage.position,
+        name=stage.name,
+        kind=stage.structure.kind,
+        started=utc(times.entered),
+        finished=rfc3339(times.left),
+        duration=_worked(looked.events, times.entered, end),
+        total=counts.total,
+        succeeded=counts.succeeded,
+        failed=counts.failed,
+        tolerated=counts.tolerated,
+        retrying=counts.retrying,
+        failures=grouped(failures, tolerated=not broken),
+    )
 
 
 def _counts(
@@ -278,53 +275,41 @@ def _counts(
     return Counts(total, succeeded, failed if broken else 0, 0 if broken else failed)
 
 
-def grouped(failures: Sequence[Failure], *, tolerated: bool) -> list[GroupShape]:
+def grouped(failures: Sequence[Failure], *, tolerated: bool) -> list[FailureGroup]:
     """Failures that are alike together, the largest group first."""
     groups: dict[str, list[Failure]] = {}
     for each in failures:
         groups.setdefault(group(each.type, each.reason, each.traceback), []).append(each)
     return [
-        group_shape(
-            Group(
-                name,
-                len(alike),
-                alike[0].step,
-                alike[0].type,
-                alike[0].reason,
-                alike[0].traceback,
-                tuple(each.index or 0 for each in alike[:_SHOWN]),
-                len(alike) if tolerated else 0,
-                varies=len({each.reason for each in alike}) > 1,
-            )
+        failure_group(
+            name,
+            alike[0].step,
+            alike[0].type,
+            alike[0].reason,
+            alike[0].traceback,
+            count=len(alike),
+            items=[each.index or 0 for each in alike[:_SHOWN]],
+            tolerated=len(alike) if tolerated else 0,
+            varies=len({each.reason for each in alike}) > 1,
         )
         for name, alike in sorted(groups.items(), key=lambda each: -len(each[1]))
     ]
 
 
-def _error(looked: Looked, stages: Sequence[StageShape]) -> dict[str, Any]:
+def _error(looked: Looked, stages: Sequence[Stage]) -> Error:
     """What has ended a run: a step's own words, or else those of Step Functions."""
     told = looked.execution
-    failing = stages[-1] if stages and not stages[-1]["finished"] else None
-    failures = looked.failures.get(failing["name"], ()) if failing else ()
+    failing = stages[-1] if stages and not stages[-1].finished else None
+    failures = looked.failures.get(failing.name, ()) if failing else ()
     if failures:
-        first = failures[0]
-        error = {
-            "step": first.step,
-            "index": first.index,
-            "attempt": first.attempt,
-            "type": first.type,
-            "message": first.reason,
-            "traceback": first.traceback,
-        }
-        return short_error(error)
-    return {
-        "step": failing["name"] if failing else None,
-        "index": None,
-        "attempt": 1,
-        "type": told.get("error") or told["status"],
-        "message": told.get("cause") or "AWS tells no cause",
-        "traceback": "",
-    }
+        return short_error(Error.of(failures[0]))
+    return Error(
+        step=failing.name if failing else None,
+        attempt=1,
+        type=told.get("error") or told["status"],
+        message=told.get("cause") or "AWS tells no cause",
+        traceback="",
+    )
 
 
 def cells(

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 from time import time
 
 from lokki.aws.executions import Executions
 from lokki.aws.picture import Machine, Outlined, picture
 from lokki.engine.resuming import Again
 from lokki.errors import AwsError, DefinitionError, FingerprintError
-from lokki.places.shapes import RunShape
+from lokki.model.run import Run
+from lokki.model.structure import text_of, unchanged
 from lokki.runtime.event import RESUMED
 from lokki.store.concurrency import for_each
 from lokki.store.keys import output_key
@@ -31,7 +31,7 @@ class Plan:
     ``stages`` are the flow's, ``kept`` those whose results a ``new`` run begins with.
     """
 
-    run: RunShape
+    run: Run
     told: tuple[str, ...]
     stages: tuple[Outlined, ...]
     redrives: bool = False
@@ -47,12 +47,12 @@ async def plan(executions: Executions, flow: str, run_id: str, again: Again) -> 
     """
     looked = await executions.looked(flow, run_id)
     run = picture(looked, time())
-    if run["status"] == "running":
+    if run.status == "running":
         raise AwsError(f"run {run_id} is running: cancel it, or wait for its end")
     before, now = looked.machine, await executions.deployed(flow)
     _check_structure(run, before, now, again)
     start, stages = _start(run, before, now, again), now.stages
-    if start is None and run["status"] == "succeeded":
+    if start is None and run.status == "succeeded":
         told = (f"run {run_id} has succeeded: nothing is to be done again",)
         return Plan(run, told, stages)
     whole = again.from_stage is not None
@@ -70,26 +70,26 @@ async def resume(executions: Executions, planned: Plan, new_id: str) -> str:
     run = planned.run
     if planned.redrives:
         await executions.redrive(run)
-        return run["id"]
+        return run.id
     await _copy(executions, planned, new_id)
     given = await executions.input_of(run)
-    await executions.start(run["flow"], new_id, {**given, RESUMED: run["id"]})
+    await executions.start(run.flow, new_id, {**given, RESUMED: run.id})
     return new_id
 
 
 async def _copy(executions: Executions, planned: Plan, new_id: str) -> None:
     """Give a new run the results that are kept, copied within S3."""
-    run, flow = planned.run, planned.run["flow"]
+    run, flow = planned.run, planned.run.flow
     payloads = executions.payloads(flow)
     copies: list[tuple[str, str]] = []
     for stage in planned.kept:
         for call in stage.calls:
             if stage.label is not None:
-                found = await payloads.indexes(run["id"], call, "output.pkl.gz")
+                found = await payloads.indexes(run.id, call, "output.pkl.gz")
                 copies += [
                     (key, output_key(flow, new_id, call, index)) for index, key in found.items()
                 ]
-            elif await payloads.store.exists(key := output_key(flow, run["id"], call)):
+            elif await payloads.store.exists(key := output_key(flow, run.id, call)):
                 copies.append((key, output_key(flow, new_id, call)))
 
     async def copy(keys: tuple[str, str]) -> None:
@@ -102,34 +102,25 @@ def _why_not(reason: str | None) -> str:
     return f", since AWS does not start it again: {reason or 'it tells no reason'}"
 
 
-def _check_structure(run: RunShape, before: Machine, now: Machine, again: Again) -> None:
+def _check_structure(run: Run, before: Machine, now: Machine, again: Again) -> None:
     names = [stage.name for stage in now.stages]
     if again.force and again.from_stage is None:
         raise DefinitionError(
             f"to force a resume, say which stage to start from; the flow's are {', '.join(names)}"
         )
-    if before.chain == now.chain or again.force:
+    if before.structure == now.structure or again.force:
         return
-    first = names[min(unchanged(before, now), len(names) - 1)]
+    first = names[min(unchanged(before.structure, now.structure), len(names) - 1)]
     raise FingerprintError(
-        f"run {run['id']} cannot be resumed: another structure of the flow is deployed\n"
-        f"  it was started as: {before.chain}\n"
-        f"  deployed is now:   {now.chain}\n"
+        f"run {run.id} cannot be resumed: another structure of the flow is deployed\n"
+        f"  it was started as: {text_of(before.structure)}\n"
+        f"  deployed is now:   {text_of(now.structure)}\n"
         "start a new run, deploy the code it was started with, or keep the results before "
         f"'{first}' and do the rest anew: --force --from {first}"
     )
 
 
-def unchanged(before: Machine, now: Machine) -> int:
-    """How many of a flow's first stages are the same in both."""
-    both = zip(before.stages, now.stages, strict=False)
-    alike = takewhile(
-        lambda pair: pair[0].calls == pair[1].calls and pair[0].label == pair[1].label, both
-    )
-    return len(list(alike))
-
-
-def _start(run: RunShape, before: Machine, now: Machine, again: Again) -> int | None:
+def _start(run: Run, before: Machine, now: Machine, again: Again) -> int | None:
     """The stage to begin with; None when what has no result is all there is to do."""
     if again.error is not None:
         raise DefinitionError(
@@ -140,51 +131,49 @@ def _start(run: RunShape, before: Machine, now: Machine, again: Again) -> int | 
         return _position(again.from_stage, run, before, now, force=again.force)
     if not again.failed:
         return None
-    tolerated = [stage["position"] for stage in run["stages"] if stage["tolerated"]]
-    if not tolerated and not any(stage["failed"] for stage in run["stages"]):
-        raise DefinitionError(f"run {run['id']} has no failed items: resume it without --failed")
+    tolerated = [stage.position for stage in run.stages if stage.tolerated]
+    if not tolerated and not any(stage.failed for stage in run.stages):
+        raise DefinitionError(f"run {run.id} has no failed items: resume it without --failed")
     return tolerated[0] if tolerated else None
 
 
-def _position(name: str, run: RunShape, before: Machine, now: Machine, *, force: bool) -> int:
+def _position(name: str, run: Run, before: Machine, now: Machine, *, force: bool) -> int:
     """The place of the stage to begin with, in the flow as it is deployed."""
     names = [stage.name for stage in now.stages]
     if name not in names:
         raise DefinitionError(f"the flow has no stage '{name}'; it has {', '.join(names)}")
-    position, kept = names.index(name), unchanged(before, now)
-    reached = sum(stage["finished"] is not None for stage in run["stages"])
+    position, kept = names.index(name), unchanged(before.structure, now.structure)
+    reached = sum(stage.finished is not None for stage in run.stages)
     if position > reached and not force:
         raise DefinitionError(
-            f"run {run['id']} has not come to stage '{name}': the last to start from is "
+            f"run {run.id} has not come to stage '{name}': the last to start from is "
             f"'{names[reached]}'"
         )
     if position > kept:
         raise DefinitionError(
-            f"run {run['id']} has no results for stage '{names[kept]}' as it is deployed: start "
+            f"run {run.id} has no results for stage '{names[kept]}' as it is deployed: start "
             "from it or from one before it"
         )
     return position
 
 
-def _told(
-    run: RunShape, stages: Sequence[Outlined], start: int | None, *, whole: bool
-) -> Iterator[str]:
+def _told(run: Run, stages: Sequence[Outlined], start: int | None, *, whole: bool) -> Iterator[str]:
     """What each stage that is not done has to do."""
     first = True
     for stage in stages:
-        row = next((each for each in run["stages"] if each["position"] == stage.position), None)
+        row = next((each for each in run.stages if each.position == stage.position), None)
         if start is not None and stage.position < start:
             continue
         if start == stage.position and row is not None:
-            some = f"{row['tolerated']:,} of {row['total']:,} items that failed and were tolerated"
+            some = f"{row.tolerated:,} of {row.total:,} items that failed and were tolerated"
             yield f"{stage.name}: {'all of it, as asked for' if whole else some}"
         elif start is not None or row is None:
             yield f"{stage.name}: {'has not begun' if first else 'runs after that'}"
-        elif row["finished"] is not None:
+        elif row.finished is not None:
             continue
         elif stage.label is None:
             yield f"{stage.name}: its call that has no result"
         else:
-            open_items = row["total"] - row["succeeded"]
-            yield f"{stage.name}: {open_items:,} of {row['total']:,} items that have no result"
+            open_items = row.total - row.succeeded
+            yield f"{stage.name}: {open_items:,} of {row.total:,} items that have no result"
         first = False

@@ -30,6 +30,7 @@ from lokki.builder.zip_pkg import (
 from lokki.config import Config
 from lokki.errors import BuildError
 from lokki.graph import FlowGraph
+from lokki.model.structure import dumped
 from lokki.stages import MapStage
 
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
@@ -129,7 +130,7 @@ def handler_source(graph: FlowGraph[Any]) -> str:
         "from lokki.runtime.handler import Handler\n\n"
         "gc.freeze()\n"
         "gc.enable()\n\n"
-        f"handler = Handler({graph.name!r}, {graph.shape!r})\n"
+        f"handler = Handler({graph.name!r}, {dumped(graph.structure)!r})\n"
     )
 
 

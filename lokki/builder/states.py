@@ -26,6 +26,7 @@ from lokki.builder.asl import (
     Task,
     Writer,
 )
+from lokki.builder.comment import comment_of
 from lokki.builder.document import pascal
 from lokki.builder.retries import retriers
 from lokki.builder.sizes import Sizes, is_batch, sizes_of
@@ -69,7 +70,7 @@ def state_machine(graph: FlowGraph[Any], config: Config) -> StateMachine:
     names = names_of(graph)
     compiler = _Compiler(graph, names, config)
     return StateMachine(
-        comment=f"{graph.name}: {graph.shape}",
+        comment=comment_of(graph.name, graph.structure),
         start_at=INIT,
         states=linked({INIT: _INIT, **dict(compiler.states())}),
     )

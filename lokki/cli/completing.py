@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 from lokki.decorators import Flow
 from lokki.errors import LokkiError
 from lokki.loading import from_here, place_and_name
-from lokki.places import AWS, LOCAL
+from lokki.model.run import AWS, LOCAL
 
 if TYPE_CHECKING:
     import click
     from click.shell_completion import CompletionItem
 
-    from lokki.places.place import Place
+    from lokki.backends.backend import Place
 
 VARIABLE = "_LOKKI_COMPLETE"
 """The variable that the script of a shell sets."""
@@ -37,16 +37,16 @@ def runs(
     from click.shell_completion import CompletionItem
 
     from lokki.logging import local
-    from lokki.places.shapes import seconds
+    from lokki.model.times import seconds
 
     found: list[CompletionItem[str]] = []
     with suppress(LokkiError), _place(context) as place:
-        newest = place.runs(flow=context.obj.flow, limit=_MOST_RUNS)["runs"]
+        newest = place.runs(flow=context.obj.flow, limit=_MOST_RUNS).runs
         if newest:
-            found.append(CompletionItem("last", help=f"the newest: {newest[0]['id']}"))
+            found.append(CompletionItem("last", help=f"the newest: {newest[0].id}"))
         for run in newest:
-            at = local(seconds(run["created"]))
-            found.append(CompletionItem(run["id"], help=f"{run['flow']}, {run['status']}, {at}"))
+            at = local(seconds(run.created))
+            found.append(CompletionItem(run.id, help=f"{run.flow}, {run.status}, {at}"))
     return [each for each in found if each.value.startswith(incomplete)]
 
 
@@ -77,7 +77,7 @@ def targets(
 @contextmanager
 def _place(context: click.Context) -> Iterator[Place]:
     """Where runs are looked for: on AWS, which takes its time, nowhere."""
-    from lokki.cli.places import opened
+    from lokki.cli.backends import opened
 
     on = context.params.get("on") or LOCAL
     if on == AWS:
@@ -97,10 +97,10 @@ def flow_in_text(target: str) -> Flow[..., Any] | None:
 
 def flow_of_run(name: str, flow: str | None) -> Flow[..., Any] | None:
     """The same of a run of this machine."""
-    from lokki.places.local import opened
+    from lokki.backends.local import opened
 
     with suppress(LokkiError), opened() as place:
-        source = place.find(name, flow)["source"]
+        source = place.find(name, flow).source
         return None if source is None else flow_in_text(source)
     return None
 

@@ -14,14 +14,15 @@ from typing import Any, TypeVar
 import anyio
 
 from lokki import logging
+from lokki.backends.backend import Remote
+from lokki.backends.changes import changes
 from lokki.cli.render.report import LineReport
-from lokki.client import ENDED, PATIENCE_SECONDS, Patience, failure, is_away
+from lokki.client import PATIENCE_SECONDS, Patience, failure, is_away
 from lokki.engine.events import Event
 from lokki.errors import AwsError, LokkiError, RunCancelled, ServerError
-from lokki.places.changes import changes
-from lokki.places.place import Remote
-from lokki.places.shapes import RunShape
-from lokki.store.lines import LogLine
+from lokki.model.log import LogLine
+from lokki.model.run import Run
+from lokki.model.status import FINAL
 
 T = TypeVar("T")
 
@@ -41,7 +42,7 @@ class FollowedRun:
         self,
         place: Remote,
         run_id: str,
-        before: RunShape | None,
+        before: Run | None,
         line: int,
         report: LineReport,
         fetch: Callable[[str], Any],
@@ -66,12 +67,12 @@ class FollowedRun:
                 self._tell(lines, at)
                 yield event
             self._tell(lines, inf)
-            if now["status"] != "queued":
+            if now.status != "queued":
                 self._seen = now
             elif not told and monotonic() > begun + _QUEUED_SECONDS:
                 told = True
-                self._report.tell(logging.run_queued(self.run_id, now["flow"], time()))
-            if now["status"] in ENDED:
+                self._report.tell(logging.run_queued(self.run_id, now.flow, time()))
+            if now.status in FINAL:
                 await anyio.sleep(self._place.settle_seconds)
                 self._tell(deque(await self._patiently(self._new_lines)), inf)
                 return
@@ -115,10 +116,11 @@ class FollowedRun:
         """The result as it is printed. Raises what `RunHandle.result` does, and LokkiError."""
         run = self._seen
         assert run is not None
-        if run["status"] == "cancelled":
+        if run.status == "cancelled":
             raise RunCancelled(f"run {self.run_id} was cancelled", self.run_id)
-        if run["status"] == "failed":
-            raise failure(self.run_id, run["error"] or {})
+        if run.status == "failed":
+            assert run.error is not None
+            raise failure(self.run_id, run.error)
         return await anyio.to_thread.run_sync(self._fetch, self.run_id)
 
     def cancel(self) -> None:
@@ -140,12 +142,12 @@ def _passes(error: ServerError | AwsError) -> bool:
 @asynccontextmanager
 async def followed(
     place: Remote,
-    submit: Callable[[], RunShape],
-    before: RunShape | None,
+    submit: Callable[[], Run],
+    before: Run | None,
     report: LineReport,
     fetch: Callable[[str], Any],
 ) -> AsyncIterator[FollowedRun]:
     """A run that ``submit`` has the place start, or resume from what it was ``before``."""
-    told = 0 if before is None else await anyio.to_thread.run_sync(place.last_line, before["id"])
+    told = 0 if before is None else await anyio.to_thread.run_sync(place.last_line, before.id)
     run = await anyio.to_thread.run_sync(submit)
-    yield FollowedRun(place, run["id"], before, told, report, fetch)
+    yield FollowedRun(place, run.id, before, told, report, fetch)

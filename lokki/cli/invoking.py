@@ -10,7 +10,7 @@ import click
 from lokki.cli.options import again_from, config_from
 from lokki.cli.program import Program
 from lokki.config import Config
-from lokki.places import AWS
+from lokki.model.run import AWS
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
 def resume_on_aws(name: str, program: Program, options: dict[str, Any]) -> int:
     """Go on with a run on AWS, with the code that is deployed; the exit code."""
+    from lokki.backends.changes import kept
+    from lokki.cli.backends import opened_aws
     from lokki.cli.execute import Start, execute
     from lokki.cli.follow import followed
-    from lokki.cli.places import opened_aws
     from lokki.cli.render.report import Outline
     from lokki.engine.engine import new_run_id
-    from lokki.places.changes import kept
 
     config, again, dry_run = config_from(options), again_from(options), options.pop("dry_run")
     with opened_aws(config) as place:
-        run_id = place.find(name, program.flow)["id"]
+        run_id = place.find(name, program.flow).id
         planned = place.plan(run_id, again)
         if dry_run:
             click.echo("\n".join(planned.told))
@@ -54,9 +54,9 @@ def invoked(
     graph: FlowGraph[Any], config: Config, program: Program, run_id: str | None, *, wait: bool
 ) -> int:
     """Start a run on AWS and, with ``wait``, follow it to its end; the exit code."""
+    from lokki.cli.backends import opened_aws
     from lokki.cli.execute import Start, execute
     from lokki.cli.follow import followed
-    from lokki.cli.places import opened_aws
     from lokki.cli.render.report import outlines
     from lokki.engine.engine import new_run_id
 
@@ -65,7 +65,7 @@ def invoked(
     with opened_aws(config) as place:
         start = partial(place.start, graph.name, name, given)
         if not wait:
-            click.echo(start()["id"])
+            click.echo(start().id)
             watch = program.at(AWS).told("show", name, "--watch")
             click.echo(f"it runs in {place.name}; watch: {watch}", err=True)
             return 0

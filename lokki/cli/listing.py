@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lokki.model.base import fields_of
+
 if TYPE_CHECKING:
-    from lokki.places.place import Place
+    from lokki.backends.backend import Place
 
 _MOST_FLOWS = 5
 
@@ -27,21 +29,21 @@ def list_runs(
     if as_json:
         print_json(page)
         return
-    if not page["runs"]:
+    if not page.runs:
         such = "such runs" if status or since or before else "runs"
         of = f" of {flow}" if flow else ""
         click.echo(f"no {such}{of} in {place.name}")
         return
     from lokki.cli.render.runs import show_runs
 
-    show_runs(page["runs"], time(), more=page["next"] is not None)
+    show_runs(page.runs, time(), more=page.next is not None)
 
 
 def tell_unknown(place: Place, flow: str) -> None:
     """Say so when a flow has no runs at all, and which flow may be meant."""
     from difflib import get_close_matches
 
-    if place.runs(flow=flow, limit=1)["runs"]:
+    if place.runs(flow=flow, limit=1).runs:
         return
     known = place.flows()
     near = get_close_matches(flow, known)
@@ -52,4 +54,12 @@ def tell_unknown(place: Place, flow: str) -> None:
 
 
 def print_json(value: Any) -> None:
-    click.echo(json.dumps(value, indent=2, default=str))
+    click.echo(json.dumps(value, indent=2, default=_plain))
+
+
+def _plain(value: Any) -> Any:
+    """What JSON has of a value that is none of its own: of the model, or else its text."""
+    try:
+        return fields_of(value)
+    except TypeError:
+        return str(value)

@@ -13,59 +13,63 @@ import click
 from lokki.cli.configuration import configured
 from lokki.cli.options import HERE_OR_SERVER, JSON, PLACES
 from lokki.config import Config, journal_path
-from lokki.places import LOCAL
+from lokki.model.flow import FileProblem, Flow, Flows
+from lokki.model.run import LOCAL
 
 _AT_ONCE = 4
 PARAMETERS: list[click.Parameter] = [PLACES, JSON, HERE_OR_SERVER]
 
 
-def offered_flows(on: str, places: Sequence[str]) -> dict[str, Any]:
+def offered_flows(on: str, places: Sequence[str]) -> Flows:
     """The flows here or on a server, and the files that have none, as the API tells both."""
     if on == LOCAL:
         return _here(places, configured())
     if places:
         raise click.UsageError(f"leave '{places[0]}' out: the server has files of its own")
-    from lokki.places.server import ServerPlace
+    from lokki.backends.server import ServerBackend
 
-    return ServerPlace(on).offered()
+    return ServerBackend(on).offered()
 
 
-def tell_problems(problems: Sequence[dict[str, str]], nothing: str) -> None:
+def tell_problems(problems: Sequence[FileProblem], nothing: str) -> None:
     """Tell on stderr what is wrong with files, which is exit code 1, or that there is nothing."""
     for each in problems:
-        click.echo(f"{each['traceback']}Error: {each['error']}", err=True)
+        click.echo(f"{each.traceback}Error: {each.error}", err=True)
     if problems:
         raise click.exceptions.Exit(1)
     if nothing:
         click.echo(nothing, err=True)
 
 
-def _here(places: Sequence[str], config: Config) -> dict[str, Any]:
+def _here(places: Sequence[str], config: Config) -> Flows:
     from concurrent.futures import ThreadPoolExecutor
     from contextlib import closing
 
+    from lokki.backends.schedules import offered, shown_schedule
     from lokki.flow_files import found_in
-    from lokki.places.schedules import schedule_shape
     from lokki.store.connection import Reader
     from lokki.store.schedules import schedule_row
 
     files, now = found_in(places), time()
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         told = list(pool.map(_told, files))
-    flows: list[dict[str, Any]] = []
+    flows: list[Flow] = []
     with closing(Reader(journal_path(config), create=False)) as read:
         for file, each in zip(files, told, strict=True):
             for flow in each.get("flows", ()):
-                asked = flow["schedule"]
+                asked = flow.pop("schedule")
+                schedule = None
                 if asked is not None:
                     row = schedule_row(read, flow["name"])
                     since = now if row is None else row.since
-                    flow["schedule"] = schedule_shape(asked, row, now, since)
-                flows.append({**flow, "file": file})
+                    schedule = shown_schedule(asked, row, now, since)
+                flows.append(offered(flow, file, schedule))
     problems = [
-        {"file": file, **each} for file, each in zip(files, told, strict=True) if "error" in each
+        FileProblem(file=file, **each)
+        for file, each in zip(files, told, strict=True)
+        if "error" in each
     ]
-    return {"flows": flows, "problems": problems}
+    return Flows(flows=flows, problems=problems)
 
 
 def _told(file: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from lokki.cli import completing
 from lokki.cli.configuration import configured
 from lokki.cli.types import Number, On
 from lokki.config import KEYS, Config
-from lokki.places import AWS, LOCAL
+from lokki.model.run import AWS, LOCAL
 
 if TYPE_CHECKING:
     from lokki.engine.resuming import Again

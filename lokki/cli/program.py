@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass, replace
 
-from lokki.places import LOCAL
+from lokki.model.run import LOCAL
 
 
 @dataclass(frozen=True)

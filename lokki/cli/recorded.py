@@ -18,10 +18,10 @@ from lokki.decorators import Flow
 from lokki.loading import LoadError, NotThere, alias_source, load_flow
 
 if TYPE_CHECKING:
-    from lokki.store.runs import Run
+    from lokki.store.runs import RunRecord
 
 
-def found_run(name: str, program: Program, options: dict[str, Any]) -> tuple[Run, Config]:
+def found_run(name: str, program: Program, options: dict[str, Any]) -> tuple[RunRecord, Config]:
     """A run, and the configuration of the folder where the command was typed.
 
     Afterwards the process is in the run's folder. To be called before the flow's file is loaded,
@@ -57,7 +57,7 @@ def _enter(folder: str | None, config: Config) -> None:
     tell(logging.run_folder(told, level, time()), config.logging)
 
 
-def flow_of(run: Run, target: str | None, command: str) -> Flow[..., Any]:
+def flow_of(run: RunRecord, target: str | None, command: str) -> Flow[..., Any]:
     """The flow of a run, from where that was started or, if it is named, from ``target``.
 
     ``command`` is what to give a file to where there is none. Raises LoadError and NotThere.
@@ -77,7 +77,7 @@ def flow_of(run: Run, target: str | None, command: str) -> Flow[..., Any]:
     return flow
 
 
-def _source(run: Run, command: str) -> str:
+def _source(run: RunRecord, command: str) -> str:
     """The file and the flow that a run was started from. Raises NotThere."""
     hint = f"say where its flow is: lokki {command} {run.id} FILE"
     if run.source is None:

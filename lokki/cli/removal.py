@@ -10,17 +10,17 @@ from time import time
 
 import click
 
+from lokki.backends.recorded import runs
 from lokki.cli.render.runs import show_removable
 from lokki.config import Config, journal_path
 from lokki.engine.payloads import payload_store
 from lokki.logging import counted
-from lokki.places.shapes import runs
 from lokki.store.history import read_history
 from lokki.store.journal import Journal
 from lokki.store.leases import is_worked_on
 from lokki.store.protocol import TransientStore
 from lokki.store.removal import may_go, remove
-from lokki.store.runs import Run
+from lokki.store.runs import RunRecord
 
 
 def collect(
@@ -45,7 +45,9 @@ def collect(
         click.echo(f"{counted(len(removed), 'run')} removed, {told}{lost}", err=True)
 
 
-async def _remove(path: Path, store: TransientStore, old: Sequence[Run]) -> tuple[set[str], str]:
+async def _remove(
+    path: Path, store: TransientStore, old: Sequence[RunRecord]
+) -> tuple[set[str], str]:
     """Remove runs, but for those that another process has or had meanwhile.
 
     Gives those that were removed, and what it gave.

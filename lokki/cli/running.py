@@ -13,11 +13,11 @@ from lokki.config import Config
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
+    from lokki.backends.server import ServerBackend
     from lokki.cli.execute import Handle
     from lokki.cli.render.report import LineReport, Outline
     from lokki.graph import FlowGraph
-    from lokki.places.server import ServerPlace
-    from lokki.places.shapes import RunShape
+    from lokki.model.run import Run
 
 
 def run_here(graph: FlowGraph[Any], config: Config, program: Program) -> int:
@@ -35,8 +35,8 @@ def run_here(graph: FlowGraph[Any], config: Config, program: Program) -> int:
 
 
 def run_there(
-    place: ServerPlace,
-    start: Callable[[], RunShape],
+    place: ServerBackend,
+    start: Callable[[], Run],
     stages: Sequence[Outline],
     config: Config,
     program: Program,

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from lokki.model.flow import Flow
+
 _METAVARS = {
     "integer": "INT", "number": "FLOAT", "boolean": "BOOL", "string": "STR",
     "array": "JSON LIST", "object": "JSON OBJECT",
@@ -75,9 +77,9 @@ class Told:
         return text if isinstance(value, str) else value
 
 
-def parameters(flow: Mapping[str, Any]) -> Iterator[Told]:
+def parameters(flow: Flow) -> Iterator[Told]:
     """The parameters of a flow, without its secrets."""
-    whole = flow["parameters"]
+    whole = flow.parameters
     required, definitions = whole["required"], whole.get("$defs", {})
     for name, schema in whole["properties"].items():
         members = schema.get("anyOf", [schema])

@@ -39,7 +39,7 @@ from lokki.store.keys import check_part
 from lokki.store.parameters import with_params
 from lokki.store.protocol import TransientStore
 from lokki.store.rows import RunRow
-from lokki.store.runs import Run as RecordedRun
+from lokki.store.runs import RunRecord
 
 R = TypeVar("R")
 
@@ -259,7 +259,7 @@ class Engine:
         )
         return self.resume_as(planned, started_by=started_by)
 
-    async def recorded(self, run_id: str) -> RecordedRun:
+    async def recorded(self, run_id: str) -> RunRecord:
         """A run of the journal, with all of its parameters.
 
         Raises RunNotFound, and PayloadError where parameters cannot be read back.

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from lokki.call import Failure
-from lokki.engine.state import Counts, Status
+from lokki.engine.state import Counts
+from lokki.model.failure import Failure
+from lokki.model.status import RunStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ class RunCancelling:
 class RunFinished:
     """The run has ended; the last event."""
 
-    status: Status
+    status: RunStatus
     error: str | None
 
 

@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from time import perf_counter, time
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from lokki.call import BoundCall, Failure, ResultError, capture, unstorable
-from lokki.engine.state import Claim, Failed, ItemStatus, RunState
+from lokki.call import BoundCall, ResultError, capture, unstorable
+from lokki.engine.state import Claim, Failed, RunState
 from lokki.errors import LokkiError, PayloadError, Picklable, described
 from lokki.map_source import listed_items
+from lokki.model.failure import Failure
+from lokki.model.status import ItemStatus
 from lokki.stages import Stage
 from lokki.steps import Lane
 from lokki.store.codec import (

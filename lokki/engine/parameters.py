@@ -23,7 +23,7 @@ from lokki.store.parameters import (
 
 if TYPE_CHECKING:
     from lokki.store.protocol import TransientStore
-    from lokki.store.runs import Run
+    from lokki.store.runs import RunRecord
 
 
 async def kept_params(graph: FlowGraph[Any], run_id: str, store: TransientStore) -> KeptParams:
@@ -45,7 +45,7 @@ def packed_params(graph: FlowGraph[Any]) -> bytes:
         raise PayloadError(f"the parameters of the run cannot be stored: {error}") from error
 
 
-async def with_configured_params(run: Run, config: Config) -> Run:
+async def with_configured_params(run: RunRecord, config: Config) -> RunRecord:
     """As `with_params`, of a run of the configured journal."""
     if run.params_ref is None:
         return run

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import takewhile
 from typing import Generic, TypeVar
 
 from lokki.errors import DefinitionError, FingerprintError
 from lokki.graph import FlowGraph
 from lokki.logging import counted
+from lokki.model import structure
 from lokki.stages import MapStage, Stage
 from lokki.store.history import History
 from lokki.store.reopen import Reopening
 from lokki.store.rows import StageRow
-from lokki.store.runs import Run, refuse_removing
+from lokki.store.runs import RunRecord, refuse_removing
 from lokki.wording import Arguments, Wording
 
 R = TypeVar("R")
@@ -63,7 +63,7 @@ class Plan(Generic[R]):
         return self.reopening.seen if self.reopening else self.graph.fingerprint
 
 
-def plan(history: History, run: Run, graph: FlowGraph[R], again: Again) -> Plan[R]:
+def plan(history: History, run: RunRecord, graph: FlowGraph[R], again: Again) -> Plan[R]:
     """What resuming a run comes to.
 
     Raises RunNotFound when the run is being removed, FingerprintError when the flow's structure has
@@ -90,7 +90,7 @@ def plan(history: History, run: Run, graph: FlowGraph[R], again: Again) -> Plan[
 # ---- what is taken back --------------------------------------------------------------------------
 
 
-def _check_structure(run: Run, graph: FlowGraph[object], again: Again) -> None:
+def _check_structure(run: RunRecord, graph: FlowGraph[object], again: Again) -> None:
     if again.force and again.from_stage is None:
         raise DefinitionError(
             "to force a resume, say which stage to start from; the flow's are "
@@ -102,7 +102,7 @@ def _check_structure(run: Run, graph: FlowGraph[object], again: Again) -> None:
         raise FingerprintError(
             Wording(
                 f"run {run.id} cannot be resumed: the flow's structure has changed\n"
-                f"  it was started as: {run.shape}\n"
+                f"  it was started as: {_chain(run)}\n"
                 f"  the code is now:   {graph.shape}\n"
                 "start a new run, resume with the code it was started with, or keep the results "
                 f"before '{first}' and do the rest anew: ",
@@ -111,24 +111,24 @@ def _check_structure(run: Run, graph: FlowGraph[object], again: Again) -> None:
         )
 
 
-def _unchanged(run: Run, graph: FlowGraph[object]) -> int:
+def _unchanged(run: RunRecord, graph: FlowGraph[object]) -> int:
     """How many of the flow's first stages are as the run was started."""
-    begins = (
-        FlowGraph(graph.name, graph.stages[:count]).shape
-        for count in range(1, len(graph.stages) + 1)
-    )
-    return len(list(takewhile(lambda shape: f"{run.shape} → ".startswith(f"{shape} → "), begins)))
+    return structure.unchanged(structure.loaded(run.structure), graph.structure)
+
+
+def _chain(run: RunRecord) -> str:
+    return structure.text_of(structure.loaded(run.structure))
 
 
 def _reopening(
     history: History,
-    run: Run,
+    run: RunRecord,
     graph: FlowGraph[object],
     begun: list[StageRow],
     again: Again,
 ) -> Reopening | None:
     """What is to be taken back; None when what has no result yet is all there is to do."""
-    prints = graph.fingerprint, graph.shape, run.fingerprint
+    prints = graph.fingerprint, structure.dumped(graph.structure), run.fingerprint
     position, group = None, None
     if again.from_stage is not None:
         return Reopening(
@@ -146,7 +146,7 @@ def _reopening(
 
 
 def _position(
-    name: str, force: bool, run: Run, graph: FlowGraph[object], begun: list[StageRow]
+    name: str, force: bool, run: RunRecord, graph: FlowGraph[object], begun: list[StageRow]
 ) -> int:
     """The place of the stage to start from; with ``force`` the run need not have come to it."""
     names = [stage.name for stage in graph.stages]
@@ -168,13 +168,15 @@ def _position(
         raise DefinitionError(
             f"run {run.id} has no results for stage '{names[kept]}' as it is now: start from it or "
             "from one before it\n"
-            f"  the run was started as: {run.shape}\n"
+            f"  the run was started as: {_chain(run)}\n"
             f"  the code is now:        {graph.shape}"
         )
     return position
 
 
-def _group(history: History, run: Run, begun: list[StageRow], name: str) -> tuple[int | None, str]:
+def _group(
+    history: History, run: RunRecord, begun: list[StageRow], name: str
+) -> tuple[int | None, str]:
     """The first stage that tolerates failures of a group, if one does, and the group's id."""
     groups = [(stage.position, group) for stage in begun for group in history.groups(stage)]
     found = sorted({group.id for _, group in groups if group.id.startswith(name)})
@@ -186,7 +188,7 @@ def _group(history: History, run: Run, begun: list[StageRow], name: str) -> tupl
             f"'{name}' is the beginning of several groups of errors ({', '.join(found)}); "
             "give more of it"
         )
-    tolerated = [place for place, group in groups if group.id == found[0] and group.tolerated]
+    tolerated = [place for place, group in groups if group.id == found[0] and group.tolerated_count]
     return next(iter(tolerated), None), found[0]
 
 
@@ -229,7 +231,7 @@ def _known(stage: Stage, row: StageRow | None) -> str:
 def _tolerated(history: History, row: StageRow, group: str | None) -> int:
     if group is None:
         return row.tolerated
-    return sum(each.tolerated for each in history.groups(row) if each.id == group)
+    return sum(each.tolerated_count for each in history.groups(row) if each.id == group)
 
 
 def _why(group: str | None) -> str:

@@ -17,7 +17,7 @@ import anyio
 import anyio.to_thread
 
 from lokki import output
-from lokki.call import BoundCall, Failure, bind, capture, secrets_of
+from lokki.call import BoundCall, bind, capture, secrets_of
 from lokki.context import fresh_contexts
 from lokki.engine.events import (
     Event,
@@ -34,7 +34,7 @@ from lokki.engine.lanes import Lanes
 from lokki.engine.parameters import kept_params
 from lokki.engine.program import Program
 from lokki.engine.resuming import Plan
-from lokki.engine.state import ItemStatus, Recorded, RunState, Status
+from lokki.engine.state import Recorded, RunState
 from lokki.engine.surroundings import surroundings
 from lokki.engine.threads import in_thread
 from lokki.errors import (
@@ -49,6 +49,10 @@ from lokki.errors import (
 )
 from lokki.graph import FlowGraph
 from lokki.map_source import listed_items
+from lokki.model.base import fields_of
+from lokki.model.failure import Error, Failure
+from lokki.model.status import ItemStatus, RunStatus
+from lokki.model.structure import StageKind, dumped
 from lokki.secret import redacted
 from lokki.stages import MapStage, Stage
 from lokki.store.codec import dumps, loads_parts, unpack
@@ -140,13 +144,13 @@ class Run:
 
     async def drive(self) -> None:
         """Run to the end; never raises, the outcome is in ``result`` or ``error``."""
-        status = Status.FAILED
+        status = RunStatus.FAILED
         try:
             await self._begin()
             self._told(RunStarted(self.id, self.graph.name, self._planned is not None))
             if self._writer is None:  # it has succeeded before
                 self.result = await self._value(self._begun[len(self.graph.stages) - 1])
-                status = Status.SUCCEEDED
+                status = RunStatus.SUCCEEDED
             else:
                 status = await self._outcome()
         except RunOwned as error:
@@ -163,18 +167,18 @@ class Run:
             self._told(RunFinished(status, None if self.error is None else str(self.error)))
             self.done.set()
 
-    async def _outcome(self) -> Status:
+    async def _outcome(self) -> RunStatus:
         """Run the stages and record how it ended, unless the run is no longer ours to record."""
         assert self._writer is not None
         output.attach(self.id, self._writer.log, self.echo)
         try:
             self.result = await self._stages()
-            status = Status.SUCCEEDED
+            status = RunStatus.SUCCEEDED
         except JournalError:
             raise
         except Exception as error:
             self.error = error
-            status = Status.CANCELLED if isinstance(error, RunCancelled) else Status.FAILED
+            status = RunStatus.CANCELLED if isinstance(error, RunCancelled) else RunStatus.FAILED
             if not isinstance(error, RunError):  # else its step's line is there
                 stage = self.graph.stages[min(self.state.position, len(self.graph.stages) - 1)]
                 self._note(stage.name, f"the run failed: {described(error)}")
@@ -207,7 +211,7 @@ class Run:
             with suppress(PayloadError):  # else they go with the run
                 for folder in superseded:
                     await self.payloads.delete_prefix(folder)
-            if row.status == Status.SUCCEEDED:
+            if row.status == RunStatus.SUCCEEDED:
                 return
         else:
             self._number = await self._create()
@@ -226,7 +230,7 @@ class Run:
                     flow=graph.name,
                     source=source_of(graph),
                     fingerprint=graph.fingerprint,
-                    shape=graph.shape,
+                    structure=dumped(graph.structure),
                     params=kept.packed,
                     params_json=kept.shown,
                     params_ref=kept.ref,
@@ -244,11 +248,17 @@ class Run:
     def _told_error(self, error: Exception) -> str:
         """An error as it is recorded of the run."""
         secrets = secrets_of(self.graph)
-        fields = {
-            name: redacted(value, secrets) if isinstance(value, str) else value
-            for name, value in _error_fields(error).items()
-        }
-        return json.dumps(short_error(fields))
+        if isinstance(error, RunFailed):
+            told = Error.of(error.failure)
+        else:
+            told = Error(type=type(error).__name__, message=str(error))
+        told = replace(
+            told,
+            type=redacted(told.type, secrets),
+            message=redacted(told.message, secrets),
+            traceback=told.traceback and redacted(told.traceback, secrets),
+        )
+        return json.dumps(short_error(told), default=fields_of)
 
     def _note(self, step: str, message: str) -> None:
         """Have the run's log tell of an error that is no item's."""
@@ -326,7 +336,7 @@ class Run:
         self._check_cancelled()
         assert work.failure is not None
         self._told(StageFailed(position, counts, monotonic() - began, work.failure))
-        raise _failed(self.id, work.failure)
+        raise RunFailed(self.id, work.failure)
 
     async def _inputs(self, value: Any, stage: Stage, position: int) -> list[Any]:
         """The items of a map's source, which is a list unless the flow had no map here before."""
@@ -338,13 +348,13 @@ class Run:
         except Exception as error:
             failure = capture(source, 0, 1, error)
             self._note(source.name, f"failed: {failure.type}: {failure.reason}")
-            raise _failed(self.id, failure) from None
+            raise RunFailed(self.id, failure) from None
 
     def _opened(self, position: int, stage: Stage, count: int, writer: RunWriter) -> StageRow:
         """The stage's record: the one that is there already, or a new one."""
         if position in self._begun:
             return self._begun[position]
-        kind = "map" if isinstance(stage, MapStage) else "task"
+        kind: StageKind = "map" if isinstance(stage, MapStage) else "task"
         number = stage_id(self._number, position)
         row = StageRow(number, self.id, position, stage.name, kind, self._now(), None, count)
         writer.add(Opening(row))
@@ -496,31 +506,6 @@ def _relisted(source: BoundCall, value: Any, mapped: str) -> list[Any]:
     if isinstance(value, set | frozenset):  # whose order differs by process
         value = sorted(value, key=dumps)
     return listed_items(source, value, mapped)
-
-
-def _failed(run_id: str, failure: Failure) -> RunFailed:
-    return RunFailed(
-        run_id,
-        failure.step,
-        failure.index,
-        failure.attempt,
-        failure.type,
-        failure.reason,
-        failure.traceback,
-    )
-
-
-def _error_fields(error: Exception) -> dict[str, Any]:
-    if not isinstance(error, RunFailed):
-        return {"type": type(error).__name__, "message": str(error)}
-    return {
-        "step": error.step,
-        "index": error.index,
-        "attempt": error.attempt,
-        "type": error.type,
-        "message": error.reason,
-        "traceback": error.traceback,
-    }
 
 
 def source_of(graph: FlowGraph[Any]) -> str | None:

@@ -15,41 +15,16 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from heapq import heappop, heappush
 from itertools import repeat
 from typing import TypeAlias
 
+from lokki.model.status import ItemStatus, RunStatus
 from lokki.stages import MapStage, Stage
 
 # Where an item is, one byte each: never handed out, waiting to be handed out again, in a claim, or
 # final; or left to another place that has the run, too. One that is in no claim takes no outcome.
 _PENDING, _READY, _OUT, _SUCCEEDED, _TOLERATED, _FAILED, _PAUSED = range(7)
-
-
-class Status(StrEnum):
-    """What a run can be."""
-
-    QUEUED = "queued"
-    RUNNING = "running"
-    PAUSED = "paused"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-
-class ItemStatus(StrEnum):
-    """What an item of a stage can be."""
-
-    PENDING = "pending"
-    RUNNING = "running"
-    RETRYING = "retrying"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    TOLERATED = "tolerated"
-    CANCELLED = "cancelled"
-    PAUSED = "paused"
-
 
 _STATUS = (
     ItemStatus.PENDING,
@@ -120,7 +95,7 @@ class RunState:
     def __init__(self, stages: Sequence[Stage], position: int = 0) -> None:
         self.stages = stages
         self.position = position
-        self.status = Status.RUNNING if position < len(stages) else Status.SUCCEEDED
+        self.status = RunStatus.RUNNING if position < len(stages) else RunStatus.SUCCEEDED
         self.halted = False
         self.counts = Counts()
         self.cancelled = False
@@ -196,7 +171,7 @@ class RunState:
         self._opened = False
         self.position += 1
         if self.position == len(self.stages):
-            self.status = Status.SUCCEEDED
+            self.status = RunStatus.SUCCEEDED
 
     # ---- claim and report ------------------------------------------------------------------------
 
@@ -280,7 +255,7 @@ class RunState:
         verdicts = [self._fail(failure, now) for failure in failed]
         counts.retrying = len(self._retrying)
         if self.halted and not self._claims:
-            self.status = Status.CANCELLED if self.cancelled else Status.FAILED
+            self.status = RunStatus.CANCELLED if self.cancelled else RunStatus.FAILED
         self._leave_paused()
         return verdicts
 
@@ -311,15 +286,15 @@ class RunState:
 
     def cancel(self) -> None:
         """Stop claiming; the run is cancelled when the last claim has been reported."""
-        if self.status is not Status.RUNNING or self.halted:
+        if self.status is not RunStatus.RUNNING or self.halted:
             return
         self.cancelled = self.halted = True
         if not self._claims:
-            self.status = Status.CANCELLED
+            self.status = RunStatus.CANCELLED
 
     @property
     def ended(self) -> bool:
-        return self.status is not Status.RUNNING
+        return self.status is not RunStatus.RUNNING
 
     @property
     def next_due(self) -> float | None:

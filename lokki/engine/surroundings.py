@@ -6,7 +6,7 @@ import os
 import sys
 from contextlib import suppress
 
-from lokki.store.runs import Run
+from lokki.store.runs import RunRecord
 
 
 def surroundings() -> dict[str, str]:
@@ -17,7 +17,7 @@ def surroundings() -> dict[str, str]:
     return found
 
 
-def other_python(run: Run) -> str:
+def other_python(run: RunRecord) -> str:
     """A sentence that names a run's Python and this one, if they are two; else nothing."""
     if run.prefix in (None, sys.prefix):
         return ""

@@ -27,7 +27,7 @@ from weakref import WeakKeyDictionary
 import anyio
 
 from lokki import output
-from lokki.call import BoundCall, Failure, unstorable
+from lokki.call import BoundCall, unstorable
 from lokki.config import Local
 from lokki.engine.by_name import Way, dumps_call, dumps_input
 from lokki.engine.channel import Channel
@@ -36,6 +36,7 @@ from lokki.engine.program import Program
 from lokki.engine.sources import Source
 from lokki.engine.spawning import command, cores, environment, megabytes
 from lokki.errors import PayloadError, ValueUnreadable, WorkerDied
+from lokki.model.failure import Failure
 from lokki.secret import redacted, sendable
 from lokki.store.codec import dumps_by_value, loads
 

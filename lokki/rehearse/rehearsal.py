@@ -17,10 +17,10 @@ from lokki.builder.builder import Build, build
 from lokki.builder.image_pkg import ENTRYPOINT, image_uri
 from lokki.builder.permissions import secret_arns
 from lokki.builder.sizes import is_batch
-from lokki.call import Failure
 from lokki.config import Config
 from lokki.errors import BuildError
 from lokki.graph import FlowGraph
+from lokki.model.failure import Failure
 from lokki.rehearse.environment import architecture, runtime_python
 from lokki.rehearse.images import assembled
 from lokki.rehearse.rig.platform import Image, Platform

@@ -17,11 +17,11 @@ _MOST_TOLD = 8_000
 class Handler:
     """The handler of a flow's functions; the step, its module and its store are loaded at once.
 
-    ``shape`` is the structure that the flow was built with. Raises as `loaded`.
+    ``structure`` is that which the flow was built with, as JSON. Raises as `loaded`.
     """
 
-    def __init__(self, flow: str, shape: str) -> None:
-        self.invocation = loaded(flow, shape)
+    def __init__(self, flow: str, structure: str) -> None:
+        self.invocation = loaded(flow, structure)
 
     def __call__(self, event: Any, context: Any) -> Mapping[str, Any]:
         """Do what Step Functions or a caller asks for; an error has the name of the user's."""

@@ -17,7 +17,6 @@ from typing import Any, TextIO, TypeAlias, cast
 from lokki import logging, output
 from lokki.call import (
     BoundCall,
-    Failure,
     ResultError,
     await_step,
     bind,
@@ -30,6 +29,8 @@ from lokki.context import fresh_contexts
 from lokki.errors import FingerprintError, PayloadError, Picklable
 from lokki.graph import FlowDefinition, FlowGraph
 from lokki.map_source import listed_items
+from lokki.model.failure import Failure
+from lokki.model.structure import Structure, text_of
 from lokki.runtime.event import INLINE_BYTES, Item, LambdaEvent, inline
 from lokki.runtime.payloads import MapFailed, Payloads
 from lokki.runtime.place import Place, place_of
@@ -59,12 +60,12 @@ class StepFailed(Picklable, Exception):
 class Invocation:
     """One flow's step in this process.
 
-    ``shape`` is the structure that the flow had when it was built; ``code`` is the file or folder
+    ``structure`` is that which the flow had when it was built; ``code`` is the file or folder
     of its code.
     """
 
     flow: FlowDefinition[..., Any]
-    shape: str
+    structure: Structure
     step: str
     payloads: Payloads
     loop: asyncio.Runner
@@ -73,7 +74,8 @@ class Invocation:
     @property
     def is_first(self) -> bool:
         """Whether the step begins its flow, and so is given no input."""
-        return self.shape.partition(" → ")[0] == self.step
+        first = self.structure[0]
+        return first.kind == "task" and first.name == self.step
 
     def run(self, event: LambdaEvent, *, holds: bool = False) -> dict[str, Any]:
         """Do what an event asks for, and return the event for the state that follows.
@@ -84,11 +86,11 @@ class Invocation:
         Raises StepFailed, and LokkiError for an event or a flow that is not right.
         """
         graph = self.flow.trace(event.flow.params)
-        if graph.shape != self.shape:
+        if graph.structure != self.structure:
             raise FingerprintError(
                 f"flow '{graph.name}' has another structure with these parameters than when it was "
-                f"built: {graph.shape} instead of {self.shape}; its structure must not depend on "
-                "its parameters"
+                f"built: {graph.shape} instead of {text_of(self.structure)}; its structure must "
+                "not depend on its parameters"
             )
         with _lines_told(event.flow.run_id), output.own_code(self.code):
             return _Work(self, graph, place_of(graph, self.step), event, holds).done()

@@ -14,6 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from lokki import output
 from lokki.errors import ConfigError
 from lokki.graph import FlowDefinition
+from lokki.model import structure
 from lokki.runtime.event import BUCKET, MODULE, STEP, is_secret
 from lokki.runtime.invocation import Invocation
 from lokki.runtime.payloads import Payloads
@@ -21,10 +22,11 @@ from lokki.secret import in_environment
 from lokki.store.s3 import S3Store
 
 
-def loaded(flow: str, shape: str) -> Invocation:
+def loaded(flow: str, built: str) -> Invocation:
     """What to invoke: the step that ``LOKKI_STEP_NAME`` names of this flow.
 
-    Its flow is in the module ``LOKKI_MODULE_NAME``, its results in ``LOKKI_ARTIFACT_BUCKET``.
+    ``built`` is the structure that it was built with, as JSON. Its flow is in the module
+    ``LOKKI_MODULE_NAME``, its results in ``LOKKI_ARTIFACT_BUCKET``.
     Raises ConfigError for a variable that is missing or a module without the flow.
     """
     step, module, bucket = (_variable(name) for name in (STEP, MODULE, BUCKET))
@@ -35,7 +37,8 @@ def loaded(flow: str, shape: str) -> Invocation:
     if not found:
         raise ConfigError(f"module '{module}' ({MODULE}) has no flow '{flow}'")
     payloads = Payloads(S3Store(bucket), flow)
-    return Invocation(found[0], shape, step, payloads, asyncio.Runner(), _place_of(module))
+    stages, code = structure.loaded(built), _place_of(module)
+    return Invocation(found[0], stages, step, payloads, asyncio.Runner(), code)
 
 
 async def _read_secrets() -> None:

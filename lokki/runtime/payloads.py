@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from lokki.call import Failure
 from lokki.errors import PayloadError, Picklable
 from lokki.graph import FlowGraph
+from lokki.model.failure import Failure
 from lokki.runtime.event import URL, inline
 from lokki.stages import MapStage
 from lokki.store.codec import compress_parts, dumps_parts, unpack

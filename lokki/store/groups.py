@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from hashlib import sha1
 from os.path import dirname
 
 from lokki.location import in_library
+from lokki.model.run import FailureGroup, StackFrame
+from lokki.store.texts import shortened
 
 _NUMBER = re.compile(r"0x[0-9a-fA-F]+|\d+(?:\.\d+)*")
 _HEAD = "Traceback (most recent call last):"
@@ -35,6 +38,49 @@ def place(traceback: str) -> tuple[str, int, str] | None:
         if not in_library(frame[0]) or (own is not None and frame[0].startswith(own))
     )
     return file, int(line), function
+
+
+def failure_group(
+    name: str,
+    step: str,
+    kind: str,
+    reason: str,
+    traceback: str,
+    *,
+    count: int,
+    items: Sequence[int],
+    tolerated: int = 0,
+    retrying: int = 0,
+    varies: bool = False,
+) -> FailureGroup:
+    """A group of ``count`` failures by its name, and by the first of its ``items``.
+
+    ``tolerated`` of them do not end the run, ``retrying`` still have attempts to come; ``varies``:
+    others have other numbers in their message.
+    """
+    frame = _stack_frame(place(traceback))
+    message, traceback = shortened(reason, traceback)
+    return FailureGroup(
+        id=name,
+        count=count,
+        failed=count - tolerated - retrying,
+        retrying=retrying,
+        step=step,
+        type=kind,
+        message=message,
+        varies=varies,
+        place=frame,
+        items=list(items),
+        tolerated=tolerated == count,
+        traceback=traceback,
+    )
+
+
+def _stack_frame(place: tuple[str, int, str] | None) -> StackFrame | None:
+    if place is None:
+        return None
+    file, line, function = place
+    return StackFrame(file=file, line=line, function=function)
 
 
 def group(kind: str, message: str, traceback: str) -> str:

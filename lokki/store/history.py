@@ -18,7 +18,7 @@ from lokki.store.logs import Logs
 from lokki.store.maps import Maps
 from lokki.store.offers import TAKEN, Needs, Offer
 from lokki.store.rows import StageRow
-from lokki.store.runs import Run, of_runs, runs_of
+from lokki.store.runs import RunRecord, of_runs, runs_of
 
 
 @contextmanager
@@ -34,7 +34,7 @@ def read_history(path: Path) -> Iterator[History]:
 class History(Maps, Logs):
     """Questions to a journal; its errors are JournalErrors."""
 
-    def find(self, name: str, flow: str | None = None) -> Run:
+    def find(self, name: str, flow: str | None = None) -> RunRecord:
         """The run whose id is ``name``, begins with it, or, for ``last``, the newest of ``flow``.
 
         Raises RunNotFound when there is none, or more than one.
@@ -66,7 +66,7 @@ class History(Maps, Logs):
         since: float | None = None,
         before: tuple[float, str] | None = None,
         limit: int | None = None,
-    ) -> list[Run]:
+    ) -> list[RunRecord]:
         """Runs, newest first; ``before`` (creation time and id) is the last one of another page.
 
         ``since`` is seconds since the epoch; every filter is optional.

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from lokki.model.item import Attempt, Item, ItemError
+from lokki.model.status import ItemStatus
+from lokki.model.times import utc
 from lokki.store.connection import Reader
 from lokki.store.rows import INDEX_MASK, StageRow, item_range
-from lokki.store.texts import Texts
+from lokki.store.texts import Texts, shortened
 
 _TROUBLED = ("failed", "tolerated", "retrying", "cancelled")
-_COLUMNS = "items.id, status, position, attempts, started, finished, type, reason"
+_COLUMNS = "items.id, status, attempts, started, finished, type, reason"
 _LAST_FAILURE = (
     " LEFT JOIN failures ON status IN ('failed', 'tolerated', 'retrying') AND failures.rowid ="
     " (SELECT max(rowid) FROM failures WHERE item = items.id)"
@@ -19,34 +21,6 @@ _LAST_FAILURE = (
 
 
 _PAGE = 5_000
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """An item with an outcome: ``position`` is the inner step that its attempts are of.
-
-    ``failure`` is the type and the message of its last failed attempt.
-    """
-
-    index: int
-    status: str
-    position: int
-    attempts: int
-    started: float
-    finished: float
-    failure: tuple[str, str] | None
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """A failed attempt of an item; texts that were cut are whole, of the last one that has such."""
-
-    step: str
-    attempt: int
-    at: float
-    type: str
-    reason: str
-    traceback: str
 
 
 class Items:
@@ -102,10 +76,20 @@ class Items:
             " ORDER BY rowid",
             (item_range(stage.id)[0] + index,),
         )
-        return [
-            Attempt(step, attempt, at, kind, *Texts(*texts).uncut())
-            for step, attempt, at, kind, *texts in rows
-        ]
+        attempts = []
+        for step, attempt, at, kind, *texts in rows:
+            message, traceback = Texts(*texts).uncut()
+            attempts.append(
+                Attempt(
+                    attempt=attempt,
+                    step=step,
+                    at=utc(at),
+                    type=kind,
+                    message=message,
+                    traceback=traceback,
+                )
+            )
+        return attempts
 
     def output(self, stage: StageRow, index: int) -> tuple[bytes | None, str | None] | None:
         """The result of an item that has succeeded: packed, or the reference to its payload."""
@@ -136,7 +120,19 @@ def pages(read: Reader, columns: str, condition: str, stage: int) -> Iterator[An
         first = (stage << 32 | rows[-1][0]) + 1
 
 
+def item_error(kind: str, reason: str) -> ItemError:
+    """The last failure of an item as a list has it."""
+    return ItemError(type=kind, message=shortened(reason, "")[0])
+
+
 def _item(row: tuple[Any, ...]) -> Item:
-    key, status, position, attempts, started, finished, kind, reason = row
-    failure = None if kind is None else (kind, reason)
-    return Item(key & INDEX_MASK, status, position, attempts, started, finished, failure)
+    key, status, attempts, started, finished, kind, reason = row
+    return Item(
+        index=key & INDEX_MASK,
+        status=ItemStatus(status),
+        attempts=attempts,
+        started=utc(started),
+        finished=utc(finished),
+        duration=round(max(0.0, finished - started), 6),
+        error=None if kind is None else item_error(kind, reason),
+    )

@@ -48,7 +48,7 @@ class NewRun:
     flow: str
     source: str
     fingerprint: str
-    shape: str
+    structure: str
     params: bytes
     params_json: str
     created: float
@@ -216,7 +216,7 @@ def enqueue(
     if most is not None and _waiting(connection, offer) >= most:
         raise QueueFull(f"{most} runs wait for a runner: try again later")
     connection.execute(
-        "INSERT INTO runs (id, flow, source, fingerprint, shape, params, params_json, created,"
+        "INSERT INTO runs (id, flow, source, fingerprint, structure, params, params_json, created,"
         " started_by, params_ref, status) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued')",
         storable(astuple(new)),
     )

@@ -30,7 +30,7 @@ from lokki.store.owners import new_owner
 from lokki.store.references import Reference
 from lokki.store.reopen import Reopening
 from lokki.store.rows import INDEX_MASK, delete_items, item_range, run_range
-from lokki.store.runs import Run, found, refuse_removing, run_of
+from lokki.store.runs import RunRecord, found, refuse_removing, run_of
 from lokki.store.storable import storable
 from lokki.store.texts import Texts
 from lokki.store.writer import RunWriter
@@ -118,7 +118,7 @@ class Journal:
         flow: str,
         source: str | None,
         fingerprint: str,
-        shape: str,
+        structure: str,
         params: bytes,
         params_json: str,
         params_ref: str | None = None,
@@ -134,12 +134,12 @@ class Journal:
         def insert(connection: sqlite3.Connection) -> int:
             try:
                 added = connection.execute(
-                    "INSERT INTO runs (id, flow, source, fingerprint, shape, status, params,"
+                    "INSERT INTO runs (id, flow, source, fingerprint, structure, status, params,"
                     " params_json, params_ref, created, started, owner, leased_until, started_by)"
                     " VALUES (?, ?, ?, ?, ?, 'running', ?, ?, ?, ?, ?, ?, ?, ?)",
                     storable(
-                        (run_id, flow, source, fingerprint, shape, params, params_json, params_ref)
-                        + (now, now, self.owner, now + LEASE_SECONDS, started_by)
+                        (run_id, flow, source, fingerprint, structure, params, params_json)
+                        + (params_ref, now, now, self.owner, now + LEASE_SECONDS, started_by)
                     ),
                 )
             except sqlite3.IntegrityError:
@@ -159,7 +159,7 @@ class Journal:
         seen: str | None = None,
         detail: Mapping[str, Any] = {},
         queued: bool = False,
-    ) -> Future[Run]:
+    ) -> Future[RunRecord]:
         """Lease a run to this process and set it running again; one that has succeeded is left.
 
         With a ``reopening``, what it names is taken back first, of a run that has succeeded, too.
@@ -169,7 +169,7 @@ class Journal:
         removed; with ``queued`` also RunOwned when it does not wait in the queue any more.
         """
 
-        def lease(connection: sqlite3.Connection) -> Run:
+        def lease(connection: sqlite3.Connection) -> RunRecord:
             row = found(connection.execute, run_id)
             refuse_removing(row)
             refuse_worked_on(row, now)
@@ -227,7 +227,7 @@ class Journal:
 
         return self.claim(run_id, now, request)
 
-    def lease(self, run_id: str, now: float, seen: Run | None = None) -> Future[bool]:
+    def lease(self, run_id: str, now: float, seen: RunRecord | None = None) -> Future[bool]:
         """Lease a run to this process to `remove` it: from now on it can only be removed.
 
         Gives False for one that another process has, that is gone, or that was resumed since it was
@@ -306,7 +306,7 @@ class Journal:
 
     # ---- reading -------------------------------------------------------------------------------
 
-    def run(self, run_id: str) -> Run:
+    def run(self, run_id: str) -> RunRecord:
         """The run with this id. Raises RunNotFound."""
         return found(self.read, run_id)
 
@@ -369,7 +369,7 @@ def _free_bytes(connection: sqlite3.Connection) -> int:
     return int(pages * size)
 
 
-def end_cancelled(connection: sqlite3.Connection, run: Run, now: float) -> None:
+def end_cancelled(connection: sqlite3.Connection, run: RunRecord, now: float) -> None:
     """Record that a run that nobody is at work on is cancelled."""
     connection.execute(
         "UPDATE runs SET status = 'cancelled', finished = ?, owner = NULL,"

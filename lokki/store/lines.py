@@ -10,9 +10,10 @@ import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from lokki.logging import Line, rank, reaches
+from lokki.model.log import LogLine
 from lokki.store.storable import storable
 
 COLUMNS = "run, count, first, last, gravest, least_item, most_item, lines"
@@ -20,22 +21,6 @@ _BITS = 10
 _MOST = 1 << _BITS
 _MOST_CHARACTERS = 1_000_000
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-
-
-class LogLine(NamedTuple):
-    """A line that a step printed or logged; ``at`` is in seconds since the epoch.
-
-    ``id`` grows from line to line of a run.
-    """
-
-    id: int
-    at: float
-    step: str
-    item: int | None
-    attempt: int
-    level: str
-    source: str
-    message: str
 
 
 @dataclass(frozen=True, slots=True)

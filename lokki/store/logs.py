@@ -6,8 +6,9 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
+from lokki.model.log import LogLine
 from lokki.store.connection import Reader
-from lokki.store.lines import LogLine, Wanted, last_id, row_of, unpack
+from lokki.store.lines import Wanted, last_id, row_of, unpack
 
 _PAGE = 16
 

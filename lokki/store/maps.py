@@ -4,60 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import groupby, pairwise
 from operator import itemgetter
 
+from lokki.model.run import FailureGroup, InnerStep
 from lokki.store.connection import Reader
-from lokki.store.groups import place
+from lokki.store.groups import failure_group
 from lokki.store.rows import INDEX_MASK, StageRow, item_range
 
 _SAMPLES = 16
 _GOLDEN = 0.618034
 _TROUBLED = "status <> 'succeeded'"  # as in the index, whose test costs a write nothing
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Failures of a stage's items that are alike; ``items`` are the first of them.
-
-    ``tolerated`` is how many of them do not end the run; the first items are of those that do, if
-    there are any. ``retrying`` is how many still have attempts to come. ``reason`` and
-    ``traceback`` are the first item's; ``varies``: others have other numbers in their reason.
-    ``place`` is file, line and function in the user's code.
-    """
-
-    id: str
-    count: int
-    step: str
-    type: str
-    reason: str
-    traceback: str
-    items: tuple[int, ...]
-    tolerated: int
-    retrying: int = 0
-    varies: bool = False
-
-    @property
-    def failed(self) -> int:
-        return self.count - self.tolerated - self.retrying
-
-    @property
-    def place(self) -> tuple[str, int, str] | None:
-        return place(self.traceback)
-
-
-@dataclass(frozen=True, slots=True)
-class Inner:
-    """An inner step of a map: how many items are past it, and how many of its attempts failed.
-
-    ``seconds`` is what a call took that succeeded, the mean of those that were timed.
-    """
-
-    step: str
-    succeeded: int
-    failed_attempts: int
-    seconds: float | None
 
 
 class Maps:
@@ -115,7 +72,7 @@ class Maps:
         known = len(samples) - others
         return round(rest * seen["succeeded"] / known) if known else 0
 
-    def groups(self, stage: StageRow, shown: int = 5) -> list[Group]:
+    def groups(self, stage: StageRow, shown: int = 5) -> list[FailureGroup]:
         """The last failures of items that have no result, alike ones together.
 
         The largest group comes first.
@@ -141,13 +98,21 @@ class Maps:
         groups = []
         for grp, alike in groupby(rows, key=itemgetter(0)):
             firsts = list(alike)
-            _, _, count, step, kind, reason, traceback, tolerated, retrying, varies = firsts[0]
-            items = tuple(row[1] & INDEX_MASK for row in firsts)
-            counts = (tolerated, retrying, bool(varies))
-            groups.append(Group(grp, count, step, kind, reason, traceback, items, *counts))
+            _, _, count, *failure, tolerated, retrying, varies = firsts[0]
+            groups.append(
+                failure_group(
+                    grp,
+                    *failure,
+                    count=count,
+                    items=[row[1] & INDEX_MASK for row in firsts],
+                    tolerated=tolerated,
+                    retrying=retrying,
+                    varies=bool(varies),
+                )
+            )
         return groups
 
-    def inner(self, stage: StageRow, steps: Sequence[str]) -> list[Inner]:
+    def inner(self, stage: StageRow, steps: Sequence[str]) -> list[InnerStep]:
         """The inner steps of a stage, which are called ``steps``."""
         bounds = item_range(stage.id)
         stopped = self._read(
@@ -162,14 +127,16 @@ class Maps:
             )
         )
         means = dict(
-            self._read("SELECT position, seconds / calls FROM spent WHERE stage = ?", (stage.id,))
+            self._read(
+                "SELECT position, round(seconds / calls, 6) FROM spent WHERE stage = ?", (stage.id,)
+            )
         )
         return [
-            Inner(
-                step,
-                stage.succeeded + sum(count for at, count in stopped if at > position),
-                failed.get(step, 0),
-                means.get(position),
+            InnerStep(
+                step=step,
+                succeeded=stage.succeeded + sum(count for at, count in stopped if at > position),
+                failed_attempts=failed.get(step, 0),
+                mean_seconds=means.get(position),
             )
             for position, step in enumerate(steps)
         ]

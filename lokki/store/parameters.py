@@ -20,7 +20,7 @@ from lokki.store.references import Reference
 
 if TYPE_CHECKING:
     from lokki.store.protocol import TransientStore
-    from lokki.store.runs import Run
+    from lokki.store.runs import RunRecord
 
 INLINE_BYTES = 64 * 1024
 """Parameters up to this size, as a pickle and as JSON, are in the run's row."""
@@ -72,13 +72,13 @@ async def drop(store: TransientStore, ref: str | None) -> None:
         await store.delete_prefix(Reference.parse(ref).key.rpartition("/")[0])
 
 
-async def with_params(run: Run, store: TransientStore) -> Run:
+async def with_params(run: RunRecord, store: TransientStore) -> RunRecord:
     """A run with all of its parameters in its row. Raises PayloadError, which says what to do."""
     if run.params_ref is None:
         return run
     reference = Reference.parse(run.params_ref)
 
-    def read(data: bytes) -> Run:
+    def read(data: bytes) -> RunRecord:
         reference.check(data)
         packed, text = unpack(data)
         return replace(run, params=packed, params_json=text)

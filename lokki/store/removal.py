@@ -17,13 +17,13 @@ from lokki.store.rows import run_range
 if TYPE_CHECKING:
     from lokki.store.journal import Journal
     from lokki.store.protocol import TransientStore
-    from lokki.store.runs import Run
+    from lokki.store.runs import RunRecord
     from lokki.store.writer import RunWriter
 
 
 def may_go(
-    runs: Sequence[Run], now: float, *, older_than: float | None, keep: int | None
-) -> list[Run]:
+    runs: Sequence[RunRecord], now: float, *, older_than: float | None, keep: int | None
+) -> list[RunRecord]:
     """Of runs, newest first, those that may be removed; none that a process is at work on.
 
     A run may go that is not among the ``keep`` newest and has ended before ``older_than``, or at
@@ -31,7 +31,7 @@ def may_go(
     sign of life is before ``older_than``. One that has begun to be removed always goes.
     """
 
-    def is_old(run: Run) -> bool:
+    def is_old(run: RunRecord) -> bool:
         if older_than is None:
             return run.finished is not None
         return (run.finished or run.seen) < older_than
@@ -43,7 +43,7 @@ def may_go(
     ]
 
 
-async def remove(journal: Journal, store: TransientStore, run: Run) -> int | None:
+async def remove(journal: Journal, store: TransientStore, run: RunRecord) -> int | None:
     """Remove a run with what is stored of it; the bytes that are free in the journal now.
 
     None for one that another process has, or had meanwhile. The row goes last: a run that is half

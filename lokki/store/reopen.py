@@ -13,15 +13,15 @@ class Reopening:
     """What to do again: the stage at ``position``, and all that came after it.
 
     ``whole``: every item of the stage; else its tolerated failures, with ``group`` those alike.
-    ``fingerprint`` and ``shape`` are the flow's now, ``seen`` is the fingerprint that the run had
-    when this was planned.
+    ``fingerprint`` and ``structure`` (JSON) are the flow's now, ``seen`` is the fingerprint that
+    the run had when this was planned.
     """
 
     position: int
     whole: bool
     group: str | None
     fingerprint: str
-    shape: str
+    structure: str
     seen: str
 
     def taken_back(self, run_number: int) -> tuple[int, int]:
@@ -51,6 +51,6 @@ class Reopening:
                 (stage,),
             )
         connection.execute(
-            "UPDATE runs SET fingerprint = ?, shape = ? WHERE id = ?",
-            (self.fingerprint, self.shape, run.id),
+            "UPDATE runs SET fingerprint = ?, structure = ? WHERE id = ?",
+            (self.fingerprint, self.structure, run.id),
         )

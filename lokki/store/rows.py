@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass
 
+from lokki.model.structure import StageKind
+
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
@@ -15,7 +17,7 @@ class RunRow:
     flow: str
     source: str | None
     fingerprint: str
-    shape: str
+    structure: str  # JSON
     status: str
     params: bytes
     params_json: str
@@ -38,7 +40,7 @@ class StageRow:
     run: str
     position: int
     name: str
-    kind: str
+    kind: StageKind
     started: float
     finished: float | None
     total: int

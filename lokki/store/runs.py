@@ -20,7 +20,7 @@ _MOST_VALUES = 500  # of a query; SQLite takes 999 or more
 
 
 @dataclass(frozen=True, slots=True)
-class Run(RunRow):
+class RunRecord(RunRow):
     """A run with its ``pauses``: from the end of an attempt to the next one's begin.
 
     ``seen`` is its last sign of life. One that is ``removing`` has begun to be removed: its
@@ -61,19 +61,19 @@ class Run(RunRow):
         return worked
 
 
-def refuse_removing(run: Run) -> None:
+def refuse_removing(run: RunRecord) -> None:
     """Raise RunNotFound for a run that has begun to be removed."""
     if run.removing:
         raise RunNotFound(f"run {run.id} is being removed: its payloads are gone")
 
 
-def run_of(read: Read, run_id: str) -> Run | None:
+def run_of(read: Read, run_id: str) -> RunRecord | None:
     """The run with this id."""
     runs = runs_of(read, "SELECT * FROM runs WHERE id = ?", storable((run_id,)))
     return runs[0] if runs else None
 
 
-def found(read: Read, run_id: str) -> Run:
+def found(read: Read, run_id: str) -> RunRecord:
     """The run with this id. Raises RunNotFound."""
     run = run_of(read, run_id)
     if run is None:
@@ -81,7 +81,7 @@ def found(read: Read, run_id: str) -> Run:
     return run
 
 
-def runs_of(read: Read, query: str, values: Sequence[Any]) -> list[Run]:
+def runs_of(read: Read, query: str, values: Sequence[Any]) -> list[RunRecord]:
     """The runs whose rows a query gives, with what their events and stages tell of them."""
     runs = [RunRow(*row) for row in read(query, values)]
     events = of_runs(
@@ -112,7 +112,7 @@ def of_runs(read: Read, query: str, run_ids: Iterable[str]) -> Iterator[tuple[An
 
 def _told(
     run: RunRow, events: Iterable[tuple[str, float, str, str | None]], outcome: float | None
-) -> Run:
+) -> RunRecord:
     """A run with what its events tell of it; the latest ``outcome`` is of one that has not ended.
 
     A pause begins with the event before the one that ends it, or, where the process was gone, when
@@ -138,7 +138,7 @@ def _told(
     heartbeat = 0.0 if removing else (run.leased_until or 0.0) - LEASE_SECONDS  # else the gc's
     columns = {field.name: getattr(run, field.name) for field in fields(run)}
     seen = max(latest, heartbeat, outcome or 0.0)
-    return Run(
+    return RunRecord(
         **columns,
         pauses=tuple(pauses),
         seen=seen,

@@ -8,6 +8,7 @@ from time import time
 
 from lokki.errors import JournalError, JournalVersionError
 from lokki.logging import rank
+from lokki.model.structure import dumped, of_text
 from lokki.store.groups import group
 from lokki.store.leases import LEASE_SECONDS, is_alive
 from lokki.store.lines import pack
@@ -201,6 +202,10 @@ MIGRATIONS: tuple[str, ...] = (
         PRIMARY KEY (stage, position)
     ) STRICT
     """,
+    """
+    ALTER TABLE runs RENAME COLUMN shape TO structure;
+    UPDATE runs SET structure = lokki_structure(structure)
+    """,  # JSON in place of the text for people
 )
 
 
@@ -214,6 +219,7 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
     connection.create_function("lokki_group", 3, group, deterministic=True)
     connection.create_function("lokki_rank", 1, rank, deterministic=True)
     connection.create_function("lokki_lines", 7, lambda *line: pack([line])[-1], deterministic=True)
+    connection.create_function("lokki_structure", 1, _as_json, deterministic=True)
     if _version(connection, path):
         _bound_leases(connection)
     connection.execute("BEGIN IMMEDIATE")
@@ -230,6 +236,11 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
         if connection.in_transaction:  # a full disk may have ended it
             connection.execute("ROLLBACK")
         raise
+
+
+def _as_json(text: str) -> str:
+    """The structure of a run, which was recorded as a text."""
+    return dumped(of_text(text))
 
 
 def _bound_leases(connection: sqlite3.Connection) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import NamedTuple
 
+from lokki.model.failure import Error
 from lokki.store.codec import compress, decompress
 from lokki.store.storable import storable
 
@@ -76,8 +77,8 @@ def _told(text: str, where: str) -> str:
     return f"… (cut: it has {len(text):,} characters{where and f'; {where}'})"
 
 
-def short_error(error: Mapping[str, Any]) -> dict[str, Any]:
+def short_error(error: Error) -> Error:
     """What ended a run, with its texts cut."""
-    where = _WHERE if error.get("step") else ""
-    message, traceback = shortened(error["message"], error.get("traceback") or "", where)
-    return {**error, "message": message} | ({"traceback": traceback} if traceback else {})
+    where = _WHERE if error.step else ""
+    message, traceback = shortened(error.message, error.traceback or "", where)
+    return replace(error, message=message, traceback=traceback or error.traceback)

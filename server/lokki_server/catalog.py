@@ -22,6 +22,7 @@ from lokki.engine.code import Stamps, changed
 from lokki.engine.sources import stamp
 from lokki.flow_files import found_in
 from lokki.loading import file_named
+from lokki.model.flow import FileProblem
 from lokki.store.offers import Offer
 from lokki_server.channel import Child
 from lokki_server.problems import Problem
@@ -227,17 +228,17 @@ class Catalog:
         return dict(sorted(found.items()))
 
     @property
-    def problems(self) -> list[dict[str, str]]:
+    def problems(self) -> list[FileProblem]:
         """The files without flows, and why; and the flows whose name another has taken."""
         told = []
         for file in self._files.values():
             if file.error is not None:
-                told.append({"file": file.place, **file.error})
+                told.append(FileProblem(file=file.place, **file.error))
             for flow in file.flows:
                 other = self.flows[flow["name"]][0]
                 if other is not file:
                     error = f"{other.place} has a flow '{flow['name']}', too: rename one"
-                    told.append({"file": file.place, "error": error, "traceback": ""})
+                    told.append(FileProblem(file=file.place, error=error, traceback=""))
         return told
 
     def importable_at(self, place: str) -> float:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from secrets import token_hex
 from threading import Lock
 
+from lokki.backends import recorded
+from lokki.model.run import Run
 from lokki.store.history import History
-from lokki_server import shapes
-from lokki_server.shapes import RunShape
 
 _MOST_RUNS = 200
 
@@ -18,7 +18,7 @@ class Look:
     """The newest runs at one look; ``changed`` is the number of the look that found them so."""
 
     number: int
-    runs: tuple[RunShape, ...] = ()
+    runs: tuple[Run, ...] = ()
     changed: tuple[int, ...] = ()
 
 
@@ -43,14 +43,14 @@ class Feed:
 
     def _next(self) -> Look:
         before = {
-            run["id"]: (still(run), number)
+            run.id: (still(run), number)
             for run, number in zip(self._last.runs, self._last.changed, strict=True)
         }
-        runs = tuple(shapes.runs(self._history, self._history.runs(limit=_MOST_RUNS)))
+        runs = tuple(recorded.runs(self._history, self._history.runs(limit=_MOST_RUNS)))
         number = self._last.number + 1
         changed = []
         for run in runs:
-            same, since = before.get(run["id"], (None, number))
+            same, since = before.get(run.id, (None, number))
             changed.append(since if same == still(run) else number)
         return Look(number, runs, tuple(changed))
 
@@ -64,7 +64,7 @@ class Feed:
         return int(number) if known else 0
 
 
-def still(run: RunShape) -> RunShape:
+def still(run: Run) -> Run:
     """A run without the durations, which grow while nothing happens."""
-    stages = [{**stage, "duration": 0.0} for stage in run["stages"]]
-    return {**run, "duration": None, "stages": stages}  # type: ignore[typeddict-item]
+    stages = [replace(stage, duration=0.0) for stage in run.stages]
+    return replace(run, duration=None, stages=stages)

@@ -14,10 +14,10 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from lokki.backends.schedules import shown_schedule
 from lokki.location import near
 from lokki.logging import clock
-from lokki.places.schedules import schedule_shape
-from lokki.places.shapes import seconds
+from lokki.model.times import seconds
 from lokki_server.service import Service
 
 _log = logging.getLogger("lokki_server")
@@ -47,16 +47,16 @@ def greet(service: Service) -> None:
 def _problems(service: Service) -> Iterator[tuple[str, str]]:
     """The files whose flows are not offered, and why, in a line."""
     for each in service.catalog.problems:
-        trace = each["traceback"].strip().splitlines()
-        yield near(each["file"]), trace[-1] if trace else each["error"]
+        trace = each.traceback.strip().splitlines()
+        yield near(each.file), trace[-1] if trace else each.error
 
 
 def _next(service: Service, name: str, asked: dict[str, Any]) -> str:
     """When a run of a flow is started next; a schedule that is new is followed from now on."""
     now = time()
-    told = service.clock.shape(name, asked)
-    if told is None or not told["next"]:
-        told = schedule_shape(asked, None, now, now)
-    if told["error"] or told["paused"]:
-        return told["error"] or "paused"
-    return f"next {clock(seconds(str(told['next'][0])))}" if told["next"] else "never again"
+    told = service.clock.shown(name, asked)
+    if told is None or not told.next:
+        told = shown_schedule(asked, None, now, now)
+    if told.error or told.paused:
+        return told.error or "paused"
+    return f"next {clock(seconds(told.next[0]))}" if told.next else "never again"

@@ -21,6 +21,7 @@ from lokki.engine.resuming import Again, plan
 from lokki.errors import LokkiError, ParameterError, ParameterProblem
 from lokki.graph import FlowGraph
 from lokki.loading import alias_source, file_named
+from lokki.model.structure import dumped
 from lokki.secret import in_environment
 from lokki.store.history import read_history
 from lokki.store.jobs import as_asked
@@ -69,7 +70,7 @@ def checked(flow: Flow[..., Any], body: bytes) -> dict[str, Any]:
     written = written_params(packed, flow.parameters.to_json(graph.params))
     return {
         "fingerprint": graph.fingerprint,
-        "shape": graph.shape,
+        "structure": dumped(graph.structure),
         "asked": sha256(as_asked(flow.name, params).encode()).hexdigest(),
         "shown": written.shown,
         "is_payload": written.is_payload,

@@ -10,9 +10,8 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from lokki.model.status import RunStatus
 from lokki_server.service import Service
-
-_STATUSES = ("queued", "running", "paused", "succeeded", "failed", "cancelled")
 
 
 class Requests:
@@ -58,7 +57,7 @@ class _Journal(Collector):
 
     def collect(self) -> Iterator[Metric]:
         runs = GaugeMetricFamily("lokki_runs", "Runs in the journal.", labels=["status"])
-        counts = dict.fromkeys(_STATUSES, 0) | self._service.history.counts()
+        counts = dict.fromkeys(map(str, RunStatus), 0) | self._service.history.counts()
         for status, count in counts.items():
             runs.add_metric([status], count)
         yield runs

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import anyio
 
 from lokki.aws import check_installed
-from lokki.call import Failure
 from lokki.config import Config
-from lokki.places.shapes import StageShape
+from lokki.model.failure import Failure
+from lokki.model.item import Attempt, Item
+from lokki.model.run import Run, Stage
+from lokki.model.status import ItemStatus
 from lokki.store.groups import group
-from lokki_server import shapes
+from lokki.store.items import item_error
 from lokki_server.problems import Problem
-from lokki_server.shapes import RunShape
 
 if TYPE_CHECKING:
     from lokki.aws.executions import Executions
@@ -111,7 +112,7 @@ class Mirror:
         executions = await self.executions()
         return await self.ask(("run", flow, run_id), partial(executions.looked, flow, run_id))
 
-    async def run(self, flow: str, run_id: str) -> RunShape:
+    async def run(self, flow: str, run_id: str) -> Run:
         """A run with its stages and failures."""
         from lokki.aws.picture import picture
 
@@ -141,13 +142,13 @@ class Mirror:
     async def items(self, flow: str, run_id: str, position: int) -> MirroredItems:
         """The items of a stage. Raises Problem for one that has not begun."""
         looked, run = await self.looked(flow, run_id), await self.run(flow, run_id)
-        stage = next((each for each in run["stages"] if each["position"] == position), None)
+        stage = next((each for each in run.stages if each.position == position), None)
         if stage is None:
             raise Problem(404, "No such stage", f"run {run_id} has begun no stage {position}")
-        failures = looked.failures.get(stage["name"], ())
-        status = "failed" if stage["failed"] else "tolerated"
-        done: range | set[int] = range(stage["total"])
-        if stage["succeeded"] < stage["total"]:
+        failures = looked.failures.get(stage.name, ())
+        status = ItemStatus.FAILED if stage.failed else ItemStatus.TOLERATED
+        done: range | set[int] = range(stage.total)
+        if stage.succeeded < stage.total:
             executions = await self.executions()
             ask = partial(executions.done_items, flow, run_id, position)
             done = await self.ask(("done", flow, run_id, position), ask)
@@ -164,53 +165,51 @@ class Mirror:
 class MirroredItems:
     """The items of a stage on AWS: which have a result, and why others have none."""
 
-    stage: StageShape
+    stage: Stage
     done: range | set[int]
     failures: Mapping[int, Failure]
-    status: str
+    status: ItemStatus
 
     def cells(self, width: int) -> list[Counter[str]]:
         """The items in ``width`` cells of neighbours."""
         from lokki.aws.picture import cells
 
         failed = dict.fromkeys(self.failures, self.status)
-        return cells(self.done, failed, self.stage["total"], width)
+        return cells(self.done, failed, self.stage.total, width)
 
-    def some(
-        self, statuses: Sequence[str], error: str | None, after: int
-    ) -> Iterator[dict[str, Any]]:
+    def some(self, statuses: Sequence[str], error: str | None, after: int) -> Iterator[Item]:
         """Those after an index that have an outcome: of some statuses, or of a group of errors."""
-        for index in range(after + 1, self.stage["total"]):
+        for index in range(after + 1, self.stage.total):
             failure = self.failures.get(index)
             if failure is None and index not in self.done:
                 continue
-            status = self.status if failure else "succeeded"
+            status = self.status if failure else ItemStatus.SUCCEEDED
             if (statuses and status not in statuses) or (error and _group(failure) != error):
                 continue
-            yield {
-                "index": index,
-                "status": status,
-                "attempts": failure.attempt if failure else 1,
-                "started": None,
-                "finished": None,
-                "duration": None,
-                "error": failure and shapes.error(failure.type, failure.reason),
-            }
+            yield Item(
+                index=index,
+                status=status,
+                attempts=failure.attempt if failure else 1,
+                started=None,
+                finished=None,
+                duration=None,
+                error=item_error(failure.type, failure.reason) if failure else None,
+            )
 
-    def attempts(self, index: int) -> list[dict[str, Any]]:
+    def attempts(self, index: int) -> list[Attempt]:
         """The last failed attempt of an item, if it has failed."""
         failure = self.failures.get(index)
         if failure is None:
             return []
         return [
-            {
-                "attempt": failure.attempt,
-                "step": failure.step,
-                "at": self.stage["finished"] or self.stage["started"],
-                "type": failure.type,
-                "message": failure.reason,
-                "traceback": failure.traceback,
-            }
+            Attempt(
+                attempt=failure.attempt,
+                step=failure.step,
+                at=self.stage.finished or self.stage.started,
+                type=failure.type,
+                message=failure.reason,
+                traceback=failure.traceback,
+            )
         ]
 
 

@@ -28,6 +28,8 @@ from lokki.engine.resuming import Again, plan
 from lokki.engine.sources import sources_now
 from lokki.errors import LokkiError, RunOwned
 from lokki.loading import LoadError, alias_source, file_named, flow_in, load_module, place_and_name
+from lokki.model.base import fields_of
+from lokki.model.failure import Error
 from lokki.secret import in_environment
 from lokki.store.commits import Committer
 from lokki.store.jobs import Jobs
@@ -118,12 +120,14 @@ class Runner:
         return self._engine.resume_as(replace(planned, queued=True), started_by=STARTED_BY)
 
     async def _refuse(self, run_id: str, error: Exception) -> None:
-        told = {"type": type(error).__name__, "message": str(error)}
-        if isinstance(error, LoadError) and error.traceback:
-            told["traceback"] = error.traceback
+        traceback = error.traceback if isinstance(error, LoadError) else ""
+        told = Error(
+            type=type(error).__name__,
+            message=output.masked(str(error)),
+            traceback=output.masked(traceback) or None,
+        )
         with suppress(LokkiError):
-            told = {key: output.masked(text) for key, text in told.items()}
-            why = json.dumps(short_error(told))
+            why = json.dumps(short_error(told), default=fields_of)
             await asyncio.wrap_future(self._jobs.refuse(run_id, why, time()))
 
     def _flow(self, source: str, patient: bool) -> Flow[..., Any]:

@@ -17,9 +17,10 @@ from typing import Any, Protocol
 
 import anyio
 
+from lokki.backends.schedules import schedule_of, shown_schedule, shown_ticks, times
 from lokki.config import Config
 from lokki.errors import LokkiError
-from lokki.places.schedules import ScheduleShape, schedule_of, schedule_shape, ticks_shape, times
+from lokki.model import flow
 from lokki.schedule import Schedule
 from lokki.store.jobs import NewRun
 from lokki.store.journal import Journal
@@ -61,9 +62,9 @@ class Clock:
     async def look(self) -> None:
         """Begin to start what is due: a flow that takes long holds up no other."""
         rows = await anyio.to_thread.run_sync(self._rows.all)
-        for name, (_, flow) in self._service.catalog.flows.items():
-            if flow["schedule"] is not None and name not in self._tasks:
-                following = self._follow(name, flow["schedule"], rows.get(name))
+        for name, (_, found) in self._service.catalog.flows.items():
+            if found["schedule"] is not None and name not in self._tasks:
+                following = self._follow(name, found["schedule"], rows.get(name))
                 self._tasks[name] = task = asyncio.create_task(following)
                 task.add_done_callback(partial(self._forget, name))
 
@@ -111,17 +112,17 @@ class Clock:
             await self._service.settle(run)
         self._service.supervisor.wake()
 
-    def shape(self, name: str, asked: dict[str, Any] | None) -> ScheduleShape | None:
+    def shown(self, name: str, asked: dict[str, Any] | None) -> flow.Schedule | None:
         """A flow's schedule as the API tells it; None when it has none."""
         if asked is None:
             return None
         row, wrong = self._rows.find(name), self._wrong.get(name, "")
         since = None if row is None else row.since
-        return schedule_shape(asked, row, time(), since, wrong)
+        return shown_schedule(asked, row, time(), since, wrong)
 
-    def ticks(self, name: str, limit: int) -> list[dict[str, Any]]:
+    def ticks(self, name: str, limit: int) -> list[flow.Ticks]:
         """What became of the latest times of a flow's schedule, as the API tells it."""
-        return [ticks_shape(each) for each in self._rows.ticks(name, limit)]
+        return [shown_ticks(each) for each in self._rows.ticks(name, limit)]
 
     async def pause(self, name: str, paused: bool) -> None:
         """Pause a flow's schedule, or go on with it."""

@@ -11,12 +11,12 @@ from typing import Any, TypeVar
 
 import anyio
 
+from lokki.backends import values
 from lokki.config import Config, journal_path
 from lokki.engine.engine import new_run_id
 from lokki.engine.payloads import payload_store
 from lokki.engine.resuming import Again
 from lokki.errors import JournalError, JournalGone, KeyReused, PayloadError, RunNotFound
-from lokki.places import values
 from lokki.store.history import History
 from lokki.store.items import Items
 from lokki.store.jobs import Jobs, NewRun, QueueFull
@@ -24,7 +24,7 @@ from lokki.store.journal import Journal
 from lokki.store.parameters import WrittenParams, drop, keep
 from lokki.store.references import Reference, stored
 from lokki.store.rows import StageRow
-from lokki.store.runs import Run
+from lokki.store.runs import RunRecord
 from lokki_server import STARTED_BY, catalog, schedules
 from lokki_server.catalog import Catalog, FlowFile
 from lokki_server.feed import Feed
@@ -75,7 +75,7 @@ class Service:
 
     # ---- what can be done ------------------------------------------------------------------------
 
-    async def start(self, name: str, body: bytes, key: str | None = None) -> Run:
+    async def start(self, name: str, body: bytes, key: str | None = None) -> RunRecord:
         """Queue a run of a flow; with an idempotency key, the run that it was given for before.
 
         The ``body`` of a request, a `models.RunRequest`, is read where the flow is, in another
@@ -110,7 +110,7 @@ class Service:
             flow=name,
             source=f"{file.place}:{name}",
             fingerprint=checked["fingerprint"],
-            shape=checked["shape"],
+            structure=checked["structure"],
             params=kept.packed,
             params_json=kept.shown,
             created=time(),
@@ -142,7 +142,7 @@ class Service:
             raise wrong_params(checked["errors"])
         return file, checked
 
-    async def plan(self, run_id: str, again: Again) -> tuple[Run, dict[str, Any]]:
+    async def plan(self, run_id: str, again: Again) -> tuple[RunRecord, dict[str, Any]]:
         """A run, and what resuming it comes to. Raises Problem when it cannot be resumed so."""
         run = await self.run(run_id)
         if run.source is None:
@@ -155,7 +155,7 @@ class Service:
             raise Problem(409, "The run cannot be resumed so", planned["refused"])
         return run, planned
 
-    async def resume(self, run_id: str, again: Again) -> Run:
+    async def resume(self, run_id: str, again: Again) -> RunRecord:
         """Queue a run to be resumed. Raises Problem when it cannot be, or has nothing to do."""
         run, planned = await self.plan(run_id, again)
         if not planned["anything"]:
@@ -166,7 +166,7 @@ class Service:
         self.supervisor.wake()
         return await self.run(run.id)
 
-    async def cancel(self, run_id: str) -> Run:
+    async def cancel(self, run_id: str) -> RunRecord:
         """Ask for a run to be cancelled."""
         run = await self.run(run_id)
         if run.finished is not None:
@@ -174,7 +174,7 @@ class Service:
         await asyncio.wrap_future(self.journal.request_cancel(run.id, time()))
         return await self.run(run.id)
 
-    async def run(self, run_id: str) -> Run:
+    async def run(self, run_id: str) -> RunRecord:
         return await anyio.to_thread.run_sync(self.history.find, run_id)
 
     def stage(self, run_id: str, position: int) -> StageRow:

@@ -16,7 +16,7 @@ from aiohttp import ClientSession, web
 from clouds import Cloud
 from yarl import URL
 
-from lokki.aws.place import opened
+from lokki.backends.aws import opened
 from lokki.rehearse.rig.server import REGION
 from lokki.testing import Stage, rehearsal
 

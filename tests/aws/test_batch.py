@@ -8,7 +8,7 @@ import deployed_flows as flows
 import pytest
 from clouds import NAMES, Cloud, ended, off
 
-from lokki.aws.place import opened
+from lokki.backends.aws import opened
 from lokki.builder.image_pkg import ENTRYPOINT
 from lokki.engine.resuming import Again
 from lokki.rehearse.images import assembled

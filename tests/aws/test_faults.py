@@ -11,7 +11,7 @@ import pytest
 from clouds import Cloud, begin, ended
 
 from lokki.aws.home import pull
-from lokki.aws.place import opened
+from lokki.backends.aws import opened
 from lokki.errors import AwsError
 from lokki.store.local import LocalStore
 

@@ -12,6 +12,7 @@ from anyio import run as run_async
 from clouds import begin, ended, off
 
 from lokki.aws.home import pull, push
+from lokki.backends.local import LocalBackend
 from lokki.engine.engine import Engine
 from lokki.engine.resuming import Again
 from lokki.errors import (
@@ -22,7 +23,6 @@ from lokki.errors import (
     RunCancelled,
     RunNotFound,
 )
-from lokki.places.local import LocalPlace
 from lokki.store.connection import Reader
 from lokki.store.journal import Journal
 from lokki.store.local import LocalStore
@@ -84,7 +84,7 @@ class Here:
 
     def run(self, run_id):
         with closing(Reader(self.journal)) as read:
-            return LocalPlace(read).run(run_id)
+            return LocalBackend(read).run(run_id)
 
 
 def told(run):

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 import pytest
 from serving import Place, environment
 
+from lokki.model.structure import dumped, of_text
 from lokki.store.codec import dumps
 from lokki.store.journal import Journal
 from lokki.store.records import Opening, Outcomes
@@ -118,7 +119,7 @@ def record(journal):
                 flow=flow,
                 source=None,
                 fingerprint="p",
-                shape=shape,
+                structure=dumped(of_text(shape)),
                 params=dumps({}),
                 params_json=params,
                 now=at,

@@ -211,6 +211,10 @@ def test_the_json_of_a_run(record, done):
         "cancel_requested": None,
         "removing": False,
         "chain": "a → map(b)",
+        "structure": [
+            {"name": "a", "kind": "task", "steps": ["a"]},
+            {"name": "b", "kind": "map", "steps": ["b"]},
+        ],
         "stages": [
             {
                 "position": 0,
@@ -259,7 +263,14 @@ def test_the_json_of_a_run(record, done):
                 ],
             },
         ],
-        "error": {"type": "ValueError", "message": "bad 7"},
+        "error": {
+            "type": "ValueError",
+            "message": "bad 7",
+            "step": None,
+            "index": None,
+            "attempt": None,
+            "traceback": None,
+        },
         "source": None,
         "started_by": "python crunch.py run",
         "owner": None,
@@ -356,6 +367,8 @@ def test_logs_for_people_and_as_json(record, done):
     ]
     shapes = [json.loads(line) for line in done("logs", "--run", OLD, "--json")[1].splitlines()]
     assert len(shapes) == 4
+    ids = [each.pop("id") for each in shapes]
+    assert ids == sorted(set(ids))
     assert shapes[1] == {
         "ts": "2026-02-03T10:30:01.000Z",
         "level": "WARNING",
@@ -815,7 +828,7 @@ def test_help_is_whole_and_ends_with_an_example(done, terminal, program):
         ([], 1, "Commands:"),
         (["show", "--wach"], 2, "Did you mean '--watch'?"),
         (["held.py", "show", "--wach"], 2, "Did you mean '--watch'?"),
-        (["runs", "--status", "broken"], 2, "'queued', 'running', 'paused', 'succeeded'"),
+        (["runs", "--status", "broken"], 2, "'queued', 'running', 'succeeded'"),
         (["runs", "--since", "yesterday"], 2, "neither like 30m, 2h or 7d nor a time like"),
         (["runs", "--since", "99999999999w"], 2, "neither like 30m"),
         (["runs", "-n", "0"], 2, "0 is too small: the least is 1."),

@@ -21,7 +21,8 @@ from lokki.engine.events import (
     StageProgressed,
     StageStarted,
 )
-from lokki.engine.state import Counts, Status
+from lokki.engine.state import Counts
+from lokki.model.status import RunStatus
 
 
 @step
@@ -88,7 +89,7 @@ def test_a_run_that_succeeds(told):
         map_of(10),
         at(10, succeeded=3),
         StageFinished(1, Counts(10, succeeded=10), 1),
-        RunFinished(Status.SUCCEEDED, None),
+        RunFinished(RunStatus.SUCCEEDED, None),
         show_timestamps=False,
     )
     assert lines == [
@@ -178,7 +179,7 @@ def test_the_end_of_a_failed_run_is_traceback_what_where_and_how_to_go_on(told):
     lines = told(
         map_of(10),
         StageFailed(1, Counts(10, failed=1), 1.234, FAILURE),
-        RunFinished(Status.FAILED, "…"),
+        RunFinished(RunStatus.FAILED, "…"),
         lambda report: report.end("Error: the run failed in step 'work', item 7, attempt 3", 1),
         level="ERROR",
     )
@@ -194,7 +195,7 @@ def test_the_end_of_a_failed_run_in_json(told):
     lines = told(
         map_of(10),
         StageFailed(1, Counts(10, failed=1), 1.234, FAILURE),
-        RunFinished(Status.FAILED, "…"),
+        RunFinished(RunStatus.FAILED, "…"),
         lambda report: report.end("Error: the run failed", 1),
         format="json",
     )
@@ -220,7 +221,7 @@ def test_levels(told, level, events):
         map_of(10),
         at(10, retrying=1),
         StageFinished(1, Counts(10, succeeded=9, tolerated=1), 1),
-        RunFinished(Status.SUCCEEDED, None),
+        RunFinished(RunStatus.SUCCEEDED, None),
         level=level,
         format="json",
     )
@@ -238,7 +239,7 @@ def test_ctrl_c_is_answered_with_what_is_waited_for_and_how_to_go_on(told, stage
     lines = told(
         stage,
         lambda report: report.cancelling("r1"),
-        RunFinished(Status.CANCELLED, "…"),
+        RunFinished(RunStatus.CANCELLED, "…"),
         lambda report: report.end("run r1 was cancelled", 130),
         level="ERROR",
     )
@@ -250,7 +251,7 @@ def test_ctrl_c_is_answered_with_what_is_waited_for_and_how_to_go_on(told, stage
 
 def test_a_run_that_was_cancelled_from_elsewhere_tells_how_to_go_on(told):
     lines = told(
-        RunFinished(Status.CANCELLED, "…"),
+        RunFinished(RunStatus.CANCELLED, "…"),
         lambda report: report.end("run r1 was cancelled", 130),
     )
     assert lines[1:] == ["run r1 was cancelled", "resume: python mine.py resume r1"]

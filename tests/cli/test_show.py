@@ -187,7 +187,11 @@ def test_a_failed_task_and_an_error_that_is_of_no_step(record, shown):
         status="failed",
         seconds=0.021,
     )
-    record("20260203-103001-000fghij", status="failed", error='{"message": "the disk is full"}')
+    record(
+        "20260203-103001-000fghij",
+        status="failed",
+        error='{"type": "OSError", "message": "the disk is full"}',
+    )
     task, other = shown("show", "20260203-103000"), shown("show", "20260203-103001")
     assert task == TASK
     assert other.splitlines()[-3:] == [

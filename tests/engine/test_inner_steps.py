@@ -9,8 +9,9 @@ import pytest
 import pytest_asyncio
 
 from lokki import Engine, RunFailed, flow, step
+from lokki.backends import recorded
 from lokki.engine.resuming import Again
-from lokki.places import shapes
+from lokki.model.run import InnerStep
 
 pytestmark = pytest.mark.asyncio
 
@@ -23,9 +24,9 @@ async def engine():
         yield engine
 
 
-def inner(engine: Engine, run_id: str, position: int = 1) -> list[shapes.InnerShape]:
+def inner(engine: Engine, run_id: str, position: int = 1) -> list[InnerStep]:
     history = engine.journal.history
-    return shapes.run(history, history.find(run_id))["stages"][position]["inner"]
+    return recorded.run(history, history.find(run_id)).stages[position].inner
 
 
 @step
@@ -80,7 +81,7 @@ async def test_attempts_that_failed_are_told_of_their_inner_step(engine):
     handle = engine.submit(chained, {"count": 6})
     assert await handle.result() == [2, 4, 5]
     told = inner(engine, handle.run_id)
-    assert [list(each.values())[:3] for each in told] == [
+    assert [[each.step, each.succeeded, each.failed_attempts] for each in told] == [
         ["sleeps", 6, 0],
         ["fragile", 4, 4],  # two items failed twice
         ["picky", 3, 1],
@@ -96,7 +97,7 @@ async def test_each_inner_step_has_its_time(engine, slow):
 
     handle = engine.submit(chained)
     await handle.result()
-    means = [each["mean_seconds"] for each in inner(engine, handle.run_id)]
+    means = [each.mean_seconds for each in inner(engine, handle.run_id)]
     assert all(taken >= least for taken, least in zip(means, (QUICK, SLOW, 3 * SLOW), strict=True))
     assert means[0] < min(means[1:])
 
@@ -109,9 +110,9 @@ async def test_short_inner_steps_have_times(engine):
     handle = engine.submit(chained)
     await handle.result()
     told = inner(engine, handle.run_id)
-    assert [each["step"] for each in told] == ["same", "same-2", "same-3"]
-    assert [each["succeeded"] for each in told] == [5_000] * 3
-    assert all(0 <= each["mean_seconds"] < SLOW for each in told)
+    assert [each.step for each in told] == ["same", "same-2", "same-3"]
+    assert [each.succeeded for each in told] == [5_000] * 3
+    assert all(0 <= each.mean_seconds < SLOW for each in told)
 
 
 async def test_a_resume_adds_to_what_is_told_and_a_stage_that_is_done_anew_begins_anew(engine):
@@ -132,19 +133,19 @@ async def test_a_resume_adds_to_what_is_told_and_a_stage_that_is_done_anew_begin
     with pytest.raises(RunFailed):
         await handle.result()
     before, after_it = inner(engine, handle.run_id)
-    assert (before["succeeded"], before["failed_attempts"]) == (1, 1)
-    assert (after_it["succeeded"], after_it["failed_attempts"]) == (1, 0)
+    assert (before.succeeded, before.failed_attempts) == (1, 1)
+    assert (after_it.succeeded, after_it.failed_attempts) == (1, 0)
     broken.clear()
     await (await engine.resume(handle.run_id, chained)).result()
     both, _ = inner(engine, handle.run_id)
-    assert (both["succeeded"], both["failed_attempts"]) == (2, 1)
-    assert before["mean_seconds"] / 2 <= both["mean_seconds"] < before["mean_seconds"]
+    assert (both.succeeded, both.failed_attempts) == (2, 1)
+    assert before.mean_seconds / 2 <= both.mean_seconds < before.mean_seconds
     slow.clear()
     again = await engine.resume(handle.run_id, chained, Again(from_stage="first"))
     await again.result()
     anew, _ = inner(engine, handle.run_id)
-    assert (anew["succeeded"], anew["failed_attempts"]) == (2, 0)
-    assert anew["mean_seconds"] < both["mean_seconds"]
+    assert (anew.succeeded, anew.failed_attempts) == (2, 0)
+    assert anew.mean_seconds < both.mean_seconds
 
 
 async def test_a_map_of_one_step_has_no_inner_steps(engine):

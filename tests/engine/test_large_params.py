@@ -14,9 +14,9 @@ import anyio
 import pytest
 
 from lokki import Engine, JournalError, PayloadError, RunFailed, flow, step
+from lokki.backends import recorded
 from lokki.cli.removal import collect
 from lokki.config import load
-from lokki.places import shapes
 from lokki.store.history import read_history
 from lokki.store.memory import MemoryStore
 
@@ -87,12 +87,12 @@ async def test_they_are_shown_by_their_beginning(journal):
         with pytest.raises(RunFailed):
             await engine.run(counting, {"numbers": list(range(50_000))})
     with read_history(journal) as history:
-        told = shapes.run(history, history.find("last"))
-        listed = shapes.page(history, None, (), None, None, 20)["runs"][0]
+        told = recorded.run(history, history.find("last"))
+        listed = recorded.page(history, None, (), None, None, 20).runs[0]
     for shape in (told, listed):
-        assert shape["params_cut"]
-        assert shape["params"]["numbers"].startswith("[0, 1, 2, 3, ")
-        assert shape["params"]["numbers"].endswith("… (cut: it has 338,890 characters)")
+        assert shape.params_cut
+        assert shape.params["numbers"].startswith("[0, 1, 2, 3, ")
+        assert shape.params["numbers"].endswith("… (cut: it has 338,890 characters)")
 
 
 @pytest.mark.asyncio
@@ -101,9 +101,9 @@ async def test_small_ones_are_in_the_row_and_whole(journal):
         with pytest.raises(RunFailed):
             await engine.run(measuring, {"data": b"x", "name": "y" * 2_000})
     with read_history(journal) as history:
-        told = shapes.run(history, history.find("last"))
-    assert not told["params_cut"]
-    assert told["params"]["name"] == "y" * 2_000
+        told = recorded.run(history, history.find("last"))
+    assert not told.params_cut
+    assert told.params["name"] == "y" * 2_000
     assert not (journal.parent / "payloads").exists()
 
 
@@ -116,10 +116,10 @@ async def test_long_ones_of_a_journal_of_before_are_cut_where_they_are_shown(jou
         engine.journal.commits.call(
             "", lambda c: c.execute("UPDATE runs SET params_json = ?", (text,)).rowcount
         ).result()
-        told = shapes.run(engine.journal.history, engine.journal.history.find("last"))
-    assert told["params_cut"]
-    assert told["params"]["name"] == "x"
-    assert told["params"]["data"] == "z" * 200 + "… (cut: it has 100,000 characters)"
+        told = recorded.run(engine.journal.history, engine.journal.history.find("last"))
+    assert told.params_cut
+    assert told.params["name"] == "x"
+    assert told.params["data"] == "z" * 200 + "… (cut: it has 100,000 characters)"
 
 
 @pytest.mark.asyncio

@@ -9,7 +9,8 @@ from contextlib import closing
 import pytest
 
 from lokki import Engine, RetryConfig, RunFailed, flow, step
-from lokki.places import shapes
+from lokki.backends import recorded
+from lokki.model.base import fields_of
 from lokki.store.connection import Reader
 from lokki.store.history import read_history
 from lokki.store.items import Items
@@ -59,20 +60,20 @@ async def test_a_run_and_its_list_are_short_however_long_its_error_is(tmp_path):
     assert error.reason == f"item 0: {LONG}"  # the caller gets what was raised
     with read_history(tmp_path / "lokki.db") as history:
         run = history.find(run_id)
-        shape = shapes.run(history, run)
-        listed = shapes.page(history, None, (), None, None, 20)
+        shape = recorded.run(history, run)
+        listed = recorded.page(history, None, (), None, None, 20)
         lines = list(history.lines(run_id))
-    assert len(json.dumps(shape)) < 80_000
-    assert len(json.dumps(listed)) < 40_000
-    (group,) = shape["stages"][1]["failures"]
-    for told in (shape["error"], group):
-        assert told["message"].startswith("item 0: ")
-        assert len(told["message"]) <= 4096
-        assert told["message"].endswith(
+    assert len(json.dumps(shape, default=fields_of)) < 80_000
+    assert len(json.dumps(listed, default=fields_of)) < 40_000
+    (group,) = shape.stages[1].failures
+    for told in (shape.error, group):
+        assert told.message.startswith("item 0: ")
+        assert len(told.message) <= 4096
+        assert told.message.endswith(
             "… (cut: it has 1,000,008 characters; the item keeps its last failure whole)"
         )
-        assert len(told["traceback"]) <= 16 * 1024
-    assert group["place"]["function"] == "fails"
+        assert len(told.traceback) <= 16 * 1024
+    assert group.place.function == "fails"
     assert sum(len(line.message) for line in lines) < 20_000
 
 
@@ -85,10 +86,10 @@ async def test_the_item_has_all_of_its_last_failure_once(tmp_path):
         items = Items(read)
         (item,) = items.page(stage)
         first, last = items.attempts(stage, 0)
-    assert len(item.failure[1]) <= 4096
-    assert (last.reason, last.traceback) == (error.reason, error.traceback)
+    assert len(item.error.message) <= 4096
+    assert (last.message, last.traceback) == (error.reason, error.traceback)
     assert last.traceback.count(LONG) == 1
-    assert len(first.reason) <= 4096  # the same once more would be twice
+    assert len(first.message) <= 4096  # the same once more would be twice
     size = sum(each.stat().st_size for each in tmp_path.glob("lokki.db*"))
     assert size < 1_500_000
 
@@ -113,8 +114,8 @@ async def test_a_short_error_is_kept_as_it_is(tmp_path):
 
     run_id, error = await failed(shortly, tmp_path / "lokki.db")
     with read_history(tmp_path / "lokki.db") as history:
-        told = shapes.run(history, history.find(run_id))["error"]
-    assert (told["message"], told["traceback"]) == (error.reason, error.traceback)
+        told = recorded.run(history, history.find(run_id)).error
+    assert (told.message, told.traceback) == (error.reason, error.traceback)
 
 
 @pytest.mark.asyncio
@@ -130,9 +131,9 @@ async def test_of_a_long_traceback_the_user_sees_both_ends(tmp_path):
     run_id, error = await failed(deeply, tmp_path / "lokki.db")
     assert LONG in error.traceback
     with read_history(tmp_path / "lokki.db") as history:
-        told = shapes.run(history, history.find(run_id))["error"]
-    assert told["message"] == "outer"
-    assert len(told["traceback"]) <= 16 * 1024
-    assert told["traceback"].startswith("ValueError: ")
-    assert told["traceback"].endswith("RuntimeError: outer\n")
-    assert "… (cut: it has 1,0" in told["traceback"]
+        told = recorded.run(history, history.find(run_id)).error
+    assert told.message == "outer"
+    assert len(told.traceback) <= 16 * 1024
+    assert told.traceback.startswith("ValueError: ")
+    assert told.traceback.endswith("RuntimeError: outer\n")
+    assert "… (cut: it has 1,0" in told.traceback

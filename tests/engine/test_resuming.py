@@ -30,6 +30,7 @@ from lokki import (
     step,
 )
 from lokki.engine.resuming import Again, plan
+from lokki.model.structure import dumped
 from lokki.store.journal import Journal
 
 pytestmark = pytest.mark.asyncio
@@ -437,7 +438,7 @@ async def test_a_run_that_crashed_before_its_first_stage_begins(engine, birds):
         flow="birds",
         source=None,
         fingerprint=birds().fingerprint,
-        shape=birds().shape,
+        structure=dumped(birds().structure),
         params=b"",
         params_json="{}",
         now=1.0,

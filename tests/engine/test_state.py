@@ -16,7 +16,8 @@ from hypothesis.stateful import (
 )
 
 from lokki.chain import Step
-from lokki.engine.state import Claim, Counts, Failed, ItemStatus, Recorded, RunState, Status
+from lokki.engine.state import Claim, Counts, Failed, Recorded, RunState
+from lokki.model.status import ItemStatus, RunStatus
 from lokki.retry import RetryConfig
 from lokki.stages import MapStage, StepCall, TaskStage
 
@@ -204,7 +205,7 @@ def test_a_success_counts_and_completes():
     run(state)
     assert state.counts == Counts(total=3, succeeded=3)
     assert state.complete
-    assert state.status is Status.RUNNING
+    assert state.status is RunStatus.RUNNING
 
 
 def test_a_failed_call_is_tried_again_as_often_and_as_late_as_its_policy_says():
@@ -223,7 +224,7 @@ def test_a_failed_call_is_tried_again_as_often_and_as_late_as_its_policy_says():
     assert state.next_due is None
     assert state.report(claim, [], [Failed(0, 0, 4, True)], now) == [FAILED]
     assert state.counts == Counts(total=1, failed=1)
-    assert state.status is Status.FAILED
+    assert state.status is RunStatus.FAILED
 
 
 def test_a_retried_item_that_succeeds_is_retrying_no_more():
@@ -258,7 +259,7 @@ def test_a_failure_that_is_not_retryable_is_final_at_once():
     state = opened(1, retries=5)
     assert run(state, failing={0}, retryable=False) == [FAILED]
     assert state.next_due is None
-    assert state.status is Status.FAILED
+    assert state.status is RunStatus.FAILED
 
 
 @pytest.mark.parametrize(
@@ -289,7 +290,7 @@ def test_tolerated_failures(tolerated, count, most):
     if most < count:
         assert run(state, most=1, failing={most}) == [FAILED]
         assert state.counts.failed == 1
-        assert state.status is Status.FAILED
+        assert state.status is RunStatus.FAILED
     else:
         assert state.complete
 
@@ -309,7 +310,7 @@ def test_recorded_tolerated_failures_use_up_what_is_tolerated():
 def test_a_task_tolerates_nothing():
     state = opened(1, stage=TaskStage(a_call()))
     assert run(state, failing={0}) == [FAILED]
-    assert state.status is Status.FAILED
+    assert state.status is RunStatus.FAILED
 
 
 def test_retries_come_before_tolerance():
@@ -414,7 +415,7 @@ def test_an_empty_stage_is_complete_at_once():
     assert state.complete
     assert state.claim(1, 0) is None
     state.advance()
-    assert state.status is Status.SUCCEEDED
+    assert state.status is RunStatus.SUCCEEDED
 
 
 def test_stages_follow_one_another_to_success():
@@ -433,13 +434,13 @@ def test_stages_follow_one_another_to_success():
         assert state.complete
         assert state.claim(1, 0) is None
         state.advance()
-    assert state.status is Status.SUCCEEDED
+    assert state.status is RunStatus.SUCCEEDED
     assert state.ended
     assert not state.complete
     assert state.next_due is None
     assert state.claim(1, 0) is None
     state.cancel()
-    assert state.status is Status.SUCCEEDED
+    assert state.status is RunStatus.SUCCEEDED
     assert not state.cancelled
 
 
@@ -469,7 +470,7 @@ def test_a_run_can_start_at_a_later_stage():
 @pytest.mark.parametrize("stages", [[], [a_map()], [a_map(), a_map()]])
 def test_a_run_that_starts_after_its_last_stage_has_succeeded(stages):
     state = RunState(stages, len(stages))
-    assert state.status is Status.SUCCEEDED
+    assert state.status is RunStatus.SUCCEEDED
     assert state.claim(1, 0) is None
 
 
@@ -490,7 +491,7 @@ def test_a_run_that_was_cancelled_before_a_stage_opens_stays_as_it_is():
     cancelled.open(1)
     assert cancelled.claim(1, 0) is None
     assert cancelled.counts.total == 0
-    assert cancelled.status is Status.CANCELLED
+    assert cancelled.status is RunStatus.CANCELLED
 
 
 def test_a_failure_halts_the_run_which_ends_with_its_last_claim():
@@ -499,7 +500,7 @@ def test_a_failure_halts_the_run_which_ends_with_its_last_claim():
     begin(first), begin(second), begin(third, 1)
     assert state.report(first, [1], [Failed(0, 0, 1, False)], 0) == [FAILED]
     assert state.halted
-    assert state.status is Status.RUNNING
+    assert state.status is RunStatus.RUNNING
     assert not state.cancelled
     assert state.claim(1, 0) is None
 
@@ -512,7 +513,7 @@ def test_a_failure_halts_the_run_which_ends_with_its_last_claim():
 
     assert state.report(third, [], [Failed(4, 0, 2, True)], 0) == [FAILED]
     assert state.counts == Counts(total=9, succeeded=2, failed=2, retrying=1)
-    assert state.status is Status.FAILED
+    assert state.status is RunStatus.FAILED
     assert state.ended
     assert not state.complete
     assert state.claim(1, 100) is None
@@ -522,7 +523,7 @@ def test_a_failure_at_the_very_last_item_is_not_completion():
     state = opened(2)
     assert run(state, failing={1}) == [FAILED]
     assert not state.complete
-    assert state.status is Status.FAILED
+    assert state.status is RunStatus.FAILED
 
 
 def test_a_cancelled_run_ends_with_its_last_claim():
@@ -532,21 +533,21 @@ def test_a_cancelled_run_ends_with_its_last_claim():
     state.cancel()
     assert state.cancelled
     assert state.halted
-    assert state.status is Status.RUNNING
+    assert state.status is RunStatus.RUNNING
     assert state.claim(1, 0) is None
     assert state.report(first, [0], [Failed(1, 0, 1, True)], 0) == [RETRYING]
     assert state.counts == Counts(total=9, succeeded=1, retrying=1)
     assert state.next_due is None
-    assert state.status is Status.RUNNING
+    assert state.status is RunStatus.RUNNING
     state.report(second, [], [], 0)  # its call was stopped, so it has no outcome
-    assert state.status is Status.CANCELLED
+    assert state.status is RunStatus.CANCELLED
     assert state.claim(1, 0) is None
 
 
 def test_a_run_without_claims_is_cancelled_at_once():
     state = RunState([a_map()])
     state.cancel()
-    assert state.status is Status.CANCELLED
+    assert state.status is RunStatus.CANCELLED
     assert state.claim(1, 0) is None
 
 
@@ -556,7 +557,7 @@ def test_a_complete_stage_of_a_cancelled_run_is_not_left():
     assert state.complete
     state.cancel()
     assert not state.complete
-    assert state.status is Status.CANCELLED
+    assert state.status is RunStatus.CANCELLED
 
 
 def test_the_first_reason_to_end_stands():
@@ -568,12 +569,12 @@ def test_the_first_reason_to_end_stands():
             state.cancel()
         state.report(claim, [], [Failed(0, 0, 1, False)], 0)
         state.cancel()
-        assert state.status is Status.RUNNING
+        assert state.status is RunStatus.RUNNING
         state.report(other, [1], [], 0)
         state.cancel()
-    assert failed.status is Status.FAILED
+    assert failed.status is RunStatus.FAILED
     assert not failed.cancelled
-    assert cancelled.status is Status.CANCELLED
+    assert cancelled.status is RunStatus.CANCELLED
     assert cancelled.counts == Counts(total=4, succeeded=1, failed=1)
 
 
@@ -664,7 +665,7 @@ def test_folding_a_prefix_and_then_the_rest_equals_folding_all(events, at, most)
 
     assert folded.counts == whole.counts
     assert folded.complete == whole.complete
-    assert folded.status is whole.status is Status.RUNNING
+    assert folded.status is whole.status is RunStatus.RUNNING
     assert claimable(folded, most) == claimable(whole, most)
 
 
@@ -954,7 +955,7 @@ class AnyOrder(RuleBasedStateMachine):
         elif what == "cancel" and not self.state.ended:
             self.cancelled = self.cancelled or not self.state.halted
             self.state.cancel()
-        elif what == "crash" and self.state.status is not Status.SUCCEEDED:
+        elif what == "crash" and self.state.status is not RunStatus.SUCCEEDED:
             lost = data.draw(st.integers(0, min(2, len(self.journal))), "lost batches")
             forgets = data.draw(st.booleans(), "inputs of later inner steps are lost")
             self.resume(len(self.journal) - lost, forgets)
@@ -1024,11 +1025,11 @@ class AnyOrder(RuleBasedStateMachine):
         halted = self.cancelled or FAILED in self.final.values()
         assert (state.halted, state.cancelled) == (halted, self.cancelled)
         if self.stage == len(self.script.stages):
-            assert state.status is Status.SUCCEEDED
+            assert state.status is RunStatus.SUCCEEDED
         elif not halted or self.lanes:
-            assert state.status is Status.RUNNING
+            assert state.status is RunStatus.RUNNING
         else:
-            assert state.status is (Status.CANCELLED if self.cancelled else Status.FAILED)
+            assert state.status is (RunStatus.CANCELLED if self.cancelled else RunStatus.FAILED)
         done = {index for index, status in self.final.items() if status is not FAILED}
         assert state.complete == (
             self.opened and not halted and not self.lanes and len(done) == self.count
@@ -1052,7 +1053,7 @@ class AnyOrder(RuleBasedStateMachine):
         if not hasattr(self, "script"):
             return
         self.drive()
-        if self.state.status is Status.CANCELLED:
+        if self.state.status is RunStatus.CANCELLED:
             self.resume(len(self.journal))
             self.drive()
         self.compare()
@@ -1082,12 +1083,12 @@ class AnyOrder(RuleBasedStateMachine):
             not self.script.tolerates(n, each.count(False)) for n, each in enumerate(sequential)
         ]
         if True in fails:
-            assert self.state.status is Status.FAILED
+            assert self.state.status is RunStatus.FAILED
             assert self.stage == fails.index(True)
             for index, status in self.final.items():
                 assert sequential[self.stage][index] == (status is SUCCEEDED)
         else:
-            assert self.state.status is Status.SUCCEEDED
+            assert self.state.status is RunStatus.SUCCEEDED
             assert len(self.finished) == len(self.script.stages)
 
 
@@ -1107,18 +1108,18 @@ def test_paused_items_are_left_and_the_run_is_cancelled_after_all_others():
     for claim in (first, second):
         assert not state.cancelled
         state.report(claim, [index for index, _, _ in begin(claim)], [], 0)
-    assert (state.status, state.cancelled, state.complete) == (Status.CANCELLED, True, False)
+    assert (state.status, state.cancelled, state.complete) == (RunStatus.CANCELLED, True, False)
     assert (state.counts.total, state.counts.succeeded) == (4, 2)
 
 
 def test_a_retry_of_another_item_is_waited_for_before_paused_items_end_the_run():
     state = opened(2, Recorded(1, ItemStatus.PAUSED, 0, 1), retries=1, delay=5)
     run(state, failing={0})
-    assert (state.status, state.next_due) == (Status.RUNNING, 5)
+    assert (state.status, state.next_due) == (RunStatus.RUNNING, 5)
     run(state, now=5)
-    assert state.status is Status.CANCELLED
+    assert state.status is RunStatus.CANCELLED
 
 
 def test_a_stage_with_nothing_but_paused_items_is_cancelled_at_once():
     state = opened(2, Recorded(0, SUCCEEDED, 0, 1), Recorded(1, ItemStatus.PAUSED, 0, 1))
-    assert (state.status, state.claim(5, 0)) == (Status.CANCELLED, None)
+    assert (state.status, state.claim(5, 0)) == (RunStatus.CANCELLED, None)

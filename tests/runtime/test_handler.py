@@ -22,6 +22,7 @@ from werkzeug.serving import make_server
 from lokki import current, flow, step
 from lokki.errors import ConfigError, FingerprintError, LokkiError, ParameterError
 from lokki.logging import said
+from lokki.model.structure import dumped, of_text
 from lokki.runtime.handler import Handler
 from lokki.runtime.loading import loaded
 from lokki.store.codec import pack, unpack
@@ -177,11 +178,11 @@ def bucket(aws, monkeypatch):
 def handler(bucket, monkeypatch):
     made = []
 
-    def make(step_name, of=handled, shape=None):
+    def make(step_name, of=handled, built=None):
         monkeypatch.setenv("LOKKI_STEP_NAME", step_name)
         monkeypatch.setenv("LOKKI_MODULE_NAME", __name__)
         monkeypatch.setenv("LOKKI_ARTIFACT_BUCKET", BUCKET)
-        made.append(Handler(of.name, shape or of().shape))
+        made.append(Handler(of.name, dumped(built or of().structure)))
         return lambda event: made[-1](event, SimpleNamespace(aws_request_id="request-1"))
 
     yield make
@@ -421,7 +422,7 @@ def test_a_variable_that_is_missing_is_named(monkeypatch, variable):
         monkeypatch.setenv(name, "x")
     monkeypatch.delenv(variable)
     with pytest.raises(ConfigError, match=f"{variable} is not set"):
-        loaded("handled", "shape")
+        loaded("handled", "[]")
 
 
 def test_a_module_without_the_flow(monkeypatch):
@@ -429,12 +430,12 @@ def test_a_module_without_the_flow(monkeypatch):
         monkeypatch.setenv(f"LOKKI_{name}_NAME", value)
     monkeypatch.setenv("LOKKI_ARTIFACT_BUCKET", BUCKET)
     with pytest.raises(ConfigError, match=r"module 'json' .* has no flow 'handled'"):
-        loaded("handled", "shape")
+        loaded("handled", "[]")
 
 
 def test_another_structure_than_the_built_one_names_both(handler):
     with pytest.raises(FingerprintError) as caught:
-        handler("work", shape="other → shape")(event(1, index=0))
+        handler("work", built=of_text("other → shape"))(event(1, index=0))
     assert handled().shape in str(caught.value)
     assert "other → shape" in str(caught.value)
 

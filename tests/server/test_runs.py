@@ -11,10 +11,7 @@ import sys
 import threading
 
 import pytest
-from lokki_server import shapes
 from serving import until
-
-from lokki.store.items import Item
 
 
 def lokki(shared, *arguments, **options):
@@ -52,12 +49,6 @@ def test_a_run_is_queued_and_runs(server):
     assert (done["started_by"], done["folder"]) == ("lokki serve", str(server.folder))
     assert (done["error"], done["owner"], done["resumes"]) == (None, None, [])
     assert done["created"] <= done["started"] <= done["finished"]
-
-
-def test_an_item_that_a_clock_was_set_back_under_took_no_negative_time():
-    told = shapes.item(Item(0, "succeeded", 0, 1, started=3600.5, finished=0.25, failure=None))
-    assert told["duration"] == 0
-    assert told["finished"] < told["started"]
 
 
 def test_parameters_may_be_left_out_and_are_of_their_types(server):

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from serving import until
 
-from lokki.places.schedules import times
+from lokki.backends.schedules import times
 from lokki.schedule import parse
 
 HOUR = 3_600

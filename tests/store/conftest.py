@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from lokki.logging import Line
+from lokki.model.structure import dumped, of_text
 from lokki.store.journal import Journal
 from lokki.store.records import Opening, Outcomes
 from lokki.store.rows import StageRow, stage_id
@@ -32,7 +33,7 @@ class Recorder:
             flow=flow,
             source=None,
             fingerprint="p",
-            shape="a → map(b)",
+            structure=dumped(of_text("a → map(b)")),
             params=b"",
             params_json="{}",
             now=at,

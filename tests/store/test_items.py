@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from lokki.store.items import Attempt, Item, Items
+from lokki.model.item import Attempt, Item, ItemError
+from lokki.model.status import ItemStatus
+from lokki.model.times import utc
+from lokki.store.items import Items
 
 STATUSES = {0: "succeeded", 2: "failed", 3: "succeeded", 5: "tolerated", 6: "retrying", 9: "failed"}
 ERRORS = {
@@ -31,6 +34,25 @@ def stage(record):
     return found
 
 
+def item(index, status, error=None):
+    """An item that was worked on from the first second of 1970 to the next."""
+    return Item(
+        index=index,
+        status=ItemStatus(status),
+        attempts=1,
+        started=utc(1),
+        finished=utc(2),
+        duration=1.0,
+        error=error,
+    )
+
+
+def attempt(number, kind, message, traceback):
+    """A failed attempt of the step "b", in the second second of 1970."""
+    texts = {"type": kind, "message": message, "traceback": traceback}
+    return Attempt(attempt=number, step="b", at=utc(2), **texts)
+
+
 def indexes(items, stage, **wanted):
     return [item.index for item in items.page(stage, **wanted)]
 
@@ -38,8 +60,8 @@ def indexes(items, stage, **wanted):
 def test_items_with_an_outcome_are_listed_in_order(items, stage):
     assert indexes(items, stage) == list(STATUSES)
     assert [item.status for item in items.page(stage)] == list(STATUSES.values())
-    assert items.page(stage)[0] == Item(0, "succeeded", 0, 1, 1.0, 2.0, None)
-    assert items.page(stage)[3].failure == ("ValueError", "no 5")
+    assert items.page(stage)[0] == item(0, "succeeded")
+    assert items.page(stage)[3].error == ItemError(type="ValueError", message="no 5")
 
 
 @pytest.mark.parametrize(
@@ -60,7 +82,7 @@ def test_items_by_status(items, stage, statuses, found):
 def test_items_by_the_group_of_their_last_failure(items, stage, opened):
     groups = {group.type: group for group in opened.history.groups(stage)}
     for group in opened.history.groups(stage):
-        assert tuple(indexes(items, stage, group=group.id)) == group.items
+        assert indexes(items, stage, group=group.id) == group.items
     failed = indexes(items, stage, group=groups["OSError"].id, statuses=["failed"])
     assert failed == [9]
     assert indexes(items, stage, group="nosuch") == []
@@ -78,15 +100,15 @@ def test_pages_are_the_whole(items, stage, limit, statuses):
 
 
 def test_one_item(items, stage):
-    assert items.find(stage, 2) == Item(2, "failed", 0, 1, 1.0, 2.0, ("ValueError", "no 2"))
+    assert items.find(stage, 2) == item(2, "failed", ItemError(type="ValueError", message="no 2"))
     assert items.find(stage, 1) is None
     assert items.find(stage, 10) is None
 
 
 def test_its_attempts_are_in_order(items, stage):
     assert items.attempts(stage, 5) == [
-        Attempt("b", 1, 2.0, "OSError", "first", ""),
-        Attempt("b", 2, 2.0, "ValueError", "no 5", "trace"),
+        attempt(1, "OSError", "first", ""),
+        attempt(2, "ValueError", "no 5", "trace"),
     ]
     assert items.attempts(stage, 0) == []
 
@@ -95,3 +117,14 @@ def test_its_output(items, stage):
     assert items.output(stage, 3) == (b"3", None)
     assert items.output(stage, 2) is None
     assert items.output(stage, 1) is None
+
+
+def test_an_item_that_a_clock_was_set_back_under_took_no_negative_time(record, opened):
+    record.run("back")
+    stage = record.stage("back", {0: "succeeded"}, 1)
+    opened.commits.call(
+        "", lambda c: c.execute("UPDATE items SET started = 3600.5, finished = 0.25").rowcount
+    ).result()
+    (found,) = Items(opened.read).page(stage)
+    assert found.duration == 0
+    assert found.finished < found.started

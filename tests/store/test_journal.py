@@ -16,6 +16,7 @@ import pytest
 
 from lokki import JournalError, RunNotFound, RunOwned
 from lokki.errors import JournalGone
+from lokki.model.structure import dumped, of_text
 from lokki.store import commits
 from lokki.store.connection import ErrorsTold
 from lokki.store.journal import Journal
@@ -35,7 +36,7 @@ def create(book: Journal, run_id: str = "r1", flow: str = "f", now: float = 1.0)
         flow=flow,
         source=None,
         fingerprint="p",
-        shape="a → map(b)",
+        structure=dumped(of_text("a → map(b)")),
         params=b"",
         params_json="{}",
         now=now,
@@ -210,7 +211,7 @@ def test_a_run_whose_lease_is_over_is_taken(opened, journal):
 def test_a_run_whose_owner_is_dead_is_taken_at_once(opened, journal):
     code = (
         "import sys, time; from lokki.store.journal import Journal; book = Journal(sys.argv[1]);"
-        "book.create('r1', flow='f', source=None, fingerprint='p', shape='s', params=b'',"
+        "book.create('r1', flow='f', source=None, fingerprint='p', structure='[]', params=b'',"
         " params_json='{}', now=time.time()).result(); import os; os._exit(0)"
     )
     subprocess.run([sys.executable, "-c", code, str(journal)], check=True)

@@ -52,7 +52,11 @@ def test_a_whole_stage_and_what_comes_after_is_taken_back(record, run):
     assert list(record.journal.failures(record.journal.history.stages("r2")[1].id, "tolerated"))
     row = record.journal.run(run)
     assert (row.status, row.finished, row.error) == ("running", None, None)
-    assert (row.fingerprint, row.shape, row.owner) == ("new", "the new shape", record.journal.owner)
+    assert (row.fingerprint, row.structure, row.owner) == (
+        "new",
+        "the new shape",
+        record.journal.owner,
+    )
 
 
 def test_the_first_stage_leaves_nothing(record, run):
@@ -87,11 +91,11 @@ def test_the_last_stage_there_can_be_leaves_those_before(record, whole):
 def test_one_group_of_them_is_taken_back(record, run):
     journal = record.journal
     large, small = journal.history.groups(journal.history.stages(run)[0])
-    assert (large.items, small.items) == ((1, 2), (4,))
+    assert (large.items, small.items) == ([1, 2], [4])
     reopen(record, run, 0, group=large.id)
     assert seen(record, run) == [("sffsts", (3, 2, 1), False)]
     reopened = journal.history.groups(journal.history.stages(run)[0])
-    assert [(group.items, group.tolerated) for group in reopened] == [((1, 2), False), ((4,), True)]
+    assert [(group.items, group.tolerated) for group in reopened] == [([1, 2], False), ([4], True)]
 
 
 def test_another_run_is_left_as_it_was(record, run):

@@ -6,9 +6,9 @@ from time import sleep
 
 import click
 
+from lokki.cli.backends import opened
 from lokki.cli.command import Command
 from lokki.cli.options import ANYWHERE, run_named, run_parameters
-from lokki.cli.places import opened
 from lokki.cli.program import Program
 
 _ENDED = {"succeeded": "succeeded", "failed": "failed", "cancelled": "been cancelled"}
@@ -24,17 +24,17 @@ def command(program: Program, /, run: str | None, run_option: str | None, on: st
     """
     with opened(on) as place:
         found = place.find(run_named(run, run_option), program.flow)
-        run_id = found["id"]
-        if found["finished"] is not None:
-            raise click.ClickException(f"run {run_id} has already {_ENDED[found['status']]}")
+        run_id = found.id
+        if found.finished is not None:
+            raise click.ClickException(f"run {run_id} has already {_ENDED[found.status]}")
         for waited, _ in enumerate(place.cancel(run_id)):
             if not waited:
                 click.echo(f"cancelling run {run_id}: waiting for its calls to end", err=True)
             sleep(max(_LOOK_SECONDS, place.look_seconds))
-        status = place.find(run_id)["status"]
+        status = place.find(run_id).status
     if status == "running":
         raise click.ClickException(f"run {run_id} is another process's now, and left to it")
     if status != "cancelled":
         raise click.ClickException(f"run {run_id} has meanwhile {_ENDED[status]}")
-    resume = program.at(on or found["where"]).told("resume", run_id)
+    resume = program.at(on or found.where).told("resume", run_id)
     click.echo(f"run {run_id} is cancelled; resume: {resume}", err=True)

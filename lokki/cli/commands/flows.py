@@ -8,6 +8,7 @@ import click
 
 from lokki.cli.command import Command
 from lokki.cli.offered import PARAMETERS, offered_flows, tell_problems
+from lokki.model.base import fields_of
 
 _DEFINE = "define one with @flow, or name its file or folder"
 
@@ -21,9 +22,9 @@ def command(places: tuple[str, ...], as_json: bool, on: str) -> None:
     """
     found = offered_flows(on, places)
     if as_json:
-        click.echo(json.dumps(found, indent=2))
+        click.echo(json.dumps(found, indent=2, default=fields_of))
     else:
         from lokki.cli.render.flows import show_flows
 
-        show_flows(found["flows"])
-    tell_problems(found["problems"], "" if found["flows"] else f"no flows; {_DEFINE}")
+        show_flows(found.flows)
+    tell_problems(found.problems, "" if found.flows else f"no flows; {_DEFINE}")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import click
 
+from lokki.cli.backends import opened
 from lokki.cli.command import Command
 from lokki.cli.configuration import configured
 from lokki.cli.listing import tell_unknown
 from lokki.cli.options import FLOW
-from lokki.cli.places import opened
 from lokki.cli.program import Program
 from lokki.cli.types import Ago, Number
-from lokki.places import LOCAL
+from lokki.model.run import LOCAL
 
 
 @click.command(

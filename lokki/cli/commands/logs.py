@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lokki.cli.backends import opened
 from lokki.cli.command import Command
 from lokki.cli.options import ANYWHERE, run_named, run_parameters
-from lokki.cli.places import opened
 from lokki.cli.program import Program
 from lokki.cli.types import Ago, Choice, Number
 from lokki.logging import LEVELS
-from lokki.places.chains import steps_of
+from lokki.model.base import fields_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lokki.places.place import Place
-    from lokki.places.shapes import RunShape
-    from lokki.store.lines import LogLine
+    from lokki.backends.backend import Place
+    from lokki.model.log import LogLine
+    from lokki.model.run import Run
 
 _LOOK_SECONDS = 0.5
 
@@ -80,41 +80,43 @@ def command(
 
     Without RUN, those of the newest run. Times are local, in JSON UTC.
     """
-    from lokki.places.shapes import line_shape
+    from lokki.model.log import Line
 
     with opened(on, waits=follow) as place:
         found = place.find(run_named(run, run_option, "last"), program.flow)
         if wanted["step"] is not None or wanted["item"] is not None:
-            whole = place.run(found["id"])
+            whole = place.run(found.id)
             _check_step(place, whole, wanted["step"])
             _check_item(place, whole, wanted["item"])
         told = False
-        for line in _lines(place, found["id"], follow, end, wanted):
-            print(json.dumps(line_shape(line)) if as_json else _human(line), flush=follow)
+        for line in _lines(place, found.id, follow, end, wanted):
+            told_as = json.dumps(Line.of(line), default=fields_of) if as_json else _human(line)
+            print(told_as, flush=follow)
             told = True
         if not told:
             click.echo("no lines", err=True)
         if follow:
-            _tell_lost(place.find(found["id"]), program.at(on or found["where"]))
+            _tell_lost(place.find(found.id), program.at(on or found.where))
 
 
-def _check_step(place: Place, run: RunShape, step: str | None) -> None:
+def _check_step(place: Place, run: Run, step: str | None) -> None:
     """Raise UsageError for a step that a run neither has nor had before its structure changed."""
-    steps = [name for stage in steps_of(run["chain"]) for name in stage]
-    if step is None or step in steps or any(place.lines(run["id"], step=step)):
+    steps = [name for stage in run.structure for name in stage.steps]
+    if step is None or step in steps or any(place.lines(run.id, step=step)):
         return
-    raise click.UsageError(f"run {run['id']} has no step '{step}'; it has {', '.join(steps)}")
+    raise click.UsageError(f"run {run.id} has no step '{step}'; it has {', '.join(steps)}")
 
 
-def _check_item(place: Place, run: RunShape, item: int | None) -> None:
+def _check_item(place: Place, run: Run, item: int | None) -> None:
     """Raise UsageError for an item that no map of a run has, nor had before, nor may still get."""
-    maps = [stage for stage in run["stages"] if stage["kind"] == "map"]
-    most = max((stage["total"] for stage in maps), default=0)
-    to_come = run["finished"] is None and len(maps) < run["chain"].count("map(")
-    if item is None or item < most or to_come or any(place.lines(run["id"], item=item)):
+    maps = [stage for stage in run.stages if stage.kind == "map"]
+    most = max((stage.total for stage in maps), default=0)
+    in_flow = sum(stage.kind == "map" for stage in run.structure)
+    to_come = run.finished is None and len(maps) < in_flow
+    if item is None or item < most or to_come or any(place.lines(run.id, item=item)):
         return
     has = f"its {'largest ' * (len(maps) > 1)}map has {most:,}, counted from 0"
-    raise click.UsageError(f"run {run['id']} has no item {item}; {has if maps else 'it has none'}")
+    raise click.UsageError(f"run {run.id} has no item {item}; {has if maps else 'it has none'}")
 
 
 def _lines(
@@ -133,21 +135,19 @@ def _lines(
             sleep(max(_LOOK_SECONDS, place.look_seconds))
 
 
-def _may_come(place: Place, run: RunShape, end: float | None) -> bool:
+def _may_come(place: Place, run: Run, end: float | None) -> bool:
     """Whether lines may come that are written before ``end``."""
-    from lokki.places.shapes import goes_on, seconds
+    from lokki.model.times import seconds
 
-    ended = None if run["finished"] is None else seconds(run["finished"])
+    ended = None if run.finished is None else seconds(run.finished)
     settling = ended is not None and time() < ended + place.settle_seconds
-    return (goes_on(run) or settling) and (end is None or time() <= end + _LOOK_SECONDS)
+    return (run.goes_on or settling) and (end is None or time() <= end + _LOOK_SECONDS)
 
 
-def _tell_lost(run: RunShape, program: Program) -> None:
-    from lokki.places.shapes import is_lost
-
-    if is_lost(run):
-        resume = program.told("resume", run["id"])
-        click.echo(f"the process of run {run['id']} is gone; resume: {resume}", err=True)
+def _tell_lost(run: Run, program: Program) -> None:
+    if run.is_lost:
+        resume = program.told("resume", run.id)
+        click.echo(f"the process of run {run.id} is gone; resume: {resume}", err=True)
 
 
 def _human(line: LogLine) -> str:

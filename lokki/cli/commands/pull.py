@@ -71,13 +71,13 @@ def _pull(
     check_installed()
     from lokki.aws.home import pull
     from lokki.aws.picture import params_of
-    from lokki.cli.places import opened_aws
+    from lokki.cli.backends import opened_aws
 
     config = config_from(options)
     journal = journal_path(config)
     with opened_aws(config) as place:
-        run = place.run(place.find(name, flow.name)["id"])
-        looked = place.wait(place.executions.looked, run["flow"], run["id"])
+        run = place.run(place.find(name, flow.name).id)
+        looked = place.wait(place.executions.looked, run.flow, run.id)
         hidden = {each.name: Secret(HIDDEN) for each in flow.parameters.secrets}
         graph = traced(flow, lambda: flow.trace(params_of(looked.execution), checked=hidden))
 
@@ -90,13 +90,13 @@ def _pull(
                 large,
                 only_failed=only_failed,
                 replace=replace,
-                started_by=program.told("pull", run["id"]),
+                started_by=program.told("pull", run.id),
             )
 
         done = place.wait(with_large, journal, config, bring)
     left = f", {counted(done.left, 'item')} left on AWS" if done.left else ""
-    resume = program.told("resume", run["id"])
+    resume = program.told("resume", run.id)
     click.echo(
-        f"run {run['id']} is here: {counted(done.results, 'result')}, {done.failed:,} failed{left}"
+        f"run {run.id} is here: {counted(done.results, 'result')}, {done.failed:,} failed{left}"
     )
     click.echo(f"go on with it: {resume}", err=True)

@@ -16,7 +16,7 @@ from lokki.cli.transfer import with_large
 from lokki.config import journal_path
 from lokki.errors import RunNotFound
 from lokki.logging import counted
-from lokki.places import AWS
+from lokki.model.run import AWS
 
 if TYPE_CHECKING:
     from lokki.store.protocol import TransientStore
@@ -38,7 +38,7 @@ _HELP = """Give the results of a run that was pulled back to AWS.
 def command(program: Program, /, run: str | None, run_option: str | None, **options: Any) -> None:
     check_installed()
     from lokki.aws.home import push as give
-    from lokki.cli.places import opened_aws
+    from lokki.cli.backends import opened_aws
     from lokki.store.journal import Journal
 
     config = config_from(options)

@@ -21,7 +21,7 @@ from lokki.cli.target import Deferred
 from lokki.decorators import Flow
 from lokki.errors import DefinitionError, ParameterError, ServerError
 from lokki.loading import from_here
-from lokki.places import LOCAL
+from lokki.model.run import LOCAL
 
 _HELP = """Start a new run with the parameters of an earlier one.
 
@@ -108,15 +108,15 @@ def _there(
     name: str, flow: object, target: object, program: Program, options: dict[str, Any]
 ) -> click.Command:
     """The same of a run of a server, which has the flow's code, and tells its parameters."""
+    from lokki.backends.server import ServerBackend
     from lokki.cli.render.report import Outline
     from lokki.cli.schema import parameters
-    from lokki.places.server import ServerPlace
 
     program, config = program.at(options["on"]), config_from(options)
-    place = ServerPlace(program.on)
+    place = ServerBackend(program.on)
     run = place.find(name, program.flow)
-    told = place.flow(run["flow"])
-    like = {each: value for each, value in place.params(run).items() if each not in told["secrets"]}
+    told = place.flow(run.flow)
+    like = {each: value for each, value in place.params(run).items() if each not in told.secrets}
     known = {each.name: each for each in parameters(told)}
 
     def again(params: Path | None, **given: Any) -> None:
@@ -127,19 +127,19 @@ def _there(
             for each, value in asked.items()
         }
         try:
-            started = place.start(run["flow"], like | stored | values)
+            started = place.start(run.flow, like | stored | values)
         except ServerError as error:
             if error.status == _WRONG:
                 raise ParameterError(str(error)) from None
             raise
-        stages = [Outline(each["name"], each["kind"] == "map") for each in told["stages"] or ()]
+        stages = [Outline(each.name, each.kind == "map") for each in told.stages or ()]
         raise click.exceptions.Exit(run_there(place, lambda: started, stages, config, program))
 
     as_before = [
         replace(each, required=each.required and each.name not in like, default=like.get(each.name))
         for each in known.values()
     ]
-    return _command(run["id"], run["flow"], "", [PARAMS, *map(option_of, as_before)], again)
+    return _command(run.id, run.flow, "", [PARAMS, *map(option_of, as_before)], again)
 
 
 def _command(

@@ -44,22 +44,22 @@ def command(
     Without RUN, that of the newest run. None of your code is imported: what holds objects of your
     own classes is told by its type, and can be saved with --pickle.
     """
-    from lokki.cli.places import opened
+    from lokki.cli.backends import opened
 
     with opened(on) as place:
         found = place.find(run_named(run, run_option, "last"), program.flow)
-        if found["status"] != "succeeded":
-            raise click.ClickException(f"run {found['id']} has no result: it is {found['status']}")
-        raw = place.pickled_result(found["id"])
+        if found.status != "succeeded":
+            raise click.ClickException(f"run {found.id} has no result: it is {found.status}")
+        raw = place.pickled_result(found.id)
     if pickle is None:
-        save = program.at(on or found["where"]).told("result", found["id"], "--pickle", "FILE")
-        click.echo(_as_json(raw, f"the result of run {found['id']}", save))
+        save = program.at(on or found.where).told("result", found.id, "--pickle", "FILE")
+        click.echo(_as_json(raw, f"the result of run {found.id}", save))
     else:
         _save(raw, pickle)
 
 
 def _as_json(raw: bytes, what: str, save: str) -> str:
-    from lokki.places.values import NotShown, whole
+    from lokki.backends.values import NotShown, whole
 
     try:
         return json.dumps(whole(raw), indent=2)

@@ -21,7 +21,7 @@ from lokki.cli.target import target_argument
 from lokki.config import Config, journal_path
 from lokki.decorators import Flow
 from lokki.loading import from_here
-from lokki.places import AWS, LOCAL
+from lokki.model.run import AWS, LOCAL
 from lokki.wording import said
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from lokki.cli.execute import Handle
     from lokki.cli.render.report import LineReport
-    from lokki.store.runs import Run
+    from lokki.store.runs import RunRecord
 
 _OWN = """Go on with a run that was interrupted or failed.
 
@@ -96,7 +96,7 @@ def command(flow: Flow[..., Any] | None, program: Program) -> click.Command:
 
 
 def _resume(
-    run: Run, flow: Flow[..., Any], program: Program, config: Config, options: dict[str, Any]
+    run: RunRecord, flow: Flow[..., Any], program: Program, config: Config, options: dict[str, Any]
 ) -> int:
     """Say what a resume will do again, and do it unless it is a dry run."""
     again, dry_run = again_from(options), options.pop("dry_run")
@@ -143,7 +143,7 @@ def _resume(
     return execute(start, config)
 
 
-def _refuse_worked_on(run: Run, config: Config) -> None:
+def _refuse_worked_on(run: RunRecord, config: Config) -> None:
     """Refuse to resume a run that a process may be at work on, for no longer than a lease."""
     from contextlib import closing
 
@@ -160,20 +160,20 @@ def _resume_elsewhere(name: str, program: Program, options: dict[str, Any]) -> i
 
 def _resume_on_server(name: str, program: Program, options: dict[str, Any]) -> int:
     """As `_resume`, of a run of a server, with the code that the server has."""
+    from lokki.backends.changes import kept
+    from lokki.backends.server import ServerBackend
     from lokki.cli.execute import Start, execute
     from lokki.cli.follow import followed
     from lokki.cli.render.report import Outline
-    from lokki.places.changes import kept
-    from lokki.places.server import ServerPlace
 
     on, config, again = options.pop("on"), config_from(options), again_from(options)
     if again.force:
         raise click.UsageError(f"--force is for runs of this machine, not for those of {on}")
-    place = ServerPlace(on)
+    place = ServerBackend(on)
     row = place.find(name, program.flow)
     asked = {"failed": again.failed or None, "error": again.error, "from": again.from_stage}
     wanted = {key: value for key, value in asked.items() if value is not None}
-    told, anything = place.plan(row["id"], wanted)
+    told, anything = place.plan(row.id, wanted)
     if options.pop("dry_run"):
         click.echo("\n".join(told))
         return 0
@@ -182,8 +182,8 @@ def _resume_on_server(name: str, program: Program, options: dict[str, Any]) -> i
         if not anything:
             return followed(place, lambda: row, row, report, place.result)
         return followed(
-            place, lambda: place.resume(row["id"], wanted), kept(row), report, place.result
+            place, lambda: place.resume(row.id, wanted), kept(row), report, place.result
         )
 
-    stages = [Outline(each["name"], each["kind"] == "map") for each in place.stages(row["flow"])]
+    stages = [Outline(each.name, each.kind == "map") for each in place.stages(row.flow)]
     return execute(Start(begin, stages, program.at(on), told), config)

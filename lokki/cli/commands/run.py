@@ -18,8 +18,8 @@ from lokki.cli.program import Program
 from lokki.cli.running import run_here, run_there
 from lokki.cli.target import on_target
 from lokki.decorators import Flow
+from lokki.model.run import AWS, LOCAL
 from lokki.params.examples import example_of
-from lokki.places import AWS, LOCAL
 
 _HELP = """Run a flow and print its result.
 
@@ -39,10 +39,10 @@ def run_command(flow: Flow[..., Any], program: Program) -> click.Command:
         elif on == AWS:
             code = invoked(graph, config, program, None, wait=True)
         else:
+            from lokki.backends.server import ServerBackend
             from lokki.cli.render.report import outlines
-            from lokki.places.server import ServerPlace
 
-            place, given = ServerPlace(on), flow.parameters.given(graph.params)
+            place, given = ServerBackend(on), flow.parameters.given(graph.params)
             start = partial(place.start, flow.name, given)
             code = run_there(place, start, outlines(graph), config, program.at(on))
         raise click.exceptions.Exit(code)

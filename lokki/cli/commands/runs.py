@@ -5,14 +5,13 @@ from __future__ import annotations
 import click
 
 from lokki.cli import completing
+from lokki.cli.backends import opened
 from lokki.cli.command import Command
 from lokki.cli.listing import list_runs, tell_unknown
 from lokki.cli.options import ANYWHERE, COUNT, FLOW, JSON
-from lokki.cli.places import opened
 from lokki.cli.program import Program
 from lokki.cli.types import Ago, Choice
-
-_STATUSES = ("queued", "running", "paused", "succeeded", "failed", "cancelled")
+from lokki.model.status import RunStatus
 
 
 @click.command(
@@ -23,7 +22,7 @@ _STATUSES = ("queued", "running", "paused", "succeeded", "failed", "cancelled")
         FLOW,
         click.Option(
             ["--status"],
-            type=Choice(_STATUSES),
+            type=Choice([str(each) for each in RunStatus]),
             multiple=True,
             help="Only runs of this status; may be repeated.",
         ),

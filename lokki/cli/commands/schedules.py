@@ -8,6 +8,7 @@ import click
 
 from lokki.cli.command import Command
 from lokki.cli.offered import PARAMETERS, offered_flows, tell_problems
+from lokki.model.base import fields_of
 
 _SCHEDULE = "give a flow one: @flow(schedule='cron(0 9 * * ? *)')"
 
@@ -20,16 +21,17 @@ def command(places: tuple[str, ...], as_json: bool, on: str) -> None:
     are local, in JSON UTC.
     """
     found = offered_flows(on, places)
-    scheduled = [each for each in found["flows"] if each["schedule"] is not None]
+    scheduled = [each for each in found.flows if each.schedule is not None]
     if as_json:
         rows = [
-            {"flow": each["name"], "file": each["file"], **each["schedule"]} for each in scheduled
+            {"flow": each.name, "file": each.file, **fields_of(each.schedule)} for each in scheduled
         ]
-        click.echo(json.dumps({"schedules": rows, "problems": found["problems"]}, indent=2))
+        told = {"schedules": rows, "problems": found.problems}
+        click.echo(json.dumps(told, indent=2, default=fields_of))
     else:
-        from lokki.cli.places import opened
+        from lokki.cli.backends import opened
         from lokki.cli.render.flows import show_schedules
 
         with opened(on) as place:
             show_schedules(scheduled, place)
-    tell_problems(found["problems"], "" if scheduled else f"no schedules; {_SCHEDULE}")
+    tell_problems(found.problems, "" if scheduled else f"no schedules; {_SCHEDULE}")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
+from lokki.cli.backends import opened
 from lokki.cli.command import Command
 from lokki.cli.listing import list_runs, print_json
 from lokki.cli.options import ANYWHERE, COUNT, JSON, run_named, run_parameters
-from lokki.cli.places import opened
 from lokki.cli.program import Program
 
 
@@ -45,10 +45,10 @@ def command(
             list_runs(place, program.flow, (), None, None, count, as_json)
             return
         found = place.find(run_named(run, run_option, "last"), program.flow)
-        run_id = found["id"]
+        run_id = found.id
         if as_json:
             print_json(place.run(run_id))
             return
         from lokki.cli.render.run import show_run, watch_run
 
-        (watch_run if watch else show_run)(place, run_id, program.at(on or found["where"]))
+        (watch_run if watch else show_run)(place, run_id, program.at(on or found.where))

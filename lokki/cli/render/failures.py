@@ -9,64 +9,59 @@ from rich.text import Text
 from lokki.cli.program import Program
 from lokki.cli.render.console import plain, short
 from lokki.logging import counted
-from lokki.places.shapes import GroupShape, RunShape, StageShape, goes_on, is_lost
+from lokki.model.run import FailureGroup, Run, Stage
 from lokki.store.groups import folded
 
 _MOST_GROUPS = 10
 
 
 def failures_of(
-    found: Sequence[tuple[GroupShape, StageShape]], run: RunShape, program: Program, most: int
+    found: Sequence[tuple[FailureGroup, Stage]], run: Run, program: Program, most: int
 ) -> Iterator[Text]:
     """The groups of failures, each with how to run it again."""
-    resumable = not goes_on(run) and not run["removing"]
+    resumable = not run.goes_on and not run.removing
     for group, stage in found[:_MOST_GROUPS]:
         text = _group(group, stage, most)
-        if resumable and group["retrying"] < group["count"]:
-            flags = ["--error", group["id"]] if _tolerated(group) else []
-            text.append(f"\n        resume: {program.told('resume', run['id'], *flags)}")
+        if resumable and group.retrying < group.count:
+            flags = ["--error", group.id] if group.tolerated_count else []
+            text.append(f"\n        resume: {program.told('resume', run.id, *flags)}")
         yield text
     if len(found) > _MOST_GROUPS:
         yield Text(f"{len(found) - _MOST_GROUPS} more kinds of failures: --json has them")
 
 
-def _tolerated(group: GroupShape) -> int:
-    """How many of the failures do not end the run."""
-    return group["count"] - group["failed"] - group["retrying"]
-
-
-def _group(group: GroupShape, stage: StageShape, most: int) -> Text:
-    text = Text().append(f"{group['id']}  ", style="bold")
-    count, items = group["count"], group["items"]
-    of = f"{counted(count, 'item')} of " if stage["kind"] == "map" else ""
-    text.append(f"{of}{group['step']}")
-    for some, word in ((_tolerated(group), "tolerated"), (group["retrying"], "retrying")):
+def _group(group: FailureGroup, stage: Stage, most: int) -> Text:
+    text = Text().append(f"{group.id}  ", style="bold")
+    count, items = group.count, group.items
+    of = f"{counted(count, 'item')} of " if stage.kind == "map" else ""
+    text.append(f"{of}{group.step}")
+    for some, word in ((group.tolerated_count, "tolerated"), (group.retrying, "retrying")):
         if some:
             text.append(f", {word}" if some == count else f", {some:,} of them {word}")
-    message = folded(group["message"]) if group["varies"] else group["message"]
-    text.append(f"  {group['type']}: {short(message, most)}", style="red")
-    if group["place"]:
-        file, line, function = group["place"].values()
-        text.append(plain(f"\n        at {file}:{line} in {function}"), style="dim")
-    if stage["kind"] == "map":
+    message = folded(group.message) if group.varies else group.message
+    text.append(f"  {group.type}: {short(message, most)}", style="red")
+    if group.place:
+        where = f"{group.place.file}:{group.place.line} in {group.place.function}"
+        text.append(plain(f"\n        at {where}"), style="dim")
+    if stage.kind == "map":
         listed = ", ".join(map(str, items)) + (", …" if count > len(items) else "")
         text.append(f"\n        item {listed}", style="dim")
-        if group["varies"]:
-            first = f"\n        item {items[0]}: {short(group['message'], most)}"
+        if group.varies:
+            first = f"\n        item {items[0]}: {short(group.message, most)}"
             text.append(first, style="dim")
     return text
 
 
-def last_words(run: RunShape, groups: Sequence[GroupShape], program: Program) -> Iterator[Text]:
+def last_words(run: Run, groups: Sequence[FailureGroup], program: Program) -> Iterator[Text]:
     """What ended a run when no step did, and how to go on with it."""
-    if run["error"] and run["status"] == "failed" and not groups:
-        yield Text(plain(run["error"]["message"]), style="red")
-    resume = program.told("resume", run["id"])
-    if run["removing"]:
+    if run.error and run.status == "failed" and not groups:
+        yield Text(plain(run.error.message), style="red")
+    resume = program.told("resume", run.id)
+    if run.removing:
         yield Text("it is being removed: its payloads are gone, the next gc removes the rest")
-    elif is_lost(run):
+    elif run.is_lost:
         yield Text(f"its process is gone; resume: {resume}")
-    elif run["status"] in ("failed", "cancelled") and not any(each["failed"] for each in groups):
+    elif run.status in ("failed", "cancelled") and not any(each.failed for each in groups):
         yield Text(f"resume: {resume}")
-    elif run["status"] == "succeeded" and len(groups) > 1:
+    elif run.status == "succeeded" and len(groups) > 1:
         yield Text(f"resume all that failed: {resume} --failed")

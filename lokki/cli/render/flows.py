@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
 
 from rich.text import Text
 
+from lokki.backends.backend import Place
 from lokki.cli.render.console import plain, short, stdout_console
 from lokki.cli.schema import parameters
 from lokki.errors import RunNotFound
 from lokki.location import near
 from lokki.logging import clock
-from lokki.places.place import Place
-from lokki.places.shapes import seconds
+from lokki.model.flow import Flow, Schedule
+from lokki.model.times import seconds
 from lokki.secret import variable
 
 _MOST_CHARACTERS = 74
@@ -22,12 +22,12 @@ _NAMES = 10
 """Columns of the names of what is told of a schedule."""
 
 
-def show_flows(flows: Sequence[Mapping[str, Any]]) -> None:
+def show_flows(flows: Sequence[Flow]) -> None:
     """Print flows: each with its file, what it does, when, and its parameters as options."""
     _show(map(_flow, flows))
 
 
-def show_schedules(flows: Sequence[Mapping[str, Any]], place: Place) -> None:
+def show_schedules(flows: Sequence[Flow], place: Place) -> None:
     """Print the schedules of flows: each with its next times and its last run."""
     _show(_schedule(each, place) for each in flows)
 
@@ -42,12 +42,12 @@ def _show(blocks: Iterable[Iterable[Text]]) -> None:
             console.print(line, soft_wrap=True)
 
 
-def _flow(flow: Mapping[str, Any]) -> Iterator[Text]:
+def _flow(flow: Flow) -> Iterator[Text]:
     yield _head(flow)
-    if flow["doc"]:
-        yield Text("  " + short(flow["doc"].splitlines()[0], _MOST_CHARACTERS))
-    if flow["schedule"]:
-        yield Text("  ").append(_when(flow["schedule"]), style="cyan")
+    if flow.doc:
+        yield Text("  " + short(flow.doc.splitlines()[0], _MOST_CHARACTERS))
+    if flow.schedule:
+        yield Text("  ").append(_when(flow.schedule), style="cyan")
     told = list(parameters(flow))
     words = [
         plain(each.option if each.is_flag else f"{each.option} {each.metavar}") for each in told
@@ -57,33 +57,34 @@ def _flow(flow: Mapping[str, Any]) -> Iterator[Text]:
         default = f"[default: {each.default_text}]" if each.default_text else ""
         text = short("[required]" if each.required else default, _MOST_CHARACTERS - width)
         yield Text(f"  {word:<{width}}  {text}".rstrip())
-    for name in flow["secrets"]:
+    for name in flow.secrets:
         yield Text(f"  {name} is a secret: {variable(name)} sets it")
 
 
-def _head(flow: Mapping[str, Any]) -> Text:
-    return Text(flow["name"], style="bold").append(f"  {plain(near(flow['file']))}", style="dim")
+def _head(flow: Flow) -> Text:
+    return Text(flow.name, style="bold").append(f"  {plain(near(flow.file))}", style="dim")
 
 
-def _when(schedule: Mapping[str, Any]) -> str:
-    zone = "" if schedule["expression"].startswith("rate(") else f"  {schedule['timezone']}"
-    return f"{schedule['expression']}{zone}"
+def _when(schedule: Schedule) -> str:
+    zone = "" if schedule.expression.startswith("rate(") else f"  {schedule.timezone}"
+    return f"{schedule.expression}{zone}"
 
 
-def _schedule(flow: Mapping[str, Any], place: Place) -> Iterator[Text]:
-    schedule = flow["schedule"]
+def _schedule(flow: Flow, place: Place) -> Iterator[Text]:
+    schedule = flow.schedule
+    assert schedule is not None
     yield _head(flow)
     yield Text("  ").append(_when(schedule), style="cyan")
-    if schedule["error"]:
-        yield Text(f"  {plain(schedule['error'])}", style="red")
-    elif schedule["paused"]:
+    if schedule.error:
+        yield Text(f"  {plain(schedule.error)}", style="red")
+    elif schedule.paused:
         yield Text("  paused", style="yellow")
     else:
-        following = [clock(seconds(at)) for at in schedule["next"][:_MOST_TIMES]]
+        following = [clock(seconds(at)) for at in schedule.next[:_MOST_TIMES]]
         yield _line("next", ", ".join(following) or "none")
-    yield _line("last run", _last(schedule["last"], place))
-    if schedule["missed"]:
-        count, last = schedule["missed"], clock(seconds(schedule["missed_last"]))
+    yield _line("last run", _last(schedule.last, place))
+    if schedule.missed_last:
+        count, last = schedule.missed, clock(seconds(schedule.missed_last))
         yield _line("missed", f"{count:,}, the last {last}", "yellow")
 
 
@@ -95,6 +96,6 @@ def _last(run_id: str | None, place: Place) -> str:
     if run_id is None:
         return "none yet"
     try:
-        return f"{run_id}, {place.find(run_id)['status']}"
+        return f"{run_id}, {place.find(run_id).status}"
     except RunNotFound:
         return f"{run_id}, removed"

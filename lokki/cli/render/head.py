@@ -14,25 +14,26 @@ from lokki.cli.render.console import MOST_LINES, plain, room, short
 from lokki.cli.render.status import elsewhere, status, took
 from lokki.cli.render.words import waits_for
 from lokki.logging import counted
-from lokki.places.shapes import ResumeShape, RunShape, StageShape, seconds
+from lokki.model.run import Resume, Run, Stage
+from lokki.model.times import seconds
 
 _NAMES = 9
 """Columns of the names in a run's head."""
 _CHAIN_IN_MAP = re.compile(r"map\([^)]* → ")
 
 
-def head_of(run: RunShape, console: Console) -> dict[str, list[Text]]:
+def head_of(run: Run, console: Console) -> dict[str, list[Text]]:
     """The lines of each entry."""
-    chain = f": {run['chain']}" if _CHAIN_IN_MAP.search(run["chain"]) else ""
+    chain = f": {run.chain}" if _CHAIN_IN_MAP.search(run.chain) else ""
     entries = {
-        "run": Text(run["id"], style="bold"),
-        "flow": Text(plain(run["flow"] + chain)),
+        "run": Text(run.id, style="bold"),
+        "flow": Text(plain(run.flow + chain)),
         "where": Text(elsewhere(run)),
-        "status": status(run).append_text(_troubles(run["stages"])),
-        "waits": Text(plain(waits_for(run.get("waits_for")))),
-        "started": _begun(run["created"], run["started_by"]),
-        "folder": Text(plain(run.get("folder") or "")),
-        "resumed": _resumed(run.get("resumes", ())),
+        "status": status(run).append_text(_troubles(run.stages)),
+        "waits": Text(plain(waits_for(run.waits_for))),
+        "started": _begun(run.created, run.started_by),
+        "folder": Text(plain(run.folder or "")),
+        "resumed": _resumed(run.resumes),
         "took": took(run),
         "params": _params(run, MOST_LINES * room(console)),
         "owner": _owner(run),
@@ -52,19 +53,19 @@ def _begun(at: str, by: str | None) -> Text:
     return Text(f"{datetime.fromtimestamp(seconds(at)):%Y-%m-%d %H:%M:%S}{told}")
 
 
-def _resumed(resumes: Sequence[ResumeShape]) -> Text:
+def _resumed(resumes: Sequence[Resume]) -> Text:
     """How often a run was resumed, and the last time."""
     if not resumes:
         return Text()
-    last = _begun(resumes[-1]["at"], resumes[-1]["by"])
+    last = _begun(resumes[-1].at, resumes[-1].by)
     return last if len(resumes) == 1 else Text(f"{len(resumes)} times, the last ") + last
 
 
-def _troubles(stages: Sequence[StageShape]) -> Text:
+def _troubles(stages: Sequence[Stage]) -> Text:
     """How many items have failed, and of how many that is tolerated."""
-    maps = [stage for stage in stages if stage["kind"] == "map"]
-    failed = sum(stage["failed"] for stage in maps)
-    tolerated = sum(stage["tolerated"] for stage in maps)
+    maps = [stage for stage in stages if stage.kind == "map"]
+    failed = sum(stage.failed for stage in maps)
+    tolerated = sum(stage.tolerated for stage in maps)
     text = Text().append(f", {counted(failed, 'item')} failed" if failed else "", style="red")
     if tolerated:
         items = f"{tolerated:,}" if failed else counted(tolerated, "item")
@@ -72,14 +73,14 @@ def _troubles(stages: Sequence[StageShape]) -> Text:
     return text
 
 
-def _params(run: RunShape, most: int) -> Text:
+def _params(run: Run, most: int) -> Text:
     shown = [
         f"{name} = {short(json.dumps(value, ensure_ascii=False), most)}"
-        for name, value in run["params"].items()
+        for name, value in run.params.items()
     ]
     return Text("\n".join(shown))
 
 
-def _owner(run: RunShape) -> Text:
-    owner = run["owner"]
-    return Text(f"process {owner['process']} on {owner['host']}") if owner else Text()
+def _owner(run: Run) -> Text:
+    owner = run.owner
+    return Text(f"process {owner.process} on {owner.host}") if owner else Text()

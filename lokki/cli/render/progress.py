@@ -24,7 +24,7 @@ from lokki.engine.events import (
     StageProgressed,
     StageStarted,
 )
-from lokki.engine.state import Status
+from lokki.model.status import RunStatus
 
 _PATIENCE_SECONDS = 0.4
 """A run that is over by then is not worth a view."""
@@ -79,7 +79,7 @@ class ProgressReport(LineReport):
                 self._views[position].end("failed", counts, seconds)
             case RunCancelling():
                 self._stop("cancelled")
-            case RunFinished(Status.FAILED, _):
+            case RunFinished(RunStatus.FAILED, _):
                 self._stop("failed")
         if isinstance(event, StageFailed | RunFinished):
             self._end_view()

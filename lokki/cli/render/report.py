@@ -24,8 +24,9 @@ from lokki.engine.events import (
     StageProgressed,
     StageStarted,
 )
-from lokki.engine.state import Counts, Status
+from lokki.engine.state import Counts
 from lokki.graph import FlowGraph
+from lokki.model.status import RunStatus
 from lokki.stages import MapStage
 from lokki.store.texts import shortened
 
@@ -139,7 +140,7 @@ class LineReport:
             case RunCancelling() if not self._resume_told:  # not by Ctrl-C: by another process
                 self.tell(logging.run_cancelling(self._run_id, self._waiting(), now))
             case RunFinished(status, _):
-                if self._json or status == Status.SUCCEEDED:
+                if self._json or status == RunStatus.SUCCEEDED:
                     self.tell(logging.run_end(self._run_id, str(status), now))
 
     def _progress(self, counts: Counts, now: float) -> None:

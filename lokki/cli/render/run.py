@@ -11,13 +11,13 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from lokki.backends.backend import Place
 from lokki.cli.program import Program
 from lokki.cli.render.console import MOST_LINES, room, stdout_console
 from lokki.cli.render.failures import failures_of, last_words
 from lokki.cli.render.head import head_of
 from lokki.cli.render.stages import map_of, stages_of
-from lokki.places.place import Place
-from lokki.places.shapes import RunShape, goes_on
+from lokki.model.run import Run
 
 _REFRESH_SECONDS = 0.5
 _LEAST_HEAD = 3
@@ -38,7 +38,7 @@ def watch_run(place: Place, run_id: str, program: Program) -> None:
         signal.signal(each, lambda number, frame: sys.exit(128 + number))
     try:
         with Live(console=console, auto_refresh=False, transient=True) as live:
-            while goes_on(run := place.run(run_id)):
+            while (run := place.run(run_id)).goes_on:
                 parts = _run(place, run, program, console)
                 live.update(_fitting(*parts, console), refresh=True)
                 sleep(max(_REFRESH_SECONDS, place.look_seconds))
@@ -47,14 +47,14 @@ def watch_run(place: Place, run_id: str, program: Program) -> None:
 
 
 def _run(
-    place: Place, run: RunShape, program: Program, console: Console
+    place: Place, run: Run, program: Program, console: Console
 ) -> tuple[dict[str, list[Text]], Text, Text]:
     """A run's head, its stages, and what there is to say of their items and how to go on."""
-    stages = run["stages"]
-    found = [(group, stage) for stage in stages for group in stage.get("failures", ())]
-    found.sort(key=lambda each: not each[0]["failed"])
+    stages = run.stages
+    found = [(group, stage) for stage in stages for group in stage.failures]
+    found.sort(key=lambda each: not each[0].failed)
     more = [
-        *(map_of(place, run, stage, console) for stage in stages if stage["kind"] == "map"),
+        *(map_of(place, run, stage, console) for stage in stages if stage.kind == "map"),
         *failures_of(found, run, program, MOST_LINES * room(console)),
         *last_words(run, [group for group, _ in found], program),
     ]

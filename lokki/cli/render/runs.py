@@ -12,21 +12,22 @@ from lokki.cli.render.console import plain, room, stdout_console
 from lokki.cli.render.status import elsewhere, status, took
 from lokki.cli.render.tables import Column, count_cells, table
 from lokki.logging import local
-from lokki.places.shapes import RunShape, StageShape, seconds
+from lokki.model.run import Run, Stage
+from lokki.model.times import seconds
 
 
-def show_runs(runs: Sequence[RunShape], now: float, *, more: bool) -> None:
+def show_runs(runs: Sequence[Run], now: float, *, more: bool) -> None:
     """Print a list of runs; ``more``: there are older ones."""
     console = stdout_console()
-    maps = [[stage for stage in run["stages"] if stage["kind"] == "map"] for run in runs]
-    failed = [sum(stage["failed"] for stage in own) for own in maps]
-    tolerated = [sum(stage["tolerated"] for stage in own) for own in maps]
+    maps = [[stage for stage in run.stages if stage.kind == "map"] for run in runs]
+    failed = [sum(stage.failed for stage in own) for own in maps]
+    tolerated = [sum(stage.tolerated for stage in own) for own in maps]
     columns = [
-        Column("run", [Text(run["id"]) for run in runs]),
-        Column("flow", [Text(plain(run["flow"])) for run in runs], least=12, goes=2),
+        Column("run", [Text(run.id) for run in runs]),
+        Column("flow", [Text(plain(run.flow)) for run in runs], least=12, goes=2),
         Column("where", _wheres(runs), goes=8),
         Column("status", [status(run) for run in runs], goes=1),
-        Column("started", [Text(_when(seconds(run["created"]), now)) for run in runs], goes=6),
+        Column("started", [Text(_when(seconds(run.created), now)) for run in runs], goes=6),
         Column("items", [_done(own) for own in maps], right=True, goes=5),
         Column("failed", count_cells(failed, "red"), right=True, goes=3),
         Column("tolerated", count_cells(tolerated, "yellow"), right=True, goes=4),
@@ -34,27 +35,25 @@ def show_runs(runs: Sequence[RunShape], now: float, *, more: bool) -> None:
     ]
     console.print(table(columns, room(console)))
     if more:
-        print(f"older ones: more with --n, or --before {runs[-1]['id']}", file=sys.stderr)
+        print(f"older ones: more with --n, or --before {runs[-1].id}", file=sys.stderr)
 
 
-def show_removable(
-    runs: Sequence[RunShape], ends: Sequence[float], resumable: Collection[str]
-) -> None:
+def show_removable(runs: Sequence[Run], ends: Sequence[float], resumable: Collection[str]) -> None:
     """Print the runs that could be removed, when they ended, and which of them can be resumed."""
     columns = [
-        Column("run", [Text(run["id"]) for run in runs]),
-        Column("flow", [Text(plain(run["flow"])) for run in runs]),
+        Column("run", [Text(run.id) for run in runs]),
+        Column("flow", [Text(plain(run.flow)) for run in runs]),
         Column("status", [status(run) for run in runs]),
         Column("ended", [Text(local(end)) for end in ends]),
-        Column("", [Text("can be resumed" * (run["id"] in resumable)) for run in runs]),
+        Column("", [Text("can be resumed" * (run.id in resumable)) for run in runs]),
     ]
     stdout_console().print(table(columns, sys.maxsize), soft_wrap=True)
 
 
-def _wheres(runs: Sequence[RunShape]) -> list[Text]:
+def _wheres(runs: Sequence[Run]) -> list[Text]:
     """Where runs are; nothing if all are in the journal."""
     told = any(map(elsewhere, runs))
-    return [Text(run["where"] if told else "") for run in runs]
+    return [Text(run.where if told else "") for run in runs]
 
 
 def _when(at: float, now: float) -> str:
@@ -64,7 +63,8 @@ def _when(at: float, now: float) -> str:
     return f"{moment:%d %b %H:%M}" if moment.year == today.year else f"{moment:%d %b %Y}"
 
 
-def _done(stages: Sequence[StageShape]) -> Text:
+def _done(stages: Sequence[Stage]) -> Text:
     """How many items have succeeded; of how many, unless all have."""
-    done, total = (sum(stage[count] for stage in stages) for count in ("succeeded", "total"))
+    done = sum(stage.succeeded for stage in stages)
+    total = sum(stage.total for stage in stages)
     return Text(f"{done:,}/{total:,}" if done < total else f"{total:,}" if total else "")

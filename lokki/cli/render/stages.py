@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from rich.console import Console
 from rich.text import Text
 
+from lokki.backends.backend import Place
 from lokki.cli.render.console import plain, room
 from lokki.cli.render.tables import Column, count_cells, table
 from lokki.cli.render.words import duration, mean, rate
-from lokki.places.place import Place
-from lokki.places.shapes import InnerShape, RunShape, StageShape
+from lokki.model.run import InnerStep, Run, Stage
 
 _CELLS = {  # from the gravest; the first that a cell holds is drawn
     "failed": ("✗", "x", "red", "failed"),
@@ -24,21 +24,19 @@ _CELLS = {  # from the gravest; the first that a cell holds is drawn
 }
 
 
-def stages_of(stages: Sequence[StageShape], console: Console) -> Text:
+def stages_of(stages: Sequence[Stage], console: Console) -> Text:
     rates = [
-        stage["succeeded"] / stage["duration"]
-        if stage["kind"] == "map" and stage["duration"]
-        else 0
+        stage.succeeded / stage.duration if stage.kind == "map" and stage.duration else 0
         for stage in stages
     ]
-    retrying = count_cells([stage["retrying"] for stage in stages], "yellow")
-    tolerated = count_cells([stage["tolerated"] for stage in stages], "yellow")
-    times = [Text(duration(stage["duration"])) for stage in stages]
+    retrying = count_cells([stage.retrying for stage in stages], "yellow")
+    tolerated = count_cells([stage.tolerated for stage in stages], "yellow")
+    times = [Text(duration(stage.duration)) for stage in stages]
     columns = [
-        Column("stage", [Text(plain(stage["name"])) for stage in stages], least=12),
-        Column("done", [Text(f"{stage['succeeded']:,}") for stage in stages], right=True),
-        Column("of", [Text(f"{stage['total']:,}") for stage in stages], right=True, goes=2),
-        Column("failed", count_cells([each["failed"] for each in stages], "red"), right=True),
+        Column("stage", [Text(plain(stage.name)) for stage in stages], least=12),
+        Column("done", [Text(f"{stage.succeeded:,}") for stage in stages], right=True),
+        Column("of", [Text(f"{stage.total:,}") for stage in stages], right=True, goes=2),
+        Column("failed", count_cells([each.failed for each in stages], "red"), right=True),
         Column("tolerated", tolerated, right=True, goes=1),
         Column("retrying", retrying, right=True, goes=3),
         Column("took", times, right=True, goes=4),
@@ -47,32 +45,32 @@ def stages_of(stages: Sequence[StageShape], console: Console) -> Text:
     return table(columns, room(console))
 
 
-def map_of(place: Place, run: RunShape, stage: StageShape, console: Console) -> Text:
+def map_of(place: Place, run: Run, stage: Stage, console: Console) -> Text:
     """The items of a map, and its inner steps."""
-    parts = (_strip(place, run, stage, console), _inner(stage.get("inner", ()), room(console)))
+    parts = (_strip(place, run, stage, console), _inner(stage.inner, room(console)))
     return Text("\n").join(part for part in parts if part)
 
 
-def _inner(steps: Sequence[InnerShape], room: int) -> Text:
+def _inner(steps: Sequence[InnerStep], room: int) -> Text:
     """The inner steps of a map: how many items are past each, and what a call takes."""
     if not steps:
         return Text()
-    means = [each["mean_seconds"] for each in steps]
-    failed = count_cells([each["failed_attempts"] for each in steps], "yellow")
+    means = [each.mean_seconds for each in steps]
+    failed = count_cells([each.failed_attempts for each in steps], "yellow")
     times = [Text("" if each is None else mean(each)) for each in means]
     columns = [
-        Column("inner step", [Text(f"· {plain(each['step'])}") for each in steps], least=12),
-        Column("done", [Text(f"{each['succeeded']:,}") for each in steps], right=True),
+        Column("inner step", [Text(f"· {plain(each.step)}") for each in steps], least=12),
+        Column("done", [Text(f"{each.succeeded:,}") for each in steps], right=True),
         Column("failed attempts", failed, right=True, goes=1),
         Column("mean", times, right=True, goes=2),
     ]
     return table(columns, room)
 
 
-def _strip(place: Place, run: RunShape, stage: StageShape, console: Console) -> Text:
+def _strip(place: Place, run: Run, stage: Stage, console: Console) -> Text:
     """The items of a map in a line of cells, and what the cells mean."""
     ascii_alone = not (console.encoding or "").lower().startswith("utf")
-    cells = place.strip(run["id"], stage["position"], console.width - 2)
+    cells = place.strip(run.id, stage.position, console.width - 2)
     kinds = [_drawn(cell) for cell in cells]
     text = Text()
     for kind in kinds:
@@ -82,7 +80,7 @@ def _strip(place: Place, run: RunShape, stage: StageShape, console: Console) -> 
         for kind, sign in _CELLS.items()
         if kind in kinds and set(kinds) != {"succeeded"}
     ]
-    lines = [Text(plain(stage["name"]), style="bold"), text, Text("   ".join(legend), style="dim")]
+    lines = [Text(plain(stage.name), style="bold"), text, Text("   ".join(legend), style="dim")]
     return Text("\n").join(line for line in lines if line) if kinds else Text()
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from rich.text import Text
 
 from lokki.cli.render.words import duration
-from lokki.places import LOCAL
-from lokki.places.shapes import RunShape, is_lost
+from lokki.model.run import LOCAL, Run
 
 _COLOURS = {
     "queued": "dim", "running": "cyan", "paused": "yellow", "succeeded": "green",
@@ -14,20 +13,20 @@ _COLOURS = {
 }  # fmt: skip
 
 
-def status(run: RunShape) -> Text:
-    if run["removing"]:
+def status(run: Run) -> Text:
+    if run.removing:
         return Text("removing", style="yellow")
-    if is_lost(run):
+    if run.is_lost:
         return Text("running", style=_COLOURS["running"]).append(" (lost)", style="red")
-    if run["status"] == "running" and run["cancel_requested"] is not None:
+    if run.status == "running" and run.cancel_requested is not None:
         return Text("cancelling", style=_COLOURS["cancelled"])
-    return Text(run["status"], style=_COLOURS.get(run["status"], ""))
+    return Text(run.status, style=_COLOURS.get(run.status, ""))
 
 
-def elsewhere(run: RunShape) -> str:
+def elsewhere(run: Run) -> str:
     """Where a run is that is not in a journal."""
-    return "" if run["where"] == LOCAL else run["where"]
+    return "" if run.where == LOCAL else run.where
 
 
-def took(run: RunShape) -> Text:
-    return Text() if run["duration"] is None else Text(duration(run["duration"]))
+def took(run: Run) -> Text:
+    return Text() if run.duration is None else Text(duration(run.duration))

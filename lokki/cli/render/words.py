@@ -6,7 +6,7 @@ import shlex
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from lokki.places.shapes import NeedsShape
+    from lokki.model.run import Needs
     from lokki.wording import Arguments
 
 _OPTIONS: Final = {"from_stage": "--from"}
@@ -49,11 +49,11 @@ def rate(per_second: float) -> str:
     return f"{per_second:.1f}/s" if per_second < 10 else f"{per_second:,.0f}/s"
 
 
-def waits_for(needs: NeedsShape | None) -> str:
+def waits_for(needs: Needs | None) -> str:
     """Which server a waiting run waits for."""
     if needs is None:
         return ""
-    offers = f" that offers {needs['source']}" if needs["source"] else ""
-    folder = f", started in {needs['folder']}" if needs["folder"] else ""
-    python = f", with the Python in {needs['prefix']}" if needs["prefix"] else ""
+    offers = f" that offers {needs.source}" if needs.source else ""
+    folder = f", started in {needs.folder}" if needs.folder else ""
+    python = f", with the Python in {needs.prefix}" if needs.prefix else ""
     return f"for a server{offers}{folder}{python}"

@@ -12,11 +12,16 @@ import anyio
 from fastapi import APIRouter, Depends, Query
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
+from lokki.backends import values
 from lokki.engine.engine import new_run_id
 from lokki.errors import AwsError, LokkiError
-from lokki.places import values
+from lokki.model.base import fields_of
+from lokki.model.item import ItemDetail, Items, Strip
+from lokki.model.log import Line, Lines
+from lokki.model.run import Params, Plan, Result, Run, Runs
+from lokki.model.status import RunStatus
 from lokki.store.lines import Wanted
-from lokki_server import models, shapes
+from lokki_server import models
 from lokki_server.feed import still
 from lokki_server.mirror import LOOK_SECONDS
 from lokki_server.problems import Problem
@@ -53,11 +58,11 @@ async def flows(service: Serving) -> Any:
     return {"flows": found, "account": executions.name, "problem": None}
 
 
-@router.get("/{name}/executions", response_model=models.Runs, responses=problems(404, 502))
+@router.get("/{name}/executions", response_model=Runs, responses=problems(404, 502))
 async def runs(
     service: Serving,
     name: FlowName,
-    status: Annotated[list[models.RunStatus], Query(max_length=6)] = [],  # noqa: B006
+    status: Annotated[list[RunStatus], Query(max_length=6)] = [],  # noqa: B006
     since: datetime | None = None,
     before: Annotated[str | None, Query(max_length=80)] = None,
     n: Annotated[int, Query(ge=1, le=1000)] = 20,
@@ -70,7 +75,7 @@ async def runs(
 
 @router.post(
     "/{name}/executions",
-    response_model=models.Run,
+    response_model=Run,
     status_code=202,
     responses=problems(404, 409, 502),
 )
@@ -95,34 +100,34 @@ async def start(
     return await service.mirror.run(name, run_id)
 
 
-@router.get(_ONE, response_model=models.Run, responses=problems(404, 502))
+@router.get(_ONE, response_model=Run, responses=problems(404, 502))
 async def run(service: Serving, name: FlowName, run_id: RunId) -> Any:
     """One run, with its failures in groups."""
     return await service.mirror.run(name, run_id)
 
 
-@router.get(f"{_ONE}/params", response_model=models.Params, responses=problems(404, 502))
+@router.get(f"{_ONE}/params", response_model=Params, responses=problems(404, 502))
 async def params(service: Serving, name: FlowName, run_id: RunId) -> Any:
     """The parameters of a run, whole."""
-    return {"params": await service.mirror.params(name, run_id)}
+    return Params(params=await service.mirror.params(name, run_id))
 
 
 @router.post(
-    f"{_ONE}/cancel", response_model=models.Run, status_code=202, responses=problems(404, 409, 502)
+    f"{_ONE}/cancel", response_model=Run, status_code=202, responses=problems(404, 409, 502)
 )
 async def cancel(
     service: Serving, name: FlowName, run_id: RunId, request: models.CancelRequest
 ) -> Any:
     """Have a run cancelled. What has finished is kept for a resume."""
     found = await service.mirror.run(name, run_id)
-    if found["finished"] is not None:
-        raise Problem(409, "The run has ended", f"run {run_id} is {found['status']}")
+    if found.finished is not None:
+        raise Problem(409, "The run has ended", f"run {run_id} is {found.status}")
     await (await service.mirror.executions()).stop(found)
     service.mirror.forget(name)
     return await service.mirror.run(name, run_id)
 
 
-@router.post(f"{_ONE}/plan", response_model=models.Plan, responses=problems(404, 409, 502))
+@router.post(f"{_ONE}/plan", response_model=Plan, responses=problems(404, 409, 502))
 async def plan(
     service: Serving, name: FlowName, run_id: RunId, request: models.ResumeRequest
 ) -> Any:
@@ -130,11 +135,12 @@ async def plan(
     from lokki.aws.resuming import plan
 
     planned = await plan(await service.mirror.executions(), name, run_id, again_from(request))
-    return {"told": planned.told, "anything": planned.redrives or planned.new}
+    told = list(planned.told)
+    return Plan(summary=told, anything=planned.redrives or planned.new, told=told)
 
 
 @router.post(
-    f"{_ONE}/resume", response_model=models.Run, status_code=202, responses=problems(404, 409, 502)
+    f"{_ONE}/resume", response_model=Run, status_code=202, responses=problems(404, 409, 502)
 )
 async def resume(
     service: Serving, name: FlowName, run_id: RunId, request: models.ResumeRequest
@@ -156,7 +162,7 @@ async def resume(
 _STAGE = f"{_ONE}/stages/{{position}}"
 
 
-@router.get(f"{_STAGE}/strip", response_model=models.Strip, responses=problems(404, 502))
+@router.get(f"{_STAGE}/strip", response_model=Strip, responses=problems(404, 502))
 async def strip(
     service: Serving,
     name: FlowName,
@@ -167,10 +173,10 @@ async def strip(
     """The items of a map in cells of neighbours."""
     found = await service.mirror.items(name, run_id, position)
     cells = [dict(+cell) for cell in found.cells(width)]
-    return {"total": found.stage["total"], "cells": cells}
+    return Strip(total=found.stage.total, cells=cells)
 
 
-@router.get(f"{_STAGE}/items", response_model=models.Items, responses=problems(404, 502))
+@router.get(f"{_STAGE}/items", response_model=Items, responses=problems(404, 502))
 async def items_of_stage(
     service: Serving,
     name: FlowName,
@@ -182,10 +188,10 @@ async def items_of_stage(
     found = await service.mirror.items(name, run_id, position)
     some = list(islice(found.some(asked.status, asked.error, asked.after), asked.limit + 1))
     more, some = some[asked.limit :], some[: asked.limit]
-    return {"items": some, "next": some[-1]["index"] if more else None}
+    return Items(items=some, next=some[-1].index if more else None)
 
 
-@router.get(f"{_ONE}/items", response_model=models.Items, responses=problems(404, 502))
+@router.get(f"{_ONE}/items", response_model=Items, responses=problems(404, 502))
 async def items(
     service: Serving,
     name: FlowName,
@@ -194,55 +200,53 @@ async def items(
 ) -> Any:
     """Those of the last map that has begun."""
     run = await service.mirror.run(name, run_id)
-    maps = [stage["position"] for stage in run["stages"] if stage["kind"] == "map"]
+    maps = [stage.position for stage in run.stages if stage.kind == "map"]
     if not maps:
-        return {"items": [], "next": None}
+        return Items(items=[], next=None)
     return await items_of_stage(service, name, run_id, maps[-1], asked)
 
 
-@router.get(
-    f"{_STAGE}/items/{{index}}", response_model=models.ItemDetail, responses=problems(404, 502)
-)
+@router.get(f"{_STAGE}/items/{{index}}", response_model=ItemDetail, responses=problems(404, 502))
 async def item(
     service: Serving, name: FlowName, run_id: RunId, position: Position, index: Index
 ) -> Any:
     """One item: its failure, if that is the last there is, and its output."""
     found = await service.mirror.items(name, run_id, position)
-    one = next((each for each in found.some((), None, index - 1) if each["index"] == index), None)
+    one = next((each for each in found.some((), None, index - 1) if each.index == index), None)
     if one is None:
         raise Problem(404, "No such item", f"item {index} of the stage has no outcome")
     packed = await service.mirror.output(name, run_id, position, index)
-    return {
-        **one,
-        "step": found.stage["name"],
-        "failures": found.attempts(index),
-        "output": packed and await anyio.to_thread.run_sync(values.shown, packed),
-    }
+    return ItemDetail(
+        **fields_of(one),
+        step=found.stage.name,
+        failures=found.attempts(index),
+        output=await anyio.to_thread.run_sync(values.shown, packed) if packed else None,
+    )
 
 
-@router.get(f"{_ONE}/result", response_model=models.Result, responses=problems(404, 409, 502))
+@router.get(f"{_ONE}/result", response_model=Result, responses=problems(404, 409, 502))
 async def result(service: Serving, name: FlowName, run_id: RunId) -> Any:
     """The result of a run that has succeeded; of a map that ends the flow, up to 1,000 items."""
     run = await service.mirror.run(name, run_id)
-    if run["status"] != "succeeded":
-        raise Problem(409, "There is no result", f"run {run_id} is {run['status']}")
-    last = run["stages"][-1]
-    if last["total"] > MOST_ITEMS:
-        raise Problem(409, "The result is too large", f"it is a list of {last['total']} items")
+    if run.status != "succeeded":
+        raise Problem(409, "There is no result", f"run {run_id} is {run.status}")
+    last = run.stages[-1]
+    if last.total > MOST_ITEMS:
+        raise Problem(409, "The result is too large", f"it is a list of {last.total} items")
     executions = await service.mirror.executions()
     packed = await executions.packed_result(name, run_id)
     shown = [await anyio.to_thread.run_sync(values.shown, each) for each in packed]
     foreign = next((each for each in shown if "json" not in each), None)
     if foreign is not None:
-        return {"result": None, **foreign}
+        return Result(result=None, **foreign)
     found = [each["json"] for each in shown]
-    return {"result": found if last["kind"] == "map" else found[0]}
+    return Result(result=found if last.kind == "map" else found[0])
 
 
 # ---- lines and events ----------------------------------------------------------------------------
 
 
-@router.get(f"{_ONE}/logs", response_model=models.Lines, responses=problems(404, 502))
+@router.get(f"{_ONE}/logs", response_model=Lines, responses=problems(404, 502))
 async def logs(
     service: Serving,
     name: FlowName,
@@ -260,11 +264,11 @@ async def logs(
         found.reverse()
     else:
         found = list(islice((line for line in read[after:] if wanted.has(line)), limit))
-    return {
-        "lines": [shapes.line(line) for line in found],
-        "next": found[-1].id if found else after,
-        "previous": found[0].id if found else None,
-    }
+    return Lines(
+        lines=[Line.of(line) for line in found],
+        next=found[-1].id if found else after,
+        previous=found[0].id if found else None,
+    )
 
 
 @router.get(
@@ -276,7 +280,7 @@ async def logs(
 async def events(
     service: Serving,
     name: FlowName,
-    found: Annotated[shapes.RunShape, Depends(run)],
+    found: Annotated[Run, Depends(run)],
     logs: Annotated[bool, Query(description="new log lines, too")] = False,
     last_event_id: LastEventId = None,
 ) -> AsyncIterator[ServerSentEvent]:
@@ -285,21 +289,21 @@ async def events(
     before: Any = None
     while True:
         try:
-            now = await service.mirror.run(name, found["id"])
+            now = await service.mirror.run(name, found.id)
             if still(now) != before:
                 before = still(now)
                 yield ServerSentEvent(event="run", data=now, id=str(after or 0))
             if logs:
-                read = (await service.mirror.lines(name, found["id"])).read
+                read = (await service.mirror.lines(name, found.id)).read
                 new = [] if after is None else read[after:]
                 after = len(read)
                 if new:
-                    lines = {"lines": [shapes.line(line) for line in new]}
+                    lines = {"lines": [Line.of(line) for line in new]}
                     yield ServerSentEvent(event="lines", data=lines, id=str(after))
         except AwsError:  # it cannot be asked now
             await anyio.sleep(LOOK_SECONDS)
             continue
-        if now["finished"] is not None:
-            yield ServerSentEvent(event="end", data={"status": now["status"]}, id=str(after or 0))
+        if now.finished is not None:
+            yield ServerSentEvent(event="end", data={"status": now.status}, id=str(after or 0))
             return
         await anyio.sleep(LOOK_SECONDS)

@@ -12,7 +12,8 @@ from fastapi import Depends, Header, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
-from lokki_server.models import ItemStatus, ProblemDetails
+from lokki.model.status import ItemStatus
+from lokki_server.models import ProblemDetails
 from lokki_server.problems import MEDIA_TYPE, wrong_request
 from lokki_server.service import Service
 

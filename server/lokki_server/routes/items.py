@@ -7,9 +7,10 @@ from typing import Any
 import anyio
 from fastapi import APIRouter
 
-from lokki.places import values
+from lokki.backends import values
+from lokki.model.base import fields_of
+from lokki.model.item import ItemDetail, Items, Strip
 from lokki.store.rows import StageRow
-from lokki_server import models, shapes
 from lokki_server.problems import Problem
 from lokki_server.routes.common import (
     Index,
@@ -25,7 +26,7 @@ from lokki_server.service import Service
 router = APIRouter(prefix="/runs/{run_id}/stages/{position}", tags=["items"])
 
 
-@router.get("/strip", response_model=models.Strip, responses=problems(404))
+@router.get("/strip", response_model=Strip, responses=problems(404))
 def strip(
     service: Serving,
     run_id: RunId,
@@ -35,10 +36,10 @@ def strip(
     """The items of a map in cells of neighbours: as much for a hundred as for a million."""
     stage = service.stage(run_id, position)
     cells = [dict(+cell) for cell in service.history.strip(stage, width)]
-    return {"total": stage.total, "cells": cells}
+    return Strip(total=stage.total, cells=cells)
 
 
-@router.get("/items", response_model=models.Items, responses=problems(404))
+@router.get("/items", response_model=Items, responses=problems(404))
 def items(
     service: Serving,
     run_id: RunId,
@@ -54,13 +55,10 @@ def items(
         limit=asked.limit + 1,
     )
     more, found = found[asked.limit :], found[: asked.limit]
-    return {
-        "items": [shapes.item(each) for each in found],
-        "next": found[-1].index if more else None,
-    }
+    return Items(items=found, next=found[-1].index if more else None)
 
 
-@router.get("/items/{index}", response_model=models.ItemDetail, responses=problems(404))
+@router.get("/items/{index}", response_model=ItemDetail, responses=problems(404))
 async def item(service: Serving, run_id: RunId, position: Position, index: Index) -> Any:
     """One item: its failed attempts, and its output."""
     stage = await anyio.to_thread.run_sync(service.stage, run_id, position)
@@ -68,12 +66,12 @@ async def item(service: Serving, run_id: RunId, position: Position, index: Index
     if found is None:
         raise Problem(404, "No such item", f"item {index} of '{stage.name}' has no outcome")
     attempts = await anyio.to_thread.run_sync(service.items.attempts, stage, index)
-    return {
-        **shapes.item(found),
-        "step": stage.name,
-        "failures": [shapes.attempt(each) for each in attempts],
-        "output": await _output(service, stage, index),
-    }
+    return ItemDetail(
+        **fields_of(found),
+        step=stage.name,
+        failures=attempts,
+        output=await _output(service, stage, index),
+    )
 
 
 async def _output(service: Service, stage: StageRow, index: int) -> dict[str, Any] | None:

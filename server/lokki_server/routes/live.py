@@ -11,9 +11,11 @@ import anyio
 from fastapi import APIRouter, Depends, Header, Query
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
+from lokki.backends import recorded
 from lokki.errors import JournalError, RunNotFound
-from lokki.store.runs import Run
-from lokki_server import shapes
+from lokki.model.log import Line
+from lokki.model.run import Run
+from lokki.store.runs import RunRecord
 from lokki_server.feed import still
 from lokki_server.routes.common import RunId, Serving, problems
 from lokki_server.service import Service
@@ -35,7 +37,7 @@ async def stream(service: Serving) -> AsyncIterator[None]:
         yield
 
 
-async def _found(service: Serving, run_id: RunId) -> Run:
+async def _found(service: Serving, run_id: RunId) -> RunRecord:
     """The run, before the stream begins: a stream cannot be a 404 any more."""
     return await service.run(run_id)
 
@@ -48,7 +50,7 @@ async def _found(service: Serving, run_id: RunId) -> Run:
 )
 async def run_events(
     service: Serving,
-    found: Annotated[Run, Depends(_found)],
+    found: Annotated[RunRecord, Depends(_found)],
     logs: Annotated[bool, Query(description="new log lines, too")] = False,
     last_event_id: LastEventId = None,
 ) -> AsyncIterator[ServerSentEvent]:
@@ -67,7 +69,7 @@ async def run_events(
             while logs:
                 lines = await anyio.to_thread.run_sync(_new_lines, service, found.id, after)
                 if lines:
-                    after = lines[-1]["id"]
+                    after = lines[-1].id
                     yield ServerSentEvent(event="lines", data={"lines": lines}, id=str(after))
                     await anyio.sleep(_GAP_SECONDS)
                 if len(lines) < _MOST_LINES:
@@ -76,8 +78,8 @@ async def run_events(
             return
         except JournalError:  # it cannot be read now
             continue
-        if run["finished"] is not None:  # it was read before its lines, of which it then had all
-            yield ServerSentEvent(event="end", data={"status": run["status"]}, id=str(after))
+        if run.finished is not None:  # it was read before its lines, of which it then had all
+            yield ServerSentEvent(event="end", data={"status": run.status}, id=str(after))
             return
 
 
@@ -87,14 +89,14 @@ def number_in(event_id: str | None) -> int | None:
     return int(text) if text.isdecimal() and len(text) < 19 else None
 
 
-def _now(service: Service, run_id: str) -> shapes.RunShape:
-    (shape,) = shapes.runs(service.history, [service.history.find(run_id)])
-    return shape
+def _now(service: Service, run_id: str) -> Run:
+    (run,) = recorded.runs(service.history, [service.history.find(run_id)])
+    return run
 
 
-def _new_lines(service: Service, run_id: str, after: int) -> list[dict[str, Any]]:
+def _new_lines(service: Service, run_id: str, after: int) -> list[Line]:
     found = service.history.lines(run_id, after=after)
-    return [shapes.line(each) for each in islice(found, _MOST_LINES)]
+    return [Line.of(each) for each in islice(found, _MOST_LINES)]
 
 
 @router.get(

@@ -7,13 +7,13 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from lokki_server import models, shapes
+from lokki.model.log import Line, Lines
 from lokki_server.routes.common import LinesAsked, RunId, Serving, problems
 
 router = APIRouter(tags=["logs"])
 
 
-@router.get("/runs/{run_id}/logs", response_model=models.Lines, responses=problems(404))
+@router.get("/runs/{run_id}/logs", response_model=Lines, responses=problems(404))
 def logs(
     service: Serving,
     run_id: RunId,
@@ -30,8 +30,8 @@ def logs(
         found = history.last_lines(run.id, limit, before=before, **wanted)
     else:
         found = list(islice(history.lines(run.id, after=after, **wanted), limit))
-    return {
-        "lines": [shapes.line(line) for line in found],
-        "next": found[-1].id if found else after,
-        "previous": found[0].id if found else None,
-    }
+    return Lines(
+        lines=[Line.of(line) for line in found],
+        next=found[-1].id if found else after,
+        previous=found[0].id if found else None,
+    )

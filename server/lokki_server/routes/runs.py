@@ -11,14 +11,16 @@ import anyio
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import PlainTextResponse
 
+from lokki.backends import recorded, values
 from lokki.engine.resuming import Again
-from lokki.places import values
+from lokki.model.run import Params, Plan, Result, Run, Runs
+from lokki.model.status import RunStatus
 from lokki.store.codec import compress, contained, dumps_list
 from lokki.store.parameters import with_params
 from lokki.store.references import stored
 from lokki.store.rows import StageRow
-from lokki.store.runs import Run
-from lokki_server import models, shapes
+from lokki.store.runs import RunRecord
+from lokki_server import models
 from lokki_server.problems import Problem
 from lokki_server.routes import common
 from lokki_server.routes.common import FlowName, RunId, Serving, problems
@@ -29,26 +31,26 @@ T = TypeVar("T")
 router = APIRouter(tags=["runs"])
 
 
-@router.get("/runs", response_model=models.Runs, responses=problems(404))
+@router.get("/runs", response_model=Runs, responses=problems(404))
 def runs(
     service: Serving,
     flow: FlowName | None = None,
-    status: Annotated[list[models.RunStatus], Query(max_length=6)] = [],  # noqa: B006
+    status: Annotated[list[RunStatus], Query(max_length=6)] = [],  # noqa: B006
     since: Annotated[datetime | None, Query(description="created since then")] = None,
     before: Annotated[str | None, Query(pattern=r"^[A-Za-z0-9_-]{1,80}$")] = None,
     n: Annotated[int, Query(ge=1, le=1000)] = 20,
 ) -> Any:
     """Runs, the newest first."""
-    return shapes.page(service.history, flow, status, common.seconds(since), before, n)
+    return recorded.page(service.history, flow, status, common.seconds(since), before, n)
 
 
-@router.get("/runs/{run_id}", response_model=models.Run, responses=problems(404))
+@router.get("/runs/{run_id}", response_model=Run, responses=problems(404))
 def run(service: Serving, run_id: RunId) -> Any:
     """One run, with its failures in groups."""
-    return shapes.run(service.history, service.history.find(run_id))
+    return recorded.run(service.history, service.history.find(run_id))
 
 
-@router.get("/runs/{run_id}/params", response_model=models.Params, responses=problems(404, 409))
+@router.get("/runs/{run_id}/params", response_model=Params, responses=problems(404, 409))
 async def params(service: Serving, run_id: RunId) -> Response:
     """The parameters of a run, whole, however long they are."""
     run = await with_params(await service.run(run_id), service.payloads)
@@ -57,32 +59,32 @@ async def params(service: Serving, run_id: RunId) -> Response:
 
 @router.post(
     "/runs/{run_id}/cancel",
-    response_model=models.Run,
+    response_model=Run,
     status_code=202,
     responses=problems(404, 409),
 )
 async def cancel(service: Serving, run_id: RunId, request: models.CancelRequest) -> Any:
     """Have a run cancelled, whichever process runs it. What has finished is kept for a resume."""
-    return shapes.runs(service.history, [await service.cancel(run_id)])[0]
+    return recorded.runs(service.history, [await service.cancel(run_id)])[0]
 
 
 @router.post(
     "/runs/{run_id}/resume",
-    response_model=models.Run,
+    response_model=Run,
     status_code=202,
     responses=problems(404, 409),
 )
 async def resume(service: Serving, run_id: RunId, request: models.ResumeRequest) -> Any:
     """Queue a run to go on: what has a result is kept, unless it is named here."""
     run = await service.resume(run_id, again_from(request))
-    return shapes.runs(service.history, [run])[0]
+    return recorded.runs(service.history, [run])[0]
 
 
-@router.post("/runs/{run_id}/plan", response_model=models.Plan, responses=problems(404, 409))
+@router.post("/runs/{run_id}/plan", response_model=Plan, responses=problems(404, 409))
 async def plan(service: Serving, run_id: RunId, request: models.ResumeRequest) -> Any:
     """What a resume would do, in words; nothing is done."""
     _, planned = await service.plan(run_id, again_from(request))
-    return planned
+    return Plan(summary=planned["told"], anything=planned["anything"], told=planned["told"])
 
 
 def again_from(request: models.ResumeRequest) -> Again:
@@ -90,7 +92,7 @@ def again_from(request: models.ResumeRequest) -> Again:
     return Again(request.failed, request.error, request.from_)
 
 
-@router.get("/runs/{run_id}/result", response_model=models.Result, responses=problems(404, 409))
+@router.get("/runs/{run_id}/result", response_model=Result, responses=problems(404, 409))
 async def result(service: Serving, run_id: RunId) -> Any:
     """The result of a run that has succeeded; of a map that ends the flow, up to 1,000 items."""
     run = await service.run(run_id)
@@ -98,9 +100,9 @@ async def result(service: Serving, run_id: RunId) -> Any:
     shown = [await _shown(service, each) for each in packed]
     if not all("json" in each for each in shown):
         foreign = next(each for each in shown if "json" not in each)
-        return {"result": None, **foreign, "download": f"/runs/{run.id}/result.pickle"}
+        return Result(result=None, **foreign, download=f"/runs/{run.id}/result.pickle")
     found = [each["json"] for each in shown]
-    return {"result": found if _is_list(service, run) else found[0]}
+    return Result(result=found if _is_list(service, run) else found[0])
 
 
 @router.get(
@@ -143,7 +145,7 @@ async def download(service: Serving, run_id: RunId) -> Response:
 MOST_ITEMS = 1_000
 
 
-def _is_list(service: Service, run: Run) -> bool:
+def _is_list(service: Service, run: RunRecord) -> bool:
     """Whether the result is a list of a map's items."""
     return service.history.stages(run.id)[-1].kind == "map"
 
@@ -158,7 +160,7 @@ class _Packed:
     ref: str | None
 
 
-def _packed(service: Service, run: Run) -> list[_Packed]:
+def _packed(service: Service, run: RunRecord) -> list[_Packed]:
     """What a run's last stage gave. Raises Problem for a run that has not succeeded."""
     if run.status != "succeeded":
         raise Problem(409, "There is no result", f"run {run.id} is {run.status}")

@@ -2,7 +2,7 @@
 
 import { now } from "./time.js";
 
-export const RUN_STATUSES = ["queued", "running", "paused", "succeeded", "failed", "cancelled"];
+export const RUN_STATUSES = ["queued", "running", "succeeded", "failed", "cancelled"];
 export const ITEM_STATUSES = [
   "pending",
   "running",
@@ -48,27 +48,18 @@ export function stageStatus(stage, run) {
   return ended(run) ? run.status : shownStatus(run);
 }
 
-/** The parts of a chain in text: `a → map(b → c) → d` has three. */
-export function chainParts(chain) {
-  const parts = [""];
-  let depth = 0;
-  for (const sign of chain ?? "") {
-    if (sign === "(") depth++;
-    if (sign === ")") depth--;
-    if (sign === "→" && depth === 0) parts.push("");
-    else parts[parts.length - 1] += sign;
-  }
-  return parts.map((part) => part.trim()).filter(Boolean);
-}
+/** A stage of a structure in text: `map(b → c)`. */
+export const stageText = ({ kind, steps }) =>
+  kind === "map" ? `map(${steps.join(" → ")})` : steps.join(" → ");
 
-/** The steps of a part of a chain: of a map, its inner ones. */
-export const stepsOf = (part) => part.replace(/^map\((.*)\)$/, "$1").split(" → ");
+/** The steps of a stage of a run. */
+export const stepsAt = (run, position) => run.structure[position]?.steps ?? [];
 
 export const canCancel = (run) => !ended(run) && !lost(run) && !run.cancel_requested;
 
 /** What may be run again: nothing, what is not done, or tolerated failures too. */
 export function canResume(run) {
-  const rests = ended(run) || lost(run) || run.status === "paused";
+  const rests = ended(run) || lost(run);
   return rests && (run.status !== "succeeded" || sum(run.stages, "tolerated") > 0);
 }
 
@@ -78,8 +69,8 @@ const troubled = ({ stages }) =>
 
 /** What failures and inner steps follow: when it changes, there may be news of them. */
 export function signs(run) {
-  const parts = run.where === "aws" ? [] : chainParts(run.chain);
-  const chained = run.stages.filter(({ position }) => stepsOf(parts[position] ?? "").length > 1);
+  const told = run.where === "aws" ? [] : run.stages; // AWS does not time inner steps
+  const chained = told.filter(({ position }) => stepsAt(run, position).length > 1);
   return [troubled(run), ...chained.map(done)].join();
 }
 

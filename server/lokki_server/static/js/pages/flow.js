@@ -8,8 +8,8 @@ import { schedule } from "../components/schedule.js";
 import { empty, fetched } from "../components/states.js";
 import { h } from "../dom.js";
 import { follow } from "../events.js";
+import { stageText } from "../model.js";
 import { navigate } from "../router.js";
-import { stageText } from "./flows.js";
 
 const LAST = 10;
 

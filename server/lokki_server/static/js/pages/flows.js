@@ -6,7 +6,7 @@ import { mark } from "../components/status.js";
 import { code } from "../components/value.js";
 import { h, keyed, setText } from "../dom.js";
 import { follow } from "../events.js";
-import { shownStatus, took } from "../model.js";
+import { shownStatus, stageText, took } from "../model.js";
 import { duration, setWhen, when } from "../time.js";
 
 const LAST = 8;
@@ -109,9 +109,6 @@ function card(flow, recent) {
     ),
   );
 }
-
-export const stageText = ({ name, kind, steps }) =>
-  kind === "map" ? `map(${steps.join(" → ") || name})` : name;
 
 function scheduleText(schedule) {
   if (!schedule) return null;

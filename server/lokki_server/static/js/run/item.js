@@ -6,7 +6,7 @@ import { fetched } from "../components/states.js";
 import { badge } from "../components/status.js";
 import { bytes, code, json } from "../components/value.js";
 import { h } from "../dom.js";
-import { chainParts, stepsOf } from "../model.js";
+import { stepsAt } from "../model.js";
 import { duration, when } from "../time.js";
 
 const LINES = 200;
@@ -18,7 +18,7 @@ export function itemView({ run, match }) {
   const stop = fetched(
     place,
     (signal) => get(`${items}/${encodeURIComponent(index)}`, signal),
-    (item) => draw(run, item, stepsOf(chainParts(run.chain)[position] ?? "")),
+    (item) => draw(run, item, stepsAt(run, position)),
   );
   const stage = run.stages.find((each) => String(each.position) === position);
   const neighbour = (to, text) =>

@@ -4,7 +4,7 @@ import { get, runPath, withQuery } from "../api.js";
 import { logLine } from "../components/lines.js";
 import { failure } from "../components/states.js";
 import { h, setAttribute, setText } from "../dom.js";
-import { chainParts, ended, stepsOf } from "../model.js";
+import { ended } from "../model.js";
 import { navigate } from "../router.js";
 import { count } from "../time.js";
 
@@ -284,8 +284,8 @@ export function logsView({ run: known, match }) {
 /** A line that knows its id. */
 const drawn = (line) => Object.assign(logLine(line), { lineId: line.id });
 
-/** The steps of a run, by its chain. */
-function steps({ chain, stages }) {
-  const named = chainParts(chain).flatMap(stepsOf);
+/** The steps of a run, by its structure. */
+function steps({ structure, stages }) {
+  const named = structure.flatMap((stage) => stage.steps);
   return named.length ? named : stages.map(({ name }) => name);
 }

@@ -4,7 +4,7 @@ import { written } from "../api.js";
 import { chain } from "../components/chain.js";
 import { json } from "../components/value.js";
 import { h, keyed } from "../dom.js";
-import { chainParts, maps } from "../model.js";
+import { maps, stageText } from "../model.js";
 import { when } from "../time.js";
 import { failures } from "./failures.js";
 import { mapCard } from "./map.js";
@@ -76,7 +76,7 @@ function factsOf(run) {
         h(
           "dl",
           { class: "facts" },
-          fact("Chain", run.chain && chain(chainParts(run.chain))),
+          fact("Chain", run.structure.length && chain(run.structure.map(stageText))),
           fact("Created", when(run.created)),
           fact("Finished", run.finished && when(run.finished)),
           fact("Started by", run.started_by && h("code", null, run.started_by)),

@@ -2,7 +2,7 @@
 
 import { mark } from "../components/status.js";
 import { h, keyed, setAttribute, setText } from "../dom.js";
-import { chainParts, done, ended, stageStatus, took } from "../model.js";
+import { done, ended, stageStatus, stageText, took } from "../model.js";
 import { count, duration } from "../time.js";
 
 const TICKS = [0.25, 0.5, 0.75, 1];
@@ -45,7 +45,7 @@ function rowsOf(run) {
   const reached = Math.max(known, ...spans.map(([begin, wide]) => begin + (wide ?? unknown)));
   const clock = (Date.parse(run.finished) - from) / 1000;
   const whole = ended(run) && !resumed ? Math.max(reached, clock || 0) : reached;
-  const parts = chainParts(run.chain);
+  const parts = run.structure.map(stageText);
   const begun = run.stages.map((stage, index) => ({
     position: stage.position,
     name: parts[stage.position] ?? stage.name,

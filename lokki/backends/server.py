@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
-from lokki.client import ENDED, PATIENCE_SECONDS, Client, Patience
+from lokki.client import PATIENCE_SECONDS, Client, Patience
 from lokki.errors import RunNotFound, ServerError
-from lokki.places.shapes import RunShape, RunsShape, rfc3339, seconds
+from lokki.model.flow import Flow, Flows
+from lokki.model.item import Strip
+from lokki.model.log import Lines, LogLine
+from lokki.model.reading import read
+from lokki.model.run import Params, Run, Runs
+from lokki.model.structure import Structure, of_text
+from lokki.model.times import rfc3339
 from lokki.store.codec import pickle_in
-from lokki.store.lines import LogLine
+
+T = TypeVar("T")
 
 _ID = re.compile("[A-Za-z0-9_-]{1,80}")
 _MOST_LINES = 5_000
 _MOST_RUNS = 1_000
 
 
-class ServerPlace:
+class ServerBackend:
     """A `Place` at a URL; what a server that cannot be reached raises is a ServerError."""
 
     look_seconds = 0.2
@@ -32,27 +40,30 @@ class ServerPlace:
         self._answered = False
         self.name = self._client.url
 
-    def find(self, name: str, flow: str | None = None) -> RunShape:
+    def find(self, name: str, flow: str | None = None) -> Run:
         if name != "last":
             return self._run(name)
-        newest = self.runs(flow=flow, limit=1)["runs"]
+        newest = self.runs(flow=flow, limit=1).runs
         if not newest:
             raise RunNotFound(f"no runs{f' of {flow}' if flow else ''} yet on {self.name}")
         return newest[0]
 
-    def run(self, run_id: str) -> RunShape:
+    def run(self, run_id: str) -> Run:
         return self._run(run_id)
 
-    def _run(self, name: str) -> RunShape:
+    def _run(self, name: str) -> Run:
         if not _ID.fullmatch(name):
             raise RunNotFound(f"{self.name}: no run {name!r}")
         try:
-            run: RunShape = self._ask(f"/runs/{name}")
+            return self._with_structure(self._ask(Run, f"/runs/{name}"))
         except ServerError as error:
             if error.status == 404:
                 raise RunNotFound(f"{self.name}: {error}") from None
             raise
-        return run
+
+    def _with_structure(self, run: Run) -> Run:
+        """A run; the servers of lokki 0.1 tell its structure as a text alone."""
+        return run if run.structure else replace(run, structure=of_text(run.chain))
 
     def runs(
         self,
@@ -62,32 +73,26 @@ class ServerPlace:
         since: float | None = None,
         before: str | None = None,
         limit: int,
-    ) -> RunsShape:
-        found: list[RunShape] = []
+    ) -> Runs:
+        found: list[Run] = []
         while True:
             n = min(limit - len(found), _MOST_RUNS)
             wanted = {"flow": flow, "status": statuses, "since": rfc3339(since), "before": before}
-            page: RunsShape = self._ask("/runs", n=n, **wanted)
-            found += page["runs"]
-            before = page["next"]
+            page = self._ask(Runs, "/runs", n=n, **wanted)
+            found += map(self._with_structure, page.runs)
+            before = page.next
             if before is None or len(found) >= limit:
-                return {"runs": found, "next": before}
+                return Runs(runs=found, next=before)
 
-    def params(self, run: RunShape) -> dict[str, Any]:
+    def params(self, run: Run) -> dict[str, Any]:
         """All parameters of a run, also where its shape has cut ones."""
-        if not run.get("params_cut"):
-            return run["params"]
-        params: dict[str, Any] = self._ask(f"/runs/{run['id']}/params")["params"]
-        return params
+        return self._ask(Params, f"/runs/{run.id}/params").params if run.params_cut else run.params
 
     def flows(self) -> list[str]:
-        return sorted({run["flow"] for run in self.runs(limit=_MOST_RUNS)["runs"]})
+        return sorted({run.flow for run in self.runs(limit=_MOST_RUNS).runs})
 
     def strip(self, run_id: str, position: int, width: int) -> Sequence[Mapping[str, int]]:
-        cells: list[dict[str, int]] = self._ask(
-            f"/runs/{run_id}/stages/{position}/strip", width=width
-        )["cells"]
-        return cells
+        return self._ask(Strip, f"/runs/{run_id}/stages/{position}/strip", width=width).cells
 
     def lines(
         self,
@@ -101,38 +106,33 @@ class ServerPlace:
         times = {"since": rfc3339(since), "until": rfc3339(until)}
         while True:
             page = self._ask(
-                f"/runs/{run_id}/logs", **wanted, **times, after=after, limit=_MOST_LINES
+                Lines, f"/runs/{run_id}/logs", **wanted, **times, after=after, limit=_MOST_LINES
             )
-            for line in page["lines"]:
-                at = seconds(line.pop("ts"))
-                yield LogLine(at=at, **line)
-            if len(page["lines"]) < _MOST_LINES:
+            yield from (line.read for line in page.lines)
+            if len(page.lines) < _MOST_LINES:
                 return
-            after = page["next"]
+            after = page.next
 
     def last_line(self, run_id: str) -> int:
-        last: int = self._ask(f"/runs/{run_id}/logs", tail=True, limit=1)["next"]
-        return last
+        return self._ask(Lines, f"/runs/{run_id}/logs", tail=True, limit=1).next
 
-    def start(self, flow: str, params: Mapping[str, Any]) -> RunShape:
+    def start(self, flow: str, params: Mapping[str, Any]) -> Run:
         """Queue a run of a flow."""
-        run: RunShape = self.find(self._client.start(flow, params).id)
+        run: Run = self.find(self._client.start(flow, params).id)
         return run
 
-    def offered(self) -> dict[str, Any]:
+    def offered(self) -> Flows:
         """The flows that it offers, and the files that it cannot read."""
-        offered: dict[str, Any] = self._ask("/flows")
-        return offered
+        return self._ask(Flows, "/flows")
 
-    def flow(self, name: str) -> dict[str, Any]:
+    def flow(self, name: str) -> Flow:
         """One of the flows that it offers."""
-        flow: dict[str, Any] = self._ask(f"/flows/{name}")
-        return flow
+        return self._ask(Flow, f"/flows/{name}")
 
-    def stages(self, flow: str) -> list[dict[str, Any]]:
+    def stages(self, flow: str) -> Structure:
         """The stages that a flow has; none that are known when they depend on its parameters."""
         try:
-            return self.flow(flow)["stages"] or []
+            return self.flow(flow).stages or []
         except ServerError as error:
             if error.status == 404:  # its file is gone
                 return []
@@ -143,10 +143,9 @@ class ServerPlace:
         plan = self._client.ask("POST", f"/runs/{run_id}/plan", wanted)
         return plan["told"], plan["anything"]
 
-    def resume(self, run_id: str, wanted: Mapping[str, Any]) -> RunShape:
+    def resume(self, run_id: str, wanted: Mapping[str, Any]) -> Run:
         """Queue a run to go on."""
-        run: RunShape = self._client.ask("POST", f"/runs/{run_id}/resume", wanted)
-        return run
+        return self._read(Run, self._client.ask("POST", f"/runs/{run_id}/resume", wanted))
 
     def result(self, run_id: str) -> str | None:
         """A run's result as it is printed; None for None, of which nothing is."""
@@ -162,12 +161,20 @@ class ServerPlace:
 
     def cancel(self, run_id: str) -> Iterator[None]:
         self.request_cancel(run_id)
-        while self.find(run_id)["status"] not in ENDED:
+        while not self.find(run_id).status.is_final:
             yield
 
-    def _ask(self, path: str, **wanted: Any) -> Any:
+    def _ask(self, kind: type[T], path: str, **wanted: Any) -> T:
+        """What it answers: a value of a type of the model."""
         query = {name: value for name, value in wanted.items() if value is not None}
         ask = partial(self._client.ask, "GET", f"{path}?{urlencode(query, doseq=True)}")
         answer = self._patience.ask(ask) if self._patience and self._answered else ask()
         self._answered = True
-        return answer
+        return self._read(kind, answer)
+
+    def _read(self, kind: type[T], answer: Any) -> T:
+        try:
+            return read(kind, answer)
+        except ValueError as error:
+            told = f"{self.name} answers what this version of lokki cannot read: {error}"
+            raise ServerError(None, told) from error

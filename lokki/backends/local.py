@@ -10,16 +10,17 @@ from typing import Any
 
 import anyio
 
+from lokki.backends import recorded
 from lokki.config import journal_path, load
-from lokki.places import shapes
+from lokki.model.log import LogLine
+from lokki.model.run import Run, Runs
 from lokki.store.connection import Reader
 from lokki.store.history import History
-from lokki.store.lines import LogLine
 from lokki.store.rows import StageRow
 from lokki.store.runs import refuse_removing
 
 
-class LocalPlace:
+class LocalBackend:
     """A `Place` over a journal."""
 
     look_seconds = 0.0
@@ -30,12 +31,12 @@ class LocalPlace:
         self._read = read
         self._history = History(read)
 
-    def find(self, name: str, flow: str | None = None) -> shapes.RunShape:
-        (shape,) = shapes.runs(self._history, [self._history.find(name, flow)])
+    def find(self, name: str, flow: str | None = None) -> Run:
+        (shape,) = recorded.runs(self._history, [self._history.find(name, flow)])
         return shape
 
-    def run(self, run_id: str) -> shapes.RunShape:
-        return shapes.run(self._history, self._history.find(run_id))
+    def run(self, run_id: str) -> Run:
+        return recorded.run(self._history, self._history.find(run_id))
 
     def runs(
         self,
@@ -46,8 +47,8 @@ class LocalPlace:
         before: str | None = None,
         older_than: float | None = None,
         limit: int,
-    ) -> shapes.RunsShape:
-        return shapes.page(self._history, flow, statuses, since, before, limit, older_than)
+    ) -> Runs:
+        return recorded.page(self._history, flow, statuses, since, before, limit, older_than)
 
     def flows(self) -> list[str]:
         return self._history.flows()
@@ -101,7 +102,7 @@ class LocalPlace:
 
 
 @contextmanager
-def opened() -> Iterator[LocalPlace]:
+def opened() -> Iterator[LocalBackend]:
     """The configured journal, to read; one that is not there has no runs, and is not made."""
     with closing(Reader(journal_path(load()), create=False)) as read:
-        yield LocalPlace(read)
+        yield LocalBackend(read)

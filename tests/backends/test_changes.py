@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import inf
 
 import pytest
 
-from lokki.call import Failure
+from lokki.backends.changes import changes, kept
 from lokki.engine.events import (
     RunCancelling,
     RunFinished,
@@ -16,52 +17,55 @@ from lokki.engine.events import (
     StageProgressed,
     StageStarted,
 )
-from lokki.engine.state import Counts, Status
-from lokki.places.changes import changes, kept
-from lokki.places.shapes import seconds
+from lokki.engine.state import Counts
+from lokki.model.failure import Error, Failure
+from lokki.model.run import Resume, Run, Stage
+from lokki.model.status import RunStatus
+from lokki.model.times import seconds
 
 BEGIN, END = "2026-02-03T10:30:00.000Z", "2026-02-03T10:30:02.000Z"
-ERROR = {
-    "type": "ValueError",
-    "message": "no",
-    "step": "work",
-    "index": 3,
-    "attempt": 2,
-    "traceback": "Traceback",
-}
 FAILURE = Failure("work", 3, 2, "ValueError", "no", "Traceback")
+ERROR = Error.of(FAILURE)
 
 
 def stage(position, finished=None, total=1, succeeded=0, **counts):
     names = {0: ("numbers", "task"), 1: ("work", "map")}
     name, kind = names[position]
-    return {
-        "position": position,
-        "name": name,
-        "kind": kind,
-        "started": BEGIN,
-        "finished": finished,
-        "duration": 2.0,
-        "total": total,
-        "succeeded": succeeded,
-        "failed": 0,
-        "tolerated": 0,
-        "retrying": 0,
-    } | counts
+    about = {"position": position, "name": name, "kind": kind, "started": BEGIN}
+    none = {"failed": 0, "tolerated": 0, "retrying": 0}
+    return Stage(
+        **about,
+        finished=finished,
+        duration=2.0,
+        total=total,
+        succeeded=succeeded,
+        **(none | counts),
+    )
 
 
 def run(status="running", stages=(), **more):
-    return {
+    known = {
         "id": "r1",
+        "where": "local",
         "flow": "mine",
-        "status": status,
+        "status": RunStatus(status),
+        "params": {},
+        "params_cut": False,
+        "created": BEGIN,
         "started": None if status == "queued" else BEGIN,
         "finished": None if status in ("queued", "running") else END,
+        "duration": 2.0,
         "cancel_requested": None,
+        "removing": False,
+        "chain": "numbers → map(work)",
         "stages": list(stages),
-        "resumes": [],
         "error": None,
-    } | more
+        "source": None,
+        "started_by": None,
+        "owner": None,
+        "folder": None,
+    }
+    return Run(**(known | more))
 
 
 def events(before, now):
@@ -89,7 +93,7 @@ def test_a_run_that_has_ended_at_the_first_look_is_told_in_order(before):
         *NUMBERS,
         StageStarted(1, "work", True, Counts(10, 10)),
         StageFinished(1, Counts(10, 10), 2.0),
-        RunFinished(Status.SUCCEEDED, None),
+        RunFinished(RunStatus.SUCCEEDED, None),
     ]
 
 
@@ -111,7 +115,7 @@ def test_only_what_is_new_is_told():
         [NUMBERS[1], WORK, StageProgressed(1, Counts(10, 4))],
         [StageProgressed(1, Counts(10, 7, 0, 1))],
         [],
-        [StageFinished(1, Counts(10, 9, 0, 1), 2.0), RunFinished(Status.SUCCEEDED, None)],
+        [StageFinished(1, Counts(10, 9, 0, 1), 2.0), RunFinished(RunStatus.SUCCEEDED, None)],
     ]
 
 
@@ -121,14 +125,14 @@ def test_a_stage_that_fails_ends_the_run(finished):
     failing = stage(1, finished, 10, 5, failed=1)
     assert events(before, run("failed", [stage(0, END, 1, 1), failing], error=ERROR)) == [
         StageFailed(1, Counts(10, 5, 1), 2.0, FAILURE),
-        RunFinished(Status.FAILED, "no"),
+        RunFinished(RunStatus.FAILED, "no"),
     ]
 
 
 def test_a_run_that_no_step_has_failed():
-    error = {"type": "RunLost", "message": "its runner died"}
+    error = Error(type="RunLost", message="its runner died")
     assert events(run(), run("failed", error=error)) == [
-        RunFinished(Status.FAILED, "its runner died")
+        RunFinished(RunStatus.FAILED, "its runner died")
     ]
 
 
@@ -136,16 +140,19 @@ def test_a_run_that_is_cancelled():
     asked = run(cancel_requested=BEGIN)
     assert events(run(), asked) == [RunCancelling()]
     assert events(asked, run("cancelled", cancel_requested=BEGIN)) == [
-        RunFinished(Status.CANCELLED, None)
+        RunFinished(RunStatus.CANCELLED, None)
     ]
 
 
 def test_a_resumed_run_tells_of_what_is_done_again_alone():
     failed = run("failed", [stage(0, END, 1, 1), stage(1, None, 10, 4, failed=1)], error=ERROR)
     before = kept(failed)
-    queued = {**failed, "status": "queued", "finished": None}
+    queued = replace(failed, status=RunStatus.QUEUED, finished=None)
     assert events(before, queued) == []
-    now = run(stages=[stage(0, END, 1, 1), stage(1, None, 10, 4, failed=1)], resumes=[{}])
+    now = run(
+        stages=[stage(0, END, 1, 1), stage(1, None, 10, 4, failed=1)],
+        resumes=[Resume(at=END, by=None, again=[])],
+    )
     assert events(before, now) == [
         RunStarted("r1", "mine", True),
         WORK,
@@ -161,7 +168,7 @@ def test_a_stage_that_had_finished_and_is_opened_again_begins_anew():
         RunStarted("r1", "mine", True),
         StageStarted(1, "work", True, Counts(10, 10)),
         StageFinished(1, Counts(10, 10), 2.0),
-        RunFinished(Status.SUCCEEDED, None),
+        RunFinished(RunStatus.SUCCEEDED, None),
     ]
 
 

@@ -6,16 +6,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from lokki.backends.local import LocalBackend
 from lokki.errors import AwsError, RunNotFound
-from lokki.places.local import LocalPlace
-from lokki.places.shapes import RunShape, RunsShape, seconds
-from lokki.store.lines import LogLine
+from lokki.model.log import LogLine
+from lokki.model.run import Run, Runs
+from lokki.model.times import seconds
 
 if TYPE_CHECKING:
-    from lokki.aws.place import AwsPlace
+    from lokki.backends.aws import AwsBackend
 
 
-class Everywhere:
+class CombinedBackend:
     """A `Place` over two; AWS is opened by ``open_aws`` when it has to be asked.
 
     Where it cannot be, ``tell`` is told so, and lists go without. Of a run that is in both, since
@@ -23,15 +24,15 @@ class Everywhere:
     """
 
     def __init__(
-        self, local: LocalPlace, open_aws: Callable[[], AwsPlace], tell: Callable[[str], object]
+        self, local: LocalBackend, open_aws: Callable[[], AwsBackend], tell: Callable[[str], object]
     ) -> None:
         self._local = local
         self._open_aws = open_aws
         self._tell = tell
-        self._places: dict[str, LocalPlace | AwsPlace] = {}
+        self._places: dict[str, LocalBackend | AwsBackend] = {}
 
     @cached_property
-    def _aws(self) -> AwsPlace | None:
+    def _aws(self) -> AwsBackend | None:
         try:
             return self._open_aws()
         except AwsError as error:
@@ -53,7 +54,7 @@ class Everywhere:
     def name(self) -> str:
         return f"{self._local.name} and {self._aws.name}" if self._aws else self._local.name
 
-    def find(self, name: str, flow: str | None = None) -> RunShape:
+    def find(self, name: str, flow: str | None = None) -> Run:
         if name == "last":
             return self._newest(flow)
         try:
@@ -66,22 +67,22 @@ class Everywhere:
             except RunNotFound as other:
                 raise RunNotFound(f"{error}; {other}") from None
 
-    def _newest(self, flow: str | None) -> RunShape:
-        found = self.runs(flow=flow, limit=1)["runs"]
+    def _newest(self, flow: str | None) -> Run:
+        found = self.runs(flow=flow, limit=1).runs
         if not found:
             raise RunNotFound(f"no runs{f' of {flow}' if flow else ''} yet in {self.name}")
         return found[0]
 
-    def _remembered(self, place: LocalPlace | AwsPlace, run: RunShape) -> RunShape:
-        self._places.setdefault(run["id"], place)
+    def _remembered(self, place: LocalBackend | AwsBackend, run: Run) -> Run:
+        self._places.setdefault(run.id, place)
         return run
 
-    def _of(self, run_id: str) -> LocalPlace | AwsPlace:
+    def _of(self, run_id: str) -> LocalBackend | AwsBackend:
         if run_id not in self._places:
             self.find(run_id)
         return self._places[run_id]
 
-    def run(self, run_id: str) -> RunShape:
+    def run(self, run_id: str) -> Run:
         return self._of(run_id).run(run_id)
 
     def runs(
@@ -92,34 +93,34 @@ class Everywhere:
         since: float | None = None,
         before: str | None = None,
         limit: int,
-    ) -> RunsShape:
+    ) -> Runs:
         newer = None if before is None else self.find(before, flow)
-        found: list[RunShape] = []
+        found: list[Run] = []
         more = False
         for place in (self._local, self._aws):
             if place is None:
                 continue
-            own = newer is not None and self._of(newer["id"]) is place
+            own = newer is not None and self._of(newer.id) is place
             try:
                 page = place.runs(
                     flow=flow,
                     statuses=statuses,
                     since=since,
                     before=before if own else None,
-                    older_than=None if own or newer is None else seconds(newer["created"]),
+                    older_than=None if own or newer is None else seconds(newer.created),
                     limit=limit,
                 )
             except AwsError as error:
                 self._without(error)
                 continue
-            more = more or page["next"] is not None
-            found += [self._remembered(place, run) for run in page["runs"]]
-        newest = sorted(found, key=lambda run: (run["created"], run["id"]), reverse=True)
+            more = more or page.next is not None
+            found += [self._remembered(place, run) for run in page.runs]
+        newest = sorted(found, key=lambda run: (run.created, run.id), reverse=True)
         shown, left = newest[:limit], newest[limit:]
-        if left and left[0]["id"] == shown[-1]["id"]:
+        if left and left[0].id == shown[-1].id:
             shown.append(left.pop(0))
         older = more or bool(left)
-        return {"runs": shown, "next": shown[-1]["id"] if older and shown else None}
+        return Runs(runs=shown, next=shown[-1].id if older and shown else None)
 
     def flows(self) -> list[str]:
         there: list[str] = []

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lokki.places.values import shown
+from lokki.backends.values import shown
 from lokki.store.codec import pack
 
 FOREIGN = "a value that JSON has no words for"

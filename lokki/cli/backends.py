@@ -12,11 +12,11 @@ import click
 from lokki.aws import check_installed
 from lokki.cli.configuration import configured
 from lokki.config import Config
-from lokki.places import AWS, LOCAL
+from lokki.model.run import AWS, LOCAL
 
 if TYPE_CHECKING:
-    from lokki.aws.place import AwsPlace
-    from lokki.places.place import Place
+    from lokki.backends.aws import AwsBackend
+    from lokki.backends.backend import Place
 
 
 def opened(on: str | None, *, waits: bool = False) -> AbstractContextManager[Place]:
@@ -27,37 +27,37 @@ def opened(on: str | None, *, waits: bool = False) -> AbstractContextManager[Pla
     if on is None:
         return _everywhere()
     if on == LOCAL:
-        from lokki.places.local import opened as here
+        from lokki.backends.local import opened as here
 
         return here()
     if on == AWS:
         return opened_aws(configured())
-    from lokki.places.server import ServerPlace
+    from lokki.backends.server import ServerBackend
 
-    return nullcontext(ServerPlace(on, partial(click.echo, err=True) if waits else None))
+    return nullcontext(ServerBackend(on, partial(click.echo, err=True) if waits else None))
 
 
 @contextmanager
 def _everywhere() -> Iterator[Place]:
     """The runs of this machine and, where flows may be deployed, those on AWS."""
-    from lokki.cli.everywhere import Everywhere
-    from lokki.places.local import opened as here
+    from lokki.backends.combined import CombinedBackend
+    from lokki.backends.local import opened as here
 
     config = configured()
     with here() as local, ExitStack() as stack:
 
-        def open_aws() -> AwsPlace:
+        def open_aws() -> AwsBackend:
             return stack.enter_context(opened_aws(config))
 
         if config.aws.artifact_bucket is None:
             yield local
         else:
-            yield Everywhere(local, open_aws, partial(click.echo, err=True))
+            yield CombinedBackend(local, open_aws, partial(click.echo, err=True))
 
 
-def opened_aws(config: Config) -> AbstractContextManager[AwsPlace]:
+def opened_aws(config: Config) -> AbstractContextManager[AwsBackend]:
     """The configured AWS account. Raises AwsError when what it takes is not installed."""
     check_installed()
-    from lokki.aws.place import opened as there
+    from lokki.backends.aws import opened as there
 
     return there(config)

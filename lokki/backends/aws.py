@@ -17,8 +17,10 @@ from lokki.aws.picture import cells
 from lokki.aws.resuming import Plan, plan, resume
 from lokki.config import Config
 from lokki.engine.resuming import Again
-from lokki.places.shapes import RunShape, RunsShape, seconds
-from lokki.store.lines import LogLine, Wanted
+from lokki.model.log import LogLine
+from lokki.model.run import Run, Runs
+from lokki.model.times import seconds
+from lokki.store.lines import Wanted
 
 T = TypeVar("T")
 _LIST_SECONDS = 5.0
@@ -27,7 +29,7 @@ _SETTLE_SECONDS = 4.0
 """CloudWatch tells of a line some seconds after it was written."""
 
 
-class AwsPlace:
+class AwsBackend:
     """A `Place` whose runs are executions; what AWS refuses is an AwsError."""
 
     look_seconds = 1.0
@@ -47,12 +49,12 @@ class AwsPlace:
 
     # ---- looking ---------------------------------------------------------------------------------
 
-    def find(self, name: str, flow: str | None = None) -> RunShape:
+    def find(self, name: str, flow: str | None = None) -> Run:
         run = self.wait(self.executions.find, name, flow)
-        self._flows[run["id"]] = run["flow"]
+        self._flows[run.id] = run.flow
         return run
 
-    def run(self, run_id: str) -> RunShape:
+    def run(self, run_id: str) -> Run:
         return self.wait(self.executions.look, self._flow(run_id), run_id)
 
     def runs(
@@ -64,36 +66,36 @@ class AwsPlace:
         before: str | None = None,
         older_than: float | None = None,
         limit: int,
-    ) -> RunsShape:
+    ) -> Runs:
         page = self.executions.page
         found = self.wait(page, flow, statuses, since, before, limit, older_than)
-        self._flows |= {run["id"]: run["flow"] for run in found["runs"]}
+        self._flows |= {run.id: run.flow for run in found.runs}
         return found
 
     def flows(self) -> list[str]:
         return self.wait(self.executions.flows)
 
     def _flow(self, run_id: str) -> str:
-        return self._flows.get(run_id) or self.find(run_id)["flow"]
+        return self._flows.get(run_id) or self.find(run_id).flow
 
     def strip(self, run_id: str, position: int, width: int) -> Sequence[Mapping[str, int]]:
         run = self.run(run_id)
-        stage = next(each for each in run["stages"] if each["position"] == position)
-        if stage["succeeded"] == stage["total"]:
-            return cells(range(stage["total"]), {}, stage["total"], width)
-        status = "failed" if stage["failed"] else "tolerated"
+        stage = next(each for each in run.stages if each.position == position)
+        if stage.succeeded == stage.total:
+            return cells(range(stage.total), {}, stage.total, width)
+        status = "failed" if stage.failed else "tolerated"
         failed = dict.fromkeys(
-            self.wait(self.executions.failed_items, run["flow"], run_id, position), status
+            self.wait(self.executions.failed_items, run.flow, run_id, position), status
         )
-        done = self._done(run, position, stage["succeeded"])
-        return cells(done, failed, stage["total"], width)
+        done = self._done(run, position, stage.succeeded)
+        return cells(done, failed, stage.total, width)
 
-    def _done(self, run: RunShape, position: int, count: int) -> set[int]:
+    def _done(self, run: Run, position: int, count: int) -> set[int]:
         """The items of a map that have their result: listed now and then, if there are more."""
-        key = run["id"], position
+        key = run.id, position
         known, at, done = self._done_items.get(key, (-1, -inf, set()))
-        if count != known and (run["finished"] or monotonic() > at + _LIST_SECONDS):
-            done = self.wait(self.executions.done_items, run["flow"], run["id"], position)
+        if count != known and (run.finished or monotonic() > at + _LIST_SECONDS):
+            done = self.wait(self.executions.done_items, run.flow, run.id, position)
             self._done_items[key] = count, monotonic(), done
         return done
 
@@ -120,14 +122,14 @@ class AwsPlace:
         lines = self._lines.get(run_id)
         if lines is None:
             run = self.find(run_id, self._flows.get(run_id))
-            lines = Lines(self.executions.account, run["flow"], run_id, seconds(run["created"]))
+            lines = Lines(self.executions.account, run.flow, run_id, seconds(run.created))
             self._lines[run_id] = lines
         self.wait(lines.more)
         return lines.read
 
     # ---- doing -----------------------------------------------------------------------------------
 
-    def start(self, flow: str, run_id: str, params: Mapping[str, Any]) -> RunShape:
+    def start(self, flow: str, run_id: str, params: Mapping[str, Any]) -> Run:
         """Start a run of a flow."""
         self.wait(self.executions.start, flow, run_id, params)
         return self.find(run_id, flow)
@@ -136,9 +138,9 @@ class AwsPlace:
         """What a resume would do."""
         return self.wait(plan, self.executions, self._flow(run_id), run_id, again)
 
-    def resume(self, planned: Plan, new_id: str) -> RunShape:
+    def resume(self, planned: Plan, new_id: str) -> Run:
         """Do what is planned; the run that goes on, which is a new one of this id if it must."""
-        return self.find(self.wait(resume, self.executions, planned, new_id), planned.run["flow"])
+        return self.find(self.wait(resume, self.executions, planned, new_id), planned.run.flow)
 
     def result(self, run_id: str) -> Any:
         """The result of a run that has succeeded."""
@@ -153,15 +155,15 @@ class AwsPlace:
 
     def cancel(self, run_id: str) -> Iterator[None]:
         self.request_cancel(run_id)
-        while self.find(run_id, self._flow(run_id))["status"] == "running":
+        while self.find(run_id, self._flow(run_id)).status == "running":
             yield
 
 
 @contextmanager
-def opened(config: Config) -> Iterator[AwsPlace]:
+def opened(config: Config) -> Iterator[AwsBackend]:
     """The configured account, as long as the context is open. Raises AwsError or ConfigError."""
     with (
         start_blocking_portal() as portal,
         portal.wrap_async_context_manager(opened_executions(config)) as executions,
     ):
-        yield AwsPlace(portal, executions)
+        yield AwsBackend(portal, executions)

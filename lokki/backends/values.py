@@ -16,8 +16,8 @@ import uuid
 from typing import Any
 
 from lokki.errors import PayloadTooLarge
-from lokki.places.shapes import DEEPEST, plain
 from lokki.store.codec import OF_ITEM, pickle_in
+from lokki.store.shown import DEEPEST, plain
 
 _SAFE = {
     ("builtins", name): kind

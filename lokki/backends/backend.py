@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
-from lokki.places.shapes import RunShape, RunsShape
-from lokki.store.lines import LogLine
+from lokki.model.log import LogLine
+from lokki.model.run import Run, Runs
 
 
 class Place(Protocol):
@@ -30,14 +30,14 @@ class Place(Protocol):
         """What it is called in messages."""
         ...
 
-    def find(self, name: str, flow: str | None = None) -> RunShape:
+    def find(self, name: str, flow: str | None = None) -> Run:
         """The run whose id is ``name``, begins with it, or, for ``last``, the newest of ``flow``.
 
         Raises RunNotFound when there is none, or more than one.
         """
         ...
 
-    def run(self, run_id: str) -> RunShape:
+    def run(self, run_id: str) -> Run:
         """A run with its failures and resumes."""
         ...
 
@@ -49,7 +49,7 @@ class Place(Protocol):
         since: float | None = None,
         before: str | None = None,
         limit: int,
-    ) -> RunsShape:
+    ) -> Runs:
         """Runs, newest first, as `History.runs`; ``before`` is the last one of another page."""
         ...
 

@@ -1,4 +1,4 @@
-"""Runs as JSON: exactly these keys and values."""
+"""Runs of a journal as JSON: exactly these keys and values."""
 
 from __future__ import annotations
 
@@ -12,27 +12,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lokki.places.shapes import (
-    goes_on,
-    group_shape,
-    is_lost,
-    line_shape,
-    rfc3339,
-    run_shape,
-)
-from lokki.store.lines import LogLine
-from lokki.store.maps import Group
+from lokki.backends.recorded import run_of, stage_of
+from lokki.model.base import fields_of
+from lokki.model.log import Line, LogLine
+from lokki.model.run import FailureGroup
+from lokki.model.structure import dumped, of_text
+from lokki.model.times import rfc3339
+from lokki.store.groups import failure_group
 from lokki.store.rows import StageRow
-from lokki.store.runs import Run
+from lokki.store.runs import RunRecord
 
 AT = 1_705_314_600.1239  # 2024-01-15T10:30:00.123Z
-RUN = Run(
+RUN = RunRecord(
     number=1,
     id="20240115-103000-123abcde",
     flow="birds-flow",
     source="/home/u/birds.py:birds-flow",
     fingerprint="f",
-    shape="a → map(b)",
+    structure=dumped(of_text("a → map(b)")),
     status="failed",
     params=b"",
     params_json='{"limit": 5}',
@@ -47,9 +44,14 @@ RUN = Run(
 STAGE = StageRow(256, RUN.id, 0, "b", "map", AT + 1, AT + 3.0004, 10, 7, 1, 2, 0)
 
 
+def told(record, stages, now):
+    """What JSON has of a run."""
+    made = run_of(record, [stage_of(record, stage, now) for stage in stages], now)
+    return json.loads(json.dumps(made, default=fields_of))
+
+
 def test_a_run_that_has_ended():
-    shape = run_shape(RUN, [STAGE], AT + 100)
-    assert json.loads(json.dumps(shape)) == {
+    assert told(RUN, [STAGE], AT + 100) == {
         "id": "20240115-103000-123abcde",
         "where": "local",
         "flow": "birds-flow",
@@ -63,6 +65,10 @@ def test_a_run_that_has_ended():
         "cancel_requested": None,
         "removing": False,
         "chain": "a → map(b)",
+        "structure": [
+            {"name": "a", "kind": "task", "steps": ["a"]},
+            {"name": "b", "kind": "map", "steps": ["b"]},
+        ],
         "stages": [
             {
                 "position": 0,
@@ -76,13 +82,24 @@ def test_a_run_that_has_ended():
                 "failed": 1,
                 "tolerated": 2,
                 "retrying": 0,
+                "inner": [],
+                "failures": [],
             }
         ],
-        "error": {"type": "ValueError", "message": "no", "step": "b"},
+        "error": {
+            "type": "ValueError",
+            "message": "no",
+            "step": "b",
+            "index": None,
+            "attempt": None,
+            "traceback": None,
+        },
         "source": "/home/u/birds.py:birds-flow",
         "started_by": "python birds.py run --limit 5",
         "owner": None,
         "folder": None,
+        "resumes": [],
+        "waits_for": None,
     }
 
 
@@ -90,7 +107,7 @@ def test_what_is_not_known_yet_is_null():
     running = replace(
         RUN, started=None, finished=None, error=None, source=None, started_by=None, status="queued"
     )
-    shape = run_shape(running, [replace(STAGE, finished=None)], AT + 2)
+    shape = told(running, [replace(STAGE, finished=None)], AT + 2)
     unknown = ("started", "finished", "duration", "error", "source", "started_by", "owner")
     assert [shape[key] for key in unknown] == [None] * 7
     assert shape["stages"][0]["finished"] is None
@@ -99,9 +116,9 @@ def test_what_is_not_known_yet_is_null():
 def test_durations_of_what_goes_on_are_so_far():
     owner = f"{socket.gethostname()}:{os.getppid()}:abcd"
     running = replace(RUN, finished=None, status="running", owner=owner, leased_until=AT + 30)
-    shape = run_shape(running, [replace(STAGE, finished=None)], AT + 11)
+    shape = told(running, [replace(STAGE, finished=None)], AT + 11)
     assert (shape["duration"], shape["stages"][0]["duration"]) == (10.0, 10.0)
-    lost = run_shape(replace(running, seen=AT + 5), [], AT + 40)
+    lost = told(replace(running, seen=AT + 5), [], AT + 40)
     assert lost["duration"] == 4.0
 
 
@@ -116,31 +133,31 @@ def test_what_goes_on_and_what_is_lost():
         (replace(worked_on, removing=True), AT + 31, (False, False)),
         (queued, AT, (True, False)),
     ]:
-        shape = run_shape(run, [], now)
-        assert (goes_on(shape), is_lost(shape)) == expected
+        made = run_of(run, [], now)
+        assert (made.goes_on, made.is_lost) == expected
 
 
 def test_durations_are_without_the_pauses():
     resumed = replace(RUN, pauses=((AT + 2, AT + 2.5), (AT + 10, AT + 20)))
-    shape = run_shape(resumed, [STAGE], AT + 100)
+    shape = told(resumed, [STAGE], AT + 100)
     assert (shape["duration"], shape["stages"][0]["duration"]) == (51.0, 1.5)
 
 
 def test_a_run_that_is_to_be_cancelled_is_running_until_it_has_ended():
     asked = replace(RUN, status="running", finished=None, cancel_requested=AT + 9)
-    shape = run_shape(asked, [], AT + 10)
+    shape = told(asked, [], AT + 10)
     assert (shape["status"], shape["cancel_requested"]) == ("running", "2024-01-15T10:30:09.123Z")
 
 
 def test_a_run_that_is_being_removed():
-    assert run_shape(replace(RUN, removing=True), [], AT + 10)["removing"] is True
+    assert told(replace(RUN, removing=True), [], AT + 10)["removing"] is True
 
 
 @pytest.mark.parametrize(("later", "alive"), [(29, True), (31, False)])
 def test_the_owner_is_alive_or_lost(later, alive):
     owner = f"{socket.gethostname()}:{os.getppid()}:abcd"
     running = replace(RUN, status="running", finished=None, owner=owner, leased_until=AT + 30)
-    assert run_shape(running, [], AT + later)["owner"] == {
+    assert told(running, [], AT + later)["owner"] == {
         "host": socket.gethostname(),
         "process": os.getppid(),
         "alive": alive,
@@ -149,8 +166,8 @@ def test_the_owner_is_alive_or_lost(later, alive):
 
 def test_failures_that_are_alike():
     trace = 'Traceback (most recent call last):\n  File "/home/u/birds.py", line 7, in flap\n'
-    group = Group("abc123", 12, "b", "ValueError", "no", trace, (3, 5), 0)
-    assert group_shape(group) == {
+    group = group_of(trace, count=12)
+    assert json.loads(json.dumps(group, default=fields_of)) == {
         "id": "abc123",
         "count": 12,
         "failed": 12,
@@ -164,24 +181,29 @@ def test_failures_that_are_alike():
         "tolerated": False,
         "traceback": trace,
     }
-    assert group_shape(replace(group, traceback=""))["place"] is None
+    assert group_of("", count=12).place is None
+
+
+def group_of(traceback: str = "", **counts: int) -> FailureGroup:
+    return failure_group("abc123", "b", "ValueError", "no", traceback, items=(3, 5), **counts)
 
 
 @pytest.mark.parametrize(("tolerated", "failed", "all_are"), [(12, 0, True), (5, 7, False)])
 def test_failures_that_are_alike_and_tolerated(tolerated, failed, all_are):
-    group = Group("abc123", 12, "b", "ValueError", "no", "", (3, 5), tolerated)
-    shape = group_shape(group)
-    assert (shape["count"], shape["failed"], shape["tolerated"]) == (12, failed, all_are)
+    group = group_of(count=12, tolerated=tolerated)
+    assert (group.count, group.failed, group.tolerated) == (12, failed, all_are)
+    assert group.tolerated_count == tolerated
 
 
 def test_failures_that_are_alike_and_retrying():
-    shape = group_shape(Group("abc123", 12, "b", "ValueError", "no", "", (3, 5), 0, retrying=12))
-    assert (shape["retrying"], shape["failed"], shape["tolerated"]) == (12, 0, False)
+    group = group_of(count=12, retrying=12)
+    assert (group.retrying, group.failed, group.tolerated) == (12, 0, False)
 
 
 def test_a_line():
     line = LogLine(9, AT, "b", None, 1, "INFO", "stdout", "hello")
-    assert line_shape(line) == {
+    assert fields_of(Line.of(line)) == {
+        "id": 9,
         "ts": "2024-01-15T10:30:00.123Z",
         "level": "INFO",
         "step": "b",
@@ -190,14 +212,15 @@ def test_a_line():
         "source": "stdout",
         "message": "hello",
     }
+    assert Line.of(line).read == line._replace(at=1_705_314_600.123)
 
 
 @given(st.datetimes(datetime(1970, 1, 2), datetime(2200, 1, 1), timezones=st.just(UTC)))
 def test_times_are_rfc_3339_in_utc_with_milliseconds(moment):
-    told = rfc3339(moment.timestamp())
-    assert told.endswith("Z")
-    assert len(told) == len("2024-01-15T10:30:00.123Z")
-    assert abs(datetime.fromisoformat(told).timestamp() - moment.timestamp()) < 0.00101
+    text = rfc3339(moment.timestamp())
+    assert text.endswith("Z")
+    assert len(text) == len("2024-01-15T10:30:00.123Z")
+    assert abs(datetime.fromisoformat(text).timestamp() - moment.timestamp()) < 0.00101
 
 
 def test_no_time_is_null():
@@ -207,8 +230,8 @@ def test_no_time_is_null():
 @pytest.mark.parametrize("levels", [99, 100, 500, 5_000])
 def test_parameters_are_told_to_a_hundred_levels(levels):
     text = '{"x": ' + "[" * levels + "]" * levels + "}"
-    shape = run_shape(replace(RUN, params_json=text), [], AT)
-    told = json.dumps(shape["params"])
-    assert ("nested too deeply" in told) == (levels >= 100)
-    assert told.count("[") <= 99
-    json.loads(told)
+    shape = told(replace(RUN, params_json=text), [], AT)
+    params = json.dumps(shape["params"])
+    assert ("nested too deeply" in params) == (levels >= 100)
+    assert params.count("[") <= 99
+    json.loads(params)

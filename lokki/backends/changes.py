@@ -1,0 +1,92 @@
+"""The events of a run that is elsewhere: what lies between two looks at it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from math import inf
+from typing import TypeAlias
+
+from lokki.engine.events import (
+    Event,
+    RunCancelling,
+    RunFinished,
+    RunStarted,
+    StageFailed,
+    StageFinished,
+    StageProgressed,
+    StageStarted,
+)
+from lokki.engine.state import Counts
+from lokki.model.failure import Failure
+from lokki.model.run import Run, Stage
+from lokki.model.status import RunStatus
+from lokki.model.times import seconds
+
+Change: TypeAlias = tuple[float, Event]
+"""An event, and when it happened, in seconds since the epoch; ``inf``: after all that is known."""
+
+
+def kept(run: Run) -> Run:
+    """A run that has ended and is to be resumed, as its first look: what is not going to change."""
+    stages = [stage for stage in run.stages if stage.finished]
+    return replace(run, status=RunStatus.QUEUED, cancel_requested=None, stages=stages)
+
+
+def changes(before: Run | None, now: Run) -> Iterator[Change]:
+    """What has happened, as `RunHandle.events` would have told it; ``before``: None at first."""
+    if now.status == "queued" or (before and before.finished == now.finished is not None):
+        return
+    if before is None or before.status == "queued":
+        yield 0.0, RunStarted(now.id, now.flow, _has_begun(before))
+    failing = _failing(now)
+    known = {} if before is None else {stage.position: stage for stage in before.stages}
+    for stage in now.stages:
+        ended_it = failing is not None and stage is failing[0]
+        if now.resumes and not now.finished:  # what failed before is to be done again
+            stage = replace(stage, failed=0)
+        yield from _changes_of_stage(known.get(stage.position), stage, ended_it)
+    if now.cancel_requested and not (before and before.cancel_requested):
+        yield inf, RunCancelling()
+    if now.finished:
+        if failing is not None:
+            stage, failure = failing
+            yield inf, StageFailed(stage.position, _counts(stage), stage.duration, failure)
+        yield inf, RunFinished(now.status, now.error.message if now.error else None)
+
+
+def _has_begun(run: Run | None) -> bool:
+    return run is not None and run.started is not None
+
+
+def _time(at: str | None) -> float:
+    return inf if at is None else seconds(at)
+
+
+def _changes_of_stage(before: Stage | None, now: Stage, is_failing: bool) -> Iterator[Change]:
+    position, counts = now.position, _counts(now)
+    if before is not None and before.finished not in (None, now.finished):
+        before = None  # it was opened again
+    if before is None:
+        started = StageStarted(position, now.name, now.kind == "map", counts)
+        yield _time(now.started), started
+    elif before.finished:
+        return
+    if is_failing:
+        return
+    if now.finished is None:
+        if before is None or _counts(before) != counts:
+            yield inf, StageProgressed(position, counts)
+    else:
+        end = _time(now.finished) + 0.001  # they are rounded down
+        yield end, StageFinished(position, counts, now.duration)
+
+
+def _failing(run: Run) -> tuple[Stage, Failure] | None:
+    """The stage that has ended the run, and its failure."""
+    failure = run.error.failure if run.error and run.status == "failed" else None
+    return (run.stages[-1], failure) if failure and run.stages else None
+
+
+def _counts(stage: Stage) -> Counts:
+    return Counts(stage.total, stage.succeeded, stage.failed, stage.tolerated, stage.retrying)

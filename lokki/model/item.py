@@ -1,0 +1,69 @@
+"""The items of a stage."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lokki.model.base import model
+from lokki.model.status import ItemStatus
+from lokki.model.times import Time
+
+
+@model
+class ItemError:
+    """The last failure of an item, in a list."""
+
+    type: str
+    message: str
+
+
+@model
+class Item:
+    """An item with an outcome; on AWS its times are not known."""
+
+    index: int
+    status: ItemStatus
+    attempts: int
+    started: Time | None
+    finished: Time | None
+    duration: float | None
+    error: ItemError | None
+
+
+@model
+class Items:
+    """A page of items."""
+
+    items: list[Item]
+    next: int | None
+    """the `after` of the next page"""
+
+
+@model
+class Attempt:
+    """A failed attempt."""
+
+    attempt: int
+    step: str
+    at: Time
+    type: str
+    message: str
+    traceback: str
+
+
+@model
+class ItemDetail(Item):
+    """An item with its failed attempts and its output."""
+
+    step: str
+    failures: list[Attempt]
+    output: dict[str, Any] | None
+    """`{json: …}`, or `{type: …, bytes: …}` for what JSON has no words for"""
+
+
+@model
+class Strip:
+    """A map's items in cells of neighbours, each with how many are in which status."""
+
+    total: int
+    cells: list[dict[str, int]]
