@@ -331,7 +331,7 @@ def capture(call: BoundCall, index: int, attempt: int, error: BaseException) -> 
 
 def _traceback(error: BaseException) -> str:
     try:
-        shown = traceback.TracebackException.from_exception(error)
+        shown = summarized(error)
         return "".join(shown.format()) if cut(shown) else ""
     except BaseException as problem:
         name, why = name_of(error), name_of(problem)
@@ -373,6 +373,38 @@ def users_frames(error: BaseException | None) -> TracebackType | None:
     while frames is not None and frames.tb_frame.f_code.co_filename.startswith(_NOT_USERS):
         frames = frames.tb_next
     return frames
+
+
+def summarized(error: BaseException) -> traceback.TracebackException:
+    """What a traceback tells of an error.
+
+    Of a module that a package lacks, Python 3.15 would import the package once more, for a hint.
+    """
+    missing = [
+        (each, each.name)
+        for each in _all_of(error)
+        if isinstance(each, ModuleNotFoundError) and "." in (each.name or "")
+    ]
+    try:
+        for each, _ in missing:
+            each.name = None
+        return traceback.TracebackException.from_exception(error)
+    finally:
+        for each, name in missing:
+            each.name = name
+
+
+def _all_of(error: BaseException) -> list[BaseException]:
+    """An error, and those that it came from and that it groups."""
+    found: dict[int, BaseException] = {}
+    left: list[BaseException | None] = [error]
+    while left:
+        each = left.pop()
+        if each is not None and id(each) not in found:
+            found[id(each)] = each
+            grouped = each.exceptions if isinstance(each, BaseExceptionGroup) else ()
+            left += [each.__cause__, each.__context__, *grouped]
+    return [*found.values()]
 
 
 def cut(shown: traceback.TracebackException) -> int:

@@ -20,6 +20,8 @@ if sys.version_info >= (3, 14):
 
     def written(fn: Callable[..., Any], parameter: inspect.Parameter) -> str:
         """A parameter's annotation as its author wrote it."""
+        if isinstance(parameter.annotation, str):
+            return parameter.annotation
         as_text = inspect.signature(fn, annotation_format=Format.STRING)
         return str(as_text.parameters[parameter.name].annotation)
 

@@ -11,13 +11,12 @@ import importlib.util
 import os
 import re
 import sys
-import traceback
 from importlib.machinery import PathFinder, SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from lokki.call import cut
+from lokki.call import cut, summarized
 from lokki.decorators import Flow
 from lokki.engine.importing import RunsFlow, importing
 from lokki.errors import DefinitionError, LokkiError
@@ -142,7 +141,7 @@ def load_module(place: str) -> ModuleType:
 
 def users_traceback(error: BaseException) -> str:
     """The traceback of an error without the frames of lokki, and of what imported the file."""
-    shown = traceback.TracebackException.from_exception(error)
+    shown = summarized(error)
     cut(shown)
     return "".join(shown.format())
 

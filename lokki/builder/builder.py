@@ -33,8 +33,11 @@ from lokki.graph import FlowGraph
 from lokki.model.structure import dumped
 from lokki.stages import MapStage
 
-PYTHONS = ("3.11", "3.12", "3.13", "3.14")
-"""Those of Lambda (docs.aws.amazon.com/lambda/latest/dg/lambda-runtimes.html) that we run on."""
+PYTHONS = ("3.11", "3.12", "3.13", "3.14", "3.15")
+"""Those of Lambda (docs.aws.amazon.com/lambda/latest/dg/lambda-runtimes.html) that we run on.
+
+3.15 is a preview there.
+"""
 
 _MADE_OF = "made-of.txt"
 """The file with the hash of what a package or an image is made of; it is in neither."""

@@ -70,7 +70,17 @@ def _start(group: click.Group, program: Program) -> NoReturn:
             click.echo(f"Error: the output cannot be written: {error.strerror}", err=True)
             code = 1
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    _drop_untold()
     sys.exit(code)
+
+
+def _drop_untold() -> None:
+    """What stderr does not take is lost, and no failure, as which Python 3.14 exits with 120."""
+    try:
+        if sys.stderr is not None:
+            sys.stderr.flush()
+    except (OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 def _exit_code(group: click.Group, program: Program) -> int:

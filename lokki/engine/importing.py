@@ -10,7 +10,6 @@ import importlib.util
 import io
 import os
 import sys
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -20,7 +19,7 @@ from importlib.machinery import ModuleSpec, SourceFileLoader
 from types import ModuleType
 from typing import Any
 
-from lokki.call import cut
+from lokki.call import cut, summarized
 from lokki.engine.program import MAIN, MAIN_IN_WORKER, Origin, Program
 from lokki.engine.settings import remember
 from lokki.engine.sources import AsTheyWere, file_of
@@ -39,7 +38,7 @@ class ImportFailed(Picklable, Exception):
     """A module cannot be imported here: the type, text and traceback of the user's error."""
 
     def __init__(self, place: str, error: BaseException) -> None:
-        shown = traceback.TracebackException.from_exception(error)
+        shown = summarized(error)
         cut(shown)
         self.kind = type(error).__name__
         self.reason = f"a worker process cannot import {place}: {error}"

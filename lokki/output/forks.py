@@ -177,6 +177,10 @@ def end_lines_at_exit(_: object = None) -> None:
 
 def _before() -> None:
     if (here := captured_call()) is not None:
+        if sys.version_info >= (3, 15):
+            # Else imported with the first traceback that is shown: if another thread is at that
+            # now, a child that shows one waits for ever.
+            import _colorize  # noqa: F401
         expect_children(here)
 
 

@@ -12,13 +12,17 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.pool import ThreadPool
+from pathlib import Path
 
 import pytest
 from capturing import attached, calling, texts
 
+import lokki
 from lokki import current
 
 since_3_14 = pytest.mark.skipif(sys.version_info < (3, 14), reason="new in Python 3.14")
+
+PACKAGE = Path(lokki.__file__).parent
 
 POOL = ThreadPoolExecutor(1)
 """A pool of the program's: its one thread serves all that follow."""
@@ -209,7 +213,7 @@ def test_the_error_of_a_thread_is_told_without_frames_of_ours(monkeypatch):
         calling(lambda: by_thread(fails), secrets=("swordfish",))
     assert texts(lines)[-1] == "ValueError: no *** here"
     assert "Traceback (most recent call last):" in texts(lines)
-    assert not [line for line in texts(lines) if "lokki" in line]
+    assert not [line for line in texts(lines) if str(PACKAGE) in line]
 
 
 def test_threads_of_one_call_do_not_mix_their_lines():
