@@ -20,7 +20,6 @@ from lokki.builder.states import batched, state_machine
 from lokki.builder.template import needs_image, permissions, template
 from lokki.builder.zip_pkg import (
     Zip,
-    assemble,
     copy_code,
     install,
     read_zip,
@@ -159,12 +158,12 @@ def _has_functions(graph: FlowGraph[Any]) -> bool:
 
 
 def _zip(source: Source, folder: Path, handler: str, config: Config, python: str) -> None:
-    unpacked = folder / "unpacked"
+    code = folder / CODE
     needed = write_requirements(source, folder)
     dependencies = install(needed, python=python, architecture=config.lambda_.architecture)
-    assemble(source, dependencies, unpacked, handler)
-    write_zip(unpacked, folder / "function.zip")
-    shutil.rmtree(unpacked)
+    copy_code(source, code, handler, beside=dependencies)
+    write_zip(dependencies, code, folder / "function.zip")
+    shutil.rmtree(code)
     (folder / "handler.py").write_text(handler, "utf-8")
 
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import compileall
-import os
 import shutil
+import subprocess
+import sys
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import redirect_stdout
 from dataclasses import dataclass
 from hashlib import sha256
-from io import StringIO
 from pathlib import Path
-from py_compile import PycInvalidationMode
 
 from lokki.builder.own import own_requirement
 from lokki.builder.source import Source, needs_of, uv
@@ -28,6 +25,7 @@ _SERVICES = ("s3", "secretsmanager", "sts")
 _ABOUT = ("requirements.txt", "overrides.txt", "services.txt")
 """The files that say what is installed."""
 _COMPLETE = ".complete"
+_PACKED = ".packed.zip"
 _UNUSED_FOLDERS = ("__pycache__", "tests", "bin")
 _UNUSED_ENDS = (".pyi", ".pyx", ".pxd", ".c", ".h", ".pyc", ".lock")
 _UNUSED_RECORDS = ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json")
@@ -108,51 +106,41 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def _compile(folder: Path) -> None:
-    with redirect_stdout(StringIO()):
-        compileall.compile_dir(
-            folder,
-            quiet=2,
-            stripdir=str(folder),
-            prependdir="/var/task",
-            invalidation_mode=PycInvalidationMode.UNCHECKED_HASH,
-        )
+    """Compile it in a process of its own: what this one has interned would be in the bytecode."""
+    told = ("-s", str(folder), "-p", "/var/task", "--invalidation-mode", "unchecked-hash")
+    command = [sys.executable, "-I", "-m", "compileall", "-qq", *told, str(folder)]
+    subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
 
 
-def assemble(source: Source, dependencies: Path, folder: Path, handler: str) -> None:
-    """Put together what is in a package: what it depends on, and the flow's code."""
-    shutil.copytree(
-        dependencies, folder, copy_function=os.link, ignore=shutil.ignore_patterns(_COMPLETE)
-    )
-    copy_code(source, folder, handler)
+def copy_code(source: Source, folder: Path, handler: str, beside: Path | None = None) -> None:
+    """Copy the flow's files, and the module that Lambda calls.
 
-
-def copy_code(source: Source, folder: Path, handler: str) -> None:
-    """Copy the flow's files, and the module that Lambda calls. Raises BuildError for a clash."""
+    ``beside`` holds the other files of a package. Raises BuildError for a clash with one of them.
+    """
     for file in source.files:
-        target = folder / file
-        if target.exists() or (file.name == "handler.py" and file.parent == Path()):
+        theirs = beside is not None and (beside / file).exists()
+        if theirs or (file.name == "handler.py" and file.parent == Path()):
             raise BuildError(
                 f"{source.root / file} has the name of another file in the package; rename it"
             )
+        target = folder / file
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source.root / file, target)
     (folder / "handler.py").write_text(handler, "utf-8")
 
 
-def write_zip(folder: Path, file: Path) -> None:
-    """Pack a folder: the same files give the same bytes.
+def write_zip(dependencies: Path, code: Path, file: Path) -> None:
+    """Pack what `install` and `copy_code` have put into folders: the same give the same bytes.
 
+    The dependencies, which are most of a package, are compressed once and kept in their folder.
     Raises BuildError for more than Lambda unpacks.
     """
-    names = sorted(
-        each.relative_to(folder).as_posix() for each in folder.rglob("*") if each.is_file()
-    )
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as package:
-        for name in names:
-            entry = zipfile.ZipInfo(name, _THE_SAME_TIME)
-            entry.external_attr = _READABLE
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            package.writestr(entry, (folder / name).read_bytes())
+    packed = dependencies / _PACKED
+    if not packed.is_file():
+        _add(dependencies, file)
+        file.replace(packed)
+    shutil.copyfile(packed, file)
+    _add(code, file)
     made = read_zip(file)
     if made.unpacked > MOST_UNPACKED:
         heaviest = ", ".join(f"{part.name} {part.unpacked / 1e6:.0f} MB" for part in made.parts[:5])
@@ -168,6 +156,18 @@ def read_zip(file: Path) -> Zip:
     with zipfile.ZipFile(file) as package:
         parts = tuple(_parts(package.infolist()))
     return Zip(file, file.stat().st_size, sum(part.unpacked for part in parts), parts)
+
+
+def _add(folder: Path, file: Path) -> None:
+    """Add the files of a folder to a ZIP, which is made if there is none."""
+    files = (each.relative_to(folder) for each in folder.rglob("*") if each.is_file())
+    names = sorted({each.as_posix() for each in files} - {_COMPLETE})
+    with zipfile.ZipFile(file, "a", zipfile.ZIP_DEFLATED, compresslevel=9) as package:
+        for name in names:
+            entry = zipfile.ZipInfo(name, _THE_SAME_TIME)
+            entry.external_attr = _READABLE
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            package.writestr(entry, (folder / name).read_bytes())
 
 
 def _parts(entries: Iterable[zipfile.ZipInfo]) -> Iterator[Part]:

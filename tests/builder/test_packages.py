@@ -118,11 +118,16 @@ def test_what_was_built_before_is_not_packaged_again(project):
     assert not [name for name in names(again) if name.startswith("parts/built")]
 
 
-def test_the_same_gives_the_same_bytes(project, build_dir, tmp_path):
+def test_the_same_gives_the_same_bytes_in_another_process_too(project, build_dir, tmp_path):
     flow = project("again")
     first = built(flow, build_dir, lambda__package_type="zip").package.file.read_bytes()
-    elsewhere = built(flow, str(tmp_path / "elsewhere"), lambda__package_type="zip")
-    assert elsewhere.package.file.read_bytes() == first
+    settings = {
+        "LOKKI_BUILD_DIR": str(tmp_path / "elsewhere"),
+        "LOKKI_LAMBDA_PACKAGE_TYPE": "zip",
+    }
+    command = [sys.executable, "-m", "lokki", "build", "again.py"]
+    subprocess.run(command, env=os.environ | settings, check=True)
+    assert (tmp_path / "elsewhere" / "lambdas" / "function.zip").read_bytes() == first
 
 
 def test_no_path_of_this_machine_is_in_a_package(project, build_dir, tmp_path):
