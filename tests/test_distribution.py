@@ -30,7 +30,12 @@ def texts():
 
 def test_no_text_tells_to_install_another_project():
     found = dict(texts())
-    assert {"README.md", "lokki/cli/serve.py", "docs/service.md", ".ci/run"} <= found.keys()
+    assert {
+        "README.md",
+        "lokki/cli/commands/serve.py",
+        "docs/service.md",
+        ".ci/run",
+    } <= found.keys()
     assert {path for path, text in found.items() if ANOTHER_PROJECT.search(text)} == set()
 
 
