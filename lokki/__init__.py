@@ -37,10 +37,10 @@ if TYPE_CHECKING:
     from lokki.call import Context, current
     from lokki.client import Client, ServerRun
     from lokki.engine.engine import Engine, RunHandle
-    from lokki.engine.resuming import Again
+    from lokki.resumption import Again
 
 _LAZY = {
-    "Again": "lokki.engine.resuming",
+    "Again": "lokki.resumption",
     "Client": "lokki.client",
     "Context": "lokki.call",
     "Engine": "lokki.engine.engine",

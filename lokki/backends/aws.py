@@ -16,10 +16,10 @@ from lokki.aws.loglines import Lines
 from lokki.aws.picture import cells
 from lokki.aws.resuming import Plan, plan, resume
 from lokki.config import Config
-from lokki.engine.resuming import Again
 from lokki.model.log import LogLine
 from lokki.model.run import Run, Runs
 from lokki.model.times import seconds
+from lokki.resumption import Again
 from lokki.store.lines import Wanted
 
 T = TypeVar("T")

@@ -11,6 +11,7 @@ from lokki.cli.options import again_from, config_from
 from lokki.cli.program import Program
 from lokki.config import Config
 from lokki.model.run import AWS
+from lokki.wording import said
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -27,14 +28,16 @@ def resume_on_aws(name: str, program: Program, options: dict[str, Any]) -> int:
     from lokki.cli.execute import Start, execute
     from lokki.cli.follow import followed
     from lokki.cli.render.report import Outline
+    from lokki.cli.render.words import as_options
     from lokki.engine.engine import new_run_id
 
     config, again, dry_run = config_from(options), again_from(options), options.pop("dry_run")
     with opened_aws(config) as place:
         run_id = place.find(name, program.flow).id
         planned = place.plan(run_id, again)
+        told = [said(line, as_options) for line in planned.summary]
         if dry_run:
-            click.echo("\n".join(planned.told))
+            click.echo("\n".join(told))
             return 0
 
         def begin(report: LineReport) -> AbstractAsyncContextManager[Handle]:
@@ -47,7 +50,7 @@ def resume_on_aws(name: str, program: Program, options: dict[str, Any]) -> int:
             return followed(place, lambda: planned.run, planned.run, report, place.result)
 
         stages = [Outline(each.name, each.label is not None) for each in planned.stages]
-        return execute(Start(begin, stages, program.at(AWS), planned.told), config)
+        return execute(Start(begin, stages, program.at(AWS), told), config)
 
 
 def invoked(

@@ -13,7 +13,7 @@ from lokki.config import KEYS, Config
 from lokki.model.run import AWS, LOCAL
 
 if TYPE_CHECKING:
-    from lokki.engine.resuming import Again
+    from lokki.resumption import Again
 
 
 def run_parameters(*, required: bool = True) -> list[click.Parameter]:
@@ -125,7 +125,7 @@ AGAIN: list[click.Parameter] = [
 
 def again_from(options: dict[str, Any]) -> Again:
     """What a resume does again, of its options, which are taken out."""
-    from lokki.engine.resuming import Again
+    from lokki.resumption import Again
 
     return Again(
         failed=options.pop("failed"),

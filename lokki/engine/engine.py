@@ -25,12 +25,13 @@ from lokki.engine.importing import check_may_run
 from lokki.engine.items import lane_of
 from lokki.engine.lanes import Lanes
 from lokki.engine.payloads import payload_store
-from lokki.engine.resuming import Again, Plan, plan
+from lokki.engine.resuming import Plan, plan
 from lokki.engine.run import Run
 from lokki.engine.spawning import cores
 from lokki.errors import DefinitionError, LokkiError
 from lokki.graph import FlowDefinition, FlowGraph
 from lokki.numeric import whole
+from lokki.resumption import Again
 from lokki.secret import HIDDEN, Secret
 from lokki.stages import Stage
 from lokki.store.codec import loads

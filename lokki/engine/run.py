@@ -193,7 +193,7 @@ class Run:
         """Record the run, or take it over and find its stages so far."""
         planned = self._planned
         if planned is not None:
-            detail = {"by": self._started_by, "again": planned.told, **surroundings()}
+            detail = {"by": self._started_by, "again": planned.summary, **surroundings()}
             superseded = await anyio.to_thread.run_sync(self._superseded, planned.reopening)
             row = await _committed(
                 self.journal.take(

@@ -17,11 +17,12 @@ from lokki.description import looked_into
 from lokki.engine.code import Code
 from lokki.engine.engine import resumed_graph
 from lokki.engine.parameters import packed_params, with_configured_params
-from lokki.engine.resuming import Again, plan
+from lokki.engine.resuming import plan
 from lokki.errors import LokkiError, ParameterError, ParameterProblem
 from lokki.graph import FlowGraph
 from lokki.loading import alias_source, file_named
 from lokki.model.structure import dumped
+from lokki.resumption import Again
 from lokki.secret import in_environment
 from lokki.store.history import read_history
 from lokki.store.jobs import as_asked
@@ -91,7 +92,7 @@ async def planned(flow: Flow[..., Any], run_id: str, again: dict[str, Any]) -> d
     except Exception as error:  # of the flow's own body
         return {"refused": output.masked(f"{type(error).__name__}: {error}")}
     anything = run.status != "succeeded" or found.reopening is not None
-    return {"told": [said(line, as_fields) for line in found.told], "anything": anything}
+    return {"told": [said(line, as_fields) for line in found.summary], "anything": anything}
 
 
 def _not_here(name: str) -> ParameterProblem:

@@ -24,12 +24,13 @@ from lokki.config import load
 from lokki.decorators import Flow
 from lokki.engine.code import Code
 from lokki.engine.engine import Engine, RunHandle, resumed_graph
-from lokki.engine.resuming import Again, plan
+from lokki.engine.resuming import plan
 from lokki.engine.sources import sources_now
 from lokki.errors import LokkiError, RunOwned
 from lokki.loading import LoadError, alias_source, file_named, flow_in, load_module, place_and_name
 from lokki.model.base import fields_of
 from lokki.model.failure import Error
+from lokki.resumption import Again
 from lokki.secret import in_environment
 from lokki.store.commits import Committer
 from lokki.store.jobs import Jobs

@@ -15,8 +15,8 @@ from lokki.backends import values
 from lokki.config import Config, journal_path
 from lokki.engine.engine import new_run_id
 from lokki.engine.payloads import payload_store
-from lokki.engine.resuming import Again
 from lokki.errors import JournalError, JournalGone, KeyReused, PayloadError, RunNotFound
+from lokki.resumption import Again
 from lokki.store.history import History
 from lokki.store.items import Items
 from lokki.store.jobs import Jobs, NewRun, QueueFull

@@ -8,8 +8,8 @@ import time
 import pytest
 from clouds import NAMES, begin, ended, off
 
-from lokki.engine.resuming import Again
 from lokki.errors import AwsError, DefinitionError, FingerprintError, PayloadError, RunNotFound
+from lokki.resumption import Again
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -150,7 +150,7 @@ def test_a_run_is_cancelled_and_goes_on_when_it_is_resumed(place, hold):
     assert (run["status"], run["error"]) == ("cancelled", None)
     assert counts(run["stages"][-1]) == ("total", 1, 0, 0, 0)
     planned, run = resumed(place, run_id)
-    assert (planned.redrives, planned.told) == (True, ("total: its call that has no result",))
+    assert (planned.redrives, planned.summary) == (True, ("total: its call that has no result",))
     assert (run["id"], run["status"], len(run["resumes"])) == (run_id, "succeeded", 1)
 
 
@@ -159,8 +159,8 @@ def test_a_resume_runs_what_failed_and_keeps_the_rest(place, switch):
     failed = ended(place, run_id)
     with off(switch):
         planned, run = resumed(place, run_id)
-    assert planned.told[0].startswith("crunch: ")
-    assert planned.told[1] == "total: runs after that"
+    assert planned.summary[0].startswith("crunch: ")
+    assert planned.summary[1] == "total: runs after that"
     assert (run["status"], run["error"]) == ("succeeded", None)
     assert counts(run["stages"][1]) == ("crunch", 6, 6, 0, 0)
     assert run["stages"][1]["failures"] == []
@@ -168,7 +168,7 @@ def test_a_resume_runs_what_failed_and_keeps_the_rest(place, switch):
     once = [line.item for line in place.lines(run_id, step="crunch")]
     assert once.count(0) == 1
     assert run["stages"][0] == failed["stages"][0]
-    assert place.plan(run_id, Again()).told == (
+    assert place.plan(run_id, Again()).summary == (
         f"run {run_id} has succeeded: nothing is to be done again",
     )
 
@@ -178,7 +178,7 @@ def test_tolerated_failures_are_run_again_by_a_new_run_that_keeps_all_other_resu
     ended(place, run_id)
     with off(switch):
         planned, run = resumed(place, run_id, failed=True)
-    assert planned.told == (
+    assert planned.summary == (
         "crunch: 2 of 5 items that failed and were tolerated",
         "total: runs after that",
         f"a new run begins with what is stored of {run_id}",
@@ -193,7 +193,7 @@ def test_a_run_can_begin_again_from_a_stage(place):
     run_id = begin(place, count=2)
     ended(place, run_id)
     planned, run = resumed(place, run_id, from_stage="total")
-    assert planned.told[0] == "total: all of it, as asked for"
+    assert planned.summary[0] == "total: all of it, as asked for"
     assert place.result(run["id"]) == [2, []]
     assert list(place.lines(run["id"])) == []
 
@@ -222,7 +222,7 @@ def test_what_cannot_be_resumed_is_told(place, deployed, hold):
             place.plan(run_id, Again())
         planned = place.plan(run_id, Again(from_stage="crash", force=True))
         assert [stage.name for stage in planned.kept] == ["numbers"]
-        assert planned.told[:2] == ("crash: all of it, as asked for", "total: runs after that")
+        assert planned.summary[:2] == ("crash: all of it, as asked for", "total: runs after that")
         with pytest.raises(DefinitionError, match="no results for stage 'crash' as it is deployed"):
             place.plan(run_id, Again(from_stage="total", force=True))
     finally:

@@ -10,10 +10,10 @@ from clouds import NAMES, Cloud, ended, off
 
 from lokki.backends.aws import opened
 from lokki.builder.image_pkg import ENTRYPOINT
-from lokki.engine.resuming import Again
 from lokki.rehearse.images import assembled
 from lokki.rehearse.rig.platform import Image
 from lokki.rehearse.rig.server import PLATFORM
+from lokki.resumption import Again
 
 pytestmark = pytest.mark.timeout(180)
 

@@ -14,7 +14,6 @@ from clouds import begin, ended, off
 from lokki.aws.home import pull, push
 from lokki.backends.local import LocalBackend
 from lokki.engine.engine import Engine
-from lokki.engine.resuming import Again
 from lokki.errors import (
     AwsError,
     FingerprintError,
@@ -23,6 +22,7 @@ from lokki.errors import (
     RunCancelled,
     RunNotFound,
 )
+from lokki.resumption import Again
 from lokki.store.connection import Reader
 from lokki.store.journal import Journal
 from lokki.store.local import LocalStore

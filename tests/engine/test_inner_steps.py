@@ -10,8 +10,8 @@ import pytest_asyncio
 
 from lokki import Engine, RunFailed, flow, step
 from lokki.backends import recorded
-from lokki.engine.resuming import Again
 from lokki.model.run import InnerStep
+from lokki.resumption import Again
 
 pytestmark = pytest.mark.asyncio
 

@@ -11,7 +11,7 @@ from lokki.cli.removal import collect
 from lokki.config import load
 from lokki.engine.events import StageProgressed
 from lokki.engine.payloads import payload_store
-from lokki.engine.resuming import Again
+from lokki.resumption import Again
 from lokki.store.local import LocalStore
 from lokki.store.memory import MemoryStore
 

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from lokki import Engine, RunFailed, current, flow, step
-from lokki.engine.resuming import Again
+from lokki.resumption import Again
 
 pytestmark = pytest.mark.asyncio
 

@@ -29,8 +29,9 @@ from lokki import (
     flow,
     step,
 )
-from lokki.engine.resuming import Again, plan
+from lokki.engine.resuming import plan
 from lokki.model.structure import dumped, loaded
+from lokki.resumption import Again
 from lokki.store.journal import Journal
 
 pytestmark = pytest.mark.asyncio
@@ -113,7 +114,7 @@ async def resumed(engine: Engine, run_id: str, what: Any, **again: Any) -> Any:
 
 def told(engine: Engine, run_id: str, what: Any, **again: Any) -> list[str]:
     run = engine.journal.history.find(run_id)
-    return list(plan(engine.journal.history, run, what(), Again(**again)).told)
+    return list(plan(engine.journal.history, run, what(), Again(**again)).summary)
 
 
 def groups(engine: Engine, run_id: str, position: int) -> dict[str, str]:

@@ -125,7 +125,7 @@ def _resume(
             secrets = ask_for_secrets(flow)
             graph = traced(flow, lambda: resumed_graph(row, flow, secrets))
             planned = replace(planned, graph=graph)
-    told = [said(line, as_options) for line in planned.told]
+    told = [said(line, as_options) for line in planned.summary]
     if dry_run:
         click.echo("\n".join(told))
         return 0

@@ -21,6 +21,7 @@ from lokki.model.log import Line, Lines
 from lokki.model.run import Params, Plan, Result, Run, Runs
 from lokki.model.status import RunStatus
 from lokki.store.lines import Wanted
+from lokki.wording import said
 from lokki_server import models
 from lokki_server.feed import still
 from lokki_server.mirror import LOOK_SECONDS
@@ -40,6 +41,7 @@ from lokki_server.routes.common import (
 )
 from lokki_server.routes.live import LastEventId, number_in, stream
 from lokki_server.routes.runs import MOST_ITEMS, again_from
+from lokki_server.wording import as_fields
 
 router = APIRouter(prefix="/aws/flows", tags=["aws"])
 _ONE = "/{name}/executions/{run_id}"
@@ -135,7 +137,7 @@ async def plan(
     from lokki.aws.resuming import plan
 
     planned = await plan(await service.mirror.executions(), name, run_id, again_from(request))
-    told = list(planned.told)
+    told = [said(line, as_fields) for line in planned.summary]
     return Plan(summary=told, anything=planned.redrives or planned.new, told=told)
 
 

@@ -12,9 +12,9 @@ from fastapi import APIRouter, Query, Response
 from fastapi.responses import PlainTextResponse
 
 from lokki.backends import recorded, values
-from lokki.engine.resuming import Again
 from lokki.model.run import Params, Plan, Result, Run, Runs
 from lokki.model.status import RunStatus
+from lokki.resumption import Again
 from lokki.store.codec import compress, contained, dumps_list
 from lokki.store.parameters import with_params
 from lokki.store.references import stored

@@ -1,0 +1,256 @@
+"""Which items of a run a resume runs again, and why: of the journal's runs and of AWS's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+from lokki.errors import DefinitionError, FingerprintError
+from lokki.logging import counted
+from lokki.model.run import FailureGroup
+from lokki.model.structure import StageKind, StageStructure, Structure, text_of, unchanged
+from lokki.wording import Arguments, Wording
+
+_FAILED = Arguments(failed=True)
+
+Unfinished: TypeAlias = list[tuple[int, str]]
+"""How many items have no result, and why: ``(3, "that failed")``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """What a resume is asked to do again, besides what has no result: at most one of the three.
+
+    ``failed``: the failures that were tolerated; ``error``: those of them in this group (its id or
+    the beginning of it); ``from_stage``: this stage, as a whole. ``force``: go on although the
+    flow's structure has changed, which needs ``from_stage``.
+    """
+
+    failed: bool = False
+    error: str | None = None
+    from_stage: str | None = None
+    force: bool = False
+
+    def __post_init__(self) -> None:
+        if sum((self.failed, self.error is not None, self.from_stage is not None)) > 1:
+            one, two, three = Arguments(failed=...), Arguments(error=...), Arguments(from_stage=...)
+            raise DefinitionError(
+                Wording("a resume takes one of ", one, ", ", two, " and ", three, ", not several")
+            )
+
+
+class BegunStage(Protocol):
+    """A stage of the run that has begun: a `lokki.model.run.Stage`, or a row of the journal."""
+
+    @property
+    def position(self) -> int: ...
+    @property
+    def kind(self) -> StageKind: ...
+    @property
+    def finished(self) -> object | None: ...
+    @property
+    def total(self) -> int: ...
+    @property
+    def failed(self) -> int: ...
+    @property
+    def tolerated(self) -> int: ...
+
+
+class Resumable(Protocol):
+    """A run that can be resumed, as its backend knows it.
+
+    ``before`` is the structure that it was started with, ``now`` that of the code which goes on
+    with it. ``code`` says where that code is ("the code", "what is deployed").
+    """
+
+    id: str
+    code: str
+    before: Structure
+    now: Structure
+    succeeded: bool
+
+    @property
+    def begun(self) -> Sequence[BegunStage]: ...
+
+    def groups(self, position: int) -> Sequence[FailureGroup]:
+        """The failures of a stage that has begun."""
+        ...
+
+    def unfinished(self, position: int) -> Unfinished:
+        """The items of a stage that have no result, without those that are tolerated."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Resumption:
+    """What a resume does, ``summary`` says it.
+
+    ``start`` is the first stage whose results are taken back; None: nothing is, and what has no
+    result runs. ``whole``: every item of that stage runs again, else its tolerated failures, with
+    ``group`` those alike.
+    """
+
+    summary: tuple[str, ...]
+    start: int | None
+    whole: bool
+    group: str | None
+
+
+def plan_resume(run: Resumable, again: Again) -> Resumption:
+    """What resuming a run comes to.
+
+    Raises FingerprintError when the flow's structure has changed and that is not forced,
+    DefinitionError when there is no such stage or group, or nothing to do again.
+    """
+    _check_structure(run, again)
+    start, group = _start(run, again)
+    whole = again.from_stage is not None
+    if start is None and run.succeeded:
+        summary: list[str] = [f"run {run.id} has succeeded: nothing is to be done again"]
+    else:
+        summary = list(_summary(run, start, whole, group))
+    stay = sum(stage.tolerated for stage in run.begun) if start is None else 0
+    if stay:
+        items = counted(stay, "item")
+        summary.append(
+            Wording(f"tolerated failures stay as they are: {items} (", _FAILED, " runs them again)")
+        )
+    return Resumption(tuple(summary), start, whole, group)
+
+
+# ---- what is taken back --------------------------------------------------------------------------
+
+
+def _check_structure(run: Resumable, again: Again) -> None:
+    names = [stage.name for stage in run.now]
+    if again.force and again.from_stage is None:
+        raise DefinitionError(
+            f"to force a resume, say which stage to start from; the flow's are {', '.join(names)}"
+        )
+    if run.before != run.now and not again.force:
+        first = names[min(unchanged(run.before, run.now), len(names) - 1)]
+        raise FingerprintError(
+            Wording(
+                f"run {run.id} cannot be resumed: the flow's structure has changed\n"
+                f"{_both(run)}\n"
+                f"start a new run, resume with the code it was started with, or keep the results "
+                f"before '{first}' and do the rest anew: ",
+                Arguments(force=True, from_stage=first),
+            )
+        )
+
+
+def _both(run: Resumable) -> str:
+    before, now = "it was started as:", f"{run.code} is now:"
+    width = max(len(before), len(now))
+    return f"  {before:{width}} {text_of(run.before)}\n  {now:{width}} {text_of(run.now)}"
+
+
+def _start(run: Resumable, again: Again) -> tuple[int | None, str | None]:
+    """The stage to start from, and the group of its failures that run again."""
+    if again.from_stage is not None:
+        return _position(run, again.from_stage, again.force), None
+    if again.error is not None:
+        return _group(run, again.error)
+    if not again.failed:
+        return None, None
+    tolerated = [stage.position for stage in run.begun if stage.tolerated]
+    if not tolerated and not any(stage.failed for stage in run.begun):
+        raise DefinitionError(
+            Wording(f"run {run.id} has no failed items: resume it without ", _FAILED)
+        )
+    return (tolerated[0] if tolerated else None), None
+
+
+def _position(run: Resumable, name: str, force: bool) -> int:
+    """The index of the stage to start from; with ``force`` the run need not have come to it."""
+    names = [stage.name for stage in run.now]
+    if name not in names:
+        for stage in run.now:
+            if name in stage.steps:
+                begin = Arguments(from_stage=stage.name)
+                raise DefinitionError(Wording(f"step '{name}' is in stage '{stage.name}': ", begin))
+        raise DefinitionError(f"the flow has no stage '{name}'; it has {', '.join(names)}")
+    position, kept = names.index(name), unchanged(run.before, run.now)
+    reached = sum(stage.finished is not None for stage in run.begun)
+    if position > reached and not force:
+        raise DefinitionError(
+            f"run {run.id} has not come to stage '{name}': the last to start from is "
+            f"'{names[reached]}'"
+        )
+    if position > kept:
+        raise DefinitionError(
+            f"run {run.id} has no results for stage '{names[kept]}' as it is now: start from it or "
+            f"from one before it\n{_both(run)}"
+        )
+    return position
+
+
+def _group(run: Resumable, name: str) -> tuple[int | None, str]:
+    """The first stage that tolerates failures of a group, if one does, and the group's id."""
+    groups = [
+        (stage.position, group) for stage in run.begun for group in run.groups(stage.position)
+    ]
+    found = sorted({group.id for _, group in groups if group.id.startswith(name)})
+    if not found:
+        known = ", ".join(dict.fromkeys(group.id for _, group in groups)) or "none"
+        raise DefinitionError(f"run {run.id} has no group of errors '{name}'; it has {known}")
+    if len(found) > 1:
+        raise DefinitionError(
+            f"'{name}' is the beginning of several groups of errors ({', '.join(found)}); "
+            "give more of it"
+        )
+    tolerated = [at for at, group in groups if group.id == found[0] and group.tolerated_count]
+    return next(iter(tolerated), None), found[0]
+
+
+# ---- in words ------------------------------------------------------------------------------------
+
+
+def _summary(run: Resumable, start: int | None, whole: bool, group: str | None) -> Iterator[str]:
+    """What each stage that is not done has to do."""
+    begun = {stage.position: stage for stage in run.begun}
+    first = True
+    for position, stage in enumerate(run.now):
+        row = begun.get(position)
+        if position == start and whole:
+            yield f"{stage.name}: all of {_known(stage, row)}, as asked for"
+        elif row is None or (start is not None and position > start):
+            yield f"{stage.name}: {'has not begun' if first else 'runs after that'}"
+        elif position == start:
+            counts = [_tolerated(run, row, group), *run.unfinished(position)]
+            yield f"{stage.name}: {_items(counts, row)}"
+        elif row.finished is None:
+            yield f"{stage.name}: {_items(run.unfinished(position), row)}"
+        else:
+            continue
+        first = False
+    if first:
+        yield "every stage has its results: nothing is to be done again"
+
+
+def _known(stage: StageStructure, row: BegunStage | None) -> str:
+    """How much a stage is, as far as it is known."""
+    is_map = stage.kind == "map" and row is not None and row.kind == "map"
+    return f"its {row.total:,} items" if is_map and row else "it"
+
+
+def _tolerated(run: Resumable, row: BegunStage, group: str | None) -> tuple[int, str]:
+    """How many failures of a stage are tolerated, all or of a group, and why they run again."""
+    if group is None:
+        return row.tolerated, "that failed and were tolerated"
+    alike = (each for each in run.groups(row.position) if each.id == group)
+    return sum(each.tolerated_count for each in alike), f"that failed with {group}"
+
+
+def _items(counts: Unfinished, stage: BegunStage) -> str:
+    """Items that run again: how many, and why."""
+    if not counts:
+        return "nothing, all of it has its results"
+    (count, why), *others = counts
+    if stage.kind != "map":
+        return f"its call {why}"
+    parts = [f"{count:,} of {stage.total:,} items {why}"]
+    parts += [f"{count:,} {why}" for count, why in others]
+    return ", ".join(parts[:-1]) + f", and {parts[-1]}" if others else parts[0]
