@@ -8,12 +8,15 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from lokki.aws.picture import Looked, brief, grouped, machine_of, picture, statuses_of
-from lokki.call import Failure
+from lokki.builder.comment import comment_of
+from lokki.model.failure import Error, Failure
+from lokki.model.run import Resume
+from lokki.model.structure import of_text, text_of
 
 BEGIN = datetime(2026, 2, 3, 10, 0, tzinfo=UTC)
 CHAIN = "load → map(crunch → pair) → total"
 DEFINITION = {
-    "Comment": f"crunching: {CHAIN}",
+    "Comment": comment_of("crunching", of_text(CHAIN)),
     "StartAt": "InitFlow",
     "States": {
         "Total": {"End": True},
@@ -65,33 +68,35 @@ def failure(index, reason="no", step="crunch"):
 
 
 def test_a_machine_is_read_in_the_order_of_its_states():
-    assert (MACHINE.flow, MACHINE.chain) == ("crunching", CHAIN)
+    assert (MACHINE.flow, text_of(MACHINE.structure)) == ("crunching", CHAIN)
     assert [(stage.state, stage.calls, stage.label) for stage in MACHINE.stages] == [
-        ("Load", ("load",), None),
-        ("MapCrunch", ("crunch", "pair"), "Crunch"),
-        ("Total", ("total",), None),
+        ("Load", ["load"], None),
+        ("MapCrunch", ["crunch", "pair"], "Crunch"),
+        ("Total", ["total"], None),
     ]
 
 
-@pytest.mark.parametrize("comment", ["", "somebody else's", "crunching: load"])
+@pytest.mark.parametrize(
+    "comment", ["", "somebody else's", "crunching: load", '{"flow": "crunching"}', "[]", "7"]
+)
 def test_a_machine_that_lokki_has_not_made_is_none(comment):
     assert machine_of(json.dumps({**DEFINITION, "Comment": comment})) is None
 
 
 def test_a_run_that_goes_on():
     told = run([*LOADED, entered(2, "MapCrunch", "Map")], counts={"total": 9, "succeeded": 4})
-    assert (told["status"], told["finished"], told["duration"]) == ("running", None, 60)
-    assert (told["params"], told["owner"]) == ({"n": 3}, None)
-    load, crunch = told["stages"]
-    assert (load["succeeded"], load["duration"]) == (1, 2)
-    assert (crunch["total"], crunch["succeeded"], crunch["finished"]) == (9, 4, None)
-    assert crunch["duration"] == 58
+    assert (told.status, told.finished, told.duration) == ("running", None, 60)
+    assert (told.params, told.owner) == ({"n": 3}, None)
+    load, crunch = told.stages
+    assert (load.succeeded, load.duration) == (1, 2)
+    assert (crunch.total, crunch.succeeded, crunch.finished) == (9, 4, None)
+    assert crunch.duration == 58
 
 
 def test_what_has_failed_is_tolerated_as_long_as_the_map_goes_on():
     counts = {"total": 9, "succeeded": 4, "failed": 1, "timedOut": 1}
     told = run([*LOADED, entered(2, "MapCrunch", "Map")], counts=counts)
-    assert (told["stages"][1]["failed"], told["stages"][1]["tolerated"]) == (0, 2)
+    assert (told.stages[1].failed, told.stages[1].tolerated) == (0, 2)
 
 
 def test_a_batch_has_failures_that_only_its_steps_tell():
@@ -102,14 +107,14 @@ def test_a_batch_has_failures_that_only_its_steps_tell():
     maps = {"Crunch": {"itemCounts": {"total": 9, "succeeded": 9}}}
     failures = {"crunch": [failure(3), failure(5)]}
     machine = machine_of(json.dumps(definition))
-    told = picture(Looked(execution, machine, events, maps, failures), 0)["stages"][1]
-    assert (told["succeeded"], told["tolerated"]) == (7, 2)
+    told = picture(Looked(execution, machine, events, maps, failures), 0).stages[1]
+    assert (told.succeeded, told.tolerated) == (7, 2)
 
 
 def test_a_failed_attempt_of_a_task_is_retrying_until_the_next_begins():
     events = [entered(0, "Load"), happened(1, "TaskFailed")]
-    assert run(events)["stages"][0]["retrying"] == 1
-    assert run([*events, happened(2, "TaskScheduled")])["stages"][0]["retrying"] == 0
+    assert run(events).stages[0].retrying == 1
+    assert run([*events, happened(2, "TaskScheduled")]).stages[0].retrying == 0
 
 
 def test_a_failed_run_is_told_by_its_step():
@@ -122,29 +127,26 @@ def test_a_failed_run_is_told_by_its_step():
         failures={"crunch": [failure(7, "cannot crunch 7")]},
         error="States.ExceedToleratedFailureThreshold",
     )
-    assert told["error"] == {
-        "step": "crunch", "index": 7, "attempt": 2, "type": "ValueError",
-        "message": "cannot crunch 7", "traceback": "Traceback\n",
-    }  # fmt: skip
-    assert (told["stages"][1]["failed"], told["stages"][1]["tolerated"]) == (1, 0)
-    assert told["stages"][1]["failures"][0]["failed"] == 1
+    assert told.error == Error.of(failure(7, "cannot crunch 7"))
+    assert (told.stages[1].failed, told.stages[1].tolerated) == (1, 0)
+    assert told.stages[1].failures[0].failed == 1
 
 
 def test_a_failed_run_whose_step_told_nothing_is_told_by_aws():
     events = [entered(0, "Load"), happened(3, "ExecutionFailed")]
     told = run(events, status="FAILED", stop=3, error="Lambda.Unknown", cause="it ran out")
-    assert (told["error"]["step"], told["error"]["type"], told["error"]["message"]) == (
+    assert (told.error.step, told.error.type, told.error.message) == (
         "load", "Lambda.Unknown", "it ran out",
     )  # fmt: skip
     told = run([], status="TIMED_OUT", stop=3)
-    assert (told["status"], told["error"]["step"], told["error"]["type"]) == (
+    assert (told.status, told.error.step, told.error.type) == (
         "failed", None, "TIMED_OUT",
     )  # fmt: skip
 
 
 def test_a_cancelled_run_has_failed_nowhere():
     told = run([entered(0, "Load"), happened(3, "ExecutionAborted")], status="ABORTED", stop=3)
-    assert (told["status"], told["error"], told["stages"][0]["failed"]) == ("cancelled", None, 0)
+    assert (told.status, told.error, told.stages[0].failed) == ("cancelled", None, 0)
 
 
 def test_the_time_between_an_end_and_a_redrive_does_not_count():
@@ -158,25 +160,25 @@ def test_the_time_between_an_end_and_a_redrive_does_not_count():
         left(110, "Total"),
     ]
     told = run(events, status="SUCCEEDED", stop=110, counts={"total": 1, "succeeded": 1})
-    assert told["duration"] == 10
-    assert [stage["duration"] for stage in told["stages"]] == [2, 7, 1]
-    assert told["resumes"] == [{"at": "2026-02-03T10:01:45.000Z", "by": None, "again": []}]
+    assert told.duration == 10
+    assert [stage.duration for stage in told.stages] == [2, 7, 1]
+    assert told.resumes == [Resume(at="2026-02-03T10:01:45.000Z", by=None, again=[])]
 
 
 def test_failures_that_are_alike_are_together_the_largest_group_first():
     failures = [failure(1, "other"), failure(2, "no item 2"), failure(3, "no item 3")]
     first, second = grouped(failures, tolerated=True)
-    assert (first["count"], first["items"], first["varies"]) == (2, [2, 3], True)
-    assert (second["count"], second["varies"], second["tolerated"]) == (1, False, True)
+    assert (first.count, first.items, first.varies) == (2, [2, 3], True)
+    assert (second.count, second.varies, second.tolerated) == (1, False, True)
 
 
 def test_the_resume_key_is_no_parameter():
-    assert run([], input='{"n": 1, "lokki:resumed": "r0"}')["params"] == {"n": 1}
+    assert run([], input='{"n": 1, "lokki:resumed": "r0"}').params == {"n": 1}
 
 
 @pytest.mark.parametrize("levels", [99, 100, 500, 5_000])
 def test_parameters_are_told_to_a_hundred_levels(levels):
-    told = run([], input='{"n": ' + "[" * levels + "]" * levels + "}")["params"]
+    told = run([], input='{"n": ' + "[" * levels + "]" * levels + "}").params
     text = json.dumps(told)
     assert ("nested too deeply" in text) == (levels >= 100)
     assert text.count("[") <= 99
@@ -184,13 +186,13 @@ def test_parameters_are_told_to_a_hundred_levels(levels):
 
 def test_long_parameters_are_told_by_their_beginning():
     told = run([], input=json.dumps({"n": "x" * 100_000, "m": 1}))
-    assert told["params_cut"]
-    assert told["params"] == {"n": "x" * 200 + "… (cut: it has 100,000 characters)", "m": 1}
-    assert not run([])["params_cut"]
+    assert told.params_cut
+    assert told.params == {"n": "x" * 200 + "… (cut: it has 100,000 characters)", "m": 1}
+    assert not run([]).params_cut
 
 
 def test_statuses_have_their_names():
     assert statuses_of("failed") == ["FAILED", "TIMED_OUT"]
     assert statuses_of("paused") == []
     told = {"name": "r1", "status": "ABORTED", "startDate": BEGIN, "stopDate": at(4)}
-    assert brief(told, "crunching", 0.0)["duration"] == 4
+    assert brief(told, "crunching", 0.0).duration == 4
