@@ -33,7 +33,7 @@ from lokki.aws.picture import (
 from lokki.config import Config
 from lokki.errors import AwsError, KeyReused, PayloadError, RunNotFound
 from lokki.model.failure import Failure
-from lokki.model.run import Run, Runs
+from lokki.model.run import Run, RunList
 from lokki.model.times import seconds
 from lokki.runtime.payloads import Payloads
 from lokki.store.codec import dumps_list, loads, pickle_in
@@ -231,7 +231,7 @@ class Executions:
         before: str | None,
         limit: int,
         older_than: float | None = None,
-    ) -> Runs:
+    ) -> RunList:
         """A page of runs as `History.runs` has it."""
         if before is not None:
             older_than = seconds((await self.find(before, flow)).created)
@@ -249,7 +249,7 @@ class Executions:
         ]
         found.sort(key=lambda run: run.created, reverse=True)
         more, found = found[limit:], found[:limit]
-        return Runs(runs=found, next=found[-1].id if more else None)
+        return RunList(runs=found, next=found[-1].id if more else None)
 
     # ---- one of them -----------------------------------------------------------------------------
 

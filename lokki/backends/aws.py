@@ -17,7 +17,7 @@ from lokki.aws.picture import cells
 from lokki.aws.resuming import Plan, plan, resume
 from lokki.config import Config
 from lokki.model.log import LogLine
-from lokki.model.run import Run, Runs
+from lokki.model.run import Run, RunList
 from lokki.model.times import seconds
 from lokki.resumption import Again
 from lokki.store.lines import Wanted
@@ -66,7 +66,7 @@ class AwsBackend:
         before: str | None = None,
         older_than: float | None = None,
         limit: int,
-    ) -> Runs:
+    ) -> RunList:
         page = self.executions.page
         found = self.wait(page, flow, statuses, since, before, limit, older_than)
         self._flows |= {run.id: run.flow for run in found.runs}

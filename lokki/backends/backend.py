@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 from lokki.model.log import LogLine
-from lokki.model.run import Run, Runs
+from lokki.model.run import Run, RunList
 
 
 class Place(Protocol):
@@ -49,7 +49,7 @@ class Place(Protocol):
         since: float | None = None,
         before: str | None = None,
         limit: int,
-    ) -> Runs:
+    ) -> RunList:
         """Runs, newest first, as `History.runs`; ``before`` is the last one of another page."""
         ...
 

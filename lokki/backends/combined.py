@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lokki.backends.local import LocalBackend
 from lokki.errors import AwsError, RunNotFound
 from lokki.model.log import LogLine
-from lokki.model.run import Run, Runs
+from lokki.model.run import Run, RunList
 from lokki.model.times import seconds
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class CombinedBackend:
         since: float | None = None,
         before: str | None = None,
         limit: int,
-    ) -> Runs:
+    ) -> RunList:
         newer = None if before is None else self.find(before, flow)
         found: list[Run] = []
         more = False
@@ -120,7 +120,7 @@ class CombinedBackend:
         if left and left[0].id == shown[-1].id:
             shown.append(left.pop(0))
         older = more or bool(left)
-        return Runs(runs=shown, next=shown[-1].id if older and shown else None)
+        return RunList(runs=shown, next=shown[-1].id if older and shown else None)
 
     def flows(self) -> list[str]:
         there: list[str] = []

@@ -13,7 +13,7 @@ import anyio
 from lokki.backends import recorded
 from lokki.config import journal_path, load
 from lokki.model.log import LogLine
-from lokki.model.run import Run, Runs
+from lokki.model.run import Run, RunList
 from lokki.store.connection import Reader
 from lokki.store.history import History
 from lokki.store.rows import StageRow
@@ -47,7 +47,7 @@ class LocalBackend:
         before: str | None = None,
         older_than: float | None = None,
         limit: int,
-    ) -> Runs:
+    ) -> RunList:
         return recorded.page(self._history, flow, statuses, since, before, limit, older_than)
 
     def flows(self) -> list[str]:

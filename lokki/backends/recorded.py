@@ -16,7 +16,7 @@ from lokki.model.run import (
     Owner,
     Resume,
     Run,
-    Runs,
+    RunList,
     Stage,
 )
 from lokki.model.status import RunStatus
@@ -51,7 +51,7 @@ def page(
     before: str | None,
     limit: int,
     older_than: float | None = None,
-) -> Runs:
+) -> RunList:
     """A page of runs; ``before`` is the last one of the page before it. Raises RunNotFound.
 
     ``older_than`` is a time in its stead.
@@ -66,7 +66,7 @@ def page(
         limit=limit + 1,
     )
     more, found = found[limit:], found[:limit]
-    return Runs(runs=runs(history, found), next=found[-1].id if more else None)
+    return RunList(runs=runs(history, found), next=found[-1].id if more else None)
 
 
 def run(history: History, found: RunRecord) -> Run:

@@ -11,11 +11,11 @@ from urllib.parse import urlencode
 
 from lokki.client import PATIENCE_SECONDS, Client, Patience
 from lokki.errors import RunNotFound, ServerError
-from lokki.model.flow import Flow, Flows
+from lokki.model.flow import Flow, FlowList
 from lokki.model.item import Strip
-from lokki.model.log import Lines, LogLine
+from lokki.model.log import LineList, LogLine
 from lokki.model.reading import read
-from lokki.model.run import Params, Run, Runs
+from lokki.model.run import AllParams, Run, RunList
 from lokki.model.structure import Structure, of_text
 from lokki.model.times import rfc3339
 from lokki.store.codec import pickle_in
@@ -73,20 +73,22 @@ class ServerBackend:
         since: float | None = None,
         before: str | None = None,
         limit: int,
-    ) -> Runs:
+    ) -> RunList:
         found: list[Run] = []
         while True:
             n = min(limit - len(found), _MOST_RUNS)
             wanted = {"flow": flow, "status": statuses, "since": rfc3339(since), "before": before}
-            page = self._ask(Runs, "/runs", n=n, **wanted)
+            page = self._ask(RunList, "/runs", n=n, **wanted)
             found += map(self._with_structure, page.runs)
             before = page.next
             if before is None or len(found) >= limit:
-                return Runs(runs=found, next=before)
+                return RunList(runs=found, next=before)
 
     def params(self, run: Run) -> dict[str, Any]:
         """All parameters of a run, also where its shape has cut ones."""
-        return self._ask(Params, f"/runs/{run.id}/params").params if run.params_cut else run.params
+        if not run.params_cut:
+            return run.params
+        return self._ask(AllParams, f"/runs/{run.id}/params").params
 
     def flows(self) -> list[str]:
         return sorted({run.flow for run in self.runs(limit=_MOST_RUNS).runs})
@@ -106,7 +108,7 @@ class ServerBackend:
         times = {"since": rfc3339(since), "until": rfc3339(until)}
         while True:
             page = self._ask(
-                Lines, f"/runs/{run_id}/logs", **wanted, **times, after=after, limit=_MOST_LINES
+                LineList, f"/runs/{run_id}/logs", **wanted, **times, after=after, limit=_MOST_LINES
             )
             yield from (line.read for line in page.lines)
             if len(page.lines) < _MOST_LINES:
@@ -114,16 +116,16 @@ class ServerBackend:
             after = page.next
 
     def last_line(self, run_id: str) -> int:
-        return self._ask(Lines, f"/runs/{run_id}/logs", tail=True, limit=1).next
+        return self._ask(LineList, f"/runs/{run_id}/logs", tail=True, limit=1).next
 
     def start(self, flow: str, params: Mapping[str, Any]) -> Run:
         """Queue a run of a flow."""
         run: Run = self.find(self._client.start(flow, params).id)
         return run
 
-    def offered(self) -> Flows:
+    def offered(self) -> FlowList:
         """The flows that it offers, and the files that it cannot read."""
-        return self._ask(Flows, "/flows")
+        return self._ask(FlowList, "/flows")
 
     def flow(self, name: str) -> Flow:
         """One of the flows that it offers."""

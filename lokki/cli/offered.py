@@ -13,14 +13,14 @@ import click
 from lokki.cli.configuration import configured
 from lokki.cli.options import HERE_OR_SERVER, JSON, PLACES
 from lokki.config import Config, journal_path
-from lokki.model.flow import FileProblem, Flow, Flows
+from lokki.model.flow import FileProblem, Flow, FlowList
 from lokki.model.run import LOCAL
 
 _AT_ONCE = 4
 PARAMETERS: list[click.Parameter] = [PLACES, JSON, HERE_OR_SERVER]
 
 
-def offered_flows(on: str, places: Sequence[str]) -> Flows:
+def offered_flows(on: str, places: Sequence[str]) -> FlowList:
     """The flows here or on a server, and the files that have none, as the API tells both."""
     if on == LOCAL:
         return _here(places, configured())
@@ -41,7 +41,7 @@ def tell_problems(problems: Sequence[FileProblem], nothing: str) -> None:
         click.echo(nothing, err=True)
 
 
-def _here(places: Sequence[str], config: Config) -> Flows:
+def _here(places: Sequence[str], config: Config) -> FlowList:
     from concurrent.futures import ThreadPoolExecutor
     from contextlib import closing
 
@@ -69,7 +69,7 @@ def _here(places: Sequence[str], config: Config) -> Flows:
         for file, each in zip(files, told, strict=True)
         if "error" in each
     ]
-    return Flows(flows=flows, problems=problems)
+    return FlowList(flows=flows, problems=problems)
 
 
 def _told(file: str) -> dict[str, Any]:

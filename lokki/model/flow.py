@@ -40,7 +40,7 @@ class FlowSchedule(Schedule):
 
 
 @model
-class Schedules:
+class ScheduleList:
     """The schedules of all flows that have one."""
 
     schedules: list[FlowSchedule]
@@ -92,7 +92,7 @@ class FileProblem:
 
 
 @model
-class Flows:
+class FlowList:
     """The flows that are offered, and the files that have none."""
 
     flows: list[Flow]

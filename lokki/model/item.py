@@ -31,7 +31,7 @@ class Item:
 
 
 @model
-class Items:
+class ItemList:
     """A page of items."""
 
     items: list[Item]

@@ -51,7 +51,7 @@ class Line:
 
 
 @model
-class Lines:
+class LineList:
     """A page of lines."""
 
     lines: list[Line]

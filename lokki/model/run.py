@@ -171,7 +171,7 @@ class Run:
 
 
 @model
-class Runs:
+class RunList:
     """A page of runs, the newest first; ``next`` is the ``before`` of the next page."""
 
     runs: list[Run]
@@ -179,7 +179,7 @@ class Runs:
 
 
 @model
-class Params:
+class AllParams:
     """All parameters of a run, secrets as `***`."""
 
     params: dict[str, Any]

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 
 from lokki.config import Config
 from lokki_server import problems
+from lokki_server.document import Api, operation_id
 from lokki_server.metrics import Requests, request_seconds
 from lokki_server.routes import aws, flows, health, items, live, logs, runs, session
 from lokki_server.routes.common import known_query, refusals
@@ -57,13 +58,14 @@ def create_app(
             stop(error)
             raise
 
-    app = FastAPI(
+    app = Api(
         title="lokki",
         version=version("lokki-engine"),
         lifespan=lifespan,
         docs_url=None,
         responses=refusals(),
         dependencies=[Depends(known_query)],
+        generate_unique_id_function=operation_id,
     )
     app.state.token = Token(token)
     app.state.metrics = CollectorRegistry()

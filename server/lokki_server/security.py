@@ -27,8 +27,8 @@ from lokki_server.problems import Problem, answer
 COOKIE = "lokki_session"
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::[0-9]{1,5})?")
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
-_OPEN = ("/static/", "/ui/")
-_OPEN_PAGES = frozenset({"/", "/login", "/session", "/healthz"})
+_OPEN_FOLDERS = ("/static/", "/ui/")
+_OPEN = frozenset({"/", "/login", "/session", "/healthz"})
 _MOST_WRONG = RateLimitItemPerMinute(10)
 _MOST_BYTES = 256 * 1024
 """Of a body that is read here; AWS takes no larger input, either."""
@@ -44,6 +44,11 @@ _HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+
+
+def is_open(path: str) -> bool:
+    """Whether anybody may ask for a path, without the token."""
+    return path in _OPEN or path.startswith(_OPEN_FOLDERS)
 
 
 def name_in(host: str) -> str:
@@ -154,11 +159,7 @@ class Guard:
         if not self._is_ours(name_in(host)):
             advice = "; if it is, add that name to server.allowed_hosts" * self._token.needed
             return Problem(421, "Wrong host", f"this server is not '{host}'{advice}")
-        if not (
-            path in _OPEN_PAGES
-            or path.startswith(_OPEN)
-            or self._token.allows(headers, address_of(scope))
-        ):
+        if not (is_open(path) or self._token.allows(headers, address_of(scope))):
             problem = Problem(401, "A token is needed", "send it as 'Authorization: Bearer TOKEN'")
             problem.headers = {"WWW-Authenticate": "Bearer"}
             return problem

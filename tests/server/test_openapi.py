@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
@@ -27,13 +29,18 @@ def operations(server):
     return found
 
 
+def is_described(answer, operation):
+    """By its own code: `default` is for what nobody has thought of."""
+    assert str(answer.status_code) in operation.responses.status_codes, answer.text
+
+
 def test_any_request(server, known):
     for operation in operations(server):
 
         @QUICK
         @given(operation.as_strategy())
         def ask(case):
-            case.call_and_validate(timeout=20)
+            is_described(case.call_and_validate(timeout=20), operation)
 
         ask()
 
@@ -46,7 +53,8 @@ def test_requests_about_what_is_there(server, known):
         def ask(case):
             for name in case.path_parameters or ():
                 case.path_parameters[name] = known[name]
-            case.call_and_validate(timeout=20, excluded_checks=unsaid)
+            answer = case.call_and_validate(timeout=20, excluded_checks=unsaid)
+            is_described(answer, operation)
 
         # which parameters a flow takes is told by /flows/{name}
         starts = operation.path in ("/flows/{name}/runs", "/aws/flows/{name}/executions")
@@ -55,11 +63,40 @@ def test_requests_about_what_is_there(server, known):
             ask()
 
 
+def described(server):
+    """Each operation that is described: its path and description."""
+    paths = server.get("/openapi.json")["paths"]
+    return [(path, each) for path, methods in paths.items() for each in methods.values()]
+
+
+def test_operations_are_named_as_functions_of_a_client(server):
+    names = [operation["operationId"] for _, operation in described(server)]
+    assert len(names) == len(set(names))
+    assert [name for name in names if not re.fullmatch("[a-z]+([A-Z][a-z]+)*", name)] == []
+    assert {
+        *("startRun", "listRuns", "getRun", "cancelRun", "planResume", "resumeRun", "streamRun"),
+        *("getResult", "listItems", "getItem", "getStrip", "listLogs", "listFlows", "getFlow"),
+        *("listSchedules", "startExecution", "listExecutions", "getExecution", "getHealth"),
+    } <= set(names)
+
+
 def test_the_answers_are_described(server):
-    told = server.get("/openapi.json")
-    paths = told["paths"]
-    for path, operations in paths.items():
-        for operation in operations.values():
-            assert operation["description"] or operation["summary"], path
-            if "{" in path:
-                assert "404" in operation["responses"] or "/flows" in path, path
+    for path, operation in described(server):
+        assert operation["description"], path
+        if "{" in path:
+            assert "404" in operation["responses"], path
+
+
+def test_every_refusal_is_a_problem(server):
+    for path, operation in described(server):
+        refusals = {
+            code: answer for code, answer in operation["responses"].items() if code[0] != "2"
+        }
+        assert {"401", "422", "503", "default"} <= refusals.keys()
+        for code, answer in refusals.items():
+            problem = "NotReady" if (path, code) == ("/readyz", "503") else "ProblemDetails"
+            schema = {"$ref": f"#/components/schemas/{problem}"}
+            assert answer["content"] == {"application/problem+json": {"schema": schema}}
+    schemas = server.get("/openapi.json")["components"]["schemas"]
+    assert {"ProblemDetails", "NotReady"} <= schemas.keys()
+    assert "HTTPValidationError" not in schemas

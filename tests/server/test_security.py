@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -254,6 +255,22 @@ def test_without_the_token_nothing_is_told(stranger, authorization):
         assert answer.headers["content-type"] == "application/problem+json"
         assert has_headers(answer)
     assert client.post(START, json={}, headers=headers).status_code == 401
+
+
+def test_the_document_says_where_the_token_is_needed(server, locked, stranger):
+    client, needed = stranger(), [{"bearer": []}]
+    document = locked.get("/openapi.json")
+    assert document["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
+    for path, operations in document["paths"].items():
+        url = re.sub(r"\{\w+\}", "1", path.replace("{name}", "words"))
+        for method, operation in operations.items():
+            answer = client.request(method, url, json={} if method == "post" else None)
+            is_refused = answer.headers.get("www-authenticate") == "Bearer"
+            assert is_refused is (operation.get("security") == needed), path
+
+    document = server.get("/openapi.json")  # it has no token
+    assert document["paths"]["/runs"]["get"]["security"] == [*needed, {}]
+    assert "security" not in document["paths"]["/healthz"]["get"]
 
 
 @pytest.mark.parametrize("way", ["login", "header"])

@@ -16,9 +16,9 @@ from lokki.backends import values
 from lokki.engine.engine import new_run_id
 from lokki.errors import AwsError, LokkiError
 from lokki.model.base import fields_of
-from lokki.model.item import ItemDetail, Items, Strip
-from lokki.model.log import Line, Lines
-from lokki.model.run import Params, Plan, Result, Run, Runs
+from lokki.model.item import ItemDetail, ItemList, Strip
+from lokki.model.log import Line, LineList
+from lokki.model.run import AllParams, Plan, Result, Run, RunList
 from lokki.model.status import RunStatus
 from lokki.store.lines import Wanted
 from lokki.wording import said
@@ -48,7 +48,7 @@ _ONE = "/{name}/executions/{run_id}"
 
 
 @router.get("", response_model=models.AwsFlows)
-async def flows(service: Serving) -> Any:
+async def list_deployed_flows(service: Serving) -> Any:
     """The flows that are deployed; where AWS cannot be asked, why."""
     if not service.mirror.is_configured:
         return {"flows": [], "account": None, "problem": None}
@@ -60,8 +60,8 @@ async def flows(service: Serving) -> Any:
     return {"flows": found, "account": executions.name, "problem": None}
 
 
-@router.get("/{name}/executions", response_model=Runs, responses=problems(404, 502))
-async def runs(
+@router.get("/{name}/executions", response_model=RunList, responses=problems(404, 502))
+async def list_executions(
     service: Serving,
     name: FlowName,
     status: Annotated[list[RunStatus], Query(max_length=6)] = [],  # noqa: B006
@@ -81,7 +81,7 @@ async def runs(
     status_code=202,
     responses=problems(404, 409, 502),
 )
-async def start(
+async def start_execution(
     service: Serving,
     name: FlowName,
     request: models.RunRequest,
@@ -103,21 +103,21 @@ async def start(
 
 
 @router.get(_ONE, response_model=Run, responses=problems(404, 502))
-async def run(service: Serving, name: FlowName, run_id: RunId) -> Any:
+async def get_execution(service: Serving, name: FlowName, run_id: RunId) -> Any:
     """One run, with its failures in groups."""
     return await service.mirror.run(name, run_id)
 
 
-@router.get(f"{_ONE}/params", response_model=Params, responses=problems(404, 502))
-async def params(service: Serving, name: FlowName, run_id: RunId) -> Any:
+@router.get(f"{_ONE}/params", response_model=AllParams, responses=problems(404, 502))
+async def get_execution_params(service: Serving, name: FlowName, run_id: RunId) -> Any:
     """The parameters of a run, whole."""
-    return Params(params=await service.mirror.params(name, run_id))
+    return AllParams(params=await service.mirror.params(name, run_id))
 
 
 @router.post(
     f"{_ONE}/cancel", response_model=Run, status_code=202, responses=problems(404, 409, 502)
 )
-async def cancel(
+async def cancel_execution(
     service: Serving, name: FlowName, run_id: RunId, request: models.CancelRequest
 ) -> Any:
     """Have a run cancelled. What has finished is kept for a resume."""
@@ -130,7 +130,7 @@ async def cancel(
 
 
 @router.post(f"{_ONE}/plan", response_model=Plan, responses=problems(404, 409, 502))
-async def plan(
+async def plan_execution_resume(
     service: Serving, name: FlowName, run_id: RunId, request: models.ResumeRequest
 ) -> Any:
     """What a resume would do, in words; nothing is done."""
@@ -144,7 +144,7 @@ async def plan(
 @router.post(
     f"{_ONE}/resume", response_model=Run, status_code=202, responses=problems(404, 409, 502)
 )
-async def resume(
+async def resume_execution(
     service: Serving, name: FlowName, run_id: RunId, request: models.ResumeRequest
 ) -> Any:
     """Go on with a run: the same one where AWS can, else a new one with its results."""
@@ -165,7 +165,7 @@ _STAGE = f"{_ONE}/stages/{{position}}"
 
 
 @router.get(f"{_STAGE}/strip", response_model=Strip, responses=problems(404, 502))
-async def strip(
+async def get_execution_strip(
     service: Serving,
     name: FlowName,
     run_id: RunId,
@@ -178,8 +178,8 @@ async def strip(
     return Strip(total=found.stage.total, cells=cells)
 
 
-@router.get(f"{_STAGE}/items", response_model=Items, responses=problems(404, 502))
-async def items_of_stage(
+@router.get(f"{_STAGE}/items", response_model=ItemList, responses=problems(404, 502))
+async def list_execution_items(
     service: Serving,
     name: FlowName,
     run_id: RunId,
@@ -190,11 +190,11 @@ async def items_of_stage(
     found = await service.mirror.items(name, run_id, position)
     some = list(islice(found.some(asked.status, asked.error, asked.after), asked.limit + 1))
     more, some = some[asked.limit :], some[: asked.limit]
-    return Items(items=some, next=some[-1].index if more else None)
+    return ItemList(items=some, next=some[-1].index if more else None)
 
 
-@router.get(f"{_ONE}/items", response_model=Items, responses=problems(404, 502))
-async def items(
+@router.get(f"{_ONE}/items", response_model=ItemList, responses=problems(404, 502))
+async def list_last_execution_items(
     service: Serving,
     name: FlowName,
     run_id: RunId,
@@ -204,12 +204,12 @@ async def items(
     run = await service.mirror.run(name, run_id)
     maps = [stage.position for stage in run.stages if stage.kind == "map"]
     if not maps:
-        return Items(items=[], next=None)
-    return await items_of_stage(service, name, run_id, maps[-1], asked)
+        return ItemList(items=[], next=None)
+    return await list_execution_items(service, name, run_id, maps[-1], asked)
 
 
 @router.get(f"{_STAGE}/items/{{index}}", response_model=ItemDetail, responses=problems(404, 502))
-async def item(
+async def get_execution_item(
     service: Serving, name: FlowName, run_id: RunId, position: Position, index: Index
 ) -> Any:
     """One item: its failure, if that is the last there is, and its output."""
@@ -227,7 +227,7 @@ async def item(
 
 
 @router.get(f"{_ONE}/result", response_model=Result, responses=problems(404, 409, 502))
-async def result(service: Serving, name: FlowName, run_id: RunId) -> Any:
+async def get_execution_result(service: Serving, name: FlowName, run_id: RunId) -> Any:
     """The result of a run that has succeeded; of a map that ends the flow, up to 1,000 items."""
     run = await service.mirror.run(name, run_id)
     if run.status != "succeeded":
@@ -248,8 +248,8 @@ async def result(service: Serving, name: FlowName, run_id: RunId) -> Any:
 # ---- lines and events ----------------------------------------------------------------------------
 
 
-@router.get(f"{_ONE}/logs", response_model=Lines, responses=problems(404, 502))
-async def logs(
+@router.get(f"{_ONE}/logs", response_model=LineList, responses=problems(404, 502))
+async def list_execution_logs(
     service: Serving,
     name: FlowName,
     run_id: RunId,
@@ -266,7 +266,7 @@ async def logs(
         found.reverse()
     else:
         found = list(islice((line for line in read[after:] if wanted.has(line)), limit))
-    return Lines(
+    return LineList(
         lines=[Line.of(line) for line in found],
         next=found[-1].id if found else after,
         previous=found[0].id if found else None,
@@ -279,10 +279,10 @@ async def logs(
     responses=problems(404, 502),
     dependencies=[Depends(stream)],
 )
-async def events(
+async def stream_execution(
     service: Serving,
     name: FlowName,
-    found: Annotated[Run, Depends(run)],
+    found: Annotated[Run, Depends(get_execution)],
     logs: Annotated[bool, Query(description="new log lines, too")] = False,
     last_event_id: LastEventId = None,
 ) -> AsyncIterator[ServerSentEvent]:

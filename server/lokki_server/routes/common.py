@@ -122,13 +122,14 @@ def json_text(parts: Iterable[str]) -> Response:
 
 
 def refusals() -> dict[int | str, dict[str, Any]]:
-    """The ``responses`` of requests that come to no route."""
-    return dict.fromkeys((400, 401, 403, 413, 415, 421, 429), _RESPONSE)
+    """The ``responses`` that any request may get, besides what its route gives."""
+    codes = (400, 401, 403, 413, 415, 421, 422, 429, 503, "default")
+    return dict.fromkeys(codes, _RESPONSE)
 
 
 def problems(*codes: int) -> dict[int | str, dict[str, Any]]:
     """The ``responses`` of a route that may end with these codes."""
-    return dict.fromkeys((*codes, 422, 503), _RESPONSE)
+    return dict.fromkeys(codes, _RESPONSE)
 
 
 _RESPONSE: dict[str, Any] = {"model": ProblemDetails, "content": {MEDIA_TYPE: {}}}

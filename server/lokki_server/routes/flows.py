@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 from lokki.backends import recorded
 from lokki.backends.schedules import offered
 from lokki.model.base import fields_of
-from lokki.model.flow import Flow, Flows, FlowSchedule, Schedule, ScheduleDetail, Schedules
+from lokki.model.flow import Flow, FlowList, FlowSchedule, Schedule, ScheduleDetail, ScheduleList
 from lokki.model.run import Run
 from lokki_server import models
 from lokki_server.problems import Problem
@@ -19,15 +19,15 @@ from lokki_server.service import Service
 router = APIRouter(tags=["flows"])
 
 
-@router.get("/flows", response_model=Flows)
-def flows(service: Serving) -> Any:
+@router.get("/flows", response_model=FlowList)
+def list_flows(service: Serving) -> Any:
     """Every flow that can be run, and the files that cannot be read."""
     flows = [_flow(service, name) for name in service.catalog.flows]
-    return Flows(flows=flows, problems=service.catalog.problems)
+    return FlowList(flows=flows, problems=service.catalog.problems)
 
 
 @router.get("/flows/{name}", response_model=Flow, responses=problems(404, 409))
-def flow(service: Serving, name: FlowName) -> Any:
+def get_flow(service: Serving, name: FlowName) -> Any:
     """One flow."""
     return _flow(service, name)
 
@@ -49,7 +49,7 @@ _RUN_REQUEST = {"schema": {"$ref": "#/components/schemas/RunRequest"}}  # `start
         "requestBody": {"required": True, "content": {"application/json": _RUN_REQUEST}}
     },
 )
-async def start(
+async def start_run(
     service: Serving,
     name: FlowName,
     request: Request,
@@ -62,11 +62,11 @@ async def start(
     return recorded.runs(service.history, [run])[0]
 
 
-@router.get("/schedules", response_model=Schedules)
-def schedules(service: Serving) -> Any:
+@router.get("/schedules", response_model=ScheduleList)
+def list_schedules(service: Serving) -> Any:
     """The schedules of all flows that have one."""
     flows = [_flow(service, name) for name in service.catalog.flows]
-    return Schedules(
+    return ScheduleList(
         schedules=[
             FlowSchedule(flow=each.name, **fields_of(each.schedule))
             for each in flows
@@ -76,16 +76,16 @@ def schedules(service: Serving) -> Any:
 
 
 @router.get("/schedules/{name}", response_model=ScheduleDetail, responses=problems(404))
-def followed(
+def get_schedule(
     service: Serving, name: FlowName, n: Annotated[int, Query(ge=1, le=1_000)] = 50
 ) -> Any:
     """A flow's schedule, and what became of its latest times, in `n` rows of a thousand."""
-    found = schedule(service, name)
+    found = get_flow_schedule(service, name)
     return ScheduleDetail(flow=name, **fields_of(found), ticks=service.clock.ticks(name, n))
 
 
 @router.get("/flows/{name}/schedule", response_model=Schedule, responses=problems(404))
-def schedule(service: Serving, name: FlowName) -> Any:
+def get_flow_schedule(service: Serving, name: FlowName) -> Any:
     """When runs of a flow are started."""
     found = _flow(service, name).schedule
     if found is None:
@@ -94,8 +94,10 @@ def schedule(service: Serving, name: FlowName) -> Any:
 
 
 @router.post("/flows/{name}/schedule", response_model=Schedule, responses=problems(404))
-async def pause(service: Serving, name: FlowName, request: models.ScheduleRequest) -> Any:
+async def update_flow_schedule(
+    service: Serving, name: FlowName, request: models.ScheduleRequest
+) -> Any:
     """Pause a flow's schedule, or go on with it. What it would have started meanwhile is not."""
-    schedule(service, name)
+    get_flow_schedule(service, name)
     await service.clock.pause(name, request.paused)
-    return schedule(service, name)
+    return get_flow_schedule(service, name)

@@ -11,19 +11,19 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from lokki_server import models
 from lokki_server.metrics import text
 from lokki_server.problems import MEDIA_TYPE, Problem
-from lokki_server.routes.common import Serving, problems
+from lokki_server.routes.common import Serving
 
 router = APIRouter(tags=["health"])
 
 
 @router.get("/healthz", response_model=models.Health)
-async def healthz() -> Any:
+async def get_health() -> Any:
     """The server answers."""
     return {"status": "ok"}
 
 
 @router.get("/metrics", response_class=PlainTextResponse)
-def metrics(service: Serving, request: Request) -> Response:
+def get_metrics(service: Serving, request: Request) -> Response:
     """For Prometheus."""
     return Response(text(service, request.app.state.metrics), media_type=CONTENT_TYPE_LATEST)
 
@@ -31,9 +31,9 @@ def metrics(service: Serving, request: Request) -> Response:
 @router.get(
     "/readyz",
     response_model=models.Ready,
-    responses=problems() | {503: {"model": models.NotReady, "content": {MEDIA_TYPE: {}}}},
+    responses={503: {"model": models.NotReady, "content": {MEDIA_TYPE: {}}}},
 )
-async def readyz(service: Serving) -> Any:
+async def get_readiness(service: Serving) -> Any:
     """Every part of the server works, and there are runners that take runs."""
     told = service.problems
     parts = {name: {"ready": told[name] is None, "problem": told[name]} for name in told}

@@ -9,7 +9,7 @@ from fastapi import APIRouter
 
 from lokki.backends import values
 from lokki.model.base import fields_of
-from lokki.model.item import ItemDetail, Items, Strip
+from lokki.model.item import ItemDetail, ItemList, Strip
 from lokki.store.rows import StageRow
 from lokki_server.problems import Problem
 from lokki_server.routes.common import (
@@ -27,7 +27,7 @@ router = APIRouter(prefix="/runs/{run_id}/stages/{position}", tags=["items"])
 
 
 @router.get("/strip", response_model=Strip, responses=problems(404))
-def strip(
+def get_strip(
     service: Serving,
     run_id: RunId,
     position: Position,
@@ -39,8 +39,8 @@ def strip(
     return Strip(total=stage.total, cells=cells)
 
 
-@router.get("/items", response_model=Items, responses=problems(404))
-def items(
+@router.get("/items", response_model=ItemList, responses=problems(404))
+def list_items(
     service: Serving,
     run_id: RunId,
     position: Position,
@@ -55,11 +55,11 @@ def items(
         limit=asked.limit + 1,
     )
     more, found = found[asked.limit :], found[: asked.limit]
-    return Items(items=found, next=found[-1].index if more else None)
+    return ItemList(items=found, next=found[-1].index if more else None)
 
 
 @router.get("/items/{index}", response_model=ItemDetail, responses=problems(404))
-async def item(service: Serving, run_id: RunId, position: Position, index: Index) -> Any:
+async def get_item(service: Serving, run_id: RunId, position: Position, index: Index) -> Any:
     """One item: its failed attempts, and its output."""
     stage = await anyio.to_thread.run_sync(service.stage, run_id, position)
     found = await anyio.to_thread.run_sync(service.items.find, stage, index)

@@ -48,7 +48,7 @@ async def _found(service: Serving, run_id: RunId) -> RunRecord:
     responses=problems(404),
     dependencies=[Depends(stream)],
 )
-async def run_events(
+async def stream_run(
     service: Serving,
     found: Annotated[RunRecord, Depends(_found)],
     logs: Annotated[bool, Query(description="new log lines, too")] = False,
@@ -102,10 +102,9 @@ def _new_lines(service: Service, run_id: str, after: int) -> list[Line]:
 @router.get(
     "/events",
     response_class=EventSourceResponse,
-    responses=problems(),
     dependencies=[Depends(stream)],
 )
-async def events(
+async def stream_runs(
     service: Serving, last_event_id: LastEventId = None
 ) -> AsyncIterator[ServerSentEvent]:
     """The newest runs at once, then those that have changed (`runs`)."""

@@ -7,14 +7,14 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from lokki.model.log import Line, Lines
+from lokki.model.log import Line, LineList
 from lokki_server.routes.common import LinesAsked, RunId, Serving, problems
 
 router = APIRouter(tags=["logs"])
 
 
-@router.get("/runs/{run_id}/logs", response_model=Lines, responses=problems(404))
-def logs(
+@router.get("/runs/{run_id}/logs", response_model=LineList, responses=problems(404))
+def list_logs(
     service: Serving,
     run_id: RunId,
     asked: LinesAsked,
@@ -30,7 +30,7 @@ def logs(
         found = history.last_lines(run.id, limit, before=before, **wanted)
     else:
         found = list(islice(history.lines(run.id, after=after, **wanted), limit))
-    return Lines(
+    return LineList(
         lines=[Line.of(line) for line in found],
         next=found[-1].id if found else after,
         previous=found[0].id if found else None,

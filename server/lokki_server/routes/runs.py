@@ -12,7 +12,7 @@ from fastapi import APIRouter, Query, Response
 from fastapi.responses import PlainTextResponse
 
 from lokki.backends import recorded, values
-from lokki.model.run import Params, Plan, Result, Run, Runs
+from lokki.model.run import AllParams, Plan, Result, Run, RunList
 from lokki.model.status import RunStatus
 from lokki.resumption import Again
 from lokki.store.codec import compress, contained, dumps_list
@@ -31,8 +31,8 @@ T = TypeVar("T")
 router = APIRouter(tags=["runs"])
 
 
-@router.get("/runs", response_model=Runs, responses=problems(404))
-def runs(
+@router.get("/runs", response_model=RunList, responses=problems(404))
+def list_runs(
     service: Serving,
     flow: FlowName | None = None,
     status: Annotated[list[RunStatus], Query(max_length=6)] = [],  # noqa: B006
@@ -45,13 +45,13 @@ def runs(
 
 
 @router.get("/runs/{run_id}", response_model=Run, responses=problems(404))
-def run(service: Serving, run_id: RunId) -> Any:
+def get_run(service: Serving, run_id: RunId) -> Any:
     """One run, with its failures in groups."""
     return recorded.run(service.history, service.history.find(run_id))
 
 
-@router.get("/runs/{run_id}/params", response_model=Params, responses=problems(404, 409))
-async def params(service: Serving, run_id: RunId) -> Response:
+@router.get("/runs/{run_id}/params", response_model=AllParams, responses=problems(404, 409))
+async def get_params(service: Serving, run_id: RunId) -> Response:
     """The parameters of a run, whole, however long they are."""
     run = await with_params(await service.run(run_id), service.payloads)
     return common.json_text(['{"params":', run.params_json, "}"])
@@ -63,7 +63,7 @@ async def params(service: Serving, run_id: RunId) -> Response:
     status_code=202,
     responses=problems(404, 409),
 )
-async def cancel(service: Serving, run_id: RunId, request: models.CancelRequest) -> Any:
+async def cancel_run(service: Serving, run_id: RunId, request: models.CancelRequest) -> Any:
     """Have a run cancelled, whichever process runs it. What has finished is kept for a resume."""
     return recorded.runs(service.history, [await service.cancel(run_id)])[0]
 
@@ -74,14 +74,14 @@ async def cancel(service: Serving, run_id: RunId, request: models.CancelRequest)
     status_code=202,
     responses=problems(404, 409),
 )
-async def resume(service: Serving, run_id: RunId, request: models.ResumeRequest) -> Any:
+async def resume_run(service: Serving, run_id: RunId, request: models.ResumeRequest) -> Any:
     """Queue a run to go on: what has a result is kept, unless it is named here."""
     run = await service.resume(run_id, again_from(request))
     return recorded.runs(service.history, [run])[0]
 
 
 @router.post("/runs/{run_id}/plan", response_model=Plan, responses=problems(404, 409))
-async def plan(service: Serving, run_id: RunId, request: models.ResumeRequest) -> Any:
+async def plan_resume(service: Serving, run_id: RunId, request: models.ResumeRequest) -> Any:
     """What a resume would do, in words; nothing is done."""
     _, planned = await service.plan(run_id, again_from(request))
     return Plan(summary=planned["told"], anything=planned["anything"], told=planned["told"])
@@ -93,7 +93,7 @@ def again_from(request: models.ResumeRequest) -> Again:
 
 
 @router.get("/runs/{run_id}/result", response_model=Result, responses=problems(404, 409))
-async def result(service: Serving, run_id: RunId) -> Any:
+async def get_result(service: Serving, run_id: RunId) -> Any:
     """The result of a run that has succeeded; of a map that ends the flow, up to 1,000 items."""
     run = await service.run(run_id)
     packed = await anyio.to_thread.run_sync(_packed, service, run)
@@ -108,7 +108,7 @@ async def result(service: Serving, run_id: RunId) -> Any:
 @router.get(
     "/runs/{run_id}/result.txt", response_class=PlainTextResponse, responses=problems(404, 409)
 )
-async def text(service: Serving, run_id: RunId) -> PlainTextResponse:
+async def get_result_text(service: Serving, run_id: RunId) -> PlainTextResponse:
     """The result as `lokki run` prints it: nothing for None."""
     run = await service.run(run_id)
     packed = await anyio.to_thread.run_sync(_packed, service, run)
@@ -127,8 +127,15 @@ class _Pickle(Response):
     media_type = "application/octet-stream"
 
 
-@router.get("/runs/{run_id}/result.pickle", response_class=_Pickle, responses=problems(404, 409))
-async def download(service: Serving, run_id: RunId) -> Response:
+_BYTES = {"schema": {"type": "string", "format": "binary"}}
+
+
+@router.get(
+    "/runs/{run_id}/result.pickle",
+    response_class=_Pickle,
+    responses=problems(404, 409) | {200: {"content": {_Pickle.media_type: _BYTES}}},
+)
+async def download_result(service: Serving, run_id: RunId) -> Response:
     """The result as a gzipped pickle. Unpickling runs code: do it where you trust the flow."""
     run = await service.run(run_id)
     packed = await anyio.to_thread.run_sync(_packed, service, run)

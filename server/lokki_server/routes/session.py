@@ -10,7 +10,6 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
 from lokki_server.problems import Problem
-from lokki_server.routes.common import problems
 from lokki_server.security import COOKIE, Token, address_of
 
 router = APIRouter(tags=["session"])
@@ -32,7 +31,7 @@ def _token(request: Request) -> Token:
 
 
 @router.get("/session", response_model=Session)
-async def session(request: Request) -> Any:
+async def get_session(request: Request) -> Any:
     """Whether the caller has to log in first."""
     return {
         "login_needed": not _token(request).allows(request.headers, address_of(request.scope)),
@@ -41,7 +40,7 @@ async def session(request: Request) -> Any:
     }
 
 
-@router.post("/login", status_code=204, responses=problems(401, 429))
+@router.post("/login", status_code=204)
 async def login(request: Request, asked: Login) -> Response:
     """Log in with the server's token; the answer sets a cookie."""
     token = _token(request)
