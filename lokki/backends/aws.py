@@ -1,4 +1,4 @@
-"""The runs of flows on AWS, as a place where runs are: for commands, which are not async."""
+"""The backend of runs on AWS, for commands, which are not async."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ _SETTLE_SECONDS = 4.0
 
 
 class AwsBackend:
-    """A `Place` whose runs are executions; what AWS refuses is an AwsError."""
+    """A `Backend` whose runs are executions. Raises AwsError for what AWS refuses."""
 
-    look_seconds = 1.0
+    poll_interval = 1.0
 
     def __init__(self, portal: BlockingPortal, executions: Executions) -> None:
         self.name = executions.name
-        self.settle_seconds = 0.0 if executions.account.endpoint else _SETTLE_SECONDS
+        self.settling_time = 0.0 if executions.account.endpoint else _SETTLE_SECONDS
         self.executions = executions
         self._portal = portal
         self._flows: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""What commands ask a place where runs are."""
+"""What a backend offers: where runs are, each of them is asked and told the same."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from lokki.model.log import LogLine
 from lokki.model.run import Run, RunList
 
 
-class Place(Protocol):
+class Backend(Protocol):
     """Runs of one journal, server or AWS account.
 
     Its methods raise RunNotFound, JournalError, ServerError and AwsError.
     """
 
     @property
-    def look_seconds(self) -> float:
-        """How long to wait between two looks at a run, at least."""
+    def poll_interval(self) -> float:
+        """The least time between two looks at a run, in seconds."""
         ...
 
     @property
-    def settle_seconds(self) -> float:
-        """For how long after a run's end more of its lines may come."""
+    def settling_time(self) -> float:
+        """For how many seconds after a run's end more of its lines may arrive."""
         ...
 
     @property
@@ -48,9 +48,14 @@ class Place(Protocol):
         statuses: Sequence[str] = (),
         since: float | None = None,
         before: str | None = None,
+        older_than: float | None = None,
         limit: int,
     ) -> RunList:
-        """Runs, newest first, as `History.runs`; ``before`` is the last one of another page."""
+        """A page of at most ``limit`` runs, the newest first.
+
+        ``flow``, ``statuses`` and ``since`` (seconds since the epoch) filter them. ``before`` is
+        the id of the last run of the page before this one; ``older_than``, in its stead, a time.
+        """
         ...
 
     def flows(self) -> list[str]:
@@ -92,8 +97,8 @@ class Place(Protocol):
         ...
 
 
-class Remote(Place, Protocol):
-    """A place that runs flows by itself, and whose runs are followed from here."""
+class Remote(Backend, Protocol):
+    """A backend that runs flows by itself; its runs are followed from here."""
 
     def request_cancel(self, run_id: str) -> None:
         """Ask for a run to be cancelled."""

@@ -1,4 +1,4 @@
-"""The runs of this machine and those on AWS, as one place: where nothing says where to look."""
+"""The runs of this machine and those on AWS in one backend, where ``--on`` does not name one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class CombinedBackend:
-    """A `Place` over two; AWS is opened by ``open_aws`` when it has to be asked.
+    """A `Backend` over two; AWS is opened by ``open_aws`` when it has to be asked.
 
     Where it cannot be, ``tell`` is told so, and lists go without. Of a run that is in both, since
     it was pulled, lists have both, never on two pages; its id means that of this machine.
@@ -29,7 +29,7 @@ class CombinedBackend:
         self._local = local
         self._open_aws = open_aws
         self._tell = tell
-        self._places: dict[str, LocalBackend | AwsBackend] = {}
+        self._backends: dict[str, LocalBackend | AwsBackend] = {}
 
     @cached_property
     def _aws(self) -> AwsBackend | None:
@@ -43,12 +43,12 @@ class CombinedBackend:
         self._tell(f"without runs on AWS (--on local leaves them out): {error}")
 
     @property
-    def look_seconds(self) -> float:
-        return max((place.look_seconds for place in self._places.values()), default=0.0)
+    def poll_interval(self) -> float:
+        return max((backend.poll_interval for backend in self._backends.values()), default=0.0)
 
     @property
-    def settle_seconds(self) -> float:
-        return max((place.settle_seconds for place in self._places.values()), default=0.0)
+    def settling_time(self) -> float:
+        return max((backend.settling_time for backend in self._backends.values()), default=0.0)
 
     @property
     def name(self) -> str:
@@ -73,14 +73,14 @@ class CombinedBackend:
             raise RunNotFound(f"no runs{f' of {flow}' if flow else ''} yet in {self.name}")
         return found[0]
 
-    def _remembered(self, place: LocalBackend | AwsBackend, run: Run) -> Run:
-        self._places.setdefault(run.id, place)
+    def _remembered(self, backend: LocalBackend | AwsBackend, run: Run) -> Run:
+        self._backends.setdefault(run.id, backend)
         return run
 
     def _of(self, run_id: str) -> LocalBackend | AwsBackend:
-        if run_id not in self._places:
+        if run_id not in self._backends:
             self.find(run_id)
-        return self._places[run_id]
+        return self._backends[run_id]
 
     def run(self, run_id: str) -> Run:
         return self._of(run_id).run(run_id)
@@ -92,29 +92,32 @@ class CombinedBackend:
         statuses: Sequence[str] = (),
         since: float | None = None,
         before: str | None = None,
+        older_than: float | None = None,
         limit: int,
     ) -> RunList:
         newer = None if before is None else self.find(before, flow)
+        if newer is not None:
+            older_than = seconds(newer.created)
         found: list[Run] = []
         more = False
-        for place in (self._local, self._aws):
-            if place is None:
+        for backend in (self._local, self._aws):
+            if backend is None:
                 continue
-            own = newer is not None and self._of(newer.id) is place
+            own = newer is not None and self._of(newer.id) is backend
             try:
-                page = place.runs(
+                page = backend.runs(
                     flow=flow,
                     statuses=statuses,
                     since=since,
                     before=before if own else None,
-                    older_than=None if own or newer is None else seconds(newer.created),
+                    older_than=None if own else older_than,
                     limit=limit,
                 )
             except AwsError as error:
                 self._without(error)
                 continue
             more = more or page.next is not None
-            found += [self._remembered(place, run) for run in page.runs]
+            found += [self._remembered(backend, run) for run in page.runs]
         newest = sorted(found, key=lambda run: (run.created, run.id), reverse=True)
         shown, left = newest[:limit], newest[limit:]
         if left and left[0].id == shown[-1].id:

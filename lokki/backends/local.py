@@ -21,10 +21,10 @@ from lokki.store.runs import refuse_removing
 
 
 class LocalBackend:
-    """A `Place` over a journal."""
+    """A `Backend` over a journal."""
 
-    look_seconds = 0.0
-    settle_seconds = 0.0
+    poll_interval = 0.0
+    settling_time = 0.0
 
     def __init__(self, read: Reader) -> None:
         self.name = str(read.path)

@@ -28,10 +28,10 @@ _MOST_RUNS = 1_000
 
 
 class ServerBackend:
-    """A `Place` at a URL; what a server that cannot be reached raises is a ServerError."""
+    """A `Backend` at a URL; what a server that cannot be reached raises is a ServerError."""
 
-    look_seconds = 0.2
-    settle_seconds = 0.0
+    poll_interval = 0.2
+    settling_time = 0.0
 
     def __init__(self, url: str, told: Callable[[str], None] | None = None) -> None:
         """With ``told``, one that has answered may be away for a while: it is told so."""
@@ -72,12 +72,15 @@ class ServerBackend:
         statuses: Sequence[str] = (),
         since: float | None = None,
         before: str | None = None,
+        older_than: float | None = None,
         limit: int,
     ) -> RunList:
         found: list[Run] = []
         while True:
             n = min(limit - len(found), _MOST_RUNS)
             wanted = {"flow": flow, "status": statuses, "since": rfc3339(since), "before": before}
+            if before is None and older_than is not None:
+                wanted["older_than"] = rfc3339(older_than)
             page = self._ask(RunList, "/runs", n=n, **wanted)
             found += map(self._with_structure, page.runs)
             before = page.next

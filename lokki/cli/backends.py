@@ -1,4 +1,4 @@
-"""Opening the place that ``--on`` names."""
+"""Opens the backend that ``--on`` names."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from lokki.model.run import AWS, LOCAL
 
 if TYPE_CHECKING:
     from lokki.backends.aws import AwsBackend
-    from lokki.backends.backend import Place
+    from lokki.backends.backend import Backend
 
 
-def opened(on: str | None, *, waits: bool = False) -> AbstractContextManager[Place]:
-    """The place at ``on``: `LOCAL`, `AWS`, or the URL of a server; None: wherever runs may be.
+def opened(on: str | None, *, waits: bool = False) -> AbstractContextManager[Backend]:
+    """The backend at ``on``: `LOCAL`, `AWS`, or the URL of a server; None: wherever runs may be.
 
     For who ``waits`` for a run, a server may be away for a while.
     """
@@ -38,7 +38,7 @@ def opened(on: str | None, *, waits: bool = False) -> AbstractContextManager[Pla
 
 
 @contextmanager
-def _everywhere() -> Iterator[Place]:
+def _everywhere() -> Iterator[Backend]:
     """The runs of this machine and, where flows may be deployed, those on AWS."""
     from lokki.backends.combined import CombinedBackend
     from lokki.backends.local import opened as here

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import click
     from click.shell_completion import CompletionItem
 
-    from lokki.backends.backend import Place
+    from lokki.backends.backend import Backend
 
 VARIABLE = "_LOKKI_COMPLETE"
 """The variable that the script of a shell sets."""
@@ -40,8 +40,8 @@ def runs(
     from lokki.model.times import seconds
 
     found: list[CompletionItem[str]] = []
-    with suppress(LokkiError), _place(context) as place:
-        newest = place.runs(flow=context.obj.flow, limit=_MOST_RUNS).runs
+    with suppress(LokkiError), _backend(context) as backend:
+        newest = backend.runs(flow=context.obj.flow, limit=_MOST_RUNS).runs
         if newest:
             found.append(CompletionItem("last", help=f"the newest: {newest[0].id}"))
         for run in newest:
@@ -56,8 +56,8 @@ def flow_names(
     """The flows that there are runs of."""
     from click.shell_completion import CompletionItem
 
-    with suppress(LokkiError), _place(context) as place:
-        return [CompletionItem(each) for each in place.flows() if each.startswith(incomplete)]
+    with suppress(LokkiError), _backend(context) as backend:
+        return [CompletionItem(each) for each in backend.flows() if each.startswith(incomplete)]
     return []
 
 
@@ -67,31 +67,31 @@ def targets(
     """Files, which the shell knows, and behind the ``:`` of one its flows."""
     from click.shell_completion import CompletionItem
 
-    place, _ = place_and_name(incomplete)
-    if place == incomplete:
+    backend, _ = place_and_name(incomplete)
+    if backend == incomplete:
         return [CompletionItem(incomplete, type="file")]
-    named = [(f"{place}:{flow.name}", flow.__doc__) for flow in _flows_in(place)]
+    named = [(f"{backend}:{flow.name}", flow.__doc__) for flow in _flows_in(backend)]
     return [CompletionItem(name, help=doc) for name, doc in named if name.startswith(incomplete)]
 
 
 @contextmanager
-def _place(context: click.Context) -> Iterator[Place]:
+def _backend(context: click.Context) -> Iterator[Backend]:
     """Where runs are looked for: on AWS, which takes its time, nowhere."""
     from lokki.cli.backends import opened
 
     on = context.params.get("on") or LOCAL
     if on == AWS:
         raise LokkiError("not asked")
-    with opened(on) as place:
-        yield place
+    with opened(on) as backend:
+        yield backend
 
 
 def flow_in_text(target: str) -> Flow[..., Any] | None:
     """The flow that a command line names, with its name and its parameters alone; None if there is
     none.
     """
-    place, name = place_and_name(from_here(target))
-    found = [flow for flow in _flows_in(place) if name in ("", flow.name, flow.fn.__name__)]
+    backend, name = place_and_name(from_here(target))
+    found = [flow for flow in _flows_in(backend) if name in ("", flow.name, flow.fn.__name__)]
     return found[0] if len(found) == 1 else None
 
 
@@ -99,8 +99,8 @@ def flow_of_run(name: str, flow: str | None) -> Flow[..., Any] | None:
     """The same of a run of this machine."""
     from lokki.backends.local import opened
 
-    with suppress(LokkiError), opened() as place:
-        source = place.find(name, flow).source
+    with suppress(LokkiError), opened() as backend:
+        source = backend.find(name, flow).source
         return None if source is None else flow_in_text(source)
     return None
 

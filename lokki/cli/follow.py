@@ -40,7 +40,7 @@ class FollowedRun:
 
     def __init__(
         self,
-        place: Remote,
+        backend: Remote,
         run_id: str,
         before: Run | None,
         line: int,
@@ -48,7 +48,7 @@ class FollowedRun:
         fetch: Callable[[str], Any],
     ) -> None:
         self.run_id = run_id
-        self._place = place
+        self._backend = backend
         self._fetch = fetch
         self._has_lines = True
         self._seen = before
@@ -61,7 +61,7 @@ class FollowedRun:
         """What happens in it until it ends; what its steps print is told on the way."""
         begun, told = monotonic(), False
         while True:
-            now = await self._patiently(partial(self._place.run, self.run_id))
+            now = await self._patiently(partial(self._backend.run, self.run_id))
             lines = deque(await self._patiently(self._new_lines))
             for at, event in changes(self._seen, now):
                 self._tell(lines, at)
@@ -73,10 +73,10 @@ class FollowedRun:
                 told = True
                 self._report.tell(logging.run_queued(self.run_id, now.flow, time()))
             if now.status in FINAL:
-                await anyio.sleep(self._place.settle_seconds)
+                await anyio.sleep(self._backend.settling_time)
                 self._tell(deque(await self._patiently(self._new_lines)), inf)
                 return
-            await anyio.sleep(self._place.look_seconds)
+            await anyio.sleep(self._backend.poll_interval)
 
     def _tell(self, lines: deque[LogLine], until: float) -> None:
         """Tell the first of the lines, those that came before a time."""
@@ -90,14 +90,14 @@ class FollowedRun:
         if not self._has_lines:
             return []
         try:
-            return list(self._place.lines(self.run_id, after=self._line))
+            return list(self._backend.lines(self.run_id, after=self._line))
         except AwsError as error:
             self._has_lines = False
             self._report.tell(logging.lines_missing(str(error), time()))
             return []
 
     async def _patiently(self, ask: Callable[[], T]) -> T:
-        """What a place answers, which may be away for a while."""
+        """What a backend answers, which may be away for a while."""
         while True:
             try:
                 answer = await anyio.to_thread.run_sync(ask)
@@ -129,7 +129,7 @@ class FollowedRun:
 
     async def _cancel(self) -> None:
         with suppress(LokkiError):  # it has ended
-            await anyio.to_thread.run_sync(self._place.request_cancel, self.run_id)
+            await anyio.to_thread.run_sync(self._backend.request_cancel, self.run_id)
 
 
 def _passes(error: ServerError | AwsError) -> bool:
@@ -141,13 +141,13 @@ def _passes(error: ServerError | AwsError) -> bool:
 
 @asynccontextmanager
 async def followed(
-    place: Remote,
+    backend: Remote,
     submit: Callable[[], Run],
     before: Run | None,
     report: LineReport,
     fetch: Callable[[str], Any],
 ) -> AsyncIterator[FollowedRun]:
-    """A run that ``submit`` has the place start, or resume from what it was ``before``."""
-    told = 0 if before is None else await anyio.to_thread.run_sync(place.last_line, before.id)
+    """A run that ``submit`` has the backend start, or resume from what it was ``before``."""
+    told = 0 if before is None else await anyio.to_thread.run_sync(backend.last_line, before.id)
     run = await anyio.to_thread.run_sync(submit)
-    yield FollowedRun(place, run.id, before, told, report, fetch)
+    yield FollowedRun(backend, run.id, before, told, report, fetch)

@@ -32,9 +32,9 @@ def resume_on_aws(name: str, program: Program, options: dict[str, Any]) -> int:
     from lokki.engine.engine import new_run_id
 
     config, again, dry_run = config_from(options), again_from(options), options.pop("dry_run")
-    with opened_aws(config) as place:
-        run_id = place.find(name, program.flow).id
-        planned = place.plan(run_id, again)
+    with opened_aws(config) as backend:
+        run_id = backend.find(name, program.flow).id
+        planned = backend.plan(run_id, again)
         told = [said(line, as_options) for line in planned.summary]
         if dry_run:
             click.echo("\n".join(told))
@@ -42,12 +42,12 @@ def resume_on_aws(name: str, program: Program, options: dict[str, Any]) -> int:
 
         def begin(report: LineReport) -> AbstractAsyncContextManager[Handle]:
             if planned.redrives:
-                resume = partial(place.resume, planned, run_id)
-                return followed(place, resume, kept(planned.run), report, place.result)
+                resume = partial(backend.resume, planned, run_id)
+                return followed(backend, resume, kept(planned.run), report, backend.result)
             if planned.new:
-                resume = partial(place.resume, planned, new_run_id())
-                return followed(place, resume, None, report, place.result)
-            return followed(place, lambda: planned.run, planned.run, report, place.result)
+                resume = partial(backend.resume, planned, new_run_id())
+                return followed(backend, resume, None, report, backend.result)
+            return followed(backend, lambda: planned.run, planned.run, report, backend.result)
 
         stages = [Outline(each.name, each.label is not None) for each in planned.stages]
         return execute(Start(begin, stages, program.at(AWS), told), config)
@@ -65,15 +65,15 @@ def invoked(
 
     assert graph.flow is not None
     given, name = graph.flow.parameters.given(graph.params), run_id or new_run_id()
-    with opened_aws(config) as place:
-        start = partial(place.start, graph.name, name, given)
+    with opened_aws(config) as backend:
+        start = partial(backend.start, graph.name, name, given)
         if not wait:
             click.echo(start().id)
             watch = program.at(AWS).told("show", name, "--watch")
-            click.echo(f"it runs in {place.name}; watch: {watch}", err=True)
+            click.echo(f"it runs in {backend.name}; watch: {watch}", err=True)
             return 0
 
         def begin(report: LineReport) -> AbstractAsyncContextManager[Handle]:
-            return followed(place, start, None, report, place.result)
+            return followed(backend, start, None, report, backend.result)
 
         return execute(Start(begin, outlines(graph), program.at(AWS)), config)

@@ -11,13 +11,13 @@ import click
 from lokki.model.base import fields_of
 
 if TYPE_CHECKING:
-    from lokki.backends.backend import Place
+    from lokki.backends.backend import Backend
 
 _MOST_FLOWS = 5
 
 
 def list_runs(
-    place: Place,
+    backend: Backend,
     flow: str | None,
     status: tuple[str, ...],
     since: float | None,
@@ -25,27 +25,27 @@ def list_runs(
     count: int,
     as_json: bool,
 ) -> None:
-    page = place.runs(flow=flow, statuses=status, since=since, before=before, limit=count)
+    page = backend.runs(flow=flow, statuses=status, since=since, before=before, limit=count)
     if as_json:
         print_json(page)
         return
     if not page.runs:
         such = "such runs" if status or since or before else "runs"
         of = f" of {flow}" if flow else ""
-        click.echo(f"no {such}{of} in {place.name}")
+        click.echo(f"no {such}{of} in {backend.name}")
         return
     from lokki.cli.render.runs import show_runs
 
     show_runs(page.runs, time(), more=page.next is not None)
 
 
-def tell_unknown(place: Place, flow: str) -> None:
+def tell_unknown(backend: Backend, flow: str) -> None:
     """Say so when a flow has no runs at all, and which flow may be meant."""
     from difflib import get_close_matches
 
-    if place.runs(flow=flow, limit=1).runs:
+    if backend.runs(flow=flow, limit=1).runs:
         return
-    known = place.flows()
+    known = backend.flows()
     near = get_close_matches(flow, known)
     hint = f"; there are runs of {', '.join(known[:_MOST_FLOWS])}" if known else ""
     if near:

@@ -11,21 +11,21 @@ from typing import Any
 import click
 
 from lokki.cli.configuration import configured
-from lokki.cli.options import HERE_OR_SERVER, JSON, PLACES
+from lokki.cli.options import HERE_OR_SERVER, JSON, SOURCES
 from lokki.config import Config, journal_path
 from lokki.model.flow import FileProblem, Flow, FlowList
 from lokki.model.run import LOCAL
 
 _AT_ONCE = 4
-PARAMETERS: list[click.Parameter] = [PLACES, JSON, HERE_OR_SERVER]
+PARAMETERS: list[click.Parameter] = [SOURCES, JSON, HERE_OR_SERVER]
 
 
-def offered_flows(on: str, places: Sequence[str]) -> FlowList:
+def offered_flows(on: str, sources: Sequence[str]) -> FlowList:
     """The flows here or on a server, and the files that have none, as the API tells both."""
     if on == LOCAL:
-        return _here(places, configured())
-    if places:
-        raise click.UsageError(f"leave '{places[0]}' out: the server has files of its own")
+        return _here(sources, configured())
+    if sources:
+        raise click.UsageError(f"leave '{sources[0]}' out: the server has files of its own")
     from lokki.backends.server import ServerBackend
 
     return ServerBackend(on).offered()
@@ -41,7 +41,7 @@ def tell_problems(problems: Sequence[FileProblem], nothing: str) -> None:
         click.echo(nothing, err=True)
 
 
-def _here(places: Sequence[str], config: Config) -> FlowList:
+def _here(sources: Sequence[str], config: Config) -> FlowList:
     from concurrent.futures import ThreadPoolExecutor
     from contextlib import closing
 
@@ -50,7 +50,7 @@ def _here(places: Sequence[str], config: Config) -> FlowList:
     from lokki.store.connection import Reader
     from lokki.store.schedules import schedule_row
 
-    files, now = found_in(places), time()
+    files, now = found_in(sources), time()
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         told = list(pool.map(_told, files))
     flows: list[Flow] = []

@@ -34,8 +34,8 @@ def run_parameters(*, required: bool = True) -> list[click.Parameter]:
     ]
 
 
-PLACES = click.Argument(
-    ["places"], nargs=-1, metavar="[FILE|MODULE|DIR]...", shell_complete=completing.targets
+SOURCES = click.Argument(
+    ["sources"], nargs=-1, metavar="[FILE|MODULE|DIR]...", shell_complete=completing.targets
 )
 
 
@@ -52,7 +52,7 @@ def run_named(run: str | None, option: str | None, default: str | None = None) -
 _SETTINGS = {
     key.option[2:].replace("-", "_"): name for name, key in KEYS.items() if key.option is not None
 }
-PLACE = click.Option(
+ON = click.Option(
     ["--on"],
     type=On(LOCAL, AWS),
     default=LOCAL,
@@ -100,7 +100,7 @@ def settings(*sections: str) -> list[click.Parameter]:
     return [_setting(name) for name, key in _SETTINGS.items() if key.partition(".")[0] in sections]
 
 
-SETTINGS: list[click.Parameter] = [PLACE, *settings("logging", "local")]
+SETTINGS: list[click.Parameter] = [ON, *settings("logging", "local")]
 """Options of every command that runs something."""
 AGAIN: list[click.Parameter] = [
     click.Option(["--failed"], is_flag=True, help="Also run tolerated failures again."),

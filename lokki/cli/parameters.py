@@ -132,12 +132,12 @@ def parameters_from(
     secrets without a default are left out; if they need not be ``whole``, so is every required one
     that is missing. Raises ParameterError, naming every one that is wrong.
     """
-    place = "stdin" if file == Path("-") else str(file)
+    source = "stdin" if file == Path("-") else str(file)
     stored = {} if file is None else stored_parameters(file)
     for name in stored:
         if any(each.is_secret and each.name == name for each in flow.parameters):
             raise ParameterError(
-                f"{place}: parameter '{name}' is a secret: set {variable(name)} instead"
+                f"{source}: parameter '{name}' is a secret: set {variable(name)} instead"
             )
     given = {name: value for name, value in options.items() if value is not None}
     text = [name for name, value in given.items() if isinstance(value, str)]
@@ -146,21 +146,22 @@ def parameters_from(
     if not whole:
         left = [each for each in flow.parameters if each.required]
     lacking = {**dict.fromkeys((each.name for each in left), MISSING), **(like or {})}
-    origins = dict.fromkeys(stored.keys() - given.keys(), place)
+    origins = dict.fromkeys(stored.keys() - given.keys(), source)
     checked = flow.parameters.validate(values, text=text, checked=lacking, origins=origins)
     return {name: value for name, value in checked.items() if value is not MISSING}
 
 
 def stored_parameters(file: Path) -> dict[str, Any]:
     """What a file of parameters holds. Raises ParameterError."""
-    place = "stdin" if file == Path("-") else str(file)
+    source = "stdin" if file == Path("-") else str(file)
     try:
         text = (sys.stdin and sys.stdin.read()) if file == Path("-") else file.read_text()
         values = json.loads(text or "")
     except ValueError as error:
-        raise ParameterError(f"{place} is not JSON: {error}") from None
+        raise ParameterError(f"{source} is not JSON: {error}") from None
     if not isinstance(values, dict):
         raise ParameterError(
-            f'{place} must hold a JSON object such as {{"limit": 5}}, not a {type(values).__name__}'
+            f'{source} must hold a JSON object such as {{"limit": 5}}, '
+            f"not a {type(values).__name__}"
         )
     return values

@@ -25,5 +25,5 @@ class Program:
 
     def told(self, *words: str) -> str:
         """A command of it, for the user to copy."""
-        place = [] if self.on == LOCAL else ["--on", self.on]
-        return f"{self.name} {shlex.join([*words, *place])}"
+        where = [] if self.on == LOCAL else ["--on", self.on]
+        return f"{self.name} {shlex.join([*words, *where])}"

@@ -35,7 +35,7 @@ def run_here(graph: FlowGraph[Any], config: Config, program: Program) -> int:
 
 
 def run_there(
-    place: ServerBackend,
+    backend: ServerBackend,
     start: Callable[[], Run],
     stages: Sequence[Outline],
     config: Config,
@@ -46,7 +46,7 @@ def run_there(
     from lokki.cli.follow import followed
 
     def begin(report: LineReport) -> AbstractAsyncContextManager[Handle]:
-        return followed(place, start, None, report, place.result)
+        return followed(backend, start, None, report, backend.result)
 
     return execute(Start(begin, stages, program), config)
 

@@ -117,11 +117,11 @@ def off(switch: Path) -> Iterator[None]:
 
 def begin(place: Any, flow: str = "crunching", **params: Any) -> Any:
     """Start a run; its id."""
-    return place.start(flow, f"run-{next(NAMES)}", params)["id"]
+    return place.start(flow, f"run-{next(NAMES)}", params).id
 
 
 def ended(place: Any, run_id: str) -> Any:
     """The run, once it has ended."""
-    while (run := place.run(run_id))["status"] == "running":
+    while (run := place.run(run_id)).status == "running":
         time.sleep(0.02)
     return run

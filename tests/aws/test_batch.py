@@ -48,11 +48,11 @@ def test_jobs_tell_their_lines_with_those_of_functions_and_are_run_again(weighed
     run_id = f"run-{next(NAMES)}"
     weighed.start("weighing", run_id, {"count": 3, "switch": str(switch)})
     failed = ended(weighed, run_id)
-    assert (failed["status"], failed["error"]["message"]) == ("failed", "cannot weigh 1")
+    assert (failed.status, failed.error.message) == ("failed", "cannot weigh 1")
     with off(switch):
         weighed.resume(weighed.plan(run_id, Again()), "unused")
         run = ended(weighed, run_id)
-    assert run["status"] == "succeeded"
+    assert run.status == "succeeded"
     assert weighed.result(run_id) == 2
     lines = list(weighed.lines(run_id))
     (failure,) = [line for line in lines if line.level == "ERROR"]

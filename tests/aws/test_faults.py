@@ -13,6 +13,7 @@ from clouds import Cloud, begin, ended
 from lokki.aws.home import pull
 from lokki.backends.aws import opened
 from lokki.errors import AwsError
+from lokki.model.base import fields_of
 from lokki.store.local import LocalStore
 
 pytestmark = pytest.mark.timeout(120)
@@ -42,12 +43,12 @@ def test_a_history_of_20_000_events_is_read_once(place, refusing, way, monkeypat
 
     monkeypatch.setattr(StepFunctionsParserBackend, "get_execution_history", long)
     run = refusing.run(run_id)
-    assert (run["status"], [stage["succeeded"] for stage in run["stages"]]) == (
+    assert (run.status, [stage.succeeded for stage in run.stages]) == (
         "succeeded", [1, 2, 1],
     )  # fmt: skip
     asked = way.seen.count("AWSStepFunctions.GetExecutionHistory")
     assert asked == 21
-    assert refusing.run(run_id)["stages"] == run["stages"]
+    assert refusing.run(run_id).stages == run.stages
     assert way.seen.count("AWSStepFunctions.GetExecutionHistory") == asked + 1
 
 
@@ -60,7 +61,7 @@ def test_a_log_group_that_is_missing_is_told(place, deployed):
     try:
         with pytest.raises(AwsError, match=told):
             place.last_line(run_id)
-        assert place.run(run_id)["status"] == "succeeded"
+        assert place.run(run_id).status == "succeeded"
     finally:
         logs.create_log_group(logGroupName="/lokki/doubles")
 
@@ -69,7 +70,7 @@ def test_calls_of_which_every_third_is_throttled_are_repeated(place, refusing, w
     way.refuses.update({"AWSStepFunctions": (429, "ThrottlingException")})
     way.every = 3
     run_id = begin(refusing, count=2)
-    assert ended(refusing, run_id)["status"] == "succeeded"
+    assert ended(refusing, run_id).status == "succeeded"
     assert refusing.result(run_id) == [2, []]
     assert way.asked > 6
 
@@ -115,8 +116,8 @@ def test_a_process_that_died_is_told_by_the_item_that_it_had(rehearsal, build_di
             run = ended(place, begin(place, "dying", index=7))
     finally:
         cloud.destroy(data=False)
-    (group,) = run["stages"][1]["failures"]
-    assert (group["type"], group["items"], group["failed"]) == ("Runtime.ExitError", [1], 1)
+    (group,) = run.stages[1].failures
+    assert (group.type, group.items, group.failed) == ("Runtime.ExitError", [1], 1)
 
 
 # ---- secrets -------------------------------------------------------------------------------------
@@ -135,9 +136,9 @@ def secretive(rehearsal, tmp_path):
 
 def test_a_secret_is_in_no_template_log_object_answer_or_journal(secretive, tmp_path):
     with opened(secretive.config()) as place:
-        run_id = place.start("secretive", f"run-{uuid4().hex[:6]}", {})["id"]
+        run_id = place.start("secretive", f"run-{uuid4().hex[:6]}", {}).id
         run = ended(place, run_id)
-        assert (run["status"], run["error"]["message"]) == ("failed", "wrong token ***")
+        assert (run.status, run.error.message) == ("failed", "wrong token ***")
         assert [line.message for line in place.lines(run_id)] == [
             "the token is ***", "it is ***", "failed: ValueError: wrong token ***",
         ]  # fmt: skip
@@ -151,7 +152,7 @@ def test_a_secret_is_in_no_template_log_object_answer_or_journal(secretive, tmp_
             )  # fmt: skip
 
         place.wait(work)
-    told = [json.dumps(run), *secretive.told]
+    told = [json.dumps(run, default=fields_of), *secretive.told]
     logs = secretive.client("logs").filter_log_events(logGroupName="/lokki/secretive")["events"]
     told += [event["message"] for event in logs]
     machines = secretive.client("stepfunctions")

@@ -44,8 +44,8 @@ class Here:
 
     def pull(self, run_id, *, only_failed=False, flow=None, replace=False):
         found = self.place.run(run_id)
-        known = getattr(flows, found["flow"]) if flow is None else flow
-        graph = known.trace(found["params"] if flow is None else {})
+        known = getattr(flows, found.flow) if flow is None else flow
+        graph = known.trace(found.params if flow is None else {})
 
         async def work():
             return await pull(
@@ -89,7 +89,7 @@ class Here:
 
 def told(run):
     names = ("name", "kind", "total", "succeeded", "failed", "tolerated")
-    return [tuple(stage[name] for name in names) for stage in run["stages"]]
+    return [tuple(getattr(stage, name) for name in names) for stage in run.stages]
 
 
 def test_a_run_is_the_same_here_as_there(here, place, switch):
@@ -100,8 +100,8 @@ def test_a_run_is_the_same_here_as_there(here, place, switch):
     for name in ("id", "flow", "status", "params", "chain", "created", "finished", "error"):
         assert run[name] == there[name]
     assert told(run) == told(there)
-    (group,) = run["stages"][1]["failures"]
-    (known,) = there["stages"][1]["failures"]
+    (group,) = run.stages[1].failures
+    (known,) = there.stages[1].failures
     assert {**group, "place": None} == {**known, "place": None}
     assert here.resume(run_id, flows.tolerant) == [10, [1, 4]]
 
@@ -118,8 +118,8 @@ def test_what_has_failed_runs_here_and_its_result_is_given_back(here, place, swi
     key = f"crunching/runs/{run_id}/pair/1/output.pkl.gz"
     stored = deployed.client("s3").get_object(Bucket=deployed.bucket, Key=key)["Body"].read()
     assert pickle.loads(gzip.decompress(stored)) == (2, 2)
-    ended(place, place.resume(place.plan(run_id, Again()), "unused")["id"])
-    assert place.run(run_id)["status"] == "succeeded"
+    ended(place, place.resume(place.plan(run_id, Again()), "unused").id)
+    assert place.run(run_id).status == "succeeded"
     assert place.result(run_id) == [6, []]
     printed = [line.message for line in place.lines(run_id, item=1) if line.source == "stdout"]
     assert len(printed) == 1  # it was not called again there
@@ -134,8 +134,8 @@ def test_items_that_aws_has_not_come_to_can_be_left_to_it(here, place, switch):
     with off(switch), pytest.raises(RunCancelled):
         here.resume(run_id)
     run = here.run(run_id)
-    assert run["status"] == "cancelled"
-    assert run["stages"][1]["succeeded"] == 40 - pulled.left
+    assert run.status == "cancelled"
+    assert run.stages[1].succeeded == 40 - pulled.left
     assert here.push(run_id) == pulled.failed
 
 
@@ -178,4 +178,4 @@ def test_what_cannot_be_pulled_is_told(here, place, hold):
     with pytest.raises(JournalError, match="is here already: go on with it, or say --replace"):
         here.pull(run_id)
     assert here.pull(run_id, replace=True).results == 3
-    assert here.run(run_id)["status"] == "succeeded"
+    assert here.run(run_id).status == "succeeded"

@@ -15,6 +15,8 @@ from clouds import NAMES, begin, ended, off
 from playwright.sync_api import expect, sync_playwright
 from serving import Place
 
+from lokki.model.base import fields_of
+
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = pytest.mark.timeout(120)
 
@@ -69,6 +71,7 @@ def test_a_run_is_started_and_told_as_those_of_the_journal(client, place):
     url = start(client, count=3)
     run = wait(client, url)
     there = place.run(run["id"])
+    there = json.loads(json.dumps(there, default=fields_of))
     assert {**run, "duration": 0} == {**there, "duration": 0}
     assert client.get(f"{url}/result").json()["result"] == [6, []]
     lines = client.get(f"{url}/logs", params={"item": 2}).json()

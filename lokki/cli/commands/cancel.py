@@ -22,16 +22,16 @@ def command(program: Program, /, run: str | None, run_option: str | None, on: st
 
     Waits for the calls that are running in threads. What has finished is kept for a resume.
     """
-    with opened(on) as place:
-        found = place.find(run_named(run, run_option), program.flow)
+    with opened(on) as backend:
+        found = backend.find(run_named(run, run_option), program.flow)
         run_id = found.id
         if found.finished is not None:
             raise click.ClickException(f"run {run_id} has already {_ENDED[found.status]}")
-        for waited, _ in enumerate(place.cancel(run_id)):
+        for waited, _ in enumerate(backend.cancel(run_id)):
             if not waited:
                 click.echo(f"cancelling run {run_id}: waiting for its calls to end", err=True)
-            sleep(max(_LOOK_SECONDS, place.look_seconds))
-        status = place.find(run_id).status
+            sleep(max(_LOOK_SECONDS, backend.poll_interval))
+        status = backend.find(run_id).status
     if status == "running":
         raise click.ClickException(f"run {run_id} is another process's now, and left to it")
     if status != "cancelled":

@@ -14,13 +14,13 @@ _DEFINE = "define one with @flow, or name its file or folder"
 
 
 @click.command("flows", cls=Command, params=PARAMETERS, example="birds.py")
-def command(places: tuple[str, ...], as_json: bool, on: str) -> None:
+def command(sources: tuple[str, ...], as_json: bool, on: str) -> None:
     """List flows with their files, parameters and schedules.
 
     Those of the files, modules and folders that are named; without any, those of this folder's
     files. With --on URL, those that a server offers.
     """
-    found = offered_flows(on, places)
+    found = offered_flows(on, sources)
     if as_json:
         click.echo(json.dumps(found, indent=2, default=fields_of))
     else:

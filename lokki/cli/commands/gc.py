@@ -48,6 +48,6 @@ def command(
     from lokki.cli.removal import collect
 
     if flow is not None:
-        with opened(LOCAL) as place:
-            tell_unknown(place, flow)
+        with opened(LOCAL) as backend:
+            tell_unknown(backend, flow)
     collect(configured(), flow or program.flow, older_than, keep, dry_run)

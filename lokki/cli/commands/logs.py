@@ -19,7 +19,7 @@ from lokki.model.base import fields_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lokki.backends.backend import Place
+    from lokki.backends.backend import Backend
     from lokki.model.log import LogLine
     from lokki.model.run import Run
 
@@ -82,65 +82,65 @@ def command(
     """
     from lokki.model.log import Line
 
-    with opened(on, waits=follow) as place:
-        found = place.find(run_named(run, run_option, "last"), program.flow)
+    with opened(on, waits=follow) as backend:
+        found = backend.find(run_named(run, run_option, "last"), program.flow)
         if wanted["step"] is not None or wanted["item"] is not None:
-            whole = place.run(found.id)
-            _check_step(place, whole, wanted["step"])
-            _check_item(place, whole, wanted["item"])
+            whole = backend.run(found.id)
+            _check_step(backend, whole, wanted["step"])
+            _check_item(backend, whole, wanted["item"])
         told = False
-        for line in _lines(place, found.id, follow, end, wanted):
+        for line in _lines(backend, found.id, follow, end, wanted):
             told_as = json.dumps(Line.of(line), default=fields_of) if as_json else _human(line)
             print(told_as, flush=follow)
             told = True
         if not told:
             click.echo("no lines", err=True)
         if follow:
-            _tell_lost(place.find(found.id), program.at(on or found.where))
+            _tell_lost(backend.find(found.id), program.at(on or found.where))
 
 
-def _check_step(place: Place, run: Run, step: str | None) -> None:
+def _check_step(backend: Backend, run: Run, step: str | None) -> None:
     """Raise UsageError for a step that a run neither has nor had before its structure changed."""
     steps = [name for stage in run.structure for name in stage.steps]
-    if step is None or step in steps or any(place.lines(run.id, step=step)):
+    if step is None or step in steps or any(backend.lines(run.id, step=step)):
         return
     raise click.UsageError(f"run {run.id} has no step '{step}'; it has {', '.join(steps)}")
 
 
-def _check_item(place: Place, run: Run, item: int | None) -> None:
+def _check_item(backend: Backend, run: Run, item: int | None) -> None:
     """Raise UsageError for an item that no map of a run has, nor had before, nor may still get."""
     maps = [stage for stage in run.stages if stage.kind == "map"]
     most = max((stage.total for stage in maps), default=0)
     in_flow = sum(stage.kind == "map" for stage in run.structure)
     to_come = run.finished is None and len(maps) < in_flow
-    if item is None or item < most or to_come or any(place.lines(run.id, item=item)):
+    if item is None or item < most or to_come or any(backend.lines(run.id, item=item)):
         return
     has = f"its {'largest ' * (len(maps) > 1)}map has {most:,}, counted from 0"
     raise click.UsageError(f"run {run.id} has no item {item}; {has if maps else 'it has none'}")
 
 
 def _lines(
-    place: Place, run_id: str, follow: bool, end: float | None, wanted: dict[str, Any]
+    backend: Backend, run_id: str, follow: bool, end: float | None, wanted: dict[str, Any]
 ) -> Iterator[LogLine]:
     """The lines of a run there are, and with ``follow`` those that come until it ends."""
     after, more = 0, True
     while more:
-        more = follow and _may_come(place, place.find(run_id), end)
-        last = place.last_line(run_id)  # up to which all are looked at now
-        for line in place.lines(run_id, **wanted, until=end, after=after):
+        more = follow and _may_come(backend, backend.find(run_id), end)
+        last = backend.last_line(run_id)  # up to which all are looked at now
+        for line in backend.lines(run_id, **wanted, until=end, after=after):
             last = max(last, line.id)
             yield line
         after = max(after, last)
         if more:
-            sleep(max(_LOOK_SECONDS, place.look_seconds))
+            sleep(max(_LOOK_SECONDS, backend.poll_interval))
 
 
-def _may_come(place: Place, run: Run, end: float | None) -> bool:
+def _may_come(backend: Backend, run: Run, end: float | None) -> bool:
     """Whether lines may come that are written before ``end``."""
     from lokki.model.times import seconds
 
     ended = None if run.finished is None else seconds(run.finished)
-    settling = ended is not None and time() < ended + place.settle_seconds
+    settling = ended is not None and time() < ended + backend.settling_time
     return (run.goes_on or settling) and (end is None or time() <= end + _LOOK_SECONDS)
 
 

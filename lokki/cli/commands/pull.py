@@ -75,15 +75,15 @@ def _pull(
 
     config = config_from(options)
     journal = journal_path(config)
-    with opened_aws(config) as place:
-        run = place.run(place.find(name, flow.name).id)
-        looked = place.wait(place.executions.looked, run.flow, run.id)
+    with opened_aws(config) as backend:
+        run = backend.run(backend.find(name, flow.name).id)
+        looked = backend.wait(backend.executions.looked, run.flow, run.id)
         hidden = {each.name: Secret(HIDDEN) for each in flow.parameters.secrets}
         graph = traced(flow, lambda: flow.trace(params_of(looked.execution), checked=hidden))
 
         def bring(large: TransientStore) -> Awaitable[Pulled]:
             return pull(
-                place.executions,
+                backend.executions,
                 run,
                 graph,
                 journal,
@@ -93,7 +93,7 @@ def _pull(
                 started_by=program.told("pull", run.id),
             )
 
-        done = place.wait(with_large, journal, config, bring)
+        done = backend.wait(with_large, journal, config, bring)
     left = f", {counted(done.left, 'item')} left on AWS" if done.left else ""
     resume = program.told("resume", run.id)
     click.echo(

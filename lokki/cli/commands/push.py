@@ -43,18 +43,18 @@ def command(program: Program, /, run: str | None, run_option: str | None, **opti
 
     config = config_from(options)
     journal = journal_path(config)
-    with opened_aws(config) as place, closing(Journal(journal)) as book:
+    with opened_aws(config) as backend, closing(Journal(journal)) as book:
         try:
             found = book.history.find(run_named(run, run_option), program.flow)
         except RunNotFound as error:
             raise RunNotFound(f"{error}; `lokki pull RUN FILE` brings a run here") from error
-        place.find(found.id, found.flow)
-        looked = place.wait(place.executions.looked, found.flow, found.id)
+        backend.find(found.id, found.flow)
+        looked = backend.wait(backend.executions.looked, found.flow, found.id)
 
         def send(large: TransientStore) -> Awaitable[int]:
-            return give(place.executions, found, looked.machine.stages, book, large)
+            return give(backend.executions, found, looked.machine.stages, book, large)
 
-        pushed = place.wait(with_large, journal, config, send)
+        pushed = backend.wait(with_large, journal, config, send)
     resume = program.at(AWS).told("resume", found.id)
     click.echo(f"{counted(pushed, 'result')} of run {found.id} put on AWS")
     click.echo(f"go on with it there: {resume}", err=True)

@@ -113,10 +113,10 @@ def _there(
     from lokki.cli.schema import parameters
 
     program, config = program.at(options["on"]), config_from(options)
-    place = ServerBackend(program.on)
-    run = place.find(name, program.flow)
-    told = place.flow(run.flow)
-    like = {each: value for each, value in place.params(run).items() if each not in told.secrets}
+    backend = ServerBackend(program.on)
+    run = backend.find(name, program.flow)
+    told = backend.flow(run.flow)
+    like = {each: value for each, value in backend.params(run).items() if each not in told.secrets}
     known = {each.name: each for each in parameters(told)}
 
     def again(params: Path | None, **given: Any) -> None:
@@ -127,13 +127,13 @@ def _there(
             for each, value in asked.items()
         }
         try:
-            started = place.start(run.flow, like | stored | values)
+            started = backend.start(run.flow, like | stored | values)
         except ServerError as error:
             if error.status == _WRONG:
                 raise ParameterError(str(error)) from None
             raise
         stages = [Outline(each.name, each.kind == "map") for each in told.stages or ()]
-        raise click.exceptions.Exit(run_there(place, lambda: started, stages, config, program))
+        raise click.exceptions.Exit(run_there(backend, lambda: started, stages, config, program))
 
     as_before = [
         replace(each, required=each.required and each.name not in like, default=like.get(each.name))

@@ -46,11 +46,11 @@ def command(
     """
     from lokki.cli.backends import opened
 
-    with opened(on) as place:
-        found = place.find(run_named(run, run_option, "last"), program.flow)
+    with opened(on) as backend:
+        found = backend.find(run_named(run, run_option, "last"), program.flow)
         if found.status != "succeeded":
             raise click.ClickException(f"run {found.id} has no result: it is {found.status}")
-        raw = place.pickled_result(found.id)
+        raw = backend.pickled_result(found.id)
     if pickle is None:
         save = program.at(on or found.where).told("result", found.id, "--pickle", "FILE")
         click.echo(_as_json(raw, f"the result of run {found.id}", save))

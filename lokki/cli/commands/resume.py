@@ -169,21 +169,21 @@ def _resume_on_server(name: str, program: Program, options: dict[str, Any]) -> i
     on, config, again = options.pop("on"), config_from(options), again_from(options)
     if again.force:
         raise click.UsageError(f"--force is for runs of this machine, not for those of {on}")
-    place = ServerBackend(on)
-    row = place.find(name, program.flow)
+    backend = ServerBackend(on)
+    row = backend.find(name, program.flow)
     asked = {"failed": again.failed or None, "error": again.error, "from": again.from_stage}
     wanted = {key: value for key, value in asked.items() if value is not None}
-    told, anything = place.plan(row.id, wanted)
+    told, anything = backend.plan(row.id, wanted)
     if options.pop("dry_run"):
         click.echo("\n".join(told))
         return 0
 
     def begin(report: LineReport) -> AbstractAsyncContextManager[Handle]:
         if not anything:
-            return followed(place, lambda: row, row, report, place.result)
+            return followed(backend, lambda: row, row, report, backend.result)
         return followed(
-            place, lambda: place.resume(row.id, wanted), kept(row), report, place.result
+            backend, lambda: backend.resume(row.id, wanted), kept(row), report, backend.result
         )
 
-    stages = [Outline(each.name, each.kind == "map") for each in place.stages(row.flow)]
+    stages = [Outline(each.name, each.kind == "map") for each in backend.stages(row.flow)]
     return execute(Start(begin, stages, program.at(on), told), config)

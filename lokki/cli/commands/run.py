@@ -42,9 +42,9 @@ def run_command(flow: Flow[..., Any], program: Program) -> click.Command:
             from lokki.backends.server import ServerBackend
             from lokki.cli.render.report import outlines
 
-            place, given = ServerBackend(on), flow.parameters.given(graph.params)
-            start = partial(place.start, flow.name, given)
-            code = run_there(place, start, outlines(graph), config, program.at(on))
+            backend, given = ServerBackend(on), flow.parameters.given(graph.params)
+            start = partial(backend.start, flow.name, given)
+            code = run_there(backend, start, outlines(graph), config, program.at(on))
         raise click.exceptions.Exit(code)
 
     told = [f"Run {flow.name} and print its result.", cleandoc(flow.__doc__ or "")]

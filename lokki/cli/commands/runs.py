@@ -53,7 +53,7 @@ def command(
     on: str | None,
 ) -> None:
     """List runs, the newest first."""
-    with opened(on) as place:
+    with opened(on) as backend:
         if flow is not None:
-            tell_unknown(place, flow)
-        list_runs(place, flow or program.flow, status, since, before, count, as_json)
+            tell_unknown(backend, flow)
+        list_runs(backend, flow or program.flow, status, since, before, count, as_json)

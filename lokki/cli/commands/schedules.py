@@ -14,13 +14,13 @@ _SCHEDULE = "give a flow one: @flow(schedule='cron(0 9 * * ? *)')"
 
 
 @click.command("schedules", cls=Command, params=PARAMETERS, example="birds.py")
-def command(places: tuple[str, ...], as_json: bool, on: str) -> None:
+def command(sources: tuple[str, ...], as_json: bool, on: str) -> None:
     """List schedules with their next times and their last runs.
 
     Those of the flows that `lokki flows` lists. A server starts their runs: `lokki serve`. Times
     are local, in JSON UTC.
     """
-    found = offered_flows(on, places)
+    found = offered_flows(on, sources)
     scheduled = [each for each in found.flows if each.schedule is not None]
     if as_json:
         rows = [
@@ -32,6 +32,6 @@ def command(places: tuple[str, ...], as_json: bool, on: str) -> None:
         from lokki.cli.backends import opened
         from lokki.cli.render.flows import show_schedules
 
-        with opened(on) as place:
-            show_schedules(scheduled, place)
+        with opened(on) as backend:
+            show_schedules(scheduled, backend)
     tell_problems(found.problems, "" if scheduled else f"no schedules; {_SCHEDULE}")

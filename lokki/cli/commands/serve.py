@@ -9,7 +9,7 @@ import click
 from lokki.cli.command import Command
 from lokki.cli.configuration import configured
 from lokki.cli.first import leave_first_process
-from lokki.cli.options import PLACES
+from lokki.cli.options import SOURCES
 
 
 @click.command(
@@ -17,7 +17,7 @@ from lokki.cli.options import PLACES
     cls=Command,
     example="birds.py",
     params=[
-        PLACES,
+        SOURCES,
         click.Option(["--host"], metavar="ADDRESS", help="Listen on it.  [default: 127.0.0.1]"),
         click.Option(
             ["--port"], type=click.IntRange(0, 65_535), metavar="INT", help="[default: 8765]"
@@ -36,7 +36,7 @@ from lokki.cli.options import PLACES
         ),
     ],
 )
-def command(places: tuple[str, ...], **settings: Any) -> None:
+def command(sources: tuple[str, ...], **settings: Any) -> None:
     """Serve flows over HTTP, with a dashboard.
 
     Offers the flows of the files, modules and folders that are named; without any, those of this
@@ -50,5 +50,5 @@ def command(places: tuple[str, ...], **settings: Any) -> None:
         raise click.ClickException(
             f"lokki serve needs the package '{error.name}': pip install 'lokki-engine[server]'"
         ) from error
-    named = [place.strip() for place in config.server.flows.split(",") if place.strip()]
-    server.serve(config, places or named)
+    named = [each.strip() for each in config.server.flows.split(",") if each.strip()]
+    server.serve(config, sources or named)

@@ -40,15 +40,15 @@ def command(
     """
     if watch and as_json:
         raise click.UsageError("--watch draws for people: leave --json out")
-    with opened(on, waits=watch) as place:
+    with opened(on, waits=watch) as backend:
         if run is run_option is None and not watch:
-            list_runs(place, program.flow, (), None, None, count, as_json)
+            list_runs(backend, program.flow, (), None, None, count, as_json)
             return
-        found = place.find(run_named(run, run_option, "last"), program.flow)
+        found = backend.find(run_named(run, run_option, "last"), program.flow)
         run_id = found.id
         if as_json:
-            print_json(place.run(run_id))
+            print_json(backend.run(run_id))
             return
         from lokki.cli.render.run import show_run, watch_run
 
-        (watch_run if watch else show_run)(place, run_id, program.at(on or found.where))
+        (watch_run if watch else show_run)(backend, run_id, program.at(on or found.where))

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from rich.text import Text
 
-from lokki.backends.backend import Place
+from lokki.backends.backend import Backend
 from lokki.cli.render.console import plain, short, stdout_console
 from lokki.cli.schema import parameters
 from lokki.errors import RunNotFound
@@ -27,9 +27,9 @@ def show_flows(flows: Sequence[Flow]) -> None:
     _show(map(_flow, flows))
 
 
-def show_schedules(flows: Sequence[Flow], place: Place) -> None:
+def show_schedules(flows: Sequence[Flow], backend: Backend) -> None:
     """Print the schedules of flows: each with its next times and its last run."""
-    _show(_schedule(each, place) for each in flows)
+    _show(_schedule(each, backend) for each in flows)
 
 
 def _show(blocks: Iterable[Iterable[Text]]) -> None:
@@ -70,7 +70,7 @@ def _when(schedule: Schedule) -> str:
     return f"{schedule.expression}{zone}"
 
 
-def _schedule(flow: Flow, place: Place) -> Iterator[Text]:
+def _schedule(flow: Flow, backend: Backend) -> Iterator[Text]:
     schedule = flow.schedule
     assert schedule is not None
     yield _head(flow)
@@ -82,7 +82,7 @@ def _schedule(flow: Flow, place: Place) -> Iterator[Text]:
     else:
         following = [clock(seconds(at)) for at in schedule.next[:_MOST_TIMES]]
         yield _line("next", ", ".join(following) or "none")
-    yield _line("last run", _last(schedule.last, place))
+    yield _line("last run", _last(schedule.last, backend))
     if schedule.missed_last:
         count, last = schedule.missed, clock(seconds(schedule.missed_last))
         yield _line("missed", f"{count:,}, the last {last}", "yellow")
@@ -92,10 +92,10 @@ def _line(name: str, value: str, style: str = "") -> Text:
     return Text(f"  {name:<{_NAMES}}").append(value, style=style)
 
 
-def _last(run_id: str | None, place: Place) -> str:
+def _last(run_id: str | None, backend: Backend) -> str:
     if run_id is None:
         return "none yet"
     try:
-        return f"{run_id}, {place.find(run_id).status}"
+        return f"{run_id}, {backend.find(run_id).status}"
     except RunNotFound:
         return f"{run_id}, removed"

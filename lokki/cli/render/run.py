@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from lokki.backends.backend import Place
+from lokki.backends.backend import Backend
 from lokki.cli.program import Program
 from lokki.cli.render.console import MOST_LINES, room, stdout_console
 from lokki.cli.render.failures import failures_of, last_words
@@ -24,37 +24,37 @@ _LEAST_HEAD = 3
 """Lines of a run's head that a low window has: its status, and before it id and flow."""
 
 
-def show_run(place: Place, run_id: str, program: Program) -> None:
+def show_run(backend: Backend, run_id: str, program: Program) -> None:
     """Print one run as it is now."""
     console = stdout_console()
-    head, stages, more = _run(place, place.run(run_id), program, console)
+    head, stages, more = _run(backend, backend.run(run_id), program, console)
     console.print(_joined(_lines_of(head), stages, more))
 
 
-def watch_run(place: Place, run_id: str, program: Program) -> None:
+def watch_run(backend: Backend, run_id: str, program: Program) -> None:
     """Draw a run again and again until it has ended; it is printed as a whole in the end."""
     console = stdout_console()
     for each in (signal.SIGTERM, signal.SIGHUP):  # else the cursor is left hidden
         signal.signal(each, lambda number, frame: sys.exit(128 + number))
     try:
         with Live(console=console, auto_refresh=False, transient=True) as live:
-            while (run := place.run(run_id)).goes_on:
-                parts = _run(place, run, program, console)
+            while (run := backend.run(run_id)).goes_on:
+                parts = _run(backend, run, program, console)
                 live.update(_fitting(*parts, console), refresh=True)
-                sleep(max(_REFRESH_SECONDS, place.look_seconds))
+                sleep(max(_REFRESH_SECONDS, backend.poll_interval))
     finally:
-        show_run(place, run_id, program)
+        show_run(backend, run_id, program)
 
 
 def _run(
-    place: Place, run: Run, program: Program, console: Console
+    backend: Backend, run: Run, program: Program, console: Console
 ) -> tuple[dict[str, list[Text]], Text, Text]:
     """A run's head, its stages, and what there is to say of their items and how to go on."""
     stages = run.stages
     found = [(group, stage) for stage in stages for group in stage.failures]
     found.sort(key=lambda each: not each[0].failed)
     more = [
-        *(map_of(place, run, stage, console) for stage in stages if stage.kind == "map"),
+        *(map_of(backend, run, stage, console) for stage in stages if stage.kind == "map"),
         *failures_of(found, run, program, MOST_LINES * room(console)),
         *last_words(run, [group for group, _ in found], program),
     ]

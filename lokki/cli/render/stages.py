@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from rich.console import Console
 from rich.text import Text
 
-from lokki.backends.backend import Place
+from lokki.backends.backend import Backend
 from lokki.cli.render.console import plain, room
 from lokki.cli.render.tables import Column, count_cells, table
 from lokki.cli.render.words import duration, mean, rate
@@ -45,9 +45,9 @@ def stages_of(stages: Sequence[Stage], console: Console) -> Text:
     return table(columns, room(console))
 
 
-def map_of(place: Place, run: Run, stage: Stage, console: Console) -> Text:
+def map_of(backend: Backend, run: Run, stage: Stage, console: Console) -> Text:
     """The items of a map, and its inner steps."""
-    parts = (_strip(place, run, stage, console), _inner(stage.inner, room(console)))
+    parts = (_strip(backend, run, stage, console), _inner(stage.inner, room(console)))
     return Text("\n").join(part for part in parts if part)
 
 
@@ -67,10 +67,10 @@ def _inner(steps: Sequence[InnerStep], room: int) -> Text:
     return table(columns, room)
 
 
-def _strip(place: Place, run: Run, stage: Stage, console: Console) -> Text:
+def _strip(backend: Backend, run: Run, stage: Stage, console: Console) -> Text:
     """The items of a map in a line of cells, and what the cells mean."""
     ascii_alone = not (console.encoding or "").lower().startswith("utf")
-    cells = place.strip(run.id, stage.position, console.width - 2)
+    cells = backend.strip(run.id, stage.position, console.width - 2)
     kinds = [_drawn(cell) for cell in cells]
     text = Text()
     for kind in kinds:

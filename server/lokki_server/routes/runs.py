@@ -38,10 +38,12 @@ def list_runs(
     status: Annotated[list[RunStatus], Query(max_length=6)] = [],  # noqa: B006
     since: Annotated[datetime | None, Query(description="created since then")] = None,
     before: Annotated[str | None, Query(pattern=r"^[A-Za-z0-9_-]{1,80}$")] = None,
+    older_than: Annotated[datetime | None, Query(description="created before then")] = None,
     n: Annotated[int, Query(ge=1, le=1000)] = 20,
 ) -> Any:
     """Runs, the newest first."""
-    return recorded.page(service.history, flow, status, common.seconds(since), before, n)
+    times = common.seconds(since), common.seconds(older_than)
+    return recorded.page(service.history, flow, status, times[0], before, n, times[1])
 
 
 @router.get("/runs/{run_id}", response_model=Run, responses=problems(404))

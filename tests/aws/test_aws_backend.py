@@ -11,17 +11,17 @@ from clouds import NAMES, begin, ended, off
 from lokki.errors import AwsError, DefinitionError, FingerprintError, PayloadError, RunNotFound
 from lokki.resumption import Again
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(240)
 
 
 def resumed(place, run_id, **again):
     planned = place.plan(run_id, Again(**again))
-    return planned, ended(place, place.resume(planned, f"run-{next(NAMES)}")["id"])
+    return planned, ended(place, place.resume(planned, f"run-{next(NAMES)}").id)
 
 
 def counts(stage):
     names = ("name", "total", "succeeded", "failed", "tolerated")
-    return tuple(stage[name] for name in names)
+    return tuple(getattr(stage, name) for name in names)
 
 
 # ---- looking -------------------------------------------------------------------------------------
@@ -29,44 +29,44 @@ def counts(stage):
 
 def test_a_run_has_stages_counts_times_and_a_result(place):
     run = ended(place, begin(place, count=4))
-    assert (run["status"], run["where"], run["flow"]) == ("succeeded", "aws", "crunching")
-    assert run["params"] == {"count": 4}
-    assert run["chain"] == "numbers → map(crunch → pair) → total"
-    assert [counts(stage) for stage in run["stages"]] == [
+    assert (run.status, run.where, run.flow) == ("succeeded", "aws", "crunching")
+    assert run.params == {"count": 4}
+    assert run.chain == "numbers → map(crunch → pair) → total"
+    assert [counts(stage) for stage in run.stages] == [
         ("numbers", 1, 1, 0, 0),
         ("crunch", 4, 4, 0, 0),
         ("total", 1, 1, 0, 0),
     ]
-    assert [stage["kind"] for stage in run["stages"]] == ["task", "map", "task"]
-    spent = sum(stage["duration"] for stage in run["stages"])
-    assert 0 < spent <= run["duration"] + 0.01
-    assert run["stages"][0]["started"] <= run["stages"][1]["started"] <= run["finished"]
-    assert place.result(run["id"]) == [12, []]
+    assert [stage.kind for stage in run.stages] == ["task", "map", "task"]
+    spent = sum(stage.duration for stage in run.stages)
+    assert 0 < spent <= run.duration + 0.01
+    assert run.stages[0].started <= run.stages[1].started <= run.finished
+    assert place.result(run.id) == [12, []]
 
 
 def test_a_failed_run_says_which_item_and_why(place, switch):
     run = ended(place, begin(place, count=3, switch=str(switch)))
-    assert run["status"] == "failed"
-    error = run["error"]
-    assert (error["step"], error["index"], error["type"], error["message"]) == (
+    assert run.status == "failed"
+    error = run.error
+    assert (error.step, error.index, error.type, error.message) == (
         "crunch", 1, "ValueError", "cannot crunch 1",
     )  # fmt: skip
-    assert error["traceback"].endswith("ValueError: cannot crunch 1\n")
-    (group,) = run["stages"][1]["failures"]
-    assert (group["count"], group["failed"], group["items"]) == (1, 1, [1])
-    assert group["place"]["function"] == "crunch"
+    assert error.traceback.endswith("ValueError: cannot crunch 1\n")
+    (group,) = run.stages[1].failures
+    assert (group.count, group.failed, group.items) == (1, 1, [1])
+    assert group.place.function == "crunch"
     with pytest.raises(PayloadError, match="has no result: it is failed"):
-        place.result(run["id"])
+        place.result(run.id)
 
 
 def test_tolerated_failures_are_told_as_such(place, switch):
     run = ended(place, begin(place, "tolerant", count=5, switch=str(switch)))
-    assert run["status"] == "succeeded"
-    assert counts(run["stages"][1]) == ("crunch", 5, 3, 0, 2)
-    (group,) = run["stages"][1]["failures"]
-    assert (group["count"], group["tolerated"], group["items"]) == (2, True, [1, 4])
-    assert place.result(run["id"]) == [0 + 4 + 6, [1, 4]]
-    cells = place.strip(run["id"], 1, 5)
+    assert run.status == "succeeded"
+    assert counts(run.stages[1]) == ("crunch", 5, 3, 0, 2)
+    (group,) = run.stages[1].failures
+    assert (group.count, group.tolerated, group.items) == (2, True, [1, 4])
+    assert place.result(run.id) == [0 + 4 + 6, [1, 4]]
+    cells = place.strip(run.id, 1, 5)
     assert [next(name for name, number in cell.items() if number) for cell in cells] == [
         "succeeded", "tolerated", "succeeded", "succeeded", "tolerated",
     ]  # fmt: skip
@@ -74,8 +74,8 @@ def test_tolerated_failures_are_told_as_such(place, switch):
 
 def test_a_map_that_ends_a_flow_gives_its_results_in_order(place):
     run = ended(place, begin(place, "doubles", count=12))
-    assert place.result(run["id"]) == [2 * number for number in range(12)]
-    assert pickle.loads(place.pickled_result(run["id"])) == place.result(run["id"])
+    assert place.result(run.id) == [2 * number for number in range(12)]
+    assert pickle.loads(place.pickled_result(run.id)) == place.result(run.id)
 
 
 def test_runs_are_listed_the_newest_first_and_in_pages(place):
@@ -83,28 +83,28 @@ def test_runs_are_listed_the_newest_first_and_in_pages(place):
     for run_id in some:
         ended(place, run_id)
     page = place.runs(flow="doubles", limit=2)
-    assert [run["id"] for run in page["runs"]] == some[:0:-1]
-    rest = place.runs(flow="doubles", before=page["next"], limit=20)
-    assert rest["runs"][0]["id"] == some[0]
-    assert place.runs(flow="doubles", statuses=["failed"], limit=9)["runs"] == []
-    assert place.runs(flow="doubles", since=time.time() + 60, limit=9)["runs"] == []
+    assert [run.id for run in page.runs] == some[:0:-1]
+    rest = place.runs(flow="doubles", before=page.next, limit=20)
+    assert rest.runs[0].id == some[0]
+    assert place.runs(flow="doubles", statuses=["failed"], limit=9).runs == []
+    assert place.runs(flow="doubles", since=time.time() + 60, limit=9).runs == []
     ended(place, other := begin(place, "tolerant", count=1))
-    newest = place.runs(limit=2)["runs"]
-    assert [(run["flow"], run["id"]) for run in newest] == [
+    newest = place.runs(limit=2).runs
+    assert [(run.flow, run.id) for run in newest] == [
         ("tolerant", other), ("doubles", some[-1]),
     ]  # fmt: skip
     assert {"crunching", "doubles", "tolerant"} <= set(place.flows())
 
 
 def test_a_run_is_found_by_its_id_its_beginning_or_as_the_last(place):
-    run_id = place.start("doubles", "found-first", {"count": 1})["id"]
+    run_id = place.start("doubles", "found-first", {"count": 1}).id
     ended(place, run_id)
-    assert place.find("found-f")["id"] == run_id
-    assert place.find("found-first", "doubles")["id"] == run_id
-    assert place.find("last", "doubles")["id"] == run_id
+    assert place.find("found-f").id == run_id
+    assert place.find("found-first", "doubles").id == run_id
+    assert place.find("last", "doubles").id == run_id
     with pytest.raises(RunNotFound, match="AWS account 123456789012, us-east-1: no run 'nosuch'"):
         place.find("nosuch")
-    ended(place, place.start("doubles", "found-second", {"count": 1})["id"])
+    ended(place, place.start("doubles", "found-second", {"count": 1}).id)
     with pytest.raises(RunNotFound, match="several runs begin with 'found-'"):
         place.find("found-", "doubles")
     with pytest.raises(RunNotFound, match=r"no run '\.\./x'"):
@@ -142,16 +142,16 @@ def test_what_steps_print_is_read_once_by_step_and_item_and_merged_by_time(place
 
 def test_a_run_is_cancelled_and_goes_on_when_it_is_resumed(place, hold):
     run_id = begin(place, count=2, hold=str(hold))
-    while len(place.run(run_id)["stages"]) < 3:
+    while len(place.run(run_id).stages) < 3:
         time.sleep(0.02)
     for _ in place.cancel(run_id):
         hold.unlink(missing_ok=True)
     run = place.run(run_id)
-    assert (run["status"], run["error"]) == ("cancelled", None)
-    assert counts(run["stages"][-1]) == ("total", 1, 0, 0, 0)
+    assert (run.status, run.error) == ("cancelled", None)
+    assert counts(run.stages[-1]) == ("total", 1, 0, 0, 0)
     planned, run = resumed(place, run_id)
     assert (planned.redrives, planned.summary) == (True, ("total: its call that has no result",))
-    assert (run["id"], run["status"], len(run["resumes"])) == (run_id, "succeeded", 1)
+    assert (run.id, run.status, len(run.resumes)) == (run_id, "succeeded", 1)
 
 
 def test_a_resume_runs_what_failed_and_keeps_the_rest(place, switch):
@@ -161,13 +161,13 @@ def test_a_resume_runs_what_failed_and_keeps_the_rest(place, switch):
         planned, run = resumed(place, run_id)
     assert planned.summary[0].startswith("crunch: ")
     assert planned.summary[1] == "total: runs after that"
-    assert (run["status"], run["error"]) == ("succeeded", None)
-    assert counts(run["stages"][1]) == ("crunch", 6, 6, 0, 0)
-    assert run["stages"][1]["failures"] == []
+    assert (run.status, run.error) == ("succeeded", None)
+    assert counts(run.stages[1]) == ("crunch", 6, 6, 0, 0)
+    assert run.stages[1].failures == []
     assert place.result(run_id) == [30, []]
     once = [line.item for line in place.lines(run_id, step="crunch")]
     assert once.count(0) == 1
-    assert run["stages"][0] == failed["stages"][0]
+    assert run.stages[0] == failed.stages[0]
     assert place.plan(run_id, Again()).summary == (
         f"run {run_id} has succeeded: nothing is to be done again",
     )
@@ -183,10 +183,10 @@ def test_tolerated_failures_are_run_again_by_a_new_run_that_keeps_all_other_resu
         "total: runs after that",
         f"a new run begins with what is stored of {run_id}",
     )
-    assert run["id"] != run_id
-    assert run["params"] == {"count": 5, "switch": str(switch)}
-    assert place.result(run["id"]) == [20, []]
-    assert sorted(line.item for line in place.lines(run["id"])) == [1, 4]
+    assert run.id != run_id
+    assert run.params == {"count": 5, "switch": str(switch)}
+    assert place.result(run.id) == [20, []]
+    assert sorted(line.item for line in place.lines(run.id)) == [1, 4]
 
 
 def test_a_run_can_begin_again_from_a_stage(place):
@@ -194,8 +194,8 @@ def test_a_run_can_begin_again_from_a_stage(place):
     ended(place, run_id)
     planned, run = resumed(place, run_id, from_stage="total")
     assert planned.summary[0] == "total: all of it, as asked for"
-    assert place.result(run["id"]) == [2, []]
-    assert list(place.lines(run["id"])) == []
+    assert place.result(run.id) == [2, []]
+    assert list(place.lines(run.id)) == []
 
 
 def test_what_cannot_be_resumed_is_told(place, deployed, hold):

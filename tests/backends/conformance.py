@@ -1,0 +1,126 @@
+"""What every backend does, whatever is behind it: asked of each of them by its own test module."""
+
+from __future__ import annotations
+
+import pickle
+import time
+from dataclasses import dataclass
+
+import pytest
+
+from lokki import RunNotFound
+from lokki.backends.backend import Backend
+from lokki.model.times import seconds
+
+FLOW, OTHER = "checked", "doubled"
+FLOWS = """
+from lokki import flow, step
+
+@step
+def numbers(count):
+    return list(range(count))
+
+@step
+def check(number):
+    print("checked", number)
+    if number % 2:
+        raise ValueError(f"{number} is odd")
+    return number
+
+@step
+def double(number):
+    return 2 * number
+
+@flow
+def checked(count: int):
+    return numbers(count).map(check, tolerated_failures=0.9)
+
+@flow
+def doubled(count: int):
+    return numbers(count).map(double)
+"""
+
+
+@dataclass
+class World:
+    """A backend with three runs: of FLOW, of FLOW, and the newest of OTHER."""
+
+    backend: Backend
+    ids: list[str]
+
+
+class Conformance:
+    """Tests over the fixture ``world``."""
+
+    def test_a_run_is_found_by_id_by_its_beginning_and_as_the_last(self, world):
+        first, _, last = world.ids
+        assert world.backend.find(first).id == first
+        assert world.backend.find(last[:-1]).id == last
+        assert world.backend.find("last").id == last
+        assert world.backend.find("last", FLOW).id == world.ids[1]
+
+    @pytest.mark.parametrize("name", ["nosuch", "no such", "last"])
+    def test_what_is_not_there_is_no_run(self, world, name):
+        with pytest.raises(RunNotFound, match="no run"):
+            world.backend.find(name, "nothing")
+
+    def test_runs_come_in_pages_the_newest_first(self, world):
+        whole = world.backend.runs(limit=10)
+        assert [run.id for run in whole.runs] == world.ids[::-1]
+        assert whole.next is None
+        page = world.backend.runs(limit=2)
+        assert [run.id for run in page.runs] == world.ids[:0:-1]
+        rest = world.backend.runs(before=page.next, limit=2)
+        assert ([run.id for run in rest.runs], rest.next) == ([world.ids[0]], None)
+
+    def test_runs_are_filtered(self, world):
+        runs = world.backend.runs(limit=10).runs
+        of_flow = world.backend.runs(flow=OTHER, limit=10).runs
+        assert [run.id for run in of_flow] == [world.ids[2]]
+        assert len(world.backend.runs(statuses=["succeeded"], limit=10).runs) == 3
+        assert world.backend.runs(statuses=["failed", "cancelled"], limit=10).runs == []
+        newest = seconds(runs[0].created)
+        assert [run.id for run in world.backend.runs(since=newest, limit=10).runs] == [runs[0].id]
+        older = world.backend.runs(older_than=newest, limit=10).runs
+        assert [run.id for run in older] == [run.id for run in runs[1:]]
+
+    def test_flows_are_those_of_its_runs(self, world):
+        assert {FLOW, OTHER} <= set(world.backend.flows())
+
+    def test_a_run_has_its_structure_stages_and_failures(self, world):
+        run = world.backend.run(world.ids[0])
+        assert run.chain == "numbers → map(check)"
+        assert [(each.kind, each.steps) for each in run.structure] == [
+            ("task", ["numbers"]),
+            ("map", ["check"]),
+        ]
+        assert (run.status, run.params, run.error) == ("succeeded", {"count": 4}, None)
+        (group,) = run.stages[1].failures
+        assert (group.type, group.tolerated_count, group.items) == ("ValueError", 2, [1, 3])
+        assert (run.stages[1].succeeded, run.stages[1].tolerated) == (2, 2)
+        assert (run.goes_on, run.is_lost) == (False, False)
+
+    def test_the_items_of_a_map_are_drawn_in_cells(self, world):
+        cells = [dict(cell) for cell in world.backend.strip(world.ids[0], 1, 4)]
+        kinds = [next(kind for kind, count in cell.items() if count) for cell in cells]
+        assert kinds == ["succeeded", "tolerated", "succeeded", "tolerated"]
+
+    def test_lines_are_filtered_and_go_on_after_one(self, world):
+        run = world.ids[0]
+        wanted = {"step": "check", "level": "INFO"}
+        deadline = time.monotonic() + 20
+        while (
+            len(lines := list(world.backend.lines(run, **wanted))) < 4
+        ):  # CloudWatch takes a while
+            assert time.monotonic() < deadline, lines
+            time.sleep(0.2)
+        said = [line for line in lines if line.source == "stdout"]
+        assert sorted(line.message for line in said) == [f"checked {n}" for n in range(4)]
+        assert [line.message for line in world.backend.lines(run, item=2, level="INFO")] == [
+            "checked 2"
+        ]
+        assert list(world.backend.lines(run, after=world.backend.last_line(run))) == []
+        assert list(world.backend.lines(run, until=seconds("2020-01-01T00:00:00Z"))) == []
+
+    def test_a_result_is_a_pickle(self, world):
+        assert pickle.loads(world.backend.pickled_result(world.ids[2])) == [0, 2, 4]
