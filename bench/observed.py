@@ -63,7 +63,7 @@ class Observed:
         """What the journal answers; nothing while there is none yet."""
         if not self.journal.exists():
             return []
-        # Read-only: the last of others to close a journal tidies it up, and leaves less to mend.
+        # Read-only: the last of others to close a journal tidies it up, and leaves less to repair.
         uri = f"file:{self.journal}?mode=ro"
         with closing(sqlite3.connect(uri, uri=True)) as connection:
             try:
