@@ -109,7 +109,7 @@ class ParameterError(BaseModel):
 
 
 class ProblemDetails(BaseModel):
-    """RFC 9457."""
+    """An error (RFC 9457); ``errors`` names the parameters that are wrong."""
 
     type: str = "about:blank"
     title: str

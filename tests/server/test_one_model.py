@@ -1,4 +1,4 @@
-"""A run is defined once: a field that is added to the model is in all that is told of a run."""
+"""A run is defined once: a field that is added to the model is in all that shows a run."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pathlib import Path
 from lokki import Client
 
 ROOT = Path(__file__).parents[2]
-FIELD = '''    teller: int = field(default_factory=__import__("os").getpid)
-    """which process has made this"""
+FIELD = '''    made_by: int = field(default_factory=__import__("os").getpid)
+    """the process that made this"""
 '''
-"""By its default it is known whose value is shown: that of a server, or of what asks it."""
+"""Its default shows where a value comes from: the server, or the process that asks it."""
 
 
 def copied(folder):
@@ -31,7 +31,7 @@ def copied(folder):
 
 
 def shown(folder, run_id, *options):
-    """What `lokki show` says of a run, and the process that has said it."""
+    """A run as `lokki show` prints it, and the id of that process."""
     command = [sys.executable, "-m", "lokki", "show", run_id, "--json", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=folder) as process:
         assert process.stdout is not None
@@ -43,20 +43,20 @@ def test_a_field_of_a_run_is_added_in_one_place(place, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(copied(tmp_path / "packages")))
     place.write("flows/flows.py")
     server = place.serve("flows.py", inside="flows")
-    teller, run = server.process.pid, server.ran("words")
-    assert run["teller"] == teller
-    assert server.get("/runs")["runs"][0]["teller"] == teller
+    made_by, run = server.process.pid, server.ran("words")
+    assert run["made_by"] == made_by
+    assert server.get("/runs")["runs"][0]["made_by"] == made_by
 
     described = server.get("/openapi.json")["components"]["schemas"]["Run"]["properties"]
-    assert described["teller"]["description"] == "which process has made this"
+    assert described["made_by"]["description"] == "the process that made this"
 
     with server.events(f"/runs/{run['id']}/events") as events:
-        assert next(data for name, _, data in events if name == "run")["teller"] == teller
+        assert next(data for name, _, data in events if name == "run")["made_by"] == made_by
     with server.events("/events") as events:
-        assert next(events)[2]["runs"][0]["teller"] == teller
+        assert next(events)[2]["runs"][0]["made_by"] == made_by
 
-    url = str(server.client.base_url)
-    assert Client(url).run(run["id"]).state()["teller"] == teller
-    assert shown(tmp_path, run["id"], "--on", url)[0]["teller"] == teller
-    here, process = shown(tmp_path, run["id"])
-    assert here["teller"] == process
+    url, folder = str(server.client.base_url), tmp_path / "flows"
+    assert Client(url).run(run["id"]).state()["made_by"] == made_by
+    assert shown(folder, run["id"], "--on", url)[0]["made_by"] == made_by
+    here, process = shown(folder, run["id"])
+    assert here["made_by"] == process
