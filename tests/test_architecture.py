@@ -1,4 +1,4 @@
-"""docs/architecture.md is right about the code: its picture, and the names in it."""
+"""docs/architecture.md and CONTRIBUTING.md are right about the code: picture, names, paths."""
 
 import re
 import runpy
@@ -8,7 +8,9 @@ from pkgutil import resolve_name
 
 import pytest
 
-DOCS = Path(__file__).parents[1] / "docs"
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PATH = re.compile(r"`((?:lokki|server|tests|docs|bench)/[\w/.-]+)`")
 MAKER = runpy.run_path(str(DOCS / "make_architecture.py"))
 PAGE = (DOCS / "architecture.md").read_text()
 NAMES = sorted(set(re.findall(r"`(lokki(?:_server)?(?:\.\w+)+)`", PAGE)))
@@ -61,10 +63,12 @@ def test_what_the_page_names_is_there():
 
 
 def test_every_package_is_in_the_table_of_rooms():
-    packages = {path.parent.name for path in DOCS.parent.glob("lokki/*/__init__.py")}
+    packages = {path.parent.name for path in ROOT.glob("lokki/*/__init__.py")}
     assert {name for name in packages if f"`lokki/{name}/" not in PAGE} == set()
 
 
-def test_paths_of_the_page_are_there():
-    paths = set(re.findall(r"`((?:lokki|server)/[\w/.]+)`", PAGE))
-    assert [path for path in sorted(paths) if not (DOCS.parent / path).exists()] == []
+@pytest.mark.parametrize("page", ["docs/architecture.md", "CONTRIBUTING.md"])
+def test_paths_of_a_page_are_there(page):
+    paths = set(PATH.findall((ROOT / page).read_text()))
+    assert len(paths) > 15
+    assert [path for path in sorted(paths) if not (ROOT / path).exists()] == []
