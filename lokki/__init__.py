@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from lokki.call import Context, current
     from lokki.client import Client, ServerRun
     from lokki.engine.engine import Engine, RunHandle
-    from lokki.resumption import Again
+    from lokki.resumption import Again as Again  # the name of before
+    from lokki.resumption import ResumeOptions
 
 _LAZY = {
     "Again": "lokki.resumption",
@@ -45,6 +46,7 @@ _LAZY = {
     "Context": "lokki.call",
     "Engine": "lokki.engine.engine",
     "Failure": "lokki.model.failure",
+    "ResumeOptions": "lokki.resumption",
     "RunHandle": "lokki.engine.engine",
     "ServerRun": "lokki.client",
     "current": "lokki.call",
@@ -52,7 +54,6 @@ _LAZY = {
 
 __version__ = "0.2.0"
 __all__ = [
-    "Again",
     "AwsError",
     "BuildError",
     "Client",
@@ -71,6 +72,7 @@ __all__ = [
     "MapStage",
     "ParameterError",
     "PayloadError",
+    "ResumeOptions",
     "RetryConfig",
     "RunCancelled",
     "RunError",

@@ -1,4 +1,4 @@
-"""Calling a step: arguments, context and error capture. The only caller of users' functions."""
+"""Calls steps: arguments, context and error capture. The only caller of users' functions."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _NOT_USERS = (
 
 
 class ResultError(Picklable, Exception):
-    """A call's result cannot be used; ``kind`` is the type of error that is told.
+    """A call's result cannot be used; ``kind`` is the type of the error in the report.
 
     ``retried``: another attempt may give another result, where the step's policy has retries for
     a PayloadError.
@@ -133,7 +133,7 @@ def _without_input(function: Callable[[], Any], nothing: None) -> Any:
 class Context:
     """What a step may know of the call it is in; see ``lokki.current()``.
 
-    ``index`` is the item's place in the map's source (None outside a map); ``attempt`` counts
+    ``index`` is the item's index in the map's source (None outside a map); ``attempt`` counts
     from 1; ``failures``, in an aggregation, are the items that the map tolerated.
     """
 
@@ -176,7 +176,7 @@ class Context:
 
 
 Running: TypeAlias = list[Any]
-"""The call that runs here: BoundCall, index, attempt, and the Part it has written last or None.
+"""The call that runs here: BoundCall, index, attempt, and the LineBuffer it wrote to last or None.
 
 A plain list, since one is made for every call.
 """
@@ -308,16 +308,16 @@ def capture(call: BoundCall, index: int, attempt: int, error: BaseException) -> 
     """
     with suppress(Exception):
         end_lines()
-    place = index if call.in_map else None
+    item = index if call.in_map else None
     if type(error) is ResultError:
         reason = redacted(str(error), call.secrets)
         cause = error.__cause__ if error.retried else None
         trace = redacted(_traceback(cause), call.secrets) if cause is not None else ""
         again = error.retried and _is_one_of(PayloadError(), call.exceptions)
-        return Failure(call.name, place, attempt, error.kind, reason, trace, again)
+        return Failure(call.name, item, attempt, error.kind, reason, trace, again)
     return Failure(
         call.name,
-        place,
+        item,
         attempt,
         redacted(name_of(error), call.secrets),
         redacted(text_of(error), call.secrets),
@@ -376,7 +376,7 @@ def users_frames(error: BaseException | None) -> TracebackType | None:
 
 
 def summarized(error: BaseException) -> traceback.TracebackException:
-    """What a traceback tells of an error.
+    """The traceback of an error, summarized for printing.
 
     Of a module that a package lacks, Python 3.15 would import the package once more, for a hint.
     """

@@ -25,7 +25,7 @@ from lokki.numeric import json_whole
 
 T = TypeVar("T")
 
-_LOOK_SECONDS = 0.2
+_POLL_INTERVAL = 0.2
 _LONGEST_PAUSE = 2.0
 PATIENCE_SECONDS = 60.0
 """For so long a server may be away: it is started anew, say."""
@@ -34,13 +34,13 @@ PATIENCE_SECONDS = 60.0
 class Patience:
     """For how long who waits for a run asks a server again that does not answer.
 
-    The pauses grow from a fifth of a second to two. ``tell`` is told once each time that it is
+    The pauses grow from a fifth of a second to two. ``report`` is called once each time that it is
     away.
     """
 
-    def __init__(self, seconds: float, tell: Callable[[str], None]) -> None:
+    def __init__(self, seconds: float, report: Callable[[str], None]) -> None:
         self._seconds = seconds
-        self._tell = tell
+        self._report = report
         self._until: float | None = None
         self._pause = 0.0
 
@@ -55,9 +55,9 @@ class Patience:
         """
         now = monotonic()
         if self._until is None:
-            self._until, self._pause = now + self._seconds, _LOOK_SECONDS / 2
+            self._until, self._pause = now + self._seconds, _POLL_INTERVAL / 2
             if self._seconds > 0:
-                self._tell(f"{error}; trying again for up to {self._seconds:g} s")
+                self._report(f"{error}; trying again for up to {self._seconds:g} s")
         left = min(self._until, deadline) - now
         if left <= 0:
             raise error
@@ -90,7 +90,7 @@ class Client:
     is how many seconds an answer may take (default: 30). ``patience`` is for how many seconds
     `ServerRun.wait`, ``result`` and ``logs`` go on when the server does not answer (default: 60):
     it may be started anew meanwhile; a warning is logged. Runs and flows are dicts, as the server's
-    OpenAPI document tells them. Methods raise ServerError when the server refuses or cannot be
+    OpenAPI document defines them. Methods raise ServerError when the server refuses or cannot be
     reached.
     """
 
@@ -160,13 +160,13 @@ class Client:
                 return answered
         except HTTPError as error:
             with error:
-                raise ServerError(error.code, _told(error)) from None
+                raise ServerError(error.code, _detail(error)) from None
         except (URLError, TimeoutError, ConnectionError, HTTPException) as error:
             reason = getattr(error, "reason", error)
             raise ServerError(None, f"{self.url} cannot be reached: {reason}") from error
 
 
-def _told(error: HTTPError) -> str:
+def _detail(error: HTTPError) -> str:
     """What a problem document says."""
     try:
         problem = json.load(error)
@@ -211,7 +211,7 @@ class ServerRun:
                 return state
             if monotonic() > deadline:
                 raise TimeoutError(f"run {self.id} is {state['status']} after {timeout} s")
-            sleep(_LOOK_SECONDS)
+            sleep(_POLL_INTERVAL)
 
     def result(self, timeout: float | None = None) -> Any:
         """Wait for the end and return the result as JSON has it.
@@ -227,8 +227,8 @@ class ServerRun:
         path = f"{self._path}/result"
         answer = self._client.patience().ask(partial(self._client.ask, "GET", path))
         if answer["download"] is not None:
-            told = f"the result is {answer['type']}: {self._client.url}{answer['download']}"
-            raise ServerError(None, told)
+            text = f"the result is {answer['type']}: {self._client.url}{answer['download']}"
+            raise ServerError(None, text)
         return answer["result"]
 
     def logs(self, *, follow: bool = False, **filters: Any) -> Iterator[dict[str, Any]]:
@@ -248,10 +248,10 @@ class ServerRun:
                     break
                 after = page["next"]
             if goes_on:
-                sleep(_LOOK_SECONDS)
+                sleep(_POLL_INTERVAL)
 
     def cancel(self) -> None:
-        """Have it cancelled; `wait` tells when it is."""
+        """Have it cancelled; `wait` returns when it is."""
         self._client.ask("POST", f"{self._path}/cancel", {})
 
     def resume(

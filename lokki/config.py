@@ -27,7 +27,7 @@ Level = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
 def _key(
     default: Any,
-    told: str,
+    description: str,
     *,
     least: int | None = None,
     most: int | None = None,
@@ -35,7 +35,13 @@ def _key(
     option: str | None = None,
 ) -> Any:
     """A key: its default, what it means, its range, and a variable and an option of other names."""
-    metadata = {"told": told, "least": least, "most": most, "env": env, "option": option}
+    metadata = {
+        "description": description,
+        "least": least,
+        "most": most,
+        "env": env,
+        "option": option,
+    }
     if default is dict:
         return field(default_factory=dict, repr=False, metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -105,7 +111,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Logging:
-    """What a run tells on stderr."""
+    """What a run prints on stderr."""
 
     level: Level = _key(
         "INFO", "lowest level that is shown", env="LOKKI_LOG_LEVEL", option="--log-level"
@@ -116,7 +122,7 @@ class Logging:
     progress_interval: int = _key(
         10, "percent of a map between two lines of progress", least=1, most=100
     )
-    show_timestamps: bool = _key(True, "whether lines for people tell the time")
+    show_timestamps: bool = _key(True, "whether lines for people begin with the time")
 
 
 @dataclass(frozen=True)
@@ -181,7 +187,7 @@ class Server:
 
 @dataclass(frozen=True)
 class Config:
-    """Every setting; ``origins`` tells where the value of a dotted key or entry came from."""
+    """Every setting; ``origins`` says where the value of a dotted key or entry came from."""
 
     build_dir: str = _key("lokki-build", "folder that `build` writes")
     aws: Aws = field(default_factory=Aws)
@@ -210,7 +216,7 @@ class Key:
     kind: Any
     optional: bool
     default: Any
-    told: str
+    description: str
     least: int | None
     most: int | None
     env: str
@@ -283,7 +289,7 @@ class Key:
         return type(value) is self.kind and "\0" not in str(value)
 
     def _texts(self, table: Any, as_text: bool) -> Any:
-        """A table of texts; what is wrong is told without the values, which may be secret."""
+        """A table of texts; errors name no values, which may be secret."""
         if not isinstance(table, dict):
             hint = '{"NAME": "text"}' if as_text else f'[{self.name}] and below it NAME = "text"'
         elif wrong := [name for name, text in table.items() if not isinstance(text, str)]:
@@ -331,7 +337,9 @@ def reference() -> str:
     for key in KEYS.values():
         default = "none" if key.default is None else f"`{_toml(key.default)}`"
         setters = f"`{key.env}`" + (f", `{key.option}`" if key.option else "")
-        lines.append(f"| `{key.name}` | {key.allowed} | {default} | {setters} | {key.told} |")
+        lines.append(
+            f"| `{key.name}` | {key.allowed} | {default} | {setters} | {key.description} |"
+        )
     return "\n".join(lines) + "\n"
 
 
@@ -430,7 +438,7 @@ def _checked(name: str, value: Any, as_text: bool) -> Any:
 
 
 def _unknown(name: str) -> str:
-    """What to write for an unknown key. Its value is not told: it may belong in a secret table."""
+    """What to write for an unknown key. Its value is not shown: it may belong in a secret table."""
     import difflib
 
     table, _, last = name.rpartition(".")
@@ -479,7 +487,7 @@ _SECRET = "LOKKI_SECRET_"  # noqa: S105 - what the names of variables begin with
 def unknown_variables() -> list[str]:
     """A line for each variable of the environment that has a name as ours have and is none.
 
-    The line tells what may have been meant; not the value, which may be secret.
+    The line says what may have been meant; not the value, which may be secret.
     """
     known = {variable for key in KEYS.values() for variable in key.variables} | _NO_SETTINGS
     return [

@@ -47,7 +47,7 @@ def _decimal_contexts(context: Context) -> list[tuple[ContextVar[Any], Any]]:
 
 
 def watched() -> Callable[[], bool]:
-    """Gives a function that tells whether the present context is still as it is now.
+    """Return a function that returns whether the present context is still as it is now.
 
     A context of `decimal` is looked into, since it is changed in place as a rule.
     """

@@ -1,4 +1,4 @@
-"""Defaults of parameters: whether they are what the annotation says, and that runs share none."""
+"""Defaults of parameters: checked against their annotations, and never shared between runs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _RECORDS = ("__dataclass_fields__", "__pydantic_fields__")
 def fits(kind: Any, value: Any) -> bool:
     """Whether a value may be of an annotation; False only where it certainly is not.
 
-    What only pydantic could tell (constraints, the fields of a record) is not looked at.
+    What only pydantic could check (constraints, the fields of a record) is not looked at.
     """
     origin, args = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):

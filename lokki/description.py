@@ -1,4 +1,4 @@
-"""The flows of a file as the API and `lokki flows` describe them."""
+"""Describes the flows of a file for the API and `lokki flows`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lokki.stages import MapStage
 
 
 def looked_into(file: str) -> tuple[dict[str, Flow[..., Any]], dict[str, Any]]:
-    """The flows of a file or module, and what is told: ``flows``, or ``error`` and ``traceback``.
+    """The flows of a file or module, and their description, or its ``error`` and ``traceback``.
 
     Secrets are masked where `lokki.output` knows them.
     """

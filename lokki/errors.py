@@ -1,12 +1,12 @@
 """Every error that lokki raises.
 
 LokkiError
-├── DefinitionError         the flow is written wrongly (yours to mend)
+├── DefinitionError         the flow is written wrongly (yours to fix)
 │   ├── ChainTypeError      something else is written where a step or a chain has to be
 │   ├── ChainAttributeError a step or a chain has no such link
 │   └── FingerprintError    the flow's structure is not the one the run was started with
-├── ParameterError          a run was started with wrong parameters (yours to mend)
-├── ConfigError             a configuration file, variable or argument is wrong (yours to mend)
+├── ParameterError          a run was started with wrong parameters (yours to fix)
+├── ConfigError             a configuration file, variable or argument is wrong (yours to fix)
 ├── BuildError              a flow cannot be built for AWS, or its build cannot be rehearsed
 ├── AwsError                AWS refuses a request, or cannot be asked
 ├── RunError                a run ended without a result
@@ -152,8 +152,8 @@ class RunFailed(RunError):
         where = f"step '{failure.step}'"
         if failure.index is not None:
             where += f", item {failure.index}"
-        told = f"{where}, attempt {failure.attempt}: {failure.type}: {failure.reason}"
-        super().__init__(told, run_id)
+        text = f"{where}, attempt {failure.attempt}: {failure.type}: {failure.reason}"
+        super().__init__(text, run_id)
         self.failure = failure
 
     @property

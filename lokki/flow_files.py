@@ -15,19 +15,19 @@ _USES_LOKKI = re.compile(r"^\s*(from lokki\b|import lokki\b)", re.MULTILINE)
 _DEFINES_FLOW = re.compile(r"^\s*@(lokki\.)?flow\b", re.MULTILINE)
 
 
-def found_in(places: Sequence[str]) -> list[str]:
-    """The files and modules that ``places`` are or, for folders, hold: those that define flows.
+def found_in(sources: Sequence[str]) -> list[str]:
+    """The files and modules that ``sources`` are or, for folders, hold: those that define flows.
 
-    Without places, those of this folder. Raises LokkiError for a folder that must not be read.
+    Without sources, those of this folder. Raises LokkiError for a folder that must not be read.
     """
     found = []
-    for place in places or ["."]:
-        path = Path(place)
+    for source in sources or ["."]:
+        path = Path(source)
         if path.is_dir():
             found += [str(file) for file in _python_files(path) if _defines_flows(file)]
         else:
-            is_path = path.is_file() or is_file(place)
-            found.append(str(path.resolve()) if is_path else place)
+            is_path = path.is_file() or is_file(source)
+            found.append(str(path.resolve()) if is_path else source)
     return list(dict.fromkeys(found))
 
 

@@ -41,12 +41,12 @@ def end_child() -> NoReturn:
     if isinstance(code, int):
         end_process(code & 0xFF)
     step = "a step" if _step is None else f"step '{_step}'"
-    told = (
+    message = (
         f"lokki: {step} has forked its process, and the child came back from the call: it ends, "
         "since the run is its parent's. Use subprocess, multiprocessing or "
         '@step(executor="process") instead, or end the child with os._exit().\n'
     )
     try:
-        os.write(2, told.encode())
+        os.write(2, message.encode())
     finally:
         end_process(1)

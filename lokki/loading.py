@@ -41,8 +41,8 @@ def load_flow(target: str) -> Flow[..., Any]:
     Raises NotThere when there is no such file or module or when it does not hold one such flow,
     LoadError when it cannot be imported.
     """
-    place, name = place_and_name(target)
-    return flow_in(load_module(place), place, name)
+    source, name = source_and_name(target)
+    return flow_in(load_module(source), source, name)
 
 
 def from_here(target: str) -> str:
@@ -50,54 +50,54 @@ def from_here(target: str) -> str:
 
     A module that is not in this folder stays as it is.
     """
-    place, name = place_and_name(target)
-    file = Path(place) if is_file(place) else Path(*place.split(".")).with_suffix(".py")
-    if not is_file(place) and not file.is_file():
+    source, name = source_and_name(target)
+    file = Path(source) if is_file(source) else Path(*source.split(".")).with_suffix(".py")
+    if not is_file(source) and not file.is_file():
         return target
     return f"{file.absolute()}:{name}" if name else str(file.absolute())
 
 
-def is_file(place: str) -> bool:
-    """Whether ``place`` names a file, not a module."""
-    return place.endswith(".py") or place.startswith(".") or os.sep in place
+def is_file(source: str) -> bool:
+    """Whether ``source`` names a file, not a module."""
+    return source.endswith(".py") or source.startswith(".") or os.sep in source
 
 
-def file_named(place: str) -> Path:
+def file_named(source: str) -> Path:
     """The file that is named; of a module, the one in this folder that would be it."""
-    if is_file(place):
-        return Path(place).resolve()
-    return Path.cwd().joinpath(*place.split(".")).with_suffix(".py")
+    if is_file(source):
+        return Path(source).resolve()
+    return Path.cwd().joinpath(*source.split(".")).with_suffix(".py")
 
 
-def place_and_name(target: str) -> tuple[str, str]:
+def source_and_name(target: str) -> tuple[str, str]:
     """The file or module, and the name of the flow, if there is one."""
     named = re.fullmatch(r"(.*):([\w-]*)", target)
     return (named[1], named[2]) if named else (target, "")
 
 
-def flow_in(module: ModuleType, place: str, name: str) -> Flow[..., Any]:
-    """A flow of the module that ``place`` is. Raises NotThere when it does not hold one such."""
+def flow_in(module: ModuleType, source: str, name: str) -> Flow[..., Any]:
+    """A flow of the module that ``source`` is. Raises NotThere when it does not hold one such."""
     flows = _flows(module)
     if name:
         wanted = [flow for key, flow in flows.items() if name in (key, flow.name)]
         if not wanted:
-            raise NotThere(f"{place} has no flow '{name}'; it has {_listed(flows)}")
+            raise NotThere(f"{source} has no flow '{name}'; it has {_listed(flows)}")
         return wanted[0]
     own = _own(flows, module) or flows
     if len(own) != 1:
         raise NotThere(
-            f"{place} has {_listed(own)}"
-            + (f"; say which: {place}:{next(iter(own))}" if own else "; decorate one with @flow")
+            f"{source} has {_listed(own)}"
+            + (f"; say which: {source}:{next(iter(own))}" if own else "; decorate one with @flow")
         )
     return next(iter(own.values()))
 
 
-def load_flows(place: str) -> dict[str, Flow[..., Any]]:
+def load_flows(source: str) -> dict[str, Flow[..., Any]]:
     """The flows that a file or module defines, by their names; none that it has imported.
 
     Raises as `load_flow`.
     """
-    module = load_module(place)
+    module = load_module(source)
     return {flow.name: flow for flow in _own(_flows(module), module).values()}
 
 
@@ -115,25 +115,25 @@ def _listed(flows: dict[str, Flow[..., Any]]) -> str:
     return f"the flow{'s' * (len(flows) > 1)} " + ", ".join(sorted(flows))
 
 
-def load_module(place: str) -> ModuleType:
+def load_module(source: str) -> ModuleType:
     """Import a file or a module. Raises as `load_flow`."""
-    if not place:
+    if not source:
         raise NotThere("name a file or a module, such as birds.py or birds.py:birds_flow")
     try:
-        with importing(place):
-            module = _from_file(place) if is_file(place) else _from_name(place)
+        with importing(source):
+            module = _from_file(source) if is_file(source) else _from_name(source)
     except (DefinitionError, LoadError):
         raise
     except RunsFlow as error:
         raise LoadError(str(error), users_traceback(error)) from error
     except SystemExit as error:
-        told = f'{place} exits while it is imported; guard it: if __name__ == "__main__": …'
-        raise LoadError(told, users_traceback(error)) from error
+        message = f'{source} exits while it is imported; guard it: if __name__ == "__main__": …'
+        raise LoadError(message, users_traceback(error)) from error
     except Exception as error:
-        told = f"{place} cannot be imported"
+        message = f"{source} cannot be imported"
         if isinstance(error, ImportError) and "no known parent package" in str(error):
-            told += "; for its relative imports, put an __init__.py beside it"
-        raise LoadError(told, users_traceback(error)) from error
+            message += "; for its relative imports, put an __init__.py beside it"
+        raise LoadError(message, users_traceback(error)) from error
     # Values of its classes were stored as __main__'s when the file itself was the program.
     sys.modules["__main__"] = module
     return module
@@ -165,14 +165,14 @@ def _from_name(name: str) -> ModuleType:
     return module
 
 
-def _from_file(place: str) -> ModuleType:
+def _from_file(source: str) -> ModuleType:
     """Import a file as the module of its name, with its folder on the path, as Python would."""
-    path = Path(place).resolve()
+    path = Path(source).resolve()
     if path.is_dir():
-        inside = Path(place, "flows.py")
-        raise NotThere(f"{place} is a folder; name a file in it, such as {inside}")
+        inside = Path(source, "flows.py")
+        raise NotThere(f"{source} is a folder; name a file in it, such as {inside}")
     if not path.is_file():
-        raise NotThere(f"there is no file {place}")
+        raise NotThere(f"there is no file {source}")
     root, name = located(path)
     _refuse_taken(name, root)
     sys.path.insert(0, str(root))
@@ -193,7 +193,7 @@ def _from_file(place: str) -> ModuleType:
 
 
 def _refuse_taken(name: str, folder: Path) -> None:
-    """Raise LoadError when a file or package in ``folder`` would stand in another one's place."""
+    """Raise LoadError when a file or package in ``folder`` would hide another one."""
     top = name.partition(".")[0]
     found = PathFinder.find_spec(top, [str(folder)])
     if found is None or found.origin is None:

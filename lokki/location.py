@@ -1,4 +1,4 @@
-"""Where a Python file is imported from, and whose it is."""
+"""Locates Python files: the folder they are imported from, and whether they are the user's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lines that tell of a run, for people or as JSON: the same locally and on AWS.
+"""The log lines of a run, for people or as JSON: the same locally and on AWS.
 
 Times in lines for people are local, those in JSON lines are UTC.
 """
@@ -30,7 +30,7 @@ def counted(number: int, what: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """Something to tell: ``at`` in seconds since the epoch, ``fields`` for JSON.
+    """Something to log: ``at`` in seconds since the epoch, ``fields`` for JSON.
 
     ``text`` is for people; ``bare``: without its level before it.
     """
@@ -44,7 +44,7 @@ class Record:
 
 
 def rank(level: str) -> int:
-    """How grave a level is: its place in `LEVELS`."""
+    """How grave a level is: its index in `LEVELS`."""
     return LEVELS.index(level if level in LEVELS else "INFO")
 
 
@@ -143,24 +143,24 @@ def of_run(run_id: str, record: Record) -> Record:
 
 
 def said(text: str) -> tuple[str, Line] | None:
-    """The run and the line that this JSON tells of it; of other, None.
+    """The run and the line that this JSON records; None for other JSON.
 
     It is one of `of_run` with `step_line`, or with `step_failed`: a line of lokki's own.
     """
     try:
-        told = json.loads(text)
-        level, message = told["level"], told.get("message")
-        match told["event"]:
+        record = json.loads(text)
+        level, message = record["level"], record.get("message")
+        match record["event"]:
             case "log":
-                source = told["source"]
+                source = record["source"]
             case "step_failed":
                 again = ", to be tried again" * (level != "ERROR")
                 source, message = "lokki", f"failed{again}: {message}"
             case _:
                 return None
-        at = datetime.fromisoformat(told["ts"]).timestamp()
-        return told["run"], (
-            at, told["step"], told["item"], told["attempt"], level, source, message,
+        at = datetime.fromisoformat(record["ts"]).timestamp()
+        return record["run"], (
+            at, record["step"], record["item"], record["attempt"], level, source, message,
         )  # fmt: skip
     except (ValueError, LookupError, TypeError):
         return None
@@ -208,7 +208,7 @@ def run_cancelling(
 
 
 def lines_missing(why: str, at: float) -> Record:
-    """What the steps of a run print is not told, since it cannot be read."""
+    """What the steps of a run print is not shown, since it cannot be read."""
     text = f"what the steps print is not shown: {why}"
     return Record("WARNING", at, "lines_missing", text, {"message": why})
 

@@ -1,4 +1,4 @@
-"""What a map goes over: the list of its items."""
+"""The source of a map: the list of its items."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which items of a run a resume runs again, and why: of the journal's runs and of AWS's."""
+"""Plans a resume: which items run again, and why, for runs of the journal and of AWS."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Unfinished: TypeAlias = list[tuple[int, str]]
 
 
 @dataclass(frozen=True, slots=True)
-class Again:
+class ResumeOptions:
     """What a resume is asked to do again, besides what has no result: at most one of the three.
 
     ``failed``: the failures that were tolerated; ``error``: those of them in this group (its id or
@@ -38,6 +38,10 @@ class Again:
             raise DefinitionError(
                 Wording("a resume takes one of ", one, ", ", two, " and ", three, ", not several")
             )
+
+
+Again = ResumeOptions
+"""The name of `ResumeOptions` before 0.2.0."""
 
 
 class BegunStage(Protocol):
@@ -97,7 +101,7 @@ class Resumption:
     group: str | None
 
 
-def plan_resume(run: Resumable, again: Again) -> Resumption:
+def plan_resume(run: Resumable, again: ResumeOptions) -> Resumption:
     """What resuming a run comes to.
 
     Raises FingerprintError when the flow's structure has changed and that is not forced,
@@ -122,7 +126,7 @@ def plan_resume(run: Resumable, again: Again) -> Resumption:
 # ---- what is taken back --------------------------------------------------------------------------
 
 
-def _check_structure(run: Resumable, again: Again) -> None:
+def _check_structure(run: Resumable, again: ResumeOptions) -> None:
     names = [stage.name for stage in run.now]
     if again.force and again.from_stage is None:
         raise DefinitionError(
@@ -147,7 +151,7 @@ def _both(run: Resumable) -> str:
     return f"  {before:{width}} {text_of(run.before)}\n  {now:{width}} {text_of(run.now)}"
 
 
-def _start(run: Resumable, again: Again) -> tuple[int | None, str | None]:
+def _start(run: Resumable, again: ResumeOptions) -> tuple[int | None, str | None]:
     """The stage to start from, and the group of its failures that run again."""
     if again.from_stage is not None:
         return _position(run, again.from_stage, again.force), None

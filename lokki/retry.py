@@ -1,4 +1,4 @@
-"""How often a failed call is tried again, and after how long."""
+"""The retry policy of a step: how often a failed call is tried again, and after what delay."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ class About(NamedTuple):
 
 
 class StandIn:
-    """A value that is not known. ``about(…)`` tells what is."""
+    """A value that is not known. ``about(…)`` returns what is."""
 
     __slots__ = ("_lokki_about",)
 
@@ -93,8 +93,8 @@ class StandIn:
         return _made(f"{_said(self)}[{_said(key)}]", _item(about(self).kind, key), self, key)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        told = [*map(_said, args), *(f"{name}={_said(each)}" for name, each in kwargs.items())]
-        return _made(f"{_said(self)}({', '.join(told)})", None, self, *args, *kwargs.values())
+        arguments = [*map(_said, args), *(f"{name}={_said(each)}" for name, each in kwargs.items())]
+        return _made(f"{_said(self)}({', '.join(arguments)})", None, self, *args, *kwargs.values())
 
     def __divmod__(self, other: Any) -> Any:
         return self // other, self % other
@@ -151,12 +151,12 @@ def about(stand_in: StandIn) -> About:
 
 
 def is_stand_in(value: object) -> TypeGuard[StandIn]:
-    """Whether a value is one; ``isinstance`` would be told the class that it stands for, too."""
+    """Whether a value is one; ``isinstance`` would see the class that it stands for, too."""
     return type(value) is StandIn
 
 
 def refuse_stand_in(value: object, why: str) -> None:
-    """Raise what tells that a value is needed, where a stand-in cannot be used; ``{}`` is it."""
+    """Raise the error that a value is needed, where a stand-in cannot be used; ``{}`` is it."""
     if type(value) is StandIn:
         raise _needed(value, why)
 
@@ -229,11 +229,11 @@ for _name, _sign in _NEEDING.items():
     setattr(StandIn, f"__{_name}__", _needing(_sign))
 
 
-# ---- what an annotation tells --------------------------------------------------------------------
+# ---- what an annotation says --------------------------------------------------------------------
 
 
 def class_of(kind: Any) -> type | None:
-    """The class that values of an annotation are of; None for one that tells of none."""
+    """The class that values of an annotation are of; None for one that names none."""
     while get_origin(kind) is Annotated or isinstance(kind, NewType):
         kind = kind.__supertype__ if isinstance(kind, NewType) else kind.__origin__
     cls = get_origin(kind) or kind

@@ -1,4 +1,4 @@
-"""The links that the body of a flow makes while it is traced, and where in the user's code."""
+"""Records the links that a flow's body makes while it is traced, with the user's line of each."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _links: ContextVar[list[Link] | None] = ContextVar("lokki_links", default=None)
 
 @contextmanager
 def tracing() -> Iterator[list[Link]]:
-    """Within, links are listed; an error that a body's line causes is told with this line."""
+    """Within, links are listed; an error that a body's line causes names this line."""
     links: list[Link] = []
     outside = _links.set(links)
     try:
@@ -69,15 +69,15 @@ def kept(links: list[Link], returned: object, flow: str) -> list[Link]:
     if lost is None:
         return found
     before = _way_to(lost.before, made)
-    told = "a link leaves the chain before it as it was, and gives a new one: go on with that"
+    advice = "a link leaves the chain before it as it was, and gives a new one: go on with that"
     if lost.before is None:
-        told = "link it to the others, or return it"
+        advice = "link it to the others, or return it"
     elif before and found[: len(before)] == before:
         whole = "".join(each.words for each in (*before, lost, *found[len(before) :]))
-        told += f", as in {whole}" if len(whole) <= _LONGEST else ""
+        advice += f", as in {whole}" if len(whole) <= _LONGEST else ""
     error = DefinitionError(
         f"flow '{flow}': {lost.words} is no part of the chain that is returned, so it would never "
-        f"run; {told}, or leave it out"
+        f"run; {advice}, or leave it out"
     )
     error.place = lost.place
     raise error
@@ -137,7 +137,7 @@ def _is_own(file: str) -> bool:
 
 
 def place_of(file: str, line: int) -> str:
-    """A line as it is told: ``birds.py:12``, with the path from here where it is shorter."""
+    """A line as messages name it: ``birds.py:12``, with the path from here where it is shorter."""
     if not file:
         return ""
     with suppress(OSError, ValueError):  # there is no working directory, or it is on another drive

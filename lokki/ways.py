@@ -181,22 +181,22 @@ class Ways:
             asked[-1].answer += 1
         return bool(asked)
 
-    # ---- what is told ----------------------------------------------------------------------------
+    # ---- messages ----------------------------------------------------------------------------
 
     def needs(self, names: Sequence[str], why: str, place: str = "") -> ValueNeeded:
         """The error of a body that cannot do without values, with what to write."""
         several = len(names) > 1
-        told = (
+        text = (
             f"the {'values' if several else 'value'} of {self._listed(names)} "
             f"{'are' if several else 'is'} needed here, where {why}; {self._remedy(names)}"
         )
-        error = ValueNeeded(told, [ParameterProblem(name, told) for name in names])
+        error = ValueNeeded(text, [ParameterProblem(name, text) for name in names])
         error.place = place
         return error
 
     def _listed(self, names: Sequence[str]) -> str:
-        told = " and ".join(f"'{each}'" for each in names)
-        return f"parameter{'s' * (len(names) > 1)} {told}"
+        text = " and ".join(f"'{each}'" for each in names)
+        return f"parameter{'s' * (len(names) > 1)} {text}"
 
     def _remedy(self, names: Sequence[str]) -> str:
         known = [self._missing[name] for name in names]
@@ -222,7 +222,7 @@ class Ways:
         return self.needs(asked.names, why, asked.place or _parting(one[1], other[1]))
 
     def _artifact(self, error: Exception) -> ValueNeeded | None:
-        """What is to be told of a TypeError of other code, which takes no stand-in for a value."""
+        """The error for a TypeError of other code, which takes no stand-in for a value."""
         code, names, place = _at_fault(error)
         if not names or not isinstance(error, TypeError):
             return None
@@ -233,8 +233,8 @@ class Ways:
         _, names, place = _at_fault(error)
         if names:
             lack = "have" if len(names) > 1 else "has"
-            told = f"{self._listed(names)} {lack} no value here; {self._remedy(names)}"
-            error.add_note(f"{place}: {told}")
+            text = f"{self._listed(names)} {lack} no value here; {self._remedy(names)}"
+            error.add_note(f"{place}: {text}")
         return error
 
 

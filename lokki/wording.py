@@ -1,4 +1,4 @@
-"""Texts that name the arguments of a function, in the words of who reads them."""
+"""Texts that name arguments in the words of their reader: Python, options or JSON fields."""
 
 from __future__ import annotations
 

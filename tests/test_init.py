@@ -10,7 +10,6 @@ import pytest
 import lokki
 
 PUBLIC = [
-    "Again",
     "AwsError",
     "BuildError",
     "Client",
@@ -29,6 +28,7 @@ PUBLIC = [
     "MapStage",
     "ParameterError",
     "PayloadError",
+    "ResumeOptions",
     "RetryConfig",
     "RunCancelled",
     "RunError",
@@ -83,6 +83,16 @@ def test_a_lazy_name_is_the_thing_itself():
     assert lokki.Engine is lokki.Engine is Engine
 
 
+def test_names_of_before_stay_importable():
+    from lokki import Again
+    from lokki.store.protocol import PayloadStore, TransientStore
+    from lokki.testing.stores import PayloadStoreConformance, TransientStoreConformance
+
+    assert Again is lokki.ResumeOptions
+    assert TransientStore is PayloadStore
+    assert TransientStoreConformance is PayloadStoreConformance
+
+
 def test_an_unknown_name():
     with pytest.raises(AttributeError, match="module 'lokki' has no attribute 'flows'"):
         lokki.flows
@@ -114,6 +124,9 @@ def test_import_loads_the_definition_layer_alone():
         "lokki.deferred",
         "lokki.errors",
         "lokki.graph",
+        "lokki.model",
+        "lokki.model.base",
+        "lokki.model.structure",
         "lokki.numeric",
         "lokki.params",
         "lokki.params.checking",

@@ -35,7 +35,7 @@ from lokki.store.concurrency import for_each
 from lokki.store.journal import Journal
 from lokki.store.keys import output_key
 from lokki.store.parameters import drop, keep, written_params
-from lokki.store.protocol import TransientStore
+from lokki.store.protocol import PayloadStore
 from lokki.store.records import Opening, Outcomes
 from lokki.store.references import Reference, stored
 from lokki.store.removal import discard, remove
@@ -63,7 +63,7 @@ async def pull(
     run: Run,
     graph: FlowGraph[Any],
     journal: Path,
-    large: TransientStore,
+    large: PayloadStore,
     *,
     only_failed: bool,
     replace: bool,
@@ -131,7 +131,7 @@ async def pull(
     return Pulled(*sums)
 
 
-async def _make_room(book: Journal, large: TransientStore, run_id: str, *, replace: bool) -> None:
+async def _make_room(book: Journal, large: PayloadStore, run_id: str, *, replace: bool) -> None:
     """Remove the run of this id that is here, if it is to be replaced."""
     try:
         here = book.history.find(run_id)
@@ -158,7 +158,7 @@ class _Stage:
     def __init__(
         self,
         payloads: Payloads,
-        large: TransientStore,
+        large: PayloadStore,
         writer: RunWriter,
         stage: Outlined,
         row: StageRow,
@@ -254,7 +254,7 @@ async def push(
     run: RunRecord,
     stages: Sequence[Outlined],
     book: Journal,
-    large: TransientStore,
+    large: PayloadStore,
 ) -> int:
     """Give the results of a run here to the run on AWS, where it has none; how many they are."""
     payloads, pushed = executions.payloads(run.flow), 0

@@ -14,7 +14,7 @@ from lokki.aws.executions import Executions
 from lokki.aws.picture import Machine, Outlined, picture
 from lokki.errors import AwsError, DefinitionError
 from lokki.model.run import FailureGroup, Run
-from lokki.resumption import Again, Unfinished, plan_resume
+from lokki.resumption import ResumeOptions, Unfinished, plan_resume
 from lokki.runtime.event import RESUMED
 from lokki.store.concurrency import for_each
 from lokki.store.keys import output_key
@@ -38,7 +38,7 @@ class Plan:
     kept: tuple[Outlined, ...] = ()
 
 
-async def plan(executions: Executions, flow: str, run_id: str, again: Again) -> Plan:
+async def plan(executions: Executions, flow: str, run_id: str, again: ResumeOptions) -> Plan:
     """What resuming a run comes to.
 
     Raises RunNotFound, AwsError for a run that goes on, and what `plan_resume` does.

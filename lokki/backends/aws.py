@@ -19,7 +19,7 @@ from lokki.config import Config
 from lokki.model.log import LogLine
 from lokki.model.run import Run, RunList
 from lokki.model.times import seconds
-from lokki.resumption import Again
+from lokki.resumption import ResumeOptions
 from lokki.store.lines import Wanted
 
 T = TypeVar("T")
@@ -134,7 +134,7 @@ class AwsBackend:
         self.wait(self.executions.start, flow, run_id, params)
         return self.find(run_id, flow)
 
-    def plan(self, run_id: str, again: Again) -> Plan:
+    def plan(self, run_id: str, again: ResumeOptions) -> Plan:
         """What a resume would do."""
         return self.wait(plan, self.executions, self._flow(run_id), run_id, again)
 

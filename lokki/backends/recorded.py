@@ -161,7 +161,7 @@ def _resume(at: float, detail: str | None) -> Resume:
 
 
 def _needs(needed: Needed) -> Needs:
-    return Needs(source=needed.place, prefix=needed.prefix, folder=needed.folder)
+    return Needs(source=needed.source, prefix=needed.prefix, folder=needed.folder)
 
 
 def _worked(run: RunRecord, started: float, finished: float | None, now: float) -> float:

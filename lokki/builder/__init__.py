@@ -1,1 +1,1 @@
-"""From a flow's graph and its configuration to what AWS runs: documents and packages."""
+"""Compiles a flow's graph and configuration into what AWS runs: documents and packages."""

@@ -1,4 +1,4 @@
-"""What ``lokki build`` writes: package, state machine, template."""
+"""``lokki build``: writes the package, the state machine and the template of a flow."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Build:
 
 
 def build(graph: FlowGraph[Any], config: Config, *, reuse: bool = False) -> Build:
-    """Write the build of a flow into the configured folder, in place of an earlier one.
+    """Write the build of a flow into the configured folder, replacing an earlier one.
 
     With ``reuse``, a package or an image's folder that was made of the same is left as it is.
     Raises BuildError or ConfigError for what cannot be built; nothing is written then.

@@ -1,4 +1,4 @@
-"""The comment of a state machine, which tells of which flow it was made."""
+"""The comment of a state machine, which records the flow it was built from."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def comment_of(flow: str, stages: Structure) -> str:
 
 
 def read_comment(text: str) -> tuple[str, Structure] | None:
-    """What `comment_of` tells; None for a comment that is none of lokki's.
+    """What `comment_of` records; None for a comment that lokki did not write.
 
     lokki 0.1 wrote ``crunching: numbers → map(crunch) → total``.
     """

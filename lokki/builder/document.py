@@ -1,4 +1,4 @@
-"""How typed documents become JSON: every document of this package is made of frozen dataclasses."""
+"""Turns typed documents into JSON: every document of this package is made of frozen dataclasses."""
 
 from __future__ import annotations
 

@@ -28,9 +28,11 @@ def own_requirement(wheels: Path) -> str:
     origin = own.read_text("direct_url.json")
     if origin is None:
         return f"{DISTRIBUTION}[aws]=={own.version}"
-    told = json.loads(origin)
-    is_editable = told.get("dir_info", {}).get("editable", False)
-    name, wheel = _built(url2pathname(urlsplit(told["url"]).path)) if is_editable else _packed(own)
+    origin_data = json.loads(origin)
+    is_editable = origin_data.get("dir_info", {}).get("editable", False)
+    name, wheel = (
+        _built(url2pathname(urlsplit(origin_data["url"]).path)) if is_editable else _packed(own)
+    )
     wheels.mkdir(parents=True, exist_ok=True)
     (wheels / name).write_bytes(wheel)
     return f"{DISTRIBUTION}[aws] @ ./{wheels.name}/{name}"

@@ -1,4 +1,4 @@
-"""What the roles of a flow may do: what its graph makes them do, and nothing more. Pure."""
+"""The permissions of a flow's roles: what its graph needs, and nothing more. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lokki.builder.sizes import is_batch
 from lokki.config import Config
 from lokki.graph import FlowGraph
 from lokki.runtime.event import is_secret
-from lokki.runtime.place import places
+from lokki.runtime.units import units
 from lokki.stages import MapStage
 
 _BUCKET = "arn:${AWS::Partition}:s3:::${S3Bucket}"
@@ -38,7 +38,7 @@ def _secrets(secrets: Sequence[str]) -> Iterator[Statement]:
 
 def machine_statements(graph: FlowGraph[Any], functions: Sequence[str]) -> list[Statement]:
     """What the state machine does: invoke, submit, and for a map read, write and start."""
-    every = list(places(graph))
+    every = list(units(graph))
     statements = []
     if functions:
         arns = tuple(arn_of(name) for name in functions)

@@ -1,6 +1,6 @@
 """What AWS asks for, in US dollars: on demand, in one region, at one date.
 
-As the price pages of Lambda, Step Functions, S3 and Fargate were told of at that date; elsewhere
+As the price pages of Lambda, Step Functions, S3 and Fargate listed them at that date; elsewhere
 they are other ones, and they change. The free tier is not counted.
 """
 

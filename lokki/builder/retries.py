@@ -1,4 +1,4 @@
-"""The retries of a step as Step Functions and Batch make them: the same as they are locally."""
+"""The retries of a step in the terms of Step Functions and Batch: the same as they are locally."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lokki.builder.sizes import is_batch
 from lokki.errors import DefinitionError, ParameterError, WorkerDied
 from lokki.retry import RetryConfig
 from lokki.runtime.event import FAILED
-from lokki.runtime.place import Place
+from lokki.runtime.units import TaskUnit
 from lokki.stages import StepCall
 
 # https://docs.aws.amazon.com/step-functions/latest/dg/bp-lambda-serviceexception.html
@@ -28,7 +28,7 @@ _BATCH_ERRORS = (
     "Batch.SdkClientException",
 )
 _NEVER = (DefinitionError, ParameterError)
-"""What another attempt would not mend, whatever a step's policy names."""
+"""What another attempt would not fix, whatever a step's policy names."""
 _DEATHS: Mapping[type[BaseException], tuple[str, ...]] = {
     TimeoutError: ("States.Timeout", "Sandbox.Timedout"),
     WorkerDied: ("Runtime.ExitError", "Lambda.Unknown"),
@@ -39,16 +39,16 @@ _BATCH_ATTEMPTS = 3
 _MOST_BATCH_ATTEMPTS = 10  # of a job
 
 
-def retriers(place: Place, *, several: bool = False) -> tuple[Retrier, ...]:
+def retriers(unit: TaskUnit, *, several: bool = False) -> tuple[Retrier, ...]:
     """The retries of a state, and those of the service's own failures besides.
 
     Where the runtime tries calls again itself (a Batch job, a chain of calls, ``several`` items in
     one invocation), those of processes that have died are left.
     """
-    if is_batch(place):
+    if is_batch(unit):
         return (_service(_BATCH_ERRORS),)
-    held = several or len(place.calls) > 1
-    policy = _longest(place.calls)
+    held = several or len(unit.calls) > 1
+    policy = _longest(unit.calls)
     names = (death_names if held else error_names)(policy.exceptions)
     if not policy.retries or not names:
         return (_service(_LAMBDA_ERRORS),)
@@ -126,14 +126,14 @@ _NO_RETRY = Retrier(
 # ---- Batch ---------------------------------------------------------------------------------------
 
 
-def job_attempts(place: Place) -> Mapping[str, object]:
+def job_attempts(unit: TaskUnit) -> Mapping[str, object]:
     """The retry strategy of a job definition.
 
     The job itself tries again what its step's policy names, and ends with `FAILED` when it gives
     up; one that dies is run again where the policy names WorkerDied, and one whose host goes away
     always (https://docs.aws.amazon.com/batch/latest/userguide/job_retries.html).
     """
-    policy = _longest(place.calls)
+    policy = _longest(unit.calls)
     again = issubclass(WorkerDied, policy.exceptions)
     attempts = max(_BATCH_ATTEMPTS, policy.retries + 1 if again else 1)
     died = "RETRY" if again and policy.retries else "EXIT"

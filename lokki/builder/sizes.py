@@ -1,4 +1,4 @@
-"""What a step is given of processors, memory and time, by its options and the configuration."""
+"""The processors, memory and time of a step, from its options and the configuration."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from math import ceil
 
 from lokki.config import Config
 from lokki.errors import ConfigError
-from lokki.runtime.place import Place
+from lokki.runtime.units import TaskUnit
 
 MOST_LAMBDA_SECONDS = 900
 MOST_LAMBDA_MB = 10_240
@@ -34,21 +34,21 @@ class Sizes:
     vcpu: float | None = None
 
 
-def is_batch(place: Place) -> bool:
+def is_batch(unit: TaskUnit) -> bool:
     """Whether a Batch job makes the calls; else a Lambda function does."""
-    return any(call.step.job_type == "batch" for call in place.calls)
+    return any(call.step.job_type == "batch" for call in unit.calls)
 
 
-def sizes_of(place: Place, config: Config) -> Sizes:
-    """The largest that any of a place's calls asks for; their times added up.
+def sizes_of(unit: TaskUnit, config: Config) -> Sizes:
+    """The largest that any of the calls asks for; their times added up.
 
     Raises ConfigError when a Lambda function, or a job on Fargate, cannot have it.
     """
-    steps = [call.step for call in place.calls]
+    steps = [call.step for call in unit.calls]
     memory = [step.memory_mb for step in steps if step.memory_mb is not None]
     times = [step.timeout_seconds for step in steps]
     limited = ceil(sum(time for time in times if time)) + STORING_SECONDS if all(times) else None
-    if is_batch(place):
+    if is_batch(unit):
         vcpu = [step.vcpu for step in steps if step.vcpu is not None]
         job = Sizes(
             max(memory, default=config.batch.memory_mb),
@@ -56,25 +56,25 @@ def sizes_of(place: Place, config: Config) -> Sizes:
             max(vcpu, default=config.batch.vcpu),
         )
         if config.batch.platform == "FARGATE":
-            _check_fargate(place, job)
+            _check_fargate(unit, job)
         return job
     most = MOST_LAMBDA_SECONDS - STORING_SECONDS
     if limited is not None and limited > MOST_LAMBDA_SECONDS:
         raise ConfigError(
-            f"step '{place.name}' may take {limited - STORING_SECONDS} s, and {most} s at most in "
+            f"step '{unit.name}' may take {limited - STORING_SECONDS} s, and {most} s at most in "
             "Lambda: give it job_type='batch', or a lower timeout_seconds"
         )
     sizes = Sizes(max(memory, default=config.lambda_.memory), limited or config.lambda_.timeout)
     if not 128 <= sizes.memory_mb <= MOST_LAMBDA_MB:
         raise ConfigError(
-            f"step '{place.name}' asks for memory_mb={sizes.memory_mb}, and Lambda gives 128 to "
+            f"step '{unit.name}' asks for memory_mb={sizes.memory_mb}, and Lambda gives 128 to "
             f"{MOST_LAMBDA_MB}: give it job_type='batch' for more"
         )
     return sizes
 
 
-def _check_fargate(place: Place, job: Sizes) -> None:
-    asked = f"step '{place.name}' asks for vcpu={job.vcpu:g} and memory_mb={job.memory_mb}"
+def _check_fargate(unit: TaskUnit, job: Sizes) -> None:
+    asked = f"step '{unit.name}' asks for vcpu={job.vcpu:g} and memory_mb={job.memory_mb}"
     if job.vcpu not in _FARGATE:
         known = ", ".join(f"{each:g}" for each in _FARGATE)
         raise ConfigError(f"{asked}, and Fargate has {known} processors")

@@ -120,7 +120,7 @@ class Needs:
 def needs_of(source: Source) -> Needs:
     """What the project of a flow depends on.
 
-    Raises BuildError when uv cannot tell, and for a project that depends on another lokki.
+    Raises BuildError when uv cannot resolve them, and for a project that depends on another lokki.
     """
     if source.project is None:
         return Needs((), complete=True)

@@ -33,14 +33,14 @@ from lokki.builder.sizes import Sizes, is_batch, sizes_of
 from lokki.config import Config
 from lokki.graph import FlowGraph
 from lokki.runtime.event import EVENT, REDRIVEN
-from lokki.runtime.place import Place, places
+from lokki.runtime.units import TaskUnit, units
 from lokki.stages import MapStage, TaskStage
 
 INIT = "InitFlow"
 _MOST_LABEL = 40
 """Characters of a map's label, which is part of its ARN."""
 _SLACK_SECONDS = 60
-"""How much longer than its function a state waits: for a place to run, say."""
+"""How much longer than its function a state waits: for capacity, say."""
 _PARTITIONS = (("cn-", "aws-cn"), ("us-gov-", "aws-us-gov"))
 _RUN_ID = "$$.Execution.Name"
 _FLOW: Paths = {"run_id.$": _RUN_ID, "params.$": "$$.Execution.Input"}
@@ -68,11 +68,11 @@ def state_machine(graph: FlowGraph[Any], config: Config) -> StateMachine:
     fills in. Raises ConfigError for a step that needs more than there is (see `sizes_of`).
     """
     names = names_of(graph)
-    compiler = _Compiler(graph, names, config)
+    states = _States(graph, names, config)
     return StateMachine(
         comment=comment_of(graph.name, graph.structure),
         start_at=INIT,
-        states=linked({INIT: _INIT, **dict(compiler.states())}),
+        states=linked({INIT: _INIT, **dict(states.states())}),
     )
 
 
@@ -114,40 +114,40 @@ _INIT = Pass(parameters={"flow": _FLOW, "input": {}})  # CloudFormation takes no
 
 
 @dataclass(frozen=True, slots=True)
-class _Compiler:
+class _States:
     graph: FlowGraph[Any]
     names: Names
     config: Config
 
     def states(self) -> Iterator[tuple[str, State]]:
         """The states of all stages, in chain order, without links."""
-        every = list(places(self.graph))
+        every = list(units(self.graph))
         for stage in self.graph.stages:
-            inside = [place for place in every if place.stage is stage]
+            inside = [unit for unit in every if unit.stage is stage]
             if isinstance(stage, TaskStage):
                 yield self._name(inside[0]), self._task(inside[0])
             else:
                 yield self.names.maps[stage.name], self._map(stage, inside)
 
-    def _name(self, place: Place) -> str:
-        return self.names.calls[place.name]
+    def _name(self, unit: TaskUnit) -> str:
+        return self.names.calls[unit.name]
 
-    def _task(self, place: Place) -> Task:
-        sizes = sizes_of(place, self.config)
-        return self._job(place) if is_batch(place) else self._function(place, sizes)
+    def _task(self, unit: TaskUnit) -> Task:
+        sizes = sizes_of(unit, self.config)
+        return self._job(unit) if is_batch(unit) else self._function(unit, sizes)
 
-    def _function(self, place: Place, sizes: Sizes) -> Task:
+    def _function(self, unit: TaskUnit, sizes: Sizes) -> Task:
         event = {"flow.$": "$.flow", "input.$": "$.input"}
-        if isinstance(place.stage, MapStage):
+        if isinstance(unit.stage, MapStage):
             event["index.$"] = "$.index"
-            if batched(place.stage):
+            if batched(unit.stage):
                 event = {"flow.$": "$.flow", "items.$": "$.items"}
-                if place.calls[0] is place.stage.inner[0]:
+                if unit.calls[0] is unit.stage.inner[0]:
                     event = {"flow.$": "$.BatchInput.flow", "items.$": "$.Items"}
         return Task(
             resource=self._service("lambda:invoke"),
             parameters={
-                "FunctionName": f"${{{self._name(place)}Arn}}",
+                "FunctionName": f"${{{self._name(unit)}Arn}}",
                 "Payload": {
                     **event,
                     "attempt.$": "$$.State.RetryCount",
@@ -156,13 +156,11 @@ class _Compiler:
             },
             output_path="$.Payload",
             timeout_seconds=sizes.timeout_seconds + _SLACK_SECONDS,
-            retry=retriers(
-                place, several=isinstance(place.stage, MapStage) and batched(place.stage)
-            ),
+            retry=retriers(unit, several=isinstance(unit.stage, MapStage) and batched(unit.stage)),
         )
 
-    def _job(self, place: Place) -> Task:
-        state = self._name(place)
+    def _job(self, unit: TaskUnit) -> Task:
+        state = self._name(unit)
         variables = [
             {"Name": EVENT, "Value.$": "States.JsonToString($)"},
             {"Name": REDRIVEN, "Value.$": f"States.Format('{{}}', {_REDRIVEN})"},
@@ -175,17 +173,17 @@ class _Compiler:
                 "JobDefinition": f"${{{state}Job}}",
                 "ContainerOverrides": {"Environment": variables},
             },
-            result_selector=self._told_of_job(place),
-            retry=retriers(place),
+            result_selector=self._job_output(unit),
+            retry=retriers(unit),
         )
 
-    def _told_of_job(self, place: Place) -> Paths:
-        """The event after a job, which tells nothing itself: where its result is."""
-        step = place.calls[-1].name
-        if place.in_map:
+    def _job_output(self, unit: TaskUnit) -> Paths:
+        """The event after a job, which returns nothing itself: where its result is."""
+        step = unit.calls[-1].name
+        if unit.in_map:
             key = self._format(f"{step}/{{}}/output.pkl.gz", f"{_OWN}.flow.run_id", f"{_OWN}.index")
             return {"flow.$": f"{_OWN}.flow", "index.$": f"{_OWN}.index", "input.$": key}
-        if place.mapped is not None:
+        if unit.mapped is not None:
             manifest = self._format(f"{step}/map_manifest.json", _RUN_ID, url=False)
             return {"flow": _FLOW, "input": {"manifest.$": manifest}}
         return {"flow": _FLOW, "input.$": self._format(f"{step}/output.pkl.gz", _RUN_ID)}
@@ -198,13 +196,13 @@ class _Compiler:
 
     def _format(self, below: str, *paths: str, url: bool = True) -> str:
         """The intrinsic function that makes a key of the run, or its URL."""
-        place = "s3://${S3Bucket}/" if url else ""
-        return f"States.Format('{place}{self.graph.name}/runs/{{}}/{below}', {', '.join(paths)})"
+        root = "s3://${S3Bucket}/" if url else ""
+        return f"States.Format('{root}{self.graph.name}/runs/{{}}/{below}', {', '.join(paths)})"
 
     # ---- maps ------------------------------------------------------------------------------------
 
-    def _map(self, stage: MapStage, inside: list[Place]) -> DistributedMap:
-        inner = {self._name(place): self._task(place) for place in inside}
+    def _map(self, stage: MapStage, inside: list[TaskUnit]) -> DistributedMap:
+        inner = {self._name(unit): self._task(unit) for unit in inside}
         item = {"index.$": "$$.Map.Item.Index", "input.$": "$$.Map.Item.Value.input"}
         several = batched(stage)
         written = self._format(f"{stage.name}/children", _RUN_ID, url=False)

@@ -39,7 +39,7 @@ from lokki.config import Config
 from lokki.errors import ConfigError
 from lokki.graph import FlowGraph
 from lokki.runtime.event import BUCKET, MODULE, STEP
-from lokki.runtime.place import Place, places
+from lokki.runtime.units import TaskUnit, units
 from lokki.stages import MapStage
 from lokki.store.keys import zip_key
 
@@ -66,12 +66,12 @@ def template(graph: FlowGraph[Any], config: Config, *, module: str, python: str)
 
     Raises ConfigError for what the configuration lacks, or a step that needs more than there is.
     """
-    return _Compiler(graph, config, names_of(graph), module, python).template()
+    return _TemplateMaker(graph, config, names_of(graph), module, python).template()
 
 
 def needs_image(graph: FlowGraph[Any], config: Config) -> bool:
     """Whether a function or a job of the flow runs from the image that is built for it."""
-    every = list(places(graph))
+    every = list(units(graph))
     functions = config.lambda_.package_type == "image" and not all(map(is_batch, every))
     return functions or (config.batch.image is None and any(map(is_batch, every)))
 
@@ -79,9 +79,7 @@ def needs_image(graph: FlowGraph[Any], config: Config) -> bool:
 def permissions(graph: FlowGraph[Any], config: Config) -> Iterator[tuple[str, Statement]]:
     """What the roles that are made may do, for people to read."""
     names = names_of(graph)
-    functions = [
-        f"{names.calls[each.name]}Function" for each in places(graph) if not is_batch(each)
-    ]
+    functions = [f"{names.calls[each.name]}Function" for each in units(graph) if not is_batch(each)]
     if config.aws.roles.lambda_ is None:
         for statement in step_statements(graph, sorted(secret_arns(config).values())):
             yield "steps", statement
@@ -93,7 +91,7 @@ def permissions(graph: FlowGraph[Any], config: Config) -> Iterator[tuple[str, St
 
 
 @dataclass(frozen=True, slots=True)
-class _Compiler:
+class _TemplateMaker:
     graph: FlowGraph[Any]
     config: Config
     names: Names
@@ -141,17 +139,17 @@ class _Compiler:
             for name in self._used()
         }
 
-    def _places(self) -> list[Place]:
-        return list(places(self.graph))
+    def _units(self) -> list[TaskUnit]:
+        return list(units(self.graph))
 
-    def _functions(self) -> list[Place]:
-        return [place for place in self._places() if not is_batch(place)]
+    def _functions(self) -> list[TaskUnit]:
+        return [unit for unit in self._units() if not is_batch(unit)]
 
-    def _jobs(self) -> list[Place]:
-        return [place for place in self._places() if is_batch(place)]
+    def _jobs(self) -> list[TaskUnit]:
+        return [unit for unit in self._units() if is_batch(unit)]
 
-    def _state(self, place: Place) -> str:
-        return self.names.calls[place.name]
+    def _state(self, unit: TaskUnit) -> str:
+        return self.names.calls[unit.name]
 
     # ---- resources -------------------------------------------------------------------------------
 
@@ -170,22 +168,22 @@ class _Compiler:
         if self._functions() and self.config.aws.roles.lambda_ is None:
             may = step_statements(self.graph, secrets)
             yield "StepRole", role("lambda.amazonaws.com", "step", may, _TAGS)
-        for place in self._functions():
-            yield f"{self._state(place)}Function", self._function(place)
+        for unit in self._functions():
+            yield f"{self._state(unit)}Function", self._function(unit)
         if self._jobs():
             yield from self._batch(secrets)
         yield from self._machine()
         if self.graph.flow is not None and self.graph.flow.schedule is not None:
             yield from self._schedule(self.graph.flow.schedule, self.graph.flow.timezone)
 
-    def _environment(self, place: Place) -> dict[str, Any]:
-        return {STEP: place.name, MODULE: self.module, BUCKET: ref("S3Bucket")}
+    def _environment(self, unit: TaskUnit) -> dict[str, Any]:
+        return {STEP: unit.name, MODULE: self.module, BUCKET: ref("S3Bucket")}
 
-    def _function(self, place: Place) -> Function:
-        settings, sizes = self.config.lambda_, sizes_of(place, self.config)
+    def _function(self, unit: TaskUnit) -> Function:
+        settings, sizes = self.config.lambda_, sizes_of(unit, self.config)
         zipped = settings.package_type == "zip"
         return Function(
-            description=f"{self.graph.name}: {' → '.join(call.name for call in place.calls)}"[:256],
+            description=f"{self.graph.name}: {' → '.join(call.name for call in unit.calls)}"[:256],
             package_type="Zip" if zipped else "Image",
             code={"S3Bucket": ref("S3Bucket"), "S3Key": ref("PackageKey")}
             if zipped
@@ -197,14 +195,14 @@ class _Compiler:
             role=self.config.aws.roles.lambda_ or arn_of("StepRole"),
             memory_size=sizes.memory_mb,
             timeout=sizes.timeout_seconds,
-            environment={"Variables": {**settings.env, **self._environment(place)}},
+            environment={"Variables": {**settings.env, **self._environment(unit)}},
             logging_config={"LogFormat": "Text", "LogGroup": ref("Logs")},
             tags=_TAGS,
         )
 
     def _machine(self) -> Iterator[tuple[str, Resource]]:
         given = self.config.aws.roles.pipeline
-        functions = [f"{self._state(place)}Function" for place in self._functions()]
+        functions = [f"{self._state(unit)}Function" for unit in self._functions()]
         if given is None:
             may = machine_statements(self.graph, functions[:_IN_A_POLICY])
             yield "MachineRole", role("states.amazonaws.com", "machine", may, _TAGS)
@@ -237,12 +235,10 @@ class _Compiler:
 
     def _substitutions(self) -> dict[str, Any]:
         arns = {
-            f"{self._state(place)}Arn": arn_of(f"{self._state(place)}Function")
-            for place in self._functions()
+            f"{self._state(unit)}Arn": arn_of(f"{self._state(unit)}Function")
+            for unit in self._functions()
         }
-        jobs = {
-            f"{self._state(place)}Job": ref(f"{self._state(place)}Job") for place in self._jobs()
-        }
+        jobs = {f"{self._state(unit)}Job": ref(f"{self._state(unit)}Job") for unit in self._jobs()}
         queue = {"JobQueue": self._queue()} if jobs else {}
         maps = any(isinstance(stage, MapStage) for stage in self.graph.stages)
         bucket = {"S3Bucket": ref("S3Bucket")} if maps or jobs else {}
@@ -278,8 +274,8 @@ class _Compiler:
         yield "JobExecutionRole", _execution_role()
         if self.config.batch.job_queue is None:
             yield from self._own_queue()
-        for place in self._jobs():
-            yield f"{self._state(place)}Job", self._job(place)
+        for unit in self._jobs():
+            yield f"{self._state(unit)}Job", self._job(unit)
 
     def _fargate(self) -> dict[str, Any]:
         """What a job on Fargate has besides; the address is for pulling the image."""
@@ -314,13 +310,13 @@ class _Compiler:
         environments = [{"Order": 1, "ComputeEnvironment": ref("ComputeEnvironment")}]
         yield "JobQueue", JobQueue(compute_environment_order=environments, tags=_TAGS_BY_NAME)
 
-    def _job(self, place: Place) -> JobDefinition:
-        batch, sizes = self.config.batch, sizes_of(place, self.config)
-        variables = {**batch.env, **self._environment(place)}
+    def _job(self, unit: TaskUnit) -> JobDefinition:
+        batch, sizes = self.config.batch, sizes_of(unit, self.config)
+        variables = {**batch.env, **self._environment(unit)}
         vcpu = f"{sizes.vcpu:g}"
         return JobDefinition(
             job_definition_name=batch.job_definition_name
-            and f"{batch.job_definition_name}-{place.name}",
+            and f"{batch.job_definition_name}-{unit.name}",
             platform_capabilities=[batch.platform],
             container_properties={
                 "Image": batch.image or _image(),
@@ -341,11 +337,11 @@ class _Compiler:
                     "Options": {
                         "awslogs-group": ref("Logs"),
                         "awslogs-region": ref("AWS::Region"),
-                        "awslogs-stream-prefix": place.name,
+                        "awslogs-stream-prefix": unit.name,
                     },
                 },
             },
-            retry_strategy=job_attempts(place),
+            retry_strategy=job_attempts(unit),
             timeout={"AttemptDurationSeconds": sizes.timeout_seconds},
             tags=_TAGS_BY_NAME,
         )

@@ -107,8 +107,8 @@ def _files(folder: Path) -> Iterator[Path]:
 
 def _compile(folder: Path) -> None:
     """Compile it in a process of its own: what this one has interned would be in the bytecode."""
-    told = ("-s", str(folder), "-p", "/var/task", "--invalidation-mode", "unchecked-hash")
-    command = [sys.executable, "-I", "-m", "compileall", "-qq", *told, str(folder)]
+    options = ("-s", str(folder), "-p", "/var/task", "--invalidation-mode", "unchecked-hash")
+    command = [sys.executable, "-I", "-m", "compileall", "-qq", *options, str(folder)]
     subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from lokki.decorators import Flow
 from lokki.errors import LokkiError
-from lokki.loading import from_here, place_and_name
+from lokki.loading import from_here, source_and_name
 from lokki.model.run import AWS, LOCAL
 
 if TYPE_CHECKING:
@@ -67,10 +67,10 @@ def targets(
     """Files, which the shell knows, and behind the ``:`` of one its flows."""
     from click.shell_completion import CompletionItem
 
-    backend, _ = place_and_name(incomplete)
-    if backend == incomplete:
+    source, _ = source_and_name(incomplete)
+    if source == incomplete:
         return [CompletionItem(incomplete, type="file")]
-    named = [(f"{backend}:{flow.name}", flow.__doc__) for flow in _flows_in(backend)]
+    named = [(f"{source}:{flow.name}", flow.__doc__) for flow in _flows_in(source)]
     return [CompletionItem(name, help=doc) for name, doc in named if name.startswith(incomplete)]
 
 
@@ -90,8 +90,8 @@ def flow_in_text(target: str) -> Flow[..., Any] | None:
     """The flow that a command line names, with its name and its parameters alone; None if there is
     none.
     """
-    backend, name = place_and_name(from_here(target))
-    found = [flow for flow in _flows_in(backend) if name in ("", flow.name, flow.fn.__name__)]
+    source, name = source_and_name(from_here(target))
+    found = [flow for flow in _flows_in(source) if name in ("", flow.name, flow.fn.__name__)]
     return found[0] if len(found) == 1 else None
 
 

@@ -32,7 +32,7 @@ from lokki.errors import LokkiError, ResultUnreadable, RunCancelled, RunFailed
 from lokki.forks import end_process
 from lokki.graph import FlowGraph
 from lokki.stages import MapStage
-from lokki.store.groups import place
+from lokki.store.groups import raised_at
 
 INTERRUPTED = 130
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -262,7 +262,7 @@ def _failed(error: LokkiError, report: LineReport, other_python: str) -> int:
     if isinstance(error, RunFailed):  # whose error has been told with its traceback
         item = "" if error.index is None else f", item {error.index}"
         text = f"Error: the run failed in step '{error.step}'{item}, attempt {error.attempt}"
-        if where := place(error.traceback):
+        if where := raised_at(error.traceback):
             text += f", at {where[0]}:{where[1]}"
         if other_python and error.type in ("ImportError", "ModuleNotFoundError"):
             text += f"; {other_python}"

@@ -13,7 +13,7 @@ from lokki.config import KEYS, Config
 from lokki.model.run import AWS, LOCAL
 
 if TYPE_CHECKING:
-    from lokki.resumption import Again
+    from lokki.resumption import ResumeOptions
 
 
 def run_parameters(*, required: bool = True) -> list[click.Parameter]:
@@ -91,7 +91,7 @@ COUNT = click.Option(
 
 def _setting(name: str) -> click.Option:
     key = KEYS[_SETTINGS[name]]
-    told = f"{key.told[0].upper()}{key.told[1:]}; configured as {key.name}."
+    told = f"{key.description[0].upper()}{key.description[1:]}; configured as {key.name}."
     return click.Option(["--" + name.replace("_", "-"), name], metavar=key.metavar, help=told)
 
 
@@ -123,11 +123,11 @@ AGAIN: list[click.Parameter] = [
 """Options of a resume."""
 
 
-def again_from(options: dict[str, Any]) -> Again:
+def again_from(options: dict[str, Any]) -> ResumeOptions:
     """What a resume does again, of its options, which are taken out."""
-    from lokki.resumption import Again
+    from lokki.resumption import ResumeOptions
 
-    return Again(
+    return ResumeOptions(
         failed=options.pop("failed"),
         error=options.pop("error"),
         from_stage=options.pop("from_stage"),

@@ -18,7 +18,7 @@ from lokki.logging import counted
 from lokki.store.history import read_history
 from lokki.store.journal import Journal
 from lokki.store.leases import is_worked_on
-from lokki.store.protocol import TransientStore
+from lokki.store.protocol import PayloadStore
 from lokki.store.removal import may_go, remove
 from lokki.store.runs import RunRecord
 
@@ -46,7 +46,7 @@ def collect(
 
 
 async def _remove(
-    path: Path, store: TransientStore, old: Sequence[RunRecord]
+    path: Path, store: PayloadStore, old: Sequence[RunRecord]
 ) -> tuple[set[str], str]:
     """Remove runs, but for those that another process has or had meanwhile.
 

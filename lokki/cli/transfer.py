@@ -9,13 +9,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lokki.config import Config
-    from lokki.store.protocol import TransientStore
+    from lokki.store.protocol import PayloadStore
 
 T = TypeVar("T")
 
 
 async def with_large(
-    journal: Path, config: Config, use: Callable[[TransientStore], Awaitable[T]]
+    journal: Path, config: Config, use: Callable[[PayloadStore], Awaitable[T]]
 ) -> T:
     """What ``use`` gives, of the store of large results beside the journal."""
     from lokki.engine.payloads import payload_store

@@ -178,14 +178,14 @@ def _found(origin: Origin, name: str, fingerprint: str) -> Any:
 
 
 def _fingerprint(function: Any) -> str:
-    """What tells whether two functions, and those they wrap, have the same code."""
-    told: list[str] = []
+    """A digest that is equal for functions that, with those they wrap, have the same code."""
+    described: list[str] = []
     for each in _wrapped(function):
         if isfunction(each):
-            told += _told(each.__code__)
+            described += _described(each.__code__)
         else:
-            told.append(type(each).__name__)
-    return sha256("\n".join(told).encode(errors="surrogatepass")).hexdigest()
+            described.append(type(each).__name__)
+    return sha256("\n".join(described).encode(errors="surrogatepass")).hexdigest()
 
 
 def _wrapped(function: Any) -> Iterator[Any]:
@@ -197,11 +197,11 @@ def _wrapped(function: Any) -> Iterator[Any]:
         function = getattr(function, "__wrapped__", None)
 
 
-def _told(code: CodeType) -> Iterator[str]:
+def _described(code: CodeType) -> Iterator[str]:
     yield f"{code.co_name} {code.co_code.hex()} {code.co_names} {code.co_varnames}"
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
-            yield from _told(constant)
+            yield from _described(constant)
         else:
             yield repr(sorted(map(repr, constant)) if isinstance(constant, frozenset) else constant)
 

@@ -1,4 +1,4 @@
-"""The user's code that a process has imported, as it was before: it may be another now."""
+"""The user's code as a process has imported it; the files may have changed since."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Code(MetaPathFinder):
     def __init__(self) -> None:
         self._before = set(sys.modules)
         self._stamps: dict[str, Stamp | None] = {}
-        self._told = 0
+        self._reported = 0
         is_fixed(__name__, __file__)  # imports what it needs, before that comes to us
         sys.meta_path.insert(0, self)
 
@@ -71,6 +71,6 @@ class Code(MetaPathFinder):
         return changed(self._stamps.copy())
 
     def news(self) -> Stamps:
-        """The files that were not told before."""
-        told, self._told = self._told, len(self._stamps)
-        return dict(list(self._stamps.items())[told:])
+        """The files that no earlier call returned."""
+        before, self._reported = self._reported, len(self._stamps)
+        return dict(list(self._stamps.items())[before:])

@@ -31,14 +31,14 @@ from lokki.engine.spawning import cores
 from lokki.errors import DefinitionError, LokkiError
 from lokki.graph import FlowDefinition, FlowGraph
 from lokki.numeric import whole
-from lokki.resumption import Again
+from lokki.resumption import ResumeOptions
 from lokki.secret import HIDDEN, Secret
 from lokki.stages import Stage
 from lokki.store.codec import loads
 from lokki.store.journal import Journal
 from lokki.store.keys import check_part
 from lokki.store.parameters import with_params
-from lokki.store.protocol import TransientStore
+from lokki.store.protocol import PayloadStore
 from lokki.store.rows import RunRow
 from lokki.store.runs import RunRecord
 
@@ -70,7 +70,7 @@ class RunHandle(Generic[R]):
     async def events(self) -> AsyncIterator[Event]:
         """What happens in the run, from its start to its `RunFinished`, for any number of readers.
 
-        Progress of a stage's items is told about ten times a second, if there is any.
+        The progress of a stage's items, if there is any, is reported about ten times a second.
         """
         run, seen, shown = self._run, 0, None
         while True:
@@ -112,7 +112,7 @@ class Engine:
         self,
         *,
         journal: str | os.PathLike[str] | None = None,
-        payloads: TransientStore | None = None,
+        payloads: PayloadStore | None = None,
         concurrency: int | None = None,
         processes: int | None = None,
         echo: TextIO | None = None,
@@ -237,7 +237,7 @@ class Engine:
         self,
         run_id: str,
         flow: FlowDefinition[..., R],
-        again: Again | None = None,
+        again: ResumeOptions | None = None,
         *,
         secrets: Mapping[str, Any] | None = None,
         started_by: str | None = None,
@@ -256,7 +256,7 @@ class Engine:
         row = await self.recorded(run_id)
         graph = resumed_graph(row, flow, secrets or {})
         planned = await anyio.to_thread.run_sync(
-            plan, self.journal.history, row, graph, again or Again()
+            plan, self.journal.history, row, graph, again or ResumeOptions()
         )
         return self.resume_as(planned, started_by=started_by)
 
@@ -271,7 +271,7 @@ class Engine:
     def resume_as(self, planned: Plan[R], *, started_by: str | None = None) -> RunHandle[R]:
         """Go on with a run as ``lokki.engine.resuming.plan`` has planned it; otherwise as `resume`.
 
-        For who tells what runs again before it does.
+        For callers that show what runs again before it does.
         """
         return self._start(planned.graph, planned.run_id, planned, started_by=started_by)
 
@@ -305,14 +305,14 @@ class Engine:
 
 def _configured() -> Config:
     """The configuration of a program that gives none; it is warned of unknown variables."""
-    for told in unknown_variables():
-        warnings.warn(told, stacklevel=3)
+    for warning in unknown_variables():
+        warnings.warn(warning, stacklevel=3)
     return load()
 
 
 def _places(
-    journal: str | os.PathLike[str] | None, payloads: TransientStore | None, config: Config
-) -> tuple[Path, TransientStore]:
+    journal: str | os.PathLike[str] | None, payloads: PayloadStore | None, config: Config
+) -> tuple[Path, PayloadStore]:
     """Where the journal and the payloads are kept, by default or as given."""
     path = journal_path(config) if journal is None else local_path(journal, "Engine: journal")
     store = payload_store(path, config) if payloads is None else payloads
@@ -362,8 +362,8 @@ def new_run_id() -> str:
 def run_alone(graph: FlowGraph[R]) -> Coroutine[Any, Any, R]:
     """Run a graph in an engine of its own.
 
-    Where no flow may be run, that is told now, since the coroutine may never be awaited: a running
-    event loop refuses another.
+    Where no flow may be run, this raises at once, since the coroutine may never be awaited: a
+    running event loop refuses another.
     """
     check_may_run()
 
@@ -392,13 +392,13 @@ def _run_beside(work: Coroutine[Any, Any, R]) -> R:
     outcome: Future[R] = Future()
     main: Future[tuple[asyncio.AbstractEventLoop, asyncio.Task[R] | None]] = Future()
 
-    async def told() -> R:
+    async def run() -> R:
         main.set_result((asyncio.get_running_loop(), asyncio.current_task()))
         return await work
 
     def in_thread() -> None:
         try:
-            outcome.set_result(asyncio.run(told()))
+            outcome.set_result(asyncio.run(run()))
         except BaseException as error:
             outcome.set_exception(error)
 

@@ -1,4 +1,4 @@
-"""What `RunHandle.events` tells of a run while it goes on."""
+"""The events of a run in progress, as `RunHandle.events` yields them."""
 
 from __future__ import annotations
 

@@ -37,14 +37,14 @@ class RunsFlow(LokkiError):
 class ImportFailed(Picklable, Exception):
     """A module cannot be imported here: the type, text and traceback of the user's error."""
 
-    def __init__(self, place: str, error: BaseException) -> None:
+    def __init__(self, source: str, error: BaseException) -> None:
         shown = summarized(error)
         cut(shown)
         self.kind = type(error).__name__
-        self.reason = f"a worker process cannot import {place}: {error}"
+        self.reason = f"a worker process cannot import {source}: {error}"
         if isinstance(error, SystemExit):
             self.reason = (
-                f"{place} exits while a worker process imports it; guard it: "
+                f"{source} exits while a worker process imports it; guard it: "
                 'if __name__ == "__main__": …'
             )
         self.traceback = "".join(shown.format())
@@ -62,9 +62,9 @@ def set_idle(idle: bool) -> None:
 
 
 @contextmanager
-def importing(place: str) -> Iterator[None]:
+def importing(source: str) -> Iterator[None]:
     """Within, a file or module is imported of which a flow is wanted: it is not to run one."""
-    before = _importing.set(place)
+    before = _importing.set(source)
     try:
         yield
     finally:
@@ -80,9 +80,9 @@ def check_may_run() -> None:
     """
     if _idle:
         raise _Reached
-    if (place := _importing.get()) is not None:
+    if (source := _importing.get()) is not None:
         raise RunsFlow(
-            f'{place} runs a flow while it is imported; guard it: if __name__ == "__main__": …'
+            f'{source} runs a flow while it is imported; guard it: if __name__ == "__main__": …'
         )
     process: Any = sys.modules.get("multiprocessing.process")
     if process is not None and getattr(process.current_process(), "_inheriting", False):
@@ -173,11 +173,11 @@ def _text(file: str) -> bytes:
         return source.read()
 
 
-def _run(place: str, load: Callable[[], ModuleType]) -> ModuleType:
+def _run(source: str, load: Callable[[], ModuleType]) -> ModuleType:
     try:
         return load()
     except BaseException as error:
-        raise ImportFailed(place, error) from error
+        raise ImportFailed(source, error) from error
 
 
 def _stand_for_main(module: ModuleType) -> None:

@@ -24,8 +24,8 @@ from lokki.steps import Lane
 from lokki.store.codec import (
     PROTOCOL,
     SMALL,
-    Parts,
-    compress_parts,
+    Chunks,
+    compress_chunks,
     compress_small,
     dumps,
     dumps_plain,
@@ -52,7 +52,7 @@ KEPT_BYTES = 256 * 1024 * 1024
 _KEPT_OVERHEAD = 100
 """Bytes that a small result takes in memory beyond those of its pickle."""
 
-_TOLD = {
+_LOGGED_AS = {
     ItemStatus.RETRYING: ("WARNING", "failed, to be tried again"),
     ItemStatus.TOLERATED: ("ERROR", "failed, which is tolerated"),
     ItemStatus.FAILED: ("ERROR", "failed"),
@@ -66,11 +66,11 @@ class Put:
     """A pickle to compress and store under ``key``; the answer is the reference to it."""
 
     key: str
-    parts: Parts
+    chunks: Chunks
 
     def packed(self) -> tuple[list[bytes | memoryview], str]:
         """What is to be stored, and the reference to it."""
-        data = compress_parts(self.parts)
+        data = compress_chunks(self.chunks)
         return data, str(Reference.of(self.key, data))
 
 
@@ -82,9 +82,9 @@ Performing: TypeAlias = Generator[Request, Any, None]
 
 @dataclass(frozen=True, slots=True)
 class Pickled:
-    """The pickle of a large result, kept in its place."""
+    """The pickle of a large result, kept instead of it."""
 
-    parts: Parts
+    chunks: Chunks
 
 
 Kept: TypeAlias = Any
@@ -211,9 +211,9 @@ class StageWork:
     def end(self, error: BaseException) -> None:
         """End the run by an error that is no call's own; the caller holds the lock."""
         if not isinstance(error, LokkiError):
-            told = LokkiError(f"the run ends by an error that is no step's: {described(error)}")
-            told.__cause__ = error
-            error = told
+            wrapped = LokkiError(f"the run ends by an error that is no step's: {described(error)}")
+            wrapped.__cause__ = error
+            error = wrapped
         self.error = error
         self.state.cancel()
 
@@ -238,8 +238,8 @@ class StageWork:
             + ((None, None) if carried is None else (carried.packed, carried.ref))
         )
         rows.failures.append((item, failure.step, failed.attempt, finished, failure.type, *texts))
-        level, told = _TOLD[verdict]
-        message = f"{told}: {failure.type}: {texts.reason}"
+        level, words = _LOGGED_AS[verdict]
+        message = f"{words}: {failure.type}: {texts.reason}"
         self.writer.note(
             (finished, failure.step, failure.index, failed.attempt, level, "lokki", message)
         )
@@ -272,7 +272,7 @@ def perform(done: Slice) -> Performing:
         started = finished
         first_try = position == 0 and attempt == 1
         value = inputs[index] if position == 0 else carried[index].value
-        raw: bytes | Parts
+        raw: bytes | Chunks
         packed: bytes | None
         ref = pristine = None
         try:
@@ -300,12 +300,12 @@ def perform(done: Slice) -> Performing:
                 elif copy is not None:
                     work.keep(index, len(raw), copy[0])
             else:
-                parts = raw if isinstance(raw, list) else [raw]
-                packed, ref = yield from _stored(work, position, index, parts)
+                chunks = raw if isinstance(raw, list) else [raw]
+                packed, ref = yield from _stored(work, position, index, chunks)
                 work.large = ref is not None
                 if work.large or copy is not None:
-                    kept = Pickled(parts) if copy is None else copy[0]
-                    work.keep(index, sum(map(len, parts)), kept)
+                    kept = Pickled(chunks) if copy is None else copy[0]
+                    work.keep(index, sum(map(len, chunks)), kept)
         except CallCancelled:
             if first_try:  # else the record of the attempt before it stands
                 rows.items.append(
@@ -373,7 +373,7 @@ def _renew(
         work.carried[index] = work.carried[index]._replace(value=value)
 
 
-def _pickled(call: BoundCall, result: Any, large: bool) -> tuple[bytes | Parts, Copy | None]:
+def _pickled(call: BoundCall, result: Any, large: bool) -> tuple[bytes | Chunks, Copy | None]:
     """The pickle of a result, and the copy that it has given if it was read back."""
     try:
         return written(result, large=large)
@@ -382,18 +382,18 @@ def _pickled(call: BoundCall, result: Any, large: bool) -> tuple[bytes | Parts, 
 
 
 def _stored(
-    work: StageWork, position: int, index: int, parts: Parts
+    work: StageWork, position: int, index: int, chunks: Chunks
 ) -> Generator[Request, Any, tuple[bytes | None, str | None]]:
     """A result as its row keeps it: packed, or the reference to where it is stored."""
-    if sum(map(len, parts)) <= INLINE_BYTES:
-        return compress_small(b"".join(parts)), None
+    if sum(map(len, chunks)) <= INLINE_BYTES:
+        return compress_small(b"".join(chunks)), None
     call, writer = work.calls[position], work.writer
     if writer.closed:  # the run is another process's now: nothing can be recorded
         raise CallCancelled
-    place = index if call.in_map else None
-    key = output_key(call.flow, call.run_id, call.name, place, writer.name)
+    item = index if call.in_map else None
+    key = output_key(call.flow, call.run_id, call.name, item, writer.name)
     try:
-        ref = yield Put(key, parts)
+        ref = yield Put(key, chunks)
     except Exception as error:
         raise unstorable(call, error) from error
     return None, ref

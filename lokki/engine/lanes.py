@@ -46,7 +46,7 @@ from lokki.engine.witness import Witness
 from lokki.engine.workers import WorkerPool
 from lokki.steps import Lane, running
 from lokki.store.commits import Committer
-from lokki.store.protocol import BlockingStore, TransientStore
+from lokki.store.protocol import BlockingStore, PayloadStore
 
 _open: WeakSet[Lanes] = WeakSet()
 
@@ -73,7 +73,7 @@ class Lanes:
     def __init__(
         self,
         commits: Committer,
-        payloads: TransientStore,
+        payloads: PayloadStore,
         limits: dict[Lane, int],
         total: int | None,
         local: Local,

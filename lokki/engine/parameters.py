@@ -1,4 +1,4 @@
-"""The parameters of runs that are recorded: as they are kept, and read back."""
+"""Stores the parameters of runs, and reads them back."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from lokki.store.parameters import (
 )
 
 if TYPE_CHECKING:
-    from lokki.store.protocol import TransientStore
+    from lokki.store.protocol import PayloadStore
     from lokki.store.runs import RunRecord
 
 
-async def kept_params(graph: FlowGraph[Any], run_id: str, store: TransientStore) -> KeptParams:
+async def kept_params(graph: FlowGraph[Any], run_id: str, store: PayloadStore) -> KeptParams:
     """The parameters of a graph as its run keeps them: without secrets. Raises PayloadError."""
 
     def written() -> WrittenParams:

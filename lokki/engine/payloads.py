@@ -1,4 +1,4 @@
-"""Where large results are kept: beside the journal, or where the configuration says."""
+"""Chooses the store of large results: beside the journal, or where the configuration says."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from urllib.parse import urlsplit
 from lokki.config import Config, payloads_path
 from lokki.errors import ConfigError, PayloadError
 from lokki.store.local import LocalStore
-from lokki.store.protocol import TransientStore
+from lokki.store.protocol import PayloadStore
 
 
-def payload_store(journal: Path, config: Config) -> TransientStore:
+def payload_store(journal: Path, config: Config) -> PayloadStore:
     """The configured store: a folder, or ``s3://bucket/prefix``, by default beside the journal.
 
     Raises ConfigError for what is neither, and where S3's library is not installed.
     """
-    place = config.local.payloads
-    if place is None or "://" not in place:
+    location = config.local.payloads
+    if location is None or "://" not in location:
         return LocalStore(payloads_path(journal, config))
-    url = urlsplit(place)
+    url = urlsplit(location)
     if url.scheme != "s3" or not url.netloc:
         raise ConfigError(
-            f"local.payloads: '{place}' is neither a folder nor like s3://bucket/prefix"
+            f"local.payloads: '{location}' is neither a folder nor like s3://bucket/prefix"
         )
     try:
         from lokki.store.s3 import S3Store
     except ImportError:
         raise ConfigError(
-            f"local.payloads: '{place}' needs S3: pip install 'lokki-engine[aws]'"
+            f"local.payloads: '{location}' needs S3: pip install 'lokki-engine[aws]'"
         ) from None
     try:
         return S3Store(

@@ -1,5 +1,5 @@
 """What a worker process imports, so that it is what the engine's process is: the main module and
-the flow's. `Program.of` tells it in the engine; `importing.py` does it in the worker.
+the flow's. `Program.of` finds it in the engine; `importing.py` does it in the worker.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 from lokki.graph import FlowGraph
 from lokki.model import structure
 from lokki.model.run import FailureGroup
-from lokki.resumption import Again, Unfinished, plan_resume
+from lokki.resumption import ResumeOptions, Unfinished, plan_resume
 from lokki.store.history import History
 from lokki.store.reopen import Reopening
 from lokki.store.runs import RunRecord, refuse_removing
@@ -19,7 +19,7 @@ _WHY = {"failed": "that failed", "paused": "that are left on AWS"}
 
 @dataclass(frozen=True, slots=True)
 class Plan(Generic[R]):
-    """What a resume does: with which graph, in words, and what it takes back first.
+    """What a resume does: with which graph, in words (``summary``), and what it takes back first.
 
     ``queued``: only if the run still waits in the queue of a service, by whose order it is.
     """
@@ -36,7 +36,7 @@ class Plan(Generic[R]):
         return self.reopening.seen if self.reopening else self.graph.fingerprint
 
 
-def plan(history: History, run: RunRecord, graph: FlowGraph[R], again: Again) -> Plan[R]:
+def plan(history: History, run: RunRecord, graph: FlowGraph[R], again: ResumeOptions) -> Plan[R]:
     """What resuming a run comes to.
 
     Raises RunNotFound when the run is being removed, and what `plan_resume` does.

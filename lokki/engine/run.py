@@ -55,11 +55,11 @@ from lokki.model.status import ItemStatus, RunStatus
 from lokki.model.structure import StageKind, dumped
 from lokki.secret import redacted
 from lokki.stages import MapStage, Stage
-from lokki.store.codec import dumps, loads_parts, unpack
+from lokki.store.codec import dumps, loads_chunks, unpack
 from lokki.store.journal import Journal
 from lokki.store.keys import writers_folder
 from lokki.store.parameters import drop
-from lokki.store.protocol import TransientStore
+from lokki.store.protocol import PayloadStore
 from lokki.store.records import Opening
 from lokki.store.references import stored, unreadable
 from lokki.store.removal import discard
@@ -85,7 +85,7 @@ class Run:
         run_id: str,
         *,
         journal: Journal,
-        payloads: TransientStore,
+        payloads: PayloadStore,
         lanes: Lanes,
         planned: Plan[Any] | None,
         started_by: str | None,
@@ -120,14 +120,14 @@ class Run:
     def cancel(self) -> None:
         """Stop claiming, stop what can be stopped; the run ends when its threads have."""
         if not (self.state.cancelled or self.state.ended):
-            self._told(RunCancelling())
+            self._publish(RunCancelling())
             self.journal.request_cancel(self.id, time(), self.journal.owner)  # for others to see
         if self.work is not None:
             self.lanes.cancel(self.work)
         else:
             self.state.cancel()
 
-    def _told(self, event: Event) -> None:
+    def _publish(self, event: Event) -> None:
         self.events.append(event)
         self.news.set()
         self.news = anyio.Event()
@@ -147,7 +147,7 @@ class Run:
         status = RunStatus.FAILED
         try:
             await self._begin()
-            self._told(RunStarted(self.id, self.graph.name, self._planned is not None))
+            self._publish(RunStarted(self.id, self.graph.name, self._planned is not None))
             if self._writer is None:  # it has succeeded before
                 self.result = await self._value(self._begun[len(self.graph.stages) - 1])
                 status = RunStatus.SUCCEEDED
@@ -164,7 +164,7 @@ class Run:
             if not isinstance(error, GeneratorExit):  # which a result may raise when it is read
                 raise
         finally:
-            self._told(RunFinished(status, None if self.error is None else str(self.error)))
+            self._publish(RunFinished(status, None if self.error is None else str(self.error)))
             self.done.set()
 
     async def _outcome(self) -> RunStatus:
@@ -185,8 +185,8 @@ class Run:
         finally:
             output.detach(self.id, self._writer.log)
             self.journal.commits.release(self._writer)
-        told = None if self.error is None else self._told_error(self.error)
-        await _committed(self.journal.finish(self.id, status.value, self._now(), told))
+        recorded = None if self.error is None else self._error_json(self.error)
+        await _committed(self.journal.finish(self.id, status.value, self._now(), recorded))
         return status
 
     async def _begin(self) -> None:
@@ -245,23 +245,23 @@ class Run:
                     await drop(self.payloads, kept.ref)
             raise
 
-    def _told_error(self, error: Exception) -> str:
+    def _error_json(self, error: Exception) -> str:
         """An error as it is recorded of the run."""
         secrets = secrets_of(self.graph)
         if isinstance(error, RunFailed):
-            told = Error.of(error.failure)
+            described = Error.of(error.failure)
         else:
-            told = Error(type=type(error).__name__, message=str(error))
-        told = replace(
-            told,
-            type=redacted(told.type, secrets),
-            message=redacted(told.message, secrets),
-            traceback=told.traceback and redacted(told.traceback, secrets),
+            described = Error(type=type(error).__name__, message=str(error))
+        described = replace(
+            described,
+            type=redacted(described.type, secrets),
+            message=redacted(described.message, secrets),
+            traceback=described.traceback and redacted(described.traceback, secrets),
         )
-        return json.dumps(short_error(told), default=fields_of)
+        return json.dumps(short_error(described), default=fields_of)
 
     def _note(self, step: str, message: str) -> None:
-        """Have the run's log tell of an error that is no item's."""
+        """Log an error of the run that is no item's."""
         assert self._writer is not None
         text = cut(redacted(message, secrets_of(self.graph)), LONGEST)
         self._writer.note((self._now(), step, None, 1, "ERROR", "lokki", text))
@@ -300,7 +300,7 @@ class Run:
         carried = await self._carried(row, stage)
         failures = await self._tolerated(before)
         await anyio.to_thread.run_sync(state.open, len(inputs), self._recorded(row, carried))
-        self._told(StageStarted(position, stage.name, is_map, replace(state.counts)))
+        self._publish(StageStarted(position, stage.name, is_map, replace(state.counts)))
         done = anyio.Event()
         work = self.work = StageWork(
             state,
@@ -321,13 +321,13 @@ class Run:
         self.work = None
         counts = replace(state.counts)
         if state.cancelled:
-            self._told(StageProgressed(position, counts))
+            self._publish(StageProgressed(position, counts))
         if state.complete:
             await _committed(self.journal.close_stage(self.id, position, self._now()))
             self._check_lost()
             self._check_cancelled()
             state.advance()
-            self._told(StageFinished(position, counts, monotonic() - began))
+            self._publish(StageFinished(position, counts, monotonic() - began))
             return row, work.kept
         await _committed(self.journal.flush(self.id))
         self._check_lost()
@@ -335,7 +335,7 @@ class Run:
             raise work.error
         self._check_cancelled()
         assert work.failure is not None
-        self._told(StageFailed(position, counts, monotonic() - began, work.failure))
+        self._publish(StageFailed(position, counts, monotonic() - began, work.failure))
         raise RunFailed(self.id, work.failure)
 
     async def _inputs(self, value: Any, stage: Stage, position: int) -> list[Any]:
@@ -486,7 +486,7 @@ async def _committed(future: Future[T]) -> T:
 
 
 def _value_of(kept: Kept) -> Any:
-    return loads_parts(kept.parts) if type(kept) is Pickled else kept
+    return loads_chunks(kept.chunks) if type(kept) is Pickled else kept
 
 
 def _in_order(stage: StageRow, kept: dict[int, Kept]) -> list[Any]:

@@ -2,7 +2,7 @@
 
 A worker imports the step's module, and does not know what was assigned since: under
 ``if __name__ == "__main__":``, by a caller, or by another step. Plain values are sent along, and
-take the place of the import's where they differ from what these were in the worker at first.
+replace those of the import where they differ from what these were in the worker at first.
 """
 
 from __future__ import annotations

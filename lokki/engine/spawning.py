@@ -1,4 +1,4 @@
-"""How a worker process is started: with what command, in what environment, and what it may use."""
+"""Starts worker processes: their command, their environment, and what they may use."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def megabytes(process: int) -> float:
         pages = int(Path(f"/proc/{process}/statm").read_bytes().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
     except OSError:  # macOS has none, and has ps
-        told = subprocess.run(
+        listed = subprocess.run(
             ["/bin/ps", "-o", "rss=", "-p", str(process)], capture_output=True, check=False
         )
-        return int(told.stdout or 0) * 1024 / 1e6
+        return int(listed.stdout or 0) * 1024 / 1e6

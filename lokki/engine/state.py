@@ -23,7 +23,7 @@ from lokki.model.status import ItemStatus, RunStatus
 from lokki.stages import MapStage, Stage
 
 # Where an item is, one byte each: never handed out, waiting to be handed out again, in a claim, or
-# final; or left to another place that has the run, too. One that is in no claim takes no outcome.
+# final; or left to another backend that has the run, too. One that is in no claim takes no outcome.
 _PENDING, _READY, _OUT, _SUCCEEDED, _TOLERATED, _FAILED, _PAUSED = range(7)
 
 _STATUS = (

@@ -1,4 +1,4 @@
-"""What a run finds around it besides its code: the folder and the Python it was started with."""
+"""The surroundings of a run besides its code: its folder and its Python."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls in threads, from the event loop."""
+"""Calls functions in threads, from the event loop."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Whose turn it is: which stage a free lane serves next, and how many of its items it takes.
 
-Pure but for what it is told: no clock, no threads. The lanes call it under their lock.
+Pure: no clock, no threads. The lanes call it under their lock.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Turns:
         return max(1, min(fitting, 4 * work.last_size, _MOST_ITEMS))
 
     def finish(self, done: Slice, seconds: float, now: float) -> bool:
-        """Report a slice that took ``seconds``; tell whether its stage is done."""
+        """Report a slice that took ``seconds``; return whether its stage is done."""
         work = done.work
         self._busy[work.lane] -= 1
         del work.slices[done]

@@ -20,8 +20,8 @@ from lokki import output
 from lokki.call import Running, is_users, running
 
 HELD_SECONDS = 1.0
-"""A call that holds the event loop for longer is told."""
-_LOOK_SECONDS = 0.1
+"""A call that holds the event loop for longer is reported."""
+_POLL_INTERVAL = 0.1
 
 ADVICE = (
     "write the step with 'def', which runs in a thread, or in a process with executor=\"process\", "
@@ -32,37 +32,37 @@ ADVICE = (
 class _Held:
     """A call that holds the event loop, since when, and the line of the user's, if any."""
 
-    def __init__(self, here: Running, place: str, since: float, *, shown: bool) -> None:
+    def __init__(self, here: Running, line: str, since: float, *, shown: bool) -> None:
         self.here = here
-        self._place = place
+        self._line = line
         self._since = since
         self._shown = shown
-        self._told = False
+        self._reported = False
 
     def look(self) -> None:
-        """Tell of the call, once it has lasted for too long."""
-        if self._told or monotonic() - self._since < HELD_SECONDS - _LOOK_SECONDS:
+        """Report the call once it has lasted for too long."""
+        if self._reported or monotonic() - self._since < HELD_SECONDS - _POLL_INTERVAL:
             return
-        self._told = True
+        self._reported = True
         timeout = self.here[0].timeout
         late = f", and its timeout of {timeout:g} s cannot interrupt it" if timeout else ""
-        self._tell(
-            f"has held the event loop for {HELD_SECONDS:g} s{self._place}: no other async "
+        self._log(
+            f"has held the event loop for {HELD_SECONDS:g} s{self._line}: no other async "
             f"call goes on{late}; {ADVICE}"
         )
 
     def end(self) -> None:
-        """Tell how long it took, if it was told of."""
-        if self._told:
-            self._tell(f"held the event loop for {monotonic() - self._since:.1f} s")
+        """Report how long the call took, if it was reported before."""
+        if self._reported:
+            self._log(f"held the event loop for {monotonic() - self._since:.1f} s")
 
-    def _tell(self, message: str) -> None:
+    def _log(self, message: str) -> None:
         call, index, attempt = self.here[:3]
         item = index if call.in_map else None
         output.record(call.run_id, (time(), call.name, item, attempt, "WARNING", "lokki", message))
         if self._shown:
-            place = f"step '{call.name}'" + ("" if item is None else f", item {item},")
-            output.show(call.run_id, f"[WARNING] {place} {message}\n")
+            subject = f"step '{call.name}'" + ("" if item is None else f", item {item},")
+            output.show(call.run_id, f"[WARNING] {subject} {message}\n")
 
 
 class LoopWatch:
@@ -97,7 +97,7 @@ class LoopWatch:
             self._thread.join()
 
     def _watch(self) -> None:
-        while not self._closed.wait(_LOOK_SECONDS):
+        while not self._closed.wait(_POLL_INTERVAL):
             self._working.wait()
             sign = threading.Event()
             try:
@@ -105,11 +105,11 @@ class LoopWatch:
             except RuntimeError:  # the loop is closed
                 return
             since = monotonic()
-            while not sign.wait(_LOOK_SECONDS):
+            while not sign.wait(_POLL_INTERVAL):
                 since = self._look(sign, since)
 
     def _give(self, sign: threading.Event) -> None:
-        """Give a sign of life; on the loop, so that what is told comes before the run's end."""
+        """Give a sign of life; on the loop, so that reports come before the run's end."""
         sign.set()
         with self._lock:
             self._release(None)
@@ -117,12 +117,12 @@ class LoopWatch:
     def _look(self, sign: threading.Event, since: float) -> float:
         """Look for the call that holds the loop; gives since when no other does."""
         with self._lock:
-            here, place = (None, "") if sign.is_set() else _call_in(self._frame())
+            here, line = (None, "") if sign.is_set() else _call_in(self._frame())
             if self._release(here) or here is None:
                 since = monotonic()
             if here is not None:
                 if self._held is None:
-                    self._held = _Held(here, place, since, shown=self._is_first(here))
+                    self._held = _Held(here, line, since, shown=self._is_first(here))
                 self._held.look()
         return since
 
@@ -156,12 +156,12 @@ class LoopWatch:
 
 def _call_in(frame: FrameType | None) -> tuple[Running | None, str]:
     """The call that a thread is at, and the step's own line; None when it is at none."""
-    place = ""
+    line = ""
     while frame is not None:
         if frame.f_code is Handle._run.__code__:  # what a task does, be it one that a step made
             handle = frame.f_locals["self"]  # None once the task's step is over
-            return handle and handle._context.get(running), place
+            return handle and handle._context.get(running), line
         if is_users(frame):
-            place = f", at {os.path.basename(frame.f_code.co_filename)}, line {frame.f_lineno}"
+            line = f", at {os.path.basename(frame.f_code.co_filename)}, line {frame.f_lineno}"
         frame = frame.f_back
-    return None, place
+    return None, line

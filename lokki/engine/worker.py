@@ -120,8 +120,8 @@ class _Calls:
             self._link.send("stale", number, None)
             return
         except ImportFailed as error:
-            told = error.kind, error.reason, error.traceback
-            self._link.send("unimportable", number, told)
+            report = error.kind, error.reason, error.traceback
+            self._link.send("unimportable", number, report)
             return
         except BaseException as error:  # of the values' own code, too
             why = str(error) if isinstance(error, PayloadError) else described(error)

@@ -59,7 +59,7 @@ class _Unloadable(Exception):
 
 
 class _Worker:
-    """One process, and the calls that it has been told of: those of the run ``run_id``."""
+    """One process, and the calls that were described to it: those of the run ``run_id``."""
 
     def __init__(self, threads: int) -> None:
         ours, theirs = socket.socketpair()
@@ -99,12 +99,12 @@ class _Worker:
             known.get(name, each) == each for name, each in program.sources.items()
         )
 
-    def told(self, program: Program) -> Program:
-        """The program as this worker is to be told of it."""
-        told = program.for_worker(self._sources)
+    def news_of(self, program: Program) -> Program:
+        """The part of the program that this worker does not have yet."""
+        news = program.for_worker(self._sources)
         self._sources.update(program.sources)
         self._program = program
-        return told
+        return news
 
     def wait(self, deadline: float) -> bool:
         """Wait for something to receive; False when nothing came until ``deadline``."""
@@ -123,7 +123,7 @@ class _Worker:
         """Wait for the process's end and say what it was."""
         if self._end is None:
             self.kill()
-            self._end = _told(self.process.wait())
+            self._end = _exit_text(self.process.wait())
             self.channel.close()
         return self._end
 
@@ -141,7 +141,7 @@ class _Request:
 
 
 class _Definitions:
-    """The calls of one stage as workers are told of them."""
+    """The calls of one stage, as they are described to workers."""
 
     def __init__(self, program: Program) -> None:
         self.program = program
@@ -229,9 +229,9 @@ class WorkerPool:
         except _NotBegun as error:
             raise WorkerDied(str(error)) from None
         except PayloadError as error:  # ours, not the user's: it would be the same in a retry
-            place = index if call.in_map else None
+            item = index if call.in_map else None
             reason = redacted(str(error), call.secrets)
-            failure = Failure(call.name, place, attempt, "PayloadError", reason, "")
+            failure = Failure(call.name, item, attempt, "PayloadError", reason, "")
             raise CallFailed(failure) from None
 
     def _definitions_of(self, work: StageWork) -> _Definitions:
@@ -295,9 +295,9 @@ class WorkerPool:
                 raise WorkerDied(f"a worker process could not be started: {error}") from None
 
     def _idle_worker(self, run_id: str) -> _Worker | None:
-        for place in range(len(self._idle) - 1, -1, -1):
-            if self._idle[place].run_id == run_id:
-                return self._idle.pop(place)
+        for position in range(len(self._idle) - 1, -1, -1):
+            if self._idle[position].run_id == run_id:
+                return self._idle.pop(position)
         return self._idle.pop() if self._idle else None
 
     def _give_back(self, worker: _Worker) -> None:
@@ -359,7 +359,7 @@ class WorkerPool:
                 worker.run_id = call.run_id
             news = None
             if key not in worker.known:
-                news = call.run_id, worker.told(request.program), request.definition
+                news = call.run_id, worker.news_of(request.program), request.definition
             worker.calls += 1
             try:
                 worker.channel.send((worker.calls, key, news, request.raw, index, attempt))
@@ -479,7 +479,7 @@ def _taken_along(function: Any) -> Iterator[tuple[str, Any]]:
         yield from ((f"the variable '{name}'", value) for name, value in used.nonlocals.items())
 
 
-def _told(code: int) -> str:
+def _exit_text(code: int) -> str:
     if code >= 0:
         return f"exited with code {code}"
     name = f"signal {-code}"

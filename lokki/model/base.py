@@ -1,4 +1,4 @@
-"""What the types of the model have in common."""
+"""The base of the model's types."""
 
 from __future__ import annotations
 

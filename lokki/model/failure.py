@@ -1,4 +1,4 @@
-"""What a call, or a run, ended with that failed."""
+"""The failure of a call or of a run."""
 
 from __future__ import annotations
 

@@ -40,8 +40,8 @@ class Line:
     @classmethod
     def of(cls, line: LogLine) -> Line:
         """A line that was read."""
-        told = line._asdict()
-        return cls(ts=utc(told.pop("at")), **told)
+        fields = line._asdict()
+        return cls(ts=utc(fields.pop("at")), **fields)
 
     @property
     def read(self) -> LogLine:

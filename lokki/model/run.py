@@ -139,7 +139,7 @@ class Run:
     chain: Annotated[str, Example("numbers → map(crunch) → total")]
     """`structure` for people"""
     structure: list[StageStructure] = field(default_factory=list)
-    """the stages of the flow as it was started; empty where that is not told"""
+    """the stages of the flow as it was started; empty where that is not recorded"""
     stages: list[Stage]
     error: Error | None
     source: str | None
@@ -148,7 +148,7 @@ class Run:
     folder: str | None
     """where it was started or last resumed, if that is recorded"""
     resumes: list[Resume] = field(default_factory=list)
-    """told of one run alone, not in lists"""
+    """given for one run alone, not in lists"""
     waits_for: Needs | None = None
     """of one run that waits for a runner"""
 
@@ -197,7 +197,7 @@ class Plan:
 
 @model
 class Result:
-    """A flow's result; one that is no JSON is told by its type, and can be downloaded."""
+    """A flow's result; for one that is no JSON, its type and where to download it."""
 
     result: Any
     type: str | None = None

@@ -1,4 +1,4 @@
-"""What runs and items can be."""
+"""The statuses of runs and items."""
 
 from __future__ import annotations
 

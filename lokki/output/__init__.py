@@ -51,9 +51,9 @@ def detach(run_id: str, sink: Sink | None = None) -> None:
     drain()
     with _lock:
         there = list(attached.pop(run_id, ()))
-        for place in reversed(range(len(there))):
-            if sink is None or there[place][0] == sink:
-                del there[place]
+        for position in reversed(range(len(there))):
+            if sink is None or there[position][0] == sink:
+                del there[position]
                 break
         if there:
             attached[run_id] = tuple(there)

@@ -49,8 +49,8 @@ class _Sender:
 
     def write(self, text: str) -> int:
         """Have a text shown, as the stream that the parent shows output on."""
-        for place in range(0, len(text), _LONGEST):
-            part = text[place : place + _LONGEST]
+        for begin in range(0, len(text), _LONGEST):
+            part = text[begin : begin + _LONGEST]
             if not self.send("show", part) and sys.stderr is not None:
                 sys.stderr.write(part)
         return len(text)

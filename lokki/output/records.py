@@ -21,7 +21,7 @@ from lokki.call import Running, running
 from lokki.location import in_library
 from lokki.logging import Line
 from lokki.output.hooks import Hook
-from lokki.output.parts import cut
+from lokki.output.line_buffers import cut
 from lokki.output.sinks import attached, busy, captured_call
 from lokki.output.streams import logging_now
 
@@ -97,10 +97,10 @@ def _is_own_code(file: str) -> bool:
 
 
 @contextmanager
-def own_code(place: str) -> Iterator[None]:
+def own_code(code: str) -> Iterator[None]:
     """Within, the flow's own code is what is in a file or a folder: libraries are beside it."""
     global _own
-    before, _own = _own, place
+    before, _own = _own, code
     _is_own_code.cache_clear()
     try:
         yield

@@ -1,4 +1,4 @@
-"""Where lines go: to the sinks of the attached runs, and, to be shown, to a stream."""
+"""Sends lines to the sinks of the attached runs and, to show them, to a stream."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lokki.logging import Line
 Sink: TypeAlias = Callable[[Line], object]
 
 # By run id; more than one where engines with different journals run the same id at once: their
-# lines cannot be told apart, so each sink gets them all, and none loses any.
+# lines cannot be distinguished, so each sink gets them all, and none loses any.
 attached: dict[str, tuple[tuple[Sink, TextIO | None], ...]] = {}
 
 busy: set[int] = set()

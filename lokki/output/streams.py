@@ -18,7 +18,7 @@ from typing import Any, TextIO, cast
 
 from lokki.call import Running, running
 from lokki.output.hooks import Hook
-from lokki.output.parts import Part
+from lokki.output.line_buffers import LineBuffer
 from lokki.output.sinks import attached, busy
 from lokki.secret import redacted
 
@@ -87,14 +87,14 @@ class Stream:
             or not isinstance(text, str)
         ):
             return self._pass_on(here, text)
-        part: Part | None = here[3]
-        if part is None or part.stream is not self or part.thread != get_ident():
-            part = self._part(here)
+        buffer: LineBuffer | None = here[3]
+        if buffer is None or buffer.stream is not self or buffer.thread != get_ident():
+            buffer = self._buffer(here)
         if logging_now and get_ident() in logging_now:
-            part.flush()
-            part.show(text)
+            buffer.flush()
+            buffer.show(text)
         else:
-            part.write(text)
+            buffer.write(text)
         return len(text)
 
     def write_bytes(self, data: Any) -> Any:
@@ -126,16 +126,16 @@ class Stream:
         )
         return len(raw)
 
-    def _part(self, here: Running) -> Part:
+    def _buffer(self, here: Running) -> LineBuffer:
         """What the call is writing here, in this thread."""
         thread = get_ident()
         with _making:  # threads may share a call's context
-            part: Part | None = here[3]
-            while part is not None and (part.stream is not self or part.thread != thread):
-                part = part.before
-            if part is None:
-                part = here[3] = Part(here, self, thread)
-        return part
+            buffer: LineBuffer | None = here[3]
+            while buffer is not None and (buffer.stream is not self or buffer.thread != thread):
+                buffer = buffer.before
+            if buffer is None:
+                buffer = here[3] = LineBuffer(here, self, thread)
+        return buffer
 
     def flush(self) -> None:
         here = running.get()
@@ -143,7 +143,7 @@ class Stream:
         if here is None or here[0].run_id not in attached or thread in busy:
             self._flush()
             return
-        self._part(here).flush()
+        self._buffer(here).flush()
         echo = attached[here[0].run_id][-1][1]
         busy.add(thread)
         try:

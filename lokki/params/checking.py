@@ -103,15 +103,15 @@ def check_value(
 
 
 def check_secret(parameter: Parameter, value: Any) -> Secret[Any]:
-    """The secret, checked as what it is a secret of; it is not told what was given."""
+    """The secret, checked as the type that it wraps; the error does not show the value."""
     given = value.value if isinstance(value, Secret) else value
     kinds = [get_args(kind) or (str,) for kind in choices_of(parameter.annotation)]
     inner = Parameter(parameter.name, kinds[0][0], MISSING)
     try:
         return Secret(check_value(inner, given, isinstance(given, str)))
     except ParameterError:
-        told = f"parameter '{parameter.name}' is a secret that must be {inner.type_label}"
-        raise ParameterError.of([ParameterProblem(parameter.name, told)]) from None
+        message = f"parameter '{parameter.name}' is a secret that must be {inner.type_label}"
+        raise ParameterError.of([ParameterProblem(parameter.name, message)]) from None
 
 
 def _convert(parameter: Parameter, adapter: TypeAdapter[Any], value: Any, as_text: bool) -> Any:

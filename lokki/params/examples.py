@@ -1,4 +1,4 @@
-"""What may be typed for a parameter, for messages and help."""
+"""Examples of what to type for a parameter, for messages and help."""
 
 from __future__ import annotations
 

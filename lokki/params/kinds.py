@@ -1,4 +1,4 @@
-"""What annotations are: the members of unions, and what a default says of its parameter."""
+"""Kinds of annotations: the members of unions, and the kind that a default implies."""
 
 from __future__ import annotations
 

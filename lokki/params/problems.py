@@ -1,4 +1,4 @@
-"""What is wrong with a value, and what is allowed, in a sentence."""
+"""Sentences that say what is wrong with a value, and what is allowed."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ _REASONS: Final = {  # for what pydantic's messages begin with
 
 
 def sentence(parameter: Parameter, value: Any, errors: list[Any], as_text: bool) -> str:
-    places = [_place(error, value) for error in errors]
-    deepest = max(places, key=len)  # of a union, the member that has most to say
-    there = [error for error, place in zip(errors, places, strict=True) if place == deepest]
+    paths = [_path(error, value) for error in errors]
+    deepest = max(paths, key=len)  # of a union, the member that has most to say
+    there = [error for error, path in zip(errors, paths, strict=True) if path == deepest]
     where = "".join(f".{p}" if str(p).isidentifier() else f"[{p!r}]" for p in deepest)
     allowed = "" if deepest else _allowed(parameter)
     reason = " or ".join(dict.fromkeys(_reason(error, allowed) for error in there))
     shown = brief(there[0]["input"])
-    told = f" {reason}, not {shown}" if "must be" in reason else f": {reason} (given {shown})"
+    text = f" {reason}, not {shown}" if "must be" in reason else f": {reason} (given {shown})"
     kind = next(
         (c for c in choices_of(parameter.annotation) if label_of(c).startswith("JSON ")), None
     )
     if as_text and kind is not None and not deepest:
         items = "[1, 2]" if get_args(kind)[:1] in ((int,), (float,)) else '["a", "b"]'
         example = items if label_of(kind) == "JSON list" else '{"key": …}'
-        told += f"; write it as {parameter.option} '{example}'"
-    return f"parameter '{parameter.name}{where}'{told}"
+        text += f"; write it as {parameter.option} '{example}'"
+    return f"parameter '{parameter.name}{where}'{text}"
 
 
 def _reason(error: Any, allowed: str) -> str:
     if allowed and error["type"] in ("enum", "literal_error"):
         return f"must be {allowed}"
-    told: str = error["msg"].replace("Input should be", "must be")
+    text: str = error["msg"].replace("Input should be", "must be")
     return next(
-        (f"must be {our}" for its, our in _REASONS.items() if told.startswith(f"must be {its}")),
-        told,
+        (f"must be {our}" for its, our in _REASONS.items() if text.startswith(f"must be {its}")),
+        text,
     )
 
 
@@ -59,12 +59,12 @@ def _allowed(parameter: Parameter) -> str:
     return " or ".join([", ".join(shown[:-1]), shown[-1]] if shown[1:] else shown)
 
 
-def _place(error: Any, value: Any) -> tuple[int | str, ...]:
+def _path(error: Any, value: Any) -> tuple[int | str, ...]:
     """Where in the value; pydantic's ``loc`` also names the members of unions that it tried."""
-    place: list[int | str] = []
+    path: list[int | str] = []
     for part in error["loc"]:
         is_key = isinstance(value, abc.Mapping) and part in value
         if is_key or (isinstance(value, (list, tuple)) and part in range(len(value))):
             value = value[part]
-            place.append(part)
-    return (*place, error["loc"][-1]) if error["type"] == "missing" else tuple(place)
+            path.append(part)
+    return (*path, error["loc"][-1]) if error["type"] == "missing" else tuple(path)

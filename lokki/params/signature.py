@@ -35,7 +35,7 @@ RESERVED: Final = frozenset({
 })  # fmt: skip
 """Names that `lokki run` keeps for its own options."""
 _MOST_UNKNOWN: Final = 10
-"""Parameters that are told one by one, with what each might be."""
+"""How many unknown parameters are reported one by one, with what each may have meant."""
 
 
 class Parameters:
@@ -46,7 +46,7 @@ class Parameters:
 
     Raises DefinitionError if the signature has ``*args``, ``**kwargs``, a positional-only
     parameter, a name in RESERVED, a ``no_x`` beside a flag ``x``, or a default that its annotation
-    does not allow, as far as can be told without pydantic.
+    does not allow, as far as that shows without pydantic.
     """
 
     def __init__(self, fn: Callable[..., Any], owner: str) -> None:
@@ -122,8 +122,8 @@ class Parameters:
             for name in twice
         ]
         if len(args) > len(positional):
-            told = f"takes {len(positional)} positional arguments, not {len(args)}"
-            problems.append(ParameterProblem(None, told))
+            text = f"takes {len(positional)} positional arguments, not {len(args)}"
+            problems.append(ParameterProblem(None, text))
         return self._check({**given, **kwargs}, (), problems, {}, {})
 
     def validate(
@@ -139,7 +139,7 @@ class Parameters:
         ``text`` names the values that are strings of a command line or of the environment
         (default: none); the rest are JSON or Python values. ``checked`` are values that came out
         of an earlier call and are used as they are where ``values`` has none (default: none).
-        ``origins`` tells of values where they come from, for messages (default: nothing).
+        ``origins`` says where values come from, for messages (default: nothing).
 
         Raises ParameterError with a line for every problem: a parameter that is unknown, missing
         or of the wrong type; DefinitionError if the annotation of a given one cannot be used.
@@ -158,8 +158,8 @@ class Parameters:
         origins: Mapping[str, str],
     ) -> dict[str, Any]:
         def wrong(name: str, problem: object) -> None:
-            told = f"{origins[name]}: {problem}" if name in origins else str(problem)
-            problems.append(ParameterProblem(str(name), told))
+            text = f"{origins[name]}: {problem}" if name in origins else str(problem)
+            problems.append(ParameterProblem(str(name), text))
 
         unknown = [name for name in {**earlier, **values} if name not in self.names]
         for name in unknown[:_MOST_UNKNOWN]:
@@ -190,11 +190,11 @@ class Parameters:
                 except ParameterError as error:
                     problems.extend(error.problems)
             elif parameter.is_secret and parameter.required:
-                told = f"parameter '{name}' is a secret and missing: set {variable(name)}"
-                problems.append(ParameterProblem(name, told))
+                text = f"parameter '{name}' is a secret and missing: set {variable(name)}"
+                problems.append(ParameterProblem(name, text))
             elif parameter.required:
-                told = f"parameter '{name}' ({parameter.type_label}) is missing"
-                problems.append(ParameterProblem(name, told))
+                text = f"parameter '{name}' ({parameter.type_label}) is missing"
+                problems.append(ParameterProblem(name, text))
             else:
                 checked[name] = own(parameter.default)
         if problems:

@@ -13,7 +13,7 @@ from lokki.errors import LokkiError
 from lokki.rehearse import check_installed
 from lokki.rehearse.environment import runtime_python
 from lokki.rehearse.images import assembled
-from lokki.rehearse.rig.platform import Image
+from lokki.rehearse.moto_patches.platform import Image
 
 
 @click.command()
@@ -38,14 +38,16 @@ def main(host: str, port: int, images: tuple[str, ...]) -> None:
         signal.signal(number, lambda number, frame: done.set())
     try:
         check_installed()
-        from lokki.rehearse.rig.server import serving
+        from lokki.rehearse.moto_patches.server import serving
 
         with serving(str(runtime_python()), host=host, port=port) as platform:
-            for place, each in enumerate(images):
+            for position, each in enumerate(images):
                 uri, equals, folder = each.partition("=")
                 if not equals:
                     raise click.UsageError(f"--image: '{each}' is not like URI=FOLDER")
-                files = assembled(Path(folder), Path(folder, "rehearsal-image", f"served-{place}"))
+                files = assembled(
+                    Path(folder), Path(folder, "rehearsal-image", f"served-{position}")
+                )
                 platform.images[uri] = Image(files, ENTRYPOINT)
             click.echo(f"lokki serves an AWS for development: {platform.endpoint}", err=True)
             done.wait()

@@ -1,4 +1,4 @@
-"""Whether a flow gives the same on AWS as here."""
+"""Compares a flow's result on AWS with its result here."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ async def local_result(graph: FlowGraph[Any]) -> Any:
 
 
 def same(one: object, other: object) -> bool:
-    """Whether two results are equal, or have the same pickle where equality is not for telling."""
+    """Whether two results are equal, or have the same pickle where equality does not decide."""
     with suppress(Exception):
         if type(one) is type(other) and bool(one == other):
             return True

@@ -23,17 +23,17 @@ from lokki.graph import FlowGraph
 from lokki.model.failure import Failure
 from lokki.rehearse.environment import architecture, runtime_python
 from lokki.rehearse.images import assembled
-from lokki.rehearse.rig.platform import Image, Platform
-from lokki.rehearse.rig.server import REGION, serving
+from lokki.rehearse.moto_patches.platform import Image, Platform
+from lokki.rehearse.moto_patches.server import REGION, serving
 from lokki.runtime.payloads import MapFailed, Payloads
-from lokki.runtime.place import places
+from lokki.runtime.units import units
 from lokki.standin import ValueNeeded
 from lokki.store.keys import zip_key
 from lokki.store.s3 import S3Store
 
 BUCKET = "lokki-rehearsal"
 _CREDENTIALS = {"AWS_ACCESS_KEY_ID": "rehearsal", "AWS_SECRET_ACCESS_KEY": "rehearsal"}
-_LOOK_SECONDS = 0.1
+_POLL_INTERVAL = 0.1
 _STACK_FAILED = ("CREATE_FAILED", "ROLLBACK_IN_PROGRESS", "ROLLBACK_COMPLETE")
 
 
@@ -56,7 +56,7 @@ class Rehearsed:
     """What came of a rehearsal.
 
     ``status`` is that of the execution; of one that has not succeeded, ``error`` and ``cause`` are
-    what Step Functions tells, and ``failures`` what the steps have told.
+    what Step Functions reports, and ``failures`` what the steps report.
     """
 
     run_id: str
@@ -71,11 +71,11 @@ class Rehearsed:
 
 
 Progress = Callable[[str], None]
-"""Is told what is being done."""
+"""Called with what is being done."""
 
 
 def _silent(_: str) -> None:
-    """Tells nobody."""
+    """Reports to nobody."""
 
 
 class Rehearsal:
@@ -92,14 +92,14 @@ class Rehearsal:
         graph: FlowGraph[Any],
         params: Mapping[str, Any],
         config: Config,
-        tell: Progress = _silent,
+        report: Progress = _silent,
     ) -> Rehearsed:
         """Build a flow as it is configured, and execute it with ``params``, of JSON.
 
         It is built without them, as for a deploy, unless its structure needs them. Raises
         BuildError or ConfigError for a flow that cannot be built or created.
         """
-        tell("building")
+        report("building")
         self._count += 1
         bucket = config.aws.artifact_bucket or BUCKET
         config = replace(config, aws=replace(config.aws, artifact_bucket=bucket))
@@ -116,14 +116,14 @@ class Rehearsal:
             outline = graph
         built = build(outline, config)
         async with _clients(self._session, self.endpoint) as client:
-            tell("creating the stack")
+            report("creating the stack")
             await self._place(client, graph, config, built)
             arn = await self._create(client, graph, built)
-            tell("executing")
+            report("executing")
             run_id = f"rehearsal-{self._count}"
             async with S3Store(bucket, endpoint=self.endpoint, region=REGION) as store:
                 payloads = Payloads(store, graph.name)
-                return await _execute(client, graph, arn, run_id, params, payloads, tell)
+                return await _execute(client, graph, arn, run_id, params, payloads, report)
 
     async def _place(
         self, client: _Clients, graph: FlowGraph[Any], config: Config, built: Build
@@ -143,7 +143,7 @@ class Rehearsal:
         for name, arn in secret_arns(config).items():
             value = os.environ.get(name, "rehearsal")
             await client.secretsmanager.create_secret(Name=arn, SecretString=value)
-        if config.batch.job_queue is not None and any(map(is_batch, places(graph))):
+        if config.batch.job_queue is not None and any(map(is_batch, units(graph))):
             await _make_queue(client, config.batch.job_queue)
 
     async def _create(self, client: _Clients, graph: FlowGraph[Any], built: Build) -> str:
@@ -201,19 +201,26 @@ async def _execute(
     run_id: str,
     params: Mapping[str, Any],
     payloads: Payloads,
-    tell: Progress,
+    report: Progress,
 ) -> Rehearsed:
     machine = client.stepfunctions
     started = await machine.start_execution(
         stateMachineArn=arn, name=run_id, input=json.dumps(params)
     )
     execution = started["executionArn"]
-    while (told := await machine.describe_execution(executionArn=execution))["status"] == "RUNNING":
-        tell(f"executing{await _counts(machine, execution)}")
-        await anyio.sleep(_LOOK_SECONDS)
-    status, result, error, cause = told["status"], None, told.get("error"), told.get("cause")
+    while (described := await machine.describe_execution(executionArn=execution))[
+        "status"
+    ] == "RUNNING":
+        report(f"executing{await _counts(machine, execution)}")
+        await anyio.sleep(_POLL_INTERVAL)
+    status, result, error, cause = (
+        described["status"],
+        None,
+        described.get("error"),
+        described.get("cause"),
+    )
     if status == "SUCCEEDED":
-        value = json.loads(told["output"]).get("input")
+        value = json.loads(described["output"]).get("input")
         try:
             result = await payloads.result(graph, run_id, value)
         except MapFailed as failed:
@@ -222,7 +229,7 @@ async def _execute(
         failure for call in graph.calls for failure in await payloads.failures(run_id, call.name)
     ]
     states = [row async for row in _states(machine, execution)]
-    seconds = (told["stopDate"] - told["startDate"]).total_seconds()
+    seconds = (described["stopDate"] - described["startDate"]).total_seconds()
     lines = await _lines(client.logs, arn.rpartition(":")[2])
     return Rehearsed(
         run_id, status, result, error, cause, tuple(failures), tuple(states), tuple(lines), seconds

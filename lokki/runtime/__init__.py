@@ -1,1 +1,1 @@
-"""What runs inside Lambda and Batch: one call of a step, or one item's, and few imports."""
+"""Runs inside Lambda and Batch: the call of a step, or of an item, with few imports."""

@@ -1,4 +1,4 @@
-"""What an image runs: in Lambda the handler that it is given, anywhere else the command."""
+"""The entry point of an image: in Lambda it runs the handler, anywhere else the command."""
 
 from __future__ import annotations
 

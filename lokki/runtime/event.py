@@ -47,7 +47,7 @@ class FlowContext:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """An input and, inside a map, its place in the source."""
+    """An input and, inside a map, its index in the source."""
 
     index: int | None
     input: Any

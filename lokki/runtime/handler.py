@@ -10,8 +10,8 @@ from lokki.runtime.event import FlowContext, Item, LambdaEvent, parse
 from lokki.runtime.invocation import StepFailed
 from lokki.runtime.loading import loaded
 
-_MOST_TOLD = 8_000
-"""Most characters of an error's text that Step Functions is told, which keeps 32,768 of a cause."""
+_MAX_CAUSE = 8_000
+"""Characters of an error's text that are reported; Step Functions keeps 32,768 of a cause."""
 
 
 class Handler:
@@ -28,8 +28,8 @@ class Handler:
         try:
             return self.invocation.run(_event(event, context, first=self.invocation.is_first))
         except StepFailed as failed:
-            told = _told(failed)
-        raise told
+            reported = _reported(failed)
+        raise reported
 
 
 def _event(raw: Any, context: Any, *, first: bool) -> LambdaEvent:
@@ -44,10 +44,10 @@ def _event(raw: Any, context: Any, *, first: bool) -> LambdaEvent:
     return LambdaEvent(flow, (Item(None, None if first else raw),), direct=True)
 
 
-def _told(failed: StepFailed) -> Exception:
-    """What Step Functions is told: the name, the text and the frames of the user's error.
+def _reported(failed: StepFailed) -> Exception:
+    """The error for Step Functions: the name, the text and the frames of the user's error.
 
     It is no longer that error itself, whose text may hold a secret or fail to be made.
     """
-    told: type[Exception] = type(failed.name, (Exception,), {})
-    return told(failed.failure.reason[:_MOST_TOLD]).with_traceback(users_frames(failed.error))
+    reported: type[Exception] = type(failed.name, (Exception,), {})
+    return reported(failed.failure.reason[:_MAX_CAUSE]).with_traceback(users_frames(failed.error))

@@ -1,4 +1,4 @@
-"""What an invocation does, in Lambda and in Batch: read its inputs, call, store, tell."""
+"""An invocation in Lambda or Batch: reads the inputs, calls, stores, reports."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ from lokki.model.failure import Failure
 from lokki.model.structure import Structure, text_of
 from lokki.runtime.event import INLINE_BYTES, Item, LambdaEvent, inline
 from lokki.runtime.payloads import MapFailed, Payloads
-from lokki.runtime.place import Place, place_of
+from lokki.runtime.units import TaskUnit, unit_of
 from lokki.stages import MapStage, StepCall
-from lokki.store.codec import Parts, compress_parts, unpack
+from lokki.store.codec import Chunks, compress_chunks, unpack
 from lokki.store.keys import output_key
 from lokki.store.readback import written
 
@@ -80,8 +80,8 @@ class Invocation:
     def run(self, event: LambdaEvent, *, holds: bool = False) -> dict[str, Any]:
         """Do what an event asks for, and return the event for the state that follows.
 
-        ``holds``: failed calls are tried again in here, as in Batch, whose jobs cannot tell Step
-        Functions of what kind their failures are.
+        ``holds``: failed calls are tried again in here, as in Batch, whose jobs cannot report the
+        type of a failure to Step Functions.
 
         Raises StepFailed, and LokkiError for an event or a flow that is not right.
         """
@@ -92,8 +92,8 @@ class Invocation:
                 f"built: {graph.shape} instead of {text_of(self.structure)}; its structure must "
                 "not depend on its parameters"
             )
-        with _lines_told(event.flow.run_id), output.own_code(self.code):
-            return _Work(self, graph, place_of(graph, self.step), event, holds).done()
+        with _lines_reported(event.flow.run_id), output.own_code(self.code):
+            return _Work(self, graph, unit_of(graph, self.step), event, holds).done()
 
 
 class _Work:
@@ -103,23 +103,23 @@ class _Work:
         self,
         here: Invocation,
         graph: FlowGraph[Any],
-        place: Place,
+        unit: TaskUnit,
         event: LambdaEvent,
         holds: bool,
     ) -> None:
         self._payloads = here.payloads
         self._loop = here.loop
         self._graph = graph
-        self._place = place
+        self._unit = unit
         self._fresh = fresh_contexts()
         self._event = event
         self._run_id = event.flow.run_id
         self._failures: tuple[Failure, ...] = ()
-        stage = place.stage
+        stage = unit.stage
         self._tolerates = (
             event.several and isinstance(stage, MapStage) and bool(stage.tolerated_failures)
         )
-        self._holds = holds or event.several or len(place.calls) > 1
+        self._holds = holds or event.several or len(unit.calls) > 1
 
     def done(self) -> dict[str, Any]:
         items = [replace(each, index=self._index(each)) for each in self._event.items]
@@ -133,18 +133,18 @@ class _Work:
         return replace(self._event, items=tuple(outputs)).to_json()
 
     def _index(self, item: Item) -> int | None:
-        """The item's place in the map: the first, for one that is invoked by hand."""
-        return (item.index or 0) if self._place.in_map else None
+        """The item's index in the map: 0 for one that is invoked by hand."""
+        return (item.index or 0) if self._unit.in_map else None
 
     # ---- inputs ----------------------------------------------------------------------------------
 
     def _inputs(self, items: list[Item]) -> list[Input]:
-        source = self._place.source
+        source = self._unit.source
         if source is None:
             return [lambda: None]
         if self._event.direct:
             return [partial(deepcopy, each.input) for each in items]
-        if isinstance(source, MapStage) and not self._place.in_map:
+        if isinstance(source, MapStage) and not self._unit.in_map:
             return [self._aggregated(source)]
         keys = [self._payloads.key_of(each.input) for each in items]
         stored = iter(self._loop.run(self._payloads.read([key for key in keys if key])))
@@ -170,7 +170,7 @@ class _Work:
 
     def _chain(self, index: int | None, given: Input) -> Any:
         """Make the calls of one item, or find what they have given; what the next state gets."""
-        *before, last = self._place.calls
+        *before, last = self._unit.calls
         if self._is_done(index):
             return None
         for call in before:
@@ -179,8 +179,8 @@ class _Work:
 
     def _is_done(self, index: int | None) -> bool:
         """Whether there is a result already of the whole inner chain that these calls begin."""
-        end = self._place.stage.calls[-1]
-        begins = end is not self._place.calls[-1] and self._event.is_of_resumed
+        end = self._unit.stage.calls[-1]
+        begins = end is not self._unit.calls[-1] and self._event.is_of_resumed
         return begins and self._loop.run(self._payloads.store.exists(self._key(end, index)))
 
     def _key(self, call: StepCall, index: int | None) -> str:
@@ -203,7 +203,7 @@ class _Work:
             run_id=self._run_id,
             flow=self._graph.name,
             params=self._graph.params,
-            takes_input=self._place.source is not None,
+            takes_input=self._unit.source is not None,
             in_map=index is not None,
             failures=self._failures,
         )
@@ -213,18 +213,18 @@ class _Work:
         bound = self._bound(call, index)
         attempt = self._event.retried + 1
         while True:
-            tell = partial(_tell, self._run_id, index, attempt)
+            report = partial(_report, self._run_id, index, attempt)
             began = monotonic()
-            tell(logging.step_start(call.name, time()))
+            report(logging.step_start(call.name, time()))
             try:
                 data = self._stored(bound, index, given(), attempt, key)
             except Exception as error:
                 failure = capture(bound, index or 0, attempt, error)
                 again = failure.retryable and attempt <= call.step.retry.retries
-                told = f"{failure.type}: {failure.reason}"
+                text = f"{failure.type}: {failure.reason}"
                 seconds = monotonic() - began
-                record = logging.step_failed(call.name, time(), seconds, told, again=again)
-                tell(record, failure)
+                record = logging.step_failed(call.name, time(), seconds, text, again=again)
+                report(record, failure)
                 if not again:
                     self._loop.run(self._payloads.keep_failure(self._run_id, failure))
                 elif self._holds:
@@ -234,7 +234,7 @@ class _Work:
                 is_group = isinstance(error, BaseExceptionGroup)
                 name = retried_as(bound, error) if is_group else failure.type
                 raise StepFailed(failure, name, error) from None
-            tell(logging.step_complete(call.name, time(), monotonic() - began))
+            report(logging.step_complete(call.name, time(), monotonic() - began))
             return data
 
     def _stored(
@@ -242,8 +242,8 @@ class _Work:
     ) -> bytes:
         try:
             result = self._made(bound, value, index or 0, attempt)
-            if self._place.mapped is not None and type(result) is not list:
-                result = listed_items(bound, result, self._place.mapped)
+            if self._unit.mapped is not None and type(result) is not list:
+                result = listed_items(bound, result, self._unit.mapped)
             data = _packed(bound, result)
         except (SystemExit, KeyboardInterrupt, GeneratorExit) as error:
             why = f"step '{bound.name}' wanted to end its process: {error}"
@@ -261,9 +261,9 @@ class _Work:
     # ---- outputs ---------------------------------------------------------------------------------
 
     def _output(self, key: str, data: bytes) -> Any:
-        """A result as the next state is told of it: itself, or where it or its items are."""
-        if self._place.mapped is not None:
-            call = self._place.calls[-1]
+        """A result as the next state gets it: itself, or where it or its items are."""
+        if self._unit.mapped is not None:
+            call = self._unit.calls[-1]
             items = self._items(self._bound(call, None), unpack(data))
             manifest = self._loop.run(self._payloads.keep_manifest(self._run_id, call.name, items))
             return {"manifest": manifest, "count": len(items)}
@@ -276,7 +276,7 @@ class _Work:
         if type(result) is list:
             return result
         try:
-            return listed_items(bound, result, self._place.mapped or "")
+            return listed_items(bound, result, self._unit.mapped or "")
         except Exception as error:
             failure = capture(bound, 0, 1, error)
             raise StepFailed(failure, failure.type, error) from None
@@ -285,10 +285,10 @@ class _Work:
 def _packed(bound: BoundCall, result: Any) -> bytes:
     """A result as it is stored."""
     try:
-        parts, _ = written(result, large=True)
+        chunks, _ = written(result, large=True)
     except PayloadError as error:
         raise unstorable(bound, error) from error.__cause__
-    return b"".join(compress_parts(cast("Parts", parts)))
+    return b"".join(compress_chunks(cast("Chunks", chunks)))
 
 
 async def _awaited(bound: BoundCall, value: Any, index: int, attempt: int) -> Any:
@@ -335,7 +335,7 @@ def _late(seconds: float | None) -> TimeoutError:
     return TimeoutError(f"the call took longer than {seconds} s")
 
 
-def _tell(
+def _report(
     run_id: str,
     index: int | None,
     attempt: int,
@@ -360,17 +360,17 @@ class _Nowhere:
 
 
 @contextmanager
-def _lines_told(run_id: str) -> Iterator[None]:
-    """What steps print and log meanwhile is told in JSON lines, each with run, step and item."""
+def _lines_reported(run_id: str) -> Iterator[None]:
+    """Meanwhile, write what steps print and log as JSON lines, each with run, step and item."""
     log = sys.stdout
 
-    def tell(line: logging.Line) -> None:
+    def report(line: logging.Line) -> None:
         text = logging.as_json(logging.of_run(run_id, logging.step_line(*line)))
         log.write(f"{text}\n")
         log.flush()
 
-    output.attach(run_id, tell, cast("TextIO", _Nowhere()))
+    output.attach(run_id, report, cast("TextIO", _Nowhere()))
     try:
         yield
     finally:
-        output.detach(run_id, tell)
+        output.detach(run_id, report)

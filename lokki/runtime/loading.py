@@ -1,4 +1,4 @@
-"""The step that this process is for, by its environment: its flow's module, its store."""
+"""Loads the step that the environment names, with its flow's module and its store."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def loaded(flow: str, built: str) -> Invocation:
     if not found:
         raise ConfigError(f"module '{module}' ({MODULE}) has no flow '{flow}'")
     payloads = Payloads(S3Store(bucket), flow)
-    stages, code = structure.loaded(built), _place_of(module)
+    stages, code = structure.loaded(built), _code_of(module)
     return Invocation(found[0], stages, step, payloads, asyncio.Runner(), code)
 
 
 async def _read_secrets() -> None:
-    """Put the secrets of Secrets Manager in the place of their ARNs in the environment.
+    """Replace the ARNs of secrets in the environment by their values from Secrets Manager.
 
     Raises ConfigError, which names the variable, for one that cannot be read.
     """
@@ -56,7 +56,7 @@ async def _read_secrets() -> None:
                 raise ConfigError(f"{name}: the secret {arn} cannot be read: {error}") from None
 
 
-def _place_of(module: str) -> str:
+def _code_of(module: str) -> str:
     """The file of a module, or the folder of the package that it is in."""
     top = sys.modules[module.partition(".")[0]]
     if hasattr(top, "__path__"):

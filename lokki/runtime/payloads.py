@@ -12,7 +12,7 @@ from lokki.graph import FlowGraph
 from lokki.model.failure import Failure
 from lokki.runtime.event import URL, inline
 from lokki.stages import MapStage
-from lokki.store.codec import compress_parts, dumps_parts, unpack
+from lokki.store.codec import compress_chunks, dumps_chunks, unpack
 from lokki.store.concurrency import for_each
 from lokki.store.keys import failure_key, is_part, manifest_key, output_key, step_prefix
 from lokki.store.s3 import S3Store
@@ -48,8 +48,8 @@ class Payloads:
         """What is stored under keys, read at the same time."""
         found: list[bytes] = [b""] * len(keys)
 
-        async def read(place: int) -> None:
-            found[place] = await self.store.get(keys[place])
+        async def read(index: int) -> None:
+            found[index] = await self.store.get(keys[index])
 
         await for_each(range(len(keys)), read, min(_AT_A_TIME, len(keys)))
         return found
@@ -59,7 +59,7 @@ class Payloads:
     async def keep(self, key: str, data: bytes) -> bytes:
         """Keep a result unless there is one; what is there now.
 
-        A large one is put in the place of another.
+        A large one replaces an earlier one.
         """
         if len(data) > _CREATED_AT_ONCE:
             await self.store.put(key, data)
@@ -78,7 +78,7 @@ class Payloads:
 
         async def keep(index: int) -> None:
             key = output_key(self.flow, run_id, step, index)
-            await self.store.put(key, compress_parts(dumps_parts(items[index])))
+            await self.store.put(key, compress_chunks(dumps_chunks(items[index])))
             inputs[index] = self.store.url(key)
 
         await for_each(apart, keep, min(_AT_A_TIME, len(apart)))
@@ -89,7 +89,7 @@ class Payloads:
     # ---- what a run has given --------------------------------------------------------------------
 
     async def result(self, graph: FlowGraph[Any], run_id: str, value: Any) -> Any:
-        """The result of a run, of which the last state has told ``value``.
+        """The result of a run, whose last state returned ``value``.
 
         Raises as `map_results`.
         """
@@ -102,7 +102,7 @@ class Payloads:
         return value if key is None else unpack(await self.store.get(key))
 
     async def failures(self, run_id: str, step: str) -> list[Failure]:
-        """What is told of a step that has failed, or of its items that have."""
+        """The recorded failures of a failed step, or of its failed items."""
         prefix = step_prefix(self.flow, run_id, step)
         keys = [each for each in await self.store.list(prefix) if each.endswith("/failure.json")]
         return [Failure(**json.loads(each)) for each in await self.read(keys)]
@@ -147,13 +147,13 @@ class Payloads:
     ) -> tuple[Failure, ...]:
         if not missing:
             return ()
-        told: dict[int, str] = {}
+        recorded: dict[int, str] = {}
         for call in stage.inner:
-            told |= await self.indexes(run_id, call.name, "failure.json")
-        known = {index: told[index] for index in missing if index in told}
+            recorded |= await self.indexes(run_id, call.name, "failure.json")
+        known = {index: recorded[index] for index in missing if index in recorded}
         texts = dict(zip(known, await self.read(list(known.values())), strict=True))
         return tuple(
-            Failure(**json.loads(texts[index])) if index in texts else _untold(stage, index)
+            Failure(**json.loads(texts[index])) if index in texts else _unreported(stage, index)
             for index in missing
         )
 
@@ -167,7 +167,7 @@ class MapFailed(Picklable, Exception):
         self.count = count
 
 
-def _untold(stage: MapStage, index: int) -> Failure:
-    """A failure that its process did not live to tell."""
-    why = "its process was ended before it told why (a timeout, or too little memory): see its logs"
+def _unreported(stage: MapStage, index: int) -> Failure:
+    """The failure of an item whose process ended before it could report one."""
+    why = "its process ended before it reported why (a timeout, or too little memory): see its logs"
     return Failure(stage.name, index, 1, "WorkerDied", why, "")

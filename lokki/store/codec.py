@@ -28,7 +28,7 @@ from typing import Any, ClassVar, NoReturn, TypeAlias
 from lokki.errors import PayloadError, PayloadTooLarge, text_of
 from lokki.store import columnar
 
-Parts: TypeAlias = list[bytes]
+Chunks: TypeAlias = list[bytes]
 """Bytes that stand for their concatenation."""
 
 SMALL = 512
@@ -100,29 +100,29 @@ def loads(raw: bytes) -> Any:
         raise _unreadable(error) from error
 
 
-def dumps_parts(value: Any) -> Parts:
-    """Return the pickle of ``value`` as several parts, for large values.
+def dumps_chunks(value: Any) -> Chunks:
+    """Return the pickle of ``value`` as several chunks, for large values.
 
-    Large ``bytes`` that it holds are parts by themselves, and are not copied. Raises PayloadError
+    Large ``bytes`` that it holds are chunks by themselves, and are not copied. Raises PayloadError
     as ``dumps`` does.
     """
-    parts: Parts = []
+    chunks: Chunks = []
     pickler = columnar.Pickler if columnar.present() else pickle.Pickler
     try:
-        pickler(_PartsWriter(parts), PROTOCOL).dump(value)
+        pickler(_ChunkWriter(chunks), PROTOCOL).dump(value)
     except (pickle.PicklingError, AttributeError, TypeError):
         return [dumps_by_value(value)]
     except PayloadError:
         raise
     except Exception as error:
         raise PayloadError(why_unwritable(value, error)) from error
-    return parts
+    return chunks
 
 
-def loads_parts(parts: Parts) -> Any:
-    """Return the value that ``dumps_parts`` was given. Raises PayloadError as ``loads`` does."""
+def loads_chunks(chunks: Chunks) -> Any:
+    """Return the value that ``dumps_chunks`` was given. Raises PayloadError as ``loads`` does."""
     try:
-        return pickle.load(io.BufferedReader(_PartsReader(parts)))  # noqa: S301 - our own pickle
+        return pickle.load(io.BufferedReader(_ChunkReader(chunks)))  # noqa: S301 - our own pickle
     except BaseException as error:
         raise _unreadable(error) from error
 
@@ -132,23 +132,23 @@ def compress(raw: bytes) -> bytes:
 
     The sample is all of it up to 64 KiB, and three slices of 8 KiB (start, middle, end) beyond.
     """
-    return b"".join(compress_parts([raw]))
+    return b"".join(compress_chunks([raw]))
 
 
-def compress_parts(parts: Parts) -> list[bytes | memoryview]:
-    """Return a gzip container of what the parts are together, as buffers that follow each other.
+def compress_chunks(chunks: Chunks) -> list[bytes | memoryview]:
+    """Return a gzip container of what the chunks are together, as buffers that follow each other.
 
-    As `compress`, with slices of the largest part as the sample. Parts that do not shrink are not
+    As `compress`, with slices of the largest chunk as the sample. Chunks that do not shrink are not
     copied.
     """
-    if sum(map(len, parts)) <= _SAMPLE:
-        raw = b"".join(parts)
+    if sum(map(len, chunks)) <= _SAMPLE:
+        raw = b"".join(chunks)
         packed = zlib.compress(raw, _LEVEL, _GZIP_WINDOW)
         return [packed] if len(packed) <= _WORTHWHILE * len(raw) else _store([raw])
-    if _sampled_ratio(max(parts, key=len)) > _WORTHWHILE:
-        return _store(parts)
+    if _sampled_ratio(max(chunks, key=len)) > _WORTHWHILE:
+        return _store(chunks)
     deflater = zlib.compressobj(_LEVEL, wbits=_GZIP_WINDOW)
-    return [*map(deflater.compress, parts), deflater.flush()]
+    return [*map(deflater.compress, chunks), deflater.flush()]
 
 
 def decompress(data: bytes, most: int | None = None) -> bytes:
@@ -169,7 +169,7 @@ def decompress(data: bytes, most: int | None = None) -> bytes:
         raw = inflater.decompress(data, 0 if most is None else most + 1)
     except zlib.error as error:
         raise PayloadError(f"stored data is damaged: {error}") from error
-    if most is not None and len(raw) > most:  # its length is told modulo 4 GiB
+    if most is not None and len(raw) > most:  # gzip records its length modulo 4 GiB
         raise PayloadTooLarge(len(raw))
     if not inflater.eof:
         raise PayloadError(f"stored data is truncated: it ends after {len(data)} bytes")
@@ -377,7 +377,7 @@ def type_name(kind: type) -> str:
 
 
 def _unreadable(error: BaseException) -> PayloadError:
-    """What is told of an error while loading; Ctrl-C is raised as it is."""
+    """The description of an error while loading; Ctrl-C is raised as it is."""
     if (
         isinstance(error, KeyboardInterrupt)
         and threading.current_thread() is threading.main_thread()
@@ -396,22 +396,22 @@ def _unreadable(error: BaseException) -> PayloadError:
     return PayloadError(why)
 
 
-class _PartsWriter:
+class _ChunkWriter:
     """A file that keeps what is written as it comes."""
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
+    def __init__(self, chunks: Chunks) -> None:
+        self._chunks = chunks
 
     def write(self, data: Any) -> None:
-        # A bytearray may change before the parts are used; bytes cannot.
-        self._parts.append(data if type(data) is bytes else bytes(data))
+        # A bytearray may change before the chunks are used; bytes cannot.
+        self._chunks.append(data if type(data) is bytes else bytes(data))
 
 
-class _PartsReader(io.RawIOBase):
-    """A file that reads one part after the other."""
+class _ChunkReader(io.RawIOBase):
+    """A file that reads one chunk after the other."""
 
-    def __init__(self, parts: Parts) -> None:
-        self._views = collections.deque(memoryview(part) for part in parts)
+    def __init__(self, chunks: Chunks) -> None:
+        self._views = collections.deque(memoryview(chunk) for chunk in chunks)
 
     def readable(self) -> bool:
         return True
@@ -436,14 +436,14 @@ def _sampled_ratio(raw: bytes) -> float:
     return len(zlib.compress(sample, _LEVEL)) / len(sample)
 
 
-def _store(parts: Parts) -> list[bytes | memoryview]:
+def _store(chunks: Chunks) -> list[bytes | memoryview]:
     # zlib at level 0 does the same ten times slower, and reads it back four times slower.
     buffers: list[bytes | memoryview] = [_STORED_HEADER]
     full_block = _BLOCK.pack(0, _MAX_BLOCK, 0)
     crc = total = 0
-    for part in parts:
-        view, size = memoryview(part), len(part)
-        crc, total = zlib.crc32(part, crc), total + size
+    for chunk in chunks:
+        view, size = memoryview(chunk), len(chunk)
+        crc, total = zlib.crc32(chunk, crc), total + size
         whole = size // _MAX_BLOCK * _MAX_BLOCK
         for start in range(0, whole, _MAX_BLOCK):
             buffers += (full_block, view[start : start + _MAX_BLOCK])
@@ -459,7 +459,7 @@ def _read_stored(data: bytes) -> bytes | None:
     if data[: len(_STORED_HEADER)] != _STORED_HEADER:
         return None
     view = memoryview(data)
-    parts: list[memoryview] = []
+    chunks: list[memoryview] = []
     at, end, final = len(_STORED_HEADER), len(data) - _TRAILER.size, 0
     while not final:
         if at + _BLOCK.size > end:
@@ -468,11 +468,11 @@ def _read_stored(data: bytes) -> bytes | None:
         at += _BLOCK.size
         if final > 1 or size ^ complement != 0xFFFF:
             return None
-        parts.append(view[at : at + size])
+        chunks.append(view[at : at + size])
         at += size
     if at != end:
         return None
-    raw = b"".join(parts)
+    raw = b"".join(chunks)
     if _TRAILER.unpack_from(data, end) != (zlib.crc32(raw), len(raw) & 0xFFFF_FFFF):
         raise PayloadError("stored data is damaged: its checksum or length differs")
     return raw

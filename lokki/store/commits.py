@@ -4,7 +4,7 @@ Whatever has arrived since the last commit goes into the next transaction, up to
 rows, so that the records of a small run never wait behind those of a large one for long. Every row
 of a run is written only while this process still owns the run: a process that was suspended for
 longer than its lease cannot write over its successor. A row that cannot be written ends its run
-alone; when the journal itself cannot be written, or its file is gone, all end. Nobody is told that
+alone; when the journal itself cannot be written, or its file is gone, all end. Nobody hears that
 something is on disk before the file was seen to be there.
 """
 
@@ -21,7 +21,7 @@ from typing import TypeAlias, TypeVar
 
 from lokki.errors import JournalError, JournalGone, RunOwned
 from lokki.logging import Line
-from lokki.store.connection import ErrorsTold
+from lokki.store.connection import translate_sqlite_errors
 from lokki.store.files import Files
 from lokki.store.leases import LEASE_SECONDS
 from lokki.store.owners import Locks, working
@@ -33,7 +33,7 @@ T = TypeVar("T")
 Connect = Callable[[], sqlite3.Connection]
 
 _HEARTBEAT = LEASE_SECONDS / 3
-_LOOK_SECONDS = 0.25
+_POLL_INTERVAL = 0.25
 _ROWS_PER_COMMIT = 2_000
 _LINGER_SECONDS = 0.1
 """Lines that nothing else is to be written with wait so long for more."""
@@ -116,7 +116,7 @@ class Committer:
                 writer.lines.clear()
 
     def _takes(self, writer: RunWriter) -> bool:
-        """Whether something may be queued, which the thread is told; the caller holds the lock."""
+        """Wake the thread if something may be queued; return whether. The caller holds the lock."""
         if writer.closed or self._closing or self.error is not None:
             return False
         self._waiting[writer] = None
@@ -166,7 +166,7 @@ class Committer:
 
     def _work(self) -> None:
         try:
-            with ErrorsTold(self._files.path), closing(self._connect()) as connection:
+            with translate_sqlite_errors(self._files.path), closing(self._connect()) as connection:
                 try:
                     while self._commit_next(connection):
                         self._files.check()
@@ -185,7 +185,7 @@ class Committer:
     def _commit_next(self, connection: sqlite3.Connection) -> bool:
         with self._changed:
             if not (self._waiting or self._calls or self._closing):
-                self._changed.wait(_LOOK_SECONDS if self._owned else None)
+                self._changed.wait(_POLL_INTERVAL if self._owned else None)
             if not (self._waiting or self._calls or self._closing or self._lease_is_due()):
                 return True
             self._changed.wait_for(self._is_urgent, _LINGER_SECONDS)
@@ -208,11 +208,11 @@ class Committer:
         except Exception:
             with suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
-            self._taken = calls  # `_fail` tells them
+            self._taken = calls  # `_fail` notifies them
             raise
         self._lose(lost)
         for call in calls:
-            call.tell()
+            call.notify()
         return not last
 
     def _is_urgent(self) -> bool:
@@ -224,7 +224,7 @@ class Committer:
         return any(_is_due(writer, now) for writer in self._owned.values())
 
     def _look_for_requests(self, connection: sqlite3.Connection) -> None:
-        """Tell the runs that another process wants to be cancelled."""
+        """Notify the runs that another process wants to cancel."""
         (version,) = connection.execute("PRAGMA data_version").fetchone()
         if version == self._seen:  # no other connection has written since
             return
@@ -268,11 +268,11 @@ class Committer:
                 with savepoint(connection):
                     write(connection, writer.run_id, entries, lines)
             except JournalError as error:
-                lost[writer] = told = JournalError(
+                lost[writer] = lost_error = JournalError(
                     f"run {writer.run_id} ends, since a record of it cannot be written: {error}; "
                     "what was recorded before is safe"
                 )
-                told.__cause__ = error.__cause__
+                lost_error.__cause__ = error.__cause__
                 connection.execute(
                     "UPDATE runs SET owner = NULL, leased_until = NULL WHERE id = ?",
                     (writer.run_id,),
@@ -309,8 +309,8 @@ class Committer:
         return True
 
     def _lose(self, lost: dict[RunWriter, JournalError]) -> None:
-        """Drop what the writers have queued, and tell those who have not released them."""
-        told = []
+        """Drop what the writers have queued, and notify those who have not released them."""
+        losers = []
         with self._changed:
             for writer, error in lost.items():
                 self._rows -= writer.close()
@@ -319,9 +319,9 @@ class Committer:
                     self._lost[writer.run_id] = error
                 if self._owned.get(writer.run_id) is writer:
                     del self._owned[writer.run_id]
-                    told.append(writer)
+                    losers.append(writer)
             self._changed.notify_all()
-        for writer in told:
+        for writer in losers:
             writer.on_lost(lost[writer])
 
     def _give_up(self) -> None:
@@ -330,7 +330,7 @@ class Committer:
         self._locks.let_go(self._owner)
 
     def _fail(self, error: JournalError) -> None:
-        """Tell all who wait. The runs are given up first, so that they can be resumed at once."""
+        """Notify all who wait. The runs are given up first, so that they can be resumed at once."""
         self._give_up()
         with self._changed:
             self.error = error

@@ -1,4 +1,4 @@
-"""Doing something for many things, some of them at the same time."""
+"""Does something for many things, several at a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a journal's file is opened and read, and what its errors tell."""
+"""Opens and reads a journal's file, and translates SQLite's errors."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -66,9 +67,8 @@ class Reader:
 
     def __init__(self, path: Path, *, create: bool = True) -> None:
         self.path = path
-        self._errors_told = ErrorsTold(path)
         self._lock = threading.Lock()
-        with ErrorsTold(path, opening=True):
+        with translate_sqlite_errors(path, opening=True):
             absent = not create and _is_absent(path)
             self._connection = sqlite3.connect(":memory:") if absent else connect(path)
             self._locks = None if absent else Locks.of(path)
@@ -82,7 +82,7 @@ class Reader:
     def __call__(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
         """The rows that a query gives. Raises JournalGone when the file is gone, too."""
         self.files.check()
-        with self._lock, self._errors_told:
+        with self._lock, translate_sqlite_errors(self.path):
             return self._connection.execute(sql, storable(tuple(values))).fetchall()
 
     def close(self) -> None:
@@ -94,7 +94,7 @@ class Reader:
 
 
 def _is_absent(path: Path) -> bool:
-    """Whether there is no such file; one that cannot be reached is for SQLite to tell."""
+    """Whether there is no such file; one that cannot be reached is for SQLite to report."""
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -104,30 +104,23 @@ def _is_absent(path: Path) -> bool:
     return False
 
 
-class ErrorsTold:
-    """Turns SQLite's errors into JournalErrors that say what to do.
+@contextmanager
+def translate_sqlite_errors(path: Path, *, opening: bool = False) -> Iterator[None]:
+    """Raise SQLite's errors as JournalErrors that say what to do.
 
     ``opening``: the journal is being opened, and nothing has begun yet.
     """
-
-    def __init__(self, path: Path, *, opening: bool = False) -> None:
-        self._path = path
-        self._opening = opening
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if not isinstance(error, sqlite3.Error):
-            return
+    try:
+        yield
+    except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorcode", None)  # None: the values were wrong
         if code is None:
             advice = ""
-        elif self._opening:
-            advice = _advice_at_first(code, self._path)
+        elif opening:
+            advice = _advice_at_first(code, path)
         else:
-            advice = _advice(code, self._path)
-        raise JournalError(f"the journal {self._path}: {error}{advice}") from error
+            advice = _advice(code, path)
+        raise JournalError(f"the journal {path}: {error}{advice}") from error
 
 
 def _advice_at_first(code: int, path: Path) -> str:

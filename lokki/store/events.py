@@ -1,4 +1,4 @@
-"""What has happened in a run, as the journal records it."""
+"""The events of a run, as the journal records them."""
 
 from __future__ import annotations
 

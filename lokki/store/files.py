@@ -1,4 +1,4 @@
-"""Whether the files of an open journal are still those that were opened."""
+"""Checks that the files of an open journal are still those that were opened."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Files:
                 if file in self._known:
                     self._refuse(file, "was removed or moved away")
                 continue
-            except OSError:  # SQLite will tell
+            except OSError:  # SQLite reports it
                 continue
             identity = found.st_dev, found.st_ino
             if self._known.setdefault(file, identity) != identity:
@@ -50,7 +50,7 @@ class Files:
     def rescue(self, connection: sqlite3.Connection) -> None:
         """Have all that is recorded in the journal's file itself, which may be elsewhere now.
 
-        Not when another file is in the place of one: who has opened that may be using the others.
+        Not when another file has replaced one: who has opened that may be using the others.
         """
         if all(_identity(file) in (None, known) for file, known in self._known.items()):
             with suppress(sqlite3.Error):

@@ -1,4 +1,4 @@
-"""Failures that are alike: the same type of error and message, but for numbers, at one place."""
+"""Failures that are alike: the same type of error and message, but for numbers, on one line."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def folded(message: str) -> str:
     return _NUMBER.sub("N", message)
 
 
-def place(traceback: str) -> tuple[str, int, str] | None:
+def raised_at(traceback: str) -> tuple[str, int, str] | None:
     """The innermost frame of the user's own code: file, line, function.
 
     Of errors that came of others it is the last one's, and so it is of an exception group. A step
@@ -58,7 +58,7 @@ def failure_group(
     ``tolerated`` of them do not end the run, ``retrying`` still have attempts to come; ``varies``:
     others have other numbers in their message.
     """
-    frame = _stack_frame(place(traceback))
+    frame = _stack_frame(raised_at(traceback))
     message, traceback = shortened(reason, traceback)
     return FailureGroup(
         id=name,
@@ -76,16 +76,16 @@ def failure_group(
     )
 
 
-def _stack_frame(place: tuple[str, int, str] | None) -> StackFrame | None:
-    if place is None:
+def _stack_frame(where: tuple[str, int, str] | None) -> StackFrame | None:
+    if where is None:
         return None
-    file, line, function = place
+    file, line, function = where
     return StackFrame(file=file, line=line, function=function)
 
 
 def group(kind: str, message: str, traceback: str) -> str:
     """A short name for the failures that are like this one; editing other lines leaves it."""
-    where = place(traceback)
+    where = raised_at(traceback)
     file, function = (where[0], where[2]) if where else ("", "")
     alike = "\0".join((kind, folded(message), file, function))
     return sha1(alike.encode("utf-8", "replace"), usedforsecurity=False).hexdigest()[:6]

@@ -1,4 +1,4 @@
-"""What the journal tells of its runs: for the terminal and the service to show.
+"""What the journal records of its runs, for the terminal and the service to show.
 
 Reads alone, in queries whose time hardly grows with a run's items: a stage's counts are kept with
 it, the strip of a map is made of samples, and items that did not succeed have an index.

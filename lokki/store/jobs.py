@@ -228,7 +228,7 @@ def _give_up(connection: sqlite3.Connection, run: RunRow, resumes: int, now: flo
     error = json.dumps(
         {
             "type": "RunnerDied",
-            "message": f"the runner of this run has died {resumes + 1} times; see its log, mend "
+            "message": f"the runner of this run has died {resumes + 1} times; see its log, fix "
             "what kills it, and resume",
         }
     )

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 from lokki.errors import JournalError, RunOwned
 from lokki.store.commits import Committer
-from lokki.store.connection import DISK_FULL, ErrorsTold, Reader, connect
+from lokki.store.connection import DISK_FULL, Reader, connect, translate_sqlite_errors
 from lokki.store.events import REMOVING, add_event
 from lokki.store.history import History
 from lokki.store.items import outputs, pages
@@ -144,8 +144,8 @@ class Journal:
                 )
             except sqlite3.IntegrityError:
                 raise JournalError(f"there is a run {run_id} already; choose another id") from None
-            told = json.dumps(detail) if detail else None
-            add_event(connection, run_id, now, "run_started", detail=told)
+            text = json.dumps(detail) if detail else None
+            add_event(connection, run_id, now, "run_started", detail=text)
             return added.lastrowid or 0
 
         return self.commits.call(run_id, insert)
@@ -182,9 +182,9 @@ class Journal:
                 )
             if row.status == "succeeded" and reopening is None:
                 return row
-            told = dict(detail)
+            recorded = dict(detail)
             if row.finished is None:
-                told["seen"] = row.seen
+                recorded["seen"] = row.seen
             if reopening is not None:
                 reopening.apply(connection, row)
                 row = replace(row, status="failed")
@@ -198,7 +198,7 @@ class Journal:
                 "UPDATE jobs SET queued = NULL, again = NULL WHERE run = ?", (run_id,)
             )
             kind = "run_started" if row.started is None else "run_resumed"
-            add_event(connection, run_id, now, kind, detail=json.dumps(told))
+            add_event(connection, run_id, now, kind, detail=json.dumps(recorded))
             return row
 
         return self.claim(run_id, now, lease)
@@ -227,7 +227,7 @@ class Journal:
 
         return self.claim(run_id, now, request)
 
-    def lease(self, run_id: str, now: float, seen: RunRecord | None = None) -> Future[bool]:
+    def begin_removal(self, run_id: str, now: float, seen: RunRecord | None = None) -> Future[bool]:
         """Lease a run to this process to `remove` it: from now on it can only be removed.
 
         Gives False for one that another process has, that is gone, or that was resumed since it was
@@ -269,7 +269,7 @@ class Journal:
 
         Other writers wait meanwhile. Raises JournalError when the disk has no room for a copy.
         """
-        with ErrorsTold(self.path), closing(connect(self.path)) as connection:
+        with translate_sqlite_errors(self.path), closing(connect(self.path)) as connection:
             connection.execute("VACUUM")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
@@ -357,9 +357,9 @@ def _create(path: Path) -> None:
     One that is there is not opened: to close it again would give up the locks that other journals
     in this process hold on it (https://www.sqlite.org/howtocorrupt.html, 2.2).
     """
-    with suppress(OSError):  # SQLite tells it better
-        place = os.path.realpath(path)  # a link may lead to where there is none yet
-        os.close(os.open(place, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    with suppress(OSError):  # SQLite reports it better
+        target = os.path.realpath(path)  # a link may lead to where there is none yet
+        os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
 
 def _free_bytes(connection: sqlite3.Connection) -> int:
@@ -377,5 +377,5 @@ def end_cancelled(connection: sqlite3.Connection, run: RunRecord, now: float) ->
         (now, run.id),
     )
     connection.execute("UPDATE jobs SET queued = NULL WHERE run = ?", (run.id,))
-    told = json.dumps({"seen": run.seen})
-    add_event(connection, run.id, now, "run_cancelled", detail=told)
+    detail = json.dumps({"seen": run.seen})
+    add_event(connection, run.id, now, "run_cancelled", detail=detail)

@@ -42,7 +42,7 @@ _PART = re.compile(rf"[A-Za-z0-9_][A-Za-z0-9._-]{{0,{MAX_PART - 1}}}")
 
 
 def is_part(part: str) -> bool:
-    """Tell whether ``part`` may stand between the slashes of a key."""
+    """Return whether ``part`` may stand between the slashes of a key."""
     return _PART.fullmatch(part) is not None
 
 
@@ -104,7 +104,7 @@ def params_key(flow: str, run_id: str, token: str) -> str:
 
 
 def failure_key(flow: str, run_id: str, step: str, index: int | None = None) -> str:
-    """Return the key of what is told of a failed step or item. Raises as ``output_key``."""
+    """Return the key of the record of a failed step or item. Raises as ``output_key``."""
     return f"{_call_prefix(flow, run_id, step, index)}/failure.json"
 
 

@@ -1,7 +1,7 @@
 """What steps print and log, as the journal keeps it: up to a thousand lines in a row.
 
 Lines come by the ten thousand a second, and a row costs more than what is in it. The columns of a
-row tell of its lines what readers ask for, so that they pass over those that have none of it.
+row index what readers ask for, so that they pass over those that have none of it.
 """
 
 from __future__ import annotations

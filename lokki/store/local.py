@@ -1,4 +1,4 @@
-"""A payload store in a directory: one file an object, at the place that its key spells."""
+"""A payload store in a directory: one file an object, at the path that its key spells."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ _REMEDIES = {
     errno.EEXIST: "move away the file that is in the way and resume; nothing recorded is lost",
     errno.ENOTDIR: "move away the file that is in the way and resume; nothing recorded is lost",
 }
-_MEND = "mend that and resume; nothing recorded is lost"
+_FIX = "fix that and resume; nothing recorded is lost"
 
 
 class LocalStore:
-    """A ``TransientStore`` and ``BlockingStore`` under the directory ``root``.
+    """A ``PayloadStore`` and ``BlockingStore`` under the directory ``root``.
 
     ``root`` is made when first written to. Directories it makes and files are their owner's alone
     (modes 0700 and 0600). Several processes may share one root. Symbolic links under it are
@@ -226,7 +226,7 @@ class LocalStore:
                 self._begun[directory] = begun
 
     def _refuse(self, verb: str, key: str, error: OSError) -> NoReturn:
-        remedy = _REMEDIES.get(error.errno or 0, _MEND)
+        remedy = _REMEDIES.get(error.errno or 0, _FIX)
         reason = error.strerror or str(error)
         raise PayloadError(f"cannot {verb} {key!r} in {self._root}: {reason}: {remedy}") from error
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class MemoryStore:
-    """A ``TransientStore`` and ``BlockingStore`` that lasts as long as the object does."""
+    """A ``PayloadStore`` and ``BlockingStore`` that lasts as long as the object does."""
 
     def __init__(self) -> None:
         self._objects: dict[str, bytes] = {}

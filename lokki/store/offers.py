@@ -1,4 +1,4 @@
-"""Which waiting runs a service takes: others, of other flows and Pythons, share its journal."""
+"""Matches waiting runs with services: several services, flows and Pythons share a journal."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from lokki.store.storable import storable
 class Needs(NamedTuple):
     """What a service must be to take a run; None: it does not matter.
 
-    It offers the file or module ``place``, is of the Python whose ``sys.prefix`` is ``prefix``, and
+    It offers the file or module ``source``, has the Python whose ``sys.prefix`` is ``prefix``, and
     was started in ``folder``, which decides what a module's name means.
     """
 
-    place: str | None
+    source: str | None
     prefix: str | None
     folder: str | None
 
@@ -27,7 +27,7 @@ class Needs(NamedTuple):
 class Offer:
     """What a service is: the files, by their paths, and modules that it offers, and its Python."""
 
-    places: Set[str]
+    sources: Set[str]
     prefix: str
     folder: str
 
@@ -36,16 +36,16 @@ class Offer:
 
         One of a file that is not offered is for this one, and its successors in its folder.
         """
-        place = source.rpartition(":")[0]
-        if place not in self.places:
+        module = source.rpartition(":")[0]
+        if module not in self.sources:
             return Needs(None, self.prefix, self.folder)
-        return Needs(place, self.prefix, None if os.path.isabs(place) else self.folder)
+        return Needs(module, self.prefix, None if os.path.isabs(module) else self.folder)
 
     @property
     def values(self) -> tuple[Any, ...]:
         """The values of `TAKEN`."""
-        places = json.dumps(sorted(storable(tuple(self.places))))
-        return self.prefix, self.folder, places
+        sources = json.dumps(sorted(storable(tuple(self.sources))))
+        return self.prefix, self.folder, sources
 
 
 TAKEN = (

@@ -26,7 +26,7 @@ working: set[str] = set()
 def new_owner() -> str:
     """A name for a journal that this process has opened: host, process id, and one more part.
 
-    That tells the system that the process is of, when it began, and has something random.
+    It names the system of the process and when it began, and has something random.
     """
     pid = os.getpid()
     return f"{socket.gethostname()}:{pid}:{_system()}-{_began(pid)}-{token_hex(4)}"
@@ -74,7 +74,7 @@ def is_known_dead(owner: str) -> bool:
     return bool(began and now_there) and began != now_there  # another process has its number
 
 
-# ---- what the system tells of a process ----------------------------------------------------------
+# ---- what the system knows of a process ----------------------------------------------------
 
 
 @cache
@@ -85,10 +85,10 @@ def _system() -> str:
     """
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        told = f"{boot} {os.readlink('/proc/self/ns/pid')}"
+        namespace = f"{boot} {os.readlink('/proc/self/ns/pid')}"
     except OSError:  # not Linux
         return ""
-    return sha256(told.encode()).hexdigest()[:8]
+    return sha256(namespace.encode()).hexdigest()[:8]
 
 
 def _began(pid: int) -> str:
@@ -111,7 +111,7 @@ def _stat(pid: int) -> list[str]:
 
 
 def _named(owner: str) -> tuple[str, str]:
-    """The system of an owner, and when it began; those of 0.1.0 have not told."""
+    """The system of an owner, and when it began; those of 0.1.0 name neither."""
     system, _, rest = owner.rpartition(":")[2].partition("-")
     return (system, rest.partition("-")[0]) if rest else ("", "")
 
@@ -124,7 +124,7 @@ class Locks:
 
     The locks are those of fcntl(2), which children do not inherit, and which a process gives up
     when it closes any descriptor of the file: so there is one of a file in a process, which stays
-    open while a journal does. Where there can be no such file or lock, leases alone tell.
+    open while a journal does. Where there can be no such file or lock, leases alone decide.
     """
 
     opened: ClassVar[dict[str, Locks]] = {}
@@ -177,5 +177,5 @@ class Locks:
 
     def _lock(self, kind: int, owner: str) -> None:
         if self._descriptor is not None:
-            place = int.from_bytes(sha256(owner.encode()).digest()[:7])
-            fcntl.lockf(self._descriptor, kind, 1, place)
+            offset = int.from_bytes(sha256(owner.encode()).digest()[:7])
+            fcntl.lockf(self._descriptor, kind, 1, offset)

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import anyio.to_thread
 
 from lokki.errors import PayloadError
-from lokki.store.codec import PROTOCOL, compress_parts, dumps_plain, unpack
+from lokki.store.codec import PROTOCOL, compress_chunks, dumps_plain, unpack
 from lokki.store.keys import params_key
 from lokki.store.references import Reference
 
 if TYPE_CHECKING:
-    from lokki.store.protocol import TransientStore
+    from lokki.store.protocol import PayloadStore
     from lokki.store.runs import RunRecord
 
 INLINE_BYTES = 64 * 1024
@@ -52,11 +52,11 @@ def written_params(packed: bytes, shown: Mapping[str, Any]) -> WrittenParams:
     text = json.dumps(shown)
     if max(len(packed), len(text)) <= INLINE_BYTES:
         return WrittenParams(packed, text, False)
-    data = b"".join(compress_parts([dumps_plain((packed, text), PROTOCOL)]))
+    data = b"".join(compress_chunks([dumps_plain((packed, text), PROTOCOL)]))
     return WrittenParams(data, json.dumps(short(shown)), True)
 
 
-async def keep(store: TransientStore, flow: str, run_id: str, written: WrittenParams) -> KeptParams:
+async def keep(store: PayloadStore, flow: str, run_id: str, written: WrittenParams) -> KeptParams:
     """Parameters of a run that is to be recorded; large ones are stored. Raises PayloadError."""
     if not written.is_payload:
         return KeptParams(written.data, written.shown)
@@ -66,13 +66,13 @@ async def keep(store: TransientStore, flow: str, run_id: str, written: WrittenPa
     return KeptParams(b"", written.shown, str(reference))
 
 
-async def drop(store: TransientStore, ref: str | None) -> None:
+async def drop(store: PayloadStore, ref: str | None) -> None:
     """Delete what was stored for a run that was not recorded."""
     if ref is not None:
         await store.delete_prefix(Reference.parse(ref).key.rpartition("/")[0])
 
 
-async def with_params(run: RunRecord, store: TransientStore) -> RunRecord:
+async def with_params(run: RunRecord, store: PayloadStore) -> RunRecord:
     """A run with all of its parameters in its row. Raises PayloadError, which says what to do."""
     if run.params_ref is None:
         return run

@@ -1,4 +1,4 @@
-"""What a payload store owes, in words; ``lokki.testing.stores`` says the same in tests."""
+"""The protocol of payload stores; ``lokki.testing.stores`` checks a store against it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Data: TypeAlias = "bytes | list[bytes | memoryview]"
 """What is put: one buffer, or several that stand for their concatenation."""
 
 
-class TransientStore(Protocol):
+class PayloadStore(Protocol):
     """Keeps bytes under keys; knows nothing of what they mean.
 
     A key is one or more parts joined by ``/``, each as ``lokki.store.keys.check_part`` allows; a
@@ -25,7 +25,7 @@ class TransientStore(Protocol):
     """
 
     async def put(self, key: str, data: Data) -> None:
-        """Keep ``data`` under ``key``, in place of what was there.
+        """Keep ``data`` under ``key``, replacing what was there.
 
         Durable when it returns. Atomic: a reader sees all of the old or all of the new, and of
         several at once one wins whole; one that fails leaves the old as it was.
@@ -40,7 +40,7 @@ class TransientStore(Protocol):
         ...
 
     async def exists(self, key: str) -> bool:
-        """Tell whether ``get`` would find something under ``key``."""
+        """Return whether ``get`` would find something under ``key``."""
         ...
 
     async def delete_prefix(self, prefix: str) -> int:
@@ -69,6 +69,10 @@ class TransientStore(Protocol):
     async def upload_lambda_zip(self, flow_name: str, zip_data: bytes) -> str:
         """Put ``zip_data`` under ``keys.zip_key(flow_name)`` and return its URL."""
         ...
+
+
+TransientStore = PayloadStore
+"""The name of `PayloadStore` in 0.1.0."""
 
 
 @runtime_checkable

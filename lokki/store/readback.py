@@ -15,7 +15,7 @@ from pathlib import PosixPath, PurePosixPath, PureWindowsPath
 from typing import Any, TypeAlias
 
 from lokki.errors import PayloadError, ValueUnreadable, text_of
-from lokki.store.codec import Parts, dumps, dumps_parts, loads, loads_parts, type_name
+from lokki.store.codec import Chunks, dumps, dumps_chunks, loads, loads_chunks, type_name
 
 _REFERENCE = b"\x93\x94"
 """STACK_GLOBAL, MEMOIZE: how a pickle of protocol 5 refers to a class or a function.
@@ -38,32 +38,32 @@ Copy: TypeAlias = tuple[Any]
 """What a pickle gave when it was read back."""
 
 
-def written(value: Any, *, large: bool = False) -> tuple[bytes | Parts, Copy | None]:
-    """The pickle of a value, in parts for a ``large`` one, and what it gave where it was read back.
+def written(value: Any, *, large: bool = False) -> tuple[bytes | Chunks, Copy | None]:
+    """The pickle of a value, in chunks if ``large``, and what it gave where it was read back.
 
     Raises PayloadError as `dumps` does, and ValueUnreadable that names the type that cannot be
     read back, with the cause attached.
     """
-    raw = dumps_parts(value) if large else dumps(value)
+    raw = dumps_chunks(value) if large else dumps(value)
     if _is_sure(value, raw):
         return raw, None
     try:
-        return raw, (loads_parts(raw) if isinstance(raw, list) else loads(raw),)
+        return raw, (loads_chunks(raw) if isinstance(raw, list) else loads(raw),)
     except PayloadError as error:
         raise ValueUnreadable(_why(value, error)) from error.__cause__
 
 
-def _is_sure(value: Any, raw: bytes | Parts) -> bool:
+def _is_sure(value: Any, raw: bytes | Chunks) -> bool:
     """Whether a pickle can be read back without a try; looks first where it costs less."""
     if _extension_registry:
         return False
     if isinstance(raw, bytes):
         return not (0x93 in raw and _REFERENCE in raw) or _is_known(value)
-    return _is_known(value) or not any(_REFERENCE in part for part in raw)
+    return _is_known(value) or not any(_REFERENCE in chunk for chunk in raw)
 
 
 def _is_known(value: Any) -> bool:
-    """Whether a value consists of known types alone, as far as a look at a part of it tells."""
+    """Whether a value consists of known types alone, as far as a look at a part of it shows."""
     kind = type(value)
     if kind is not dict and kind not in _CONTAINERS:
         return kind in _PLAIN or _is_known_type(kind, value)
@@ -104,12 +104,12 @@ def _is_known_type(kind: type, value: Any) -> bool:
 def _why(value: Any, error: PayloadError) -> str:
     kind, part = type(value), type(_unreadable_part(value, _DEEPEST))
     cause = error.__cause__ or error
-    told = f"{type(cause).__name__}: {text_of(cause)}"
+    error_text = f"{type(cause).__name__}: {text_of(cause)}"
     if part is kind:
-        return f"a value of type '{type_name(kind)}' cannot be unpickled: {told}"
+        return f"a value of type '{type_name(kind)}' cannot be unpickled: {error_text}"
     return (
         f"a value of type '{type_name(kind)}' holds a '{type_name(part)}', which cannot be "
-        f"unpickled: {told}"
+        f"unpickled: {error_text}"
     )
 
 

@@ -1,7 +1,7 @@
 """What a row says of a payload, and reading it back: nothing but what was recorded is given.
 
 A reference is a text of the key, the length of what is stored under it, and its SHA-256, as
-``sha256sum`` tells it, with blanks between. lokki 0.1.0 recorded the key alone; there is nothing
+``sha256sum`` prints it, with blanks between. lokki 0.1.0 recorded the key alone; there is nothing
 to check then.
 """
 
@@ -17,7 +17,7 @@ import anyio.to_thread
 from lokki.errors import PayloadError, ResultUnreadable
 
 if TYPE_CHECKING:
-    from lokki.store.protocol import Data, TransientStore
+    from lokki.store.protocol import Data, PayloadStore
     from lokki.store.rows import StageRow
 
 T = TypeVar("T")
@@ -71,7 +71,7 @@ class Reference:
 
 
 async def stored(
-    store: TransientStore, stage: StageRow, index: int, ref: str, use: Callable[[bytes], T]
+    store: PayloadStore, stage: StageRow, index: int, ref: str, use: Callable[[bytes], T]
 ) -> T:
     """What ``use`` makes, in a thread, of the payload that an item's row refers to by ``ref``.
 
@@ -94,9 +94,9 @@ async def stored(
 def unreadable(stage: StageRow, index: int, error: PayloadError, url: str = "") -> ResultUnreadable:
     """The error of an item's result that cannot be read back; ``url``: of its payload, if any."""
     item = f", item {index}," if stage.kind == "map" else ""
-    place = f"the payload {url}: " if url else ""
+    where = f"the payload {url}: " if url else ""
     return ResultUnreadable(
-        f"the result of step '{stage.name}'{item} cannot be read back: {place}{error}; mend that "
+        f"the result of step '{stage.name}'{item} cannot be read back: {where}{error}; fix that "
         f"and resume the run, or resume it from stage '{stage.name}', which makes it anew",
         stage.name,
     )

@@ -1,4 +1,4 @@
-"""Removing runs: which ones may go, and what is stored of them."""
+"""Removes runs: chooses which, and deletes what is stored of them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lokki.store.rows import run_range
 
 if TYPE_CHECKING:
     from lokki.store.journal import Journal
-    from lokki.store.protocol import TransientStore
+    from lokki.store.protocol import PayloadStore
     from lokki.store.runs import RunRecord
     from lokki.store.writer import RunWriter
 
@@ -38,18 +38,19 @@ def may_go(
 
     return [
         run
-        for place, run in enumerate(runs)
-        if (run.removing or (place >= (keep or 0) and is_old(run))) and not is_worked_on(run, now)
+        for position, run in enumerate(runs)
+        if (run.removing or (position >= (keep or 0) and is_old(run)))
+        and not is_worked_on(run, now)
     ]
 
 
-async def remove(journal: Journal, store: TransientStore, run: RunRecord) -> int | None:
+async def remove(journal: Journal, store: PayloadStore, run: RunRecord) -> int | None:
     """Remove a run with what is stored of it; the bytes that are free in the journal now.
 
     None for one that another process has, or had meanwhile. The row goes last: a run that is half
     removed is still there, can only be removed, and goes the next time.
     """
-    if not journal.lease(run.id, time(), run).result():
+    if not journal.begin_removal(run.id, time(), run).result():
         return None
     writer = journal.own(run.id, lambda error: None)
     try:
@@ -62,7 +63,7 @@ async def remove(journal: Journal, store: TransientStore, run: RunRecord) -> int
 
 
 async def discard(
-    journal: Journal, store: TransientStore, writer: RunWriter, flow: str, steps: Iterable[str]
+    journal: Journal, store: PayloadStore, writer: RunWriter, flow: str, steps: Iterable[str]
 ) -> None:
     """Delete what a writer has stored of steps and no row refers to; it stores nothing any more.
 

@@ -1,4 +1,4 @@
-"""Taking back what is recorded of a run, so that a resume does it again."""
+"""Takes back what is recorded of a run, so that a resume runs it again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run as the journal tells of it: its row, with what its events and stages say."""
+"""A run as the journal records it: its row, with what its events and stages add."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def found(read: Read, run_id: str) -> RunRecord:
 
 
 def runs_of(read: Read, query: str, values: Sequence[Any]) -> list[RunRecord]:
-    """The runs whose rows a query gives, with what their events and stages tell of them."""
+    """The runs whose rows a query gives, with what their events and stages add."""
     runs = [RunRow(*row) for row in read(query, values)]
     events = of_runs(
         read,
@@ -99,7 +99,7 @@ def runs_of(read: Read, query: str, values: Sequence[Any]) -> list[RunRecord]:
             [run.id for run in runs if run.finished is None],
         )
     )
-    return [_told(run, by_run.get(run.id, ()), outcomes.get(run.id)) for run in runs]
+    return [_record_of(run, by_run.get(run.id, ()), outcomes.get(run.id)) for run in runs]
 
 
 def of_runs(read: Read, query: str, run_ids: Iterable[str]) -> Iterator[tuple[Any, ...]]:
@@ -110,10 +110,10 @@ def of_runs(read: Read, query: str, run_ids: Iterable[str]) -> Iterator[tuple[An
         yield from read(query.format(", ".join("?" * len(page))), page)
 
 
-def _told(
+def _record_of(
     run: RunRow, events: Iterable[tuple[str, float, str, str | None]], outcome: float | None
 ) -> RunRecord:
-    """A run with what its events tell of it; the latest ``outcome`` is of one that has not ended.
+    """A run with what its events add; the latest ``outcome`` is of one that has not ended.
 
     A pause begins with the event before the one that ends it, or, where the process was gone, when
     that was seen last.
@@ -125,13 +125,13 @@ def _told(
         if kind == REMOVING:
             removing = True
             continue
-        told = json.loads(detail or "{}")
+        recorded = json.loads(detail or "{}")
         if kind == "run_started":
-            begun_in = told.get("folder")
-        folder = begun_in or told.get("folder", folder)
-        python, prefix = python or told.get("python"), prefix or told.get("prefix")
+            begun_in = recorded.get("folder")
+        folder = begun_in or recorded.get("folder", folder)
+        python, prefix = python or recorded.get("python"), prefix or recorded.get("prefix")
         if kind in ("run_resumed", "run_cancelled"):
-            gone = told.get("seen")
+            gone = recorded.get("seen")
             if gone is not None or kind == "run_resumed":
                 pauses.append((last if gone is None else gone, at))
         last, latest = at, max(latest, at)

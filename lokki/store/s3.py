@@ -38,7 +38,7 @@ _REMEDIES = {
 
 
 class S3Store:
-    """A ``TransientStore`` in ``bucket``, under ``prefix`` (default: at the top).
+    """A ``PayloadStore`` in ``bucket``, under ``prefix`` (default: at the top).
 
     ``endpoint`` is the URL of an emulator (default: AWS), ``region`` that of the bucket (default:
     the AWS profile's), ``concurrency`` how many requests go on at a time. S3 answers some requests
@@ -64,7 +64,7 @@ class S3Store:
         self._concurrency = concurrency
         self._opened = AsyncExitStack()
         self._opening: asyncio.Task[Any] | None = None
-        self._places = asyncio.Semaphore(concurrency)
+        self._permits = asyncio.Semaphore(concurrency)
 
     async def __aenter__(self) -> S3Store:
         return self
@@ -154,14 +154,14 @@ class S3Store:
 
     @asynccontextmanager
     async def _asking(self, what: str, key: str) -> AsyncIterator[Any]:
-        """A place for a request, and the client to make it; its errors are PayloadErrors."""
+        """A permit for a request, and the client to make it; its errors are PayloadErrors."""
         url = self.url(key)
         try:
-            async with self._places:
+            async with self._permits:
                 yield await self._client()
         except ClientError as error:
-            told = error.response["Error"]
-            raise _Refused(url, what, told["Code"], told.get("Message", "")) from error
+            refusal = error.response["Error"]
+            raise _Refused(url, what, refusal["Code"], refusal.get("Message", "")) from error
         except (BotoCoreError, OSError) as error:
             raise PayloadError(f"cannot {what} {url}: {error}; nothing recorded is lost") from error
 
@@ -236,7 +236,7 @@ class _Refused(PayloadError):
         if what == "read" and code in _GONE:
             text = f"no payload is stored under {url}"
         else:
-            remedy = _REMEDIES.get(code, "mend that and resume")
+            remedy = _REMEDIES.get(code, "fix that and resume")
             text = f"cannot {what} {url}: {code}: {message}; {remedy}; nothing recorded is lost"
         super().__init__(text)
         self.code = code

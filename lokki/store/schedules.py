@@ -1,4 +1,4 @@
-"""What a journal keeps of schedules, so that any number of services follow them together."""
+"""Schedules in the journal, so that any number of services follow them together."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ class Schedules:
 
         return self._journal.commits.call("", update)
 
-    def deal_with(
+    def mark_processed(
         self, row: ScheduleRow, last: float, passed: Ticks | None, due: Due | None
     ) -> Future[None]:
         """Record that the ticks up to ``last`` are dealt with, unless another service has.

@@ -56,24 +56,24 @@ def shortened(reason: str, traceback: str, where: str = _WHERE) -> tuple[str, st
 def cut(text: str, most: int, where: str = "") -> str:
     """A text of at most ``most`` characters: of a longer one the beginning, and how long it was.
 
-    ``where`` tells where all of it is. One that was cut stays as it is.
+    ``where`` says where the whole text is. One that was cut stays as it is.
     """
     if len(text) <= most:
         return text
-    told = _told(text, where)
-    return text[: most - len(told)] + told
+    ellipsis = _ellipsis(text, where)
+    return text[: most - len(ellipsis)] + ellipsis
 
 
 def _middle_cut(text: str, where: str) -> str:
     """A text of at most `LONGEST_TRACEBACK` characters: of a longer one its beginning and end."""
     if len(text) <= LONGEST_TRACEBACK:
         return text
-    told = f"\n{_told(text, where)}\n"
-    head = (LONGEST_TRACEBACK - len(told)) // 4
-    return text[:head] + told + text[len(told) + head - LONGEST_TRACEBACK :]
+    ellipsis = f"\n{_ellipsis(text, where)}\n"
+    head = (LONGEST_TRACEBACK - len(ellipsis)) // 4
+    return text[:head] + ellipsis + text[len(ellipsis) + head - LONGEST_TRACEBACK :]
 
 
-def _told(text: str, where: str) -> str:
+def _ellipsis(text: str, where: str) -> str:
     return f"… (cut: it has {len(text):,} characters{where and f'; {where}'})"
 
 

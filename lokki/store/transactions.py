@@ -31,7 +31,7 @@ class Call:
         except JournalError as error:
             self.error = error
 
-    def tell(self) -> None:
+    def notify(self) -> None:
         if self.error is not None:
             self.future.set_exception(self.error)
         else:

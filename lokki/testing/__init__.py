@@ -29,7 +29,7 @@ class Stage:
         self._build_dir = build_dir
 
     def run(self, graph: FlowGraph[Any], settings: Mapping[str, Any] | None = None) -> Rehearsed:
-        """Build a flow, as ``birds_flow(limit=5)`` gives it, run its build, tell what came of it.
+        """Build a flow, as ``birds_flow(limit=5)`` gives it, run its build, and return the outcome.
 
         ``settings`` are keys of the configuration, such as ``{"lambda.package_type": "zip"}``;
         others are as they are configured. Raises BuildError or ConfigError.

@@ -22,7 +22,7 @@ from lokki.errors import LokkiError, ParameterError, ParameterProblem
 from lokki.graph import FlowGraph
 from lokki.loading import alias_source, file_named
 from lokki.model.structure import dumped
-from lokki.resumption import Again
+from lokki.resumption import ResumeOptions
 from lokki.secret import in_environment
 from lokki.store.history import read_history
 from lokki.store.jobs import as_asked
@@ -86,7 +86,7 @@ async def planned(flow: Flow[..., Any], run_id: str, again: dict[str, Any]) -> d
         with read_history(journal_path(config)) as history:
             run = await with_configured_params(history.find(run_id), config)
             alias_source(run.source or "", flow)
-            found = plan(history, run, resumed_graph(run, flow, {}), Again(**again))
+            found = plan(history, run, resumed_graph(run, flow, {}), ResumeOptions(**again))
     except LokkiError as error:
         return {"refused": error.said(as_fields)}
     except Exception as error:  # of the flow's own body

@@ -27,10 +27,10 @@ from lokki.engine.engine import Engine, RunHandle, resumed_graph
 from lokki.engine.resuming import plan
 from lokki.engine.sources import sources_now
 from lokki.errors import LokkiError, RunOwned
-from lokki.loading import LoadError, alias_source, file_named, flow_in, load_module, place_and_name
+from lokki.loading import LoadError, alias_source, file_named, flow_in, load_module, source_and_name
 from lokki.model.base import fields_of
 from lokki.model.failure import Error
-from lokki.resumption import Again
+from lokki.resumption import ResumeOptions
 from lokki.secret import in_environment
 from lokki.store.commits import Committer
 from lokki.store.jobs import Jobs
@@ -114,9 +114,9 @@ class Runner:
         alias_source(row.source or "", flow)
         graph = resumed_graph(row, flow, {})
         output.mask(secrets_of(graph))
-        wanted = Again(**again)
+        wanted = ResumeOptions(**again)
         if row.started is None and graph.fingerprint != row.fingerprint:  # it is of changed code
-            wanted = Again(from_stage=graph.stages[0].name, force=True)
+            wanted = ResumeOptions(from_stage=graph.stages[0].name, force=True)
         planned = plan(journal.history, row, graph, wanted)
         return self._engine.resume_as(replace(planned, queued=True), started_by=STARTED_BY)
 
@@ -133,7 +133,7 @@ class Runner:
 
     def _flow(self, source: str, patient: bool) -> Flow[..., Any]:
         """A flow; its file is imported once, so that its classes are the same for all its flows."""
-        place, name = place_and_name(source)
+        place, name = source_and_name(source)
         if self._spoilt or self._code.changed():
             raise _Stale
         if place not in self._modules:

@@ -107,7 +107,7 @@ class Clock:
             due = Due(run, offer, overlap == "skip", overlap == "queue", settings.max_queued)
             passed = [at for at in passed if at != latest]
         ticks = _let_go(passed, paused=row.paused, wrong=self._wrong.get(name))
-        await asyncio.wrap_future(self._rows.deal_with(row, latest, ticks, due))
+        await asyncio.wrap_future(self._rows.mark_processed(row, latest, ticks, due))
         if run is not None:
             await self._service.settle(run)
         self._service.supervisor.wake()

@@ -16,7 +16,7 @@ from lokki.config import Config, journal_path
 from lokki.engine.engine import new_run_id
 from lokki.engine.payloads import payload_store
 from lokki.errors import JournalError, JournalGone, KeyReused, PayloadError, RunNotFound
-from lokki.resumption import Again
+from lokki.resumption import ResumeOptions
 from lokki.store.history import History
 from lokki.store.items import Items
 from lokki.store.jobs import Jobs, NewRun, QueueFull
@@ -142,7 +142,7 @@ class Service:
             raise wrong_params(checked["errors"])
         return file, checked
 
-    async def plan(self, run_id: str, again: Again) -> tuple[RunRecord, dict[str, Any]]:
+    async def plan(self, run_id: str, again: ResumeOptions) -> tuple[RunRecord, dict[str, Any]]:
         """A run, and what resuming it comes to. Raises Problem when it cannot be resumed so."""
         run = await self.run(run_id)
         if run.source is None:
@@ -155,7 +155,7 @@ class Service:
             raise Problem(409, "The run cannot be resumed so", planned["refused"])
         return run, planned
 
-    async def resume(self, run_id: str, again: Again) -> RunRecord:
+    async def resume(self, run_id: str, again: ResumeOptions) -> RunRecord:
         """Queue a run to be resumed. Raises Problem when it cannot be, or has nothing to do."""
         run, planned = await self.plan(run_id, again)
         if not planned["anything"]:
@@ -246,7 +246,7 @@ class Service:
         return told | {"runners": told["runners"] or self.supervisor.problem}
 
 
-def _words(again: Again) -> dict[str, Any]:
+def _words(again: ResumeOptions) -> dict[str, Any]:
     """What is to be done again, as it is sent and stored."""
     return {"failed": again.failed, "error": again.error, "from_stage": again.from_stage}
 

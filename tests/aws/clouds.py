@@ -19,7 +19,7 @@ import deployed_flows
 from lokki.aws.account import opened
 from lokki.aws.deploy import Deployed, Target, deploy, destroy, doomed
 from lokki.config import Config, load
-from lokki.rehearse.rig.server import REGION
+from lokki.rehearse.moto_patches.server import REGION
 
 
 class Cloud:

@@ -17,7 +17,7 @@ from clouds import Cloud
 from yarl import URL
 
 from lokki.backends.aws import opened
-from lokki.rehearse.rig.server import REGION
+from lokki.rehearse.moto_patches.server import REGION
 from lokki.testing import Stage, rehearsal
 
 __all__ = ["rehearsal"]

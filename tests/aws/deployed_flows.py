@@ -36,7 +36,7 @@ def numbers(count):
 
 @step
 def crunch(number, switch):
-    """Some fail as long as there is a file of this name, which functions on the rig can see."""
+    """Some fail as long as there is a file of this name, which deployed functions can see."""
     print("crunching", number)
     if number % 3 == 1 and os.path.exists(switch):
         raise ValueError(f"cannot crunch {number}")
@@ -50,7 +50,7 @@ def pair(number):
 
 @step
 def total(pairs, hold):
-    """Waits as long as there is a file of this name, which functions on the rig can see."""
+    """Waits as long as there is a file of this name, which deployed functions can see."""
     while os.path.exists(hold):
         time.sleep(0.02)
     return [sum(first for first, _ in pairs), [each.index for each in current().failures]]

@@ -9,13 +9,13 @@ import pytest
 from clouds import NAMES, begin, ended, off
 
 from lokki.errors import AwsError, DefinitionError, FingerprintError, PayloadError, RunNotFound
-from lokki.resumption import Again
+from lokki.resumption import ResumeOptions
 
 pytestmark = pytest.mark.timeout(240)
 
 
 def resumed(place, run_id, **again):
-    planned = place.plan(run_id, Again(**again))
+    planned = place.plan(run_id, ResumeOptions(**again))
     return planned, ended(place, place.resume(planned, f"run-{next(NAMES)}").id)
 
 
@@ -168,7 +168,7 @@ def test_a_resume_runs_what_failed_and_keeps_the_rest(place, switch):
     once = [line.item for line in place.lines(run_id, step="crunch")]
     assert once.count(0) == 1
     assert run.stages[0] == failed.stages[0]
-    assert place.plan(run_id, Again()).summary == (
+    assert place.plan(run_id, ResumeOptions()).summary == (
         f"run {run_id} has succeeded: nothing is to be done again",
     )
 
@@ -201,7 +201,7 @@ def test_a_run_can_begin_again_from_a_stage(place):
 def test_what_cannot_be_resumed_is_told(place, deployed, hold):
     run_id = begin(place, count=1, hold=str(hold))
     with pytest.raises(AwsError, match=f"run {run_id} is running: cancel it, or wait"):
-        place.plan(run_id, Again())
+        place.plan(run_id, ResumeOptions())
     hold.unlink()
     ended(place, run_id)
     for again, told in (
@@ -211,7 +211,7 @@ def test_what_cannot_be_resumed_is_told(place, deployed, hold):
         ({"force": True}, "say which stage to start from"),
     ):
         with pytest.raises(DefinitionError, match=told):
-            place.plan(run_id, Again(**again))
+            place.plan(run_id, ResumeOptions(**again))
     machines = deployed.client("stepfunctions")
     arn = place.executions.machine_arn("crunching")
     before = machines.describe_state_machine(stateMachineArn=arn)["definition"]
@@ -219,11 +219,11 @@ def test_what_cannot_be_resumed_is_told(place, deployed, hold):
     machines.update_state_machine(stateMachineArn=arn, definition=changed)
     try:
         with pytest.raises(FingerprintError, match="--force --from crash"):
-            place.plan(run_id, Again())
-        planned = place.plan(run_id, Again(from_stage="crash", force=True))
+            place.plan(run_id, ResumeOptions())
+        planned = place.plan(run_id, ResumeOptions(from_stage="crash", force=True))
         assert [stage.name for stage in planned.kept] == ["numbers"]
         assert planned.summary[:2] == ("crash: all of it, as asked for", "total: runs after that")
         with pytest.raises(DefinitionError, match="no results for stage 'crash' as it is deployed"):
-            place.plan(run_id, Again(from_stage="total", force=True))
+            place.plan(run_id, ResumeOptions(from_stage="total", force=True))
     finally:
         machines.update_state_machine(stateMachineArn=arn, definition=before)

@@ -11,9 +11,9 @@ from clouds import NAMES, Cloud, ended, off
 from lokki.backends.aws import opened
 from lokki.builder.image_pkg import ENTRYPOINT
 from lokki.rehearse.images import assembled
-from lokki.rehearse.rig.platform import Image
-from lokki.rehearse.rig.server import PLATFORM
-from lokki.resumption import Again
+from lokki.rehearse.moto_patches.platform import Image
+from lokki.rehearse.moto_patches.server import PLATFORM
+from lokki.resumption import ResumeOptions
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -50,7 +50,7 @@ def test_jobs_tell_their_lines_with_those_of_functions_and_are_run_again(weighed
     failed = ended(weighed, run_id)
     assert (failed.status, failed.error.message) == ("failed", "cannot weigh 1")
     with off(switch):
-        weighed.resume(weighed.plan(run_id, Again()), "unused")
+        weighed.resume(weighed.plan(run_id, ResumeOptions()), "unused")
         run = ended(weighed, run_id)
     assert run.status == "succeeded"
     assert weighed.result(run_id) == 2

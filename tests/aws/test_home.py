@@ -22,7 +22,7 @@ from lokki.errors import (
     RunCancelled,
     RunNotFound,
 )
-from lokki.resumption import Again
+from lokki.resumption import ResumeOptions
 from lokki.store.connection import Reader
 from lokki.store.journal import Journal
 from lokki.store.local import LocalStore
@@ -118,7 +118,7 @@ def test_what_has_failed_runs_here_and_its_result_is_given_back(here, place, swi
     key = f"crunching/runs/{run_id}/pair/1/output.pkl.gz"
     stored = deployed.client("s3").get_object(Bucket=deployed.bucket, Key=key)["Body"].read()
     assert pickle.loads(gzip.decompress(stored)) == (2, 2)
-    ended(place, place.resume(place.plan(run_id, Again()), "unused").id)
+    ended(place, place.resume(place.plan(run_id, ResumeOptions()), "unused").id)
     assert place.run(run_id).status == "succeeded"
     assert place.result(run_id) == [6, []]
     printed = [line.message for line in place.lines(run_id, item=1) if line.source == "stdout"]
@@ -148,7 +148,7 @@ def test_large_results_are_kept_beside_the_journal(here, place):
     content = file.read_bytes()
     file.write_bytes(content[::-1])
     with pytest.raises(PayloadError, match=f"make it anew: lokki resume {run_id} --from blob"):
-        here.resume(run_id, flows.large, Again(from_stage="length"))
+        here.resume(run_id, flows.large, ResumeOptions(from_stage="length"))
     file.write_bytes(content)
     assert here.resume(run_id, flows.large) == 200_000
 

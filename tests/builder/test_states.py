@@ -13,7 +13,7 @@ from lokki.builder.retries import error_names, job_attempts, retriers, rounded
 from lokki.builder.states import INIT, names_of, state_machine
 from lokki.config import Config
 from lokki.errors import ConfigError, LokkiError, WorkerDied
-from lokki.runtime.place import place_of, places
+from lokki.runtime.units import unit_of, units
 
 
 @step
@@ -185,7 +185,7 @@ def test_tolerated_failures(tolerated, count, percentage):
 def place(fn, **options):
     """Where a step is that a flow calls alone."""
     graph = FlowGraph("a-flow", step(**options)(fn)().stages)
-    return next(places(graph))
+    return next(units(graph))
 
 
 def own_retrier(**policy):
@@ -351,7 +351,7 @@ def test_a_job_in_a_map_knows_its_item_by_its_own_execution():
 
 
 def test_a_job_tries_again_itself_what_its_policy_names():
-    found = place_of(FlowGraph("a-flow", get_items().next(heavy).stages), "heavy")
+    found = unit_of(FlowGraph("a-flow", get_items().next(heavy).stages), "heavy")
     strategy = job_attempts(found)
     assert strategy["EvaluateOnExit"][0] == {"OnExitCode": "64", "Action": "EXIT"}
     assert strategy["EvaluateOnExit"][-1] == {"OnReason": "*", "Action": "EXIT"}

@@ -277,7 +277,7 @@ def test_a_run_that_is_being_removed_is_told_as_that(record, shown, done, journa
         "20260203-103000-000abcde", ("crunch", "map", None, ["ok", LOST]), status="running"
     )
     with closing(Journal(journal)) as book:
-        assert book.lease(run, AT + 99).result()
+        assert book.begin_removal(run, AT + 99).result()
     assert shown("runs").splitlines()[1].split()[:3] == [run, "crunching", "removing"]
     told = shown("show", run)
     assert "status   removing, 1 item tolerated\n" in told

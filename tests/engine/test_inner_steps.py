@@ -11,7 +11,7 @@ import pytest_asyncio
 from lokki import Engine, RunFailed, flow, step
 from lokki.backends import recorded
 from lokki.model.run import InnerStep
-from lokki.resumption import Again
+from lokki.resumption import ResumeOptions
 
 pytestmark = pytest.mark.asyncio
 
@@ -141,7 +141,7 @@ async def test_a_resume_adds_to_what_is_told_and_a_stage_that_is_done_anew_begin
     assert (both.succeeded, both.failed_attempts) == (2, 1)
     assert before.mean_seconds / 2 <= both.mean_seconds < before.mean_seconds
     slow.clear()
-    again = await engine.resume(handle.run_id, chained, Again(from_stage="first"))
+    again = await engine.resume(handle.run_id, chained, ResumeOptions(from_stage="first"))
     await again.result()
     anew, _ = inner(engine, handle.run_id)
     assert (anew.succeeded, anew.failed_attempts) == (2, 0)

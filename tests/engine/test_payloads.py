@@ -11,7 +11,7 @@ from lokki.cli.removal import collect
 from lokki.config import load
 from lokki.engine.events import StageProgressed
 from lokki.engine.payloads import payload_store
-from lokki.resumption import Again
+from lokki.resumption import ResumeOptions
 from lokki.store.local import LocalStore
 from lokki.store.memory import MemoryStore
 
@@ -60,14 +60,14 @@ async def test_large_results_are_kept_in_s3(aws, journal, monkeypatch):
             Bucket="results", Key=stored[1], CopySource={"Bucket": "results", "Key": stored[0]}
         )
         async with Engine() as engine:
-            resumed = await engine.resume(handle.run_id, wide, Again(from_stage="lengths"))
+            resumed = await engine.resume(handle.run_id, wide, ResumeOptions(from_stage="lengths"))
             with pytest.raises(PayloadError) as caught:
                 await resumed.result()
         place = f"item 1, cannot be read back: the payload s3://results/{stored[1]}: "
         assert place in str(caught.value)
         assert "not the recorded one" in str(caught.value)
         async with Engine() as engine:
-            resumed = await engine.resume(handle.run_id, wide, Again(from_stage="widened"))
+            resumed = await engine.resume(handle.run_id, wide, ResumeOptions(from_stage="widened"))
             assert await resumed.result() == [300_000] * 3
         anew = await keys()
         assert len(anew) == 3, "what a resume has taken back is left there"

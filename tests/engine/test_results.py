@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from lokki import Engine, RunFailed, current, flow, step
-from lokki.resumption import Again
+from lokki.resumption import ResumeOptions
 
 pytestmark = pytest.mark.asyncio
 
@@ -393,7 +393,7 @@ def changing(kind, mapped, seen):
 @pytest.mark.parametrize("kind", ["set", "frozenset", "dict", "deque"])
 async def test_a_forced_map_goes_over_a_recorded_result_in_one_order(tmp_path, kind):
     seen = []
-    again = Again(from_stage="each", force=True)
+    again = ResumeOptions(from_stage="each", force=True)
     async with Engine(journal=tmp_path / "lokki.db", concurrency=1) as engine:
         run = engine.submit(changing(kind, False, seen))
         with pytest.raises(RunFailed, match="down"):
@@ -410,7 +410,7 @@ async def test_a_forced_map_goes_over_a_recorded_result_in_one_order(tmp_path, k
 
 @pytest.mark.parametrize("kind", ["text", "number", "table"])
 async def test_a_forced_map_over_what_is_no_source_is_refused_as_in_a_new_run(tmp_path, kind):
-    again = Again(from_stage="each", force=True)
+    again = ResumeOptions(from_stage="each", force=True)
     async with Engine(journal=tmp_path / "lokki.db") as engine:
         run = engine.submit(changing(kind, False, []))
         with pytest.raises(RunFailed, match="down"):

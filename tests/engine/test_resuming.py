@@ -31,7 +31,7 @@ from lokki import (
 )
 from lokki.engine.resuming import plan
 from lokki.model.structure import dumped, loaded
-from lokki.resumption import Again
+from lokki.resumption import ResumeOptions
 from lokki.store.journal import Journal
 
 pytestmark = pytest.mark.asyncio
@@ -108,13 +108,13 @@ EVERYTHING = sorted(["source", *range(10), *AFTER_FIRST], key=str)
 
 
 async def resumed(engine: Engine, run_id: str, what: Any, **again: Any) -> Any:
-    handle = await engine.resume(run_id, what, Again(**again))
+    handle = await engine.resume(run_id, what, ResumeOptions(**again))
     return await handle.result()
 
 
 def told(engine: Engine, run_id: str, what: Any, **again: Any) -> list[str]:
     run = engine.journal.history.find(run_id)
-    return list(plan(engine.journal.history, run, what(), Again(**again)).summary)
+    return list(plan(engine.journal.history, run, what(), ResumeOptions(**again)).summary)
 
 
 def groups(engine: Engine, run_id: str, position: int) -> dict[str, str]:
@@ -378,7 +378,7 @@ async def test_a_cancelled_run_goes_on_with_what_has_no_result(engine):
         "held: 1 of 10 items cancelled, and 5 without a recorded result"
     ]
     with pytest.raises(DefinitionError, match="no failed items: resume it without failed=True"):
-        await engine.resume(handle.run_id, holding, Again(failed=True))
+        await engine.resume(handle.run_id, holding, ResumeOptions(failed=True))
     release = True
     assert await resumed(engine, handle.run_id, holding) == list(range(10))
 
@@ -495,7 +495,7 @@ async def test_a_changed_structure_is_forced_from_a_stage_on(engine, trouble):
     trouble.taken()
     for again in ({}, {"failed": True}, {"from_stage": "d"}):
         with pytest.raises(FingerprintError, match="structure has changed") as caught:
-            await engine.resume("r1", new, Again(**again))
+            await engine.resume("r1", new, ResumeOptions(**again))
         assert "a → map(b) → c" in str(caught.value)
         assert "a → map(b) → d → c" in str(caught.value)
         assert str(caught.value).endswith("'d' and do the rest anew: force=True, from_stage='d'")
@@ -524,7 +524,7 @@ async def test_a_stage_that_is_appended_runs_after_what_has_no_result(engine, tr
     with pytest.raises(FingerprintError, match=r"force=True, from_stage='c'$"):
         await engine.resume("r1", new)
     with pytest.raises(DefinitionError, match="no results for stage 'c' as it is now"):
-        await engine.resume("r1", new, Again(from_stage="d", force=True))
+        await engine.resume("r1", new, ResumeOptions(from_stage="d", force=True))
     failed, *others = told(engine, "r1", new, from_stage="c", force=True)
     assert " of 2 items that failed" in failed
     assert others == ["c: all of it, as asked for", "d: runs after that"]
@@ -573,7 +573,7 @@ async def test_a_structure_that_has_changed_before_the_stage_is_refused(engine, 
     trouble.taken()
     before = engine.journal.run("r1")
     with pytest.raises(DefinitionError, match="start from it or from one before it"):
-        await engine.resume("r1", new, Again(from_stage="c", force=True))
+        await engine.resume("r1", new, ResumeOptions(from_stage="c", force=True))
     assert engine.journal.run("r1") == before
     assert trouble.taken() == []
     changed = new().stages[1].name
@@ -596,7 +596,7 @@ async def test_a_plan_is_void_when_another_structure_was_forced_meanwhile(
         return made
 
     monkeypatch.setattr("lokki.engine.engine.plan", planned)
-    handle = await engine.resume("r1", birds, Again(**again))
+    handle = await engine.resume("r1", birds, ResumeOptions(**again))
     with pytest.raises(RunOwned, match="another structure"):
         await handle.result()
     assert trouble.taken() == []
@@ -606,7 +606,7 @@ async def test_a_plan_is_void_when_another_structure_was_forced_meanwhile(
 async def test_to_force_needs_a_stage(engine, birds):
     await engine.run(birds, run_id="r1")
     with pytest.raises(DefinitionError, match=r"source, first, listed, second, total$"):
-        await engine.resume("r1", birds, Again(force=True))
+        await engine.resume("r1", birds, ResumeOptions(force=True))
 
 
 async def test_to_force_what_has_not_changed_is_the_same_as_not_to(engine, birds, trouble):
@@ -630,7 +630,7 @@ async def test_to_force_what_has_not_changed_is_the_same_as_not_to(engine, birds
 )
 async def test_several_options_at_once_are_refused(several):
     with pytest.raises(DefinitionError, match="takes one of failed, error and from_stage"):
-        Again(**several)
+        ResumeOptions(**several)
 
 
 async def test_a_stage_that_is_not_there_or_not_reached_is_refused(engine, birds, trouble):
@@ -638,13 +638,13 @@ async def test_a_stage_that_is_not_there_or_not_reached_is_refused(engine, birds
     await failing_run(engine, birds)
     before = engine.journal.run("r1")
     with pytest.raises(DefinitionError, match="no stage 'third'; it has source, first, listed"):
-        await engine.resume("r1", birds, Again(from_stage="third"))
+        await engine.resume("r1", birds, ResumeOptions(from_stage="third"))
     for name in ("second", "total"):
         with pytest.raises(
             DefinitionError,
             match=f"has not come to stage '{name}': the last to start from is 'listed'",
         ):
-            await engine.resume("r1", birds, Again(from_stage=name))
+            await engine.resume("r1", birds, ResumeOptions(from_stage=name))
     assert engine.journal.run("r1") == before
 
 
@@ -652,17 +652,17 @@ async def test_an_inner_step_is_told_with_its_stage(engine, trouble):
     chained = chain(trouble, lambda a, b, c, d: a().map(b).map(c).agg(d))
     await engine.run(chained, run_id="r1")
     with pytest.raises(DefinitionError, match=r"^step 'c' is in stage 'b': from_stage='b'$"):
-        await engine.resume("r1", chained, Again(from_stage="c"))
+        await engine.resume("r1", chained, ResumeOptions(from_stage="c"))
 
 
 async def test_a_run_that_has_begun_to_be_removed_is_not_resumed(engine, birds, trouble):
     await engine.run(birds, run_id="r1")
     with closing(Journal(engine.journal.path)) as other:
-        assert await anyio.to_thread.run_sync(other.lease("r1", time()).result)
+        assert await anyio.to_thread.run_sync(other.begin_removal("r1", time()).result)
     trouble.taken()
     for again in ({}, {"from_stage": "source"}):
         with pytest.raises(RunNotFound, match="run r1 is being removed: its payloads are gone"):
-            await engine.resume("r1", birds, Again(**again))
+            await engine.resume("r1", birds, ResumeOptions(**again))
     assert trouble.taken() == []
 
 
@@ -681,7 +681,7 @@ async def test_a_resume_records_who_asked_for_it_and_what_it_did_again(engine, b
     trouble.errors = {}
     await (await engine.resume("r1", birds, started_by="lokki resume r1")).result()
     await (await engine.resume("r1", birds)).result()  # which does nothing
-    await (await engine.resume("r1", birds, Again(from_stage="total"))).result()
+    await (await engine.resume("r1", birds, ResumeOptions(from_stage="total"))).result()
     details = [
         json.loads(detail)
         for _, kind, _, detail in engine.journal.history.events("r1")
@@ -718,18 +718,18 @@ async def test_every_group_of_many_runs_again(engine):
 async def test_a_group_that_is_not_there_or_not_one_is_refused(engine, birds, trouble):
     await engine.run(birds, run_id="r1")
     with pytest.raises(DefinitionError, match="no group of errors 'abc'; it has none"):
-        await engine.resume("r1", birds, Again(error="abc"))
+        await engine.resume("r1", birds, ResumeOptions(error="abc"))
     trouble.errors = {2: ValueError(), 5: KeyError(), 7: OSError()}
     await engine.run(birds, run_id="r2")
     known = sorted(groups(engine, "r2", 1).values())
     with pytest.raises(DefinitionError, match=f"several groups of errors .{', '.join(known)}.; "):
-        await engine.resume("r2", birds, Again(error=""))
+        await engine.resume("r2", birds, ResumeOptions(error=""))
 
 
 async def test_a_run_without_failures_is_refused_when_they_are_asked_for(engine, birds):
     await engine.run(birds, run_id="r1")
     with pytest.raises(DefinitionError, match="run r1 has no failed items"):
-        await engine.resume("r1", birds, Again(failed=True))
+        await engine.resume("r1", birds, ResumeOptions(failed=True))
 
 
 async def test_a_run_that_goes_on_is_not_reopened(engine):
@@ -753,7 +753,7 @@ async def test_a_run_that_goes_on_is_not_reopened(engine):
     try:
         assert await anyio.to_thread.run_sync(began.wait, 20)
         async with Engine() as other:
-            again = await other.resume(handle.run_id, holding, Again(from_stage="source"))
+            again = await other.resume(handle.run_id, holding, ResumeOptions(from_stage="source"))
             with pytest.raises(Exception, match="is being run by process"):
                 await again.result()
     finally:

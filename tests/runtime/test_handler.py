@@ -299,7 +299,7 @@ def test_results_that_are_missing_without_a_failure_are_failures_of_lost_process
 def test_more_failures_than_tolerated_fail_the_aggregation(handler):
     handler("get_items")(event({}, limit=3))
     handler("work")(event(1, index=1))
-    with pytest.raises(Exception, match="its process was ended before it told why") as caught:
+    with pytest.raises(Exception, match="its process ended before it reported why") as caught:
         handler("collect")(event({"map": "work"}, limit=3))
     assert type(caught.value).__name__ == "WorkerDied"
 

@@ -352,34 +352,34 @@ def test_a_wrong_checksum_or_length_is_found():
 
 @given(st.recursive(st.binary(max_size=300) | st.integers(), st.lists))
 def test_parts_are_the_pickle_and_come_back(value):
-    parts = codec.dumps_parts(value)
+    parts = codec.dumps_chunks(value)
     assert codec.loads(b"".join(parts)) == value
-    assert codec.loads_parts(parts) == value
-    assert gzip.decompress(b"".join(codec.compress_parts(parts))) == b"".join(parts)
+    assert codec.loads_chunks(parts) == value
+    assert gzip.decompress(b"".join(codec.compress_chunks(parts))) == b"".join(parts)
 
 
 def test_large_bytes_are_parts_by_themselves_and_not_copied():
     large = NOISE * 2
-    parts = codec.dumps_parts([1, large, "text", bytearray(NOISE)])
+    parts = codec.dumps_chunks([1, large, "text", bytearray(NOISE)])
     assert any(part is large for part in parts)
-    assert codec.loads_parts(parts) == [1, large, "text", bytearray(NOISE)]
-    stored = codec.compress_parts(parts)
+    assert codec.loads_chunks(parts) == [1, large, "text", bytearray(NOISE)]
+    stored = codec.compress_chunks(parts)
     assert codec.unpack(b"".join(stored)) == [1, large, "text", bytearray(NOISE)]
 
 
 def test_parts_do_not_change_with_what_they_were_made_of():
     changing = bytearray(NOISE)
-    parts = codec.dumps_parts(changing)
+    parts = codec.dumps_chunks(changing)
     changing[:] = bytes(len(changing))
-    assert codec.loads_parts(parts) == NOISE
+    assert codec.loads_chunks(parts) == NOISE
 
 
 def test_parts_of_what_pickle_refuses():
-    assert codec.loads_parts(codec.dumps_parts(lambda: 3))() == 3
+    assert codec.loads_chunks(codec.dumps_chunks(lambda: 3))() == 3
     with pytest.raises(PayloadError, match="cannot be pickled"):
-        codec.dumps_parts(threading.Lock())
+        codec.dumps_chunks(threading.Lock())
     with pytest.raises(PayloadError, match="cannot be read"):
-        codec.loads_parts([b"\x80\x05", b"rubbish"])
+        codec.loads_chunks([b"\x80\x05", b"rubbish"])
 
 
 class Refusing:
@@ -389,7 +389,7 @@ class Refusing:
         raise ValueError("not now")
 
 
-@pytest.mark.parametrize("dumps", [codec.dumps, codec.dumps_parts])
+@pytest.mark.parametrize("dumps", [codec.dumps, codec.dumps_chunks])
 def test_an_error_of_a_values_own_pickling_is_told_with_its_type(dumps):
     with pytest.raises(PayloadError, match=r"type '.*Refusing' cannot be pickled: .*not now"):
         dumps(Refusing())
@@ -397,4 +397,4 @@ def test_an_error_of_a_values_own_pickling_is_told_with_its_type(dumps):
 
 def test_parts_that_end_too_early_are_refused():
     with pytest.raises(PayloadError, match="cannot be read"):
-        codec.loads_parts([codec.dumps("a text of some length")[:-8]])
+        codec.loads_chunks([codec.dumps("a text of some length")[:-8]])

@@ -129,7 +129,7 @@ def test_what_holds_a_slice_is_small_too(large):
     table = pa.table({"n": INTS, "text": TEXTS})
     frame = table.to_pandas(types_mapper=pd.ArrowDtype)
     value = [Held(table.slice(5, 2)), {"frame": frame[5:7]}, (table["n"].slice(5, 2),)]
-    raw = b"".join(codec.dumps_parts(value)) if large else codec.dumps(value)
+    raw = b"".join(codec.dumps_chunks(value)) if large else codec.dumps(value)
     held, named, (chunks,) = codec.loads(raw)
     assert held.part.equals(table.slice(5, 2))
     pd.testing.assert_frame_equal(named["frame"], frame[5:7])
@@ -138,7 +138,7 @@ def test_what_holds_a_slice_is_small_too(large):
 
 
 def test_a_whole_array_is_not_copied():
-    parts = codec.dumps_parts(INTS)
+    parts = codec.dumps_chunks(INTS)
     assert b"".join(parts) == pickle.dumps(INTS, 5)
 
 
@@ -187,7 +187,7 @@ def test_a_part_of_a_memory_map_of_numpy_is_stored_without_its_file(tmp_path):
 
 def test_a_lazy_frame_over_much_in_memory_is_refused():
     frame = pl.DataFrame({"n": np.arange(1_000_000)}).lazy().slice(5, 4)
-    for dumps in (codec.dumps, codec.dumps_parts, codec.dumps_by_value):
+    for dumps in (codec.dumps, codec.dumps_chunks, codec.dumps_by_value):
         with pytest.raises(
             PayloadError, match=r"8,\d+,\d+ bytes in memory: return frame.collect\(\)"
         ):

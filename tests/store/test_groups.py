@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lokki.store.groups import folded, group, place
+from lokki.store.groups import folded, group, raised_at
 
 TRACEBACK = """Traceback (most recent call last):
   File "/home/u/birds.py", line {line}, in flap
@@ -78,9 +78,9 @@ def test_editing_other_lines_leaves_the_group():
 
 
 def test_the_place_is_the_innermost_frame():
-    assert place(traceback(7)) == ("/home/u/wings.py", 7, "wings")
-    assert place("ValueError: x\n") is None
-    assert place("") is None
+    assert raised_at(traceback(7)) == ("/home/u/wings.py", 7, "wings")
+    assert raised_at("ValueError: x\n") is None
+    assert raised_at("") is None
 
 
 LIBRARY = """  File "{file}", line 2, in load
@@ -100,14 +100,14 @@ LIBRARIES = [
 def test_the_place_is_of_the_users_own_code(file):
     library = LIBRARY.format(file=file)
     through = traceback(7).replace("ValueError: x", library + "ValueError: x")
-    assert place(through) == ("/home/u/wings.py", 7, "wings")
+    assert raised_at(through) == ("/home/u/wings.py", 7, "wings")
     assert group("E", "e", through) == group("E", "e", traceback(7))
     between = traceback(7).replace(
         '  File "/home/u/wings.py"', library + '  File "/home/u/wings.py"'
     )
-    assert place(between) == ("/home/u/wings.py", 7, "wings")
+    assert raised_at(between) == ("/home/u/wings.py", 7, "wings")
     caused = f"{traceback(7)}\nDuring handling of that:\n\n{through.replace('line 7', 'line 8')}"
-    assert place(caused) == ("/home/u/wings.py", 8, "wings")
+    assert raised_at(caused) == ("/home/u/wings.py", 8, "wings")
 
 
 def test_the_place_in_a_step_that_is_installed():
@@ -116,7 +116,7 @@ def test_the_place_in_a_step_that_is_installed():
         LIBRARY.format(file=own.format(file))
         for file in ("birds/flows.py", "birds/parts/wings.py", "requests/api.py")
     )
-    assert place(trace) == (own.format("birds/parts/wings.py"), 2, "load")
+    assert raised_at(trace) == (own.format("birds/parts/wings.py"), 2, "load")
 
 
 def test_the_place_in_a_group_of_exceptions_is_the_last_ones():
@@ -132,9 +132,9 @@ def test_the_place_in_a_group_of_exceptions_is_the_last_ones():
     with pytest.raises(ExceptionGroup) as caught:
         gathering()
     told = "".join(format_exception(caught.value))
-    assert place(told) == (__file__, raising.__code__.co_firstlineno + 1, "raising")
+    assert raised_at(told) == (__file__, raising.__code__.co_firstlineno + 1, "raising")
 
 
 def test_the_place_of_an_error_raised_from_another_is_the_last_ones():
     chained = traceback(7) + "\nDuring handling of the above exception:\n\n" + traceback(8)
-    assert place(chained) == ("/home/u/wings.py", 8, "wings")
+    assert raised_at(chained) == ("/home/u/wings.py", 8, "wings")

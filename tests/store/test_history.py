@@ -209,7 +209,7 @@ def test_a_lost_run_ends_with_the_last_that_is_known_of_it(record):
     stage = record.stage("r1", {}, 1)
     outcome(record, stage, DAY + 99)
     assert history.find("r1").end(2 * DAY) == DAY + 99, "its last outcome"
-    record.journal.lease("r1", 3 * DAY).result()  # to remove it
+    record.journal.begin_removal("r1", 3 * DAY).result()  # to remove it
     for later in (0, DAY):
         assert history.find("r1").end(3 * DAY + later) == DAY + 99
 
@@ -233,7 +233,7 @@ def test_a_run_that_is_removed_is_neither_lost_nor_does_it_go_on(record):
     record.run(at=DAY)
     run = record.journal.history.find("r1")
     assert (run.removing, run.goes_on(DAY), run.is_lost(2 * DAY)) == (False, True, True)
-    record.journal.lease("r1", 3 * DAY).result()
+    record.journal.begin_removal("r1", 3 * DAY).result()
     run = record.journal.history.find("r1")
     assert (run.removing, run.goes_on(3 * DAY), run.is_lost(4 * DAY)) == (True, False, False)
     assert record.journal.history.runs() == [run]

@@ -96,7 +96,7 @@ def test_a_key_is_one_of_its_flow(put):
 
 def test_a_key_is_forgotten_with_its_run(opened, put):
     put("a", key="k", body="x")
-    opened.lease("a", 2.0).result()
+    opened.begin_removal("a", 2.0).result()
     writer = opened.own("a", lambda error: None)
     opened.remove("a").result()
     opened.commits.release(writer)
@@ -127,7 +127,7 @@ def test_the_name_of_a_module_means_what_it_does_in_its_folder(jobs, put):
     put(source="pkg.f:f", offer=offer)
     assert waiting(jobs, replace(offer, folder="/home/v")) == []
     assert waiting(jobs, replace(offer, prefix="/other venv")) == []
-    assert waiting(jobs, replace(offer, places=frozenset({"pkg.g"}))) == []
+    assert waiting(jobs, replace(offer, sources=frozenset({"pkg.g"}))) == []
     assert waiting(jobs, offer) == ["r1"]
 
 
@@ -193,7 +193,7 @@ def test_a_run_that_is_worked_on_is_not_queued(jobs, record):
 
 def test_a_run_that_is_being_removed_is_not_queued(jobs, opened, record):
     record.run("r1", status="failed")
-    opened.lease("r1", 3.0).result()
+    opened.begin_removal("r1", 3.0).result()
     with pytest.raises(RunNotFound):
         jobs.put_again("r1", {}, 4.0, OFFER).result()
 

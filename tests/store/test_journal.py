@@ -18,7 +18,7 @@ from lokki import JournalError, RunNotFound, RunOwned
 from lokki.errors import JournalGone
 from lokki.model.structure import dumped, of_text
 from lokki.store import commits
-from lokki.store.connection import ErrorsTold
+from lokki.store.connection import translate_sqlite_errors
 from lokki.store.journal import Journal
 from lokki.store.leases import LEASE_SECONDS
 from lokki.store.records import Opening, Outcomes
@@ -255,7 +255,7 @@ def test_an_owner_that_is_at_work_keeps_its_run_however_its_clock_goes(opened, j
         elif asked == "cancel":
             assert other.request_cancel("r1", now).result()
         else:
-            assert not other.lease("r1", now).result()
+            assert not other.begin_removal("r1", now).result()
         deadline = time.monotonic() + 10
         while (other.run("r1").leased_until or 0) < time.time():
             assert time.monotonic() < deadline, "the lease is not made again"
@@ -493,7 +493,7 @@ def test_a_request_is_forgotten_when_the_run_goes_on_later(opened):
 
 
 def test_a_run_that_does_nothing_writes_nothing(opened, monkeypatch):
-    monkeypatch.setattr(commits, "_LOOK_SECONDS", 0.001)
+    monkeypatch.setattr(commits, "_POLL_INTERVAL", 0.001)
     create(opened, now=time.time())
     opened.own("r1", never)
     statements: list[str] = []
@@ -549,7 +549,7 @@ def test_all_of_a_run_is_removed_and_nothing_of_another(opened, journal, record)
         "spent": 6,
     }  # fmt: skip
     kept = [opened.run(run_id) for run_id in ("r1", "r3")]
-    assert opened.lease("r2", time.time()).result() is True
+    assert opened.begin_removal("r2", time.time()).result() is True
     opened.remove("r2").result()
     assert rows(journal) == {table: count // 3 * 2 for table, count in before.items()}
     assert [opened.run(run_id) for run_id in ("r1", "r3")] == kept
@@ -558,7 +558,7 @@ def test_all_of_a_run_is_removed_and_nothing_of_another(opened, journal, record)
         assert [opened.history.troubled(stage).total() for stage in stages] == [2, 2]
         assert [len(opened.history.groups(stage)) for stage in stages] == [1, 1]
         assert len(list(opened.history.lines(run_id))) == 1
-    assert opened.lease("r2", time.time()).result() is False
+    assert opened.begin_removal("r2", time.time()).result() is False
     with pytest.raises(RunOwned):
         opened.remove("r2").result()
 
@@ -567,11 +567,11 @@ def test_a_run_that_goes_on_is_not_removed(opened, journal, record):
     fill(record, "r1")
     before = rows(journal)
     with closing(Journal(journal)) as other:
-        assert other.lease("r1", time.time()).result() is False
+        assert other.begin_removal("r1", time.time()).result() is False
         with pytest.raises(RunOwned):
             other.remove("r1").result()
         assert rows(journal) == before
-        assert other.lease("r1", time.time() + LEASE_SECONDS + 1).result() is True
+        assert other.begin_removal("r1", time.time() + LEASE_SECONDS + 1).result() is True
         other.remove("r1").result()
     assert set(rows(journal).values()) == {0}
 
@@ -581,15 +581,15 @@ def test_a_run_that_is_being_removed_is_not_resumed(opened, journal, status):
     create(opened)
     opened.finish("r1", status, 2.0, None).result()
     with closing(Journal(journal)) as other:
-        assert other.lease("r1", time.time()).result() is True
-        assert opened.lease("r1", time.time()).result() is False
+        assert other.begin_removal("r1", time.time()).result() is True
+        assert opened.begin_removal("r1", time.time()).result() is False
         with pytest.raises(RunNotFound, match="r1 is being removed: its payloads are gone"):
             opened.take("r1", time.time()).result()
     assert opened.run("r1").removing
     for again in (opened.take, opened.request_cancel):  # although the other is gone
         with pytest.raises(RunNotFound, match="r1 is being removed"):
             again("r1", time.time()).result()
-    assert opened.lease("r1", time.time()).result() is True
+    assert opened.begin_removal("r1", time.time()).result() is True
     opened.remove("r1").result()
     assert set(rows(journal).values()) == {0}
 
@@ -600,10 +600,10 @@ def test_a_run_that_has_changed_since_it_was_seen_is_not_leased(opened):
     seen = opened.history.find("r1")
     opened.take("r1", 3.0).result()
     opened.finish("r1", "succeeded", 4.0, None).result()
-    assert opened.lease("r1", 5.0, seen).result() is False
+    assert opened.begin_removal("r1", 5.0, seen).result() is False
     opened.take("r1", 6.0).result()
     lost = opened.history.find("r1")
-    assert opened.lease("r1", 7.0 + LEASE_SECONDS, lost).result() is True
+    assert opened.begin_removal("r1", 7.0 + LEASE_SECONDS, lost).result() is True
 
 
 def test_who_lost_its_run_to_a_removal_is_told(opened, journal):
@@ -611,7 +611,7 @@ def test_who_lost_its_run_to_a_removal_is_told(opened, journal):
     lost = Lost()
     writer = opened.own("r1", lost)
     with closing(Journal(journal)) as other:
-        assert other.lease("r1", time.time()).result() is True
+        assert other.begin_removal("r1", time.time()).result() is True
         other.remove("r1").result()
     writer.log((3.0, "b", 1, 2, "INFO", "stdout", "late"))
     with pytest.raises(RunOwned):
@@ -636,7 +636,7 @@ def test_shrinking_gives_the_space_of_removed_runs_back(opened, journal, record)
     opened.finish("large", "succeeded", 2.0, None).result()
     opened.shrink()
     before = journal.stat().st_size
-    opened.lease("large", time.time()).result()
+    opened.begin_removal("large", time.time()).result()
     free = opened.remove("large").result()
     assert journal.stat().st_size == before
     opened.shrink()
@@ -805,7 +805,7 @@ def test_who_logs_much_waits_for_the_journal(opened):
 def test_the_advice_is_of_the_kind_of_error_not_its_words(opened, journal, sql, advice):
     with (
         pytest.raises(JournalError, match=advice),
-        ErrorsTold(journal),
+        translate_sqlite_errors(journal),
         closing(sqlite3.connect(f"file:{journal}?mode=ro", uri=True)) as connection,
     ):
         connection.execute(sql)

@@ -14,13 +14,13 @@ from lokki.errors import PayloadError
 from lokki.store import local
 from lokki.store.keys import output_key, run_prefix
 from lokki.store.local import LocalStore
-from lokki.store.protocol import BlockingStore, TransientStore
-from lokki.testing.stores import TransientStoreConformance
+from lokki.store.protocol import BlockingStore, PayloadStore
+from lokki.testing.stores import PayloadStoreConformance
 
 KEY = output_key("flow", "run-1", "step", 0)
 
 
-class TestLocalStore(TransientStoreConformance):
+class TestLocalStore(PayloadStoreConformance):
     @pytest.fixture
     def store(self, tmp_path):
         return LocalStore(tmp_path / "a root" / "payloads")
@@ -41,7 +41,7 @@ def files(root: Path) -> set[str]:
 
 
 def test_it_is_both_kinds_of_store(store):
-    both: TransientStore = store
+    both: PayloadStore = store
     assert isinstance(both, BlockingStore)
 
 
@@ -335,7 +335,7 @@ def test_a_failed_sync_fails_the_write(store, root, monkeypatch):
 
     store.write(KEY, b"old")
     monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(PayloadError, match="Input/output error: mend that and resume"):
+    with pytest.raises(PayloadError, match="Input/output error: fix that and resume"):
         store.write(KEY, b"new")
     monkeypatch.undo()
     assert files(root) == {KEY}

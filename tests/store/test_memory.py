@@ -4,18 +4,18 @@ import pytest
 
 from lokki.errors import PayloadError
 from lokki.store.memory import MemoryStore
-from lokki.store.protocol import BlockingStore, TransientStore
-from lokki.testing.stores import TransientStoreConformance
+from lokki.store.protocol import BlockingStore, PayloadStore
+from lokki.testing.stores import PayloadStoreConformance
 
 
-class TestMemoryStore(TransientStoreConformance):
+class TestMemoryStore(PayloadStoreConformance):
     @pytest.fixture
     def store(self):
         return MemoryStore()
 
 
 def test_it_is_both_kinds_of_store():
-    store: TransientStore = MemoryStore()
+    store: PayloadStore = MemoryStore()
     assert isinstance(store, BlockingStore)
 
 

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lokki.errors import PayloadError, ValueUnreadable
-from lokki.store.codec import dumps_parts
+from lokki.store.codec import dumps_chunks
 from lokki.store.readback import written
 
 
@@ -168,4 +168,4 @@ def test_large_bytes_are_neither_copied_nor_read_back():
     parts, copy = written([data], large=True)
     assert copy is None
     assert any(part is data for part in parts)
-    assert parts == dumps_parts([data])
+    assert parts == dumps_chunks([data])

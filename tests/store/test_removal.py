@@ -52,7 +52,7 @@ def test_what_a_process_is_at_work_on_stays(runs):
 
 
 def test_what_has_begun_to_go_goes_when_nobody_is_at_it(runs, opened):
-    assert opened.lease("failed", NOW).result()
+    assert opened.begin_removal("failed", NOW).result()
     assert gone(runs, keep=5, older_than=0.0) == []
     later = NOW + LEASE_SECONDS
     gone_later = may_go(runs(), later, older_than=0.0, keep=5)

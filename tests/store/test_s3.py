@@ -16,7 +16,7 @@ from lokki.errors import PayloadError
 from lokki.store import s3
 from lokki.store.keys import output_key
 from lokki.store.s3 import S3Store
-from lokki.testing.stores import TransientStoreConformance
+from lokki.testing.stores import PayloadStoreConformance
 
 KEY = output_key("flow", "run-1", "step", 0)
 
@@ -47,7 +47,7 @@ async def bucket(endpoint):
     return name
 
 
-class TestS3Store(TransientStoreConformance):
+class TestS3Store(PayloadStoreConformance):
     @pytest_asyncio.fixture
     async def store(self, bucket, endpoint):
         async with S3Store(bucket, endpoint=endpoint) as made:

@@ -153,7 +153,7 @@ def test_a_journal_of_the_first_version_is_written_on(first_version):
         assert book.request_cancel("r1", 21.0).result()
         book.finish("r1", "cancelled", 22.0, None).result()
         assert book.run("r1").status == "cancelled"
-        assert book.lease("r1", 30.0).result()
+        assert book.begin_removal("r1", 30.0).result()
         book.remove("r1").result()
         assert book.history.runs() == []
 

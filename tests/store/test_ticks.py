@@ -32,7 +32,7 @@ def ticked(schedules):
     def deal(at, overlap="skip", row=None):
         new = NewRun(next(ids), "f", "/f.py:f", "p", "a", b"", "{}", at, "schedule")
         row = row or schedules.find("f")
-        schedules.deal_with(
+        schedules.mark_processed(
             row, at, None, Due(new, OFFER, overlap == "skip", overlap == "queue", 5_000)
         ).result()
         return schedules.ticks("f", 1)[0]
@@ -91,7 +91,7 @@ def test_a_run_that_was_scheduled_by_an_earlier_lokki_is_in_the_way(journal, mon
     with closing(Journal(journal)) as opened:
         schedules = Schedules(opened)
         new = NewRun("new", "f", "/f.py:f", "p", "a", b"", "{}", 60.0, "schedule")
-        schedules.deal_with(
+        schedules.mark_processed(
             schedules.find("f"), 60.0, None, Due(new, OFFER, skips=True, in_turn=False, most=10)
         ).result()
         assert schedules.ticks("f", 5) == [Ticks(60.0, 60.0, 1, "skipped", "old")]

@@ -23,11 +23,11 @@ Besides, the limits that it comes near, and what to change.
 
 def plan_command(flow: Flow[..., Any], program: Program) -> click.Command:
     def plan(params: Path | None, items: int, seconds_per_item: float, **options: Any) -> None:
-        from lokki.builder.plan import plan_of
+        from lokki.builder.estimate import estimate_of
         from lokki.cli.render.plan import show_plan
 
         graph = asked_graph(flow, params, options, here=False, whole=False)
-        show_plan(plan_of(graph, configured(), items, seconds_per_item))
+        show_plan(estimate_of(graph, configured(), items, seconds_per_item))
 
     items = click.Option(
         ["--items"],

@@ -23,7 +23,7 @@ from lokki.secret import HIDDEN, Secret
 
 if TYPE_CHECKING:
     from lokki.aws.home import Pulled
-    from lokki.store.protocol import TransientStore
+    from lokki.store.protocol import PayloadStore
 
 _HELP = """Bring a run on AWS home, to go on with it here.
 
@@ -81,7 +81,7 @@ def _pull(
         hidden = {each.name: Secret(HIDDEN) for each in flow.parameters.secrets}
         graph = traced(flow, lambda: flow.trace(params_of(looked.execution), checked=hidden))
 
-        def bring(large: TransientStore) -> Awaitable[Pulled]:
+        def bring(large: PayloadStore) -> Awaitable[Pulled]:
             return pull(
                 backend.executions,
                 run,

@@ -19,7 +19,7 @@ from lokki.logging import counted
 from lokki.model.run import AWS
 
 if TYPE_CHECKING:
-    from lokki.store.protocol import TransientStore
+    from lokki.store.protocol import PayloadStore
 
 _HELP = """Give the results of a run that was pulled back to AWS.
 
@@ -51,7 +51,7 @@ def command(program: Program, /, run: str | None, run_option: str | None, **opti
         backend.find(found.id, found.flow)
         looked = backend.wait(backend.executions.looked, found.flow, found.id)
 
-        def send(large: TransientStore) -> Awaitable[int]:
+        def send(large: PayloadStore) -> Awaitable[int]:
             return give(backend.executions, found, looked.machine.stages, book, large)
 
         pushed = backend.wait(with_large, journal, config, send)

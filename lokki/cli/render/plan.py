@@ -9,10 +9,10 @@ from rich.console import Console
 from lokki.cli.render.tables import plain_table
 
 if TYPE_CHECKING:
-    from lokki.builder.plan import Plan
+    from lokki.builder.estimate import Estimate
 
 
-def show_plan(plan: Plan) -> None:
+def show_plan(plan: Estimate) -> None:
     console = Console(highlight=False, soft_wrap=True)
     table = plain_table()
     table.add_column("what")

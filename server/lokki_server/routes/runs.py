@@ -14,7 +14,7 @@ from fastapi.responses import PlainTextResponse
 from lokki.backends import recorded, values
 from lokki.model.run import AllParams, Plan, Result, Run, RunList
 from lokki.model.status import RunStatus
-from lokki.resumption import Again
+from lokki.resumption import ResumeOptions
 from lokki.store.codec import compress, contained, dumps_list
 from lokki.store.parameters import with_params
 from lokki.store.references import stored
@@ -89,9 +89,9 @@ async def plan_resume(service: Serving, run_id: RunId, request: models.ResumeReq
     return Plan(summary=planned["told"], anything=planned["anything"], told=planned["told"])
 
 
-def again_from(request: models.ResumeRequest) -> Again:
+def again_from(request: models.ResumeRequest) -> ResumeOptions:
     """What a request has done again."""
-    return Again(request.failed, request.error, request.from_)
+    return ResumeOptions(request.failed, request.error, request.from_)
 
 
 @router.get("/runs/{run_id}/result", response_model=Result, responses=problems(404, 409))

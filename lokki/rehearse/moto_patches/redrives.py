@@ -1,7 +1,7 @@
 """An execution that failed or was stopped is started again in the state that it ended in.
 
 As https://docs.aws.amazon.com/step-functions/latest/dg/redrive-executions.html says: what is done
-stays so, in a map, too, and the context tells how often it was started again.
+stays so, in a map, too, and the context counts how often it was started again.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from datetime import UTC, datetime
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
-from lokki.rehearse.rig.parts import moto
+from lokki.rehearse.moto_patches.modules import moto
 
 if TYPE_CHECKING:
-    from lokki.rehearse.rig.platform import Platform
+    from lokki.rehearse.moto_patches.platform import Platform
 
 COUNT = "RedriveCount"
 _answer = moto("core.responses").ActionResult
@@ -43,14 +43,14 @@ def change(platform: Platform) -> None:
 
     def describe_execution(self: Any) -> Any:
         answer = describe(self)
-        told = answer.result
-        if "mapRunArn" not in told:
-            execution = self.stepfunction_backend.describe_execution(told["executionArn"])
-            told["redriveCount"] = getattr(execution, "redriven", 0)
-            if told["redriveCount"]:
-                told["redriveDate"] = execution.redriven_at
+        described = answer.result
+        if "mapRunArn" not in described:
+            execution = self.stepfunction_backend.describe_execution(described["executionArn"])
+            described["redriveCount"] = getattr(execution, "redriven", 0)
+            if described["redriveCount"]:
+                described["redriveDate"] = execution.redriven_at
             may = execution.status in _ENDED
-            told["redriveStatus"] = "REDRIVABLE" if may else "NOT_REDRIVABLE"
+            described["redriveStatus"] = "REDRIVABLE" if may else "NOT_REDRIVABLE"
         return answer
 
     worker._get_evaluation_environment = in_environment

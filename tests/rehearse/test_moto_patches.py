@@ -13,15 +13,15 @@ from typing import Any
 import boto3
 import pytest
 
-from lokki.rehearse.rig.platform import Image
-from lokki.rehearse.rig.server import PLATFORM, REGION
+from lokki.rehearse.moto_patches.platform import Image
+from lokki.rehearse.moto_patches.server import PLATFORM, REGION
 
 pytestmark = pytest.mark.timeout(120)
 ROLE = "arn:aws:iam::123456789012:role/any"
 
 
 @dataclass
-class Rig:
+class PatchedMoto:
     """Clients of it, and what tests ask of it."""
 
     endpoint: str
@@ -71,8 +71,8 @@ class Rig:
 
 
 @pytest.fixture
-def rig(rehearsal):
-    return Rig(rehearsal.endpoint)
+def moto(rehearsal):
+    return PatchedMoto(rehearsal.endpoint)
 
 
 # ---- Lambda --------------------------------------------------------------------------------------
@@ -104,15 +104,15 @@ def handler(event, context):
 
 
 @pytest.fixture
-def function(rig):
+def function(moto):
     """A function, as CloudFormation makes it."""
 
     def make(source=HANDLER, timeout=20):
         packed = io.BytesIO()
         with zipfile.ZipFile(packed, "w") as package:
             package.writestr("handler.py", source)
-        bucket = rig.bucket()
-        rig.s3.put_object(Bucket=bucket, Key="f.zip", Body=packed.getvalue())
+        bucket = moto.bucket()
+        moto.s3.put_object(Bucket=bucket, Key="f.zip", Body=packed.getvalue())
         properties = {
             "Code": {"S3Bucket": bucket, "S3Key": "f.zip"},
             "Handler": "handler.handler",
@@ -134,20 +134,20 @@ def function(rig):
             "R": {"Type": "AWS::IAM::Role", "Properties": role},
             "F": {"Type": "AWS::Lambda::Function", "Properties": properties},
         }
-        made = rig.create(resources, Name={"Ref": "F"})
+        made = moto.create(resources, Name={"Ref": "F"})
         return made["Name"], f"/own/{bucket}"
 
     return make
 
 
-def invoke(rig, name, event):
-    answer = rig.__getattr__("lambda").invoke(FunctionName=name, Payload=json.dumps(event))
+def invoke(moto, name, event):
+    answer = moto.__getattr__("lambda").invoke(FunctionName=name, Payload=json.dumps(event))
     return answer.get("FunctionError"), json.loads(answer["Payload"].read())
 
 
-def test_a_function_runs_its_code_and_stays_warm(rig, function):
+def test_a_function_runs_its_code_and_stays_warm(moto, function):
     name, _ = function()
-    (no_error, first), (_, second) = (invoke(rig, name, {"a": 1}) for _ in range(2))
+    (no_error, first), (_, second) = (invoke(moto, name, {"a": 1}) for _ in range(2))
     assert no_error is None
     assert (first["event"], first["step"], first["function"]) == ({"a": 1}, "one", name)
     assert (first["count"], second["count"]) == (1, 2)
@@ -155,45 +155,45 @@ def test_a_function_runs_its_code_and_stays_warm(rig, function):
     assert 0 < first["left"] <= 20_000
 
 
-def test_an_error_of_a_function_has_its_name_text_and_frames(rig, function):
+def test_an_error_of_a_function_has_its_name_text_and_frames(moto, function):
     name, _ = function()
-    error, told = invoke(rig, name, "raise")
+    error, told = invoke(moto, name, "raise")
     assert error == "Unhandled"
     assert (told["errorType"], told["errorMessage"]) == ("LookupError", "nothing here")
     assert "raise LookupError" in told["stackTrace"][-1]
 
 
-def test_a_function_whose_process_ends_or_takes_too_long_is_told_as_lambda_tells_it(rig, function):
+def test_a_function_whose_process_ends_or_takes_too_long_is_told_as_lambda_tells_it(moto, function):
     name, _ = function(timeout=1)
-    assert invoke(rig, name, "exit")[1]["errorType"] == "Runtime.ExitError"
-    error, told = invoke(rig, name, "sleep")
+    assert invoke(moto, name, "exit")[1]["errorType"] == "Runtime.ExitError"
+    error, told = invoke(moto, name, "sleep")
     assert (error, told["errorType"]) == ("Unhandled", "Sandbox.Timedout")
     assert "Task timed out after 1.00 seconds" in told["errorMessage"]
-    assert invoke(rig, name, "again")[1]["count"] == 1, "in a new process"
+    assert invoke(moto, name, "again")[1]["count"] == 1, "in a new process"
 
 
-def test_a_module_that_is_not_in_the_package_is_told(rig, function):
+def test_a_module_that_is_not_in_the_package_is_told(moto, function):
     name, _ = function("import not_there\n")
-    assert invoke(rig, name, 1)[1]["errorType"] == "Runtime.ImportModuleError"
+    assert invoke(moto, name, 1)[1]["errorType"] == "Runtime.ImportModuleError"
 
 
-def test_what_a_function_writes_is_in_its_log_group(rig, function):
+def test_what_a_function_writes_is_in_its_log_group(moto, function):
     name, group = function()
-    invoke(rig, name, 1)
-    events = rig.logs.filter_log_events(logGroupName=group)["events"]
+    invoke(moto, name, 1)
+    events = moto.logs.filter_log_events(logGroupName=group)["events"]
     kinds = [event["message"].partition(" ")[0] for event in events]
     assert kinds == ["START", "loading", "handling", "END", "REPORT"]
 
 
-def test_the_tags_of_a_function_are_kept(rig, function):
+def test_the_tags_of_a_function_are_kept(moto, function):
     name, _ = function()
-    assert rig.__getattr__("lambda").get_function(FunctionName=name)["Tags"] == {"lokki:flow": "x"}
+    assert moto.__getattr__("lambda").get_function(FunctionName=name)["Tags"] == {"lokki:flow": "x"}
 
 
 # ---- state machines ------------------------------------------------------------------------------
 
 
-def test_a_machine_that_a_stack_makes_of_an_object_is_executed(rig):
+def test_a_machine_that_a_stack_makes_of_an_object_is_executed(moto):
     definition = {
         "StartAt": "Told",
         "States": {"Told": {"Type": "Pass", "Parameters": {"who": "${Who}"}, "End": True}},
@@ -204,8 +204,8 @@ def test_a_machine_that_a_stack_makes_of_an_object_is_executed(rig):
         "RoleArn": ROLE,
     }
     resource = {"Type": "AWS::StepFunctions::StateMachine", "Properties": properties}
-    made = rig.create({"M": resource}, Arn={"Ref": "M"})
-    assert json.loads(rig.execute(made["Arn"])["output"]) == {"who": "somebody"}
+    made = moto.create({"M": resource}, Arn={"Ref": "M"})
+    assert json.loads(moto.execute(made["Arn"])["output"]) == {"who": "somebody"}
 
 
 def mapped(bucket, inner, **more):
@@ -246,26 +246,26 @@ ODD_FAILS = {
 }
 
 
-def run_map(rig, count, inner=None, **more):
+def run_map(moto, count, inner=None, **more):
     """Execute a map over so many items; what is told of it, and its files."""
-    bucket = rig.bucket()
+    bucket = moto.bucket()
     items = [{"input": number} for number in range(count)]
-    rig.s3.put_object(Bucket=bucket, Key="items.json", Body=json.dumps(items))
+    moto.s3.put_object(Bucket=bucket, Key="items.json", Body=json.dumps(items))
     states = mapped(bucket, inner or {"Type": "Pass", "End": True}, **more)
     states["M"]["ItemProcessor"]["States"]["S"] = {"Type": "Succeed"}
-    done = rig.execute(rig.machine(states, "M"))
+    done = moto.execute(moto.machine(states, "M"))
     files: dict[str, Any] = {"SUCCEEDED": [], "FAILED": []}
     if done["status"] == "SUCCEEDED":
         details = json.loads(done["output"])["ResultWriterDetails"]
-        manifest = rig.json_at(bucket, details["Key"])
+        manifest = moto.json_at(bucket, details["Key"])
         for status, told in manifest["ResultFiles"].items():
-            files[status] = [row for each in told for row in rig.json_at(bucket, each["Key"])]
+            files[status] = [row for each in told for row in moto.json_at(bucket, each["Key"])]
     return done, files
 
 
 @pytest.mark.parametrize("count", [0, 1, 50])
-def test_every_item_has_an_execution_whose_output_is_written(rig, count):
-    done, files = run_map(rig, count)
+def test_every_item_has_an_execution_whose_output_is_written(moto, count):
+    done, files = run_map(moto, count)
     assert done["status"] == "SUCCEEDED"
     outputs = [json.loads(each["Output"]) for each in files["SUCCEEDED"]]
     assert sorted(each["index"] for each in outputs) == list(range(count))
@@ -273,17 +273,17 @@ def test_every_item_has_an_execution_whose_output_is_written(rig, count):
     assert files["FAILED"] == []
 
 
-def test_a_child_knows_its_own_input_and_name(rig):
+def test_a_child_knows_its_own_input_and_name(moto):
     told = {"own.$": "$$.Execution.Input", "name.$": "$$.Execution.Name"}
-    done, files = run_map(rig, 1, {"Type": "Pass", "Parameters": told, "End": True})
+    done, files = run_map(moto, 1, {"Type": "Pass", "Parameters": told, "End": True})
     (child,) = files["SUCCEEDED"]
     output = json.loads(child["Output"])
     assert output["own"] == {"index": 0, "value": 0, "run": done["name"]}
     assert output["name"] == child["Name"] != done["name"]
 
 
-def test_a_failed_item_fails_the_map_unless_it_is_tolerated(rig):
-    done, _ = run_map(rig, 4, ODD_FAILS)
+def test_a_failed_item_fails_the_map_unless_it_is_tolerated(moto):
+    done, _ = run_map(moto, 4, ODD_FAILS)
     assert (done["status"], done["error"]) == (
         "FAILED", "States.ExceedToleratedFailureThreshold",
     )  # fmt: skip
@@ -297,8 +297,8 @@ def test_a_failed_item_fails_the_map_unless_it_is_tolerated(rig):
         ({"ToleratedFailurePercentage": 24}, "FAILED"),
     ],
 )
-def test_failures_within_a_threshold_are_written_and_left_out(rig, tolerated, status):
-    done, files = run_map(rig, 4, ODD_FAILS, **tolerated)
+def test_failures_within_a_threshold_are_written_and_left_out(moto, tolerated, status):
+    done, files = run_map(moto, 4, ODD_FAILS, **tolerated)
     assert done["status"] == status
     if status == "SUCCEEDED":
         (failed,) = files["FAILED"]
@@ -307,9 +307,9 @@ def test_failures_within_a_threshold_are_written_and_left_out(rig, tolerated, st
         assert len(files["SUCCEEDED"]) == 3
 
 
-def test_items_come_in_batches(rig):
+def test_items_come_in_batches(moto):
     batcher = {"MaxItemsPerBatch": 3, "BatchInput": {"run.$": "$$.Execution.Name", "a": [1]}}
-    done, files = run_map(rig, 7, ItemBatcher=batcher)
+    done, files = run_map(moto, 7, ItemBatcher=batcher)
     inputs = [json.loads(each["Input"]) for each in files["SUCCEEDED"]]
     assert sorted(len(each["Items"]) for each in inputs) == [1, 3, 3]
     assert all(each["BatchInput"] == {"run": done["name"], "a": [1]} for each in inputs)
@@ -317,17 +317,17 @@ def test_items_come_in_batches(rig):
     assert sorted(indexes) == list(range(7))
 
 
-def test_express_children_run(rig):
-    bucket = rig.bucket()
-    rig.s3.put_object(Bucket=bucket, Key="items.json", Body='[{"input": 1}]')
+def test_express_children_run(moto):
+    bucket = moto.bucket()
+    moto.s3.put_object(Bucket=bucket, Key="items.json", Body='[{"input": 1}]')
     states = mapped(bucket, {"Type": "Pass", "End": True})
     states["M"]["ItemProcessor"]["ProcessorConfig"]["ExecutionType"] = "EXPRESS"
-    assert rig.execute(rig.machine(states, "M"))["status"] == "SUCCEEDED"
+    assert moto.execute(moto.machine(states, "M"))["status"] == "SUCCEEDED"
 
 
-def test_the_children_of_a_map_can_be_listed_and_described(rig):
-    done, _ = run_map(rig, 5, ODD_FAILS, ToleratedFailureCount=1)
-    client = rig.stepfunctions
+def test_the_children_of_a_map_can_be_listed_and_described(moto):
+    done, _ = run_map(moto, 5, ODD_FAILS, ToleratedFailureCount=1)
+    client = moto.stepfunctions
     (run,) = client.list_map_runs(executionArn=done["executionArn"])["mapRuns"]
     counts = client.describe_map_run(mapRunArn=run["mapRunArn"])["itemCounts"]
     assert (counts["total"], counts["succeeded"], counts["failed"]) == (5, 4, 1)
@@ -343,11 +343,11 @@ def test_the_children_of_a_map_can_be_listed_and_described(rig):
     assert (told["error"], told["mapRunArn"]) == ("Odd", run["mapRunArn"])
 
 
-def test_a_history_comes_in_pages_and_backwards(rig):
+def test_a_history_comes_in_pages_and_backwards(moto):
     states = {f"S{number}": {"Type": "Pass", "Next": f"S{number + 1}"} for number in range(9)}
     states["S9"] = {"Type": "Pass", "End": True}
-    done = rig.execute(rig.machine(states, "S0"))
-    pages = rig.stepfunctions.get_paginator("get_execution_history")
+    done = moto.execute(moto.machine(states, "S0"))
+    pages = moto.stepfunctions.get_paginator("get_execution_history")
     arn = done["executionArn"]
 
     def ids(**more):
@@ -359,9 +359,9 @@ def test_a_history_comes_in_pages_and_backwards(rig):
     assert ids(reverseOrder=True) == ids()[::-1]
 
 
-def test_why_an_execution_was_stopped_is_kept(rig):
-    machine = rig.machine({"W": {"Type": "Wait", "Seconds": 60, "End": True}}, "W")
-    client = rig.stepfunctions
+def test_why_an_execution_was_stopped_is_kept(moto):
+    machine = moto.machine({"W": {"Type": "Wait", "Seconds": 60, "End": True}}, "W")
+    client = moto.stepfunctions
     arn = client.start_execution(stateMachineArn=machine)["executionArn"]
     client.stop_execution(executionArn=arn, error="Cancelled", cause="by a test")
     told = client.describe_execution(executionArn=arn)
@@ -372,26 +372,26 @@ def test_why_an_execution_was_stopped_is_kept(rig):
 
 
 @pytest.fixture
-def job(rig, tmp_path):
+def job(moto, tmp_path):
     """A state machine that runs a job with this command and strategy."""
-    role = rig.iam.create_role(
+    role = moto.iam.create_role(
         RoleName=f"role-{uuid.uuid4().hex[:8]}", AssumeRolePolicyDocument="{}"
     )
     name = f"queue-{uuid.uuid4().hex[:8]}"
-    environment = rig.batch.create_compute_environment(
+    environment = moto.batch.create_compute_environment(
         computeEnvironmentName=name,
         type="UNMANAGED",
         state="ENABLED",
         serviceRole=role["Role"]["Arn"],
     )
     order = [{"order": 1, "computeEnvironment": environment["computeEnvironmentArn"]}]
-    rig.batch.create_job_queue(
+    moto.batch.create_job_queue(
         jobQueueName=name, state="ENABLED", priority=1, computeEnvironmentOrder=order
     )
     PLATFORM.images[name] = Image(tmp_path)
 
     def run(script, attempts=1, conditions=()):
-        rig.batch.register_job_definition(
+        moto.batch.register_job_definition(
             jobDefinitionName=name,
             type="container",
             containerProperties={
@@ -415,7 +415,7 @@ def job(rig, tmp_path):
             },
             "End": True,
         }
-        return rig.execute(rig.machine({"J": state}, "J"), {"given": "a value"})
+        return moto.execute(moto.machine({"J": state}, "J"), {"given": "a value"})
 
     return run
 
@@ -447,7 +447,7 @@ def test_a_job_is_run_again_as_its_strategy_says(job, tmp_path, code, attempts):
     assert told == [str(number) for number in range(1, attempts + 1)]
 
 
-def test_a_schedule_comes_and_goes_with_its_stack(rig):
+def test_a_schedule_comes_and_goes_with_its_stack(moto):
     properties = {
         "ScheduleExpression": "cron(0 9 * * ? *)",
         "ScheduleExpressionTimezone": "Europe/Helsinki",
@@ -455,25 +455,25 @@ def test_a_schedule_comes_and_goes_with_its_stack(rig):
         "Target": {"Arn": "arn:aws:states:::x", "RoleArn": ROLE, "Input": "{}"},
         "Name": f"schedule-{uuid.uuid4().hex[:8]}",
     }
-    made = rig.create({"S": {"Type": "AWS::Scheduler::Schedule", "Properties": properties}})
+    made = moto.create({"S": {"Type": "AWS::Scheduler::Schedule", "Properties": properties}})
 
     def names():
-        return [each["Name"] for each in rig.scheduler.list_schedules()["Schedules"]]
+        return [each["Name"] for each in moto.scheduler.list_schedules()["Schedules"]]
 
     assert properties["Name"] in names()
-    told = rig.scheduler.get_schedule(Name=properties["Name"])
+    told = moto.scheduler.get_schedule(Name=properties["Name"])
     assert told["ScheduleExpressionTimezone"] == "Europe/Helsinki"
-    rig.cloudformation.delete_stack(StackName=made["stack"])
+    moto.cloudformation.delete_stack(StackName=made["stack"])
     assert properties["Name"] not in names()
 
 
-def change_set(rig, stack, kind, resources, **parameters):
+def change_set(moto, stack, kind, resources, **parameters):
     template = {
         "Parameters": {name: {"Type": "String"} for name in parameters},
         "Resources": resources,
         "Outputs": {"Name": {"Value": {"Ref": "Logs"}}},
     }
-    return rig.cloudformation.create_change_set(
+    return moto.cloudformation.create_change_set(
         StackName=stack,
         ChangeSetName=f"changes-{uuid.uuid4().hex[:8]}",
         ChangeSetType=kind,
@@ -486,44 +486,44 @@ def log_group(name):
     return {"Logs": {"Type": "AWS::Logs::LogGroup", "Properties": {"LogGroupName": name}}}
 
 
-def test_a_change_set_tells_each_resource_and_what_parameters_change(rig):
+def test_a_change_set_tells_each_resource_and_what_parameters_change(moto):
     stack = f"stack-{uuid.uuid4().hex[:8]}"
     resources = log_group({"Ref": "Group"})
-    first = change_set(rig, stack, "CREATE", resources, Group=f"{stack}-1")
-    rig.cloudformation.execute_change_set(ChangeSetName=first)
-    (told,) = rig.cloudformation.describe_stacks(StackName=stack)["Stacks"]
+    first = change_set(moto, stack, "CREATE", resources, Group=f"{stack}-1")
+    moto.cloudformation.execute_change_set(ChangeSetName=first)
+    (told,) = moto.cloudformation.describe_stacks(StackName=stack)["Stacks"]
     assert told["Outputs"][0]["OutputValue"] == f"{stack}-1"
-    events = rig.cloudformation.describe_stack_events(StackName=stack)["StackEvents"]
+    events = moto.cloudformation.describe_stack_events(StackName=stack)["StackEvents"]
     assert ("Logs", "CREATE_COMPLETE") in [
         (each["LogicalResourceId"], each["ResourceStatus"]) for each in events
     ]
-    second = change_set(rig, stack, "UPDATE", resources, Group=f"{stack}-2")
-    changes = rig.cloudformation.describe_change_set(ChangeSetName=second)["Changes"]
+    second = change_set(moto, stack, "UPDATE", resources, Group=f"{stack}-2")
+    changes = moto.cloudformation.describe_change_set(ChangeSetName=second)["Changes"]
     assert [each["ResourceChange"]["LogicalResourceId"] for each in changes] == ["Logs"]
-    rig.cloudformation.delete_stack(StackName=stack)
+    moto.cloudformation.delete_stack(StackName=stack)
 
 
-def test_a_creation_that_fails_is_rolled_back_and_says_why(rig):
+def test_a_creation_that_fails_is_rolled_back_and_says_why(moto):
     stack = f"stack-{uuid.uuid4().hex[:8]}"
-    rig.logs.create_log_group(logGroupName=stack)
-    made = change_set(rig, stack, "CREATE", log_group(stack))
-    rig.cloudformation.execute_change_set(ChangeSetName=made)
-    (told,) = rig.cloudformation.describe_stacks(StackName=stack)["Stacks"]
+    moto.logs.create_log_group(logGroupName=stack)
+    made = change_set(moto, stack, "CREATE", log_group(stack))
+    moto.cloudformation.execute_change_set(ChangeSetName=made)
+    (told,) = moto.cloudformation.describe_stacks(StackName=stack)["Stacks"]
     assert told["StackStatus"] == "ROLLBACK_COMPLETE"
-    events = rig.cloudformation.describe_stack_events(StackName=stack)["StackEvents"]
+    events = moto.cloudformation.describe_stack_events(StackName=stack)["StackEvents"]
     (failed,) = [each for each in events if each["ResourceStatus"] == "CREATE_FAILED"]
     assert failed["LogicalResourceId"] == "Logs"
     assert "already exists" in failed["ResourceStatusReason"]
-    rig.cloudformation.delete_stack(StackName=stack)
+    moto.cloudformation.delete_stack(StackName=stack)
 
 
-def test_of_two_change_sets_of_a_new_stack_the_first_executed_wins(rig):
+def test_of_two_change_sets_of_a_new_stack_the_first_executed_wins(moto):
     stack = f"stack-{uuid.uuid4().hex[:8]}"
-    first, second = (change_set(rig, stack, "CREATE", log_group(stack)) for _ in range(2))
-    rig.cloudformation.execute_change_set(ChangeSetName=second)
+    first, second = (change_set(moto, stack, "CREATE", log_group(stack)) for _ in range(2))
+    moto.cloudformation.execute_change_set(ChangeSetName=second)
     with pytest.raises(Exception, match="InvalidChangeSetStatus"):
-        rig.cloudformation.execute_change_set(ChangeSetName=first)
-    rig.cloudformation.delete_stack(StackName=stack)
+        moto.cloudformation.execute_change_set(ChangeSetName=first)
+    moto.cloudformation.delete_stack(StackName=stack)
 
 
 # ---- redrives ------------------------------------------------------------------------------------
@@ -536,7 +536,7 @@ def handler(event, context):
 """
 
 
-def test_a_redrive_goes_on_where_it_failed_with_the_items_that_have_not_succeeded(rig, function):
+def test_a_redrive_goes_on_where_it_failed_with_the_items_that_have_not_succeeded(moto, function):
     name, _ = function(FIRST_FAILS)
     call = {
         "Type": "Task",
@@ -549,10 +549,10 @@ def test_a_redrive_goes_on_where_it_failed_with_the_items_that_have_not_succeede
         "End": True,
     }
     before = {"Type": "Pass", "Next": "M"}
-    bucket = rig.bucket()
-    rig.s3.put_object(Bucket=bucket, Key="items.json", Body='[{"input": 0}, {"input": 1}]')
-    client = rig.stepfunctions
-    done = rig.execute(rig.machine({"B": before, **mapped(bucket, call)}, "B"))
+    bucket = moto.bucket()
+    moto.s3.put_object(Bucket=bucket, Key="items.json", Body='[{"input": 0}, {"input": 1}]')
+    client = moto.stepfunctions
+    done = moto.execute(moto.machine({"B": before, **mapped(bucket, call)}, "B"))
     arn = done["executionArn"]
     assert (done["status"], done["redriveStatus"], done["redriveCount"]) == (
         "FAILED", "REDRIVABLE", 0,
@@ -584,7 +584,7 @@ def test_a_redrive_goes_on_where_it_failed_with_the_items_that_have_not_succeede
         client.redrive_execution(executionArn=arn)
 
 
-def test_a_map_that_is_stopped_is_aborted(rig, function):
+def test_a_map_that_is_stopped_is_aborted(moto, function):
     name, _ = function()
     call = {
         "Type": "Task",
@@ -593,10 +593,10 @@ def test_a_map_that_is_stopped_is_aborted(rig, function):
         "TimeoutSeconds": 2,
         "End": True,
     }
-    bucket = rig.bucket()
-    rig.s3.put_object(Bucket=bucket, Key="items.json", Body='[{"input": 0}]')
-    client = rig.stepfunctions
-    machine = rig.machine(mapped(bucket, call), "M")
+    bucket = moto.bucket()
+    moto.s3.put_object(Bucket=bucket, Key="items.json", Body='[{"input": 0}]')
+    client = moto.stepfunctions
+    machine = moto.machine(mapped(bucket, call), "M")
     arn = client.start_execution(stateMachineArn=machine)["executionArn"]
     while not client.list_map_runs(executionArn=arn)["mapRuns"]:
         time.sleep(0.02)

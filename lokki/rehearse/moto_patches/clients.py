@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import botocore.session
 
-from lokki.rehearse.rig.parts import asl
+from lokki.rehearse.moto_patches.modules import asl
 
 if TYPE_CHECKING:
-    from lokki.rehearse.rig.platform import Platform
+    from lokki.rehearse.moto_patches.platform import Platform
 
 _TASK = "component.state.exec.state_task.service."
 

@@ -40,7 +40,7 @@ class Spec:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of an invocation: its answer, or the error that AWS tells of, and its output."""
+    """What came of an invocation: its answer, or the error that AWS reports, and its output."""
 
     request_id: str
     payload: bytes
@@ -117,17 +117,17 @@ class _Environment:
             self._events.put((request_id, payload, int((time() + self._spec.timeout) * 1000)))
             answer = self._answer(until)
             self._warm = True
-        elif not self._answers.empty():  # it has told why it cannot begin
+        elif not self._answers.empty():  # it has reported why it cannot begin
             answer = self._answers.get()
         if answer is None:
-            failed, told = True, self._why_silent(request_id)
+            failed, answered = True, self._why_silent(request_id)
             self.close()
         else:
-            failed, told = answer
+            failed, answered = answer
             if not self._polled(monotonic() + _FLUSH_SECONDS):  # it does once all is written
                 self.close()
         seconds = monotonic() - began
-        return Outcome(request_id, told, failed, self._written(), seconds)
+        return Outcome(request_id, answered, failed, self._written(), seconds)
 
     def _polled(self, until: float) -> bool:
         """Wait until the process asks for an event; False when it does not."""
@@ -145,7 +145,7 @@ class _Environment:
         return None
 
     def _why_silent(self, request_id: str) -> bytes:
-        """The error that Lambda tells when a process ends, or is ended, without an answer."""
+        """The error that Lambda reports when a process ends, or is ended, without an answer."""
         if self.alive:
             kind = "Sandbox.Timedout"
             why = f"Error: Task timed out after {self._spec.timeout:.2f} seconds"
@@ -154,8 +154,8 @@ class _Environment:
             kind = "Runtime.ExitError"
             ended = f"signal: {-code}" if code < 0 else f"exit status {code}"
             why = f"Error: Runtime exited with error: {ended}"
-        told = {"errorType": kind, "errorMessage": f"RequestId: {request_id} {why}"}
-        return json.dumps(told).encode()
+        error = {"errorType": kind, "errorMessage": f"RequestId: {request_id} {why}"}
+        return json.dumps(error).encode()
 
     def _written(self) -> str:
         """What the process has written since this was asked last."""

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from test_documents import everything
 
 from lokki import flow, step
-from lokki.builder.plan import plan_of
+from lokki.builder.estimate import estimate_of
 from lokki.config import load
 from lokki.errors import BuildError
 
@@ -54,7 +54,7 @@ def jobs():
 
 
 def amounts(graph, items, seconds=1.0):
-    return {row.what: row.amount for row in plan_of(graph, load(), items, seconds).rows}
+    return {row.what: row.amount for row in estimate_of(graph, load(), items, seconds).rows}
 
 
 def test_an_item_is_a_transition_an_invocation_a_write_and_a_read():
@@ -83,13 +83,13 @@ def test_jobs_are_paid_by_processor_and_memory():
 @given(st.integers(0, 10_000), st.floats(0, 100))
 def test_more_items_or_longer_ones_cost_no_less(items, seconds):
     config = load({"batch.job_queue": "a-queue"})
-    cost = plan_of(everything(), config, items, seconds).dollars
-    assert plan_of(everything(), config, items + 1, seconds).dollars >= cost
-    assert plan_of(everything(), config, items, seconds + 1).dollars >= cost
+    cost = estimate_of(everything(), config, items, seconds).dollars
+    assert estimate_of(everything(), config, items + 1, seconds).dollars >= cost
+    assert estimate_of(everything(), config, items, seconds + 1).dollars >= cost
 
 
 def test_there_is_a_date_to_the_prices():
-    plan = plan_of(mapped(), load(), 1, 1)
+    plan = estimate_of(mapped(), load(), 1, 1)
     assert plan.prices_region == "us-east-1"
     assert plan.prices_date.startswith("20")
     assert plan.dollars == pytest.approx(sum(row.dollars for row in plan.rows))
@@ -107,11 +107,13 @@ def test_there_is_a_date_to_the_prices():
     ],
 )
 def test_limits_that_come_near_are_told_with_what_to_change(graph, items, seconds, told):
-    assert any(limit.startswith(told) for limit in plan_of(graph, load(), items, seconds).limits)
+    assert any(
+        limit.startswith(told) for limit in estimate_of(graph, load(), items, seconds).limits
+    )
 
 
 def test_a_small_flow_comes_near_to_no_limit():
-    assert plan_of(mapped(), load(), 100, 1).limits == ()
+    assert estimate_of(mapped(), load(), 100, 1).limits == ()
 
 
 @pytest.mark.parametrize(
@@ -123,11 +125,11 @@ def test_a_small_flow_comes_near_to_no_limit():
     ],
 )
 def test_what_a_schedule_does_elsewhere_is_noted(options, notes):
-    plan = plan_of(flow(**options)(mapped.fn)(), load(), 10, 1)
+    plan = estimate_of(flow(**options)(mapped.fn)(), load(), 10, 1)
     assert ["on AWS a run is started at each time" in note for note in plan.notes] == [True] * notes
 
 
 def test_no_plan_is_made_of_what_aws_has_not():
     skipping = flow(schedule="rate(1 day)", overlap="skip")(mapped.fn)
     with pytest.raises(BuildError, match="overlap='skip' cannot be had on AWS"):
-        plan_of(skipping(), load(), 10, 1)
+        estimate_of(skipping(), load(), 10, 1)

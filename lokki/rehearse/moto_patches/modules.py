@@ -1,4 +1,4 @@
-"""The parts of moto that are changed, without their types, which tell of them unchanged."""
+"""The modules of moto that are patched, untyped: their types describe them unpatched."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the API of Step Functions tells of executions, and moto does not.
+"""What the API of Step Functions reports of executions, and moto does not.
 
 The children of a map run, pages of a history, an execution without a name, why one was stopped.
 """
@@ -10,11 +10,11 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from lokki.rehearse.rig.parts import moto
+from lokki.rehearse.moto_patches.modules import moto
 
 if TYPE_CHECKING:
-    from lokki.rehearse.rig.maps import Child
-    from lokki.rehearse.rig.platform import Platform
+    from lokki.rehearse.moto_patches.maps import Child
+    from lokki.rehearse.moto_patches.platform import Platform
 
 _answer = moto("core.responses").ActionResult
 _PAGE = 100
@@ -43,8 +43,8 @@ def change(platform: Platform) -> None:
         return result
 
     def get_execution_history(self: Any) -> Any:
-        told = self.stepfunction_backend.get_execution_history(self._get_param("executionArn"))
-        events = list(told["events"])
+        history = self.stepfunction_backend.get_execution_history(self._get_param("executionArn"))
+        events = list(history["events"])
         if self._get_param("reverseOrder"):
             events.reverse()
         return _answer(_page(self, "events", events))
@@ -92,18 +92,20 @@ def _children(request: Any) -> list[tuple[str, Child]]:
 
 
 def _brief(child: Child) -> dict[str, Any]:
-    told = {
+    described = {
         "executionArn": child.arn,
         "stateMachineArn": child.machine_arn,
         "name": child.name,
         "status": child.status,
         "startDate": child.started.isoformat(),
     }
-    return told if child.stopped is None else told | {"stopDate": child.stopped.isoformat()}
+    return (
+        described if child.stopped is None else described | {"stopDate": child.stopped.isoformat()}
+    )
 
 
 def _whole(child: Child) -> dict[str, Any]:
-    told = {**_brief(child), "input": json.dumps(child.input)}
+    described = {**_brief(child), "input": json.dumps(child.input)}
     if child.status == "SUCCEEDED":
-        return told | {"output": json.dumps(child.output)}
-    return told | {"error": child.error, "cause": child.cause}
+        return described | {"output": json.dumps(child.output)}
+    return described | {"error": child.error, "cause": child.cause}

@@ -17,12 +17,12 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from lokki.rehearse.rig.grammar import batcher_in
-from lokki.rehearse.rig.parts import asl, moto
-from lokki.rehearse.rig.redrives import COUNT, begun_in
+from lokki.rehearse.moto_patches.grammar import batcher_in
+from lokki.rehearse.moto_patches.modules import asl, moto
+from lokki.rehearse.moto_patches.redrives import COUNT, begun_in
 
 if TYPE_CHECKING:
-    from lokki.rehearse.rig.platform import Platform
+    from lokki.rehearse.moto_patches.platform import Platform
 
 _MAP = "component.state.exec.state_map."
 _program_state = asl("eval.program_state")
@@ -30,12 +30,12 @@ _program_state = asl("eval.program_state")
 
 @dataclass
 class Child:
-    """An execution that a map has started; what ResultWriter and the API tell of it.
+    """An execution that a map has started; what ResultWriter and the API report of it.
 
-    ``place`` is its own among the map's; ``state`` and ``state_input`` are where it has failed.
+    ``index`` is its own among the map's; ``state`` and ``state_input`` are where it has failed.
     """
 
-    place: int
+    index: int
     name: str
     arn: str
     machine_arn: str
@@ -56,7 +56,7 @@ class Child:
 class MapRun:
     """The children of a map run, and whether it goes on.
 
-    ``before`` are those that it goes on with, by their places.
+    ``before`` are those that it goes on with, by their indexes.
     """
 
     record: Any
@@ -104,7 +104,7 @@ def _run_map(self: Any, env: Any, eval_input: Any, most_workers: int) -> None:
     items = env.stack.pop()
     record = eval_input.map_run_record
     children: list[Child] = record.run.children if hasattr(record, "run") else []
-    before = {child.place: child for child in children}
+    before = {child.index: child for child in children}
     run = record.run = MapRun(record, len(items), children, before)
     selected = [_selected(env, eval_input.item_selector, *each) for each in enumerate(items)]
     comment = self._comment.comment if self._comment else None
@@ -192,17 +192,17 @@ def _path(env: Any, path: str) -> Any:
 
 
 def _run_child(
-    env: Any, run: MapRun, program: Any, place: int, given: tuple[Any, int]
+    env: Any, run: MapRun, program: Any, index: int, given: tuple[Any, int]
 ) -> Child | None:
     """Run a child to its end, unless it has succeeded before or the map is over."""
     with run.lock:
-        child = run.before.get(place)
+        child = run.before.get(index)
         if child is not None and child.status == "SUCCEEDED":
             return child
         if run.over or not env.is_running():
             return None
         if child is None:
-            child = _new_child(run, place, *given)
+            child = _new_child(run, index, *given)
             run.children.append(child)
         else:
             child.status, child.redriven = "RUNNING", child.redriven + 1
@@ -244,11 +244,11 @@ def _run_child(
     return child
 
 
-def _new_child(run: MapRun, place: int, given: Any, items: int) -> Child:
+def _new_child(run: MapRun, index: int, given: Any, items: int) -> Child:
     machine = run.record.map_state_machine_arn
     name = str(uuid.uuid4())
     arn = f"{machine.replace(':stateMachine:', ':execution:')}:{name}"
-    return Child(place, name, arn, machine, given, items, datetime.now(UTC))
+    return Child(index, name, arn, machine, given, items, datetime.now(UTC))
 
 
 def _over_tolerance(env: Any) -> Exception:
@@ -259,7 +259,7 @@ def _over_tolerance(env: Any) -> Exception:
     history = moto("stepfunctions.parser.api").HistoryEventType
     kind = kinds.StatesErrorNameType.StatesExceedToleratedFailureThreshold
     name = errors.StatesErrorName(typ=kind)
-    told = {
+    detail = {
         "error": name.error_name,
         "cause": "The specified tolerated failure threshold was exceeded",
     }
@@ -267,7 +267,7 @@ def _over_tolerance(env: Any) -> Exception:
         env=env,
         error_name=name,
         event_type=history.MapRunFailed,
-        event_details=details(mapRunFailedEventDetails=told),
+        event_details=details(mapRunFailedEventDetails=detail),
     )
     error: Exception = failures.FailureEventException(event)
     return error

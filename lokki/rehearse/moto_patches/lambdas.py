@@ -15,11 +15,11 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from lokki.rehearse.rig.parts import moto
-from lokki.rehearse.rig.runtime_api import Function, Outcome, Spec, variables
+from lokki.rehearse.moto_patches.modules import moto
+from lokki.rehearse.moto_patches.runtime_api import Function, Outcome, Spec, variables
 
 if TYPE_CHECKING:
-    from lokki.rehearse.rig.platform import Platform
+    from lokki.rehearse.moto_patches.platform import Platform
 
 _models = moto("awslambda.models")
 _live: dict[str, tuple[Any, Function]] = {}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lokki.rehearse.rig.parts import moto
+from lokki.rehearse.moto_patches.modules import moto
 
 if TYPE_CHECKING:
-    from lokki.rehearse.rig.platform import Platform
+    from lokki.rehearse.moto_patches.platform import Platform
 
 
 _models = moto("scheduler.models")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
-from lokki.rehearse.rig.parts import asl
+from lokki.rehearse.moto_patches.modules import asl
 
 if TYPE_CHECKING:
-    from lokki.rehearse.rig.platform import Platform
+    from lokki.rehearse.moto_patches.platform import Platform
 
 
 def change(platform: Platform) -> None:

@@ -8,10 +8,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from lokki.rehearse.rig.parts import asl
+from lokki.rehearse.moto_patches.modules import asl
 
 if TYPE_CHECKING:
-    from lokki.rehearse.rig.platform import Platform
+    from lokki.rehearse.moto_patches.platform import Platform
 
 _BATCHER = "lokki-batcher:"
 """What begins the comment of a map that has a batcher: the map's own comment is not used."""

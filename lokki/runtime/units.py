@@ -1,4 +1,4 @@
-"""Where a call is in its flow, and so what it is given and what is made of its result."""
+"""The task units of a flow: what AWS invokes, each a function or a job of its own."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from lokki.stages import MapStage, Stage, StepCall, TaskStage
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class TaskUnit:
     """The calls that one invocation makes for an item, one after the other.
 
-    ``stage`` is theirs, ``source`` the stage before it; ``mapped`` is the step that goes over the
-    items of their result.
+    ``stage`` holds the calls; ``source`` is the stage before it, whose result they take; ``mapped``
+    names the step that maps over their result, if one does.
     """
 
     stage: Stage
@@ -27,7 +27,7 @@ class Place:
 
     @property
     def name(self) -> str:
-        """That of its first call, which is that of its state, its function or its job."""
+        """The name of the first call, which the state, function or job bears, too."""
         return self.calls[0].name
 
     @property
@@ -35,27 +35,27 @@ class Place:
         return isinstance(self.stage, MapStage)
 
 
-def places(graph: FlowGraph[Any]) -> Iterator[Place]:
-    """What there is to invoke in a flow, in chain order.
+def units(graph: FlowGraph[Any]) -> Iterator[TaskUnit]:
+    """Yield the task units of a flow, in chain order.
 
-    Each call by itself, but those of a map with ``direct_pass``, which are invoked together.
+    Each call is a unit; the calls of a map with ``direct_pass`` are one unit together.
     """
     after = chain(graph.stages[1:], [None])
     source: Stage | None = None
     for stage, following in zip(graph.stages, after, strict=True):
         mapped = following.name if isinstance(following, MapStage) else None
         if isinstance(stage, TaskStage):
-            yield Place(stage, stage.calls, source, mapped)
+            yield TaskUnit(stage, stage.calls, source, mapped)
         elif stage.direct_pass:
-            yield Place(stage, stage.inner, source, None)
+            yield TaskUnit(stage, stage.inner, source, None)
         else:
-            yield from (Place(stage, (call,), source, None) for call in stage.inner)
+            yield from (TaskUnit(stage, (call,), source, None) for call in stage.inner)
         source = stage
 
 
-def place_of(graph: FlowGraph[Any], step: str) -> Place:
-    """The place whose first call has this name. Raises DefinitionError when there is none."""
-    for place in places(graph):
-        if place.name == step:
-            return place
+def unit_of(graph: FlowGraph[Any], step: str) -> TaskUnit:
+    """Return the unit whose first call is ``step``. Raises DefinitionError for an unknown step."""
+    for unit in units(graph):
+        if unit.name == step:
+            return unit
     raise DefinitionError(f"flow '{graph.name}' calls no step '{step}': {graph.shape}")

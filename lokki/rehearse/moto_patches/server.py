@@ -1,4 +1,4 @@
-"""The AWS of this process: moto's server on a free port, and all changes to it."""
+"""The AWS of this process: moto's server on a free port, with all patches."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from functools import cache
 from moto.core.config import default_user_config
 from moto.server import ThreadedMotoServer
 
-from lokki.rehearse.rig import (
+from lokki.rehearse.moto_patches import (
     clients,
     executions,
     grammar,
@@ -27,7 +27,7 @@ from lokki.rehearse.rig import (
     schedules,
     stacks,
 )
-from lokki.rehearse.rig.platform import Platform
+from lokki.rehearse.moto_patches.platform import Platform
 
 REGION = "us-east-1"
 _HOST = "127.0.0.1"
@@ -38,7 +38,7 @@ PLATFORM = Platform()
 
 @cache
 def _changed() -> None:
-    """Make the changes, once in a process, and have moto tell nothing of what is meant to fail."""
+    """Apply the patches, once in a process, and have moto log nothing of what is meant to fail."""
     for name, level in {"werkzeug": logging.ERROR, "moto": logging.CRITICAL}.items():
         logging.getLogger(name).setLevel(level)
     default_user_config["stepfunctions"] = {"execute_state_machine": True}

@@ -1,4 +1,4 @@
-"""What functions and jobs run on, which the changes to moto look up."""
+"""The platform that functions and jobs run on, which the patches look up."""
 
 from __future__ import annotations
 

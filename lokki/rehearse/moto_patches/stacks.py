@@ -9,10 +9,10 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from lokki.rehearse.rig.parts import moto
+from lokki.rehearse.moto_patches.modules import moto
 
 if TYPE_CHECKING:
-    from lokki.rehearse.rig.platform import Platform
+    from lokki.rehearse.moto_patches.platform import Platform
 
 _NEW = "REVIEW_IN_PROGRESS"
 
@@ -32,16 +32,16 @@ def change(platform: Platform) -> None:
         stack = models.cloudformation_backends[account_id][region_name].stacks.get(
             resources.stack_id
         )
-        told = (stack, name, resource["Type"])
+        described = (stack, name, resource["Type"])
         try:
             made = make(name, resource, resources, account_id, region_name)
         except Exception as error:
             if not hasattr(error, "resource"):  # else it is that of one that this one needs
                 vars(error)["resource"] = name
-                _tell(models, *told, "CREATE_FAILED", getattr(error, "message", str(error)))
+                _record(models, *described, "CREATE_FAILED", getattr(error, "message", str(error)))
             raise
         if made is not None:
-            _tell(models, *told, "CREATE_COMPLETE", None)
+            _record(models, *described, "CREATE_COMPLETE", None)
         return made
 
     def create_change_set(
@@ -103,7 +103,7 @@ def _list_what_parameters_change(models: Any, change_set: Any) -> None:
             change_set.changes.append(models.Change("Modify", name, kind))
 
 
-def _tell(models: Any, stack: Any, name: str, kind: str, status: str, reason: str | None) -> None:
+def _record(models: Any, stack: Any, name: str, kind: str, status: str, reason: str | None) -> None:
     if stack is not None:
         stack.events.append(
             models.Event(stack.stack_id, stack.name, name, "", kind, status, reason, None)

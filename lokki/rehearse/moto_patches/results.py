@@ -9,11 +9,11 @@ import json
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from lokki.rehearse.rig.parts import asl
+from lokki.rehearse.moto_patches.modules import asl
 
 if TYPE_CHECKING:
-    from lokki.rehearse.rig.maps import Child
-    from lokki.rehearse.rig.platform import Platform
+    from lokki.rehearse.moto_patches.maps import Child
+    from lokki.rehearse.moto_patches.platform import Platform
 
 _WRITER = "component.state.exec.state_map.result_writer."
 
@@ -37,9 +37,9 @@ def _written(client: Any, record: Any, bucket: str, prefix: str) -> dict[str, An
     folder = f"{prefix.rstrip('/')}/{record.map_run_arn.rpartition(':')[2]}"
     files: dict[str, list[Any]] = {"FAILED": [], "PENDING": [], "SUCCEEDED": []}
     for status in ("FAILED", "SUCCEEDED"):
-        told = [_told(each) for each in record.run.children if each.status == status]
-        if told:
-            body = json.dumps(told).encode()
+        described = [_described(each) for each in record.run.children if each.status == status]
+        if described:
+            body = json.dumps(described).encode()
             key = f"{folder}/{status}_0.json"
             client.put_object(Bucket=bucket, Key=key, Body=body)
             files[status].append({"Key": key, "Size": len(body)})
@@ -54,8 +54,8 @@ def _written(client: Any, record: Any, bucket: str, prefix: str) -> dict[str, An
     return {"MapRunArn": record.map_run_arn, "ResultWriterDetails": details}
 
 
-def _told(child: Child) -> dict[str, Any]:
-    told = {
+def _described(child: Child) -> dict[str, Any]:
+    described = {
         "ExecutionArn": child.arn,
         "Input": json.dumps(child.input),
         "InputDetails": {"Included": True},
@@ -66,8 +66,8 @@ def _told(child: Child) -> dict[str, Any]:
         "StopDate": _time(child.stopped or child.started),
     }
     if child.status == "SUCCEEDED":
-        return told | {"Output": json.dumps(child.output), "OutputDetails": {"Included": True}}
-    return told | {"Error": child.error, "Cause": child.cause}
+        return described | {"Output": json.dumps(child.output), "OutputDetails": {"Included": True}}
+    return described | {"Error": child.error, "Cause": child.cause}
 
 
 def _time(at: datetime) -> str:

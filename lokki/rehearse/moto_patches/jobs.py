@@ -10,10 +10,10 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, cast
 
-from lokki.rehearse.rig.parts import moto
+from lokki.rehearse.moto_patches.modules import moto
 
 if TYPE_CHECKING:
-    from lokki.rehearse.rig.platform import Platform
+    from lokki.rehearse.moto_patches.platform import Platform
 
 _models = moto("batch.models")
 _OUT_OF_TIME = "Job attempt duration exceeded timeout"
@@ -120,14 +120,14 @@ def _log(job: Any, output: str) -> None:
 
 def _is_tried_again(strategy: Mapping[str, Any], code: int) -> bool:
     """What the first condition that matches says; without one, a failed job is tried again."""
-    told = {
+    described = {
         "onExitCode": str(code if code >= 0 else 128 - code),
         "onReason": "",
         "onStatusReason": _ENDED,
     }
     for condition in strategy.get("evaluateOnExit", []):
-        patterns = {name: condition[name] for name in told if name in condition}
-        if all(fnmatchcase(told[name], pattern) for name, pattern in patterns.items()):
+        patterns = {name: condition[name] for name in described if name in condition}
+        if all(fnmatchcase(described[name], pattern) for name, pattern in patterns.items()):
             return bool(condition["action"].upper() == "RETRY")
     return True
 

@@ -6,7 +6,7 @@ import pytest
 
 from lokki import FlowGraph, step
 from lokki.errors import DefinitionError
-from lokki.runtime.place import place_of, places
+from lokki.runtime.units import unit_of, units
 
 
 @step
@@ -29,9 +29,7 @@ GRAPH = FlowGraph("a-flow", CHAIN.stages)
 
 
 def test_every_call_has_its_place_and_those_of_a_direct_pass_have_one_together():
-    told = [
-        ([call.name for call in place.calls], place.in_map, place.mapped) for place in places(GRAPH)
-    ]
+    told = [([call.name for call in unit.calls], unit.in_map, unit.mapped) for unit in units(GRAPH)]
     assert told == [
         (["source"], False, "one"),
         (["one"], True, None),
@@ -42,12 +40,12 @@ def test_every_call_has_its_place_and_those_of_a_direct_pass_have_one_together()
 
 
 def test_a_place_knows_the_stage_before_it():
-    assert place_of(GRAPH, "source").source is None
-    assert place_of(GRAPH, "other").source is GRAPH.stages[0]
-    assert place_of(GRAPH, "one-2").source is GRAPH.stages[1]
+    assert unit_of(GRAPH, "source").source is None
+    assert unit_of(GRAPH, "other").source is GRAPH.stages[0]
+    assert unit_of(GRAPH, "one-2").source is GRAPH.stages[1]
 
 
 @pytest.mark.parametrize("name", ["nothing", "other-2"])
 def test_only_a_first_call_names_a_place(name):
     with pytest.raises(DefinitionError, match=f"flow 'a-flow' calls no step '{name}'"):
-        place_of(GRAPH, name)
+        unit_of(GRAPH, name)

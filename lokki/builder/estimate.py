@@ -1,4 +1,4 @@
-"""What an execution would use, cost, and come near to the limits of. Pure."""
+"""Estimates what an execution uses and costs, and which limits it comes near. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lokki.builder.states import batched
 from lokki.config import Config
 from lokki.graph import FlowGraph
 from lokki.runtime.event import INLINE_BYTES
-from lokki.runtime.place import Place, places
+from lokki.runtime.units import TaskUnit, units
 from lokki.stages import MapStage
 
 _LISTED_AT_ONCE = 1_000  # keys of one LIST
@@ -36,7 +36,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Estimate:
     """What is used, the limits that come near, each with what to change, and what else to know."""
 
     rows: tuple[Row, ...]
@@ -62,38 +62,38 @@ class _Use:
     reads: int = 0
 
 
-def plan_of(graph: FlowGraph[Any], config: Config, items: int, seconds: float) -> Plan:
+def estimate_of(graph: FlowGraph[Any], config: Config, items: int, seconds: float) -> Estimate:
     """What an execution uses when each map has ``items`` and each call takes ``seconds``.
 
     Nothing fails in it, and every input is small enough for an event. Raises BuildError for what
     cannot be had on AWS.
     """
     use = _Use()
-    for place in places(graph):
-        _add(use, place, config, items, seconds)
+    for unit in units(graph):
+        _add(use, unit, config, items, seconds)
     for stage in graph.stages:
         if isinstance(stage, MapStage):
             use.transitions += 1
             use.writes += 2 + ceil(items / _LISTED_AT_ONCE)  # manifest, results, listing
             use.reads += items + 1
-    return Plan(
+    return Estimate(
         tuple(_rows(use, config)),
         tuple(_limits(graph, items, seconds)),
         tuple(overlap_notes(graph)),
     )
 
 
-def _add(use: _Use, place: Place, config: Config, items: int, seconds: float) -> None:
-    count = items if place.in_map else 1
-    calls = count * len(place.calls)
-    at_once = _items_at_once(place)
+def _add(use: _Use, unit: TaskUnit, config: Config, items: int, seconds: float) -> None:
+    count = items if unit.in_map else 1
+    calls = count * len(unit.calls)
+    at_once = _items_at_once(unit)
     invocations = ceil(count / at_once)
-    sizes = sizes_of(place, config)
+    sizes = sizes_of(unit, config)
     use.transitions += invocations
     use.writes += calls
-    if is_batch(place):
+    if is_batch(unit):
         use.jobs += invocations
-        charged = max(seconds * len(place.calls), prices.FARGATE_LEAST_SECONDS)
+        charged = max(seconds * len(unit.calls), prices.FARGATE_LEAST_SECONDS)
         use.vcpu_seconds += count * charged * (sizes.vcpu or 0)
         use.job_gb_seconds += count * charged * sizes.memory_mb / 1024
     else:
@@ -101,8 +101,8 @@ def _add(use: _Use, place: Place, config: Config, items: int, seconds: float) ->
         use.gb_seconds += calls * seconds * sizes.memory_mb / 1024
 
 
-def _items_at_once(place: Place) -> int:
-    stage = place.stage
+def _items_at_once(unit: TaskUnit) -> int:
+    stage = unit.stage
     return (stage.batch_size or 1) if isinstance(stage, MapStage) and batched(stage) else 1
 
 
@@ -126,11 +126,11 @@ def _rows(use: _Use, config: Config) -> Iterator[Row]:
 
 
 def _limits(graph: FlowGraph[Any], items: int, seconds: float) -> Iterator[str]:
-    for place in places(graph):
-        yield from _time(place, seconds)
-        if is_batch(place):
+    for unit in units(graph):
+        yield from _time(unit, seconds)
+        if is_batch(unit):
             yield (
-                f"step '{place.name}': a Batch job is given its event in 8 KiB; keep the flow's "
+                f"step '{unit.name}': a Batch job is given its event in 8 KiB; keep the flow's "
                 f"parameters below {8 - INLINE_BYTES // 1024} KiB"
             )
     for stage in graph.stages:
@@ -141,14 +141,14 @@ def _limits(graph: FlowGraph[Any], items: int, seconds: float) -> Iterator[str]:
         yield f"{events:,} events of {_MOST_EVENTS:,} in the history: put several steps into one"
 
 
-def _time(place: Place, seconds: float) -> Iterator[str]:
-    taken = seconds * len(place.calls) * _items_at_once(place)
+def _time(unit: TaskUnit, seconds: float) -> Iterator[str]:
+    taken = seconds * len(unit.calls) * _items_at_once(unit)
     most = MOST_LAMBDA_SECONDS - STORING_SECONDS
-    if not is_batch(place) and taken > _NEAR * most:
+    if not is_batch(unit) and taken > _NEAR * most:
         remedy = "give it job_type='batch'"
-        if len(place.calls) > 1 or _items_at_once(place) > 1:
+        if len(unit.calls) > 1 or _items_at_once(unit) > 1:
             remedy = "lower batch_size or leave direct_pass out, or " + remedy
-        yield f"step '{place.name}': an invocation takes {taken:,.0f} s of {most} s: {remedy}"
+        yield f"step '{unit.name}': an invocation takes {taken:,.0f} s of {most} s: {remedy}"
 
 
 def _concurrency(stage: MapStage, items: int) -> Iterator[str]:

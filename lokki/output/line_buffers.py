@@ -1,4 +1,4 @@
-"""What a call has written on a stream, and the lines that it makes."""
+"""Buffers of what calls write on streams, cut into lines."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class Stream(Protocol):
     stream: TextIO
 
 
-class Part:
+class LineBuffer:
     """What one call has written in one thread, on one stream, since the last line end.
 
     It is shown a line at a time, so that those of several calls do not run into one another.
-    ``before`` is a part that the call has begun earlier.
+    ``before`` is the buffer that the call began before this one.
     """
 
     __slots__ = ("_held", "_of", "_run_id", "_secrets", "_shown", "before", "stream", "thread")
@@ -48,11 +48,11 @@ class Part:
     def write(self, text: str) -> None:
         if text == "\n":  # as `print` writes it, after the rest
             text, self._held = self._held, ""
-            self._tell(text + "\n", self._line(text))
+            self._emit(text + "\n", self._line(text))
         elif "\n" in text:
             ended, _, rest = text.rpartition("\n")
             ended, self._held = self._held + ended, rest
-            self._tell(ended + "\n", *map(self._line, ended.split("\n")))
+            self._emit(ended + "\n", *map(self._line, ended.split("\n")))
         else:
             self._held += text
             if "\r" in text:  # a progress bar, which a line-buffered stream shows at once, too
@@ -74,18 +74,18 @@ class Part:
             held, self._held = self._held, ""
             line = self._line(held)
             if line.strip():
-                self._tell(held, line)
+                self._emit(held, line)
             else:
-                self._tell(held)
+                self._emit(held)
 
     def show(self, text: str) -> None:
         """Show a text that is no part of a line that is recorded."""
-        self._tell(text)
+        self._emit(text)
 
     def _show_held(self, length: int) -> None:
         text, self._held = self._held[:length], self._held[length:]
         self._shown = _as_seen(self._shown + text, _LONGEST + self._longest_secret + 1)
-        self._tell(text)
+        self._emit(text)
 
     def _line(self, line: str) -> str:
         """A whole line as it is recorded."""
@@ -102,7 +102,7 @@ class Part:
         secrets = self._secrets
         return len(secrets[0]) if secrets else 0
 
-    def _tell(self, text: str, *lines: str) -> None:
+    def _emit(self, text: str, *lines: str) -> None:
         """Record lines, and show a text without secrets where the run's output is shown."""
         if self._secrets:
             text = redacted(text, self._secrets)
@@ -114,9 +114,9 @@ class Part:
             except KeyError:  # a thread that goes on after its run
                 to = _NOT_ATTACHED
             for line in lines:
-                told = (time(), *self._of, line)
+                record = (time(), *self._of, line)
                 for sink, _ in to:
-                    sink(told)
+                    sink(record)
             stream = to[-1][1] or self.stream.stream
             try:
                 stream.write(text)
