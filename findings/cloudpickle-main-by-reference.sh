@@ -34,8 +34,8 @@ for name, value in {"plain": plain, "cached": cached, "UserId": UserId}.items():
     done = subprocess.run(
         [sys.executable, "-c", LOAD], input=cloudpickle.dumps(value), capture_output=True
     )
-    told = (done.stdout or done.stderr).decode().splitlines()[-1]
-    print(f"{name}: {told.partition(' on <module')[0]}")
+    shown = (done.stdout or done.stderr).decode().splitlines()[-1]
+    print(f"{name}: {shown.partition(' on <module')[0]}")
 PYTHON
 "$work/venv/bin/python" "$work/script.py" | tee "$work/seen"
 

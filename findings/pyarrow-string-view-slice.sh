@@ -14,7 +14,7 @@ import pyarrow
 texts = [f"a text that is too long to be in the view, number {n}" for n in range(100_000)]
 
 
-def told(size):
+def rounded(size):
     return "over a megabyte" if size > 1e6 else "under 10 kB"
 
 
@@ -23,7 +23,7 @@ for kind in (pyarrow.string(), pyarrow.string_view()):
     sink = pyarrow.BufferOutputStream()
     with pyarrow.ipc.new_stream(sink, rows.schema) as stream:
         stream.write_table(rows)
-    print(f"{kind}: ten rows: stream {told(sink.getvalue().size)}, nbytes {told(rows.nbytes)}")
+    print(f"{kind}: ten rows: stream {rounded(sink.getvalue().size)}, nbytes {rounded(rows.nbytes)}")
 PYTHON
 
 diff - "$work/seen" <<'SEEN'
