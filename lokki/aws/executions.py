@@ -400,7 +400,7 @@ class Executions:
             one = await self._described(child["executionArn"])
             kind, cause = one.get("error") or one["status"], one.get("cause") or ""
             given = json.loads(one["input"])
-            indexes = (item.index for item in given.get("Items", [given]))
+            indexes = (item["index"] for item in given.get("Items", [given]))
             found += [
                 Failure(stage.name, index, 1, kind, cause, "")
                 for index in indexes

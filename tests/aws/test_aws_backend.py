@@ -206,7 +206,7 @@ def test_what_cannot_be_resumed_is_told(place, deployed, hold):
     ended(place, run_id)
     for again, told in (
         ({"failed": True}, "has no failed items"),
-        ({"error": "abc"}, "say --failed instead of --error"),
+        ({"error": "abc"}, "say failed=True instead of error"),
         ({"from_stage": "nosuch"}, "has no stage 'nosuch'; it has numbers, crunch, total"),
         ({"force": True}, "say which stage to start from"),
     ):
@@ -215,15 +215,18 @@ def test_what_cannot_be_resumed_is_told(place, deployed, hold):
     machines = deployed.client("stepfunctions")
     arn = place.executions.machine_arn("crunching")
     before = machines.describe_state_machine(stateMachineArn=arn)["definition"]
-    changed = before.replace("map(crunch", "map(crash")
+    changed = before.replace(r"\"crunch\"", r"\"crash\"")
     machines.update_state_machine(stateMachineArn=arn, definition=changed)
     try:
-        with pytest.raises(FingerprintError, match="--force --from crash"):
+        with pytest.raises(FingerprintError, match="force=True, from_stage='crash'"):
             place.plan(run_id, ResumeOptions())
         planned = place.plan(run_id, ResumeOptions(from_stage="crash", force=True))
         assert [stage.name for stage in planned.kept] == ["numbers"]
-        assert planned.summary[:2] == ("crash: all of it, as asked for", "total: runs after that")
-        with pytest.raises(DefinitionError, match="no results for stage 'crash' as it is deployed"):
+        assert planned.summary[:2] == (
+            "crash: all of its 1 items, as asked for",
+            "total: runs after that",
+        )
+        with pytest.raises(DefinitionError, match="no results for stage 'crash' as it is now"):
             place.plan(run_id, ResumeOptions(from_stage="total", force=True))
     finally:
         machines.update_state_machine(stateMachineArn=arn, definition=before)

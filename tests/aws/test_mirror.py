@@ -205,7 +205,7 @@ def test_ten_who_watch_cost_one_poller(tmp_path_factory, monkeypatch, deployed, 
         for each in watching:
             each.join()
         assert ends == ["event: end"] * 10
-        took = place.run(run_id)["duration"]
+        took = place.run(run_id).duration
         assert way.seen.count("AWSStepFunctions.DescribeExecution") <= took / 2 + 3
     finally:
         at.close()
