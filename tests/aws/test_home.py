@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 import gzip
 import pickle
 from contextlib import closing
+from dataclasses import replace
 
 import deployed_flows as flows
 import pytest
@@ -148,13 +148,8 @@ def test_large_results_are_kept_beside_the_journal(here, place):
     assert "blob" in str(file)
     content = file.read_bytes()
     file.write_bytes(content[::-1])
-<<<<<<< HEAD
-    with pytest.raises(PayloadError, match=f"make it anew: lokki resume {run_id} --from blob"):
-        here.resume(run_id, flows.large, ResumeOptions(from_stage="length"))
-=======
     with pytest.raises(PayloadError, match="resume it from stage 'blob', which makes it anew"):
-        here.resume(run_id, flows.large, Again(from_stage="length"))
->>>>>>> 1f49a31 (Tests of AWS know runs of the model; an import loads the structure of a flow, too)
+        here.resume(run_id, flows.large, ResumeOptions(from_stage="length"))
     file.write_bytes(content)
     assert here.resume(run_id, flows.large) == 200_000
 
