@@ -1,57 +1,36 @@
-"""The executions of deployed flows: started, found, looked at, stopped and started again."""
+"""The executions of deployed flows: found, started, stopped and redriven."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from hashlib import sha256
-from math import inf
-from time import monotonic, time
+from time import time
 from typing import Any
-
-import anyio
 
 from lokki.aws import account as accounts
 from lokki.aws import stack
-from lokki.aws.account import Account, Identity
 from lokki.aws.bucket import bucket_of
-from lokki.aws.picture import (
-    Looked,
+from lokki.aws.execution_view import (
     Machine,
-    Outlined,
-    Told,
     brief,
-    label_of,
-    machine_of,
-    picture,
     status_of,
     statuses_of,
 )
+from lokki.aws.observation import GONE, PAGE
+from lokki.aws.results import Results
 from lokki.config import Config
-from lokki.errors import AwsError, KeyReused, PayloadError, RunNotFound
-from lokki.model.failure import Failure
+from lokki.errors import AwsError, KeyReused, RunNotFound
 from lokki.model.run import Run, RunList
 from lokki.model.times import seconds
-from lokki.runtime.payloads import Payloads
-from lokki.store.codec import dumps_list, loads, pickle_in
 from lokki.store.jobs import as_asked
-from lokki.store.keys import output_key
 from lokki.store.s3 import S3Store
 
 _RUN_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,79}")
-_PAGE = 1_000
-_MOST_KNOWN = 200
-"""Executions of which what was read is kept."""
 _MOST_SEARCHED = 5_000
 """Executions of a flow among which one is looked for by the beginning of its id."""
-_MOST_UNTOLD = 20
-"""Failed items whose own execution is asked, of those whose process did not live to tell why."""
-_FAILURE_SECONDS = 5.0
-"""Failures of a run that goes on are read at most so often: there may be thousands."""
-_GONE = ("ExecutionDoesNotExist", "StateMachineDoesNotExist")
 
 
 def checked_run_id(run_id: str) -> str:
@@ -64,33 +43,11 @@ def checked_run_id(run_id: str) -> str:
     return run_id
 
 
-class Executions:
-    """The executions of an account, as runs; what they have stored is in ``store``.
+class Executions(Results):
+    """The executions of an account, as runs: found, listed, started, stopped and redriven.
 
-    What is known of an execution is kept, so that looking again asks for what is new alone. Its
-    methods raise AwsError, and PayloadError where results are asked for.
+    Methods raise AwsError.
     """
-
-    def __init__(self, account: Account, who: Identity, store: S3Store) -> None:
-        self.account = account
-        self.name = who.told
-        self._who = who
-        self._store = store
-        self._known: OrderedDict[str, _Known] = OrderedDict()
-
-    # ---- names -----------------------------------------------------------------------------------
-
-    def machine_arn(self, flow: str) -> str:
-        """The state machine of a flow, which has its name."""
-        return f"{self._who.states}:stateMachine:{flow}"
-
-    def arn(self, flow: str, run_id: str) -> str:
-        """The execution that a run is."""
-        return f"{self._who.states}:execution:{flow}:{run_id}"
-
-    def payloads(self, flow: str) -> Payloads:
-        """What runs of a flow have stored."""
-        return Payloads(self._store, flow)
 
     async def flows(self) -> list[str]:
         """The flows that are deployed."""
@@ -179,7 +136,7 @@ class Executions:
             told = await self._described(self.arn(flow, name))
             return [brief(told, flow, time())]
         except AwsError as error:
-            if error.code not in _GONE:
+            if error.code not in GONE:
                 raise
         begun = await self.listed(flow, limit=_MOST_SEARCHED)
         return [run for run in begun if run.id.startswith(name)]
@@ -202,7 +159,7 @@ class Executions:
             "stepfunctions",
             "list_executions",
             stateMachineArn=self.machine_arn(flow),
-            PaginationConfig={"PageSize": _PAGE if passes_over else min(limit, _PAGE)},
+            PaginationConfig={"PageSize": PAGE if passes_over else min(limit, PAGE)},
             **wanted,
         )
         try:
@@ -251,207 +208,6 @@ class Executions:
         more, found = found[limit:], found[:limit]
         return RunList(runs=found, next=found[-1].id if more else None)
 
-    # ---- one of them -----------------------------------------------------------------------------
-
-    async def look(self, flow: str, run_id: str) -> Run:
-        """A run as it is now, with its stages and failures. Raises RunNotFound."""
-        return picture(await self.looked(flow, run_id), time())
-
-    async def looked(self, flow: str, run_id: str) -> Looked:
-        """All that is known of a run now. Raises RunNotFound."""
-        arn = self.arn(flow, run_id)
-        known = self._known.get(arn)
-        try:
-            told = await self._described(arn)
-            if known is None:
-                known = self._known[arn] = _Known(await self._machine(arn, flow))
-                while len(self._known) > _MOST_KNOWN:
-                    self._known.popitem(last=False)
-        except AwsError as error:
-            if error.code in _GONE:
-                raise RunNotFound(f"{self._who.told}: no run {run_id!r} of {flow}") from error
-            raise
-        async with known.reading:
-            await self._read_events(arn, known)
-            await self._read_maps(arn, known)
-            await self._read_failures(run_id, told, known)
-        return Looked(told, known.machine, known.events, known.maps, known.failures)
-
-    async def _described(self, arn: str) -> Told:
-        told: Told = await self.account.ask("stepfunctions", "describe_execution", executionArn=arn)
-        return told
-
-    async def _machine(self, arn: str, flow: str) -> Machine:
-        """The flow as it was deployed when the execution was started."""
-        told = await self.account.ask(
-            "stepfunctions", "describe_state_machine_for_execution", executionArn=arn
-        )
-        return self._lokkis(told, flow)
-
-    def _lokkis(self, told: Told, flow: str) -> Machine:
-        machine = machine_of(told["definition"])
-        if machine is None:
-            raise AwsError(f"state machine '{flow}' is none of lokki's: deploy the flow again")
-        return machine
-
-    async def _read_events(self, arn: str, known: _Known) -> None:
-        """Read on in the history; a page that was not full is read again, from its own start."""
-        while True:
-            again = {"nextToken": known.token} if known.token else {}
-            told = await self.account.ask(
-                "stepfunctions",
-                "get_execution_history",
-                executionArn=arn,
-                maxResults=_PAGE,
-                includeExecutionData=False,
-                **again,
-            )
-            known.events[known.whole :] = told["events"]
-            if "nextToken" not in told:
-                return
-            known.whole = len(known.events)
-            known.token = told["nextToken"]
-
-    async def _read_maps(self, arn: str, known: _Known) -> None:
-        """Look at the map runs that go on, or have since the last look."""
-        if not any(stage.label for stage in known.machine.stages):
-            return
-        pages = self.account.pages("stepfunctions", "list_map_runs", executionArn=arn)
-        async for page in pages:
-            for run in page["mapRuns"]:
-                label, seen = label_of(run["mapRunArn"]), known.maps.get(run["mapRunArn"])
-                if (
-                    seen is None
-                    or seen.get("stopDate") != run.get("stopDate")
-                    or (run.get("stopDate") is None)
-                ):
-                    seen = await self.account.ask(
-                        "stepfunctions", "describe_map_run", mapRunArn=run["mapRunArn"]
-                    )
-                known.maps[run["mapRunArn"]] = known.maps[label] = seen
-
-    # ---- failures --------------------------------------------------------------------------------
-
-    async def _read_failures(self, run_id: str, told: Told, known: _Known) -> None:
-        """Read what is told of the failures of each stage that has more of them than before.
-
-        Of a run that goes on, now and then.
-        """
-        if told["status"] == "RUNNING" and monotonic() < known.failures_read + _FAILURE_SECONDS:
-            return
-        known.failures_read = monotonic()
-        entered, left = (
-            {
-                event[f"state{name}EventDetails"]["name"]
-                for event in known.events
-                if event["type"].endswith(f"State{name}")
-            }
-            for name in ("Entered", "Exited")
-        )
-        for stage in known.machine.stages:
-            if stage.state not in entered:
-                return
-            counts = known.maps[stage.label]["itemCounts"] if stage.label in known.maps else {}
-            failed = counts.get("failed", 0) + counts.get("timedOut", 0)
-            seen = (failed, stage.state in left, told["status"], told.get("redriveCount"))
-            if seen != known.failed.get(stage.name):
-                payloads = self.payloads(known.machine.flow)
-                is_done = stage.label is None and stage.state in left
-                known.failures[stage.name] = (
-                    [] if is_done else await self._failures(payloads, run_id, stage, known, failed)
-                )
-                known.failed[stage.name] = seen
-
-    async def _failures(
-        self, payloads: Payloads, run_id: str, stage: Outlined, known: _Known, failed: int
-    ) -> list[Failure]:
-        """The failures of a stage's items that have no result."""
-        if stage.label is not None and not stage.batched and not failed:
-            return []
-        told: list[Failure] = []
-        for call in stage.calls:
-            told += await payloads.failures(run_id, call)
-        if stage.label is None:
-            return [] if await self._has_result(payloads, run_id, stage) else told
-        done = await payloads.indexes(run_id, stage.calls[-1], "output.pkl.gz")
-        told = sorted(
-            (each for each in told if each.index not in done), key=lambda each: each.index or 0
-        )
-        if len(told) < failed:
-            explained = done.keys() | {each.index for each in told if each.index is not None}
-            told += await self._untold(stage, known, explained)
-        return told
-
-    async def _has_result(self, payloads: Payloads, run_id: str, stage: Outlined) -> bool:
-        return await self._store.exists(output_key(payloads.flow, run_id, stage.calls[-1]))
-
-    async def _untold(self, stage: Outlined, known: _Known, told: set[int]) -> list[Failure]:
-        """Failures that only Step Functions knows of: of processes that were ended."""
-        assert stage.label is not None
-        answer = await self.account.ask(
-            "stepfunctions",
-            "list_executions",
-            mapRunArn=known.maps[stage.label]["mapRunArn"],
-            statusFilter="FAILED",
-            maxResults=_PAGE,
-        )
-        found = []
-        for child in answer["executions"][:_MOST_UNTOLD]:
-            one = await self._described(child["executionArn"])
-            kind, cause = one.get("error") or one["status"], one.get("cause") or ""
-            given = json.loads(one["input"])
-            indexes = (item["index"] for item in given.get("Items", [given]))
-            found += [
-                Failure(stage.name, index, 1, kind, cause, "")
-                for index in indexes
-                if index not in told
-            ]
-        return found
-
-    # ---- results ---------------------------------------------------------------------------------
-
-    async def result(self, flow: str, run_id: str) -> Any:
-        """The result of a run that has succeeded. Raises PayloadError for one that has none."""
-        return loads(await self.pickled_result(flow, run_id))
-
-    async def pickled_result(self, flow: str, run_id: str) -> bytes:
-        """The result of a run that has succeeded as a pickle. Raises PayloadError as `result`."""
-        packed = await self.packed_result(flow, run_id)
-        is_map = self._known[self.arn(flow, run_id)].machine.stages[-1].label is not None
-        return dumps_list(packed) if is_map else pickle_in(packed[0])
-
-    async def packed_result(self, flow: str, run_id: str) -> list[bytes]:
-        """The result of a run that has succeeded as it is stored; of a map, those of its items.
-
-        Raises PayloadError for a run that has none.
-        """
-        looked = await self.looked(flow, run_id)
-        if looked.execution["status"] != "SUCCEEDED":
-            raise PayloadError(f"run {run_id} has no result: it is {status_of(looked.execution)}")
-        last, payloads = looked.machine.stages[-1], self.payloads(flow)
-        if last.label is None:
-            return [await self._store.get(output_key(flow, run_id, last.calls[-1]))]
-        done = await payloads.indexes(run_id, last.calls[-1], "output.pkl.gz")
-        missing = looked.maps[last.label]["itemCounts"]["succeeded"] - len(done)
-        if missing > 0:
-            raise PayloadError(
-                f"{missing} results of step '{last.calls[-1]}' of run {run_id} are not in the "
-                "bucket any more: start the run again"
-            )
-        return await payloads.read([done[key] for key in sorted(done)])
-
-    async def packed_output(
-        self, flow: str, run_id: str, position: int, index: int
-    ) -> bytes | None:
-        """The result of an item, or of a stage that is no map, as it is stored; None if it is not.
-
-        Of a run that was looked at.
-        """
-        stage = self._known[self.arn(flow, run_id)].machine.stages[position]
-        place = index if stage.label is not None else None
-        key = output_key(flow, run_id, stage.calls[-1], place)
-        return await self._store.get(key) if await self._store.exists(key) else None
-
     async def input_of(self, run: Run) -> dict[str, Any]:
         """What the execution of a run was given."""
         told = await self._described(self.arn(run.flow, run.id))
@@ -470,18 +226,6 @@ class Executions:
             raise
         return self._lokkis(told, flow)
 
-    async def done_items(self, flow: str, run_id: str, position: int) -> set[int]:
-        """The items of a map that have their result, of a run that was looked at."""
-        stage = self._known[self.arn(flow, run_id)].machine.stages[position]
-        payloads = self.payloads(flow)
-        return set(await payloads.indexes(run_id, stage.calls[-1], "output.pkl.gz"))
-
-    async def failed_items(self, flow: str, run_id: str, position: int) -> set[int]:
-        """The items of a map that have failed for good, of a run that was looked at."""
-        known = self._known[self.arn(flow, run_id)]
-        failures = known.failures.get(known.machine.stages[position].name, ())
-        return {each.index for each in failures if each.index is not None}
-
     def _undeployed(self, flow: str) -> AwsError:
         return AwsError(
             f"flow '{flow}' is not deployed in {self._who.told}: deploy it first", "NotDeployed"
@@ -499,22 +243,3 @@ async def opened(config: Config) -> AsyncIterator[Executions]:
         who = await account.identity()
         async with S3Store(bucket, endpoint=account.endpoint, region=who.region) as store:
             yield Executions(account, who, store)
-
-
-class _Known:
-    """What has been read of an execution.
-
-    ``whole`` events are of pages that are full, ``token`` leads to what comes after them. ``maps``
-    are by ARN and, the newest of each, by label.
-    """
-
-    def __init__(self, machine: Machine) -> None:
-        self.machine = machine
-        self.reading = anyio.Lock()
-        self.events: list[Told] = []
-        self.whole = 0
-        self.token: str | None = None
-        self.maps: dict[str, Told] = {}
-        self.failures: dict[str, list[Failure]] = {}
-        self.failures_read = -inf
-        self.failed: dict[str, Any] = {}

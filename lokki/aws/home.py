@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lokki.aws.execution_view import Outlined, params_of
 from lokki.aws.executions import Executions
-from lokki.aws.picture import Outlined, params_of
 from lokki.engine.items import INLINE_BYTES
 from lokki.engine.parameters import packed_params
 from lokki.engine.run import source_of

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from time import time
 
+from lokki.aws.execution_view import Machine, Outlined, execution_view
 from lokki.aws.executions import Executions
-from lokki.aws.picture import Machine, Outlined, picture
 from lokki.errors import AwsError, DefinitionError
 from lokki.model.run import FailureGroup, Run
 from lokki.resumption import ResumeOptions, Unfinished, plan_resume
@@ -44,7 +44,7 @@ async def plan(executions: Executions, flow: str, run_id: str, again: ResumeOpti
     Raises RunNotFound, AwsError for a run that goes on, and what `plan_resume` does.
     """
     looked = await executions.looked(flow, run_id)
-    run = picture(looked, time())
+    run = execution_view(looked, time())
     if run.status == "running":
         raise AwsError(f"run {run_id} is running: cancel it, or wait for its end")
     if again.error is not None:

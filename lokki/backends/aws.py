@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
+from lokki.aws.execution_view import cells
 from lokki.aws.executions import Executions
 from lokki.aws.executions import opened as opened_executions
 from lokki.aws.loglines import Lines
-from lokki.aws.picture import cells
 from lokki.aws.resuming import Plan, plan, resume
 from lokki.config import Config
 from lokki.model.log import LogLine

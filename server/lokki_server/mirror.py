@@ -24,9 +24,9 @@ from lokki.store.items import item_error
 from lokki_server.problems import Problem
 
 if TYPE_CHECKING:
+    from lokki.aws.execution_view import Looked
     from lokki.aws.executions import Executions
     from lokki.aws.loglines import Lines
-    from lokki.aws.picture import Looked
 
 T = TypeVar("T")
 
@@ -114,13 +114,13 @@ class Mirror:
 
     async def run(self, flow: str, run_id: str) -> Run:
         """A run with its stages and failures."""
-        from lokki.aws.picture import picture
+        from lokki.aws.execution_view import execution_view
 
-        return picture(await self.looked(flow, run_id), time())
+        return execution_view(await self.looked(flow, run_id), time())
 
     async def params(self, flow: str, run_id: str) -> dict[str, Any]:
         """The parameters of a run, but for what is nested too deeply."""
-        from lokki.aws.picture import shown_params_of
+        from lokki.aws.execution_view import shown_params_of
 
         return shown_params_of((await self.looked(flow, run_id)).execution)
 
@@ -172,7 +172,7 @@ class MirroredItems:
 
     def cells(self, width: int) -> list[Counter[str]]:
         """The items in ``width`` cells of neighbours."""
-        from lokki.aws.picture import cells
+        from lokki.aws.execution_view import cells
 
         failed = dict.fromkeys(self.failures, self.status)
         return cells(self.done, failed, self.stage.total, width)

@@ -8,8 +8,10 @@ import time
 import pytest
 from clouds import NAMES, begin, ended, off
 
+from lokki.backends.aws import opened
 from lokki.errors import AwsError, DefinitionError, FingerprintError, PayloadError, RunNotFound
 from lokki.resumption import ResumeOptions
+from lokki.store.codec import pickle_in
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -196,6 +198,19 @@ def test_a_run_can_begin_again_from_a_stage(place):
     assert planned.summary[0] == "total: all of it, as asked for"
     assert place.result(run.id) == [2, []]
     assert list(place.lines(run.id)) == []
+
+
+def test_items_and_results_need_no_look_before(place, deployed):
+    run_id = begin(place, "doubles", count=3)
+    ended(place, run_id)
+    with opened(deployed.config()) as fresh:
+        about = ("doubles", run_id, 1)
+        assert fresh.wait(fresh.executions.done_items, *about) == {0, 1, 2}
+    with opened(deployed.config()) as fresh:
+        assert fresh.wait(fresh.executions.failed_items, *about) == set()
+    with opened(deployed.config()) as fresh:
+        packed = fresh.wait(fresh.executions.packed_output, *about, 2)
+        assert pickle.loads(pickle_in(packed)) == 4
 
 
 def test_what_cannot_be_resumed_is_told(place, deployed, hold):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from lokki.aws.picture import machine_of
+from lokki.aws.execution_view import machine_of
 from lokki.model.structure import text_of
 
 HERE = Path(__file__).parent

@@ -69,8 +69,8 @@ def _pull(
     **options: Any,
 ) -> None:
     check_installed()
+    from lokki.aws.execution_view import params_of
     from lokki.aws.home import pull
-    from lokki.aws.picture import params_of
     from lokki.cli.backends import opened_aws
 
     config = config_from(options)

@@ -157,7 +157,7 @@ def brief(told: Told, flow: str, now: float) -> Run:
     )
 
 
-def picture(looked: Looked, now: float) -> Run:
+def execution_view(looked: Looked, now: float) -> Run:
     """A run with its stages, their failures, and what has ended it."""
     told, machine = looked.execution, looked.machine
     run = brief(told, machine.flow, now)

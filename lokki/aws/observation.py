@@ -1,0 +1,241 @@
+"""What is known of executions: their history, their map runs, and the failures of their steps.
+
+What was read of an execution is kept, so that the next look asks for what is new alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from math import inf
+from time import monotonic, time
+from typing import Any
+
+import anyio
+
+from lokki.aws.account import Account, Identity
+from lokki.aws.execution_view import (
+    Looked,
+    Machine,
+    Outlined,
+    Told,
+    execution_view,
+    label_of,
+    machine_of,
+)
+from lokki.errors import AwsError, RunNotFound
+from lokki.model.failure import Failure
+from lokki.model.run import Run
+from lokki.runtime.payloads import Payloads
+from lokki.store.keys import output_key
+from lokki.store.s3 import S3Store
+
+PAGE = 1_000
+"""Executions, events or items that are asked for at a time."""
+GONE = ("ExecutionDoesNotExist", "StateMachineDoesNotExist")
+_MOST_KNOWN = 200
+"""Executions of which what was read is kept."""
+_MOST_UNTOLD = 20
+"""Failed items whose own execution is asked, of those whose process did not live to tell why."""
+_FAILURE_SECONDS = 5.0
+"""Failures of a run that goes on are read at most so often: there may be thousands."""
+
+
+class Observations:
+    """The executions of an account as they are now; what they have stored is in ``store``.
+
+    Methods raise AwsError.
+    """
+
+    def __init__(self, account: Account, who: Identity, store: S3Store) -> None:
+        self.account = account
+        self.name = who.told
+        self._who = who
+        self._store = store
+        self._known: OrderedDict[str, _Known] = OrderedDict()
+
+    def machine_arn(self, flow: str) -> str:
+        """The state machine of a flow, which has its name."""
+        return f"{self._who.states}:stateMachine:{flow}"
+
+    def arn(self, flow: str, run_id: str) -> str:
+        """The execution that a run is."""
+        return f"{self._who.states}:execution:{flow}:{run_id}"
+
+    def payloads(self, flow: str) -> Payloads:
+        """What runs of a flow have stored."""
+        return Payloads(self._store, flow)
+
+    async def look(self, flow: str, run_id: str) -> Run:
+        """A run as it is now, with its stages and failures. Raises RunNotFound."""
+        return execution_view(await self.looked(flow, run_id), time())
+
+    async def looked(self, flow: str, run_id: str) -> Looked:
+        """All that is known of a run now. Raises RunNotFound."""
+        arn = self.arn(flow, run_id)
+        known = self._known.get(arn)
+        try:
+            told = await self._described(arn)
+            if known is None:
+                known = self._known[arn] = _Known(await self._machine(arn, flow))
+                while len(self._known) > _MOST_KNOWN:
+                    self._known.popitem(last=False)
+        except AwsError as error:
+            if error.code in GONE:
+                raise RunNotFound(f"{self._who.told}: no run {run_id!r} of {flow}") from error
+            raise
+        async with known.reading:
+            await self._read_events(arn, known)
+            await self._read_maps(arn, known)
+            await self._read_failures(run_id, told, known)
+        return Looked(told, known.machine, known.events, known.maps, known.failures)
+
+    async def _described(self, arn: str) -> Told:
+        told: Told = await self.account.ask("stepfunctions", "describe_execution", executionArn=arn)
+        return told
+
+    async def _machine(self, arn: str, flow: str) -> Machine:
+        """The flow as it was deployed when the execution was started."""
+        told = await self.account.ask(
+            "stepfunctions", "describe_state_machine_for_execution", executionArn=arn
+        )
+        return self._lokkis(told, flow)
+
+    def _lokkis(self, told: Told, flow: str) -> Machine:
+        machine = machine_of(told["definition"])
+        if machine is None:
+            raise AwsError(f"state machine '{flow}' is none of lokki's: deploy the flow again")
+        return machine
+
+    async def _read_events(self, arn: str, known: _Known) -> None:
+        """Read on in the history; a page that was not full is read again, from its own start."""
+        while True:
+            again = {"nextToken": known.token} if known.token else {}
+            told = await self.account.ask(
+                "stepfunctions",
+                "get_execution_history",
+                executionArn=arn,
+                maxResults=PAGE,
+                includeExecutionData=False,
+                **again,
+            )
+            known.events[known.whole :] = told["events"]
+            if "nextToken" not in told:
+                return
+            known.whole = len(known.events)
+            known.token = told["nextToken"]
+
+    async def _read_maps(self, arn: str, known: _Known) -> None:
+        """Look at the map runs that go on, or have since the last look."""
+        if not any(stage.label for stage in known.machine.stages):
+            return
+        pages = self.account.pages("stepfunctions", "list_map_runs", executionArn=arn)
+        async for page in pages:
+            for run in page["mapRuns"]:
+                label, seen = label_of(run["mapRunArn"]), known.maps.get(run["mapRunArn"])
+                if (
+                    seen is None
+                    or seen.get("stopDate") != run.get("stopDate")
+                    or (run.get("stopDate") is None)
+                ):
+                    seen = await self.account.ask(
+                        "stepfunctions", "describe_map_run", mapRunArn=run["mapRunArn"]
+                    )
+                known.maps[run["mapRunArn"]] = known.maps[label] = seen
+
+    # ---- failures --------------------------------------------------------------------------------
+
+    async def _read_failures(self, run_id: str, told: Told, known: _Known) -> None:
+        """Read what is told of the failures of each stage that has more of them than before.
+
+        Of a run that goes on, now and then.
+        """
+        if told["status"] == "RUNNING" and monotonic() < known.failures_read + _FAILURE_SECONDS:
+            return
+        known.failures_read = monotonic()
+        entered, left = (
+            {
+                event[f"state{name}EventDetails"]["name"]
+                for event in known.events
+                if event["type"].endswith(f"State{name}")
+            }
+            for name in ("Entered", "Exited")
+        )
+        for stage in known.machine.stages:
+            if stage.state not in entered:
+                return
+            counts = known.maps[stage.label]["itemCounts"] if stage.label in known.maps else {}
+            failed = counts.get("failed", 0) + counts.get("timedOut", 0)
+            seen = (failed, stage.state in left, told["status"], told.get("redriveCount"))
+            if seen != known.failed.get(stage.name):
+                payloads = self.payloads(known.machine.flow)
+                is_done = stage.label is None and stage.state in left
+                known.failures[stage.name] = (
+                    [] if is_done else await self._failures(payloads, run_id, stage, known, failed)
+                )
+                known.failed[stage.name] = seen
+
+    async def _failures(
+        self, payloads: Payloads, run_id: str, stage: Outlined, known: _Known, failed: int
+    ) -> list[Failure]:
+        """The failures of a stage's items that have no result."""
+        if stage.label is not None and not stage.batched and not failed:
+            return []
+        told: list[Failure] = []
+        for call in stage.calls:
+            told += await payloads.failures(run_id, call)
+        if stage.label is None:
+            return [] if await self._has_result(payloads, run_id, stage) else told
+        done = await payloads.indexes(run_id, stage.calls[-1], "output.pkl.gz")
+        told = sorted(
+            (each for each in told if each.index not in done), key=lambda each: each.index or 0
+        )
+        if len(told) < failed:
+            explained = done.keys() | {each.index for each in told if each.index is not None}
+            told += await self._untold(stage, known, explained)
+        return told
+
+    async def _has_result(self, payloads: Payloads, run_id: str, stage: Outlined) -> bool:
+        return await self._store.exists(output_key(payloads.flow, run_id, stage.calls[-1]))
+
+    async def _untold(self, stage: Outlined, known: _Known, told: set[int]) -> list[Failure]:
+        """Failures that only Step Functions knows of: of processes that were ended."""
+        assert stage.label is not None
+        answer = await self.account.ask(
+            "stepfunctions",
+            "list_executions",
+            mapRunArn=known.maps[stage.label]["mapRunArn"],
+            statusFilter="FAILED",
+            maxResults=PAGE,
+        )
+        found = []
+        for child in answer["executions"][:_MOST_UNTOLD]:
+            one = await self._described(child["executionArn"])
+            kind, cause = one.get("error") or one["status"], one.get("cause") or ""
+            given = json.loads(one["input"])
+            indexes = (item["index"] for item in given.get("Items", [given]))
+            found += [
+                Failure(stage.name, index, 1, kind, cause, "")
+                for index in indexes
+                if index not in told
+            ]
+        return found
+
+
+class _Known:
+    """What has been read of an execution.
+
+    ``whole`` events are of pages that are full, ``token`` leads to what comes after them. ``maps``
+    are by ARN and, the newest of each, by label.
+    """
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.reading = anyio.Lock()
+        self.events: list[Told] = []
+        self.whole = 0
+        self.token: str | None = None
+        self.maps: dict[str, Told] = {}
+        self.failures: dict[str, list[Failure]] = {}
+        self.failures_read = -inf
+        self.failed: dict[str, Any] = {}

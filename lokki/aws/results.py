@@ -1,0 +1,71 @@
+"""The results of runs on AWS: whole, and item by item."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lokki.aws.execution_view import Machine, status_of
+from lokki.aws.observation import Observations
+from lokki.errors import PayloadError
+from lokki.store.codec import dumps_list, loads, pickle_in
+from lokki.store.keys import output_key
+
+
+class Results(Observations):
+    """What the executions of an account have given. Methods raise AwsError and PayloadError."""
+
+    async def result(self, flow: str, run_id: str) -> Any:
+        """The result of a run that has succeeded. Raises PayloadError for one that has none."""
+        return loads(await self.pickled_result(flow, run_id))
+
+    async def pickled_result(self, flow: str, run_id: str) -> bytes:
+        """The result of a run that has succeeded as a pickle. Raises PayloadError as `result`."""
+        packed = await self.packed_result(flow, run_id)
+        is_map = (await self._machine_of(flow, run_id)).stages[-1].label is not None
+        return dumps_list(packed) if is_map else pickle_in(packed[0])
+
+    async def packed_result(self, flow: str, run_id: str) -> list[bytes]:
+        """The result of a run that has succeeded as it is stored; of a map, those of its items.
+
+        Raises PayloadError for a run that has none.
+        """
+        looked = await self.looked(flow, run_id)
+        if looked.execution["status"] != "SUCCEEDED":
+            raise PayloadError(f"run {run_id} has no result: it is {status_of(looked.execution)}")
+        last, payloads = looked.machine.stages[-1], self.payloads(flow)
+        if last.label is None:
+            return [await self._store.get(output_key(flow, run_id, last.calls[-1]))]
+        done = await payloads.indexes(run_id, last.calls[-1], "output.pkl.gz")
+        missing = looked.maps[last.label]["itemCounts"]["succeeded"] - len(done)
+        if missing > 0:
+            raise PayloadError(
+                f"{missing} results of step '{last.calls[-1]}' of run {run_id} are not in the "
+                "bucket any more: start the run again"
+            )
+        return await payloads.read([done[key] for key in sorted(done)])
+
+    async def packed_output(
+        self, flow: str, run_id: str, position: int, index: int
+    ) -> bytes | None:
+        """The result of an item, or of a stage that is no map, as it is stored, if it is."""
+        stage = (await self._machine_of(flow, run_id)).stages[position]
+        item = index if stage.label is not None else None
+        key = output_key(flow, run_id, stage.calls[-1], item)
+        return await self._store.get(key) if await self._store.exists(key) else None
+
+    async def done_items(self, flow: str, run_id: str, position: int) -> set[int]:
+        """The items of a map that have their result."""
+        stage = (await self._machine_of(flow, run_id)).stages[position]
+        payloads = self.payloads(flow)
+        return set(await payloads.indexes(run_id, stage.calls[-1], "output.pkl.gz"))
+
+    async def failed_items(self, flow: str, run_id: str, position: int) -> set[int]:
+        """The items of a map that have failed for good, as of the last look."""
+        known = self._known.get(self.arn(flow, run_id)) or await self.looked(flow, run_id)
+        failures = known.failures.get(known.machine.stages[position].name, ())
+        return {each.index for each in failures if each.index is not None}
+
+    async def _machine_of(self, flow: str, run_id: str) -> Machine:
+        """The flow as it was deployed when a run was started."""
+        known = self._known.get(self.arn(flow, run_id))
+        return known.machine if known else (await self.looked(flow, run_id)).machine
