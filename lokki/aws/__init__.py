@@ -1,4 +1,4 @@
-"""Flows on AWS: deployed, run, looked at, mended, destroyed (``pip install lokki-engine[aws]``)."""
+"""Flows on AWS: deploy, run, follow, resume and destroy them (``lokki-engine[aws]``)."""
 
 from importlib.util import find_spec
 

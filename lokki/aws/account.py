@@ -1,4 +1,4 @@
-"""The one door to an AWS account: every request goes through it, refusals are told in words."""
+"""The one door to an AWS account: every request goes through it; refusals become an AwsError."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from lokki.store.s3 import emulators_credentials
 _TRIES = 6
 """A throttled request is repeated, after waits that grow (botocore's standard mode)."""
 _TRIES_FOR_IDENTITY = 2
-"""It is asked before anything else, so that a missing network is told within seconds."""
+"""It is asked before anything else, so that a missing network shows within seconds."""
 _CONNECT_SECONDS = 5
 _PREFIXES = {"stepfunctions": "states"}
 """Services whose permissions begin with another name."""
@@ -74,7 +74,7 @@ class Identity:
         return f"arn:{partition}:states:{self.region}:{self.account}"
 
     @property
-    def told(self) -> str:
+    def name(self) -> str:
         """The account, as messages call it."""
         return f"AWS account {self.account}, {self.region}"
 
@@ -95,23 +95,23 @@ class Account:
 
     async def ask(self, service: str, operation: str, **request: Any) -> Any:
         """The answer to a request, ``operation`` in snake_case."""
-        with _told(service, operation):
+        with _translate_errors(service, operation):
             return await getattr(await self._client(service), operation)(**request)
 
     async def pages(
         self, service: str, operation: str, **request: Any
     ) -> AsyncGenerator[Any, None]:
         """The answers to a request that come in pages."""
-        with _told(service, operation):
+        with _translate_errors(service, operation):
             pages = (await self._client(service)).get_paginator(operation)
             async for page in pages.paginate(**request):
                 yield page
 
     async def identity(self) -> Identity:
         """Who these credentials are."""
-        told = await self.ask("sts", "get_caller_identity")
+        answer = await self.ask("sts", "get_caller_identity")
         client = await self._client("sts")
-        return Identity(told["Account"], told["Arn"], client.meta.region_name)
+        return Identity(answer["Account"], answer["Arn"], client.meta.region_name)
 
     async def _client(self, service: str) -> Any:
         tries = _TRIES_FOR_IDENTITY if service == "sts" else _TRIES
@@ -140,8 +140,8 @@ async def opened(config: Config) -> AsyncIterator[Account]:
 
 
 @contextmanager
-def _told(service: str, operation: str) -> Iterator[None]:
-    """Tells in words what AWS refuses."""
+def _translate_errors(service: str, operation: str) -> Iterator[None]:
+    """Raise what AWS refuses as an AwsError that says why."""
     try:
         yield
     except ClientError as error:

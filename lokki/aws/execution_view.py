@@ -1,7 +1,8 @@
-"""An execution of a flow's state machine as the run that it is: in the shapes of every place. Pure.
+"""An execution of a flow's state machine as a run of the model. Pure.
 
-What Step Functions tells of an execution (https://docs.aws.amazon.com/step-functions/latest/
-apireference): its description, its history, its map runs; and what its steps have told of failures.
+It is made from what Step Functions reports of an execution (https://docs.aws.amazon.com/
+step-functions/latest/apireference): its description, its history, its map runs; and from the
+failures that its steps have recorded.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from lokki.store.groups import failure_group, group
 from lokki.store.shown import shown_json, shown_params
 from lokki.store.texts import short_error
 
-Told: TypeAlias = Mapping[str, Any]
+Answer: TypeAlias = Mapping[str, Any]
 """An answer of AWS, or a part of one."""
 
 _STATUSES = {
@@ -46,7 +47,7 @@ _ENDS = ("ExecutionFailed", "ExecutionAborted", "ExecutionTimedOut")
 class Outlined:
     """A stage of a flow as it is deployed: its state, its calls, the label of its map.
 
-    ``batched``: its invocations have several items, whose failures the steps alone tell.
+    ``batched``: its invocations have several items, whose failures only the steps report.
     """
 
     position: int
@@ -77,21 +78,21 @@ class Machine:
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
+class Observation:
     """All that is known of an execution: by label the newest map run, by stage the failures."""
 
-    execution: Told
+    execution: Answer
     machine: Machine
-    events: Sequence[Told]
-    maps: Mapping[str, Told]
+    events: Sequence[Answer]
+    maps: Mapping[str, Answer]
     failures: Mapping[str, Sequence[Failure]]
 
 
 def machine_of(definition: str) -> Machine | None:
     """The flow of a state machine; None for one that lokki has not made."""
-    told = json.loads(definition)
-    made = read_comment(told.get("Comment", ""))
-    states = list(_in_order(told))[1:]
+    parsed = json.loads(definition)
+    made = read_comment(parsed.get("Comment", ""))
+    states = list(_in_order(parsed))[1:]
     if made is None or len(made[1]) != len(states):
         return None
     stages = (
@@ -99,15 +100,15 @@ def machine_of(definition: str) -> Machine | None:
             position,
             state,
             stage,
-            told["States"][state].get("Label"),
-            "ItemBatcher" in told["States"][state],
+            parsed["States"][state].get("Label"),
+            "ItemBatcher" in parsed["States"][state],
         )
         for position, (state, stage) in enumerate(zip(states, made[1], strict=True))
     )
     return Machine(made[0], tuple(stages))
 
 
-def _in_order(definition: Told) -> Iterator[str]:
+def _in_order(definition: Answer) -> Iterator[str]:
     state = definition.get("StartAt")
     while state is not None:
         yield state
@@ -119,9 +120,9 @@ def label_of(map_run: str) -> str:
     return map_run.rpartition("/")[2].partition(":")[0]
 
 
-def status_of(told: Told) -> RunStatus:
-    """The status of a run, of what is told of its execution."""
-    return _STATUSES[told["status"]]
+def status_of(description: Answer) -> RunStatus:
+    """The status of a run, from the description of its execution."""
+    return _STATUSES[description["status"]]
 
 
 def statuses_of(status: str) -> list[str]:
@@ -129,13 +130,13 @@ def statuses_of(status: str) -> list[str]:
     return [theirs for theirs, ours in _STATUSES.items() if ours == status]
 
 
-def brief(told: Told, flow: str, now: float) -> Run:
-    """A run as a list of executions tells it: without its stages and parameters."""
-    started, stopped = told["startDate"].timestamp(), told.get("stopDate")
+def brief(description: Answer, flow: str, now: float) -> Run:
+    """A run as a list of executions describes it: without its stages and parameters."""
+    started, stopped = description["startDate"].timestamp(), description.get("stopDate")
     end = stopped.timestamp() if stopped else now
-    status = status_of(told)
+    status = status_of(description)
     return Run(
-        id=told["name"],
+        id=description["name"],
         where=AWS,
         flow=flow,
         status=status,
@@ -157,40 +158,40 @@ def brief(told: Told, flow: str, now: float) -> Run:
     )
 
 
-def execution_view(looked: Looked, now: float) -> Run:
+def execution_view(observation: Observation, now: float) -> Run:
     """A run with its stages, their failures, and what has ended it."""
-    told, machine = looked.execution, looked.machine
-    run = brief(told, machine.flow, now)
-    times = _times(looked.events)
+    description, machine = observation.execution, observation.machine
+    run = brief(description, machine.flow, now)
+    times = _times(observation.events)
     ended = run.finished is not None
     stages = [
-        _stage(looked, stage, times[stage.state], ended=ended, now=now)
+        _stage(observation, stage, times[stage.state], ended=ended, now=now)
         for stage in machine.stages
         if stage.state in times
     ]
-    end = told["stopDate"].timestamp() if ended else now
-    params, is_cut = shown_params(told.get("input") or "{}")
+    end = description["stopDate"].timestamp() if ended else now
+    params, is_cut = shown_params(description.get("input") or "{}")
     return replace(
         run,
         params=_given(params),
         params_cut=is_cut,
-        duration=_worked(looked.events, told["startDate"].timestamp(), end),
+        duration=_worked(observation.events, description["startDate"].timestamp(), end),
         chain=structure.text_of(machine.structure),
         structure=machine.structure,
         stages=stages,
-        error=_error(looked, stages) if run.status == "failed" else None,
-        resumes=list(_resumes(looked.events)),
+        error=_error(observation, stages) if run.status == "failed" else None,
+        resumes=list(_resumes(observation.events)),
     )
 
 
-def params_of(told: Told) -> dict[str, Any]:
-    """The parameters of a run, of what its execution was given."""
-    return _given(json.loads(told.get("input") or "{}"))
+def params_of(description: Answer) -> dict[str, Any]:
+    """The parameters of a run, from the input of its execution."""
+    return _given(json.loads(description.get("input") or "{}"))
 
 
-def shown_params_of(told: Told) -> dict[str, Any]:
+def shown_params_of(description: Answer) -> dict[str, Any]:
     """As `params_of`, but for what is nested too deeply to be shown."""
-    return _given(shown_json(told.get("input") or "{}"))
+    return _given(shown_json(description.get("input") or "{}"))
 
 
 def _given(params: dict[str, Any]) -> dict[str, Any]:
@@ -206,7 +207,7 @@ class _Times:
     retrying: bool = False
 
 
-def _times(events: Sequence[Told]) -> dict[str, _Times]:
+def _times(events: Sequence[Answer]) -> dict[str, _Times]:
     times: dict[str, _Times] = {}
     current: _Times | None = None
     for event in events:
@@ -221,7 +222,7 @@ def _times(events: Sequence[Told]) -> dict[str, _Times]:
     return times
 
 
-def _worked(events: Sequence[Told], begin: float, end: float) -> float:
+def _worked(events: Sequence[Answer], begin: float, end: float) -> float:
     """The seconds of a time, without those between an end of the execution and its redrive."""
     idle, ended = 0.0, begin
     for event in events:
@@ -233,24 +234,26 @@ def _worked(events: Sequence[Told], begin: float, end: float) -> float:
     return round(max(0.0, end - begin - idle), 3)
 
 
-def _resumes(events: Sequence[Told]) -> Iterator[Resume]:
+def _resumes(events: Sequence[Answer]) -> Iterator[Resume]:
     for event in events:
         if event["type"] == "ExecutionRedriven":
             yield Resume(at=utc(event["timestamp"].timestamp()), by=None, again=[])
 
 
-def _stage(looked: Looked, stage: Outlined, times: _Times, *, ended: bool, now: float) -> Stage:
+def _stage(
+    observation: Observation, stage: Outlined, times: _Times, *, ended: bool, now: float
+) -> Stage:
     broken = times.left is None and ended
-    failures = looked.failures.get(stage.name, ())
-    end = times.left or (looked.execution["stopDate"].timestamp() if ended else now)
-    counts = _counts(looked, stage, times, failures, broken=broken)
+    failures = observation.failures.get(stage.name, ())
+    end = times.left or (observation.execution["stopDate"].timestamp() if ended else now)
+    counts = _counts(observation, stage, times, failures, broken=broken)
     return Stage(
         position=stage.position,
         name=stage.name,
         kind=stage.structure.kind,
         started=utc(times.entered),
         finished=rfc3339(times.left),
-        duration=_worked(looked.events, times.entered, end),
+        duration=_worked(observation.events, times.entered, end),
         total=counts.total,
         succeeded=counts.succeeded,
         failed=counts.failed,
@@ -261,17 +264,22 @@ def _stage(looked: Looked, stage: Outlined, times: _Times, *, ended: bool, now: 
 
 
 def _counts(
-    looked: Looked, stage: Outlined, times: _Times, failures: Sequence[Failure], *, broken: bool
+    observation: Observation,
+    stage: Outlined,
+    times: _Times,
+    failures: Sequence[Failure],
+    *,
+    broken: bool,
 ) -> Counts:
     """The counts of a stage; of a map those of its run, which counts a batch's items as one."""
     if stage.label is None:
-        failed = broken and looked.execution["status"] != "ABORTED"
+        failed = broken and observation.execution["status"] != "ABORTED"
         retrying = times.retrying and not broken
         return Counts(1, int(times.left is not None), int(failed), 0, int(retrying))
-    counts = looked.maps.get(stage.label, {}).get("itemCounts", {})
-    told_failed = counts.get("failed", 0) + counts.get("timedOut", 0)
-    failed = max(told_failed, len(failures)) if stage.batched else told_failed
-    total, succeeded = counts.get("total", 0), counts.get("succeeded", 0) - failed + told_failed
+    counts = observation.maps.get(stage.label, {}).get("itemCounts", {})
+    map_failed = counts.get("failed", 0) + counts.get("timedOut", 0)
+    failed = max(map_failed, len(failures)) if stage.batched else map_failed
+    total, succeeded = counts.get("total", 0), counts.get("succeeded", 0) - failed + map_failed
     return Counts(total, succeeded, failed if broken else 0, 0 if broken else failed)
 
 
@@ -296,18 +304,18 @@ def grouped(failures: Sequence[Failure], *, tolerated: bool) -> list[FailureGrou
     ]
 
 
-def _error(looked: Looked, stages: Sequence[Stage]) -> Error:
+def _error(observation: Observation, stages: Sequence[Stage]) -> Error:
     """What has ended a run: a step's own words, or else those of Step Functions."""
-    told = looked.execution
+    description = observation.execution
     failing = stages[-1] if stages and not stages[-1].finished else None
-    failures = looked.failures.get(failing.name, ()) if failing else ()
+    failures = observation.failures.get(failing.name, ()) if failing else ()
     if failures:
         return short_error(Error.of(failures[0]))
     return Error(
         step=failing.name if failing else None,
         attempt=1,
-        type=told.get("error") or told["status"],
-        message=told.get("cause") or "AWS tells no cause",
+        type=description.get("error") or description["status"],
+        message=description.get("cause") or "AWS reports no cause",
         traceback="",
     )
 

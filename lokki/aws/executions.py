@@ -88,8 +88,8 @@ class Executions(Results):
         except AwsError as error:
             if error.code != "ExecutionAlreadyExists":
                 raise
-            told = await self._described(self.arn(flow, run_id))
-            if as_asked(flow, json.loads(told["input"])) != as_asked(flow, given):
+            description = await self._described(self.arn(flow, run_id))
+            if as_asked(flow, json.loads(description["input"])) != as_asked(flow, given):
                 raise KeyReused(key) from error
         return run_id
 
@@ -121,20 +121,20 @@ class Executions(Results):
             found = [run for each in flows for run in await self._named(name, each)]
             of = f" {name!r}"
         if not found:
-            raise RunNotFound(f"{self._who.told}: no run{of}" + "s yet" * (name == "last"))
+            raise RunNotFound(f"{self._who.name}: no run{of}" + "s yet" * (name == "last"))
         if name == "last":
             return max(found, key=lambda run: run.created)
         if len(found) > 1:
             some = ", ".join(run.id for run in found[:3])
-            raise RunNotFound(f"{self._who.told}: several runs begin with {name!r}: {some}")
+            raise RunNotFound(f"{self._who.name}: several runs begin with {name!r}: {some}")
         return found[0]
 
     async def _named(self, name: str, flow: str) -> list[Run]:
         if not _RUN_ID.fullmatch(name):
             return []
         try:
-            told = await self._described(self.arn(flow, name))
-            return [brief(told, flow, time())]
+            description = await self._described(self.arn(flow, name))
+            return [brief(description, flow, time())]
         except AwsError as error:
             if error.code not in GONE:
                 raise
@@ -165,14 +165,14 @@ class Executions(Results):
         try:
             async with aclosing(pages):
                 async for page in pages:
-                    for told in page["executions"]:
-                        at = told["startDate"].timestamp()
+                    for description in page["executions"]:
+                        at = description["startDate"].timestamp()
                         if since is not None and at < since:
                             return found
                         newer = older_than is not None and at >= older_than
-                        if newer or (statuses and status_of(told) not in statuses):
+                        if newer or (statuses and status_of(description) not in statuses):
                             continue
-                        found.append(brief(told, flow, time()))
+                        found.append(brief(description, flow, time()))
                         if len(found) == limit:
                             return found
         except AwsError as error:
@@ -210,25 +210,25 @@ class Executions(Results):
 
     async def input_of(self, run: Run) -> dict[str, Any]:
         """What the execution of a run was given."""
-        told = await self._described(self.arn(run.flow, run.id))
-        given: dict[str, Any] = json.loads(told.get("input") or "{}")
+        description = await self._described(self.arn(run.flow, run.id))
+        given: dict[str, Any] = json.loads(description.get("input") or "{}")
         return given
 
     async def deployed(self, flow: str) -> Machine:
         """A flow as it is deployed now. Raises AwsError when it is not."""
         try:
-            told = await self.account.ask(
+            description = await self.account.ask(
                 "stepfunctions", "describe_state_machine", stateMachineArn=self.machine_arn(flow)
             )
         except AwsError as error:
             if error.code == "StateMachineDoesNotExist":
                 raise self._undeployed(flow) from error
             raise
-        return self._lokkis(told, flow)
+        return self._lokkis(description, flow)
 
     def _undeployed(self, flow: str) -> AwsError:
         return AwsError(
-            f"flow '{flow}' is not deployed in {self._who.told}: deploy it first", "NotDeployed"
+            f"flow '{flow}' is not deployed in {self._who.name}: deploy it first", "NotDeployed"
         )
 
 

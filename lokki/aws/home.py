@@ -84,10 +84,10 @@ async def pull(
             f"  it was started as: {run.chain}\n"
             f"  the code is now:   {graph.shape}"
         )
-    looked = await executions.looked(run.flow, run.id)
+    observation = await executions.observe(run.flow, run.id)
     with closing(Journal(journal)) as book:
         await _make_room(book, large, run.id, replace=replace)
-        written = written_params(packed_params(graph), params_of(looked.execution))
+        written = written_params(packed_params(graph), params_of(observation.execution))
         kept = await keep(large, run.flow, run.id, written)
         number = book.create(
             run.id,
@@ -105,8 +105,8 @@ async def pull(
         payloads, sums = executions.payloads(run.flow), [0, 0, 0]
         try:
             for shape in run.stages:
-                stage = looked.machine.stages[shape.position]
-                failures = looked.failures.get(stage.name, ())
+                stage = observation.machine.stages[shape.position]
+                failures = observation.failures.get(stage.name, ())
                 row = _row(number, run.id, shape)
                 writer.add(Opening(row))
                 here = _Stage(payloads, large, writer, stage, row, failures, only_failed)
@@ -122,7 +122,7 @@ async def pull(
             with suppress(RunOwned):
                 book.remove(run.id).result()
             with suppress(JournalError, PayloadError):
-                steps = [stage.calls[-1] for stage in looked.machine.stages]
+                steps = [stage.calls[-1] for stage in observation.machine.stages]
                 await discard(book, large, writer, run.flow, steps)
                 await drop(large, kept.ref)
             raise
@@ -186,8 +186,8 @@ class _Stage:
         ]
         failed = 0 if shape.finished else len(self._failures)
         tolerated = len(self._failures) - failed
-        told = [self._failure(index, each, at) for index, each in self._failures.items()]
-        yield Outcomes(self._row.id, (0, failed, tolerated, 0), items=rows, failures=told)
+        failures = [self._failure(index, each, at) for index, each in self._failures.items()]
+        yield Outcomes(self._row.id, (0, failed, tolerated, 0), items=rows, failures=failures)
         done = sorted(keys)
         for first in range(0, len(done), _AT_A_TIME):
             some = done[first : first + _AT_A_TIME]
@@ -229,8 +229,8 @@ class _Stage:
         if len(data) > INLINE_BYTES:
             in_map = self._stage.label is not None
             call, run_id = self._stage.calls[-1], self._row.run
-            place, flow = index if in_map else None, self._payloads.flow
-            key = output_key(flow, run_id, call, place, self._writer)
+            item, flow = index if in_map else None, self._payloads.flow
+            key = output_key(flow, run_id, call, item, self._writer)
             ref = str(Reference.of(key, data))
             await self._large.put(key, data)
         kept = (None, ref) if ref else (data, None)
@@ -287,6 +287,6 @@ def _results(
     """The results of a stage that are not there."""
     for index, data, ref in book.outputs(row.id):
         if index not in there:
-            place = index if stage.label is not None else None
-            key = output_key(run.flow, run.id, stage.calls[-1], place)
+            item = index if stage.label is not None else None
+            key = output_key(run.flow, run.id, stage.calls[-1], item)
             yield _Result(row, index, key, data, ref)

@@ -102,8 +102,8 @@ async def _is_there(account: Account, repository: str, tag: str) -> bool:
 
 async def _token(account: Account) -> bytes:
     """The password of the registry, which is good for some hours."""
-    told = await account.ask("ecr", "get_authorization_token")
-    token = base64.b64decode(told["authorizationData"][0]["authorizationToken"])
+    answer = await account.ask("ecr", "get_authorization_token")
+    token = base64.b64decode(answer["authorizationData"][0]["authorizationToken"])
     return token.partition(b":")[2]
 
 
@@ -119,6 +119,6 @@ async def _run(*arguments: str, given: bytes | None = None) -> None:
     )
     if done.returncode:
         raise BuildError(
-            f"`docker {arguments[0]}` has failed, as told above: is Docker running, and may you "
-            "use it?"
+            f"`docker {arguments[0]}` has failed, see its output above: is Docker running, "
+            "and may you use it?"
         )

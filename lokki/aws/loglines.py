@@ -1,4 +1,4 @@
-"""What steps on AWS have printed and logged: from CloudWatch, as the lines of every place."""
+"""What steps on AWS have printed and logged: from CloudWatch, as log lines of the model."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ class Lines:
                 ) from error
             raise
         self._seen.update(event["eventId"] for event in found)
-        told = [each for each in (said(event["message"]) for event in found) if each is not None]
-        for line in sorted((line for run, line in told if run == self._run_id), key=itemgetter(0)):
+        lines = [each for each in (said(event["message"]) for event in found) if each is not None]
+        for line in sorted((line for run, line in lines if run == self._run_id), key=itemgetter(0)):
             self.read.append(LogLine(len(self.read) + 1, *line))
         if found:
             newest = max(event["timestamp"] for event in found) / 1_000

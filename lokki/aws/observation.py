@@ -1,6 +1,6 @@
 """What is known of executions: their history, their map runs, and the failures of their steps.
 
-What was read of an execution is kept, so that the next look asks for what is new alone.
+What was read of an execution is kept, so that the next request asks only for what is new.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import anyio
 
 from lokki.aws.account import Account, Identity
 from lokki.aws.execution_view import (
-    Looked,
+    Answer,
     Machine,
+    Observation,
     Outlined,
-    Told,
     execution_view,
     label_of,
     machine_of,
@@ -35,8 +35,8 @@ PAGE = 1_000
 GONE = ("ExecutionDoesNotExist", "StateMachineDoesNotExist")
 _MOST_KNOWN = 200
 """Executions of which what was read is kept."""
-_MOST_UNTOLD = 20
-"""Failed items whose own execution is asked, of those whose process did not live to tell why."""
+_MOST_UNREPORTED = 20
+"""Failed items whose own execution is asked: their process ended before it could report why."""
 _FAILURE_SECONDS = 5.0
 """Failures of a run that goes on are read at most so often: there may be thousands."""
 
@@ -49,7 +49,7 @@ class Observations:
 
     def __init__(self, account: Account, who: Identity, store: S3Store) -> None:
         self.account = account
-        self.name = who.told
+        self.name = who.name
         self._who = who
         self._store = store
         self._known: OrderedDict[str, _Known] = OrderedDict()
@@ -66,43 +66,45 @@ class Observations:
         """What runs of a flow have stored."""
         return Payloads(self._store, flow)
 
-    async def look(self, flow: str, run_id: str) -> Run:
+    async def view(self, flow: str, run_id: str) -> Run:
         """A run as it is now, with its stages and failures. Raises RunNotFound."""
-        return execution_view(await self.looked(flow, run_id), time())
+        return execution_view(await self.observe(flow, run_id), time())
 
-    async def looked(self, flow: str, run_id: str) -> Looked:
+    async def observe(self, flow: str, run_id: str) -> Observation:
         """All that is known of a run now. Raises RunNotFound."""
         arn = self.arn(flow, run_id)
         known = self._known.get(arn)
         try:
-            told = await self._described(arn)
+            description = await self._described(arn)
             if known is None:
                 known = self._known[arn] = _Known(await self._machine(arn, flow))
                 while len(self._known) > _MOST_KNOWN:
                     self._known.popitem(last=False)
         except AwsError as error:
             if error.code in GONE:
-                raise RunNotFound(f"{self._who.told}: no run {run_id!r} of {flow}") from error
+                raise RunNotFound(f"{self._who.name}: no run {run_id!r} of {flow}") from error
             raise
         async with known.reading:
             await self._read_events(arn, known)
             await self._read_maps(arn, known)
-            await self._read_failures(run_id, told, known)
-        return Looked(told, known.machine, known.events, known.maps, known.failures)
+            await self._read_failures(run_id, description, known)
+        return Observation(description, known.machine, known.events, known.maps, known.failures)
 
-    async def _described(self, arn: str) -> Told:
-        told: Told = await self.account.ask("stepfunctions", "describe_execution", executionArn=arn)
-        return told
+    async def _described(self, arn: str) -> Answer:
+        answer: Answer = await self.account.ask(
+            "stepfunctions", "describe_execution", executionArn=arn
+        )
+        return answer
 
     async def _machine(self, arn: str, flow: str) -> Machine:
         """The flow as it was deployed when the execution was started."""
-        told = await self.account.ask(
+        answer = await self.account.ask(
             "stepfunctions", "describe_state_machine_for_execution", executionArn=arn
         )
-        return self._lokkis(told, flow)
+        return self._lokkis(answer, flow)
 
-    def _lokkis(self, told: Told, flow: str) -> Machine:
-        machine = machine_of(told["definition"])
+    def _lokkis(self, answer: Answer, flow: str) -> Machine:
+        machine = machine_of(answer["definition"])
         if machine is None:
             raise AwsError(f"state machine '{flow}' is none of lokki's: deploy the flow again")
         return machine
@@ -111,7 +113,7 @@ class Observations:
         """Read on in the history; a page that was not full is read again, from its own start."""
         while True:
             again = {"nextToken": known.token} if known.token else {}
-            told = await self.account.ask(
+            page = await self.account.ask(
                 "stepfunctions",
                 "get_execution_history",
                 executionArn=arn,
@@ -119,14 +121,14 @@ class Observations:
                 includeExecutionData=False,
                 **again,
             )
-            known.events[known.whole :] = told["events"]
-            if "nextToken" not in told:
+            known.events[known.whole :] = page["events"]
+            if "nextToken" not in page:
                 return
             known.whole = len(known.events)
-            known.token = told["nextToken"]
+            known.token = page["nextToken"]
 
     async def _read_maps(self, arn: str, known: _Known) -> None:
-        """Look at the map runs that go on, or have since the last look."""
+        """Describe the map runs that go on, or have gone on since the last call."""
         if not any(stage.label for stage in known.machine.stages):
             return
         pages = self.account.pages("stepfunctions", "list_map_runs", executionArn=arn)
@@ -145,12 +147,15 @@ class Observations:
 
     # ---- failures --------------------------------------------------------------------------------
 
-    async def _read_failures(self, run_id: str, told: Told, known: _Known) -> None:
-        """Read what is told of the failures of each stage that has more of them than before.
+    async def _read_failures(self, run_id: str, description: Answer, known: _Known) -> None:
+        """Read the recorded failures of each stage that has more of them than before.
 
         Of a run that goes on, now and then.
         """
-        if told["status"] == "RUNNING" and monotonic() < known.failures_read + _FAILURE_SECONDS:
+        if (
+            description["status"] == "RUNNING"
+            and monotonic() < known.failures_read + _FAILURE_SECONDS
+        ):
             return
         known.failures_read = monotonic()
         entered, left = (
@@ -166,7 +171,12 @@ class Observations:
                 return
             counts = known.maps[stage.label]["itemCounts"] if stage.label in known.maps else {}
             failed = counts.get("failed", 0) + counts.get("timedOut", 0)
-            seen = (failed, stage.state in left, told["status"], told.get("redriveCount"))
+            seen = (
+                failed,
+                stage.state in left,
+                description["status"],
+                description.get("redriveCount"),
+            )
             if seen != known.failed.get(stage.name):
                 payloads = self.payloads(known.machine.flow)
                 is_done = stage.label is None and stage.state in left
@@ -181,24 +191,26 @@ class Observations:
         """The failures of a stage's items that have no result."""
         if stage.label is not None and not stage.batched and not failed:
             return []
-        told: list[Failure] = []
+        recorded: list[Failure] = []
         for call in stage.calls:
-            told += await payloads.failures(run_id, call)
+            recorded += await payloads.failures(run_id, call)
         if stage.label is None:
-            return [] if await self._has_result(payloads, run_id, stage) else told
+            return [] if await self._has_result(payloads, run_id, stage) else recorded
         done = await payloads.indexes(run_id, stage.calls[-1], "output.pkl.gz")
-        told = sorted(
-            (each for each in told if each.index not in done), key=lambda each: each.index or 0
+        recorded = sorted(
+            (each for each in recorded if each.index not in done), key=lambda each: each.index or 0
         )
-        if len(told) < failed:
-            explained = done.keys() | {each.index for each in told if each.index is not None}
-            told += await self._untold(stage, known, explained)
-        return told
+        if len(recorded) < failed:
+            explained = done.keys() | {each.index for each in recorded if each.index is not None}
+            recorded += await self._unreported(stage, known, explained)
+        return recorded
 
     async def _has_result(self, payloads: Payloads, run_id: str, stage: Outlined) -> bool:
         return await self._store.exists(output_key(payloads.flow, run_id, stage.calls[-1]))
 
-    async def _untold(self, stage: Outlined, known: _Known, told: set[int]) -> list[Failure]:
+    async def _unreported(
+        self, stage: Outlined, known: _Known, reported: set[int]
+    ) -> list[Failure]:
         """Failures that only Step Functions knows of: of processes that were ended."""
         assert stage.label is not None
         answer = await self.account.ask(
@@ -209,7 +221,7 @@ class Observations:
             maxResults=PAGE,
         )
         found = []
-        for child in answer["executions"][:_MOST_UNTOLD]:
+        for child in answer["executions"][:_MOST_UNREPORTED]:
             one = await self._described(child["executionArn"])
             kind, cause = one.get("error") or one["status"], one.get("cause") or ""
             given = json.loads(one["input"])
@@ -217,7 +229,7 @@ class Observations:
             found += [
                 Failure(stage.name, index, 1, kind, cause, "")
                 for index in indexes
-                if index not in told
+                if index not in reported
             ]
         return found
 
@@ -232,10 +244,10 @@ class _Known:
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         self.reading = anyio.Lock()
-        self.events: list[Told] = []
+        self.events: list[Answer] = []
         self.whole = 0
         self.token: str | None = None
-        self.maps: dict[str, Told] = {}
+        self.maps: dict[str, Answer] = {}
         self.failures: dict[str, list[Failure]] = {}
         self.failures_read = -inf
         self.failed: dict[str, Any] = {}

@@ -29,14 +29,16 @@ class Results(Observations):
 
         Raises PayloadError for a run that has none.
         """
-        looked = await self.looked(flow, run_id)
-        if looked.execution["status"] != "SUCCEEDED":
-            raise PayloadError(f"run {run_id} has no result: it is {status_of(looked.execution)}")
-        last, payloads = looked.machine.stages[-1], self.payloads(flow)
+        observation = await self.observe(flow, run_id)
+        if observation.execution["status"] != "SUCCEEDED":
+            raise PayloadError(
+                f"run {run_id} has no result: it is {status_of(observation.execution)}"
+            )
+        last, payloads = observation.machine.stages[-1], self.payloads(flow)
         if last.label is None:
             return [await self._store.get(output_key(flow, run_id, last.calls[-1]))]
         done = await payloads.indexes(run_id, last.calls[-1], "output.pkl.gz")
-        missing = looked.maps[last.label]["itemCounts"]["succeeded"] - len(done)
+        missing = observation.maps[last.label]["itemCounts"]["succeeded"] - len(done)
         if missing > 0:
             raise PayloadError(
                 f"{missing} results of step '{last.calls[-1]}' of run {run_id} are not in the "
@@ -60,12 +62,12 @@ class Results(Observations):
         return set(await payloads.indexes(run_id, stage.calls[-1], "output.pkl.gz"))
 
     async def failed_items(self, flow: str, run_id: str, position: int) -> set[int]:
-        """The items of a map that have failed for good, as of the last look."""
-        known = self._known.get(self.arn(flow, run_id)) or await self.looked(flow, run_id)
+        """The items of a map that have failed for good, as last observed."""
+        known = self._known.get(self.arn(flow, run_id)) or await self.observe(flow, run_id)
         failures = known.failures.get(known.machine.stages[position].name, ())
         return {each.index for each in failures if each.index is not None}
 
     async def _machine_of(self, flow: str, run_id: str) -> Machine:
         """The flow as it was deployed when a run was started."""
         known = self._known.get(self.arn(flow, run_id))
-        return known.machine if known else (await self.looked(flow, run_id)).machine
+        return known.machine if known else (await self.observe(flow, run_id)).machine

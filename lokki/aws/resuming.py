@@ -43,8 +43,8 @@ async def plan(executions: Executions, flow: str, run_id: str, again: ResumeOpti
 
     Raises RunNotFound, AwsError for a run that goes on, and what `plan_resume` does.
     """
-    looked = await executions.looked(flow, run_id)
-    run = execution_view(looked, time())
+    observation = await executions.observe(flow, run_id)
+    run = execution_view(observation, time())
     if run.status == "running":
         raise AwsError(f"run {run_id} is running: cancel it, or wait for its end")
     if again.error is not None:
@@ -61,13 +61,13 @@ async def plan(executions: Executions, flow: str, run_id: str, again: ResumeOpti
     planned, stages = plan_resume(_Execution(run, now), again), now.stages
     if planned.start is None and run.status == "succeeded":
         return Plan(run, planned.summary, stages)
-    if planned.start is None and looked.execution.get("redriveStatus") == "REDRIVABLE":
+    if planned.start is None and observation.execution.get("redriveStatus") == "REDRIVABLE":
         return Plan(run, planned.summary, stages, redrives=True)
     start = planned.start
     last = len(stages) if start is None else start + (not planned.whole)
-    why = "" if start is not None else _why_not(looked.execution.get("redriveStatusReason"))
+    why = "" if start is not None else _why_not(observation.execution.get("redriveStatusReason"))
     note = f"a new run begins with what is stored of {run_id}{why}"
-    kept = looked.machine.stages[:last]
+    kept = observation.machine.stages[:last]
     return Plan(run, (*planned.summary, note), stages, new=True, kept=kept)
 
 
@@ -127,4 +127,4 @@ async def _copy(executions: Executions, planned: Plan, new_id: str) -> None:
 
 
 def _why_not(reason: str | None) -> str:
-    return f", since AWS does not start it again: {reason or 'it tells no reason'}"
+    return f", since AWS does not start it again: {reason or 'it reports no reason'}"

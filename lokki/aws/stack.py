@@ -15,7 +15,7 @@ from lokki.aws.loglines import log_group
 from lokki.errors import AwsError
 
 Tell = Callable[[str], None]
-"""Is told what happens."""
+"""Receives each message on what happens."""
 
 _LOOK_SECONDS = 2.0
 _LOOK_SECONDS_EMULATED = 0.1
@@ -26,6 +26,7 @@ _NO_CHANGES = ("didn't contain changes", "No updates are to be performed")
 _OVERTAKEN = ("InvalidChangeSetStatus", "ChangeSetNotFound")
 _MAY_MAKE_ROLES = "CAPABILITY_IAM"
 _NOT_THERE = "does not exist"
+_NO_REASON = "AWS reports no reason"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +72,12 @@ class ChangeSet:
 async def find(account: Account, name: str) -> Stack | None:
     """The stack of this name, if there is one. Raises AwsError."""
     try:
-        told = await account.ask("cloudformation", "describe_stacks", StackName=name)
+        answer = await account.ask("cloudformation", "describe_stacks", StackName=name)
     except AwsError as error:
         if error.code == "ValidationError" and _NOT_THERE in str(error):
             return None
         raise
-    stack = told["Stacks"][0]
+    stack = answer["Stacks"][0]
     if stack["StackStatus"] == "DELETE_COMPLETE":
         return None
     outputs = {each["OutputKey"]: each["OutputValue"] for each in stack.get("Outputs", ())}
@@ -89,9 +90,9 @@ async def flows(account: Account) -> list[str]:
     pages = account.pages("cloudformation", "describe_stacks")
     async with aclosing(pages):
         async for page in pages:
-            for told in page["Stacks"]:
+            for described in page["Stacks"]:
                 outputs = {
-                    each["OutputKey"]: each["OutputValue"] for each in told.get("Outputs", ())
+                    each["OutputKey"]: each["OutputValue"] for each in described.get("Outputs", ())
                 }
                 flow = outputs.get("StateMachineArn", "").rpartition(":")[2]
                 if outputs.get("LogGroup") == log_group(flow):
@@ -111,7 +112,7 @@ def refuse_busy(stack: Stack) -> None:
 async def made_ready(account: Account, name: str, tell: Tell) -> Stack | None:
     """The stack, if there is one that can be updated; one that never worked is deleted.
 
-    Raises AwsError for one that somebody else is changing, or has to mend.
+    Raises AwsError for one that somebody else is changing, or has to fix.
     """
     stack = await find(account, name)
     if stack is None or stack.is_empty:
@@ -123,8 +124,8 @@ async def made_ready(account: Account, name: str, tell: Tell) -> Stack | None:
         return None
     if stack.status == "UPDATE_ROLLBACK_FAILED":
         raise AwsError(
-            f"stack '{name}' is UPDATE_ROLLBACK_FAILED ({stack.reason or 'AWS tells no reason'}): "
-            "mend what it names, run `aws cloudformation continue-update-rollback --stack-name "
+            f"stack '{name}' is UPDATE_ROLLBACK_FAILED ({stack.reason or _NO_REASON}): "
+            "fix what it names, run `aws cloudformation continue-update-rollback --stack-name "
             f"{name}`, and deploy again"
         )
     return stack
@@ -156,11 +157,11 @@ async def changes(
         raise
     arn: str = made["Id"]
     while True:
-        told = await account.ask("cloudformation", "describe_change_set", ChangeSetName=arn)
-        if told["Status"] == "CREATE_COMPLETE":
+        answer = await account.ask("cloudformation", "describe_change_set", ChangeSetName=arn)
+        if answer["Status"] == "CREATE_COMPLETE":
             break
-        if told["Status"] == "FAILED":
-            reason = told.get("StatusReason", "")
+        if answer["Status"] == "FAILED":
+            reason = answer.get("StatusReason", "")
             await account.ask("cloudformation", "delete_change_set", ChangeSetName=arn)
             if any(each in reason for each in _NO_CHANGES):
                 return None
@@ -190,9 +191,9 @@ async def make(account: Account, change_set: ChangeSet, tell: Tell) -> Stack:
     stack, failed = await _followed(account, change_set.stack, last, tell)
     if stack is None or stack.status not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
         status = stack.status if stack else "gone"
-        first = failed or (stack.reason if stack else "") or "AWS tells no reason"
+        first = failed or (stack.reason if stack else "") or _NO_REASON
         raise AwsError(
-            f"stack '{change_set.stack}' is {status}: {first}. Mend it and deploy again"
+            f"stack '{change_set.stack}' is {status}: {first}. Fix it and deploy again"
             + ("; what is left of this one is deleted then" if change_set.creates else "")
         )
     return stack
@@ -212,7 +213,7 @@ async def delete(account: Account, name: str, tell: Tell) -> None:
     stack, failed = await _followed(account, name, last, tell)
     if stack is not None:
         raise AwsError(
-            f"stack '{name}' is {stack.status}: {failed or stack.reason or 'AWS tells no reason'}. "
+            f"stack '{name}' is {stack.status}: {failed or stack.reason or _NO_REASON}. "
             "Remove what it names, and try again"
         )
 
@@ -251,8 +252,8 @@ async def _followed(account: Account, name: str, last: str, tell: Tell) -> tuple
 
 async def _last_event(account: Account, name: str) -> str:
     """The id of the newest event of a stack."""
-    told = await account.ask("cloudformation", "describe_stack_events", StackName=name)
-    return str(told["StackEvents"][0]["EventId"])
+    answer = await account.ask("cloudformation", "describe_stack_events", StackName=name)
+    return str(answer["StackEvents"][0]["EventId"])
 
 
 async def _events_since(account: Account, name: str, last: str) -> list[Any]:
@@ -272,8 +273,8 @@ async def _events_since(account: Account, name: str, last: str) -> list[Any]:
     return new[::-1]
 
 
-def _change(told: Any) -> Change:
-    change = told["ResourceChange"]
+def _change(answer: Any) -> Change:
+    change = answer["ResourceChange"]
     return Change(
         change["Action"],
         change["LogicalResourceId"],

@@ -1,1 +1,1 @@
-"""Where runs are: this machine's journal, a server, AWS. Each tells of them in the same types."""
+"""Where runs are: this machine's journal, a server, AWS. All describe them with the same types."""

@@ -26,7 +26,7 @@ T = TypeVar("T")
 _LIST_SECONDS = 5.0
 """Results of a map that goes on are listed at most so often."""
 _SETTLE_SECONDS = 4.0
-"""CloudWatch tells of a line some seconds after it was written."""
+"""CloudWatch shows a line some seconds after it was written."""
 
 
 class AwsBackend:
@@ -55,7 +55,7 @@ class AwsBackend:
         return run
 
     def run(self, run_id: str) -> Run:
-        return self.wait(self.executions.look, self._flow(run_id), run_id)
+        return self.wait(self.executions.view, self._flow(run_id), run_id)
 
     def runs(
         self,

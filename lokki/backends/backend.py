@@ -1,4 +1,4 @@
-"""What a backend offers: where runs are, each of them is asked and told the same."""
+"""The methods that every backend has: those of a journal, a server or an AWS account."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Backend(Protocol):
 
     @property
     def poll_interval(self) -> float:
-        """The least time between two looks at a run, in seconds."""
+        """The least time between two reads of a run, in seconds."""
         ...
 
     @property

@@ -1,4 +1,4 @@
-"""The events of a run that is elsewhere: what lies between two looks at it."""
+"""The events of a run that is elsewhere: what has changed between two reads of it."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ Change: TypeAlias = tuple[float, Event]
 
 
 def kept(run: Run) -> Run:
-    """A run that has ended and is to be resumed, as its first look: what is not going to change."""
+    """What a resume keeps of a run that has ended, as if it had been read before."""
     stages = [stage for stage in run.stages if stage.finished]
     return replace(run, status=RunStatus.QUEUED, cancel_requested=None, stages=stages)
 
 
 def changes(before: Run | None, now: Run) -> Iterator[Change]:
-    """What has happened, as `RunHandle.events` would have told it; ``before``: None at first."""
+    """What has happened, as events of `RunHandle.events`; ``before``: None at first."""
     if now.status == "queued" or (before and before.finished == now.finished is not None):
         return
     if before is None or before.status == "queued":

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class CombinedBackend:
     """A `Backend` over two; AWS is opened by ``open_aws`` when it has to be asked.
 
-    Where it cannot be, ``tell`` is told so, and lists go without. Of a run that is in both, since
-    it was pulled, lists have both, never on two pages; its id means that of this machine.
+    If that fails, ``tell`` receives the reason, and lists go without AWS. Lists have both of a run
+    that was pulled, never on two pages; its id means that of this machine.
     """
 
     def __init__(

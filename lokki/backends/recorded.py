@@ -156,8 +156,8 @@ def _inner_steps(
 
 def _resume(at: float, detail: str | None) -> Resume:
     """A resume of a run, of what is recorded of it."""
-    told = json.loads(detail or "{}")
-    return Resume(at=utc(at), by=told.get("by"), again=told.get("again", []))
+    recorded = json.loads(detail or "{}")
+    return Resume(at=utc(at), by=recorded.get("by"), again=recorded.get("again", []))
 
 
 def _needs(needed: Needed) -> Needs:

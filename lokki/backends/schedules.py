@@ -1,4 +1,4 @@
-"""A flow's schedule as the API tells it and `lokki schedules` lists it."""
+"""A flow's schedule, as the API returns it and `lokki schedules` lists it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _read(expression: str, timezone: str | None) -> Schedule | str:
 
 
 def schedule_of(asked: Mapping[str, Any]) -> Schedule:
-    """The schedule that a flow is told with. Raises DefinitionError for one unknown here."""
+    """The schedule that a flow declares. Raises DefinitionError for one unknown here."""
     found = _read(asked["expression"], asked["timezone"])
     if isinstance(found, str):
         raise DefinitionError(found)
@@ -49,7 +49,7 @@ def shown_schedule(
     since: float | None,
     error: str = "",
 ) -> flow.Schedule:
-    """The schedule that a flow is told with, and what a journal has of it.
+    """The schedule that a flow declares, and what a journal has of it.
 
     ``since`` is when it is followed from; None: it has no next times yet.
     """
@@ -74,7 +74,7 @@ def shown_schedule(
 
 
 def offered(found: Mapping[str, Any], file: str, schedule: flow.Schedule | None) -> flow.Flow:
-    """A flow of a file, of what the process tells that has imported it."""
+    """A flow of a file, as described by the process that has imported it."""
     stages = found["stages"]
     return flow.Flow(
         name=found["name"],

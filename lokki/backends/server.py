@@ -33,10 +33,10 @@ class ServerBackend:
     poll_interval = 0.2
     settling_time = 0.0
 
-    def __init__(self, url: str, told: Callable[[str], None] | None = None) -> None:
-        """With ``told``, one that has answered may be away for a while: it is told so."""
+    def __init__(self, url: str, tell: Callable[[str], None] | None = None) -> None:
+        """With ``tell``, a server that has answered may be away for a while; it is called then."""
         self._client = Client(url)
-        self._patience = None if told is None else Patience(PATIENCE_SECONDS, told)
+        self._patience = None if tell is None else Patience(PATIENCE_SECONDS, tell)
         self._answered = False
         self.name = self._client.url
 
@@ -181,5 +181,5 @@ class ServerBackend:
         try:
             return read(kind, answer)
         except ValueError as error:
-            told = f"{self.name} answers what this version of lokki cannot read: {error}"
-            raise ServerError(None, told) from error
+            message = f"{self.name} answers what this version of lokki cannot read: {error}"
+            raise ServerError(None, message) from error

@@ -1,7 +1,7 @@
 """Results as JSON, without the code of those who made them.
 
 A result is a pickle. Only types of Python's own that hold data are made here, nothing else is ever
-called; a value with another type in it is told by its type, and may be downloaded as it is.
+called; a value with another type in it is described by its type, and may be downloaded as it is.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def _plain(raw: bytes) -> Any:
 
 
 class NotShown(Exception):
-    """A value that is only told by its ``type`` and ``bytes``."""
+    """A value that is described only by its ``type`` and ``bytes``."""
 
     def __init__(self, kind: str, size: int) -> None:
         super().__init__(kind, size)
@@ -69,7 +69,7 @@ class NotShown(Exception):
         self.bytes = size
 
     @property
-    def told(self) -> dict[str, Any]:
+    def description(self) -> dict[str, Any]:
         return {"type": self.type, "bytes": self.bytes}
 
 
@@ -83,7 +83,7 @@ def shown(packed: bytes) -> dict[str, Any]:
     try:
         return {"json": _loaded(packed)[1]}
     except NotShown as error:
-        return error.told
+        return error.description
 
 
 def check_length(stored: int | None) -> None:

@@ -25,7 +25,7 @@ CONFIRM = click.Option(["--confirm"], is_flag=True, help="Do not ask.")
 
 @asynccontextmanager
 async def open_account(config: Config, console: Console) -> AsyncIterator[tuple[Account, Identity]]:
-    """The configured account, told to the user before anything is done to it."""
+    """The configured account, printed before anything is done to it."""
     from lokki.aws.account import opened
     from lokki.aws.bucket import bucket_of
 

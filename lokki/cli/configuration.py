@@ -1,4 +1,4 @@
-"""The configuration of a command, and what is wrong with it, told on stderr."""
+"""The configuration of a command; what is wrong with it goes to stderr."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lokki.config import Config, Logging, load, unknown_variables
 
 
 def configured(given: Mapping[str, Any] | None = None) -> Config:
-    """The configuration, as `load` has it; a variable that is unknown is told, once."""
+    """The configuration, as `load` has it; an unknown variable is reported once."""
     config = load(given)
     _tell_unknown_variables(config.logging)
     return config
@@ -22,8 +22,8 @@ def configured(given: Mapping[str, Any] | None = None) -> Config:
 
 @cache
 def _tell_unknown_variables(settings: Logging) -> None:
-    for told in unknown_variables():
-        tell(logging.variable_unknown(told, time()), settings)
+    for line in unknown_variables():
+        tell(logging.variable_unknown(line, time()), settings)
 
 
 def tell(record: logging.Record, settings: Logging) -> None:

@@ -13,5 +13,5 @@ from lokki.description import looked_into
 
 if __name__ == "__main__":
     with stdout_to_stderr():
-        told = looked_into(sys.argv[1])[1]
-    print(json.dumps(told))
+        description = looked_into(sys.argv[1])[1]
+    print(json.dumps(description))

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from lokki import logging, output
 from lokki.call import secrets_of
-from lokki.cli.exits import exits_told
+from lokki.cli.exits import exits_reported
 from lokki.cli.program import Program
 from lokki.cli.render.progress import ProgressReport
 from lokki.cli.render.report import LineReport, Outline
@@ -52,14 +52,14 @@ class Handle(Protocol):
 class Start:
     """How to start a run: ``begin`` does, and keeps what it needs open; ``stages`` it will have.
 
-    ``program`` is what is told to the user to call, ``told`` what is told first, ``other_python``
-    what is told when an import fails.
+    ``program`` is the one that messages name, ``summary`` is reported first, ``other_python`` when
+    an import fails.
     """
 
     begin: Callable[[LineReport], AbstractAsyncContextManager[Handle]]
     stages: Sequence[Outline]
     program: Program
-    told: Sequence[str] = ()
+    summary: Sequence[str] = ()
     other_python: str = ""
 
 
@@ -93,7 +93,7 @@ def execute(start: Start, config: Config) -> int:
         interrupts = _Interrupts(report)
         before = {each: signal.signal(each, interrupts) for each in _heeded()}
         try:
-            with exits_told(report.end_at_once):
+            with exits_reported(report.end_at_once):
                 result = asyncio.run(_result(start, report, interrupts))
         except LokkiError as error:
             return _failed(error, report, start.other_python)
@@ -130,7 +130,7 @@ def _report(start: Start, config: Config) -> LineReport:
 
 
 async def _result(start: Start, report: LineReport, interrupts: _Interrupts) -> Any:
-    for line in start.told:
+    for line in start.summary:
         report.tell(logging.run_resuming(line, time()))
     async with start.begin(report) as handle, report:
         interrupts.guard(handle)
@@ -172,7 +172,7 @@ def _hold_signals() -> None:
     """Before a step forks: one that comes for the child at once waits for `_leave_signals`.
 
     Our handler would take it, and it would be lost: a pool that is ended as soon as it has begun
-    would wait forever for a worker that was told to end too early.
+    would wait forever for a worker that was asked to end too early.
     """
     _mask.before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
 
@@ -259,7 +259,7 @@ def _failed(error: LokkiError, report: LineReport, other_python: str) -> int:
         report.end(str(error), INTERRUPTED)
         return INTERRUPTED
     text = f"Error: {error}"
-    if isinstance(error, RunFailed):  # whose error has been told with its traceback
+    if isinstance(error, RunFailed):  # whose error has been reported with its traceback
         item = "" if error.index is None else f", item {error.index}"
         text = f"Error: the run failed in step '{error.step}'{item}, attempt {error.attempt}"
         if where := raised_at(error.traceback):

@@ -1,4 +1,4 @@
-"""Steps that end the process they are called in: told, and never taken for a success."""
+"""Steps that end the process they are called in: reported, and never taken for a success."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from lokki.forks import end_process
 
 
 @contextmanager
-def exits_told(tell: Callable[[str], None]) -> Iterator[None]:
+def exits_reported(tell: Callable[[str], None]) -> Iterator[None]:
     """Within, ``os._exit`` of a flow's code ends the process with code 1, after ``tell``.
 
-    Nothing else could tell it, and with code 0 the run would look as if it had succeeded. Children
+    Nothing else could report it, and with code 0 the run would seem to have succeeded. Children
     that were forked end as they want.
     """
     before, process = os._exit, os.getpid()
 
-    def told(status: int) -> NoReturn:
+    def exit_reported(status: int) -> NoReturn:
         if os.getpid() != process:
             end_process(status)
         here = running.get()
@@ -33,7 +33,7 @@ def exits_told(tell: Callable[[str], None]) -> Iterator[None]:
         finally:
             end_process(1)
 
-    os._exit = told
+    os._exit = exit_reported
     try:
         yield
     finally:

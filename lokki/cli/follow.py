@@ -1,4 +1,4 @@
-"""Running a flow elsewhere from the terminal: told as if it ran here."""
+"""Running a flow elsewhere from the terminal: reported as if it ran here."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from lokki.model.status import FINAL
 T = TypeVar("T")
 
 _QUEUED_SECONDS = 1.0
-"""After so long in the queue, it is told."""
+"""After so long in the queue, it is reported."""
 _OUT_OF_REACH = ("EndpointConnectionError", "ConnectTimeoutError", "ReadTimeoutError")
 
 
 class FollowedRun:
-    """A run that is elsewhere, as a `RunHandle` that looks at it again and again.
+    """A run that is elsewhere, as a `RunHandle` that reads it again and again.
 
-    Told is what is new since it was as ``before``, and since its ``line`` of this id. ``fetch``
-    gets the result of one that has succeeded.
+    It reports what is new since the run was as ``before``, and the log lines after ``line``, an id.
+    ``fetch`` gets the result of a run that has succeeded.
     """
 
     def __init__(
@@ -58,8 +58,8 @@ class FollowedRun:
         self._patience = Patience(PATIENCE_SECONDS, self._tell_away)
 
     async def events(self) -> AsyncIterator[Event]:
-        """What happens in it until it ends; what its steps print is told on the way."""
-        begun, told = monotonic(), False
+        """What happens in it until it ends; what its steps print is reported on the way."""
+        begun, is_reported = monotonic(), False
         while True:
             now = await self._patiently(partial(self._backend.run, self.run_id))
             lines = deque(await self._patiently(self._new_lines))
@@ -69,8 +69,8 @@ class FollowedRun:
             self._tell(lines, inf)
             if now.status != "queued":
                 self._seen = now
-            elif not told and monotonic() > begun + _QUEUED_SECONDS:
-                told = True
+            elif not is_reported and monotonic() > begun + _QUEUED_SECONDS:
+                is_reported = True
                 self._report.tell(logging.run_queued(self.run_id, now.flow, time()))
             if now.status in FINAL:
                 await anyio.sleep(self._backend.settling_time)
@@ -124,7 +124,7 @@ class FollowedRun:
         return await anyio.to_thread.run_sync(self._fetch, self.run_id)
 
     def cancel(self) -> None:
-        """Ask for it; the run's end tells that it is done."""
+        """Ask for it; the run's end shows that it is done."""
         self._cancelling = asyncio.ensure_future(self._cancel())
 
     async def _cancel(self) -> None:
@@ -148,6 +148,6 @@ async def followed(
     fetch: Callable[[str], Any],
 ) -> AsyncIterator[FollowedRun]:
     """A run that ``submit`` has the backend start, or resume from what it was ``before``."""
-    told = 0 if before is None else await anyio.to_thread.run_sync(backend.last_line, before.id)
+    line = 0 if before is None else await anyio.to_thread.run_sync(backend.last_line, before.id)
     run = await anyio.to_thread.run_sync(submit)
-    yield FollowedRun(backend, run.id, before, told, report, fetch)
+    yield FollowedRun(backend, run.id, before, line, report, fetch)

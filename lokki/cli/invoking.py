@@ -35,9 +35,9 @@ def resume_on_aws(name: str, program: Program, options: dict[str, Any]) -> int:
     with opened_aws(config) as backend:
         run_id = backend.find(name, program.flow).id
         planned = backend.plan(run_id, again)
-        told = [said(line, as_options) for line in planned.summary]
+        summary = [said(line, as_options) for line in planned.summary]
         if dry_run:
-            click.echo("\n".join(told))
+            click.echo("\n".join(summary))
             return 0
 
         def begin(report: LineReport) -> AbstractAsyncContextManager[Handle]:
@@ -50,7 +50,7 @@ def resume_on_aws(name: str, program: Program, options: dict[str, Any]) -> int:
             return followed(backend, lambda: planned.run, planned.run, report, backend.result)
 
         stages = [Outline(each.name, each.label is not None) for each in planned.stages]
-        return execute(Start(begin, stages, program.at(AWS), told), config)
+        return execute(Start(begin, stages, program.at(AWS), summary), config)
 
 
 def invoked(
@@ -69,7 +69,7 @@ def invoked(
         start = partial(backend.start, graph.name, name, given)
         if not wait:
             click.echo(start().id)
-            watch = program.at(AWS).told("show", name, "--watch")
+            watch = program.at(AWS).command("show", name, "--watch")
             click.echo(f"it runs in {backend.name}; watch: {watch}", err=True)
             return 0
 

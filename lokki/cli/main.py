@@ -13,7 +13,7 @@ import click
 
 from lokki.cli import completing
 from lokki.cli.command import call
-from lokki.cli.exits import exits_told
+from lokki.cli.exits import exits_reported
 from lokki.cli.group import Group
 from lokki.cli.program import Program
 from lokki.cli.render.words import as_options
@@ -33,15 +33,15 @@ def main_of(flow: Flow[..., Any]) -> NoReturn:
     check_may_run()
     alias_main()
     program = Program(f"python {shlex.quote(sys.argv[0])}", flow.name)
-    told = flow.__doc__ or f"Run the flow {flow.name}."
-    _start(Group(flow, program, help=told, example="run"), program)
+    about = flow.__doc__ or f"Run the flow {flow.name}."
+    _start(Group(flow, program, help=about, example="run"), program)
 
 
 def entry_point() -> NoReturn:
     """The console script ``lokki``."""
     program = Program("lokki")
-    told = "Run flows: map a function over ten thousand things, durably."
-    group = Group(None, program, name="lokki", help=told, example="run birds.py")
+    about = "Run flows: map a function over ten thousand things, durably."
+    group = Group(None, program, name="lokki", help=about, example="run birds.py")
     _start(
         click.version_option(package_name="lokki-engine", message="lokki %(version)s")(group),
         program,
@@ -49,7 +49,7 @@ def entry_point() -> NoReturn:
 
 
 def _start(group: click.Group, program: Program) -> NoReturn:
-    """Run a command; our errors are told in words, without a traceback, and so is a full disk."""
+    """Run a command; print our errors, and a full disk, as messages without a traceback."""
     if completing.VARIABLE in os.environ:
         from lokki.cli.shells import complete
 
@@ -58,7 +58,7 @@ def _start(group: click.Group, program: Program) -> NoReturn:
         sys.stdout.reconfigure(errors="backslashreplace")
     code = 0
     try:
-        with exits_told(lambda message: click.echo(f"Error: {message}", err=True)):
+        with exits_reported(lambda message: click.echo(f"Error: {message}", err=True)):
             code = _exit_code(group, program)
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -70,11 +70,11 @@ def _start(group: click.Group, program: Program) -> NoReturn:
             click.echo(f"Error: the output cannot be written: {error.strerror}", err=True)
             code = 1
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    _drop_untold()
+    _drop_unwritten()
     sys.exit(code)
 
 
-def _drop_untold() -> None:
+def _drop_unwritten() -> None:
     """What stderr does not take is lost, and no failure, as which Python 3.14 exits with 120."""
     try:
         if sys.stderr is not None:

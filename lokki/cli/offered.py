@@ -21,7 +21,7 @@ PARAMETERS: list[click.Parameter] = [SOURCES, JSON, HERE_OR_SERVER]
 
 
 def offered_flows(on: str, sources: Sequence[str]) -> FlowList:
-    """The flows here or on a server, and the files that have none, as the API tells both."""
+    """The flows here or on a server, and the files that have none, as the API lists both."""
     if on == LOCAL:
         return _here(sources, configured())
     if sources:
@@ -52,10 +52,10 @@ def _here(sources: Sequence[str], config: Config) -> FlowList:
 
     files, now = found_in(sources), time()
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        told = list(pool.map(_told, files))
+        described = list(pool.map(_described, files))
     flows: list[Flow] = []
     with closing(Reader(journal_path(config), create=False)) as read:
-        for file, each in zip(files, told, strict=True):
+        for file, each in zip(files, described, strict=True):
             for flow in each.get("flows", ()):
                 asked = flow.pop("schedule")
                 schedule = None
@@ -66,14 +66,14 @@ def _here(sources: Sequence[str], config: Config) -> FlowList:
                 flows.append(offered(flow, file, schedule))
     problems = [
         FileProblem(file=file, **each)
-        for file, each in zip(files, told, strict=True)
+        for file, each in zip(files, described, strict=True)
         if "error" in each
     ]
     return FlowList(flows=flows, problems=problems)
 
 
-def _told(file: str) -> dict[str, Any]:
-    """What a file's flows are, or what is wrong with it, as a process of its own tells."""
+def _described(file: str) -> dict[str, Any]:
+    """The flows of a file, or what is wrong with it, as a process of its own finds them."""
     import subprocess
 
     done = subprocess.run(
@@ -84,5 +84,5 @@ def _told(file: str) -> dict[str, Any]:
     )
     if not done.stdout:
         return {"error": f"the import of {file} ended its process", "traceback": ""}
-    told: dict[str, Any] = json.loads(done.stdout)
-    return told
+    described: dict[str, Any] = json.loads(done.stdout)
+    return described

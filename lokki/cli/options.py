@@ -91,8 +91,8 @@ COUNT = click.Option(
 
 def _setting(name: str) -> click.Option:
     key = KEYS[_SETTINGS[name]]
-    told = f"{key.description[0].upper()}{key.description[1:]}; configured as {key.name}."
-    return click.Option(["--" + name.replace("_", "-"), name], metavar=key.metavar, help=told)
+    about = f"{key.description[0].upper()}{key.description[1:]}; configured as {key.name}."
+    return click.Option(["--" + name.replace("_", "-"), name], metavar=key.metavar, help=about)
 
 
 def settings(*sections: str) -> list[click.Parameter]:

@@ -18,7 +18,7 @@ from lokki.params import MISSING, Parameter
 from lokki.secret import Secret, redactable, variable
 
 if TYPE_CHECKING:
-    from lokki.cli.schema import Told
+    from lokki.cli.schema import SchemaParameter
 
 PARAMS = click.Option(
     ["--params"],
@@ -38,7 +38,7 @@ def options_of(
     """``--params FILE`` and an option for each parameter, all of them text until validated.
 
     That of a secret is there to say that it is none. ``own`` options of a command come last; a
-    parameter of the same name has to be given in the file. ``whole``: the required ones are told.
+    parameter of the same name has to be given in the file. ``whole``: the required ones are marked.
     ``like`` are values of another run, which stand for those that are not given.
     """
     taken = {word for each in own for word in (each.name, *each.opts)}
@@ -47,17 +47,17 @@ def options_of(
     return [PARAMS, *(option_of(each, whole=whole) for each in as_before), *own]
 
 
-def option_of(parameter: Parameter | Told, *, whole: bool = True) -> click.Option:
+def option_of(parameter: Parameter | SchemaParameter, *, whole: bool = True) -> click.Option:
     """The option that a parameter of a flow is."""
     if parameter.is_secret:
         names = [parameter.option, parameter.name]
         return click.Option(names, hidden=True, expose_value=False, callback=_refuse)
-    told = f"[default: {parameter.default_text}]" if parameter.default_text else ""
-    told = "[required]" if parameter.required and whole else told
+    about = f"[default: {parameter.default_text}]" if parameter.default_text else ""
+    about = "[required]" if parameter.required and whole else about
     names = [parameter.option, parameter.name]
     if parameter.is_flag:
-        return _Flag(names, help=told)
-    return click.Option(names, default=None, metavar=parameter.metavar, help=told)
+        return _Flag(names, help=about)
+    return click.Option(names, default=None, metavar=parameter.metavar, help=about)
 
 
 class _Flag(click.Option):
@@ -80,8 +80,8 @@ class _Flag(click.Option):
 def _refuse(context: click.Context, option: click.Parameter, value: str | None) -> None:
     if value is not None:
         name = str(option.name)
-        told = f"set {variable(name)}, since others can read command lines"
-        raise click.UsageError(f"{option.opts[0]} is a secret: {told}", context)
+        instead = f"set {variable(name)}, since others can read command lines"
+        raise click.UsageError(f"{option.opts[0]} is a secret: {instead}", context)
 
 
 def missing_secrets(flow: Flow[..., Any]) -> list[str]:
@@ -106,7 +106,7 @@ def ask_for_secrets(flow: Flow[..., Any]) -> dict[str, str]:
     return asked
 
 
-def told_secrets(flow: Flow[..., Any]) -> list[str]:
+def secrets_help(flow: Flow[..., Any]) -> list[str]:
     """A line for each secret parameter: where its value comes from."""
     asked = flow.parameters.secrets
     return [

@@ -1,4 +1,4 @@
-"""The program that a command line calls, and how it is told to the user."""
+"""The program that a command line calls, and its commands as messages show them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Program:
         """The program, for runs that are elsewhere."""
         return replace(self, on=on)
 
-    def told(self, *words: str) -> str:
+    def command(self, *words: str) -> str:
         """A command of it, for the user to copy."""
         where = [] if self.on == LOCAL else ["--on", self.on]
         return f"{self.name} {shlex.join([*words, *where])}"

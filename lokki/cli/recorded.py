@@ -39,22 +39,22 @@ def found_run(name: str, program: Program, options: dict[str, Any]) -> tuple[Run
 
 
 def _enter(folder: str | None, config: Config) -> None:
-    """Go to the folder of a run, if it is known and another one; it is told either way."""
+    """Go to the folder of a run, if it is known and another one; a message says so either way."""
     here = None
     with suppress(OSError):  # it has been removed
         here = os.getcwd()
     if folder in (None, here):
         return
-    level, told = "INFO", f"in {folder}, where the run was started"
+    level, message = "INFO", f"in {folder}, where the run was started"
     try:
         os.chdir(folder)
     except OSError as error:
         level = "WARNING"
-        told = (
+        message = (
             f"the folder that the run was started in cannot be entered: {folder}: "
             f"{error.strerror}; it goes on in {here}"
         )
-    tell(logging.run_folder(told, level, time()), config.logging)
+    tell(logging.run_folder(message, level, time()), config.logging)
 
 
 def flow_of(run: RunRecord, target: str | None, command: str) -> Flow[..., Any]:

@@ -40,9 +40,9 @@ def collect(
     elif not old:
         click.echo("nothing to remove", err=True)
     else:
-        removed, told = asyncio.run(_remove(path, payload_store(path, config), old))
+        removed, freed = asyncio.run(_remove(path, payload_store(path, config), old))
         lost = _those_that(len(resumable & removed), "could have been resumed")
-        click.echo(f"{counted(len(removed), 'run')} removed, {told}{lost}", err=True)
+        click.echo(f"{counted(len(removed), 'run')} removed, {freed}{lost}", err=True)
 
 
 async def _remove(

@@ -1,4 +1,4 @@
-"""A flow's parameters as options, of a flow that is told as JSON: its code may be elsewhere."""
+"""A flow's parameters as options, from the flow's JSON description: its code may be elsewhere."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _SWITCHES |= {"false": False, "no": False, "off": False, "0": False}
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """A parameter of a flow, as the JSON Schema of its parameters tells it."""
+class SchemaParameter:
+    """A parameter of a flow, as the JSON Schema of its parameters describes it."""
 
     name: str
     schemas: tuple[Mapping[str, Any], ...]
@@ -77,14 +77,14 @@ class Told:
         return text if isinstance(value, str) else value
 
 
-def parameters(flow: Flow) -> Iterator[Told]:
+def parameters(flow: Flow) -> Iterator[SchemaParameter]:
     """The parameters of a flow, without its secrets."""
     whole = flow.parameters
     required, definitions = whole["required"], whole.get("$defs", {})
     for name, schema in whole["properties"].items():
         members = schema.get("anyOf", [schema])
         schemas = tuple(_resolved(each, definitions) for each in members)
-        yield Told(name, schemas, name in required, schema.get("default"))
+        yield SchemaParameter(name, schemas, name in required, schema.get("default"))
 
 
 def _resolved(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -76,7 +76,7 @@ def script(group: click.Command, shell: str) -> str:
 def complete(group: click.Command, program: Program, instruction: str) -> NoReturn:
     """Answer a shell's script, which asks by ``bash_complete``, say, and end.
 
-    Nothing else is told: it would be amid the line that is typed.
+    Nothing else is printed: it would be amid the line that is typed.
     """
     sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - for the life of the process
     shell = _SHELLS.get(instruction.removesuffix("_complete"))

@@ -54,17 +54,17 @@ class Deferred(Command):
 
 
 def on_target(
-    name: str, example: str, told: str, make: MakeCommand
+    name: str, example: str, about: str, make: MakeCommand
 ) -> Callable[[Flow[..., Any] | None, Program], click.Command]:
     """The command that ``make`` makes for a flow; of `lokki`, ``NAME FILE[:flow] [OPTIONS]``."""
 
     def made(flow: Flow[..., Any] | None, program: Program) -> click.Command:
-        return _of_lokki(name, example, told, make) if flow is None else make(flow, program)
+        return _of_lokki(name, example, about, make) if flow is None else make(flow, program)
 
     return made
 
 
-def _of_lokki(name: str, example: str, told: str, make: MakeCommand) -> click.Command:
+def _of_lokki(name: str, example: str, about: str, make: MakeCommand) -> click.Command:
     def command(target: str, arguments: tuple[str, ...]) -> None:
         asks_for_help = target in HELP["help_option_names"]
         if asks_for_help and not arguments:
@@ -90,6 +90,6 @@ def _of_lokki(name: str, example: str, told: str, make: MakeCommand) -> click.Co
         params=[target_argument(), options],
         callback=command,
         example=example,
-        help=told,
+        help=about,
         **_TARGET,
     )

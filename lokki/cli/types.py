@@ -73,7 +73,7 @@ class Ago(click.ParamType[float]):
 class On(click.ParamType[str]):
     """The URL of a server, or one of ``names``."""
 
-    name = "place"
+    name = "backend"
 
     def __init__(self, *names: str) -> None:
         self._names = names

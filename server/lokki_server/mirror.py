@@ -24,7 +24,7 @@ from lokki.store.items import item_error
 from lokki_server.problems import Problem
 
 if TYPE_CHECKING:
-    from lokki.aws.execution_view import Looked
+    from lokki.aws.execution_view import Observation
     from lokki.aws.executions import Executions
     from lokki.aws.loglines import Lines
 
@@ -107,10 +107,10 @@ class Mirror:
         executions = await self.executions()
         return await self.ask("flows", executions.flows, _FLOWS_SECONDS)
 
-    async def looked(self, flow: str, run_id: str) -> Looked:
+    async def looked(self, flow: str, run_id: str) -> Observation:
         """All that is known of a run."""
         executions = await self.executions()
-        return await self.ask(("run", flow, run_id), partial(executions.looked, flow, run_id))
+        return await self.ask(("run", flow, run_id), partial(executions.observe, flow, run_id))
 
     async def run(self, flow: str, run_id: str) -> Run:
         """A run with its stages and failures."""

@@ -7,7 +7,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from lokki.aws.execution_view import Looked, brief, execution_view, grouped, machine_of, statuses_of
+from lokki.aws.execution_view import (
+    Observation,
+    brief,
+    execution_view,
+    grouped,
+    machine_of,
+    statuses_of,
+)
 from lokki.builder.comment import comment_of
 from lokki.model.failure import Error, Failure
 from lokki.model.run import Resume
@@ -59,8 +66,8 @@ def run(events, *, status="RUNNING", stop=None, now=60, counts=None, failures=No
     if stop is not None:
         execution["stopDate"] = at(stop)
     maps = {"Crunch": {"itemCounts": counts}} if counts else {}
-    looked = Looked(execution, MACHINE, events, maps, failures or {})
-    return execution_view(looked, at(now).timestamp())
+    observation = Observation(execution, MACHINE, events, maps, failures or {})
+    return execution_view(observation, at(now).timestamp())
 
 
 def failure(index, reason="no", step="crunch"):
@@ -107,7 +114,7 @@ def test_a_batch_has_failures_that_only_its_steps_tell():
     maps = {"Crunch": {"itemCounts": {"total": 9, "succeeded": 9}}}
     failures = {"crunch": [failure(3), failure(5)]}
     machine = machine_of(json.dumps(definition))
-    told = execution_view(Looked(execution, machine, events, maps, failures), 0).stages[1]
+    told = execution_view(Observation(execution, machine, events, maps, failures), 0).stages[1]
     assert (told.succeeded, told.tolerated) == (7, 2)
 
 

@@ -63,13 +63,13 @@ class Here:
         return self.place.wait(work)
 
     def push(self, run_id):
-        looked = self.place.wait(self.place.executions.looked, "crunching", run_id)
+        observation = self.place.wait(self.place.executions.observe, "crunching", run_id)
         book = Journal(self.journal)
         try:
 
             async def work():
                 run = book.history.find(run_id)
-                stages = looked.machine.stages
+                stages = observation.machine.stages
                 return await push(self.place.executions, run, stages, book, self.large)
 
             return self.place.wait(work)

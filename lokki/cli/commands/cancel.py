@@ -36,5 +36,5 @@ def command(program: Program, /, run: str | None, run_option: str | None, on: st
         raise click.ClickException(f"run {run_id} is another process's now, and left to it")
     if status != "cancelled":
         raise click.ClickException(f"run {run_id} has meanwhile {_ENDED[status]}")
-    resume = program.at(on or found.where).told("resume", run_id)
+    resume = program.at(on or found.where).command("resume", run_id)
     click.echo(f"run {run_id} is cancelled; resume: {resume}", err=True)

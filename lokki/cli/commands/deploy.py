@@ -64,8 +64,8 @@ def deploy_command(flow: Flow[..., Any], program: Program) -> click.Command:
             done = run_on_aws(deployed)
         if done is None:
             raise click.ClickException("nothing is deployed")
-        told = "is deployed" if done.changed else "is deployed already, and up to date"
-        click.echo(f"{flow.name} {told}: {done.machine}")
+        outcome = "is deployed" if done.changed else "is deployed already, and up to date"
+        click.echo(f"{flow.name} {outcome}: {done.machine}")
 
     anew = click.Option(
         ["--force"], is_flag=True, help="Build anew, and push, what has not changed."

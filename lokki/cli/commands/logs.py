@@ -88,12 +88,12 @@ def command(
             whole = backend.run(found.id)
             _check_step(backend, whole, wanted["step"])
             _check_item(backend, whole, wanted["item"])
-        told = False
+        printed = False
         for line in _lines(backend, found.id, follow, end, wanted):
-            told_as = json.dumps(Line.of(line), default=fields_of) if as_json else _human(line)
-            print(told_as, flush=follow)
-            told = True
-        if not told:
+            text = json.dumps(Line.of(line), default=fields_of) if as_json else _human(line)
+            print(text, flush=follow)
+            printed = True
+        if not printed:
             click.echo("no lines", err=True)
         if follow:
             _tell_lost(backend.find(found.id), program.at(on or found.where))
@@ -126,7 +126,7 @@ def _lines(
     after, more = 0, True
     while more:
         more = follow and _may_come(backend, backend.find(run_id), end)
-        last = backend.last_line(run_id)  # up to which all are looked at now
+        last = backend.last_line(run_id)  # up to which all are read now
         for line in backend.lines(run_id, **wanted, until=end, after=after):
             last = max(last, line.id)
             yield line
@@ -146,7 +146,7 @@ def _may_come(backend: Backend, run: Run, end: float | None) -> bool:
 
 def _tell_lost(run: Run, program: Program) -> None:
     if run.is_lost:
-        resume = program.told("resume", run.id)
+        resume = program.command("resume", run.id)
         click.echo(f"the process of run {run.id} is gone; resume: {resume}", err=True)
 
 

@@ -77,9 +77,9 @@ def _pull(
     journal = journal_path(config)
     with opened_aws(config) as backend:
         run = backend.run(backend.find(name, flow.name).id)
-        looked = backend.wait(backend.executions.looked, run.flow, run.id)
+        observation = backend.wait(backend.executions.observe, run.flow, run.id)
         hidden = {each.name: Secret(HIDDEN) for each in flow.parameters.secrets}
-        graph = traced(flow, lambda: flow.trace(params_of(looked.execution), checked=hidden))
+        graph = traced(flow, lambda: flow.trace(params_of(observation.execution), checked=hidden))
 
         def bring(large: PayloadStore) -> Awaitable[Pulled]:
             return pull(
@@ -90,12 +90,12 @@ def _pull(
                 large,
                 only_failed=only_failed,
                 replace=replace,
-                started_by=program.told("pull", run.id),
+                started_by=program.command("pull", run.id),
             )
 
         done = backend.wait(with_large, journal, config, bring)
     left = f", {counted(done.left, 'item')} left on AWS" if done.left else ""
-    resume = program.told("resume", run.id)
+    resume = program.command("resume", run.id)
     click.echo(
         f"run {run.id} is here: {counted(done.results, 'result')}, {done.failed:,} failed{left}"
     )

@@ -49,12 +49,12 @@ def command(program: Program, /, run: str | None, run_option: str | None, **opti
         except RunNotFound as error:
             raise RunNotFound(f"{error}; `lokki pull RUN FILE` brings a run here") from error
         backend.find(found.id, found.flow)
-        looked = backend.wait(backend.executions.looked, found.flow, found.id)
+        observation = backend.wait(backend.executions.observe, found.flow, found.id)
 
         def send(large: PayloadStore) -> Awaitable[int]:
-            return give(backend.executions, found, looked.machine.stages, book, large)
+            return give(backend.executions, found, observation.machine.stages, book, large)
 
         pushed = backend.wait(with_large, journal, config, send)
-    resume = program.at(AWS).told("resume", found.id)
+    resume = program.at(AWS).command("resume", found.id)
     click.echo(f"{counted(pushed, 'result')} of run {found.id} put on AWS")
     click.echo(f"go on with it there: {resume}", err=True)

@@ -64,16 +64,16 @@ def _rehearse(graph: FlowGraph[Any], config: Config, *, logs: bool) -> int:
             done = anyio.run(rehearsal.run, graph, params, config, tell)
             failed = done.status != "SUCCEEDED"
             tell("running it here, to compare")
-            told = _compared(graph, done, local_result, same)
+            difference = _compared(graph, done, local_result, same)
         show_states(done, console)
         show_lines(done, console, every=logs)
         if failed:
             show_failures(done, console)
     if not failed:
         print(done.result)
-    console.print(told or "The result is the same as here.", markup=False)
+    console.print(difference or "The result is the same as here.", markup=False)
     console.print(f"Not proven: {'; '.join(_UNPROVEN)}.")
-    return 1 if failed or told else 0
+    return 1 if failed or difference else 0
 
 
 def _compared(

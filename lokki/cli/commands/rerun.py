@@ -13,7 +13,7 @@ from lokki.cli import completing
 from lokki.cli.command import HELP, Command, call
 from lokki.cli.graphs import asked_graph
 from lokki.cli.options import HERE_OR_SERVER, config_from, settings
-from lokki.cli.parameters import PARAMS, option_of, options_of, stored_parameters, told_secrets
+from lokki.cli.parameters import PARAMS, option_of, options_of, secrets_help, stored_parameters
 from lokki.cli.program import Program
 from lokki.cli.recorded import flow_of, found_run
 from lokki.cli.running import run_here, run_there
@@ -29,7 +29,7 @@ It has the code as it is now. Each parameter of the flow is an option, to change
 --help lists them with the values of that run.
 """
 _WRONG = 422
-"""The status of an answer that tells what is wrong with parameters."""
+"""The status of an answer that says what is wrong with parameters."""
 _SETTINGS = [HERE_OR_SERVER, *settings("logging", "local")]
 
 
@@ -100,14 +100,14 @@ def _here(
         graph = asked_graph(flow, params, asked, here=True, like=like)
         raise click.exceptions.Exit(run_here(graph, config, program))
 
-    told = "\n\n".join(told_secrets(flow))
-    return _command(run.id, run.flow, told, options_of(flow, like=like), again)
+    about = "\n\n".join(secrets_help(flow))
+    return _command(run.id, run.flow, about, options_of(flow, like=like), again)
 
 
 def _there(
     name: str, flow: object, target: object, program: Program, options: dict[str, Any]
 ) -> click.Command:
-    """The same of a run of a server, which has the flow's code, and tells its parameters."""
+    """The same for a run of a server, which has the flow's code and describes its parameters."""
     from lokki.backends.server import ServerBackend
     from lokki.cli.render.report import Outline
     from lokki.cli.schema import parameters
@@ -115,9 +115,11 @@ def _there(
     program, config = program.at(options["on"]), config_from(options)
     backend = ServerBackend(program.on)
     run = backend.find(name, program.flow)
-    told = backend.flow(run.flow)
-    like = {each: value for each, value in backend.params(run).items() if each not in told.secrets}
-    known = {each.name: each for each in parameters(told)}
+    described = backend.flow(run.flow)
+    like = {
+        each: value for each, value in backend.params(run).items() if each not in described.secrets
+    }
+    known = {each.name: each for each in parameters(described)}
 
     def again(params: Path | None, **given: Any) -> None:
         stored = {} if params is None else stored_parameters(params)
@@ -132,7 +134,7 @@ def _there(
             if error.status == _WRONG:
                 raise ParameterError(str(error)) from None
             raise
-        stages = [Outline(each.name, each.kind == "map") for each in told.stages or ()]
+        stages = [Outline(each.name, each.kind == "map") for each in described.stages or ()]
         raise click.exceptions.Exit(run_there(backend, lambda: started, stages, config, program))
 
     as_before = [
@@ -143,11 +145,11 @@ def _there(
 
 
 def _command(
-    run_id: str, flow: str, told: str, options: Sequence[click.Parameter], again: Any
+    run_id: str, flow: str, about: str, options: Sequence[click.Parameter], again: Any
 ) -> click.Command:
     return Command(
         "rerun",
         params=[*options, *_SETTINGS],
         callback=again,
-        help=f"Run {flow} again as in {run_id}, except for the parameters given here.\n\n{told}",
+        help=f"Run {flow} again as in {run_id}, except for the parameters given here.\n\n{about}",
     )

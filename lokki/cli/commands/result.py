@@ -42,7 +42,7 @@ def command(
     """Print a run's result as JSON.
 
     Without RUN, that of the newest run. None of your code is imported: what holds objects of your
-    own classes is told by its type, and can be saved with --pickle.
+    own classes is described by its type, and can be saved with --pickle.
     """
     from lokki.cli.backends import opened
 
@@ -52,7 +52,7 @@ def command(
             raise click.ClickException(f"run {found.id} has no result: it is {found.status}")
         raw = backend.pickled_result(found.id)
     if pickle is None:
-        save = program.at(on or found.where).told("result", found.id, "--pickle", "FILE")
+        save = program.at(on or found.where).command("result", found.id, "--pickle", "FILE")
         click.echo(_as_json(raw, f"the result of run {found.id}", save))
     else:
         _save(raw, pickle)
@@ -64,8 +64,8 @@ def _as_json(raw: bytes, what: str, save: str) -> str:
     try:
         return json.dumps(whole(raw), indent=2)
     except NotShown as error:
-        told = f"{what} is no JSON ({error.type}, {error.bytes:,} bytes as a pickle)"
-        raise click.ClickException(f"{told}; save it: {save}") from None
+        problem = f"{what} is no JSON ({error.type}, {error.bytes:,} bytes as a pickle)"
+        raise click.ClickException(f"{problem}; save it: {save}") from None
 
 
 def _save(raw: bytes, file: Path) -> None:

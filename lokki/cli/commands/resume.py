@@ -125,9 +125,9 @@ def _resume(
             secrets = ask_for_secrets(flow)
             graph = traced(flow, lambda: resumed_graph(row, flow, secrets))
             planned = replace(planned, graph=graph)
-    told = [said(line, as_options) for line in planned.summary]
+    summary = [said(line, as_options) for line in planned.summary]
     if dry_run:
-        click.echo("\n".join(told))
+        click.echo("\n".join(summary))
         return 0
 
     def begin(report: LineReport) -> AbstractAsyncContextManager[Handle]:
@@ -139,7 +139,7 @@ def _resume(
             report,
         )
 
-    start = Start(begin, outlines(planned.graph), program, told, other_python(run))
+    start = Start(begin, outlines(planned.graph), program, summary, other_python(run))
     return execute(start, config)
 
 
@@ -173,9 +173,9 @@ def _resume_on_server(name: str, program: Program, options: dict[str, Any]) -> i
     row = backend.find(name, program.flow)
     asked = {"failed": again.failed or None, "error": again.error, "from": again.from_stage}
     wanted = {key: value for key, value in asked.items() if value is not None}
-    told, anything = backend.plan(row.id, wanted)
+    summary, anything = backend.plan(row.id, wanted)
     if options.pop("dry_run"):
-        click.echo("\n".join(told))
+        click.echo("\n".join(summary))
         return 0
 
     def begin(report: LineReport) -> AbstractAsyncContextManager[Handle]:
@@ -186,4 +186,4 @@ def _resume_on_server(name: str, program: Program, options: dict[str, Any]) -> i
         )
 
     stages = [Outline(each.name, each.kind == "map") for each in backend.stages(row.flow)]
-    return execute(Start(begin, stages, program.at(on), told), config)
+    return execute(Start(begin, stages, program.at(on), summary), config)

@@ -13,7 +13,7 @@ from lokki.cli.command import Command
 from lokki.cli.graphs import asked_graph
 from lokki.cli.invoking import invoked
 from lokki.cli.options import SETTINGS, config_from
-from lokki.cli.parameters import options_of, told_secrets
+from lokki.cli.parameters import options_of, secrets_help
 from lokki.cli.program import Program
 from lokki.cli.running import run_here, run_there
 from lokki.cli.target import on_target
@@ -47,13 +47,13 @@ def run_command(flow: Flow[..., Any], program: Program) -> click.Command:
             code = run_there(backend, start, outlines(graph), config, program.at(on))
         raise click.exceptions.Exit(code)
 
-    told = [f"Run {flow.name} and print its result.", cleandoc(flow.__doc__ or "")]
+    about = [f"Run {flow.name} and print its result.", cleandoc(flow.__doc__ or "")]
     needed = [each for each in flow.parameters if each.required and not each.is_secret]
     return Command(
         "run",
         params=[*options_of(flow), *SETTINGS],
         callback=run,
-        help="\n\n".join([*told, *told_secrets(flow)]),
+        help="\n\n".join([*about, *secrets_help(flow)]),
         example=lambda: " ".join(example_of(each) for each in needed),
     )
 

@@ -26,8 +26,8 @@ def command(sources: tuple[str, ...], as_json: bool, on: str) -> None:
         rows = [
             {"flow": each.name, "file": each.file, **fields_of(each.schedule)} for each in scheduled
         ]
-        told = {"schedules": rows, "problems": found.problems}
-        click.echo(json.dumps(told, indent=2, default=fields_of))
+        answer = {"schedules": rows, "problems": found.problems}
+        click.echo(json.dumps(answer, indent=2, default=fields_of))
     else:
         from lokki.cli.backends import opened
         from lokki.cli.render.flows import show_schedules

@@ -22,7 +22,7 @@ class _Console(Console):
 
 
 def stdout_console() -> Console:
-    """Stdout; lines are as long as they come unless it is told how wide it is."""
+    """Stdout; lines are as long as they come unless its width is given."""
     console = _Console(highlight=False)
     if console.is_terminal or "COLUMNS" in os.environ:
         return console
@@ -41,5 +41,5 @@ def short(text: str, most: int) -> str:
 
 
 def plain(text: str) -> str:
-    """A text whose control characters are told, not obeyed by the terminal."""
+    """A text whose control characters are spelled out, so that the terminal does not obey them."""
     return text.translate(_CONTROLS)

@@ -24,7 +24,7 @@ def failures_of(
         text = _group(group, stage, most)
         if resumable and group.retrying < group.count:
             flags = ["--error", group.id] if group.tolerated_count else []
-            text.append(f"\n        resume: {program.told('resume', run.id, *flags)}")
+            text.append(f"\n        resume: {program.command('resume', run.id, *flags)}")
         yield text
     if len(found) > _MOST_GROUPS:
         yield Text(f"{len(found) - _MOST_GROUPS} more kinds of failures: --json has them")
@@ -56,7 +56,7 @@ def last_words(run: Run, groups: Sequence[FailureGroup], program: Program) -> It
     """What ended a run when no step did, and how to go on with it."""
     if run.error and run.status == "failed" and not groups:
         yield Text(plain(run.error.message), style="red")
-    resume = program.told("resume", run.id)
+    resume = program.command("resume", run.id)
     if run.removing:
         yield Text("it is being removed: its payloads are gone, the next gc removes the rest")
     elif run.is_lost:

@@ -19,7 +19,7 @@ from lokki.secret import variable
 _MOST_CHARACTERS = 74
 _MOST_TIMES = 3
 _NAMES = 10
-"""Columns of the names of what is told of a schedule."""
+"""Columns of the names of a schedule's fields."""
 
 
 def show_flows(flows: Sequence[Flow]) -> None:
@@ -48,12 +48,12 @@ def _flow(flow: Flow) -> Iterator[Text]:
         yield Text("  " + short(flow.doc.splitlines()[0], _MOST_CHARACTERS))
     if flow.schedule:
         yield Text("  ").append(_when(flow.schedule), style="cyan")
-    told = list(parameters(flow))
+    options = list(parameters(flow))
     words = [
-        plain(each.option if each.is_flag else f"{each.option} {each.metavar}") for each in told
+        plain(each.option if each.is_flag else f"{each.option} {each.metavar}") for each in options
     ]
     width = max(map(len, words), default=0)
-    for word, each in zip(words, told, strict=True):
+    for word, each in zip(words, options, strict=True):
         default = f"[default: {each.default_text}]" if each.default_text else ""
         text = short("[required]" if each.required else default, _MOST_CHARACTERS - width)
         yield Text(f"  {word:<{width}}  {text}".rstrip())

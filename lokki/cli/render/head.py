@@ -49,8 +49,8 @@ def head_of(run: Run, console: Console) -> dict[str, list[Text]]:
 
 
 def _begun(at: str, by: str | None) -> Text:
-    told = f" by {plain(by)}" if by else ""
-    return Text(f"{datetime.fromtimestamp(seconds(at)):%Y-%m-%d %H:%M:%S}{told}")
+    who = f" by {plain(by)}" if by else ""
+    return Text(f"{datetime.fromtimestamp(seconds(at)):%Y-%m-%d %H:%M:%S}{who}")
 
 
 def _resumed(resumes: Sequence[Resume]) -> Text:

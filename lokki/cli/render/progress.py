@@ -1,4 +1,4 @@
-"""What a terminal is told of a run: a view of its stages, with all the other lines above it."""
+"""What a terminal shows of a run: a view of its stages, with all the other lines above it."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ _IN_VIEW = frozenset({"step_start", "step_complete", "step_retrying", "map_progr
 
 
 class ProgressReport(LineReport):
-    """Draws the stages of a run that takes a while; what else is told goes above them.
+    """Draws the stages of a run that takes a while; all other lines go above them.
 
     A thread of its own draws: it goes on while a step blocks the event loop. A step that reads
-    from the terminal ends the view, and lines are told from then on.
+    from the terminal ends the view, and lines are written from then on.
     """
 
     def __init__(self, settings: Logging, stages: Sequence[Outline], program: Program) -> None:
@@ -102,7 +102,7 @@ class ProgressReport(LineReport):
             super()._write_at_once(text)
 
     def _end_view(self) -> None:
-        """Draw the view for the last time; what is told from now on comes below it."""
+        """Draw the view for the last time; lines that come later go below it."""
         if os.getpid() == self._process:  # no child that a step has forked
             self._over.set()
             self._drawing.join()

@@ -61,16 +61,16 @@ def show_lines(done: Rehearsed, console: Console, *, every: bool) -> None:
 
 def _as_said(text: str) -> str:
     """A line that a step has printed or logged, as `logs` shows it; any other as it is."""
-    told = said(text)
-    return text if told is None else human(step_line(*told[1]))
+    recorded = said(text)
+    return text if recorded is None else human(step_line(*recorded[1]))
 
 
 def show_failures(done: Rehearsed, console: Console) -> None:
     for failure in done.failures[:_HEAVIEST]:
         item = "" if failure.index is None else f", item {failure.index}"
-        told = f"step '{failure.step}'{item}, attempt {failure.attempt}"
+        where = f"step '{failure.step}'{item}, attempt {failure.attempt}"
         console.print(failure.traceback, markup=False, end="")
-        console.print(f"{told}: {failure.type}: {failure.reason}", markup=False)
+        console.print(f"{where}: {failure.type}: {failure.reason}", markup=False)
     console.print(
         f"Error: the execution has {done.status.lower()}: {done.error}: {done.cause}", markup=False
     )

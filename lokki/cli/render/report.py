@@ -1,4 +1,4 @@
-"""What is told of a run while it goes on, line by line: for people, or as JSON lines."""
+"""What is reported of a run while it goes on, line by line: for people, or as JSON lines."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def outlines(graph: FlowGraph[Any]) -> list[Outline]:
 class LineReport:
     """Writes a line on stderr for what happens, and for so many percent of a map's items.
 
-    ``program`` is how the commands that are told begin. ``echo`` is where the steps' own output
-    goes: as it is, or, in JSON, nowhere, since each line of it is told on its own (`lines_of`).
+    ``program`` makes the commands that messages name. ``echo`` is where the steps' own output
+    goes: as it is, or, in JSON, nowhere, since each line of it is reported on its own (`lines_of`).
     """
 
     def __init__(self, settings: Logging, stages: Sequence[Outline], program: Program) -> None:
@@ -70,9 +70,9 @@ class LineReport:
         self.echo = cast(TextIO, echo)
         self._run_id: str | None = None
         self._position = 0
-        self._told = Counts()
+        self._reported = Counts()
         self._retried = False
-        self._resume_told = False
+        self._resume_shown = False
 
     async def __aenter__(self) -> LineReport:
         return self
@@ -83,7 +83,7 @@ class LineReport:
 
     @contextmanager
     def lines_of(self, run_id: str) -> Iterator[None]:
-        """Within, what the steps of a run print and log is told in JSON, if that is the format."""
+        """Within, report what the steps of a run print and log in JSON, if that is the format."""
         if not self._json:
             yield
             return
@@ -129,7 +129,7 @@ class LineReport:
                 if position >= len(self._stages):
                     self._stages.append(Outline(name, is_map))
                 self._position, self._retried = position, False
-                self._told = Counts(counts.total)
+                self._reported = Counts(counts.total)
                 self.tell(logging.step_start(name, now, timestamps=self._settings.show_timestamps))
             case StageProgressed(_, counts):
                 self._progress(counts, now)
@@ -137,7 +137,7 @@ class LineReport:
                 self._finished(counts, seconds, now)
             case StageFailed():
                 self._failed(event, now)
-            case RunCancelling() if not self._resume_told:  # not by Ctrl-C: by another process
+            case RunCancelling() if not self._resume_shown:  # not by Ctrl-C: by another process
                 self.tell(logging.run_cancelling(self._run_id, self._waiting(), now))
             case RunFinished(status, _):
                 if self._json or status == RunStatus.SUCCEEDED:
@@ -149,16 +149,16 @@ class LineReport:
             self._retried = True
             self.tell(logging.step_retrying(stage.name, now, counts.retrying, counts.total))
         interval = self._settings.progress_interval
-        if _percent(counts) // interval > _percent(self._told) // interval:
+        if _percent(counts) // interval > _percent(self._reported) // interval:
             self._bar(counts, now)
 
     def _finished(self, counts: Counts, seconds: float, now: float) -> None:
         name = self._stages[self._position].name
-        if counts.done > self._told.done or not counts.total:
+        if counts.done > self._reported.done or not counts.total:
             self._bar(counts, now)
         self.tell(logging.step_complete(name, now, seconds))
         if counts.tolerated:
-            listed_by = self._program.told("show", str(self._run_id))
+            listed_by = self._program.command("show", str(self._run_id))
             self.tell(logging.step_tolerated(name, now, counts.tolerated, counts.total, listed_by))
 
     def _failed(self, event: StageFailed, now: float) -> None:
@@ -180,7 +180,7 @@ class LineReport:
 
     def _bar(self, counts: Counts, now: float) -> None:
         stage = self._stages[self._position]
-        self._told = counts
+        self._reported = counts
         if stage.is_map:
             troubles = {"failed": counts.failed, "tolerated": counts.tolerated}
             troubles["retrying"] = counts.retrying
@@ -189,7 +189,7 @@ class LineReport:
     def cancelling(self, run_id: str) -> None:
         """Answer Ctrl-C at once, whatever goes on: a signal's handler calls this."""
         record = logging.run_cancelling(run_id, self._waiting(), time(), self._resume(run_id))
-        self._resume_told = True
+        self._resume_shown = True
         with suppress(OSError):
             self._write_at_once(self._text(record))
 
@@ -204,11 +204,11 @@ class LineReport:
         os.write(2, text.encode())  # a stream may be in the midst of a write
 
     def end(self, message: str, code: int, *again: str) -> None:
-        """The last words on a run that has no result, with how to go on unless that is told.
+        """The last words on a run that has no result, with how to go on unless that was shown.
 
         ``again`` are options that a resume needs.
         """
-        known = self._run_id is not None and not self._resume_told
+        known = self._run_id is not None and not self._resume_shown
         resume = self._resume(self._run_id, *again) if known else None
         self.tell(logging.ending(message, time(), code, self._run_id, resume))
 
@@ -217,7 +217,7 @@ class LineReport:
         self.end(f"Error: {message}", 1)
 
     def _resume(self, run_id: str | None, *again: str) -> str:
-        return self._program.told("resume", str(run_id), *again)
+        return self._program.command("resume", str(run_id), *again)
 
 
 def _percent(counts: Counts) -> int:

@@ -52,8 +52,8 @@ def show_removable(runs: Sequence[Run], ends: Sequence[float], resumable: Collec
 
 def _wheres(runs: Sequence[Run]) -> list[Text]:
     """Where runs are; nothing if all are in the journal."""
-    told = any(map(elsewhere, runs))
-    return [Text(run.where if told else "") for run in runs]
+    are_named = any(map(elsewhere, runs))
+    return [Text(run.where if are_named else "") for run in runs]
 
 
 def _when(at: float, now: float) -> str:

@@ -28,5 +28,5 @@ def show_doomed(what: Doomed, target: Target, console: Console, *, empty: bool) 
     for kind, resource in what.resources:
         console.print(f"stack {target.stack}: {kind} {resource}", markup=False)
     fate = "deleted" if empty else "kept (--empty-bucket deletes them)"
-    told = f"bucket {target.bucket}: {what.objects:,} objects of the flow, {fate}"
-    console.print(told, markup=False)
+    what_happens = f"bucket {target.bucket}: {what.objects:,} objects of the flow, {fate}"
+    console.print(what_happens, markup=False)

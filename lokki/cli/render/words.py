@@ -25,7 +25,7 @@ def as_options(arguments: Arguments) -> str:
 
 
 def duration(seconds: float) -> str:
-    """How long something took; of less than a minute, a whole number is told as one."""
+    """How long something took; of less than a minute, a whole number is written as one."""
     if seconds < 60:
         if isinstance(seconds, int):
             return f"{seconds}s"

@@ -82,4 +82,4 @@ async def _output(service: Service, stage: StageRow, index: int) -> dict[str, An
     try:
         return await service.output(stage, index, *found, values.shown)
     except values.NotShown as error:
-        return error.told
+        return error.description

@@ -194,4 +194,4 @@ async def _shown(service: Service, packed: _Packed) -> dict[str, Any]:
     try:
         return await _used(service, packed, values.shown)
     except values.NotShown as error:
-        return error.told
+        return error.description
