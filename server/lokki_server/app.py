@@ -1,4 +1,4 @@
-"""The HTTP API, put together."""
+"""Builds the app: the HTTP API with its middleware, and the dashboard."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ _STATIC = Path(__file__).parent / "static"
 
 
 def listed(texts: str | None) -> list[str]:
-    """The texts of a setting that are separated by commas."""
+    """The comma-separated texts of a setting."""
     return [each.strip().lower() for each in (texts or "").split(",") if each.strip()]
 
 
 def create_app(
     config: Config,
-    places: Sequence[str] = (),
+    sources: Sequence[str] = (),
     token: str | None = None,
     stop: Callable[[Exception], None] = lambda error: None,
     begun: Callable[[Service], None] = lambda service: None,
 ) -> ASGIApp:
     """The service over the configured journal.
 
-    ``places`` are the files, modules and folders of the flows; ``token`` is what a client has to
+    ``sources`` are the files, modules and folders of the flows; ``token`` is what a client has to
     know (None: nothing, and only this machine may ask). ``stop`` is called with the error that
     ends the service: the journal cannot be used any more, or it has a bug; ``begun`` when the
     service has looked for flows.
@@ -50,7 +50,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         try:
-            async with opened(config, places, stop) as service:
+            async with opened(config, sources, stop) as service:
                 app.state.service = service
                 begun(service)
                 yield
@@ -71,7 +71,7 @@ def create_app(
     app.state.metrics = CollectorRegistry()
     app.add_middleware(GZipMiddleware, minimum_size=1000)
     app.add_middleware(Requests, seconds=request_seconds(app.state.metrics))
-    problems.told_by(app)
+    problems.register_handlers(app)
     for part in (flows, runs, items, logs, live, aws, session, health):
         app.include_router(part.router)
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")

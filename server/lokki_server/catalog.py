@@ -1,8 +1,8 @@
 """The flows that the service offers: which files there are, what is in them, what has changed.
 
-Every file is looked into by a process of its own (`lokki_server.inspector`), which also checks the
-parameters of its flows. One that nothing was asked of for a while ends, and is started again for
-the next question.
+Every file is imported by a process of its own (`lokki_server.inspector`), which also checks the
+parameters of its flows. A process that is idle for a while ends, and is started again for the next
+question.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from lokki_server.channel import Child
 from lokki_server.problems import Problem
 
 LOOK_SECONDS = 1.0
-"""Between two looks."""
+"""The pause between two looks."""
 _IDLE_SECONDS = 60.0
 _PATIENCE_SECONDS = 3.0
-"""A file whose import takes longer is told, and goes on beside the others."""
+"""A file whose import takes longer is reported as slow, and goes on beside the others."""
 _IMPORT_SECONDS = 120.0
 _CHECK_SECONDS = 30.0
 _RETRY_SECONDS = 2.0
-"""When a file that cannot be imported is looked into again; then after twice as long, and so on."""
+"""The first backoff before a file that cannot be imported is retried; it doubles each time."""
 _LONGEST_RETRY_SECONDS = 60.0
 _AT_ONCE = 4
 
@@ -43,12 +43,12 @@ _AT_ONCE = 4
 class FlowFile:
     """One file or module: its flows, or why it has none."""
 
-    def __init__(self, place: str) -> None:
-        self.place = place
+    def __init__(self, source: str) -> None:
+        self.source = source
         self.flows: list[dict[str, Any]] = []
         self.error: dict[str, str] | None = None
         self.importable_at = -inf
-        """When the last look began that has found its flows, by `monotonic`."""
+        """When the last look began that found its flows, by `monotonic`."""
         self._had: frozenset[str] = frozenset()
         self._code: Stamps = {}
         self._again = -inf
@@ -60,8 +60,8 @@ class FlowFile:
         self._given_up = False
         self._asked = 0.0
 
-    def told_as_slow(self) -> None:
-        """Tell that it is still being imported; the flows that it had are offered meanwhile."""
+    def mark_as_slow(self) -> None:
+        """Report that its import has not ended; the flows that it had are offered meanwhile."""
         self.error = {"error": "its import has not ended yet", "traceback": ""}
 
     def may_have(self, name: str) -> bool:
@@ -69,11 +69,11 @@ class FlowFile:
         return self.error is not None and name in self._had
 
     def changed(self) -> bool:
-        """Whether its code is another than when it was looked into, or it is to be tried again."""
+        """Whether its code has changed since the last look, or a retry is due."""
         return monotonic() > self._again or changed(self._code)
 
     async def look(self) -> None:
-        """Find out what is in it; an import of what was there before is given up."""
+        """Import the file and describe it; an import of an earlier version is given up."""
         if self._importing and self._child is not None:
             self._given_up = True
             self._child.kill()
@@ -82,7 +82,7 @@ class FlowFile:
             await self._start()
 
     async def ask(self, flow: str, **question: Any) -> dict[str, Any]:
-        """What the process answers about a flow as it is now. Raises Problem if it does not."""
+        """Ask the process about a flow as it is now. Raises Problem if it gives no answer."""
         async with self._turn:
             if self._child is None or await anyio.to_thread.run_sync(self.changed):
                 await self._end()
@@ -90,7 +90,7 @@ class FlowFile:
             if self._child is None or self._answers is None:
                 raise self.problem()
             if flow not in [each["name"] for each in self.flows]:
-                raise Problem(404, "No such flow", f"{self.place} has no flow '{flow}'")
+                raise Problem(404, "No such flow", f"{self.source} has no flow '{flow}'")
             self._asked = asyncio.get_running_loop().time()
             answer = None
             with anyio.move_on_after(_CHECK_SECONDS) as scope:
@@ -106,12 +106,12 @@ class FlowFile:
             raise Problem(409, "The flow cannot be asked", f"the body of flow '{flow}' {what}")
 
     def problem(self) -> Problem:
-        """What is told of a flow while the file cannot be imported."""
-        told = self.error or {"error": "it cannot be imported"}
-        return Problem(409, "The flow's file cannot be imported", told["error"])
+        """The answer about a flow while its file cannot be imported."""
+        found = self.error or {"error": "it cannot be imported"}
+        return Problem(409, "The flow's file cannot be imported", found["error"])
 
     async def rest(self) -> None:
-        """End the process if nothing was asked of it for a while."""
+        """End the process if it has been idle for a while."""
         now = asyncio.get_running_loop().time()
         idle = now - self._asked > _IDLE_SECONDS
         if self._child is not None and not self._importing and idle:
@@ -122,10 +122,10 @@ class FlowFile:
         await self._end()
 
     async def _start(self) -> None:
-        file = str(file_named(self.place))
+        file = str(file_named(self.source))
         self._again, began = -inf, monotonic()  # what cannot be started is looked at again
         self._code = {file: await anyio.to_thread.run_sync(stamp, file)}
-        self._child = await Child.start("lokki_server.inspector", self.place)
+        self._child = await Child.start("lokki_server.inspector", self.source)
         self._again = inf
         self._answers = self._child.channel.messages()
         self._asked = asyncio.get_running_loop().time()
@@ -135,7 +135,7 @@ class FlowFile:
         with anyio.move_on_after(_IMPORT_SECONDS) as scope:
             found = await anext(self._answers, ended)
         self._importing = False
-        if self._given_up:  # the next look tells what is there
+        if self._given_up:  # the next look finds what is there
             self._given_up = False
             await self._end()
             return
@@ -147,15 +147,15 @@ class FlowFile:
         if self.error is None:
             self._had = frozenset(each["name"] for each in self.flows)
             self.importable_at, self._wait = began, _RETRY_SECONDS
-        else:  # what is missing may come, and no file tells
+        else:  # what is missing may come, and no known file changes
             self._again = monotonic() + self._wait
             self._wait = min(2 * self._wait, _LONGEST_RETRY_SECONDS)
             await self._end()
 
     def _learn(self, answer: dict[str, Any]) -> None:
-        """Take from an answer which files were imported since the one before, and their stamps."""
-        told = answer.pop("code", {})
-        stamps = {file: each and (each[0], each[1]) for file, each in told.items()}
+        """Record the stamps of the files that were imported since the answer before."""
+        imported = answer.pop("code", {})
+        stamps = {file: each and (each[0], each[1]) for file, each in imported.items()}
         self._code = {**stamps, **self._code}
 
     async def _end(self) -> None:
@@ -167,24 +167,24 @@ class FlowFile:
 
 
 class Catalog:
-    """The files that the service was given, or found in folders, looked at again and again."""
+    """The files that the service was given, or found in folders; polled for changes."""
 
-    def __init__(self, places: Sequence[str]) -> None:
-        self._places = places
+    def __init__(self, sources: Sequence[str]) -> None:
+        self._sources = sources
         self._files: dict[str, FlowFile] = {}
         self._offered: set[str] = set()
         self._folder = os.getcwd()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def look(self) -> None:
-        """Look into the files that are new or have changed, and forget those that are gone."""
-        places = await anyio.to_thread.run_sync(found_in, self._places)
-        self._offered.update(places)
-        for gone in self._files.keys() - set(places):
+        """Import the files that are new or have changed, and forget those that are gone."""
+        sources = await anyio.to_thread.run_sync(found_in, self._sources)
+        self._offered.update(sources)
+        for gone in self._files.keys() - set(sources):
             await self._files.pop(gone).close()
         news = []
-        for place in places:
-            file = self._files.setdefault(place, FlowFile(place))
+        for source in sources:
+            file = self._files.setdefault(source, FlowFile(source))
             if await anyio.to_thread.run_sync(file.changed):
                 news.append(file)
             else:
@@ -195,7 +195,7 @@ class Catalog:
                 group.start_soon(self._look, file, limit)
 
     async def _look(self, file: FlowFile, limit: anyio.CapacityLimiter) -> None:
-        """Look into a file; one that takes long goes on beside the others."""
+        """Import a file; one that takes long goes on beside the others."""
         async with limit:
             task = asyncio.create_task(file.look())
             self._tasks.add(task)
@@ -204,7 +204,7 @@ class Catalog:
         if task.done():
             task.result()
         else:
-            file.told_as_slow()
+            file.mark_as_slow()
 
     async def close(self) -> None:
         for task in self._tasks:
@@ -215,7 +215,7 @@ class Catalog:
 
     @property
     def offer(self) -> Offer:
-        """Which waiting runs are ours; those of files that were offered and are gone, too."""
+        """Which waiting runs are ours, including those of files that were offered and are gone."""
         return Offer(frozenset(self._offered), sys.prefix, self._folder)
 
     @property
@@ -230,28 +230,28 @@ class Catalog:
     @property
     def problems(self) -> list[FileProblem]:
         """The files without flows, and why; and the flows whose name another has taken."""
-        told = []
+        found = []
         for file in self._files.values():
             if file.error is not None:
-                told.append(FileProblem(file=file.place, **file.error))
+                found.append(FileProblem(file=file.source, **file.error))
             for flow in file.flows:
                 other = self.flows[flow["name"]][0]
                 if other is not file:
-                    error = f"{other.place} has a flow '{flow['name']}', too: rename one"
-                    told.append(FileProblem(file=file.place, error=error, traceback=""))
-        return told
+                    error = f"{other.source} has a flow '{flow['name']}', too: rename one"
+                    found.append(FileProblem(file=file.source, error=error, traceback=""))
+        return found
 
-    def importable_at(self, place: str) -> float:
-        """When the last look at a file or module began that has found its flows."""
-        return self._files[place].importable_at if place in self._files else -inf
+    def importable_at(self, source: str) -> float:
+        """When the last look began that found the flows of a file or module."""
+        return self._files[source].importable_at if source in self._files else -inf
 
     @asynccontextmanager
-    async def file(self, place: str) -> AsyncIterator[FlowFile]:
-        """The file or module with this name, which need not be one that is offered."""
-        if place in self._files:
-            yield self._files[place]
+    async def file(self, source: str) -> AsyncIterator[FlowFile]:
+        """The file or module with this name, whether or not it is offered."""
+        if source in self._files:
+            yield self._files[source]
             return
-        file = FlowFile(place)
+        file = FlowFile(source)
         try:
             yield file
         finally:
@@ -265,7 +265,7 @@ class Catalog:
                     raise file.problem()
             known = ", ".join(self.flows) or "none"
             broken = [
-                f"{file.place} ({file.error['error']})"
+                f"{file.source} ({file.error['error']})"
                 for file in self._files.values()
                 if file.error
             ]

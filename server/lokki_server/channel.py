@@ -1,4 +1,4 @@
-"""Messages between the service and its child processes: JSON objects, a line each, on a socket.
+"""Messages between the service and its child processes: JSON objects, one a line, on a socket.
 
 Bytes may be attached to one: they follow its line, and neither end makes JSON of them. What user
 code prints in a child goes to the service's stderr, never between messages.
@@ -30,7 +30,7 @@ class Channel:
         return cls(*await asyncio.open_connection(sock=connection, limit=_LONGEST))
 
     def send(self, attached: bytes = b"", **message: Any) -> None:
-        """Send a message; one to an end that is gone is dropped."""
+        """Send a message; it is dropped if the other end is gone."""
         if not self._writer.is_closing():
             size = {"attached": len(attached)} if attached else {}
             text = json.dumps({**message, **size}, ensure_ascii=False)
@@ -91,7 +91,7 @@ class Child:
         return self._process.pid
 
     async def ended(self) -> int:
-        """Wait for its end; gives its exit code, negative for a signal."""
+        """Wait for the process to end; return its exit code, negative for a signal."""
         return await self._process.wait()
 
     def kill(self) -> None:

@@ -25,7 +25,7 @@ def operation_id(route: APIRoute) -> str:
 
 
 class Api(FastAPI):
-    """An app whose document declares the token, and problems as what they are sent as."""
+    """An app whose document declares the token, and problems under their own media type."""
 
     def openapi(self) -> dict[str, Any]:
         """The document; with a server that has no token, giving one is optional in it."""
@@ -46,7 +46,7 @@ class Api(FastAPI):
 
 
 def _set_problem_type(response: dict[str, Any]) -> None:
-    """Have a problem's schema under its own media type: FastAPI writes it under the route's."""
+    """Move a problem's schema to its own media type: FastAPI writes it under the route's."""
     content = response.get("content", {})
     if MEDIA_TYPE in content:
         (described,) = (each for each in content.values() if each)

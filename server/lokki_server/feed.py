@@ -1,4 +1,4 @@
-"""The newest runs and which of them have changed since a client has seen them."""
+"""The newest runs, and which of them have changed since a client saw them."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Feed:
         return f"{self._name}-{look.number}"
 
     def number(self, event_id: str | None) -> int:
-        """The look that an id names; 0 if it is none of this feed."""
+        """The number of the look that an id names; 0 if it is not one of this feed."""
         name, _, number = (event_id or "").rpartition("-")
         known = name == self._name and number.isdecimal() and len(number) < 19
         return int(number) if known else 0

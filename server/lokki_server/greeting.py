@@ -1,6 +1,6 @@
-"""What `lokki serve` tells when it begins: the flows, when their schedules come next, and problems.
+"""What `lokki serve` prints when it begins: the flows, their next scheduled runs, and problems.
 
-On a terminal alone, but for files that cannot be imported.
+Without a terminal, only files that cannot be imported are reported.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ _log = logging.getLogger("lokki_server")
 
 
 def greet(service: Service) -> None:
-    """Tell on stderr what is served."""
+    """Print to stderr what is served."""
     if not sys.stderr.isatty() or service.config.logging.format == "json":
-        for place, why in _problems(service):
-            _log.warning("%s: %s", place, why)
+        for source, why in _problems(service):
+            _log.warning("%s: %s", source, why)
         return
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     flows = service.catalog.flows
     width = max(map(len, flows), default=0)
     for name, (file, flow) in flows.items():
         line = Text("  ").append(f"{name:<{width}}", style="bold")
-        line.append(f"  {near(file.place)}", style="dim")
+        line.append(f"  {near(file.source)}", style="dim")
         if flow["schedule"] is not None:
             line.append(f"  {_next(service, name, flow['schedule'])}", style="cyan")
         console.print(line)
     if not flows:
         console.print("  no flows: define one with @flow, in this folder or in files that you name")
-    for place, why in _problems(service):
-        console.print(Text(f"  {place}: {why}", style="red"))
+    for source, why in _problems(service):
+        console.print(Text(f"  {source}: {why}", style="red"))
 
 
 def _problems(service: Service) -> Iterator[tuple[str, str]]:
@@ -54,9 +54,9 @@ def _problems(service: Service) -> Iterator[tuple[str, str]]:
 def _next(service: Service, name: str, asked: dict[str, Any]) -> str:
     """When a run of a flow is started next; a schedule that is new is followed from now on."""
     now = time()
-    told = service.clock.shown(name, asked)
-    if told is None or not told.next:
-        told = shown_schedule(asked, None, now, now)
-    if told.error or told.paused:
-        return told.error or "paused"
-    return f"next {clock(seconds(told.next[0]))}" if told.next else "never again"
+    schedule = service.clock.shown(name, asked)
+    if schedule is None or not schedule.next:
+        schedule = shown_schedule(asked, None, now, now)
+    if schedule.error or schedule.paused:
+        return schedule.error or "paused"
+    return f"next {clock(seconds(schedule.next[0]))}" if schedule.next else "never again"

@@ -19,13 +19,13 @@ T = TypeVar("T")
 _LOOK_SECONDS = 0.1
 """At most ten messages a second, whatever happens."""
 _QUIET_SECONDS = 5.0
-"""After so long without a change there is one anyway: the process of a run may be gone."""
+"""After this long without a change, one is assumed: the process of a run may be gone."""
 _MOST_STREAMS = 200
 _RETRY_SECONDS = 5
 
 
 class Hub:
-    """Tells when the journal has changed, by whichever process; looks while somebody asks."""
+    """Notifies of changes to the journal, by whichever process; looks only while somebody waits."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
@@ -35,13 +35,13 @@ class Hub:
         self._news = anyio.Event()
         self._wanted = anyio.Event()
         self._looks: dict[Any, asyncio.Future[Any]] = {}
-        self._seen, self._told = -1, 0.0
+        self._seen, self._notified = -1, 0.0
 
     async def look_for_changes(self) -> None:
-        """Tell those who wait for a change, if there is one."""
+        """Notify those who wait, if there is a change."""
         version = await anyio.to_thread.run_sync(self._version)
-        if version != self._seen or monotonic() > self._told + _QUIET_SECONDS:
-            self._seen, self._told = version, monotonic()
+        if version != self._seen or monotonic() > self._notified + _QUIET_SECONDS:
+            self._seen, self._notified = version, monotonic()
             self._change += 1
             self._looks = {}
             self._news.set()
@@ -55,17 +55,17 @@ class Hub:
             await self._wanted.wait()
 
     def _version(self) -> int:
-        """Another number than before if any connection but the reader's has written."""
+        """A number that changes whenever a connection other than the reader's has written."""
         ((version,),) = self._journal.read("PRAGMA data_version")
         return int(version)
 
     @contextmanager
     def stream(self) -> Iterator[None]:
-        """One of so many streams that may be open. Raises Problem when there are too many."""
+        """Take one of the streams that may be open. Raises Problem when there are too many."""
         most = min(_MOST_STREAMS, most_connections() // 2)
         if self._streams >= most:
-            told = f"{most} streams of events are open"
-            raise Problem(503, "Too many streams", told, retry_after=_RETRY_SECONDS)
+            detail = f"{most} streams of events are open"
+            raise Problem(503, "Too many streams", detail, retry_after=_RETRY_SECONDS)
         self._streams += 1
         try:
             yield
@@ -74,7 +74,7 @@ class Hub:
 
     async def changes(self) -> AsyncIterator[None]:
         """Yield at once and after each change."""
-        self._looks = {}  # who comes now sees what is now
+        self._looks = {}  # a new watcher sees the present state
         self._watchers += 1
         self._wanted.set()
         try:

@@ -1,4 +1,4 @@
-"""A child process that knows one file of flows: it describes them, checks parameters and resumes.
+"""A child process for one file of flows: describes them, checks parameters, plans resumes.
 
 ``python -m lokki_server.inspector FD FILE``. The service itself never imports user code.
 """
@@ -34,12 +34,12 @@ from lokki_server.wording import as_fields
 
 
 async def serve(descriptor: str, file: str) -> None:
-    """Tell what is in ``file``, then check parameters for as long as the service asks."""
+    """Describe ``file``, then check parameters and plan resumes until the channel is closed."""
     channel = await Channel.over(inherited(descriptor))
     code = Code()
     with code.imports(str(file_named(file))):
-        flows, told = looked_into(file)
-    channel.send(**told, code=code.news())
+        flows, described = looked_into(file)
+    channel.send(**described, code=code.news())
     async for message in channel.messages():
         flow = flows[message["flow"]]
         if "run" in message:
@@ -80,7 +80,7 @@ def checked(flow: Flow[..., Any], body: bytes) -> dict[str, Any]:
 
 
 async def planned(flow: Flow[..., Any], run_id: str, again: dict[str, Any]) -> dict[str, Any]:
-    """What resuming a run comes to, in words, or why it cannot be."""
+    """A summary of what a resume would do, or why the run cannot be resumed."""
     try:
         config = load()
         with read_history(journal_path(config)) as history:
@@ -92,7 +92,7 @@ async def planned(flow: Flow[..., Any], run_id: str, again: dict[str, Any]) -> d
     except Exception as error:  # of the flow's own body
         return {"refused": output.masked(f"{type(error).__name__}: {error}")}
     anything = run.status != "succeeded" or found.reopening is not None
-    return {"told": [said(line, as_fields) for line in found.summary], "anything": anything}
+    return {"summary": [said(line, as_fields) for line in found.summary], "anything": anything}
 
 
 def _not_here(name: str) -> ParameterProblem:

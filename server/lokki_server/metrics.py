@@ -1,4 +1,4 @@
-"""What Prometheus is told: the runs in the journal, the runners, and the requests."""
+"""What Prometheus scrapes: the runs in the journal, the runners, and the requests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lokki_server.service import Service
 
 
 class Requests:
-    """Middleware that takes the time of each request up to the beginning of its answer."""
+    """Middleware that measures each request up to the beginning of its answer."""
 
     def __init__(self, app: ASGIApp, seconds: Histogram) -> None:
         self._app = app
@@ -47,7 +47,7 @@ def request_seconds(registry: CollectorRegistry) -> Histogram:
 
 
 class _Journal(Collector):
-    """Looks when it is asked."""
+    """Reads the journal when it is scraped."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -66,7 +66,7 @@ class _Journal(Collector):
 
 
 def text(service: Service, registry: CollectorRegistry) -> bytes:
-    """All of it, in Prometheus' text format."""
+    """All metrics, in Prometheus' text format."""
     journal = CollectorRegistry()
     journal.register(_Journal(service))
     return generate_latest(journal) + generate_latest(registry)

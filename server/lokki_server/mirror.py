@@ -1,4 +1,4 @@
-"""Runs on AWS as the service tells them: asked for once, for all who watch."""
+"""Runs on AWS, cached: the service asks AWS once for all who watch."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 LOOK_SECONDS = 2.0
-"""An answer of AWS is as good as new for so long; so often is a run that is watched looked at."""
+"""How long an answer of AWS counts as current; a run that is watched is polled this often."""
 _FLOWS_SECONDS = 10.0
-"""Likewise for which flows there are."""
+"""How long the list of deployed flows counts as current."""
 _MOST_KEPT = 200
 
 
 @dataclass(slots=True)
 class _Answer:
-    """What a question was answered, or will be; it is asked again after ``until``."""
+    """The answer to a question, or its future; the question is asked again after ``until``."""
 
     asked: asyncio.Future[Any]
     until: float
@@ -96,7 +96,7 @@ class Mirror:
         return found
 
     def forget(self, flow: str) -> None:
-        """Ask anew about a flow, to a run of which something was done."""
+        """Drop what is cached about a flow, after a change to one of its runs."""
         for key in [key for key in self._answers if isinstance(key, tuple) and flow in key]:
             del self._answers[key]
 

@@ -53,7 +53,7 @@ class RunRequest(_Asked):
 
 
 class WrongRequest(Picklable, Exception):
-    """A body is not what was asked for; ``errors`` name the places and tell why."""
+    """A request's body is not valid; each of ``errors`` names a part and the reason."""
 
     def __init__(self, errors: list[dict[str, Any]]) -> None:
         super().__init__("; ".join(f"{each['name']}: {each['message']}" for each in errors))
@@ -84,7 +84,7 @@ class CancelRequest(_Asked):
 class ResumeRequest(_Asked):
     """What is to be done again, besides what has no result; at most one of the three."""
 
-    failed: bool = Field(False, description="the failures that were tolerated, too")
+    failed: bool = Field(False, description="also the failures that were tolerated")
     error: str | None = Field(None, description="of those, the ones of this group", min_length=1)
     from_: str | None = Field(
         None, alias="from", description="everything from this stage on", min_length=1
@@ -134,5 +134,5 @@ class NotReady(ProblemDetails):
 
 class Ready(Health):
     ready: bool
-    runners: int = Field(description="that take runs")
-    parts: dict[str, Part] = Field(description="of the server: what works in the background")
+    runners: int = Field(description="the number of runners that take runs")
+    parts: dict[str, Part] = Field(description="the background parts of the server, by name")

@@ -1,4 +1,4 @@
-"""The parts of the service that work in the background: each goes on, and tells how it is."""
+"""The parts of the service that work in the background, and report what is wrong."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import NoReturn
 from lokki.errors import LokkiError
 
 _PATIENCE_SECONDS = 5.0
-"""A turn that takes longer is told as a problem, though it goes on."""
+"""A turn that takes longer is reported as a problem, though it goes on."""
 _SHORTEST_WAIT = 0.25
 _LONGEST_WAIT = 30.0
 _log = logging.getLogger("lokki_server")
 
 
 class Part:
-    """What is done in turns, for ever, with a ``pause`` between two of them.
+    """Work that is done in turns, for ever, with a ``pause`` between two of them.
 
     A turn that fails is logged, once for all that fail alike in a row, and done again: after a
     quarter of a second, then after twice as long each time, up to half a minute.
@@ -46,13 +46,13 @@ class Part:
         return self._error
 
     async def once(self) -> None:
-        """One turn, which may fail."""
+        """Run one turn; its error is logged."""
         self._began = monotonic()
         try:
             await self._turn()
         except Exception as error:
             self._failures += 1
-            self._tell(_first(error))
+            self._report(_first(error))
         else:
             if self._error is not None:
                 _log.warning("%s: works again", self.name)
@@ -61,14 +61,14 @@ class Part:
             self._began = None
 
     async def work(self) -> NoReturn:
-        """One turn after the other."""
+        """Run one turn after the other."""
         while True:
             await self.once()
             if self._failures:
                 await asyncio.sleep(min(_LONGEST_WAIT, _SHORTEST_WAIT * 2 ** (self._failures - 1)))
             await self._pause()
 
-    def _tell(self, error: Exception) -> None:
+    def _report(self, error: Exception) -> None:
         """Log an error, unless the last was the same; with its traceback if nobody foresaw it."""
         foreseen = isinstance(error, LokkiError | OSError)
         text = str(error) if foreseen else f"{type(error).__name__}: {error}"

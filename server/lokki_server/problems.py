@@ -1,4 +1,4 @@
-"""Errors as the API tells them: RFC 9457 problem details."""
+"""Errors as the API reports them: RFC 9457 problem details."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from lokki_server.wording import as_fields
 MEDIA_TYPE = "application/problem+json"
 _RETRY_SECONDS = 10
 MOST_ERRORS = 20
-"""Of a request that has more, the number is told."""
+"""Further errors of a request are only counted."""
 
 
 class Problem(Picklable, Exception):
@@ -63,20 +63,20 @@ def answer(problem: Problem) -> JSONResponse:
 
 
 def wrong_request(errors: Sequence[Mapping[str, Any]]) -> Problem:
-    """A request that does not keep to what OpenAPI tells."""
-    told = [f"{each['name']}: {each['message']}" for each in errors]
-    return Problem(422, "The request is wrong", _listed(told), errors=_first(errors))
+    """A request that is not what OpenAPI describes."""
+    messages = [f"{each['name']}: {each['message']}" for each in errors]
+    return Problem(422, "The request is wrong", _listed(messages), errors=_first(errors))
 
 
 def wrong_params(errors: Sequence[Mapping[str, Any]]) -> Problem:
     """Parameters that a flow does not take."""
-    told = [each["message"] for each in errors]
-    return Problem(422, "The parameters are wrong", _listed(told), errors=_first(errors))
+    messages = [each["message"] for each in errors]
+    return Problem(422, "The parameters are wrong", _listed(messages), errors=_first(errors))
 
 
-def _listed(told: Sequence[str]) -> str:
-    more = len(told) - MOST_ERRORS
-    return "; ".join(told[:MOST_ERRORS]) + (f"; and {more} more" if more > 0 else "")
+def _listed(messages: Sequence[str]) -> str:
+    more = len(messages) - MOST_ERRORS
+    return "; ".join(messages[:MOST_ERRORS]) + (f"; and {more} more" if more > 0 else "")
 
 
 def _first(errors: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -86,7 +86,7 @@ def _first(errors: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def of(error: LokkiError) -> Problem:
-    """What an error of ours is in HTTP."""
+    """The problem that answers an error of lokki's."""
     text = error.said(as_fields)
     match error:
         case RunNotFound():
@@ -106,8 +106,8 @@ def of(error: LokkiError) -> Problem:
     return Problem(409, "This cannot be done", text)
 
 
-def told_by(app: FastAPI) -> None:
-    """Have every error of an app told as a problem."""
+def register_handlers(app: FastAPI) -> None:
+    """Register handlers that answer every error of an app with a problem."""
 
     @app.exception_handler(Problem)
     async def own(request: Request, error: Problem) -> JSONResponse:

@@ -1,7 +1,7 @@
 """A child process that runs flows: ``python -m lokki_server.runner FD``.
 
-The service tells it which runs to take; it takes them under leases of the journal, as any lokki
-process does, and tells when they have ended. When the service is gone it finishes what it has and
+The service sends it the runs to take; it takes them under leases of the journal, as any lokki
+process does, and reports when they have ended. When the service is gone it finishes what it has and
 ends. Code that has changed since it was imported is left to a new runner.
 """
 
@@ -42,7 +42,7 @@ _LOOK_SECONDS = 0.25
 
 
 class Runner:
-    """What the process does."""
+    """Takes runs from the service, and runs them."""
 
     def __init__(self, engine: Engine, channel: Channel) -> None:
         self._engine = engine
@@ -55,7 +55,7 @@ class Runner:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def serve(self) -> None:
-        """Do what the service asks for until it has nothing more, or is gone."""
+        """Take runs until the service sends no more, or is gone."""
         self._channel.send(ready=os.getpid())
         async for message in self._channel.messages():
             if "drain" in message:
@@ -69,7 +69,7 @@ class Runner:
         await self._drain(None)
 
     async def _drain(self, grace: float | None) -> None:
-        """Wait for the runs there are; those that last longer are handed back to the queue."""
+        """Wait for the runs at work; after ``grace`` seconds, hand the rest back to the queue."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=grace)
         for run_id in self._handles:
@@ -122,40 +122,40 @@ class Runner:
 
     async def _refuse(self, run_id: str, error: Exception) -> None:
         traceback = error.traceback if isinstance(error, LoadError) else ""
-        told = Error(
+        refusal = Error(
             type=type(error).__name__,
             message=output.masked(str(error)),
             traceback=output.masked(traceback) or None,
         )
         with suppress(LokkiError):
-            why = json.dumps(short_error(told), default=fields_of)
+            why = json.dumps(short_error(refusal), default=fields_of)
             await asyncio.wrap_future(self._jobs.refuse(run_id, why, time()))
 
-    def _flow(self, source: str, patient: bool) -> Flow[..., Any]:
+    def _flow(self, target: str, patient: bool) -> Flow[..., Any]:
         """A flow; its file is imported once, so that its classes are the same for all its flows."""
-        place, name = source_and_name(source)
+        source, name = source_and_name(target)
         if self._spoilt or self._code.changed():
             raise _Stale
-        if place not in self._modules:
+        if source not in self._modules:
             try:
-                with self._code.imports(str(file_named(place))):
-                    self._modules[place] = load_module(place)
+                with self._code.imports(str(file_named(source))):
+                    self._modules[source] = load_module(source)
                     sources_now()  # for workers, which start later
             except LoadError:
                 if self._modules:  # another file may stand in its way
                     raise _Stale from None
                 raise
             if patient and self._code.changed():  # half of it may be new
-                raise LoadError(f"the code of {place} was changed while it was imported")
-        return flow_in(self._modules[place], place, name)
+                raise LoadError(f"the code of {source} was changed while it was imported")
+        return flow_in(self._modules[source], source, name)
 
 
 class _Stale(Exception):
-    """A new process has to do it: code was imported that has changed since."""
+    """Imported code has changed: a new process has to take the run."""
 
 
 async def _end_with(commits: Committer) -> None:
-    """End the process once nothing can be recorded any more: another one goes on with its runs."""
+    """End the process once nothing can be recorded any more: another one resumes its runs."""
     while True:
         await asyncio.sleep(_LOOK_SECONDS)
         if commits.error is not None:

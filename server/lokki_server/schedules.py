@@ -2,7 +2,7 @@
 
 Times that nothing was there for, since no server ran, are counted and not made up for. What is done
 at a time is decided in the journal's transaction: several servers start a run once. What is wrong
-with one flow's schedule is told of that flow; the others are followed.
+with one flow's schedule is reported with that flow; the others are followed.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from lokki_server.supervisor import Supervisor
 
 _DEFAULTS = b'{"params": {}}'
 LOOK_SECONDS = 0.5
-"""Between two looks."""
+"""The pause between two looks."""
 _LATE_SECONDS = 60.0
-"""A time that is seen later than this was missed."""
+"""A time that is noticed later than this counts as missed."""
 _MOST_AT_ONCE = 10_000
 _log = logging.getLogger("lokki_server")
 
@@ -60,7 +60,7 @@ class Clock:
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     async def look(self) -> None:
-        """Begin to start what is due: a flow that takes long holds up no other."""
+        """Begin to start what is due; a slow flow holds up no other."""
         rows = await anyio.to_thread.run_sync(self._rows.all)
         for name, (_, found) in self._service.catalog.flows.items():
             if found["schedule"] is not None and name not in self._tasks:
@@ -72,18 +72,18 @@ class Clock:
         del self._tasks[name]
 
     def close(self) -> None:
-        """Start nothing more."""
+        """Stop starting runs."""
         for task in self._tasks.values():
             task.cancel()
 
     async def _follow(self, name: str, asked: dict[str, Any], row: ScheduleRow | None) -> None:
-        """Start what is due of one flow, or tell what is wrong, once."""
+        """Start what is due of one flow, or log what is wrong, once."""
         try:
             await self._look(name, schedule_of(asked), asked["overlap"], row)
         except Exception as error:
             if self._wrong.get(name) != _text(error):
                 self._wrong[name] = _text(error)
-                unforeseen = None if _is_told(error) else error
+                unforeseen = None if _is_foreseen(error) else error
                 _log.error("the schedule of %s: %s", name, _text(error), exc_info=unforeseen)
         else:
             self._wrong.pop(name, None)
@@ -113,7 +113,7 @@ class Clock:
         self._service.supervisor.wake()
 
     def shown(self, name: str, asked: dict[str, Any] | None) -> flow.Schedule | None:
-        """A flow's schedule as the API tells it; None when it has none."""
+        """A flow's schedule as the API shows it; None when it has none."""
         if asked is None:
             return None
         row, wrong = self._rows.find(name), self._wrong.get(name, "")
@@ -121,16 +121,16 @@ class Clock:
         return shown_schedule(asked, row, time(), since, wrong)
 
     def ticks(self, name: str, limit: int) -> list[flow.Ticks]:
-        """What became of the latest times of a flow's schedule, as the API tells it."""
+        """What became of the latest times of a flow's schedule, as the API shows it."""
         return [shown_ticks(each) for each in self._rows.ticks(name, limit)]
 
     async def pause(self, name: str, paused: bool) -> None:
-        """Pause a flow's schedule, or go on with it."""
+        """Pause or continue a flow's schedule."""
         await asyncio.wrap_future(self._rows.pause(name, paused))
 
 
 def _let_go(at: Sequence[float], *, paused: bool, wrong: str | None) -> Ticks | None:
-    """What became of times that nothing was started at."""
+    """What became of times at which nothing was started."""
     if not at:
         return None
     if paused:
@@ -138,10 +138,10 @@ def _let_go(at: Sequence[float], *, paused: bool, wrong: str | None) -> Ticks | 
     return Ticks(at[0], at[-1], len(at), "missed", reason=wrong)
 
 
-def _is_told(error: Exception) -> bool:
+def _is_foreseen(error: Exception) -> bool:
     return isinstance(error, Problem | LokkiError)
 
 
 def _text(error: Exception) -> str:
     """What an error says, behind its type if nobody foresaw it."""
-    return str(error) if _is_told(error) else f"{type(error).__name__}: {error}"
+    return str(error) if _is_foreseen(error) else f"{type(error).__name__}: {error}"

@@ -31,9 +31,9 @@ _OPEN_FOLDERS = ("/static/", "/ui/")
 _OPEN = frozenset({"/", "/login", "/session", "/healthz"})
 _MOST_WRONG = RateLimitItemPerMinute(10)
 _MOST_BYTES = 256 * 1024
-"""Of a body that is read here; AWS takes no larger input, either."""
+"""The most bytes of a body that is read here; AWS takes no larger input, either."""
 _MOST_BYTES_OF_PARAMS = 10 * 1024 * 1024
-"""Of one that starts a run, which a flow's own process reads."""
+"""The most bytes of a body that starts a run, which the flow's own process reads."""
 _STARTS = re.compile(r"/flows/[^/]+/runs")
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -86,7 +86,7 @@ class Token:
         return self._value is not None
 
     def matches(self, given: str, address: str) -> bool:
-        """Compared in a time that tells nothing. Raises Problem for an address that has to wait."""
+        """Compare in constant time. Raises Problem for an address that has to wait."""
         if not self._wrong.test(_MOST_WRONG, address):
             wait = ceil(self._wrong.get_window_stats(_MOST_WRONG, address).reset_time - time())
             raise Problem(429, "Too many wrong tokens", "wait a minute", retry_after=max(1, wait))
@@ -99,7 +99,7 @@ class Token:
 
     @property
     def session(self) -> str:
-        """The cookie of who has logged in with the token, which it does not tell."""
+        """The cookie of who has logged in with the token; it does not reveal the token."""
         assert self._value is not None
         return hmac.new(self._value.encode(), b"session", sha256).hexdigest()
 

@@ -28,30 +28,30 @@ from lokki_server.security import is_loopback
 TOKEN = "LOKKI_SERVER_TOKEN"  # noqa: S105
 _MOST_WAITING = 2_048
 _ACCEPTED_AT_ONCE = 16
-"""By so many there may be more connections for a moment than `most_connections`."""
+"""The connections may exceed `most_connections` by this many for a moment."""
 _SILENT_SECONDS = 10.0
 _log = logging.getLogger("lokki_server")
 
 
-def serve(config: Config, places: Sequence[str]) -> None:
+def serve(config: Config, sources: Sequence[str]) -> None:
     """Serve until SIGINT, SIGTERM or SIGHUP. Raises LokkiError when it cannot begin."""
     settings = config.server
-    Journal(journal_path(config)).close()  # told here if it cannot be used, not amid a traceback
+    Journal(journal_path(config)).close()  # fails here if it cannot be used, not amid a traceback
     listening = _listening(settings.host, settings.port)
     proxies = _proxies(listed(settings.trusted_proxies))
     token = os.environ.pop(TOKEN, None) or None  # none of the processes of user code has it
     if token is None and not is_loopback(settings.host):
         token = token_urlsafe(32)
-        _tell(f"the token, which {TOKEN} sets: {token}")
+        _announce(f"the token, which {TOKEN} sets: {token}")
     host, port = listening.getsockname()[:2]
-    _tell(f"lokki serves http://{f'[{host}]' if ':' in host else host}:{port}")
+    _announce(f"lokki serves http://{f'[{host}]' if ':' in host else host}:{port}")
     ended: list[Exception] = []
 
     def stop(error: Exception) -> None:
         ended.append(error)
         server.should_exit = True
 
-    app = create_app(config, places, token, stop, greet)
+    app = create_app(config, sources, token, stop, greet)
     server = _Server(
         uvicorn.Config(
             app,
@@ -105,13 +105,13 @@ def _proxies(addresses: list[str]) -> list[str]:
 
 
 class _OsErrorsBriefly:
-    """Tells what fails in the event loop; of what the system refuses a line now and then.
+    """Logs what fails in the event loop; of what the system refuses, a line now and then.
 
     It may refuse a connection many times a second.
     """
 
     def __init__(self) -> None:
-        self._told: dict[str, float] = {}
+        self._logged: dict[str, float] = {}
 
     def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
@@ -119,8 +119,8 @@ class _OsErrorsBriefly:
             loop.default_exception_handler(context)
             return
         text = f"{context['message']}: {error}"
-        if loop.time() - self._told.get(text, -inf) > _SILENT_SECONDS:
-            self._told = {text: loop.time()}
+        if loop.time() - self._logged.get(text, -inf) > _SILENT_SECONDS:
+            self._logged = {text: loop.time()}
             _log.error("%s", text)
 
 
@@ -141,5 +141,5 @@ def _listening(host: str, port: int) -> socket.socket:
         ) from error
 
 
-def _tell(text: str) -> None:
+def _announce(text: str) -> None:
     print(text, file=sys.stderr, flush=True)

@@ -41,13 +41,13 @@ _LOOK_SECONDS = 0.5
 
 
 class Service:
-    """What there is to ask and to do, over one journal."""
+    """The operations of the service, over one journal."""
 
     def __init__(
         self,
         config: Config,
         journal: Journal,
-        places: Sequence[str],
+        sources: Sequence[str],
         stop: Callable[[Exception], None],
     ) -> None:
         settings = config.server
@@ -57,7 +57,7 @@ class Service:
         self.items = Items(journal.read)
         self.jobs = Jobs(journal)
         self.payloads = payload_store(journal.path, config)
-        self.catalog = Catalog(places)
+        self.catalog = Catalog(sources)
         self.supervisor = Supervisor(self.jobs, self.catalog, settings)
         self.hub = Hub(journal)
         self.feed = Feed(self.history)
@@ -108,7 +108,7 @@ class Service:
         new = NewRun(
             id=run_id,
             flow=name,
-            source=f"{file.place}:{name}",
+            source=f"{file.source}:{name}",
             fingerprint=checked["fingerprint"],
             structure=checked["structure"],
             params=kept.packed,
@@ -143,13 +143,13 @@ class Service:
         return file, checked
 
     async def plan(self, run_id: str, again: ResumeOptions) -> tuple[RunRecord, dict[str, Any]]:
-        """A run, and what resuming it comes to. Raises Problem when it cannot be resumed so."""
+        """A run, and the plan of its resume. Raises Problem when it cannot be resumed so."""
         run = await self.run(run_id)
         if run.source is None:
             raise Problem(409, "The run has no file", f"run {run.id} was not started from a file")
         await asyncio.wrap_future(self.journal.refuse_worked_on(run.id, time()))
-        place, _, flow = run.source.rpartition(":")
-        async with self.catalog.file(place) as file:
+        source, _, flow = run.source.rpartition(":")
+        async with self.catalog.file(source) as file:
             planned = await file.ask(flow, run=run.id, again=_words(again))
         if "refused" in planned:
             raise Problem(409, "The run cannot be resumed so", planned["refused"])
@@ -208,7 +208,7 @@ class Service:
 
     @asynccontextmanager
     async def working(self) -> AsyncIterator[None]:
-        """Within, flows are found, and runs are run."""
+        """Run the background parts within: flows are found, and runs are run."""
         async with anyio.create_task_group() as group:
             try:
                 await self._flows.once()
@@ -222,7 +222,7 @@ class Service:
                     await self._close()
 
     async def _close(self) -> None:
-        """Close all there is, also where one of them cannot be."""
+        """Close everything, even if closing one of the parts fails."""
         async with AsyncExitStack() as closing:
             for close in (self.payloads.close, self.mirror.close, self.catalog.close):
                 closing.push_async_callback(close)
@@ -242,18 +242,18 @@ class Service:
     @property
     def problems(self) -> dict[str, str | None]:
         """Why a part of the service does not work, by the part's name; None for one that does."""
-        told = {part.name: part.problem for part in self._parts}
-        return told | {"runners": told["runners"] or self.supervisor.problem}
+        found = {part.name: part.problem for part in self._parts}
+        return found | {"runners": found["runners"] or self.supervisor.problem}
 
 
 def _words(again: ResumeOptions) -> dict[str, Any]:
-    """What is to be done again, as it is sent and stored."""
+    """What is to be done again, as the channel and the journal hold it."""
     return {"failed": again.failed, "error": again.error, "from_stage": again.from_stage}
 
 
 @asynccontextmanager
 async def opened(
-    config: Config, places: Sequence[str], stop: Callable[[Exception], None]
+    config: Config, sources: Sequence[str], stop: Callable[[Exception], None]
 ) -> AsyncIterator[Service]:
     """A service over the configured journal; ``stop`` is called when that can be used no more.
 
@@ -261,7 +261,7 @@ async def opened(
     """
     journal = await anyio.to_thread.run_sync(Journal, journal_path(config))
     try:
-        service = Service(config, journal, places, stop)
+        service = Service(config, journal, sources, stop)
         async with service.working():
             yield service
     finally:

@@ -26,7 +26,7 @@ _log = logging.getLogger("lokki_server")
 
 @dataclass(frozen=True, slots=True)
 class _Given:
-    """When a run was given to a runner, the source of its flow, and what the runner has said."""
+    """When a run was given to a runner, its flow's source, and what the runner has reported."""
 
     at: float
     source: str
@@ -65,7 +65,7 @@ class _Runner:
 
 
 class Supervisor:
-    """Sees that as many runners are there as are set, and gives them the runs that are offered.
+    """Keeps the configured number of runners alive, and gives them the runs that are offered.
 
     What cannot be imported may be half written: its runs are held until the catalog finds that it
     can be, and given out once more after ``import_patience`` seconds, to fail if they must.
@@ -111,7 +111,7 @@ class Supervisor:
             self._hire()
 
     async def look(self) -> None:
-        """Give the runners what is queued, and queue what was lost."""
+        """Give queued runs to the runners, and queue the runs that were lost."""
         if monotonic() - self._recovered > _RECOVER_SECONDS:
             self._recovered = monotonic()
             await asyncio.wrap_future(self._jobs.recover(time(), self._max_resumes))
@@ -124,9 +124,9 @@ class Supervisor:
         self._news.clear()
 
     async def _assign(self) -> None:
-        """Give out what waits, also what a runner that is held up was given and has not heard of.
+        """Assign waiting runs, and those that a blocked runner was given and has not received.
 
-        The journal decides who begins a run that two were given.
+        The journal decides which runner begins a run that was given to two.
         """
         given = {run for each in self._runners for run in each.heard_of}
         room = sum(self._most_runs - len(each.runs) for each in self._free())
@@ -177,7 +177,7 @@ class Supervisor:
         task.add_done_callback(self._tasks.discard)
 
     async def _employ(self) -> None:
-        """One process from its start to its end, and the next one after it."""
+        """Start one runner and listen to it until it ends; then start the next."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._closing.wait(), min(_LONGEST_WAIT, 2**self._failures - 1))
         if self._closing.is_set():
@@ -204,7 +204,7 @@ class Supervisor:
         self.wake()
 
     async def _listen(self, runner: _Runner) -> None:
-        """Hear what a runner tells until it ends."""
+        """Receive what a runner reports until it ends."""
         if self._closing.is_set():
             runner.child.channel.send(drain=0)
         async for message in runner.child.channel.messages():
@@ -212,7 +212,7 @@ class Supervisor:
         await runner.child.ended()
 
     def _replace(self, death: str, lasted: float) -> None:
-        """Start another runner, the later the more have ended soon; the look finds its runs."""
+        """Start another runner, with backoff if runners die early; the next look recovers runs."""
         self._failures = self._failures + 1 if lasted < _SHORTEST_LIFE else 0
         self._death, self._recovered = death, -inf
         _log.warning("%s; another is started", death)
@@ -245,13 +245,13 @@ class Supervisor:
         self._held[given.source] = _Held(held.since if held else given.at, given.at)
 
     def _retire(self, runner: _Runner) -> None:
-        """Let a runner end what it has, and start another for what comes."""
+        """Let a runner finish its runs, and start another for new ones."""
         if not runner.retiring:
             runner.retiring = True
             self._hire()
 
     async def close(self, grace: float) -> None:
-        """Let the runners finish what they have, and hand back what lasts longer than ``grace``."""
+        """Let the runners finish; hand back runs that last longer than ``grace`` seconds."""
         self._closing.set()
         for runner in self._runners:
             runner.child.channel.send(drain=grace)

@@ -1,1 +1,1 @@
-"""What can be asked of the service, by the subject."""
+"""The routes of the API, by subject."""

@@ -1,4 +1,4 @@
-"""Runs on AWS: the same as those of the journal, of each flow that is deployed."""
+"""Runs of deployed flows on AWS: the same operations as for runs of the journal."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _ONE = "/{name}/executions/{run_id}"
 
 @router.get("", response_model=models.AwsFlows)
 async def list_deployed_flows(service: Serving) -> Any:
-    """The flows that are deployed; where AWS cannot be asked, why."""
+    """The flows that are deployed, or why AWS cannot be asked."""
     if not service.mirror.is_configured:
         return {"flows": [], "account": None, "problem": None}
     try:
@@ -120,7 +120,7 @@ async def get_execution_params(service: Serving, name: FlowName, run_id: RunId) 
 async def cancel_execution(
     service: Serving, name: FlowName, run_id: RunId, request: models.CancelRequest
 ) -> Any:
-    """Have a run cancelled. What has finished is kept for a resume."""
+    """Cancel a run. What has finished is kept for a resume."""
     found = await service.mirror.run(name, run_id)
     if found.finished is not None:
         raise Problem(409, "The run has ended", f"run {run_id} is {found.status}")
@@ -133,12 +133,12 @@ async def cancel_execution(
 async def plan_execution_resume(
     service: Serving, name: FlowName, run_id: RunId, request: models.ResumeRequest
 ) -> Any:
-    """What a resume would do, in words; nothing is done."""
+    """Describe what a resume would do, without doing it."""
     from lokki.aws.resuming import plan
 
     planned = await plan(await service.mirror.executions(), name, run_id, again_from(request))
-    told = [said(line, as_fields) for line in planned.summary]
-    return Plan(summary=told, anything=planned.redrives or planned.new, told=told)
+    summary = [said(line, as_fields) for line in planned.summary]
+    return Plan(summary=summary, anything=planned.redrives or planned.new, told=summary)
 
 
 @router.post(
@@ -147,7 +147,7 @@ async def plan_execution_resume(
 async def resume_execution(
     service: Serving, name: FlowName, run_id: RunId, request: models.ResumeRequest
 ) -> Any:
-    """Go on with a run: the same one where AWS can, else a new one with its results."""
+    """Resume a run: the same execution where AWS can, else a new one with its results."""
     from lokki.aws.resuming import plan, resume
 
     executions, again = await service.mirror.executions(), again_from(request)
@@ -172,7 +172,7 @@ async def get_execution_strip(
     position: Position,
     width: Width = 200,
 ) -> Any:
-    """The items of a map in cells of neighbours."""
+    """The items of a map, counted by status in cells of neighbouring items."""
     found = await service.mirror.items(name, run_id, position)
     cells = [dict(+cell) for cell in found.cells(width)]
     return Strip(total=found.stage.total, cells=cells)
@@ -200,7 +200,7 @@ async def list_last_execution_items(
     run_id: RunId,
     asked: ItemsAsked,
 ) -> Any:
-    """Those of the last map that has begun."""
+    """The items of the last map that has begun."""
     run = await service.mirror.run(name, run_id)
     maps = [stage.position for stage in run.stages if stage.kind == "map"]
     if not maps:
@@ -255,7 +255,7 @@ async def list_execution_logs(
     run_id: RunId,
     asked: LinesAsked,
 ) -> Any:
-    """Lines in the order in which CloudWatch has told them; as those of a run of the journal."""
+    """Log lines in the order in which CloudWatch returned them, in the form of the journal's."""
     wanted = Wanted(**asked.wanted())
     read = (await service.mirror.lines(name, run_id)).read
     after, before, limit = asked.after, asked.before, asked.limit
@@ -286,7 +286,7 @@ async def stream_execution(
     logs: Annotated[bool, Query(description="new log lines, too")] = False,
     last_event_id: LastEventId = None,
 ) -> AsyncIterator[ServerSentEvent]:
-    """A run at once and on each change (`run`), its new lines (`lines`), and its end (`end`)."""
+    """Send a run at once and on each change (`run`), its new lines (`lines`), its end (`end`)."""
     after = number_in(last_event_id)
     before: Any = None
     while True:

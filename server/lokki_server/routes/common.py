@@ -1,4 +1,4 @@
-"""What every route uses: the service, and its answers when something is wrong."""
+"""What every route uses: the service, its parameters, and its problems as responses."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lokki_server.problems import MEDIA_TYPE, wrong_request
 from lokki_server.service import Service
 
 _PIECE = 64 * 1024
-"""Characters of an answer that are sent at a time."""
+"""How many characters of an answer are sent at a time."""
 
 
 def _service(request: Request) -> Service:
@@ -45,15 +45,15 @@ class LineQuery(BaseModel):
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "DEBUG"
     since: datetime | None = None
     until: datetime | None = None
-    after: int = Field(0, ge=0, lt=2**62, description="after the line with this id")
-    tail: bool = Field(False, description="the last lines, not the first")
+    after: int = Field(0, ge=0, lt=2**62, description="only lines after the one with this id")
+    tail: bool = Field(False, description="the last lines in place of the first")
     before: int | None = Field(
-        None, ge=0, lt=2**62, description="the last ones before the line with this id"
+        None, ge=0, lt=2**62, description="the last lines before the one with this id"
     )
     limit: int = Field(500, ge=1, le=5000)
 
     def wanted(self) -> dict[str, Any]:
-        """What the lines have to be, as `History.lines` and `Wanted` take it."""
+        """The filter, as keyword arguments of `History.lines` and `Wanted`."""
         return {
             "step": self.step,
             "item": self.item,
@@ -68,14 +68,14 @@ class ItemQuery(BaseModel):
     """Which items of a stage are asked for."""
 
     status: list[ItemStatus] = Field([], max_length=6)
-    error: str | None = Field(None, description="a group of failures", max_length=80)
-    after: int = Field(-1, ge=-1, lt=2**32, description="after this index")
+    error: str | None = Field(None, description="only the failures of this group", max_length=80)
+    after: int = Field(-1, ge=-1, lt=2**32, description="only items after this index")
     limit: int = Field(100, ge=1, le=1000)
 
 
 LinesAsked = Annotated[LineQuery, Query()]
 ItemsAsked = Annotated[ItemQuery, Query()]
-Width = Annotated[int, Query(ge=1, le=2000, description="most cells")]
+Width = Annotated[int, Query(ge=1, le=2000, description="the most cells")]
 
 
 async def known_query(request: Request) -> None:
@@ -103,14 +103,14 @@ async def known_query(request: Request) -> None:
 
 
 def seconds(at: datetime | None) -> float | None:
-    """A time in seconds since the epoch; one without a zone is in UTC, as all that are told."""
+    """A time in seconds since the epoch; one without a zone is in UTC, as in all answers."""
     if at is None:
         return None
     return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
 
 
 def json_text(parts: Iterable[str]) -> Response:
-    """An answer of texts that make up JSON, in pieces: other requests get their turn between."""
+    """Stream texts that make up JSON, in pieces: other requests get their turn between."""
 
     async def pieces() -> AsyncIterator[bytes]:
         for part in parts:

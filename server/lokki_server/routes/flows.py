@@ -34,7 +34,7 @@ def get_flow(service: Serving, name: FlowName) -> Any:
 
 def _flow(service: Service, name: str) -> Flow:
     file, found = service.catalog.find(name)
-    return offered(found, file.place, service.clock.shown(name, found["schedule"]))
+    return offered(found, file.source, service.clock.shown(name, found["schedule"]))
 
 
 _RUN_REQUEST = {"schema": {"$ref": "#/components/schemas/RunRequest"}}  # `start` on AWS has it
@@ -97,7 +97,7 @@ def get_flow_schedule(service: Serving, name: FlowName) -> Any:
 async def update_flow_schedule(
     service: Serving, name: FlowName, request: models.ScheduleRequest
 ) -> Any:
-    """Pause a flow's schedule, or go on with it. What it would have started meanwhile is not."""
+    """Pause or continue a flow's schedule. Times that pass while it is paused start no run."""
     get_flow_schedule(service, name)
     await service.clock.pause(name, request.paused)
     return get_flow_schedule(service, name)

@@ -24,7 +24,7 @@ async def get_health() -> Any:
 
 @router.get("/metrics", response_class=PlainTextResponse)
 def get_metrics(service: Serving, request: Request) -> Response:
-    """For Prometheus."""
+    """Metrics in Prometheus' text format."""
     return Response(text(service, request.app.state.metrics), media_type=CONTENT_TYPE_LATEST)
 
 
@@ -34,10 +34,12 @@ def get_metrics(service: Serving, request: Request) -> Response:
     responses={503: {"model": models.NotReady, "content": {MEDIA_TYPE: {}}}},
 )
 async def get_readiness(service: Serving) -> Any:
-    """Every part of the server works, and there are runners that take runs."""
-    told = service.problems
-    parts = {name: {"ready": told[name] is None, "problem": told[name]} for name in told}
-    wrong = [f"{name}: {problem}" for name, problem in told.items() if problem is not None]
+    """Whether every part of the server works, and runners are ready to take runs."""
+    found = service.problems
+    parts = {
+        name: {"ready": problem is None, "problem": problem} for name, problem in found.items()
+    }
+    wrong = [f"{name}: {problem}" for name, problem in found.items() if problem is not None]
     if wrong:
         raise Problem(503, "The server is not ready", "; ".join(wrong), ready=False, parts=parts)
     runners = service.supervisor.ready

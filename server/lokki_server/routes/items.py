@@ -33,7 +33,7 @@ def get_strip(
     position: Position,
     width: Width = 200,
 ) -> Any:
-    """The items of a map in cells of neighbours: as much for a hundred as for a million."""
+    """The items of a map, counted by status in at most `width` cells of neighbouring items."""
     stage = service.stage(run_id, position)
     cells = [dict(+cell) for cell in service.history.strip(stage, width)]
     return Strip(total=stage.total, cells=cells)

@@ -23,16 +23,20 @@ from lokki_server.service import Service
 router = APIRouter(tags=["live"])
 
 _GAP_SECONDS = 0.1
-"""Between two messages."""
+"""The shortest time between two messages."""
 _MOST_LINES = 1_000
 
 LastEventId = Annotated[
-    str | None, Header(max_length=100, description="of the last message: what came since is told")
+    str | None,
+    Header(
+        max_length=100,
+        description="the id of the last message received: the stream goes on after it",
+    ),
 ]
 
 
 async def stream(service: Serving) -> AsyncIterator[None]:
-    """A place for a stream, before it begins: it cannot be refused any more then."""
+    """Reserve a stream before it begins: afterwards it cannot be refused any more."""
     with service.hub.stream():
         yield
 
@@ -54,7 +58,7 @@ async def stream_run(
     logs: Annotated[bool, Query(description="new log lines, too")] = False,
     last_event_id: LastEventId = None,
 ) -> AsyncIterator[ServerSentEvent]:
-    """A run at once and on each change (`run`), its new lines (`lines`), and its end (`end`)."""
+    """Send a run at once and on each change (`run`), its new lines (`lines`), its end (`end`)."""
     after = number_in(last_event_id)
     if after is None:
         after = await anyio.to_thread.run_sync(service.history.last_line, found.id)
@@ -107,7 +111,7 @@ def _new_lines(service: Service, run_id: str, after: int) -> list[Line]:
 async def stream_runs(
     service: Serving, last_event_id: LastEventId = None
 ) -> AsyncIterator[ServerSentEvent]:
-    """The newest runs at once, then those that have changed (`runs`)."""
+    """Send the newest runs at once, then those that have changed (`runs`)."""
     seen = service.feed.number(last_event_id)
     async for _ in service.hub.changes():
         try:

@@ -1,4 +1,4 @@
-"""Runs: lists, one, its result, cancelling and resuming."""
+"""Runs: listing, showing, cancelling and resuming them, and their results."""
 
 from __future__ import annotations
 
@@ -36,9 +36,11 @@ def list_runs(
     service: Serving,
     flow: FlowName | None = None,
     status: Annotated[list[RunStatus], Query(max_length=6)] = [],  # noqa: B006
-    since: Annotated[datetime | None, Query(description="created since then")] = None,
+    since: Annotated[datetime | None, Query(description="only runs created since then")] = None,
     before: Annotated[str | None, Query(pattern=r"^[A-Za-z0-9_-]{1,80}$")] = None,
-    older_than: Annotated[datetime | None, Query(description="created before then")] = None,
+    older_than: Annotated[
+        datetime | None, Query(description="only runs created before then")
+    ] = None,
     n: Annotated[int, Query(ge=1, le=1000)] = 20,
 ) -> Any:
     """Runs, the newest first."""
@@ -66,7 +68,7 @@ async def get_params(service: Serving, run_id: RunId) -> Response:
     responses=problems(404, 409),
 )
 async def cancel_run(service: Serving, run_id: RunId, request: models.CancelRequest) -> Any:
-    """Have a run cancelled, whichever process runs it. What has finished is kept for a resume."""
+    """Request a run's cancellation, whichever process runs it. What has finished is kept."""
     return recorded.runs(service.history, [await service.cancel(run_id)])[0]
 
 
@@ -77,20 +79,21 @@ async def cancel_run(service: Serving, run_id: RunId, request: models.CancelRequ
     responses=problems(404, 409),
 )
 async def resume_run(service: Serving, run_id: RunId, request: models.ResumeRequest) -> Any:
-    """Queue a run to go on: what has a result is kept, unless it is named here."""
+    """Queue a run to be resumed: results are kept, except those of what is named here."""
     run = await service.resume(run_id, again_from(request))
     return recorded.runs(service.history, [run])[0]
 
 
 @router.post("/runs/{run_id}/plan", response_model=Plan, responses=problems(404, 409))
 async def plan_resume(service: Serving, run_id: RunId, request: models.ResumeRequest) -> Any:
-    """What a resume would do, in words; nothing is done."""
+    """Describe what a resume would do, without doing it."""
     _, planned = await service.plan(run_id, again_from(request))
-    return Plan(summary=planned["told"], anything=planned["anything"], told=planned["told"])
+    summary = planned["summary"]
+    return Plan(summary=summary, anything=planned["anything"], told=summary)
 
 
 def again_from(request: models.ResumeRequest) -> ResumeOptions:
-    """What a request has done again."""
+    """What a request names to be done again."""
     return ResumeOptions(request.failed, request.error, request.from_)
 
 

@@ -18,7 +18,7 @@ router = APIRouter(tags=["session"])
 class Session(BaseModel):
     login_needed: bool
     version: str
-    name: str = Field(description="of the machine")
+    name: str = Field(description="the name of the machine")
 
 
 class Login(BaseModel):

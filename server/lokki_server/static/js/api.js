@@ -1,4 +1,4 @@
-/** Requests to the server; what goes wrong is a Problem with words to show. */
+/** Requests to the server; an error becomes a Problem with a message to show. */
 
 import { learnClock } from "./time.js";
 
@@ -12,14 +12,14 @@ export class Problem extends Error {
   }
 }
 
-/** What is called when the server wants a token that we have not given. */
+/** Register what is called when the server requires a token. */
 export function onUnauthorized(callback) {
   unauthorized = callback;
 }
 
 export const path = (...parts) => `/${parts.map(encodeURIComponent).join("/")}`;
 
-/** The path of a run, where it is, and of what is below it. */
+/** The path of a run, here or on AWS, or of something below it. */
 export const runPath = (run, ...below) =>
   run.where === "aws"
     ? path("aws", "flows", run.flow, "executions", run.id, ...below)
@@ -40,7 +40,7 @@ export async function get(url, signal) {
   return parsed(await (await request(url, {}, signal)).text());
 }
 
-/** A value of JSON, whose whole numbers are exact, however long. */
+/** Parse JSON; integers stay exact, however long. */
 export function parsed(text) {
   return JSON.parse(text, (_, value, { source } = {}) =>
     typeof value === "number" && !Number.isSafeInteger(value) && /^-?\d+$/.test(source)
@@ -99,12 +99,12 @@ async function request(url, options, signal) {
   }
   learnClock(answer.headers.get("Date"));
   if (answer.ok) return answer;
-  const told = await answer.json().catch(() => ({}));
+  const body = await answer.json().catch(() => ({}));
   const problem = new Problem(
     answer.status,
-    told.title ?? `The server answered ${answer.status}`,
-    told.detail,
-    told.errors,
+    body.title ?? `The server answered ${answer.status}`,
+    body.detail,
+    body.errors,
   );
   if (answer.status === 401) unauthorized();
   throw problem;

@@ -1,4 +1,4 @@
-/** The stream of events of a page, kept up; there is one at a time. */
+/** The event stream of a page, reconnected when lost; there is one at a time. */
 
 import { get, parsed } from "./api.js";
 
@@ -14,14 +14,14 @@ export function watchConnection(callback) {
   watch = callback;
 }
 
-/** Try again now rather than when it is time. */
+/** Reconnect now, without waiting for the backoff. */
 export function reconnect() {
   stream?.retry();
 }
 
 /**
  * Follow a stream: `handlers` have a function for each event's data, and `open`, called after each
- * connection: what came meanwhile has to be asked for. Gives a function that ends it.
+ * connection: what came meanwhile has to be loaded. Returns a function that ends it.
  */
 export function follow(url, handlers) {
   stream?.close();
@@ -49,12 +49,12 @@ class Stream {
   }
 
   #open(state) {
-    this.#tell(state);
+    this.#notify(state);
     const source = new EventSource(this.url);
     this.#source = source;
     source.onopen = () => {
       this.#tries = 0;
-      this.#tell("live");
+      this.#notify("live");
       this.handlers.open?.();
     };
     source.onerror = () => this.#lost();
@@ -70,9 +70,9 @@ class Stream {
     this.#source.close();
     const wait = Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** this.#tries);
     const spread = wait * (0.75 + Math.random() / 2);
-    if (this.#tries++ === 0) get("/runs?n=1").catch(() => {}); // tells if a token is wanted
+    if (this.#tries++ === 0) get("/runs?n=1").catch(() => {}); // a 401 opens the login page
     this.#timer = setTimeout(() => this.#open("lost"), spread);
-    this.#tell("lost", Date.now() + spread);
+    this.#notify("lost", Date.now() + spread);
   }
 
   retry() {
@@ -81,7 +81,7 @@ class Stream {
     this.#open("connecting");
   }
 
-  /** A browser has few connections to a server: a page that is not seen gives its back. */
+  /** A browser has few connections to a server: a hidden page gives up its own. */
   handleEvent(event) {
     if (event.type === "online") {
       this.retry();
@@ -103,10 +103,10 @@ class Stream {
     window.removeEventListener("online", this);
     clearTimeout(this.#hiding);
     this.#rest();
-    this.#tell("idle");
+    this.#notify("idle");
   }
 
-  #tell(state, retryAt = null) {
+  #notify(state, retryAt = null) {
     watch({ state, heard: this.#heard, retryAt });
   }
 }

@@ -1,6 +1,6 @@
 import { svg } from "./dom.js";
 
-/** Each status has a shape of its own, so that none is told by colour alone. */
+/** Each status has a shape of its own, so that colour is never the only sign. */
 const PATHS = {
   succeeded: "M3.5 8.5l3 3 6-7",
   failed: "M4 4l8 8M12 4l-8 8",

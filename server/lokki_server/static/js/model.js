@@ -1,4 +1,4 @@
-/** What is to be known of a run from its JSON. */
+/** What follows from a run's JSON. */
 
 import { now } from "./time.js";
 
@@ -57,7 +57,7 @@ export const stepsAt = (run, position) => run.structure[position]?.steps ?? [];
 
 export const canCancel = (run) => !ended(run) && !lost(run) && !run.cancel_requested;
 
-/** What may be run again: nothing, what is not done, or tolerated failures too. */
+/** Whether there is anything to resume: what is not done, or tolerated failures. */
 export function canResume(run) {
   const rests = ended(run) || lost(run);
   return rests && (run.status !== "succeeded" || sum(run.stages, "tolerated") > 0);
@@ -67,14 +67,14 @@ export function canResume(run) {
 const troubled = ({ stages }) =>
   sum(stages, "failed") + sum(stages, "tolerated") + sum(stages, "retrying");
 
-/** What failures and inner steps follow: when it changes, there may be news of them. */
+/** A key of failures and inner steps: when it changes, they may have changed. */
 export function signs(run) {
-  const told = run.where === "aws" ? [] : run.stages; // AWS does not time inner steps
-  const chained = told.filter(({ position }) => stepsAt(run, position).length > 1);
+  const timed = run.where === "aws" ? [] : run.stages; // AWS does not time inner steps
+  const chained = timed.filter(({ position }) => stepsAt(run, position).length > 1);
   return [troubled(run), ...chained.map(done)].join();
 }
 
-/** A run that was told without its failures, inner steps and resumes, with those that are known of it. */
+/** A run that was sent without failures, inner steps and resumes, completed with those known before. */
 export function completed(run, before) {
   const known = new Map(before.stages.map((stage) => [stage.position, stage]));
   const stages = run.stages.map((stage) => ({

@@ -1,4 +1,4 @@
-/** Runs on AWS beside those of the journal: looked at now and then, since AWS tells of no changes. */
+/** Runs on AWS beside those of the journal: polled, since AWS pushes no changes. */
 
 import { get, path, withQuery } from "../api.js";
 

@@ -16,15 +16,15 @@ export function showConnection(banner, sign, main) {
     h("button", { type: "button", onclick: reconnect }, "Try now"),
   );
   const countdown = h("span", { "aria-hidden": "true" });
-  let told = { state: "idle" };
+  let last = { state: "idle" };
   let lostSince = null;
   let ticking = null;
 
   const draw = () => {
     if (Date.now() - lostSince < GRACE_MS) return;
-    const heard = told.heard ? ` What is shown is of ${clockTime(told.heard)}.` : "";
-    const seconds = Math.ceil((told.retryAt - Date.now()) / 1000);
-    setText(countdown, told.retryAt && seconds > 0 ? ` in ${seconds}s` : "");
+    const heard = last.heard ? ` What is shown is of ${clockTime(last.heard)}.` : "";
+    const seconds = Math.ceil((last.retryAt - Date.now()) / 1000);
+    setText(countdown, last.retryAt && seconds > 0 ? ` in ${seconds}s` : "");
     if (!bar.isConnected) {
       text.replaceChildren("Connection lost, trying again", countdown, `.${heard}`);
       banner.replaceChildren(bar);
@@ -33,7 +33,7 @@ export function showConnection(banner, sign, main) {
   };
   watchConnection((connection) => {
     const wasLost = lostSince !== null;
-    told = { ...connection, heard: connection.heard ?? told.heard };
+    last = { ...connection, heard: connection.heard ?? last.heard };
     sign.dataset.state = wasLost && connection.state === "connecting" ? "lost" : connection.state;
     setText(sign, WORDS[sign.dataset.state]);
     if (connection.state === "lost") {
@@ -42,7 +42,7 @@ export function showConnection(banner, sign, main) {
     } else if (connection.state !== "connecting") {
       clearInterval(ticking);
       ticking = lostSince = null;
-      if (connection.state === "idle") told.heard = null;
+      if (connection.state === "idle") last.heard = null;
       banner.replaceChildren();
       delete main.dataset.stale;
     }

@@ -3,8 +3,8 @@ import { h } from "../dom.js";
 let made = 0;
 
 /**
- * Ask before something is done. `act()` does it: while it works the dialog stays, and a problem is
- * shown in it. `content` is between the title and the buttons.
+ * Ask for confirmation of `act()`. The dialog stays open while it works, and shows a problem that it
+ * ends with. `content` is between the title and the buttons.
  */
 export function confirm({ title, content, verb, danger = false, act }) {
   const id = `dialog-${++made}`;

@@ -6,9 +6,9 @@ import { h, setAttribute } from "../dom.js";
 const NUMBERS = ["integer", "number"];
 
 /**
- * `values` are shown in place of defaults. `read()` gives the parameters that differ from their
- * defaults, or null when one cannot be read, which is told beside it; `tell(errors)` shows those
- * of the server and gives the ones that no field has.
+ * `values` are shown in place of defaults. `read()` returns the parameters that differ from their
+ * defaults, or null if one is invalid, and shows why beside it. `show(errors)` shows the errors of
+ * the server and returns those that belong to no field.
  */
 export function parameterForm(schema, values = {}) {
   const required = schema.required ?? [];
@@ -25,21 +25,21 @@ export function parameterForm(schema, values = {}) {
     read() {
       const params = {};
       for (const each of fields) {
-        each.tell("");
+        each.show("");
         try {
           const value = each.read();
           if (value !== undefined) params[each.name] = value;
         } catch (error) {
-          each.tell(error.message);
+          each.show(error.message);
         }
       }
       focusFirst();
       return fields.some((each) => each.wrong()) ? null : params;
     },
-    tell(errors) {
+    show(errors) {
       const rest = errors.filter(({ name, message }) => {
         const own = fields.find((each) => each.name === name);
-        own?.tell(message);
+        own?.show(message);
         return !own;
       });
       focusFirst();
@@ -92,7 +92,7 @@ function field(name, property, required, given) {
     node,
     wrong: () => wrong.textContent !== "",
     focus: () => input.focus(),
-    tell(message) {
+    show(message) {
       wrong.textContent = message;
       setAttribute(input, "aria-invalid", message ? "true" : null);
     },
@@ -124,8 +124,8 @@ function hintOf({ type, format, minimum, maximum, nullable }, kind) {
     text: { duration: "A duration, like PT90S" }[format],
   }[kind];
   const parts = [what, ...range, nullable && kind === "number" ? "or empty for none" : ""];
-  const told = parts.filter(Boolean).join(", ");
-  return told && `${told[0].toUpperCase()}${told.slice(1)}.`;
+  const hint = parts.filter(Boolean).join(", ");
+  return hint && `${hint[0].toUpperCase()}${hint.slice(1)}.`;
 }
 
 function controlOf(id, property, value) {

@@ -86,8 +86,8 @@ function row(run, flows) {
         items,
         total ? (so === total ? count(total) : `${count(so)} of ${count(total)}`) : "",
       );
-      const told = ["failed", "tolerated"].filter((name) => sum(own, name));
-      setText(trouble, told.map((name) => `${count(sum(own, name))} ${name}`).join(", "));
+      const troubles = ["failed", "tolerated"].filter((name) => sum(own, name));
+      setText(trouble, troubles.map((name) => `${count(sum(own, name))} ${name}`).join(", "));
       setAttribute(bar, "hidden", run.status === "running" && total ? null : "");
       bar.firstChild.style.width = `${total ? (100 * so) / total : 0}%`;
       setText(time, duration(took(run)) || "–");

@@ -82,7 +82,7 @@ function history(flow) {
       ontoggle() {
         stop();
         const load = (signal) => get(`${path("schedules", flow)}?n=20`, signal);
-        if (node.open) stop = fetched(place, load, ({ ticks }) => list(ticks.map(told)) ?? "none");
+        if (node.open) stop = fetched(place, load, ({ ticks }) => list(ticks.map(outcome)) ?? "none");
       },
     },
     h("summary", null, "History", h("span", { class: "unseen" }, ` of the schedule of ${flow}`)),
@@ -91,7 +91,7 @@ function history(flow) {
   return node;
 }
 
-function told(ticks) {
+function outcome(ticks) {
   const link = ticks.run && linked(ticks.run);
   const many = ticks.count > 1 ? `${count(ticks.count)} times ` : "";
   const ends = {

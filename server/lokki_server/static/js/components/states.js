@@ -1,4 +1,4 @@
-/** What stands in place of data: that it comes, that it does not, that there is none. */
+/** What is shown in place of data: it is loading, it failed to load, there is none. */
 
 import { h } from "../dom.js";
 
@@ -26,8 +26,8 @@ export function empty(title, ...more) {
 }
 
 /**
- * Show in `place` what `load(signal)` gives, as `draw(data)` has it; meanwhile and on errors, so.
- * Gives a function that stops it.
+ * Load data with `load(signal)` and show it in `place` as `draw(data)`; show loading and errors, too.
+ * Returns a function that stops it.
  */
 export function fetched(place, load, draw) {
   const stop = new AbortController();

@@ -17,7 +17,7 @@ export function badge(status) {
 export const whereBadge = (run) =>
   run.where === "aws" && h("span", { class: "where", title: "This run is on AWS" }, "AWS");
 
-/** A status as a mark alone, with the word for who cannot see it. */
+/** A status as a mark alone, with the word for screen readers. */
 export function mark(status, label = status) {
   return h(
     "span",

@@ -1,6 +1,6 @@
 /**
- * A map's items as one picture: a bounded number of columns, each neighbouring items. A column is
- * filled by what its items have come to; marks of their own shape below tell of trouble.
+ * A map's items in a bounded number of columns, each for neighbouring items. A column is filled by the
+ * statuses of its items; below it, a mark whose shape depends on the status shows a problem.
  */
 
 import { h, setAttribute, setText } from "../dom.js";
@@ -11,7 +11,7 @@ const HEIGHT = 54;
 const LANE = 14;
 const STACK = ["succeeded", "running", "retrying", "cancelled", "tolerated", "failed"];
 const TROUBLES = ["failed", "tolerated", "cancelled", "retrying"];
-/** Pixels that one failure among hundreds has at least. */
+/** The least height in pixels of one failure among hundreds. */
 const LEAST = 4;
 
 /** `open(index)` is called for a column that is chosen, with its first item. */
@@ -26,8 +26,8 @@ export function strip(label, open) {
     "aria-valuenow": 0,
     "aria-valuetext": "not loaded yet",
   });
-  const told = h("p", { class: "strip-told" });
-  const node = h("div", { class: "strip-box" }, canvas, told);
+  const text = h("p", { class: "strip-text" });
+  const node = h("div", { class: "strip-box" }, canvas, text);
   let data = { total: 0, cells: [] };
   let at = null;
 
@@ -46,7 +46,7 @@ export function strip(label, open) {
   };
   const choose = (cell) => {
     at = cell === null ? null : Math.max(0, Math.min(data.cells.length - 1, cell));
-    setText(told, at === null ? hint() : words(at));
+    setText(text, at === null ? hint() : words(at));
     setAttribute(canvas, "aria-valuenow", at ?? 0);
     setAttribute(canvas, "aria-valuetext", data.cells.length ? words(at ?? 0) : "no items");
     draw();

@@ -123,7 +123,7 @@ function startForm(flow, run) {
       );
       navigate(`/ui${runPath(started)}`);
     } catch (problem) {
-      const rest = fields.tell(problem.errors ?? []);
+      const rest = fields.show(problem.errors ?? []);
       if (problem.errors?.length && !rest.length) return;
       wrong.append(
         h("p", null, problem.message),

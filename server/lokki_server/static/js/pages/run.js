@@ -52,7 +52,7 @@ export function runPage(match) {
     setTitle(`${word} ${run.flow} ${run.id}`);
   }, REDRAW_MS);
 
-  /** Take what is told of the run as it goes on, and ask for failures and inner steps that are new. */
+  /** Take the run as the stream sends it, and ask for failures and inner steps that are new. */
   const take = (fresh) => {
     run = completed(fresh, run);
     draw();
@@ -68,7 +68,7 @@ export function runPage(match) {
       draw();
       listen(); // it may have been resumed
     } catch {
-      // What is there stays; the banner tells of a lost connection.
+      // What is there stays; the banner shows a lost connection.
     }
   };
 
@@ -88,7 +88,7 @@ export function runPage(match) {
       open: () => opened++ && view.again?.(),
       run(fresh) {
         take(fresh);
-        // A browser does not tell an `end` that has no data, and the stream would be tried again.
+        // A browser does not dispatch an `end` that has no data, and the stream would be tried again.
         if (ended(fresh)) ending = setTimeout(end, END_MS);
       },
       lines: ({ lines }) => view.lines?.(lines),

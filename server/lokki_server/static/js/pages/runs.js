@@ -79,14 +79,14 @@ export function runsPage(match) {
     }
   }
 
-  /** After a new connection: the newest are asked for, those that were loaded below stay. */
+  /** After a new connection, load the newest runs; those that were loaded below stay. */
   async function refresh() {
     try {
       const found = await get(query(), abort.signal);
       for (const run of found.runs) runs.set(run.id, run);
       draw();
     } catch {
-      // The list that is there stays; the banner tells of a lost connection.
+      // The list that is there stays; the banner shows a lost connection.
     }
   }
 

@@ -1,4 +1,4 @@
-/** What may be done with a run, each after a question. */
+/** The actions on a run, each after a confirmation. */
 
 import { post, runPath } from "../api.js";
 import { choice, confirm } from "../components/dialog.js";

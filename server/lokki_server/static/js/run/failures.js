@@ -14,7 +14,7 @@ const FIRST = 8;
 
 export function failures(reload) {
   const list = h("ul", { class: "groups" });
-  const told = h("span", { class: "quiet" });
+  const kinds = h("span", { class: "quiet" });
   let most = FIRST;
   let known = null;
   const rest = h("button", {
@@ -25,7 +25,7 @@ export function failures(reload) {
   const node = h(
     "section",
     { class: "card", "aria-labelledby": "failures", hidden: true },
-    h("div", { class: "card-head" }, h("h2", { id: "failures" }, "Failures"), told),
+    h("div", { class: "card-head" }, h("h2", { id: "failures" }, "Failures"), kinds),
     list,
     rest,
   );
@@ -41,7 +41,7 @@ export function failures(reload) {
     const shown = all.slice(0, most);
     setAttribute(rest, "hidden", shown.length < all.length ? null : "");
     setText(rest, `Show all ${count(all.length)} kinds`);
-    setText(told, `${count(all.length)} ${all.length === 1 ? "kind" : "kinds"}`);
+    setText(kinds, `${count(all.length)} ${all.length === 1 ? "kind" : "kinds"}`);
     keyed(
       list,
       shown,

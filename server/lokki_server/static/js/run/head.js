@@ -1,4 +1,4 @@
-/** The head of a run: status, flow, times, and what may be done with it. */
+/** The head of a run: status, flow, times, and its actions. */
 
 import { path, runPath, withQuery, written } from "../api.js";
 import { badge, whereBadge } from "../components/status.js";
@@ -95,7 +95,7 @@ export function runHead(first, changed) {
 
 function noticeOf(run) {
   if (run.error && run.status === "failed") return [errorNotice(run)];
-  const told = {
+  const text = {
     lost:
       lost(run) &&
       `The process that ran it, ${run.owner.process} on ${run.owner.host}, is gone. What has finished is kept: resume it to go on.`,
@@ -104,7 +104,7 @@ function noticeOf(run) {
     queued: waitsFor(run.waits_for),
     paused: "It is paused.",
   }[shownStatus(run)];
-  return told ? [h("p", { class: "notice", "data-status": shownStatus(run) }, told)] : [];
+  return text ? [h("p", { class: "notice", "data-status": shownStatus(run) }, text)] : [];
 }
 
 function waitsFor(needs) {

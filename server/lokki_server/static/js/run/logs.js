@@ -1,4 +1,4 @@
-/** The log of a run: followed while the run goes on, read from its begin or its end. */
+/** The log of a run: followed while the run goes on, read from its beginning or its end. */
 
 import { get, runPath, withQuery } from "../api.js";
 import { logLine } from "../components/lines.js";
@@ -126,7 +126,7 @@ export function logsView({ run: known, match }) {
     );
   }
 
-  /** The DOM has a bounded number of lines: those that were first go first. */
+  /** The DOM holds a bounded number of lines: the first are removed first. */
   function add(found) {
     lines.append(...found.map(drawn));
     while (lines.childElementCount > MOST) {
@@ -134,10 +134,10 @@ export function logsView({ run: known, match }) {
       first = lines.firstElementChild.lineId ?? first;
     }
     if (follow.checked) lines.scrollTop = lines.scrollHeight;
-    tell();
+    showState();
   }
 
-  function tell() {
+  function showState() {
     const some = lines.childElementCount;
     setText(
       state,
@@ -160,7 +160,7 @@ export function logsView({ run: known, match }) {
     const { signal } = abort;
     busy = true;
     place.replaceChildren();
-    tell();
+    showState();
     try {
       await work(signal);
     } catch (problem) {
@@ -168,7 +168,7 @@ export function logsView({ run: known, match }) {
     }
     if (signal.aborted) return;
     busy = false;
-    tell();
+    showState();
     const came = held.filter(({ id }) => id > (last ?? -1));
     held = [];
     if (came.length) take(came);
@@ -231,7 +231,7 @@ export function logsView({ run: known, match }) {
     if (!wanted.length) return;
     if (!follow.checked) {
       unread += wanted.length;
-      tell();
+      showState();
       return;
     }
     if (found.length >= BURST)
@@ -273,7 +273,7 @@ export function logsView({ run: known, match }) {
     route: apply,
     update(now) {
       run = now;
-      tell();
+      showState();
     },
     lines: take,
     again: () => follow.checked && newest(),

@@ -1,4 +1,4 @@
-/** A map: its counts, how fast it goes, and its items as a strip. */
+/** A map: its counts, its rate, and its items as a strip. */
 
 import { get, runPath, withQuery } from "../api.js";
 import { icon } from "../icons.js";
@@ -96,7 +96,7 @@ export function mapCard(run, { position, name }) {
   };
 }
 
-/** Items a second of late; nothing before there is enough to tell from. */
+/** The current rate in items a second; null before there are enough samples. */
 function current(samples) {
   const [one, two] = [samples[0], samples.at(-1)];
   return two.at - one.at > 2000 ? (1000 * (two.so - one.so)) / (two.at - one.at) : null;
@@ -109,16 +109,16 @@ function overall(stage, run) {
 
 /** An inner step: how many items are past it, and what a call takes. */
 function innerStep({ step }) {
-  const told = h("span");
+  const text = h("span");
   return {
-    node: h("li", null, h("code", null, step), told),
+    node: h("li", null, h("code", null, step), text),
     update({ succeeded, failed_attempts: failed, mean_seconds: seconds }) {
       const words = [
         `${count(succeeded)} done`,
         failed > 0 && `${count(failed)} failed ${failed === 1 ? "attempt" : "attempts"}`,
         seconds !== null && `${mean(seconds)} on average`,
       ];
-      setText(told, words.filter(Boolean).join(" · "));
+      setText(text, words.filter(Boolean).join(" · "));
     },
   };
 }

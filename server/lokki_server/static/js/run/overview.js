@@ -29,7 +29,7 @@ export function overview({ run: first, reload }) {
     groups.node,
     facts,
   );
-  let told = null;
+  let drawn = null;
   return {
     node,
     update(run) {
@@ -46,8 +46,8 @@ export function overview({ run: first, reload }) {
       );
       groups.update(run);
       const known = written([run.params, run.resumes, run.source, run.started_by, run.folder]);
-      if (known !== told) facts.replaceChildren(...factsOf(run));
-      told = known;
+      if (known !== drawn) facts.replaceChildren(...factsOf(run));
+      drawn = known;
     },
     close() {
       for (const part of parts) part.close();

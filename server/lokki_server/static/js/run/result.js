@@ -1,4 +1,4 @@
-/** What a run gave. */
+/** The result of a run. */
 
 import { getText, parsed, runPath } from "../api.js";
 import { empty, fetched } from "../components/states.js";
@@ -26,10 +26,10 @@ export function resultView({ run: first }) {
       shown = word;
       stop();
       if (run.status !== "succeeded") {
-        const told = run.finished
+        const reason = run.finished
           ? `The run has ${run.status === "failed" ? "failed" : "been cancelled"}: it has no result`
           : `No result yet: the run is ${word}`;
-        place.replaceChildren(empty(told));
+        place.replaceChildren(empty(reason));
         return;
       }
       const url = runPath(run, "result");

@@ -7,7 +7,7 @@ import { count, duration } from "../time.js";
 
 const TICKS = [0.25, 0.5, 0.75, 1];
 const PARTS = ["succeeded", "tolerated", "failed"];
-/** The width, as a share of the others, of a stage whose end nobody has told. */
+/** The width, as a share of the others, of a stage whose end is unknown. */
 const UNKNOWN = 0.25;
 
 export function timeline() {
