@@ -187,7 +187,7 @@ def _asked(endpoint: str, items: int) -> tuple[int, int]:
     with asyncio.Runner() as loop, redirect_stdout(StringIO()):
         payloads = Payloads(S3Store(BUCKET), graph.name)
         work, collect = (
-            Invocation(birds_flow, graph.shape, name, payloads, loop)
+            Invocation(birds_flow, graph.structure, name, payloads, loop, __file__)
             for name in ("flap_bird", "join_birds")
         )
         birds = [f"bird {number}" for number in range(items)]
