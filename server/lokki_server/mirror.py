@@ -107,7 +107,7 @@ class Mirror:
         executions = await self.executions()
         return await self.ask("flows", executions.flows, _FLOWS_SECONDS)
 
-    async def looked(self, flow: str, run_id: str) -> Observation:
+    async def observe(self, flow: str, run_id: str) -> Observation:
         """All that is known of a run."""
         executions = await self.executions()
         return await self.ask(("run", flow, run_id), partial(executions.observe, flow, run_id))
@@ -116,13 +116,13 @@ class Mirror:
         """A run with its stages and failures."""
         from lokki.aws.execution_view import execution_view
 
-        return execution_view(await self.looked(flow, run_id), time())
+        return execution_view(await self.observe(flow, run_id), time())
 
     async def params(self, flow: str, run_id: str) -> dict[str, Any]:
         """The parameters of a run, but for what is nested too deeply."""
         from lokki.aws.execution_view import shown_params_of
 
-        return shown_params_of((await self.looked(flow, run_id)).execution)
+        return shown_params_of((await self.observe(flow, run_id)).execution)
 
     async def lines(self, flow: str, run_id: str) -> Lines:
         """The lines of a run, with those that have come."""
@@ -130,7 +130,7 @@ class Mirror:
 
         key = ("lines", flow, run_id)
         if key not in self._lines:
-            looked, executions = await self.looked(flow, run_id), await self.executions()
+            looked, executions = await self.observe(flow, run_id), await self.executions()
             begun = looked.execution["startDate"].timestamp()
             self._lines[key] = Lines(executions.account, flow, run_id, begun)
             while len(self._lines) > _MOST_KEPT:
@@ -141,7 +141,7 @@ class Mirror:
 
     async def items(self, flow: str, run_id: str, position: int) -> MirroredItems:
         """The items of a stage. Raises Problem for one that has not begun."""
-        looked, run = await self.looked(flow, run_id), await self.run(flow, run_id)
+        looked, run = await self.observe(flow, run_id), await self.run(flow, run_id)
         stage = next((each for each in run.stages if each.position == position), None)
         if stage is None:
             raise Problem(404, "No such stage", f"run {run_id} has begun no stage {position}")
@@ -157,7 +157,7 @@ class Mirror:
     async def output(self, flow: str, run_id: str, position: int, index: int) -> bytes | None:
         """The packed result of an item, or of a stage that is no map; None where there is none."""
         executions = await self.executions()
-        await self.looked(flow, run_id)
+        await self.observe(flow, run_id)
         return await executions.packed_output(flow, run_id, position, index)
 
 
