@@ -20,6 +20,7 @@ from urllib.request import Request, urlopen
 
 from lokki.errors import DefinitionError, RunCancelled, RunFailed, ServerError
 from lokki.model.failure import Error
+from lokki.model.reading import read
 from lokki.model.status import FINAL
 from lokki.numeric import json_whole
 
@@ -223,7 +224,7 @@ class ServerRun:
         if state["status"] == "cancelled":
             raise RunCancelled(f"run {self.id} was cancelled", self.id)
         if state["status"] == "failed":
-            raise failure(self.id, Error(**state["error"]))
+            raise failure(self.id, read(Error, state["error"]))
         path = f"{self._path}/result"
         answer = self._client.patience().ask(partial(self._client.ask, "GET", path))
         if answer["download"] is not None:

@@ -88,7 +88,7 @@ class ServerBackend:
                 return RunList(runs=found, next=before)
 
     def params(self, run: Run) -> dict[str, Any]:
-        """All parameters of a run, also where its shape has cut ones."""
+        """All parameters of a run, whole where the run has cut ones."""
         if not run.params_cut:
             return run.params
         return self._ask(AllParams, f"/runs/{run.id}/params").params

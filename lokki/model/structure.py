@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Annotated, Literal, TypeAlias
 
 from lokki.model.base import Example, fields_of, model
@@ -46,7 +47,12 @@ def dumped(structure: Structure) -> str:
 
 def loaded(text: str) -> Structure:
     """What `dumped` has made of a structure. Raises ValueError."""
-    return [StageStructure(**each) for each in json.loads(text)]
+    return list(_loaded(text))
+
+
+@lru_cache(maxsize=256)  # the runs of a list are of few structures
+def _loaded(text: str) -> tuple[StageStructure, ...]:
+    return tuple(StageStructure(**each) for each in json.loads(text))
 
 
 def unchanged(before: Structure, now: Structure) -> int:

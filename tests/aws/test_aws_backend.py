@@ -13,7 +13,7 @@ from lokki.errors import AwsError, DefinitionError, FingerprintError, PayloadErr
 from lokki.resumption import ResumeOptions
 from lokki.store.codec import pickle_in
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(120)
 
 
 def resumed(place, run_id, **again):
