@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from lokki.call import Context, current
     from lokki.client import Client, ServerRun
     from lokki.engine.engine import Engine, RunHandle
+    from lokki.model.failure import Failure
     from lokki.resumption import Again as Again  # the name of before
     from lokki.resumption import ResumeOptions
 

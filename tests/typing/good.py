@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Any, assert_type
 
-from lokki import Flow, FlowGraph, MapBlock, StepNode, flow, step
+from lokki import Failure, Flow, FlowGraph, MapBlock, StepNode, current, flow, step
 
 
 @step
@@ -107,3 +107,10 @@ assert_type(summed(5), FlowGraph[float])
 assert_type(summed.run_sync(limit=5), float)
 assert_type(mapped.run_sync(), list[str])
 assert_type(mapped, Flow[[], list[str]])
+
+
+@step
+def reasons(values: list[int]) -> list[str]:
+    failures = current().failures
+    assert_type(failures, tuple[Failure, ...])
+    return [assert_type(failure.reason, str) for failure in failures]
