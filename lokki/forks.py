@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import NoReturn
+from collections import deque
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from lokki.steps import running
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
 
 end_process = os._exit
 """What ends a process at once, whatever a flow's code is given instead."""
@@ -31,12 +35,13 @@ def _forked() -> None:
 os.register_at_fork(after_in_child=_forked)
 
 
-def end_child() -> NoReturn:
+def end_child(error: BaseException | None = None) -> NoReturn:
     """End this process, which was forked in a call and has come back from it.
 
-    Says so on stderr, unless the child meant to end by SystemExit: then with its code.
+    Says so on stderr, unless the child meant to end by SystemExit, which is ``error`` or what is
+    handled here: then with its code.
     """
-    error = sys.exception()
+    error = error or sys.exception()
     code = (error.code or 0) if type(error) is SystemExit else None
     if isinstance(code, int):
         end_process(code & 0xFF)
@@ -50,3 +55,28 @@ def end_child() -> NoReturn:
         os.write(2, message.encode())
     finally:
         end_process(1)
+
+
+def end_child_on(loop: AbstractEventLoop) -> None:
+    """In a child that was forked on ``loop``: end it as soon as the loop goes on.
+
+    Before all else that is ready, where the loop is asyncio's own: tasks of steps, too. And where
+    the loop reports that a callback has failed, as does, since Python 3.14, a task of a loop that
+    the fork has stopped; the context of that error is what the task itself has raised.
+    """
+    loop.call_soon(end_child)
+    ready = getattr(loop, "_ready", None)
+    if isinstance(ready, deque):
+        ready.rotate(1)
+    report = loop.get_exception_handler()
+
+    def end_or_report(loop: AbstractEventLoop, context: dict[str, Any]) -> None:
+        if "handle" in context:
+            error = context.get("exception")
+            end_child(error and error.__context__)
+        elif report is None:
+            loop.default_exception_handler(context)
+        else:
+            report(loop, context)
+
+    loop.set_exception_handler(end_or_report)

@@ -147,15 +147,9 @@ class Lanes:
             forks.end_child()
 
     def end_child_on_loop(self) -> None:
-        """In a child that was forked on the event loop: end it as soon as the loop goes on.
-
-        Before all else that is ready, where the loop is asyncio's own: tasks of steps, too.
-        """
+        """In a child that was forked on the event loop: end it as soon as the loop goes on."""
         if threading.get_ident() == self._thread:
-            self._loop.call_soon(self._stay_in_process)
-            ready = getattr(self._loop, "_ready", None)
-            if isinstance(ready, deque):
-                ready.rotate(1)
+            forks.end_child_on(self._loop)
 
     def _finish(self, done: Slice, error: BaseException | None) -> None:
         """Report a slice and give its turn back; an ``error`` of our own ends its run.

@@ -12,7 +12,7 @@ import pytest
 ITEMS = 60
 
 FLOW = r"""
-import asyncio, multiprocessing, os, subprocess, sys
+import asyncio, gc, multiprocessing, os, subprocess, sys
 from lokki import flow, step
 
 CALLS = {calls!r}
@@ -45,6 +45,17 @@ def joined():
 def program():
     if os.fork() == 0:
         os.execv("/bin/sh", ["sh", "-c", f"echo child >> {{CALLS}}"])
+    os.wait()
+
+def reporting():
+    loop = asyncio.get_running_loop()
+    if os.fork() == 0:
+        try:
+            asyncio.Future(loop=loop).set_exception(OSError("disk full"))
+            gc.collect()
+            note("child")
+        finally:
+            os._exit(0)
     os.wait()
 
 def nested():
@@ -159,9 +170,10 @@ def test_a_child_that_raises_ends_too(forked):
     assert told.count("the child came back from the call") == 1
 
 
-def test_a_child_that_exits_has_its_own_code(forked):
+@pytest.mark.parametrize("kind", ["thread", "waiting", "of a task"])
+def test_a_child_that_exits_has_its_own_code(forked, kind):
     check = "os.waitstatus_to_exitcode(os.wait()[1]) == 3"
-    calls, told = forked("thread", f"child = os.fork() or sys.exit(3); assert {check}")
+    calls, told = forked(kind, f"child = os.fork() or sys.exit(3); assert {check}")
     assert once(calls)
     assert told == ""
 
@@ -173,6 +185,14 @@ def test_a_child_that_ends_by_itself_is_left_alone(forked, kind, fork):
     assert calls.pop("child") == 1
     assert once(calls)
     assert told == ""
+
+
+def test_what_the_loop_of_a_child_reports_does_not_end_it(forked):
+    calls, told = forked("of a task", "reporting()")
+    assert calls.pop("child") == 1
+    assert once(calls)
+    assert "disk full" in told
+    assert "came back" not in told
 
 
 def test_a_child_may_run_a_flow_of_its_own(forked):
