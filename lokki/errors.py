@@ -112,7 +112,8 @@ class ParameterError(LokkiError):
     def of(cls, problems: Sequence[ParameterProblem], owner: str = "") -> Self:
         """The error of several problems, a line for each, behind their ``owner`` if any."""
         begin = f"{owner}: " if owner else ""
-        return cls("\n".join(begin + each.message for each in problems), problems)
+        lines = [part for each in problems for part in ("\n", begin, each.message)]
+        return cls(Wording(*lines[1:]), problems)
 
 
 class ConfigError(LokkiError):

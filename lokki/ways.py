@@ -30,6 +30,7 @@ from lokki.params.examples import example_of
 from lokki.secret import Secret
 from lokki.standin import About, StandIn, ValueNeeded, about, is_stand_in
 from lokki.tracing import Link, code_in, here, place_in, place_of, users_frame
+from lokki.wording import Arguments, Wording
 
 if TYPE_CHECKING:
     from lokki.params import Parameter
@@ -186,9 +187,10 @@ class Ways:
     def needs(self, names: Sequence[str], why: str, place: str = "") -> ValueNeeded:
         """The error of a body that cannot do without values, with what to write."""
         several = len(names) > 1
-        text = (
+        text = Wording(
             f"the {'values' if several else 'value'} of {self._listed(names)} "
-            f"{'are' if several else 'is'} needed here, where {why}; {self._remedy(names)}"
+            f"{'are' if several else 'is'} needed here, where {why}; ",
+            self._remedy(names),
         )
         error = ValueNeeded(text, [ParameterProblem(name, text) for name in names])
         error.place = place
@@ -202,8 +204,8 @@ class Ways:
         known = [self._missing[name] for name in names]
         if any(each.is_secret for each in known):
             return "what depends on a secret has to be done in a step"
-        examples = " ".join(example_of(each) for each in known)
-        return f"give {'them' if len(names) > 1 else 'it'}, as in {examples}"
+        examples = Arguments(**{each.name: example_of(each) for each in known})
+        return Wording(f"give {'them' if len(names) > 1 else 'it'}, as in ", examples)
 
     def _depends(
         self,
@@ -233,8 +235,8 @@ class Ways:
         _, names, place = _at_fault(error)
         if names:
             lack = "have" if len(names) > 1 else "has"
-            text = f"{self._listed(names)} {lack} no value here; {self._remedy(names)}"
-            error.add_note(f"{place}: {text}")
+            text = f"{place}: {self._listed(names)} {lack} no value here; "
+            error.add_note(Wording(text, self._remedy(names)))
         return error
 
 

@@ -12,7 +12,7 @@ class Arguments:
     As a text they are what Python is given: ``from_stage='clean', force=True``.
     """
 
-    def __init__(self, **given: Any) -> None:
+    def __init__(self, /, **given: Any) -> None:
         self.given = given
 
     def __str__(self) -> str:
@@ -21,12 +21,24 @@ class Arguments:
         )
 
 
+class Placeholder(str):
+    """What stands for the value of an argument: ``INT``, which nobody quotes."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
 Words: TypeAlias = Callable[[Arguments], str]
 """How arguments are named."""
 
 
 class Wording(str):
-    """A text that names arguments: as Python writes them, or as `said`."""
+    """A text that names arguments, as Python writes them or as `said`.
+
+    Its parts may be such texts.
+    """
 
     __slots__ = ("_parts",)
 
@@ -34,7 +46,7 @@ class Wording(str):
 
     def __new__(cls, *parts: str | Arguments) -> Wording:
         made = super().__new__(cls, "".join(map(str, parts)))
-        made._parts = parts
+        made._parts = tuple(piece for part in parts for piece in getattr(part, "_parts", (part,)))
         return made
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -37,10 +37,13 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
+from lokki.cli.render.words import as_options
 from lokki.errors import DefinitionError, ParameterError
 from lokki.params import MISSING, RESERVED, Parameter, Parameters
 from lokki.params.examples import example_of
+from lokki.params.words import typed
 from lokki.secret import Secret
+from lokki.wording import Arguments
 
 
 class Color(enum.Enum):
@@ -262,10 +265,10 @@ def test_type_label(annotation, label):
         ("NoSuchName", 3, "NOSUCHNAME", "3", "--it NOSUCHNAME"),
     ],
 )
-def test_what_the_help_tells(annotation, default, metavar, text, example):
+def test_what_the_help_shows(annotation, default, metavar, text, example):
     (parameter,) = params(annotation, default)
-    told = parameter.metavar, parameter.default_text, example_of(parameter)
-    assert told == (metavar, text, example)
+    typed = as_options(Arguments(it=example_of(parameter)))
+    assert (parameter.metavar, parameter.default_text, typed) == (metavar, text, example)
 
 
 @pytest.mark.parametrize(
@@ -663,14 +666,31 @@ def test_a_value_among_texts_that_is_no_text():
         (timedelta, "x", "must be a duration (such as PT1H30M), not 'x'"),
         (Annotated[int, Field(ge=1)], "0", "must be greater than or equal to 1, not 0"),
         (Custom, "x", "must be an instance of Custom, not 'x'"),
-        (list[str], "a,b", """must be a valid array, not 'a,b'; write it as --it '["a", "b"]'"""),
-        (list[int], "5", "must be a valid array, not 5; write it as --it '[1, 2]'"),
-        (list[int] | None, "5", "must be a valid array, not 5; write it as --it '[1, 2]'"),
-        (dict, "a", """must be an object, not 'a'; write it as --it '{"key": …}'"""),
+        (list[str], "a,b", "must be a valid array, not 'a,b'; write it as it=['a', 'b']"),
+        (list[int], "5", "must be a valid array, not 5; write it as it=[1, 2]"),
+        (list[int] | None, "5", "must be a valid array, not 5; write it as it=[1, 2]"),
+        (dict, "a", "must be an object, not 'a'; write it as it={'key': '…'}"),
     ],
 )
 def test_text_that_does_not_fit(annotation, text, message):
     assert problem(annotation, text, text=["it"]) == f"'it' {message}"
+
+
+def test_what_to_write_instead_is_an_option_at_the_terminal():
+    with pytest.raises(ParameterError) as wrong:
+        check(list[str], "a,b", text=["it"], origins={"it": "here"})
+    assert wrong.value.said(as_options) == (
+        "birds: here: parameter 'it' must be a valid array, not 'a,b'; "
+        """write it as --it '["a", "b"]'"""
+    )
+
+
+@pytest.mark.parametrize("annotation", [int, str, Color, Level, date, timedelta, Path, list[int]])
+def test_an_example_is_taken_from_python_too(annotation):
+    (parameter,) = params(annotation)
+    assert check(annotation, example_of(parameter)) == check(
+        annotation, typed(example_of(parameter)), text=["it"]
+    )
 
 
 def test_text_with_a_wrong_item():

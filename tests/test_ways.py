@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, NamedTuple, NewType
 import pytest
 
 from lokki import Secret, flow, step
+from lokki.cli.render.words import as_options
 from lokki.errors import DefinitionError, ParameterError
 
 
@@ -263,13 +264,15 @@ NEEDING = [
 
 
 @pytest.mark.parametrize(("annotation", "use", "why", "example"), NEEDING, ids=range(len(NEEDING)))
-def test_what_needs_a_value_is_told_with_parameter_line_and_option(annotation, use, why, example):
+def test_what_needs_a_value_is_reported_with_parameter_line_and_example(
+    annotation, use, why, example
+):
     with pytest.raises(ParameterError) as needed:
         shape_of(body_of(annotation, use))
     place = f"{os.path.relpath(__file__)}:{inspect.getsourcelines(use)[1]}"
-    told = f"{place}: the value of parameter 'n' is needed here, where {why}; give it, as in --n "
+    told = f"{place}: the value of parameter 'n' is needed here, where {why}; give it, as in n="
     assert str(needed.value).startswith(told)
-    assert example is None or str(needed.value).endswith(f" {example}")
+    assert example is None or needed.value.said(as_options).endswith(f" {example}")
 
 
 def line_of(body, text):
@@ -377,7 +380,7 @@ def test_a_structure_that_depends_on_a_parameter_is_refused(body, names, asked, 
         asked = "(n * 1) > m"
     with pytest.raises(ParameterError) as needed:
         shape_of(body)
-    told = str(needed.value)
+    told = needed.value.said(as_options)
     asking = _one_of if body is by_a_helper else body
     assert told.startswith(f"{line_of(asking, '# here')}: the value")
     assert f" of {names} needed here, where the structure of the flow depends on {asked} (" in told
@@ -449,7 +452,7 @@ def from_one_way(n: str, fast: bool):
 
 @pytest.mark.parametrize("body", [from_json, from_datetime, from_a_text, from_one_way])
 def test_code_that_takes_no_stand_in_needs_a_value(body):
-    with pytest.raises(ParameterError, match=r"; give it, as in --n ") as needed:
+    with pytest.raises(ParameterError, match=r"; give it, as in n=") as needed:
         shape_of(body)
     (line,) = (line for line in inspect.getsource(body).splitlines() if "#" in line)
     code = line.partition("  # ")[2]
@@ -465,7 +468,7 @@ def test_an_error_that_may_come_from_a_text_of_a_missing_value_says_so():
 
     with pytest.raises(ValueError, match="could not convert string to float: '<n>'") as failed:
         shape_of(body)
-    told = f"{line_of(body, '# here')}: parameter 'n' has no value here; give it, as in --n 5"
+    told = f"{line_of(body, '# here')}: parameter 'n' has no value here; give it, as in n=5"
     assert failed.value.__notes__ == [told]
 
 

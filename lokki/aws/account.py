@@ -187,7 +187,7 @@ def _unasked(error: BotoCoreError) -> str:
         case UnauthorizedSSOTokenError() | TokenRetrievalError():
             return f"the AWS credentials have expired: {_LOG_IN}"
         case NoRegionError():
-            return "there is no AWS region: set aws.region, AWS_DEFAULT_REGION, or give --region"
+            return "there is no AWS region: set aws.region or AWS_DEFAULT_REGION"
         case ProfileNotFound():
             return f"{error}: set AWS_PROFILE to one of ~/.aws/config"
         case EndpointConnectionError():

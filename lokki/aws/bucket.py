@@ -62,8 +62,8 @@ async def exists(account: Account, bucket: str, who: Identity) -> bool:
     region = found.get("BucketRegion", who.region)
     if region != who.region:
         raise AwsError(
-            f"bucket '{bucket}' is in {region}, and the stack in {who.region}: say "
-            f"--region {region}, or set aws.artifact_bucket to another bucket"
+            f"bucket '{bucket}' is in {region}, and the stack in {who.region}: set "
+            f"aws.region to {region}, or aws.artifact_bucket to another bucket"
         )
     return True
 

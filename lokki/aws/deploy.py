@@ -18,6 +18,9 @@ from lokki.errors import AwsError
 from lokki.graph import FlowGraph
 from lokki.store.keys import package_key, template_key
 from lokki.store.s3 import S3Store
+from lokki.wording import Arguments, Wording
+
+_AGAIN = Arguments(force=True)
 
 Agree = Callable[[stack.ChangeSet], bool]
 """Is asked whether changes are to be made."""
@@ -58,7 +61,7 @@ async def deploy(
         clean(config)
     built = build(graph, config, reuse=True)
     if built.reused:
-        tell("built before of the same: --force builds anew")
+        tell(Wording("nothing has changed since the last build: ", _AGAIN, " builds again"))
     for note in built.notes:
         tell(f"Note: {note}")
     if made := await ensure_bucket(account, bucket, graph.name, who):

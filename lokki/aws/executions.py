@@ -27,6 +27,7 @@ from lokki.model.run import Run, RunList
 from lokki.model.times import seconds
 from lokki.store.jobs import as_asked
 from lokki.store.s3 import S3Store
+from lokki.wording import Arguments, Wording
 
 _RUN_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,79}")
 _MOST_SEARCHED = 5_000
@@ -70,7 +71,10 @@ class Executions(Results):
                 raise self._undeployed(flow) from error
             if error.code == "ExecutionAlreadyExists":
                 raise AwsError(
-                    f"there is a run {run_id} of {flow} on AWS already: give another --run-id",
+                    Wording(
+                        f"there is a run {run_id} of {flow} on AWS already: give another ",
+                        Arguments(run_id=...),
+                    ),
                     error.code,
                 ) from error
             raise

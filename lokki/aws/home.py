@@ -43,6 +43,7 @@ from lokki.store.rows import StageRow, item_range, stage_id
 from lokki.store.runs import RunRecord
 from lokki.store.texts import Texts
 from lokki.store.writer import RunWriter
+from lokki.wording import Arguments, Wording
 
 _AT_A_TIME = 500
 """Results in memory at a time."""
@@ -140,7 +141,8 @@ async def _make_room(book: Journal, large: PayloadStore, run_id: str, *, replace
     if here.id != run_id:  # which begins with it
         return
     if not replace:
-        raise JournalError(f"run {run_id} is here already: go on with it, or say --replace")
+        replaces = Arguments(replace=True)
+        raise JournalError(Wording(f"run {run_id} is here already: resume it, or give ", replaces))
     if await remove(book, large, here) is None:
         raise JournalError(f"run {run_id} is here, and another process has it")
 

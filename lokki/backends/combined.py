@@ -1,4 +1,4 @@
-"""The runs of this machine and those on AWS in one backend, where ``--on`` does not name one."""
+"""The runs of this machine and those on AWS in one backend, where nobody names one of them."""
 
 from __future__ import annotations
 
@@ -19,12 +19,15 @@ if TYPE_CHECKING:
 class CombinedBackend:
     """A `Backend` over two; AWS is opened by ``open_aws`` when it has to be asked.
 
-    If that fails, ``tell`` receives the reason, and lists go without AWS. Lists have both of a run
+    If that fails, ``tell`` receives the error, and lists go without AWS. Lists have both of a run
     that was pulled, never on two pages; its id means that of this machine.
     """
 
     def __init__(
-        self, local: LocalBackend, open_aws: Callable[[], AwsBackend], tell: Callable[[str], object]
+        self,
+        local: LocalBackend,
+        open_aws: Callable[[], AwsBackend],
+        tell: Callable[[AwsError], object],
     ) -> None:
         self._local = local
         self._open_aws = open_aws
@@ -36,11 +39,8 @@ class CombinedBackend:
         try:
             return self._open_aws()
         except AwsError as error:
-            self._without(error)
+            self._tell(error)
             return None
-
-    def _without(self, error: AwsError) -> None:
-        self._tell(f"without runs on AWS (--on local leaves them out): {error}")
 
     @property
     def poll_interval(self) -> float:
@@ -114,7 +114,7 @@ class CombinedBackend:
                     limit=limit,
                 )
             except AwsError as error:
-                self._without(error)
+                self._tell(error)
                 continue
             more = more or page.next is not None
             found += [self._remembered(backend, run) for run in page.runs]
@@ -130,7 +130,7 @@ class CombinedBackend:
         try:
             there = self._aws.flows() if self._aws else []
         except AwsError as error:
-            self._without(error)
+            self._tell(error)
         return sorted({*self._local.flows(), *there})
 
     def strip(self, run_id: str, position: int, width: int) -> Sequence[Mapping[str, int]]:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lokki.aws import check_installed
+from lokki.cli.render.words import as_options
+from lokki.wording import said
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -50,6 +52,11 @@ def stderr_console() -> Console:
     from rich.console import Console
 
     return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def printed_on(console: Console) -> Callable[[str], None]:
+    """Prints messages of a deploy or destroy."""
+    return lambda text: console.print(said(text, as_options), markup=False)
 
 
 def check_can_ask(confirmed: bool) -> None:

@@ -11,7 +11,9 @@ import click
 
 from lokki.aws import check_installed
 from lokki.cli.configuration import configured
+from lokki.cli.render.words import as_options
 from lokki.config import Config
+from lokki.errors import AwsError
 from lokki.model.run import AWS, LOCAL
 
 if TYPE_CHECKING:
@@ -52,7 +54,12 @@ def _everywhere() -> Iterator[Backend]:
         if config.aws.artifact_bucket is None:
             yield local
         else:
-            yield CombinedBackend(local, open_aws, partial(click.echo, err=True))
+            yield CombinedBackend(local, open_aws, _without_aws)
+
+
+def _without_aws(error: AwsError) -> None:
+    text = error.said(as_options)
+    click.echo(f"without runs on AWS (--on local leaves them out): {text}", err=True)
 
 
 def opened_aws(config: Config) -> AbstractContextManager[AwsBackend]:

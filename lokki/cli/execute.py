@@ -22,6 +22,7 @@ from lokki.cli.exits import exits_reported
 from lokki.cli.program import Program
 from lokki.cli.render.progress import ProgressReport
 from lokki.cli.render.report import LineReport, Outline
+from lokki.cli.render.words import as_options
 from lokki.cli.streams import stdout_to_stderr
 from lokki.config import Config
 from lokki.engine.engine import Engine, RunHandle
@@ -258,7 +259,7 @@ def _failed(error: LokkiError, report: LineReport, other_python: str) -> int:
     if isinstance(error, RunCancelled):
         report.end(str(error), INTERRUPTED)
         return INTERRUPTED
-    text = f"Error: {error}"
+    text = f"Error: {error.said(as_options)}"
     if isinstance(error, RunFailed):  # whose error has been reported with its traceback
         item = "" if error.index is None else f", item {error.index}"
         text = f"Error: the run failed in step '{error.step}'{item}, attempt {error.attempt}"

@@ -9,11 +9,13 @@ from typing import Any
 import click
 
 from lokki.cli.parameters import parameters_from
+from lokki.cli.render.words import as_options
 from lokki.cli.streams import stdout_to_stderr
 from lokki.decorators import Flow
 from lokki.errors import LokkiError
 from lokki.graph import FlowGraph
 from lokki.loading import LoadError, users_traceback
+from lokki.wording import said
 
 
 def asked_graph(
@@ -36,7 +38,7 @@ def asked_graph(
     except LoadError:
         raise
     except LokkiError as error:
-        raise click.UsageError(str(error)) from error
+        raise click.UsageError(error.said(as_options)) from error
 
 
 def traced(flow: Flow[..., Any], trace: Callable[[], FlowGraph[Any]]) -> FlowGraph[Any]:
@@ -47,4 +49,6 @@ def traced(flow: Flow[..., Any], trace: Callable[[], FlowGraph[Any]]) -> FlowGra
     except LokkiError:
         raise
     except Exception as error:
+        if notes := getattr(error, "__notes__", ()):
+            error.__notes__ = [said(note, as_options) for note in notes]
         raise LoadError(f"the body of flow '{flow.name}' failed", users_traceback(error)) from error

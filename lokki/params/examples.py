@@ -1,31 +1,39 @@
-"""Examples of what to type for a parameter, for messages and help."""
+"""Examples of values for a parameter, for messages and help."""
 
 from __future__ import annotations
 
-import shlex
 from contextlib import suppress
-from typing import Final
+from enum import Enum
+from typing import Any, Final
 
 from lokki.errors import DefinitionError, ParameterError
 from lokki.params.checking import check_value
 from lokki.params.kinds import choices_of
 from lokki.params.parameter import Parameter
-from lokki.params.words import named_values
+from lokki.params.words import named_values, typed
+from lokki.wording import Placeholder
 
 _EXAMPLES: Final = (
-    "text", "2026-02-03T10:30:00", "2026-02-03", "PT1H30M", '["a", "b"]', "[1, 2]",
-    '{"key": "text"}', '{"key": 5}', "5", "0.5",
+    "text", "2026-02-03T10:30:00", "2026-02-03", "PT1H30M", ["a", "b"], [1, 2], {"key": "text"},
+    {"key": 5}, 5, 0.5,
 )  # fmt: skip
-"""Texts of which the first that a parameter takes stands for its values."""
+"""Values of which the first that a parameter takes stands for all."""
 
 
-def example_of(parameter: Parameter) -> str:
-    """What may be typed for a parameter at the terminal, the option included."""
+def example_of(parameter: Parameter) -> Any:
+    """A value that a parameter takes from Python, in JSON and, typed, at the terminal.
+
+    A `Placeholder` of its type where none of the examples is taken.
+    """
     if parameter.is_flag:
-        return parameter.option
-    listed = [text for kind in choices_of(parameter.annotation) for text in named_values(kind)]
-    for text in (*listed, *_EXAMPLES):
+        return True
+    listed = [
+        text if isinstance(value, Enum) else value
+        for kind in choices_of(parameter.annotation)
+        for text, value in named_values(kind).items()
+    ]
+    for value in (*listed, *_EXAMPLES):
         with suppress(DefinitionError, ParameterError):
-            check_value(parameter, text, True)
-            return f"{parameter.option} {shlex.quote(text)}"
-    return f"{parameter.option} {shlex.quote(parameter.metavar)}"
+            check_value(parameter, typed(value), True)
+            return value
+    return Placeholder(parameter.metavar)

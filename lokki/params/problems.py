@@ -10,6 +10,7 @@ from lokki.params.kinds import choices_of
 from lokki.params.parameter import Parameter
 from lokki.params.values import brief
 from lokki.params.words import label_of, named_values
+from lokki.wording import Arguments, Wording
 
 _REASONS: Final = {  # for what pydantic's messages begin with
     "a valid boolean": "true or false",
@@ -34,9 +35,10 @@ def sentence(parameter: Parameter, value: Any, errors: list[Any], as_text: bool)
         (c for c in choices_of(parameter.annotation) if label_of(c).startswith("JSON ")), None
     )
     if as_text and kind is not None and not deepest:
-        items = "[1, 2]" if get_args(kind)[:1] in ((int,), (float,)) else '["a", "b"]'
-        example = items if label_of(kind) == "JSON list" else '{"key": …}'
-        text += f"; write it as {parameter.option} '{example}'"
+        items = [1, 2] if get_args(kind)[:1] in ((int,), (float,)) else ["a", "b"]
+        example = items if label_of(kind) == "JSON list" else {"key": "…"}
+        written = Arguments(**{parameter.name: example})
+        return Wording(f"parameter '{parameter.name}'{text}; write it as ", written)
     return f"parameter '{parameter.name}{where}'{text}"
 
 

@@ -22,6 +22,7 @@ from lokki.params.kinds import kind_of
 from lokki.params.parameter import MISSING, Parameter
 from lokki.params.values import brief, is_default, to_json
 from lokki.secret import HIDDEN, Secret, variable
+from lokki.wording import Wording
 
 if typing.TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -157,8 +158,8 @@ class Parameters:
         earlier: Mapping[str, Any],
         origins: Mapping[str, str],
     ) -> dict[str, Any]:
-        def wrong(name: str, problem: object) -> None:
-            text = f"{origins[name]}: {problem}" if name in origins else str(problem)
+        def wrong(name: str, problem: str) -> None:
+            text = Wording(f"{origins[name]}: ", problem) if name in origins else problem
             problems.append(ParameterProblem(str(name), text))
 
         unknown = [name for name in {**earlier, **values} if name not in self.names]
@@ -181,7 +182,7 @@ class Parameters:
                         parameter, values[name], name in text, self._adapter
                     )
                 except ParameterError as error:
-                    wrong(name, error)
+                    wrong(name, error.problems[0].message)
             elif name in earlier:
                 checked[name] = earlier[name]
             elif parameter.is_secret and os.environ.get(variable(name)):

@@ -62,9 +62,14 @@ def checked(flow: Flow[..., Any], body: bytes) -> dict[str, Any]:
         graph: FlowGraph[Any] = flow.trace(params)
         packed = packed_params(graph)
     except ParameterError as error:
-        return {"errors": [each._asdict() for each in error.problems]}
+        problems = [(name, said(message, as_fields)) for name, message in error.problems]
+        return {"errors": [{"name": name, "message": message} for name, message in problems]}
     except LokkiError as error:
-        return {"errors": [{"name": None, "message": str(error).removeprefix(f"{flow.name}: ")}]}
+        return {
+            "errors": [
+                {"name": None, "message": error.said(as_fields).removeprefix(f"{flow.name}: ")}
+            ]
+        }
     except Exception as error:  # of the flow's own body
         message = output.masked(f"{type(error).__name__}: {error}")
         return {"errors": [{"name": None, "message": message}]}

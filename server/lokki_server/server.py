@@ -137,7 +137,7 @@ def _listening(host: str, port: int) -> socket.socket:
         return listening
     except OSError as error:
         raise LokkiError(
-            f"cannot listen on {host}:{port}: {error.strerror}; choose another with --port"
+            f"cannot listen on {host}:{port}: {error.strerror}; choose another port"
         ) from error
 
 

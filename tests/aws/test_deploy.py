@@ -67,7 +67,10 @@ def test_a_deploy_without_changes_is_a_success_and_uploads_nothing(cloud):
     cloud.told.clear()
     again = cloud.deploy()
     assert (again.changed, again.machine) == (False, first.machine)
-    assert cloud.told == ["building", "built before of the same: --force builds anew"]
+    assert cloud.told == [
+        "building",
+        "nothing has changed since the last build: force=True builds again",
+    ]
     cloud.told.clear()
     assert cloud.deploy(force=True).changed is False
     assert cloud.told == ["building"]

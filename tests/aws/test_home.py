@@ -176,7 +176,7 @@ def test_what_cannot_be_pulled_is_told(here, place, hold):
     with pytest.raises(FingerprintError, match="the flow has another structure here"):
         here.pull(run_id, flow=flows.greeting)
     here.pull(run_id)
-    with pytest.raises(JournalError, match="is here already: go on with it, or say --replace"):
+    with pytest.raises(JournalError, match="is here already: resume it, or give replace=True"):
         here.pull(run_id)
     assert here.pull(run_id, replace=True).results == 3
     assert here.run(run_id).status == "succeeded"

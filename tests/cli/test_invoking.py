@@ -115,7 +115,7 @@ def test_a_run_on_aws_is_started_watched_looked_at_and_resumed(deployed, done):
     assert err == f"go on with it: lokki resume {failed['id']}\n"
     code, _, err = done("pull", failed["id"], "milling.py")
     assert (code, err) == (
-        1, f"Error: run {failed['id']} is here already: go on with it, or say --replace\n",
+        1, f"Error: run {failed['id']} is here already: resume it, or give --replace\n",
     )  # fmt: skip
 
     code, _, err = done("push", "elsewhere")

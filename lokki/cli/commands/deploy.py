@@ -13,6 +13,7 @@ from lokki.cli.account import (
     STACK,
     check_can_ask,
     open_account,
+    printed_on,
     run_on_aws,
     stderr_console,
 )
@@ -57,7 +58,7 @@ def deploy_command(flow: Flow[..., Any], program: Program) -> click.Command:
                     name=stack_name or flow.name,
                     force=force,
                     agree=partial(_agree, console, confirm),
-                    tell=partial(console.print, markup=False),
+                    tell=printed_on(console),
                 )
 
         with stdout_to_stderr():

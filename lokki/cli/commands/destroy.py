@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import click
@@ -12,6 +11,7 @@ from lokki.cli.account import (
     STACK,
     check_can_ask,
     open_account,
+    printed_on,
     run_on_aws,
     stderr_console,
 )
@@ -47,7 +47,7 @@ def destroy_command(flow: Flow[..., Any], program: Program) -> click.Command:
                 show_doomed(what, target, console, empty=empty_bucket)
                 if not confirm and not click.confirm("Delete all this?", err=True):
                     return False
-                tell = partial(console.print, markup=False)
+                tell = printed_on(console)
                 await destroy(account, who, what, target, data=empty_bucket, tell=tell)
                 return True
 

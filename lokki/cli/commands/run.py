@@ -15,11 +15,13 @@ from lokki.cli.invoking import invoked
 from lokki.cli.options import SETTINGS, config_from
 from lokki.cli.parameters import options_of, secrets_help
 from lokki.cli.program import Program
+from lokki.cli.render.words import as_options
 from lokki.cli.running import run_here, run_there
 from lokki.cli.target import on_target
 from lokki.decorators import Flow
 from lokki.model.run import AWS, LOCAL
 from lokki.params.examples import example_of
+from lokki.wording import Arguments
 
 _HELP = """Run a flow and print its result.
 
@@ -54,7 +56,7 @@ def run_command(flow: Flow[..., Any], program: Program) -> click.Command:
         params=[*options_of(flow), *SETTINGS],
         callback=run,
         help="\n\n".join([*about, *secrets_help(flow)]),
-        example=lambda: " ".join(example_of(each) for each in needed),
+        example=lambda: as_options(Arguments(**{each.name: example_of(each) for each in needed})),
     )
 
 

@@ -14,12 +14,14 @@ _OPTIONS: Final = {"from_stage": "--from"}
 
 def as_options(arguments: Arguments) -> str:
     """Arguments of Python as options of the command line: ``--force --from clean``."""
+    from lokki.params.words import typed
+
     named = {
         _OPTIONS.get(name, f"--{name.replace('_', '-')}"): value
         for name, value in arguments.given.items()
     }
     return " ".join(
-        option if value is True or value is ... else f"{option} {shlex.quote(str(value))}"
+        option if value is True or value is ... else f"{option} {shlex.quote(typed(value))}"
         for option, value in named.items()
     )
 
