@@ -311,7 +311,7 @@ class Server:
 
     def children(self) -> list[int]:
         """The processes that it has started."""
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError, ProcessLookupError):
             listed = Path(f"/proc/{self.process.pid}/task").iterdir()
             return [int(pid) for each in listed for pid in (each / "children").read_text().split()]
         return []

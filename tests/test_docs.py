@@ -143,11 +143,19 @@ def test_the_reference_is_what_the_docstrings_say():
 
 def _run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    own = {
+        "PATH": path,
+        "HOME": str(folder),
+        "COLUMNS": "200",
+        "PYTEST_DEBUG_TEMPROOT": str(
+            folder
+        ),  # a pytest that is run here removes no others' folders
+    }
     return subprocess.run(
         command,
         capture_output=True,
         text=True,
         check=False,
         cwd=folder,
-        env=os.environ | CACHES | {"PATH": path, "HOME": str(folder), "COLUMNS": "200"},
+        env=os.environ | CACHES | own,
     )

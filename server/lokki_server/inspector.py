@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from contextlib import closing
 from hashlib import sha256
 from typing import Any
 
@@ -35,18 +36,18 @@ from lokki_server.wording import as_fields
 
 async def serve(descriptor: str, file: str) -> None:
     """Describe ``file``, then check parameters and plan resumes until the channel is closed."""
-    channel = await Channel.over(inherited(descriptor))
     code = Code()
-    with code.imports(str(file_named(file))):
-        flows, described = looked_into(file)
-    channel.send(**described, code=code.news())
-    async for message in channel.messages():
-        flow = flows[message["flow"]]
-        if "run" in message:
-            answer = await planned(flow, message["run"], message["again"])
-        else:
-            answer = checked(flow, message.get("attached", b""))
-        channel.send(**answer, code=code.news())
+    with closing(await Channel.over(inherited(descriptor))) as channel:
+        with code.imports(str(file_named(file))):
+            flows, described = looked_into(file)
+        channel.send(**described, code=code.news())
+        async for message in channel.messages():
+            flow = flows[message["flow"]]
+            if "run" in message:
+                answer = await planned(flow, message["run"], message["again"])
+            else:
+                answer = checked(flow, message.get("attached", b""))
+            channel.send(**answer, code=code.news())
 
 
 def checked(flow: Flow[..., Any], body: bytes) -> dict[str, Any]:

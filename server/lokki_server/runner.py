@@ -12,7 +12,7 @@ import json
 import os
 import signal
 import sys
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from time import time
 from types import ModuleType
@@ -168,7 +168,8 @@ async def main(descriptor: str, unseen: TextIO) -> None:
     connection = inherited(descriptor)
     async with Engine(config=load(), echo=unseen) as engine:
         ending = asyncio.create_task(_end_with(engine.journal.commits))
-        await Runner(engine, await Channel.over(connection)).serve()
+        with closing(await Channel.over(connection)) as channel:
+            await Runner(engine, channel).serve()
         ending.cancel()
 
 

@@ -93,6 +93,14 @@ def test_files_that_cannot_be_imported_are_told_and_stop_no_other(place):
     assert server.stop() == 0
 
 
+def test_nothing_is_left_to_the_garbage_collector(place):
+    place.write("flows.py")
+    server = place.serve("flows.py", PYTHONWARNINGS="default::ResourceWarning")
+    server.until_status(server.start("summed"), "succeeded")
+    assert server.stop() == 0
+    assert "ResourceWarning" not in server.told
+
+
 def test_a_server_stops_although_an_import_hangs(place):
     place.write("hangs.py", "import threading, lokki\nthreading.Event().wait()")
     server = place.serve("hangs.py")
