@@ -22,6 +22,7 @@ LokkiError
     ├── JournalVersionError the journal was written by a newer lokki
     ├── JournalGone         the journal's file was removed, moved or replaced while it was in use
     ├── RunNotFound         no run, or more than one, has this id
+    ├── StageNotFound       a run has begun no such stage
     └── RunOwned            another process owns this run
 """
 
@@ -236,6 +237,10 @@ class JournalGone(JournalError):
 
 class RunNotFound(JournalError):
     """No run has this id, several have this prefix, or it is being removed."""
+
+
+class StageNotFound(JournalError):
+    """A run has begun no such stage."""
 
 
 class RunOwned(JournalError):

@@ -6,7 +6,6 @@ What was read of an execution is kept, so that the next request asks only for wh
 from __future__ import annotations
 
 import json
-from collections import OrderedDict
 from math import inf
 from time import monotonic, time
 from typing import Any
@@ -23,6 +22,7 @@ from lokki.aws.execution_view import (
     label_of,
     machine_of,
 )
+from lokki.aws.once import Kept
 from lokki.errors import AwsError, RunNotFound
 from lokki.model.failure import Failure
 from lokki.model.run import Run
@@ -33,8 +33,6 @@ from lokki.store.s3 import S3Store
 PAGE = 1_000
 """Executions, events or items that are asked for at a time."""
 GONE = ("ExecutionDoesNotExist", "StateMachineDoesNotExist")
-_MOST_KNOWN = 200
-"""Executions of which what was read is kept."""
 _MOST_UNREPORTED = 20
 """Failed items whose own execution is asked: their process ended before it could report why."""
 _FAILURE_SECONDS = 5.0
@@ -52,7 +50,7 @@ class Observations:
         self.name = who.name
         self._who = who
         self._store = store
-        self._known: OrderedDict[str, _Known] = OrderedDict()
+        self._known: Kept[str, _Known] = Kept()
 
     def machine_arn(self, flow: str) -> str:
         """The state machine of a flow, which has its name."""
@@ -78,8 +76,6 @@ class Observations:
             description = await self._described(arn)
             if known is None:
                 known = self._known[arn] = _Known(await self._machine(arn, flow))
-                while len(self._known) > _MOST_KNOWN:
-                    self._known.popitem(last=False)
         except AwsError as error:
             if error.code in GONE:
                 raise RunNotFound(f"{self._who.name}: no run {run_id!r} of {flow}") from error

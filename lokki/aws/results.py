@@ -61,12 +61,6 @@ class Results(Observations):
         payloads = self.payloads(flow)
         return set(await payloads.indexes(run_id, stage.calls[-1], "output.pkl.gz"))
 
-    async def failed_items(self, flow: str, run_id: str, position: int) -> set[int]:
-        """The items of a map that have failed for good, as last observed."""
-        known = self._known.get(self.arn(flow, run_id)) or await self.observe(flow, run_id)
-        failures = known.failures.get(known.machine.stages[position].name, ())
-        return {each.index for each in failures if each.index is not None}
-
     async def _machine_of(self, flow: str, run_id: str) -> Machine:
         """The flow as it was deployed when a run was started."""
         known = self._known.get(self.arn(flow, run_id))

@@ -1,63 +1,105 @@
-"""The backend of runs on AWS, for commands, which are not async."""
+"""The runs of an AWS account, asked without blocking: by the service, and by commands."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from copy import copy
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
 from math import inf
-from time import monotonic
-from typing import Any, TypeVar
+from time import monotonic, time
+from typing import Any, Self
 
-from anyio.from_thread import BlockingPortal, start_blocking_portal
-
-from lokki.aws.execution_view import cells
+from lokki.aws import executions
+from lokki.aws.execution_view import Observation, cells, execution_view
 from lokki.aws.executions import Executions
-from lokki.aws.executions import opened as opened_executions
 from lokki.aws.loglines import Lines
+from lokki.aws.once import Kept, Once
 from lokki.aws.resuming import Plan, plan, resume
+from lokki.backends.outputs import Output
 from lokki.config import Config
+from lokki.errors import StageNotFound
+from lokki.model.base import fields_of
+from lokki.model.failure import Failure
+from lokki.model.item import Attempt, Item, ItemDetail, Strip
 from lokki.model.log import LogLine
-from lokki.model.run import Run, RunList
+from lokki.model.run import Run, RunList, Stage
+from lokki.model.status import ItemStatus
 from lokki.model.times import seconds
 from lokki.resumption import ResumeOptions
+from lokki.store.groups import group
+from lokki.store.items import item_error
 from lokki.store.lines import Wanted
 
-T = TypeVar("T")
+_FLOWS_SECONDS = 10.0
+"""How long the list of deployed flows counts as current, for one who asks repeatedly."""
 _LIST_SECONDS = 5.0
 """Results of a map that goes on are listed at most so often."""
-_SETTLE_SECONDS = 4.0
-"""CloudWatch shows a line some seconds after it was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """The items of a map that had their result at a time, when the map had ``count`` of them."""
+
+    count: int
+    at: float
+    items: set[int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What is kept between questions."""
+
+    once: Once = field(default_factory=Once)
+    flows: Kept[str, str] = field(default_factory=Kept)
+    lines: Kept[tuple[str, str], Lines] = field(default_factory=Kept)
+    done: Kept[tuple[str, str, int], _Done] = field(default_factory=Kept)
 
 
 class AwsBackend:
-    """A `Backend` whose runs are executions. Raises AwsError for what AWS refuses."""
+    """An `AsyncBackend` whose runs are executions: those of an account, or of one flow.
 
-    poll_interval = 1.0
+    An answer of AWS counts as current for so many seconds, for all who ask. Methods raise AwsError
+    for what AWS refuses.
+    """
 
-    def __init__(self, portal: BlockingPortal, executions: Executions) -> None:
+    def __init__(self, executions: Executions, current: float = 0.0) -> None:
         self.name = executions.name
-        self.settling_time = 0.0 if executions.account.endpoint else _SETTLE_SECONDS
         self.executions = executions
-        self._portal = portal
-        self._flows: dict[str, str] = {}
-        self._lines: dict[str, Lines] = {}
-        self._done_items: dict[tuple[str, int], tuple[int, float, set[int]]] = {}
+        self._current = current
+        self._of: str | None = None
+        self._known = _Known()
 
-    def wait(self, ask: Callable[..., Awaitable[T]], *given: Any) -> T:
-        """What an async question is answered, asked in the thread that has the connections."""
-        return self._portal.call(ask, *given)
+    def of(self, flow: str) -> Self:
+        """Those of one flow. What is kept is shared."""
+        one = copy(self)
+        one._of = flow
+        return one
 
-    # ---- looking ---------------------------------------------------------------------------------
+    # ---- runs ------------------------------------------------------------------------------------
 
-    def find(self, name: str, flow: str | None = None) -> Run:
-        run = self.wait(self.executions.find, name, flow)
-        self._flows[run.id] = run.flow
+    async def find(self, name: str, flow: str | None = None) -> Run:
+        known = self._of or self._known.flows.get(name)
+        run = await self.executions.find(name, flow or known)
+        self._known.flows[run.id] = run.flow
         return run
 
-    def run(self, run_id: str) -> Run:
-        return self.wait(self.executions.view, self._flow(run_id), run_id)
+    async def run(self, run_id: str) -> Run:
+        return execution_view(await self.observation(run_id), time())
 
-    def runs(
+    async def observation(self, run_id: str) -> Observation:
+        """All that is known of a run. Raises RunNotFound."""
+        flow = await self._flow(run_id)
+        ask = partial(self.executions.observe, flow, run_id)
+        return await self._known.once.ask(("run", flow, run_id), ask, self._current)
+
+    async def _flow(self, run_id: str) -> str:
+        return self._of or self._known.flows.get(run_id) or (await self.find(run_id)).flow
+
+    async def runs(
         self,
         *,
         flow: str | None = None,
@@ -67,103 +109,211 @@ class AwsBackend:
         older_than: float | None = None,
         limit: int,
     ) -> RunList:
-        page = self.executions.page
-        found = self.wait(page, flow, statuses, since, before, limit, older_than)
-        self._flows |= {run.id: run.flow for run in found.runs}
+        asked = flow or self._of, tuple(statuses), since, before, limit, older_than
+        ask = partial(self.executions.page, *asked)
+        found = await self._known.once.ask(("page", *asked), ask, self._current)
+        for run in found.runs:
+            self._known.flows[run.id] = run.flow
         return found
 
-    def flows(self) -> list[str]:
-        return self.wait(self.executions.flows)
+    async def flows(self) -> list[str]:
+        kept = _FLOWS_SECONDS if self._current else 0.0
+        return await self._known.once.ask(("flows",), self.executions.flows, kept)
 
-    def _flow(self, run_id: str) -> str:
-        return self._flows.get(run_id) or self.find(run_id).flow
+    # ---- items -----------------------------------------------------------------------------------
 
-    def strip(self, run_id: str, position: int, width: int) -> Sequence[Mapping[str, int]]:
-        run = self.run(run_id)
-        stage = next(each for each in run.stages if each.position == position)
-        if stage.succeeded == stage.total:
-            return cells(range(stage.total), {}, stage.total, width)
-        status = "failed" if stage.failed else "tolerated"
-        failed = dict.fromkeys(
-            self.wait(self.executions.failed_items, run.flow, run_id, position), status
+    async def strip(self, run_id: str, position: int, width: int) -> Strip:
+        outcomes = await self._outcomes(run_id, position)
+        return Strip(
+            total=outcomes.stage.total, cells=[dict(+each) for each in outcomes.cells(width)]
         )
-        done = self._done(run, position, stage.succeeded)
-        return cells(done, failed, stage.total, width)
 
-    def _done(self, run: Run, position: int, count: int) -> set[int]:
-        """The items of a map that have their result: listed now and then, if there are more."""
-        key = run.id, position
-        known, at, done = self._done_items.get(key, (-1, -inf, set()))
-        if count != known and (run.finished or monotonic() > at + _LIST_SECONDS):
-            done = self.wait(self.executions.done_items, run.flow, run.id, position)
-            self._done_items[key] = count, monotonic(), done
-        return done
-
-    def lines(
+    async def items(
         self,
         run_id: str,
+        position: int,
         *,
-        step: str | None = None,
-        item: int | None = None,
-        attempt: int | None = None,
-        level: str = "DEBUG",
-        since: float | None = None,
-        until: float | None = None,
-        after: int = 0,
-    ) -> Iterator[LogLine]:
-        wanted = Wanted(step, item, attempt, level, since, until)
-        read = self._read(run_id)
-        return (line for line in read[after:] if wanted.has(line))
+        statuses: Sequence[str] = (),
+        error: str | None = None,
+        after: int = -1,
+        limit: int,
+    ) -> list[Item]:
+        outcomes = await self._outcomes(run_id, position)
+        return list(islice(outcomes.items(statuses, error, after), limit))
 
-    def last_line(self, run_id: str) -> int:
-        return len(self._read(run_id))
+    async def item(self, run_id: str, position: int, index: int) -> ItemDetail | None:
+        outcomes = await self._outcomes(run_id, position)
+        found = next(outcomes.items((), None, index - 1), None)
+        if found is None or found.index != index:
+            return None
+        flow = await self._flow(run_id)
+        packed = await self.executions.packed_output(flow, run_id, position, index)
+        return ItemDetail(
+            **fields_of(found),
+            step=outcomes.stage.name,
+            failures=outcomes.attempts(index),
+            output=await Output.of(packed).shown() if packed else None,
+        )
 
-    def _read(self, run_id: str) -> Sequence[LogLine]:
-        lines = self._lines.get(run_id)
-        if lines is None:
-            run = self.find(run_id, self._flows.get(run_id))
-            lines = Lines(self.executions.account, run.flow, run_id, seconds(run.created))
-            self._lines[run_id] = lines
-        self.wait(lines.more)
+    async def _outcomes(self, run_id: str, position: int) -> _Outcomes:
+        """The items of a stage. Raises StageNotFound for one that has not begun."""
+        observation = await self.observation(run_id)
+        run = execution_view(observation, time())
+        stage = next((each for each in run.stages if each.position == position), None)
+        if stage is None:
+            raise StageNotFound(f"run {run_id} has begun no stage {position}")
+        failures = observation.failures.get(stage.name, ())
+        is_done = stage.succeeded == stage.total
+        done = range(stage.total) if is_done else await self._done_items(run, stage)
+        return _Outcomes(stage, done, {each.index or 0: each for each in failures})
+
+    async def _done_items(self, run: Run, stage: Stage) -> set[int]:
+        """The items of a map that have their result: listed now and then, if there are more."""
+        key = run.flow, run.id, stage.position
+        known = self._known.done.get(key, _Done(-1, -inf, set()))
+        if known.count == stage.succeeded:
+            return known.items
+        if not run.finished and monotonic() < known.at + _LIST_SECONDS:
+            return known.items
+        ask = partial(self.executions.done_items, *key)
+        items = await self._known.once.ask(("done", *key), ask, 0.0)
+        self._known.done[key] = _Done(stage.succeeded, monotonic(), items)
+        return items
+
+    # ---- lines -----------------------------------------------------------------------------------
+
+    async def lines(
+        self, run_id: str, wanted: Wanted, *, after: int = 0, limit: int | None = None
+    ) -> list[LogLine]:
+        read = await self._read(run_id)
+        return list(islice((line for line in read[after:] if wanted.has(line)), limit))
+
+    async def last_lines(
+        self, run_id: str, wanted: Wanted, *, before: int | None = None, limit: int
+    ) -> list[LogLine]:
+        read = await self._read(run_id)
+        older = read if before is None else read[: max(0, before - 1)]
+        return list(islice((line for line in reversed(older) if wanted.has(line)), limit))[::-1]
+
+    async def last_line(self, run_id: str) -> int:
+        return len(await self._read(run_id))
+
+    async def _read(self, run_id: str) -> Sequence[LogLine]:
+        """The lines of a run, with those that have come; their ids count them."""
+        flow = await self._flow(run_id)
+        key = flow, run_id
+        if key not in self._known.lines:
+            began = seconds((await self.run(run_id)).created)
+            self._known.lines[key] = Lines(self.executions.account, flow, run_id, began)
+        lines = self._known.lines[key]
+        await self._known.once.ask(("lines", *key), lines.more, self._current)
         return lines.read
 
-    # ---- doing -----------------------------------------------------------------------------------
+    # ---- results ---------------------------------------------------------------------------------
 
-    def start(self, flow: str, run_id: str, params: Mapping[str, Any]) -> Run:
-        """Start a run of a flow."""
-        self.wait(self.executions.start, flow, run_id, params)
-        return self.find(run_id, flow)
+    async def outputs(self, run_id: str) -> list[Output]:
+        packed = await self.executions.packed_result(await self._flow(run_id), run_id)
+        return [Output.of(each) for each in packed]
 
-    def plan(self, run_id: str, again: ResumeOptions) -> Plan:
-        """What a resume would do."""
-        return self.wait(plan, self.executions, self._flow(run_id), run_id, again)
+    async def pickled_result(self, run_id: str) -> bytes:
+        """The result of a run that has succeeded as a pickle."""
+        return await self.executions.pickled_result(await self._flow(run_id), run_id)
 
-    def resume(self, planned: Plan, new_id: str) -> Run:
-        """Do what is planned; the run that goes on, which is a new one of this id if it must."""
-        return self.find(self.wait(resume, self.executions, planned, new_id), planned.run.flow)
-
-    def result(self, run_id: str) -> Any:
+    async def result(self, run_id: str) -> Any:
         """The result of a run that has succeeded."""
-        return self.wait(self.executions.result, self._flow(run_id), run_id)
+        return await self.executions.result(await self._flow(run_id), run_id)
 
-    def pickled_result(self, run_id: str) -> bytes:
-        return self.wait(self.executions.pickled_result, self._flow(run_id), run_id)
+    # ---- what is done ----------------------------------------------------------------------------
 
-    def request_cancel(self, run_id: str) -> None:
+    async def start(self, flow: str, run_id: str, params: Mapping[str, Any]) -> Run:
+        """Start a run of a flow."""
+        await self.executions.start(flow, run_id, params)
+        return await self._changed(flow, run_id)
+
+    async def start_once(self, flow: str, key: str, params: Mapping[str, Any]) -> Run:
+        """The run that is started for an idempotency key, or was before. Raises KeyReused."""
+        return await self._changed(flow, await self.executions.start_once(flow, key, params))
+
+    async def plan_resume(self, run_id: str, again: ResumeOptions) -> Plan:
+        """What a resume would do."""
+        return await plan(self.executions, await self._flow(run_id), run_id, again)
+
+    async def carry_out(self, planned: Plan, new_id: str) -> Run:
+        """Resume as planned; the run that goes on, which is a new one of this id if it must."""
+        flow = planned.run.flow
+        return await self._changed(flow, await resume(self.executions, planned, new_id))
+
+    async def request_cancel(self, run: Run) -> None:
         """Ask for a run to be cancelled."""
-        self.wait(self.executions.stop, self.find(run_id, self._flow(run_id)))
+        await self.executions.stop(run)
+        self._known.once.forget(run.flow)
 
-    def cancel(self, run_id: str) -> Iterator[None]:
-        self.request_cancel(run_id)
-        while self.find(run_id, self._flow(run_id)).status == "running":
-            yield
+    async def _changed(self, flow: str, run_id: str) -> Run:
+        """A run after a change: what is kept of its flow's is asked for anew."""
+        self._known.once.forget(flow)
+        return await self.find(run_id, flow)
 
 
-@contextmanager
-def opened(config: Config) -> Iterator[AwsBackend]:
+@dataclass(frozen=True, slots=True)
+class _Outcomes:
+    """The items of a stage: which have a result, and why others have none."""
+
+    stage: Stage
+    done: range | set[int]
+    failures: Mapping[int, Failure]
+
+    @property
+    def _failed(self) -> ItemStatus:
+        return ItemStatus.FAILED if self.stage.failed else ItemStatus.TOLERATED
+
+    def cells(self, width: int) -> list[Counter[str]]:
+        """The items in ``width`` cells of neighbours."""
+        return cells(self.done, dict.fromkeys(self.failures, self._failed), self.stage.total, width)
+
+    def items(self, statuses: Sequence[str], error: str | None, after: int) -> Iterator[Item]:
+        """Those after an index that have an outcome: of some statuses, or of a group of errors."""
+        for index in range(after + 1, self.stage.total):
+            failure = self.failures.get(index)
+            if failure is None and index not in self.done:
+                continue
+            status = self._failed if failure else ItemStatus.SUCCEEDED
+            if (statuses and status not in statuses) or (error and _group(failure) != error):
+                continue
+            yield Item(
+                index=index,
+                status=status,
+                attempts=failure.attempt if failure else 1,
+                started=None,
+                finished=None,
+                duration=None,
+                error=item_error(failure.type, failure.reason) if failure else None,
+            )
+
+    def attempts(self, index: int) -> list[Attempt]:
+        """The last failed attempt of an item, if it has failed."""
+        failure = self.failures.get(index)
+        if failure is None:
+            return []
+        return [
+            Attempt(
+                attempt=failure.attempt,
+                step=failure.step,
+                at=self.stage.finished or self.stage.started,
+                type=failure.type,
+                message=failure.reason,
+                traceback=failure.traceback,
+            )
+        ]
+
+
+def _group(failure: Failure | None) -> str | None:
+    if failure is None:
+        return None
+    return group(failure.type, failure.reason, failure.traceback)
+
+
+@asynccontextmanager
+async def opened(config: Config, current: float = 0.0) -> AsyncIterator[AwsBackend]:
     """The configured account, as long as the context is open. Raises AwsError or ConfigError."""
-    with (
-        start_blocking_portal() as portal,
-        portal.wrap_async_context_manager(opened_executions(config)) as executions,
-    ):
-        yield AwsBackend(portal, executions)
+    async with executions.opened(config) as found:
+        yield AwsBackend(found, current)

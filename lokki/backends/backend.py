@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
+from lokki.backends.outputs import Output
+from lokki.model.item import Item, ItemDetail, Strip
 from lokki.model.log import LogLine
 from lokki.model.run import Run, RunList
+from lokki.store.lines import Wanted
 
 
 class Backend(Protocol):
-    """Runs of one journal, server or AWS account.
+    """Runs of one journal, server or AWS account, as commands ask for them.
 
     Its methods raise RunNotFound, JournalError, ServerError and AwsError.
     """
@@ -102,4 +105,76 @@ class Remote(Backend, Protocol):
 
     def request_cancel(self, run_id: str) -> None:
         """Ask for a run to be cancelled."""
+        ...
+
+
+class AsyncBackend(Protocol):
+    """Runs of one journal or AWS account, as the service asks for them: without blocking.
+
+    Its methods raise RunNotFound, StageNotFound, JournalError and AwsError.
+    """
+
+    async def find(self, name: str, flow: str | None = None) -> Run:
+        """As `Backend.find`."""
+        ...
+
+    async def run(self, run_id: str) -> Run:
+        """A run with its failures and resumes."""
+        ...
+
+    async def runs(
+        self,
+        *,
+        flow: str | None = None,
+        statuses: Sequence[str] = (),
+        since: float | None = None,
+        before: str | None = None,
+        older_than: float | None = None,
+        limit: int,
+    ) -> RunList:
+        """A page of runs, as `Backend.runs`."""
+        ...
+
+    async def strip(self, run_id: str, position: int, width: int) -> Strip:
+        """The items of a stage in at most ``width`` cells."""
+        ...
+
+    async def items(
+        self,
+        run_id: str,
+        position: int,
+        *,
+        statuses: Sequence[str] = (),
+        error: str | None = None,
+        after: int = -1,
+        limit: int,
+    ) -> list[Item]:
+        """Items of a stage that have an outcome, in order after an index.
+
+        ``statuses`` and ``error``, the id of a group of failures, filter them.
+        """
+        ...
+
+    async def item(self, run_id: str, position: int, index: int) -> ItemDetail | None:
+        """An item with its failed attempts and its output; None while it has no outcome."""
+        ...
+
+    async def lines(
+        self, run_id: str, wanted: Wanted, *, after: int = 0, limit: int | None = None
+    ) -> list[LogLine]:
+        """The first lines after the one with an id."""
+        ...
+
+    async def last_lines(
+        self, run_id: str, wanted: Wanted, *, before: int | None = None, limit: int
+    ) -> list[LogLine]:
+        """The last lines, or the last before the one with an id."""
+        ...
+
+    async def last_line(self, run_id: str) -> int:
+        """The id of the last line of a run; 0 when there is none."""
+        ...
+
+    async def outputs(self, run_id: str) -> list[Output]:
+        """The result of a run that has succeeded; where a map ends the flow, its items'."""
         ...

@@ -13,7 +13,7 @@ from lokki.model.run import Run, RunList
 from lokki.model.times import seconds
 
 if TYPE_CHECKING:
-    from lokki.backends.aws import AwsBackend
+    from lokki.backends.blocking import BlockingAwsBackend
 
 
 class CombinedBackend:
@@ -26,16 +26,16 @@ class CombinedBackend:
     def __init__(
         self,
         local: LocalBackend,
-        open_aws: Callable[[], AwsBackend],
+        open_aws: Callable[[], BlockingAwsBackend],
         tell: Callable[[AwsError], object],
     ) -> None:
         self._local = local
         self._open_aws = open_aws
         self._tell = tell
-        self._backends: dict[str, LocalBackend | AwsBackend] = {}
+        self._backends: dict[str, LocalBackend | BlockingAwsBackend] = {}
 
     @cached_property
-    def _aws(self) -> AwsBackend | None:
+    def _aws(self) -> BlockingAwsBackend | None:
         try:
             return self._open_aws()
         except AwsError as error:
@@ -73,11 +73,11 @@ class CombinedBackend:
             raise RunNotFound(f"no runs{f' of {flow}' if flow else ''} yet in {self.name}")
         return found[0]
 
-    def _remembered(self, backend: LocalBackend | AwsBackend, run: Run) -> Run:
+    def _remembered(self, backend: LocalBackend | BlockingAwsBackend, run: Run) -> Run:
         self._backends.setdefault(run.id, backend)
         return run
 
-    def _of(self, run_id: str) -> LocalBackend | AwsBackend:
+    def _of(self, run_id: str) -> LocalBackend | BlockingAwsBackend:
         if run_id not in self._backends:
             self.find(run_id)
         return self._backends[run_id]

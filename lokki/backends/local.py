@@ -54,10 +54,7 @@ class LocalBackend:
         return self._history.flows()
 
     def strip(self, run_id: str, position: int, width: int) -> list[Counter[str]]:
-        stages = self._history.stages(run_id)
-        return next(
-            self._history.strip(stage, width) for stage in stages if stage.position == position
-        )
+        return self._history.strip(self._history.stage(run_id, position), width)
 
     def lines(self, run_id: str, **wanted: Any) -> Iterator[LogLine]:
         return self._history.lines(run_id, **wanted)

@@ -17,8 +17,8 @@ from lokki.errors import AwsError
 from lokki.model.run import AWS, LOCAL
 
 if TYPE_CHECKING:
-    from lokki.backends.aws import AwsBackend
     from lokki.backends.backend import Backend
+    from lokki.backends.blocking import BlockingAwsBackend
 
 
 def opened(on: str | None, *, waits: bool = False) -> AbstractContextManager[Backend]:
@@ -48,7 +48,7 @@ def _everywhere() -> Iterator[Backend]:
     config = configured()
     with here() as local, ExitStack() as stack:
 
-        def open_aws() -> AwsBackend:
+        def open_aws() -> BlockingAwsBackend:
             return stack.enter_context(opened_aws(config))
 
         if config.aws.artifact_bucket is None:
@@ -62,9 +62,9 @@ def _without_aws(error: AwsError) -> None:
     click.echo(f"without runs on AWS (--on local leaves them out): {text}", err=True)
 
 
-def opened_aws(config: Config) -> AbstractContextManager[AwsBackend]:
+def opened_aws(config: Config) -> AbstractContextManager[BlockingAwsBackend]:
     """The configured AWS account. Raises AwsError when what it takes is not installed."""
     check_installed()
-    from lokki.backends.aws import opened as there
+    from lokki.backends.blocking import opened as there
 
     return there(config)

@@ -12,7 +12,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from lokki.errors import RunNotFound
+from lokki.errors import RunNotFound, StageNotFound
 from lokki.store.connection import Reader
 from lokki.store.logs import Logs
 from lokki.store.maps import Maps
@@ -93,6 +93,13 @@ class History(Maps, Logs):
         """The stages of runs that have begun, in order."""
         query = "SELECT * FROM stages WHERE run IN ({}) ORDER BY run, position"
         return [StageRow(*row) for row in of_runs(self._read, query, run_ids)]
+
+    def stage(self, run_id: str, position: int) -> StageRow:
+        """A stage of a run. Raises StageNotFound for one that has not begun."""
+        for stage in self.stages(run_id):
+            if stage.position == position:
+                return stage
+        raise StageNotFound(f"run {run_id} has begun no stage {position}")
 
     def events(self, run_id: str) -> list[tuple[float, str, int | None, str | None]]:
         """A run's events: at, kind, stage position, detail."""

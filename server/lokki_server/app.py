@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from socket import gethostname
 
-from fastapi import Depends, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from fastapi.middleware.gzip import GZipMiddleware
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
@@ -17,10 +17,18 @@ from starlette.types import ASGIApp
 
 from lokki.config import Config
 from lokki_server import problems
-from lokki_server.document import Api, operation_id
+from lokki_server.document import EXECUTION, Api, operation_id
 from lokki_server.metrics import Requests, request_seconds
-from lokki_server.routes import aws, flows, health, items, live, logs, runs, session
-from lokki_server.routes.common import known_query, refusals
+from lokki_server.routes import aws, flows, health, items, live, logs, results, run, runs, session
+from lokki_server.routes.common import (
+    known_query,
+    of_flow,
+    of_journal,
+    refusals,
+)
+from lokki_server.routes.common import (
+    problems as answers,
+)
 from lokki_server.security import Guard, Token
 from lokki_server.service import Service, opened
 
@@ -72,8 +80,10 @@ def create_app(
     app.add_middleware(GZipMiddleware, minimum_size=1000)
     app.add_middleware(Requests, seconds=request_seconds(app.state.metrics))
     problems.register_handlers(app)
-    for part in (flows, runs, items, logs, live, aws, session, health):
+    for part in (flows, runs, live, aws, session, health):
         app.include_router(part.router)
+    for router in _routers_of_runs():
+        app.include_router(router)
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")
 
     @app.get("/", include_in_schema=False)
@@ -88,3 +98,18 @@ def create_app(
     }
     # Around all of it: an error's answer has its headers, too.
     return Guard(app, app.state.token, names)
+
+
+def _routers_of_runs() -> tuple[APIRouter, APIRouter]:
+    """The routes of one run: of the journal, and on AWS."""
+    journal = APIRouter(prefix="/runs/{run_id}", dependencies=[Depends(of_journal)])
+    deployed = APIRouter(
+        prefix=EXECUTION,
+        tags=["aws"],
+        dependencies=[Depends(of_flow)],
+        responses=answers(502),
+    )
+    for part in (run, results, items, logs, live):
+        for router in (journal, deployed):
+            part.of_run.add_to(router)
+    return journal, deployed

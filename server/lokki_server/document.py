@@ -18,10 +18,19 @@ _BEARER = {
 }
 
 
+EXECUTION = "/aws/flows/{name}/executions/{run_id}"
+"""The path of a run on AWS, whose routes are those of any run."""
+
+
 def operation_id(route: APIRoute) -> str:
-    """The name of an operation: that of its function in camelCase, `listRuns` for `list_runs`."""
-    first, *others = route.name.split("_")
-    return first + "".join(word.capitalize() for word in others)
+    """The name of an operation: that of its function in camelCase, `listRuns` for `list_runs`.
+
+    Of a run on AWS, `getExecution` for `get_run`, `getExecutionResult` for `get_result`.
+    """
+    verb, *about = route.name.split("_")
+    if route.path_format.startswith(EXECUTION):
+        about = ["execution", *(word for word in about if word != "run")]
+    return verb + "".join(word.capitalize() for word in about)
 
 
 class Api(FastAPI):

@@ -20,8 +20,11 @@ from lokki.errors import (
     Picklable,
     RunNotFound,
     RunOwned,
+    StageNotFound,
 )
+from lokki.model.run import Run
 from lokki.store.jobs import QueueFull
+from lokki.store.runs import RunRecord
 from lokki_server.wording import as_fields
 
 MEDIA_TYPE = "application/problem+json"
@@ -74,6 +77,16 @@ def wrong_params(errors: Sequence[Mapping[str, Any]]) -> Problem:
     return Problem(422, "The parameters are wrong", _listed(messages), errors=_first(errors))
 
 
+def run_has_ended(run: RunRecord | Run) -> Problem:
+    """A run that has ended cannot be cancelled."""
+    return Problem(409, "The run has ended", f"run {run.id} is {run.status}")
+
+
+def nothing_to_resume() -> Problem:
+    """A run that has succeeded is resumed for something alone."""
+    return Problem(409, "The run has succeeded", "name what is to be done again")
+
+
 def _listed(messages: Sequence[str]) -> str:
     more = len(messages) - MOST_ERRORS
     return "; ".join(messages[:MOST_ERRORS]) + (f"; and {more} more" if more > 0 else "")
@@ -91,6 +104,8 @@ def of(error: LokkiError) -> Problem:
     match error:
         case RunNotFound():
             return Problem(404, "No such run", text)
+        case StageNotFound():
+            return Problem(404, "No such stage", text)
         case RunOwned():
             return Problem(409, "The run goes on", text)
         case KeyReused():

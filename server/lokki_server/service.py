@@ -7,35 +7,37 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from time import time
-from typing import Any, TypeVar
+from typing import Any
 
 import anyio
 
-from lokki.backends import values
 from lokki.config import Config, journal_path
 from lokki.engine.engine import new_run_id
 from lokki.engine.payloads import payload_store
 from lokki.errors import JournalError, JournalGone, KeyReused, PayloadError, RunNotFound
 from lokki.resumption import ResumeOptions
 from lokki.store.history import History
-from lokki.store.items import Items
 from lokki.store.jobs import Jobs, NewRun, QueueFull
 from lokki.store.journal import Journal
 from lokki.store.parameters import WrittenParams, drop, keep
-from lokki.store.references import Reference, stored
-from lokki.store.rows import StageRow
 from lokki.store.runs import RunRecord
 from lokki_server import STARTED_BY, catalog, schedules
 from lokki_server.catalog import Catalog, FlowFile
 from lokki_server.feed import Feed
 from lokki_server.hub import Hub
+from lokki_server.journal_runs import JournalRuns
 from lokki_server.mirror import Mirror
+from lokki_server.operated import OperatedBackend
 from lokki_server.parts import Part
-from lokki_server.problems import Problem, wrong_params, wrong_request
+from lokki_server.problems import (
+    Problem,
+    nothing_to_resume,
+    run_has_ended,
+    wrong_params,
+    wrong_request,
+)
 from lokki_server.schedules import Clock
 from lokki_server.supervisor import Supervisor
-
-T = TypeVar("T")
 
 _LOOK_SECONDS = 0.5
 
@@ -54,7 +56,6 @@ class Service:
         self.config = config
         self.journal = journal
         self.history: History = journal.history
-        self.items = Items(journal.read)
         self.jobs = Jobs(journal)
         self.payloads = payload_store(journal.path, config)
         self.catalog = Catalog(sources)
@@ -62,6 +63,7 @@ class Service:
         self.hub = Hub(journal)
         self.feed = Feed(self.history)
         self.clock = Clock(self)
+        self.runs: OperatedBackend = JournalRuns(self)
         self.mirror = Mirror(config)
         self._stop = stop
         self._flows = Part("flows", self.catalog.look, partial(asyncio.sleep, catalog.LOOK_SECONDS))
@@ -159,7 +161,7 @@ class Service:
         """Queue a run to be resumed. Raises Problem when it cannot be, or has nothing to do."""
         run, planned = await self.plan(run_id, again)
         if not planned["anything"]:
-            raise Problem(409, "The run has succeeded", "name what is to be done again")
+            raise nothing_to_resume()
         await asyncio.wrap_future(
             self.jobs.put_again(run.id, _words(again), time(), self.catalog.offer)
         )
@@ -170,39 +172,12 @@ class Service:
         """Ask for a run to be cancelled."""
         run = await self.run(run_id)
         if run.finished is not None:
-            raise Problem(409, "The run has ended", f"run {run.id} is {run.status}")
+            raise run_has_ended(run)
         await asyncio.wrap_future(self.journal.request_cancel(run.id, time()))
         return await self.run(run.id)
 
     async def run(self, run_id: str) -> RunRecord:
         return await anyio.to_thread.run_sync(self.history.find, run_id)
-
-    def stage(self, run_id: str, position: int) -> StageRow:
-        """A stage that has begun. Raises RunNotFound, and Problem."""
-        run = self.history.find(run_id)
-        for stage in self.history.stages(run.id):
-            if stage.position == position:
-                return stage
-        raise Problem(404, "No such stage", f"run {run.id} has begun no stage {position}")
-
-    async def output(
-        self,
-        stage: StageRow,
-        index: int,
-        packed: bytes | None,
-        ref: str | None,
-        use: Callable[[bytes], T],
-    ) -> T:
-        """What ``use`` makes, in a thread, of an output: of its packed value, or of its payload.
-
-        Raises NotShown for a payload that is too large to be shown, which is not read then, and
-        ResultUnreadable.
-        """
-        if packed is not None:
-            return await anyio.to_thread.run_sync(use, packed)
-        assert ref is not None
-        values.check_length(Reference.parse(ref).length)
-        return await stored(self.payloads, stage, index, ref, use)
 
     # ---- from its start to its end ---------------------------------------------------------------
 

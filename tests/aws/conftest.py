@@ -16,7 +16,7 @@ from aiohttp import ClientSession, web
 from clouds import Cloud
 from yarl import URL
 
-from lokki.backends.aws import opened
+from lokki.backends.blocking import opened
 from lokki.rehearse.moto_patches.server import REGION
 from lokki.testing import Stage, rehearsal
 

@@ -8,7 +8,7 @@ import time
 import pytest
 from clouds import NAMES, begin, ended, off
 
-from lokki.backends.aws import opened
+from lokki.backends.blocking import opened
 from lokki.errors import AwsError, DefinitionError, FingerprintError, PayloadError, RunNotFound
 from lokki.resumption import ResumeOptions
 from lokki.store.codec import pickle_in

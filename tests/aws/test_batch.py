@@ -8,7 +8,7 @@ import deployed_flows as flows
 import pytest
 from clouds import NAMES, Cloud, ended, off
 
-from lokki.backends.aws import opened
+from lokki.backends.blocking import opened
 from lokki.builder.image_pkg import ENTRYPOINT
 from lokki.rehearse.images import assembled
 from lokki.rehearse.moto_patches.platform import Image

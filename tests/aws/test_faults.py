@@ -11,7 +11,7 @@ import pytest
 from clouds import Cloud, begin, ended
 
 from lokki.aws.home import pull
-from lokki.backends.aws import opened
+from lokki.backends.blocking import opened
 from lokki.errors import AwsError
 from lokki.model.base import fields_of
 from lokki.store.local import LocalStore

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import anyio.lowlevel
 import anyio.to_thread
-from fastapi import Depends, Header, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
-from lokki.model.status import ItemStatus
+from lokki.backends.backend import AsyncBackend
+from lokki.model.run import RunList
+from lokki.model.status import ItemStatus, RunStatus
+from lokki.store.lines import Wanted
 from lokki_server.models import ProblemDetails
+from lokki_server.operated import OperatedBackend
 from lokki_server.problems import MEDIA_TYPE, wrong_request
 from lokki_server.service import Service
 
+F = TypeVar("F", bound=Callable[..., Any])
+
+_RUN_ID = "^[A-Za-z0-9_-]{1,80}$"
 _PIECE = 64 * 1024
 """How many characters of an answer are sent at a time."""
 
@@ -27,9 +34,55 @@ def _service(request: Request) -> Service:
 
 
 Serving = Annotated[Service, Depends(_service)]
-RunId = Annotated[
-    str, Path(pattern=r"^[A-Za-z0-9_-]{1,80}$", description="a run's id, or the beginning of it")
-]
+
+
+async def of_journal(request: Request, service: Serving) -> None:
+    """Have the routes of a run be about those of the journal."""
+    runs: OperatedBackend = service.runs
+    request.state.runs = runs
+
+
+async def of_flow(request: Request, service: Serving, name: FlowName) -> None:
+    """Have the routes of a run be about those of a deployed flow."""
+    runs: OperatedBackend = await service.mirror.of(name)
+    request.state.runs = runs
+
+
+def _runs(request: Request) -> OperatedBackend:
+    runs: OperatedBackend = request.state.runs
+    return runs
+
+
+Runs = Annotated[OperatedBackend, Depends(_runs)]
+
+
+class RunRoutes:
+    """Routes of one run, which each backend has under a path of its own."""
+
+    def __init__(self, tag: str) -> None:
+        self._tag = tag
+        self._routes: list[tuple[str, Callable[..., Any], dict[str, Any]]] = []
+
+    def get(self, path: str, **about: Any) -> Callable[[F], F]:
+        return self._route(path, methods=["GET"], **about)
+
+    def post(self, path: str, **about: Any) -> Callable[[F], F]:
+        return self._route(path, methods=["POST"], **about)
+
+    def _route(self, path: str, **about: Any) -> Callable[[F], F]:
+        def decorate(endpoint: F) -> F:
+            self._routes.append((path, endpoint, about))
+            return endpoint
+
+        return decorate
+
+    def add_to(self, router: APIRouter) -> None:
+        """Add the routes below the prefix of a router."""
+        for path, endpoint, about in self._routes:
+            router.add_api_route(path, endpoint, tags=[self._tag], **about)
+
+
+RunId = Annotated[str, Path(pattern=_RUN_ID, description="a run's id, or the beginning of it")]
 FlowName = Annotated[str, Path(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,59}$")]
 IdempotencyKey = Annotated[str | None, Header(max_length=255, min_length=1)]
 Position = Annotated[int, Path(ge=0, le=255)]
@@ -52,16 +105,33 @@ class LineQuery(BaseModel):
     )
     limit: int = Field(500, ge=1, le=5000)
 
-    def wanted(self) -> dict[str, Any]:
-        """The filter, as keyword arguments of `History.lines` and `Wanted`."""
-        return {
-            "step": self.step,
-            "item": self.item,
-            "attempt": self.attempt,
-            "level": self.level,
-            "since": seconds(self.since),
-            "until": seconds(self.until),
-        }
+    @property
+    def wanted(self) -> Wanted:
+        times = seconds(self.since), seconds(self.until)
+        return Wanted(self.step, self.item, self.attempt, self.level, *times)
+
+
+class RunQuery(BaseModel):
+    """Which runs are asked for."""
+
+    status: list[RunStatus] = Field([], max_length=6)
+    since: datetime | None = Field(None, description="only runs created since then")
+    before: str | None = Field(
+        None, pattern=_RUN_ID, description="only runs older than the one with this id"
+    )
+    older_than: datetime | None = Field(None, description="only runs created before then")
+    n: int = Field(20, ge=1, le=1000)
+
+    async def of(self, runs: AsyncBackend, flow: str | None) -> RunList:
+        """The page of runs of a backend."""
+        return await runs.runs(
+            flow=flow,
+            statuses=self.status,
+            since=seconds(self.since),
+            before=self.before,
+            older_than=seconds(self.older_than),
+            limit=self.n,
+        )
 
 
 class ItemQuery(BaseModel):
@@ -73,6 +143,7 @@ class ItemQuery(BaseModel):
     limit: int = Field(100, ge=1, le=1000)
 
 
+RunsAsked = Annotated[RunQuery, Query()]
 LinesAsked = Annotated[LineQuery, Query()]
 ItemsAsked = Annotated[ItemQuery, Query()]
 Width = Annotated[int, Query(ge=1, le=2000, description="the most cells")]

@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import Any
 
-from fastapi import APIRouter
-
 from lokki.model.log import Line, LineList
-from lokki_server.routes.common import LinesAsked, RunId, Serving, problems
+from lokki_server.routes.common import LinesAsked, RunId, RunRoutes, Runs, problems
 
-router = APIRouter(tags=["logs"])
+of_run = RunRoutes("logs")
 
 
-@router.get("/runs/{run_id}/logs", response_model=LineList, responses=problems(404))
-def list_logs(
-    service: Serving,
-    run_id: RunId,
-    asked: LinesAsked,
-) -> Any:
-    """Lines in order. With the `next` of a page as `after`, the page after it, then what is new.
+@of_run.get("/logs", response_model=LineList, responses=problems(404))
+async def list_logs(runs: Runs, run_id: RunId, asked: LinesAsked) -> Any:
+    """Lines in order; on AWS, in the order in which CloudWatch returned them.
 
-    With `tail`, the last page; with the `previous` of a page as `before`, the page before it.
+    With the `next` of a page as `after`, the page after it, then what is new. With `tail`, the last
+    page; with the `previous` of a page as `before`, the page before it.
     """
-    run, history, wanted = service.history.find(run_id), service.history, asked.wanted()
-    after, before, limit = asked.after, asked.before, asked.limit
+    after, before, limit, wanted = asked.after, asked.before, asked.limit, asked.wanted
     if asked.tail or before is not None:
-        after = history.last_line(run.id) if before is None else before
-        found = history.last_lines(run.id, limit, before=before, **wanted)
+        after = await runs.last_line(run_id) if before is None else before
+        found = await runs.last_lines(run_id, wanted, before=before, limit=limit)
     else:
-        found = list(islice(history.lines(run.id, after=after, **wanted), limit))
+        found = await runs.lines(run_id, wanted, after=after, limit=limit)
     return LineList(
         lines=[Line.of(line) for line in found],
         next=found[-1].id if found else after,

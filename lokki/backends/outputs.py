@@ -1,0 +1,56 @@
+"""Stored results, read when they are used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol, TypeVar
+
+import anyio.to_thread
+
+from lokki.backends import values
+
+T = TypeVar("T")
+
+
+class Use(Protocol):
+    """Reads a stored result and returns what a function, called in a thread, makes of it packed."""
+
+    async def __call__(self, use: Callable[[bytes], T], /) -> T: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """The result of an item, or of a stage that is no map; ``length``: bytes that are to be read.
+
+    Methods raise ResultUnreadable, and what a store raises.
+    """
+
+    used: Use
+    length: int | None = None
+
+    @classmethod
+    def of(cls, packed: bytes) -> Output:
+        """One that has been read."""
+        return cls(partial(_used, packed))
+
+    async def packed(self) -> bytes:
+        return await self.used(bytes)
+
+    async def loaded(self) -> Any:
+        """A value of Python's own types. Raises NotShown; one that is too large is not read."""
+        values.check_length(self.length)
+        return await self.used(values.loaded)
+
+    async def shown(self) -> dict[str, Any]:
+        """As ``{"json": …}``, or as ``{"type": …, "bytes": …}`` without being read."""
+        try:
+            values.check_length(self.length)
+            return await self.used(values.shown)
+        except values.NotShown as error:
+            return error.description
+
+
+async def _used(packed: bytes, use: Callable[[bytes], T]) -> T:
+    return await anyio.to_thread.run_sync(use, packed)

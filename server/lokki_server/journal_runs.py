@@ -1,0 +1,158 @@
+"""The runs of the service's journal, which is read in threads."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import anyio.to_thread
+
+from lokki.backends.local import LocalBackend
+from lokki.backends.outputs import Output
+from lokki.model.base import fields_of
+from lokki.model.item import Item, ItemDetail, Strip
+from lokki.model.log import LogLine
+from lokki.model.run import Plan, Run, RunList
+from lokki.resumption import ResumeOptions
+from lokki.store.items import Items, outputs
+from lokki.store.lines import Wanted
+from lokki.store.parameters import with_params
+from lokki.store.references import Reference, stored
+from lokki.store.rows import StageRow
+
+if TYPE_CHECKING:
+    from lokki_server.service import Service
+
+in_thread = anyio.to_thread.run_sync
+
+
+class JournalRuns:
+    """An `OperatedBackend` over the journal of a service."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._history = service.history
+        self._items = Items(service.journal.read)
+        self._local = LocalBackend(service.journal.read)
+
+    # ---- runs ------------------------------------------------------------------------------------
+
+    async def find(self, name: str, flow: str | None = None) -> Run:
+        return await in_thread(self._local.find, name, flow)
+
+    async def run(self, run_id: str) -> Run:
+        return await in_thread(self._local.run, run_id)
+
+    async def runs(self, **wanted: Any) -> RunList:
+        return await in_thread(partial(self._local.runs, **wanted))
+
+    async def params_json(self, run_id: str) -> str:
+        run = await with_params(await self._service.run(run_id), self._service.payloads)
+        return run.params_json
+
+    async def watched(self, run_id: str) -> Run:
+        look = partial(self._local.find, run_id)
+        return await self._service.hub.look(run_id, look)
+
+    def changes(self) -> AsyncIterator[None]:
+        return self._service.hub.changes()
+
+    # ---- items -----------------------------------------------------------------------------------
+
+    async def strip(self, run_id: str, position: int, width: int) -> Strip:
+        stage = await self._stage(run_id, position)
+        cells = await in_thread(self._history.strip, stage, width)
+        return Strip(total=stage.total, cells=[dict(+cell) for cell in cells])
+
+    async def _stage(self, run_id: str, position: int) -> StageRow:
+        run = await self._service.run(run_id)
+        return await in_thread(self._history.stage, run.id, position)
+
+    async def items(
+        self,
+        run_id: str,
+        position: int,
+        *,
+        statuses: Sequence[str] = (),
+        error: str | None = None,
+        after: int = -1,
+        limit: int,
+    ) -> list[Item]:
+        stage = await self._stage(run_id, position)
+        ask = partial(
+            self._items.page, stage, statuses=statuses, group=error, after=after, limit=limit
+        )
+        return await in_thread(ask)
+
+    async def item(self, run_id: str, position: int, index: int) -> ItemDetail | None:
+        stage = await self._stage(run_id, position)
+        found = await in_thread(self._items.find, stage, index)
+        if found is None:
+            return None
+        return ItemDetail(
+            **fields_of(found),
+            step=stage.name,
+            failures=await in_thread(self._items.attempts, stage, index),
+            output=await self._shown(stage, index),
+        )
+
+    async def _shown(self, stage: StageRow, index: int) -> dict[str, Any] | None:
+        """The output of an item, if it has one, as it is shown."""
+        found = await in_thread(self._items.output, stage, index)
+        if found is None or found == (None, None):
+            return None
+        return await self._output(stage, index, *found).shown()
+
+    # ---- lines -----------------------------------------------------------------------------------
+
+    async def lines(
+        self, run_id: str, wanted: Wanted, *, after: int = 0, limit: int | None = None
+    ) -> list[LogLine]:
+        def read() -> list[LogLine]:
+            run = self._history.find(run_id)
+            return list(
+                islice(self._history.lines(run.id, after=after, **fields_of(wanted)), limit)
+            )
+
+        return await in_thread(read)
+
+    async def last_lines(
+        self, run_id: str, wanted: Wanted, *, before: int | None = None, limit: int
+    ) -> list[LogLine]:
+        def read() -> list[LogLine]:
+            run = self._history.find(run_id)
+            return self._history.last_lines(run.id, limit, before=before, **fields_of(wanted))
+
+        return await in_thread(read)
+
+    async def last_line(self, run_id: str) -> int:
+        run = await self._service.run(run_id)
+        return await in_thread(self._history.last_line, run.id)
+
+    # ---- results ---------------------------------------------------------------------------------
+
+    async def outputs(self, run_id: str) -> list[Output]:
+        (last,) = (await in_thread(self._history.stages, run_id))[-1:]
+        found = await in_thread(lambda: list(outputs(self._service.journal.read, last.id)))
+        return [self._output(last, *row) for row in found]
+
+    def _output(self, stage: StageRow, index: int, data: bytes | None, ref: str | None) -> Output:
+        if ref is None:
+            return Output.of(data or b"")
+        used = partial(stored, self._service.payloads, stage, index, ref)
+        return Output(used, Reference.parse(ref).length)
+
+    # ---- what is done ----------------------------------------------------------------------------
+
+    async def cancel(self, run_id: str) -> Run:
+        return await self.find((await self._service.cancel(run_id)).id)
+
+    async def plan(self, run_id: str, again: ResumeOptions) -> Plan:
+        _, planned = await self._service.plan(run_id, again)
+        summary = planned["summary"]
+        return Plan(summary=summary, anything=planned["anything"], told=summary)
+
+    async def resume(self, run_id: str, again: ResumeOptions) -> Run:
+        return await self.find((await self._service.resume(run_id, again)).id)

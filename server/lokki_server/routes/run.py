@@ -1,0 +1,58 @@
+"""One run: shown, cancelled and resumed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from fastapi import Response
+
+from lokki.model.run import AllParams, Plan, Run
+from lokki.resumption import ResumeOptions
+from lokki.wording import said
+from lokki_server import models
+from lokki_server.routes import common
+from lokki_server.routes.common import RunId, RunRoutes, Runs, problems
+from lokki_server.wording import as_fields
+
+of_run = RunRoutes("runs")
+
+
+@of_run.get("", response_model=Run, responses=problems(404))
+async def get_run(runs: Runs, run_id: RunId) -> Any:
+    """One run, with its failures in groups."""
+    return await runs.run(run_id)
+
+
+@of_run.get("/params", response_model=AllParams, responses=problems(404, 409))
+async def get_params(runs: Runs, run_id: RunId) -> Response:
+    """The parameters of a run, whole, however long they are."""
+    return common.json_text(['{"params":', await runs.params_json(run_id), "}"])
+
+
+@of_run.post("/cancel", response_model=Run, status_code=202, responses=problems(404, 409))
+async def cancel_run(runs: Runs, run_id: RunId, request: models.CancelRequest) -> Any:
+    """Request a run's cancellation, whichever process runs it. What has finished is kept."""
+    return await runs.cancel(run_id)
+
+
+@of_run.post("/resume", response_model=Run, status_code=202, responses=problems(404, 409))
+async def resume_run(runs: Runs, run_id: RunId, request: models.ResumeRequest) -> Any:
+    """Resume a run: results are kept, except those of what is named here.
+
+    On AWS, the same execution goes on where AWS can do that, else a new one with its results.
+    """
+    return await runs.resume(run_id, _options(request))
+
+
+@of_run.post("/plan", response_model=Plan, responses=problems(404, 409))
+async def plan_resume(runs: Runs, run_id: RunId, request: models.ResumeRequest) -> Any:
+    """Describe what a resume would do, without doing it."""
+    planned = await runs.plan(run_id, _options(request))
+    summary = [said(line, as_fields) for line in planned.summary]
+    return replace(planned, summary=summary, told=summary)
+
+
+def _options(request: models.ResumeRequest) -> ResumeOptions:
+    """What a request names to be done again."""
+    return ResumeOptions(request.failed, request.error, request.from_)
