@@ -41,7 +41,7 @@ async def stream(service: Serving) -> AsyncIterator[None]:
 
 async def _found(runs: Runs, run_id: RunId) -> Run:
     """The run, before the stream begins: a stream cannot be a 404 any more."""
-    return await runs.find(run_id)
+    return await runs.run(run_id)
 
 
 @of_run.get(
