@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import re
 import shutil
 import threading
@@ -16,6 +17,7 @@ from playwright.sync_api import expect, sync_playwright
 from serving import Place
 
 from lokki.model.base import fields_of
+from lokki.store.codec import pickle_in
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = pytest.mark.timeout(120)
@@ -74,6 +76,9 @@ def test_a_run_is_started_and_told_as_those_of_the_journal(client, place):
     there = json.loads(json.dumps(there, default=fields_of))
     assert {**run, "duration": 0} == {**there, "duration": 0}
     assert client.get(f"{url}/result").json()["result"] == [6, []]
+    assert client.get(f"{url}/result.txt").text == "[6, []]\n"
+    assert pickle.loads(pickle_in(client.get(f"{url}/result.pickle").content)) == [6, []]
+    assert client.get(f"{url}/params").json()["params"] == run["params"]
     lines = client.get(f"{url}/logs", params={"item": 2}).json()
     assert [line["message"] for line in lines["lines"]] == ["crunching 2"]
     last = client.get(f"{url}/logs", params={"tail": True, "limit": 1}).json()["lines"]

@@ -80,6 +80,20 @@ def test_operations_are_named_as_functions_of_a_client(server):
     } <= set(names)
 
 
+def test_a_run_on_aws_has_the_routes_of_any_run(server):
+    def below(prefix):
+        return {
+            (path.removeprefix(prefix), method)
+            for path, methods in server.get("/openapi.json")["paths"].items()
+            for method in methods
+            if path.startswith(prefix)
+        }
+
+    routes = below("/runs/{run_id}")
+    assert {("", "get"), ("/cancel", "post"), ("/result.pickle", "get")} < routes
+    assert below("/aws/flows/{name}/executions/{run_id}") == routes
+
+
 def test_the_answers_are_described(server):
     for path, operation in described(server):
         assert operation["description"], path
