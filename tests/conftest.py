@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from functools import cache
 from typing import TYPE_CHECKING
 
+import botocore.session
 import pytest
 from hypothesis import settings
 
@@ -32,6 +34,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--schedules", type=int, default=300, help="how many schedules to compare with a calendar"
     )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def described_once() -> None:
+    """The descriptions of AWS's services are read once, rather than by each session of botocore."""
+    botocore.session.create_loader = cache(botocore.session.create_loader)
 
 
 @pytest.fixture(scope="session")
