@@ -22,6 +22,7 @@ HANDLER = logging.StreamHandler(sys.stderr)
 STDERR, BYTES = sys.stderr, sys.stdout.buffer
 POOL = ThreadPoolExecutor(1)
 LOG = logging.getLogger("planted")
+LATE = []
 WAYS = {}
 
 
@@ -186,7 +187,8 @@ def by_a_thread_that_goes_on(word):
         time.sleep(0.05)
         print(word)
 
-    threading.Thread(target=late).start()
+    LATE.append(threading.Thread(target=late))
+    LATE[-1].start()
 
 
 # ---- processes -----------------------------------------------------------------------------------
@@ -364,6 +366,8 @@ async def given_away_late(name, word):
 
 @step
 def none(results):
+    for thread in LATE:  # the run is not over before them
+        thread.join()
     return len(results)
 
 

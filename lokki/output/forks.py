@@ -20,7 +20,7 @@ from typing import Any, TextIO, cast
 
 from lokki.call import Running
 from lokki.output.sinks import Sink, attached, busy, captured_call, end_lines, record, show
-from lokki.output.streams import logging_now
+from lokki.output.streams import leave_streams, logging_now
 
 _WAIT_SECONDS = 1.0
 """How long a child waits for its parent to read."""
@@ -56,7 +56,9 @@ class _Sender:
         return len(text)
 
     def flush(self) -> None:
-        """What is written is sent at once."""
+        """What is written is sent at once, or shown by this process."""
+        if self._gone and sys.stderr is not None:
+            sys.stderr.flush()
 
 
 class _Receiver:
@@ -194,6 +196,7 @@ def _in_child() -> None:
     for threads in (busy, logging_now):
         threads.intersection_update({threading.get_ident()})
     if here is not None:
+        leave_streams()
         here[3] = None
         connection = connection_of(here).dup()
         attached[here[0].run_id] = (as_child(connection, here[0].run_id, shown=shown),)

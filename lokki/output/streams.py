@@ -150,7 +150,8 @@ class Stream:
             if echo is not None:
                 with suppress(OSError, ValueError):
                     echo.flush()
-            self._flush()
+            if not _left:
+                self._flush()
         finally:
             busy.discard(thread)
 
@@ -181,6 +182,18 @@ def _renew_lock() -> None:
 
 
 os.register_at_fork(after_in_child=_renew_lock)
+
+
+_left = False
+
+
+def leave_streams() -> None:
+    """In a child that a call has forked, which sends what it writes: flush no stream itself.
+
+    Another thread of the parent may have been writing: its lock is held here for ever.
+    """
+    global _left
+    _left = True
 
 
 def _standard(name: str) -> Any:

@@ -6,7 +6,7 @@ import os
 import pty
 import select
 import shutil
-import signal
+import subprocess
 import sys
 import termios
 from fcntl import ioctl
@@ -39,6 +39,9 @@ SHELLS = {
 }
 
 
+AT_TERMINAL = "import os, sys; os.login_tty(0); os.execvp(sys.argv[1], sys.argv[1:])"
+
+
 class Shell:
     """An interactive shell at a terminal of its own."""
 
@@ -47,9 +50,13 @@ class Shell:
         self.name = name
         programs = Path(sys.executable).parent
         path = f"{programs}:{os.environ['PATH']}"
-        self._pid, self._own = pty.fork()
-        if not self._pid:
-            os.execvpe(command[0], command, os.environ | {"PATH": path, "TERM": "xterm"})
+        self._own, terminal = pty.openpty()
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", AT_TERMINAL, *command],
+            stdin=terminal,
+            env=os.environ | {"PATH": path, "TERM": "xterm"},
+        )
+        os.close(terminal)
         ioctl(self._own, termios.TIOCSWINSZ, pack("HHHH", 40, 100, 0, 0))
         self.shown = ""
         self.type(f"{setup}; echo REA''DY\n")
@@ -76,8 +83,8 @@ class Shell:
         return line.read_text()
 
     def close(self) -> None:
-        os.kill(self._pid, signal.SIGKILL)
-        os.waitpid(self._pid, 0)
+        self._process.kill()
+        self._process.wait()
         os.close(self._own)
 
 

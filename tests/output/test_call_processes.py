@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import contextvars
+import fcntl
 import io
 import logging
 import multiprocessing
 import os
 import select
 import signal
+import struct
+import sys
+import termios
+import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 from capturing import attached, calling, texts
+from serving import until
 
 from lokki import current, output
 
@@ -98,6 +104,34 @@ def test_a_line_that_the_parent_has_begun_is_not_the_childs():
     with attached(echo=io.StringIO()) as lines:
         calling(step)
     assert texts(lines) == ["child", "asks: done"]
+
+
+def test_a_child_does_not_wait_for_a_stream_that_another_thread_was_writing_on(monkeypatch):
+    def flushes():
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(10)
+        print("child", flush=True)
+
+    reading, writing = os.pipe()
+    with open(writing, "w") as stream, open(reading) as read:
+        monkeypatch.setattr(sys, "stdout", stream)
+        writer = threading.Thread(target=stream.write, args=("x" * 1_000_000,))
+        with attached(echo=io.StringIO()) as lines:
+            writer.start()
+            until(
+                lambda: waiting_in(read) == fcntl.fcntl(writing, fcntl.F_GETPIPE_SZ), "a full pipe"
+            )
+            try:
+                assert calling(lambda: forked(flushes)) == 0
+            finally:
+                read.read(1_000_000)
+                writer.join()
+    assert texts(lines) == ["child"]
+
+
+def waiting_in(file):
+    """The bytes in a pipe."""
+    return struct.unpack("i", fcntl.ioctl(file, termios.FIONREAD, b"1234"))[0]
 
 
 @pytest.mark.parametrize("reader", ["killed", "stuck"])
