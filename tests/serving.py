@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import forking
 import httpx
 import pytest
 
@@ -209,14 +210,14 @@ class Server:
         self.folder = folder
         self._told: list[str] = []
         self._orphans: list[int] = []
-        self.process = subprocess.Popen(
-            [*within, python, "-m", "lokki", "serve", "--port", "0", *arguments],
-            cwd=folder,
-            env=os.environ | variables,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        words = ["-m", "lokki", "serve", "--port", "0", *arguments]
+        options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "cwd": folder}
+        environment = os.environ | variables
+        if within or python != sys.executable:
+            command = [*within, python, *words]
+            self.process = subprocess.Popen(command, text=True, env=environment, **options)
+        else:
+            self.process = forking.started(words, forking.SERVER, env=environment, **options)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         token = variables.get("LOKKI_SERVER_TOKEN")

@@ -14,6 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import forking
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -639,10 +640,8 @@ def lokki(*arguments: object) -> subprocess.CompletedProcess[str]:
     return _process(Path(sys.executable).with_name("lokki"), *arguments)
 
 
-def _process(*command: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*map(str, command)], capture_output=True, text=True, check=False, timeout=50
-    )
+def _process(*words: object) -> subprocess.CompletedProcess[str]:
+    return forking.done([*map(str, words)])
 
 
 def test_config_shows_values_and_where_they_came_from():
@@ -651,7 +650,7 @@ def test_config_shows_values_and_where_they_came_from():
     here = f'[lambda.env]\nB = "{SECRET}"\n[logging]\nshow_timestamps = false'
     with place(home, here, variables):
         done = lokki("config")
-        own = _process(sys.executable, BIRDS, "config")
+        own = _process(BIRDS, "config")
     assert done.returncode == 0
     assert own.stdout == done.stdout
     assert SECRET not in done.stdout
@@ -706,7 +705,7 @@ def test_every_command_tells_a_broken_file_and_exits_2(command):
     target = [BIRDS] if command == ["run"] else []
     with place(here="[local]\njournal = 5") as folder:
         general = lokki(*command, *target)
-        own = _process(sys.executable, BIRDS, *command)
+        own = _process(BIRDS, *command)
         assert [path.name for path in folder.iterdir()] == ["lokki.toml"]
     for done in (general, own):
         assert (done.returncode, done.stdout) == (2, "")

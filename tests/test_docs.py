@@ -14,6 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forking
 import pytest
 
 from lokki.testing import rehearsal
@@ -131,7 +132,8 @@ def _options(folder: Path, *command: str) -> set[str]:
 
 
 def _help(folder: Path, *command: str) -> str:
-    done = _run([sys.executable, "-m", "lokki", *command, "--help"], folder)
+    own = {"HOME": str(folder), "COLUMNS": "200"}
+    done = forking.done(["-m", "lokki", *command, "--help"], cwd=folder, env=os.environ | own)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -15,6 +15,7 @@ import subprocess
 import sys
 from contextlib import closing
 
+import forking
 import pytest
 
 from lokki import Engine, ParameterError, RunFailed, Secret, flow, step
@@ -198,15 +199,8 @@ if __name__ == "__main__": main(measured)
 
 
 def _call(path, *arguments, **environ):
-    return subprocess.run(
-        [sys.executable, str(path), *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=50,
-        env={**os.environ, **environ},
-        stdin=subprocess.DEVNULL,
-    )
+    environment = {**os.environ, **environ}
+    return forking.done([str(path), *arguments], env=environment, stdin=subprocess.DEVNULL)
 
 
 async def test_it_is_no_option_of_the_command_line(tmp_path, journal):

@@ -6,10 +6,9 @@ import gzip
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
+import forking
 import pytest
 
 from lokki.aws.execution_view import machine_of
@@ -28,14 +27,7 @@ def folder(tmp_path):
 
 def lokki(folder, *arguments, **variables):
     environment = {"LOKKI_LOCAL_JOURNAL": str(folder / "lokki.db"), **variables}
-    return subprocess.run(
-        [sys.executable, "-m", "lokki", *arguments],
-        cwd=folder,
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return forking.done(["-m", "lokki", *arguments], cwd=folder, env=os.environ | environment)
 
 
 def test_its_runs_are_listed_and_shown_with_their_structure(folder):

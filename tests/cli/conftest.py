@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from contextlib import closing
 from datetime import UTC, datetime
 
+import forking
 import pytest
 from serving import Place, environment
 
@@ -34,18 +34,16 @@ def terminal(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def start(terminal):
+def start(request, terminal):
     """Start ``lokki …``, or ``python file.py …`` for a first argument that ends with ``.py``."""
     processes = []
+    imported = forking.AWS if "rehearsal" in request.fixturenames else forking.CLI
 
     def started(*arguments: object, **options):
         words = [str(each) for each in arguments]
         program = [] if words and words[0].endswith(".py") else ["-m", "lokki"]
-        process = subprocess.Popen(
-            [sys.executable, *program, *words],
-            text=True,
-            **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options},
-        )
+        options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+        process = forking.started([*program, *words], imported, **options)
         processes.append(process)
         return process
 

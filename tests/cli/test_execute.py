@@ -6,10 +6,10 @@ import json
 import re
 import signal
 import subprocess
-import sys
 import textwrap
 import time
 
+import forking
 import pytest
 
 
@@ -29,14 +29,8 @@ def start(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
 
     def start(*arguments, **options):
-        return subprocess.Popen(
-            [sys.executable, *map(str, arguments)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=tmp_path,
-            **options,
-        )
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return forking.started([*map(str, arguments)], cwd=tmp_path, **pipes, **options)
 
     return start
 

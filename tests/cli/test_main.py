@@ -13,6 +13,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+import forking
 import pytest
 
 BIRDS = Path(__file__).parents[2] / "examples" / "birds.py"
@@ -27,14 +28,7 @@ def python(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedP
 
 
 def _process(*arguments: object, cwd: Path | None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=50,
-        cwd=cwd,
-    )
+    return forking.done([*map(str, arguments)], cwd=cwd)
 
 
 def run_id(done: subprocess.CompletedProcess[str]) -> str:

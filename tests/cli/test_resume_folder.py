@@ -13,6 +13,7 @@ import time
 import venv
 from contextlib import closing
 
+import forking
 import pytest
 
 from lokki.store.leases import LEASE_SECONDS
@@ -54,16 +55,15 @@ def folder(tmp_path):
     return folder
 
 
-def call(*arguments, at, python=sys.executable, **variables):
-    done = subprocess.run(
-        [python, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=50,
-        cwd=at,
-        env={**os.environ, **variables},
-    )
+def call(*arguments, at, python=None, **variables):
+    words, environment = [*map(str, arguments)], {**os.environ, **variables}
+    if python is None:
+        done = forking.done(words, cwd=at, env=environment)
+    else:
+        command = [python, *words]
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=50, cwd=at, env=environment
+        )
     return done.returncode, done.stdout, done.stderr
 
 
