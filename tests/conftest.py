@@ -64,6 +64,12 @@ def aws(cloud: str, monkeypatch: pytest.MonkeyPatch) -> str:
     return cloud
 
 
+@pytest.fixture(scope="session")
+def build_dir(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Where tests build packages that need the same, so that it is installed once."""
+    return str(tmp_path_factory.mktemp("built"))
+
+
 @pytest.fixture(autouse=True)
 def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The journal that everything in this test uses by default, child processes too.

@@ -97,11 +97,13 @@ class _Forked(subprocess.Popen[str]):
         return self.pid, int(told)
 
     def _internal_poll(self, *_: Any, **__: Any) -> int | None:
-        with self._waitpid_lock:
-            if self.returncode is None:
+        if self.returncode is None and self._waitpid_lock.acquire(blocking=False):
+            try:
                 pid, status = self._try_wait(os.WNOHANG)
                 if pid:
                     self._handle_exitstatus(status)
+            finally:
+                self._waitpid_lock.release()
         return self.returncode
 
 

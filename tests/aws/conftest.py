@@ -93,11 +93,6 @@ def _refusal(status: int, code: str, *, as_json: bool) -> web.Response:
     return web.Response(status=status, text=text, content_type="text/xml")
 
 
-@pytest.fixture(scope="session")
-def build_dir(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(tmp_path_factory.mktemp("deployed"))
-
-
 @pytest.fixture
 def cloud(rehearsal: Stage, build_dir: str) -> Iterator[Cloud]:
     made = Cloud(rehearsal.endpoint, build_dir, [])

@@ -71,12 +71,6 @@ def project(tmp_path, monkeypatch):
             del sys.modules[name]
 
 
-@pytest.fixture(scope="session")
-def build_dir(tmp_path_factory):
-    """Where all of these build, so that what they depend on is installed once."""
-    return str(tmp_path_factory.mktemp("built"))
-
-
 def built(flow, build_dir, **settings):
     given = {name.replace("__", "."): value for name, value in settings.items()}
     return build(flow.outline(), replace(load(given), build_dir=build_dir))
@@ -265,9 +259,12 @@ def test_too_much_for_a_zip_is_refused_with_advice(project, build_dir, monkeypat
 
 
 @pytest.mark.parametrize("architecture", ["x86_64", "arm64"])
-def test_compiled_libraries_are_those_of_the_architecture(project, tmp_path, architecture):
+def test_compiled_libraries_are_those_of_the_architecture(
+    project, build_dir, tmp_path, architecture
+):
     settings = {"lambda__package_type": "zip", "lambda__architecture": architecture}
-    found = names(built(project(f"for_{architecture}"), str(tmp_path / "b"), **settings).package)
+    folder = build_dir if architecture == load().lambda_.architecture else str(tmp_path / "b")
+    found = names(built(project(f"for_{architecture}"), folder, **settings).package)
     libraries = [name for name in found if name.endswith(".so")]
     machine = {"arm64": "aarch64"}.get(architecture, architecture)
     assert libraries
@@ -370,9 +367,9 @@ def test_the_pinned_runtime_client_is_that_of_the_extra():
 # ---- what has not changed ------------------------------------------------------------------------
 
 
-def test_what_is_made_of_the_same_is_left_as_it_is(project, tmp_path):
+def test_what_is_made_of_the_same_is_left_as_it_is(project, build_dir):
     flow = project("unchanged", "import beside", besideDOTpy="")
-    config = replace(load({"lambda.package_type": "zip"}), build_dir=str(tmp_path / "built"))
+    config = replace(load({"lambda.package_type": "zip"}), build_dir=build_dir)
     first = build(flow.outline(), config)
     again = build(flow.outline(), config, reuse=True)
     assert (first.reused, again.reused, again.digest) == (False, True, first.digest)

@@ -78,15 +78,10 @@ def elsewhere(request, tmp_path_factory):
     place.close()
 
 
-@pytest.fixture(scope="session")
-def build_dir(tmp_path_factory):
-    return tmp_path_factory.mktemp("built")
-
-
 @pytest.fixture
 def shared_build(build_dir, monkeypatch):
     """Have commands build in one folder, where what packages need is installed once."""
-    monkeypatch.setenv("LOKKI_BUILD_DIR", str(build_dir))
+    monkeypatch.setenv("LOKKI_BUILD_DIR", build_dir)
 
 
 @pytest.fixture
