@@ -43,7 +43,8 @@ SAME = {
 
 
 @pytest.mark.parametrize("graph", SAME.values(), ids=SAME)
-def test_the_result_is_the_same_as_here(rehearsal, graph):
+def test_the_result_is_the_same_as_here(rehearsal, graph, monkeypatch):
+    monkeypatch.setenv("MOTO_S3_DEFAULT_MAX_KEYS", "100")
     done = rehearsal.run(graph, QUEUE)
     assert (done.status, done.error, done.cause) == ("SUCCEEDED", None, None)
     here = anyio.run(local_result, graph)
