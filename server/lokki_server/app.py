@@ -82,7 +82,7 @@ def create_app(
     problems.register_handlers(app)
     for part in (flows, runs, live, aws, session, health):
         app.include_router(part.router)
-    for router in _routers_of_runs():
+    for router in _ROUTERS_OF_RUNS:
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")
 
@@ -113,3 +113,6 @@ def _routers_of_runs() -> tuple[APIRouter, APIRouter]:
         for router in (journal, deployed):
             part.of_run.add_to(router)
     return journal, deployed
+
+
+_ROUTERS_OF_RUNS = _routers_of_runs()
