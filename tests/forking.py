@@ -30,6 +30,8 @@ CLI = ("lokki.cli.main", "lokki.cli.execute", "lokki.cli.render.console", "lokki
 AWS = (*CLI, "lokki.aws.deploy", "lokki.backends.aws", "lokki.cli.invoking")
 SERVER = ("lokki.cli.main", "lokki_server.server")
 """What is imported already."""
+_DIGITS = 12
+"""Of an id or a status that is reported."""
 _OPTIONS = {"stdin", "stdout", "stderr", "cwd", "env"}
 
 
@@ -74,7 +76,7 @@ class _Forked(subprocess.Popen[str]):
 
     def _execute_child(self, args: Any, *given: Any) -> None:
         (self.args, imported), folder, environment, pipes = args, *given[4:6], given[9:15]
-        self._report, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._report, theirs = socket.socketpair()
         with theirs, tempfile.TemporaryFile() as request:
             wanted = [self.args, os.path.abspath(folder or "."), dict(environment or os.environ)]
             request.write(json.dumps(wanted).encode())
@@ -84,13 +86,13 @@ class _Forked(subprocess.Popen[str]):
             socket.send_fds(
                 _parent(imported), [b"!"], [request.fileno(), theirs.fileno(), *theirs_too]
             )
-        self.pid = int(self._report.recv(20))
+        self.pid = int(self._report.recv(_DIGITS))
         self._child_created = True
         self._close_pipe_fds(*pipes)
 
     def _try_wait(self, wait_flags: int) -> tuple[int, int]:
         try:
-            told = self._report.recv(20, socket.MSG_DONTWAIT if wait_flags else 0)
+            told = self._report.recv(_DIGITS, socket.MSG_DONTWAIT if wait_flags else 0)
         except BlockingIOError:
             return 0, 0
         self._report.close()
@@ -110,7 +112,7 @@ class _Forked(subprocess.Popen[str]):
 @cache
 def _parent(imported: Sequence[str]) -> socket.socket:
     """The connection to the process whose forks are started."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours, theirs = socket.socketpair()
     with theirs:
         command = [sys.executable, __file__, str(theirs.fileno()), *imported]
         process = subprocess.Popen(
@@ -136,7 +138,7 @@ def _forks(requests: socket.socket) -> tuple[list[str], str, dict[str, str]]:
         with suppress(ChildProcessError):
             while (ended := os.waitpid(-1, os.WNOHANG))[0]:
                 with reports.pop(ended[0]) as told, suppress(OSError):
-                    told.send(b"%d" % ended[1])
+                    told.send(b"%*d" % (_DIGITS, ended[1]))
 
     signal.signal(signal.SIGCHLD, report)
     gc.freeze()
@@ -148,7 +150,7 @@ def _forks(requests: socket.socket) -> tuple[list[str], str, dict[str, str]]:
         reporter = socket.socket(fileno=reporting)
         if pid := os.fork():
             reports[pid] = reporter
-            reporter.send(b"%d" % pid)
+            reporter.send(b"%*d" % (_DIGITS, pid))
         else:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             for each in (requests, reporter, *reports.values()):
