@@ -1,6 +1,6 @@
 """lokki: map a function over ten thousand things, durably, here or in the cloud.
 
-The definition layer is loaded at once; the engine and the command line when they are first used.
+The definition layer is loaded at once, the engine and the command line on first use.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from lokki.client import Client, ServerRun
     from lokki.engine.engine import Engine, RunHandle
     from lokki.model.failure import Failure
-    from lokki.resumption import Again as Again  # the name of before
+    from lokki.resumption import Again as Again  # the earlier name
     from lokki.resumption import ResumeOptions
 
 _LAZY = {
@@ -101,7 +101,7 @@ def main(flow: Flow[..., Any]) -> NoReturn:
     Reads ``sys.argv`` and exits: 0 done, 1 the run failed or the command is unknown, 2 wrong
     usage, 130 interrupted. The flow's result is printed on stdout, everything else on stderr.
     """
-    from lokki.cli.main import main_of  # not before: in Lambda there are no commands
+    from lokki.cli.main import main_of  # not earlier: Lambda has no commands
 
     main_of(flow)
 

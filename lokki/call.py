@@ -38,14 +38,14 @@ _NOT_USERS = (
     os.path.dirname(importlib.__file__) + os.sep,
     "<frozen importlib",
 )
-"""What the files of frames begin with that are not the user's."""
+"""How the file names of frames begin that are not the user's."""
 
 
 class ResultError(Picklable, Exception):
     """A call's result cannot be used; ``kind`` is the type of the error in the report.
 
-    ``retried``: another attempt may give another result, where the step's policy has retries for
-    a PayloadError.
+    ``retried``: another attempt may return something else, if the step's policy retries a
+    PayloadError.
     """
 
     def __init__(self, kind: str, reason: str, retried: bool = False) -> None:
@@ -56,7 +56,7 @@ class ResultError(Picklable, Exception):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BoundCall:
-    """A step as one run calls it: ``invoke(input)`` has every other argument settled."""
+    """A step as one run calls it: ``invoke(input)`` supplies all other arguments."""
 
     invoke: Callable[[Any], Any]
     name: str
@@ -82,7 +82,7 @@ def bind(
     in_map: bool,
     failures: tuple[Failure, ...] = (),
 ) -> BoundCall:
-    """Settle a call's arguments for one run: bound constants first, then flow parameters.
+    """Fix a call's arguments for one run: bound constants first, then flow parameters.
 
     A flow parameter reaches a step that declares its name or takes ``**kwargs``.
     """
@@ -97,7 +97,7 @@ def bind(
         for name, value in params.items()
         if name not in taken and (takes_any or name in declared)
     }
-    kwargs = fresh({**kwargs, **call.kwargs})  # what a call changes in them is this run's alone
+    kwargs = fresh({**kwargs, **call.kwargs})  # a call may change them for this run alone
     function = partial(_gathered, step.fn) if is_async_generator(step.fn) else step.fn
     if not takes_input:
         function = partial(_without_input, partial(function, *fresh(call.args), **kwargs))
@@ -120,7 +120,7 @@ def bind(
 
 
 def secrets_of(graph: FlowGraph[Any]) -> tuple[str, ...]:
-    """What is to be redacted of the secrets that a flow's calls are given."""
+    """What to redact of the secrets that a flow's calls receive."""
     calls = [call for stage in graph.stages for call in stage.calls]
     bound = [value for call in calls for value in (*call.args, *call.kwargs.values())]
     return redactable((*graph.params.values(), *bound))
@@ -131,7 +131,7 @@ def _without_input(function: Callable[[], Any], nothing: None) -> Any:
 
 
 class Context:
-    """What a step may know of the call it is in; see ``lokki.current()``.
+    """What a step may know of its call; see ``lokki.current()``.
 
     ``index`` is the item's index in the map's source (None outside a map); ``attempt`` counts
     from 1; ``failures``, in an aggregation, are the items that the map tolerated.
@@ -176,32 +176,32 @@ class Context:
 
 
 Running: TypeAlias = list[Any]
-"""The call that runs here: BoundCall, index, attempt, and the LineBuffer it wrote to last or None.
+"""The call that runs here: BoundCall, index, attempt, and the LineBuffer it last wrote to, or None.
 
-A plain list, since one is made for every call.
+A plain list, since every call makes one.
 """
 
-# Results of these types are complete: there is nothing to read or to await.
+# Results of these types are complete: nothing is left to read or await.
 _PLAIN = frozenset({int, float, str, bytes, bool, type(None), list, tuple, dict, set})
 
 
 def current() -> Context:
-    """The context of the step that is running here: run id, step, index, attempt and more.
+    """The context of the step that runs here: run id, step, index, attempt and more.
 
     Raises LokkiError outside a step's call.
     """
     here = running.get()
     if here is None:
-        raise LokkiError("lokki.current() is only known inside a step while a flow runs it")
+        raise LokkiError("lokki.current() works only inside a step that a flow runs")
     return Context(here[0], here[1], here[2])
 
 
 def call_step(call: BoundCall, value: Any, index: int, attempt: int) -> Any:
-    """Call the user's function, in a context of its own; of an async step, give its coroutine.
+    """Call the user's function in a context of its own; for an async step, return its coroutine.
 
-    That is to be awaited in the same context, by ``await_step`` or with ``awaited``. Whatever the
-    function raises comes out unchanged; ``capture`` makes a Failure of it. A child that the
-    function has forked does not come out.
+    Await that in the same context, by ``await_step`` or with ``awaited``. Whatever the function
+    raises comes out unchanged; ``capture`` makes a Failure of it. A child that the function has
+    forked never returns from here.
     """
     here: Running = [call, index, attempt, None]
     process = forks.count
@@ -226,7 +226,7 @@ def call_step(call: BoundCall, value: Any, index: int, attempt: int) -> Any:
 
 
 async def await_step(call: BoundCall, value: Any, index: int, attempt: int) -> Any:
-    """Call an async step, and await it; otherwise as ``call_step``."""
+    """Call an async step and await it; otherwise like ``call_step``."""
     process = forks.count
     try:
         result = awaited(call, await call_step(call, value, index, attempt))
@@ -241,7 +241,7 @@ async def await_step(call: BoundCall, value: Any, index: int, attempt: int) -> A
 
 
 def awaited(call: BoundCall, result: Any) -> Any:
-    """What an async step gives, once that has been awaited; in the context of the call."""
+    """What an async step returns, given what it was awaited for; in the context of the call."""
     if result.__class__ not in _PLAIN:
         result = _complete(call, result)
     end_lines()
@@ -249,19 +249,19 @@ def awaited(call: BoundCall, result: Any) -> Any:
 
 
 def end_lines() -> None:
-    """Record what the call has left of a line without its end; in the context of the call."""
+    """Record the unfinished last line of the call; in the context of the call."""
     here = running.get()
     if here is not None and here[3] is not None:
         here[3].end()
 
 
 def _complete(call: BoundCall, result: Any) -> Any:
-    """The items of an iterator; raises DefinitionError for what has yet to be awaited.
+    """The items of an iterator; raises DefinitionError for what still has to be awaited.
 
-    An iterator is what its type makes one, and a file is none: its content is its value.
+    The type decides what is an iterator. A file is none: its content is its value.
     """
     kind = type(result)
-    for each in kind.__mro__:  # a look-up on the object might call code of its own
+    for each in kind.__mro__:  # a lookup on the object might call its own code
         if "__next__" in each.__dict__:
             return list(result) if hasattr(kind, "__iter__") and not is_file(kind) else result
     if kind is CoroutineType:
@@ -278,7 +278,7 @@ def _complete(call: BoundCall, result: Any) -> Any:
 
 
 def is_file(kind: type) -> bool:
-    """Whether objects of a type are files. pandas' readers of chunks have a ``read``, too."""
+    """Whether objects of a type are files. The chunk readers of pandas have ``read``, too."""
     if issubclass(kind, io.IOBase) or hasattr(kind, "write"):
         return True
     return hasattr(kind, "read") and (hasattr(kind, "readline") or hasattr(kind, "seek"))
@@ -291,7 +291,7 @@ async def _gathered(function: Callable[..., AsyncIterator[Any]], *args: Any, **k
 def unstorable(call: BoundCall, error: Exception) -> ResultError:
     """The error of a result that cannot be pickled, read back or stored.
 
-    Whether a value can be read back may differ by attempt: many an error is returned as a value.
+    Whether a value can be read back may differ by attempt: some steps return errors as values.
     """
     unreadable = isinstance(error, ValueUnreadable)
     why = f"cannot be {'read back' if unreadable else 'stored'}: {error}"
@@ -301,10 +301,10 @@ def unstorable(call: BoundCall, error: Exception) -> ResultError:
 
 
 def capture(call: BoundCall, index: int, attempt: int, error: BaseException) -> Failure:
-    """The Failure that stands for ``error``, with a traceback of the user's frames alone.
+    """The Failure that stands for ``error``, with a traceback of the user's frames only.
 
-    Never raises, however odd the error is. An error that none of the user's code is part of (a
-    timeout) has no traceback. A DefinitionError would be the same in a retry.
+    Never raises, however odd the error is. An error without any of the user's code (a timeout) has
+    no traceback. A DefinitionError is not retried, since it would come again.
     """
     with suppress(Exception):
         end_lines()
@@ -326,7 +326,7 @@ def capture(call: BoundCall, index: int, attempt: int, error: BaseException) -> 
     )
 
 
-# What follows runs code of the user's exceptions, which may raise anything at all.
+# What follows runs code of the user's exceptions, which may raise anything.
 
 
 def _traceback(error: BaseException) -> str:
@@ -339,9 +339,9 @@ def _traceback(error: BaseException) -> str:
 
 
 def retried_as(call: BoundCall, error: BaseException) -> str:
-    """The class name by which a reader of names alone decides as `Failure.retryable` does.
+    """The class name from which a reader of names decides as `Failure.retryable` does.
 
-    It is the error's own, but for a group that is decided on by the errors in it: that of one.
+    It is the error's own; for a group that its members decide on, that of one member.
     """
     for kinds in ((DefinitionError,), call.exceptions):
         if _is_one_of(error, kinds):
@@ -363,7 +363,7 @@ def _is_one_of(error: BaseException, exceptions: tuple[type[BaseException], ...]
 
 
 def is_users(frame: FrameType) -> bool:
-    """Whether a frame is of the user's code: no code of lokki, nor of imports."""
+    """Whether a frame is the user's code, not lokki's or that of imports."""
     return not frame.f_code.co_filename.startswith(_NOT_USERS)
 
 
@@ -378,7 +378,7 @@ def users_frames(error: BaseException | None) -> TracebackType | None:
 def summarized(error: BaseException) -> traceback.TracebackException:
     """The traceback of an error, summarized for printing.
 
-    Of a module that a package lacks, Python 3.15 would import the package once more, for a hint.
+    For a module that a package lacks, Python 3.15 would import the package again, for a hint.
     """
     missing = [
         (each, each.name)
@@ -395,7 +395,7 @@ def summarized(error: BaseException) -> traceback.TracebackException:
 
 
 def _all_of(error: BaseException) -> list[BaseException]:
-    """An error, and those that it came from and that it groups."""
+    """An error, its causes, and the errors in its group."""
     found: dict[int, BaseException] = {}
     left: list[BaseException | None] = [error]
     while left:
@@ -408,9 +408,9 @@ def _all_of(error: BaseException) -> list[BaseException]:
 
 
 def cut(shown: traceback.TracebackException) -> int:
-    """Leave the user's frames alone in a traceback and in all it came from; count what is left.
+    """Keep only the user's frames in a traceback and in its causes; return how many are left.
 
-    Out go those of lokki and of Python's machinery of imports.
+    Frames of lokki and of Python's import machinery are removed.
     """
     count = 0
     uncut = [shown]

@@ -1,4 +1,4 @@
-"""The chains that a flow's body makes of steps. Immutable: a link gives a new chain."""
+"""The chains that a flow's body makes of steps. Immutable: a link returns a new chain."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Takes(Protocol[T_contra, Q, R_co]):
 
 
 class TakesFirst(Protocol[T_contra, R_co]):
-    """A step whose first argument accepts ``T``; flow parameters give it the others."""
+    """A step whose first argument accepts ``T``; flow parameters supply the others."""
 
     def __call__(self, first: T_contra, /, *args: Any, **kwargs: Any) -> StepNode[R_co]: ...
 
@@ -41,7 +41,7 @@ class Step(StepDefinition[P, R]):
 
     ``fn`` is the plain function, for unit tests. ``name`` is its name. ``retry``, ``job_type``,
     ``vcpu``, ``memory_mb``, ``timeout_seconds`` and ``executor`` are as given to ``@step``.
-    Immutable, and equal to itself alone.
+    Immutable, and equal only to itself.
     """
 
     if not TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Step(StepDefinition[P, R]):
             if name in ("next", "map", "agg"):
                 own = vars(self)["name"]
                 raise ChainAttributeError(
-                    f"a step has no '{name}', but a chain does, which a call of the step begins: "
+                    f"a step has no '{name}', but a chain has, and a call of the step begins one: "
                     f"write {own}().{name}(…)"
                 )
             raise AttributeError(f"a step has no attribute '{name}'")
@@ -60,12 +60,12 @@ class Step(StepDefinition[P, R]):
         return _rebuild, (self.fn, {option: getattr(self, option) for option in options})
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> StepNode[R]:
-        """Begin a chain with this step, and record its arguments; nothing is called yet."""
+        """Begin a chain with this step and record its arguments; nothing is called yet."""
         here = running.get()
         if here is not None:
             raise DefinitionError(
-                f"step '{self.name}' is called inside step '{here[0].name}', where it would give a "
-                f"chain and no result: write {self.name}.fn(…) to call its function"
+                f"step '{self.name}' is called inside step '{here[0].name}', where it would return "
+                f"a chain, not a result: write {self.name}.fn(…) to call its function"
             )
         try:
             self.signature.bind_partial(*args, **kwargs)
@@ -81,7 +81,7 @@ def _rebuild(fn: Callable[..., Any], options: dict[str, Any]) -> Step[..., Any]:
 
 
 class _Chain:
-    """The stages so far: those of the chain ``before``, and what the link ``words`` has added."""
+    """The stages so far: those of the chain ``before``, and what the link ``words`` added."""
 
     __slots__ = ("stages",)
 
@@ -105,7 +105,7 @@ class _Chain:
             if name.startswith("__"):
                 raise AttributeError(f"a chain has no {name}")
             raise ChainAttributeError(
-                f"a chain has no '{name}', but next, map and, on an open map, agg; "
+                f"a chain has no '{name}'; it has next, map and, on an open map, agg; "
                 + _no_result(self)
             )
 
@@ -120,8 +120,8 @@ class _Chain:
 def _no_result(chain: _Chain) -> str:
     name = chain.stages[-1].calls[-1].step.name
     return (
-        f"the result of step '{name}' is not there while the flow is described; write a step that "
-        "does this with it, and link it: .next(step), or .map(step) for each item of a list"
+        f"step '{name}' has no result while the flow is described; write a step that does this "
+        "with the result, and link it: .next(step), or .map(step) for each item of a list"
     )
 
 
@@ -150,7 +150,7 @@ for _use, _names_of in _NO_USES.items():
 
 
 class StepNode(_Chain, Generic[R_co]):
-    """A chain whose last call gives one value of type ``R``."""
+    """A chain whose last call returns one value of type ``R``."""
 
     __slots__ = ()
 
@@ -161,7 +161,7 @@ class StepNode(_Chain, Generic[R_co]):
     @overload
     def next(self: StepNode[T], step: TakesFirst[T, U], /) -> StepNode[U]: ...
     def next(self, step: Any, /, *args: Any, **kwargs: Any) -> StepNode[Any]:
-        """Call ``step`` with the result so far; keyword arguments are bound as constants."""
+        """Call ``step`` with the result so far. Keyword arguments are bound as constants."""
         stage = TaskStage(_linked("next", step, args, kwargs))
         return StepNode((*self.stages, stage), self, f".next({stage.name})")
 
@@ -205,17 +205,17 @@ class StepNode(_Chain, Generic[R_co]):
         ``step`` may be a list, ``[b, c]``, which stands for ``.map(b).next(c)``.
         ``concurrency_limit``: most items at a time (default: the engine's limit).
         ``batch_size``: items handed out at a time (default: the engine decides).
-        ``tolerated_failures``: how many items, or (a float below 1) which share of them, may fail
-        without failing the run (default 0); ``direct_pass``: on AWS, one invocation runs an item's
+        ``tolerated_failures``: how many items, or (a float below 1) what share of them, may fail
+        without failing the run (default 0). ``direct_pass``: on AWS, one invocation runs an item's
         whole inner chain (default False). Other keyword arguments are bound as constants.
         """
         options = {name: kwargs.pop(name) for name in MAP_OPTIONS if name in kwargs}
         steps = list(step) if isinstance(step, list | tuple) else [step]
         if not steps:
-            raise DefinitionError(".map([]) has no step; give at least one")
+            raise DefinitionError(".map([]) has no step: give at least one")
         if len(steps) > 1 and kwargs:
             raise DefinitionError(
-                f".map([…], {next(iter(kwargs))}=…) does not say which step the constant is for; "
+                f".map([…], {next(iter(kwargs))}=…) does not say which step gets the constant; "
                 "write .map(first, …).next(second, …)"
             )
         inner = tuple(_linked("map", each, args, kwargs) for each in steps)
@@ -228,13 +228,13 @@ class StepNode(_Chain, Generic[R_co]):
 
         def agg(self, step: Any, /, *args: Any, **kwargs: Any) -> Any:
             raise ChainTypeError(
-                f".agg({_name(step)}) closes a map, and none is open; "
+                f".agg({_name(step)}) closes a map, but none is open; "
                 f"write .map(…).agg({_name(step)}), or .next({_name(step)}) for a single value"
             )
 
 
 class MapBlock(_Chain, Generic[R_co]):
-    """An open map: a chain whose inner calls give one value of type ``R`` for each item."""
+    """An open map: a chain whose inner calls return one value of type ``R`` for each item."""
 
     __slots__ = ()
 
@@ -286,27 +286,27 @@ class MapBlock(_Chain, Generic[R_co]):
 
 
 def _linked(verb: str, step: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> StepCall:
-    """The call that ``.verb(step, *args, **kwargs)`` stands for, once it can work."""
+    """The call that ``.verb(step, *args, **kwargs)`` stands for, checked."""
     if isinstance(step, StepNode | MapBlock):
         nested = any(isinstance(stage, MapStage) for stage in step.stages)
         raise ChainTypeError(
-            f".{verb}() got a chain that holds a map of its own: maps do not nest; close this map "
+            f".{verb}() got a chain with a map of its own, but maps do not nest: close this map "
             "with .agg() first, or do the inner loop inside a step"
             if nested
-            else f".{verb}() wants the step itself, not a call of it: write "
-            f".{verb}({step.stages[0].name}), without brackets"
+            else f".{verb}() takes the step itself, not a call of it: write "
+            f".{verb}({step.stages[0].name}), without parentheses"
         )
     if isinstance(step, list | tuple):
         raise ChainTypeError(
-            f".{verb}([…]): only the .map() that opens a block takes a list; link the steps one by "
-            "one with .next()"
+            f".{verb}([…]): only the .map() that opens a block takes a list; link the steps one "
+            "by one with .next()"
         )
     if ismethod(step):
         function: Any = step.__func__
         raise no_method("step", function.fn if isinstance(function, Step) else function)
     if not isinstance(step, Step):
         raise ChainTypeError(
-            f".{verb}({_name(step)}) wants a step: decorate {_name(step)} with @step"
+            f".{verb}({_name(step)}) takes a step: decorate {_name(step)} with @step"
         )
     _refuse_chains(step, args, kwargs)
     if args:
@@ -318,13 +318,13 @@ def _linked(verb: str, step: Any, args: tuple[Any, ...], kwargs: dict[str, Any])
     if names is None:
         raise DefinitionError(
             f"step '{step.name}' takes no argument, but .{verb}({step.name}) calls it with the "
-            "result before it: give it a first parameter"
+            "previous result: give it a parameter"
         )
     for name in kwargs:
         if name == names[0]:
             raise DefinitionError(
                 f".{verb}({step.name}, {name}=…): '{name}' is the step's input and comes from "
-                "the call before it; bind another parameter"
+                "the previous call; bind another parameter"
             )
         if name not in names and not takes_any:
             raise DefinitionError(
@@ -352,7 +352,7 @@ def _checked(options: dict[str, Any]) -> dict[str, Any]:
     tolerated = number(options.get("tolerated_failures", 0))
     if tolerated is None or not 0 <= tolerated <= (1 if isinstance(tolerated, float) else inf):
         raise DefinitionError(
-            "tolerated_failures must be a number of items (5) or a share of them from 0.0 to 1.0 "
+            "tolerated_failures must be a number of items (5) or a share from 0.0 to 1.0 "
             f"(0.05), not {options['tolerated_failures']!r}"
         )
     if not isinstance(options.get("direct_pass", False), bool):

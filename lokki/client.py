@@ -1,6 +1,6 @@
-"""`Client`: starts, follows and fetches runs of a server, `lokki serve`, from Python.
+"""`Client`: starts and follows runs of a server (`lokki serve`) from Python, and fetches results.
 
-Blocking, and made of the standard library alone.
+Blocking, and made from the standard library alone.
 """
 
 from __future__ import annotations
@@ -29,14 +29,13 @@ T = TypeVar("T")
 _POLL_INTERVAL = 0.2
 _LONGEST_PAUSE = 2.0
 PATIENCE_SECONDS = 60.0
-"""For so long a server may be away: it is started anew, say."""
+"""How long a server may be away, for a restart say."""
 
 
 class Patience:
-    """For how long who waits for a run asks a server again that does not answer.
+    """How long a caller that waits for a run keeps asking a server that does not answer.
 
-    The pauses grow from a fifth of a second to two. ``report`` is called once each time that it is
-    away.
+    The pauses grow from 0.2 to 2 seconds. ``report`` is called once each time the server is away.
     """
 
     def __init__(self, seconds: float, report: Callable[[str], None]) -> None:
@@ -46,13 +45,13 @@ class Patience:
         self._pause = 0.0
 
     def answered(self) -> None:
-        """It answers."""
+        """The server answers."""
         self._until = None
 
     def after(self, error: Exception, deadline: float = inf) -> float:
-        """How long to wait before it is asked again; raises ``error`` when that is too late.
+        """Seconds to wait before the next request; raises ``error`` when time is up.
 
-        ``deadline`` is an earlier end than that of patience, if one is wanted.
+        ``deadline`` ends the wait earlier.
         """
         now = monotonic()
         if self._until is None:
@@ -66,7 +65,7 @@ class Patience:
         return min(self._pause, left)
 
     def ask(self, ask: Callable[[], T], deadline: float = inf) -> T:
-        """What is answered in the end; only for questions that may be asked twice."""
+        """The answer, after as many tries as it takes; only for repeatable requests."""
         while True:
             try:
                 answer = ask()
@@ -80,18 +79,18 @@ class Patience:
 
 
 def is_away(error: ServerError) -> bool:
-    """Whether a server may answer a little later: it is being started, say."""
+    """Whether a server may answer a little later, after its start say."""
     return error.status in (None, 502, 503, 504)
 
 
 class Client:
     """A server at ``url``, such as ``http://127.0.0.1:8765``.
 
-    ``token`` is what it wants off loopback (default: the variable LOKKI_SERVER_TOKEN). ``timeout``
-    is how many seconds an answer may take (default: 30). ``patience`` is for how many seconds
-    `ServerRun.wait`, ``result`` and ``logs`` go on when the server does not answer (default: 60):
-    it may be started anew meanwhile; a warning is logged. Runs and flows are dicts, as the server's
-    OpenAPI document defines them. Methods raise ServerError when the server refuses or cannot be
+    ``token``: required off loopback (default: the variable LOKKI_SERVER_TOKEN). ``timeout``: how
+    many seconds an answer may take (default: 30). ``patience``: how many seconds `ServerRun.wait`,
+    ``result`` and ``logs`` keep asking a server that does not answer (default: 60), so that it may
+    be restarted meanwhile; they log a warning. Runs and flows are dicts, as the server's OpenAPI
+    document defines them. Methods raise ServerError when the server refuses a request or cannot be
     reached.
     """
 
@@ -104,14 +103,14 @@ class Client:
         patience: float = PATIENCE_SECONDS,
     ) -> None:
         if urlsplit(url).scheme not in ("http", "https"):
-            raise DefinitionError(f"Client: url must be such as http://127.0.0.1:8765, not {url!r}")
+            raise DefinitionError(f"Client: url must look like http://127.0.0.1:8765, not {url!r}")
         self.url = url.rstrip("/")
         self._token = token or os.environ.get("LOKKI_SERVER_TOKEN")
         self._timeout = timeout
         self._patience = patience
 
     def patience(self) -> Patience:
-        """For who waits for a run."""
+        """The patience of one wait."""
         return Patience(self._patience, logging.getLogger("lokki.client").warning)
 
     def flows(self) -> list[dict[str, Any]]:
@@ -122,14 +121,14 @@ class Client:
     def start(
         self, flow: str, params: Mapping[str, Any] | None = None, *, key: str | None = None
     ) -> ServerRun:
-        """Start a run; with an idempotency ``key``, the run that was started with it before."""
+        """Start a run, or return the one that was started with the same idempotency ``key``."""
         headers = {} if key is None else {"Idempotency-Key": key}
         path = f"/flows/{quote(flow, safe='')}/runs"
         run = self.ask("POST", path, {"params": dict(params or {})}, headers)
         return ServerRun(self, run["id"])
 
     def run(self, run_id: str) -> ServerRun:
-        """A run by its id, or the beginning of it."""
+        """A run, by its id or the beginning of it."""
         return ServerRun(self, self.ask("GET", f"/runs/{quote(run_id, safe='')}")["id"])
 
     def runs(self, *, limit: int = 20, **filters: Any) -> list[dict[str, Any]]:
@@ -142,13 +141,13 @@ class Client:
     def ask(
         self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
     ) -> Any:
-        """The JSON that the server answers with; ``body`` is sent as JSON."""
+        """The server's answer, parsed as JSON; ``body`` is sent as JSON."""
         return json.loads(self.send(method, path, body, headers))
 
     def send(
         self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
     ) -> bytes:
-        """What the server answers with; ``body`` is sent as JSON."""
+        """The server's answer; ``body`` is sent as JSON."""
         data = None if body is None else json.dumps(body, default=json_whole).encode()
         request = Request(self.url + path, data, dict(headers or {}), method=method)  # noqa: S310
         if data is not None:
@@ -193,12 +192,12 @@ class ServerRun:
         return state
 
     def params(self) -> dict[str, Any]:
-        """Its parameters, whole: in `state`, long ones may be cut."""
+        """Its complete parameters; `state` cuts long ones."""
         params: dict[str, Any] = self._client.ask("GET", f"{self._path}/params")["params"]
         return params
 
     def wait(self, timeout: float | None = None) -> dict[str, Any]:
-        """The run, once it has ended; TimeoutError after ``timeout`` seconds (default: never)."""
+        """Wait for the end of the run; TimeoutError after ``timeout`` seconds (default: none)."""
         deadline = inf if timeout is None else monotonic() + timeout
         patience = self._client.patience()
         while True:
@@ -217,8 +216,8 @@ class ServerRun:
     def result(self, timeout: float | None = None) -> Any:
         """Wait for the end and return the result as JSON has it.
 
-        Raises RunFailed, RunCancelled, TimeoutError, and ServerError for a result that JSON has no
-        words for: the server offers it as a file.
+        Raises RunFailed, RunCancelled, TimeoutError, and ServerError for a result that JSON cannot
+        hold: the server offers it as a file.
         """
         state = self.wait(timeout)
         if state["status"] == "cancelled":
@@ -233,7 +232,7 @@ class ServerRun:
         return answer["result"]
 
     def logs(self, *, follow: bool = False, **filters: Any) -> Iterator[dict[str, Any]]:
-        """What its steps have printed and logged; with ``follow``, until the run ends.
+        """What its steps printed and logged; with ``follow``, until the run ends.
 
         ``filters`` are ``step``, ``item``, ``attempt``, ``level``, ``since`` and ``until``.
         """
@@ -252,20 +251,20 @@ class ServerRun:
                 sleep(_POLL_INTERVAL)
 
     def cancel(self) -> None:
-        """Have it cancelled; `wait` returns when it is."""
+        """Ask for its cancellation; `wait` returns when it has ended."""
         self._client.ask("POST", f"{self._path}/cancel", {})
 
     def resume(
         self, *, failed: bool = False, error: str | None = None, from_stage: str | None = None
     ) -> None:
-        """Have it go on: what has no result runs, and what is named, as `lokki resume` does."""
+        """Resume it, as `lokki resume` does: what has no result runs, and what is named."""
         wanted = {"failed": failed or None, "error": error, "from": from_stage}
         body = {name: value for name, value in wanted.items() if value is not None}
         self._client.ask("POST", f"{self._path}/resume", body)
 
 
 def failure(run_id: str, error: Error) -> RunFailed | ServerError:
-    """What is raised for a run that has failed with ``error``."""
-    if error.failure is None:  # no step has ended it
+    """The exception for a run that failed with ``error``."""
+    if error.failure is None:  # no step caused it
         return ServerError(None, f"run {run_id} failed: {error.message}")
     return RunFailed(run_id, error.failure)

@@ -1,6 +1,6 @@
 """Contexts of calls: each call of a step begins in a copy of its run's context variables.
 
-What a call sets is gone with it: no other call sees it, nor does whoever started the run.
+No other call sees what a call sets, nor does the caller that started the run.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ _how = attrgetter("prec", "rounding", "flags", "traps", "Emin", "Emax", "capital
 
 
 def fresh_contexts() -> Callable[[], Context]:
-    """Gives a function that gives copies of the present context, as it is now.
+    """Return a function that returns copies of the current context, as it is now.
 
-    Values are shared by the copies, as context variables always share them, save for the context
-    of `decimal`, which is changed in place as a rule: each copy has its own.
+    The copies share values, as contexts do, except for the context of `decimal`: each copy has its
+    own, since code usually changes it in place.
     """
     present = copy_context()
     decimals = _decimal_contexts(present)
@@ -47,9 +47,9 @@ def _decimal_contexts(context: Context) -> list[tuple[ContextVar[Any], Any]]:
 
 
 def watched() -> Callable[[], bool]:
-    """Return a function that returns whether the present context is still as it is now.
+    """Return a function that tells whether the current context is still as it is now.
 
-    A context of `decimal` is looked into, since it is changed in place as a rule.
+    It looks into the context of `decimal`, since code usually changes that in place.
     """
     before = copy_context()
     decimals = [(before[variable], was) for variable, was in _decimal_contexts(before)]
@@ -57,7 +57,7 @@ def watched() -> Callable[[], bool]:
     def same() -> bool:
         try:
             return copy_context() == before
-        except Exception:  # of values that cannot be compared
+        except Exception:  # some values cannot be compared
             return False
 
     def unchanged() -> bool:

@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 class StepDecorator(Protocol):
-    """What ``@step(...)`` with options gives: the decorator itself."""
+    """What ``@step(...)`` with options returns: the decorator."""
 
     @overload
     def __call__(self, fn: Callable[P, Coroutine[Any, Any, R]], /) -> Step[P, R]: ...
@@ -47,9 +47,9 @@ def step(
     executor: Executor | None = None,
 ) -> StepDecorator: ...
 def step(fn: Any = None, /, **options: Any) -> Any:
-    """Make a function a step of flows; with options as ``@step(retry={"retries": 3})``.
+    """Make a function a step; with options: ``@step(retry={"retries": 3})``.
 
-    The function may be sync, async or a generator; an iterator that it returns is read to its end
+    The function may be sync, async or a generator. An iterator that it returns is read to its end
     and becomes a list.
 
     ``retry``: a RetryConfig or its dict form (default: no retries). ``job_type``: "lambda"
@@ -73,7 +73,7 @@ def step(fn: Any = None, /, **options: Any) -> Any:
 class Flow(FlowDefinition[P, R]):
     """A function that describes a flow: what ``@flow`` returns.
 
-    Calling it gives the ``FlowGraph`` for these parameters, and runs nothing.
+    A call returns the ``FlowGraph`` for these parameters and runs nothing.
     """
 
     def run(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
@@ -86,14 +86,14 @@ class Flow(FlowDefinition[P, R]):
         return run_alone(self(*args, **kwargs))
 
     def run_sync(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """The same as ``run``, blocking; works inside a running event loop (notebooks) too."""
+        """The same as ``run``, blocking. Works inside a running event loop (a notebook), too."""
         from lokki.engine.engine import run_blocking
 
         return run_blocking(self(*args, **kwargs))
 
 
 class FlowDecorator(Protocol):
-    """What ``@flow(...)`` with options gives: the decorator itself."""
+    """What ``@flow(...)`` with options returns: the decorator."""
 
     @overload
     def __call__(self, fn: Callable[P, StepNode[R]], /) -> Flow[P, R]: ...
@@ -117,20 +117,20 @@ def flow(
     timezone: str | None = None,
     overlap: Overlap | None = None,
 ) -> Any:
-    """Make a function that returns a chain a flow, named after it (``birds_flow``: birds-flow).
+    """Make a flow of a function that returns a chain; ``birds_flow`` becomes birds-flow.
 
     The body must be deterministic, and its structure the same for all parameters. ``schedule``:
-    ``"rate(1 hour)"`` or ``"cron(0 9 * * ? *)"``, when the service or AWS starts it, as Amazon
-    EventBridge Scheduler documents it
-    (https://docs.aws.amazon.com/scheduler/latest/UserGuide/schedule-types.html). ``timezone``: a
-    name of the IANA database such as ``"Europe/Helsinki"``, whose clock a ``cron(…)`` follows
-    (default: UTC). ``overlap``: what the service does at a time of the schedule while an earlier
-    scheduled run of the flow is queued or running: ``"skip"`` starts no run (default), ``"queue"``
-    starts one that begins when the earlier ones have ended, ``"allow"`` starts one at once. On AWS
-    runs may overlap always: a build refuses ``"skip"`` and ``"queue"``, and notes the default.
+    when the service or AWS starts the flow, ``"rate(1 hour)"`` or ``"cron(0 9 * * ? *)"``, as
+    Amazon EventBridge Scheduler documents it
+    (https://docs.aws.amazon.com/scheduler/latest/UserGuide/schedule-types.html). ``timezone``: the
+    IANA name of the time zone that a ``cron(…)`` follows, such as ``"Europe/Helsinki"`` (default:
+    UTC). ``overlap``: what the service does at a time of the schedule while an earlier scheduled
+    run of the flow is queued or running. ``"skip"`` starts no run (default), ``"queue"`` starts one
+    that waits for the earlier ones to end, ``"allow"`` starts one at once. On AWS, runs may always
+    overlap: a build refuses ``"skip"`` and ``"queue"``, and notes the default.
 
-    Raises DefinitionError for a schedule that EventBridge Scheduler would refuse, that its
-    documentation leaves open or that never happens, for an unknown time zone or overlap, and for a
+    Raises DefinitionError for a schedule that never happens, that EventBridge Scheduler would
+    refuse or that its documentation leaves open, for an unknown time zone or overlap, and for a
     reserved parameter name.
     """
     if fn is not None:

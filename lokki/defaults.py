@@ -21,9 +21,9 @@ _RECORDS = ("__dataclass_fields__", "__pydantic_fields__")
 
 
 def fits(kind: Any, value: Any) -> bool:
-    """Whether a value may be of an annotation; False only where it certainly is not.
+    """Whether a value may fit an annotation; False only where it certainly does not.
 
-    What only pydantic could check (constraints, the fields of a record) is not looked at.
+    What only pydantic can check (constraints, the fields of a record) is not checked.
     """
     origin, args = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
@@ -36,8 +36,8 @@ def fits(kind: Any, value: Any) -> bool:
         return fits(kind.__supertype__, value)
     cls = _NUMBERS.get(kind, origin or kind)
     if not isinstance(cls, type):
-        return True  # Any, a type variable, a name that is not known yet
-    with suppress(TypeError):  # of a class that answers no isinstance: a Protocol, a TypedDict
+        return True  # Any, a type variable, an unresolved name
+    with suppress(TypeError):  # from a class without isinstance: a Protocol, a TypedDict
         if not isinstance(value, cls) or (kind in _NUMBERS and isinstance(value, bool)):
             return False
         return _items_fit(args, value)
@@ -63,17 +63,17 @@ def _all_fit(kind: Any, values: Iterable[Any]) -> bool:
 def fresh(value: Any) -> Any:
     """A copy of what a run could change: lists, dicts, sets and records, and those in them.
 
-    Anything else, and what cannot be copied, is given back as it is.
+    Anything else, and what cannot be copied, is returned as it is.
     """
-    with suppress(RecursionError):  # it holds itself
+    with suppress(RecursionError):  # it contains itself
         return _copied(value)
     return value
 
 
 def own(default: Any) -> Any:
-    """A default for one run: a copy as of `fresh`, and of arrays, whose values are in a buffer.
+    """A default for one run: a copy as from `fresh`, also of arrays, whose values are in a buffer.
 
-    Objects of other classes are given as they are: of a sentinel, a copy would be another one.
+    Objects of other classes are returned as they are: the copy of a sentinel would be another one.
     """
     if type(default) in _PLAIN:
         return default

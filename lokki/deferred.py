@@ -1,8 +1,8 @@
 """Signatures and annotations whose names may not be known yet.
 
-Since Python 3.14, an annotation without quotes may name what is defined later in its module, or
+Since Python 3.14, an unquoted annotation may name something that is defined later in its module or
 imported for type checkers alone. Here it stays a ForwardRef, which `typing.get_type_hints` takes
-as it does a string.
+like a string.
 """
 
 from __future__ import annotations

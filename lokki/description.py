@@ -26,7 +26,7 @@ def looked_into(file: str) -> tuple[dict[str, Flow[..., Any]], dict[str, Any]]:
 
 
 def described(flow: Flow[..., Any]) -> dict[str, Any]:
-    """A flow: its parameters as JSON Schema, its stages, its schedule as it is written."""
+    """A flow: its parameters as JSON Schema, its stages, its schedule as written."""
     try:
         graph = flow.outline()
         stages: list[dict[str, Any]] | None = [
@@ -37,7 +37,7 @@ def described(flow: Flow[..., Any]) -> dict[str, Any]:
             }
             for stage in graph.stages
         ]
-    except Exception:  # its structure is known when its parameters are
+    except Exception:  # its structure depends on its parameters
         stages = None
     return {
         "name": flow.name,

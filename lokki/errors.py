@@ -1,23 +1,23 @@
 """Every error that lokki raises.
 
 LokkiError
-├── DefinitionError         the flow is written wrongly (yours to fix)
-│   ├── ChainTypeError      something else is written where a step or a chain has to be
+├── DefinitionError         the flow is wrong (yours to fix)
+│   ├── ChainTypeError      something else stands where a step or a chain must
 │   ├── ChainAttributeError a step or a chain has no such link
-│   └── FingerprintError    the flow's structure is not the one the run was started with
+│   └── FingerprintError    the flow's structure differs from the one the run started with
 ├── ParameterError          a run was started with wrong parameters (yours to fix)
 ├── ConfigError             a configuration file, variable or argument is wrong (yours to fix)
 ├── BuildError              a flow cannot be built for AWS, or its build cannot be rehearsed
-├── AwsError                AWS refuses a request, or cannot be asked
+├── AwsError                AWS refuses a request or cannot be reached
 ├── RunError                a run ended without a result
 │   ├── RunFailed           a step failed; carries step, index, attempt and traceback
-│   └── RunCancelled        the run was cancelled before its end
+│   └── RunCancelled        the run was cancelled before it ended
 ├── WorkerDied               a worker process died in a call (retried like a step's own error)
-├── ServerError             a server refuses a request, or cannot be reached
-├── PayloadError            a stored or to-be-stored value cannot be encoded, read or found
-│   ├── ResultUnreadable    a recorded result cannot be read back; carries the stage that makes it
-│   ├── ValueUnreadable     a value can be pickled, and not be unpickled
-│   └── PayloadTooLarge     a stored value is larger than who reads it will take
+├── ServerError             a server refuses a request or cannot be reached
+├── PayloadError            a value cannot be encoded, or a stored one cannot be read or found
+│   ├── ResultUnreadable    a recorded result cannot be read back; carries its stage
+│   ├── ValueUnreadable     a value can be pickled but not unpickled
+│   └── PayloadTooLarge     a stored value is larger than its reader accepts
 └── JournalError            the journal cannot be opened, read or written
     ├── JournalVersionError the journal was written by a newer lokki
     ├── JournalGone         the journal's file was removed, moved or replaced while it was in use
@@ -39,10 +39,10 @@ if TYPE_CHECKING:
 
 
 class Picklable:
-    """What makes an error arrive in another process, or a copy, as what it is.
+    """Lets an error reach another process, or be copied, with its type and fields.
 
-    Python would make it anew from ``args``, which is its text, and lose it where its ``__init__``
-    takes something else.
+    Python would make it again from ``args``, its text, and fail where ``__init__`` takes something
+    else.
     """
 
     args: tuple[Any, ...]
@@ -52,10 +52,10 @@ class Picklable:
 
 
 class LokkiError(Picklable, Exception):
-    """Base of every error that lokki raises on purpose. Its text is meant to be shown as it is.
+    """Base of every error that lokki raises on purpose. Its text is meant for users as it is.
 
-    ``place`` is the line of a flow's body that it comes from, such as ``birds.py:12``, with which
-    the text begins; empty where it comes from none.
+    ``place`` is the line of a flow's body that caused it, such as ``birds.py:12``, or empty. The
+    text begins with it.
     """
 
     place: str = ""
@@ -64,7 +64,7 @@ class LokkiError(Picklable, Exception):
         return self._placed(super().__str__())
 
     def said(self, words: Words) -> str:
-        """The text with the arguments that it names in other words than Python's."""
+        """The text, with the arguments that it names in these words instead of Python's."""
         text = self.args[0] if self.args else ""
         return self._placed(text.said(words)) if isinstance(text, Wording) else str(self)
 
@@ -77,19 +77,19 @@ class DefinitionError(LokkiError):
 
 
 class ChainTypeError(DefinitionError, TypeError):
-    """A step or a chain is used as something that it is not, or something else in its place."""
+    """A step or a chain is used as something else, or something else is used in its place."""
 
 
 class ChainAttributeError(DefinitionError, AttributeError):
-    """A step or a chain is asked for something that it does not have."""
+    """A step or a chain has no such attribute."""
 
 
 class FingerprintError(DefinitionError):
-    """A run is resumed with a flow whose structure differs from the one it was started with."""
+    """A run is resumed with a flow whose structure differs from the one it started with."""
 
 
 class ParameterProblem(NamedTuple):
-    """What is wrong with one parameter; ``name`` is None where it is none of its own."""
+    """What is wrong with one parameter; ``name`` is None where it concerns no single one."""
 
     name: str | None
     message: str
@@ -98,7 +98,7 @@ class ParameterProblem(NamedTuple):
 class ParameterError(LokkiError):
     """A flow parameter is unknown, missing or of the wrong type.
 
-    ``problems`` are all that are wrong, ``name`` is the parameter of the first.
+    ``problems`` lists everything that is wrong; ``name`` is the parameter of the first problem.
     """
 
     def __init__(self, message: str, problems: Sequence[ParameterProblem] = ()) -> None:
@@ -111,14 +111,14 @@ class ParameterError(LokkiError):
 
     @classmethod
     def of(cls, problems: Sequence[ParameterProblem], owner: str = "") -> Self:
-        """The error of several problems, a line for each, behind their ``owner`` if any."""
+        """The error for several problems: a line for each, preceded by ``owner`` if given."""
         begin = f"{owner}: " if owner else ""
         lines = [part for each in problems for part in ("\n", begin, each.message)]
         return cls(Wording(*lines[1:]), problems)
 
 
 class ConfigError(LokkiError):
-    """A configuration file cannot be read, or a value of the configuration is wrong."""
+    """A configuration file cannot be read, or a configured value is wrong."""
 
 
 class BuildError(LokkiError):
@@ -126,7 +126,7 @@ class BuildError(LokkiError):
 
 
 class AwsError(LokkiError):
-    """AWS refuses a request, or cannot be asked; ``code`` is AWS's name of the error, if any."""
+    """AWS refuses a request or cannot be reached; ``code`` is AWS's name for the error, if any."""
 
     def __init__(self, message: str, code: str = "") -> None:
         super().__init__(message)
@@ -144,8 +144,8 @@ class RunError(LokkiError):
 class RunFailed(RunError):
     """A step failed for good, and the run with it.
 
-    Attributes: ``run_id``, ``failure`` (a `Failure`), and what that has: ``step`` (stage name of
-    the call), ``index`` (item of the map, None outside one), ``attempt`` (from 1), ``type`` (name
+    Attributes: ``run_id``, ``failure`` (a `Failure`) and its fields: ``step`` (stage name of the
+    call), ``index`` (item of the map, None outside one), ``attempt`` (from 1), ``type`` (name
     of the exception's class), ``reason`` (its text) and ``traceback`` (as text, the user's frames
     only).
     """
@@ -184,15 +184,15 @@ class RunFailed(RunError):
 
 
 class RunCancelled(RunError):
-    """The run was cancelled; what had finished is recorded and can be resumed."""
+    """The run was cancelled. Its results so far are recorded, and it can be resumed."""
 
 
 class WorkerDied(LokkiError):
-    """A worker process was killed or crashed while it ran a step's call."""
+    """A worker process was killed or crashed during a call of a step."""
 
 
 class ServerError(LokkiError):
-    """A server refuses a request (``status`` is HTTP's), or cannot be reached (None)."""
+    """A server refuses a request (``status`` is HTTP's) or cannot be reached (None)."""
 
     def __init__(self, status: int | None, message: str) -> None:
         super().__init__(message)
@@ -204,7 +204,7 @@ class PayloadError(LokkiError):
 
 
 class ResultUnreadable(PayloadError):
-    """A result that was recorded cannot be read back; ``stage`` is what can make it anew."""
+    """A recorded result cannot be read back; ``stage`` is the stage that can make it again."""
 
     def __init__(self, message: str, stage: str) -> None:
         super().__init__(message)
@@ -212,11 +212,11 @@ class ResultUnreadable(PayloadError):
 
 
 class ValueUnreadable(PayloadError):
-    """A value can be pickled, and its pickle cannot be unpickled."""
+    """A value can be pickled, but its pickle cannot be unpickled."""
 
 
 class PayloadTooLarge(PayloadError):
-    """A stored value is larger than who reads it will take; ``size`` is its pickle's, in bytes."""
+    """A stored value is larger than its reader accepts; ``size``: bytes of its pickle."""
 
     def __init__(self, size: int) -> None:
         super().__init__(f"the stored value is too large to be shown: {size:,} bytes")
@@ -232,11 +232,11 @@ class JournalVersionError(JournalError):
 
 
 class JournalGone(JournalError):
-    """The journal's file is not the one any more that was opened."""
+    """The journal's file is no longer the one that was opened."""
 
 
 class RunNotFound(JournalError):
-    """No run has this id, several have this prefix, or it is being removed."""
+    """No run has this id, several ids begin with it, or the run is being removed."""
 
 
 class StageNotFound(JournalError):
@@ -248,12 +248,12 @@ class RunOwned(JournalError):
 
 
 class KeyReused(JournalError):
-    """An idempotency key was given before, with another request."""
+    """An idempotency key was used before, with another request."""
 
     def __init__(self, key: str) -> None:
         super().__init__(
-            f"the key {key!r} was given for a run of this flow with other parameters before: give "
-            "the same ones, or another key"
+            f"the key {key!r} was used for a run of this flow with other parameters: give the same "
+            "parameters, or another key"
         )
 
 
@@ -264,11 +264,11 @@ def described(error: BaseException) -> str:
 
 def name_of(error: BaseException) -> str:
     """The name of an error's class."""
-    return str(vars(type)["__name__"].__get__(type(error)))  # no property of a metaclass
+    return str(vars(type)["__name__"].__get__(type(error)))  # not a metaclass's property
 
 
 def text_of(error: BaseException) -> str:
-    """The text of an error; always a plain ``str``, since a subclass might not be storable."""
+    """The text of an error, always a plain ``str``: a subclass might not be storable."""
     try:
         return str.__str__(str(error))
     except BaseException as problem:

@@ -1,4 +1,4 @@
-"""The files that define flows, where files, modules and folders are named."""
+"""Finds the files that define flows among files, modules and folders."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _DEFINES_FLOW = re.compile(r"^\s*@(lokki\.)?flow\b", re.MULTILINE)
 
 
 def found_in(sources: Sequence[str]) -> list[str]:
-    """The files and modules that ``sources`` are or, for folders, hold: those that define flows.
+    """The files and modules among ``sources``, and the files in its folders that define flows.
 
-    Without sources, those of this folder. Raises LokkiError for a folder that must not be read.
+    Without sources, those of this folder. Raises LokkiError for a folder that cannot be read.
     """
     found = []
     for source in sources or ["."]:
@@ -32,7 +32,7 @@ def found_in(sources: Sequence[str]) -> list[str]:
 
 
 def _python_files(folder: Path) -> list[Path]:
-    """The Python files in a folder; `Path.glob` would hide what fails, from Python 3.13 on."""
+    """The Python files in a folder; `Path.glob` hides errors since Python 3.13."""
     try:
         return sorted(file for file in folder.resolve().iterdir() if file.suffix == ".py")
     except PermissionError as error:
@@ -40,7 +40,7 @@ def _python_files(folder: Path) -> list[Path]:
 
 
 def _defines_flows(file: Path) -> bool:
-    """Whether a file uses lokki and has flows; one that must not be read is asked again."""
+    """Whether a file uses lokki and has flows; an unreadable one is checked again next time."""
     try:
         return _read(file, stamp(str(file)))
     except (FileNotFoundError, IsADirectoryError, PermissionError):
@@ -49,7 +49,7 @@ def _defines_flows(file: Path) -> bool:
 
 @lru_cache(maxsize=10_000)
 def _read(file: Path, seen: Stamp | None) -> bool:
-    """Whether a file, as it was at this stamp, uses lokki and has flows."""
+    """Whether a file, as of this stamp, uses lokki and has flows."""
     try:
         text = file.read_text()
     except UnicodeDecodeError:

@@ -1,7 +1,7 @@
-"""Children that steps fork. One that comes back from its call ends: its parent has the run.
+"""Children that steps fork. One that returns from its call ends: its parent has the run.
 
-It would go on as if it were the engine, and call what the parent calls as well. Children that end
-by themselves, as those of multiprocessing do, or that become another program are left alone.
+It would continue as if it were the engine, and repeat the parent's calls. Children that end by
+themselves, like those of multiprocessing, or that become another program are left alone.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
 
 end_process = os._exit
-"""What ends a process at once, whatever a flow's code is given instead."""
+"""Ends a process at once, even where a flow's code has replaced `os._exit`."""
 
 count = 0
-"""How many forks there are between this process and the first one: it is another in each child."""
+"""How many forks lie between the first process and this one: it differs in each child."""
 
 _step: str | None = None
 
@@ -36,10 +36,10 @@ os.register_at_fork(after_in_child=_forked)
 
 
 def end_child(error: BaseException | None = None) -> NoReturn:
-    """End this process, which was forked in a call and has come back from it.
+    """End this process, which was forked in a call and has returned from it.
 
-    Says so on stderr, unless the child meant to end by SystemExit, which is ``error`` or what is
-    handled here: then with its code.
+    Says so on stderr, unless the child ends by SystemExit (``error``, or the exception being
+    handled): then it ends with that code.
     """
     error = error or sys.exception()
     code = (error.code or 0) if type(error) is SystemExit else None
@@ -47,8 +47,8 @@ def end_child(error: BaseException | None = None) -> NoReturn:
         end_process(code & 0xFF)
     step = "a step" if _step is None else f"step '{_step}'"
     message = (
-        f"lokki: {step} has forked its process, and the child came back from the call: it ends, "
-        "since the run is its parent's. Use subprocess, multiprocessing or "
+        f"lokki: {step} forked its process, and the child returned from the call: it ends here, "
+        "since the run belongs to its parent. Use subprocess, multiprocessing or "
         '@step(executor="process") instead, or end the child with os._exit().\n'
     )
     try:
@@ -58,11 +58,11 @@ def end_child(error: BaseException | None = None) -> NoReturn:
 
 
 def end_child_on(loop: AbstractEventLoop) -> None:
-    """In a child that was forked on ``loop``: end it as soon as the loop goes on.
+    """In a child that was forked on ``loop``: end it as soon as the loop continues.
 
-    Before all else that is ready, where the loop is asyncio's own: tasks of steps, too. And where
-    the loop reports that a callback has failed, as does, since Python 3.14, a task of a loop that
-    the fork has stopped; the context of that error is what the task itself has raised.
+    Where the loop is asyncio's own, before everything else that is ready, tasks of steps included.
+    Also where the loop reports a failed callback: since Python 3.14, so does a task of a loop that
+    the fork has stopped. The context of that error is what the task itself raised.
     """
     loop.call_soon(end_child)
     ready = getattr(loop, "_ready", None)

@@ -1,6 +1,6 @@
-"""What a flow is: a function that describes it, and the immutable list of stages that it gives.
+"""What a flow is: a function that describes it, and the immutable list of stages that it returns.
 
-Everything else reads them, nothing changes them.
+Everything else reads these; nothing changes them.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ MOST_STAGES = 256
 class FlowGraph(Generic[R_co]):
     """A traced flow: its name, its stages, and the parameters that it was traced with.
 
-    ``flow`` is the decorated function it came from, None for a graph built by hand.
+    ``flow`` is the decorated function it comes from, None for a graph built by hand.
     """
 
     name: str
@@ -47,8 +47,8 @@ class FlowGraph(Generic[R_co]):
     def __post_init__(self) -> None:
         if len(self.stages) > MOST_STAGES:
             raise DefinitionError(
-                f"flow '{self.name}' has {len(self.stages)} stages, {MOST_STAGES} at most: "
-                "put several steps into one, or split the flow"
+                f"flow '{self.name}' has {len(self.stages)} stages, but at most {MOST_STAGES} "
+                "are possible: put several steps into one, or split the flow"
             )
         steps: dict[str, StepDefinition[..., Any]] = {}
         used: dict[str, int] = {}
@@ -101,14 +101,14 @@ class FlowGraph(Generic[R_co]):
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of the structure: stages and names, neither code nor bound values nor limits."""
+        """Hash of the structure: stages and names, without code, bound values and limits."""
         from hashlib import sha256
 
         return sha256(self.shape.encode()).hexdigest()[:16]
 
 
 class FlowDefinition(Generic[P, R]):
-    """A function that describes a flow, and what is known of the flow before it has parameters."""
+    """A function that describes a flow, and what is known about it without parameters."""
 
     fn: Callable[P, StepNode[R] | MapBlock[Any]]
     name: str
@@ -129,17 +129,17 @@ class FlowDefinition(Generic[P, R]):
             fn = fn.__func__
         function_name = getattr(fn, "__name__", None)
         if not callable(fn) or isinstance(fn, StepDefinition) or not isinstance(function_name, str):
-            raise ChainTypeError(f"@flow wants a function, not {fn!r}")
+            raise ChainTypeError(f"@flow takes a function, not {fn!r}")
         name = function_name.strip("_").replace("_", "-")
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9-]{0,59}", name):
             raise DefinitionError(
-                f"flow '{name}': a flow needs a function with a name of ASCII letters, digits and "
-                "'_', beginning with a letter (at most 60)"
+                f"flow '{name}': the function's name must consist of at most 60 ASCII letters, "
+                "digits and '_', and begin with a letter"
             )
         if iscoroutinefunction(fn):
             raise DefinitionError(
-                f"flow '{name}': its body describes the flow and waits for nothing; "
-                "write it with def, not async def"
+                f"flow '{name}': its body only describes the flow and awaits nothing; "
+                "write def, not async def"
             )
         _check_schedule(name, schedule, timezone=timezone, overlap=overlap)
         vars(self).update(
@@ -172,7 +172,7 @@ class FlowDefinition(Generic[P, R]):
             return self
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> FlowGraph[R]:
-        """The graph of this flow for these parameters, which are checked first.
+        """The graph of this flow for these parameters, once they are checked.
 
         Raises ParameterError for wrong parameters, DefinitionError for a chain that cannot work.
         """
@@ -183,8 +183,8 @@ class FlowDefinition(Generic[P, R]):
     ) -> FlowGraph[R]:
         """The same as calling the flow, with the parameters as a mapping of JSON or Python values.
 
-        ``checked`` are parameters of another graph of this flow or of a recorded run, which
-        ``params`` complete or replace; they are used as they are.
+        ``checked`` are parameters of another graph of this flow or of a recorded run, used as they
+        are; ``params`` adds to them or replaces them.
 
         Raises ParameterError for wrong parameters, DefinitionError for a chain that cannot work.
         """
@@ -194,11 +194,11 @@ class FlowDefinition(Generic[P, R]):
         """The graph of this flow for its structure alone, whatever parameters it needs.
 
         ``given`` are checked values of parameters (default: none). The body is traced with
-        stand-ins for required ones that have none: it may compute with them, and what it binds of
-        them means nothing in this graph.
+        stand-ins for required parameters without a value. It may compute with them; constants
+        that it binds from them have no meaning in this graph.
 
-        Raises DefinitionError as calling the flow does, ParameterError where the body needs a value
-        or the structure depends on one, and what the body raises.
+        Raises DefinitionError as a call of the flow does, ParameterError where the body needs a
+        value or the structure depends on one, and whatever the body raises.
         """
         given = given or {}
         ways = Ways([each for each in self.parameters if each.required and each.name not in given])
@@ -210,7 +210,7 @@ class FlowDefinition(Generic[P, R]):
         return self._traced(params)[0]
 
     def _traced(self, params: dict[str, Any]) -> tuple[FlowGraph[R], list[Link]]:
-        """The graph, and the links that have made its chain."""
+        """The graph, and the links that made its chain."""
         outside = running.set(None)  # a step may run another flow
         try:
             with tracing() as links:
@@ -240,7 +240,7 @@ def _check_schedule(
         for option, value in (("timezone", timezone), ("overlap", overlap)):
             if value is not None:
                 raise DefinitionError(
-                    f"flow '{name}': {option} is that of a schedule: give one, such as "
+                    f"flow '{name}': {option} needs a schedule: give one, such as "
                     f"schedule='cron(0 9 * * ? *)', or leave {option} out"
                 )
         return
@@ -254,7 +254,7 @@ def _check_schedule(
 
 
 def _check_arguments(graph: FlowGraph[Any]) -> None:
-    """Refuse a call that lacks an argument which neither the chain nor the flow gives it."""
+    """Refuse a call with an argument that neither the chain nor the flow supplies."""
     for position, call in enumerate(graph.calls):
         given = {*call.kwargs, *graph.params}
         first = position == 0 and isinstance(graph.stages[0], TaskStage)

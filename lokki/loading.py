@@ -1,7 +1,7 @@
-"""Loading the flow that ``FILE[:flow]`` or ``MODULE[:flow]`` names.
+"""Loads the flow that ``FILE[:flow]`` or ``MODULE[:flow]`` names.
 
-A file that lies in packages is imported under its dotted name, so that however a flow is named,
-its module has one name, which the stored values of its classes need.
+A file in a package is imported under its dotted name. So a module has one name however its flow is
+named, as the stored values of its classes need.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from lokki.location import located
 
 
 class LoadError(LokkiError):
-    """A flow cannot be loaded, or its body fails; ``traceback`` is the user's, as text."""
+    """A flow cannot be loaded, or its body fails; ``traceback`` has the user's frames, as text."""
 
     def __init__(self, message: str, traceback: str = "") -> None:
         super().__init__(message)
@@ -36,19 +36,19 @@ class NotThere(LoadError):
 
 
 def load_flow(target: str) -> Flow[..., Any]:
-    """The flow that ``target`` names; without ``:flow`` the only one that its module defines.
+    """The flow that ``target`` names; without ``:flow``, the only one that its module defines.
 
-    Raises NotThere when there is no such file or module or when it does not hold one such flow,
-    LoadError when it cannot be imported.
+    Raises NotThere when there is no such file, module or flow, or more than one flow; LoadError
+    when the import fails.
     """
     source, name = source_and_name(target)
     return flow_in(load_module(source), source, name)
 
 
 def from_here(target: str) -> str:
-    """A target as it is named in another folder: a file, or a module that is one here, by its path.
+    """A target that another folder understands: a file, or a module in this folder, by its path.
 
-    A module that is not in this folder stays as it is.
+    Another module stays as it is.
     """
     source, name = source_and_name(target)
     file = Path(source) if is_file(source) else Path(*source.split(".")).with_suffix(".py")
@@ -63,20 +63,20 @@ def is_file(source: str) -> bool:
 
 
 def file_named(source: str) -> Path:
-    """The file that is named; of a module, the one in this folder that would be it."""
+    """The named file; for a module, its file in this folder."""
     if is_file(source):
         return Path(source).resolve()
     return Path.cwd().joinpath(*source.split(".")).with_suffix(".py")
 
 
 def source_and_name(target: str) -> tuple[str, str]:
-    """The file or module, and the name of the flow, if there is one."""
+    """The file or module, and the name of the flow if given."""
     named = re.fullmatch(r"(.*):([\w-]*)", target)
     return (named[1], named[2]) if named else (target, "")
 
 
 def flow_in(module: ModuleType, source: str, name: str) -> Flow[..., Any]:
-    """A flow of the module that ``source`` is. Raises NotThere when it does not hold one such."""
+    """A flow of the module of ``source``. Raises NotThere for none, or more than one."""
     flows = _flows(module)
     if name:
         wanted = [flow for key, flow in flows.items() if name in (key, flow.name)]
@@ -93,7 +93,7 @@ def flow_in(module: ModuleType, source: str, name: str) -> Flow[..., Any]:
 
 
 def load_flows(source: str) -> dict[str, Flow[..., Any]]:
-    """The flows that a file or module defines, by their names; none that it has imported.
+    """The flows that a file or module defines, by name, without those that it imports.
 
     Raises as `load_flow`.
     """
@@ -127,12 +127,12 @@ def load_module(source: str) -> ModuleType:
     except RunsFlow as error:
         raise LoadError(str(error), users_traceback(error)) from error
     except SystemExit as error:
-        message = f'{source} exits while it is imported; guard it: if __name__ == "__main__": …'
+        message = f'{source} exits on import; guard its main code: if __name__ == "__main__": …'
         raise LoadError(message, users_traceback(error)) from error
     except Exception as error:
         message = f"{source} cannot be imported"
         if isinstance(error, ImportError) and "no known parent package" in str(error):
-            message += "; for its relative imports, put an __init__.py beside it"
+            message += "; for relative imports, put an __init__.py beside it"
         raise LoadError(message, users_traceback(error)) from error
     # Values of its classes were stored as __main__'s when the file itself was the program.
     sys.modules["__main__"] = module
@@ -147,7 +147,7 @@ def users_traceback(error: BaseException) -> str:
 
 
 def _from_name(name: str) -> ModuleType:
-    """Import a module, found in the working directory first; one of a file there as that file."""
+    """Import a module. The working directory comes first; a file there is imported as a file."""
     file = file_named(name)
     if file.is_file() and f".{located(file)[1]}".endswith(f".{name}"):
         return _from_file(str(file))
@@ -166,7 +166,7 @@ def _from_name(name: str) -> ModuleType:
 
 
 def _from_file(source: str) -> ModuleType:
-    """Import a file as the module of its name, with its folder on the path, as Python would."""
+    """Import a file as the module of its name, with its folder on the path, like Python."""
     path = Path(source).resolve()
     if path.is_dir():
         inside = Path(source, "flows.py")
@@ -193,7 +193,7 @@ def _from_file(source: str) -> ModuleType:
 
 
 def _refuse_taken(name: str, folder: Path) -> None:
-    """Raise LoadError when a file or package in ``folder`` would hide another one."""
+    """Raise LoadError when a file or package in ``folder`` would hide another module."""
     top = name.partition(".")[0]
     found = PathFinder.find_spec(top, [str(folder)])
     if found is None or found.origin is None:
@@ -202,12 +202,12 @@ def _refuse_taken(name: str, folder: Path) -> None:
     if top in sys.stdlib_module_names or (loaded is not None and loaded != found.origin):
         file = (found.submodule_search_locations or [found.origin])[0]
         raise LoadError(
-            f"{file} has the name of the module '{top}' that Python or lokki uses; rename it"
+            f"{file} has the name of the module '{top}', which Python or lokki uses; rename it"
         )
 
 
 def alias_main() -> None:
-    """Let values stored by ``lokki run FILE`` be read when FILE itself is the program."""
+    """Make values that ``lokki run FILE`` stored readable when FILE itself is the program."""
     module = sys.modules["__main__"]
     path = getattr(module, "__file__", None)
     if path is not None:
@@ -217,6 +217,6 @@ def alias_main() -> None:
 
 
 def alias_source(source: str, flow: Flow[..., Any]) -> None:
-    """Let values be read that were stored when the flow's file was ``source``, since moved."""
+    """Make values readable that were stored when the flow's file, since moved, was ``source``."""
     name = located(Path(source.rpartition(":")[0]))[1]
     sys.modules.setdefault(name, sys.modules[flow.__module__])

@@ -1,4 +1,4 @@
-"""Locates Python files: the folder they are imported from, and whether they are the user's."""
+"""Locates Python files: the folder to import them from, and whether they are the user's."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pathlib import Path
 _LIBRARIES = re.compile(
     r"[/\\](?:(?:site|dist)-packages|lib(?:64)?[/\\]python3\.\d+)[/\\]|^<frozen "
 )
-"""What is in the paths of libraries on any machine."""
+"""Parts of the paths of libraries, on any machine."""
 
 
 def located(file: Path) -> tuple[Path, str]:
-    """The folder to import ``file`` from, outside of all packages, and its module's dotted name."""
+    """The folder to import ``file`` from, outside all packages, and its module's dotted name."""
     folder, names = file.parent, [] if file.stem == "__init__" else [file.stem]
     while (folder / "__init__.py").is_file() and folder.name.isidentifier():
         folder, names = folder.parent, [folder.name, *names]
@@ -29,16 +29,16 @@ def _installed_in() -> tuple[str, ...]:
 
 
 def near(file: str) -> str:
-    """A file's path from the working directory, if it lies in it."""
+    """A file's path from the working directory, if it lies there."""
     path = Path(file)
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else file
 
 
 def installed(file: str) -> bool:
-    """Whether a file belongs to Python or to an installed package, and is no code of the user's."""
+    """Whether a file belongs to Python or an installed package, not to the user."""
     return file.startswith(_installed_in())
 
 
 def in_library(file: str) -> bool:
-    """Whether a file is of Python or of an installed package; of another machine, by its path."""
+    """The same for a file of another machine, by its path alone."""
     return installed(file) or _LIBRARIES.search(file) is not None

@@ -18,7 +18,7 @@ Line: TypeAlias = tuple[float, str, int | None, int, str, str, str]
 source (``stdout``, ``stderr`` or the logger's name), message."""
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
-"""From the least to the gravest; a level of another name counts as INFO."""
+"""In rising order; a level with another name counts as INFO."""
 
 _BAR = 26
 
@@ -32,7 +32,7 @@ def counted(number: int, what: str) -> str:
 class Record:
     """Something to log: ``at`` in seconds since the epoch, ``fields`` for JSON.
 
-    ``text`` is for people; ``bare``: without its level before it.
+    ``text`` is for people; ``bare``: without the level before it.
     """
 
     level: str
@@ -44,12 +44,12 @@ class Record:
 
 
 def rank(level: str) -> int:
-    """How grave a level is: its index in `LEVELS`."""
+    """The rank of a level: its index in `LEVELS`."""
     return LEVELS.index(level if level in LEVELS else "INFO")
 
 
 def reaches(level: str, least: str) -> bool:
-    """Whether ``level`` is as grave as ``least``, or graver."""
+    """Whether ``level`` is at least ``least``."""
     return rank(level) >= rank(least)
 
 
@@ -88,14 +88,14 @@ def step_complete(step: str, at: float, seconds: float) -> Record:
 def step_failed(
     step: str, at: float, seconds: float, error: str, *, again: bool = False, **more: Any
 ) -> Record:
-    """A failed attempt, after which there is another with ``again``."""
+    """A failed attempt; with ``again``, another follows."""
     text = f"Step '{step}' failed after {seconds:.3f}s: {error}"
     fields = {"step": step, "duration": round(seconds, 3), "status": "failed", "message": error}
     return Record("WARNING" if again else "ERROR", at, "step_failed", text, fields | more)
 
 
 def map_progress(step: str, at: float, done: int, total: int, **others: int) -> Record:
-    """How far a map is; ``others`` count items that are tolerated, say, where there are any."""
+    """How far a map is; ``others`` counts items with other outcomes, such as tolerated failures."""
     percent = 100 * done // total if total else 100
     named = ", ".join(f"{count} {name}" for name, count in others.items() if count)
     bar = _bar(done, total)
@@ -105,10 +105,10 @@ def map_progress(step: str, at: float, done: int, total: int, **others: int) -> 
 
 
 def _bar(done: int, total: int) -> str:
-    """A bar whose last cell is filled when all is done.
+    """A bar whose last cell is filled when everything is done.
 
-    Users were promised six of its 26 cells at 30 %: the first ones stand for 5 % each, the later
-    ones for less and less.
+    Users were promised six of its 26 cells at 30 %: the first cells stand for 5 % each, later ones
+    for less and less.
     """
     share = done / total if total else 1
     cells = int((20 + 6 * sqrt(share)) * share)
@@ -130,7 +130,7 @@ def step_retrying(step: str, at: float, count: int, total: int) -> Record:
 def step_line(
     at: float, step: str, item: int | None, attempt: int, level: str, source: str, message: str
 ) -> Record:
-    """A line that a step has printed or logged."""
+    """A line that a step printed or logged."""
     call = step if item is None else f"{step}[{item}]"
     call += f" (attempt {attempt})" if attempt > 1 else ""
     fields = {"step": step, "item": item, "attempt": attempt, "source": source}
@@ -138,14 +138,14 @@ def step_line(
 
 
 def of_run(run_id: str, record: Record) -> Record:
-    """A record in a log that several runs have, as on AWS."""
+    """A record in a log that several runs share, as on AWS."""
     return replace(record, fields={"run": run_id, **record.fields})
 
 
 def said(text: str) -> tuple[str, Line] | None:
     """The run and the line that this JSON records; None for other JSON.
 
-    It is one of `of_run` with `step_line`, or with `step_failed`: a line of lokki's own.
+    The JSON is from `of_run` with a `step_line`, or a `step_failed`: a line of lokki's own.
     """
     try:
         record = json.loads(text)
@@ -154,7 +154,7 @@ def said(text: str) -> tuple[str, Line] | None:
             case "log":
                 source = record["source"]
             case "step_failed":
-                again = ", to be tried again" * (level != "ERROR")
+                again = ", will be retried" * (level != "ERROR")
                 source, message = "lokki", f"failed{again}: {message}"
             case _:
                 return None
@@ -167,10 +167,10 @@ def said(text: str) -> tuple[str, Line] | None:
 
 
 def map_limited(step: str, at: float, wanted: int, limit: int, option: str) -> Record:
-    """A map has a higher concurrency limit than the engine, whose limit an option sets."""
+    """A map's concurrency limit is higher than the engine's, which ``option`` raises."""
     text = (
-        f"Step '{step}' may run {wanted} items at a time, but {limit} calls at most run at a time "
-        f"here; for more: {option} {wanted}"
+        f"Step '{step}' may run {wanted} items at a time, but the limit here is {limit} calls at "
+        f"a time; to raise it: {option} {wanted}"
     )
     fields = {"step": step, "concurrency_limit": wanted, "limit": limit}
     return Record("WARNING", at, "map_limited", text, fields)
@@ -182,7 +182,7 @@ def run_start(run_id: str, flow: str, at: float, *, resumed: bool = False) -> Re
 
 
 def run_queued(run_id: str, flow: str, at: float) -> Record:
-    text = f"Run {run_id} of {flow} is queued: it waits for a runner"
+    text = f"Run {run_id} of {flow} is queued and waits for a runner"
     return Record("INFO", at, "run_queued", text, {"run": run_id, "flow": flow})
 
 
@@ -192,7 +192,7 @@ def run_end(run_id: str | None, status: str, at: float) -> Record:
 
 
 def run_resuming(plan: str, at: float) -> Record:
-    """What a resume is going to do."""
+    """What a resume will do."""
     return Record("INFO", at, "run_resuming", plan, {"message": plan}, bare=True)
 
 
@@ -208,30 +208,30 @@ def run_cancelling(
 
 
 def lines_missing(why: str, at: float) -> Record:
-    """What the steps of a run print is not shown, since it cannot be read."""
-    text = f"what the steps print is not shown: {why}"
+    """The output of a run's steps cannot be read, and is not shown."""
+    text = f"output of the steps is not shown: {why}"
     return Record("WARNING", at, "lines_missing", text, {"message": why})
 
 
 def place_away(message: str, at: float) -> Record:
-    """Where a run is that is waited for, nobody answers."""
+    """The backend of a run that somebody waits for does not answer."""
     return Record("WARNING", at, "place_away", message, {"message": message})
 
 
 def run_folder(message: str, level: str, at: float) -> Record:
-    """A resume goes to the folder that its run was started in, or cannot."""
+    """A resume changes to the folder that its run was started in, or cannot."""
     return Record(level, at, "run_folder", message, {"message": message})
 
 
 def variable_unknown(message: str, at: float) -> Record:
-    """A variable looks like a setting and is none."""
+    """A variable looks like a setting but is none."""
     return Record("WARNING", at, "variable_unknown", message, {"message": message})
 
 
 def ending(
     message: str, at: float, code: int, run_id: str | None = None, resume: str | None = None
 ) -> Record:
-    """The last words of a command that has not done what it was to do."""
+    """The last line of a command that failed."""
     text = f"{message}\nresume: {resume}" if resume else message
     fields = {"run": run_id, "exit_code": code, "message": message, "resume": resume}
     return Record("ERROR", at, "error", text, fields, bare=True)

@@ -24,14 +24,14 @@ _INSTEAD = {
     ("pyarrow", "Table"): "return table.to_pylist() for its rows, or table.to_batches() for parts",
     ("pyarrow", "RecordBatch"): "return batch.to_pylist() for its rows",
 }
-"""What to write instead of types that would be gone over by letters, numbers or columns."""
+"""What to return instead of types that iterate over letters, numbers or columns."""
 
 
 def listed_items(call: BoundCall, result: Any, mapped: str) -> list[Any]:
-    """The items of a map's source, in an order that is recorded with them.
+    """The items of a map's source, in the order that is recorded with them.
 
     Raises ResultError for what has no items, and for text, bytes, tables and files, whose items
-    would be others than is meant. What the code of an iterable raises comes out as it is.
+    would not be what is meant. Errors of an iterable's own code come out unchanged.
     """
     kind = type(result)
     instead = _instead(kind)
@@ -40,7 +40,7 @@ def listed_items(call: BoundCall, result: Any, mapped: str) -> list[Any]:
         advice = f": {instead}" if instead else ""
         raise ResultError(
             "TypeError",
-            f"step '{call.name}' returned {kind.__name__}, and .map({mapped}) goes over a list or "
+            f"step '{call.name}' returned {kind.__name__}, but .map({mapped}) needs a list or "
             f"another iterable{advice}",
         )
     return list(items)
@@ -57,7 +57,7 @@ def _iterator(result: Any) -> Iterator[Any] | None:
 
 
 def _instead(kind: type) -> str | None:
-    """What to write instead of a type as a source, if it is none."""
+    """What to return instead of a type that cannot be a source; None for one that can."""
     for each in kind.__mro__:
         known = _INSTEAD.get((each.__module__.partition(".")[0], each.__name__))
         if known is not None:

@@ -1,4 +1,4 @@
-"""Numbers as callers give them: Python's own, or another library's, such as NumPy's scalars."""
+"""Numbers as callers write them: Python's own, or those of a library such as NumPy."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 
 
 def whole(value: object) -> int | None:
-    """The int that a whole number is; None for anything else, a bool among it."""
+    """A whole number as an int; None for anything else, also for a bool."""
     return int(value) if isinstance(value, Integral) and not isinstance(value, bool) else None
 
 
 def number(value: object) -> int | float | None:
-    """The int or float that a real number is; None for anything else, a bool among it."""
+    """A real number as an int or float; None for anything else, also for a bool."""
     if (found := whole(value)) is not None:
         return found
     if isinstance(value, Real) and not isinstance(value, bool):
@@ -21,7 +21,7 @@ def number(value: object) -> int | float | None:
 
 
 def json_whole(value: Any) -> int:
-    """What JSON has of a whole number of another library; for the ``default`` of ``json.dumps``.
+    """A whole number of another library as an int, for the ``default`` of ``json.dumps``.
 
     Raises TypeError for anything else.
     """

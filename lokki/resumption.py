@@ -1,4 +1,4 @@
-"""Plans a resume: which items run again, and why, for runs of the journal and of AWS."""
+"""Plans a resume: which items run again, and why, for runs in the journal and on AWS."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ Unfinished: TypeAlias = list[tuple[int, str]]
 
 @dataclass(frozen=True, slots=True)
 class ResumeOptions:
-    """What a resume is asked to do again, besides what has no result: at most one of the three.
+    """What a resume runs again, besides what has no result: at most one of these three.
 
-    ``failed``: the failures that were tolerated; ``error``: those of them in this group (its id or
-    the beginning of it); ``from_stage``: this stage, as a whole. ``force``: go on although the
-    flow's structure has changed, which needs ``from_stage``.
+    ``failed``: the tolerated failures. ``error``: those of them in this group (its id or the
+    beginning of it). ``from_stage``: this whole stage. ``force``: resume although the flow's
+    structure has changed; needs ``from_stage``.
     """
 
     failed: bool = False
@@ -45,7 +45,7 @@ Again = ResumeOptions
 
 
 class BegunStage(Protocol):
-    """A stage of the run that has begun: a `lokki.model.run.Stage`, or a row of the journal."""
+    """A stage that has begun: a `lokki.model.run.Stage`, or a row of the journal."""
 
     @property
     def position(self) -> int: ...
@@ -64,8 +64,8 @@ class BegunStage(Protocol):
 class Resumable(Protocol):
     """A run that can be resumed, as its backend knows it.
 
-    ``before`` is the structure that it was started with, ``now`` that of the code which goes on
-    with it. ``code`` says where that code is ("the code", "what is deployed").
+    ``before`` is the structure that it started with, ``now`` that of the code that resumes it.
+    ``code`` says where that code is ("the code", "what is deployed").
     """
 
     id: str
@@ -82,17 +82,17 @@ class Resumable(Protocol):
         ...
 
     def unfinished(self, position: int) -> Unfinished:
-        """The items of a stage that have no result, without those that are tolerated."""
+        """The items of a stage that have no result, without tolerated failures."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Resumption:
-    """What a resume does, ``summary`` says it.
+    """What a resume does; ``summary`` describes it.
 
-    ``start`` is the first stage whose results are taken back; None: nothing is, and what has no
-    result runs. ``whole``: every item of that stage runs again, else its tolerated failures, with
-    ``group`` those alike.
+    ``start`` is the first stage whose results are discarded; None: none are, and what has no result
+    runs. ``whole``: every item of that stage runs again; otherwise its tolerated failures, with
+    ``group`` only those of that group.
     """
 
     summary: tuple[str, ...]
@@ -102,16 +102,16 @@ class Resumption:
 
 
 def plan_resume(run: Resumable, again: ResumeOptions) -> Resumption:
-    """What resuming a run comes to.
+    """The plan of a resume.
 
-    Raises FingerprintError when the flow's structure has changed and that is not forced,
-    DefinitionError when there is no such stage or group, or nothing to do again.
+    Raises FingerprintError when the flow's structure has changed and ``force`` is not set,
+    DefinitionError when there is no such stage or group, or nothing to run again.
     """
     _check_structure(run, again)
     start, group = _start(run, again)
     whole = again.from_stage is not None
     if start is None and run.succeeded:
-        summary: list[str] = [f"run {run.id} has succeeded: nothing is to be done again"]
+        summary: list[str] = [f"run {run.id} has succeeded: nothing runs again"]
     else:
         summary = list(_summary(run, start, whole, group))
     stay = sum(stage.tolerated for stage in run.begun) if start is None else 0
@@ -130,7 +130,7 @@ def _check_structure(run: Resumable, again: ResumeOptions) -> None:
     names = [stage.name for stage in run.now]
     if again.force and again.from_stage is None:
         raise DefinitionError(
-            f"to force a resume, say which stage to start from; the flow's are {', '.join(names)}"
+            f"to force a resume, name the stage to start from: {', '.join(names)}"
         )
     if run.before != run.now and not again.force:
         first = names[min(unchanged(run.before, run.now), len(names) - 1)]
@@ -139,7 +139,7 @@ def _check_structure(run: Resumable, again: ResumeOptions) -> None:
                 f"run {run.id} cannot be resumed: the flow's structure has changed\n"
                 f"{_both(run)}\n"
                 f"start a new run, resume with the code it was started with, or keep the results "
-                f"before '{first}' and do the rest anew: ",
+                f"before '{first}' and run the rest again: ",
                 Arguments(force=True, from_stage=first),
             )
         )
@@ -168,7 +168,7 @@ def _start(run: Resumable, again: ResumeOptions) -> tuple[int | None, str | None
 
 
 def _position(run: Resumable, name: str, force: bool) -> int:
-    """The index of the stage to start from; with ``force`` the run need not have come to it."""
+    """The index of the stage to start from; with ``force``, the run need not have reached it."""
     names = [stage.name for stage in run.now]
     if name not in names:
         for stage in run.now:
@@ -180,30 +180,30 @@ def _position(run: Resumable, name: str, force: bool) -> int:
     reached = sum(stage.finished is not None for stage in run.begun)
     if position > reached and not force:
         raise DefinitionError(
-            f"run {run.id} has not come to stage '{name}': the last to start from is "
+            f"run {run.id} has not reached stage '{name}': the last stage to start from is "
             f"'{names[reached]}'"
         )
     if position > kept:
         raise DefinitionError(
-            f"run {run.id} has no results for stage '{names[kept]}' as it is now: start from it or "
-            f"from one before it\n{_both(run)}"
+            f"run {run.id} has no results for stage '{names[kept]}' as it is now: start from it "
+            f"or from an earlier stage\n{_both(run)}"
         )
     return position
 
 
 def _group(run: Resumable, name: str) -> tuple[int | None, str]:
-    """The first stage that tolerates failures of a group, if one does, and the group's id."""
+    """The first stage with tolerated failures of a group, if any, and the group's id."""
     groups = [
         (stage.position, group) for stage in run.begun for group in run.groups(stage.position)
     ]
     found = sorted({group.id for _, group in groups if group.id.startswith(name)})
     if not found:
         known = ", ".join(dict.fromkeys(group.id for _, group in groups)) or "none"
-        raise DefinitionError(f"run {run.id} has no group of errors '{name}'; it has {known}")
+        raise DefinitionError(f"run {run.id} has no failure group '{name}'; it has {known}")
     if len(found) > 1:
         raise DefinitionError(
-            f"'{name}' is the beginning of several groups of errors ({', '.join(found)}); "
-            "give more of it"
+            f"'{name}' is the beginning of several failure groups ({', '.join(found)}); "
+            "give more characters"
         )
     tolerated = [at for at, group in groups if group.id == found[0] and group.tolerated_count]
     return next(iter(tolerated), None), found[0]
@@ -213,13 +213,13 @@ def _group(run: Resumable, name: str) -> tuple[int | None, str]:
 
 
 def _summary(run: Resumable, start: int | None, whole: bool, group: str | None) -> Iterator[str]:
-    """What each stage that is not done has to do."""
+    """What each unfinished stage has to do."""
     begun = {stage.position: stage for stage in run.begun}
     first = True
     for position, stage in enumerate(run.now):
         row = begun.get(position)
         if position == start and whole:
-            yield f"{stage.name}: all of {_known(stage, row)}, as asked for"
+            yield f"{stage.name}: all of {_known(stage, row)}, as requested"
         elif row is None or (start is not None and position > start):
             yield f"{stage.name}: {'has not begun' if first else 'runs after that'}"
         elif position == start:
@@ -231,17 +231,17 @@ def _summary(run: Resumable, start: int | None, whole: bool, group: str | None) 
             continue
         first = False
     if first:
-        yield "every stage has its results: nothing is to be done again"
+        yield "every stage has its results: nothing runs again"
 
 
 def _known(stage: StageStructure, row: BegunStage | None) -> str:
-    """How much a stage is, as far as it is known."""
+    """The size of a stage, as far as it is known."""
     is_map = stage.kind == "map" and row is not None and row.kind == "map"
     return f"its {row.total:,} items" if is_map and row else "it"
 
 
 def _tolerated(run: Resumable, row: BegunStage, group: str | None) -> tuple[int, str]:
-    """How many failures of a stage are tolerated, all or of a group, and why they run again."""
+    """How many tolerated failures a stage has, all or of a group, and why they run again."""
     if group is None:
         return row.tolerated, "that failed and were tolerated"
     alike = (each for each in run.groups(row.position) if each.id == group)
@@ -251,7 +251,7 @@ def _tolerated(run: Resumable, row: BegunStage, group: str | None) -> tuple[int,
 def _items(counts: Unfinished, stage: BegunStage) -> str:
     """Items that run again: how many, and why."""
     if not counts:
-        return "nothing, all of it has its results"
+        return "nothing: it has all its results"
     (count, why), *others = counts
     if stage.kind != "map":
         return f"its call {why}"

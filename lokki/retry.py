@@ -16,9 +16,9 @@ class RetryConfig:
 
     ``retries``: how many times a failed call is tried again (0: never).
     ``delay``: seconds before the first retry. ``backoff``: factor from one wait to the next.
-    ``max_delay``: the longest wait, in seconds. ``exceptions``: the exception classes (subclasses
-    included) that are retried; any other fails the call at once. An ExceptionGroup is retried when
-    its own class or that of every error in it, those of inner groups included, is among them.
+    ``max_delay``: the longest wait, in seconds. ``exceptions``: the exception classes to
+    retry, with their subclasses; any other fails the call at once. An ExceptionGroup is retried
+    when its own class, or that of every error in it and in its inner groups, is among them.
 
     Raises DefinitionError for negative or non-numeric values and for non-exceptions.
     """
@@ -33,7 +33,7 @@ class RetryConfig:
         retries = whole(self.retries)
         if retries is None or retries < 0:
             raise DefinitionError(
-                f"RetryConfig: retries must be an integer from 0, not {self.retries!r}"
+                f"RetryConfig: retries must be a whole number from 0, not {self.retries!r}"
             )
         object.__setattr__(self, "retries", retries)
         for name in ("delay", "backoff", "max_delay"):
@@ -52,14 +52,14 @@ class RetryConfig:
         for item in classes:
             if not (isinstance(item, type) and issubclass(item, BaseException)):
                 raise DefinitionError(
-                    f"RetryConfig: exceptions holds {item!r}; give exception classes, "
+                    f"RetryConfig: exceptions contains {item!r}; give exception classes, "
                     "such as exceptions=(TimeoutError, OSError)"
                 )
         object.__setattr__(self, "exceptions", classes)
 
     @classmethod
     def of(cls, value: RetryConfig | Mapping[str, Any] | None) -> RetryConfig:
-        """The policy that ``value`` stands for: itself, its dict form, or none (no retries)."""
+        """The policy that ``value`` stands for: a policy, its dict form, or None (no retries)."""
         if value is None:
             return cls()
         if isinstance(value, RetryConfig):
@@ -70,11 +70,11 @@ class RetryConfig:
             )
         known = [field.name for field in fields(cls)]
         if unknown := [key for key in value if key not in known]:
-            raise DefinitionError(f"retry has no {unknown[0]!r}; it may hold {', '.join(known)}")
+            raise DefinitionError(f"retry has no {unknown[0]!r}; it has {', '.join(known)}")
         return cls(**value)
 
     def wait(self, attempt: int) -> float:
-        """Seconds to wait after attempt number ``attempt`` (from 1) has failed."""
+        """Seconds to wait after attempt ``attempt`` (from 1) has failed."""
         if not self.delay:
             return 0.0
         try:

@@ -2,13 +2,13 @@
 
 The rules are those of "Schedule types in EventBridge Scheduler"
 (https://docs.aws.amazon.com/scheduler/latest/UserGuide/schedule-types.html). An expression that the
-page says nothing about is refused, so that a flow never has other times here than on AWS; so is one
-that never happens. Times are seconds since 1970 (UTC).
+page does not describe is refused, so that a flow has the same times here as on AWS; so is one that
+never happens. Times are seconds since 1970 (UTC).
 
-A time zone's clock is turned twice a year. "Daylight savings time on EventBridge Scheduler", on the
-same page: a time of a ``cron(…)`` that the clock passes over in spring is left out, and one that it
-shows twice in autumn is the first of the two. A ``rate(…)`` counts hours of 60 minutes and days of
-24 hours, whatever the clock shows.
+A time zone's clock changes twice a year. "Daylight savings time on EventBridge Scheduler", on the
+same page: a time of a ``cron(…)`` that the clock skips in spring is left out, and one that it shows
+twice in autumn counts the first time. A ``rate(…)`` counts hours of 60 minutes and days of 24
+hours, whatever the clock shows.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Literal, get_args
 from lokki.errors import DefinitionError
 
 Overlap = Literal["skip", "queue", "allow"]
-"""What is done at a time of a schedule while a run of an earlier one is queued or running."""
+"""What happens at a time of a schedule while an earlier scheduled run is queued or running."""
 
 _MOST_CHARACTERS = 256
 """Of an expression (docs.aws.amazon.com/scheduler/latest/APIReference/API_CreateSchedule.html)."""
@@ -33,7 +33,7 @@ _MOST_DAYS = (datetime(2200, 1, 1) - datetime(1970, 1, 1)).days
 _BEFORE_ALL = datetime(1969, 12, 30, tzinfo=UTC).timestamp()
 _SUCH_AS = "write it such as 'rate(1 hour)' or 'cron(0 9 * * ? *)'"
 _OF_THIS_MACHINE = ("localtime", "posixrules", "posix/", "right/", "Factory")
-"""Files beside the zones of the database, which AWS does not have."""
+"""Files beside the zones in the database that AWS does not have."""
 _SATURDAY, _SUNDAY = 7, 1
 _SILENT = "EventBridge Scheduler's documentation does not say what it means"
 _RATE = re.compile(r"rate\(([1-9][0-9]*) (minute|hour|day)s?\)")
@@ -44,7 +44,7 @@ _PART = re.compile(r"(?:\*|([A-Za-z0-9]+)(?:-([A-Za-z0-9]+))?)(?:/([0-9]{1,3}))?
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """Every so many seconds, from ``since`` on; ``text`` is how it is written."""
+    """Every so many seconds from ``since`` on; ``text`` is the expression."""
 
     text: str
     every: int
@@ -63,7 +63,7 @@ class Rate:
 class Cron:
     """The minutes (of a day), days, months and years of a zone's clock.
 
-    ``text`` is how it is written, with the name of the zone unless that is UTC.
+    ``text`` is the expression, with the name of the zone unless that is UTC.
     """
 
     text: str
@@ -76,7 +76,7 @@ class Cron:
     def next_after(self, at: float, since: float = 0.0) -> float | None:
         """The first time after ``at``, None if there is none up to the year 2199.
 
-        ``since`` matters to a rate alone.
+        ``since`` matters only to a rate.
         """
         shown = datetime.fromtimestamp(at, self.zone)
         times = map(self._time, self._clock(shown, back=False))
@@ -85,10 +85,10 @@ class Cron:
     def last_until(self, at: float, since: float = 0.0) -> float | None:
         """The last time up to ``at``, None if there is none from the year 1970 on.
 
-        ``since`` matters to a rate alone.
+        ``since`` matters only to a rate.
         """
         shown = datetime.fromtimestamp(at, self.zone)
-        if shown.fold:  # what the clock has shown before it was turned back is past, too
+        if shown.fold:  # what the clock showed before it was turned back is past, too
             shown += timedelta(seconds=at - shown.replace(fold=0).timestamp())
         times = map(self._time, self._clock(shown, back=True))
         return next((time for time in times if time is not None and time <= at), None)
@@ -98,7 +98,7 @@ class Cron:
         return next(self._clock(datetime(1970, 1, 1), back=False), None) is not None
 
     def _clock(self, first: datetime, *, back: bool) -> Iterator[datetime]:
-        """What the clock shows at its times, from a minute on, or back from it."""
+        """What the clock shows at its times, from a minute on or backwards from it."""
         edge = 1_440 if back else 0
         for year in _from(self.years, first.year, back):
             at_first = year == first.year
@@ -112,7 +112,7 @@ class Cron:
                         yield datetime(year, month, day, each // 60, each % 60)
 
     def _time(self, shown: datetime) -> float | None:
-        """When the clock shows this (first), None if it passes over it."""
+        """When the clock (first) shows this, None if it skips it."""
         time = shown.replace(tzinfo=self.zone).timestamp()
         is_shown = datetime.fromtimestamp(time, self.zone).replace(tzinfo=None) == shown
         return time if is_shown else None
@@ -122,7 +122,7 @@ Schedule = Rate | Cron
 
 
 def _from(values: Sequence[int], first: int, back: bool) -> Iterable[int]:
-    """The values from one on, upwards or backwards."""
+    """The values from one on, in rising or falling order."""
     if back:
         return reversed(values[: bisect_right(values, first)])
     return values[bisect_left(values, first) :]
@@ -130,12 +130,12 @@ def _from(values: Sequence[int], first: int, back: bool) -> Iterable[int]:
 
 @dataclass(frozen=True, slots=True)
 class Days:
-    """The days of a month that are meant; days of the week are 1 (Sunday) to 7.
+    """Days of a month; days of the week are 1 (Sunday) to 7.
 
-    ``days``: those of ``values``. ``last``: the last. ``near``: the day from Monday to Friday that
-    is nearest to ``values[0]`` within the month; none in a month that has no such day.
-    ``weekdays``: those of ``values``. ``last weekday``: the last ``values[0]``. ``nth weekday``:
-    the ``values[1]``-th ``values[0]``.
+    ``days``: those in ``values``. ``last``: the last. ``near``: the weekday from Monday to Friday
+    nearest to day ``values[0]`` within the month; none in a month without that day. ``weekdays``:
+    those in ``values``. ``last weekday``: the last ``values[0]``. ``nth weekday``: the
+    ``values[1]``-th ``values[0]``.
     """
 
     kind: Literal["days", "last", "near", "weekdays", "last weekday", "nth weekday"]
@@ -164,7 +164,7 @@ class Days:
 
 
 def _aside(weekday: int, day: int, length: int) -> int:
-    """How far the nearest day from Monday to Friday is."""
+    """Days to the nearest weekday from Monday to Friday."""
     if weekday == _SATURDAY:
         return -1 if day > 1 else 2
     if weekday == _SUNDAY:
@@ -178,8 +178,8 @@ def _aside(weekday: int, day: int, length: int) -> int:
 def parse(expression: str, timezone: str | None = None) -> Schedule:
     """The schedule of an expression, by the clock of a time zone (default: UTC).
 
-    Raises DefinitionError, which says what to write instead, for what EventBridge Scheduler refuses
-    or does not document, for what never happens, and for a zone that is not known here.
+    Raises DefinitionError, which says what to write instead, for an expression that EventBridge
+    Scheduler refuses or does not document or that never happens, and for an unknown zone.
     """
     if not isinstance(expression, str):
         raise DefinitionError(f"schedule must be text, not {expression!r}: {_SUCH_AS}")
@@ -195,7 +195,7 @@ def parse(expression: str, timezone: str | None = None) -> Schedule:
 
 
 def check_overlap(overlap: object) -> None:
-    """Raise DefinitionError for what is no `Overlap`, and not None."""
+    """Raise DefinitionError for anything but an `Overlap` or None."""
     known = get_args(Overlap)
     if overlap is not None and overlap not in known:
         *others, last = map(repr, known)
@@ -206,13 +206,13 @@ def _rate(expression: str) -> Rate:
     given = _RATE.fullmatch(expression)
     if given is None:
         raise DefinitionError(
-            "rate(…) has a whole number from 1, a space, and minutes, hours or days: "
+            "rate(…) takes a whole number from 1, a space, and minutes, hours or days: "
             "write it such as 'rate(5 minutes)'"
         )
     every = int(given[1]) * _SECONDS[given[2]]
     if every > _MOST_DAYS * _SECONDS["day"]:
         raise DefinitionError(
-            "it is longer than the years that schedules have, 1970 to 2199: write at most "
+            "it is longer than the range of schedules, 1970 to 2199: write at most "
             f"'rate({_MOST_DAYS} days)'"
         )
     return Rate(expression, every)
@@ -221,13 +221,13 @@ def _rate(expression: str) -> Rate:
 def _cron(expression: str, zone: tzinfo, timezone: str | None) -> Cron:
     given = _CRON.fullmatch(expression)
     if given is None:
-        once = "at(…) is for what runs once; " if expression.startswith("at(") else ""
+        once = "at(…) is for a single run; " if expression.startswith("at(") else ""
         raise DefinitionError(once + _SUCH_AS)
     fields = given[1].split(" ")
     if len(fields) != 6 or not all(fields):
         raise DefinitionError(
-            "cron(…) has six fields (minutes, hours, day-of-month, month, day-of-week, year) with "
-            f"one space between: {_SUCH_AS}"
+            "cron(…) takes six fields (minutes, hours, day-of-month, month, day-of-week, year) "
+            f"separated by one space: {_SUCH_AS}"
         )
     minutes, hours = _MINUTES.values(fields[0]), _HOURS.values(fields[1])
     cron = Cron(
@@ -240,17 +240,17 @@ def _cron(expression: str, zone: tzinfo, timezone: str | None) -> Cron:
     )
     if cron.next_after(_BEFORE_ALL) is None:
         raise DefinitionError(
-            f"it never happens, since the clock of {timezone} passes over it: write another time"
+            f"it never happens, since the clock of {timezone} skips this time: write another one"
             if cron.is_in_calendar()
-            else "it never happens, since no month that it names has such a day: write one that it "
-            "has, or 'L' for the last day of a month"
+            else "it never happens, since none of its months has such a day: write another day, or "
+            "'L' for the last day of a month"
         )
     return cron
 
 
 @dataclass(frozen=True, slots=True)
 class _Field:
-    """A field of a ``cron(…)``: the numbers that it may have, and their names, if any."""
+    """A field of a ``cron(…)``: its range of numbers, and their names if any."""
 
     name: str
     low: int
@@ -265,7 +265,7 @@ class _Field:
         found: set[int] = set()
         for part in text.split(","):
             if part == "*" != text:
-                raise self.refused(text, "'*' is every value already: write '*'")
+                raise self.refused(text, "'*' already means every value: write '*'")
             found.update(self._part(part))
         return tuple(sorted(found))
 
@@ -288,7 +288,7 @@ class _Field:
         return range(low, high + 1, int(step or 1))
 
     def number(self, text: str) -> int:
-        """The number that is written as itself or as a name."""
+        """The number behind a numeral or a name."""
         if text in self.names:
             return self.low + self.names.index(text)
         if (
@@ -320,16 +320,16 @@ class _Field:
 
     def _check_step(self, part: str, values: range, like: str | None, step: int) -> None:
         if step == 0:
-            raise self.refused(part, "a step of 0 leads nowhere: write a step from 1")
+            raise self.refused(part, "a step of 0 is not possible: write a step from 1")
         if self is _WEEKDAY:
             instead = ",".join(self._word(each, like or "1") for each in values[::step])
-            raise self.refused(part, f"it has no steps: write '{instead}'")
+            raise self.refused(part, f"steps are not possible here: write '{instead}'")
         if step > self.high - self.low:
             instead = self._word(values[0], like or "1")
-            raise self.refused(part, f"no second value is a step of {step} away: write '{instead}'")
+            raise self.refused(part, f"a step of {step} reaches no second value: write '{instead}'")
 
     def _word(self, value: int, like: str) -> str:
-        """A value as a number or a name, as another is written."""
+        """A value, as a number or a name like another."""
         return str(value) if like.isdigit() else self.names[value - self.low]
 
     @property
@@ -352,7 +352,7 @@ _YEAR = _Field("year", 1970, 2199)
 
 
 def _days(fields: Sequence[str]) -> Days:
-    """What day-of-month and day-of-week mean, of which one is ``?``."""
+    """What day-of-month and day-of-week mean; one of them is ``?``."""
     minutes, hours, day, month, weekday, year = fields
     of_month = _of_month(day) if day != "?" else None
     of_week = _of_week(weekday) if weekday != "?" else None
@@ -368,7 +368,7 @@ def _days(fields: Sequence[str]) -> Days:
     elif day == "*":
         instead = by_week
     raise DefinitionError(
-        f"one of day-of-month and day-of-week says the days, the other is '?': write {instead}"
+        f"one of day-of-month and day-of-week names days, the other is '?': write {instead}"
     )
 
 
@@ -434,6 +434,6 @@ def _no_zone(name: str) -> str:
 
     known = {zone.lower(): zone for zone in available_timezones() if "/" in zone}
     if not known:
-        return "there is no database of time zones here: pip install tzdata"
+        return "this machine has no time zone database: pip install tzdata"
     near = [known[zone] for zone in get_close_matches(name.lower(), known)] or ["Europe/Helsinki"]
     return f"the IANA database has no such zone: write it such as '{near[0]}'"

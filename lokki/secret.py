@@ -16,17 +16,17 @@ _sendable: ContextVar[bool] = ContextVar("lokki_secrets_sendable", default=False
 
 HIDDEN = "***"
 _SHORTEST = 4
-"""Shorter texts are in too many other ones to be redacted."""
+"""Shorter texts occur in too many others to be redacted."""
 
 
 class Secret(Generic[T_co]):
-    """A value that shows itself as ``***``; ``value`` is what it is.
+    """A value that is shown as ``***``; ``value`` is the value itself.
 
-    As a flow's parameter (``token: Secret[str]``) it is read from the environment variable
-    ``LOKKI_SECRET_<NAME>``, or asked for at the terminal, when it is not given. It is in no
-    journal, log line, error or command line; a resumed run reads it anew. It cannot be pickled,
-    so that no result can hold it. Texts of less than four characters are not redacted: they are in
-    too many other ones.
+    A flow's parameter (``token: Secret[str]``) that is not given is read from the environment
+    variable ``LOKKI_SECRET_<NAME>`` or asked for at the terminal. A secret is in no journal, log
+    line, error or command line; a resumed run reads it again. It cannot be pickled, so no result
+    can contain it. Texts of fewer than four characters are not redacted: they occur in too many
+    others.
     """
 
     __slots__ = ("_value",)
@@ -58,13 +58,13 @@ class Secret(Generic[T_co]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         if not _sendable.get():
-            raise TypeError("a Secret is not stored: give its name or what was made with it")
+            raise TypeError("a Secret cannot be stored: return its name, or what was made with it")
         return Secret, (self._value,)
 
 
 @contextmanager
 def sendable() -> Iterator[None]:
-    """Within, secrets can be pickled: to send them to a worker process, not to store them."""
+    """Inside this context, secrets can be pickled, to be sent to a worker process, not stored."""
     token = _sendable.set(True)
     try:
         yield
@@ -73,12 +73,12 @@ def sendable() -> Iterator[None]:
 
 
 def variable(name: str) -> str:
-    """The environment variable that a secret parameter is read from."""
+    """The environment variable of a secret parameter."""
     return f"LOKKI_SECRET_{name.upper()}"
 
 
 def in_environment() -> tuple[str, ...]:
-    """What is to be redacted of all secrets in the environment."""
+    """What to redact of all secrets in the environment."""
     prefix = variable("")
     return redactable(
         Secret(value) for name, value in os.environ.items() if name.startswith(prefix)
@@ -86,9 +86,9 @@ def in_environment() -> tuple[str, ...]:
 
 
 def redactable(values: Any) -> tuple[str, ...]:
-    """What is to be redacted of the secrets among ``values``, the longest first.
+    """What to redact of the secrets among ``values``, the longest first.
 
-    It is their text and each line of it, also as ``repr``, JSON and URLs write them.
+    It is their text and each line of it, also as ``repr``, JSON and URLs write it.
     """
     found = [text for value in values if isinstance(value, Secret) for text in _texts(value.value)]
     plain = {part for text in found for part in (text, *text.splitlines())}
@@ -97,7 +97,7 @@ def redactable(values: Any) -> tuple[str, ...]:
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """The text of a value, and those of what is in it."""
+    """The text of a value and of everything in it."""
     yield str(value)
     if isinstance(value, bytes | bytearray):
         yield value.decode("utf-8", "backslashreplace")
@@ -121,7 +121,7 @@ def _forms(text: str) -> Iterator[str]:
 
 
 def redacted(text: str, secrets: tuple[str, ...]) -> str:
-    """A text without any of what is ``redactable``."""
+    """A text without anything ``redactable``."""
     for secret in secrets:
         text = text.replace(secret, HIDDEN)
     return text

@@ -1,4 +1,4 @@
-"""The stages that a chain is made of: calls of steps, one after the other or for each item."""
+"""The stages of a chain: calls of steps, one after the other or for each item."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class StepCall:
     """One use of a step in a flow, with the constants bound to it in the chain.
 
     ``name`` is unique in its graph: the second use of ``clean`` is ``clean-2``. ``args`` is empty
-    but for the first call of a flow, which has no input from a call before it.
+    except for the first call of a flow, which has no input from another call.
     """
 
     step: StepDefinition[..., Any]
@@ -25,7 +25,7 @@ class StepCall:
 
 @dataclass(frozen=True, slots=True)
 class TaskStage:
-    """A step that is called once, with the whole result of the stage before it."""
+    """A step that is called once, with the whole result of the previous stage."""
 
     call: StepCall
 
@@ -40,11 +40,11 @@ class TaskStage:
 
 @dataclass(frozen=True, slots=True)
 class MapStage:
-    """An inner chain that is run for each item of the stage before it.
+    """An inner chain that runs for each item of the previous stage.
 
     ``concurrency_limit``: most items at a time (None: the engine's limit). ``batch_size``: items
     handed out at a time (None: the engine decides). ``tolerated_failures``: how many items (int)
-    or which share of them (float below 1) may fail without failing the run. ``direct_pass``: on
+    or what share of them (float below 1) may fail without failing the run. ``direct_pass``: on
     AWS, one invocation runs the whole inner chain of an item.
     """
 
@@ -63,7 +63,7 @@ class MapStage:
         return self.inner
 
     def tolerates(self, failures: int, count: int) -> bool:
-        """Whether the map may go on when ``failures`` of its ``count`` items have failed."""
+        """Whether the map may continue when ``failures`` of its ``count`` items have failed."""
         limit = self.tolerated_failures
         if isinstance(limit, float):
             return failures == 0 or failures / count <= limit

@@ -1,7 +1,7 @@
-"""Stand-ins: what a flow's body computes with where a parameter has no value, as for a build.
+"""Stand-ins: what a flow's body computes with where a parameter has no value, as in a build.
 
-What goes through in Python (arithmetic, comparisons, items, attributes, calls, formatting) gives
-another stand-in, which can be bound as a constant. None is ever used where a flow runs.
+An operation on one (arithmetic, comparison, item, attribute, call, formatting) returns another
+stand-in, which can be bound as a constant. A flow that runs has none.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ _LONGEST = 80
 
 
 class ValueNeeded(ParameterError):
-    """The body of a flow needs the value of a parameter that has none."""
+    """The body of a flow needs the value of a parameter without one."""
 
 
 class _LengthNeeded(ValueNeeded, TypeError):
-    """As `list` wants it of what it asks for a length, which it can do without."""
+    """A TypeError too: `list`, which asks for a length, can do without one."""
 
 
 class Asked(Protocol):
-    """Who answers what a body asks of a stand-in."""
+    """Answers the questions that a body asks about a stand-in."""
 
     def ask(self, text: str, names: tuple[str, ...]) -> bool: ...
     def count(self, text: str, names: tuple[str, ...]) -> int: ...
@@ -48,7 +48,7 @@ class Asked(Protocol):
 
 
 class About(NamedTuple):
-    """What is known of a stand-in: the parameters it comes from, how it was made, its type if any.
+    """What is known of a stand-in: its parameters, how it was made, and its type, if known.
 
     ``kind`` is an annotation, or None.
     """
@@ -60,7 +60,7 @@ class About(NamedTuple):
 
 
 class StandIn:
-    """A value that is not known. ``about(…)`` returns what is."""
+    """An unknown value. ``about(…)`` returns what is known of it."""
 
     __slots__ = ("_lokki_about",)
 
@@ -69,7 +69,7 @@ class StandIn:
 
     @property
     def __class__(self) -> type:
-        """As annotated, for ``isinstance``."""
+        """The annotated class, for ``isinstance``."""
         return class_of(about(self).kind) or StandIn
 
     @__class__.setter
@@ -80,11 +80,11 @@ class StandIn:
             raise AttributeError(name)
         kind = about(self).kind
         if name.startswith("_") and _is_complete(class_of(kind)):
-            raise _needed(self, "{} is given to other code")  # to what takes it for the value
+            raise _needed(self, "{} is given to other code")  # which would take it for the value
         return _shared(kind, name) or _made(f"{_said(self)}.{name}", _attribute(kind, name), self)
 
     def __setattr__(self, name: str, value: object) -> None:
-        """Nothing: what is read from it afterwards is not known either."""
+        """Does nothing: what is read from it later is unknown, too."""
 
     __setitem__ = __setattr__
     __delattr__ = __delitem__ = lambda self, name: None
@@ -151,12 +151,12 @@ def about(stand_in: StandIn) -> About:
 
 
 def is_stand_in(value: object) -> TypeGuard[StandIn]:
-    """Whether a value is one; ``isinstance`` would see the class that it stands for, too."""
+    """Whether a value is a stand-in; ``isinstance`` sees the class that it stands for."""
     return type(value) is StandIn
 
 
 def refuse_stand_in(value: object, why: str) -> None:
-    """Raise the error that a value is needed, where a stand-in cannot be used; ``{}`` is it."""
+    """Raise the error that a value is needed where it is a stand-in; ``{}`` in ``why`` names it."""
     if type(value) is StandIn:
         raise _needed(value, why)
 
@@ -233,7 +233,7 @@ for _name, _sign in _NEEDING.items():
 
 
 def class_of(kind: Any) -> type | None:
-    """The class that values of an annotation are of; None for one that names none."""
+    """The class of an annotation's values; None if it names none."""
     while get_origin(kind) is Annotated or isinstance(kind, NewType):
         kind = kind.__supertype__ if isinstance(kind, NewType) else kind.__origin__
     cls = get_origin(kind) or kind
@@ -243,7 +243,7 @@ def class_of(kind: Any) -> type | None:
 
 
 def _attribute(kind: Any, name: str) -> Any:
-    """The annotation of an attribute, None if there is none. Raises AttributeError for no such."""
+    """The annotation of an attribute, if any. Raises AttributeError for an unknown attribute."""
     cls = class_of(kind)
     if cls is None:
         return None
@@ -255,7 +255,7 @@ def _attribute(kind: Any, name: str) -> Any:
 
 
 def _shared(kind: Any, name: str) -> Any:
-    """What a class has for all of its objects, such as ``date.max``; None if each has its own."""
+    """An attribute that all objects of a class share, such as ``date.max``; None for others."""
     cls = class_of(kind)
     bases = cls.__mro__ if cls is not None and _is_complete(cls) else ()
     found = next((vars(base)[name] for base in bases if name in vars(base)), None)
@@ -263,12 +263,12 @@ def _shared(kind: Any, name: str) -> Any:
 
 
 def _is_complete(cls: type | None) -> bool:
-    """Whether objects of a class have no other attributes than the class has."""
+    """Whether objects of a class have only the attributes of the class."""
     return cls is not None and cls.__module__.partition(".")[0] in _COMPLETE
 
 
 def _hints(cls: type) -> dict[str, Any]:
-    with suppress(Exception):  # a name that is not known, or any code of an annotation
+    with suppress(Exception):  # an unknown name, or any error of an annotation's code
         return typing.get_type_hints(cls)
     return dict.fromkeys(annotated(cls))
 
@@ -296,7 +296,7 @@ def _is_mapping(cls: type | None) -> bool:
 
 
 def _members(kind: Any) -> list[Any] | None:
-    """The annotations of the items of a tuple whose length is known."""
+    """The annotations of the items of a tuple of known length."""
     cls, args = class_of(kind), get_args(kind)
     if cls is None or not issubclass(cls, tuple):
         return None

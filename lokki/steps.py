@@ -1,4 +1,4 @@
-"""What a step is: a function, and the options of its calls."""
+"""What a step is: a function and the options of its calls."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ MAP_OPTIONS = ("concurrency_limit", "batch_size", "tolerated_failures", "direct_
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,59}")
 
 running: ContextVar[list[Any] | None] = ContextVar("lokki_running", default=None)
-"""The call of a step that is under way here, its BoundCall first; see `lokki.call`."""
+"""The call of a step that runs here, its BoundCall first; see `lokki.call`."""
 
 
 class StepDefinition(Generic[P, R]):
-    """A function, and how it is to be called: what runs a step needs to know of it."""
+    """A function and how to call it: what is needed to run a step."""
 
     fn: Callable[P, Any]
     name: str
@@ -61,7 +61,7 @@ class StepDefinition(Generic[P, R]):
         if isinstance(fn, classmethod):
             raise no_method("step", fn.__func__)
         if isinstance(fn, StepDefinition) or not callable(fn) or not isinstance(name, str):
-            raise ChainTypeError(f"@step wants a function, not {fn!r}")
+            raise ChainTypeError(f"@step takes a function, not {fn!r}")
         vars(self).update(
             fn=fn,
             name=name,
@@ -90,8 +90,8 @@ class StepDefinition(Generic[P, R]):
 
         if not _NAME.fullmatch(self.name):
             raise refuse(
-                "a step needs a function with a name of ASCII letters, digits and '_' "
-                "(at most 60): write it with def"
+                "the function's name must consist of at most 60 ASCII letters, digits and '_': "
+                "write it with def"
             )
         if self.job_type not in ("lambda", "batch"):
             raise refuse(f"job_type must be 'lambda' or 'batch', not {self.job_type!r}")
@@ -107,12 +107,12 @@ class StepDefinition(Generic[P, R]):
             raise refuse(f"memory_mb must be a whole number, not {self.memory_mb!r}")
         if self.vcpu is not None and self.job_type == "lambda":
             raise refuse(
-                "vcpu is for job_type='batch'; Lambda gives CPU with memory: set memory_mb"
+                "vcpu is for job_type='batch'; Lambda assigns CPU by memory: set memory_mb"
             )
         try:
             parameters = self.signature.parameters
         except (TypeError, ValueError):
-            raise refuse("its signature is unknown; call it in a function of your own") from None
+            raise refuse("its signature is unknown; call it from a function of your own") from None
         for option in MAP_OPTIONS:
             if option in parameters:
                 raise refuse(f"the parameter name '{option}' is reserved for .map(); rename it")
@@ -151,10 +151,10 @@ class StepDefinition(Generic[P, R]):
 
 
 def refuse_method(kind: str, made: Any, instance: object, owner: type | None) -> None:
-    """Refuse a step or flow that was decorated as a method, when Python is to bind it.
+    """Refuse a step or flow that was decorated as a method, when Python binds it.
 
-    A function of a class that is looked up in the class itself is none, unless its first parameter
-    is ``self`` or ``cls``. Raises ChainTypeError.
+    A function that is looked up in the class itself is no method, unless its first parameter is
+    ``self`` or ``cls``. Raises ChainTypeError.
     """
     fn, classes = made.fn, (owner or type(instance)).__mro__
     names = [f"{each.__qualname__}.{getattr(fn, '__name__', '')}" for each in classes]
@@ -167,9 +167,9 @@ def refuse_method(kind: str, made: Any, instance: object, owner: type | None) ->
 def no_method(kind: str, fn: Callable[..., Any]) -> ChainTypeError:
     lacks = next(iter(signature(fn).parameters), "self")
     return ChainTypeError(
-        f"{kind} '{fn.__name__}' is a method, and nothing would give it '{lacks}': write it as a "
-        f"function outside of the class, or put @staticmethod above @{kind}; what it needs of the "
-        "object it gets in its input, as a constant or from a parameter of the flow"
+        f"{kind} '{fn.__name__}' is a method, but nothing supplies its '{lacks}': write it as a "
+        f"function outside the class, or put @staticmethod above @{kind}; pass what it needs from "
+        "the object in its input, as a constant or as a parameter of the flow"
     )
 
 
@@ -183,7 +183,7 @@ def _is(kind: Callable[[object], bool], fn: object) -> bool:
 
 
 def input_and_names(step: StepDefinition[..., Any]) -> tuple[list[str] | None, bool]:
-    """The parameters that a step takes by name, its input's first, and whether it takes any other.
+    """The parameters that a step takes by name, its input first, and whether it takes any other.
 
     The input is the first positional parameter ('' for ``*args``); None instead of the list when
     there is none.

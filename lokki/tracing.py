@@ -1,4 +1,4 @@
-"""Records the links that a flow's body makes while it is traced, with the user's line of each."""
+"""Records the links that a flow's body makes while it is traced, each with its line."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LONGEST = 100
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """One link of a body: the chain that it has made, of which other one, and as it is written."""
+    """One link of a body: the chain it made, the chain before it, and the link as written."""
 
     chain: object
     before: object | None
@@ -39,7 +39,7 @@ _links: ContextVar[list[Link] | None] = ContextVar("lokki_links", default=None)
 
 @contextmanager
 def tracing() -> Iterator[list[Link]]:
-    """Within, links are listed; an error that a body's line causes names this line."""
+    """Inside this context, links are listed; an error names the line of the body that caused it."""
     links: list[Link] = []
     outside = _links.set(links)
     try:
@@ -59,9 +59,9 @@ def note(chain: object, before: object | None, words: str) -> None:
 
 
 def kept(links: list[Link], returned: object, flow: str) -> list[Link]:
-    """The links of the chain that a body has returned.
+    """The links of the chain that a body returned.
 
-    Raises DefinitionError for links that are no part of it: they would be lost.
+    Raises DefinitionError for links outside that chain: they would be lost.
     """
     made = {id(link.chain): link for link in links}
     found = _way_to(returned, made)
@@ -69,14 +69,14 @@ def kept(links: list[Link], returned: object, flow: str) -> list[Link]:
     if lost is None:
         return found
     before = _way_to(lost.before, made)
-    advice = "a link leaves the chain before it as it was, and gives a new one: go on with that"
+    advice = "a link does not change the chain before it but returns a new one: continue with that"
     if lost.before is None:
         advice = "link it to the others, or return it"
     elif before and found[: len(before)] == before:
         whole = "".join(each.words for each in (*before, lost, *found[len(before) :]))
         advice += f", as in {whole}" if len(whole) <= _LONGEST else ""
     error = DefinitionError(
-        f"flow '{flow}': {lost.words} is no part of the chain that is returned, so it would never "
+        f"flow '{flow}': {lost.words} is not part of the returned chain, so it would never "
         f"run; {advice}, or leave it out"
     )
     error.place = lost.place
@@ -84,7 +84,7 @@ def kept(links: list[Link], returned: object, flow: str) -> list[Link]:
 
 
 def _way_to(chain: object | None, made: dict[int, Link]) -> list[Link]:
-    """The links, of those that were made, that have led to a chain, the first one first."""
+    """Those of the links made that led to a chain, in order."""
     found = []
     while (link := made.get(id(chain))) is not None:
         found.append(link)
@@ -93,7 +93,7 @@ def _way_to(chain: object | None, made: dict[int, Link]) -> list[Link]:
 
 
 def here() -> tuple[str, int]:
-    """File and line of the user's that is running: in the body, or in what it calls of theirs."""
+    """The user's file and line that runs: in the body, or in the user's code that it calls."""
     found = ("", 0)
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and not (found[0] and frame.f_code.co_filename.startswith(_OURS)):
@@ -120,12 +120,12 @@ def users_frame(frames: TracebackType | None) -> TracebackType | None:
 
 
 def place_in(frame: TracebackType | None) -> str:
-    """The line that a frame of a traceback is at."""
+    """The line of a traceback's frame."""
     return "" if frame is None else place_of(frame.tb_frame.f_code.co_filename, frame.tb_lineno)
 
 
 def code_in(frame: TracebackType) -> str:
-    """The expression that a frame of a traceback is at, if it is in one line; else the line."""
+    """The expression at a traceback's frame if it fits in one line, otherwise the line."""
     code = frame.tb_frame.f_code
     line = linecache.getline(code.co_filename, frame.tb_lineno)
     first, last, begin, end = next(islice(code.co_positions(), frame.tb_lasti // 2, None))
@@ -137,9 +137,9 @@ def _is_own(file: str) -> bool:
 
 
 def place_of(file: str, line: int) -> str:
-    """A line as messages name it: ``birds.py:12``, with the path from here where it is shorter."""
+    """A line as messages name it: ``birds.py:12``; a relative path if that is shorter."""
     if not file:
         return ""
-    with suppress(OSError, ValueError):  # there is no working directory, or it is on another drive
+    with suppress(OSError, ValueError):  # no working directory, or it is on another drive
         file = min(file, os.path.relpath(file), key=len)
     return f"{file}:{line}"

@@ -1,8 +1,7 @@
-"""The ways through a flow's body whose parameters have no values, as for a build.
+"""The ways through a flow's body whose parameters have no values, as in a build.
 
-The body is traced with stand-ins. What it asks of them is answered in every way, one after the
-other, since its structure has to be the same in all of them; where the flow runs, it is traced with
-the values.
+The body is traced with stand-ins, once for every combination of answers to its questions about
+them, since its structure must be the same for all. A run traces it with the values.
 """
 
 from __future__ import annotations
@@ -37,18 +36,18 @@ if TYPE_CHECKING:
     from lokki.stages import Stage
 
 _MOST_QUESTIONS = 32
-"""Most questions on one way: a loop that goes on while a stand-in is true would never end."""
+"""Most questions on one way: a loop that runs while a stand-in is true would never end."""
 _MOST_WAYS = 256
 _LENGTHS = (2, 1, 0, 3)
-"""How many items what is looped over may have: with more, a body does the same again."""
+"""Lengths of what a body loops over: with more items, it only does the same again."""
 _MOST_CHOICES = 64
-"""Most combinations of values of parameters that can have but a few, such as flags and enums."""
+"""Most combinations of values of parameters with few values, such as flags and enums."""
 _MOST_ASKED = 10_000
-"""How often anything is asked on one way: `while names: names.pop()` would never end, either."""
+"""Most times that anything is asked on one way: `while names: names.pop()` never ends, either."""
 
 
 class Traced(Protocol):
-    """What a body gives on one way: a flow's graph."""
+    """What a body returns on one way: a flow's graph."""
 
     @property
     def stages(self) -> tuple[Stage, ...]: ...
@@ -60,7 +59,7 @@ G = TypeVar("G", bound=Traced)
 
 
 class _Question:
-    """What a body has asked of a stand-in and where, and which of the ``answers`` it gets now."""
+    """What a body asked about a stand-in, where, and which of the ``answers`` it gets now."""
 
     def __init__(self, text: str, names: tuple[str, ...], answers: int) -> None:
         self.text = text
@@ -71,7 +70,7 @@ class _Question:
 
     @property
     def place(self) -> str:
-        """The only line that has asked it; empty if there is none, or several."""
+        """The only line that asked it; empty if there is none, or several."""
         return next(iter(self.places)) if len(self.places) == 1 else ""
 
 
@@ -93,10 +92,10 @@ class Ways:
             count *= len(found) if several else 1
 
     def explored(self, trace: Callable[[], tuple[G, list[Link]]]) -> G:
-        """The graph that the body gives on all ways.
+        """The graph that the body returns on all ways.
 
-        A way that ends in an error is left out, since a body may refuse values; when all do, the
-        first error is raised. Raises ValueNeeded when the structure depends on what is missing.
+        A way that ends in an error is left out, since a body may refuse values; if all do, the
+        first error is raised. Raises ValueNeeded when the structure depends on a missing value.
         """
         found: tuple[G, list[Link]] | None = None
         failed: Exception | None = None
@@ -119,14 +118,14 @@ class Ways:
                 break
         else:
             last = self._questions[-1]
-            raise self.needs(last.names, f"too much depends on it, as {last.text}", last.place)
+            raise self.needs(last.names, f"too much depends on it, such as {last.text}", last.place)
         if found is None:
             assert failed is not None
             raise self._noted(failed)
         return found[0]
 
     def values(self) -> dict[str, Any]:
-        """What stands for the missing parameters on the way that is gone now, from its start."""
+        """What stands for the missing parameters on the current way, from its start."""
         self._answered.clear()
         self._known.clear()
         self._asked = self._position = 0
@@ -142,7 +141,7 @@ class Ways:
         return StandIn(About(self, (name,), name, one.kind))
 
     def ask(self, text: str, names: tuple[str, ...]) -> bool:
-        """Whether something is true on this way; the same answer to the same question."""
+        """Whether something is true on this way; the same question gets the same answer."""
         if text not in self._answered:
             self._answered[text] = not self._answer(text, names, 2)
         self._located(text, names)
@@ -174,7 +173,7 @@ class Ways:
         self._known[text].places.add(place_of(*here()))
 
     def _turn(self) -> bool:
-        """Take the next way; False when all have been taken."""
+        """Take the next way; False if there is none."""
         asked = self._questions
         while asked and asked[-1].answer + 1 == asked[-1].answers:
             asked.pop()
@@ -185,7 +184,7 @@ class Ways:
     # ---- messages ----------------------------------------------------------------------------
 
     def needs(self, names: Sequence[str], why: str, place: str = "") -> ValueNeeded:
-        """The error of a body that cannot do without values, with what to write."""
+        """The error for a body that needs values, with what to write."""
         several = len(names) > 1
         text = Wording(
             f"the {'values' if several else 'value'} of {self._listed(names)} "
@@ -203,7 +202,7 @@ class Ways:
     def _remedy(self, names: Sequence[str]) -> str:
         known = [self._missing[name] for name in names]
         if any(each.is_secret for each in known):
-            return "what depends on a secret has to be done in a step"
+            return "do what depends on a secret in a step"
         examples = Arguments(**{each.name: example_of(each) for each in known})
         return Wording(f"give {'them' if len(names) > 1 else 'it'}, as in ", examples)
 
@@ -213,7 +212,7 @@ class Ways:
         one: tuple[Traced, list[Link]],
         other: tuple[Traced, list[Link]],
     ) -> ValueNeeded:
-        """The error of a structure that is another one since the first answer that is new."""
+        """The error for a structure that has changed since the first new answer."""
         asked = next(
             each
             for each, before in zip_longest(self._questions, answers)
@@ -224,14 +223,14 @@ class Ways:
         return self.needs(asked.names, why, asked.place or _parting(one[1], other[1]))
 
     def _artifact(self, error: Exception) -> ValueNeeded | None:
-        """The error for a TypeError of other code, which takes no stand-in for a value."""
+        """The error for a TypeError of other code, which does not accept a stand-in."""
         code, names, place = _at_fault(error)
         if not names or not isinstance(error, TypeError):
             return None
         return self.needs(names, f"{code} raises {type(error).__name__}: {error}", place)
 
     def _noted(self, error: Exception) -> Exception:
-        """An error of the body, which may come of a stand-in."""
+        """An error of the body, with a note if a stand-in may have caused it."""
         _, names, place = _at_fault(error)
         if names:
             lack = "have" if len(names) > 1 else "has"
@@ -241,7 +240,7 @@ class Ways:
 
 
 def _at_fault(error: Exception) -> tuple[str, tuple[str, ...], str]:
-    """The code of the body that an error of other code comes from, with the parameters in it."""
+    """The code of the body from which an error of other code comes, with its parameters."""
     frame = users_frame(error.__traceback__)
     if frame is None or isinstance(error, LokkiError):
         return "", (), ""
@@ -253,7 +252,7 @@ def _at_fault(error: Exception) -> tuple[str, tuple[str, ...], str]:
 
 
 def _structure(graph: Traced) -> list[Any]:
-    """What of a graph has to be the same for all parameters: its chain, and the options of maps."""
+    """What must be the same for all parameters of a graph: its chain and the options of maps."""
     options = ("concurrency_limit", "batch_size", "tolerated_failures", "direct_pass")
     return [
         (type(stage), [call.name for call in stage.calls], *(getattr(stage, o, 0) for o in options))
@@ -262,7 +261,7 @@ def _structure(graph: Traced) -> list[Any]:
 
 
 def _parting(one: list[Link], other: list[Link]) -> str:
-    """The line of the first link that two traces do not have in common, or of the last one."""
+    """The line of the first link in which two traces differ, or of the last one."""
     shorter, longer = sorted((one, other), key=len)
     pairs = zip_longest(longer, shorter)
     new = (link for link, same in pairs if same is None or link.words != same.words)
@@ -270,14 +269,14 @@ def _parting(one: list[Link], other: list[Link]) -> str:
 
 
 class _OfKind:
-    """Any value of an annotation; of None, of an unknown one."""
+    """Any value of an annotation; None for an unknown one."""
 
     def __init__(self, kind: Any) -> None:
         self.kind = kind
 
 
 def _alternatives(kind: Any) -> list[Any]:
-    """What a parameter can be: each value where there are few, else a kind of them."""
+    """What a parameter can be: each value if there are few, otherwise a kind of values."""
     if get_origin(kind) is Annotated:
         return _alternatives(kind.__origin__)
     if isinstance(kind, NewType):

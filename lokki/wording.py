@@ -7,9 +7,9 @@ from typing import Any, TypeAlias
 
 
 class Arguments:
-    """Arguments with their values; one whose value is ``...`` is named without it.
+    """Arguments with their values; one with the value ``...`` is only named.
 
-    As a text they are what Python is given: ``from_stage='clean', force=True``.
+    As text, they are written as in Python: ``from_stage='clean', force=True``.
     """
 
     def __init__(self, /, **given: Any) -> None:
@@ -22,7 +22,7 @@ class Arguments:
 
 
 class Placeholder(str):
-    """What stands for the value of an argument: ``INT``, which nobody quotes."""
+    """Stands for the value of an argument: ``INT``, without quotes."""
 
     __slots__ = ()
 
@@ -53,10 +53,10 @@ class Wording(str):
         return Wording, self._parts
 
     def said(self, words: Words) -> str:
-        """The text in these words."""
+        """The text, with its arguments in these words."""
         return "".join(words(part) if isinstance(part, Arguments) else part for part in self._parts)
 
 
 def said(text: str, words: Words) -> str:
-    """A text, with the arguments that it names, if any, in these words."""
+    """A text, with any arguments that it names in these words."""
     return text.said(words) if isinstance(text, Wording) else text

@@ -228,8 +228,8 @@ def test_a_chain_is_no_value(use, told):
     for chain in (a(), a().map(b)):
         name = chain.stages[-1].name
         with says(
-            f"a chain cannot be {told}: the result of step '{name}' is not there while the flow "
-            "is described; write a step that does this with it, and link it: .next(step)"
+            f"a chain cannot be {told}: step '{name}' has no result while the flow is described; "
+            "write a step that does this with the result, and link it: .next(step)"
         ) as refused:
             use(chain)
         assert isinstance(refused.value, TypeError)
@@ -237,7 +237,7 @@ def test_a_chain_is_no_value(use, told):
 
 @pytest.mark.parametrize("chain", [a(), a().map(b)])
 def test_a_chain_has_nothing_but_its_links(chain):
-    with says("a chain has no 'upper', but next, map and, on an open map, agg") as refused:
+    with says("a chain has no 'upper'; it has next, map and, on an open map, agg") as refused:
         chain.upper()
     assert isinstance(refused.value, AttributeError)
     assert not hasattr(chain, "upper")
@@ -270,7 +270,7 @@ def test_agg_without_map():
         a().map(b).agg(d).agg(d, factor=3)
     with says("write .map(…).agg([1])"):
         a().agg([1])
-    with pytest.raises(TypeError, match="closes a map, and none is open"):
+    with pytest.raises(TypeError, match="closes a map, but none is open"):
         a().agg(d)
 
 
@@ -284,7 +284,7 @@ def test_something_else_than_a_step_is_a_type_error_too(wrong):
 @pytest.mark.parametrize("link", [a().map, a().next, a().map(b).next, a().map(b).map])
 def test_maps_do_not_nest(link):
     for inner in (a().map(b), a().map(b).agg(d), a().map(b).next(c)):
-        with refused(r"maps do not nest; close this map with \.agg\(\) first, or do the"):
+        with refused(r"maps do not nest: close this map with \.agg\(\) first, or do the"):
             link(inner)
 
 
@@ -302,27 +302,27 @@ every_link = pytest.mark.parametrize(
 
 @every_link
 def test_a_plain_function_is_no_link(verb, link):
-    with says(f".{verb}(plain) wants a step: decorate plain with @step"):
+    with says(f".{verb}(plain) takes a step: decorate plain with @step"):
         link(plain)
 
 
 @every_link
 @pytest.mark.parametrize("thing", [None, "b", 3])
 def test_a_value_is_no_link(verb, link, thing):
-    with says(f".{verb}({thing!r}) wants a step"):
+    with says(f".{verb}({thing!r}) takes a step"):
         link(thing)
 
 
 @every_link
 def test_a_called_step_is_no_link(verb, link):
-    with says(f"wants the step itself, not a call of it: write .{verb}(b), without brackets"):
+    with says(f"takes the step itself, not a call of it: write .{verb}(b), without parentheses"):
         link(b())
 
 
 @every_link
 def test_a_step_without_parameters_is_no_link(verb, link):
     for useless in (nothing, keywords_only):
-        with says(f".{verb}({useless.name}) calls it with the result before it: give it a first"):
+        with says(f".{verb}({useless.name}) calls it with the previous result: give it a par"):
             link(useless)
 
 
@@ -334,7 +334,7 @@ def test_constants_are_bound_by_name(verb, link):
 
 @every_link
 def test_the_input_cannot_be_bound(verb, link):
-    with says(f".{verb}(b, item=…): 'item' is the step's input and comes from the call before it"):
+    with says(f".{verb}(b, item=…): 'item' is the step's input and comes from the previous call"):
         link(b, item=3)
 
 
@@ -363,19 +363,19 @@ def test_only_an_opening_map_takes_a_list(link):
 
 
 def test_a_list_of_links_needs_a_step():
-    with says(".map([]) has no step; give at least one"):
+    with says(".map([]) has no step: give at least one"):
         a().map([])
 
 
 def test_a_list_of_links_holds_steps_alone():
     with says("decorate plain with @step"):
         a().map([b, plain])
-    with says("write .map(c), without brackets"):
+    with says("write .map(c), without parentheses"):
         a().map([b, c()])
 
 
 def test_a_list_of_links_takes_no_constants():
-    with says("factor=…) does not say which step the constant is for; write .map(first, …).next("):
+    with says("factor=…) does not say which step gets the constant; write .map(first, …).next("):
         a().map([b, c], factor=3)
 
 
@@ -394,7 +394,7 @@ def test_limits_are_whole_numbers(option, value):
 
 @pytest.mark.parametrize("value", [-1, -0.1, 1.5, True, "5%", None, math.nan, math.inf])
 def test_tolerance_is_a_number_or_a_share(value):
-    with says(f"a number of items (5) or a share of them from 0.0 to 1.0 (0.05), not {value!r}"):
+    with says(f"a number of items (5) or a share from 0.0 to 1.0 (0.05), not {value!r}"):
         a().map(b, tolerated_failures=value)
 
 
@@ -551,7 +551,7 @@ def test_the_names_that_a_step_takes(fn, names, takes_any):
 
 @pytest.mark.parametrize("thing", [3, "b", b, partial(plain), None])
 def test_what_is_no_function_is_no_step(thing):
-    with says(f"@step wants a function, not {thing!r}"):
+    with says(f"@step takes a function, not {thing!r}"):
         Step(thing)
 
 
@@ -569,7 +569,7 @@ def named(name):
     ids=["lambda", "not ASCII", "hyphen", "digit first", "too long", "empty"],
 )
 def test_names_that_no_place_could_hold(fn):
-    with says("a name of ASCII letters, digits and '_' (at most 60): write it with def"):
+    with says("must consist of at most 60 ASCII letters, digits and '_': write it with def"):
         Step(fn)
 
 
@@ -579,7 +579,7 @@ def test_the_longest_name():
 
 @pytest.mark.parametrize("fn", [dict, max])
 def test_a_function_without_signature(fn):
-    with says(f"step '{fn.__name__}': its signature is unknown; call it in a function of your own"):
+    with says(f"'{fn.__name__}': its signature is unknown; call it from a function of your own"):
         Step(fn)
 
 
@@ -614,7 +614,7 @@ def test_memory_is_a_whole_number():
 
 
 def test_vcpu_is_for_batch():
-    with says("vcpu is for job_type='batch'; Lambda gives CPU with memory: set memory_mb"):
+    with says("vcpu is for job_type='batch'; Lambda assigns CPU by memory: set memory_mb"):
         Step(plain, vcpu=1)
     assert Step(plain, job_type="batch", vcpu=0.25).vcpu == 0.25
 
@@ -631,7 +631,7 @@ def test_an_async_step_runs_in_no_thread(fn):
 
 
 def test_a_bad_retry():
-    with says("retry has no 'retry'; it may hold retries"):
+    with says("retry has no 'retry'; it has retries"):
         Step(plain, retry={"retry": 1})
 
 

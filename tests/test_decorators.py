@@ -84,7 +84,7 @@ def test_step_names_its_options(make):
 
 
 def test_step_of_a_step():
-    with pytest.raises(DefinitionError, match="@step wants a function, not <step total>"):
+    with pytest.raises(DefinitionError, match="@step takes a function, not <step total>"):
         step(total)
 
 
@@ -133,13 +133,13 @@ def test_a_flow_is_named_after_its_function(function, name):
 
 @pytest.mark.parametrize("function", ["<lambda>", "vögel", "_1", "__", "a" * 61, "a.b"])
 def test_names_that_no_place_could_hold(function):
-    with pytest.raises(DefinitionError, match="with a name of ASCII letters, digits and '_', begi"):
+    with pytest.raises(DefinitionError, match="at most 60 ASCII letters, digits and '_', and begi"):
         flow(named(function))
 
 
 @pytest.mark.parametrize("thing", [3, "birds", numbers, partial(named)])
 def test_what_is_no_function_is_no_flow(thing):
-    with pytest.raises(DefinitionError, match="@flow wants a function, not "):
+    with pytest.raises(DefinitionError, match="@flow takes a function, not "):
         flow(thing)
 
 
@@ -147,7 +147,7 @@ def test_an_async_body_is_refused():
     async def birds():
         return numbers()
 
-    with pytest.raises(DefinitionError, match=r"flow 'birds': .* write it with def, not async def"):
+    with pytest.raises(DefinitionError, match=r"flow 'birds': .* write def, not async def"):
         flow(birds)
 
 
@@ -398,9 +398,9 @@ def test_a_link_whose_chain_is_dropped_is_refused(body, lost, instead):
     with pytest.raises(DefinitionError) as refused:
         flow(body)()
     assert str(refused.value) == (
-        f"{line_of(helper, '# lost')}: flow '{body.__name__.replace('_', '-')}': {lost} is no part "
-        "of the chain that is returned, so it would never run; a link leaves the chain before it "
-        f"as it was, and gives a new one: go on with that, as in {instead}, or leave it out"
+        f"{line_of(helper, '# lost')}: flow '{body.__name__.replace('_', '-')}': {lost} is not "
+        "part of the returned chain, so it would never run; a link does not change the chain "
+        f"before it but returns a new one: continue with that, as in {instead}, or leave it out"
     )
 
 
@@ -415,7 +415,7 @@ def dropped_in_a_constant():
 
 @pytest.mark.parametrize("body", [dropped_call, dropped_in_a_constant])
 def test_a_call_that_is_dropped_is_refused(body):
-    told = r"numbers\(\) is no part of .*; link it to the others, or return it, or leave it out$"
+    told = r"numbers\(\) is not part of .*; link it to the others, or return it, or leave it out$"
     with pytest.raises(DefinitionError, match=told) as refused:
         flow(body)()
     assert refused.value.place == line_of(body, "# lost")
@@ -430,7 +430,7 @@ def test_a_link_to_a_chain_of_the_module_may_not_be_dropped_either():
         CHAIN.next(total)
         return CHAIN.agg(total)
 
-    with pytest.raises(DefinitionError, match=r"a new one: go on with that, or leave it out$"):
+    with pytest.raises(DefinitionError, match=r"a new one: continue with that, or leave it out$"):
         birds()
 
 
@@ -513,7 +513,7 @@ class Shop:
 
 
 def no_method(kind, name, lacks):
-    told = f"{kind} '{name}' is a method, and nothing would give it '{lacks}': write it as a func"
+    told = f"{kind} '{name}' is a method, but nothing supplies its '{lacks}': write it as a func"
     return pytest.raises(TypeError, match=told)
 
 

@@ -220,5 +220,5 @@ def test_any_legal_links_give_the_graph_of_the_model(links):
 def test_a_flow_of_too_many_stages_is_refused():
     stage = a().stages[0]
     assert len(FlowGraph("long", (stage,) * 256).stages) == 256
-    with pytest.raises(DefinitionError, match="has 257 stages, 256 at most"):
+    with pytest.raises(DefinitionError, match="has 257 stages, but at most 256 are possible"):
         FlowGraph("long", (stage,) * 257)

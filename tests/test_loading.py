@@ -279,7 +279,8 @@ def test_a_file_with_the_name_of_another_module_is_refused(write, tmp_path, name
     done = lokki("run", name + suffix, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
-        f"Error: {path} has the name of the module '{name}' that Python or lokki uses; rename it\n"
+        f"Error: {path} has the name of the module '{name}', which Python or lokki uses; "
+        "rename it\n"
     )
 
 
@@ -301,7 +302,7 @@ def test_an_unguarded_main_is_told(write, tmp_path, journal, command):
     assert (done.returncode, done.stdout) == (1, "")
     assert f'File "{path}", line' in done.stderr
     assert done.stderr.endswith(
-        f'Error: {path} runs a flow while it is imported; guard it: if __name__ == "__main__": …\n'
+        f'Error: {path} runs a flow on import; guard its main code: if __name__ == "__main__": …\n'
     )
 
 
@@ -318,7 +319,7 @@ def test_a_file_that_exits_shows_where(write, tmp_path):
     assert done.returncode == 1
     assert f'File "{path}", line 2' in done.stderr
     assert "SystemExit: no token" in done.stderr
-    assert f"Error: {path} exits while it is imported; guard it" in done.stderr
+    assert f"Error: {path} exits on import; guard its main code" in done.stderr
 
 
 # ---- all flows of a file -------------------------------------------------------------------------
@@ -374,7 +375,7 @@ def test_flows_that_a_file_has_imported_are_not_its_own(write, tmp_path):
         ("nosuch.py", "", "NotThere there is no file nosuch.py"),
         ("nosuch", "", "NotThere there is no module 'nosuch'"),
         ("birds.py", "1 / 0", "LoadError birds.py cannot be imported Traceback"),
-        ("birds.py", "exit()", "LoadError birds.py exits while it is imported"),
+        ("birds.py", "exit()", "LoadError birds.py exits on import"),
     ],
 )
 def test_a_file_without_flows_is_told(write, tmp_path, place, body, told):

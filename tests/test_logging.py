@@ -104,7 +104,7 @@ def test_json_lines(record, fields):
 
 @pytest.mark.parametrize(
     ("again", "level", "words"),
-    [(False, "ERROR", "failed: E: no"), (True, "WARNING", "failed, to be tried again: E: no")],
+    [(False, "ERROR", "failed: E: no"), (True, "WARNING", "failed, will be retried: E: no")],
 )
 def test_a_failed_attempt_is_a_line_of_its_run(again, level, words):
     record = logging.step_failed("x", NOON, 1.2, "E: no", again=again, item=3, attempt=1)

@@ -111,9 +111,7 @@ def test_a_set_is_gone_over_once_and_for_all():
     ids=lambda each: "" if isinstance(each, str) else type(each).__name__,
 )
 def test_what_would_be_gone_over_otherwise_than_meant_is_refused(source, instead):
-    told = (
-        rf"step 'source' returned {type(source).__name__}, and \.map\(look\) goes over .*{instead}"
-    )
+    told = rf"step 'source' returned {type(source).__name__}, but \.map\(look\) needs .*{instead}"
     with pytest.raises(ResultError, match=told) as refused:
         listed_items(CALL, source, "look")
     assert refused.value.kind == "TypeError"
@@ -123,7 +121,7 @@ def test_what_would_be_gone_over_otherwise_than_meant_is_refused(source, instead
     "source", [5, None, np.array(5), object()], ids=["int", "None", "array", "object"]
 )
 def test_what_has_no_items_is_refused(source):
-    with pytest.raises(ResultError, match=r"goes over a list or another iterable$"):
+    with pytest.raises(ResultError, match=r"needs a list or another iterable$"):
         listed_items(CALL, source, "look")
 
 

@@ -20,7 +20,7 @@ def test_the_default_never_retries():
 
 @pytest.mark.parametrize("value", [-1, 1.0, True, "3", None, math.nan, math.inf])
 def test_retries_must_be_a_whole_number(value):
-    with pytest.raises(DefinitionError, match="retries must be an integer from 0, not"):
+    with pytest.raises(DefinitionError, match="retries must be a whole number from 0, not"):
         RetryConfig(retries=value)
 
 
@@ -78,13 +78,13 @@ def test_of_anything_else_is_refused(value):
 @pytest.mark.parametrize("key", ["retry", "Retries", 3])
 def test_of_an_unknown_key_names_the_known_ones(key):
     with pytest.raises(
-        DefinitionError, match=f"no {key!r}; it may hold retries, delay, backoff, max_delay, exc"
+        DefinitionError, match=f"no {key!r}; it has retries, delay, backoff, max_delay, exc"
     ):
         RetryConfig.of({"retries": 1, key: 2})
 
 
 def test_of_a_mapping_with_a_bad_value_is_refused():
-    with pytest.raises(DefinitionError, match="retries must be an integer from 0, not -1"):
+    with pytest.raises(DefinitionError, match="retries must be a whole number from 0, not -1"):
         RetryConfig.of({"retries": -1})
 
 

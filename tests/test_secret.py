@@ -241,7 +241,7 @@ async def test_a_resume_without_it_is_wrong_usage_and_a_dry_run_needs_none(tmp_p
     assert missing.returncode == 2
     assert "set LOKKI_SECRET_TOKEN" in missing.stderr
     planned = _call(path, "resume", "last", "--from", "length", "--dry-run")
-    assert (planned.returncode, planned.stdout) == (0, "length: all of it, as asked for\n")
+    assert (planned.returncode, planned.stdout) == (0, "length: all of it, as requested\n")
 
 
 async def test_a_resume_of_what_has_succeeded_needs_none(tmp_path, journal):

@@ -372,7 +372,12 @@ def by_a_secret(token: Secret[str]):
         (by_what_is_missing, "parameter 'n' is", "n", "give it, as in --n 5"),
         (by_an_option, "parameter 'flag' is", "flag", "give it, as in --flag"),
         (by_a_helper, "parameter 'n' is", "n == 1", "give it, as in --n 5"),
-        (by_a_secret, "parameter 'token' is", "token.value == 'x'", "has to be done in a step"),
+        (
+            by_a_secret,
+            "parameter 'token' is",
+            "token.value == 'x'",
+            "depends on a secret in a step",
+        ),
     ],
 )
 def test_a_structure_that_depends_on_a_parameter_is_refused(body, names, asked, example):

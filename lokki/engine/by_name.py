@@ -1,9 +1,9 @@
-"""Pickles for workers that name what a module has, and hold by value only what none has.
+"""Pickles for workers: they name what a module has, and hold the rest by value.
 
-A function is found in the worker's module by the name it has in the engine's, also where a step or
-a decorator stands there in its place. Of one that has no name (lambdas, functions in functions) the
-code and closure are sent; its globals are those of the worker's module. What a worker finds is
-called only if its code is the engine's.
+A worker finds a function by the name it has in the engine's module, even where a step or a
+decorator stands in its place. For functions without a name (lambdas, nested functions), code and
+closure are sent; their globals are those of the worker's module. A worker calls what it finds only
+if the code is the engine's.
 """
 
 from __future__ import annotations
@@ -34,32 +34,32 @@ _KEPT = ("__name__", "__qualname__", "__module__", "__doc__", "__defaults__", "_
 
 
 class Way(IntEnum):
-    """How functions are sent, in the order in which it is tried."""
+    """How functions are sent, in the order of the attempts."""
 
     ANY_NAME = 0
-    """By a name that the module has for it, be it an alias."""
+    """By a name that the module has for it, even an alias."""
     OWN_NAME = 1
-    """By the name it was defined with: an alias may have been set after the import alone."""
+    """By the name it was defined with: an alias may have been set only after the import."""
     VALUE = 2
-    """All that no other module than the main one has goes by value."""
+    """By value, unless a module other than the main one has it."""
 
 
 def dumps_call(call: BoundCall, program: Program, way: Way) -> bytes:
-    """A call for a worker that has imported the program, with the globals that its functions use.
+    """A call for a worker that has imported the program, with the globals of its functions.
 
     Raises PayloadError as ``lokki.store.codec.dumps`` does.
     """
     if way is Way.VALUE:
         return dumps_by_value((call, {}))
     pickler = _pickler()(program, way)
-    try:  # the settings are complete when the call has been pickled
+    try:  # the settings are complete once the call is pickled
         return bytes(pickler.dumps((call, pickler.settings)))
     except Exception as error:
         raise PayloadError(why_unwritable(call, error)) from error
 
 
 def loads_call(raw: bytes) -> BoundCall:
-    """The call that ``dumps_call`` was given. Raises PayloadError when it is not to be had here."""
+    """The call given to ``dumps_call``. Raises PayloadError if this process cannot load it."""
     try:
         call, settings = loads(raw)
         for origin, of_module in settings.items():
@@ -138,7 +138,7 @@ def _module_of(obj: Any) -> ModuleType | None:
 
 
 def _name_in(module: ModuleType, obj: Any, way: Way) -> str | None:
-    """The dotted name by which a module has a class or a function, or the step made of it."""
+    """The dotted name under which a module has a class or a function, or the step made of it."""
     try:
         name = obj.__qualname__
     except Exception:
@@ -157,7 +157,7 @@ def _at(module: ModuleType, name: str) -> Any:
     for part in name.split("."):
         try:
             here = getattr(here, part)
-        except Exception:  # a module may have a __getattr__ of the user's, too
+        except Exception:  # a module may have its own __getattr__, too
             return None
     return here
 
@@ -170,15 +170,15 @@ def _plain(value: Any) -> Any:
 
 
 def _found(origin: Origin, name: str, fingerprint: str) -> Any:
-    """What the worker's module has by this name. Raises Unfound when it is something else."""
+    """What the worker's module has under this name. Raises Unfound if it is something else."""
     value = _plain(_at(imported(origin), name))
     if not callable(value) or _fingerprint(value) != fingerprint:
-        raise Unfound(f"{origin.file or origin.name} has another '{name}' now, or none")
+        raise Unfound(f"{origin.file or origin.name} has a different '{name}' now, or none")
     return value
 
 
 def _fingerprint(function: Any) -> str:
-    """A digest that is equal for functions that, with those they wrap, have the same code."""
+    """A digest that is equal for functions with the same code, wrapped functions included."""
     described: list[str] = []
     for each in _wrapped(function):
         if isfunction(each):
@@ -189,7 +189,7 @@ def _fingerprint(function: Any) -> str:
 
 
 def _wrapped(function: Any) -> Iterator[Any]:
-    """A function, and those it wraps, as far as its decorators say so."""
+    """A function and those it wraps, as far as its decorators record them."""
     for _ in range(_MOST_WRAPPERS):  # an object may have every attribute
         if not callable(function):
             return
@@ -223,14 +223,14 @@ def _parts(function: FunctionType, origin: Origin) -> tuple[Any, ...]:
 def _annotations(function: FunctionType) -> dict[str, Any]:
     try:
         return function.__annotations__
-    except Exception:  # since Python 3.14, their code runs here; names may be for type checkers
+    except Exception:  # since Python 3.14, annotations run here; names may be for type checkers
         return {}
 
 
 def _content(cell: CellType) -> tuple[Any, ...]:
     try:
         return (cell.cell_contents,)
-    except ValueError:  # nothing has been assigned to the variable yet
+    except ValueError:  # the variable has no value yet
         return ()
 
 

@@ -1,7 +1,7 @@
 """Messages between the engine and a worker: pickles over a socket, behind a mark and a length.
 
-The connection of multiprocessing has no mark: it takes the first four bytes of whatever a step
-writes to the socket for a length, and waits for as many bytes to come.
+The connection of multiprocessing has no mark: it takes the first four bytes of anything that a step
+writes to the socket for a length, and waits for that many bytes.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ _SMALL_BYTES = 16_384
 
 
 class Garbled(Exception):
-    """What came is no message."""
+    """The bytes received are no message."""
 
 
 class Channel:
     """One end of a connection: the socket ``descriptor``, which it closes.
 
-    Reads and writes block, and are for one thread at a time each.
+    Reads and writes block; one thread at a time may read, and one may write.
     """
 
     def __init__(self, descriptor: int) -> None:
         self._socket = socket.socket(fileno=descriptor)
-        self._socket.settimeout(None)  # a program may have set another default
+        self._socket.settimeout(None)  # a program may have set a default
 
     @property
     def closed(self) -> bool:
@@ -45,7 +45,7 @@ class Channel:
         self.send_pickle(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
 
     def send_pickle(self, raw: bytes) -> None:
-        """Send a message that is pickled already."""
+        """Send a message that is already pickled."""
         head = _HEAD.pack(_MARK, len(raw))
         if len(raw) <= _SMALL_BYTES:
             self._socket.sendall(head + raw)
@@ -56,8 +56,8 @@ class Channel:
     def receive(self) -> Any:
         """The next message.
 
-        Raises Garbled as soon as what comes is none, whatever loading its pickle raises, and
-        EOFError or OSError when the other end is closed.
+        Raises Garbled as soon as the bytes are no message, whatever unpickling raises, and EOFError
+        or OSError when the other end is closed.
         """
         content = bytearray(self._length())
         rest = memoryview(content)

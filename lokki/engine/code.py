@@ -1,4 +1,4 @@
-"""The user's code as a process has imported it; the files may have changed since."""
+"""The user's code as a process imported it; the files may have changed since."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ from typing import TypeAlias
 from lokki.engine.sources import Stamp, file_of, is_fixed, stamp
 
 Stamps: TypeAlias = Mapping[str, Stamp | None]
-"""Of files; None where there was none."""
+"""Stamps of files; None for a missing file."""
 
 
 def changed(stamps: Stamps) -> bool:
-    """Whether one of the files is another now, or gone, or there."""
+    """Whether one of the files has changed, disappeared or appeared."""
     return any(stamp(file) != known for file, known in stamps.items())
 
 
 class Code(MetaPathFinder):
-    """Stamps the files of modules before they are read, those that steps import, too.
+    """Stamps the files of modules before they are read, also of modules that steps import.
 
-    It stands before the other finders, finds what they find, and knows then which file it is.
+    It precedes the other finders, asks them, and so learns which file they find.
     """
 
     def __init__(self) -> None:
         self._before = set(sys.modules)
         self._stamps: dict[str, Stamp | None] = {}
         self._reported = 0
-        is_fixed(__name__, __file__)  # imports what it needs, before that comes to us
+        is_fixed(__name__, __file__)  # imports what it needs before imports come here
         sys.meta_path.insert(0, self)
 
     @contextmanager
     def imports(self, file: str) -> Iterator[None]:
-        """Within, a file with flows is imported."""
+        """Inside this context, a file with flows is imported."""
         self._note(file)
         try:
             yield
         finally:
-            for name, module in list(sys.modules.items()):  # those that no finder was asked for
+            for name, module in list(sys.modules.items()):  # modules that no finder was asked for
                 if name not in self._before:
                     self._note_users(name, file_of(module))
 
@@ -50,7 +50,7 @@ class Code(MetaPathFinder):
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         for finder in sys.meta_path[sys.meta_path.index(self) + 1 :]:
-            if not hasattr(finder, "find_spec"):  # Python passes over it, too
+            if not hasattr(finder, "find_spec"):  # Python skips it, too
                 continue
             spec = finder.find_spec(fullname, path, target)
             if spec is not None:
@@ -67,7 +67,7 @@ class Code(MetaPathFinder):
             self._stamps[file] = stamp(file)
 
     def changed(self) -> bool:
-        """Whether some of the code is another now."""
+        """Whether some of the code has changed."""
         return changed(self._stamps.copy())
 
     def news(self) -> Stamps:

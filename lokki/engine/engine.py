@@ -1,4 +1,4 @@
-"""`Engine`: runs flows here, durably, any number at a time, from async Python."""
+"""`Engine`: runs flows here, durably, any number at a time, in async Python."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _ASYNC_CALLS = 100
 
 
 class RunHandle(Generic[R]):
-    """A run that has been submitted to an engine. ``run_id`` is its id."""
+    """A run submitted to an engine. ``run_id`` is its id."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
@@ -68,9 +68,9 @@ class RunHandle(Generic[R]):
         return result
 
     async def events(self) -> AsyncIterator[Event]:
-        """What happens in the run, from its start to its `RunFinished`, for any number of readers.
+        """The events of the run, from its start to its `RunFinished`, for any number of readers.
 
-        The progress of a stage's items, if there is any, is reported about ten times a second.
+        Progress of a stage's items is reported about ten times a second.
         """
         run, seen, shown = self._run, 0, None
         while True:
@@ -89,7 +89,7 @@ class RunHandle(Generic[R]):
                 yield StageProgressed(state.position, shown)
 
     def cancel(self) -> None:
-        """Cancel the run: async calls are cancelled, processes killed, threads waited for."""
+        """Cancel the run: cancel async calls, kill processes, wait for threads."""
         self._run.cancel()
 
 
@@ -100,12 +100,12 @@ class Engine:
     payloads (default: a directory beside the journal). ``concurrency``: most calls at a time in
     the whole engine, all runs together (default: 4 × the cores in threads and 100 on the event
     loop). ``processes``: most of them in worker processes (default: the cores). ``echo``: stream
-    on which the output of steps is shown (default: the stream that it was written to). ``config``:
-    where the other four come from if they are not given (default: the configuration that holds in
-    the working directory; raises ConfigError when it is wrong).
+    that shows the output of steps (default: the stream that it was written to). ``config``: where
+    the first four come from if they are not given (default: the configuration of the working
+    directory; raises ConfigError when that is wrong).
 
-    Leaving the context waits for the runs that go on; when it is left by an error or cancelled,
-    they are cancelled first. Entering raises JournalError when the journal cannot be opened.
+    Leaving the context waits for unfinished runs; an error or a cancellation cancels them first.
+    Entering raises JournalError when the journal cannot be opened.
     """
 
     def __init__(
@@ -177,7 +177,7 @@ class Engine:
                 await anyio.to_thread.run_sync(self.journal.close)
 
     def limit_of(self, stage: Stage) -> int:
-        """The most calls of a stage that run at a time here, whatever its own limit."""
+        """The most calls of a stage that run at a time here, apart from the stage's own limit."""
         limit = self._limits[lane_of(stage)]
         return limit if self._total is None else min(limit, self._total)
 
@@ -200,8 +200,8 @@ class Engine:
     ) -> R:
         """Run a flow to its end and return its result; cancelling the caller cancels the run.
 
-        ``params`` are checked and complete those that a graph was made with. Raises ParameterError
-        and DefinitionError before anything runs; then as `RunHandle.result`.
+        ``params`` are checked, and added to those that a graph was made with. Raises ParameterError
+        and DefinitionError before anything runs, then the same as `RunHandle.result`.
         """
         return await self._result(self.submit(flow, params, run_id=run_id))
 
@@ -222,12 +222,12 @@ class Engine:
         run_id: str | None = None,
         started_by: str | None = None,
     ) -> RunHandle[R]:
-        """Start a run in the background; ``run_id`` (default: a new, sortable one) is its name.
+        """Start a run in the background, with the id ``run_id`` (default: a new, sortable one).
 
         ``started_by`` is recorded with it: a command line, say.
 
-        Raises ParameterError and DefinitionError as `run`, PayloadError for a ``run_id`` that
-        cannot be one.
+        Raises ParameterError and DefinitionError like `run`, PayloadError for an invalid
+        ``run_id``.
         """
         graph = _graph(flow, params)
         name = check_part(run_id or new_run_id(), "run id")
@@ -242,16 +242,17 @@ class Engine:
         secrets: Mapping[str, Any] | None = None,
         started_by: str | None = None,
     ) -> RunHandle[R]:
-        """Go on with a run, with the present code of its flow.
+        """Resume a run with the current code of its flow.
 
-        What is recorded as done stays done; failed and cancelled items run again, and what
-        ``again`` names besides. ``secrets`` are values of secret parameters (default: what the
-        environment has). ``started_by`` is recorded with it: a command line, say. A run that has
-        succeeded just gives its result. Raises RunNotFound, for a run that is being removed, too,
-        ParameterError for a secret that is wrong or missing, PayloadError when its large parameters
-        are missing or damaged, DefinitionError when the run is of
-        another flow or what is to be done again is not there, FingerprintError when the flow's
-        structure has changed.
+        Recorded results stay. Failed and cancelled items run again, and so does what ``again``
+        names. ``secrets`` are values of secret parameters (default: those in the environment).
+        ``started_by`` is recorded with it: a command line, say. A run that has succeeded just
+        returns its result.
+
+        Raises RunNotFound (also while the run is being removed), ParameterError for a wrong or
+        missing secret, PayloadError when large parameters are missing or damaged, DefinitionError
+        when the run belongs to another flow or has nothing that ``again`` names, FingerprintError
+        when the flow's structure has changed.
         """
         row = await self.recorded(run_id)
         graph = resumed_graph(row, flow, secrets or {})
@@ -261,7 +262,7 @@ class Engine:
         return self.resume_as(planned, started_by=started_by)
 
     async def recorded(self, run_id: str) -> RunRecord:
-        """A run of the journal, with all of its parameters.
+        """A run of the journal with all its parameters.
 
         Raises RunNotFound, and PayloadError where parameters cannot be read back.
         """
@@ -269,9 +270,9 @@ class Engine:
         return await with_params(found, self._payloads)
 
     def resume_as(self, planned: Plan[R], *, started_by: str | None = None) -> RunHandle[R]:
-        """Go on with a run as ``lokki.engine.resuming.plan`` has planned it; otherwise as `resume`.
+        """Resume a run as ``lokki.engine.resuming.plan`` planned it; otherwise like `resume`.
 
-        For callers that show what runs again before it does.
+        For callers that show beforehand what runs again.
         """
         return self._start(planned.graph, planned.run_id, planned, started_by=started_by)
 
@@ -304,7 +305,7 @@ class Engine:
 
 
 def _configured() -> Config:
-    """The configuration of a program that gives none; it is warned of unknown variables."""
+    """The configuration of a program that gives none; warns of unknown variables."""
     for warning in unknown_variables():
         warnings.warn(warning, stacklevel=3)
     return load()
@@ -313,13 +314,13 @@ def _configured() -> Config:
 def _places(
     journal: str | os.PathLike[str] | None, payloads: PayloadStore | None, config: Config
 ) -> tuple[Path, PayloadStore]:
-    """Where the journal and the payloads are kept, by default or as given."""
+    """Where the journal and the payloads are, by default or as given."""
     path = journal_path(config) if journal is None else local_path(journal, "Engine: journal")
     store = payload_store(path, config) if payloads is None else payloads
     if str(path) == ":memory:":
         raise DefinitionError(
-            "Engine: a journal is a file, ':memory:' is none: write a path, such as "
-            "journal='lokki.db', or one in a temporary folder if nothing is to be kept"
+            "Engine: the journal must be a file, not ':memory:': write a path, such as "
+            "journal='lokki.db', or one in a temporary folder to keep nothing"
         )
     return path, store
 
@@ -341,13 +342,13 @@ def _graph(
 def resumed_graph(
     run: RunRow, flow: FlowDefinition[..., R], secrets: Mapping[str, Any], *, to_run: bool = True
 ) -> FlowGraph[R]:
-    """A run's graph, with its parameters, its secrets and the present code of its flow.
+    """A run's graph, with its parameters, its secrets and the current code of its flow.
 
-    If it is not ``to_run``, no secret is needed. Raises DefinitionError when the run is of another
-    flow, ParameterError for a secret that is wrong or missing.
+    Without ``to_run``, no secret is needed. Raises DefinitionError when the run belongs to another
+    flow, ParameterError for a wrong or missing secret.
     """
     if run.flow != flow.name:
-        raise DefinitionError(f"run {run.id} is of the flow '{run.flow}', not '{flow.name}'")
+        raise DefinitionError(f"run {run.id} belongs to flow '{run.flow}', not '{flow.name}'")
     known = {} if to_run else {each.name: Secret(HIDDEN) for each in flow.parameters.secrets}
     return flow.trace(secrets, checked={**known, **loads(run.params)})
 
@@ -362,8 +363,8 @@ def new_run_id() -> str:
 def run_alone(graph: FlowGraph[R]) -> Coroutine[Any, Any, R]:
     """Run a graph in an engine of its own.
 
-    Where no flow may be run, this raises at once, since the coroutine may never be awaited: a
-    running event loop refuses another.
+    Where no flow may run, this raises at once: the coroutine may never be awaited, since a running
+    event loop refuses another.
     """
     check_may_run()
 

@@ -12,7 +12,7 @@ from lokki.model.status import RunStatus
 
 @dataclass(frozen=True, slots=True)
 class RunStarted:
-    """The run is recorded and begins; ``resumed`` when it had begun before."""
+    """The run is recorded and begins; ``resumed`` if it began before."""
 
     run_id: str
     flow: str
@@ -21,7 +21,7 @@ class RunStarted:
 
 @dataclass(frozen=True, slots=True)
 class StageStarted:
-    """A stage begins with ``counts.total`` items, some of them done in an earlier attempt."""
+    """A stage begins with ``counts.total`` items, some of which may already have results."""
 
     position: int
     name: str
@@ -31,7 +31,7 @@ class StageStarted:
 
 @dataclass(frozen=True, slots=True)
 class StageProgressed:
-    """Where a stage stands; at most one about every tenth of a second, however many items."""
+    """The counts of a stage; at most about ten a second, however many items."""
 
     position: int
     counts: Counts
@@ -58,12 +58,12 @@ class StageFailed:
 
 @dataclass(frozen=True, slots=True)
 class RunCancelling:
-    """The run is to be cancelled; it ends when what cannot be stopped has ended."""
+    """The run is being cancelled; it ends when its unstoppable calls have ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunFinished:
-    """The run has ended; the last event."""
+    """The run has ended. The last event."""
 
     status: RunStatus
     error: str | None

@@ -1,7 +1,7 @@
 """What a worker process imports before its first call: the program of the engine's process.
 
-As in a process that multiprocessing spawns, blocks of ``if __name__ == "__main__":`` are left out,
-since the main module is run by another name.
+As in a process that multiprocessing spawns, blocks of ``if __name__ == "__main__":`` do not run,
+since the main module has another name.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from lokki.engine.settings import remember
 from lokki.engine.sources import AsTheyWere, file_of
 from lokki.errors import LokkiError, Picklable
 
-_replaced: list[ModuleType] = []  # the former __main__, whose functions go on
+_replaced: list[ModuleType] = []  # former __main__ modules, whose functions are still in use
 _idle = False
 _importing: ContextVar[str | None] = ContextVar("importing", default=None)
 
@@ -35,7 +35,7 @@ class RunsFlow(LokkiError):
 
 
 class ImportFailed(Picklable, Exception):
-    """A module cannot be imported here: the type, text and traceback of the user's error."""
+    """A module cannot be imported here; has type, text and traceback of the user's error."""
 
     def __init__(self, source: str, error: BaseException) -> None:
         shown = summarized(error)
@@ -44,7 +44,7 @@ class ImportFailed(Picklable, Exception):
         self.reason = f"a worker process cannot import {source}: {error}"
         if isinstance(error, SystemExit):
             self.reason = (
-                f"{source} exits while a worker process imports it; guard it: "
+                f"{source} exits when a worker process imports it; guard its main code: "
                 'if __name__ == "__main__": …'
             )
         self.traceback = "".join(shown.format())
@@ -52,18 +52,18 @@ class ImportFailed(Picklable, Exception):
 
 
 class _Reached(BaseException):
-    """An import has come to where it runs a flow."""
+    """An import has reached the place where it runs a flow."""
 
 
 def set_idle(idle: bool) -> None:
-    """Say whether this process is a worker that is at no call."""
+    """Record whether this process is a worker without a call."""
     global _idle
     _idle = idle
 
 
 @contextmanager
 def importing(source: str) -> Iterator[None]:
-    """Within, a file or module is imported of which a flow is wanted: it is not to run one."""
+    """Inside this context, a file or module is imported for its flow, and must not run one."""
     before = _importing.set(source)
     try:
         yield
@@ -72,28 +72,28 @@ def importing(source: str) -> Iterator[None]:
 
 
 def check_may_run() -> None:
-    """Keep a module that runs a flow while it is imported from doing so in every process anew.
+    """Keep a module that runs a flow on import from running it in every process.
 
-    In a worker, its import ends there: the flow is being run, by the engine, whose process has not
-    come further in the module either. Raises RunsFlow where a command imports the module, and
+    In a worker, its import ends there: the engine is running the flow, and its process has not got
+    further in the module, either. Raises RunsFlow where a command imports the module, and
     LokkiError in a process of multiprocessing.
     """
     if _idle:
         raise _Reached
     if (source := _importing.get()) is not None:
         raise RunsFlow(
-            f'{source} runs a flow while it is imported; guard it: if __name__ == "__main__": …'
+            f'{source} runs a flow on import; guard its main code: if __name__ == "__main__": …'
         )
     process: Any = sys.modules.get("multiprocessing.process")
     if process is not None and getattr(process.current_process(), "_inheriting", False):
         raise LokkiError(
-            "a flow is run by a module that a new process of multiprocessing imports, which would "
-            'run it without end; run it under:  if __name__ == "__main__":'
+            "a new process of multiprocessing imports a module that runs a flow, which would never "
+            'end; run it under:  if __name__ == "__main__":'
         )
 
 
 def prepare(program: Program) -> None:
-    """Make this process what the engine's is. Raises ImportFailed with what a module raises."""
+    """Import what the engine's process has. Raises ImportFailed with what a module raises."""
     sys.path[:] = program.path
     sys.argv[:] = program.arguments
     if program.folder is not None:
@@ -109,7 +109,7 @@ def prepare(program: Program) -> None:
 
 
 def imported(module: Origin) -> ModuleType:
-    """The module, imported by its name if that is its file's, else from the file."""
+    """The module, imported by name if the name leads to its file, otherwise from the file."""
     name, file = module
     loaded = sys.modules.get(name)
     if name == MAIN or (loaded is not None and file in (None, _file(loaded))):

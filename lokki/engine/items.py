@@ -1,8 +1,7 @@
-"""What a lane does with the items it has claimed, whatever the lane is made of.
+"""What a lane of any kind does with the items it has claimed.
 
-`perform` is a generator without I/O: it yields what is to be done (a call of a step, a payload to
-store), is sent what came of it, and gathers the outcomes. A thread lane and an async lane drive
-the same generator.
+`perform` is a generator without I/O: it yields work (a call of a step, a payload to store),
+receives the result, and gathers the outcomes. Thread and async lanes drive the same generator.
 """
 
 from __future__ import annotations
@@ -44,32 +43,32 @@ if TYPE_CHECKING:
     from lokki.engine.program import Program
 
 SHORT_SECONDS = 50e-6
-"""Items that take less are short: what is done for each of them is felt."""
+"""Items that take less are short: the cost per item matters."""
 INLINE_BYTES = 64 * 1024
-"""Pickles up to this size live in the item's row, larger ones in the payload store."""
+"""Pickles up to this size are in the item's row, larger ones in the payload store."""
 KEPT_BYTES = 256 * 1024 * 1024
-"""So much of a stage's results is kept in memory, rather than read back."""
+"""How much of a stage's results stays in memory instead of being read back."""
 _KEPT_OVERHEAD = 100
 """Bytes that a small result takes in memory beyond those of its pickle."""
 
 _LOGGED_AS = {
-    ItemStatus.RETRYING: ("WARNING", "failed, to be tried again"),
-    ItemStatus.TOLERATED: ("ERROR", "failed, which is tolerated"),
+    ItemStatus.RETRYING: ("WARNING", "failed, will be retried"),
+    ItemStatus.TOLERATED: ("ERROR", "failed, tolerated"),
     ItemStatus.FAILED: ("ERROR", "failed"),
 }
-"""The level and the words of the log line of a failed attempt."""
+"""Level and text of the log line of a failed attempt."""
 _UNCHANGING = frozenset({int, float, complex, str, bytes, bool, type(None)})
 
 
 @dataclass(frozen=True, slots=True)
 class Put:
-    """A pickle to compress and store under ``key``; the answer is the reference to it."""
+    """A pickle to compress and store under ``key``; the answer is its reference."""
 
     key: str
     chunks: Chunks
 
     def packed(self) -> tuple[list[bytes | memoryview], str]:
-        """What is to be stored, and the reference to it."""
+        """What to store, and the reference to it."""
         data = compress_chunks(self.chunks)
         return data, str(Reference.of(self.key, data))
 
@@ -82,21 +81,21 @@ Performing: TypeAlias = Generator[Request, Any, None]
 
 @dataclass(frozen=True, slots=True)
 class Pickled:
-    """The pickle of a large result, kept instead of it."""
+    """The pickle of a large result, kept in its place."""
 
     chunks: Chunks
 
 
 Kept: TypeAlias = Any
-"""What is kept of a result: itself if nothing can change it, what its pickle gave, or a Pickled."""
+"""What is kept of a result: itself if immutable, the copy from its pickle, or a Pickled."""
 
 
 class CallCancelled(BaseException):
-    """The call was stopped because its run is cancelled."""
+    """The call was stopped because its run was cancelled."""
 
 
 class CallFailed(Picklable, Exception):
-    """The call failed in another process, where its error was captured."""
+    """The call failed in another process, which captured its error."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.reason)
@@ -104,7 +103,7 @@ class CallFailed(Picklable, Exception):
 
 
 class FailedAttempt(NamedTuple):
-    """A failed attempt as it is to be recorded; the state decides what becomes of the item."""
+    """A failed attempt to record; the state decides what becomes of the item."""
 
     failed: Failed
     failure: Failure
@@ -114,7 +113,7 @@ class FailedAttempt(NamedTuple):
 
 
 class Carried(NamedTuple):
-    """The input of a later inner step, kept for its retries: the value, and how it is stored."""
+    """The input of a later inner step, kept for its retries: the value and its stored form."""
 
     value: Any
     packed: bytes | None
@@ -122,14 +121,14 @@ class Carried(NamedTuple):
 
 
 def lane_of(stage: Stage) -> Lane:
-    """The kind of lane that a stage's items need."""
+    """The kind of lane that the items of a stage need."""
     lanes = {call.step.lane for call in stage.calls}
     kinds: tuple[Lane, ...] = ("async", "process", "thread")
     return next(lane for lane in kinds if lane in lanes)
 
 
 class Slice:
-    """A claim of a stage, since when a lane has been at it, and what has come of it so far."""
+    """A claim of a stage, the time when its lane began, and its outcomes so far."""
 
     __slots__ = ("began", "claim", "failed", "rows", "succeeded", "work")
 
@@ -150,9 +149,9 @@ class StageWork:
 
     ``lane`` is the kind of lane that its items need; ``inputs`` are the items; ``carried`` holds
     the inputs of items that wait for a retry at a later inner step; ``listed`` names the map that
-    goes over the result, if one does. ``fresh`` gives contexts to make calls in. ``program`` is
-    what worker processes import, if a step needs them. ``error`` is one of ours that ended the run.
-    ``on_done`` is called once, in any thread, when the stage is complete or the run has ended.
+    iterates over the result, if any. ``fresh`` returns contexts for calls. ``program`` is what
+    worker processes import, if a step needs them. ``error`` is one of lokki's own that ended the
+    run. ``on_done`` is called once, in any thread, when the stage is complete or the run has ended.
     """
 
     def __init__(
@@ -182,7 +181,7 @@ class StageWork:
         self.program = program
         self.lane: Lane = lane_of(state.stage)
         self.plain = all(call.lane == self.lane and call.timeout is None for call in calls)
-        """Whether all its calls are made in its lane as they are."""
+        """Whether its lane makes all its calls itself."""
         self.retried = [bool(call.step.retry.retries) for call in state.stage.calls]
         """For each inner step, whether a failed call of it may be tried again."""
         self.slices: dict[Slice, float] = {}
@@ -190,12 +189,12 @@ class StageWork:
         self.kept: dict[int, Kept] = {}
         self._kept_bytes = 0
         self.large = not calls[0].in_map
-        """Whether a large result is to be expected: the last one was, or there is just one."""
+        """Whether to expect a large result: the last one was large, or there is only one item."""
         self.seconds_per_item = 0.0
         self.last_size = 0
         self.error: LokkiError | None = None
         self.failure: Failure | None = None
-        """The failure that ended the run: of those that did, the one of the first item."""
+        """The failure that ended the run; of several, that of the first item."""
 
     def keep(self, index: int, size: int, kept: Kept) -> None:
         """Keep what a pickle of some size is for the next stage, while there are not too many."""
@@ -205,20 +204,20 @@ class StageWork:
 
     @property
     def short(self) -> bool:
-        """Whether its items are short calls in threads, judging by the last slice."""
+        """Whether its items are short calls in threads, judged by the last slice."""
         return self.lane == "thread" and 0 < self.seconds_per_item < SHORT_SECONDS
 
     def end(self, error: BaseException) -> None:
-        """End the run by an error that is no call's own; the caller holds the lock."""
+        """End the run with an error that is not a call's; the caller holds the lock."""
         if not isinstance(error, LokkiError):
-            wrapped = LokkiError(f"the run ends by an error that is no step's: {described(error)}")
+            wrapped = LokkiError(f"the run ends with an error outside a step: {described(error)}")
             wrapped.__cause__ = error
             error = wrapped
         self.error = error
         self.state.cancel()
 
     def report(self, done: Slice, now: float) -> None:
-        """Give a slice's outcomes to the state and to the journal; the caller holds the lock."""
+        """Pass a slice's outcomes to the state and the journal; the caller holds the lock."""
         attempts, rows = done.failed, done.rows
         verdicts = self.state.report(
             done.claim, done.succeeded, [attempt.failed for attempt in attempts], now
@@ -254,8 +253,8 @@ class StageWork:
 def perform(done: Slice) -> Performing:
     """Run the items of a slice one after the other, each through the whole inner chain.
 
-    A failed attempt ends the slice, since the state is to know at once: it may end the run. The
-    calls of an inner chain are timed, of short items those of the first one in a slice.
+    A failed attempt ends the slice, so that the state learns of it at once: it may end the run. The
+    calls of an inner chain are timed; for short items, only those of the first item in a slice.
     """
     work, succeeded, rows = done.work, done.succeeded, done.rows
     state, calls, inputs, carried = work.state, work.calls, work.inputs, work.carried
@@ -307,7 +306,7 @@ def perform(done: Slice) -> Performing:
                     kept = Pickled(chunks) if copy is None else copy[0]
                     work.keep(index, sum(map(len, chunks)), kept)
         except CallCancelled:
-            if first_try:  # else the record of the attempt before it stands
+            if first_try:  # otherwise the record of the previous attempt stands
                 rows.items.append(
                     (base | index, "cancelled", position, attempt, started, time(), None, None)
                 )
@@ -336,7 +335,7 @@ def perform(done: Slice) -> Performing:
 
 
 def _timed(call: Call, position: int, rows: Outcomes) -> Generator[Call, Any, Any]:
-    """Have a call of an inner step made, and keep how long it took."""
+    """Have a call of an inner step made, and record its duration."""
     began = perf_counter()
     result = yield call
     rows.spent.append((position, perf_counter() - began))
@@ -344,7 +343,7 @@ def _timed(call: Call, position: int, rows: Outcomes) -> Generator[Call, Any, An
 
 
 def _pristine(value: Any) -> bytes | None:
-    """The pickle of an input that a call may change before it fails; None if there is no need."""
+    """The pickle of an input that a call may change before it fails; None if not needed."""
     if value.__class__ in _UNCHANGING:
         return None
     try:
@@ -356,7 +355,7 @@ def _pristine(value: Any) -> bytes | None:
 def _renew(
     work: StageWork, failed: Failed, value: Any, pristine: bytes | None
 ) -> Generator[Request, Any, None]:
-    """See that the next attempt is called with the input that this one was called with."""
+    """Make sure that the next attempt gets the input that this one got."""
     index, position = failed.index, failed.position
     if pristine is not None:
         try:
@@ -374,7 +373,7 @@ def _renew(
 
 
 def _pickled(call: BoundCall, result: Any, large: bool) -> tuple[bytes | Chunks, Copy | None]:
-    """The pickle of a result, and the copy that it has given if it was read back."""
+    """The pickle of a result, and the copy read back from it, if any."""
     try:
         return written(result, large=large)
     except PayloadError as error:
@@ -384,11 +383,11 @@ def _pickled(call: BoundCall, result: Any, large: bool) -> tuple[bytes | Chunks,
 def _stored(
     work: StageWork, position: int, index: int, chunks: Chunks
 ) -> Generator[Request, Any, tuple[bytes | None, str | None]]:
-    """A result as its row keeps it: packed, or the reference to where it is stored."""
+    """A result as its row has it: packed, or a reference to its payload."""
     if sum(map(len, chunks)) <= INLINE_BYTES:
         return compress_small(b"".join(chunks)), None
     call, writer = work.calls[position], work.writer
-    if writer.closed:  # the run is another process's now: nothing can be recorded
+    if writer.closed:  # another process has the run now: nothing can be recorded
         raise CallCancelled
     item = index if call.in_map else None
     key = output_key(call.flow, call.run_id, call.name, item, writer.name)
@@ -402,9 +401,9 @@ def _stored(
 def _carry(
     work: StageWork, index: int, position: int, value: Any, pristine: bytes | None
 ) -> Generator[Request, Any, None]:
-    """Keep the result of an inner step, so that the step after it can be tried again alone.
+    """Keep the result of an inner step, so that the next step can be retried alone.
 
-    A value that cannot be stored is carried in memory alone: after a crash the item starts over.
+    A value that cannot be stored is carried only in memory: after a crash, the item starts over.
     """
     work.carried[index] = Carried(value, None, None)
     if pristine is None:

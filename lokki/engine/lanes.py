@@ -1,9 +1,9 @@
-"""Lanes: who runs the items. A lane takes a slice of a stage, runs it, reports, takes another.
+"""Lanes run the items. A lane takes a slice of a stage, runs it, reports, and takes another.
 
 A thread lane never touches the event loop; an async lane is a task on it; a process lane is a
-thread lane whose calls are made by a worker process. Lanes belong to the engine. Whoever asks for
-work may be given a slice for the other side, and hands it over, so that all kinds of lanes share
-the limits in turn (`turns.py`).
+thread lane whose calls a worker process makes. Lanes belong to the engine. A lane that asks for
+work may get a slice for another kind and hands it over, so that all kinds share the limits in turn
+(`turns.py`).
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _open: WeakSet[Lanes] = WeakSet()
 
 
 class _AsyncLane:
-    """The slice that an async lane is at, and how far it is; ``finished``: it was reported."""
+    """The current slice of an async lane, and how far it is; ``finished``: it was reported."""
 
     def __init__(self, grant: Slice) -> None:
         self.take(grant)
@@ -66,8 +66,8 @@ class _AsyncLane:
 class Lanes:
     """The lanes of one engine; made and closed on its event loop.
 
-    ``limits`` is the most lanes of each kind at work at a time, ``total`` the most of all kinds
-    together (None: the sum). ``local`` says what holds for worker processes.
+    ``limits`` is the most lanes of each kind that work at a time, ``total`` the most of all kinds
+    together (None: the sum). ``local`` has the settings of worker processes.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class Lanes:
     # ---- work in and out -------------------------------------------------------------------------
 
     def add(self, work: StageWork) -> None:
-        """Begin to serve a stage that has items to run."""
+        """Begin to serve a stage with items to run."""
         with self._lock:
             self._turns.add(work)
         self._start_lanes()
@@ -124,7 +124,7 @@ class Lanes:
             work.on_done()
 
     async def close(self) -> None:
-        """End the lanes, once every run has ended."""
+        """End the lanes; every run has ended."""
         _open.discard(self)
         with self._lock:
             self._closing = True
@@ -142,19 +142,19 @@ class Lanes:
         self._loop.call_soon_threadsafe(function)
 
     def _stay_in_process(self) -> None:
-        """End a child that what a step has given has forked, rather than work there, too."""
+        """End a child that a step's result has forked, instead of working there, too."""
         if forks.count != self._process:
             forks.end_child()
 
     def end_child_on_loop(self) -> None:
-        """In a child that was forked on the event loop: end it as soon as the loop goes on."""
+        """In a child that was forked on the event loop: end it as soon as the loop continues."""
         if threading.get_ident() == self._thread:
             forks.end_child_on(self._loop)
 
     def _finish(self, done: Slice, error: BaseException | None) -> None:
-        """Report a slice and give its turn back; an ``error`` of our own ends its run.
+        """Report a slice and return its turn; an ``error`` of lokki's own ends its run.
 
-        Called once for every slice that was granted, whatever has come of it.
+        Called once for every slice, whatever its outcome.
         """
         now = monotonic()
         self._stay_in_process()
@@ -198,7 +198,7 @@ class Lanes:
                 self.call_on_loop(partial(self._start_task, grant))
 
     def _sleep(self) -> None:
-        """Wait for news; one idle thread until something is due. The caller holds the lock."""
+        """Wait for news; one idle thread, until something is due. The caller holds the lock."""
         now = monotonic()
         due = None if self._watched else self._turns.first_due(now)
         self._watched |= due is not None
@@ -208,7 +208,7 @@ class Lanes:
         self._watched &= due is None
 
     def _call_another(self) -> None:
-        """See that one more thread looks for work; the caller holds the lock."""
+        """Make sure that one more thread looks for work; the caller holds the lock."""
         if self._idle:
             self._news.notify()
         elif len(self._threads) < self._most_threads:
@@ -216,7 +216,7 @@ class Lanes:
             thread = threading.Thread(target=self._thread_lane, name=name, daemon=True)
             try:
                 thread.start()
-            except RuntimeError:  # the system has no more of them: go on with those there are
+            except RuntimeError:  # the system has no more threads: continue with the existing ones
                 if not self._threads:
                     raise
                 self._most_threads = len(self._threads)
@@ -277,7 +277,7 @@ class Lanes:
                 with self._lock:
                     self._call_another()
                     self._granted.append(grant)
-            except RuntimeError as error:  # there is no thread at all: its run ends
+            except RuntimeError as error:  # there is no thread at all: the run ends
                 self._finish(grant, error)
 
     def _start_task(self, grant: Slice) -> None:
@@ -308,9 +308,9 @@ class Lanes:
             self._start_lanes()
 
     async def _async_lane(self, lane: _AsyncLane, request: Request | None) -> Request | None:
-        """Run a slice and others of its stage, until a call has changed the context (`_adrive`).
+        """Run a slice and more of its stage, until a call has changed the context (`_adrive`).
 
-        What the calls have left of their task is for no others.
+        Other calls must not see what these leave in their task.
         """
         self._stay_in_process()
         task = asyncio.current_task()
@@ -327,7 +327,7 @@ class Lanes:
                 grant.work.scopes.add(scope)
                 try:
                     request = await self._adrive(grant, lane.items, request, scope, unchanged)
-                except GeneratorExit:  # of a future that a step awaited; it has failed the item
+                except GeneratorExit:  # from a future that a step awaited; it failed the item
                     return None
                 finally:
                     grant.work.scopes.discard(scope)
@@ -338,7 +338,7 @@ class Lanes:
                 return None
 
     def _next_of_lane(self, lane: _AsyncLane) -> bool:
-        """Finish a lane's slice; whether it has another one of the stage."""
+        """Finish a lane's slice; whether the lane has another one of the stage."""
         work = lane.grant.work
         lane.finished = True
         self._finish(lane.grant, None)
@@ -359,16 +359,16 @@ class Lanes:
         scope: anyio.CancelScope,
         unchanged: Callable[[], bool],
     ) -> Request | None:
-        """Make calls in the context of this task for as long as they leave it ``unchanged``.
+        """Make calls in the context of this task as long as they leave it ``unchanged``.
 
-        Gives the next call, which is to be made in another context; None at the end of the slice.
-        A context for each call would cost as much as a short call does.
+        Returns the next call, which needs another context; None at the end of the slice. A context
+        for each call would cost as much as a short call.
         """
         plain, process = done.work.plain, self._process
         try:
             if request is None:
                 request = next(items)
-            elif done.work.state.cancelled:  # since the call before
+            elif done.work.state.cancelled:  # since the previous call
                 items.throw(CallCancelled())
             while True:
                 try:
@@ -386,9 +386,9 @@ class Lanes:
                             items.throw(CallCancelled())
                         raise
                     if issubclass(kind, KeyboardInterrupt) and done.work.state.halted:
-                        raise  # Ctrl-C once more, not the step's own
+                        raise  # a second Ctrl-C, not the step's own
                     request = items.throw(error)
-                    if issubclass(kind, GeneratorExit):  # nothing can be awaited any more
+                    if issubclass(kind, GeneratorExit):  # nothing more can be awaited
                         items.throw(CallCancelled())
                 else:
                     if forks.count != process:
@@ -419,18 +419,18 @@ class Lanes:
             if anyio.current_time() < scope.deadline:
                 return result
         if not scope.cancel_called:
-            late += f": the event loop was held, so that nothing could interrupt it; {ADVICE}"
+            late += f": it blocked the event loop, so nothing could interrupt it; {ADVICE}"
         raise TimeoutError(late)
 
     async def _aput(self, put: Put) -> Any:
-        with anyio.CancelScope(shield=True):  # what has finished is kept
+        with anyio.CancelScope(shield=True):  # keeps what has finished
             data, ref = await anyio.to_thread.run_sync(put.packed)
             await self.payloads.put(put.key, data)
             return ref
-        raise AssertionError("a shielded scope goes to its end")
+        raise AssertionError("a shielded scope runs to its end")
 
     async def _hop(self, request: Call, context: Context) -> Any:
-        """Make a sync call of an async lane in a thread, which counts among the thread lanes."""
+        """Make a sync call of an async lane in a thread, which counts as a thread lane."""
         while True:
             with self._lock:
                 if self._turns.enter_thread():
@@ -447,7 +447,7 @@ class Lanes:
                 self._news.notify()
 
     def _call_hopper(self) -> None:
-        """See that one call that waits for a thread looks again; the caller holds the lock."""
+        """Wake one call that waits for a thread; the caller holds the lock."""
         while self._hoppers:
             turn = self._hoppers.popleft()
             if not turn.cancelled():
@@ -456,9 +456,9 @@ class Lanes:
 
 
 def _answered(items: Performing, answer: Callable[..., Any], request: tuple[Any, ...]) -> Request:
-    """Answer a request in the context of its call, and give the next one.
+    """Answer a request in the context of its call, and return the next one.
 
-    In one function, since each way into a context costs as much as a short call.
+    In one function, since entering a context costs as much as a short call.
     """
     try:
         result = answer(*request)
@@ -473,7 +473,7 @@ def _wake(turn: asyncio.Future[None]) -> None:
 
 
 def _end_child_on_loop() -> None:
-    if running.get() is not None:  # a step's call has forked this process
+    if running.get() is not None:  # a call of a step has forked this process
         for lanes in tuple(_open):
             lanes.end_child_on_loop()
 

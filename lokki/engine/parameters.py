@@ -1,4 +1,4 @@
-"""Stores the parameters of runs, and reads them back."""
+"""Stores the parameters of runs and reads them back."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 async def kept_params(graph: FlowGraph[Any], run_id: str, store: PayloadStore) -> KeptParams:
-    """The parameters of a graph as its run keeps them: without secrets. Raises PayloadError."""
+    """The parameters of a graph as its run keeps them, without secrets. Raises PayloadError."""
 
     def written() -> WrittenParams:
         parameters = graph.flow.parameters if graph.flow else None
@@ -46,7 +46,7 @@ def packed_params(graph: FlowGraph[Any]) -> bytes:
 
 
 async def with_configured_params(run: RunRecord, config: Config) -> RunRecord:
-    """As `with_params`, of a run of the configured journal."""
+    """Like `with_params`, for a run of the configured journal."""
     if run.params_ref is None:
         return run
     store = payload_store(journal_path(config), config)

@@ -14,7 +14,7 @@ from lokki.store.protocol import PayloadStore
 def payload_store(journal: Path, config: Config) -> PayloadStore:
     """The configured store: a folder, or ``s3://bucket/prefix``, by default beside the journal.
 
-    Raises ConfigError for what is neither, and where S3's library is not installed.
+    Raises ConfigError for anything else, and where S3's library is not installed.
     """
     location = config.local.payloads
     if location is None or "://" not in location:

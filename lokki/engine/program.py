@@ -1,5 +1,6 @@
-"""What a worker process imports, so that it is what the engine's process is: the main module and
-the flow's. `Program.of` finds it in the engine; `importing.py` does it in the worker.
+"""What a worker process imports to match the engine's process: the main module and the flow's.
+
+`Program.of` finds it in the engine; `importing.py` imports it in the worker.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Origin(NamedTuple):
-    """A module by its name and, if it has one, its file. The main module's name is `MAIN`."""
+    """A module: its name and its file, if any. The main module's name is `MAIN`."""
 
     name: str
     file: str | None
@@ -26,21 +27,21 @@ class Origin(NamedTuple):
 
 MAIN = "__main__"
 MAIN_IN_WORKER = "__mp_main__"
-"""The name that a main module goes by where ``__name__ == "__main__"`` is not to hold.
+"""The name of a main module where ``__name__ == "__main__"`` must not hold.
 
-It is multiprocessing's, whose processes have it, too.
+It is the one that processes of multiprocessing use.
 """
 _SCRIPTS = (MAIN, MAIN_IN_WORKER)
 
 
 @dataclass(frozen=True)
 class Program:
-    """What this process was started with, and the modules that it runs a flow of.
+    """What this process was started with, and the modules of the flow that it runs.
 
-    ``main`` is the main module's file if a worker is to run it, ``main_spec`` the module's name if
-    it was started with ``python -m``; ``flow`` is the flow's module if it is another;
-    ``is_loaded``: a command of lokki has loaded it, and made it stand for ``__main__``.
-    ``sources`` are all of the user's modules, and for a worker those that it does not know.
+    ``main`` is the main module's file if a worker must run it, ``main_spec`` the module's name if
+    it was started with ``python -m``; ``flow`` is the flow's module if it is another one;
+    ``is_loaded``: a command of lokki has loaded it and made it stand for ``__main__``.
+    ``sources`` are all of the user's modules; for a worker, those that it does not know.
     """
 
     path: tuple[str, ...]
@@ -59,7 +60,7 @@ class Program:
         names = {call.step.__module__ for call in graph.calls}
         names.add(getattr(graph.flow, "__module__", MAIN))
         script = _script(main, is_flows=not names.isdisjoint(_SCRIPTS))
-        sys.modules[MAIN_IN_WORKER] = main  # as which workers give values of its classes back
+        sys.modules[MAIN_IN_WORKER] = main  # under which workers return values of its classes
         spec = getattr(main, "__spec__", None)
         module = sys.modules.get(getattr(graph.flow, "__module__", MAIN), main)
         return cls(
@@ -74,19 +75,19 @@ class Program:
         )
 
     def for_worker(self, known: Sources) -> Program:
-        """The program as it is sent, with the sources that are not known there."""
+        """The program to send, with the sources that the worker does not know."""
         news = {name: each for name, each in self.sources.items() if name not in known}
         return replace(self, sources=news)
 
     def has(self, module: ModuleType) -> Origin | None:
-        """Where a worker finds a module of this process; None when it cannot."""
+        """Where a worker finds a module of this process; None if it cannot."""
         if module.__name__ in _SCRIPTS and module is sys.modules[MAIN]:
             return None if self.main is None else Origin(MAIN, self.main)
         return origin(module)
 
 
 def origin(module: ModuleType) -> Origin | None:
-    """The name and the file that a module can be imported by, in another process too."""
+    """The name and the file by which another process can import a module."""
     name, file = module.__name__, file_of(module)
     has_spec = getattr(module, "__spec__", None) is not None
     if sys.modules.get(name) is not module or not (file or has_spec):
@@ -95,10 +96,10 @@ def origin(module: ModuleType) -> Origin | None:
 
 
 def _script(main: ModuleType, *, is_flows: bool) -> str | None:
-    """The main module if it is a user's; that of a tool which runs the flow is left alone.
+    """The main module if it is the user's; that of a tool that runs the flow is left alone.
 
-    So are ``__main__.py`` files, which start their program whatever they are called, unless the
-    flow or one of its steps is in them.
+    So are ``__main__.py`` files, which start their program under any name, unless they contain the
+    flow or one of its steps.
     """
     file = file_of(main)
     if main.__name__ not in _SCRIPTS or file is None or not os.path.isfile(file):

@@ -1,4 +1,4 @@
-"""Resuming a run of the journal: with which graph, and what is taken back first."""
+"""Resumes of runs in the journal: with which graph, and which records are discarded first."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _WHY = {"failed": "that failed", "paused": "that are left on AWS"}
 
 @dataclass(frozen=True, slots=True)
 class Plan(Generic[R]):
-    """What a resume does: with which graph, in words (``summary``), and what it takes back first.
+    """What a resume does: its graph, a ``summary`` for people, and the records it discards first.
 
-    ``queued``: only if the run still waits in the queue of a service, by whose order it is.
+    ``queued``: only if the run still waits in the queue of the service that resumes it.
     """
 
     run_id: str
@@ -37,9 +37,9 @@ class Plan(Generic[R]):
 
 
 def plan(history: History, run: RunRecord, graph: FlowGraph[R], again: ResumeOptions) -> Plan[R]:
-    """What resuming a run comes to.
+    """The plan of a resume.
 
-    Raises RunNotFound when the run is being removed, and what `plan_resume` does.
+    Raises RunNotFound when the run is being removed, and whatever `plan_resume` raises.
     """
     refuse_removing(run)
     planned = plan_resume(_Recorded(history, run, graph), again)
@@ -51,7 +51,7 @@ def plan(history: History, run: RunRecord, graph: FlowGraph[R], again: ResumeOpt
 
 
 class _Recorded:
-    """A run of the journal, and the flow that goes on with it."""
+    """A run of the journal, and the flow that resumes it."""
 
     code = "the code"
 

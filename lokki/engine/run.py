@@ -1,4 +1,4 @@
-"""One run: opens its stages one after the other, hands them to the lanes, and records the end."""
+"""One run: opens its stages one after the other, passes them to the lanes, records the end."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ _FETCHES = 16
 class Run:
     """A run in an engine, from its first record to its last. On the engine's loop.
 
-    Its calls begin in copies of the context that it is made in.
+    Its calls begin in copies of the context in which it was made.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class Run:
     # ---- from outside ------------------------------------------------------------------------
 
     def cancel(self) -> None:
-        """Stop claiming, stop what can be stopped; the run ends when its threads have."""
+        """Stop claiming, stop what can be stopped; the run ends when its threads have ended."""
         if not (self.state.cancelled or self.state.ended):
             self._publish(RunCancelling())
             self.journal.request_cancel(self.id, time(), self.journal.owner)  # for others to see
@@ -133,9 +133,9 @@ class Run:
         self.news = anyio.Event()
 
     def _now(self) -> float:
-        """The time of day, but no earlier than it was and what has passed since this run began.
+        """The time of day, but at least the time at the start plus what has passed since.
 
-        Durations are right, then, when the clock is set back.
+        So durations are right even when the clock is set back.
         """
         wall, began = self._since
         return max(time(), wall + monotonic() - began)
@@ -143,12 +143,12 @@ class Run:
     # ---- the run -------------------------------------------------------------------------------
 
     async def drive(self) -> None:
-        """Run to the end; never raises, the outcome is in ``result`` or ``error``."""
+        """Run to the end. Never raises: the outcome is in ``result`` or ``error``."""
         status = RunStatus.FAILED
         try:
             await self._begin()
             self._publish(RunStarted(self.id, self.graph.name, self._planned is not None))
-            if self._writer is None:  # it has succeeded before
+            if self._writer is None:  # it had already succeeded
                 self.result = await self._value(self._begun[len(self.graph.stages) - 1])
                 status = RunStatus.SUCCEEDED
             else:
@@ -161,14 +161,14 @@ class Run:
         except BaseException as error:
             self.error = LokkiError(f"run {self.id} was interrupted by {described(error)}")
             self.error.__cause__ = error
-            if not isinstance(error, GeneratorExit):  # which a result may raise when it is read
+            if not isinstance(error, GeneratorExit):  # which reading a result may raise
                 raise
         finally:
             self._publish(RunFinished(status, None if self.error is None else str(self.error)))
             self.done.set()
 
     async def _outcome(self) -> RunStatus:
-        """Run the stages and record how it ended, unless the run is no longer ours to record."""
+        """Run the stages and record the end, unless the run is no longer this process's."""
         assert self._writer is not None
         output.attach(self.id, self._writer.log, self.echo)
         try:
@@ -179,7 +179,7 @@ class Run:
         except Exception as error:
             self.error = error
             status = RunStatus.CANCELLED if isinstance(error, RunCancelled) else RunStatus.FAILED
-            if not isinstance(error, RunError):  # else its step's line is there
+            if not isinstance(error, RunError):  # otherwise its step has logged it
                 stage = self.graph.stages[min(self.state.position, len(self.graph.stages) - 1)]
                 self._note(stage.name, f"the run failed: {described(error)}")
         finally:
@@ -190,7 +190,7 @@ class Run:
         return status
 
     async def _begin(self) -> None:
-        """Record the run, or take it over and find its stages so far."""
+        """Record the run, or take it over and read its stages so far."""
         planned = self._planned
         if planned is not None:
             detail = {"by": self._started_by, "again": planned.summary, **surroundings()}
@@ -208,7 +208,7 @@ class Run:
             self._number = row.number
             begun = await anyio.to_thread.run_sync(self.journal.history.stages, self.id)
             self._begun = {stage.position: stage for stage in begun}
-            with suppress(PayloadError):  # else they go with the run
+            with suppress(PayloadError):  # otherwise they are removed with the run
                 for folder in superseded:
                     await self.payloads.delete_prefix(folder)
             if row.status == RunStatus.SUCCEEDED:
@@ -220,7 +220,7 @@ class Run:
         )
 
     async def _create(self) -> int:
-        """Record the run; give its number."""
+        """Record the run; return its number."""
         graph = self.graph
         kept = await kept_params(graph, self.id, self.payloads)
         try:
@@ -240,13 +240,13 @@ class Run:
                 )
             )
         except JournalError:
-            if self.journal.commits.error is None:  # else it may have been recorded all the same
+            if self.journal.commits.error is None:  # otherwise it may have been recorded anyway
                 with suppress(PayloadError):
                     await drop(self.payloads, kept.ref)
             raise
 
     def _error_json(self, error: Exception) -> str:
-        """An error as it is recorded of the run."""
+        """An error as the run's record has it."""
         secrets = secrets_of(self.graph)
         if isinstance(error, RunFailed):
             described = Error.of(error.failure)
@@ -261,13 +261,13 @@ class Run:
         return json.dumps(short_error(described), default=fields_of)
 
     def _note(self, step: str, message: str) -> None:
-        """Log an error of the run that is no item's."""
+        """Log an error of the run that belongs to no item."""
         assert self._writer is not None
         text = cut(redacted(message, secrets_of(self.graph)), LONGEST)
         self._writer.note((self._now(), step, None, 1, "ERROR", "lokki", text))
 
     def _superseded(self, reopening: Reopening | None) -> set[str]:
-        """The folders of earlier writers that hold nothing but what is to be taken back."""
+        """The folders of earlier writers that contain only what is being discarded."""
         if reopening is None:
             return set()
         taken_back = reopening.taken_back(self.journal.run(self.id).number)
@@ -287,9 +287,9 @@ class Run:
         return value
 
     async def _stage(self, value: Any, before: StageRow | None) -> tuple[StageRow, dict[int, Kept]]:
-        """Run the state's present stage over ``value``, the result of the stage ``before``.
+        """Run the state's current stage over ``value``, the result of the stage ``before``.
 
-        Gives its record, and the results that are at hand.
+        Returns its record, and the results that are in memory.
         """
         state, stage, writer = self.state, self.state.stage, self._writer
         assert writer is not None
@@ -339,7 +339,7 @@ class Run:
         raise RunFailed(self.id, work.failure)
 
     async def _inputs(self, value: Any, stage: Stage, position: int) -> list[Any]:
-        """The items of a map's source, which is a list unless the flow had no map here before."""
+        """The items of a map's source, a list unless the flow had no map here before."""
         if type(value) is list:
             return value
         (source,) = self._bound(self.graph.stages[position - 1], position - 1, ())
@@ -351,7 +351,7 @@ class Run:
             raise RunFailed(self.id, failure) from None
 
     def _opened(self, position: int, stage: Stage, count: int, writer: RunWriter) -> StageRow:
-        """The stage's record: the one that is there already, or a new one."""
+        """The stage's record: the existing one, or a new one."""
         if position in self._begun:
             return self._begun[position]
         kind: StageKind = "map" if isinstance(stage, MapStage) else "task"
@@ -383,7 +383,7 @@ class Run:
     # ---- what is recorded ------------------------------------------------------------------------
 
     def _recorded(self, row: StageRow, carried: dict[int, Carried]) -> Iterable[Recorded]:
-        """The outcomes to go on from; an item whose carried input is lost starts over."""
+        """The outcomes to continue from; an item whose carried input is lost starts over."""
         for index, status, position, attempt in self.journal.recorded(row.id):
             if status == ItemStatus.RETRYING and position > 0 and index not in carried:
                 continue
@@ -408,9 +408,9 @@ class Run:
     async def _value(
         self, row: StageRow, kept: dict[int, Kept] | None = None, count: int | None = None
     ) -> Any:
-        """The result of a finished stage: of a map, the list of its items' results in order.
+        """The result of a finished stage; for a map, the list of its items' results in order.
 
-        ``kept`` are results that need not be read; of ``count``, if all of them were made just now.
+        ``kept`` are results that need not be read; ``count`` is their number if all are new.
         """
         kept = kept or {}
         if len(kept) == count:
@@ -461,7 +461,7 @@ class Run:
     # ---- the end ---------------------------------------------------------------------------------
 
     async def _discard(self) -> None:
-        """Leave nothing behind in a run that another process has now, or that was removed."""
+        """Leave nothing in a run that another process has now, or that was removed."""
         if self._writer is not None:
             steps = [call.name for stage in self.graph.stages for call in stage.calls]
             with suppress(JournalError, PayloadError):
@@ -481,7 +481,7 @@ class Run:
 
 
 async def _committed(future: Future[T]) -> T:
-    """Wait until the journal has something on disk."""
+    """Wait until the journal has written something to disk."""
     return await asyncio.wrap_future(future)
 
 
@@ -490,7 +490,7 @@ def _value_of(kept: Kept) -> Any:
 
 
 def _in_order(stage: StageRow, kept: dict[int, Kept]) -> list[Any]:
-    """The results of a stage, all of which were kept."""
+    """The results of a stage whose results were all kept."""
     values = []
     index = 0
     try:
@@ -503,13 +503,13 @@ def _in_order(stage: StageRow, kept: dict[int, Kept]) -> list[Any]:
 
 def _relisted(source: BoundCall, value: Any, mapped: str) -> list[Any]:
     """The items of a result that was not recorded as a list, in the same order at each resume."""
-    if isinstance(value, set | frozenset):  # whose order differs by process
+    if isinstance(value, set | frozenset):  # its order differs by process
         value = sorted(value, key=dumps)
     return listed_items(source, value, mapped)
 
 
 def source_of(graph: FlowGraph[Any]) -> str | None:
-    """``FILE:flow``, for another process to resume the run by; None when no file holds the flow."""
+    """``FILE:flow``, with which another process resumes the run; None if no file has the flow."""
     module = sys.modules.get(graph.flow.__module__) if graph.flow else None
     file = getattr(module, "__file__", None)
     return f"{os.path.abspath(file)}:{graph.name}" if file else None

@@ -1,8 +1,8 @@
-"""The globals that a step uses: what the engine's process has set them to after the import.
+"""The globals that a step uses, as the engine's process has set them since the import.
 
-A worker imports the step's module, and does not know what was assigned since: under
-``if __name__ == "__main__":``, by a caller, or by another step. Plain values are sent along, and
-replace those of the import where they differ from what these were in the worker at first.
+A worker imports the step's module and does not know later assignments: those under
+``if __name__ == "__main__":``, of a caller, or of another step. Plain values are sent along; they
+replace those of the import where they differ from the values that the worker imported.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from lokki.steps import StepDefinition
 _SCALARS = frozenset({int, float, complex, str, bytes, bool, type(None)})
 _CONTAINERS = frozenset({list, tuple, set, frozenset, dict})
 _MOST = 1000
-"""Elements of a container that is sent along, those of inner ones included."""
+"""Most elements of a container that is sent along, including inner ones."""
 
 
 class Unfound(Exception):
-    """A worker's module has not what the engine's has."""
+    """A worker's module lacks something that the engine's has."""
 
 
 Settings: TypeAlias = dict[str, tuple[bool, Any]]
-"""By name: True and a plain value; or False and the name of the type of another one, None for what
-an import alone makes: functions, classes and modules.
+"""By name: True and a plain value; otherwise False and the name of the value's type, or None for
+what only an import makes: functions, classes and modules.
 """
 
 _known: dict[int, tuple[ModuleType, dict[str, Any]]] = {}
-"""The plain globals of a module, by its id, as the engine's process has them for all we know."""
+"""The plain globals of a module, by its id, as last known from the engine's process."""
 
 
 def settings_of(function: FunctionType) -> Settings:
-    """The globals that a function uses, and the functions of its module that it may call."""
+    """The globals that a function and the functions it may call in its module use."""
     here = function.__globals__
     names = (name for name in _used_globals(function) if not name.startswith("__"))
     return {name: _setting(here[name]) for name in names if name in here}
@@ -50,17 +50,17 @@ def _setting(value: Any) -> tuple[bool, Any]:
 
 
 def remember(module: ModuleType) -> None:
-    """Keep what a module has when it has been imported here."""
+    """Record what a module has after its import here."""
     if id(module) not in _known:
         plain = {name: value for name, value in vars(module).items() if is_plain(value)}
         _known[id(module)] = module, deepcopy(plain)
 
 
 def adopt(module: ModuleType, settings: Settings) -> None:
-    """Set what the engine's process has set. Raises Unfound for what is not there.
+    """Set what the engine's process has set. Raises Unfound for what is missing.
 
-    Not if other than plain values have been set there, too, such as a connection and the flag that
-    says so: what a step does without the one it must not believe of the other.
+    Nothing is set if values that are not plain were set there, too, such as a connection beside the
+    flag that says it is open: a step without the connection must not see the flag.
     """
     here, known = vars(module), _known[id(module)][1]
     for name, (plain, value) in settings.items():
@@ -74,7 +74,7 @@ def adopt(module: ModuleType, settings: Settings) -> None:
 
 
 def _used_globals(function: FunctionType) -> set[str]:
-    """The names of globals in a function and in what it may call of its module."""
+    """The names of globals in a function and in the functions it may call in its module."""
     here = function.__globals__
     names: set[str] = set()
     seen, left = {function.__code__}, [function.__code__]
@@ -89,7 +89,7 @@ def _used_globals(function: FunctionType) -> set[str]:
 
 
 def _functions_in(value: Any) -> Iterator[FunctionType]:
-    """The functions of a global: of a step, of a class, or one that has been wrapped."""
+    """The functions of a global: of a step, of a class, or wrapped by a decorator."""
     members = [value.fn if _is(value, StepDefinition) else value]
     if isinstance(value, type):
         members = [getattr(each, "__func__", each) for each in vars(value).values()]
@@ -108,7 +108,7 @@ def _globals_of(code: CodeType) -> frozenset[str]:
 
 
 def is_plain(value: Any) -> bool:
-    """Whether a value is of Python's own types through and through, and small."""
+    """Whether a value consists only of Python's own types, and is small."""
     count, left = 0, [value]
     while left:
         each = left.pop()
@@ -126,5 +126,5 @@ def _is_same(one: Any, other: Any) -> bool:
 
 
 def _is(value: Any, kind: type) -> bool:
-    """As isinstance, but without asking the value, which may be a proxy of something else."""
+    """Like isinstance, but without asking the value, which may be a proxy."""
     return issubclass(type(value), kind)

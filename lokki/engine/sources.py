@@ -1,7 +1,7 @@
-"""The user's code as this process has it: workers that start later run this code, too.
+"""The user's code as this process imported it: workers that start later run it, too.
 
-Files may be changed after they were imported, and a worker is started when it is first needed, or
-when one has died: it would import half of a program anew, and mix it with the engine's.
+Files may change after their import, and a worker starts when it is first needed or replaces a dead
+one: it would import half of a changed program and mix it with the engine's.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from typing import NamedTuple, TypeAlias
 from lokki.location import installed
 
 Stamp: TypeAlias = tuple[int, int]
-"""When a file was modified, in nanoseconds, and its size."""
+"""A file's modification time in nanoseconds, and its size."""
 
 
 class Source(NamedTuple):
-    """A module's file, and what it had in it at its stamp."""
+    """A module's file, its stamp, and its content at that time."""
 
     file: str
     stamp: Stamp
@@ -34,7 +34,7 @@ Sources: TypeAlias = Mapping[str, Source]
 
 
 class _Read(NamedTuple):
-    """What was read of a module; a reload gives it another spec."""
+    """What was read of a module; a reload changes its spec."""
 
     module: object
     spec: object
@@ -47,7 +47,7 @@ _read: dict[str, _Read] = {}
 def sources_now() -> Sources:
     """The files of the user's modules that this process has imported.
 
-    Of a module, it is what was in the file when this was first called after the import.
+    For each module, the content of its file at the first call of this after the import.
     """
     found = {}
     for name, module in list(sys.modules.items()):
@@ -59,7 +59,7 @@ def sources_now() -> Sources:
 
 
 def file_of(module: object) -> str | None:
-    """The file of what stands for a module; one that is loaded when it is used is left unloaded."""
+    """The file of a module; a lazily loaded one stays unloaded."""
     file = _attribute(module, "__file__")
     return file if isinstance(file, str) else None
 
@@ -72,7 +72,7 @@ def _attribute(module: object, name: str) -> object:
 
 
 def is_fixed(name: str, file: str | None) -> bool:
-    """Whether a module is Python's, lokki's or an installed package's: the same everywhere."""
+    """Whether a module belongs to Python, lokki or an installed package: the same everywhere."""
     return file is None or installed(file) or name.partition(".")[0] == "lokki"
 
 
@@ -86,7 +86,7 @@ def _source(name: str, module: object, file: str) -> Source:
 
 
 def stamp(file: str) -> Stamp | None:
-    """The stamp of a file; None where there is none."""
+    """The stamp of a file; None if there is no file."""
     try:
         status = os.stat(file)
     except OSError:
@@ -95,9 +95,9 @@ def stamp(file: str) -> Stamp | None:
 
 
 class AsTheyWere:
-    """Finds modules whose files have been changed, with what the files had in them.
+    """Finds modules whose files have changed, with the earlier content of the files.
 
-    Whether one has been is looked at when it is imported: an editor may be writing it just then.
+    It checks for changes when a module is imported: an editor may be writing the file then.
     """
 
     def __init__(self, sources: Sources) -> None:
@@ -120,5 +120,5 @@ class _Loader(SourceFileLoader):
         self._text = text
 
     def get_code(self, fullname: str) -> CodeType | None:
-        """Compile the text; the compiled module on disk may be that of the changed file."""
+        """Compile the text; a compiled module on disk may belong to the changed file."""
         return self.source_to_code(self._text, self.path)

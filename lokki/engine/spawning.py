@@ -1,4 +1,4 @@
-"""Starts worker processes: their command, their environment, and what they may use."""
+"""Starts worker processes: their command, their environment and their resources."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 _START = "import sys; sys.path[:] = sys.argv[1:-1]; from lokki.engine.worker import main; main()"
-"""The path goes in as arguments: a PYTHONPATH would be that of all programs that a step starts."""
+"""The path is passed as arguments: all programs that a step starts would inherit PYTHONPATH."""
 
 _OF_OPENMP = (
     "OMP_NUM_THREADS",
@@ -18,21 +18,21 @@ _OF_OPENMP = (
     "VECLIB_MAXIMUM_THREADS",
     "NUMEXPR_NUM_THREADS",
 )
-"""The first one holds for the others, too, where they are not set."""
+"""The first one also applies to the others where they are not set."""
 _OF_OTHERS = ("NUMBA_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS")
 
 
 def command(descriptor: int) -> list[str]:
-    """A worker's command: an interpreter with this one's options, such as -O and -W, and path."""
+    """A worker's command: an interpreter with this one's path and options (-O, -W)."""
     options = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
     path = [each for each in sys.path if isinstance(each, str) and each]
     return [sys.executable, *options, "-c", _START, *path, str(descriptor)]
 
 
 def environment(threads: int) -> dict[str, str]:
-    """The environment of this process, and how many threads numerical libraries are to start.
+    """The environment of this process, with the number of threads for numerical libraries.
 
-    Each of them starts one for every core, by default, in each of the workers.
+    By default, each library starts one for every core, in each of the workers.
     """
     given = dict(os.environ)
     names = _OF_OTHERS if _OF_OPENMP[0] in given else _OF_OPENMP + _OF_OTHERS
@@ -40,17 +40,17 @@ def environment(threads: int) -> dict[str, str]:
 
 
 def cores() -> int:
-    """How many cores this process may use, which may be fewer than the machine has."""
+    """How many cores this process may use, perhaps fewer than the machine has."""
     affinity = getattr(os, "sched_getaffinity", None)  # not on macOS
     return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
 
 
 def megabytes(process: int) -> float:
-    """The memory that a process has resident."""
+    """The resident memory of a process, in megabytes."""
     try:
         pages = int(Path(f"/proc/{process}/statm").read_bytes().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
-    except OSError:  # macOS has none, and has ps
+    except OSError:  # macOS has no /proc, but ps
         listed = subprocess.run(
             ["/bin/ps", "-o", "rss=", "-p", str(process)], capture_output=True, check=False
         )

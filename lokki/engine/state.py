@@ -1,8 +1,8 @@
 """What runs next. Pure: no I/O, no clock, no threads, no randomness; outcomes in, work out.
 
-Every rule of one run's order, retries, tolerance, limits and ending is in this file. The engine
-claims work, performs it, and reports what came of it; a resumed run is the same machine fed with
-the outcomes that were recorded (`open`). The caller keeps calls from overlapping, with a lock.
+Every rule of a run's order, retries, tolerance, limits and end is in this file. The engine claims
+work, performs it, and reports the outcomes; a resumed run is the same machine, fed with recorded
+outcomes (`open`). The caller uses a lock to keep calls from overlapping.
 
     open ──► claim ⇄ report ──► complete ──► advance ──► open the next stage, or succeeded
                         │
@@ -22,8 +22,8 @@ from typing import TypeAlias
 from lokki.model.status import ItemStatus, RunStatus
 from lokki.stages import MapStage, Stage
 
-# Where an item is, one byte each: never handed out, waiting to be handed out again, in a claim, or
-# final; or left to another backend that has the run, too. One that is in no claim takes no outcome.
+# Where an item is, one byte each: never handed out, waiting to be handed out again, in a claim,
+# final, or left to another backend that also has the run. Outside a claim, it takes no outcome.
 _PENDING, _READY, _OUT, _SUCCEEDED, _TOLERATED, _FAILED, _PAUSED = range(7)
 
 _STATUS = (
@@ -37,8 +37,8 @@ _STATUS = (
 )
 
 Work: TypeAlias = tuple[int, int, int]
-"""One item to run, a plain tuple for speed: its index, the inner step to go on from, and the
-number of the attempt (from 1) which that step is at."""
+"""One item to run, a plain tuple for speed: its index, the inner step to continue with, and the
+number of that step's attempt (from 1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """An item's last recorded outcome, as the journal gives it back."""
+    """An item's last recorded outcome, as the journal returns it."""
 
     index: int
     status: ItemStatus
@@ -62,7 +62,7 @@ class Recorded:
 
 
 class Claim:
-    """Items that one lane runs, one after the other; an idle lane may take some of them away."""
+    """Items that one lane runs one after the other; an idle lane may take some of them away."""
 
     __slots__ = ("works",)
 
@@ -72,9 +72,9 @@ class Claim:
 
 @dataclass(slots=True)
 class Counts:
-    """How many of a stage's items are where; ``total`` is all of them.
+    """How many of a stage's ``total`` items are in which state.
 
-    ``retrying`` are those with a failed attempt whose outcome is still open.
+    ``retrying`` counts those with a failed attempt and no outcome yet.
     """
 
     total: int = 0
@@ -85,7 +85,7 @@ class Counts:
 
     @property
     def done(self) -> int:
-        """Those that have their outcome."""
+        """How many have their outcome."""
         return self.succeeded + self.failed + self.tolerated
 
 
@@ -117,10 +117,10 @@ class RunState:
     def open(self, count: int, recorded: Iterable[Recorded] = ()) -> None:
         """Begin the current stage with ``count`` items, some of which may have outcomes already.
 
-        Recorded successes and tolerated failures stand; an item that was retrying goes on with its
-        next attempt; a paused one is left, and the run is cancelled when it has come to all others;
-        anything else (failed and cancelled items too) is to be run again. A run that was cancelled
-        before stays as it is.
+        Recorded successes and tolerated failures stand. An item that was retrying continues with
+        its next attempt. A paused one is left, and the run is cancelled once all others are done.
+        Anything else (failed and cancelled items, too) runs again. A run that was cancelled before
+        stays as it is.
         """
         assert not self._opened
         if self.ended:
@@ -149,7 +149,7 @@ class RunState:
         self._leave_paused()
 
     def _leave_paused(self) -> None:
-        """Cancel the run when nothing but paused items is left of the stage."""
+        """Cancel the run when only paused items of the stage are left."""
         open_items = self._claims or self._ready or self._delayed
         if self._paused and not open_items and self._items.find(_PENDING, self._cursor) < 0:
             self.cancel()
@@ -179,8 +179,8 @@ class RunState:
         """Hand out up to ``most`` items, or None when there is nothing to do at ``now``.
 
         Returned items and due retries come first, then fresh items in order, then, with ``steal``,
-        half of what the fullest claim has not begun (however many), so that no item waits behind a
-        long one while a lane is idle.
+        half of what the fullest claim has not begun (however many): no item waits behind a long one
+        while a lane is idle.
         """
         if not self._opened or self.halted or self._full:
             return None
@@ -226,17 +226,17 @@ class RunState:
             for _ in range((len(fullest.works) + 1) // 2):
                 try:
                     works.appendleft(fullest.works.pop())
-                except IndexError:  # its lane was quicker
+                except IndexError:  # its lane was faster
                     break
         return works
 
     def report(
         self, claim: Claim, succeeded: Iterable[int], failed: Iterable[Failed], now: float
     ) -> list[ItemStatus]:
-        """Take a claim's outcomes, and what it has not begun, back; the claim has ended.
+        """Take back a claim that has ended: its outcomes, and what it has not begun.
 
-        Returns what each of ``failed`` has become: retrying, tolerated or failed. The second
-        outcome of an item, and that of an item which no claim holds, change nothing.
+        Returns what each of ``failed`` has become: retrying, tolerated or failed. A second outcome
+        of an item, or one of an item in no claim, changes nothing.
         """
         if claim not in self._claims:
             return []

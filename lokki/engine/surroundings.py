@@ -1,4 +1,4 @@
-"""The surroundings of a run besides its code: its folder and its Python."""
+"""What surrounds a run besides its code: its folder and its Python."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lokki.store.runs import RunRecord
 
 
 def surroundings() -> dict[str, str]:
-    """The folder and the Python of this process, as they are recorded of a run that starts here."""
+    """The folder and the Python of this process, recorded with a run that starts here."""
     found = {"python": sys.executable, "prefix": sys.prefix}
     with suppress(OSError):  # the folder has been removed
         found["folder"] = os.getcwd()
@@ -18,7 +18,7 @@ def surroundings() -> dict[str, str]:
 
 
 def other_python(run: RunRecord) -> str:
-    """A sentence that names a run's Python and this one, if they are two; else nothing."""
+    """A sentence that names a run's Python and this one if they differ; otherwise empty."""
     if run.prefix in (None, sys.prefix):
         return ""
     return f"the run was started with {run.python or run.prefix}; this is {sys.executable}"

@@ -14,9 +14,9 @@ T = TypeVar("T")
 async def in_thread(
     function: Callable[..., T], *args: Any, limiter: anyio.CapacityLimiter | None = None
 ) -> T:
-    """Call what may be a user's code in a thread; whatever it raises comes out.
+    """Call what may be user code in a thread; whatever it raises comes out.
 
-    No future could carry it all: a GeneratorExit would close the coroutines that wait for it.
+    A future could not carry everything: a GeneratorExit would close the coroutines waiting for it.
     """
     result, error = await anyio.to_thread.run_sync(_outcome, function, *args, limiter=limiter)
     if error is not None:

@@ -11,21 +11,21 @@ from lokki.engine.items import Slice, StageWork
 from lokki.steps import Lane
 
 SLICE_SECONDS = 0.002
-"""How long a lane aims to work before it reports: long enough that the report costs little."""
+"""How long a lane aims to work before it reports: long enough to make the report cheap."""
 _MOST_ITEMS = 4096
 _MOST_TURNS = 8
-"""Async lanes take turns on one loop: a slice may last the turns of so many of them."""
+"""Async lanes take turns on one loop: a slice may last this many turns."""
 _PATIENCE_SECONDS = 0.02
-"""A slice that takes longer has met a long item: what it has not begun is for other lanes."""
+"""A slice that takes longer has met a long item: other lanes may take what it has not begun."""
 _SHORT_LANES = 2
-"""Short items are bound by the interpreter's lock: more than two lanes would only pass it around,
-and keep the event loop and the journal waiting. Slices past their time do not count."""
+"""Short items are bound by the interpreter's lock: more than two lanes would only pass it around
+and make the event loop and the journal wait. Overdue slices do not count."""
 
 
 class Turns:
-    """The stages that are open in an engine, and the lanes that are at work for them.
+    """The open stages of an engine, and the lanes that work for them.
 
-    ``limits`` is the most lanes of each kind at work at a time, ``total`` of all kinds together.
+    ``limits`` is the most lanes of each kind that work at a time, ``total`` of all kinds together.
     """
 
     def __init__(self, limits: dict[Lane, int], total: int) -> None:
@@ -40,14 +40,14 @@ class Turns:
         self._works.append(work)
 
     def remove_if_done(self, work: StageWork) -> bool:
-        """Whether the stage has just been found complete, or its run ended."""
+        """Whether the stage has just turned out complete, or its run ended."""
         if work in self._works and (work.state.complete or work.state.ended):
             self._works.remove(work)
             return True
         return False
 
     def next(self, now: float) -> Slice | None:
-        """The next slice, from the stages in turn, or None when there is nothing to do now."""
+        """The next slice, from the stages in turn, or None if there is nothing to do now."""
         if sum(self._busy.values()) >= self.total:
             return None
         self._held_back = False
@@ -77,7 +77,7 @@ class Turns:
         return granted
 
     def _size(self, work: StageWork) -> int:
-        """How many items fill a slice, judging by the one before; grows from one."""
+        """How many items fill a slice, judged by the previous one; grows from one."""
         if work.batch_size is not None:
             return work.batch_size
         if not work.last_size:
@@ -98,9 +98,9 @@ class Turns:
         return self.remove_if_done(work)
 
     def first_due(self, now: float) -> float | None:
-        """When to look again for work that cannot be had now.
+        """When to look again for work that is not available now.
 
-        None where a limit is reached: the lane that gives its turn back looks by itself.
+        None where a limit is reached: the lane that returns its turn looks by itself.
         """
         if sum(self._busy.values()) >= self.total:
             return None

@@ -1,8 +1,8 @@
-"""Who holds the event loop: a thread looks at it while async calls are under way.
+"""Finds calls that block the event loop: a thread watches it while async calls run.
 
-A call that does not await anything for a second keeps all the others waiting, and no timeout can
-interrupt it. Nothing is measured in the calls themselves: the thread asks the loop for a sign of
-life, and if none comes, looks at what it is running.
+A call that awaits nothing for a second makes all others wait, and no timeout can interrupt it.
+Nothing is measured in the calls themselves: the thread asks the loop for a sign of life and, if
+none comes, looks at what it is running.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from lokki import output
 from lokki.call import Running, is_users, running
 
 HELD_SECONDS = 1.0
-"""A call that holds the event loop for longer is reported."""
+"""A call that blocks the event loop for longer is reported."""
 _POLL_INTERVAL = 0.1
 
 ADVICE = (
     "write the step with 'def', which runs in a thread, or in a process with executor=\"process\", "
-    "or await what takes long: 'await anyio.to_thread.run_sync(function, …)'"
+    "or await the slow part: 'await anyio.to_thread.run_sync(function, …)'"
 )
 
 
 class _Held:
-    """A call that holds the event loop, since when, and the line of the user's, if any."""
+    """A call that blocks the event loop, since when, and the user's line, if any."""
 
     def __init__(self, here: Running, line: str, since: float, *, shown: bool) -> None:
         self.here = here
@@ -40,21 +40,21 @@ class _Held:
         self._reported = False
 
     def look(self) -> None:
-        """Report the call once it has lasted for too long."""
+        """Report the call once it has lasted too long."""
         if self._reported or monotonic() - self._since < HELD_SECONDS - _POLL_INTERVAL:
             return
         self._reported = True
         timeout = self.here[0].timeout
         late = f", and its timeout of {timeout:g} s cannot interrupt it" if timeout else ""
         self._log(
-            f"has held the event loop for {HELD_SECONDS:g} s{self._line}: no other async "
-            f"call goes on{late}; {ADVICE}"
+            f"has blocked the event loop for {HELD_SECONDS:g} s{self._line}: no other async "
+            f"call can run{late}; {ADVICE}"
         )
 
     def end(self) -> None:
         """Report how long the call took, if it was reported before."""
         if self._reported:
-            self._log(f"held the event loop for {monotonic() - self._since:.1f} s")
+            self._log(f"blocked the event loop for {monotonic() - self._since:.1f} s")
 
     def _log(self, message: str) -> None:
         call, index, attempt = self.here[:3]
@@ -66,7 +66,7 @@ class _Held:
 
 
 class LoopWatch:
-    """The thread that watches the loop it is made on, from each `begin` to the next `rest`."""
+    """The thread that watches the loop it was made on, from each `begin` to the next `rest`."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -79,18 +79,18 @@ class LoopWatch:
         self._shown: dict[tuple[str, str], Running] = {}
 
     def begin(self) -> None:
-        """Async calls are under way from now on."""
+        """Async calls run from now on."""
         self._working.set()
         if self._thread is None:
             self._thread = threading.Thread(target=self._watch, name="lokki-watch", daemon=True)
             self._thread.start()
 
     def rest(self) -> None:
-        """No async call is under way any more."""
+        """No async call runs any more."""
         self._working.clear()
 
     def close(self) -> None:
-        """End the thread; blocks for a moment."""
+        """End the thread; blocks briefly."""
         self._closed.set()
         self._working.set()
         if self._thread is not None:
@@ -127,7 +127,7 @@ class LoopWatch:
         return since
 
     def _release(self, here: Running | None) -> bool:
-        """Whether the call that held the loop does so no more: ``here`` is the present one."""
+        """Whether the call that blocked the loop has stopped: ``here`` is the current one."""
         held = self._held
         if held is None or held.here is here:
             return False
@@ -136,7 +136,7 @@ class LoopWatch:
         return True
 
     def _frame(self) -> FrameType | None:
-        """What the loop's thread is at.
+        """What the loop's thread is running.
 
         A garbage collection meanwhile could lock up all of Python 3.11 up to 3.11.8:
         https://github.com/python/cpython/issues/106883.
@@ -155,10 +155,10 @@ class LoopWatch:
 
 
 def _call_in(frame: FrameType | None) -> tuple[Running | None, str]:
-    """The call that a thread is at, and the step's own line; None when it is at none."""
+    """The call that a thread is running, and the step's own line; None if there is none."""
     line = ""
     while frame is not None:
-        if frame.f_code is Handle._run.__code__:  # what a task does, be it one that a step made
+        if frame.f_code is Handle._run.__code__:  # a task's work, even of one that a step made
             handle = frame.f_locals["self"]  # None once the task's step is over
             return handle and handle._context.get(running), line
         if is_users(frame):

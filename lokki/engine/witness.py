@@ -1,7 +1,6 @@
-"""Steps that close descriptors which are not theirs: noticed, since nothing works after it.
+"""Detects steps that close descriptors of others, since nothing works after that.
 
-The event loop does not wake any more, and SQLite would write into whichever file has its number
-next.
+The event loop no longer wakes, and SQLite would write into whichever file gets its number next.
 """
 
 from __future__ import annotations
@@ -12,16 +11,16 @@ import threading
 from lokki.forks import end_process
 
 CLOSED = (
-    "a step has closed descriptors that are not its own, with os.closerange() or the like, and so "
-    "cut off the journal; close what the step has opened, or use subprocess, which closes them in "
-    "the child. What was recorded is safe"
+    "a step has closed descriptors that it did not open, with os.closerange() or the like, and so "
+    "cut off the journal; close only what the step has opened, or use subprocess, which closes "
+    "them in the child. What was recorded is safe"
 )
 
 
 class Witness:
-    """A descriptor that nobody but this object has a reason to close.
+    """A descriptor that only this object has a reason to close.
 
-    ``stage`` is the name of the one whose calls have returned last.
+    ``stage`` is the name of the stage whose calls returned last.
     """
 
     def __init__(self) -> None:
@@ -49,7 +48,7 @@ class Witness:
             end_process(1)
 
     def close(self) -> None:
-        """Look no more; from any thread."""
+        """Stop looking; from any thread."""
         with self._lock:
             self._open = False
             for end in self._ends:

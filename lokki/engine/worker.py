@@ -3,12 +3,11 @@
 Receives calls on the socket FD, one at a time, and answers each, by its number, with
 ("result", number, pickle), ("failure", number, Failure), ("unloadable", number, why) for a call
 that cannot be unpickled, ("unimportable", number, (type, reason, traceback)) for an error of
-importing the program or ("stale", number, None) to have another process make it: code that an
-earlier run has imported in this one is another now. A call that is new or has a timeout is answered
-with ("ready", number, None) as soon as it is unpickled.
-Any thread may send ("line", run id, …) at any time, for what the step writes, and ("echo", run id,
-text) to have it shown. When the engine is gone, the worker and all that its step has started are
-killed.
+importing the program, or ("stale", number, None) if another process must make the call: code that
+an earlier run imported here has changed. A call that is new or has a timeout is also answered with
+("ready", number, None) as soon as it is unpickled. Any thread may send ("line", run id, …) at any
+time, for what the step writes, and ("echo", run id, text) to have it shown. When the engine is
+gone, the worker and everything that its step has started are killed.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ from lokki.store.readback import written
 
 
 class _Link:
-    """What the threads of this process send through; a process that a step forks has none."""
+    """Sends messages of all threads of this process; a process that a step forks has none."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
@@ -54,7 +53,7 @@ class _Link:
         message = pickle.dumps((kind, of, content), pickle.HIGHEST_PROTOCOL)
         with self._lock:
             self._later.append(message)
-            if self._sending:  # a finalizer or a signal handler writes, in the midst of a send
+            if self._sending:  # a finalizer or a signal handler writes during a send
                 return
             self._sending = True
             try:
@@ -65,7 +64,7 @@ class _Link:
 
 
 class _Echo:
-    """A stream that the engine shows, since it may draw on the terminal."""
+    """A stream that the engine shows, since the engine may draw on the terminal."""
 
     def __init__(self, link: _Link, run_id: str) -> None:
         self._link = link
@@ -76,11 +75,11 @@ class _Echo:
         return len(text)
 
     def flush(self) -> None:
-        """What is written is sent at once."""
+        """Everything written is sent at once."""
 
 
 class _Stale(Exception):
-    """Code that was imported here, by a step of an earlier run perhaps, has been changed since."""
+    """Code that was imported here, perhaps by a step of an earlier run, has changed since."""
 
 
 class _Calls:
@@ -107,7 +106,7 @@ class _Calls:
         call = self._calls[key] = loads_call(definition)
         output.mask(call.secrets)
         _seed_apart()
-        self._fresh = fresh_contexts()  # what the modules of the call have set is in it
+        self._fresh = fresh_contexts()  # has what the modules of the call have set
 
     def serve(self, request: Any) -> None:
         number, key, news, raw, index, attempt = request
@@ -123,7 +122,7 @@ class _Calls:
             report = error.kind, error.reason, error.traceback
             self._link.send("unimportable", number, report)
             return
-        except BaseException as error:  # of the values' own code, too
+        except BaseException as error:  # also from the values' own code
             why = str(error) if isinstance(error, PayloadError) else described(error)
             self._link.send("unloadable", number, why)
             return
@@ -143,7 +142,7 @@ def serve(channel: Channel) -> None:
     threading.Thread(target=_die_with_engine, args=(channel.fileno(),), daemon=True).start()
     while (request := channel.receive()) is not None:
         calls.serve(request)
-        del request  # which may be large, and the next one may be long in coming
+        del request  # it may be large, and the next one may take long
 
 
 def _die_with_engine(descriptor: int) -> None:
@@ -175,7 +174,7 @@ def _pickled(call: BoundCall, result: Any) -> bytes:
 
 
 def _seed_apart() -> None:
-    """Have this worker draw other random numbers than the others, whatever an import has seeded."""
+    """Seed this worker's random numbers differently from other workers', even after an import."""
     for name in ("random", "numpy.random"):
         module: Any = sys.modules.get(name)
         if module is not None:

@@ -1,8 +1,8 @@
-"""Worker processes: what a process lane makes its calls with. The other end is `worker.py`.
+"""Worker processes, which make the calls of process lanes. The other end is `worker.py`.
 
-A worker serves one call at a time. One that dies, is killed for a timeout or for a cancelled run,
-or gives no proper answer is replaced at the next call. Workers lead a process group of their own,
-so that what a step has started dies with it, and Ctrl-C at the terminal reaches the engine alone.
+A worker serves one call at a time. One that dies, is killed for a timeout or a cancelled run, or
+sends no valid answer is replaced at the next call. Each worker leads its own process group, so that
+what a step has started dies with it, and Ctrl-C at the terminal reaches only the engine.
 """
 
 from __future__ import annotations
@@ -47,19 +47,19 @@ _LONGEST_POLL_SECONDS = 1e6
 
 
 class _NotBegun(Exception):
-    """The worker died before it had read the call."""
+    """The worker died before it read the call."""
 
 
 class _Stale(Exception):
-    """The worker has imported code that is another now."""
+    """The worker has imported code that has changed since."""
 
 
 class _Unloadable(Exception):
-    """The worker cannot make sense of what it was sent."""
+    """The worker cannot load what it was sent."""
 
 
 class _Worker:
-    """One process, and the calls that were described to it: those of the run ``run_id``."""
+    """One process, and the calls that it knows: those of the run ``run_id``."""
 
     def __init__(self, threads: int) -> None:
         ours, theirs = socket.socketpair()
@@ -88,12 +88,12 @@ class _Worker:
 
     @property
     def connected(self) -> bool:
-        """Whether the process has its end of the socket, as it has until it dies."""
+        """Whether the process has its end of the socket, as it does until it dies."""
         gone = select.POLLHUP | select.POLLERR | select.POLLNVAL
         return not any(event & gone for _, event in self._poll.poll(0))
 
     def can_run(self, program: Program) -> bool:
-        """Whether it has imported no file that has been another since."""
+        """Whether none of the files that it has imported has changed since."""
         known = self._sources
         return program is self._program or all(
             known.get(name, each) == each for name, each in program.sources.items()
@@ -107,7 +107,7 @@ class _Worker:
         return news
 
     def wait(self, deadline: float) -> bool:
-        """Wait for something to receive; False when nothing came until ``deadline``."""
+        """Wait for something to receive; False if nothing came by ``deadline``."""
         while True:
             left = deadline - monotonic()
             if self._poll.poll(1000 * min(max(left, 0), _LONGEST_POLL_SECONDS)):
@@ -120,7 +120,7 @@ class _Worker:
             os.killpg(self.process.pid, signal.SIGKILL)
 
     def end(self) -> str:
-        """Wait for the process's end and say what it was."""
+        """Wait for the process to end, and describe how it did."""
         if self._end is None:
             self.kill()
             self._end = _exit_text(self.process.wait())
@@ -130,7 +130,7 @@ class _Worker:
 
 @dataclass(slots=True)
 class _Request:
-    """What a worker is sent of a call, the definition only if it does not know it by its key."""
+    """What a worker is sent for a call; the definition only if it does not know its key."""
 
     program: Program
     key: int
@@ -141,7 +141,7 @@ class _Request:
 
 
 class _Definitions:
-    """The calls of one stage, as they are described to workers."""
+    """The calls of one stage, as workers receive them."""
 
     def __init__(self, program: Program) -> None:
         self.program = program
@@ -171,7 +171,7 @@ class _Definitions:
             ) from error
 
     def try_next(self, way: Way, why: str) -> None:
-        """Send calls otherwise from now on, since a worker could not load one that way."""
+        """Send calls in another way from now on, since a worker could not load one."""
         if way is Way.VALUE:
             raise PayloadError(f"a worker process cannot load the call: {why}")
         self.way, self._unfound = Way(way + 1), f" ({why})"
@@ -188,8 +188,8 @@ class _Definitions:
 class WorkerPool:
     """At most ``most`` worker processes, started when they are first needed.
 
-    ``local`` says how many threads the libraries in one may use, and when one ends: after a while
-    without a call, after so many calls, or when it has grown too large.
+    ``local`` says how many threads the libraries in a worker may use, and when a worker ends: after
+    some time without a call, after a number of calls, or when it has grown too large.
     """
 
     def __init__(self, most: int, local: Local) -> None:
@@ -200,7 +200,7 @@ class WorkerPool:
         self._timer: threading.Timer | None = None
         self.limiter = anyio.CapacityLimiter(most)
         self._slots = threading.Semaphore(most)
-        self._lock = threading.Lock()  # the event loop takes it too: held for moments only
+        self._lock = threading.Lock()  # the event loop takes it, too: held only briefly
         self._idle: list[_Worker] = []
         self._busy: set[_Worker] = set()
         self._ids = count()
@@ -209,9 +209,8 @@ class WorkerPool:
     def call(self, work: StageWork, call: BoundCall, value: Any, index: int, attempt: int) -> Any:
         """Make one call in a worker and return its result; blocks.
 
-        Raises CallFailed with the error, TimeoutError after the step's timeout, WorkerDied
-        when the process did or could not be started, CallCancelled when `kill` was called for its
-        run.
+        Raises CallFailed with the error, TimeoutError after the step's timeout, WorkerDied when
+        the process died or could not be started, CallCancelled when `kill` was called for its run.
         """
         try:
             definitions = self._definitions_of(work)
@@ -228,7 +227,7 @@ class WorkerPool:
                     definitions.try_next(way, str(error))
         except _NotBegun as error:
             raise WorkerDied(str(error)) from None
-        except PayloadError as error:  # ours, not the user's: it would be the same in a retry
+        except PayloadError as error:  # lokki's, not the user's: a retry would not help
             item = index if call.in_map else None
             reason = redacted(str(error), call.secrets)
             failure = Failure(call.name, item, attempt, "PayloadError", reason, "")
@@ -250,7 +249,7 @@ class WorkerPool:
                 return self._call(work, call, request)
 
     def kill(self, work: StageWork) -> None:
-        """Kill the workers that are at a call of ``work``."""
+        """Kill the workers that run a call of ``work``."""
         with self._lock:
             for worker in self._busy:
                 if worker.work is work:
@@ -258,7 +257,7 @@ class WorkerPool:
                     worker.kill()
 
     def close(self) -> None:
-        """End the workers; none is at a call any more."""
+        """End the workers; none runs a call any more."""
         with self._lock:
             workers, self._idle = self._idle, []
             timer = self._timer
@@ -268,9 +267,9 @@ class WorkerPool:
         _say_goodbye(workers)
 
     def _take(self, work: StageWork, run_id: str, program: Program) -> _Worker:
-        """A worker for one call, rather one that knows the run.
+        """A worker for one call, preferably one that knows the run.
 
-        Those that are dead, or have imported code that has changed, are ended.
+        Workers that are dead or have imported code that has changed are ended.
         """
         new: _Worker | None = None
         while True:
@@ -316,20 +315,20 @@ class WorkerPool:
             worker.end()
 
     def _is_worn(self, worker: _Worker) -> bool:
-        """Whether a worker is to be replaced by a new one."""
+        """Whether a new worker must replace this one."""
         if self._most_calls is not None and worker.calls >= self._most_calls:
             return True
         most = self._most_megabytes
         return most is not None and megabytes(worker.process.pid) > most
 
     def _look_later(self) -> None:
-        """Look for idle workers when the first of them is due to end; the caller has the lock."""
+        """Look for idle workers when the first of them is due to end; the caller holds the lock."""
         if self._timer is None and self._idle:
             first = min(worker.idle_since for worker in self._idle)
             due = first + self._idle_seconds - monotonic()
             self._timer = threading.Timer(max(0.0, due), self._end_idle)
             self._timer.daemon = True
-            Context().run(self._timer.start)  # a thread that is of no call
+            Context().run(self._timer.start)  # a thread of no call
 
     def _end_idle(self) -> None:
         with self._lock:
@@ -342,7 +341,7 @@ class WorkerPool:
         _say_goodbye(due)
 
     def _end(self, worker: _Worker) -> str:
-        """End a worker in the midst of a call; CallCancelled when `kill` has done so already."""
+        """End a worker during a call; CallCancelled if `kill` has already done so."""
         with self._lock:
             self._busy.discard(worker)
         end = worker.end()
@@ -354,7 +353,7 @@ class WorkerPool:
         worker = self._take(work, call.run_id, request.program)
         key, index, attempt = request.key, request.index, request.attempt
         try:
-            if worker.run_id != call.run_id:  # the worker forgets the calls of other runs, too
+            if worker.run_id != call.run_id:  # the worker forgets calls of other runs, too
                 worker.known.clear()
                 worker.run_id = call.run_id
             news = None
@@ -371,7 +370,7 @@ class WorkerPool:
                 raise _Stale
             if kind == "unimportable":
                 raise CallFailed(_unimported(call, index, attempt, *content))
-            worker.answered = True  # else the process is of no more use
+            worker.answered = True  # otherwise the process is useless
             if kind == "failure":
                 raise CallFailed(content)
             if kind == "unloadable":
@@ -385,7 +384,7 @@ class WorkerPool:
             self._give_back(worker)
 
     def _receive(self, worker: _Worker, call: BoundCall, is_new: bool) -> tuple[str, Any]:
-        """The worker's answer, its kind first; records the lines that come before it."""
+        """The worker's answer, its kind first; records the lines that precede it."""
         channel, number = worker.channel, worker.calls
         deadline = None
         ready = False
@@ -402,14 +401,14 @@ class WorkerPool:
                 raise WorkerDied(f"the worker process {self._end(worker)}") from None
             except Exception as error:
                 self._end(worker)
-                raise WorkerDied(f"the worker process sent no proper answer: {error}") from None
+                raise WorkerDied(f"the worker process sent an invalid answer: {error}") from None
             if kind in ("line", "echo"):
                 (output.record if kind == "line" else output.show)(of, content)
                 if deadline is not None and monotonic() > deadline:
                     self._fail_late(worker, call, ready)
             elif of != number:
                 self._end(worker)
-                raise WorkerDied("the worker process sent the answer of another call")
+                raise WorkerDied("the worker process sent the answer to another call")
             elif kind == "ready":
                 ready = True
                 deadline = None if call.timeout is None else monotonic() + call.timeout
@@ -424,14 +423,14 @@ class WorkerPool:
         if ready:
             raise TimeoutError(f"the call took longer than {call.timeout:g} s")
         raise WorkerDied(
-            f"the worker process was not ready within {START_SECONDS:g} s: it starts, imports the "
-            "script and the flow's module and reads its input in this time; what else a script "
-            'does belongs under:  if __name__ == "__main__":'
+            f"the worker process was not ready within {START_SECONDS:g} s, in which it starts, "
+            "imports the script and the flow's module and reads its input; anything else that a "
+            'script does belongs under:  if __name__ == "__main__":'
         )
 
 
 def _say_goodbye(workers: list[_Worker]) -> None:
-    """Have workers that are at no call end by themselves; kill those that do not."""
+    """Have idle workers end by themselves; kill those that do not."""
     for worker in workers:
         with suppress(OSError):
             worker.channel.send(None)
@@ -445,7 +444,7 @@ def _say_goodbye(workers: list[_Worker]) -> None:
 def _unimported(
     call: BoundCall, index: int, attempt: int, kind: str, reason: str, trace: str
 ) -> Failure:
-    """The failure of a call whose worker could not import the program; a retry gets a new one."""
+    """The failure of a call whose worker could not import the program; a retry uses a new one."""
     return Failure(
         call.name,
         index if call.in_map else None,
@@ -458,7 +457,7 @@ def _unimported(
 
 
 def _unsendable(function: Any) -> str | None:
-    """What of that which a function takes along cannot be sent, and why: plain values first."""
+    """What a function takes along that cannot be sent, and why; plain values first."""
     for name, value in sorted(_taken_along(function), key=lambda taken: callable(taken[1])):
         try:
             dumps_by_value(value)

@@ -171,7 +171,7 @@ def test_a_resume_runs_what_failed_and_keeps_the_rest(place, switch):
     assert once.count(0) == 1
     assert run.stages[0] == failed.stages[0]
     assert place.plan(run_id, ResumeOptions()).summary == (
-        f"run {run_id} has succeeded: nothing is to be done again",
+        f"run {run_id} has succeeded: nothing runs again",
     )
 
 
@@ -195,7 +195,7 @@ def test_a_run_can_begin_again_from_a_stage(place):
     run_id = begin(place, count=2)
     ended(place, run_id)
     planned, run = resumed(place, run_id, from_stage="total")
-    assert planned.summary[0] == "total: all of it, as asked for"
+    assert planned.summary[0] == "total: all of it, as requested"
     assert place.result(run.id) == [2, []]
     assert list(place.lines(run.id)) == []
 
@@ -224,7 +224,7 @@ def test_what_cannot_be_resumed_is_told(place, deployed, hold):
         ({"failed": True}, "has no failed items"),
         ({"error": "abc"}, "say failed=True instead of error"),
         ({"from_stage": "nosuch"}, "has no stage 'nosuch'; it has numbers, crunch, total"),
-        ({"force": True}, "say which stage to start from"),
+        ({"force": True}, "name the stage to start from"),
     ):
         with pytest.raises(DefinitionError, match=told):
             place.plan(run_id, ResumeOptions(**again))
@@ -239,7 +239,7 @@ def test_what_cannot_be_resumed_is_told(place, deployed, hold):
         planned = place.plan(run_id, ResumeOptions(from_stage="crash", force=True))
         assert [stage.name for stage in planned.kept] == ["numbers"]
         assert planned.summary[:2] == (
-            "crash: all of its 1 items, as asked for",
+            "crash: all of its 1 items, as requested",
             "total: runs after that",
         )
         with pytest.raises(DefinitionError, match="no results for stage 'crash' as it is now"):

@@ -181,8 +181,8 @@ def test_the_same_idempotency_key_gives_the_same_run_of_a_flow(client):
     other = asked("nightly 7", count=2)
     assert (other.status_code, other.json()["detail"]) == (
         422,
-        "the key 'nightly 7' was given for a run of this flow with other parameters before: "
-        "give the same ones, or another key",
+        "the key 'nightly 7' was used for a run of this flow with other parameters: "
+        "give the same parameters, or another key",
     )
     assert asked("nightly 7", count=True).status_code == 422
 

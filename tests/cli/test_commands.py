@@ -413,9 +413,9 @@ def test_failures_are_lines_of_level_error_when_they_are_tolerated_too(done, men
     code, out, _ = done("logs", mended, "--level", "ERROR")
     assert code == 0
     assert sorted(line.split("] ", 1)[1] for line in out.splitlines()) == [
-        "checked[2]: failed, which is tolerated: ValueError: bad 2",
-        "checked[3]: failed, which is tolerated: ValueError: bad 3",
-        "checked[5]: failed, which is tolerated: OSError: gone",
+        "checked[2]: failed, tolerated: ValueError: bad 2",
+        "checked[3]: failed, tolerated: ValueError: bad 3",
+        "checked[5]: failed, tolerated: OSError: gone",
     ]
 
 
@@ -714,7 +714,7 @@ def test_gc_keeps_a_run_whose_process_is_gone_until_that_is_long_ago(record, don
     [
         (["--failed"], ["checked: 3 of 10 items that failed and were tolerated"]),
         (["--error", "{ValueError}"], ["checked: 2 of 10 items that failed with {id}"]),
-        (["--from", "checked"], ["checked: all of its 10 items, as asked for"]),
+        (["--from", "checked"], ["checked: all of its 10 items, as requested"]),
     ],
 )
 def test_what_a_resume_does_again(mended, done, terminal, options, told):
@@ -740,7 +740,7 @@ def test_what_a_resume_does_again(mended, done, terminal, options, told):
 def test_a_plain_resume_of_what_has_succeeded_gives_its_result(mended, done):
     code, out, err = done("resume", "--run", mended)
     assert (code, out) == (0, "35\n")
-    assert f"run {mended} has succeeded: nothing is to be done again" in err
+    assert f"run {mended} has succeeded: nothing runs again" in err
 
 
 def test_the_run_of_a_moved_file_is_an_option_too(mended, done, terminal):
@@ -759,7 +759,7 @@ def test_force_goes_on_with_another_structure(mended, done, terminal):
     assert (code, out) == (2, "")
     assert "structure has changed" in err
     assert err.endswith(
-        "keep the results before 'largest' and do the rest anew: --force --from largest\n"
+        "keep the results before 'largest' and run the rest again: --force --from largest\n"
     )
     code, _, err = done("resume", mended, "--force")
     assert code == 2

@@ -464,7 +464,7 @@ def test_a_map_that_asks_for_more_calls_than_the_engine_makes_is_told(script, ru
             main(limited)
         """
     )
-    told = f"at most run at a time here; for more: {option} 7"
+    told = f"at a time; to raise it: {option} 7"
     for limit in (6, 7):
         code, out, lines = run(path, "run", option, limit)
         assert (code, out) == (0, "[2, 4]\n")

@@ -606,7 +606,7 @@ def test_resume_tells_what_it_cannot_find(script, tmp_path):
     ("body", "told"),
     [
         ("import nonexistent_module", "No module named 'nonexistent_module'"),
-        ("raise SystemExit(3)", "exits while it is imported"),
+        ("raise SystemExit(3)", "exits on import"),
         ("x = 1", "has no flow; decorate one with @flow"),
         (
             "@flow\ndef one(): return step(print)()\n@flow\ndef two(): return step(print)()",

@@ -170,7 +170,7 @@ def test_tolerated_failures_are_told_and_run_again(done, url, place):
     assert (code, out) == (0, "((0, 1, 2, 3, 4), datetime.date(2026, 2, 3))\n")
     code, out, err = done("resume", run, "--on", url)
     assert (code, out) == (0, "((0, 1, 2, 3, 4), datetime.date(2026, 2, 3))\n")
-    assert "nothing is to be done again" in err
+    assert "nothing runs again" in err
 
 
 def test_json_lines_and_the_json_of_a_run(done, url, monkeypatch):

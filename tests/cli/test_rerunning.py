@@ -161,7 +161,7 @@ def test_the_file_is_named_where_it_has_moved(done, place):
     assert out.startswith("{'count': 2")
     code, _, err = done("rerun", "last", "moved.py:reading")
     assert code == 2
-    assert "is of the flow 'shown', not 'reading'" in err
+    assert "belongs to flow 'shown', not 'reading'" in err
 
 
 def test_a_parameter_that_the_flow_has_no_more_is_told(done, place):

@@ -1219,7 +1219,7 @@ async def test_resume_refuses_a_changed_structure_and_another_flow():
 
         with pytest.raises(lokki.FingerprintError, match="structure has changed"):
             await engine.resume(handle.run_id, changing)
-        with pytest.raises(DefinitionError, match="is of the flow 'changing'"):
+        with pytest.raises(DefinitionError, match="belongs to flow 'changing'"):
             await engine.resume(handle.run_id, doubled_total)
         with pytest.raises(lokki.RunNotFound):
             await engine.resume("nothing", doubled_total)
@@ -1447,7 +1447,7 @@ async def test_the_journal_is_sqlite_with_every_item(journal):
 
 @pytest.mark.parametrize("given", [":memory:", Path(":memory:")])
 async def test_a_journal_is_a_file(given):
-    with pytest.raises(DefinitionError, match=r"a journal is a file.*journal='lokki.db'"):
+    with pytest.raises(DefinitionError, match=r"the journal must be a file.*journal='lokki.db'"):
         Engine(journal=given)
 
 

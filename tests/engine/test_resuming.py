@@ -134,7 +134,7 @@ async def failing_run(engine: Engine, what: Any, run_id: str = "r1") -> None:
 async def test_a_run_that_has_succeeded_gives_its_result_and_runs_nothing(engine, birds, trouble):
     assert await engine.run(birds, run_id="r1") == 45
     assert trouble.taken() == EVERYTHING
-    assert told(engine, "r1", birds) == ["run r1 has succeeded: nothing is to be done again"]
+    assert told(engine, "r1", birds) == ["run r1 has succeeded: nothing runs again"]
     before = engine.journal.run("r1")
     assert await resumed(engine, "r1", birds) == 45
     assert trouble.taken() == []
@@ -207,7 +207,7 @@ async def test_one_group_of_errors_runs_again(engine, birds, trouble):
     calls = trouble.taken()
     assert [call for call in calls if isinstance(call, int)] == [2, 7]
     assert "second 5" not in calls
-    with pytest.raises(DefinitionError, match=f"no group of errors '{of_value}'; it has {of_key}$"):
+    with pytest.raises(DefinitionError, match=f"no failure group '{of_value}'; it has {of_key}$"):
         await resumed(engine, "r1", birds, error=of_value)
     assert await resumed(engine, "r1", birds, error=of_key) == 45
     assert [call for call in trouble.taken() if isinstance(call, int)] == [5]
@@ -249,12 +249,12 @@ async def test_a_stage_and_what_comes_after_run_again(engine, birds, trouble):
     await engine.run(birds, run_id="r1")
     trouble.taken()
     assert told(engine, "r1", birds, from_stage="second") == [
-        "second: all of its 10 items, as asked for",
+        "second: all of its 10 items, as requested",
         "total: runs after that",
     ]
     assert await resumed(engine, "r1", birds, from_stage="second") == 45
     assert trouble.taken() == [*(f"second {number}" for number in range(10)), "total"]
-    assert told(engine, "r1", birds, from_stage="total") == ["total: all of it, as asked for"]
+    assert told(engine, "r1", birds, from_stage="total") == ["total: all of it, as requested"]
     assert await resumed(engine, "r1", birds, from_stage="total") == 45
     assert trouble.taken() == ["total"]
     assert await resumed(engine, "r1", birds, from_stage="source") == 45
@@ -445,8 +445,8 @@ async def test_a_run_that_crashed_before_its_first_stage_begins(engine, birds):
         now=1.0,
     ).result()
     assert told(engine, "r1", birds)[:2] == ["source: has not begun", "first: runs after that"]
-    assert told(engine, "r1", birds, from_stage="source")[0] == "source: all of it, as asked for"
-    with pytest.raises(DefinitionError, match="the last to start from is 'source'"):
+    assert told(engine, "r1", birds, from_stage="source")[0] == "source: all of it, as requested"
+    with pytest.raises(DefinitionError, match="the last stage to start from is 'source'"):
         told(engine, "r1", birds, from_stage="first")
 
 
@@ -459,7 +459,7 @@ async def test_a_run_that_crashed_after_its_last_stage_does_nothing_again(engine
             connection.execute("UPDATE runs SET status = 'running', finished = NULL").rowcount
         ),
     ).result()
-    assert told(engine, "r1", birds) == ["every stage has its results: nothing is to be done again"]
+    assert told(engine, "r1", birds) == ["every stage has its results: nothing runs again"]
     assert await resumed(engine, "r1", birds) == 45
     assert trouble.taken() == []
     assert engine.journal.run("r1").status == "succeeded"
@@ -498,11 +498,11 @@ async def test_a_changed_structure_is_forced_from_a_stage_on(engine, trouble):
             await engine.resume("r1", new, ResumeOptions(**again))
         assert "a → map(b) → c" in str(caught.value)
         assert "a → map(b) → d → c" in str(caught.value)
-        assert str(caught.value).endswith("'d' and do the rest anew: force=True, from_stage='d'")
+        assert str(caught.value).endswith("'d' and run the rest again: force=True, from_stage='d'")
     assert trouble.taken() == []
     forced = {"from_stage": "d", "force": True}
     assert told(engine, "r1", new, **forced) == [
-        "d: all of it, as asked for",
+        "d: all of it, as requested",
         "c: runs after that",
     ]
     assert await resumed(engine, "r1", new, **forced) == [0, 1]
@@ -527,7 +527,7 @@ async def test_a_stage_that_is_appended_runs_after_what_has_no_result(engine, tr
         await engine.resume("r1", new, ResumeOptions(from_stage="d", force=True))
     failed, *others = told(engine, "r1", new, from_stage="c", force=True)
     assert " of 2 items that failed" in failed
-    assert others == ["c: all of it, as asked for", "d: runs after that"]
+    assert others == ["c: all of it, as requested", "d: runs after that"]
     assert await resumed(engine, "r1", new, from_stage="c", force=True) == [0, 1]
     assert trouble.taken() == ["b", "b", "c", "d"]
     assert loaded(engine.journal.run("r1").structure) == new().structure
@@ -572,7 +572,7 @@ async def test_a_structure_that_has_changed_before_the_stage_is_refused(engine, 
     await engine.run(old, run_id="r1")
     trouble.taken()
     before = engine.journal.run("r1")
-    with pytest.raises(DefinitionError, match="start from it or from one before it"):
+    with pytest.raises(DefinitionError, match="start from it or from an earlier stage"):
         await engine.resume("r1", new, ResumeOptions(from_stage="c", force=True))
     assert engine.journal.run("r1") == before
     assert trouble.taken() == []
@@ -642,7 +642,7 @@ async def test_a_stage_that_is_not_there_or_not_reached_is_refused(engine, birds
     for name in ("second", "total"):
         with pytest.raises(
             DefinitionError,
-            match=f"has not come to stage '{name}': the last to start from is 'listed'",
+            match=f"has not reached stage '{name}': the last stage to start from is 'listed'",
         ):
             await engine.resume("r1", birds, ResumeOptions(from_stage=name))
     assert engine.journal.run("r1") == before
@@ -670,7 +670,7 @@ async def test_the_tolerated_failures_of_a_run_that_has_succeeded_stay(engine, b
     trouble.errors = {2: ValueError(), 5: ValueError()}
     await engine.run(birds, run_id="r1")
     assert told(engine, "r1", birds) == [
-        "run r1 has succeeded: nothing is to be done again",
+        "run r1 has succeeded: nothing runs again",
         "tolerated failures stay as they are: 2 items (failed=True runs them again)",
     ]
 
@@ -689,7 +689,7 @@ async def test_a_resume_records_who_asked_for_it_and_what_it_did_again(engine, b
     ]
     assert [(detail["by"], detail["again"]) for detail in details] == [
         ("lokki resume r1", ["total: its call that failed"]),
-        (None, ["total: all of it, as asked for"]),
+        (None, ["total: all of it, as requested"]),
     ]
 
 
@@ -717,12 +717,12 @@ async def test_every_group_of_many_runs_again(engine):
 
 async def test_a_group_that_is_not_there_or_not_one_is_refused(engine, birds, trouble):
     await engine.run(birds, run_id="r1")
-    with pytest.raises(DefinitionError, match="no group of errors 'abc'; it has none"):
+    with pytest.raises(DefinitionError, match="no failure group 'abc'; it has none"):
         await engine.resume("r1", birds, ResumeOptions(error="abc"))
     trouble.errors = {2: ValueError(), 5: KeyError(), 7: OSError()}
     await engine.run(birds, run_id="r2")
     known = sorted(groups(engine, "r2", 1).values())
-    with pytest.raises(DefinitionError, match=f"several groups of errors .{', '.join(known)}.; "):
+    with pytest.raises(DefinitionError, match=f"several failure groups .{', '.join(known)}.; "):
         await engine.resume("r2", birds, ResumeOptions(error=""))
 
 

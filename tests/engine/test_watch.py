@@ -52,10 +52,10 @@ async def test_a_call_that_holds_the_loop_is_told_while_it_does_and_when_it_is_o
 
     lines = await told(holding)
     assert [line[:2] for line in lines] == [(2, "WARNING")] * 2
-    assert "has held the event loop for 1 s, at test_watch.py, line " in lines[0][2]
+    assert "has blocked the event loop for 1 s, at test_watch.py, line " in lines[0][2]
     assert "await anyio.to_thread.run_sync" in lines[0][2]
-    assert lines[1][2].startswith("held the event loop for 1.")
-    assert "[WARNING] step 'holding', item 2, has held the event loop" in capfd.readouterr().err
+    assert lines[1][2].startswith("blocked the event loop for 1.")
+    assert "[WARNING] step 'holding', item 2, has blocked the event loop" in capfd.readouterr().err
 
 
 async def test_the_task_of_a_step_is_told_as_the_steps_call(told):
@@ -79,7 +79,7 @@ async def test_each_call_of_a_step_is_recorded_and_the_first_one_shown(told, cap
         return number
 
     assert sorted(item for item, _, _ in await told(holding)) == [0, 0, 1, 1]
-    assert capfd.readouterr().err.count("has held the event loop") == 1
+    assert capfd.readouterr().err.count("has blocked the event loop") == 1
 
 
 async def test_calls_that_hold_the_loop_one_after_the_other_are_not_told(told):
@@ -109,7 +109,7 @@ async def test_a_timeout_holds_for_a_call_that_it_could_not_interrupt():
     def late():
         return holding()
 
-    with pytest.raises(RunFailed, match=r"longer than 0\.05 s: the event loop was held"):
+    with pytest.raises(RunFailed, match=r"longer than 0\.05 s: it blocked the event loop"):
         await late.run()
 
 
@@ -126,7 +126,7 @@ async def test_a_timeout_that_is_held_up_for_long_is_told_at_once(told):
     first = lines[0]
     assert first[:2] == (1, "WARNING")
     assert "its timeout of 0.5 s cannot interrupt it" in first[2]
-    assert any("to be tried again: TimeoutError" in message for _, _, message in lines)
+    assert any("will be retried: TimeoutError" in message for _, _, message in lines)
 
 
 async def test_a_timeout_holds_for_a_call_that_does_not_want_to_be_cancelled():

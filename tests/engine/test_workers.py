@@ -140,7 +140,7 @@ async def test_context_and_output_of_a_worker(capfd):
     assert ("talking", 1, 2, "INFO", "stdout", "hello 1") in lines
     assert ("talking", 0, 1, "WARNING", "mine", "careful") in lines
     assert ("talking", 1, 2, "INFO", "mine", "by the way") in lines
-    failed = "failed, to be tried again: ValueError: again"
+    failed = "failed, will be retried: ValueError: again"
     assert ("talking", 0, 1, "WARNING", "lokki", failed) in lines
     assert len(lines) == 14
 
@@ -552,7 +552,7 @@ async def test_a_worker_that_sends_rubbish_is_replaced(send):
         return numbers(2).map(spoiling)
 
     async with Engine(processes=1) as engine:
-        with pytest.raises(RunFailed, match="WorkerDied: the worker process sent no proper answer"):
+        with pytest.raises(RunFailed, match="the worker process sent an invalid answer"):
             await engine.run(spoilt, {"spoil": True})
         assert await engine.run(spoilt, {"spoil": False}) == [0, 1]
 

@@ -159,7 +159,7 @@ def once(calls) -> bool:
 def test_a_child_that_comes_back_ends_and_says_what_to_use(forked, kind):
     calls, told = forked(kind, "os.fork() and os.wait()")
     assert once(calls)
-    assert told.count("the child came back from the call") == 1
+    assert told.count("the child returned from the call") == 1
     assert "multiprocessing" in told
     assert len(told.splitlines()) == 1
 
@@ -167,7 +167,7 @@ def test_a_child_that_comes_back_ends_and_says_what_to_use(forked, kind):
 def test_a_child_that_raises_ends_too(forked):
     calls, told = forked("thread", "assert os.fork(), 'in the child'")
     assert once(calls)
-    assert told.count("the child came back from the call") == 1
+    assert told.count("the child returned from the call") == 1
 
 
 @pytest.mark.parametrize("kind", ["thread", "waiting", "of a task"])

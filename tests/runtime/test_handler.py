@@ -397,9 +397,7 @@ def test_a_result_of_a_run_without_the_map_is_listed_or_refused(handler, bucket)
     assert handler("get_items")(event({}, attempt=1))["input"]["count"] == 1
     assert json.loads(bucket.text("handled/runs/r1/get_items/map_manifest.json")) == [{"input": 5}]
     bucket.put(key, pack("emu"))
-    with pytest.raises(
-        Exception, match=r"returned str, and \.map\(work\) goes over a list"
-    ) as caught:
+    with pytest.raises(Exception, match=r"returned str, but \.map\(work\) needs a list") as caught:
         handler("get_items")(event({}, attempt=1))
     assert type(caught.value).__name__ == "TypeError"
 

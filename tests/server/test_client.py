@@ -83,7 +83,7 @@ def test_what_is_wrong_is_told(client, ask, status, told):
 def test_a_server_that_is_not_there():
     with pytest.raises(ServerError, match=r"http://127\.0\.0\.1:9 cannot be reached: .*refused"):
         Client("http://127.0.0.1:9").flows()
-    with pytest.raises(DefinitionError, match="url must be such as http:"):
+    with pytest.raises(DefinitionError, match="url must look like http:"):
         Client("localhost:8765")
 
 

@@ -206,7 +206,7 @@ def test_a_file_that_runs_a_flow_when_it_is_imported_is_refused(place, run):
     place.write("birds.py", f"import asyncio\nfrom lokki import main\n{one()}\n{run}\n")
     server = place.serve("birds.py")
     (problem,) = server.get("/flows")["problems"]
-    assert "birds.py runs a flow while it is imported; guard it" in problem["error"]
+    assert "birds.py runs a flow on import; guard its main code" in problem["error"]
     assert run in problem["traceback"]
     assert server.get("/runs")["runs"] == []
     place.write("birds.py", one())

@@ -580,7 +580,7 @@ def test_what_a_resume_would_do_is_told(server, shared):
     done = server.ran("summed")["id"]
     plan = server.client.post(f"/runs/{done}/plan", json={}).json()
     assert plan["anything"] is False
-    assert "nothing is to be done again" in plan["told"][0]
+    assert "nothing runs again" in plan["told"][0]
     assert server.client.post(f"/runs/{done}/plan", json={"from": "add"}).json()["anything"] is True
 
 
@@ -683,7 +683,7 @@ def test_a_resume_does_again_what_it_is_asked_to(server):
     assert again == [
         "fragile: 2 of 14 items that failed and were tolerated",
         f"fragile: 2 of 14 items that failed with {group}",
-        "fragile: all of its 14 items, as asked for",
+        "fragile: all of its 14 items, as requested",
     ]
     assert len(by_group["resumes"]) == 2
 
@@ -693,7 +693,7 @@ def test_a_resume_does_again_what_it_is_asked_to(server):
     [
         ({}, 409, "name what is to be done again"),
         ({"from": "nosuch"}, 409, "no stage 'nosuch'"),
-        ({"error": "nosuch"}, 409, "no group of errors 'nosuch'"),
+        ({"error": "nosuch"}, 409, "no failure group 'nosuch'"),
         ({"failed": True}, 409, 'no failed items: resume it without "failed": true'),
         ({"failed": True, "from": "add"}, 409, 'takes one of "failed", "error" and "from"'),
         ({"from": ""}, 422, "from"),

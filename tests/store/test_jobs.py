@@ -82,7 +82,7 @@ def test_a_key_gives_the_run_that_it_was_given_for(jobs, put):
     assert put("a", key="k", body="x") == "a"
     assert put("b", key="k", body="x") == "a"
     assert put("c", key="other", body="x") == "c"
-    with pytest.raises(KeyReused, match="'k' was given for a run of this flow with other"):
+    with pytest.raises(KeyReused, match="'k' was used for a run of this flow with other"):
         put("d", key="k", body="y")
     assert waiting(jobs) == ["a", "c"]
 
