@@ -1,7 +1,7 @@
-"""Configuration: one typed schema, the sources of its values in order, and where each came from.
+"""Configuration: one typed schema, its sources in order, and where each value came from.
 
 A later source wins: the defaults, ``~/.lokki/lokki.toml``, ``./lokki.toml``, the environment,
-arguments. Tables are merged key by key; every other value, a list too, is replaced as a whole.
+arguments. Tables are merged key by key; any other value, even a list, is replaced as a whole.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def _key(
     env: str | None = None,
     option: str | None = None,
 ) -> Any:
-    """A key: its default, what it means, its range, and a variable and an option of other names."""
+    """A key: its default, meaning and range, and the variable and option that set it."""
     metadata = {
         "description": description,
         "least": least,
@@ -49,7 +49,7 @@ def _key(
 
 @dataclass(frozen=True)
 class Roles:
-    """IAM roles that exist already; without one, a least-privilege role is made."""
+    """Existing IAM roles; without one, a least-privilege role is made."""
 
     pipeline: str | None = _key(None, "ARN of the role of the state machine")
     lambda_: str | None = _key(None, "ARN of the role of the Lambda functions")
@@ -98,10 +98,10 @@ class Batch:
     vcpu: int = _key(2, "virtual CPUs of a job", least=1)
     memory_mb: int = _key(4096, "MB of memory of a job", least=512)
     platform: Literal["FARGATE", "EC2"] = _key(
-        "FARGATE", "what the jobs run on, as the queue has it"
+        "FARGATE", "what the jobs run on, like the queue"
     )
     subnets: str | None = _key(
-        None, "subnets, comma-separated, of the queue that is made when none is named"
+        None, "subnets, comma-separated, of the queue that is made if none is named"
     )
     security_groups: str | None = _key(None, "its security groups, comma-separated")
     max_vcpus: int = _key(256, "most virtual CPUs of all its jobs at a time", least=1)
@@ -114,13 +114,13 @@ class Logging:
     """What a run prints on stderr."""
 
     level: Level = _key(
-        "INFO", "lowest level that is shown", env="LOKKI_LOG_LEVEL", option="--log-level"
+        "INFO", "lowest level shown", env="LOKKI_LOG_LEVEL", option="--log-level"
     )
     format: Literal["human", "json"] = _key(
         "human", "lines for people, or JSON lines", option="--log-format"
     )
     progress_interval: int = _key(
-        10, "percent of a map between two lines of progress", least=1, most=100
+        10, "percent of a map between two progress lines", least=1, most=100
     )
     show_timestamps: bool = _key(True, "whether lines for people begin with the time")
 
@@ -177,17 +177,17 @@ class Server:
     runners: int = _key(1, "processes that run flows", least=1, most=64)
     max_runs: int = _key(16, "most runs that a runner has at a time", least=1)
     max_queued: int = _key(10_000, "most runs that wait for a runner", least=1)
-    max_resumes: int = _key(3, "how often a run is resumed after the death of its runner", least=0)
+    max_resumes: int = _key(3, "how often a run is resumed after its runner dies", least=0)
     import_patience: int = _key(
         30, "seconds that runs wait for a file that cannot be imported, before they fail", least=0
     )
-    catch_up: bool = _key(False, "whether a schedule starts one run for the ticks it has missed")
-    grace: int = _key(30, "seconds that runs have to finish when the server is stopped", least=0)
+    catch_up: bool = _key(False, "whether a schedule starts one run for the ticks it missed")
+    grace: int = _key(30, "seconds that runs have to finish when the server stops", least=0)
 
 
 @dataclass(frozen=True)
 class Config:
-    """Every setting; ``origins`` says where the value of a dotted key or entry came from."""
+    """All settings; ``origins`` says where the value of a dotted key or entry came from."""
 
     build_dir: str = _key("lokki-build", "folder that `build` writes")
     aws: Aws = field(default_factory=Aws)
@@ -207,9 +207,9 @@ class Config:
 class Key:
     """One key of the schema: its dotted name, its default, and what sets it.
 
-    ``kind`` is its type but for None, which ``optional`` allows, too. ``env`` is the variable
-    and ``option`` the option that set it; few keys have an option. ``variables`` are all that set
-    it, of which the first wins.
+    ``kind`` is its type without None, which ``optional`` allows. ``env`` is the variable and
+    ``option`` the option that sets it; few keys have an option. ``variables`` are all variables
+    that set it; the first one takes precedence.
     """
 
     name: str
@@ -228,12 +228,12 @@ class Key:
 
     @property
     def is_table(self) -> bool:
-        """Whether it is a table with names of the user's, and texts that may be secret."""
+        """Whether it is a table with the user's names, and texts that may be secret."""
         return get_origin(self.kind) is dict
 
     @property
     def metavar(self) -> str:
-        """What stands for its value in the help of its option: ``INT``, ``human|json``."""
+        """The placeholder for its value in the help of its option: ``INT``, ``human|json``."""
         return "|".join(get_args(self.kind)) or self.kind.__name__.upper()
 
     @property
@@ -248,7 +248,7 @@ class Key:
         return {bool: "true or false", str: "a text"}.get(self.kind, "a table of texts")
 
     def check(self, value: Any, as_text: bool) -> Any:
-        """The value as its type has it; a text of a variable or an argument is read as one.
+        """The value in its type; ``as_text`` reads it from a variable's or argument's text.
 
         The case of a choice does not matter. Raises ValueError, which says what is allowed.
         """
@@ -268,7 +268,7 @@ class Key:
         return value
 
     def _read(self, text: str) -> Any:
-        """What a text stands for, if it does; else the text."""
+        """The value that a text stands for, otherwise the text."""
         with suppress(ValueError, RecursionError):
             if self.kind is bool:
                 return _TRUTHS.get(text.lower(), text)
@@ -289,7 +289,7 @@ class Key:
         return type(value) is self.kind and "\0" not in str(value)
 
     def _texts(self, table: Any, as_text: bool) -> Any:
-        """A table of texts; errors name no values, which may be secret."""
+        """A table of texts; errors do not show values, which may be secret."""
         if not isinstance(table, dict):
             hint = '{"NAME": "text"}' if as_text else f'[{self.name}] and below it NAME = "text"'
         elif wrong := [name for name, text in table.items() if not isinstance(text, str)]:
@@ -350,11 +350,10 @@ def _toml(value: Any) -> str:
 
 
 def load(given: Mapping[str, Any] | None = None) -> Config:
-    """The configuration that holds in the working directory.
+    """The configuration of the working directory.
 
-    ``given`` are arguments, by dotted key; None stands for one that is not given. Raises
-    ConfigError, which names the source, the key, the value and what is allowed, with a line for
-    each value that is wrong.
+    ``given`` are arguments by dotted key; None means not given. Raises ConfigError, which has a
+    line for each wrong value: the source, the key, the value and what is allowed.
     """
     values: dict[str, Any] = {key.name: key.default for key in KEYS.values()}
     origins = dict.fromkeys(values, DEFAULT)
@@ -379,13 +378,13 @@ def load(given: Mapping[str, Any] | None = None) -> Config:
 def _sources(
     given: Mapping[str, Any], problems: list[str]
 ) -> Iterator[tuple[str, Mapping[str, Any], bool]]:
-    """Where values come from, the weakest first: what it is called, its values, whether as text."""
+    """The sources of values, the weakest first: name, values, whether these are text."""
     for folder in ("~/.lokki", "."):
         yield f"{folder}/{FILE}", _file(f"{folder}/{FILE}", problems), False
     for key in KEYS.values():
         for variable in key.variables:
             text = os.environ.get(variable)
-            if text or text == key.default == "":  # else an empty variable is none
+            if text or text == key.default == "":  # otherwise an empty variable counts as unset
                 yield variable, {key.name: text}, True
                 break
     for name, value in given.items():
@@ -395,7 +394,7 @@ def _sources(
 
 
 def _file(name: str, problems: list[str]) -> dict[str, Any]:
-    """The dotted keys of a file; none when there is no such file, or it cannot be read."""
+    """The dotted keys of a file; none if it is missing or unreadable."""
     try:
         text = Path(name).expanduser().read_text(encoding="utf-8-sig")
     except (FileNotFoundError, NotADirectoryError, RuntimeError):  # no file, no home directory
@@ -416,7 +415,7 @@ def _file(name: str, problems: list[str]) -> dict[str, Any]:
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A file's tables as dotted keys; those whose names are the user's stay tables."""
+    """A file's tables as dotted keys; tables with the user's names stay tables."""
     flat: dict[str, Any] = {}
     for key, value in table.items():
         name = prefix + (repr(key) if "." in key else key)
@@ -448,11 +447,11 @@ def _unknown(name: str) -> str:
         by_last = {each.rpartition(".")[2]: each for each in known}
         for near in difflib.get_close_matches(last, by_last, 1):
             return f"unknown key '{name}'; did you mean '{by_last[near]}'?"
-    return f"unknown key '{name}'; there are {', '.join(here)}"
+    return f"unknown key '{name}'; known keys: {', '.join(here)}"
 
 
 def _shown(value: Any) -> str:
-    """A value in words; not what is within, which may be a secret table in a wrong place."""
+    """A value in words, without its content, which may be a misplaced secret table."""
     if isinstance(value, dict | list):
         return "a table" if isinstance(value, dict) else "a list"
     return reprlib.repr(value)
@@ -485,9 +484,9 @@ _SECRET = "LOKKI_SECRET_"  # noqa: S105 - what the names of variables begin with
 
 
 def unknown_variables() -> list[str]:
-    """A line for each variable of the environment that has a name as ours have and is none.
+    """A line for each unknown variable whose name looks like one of lokki's.
 
-    The line says what may have been meant; not the value, which may be secret.
+    It suggests what was meant, without the value, which may be secret.
     """
     known = {variable for key in KEYS.values() for variable in key.variables} | _NO_SETTINGS
     return [
@@ -525,7 +524,7 @@ def payloads_path(journal: Path, config: Config) -> Path:
 
 
 def anchored(config: Config) -> Config:
-    """The configuration with its paths absolute, for who is about to change the folder."""
+    """The configuration with absolute paths, for use before a change of folder."""
     local = config.local
     payloads = local.payloads and _absolute(local.payloads)
     local = dataclasses.replace(local, journal=_absolute(local.journal), payloads=payloads)
@@ -544,12 +543,12 @@ def _setting(config: Config, name: str) -> str:
 def local_path(path: str | os.PathLike[str], setting: str) -> Path:
     """The path that a setting gives, its ``~`` expanded.
 
-    Raises JournalError, which names the setting, when nobody knows that home directory.
+    Raises JournalError, which names the setting, if the home directory is unknown.
     """
     try:
         return Path(path).expanduser()
     except RuntimeError:
         raise JournalError(
-            f"{setting}: the home directory in '{os.fspath(path)}' is not known; "
+            f"{setting}: the home directory in '{os.fspath(path)}' is unknown; "
             "write the path without '~'"
         ) from None

@@ -360,7 +360,7 @@ def test_a_home_directory_that_nobody_knows_is_told_with_its_source(key):
         with pytest.raises(JournalError) as caught:
             payloads_path(journal_path(config), config)
     assert str(caught.value) == (
-        f"local.{key} (./lokki.toml): the home directory in '~no-such-user/x' is not known; "
+        f"local.{key} (./lokki.toml): the home directory in '~no-such-user/x' is unknown; "
         "write the path without '~'"
     )
 
@@ -381,13 +381,13 @@ LEVELS = "must be DEBUG, INFO, WARNING or ERROR"
         ("[lambda_]\ntimeout = 1", "unknown key 'lambda_'; did you mean 'lambda'?"),
         ("[aws.role]\nlambda = 1", "unknown key 'aws.role'; did you mean 'aws.roles'?"),
         ('"logging.level" = 1', "unknown key ''logging.level''; did you mean 'logging.level'?"),
-        ("x = 1", "unknown key 'x'; there are build_dir, aws, batch, lambda, local, logging, "
+        ("x = 1", "unknown key 'x'; known keys: build_dir, aws, batch, lambda, local, logging, "
          "server"),
         ("[batch]\ntimeout = 1", "unknown key 'batch.timeout'; did you mean "
          "'batch.timeout_seconds'?"),
         ("lamda = 1", "unknown key 'lamda'; did you mean 'lambda'?"),
         ("[lambda]\nregio = 1", "unknown key 'lambda.regio'; did you mean 'aws.region'?"),
-        ("[aws.roles]\nx = 1", "unknown key 'aws.roles.x'; there are aws.roles.pipeline, "
+        ("[aws.roles]\nx = 1", "unknown key 'aws.roles.x'; known keys: aws.roles.pipeline, "
          "aws.roles.lambda"),
         ("logging = 5", "key 'logging' must be a table, not 5: write [logging] and its keys below"),
         ("[[local]]", "key 'local' must be a table, not a list: write [local] and its keys below"),

@@ -70,7 +70,7 @@ def test_names_that_are_defined_later_are_known_to_parameters(module):
 def test_names_for_type_checkers_harm_only_their_parameter(module):
     values = {"size": {"width": 1}}
     assert module.cut.parameters.validate(values)["size"] == module.Size(1)
-    message = r"cut: .*'array'.*'ndarray \| None' is not known; import or define it"
+    message = r"cut: .*'array'.*'ndarray \| None' is unknown; import or define it"
     with pytest.raises(DefinitionError, match=message):
         module.cut.parameters.validate({**values, "array": [1]})
 

@@ -25,7 +25,7 @@ SAMPLES = {
     "int": 3,
     "int | None": 3,
     "Sequence[ParameterProblem]": [ParameterProblem("count", "is missing")],
-    "list[dict[str, Any]]": [{"name": "body", "message": "it is no JSON"}],
+    "list[dict[str, Any]]": [{"name": "body", "message": "it is not JSON"}],
 }
 """What an error's `__init__` is given, by annotation; anything else is given a text."""
 

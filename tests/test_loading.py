@@ -174,7 +174,7 @@ def test_a_moved_file_reads_what_it_stored(write, tmp_path, ready):
     moved = path.rename(tmp_path / "latter.py")
     gone = lokki("resume", "last", cwd=tmp_path)
     assert gone.returncode == 2
-    assert f"({path}) is gone; say where its flow is: lokki resume " in gone.stderr
+    assert f"({path}) is gone; name the file of its flow: lokki resume " in gone.stderr
     done = lokki("resume", "last", moved, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, "6\n"), done.stderr
 
@@ -217,7 +217,7 @@ def test_a_run_that_no_file_started_asks_for_one(write, tmp_path):
     assert python("-c", birds + "birds_flow.run_sync()", cwd=tmp_path).returncode == 0
     done = lokki("resume", "last", cwd=tmp_path)
     assert done.returncode == 2
-    assert "was not started from a file; say where its flow is" in done.stderr
+    assert "was not started from a file; name the file of its flow" in done.stderr
     assert lokki("resume", "last", BIRDS, cwd=tmp_path).stdout == FLAPPED
 
 

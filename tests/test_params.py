@@ -277,8 +277,8 @@ def test_what_the_help_shows(annotation, default, metavar, text, example):
         ("*args", r"cannot take '\*args'"),
         ("**kw", r"cannot take '\*\*kw'"),
         ("a, /", "parameter 'a' is positional-only"),
-        ("x: bool, no_x=1", "parameter 'no_x' has the name of what turns 'x' off"),
-        ("no_x, x: 'bool' = None", "parameter 'no_x' has the name of what turns 'x' off"),
+        ("x: bool, no_x=1", "parameter 'no_x' has the name that turns 'x' off"),
+        ("no_x, x: 'bool' = None", "parameter 'no_x' has the name that turns 'x' off"),
         *((name, f"parameter '{name}' has the name of an option") for name in sorted(RESERVED)),
     ],
 )
@@ -1138,7 +1138,7 @@ def test_a_default_that_may_be_as_annotated_is_kept(annotation, default):
 
 
 def test_a_secret_that_is_none_is_not_told():
-    with pytest.raises(DefinitionError, match=r"Secret\[str\], and its default \(str\) is not"):
+    with pytest.raises(DefinitionError, match=r"Secret\[str\], but its default \(str\) is not"):
         with_default(Secret[str], "hush-hush")
     with pytest.raises(DefinitionError) as refused:
         with_default(Secret[int], Secret("hush-hush"))

@@ -6,6 +6,6 @@ from lokki.errors import AwsError
 
 
 def check_installed() -> None:
-    """Raise AwsError when what this takes is not installed."""
+    """Raise AwsError if packages for AWS are missing."""
     if find_spec("aiobotocore") is None:
-        raise AwsError("AWS needs what is not installed here: pip install 'lokki-engine[aws]'")
+        raise AwsError("AWS needs missing packages: pip install 'lokki-engine[aws]'")

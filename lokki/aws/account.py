@@ -1,4 +1,4 @@
-"""The one door to an AWS account: every request goes through it; refusals become an AwsError."""
+"""The only access to an AWS account: all requests go through it; refusals become AwsErrors."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from lokki.errors import AwsError
 from lokki.store.s3 import emulators_credentials
 
 _TRIES = 6
-"""A throttled request is repeated, after waits that grow (botocore's standard mode)."""
+"""How often a throttled request is tried, with growing waits (botocore's standard mode)."""
 _TRIES_FOR_IDENTITY = 2
-"""It is asked before anything else, so that a missing network shows within seconds."""
+"""It is asked first, so that a missing network shows within seconds."""
 _CONNECT_SECONDS = 5
 _PREFIXES = {"stepfunctions": "states"}
-"""Services whose permissions begin with another name."""
+"""Services whose permissions have another prefix."""
 _ACTIONS = {
     "s3:HeadBucket": "s3:ListBucket",
     "s3:HeadObject": "s3:GetObject",
@@ -61,7 +61,7 @@ _LOG_IN = "log in again, with `aws sso login` or `aws configure`, say"
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who asks: the account's number, the ARN of the user or role, the region."""
+    """The caller: the account's number, the ARN of the user or role, the region."""
 
     account: str
     arn: str
@@ -69,18 +69,18 @@ class Identity:
 
     @property
     def states(self) -> str:
-        """What the ARNs of its Step Functions begin with."""
+        """The prefix of the ARNs of its Step Functions."""
         partition = self.arn.split(":")[1]
         return f"arn:{partition}:states:{self.region}:{self.account}"
 
     @property
     def name(self) -> str:
-        """The account, as messages call it."""
+        """The account's name in messages."""
         return f"AWS account {self.account}, {self.region}"
 
 
 class Account:
-    """An AWS account as the configuration has it, or an emulator at its ``endpoint``.
+    """The configured AWS account, or an emulator at its ``endpoint``.
 
     Its methods raise AwsError.
     """
@@ -101,14 +101,14 @@ class Account:
     async def pages(
         self, service: str, operation: str, **request: Any
     ) -> AsyncGenerator[Any, None]:
-        """The answers to a request that come in pages."""
+        """The pages of answers to a request."""
         with _translate_errors(service, operation):
             pages = (await self._client(service)).get_paginator(operation)
             async for page in pages.paginate(**request):
                 yield page
 
     async def identity(self) -> Identity:
-        """Who these credentials are."""
+        """Whose credentials these are."""
         answer = await self.ask("sts", "get_caller_identity")
         client = await self._client("sts")
         return Identity(answer["Account"], answer["Arn"], client.meta.region_name)
@@ -134,14 +134,14 @@ class Account:
 
 @asynccontextmanager
 async def opened(config: Config) -> AsyncIterator[Account]:
-    """The configured account; its connections are open as long as the context is."""
+    """The configured account; its connections are open as long as this context."""
     async with AsyncExitStack() as stack:
         yield Account(config, get_session(), stack)
 
 
 @contextmanager
 def _translate_errors(service: str, operation: str) -> Iterator[None]:
-    """Raise what AWS refuses as an AwsError that says why."""
+    """Raise refusals of AWS as AwsErrors that say why."""
     try:
         yield
     except ClientError as error:
@@ -151,7 +151,7 @@ def _translate_errors(service: str, operation: str) -> Iterator[None]:
         ) from error
     except ResponseParserError as error:
         raise AwsError(
-            f"{service}: the answer to {operation} is none of AWS: is aws.endpoint right?"
+            f"{service}: the answer to {operation} is not from AWS: is aws.endpoint right?"
         ) from error
     except BotoCoreError as error:
         raise AwsError(_unasked(error), type(error).__name__) from error
@@ -166,18 +166,18 @@ def _action(service: str, operation: str) -> str:
 def _refusal(error: ClientError, code: str, action: str) -> str:
     message = error.response.get("Error", {}).get("Message", "")
     if code in _DENIED:
-        return f"AWS does not let these credentials do {action}: have it allowed ({message})"
+        return f"these credentials have no permission for {action}: ask for it ({message})"
     if code in _EXPIRED:
         return f"the AWS credentials have expired: {_LOG_IN}"
     if code in _UNKNOWN:
         return f"AWS does not know these credentials ({message}): {_LOG_IN}"
     if code in _THROTTLED:
-        return f"AWS has throttled {action} {_TRIES} times ({message}): wait, and try again"
+        return f"AWS has throttled {action} {_TRIES} times ({message}): try again later"
     return f"{action}: {message or code}"
 
 
 def _unasked(error: BotoCoreError) -> str:
-    """What to do about a request that was not even made, or got no answer."""
+    """What to do about a request that was not sent, or got no answer."""
     match error:
         case NoCredentialsError() | PartialCredentialsError():
             return (

@@ -10,30 +10,30 @@ from lokki.errors import AwsError, ConfigError
 from lokki.store.keys import check_part
 
 DAYS = 90
-"""How long the results of runs are kept in a bucket that lokki has made."""
+"""How long a bucket that lokki made keeps the results of runs."""
 _NO_LOCATION = "us-east-1"
-"""The region whose buckets are made without saying where."""
+"""The region whose buckets are made without a location."""
 _ABORT_DAYS = 7
 _GONE = ("404", "NoSuchBucket", "NotFound")
 _ELSEWHERE = ("301", "PermanentRedirect", "403", "AccessDenied")
 
 
 def bucket_of(config: Config) -> str:
-    """The configured bucket. Raises ConfigError when there is none."""
+    """The configured bucket. Raises ConfigError if there is none."""
     if config.aws.artifact_bucket is None:
         raise ConfigError(
             "there is no bucket for results and packages: set aws.artifact_bucket in lokki.toml, "
-            "or LOKKI_ARTIFACT_BUCKET; it is made if there is none of that name"
+            "or LOKKI_ARTIFACT_BUCKET; lokki makes it if it does not exist"
         )
     return config.aws.artifact_bucket
 
 
 async def ensure_bucket(account: Account, bucket: str, flow: str, who: Identity) -> str:
-    """Make the bucket of a flow if there is none; what was done, in words, or nothing.
+    """Make the bucket of a flow if it does not exist; what was done, in words, or empty.
 
-    One that is made is encrypted and not public. In a bucket that lokki has made, the results of
-    the flow's runs are deleted after 90 days; in any other, nothing ever is. Raises AwsError for
-    a bucket of another account or region.
+    A new bucket is encrypted and not public, and the results of the flow's runs are deleted there
+    after 90 days; in any other bucket, nothing is ever deleted. Raises AwsError for a bucket of
+    another account or region.
     """
     if not await exists(account, bucket, who):
         await _make(account, bucket, who.region)
@@ -46,7 +46,7 @@ async def ensure_bucket(account: Account, bucket: str, flow: str, who: Identity)
 
 
 async def exists(account: Account, bucket: str, who: Identity) -> bool:
-    """Whether there is such a bucket. Raises AwsError for one of another account or region."""
+    """Whether the bucket exists. Raises AwsError for one of another account or region."""
     try:
         found = await account.ask("s3", "head_bucket", Bucket=bucket)
     except AwsError as error:
@@ -55,21 +55,22 @@ async def exists(account: Account, bucket: str, who: Identity) -> bool:
         if error.code not in _ELSEWHERE:
             raise
         raise AwsError(
-            f"bucket '{bucket}' is another account's or in another region than {who.region}, or "
-            f"{who.arn} may not see it (s3:ListBucket): set aws.artifact_bucket to one of yours",
+            f"bucket '{bucket}' belongs to another account, or is in another region than "
+            f"{who.region}, or {who.arn} may not see it (s3:ListBucket): set "
+            "aws.artifact_bucket to one of yours",
             error.code,
         ) from error
     region = found.get("BucketRegion", who.region)
     if region != who.region:
         raise AwsError(
-            f"bucket '{bucket}' is in {region}, and the stack in {who.region}: set "
+            f"bucket '{bucket}' is in {region}, but the stack in {who.region}: set "
             f"aws.region to {region}, or aws.artifact_bucket to another bucket"
         )
     return True
 
 
 async def remove_if_empty(account: Account, bucket: str) -> bool:
-    """Delete a bucket that lokki has made and nothing is in any more; whether it is deleted."""
+    """Delete an empty bucket that lokki made; whether it was deleted."""
     rules = await _rules(account, bucket)
     if not any(map(_is_ours, rules)):
         return False
@@ -102,7 +103,7 @@ async def _make(account: Account, bucket: str, region: str) -> None:
 
 
 def _rule(flow: str) -> dict[str, Any]:
-    """What deletes old results of a flow, and parts of results that never were complete."""
+    """The rule that deletes old results of a flow, and parts of incomplete uploads."""
     return {
         "ID": f"lokki-{check_part(flow, 'flow name')}-runs",
         "Status": "Enabled",
@@ -113,7 +114,7 @@ def _rule(flow: str) -> dict[str, Any]:
 
 
 def _is_ours(rule: Any) -> bool:
-    """Whether lokki has made a rule, and so the bucket that has it."""
+    """Whether lokki made a rule, and so its bucket."""
     flow = rule.get("ID", "").removeprefix("lokki-").removesuffix("-runs")
     return (
         bool(flow)

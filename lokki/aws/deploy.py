@@ -1,4 +1,4 @@
-"""A flow's build, deployed: its bucket, its package, its stack; and all of it destroyed again."""
+"""Deploys a flow's build (bucket, package, stack), and destroys all of it again."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from lokki.wording import Arguments, Wording
 _AGAIN = Arguments(force=True)
 
 Agree = Callable[[stack.ChangeSet], bool]
-"""Is asked whether changes are to be made."""
+"""Decides whether to make changes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Deployed:
-    """What came of a deploy: the ARN of the state machine; whether anything was changed."""
+    """The outcome of a deploy: the ARN of the state machine, and whether anything changed."""
 
     stack: str
     machine: str
@@ -46,10 +46,10 @@ async def deploy(
     agree: Agree,
     tell: stack.Tell,
 ) -> Deployed | None:
-    """Build a flow and make its stack ``name``, or update it; None if ``agree`` does not.
+    """Build a flow, and create or update its stack ``name``; None if ``agree`` refuses.
 
-    What is built of the same already is built anew only with ``force``; what is deployed already
-    is a success, too. Raises BuildError, ConfigError, AwsError or PayloadError.
+    An unchanged build is repeated only with ``force``; a stack that is already up to date is a
+    success, too. Raises BuildError, ConfigError, AwsError or PayloadError.
     """
     bucket = bucket_of(config)
     pushes = needs_image(graph, config) and is_pushed(config)
@@ -80,7 +80,7 @@ async def deploy(
         account, before, name, _url(who.region, bucket, key), parameters
     )
     if change_set is None:
-        assert before is not None  # or there would be something to make
+        assert before is not None  # otherwise there would be something to make
         return Deployed(name, before.outputs["StateMachineArn"], changed=False)
     if not agree(change_set):
         await stack.withdraw(account, change_set)
@@ -92,10 +92,10 @@ async def deploy(
 async def _uploaded(
     account: Account, who: Identity, bucket: str, flow: str, data: bytes, tell: stack.Tell
 ) -> str:
-    """The key of a package, which is uploaded if it is not there.
+    """The key of a package, which is uploaded if it is missing.
 
-    The stack names it by its content: CloudFormation sees by a new key that there is new code. It
-    is also put where the template looks for it if nobody names a key.
+    The stack names it by its content: a new key shows CloudFormation that there is new code. It is
+    also stored where the template looks by default.
     """
     key = package_key(flow, _digest(data))
     if not await _is_there(account, bucket, key):
@@ -118,7 +118,7 @@ async def _is_there(account: Account, bucket: str, key: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a destroy is to take away: a stack, and what a flow has in a bucket."""
+    """What a destroy deletes: a stack, and what a flow has in a bucket."""
 
     stack: str
     flow: str
@@ -127,14 +127,14 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Doomed:
-    """What there is of it: resources of the stack, objects of the flow in its bucket."""
+    """What exists: resources of the stack, objects of the flow in its bucket."""
 
     resources: tuple[tuple[str, str], ...]
     objects: int
 
 
 async def doomed(account: Account, who: Identity, target: Target) -> Doomed:
-    """What there is to destroy, which may be nothing. Raises AwsError or PayloadError."""
+    """What there is to destroy, perhaps nothing. Raises AwsError or PayloadError."""
     there = await stack.find(account, target.stack)
     if there is not None:
         stack.refuse_busy(there)
@@ -154,10 +154,9 @@ async def destroy(
     data: bool,
     tell: stack.Tell,
 ) -> None:
-    """Delete the stack, and with ``data`` all that the flow has in its bucket.
+    """Delete the stack, and with ``data`` everything that the flow has in its bucket.
 
-    The bucket goes, too, if it is empty then and lokki has made it. Raises AwsError or
-    PayloadError.
+    Also deletes the bucket if lokki made it and it is empty then. Raises AwsError or PayloadError.
     """
     if what.resources:
         await stack.delete(account, target.stack, tell)
@@ -174,6 +173,6 @@ def _digest(data: bytes) -> str:
 
 
 def _url(region: str, bucket: str, key: str) -> str:
-    """Where CloudFormation reads an object, at an emulator, too."""
+    """The URL of an object for CloudFormation, also for an emulator."""
     domain = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
     return f"https://s3.{region}.{domain}/{bucket}/{key}"

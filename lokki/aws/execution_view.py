@@ -1,8 +1,8 @@
 """An execution of a flow's state machine as a run of the model. Pure.
 
-It is made from what Step Functions reports of an execution (https://docs.aws.amazon.com/
+It is made from what Step Functions reports about an execution (https://docs.aws.amazon.com/
 step-functions/latest/apireference): its description, its history, its map runs; and from the
-failures that its steps have recorded.
+failures that its steps recorded.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ _STATUSES = {
     "ABORTED": RunStatus.CANCELLED,
 }
 _SHOWN = 5
-"""Items that are named of failures that are alike."""
+"""Most items that are named for a failure group."""
 _ATTEMPT_FAILED = ("TaskFailed", "TaskTimedOut", "TaskSubmitFailed", "TaskStartFailed")
 _ENDS = ("ExecutionFailed", "ExecutionAborted", "ExecutionTimedOut")
 
 
 @dataclass(frozen=True, slots=True)
 class Outlined:
-    """A stage of a flow as it is deployed: its state, its calls, the label of its map.
+    """A stage of a deployed flow: its state, its calls, the label of its map.
 
     ``batched``: its invocations have several items, whose failures only the steps report.
     """
@@ -67,7 +67,7 @@ class Outlined:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """A flow as a state machine has it."""
+    """A flow, as described by its state machine."""
 
     flow: str
     stages: tuple[Outlined, ...]
@@ -79,7 +79,7 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """All that is known of an execution: by label the newest map run, by stage the failures."""
+    """What is known of an execution: the newest map run by label, the failures by stage."""
 
     execution: Answer
     machine: Machine
@@ -89,7 +89,7 @@ class Observation:
 
 
 def machine_of(definition: str) -> Machine | None:
-    """The flow of a state machine; None for one that lokki has not made."""
+    """The flow of a state machine; None if lokki did not make it."""
     parsed = json.loads(definition)
     made = read_comment(parsed.get("Comment", ""))
     states = list(_in_order(parsed))[1:]
@@ -116,7 +116,7 @@ def _in_order(definition: Answer) -> Iterator[str]:
 
 
 def label_of(map_run: str) -> str:
-    """The label of a map, which the ARN of its run has in it."""
+    """The label of a map, from the ARN of its run."""
     return map_run.rpartition("/")[2].partition(":")[0]
 
 
@@ -126,12 +126,12 @@ def status_of(description: Answer) -> RunStatus:
 
 
 def statuses_of(status: str) -> list[str]:
-    """What Step Functions calls the executions of a run's status; none: it knows no such."""
+    """The statuses of executions in Step Functions for a run's status; none if it has none."""
     return [theirs for theirs, ours in _STATUSES.items() if ours == status]
 
 
 def brief(description: Answer, flow: str, now: float) -> Run:
-    """A run as a list of executions describes it: without its stages and parameters."""
+    """A run from a list of executions, without its stages and parameters."""
     started, stopped = description["startDate"].timestamp(), description.get("stopDate")
     end = stopped.timestamp() if stopped else now
     status = status_of(description)
@@ -159,7 +159,7 @@ def brief(description: Answer, flow: str, now: float) -> Run:
 
 
 def execution_view(observation: Observation, now: float) -> Run:
-    """A run with its stages, their failures, and what has ended it."""
+    """A run with its stages, their failures, and what ended it."""
     description, machine = observation.execution, observation.machine
     run = brief(description, machine.flow, now)
     times = _times(observation.events)
@@ -190,7 +190,7 @@ def params_of(description: Answer) -> dict[str, Any]:
 
 
 def shown_params_of(description: Answer) -> dict[str, Any]:
-    """As `params_of`, but for what is nested too deeply to be shown."""
+    """Like `params_of`, without values nested too deeply to show."""
     return _given(shown_json(description.get("input") or "{}"))
 
 
@@ -200,7 +200,7 @@ def _given(params: dict[str, Any]) -> dict[str, Any]:
 
 @dataclass(slots=True)
 class _Times:
-    """When a state was entered and left, and whether its last attempt has failed."""
+    """When a state was entered and left, and whether its last attempt failed."""
 
     entered: float
     left: float | None = None
@@ -223,7 +223,7 @@ def _times(events: Sequence[Answer]) -> dict[str, _Times]:
 
 
 def _worked(events: Sequence[Answer], begin: float, end: float) -> float:
-    """The seconds of a time, without those between an end of the execution and its redrive."""
+    """The seconds of a period, without those between an end of the execution and its redrive."""
     idle, ended = 0.0, begin
     for event in events:
         at = event["timestamp"].timestamp()
@@ -271,7 +271,7 @@ def _counts(
     *,
     broken: bool,
 ) -> Counts:
-    """The counts of a stage; of a map those of its run, which counts a batch's items as one."""
+    """The counts of a stage; for a map those of its run, which counts a batch as one item."""
     if stage.label is None:
         failed = broken and observation.execution["status"] != "ABORTED"
         retrying = times.retrying and not broken
@@ -284,7 +284,7 @@ def _counts(
 
 
 def grouped(failures: Sequence[Failure], *, tolerated: bool) -> list[FailureGroup]:
-    """Failures that are alike together, the largest group first."""
+    """Failures in groups, the largest first."""
     groups: dict[str, list[Failure]] = {}
     for each in failures:
         groups.setdefault(group(each.type, each.reason, each.traceback), []).append(each)
@@ -305,7 +305,7 @@ def grouped(failures: Sequence[Failure], *, tolerated: bool) -> list[FailureGrou
 
 
 def _error(observation: Observation, stages: Sequence[Stage]) -> Error:
-    """What has ended a run: a step's own words, or else those of Step Functions."""
+    """What ended a run, in a step's own words or in those of Step Functions."""
     description = observation.execution
     failing = stages[-1] if stages and not stages[-1].finished else None
     failures = observation.failures.get(failing.name, ()) if failing else ()
@@ -323,7 +323,7 @@ def _error(observation: Observation, stages: Sequence[Stage]) -> Error:
 def cells(
     done: range | set[int], failed: Mapping[int, str], total: int, width: int
 ) -> list[Counter[str]]:
-    """The items of a stage in ``width`` cells of neighbours, fewer if there are fewer items."""
+    """The items of a stage in ``width`` cells of neighbours, or fewer for fewer items."""
     width = min(width, total)
     counted: list[Counter[str]] = [Counter() for _ in range(width)]
     for index in range(total):

@@ -31,7 +31,7 @@ from lokki.wording import Arguments, Wording
 
 _RUN_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,79}")
 _MOST_SEARCHED = 5_000
-"""Executions of a flow among which one is looked for by the beginning of its id."""
+"""How many executions of a flow are searched for the beginning of an id."""
 
 
 def checked_run_id(run_id: str) -> str:
@@ -51,13 +51,13 @@ class Executions(Results):
     """
 
     async def flows(self) -> list[str]:
-        """The flows that are deployed."""
+        """The deployed flows."""
         return await stack.flows(self.account)
 
     # ---- what is done ----------------------------------------------------------------------------
 
     async def start(self, flow: str, run_id: str, given: Mapping[str, Any]) -> None:
-        """Start an execution. Raises AwsError when the flow is not deployed, or the id taken."""
+        """Start an execution. Raises AwsError if the flow is not deployed, or the id is taken."""
         try:
             await self.account.ask(
                 "stepfunctions",
@@ -72,7 +72,7 @@ class Executions(Results):
             if error.code == "ExecutionAlreadyExists":
                 raise AwsError(
                     Wording(
-                        f"there is a run {run_id} of {flow} on AWS already: give another ",
+                        f"there is already a run {run_id} of {flow} on AWS: give another ",
                         Arguments(run_id=...),
                     ),
                     error.code,
@@ -80,11 +80,11 @@ class Executions(Results):
             raise
 
     async def start_once(self, flow: str, key: str, given: Mapping[str, Any]) -> str:
-        """The id of the run that is started for an idempotency key, or was before.
+        """The id of the run for an idempotency key, which is started unless there is one.
 
         Flow and key name the execution, and AWS keeps a name for 90 days after the execution's end
         (https://docs.aws.amazon.com/step-functions/latest/apireference/API_StartExecution.html).
-        Raises KeyReused when it was given with other parameters, else as `start` does.
+        Raises KeyReused if the key was used with other parameters, otherwise like `start`.
         """
         run_id = f"key-{sha256(f'{flow}:{key}'.encode()).hexdigest()[:32]}"
         try:
@@ -98,7 +98,7 @@ class Executions(Results):
         return run_id
 
     async def stop(self, run: Run) -> None:
-        """Have a run cancelled; one that has ended is left."""
+        """Cancel a run; one that has ended stays as it is."""
         await self.account.ask(
             "stepfunctions",
             "stop_execution",
@@ -108,7 +108,7 @@ class Executions(Results):
         )
 
     async def redrive(self, run: Run) -> None:
-        """Start an execution that has ended again, in the state that it ended in."""
+        """Redrive an execution that has ended, from the state in which it ended."""
         arn = self.arn(run.flow, run.id)
         await self.account.ask("stepfunctions", "redrive_execution", executionArn=arn)
 
@@ -154,7 +154,7 @@ class Executions(Results):
         older_than: float | None = None,
         limit: int,
     ) -> list[Run]:
-        """Runs of a flow, the newest first, without their stages; none of one not deployed."""
+        """Runs of a flow, the newest first, without their stages; none if it is not deployed."""
         only = statuses_of(statuses[0]) if len(statuses) == 1 else []
         wanted = {"statusFilter": only[0]} if len(only) == 1 else {}
         passes_over = older_than is not None or bool(statuses)
@@ -193,7 +193,7 @@ class Executions(Results):
         limit: int,
         older_than: float | None = None,
     ) -> RunList:
-        """A page of runs as `History.runs` has it."""
+        """A page of runs, like `History.runs`."""
         if before is not None:
             older_than = seconds((await self.find(before, flow)).created)
         flows = [flow] if flow is not None else await self.flows()
@@ -213,13 +213,13 @@ class Executions(Results):
         return RunList(runs=found, next=found[-1].id if more else None)
 
     async def input_of(self, run: Run) -> dict[str, Any]:
-        """What the execution of a run was given."""
+        """The input of a run's execution."""
         description = await self._described(self.arn(run.flow, run.id))
         given: dict[str, Any] = json.loads(description.get("input") or "{}")
         return given
 
     async def deployed(self, flow: str) -> Machine:
-        """A flow as it is deployed now. Raises AwsError when it is not."""
+        """A flow as deployed now. Raises AwsError if it is not."""
         try:
             description = await self.account.ask(
                 "stepfunctions", "describe_state_machine", stateMachineArn=self.machine_arn(flow)
@@ -238,7 +238,7 @@ class Executions(Results):
 
 @asynccontextmanager
 async def opened(config: Config) -> AsyncIterator[Executions]:
-    """Those of the configured account and bucket, as long as the context is open.
+    """Those of the configured account and bucket, as long as this context is open.
 
     Raises AwsError, and ConfigError where there is no bucket.
     """

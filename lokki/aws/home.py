@@ -1,4 +1,4 @@
-"""Bringing a run on AWS home, to go on with it here, and giving what came of that back to it."""
+"""Copies a run on AWS here, to resume it, and copies the new results back."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ from lokki.store.writer import RunWriter
 from lokki.wording import Arguments, Wording
 
 _AT_A_TIME = 500
-"""Results in memory at a time."""
+"""Most results in memory at a time."""
 _PUTS_AT_A_TIME = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Pulled:
-    """What a run has here now: results, items that failed, items that were left on AWS."""
+    """What a run has here now: results, failed items, items left on AWS."""
 
     results: int
     failed: int
@@ -70,12 +70,12 @@ async def pull(
     replace: bool,
     started_by: str,
 ) -> Pulled:
-    """Record a run on AWS here, with its results and failures, so that it can go on here.
+    """Record a run on AWS here, with its results and failures, so that it can be resumed here.
 
     ``large`` keeps results that are too large for the journal. With ``only_failed``, items that
-    AWS has not come to are left to it; with ``replace``, it takes the place of one that is here.
-    Raises AwsError for a run that goes on, JournalError for one that is here already, and
-    FingerprintError where the code here has another structure.
+    AWS has not reached are left to it; with ``replace``, it replaces a run that is here. Raises
+    AwsError for a running run, JournalError for one that is already here, and FingerprintError if
+    the code here has another structure.
     """
     if run.status == "running":
         raise AwsError(f"run {run.id} is running: cancel it, or wait for its end")
@@ -119,7 +119,7 @@ async def pull(
             error = json.dumps(run.error, default=fields_of) if run.error else None
             at = seconds(run.finished or run.created)
             book.finish(run.id, run.status, at, error).result()
-        except BaseException:  # half a run is none
+        except BaseException:  # half a run is useless
             with suppress(RunOwned):
                 book.remove(run.id).result()
             with suppress(JournalError, PayloadError):
@@ -133,16 +133,16 @@ async def pull(
 
 
 async def _make_room(book: Journal, large: PayloadStore, run_id: str, *, replace: bool) -> None:
-    """Remove the run of this id that is here, if it is to be replaced."""
+    """Remove the local run with this id, if it is to be replaced."""
     try:
         here = book.history.find(run_id)
     except RunNotFound:
         return
-    if here.id != run_id:  # which begins with it
+    if here.id != run_id:  # the id is only its beginning
         return
     if not replace:
         replaces = Arguments(replace=True)
-        raise JournalError(Wording(f"run {run_id} is here already: resume it, or give ", replaces))
+        raise JournalError(Wording(f"run {run_id} is already here: resume it, or give ", replaces))
     if await remove(book, large, here) is None:
         raise JournalError(f"run {run_id} is here, and another process has it")
 
@@ -155,7 +155,7 @@ def _row(number: int, run_id: str, shape: Stage) -> StageRow:
 
 
 class _Stage:
-    """A stage that is brought home; ``counts`` are its results, failures, and what is left."""
+    """A stage that is copied; ``counts`` are its results, its failures, and what is left."""
 
     def __init__(
         self,
@@ -203,7 +203,7 @@ class _Stage:
         self.counts = (len(done), len(self._failures), len(left))
 
     async def _keys(self) -> dict[int, str]:
-        """Where the results of its items are."""
+        """The keys of its items' results."""
         call, run_id = self._stage.calls[-1], self._row.run
         if self._stage.label is not None:
             return await self._payloads.indexes(run_id, call, "output.pkl.gz")
@@ -226,7 +226,7 @@ class _Stage:
         return (self._key(index), failure.step, failure.attempt, at, failure.type, *texts)
 
     async def _result(self, index: int, data: bytes, at: float) -> tuple[Any, ...]:
-        """The row of a result: in it, or kept with the large ones."""
+        """The row of a result, with the result in it or kept with the large ones."""
         ref = None
         if len(data) > INLINE_BYTES:
             in_map = self._stage.label is not None
@@ -242,7 +242,7 @@ class _Stage:
 
 @dataclass(frozen=True, slots=True)
 class _Result:
-    """A result here, packed or by reference, and the key that it belongs under on AWS."""
+    """A local result, packed or by reference, and its key on AWS."""
 
     stage: StageRow
     index: int
@@ -258,7 +258,7 @@ async def push(
     book: Journal,
     large: PayloadStore,
 ) -> int:
-    """Give the results of a run here to the run on AWS, where it has none; how many they are."""
+    """Copy the results of a local run to the run on AWS, where it has none; their number."""
     payloads, pushed = executions.payloads(run.flow), 0
 
     async def give(result: _Result) -> None:
@@ -286,7 +286,7 @@ async def push(
 def _results(
     book: Journal, run: RunRecord, row: StageRow, stage: Outlined, there: dict[int, str]
 ) -> Iterator[_Result]:
-    """The results of a stage that are not there."""
+    """The results of a stage that are missing there."""
     for index, data, ref in book.outputs(row.id):
         if index not in there:
             item = index if stage.label is not None else None

@@ -1,4 +1,4 @@
-"""The image of a flow: built by Docker, and pushed to ECR."""
+"""Builds the image of a flow with Docker, and pushes it to ECR."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from lokki.errors import AwsError, BuildError
 _NOT_CHOSEN = "latest"
 _PLATFORMS = {"x86_64": "linux/amd64", "arm64": "linux/arm64"}
 _NO_ATTESTATIONS = {"BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
-"""Lambda takes no image with attestations beside it
+"""Lambda accepts no image with attestations
 (https://docs.aws.amazon.com/lambda/latest/dg/python-image.html)."""
 
 
 def is_pushed(config: Config) -> bool:
-    """Whether an image has to be somewhere: not where there is an emulator, or no registry."""
+    """Whether an image must be pushed: not to an emulator, or without a registry."""
     return bool(config.aws.ecr_repo_prefix) and not config.aws.endpoint
 
 
 def docker_command() -> str:
-    """Where Docker's command is. Raises BuildError when it is not there."""
+    """The path of Docker's command. Raises BuildError if it is missing."""
     found = shutil.which("docker")
     if found is None:
         raise BuildError(
-            "the flow needs an image, and Docker is not installed: install it "
+            "the flow needs an image, but Docker is not installed: install it "
             '(https://docs.docker.com/get-docker), or set lambda.package_type to "zip"'
         )
     return found
@@ -43,10 +43,10 @@ def docker_command() -> str:
 async def push(
     account: Account, config: Config, folder: Path, digest: str, tell: Tell, *, force: bool
 ) -> dict[str, str]:
-    """Build the image in ``folder`` and push it, unless it is there; the stack's parameters.
+    """Build the image in ``folder`` and push it, unless it exists; the stack's parameters.
 
-    Its tag is the ``digest`` of what it is made of, unless another one is configured: functions
-    are updated where the tag is another. Raises BuildError or AwsError.
+    Its tag is the ``digest`` of its content, unless another one is configured: functions are
+    updated when the tag changes. Raises BuildError or AwsError.
     """
     tag = config.lambda_.image_tag
     tag = digest if tag == _NOT_CHOSEN else tag
@@ -57,7 +57,7 @@ async def push(
     if await _ensure_repository(account, repository):
         tell(f"made the repository {repository}")
     elif tag == digest and not force and await _is_there(account, repository, tag):
-        tell(f"{uri} is there already")
+        tell(f"{uri} already exists")
         return parameters
     tell(f"logging in to {registry}")
     await _run(
@@ -72,7 +72,7 @@ async def push(
 
 
 async def _ensure_repository(account: Account, name: str) -> bool:
-    """Make the repository of this name, if there is none; whether it was made."""
+    """Make the repository unless it exists; whether it was made."""
     try:
         await account.ask("ecr", "describe_repositories", repositoryNames=[name])
     except AwsError as error:
@@ -101,7 +101,7 @@ async def _is_there(account: Account, repository: str, tag: str) -> bool:
 
 
 async def _token(account: Account) -> bytes:
-    """The password of the registry, which is good for some hours."""
+    """The password of the registry, valid for some hours."""
     answer = await account.ask("ecr", "get_authorization_token")
     token = base64.b64decode(answer["authorizationData"][0]["authorizationToken"])
     return token.partition(b":")[2]
@@ -119,6 +119,6 @@ async def _run(*arguments: str, given: bytes | None = None) -> None:
     )
     if done.returncode:
         raise BuildError(
-            f"`docker {arguments[0]}` has failed, see its output above: is Docker running, "
+            f"`docker {arguments[0]}` failed, see its output above: is Docker running, "
             "and may you use it?"
         )

@@ -1,4 +1,4 @@
-"""What steps on AWS have printed and logged: from CloudWatch, as log lines of the model."""
+"""What steps on AWS printed and logged: from CloudWatch, as log lines of the model."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from lokki.logging import said
 from lokki.model.log import LogLine
 
 _LATE_SECONDS = 15.0
-"""How much later than others a line may come, of another function or job, say."""
+"""How much later than others a line may come, from another function or job, say."""
 _SLACK_SECONDS = 60.0
-"""How much earlier than an execution the clock of a function may say it is."""
+"""How far a function's clock may be behind the start of its execution."""
 
 
 def log_group(flow: str) -> str:
-    """Where functions and jobs of a flow log."""
+    """The log group of a flow's functions and jobs."""
     return f"/lokki/{flow}"
 
 
 class Lines:
-    """The lines of one run in the order in which they have come, which is that of their ids.
+    """The lines of one run in the order of their arrival, which is that of their ids.
 
-    Those of functions and jobs are read together, merged by time, and never twice.
+    Lines of functions and jobs are read together, merged by time, and never twice.
     """
 
     def __init__(self, account: Account, flow: str, run_id: str, started: float) -> None:
@@ -36,7 +36,7 @@ class Lines:
         self._seen: set[str] = set()
 
     async def more(self) -> None:
-        """Read the lines that have come since. Raises AwsError."""
+        """Read the new lines. Raises AwsError."""
         pages = self._account.pages(
             "logs",
             "filter_log_events",

@@ -1,6 +1,6 @@
 """What is known of executions: their history, their map runs, and the failures of their steps.
 
-What was read of an execution is kept, so that the next request asks only for what is new.
+What was read of an execution is kept, so that the next request asks only for news.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from lokki.store.keys import output_key
 from lokki.store.s3 import S3Store
 
 PAGE = 1_000
-"""Executions, events or items that are asked for at a time."""
+"""Executions, events or items per request."""
 GONE = ("ExecutionDoesNotExist", "StateMachineDoesNotExist")
 _MOST_UNREPORTED = 20
-"""Failed items whose own execution is asked: their process ended before it could report why."""
+"""Most failed items whose executions are read: their processes ended without a report."""
 _FAILURE_SECONDS = 5.0
-"""Failures of a run that goes on are read at most so often: there may be thousands."""
+"""Seconds between reads of an unfinished run's failures: there may be thousands."""
 
 
 class Observations:
-    """The executions of an account as they are now; what they have stored is in ``store``.
+    """The executions of an account as they are now; their results are in ``store``.
 
     Methods raise AwsError.
     """
@@ -53,15 +53,15 @@ class Observations:
         self._known: Kept[str, _Known] = Kept()
 
     def machine_arn(self, flow: str) -> str:
-        """The state machine of a flow, which has its name."""
+        """The ARN of a flow's state machine, which has the flow's name."""
         return f"{self._who.states}:stateMachine:{flow}"
 
     def arn(self, flow: str, run_id: str) -> str:
-        """The execution that a run is."""
+        """The ARN of a run's execution."""
         return f"{self._who.states}:execution:{flow}:{run_id}"
 
     def payloads(self, flow: str) -> Payloads:
-        """What runs of a flow have stored."""
+        """What runs of a flow stored."""
         return Payloads(self._store, flow)
 
     async def view(self, flow: str, run_id: str) -> Run:
@@ -69,7 +69,7 @@ class Observations:
         return execution_view(await self.observe(flow, run_id), time())
 
     async def observe(self, flow: str, run_id: str) -> Observation:
-        """All that is known of a run now. Raises RunNotFound."""
+        """What is known of a run now. Raises RunNotFound."""
         arn = self.arn(flow, run_id)
         known = self._known.get(arn)
         try:
@@ -93,7 +93,7 @@ class Observations:
         return answer
 
     async def _machine(self, arn: str, flow: str) -> Machine:
-        """The flow as it was deployed when the execution was started."""
+        """The flow as deployed when the execution started."""
         answer = await self.account.ask(
             "stepfunctions", "describe_state_machine_for_execution", executionArn=arn
         )
@@ -102,11 +102,11 @@ class Observations:
     def _lokkis(self, answer: Answer, flow: str) -> Machine:
         machine = machine_of(answer["definition"])
         if machine is None:
-            raise AwsError(f"state machine '{flow}' is none of lokki's: deploy the flow again")
+            raise AwsError(f"lokki did not make state machine '{flow}': deploy the flow again")
         return machine
 
     async def _read_events(self, arn: str, known: _Known) -> None:
-        """Read on in the history; a page that was not full is read again, from its own start."""
+        """Read more of the history; an incomplete page is read again from its start."""
         while True:
             again = {"nextToken": known.token} if known.token else {}
             page = await self.account.ask(
@@ -124,7 +124,7 @@ class Observations:
             known.token = page["nextToken"]
 
     async def _read_maps(self, arn: str, known: _Known) -> None:
-        """Describe the map runs that go on, or have gone on since the last call."""
+        """Describe the map runs that have run since the last call."""
         if not any(stage.label for stage in known.machine.stages):
             return
         pages = self.account.pages("stepfunctions", "list_map_runs", executionArn=arn)
@@ -144,9 +144,9 @@ class Observations:
     # ---- failures --------------------------------------------------------------------------------
 
     async def _read_failures(self, run_id: str, description: Answer, known: _Known) -> None:
-        """Read the recorded failures of each stage that has more of them than before.
+        """Read the recorded failures of each stage that has new ones.
 
-        Of a run that goes on, now and then.
+        For an unfinished run, only now and then.
         """
         if (
             description["status"] == "RUNNING"
@@ -184,7 +184,7 @@ class Observations:
     async def _failures(
         self, payloads: Payloads, run_id: str, stage: Outlined, known: _Known, failed: int
     ) -> list[Failure]:
-        """The failures of a stage's items that have no result."""
+        """The failures of a stage's items without a result."""
         if stage.label is not None and not stage.batched and not failed:
             return []
         recorded: list[Failure] = []
@@ -207,7 +207,7 @@ class Observations:
     async def _unreported(
         self, stage: Outlined, known: _Known, reported: set[int]
     ) -> list[Failure]:
-        """Failures that only Step Functions knows of: of processes that were ended."""
+        """Failures that only Step Functions knows: those of killed processes."""
         assert stage.label is not None
         answer = await self.account.ask(
             "stepfunctions",
@@ -233,8 +233,8 @@ class Observations:
 class _Known:
     """What has been read of an execution.
 
-    ``whole`` events are of pages that are full, ``token`` leads to what comes after them. ``maps``
-    are by ARN and, the newest of each, by label.
+    ``whole`` has the events of complete pages; ``token`` leads to the page after them. ``maps`` has
+    map runs by ARN and, the newest of each, by label.
     """
 
     def __init__(self, machine: Machine) -> None:

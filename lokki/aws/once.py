@@ -1,4 +1,4 @@
-"""Questions that several ask at the same time, asked once, and what is kept of the answers."""
+"""Makes concurrent equal requests only once, and keeps the answers for a while."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MOST_KEPT = 200
 
 
 class Kept(OrderedDict[K, V]):
-    """A dict that keeps its newest entries alone: 200 of them."""
+    """A dict that keeps only its 200 newest entries."""
 
     def __setitem__(self, key: K, value: V) -> None:
         super().__setitem__(key, value)
@@ -27,14 +27,14 @@ class Kept(OrderedDict[K, V]):
 
 @dataclass(slots=True)
 class _Answer:
-    """The answer to a question, or its future; the question is asked again after ``until``."""
+    """The answer to a request, or its future; the request is repeated after ``until``."""
 
     asked: asyncio.Future[Any]
     until: float
 
 
 class Once:
-    """Asks a question once for all who have it at a time, and keeps the answer for a while."""
+    """Makes a request once for all concurrent callers, and keeps the answer for a while."""
 
     def __init__(self) -> None:
         self._answers: Kept[tuple[object, ...], _Answer] = Kept()
@@ -42,7 +42,7 @@ class Once:
     async def ask(
         self, key: tuple[object, ...], ask: Callable[[], Awaitable[T]], seconds: float
     ) -> T:
-        """What ``ask`` returns; asked again under the same key after so many seconds."""
+        """What ``ask`` returns; the same key asks again only after this many seconds."""
         answer = self._answers.get(key)
         if answer is None or (answer.asked.done() and monotonic() > answer.until):
             asked = asyncio.ensure_future(ask())
@@ -51,6 +51,6 @@ class Once:
         return found
 
     def forget(self, part: object) -> None:
-        """Drop the answers whose keys have this part."""
+        """Drop the answers whose keys contain this part."""
         for key in [key for key in self._answers if part in key]:
             del self._answers[key]

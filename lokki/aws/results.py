@@ -1,4 +1,4 @@
-"""The results of runs on AWS: whole, and item by item."""
+"""The results of runs on AWS, complete and item by item."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from lokki.store.keys import output_key
 
 
 class Results(Observations):
-    """What the executions of an account have given. Methods raise AwsError and PayloadError."""
+    """The results of an account's executions. Methods raise AwsError and PayloadError."""
 
     async def result(self, flow: str, run_id: str) -> Any:
-        """The result of a run that has succeeded. Raises PayloadError for one that has none."""
+        """The result of a succeeded run. Raises PayloadError for one without a result."""
         return loads(await self.pickled_result(flow, run_id))
 
     async def pickled_result(self, flow: str, run_id: str) -> bytes:
-        """The result of a run that has succeeded as a pickle. Raises PayloadError as `result`."""
+        """The result of a succeeded run as a pickle. Raises PayloadError like `result`."""
         packed = await self.packed_result(flow, run_id)
         is_map = (await self._machine_of(flow, run_id)).stages[-1].label is not None
         return dumps_list(packed) if is_map else pickle_in(packed[0])
 
     async def packed_result(self, flow: str, run_id: str) -> list[bytes]:
-        """The result of a run that has succeeded as it is stored; of a map, those of its items.
+        """The result of a succeeded run as stored; for a map, those of its items.
 
-        Raises PayloadError for a run that has none.
+        Raises PayloadError for a run without a result.
         """
         observation = await self.observe(flow, run_id)
         if observation.execution["status"] != "SUCCEEDED":
@@ -41,27 +41,27 @@ class Results(Observations):
         missing = observation.maps[last.label]["itemCounts"]["succeeded"] - len(done)
         if missing > 0:
             raise PayloadError(
-                f"{missing} results of step '{last.calls[-1]}' of run {run_id} are not in the "
-                "bucket any more: start the run again"
+                f"{missing} results of step '{last.calls[-1]}' of run {run_id} are no longer in "
+                "the bucket: start the run again"
             )
         return await payloads.read([done[key] for key in sorted(done)])
 
     async def packed_output(
         self, flow: str, run_id: str, position: int, index: int
     ) -> bytes | None:
-        """The result of an item, or of a stage that is no map, as it is stored, if it is."""
+        """The result of an item, or of a stage that is not a map, as stored, if it exists."""
         stage = (await self._machine_of(flow, run_id)).stages[position]
         item = index if stage.label is not None else None
         key = output_key(flow, run_id, stage.calls[-1], item)
         return await self._store.get(key) if await self._store.exists(key) else None
 
     async def done_items(self, flow: str, run_id: str, position: int) -> set[int]:
-        """The items of a map that have their result."""
+        """The items of a map that have a result."""
         stage = (await self._machine_of(flow, run_id)).stages[position]
         payloads = self.payloads(flow)
         return set(await payloads.indexes(run_id, stage.calls[-1], "output.pkl.gz"))
 
     async def _machine_of(self, flow: str, run_id: str) -> Machine:
-        """The flow as it was deployed when a run was started."""
+        """The flow as deployed when a run was started."""
         known = self._known.get(self.arn(flow, run_id))
         return known.machine if known else (await self.observe(flow, run_id)).machine

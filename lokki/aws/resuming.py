@@ -1,8 +1,8 @@
-"""Resuming a run on AWS: its execution is started again, or a new one goes on with its results.
+"""Resumes a run on AWS: redrives its execution, or starts a new one with its results.
 
-Step Functions starts an execution again where it ended ("redrive") for 14 days, unless its history
-is full (https://docs.aws.amazon.com/step-functions/latest/dg/redrive-executions.html). For all else
-a new execution is given a copy of the results that are to be kept, and finds them before it calls.
+Step Functions can start an execution again where it ended ("redrive") for 14 days, unless its
+history is full (https://docs.aws.amazon.com/step-functions/latest/dg/redrive-executions.html).
+Otherwise, a new execution gets a copy of the kept results, and finds them before it makes calls.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _COPIES_AT_A_TIME = 32
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a resume does, in words; with neither ``redrives`` nor ``new``, nothing.
+    """What a resume does, with a ``summary``; with neither ``redrives`` nor ``new``, nothing.
 
     ``stages`` are the flow's, ``kept`` those whose results a ``new`` run begins with.
     """
@@ -39,9 +39,9 @@ class Plan:
 
 
 async def plan(executions: Executions, flow: str, run_id: str, again: ResumeOptions) -> Plan:
-    """What resuming a run comes to.
+    """The plan of a resume.
 
-    Raises RunNotFound, AwsError for a run that goes on, and what `plan_resume` does.
+    Raises RunNotFound, AwsError for a running run, and whatever `plan_resume` raises.
     """
     observation = await executions.observe(flow, run_id)
     run = execution_view(observation, time())
@@ -51,7 +51,7 @@ async def plan(executions: Executions, flow: str, run_id: str, again: ResumeOpti
         one, all_of_them = Arguments(error=...), Arguments(failed=True)
         raise DefinitionError(
             Wording(
-                "on AWS, all tolerated failures of a run run again together: say ",
+                "on AWS, all tolerated failures of a run run again together: give ",
                 all_of_them,
                 " instead of ",
                 one,
@@ -66,13 +66,13 @@ async def plan(executions: Executions, flow: str, run_id: str, again: ResumeOpti
     start = planned.start
     last = len(stages) if start is None else start + (not planned.whole)
     why = "" if start is not None else _why_not(observation.execution.get("redriveStatusReason"))
-    note = f"a new run begins with what is stored of {run_id}{why}"
+    note = f"a new run begins with the stored results of {run_id}{why}"
     kept = observation.machine.stages[:last]
     return Plan(run, (*planned.summary, note), stages, new=True, kept=kept)
 
 
 class _Execution:
-    """An execution, and the flow that is deployed now."""
+    """An execution, and the flow as deployed now."""
 
     code = "what is deployed"
 
@@ -94,7 +94,7 @@ class _Execution:
 
 
 async def resume(executions: Executions, planned: Plan, new_id: str) -> str:
-    """Do what is planned; the id of the run that goes on."""
+    """Carry out a plan; the id of the run that continues."""
     run = planned.run
     if planned.redrives:
         await executions.redrive(run)
@@ -106,7 +106,7 @@ async def resume(executions: Executions, planned: Plan, new_id: str) -> str:
 
 
 async def _copy(executions: Executions, planned: Plan, new_id: str) -> None:
-    """Give a new run the results that are kept, copied within S3."""
+    """Copy the kept results to a new run, within S3."""
     run, flow = planned.run, planned.run.flow
     payloads = executions.payloads(flow)
     copies: list[tuple[str, str]] = []

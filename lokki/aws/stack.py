@@ -1,4 +1,4 @@
-"""A CloudFormation stack: what a template would change, the change itself, the end of it."""
+"""A CloudFormation stack: the changes of a template, making them, and its deletion."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from lokki.aws.loglines import log_group
 from lokki.errors import AwsError
 
 Tell = Callable[[str], None]
-"""Receives each message on what happens."""
+"""Receives messages about progress."""
 
 _LOOK_SECONDS = 2.0
 _LOOK_SECONDS_EMULATED = 0.1
 _NEVER_WORKED = ("CREATE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELETE_FAILED")
-"""Stacks that can only be deleted; nothing in them has ever run, or is to run again."""
+"""Stacks that can only be deleted; nothing in them has ever run, or will run again."""
 _STACK = "AWS::CloudFormation::Stack"
 _NO_CHANGES = ("didn't contain changes", "No updates are to be performed")
 _OVERTAKEN = ("InvalidChangeSetStatus", "ChangeSetNotFound")
@@ -31,7 +31,7 @@ _NO_REASON = "AWS reports no reason"
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """A stack as it is; ``outputs`` by name."""
+    """The state of a stack; ``outputs`` by name."""
 
     name: str
     status: str
@@ -40,18 +40,18 @@ class Stack:
 
     @property
     def is_busy(self) -> bool:
-        """Whether something is being done to it."""
+        """Whether it is being changed."""
         return self.status.endswith("_IN_PROGRESS") and not self.is_empty
 
     @property
     def is_empty(self) -> bool:
-        """Whether it is a name only, with changes that nobody has agreed to."""
+        """Whether it is only a name, with changes that were not accepted."""
         return self.status == "REVIEW_IN_PROGRESS"
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What happens to a resource: Add, Modify or Remove; ``replaced`` if it is made anew."""
+    """What happens to a resource: Add, Modify or Remove; ``replaced``: with a new one."""
 
     action: str
     resource: str
@@ -61,7 +61,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class ChangeSet:
-    """Changes to a stack that AWS has worked out, and that have not been made."""
+    """Changes to a stack that AWS has computed but not made."""
 
     stack: str
     arn: str
@@ -85,7 +85,7 @@ async def find(account: Account, name: str) -> Stack | None:
 
 
 async def flows(account: Account) -> list[str]:
-    """The flows that are deployed: those of stacks with a machine and its log group."""
+    """The deployed flows: those of stacks with a state machine and its log group."""
     found = []
     pages = account.pages("cloudformation", "describe_stacks")
     async with aclosing(pages):
@@ -104,22 +104,22 @@ def refuse_busy(stack: Stack) -> None:
     """Raise AwsError for a stack that somebody is changing."""
     if stack.is_busy:
         raise AwsError(
-            f"stack '{stack.name}' is {stack.status}: another deploy or destroy is going on; "
+            f"stack '{stack.name}' is {stack.status}: another deploy or destroy is running; "
             "wait for its end, and try again"
         )
 
 
 async def made_ready(account: Account, name: str, tell: Tell) -> Stack | None:
-    """The stack, if there is one that can be updated; one that never worked is deleted.
+    """The stack, if there is one to update; deletes one that never worked.
 
-    Raises AwsError for one that somebody else is changing, or has to fix.
+    Raises AwsError for one that somebody else is changing or has to fix.
     """
     stack = await find(account, name)
     if stack is None or stack.is_empty:
         return None
     refuse_busy(stack)
     if stack.status in _NEVER_WORKED:
-        tell(f"stack {name} is {stack.status}: deleting what is left of it")
+        tell(f"stack {name} is {stack.status}: deleting the rest of it")
         await delete(account, name, tell)
         return None
     if stack.status == "UPDATE_ROLLBACK_FAILED":
@@ -134,7 +134,7 @@ async def made_ready(account: Account, name: str, tell: Tell) -> Stack | None:
 async def changes(
     account: Account, stack: Stack | None, name: str, template: str, parameters: Mapping[str, str]
 ) -> ChangeSet | None:
-    """What a template, at a URL, would change in a stack; None for nothing.
+    """What a template at a URL would change in a stack; None if nothing.
 
     Raises AwsError for a template that AWS refuses, or a stack that is being changed.
     """
@@ -176,7 +176,7 @@ async def changes(
 
 
 async def make(account: Account, change_set: ChangeSet, tell: Tell) -> Stack:
-    """Make the changes, and tell the events until they are made. Raises AwsError if they fail."""
+    """Make the changes, and report events until the end. Raises AwsError if they fail."""
     last = await _last_event(account, change_set.stack)
     try:
         await account.ask("cloudformation", "execute_change_set", ChangeSetName=change_set.arn)
@@ -184,8 +184,8 @@ async def make(account: Account, change_set: ChangeSet, tell: Tell) -> Stack:
         if error.code not in _OVERTAKEN:
             raise
         raise AwsError(
-            f"stack '{change_set.stack}' has been changed by another deploy meanwhile "
-            f"({error}): wait for its end, and try again",
+            f"another deploy has changed stack '{change_set.stack}' meanwhile ({error}): wait "
+            "for its end, and try again",
             error.code,
         ) from error
     stack, failed = await _followed(account, change_set.stack, last, tell)
@@ -194,20 +194,20 @@ async def make(account: Account, change_set: ChangeSet, tell: Tell) -> Stack:
         first = failed or (stack.reason if stack else "") or _NO_REASON
         raise AwsError(
             f"stack '{change_set.stack}' is {status}: {first}. Fix it and deploy again"
-            + ("; what is left of this one is deleted then" if change_set.creates else "")
+            + ("; that deletes the rest of this one" if change_set.creates else "")
         )
     return stack
 
 
 async def withdraw(account: Account, change_set: ChangeSet) -> None:
-    """Forget changes that nobody wants, and a stack that they would have made."""
+    """Discard rejected changes, and a stack that they would have made."""
     await account.ask("cloudformation", "delete_change_set", ChangeSetName=change_set.arn)
     if change_set.creates:
         await account.ask("cloudformation", "delete_stack", StackName=change_set.stack)
 
 
 async def delete(account: Account, name: str, tell: Tell) -> None:
-    """Delete a stack, and tell the events until it is gone. Raises AwsError if it stays."""
+    """Delete a stack, and report events until it is gone. Raises AwsError if it stays."""
     last = await _last_event(account, name)
     await account.ask("cloudformation", "delete_stack", StackName=name)
     stack, failed = await _followed(account, name, last, tell)
@@ -219,7 +219,7 @@ async def delete(account: Account, name: str, tell: Tell) -> None:
 
 
 async def resources(account: Account, name: str) -> list[tuple[str, str]]:
-    """Type and name of each resource that a stack has."""
+    """Type and name of each resource of a stack."""
     return [
         (each["ResourceType"], each.get("PhysicalResourceId") or each["LogicalResourceId"])
         async for page in account.pages("cloudformation", "list_stack_resources", StackName=name)
@@ -229,9 +229,9 @@ async def resources(account: Account, name: str) -> list[tuple[str, str]]:
 
 
 async def _followed(account: Account, name: str, last: str, tell: Tell) -> tuple[Stack | None, str]:
-    """The stack once nothing is done to it any more, and why its first resource has failed.
+    """The stack once it is no longer being changed, and why its first resource failed.
 
-    Its status may be the one before for a while: its end is an event after the ``last`` one.
+    Its status may be outdated for a while: the end is an event after the ``last`` one.
     """
     failed, ended = "", False
     while True:
@@ -257,7 +257,7 @@ async def _last_event(account: Account, name: str) -> str:
 
 
 async def _events_since(account: Account, name: str, last: str) -> list[Any]:
-    """The events of a stack after one, the oldest first; none of a stack that is gone."""
+    """The events of a stack after one, the oldest first; none if the stack is gone."""
     new: list[Any] = []
     pages = account.pages("cloudformation", "describe_stack_events", StackName=name)
     try:

@@ -1,1 +1,1 @@
-"""Where runs are: this machine's journal, a server, AWS. All describe them with the same types."""
+"""Where runs are: this machine's journal, a server, AWS. All return the same types."""

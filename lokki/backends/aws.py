@@ -1,4 +1,4 @@
-"""The runs of an AWS account, asked without blocking: by the service, and by commands."""
+"""The runs of an AWS account, without blocking, for the service and for commands."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ from lokki.store.items import item_error
 from lokki.store.lines import Wanted
 
 _FLOWS_SECONDS = 10.0
-"""How long the list of deployed flows counts as current, for one who asks repeatedly."""
+"""How long the list of deployed flows counts as current, for repeated requests."""
 _LIST_SECONDS = 5.0
-"""Results of a map that goes on are listed at most so often."""
+"""Seconds between lists of an unfinished map's results."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Done:
-    """The items of a map that had their result at a time, when the map had ``count`` of them."""
+    """The items of a map with a result, as of a time when the map counted ``count`` of them."""
 
     count: int
     at: float
@@ -51,7 +51,7 @@ class _Done:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What is kept between questions."""
+    """What is kept between requests."""
 
     once: Once = field(default_factory=Once)
     flows: Kept[str, str] = field(default_factory=Kept)
@@ -62,8 +62,8 @@ class _Known:
 class AwsBackend:
     """An `AsyncBackend` whose runs are executions: those of an account, or of one flow.
 
-    An answer of AWS counts as current for so many seconds, for all who ask. Methods raise AwsError
-    for what AWS refuses.
+    An answer of AWS counts as current for some seconds, for all callers. Methods raise AwsError
+    when AWS refuses a request.
     """
 
     def __init__(self, executions: Executions, current: float = 0.0) -> None:
@@ -74,7 +74,7 @@ class AwsBackend:
         self._known = _Known()
 
     def of(self, flow: str) -> Self:
-        """Those of one flow. What is kept is shared."""
+        """The runs of one flow. What is kept is shared."""
         one = copy(self)
         one._of = flow
         return one
@@ -91,7 +91,7 @@ class AwsBackend:
         return execution_view(await self.observation(run_id), time())
 
     async def observation(self, run_id: str) -> Observation:
-        """All that is known of a run. Raises RunNotFound."""
+        """What is known of a run. Raises RunNotFound."""
         flow = await self._flow(run_id)
         ask = partial(self.executions.observe, flow, run_id)
         return await self._known.once.ask(("run", flow, run_id), ask, self._current)
@@ -161,14 +161,14 @@ class AwsBackend:
         run = execution_view(observation, time())
         stage = next((each for each in run.stages if each.position == position), None)
         if stage is None:
-            raise StageNotFound(f"run {run_id} has begun no stage {position}")
+            raise StageNotFound(f"stage {position} of run {run_id} has not begun")
         failures = observation.failures.get(stage.name, ())
         is_done = stage.succeeded == stage.total
         done = range(stage.total) if is_done else await self._done_items(run, stage)
         return _Outcomes(stage, done, {each.index or 0: each for each in failures})
 
     async def _done_items(self, run: Run, stage: Stage) -> set[int]:
-        """The items of a map that have their result: listed now and then, if there are more."""
+        """The items of a map that have a result; listed again only now and then."""
         key = run.flow, run.id, stage.position
         known = self._known.done.get(key, _Done(-1, -inf, set()))
         if known.count == stage.succeeded:
@@ -199,7 +199,7 @@ class AwsBackend:
         return len(await self._read(run_id))
 
     async def _read(self, run_id: str) -> Sequence[LogLine]:
-        """The lines of a run, with those that have come; their ids count them."""
+        """The lines of a run, including new ones; their ids count them."""
         flow = await self._flow(run_id)
         key = flow, run_id
         if key not in self._known.lines:
@@ -216,11 +216,11 @@ class AwsBackend:
         return [Output.of(each) for each in packed]
 
     async def pickled_result(self, run_id: str) -> bytes:
-        """The result of a run that has succeeded as a pickle."""
+        """The result of a succeeded run as a pickle."""
         return await self.executions.pickled_result(await self._flow(run_id), run_id)
 
     async def result(self, run_id: str) -> Any:
-        """The result of a run that has succeeded."""
+        """The result of a succeeded run."""
         return await self.executions.result(await self._flow(run_id), run_id)
 
     # ---- what is done ----------------------------------------------------------------------------
@@ -231,7 +231,7 @@ class AwsBackend:
         return await self._changed(flow, run_id)
 
     async def start_once(self, flow: str, key: str, params: Mapping[str, Any]) -> Run:
-        """The run that is started for an idempotency key, or was before. Raises KeyReused."""
+        """The run for an idempotency key, started unless there is one. Raises KeyReused."""
         return await self._changed(flow, await self.executions.start_once(flow, key, params))
 
     async def plan_resume(self, run_id: str, again: ResumeOptions) -> Plan:
@@ -239,24 +239,24 @@ class AwsBackend:
         return await plan(self.executions, await self._flow(run_id), run_id, again)
 
     async def carry_out(self, planned: Plan, new_id: str) -> Run:
-        """Resume as planned; the run that goes on, which is a new one of this id if it must."""
+        """Resume as planned; the run that continues, if necessary a new one with this id."""
         flow = planned.run.flow
         return await self._changed(flow, await resume(self.executions, planned, new_id))
 
     async def request_cancel(self, run: Run) -> None:
-        """Ask for a run to be cancelled."""
+        """Request the cancellation of a run."""
         await self.executions.stop(run)
         self._known.once.forget(run.flow)
 
     async def _changed(self, flow: str, run_id: str) -> Run:
-        """A run after a change: what is kept of its flow's is asked for anew."""
+        """A run after a change; drops what is kept of its flow's runs."""
         self._known.once.forget(flow)
         return await self.find(run_id, flow)
 
 
 @dataclass(frozen=True, slots=True)
 class _Outcomes:
-    """The items of a stage: which have a result, and why others have none."""
+    """The items of a stage: those with a result, and why others have none."""
 
     stage: Stage
     done: range | set[int]
@@ -271,7 +271,7 @@ class _Outcomes:
         return cells(self.done, dict.fromkeys(self.failures, self._failed), self.stage.total, width)
 
     def items(self, statuses: Sequence[str], error: str | None, after: int) -> Iterator[Item]:
-        """Those after an index that have an outcome: of some statuses, or of a group of errors."""
+        """Items with an outcome after an index: with some statuses, or in a failure group."""
         for index in range(after + 1, self.stage.total):
             failure = self.failures.get(index)
             if failure is None and index not in self.done:
@@ -314,6 +314,6 @@ def _group(failure: Failure | None) -> str | None:
 
 @asynccontextmanager
 async def opened(config: Config, current: float = 0.0) -> AsyncIterator[AwsBackend]:
-    """The configured account, as long as the context is open. Raises AwsError or ConfigError."""
+    """The configured account, as long as this context is open. Raises AwsError or ConfigError."""
     async with executions.opened(config) as found:
         yield AwsBackend(found, current)

@@ -1,4 +1,4 @@
-"""The methods that every backend has: those of a journal, a server or an AWS account."""
+"""The methods of every backend: a journal, a server or an AWS account."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lokki.store.lines import Wanted
 
 
 class Backend(Protocol):
-    """Runs of one journal, server or AWS account, as commands ask for them.
+    """Runs of one journal, server or AWS account, for commands.
 
     Its methods raise RunNotFound, JournalError, ServerError and AwsError.
     """
@@ -25,18 +25,18 @@ class Backend(Protocol):
 
     @property
     def settling_time(self) -> float:
-        """For how many seconds after a run's end more of its lines may arrive."""
+        """Seconds after a run's end in which more of its lines may arrive."""
         ...
 
     @property
     def name(self) -> str:
-        """What it is called in messages."""
+        """Its name in messages."""
         ...
 
     def find(self, name: str, flow: str | None = None) -> Run:
-        """The run whose id is ``name``, begins with it, or, for ``last``, the newest of ``flow``.
+        """The run whose id is ``name`` or begins with it; for ``last``, the newest of ``flow``.
 
-        Raises RunNotFound when there is none, or more than one.
+        Raises RunNotFound for none, or more than one.
         """
         ...
 
@@ -57,16 +57,16 @@ class Backend(Protocol):
         """A page of at most ``limit`` runs, the newest first.
 
         ``flow``, ``statuses`` and ``since`` (seconds since the epoch) filter them. ``before`` is
-        the id of the last run of the page before this one; ``older_than``, in its stead, a time.
+        the id of the last run of the previous page; ``older_than`` is a time in its place.
         """
         ...
 
     def flows(self) -> list[str]:
-        """The flows that there are runs of."""
+        """The flows that have runs."""
         ...
 
     def strip(self, run_id: str, position: int, width: int) -> Sequence[Mapping[str, int]]:
-        """The items of a stage in ``width`` cells, as `History.strip`."""
+        """The items of a stage in ``width`` cells, like `History.strip`."""
         ...
 
     def lines(
@@ -81,41 +81,41 @@ class Backend(Protocol):
         until: float | None = None,
         after: int = 0,
     ) -> Iterator[LogLine]:
-        """What a run's steps printed and logged, as `History.lines`."""
+        """What a run's steps printed and logged, like `History.lines`."""
         ...
 
     def last_line(self, run_id: str) -> int:
-        """The id of the last line of a run; 0 when there is none."""
+        """The id of the last line of a run; 0 if there is none."""
         ...
 
     def pickled_result(self, run_id: str) -> bytes:
-        """The result of a run that has succeeded as a pickle, unread: to load it runs code.
+        """The result of a succeeded run as a pickle, not loaded: loading it runs code.
 
-        Raises LokkiError when it is not there any more.
+        Raises LokkiError if it no longer exists.
         """
         ...
 
     def cancel(self, run_id: str) -> Iterator[None]:
-        """Have a run cancelled by the process that has it; yields while one has to wait for it."""
+        """Have a run cancelled by the process that runs it; yields while the caller has to wait."""
         ...
 
 
 class Remote(Backend, Protocol):
-    """A backend that runs flows by itself; its runs are followed from here."""
+    """A backend that runs flows itself; its runs are followed from here."""
 
     def request_cancel(self, run_id: str) -> None:
-        """Ask for a run to be cancelled."""
+        """Request the cancellation of a run."""
         ...
 
 
 class AsyncBackend(Protocol):
-    """Runs of one journal or AWS account, as the service asks for them: without blocking.
+    """Runs of one journal or AWS account, for the service, without blocking.
 
     Its methods raise RunNotFound, StageNotFound, JournalError and AwsError.
     """
 
     async def find(self, name: str, flow: str | None = None) -> Run:
-        """As `Backend.find`."""
+        """Like `Backend.find`."""
         ...
 
     async def run(self, run_id: str) -> Run:
@@ -132,7 +132,7 @@ class AsyncBackend(Protocol):
         older_than: float | None = None,
         limit: int,
     ) -> RunList:
-        """A page of runs, as `Backend.runs`."""
+        """A page of runs, like `Backend.runs`."""
         ...
 
     async def strip(self, run_id: str, position: int, width: int) -> Strip:
@@ -149,9 +149,9 @@ class AsyncBackend(Protocol):
         after: int = -1,
         limit: int,
     ) -> list[Item]:
-        """Items of a stage that have an outcome, in order after an index.
+        """Items of a stage with an outcome, in order after an index.
 
-        ``statuses`` and ``error``, the id of a group of failures, filter them.
+        ``statuses`` and ``error``, the id of a failure group, filter them.
         """
         ...
 
@@ -162,19 +162,19 @@ class AsyncBackend(Protocol):
     async def lines(
         self, run_id: str, wanted: Wanted, *, after: int = 0, limit: int | None = None
     ) -> list[LogLine]:
-        """The first lines after the one with an id."""
+        """The first lines after the one with this id."""
         ...
 
     async def last_lines(
         self, run_id: str, wanted: Wanted, *, before: int | None = None, limit: int
     ) -> list[LogLine]:
-        """The last lines, or the last before the one with an id."""
+        """The last lines, or the last before the one with this id."""
         ...
 
     async def last_line(self, run_id: str) -> int:
-        """The id of the last line of a run; 0 when there is none."""
+        """The id of the last line of a run; 0 if there is none."""
         ...
 
     async def outputs(self, run_id: str) -> list[Output]:
-        """The result of a run that has succeeded; where a map ends the flow, its items'."""
+        """The result of a succeeded run; if a map ends the flow, its items' results."""
         ...

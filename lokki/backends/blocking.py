@@ -1,4 +1,4 @@
-"""The runs of an AWS account for commands, which are not async."""
+"""The runs of an AWS account, for commands, which are not async."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SETTLE_SECONDS = 4.0
 
 
 class BlockingAwsBackend:
-    """A `Backend` over an `AwsBackend`, which another thread asks."""
+    """A `Backend` over an `AwsBackend` in another thread."""
 
     poll_interval = 1.0
 
@@ -36,7 +36,7 @@ class BlockingAwsBackend:
         self._backend = backend
 
     def wait(self, ask: Callable[..., Awaitable[T]], *given: Any) -> T:
-        """What an async question is answered, asked in the thread that has the connections."""
+        """The answer to an async request, made in the thread that has the connections."""
         return self._portal.call(ask, *given)
 
     def find(self, name: str, flow: str | None = None) -> Run:
@@ -65,7 +65,7 @@ class BlockingAwsBackend:
         return self.wait(self._backend.pickled_result, run_id)
 
     def result(self, run_id: str) -> Any:
-        """The result of a run that has succeeded."""
+        """The result of a succeeded run."""
         return self.wait(self._backend.result, run_id)
 
     def start(self, flow: str, run_id: str, params: Mapping[str, Any]) -> Run:
@@ -77,11 +77,11 @@ class BlockingAwsBackend:
         return self.wait(self._backend.plan_resume, run_id, again)
 
     def resume(self, planned: Plan, new_id: str) -> Run:
-        """Resume as planned; the run that goes on, which is a new one of this id if it must."""
+        """Resume as planned; the run that continues, if necessary a new one with this id."""
         return self.wait(self._backend.carry_out, planned, new_id)
 
     def request_cancel(self, run_id: str) -> None:
-        """Ask for a run to be cancelled."""
+        """Request the cancellation of a run."""
         self.wait(self._backend.request_cancel, self.find(run_id))
 
     def cancel(self, run_id: str) -> Iterator[None]:
@@ -92,7 +92,7 @@ class BlockingAwsBackend:
 
 @contextmanager
 def opened(config: Config) -> Iterator[BlockingAwsBackend]:
-    """The configured account, as long as the context is open. Raises AwsError or ConfigError."""
+    """The configured account, as long as this context is open. Raises AwsError or ConfigError."""
     with (
         start_blocking_portal() as portal,
         portal.wrap_async_context_manager(aws.opened(config)) as backend,

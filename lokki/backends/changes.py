@@ -1,4 +1,4 @@
-"""The events of a run that is elsewhere: what has changed between two reads of it."""
+"""The events of a run elsewhere: what has changed between two reads of it."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from lokki.model.status import RunStatus
 from lokki.model.times import seconds
 
 Change: TypeAlias = tuple[float, Event]
-"""An event, and when it happened, in seconds since the epoch; ``inf``: after all that is known."""
+"""An event and its time in seconds since the epoch; ``inf``: after everything known."""
 
 
 def kept(run: Run) -> Run:
-    """What a resume keeps of a run that has ended, as if it had been read before."""
+    """What a resume keeps of an ended run, as if it had been read before."""
     stages = [stage for stage in run.stages if stage.finished]
     return replace(run, status=RunStatus.QUEUED, cancel_requested=None, stages=stages)
 
 
 def changes(before: Run | None, now: Run) -> Iterator[Change]:
-    """What has happened, as events of `RunHandle.events`; ``before``: None at first."""
+    """What has happened, as events of `RunHandle.events`; ``before`` is None at first."""
     if now.status == "queued" or (before and before.finished == now.finished is not None):
         return
     if before is None or before.status == "queued":
@@ -43,7 +43,7 @@ def changes(before: Run | None, now: Run) -> Iterator[Change]:
     known = {} if before is None else {stage.position: stage for stage in before.stages}
     for stage in now.stages:
         ended_it = failing is not None and stage is failing[0]
-        if now.resumes and not now.finished:  # what failed before is to be done again
+        if now.resumes and not now.finished:  # earlier failures run again
             stage = replace(stage, failed=0)
         yield from _changes_of_stage(known.get(stage.position), stage, ended_it)
     if now.cancel_requested and not (before and before.cancel_requested):
@@ -66,7 +66,7 @@ def _time(at: str | None) -> float:
 def _changes_of_stage(before: Stage | None, now: Stage, is_failing: bool) -> Iterator[Change]:
     position, counts = now.position, _counts(now)
     if before is not None and before.finished not in (None, now.finished):
-        before = None  # it was opened again
+        before = None  # it was reopened
     if before is None:
         started = StageStarted(position, now.name, now.kind == "map", counts)
         yield _time(now.started), started
@@ -83,7 +83,7 @@ def _changes_of_stage(before: Stage | None, now: Stage, is_failing: bool) -> Ite
 
 
 def _failing(run: Run) -> tuple[Stage, Failure] | None:
-    """The stage that has ended the run, and its failure."""
+    """The stage that ended the run, and its failure."""
     failure = run.error.failure if run.error and run.status == "failed" else None
     return (run.stages[-1], failure) if failure and run.stages else None
 

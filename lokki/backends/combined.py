@@ -1,4 +1,4 @@
-"""The runs of this machine and those on AWS in one backend, where nobody names one of them."""
+"""The runs of this machine and those on AWS in one backend, if neither is named."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 class CombinedBackend:
-    """A `Backend` over two; AWS is opened by ``open_aws`` when it has to be asked.
+    """A `Backend` over both; ``open_aws`` opens AWS when it is first needed.
 
-    If that fails, ``tell`` receives the error, and lists go without AWS. Lists have both of a run
-    that was pulled, never on two pages; its id means that of this machine.
+    If that fails, ``tell`` receives the error, and lists go without AWS. Lists have both copies of
+    a pulled run, never on two pages; its id means the local one.
     """
 
     def __init__(

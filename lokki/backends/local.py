@@ -89,7 +89,7 @@ class LocalBackend:
             await store.close()
 
     def cancel(self, run_id: str) -> Iterator[None]:
-        """A run whose process dies meanwhile is cancelled here; one that has another is left."""
+        """If the run's process dies meanwhile, cancels the run here, unless another has it."""
         from lokki.store.journal import Journal
 
         run = self._history.find(run_id)
@@ -100,6 +100,6 @@ class LocalBackend:
 
 @contextmanager
 def opened() -> Iterator[LocalBackend]:
-    """The configured journal, to read; one that is not there has no runs, and is not made."""
+    """The configured journal, for reading; a missing one has no runs and is not created."""
     with closing(Reader(journal_path(load()), create=False)) as read:
         yield LocalBackend(read)

@@ -1,4 +1,4 @@
-"""Stored results, read when they are used."""
+"""Stored results, read when used."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ T = TypeVar("T")
 
 
 class Use(Protocol):
-    """Reads a stored result and returns what a function, called in a thread, makes of it packed."""
+    """Reads a stored result, and returns what a function in a thread makes of the packed value."""
 
     async def __call__(self, use: Callable[[bytes], T], /) -> T: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """The result of an item, or of a stage that is no map; ``length``: bytes that are to be read.
+    """The result of an item, or of a stage that is not a map; ``length``: bytes to read.
 
-    Methods raise ResultUnreadable, and what a store raises.
+    Methods raise ResultUnreadable, and whatever a store raises.
     """
 
     used: Use
@@ -32,19 +32,19 @@ class Output:
 
     @classmethod
     def of(cls, packed: bytes) -> Output:
-        """One that has been read."""
+        """An output that has been read."""
         return cls(partial(_used, packed))
 
     async def packed(self) -> bytes:
         return await self.used(bytes)
 
     async def loaded(self) -> Any:
-        """A value of Python's own types. Raises NotShown; one that is too large is not read."""
+        """A value of Python's own types. Raises NotShown, without reading one that is too large."""
         values.check_length(self.length)
         return await self.used(values.loaded)
 
     async def shown(self) -> dict[str, Any]:
-        """As ``{"json": …}``, or as ``{"type": …, "bytes": …}`` without being read."""
+        """As ``{"json": …}`` or, without being read, as ``{"type": …, "bytes": …}``."""
         try:
             values.check_length(self.length)
             return await self.used(values.shown)

@@ -1,4 +1,4 @@
-"""Runs of a journal as the model has them."""
+"""Runs of a journal as types of the model."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ def page(
     limit: int,
     older_than: float | None = None,
 ) -> RunList:
-    """A page of runs; ``before`` is the last one of the page before it. Raises RunNotFound.
+    """A page of runs; ``before`` is the last one of the previous page. Raises RunNotFound.
 
-    ``older_than`` is a time in its stead.
+    ``older_than`` is a time in its place.
     """
     newer = None if before is None else history.find(before, flow)
     last = (older_than, "") if older_than is not None else None
@@ -88,7 +88,7 @@ def run_of(
     resumes: Sequence[Resume] = (),
     waits_for: Needs | None = None,
 ) -> Run:
-    """A run with its stages; ``owner`` is the process that runs it, or did when it was lost."""
+    """A run with its stages; ``owner`` is the process that runs it, or ran it when it was lost."""
     owner = None
     if run.owner is not None:
         host, process = host_and_process(run.owner)
@@ -128,7 +128,7 @@ def stage_of(
     inner: Iterable[InnerStep] = (),
     failures: Iterable[FailureGroup] = (),
 ) -> Stage:
-    """A stage of a run and where its items are."""
+    """A stage of a run and the counts of its items."""
     return Stage(
         position=stage.position,
         name=stage.name,
@@ -149,13 +149,13 @@ def stage_of(
 def _inner_steps(
     history: History, stage: StageRow, flow: structure.Structure
 ) -> Iterable[InnerStep]:
-    """The inner steps of a map that has several."""
+    """The inner steps of a map with several."""
     steps = flow[stage.position].steps if stage.position < len(flow) else ()
     return history.inner(stage, steps) if len(steps) > 1 else ()
 
 
 def _resume(at: float, detail: str | None) -> Resume:
-    """A resume of a run, of what is recorded of it."""
+    """A resume of a run, from its record."""
     recorded = json.loads(detail or "{}")
     return Resume(at=utc(at), by=recorded.get("by"), again=recorded.get("again", []))
 

@@ -18,7 +18,7 @@ _SHOWN = 5
 
 
 def times(schedule: Schedule, at: float, since: float) -> Iterator[float]:
-    """The times after one; of a rate, counted from ``since``."""
+    """The times after one; for a rate, counted from ``since``."""
     following = schedule.next_after(at, since)
     while following is not None:
         yield following
@@ -27,7 +27,7 @@ def times(schedule: Schedule, at: float, since: float) -> Iterator[float]:
 
 @lru_cache(maxsize=1_024)
 def _read(expression: str, timezone: str | None) -> Schedule | str:
-    """A flow's schedule, or why there is none: this process may know other time zones."""
+    """A schedule, or why there is none: this process may know other time zones."""
     try:
         return parse(expression, timezone)
     except DefinitionError as error:
@@ -49,16 +49,16 @@ def shown_schedule(
     since: float | None,
     error: str = "",
 ) -> flow.Schedule:
-    """The schedule that a flow declares, and what a journal has of it.
+    """The schedule that a flow declares, and what a journal has recorded of it.
 
-    ``since`` is when it is followed from; None: it has no next times yet.
+    ``since`` is when it was first followed; None: it has no next times yet.
     """
     following: list[Time] = []
     try:
         schedule = schedule_of(asked)
         if since is not None:
             following = [utc(at) for at in islice(times(schedule, now, since), _SHOWN)]
-    except Exception as problem:  # of this flow, whose listing must not hide the others
+    except Exception as problem:  # one flow's error must not hide the others
         error = str(problem) if isinstance(problem, LokkiError) else described(problem)
     return flow.Schedule(
         expression=asked["expression"],
@@ -88,7 +88,7 @@ def offered(found: Mapping[str, Any], file: str, schedule: flow.Schedule | None)
 
 
 def shown_ticks(ticks: Ticks) -> flow.Ticks:
-    """What became of times of a schedule."""
+    """The outcomes of times of a schedule."""
     return flow.Ticks(
         first=utc(ticks.first),
         last=utc(ticks.last),

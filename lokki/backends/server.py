@@ -28,13 +28,13 @@ _MOST_RUNS = 1_000
 
 
 class ServerBackend:
-    """A `Backend` at a URL; what a server that cannot be reached raises is a ServerError."""
+    """A `Backend` at a URL; raises ServerError if the server cannot be reached."""
 
     poll_interval = 0.2
     settling_time = 0.0
 
     def __init__(self, url: str, tell: Callable[[str], None] | None = None) -> None:
-        """With ``tell``, a server that has answered may be away for a while; it is called then."""
+        """With ``tell``, a server that has answered may be away for a while; that is reported."""
         self._client = Client(url)
         self._patience = None if tell is None else Patience(PATIENCE_SECONDS, tell)
         self._answered = False
@@ -62,7 +62,7 @@ class ServerBackend:
             raise
 
     def _with_structure(self, run: Run) -> Run:
-        """A run; the servers of lokki 0.1 tell its structure as a text alone."""
+        """A run; servers of lokki 0.1 send its structure only as a text."""
         return run if run.structure else replace(run, structure=of_text(run.chain))
 
     def runs(
@@ -88,7 +88,7 @@ class ServerBackend:
                 return RunList(runs=found, next=before)
 
     def params(self, run: Run) -> dict[str, Any]:
-        """All parameters of a run, whole where the run has cut ones."""
+        """All parameters of a run, in full even if the run's are cut."""
         if not run.params_cut:
             return run.params
         return self._ask(AllParams, f"/runs/{run.id}/params").params
@@ -127,15 +127,15 @@ class ServerBackend:
         return run
 
     def offered(self) -> FlowList:
-        """The flows that it offers, and the files that it cannot read."""
+        """The flows that the server offers, and the files that it cannot read."""
         return self._ask(FlowList, "/flows")
 
     def flow(self, name: str) -> Flow:
-        """One of the flows that it offers."""
+        """One of the flows that the server offers."""
         return self._ask(Flow, f"/flows/{name}")
 
     def stages(self, flow: str) -> Structure:
-        """The stages that a flow has; none that are known when they depend on its parameters."""
+        """The stages of a flow; none if they depend on its parameters."""
         try:
             return self.flow(flow).stages or []
         except ServerError as error:
@@ -144,16 +144,16 @@ class ServerBackend:
             raise
 
     def plan(self, run_id: str, wanted: Mapping[str, Any]) -> tuple[list[str], bool]:
-        """What a resume would do, in words, and whether that is anything."""
+        """A summary of what a resume would do, and whether it would do anything."""
         plan = self._client.ask("POST", f"/runs/{run_id}/plan", wanted)
         return plan["told"], plan["anything"]
 
     def resume(self, run_id: str, wanted: Mapping[str, Any]) -> Run:
-        """Queue a run to go on."""
+        """Queue a run to be resumed."""
         return self._read(Run, self._client.ask("POST", f"/runs/{run_id}/resume", wanted))
 
     def result(self, run_id: str) -> str | None:
-        """A run's result as it is printed; None for None, of which nothing is."""
+        """A run's result as printed; None for None, which is not printed."""
         text = self._client.send("GET", f"/runs/{run_id}/result.txt").decode()
         return text.removesuffix("\n") if text else None
 
@@ -161,7 +161,7 @@ class ServerBackend:
         return pickle_in(self._client.send("GET", f"/runs/{run_id}/result.pickle"))
 
     def request_cancel(self, run_id: str) -> None:
-        """Ask for a run to be cancelled."""
+        """Request the cancellation of a run."""
         self._client.ask("POST", f"/runs/{run_id}/cancel", {})
 
     def cancel(self, run_id: str) -> Iterator[None]:
@@ -170,7 +170,7 @@ class ServerBackend:
             yield
 
     def _ask(self, kind: type[T], path: str, **wanted: Any) -> T:
-        """What it answers: a value of a type of the model."""
+        """The server's answer, as a type of the model."""
         query = {name: value for name, value in wanted.items() if value is not None}
         ask = partial(self._client.ask, "GET", f"{path}?{urlencode(query, doseq=True)}")
         answer = self._patience.ask(ask) if self._patience and self._answered else ask()
@@ -181,5 +181,5 @@ class ServerBackend:
         try:
             return read(kind, answer)
         except ValueError as error:
-            message = f"{self.name} answers what this version of lokki cannot read: {error}"
+            message = f"{self.name} sent an answer that this version of lokki cannot read: {error}"
             raise ServerError(None, message) from error

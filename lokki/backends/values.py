@@ -1,7 +1,7 @@
-"""Results as JSON, without the code of those who made them.
+"""Results as JSON, without running user code.
 
-A result is a pickle. Only types of Python's own that hold data are made here, nothing else is ever
-called; a value with another type in it is described by its type, and may be downloaded as it is.
+A result is a pickle. Only Python's own data types are created here; nothing else is ever called. A
+value that contains another type is described by its type, and can be downloaded as it is.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ _SAFE = {
     for name in ("date", "datetime", "time", "timedelta", "timezone")
 } | {("decimal", "Decimal"): decimal.Decimal, ("uuid", "UUID"): uuid.UUID}  # fmt: skip
 _LONGEST = 1_000_000
-"""Bytes of the pickle of a value that is shown."""
+"""Most bytes of the pickle of a value that is shown."""
 _LONGEST_STORED = 1_010_000
-"""Of more bytes, the pickle in a payload is certainly longer, compressed or not."""
+"""A payload with more bytes certainly has a longer pickle, compressed or not."""
 _LARGE = "a large value"
 _MOST_VALUES = 200_000
 _MOST_PRINTED = 5_000_000
 
 
 class _Foreign(Exception):
-    """A value has a type in it that is not one of Python's own."""
+    """A value contains a type that is not one of Python's own."""
 
 
 class _Plain(pickle.Unpickler):
@@ -74,7 +74,7 @@ class NotShown(Exception):
 
 
 def loaded(packed: bytes) -> Any:
-    """A packed value of Python's own types, not too much of it. Raises NotShown."""
+    """A packed value of Python's own types, of limited size. Raises NotShown."""
     return _loaded(packed)[0]
 
 
@@ -87,23 +87,23 @@ def shown(packed: bytes) -> dict[str, Any]:
 
 
 def check_length(stored: int | None) -> None:
-    """Raise NotShown for a payload of so many bytes, if they are known to be too many."""
+    """Raise NotShown for a payload of this length, if it is known to be too large."""
     if stored is not None and stored > _LONGEST_STORED:
         raise NotShown(_LARGE, stored)
 
 
 def whole(raw: bytes) -> Any:
-    """What JSON has of a pickle, however long it is. Raises NotShown."""
+    """The JSON value of a pickle of any length. Raises NotShown."""
     return _read(raw, _MOST_PRINTED)[1]
 
 
 def text(value: Any) -> str:
-    """A value as it is printed, with its line's end."""
+    """A value as printed, with the end of line."""
     return f"{value}\n".encode("utf-8", "backslashreplace").decode()
 
 
 def _loaded(packed: bytes) -> tuple[Any, Any]:
-    """A value, and what JSON has of it."""
+    """A value, and its JSON value."""
     try:
         raw = pickle_in(packed, _LONGEST)
     except PayloadTooLarge as error:
@@ -112,24 +112,24 @@ def _loaded(packed: bytes) -> tuple[Any, Any]:
 
 
 def _read(raw: bytes, most: int) -> tuple[Any, Any]:
-    """A value, and what JSON has of it, if it is not of more than so many values."""
+    """A value, and its JSON value, if that has at most this many values."""
     try:
         value = _plain(raw)
         return value, plain(_Plainer(most).plain(value))
     except _Foreign as error:
         raise NotShown(str(error), len(raw)) from None
-    except Exception:  # it is no JSON, or too deep
-        raise NotShown("a value that JSON has no words for", len(raw)) from None
+    except Exception:  # JSON cannot hold it, or it is too deep
+        raise NotShown("a value that JSON cannot hold", len(raw)) from None
 
 
 class _Plainer:
-    """Makes JSON of a value; of one that would become too much of it, an error."""
+    """Makes a JSON value of a value; an error if it becomes too large."""
 
     def __init__(self, most: int) -> None:
         self._left = most
 
     def plain(self, value: Any, deep: int = DEEPEST) -> Any:
-        """A value as JSON has it; sets and tuples become lists, times ISO 8601."""
+        """A value as a JSON value; sets and tuples become lists, times ISO 8601."""
         self._left -= 1
         if self._left < 0:  # a range, or lists that share their items, are short as pickles
             raise ValueError("too many values")

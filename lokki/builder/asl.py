@@ -1,4 +1,4 @@
-"""The parts of Amazon States Language that are used, as values (https://states-language.net/spec).
+"""The parts of Amazon States Language in use, as values (https://states-language.net/spec).
 
 A field whose name ends in ``.$`` is a path or an intrinsic function; see `Paths`.
 """
@@ -12,12 +12,12 @@ from typing import Any, ClassVar, TypeAlias
 from lokki.builder.document import Document
 
 Paths: TypeAlias = Mapping[str, Any]
-"""A payload template: of a name that ends in ``.$``, the value is a path."""
+"""A payload template: the value of a name that ends in ``.$`` is a path."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Retrier(Document):
-    """When a failed state is entered again: ``max_attempts`` counts the retries alone."""
+    """When a failed state is entered again; ``max_attempts`` counts only retries."""
 
     error_equals: tuple[str, ...]
     interval_seconds: int
@@ -29,7 +29,7 @@ class Retrier(Document):
 
 @dataclass(frozen=True, kw_only=True)
 class Pass(Document):
-    """Makes its output of its input."""
+    """Makes its output from its input."""
 
     TAG: ClassVar = {"Type": "Pass"}
 
@@ -40,7 +40,7 @@ class Pass(Document):
 
 @dataclass(frozen=True, kw_only=True)
 class Task(Document):
-    """Has a service do something."""
+    """Calls a service."""
 
     TAG: ClassVar = {"Type": "Task"}
 
@@ -83,7 +83,7 @@ class Processor(Document):
 
 @dataclass(frozen=True, kw_only=True)
 class Batcher(Document):
-    """How many items of a map a child execution is given; ``batch_input`` goes with them."""
+    """How many items of a map a child execution gets; ``batch_input`` goes with them."""
 
     max_items_per_batch: int
     batch_input: Paths
@@ -91,7 +91,7 @@ class Batcher(Document):
 
 @dataclass(frozen=True, kw_only=True)
 class DistributedMap(Document):
-    """Runs an execution of its own for each item."""
+    """Runs a separate execution for each item."""
 
     TAG: ClassVar = {"Type": "Map"}
 

@@ -33,21 +33,21 @@ from lokki.model.structure import dumped
 from lokki.stages import MapStage
 
 PYTHONS = ("3.11", "3.12", "3.13", "3.14", "3.15")
-"""Those of Lambda (docs.aws.amazon.com/lambda/latest/dg/lambda-runtimes.html) that we run on.
+"""The Pythons of Lambda (docs.aws.amazon.com/lambda/latest/dg/lambda-runtimes.html) to build for.
 
 3.15 is a preview there.
 """
 
 _MADE_OF = "made-of.txt"
-"""The file with the hash of what a package or an image is made of; it is in neither."""
+"""The file with the hash of what a package or image is made of; not part of either."""
 
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """What was written, and what there is to say of it.
+    """What was written, with notes about it.
 
-    ``package`` is None where there is an image instead; ``image`` is the folder of its Dockerfile.
-    ``digest`` is a hash of what both are made of; ``reused``: they had been made before.
+    ``package`` is None if there is an image instead; ``image`` is the folder of its Dockerfile.
+    ``digest`` is a hash of what both are made of; ``reused``: they existed before.
     """
 
     folder: Path
@@ -66,8 +66,8 @@ class Build:
 def build(graph: FlowGraph[Any], config: Config, *, reuse: bool = False) -> Build:
     """Write the build of a flow into the configured folder, replacing an earlier one.
 
-    With ``reuse``, a package or an image's folder that was made of the same is left as it is.
-    Raises BuildError or ConfigError for what cannot be built; nothing is written then.
+    With ``reuse``, a package or an image's folder that was made of the same is kept. Raises
+    BuildError or ConfigError for a flow that cannot be built, and then writes nothing.
     """
     assert graph.flow is not None
     _check(graph)
@@ -109,14 +109,14 @@ def build(graph: FlowGraph[Any], config: Config, *, reuse: bool = False) -> Buil
 
 
 def clean(config: Config) -> None:
-    """Delete what was built, and the dependencies that are kept for the next build."""
+    """Delete the build, and the dependencies kept for the next one."""
     folder = Path(config.build_dir)
     for each in (folder / "lambdas", *folder.glob("dependencies-*")):
         shutil.rmtree(each, ignore_errors=True)
 
 
 def python_version() -> str:
-    """The Python that functions run on: the one of this process. Raises BuildError."""
+    """The Python version of the functions: this process's. Raises BuildError."""
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     if version not in PYTHONS:
         raise BuildError(f"Lambda has no Python {version}: build with one of {', '.join(PYTHONS)}")
@@ -142,7 +142,7 @@ def _check(graph: FlowGraph[Any]) -> None:
     needed = [each.name for each in flow.parameters if each.required and not each.is_secret]
     if flow.schedule is not None and needed:
         raise BuildError(
-            f"flow '{flow.name}' has a schedule, which starts it with its default parameters, and "
+            f"flow '{flow.name}' has a schedule, which starts it with its default parameters, but "
             f"{', '.join(needed)} has none: give it a default"
         )
     last = graph.stages[-1]
@@ -181,12 +181,12 @@ def _written(file: Path, document: Document) -> Path:
 
 
 def _notes(graph: FlowGraph[Any]) -> Iterator[str]:
-    """What is other on AWS than here. Raises BuildError for what cannot be had there."""
+    """Notes on differences between AWS and here. Raises BuildError for what AWS cannot do."""
     yield from overlap_notes(graph)
     for call in graph.calls:
         if call.step.job_type == "lambda" and rounded(call.step.retry):
             yield (
-                f"step '{call.name}': Step Functions waits whole seconds, from one, before a "
+                f"step '{call.name}': Step Functions waits whole seconds, at least one, before a "
                 f"retry; delay={call.step.retry.delay:g} is rounded up"
             )
     for stage in graph.stages:

@@ -1,4 +1,4 @@
-"""The comment of a state machine, which records the flow it was built from."""
+"""The comment of a state machine, which records its flow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns typed documents into JSON: every document of this package is made of frozen dataclasses."""
+"""Turns typed documents into JSON: each document of this package consists of frozen dataclasses."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any, ClassVar
 
 
 class Document:
-    """A part of a document: its fields, in PascalCase, without those that are None.
+    """A part of a document: its fields in PascalCase, without those that are None.
 
-    ``RENAMED`` are fields whose names AWS writes otherwise, ``TAG`` is what is written besides.
+    ``RENAMED`` has fields that AWS spells differently, ``TAG`` has additional members.
     """
 
     RENAMED: ClassVar[Mapping[str, str]] = {}
     TAG: ClassVar[Mapping[str, Any]] = {}
 
     def to_json(self) -> dict[str, Any]:
-        """The document as JSON has it."""
+        """The document as a JSON value."""
         assert is_dataclass(self)
         written = {
             self.RENAMED.get(each.name, pascal(each.name)): to_json(getattr(self, each.name))
@@ -28,7 +28,7 @@ class Document:
 
 
 def to_json(value: Any) -> Any:
-    """A value of a document as JSON has it; names in mappings are the user's and stay."""
+    """A value of a document as a JSON value; names in mappings are the user's and stay."""
     match value:
         case Document():
             return value.to_json()

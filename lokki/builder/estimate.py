@@ -1,4 +1,4 @@
-"""Estimates what an execution uses and costs, and which limits it comes near. Pure."""
+"""Estimates what an execution uses and costs, and which limits it approaches. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lokki.stages import MapStage
 _LISTED_AT_ONCE = 1_000  # keys of one LIST
 _MOST_CHILDREN_AT_ONCE = 10_000
 _ACCOUNT_CONCURRENCY = 1_000
-"""Functions at a time in an account that has not asked for more."""
+"""Functions at a time in an account without a higher quota."""
 _MOST_EVENTS = 25_000  # of an execution
 _EVENTS_OF_A_STATE = 5
 _NEAR = 0.8
@@ -28,7 +28,7 @@ _NEAR = 0.8
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One thing that is paid for."""
+    """One billed item."""
 
     what: str
     amount: str
@@ -37,7 +37,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What is used, the limits that come near, each with what to change, and what else to know."""
+    """Usage, limits that come near (each with what to change), and notes."""
 
     rows: tuple[Row, ...]
     limits: tuple[str, ...]
@@ -65,8 +65,8 @@ class _Use:
 def estimate_of(graph: FlowGraph[Any], config: Config, items: int, seconds: float) -> Estimate:
     """What an execution uses when each map has ``items`` and each call takes ``seconds``.
 
-    Nothing fails in it, and every input is small enough for an event. Raises BuildError for what
-    cannot be had on AWS.
+    It assumes that nothing fails, and that every input is small enough for an event. Raises
+    BuildError for what AWS cannot do.
     """
     use = _Use()
     for unit in units(graph):
@@ -130,7 +130,7 @@ def _limits(graph: FlowGraph[Any], items: int, seconds: float) -> Iterator[str]:
         yield from _time(unit, seconds)
         if is_batch(unit):
             yield (
-                f"step '{unit.name}': a Batch job is given its event in 8 KiB; keep the flow's "
+                f"step '{unit.name}': a Batch job takes an event of 8 KiB; keep the flow's "
                 f"parameters below {8 - INLINE_BYTES // 1024} KiB"
             )
     for stage in graph.stages:
@@ -155,12 +155,12 @@ def _concurrency(stage: MapStage, items: int) -> Iterator[str]:
     at_once = min(items, stage.concurrency_limit or _MOST_CHILDREN_AT_ONCE)
     if at_once >= _MOST_CHILDREN_AT_ONCE:
         yield (
-            f"map '{stage.name}': {_MOST_CHILDREN_AT_ONCE:,} items run at a time, as many as can; "
-            "give several to one invocation with batch_size"
+            f"map '{stage.name}': {_MOST_CHILDREN_AT_ONCE:,} items run at a time, the maximum; "
+            "pass several to one invocation with batch_size"
         )
     if at_once > _NEAR * _ACCOUNT_CONCURRENCY:
         yield (
-            f"map '{stage.name}': up to {at_once:,} items at a time, and an account has "
-            f"{_ACCOUNT_CONCURRENCY:,} functions at a time unless it asks for more: set "
-            "concurrency_limit, or ask (the rest is retried, after waits)"
+            f"map '{stage.name}': up to {at_once:,} items at a time, but an account has "
+            f"{_ACCOUNT_CONCURRENCY:,} functions at a time without a higher quota: set "
+            "concurrency_limit, or request one (the rest is retried, after waits)"
         )

@@ -1,4 +1,4 @@
-"""The image of a flow: one for all its functions and jobs."""
+"""The image of a flow, one for all its functions and jobs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _UV = "ghcr.io/astral-sh/uv:0.9"
 
 
 def image_uri(config: Config) -> str:
-    """Where the image is pushed to, and is run from."""
+    """Where the image is pushed to and run from."""
     prefix = config.aws.ecr_repo_prefix
     return f"{prefix}/" * bool(prefix) + f"lokki:{config.lambda_.image_tag}"
 

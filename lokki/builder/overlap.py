@@ -1,4 +1,4 @@
-"""Runs of a schedule that overlap: EventBridge Scheduler starts each, and looks at no other."""
+"""Overlapping runs of a schedule: EventBridge Scheduler starts each, regardless of others."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from lokki.graph import FlowGraph
 
 
 def overlap_notes(graph: FlowGraph[Any]) -> Iterator[str]:
-    """What there is to say of the overlaps of a flow's scheduled runs on AWS.
+    """Notes on overlaps of a flow's scheduled runs on AWS.
 
-    Raises BuildError for what is asked for and cannot be had there.
+    Raises BuildError for an ``overlap`` that AWS cannot do.
     """
     flow = graph.flow
     assert flow is not None
     if flow.overlap in ("skip", "queue"):
         raise BuildError(
-            f"flow '{flow.name}': overlap='{flow.overlap}' cannot be had on AWS, where EventBridge "
-            "Scheduler starts a run at each time of the schedule, also while an earlier one has "
-            "not ended: write overlap='allow', which is the same in each place, or leave it out"
+            f"flow '{flow.name}': overlap='{flow.overlap}' is not possible on AWS: EventBridge "
+            "Scheduler starts a run at each time of the schedule, even while an earlier one has "
+            "not ended; write overlap='allow', which is the same everywhere, or leave it out"
         )
     if flow.schedule is not None and flow.overlap is None:
         yield (
-            f"flow '{flow.name}' has a schedule: on AWS a run is started at each time, also while "
-            "an earlier one has not ended, where the service starts none; overlap='allow' makes "
-            "them the same"
+            f"flow '{flow.name}' has a schedule: AWS starts a run at each time, even while an "
+            "earlier one has not ended, when the service starts none; overlap='allow' makes them "
+            "the same"
         )

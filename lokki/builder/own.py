@@ -1,4 +1,4 @@
-"""lokki itself, as a flow's package installs it."""
+"""lokki itself, as installed in a flow's package."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from lokki.builder.source import DISTRIBUTION, uv
 
 _PACKAGES = ("lokki", "lokki_server")
 _ABOUT = ("METADATA", "WHEEL", "entry_points.txt", "LICENSE")
-"""Files of a wheel's dist-info; an installation has more, of its own."""
+"""Files of a wheel's dist-info; an installation has more."""
 
 
 def own_requirement(wheels: Path) -> str:
-    """What asks for lokki as it is here, with what it needs in Lambda.
+    """The requirement for this lokki, with its dependencies in Lambda.
 
-    One that is not from a package index is made a wheel in ``wheels``.
+    Unless it comes from a package index, a wheel of it is made in ``wheels``.
     """
     own = distribution(DISTRIBUTION)
     origin = own.read_text("direct_url.json")
@@ -40,7 +40,7 @@ def own_requirement(wheels: Path) -> str:
 
 @cache
 def _built(checkout: str) -> tuple[str, bytes]:
-    """The name and the bytes of a checkout's wheel."""
+    """Name and bytes of a checkout's wheel."""
     with TemporaryDirectory(prefix="lokki-") as folder:
         uv("build", "--quiet", "--wheel", "--out-dir", folder, checkout)
         (wheel,) = Path(folder).glob("*.whl")
@@ -48,7 +48,7 @@ def _built(checkout: str) -> tuple[str, bytes]:
 
 
 def _packed(own: Distribution) -> tuple[str, bytes]:
-    """The name and the bytes of a wheel of what is installed: its origin may be gone."""
+    """Name and bytes of a wheel of the installed files: their origin may be gone."""
     stem = f"{DISTRIBUTION.replace('-', '_')}-{own.version}"
     info = f"{stem}.dist-info"
     kept = [

@@ -17,12 +17,12 @@ _BUCKET = "arn:${AWS::Partition}:s3:::${S3Bucket}"
 
 
 def step_statements(graph: FlowGraph[Any], secrets: Sequence[str]) -> list[Statement]:
-    """What steps do: read and write the flow's runs, list a map's results, log, read secrets."""
+    """For steps: read and write the flow's runs, list a map's results, log, read secrets."""
     runs = f"{graph.name}/runs/*"
     return [
         Statement(action=("s3:GetObject", "s3:PutObject"), resource=(sub(f"{_BUCKET}/{runs}"),)),
         Statement(
-            action=("s3:ListBucket",),  # besides, without it an object that is missing is forbidden
+            action=("s3:ListBucket",),  # without it, a missing object is reported as forbidden
             resource=(sub(_BUCKET),),
             condition={"StringLike": {"s3:prefix": [runs]}},
         ),
@@ -37,7 +37,7 @@ def _secrets(secrets: Sequence[str]) -> Iterator[Statement]:
 
 
 def machine_statements(graph: FlowGraph[Any], functions: Sequence[str]) -> list[Statement]:
-    """What the state machine does: invoke, submit, and for a map read, write and start."""
+    """For the state machine: invoke, submit, and for a map read, write and start."""
     every = list(units(graph))
     statements = []
     if functions:
@@ -76,7 +76,7 @@ def _batch_statements() -> list[Statement]:
 
 
 def own_statements() -> list[Statement]:
-    """What a state machine with a map does to itself: start children, look at them, stop them."""
+    """For a state machine with a map, on itself: start, describe and stop children."""
     executions = "arn:${AWS::Partition}:states:${AWS::Region}:${AWS::AccountId}:execution:"
     own = tuple(sub(f"{executions}${{StateMachine.Name}}{which}") for which in (":*", "/*:*"))
     return [
@@ -89,6 +89,6 @@ def own_statements() -> list[Statement]:
 
 
 def secret_arns(config: Config) -> dict[str, str]:
-    """The variables whose values are secrets, named by their ARNs."""
+    """The variables whose values are ARNs of secrets."""
     every = {**config.lambda_.env, **config.batch.env}
     return {name: value for name, value in every.items() if is_secret(value)}

@@ -1,7 +1,7 @@
-"""What AWS asks for, in US dollars: on demand, in one region, at one date.
+"""AWS prices in US dollars: on demand, in one region, at one date.
 
-As the price pages of Lambda, Step Functions, S3 and Fargate listed them at that date; elsewhere
-they are other ones, and they change. The free tier is not counted.
+They are from the price pages of Lambda, Step Functions, S3 and Fargate at that date; other regions
+differ, and prices change. The free tier is not counted.
 """
 
 from __future__ import annotations
@@ -17,4 +17,4 @@ S3_READ = 0.4e-6
 FARGATE_VCPU_SECOND = {"x86_64": 0.04048 / 3600, "arm64": 0.03238 / 3600}
 FARGATE_GB_SECOND = {"x86_64": 0.004445 / 3600, "arm64": 0.00356 / 3600}
 FARGATE_LEAST_SECONDS = 60
-"""What a job is charged for at least."""
+"""The least that a job is charged for."""

@@ -1,4 +1,4 @@
-"""The CloudFormation resources that are used, as values.
+"""The CloudFormation resources in use, as values.
 
 Their properties are those of
 https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/ .
@@ -27,7 +27,7 @@ def sub(text: str) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class Statement(Document):
-    """What a role may do, and with what."""
+    """What a role may do, and on what."""
 
     TAG: ClassVar = {"Effect": "Allow"}
 
@@ -38,7 +38,7 @@ class Statement(Document):
 
 @dataclass(frozen=True, kw_only=True)
 class Resource(Document):
-    """A resource: its properties, and what is beside them."""
+    """A resource: its properties, and the members beside them."""
 
     TYPE: ClassVar[str]
     BESIDE: ClassVar[tuple[str, ...]] = ("depends_on", "deletion_policy", "update_replace_policy")
@@ -68,7 +68,7 @@ class Role(Resource):
 
 
 def role(service: str, name: str, statements: Sequence[Statement], tags: Any) -> Role:
-    """A role that ``service`` takes on to do what ``statements`` say."""
+    """A role that ``service`` assumes to do what ``statements`` allow."""
     return Role(
         assume_role_policy_document={
             "Version": "2012-10-17",
@@ -92,7 +92,7 @@ def policy(statements: Sequence[Statement]) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class Policy(Resource):
-    """What a role may do besides, about resources that are made with it."""
+    """More that a role may do, on resources that are made with it."""
 
     TYPE: ClassVar = "AWS::IAM::Policy"
 
@@ -103,7 +103,7 @@ class Policy(Resource):
 
 @dataclass(frozen=True, kw_only=True)
 class ManagedPolicy(Resource):
-    """The same, with room of its own."""
+    """The same, with its own size limit."""
 
     TYPE: ClassVar = "AWS::IAM::ManagedPolicy"
 
@@ -172,7 +172,7 @@ class Schedule(Resource):
 
 @dataclass(frozen=True, kw_only=True)
 class JobDefinition(Resource):
-    """What a Batch job runs, and with what."""
+    """What a Batch job runs, with which resources."""
 
     TYPE: ClassVar = "AWS::Batch::JobDefinition"
 
@@ -200,7 +200,7 @@ class ComputeEnvironment(Resource):
 
 @dataclass(frozen=True, kw_only=True)
 class JobQueue(Resource):
-    """What Batch jobs wait in."""
+    """The queue of Batch jobs."""
 
     TYPE: ClassVar = "AWS::Batch::JobQueue"
 

@@ -1,4 +1,4 @@
-"""The retries of a step in the terms of Step Functions and Batch: the same as they are locally."""
+"""The retries of a step in the terms of Step Functions and Batch, the same as locally."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ _BATCH_ERRORS = (
     "Batch.SdkClientException",
 )
 _NEVER = (DefinitionError, ParameterError)
-"""What another attempt would not fix, whatever a step's policy names."""
+"""Errors that another attempt does not fix, whatever a step's policy names."""
 _DEATHS: Mapping[type[BaseException], tuple[str, ...]] = {
     TimeoutError: ("States.Timeout", "Sandbox.Timedout"),
     WorkerDied: ("Runtime.ExitError", "Lambda.Unknown"),
 }
-"""What AWS calls that which is an error of ours, or of Python's, locally."""
+"""AWS's names for what is an error of lokki or Python locally."""
 _BATCH_ATTEMPTS = 3
-"""How often a job runs at most when its host goes away, as hosts on the spot market do."""
+"""Most runs of a job whose host goes away, as spot instances do."""
 _MOST_BATCH_ATTEMPTS = 10  # of a job
 
 
 def retriers(unit: TaskUnit, *, several: bool = False) -> tuple[Retrier, ...]:
-    """The retries of a state, and those of the service's own failures besides.
+    """The retries of a state, including those of the service's own failures.
 
-    Where the runtime tries calls again itself (a Batch job, a chain of calls, ``several`` items in
-    one invocation), those of processes that have died are left.
+    Where the runtime itself retries calls (a Batch job, a chain of calls, ``several`` items in one
+    invocation), only those for dead processes are left.
     """
     if is_batch(unit):
         return (_service(_BATCH_ERRORS),)
@@ -67,12 +67,12 @@ def _service(errors: tuple[str, ...]) -> Retrier:
 
 
 def _longest(calls: Sequence[StepCall]) -> RetryConfig:
-    """The policy of the call that is tried most often."""
+    """The policy of the call with the most attempts."""
     return max((call.step.retry for call in calls), key=lambda policy: policy.retries)
 
 
 def _retrier(policy: RetryConfig, names: tuple[str, ...]) -> Retrier:
-    """A policy in whole seconds, from one; the longest wait is longer than the first."""
+    """A policy in whole seconds, at least one; the longest wait is longer than the first."""
     first = max(1, ceil(policy.delay))
     return Retrier(
         error_equals=names,
@@ -84,14 +84,14 @@ def _retrier(policy: RetryConfig, names: tuple[str, ...]) -> Retrier:
 
 
 def rounded(policy: RetryConfig) -> bool:
-    """Whether waits of a policy are longer on AWS, which counts in seconds, from one."""
+    """Whether waits of a policy are longer on AWS, which counts whole seconds, at least one."""
     return bool(policy.retries) and (policy.delay < 1 or policy.delay != int(policy.delay))
 
 
 def error_names(exceptions: Sequence[type[BaseException]]) -> tuple[str, ...]:
-    """The names by which Step Functions knows exceptions and all their subclasses.
+    """The names of exceptions and all their subclasses in Step Functions.
 
-    Of ``Exception``, whatever a task can fail with, timeouts and lost processes included.
+    For ``Exception``, everything that a task can fail with, including timeouts and lost processes.
     """
     if _everything(exceptions):
         return ("States.TaskFailed", "States.Timeout")
@@ -100,7 +100,7 @@ def error_names(exceptions: Sequence[type[BaseException]]) -> tuple[str, ...]:
 
 
 def death_names(exceptions: Sequence[type[BaseException]]) -> tuple[str, ...]:
-    """The names of those of AWS's errors that are among exceptions: timeouts, lost processes."""
+    """The names of AWS's errors among these exceptions: timeouts, lost processes."""
     found = (names for kind, names in _DEATHS.items() if issubclass(kind, tuple(exceptions)))
     return tuple(sorted(name for names in found for name in names))
 
@@ -129,9 +129,9 @@ _NO_RETRY = Retrier(
 def job_attempts(unit: TaskUnit) -> Mapping[str, object]:
     """The retry strategy of a job definition.
 
-    The job itself tries again what its step's policy names, and ends with `FAILED` when it gives
-    up; one that dies is run again where the policy names WorkerDied, and one whose host goes away
-    always (https://docs.aws.amazon.com/batch/latest/userguide/job_retries.html).
+    The job itself retries what its step's policy names, and ends with `FAILED` when it gives up. A
+    job that dies runs again if the policy names WorkerDied; one whose host goes away always does
+    (https://docs.aws.amazon.com/batch/latest/userguide/job_retries.html).
     """
     policy = _longest(unit.calls)
     again = issubclass(WorkerDied, policy.exceptions)

@@ -1,4 +1,4 @@
-"""The processors, memory and time of a step, from its options and the configuration."""
+"""The CPUs, memory and time of a step, from its options and the configuration."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lokki.runtime.units import TaskUnit
 
 MOST_LAMBDA_SECONDS = 900
 MOST_LAMBDA_MB = 10_240
-_FARGATE = {  # MB of memory for so many processors: from, to, in steps of
+_FARGATE = {  # MB of memory by number of CPUs: from, to, in steps of
     0.25: (512, 2048, 512),
     0.5: (1024, 4096, 1024),
     1: (2048, 8192, 1024),
@@ -22,12 +22,12 @@ _FARGATE = {  # MB of memory for so many processors: from, to, in steps of
 }
 """https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-cpu-memory-error.html"""
 STORING_SECONDS = 10
-"""How much longer than its step a function may take: to read what it is given, and to store."""
+"""How much longer than its step a function may take, to read its input and store its result."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """``vcpu`` is None in Lambda, which gives processors with memory."""
+    """``vcpu`` is None in Lambda, which assigns CPU by memory."""
 
     memory_mb: int
     timeout_seconds: int
@@ -35,14 +35,14 @@ class Sizes:
 
 
 def is_batch(unit: TaskUnit) -> bool:
-    """Whether a Batch job makes the calls; else a Lambda function does."""
+    """Whether a Batch job makes the calls, not a Lambda function."""
     return any(call.step.job_type == "batch" for call in unit.calls)
 
 
 def sizes_of(unit: TaskUnit, config: Config) -> Sizes:
-    """The largest that any of the calls asks for; their times added up.
+    """The largest sizes that any of the calls needs, and the sum of their times.
 
-    Raises ConfigError when a Lambda function, or a job on Fargate, cannot have it.
+    Raises ConfigError if a Lambda function, or a job on Fargate, cannot have them.
     """
     steps = [call.step for call in unit.calls]
     memory = [step.memory_mb for step in steps if step.memory_mb is not None]
@@ -61,25 +61,25 @@ def sizes_of(unit: TaskUnit, config: Config) -> Sizes:
     most = MOST_LAMBDA_SECONDS - STORING_SECONDS
     if limited is not None and limited > MOST_LAMBDA_SECONDS:
         raise ConfigError(
-            f"step '{unit.name}' may take {limited - STORING_SECONDS} s, and {most} s at most in "
+            f"step '{unit.name}' may take {limited - STORING_SECONDS} s, but at most {most} s in "
             "Lambda: give it job_type='batch', or a lower timeout_seconds"
         )
     sizes = Sizes(max(memory, default=config.lambda_.memory), limited or config.lambda_.timeout)
     if not 128 <= sizes.memory_mb <= MOST_LAMBDA_MB:
         raise ConfigError(
-            f"step '{unit.name}' asks for memory_mb={sizes.memory_mb}, and Lambda gives 128 to "
+            f"step '{unit.name}' needs memory_mb={sizes.memory_mb}, but Lambda has 128 to "
             f"{MOST_LAMBDA_MB}: give it job_type='batch' for more"
         )
     return sizes
 
 
 def _check_fargate(unit: TaskUnit, job: Sizes) -> None:
-    asked = f"step '{unit.name}' asks for vcpu={job.vcpu:g} and memory_mb={job.memory_mb}"
+    asked = f"step '{unit.name}' needs vcpu={job.vcpu:g} and memory_mb={job.memory_mb}"
     if job.vcpu not in _FARGATE:
         known = ", ".join(f"{each:g}" for each in _FARGATE)
-        raise ConfigError(f"{asked}, and Fargate has {known} processors")
+        raise ConfigError(f"{asked}, but Fargate has {known} CPUs")
     least, most, by = _FARGATE[job.vcpu]
     if not least <= job.memory_mb <= most or job.memory_mb % by:
         raise ConfigError(
-            f"{asked}, and Fargate has {least} to {most} MB for so many, in steps of {by}"
+            f"{asked}, but Fargate has {least} to {most} MB for these CPUs, in steps of {by}"
         )

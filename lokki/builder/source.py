@@ -1,4 +1,4 @@
-"""A flow's code: its files, and what it depends on."""
+"""A flow's code: its files and its dependencies."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from lokki.graph import FlowDefinition
 from lokki.location import located
 
 DISTRIBUTION = "lokki-engine"
-"""What is installed of lokki; on PyPI, `lokki` is another project."""
+"""The distribution of lokki; on PyPI, `lokki` is another project."""
 _UNUSED = ("__pycache__", ".git", ".venv", "node_modules")
 
 
@@ -29,7 +29,7 @@ _UNUSED = ("__pycache__", ".git", ".venv", "node_modules")
 class Source:
     """Where a flow is: ``module``, imported from ``root``; ``project`` has its pyproject.toml.
 
-    ``files`` are what of ``root`` is packaged, by their paths in it.
+    ``files`` are the files to package, by their paths in ``root``.
     """
 
     module: str
@@ -41,14 +41,14 @@ class Source:
 def source_of(
     flow: FlowDefinition[..., Any], include: str = "", exclude: str = "lokki-build"
 ) -> Source:
-    """The code of a flow: the modules beside it that it has imported, and what ``include`` names.
+    """The code of a flow: the modules beside it that it imports, and what ``include`` names.
 
-    ``include`` holds globs from ``root``, comma-separated; nothing in the folder ``exclude`` is
-    taken. Raises BuildError when the flow is in no file, and for a glob that matches nothing.
+    ``include`` has globs from ``root``, comma-separated; nothing in the folder ``exclude`` is
+    included. Raises BuildError when the flow is in no file, and for a glob that matches nothing.
     """
     file = getattr(sys.modules[flow.__module__], "__file__", None)
     if file is None:
-        raise BuildError(f"flow '{flow.name}' is in no file, and only files can be packaged")
+        raise BuildError(f"flow '{flow.name}' is not in a file, and only files can be packaged")
     root, module = located(Path(file).resolve())
     files = {Path(file).resolve(), *_imported(root), *_included(root, include)}
     built = Path(exclude).resolve()
@@ -57,7 +57,7 @@ def source_of(
 
 
 def _imported(root: Path) -> Iterator[Path]:
-    """The files below ``root`` that have been imported; of a package all of its files."""
+    """The imported files below ``root``; of a package, all its files."""
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
         top = name.partition(".")[0]
@@ -84,14 +84,14 @@ def _included(root: Path, include: str) -> Iterator[Path]:
         try:
             found = [path for path in root.glob(pattern) if path.is_file()]
         except (ValueError, NotImplementedError) as error:
-            raise BuildError(f"lambda.include: '{pattern}' is no pattern: {error}") from None
+            raise BuildError(f"lambda.include: '{pattern}' is not a pattern: {error}") from None
         if not found:
             raise BuildError(f"lambda.include: '{pattern}' matches no file in {root}")
         yield from (path.resolve() for path in found)
 
 
 def _project(root: Path) -> Path | None:
-    """The nearest folder upwards with a project's pyproject.toml."""
+    """The nearest folder, upwards, with a project's pyproject.toml."""
     for folder in (root, *root.parents):
         file = folder / "pyproject.toml"
         if file.is_file() and "project" in tomllib.loads(file.read_text("utf-8")):
@@ -104,9 +104,9 @@ def _project(root: Path) -> Path | None:
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What a flow's project depends on, as pip reads it, without lokki itself.
+    """The dependencies of a flow's project, in pip's format, without lokki itself.
 
-    ``complete``: what those depend on is in it, too, as it is of a lock file.
+    ``complete``: it includes their own dependencies, like a lock file.
     """
 
     lines: tuple[str, ...]
@@ -118,9 +118,9 @@ class Needs:
 
 
 def needs_of(source: Source) -> Needs:
-    """What the project of a flow depends on.
+    """The dependencies of a flow's project.
 
-    Raises BuildError when uv cannot resolve them, and for a project that depends on another lokki.
+    Raises BuildError if uv cannot resolve them, or the project depends on the other lokki.
     """
     if source.project is None:
         return Needs((), complete=True)
@@ -145,7 +145,7 @@ def needs_of(source: Source) -> Needs:
 
 
 def digest_of(source: Source, *about: str) -> str:
-    """A hash of all that a package is made of: the code, what it needs, lokki, and ``about`` it."""
+    """A hash of everything in a package: code, dependencies, lokki, and ``about`` it."""
     found = sha256(repr((needs_of(source).lines, about)).encode())
     lokki, own = distribution(DISTRIBUTION), Path(__file__).parent.parent
     released = lokki.read_text("direct_url.json") is None
@@ -158,14 +158,14 @@ def digest_of(source: Source, *about: str) -> str:
 
 
 def _name(line: str) -> str:
-    """The package that a line of requirements is about."""
+    """The package that a line of requirements names."""
     found = re.match(r"[A-Za-z0-9._-]+", line.strip())
     return re.sub(r"[-_.]+", "-", found[0]).lower() if found else ""
 
 
 def uv(*arguments: str, folder: Path | None = None) -> str:
-    """What uv prints. Raises BuildError, with what it complains of."""
-    beside = os.path.dirname(sys.executable)  # of an environment that is not activated
+    """What uv prints. Raises BuildError with its complaint."""
+    beside = os.path.dirname(sys.executable)  # for an environment that is not activated
     found = shutil.which("uv") or shutil.which("uv", path=beside)
     if found is None:
         raise BuildError("packages are made with uv, which is not installed: pip install uv")
@@ -179,5 +179,5 @@ def uv(*arguments: str, folder: Path | None = None) -> str:
 
 
 def _shown(arguments: Sequence[str]) -> list[str]:
-    """The command without its options and what follows them."""
+    """The command without its options and their values."""
     return list(takewhile(lambda each: not each.startswith("-"), arguments))

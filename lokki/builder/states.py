@@ -1,9 +1,9 @@
 """A flow's graph as a state machine: names, then states, then links. Pure.
 
-    InitFlow ──► a step ──► a map over the manifest that the step has written ──► a step ──► …
+    InitFlow ──► a step ──► a map over the manifest that the step wrote ──► a step ──► …
 
-What goes from state to state is a small event, ``{"flow": {run_id, params}, "input": …}``: results
-are in S3, and the event says where (see `lokki.runtime.event`).
+States pass a small event on, ``{"flow": {run_id, params}, "input": …}``: results are in S3, and the
+event says where (see `lokki.runtime.event`).
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ INIT = "InitFlow"
 _MOST_LABEL = 40
 """Characters of a map's label, which is part of its ARN."""
 _SLACK_SECONDS = 60
-"""How much longer than its function a state waits: for capacity, say."""
+"""How much longer than its function a state waits, for capacity, say."""
 _PARTITIONS = (("cn-", "aws-cn"), ("us-gov-", "aws-us-gov"))
 _RUN_ID = "$$.Execution.Name"
 _FLOW: Paths = {"run_id.$": _RUN_ID, "params.$": "$$.Execution.Input"}
 _REDRIVEN = "$$.Execution.RedriveCount"
 _OWN = "$$.Execution.Input"
-"""In an execution that a map has started, what it was given: the item."""
+"""In an execution that a map started, its input: the item."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +64,8 @@ class Names:
 def state_machine(graph: FlowGraph[Any], config: Config) -> StateMachine:
     """The state machine of a flow.
 
-    ``${S3Bucket}``, ``${JobQueue}``, ``${…Arn}`` and ``${…Job}`` in it stand for what its template
-    fills in. Raises ConfigError for a step that needs more than there is (see `sizes_of`).
+    Its template fills in ``${S3Bucket}``, ``${JobQueue}``, ``${…Arn}`` and ``${…Job}``. Raises
+    ConfigError for a step that needs too much (see `sizes_of`).
     """
     names = names_of(graph)
     states = _States(graph, names, config)
@@ -91,7 +91,7 @@ def names_of(graph: FlowGraph[Any]) -> Names:
 
 
 def _unused(name: str, used: set[str]) -> str:
-    """The name, or with a number what is not ``used`` yet; it is from now on."""
+    """The name, with a number if it is already ``used``; adds it to those."""
     tried = (f"{name}{number if number > 1 else ''}" for number in count(1))
     found = next(each for each in tried if each not in used)
     used.add(found)
@@ -99,18 +99,18 @@ def _unused(name: str, used: set[str]) -> str:
 
 
 def linked(states: Mapping[str, State]) -> dict[str, State]:
-    """States, each of which goes on with the next; the last one is the end."""
+    """States linked in sequence; the last one ends."""
     done = {name: replace(states[name], next=after) for name, after in pairwise(states)}
     last = list(states)[-1]
     return {**done, last: replace(states[last], end=True)}
 
 
 def batched(stage: MapStage) -> bool:
-    """Whether an invocation is given several items of a map; a Batch job takes one."""
+    """Whether an invocation gets several items of a map; a Batch job takes one."""
     return bool(stage.batch_size) and not any(call.step.job_type == "batch" for call in stage.inner)
 
 
-_INIT = Pass(parameters={"flow": _FLOW, "input": {}})  # CloudFormation takes no null
+_INIT = Pass(parameters={"flow": _FLOW, "input": {}})  # CloudFormation accepts no null
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +178,7 @@ class _States:
         )
 
     def _job_output(self, unit: TaskUnit) -> Paths:
-        """The event after a job, which returns nothing itself: where its result is."""
+        """The event after a job, which returns nothing itself: the location of its result."""
         step = unit.calls[-1].name
         if unit.in_map:
             key = self._format(f"{step}/{{}}/output.pkl.gz", f"{_OWN}.flow.run_id", f"{_OWN}.index")
@@ -189,7 +189,7 @@ class _States:
         return {"flow": _FLOW, "input.$": self._format(f"{step}/output.pkl.gz", _RUN_ID)}
 
     def _service(self, name: str) -> str:
-        """The ARN of an integration, which has the partition of the region in it."""
+        """The ARN of an integration, which contains the region's partition."""
         region = self.config.aws.region or ""
         partition = next((each for start, each in _PARTITIONS if region.startswith(start)), "aws")
         return f"arn:{partition}:states:::{name}"
@@ -237,9 +237,9 @@ class _States:
 def _tolerated(stage: MapStage, *, several: bool) -> dict[str, Any]:
     """How many items Step Functions lets fail.
 
-    A share is a whole number of percents there, rounded up: the step after the map counts again.
-    Where an invocation has several items, the runtime alone counts those that fail: to Step
-    Functions all items of a child execution fail at once.
+    A share is a whole percentage there, rounded up: the step after the map counts again. Where an
+    invocation has several items, only the runtime counts failures: for Step Functions, all items of
+    a child execution fail at once.
     """
     tolerated = stage.tolerated_failures
     if not tolerated:

@@ -45,17 +45,17 @@ from lokki.store.keys import zip_key
 
 _RETENTION_DAYS = 30
 _IN_A_POLICY = 40
-"""Functions that a role's own policy names: it has 10,240 characters at most, one besides 6,144
+"""Functions that a role's own policy names: it has at most 10,240 characters, another one 6,144
 (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html)."""
 _NOBODY = "1000"
-"""The user of jobs, which need not be root; Lambda has one of its own."""
+"""The user of jobs, which need not be root; Lambda has its own."""
 _HAS_PREFIX = "HasImagePrefix"
 _TAGS = [{"Key": "lokki:flow", "Value": ref("FlowName")}]
 _TAGS_BY_NAME = {"lokki:flow": ref("FlowName")}
 _PARAMETERS: Mapping[str, str] = {
     "FlowName": "Name of the flow, and of its state machine.",
     "S3Bucket": "Bucket of results and packages.",
-    "ECRRepoPrefix": "Where the image lokki is: an ECR registry; empty for one of this name alone.",
+    "ECRRepoPrefix": "ECR registry of the image lokki; empty for an image of just this name.",
     "ImageTag": "Tag of the image.",
     "PackageKey": "Key of the package in the bucket, for functions without an image.",
 }
@@ -64,20 +64,20 @@ _PARAMETERS: Mapping[str, str] = {
 def template(graph: FlowGraph[Any], config: Config, *, module: str, python: str) -> Template:
     """The template of a flow that ``module`` defines, for a version of ``python`` ("3.13").
 
-    Raises ConfigError for what the configuration lacks, or a step that needs more than there is.
+    Raises ConfigError for a missing setting, or a step that needs too much.
     """
     return _TemplateMaker(graph, config, names_of(graph), module, python).template()
 
 
 def needs_image(graph: FlowGraph[Any], config: Config) -> bool:
-    """Whether a function or a job of the flow runs from the image that is built for it."""
+    """Whether a function or a job of the flow runs from its image."""
     every = list(units(graph))
     functions = config.lambda_.package_type == "image" and not all(map(is_batch, every))
     return functions or (config.batch.image is None and any(map(is_batch, every)))
 
 
 def permissions(graph: FlowGraph[Any], config: Config) -> Iterator[tuple[str, Statement]]:
-    """What the roles that are made may do, for people to read."""
+    """What the new roles may do, for people to read."""
     names = names_of(graph)
     functions = [f"{names.calls[each.name]}Function" for each in units(graph) if not is_batch(each)]
     if config.aws.roles.lambda_ is None:
@@ -114,7 +114,7 @@ class _TemplateMaker:
         )
 
     def _used(self) -> list[str]:
-        """The parameters that something in the template is made with."""
+        """The parameters that the template uses."""
         zipped = self.config.lambda_.package_type == "zip" and bool(self._functions())
         image = needs_image(self.graph, self.config)
         return [
@@ -278,7 +278,7 @@ class _TemplateMaker:
             yield f"{self._state(unit)}Job", self._job(unit)
 
     def _fargate(self) -> dict[str, Any]:
-        """What a job on Fargate has besides; the address is for pulling the image."""
+        """The additional settings of a job on Fargate; the address is for pulling the image."""
         architecture = self.config.lambda_.architecture.upper()
         return {
             "NetworkConfiguration": {"AssignPublicIp": "ENABLED"},

@@ -1,4 +1,4 @@
-"""The package of a flow: its code and what it depends on, for Lambda, as a folder and as a ZIP."""
+"""The package of a flow for Lambda, its code and dependencies, as a folder and as a ZIP."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from lokki.builder.source import Source, needs_of, uv
 from lokki.errors import BuildError
 
 MOST_UNPACKED = 250 * 1024 * 1024
-"""Bytes that Lambda unpacks (docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html)."""
+"""Most bytes unpacked (docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html)."""
 _OF_COMMANDS = ("click", "rich", "markdown-it-py", "mdurl", "pygments")
-"""What lokki needs for its commands, of which none is run in Lambda."""
+"""Dependencies of lokki's commands, none of which runs in Lambda."""
 _OF_BOTO = ("boto3", "botocore", "aioboto3", "aiobotocore")
 _SERVICES = ("s3", "secretsmanager", "sts")
-"""What lokki asks of AWS in Lambda; what botocore knows of the others are 15 MB."""
+"""The services that lokki uses in Lambda; botocore's data about the others takes 15 MB."""
 _ABOUT = ("requirements.txt", "overrides.txt", "services.txt")
-"""The files that say what is installed."""
+"""The files that list what is installed."""
 _COMPLETE = ".complete"
 _PACKED = ".packed.zip"
 _UNUSED_FOLDERS = ("__pycache__", "tests", "bin")
@@ -35,7 +35,7 @@ _READABLE = 0o644 << 16
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What a package holds at its top: a name and bytes, unpacked and zipped."""
+    """A top-level entry of a package: its name, and its bytes unpacked and zipped."""
 
     name: str
     unpacked: int
@@ -44,7 +44,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Zip:
-    """A package: where it is, its bytes zipped and unpacked, its parts, the heaviest first."""
+    """A package: its path, its bytes zipped and unpacked, its parts, the largest first."""
 
     file: Path
     size: int
@@ -53,9 +53,9 @@ class Zip:
 
 
 def write_requirements(source: Source, folder: Path, *more: str) -> Path:
-    """Write what a package installs into ``folder``, with a wheel of a lokki of one's own.
+    """Write the requirements of a package into ``folder``, with a wheel of lokki if needed.
 
-    What only lokki's commands need is left out, unless something else may need it.
+    Dependencies of lokki's commands are left out, unless something else may need them.
     """
     folder.mkdir(parents=True, exist_ok=True)
     needs = needs_of(source)
@@ -71,9 +71,9 @@ def write_requirements(source: Source, folder: Path, *more: str) -> Path:
 
 
 def install(needed: Path, *, python: str, architecture: str) -> Path:
-    """The folder with what a package needs, for Lambda's processor and Python; made once.
+    """The folder with a package's dependencies, for Lambda's processor and Python; made once.
 
-    It is compiled, since Lambda cannot keep what it compiles itself.
+    They are compiled, since Lambda cannot keep what it compiles itself.
     """
     about = [python, architecture, *(each.read_bytes() for each in _files(needed.parent))]
     digest = sha256(repr(about).encode()).hexdigest()[:16]
@@ -106,7 +106,7 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def _compile(folder: Path) -> None:
-    """Compile it in a process of its own: what this one has interned would be in the bytecode."""
+    """Compile it in another process: strings interned in this one would change the bytecode."""
     options = ("-s", str(folder), "-p", "/var/task", "--invalidation-mode", "unchecked-hash")
     command = [sys.executable, "-I", "-m", "compileall", "-qq", *options, str(folder)]
     subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
@@ -115,7 +115,7 @@ def _compile(folder: Path) -> None:
 def copy_code(source: Source, folder: Path, handler: str, beside: Path | None = None) -> None:
     """Copy the flow's files, and the module that Lambda calls.
 
-    ``beside`` holds the other files of a package. Raises BuildError for a clash with one of them.
+    ``beside`` has the other files of a package. Raises BuildError for a clash with one of them.
     """
     for file in source.files:
         theirs = beside is not None and (beside / file).exists()
@@ -130,10 +130,10 @@ def copy_code(source: Source, folder: Path, handler: str, beside: Path | None = 
 
 
 def write_zip(dependencies: Path, code: Path, file: Path) -> None:
-    """Pack what `install` and `copy_code` have put into folders: the same give the same bytes.
+    """Pack the folders from `install` and `copy_code`; the same files give the same bytes.
 
-    The dependencies, which are most of a package, are compressed once and kept in their folder.
-    Raises BuildError for more than Lambda unpacks.
+    The dependencies, most of a package, are compressed once and kept in their folder. Raises
+    BuildError for more than Lambda unpacks.
     """
     packed = dependencies / _PACKED
     if not packed.is_file():
@@ -145,21 +145,21 @@ def write_zip(dependencies: Path, code: Path, file: Path) -> None:
     if made.unpacked > MOST_UNPACKED:
         heaviest = ", ".join(f"{part.name} {part.unpacked / 1e6:.0f} MB" for part in made.parts[:5])
         raise BuildError(
-            f"the package has {made.unpacked / 1e6:.0f} MB unpacked, and Lambda takes "
+            f"the package has {made.unpacked / 1e6:.0f} MB unpacked, but Lambda takes "
             f"{MOST_UNPACKED / 1e6:.0f} MB in a ZIP ({heaviest}): set lambda.package_type to "
             '"image", which may have 10 GB'
         )
 
 
 def read_zip(file: Path) -> Zip:
-    """What there is to say of a package."""
+    """Notes about a package."""
     with zipfile.ZipFile(file) as package:
         parts = tuple(_parts(package.infolist()))
     return Zip(file, file.stat().st_size, sum(part.unpacked for part in parts), parts)
 
 
 def _add(folder: Path, file: Path) -> None:
-    """Add the files of a folder to a ZIP, which is made if there is none."""
+    """Add the files of a folder to a ZIP, creating it if needed."""
     files = (each.relative_to(folder) for each in folder.rglob("*") if each.is_file())
     names = sorted({each.as_posix() for each in files} - {_COMPLETE})
     with zipfile.ZipFile(file, "a", zipfile.ZIP_DEFLATED, compresslevel=9) as package:
@@ -181,7 +181,7 @@ def _parts(entries: Iterable[zipfile.ZipInfo]) -> Iterator[Part]:
 
 
 def _prune(folder: Path, services: Sequence[str]) -> None:
-    """Take out what nothing imports; with ``services``, what botocore knows of all others."""
+    """Remove what nothing imports; with ``services``, botocore's data about all others."""
     for path in sorted(folder.rglob("*"), reverse=True):
         record = path.parent.name.endswith(".dist-info") and path.name in _UNUSED_RECORDS
         if path.is_dir():

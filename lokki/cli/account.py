@@ -1,4 +1,4 @@
-"""What the commands share that change an AWS account."""
+"""What commands share that change an AWS account."""
 
 from __future__ import annotations
 
@@ -61,4 +61,4 @@ def printed_on(console: Console) -> Callable[[str], None]:
 
 def check_can_ask(confirmed: bool) -> None:
     if not confirmed and (sys.stdin is None or not sys.stdin.isatty()):
-        raise click.UsageError("there is no terminal to ask at: say --confirm")
+        raise click.UsageError("there is no terminal to ask at: give --confirm")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def opened(on: str | None, *, waits: bool = False) -> AbstractContextManager[Backend]:
     """The backend at ``on``: `LOCAL`, `AWS`, or the URL of a server; None: wherever runs may be.
 
-    For who ``waits`` for a run, a server may be away for a while.
+    For a caller that ``waits`` for a run, a server may be away for a while.
     """
     if on is None:
         return _everywhere()
@@ -63,7 +63,7 @@ def _without_aws(error: AwsError) -> None:
 
 
 def opened_aws(config: Config) -> AbstractContextManager[BlockingAwsBackend]:
-    """The configured AWS account. Raises AwsError when what it takes is not installed."""
+    """The configured AWS account. Raises AwsError when a package for it is missing."""
     check_installed()
     from lokki.backends.blocking import opened as there
 

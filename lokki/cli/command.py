@@ -1,4 +1,4 @@
-"""A command, and how it is called."""
+"""A command and how it is called."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HELP: dict[str, Any] = {
 class Command(click.Command):
     """A command whose help ends with an example, after the program's own name.
 
-    ``example`` may be a function, for one that takes time to make.
+    ``example`` may be a function, for an example that takes time to make.
     """
 
     def __init__(self, *settings: Any, example: str | Callable[[], str] = "", **more: Any) -> None:
@@ -38,10 +38,10 @@ class Command(click.Command):
 
 
 MakeCommand: TypeAlias = Callable[[Flow[..., Any], Program], click.Command]
-"""Makes the command of a flow's own program."""
+"""Makes the command for a flow's own program."""
 
 
 def call(command: click.Command, name: str, arguments: list[str], program: Program) -> None:
-    """As click's own main, which however takes a closed pipe for a failure."""
+    """Like click's own main, but a closed pipe is no failure."""
     with command.make_context(name, arguments, obj=program) as context:
         command.invoke(context)

@@ -1,7 +1,7 @@
-"""What may come next on a command line, for shells to complete it.
+"""What may come next on a command line, for completion by shells.
 
-click would answer their scripts in its ``main``, which our commands do not pass through. Nothing of
-a user's is imported: the options of a flow are read from the text of its file.
+click answers their scripts in its ``main``, which our commands do not use. No user code is
+imported: the options of a flow are read from the text of its file.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from lokki.backends.backend import Backend
 
 VARIABLE = "_LOKKI_COMPLETE"
-"""The variable that the script of a shell sets."""
+"""The variable that a shell's script sets."""
 _MOST_RUNS = 200
-"""The newest runs, among which ids are looked for."""
+"""How many of the newest runs are searched for ids."""
 
 
 def runs(
@@ -53,7 +53,7 @@ def runs(
 def flow_names(
     context: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem[str]]:
-    """The flows that there are runs of."""
+    """The flows that have runs."""
     from click.shell_completion import CompletionItem
 
     with suppress(LokkiError), _backend(context) as backend:
@@ -64,7 +64,7 @@ def flow_names(
 def targets(
     context: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem[str]]:
-    """Files, which the shell knows, and behind the ``:`` of one its flows."""
+    """Files, which the shell knows, and after a file's ``:`` its flows."""
     from click.shell_completion import CompletionItem
 
     source, _ = source_and_name(incomplete)
@@ -76,7 +76,7 @@ def targets(
 
 @contextmanager
 def _backend(context: click.Context) -> Iterator[Backend]:
-    """Where runs are looked for: on AWS, which takes its time, nowhere."""
+    """The backend to search for runs; none on AWS, which would take too long."""
     from lokki.cli.backends import opened
 
     on = context.params.get("on") or LOCAL
@@ -87,16 +87,14 @@ def _backend(context: click.Context) -> Iterator[Backend]:
 
 
 def flow_in_text(target: str) -> Flow[..., Any] | None:
-    """The flow that a command line names, with its name and its parameters alone; None if there is
-    none.
-    """
+    """The flow that a command line names, with only its name and parameters, if there is one."""
     source, name = source_and_name(from_here(target))
     found = [flow for flow in _flows_in(source) if name in ("", flow.name, flow.fn.__name__)]
     return found[0] if len(found) == 1 else None
 
 
 def flow_of_run(name: str, flow: str | None) -> Flow[..., Any] | None:
-    """The same of a run of this machine."""
+    """The same for a run of this machine."""
     from lokki.backends.local import opened
 
     with suppress(LokkiError), opened() as backend:
@@ -131,7 +129,7 @@ def _outline(function: ast.FunctionDef) -> Flow[..., Any]:
 
 
 def _parameters(given: ast.arguments) -> Iterator[inspect.Parameter]:
-    """The parameters that are options: secrets are none."""
+    """The parameters that are options: all but secrets."""
     for each in [*given.args, *given.kwonlyargs]:
         annotation = Any if each.annotation is None else ast.unparse(each.annotation)
         if "Secret" not in str(annotation):

@@ -1,4 +1,4 @@
-"""The configuration of a command; what is wrong with it goes to stderr."""
+"""The configuration of a command; its problems go to stderr."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lokki.config import Config, Logging, load, unknown_variables
 
 
 def configured(given: Mapping[str, Any] | None = None) -> Config:
-    """The configuration, as `load` has it; an unknown variable is reported once."""
+    """The configuration from `load`; an unknown variable is reported once."""
     config = load(given)
     _tell_unknown_variables(config.logging)
     return config
@@ -27,7 +27,7 @@ def _tell_unknown_variables(settings: Logging) -> None:
 
 
 def tell(record: logging.Record, settings: Logging) -> None:
-    """Write what there is to tell before a run goes on stderr, as its lines are."""
+    """Write a record to stderr before a run begins, formatted like its lines."""
     if logging.reaches(record.level, settings.level):
         line = logging.as_json if settings.format == "json" else logging.human
         click.echo(line(record), err=True)

@@ -1,6 +1,6 @@
 """``python -m lokki.cli.described FILE``: the flows of a file, as JSON on stdout.
 
-`lokki flows` starts it for each file: an import runs a user's code, and may end the process.
+`lokki flows` starts it for each file: an import runs user code and may end the process.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Running a flow from the terminal: signals, what is printed where, and the exit code."""
+"""Runs a flow from the terminal: signals, output and exit code."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Handle(Protocol):
-    """A run that has been started, as `RunHandle` is."""
+    """A run that has been started, like a `RunHandle`."""
 
     run_id: str
 
@@ -51,10 +51,10 @@ class Handle(Protocol):
 
 @dataclass(frozen=True)
 class Start:
-    """How to start a run: ``begin`` does, and keeps what it needs open; ``stages`` it will have.
+    """How to start a run: ``begin`` starts it, and keeps open what it needs.
 
-    ``program`` is the one that messages name, ``summary`` is reported first, ``other_python`` when
-    an import fails.
+    ``stages`` are those that it will have. Messages name ``program``; ``summary`` is reported
+    first, ``other_python`` when an import fails.
     """
 
     begin: Callable[[LineReport], AbstractAsyncContextManager[Handle]]
@@ -83,11 +83,11 @@ _STOPPED = "Event loop stopped before Future completed."
 
 
 def execute(start: Start, config: Config) -> int:
-    """Start a run, wait for it, print its result on stdout; return the exit code.
+    """Start a run, wait for it and print its result on stdout; return the exit code.
 
-    Everything but the result goes to stderr, what the steps print included. Ctrl-C and SIGTERM
-    cancel the run; once more, and the process ends. The end of the terminal (SIGHUP) cancels it,
-    too, unless that was ignored from the start, as `nohup` has it.
+    Everything but the result goes to stderr, including the output of steps. Ctrl-C and SIGTERM
+    cancel the run; a second one ends the process. The end of the terminal (SIGHUP) cancels the run,
+    too, unless it was ignored from the start, as under `nohup`.
     """
     with stdout_to_stderr():
         report = _report(start, config)
@@ -99,17 +99,17 @@ def execute(start: Start, config: Config) -> int:
         except LokkiError as error:
             return _failed(error, report, start.other_python)
         except SystemExit as error:
-            report.end_at_once(f"a task that a step has started ended the event loop by {error!r}")
+            report.end_at_once(f"a task that a step started ended the event loop with {error!r}")
             return 1
         except RuntimeError as error:
             if str(error) != _STOPPED:
                 raise
-            report.end_at_once("a step has stopped the event loop, which all async calls share")
+            report.end_at_once("a step stopped the event loop, which all async calls share")
             return 1
         except OSError as error:
             if error.errno != errno.EBADF:
                 raise
-            report.end_at_once(f"the event loop has lost its descriptors: {CLOSED}")
+            report.end_at_once(f"the event loop lost its descriptors: {CLOSED}")
             end_process(1)
         finally:
             for each, handler in before.items():
@@ -145,7 +145,7 @@ async def _result(start: Start, report: LineReport, interrupts: _Interrupts) -> 
 
 
 def _tell_limits(graph: FlowGraph[Any], engine: Engine, report: LineReport) -> None:
-    """Say so when a map asks for more calls at a time than there can be."""
+    """Report a map that asks for more calls at a time than are possible."""
     for stage in graph.stages:
         wanted = isinstance(stage, MapStage) and stage.concurrency_limit
         if wanted and wanted > (limit := engine.limit_of(stage)):
@@ -157,10 +157,10 @@ def _show(result: object, report: LineReport) -> int:
     try:
         with output.as_it_is():
             print(result, flush=True)
-    except BrokenPipeError:  # who reads it has seen enough
+    except BrokenPipeError:  # its reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     except Exception as error:
-        text = f"Error: the run has succeeded, but its result cannot be printed: {error!r}"
+        text = f"Error: the run succeeded, but its result cannot be printed: {error!r}"
         report.tell(logging.ending(text, time(), 1))
         return 1
     return 0
@@ -170,10 +170,10 @@ _mask = threading.local()
 
 
 def _hold_signals() -> None:
-    """Before a step forks: one that comes for the child at once waits for `_leave_signals`.
+    """Before a step forks: an early signal for the child waits for `_leave_signals`.
 
-    Our handler would take it, and it would be lost: a pool that is ended as soon as it has begun
-    would wait forever for a worker that was asked to end too early.
+    Otherwise our handler would take it: a pool that ends as soon as it has begun would wait forever
+    for a worker that was asked to end too early.
     """
     _mask.before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
 
@@ -183,9 +183,9 @@ def _release_signals() -> None:
 
 
 def _leave_signals() -> None:
-    """In a child that a step has forked: the signals that end it are its own again.
+    """In a child that a step has forked: restore the default action of signals that end it.
 
-    At once, since a handler in Python may miss one that comes just before a call that blocks.
+    At once, since a Python handler may miss a signal that comes just before a blocking call.
     """
     for each in _SIGNALS:
         if isinstance(signal.getsignal(each), _Interrupts):
@@ -199,10 +199,10 @@ os.register_at_fork(
 
 
 class _Interrupts:
-    """The handler of the signals: works even while a step blocks the event loop.
+    """Handles the signals, even while a step blocks the event loop.
 
-    A terminal that is closed sends SIGHUP more than once, a shell after it, and service managers
-    send it beside SIGTERM: it is never the second signal, which ends the process.
+    A closed terminal sends SIGHUP more than once, then its shell does, and service managers send it
+    beside SIGTERM: it never counts as the second signal, which ends the process.
     """
 
     def __init__(self, report: LineReport) -> None:
@@ -214,7 +214,7 @@ class _Interrupts:
         self._run_id = ""
 
     def guard(self, handle: Handle) -> None:
-        """Cancel this run at the first signal, one that has come already included."""
+        """Cancel this run at the first signal, even one that has already come."""
         loop = asyncio.get_running_loop()
         self._run_id = handle.run_id
         self._cancel = partial(loop.call_soon_threadsafe, handle.cancel)
@@ -222,7 +222,7 @@ class _Interrupts:
             self._cancelling()
 
     def release(self) -> None:
-        """The run has ended: a signal has nothing to cancel any more."""
+        """The run has ended: there is nothing more to cancel."""
         self._cancel = None
 
     def __call__(self, number: int, frame: object) -> None:
@@ -240,7 +240,7 @@ class _Interrupts:
 
 
 def _terminal() -> Callable[[], None]:
-    """Gives the terminal back as it is now: a step may be asking for something on it by then."""
+    """Return a function that restores the terminal as it is now: a step may have changed it."""
     try:
         before = termios.tcgetattr(2)
     except termios.error:
@@ -248,19 +248,19 @@ def _terminal() -> Callable[[], None]:
 
     def restore() -> None:
         with suppress(OSError, termios.error):
-            if os.tcgetpgrp(2) == os.getpgrp():  # in the background it is another's
+            if os.tcgetpgrp(2) == os.getpgrp():  # in the background, it is another process's
                 termios.tcsetattr(2, termios.TCSANOW, before)
 
     return restore
 
 
 def _failed(error: LokkiError, report: LineReport, other_python: str) -> int:
-    """Tell how a run has ended, and how to go on with it."""
+    """Report how a run ended, and how to resume it."""
     if isinstance(error, RunCancelled):
         report.end(str(error), INTERRUPTED)
         return INTERRUPTED
     text = f"Error: {error.said(as_options)}"
-    if isinstance(error, RunFailed):  # whose error has been reported with its traceback
+    if isinstance(error, RunFailed):  # its error has been reported with its traceback
         item = "" if error.index is None else f", item {error.index}"
         text = f"Error: the run failed in step '{error.step}'{item}, attempt {error.attempt}"
         if where := raised_at(error.traceback):

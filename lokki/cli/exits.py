@@ -1,4 +1,4 @@
-"""Steps that end the process they are called in: reported, and never taken for a success."""
+"""Reports steps that end the process they run in, which never counts as success."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from lokki.forks import end_process
 
 @contextmanager
 def exits_reported(tell: Callable[[str], None]) -> Iterator[None]:
-    """Within, ``os._exit`` of a flow's code ends the process with code 1, after ``tell``.
+    """Inside this context, ``os._exit`` in a flow's code calls ``tell`` and exits with code 1.
 
-    Nothing else could report it, and with code 0 the run would seem to have succeeded. Children
-    that were forked end as they want.
+    Nothing else could report it, and code 0 would look like success. Forked children end as they
+    like.
     """
     before, process = os._exit, os.getpid()
 
@@ -27,8 +27,8 @@ def exits_reported(tell: Callable[[str], None]) -> Iterator[None]:
         who = "the flow's code" if here is None else f"step '{here[0].name}'{_item(here)}"
         try:
             tell(
-                f"{who} has called os._exit({status}), which ends this process before its work is "
-                "done; raise an error instead, or call what needs this with subprocess"
+                f"{who} called os._exit({status}), which ends this process before its work is "
+                "done; raise an error instead, or run the code that needs it with subprocess"
             )
         finally:
             end_process(1)

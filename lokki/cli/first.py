@@ -1,4 +1,4 @@
-"""The first process of a container, which the system treats as no other."""
+"""The first process of a container, which the system treats differently from all others."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ _PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def leave_first_process() -> None:
-    """Go on in a child if this is the first process of its container.
+    """Continue in a child if this is the first process of its container.
 
-    The first one gets no signal that it does not handle, and each process whose parent has ended
-    is its child. It stays behind, passes signals on, waits for all, and ends as the child does.
+    The first process gets no signal that it does not handle, and every process whose parent has
+    ended becomes its child. It stays behind, passes signals on, waits for all, and ends like the
+    child.
     """
     if os.getpid() != 1:
         return
@@ -24,7 +25,7 @@ def leave_first_process() -> None:
     child = os.fork()
     if child:
         _stay(child)
-    os.setsid()  # Ctrl-C comes to the first process, which passes it on
+    os.setsid()  # Ctrl-C reaches the first process, which passes it on
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _PASSED_ON)
 
 

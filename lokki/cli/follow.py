@@ -1,4 +1,4 @@
-"""Running a flow elsewhere from the terminal: reported as if it ran here."""
+"""Runs a flow elsewhere from the terminal, and reports it as if it ran here."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from lokki.model.status import FINAL
 T = TypeVar("T")
 
 _QUEUED_SECONDS = 1.0
-"""After so long in the queue, it is reported."""
+"""After this long, a wait in the queue is reported."""
 _OUT_OF_REACH = ("EndpointConnectionError", "ConnectTimeoutError", "ReadTimeoutError")
 
 
 class FollowedRun:
-    """A run that is elsewhere, as a `RunHandle` that reads it again and again.
+    """A run elsewhere, as a `RunHandle` that reads it again and again.
 
-    It reports what is new since the run was as ``before``, and the log lines after ``line``, an id.
-    ``fetch`` gets the result of a run that has succeeded.
+    It reports what has changed since ``before``, and the log lines after the one with id ``line``.
+    ``fetch`` returns the result of a run that has succeeded.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class FollowedRun:
         self._patience = Patience(PATIENCE_SECONDS, self._tell_away)
 
     async def events(self) -> AsyncIterator[Event]:
-        """What happens in it until it ends; what its steps print is reported on the way."""
+        """The events of the run until it ends; the output of its steps is reported on the way."""
         begun, is_reported = monotonic(), False
         while True:
             now = await self._patiently(partial(self._backend.run, self.run_id))
@@ -79,14 +79,14 @@ class FollowedRun:
             await anyio.sleep(self._backend.poll_interval)
 
     def _tell(self, lines: deque[LogLine], until: float) -> None:
-        """Tell the first of the lines, those that came before a time."""
+        """Report the first lines, up to a time."""
         while lines and lines[0].at < until:
             line = lines.popleft()
             self._line = line.id
             self._report.said(line[1:])
 
     def _new_lines(self) -> list[LogLine]:
-        """The lines that have come; a run goes on without, where AWS refuses them."""
+        """The new lines; none from the moment that AWS refuses them."""
         if not self._has_lines:
             return []
         try:
@@ -97,7 +97,7 @@ class FollowedRun:
             return []
 
     async def _patiently(self, ask: Callable[[], T]) -> T:
-        """What a backend answers, which may be away for a while."""
+        """The answer of a backend, which may be away for a while."""
         while True:
             try:
                 answer = await anyio.to_thread.run_sync(ask)
@@ -113,7 +113,7 @@ class FollowedRun:
         self._report.tell(logging.place_away(message, time()))
 
     async def result(self) -> Any:
-        """The result as it is printed. Raises what `RunHandle.result` does, and LokkiError."""
+        """The result to print. Raises what `RunHandle.result` raises, and LokkiError."""
         run = self._seen
         assert run is not None
         if run.status == "cancelled":
@@ -124,7 +124,7 @@ class FollowedRun:
         return await anyio.to_thread.run_sync(self._fetch, self.run_id)
 
     def cancel(self) -> None:
-        """Ask for it; the run's end shows that it is done."""
+        """Ask for it; the run's end shows that it was done."""
         self._cancelling = asyncio.ensure_future(self._cancel())
 
     async def _cancel(self) -> None:
@@ -133,7 +133,7 @@ class FollowedRun:
 
 
 def _passes(error: ServerError | AwsError) -> bool:
-    """Whether what is refused may not be so a little later."""
+    """Whether a request that was refused may succeed a little later."""
     if isinstance(error, ServerError):
         return is_away(error)
     return error.code in _OUT_OF_REACH
@@ -147,7 +147,7 @@ async def followed(
     report: LineReport,
     fetch: Callable[[str], Any],
 ) -> AsyncIterator[FollowedRun]:
-    """A run that ``submit`` has the backend start, or resume from what it was ``before``."""
+    """A run that ``submit`` has the backend start, or resume from its state ``before``."""
     line = 0 if before is None else await anyio.to_thread.run_sync(backend.last_line, before.id)
     run = await anyio.to_thread.run_sync(submit)
     yield FollowedRun(backend, run.id, before, line, report, fetch)

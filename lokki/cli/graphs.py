@@ -1,4 +1,4 @@
-"""The graph of a flow that a command is about, made by the flow's own body."""
+"""The graph of a command's flow, made by the flow's own body."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def asked_graph(
     whole: bool = True,
     like: Mapping[str, Any] | None = None,
 ) -> FlowGraph[Any]:
-    """The graph of a flow with the parameters that a command line gives, as `parameters_from` does.
+    """The graph of a flow with the parameters of a command line, from `parameters_from`.
 
-    Raises UsageError for parameters that are wrong.
+    Raises UsageError for wrong parameters.
     """
     try:
         with stdout_to_stderr():
@@ -42,7 +42,7 @@ def asked_graph(
 
 
 def traced(flow: Flow[..., Any], trace: Callable[[], FlowGraph[Any]]) -> FlowGraph[Any]:
-    """The graph that ``trace`` gives. Raises LoadError when the flow's body fails."""
+    """The graph that ``trace`` returns. Raises LoadError when the flow's body fails."""
     try:
         with stdout_to_stderr():
             return trace()

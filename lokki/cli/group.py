@@ -17,16 +17,16 @@ _MEANT = {
     "list": "runs", "ls": "runs", "history": "runs", "status": "show",
     "rm": "gc", "delete": "gc", "clean": "gc",
 }  # fmt: skip
-"""What other programs call our commands."""
+"""Names of our commands in other programs."""
 _NEVER_GUESSED = ("destroy",)
-"""Commands that are too grave to be named for another word."""
+"""Commands too dangerous to be suggested for another word."""
 _NOT_LOADED = click.Command(None)
 
 
 class Group(Command, click.Group):
-    """The commands of a flow's program or, with None, of `lokki`, each imported when it is called.
+    """The commands of a flow's program or, with None, of `lokki`, each imported when called.
 
-    Exits with 1 for no command and for an unknown one, after its usage.
+    Without a command, or for an unknown one, prints its usage and exits with 1.
     """
 
     def __init__(self, flow: Flow[..., Any] | None, program: Program, **settings: Any) -> None:

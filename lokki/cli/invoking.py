@@ -1,4 +1,4 @@
-"""Runs on AWS: started, and gone on with."""
+"""Starts and resumes runs on AWS."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def resume_on_aws(name: str, program: Program, options: dict[str, Any]) -> int:
-    """Go on with a run on AWS, with the code that is deployed; the exit code."""
+    """Resume a run on AWS with the deployed code; the exit code."""
     from lokki.backends.changes import kept
     from lokki.cli.backends import opened_aws
     from lokki.cli.execute import Start, execute

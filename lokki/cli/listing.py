@@ -1,4 +1,4 @@
-"""Listing runs, for the commands that do."""
+"""Lists runs, for several commands."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def list_runs(
 
 
 def tell_unknown(backend: Backend, flow: str) -> None:
-    """Say so when a flow has no runs at all, and which flow may be meant."""
+    """Report a flow without any runs, and which flow may be meant."""
     from difflib import get_close_matches
 
     if backend.runs(flow=flow, limit=1).runs:
         return
     known = backend.flows()
     near = get_close_matches(flow, known)
-    hint = f"; there are runs of {', '.join(known[:_MOST_FLOWS])}" if known else ""
+    hint = f"; flows with runs: {', '.join(known[:_MOST_FLOWS])}" if known else ""
     if near:
         hint = f"; did you mean {' or '.join(map(repr, near))}?"
     click.echo(f"no runs of flow '{flow}'{hint}", err=True)
@@ -58,7 +58,7 @@ def print_json(value: Any) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """What JSON has of a value that is none of its own: of the model, or else its text."""
+    """A value as JSON can hold it: the fields of a model type, otherwise its text."""
     try:
         return fields_of(value)
     except TypeError:

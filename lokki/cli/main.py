@@ -23,13 +23,13 @@ from lokki.errors import ConfigError, DefinitionError, LokkiError, ParameterErro
 from lokki.loading import LoadError, NotThere, alias_main
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
-"""Errors of writing where nothing more can be written."""
+"""Errors of writing after which nothing more can be written."""
 
 
 def main_of(flow: Flow[..., Any]) -> NoReturn:
     """What `lokki.main` does."""
     if not isinstance(flow, Flow):
-        raise DefinitionError(f"main() wants a flow, not {flow!r}: decorate a function with @flow")
+        raise DefinitionError(f"main() takes a flow, not {flow!r}: decorate a function with @flow")
     check_may_run()
     alias_main()
     program = Program(f"python {shlex.quote(sys.argv[0])}", flow.name)
@@ -49,7 +49,7 @@ def entry_point() -> NoReturn:
 
 
 def _start(group: click.Group, program: Program) -> NoReturn:
-    """Run a command; print our errors, and a full disk, as messages without a traceback."""
+    """Run a command; print lokki's errors, and a full disk, without a traceback."""
     if completing.VARIABLE in os.environ:
         from lokki.cli.shells import complete
 
@@ -75,7 +75,7 @@ def _start(group: click.Group, program: Program) -> NoReturn:
 
 
 def _drop_unwritten() -> None:
-    """What stderr does not take is lost, and no failure, as which Python 3.14 exits with 120."""
+    """Output that stderr does not take is lost but no failure; Python 3.14 would exit with 120."""
     try:
         if sys.stderr is not None:
             sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""The flows there are to run, here or on a server."""
+"""The flows that can be run, here or on a server."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ PARAMETERS: list[click.Parameter] = [SOURCES, JSON, HERE_OR_SERVER]
 
 
 def offered_flows(on: str, sources: Sequence[str]) -> FlowList:
-    """The flows here or on a server, and the files that have none, as the API lists both."""
+    """The flows here or on a server, and the files without any, as the API lists both."""
     if on == LOCAL:
         return _here(sources, configured())
     if sources:
-        raise click.UsageError(f"leave '{sources[0]}' out: the server has files of its own")
+        raise click.UsageError(f"leave '{sources[0]}' out: the server has its own files")
     from lokki.backends.server import ServerBackend
 
     return ServerBackend(on).offered()
 
 
 def tell_problems(problems: Sequence[FileProblem], nothing: str) -> None:
-    """Tell on stderr what is wrong with files, which is exit code 1, or that there is nothing."""
+    """Report on stderr the problems of files (then exit with 1), or that there is nothing."""
     for each in problems:
         click.echo(f"{each.traceback}Error: {each.error}", err=True)
     if problems:
@@ -73,7 +73,7 @@ def _here(sources: Sequence[str], config: Config) -> FlowList:
 
 
 def _described(file: str) -> dict[str, Any]:
-    """The flows of a file, or what is wrong with it, as a process of its own finds them."""
+    """The flows of a file or its problems, found by a process of its own."""
     import subprocess
 
     done = subprocess.run(

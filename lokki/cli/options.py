@@ -1,4 +1,4 @@
-"""Options that several commands have, and what they mean."""
+"""Options of several commands, and what they mean."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def run_parameters(*, required: bool = True) -> list[click.Parameter]:
-    """A run as an argument, or as an option, which is the same."""
+    """A run, as an argument or as the equivalent option."""
     return [
         click.Argument(
             ["run"],
@@ -40,9 +40,9 @@ SOURCES = click.Argument(
 
 
 def run_named(run: str | None, option: str | None, default: str | None = None) -> str:
-    """The run that a command line names. Raises UsageError when it names none, or two."""
+    """The run that a command line names. Raises UsageError for none or two."""
     if run is not None and option is not None and run != option:
-        raise click.UsageError(f"RUN is '{run}' and --run is '{option}': write one of them")
+        raise click.UsageError(f"RUN is '{run}' and --run is '{option}': give one of them")
     name = next((each for each in (run, option, default) if each is not None), "")
     if not name:
         raise click.UsageError("Missing argument 'RUN': an id, the beginning of one, or 'last'.")
@@ -85,7 +85,7 @@ COUNT = click.Option(
     type=Number(1),
     default=20,
     metavar="INT",
-    help="How many runs to list at most.  [default: 20]",
+    help="Most runs to list.  [default: 20]",
 )
 
 
@@ -110,21 +110,21 @@ AGAIN: list[click.Parameter] = [
         help="Also run the tolerated failures of this group again; `show` lists the ids.",
     ),
     click.Option(
-        ["--from", "from_stage"], metavar="STAGE", help="Run this stage and all after it again."
+        ["--from", "from_stage"], metavar="STAGE", help="Run this stage and all later ones again."
     ),
     click.Option(
         ["--force"],
         is_flag=True,
-        help="Resume although the flow's structure has changed. Needs --from: results before "
-        "that stage are kept.",
+        help="Resume although the flow's structure has changed. Needs --from; results before that "
+        "stage are kept.",
     ),
-    click.Option(["--dry-run"], is_flag=True, help="Say what would run again, and stop."),
+    click.Option(["--dry-run"], is_flag=True, help="Only show what would run again."),
 ]
 """Options of a resume."""
 
 
 def again_from(options: dict[str, Any]) -> ResumeOptions:
-    """What a resume does again, of its options, which are taken out."""
+    """What a resume runs again, taken out of its options."""
     from lokki.resumption import ResumeOptions
 
     return ResumeOptions(
@@ -136,7 +136,7 @@ def again_from(options: dict[str, Any]) -> ResumeOptions:
 
 
 def config_from(options: dict[str, Any]) -> Config:
-    """The configuration with the settings among a command's options, which are taken out."""
+    """The configuration with the settings taken out of a command's options."""
     options.pop("on", None)
     given = _SETTINGS.keys() & options.keys()
     return configured({_SETTINGS[name]: options.pop(name) for name in given})

@@ -1,4 +1,4 @@
-"""The parameters of a flow as options: their help, and the values that a command line gives."""
+"""The parameters of a flow as options: their help, and their values on a command line."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def options_of(
 ) -> list[click.Parameter]:
     """``--params FILE`` and an option for each parameter, all of them text until validated.
 
-    That of a secret is there to say that it is none. ``own`` options of a command come last; a
-    parameter of the same name has to be given in the file. ``whole``: the required ones are marked.
-    ``like`` are values of another run, which stand for those that are not given.
+    A secret's option only says what to do instead. A command's ``own`` options come last; a
+    parameter of the same name must be given in the file. ``whole``: required ones are marked.
+    ``like`` are values of another run, used for parameters that are not given.
     """
     taken = {word for each in own for word in (each.name, *each.opts)}
     free = [each for each in flow.parameters if taken.isdisjoint((each.name, each.option))]
@@ -48,7 +48,7 @@ def options_of(
 
 
 def option_of(parameter: Parameter | SchemaParameter, *, whole: bool = True) -> click.Option:
-    """The option that a parameter of a flow is."""
+    """The option for a parameter of a flow."""
     if parameter.is_secret:
         names = [parameter.option, parameter.name]
         return click.Option(names, hidden=True, expose_value=False, callback=_refuse)
@@ -61,7 +61,7 @@ def option_of(parameter: Parameter | SchemaParameter, *, whole: bool = True) -> 
 
 
 class _Flag(click.Option):
-    """``--x`` or ``--no-x``; or ``--x`` with a value, a text until it is validated."""
+    """``--x`` or ``--no-x``; or ``--x`` with a value, text until validated."""
 
     def __init__(self, names: list[str], **settings: Any) -> None:
         super().__init__(
@@ -126,11 +126,11 @@ def parameters_from(
     whole: bool = True,
     like: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The checked parameters of a run, missing secrets asked for if it is to run here.
+    """The checked parameters of a run; if it runs ``here``, asks for missing secrets.
 
-    ``like`` are the parameters of another run, which stand for those that are not given. Elsewhere,
-    secrets without a default are left out; if they need not be ``whole``, so is every required one
-    that is missing. Raises ParameterError, naming every one that is wrong.
+    ``like`` are the parameters of another run, used for those that are not given. Elsewhere,
+    secrets without a default are left out; if the parameters need not be ``whole``, so are missing
+    required ones. Raises ParameterError, naming each wrong parameter.
     """
     source = "stdin" if file == Path("-") else str(file)
     stored = {} if file is None else stored_parameters(file)
@@ -152,7 +152,7 @@ def parameters_from(
 
 
 def stored_parameters(file: Path) -> dict[str, Any]:
-    """What a file of parameters holds. Raises ParameterError."""
+    """The parameters in a file. Raises ParameterError."""
     source = "stdin" if file == Path("-") else str(file)
     try:
         text = (sys.stdin and sys.stdin.read()) if file == Path("-") else file.read_text()

@@ -10,7 +10,7 @@ from lokki.model.run import LOCAL
 
 @dataclass(frozen=True)
 class Program:
-    """How the program was called, and the flow whose runs it is about (None: every flow's).
+    """How the program was called, and the flow whose runs it handles (None: those of all flows).
 
     ``on`` is where its runs are: `LOCAL`, or the URL of a server.
     """
@@ -20,10 +20,10 @@ class Program:
     on: str = LOCAL
 
     def at(self, on: str) -> Program:
-        """The program, for runs that are elsewhere."""
+        """The program, for runs elsewhere."""
         return replace(self, on=on)
 
     def command(self, *words: str) -> str:
-        """A command of it, for the user to copy."""
+        """One of its commands, for the user to copy."""
         where = [] if self.on == LOCAL else ["--on", self.on]
         return f"{self.name} {shlex.join([*words, *where])}"

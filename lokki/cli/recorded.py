@@ -1,4 +1,4 @@
-"""The recorded run that a command begins with: found, its folder entered, its flow loaded."""
+"""The recorded run that a command needs: finds it, enters its folder, loads its flow."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 def found_run(name: str, program: Program, options: dict[str, Any]) -> tuple[RunRecord, Config]:
     """A run, and the configuration of the folder where the command was typed.
 
-    Afterwards the process is in the run's folder. To be called before the flow's file is loaded,
-    which may start other runs and read files by relative paths.
+    Afterwards the process is in the run's folder. Call this before loading the flow's file, which
+    may start other runs and read files by relative paths.
     """
     from lokki.store.history import read_history
     from lokki.store.runs import refuse_removing
@@ -39,7 +39,7 @@ def found_run(name: str, program: Program, options: dict[str, Any]) -> tuple[Run
 
 
 def _enter(folder: str | None, config: Config) -> None:
-    """Go to the folder of a run, if it is known and another one; a message says so either way."""
+    """Change to the folder of a run, if that is known and different, and report it."""
     here = None
     with suppress(OSError):  # it has been removed
         here = os.getcwd()
@@ -52,15 +52,16 @@ def _enter(folder: str | None, config: Config) -> None:
         level = "WARNING"
         message = (
             f"the folder that the run was started in cannot be entered: {folder}: "
-            f"{error.strerror}; it goes on in {here}"
+            f"{error.strerror}; it continues in {here}"
         )
     tell(logging.run_folder(message, level, time()), config.logging)
 
 
 def flow_of(run: RunRecord, target: str | None, command: str) -> Flow[..., Any]:
-    """The flow of a run, from where that was started or, if it is named, from ``target``.
+    """The flow of a run, from its original file or, if given, from ``target``.
 
-    ``command`` is what to give a file to where there is none. Raises LoadError and NotThere.
+    ``command`` is the command to give a file to if the original is gone. Raises LoadError and
+    NotThere.
     """
     try:
         with stdout_to_stderr():
@@ -79,7 +80,7 @@ def flow_of(run: RunRecord, target: str | None, command: str) -> Flow[..., Any]:
 
 def _source(run: RunRecord, command: str) -> str:
     """The file and the flow that a run was started from. Raises NotThere."""
-    hint = f"say where its flow is: lokki {command} {run.id} FILE"
+    hint = f"name the file of its flow: lokki {command} {run.id} FILE"
     if run.source is None:
         raise NotThere(f"run {run.id} was not started from a file; {hint}")
     file = run.source.rpartition(":")[0]

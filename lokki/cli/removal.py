@@ -1,4 +1,4 @@
-"""Removing old runs with all that is stored of them."""
+"""Removes old runs with everything stored for them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from lokki.store.runs import RunRecord
 def collect(
     config: Config, flow: str | None, older_than: float | None, keep: int | None, dry_run: bool
 ) -> None:
-    """Remove the runs that are older and not among the newest; say what that was and gave."""
+    """Remove the runs that are older and not among the newest; report them and the freed space."""
     path = journal_path(config)
     with read_history(path) as history:
         old = may_go(history.runs(flow=flow), time(), older_than=older_than, keep=keep)
@@ -48,9 +48,9 @@ def collect(
 async def _remove(
     path: Path, store: PayloadStore, old: Sequence[RunRecord]
 ) -> tuple[set[str], str]:
-    """Remove runs, but for those that another process has or had meanwhile.
+    """Remove runs, except those that another process has or had meanwhile.
 
-    Gives those that were removed, and what it gave.
+    Returns the removed runs, and a text about the freed space.
     """
     removed: set[str] = set()
     freed = 0
@@ -62,10 +62,10 @@ async def _remove(
                 removed.add(run.id)
         await store.close()
         now = time()
-        if any(is_worked_on(run, now) for run in journal.history.runs()):  # it would have to wait
-            return removed, "their space kept for later runs, since another process is at work"
+        if any(is_worked_on(run, now) for run in journal.history.runs()):  # this would have to wait
+            return removed, "their space is kept for later runs, since another process is working"
         journal.shrink()
-    return removed, f"{freed:,} bytes of the journal given back"
+    return removed, f"{freed:,} bytes of the journal freed"
 
 
 def _those_that(count: int, what: str) -> str:

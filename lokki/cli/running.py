@@ -1,4 +1,4 @@
-"""Starting a run here or on a server."""
+"""Starts a run here or on a server."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def run_there(
     config: Config,
     program: Program,
 ) -> int:
-    """Follow a run that ``start`` has a server start, and print its result; the exit code."""
+    """Follow a run that ``start`` starts on a server, and print its result; the exit code."""
     from lokki.cli.execute import Start, execute
     from lokki.cli.follow import followed
 

@@ -16,7 +16,7 @@ _METAVARS = {
     "date": "YYYY-MM-DD", "date-time": "YYYY-MM-DDTHH:MM:SS", "duration": "PT1H30M",
     "path": "PATH", "uuid": "UUID", "binary": "BYTES",
 }  # fmt: skip
-"""What stands for a value of a type, or of a format of strings, as in `Parameter.metavar`."""
+"""Placeholders for values of a type, or of a string format, as in `Parameter.metavar`."""
 _SWITCHES = {"true": True, "yes": True, "on": True, "1": True}
 _SWITCHES |= {"false": False, "no": False, "off": False, "0": False}
 
@@ -50,7 +50,7 @@ class SchemaParameter:
 
     @property
     def default_text(self) -> str:
-        """The default as it would be typed; empty when there is none, or None."""
+        """The default as typed; empty if there is none, or None."""
         if self.default is None:
             return ""
         if self.is_flag:
@@ -61,7 +61,7 @@ class SchemaParameter:
         return shlex.quote(text)
 
     def value(self, text: str) -> Any:
-        """What is typed for it as JSON has it; whether that is right, the flow's own check says."""
+        """What is typed for it, as JSON; the flow's own check decides whether it is right."""
         if text.lower() in ("none", "null") and any(
             each.get("type") == "null" for each in self.schemas
         ):

@@ -1,4 +1,4 @@
-"""What bash, zsh and fish read to complete ``lokki``, and what they are answered."""
+"""The scripts with which bash, zsh and fish complete ``lokki``, and the answers to them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ complete -o nosort -F %(complete_func)s %(prog_name)s
 
 
 class _Bash(BashComplete):
-    """bash, of which the line is taken, not its words: they end at each ``:``, of URLs, too."""
+    """bash; the line is used, not its words, which end at each ``:``, even in URLs."""
 
     source_template: ClassVar[str] = _BASH
 
@@ -58,7 +58,7 @@ class _Bash(BashComplete):
 
 
 class _Fish(FishComplete):
-    """fish: in our order, with the whole of a help, which click cuts at its first comma."""
+    """fish, in our order and with the whole help text, which click cuts at the first comma."""
 
     source_template: ClassVar[str] = FishComplete.source_template.replace(
         'string split ","', 'string split --max 1 ","'
@@ -69,14 +69,14 @@ _SHELLS: dict[str, type[ShellComplete]] = {"bash": _Bash, "zsh": ZshComplete, "f
 
 
 def script(group: click.Command, shell: str) -> str:
-    """What a shell has to read."""
+    """The script for a shell."""
     return _SHELLS[shell](group, {}, "lokki", VARIABLE).source()
 
 
 def complete(group: click.Command, program: Program, instruction: str) -> NoReturn:
-    """Answer a shell's script, which asks by ``bash_complete``, say, and end.
+    """Answer a shell's script, which asks with ``bash_complete``, say, and end.
 
-    Nothing else is printed: it would be amid the line that is typed.
+    Nothing else is printed: it would appear in the line being typed.
     """
     sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - for the life of the process
     shell = _SHELLS.get(instruction.removesuffix("_complete"))

@@ -1,4 +1,4 @@
-"""What the commands write where: the result on stdout, everything else on stderr."""
+"""Where the commands write: the result to stdout, everything else to stderr."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from lokki.secret import in_environment
 
 @contextmanager
 def stdout_to_stderr() -> Iterator[None]:
-    """Within, what anything writes to stdout goes to stderr.
+    """Inside this context, everything written to stdout goes to stderr.
 
-    It is the file descriptor that is turned, so threads, child processes and C libraries that a
-    flow's code uses are included. From here on, no secret is shown, other than in a run's result.
+    The file descriptor itself is redirected, so this includes threads, child processes and C
+    libraries that a flow's code uses. From here on, secrets are shown only in a run's result.
     """
-    from lokki import output  # not before: a command without a flow has no need of it
+    from lokki import output  # not earlier: a command without a flow does not need it
 
     output.mask(in_environment())
-    if sys.stderr is None:  # it is closed, and the lowest free descriptor is its own
+    if sys.stderr is None:  # it is closed, and the lowest free descriptor is its number
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - for the life of the process
     if sys.stdout is None:
         yield
@@ -43,7 +43,7 @@ def _flush() -> None:
 
 
 class Watched:
-    """Stands in for a stream; ``before`` is called each time that something is done with it."""
+    """Stands in for a stream; ``before`` is called each time it is used."""
 
     def __init__(self, stream: TextIO, before: Callable[[], object]) -> None:
         self._stream = stream

@@ -1,4 +1,4 @@
-"""Commands whose options are known once their first argument is: a flow, or a run."""
+"""Commands whose options depend on their first argument: a flow or a run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TARGET: dict[str, Any] = {
     "options_metavar": "",
     "context_settings": {"ignore_unknown_options": True, "allow_interspersed_args": False},
 }
-"""A command whose options are known once its flow is."""
+"""A command whose options depend on its flow."""
 
 
 def target_argument(
@@ -32,9 +32,9 @@ def target_argument(
 
 
 class Deferred(Command):
-    """A command whose options are known once its first argument is.
+    """A command whose options depend on its first argument.
 
-    ``own`` gives the command that has them, for a shell to complete; None where it cannot tell.
+    ``own`` returns the command that has them, for a shell to complete; None if it is unknown.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Deferred(Command):
 def on_target(
     name: str, example: str, about: str, make: MakeCommand
 ) -> Callable[[Flow[..., Any] | None, Program], click.Command]:
-    """The command that ``make`` makes for a flow; of `lokki`, ``NAME FILE[:flow] [OPTIONS]``."""
+    """The command that ``make`` makes for a flow; in `lokki`, ``NAME FILE[:flow] [OPTIONS]``."""
 
     def made(flow: Flow[..., Any] | None, program: Program) -> click.Command:
         return _of_lokki(name, example, about, make) if flow is None else make(flow, program)

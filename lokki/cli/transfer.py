@@ -17,7 +17,7 @@ T = TypeVar("T")
 async def with_large(
     journal: Path, config: Config, use: Callable[[PayloadStore], Awaitable[T]]
 ) -> T:
-    """What ``use`` gives, of the store of large results beside the journal."""
+    """What ``use`` returns for the store of large results beside the journal."""
     from lokki.engine.payloads import payload_store
 
     large = payload_store(journal, config)

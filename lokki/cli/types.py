@@ -1,4 +1,4 @@
-"""What the values of options may be."""
+"""Types of option values."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MOST = 2**62
 
 
 class Number(click.ParamType[int]):
-    """A whole number, from ``least`` to what the journal can count to."""
+    """A whole number from ``least`` to the most that the journal can count."""
 
     name = "int"
 
@@ -41,7 +41,7 @@ class Number(click.ParamType[int]):
 
 
 class Choice(click.Choice[str]):
-    """One of some words, whose case does not matter."""
+    """One of some words, in any case."""
 
     def __init__(self, words: Sequence[str]) -> None:
         super().__init__(words, case_sensitive=False)
@@ -51,7 +51,7 @@ class Choice(click.Choice[str]):
 
 
 class Ago(click.ParamType[float]):
-    """``90s``, ``30m``, ``2h``, ``7d``, ``4w`` ago, or a time as ISO 8601 has it, local."""
+    """``90s``, ``30m``, ``2h``, ``7d``, ``4w`` ago, or a local time in ISO 8601."""
 
     name = "time"
 

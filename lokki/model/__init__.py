@@ -1,5 +1,5 @@
-"""What a run, a flow and all that belongs to them are, for people and programs: pure data.
+"""The types of a run, a flow and their parts, for people and programs: pure data.
 
-Each type is defined here once. The backends make them, the terminal prints them, `--json` and the
-service answer with them, and clients read them.
+Each type is defined here once. Backends make them, the terminal prints them, `--json` and the
+service return them, and clients read them.
 """

@@ -11,10 +11,10 @@ T = TypeVar("T")
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 def model(cls: type[T]) -> type[T]:
-    """Make a class a type of the model: a frozen dataclass whose fields are given by name.
+    """Make a class a type of the model: a frozen dataclass whose fields are passed by name.
 
     Its fields are those of its JSON. The string below a field describes it in OpenAPI; a field with
-    a default may be missing in what an older version has written.
+    a default may be missing in data from an older version.
     """
     cls.__pydantic_config__ = {"use_attribute_docstrings": True}  # type: ignore[attr-defined]
     return dataclass(frozen=True, slots=True, kw_only=True)(cls)
@@ -38,4 +38,4 @@ def fields_of(value: Any) -> dict[str, Any]:
     try:
         return {name: getattr(value, name) for name in value.__dataclass_fields__}
     except AttributeError:
-        raise TypeError(f"{type(value).__name__} is no type of the model") from None
+        raise TypeError(f"{type(value).__name__} is not a type of the model") from None

@@ -10,7 +10,7 @@ from lokki.model.base import Example, model
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An error of a step's call, as values that can be stored and sent.
+    """An error of a call, as values that can be stored and sent.
 
     ``type`` is the name of the exception's class, ``reason`` its text, ``traceback`` the text of
     the user's frames; ``retryable``: the step's RetryConfig names such an exception.
@@ -27,7 +27,7 @@ class Failure:
 
 @model
 class Error:
-    """What ended a run; ``step`` and what follows are there if a step did."""
+    """What ended a run; ``step`` and the fields after it are set if a step did."""
 
     type: Annotated[str, Example("ValueError")]
     message: str
@@ -50,7 +50,7 @@ class Error:
 
     @property
     def failure(self) -> Failure | None:
-        """The failure of the step that ended the run; None where none has."""
+        """The failure of the step that ended the run; None if no step did."""
         if self.step is None:
             return None
         attempt, trace = self.attempt or 1, self.traceback or ""

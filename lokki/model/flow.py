@@ -13,23 +13,23 @@ Overlap = Literal["skip", "queue", "allow"]
 
 @model
 class Schedule:
-    """When runs are started, as EventBridge Scheduler would."""
+    """When runs start, as with EventBridge Scheduler."""
 
     expression: Annotated[str, Example("cron(0 9 * * ? *)")]
     timezone: Annotated[str, Example("UTC")]
-    """whose clock a cron(…) follows"""
+    """the time zone of a cron(…)"""
     overlap: Overlap
-    """what is done while the run of an earlier time has not ended"""
+    """what happens while the run of an earlier time has not ended"""
     paused: bool
     next: list[Time]
     """the next times"""
     missed: int
-    """times that no server was there for"""
+    """how many times passed without a server"""
     missed_last: Time | None
     last: str | None
-    """the run that was started last"""
+    """the run started last"""
     error: str | None
-    """why no run is started"""
+    """why no runs start"""
 
 
 @model
@@ -48,24 +48,24 @@ class ScheduleList:
 
 @model
 class Ticks:
-    """A time of a schedule, or several in a row that went the same way."""
+    """A time of a schedule, or several in a row with the same outcome."""
 
     first: Time
     last: Time
     count: int
     outcome: Literal["started", "skipped", "missed", "paused"]
     run: str | None
-    """the run that was started, or that had not ended"""
+    """the run that started, or that had not ended"""
     reason: str | None
-    """why they were missed, if it was not that no server was there"""
+    """why they were missed, if not for lack of a server"""
 
 
 @model
 class ScheduleDetail(FlowSchedule):
-    """The schedule of a flow, and what became of its times."""
+    """The schedule of a flow, and the outcomes of its times."""
 
     ticks: list[Ticks]
-    """what became of the latest times, the newest first"""
+    """the outcomes of the latest times, the newest first"""
 
 
 @model
@@ -77,7 +77,7 @@ class Flow:
     doc: str | None
     parameters: dict[str, Any]
     secrets: list[str]
-    """parameters that the server takes from its environment"""
+    """parameters that the server reads from its environment"""
     stages: list[StageStructure] | None
     schedule: Schedule | None
 
@@ -93,7 +93,7 @@ class FileProblem:
 
 @model
 class FlowList:
-    """The flows that are offered, and the files that have none."""
+    """The offered flows, and the files without any."""
 
     flows: list[Flow]
     problems: list[FileProblem]

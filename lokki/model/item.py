@@ -19,7 +19,7 @@ class ItemError:
 
 @model
 class Item:
-    """An item with an outcome; on AWS its times are not known."""
+    """An item with an outcome; on AWS, its times are unknown."""
 
     index: int
     status: ItemStatus
@@ -58,12 +58,12 @@ class ItemDetail(Item):
     step: str
     failures: list[Attempt]
     output: dict[str, Any] | None
-    """`{json: …}`, or `{type: …, bytes: …}` for what JSON has no words for"""
+    """`{json: …}`, or `{type: …, bytes: …}` for values that JSON cannot hold"""
 
 
 @model
 class Strip:
-    """A map's items in cells of neighbours, each with how many are in which status."""
+    """A map's items in cells of neighbours, each with its number of items by status."""
 
     total: int
     cells: list[dict[str, int]]

@@ -26,7 +26,7 @@ class LogLine(NamedTuple):
 
 @model
 class Line:
-    """A line that a step printed or logged, as JSON has it."""
+    """A line that a step printed or logged, as in JSON."""
 
     id: int
     ts: Time
@@ -45,7 +45,7 @@ class Line:
 
     @property
     def read(self) -> LogLine:
-        """The line as it is read from a journal."""
+        """The line as read from a journal."""
         about = (self.step, self.item, self.attempt, self.level, self.source, self.message)
         return LogLine(self.id, seconds(self.ts), *about)
 
@@ -58,4 +58,4 @@ class LineList:
     next: int
     """the `after` of the next page"""
     previous: int | None
-    """the `before` of the page before"""
+    """the `before` of the previous page"""

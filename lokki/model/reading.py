@@ -1,4 +1,4 @@
-"""Reading values of the model from JSON."""
+"""Reads values of the model from JSON."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ T = TypeVar("T")
 
 
 def read(kind: type[T], data: Any) -> T:
-    """A value of a type of the model from its JSON; fields that are not known are left out.
+    """A value of a type of the model from its JSON, without unknown fields.
 
-    Raises ValueError for what is no such value.
+    Raises ValueError for JSON of another type.
     """
-    reader: Any = _reader  # whose key, a type, mypy takes for unhashable
+    reader: Any = _reader  # its key, a type, is unhashable to mypy
     value: T = reader(kind).validate_python(data)
     return value
 
 
 @lru_cache
 def _reader(kind: Any) -> Any:
-    from pydantic import TypeAdapter  # which takes a while, and only servers' answers need it
+    from pydantic import TypeAdapter  # slow to import, and only answers of servers need it
 
     return TypeAdapter(kind)

@@ -1,6 +1,6 @@
-"""A run, its stages, and what failed in them.
+"""A run, its stages, and their failures.
 
-Durations are seconds in which the run was worked on, so far if it goes on.
+Durations are seconds of work on the run, so far if it has not ended.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from lokki.model.structure import StageKind, StageStructure
 from lokki.model.times import Time
 
 LOCAL: Literal["local"] = "local"
-"""What ``--on`` and ``where`` say of a journal; a server is said by its URL."""
+"""The name of a journal in ``--on`` and ``where``; a server's name is its URL."""
 AWS: Literal["aws"] = "aws"
-"""What they say of the executions of flows that are deployed."""
+"""Their name for executions of deployed flows."""
 
 
 @model
 class StackFrame:
-    """Where in the user's code."""
+    """A place in the user's code."""
 
     file: str
     line: int
@@ -31,7 +31,7 @@ class StackFrame:
 
 @model
 class FailureGroup:
-    """Failures that are alike; ``items`` are the first of them."""
+    """A group of equal failures; ``items`` are the first ones."""
 
     id: Annotated[str, Example("8a73ee")]
     count: int
@@ -41,7 +41,7 @@ class FailureGroup:
     type: Annotated[str, Example("ValueError")]
     message: str
     varies: bool
-    """others have other numbers in their message"""
+    """the numbers in their messages differ"""
     place: StackFrame | None
     items: list[int]
     tolerated: bool
@@ -56,14 +56,14 @@ class FailureGroup:
 
 @model
 class InnerStep:
-    """One of several steps in a map, which each item goes through."""
+    """One of several steps in a map that each item goes through."""
 
     step: Annotated[str, Example("crunch")]
     succeeded: int
-    """items that are past it"""
+    """items that have passed it"""
     failed_attempts: int
     mean_seconds: float | None
-    """of a call that succeeded, as measured for some of them or all; null: none was"""
+    """of a successful call, as measured for some or all of them; null: for none"""
 
 
 @model
@@ -89,7 +89,7 @@ class Stage:
 
 @model
 class Owner:
-    """The process that has the run; if it is not alive, the run was lost."""
+    """The process that runs the run; if it is not alive, the run is lost."""
 
     host: str
     process: int
@@ -98,7 +98,7 @@ class Owner:
 
 @model
 class Resume:
-    """A resume: ``by`` a command line, and what was done ``again``, in words."""
+    """A resume: ``by`` which command line, and what ran ``again``, in words."""
 
     at: Time
     by: str | None
@@ -107,7 +107,7 @@ class Resume:
 
 @model
 class Needs:
-    """What a server must be to take a waiting run; null: it does not matter."""
+    """What a server needs to take a waiting run; null: anything will do."""
 
     source: str | None
     """the file or module that it offers"""
@@ -123,12 +123,12 @@ class Run:
 
     id: Annotated[str, Example("20260203-103000-000abcde")]
     where: Literal["local", "aws"]
-    """of a journal, this machine's or a server's, or an execution on AWS"""
+    """in a journal, this machine's or a server's, or an execution on AWS"""
     flow: Annotated[str, Example("crunching")]
     status: RunStatus
     params: dict[str, Any]
     params_cut: bool
-    """long values are texts of their beginning: `/runs/RUN/params` has them whole"""
+    """long values are cut to texts: `/runs/RUN/params` has the full ones"""
     created: Time
     started: Time | None
     finished: Time | None
@@ -139,18 +139,18 @@ class Run:
     chain: Annotated[str, Example("numbers → map(crunch) → total")]
     """`structure` for people"""
     structure: list[StageStructure] = field(default_factory=list)
-    """the stages of the flow as it was started; empty where that is not recorded"""
+    """the stages of the flow at its start; empty if not recorded"""
     stages: list[Stage]
     error: Error | None
     source: str | None
     started_by: str | None
     owner: Owner | None
     folder: str | None
-    """where it was started or last resumed, if that is recorded"""
+    """where it was started or last resumed, if recorded"""
     resumes: list[Resume] = field(default_factory=list)
-    """given for one run alone, not in lists"""
+    """only for a single run, not in lists"""
     waits_for: Needs | None = None
-    """of one run that waits for a runner"""
+    """only for a single run that waits for a runner"""
 
     @property
     def is_lost(self) -> bool:
@@ -159,13 +159,13 @@ class Run:
 
     @property
     def goes_on(self) -> bool:
-        """Whether it may end by itself: it is at work, or waits for a runner."""
+        """Whether it may end by itself: it is running, or waits for a runner."""
         waits = self.status == "queued" and self.owner is None
         return self.finished is None and not self.removing and (waits or self._has_process)
 
     @property
     def _has_process(self) -> bool:
-        if self.where == AWS:  # which loses none
+        if self.where == AWS:  # nothing is lost there
             return True
         return self.owner is not None and self.owner.alive
 
@@ -192,12 +192,12 @@ class Plan:
     summary: Annotated[list[str], Example(["map(crunch) runs again from item 7 on"])]
     anything: bool
     told: list[str]
-    """`summary`, as it was called in 0.1"""
+    """`summary`, by its name in 0.1"""
 
 
 @model
 class Result:
-    """A flow's result; for one that is no JSON, its type and where to download it."""
+    """A flow's result; if JSON cannot hold it, its type and where to download it."""
 
     result: Any
     type: str | None = None

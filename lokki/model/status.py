@@ -16,7 +16,7 @@ class RunStatus(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """Whether a run with it has ended."""
+        """Whether a run with this status has ended."""
         return self in FINAL
 
 

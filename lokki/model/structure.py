@@ -1,4 +1,4 @@
-"""The structure of a flow as data: its stages, and the steps of each."""
+"""The structure of a flow as data: its stages and their steps."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class StageStructure:
     """A stage: a step that is called once, or a map, whose steps each item goes through."""
 
     name: Annotated[str, Example("crunch")]
-    """that of its first step"""
+    """the name of its first step"""
     kind: StageKind
     steps: list[str]
 
@@ -31,7 +31,7 @@ Structure: TypeAlias = list[StageStructure]
 
 
 def stage(kind: StageKind, steps: Sequence[str]) -> StageStructure:
-    """A stage of a kind with these steps, of which there is at least one."""
+    """A stage of a kind with these steps, at least one."""
     return StageStructure(name=steps[0], kind=kind, steps=list(steps))
 
 
@@ -46,11 +46,11 @@ def dumped(structure: Structure) -> str:
 
 
 def loaded(text: str) -> Structure:
-    """What `dumped` has made of a structure. Raises ValueError."""
+    """The structure that `dumped` wrote. Raises ValueError."""
     return list(_loaded(text))
 
 
-@lru_cache(maxsize=256)  # the runs of a list are of few structures
+@lru_cache(maxsize=256)  # the runs of a list have few structures
 def _loaded(text: str) -> tuple[StageStructure, ...]:
     return tuple(StageStructure(**each) for each in json.loads(text))
 
@@ -65,14 +65,14 @@ def unchanged(before: Structure, now: Structure) -> int:
     return count
 
 
-# lokki 0.1 recorded the text alone.
+# lokki 0.1 recorded only the text.
 
 _STAGE = re.compile(r"map\([^)]*\)|[\w.-]+")
 _STEP = re.compile(r"[\w.-]+")
 
 
 def of_text(text: str) -> Structure:
-    """The structure that lokki 0.1 has recorded as a text."""
+    """The structure that lokki 0.1 recorded as a text."""
     return [
         stage("map" if inner != each else "task", _STEP.findall(inner))
         for each in _STAGE.findall(text)

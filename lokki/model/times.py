@@ -1,4 +1,4 @@
-"""Times as JSON has them."""
+"""Times as in JSON."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ Time = str
 
 
 def utc(at: float) -> Time:
-    """A time in seconds since the epoch as JSON has it."""
+    """A time in seconds since the epoch, as in JSON."""
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
 def rfc3339(at: float | None) -> Time | None:
-    """A time as `utc`, if there is one."""
+    """A time, if there is one, as `utc` returns it."""
     return None if at is None else utc(at)
 
 
 def seconds(at: Time) -> float:
-    """A time of JSON in seconds since the epoch."""
+    """A time from JSON, in seconds since the epoch."""
     return datetime.fromisoformat(at).timestamp()

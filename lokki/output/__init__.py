@@ -1,10 +1,10 @@
-"""Capture of what steps print and log, line by line, with the call that wrote it.
+"""Captures what steps print and log, line by line, with the call that wrote it.
 
-While a run is attached, all that its calls write on the standard streams goes on to where it went
-before, and each whole line also to the run's sink (`streams.py`, `parts.py`, `sinks.py`). So do
-the records that they log, while the program's own logging set-up is left as it is (`records.py`).
-A call is in its own thread, in those that it starts (`threads.py`) and in the processes that it
-forks (`forks.py`) or has ``multiprocessing`` start (`processes.py`).
+While a run is attached, everything that its calls write to the standard streams still goes where it
+went before, and each complete line also to the run's sink (`streams.py`, `line_buffers.py`,
+`sinks.py`). So do the records that they log; the program's own logging setup is left unchanged
+(`records.py`). A call covers its own thread, the threads that it starts (`threads.py`), and the
+processes that it forks (`forks.py`) or starts with ``multiprocessing`` (`processes.py`).
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _lock = threading.Lock()
 
 
 def attach(run_id: str, sink: Sink, echo: TextIO | None = None) -> None:
-    """Begin to hand the lines of ``run_id``'s calls to ``sink``.
+    """Begin to pass the lines of ``run_id``'s calls to ``sink``.
 
-    They are shown on ``echo``, by default on the stream they were written to.
+    They are shown on ``echo``, by default the stream they were written to.
     """
     with _lock:
         if not attached:
@@ -47,7 +47,7 @@ _hooks = (log_records, log_levels, process_starts(attach), *thread_starts)
 
 
 def detach(run_id: str, sink: Sink | None = None) -> None:
-    """The opposite of ``attach``; without a ``sink``, of the last for this run id."""
+    """The opposite of ``attach``; without a ``sink``, for the last one of this run id."""
     drain()
     with _lock:
         there = list(attached.pop(run_id, ()))
@@ -65,10 +65,10 @@ def detach(run_id: str, sink: Sink | None = None) -> None:
 
 
 def mask(secrets: tuple[str, ...]) -> None:
-    """From now on, leave secrets out of whatever this process writes on the standard streams.
+    """From now on, mask secrets in everything that this process writes to the standard streams.
 
-    For processes that are there for a flow alone: what is written outside of calls is masked, too,
-    by a flow's body, by threads and finalizers, until the process ends.
+    For processes that serve a flow alone: until the process ends, this also masks what is written
+    outside calls, by a flow's body, threads or finalizers.
     """
     if secrets:
         with _lock:
@@ -77,13 +77,13 @@ def mask(secrets: tuple[str, ...]) -> None:
 
 
 def masked(text: str) -> str:
-    """A text as this process may write it."""
+    """A text with the secrets of this process masked."""
     return redacted(text, masks.secrets)
 
 
 @contextmanager
 def as_it_is() -> Iterator[None]:
-    """Within, nothing is masked or captured of what this thread writes: a run's result."""
+    """Inside this context, what this thread writes is not masked or captured: a run's result."""
     busy.add(get_ident())
     try:
         yield

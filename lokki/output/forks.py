@@ -1,8 +1,8 @@
-"""A call goes on in the processes that it forks: they send what they write to this process.
+"""Captures the processes that a call forks: they send what they write to this process.
 
-Each line, and each text to be shown where this process shows it, is a message on a socket that all
-forked children share. Who writes never waits long: when nobody reads any more, lines are lost, and
-the child itself shows what was to be shown.
+Each line, and each text to show where this process shows it, is a message on a socket that all
+forked children share. Writers never wait long: when nobody reads any more, lines are lost, and the
+child shows its texts itself.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from lokki.output.streams import leave_streams, logging_now
 _WAIT_SECONDS = 1.0
 """How long a child waits for its parent to read."""
 _LONGEST = 16_384
-"""Characters of a text to be shown that go in one message."""
+"""Most characters of a text in one message."""
 _MESSAGE_BYTES = 256 * 1024
 
 
@@ -48,7 +48,7 @@ class _Sender:
         return not self._gone
 
     def write(self, text: str) -> int:
-        """Have a text shown, as the stream that the parent shows output on."""
+        """Have a text shown, like the parent's stream for output."""
         for begin in range(0, len(text), _LONGEST):
             part = text[begin : begin + _LONGEST]
             if not self.send("show", part) and sys.stderr is not None:
@@ -56,13 +56,13 @@ class _Sender:
         return len(text)
 
     def flush(self) -> None:
-        """What is written is sent at once, or shown by this process."""
+        """Everything written is sent at once, or shown by this process."""
         if self._gone and sys.stderr is not None:
             sys.stderr.flush()
 
 
 class _Receiver:
-    """The parent's end: what comes is read at once, and to the last before a call is over."""
+    """The parent's end: reads at once, and completely before a call ends."""
 
     def __init__(self) -> None:
         self.ours, self.theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -71,7 +71,7 @@ class _Receiver:
         self._started = False
 
     def start(self) -> None:
-        """Begin to read, in a thread that is of no call."""
+        """Begin to read, in a thread of no call."""
         if not self._started:
             self._started = True
             thread = threading.Thread(target=self._read, name="lokki-children", daemon=True)
@@ -101,7 +101,7 @@ class _Receiver:
 
 
 class _Children:
-    """Among the parts that a call has written: what its children have."""
+    """Among the parts that a call has written: those of its children."""
 
     stream = thread = None
 
@@ -127,7 +127,7 @@ def drain() -> None:
 
 
 def expect_children(here: Running) -> None:
-    """Before a call starts a process: see that what it sends is read before the call is over."""
+    """Before a call starts a process: ensure that its output is read before the call ends."""
     global _receiver
     if _is_sent(here):
         return
@@ -139,13 +139,13 @@ def expect_children(here: Running) -> None:
 
 
 def begin_to_read() -> None:
-    """After a call has started a process: not before, since a thread had better not be forked."""
+    """After a call has started a process: not earlier, since threads should not be forked."""
     if _receiver is not None:
         _receiver.start()
 
 
 def connection_of(here: Running) -> socket.socket:
-    """What the children of a call send on."""
+    """The socket on which a call's children send."""
     if _sender is not None and _is_sent(here):
         return _sender.connection
     assert _receiver is not None
@@ -158,7 +158,7 @@ def _is_sent(here: Running) -> bool:
 
 
 def as_child(connection: socket.socket, run_id: str, *, shown: bool) -> tuple[Sink, TextIO | None]:
-    """How a child of a call records and, where the parent shows that, shows: it sends."""
+    """How a call's child records lines and, where the parent shows them, shows them: by sending."""
     global _sender
     _sender = _Sender(connection, run_id)
     util = sys.modules.get("multiprocessing.util")
@@ -168,7 +168,7 @@ def as_child(connection: socket.socket, run_id: str, *, shown: bool) -> tuple[Si
 
 
 def end_lines_at_exit(_: object = None) -> None:
-    """A child of multiprocessing ends without any other sign for a line that has no end."""
+    """A child of multiprocessing gives no other sign to end an unfinished line."""
     from multiprocessing.util import Finalize
 
     Finalize(None, end_lines, exitpriority=0)
@@ -180,14 +180,14 @@ def end_lines_at_exit(_: object = None) -> None:
 def _before() -> None:
     if (here := captured_call()) is not None:
         if sys.version_info >= (3, 15):
-            # Else imported with the first traceback that is shown: if another thread is at that
-            # now, a child that shows one waits for ever.
+            # Otherwise imported with the first traceback shown: if another thread is doing that
+            # now, a child that shows one waits forever.
             import _colorize  # noqa: F401
         expect_children(here)
 
 
 def _in_child() -> None:
-    """The sinks, the locks that they take and what other threads were at are the parent's."""
+    """The sinks, their locks and what other threads were doing belong to the parent."""
     global _receiver, _making
     _making = threading.Lock()
     here = captured_call()

@@ -1,4 +1,4 @@
-"""Functions of others that are replaced while a run is attached, and put back."""
+"""Replaces functions of other modules while a run is attached, and restores them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ _Function = Callable[..., Any]
 
 
 class Hook:
-    """``owner.name``, in whose place ``replacement`` of it stands from `put` to `take`.
+    """``owner.name``, replaced by ``replacement`` of it from `put` to `take`.
 
-    What the program itself has put there since then is left alone. ``owner`` is a module, a class
-    or an object with attributes of its own.
+    What the program itself has put there meanwhile is left alone. ``owner`` is a module, a class or
+    an object with its own attributes.
     """
 
     def __init__(

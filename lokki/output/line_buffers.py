@@ -1,4 +1,4 @@
-"""Buffers of what calls write on streams, cut into lines."""
+"""Buffers what calls write to streams, and cuts it into lines."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from lokki.output.sinks import attached, busy, write_otherwise
 from lokki.secret import begun, redacted
 
 _LONGEST = 10_000
-"""Characters of a line that are recorded; the rest is an ellipsis."""
+"""Most characters of a line that are recorded; an ellipsis replaces the rest."""
 _MOST_HELD = 65_536
-"""Characters of a line without an end that are held back to be shown with it."""
+"""Most characters of an unfinished line that are held back until it ends."""
 _NOT_ATTACHED = ((lambda line: None, None),)
 
 
 class Stream(Protocol):
-    """A standard stream that is captured: ``stream`` is what it was before."""
+    """A captured standard stream; ``stream`` is the original."""
 
     source: str
     level: str
@@ -26,10 +26,10 @@ class Stream(Protocol):
 
 
 class LineBuffer:
-    """What one call has written in one thread, on one stream, since the last line end.
+    """What one call has written in one thread to one stream since the last end of line.
 
-    It is shown a line at a time, so that those of several calls do not run into one another.
-    ``before`` is the buffer that the call began before this one.
+    It is shown line by line, so that lines of several calls do not mix. ``before`` is the call's
+    previous buffer.
     """
 
     __slots__ = ("_held", "_of", "_run_id", "_secrets", "_shown", "before", "stream", "thread")
@@ -42,7 +42,7 @@ class LineBuffer:
         self._of = (call.name, item, attempt, stream.level, stream.source)
         self.stream = stream
         self.thread = thread
-        self._shown = ""  # the beginning of the line, where that was flushed
+        self._shown = ""  # the beginning of the line, if it was flushed
         self._held = ""
 
     def write(self, text: str) -> None:
@@ -55,19 +55,19 @@ class LineBuffer:
             self._emit(ended + "\n", *map(self._line, ended.split("\n")))
         else:
             self._held += text
-            if "\r" in text:  # a progress bar, which a line-buffered stream shows at once, too
+            if "\r" in text:  # a progress bar, which a line-buffered stream also shows at once
                 self.flush()
             elif len(self._held) > _MOST_HELD:
                 self._held = redacted(self._held, self._secrets)
                 self._show_held(len(self._held) - self._longest_secret)
 
     def flush(self) -> None:
-        """Show what has been written so far, but for what may be the beginning of a secret."""
+        """Show what has been written so far, without what may be the beginning of a secret."""
         if self._held:
             self._show_held(len(self._held) - begun(self._held, self._secrets))
 
     def end(self) -> None:
-        """Take what is left for a line, unless a progress bar has wiped itself out with spaces."""
+        """Take the rest as a line, unless a progress bar has erased itself with spaces."""
         if self.before is not None:
             self.before.end()
         if self._held or self._shown:
@@ -79,7 +79,7 @@ class LineBuffer:
                 self._emit(held)
 
     def show(self, text: str) -> None:
-        """Show a text that is no part of a line that is recorded."""
+        """Show a text that belongs to no recorded line."""
         self._emit(text)
 
     def _show_held(self, length: int) -> None:
@@ -88,7 +88,7 @@ class LineBuffer:
         self._emit(text)
 
     def _line(self, line: str) -> str:
-        """A whole line as it is recorded."""
+        """A complete line as it is recorded."""
         if self._shown:
             line, self._shown = self._shown + line, ""
         if "\r" in line:
@@ -111,7 +111,7 @@ class LineBuffer:
         try:
             try:
                 to = attached[self._run_id]
-            except KeyError:  # a thread that goes on after its run
+            except KeyError:  # a thread that outlives its run
                 to = _NOT_ATTACHED
             for line in lines:
                 record = (time(), *self._of, line)
@@ -127,7 +127,7 @@ class LineBuffer:
 
 
 def cut(line: str, secrets: tuple[str, ...]) -> str:
-    """A line without secrets, not too long; where it is cut off, no part of one is left either."""
+    """A line without secrets, not too long; a cut leaves no part of one, either."""
     if not secrets:
         return line if len(line) <= _LONGEST else line[:_LONGEST] + "…"
     room = _LONGEST + len(secrets[0])
@@ -140,7 +140,7 @@ def cut(line: str, secrets: tuple[str, ...]) -> str:
 def _as_seen(text: str, room: int) -> str:
     """The beginning of a line as a terminal shows it: a carriage return starts it again.
 
-    One at the end is left, for what comes next.
+    One at the end stays, for what comes next.
     """
     line = text.rstrip("\r")
     return line.rpartition("\r")[2][:room] + "\r" * (len(line) < len(text))

@@ -1,7 +1,7 @@
-"""A call goes on in the processes that it starts by ``multiprocessing`` without a fork.
+"""Captures the processes that a call starts with ``multiprocessing`` without a fork.
 
-A process that begins anew (spawn, forkserver) is given, with what it is to do, the call that it is
-part of and the socket on which it sends, as a forked child does (`forks.py`).
+A new process (spawn, forkserver) gets, with its task, the call that it belongs to and the socket on
+which it sends, like a forked child (`forks.py`).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Attach = Callable[[str, Sink, TextIO | None], None]
 
 
 class _Taken:
-    """The call that is running here; pickled, what makes it go on in another process."""
+    """The call that runs here; pickled, it continues in another process."""
 
     def __init__(self, attach: Attach) -> None:
         self._attach = attach
@@ -69,7 +69,7 @@ def _go_on(
 
 
 def _done_elsewhere(value: Any) -> Any:
-    raise NotImplementedError("the call itself is made in the process that has started this one")
+    raise NotImplementedError("the call itself runs in the process that started this one")
 
 
 def _starting(attach: Attach, start: Callable[..., None]) -> Callable[..., None]:
@@ -89,5 +89,5 @@ def _starting(attach: Attach, start: Callable[..., None]) -> Callable[..., None]
 
 
 def process_starts(attach: Attach) -> Hook:
-    """Has the processes that a call starts be part of it: the new process calls ``attach``."""
+    """Makes the processes that a call starts part of it: the new process calls ``attach``."""
     return Hook(BaseProcess, "start", partial(_starting, attach))

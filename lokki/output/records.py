@@ -1,9 +1,8 @@
-"""Log records of calls, seen where loggers call their handlers.
+"""Captures log records of calls where loggers call their handlers.
 
-A handler on the root logger would be seen by ``logging.basicConfig``, which would then do nothing.
-What the handlers write on the standard streams is not recorded a second time. While nobody has set
-a level, what the flow's own code logs at INFO is recorded, too; handlers do not get it, as without
-a run.
+``logging.basicConfig`` would notice a handler on the root logger and do nothing. What the handlers
+write to the standard streams is not recorded a second time. While no level is set, what the flow's
+own code logs at INFO is recorded, too; handlers do not get it, as without a run.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ _own: str | None = None
 
 
 def _recording(call_handlers: _CallHandlers) -> _CallHandlers:
-    """A ``Logger.callHandlers`` that records those of calls before it calls another's."""
+    """A ``Logger.callHandlers`` that records records of calls before it calls the original."""
 
     def callHandlers(self: logging.Logger, log: logging.LogRecord) -> None:  # noqa: N802
         here = running.get()
@@ -63,7 +62,7 @@ def _recording(call_handlers: _CallHandlers) -> _CallHandlers:
 
 
 def _enabling(is_enabled_for: _IsEnabledFor) -> _IsEnabledFor:
-    """A ``Logger.isEnabledFor`` by which INFO is enabled, too, for what is to be recorded alone."""
+    """A ``Logger.isEnabledFor`` that also enables INFO, only for what is recorded."""
 
     def isEnabledFor(self: logging.Logger, level: int) -> bool:  # noqa: N802
         if is_enabled_for(self, level):
@@ -74,7 +73,7 @@ def _enabling(is_enabled_for: _IsEnabledFor) -> _IsEnabledFor:
 
 
 def _is_own(logger: logging.Logger, level: int) -> bool:
-    """Whether the flow's own code logs in a call, to a logger whose level nobody has set."""
+    """Whether the flow's own code logs in a call, to a logger without a level."""
     thread = get_ident()
     if (
         captured_call() is None
@@ -98,7 +97,7 @@ def _is_own_code(file: str) -> bool:
 
 @contextmanager
 def own_code(code: str) -> Iterator[None]:
-    """Within, the flow's own code is what is in a file or a folder: libraries are beside it."""
+    """Inside this context, the flow's own code is a file or folder, with libraries beside it."""
     global _own
     before, _own = _own, code
     _is_own_code.cache_clear()
@@ -127,7 +126,7 @@ def _line(here: Running, log: logging.LogRecord) -> Line:
 def _message(log: logging.LogRecord) -> str:
     try:
         return log.getMessage()
-    except Exception as error:  # the program's handlers report it, as they always do
+    except Exception as error:  # the program's handlers report it, as always
         return f"<log message that cannot be shown: {type(error).__name__}>"
 
 

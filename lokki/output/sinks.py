@@ -1,4 +1,4 @@
-"""Sends lines to the sinks of the attached runs and, to show them, to a stream."""
+"""Sends lines to the sinks of the attached runs and to a stream that shows them."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from lokki.logging import Line
 
 Sink: TypeAlias = Callable[[Line], object]
 
-# By run id; more than one where engines with different journals run the same id at once: their
-# lines cannot be distinguished, so each sink gets them all, and none loses any.
+# By run id; several if engines with different journals run the same id at once: their lines cannot
+# be distinguished, so each sink gets them all.
 attached: dict[str, tuple[tuple[Sink, TextIO | None], ...]] = {}
 
 busy: set[int] = set()
-"""Threads in which we write ourselves, on a stream that may be captured, too."""
+"""Threads in which lokki itself writes to a stream that may be captured."""
 
 
 def captured_call() -> Running | None:
-    """The call that is running here, if its run is attached."""
+    """The call that runs here, if its run is attached."""
     here = running.get()
     return here if here is not None and here[0].run_id in attached else None
 
 
 def end_lines() -> None:
-    """Take for a line what the call has left of one here, in this thread, without its end."""
+    """Take an unfinished line that the call has left in this thread as a line."""
     here = running.get()
     if here is not None and here[3] is not None:
         here[3].end()
 
 
 def record(run_id: str, line: Line) -> None:
-    """Hand a line to the sinks of ``run_id``, if it is attached."""
+    """Pass a line to the sinks of ``run_id``, if it is attached."""
     thread = get_ident()
     inner = thread in busy
     busy.add(thread)
@@ -48,7 +48,7 @@ def record(run_id: str, line: Line) -> None:
 
 
 def show(run_id: str, text: str) -> None:
-    """Show what a call of ``run_id`` has written in another process."""
+    """Show what a call of ``run_id`` wrote in another process."""
     to = attached.get(run_id)
     stream = (to[-1][1] if to else None) or sys.stderr
     if stream is None:
@@ -66,9 +66,9 @@ def show(run_id: str, text: str) -> None:
 
 
 def write_otherwise(stream: TextIO, text: str, error: OSError | ValueError) -> None:
-    """After a write on a stream that the step does not know of: its errors are not the step's.
+    """Write to a stream that the step does not know: its errors are not the step's.
 
-    What the stream cannot encode is escaped, except for bytes that were no text (PEP 383).
+    What the stream cannot encode is escaped, except for bytes that were not text (PEP 383).
     """
     if isinstance(error, UnicodeEncodeError):
         with suppress(OSError, ValueError):

@@ -1,8 +1,8 @@
-"""The standard streams while a run is attached: what calls write on them is captured.
+"""Captures what calls write to the standard streams while a run is attached.
 
-The streams stay as they are, and what was handed out of them before (to handlers of logging, to
-loguru) is captured, too: ``write`` and ``flush`` of the very objects are replaced, and ``write``
-of the bytes below them. A stream of another kind than Python's own is stood in for.
+The stream objects stay, so that references to them (in logging handlers, in loguru) are captured,
+too: ``write`` and ``flush`` of the objects are replaced, and ``write`` of the bytes below them.
+A stream that is not one of Python's own gets a stand-in.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from lokki.output.sinks import attached, busy
 from lokki.secret import redacted
 
 logging_now: set[int] = set()
-"""Threads in which a handler writes a log record, which is recorded itself."""
+"""Threads in which a handler writes a log record that is recorded already."""
 
 _NAMES = ("stdout", "stderr", "__stdout__", "__stderr__")
 
 
 class Masks:
-    """The secrets that are left out of all that passes the streams, whoever writes it."""
+    """The secrets that are masked in everything on the streams, whoever writes it."""
 
     def __init__(self) -> None:
         self.secrets: tuple[str, ...] = ()
@@ -42,7 +42,7 @@ masks = Masks()
 
 
 class Stream:
-    """A standard stream as calls write on it; all else is the stream's own."""
+    """A standard stream for writes of calls; everything else goes to the stream itself."""
 
     def __init__(self, source: str, stream: TextIO) -> None:
         self.source = source
@@ -69,7 +69,7 @@ class Stream:
             setattr(sys, name, cast(TextIO, self))
 
     def step_back(self) -> None:
-        """Undo `place`, except where the program has put something of its own since then."""
+        """Undo `place`, except where the program has put something else since then."""
         for hook in self._hooks:
             hook.take()
         for name in _NAMES:
@@ -98,7 +98,7 @@ class Stream:
         return len(text)
 
     def write_bytes(self, data: Any) -> Any:
-        """Write on the bytes below the text; the text itself comes by here, too."""
+        """Write to the bytes below the text; the text itself comes through here, too."""
         here = running.get()
         if here is None or here[0].run_id not in attached or get_ident() in busy:
             return self._pass_bytes_on(here, data)
@@ -107,7 +107,7 @@ class Stream:
         return len(raw)
 
     def _pass_on(self, here: Running | None, text: str) -> int:
-        """Write what is not recorded."""
+        """Write something that is not recorded."""
         secrets = _secrets(here)
         if not secrets or not isinstance(text, str):
             return self._write(text)
@@ -204,7 +204,7 @@ io.TextIOBase.register(Stream)
 
 
 def _secrets(here: Running | None) -> tuple[str, ...]:
-    """What is to be left out of a text that is not recorded."""
+    """The secrets to mask in a text that is not recorded."""
     if here is None and get_ident() in busy:
         return ()
     own: tuple[str, ...] = here[0].secrets if here is not None else ()
@@ -215,7 +215,7 @@ _placed: list[Stream] = []
 
 
 def capture_streams() -> None:
-    """Begin to capture; each stream once, as the first of its names."""
+    """Begin to capture; each stream once, under its first name."""
     known = {id(each.stream) for each in _placed}
     for name in _NAMES:
         stream = getattr(sys, name)

@@ -1,7 +1,7 @@
-"""A call goes on in the threads that it starts and in what it gives to pools of threads.
+"""Makes the threads that a call starts, and its tasks in thread pools, part of the call.
 
-What they print and log is that call's, and ``lokki.current()`` works there. A thread that was there
-before takes part in a call by the tasks that the call gives to its pool.
+What they print and log belongs to the call, and ``lokki.current()`` works there. An older thread
+takes part in a call through the tasks that the call submits to its pool.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _Function = Callable[..., Any]
 
 
 def _within(here: Running | None, function: _Function, /, *args: Any, **kwargs: Any) -> Any:
-    """Do a task for a call, in a thread of a pool."""
+    """Run a task for a call in a thread of a pool."""
     before = running.set(here and [*here[:3], None])
     try:
         return function(*args, **kwargs)
@@ -33,7 +33,7 @@ def _within(here: Running | None, function: _Function, /, *args: Any, **kwargs: 
 
 
 def _all(here: Running, function: _Function, /, *args: Any, **kwargs: Any) -> None:
-    """All that a thread does for a call, what it reports of its own error included."""
+    """Everything that a thread does for a call, including the report of its own error."""
     running.set([*here[:3], None])
     try:
         function(*args, **kwargs)
@@ -42,10 +42,10 @@ def _all(here: Running, function: _Function, /, *args: Any, **kwargs: Any) -> No
 
 
 def _bootstrap(thread: Any, bootstrap: Callable[[], None]) -> None:
-    """Begin a thread: since Python 3.14 it enters a context of its own, for ``run`` alone."""
+    """Begin a thread: since Python 3.14, it enters its own context, only for ``run``."""
     context = getattr(thread, "_context", None)
     if context is not None:
-        with suppress(RuntimeError):  # another thread is in it, as this one is about to find out
+        with suppress(RuntimeError):  # another thread is in it, as this one will find out
             context.run(running.set, running.get())
     bootstrap()
 
@@ -53,8 +53,8 @@ def _bootstrap(thread: Any, bootstrap: Callable[[], None]) -> None:
 def _starting(start: _Function) -> _Function:
     """A ``Thread.start`` for calls.
 
-    The thread begins within the call before it comes to ``run``, so that no frame of ours is in
-    the traceback of its error.
+    The thread begins inside the call before it reaches ``run``, so that the traceback of its error
+    has no frame of lokki.
     """
 
     @wraps(start)
@@ -79,9 +79,9 @@ def _starting_low_level(start: _Function) -> _Function:
 
 
 def _submitting(submit: _Function) -> _Function:
-    """A ``submit`` whose tasks belong to the call that gave them, or to none.
+    """A ``submit`` whose tasks belong to the call that submits them, or to none.
 
-    Not to the one that the pool's thread was started in.
+    They do not belong to the call in which the pool's thread was started.
     """
 
     @wraps(submit)
@@ -94,7 +94,7 @@ def _submitting(submit: _Function) -> _Function:
 
 
 def _has_interpreters(pool: ThreadPoolExecutor) -> bool:
-    """Whether a pool, of a kind new in Python 3.14, pickles its tasks for other interpreters."""
+    """Whether a pool (new in Python 3.14) pickles its tasks for other interpreters."""
     module = sys.modules.get("concurrent.futures.interpreter")
     return module is not None and isinstance(pool, module.InterpreterPoolExecutor)
 

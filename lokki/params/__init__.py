@@ -1,7 +1,7 @@
 """Flow parameters, made from the flow function's signature and checked by pydantic.
 
-pydantic is imported for the first value that has to be converted: a flow that is given just what
-its annotations say runs without it.
+pydantic is imported for the first value that needs conversion: a flow whose values already match
+its annotations runs without it.
 """
 
 from lokki.params.parameter import MISSING as MISSING

@@ -1,4 +1,4 @@
-"""A value checked against the annotation of its parameter, and converted to it."""
+"""Checks a value against the annotation of its parameter, and converts it."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ if TYPE_CHECKING:
 
 
 _MOST_ERRORS: Final = 1_000
-"""Wrong parts of one value that are looked at, for what to say of it."""
+"""Most wrong parts of one value that are considered for its message."""
 
 
 def misfit(parameter: Parameter) -> str:
-    """What is wrong with a default that is not as annotated; empty where nothing can be said."""
+    """What is wrong with a default that does not match its annotation; empty if unknown."""
     name, kind, default = parameter.name, parameter.annotation, parameter.default
     if parameter.required:
         return ""
     if not fits(kind, default):
         given = "" if parameter.is_secret else f" {brief(default)}"
         return (
-            f"parameter '{name}' is annotated as {inspect.formatannotation(kind)}, and its default"
+            f"parameter '{name}' is annotated as {inspect.formatannotation(kind)}, but its default"
             f"{given} ({type(default).__name__}) is not: change one of them"
         )
     if (
         get_origin(kind) is Annotated and "pydantic" in sys.modules
-    ):  # it is its user who pays for it
+    ):  # already imported, so the check costs nothing more
         with suppress(DefinitionError):
             try:
                 check_value(parameter, default, False)
@@ -60,13 +60,13 @@ def adapter_of(parameter: Parameter) -> TypeAdapter[Any]:
     config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
     try:
         if isinstance(kind, str):
-            raise NameError(f"'{kind}' is not known")
+            raise NameError(f"'{kind}' is unknown")
         adapter: TypeAdapter[Any] = TypeAdapter(wrap(name, kind), config=config)
-        adapter.rebuild()  # raises what a name that cannot be resolved has left undone
+        adapter.rebuild()  # raises errors of unresolved names
     except Exception as error:  # pydantic's, or of the class's own code
         reason = str(error).partition("\n")[0]
         if isinstance(error, NameError):
-            reason += "; import or define it at the top of its module, not if TYPE_CHECKING"
+            reason += "; import or define it at the top of its module, not under TYPE_CHECKING"
         raise DefinitionError(
             f"the annotation of parameter '{name}' cannot be used: {reason}"
         ) from error
@@ -79,10 +79,10 @@ def check_value(
     as_text: bool,
     adapter: Callable[[Parameter], TypeAdapter[Any]] = adapter_of,
 ) -> Any:
-    """A value as the parameter's annotation has it; ``as_text`` when it comes as a string.
+    """A value converted to the parameter's annotation; ``as_text`` if it comes as a string.
 
-    ``adapter`` gives what converts it, where that is needed. Raises ParameterError, which says
-    what is allowed, DefinitionError if the annotation cannot be used.
+    ``adapter`` returns the converter, where one is needed. Raises ParameterError, which says what
+    is allowed, DefinitionError if the annotation cannot be used.
     """
     kind = parameter.annotation
     if is_stand_in(value):
@@ -91,7 +91,7 @@ def check_value(
         return check_secret(parameter, value)
     if not isinstance(value, str):
         as_text = False
-    # What needs no conversion must not import pydantic.
+    # A value that needs no conversion must not import pydantic.
     members = list(get_args(kind)) if is_union(kind) else [kind]
     if any(member is Any or member is object for member in members):
         return _loose(str(value)) if as_text else value
@@ -123,14 +123,14 @@ def _convert(parameter: Parameter, adapter: TypeAdapter[Any], value: Any, as_tex
     for validate, source, read in _readings(adapter, value, as_text):
         try:
             found = validate(source)
-            # pydantic would check the items of an Iterable only while it is used.
+            # pydantic would check the items of an Iterable only during its use.
             return list(found) if type(found).__name__ == "ValidatorIterator" else found
         except Exception as error:  # pydantic's, or of the class's own code
             own = {"type": "", "loc": (), "msg": f"{type(error).__name__}: {error}", "input": read}
             every = error.errors() if isinstance(error, ValidationError) else [own]
             errors = every[:_MOST_ERRORS]
         as_json = any(e["type"] in ("needs_python_object", "json_invalid") for e in errors)
-        if not problem or not as_json:  # else the reading before it has more to say
+        if not problem or not as_json:  # otherwise the previous reading has more to say
             problem = sentence(parameter, read, errors, as_text)
     for kind in choices_of(parameter.annotation) if isinstance(value, str) else ():
         named = {**named_values(kind), **getattr(kind, "__members__", {})}
@@ -142,7 +142,7 @@ def _convert(parameter: Parameter, adapter: TypeAdapter[Any], value: Any, as_tex
 def _readings(
     adapter: TypeAdapter[Any], value: Any, as_text: bool
 ) -> Iterator[tuple[Callable[[Any], Any], Any, Any]]:
-    """What may read the value, what it is to read, and this as a Python value."""
+    """Each way to read the value: the reader, its input, and that as a Python value."""
     import json
 
     if as_text:
@@ -157,7 +157,7 @@ def _readings(
 
 
 def _loose(text: str) -> Any:
-    """The text of a parameter of any type: JSON, unless it is a JSON string or none at all."""
+    """The value of a text for a parameter of any type: JSON, unless a JSON string or no JSON."""
     import json
 
     try:

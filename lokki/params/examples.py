@@ -17,13 +17,13 @@ _EXAMPLES: Final = (
     "text", "2026-02-03T10:30:00", "2026-02-03", "PT1H30M", ["a", "b"], [1, 2], {"key": "text"},
     {"key": 5}, 5, 0.5,
 )  # fmt: skip
-"""Values of which the first that a parameter takes stands for all."""
+"""Candidates: the first one that a parameter accepts is its example."""
 
 
 def example_of(parameter: Parameter) -> Any:
-    """A value that a parameter takes from Python, in JSON and, typed, at the terminal.
+    """A value that a parameter accepts from Python, in JSON and, typed, at the terminal.
 
-    A `Placeholder` of its type where none of the examples is taken.
+    A `Placeholder` for its type if it accepts none of the candidates.
     """
     if parameter.is_flag:
         return True

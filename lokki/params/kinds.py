@@ -12,17 +12,17 @@ _WRITTEN: Final = frozenset({
     "bool", "int", "float", "str", "bytes", "list", "tuple", "dict", "set", "frozenset",
     "date", "datetime", "time", "timedelta", "Decimal", "UUID",
 })  # fmt: skip
-"""Types of Python's own library whose values a text or JSON can give."""
+"""Types of the standard library whose values a text or JSON can represent."""
 
 
 def kind_of(default: Any) -> Any:
-    """What a parameter without annotation takes: values of its default's type, if it has one.
+    """What a parameter without annotation accepts: values of its default's type, if it has one.
 
-    Anything, where only Python can give such a value.
+    Anything, if only Python can represent such values.
     """
     kind = type(default)
     if isinstance(default, Path):
-        return Path  # each system has a class of its own
+        return Path  # each system has its own class
     of_python = kind.__module__ in ("builtins", "datetime", "decimal", "uuid")
     if isinstance(default, Enum) or (of_python and kind.__name__ in _WRITTEN):
         return kind
@@ -34,7 +34,7 @@ def is_union(kind: Any) -> bool:
 
 
 def choices_of(kind: Any) -> list[Any]:
-    """The members of a union, None left out; of another type, itself."""
+    """The members of a union without None; for another type, the type itself."""
     if get_origin(kind) is Annotated:
         return choices_of(kind.__origin__)
     if not is_union(kind):

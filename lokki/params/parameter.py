@@ -11,15 +11,15 @@ from lokki.params.words import label_of, metavar_of, typed
 from lokki.secret import Secret
 
 MISSING: Final[Any] = dataclasses.MISSING
-"""The default of a parameter that has none."""
+"""The default of a parameter without one."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Parameter:
     """One parameter of a flow.
 
-    ``annotation`` is Any when there is none, includes None when the default is None, and is still
-    a string when its names cannot be resolved. ``default`` is MISSING when a value is required.
+    ``annotation`` is Any if there is none, includes None if the default is None, and stays a string
+    if its names cannot be resolved. ``default`` is MISSING if a value is required.
     """
 
     name: str
@@ -47,17 +47,17 @@ class Parameter:
 
     @property
     def type_label(self) -> str:
-        """The type in words for a terminal, None left out: ``int``, ``red|blue``, ``JSON list``."""
+        """The type in words for a terminal, without None: ``int``, ``red|blue``, ``JSON list``."""
         return " or ".join(dict.fromkeys(map(label_of, choices_of(self.annotation))))
 
     @property
     def metavar(self) -> str:
-        """What stands for a value in the help: ``INT``, ``YYYY-MM-DD``, ``red|blue``."""
+        """The placeholder for a value in the help: ``INT``, ``YYYY-MM-DD``, ``red|blue``."""
         return "|".join(dict.fromkeys(map(metavar_of, choices_of(self.annotation))))
 
     @property
     def default_text(self) -> str:
-        """The default as it would be typed at the terminal; empty when it is none."""
+        """The default as typed at the terminal; empty if there is none."""
         if self.required or self.default is None:
             return ""
         if self.is_flag:

@@ -1,4 +1,4 @@
-"""Sentences that say what is wrong with a value, and what is allowed."""
+"""Sentences about wrong values, and about what is allowed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lokki.params.values import brief
 from lokki.params.words import label_of, named_values
 from lokki.wording import Arguments, Wording
 
-_REASONS: Final = {  # for what pydantic's messages begin with
+_REASONS: Final = {  # by the beginning of pydantic's message
     "a valid boolean": "true or false",
     "a valid integer": "a whole number",
     "a valid datetime": "a date and time (YYYY-MM-DDTHH:MM:SS)",
@@ -24,7 +24,7 @@ _REASONS: Final = {  # for what pydantic's messages begin with
 
 def sentence(parameter: Parameter, value: Any, errors: list[Any], as_text: bool) -> str:
     paths = [_path(error, value) for error in errors]
-    deepest = max(paths, key=len)  # of a union, the member that has most to say
+    deepest = max(paths, key=len)  # for a union, the member with most to say
     there = [error for error, path in zip(errors, paths, strict=True) if path == deepest]
     where = "".join(f".{p}" if str(p).isidentifier() else f"[{p!r}]" for p in deepest)
     allowed = "" if deepest else _allowed(parameter)
@@ -53,7 +53,7 @@ def _reason(error: Any, allowed: str) -> str:
 
 
 def _allowed(parameter: Parameter) -> str:
-    """The values of a parameter that is an enum or a Literal, in words; empty for another one."""
+    """The values of an enum or Literal parameter in words; empty for others."""
     choices = [
         each for kind in choices_of(parameter.annotation) for each in named_values(kind).items()
     ]
@@ -62,7 +62,7 @@ def _allowed(parameter: Parameter) -> str:
 
 
 def _path(error: Any, value: Any) -> tuple[int | str, ...]:
-    """Where in the value; pydantic's ``loc`` also names the members of unions that it tried."""
+    """The place in the value; pydantic's ``loc`` also names the members of unions that it tried."""
     path: list[int | str] = []
     for part in error["loc"]:
         is_key = isinstance(value, abc.Mapping) and part in value

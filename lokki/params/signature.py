@@ -1,7 +1,7 @@
 """The parameters of a flow, made from the signature of its function.
 
-The command line (text), JSON (a file, HTTP, AWS) and Python calls all come through here, so that
-a parameter means the same everywhere.
+The command line (text), JSON (a file, HTTP, AWS) and Python calls all go through here, so that a
+parameter means the same everywhere.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ RESERVED: Final = frozenset({
 })  # fmt: skip
 """Names that `lokki run` keeps for its own options."""
 _MOST_UNKNOWN: Final = 10
-"""How many unknown parameters are reported one by one, with what each may have meant."""
+"""How many unknown parameters are reported one by one, each with a suggestion."""
 
 
 class Parameters:
     """The parameters of one flow, in the order of its signature.
 
-    ``owner`` is the flow's name, for messages. Annotations given as strings are resolved on first
-    need, so that a name imported under TYPE_CHECKING does not stop the flow's definition.
+    ``owner`` is the flow's name, for messages. String annotations are resolved when first needed,
+    so that a name imported under TYPE_CHECKING does not prevent the flow's definition.
 
     Raises DefinitionError if the signature has ``*args``, ``**kwargs``, a positional-only
     parameter, a name in RESERVED, a ``no_x`` beside a flag ``x``, or a default that its annotation
-    does not allow, as far as that shows without pydantic.
+    does not allow, as far as this can be checked without pydantic.
     """
 
     def __init__(self, fn: Callable[..., Any], owner: str) -> None:
@@ -60,11 +60,11 @@ class Parameters:
             if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
                 reason = f"a flow cannot take '{parameter}'; give each parameter a name"
             elif parameter.kind is parameter.POSITIONAL_ONLY:
-                reason = f"parameter '{name}' is positional-only; a run gives names: remove the '/'"
+                reason = f"parameter '{name}' is positional-only, but runs name it: remove the '/'"
             elif name in RESERVED:
                 reason = f"parameter '{name}' has the name of an option of `lokki run`; rename it"
             elif f"no_{name}" in self.names and self._resolve(parameter).is_flag:
-                reason = f"parameter 'no_{name}' has the name of what turns '{name}' off; rename it"
+                reason = f"parameter 'no_{name}' has the name that turns '{name}' off; rename it"
             else:
                 reason = misfit(self._resolve(parameter))
             if reason:
@@ -85,7 +85,7 @@ class Parameters:
 
     @property
     def secrets(self) -> list[Parameter]:
-        """Those that are secret and have no default."""
+        """The secret ones without a default."""
         return [each for each in self if each.is_secret and each.required]
 
     @functools.cached_property
@@ -97,7 +97,7 @@ class Parameters:
         if annotation is parameter.empty:
             annotation = kind_of(parameter.default)
         names = getattr(inspect.unwrap(self._fn), "__globals__", {})
-        # One by one: with the whole function, one name that cannot be resolved would spoil all.
+        # One by one: for the whole function, one unresolved name would spoil all.
         holder = types.SimpleNamespace(__annotations__={"it": annotation})
         try:
             annotation = typing.get_type_hints(holder, names, include_extras=True)["it"]
@@ -109,9 +109,9 @@ class Parameters:
         return Parameter(parameter.name, annotation, default)
 
     def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        """The values of a Python call, validated, every default filled in.
+        """The validated values of a Python call, with defaults filled in.
 
-        Raises ParameterError as `validate` does, also for too many positional arguments and for a
+        Raises ParameterError like `validate`, also for too many positional arguments and for a
         parameter given twice; DefinitionError for an annotation that cannot be used.
         """
         every = self._signature.parameters.values()
@@ -135,15 +135,15 @@ class Parameters:
         checked: Mapping[str, Any] | None = None,
         origins: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
-        """Every value checked and converted, every default filled in, as a copy of its own.
+        """The checked and converted values, with a separate copy of every default filled in.
 
-        ``text`` names the values that are strings of a command line or of the environment
-        (default: none); the rest are JSON or Python values. ``checked`` are values that came out
-        of an earlier call and are used as they are where ``values`` has none (default: none).
-        ``origins`` says where values come from, for messages (default: nothing).
+        ``text`` names the values that are strings from a command line or the environment (default:
+        none); the rest are JSON or Python values. ``checked`` are results of an earlier call, used
+        as they are where ``values`` has none (default: none). ``origins`` says where values come
+        from, for messages (default: nothing).
 
-        Raises ParameterError with a line for every problem: a parameter that is unknown, missing
-        or of the wrong type; DefinitionError if the annotation of a given one cannot be used.
+        Raises ParameterError with a line for every parameter that is unknown, missing or of the
+        wrong type; DefinitionError if the annotation of a given one cannot be used.
         """
         if not isinstance(values, abc.Mapping):
             reason = f"parameters must be an object of names and values, not {brief(values)}"
@@ -211,7 +211,7 @@ class Parameters:
         return self._adapters[parameter.name]
 
     def json_schema(self) -> dict[str, Any]:
-        """The parameters as a JSON Schema (draft 2020-12) of an object, secrets left out."""
+        """The parameters, without secrets, as a JSON Schema (draft 2020-12) of an object."""
         properties, definitions = {}, {}
         for parameter in self:
             if parameter.is_secret:
@@ -232,13 +232,13 @@ class Parameters:
         return whole | ({"$defs": definitions} if definitions else {})
 
     def _schema(self, parameter: Parameter) -> dict[str, Any]:
-        """The schema of one; of a type that JSON Schema has no words for, anything goes."""
+        """The schema of one; a type that JSON Schema cannot express allows anything."""
         from pydantic.errors import PydanticInvalidForJsonSchema
 
         if parameter.annotation is Any:
             return {}
         try:
-            # Two parameters may have classes of the same name.
+            # Two parameters may have classes with the same name.
             return self._adapter(parameter).json_schema(
                 ref_template=f"#/$defs/{parameter.name}.{{model}}"
             )
@@ -246,7 +246,7 @@ class Parameters:
             return {"description": parameter.type_label}
 
     def given(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Those of checked values that are neither defaults nor secrets, as JSON can hold them."""
+        """Checked values that are neither defaults nor secrets, as JSON values."""
         return self.to_json(
             {
                 each.name: values[each.name]
@@ -256,11 +256,11 @@ class Parameters:
         )
 
     def to_json(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """The values as JSON can hold them, as pydantic writes them, to store or to show.
+        """The values as JSON values, in pydantic's format, to store or to show.
 
         Dates, times and durations are ISO 8601, enum members their value, secrets ``***``.
         `validate` reads them back, except for secrets, the strings "NaN" and "Infinity", and the
-        repr of what is unknown.
+        repr of unknown types.
         """
         return {
             name: HIDDEN if isinstance(value, Secret) else to_json(value)

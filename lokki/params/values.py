@@ -1,4 +1,4 @@
-"""Values as JSON holds them, and as messages show them."""
+"""Values as JSON has them, and as messages show them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def to_json(value: Any) -> Any:
 
 
 def is_default(value: Any, default: Any) -> bool:
-    """Whether a value is a default, or a copy of one that could be changed."""
+    """Whether a value is a default, or a copy of a mutable one."""
     if value is default:
         return True
     copied = type(value) is type(default) and own(default) is not default

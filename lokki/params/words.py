@@ -1,4 +1,4 @@
-"""The words of the command line: types, and values as they are typed."""
+"""The words of the command line: types, and values as typed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LABELS: Final = {
 
 
 def typed(value: Any) -> str:
-    """A value as it is typed at the terminal."""
+    """A value as typed at the terminal."""
     import json
 
     if isinstance(value, Enum):
@@ -25,7 +25,7 @@ def typed(value: Any) -> str:
 
 
 def named_values(kind: Any) -> dict[str, Any]:
-    """The values of an enum or a Literal by how they are typed; none of another type."""
+    """The values of an enum or a Literal by their typed form; none for another type."""
     cls = get_origin(kind) or kind
     values = get_args(kind) if cls is Literal else cls if isinstance(cls, type(Enum)) else ()
     return {typed(value): value for value in values}

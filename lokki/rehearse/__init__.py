@@ -1,4 +1,4 @@
-"""A flow's build run on this machine, as AWS would: ``pip install 'lokki-engine[rehearse]'``."""
+"""Runs a flow's build on this machine, as AWS would: ``pip install 'lokki-engine[rehearse]'``."""
 
 from importlib.util import find_spec
 
@@ -6,8 +6,6 @@ from lokki.errors import BuildError
 
 
 def check_installed() -> None:
-    """Raise BuildError when what a rehearsal takes is not installed."""
+    """Raise BuildError if packages for rehearsals are missing."""
     if any(find_spec(name) is None for name in ("aiobotocore", "moto", "flask")):
-        raise BuildError(
-            "a rehearsal needs what is not installed here: pip install 'lokki-engine[rehearse]'"
-        )
+        raise BuildError("a rehearsal needs missing packages: pip install 'lokki-engine[rehearse]'")

@@ -24,14 +24,14 @@ from lokki.rehearse.moto_patches.platform import Image
     "images",
     multiple=True,
     metavar="URI=FOLDER",
-    help="An image, such as lokki:latest=lokki-build: its files are those of that build, since "
-    "there is no container engine here. May be repeated.",
+    help="An image, such as lokki:latest=lokki-build, with the files of that build, since there is "
+    "no container engine here. May be repeated.",
 )
 def main(host: str, port: int, images: tuple[str, ...]) -> None:
     """Serve an AWS for development: set aws.endpoint to its URL.
 
-    State machines, functions and jobs of flows run as processes of this machine. It has no
-    passwords and forgets everything at its end.
+    State machines, functions and jobs of flows run as processes on this machine. There are no
+    passwords, and everything is forgotten at the end.
     """
     done = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -44,7 +44,7 @@ def main(host: str, port: int, images: tuple[str, ...]) -> None:
             for position, each in enumerate(images):
                 uri, equals, folder = each.partition("=")
                 if not equals:
-                    raise click.UsageError(f"--image: '{each}' is not like URI=FOLDER")
+                    raise click.UsageError(f"--image: '{each}' is not of the form URI=FOLDER")
                 files = assembled(
                     Path(folder), Path(folder, "rehearsal-image", f"served-{position}")
                 )

@@ -14,14 +14,14 @@ from lokki.store.codec import dumps
 
 
 async def local_result(graph: FlowGraph[Any]) -> Any:
-    """The result of a run here, of which nothing stays. Raises RunFailed."""
+    """The result of a run here that leaves nothing behind. Raises RunFailed."""
     with tempfile.TemporaryDirectory(prefix="lokki-") as folder:
         async with Engine(journal=Path(folder, "lokki.db")) as engine:
             return await engine.run(graph)
 
 
 def same(one: object, other: object) -> bool:
-    """Whether two results are equal, or have the same pickle where equality does not decide."""
+    """Whether two results are equal, or have the same pickle if equality is undecidable."""
     with suppress(Exception):
         if type(one) is type(other) and bool(one == other):
             return True

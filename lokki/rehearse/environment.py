@@ -1,4 +1,4 @@
-"""The managed runtime of Lambda on this machine: a Python with its libraries and no others."""
+"""The managed runtime of Lambda on this machine: a Python with only its libraries."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from lokki.builder.source import uv
 from lokki.config import Architecture
 
 _THERE = (RUNTIME_CLIENT, "boto3")
-"""What the managed runtime has besides Python itself."""
+"""The libraries of the managed runtime."""
 
 
 def runtime_python() -> Path:
-    """The interpreter of the runtime, of this process's version; made once, kept in the cache.
+    """The runtime's interpreter, in this process's version; made once and cached.
 
-    Raises BuildError when it cannot be made.
+    Raises BuildError if it cannot be made.
     """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lokki"
     kept = cache / f"python{python_version()}-{RUNTIME_CLIENT.replace('==', '-')}"
     python = kept / "bin" / "python"
-    if kept.is_dir() and not python.is_file():  # it came whole: its interpreter is gone since
+    if kept.is_dir() and not python.is_file():  # it was complete: its interpreter has gone since
         shutil.rmtree(kept, ignore_errors=True)
     if not python.is_file():
         cache.mkdir(parents=True, exist_ok=True)
@@ -41,5 +41,5 @@ def runtime_python() -> Path:
 
 
 def architecture() -> Architecture:
-    """The processor architecture of this machine, as Lambda calls it."""
+    """The processor architecture of this machine, by Lambda's name."""
     return "arm64" if platform.machine() in ("aarch64", "arm64") else "x86_64"

@@ -1,4 +1,4 @@
-"""The files of an image, put together without a container engine."""
+"""Assembles the files of an image without a container engine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lokki.rehearse.environment import architecture
 
 
 def assembled(built: Path, folder: Path) -> Path:
-    """Put what the Dockerfile of a build would install and copy into ``folder``.
+    """Put into ``folder`` what the Dockerfile of a build would install and copy.
 
     Raises BuildError for a build without an image.
     """

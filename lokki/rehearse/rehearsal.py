@@ -1,4 +1,4 @@
-"""A rehearsal: a flow is built, its stack created on the AWS of this process, and executed."""
+"""A rehearsal: builds a flow, creates its stack on an AWS in this process, and executes it."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ _STACK_FAILED = ("CREATE_FAILED", "ROLLBACK_IN_PROGRESS", "ROLLBACK_COMPLETE")
 
 @dataclass(frozen=True, slots=True)
 class StateRow:
-    """A state of an execution: its kind, seconds from entering to leaving it, failed attempts.
+    """A state of an execution: its kind, its duration in seconds, its failed attempts.
 
-    ``items``, of a map, are counts by status.
+    ``items``, for a map, counts items by status.
     """
 
     name: str
@@ -53,10 +53,10 @@ class StateRow:
 
 @dataclass(frozen=True, slots=True)
 class Rehearsed:
-    """What came of a rehearsal.
+    """The outcome of a rehearsal.
 
-    ``status`` is that of the execution; of one that has not succeeded, ``error`` and ``cause`` are
-    what Step Functions reports, and ``failures`` what the steps report.
+    ``status`` is the execution's; if it has not succeeded, ``error`` and ``cause`` are what Step
+    Functions reports, and ``failures`` what the steps report.
     """
 
     run_id: str
@@ -71,7 +71,7 @@ class Rehearsed:
 
 
 Progress = Callable[[str], None]
-"""Called with what is being done."""
+"""Called with the current action."""
 
 
 def _silent(_: str) -> None:
@@ -79,12 +79,12 @@ def _silent(_: str) -> None:
 
 
 class Rehearsal:
-    """An AWS in this process; flows are built, created and executed in it one after the other."""
+    """An AWS in this process, in which flows are built, created and executed one by one."""
 
     def __init__(self, platform: Platform) -> None:
         self.endpoint = platform.endpoint
         self._platform = platform
-        self._session = get_session()  # it keeps what it has read of each service
+        self._session = get_session()  # it caches what it reads about services
         self._count = 0
 
     async def run(
@@ -94,9 +94,9 @@ class Rehearsal:
         config: Config,
         report: Progress = _silent,
     ) -> Rehearsed:
-        """Build a flow as it is configured, and execute it with ``params``, of JSON.
+        """Build a flow as configured, and execute it with the JSON values ``params``.
 
-        It is built without them, as for a deploy, unless its structure needs them. Raises
+        The build does without them, as for a deploy, unless the structure needs them. Raises
         BuildError or ConfigError for a flow that cannot be built or created.
         """
         report("building")
@@ -128,7 +128,7 @@ class Rehearsal:
     async def _place(
         self, client: _Clients, graph: FlowGraph[Any], config: Config, built: Build
     ) -> None:
-        """Put there what a deploy would: bucket, package, image, and what exists before it."""
+        """Put in place what a deploy would: bucket, package, image, and what exists before it."""
         bucket = config.aws.artifact_bucket
         await client.s3.create_bucket(Bucket=bucket)
         if built.package is not None:
@@ -147,7 +147,7 @@ class Rehearsal:
             await _make_queue(client, config.batch.job_queue)
 
     async def _create(self, client: _Clients, graph: FlowGraph[Any], built: Build) -> str:
-        """Create the stack of the very template; the ARN of its state machine."""
+        """Create the stack from the template itself; the ARN of its state machine."""
         name = f"{graph.name}-{self._count}"
         cloudformation = client.cloudformation
         try:
@@ -173,7 +173,7 @@ class Rehearsal:
 
 
 async def _make_queue(client: _Clients, name: str) -> None:
-    """The queue that the configuration names, which is there before the flow."""
+    """The configured queue, which exists before the flow."""
     name = name.rpartition("/")[2]
     known = await client.batch.describe_job_queues(jobQueues=[name])
     if known["jobQueues"]:
@@ -248,7 +248,7 @@ async def _counts(machine: Any, execution: str) -> str:
 
 
 async def _states(machine: Any, execution: str) -> AsyncIterator[StateRow]:
-    """The states that an execution has been in, in order."""
+    """The states that an execution has entered, in order."""
     maps = (await machine.list_map_runs(executionArn=execution))["mapRuns"]
     runs = iter(sorted(maps, key=lambda run: run["startDate"]))
     entered: dict[str, tuple[str, datetime]] = {}
@@ -289,7 +289,7 @@ async def _history(machine: Any, execution: str) -> AsyncIterator[Any]:
 
 
 async def _lines(logs: Any, flow: str) -> list[str]:
-    """What functions and jobs have written, by time."""
+    """What functions and jobs wrote, by time."""
     found: list[tuple[int, str]] = []
     pages = logs.get_paginator("filter_log_events")
     try:
@@ -334,7 +334,7 @@ async def _clients(session: AioSession, endpoint: str) -> AsyncIterator[_Clients
 
 @contextmanager
 def rehearsing() -> Iterator[Rehearsal]:
-    """A rehearsal, whose AWS is there as long as the context is open. Raises BuildError."""
+    """A rehearsal whose AWS exists as long as this context. Raises BuildError."""
     python = runtime_python()
     before = {name: os.environ.get(name) for name in _CREDENTIALS}
     os.environ.update(_CREDENTIALS)

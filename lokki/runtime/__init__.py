@@ -1,1 +1,1 @@
-"""Runs inside Lambda and Batch: the call of a step, or of an item, with few imports."""
+"""Runs inside Lambda and Batch: calls a step, or an item, with few imports."""

@@ -1,7 +1,7 @@
 """The entry point of every Batch job of a flow: ``python -m lokki.runtime.batch_main``.
 
-The event is in ``LOKKI_EVENT``; `handler.py`, beside the flow, knows which flow it is. Exits with
-`FAILED` when the step has failed for good, so that Batch does not try again what has been.
+The event is in ``LOKKI_EVENT``; `handler.py`, beside the flow, names the flow. Exits with `FAILED`
+when the step has failed for good, so that Batch does not retry it.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 
 def command(given: Sequence[str], environment: Mapping[str, str]) -> list[str]:
-    """The command that ``given`` stands for: in Lambda it is the name of a handler."""
+    """The command for ``given``, which in Lambda is the name of a handler."""
     if "AWS_LAMBDA_RUNTIME_API" in environment:
         return [sys.executable, "-m", "awslambdaric", *given]
     return list(given)

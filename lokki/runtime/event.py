@@ -1,8 +1,8 @@
-"""What a state gives to a step and gets back: a small event, and values in it or in S3.
+"""What a state passes to a step and gets back: a small event, with values in it or in S3.
 
 ``{"flow": {"run_id": …, "params": {…}}, "input": …}``, with ``index`` inside a map, or with
 ``items``, a list of ``{"index": …, "input": …}``, for several items at a time. An input is the
-value itself, where JSON gives the very same back, or the URL of the result that it is.
+value itself if JSON preserves it exactly, otherwise the URL of the stored result.
 """
 
 from __future__ import annotations
@@ -15,30 +15,30 @@ from typing import Any
 from lokki.errors import LokkiError
 
 INLINE_BYTES = 4096
-"""Most characters of a value in an event: of 256 KiB that a state may be given, and of 8 KiB that
-the overrides of a Batch job may have (docs.aws.amazon.com/batch/latest/APIReference)."""
+"""Most characters of a value in an event: a state takes 256 KiB, and the overrides of a Batch job
+8 KiB (docs.aws.amazon.com/batch/latest/APIReference)."""
 STEP, MODULE, BUCKET = "LOKKI_STEP_NAME", "LOKKI_MODULE_NAME", "LOKKI_ARTIFACT_BUCKET"
 """The variables of a function or job: its step, the module of its flow, the bucket of results."""
 EVENT = "LOKKI_EVENT"
-"""The variable that a Batch job's event is in."""
+"""The variable with a Batch job's event."""
 REDRIVEN = "LOKKI_REDRIVEN"
-"""The variable that says how often a Batch job's execution has been started again."""
+"""The variable with the number of redrives of a Batch job's execution."""
 RESUMED = "lokki:resumed"
-"""What the input of an execution has besides parameters when results are stored already."""
+"""What the input of an execution has besides parameters if results are already stored."""
 FAILED = 64
 """The exit code of a Batch job whose step has failed for good, or cannot be called."""
-_MOST_INT = 2**53 - 1  # beyond, a reader of JSON may take the nearest double
+_MOST_INT = 2**53 - 1  # beyond, a JSON reader may use the nearest double
 _DEEPEST = 20
 URL = "s3://"
 
 
 class EventError(LokkiError):
-    """An event is not one that a state of a flow gives to a step."""
+    """An event is not one that a state of a flow passes to a step."""
 
 
 @dataclass(frozen=True, slots=True)
 class FlowContext:
-    """The run that an event belongs to; ``resumed``: results of another run were given to it."""
+    """The run of an event; ``resumed``: it began with results of another run."""
 
     run_id: str
     params: Mapping[str, Any]
@@ -55,11 +55,11 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class LambdaEvent:
-    """An event: the items it is about (one, but where a map has a ``batch_size``).
+    """An event with its items (one, unless a map has a ``batch_size``).
 
-    ``retried``: how often the state has been entered again; ``redriven``: how often its execution
-    has been started again; ``several``: the items came as a list;
-    ``direct``: it is of no state, and its input is the value that the step is to be called with.
+    ``retried``: how often the state was entered again; ``redriven``: how often its execution was
+    redriven; ``several``: the items came as a list; ``direct``: it comes from no state, and its
+    input is the value to call the step with.
     """
 
     flow: FlowContext
@@ -71,16 +71,16 @@ class LambdaEvent:
 
     @property
     def is_of_resumed(self) -> bool:
-        """Whether its run goes on after an end, and results may have come from elsewhere."""
+        """Whether its run continues after an end, and may have results from elsewhere."""
         return self.flow.resumed or self.redriven > 0
 
     @property
     def may_be_done(self) -> bool:
-        """Whether there may be results already of what it asks for."""
+        """Whether some of its results may already exist."""
         return self.is_of_resumed or self.retried > 0
 
     def to_json(self) -> dict[str, Any]:
-        """The event as a state hands it on."""
+        """The event as a state passes it on."""
         resumed = {RESUMED: True} if self.flow.resumed else {}
         flow = {"run_id": self.flow.run_id, "params": {**self.flow.params, **resumed}}
         if self.several:
@@ -92,7 +92,7 @@ class LambdaEvent:
 
 
 def parse(raw: Any) -> LambdaEvent:
-    """The event that JSON holds. Raises EventError, which says what is wrong with it."""
+    """The event in JSON. Raises EventError, which says what is wrong with it."""
     event = _mapping(raw, "the event")
     flow = _mapping(event.get("flow"), "'flow'")
     run_id, given = flow.get("run_id"), _mapping(flow.get("params", {}), "'flow.params'")
@@ -117,7 +117,7 @@ def parse(raw: Any) -> LambdaEvent:
 def _mapping(value: Any, name: str) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise EventError(
-            f"{name} must be an object, not {type(value).__name__}; an event is like "
+            f"{name} must be an object, not {type(value).__name__}; an event looks like "
             '{"flow": {"run_id": "test-1", "params": {}}, "input": null}'
         )
     return value
@@ -130,9 +130,9 @@ def _index(value: Any) -> int | None:
 
 
 def inline(value: Any) -> bool:
-    """Whether a value can be in an event: it is small, and JSON gives the very same back.
+    """Whether a value can be in an event: it is small, and JSON preserves it exactly.
 
-    A text that looks like a URL of S3 cannot, so that what is read as one is one of ours.
+    A text that looks like an S3 URL cannot, so that everything read as a URL is one of lokki's.
     """
     if isinstance(value, str) and value.startswith(URL):
         return False
@@ -140,9 +140,9 @@ def inline(value: Any) -> bool:
 
 
 def _same_in_json(value: Any, deep: int) -> bool:
-    """Whether every reader of JSON gets this value, of these types.
+    """Whether every JSON reader gets this value, with these types.
 
-    No whole float, which may come back as an int, no lone surrogate and no NUL.
+    Not for a whole float, which may come back as an int, a lone surrogate or NUL.
     """
     match value:
         case None | True | False:

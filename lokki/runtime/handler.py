@@ -15,16 +15,16 @@ _MAX_CAUSE = 8_000
 
 
 class Handler:
-    """The handler of a flow's functions; the step, its module and its store are loaded at once.
+    """The handler of a flow's functions; loads the step, its module and its store at once.
 
-    ``structure`` is that which the flow was built with, as JSON. Raises as `loaded`.
+    ``structure`` is the flow's at its build, as JSON. Raises like `loaded`.
     """
 
     def __init__(self, flow: str, structure: str) -> None:
         self.invocation = loaded(flow, structure)
 
     def __call__(self, event: Any, context: Any) -> Mapping[str, Any]:
-        """Do what Step Functions or a caller asks for; an error has the name of the user's."""
+        """Do what Step Functions or a caller requests; errors have the names of the user's."""
         try:
             return self.invocation.run(_event(event, context, first=self.invocation.is_first))
         except StepFailed as failed:
@@ -33,10 +33,10 @@ class Handler:
 
 
 def _event(raw: Any, context: Any, *, first: bool) -> LambdaEvent:
-    """The event of a state, or a plain one of somebody who tries a function out.
+    """The event of a state, or a plain one, for trying a function out.
 
-    A plain event is what the step is to be given: the flow's parameters for a first step, the
-    input for any other.
+    A plain event is the step's argument: the flow's parameters for a first step, the input for any
+    other.
     """
     if isinstance(raw, dict) and "flow" in raw:
         return parse(raw)
@@ -47,7 +47,7 @@ def _event(raw: Any, context: Any, *, first: bool) -> LambdaEvent:
 def _reported(failed: StepFailed) -> Exception:
     """The error for Step Functions: the name, the text and the frames of the user's error.
 
-    It is no longer that error itself, whose text may hold a secret or fail to be made.
+    It replaces that error, whose text may contain a secret or fail.
     """
     reported: type[Exception] = type(failed.name, (Exception,), {})
     return reported(failed.failure.reason[:_MAX_CAUSE]).with_traceback(users_frames(failed.error))

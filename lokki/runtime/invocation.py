@@ -40,13 +40,13 @@ from lokki.store.keys import output_key
 from lokki.store.readback import written
 
 Input: TypeAlias = Callable[[], Any]
-"""Gives an input, anew for each attempt: a call may change what it is given."""
+"""Returns a new input for each attempt: a call may change its input."""
 
 
 class StepFailed(Picklable, Exception):
-    """A call has failed for good, or for now when Step Functions is to try it again.
+    """A call has failed: for good, or until Step Functions retries it.
 
-    ``name`` is the class name that Step Functions is to decide by.
+    ``name`` is the class name from which Step Functions decides.
     """
 
     def __init__(self, failure: Failure, name: str, error: BaseException | None) -> None:
@@ -60,8 +60,7 @@ class StepFailed(Picklable, Exception):
 class Invocation:
     """One flow's step in this process.
 
-    ``structure`` is that which the flow had when it was built; ``code`` is the file or folder
-    of its code.
+    ``structure`` is the flow's at its build; ``code`` is the file or folder of its code.
     """
 
     flow: FlowDefinition[..., Any]
@@ -73,23 +72,23 @@ class Invocation:
 
     @property
     def is_first(self) -> bool:
-        """Whether the step begins its flow, and so is given no input."""
+        """Whether the step begins its flow, and so gets no input."""
         first = self.structure[0]
         return first.kind == "task" and first.name == self.step
 
     def run(self, event: LambdaEvent, *, holds: bool = False) -> dict[str, Any]:
-        """Do what an event asks for, and return the event for the state that follows.
+        """Do what an event requests, and return the event for the next state.
 
-        ``holds``: failed calls are tried again in here, as in Batch, whose jobs cannot report the
-        type of a failure to Step Functions.
+        ``holds``: failed calls are retried here, as in Batch, whose jobs cannot report the type of
+        a failure to Step Functions.
 
-        Raises StepFailed, and LokkiError for an event or a flow that is not right.
+        Raises StepFailed, and LokkiError for a wrong event or flow.
         """
         graph = self.flow.trace(event.flow.params)
         if graph.structure != self.structure:
             raise FingerprintError(
-                f"flow '{graph.name}' has another structure with these parameters than when it was "
-                f"built: {graph.shape} instead of {text_of(self.structure)}; its structure must "
+                f"flow '{graph.name}' has another structure with these parameters than at its "
+                f"build: {graph.shape} instead of {text_of(self.structure)}; its structure must "
                 "not depend on its parameters"
             )
         with _lines_reported(event.flow.run_id), output.own_code(self.code):
@@ -97,7 +96,7 @@ class Invocation:
 
 
 class _Work:
-    """What one event asks for."""
+    """What one event requests."""
 
     def __init__(
         self,
@@ -133,7 +132,7 @@ class _Work:
         return replace(self._event, items=tuple(outputs)).to_json()
 
     def _index(self, item: Item) -> int | None:
-        """The item's index in the map: 0 for one that is invoked by hand."""
+        """The item's index in the map; 0 if invoked by hand."""
         return (item.index or 0) if self._unit.in_map else None
 
     # ---- inputs ----------------------------------------------------------------------------------
@@ -169,7 +168,7 @@ class _Work:
     # ---- calls -----------------------------------------------------------------------------------
 
     def _chain(self, index: int | None, given: Input) -> Any:
-        """Make the calls of one item, or find what they have given; what the next state gets."""
+        """Make the calls of one item, or find their results; what the next state gets."""
         *before, last = self._unit.calls
         if self._is_done(index):
             return None
@@ -178,7 +177,7 @@ class _Work:
         return self._output(self._key(last, index), self._result(last, index, given))
 
     def _is_done(self, index: int | None) -> bool:
-        """Whether there is a result already of the whole inner chain that these calls begin."""
+        """Whether the whole inner chain that begins with these calls already has a result."""
         end = self._unit.stage.calls[-1]
         begins = end is not self._unit.calls[-1] and self._event.is_of_resumed
         return begins and self._loop.run(self._payloads.store.exists(self._key(end, index)))
@@ -187,12 +186,12 @@ class _Work:
         return output_key(self._graph.name, self._run_id, call.name, index)
 
     def _result(self, call: StepCall, index: int | None, given: Input) -> bytes:
-        """The stored result of a call that is made now, or has been made before."""
+        """The stored result of a call that is made now, or was made before."""
         key = self._key(call, index)
         return self._found(key) or self._called(call, index, given, key)
 
     def _found(self, key: str) -> bytes | None:
-        """The result of a call that has been made before; looked for where there may be one."""
+        """The result of an earlier call; looked up only where there may be one."""
         if not self._event.may_be_done or not self._loop.run(self._payloads.store.exists(key)):
             return None
         return self._loop.run(self._payloads.store.get(key))
@@ -209,7 +208,7 @@ class _Work:
         )
 
     def _called(self, call: StepCall, index: int | None, given: Input, key: str) -> bytes:
-        """Call a step until it gives a result, as often as is for us to try; the stored result."""
+        """Call a step until it has a result, within the retries made here; the stored result."""
         bound = self._bound(call, index)
         attempt = self._event.retried + 1
         while True:
@@ -246,7 +245,7 @@ class _Work:
                 result = listed_items(bound, result, self._unit.mapped)
             data = _packed(bound, result)
         except (SystemExit, KeyboardInterrupt, GeneratorExit) as error:
-            why = f"step '{bound.name}' wanted to end its process: {error}"
+            why = f"step '{bound.name}' tried to end its process: {error}"
             raise ResultError(type(error).__name__, why) from error
         return self._loop.run(self._payloads.keep(key, data))
 
@@ -261,7 +260,7 @@ class _Work:
     # ---- outputs ---------------------------------------------------------------------------------
 
     def _output(self, key: str, data: bytes) -> Any:
-        """A result as the next state gets it: itself, or where it or its items are."""
+        """A result as the next state gets it: itself, or the location of it or its items."""
         if self._unit.mapped is not None:
             call = self._unit.calls[-1]
             items = self._items(self._bound(call, None), unpack(data))
@@ -272,7 +271,7 @@ class _Work:
         return self._payloads.store.url(key)
 
     def _items(self, bound: BoundCall, result: Any) -> list[Any]:
-        """The items of a map's source, whose result may be of a run that had no map here."""
+        """The items of a map's source; its result may be from a run without a map here."""
         if type(result) is list:
             return result
         try:
@@ -305,9 +304,9 @@ async def _awaited(bound: BoundCall, value: Any, index: int, attempt: int) -> An
 
 @contextmanager
 def _limited(seconds: float | None) -> Iterator[None]:
-    """Raise TimeoutError in what runs within once it has taken ``seconds``.
+    """Raise TimeoutError inside this context after ``seconds``.
 
-    Also afterwards, when that has been caught. What ends what cannot be interrupted is the
+    Also at its end, if the error was caught. Code that cannot be interrupted ends with the
     function's own timeout.
     """
     if seconds is None:
@@ -351,7 +350,7 @@ def _report(
 
 
 class _Nowhere:
-    """Where steps' output is shown besides: not a second time."""
+    """Where else the steps' output is shown: nowhere."""
 
     def write(self, text: str) -> int:
         return len(text)
@@ -361,7 +360,7 @@ class _Nowhere:
 
 @contextmanager
 def _lines_reported(run_id: str) -> Iterator[None]:
-    """Meanwhile, write what steps print and log as JSON lines, each with run, step and item."""
+    """Inside this context, write the steps' output as JSON lines with run, step and item."""
     log = sys.stdout
 
     def report(line: logging.Line) -> None:

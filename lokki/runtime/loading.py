@@ -23,11 +23,11 @@ from lokki.store.s3 import S3Store
 
 
 def loaded(flow: str, built: str) -> Invocation:
-    """What to invoke: the step that ``LOKKI_STEP_NAME`` names of this flow.
+    """What to invoke: the step of this flow that ``LOKKI_STEP_NAME`` names.
 
-    ``built`` is the structure that it was built with, as JSON. Its flow is in the module
-    ``LOKKI_MODULE_NAME``, its results in ``LOKKI_ARTIFACT_BUCKET``.
-    Raises ConfigError for a variable that is missing or a module without the flow.
+    ``built`` is the flow's structure at its build, as JSON. The flow is in the module
+    ``LOKKI_MODULE_NAME``, its results in ``LOKKI_ARTIFACT_BUCKET``. Raises ConfigError for a
+    missing variable or a module without the flow.
     """
     step, module, bucket = (_variable(name) for name in (STEP, MODULE, BUCKET))
     if any(map(is_secret, os.environ.values())):
@@ -42,9 +42,9 @@ def loaded(flow: str, built: str) -> Invocation:
 
 
 async def _read_secrets() -> None:
-    """Replace the ARNs of secrets in the environment by their values from Secrets Manager.
+    """Replace the ARNs of secrets in the environment with their values from Secrets Manager.
 
-    Raises ConfigError, which names the variable, for one that cannot be read.
+    Raises ConfigError, which names the variable, if one cannot be read.
     """
     arns = {name: value for name, value in os.environ.items() if is_secret(value)}
     async with get_session().create_client("secretsmanager") as opened:
@@ -57,7 +57,7 @@ async def _read_secrets() -> None:
 
 
 def _code_of(module: str) -> str:
-    """The file of a module, or the folder of the package that it is in."""
+    """The file of a module, or the folder of its package."""
     top = sys.modules[module.partition(".")[0]]
     if hasattr(top, "__path__"):
         return os.path.join(next(iter(top.__path__)), "")

@@ -1,4 +1,4 @@
-"""The results of a flow's runs in S3, as the runtime and those who look at a run read them."""
+"""The results of a flow's runs in S3, for the runtime and for views of a run."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class Payloads:
     # ---- what an input stands for ----------------------------------------------------------------
 
     def key_of(self, value: Any) -> str | None:
-        """The key that an input refers to, None when it is a value of its own.
+        """The key that an input refers to, None if the input is a value itself.
 
-        Only a result of a run of this flow is one; any other text is the user's, whatever it is
-        like.
+        Only the result of a run of this flow is such a key; any other text is the user's, whatever
+        it looks like.
         """
         if not (isinstance(value, str) and value.startswith(URL)):
             return None
@@ -45,7 +45,7 @@ class Payloads:
         return f"{runs}/{'/'.join(parts)}" if mine and parts[-1] == "output.pkl.gz" else None
 
     async def read(self, keys: Sequence[str]) -> list[bytes]:
-        """What is stored under keys, read at the same time."""
+        """The payloads under several keys, read concurrently."""
         found: list[bytes] = [b""] * len(keys)
 
         async def read(index: int) -> None:
@@ -57,7 +57,7 @@ class Payloads:
     # ---- what is kept ----------------------------------------------------------------------------
 
     async def keep(self, key: str, data: bytes) -> bytes:
-        """Keep a result unless there is one; what is there now.
+        """Store a result unless there is one; return what is there now.
 
         A large one replaces an earlier one.
         """
@@ -72,7 +72,7 @@ class Payloads:
         await self.store.put(key, json.dumps(asdict(failure)).encode())
 
     async def keep_manifest(self, run_id: str, step: str, items: Sequence[Any]) -> str:
-        """Keep the list of a map's items, each in it or under a key of its own; its key."""
+        """Store the list of a map's items, each in it or under its own key; the list's key."""
         inputs: list[Any] = list(items)
         apart = [index for index, each in enumerate(items) if not inline(each)]
 
@@ -89,9 +89,9 @@ class Payloads:
     # ---- what a run has given --------------------------------------------------------------------
 
     async def result(self, graph: FlowGraph[Any], run_id: str, value: Any) -> Any:
-        """The result of a run, whose last state returned ``value``.
+        """The result of a run whose last state returned ``value``.
 
-        Raises as `map_results`.
+        Raises like `map_results`.
         """
         last = graph.stages[-1]
         if isinstance(last, MapStage):
@@ -112,10 +112,9 @@ class Payloads:
     async def map_results(
         self, run_id: str, stage: MapStage, source: str
     ) -> tuple[list[bytes], tuple[Failure, ...]]:
-        """The stored results of a map in the order of its items, and the failures it tolerated.
+        """The stored results of a map in the order of its items, and its tolerated failures.
 
-        Raises PayloadError when results are missing, and MapFailed for more failures than it
-        tolerates.
+        Raises PayloadError for missing results, and MapFailed for more failures than it tolerates.
         """
         last = stage.inner[-1].name
         count = len(json.loads(await self.store.get(manifest_key(self.flow, run_id, source))))
@@ -159,7 +158,7 @@ class Payloads:
 
 
 class MapFailed(Picklable, Exception):
-    """More items of a map have failed than it tolerates."""
+    """More items of a map failed than it tolerates."""
 
     def __init__(self, failures: tuple[Failure, ...], count: int) -> None:
         super().__init__(f"{len(failures)} of {count} items failed")

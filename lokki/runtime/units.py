@@ -1,4 +1,4 @@
-"""The task units of a flow: what AWS invokes, each a function or a job of its own."""
+"""The task units of a flow: what AWS invokes, each as a separate function or job."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from lokki.stages import MapStage, Stage, StepCall, TaskStage
 class TaskUnit:
     """The calls that one invocation makes for an item, one after the other.
 
-    ``stage`` holds the calls; ``source`` is the stage before it, whose result they take; ``mapped``
-    names the step that maps over their result, if one does.
+    ``stage`` has the calls; ``source`` is the previous stage, whose result they take; ``mapped``
+    names the step that maps over their result, if any.
     """
 
     stage: Stage
@@ -27,7 +27,7 @@ class TaskUnit:
 
     @property
     def name(self) -> str:
-        """The name of the first call, which the state, function or job bears, too."""
+        """The name of the first call, which is also that of the state, function or job."""
         return self.calls[0].name
 
     @property
@@ -38,7 +38,7 @@ class TaskUnit:
 def units(graph: FlowGraph[Any]) -> Iterator[TaskUnit]:
     """Yield the task units of a flow, in chain order.
 
-    Each call is a unit; the calls of a map with ``direct_pass`` are one unit together.
+    Each call is a unit; the calls of a map with ``direct_pass`` form one unit.
     """
     after = chain(graph.stages[1:], [None])
     source: Stage | None = None

@@ -1,4 +1,4 @@
-"""Where results live: payload stores (``protocol``, ``memory``, ``local``) and their encoding.
+"""Where results are stored: payload stores (``protocol``, ``memory``, ``local``), their encoding.
 
-``keys`` says where a payload lies, ``codec`` what its bytes are, ``protocol`` what a store owes.
+``keys`` defines where a payload is, ``codec`` its bytes, ``protocol`` what a store must do.
 """

@@ -1,8 +1,8 @@
 """How a value becomes bytes: a pickle (protocol 5) in a gzip container (RFC 1952).
 
-cloudpickle serves only where pickle refuses. The container is compressed where that pays and
-stored as it is where it does not; any ``gunzip`` opens either. The same value gives the same
-bytes: the container carries neither a time nor a name.
+cloudpickle is used only where pickle refuses. The container is compressed where that pays,
+otherwise stored as it is; any ``gunzip`` opens either. Equal values have equal bytes: the container
+has neither a time nor a name.
 
 Loading a pickle runs code. Load only what lokki itself has written.
 """
@@ -32,7 +32,7 @@ Chunks: TypeAlias = list[bytes]
 """Bytes that stand for their concatenation."""
 
 SMALL = 512
-"""Longest pickle, in bytes, that ``compress_small`` leaves as it is."""
+"""Longest pickle, in bytes, that ``compress_small`` leaves unchanged."""
 
 PROTOCOL = 5
 _GZIP_MAGIC = b"\x1f\x8b"  # RFC 1952, 2.3.1
@@ -40,11 +40,11 @@ _PICKLE_MAGIC = b"\x80"  # the PROTO opcode opens every pickle since protocol 2
 _GZIP_WINDOW = 31  # zlib's way to say: 32 KiB window, gzip container
 
 # Measured on pickles of numbers, records and text: levels 4 to 6 are 0-10 % smaller than level 1
-# and 1.6-5 times slower, which only a disk or network below 5 MB/s would win back.
+# and 1.6-5 times slower, which pays only with a disk or network below 5 MB/s.
 _LEVEL = 1
-_WORTHWHILE = 0.9  # a larger compressed share than this is not worth the time to inflate it again
-_SAMPLE = 65_535  # up to so many bytes, all of them are tried to find that out,
-_SLICE = 8 * 1024  # beyond, three slices of so many each
+_WORTHWHILE = 0.9  # a larger compressed share than this is not worth the time to inflate it
+_SAMPLE = 65_535  # up to this many bytes, all of them are the sample;
+_SLICE = 8 * 1024  # beyond, three slices of this length
 
 # Magic, deflate, no flags, mtime 0, no extra flags, unknown system (RFC 1952, 2.3.1).
 _STORED_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
@@ -62,16 +62,16 @@ _MISSING_NAMES = (
 
 _FILES = ("TextIOWrapper", "BufferedReader", "BufferedWriter", "BufferedRandom", "FileIO")
 
-# Bound once: looking up pickle.dumps costs a fifth of pickling a small number.
+# Bound once: looking up pickle.dumps takes a fifth of the time of pickling a small number.
 dumps_plain = pickle.dumps
-"""``dumps``, given the PROTOCOL too, of numbers, text, bytes and None, which cannot fail."""
+"""``dumps`` for numbers, text, bytes and None, which cannot fail; also takes PROTOCOL."""
 _loads = pickle.loads
 
 
 def dumps(value: Any) -> bytes:
     """Return the pickle of ``value``; cloudpickle's where pickle refuses (lambdas, local classes).
 
-    Raises PayloadError when neither can, naming the type of the value and what it holds.
+    Raises PayloadError if neither can, naming the type of the value and what it contains.
     """
     try:
         if not columnar.present():
@@ -88,11 +88,11 @@ def dumps(value: Any) -> bytes:
 
 
 def loads(raw: bytes) -> Any:
-    """Return the value that ``dumps`` was given.
+    """Return the value given to ``dumps``.
 
     Raises PayloadError, with the cause attached, when the pickle is damaged, a module or class
-    that it needs is missing (it says which), or the code of a class raises anything at all. A
-    pickle has no checksum: only a container has.
+    that it needs is missing (it says which), or the code of a class raises anything. A pickle has
+    no checksum; only a container has.
     """
     try:
         return _loads(raw)
@@ -103,8 +103,8 @@ def loads(raw: bytes) -> Any:
 def dumps_chunks(value: Any) -> Chunks:
     """Return the pickle of ``value`` as several chunks, for large values.
 
-    Large ``bytes`` that it holds are chunks by themselves, and are not copied. Raises PayloadError
-    as ``dumps`` does.
+    Large ``bytes`` in it are separate chunks, and are not copied. Raises PayloadError like
+    ``dumps``.
     """
     chunks: Chunks = []
     pickler = columnar.Pickler if columnar.present() else pickle.Pickler
@@ -120,7 +120,7 @@ def dumps_chunks(value: Any) -> Chunks:
 
 
 def loads_chunks(chunks: Chunks) -> Any:
-    """Return the value that ``dumps_chunks`` was given. Raises PayloadError as ``loads`` does."""
+    """Return the value given to ``dumps_chunks``. Raises PayloadError like ``loads``."""
     try:
         return pickle.load(io.BufferedReader(_ChunkReader(chunks)))  # noqa: S301 - our own pickle
     except BaseException as error:
@@ -130,16 +130,16 @@ def loads_chunks(chunks: Chunks) -> Any:
 def compress(raw: bytes) -> bytes:
     """Return ``raw`` in a gzip container, compressed if a sample shrinks by a tenth or more.
 
-    The sample is all of it up to 64 KiB, and three slices of 8 KiB (start, middle, end) beyond.
+    The sample is everything up to 64 KiB; beyond, three slices of 8 KiB (start, middle, end).
     """
     return b"".join(compress_chunks([raw]))
 
 
 def compress_chunks(chunks: Chunks) -> list[bytes | memoryview]:
-    """Return a gzip container of what the chunks are together, as buffers that follow each other.
+    """Return a gzip container of the concatenated chunks, as consecutive buffers.
 
-    As `compress`, with slices of the largest chunk as the sample. Chunks that do not shrink are not
-    copied.
+    Like `compress`, with slices of the largest chunk as the sample. Chunks that do not shrink are
+    not copied.
     """
     if sum(map(len, chunks)) <= _SAMPLE:
         raw = b"".join(chunks)
@@ -152,11 +152,11 @@ def compress_chunks(chunks: Chunks) -> list[bytes | memoryview]:
 
 
 def decompress(data: bytes, most: int | None = None) -> bytes:
-    """Return what a gzip container of one member holds, whoever wrote it.
+    """Return the content of a gzip container with one member, whoever wrote it.
 
     Raises PayloadError when it is damaged, truncated or followed by anything: its CRC32 and
     length (RFC 1952, 2.3.1) are always checked. Raises PayloadTooLarge for more than ``most``
-    bytes, of which it makes no more than that.
+    bytes, without unpacking more than that.
     """
     size = _TRAILER.unpack(data[-_TRAILER.size :])[1] if len(data) >= _TRAILER.size else 0
     if most is not None and size > most:
@@ -179,28 +179,28 @@ def decompress(data: bytes, most: int | None = None) -> bytes:
 
 
 def pack(value: Any) -> bytes:
-    """Return ``value`` as a payload store keeps it. Raises PayloadError as ``dumps`` does."""
+    """Return ``value`` as a payload store keeps it. Raises PayloadError like ``dumps``."""
     return compress(dumps(value))
 
 
 def compress_small(raw: bytes) -> bytes:
-    """Return a pickle as a database row keeps it: as it is up to 512 bytes, else compressed.
+    """Return a pickle as a database row keeps it: unchanged up to 512 bytes, otherwise compressed.
 
-    ``unpack`` reads both. As it is, it has no checksum of its own.
+    ``unpack`` reads both. An unchanged pickle has no checksum.
     """
     return raw if len(raw) <= SMALL else compress(raw)
 
 
 def contained(data: bytes) -> bytes:
-    """What ``pack`` or ``compress_small`` gave in a gzip container, as a payload store keeps it."""
+    """What ``pack`` or ``compress_small`` returned, in a gzip container for a payload store."""
     return compress(data) if data[:1] == _PICKLE_MAGIC else data
 
 
 def unpack(data: bytes) -> Any:
-    """Return the value that ``pack`` or ``compress_small`` was given.
+    """Return the value given to ``pack`` or ``compress_small``.
 
-    Raises PayloadError when the data is neither a container nor a pickle, or as ``decompress``
-    and ``loads`` do.
+    Raises PayloadError when the data is neither a container nor a pickle, or like ``decompress``
+    and ``loads``.
     """
     if data[:1] == _PICKLE_MAGIC:
         try:
@@ -211,9 +211,9 @@ def unpack(data: bytes) -> Any:
 
 
 def pickle_in(data: bytes, most: int | None = None) -> bytes:
-    """Return the pickle in what ``pack`` or ``compress_small`` gave, unread, of ``most`` bytes.
+    """Return the pickle in what ``pack`` or ``compress_small`` returned, without loading it.
 
-    Raises PayloadError when the data is neither a container nor a pickle, or as ``decompress``.
+    Raises PayloadError when the data is neither a container nor a pickle, or like ``decompress``.
     """
     if data[:1] == _PICKLE_MAGIC:
         if most is not None and len(data) > most:
@@ -221,15 +221,15 @@ def pickle_in(data: bytes, most: int | None = None) -> bytes:
         return data
     if data[:2] == _GZIP_MAGIC:
         return decompress(data, most)
-    raise PayloadError(f"stored data is no payload: it begins with {bytes(data[:4])!r}")
+    raise PayloadError(f"stored data is not a payload: it begins with {bytes(data[:4])!r}")
 
 
 OF_ITEM = (_loads.__module__, _loads.__name__)
-"""The module and name of what the pickle of `dumps_list` calls for each item."""
+"""Module and name of the function that the pickle of `dumps_list` calls for each item."""
 
 
 def dumps_list(items: Iterable[bytes]) -> bytes:
-    """Return the pickle of a list of what ``pack`` or ``compress_small`` gave, unread.
+    """Return the pickle of a list of what ``pack`` or ``compress_small`` returned, unread.
 
     Raises PayloadError as `pickle_in`.
     """
@@ -237,7 +237,7 @@ def dumps_list(items: Iterable[bytes]) -> bytes:
 
 
 class _Item:
-    """Stands for a value in a pickle, by its own one."""
+    """Stands for a value in a pickle, through the value's own pickle."""
 
     def __init__(self, raw: bytes) -> None:
         self._raw = raw
@@ -247,10 +247,10 @@ class _Item:
 
 
 def dumps_by_value(value: Any) -> bytes:
-    """Return cloudpickle's pickle of ``value``, which holds what ``__main__`` defines by value.
+    """Return cloudpickle's pickle of ``value``, with what ``__main__`` defines by value.
 
-    Its functions keep the names of their files, so that a traceback shows their lines. Raises
-    PayloadError as ``dumps`` does.
+    Functions keep the names of their files, so that a traceback shows their lines. Raises
+    PayloadError like ``dumps``.
     """
     buffer = io.BytesIO()
     try:
@@ -291,9 +291,10 @@ def value_pickler() -> Any:
 
 
 def _annotated(function: types.FunctionType) -> types.FunctionType:
-    """A function, or one like it without annotations if these cannot be worked out.
+    """A function, or a copy without annotations if these cannot be evaluated.
 
-    They may name what is for type checkers alone; until Python 3.14, there would be no function.
+    They may name things for type checkers alone; until Python 3.14, such a function could not
+    exist.
     """
     with suppress(Exception):
         function.__annotations__  # noqa: B018
@@ -310,7 +311,7 @@ def _code_of_file(file: str, make: Callable[..., types.CodeType], args: Any) -> 
     return make(*args).replace(co_filename=file)
 
 
-# What cloudpickle sends by reference, even if it is __main__'s, or (a lock in Python 3.11) refuses.
+# What cloudpickle sends by reference even if it is __main__'s, or refuses (a lock in Python 3.11).
 
 
 def _reduce_cache(function: Any) -> str | tuple[Any, ...]:
@@ -341,7 +342,7 @@ def _is_importable(value: Any) -> bool:
     return here is value
 
 
-# What cloudpickle would send as something else: a StringIO, and bytes.
+# What cloudpickle would send as something else: as a StringIO, and as bytes.
 
 
 def _refuse_file(file: io.TextIOWrapper) -> NoReturn:
@@ -349,7 +350,7 @@ def _refuse_file(file: io.TextIOWrapper) -> NoReturn:
 
 
 def _reduce_view(view: memoryview) -> tuple[Any, ...]:
-    """A view as the bytes that it shows, not the whole that it is a view of."""
+    """A view as the bytes that it shows, not all those behind it."""
     return _view_of, (view.tobytes(), view.format, view.shape)
 
 
@@ -358,16 +359,16 @@ def _view_of(data: bytes, format: Any, shape: Any) -> Any:
 
 
 def why_unwritable(value: Any, error: Exception) -> str:
-    """What kept a value from being pickled: its type, and that of what it holds."""
+    """Why a value could not be pickled: its type, and that of the part at fault."""
     kind = type_name(type(value))
     found = _UNPICKLABLE.search(str(error))
     if found is None:
         return f"a value of type '{kind}' cannot be pickled: {type(error).__name__}: {error}"
     is_file = found[1].removeprefix("_io.") in _FILES
-    advice = "; return what the file holds, or its path" if is_file else ""
+    advice = "; return the file's content, or its path" if is_file else ""
     if found[1] in (kind, type(value).__name__):
         return f"a value of type '{kind}' cannot be pickled{advice}"
-    return f"a value of type '{kind}' cannot be pickled: it holds a '{found[1]}'{advice}"
+    return f"a value of type '{kind}' cannot be pickled: it contains a '{found[1]}'{advice}"
 
 
 def type_name(kind: type) -> str:
@@ -377,7 +378,7 @@ def type_name(kind: type) -> str:
 
 
 def _unreadable(error: BaseException) -> PayloadError:
-    """The description of an error while loading; Ctrl-C is raised as it is."""
+    """The description of an error while loading; re-raises Ctrl-C."""
     if (
         isinstance(error, KeyboardInterrupt)
         and threading.current_thread() is threading.main_thread()
@@ -397,7 +398,7 @@ def _unreadable(error: BaseException) -> PayloadError:
 
 
 class _ChunkWriter:
-    """A file that keeps what is written as it comes."""
+    """A file that keeps each written chunk."""
 
     def __init__(self, chunks: Chunks) -> None:
         self._chunks = chunks
@@ -437,7 +438,7 @@ def _sampled_ratio(raw: bytes) -> float:
 
 
 def _store(chunks: Chunks) -> list[bytes | memoryview]:
-    # zlib at level 0 does the same ten times slower, and reads it back four times slower.
+    # zlib at level 0 is ten times slower at this, and four times slower at reading it back.
     buffers: list[bytes | memoryview] = [_STORED_HEADER]
     full_block = _BLOCK.pack(0, _MAX_BLOCK, 0)
     crc = total = 0

@@ -1,11 +1,11 @@
 """Group commits: the one thread of a process that writes to its journal.
 
-Whatever has arrived since the last commit goes into the next transaction, up to some thousands of
-rows, so that the records of a small run never wait behind those of a large one for long. Every row
-of a run is written only while this process still owns the run: a process that was suspended for
-longer than its lease cannot write over its successor. A row that cannot be written ends its run
-alone; when the journal itself cannot be written, or its file is gone, all end. Nobody hears that
-something is on disk before the file was seen to be there.
+The next transaction takes what has arrived since the last one, up to some thousands of rows, so
+that the records of a small run never wait long behind those of a large one. Rows of a run are
+written only while this process owns the run: a process that was suspended for longer than its lease
+cannot overwrite its successor. A row that cannot be written ends only its run; if the journal
+itself cannot be written, or its file is gone, all runs end. Nothing is reported as being on disk
+before the file was checked.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _HEARTBEAT = LEASE_SECONDS / 3
 _POLL_INTERVAL = 0.25
 _ROWS_PER_COMMIT = 2_000
 _LINGER_SECONDS = 0.1
-"""Lines that nothing else is to be written with wait so long for more."""
+"""How long lines wait for more, if there is nothing else to write."""
 
 _Writes: TypeAlias = "tuple[RunWriter, list[Entry], list[Line]]"
 
@@ -81,12 +81,12 @@ class Committer:
         with self._changed:
             self._owned[run_id] = writer
             self._lost.pop(run_id, None)
-            self._seen = None  # the run may be asked to be cancelled since it was taken
+            self._seen = None  # a cancellation may have been requested since it was taken
             self._changed.notify()
         return writer
 
     def look_again(self) -> None:
-        """Look for requests to cancel a run soon, also for those that this journal has written."""
+        """Look soon for requests to cancel a run, also for those written by this journal."""
         with self._changed:
             self._seen = None
             self._changed.notify()
@@ -94,7 +94,7 @@ class Committer:
     def release(self, writer: RunWriter) -> None:
         """Stop renewing the lease of a run that has ended or was lost.
 
-        What was queued before is still written, if the run is ours; the writer takes no more.
+        What is queued is still written if the run is this process's; the writer takes no more.
         """
         with self._changed:
             writer.closed = True
@@ -112,11 +112,11 @@ class Committer:
         with self._changed:
             if self._takes(writer):
                 writer.noted = True
-            elif writer not in self._waiting:  # else they are written with what it had queued
+            elif writer not in self._waiting:  # otherwise they are written with what it has queued
                 writer.lines.clear()
 
     def _takes(self, writer: RunWriter) -> bool:
-        """Wake the thread if something may be queued; return whether. The caller holds the lock."""
+        """Wake the thread if more may be queued; whether it may. The caller holds the lock."""
         if writer.closed or self._closing or self.error is not None:
             return False
         self._waiting[writer] = None
@@ -126,11 +126,11 @@ class Committer:
     def call(
         self, run_id: str, function: Callable[[sqlite3.Connection], T], *, owned: bool = False
     ) -> Future[T]:
-        """Run ``function`` in a transaction, after all that is queued for the run.
+        """Run ``function`` in a transaction, after everything queued for the run.
 
-        The future has its result once it is on disk, or a JournalError; with ``owned`` RunOwned
-        when the run is not ours any more, or the error that ended it. A future that is cancelled
-        before its turn is not run.
+        The future gets its result once that is on disk, or a JournalError; with ``owned``, RunOwned
+        if another process has the run, or the error that ended it. If the future is cancelled
+        before its turn, the function does not run.
         """
         future: Future[T] = Future()
         with self._changed:
@@ -143,7 +143,7 @@ class Committer:
 
     @property
     def congested(self) -> bool:
-        """Whether so much waits to be written that those who write should wait, too."""
+        """Whether so much is queued that writers should wait."""
         return self._rows > MOST_PENDING or any(
             len(writer.lines) > MOST_PENDING for writer in tuple(self._waiting)
         )
@@ -156,7 +156,7 @@ class Committer:
                 self._changed.wait_for(lambda: not self.congested or self.error is not None)
 
     def close(self) -> None:
-        """Commit what is queued, and end the thread; what comes later is dropped or refused."""
+        """Commit what is queued, and end the thread; anything later is dropped or refused."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
@@ -216,7 +216,7 @@ class Committer:
         return not last
 
     def _is_urgent(self) -> bool:
-        """Whether more than a few lines are to be written."""
+        """Whether there is more to write than a few lines."""
         return bool(self._calls or self._rows or self._closing) or self.congested
 
     def _lease_is_due(self) -> bool:
@@ -238,7 +238,7 @@ class Committer:
                 writer.on_cancel()
 
     def _take(self, whole: set[str]) -> list[_Writes]:
-        """What the next transaction writes: all of the runs in ``whole``, a share of the others."""
+        """What the next transaction writes: all of the runs in ``whole``, a share of others."""
         taken = []
         for writer in tuple(self._waiting):
             most = sys.maxsize if writer.run_id in whole else _ROWS_PER_COMMIT
@@ -253,7 +253,7 @@ class Committer:
     def _write_all(
         self, connection: sqlite3.Connection, owned: list[RunWriter], writes: list[_Writes]
     ) -> dict[RunWriter, JournalError]:
-        """Write what is of runs that are ours; gives the writers that write no more, and why."""
+        """Write the records of owned runs; return the writers that write no more, and why."""
         writers = dict.fromkeys(owned)
         writers.update((writer, None) for writer, _, _ in writes)  # released ones, too
         lost: dict[RunWriter, JournalError] = {
@@ -269,7 +269,7 @@ class Committer:
                     write(connection, writer.run_id, entries, lines)
             except JournalError as error:
                 lost[writer] = lost_error = JournalError(
-                    f"run {writer.run_id} ends, since a record of it cannot be written: {error}; "
+                    f"run {writer.run_id} ends, since a record cannot be written: {error}; "
                     "what was recorded before is safe"
                 )
                 lost_error.__cause__ = error.__cause__
@@ -282,7 +282,7 @@ class Committer:
     def _make(
         self, connection: sqlite3.Connection, call: Call, errors: dict[str, JournalError]
     ) -> None:
-        """Make a call, unless it needs a run that is not ours any more."""
+        """Make a call, unless it needs a run that this process no longer owns."""
         if call.owned and call.run_id in errors:
             call.error = errors[call.run_id]
         elif call.owned and not self._owns(connection, call.run_id):
@@ -295,12 +295,12 @@ class Committer:
         return row is not None and row[0] == self._owner
 
     def _keep(self, connection: sqlite3.Connection, writer: RunWriter) -> bool:
-        """Whether we still own the run; renews the lease when it is due."""
+        """Whether this process still owns the run; renews the lease when due."""
         if not self._owns(connection, writer.run_id):
             return False
         now = time.time()
         if _is_due(writer, now):
-            self._locks.hold(self._owner)  # lost if a step has opened and closed the file
+            self._locks.hold(self._owner)  # lost if a step opened and closed the file
             writer.leased_until = now + LEASE_SECONDS
             connection.execute(
                 "UPDATE runs SET leased_until = ? WHERE id = ?",
@@ -309,7 +309,7 @@ class Committer:
         return True
 
     def _lose(self, lost: dict[RunWriter, JournalError]) -> None:
-        """Drop what the writers have queued, and notify those who have not released them."""
+        """Drop what the writers have queued, and notify those that were not released."""
         losers = []
         with self._changed:
             for writer, error in lost.items():
@@ -325,12 +325,12 @@ class Committer:
             writer.on_lost(lost[writer])
 
     def _give_up(self) -> None:
-        """Show that nothing is written any more."""
+        """Mark that nothing more is written."""
         working.discard(self._owner)
         self._locks.let_go(self._owner)
 
     def _fail(self, error: JournalError) -> None:
-        """Notify all who wait. The runs are given up first, so that they can be resumed at once."""
+        """Notify all waiters. The runs are released first, so that they can be resumed at once."""
         self._give_up()
         with self._changed:
             self.error = error
@@ -351,7 +351,7 @@ class Committer:
 
 
 def _is_due(writer: RunWriter, now: float) -> bool:
-    """Whether the lease of a run is to be renewed: it soon ends, or the clock was set back."""
+    """Whether to renew the lease of a run: it ends soon, or the clock was set back."""
     left = writer.leased_until - now
     return not LEASE_SECONDS - _HEARTBEAT <= left <= LEASE_SECONDS + _HEARTBEAT
 

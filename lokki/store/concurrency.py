@@ -13,7 +13,7 @@ T = TypeVar("T")
 async def for_each(things: Iterable[T], do: Callable[[T], Awaitable[None]], most: int) -> None:
     """Await ``do`` for each thing, of at most ``most`` at a time.
 
-    The first Exception ends it: what has begun is awaited, nothing more begins, and it is raised.
+    The first Exception ends it: nothing more begins, what has begun is awaited, then it is raised.
     """
     failed: list[Exception] = []
     left = iter(things)

@@ -18,17 +18,17 @@ from lokki.store.schema import migrate
 from lokki.store.storable import storable
 
 BUSY_SECONDS = 60.0
-_MAKE_ROOM = "free some space there, or choose another place with LOKKI_LOCAL_JOURNAL"
+_MAKE_ROOM = "free some space there, or set another path in LOKKI_LOCAL_JOURNAL"
 DISK_FULL = f"its disk is full: {_MAKE_ROOM}"
 _ROOM = 1024 * 1024
-"""Bytes that a journal needs with the files beside it, and then some."""
+"""Bytes that a journal and the files beside it need, with a margin."""
 
 Read: TypeAlias = Callable[[str, Sequence[Any]], Iterable[Any]]
-"""Gives the rows of a query."""
+"""Returns the rows of a query."""
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """A connection in WAL mode, whose commits are on disk; it may be used in any thread."""
+    """A connection in WAL mode whose commits are on disk; any thread may use it."""
     connection = sqlite3.connect(
         path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
     )
@@ -61,10 +61,10 @@ def _use_wal(connection: sqlite3.Connection) -> None:
 
 
 class Reader:
-    """A connection that any thread may read with; closed by its context.
+    """A connection for reading from any thread; its context closes it.
 
-    The schema is brought up to date first. With ``create`` False, a file that is not there is not
-    made, and reads as an empty journal. Raises JournalError when it cannot be opened or is damaged,
+    It first updates the schema. With ``create`` False, a missing file is not created, and reads as
+    an empty journal. Raises JournalError when the file cannot be opened or is damaged,
     JournalVersionError when a newer lokki wrote it.
     """
 
@@ -83,7 +83,7 @@ class Reader:
         self.files = Files(path, watched=not absent)
 
     def __call__(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
-        """The rows that a query gives. Raises JournalGone when the file is gone, too."""
+        """The rows of a query. Raises JournalGone, too, when the file is gone."""
         self.files.check()
         with self._lock, translate_sqlite_errors(self.path):
             return self._connection.execute(sql, storable(tuple(values))).fetchall()
@@ -97,7 +97,7 @@ class Reader:
 
 
 def _is_absent(path: Path) -> bool:
-    """Whether there is no such file; one that cannot be reached is for SQLite to report."""
+    """Whether there is no such file; SQLite reports one that cannot be reached."""
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -111,7 +111,7 @@ def _is_absent(path: Path) -> bool:
 def translate_sqlite_errors(path: Path, *, opening: bool = False) -> Iterator[None]:
     """Raise SQLite's errors as JournalErrors that say what to do.
 
-    ``opening``: the journal is being opened, and nothing has begun yet.
+    ``opening``: the journal is being opened, and nothing has begun.
     """
     try:
         yield
@@ -127,7 +127,7 @@ def translate_sqlite_errors(path: Path, *, opening: bool = False) -> Iterator[No
 
 
 def _advice_at_first(code: int, path: Path) -> str:
-    """What to do where nothing has begun yet."""
+    """What to do if nothing has begun."""
     match code & 0xFF:
         case sqlite3.SQLITE_FULL:
             return f"; {DISK_FULL}"
@@ -157,8 +157,8 @@ def _advice(code: int, path: Path) -> str:
                 f"sqlite3 {path} .recover"
             )
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-            return "; another process holds it for a long time; try again"
+            return "; another process has locked it for a long time; try again"
         case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
-            return "; see that its folder exists and can be written, or set LOKKI_LOCAL_JOURNAL"
+            return "; check that its folder exists and can be written, or set LOKKI_LOCAL_JOURNAL"
         case _:
             return ""

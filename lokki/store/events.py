@@ -7,7 +7,7 @@ import sqlite3
 from lokki.store.storable import storable
 
 REMOVING = "run_removing"
-"""The event of a run that begins to be removed: its payloads go first, its records last."""
+"""The event when the removal of a run begins: its payloads go first, its records last."""
 
 
 def add_event(
@@ -18,7 +18,7 @@ def add_event(
     stage: int | None = None,
     detail: str | None = None,
 ) -> None:
-    """Record what has happened in a run; ``stage`` is a position, ``detail`` JSON."""
+    """Record an event of a run; ``stage`` is a position, ``detail`` JSON."""
     connection.execute(
         "INSERT INTO events (run, at, kind, stage, detail) VALUES (?, ?, ?, ?, ?)",
         storable((run_id, now, kind, stage, detail)),

@@ -16,14 +16,14 @@ _BESIDE = ("-wal", "-shm")
 class Files:
     """The journal's file, and those that SQLite keeps beside it while the journal is open.
 
-    SQLite goes on in files that were removed or moved, and reports no error: what it writes is
-    nowhere then (https://www.sqlite.org/howtocorrupt.html, 2.4). To ask takes some microseconds.
-    Those of a journal that is not there, and is not to be made, are not ``watched``.
+    SQLite keeps using files that were removed or moved, without an error, and what it writes is
+    lost (https://www.sqlite.org/howtocorrupt.html, 2.4). A check takes some microseconds. Without
+    ``watched``, for a journal that does not exist and must not be created, there are no checks.
     """
 
     def __init__(self, path: Path, *, watched: bool = True) -> None:
         self.path = path
-        real = os.path.realpath(path)  # SQLite's own files are beside what a link leads to
+        real = os.path.realpath(path)  # SQLite's own files are beside the target of a link
         files = [os.path.abspath(path), *(f"{real}{suffix}" for suffix in _BESIDE)]
         self._journal, self._watched = files[0], files if watched else []
         self._known: dict[str, tuple[int, int]] = {}
@@ -31,7 +31,7 @@ class Files:
         self.check()
 
     def check(self) -> None:
-        """Raise JournalGone when one of them is gone, is another now, or was emptied."""
+        """Raise JournalGone if one of them is gone, was replaced or was emptied."""
         for file in self._watched:
             try:
                 found = os.stat(file)
@@ -48,9 +48,9 @@ class Files:
                 self._refuse_emptied(found.st_size)
 
     def rescue(self, connection: sqlite3.Connection) -> None:
-        """Have all that is recorded in the journal's file itself, which may be elsewhere now.
+        """Move everything recorded into the journal's file itself, which may have been moved.
 
-        Not when another file has replaced one: who has opened that may be using the others.
+        Not if a file was replaced: whoever opened the new one may be using the others.
         """
         if all(_identity(file) in (None, known) for file, known in self._known.items()):
             with suppress(sqlite3.Error):
@@ -63,17 +63,16 @@ class Files:
         self._filled = bool(size)
 
     def _refuse(self, file: str, what: str) -> NoReturn:
-        kind, remedy = "the journal", "put it back, then resume the run, or start it again"
+        kind, remedy = "the journal", "put it back and resume the run, or start it again"
         if file != self._journal:
             kind, remedy = "a file of the journal,", "leave it to SQLite, and resume the run"
         raise JournalGone(
-            f"{kind} {file} {what} while it was in use, so that nothing can be recorded any more: "
-            f"{remedy}"
+            f"{kind} {file} {what} while it was in use, so nothing more can be recorded: {remedy}"
         )
 
 
 def _identity(file: str) -> tuple[int, int] | None:
-    """What no other file has; None if there is no such file."""
+    """What identifies a file; None if there is no such file."""
     try:
         found = os.stat(file)
     except OSError:

@@ -1,4 +1,4 @@
-"""Failures that are alike: the same type of error and message, but for numbers, on one line."""
+"""Groups failures: the same error type and message, apart from numbers, on the same line."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def folded(message: str) -> str:
 def raised_at(traceback: str) -> tuple[str, int, str] | None:
     """The innermost frame of the user's own code: file, line, function.
 
-    Of errors that came of others it is the last one's, and so it is of an exception group. A step
-    that is itself in a library has its frames in the folder of its file.
+    For a chain of errors, and for an exception group, it is that of the last one. A step that is
+    itself in a library has its frames in the folder of its file.
     """
     frames = _FRAME.findall(traceback.rpartition(_HEAD)[2])
     if not frames:
@@ -53,10 +53,10 @@ def failure_group(
     retrying: int = 0,
     varies: bool = False,
 ) -> FailureGroup:
-    """A group of ``count`` failures by its name, and by the first of its ``items``.
+    """A group of ``count`` failures: its name, and the first of its ``items``.
 
-    ``tolerated`` of them do not end the run, ``retrying`` still have attempts to come; ``varies``:
-    others have other numbers in their message.
+    ``tolerated`` of them do not end the run, ``retrying`` have more attempts; ``varies``: the
+    numbers in their messages differ.
     """
     frame = _stack_frame(raised_at(traceback))
     message, traceback = shortened(reason, traceback)
@@ -84,7 +84,7 @@ def _stack_frame(where: tuple[str, int, str] | None) -> StackFrame | None:
 
 
 def group(kind: str, message: str, traceback: str) -> str:
-    """A short name for the failures that are like this one; editing other lines leaves it."""
+    """A short name for failures like this one; edits of other lines do not change it."""
     where = raised_at(traceback)
     file, function = (where[0], where[2]) if where else ("", "")
     alike = "\0".join((kind, folded(message), file, function))

@@ -1,7 +1,7 @@
 """What the journal records of its runs, for the terminal and the service to show.
 
-Reads alone, in queries whose time hardly grows with a run's items: a stage's counts are kept with
-it, the strip of a map is made of samples, and items that did not succeed have an index.
+Only reads, in queries whose time hardly grows with a run's items: a stage has its counts, the strip
+of a map is made of samples, and items that did not succeed have an index.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from lokki.store.runs import RunRecord, of_runs, runs_of
 
 @contextmanager
 def read_history(path: Path) -> Iterator[History]:
-    """A journal opened to read; one that is not there has no runs, and is not made.
+    """A journal opened for reading; a missing one has no runs and is not created.
 
-    Raises JournalError and JournalVersionError as `Journal`.
+    Raises JournalError and JournalVersionError like `Journal`.
     """
     with closing(Reader(path, create=False)) as read:
         yield History(read)
 
 
 class History(Maps, Logs):
-    """Questions to a journal; its errors are JournalErrors."""
+    """Queries to a journal; errors are JournalErrors."""
 
     def find(self, name: str, flow: str | None = None) -> RunRecord:
-        """The run whose id is ``name``, begins with it, or, for ``last``, the newest of ``flow``.
+        """The run whose id is ``name`` or begins with it; for ``last``, the newest of ``flow``.
 
         Raises RunNotFound when there is none, or more than one.
         """
@@ -55,7 +55,7 @@ class History(Maps, Logs):
             raise RunNotFound(f"no run '{name}' in the journal {self._read.path}")
         if len(found) > 1:
             ids = ", ".join(run.id for run in found[:3]) + (", …" if len(found) > 3 else "")
-            raise RunNotFound(f"'{name}' is the beginning of several runs ({ids}); give more of it")
+            raise RunNotFound(f"'{name}' begins several ids ({ids}); give more characters")
         return found[0]
 
     def runs(
@@ -90,7 +90,7 @@ class History(Maps, Logs):
         )
 
     def stages(self, *run_ids: str) -> list[StageRow]:
-        """The stages of runs that have begun, in order."""
+        """The stages that have begun, of several runs, in order."""
         query = "SELECT * FROM stages WHERE run IN ({}) ORDER BY run, position"
         return [StageRow(*row) for row in of_runs(self._read, query, run_ids)]
 
@@ -116,8 +116,8 @@ class History(Maps, Logs):
     ) -> list[tuple[str, str, str | None]]:
         """The runs that wait for a runner of a service with this offer: id, source, again.
 
-        The first one first; without those of the sources that are ``held``, and those that are to
-        begin in turn while one of an earlier tick has not ended.
+        In order; without those of ``held`` sources, and those that wait their turn while a run of
+        an earlier tick has not ended.
         """
         return self._read(
             "SELECT run, source, again FROM jobs JOIN runs ON id = run"
@@ -131,18 +131,18 @@ class History(Maps, Logs):
         )
 
     def needs(self, run_id: str) -> Needs | None:
-        """What a service must be to take a run that waits; None if it does not wait for one."""
+        """What a service needs to take a waiting run; None if the run does not wait for one."""
         rows = self._read(
             "SELECT place, prefix, folder FROM jobs WHERE run = ? AND queued IS NOT NULL", (run_id,)
         )
         return Needs(*rows[0]) if rows else None
 
     def flows(self) -> list[str]:
-        """The flows that there are runs of."""
+        """The flows that have runs."""
         return [flow for (flow,) in self._read("SELECT DISTINCT flow FROM runs ORDER BY flow")]
 
     def resumes(self, run_id: str) -> list[tuple[float, str | None]]:
-        """When a run was resumed, and what is recorded of it."""
+        """When a run was resumed, and what was recorded then."""
         return [
             (at, detail) for at, kind, _, detail in self.events(run_id) if kind == "run_resumed"
         ]

@@ -1,4 +1,4 @@
-"""The items of a stage, for who looks at them: lists, and one with its attempts and its output."""
+"""The items of a stage, for display: lists, and single ones with attempts and output."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PAGE = 5_000
 
 
 class Items:
-    """Questions about items; errors are JournalErrors."""
+    """Queries about items; errors are JournalErrors."""
 
     def __init__(self, read: Reader) -> None:
         self._read = read
@@ -38,9 +38,9 @@ class Items:
         after: int = -1,
         limit: int = 100,
     ) -> list[Item]:
-        """Items in order after an index; of these statuses, whose last failure is in ``group``.
+        """Items after an index, in order; with these statuses, and a last failure in ``group``.
 
-        Items that wait for their turn have no record, and are not there.
+        Items that have not begun have no record and are left out.
         """
         first, last = item_range(stage.id)
         wanted = list(statuses) or (list(_TROUBLED) if group is not None else [])
@@ -92,7 +92,7 @@ class Items:
         return attempts
 
     def output(self, stage: StageRow, index: int) -> tuple[bytes | None, str | None] | None:
-        """The result of an item that has succeeded: packed, or the reference to its payload."""
+        """The result of a succeeded item: packed, or the reference to its payload."""
         rows = self._read(
             "SELECT output, ref FROM items WHERE id = ? AND status = 'succeeded'",
             (item_range(stage.id)[0] + index,),
@@ -121,7 +121,7 @@ def pages(read: Reader, columns: str, condition: str, stage: int) -> Iterator[An
 
 
 def item_error(kind: str, reason: str) -> ItemError:
-    """The last failure of an item as a list has it."""
+    """The last failure of an item, as in a list."""
     return ItemError(type=kind, message=shortened(reason, "")[0])
 
 

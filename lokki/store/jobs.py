@@ -1,4 +1,4 @@
-"""The runs that a service runs: queued, taken by its runners, gone on with when those die."""
+"""The runs that a service runs: queued, taken by its runners, resumed when those die."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from lokki.store.storable import storable
 
 
 class QueueFull(JournalError):
-    """As many runs wait for a runner as may."""
+    """The most runs allowed are waiting for a runner."""
 
 
 def as_asked(flow: str, params: Mapping[str, Any]) -> str:
-    """What an idempotency key stands for: a flow's parameters as they were written.
+    """What an idempotency key stands for: a flow's parameters as written.
 
     The order of names does not matter; ``1``, ``1.0`` and ``true`` differ.
     """
@@ -33,7 +33,7 @@ def as_asked(flow: str, params: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A run that waits for a runner: ``again`` is what a resume is asked to do again."""
+    """A run that waits for a runner; ``again`` is what a resume runs again."""
 
     run_id: str
     source: str
@@ -42,7 +42,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class NewRun:
-    """A run that is to be queued."""
+    """A run to queue."""
 
     id: str
     flow: str
@@ -57,7 +57,7 @@ class NewRun:
 
 
 class Jobs:
-    """What a journal has to be run; any number of services share it."""
+    """The queue of a journal, which any number of services share."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
@@ -71,11 +71,11 @@ class Jobs:
         body: str = "",
         most: int | None = None,
     ) -> Future[str]:
-        """Queue a new run; gives its id, or that of the flow's run that ``key`` was given for.
+        """Queue a new run; return its id, or that of the flow's run with the same ``key``.
 
-        ``offer`` is that of the service which queues it. ``body`` is a hash of what was asked for.
-        Raises KeyReused when it was another then, and QueueFull when ``most`` runs wait that the
-        service takes.
+        ``offer`` is that of the queueing service, ``body`` a hash of the request. Raises KeyReused
+        if the key was used with another one, and QueueFull if ``most`` runs wait that the service
+        takes.
         """
 
         def insert(connection: sqlite3.Connection) -> str:
@@ -101,7 +101,7 @@ class Jobs:
     ) -> Future[None]:
         """Queue a run to be resumed, by a service with this offer.
 
-        Raises RunNotFound, and RunOwned for a run that is queued or that a process is at work on.
+        Raises RunNotFound, and RunOwned for a run that is queued or that a process is working on.
         """
 
         def update(connection: sqlite3.Connection) -> None:
@@ -109,7 +109,7 @@ class Jobs:
             refuse_removing(run)
             refuse_worked_on(run, now)
             if run.status == "queued":
-                raise RunOwned(f"run {run_id} is queued already")
+                raise RunOwned(f"run {run_id} is already queued")
             connection.execute(
                 "UPDATE runs SET status = 'queued', finished = NULL, error = NULL,"
                 " cancel_requested = NULL WHERE id = ?",
@@ -121,9 +121,9 @@ class Jobs:
         return self._journal.claim(run_id, now, update)
 
     def waiting(self, limit: int, offer: Offer, held: Iterable[str] = ()) -> list[Job]:
-        """The runs that wait for a runner of a service with this offer, the first one first.
+        """The runs that wait for a runner of a service with this offer, in order.
 
-        Those whose source is ``held`` are left out.
+        Those with a ``held`` source are left out.
         """
         return [
             Job(run, source, json.loads(again or "{}"))
@@ -131,7 +131,7 @@ class Jobs:
         ]
 
     def refuse(self, run_id: str, error: str, now: float) -> Future[None]:
-        """End a run that waits and cannot be begun as failed; ``error`` is a JSON object."""
+        """Mark a waiting run that cannot begin as failed; ``error`` is a JSON object."""
 
         def update(connection: sqlite3.Connection) -> None:
             changed = connection.execute(
@@ -146,9 +146,9 @@ class Jobs:
         return self._journal.commits.call(run_id, update)
 
     def hand_back(self, run_id: str, now: float) -> Future[None]:
-        """Queue a run of ours again, which another process is to finish.
+        """Queue a run of this process again, for another process to finish.
 
-        One that is to be cancelled is, instead. Raises as `Journal.flush`.
+        Or cancel it, if that was requested. Raises like `Journal.flush`.
         """
 
         def update(connection: sqlite3.Connection) -> None:
@@ -165,10 +165,10 @@ class Jobs:
         return self._journal.commits.call(run_id, update, owned=True)
 
     def recover(self, now: float, most: int) -> Future[list[str]]:
-        """Queue the runs again whose runners are gone; gives their ids.
+        """Queue the runs whose runners are gone again; return their ids.
 
-        One that this has happened to ``most`` times before ends as failed, one that is to be
-        cancelled as cancelled.
+        A run to which this has happened ``most`` times before fails; one whose cancellation was
+        requested is cancelled.
         """
 
         def update(connection: sqlite3.Connection) -> list[str]:
@@ -208,10 +208,10 @@ def enqueue(
     tick: float | None = None,
     in_turn: bool = False,
 ) -> None:
-    """Queue a new run, which may be for a time of its flow's schedule.
+    """Queue a new run, perhaps for a time of its flow's schedule.
 
-    ``in_turn``: it begins once all those of earlier times have ended. Raises QueueFull when
-    ``most`` runs wait that the service takes.
+    ``in_turn``: it begins when all runs for earlier times have ended. Raises QueueFull if ``most``
+    runs wait that the service takes.
     """
     if most is not None and _waiting(connection, offer) >= most:
         raise QueueFull(f"{most} runs wait for a runner: try again later")
@@ -228,7 +228,7 @@ def _give_up(connection: sqlite3.Connection, run: RunRow, resumes: int, now: flo
     error = json.dumps(
         {
             "type": "RunnerDied",
-            "message": f"the runner of this run has died {resumes + 1} times; see its log, fix "
+            "message": f"the runner of this run died {resumes + 1} times; see its log, fix "
             "what kills it, and resume",
         }
     )
@@ -250,7 +250,7 @@ def _queue(
     tick: float | None = None,
     in_turn: bool = False,
 ) -> None:
-    """Queue a run; one that is queued again stays of its tick, and waits for no others."""
+    """Queue a run; one that is queued again keeps its tick, and waits for no others."""
     connection.execute(
         "INSERT INTO jobs (run, queued, again, place, prefix, folder, tick, in_turn)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (run) DO UPDATE SET"
@@ -261,7 +261,7 @@ def _queue(
 
 
 def _waiting(connection: sqlite3.Connection, offer: Offer) -> int:
-    """How many runs wait for a runner of such a service: of an index of those that wait."""
+    """How many runs wait for a runner of such a service, from the index of waiting runs."""
     count: int = connection.execute(
         f"SELECT count(*) FROM jobs WHERE queued IS NOT NULL AND {TAKEN}", offer.values
     ).fetchone()[0]

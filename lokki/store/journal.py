@@ -38,14 +38,14 @@ from lokki.store.writer import RunWriter
 T = TypeVar("T")
 
 _PAGE = 5_000
-_ELSEWHERE = "choose another place with LOKKI_LOCAL_JOURNAL"
+_ELSEWHERE = "set another path in LOKKI_LOCAL_JOURNAL"
 
 
 class Journal:
     """A journal file, opened for reading and writing.
 
-    ``path`` is created with its folders when missing, for this user alone. Raises JournalError when
-    it cannot be opened or is damaged, JournalVersionError when a newer lokki wrote it.
+    ``path`` is created with its folders if missing, for this user only. Raises JournalError when it
+    cannot be opened or is damaged, JournalVersionError when a newer lokki wrote it.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -65,7 +65,7 @@ class Journal:
         self.commits = Committer(partial(connect, self.path), self.owner, self.read.files)
 
     def close(self) -> None:
-        """Commit what is queued, and close."""
+        """Commit what is queued and close."""
         self.commits.close()
         self.read.close()
 
@@ -79,35 +79,35 @@ class Journal:
     ) -> RunWriter:
         """The write side of a run that `create` or `take` has leased to this process.
 
-        ``on_lost`` is called once, in another thread, when the run was taken over, a record of it
-        cannot be written, or the journal can no longer be; nothing is recorded after it.
-        ``on_cancel`` is called in another thread when `request_cancel` was, in any process.
+        ``on_lost`` is called once, in another thread, when the run was taken over, or when one of
+        its records, or the journal, cannot be written; nothing is recorded after that.
+        ``on_cancel`` is called in another thread after a `request_cancel` in any process.
         """
         return self.commits.own(run_id, on_lost, on_cancel)
 
     def claim(
         self, run_id: str, now: float, function: Callable[[sqlite3.Connection], T]
     ) -> Future[T]:
-        """Run ``function``, which may take a run from who has it, in a transaction.
+        """Run ``function``, which may take over a run, in a transaction.
 
-        The run's lease is bounded first, and stays so when the function raises.
+        It bounds the run's lease first; that lasts even if the function raises.
         """
         self.commits.call(run_id, lambda connection: bound_lease(connection, run_id, now))
         return self.commits.call(run_id, function)
 
     def refuse_worked_on(self, run_id: str, now: float) -> Future[None]:
-        """Raise RunOwned, which names the process, for a run that one may be at work on.
+        """Raise RunOwned, naming the process, for a run that one may be working on.
 
-        Raises RunNotFound, too.
+        Also raises RunNotFound.
         """
         return self.claim(
             run_id, now, lambda connection: refuse_worked_on(found(connection.execute, run_id), now)
         )
 
     def flush(self, run_id: str) -> Future[None]:
-        """A future that is done when everything queued for a run of ours is on disk.
+        """A future that is done when everything queued for a run of this process is on disk.
 
-        Raises RunOwned when the run is not ours any more, the error that ended it if one did.
+        Raises RunOwned if another process has the run, or the error that ended it.
         """
         return self.commits.call(run_id, lambda connection: None, owned=True)
 
@@ -126,7 +126,7 @@ class Journal:
         started_by: str | None = None,
         detail: Mapping[str, Any] = {},
     ) -> Future[int]:
-        """Record a new run, which this process owns and begins at once; give its number.
+        """Record a new run, which this process owns and begins at once; return its number.
 
         ``detail`` is recorded with it, as JSON.
         """
@@ -143,7 +143,7 @@ class Journal:
                     ),
                 )
             except sqlite3.IntegrityError:
-                raise JournalError(f"there is a run {run_id} already; choose another id") from None
+                raise JournalError(f"there is already a run {run_id}; choose another id") from None
             text = json.dumps(detail) if detail else None
             add_event(connection, run_id, now, "run_started", detail=text)
             return added.lastrowid or 0
@@ -160,13 +160,13 @@ class Journal:
         detail: Mapping[str, Any] = {},
         queued: bool = False,
     ) -> Future[RunRecord]:
-        """Lease a run to this process and set it running again; one that has succeeded is left.
+        """Lease a run to this process and set it running again, unless it has succeeded.
 
-        With a ``reopening``, what it names is taken back first, of a run that has succeeded, too.
-        ``detail`` is recorded with it, as JSON; of a run whose process is gone also when that was
-        seen last. Gives the run as it was. Raises RunOwned when another living process has it, or
-        has given it another fingerprint than the one ``seen``, RunNotFound when it is being
-        removed; with ``queued`` also RunOwned when it does not wait in the queue any more.
+        A ``reopening`` first discards what it names, even of a run that has succeeded. ``detail``
+        is recorded with it, as JSON; for a run whose process is gone, also when that was last seen.
+        Returns the run as it was. Raises RunOwned if another living process has it, or if its
+        fingerprint is no longer the one ``seen``; RunNotFound while it is being removed; with
+        ``queued``, also RunOwned if it no longer waits in the queue.
         """
 
         def lease(connection: sqlite3.Connection) -> RunRecord:
@@ -174,11 +174,11 @@ class Journal:
             refuse_removing(row)
             refuse_worked_on(row, now)
             if queued and row.status != "queued":
-                raise RunOwned(f"run {run_id} was begun by another process meanwhile")
+                raise RunOwned(f"another process has begun run {run_id} meanwhile")
             if seen not in (None, row.fingerprint):
                 raise RunOwned(
-                    f"run {run_id} was resumed by another process meanwhile, with another "
-                    "structure of its flow; see what it is now, then resume"
+                    f"another process has resumed run {run_id} meanwhile, with another "
+                    "structure of its flow; look at it again, then resume"
                 )
             if row.status == "succeeded" and reopening is None:
                 return row
@@ -204,10 +204,10 @@ class Journal:
         return self.claim(run_id, now, lease)
 
     def request_cancel(self, run_id: str, now: float, owner: str | None = None) -> Future[bool]:
-        """Have a run cancelled by the process that owns it; a run that nobody owns is at once.
+        """Have a run cancelled by the process that owns it; without an owner, cancel it at once.
 
-        Gives whether a process was asked. A run that has ended stays as it is, and with ``owner``
-        one that is another's now. Raises RunNotFound when it is being removed.
+        Returns whether a process was asked. A run that has ended stays as it is; so does, with
+        ``owner``, one that another process has now. Raises RunNotFound while it is being removed.
         """
 
         def request(connection: sqlite3.Connection) -> bool:
@@ -220,7 +220,7 @@ class Journal:
                     "UPDATE runs SET cancel_requested = coalesce(cancel_requested, ?) WHERE id = ?",
                     (now, run_id),
                 )
-                self.commits.look_again()  # the run may be ours
+                self.commits.look_again()  # the run may be this process's
                 return True
             end_cancelled(connection, row, now)
             return False
@@ -230,8 +230,8 @@ class Journal:
     def begin_removal(self, run_id: str, now: float, seen: RunRecord | None = None) -> Future[bool]:
         """Lease a run to this process to `remove` it: from now on it can only be removed.
 
-        Gives False for one that another process has, that is gone, or that was resumed since it was
-        ``seen``. `own` keeps the lease alive.
+        Returns False for a run that another process has, that is gone, or that was resumed since it
+        was ``seen``. `own` keeps the lease alive.
         """
 
         def update(connection: sqlite3.Connection) -> bool:
@@ -250,9 +250,9 @@ class Journal:
         return self.claim(run_id, now, update)
 
     def remove(self, run_id: str) -> Future[int]:
-        """Remove a run of ours and all that is recorded of it; give the bytes that are free now.
+        """Remove a run of this process and all its records; return the bytes that are free now.
 
-        Raises as `flush`.
+        Raises like `flush`.
         """
 
         def delete(connection: sqlite3.Connection) -> int:
@@ -265,18 +265,18 @@ class Journal:
         return self.commits.call(run_id, delete, owned=True)
 
     def shrink(self) -> None:
-        """Give the space of what was removed back to the disk.
+        """Return the space of removed records to the disk.
 
-        Other writers wait meanwhile. Raises JournalError when the disk has no room for a copy.
+        Other writers wait meanwhile. Raises JournalError if the disk has no room for a copy.
         """
         with translate_sqlite_errors(self.path), closing(connect(self.path)) as connection:
             connection.execute("VACUUM")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def finish(self, run_id: str, status: str, now: float, error: str | None) -> Future[None]:
-        """Record the end of a run of ours and give up its lease; ``error`` is a JSON object.
+        """Record the end of a run of this process, and release it; ``error`` is a JSON object.
 
-        Raises as `flush`, and records nothing then.
+        Raises like `flush`, and then records nothing.
         """
 
         def update(connection: sqlite3.Connection) -> None:
@@ -290,9 +290,9 @@ class Journal:
         return self.commits.call(run_id, update, owned=True)
 
     def close_stage(self, run_id: str, position: int, now: float) -> Future[None]:
-        """Record that every item of a stage has its outcome, after all that is queued.
+        """Record that every item of a stage has its outcome, after everything queued.
 
-        Raises as `flush`, and records nothing then.
+        Raises like `flush`, and then records nothing.
         """
 
         def update(connection: sqlite3.Connection) -> None:
@@ -319,12 +319,12 @@ class Journal:
         return outputs(self.read, stage)
 
     def carried(self, stage: int) -> Iterator[tuple[int, bytes | None, str | None]]:
-        """Inputs of a stage's retrying items whose attempts are of a later inner step."""
+        """Inputs of a stage's retrying items that are at a later inner step."""
         condition = "status = 'retrying' AND position > 0 AND coalesce(output, ref) IS NOT NULL"
         return pages(self.read, "output, ref", condition, stage)
 
     def payloads(self, first: int, last: int) -> Iterator[str]:
-        """The keys of the payloads that items refer to, of the items with keys in this range."""
+        """The keys of the payloads that the items with keys in this range refer to."""
         while True:
             rows = self.read(
                 "SELECT id, ref FROM items WHERE id BETWEEN ? AND ? AND ref IS NOT NULL"
@@ -337,7 +337,7 @@ class Journal:
             first = rows[-1][0] + 1
 
     def failures(self, stage: int, status: str) -> Iterator[tuple[Any, ...]]:
-        """The last failure of each item of ``stage`` that is ``status`` now, in order.
+        """The last failure of each item of ``stage`` with this ``status``, in order.
 
         Each is index, step, attempt, type, reason, traceback.
         """
@@ -352,25 +352,25 @@ class Journal:
 
 
 def _create(path: Path) -> None:
-    """Make an empty journal, for this user alone, unless there is one.
+    """Make an empty journal, for this user only, unless there is one.
 
-    One that is there is not opened: to close it again would give up the locks that other journals
-    in this process hold on it (https://www.sqlite.org/howtocorrupt.html, 2.2).
+    An existing one is not opened: closing it would release the locks that other journals in this
+    process hold on it (https://www.sqlite.org/howtocorrupt.html, 2.2).
     """
     with suppress(OSError):  # SQLite reports it better
-        target = os.path.realpath(path)  # a link may lead to where there is none yet
+        target = os.path.realpath(path)  # a link may lead to a missing file
         os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
 
 def _free_bytes(connection: sqlite3.Connection) -> int:
-    """The bytes of the journal that hold nothing."""
+    """The unused bytes of the journal."""
     (pages,) = connection.execute("PRAGMA freelist_count").fetchone()
     (size,) = connection.execute("PRAGMA page_size").fetchone()
     return int(pages * size)
 
 
 def end_cancelled(connection: sqlite3.Connection, run: RunRecord, now: float) -> None:
-    """Record that a run that nobody is at work on is cancelled."""
+    """Record the cancellation of a run that nobody is working on."""
     connection.execute(
         "UPDATE runs SET status = 'cancelled', finished = ?, owner = NULL,"
         " leased_until = NULL WHERE id = ?",

@@ -1,6 +1,6 @@
 """The layout of a payload store.
 
-On AWS every key follows from flow, run, step and index alone:
+On AWS, flow, run, step and index determine every key:
 
 ``<flow>/runs/<run-id>/<step>/output.pkl.gz``            the result of a step
 ``<flow>/runs/<run-id>/<step>/<index>/output.pkl.gz``    the result of one item of a map
@@ -11,17 +11,17 @@ On AWS every key follows from flow, run, step and index alone:
 ``<flow>/artifacts/lambdas/<digest>.zip``                each one, by its content
 ``<flow>/artifacts/<digest>.yaml``                       likewise its template
 
-A run of this machine has a writer at a time, a process that holds its lease, and each writer a
-folder of its own: what one stores late is in nobody's way. The journal's rows name the keys.
+A run of this machine has one writer at a time, the process with its lease, and each writer has its
+own folder: what one stores late disturbs nobody. The journal's rows name the keys.
 
 ``<flow>/runs/<run-id>/<step>/<writer>/output.pkl.gz``
 ``<flow>/runs/<run-id>/<step>/<writer>/<index>/output.pkl.gz``
 
-Large parameters of a run, which are stored before it is recorded, have a folder by themselves:
+Large parameters of a run, which are stored before the run is recorded, have their own folder:
 
 ``<flow>/runs/<run-id>/params.<token>/params.pkl.gz``
 
-A key is never the beginning of another one, so a directory tree can hold them all.
+No key is the beginning of another one, so a directory tree can hold them all.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ MAX_PART = 80
 state machine and of an execution, and well below the 255 bytes of a file name."""
 
 WRITER = "w"
-"""What the name of a run's writer begins with; neither an index nor a file of AWS's does."""
+"""How the name of a run's writer begins, unlike an index or a file on AWS."""
 
-# No leading dot: that rules out "." and "..", and leaves such names to a store's temporary files.
+# No leading dot: this excludes "." and "..", and leaves such names to temporary files of stores.
 _PART = re.compile(rf"[A-Za-z0-9_][A-Za-z0-9._-]{{0,{MAX_PART - 1}}}")
 
 
@@ -49,8 +49,8 @@ def is_part(part: str) -> bool:
 def check_part(part: str, what: str) -> str:
     """Return ``part``; ``what`` ("flow name", "run id", …) names it in the error.
 
-    Allowed are 1 to 80 ASCII letters, digits, ``_``, ``.`` and ``-``, the first of them no dot and
-    no dash. Raises PayloadError for anything else.
+    Allowed are 1 to 80 ASCII letters, digits, ``_``, ``.`` and ``-``, not beginning with a dot or a
+    dash. Raises PayloadError for anything else.
     """
     if not is_part(part):
         raise PayloadError(
@@ -87,16 +87,16 @@ def output_key(
 
 
 def writers_folder(key: str) -> str | None:
-    """Return the prefix of all that a run's writer has stored of a step, from one key of it.
+    """Return the prefix of everything that a run's writer stored of a step, from one of its keys.
 
-    None for a key of AWS, which is no writer's.
+    None for a key of AWS, where there are no writers.
     """
     parts = key.split("/")
     return "/".join(parts[:5]) if parts[4].startswith(WRITER) else None
 
 
 def params_key(flow: str, run_id: str, token: str) -> str:
-    """Return the key of a run's large parameters, apart from those of another run of its id.
+    """Return the key of a run's large parameters, distinct for another run with the same id.
 
     No step has a name with a dot. Raises PayloadError when a part is not allowed.
     """
@@ -111,7 +111,7 @@ def failure_key(flow: str, run_id: str, step: str, index: int | None = None) -> 
 def step_prefix(flow: str, run_id: str, step: str, writer: str | None = None) -> str:
     """Return the prefix of the keys of a step, and of its items. Raises as ``output_key``.
 
-    With a ``writer``, of those keys that are its own.
+    With a ``writer``, only of its keys.
     """
     return _call_prefix(flow, run_id, step, None, writer)
 

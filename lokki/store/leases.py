@@ -1,4 +1,4 @@
-"""Who owns a run: a process, under a lease that it renews while it is at work."""
+"""Who owns a run: a process, under a lease that it renews while it works."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ LEASE_SECONDS = 30.0
 
 
 def is_worked_on(run: RunRow, now: float) -> bool:
-    """Whether a process may be at work on a run: it has an owner, and that is alive."""
+    """Whether a process may be working on a run: it has an owner that is alive."""
     return run.owner is not None and is_alive(run.owner, run.leased_until or 0, now)
 
 
 def refuse_worked_on(run: RunRow, now: float) -> None:
-    """Raise RunOwned, which names the process, for a run that one may be at work on."""
+    """Raise RunOwned, naming the process, for a run that one may be working on."""
     if run.owner is not None and is_worked_on(run, now):
         host, pid = host_and_process(run.owner)
         left = ceil((run.leased_until or 0) - now)
@@ -35,10 +35,10 @@ def refuse_worked_on(run: RunRow, now: float) -> None:
 
 
 def bound_lease(connection: sqlite3.Connection, run_id: str, now: float) -> None:
-    """See that the lease of a run does not end later than one that is made now.
+    """Make sure that the lease of a run does not end later than one made now.
 
-    It would where the owner's clock is ahead of this one. An owner that is at work makes another
-    before this one ends; of one that is gone, no clock can keep the run for hours.
+    It would if the owner's clock is ahead. A working owner renews the lease before it ends; once
+    the owner is gone, no clock can keep the run for hours.
     """
     connection.execute(
         "UPDATE runs SET leased_until = ? WHERE id = ? AND leased_until > ?",
@@ -47,7 +47,7 @@ def bound_lease(connection: sqlite3.Connection, run_id: str, now: float) -> None
 
 
 def is_alive(owner: str, leased_until: float, now: float) -> bool:
-    """Whether the owner of a lease may still be at work: until the lease is over, unless known."""
+    """Whether the owner of a lease may still work: known, or else until the lease ends."""
     if is_known_alive(owner):
         return True
     return leased_until > now and not is_known_dead(owner)

@@ -1,7 +1,7 @@
-"""What steps print and log, as the journal keeps it: up to a thousand lines in a row.
+"""What steps print and log, as the journal keeps it: up to a thousand lines per row.
 
-Lines come by the ten thousand a second, and a row costs more than what is in it. The columns of a
-row index what readers ask for, so that they pass over those that have none of it.
+Ten thousand lines may come per second, and a row costs more than its content. A row's columns have
+what readers filter by, so that they skip rows without matching lines.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which lines are wanted: of a step, an item, an attempt, of a time, or as grave as ``level``.
+    """A filter for lines: by step, item, attempt and time, and from ``level`` up.
 
-    Times are seconds since the epoch; a level of another name counts as INFO.
+    Times are seconds since the epoch; a level with another name counts as INFO.
     """
 
     step: str | None = None
@@ -38,7 +38,7 @@ class Wanted:
     until: float | None = None
 
     def condition(self) -> tuple[str, list[Any]]:
-        """What is asked of a row that has such lines, as more of an SQL condition."""
+        """The SQL condition for rows that may have such lines, to append to another one."""
         asked: list[tuple[str, Any]] = [("gravest >= ?", rank(self.level))]
         if self.item is not None:
             asked.append(("? BETWEEN least_item AND most_item", self.item))
@@ -49,7 +49,7 @@ class Wanted:
         return "".join(f" AND {text}" for text, _ in asked), [value for _, value in asked]
 
     def has(self, line: LogLine) -> bool:
-        """Whether a line is one of them."""
+        """Whether a line matches."""
         return (
             reaches(line.level, self.level)
             and (self.step is None or line.step == self.step)
@@ -69,7 +69,7 @@ def insert(connection: sqlite3.Connection, run_id: str, lines: Sequence[Line]) -
 
 
 def _rows(lines: Sequence[Line]) -> Iterator[Sequence[Line]]:
-    """Lines, as many together as a row may hold."""
+    """Lines in groups, each as many as fit in a row."""
     if len(lines) > _MOST or (len(lines) > 1 and sum(map(_length, lines)) > _MOST_CHARACTERS):
         half = len(lines) // 2
         yield from _rows(lines[:half])
@@ -83,10 +83,10 @@ def _length(line: Line) -> int:
 
 
 def pack(lines: Sequence[Line]) -> tuple[Any, ...]:
-    """A row of lines, but for the run.
+    """A row of lines, without the run.
 
-    They are JSON: a list for each of a line's values, or the value if it is the same in all. Times
-    are microseconds after the first.
+    They are JSON: for each of a line's values a list, or the value itself if all lines share it.
+    Times are microseconds after the first.
     """
     times, steps, items, attempts, levels, sources, messages = zip(*lines, strict=True)
     first = min(times)

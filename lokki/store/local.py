@@ -1,4 +1,4 @@
-"""A payload store in a directory: one file an object, at the path that its key spells."""
+"""A payload store in a directory: one file per object, with its key as the path."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# File I/O must not take the threads that steps run in, so it has its own (more than a handful do
-# not write faster); one set an event loop, since a limiter cannot serve two.
+# File I/O must not take the threads of steps, so it has its own (more than a handful do not write
+# faster), one set per event loop, since a limiter cannot serve two.
 _THREADS = 8
 _limiter: RunVar[anyio.CapacityLimiter] = RunVar("lokki_local_store")
 
-# How often a write starts anew because a deletion beside it took its directory away.
+# How often a write starts again because a concurrent deletion removed its directory.
 _ATTEMPTS = 20
 _MOST_BUFFERS = 1024  # of one writev: IOV_MAX on Linux and macOS
 _MAX_SETTLED = 4096
@@ -55,17 +55,17 @@ _FIX = "fix that and resume; nothing recorded is lost"
 class LocalStore:
     """A ``PayloadStore`` and ``BlockingStore`` under the directory ``root``.
 
-    ``root`` is made when first written to. Directories it makes and files are their owner's alone
+    The first write creates ``root``. New directories and files are accessible only to their owner
     (modes 0700 and 0600). Several processes may share one root. Symbolic links under it are
-    followed, except while deleting and listing. A deletion may be undone by a power cut.
+    followed, except while deleting and listing. A power cut may undo a deletion.
     """
 
     def __init__(self, root: Path) -> None:
         self._root = os.path.abspath(root)
         self._root_url = Path(self._root).as_uri()
-        # Directories above the objects' own that are known to survive a power cut.
+        # Directories above those of objects that are known to survive a power cut.
         self._settled: set[str] = set()
-        # When directories that get many entries were last synced, by a count of events.
+        # When directories with many new entries were last synced, by a count of events.
         self._begun: dict[str, int] = {}
         self._ticks = count()
         self._syncing = threading.Lock()
@@ -91,7 +91,7 @@ class LocalStore:
             self._refuse("read", key, error)
 
     async def close(self) -> None:
-        """There is nothing to close."""
+        """Does nothing: there is nothing to close."""
 
     async def put(self, key: str, data: Data) -> None:
         await _in_thread(self.write, key, data)
@@ -148,7 +148,7 @@ class LocalStore:
                         os.unlink(os.path.join(directory, name))
                         removed += is_part(name)
                 gone = _remove_if_empty(directory)
-            # Directories that others are just making are left to them if nothing was here.
+            # Directories that others are just creating are left alone if nothing was here.
             above = os.path.dirname(top)
             while gone and above != self._root:
                 gone = _remove_if_empty(above)
@@ -160,12 +160,12 @@ class LocalStore:
         return removed
 
     def _write_once(self, path: str, data: Data) -> None:
-        import tempfile  # takes a while, and few runs have large payloads
+        import tempfile  # slow to import, and few runs have large payloads
 
         directory = os.path.dirname(path)
         self._make(directory)
-        # The leading dot keeps it apart from every key. From here on no directory above it is
-        # empty, so none is taken away by a deletion of its siblings.
+        # The leading dot distinguishes it from every key. From here on, no directory above it is
+        # empty, so a deletion of its siblings removes none of them.
         handle, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=directory)
         try:
             try:
@@ -191,17 +191,17 @@ class LocalStore:
         try:
             os.mkdir(directory, 0o700)
         except FileExistsError:
-            # Should it have gone meanwhile, stat says so, and the write starts anew.
+            # If it has gone meanwhile, stat says so, and the write starts again.
             if not S_ISDIR(os.stat(directory).st_mode):
                 raise
         if len(directory) <= len(self._root):
             _sync_directory(above)
 
     def _settle(self, directory: str) -> None:
-        """Make the entries of a directory and of those between it and the root durable.
+        """Make durable the entries of a directory and of those between it and the root.
 
-        One counts only when this object has synced it: whoever made the directory may not have
-        come to that yet. The directory's own is not remembered, as every item of a map has one.
+        A directory counts only if this object has synced it: its creator may not have done so yet.
+        The innermost one is not remembered, since every item of a map has one.
         """
         synced = []
         below = directory
@@ -215,7 +215,7 @@ class LocalStore:
         self._settled.update(synced[1:])
 
     def _sync_shared(self, directory: str) -> None:
-        """Sync a directory, or wait for another thread's sync of it that begins after now."""
+        """Sync a directory, or wait for another thread's sync that begins from now on."""
         asked = next(self._ticks)
         with self._syncing:
             if self._begun.get(directory, -1) < asked:
@@ -259,7 +259,7 @@ def _write_all(handle: int, data: Data) -> None:
 
 
 def _walk(top: str, *, topdown: bool) -> Iterator[tuple[str, list[str], list[str]]]:
-    """Walk as os.walk does, but raise what it passes over, unless something has just gone."""
+    """Like os.walk, but raises the errors that it ignores, unless something has just gone."""
 
     def check(error: OSError) -> None:
         if error.errno not in _NOTHING_HERE:

@@ -14,13 +14,13 @@ _PAGE = 16
 
 
 class Logs:
-    """Questions about the lines of a run; errors are JournalErrors."""
+    """Queries about the lines of a run; errors are JournalErrors."""
 
     def __init__(self, read: Reader) -> None:
         self._read = read
 
     def last_line(self, run_id: str) -> int:
-        """The id of the last line of a run; 0 when there is none."""
+        """The id of the last line of a run; 0 if there is none."""
         rows = self._read(
             "SELECT id, count FROM logs WHERE run = ? ORDER BY id DESC LIMIT 1", (run_id,)
         )
@@ -29,7 +29,7 @@ class Logs:
     def lines(self, run_id: str, *, after: int = 0, **wanted: Any) -> Iterator[LogLine]:
         """What a run's steps printed and logged, in order, from the line after id ``after`` on.
 
-        ``wanted`` are the fields of `Wanted`. Ends with the last line there is by then.
+        ``wanted`` are the fields of `Wanted`. Ends with the last line at that time.
         """
         wish, row = Wanted(**wanted), row_of(after)
         while True:
@@ -45,7 +45,7 @@ class Logs:
     def last_lines(
         self, run_id: str, count: int, *, before: int | None = None, **wanted: Any
     ) -> list[LogLine]:
-        """The last ``count`` lines, in order; with ``before``, those before the line of this id.
+        """The last ``count`` lines, in order; with ``before``, those before the line with this id.
 
         ``wanted`` are the fields of `Wanted`.
         """

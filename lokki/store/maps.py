@@ -1,4 +1,4 @@
-"""A map's items as a whole: their counts, their failures, the inner steps that they are past."""
+"""A map's items as a whole: their counts, their failures, their progress by inner step."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from lokki.store.rows import INDEX_MASK, StageRow, item_range
 
 _SAMPLES = 16
 _GOLDEN = 0.618034
-_TROUBLED = "status <> 'succeeded'"  # as in the index, whose test costs a write nothing
+_TROUBLED = "status <> 'succeeded'"  # as in the index, which costs writes nothing
 
 
 class Maps:
-    """Questions about the items of a stage; errors are JournalErrors."""
+    """Queries about the items of a stage; errors are JournalErrors."""
 
     def __init__(self, read: Reader) -> None:
         self._read = read
 
     def troubled(self, stage: StageRow) -> Counter[str]:
-        """How many items of a stage failed, are tolerated, retrying or cancelled."""
+        """How many items of a stage are failed, tolerated, retrying or cancelled."""
         return Counter(
             dict(
                 self._read(
@@ -36,10 +36,10 @@ class Maps:
         )
 
     def strip(self, stage: StageRow, width: int) -> list[Counter[str]]:
-        """The items of a stage in ``width`` cells of neighbours, fewer if there are fewer items.
+        """The items of a stage in ``width`` cells of neighbours, or fewer for fewer items.
 
-        Each cell counts items by status. Those that did not succeed are all counted; of the others
-        in an unfinished stage, up to 16 of a cell are looked up and stand for the rest.
+        Each cell counts items by status. Items that did not succeed are all counted; in an
+        unfinished stage, up to 16 others per cell are looked up and stand for the rest.
         """
         first, last = item_range(stage.id)
         width = min(width, stage.total)
@@ -73,10 +73,7 @@ class Maps:
         return round(rest * seen["succeeded"] / known) if known else 0
 
     def groups(self, stage: StageRow, shown: int = 5) -> list[FailureGroup]:
-        """The last failures of items that have no result, alike ones together.
-
-        The largest group comes first.
-        """
+        """The last failures of items without a result, in groups, the largest first."""
         rows = self._read(
             "WITH stand AS (SELECT items.id AS item, status, grp, reason, failures.rowid AS failure"
             "  FROM items INDEXED BY items_troubled JOIN failures ON failures.rowid ="
@@ -113,7 +110,7 @@ class Maps:
         return groups
 
     def inner(self, stage: StageRow, steps: Sequence[str]) -> list[InnerStep]:
-        """The inner steps of a stage, which are called ``steps``."""
+        """The inner steps of a stage, with the names ``steps``."""
         bounds = item_range(stage.id)
         stopped = self._read(
             "SELECT position, count(*) FROM items INDEXED BY items_troubled"
@@ -143,9 +140,9 @@ class Maps:
 
 
 def _samples(start: int, stop: int) -> list[int]:
-    """Up to 16 numbers, one from each part of a range, at no regular distance.
+    """Up to 16 numbers, one from each part of a range, at irregular distances.
 
-    Failures often come at a regular one: every hundredth item.
+    Failures are often regular: every hundredth item.
     """
     count = stop - start
     if count <= _SAMPLES:

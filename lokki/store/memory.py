@@ -1,4 +1,4 @@
-"""A payload store in this process's memory: for tests and for runs that nobody resumes."""
+"""A payload store in memory, for tests and for runs that nobody resumes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class MemoryStore:
-    """A ``PayloadStore`` and ``BlockingStore`` that lasts as long as the object does."""
+    """A ``PayloadStore`` and ``BlockingStore`` that lasts as long as the object."""
 
     def __init__(self) -> None:
         self._objects: dict[str, bytes] = {}
@@ -27,7 +27,7 @@ class MemoryStore:
         return data
 
     async def close(self) -> None:
-        """There is nothing to close."""
+        """Does nothing: there is nothing to close."""
 
     async def put(self, key: str, data: Data) -> None:
         self.write(key, data)

@@ -12,10 +12,10 @@ from lokki.store.storable import storable
 
 
 class Needs(NamedTuple):
-    """What a service must be to take a run; None: it does not matter.
+    """What a service needs to take a run; None: anything will do.
 
-    It offers the file or module ``source``, has the Python whose ``sys.prefix`` is ``prefix``, and
-    was started in ``folder``, which decides what a module's name means.
+    It must offer the file or module ``source``, have the Python whose ``sys.prefix`` is ``prefix``,
+    and have been started in ``folder``, which decides what a module's name means.
     """
 
     source: str | None
@@ -25,16 +25,16 @@ class Needs(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What a service is: the files, by their paths, and modules that it offers, and its Python."""
+    """What a service offers: files, by path, and modules; and its Python."""
 
     sources: Set[str]
     prefix: str
     folder: str
 
     def needs(self, source: str) -> Needs:
-        """What a service must be to take a run of ``source`` that was queued with this one.
+        """What a service needs to take a run of ``source`` that was queued with this one.
 
-        One of a file that is not offered is for this one, and its successors in its folder.
+        A run of a file that is not offered waits for this service, or a successor in its folder.
         """
         module = source.rpartition(":")[0]
         if module not in self.sources:
@@ -52,4 +52,4 @@ TAKEN = (
     "(prefix IS NULL OR prefix = ?) AND (folder IS NULL OR folder = ?)"
     " AND (place IS NULL OR place IN (SELECT value FROM json_each(?)))"
 )
-"""A condition on a row of ``jobs``: a service takes it; see `Offer.values`."""
+"""The condition on a row of ``jobs`` that a service takes; see `Offer.values`."""

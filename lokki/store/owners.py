@@ -1,8 +1,8 @@
-"""Owners: the processes that have a journal open for writing, their names and their signs of life.
+"""Owners: the processes that have a journal open for writing, their names and signs of life.
 
-Each has a byte of a file beside the journal locked while it can write. The system gives the lock up
-when the process ends, and at no other time: also while a step in C holds the interpreter's lock, so
-that no thread of ours could give a sign of life.
+Each locks a byte of a file beside the journal while it can write. The system releases the lock only
+when the process ends, so it also holds while a step in C keeps the interpreter's lock and no thread
+can run.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from secrets import token_hex
 from typing import ClassVar
 
 working: set[str] = set()
-"""The owners in this process whose committers are at work; the set is changed in one step."""
+"""The owners in this process with working committers; the set is changed in one step."""
 
 
 def new_owner() -> str:
-    """A name for a journal that this process has opened: host, process id, and one more part.
+    """A name for a journal that this process has opened: host, process id, and a third part.
 
-    It names the system of the process and when it began, and has something random.
+    That names the system of the process and its start, and is partly random.
     """
     pid = os.getpid()
     return f"{socket.gethostname()}:{pid}:{_system()}-{_began(pid)}-{token_hex(4)}"
@@ -39,25 +39,25 @@ def host_and_process(owner: str) -> tuple[str, int]:
 
 
 def is_here(owner: str) -> bool:
-    """Whether an owner is, or was, a process that this one would see."""
+    """Whether an owner is, or was, a process that this one can see."""
     system, _ = _named(owner)
     return host_and_process(owner)[0] == socket.gethostname() and system in ("", _system())
 
 
 def is_known_alive(owner: str) -> bool:
-    """Whether an owner in another process is seen to be at work, or held up by its work alone.
+    """Whether an owner in another process is known to work, even if its work blocks it.
 
-    A process that was stopped (SIGSTOP), if it can be seen, is not: it may never go on.
+    A process known to be stopped (SIGSTOP) is not working: it may never continue.
     """
     held = any(locks.is_held(owner) for locks in tuple(Locks.opened.values()))
     return held and not (is_here(owner) and _state(host_and_process(owner)[1]) == "T")
 
 
 def is_known_dead(owner: str) -> bool:
-    """Whether an owner is seen to be gone.
+    """Whether an owner is known to be gone.
 
-    Only processes of this machine can be, and journals of this process that are closed or could not
-    be written.
+    This can be known only of processes on this machine, and of journals in this process that are
+    closed or could not be written.
     """
     if not is_here(owner):
         return False
@@ -71,7 +71,7 @@ def is_known_dead(owner: str) -> bool:
     except PermissionError:
         pass
     began, now_there = _named(owner)[1], _began(pid)
-    return bool(began and now_there) and began != now_there  # another process has its number
+    return bool(began and now_there) and began != now_there  # another process has its number now
 
 
 # ---- what the system knows of a process ----------------------------------------------------
@@ -79,9 +79,9 @@ def is_known_dead(owner: str) -> bool:
 
 @cache
 def _system() -> str:
-    """The boot of this machine, and which processes are seen in it; empty if that is not known.
+    """The boot of this machine and its process namespace; empty if unknown.
 
-    Containers may share their host's name, and each has a process of the same number.
+    Containers may share their host's name, and have processes with the same numbers.
     """
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
@@ -92,26 +92,26 @@ def _system() -> str:
 
 
 def _began(pid: int) -> str:
-    """When a process began, in ticks since the machine did; empty if that is not known."""
+    """When a process began, in ticks since the boot; empty if unknown."""
     return _stat(pid)[19]
 
 
 def _state(pid: int) -> str:
-    """What a process does, as a letter; empty if that is not known."""
+    """The state of a process, as a letter; empty if unknown."""
     return _stat(pid)[0]
 
 
 def _stat(pid: int) -> list[str]:
-    """The fields of a process that follow its name (proc_pid_stat(5)); empty texts if not known."""
+    """The fields of a process after its name (proc_pid_stat(5)); empty texts if unknown."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
     except OSError:
         return [""] * 50
-    return stat.rpartition(b")")[2].decode().split()  # the name may have blanks
+    return stat.rpartition(b")")[2].decode().split()  # the name may contain spaces
 
 
 def _named(owner: str) -> tuple[str, str]:
-    """The system of an owner, and when it began; those of 0.1.0 name neither."""
+    """The system of an owner, and its start; owners of 0.1.0 name neither."""
     system, _, rest = owner.rpartition(":")[2].partition("-")
     return (system, rest.partition("-")[0]) if rest else ("", "")
 
@@ -120,11 +120,11 @@ def _named(owner: str) -> tuple[str, str]:
 
 
 class Locks:
-    """The file beside a journal in which owners have their bytes locked, for all in this process.
+    """The file beside a journal in which owners lock their bytes, shared by this process.
 
-    The locks are those of fcntl(2), which children do not inherit, and which a process gives up
-    when it closes any descriptor of the file: so there is one of a file in a process, which stays
-    open while a journal does. Where there can be no such file or lock, leases alone decide.
+    The locks are those of fcntl(2): children do not inherit them, and a process releases them when
+    it closes any descriptor of the file. So a process has one descriptor per file, open as long as
+    a journal is. Where such a file or lock is impossible, leases alone decide.
     """
 
     opened: ClassVar[dict[str, Locks]] = {}
@@ -135,12 +135,12 @@ class Locks:
         self._users = 0
         self._descriptor: int | None = None
         with suppress(OSError):
-            mode = os.stat(journal).st_mode & 0o666  # who may use the one may use the other
+            mode = os.stat(journal).st_mode & 0o666  # same permissions as the journal
             self._descriptor = os.open(f"{journal}-owners", os.O_RDWR | os.O_CREAT, mode)
 
     @classmethod
     def of(cls, path: Path) -> Locks:
-        """The locks beside a journal that is there, until as many calls of `close`."""
+        """The locks beside an existing journal, until `close` was called as often as this."""
         journal = os.path.realpath(path)
         with cls._changing:
             locks = cls.opened.get(journal) or cls.opened.setdefault(journal, cls(journal))
@@ -156,7 +156,7 @@ class Locks:
                     os.close(self._descriptor)
 
     def hold(self, owner: str) -> None:
-        """Lock the byte of an owner of this process until it ends, or `let_go`; may be repeated."""
+        """Lock the byte of an owner in this process until it ends, or `let_go`; may be repeated."""
         with suppress(OSError):
             self._lock(fcntl.LOCK_EX | fcntl.LOCK_NB, owner)
 
@@ -166,7 +166,7 @@ class Locks:
 
     def is_held(self, owner: str) -> bool:
         """Whether another process has the byte of an owner locked."""
-        if owner in working:  # our own lock would be given up with the look
+        if owner in working:  # looking would release our own lock
             return False
         try:
             self._lock(fcntl.LOCK_SH | fcntl.LOCK_NB, owner)

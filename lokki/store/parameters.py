@@ -1,6 +1,6 @@
-"""What a run keeps of its parameters: in its row, or, if they are large, as a payload.
+"""Where a run keeps its parameters: in its row or, if they are large, in a payload.
 
-A row is written again at each heartbeat, and read for each list.
+A row is written again at each heartbeat and read for each list.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 INLINE_BYTES = 64 * 1024
 """Parameters up to this size, as a pickle and as JSON, are in the run's row."""
 _LONGEST_VALUE = 1024
-"""Characters of a value's JSON, in what is shown of large parameters."""
+"""Characters of a value's JSON that are shown of large parameters."""
 _BEGINNING = 200
 
 
 @dataclass(frozen=True, slots=True)
 class KeptParams:
-    """The columns of a run's row: the pickle, the JSON that is shown, the payload that has both."""
+    """The columns of a run's row: the pickle, the JSON to show, the payload with both."""
 
     packed: bytes
     shown: str
@@ -40,7 +40,7 @@ class KeptParams:
 
 @dataclass(frozen=True, slots=True)
 class WrittenParams:
-    """Parameters to be kept: the JSON that is shown, and their pickle or, ``is_payload``, both."""
+    """Parameters to keep: the JSON to show, and their pickle or, if ``is_payload``, both."""
 
     data: bytes
     shown: str
@@ -48,7 +48,7 @@ class WrittenParams:
 
 
 def written_params(packed: bytes, shown: Mapping[str, Any]) -> WrittenParams:
-    """Parameters as they are to be kept: ``packed`` is their pickle, ``shown`` JSON has of them."""
+    """Parameters to keep: ``packed`` is their pickle, ``shown`` their JSON values."""
     text = json.dumps(shown)
     if max(len(packed), len(text)) <= INLINE_BYTES:
         return WrittenParams(packed, text, False)
@@ -57,7 +57,7 @@ def written_params(packed: bytes, shown: Mapping[str, Any]) -> WrittenParams:
 
 
 async def keep(store: PayloadStore, flow: str, run_id: str, written: WrittenParams) -> KeptParams:
-    """Parameters of a run that is to be recorded; large ones are stored. Raises PayloadError."""
+    """The parameters of a new run; stores large ones. Raises PayloadError."""
     if not written.is_payload:
         return KeptParams(written.data, written.shown)
     key = params_key(flow, run_id, token_hex(5))
@@ -73,7 +73,7 @@ async def drop(store: PayloadStore, ref: str | None) -> None:
 
 
 async def with_params(run: RunRecord, store: PayloadStore) -> RunRecord:
-    """A run with all of its parameters in its row. Raises PayloadError, which says what to do."""
+    """A run with all its parameters in its row. Raises PayloadError, which says what to do."""
     if run.params_ref is None:
         return run
     reference = Reference.parse(run.params_ref)
@@ -94,7 +94,7 @@ async def with_params(run: RunRecord, store: PayloadStore) -> RunRecord:
 
 
 def short(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters as JSON has them, with the long ones as a text: their beginning and length."""
+    """Parameters as JSON values, long ones as a text: their beginning and length."""
     return {name: _short(value) for name, value in values.items()}
 
 

@@ -4,38 +4,38 @@ from __future__ import annotations
 
 from typing import Protocol, TypeAlias, runtime_checkable
 
-# The protocol has a method called list, which hides the type from annotations in its class.
+# The protocol has a method named list, which hides the type from annotations in its class.
 Keys: TypeAlias = list[str]
 
 Data: TypeAlias = "bytes | list[bytes | memoryview]"
-"""What is put: one buffer, or several that stand for their concatenation."""
+"""What to put: one buffer, or several that stand for their concatenation."""
 
 
 class PayloadStore(Protocol):
-    """Keeps bytes under keys; knows nothing of what they mean.
+    """Keeps bytes under keys, without knowing their meaning.
 
-    A key is one or more parts joined by ``/``, each as ``lokki.store.keys.check_part`` allows; a
-    prefix is the same, and stands for the keys that continue it by one part or more: ``a/runs/1``
-    covers ``a/runs/1/s/output.pkl.gz``, and neither ``a/runs/10/s/output.pkl.gz`` nor itself. A
-    key in use is never a prefix of another one; a store need not support that.
+    A key is one or more parts joined by ``/``, each as ``lokki.store.keys.check_part`` allows. A
+    prefix looks the same and stands for the keys that continue it by at least one part:
+    ``a/runs/1`` covers ``a/runs/1/s/output.pkl.gz``, but not ``a/runs/10/s/output.pkl.gz`` or
+    itself. A key in use is never a prefix of another one; a store need not support that.
 
-    Every method raises PayloadError for a key or prefix that is not allowed, and for whatever
-    keeps the store from doing its work (what, where, and what to do about it). Methods may be
-    called at once from many tasks.
+    Every method raises PayloadError for an invalid key or prefix, and for anything that prevents
+    the store from doing its work (what, where, and what to do about it). Many tasks may call
+    methods at the same time.
     """
 
     async def put(self, key: str, data: Data) -> None:
         """Keep ``data`` under ``key``, replacing what was there.
 
-        Durable when it returns. Atomic: a reader sees all of the old or all of the new, and of
-        several at once one wins whole; one that fails leaves the old as it was.
+        Durable on return. Atomic: a reader sees all of the old or all of the new data; of several
+        concurrent puts, one wins completely; a failed one leaves the old data.
         """
         ...
 
     async def get(self, key: str) -> bytes:
-        """Return what was last put under ``key``. Raises PayloadError, naming it, if nothing was.
+        """Return what was last put under ``key``; PayloadError, naming it, if there is nothing.
 
-        A put that has returned is visible to every get that starts afterwards.
+        A put that has returned is visible to every later get.
         """
         ...
 
@@ -44,26 +44,26 @@ class PayloadStore(Protocol):
         ...
 
     async def delete_prefix(self, prefix: str) -> int:
-        """Remove every object under ``prefix``; return how many there were (0 is no error).
+        """Remove every object under ``prefix``; return how many there were (0 is not an error).
 
-        A put that goes on at the same time under another prefix is not disturbed; one under this
-        prefix may succeed or fail, and its object stay or go.
+        A concurrent put under another prefix is not disturbed; one under this prefix may succeed or
+        fail, and its object may stay or go.
         """
         ...
 
     async def list(self, prefix: str) -> Keys:
-        """Return every key under ``prefix``, sorted by character code (none is no error)."""
+        """Return every key under ``prefix``, sorted by character code (none is not an error)."""
         ...
 
     def url(self, key: str) -> str:
-        """Return where ``key`` lies, in use or not: ``file:///…``, ``memory:///…``, ``s3://…``.
+        """Return the URL of ``key``, in use or not: ``file:///…``, ``memory:///…``, ``s3://…``.
 
         Distinct keys have distinct URLs, each ending in ``/`` and its key. Does no I/O.
         """
         ...
 
     async def close(self) -> None:
-        """Let go of connections and the like; what is asked afterwards opens them again."""
+        """Close connections and the like; later requests open them again."""
         ...
 
     async def upload_lambda_zip(self, flow_name: str, zip_data: bytes) -> str:
@@ -77,9 +77,9 @@ TransientStore = PayloadStore
 
 @runtime_checkable
 class BlockingStore(Protocol):
-    """What a store may offer besides, for worker threads: the same without an event loop.
+    """What a store may also offer, for worker threads: the same without an event loop.
 
-    Both methods may be called from many threads at once, and mix with the async ones.
+    Many threads may call both methods at the same time, also together with the async ones.
     """
 
     def write(self, key: str, data: Data) -> None:

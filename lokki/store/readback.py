@@ -1,8 +1,8 @@
-"""Whether what has been pickled can be read back, looked at when a result is made.
+"""Checks that a pickle can be read back, when its result is made.
 
-Pickle writes many a value that it cannot read: an exception whose ``__init__`` wants more than it
-has passed on, a class whose ``__setstate__`` fails. Found at once, that is a failure of the item;
-found when the result is needed, it would be one of the whole run.
+Pickle writes some values that it cannot read: an exception whose ``__init__`` needs more than it
+passed on, a class whose ``__setstate__`` fails. Found at once, this is a failure of the item; found
+when the result is needed, it would end the whole run.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from lokki.store.codec import Chunks, dumps, dumps_chunks, loads, loads_chunks, 
 _REFERENCE = b"\x93\x94"
 """STACK_GLOBAL, MEMOIZE: how a pickle of protocol 5 refers to a class or a function.
 
-Other data may have these bytes by chance; nothing without them calls any code.
+Other data may contain these bytes by chance; a pickle without them calls no code.
 """
 _PLAIN = frozenset(
     {int, float, complex, str, bytes, bytearray, bool, type(None), range}
     | {date, timedelta, timezone, PosixPath, PurePosixPath, PureWindowsPath}
 )
 _KNOWN = {("decimal", "Decimal"), ("fractions", "Fraction"), ("uuid", "UUID")}
-"""Types whose objects can be read back if they can be pickled; by name where an import costs."""
+"""Types whose objects can be read back if pickled; by name where an import is slow."""
 _OF_ZONES = ("datetime", "zoneinfo")
 _CONTAINERS = frozenset({list, tuple, set, frozenset})
 _MOST_LOOKED_AT = 1_000
@@ -35,14 +35,14 @@ _DEEPEST = 5
 
 
 Copy: TypeAlias = tuple[Any]
-"""What a pickle gave when it was read back."""
+"""The copy that was read back from a pickle."""
 
 
 def written(value: Any, *, large: bool = False) -> tuple[bytes | Chunks, Copy | None]:
-    """The pickle of a value, in chunks if ``large``, and what it gave where it was read back.
+    """The pickle of a value, in chunks if ``large``, and the copy read back from it, if any.
 
-    Raises PayloadError as `dumps` does, and ValueUnreadable that names the type that cannot be
-    read back, with the cause attached.
+    Raises PayloadError like `dumps`, and ValueUnreadable, naming the type that cannot be read back,
+    with the cause attached.
     """
     raw = dumps_chunks(value) if large else dumps(value)
     if _is_sure(value, raw):
@@ -54,7 +54,7 @@ def written(value: Any, *, large: bool = False) -> tuple[bytes | Chunks, Copy | 
 
 
 def _is_sure(value: Any, raw: bytes | Chunks) -> bool:
-    """Whether a pickle can be read back without a try; looks first where it costs less."""
+    """Whether a pickle can certainly be read back; does the cheaper check first."""
     if _extension_registry:
         return False
     if isinstance(raw, bytes):
@@ -63,7 +63,7 @@ def _is_sure(value: Any, raw: bytes | Chunks) -> bool:
 
 
 def _is_known(value: Any) -> bool:
-    """Whether a value consists of known types alone, as far as a look at a part of it shows."""
+    """Whether a value consists only of known types, judged by a part of it."""
     kind = type(value)
     if kind is not dict and kind not in _CONTAINERS:
         return kind in _PLAIN or _is_known_type(kind, value)
@@ -81,16 +81,16 @@ def _is_known(value: Any) -> bool:
 
 
 def _held(container: Any) -> Iterable[Any]:
-    """What a container of Python's own holds, or the first of it."""
+    """The first elements of one of Python's own containers."""
     if isinstance(container, dict):
         return islice(chain(container, container.values()), _MOST_LOOKED_AT)
     return islice(container, _MOST_LOOKED_AT)
 
 
 def _is_known_type(kind: type, value: Any) -> bool:
-    """Whether a value is of a known type, or of NumPy's and holds no objects of others."""
+    """Whether a value is of a known type, or a NumPy value without objects of other types."""
     if kind is datetime or kind is time:
-        zone = value.tzinfo  # which may be of the user's own type
+        zone = value.tzinfo  # it may be of a user's type
         return zone is None or type(zone).__module__ in _OF_ZONES
     module = kind.__module__
     if module == "numpy":
@@ -108,7 +108,7 @@ def _why(value: Any, error: PayloadError) -> str:
     if part is kind:
         return f"a value of type '{type_name(kind)}' cannot be unpickled: {error_text}"
     return (
-        f"a value of type '{type_name(kind)}' holds a '{type_name(part)}', which cannot be "
+        f"a value of type '{type_name(kind)}' contains a '{type_name(part)}', which cannot be "
         f"unpickled: {error_text}"
     )
 

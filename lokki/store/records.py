@@ -1,4 +1,4 @@
-"""What is recorded of a run while it goes on, as rows and the statements that write them."""
+"""What is recorded of a run in progress: rows, and the statements that write them."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _ROWS_PER_STATEMENT = (2048, 1024, 512, 256, 128, 64, 8, 1)
 
 @dataclass(slots=True)
 class Outcomes:
-    """What came of a slice of a stage's items, as rows.
+    """The outcomes of a slice of a stage's items, as rows.
 
-    ``succeeded`` is flat, four values an item (key, started, finished, output), for the many that
-    succeed at once with a small result; ``items`` and ``failures`` hold whole rows of their
-    tables. ``counts`` (succeeded, failed, tolerated, retrying) are the stage's after them.
-    ``spent`` are the calls that were timed: the position of the inner step, and the seconds.
+    ``succeeded`` is flat, four values per item (key, started, finished, output), for the many that
+    succeed at the first attempt with a small result; ``items`` and ``failures`` have complete rows
+    of their tables. ``counts`` (succeeded, failed, tolerated, retrying) are the stage's after them.
+    ``spent`` has the timed calls: the position of the inner step, and the seconds.
     """
 
     stage: int
@@ -39,7 +39,7 @@ class Outcomes:
         return len(self.succeeded) // 4 + len(self.items) + len(self.failures)
 
     def add(self, later: Outcomes) -> None:
-        """Take in what came after; both are of the same stage."""
+        """Add later outcomes of the same stage."""
         self.counts = later.counts
         self.succeeded += later.succeeded
         self.items += later.items
@@ -47,7 +47,7 @@ class Outcomes:
         self.spent += later.spent
 
     def _latest(self) -> float | None:
-        """When the last of the outcomes was there."""
+        """The time of the last outcome."""
         return max((*self.succeeded[2::4], *(row[5] for row in self.items)), default=None)
 
     def write(self, connection: sqlite3.Connection) -> None:
@@ -59,7 +59,7 @@ class Outcomes:
             "INSERT INTO failures VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (storable((*row[:-1], group(*row[-4:-1]), row[-1])) for row in self.failures),
         )
-        connection.executemany(  # one whole text an item is enough
+        connection.executemany(  # one complete text per item is enough
             "UPDATE failures SET whole = NULL WHERE item = ?1 AND whole IS NOT NULL"
             " AND rowid < (SELECT max(rowid) FROM failures WHERE item = ?1)",
             {(row[0],) for row in self.failures if row[-1] is not None},
@@ -76,7 +76,7 @@ class Outcomes:
         )
 
     def _sums(self) -> list[tuple[int, int, int, float]]:
-        """The rows of what the calls of each inner step have spent."""
+        """The rows of the time spent in calls of each inner step."""
         times = defaultdict[int, list[float]](list)
         for position, seconds in self.spent:
             times[position].append(seconds)
@@ -104,7 +104,7 @@ class Opening:
 
 Entry: TypeAlias = Opening | Outcomes
 
-# Many rows a statement, since every statement waits for a turn of the interpreter's lock.
+# Many rows per statement, since every statement waits for the interpreter's lock.
 _INSERTS = {
     size: "INSERT OR REPLACE INTO items VALUES "  # noqa: S608
     + ", ".join(["(?, 'succeeded', 0, 1, ?, ?, ?, NULL)"] * size)
@@ -113,7 +113,7 @@ _INSERTS = {
 
 
 def _insert_succeeded(connection: sqlite3.Connection, succeeded: list[Any]) -> None:
-    """Insert flat rows in as few statements as fit; the last row may be repeated to fill one."""
+    """Insert flat rows in few statements; the last row may be repeated to fill one."""
     done, count = 0, len(succeeded) // 4
     while done < count:
         left = count - done
@@ -131,7 +131,7 @@ def write(
     entries: list[Entry],
     lines: list[Line],
 ) -> None:
-    """Write a run's records and lines, in the order they came."""
+    """Write a run's records and lines, in their order."""
     for entry in entries:
         entry.write(connection)
     insert(connection, run_id, lines)

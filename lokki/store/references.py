@@ -1,8 +1,7 @@
-"""What a row says of a payload, and reading it back: nothing but what was recorded is given.
+"""References from rows to payloads; what is read back is checked against them.
 
-A reference is a text of the key, the length of what is stored under it, and its SHA-256, as
-``sha256sum`` prints it, with blanks between. lokki 0.1.0 recorded the key alone; there is nothing
-to check then.
+A reference is a text: the key, the length of the data under it, and its SHA-256 as ``sha256sum``
+prints it, separated by spaces. lokki 0.1.0 recorded only the key; then nothing is checked.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A payload as it was recorded; ``length`` is in bytes, ``digest`` in hexadecimal digits."""
+    """A payload as recorded; ``length`` is in bytes, ``digest`` in hexadecimal digits."""
 
     key: str
     length: int | None = None
@@ -33,7 +32,7 @@ class Reference:
 
     @classmethod
     def of(cls, key: str, data: Data) -> Reference:
-        """The reference to ``data``, to be stored under ``key``."""
+        """The reference to ``data``, stored under ``key``."""
         buffers = data if isinstance(data, list) else [data]
         hashed = hashlib.sha256()
         for buffer in buffers:
@@ -42,19 +41,19 @@ class Reference:
 
     @classmethod
     def parse(cls, text: str) -> Reference:
-        """The reference that a row has as ``text``. Raises PayloadError for what is none."""
+        """The reference in a row's ``text``. Raises PayloadError if it is none."""
         match text.split(" "):
             case [key]:
                 return cls(key)
             case [key, length, digest] if length.isdecimal():
                 return cls(key, int(length), digest)
-        raise PayloadError(f"the journal refers to a payload as {text!r}, which is no reference")
+        raise PayloadError(f"the journal refers to a payload as {text!r}, which is not a reference")
 
     def __str__(self) -> str:
         return self.key if self.digest is None else f"{self.key} {self.length} {self.digest}"
 
     def check(self, data: bytes) -> None:
-        """Raise PayloadError for data that is not what was recorded."""
+        """Raise PayloadError for data other than what was recorded."""
         if self.digest is None:
             return
         if len(data) != self.length:
@@ -73,10 +72,10 @@ class Reference:
 async def stored(
     store: PayloadStore, stage: StageRow, index: int, ref: str, use: Callable[[bytes], T]
 ) -> T:
-    """What ``use`` makes, in a thread, of the payload that an item's row refers to by ``ref``.
+    """What ``use`` makes, in a thread, of the payload with the reference ``ref`` in an item's row.
 
-    Raises ResultUnreadable, which names the item and what to do, when it is missing, is not the one
-    that was recorded, or ``use`` cannot read it.
+    Raises ResultUnreadable, which names the item and what to do, if the payload is missing, is not
+    the recorded one, or cannot be read by ``use``.
     """
     reference = Reference.parse(ref)
 
@@ -92,11 +91,11 @@ async def stored(
 
 
 def unreadable(stage: StageRow, index: int, error: PayloadError, url: str = "") -> ResultUnreadable:
-    """The error of an item's result that cannot be read back; ``url``: of its payload, if any."""
+    """The error for an item's result that cannot be read back; ``url`` is its payload's, if any."""
     item = f", item {index}," if stage.kind == "map" else ""
     where = f"the payload {url}: " if url else ""
     return ResultUnreadable(
         f"the result of step '{stage.name}'{item} cannot be read back: {where}{error}; fix that "
-        f"and resume the run, or resume it from stage '{stage.name}', which makes it anew",
+        f"and resume the run, or resume it from stage '{stage.name}', which makes it again",
         stage.name,
     )

@@ -1,4 +1,4 @@
-"""Removes runs: chooses which, and deletes what is stored of them."""
+"""Removes runs: selects them, and deletes everything stored for them."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 def may_go(
     runs: Sequence[RunRecord], now: float, *, older_than: float | None, keep: int | None
 ) -> list[RunRecord]:
-    """Of runs, newest first, those that may be removed; none that a process is at work on.
+    """Those of the runs, newest first, that may be removed; none that a process is working on.
 
-    A run may go that is not among the ``keep`` newest and has ended before ``older_than``, or at
-    any time without that. One that has not ended may still be resumed: it goes only if its last
-    sign of life is before ``older_than``. One that has begun to be removed always goes.
+    A run may go if it is not among the ``keep`` newest and ended before ``older_than``, if given.
+    One that has not ended may still be resumed: it goes only if its last sign of life is before
+    ``older_than``. One whose removal has begun always goes.
     """
 
     def is_old(run: RunRecord) -> bool:
@@ -45,10 +45,10 @@ def may_go(
 
 
 async def remove(journal: Journal, store: PayloadStore, run: RunRecord) -> int | None:
-    """Remove a run with what is stored of it; the bytes that are free in the journal now.
+    """Remove a run with everything stored for it; the bytes that are free in the journal now.
 
-    None for one that another process has, or had meanwhile. The row goes last: a run that is half
-    removed is still there, can only be removed, and goes the next time.
+    None for a run that another process has, or had meanwhile. The row goes last: a run that is half
+    removed is still listed, can only be removed, and goes the next time.
     """
     if not journal.begin_removal(run.id, time(), run).result():
         return None
@@ -65,9 +65,9 @@ async def remove(journal: Journal, store: PayloadStore, run: RunRecord) -> int |
 async def discard(
     journal: Journal, store: PayloadStore, writer: RunWriter, flow: str, steps: Iterable[str]
 ) -> None:
-    """Delete what a writer has stored of steps and no row refers to; it stores nothing any more.
+    """Delete what a writer stored of steps without a row that refers to it; it stores nothing more.
 
-    For one that has lost its run, to another process or because the run was removed.
+    For a writer that lost its run, to another process or because the run was removed.
     """
     folders = [step_prefix(flow, writer.run_id, step, writer.name) for step in steps]
     stored = [key for folder in folders for key in await store.list(folder)]

@@ -1,4 +1,4 @@
-"""Takes back what is recorded of a run, so that a resume runs it again."""
+"""Discards records of a run, so that a resume runs them again."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from lokki.store.rows import RunRow, delete_items, item_range, run_range, stage_
 
 @dataclass(frozen=True, slots=True)
 class Reopening:
-    """What to do again: the stage at ``position``, and all that came after it.
+    """What to run again: the stage at ``position``, and everything after it.
 
-    ``whole``: every item of the stage; else its tolerated failures, with ``group`` those alike.
-    ``fingerprint`` and ``structure`` (JSON) are the flow's now, ``seen`` is the fingerprint that
-    the run had when this was planned.
+    ``whole``: every item of the stage; otherwise its tolerated failures, with ``group`` only those
+    of that group. ``fingerprint`` and ``structure`` (JSON) are the flow's now, ``seen`` is the
+    fingerprint that the run had when this was planned.
     """
 
     position: int
@@ -25,12 +25,12 @@ class Reopening:
     seen: str
 
     def taken_back(self, run_number: int) -> tuple[int, int]:
-        """The first and last possible keys of the items that are taken back as a whole."""
+        """The first and last possible keys of the items that are discarded completely."""
         first, last = item_range(stage_id(run_number, self.position))
         return first if self.whole else last + 1, run_range(run_number)[1]
 
     def apply(self, connection: sqlite3.Connection, run: RunRow) -> None:
-        """Take the records back; the run is then of the flow as it is now."""
+        """Discard the records; the run then has the flow's current structure."""
         stage = stage_id(run.number, self.position)
         first, last = item_range(stage)
         delete_items(connection, *self.taken_back(run.number))

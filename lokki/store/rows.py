@@ -1,4 +1,4 @@
-"""The journal's rows as values, and the keys that they have."""
+"""The journal's rows as values, and their keys."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class RunRow:
     leased_until: float | None
     started_by: str | None = None  # the command line, say
     cancel_requested: float | None = None
-    params_ref: str | None = None  # to the payload of large parameters
+    params_ref: str | None = None  # reference to the payload of large parameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +48,11 @@ class StageRow:
     failed: int = 0
     tolerated: int = 0
     retrying: int = 0
-    updated: float | None = None  # when the latest outcome was there
+    updated: float | None = None  # time of the latest outcome
 
 
 INDEX_MASK = (1 << 32) - 1
-"""What an item's key holds of its index; the rest is its stage."""
+"""The bits of an item's key for its index; the rest is its stage."""
 
 
 def stage_id(run_number: int, position: int) -> int:

@@ -1,4 +1,4 @@
-"""A run as the journal records it: its row, with what its events and stages add."""
+"""A run as the journal records it: its row, and what its events and stages add."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _MOST_VALUES = 500  # of a query; SQLite takes 999 or more
 
 @dataclass(frozen=True, slots=True)
 class RunRecord(RunRow):
-    """A run with its ``pauses``: from the end of an attempt to the next one's begin.
+    """A run with its ``pauses``: each from an end to the start of the next resume.
 
-    ``seen`` is its last sign of life. One that is ``removing`` has begun to be removed: its
-    payloads may be gone. ``folder`` is where it was started or, if that is not recorded, last
-    resumed, ``python`` and its ``prefix`` what it was started with, if they are recorded.
+    ``seen`` is its last sign of life. ``removing``: its removal has begun, and its payloads may be
+    gone. ``folder`` is where it was started or, if that is not recorded, last resumed; ``python``
+    and its ``prefix`` are what it was started with, if recorded.
     """
 
     pauses: tuple[tuple[float, float], ...] = ()
@@ -36,7 +36,7 @@ class RunRecord(RunRow):
     prefix: str | None = None
 
     def goes_on(self, now: float) -> bool:
-        """Whether a process may be at work to end it, not to remove it."""
+        """Whether a process may be working on it, other than to remove it."""
         return is_worked_on(self, now) and not self.removing
 
     def is_lost(self, now: float) -> bool:
@@ -44,15 +44,15 @@ class RunRecord(RunRow):
         return self.status == "running" and not self.removing and not is_worked_on(self, now)
 
     def end(self, now: float) -> float:
-        """When the work on it has ended; ``now`` while it goes on."""
+        """When the work on it ended; ``now`` while it continues."""
         if self.finished is not None:
             return self.finished
         return now if self.goes_on(now) else self.seen
 
     def worked(self, since: float, until: float) -> float:
-        """For how much of a time the run was worked on, in seconds.
+        """How much of a period was spent working on the run, in seconds.
 
-        Pauses may overlap, and end before they begin: the clock may have been set back.
+        Pauses may overlap, or end before they begin: the clock may have been set back.
         """
         worked, at = 0.0, since
         for start, end in sorted((*self.pauses, (until, until))):
@@ -62,7 +62,7 @@ class RunRecord(RunRow):
 
 
 def refuse_removing(run: RunRecord) -> None:
-    """Raise RunNotFound for a run that has begun to be removed."""
+    """Raise RunNotFound for a run whose removal has begun."""
     if run.removing:
         raise RunNotFound(f"run {run.id} is being removed: its payloads are gone")
 
@@ -82,7 +82,7 @@ def found(read: Read, run_id: str) -> RunRecord:
 
 
 def runs_of(read: Read, query: str, values: Sequence[Any]) -> list[RunRecord]:
-    """The runs whose rows a query gives, with what their events and stages add."""
+    """The runs whose rows a query returns, with what their events and stages add."""
     runs = [RunRow(*row) for row in read(query, values)]
     events = of_runs(
         read,
@@ -103,7 +103,7 @@ def runs_of(read: Read, query: str, values: Sequence[Any]) -> list[RunRecord]:
 
 
 def of_runs(read: Read, query: str, run_ids: Iterable[str]) -> Iterator[tuple[Any, ...]]:
-    """What a query gives for runs, whose ids it takes at ``{}``, in the order of their ids."""
+    """What a query with the runs' ids at ``{}`` returns, in the order of the ids."""
     names = sorted(set(run_ids))
     for start in range(0, len(names), _MOST_VALUES):
         page = names[start : start + _MOST_VALUES]
@@ -113,10 +113,10 @@ def of_runs(read: Read, query: str, run_ids: Iterable[str]) -> Iterator[tuple[An
 def _record_of(
     run: RunRow, events: Iterable[tuple[str, float, str, str | None]], outcome: float | None
 ) -> RunRecord:
-    """A run with what its events add; the latest ``outcome`` is of one that has not ended.
+    """A run with what its events add; an unfinished one has its latest ``outcome``.
 
-    A pause begins with the event before the one that ends it, or, where the process was gone, when
-    that was seen last.
+    A pause begins with the event before the one that ends it or, if the process was gone, when that
+    was last seen.
     """
     pauses, removing = [], False
     begun_in = folder = python = prefix = None
@@ -135,7 +135,7 @@ def _record_of(
             if gone is not None or kind == "run_resumed":
                 pauses.append((last if gone is None else gone, at))
         last, latest = at, max(latest, at)
-    heartbeat = 0.0 if removing else (run.leased_until or 0.0) - LEASE_SECONDS  # else the gc's
+    heartbeat = 0.0 if removing else (run.leased_until or 0.0) - LEASE_SECONDS  # or the gc's
     columns = {field.name: getattr(run, field.name) for field in fields(run)}
     seen = max(latest, heartbeat, outcome or 0.0)
     return RunRecord(

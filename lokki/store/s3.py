@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 CONCURRENCY = 64
 _TRIES = 5
 _PART = 16 * 1024 * 1024
-"""Bytes of a part of a larger object; S3 takes from 5 MiB on, and 10,000 of them."""
+"""Bytes of a part of a larger object; S3 takes up to 10,000 parts from 5 MiB on."""
 _PARTS_AT_A_TIME = 4
-_MOST_DELETED = 1_000  # of one request
+_MOST_DELETED = 1_000  # in one request
 _GONE = ("NoSuchKey", "404", "NotFound")
 _REMEDIES = {
     "NoSuchBucket": "create the bucket, or name another one",
@@ -41,11 +41,11 @@ class S3Store:
     """A ``PayloadStore`` in ``bucket``, under ``prefix`` (default: at the top).
 
     ``endpoint`` is the URL of an emulator (default: AWS), ``region`` that of the bucket (default:
-    the AWS profile's), ``concurrency`` how many requests go on at a time. S3 answers some requests
-    only when they are repeated: each is tried up to 5 times.
+    the AWS profile's), ``concurrency`` the most requests at a time. S3 answers some requests only
+    when they are repeated: each is tried up to 5 times.
 
-    An async context manager that closes its connections; they are opened for the event loop that
-    asks first. Raises PayloadError for a bucket or prefix that cannot be one.
+    An async context manager that closes its connections; they belong to the event loop of the first
+    request. Raises PayloadError for an invalid bucket or prefix.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class S3Store:
             await self._put_parts(key, body)
 
     async def create(self, key: str, data: Data) -> bool:
-        """Put an object of at most 16 MiB if there is none yet; False if there is."""
+        """Put an object of at most 16 MiB unless there is one; whether it was put."""
         try:
             await self._ask("store", key, "put_object", Body=_joined(data), IfNoneMatch="*")
         except _Refused as refused:
@@ -101,7 +101,7 @@ class S3Store:
         return data
 
     async def copy(self, key: str, target: str) -> None:
-        """Store under ``target`` what is stored under ``key``, without reading it."""
+        """Copy the object at ``key`` to ``target``, without reading it."""
         source = {"Bucket": self._bucket, "Key": self._key(key)}
         await self._ask("store", target, "copy_object", CopySource=source)
 
@@ -154,7 +154,7 @@ class S3Store:
 
     @asynccontextmanager
     async def _asking(self, what: str, key: str) -> AsyncIterator[Any]:
-        """A permit for a request, and the client to make it; its errors are PayloadErrors."""
+        """A permit for a request and the client for it; errors are PayloadErrors."""
         url = self.url(key)
         try:
             async with self._permits:
@@ -166,7 +166,7 @@ class S3Store:
             raise PayloadError(f"cannot {what} {url}: {error}; nothing recorded is lost") from error
 
     async def _client(self) -> Any:
-        """The client, opened once, however many ask for it at first."""
+        """The client, opened once, however many ask for it."""
         if self._opening is None:
             self._opening = asyncio.ensure_future(self._open())
         return await asyncio.shield(self._opening)
@@ -189,7 +189,7 @@ class S3Store:
         return await self._opened.enter_async_context(made)
 
     async def _put_parts(self, key: str, body: bytes) -> None:
-        """Put a large object in parts; one that fails leaves nothing behind."""
+        """Put a large object in parts; a failed put leaves nothing."""
         upload = await self._ask("store", key, "create_multipart_upload")
         which = {"UploadId": upload["UploadId"]}
         try:
@@ -223,14 +223,14 @@ class S3Store:
 
 
 async def emulators_credentials(session: AioSession, endpoint: str | None) -> dict[str, str]:
-    """Credentials where there are none, for an emulator: it wants some, whichever they are."""
+    """Credentials for an emulator if there are none: it needs some, of any value."""
     if endpoint is None or await session.get_credentials() is not None:
         return {}
     return {"aws_access_key_id": "emulator", "aws_secret_access_key": "emulator"}
 
 
 class _Refused(PayloadError):
-    """What S3 has answered to a request that it did not fulfil."""
+    """The error for a request that S3 refused."""
 
     def __init__(self, url: str, what: str, code: str, message: str) -> None:
         if what == "read" and code in _GONE:

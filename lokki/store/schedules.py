@@ -1,4 +1,4 @@
-"""Schedules in the journal, so that any number of services follow them together."""
+"""Schedules in the journal, which any number of services follow together."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from lokki.store.offers import Offer
 from lokki.store.storable import storable
 
 _MOST_TICKS = 1_000
-"""So many rows are kept of a flow."""
+"""How many rows are kept for a flow."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScheduleRow:
-    """A flow's schedule: ``since`` when it is followed, up to when its ticks are dealt with.
+    """A flow's schedule: ``since`` when it is followed, and up to when its ticks are processed.
 
-    ``expression`` has its time zone behind it, unless that is UTC. ``missed`` is how many ticks
-    were, since nothing was there to start their runs, and ``missed_last`` the latest of them;
-    ``run`` is the last that was started.
+    ``expression`` ends with its time zone, unless that is UTC. ``missed`` counts the ticks that no
+    service was there to process, ``missed_last`` is the latest of them; ``run`` is the run started
+    last.
     """
 
     flow: str
@@ -38,10 +38,10 @@ class ScheduleRow:
 
 @dataclass(frozen=True, slots=True)
 class Ticks:
-    """A time of a schedule, or several in a row that went the same way, from ``first`` to ``last``.
+    """A time of a schedule, or several in a row with the same outcome, from ``first`` to ``last``.
 
-    ``outcome``: ``run`` was "started", or they were "skipped" since it had not ended; or they were
-    "missed", for the ``reason`` if one is known; or the schedule was "paused".
+    ``outcome``: "started" (``run``), "skipped" since ``run`` had not ended, "missed" (for the
+    ``reason``, if known), or "paused".
     """
 
     first: float
@@ -54,9 +54,9 @@ class Ticks:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """The run of a tick, which is skipped or waits its turn while one of an earlier has not ended.
+    """The run of a tick; it is skipped or waits while a run of an earlier tick has not ended.
 
-    ``offer`` is that of the service; ``most``: runs that it takes which may wait for a runner.
+    ``offer`` is that of the service; ``most``: how many of its runs may wait for a runner.
     """
 
     run: NewRun
@@ -73,7 +73,7 @@ def schedule_row(read: Read, flow: str) -> ScheduleRow | None:
 
 
 class Schedules:
-    """The schedules of the flows that services have offered."""
+    """The schedules of the flows that services offered."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
@@ -88,7 +88,7 @@ class Schedules:
         return schedule_row(self._journal.read, flow)
 
     def ticks(self, flow: str, limit: int) -> list[Ticks]:
-        """What became of the latest times of a flow's schedule, the newest first."""
+        """The outcomes of the latest times of a flow's schedule, the newest first."""
         rows = self._journal.read(
             "SELECT first, last, count, outcome, run, reason FROM ticks WHERE flow = ?"
             " ORDER BY id DESC LIMIT ?",
@@ -111,7 +111,7 @@ class Schedules:
         return self._journal.commits.call("", update)
 
     def pause(self, flow: str, paused: bool) -> Future[None]:
-        """Start no runs by a schedule, or start them again."""
+        """Pause a schedule, or continue it."""
 
         def update(connection: sqlite3.Connection) -> None:
             connection.execute(
@@ -123,10 +123,10 @@ class Schedules:
     def mark_processed(
         self, row: ScheduleRow, last: float, passed: Ticks | None, due: Due | None
     ) -> Future[None]:
-        """Record that the ticks up to ``last`` are dealt with, unless another service has.
+        """Record that the ticks up to ``last`` are processed, unless another service did.
 
-        ``passed`` are those that start no run; ``due`` is the one of ``last``. Raises QueueFull,
-        and records nothing then.
+        ``passed`` are those that start no run; ``due`` is the run for ``last``. Raises QueueFull,
+        and then records nothing.
         """
 
         def update(connection: sqlite3.Connection) -> None:
@@ -144,7 +144,7 @@ class Schedules:
 
 
 def _begin(connection: sqlite3.Connection, at: float, due: Due) -> Ticks:
-    """Queue the run of a tick, unless it is to be skipped."""
+    """Queue the run of a tick, unless it is skipped."""
     in_the_way = connection.execute(
         "SELECT id FROM runs JOIN jobs ON run = id"
         " WHERE flow = ? AND status IN ('queued', 'running') AND tick IS NOT NULL"
@@ -158,7 +158,7 @@ def _begin(connection: sqlite3.Connection, at: float, due: Due) -> Ticks:
 
 
 def _record(connection: sqlite3.Connection, flow: str, ticks: Ticks) -> None:
-    """Add to the history of a schedule: to its latest row, if that went the same way."""
+    """Add to the history of a schedule; to its latest row, if the outcome is the same."""
     if ticks.outcome == "started":
         connection.execute("UPDATE schedules SET run = ? WHERE flow = ?", (ticks.run, flow))
     elif ticks.outcome == "missed":

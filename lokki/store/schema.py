@@ -14,7 +14,7 @@ from lokki.store.leases import LEASE_SECONDS, is_alive
 from lokki.store.lines import pack
 from lokki.store.owners import host_and_process
 
-# Released migrations are never edited; a change of the schema is a new entry.
+# Released migrations never change; a change of the schema is a new entry.
 MIGRATIONS: tuple[str, ...] = (
     """
     CREATE TABLE runs (
@@ -212,7 +212,7 @@ MIGRATIONS: tuple[str, ...] = (
 def migrate(connection: sqlite3.Connection, path: Path) -> None:
     """Bring the schema up to date, in one transaction; safe when several processes do it at once.
 
-    Raises JournalVersionError when a newer lokki has been here.
+    Raises JournalVersionError when a newer lokki has changed it.
     """
     if _version(connection, path) == len(MIGRATIONS):
         return
@@ -239,18 +239,18 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _as_json(text: str) -> str:
-    """The structure of a run, which was recorded as a text."""
+    """The structure of a run that was recorded as a text."""
     return dumped(of_text(text))
 
 
 def _bound_leases(connection: sqlite3.Connection) -> None:
-    """As `lokki.store.leases.bound_lease`, of all runs: it stays when the migration is refused."""
+    """Like `lokki.store.leases.bound_lease`, for all runs; lasts if the migration is refused."""
     end = time() + LEASE_SECONDS
     connection.execute("UPDATE runs SET leased_until = ? WHERE leased_until > ?", (end, end))
 
 
 def _refuse_worked_on(connection: sqlite3.Connection, path: Path) -> None:
-    """Raise JournalError when a process of an older lokki is at work: it knows no newer tables."""
+    """Raise JournalError if a process of an older lokki is working: it knows no newer tables."""
     now = time()
     for run_id, owner, leased_until in connection.execute(
         "SELECT id, owner, leased_until FROM runs WHERE owner IS NOT NULL"
@@ -258,8 +258,8 @@ def _refuse_worked_on(connection: sqlite3.Connection, path: Path) -> None:
         if is_alive(owner, leased_until, now):
             host, process = host_and_process(owner)
             raise JournalError(
-                f"the journal {path} is of an older lokki, of which process {process} on {host} is "
-                f"at work on run {run_id}: wait for its end or cancel it with that lokki"
+                f"the journal {path} belongs to an older lokki, whose process {process} on {host} "
+                f"is working on run {run_id}: wait for its end, or cancel it with that lokki"
             )
 
 

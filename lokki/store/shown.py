@@ -1,4 +1,4 @@
-"""Values of users as JSON that any reader can take: not too deep, not too long, valid Unicode."""
+"""User values as JSON for any reader: not too deep, not too long, valid Unicode."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any
 from lokki.store.parameters import INLINE_BYTES, short
 
 DEEPEST = 100
-"""How many levels of lists and objects of a value are shown: readers of JSON have limits, too."""
+"""How many levels of lists and objects of a value are shown: JSON readers have limits."""
 _TOO_DEEP = "… (nested too deeply to be shown)"
 
 
 def plain(value: Any) -> Any:
-    """A value of JSON without lone surrogates, which no UTF-8 can be made of."""
+    """A JSON value without lone surrogates, which UTF-8 cannot encode."""
     return json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
 
 
 def shown_json(text: str) -> Any:
-    """A recorded value as it is shown: `plain`, with at most `DEEPEST` levels of nesting."""
+    """A recorded value to show: `plain`, with at most `DEEPEST` levels of nesting."""
     try:
         value = json.loads(text)
     except RecursionError:
@@ -28,13 +28,13 @@ def shown_json(text: str) -> Any:
 
 
 def shown_params(text: str) -> tuple[dict[str, Any], bool]:
-    """Parameters as a list of runs has them, and whether long ones are cut."""
+    """Parameters as in a list of runs, and whether long ones are cut."""
     params, is_long = shown_json(text), len(text) > INLINE_BYTES
     return short(params) if is_long else params, is_long
 
 
 def is_deep(value: Any, text: str) -> bool:
-    """Whether a value, whose JSON ``text`` is, is nested more deeply than `DEEPEST`."""
+    """Whether the value of the JSON ``text`` is nested more deeply than `DEEPEST`."""
     if text.count("[") + text.count("{") <= DEEPEST:
         return False
     level = [value]

@@ -8,7 +8,7 @@ from typing import Any
 def storable(row: tuple[Any, ...]) -> tuple[Any, ...]:
     """A row whose texts SQLite can store: a lone surrogate is written as its escape.
 
-    Such texts come from file names and output that are not UTF-8.
+    Such texts come from file names and output that is not UTF-8.
     """
     return tuple(
         value.encode("utf-8", "backslashreplace").decode()

@@ -1,4 +1,4 @@
-"""Texts of errors: cut where many of them are, whole once an item."""
+"""Texts of errors: cut in lists, complete once per item."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ LONGEST = 4 * 1024
 """Most characters of a message, and of a line about it."""
 LONGEST_TRACEBACK = 16 * 1024
 """Most characters of a traceback."""
-_WHERE = "the item keeps its last failure whole"
+_WHERE = "the item has its last failure in full"
 
 
 class Texts(NamedTuple):
-    """A message and a traceback as a row has them; ``whole`` has both, packed, if one was cut."""
+    """A message and a traceback as in a row; ``whole`` has both, packed, if one was cut."""
 
     reason: str
     traceback: str
@@ -32,7 +32,7 @@ class Texts(NamedTuple):
         return cls(*short, None if is_whole else _packed(*storable((reason, traceback))))
 
     def uncut(self) -> tuple[str, str]:
-        """The message and the traceback as they were. Raises PayloadError for damaged ones."""
+        """The original message and traceback. Raises PayloadError for damaged ones."""
         if self.whole is None:
             return self.reason, self.traceback
         reason, *parts = json.loads(decompress(self.whole))
@@ -40,13 +40,13 @@ class Texts(NamedTuple):
 
 
 def _packed(reason: str, traceback: str) -> bytes:
-    """Both texts, and the message once: a traceback ends with it."""
+    """Both texts, with the message only once: a traceback ends with it."""
     parts = traceback.split(reason) if reason else [traceback]
     return compress(json.dumps([reason, *parts], ensure_ascii=False).encode())
 
 
 def shortened(reason: str, traceback: str, where: str = _WHERE) -> tuple[str, str]:
-    """A message and a traceback of at most so many characters; ``where`` as of `cut`."""
+    """A message and a traceback of limited length; ``where`` as in `cut`."""
     short = cut(reason, LONGEST, where)
     if short != reason:
         traceback = traceback.replace(reason, short)
@@ -54,9 +54,9 @@ def shortened(reason: str, traceback: str, where: str = _WHERE) -> tuple[str, st
 
 
 def cut(text: str, most: int, where: str = "") -> str:
-    """A text of at most ``most`` characters: of a longer one the beginning, and how long it was.
+    """A text of at most ``most`` characters: for a longer one, its beginning and its length.
 
-    ``where`` says where the whole text is. One that was cut stays as it is.
+    ``where`` says where the full text is. A text that is already cut stays unchanged.
     """
     if len(text) <= most:
         return text
@@ -65,7 +65,7 @@ def cut(text: str, most: int, where: str = "") -> str:
 
 
 def _middle_cut(text: str, where: str) -> str:
-    """A text of at most `LONGEST_TRACEBACK` characters: of a longer one its beginning and end."""
+    """A text of at most `LONGEST_TRACEBACK` characters: for a longer one, its start and end."""
     if len(text) <= LONGEST_TRACEBACK:
         return text
     ellipsis = f"\n{_ellipsis(text, where)}\n"

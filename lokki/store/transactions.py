@@ -1,4 +1,4 @@
-"""The parts of a transaction: what fails in one of them leaves the others."""
+"""The parts of a transaction: a failure in one does not affect the others."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lokki.errors import JournalError
 
 @dataclass(slots=True)
 class Call:
-    """A function that is to run in a transaction of a run, and what came of it."""
+    """A function to run in a transaction of a run, and its result."""
 
     run_id: str
     function: Callable[[sqlite3.Connection], Any]
@@ -24,7 +24,7 @@ class Call:
     error: JournalError | None = None
 
     def attempt(self, connection: sqlite3.Connection) -> None:
-        """Call the function; an error of its own undoes what it did, and nothing else."""
+        """Call the function; its own error undoes only what it did."""
         try:
             with savepoint(connection):
                 self.result = self.function(connection)
@@ -40,9 +40,9 @@ class Call:
 
 @contextmanager
 def savepoint(connection: sqlite3.Connection) -> Iterator[None]:
-    """A part of a transaction: its own error undoes it alone, and is raised as JournalError.
+    """A part of a transaction: its own error undoes only this part, and is raised as JournalError.
 
-    Errors of the whole journal (a full disk, a damaged file) are raised as they are.
+    Errors of the whole journal (a full disk, a damaged file) are raised unchanged.
     """
     connection.execute("SAVEPOINT part")
     try:
@@ -59,7 +59,7 @@ def savepoint(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def _is_of_journal(error: Exception) -> bool:
-    """Whether the error is one of the journal, not of the values that were to be written."""
+    """Whether the error concerns the journal, not the values to write."""
     return isinstance(error, sqlite3.Error) and not isinstance(
         error,
         sqlite3.IntegrityError

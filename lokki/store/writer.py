@@ -1,4 +1,4 @@
-"""The write side of a run: what is recorded of it waits here for the next commit."""
+"""The write side of a run: its records wait here for the next commit."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from lokki.store.leases import LEASE_SECONDS
 from lokki.store.records import Entry, Outcomes
 
 MOST_PENDING = 16_000
-"""So many rows or lines may wait to be written before those who add more wait, too."""
+"""How many rows or lines may be queued before those that add more have to wait."""
 
 
 class Queue(Protocol):
-    """What writes the records of runs: `Committer`."""
+    """Writes the records of runs: `Committer`."""
 
     def queue(self, writer: RunWriter, entry: Entry) -> None:
         """Have a record of a run written."""
@@ -28,17 +28,17 @@ class Queue(Protocol):
         """Have the lines of a run written."""
 
     def wait_for_room(self) -> None:
-        """Block while too much waits to be written."""
+        """Block while too much is queued."""
 
 
 class RunWriter:
-    """The write side of one run that this process owns; its methods may be called in any thread.
+    """The write side of one run that this process owns; any thread may call its methods.
 
-    ``on_lost`` is called once, in the committer's thread, when the run was taken over, when one of
-    its rows cannot be written, or when the journal can no longer be. Nothing is recorded after it:
-    what is queued by then or later is dropped, as is what comes after `Committer.release`.
-    ``on_cancel`` is called there for as long as another process wants the run to be cancelled.
-    ``name`` is this writer's alone, and part of the keys of what it stores.
+    ``on_lost`` is called once, in the committer's thread, when the run was taken over, or when one
+    of its rows, or the journal, cannot be written. Nothing is recorded after that: whatever is
+    queued then or later is dropped, as after `Committer.release`. ``on_cancel`` is called there as
+    long as another process wants to cancel the run. ``name`` is unique to this writer, and part of
+    the keys of what it stores.
     """
 
     def __init__(
@@ -55,14 +55,14 @@ class RunWriter:
         self.leased_until = time.time() + LEASE_SECONDS
         self.entries: deque[Entry] = deque()
         self.lines: deque[Line] = deque()
-        self.noted = False  # that there are lines, by the committer
+        self.noted = False  # whether the committer knows that there are lines
         self.closed = False
         self._committer = committer
 
     def add(self, entry: Entry) -> None:
         """Queue a record; it is on disk when a later `Committer.call` of the run is done.
 
-        Never waits: whoever adds much calls `Committer.wait_for_room` now and then.
+        Never waits: callers that add much call `Committer.wait_for_room` now and then.
         """
         self._committer.queue(self, entry)
 
@@ -76,18 +76,17 @@ class RunWriter:
             self._committer.wait_for_room()
 
     def note(self, line: Line) -> None:
-        """Queue a line as `log` does, and never wait."""
+        """Queue a line like `log`, but never wait."""
         if self.closed:
             return
         self.lines.append(line)
-        if not self.noted:  # else the committer takes it, too: it looks for lines after it forgets
+        if not self.noted:  # otherwise the committer finds it: it resets this before it looks
             self._committer.note_lines(self)
 
     def take(self, most: int) -> tuple[list[Entry], list[Line]]:
-        """Take what was queued first: records of ``most`` rows or a few more, and ``most`` lines.
+        """Take what was queued first: records of about ``most`` rows, and ``most`` lines.
 
-        Outcomes of a stage that follow one another are taken as one. The caller holds the
-        committer's lock.
+        Consecutive outcomes of a stage are merged. The caller holds the committer's lock.
         """
         taken: list[Entry] = []
         rows = 0
@@ -105,7 +104,7 @@ class RunWriter:
         return taken, lines
 
     def close(self) -> int:
-        """Take no more, and drop what is queued: how many rows that is."""
+        """Take no more and drop what is queued; the number of dropped rows."""
         self.closed = True
         rows = sum(map(len, self.entries))
         self.entries.clear()
@@ -114,7 +113,7 @@ class RunWriter:
 
 
 def _on_loop() -> bool:
-    import asyncio  # slow to import, and most who open a journal need it not
+    import asyncio  # slow to import, and rarely needed
 
     try:
         asyncio.get_running_loop()

@@ -1,4 +1,4 @@
-"""For your own tests; needs pytest.
+"""Helpers for your own tests; needs pytest.
 
 ``lokki.testing.stores`` has the contract of payload stores as tests. `rehearsal` is a fixture that
 runs flows as AWS would: import it into your ``conftest.py``.
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Stage:
-    """What the `rehearsal` fixture is."""
+    """The type of the `rehearsal` fixture."""
 
     def __init__(self, rehearsal: Rehearsal, build_dir: str) -> None:
         self.endpoint = rehearsal.endpoint
@@ -29,16 +29,16 @@ class Stage:
         self._build_dir = build_dir
 
     def run(self, graph: FlowGraph[Any], settings: Mapping[str, Any] | None = None) -> Rehearsed:
-        """Build a flow, as ``birds_flow(limit=5)`` gives it, run its build, and return the outcome.
+        """Build a flow, given as ``birds_flow(limit=5)``, run its build, and return the outcome.
 
         ``settings`` are keys of the configuration, such as ``{"lambda.package_type": "zip"}``;
-        others are as they are configured. Raises BuildError or ConfigError.
+        others stay as configured. Raises BuildError or ConfigError.
         """
         import anyio
 
         assert graph.flow is not None
         config = load(settings)
-        kind = config.lambda_.package_type  # each keeps the dependencies of its own
+        kind = config.lambda_.package_type  # each keeps its own dependencies
         config = replace(config, build_dir=f"{self._build_dir}/{kind}")
         params = graph.flow.parameters.given(graph.params)
         return anyio.run(self._rehearsal.run, graph, params, config)

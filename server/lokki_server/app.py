@@ -1,4 +1,4 @@
-"""Builds the app: the HTTP API with its middleware, and the dashboard."""
+"""Builds the app: the HTTP API with its middleware and the dashboard."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ def create_app(
 ) -> ASGIApp:
     """The service over the configured journal.
 
-    ``sources`` are the files, modules and folders of the flows; ``token`` is what a client has to
-    know (None: nothing, and only this machine may ask). ``stop`` is called with the error that
-    ends the service: the journal cannot be used any more, or it has a bug; ``begun`` when the
-    service has looked for flows.
+    ``sources`` are the files, modules and folders of the flows. A client has to know ``token``
+    (None: nothing, and only this machine may send requests). ``stop`` is called with the error that
+    ends the service (an unusable journal, or a bug), ``begun`` when the service has looked for
+    flows.
     """
 
     @asynccontextmanager
@@ -96,7 +96,7 @@ def create_app(
         config.server.host.lower(),
         *listed(config.server.allowed_hosts),
     }
-    # Around all of it: an error's answer has its headers, too.
+    # Around everything: answers to errors get the headers, too.
     return Guard(app, app.state.token, names)
 
 

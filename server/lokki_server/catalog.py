@@ -1,8 +1,7 @@
-"""The flows that the service offers: which files there are, what is in them, what has changed.
+"""The flows that the service offers: the files, their flows, and what has changed in them.
 
-Every file is imported by a process of its own (`lokki_server.inspector`), which also checks the
-parameters of its flows. A process that is idle for a while ends, and is started again for the next
-question.
+Each file has a process that imports it (`lokki_server.inspector`) and also checks the parameters of
+its flows. A process that is idle for a while ends, and is started again for the next question.
 """
 
 from __future__ import annotations
@@ -28,10 +27,10 @@ from lokki_server.channel import Child
 from lokki_server.problems import Problem
 
 LOOK_SECONDS = 1.0
-"""The pause between two looks."""
+"""The pause between two looks at the files."""
 _IDLE_SECONDS = 60.0
 _PATIENCE_SECONDS = 3.0
-"""A file whose import takes longer is reported as slow, and goes on beside the others."""
+"""A file whose import takes longer is reported as slow; the import continues beside the others."""
 _IMPORT_SECONDS = 120.0
 _CHECK_SECONDS = 30.0
 _RETRY_SECONDS = 2.0
@@ -48,7 +47,7 @@ class FlowFile:
         self.flows: list[dict[str, Any]] = []
         self.error: dict[str, str] | None = None
         self.importable_at = -inf
-        """When the last look began that found its flows, by `monotonic`."""
+        """When the last look that found its flows began, by `monotonic`."""
         self._had: frozenset[str] = frozenset()
         self._code: Stamps = {}
         self._again = -inf
@@ -61,11 +60,11 @@ class FlowFile:
         self._asked = 0.0
 
     def mark_as_slow(self) -> None:
-        """Report that its import has not ended; the flows that it had are offered meanwhile."""
+        """Report an unfinished import; the earlier flows are offered meanwhile."""
         self.error = {"error": "its import has not ended yet", "traceback": ""}
 
     def may_have(self, name: str) -> bool:
-        """Whether a flow was in it before, while it cannot be imported."""
+        """Whether it had a flow before it became impossible to import."""
         return self.error is not None and name in self._had
 
     def changed(self) -> bool:
@@ -73,7 +72,7 @@ class FlowFile:
         return monotonic() > self._again or changed(self._code)
 
     async def look(self) -> None:
-        """Import the file and describe it; an import of an earlier version is given up."""
+        """Import the file and describe it; abandons the import of an earlier version."""
         if self._importing and self._child is not None:
             self._given_up = True
             self._child.kill()
@@ -82,7 +81,7 @@ class FlowFile:
             await self._start()
 
     async def ask(self, flow: str, **question: Any) -> dict[str, Any]:
-        """Ask the process about a flow as it is now. Raises Problem if it gives no answer."""
+        """Ask the process about a flow as it is now. Raises Problem if there is no answer."""
         async with self._turn:
             if self._child is None or await anyio.to_thread.run_sync(self.changed):
                 await self._end()
@@ -103,7 +102,7 @@ class FlowFile:
             what = f"took longer than {_CHECK_SECONDS:.0f} seconds"
             if not scope.cancelled_caught:
                 what = "ended the process that it ran in"
-            raise Problem(409, "The flow cannot be asked", f"the body of flow '{flow}' {what}")
+            raise Problem(409, "The flow does not answer", f"the body of flow '{flow}' {what}")
 
     def problem(self) -> Problem:
         """The answer about a flow while its file cannot be imported."""
@@ -123,7 +122,7 @@ class FlowFile:
 
     async def _start(self) -> None:
         file = str(file_named(self.source))
-        self._again, began = -inf, monotonic()  # what cannot be started is looked at again
+        self._again, began = -inf, monotonic()  # what cannot be started is tried again
         self._code = {file: await anyio.to_thread.run_sync(stamp, file)}
         self._child = await Child.start("lokki_server.inspector", self.source)
         self._again = inf
@@ -135,7 +134,7 @@ class FlowFile:
         with anyio.move_on_after(_IMPORT_SECONDS) as scope:
             found = await anext(self._answers, ended)
         self._importing = False
-        if self._given_up:  # the next look finds what is there
+        if self._given_up:  # the next look starts over
             self._given_up = False
             await self._end()
             return
@@ -147,13 +146,13 @@ class FlowFile:
         if self.error is None:
             self._had = frozenset(each["name"] for each in self.flows)
             self.importable_at, self._wait = began, _RETRY_SECONDS
-        else:  # what is missing may come, and no known file changes
+        else:  # what is missing may appear without a change of a known file
             self._again = monotonic() + self._wait
             self._wait = min(2 * self._wait, _LONGEST_RETRY_SECONDS)
             await self._end()
 
     def _learn(self, answer: dict[str, Any]) -> None:
-        """Record the stamps of the files that were imported since the answer before."""
+        """Record the stamps of the files imported since the previous answer."""
         imported = answer.pop("code", {})
         stamps = {file: each and (each[0], each[1]) for file, each in imported.items()}
         self._code = {**stamps, **self._code}
@@ -167,7 +166,7 @@ class FlowFile:
 
 
 class Catalog:
-    """The files that the service was given, or found in folders; polled for changes."""
+    """The files that were given to the service or found in folders; polled for changes."""
 
     def __init__(self, sources: Sequence[str]) -> None:
         self._sources = sources
@@ -177,7 +176,7 @@ class Catalog:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def look(self) -> None:
-        """Import the files that are new or have changed, and forget those that are gone."""
+        """Import new and changed files, and forget those that are gone."""
         sources = await anyio.to_thread.run_sync(found_in, self._sources)
         self._offered.update(sources)
         for gone in self._files.keys() - set(sources):
@@ -195,7 +194,7 @@ class Catalog:
                 group.start_soon(self._look, file, limit)
 
     async def _look(self, file: FlowFile, limit: anyio.CapacityLimiter) -> None:
-        """Import a file; one that takes long goes on beside the others."""
+        """Import a file; a long import continues beside the others."""
         async with limit:
             task = asyncio.create_task(file.look())
             self._tasks.add(task)
@@ -215,12 +214,12 @@ class Catalog:
 
     @property
     def offer(self) -> Offer:
-        """Which waiting runs are ours, including those of files that were offered and are gone."""
+        """Which waiting runs this service takes, also for files that were offered and are gone."""
         return Offer(frozenset(self._offered), sys.prefix, self._folder)
 
     @property
     def flows(self) -> dict[str, tuple[FlowFile, dict[str, Any]]]:
-        """Every flow by its name; of two with one name, the first."""
+        """Every flow by its name; the first of two with the same name."""
         found: dict[str, tuple[FlowFile, dict[str, Any]]] = {}
         for file in self._files.values():
             for flow in file.flows:
@@ -229,7 +228,7 @@ class Catalog:
 
     @property
     def problems(self) -> list[FileProblem]:
-        """The files without flows, and why; and the flows whose name another has taken."""
+        """The files without flows and why, and the flows whose name another flow has taken."""
         found = []
         for file in self._files.values():
             if file.error is not None:
@@ -237,17 +236,17 @@ class Catalog:
             for flow in file.flows:
                 other = self.flows[flow["name"]][0]
                 if other is not file:
-                    error = f"{other.source} has a flow '{flow['name']}', too: rename one"
+                    error = f"{other.source} also has a flow '{flow['name']}': rename one"
                     found.append(FileProblem(file=file.source, error=error, traceback=""))
         return found
 
     def importable_at(self, source: str) -> float:
-        """When the last look began that found the flows of a file or module."""
+        """When the last look that found the flows of a file or module began."""
         return self._files[source].importable_at if source in self._files else -inf
 
     @asynccontextmanager
     async def file(self, source: str) -> AsyncIterator[FlowFile]:
-        """The file or module with this name, whether or not it is offered."""
+        """The file or module with this name, even if it is not offered."""
         if source in self._files:
             yield self._files[source]
             return
@@ -271,6 +270,6 @@ class Catalog:
             ]
             others = f"; others may be in {', '.join(broken[:3])}" if broken else ""
             raise Problem(
-                404, "No such flow", f"there is no flow '{name}'; there are: {known}{others}"
+                404, "No such flow", f"there is no flow '{name}'; known flows: {known}{others}"
             )
         return self.flows[name]

@@ -1,7 +1,7 @@
-"""Messages between the service and its child processes: JSON objects, one a line, on a socket.
+"""Messages between the service and its child processes: JSON objects, one per line, on a socket.
 
-Bytes may be attached to one: they follow its line, and neither end makes JSON of them. What user
-code prints in a child goes to the service's stderr, never between messages.
+Bytes may be attached to a message: they follow its line and are not parsed. Output of user code in
+a child goes to the service's stderr, never between messages.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ class Channel:
 
     @classmethod
     async def over(cls, connection: socket.socket) -> Channel:
-        """The end that ``connection`` is, in the running event loop."""
+        """The end at ``connection``, in the running event loop."""
         return cls(*await asyncio.open_connection(sock=connection, limit=_LONGEST))
 
     def send(self, attached: bytes = b"", **message: Any) -> None:
-        """Send a message; it is dropped if the other end is gone."""
+        """Send a message; drop it if the other end is gone."""
         if not self._writer.is_closing():
             size = {"attached": len(attached)} if attached else {}
             text = json.dumps({**message, **size}, ensure_ascii=False)
@@ -38,7 +38,7 @@ class Channel:
             self._writer.write(attached)
 
     async def messages(self) -> AsyncIterator[dict[str, Any]]:
-        """What the other end sends, until it is gone; ``attached`` are the bytes."""
+        """The messages from the other end until it is gone; ``attached`` has the bytes."""
         while True:
             try:
                 line = await self._reader.readline()
@@ -58,7 +58,7 @@ class Channel:
 class Child:
     """A process of ``python -m MODULE ARGUMENT …``, with a channel to it.
 
-    It has a session of its own, so that Ctrl-C in a terminal reaches the service alone.
+    It has its own session, so that Ctrl-C in a terminal reaches only the service.
     """
 
     def __init__(self, process: asyncio.subprocess.Process, channel: Channel) -> None:
@@ -100,6 +100,6 @@ class Child:
 
 
 def inherited(descriptor: str) -> socket.socket:
-    """The connection that `Child.start` has given to this process; no child of it gets it."""
+    """The connection that `Child.start` gave to this process; its children do not get it."""
     os.set_inheritable(int(descriptor), False)
     return socket.socket(fileno=int(descriptor))

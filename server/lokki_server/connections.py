@@ -1,4 +1,4 @@
-"""Connections: how many there may be, and how long a client may keep the server waiting."""
+"""Limits on connections: their number, and how long a client may make the server wait."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ _MOST = 1_000
 
 
 def most_connections() -> int:
-    """The most at a time: half of the files that the process may open, and 1,000 at most."""
+    """The most at a time: half of the files that the process may open, but at most 1,000."""
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return _MOST if files == resource.RLIM_INFINITY else min(_MOST, files // 2)
 
 
 class Connection(H11Protocol):
-    """A connection whose client has to say within ten seconds what it wants.
+    """A connection whose client must send its request within ten seconds.
 
-    Where there are too many, the one whose client has kept the server waiting for the longest time
-    is closed: for a request, or the rest of one, or for the reading of an answer.
+    If there are too many, the server closes the one whose client has made it wait the longest: for
+    a request, for the rest of one, or to read an answer.
     """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -54,7 +54,7 @@ class Connection(H11Protocol):
         self._late = self.loop.call_later(_HEAD_SECONDS, self.transport.abort)
 
     def _make_room(self) -> None:
-        """Close a connection if there are too many: this one, if no other client is waited for."""
+        """Close a connection if there are too many: this one, unless another client is due."""
         there: list[Any] = [each for each in self.connections if not each.transport.is_closing()]
         if len(there) > most_connections():
             idle = [each for each in there if each._keeps_waiting]

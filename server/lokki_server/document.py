@@ -1,4 +1,4 @@
-"""The OpenAPI document, from which clients are generated."""
+"""The OpenAPI document that clients are generated from."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def operation_id(route: APIRoute) -> str:
 
 
 class Api(FastAPI):
-    """An app whose document declares the token, and problems under their own media type."""
+    """An app whose document declares the token, and problems with their own media type."""
 
     def openapi(self) -> dict[str, Any]:
-        """The document; with a server that has no token, giving one is optional in it."""
+        """The document; for a server without a token, the token is optional."""
         if self.openapi_schema is None:
             document = get_openapi(title=self.title, version=self.version, routes=self.routes)
             document["components"]["securitySchemes"] = {"bearer": _BEARER}

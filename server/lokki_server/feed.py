@@ -15,7 +15,7 @@ _MOST_RUNS = 200
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """The newest runs at one look; ``changed`` is the number of the look that found them so."""
+    """The newest runs at one look; ``changed`` is the number of the look that found each so."""
 
     number: int
     runs: tuple[Run, ...] = ()
@@ -25,8 +25,8 @@ class Look:
 class Feed:
     """Looks at the newest runs, and numbers its looks.
 
-    An id is the number of a look of this feed: with another's, such as that of a server that was
-    there before, every run is new.
+    An id is the number of a look of this feed. For an id of another feed, such as an earlier
+    server's, every run is new.
     """
 
     def __init__(self, history: History) -> None:
@@ -65,6 +65,6 @@ class Feed:
 
 
 def still(run: Run) -> Run:
-    """A run without the durations, which grow while nothing happens."""
+    """A run without its durations, which grow even while nothing happens."""
     stages = [replace(stage, duration=0.0) for stage in run.stages]
     return replace(run, duration=None, stages=stages)

@@ -1,4 +1,4 @@
-"""What `lokki serve` prints when it begins: the flows, their next scheduled runs, and problems.
+"""What `lokki serve` prints at its start: the flows, their next scheduled runs and problems.
 
 Without a terminal, only files that cannot be imported are reported.
 """
@@ -24,7 +24,7 @@ _log = logging.getLogger("lokki_server")
 
 
 def greet(service: Service) -> None:
-    """Print to stderr what is served."""
+    """Print to stderr what the server serves."""
     if not sys.stderr.isatty() or service.config.logging.format == "json":
         for source, why in _problems(service):
             _log.warning("%s: %s", source, why)
@@ -39,20 +39,20 @@ def greet(service: Service) -> None:
             line.append(f"  {_next(service, name, flow['schedule'])}", style="cyan")
         console.print(line)
     if not flows:
-        console.print("  no flows: define one with @flow, in this folder or in files that you name")
+        console.print("  no flows: define one with @flow, here or in a file that you name")
     for source, why in _problems(service):
         console.print(Text(f"  {source}: {why}", style="red"))
 
 
 def _problems(service: Service) -> Iterator[tuple[str, str]]:
-    """The files whose flows are not offered, and why, in a line."""
+    """The files whose flows are not offered and why, a line each."""
     for each in service.catalog.problems:
         trace = each.traceback.strip().splitlines()
         yield near(each.file), trace[-1] if trace else each.error
 
 
 def _next(service: Service, name: str, asked: dict[str, Any]) -> str:
-    """When a run of a flow is started next; a schedule that is new is followed from now on."""
+    """When the next run of a flow starts; a new schedule is followed from now on."""
     now = time()
     schedule = service.clock.shown(name, asked)
     if schedule is None or not schedule.next:

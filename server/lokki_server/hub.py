@@ -1,4 +1,4 @@
-"""What is new in the journal, for everyone who watches: one look for all of them."""
+"""Notifies all watchers of changes in the journal: one look serves them all."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from lokki_server.problems import Problem
 T = TypeVar("T")
 
 _LOOK_SECONDS = 0.1
-"""At most ten messages a second, whatever happens."""
+"""At most ten messages per second, whatever happens."""
 _QUIET_SECONDS = 5.0
-"""After this long without a change, one is assumed: the process of a run may be gone."""
+"""After this long without a change, one is assumed: a run's process may be gone."""
 _MOST_STREAMS = 200
 _RETRY_SECONDS = 5
 
 
 class Hub:
-    """Notifies of changes to the journal, by whichever process; looks only while somebody waits."""
+    """Notifies of changes to the journal by any process; looks only while somebody waits."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
@@ -38,7 +38,7 @@ class Hub:
         self._seen, self._notified = -1, 0.0
 
     async def look_for_changes(self) -> None:
-        """Notify those who wait, if there is a change."""
+        """Notify the watchers if there is a change."""
         version = await anyio.to_thread.run_sync(self._version)
         if version != self._seen or monotonic() > self._notified + _QUIET_SECONDS:
             self._seen, self._notified = version, monotonic()
@@ -48,7 +48,7 @@ class Hub:
             self._news = anyio.Event()
 
     async def wanted(self) -> None:
-        """Wait until it is time for the next look, and somebody waits for a change."""
+        """Wait until the next look is due and somebody waits for a change."""
         await asyncio.sleep(_LOOK_SECONDS)
         if not self._watchers:
             self._wanted = anyio.Event()
@@ -74,7 +74,7 @@ class Hub:
 
     async def changes(self) -> AsyncIterator[None]:
         """Yield at once and after each change."""
-        self._looks = {}  # a new watcher sees the present state
+        self._looks = {}  # a new watcher sees the current state
         self._watchers += 1
         self._wanted.set()
         try:
@@ -87,7 +87,7 @@ class Hub:
             self._watchers -= 1
 
     async def look(self, key: object, ask: Callable[[], T]) -> T:
-        """What ``ask`` gives in a thread: asked once for all who have this key, until a change."""
+        """What ``ask`` returns in a thread, asked once per key until a change."""
         look = self._looks.get(key)
         if look is None:
             look = self._looks[key] = asyncio.ensure_future(anyio.to_thread.run_sync(ask))

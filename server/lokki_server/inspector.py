@@ -51,7 +51,7 @@ async def serve(descriptor: str, file: str) -> None:
 
 
 def checked(flow: Flow[..., Any], body: bytes) -> dict[str, Any]:
-    """What the journal keeps of the run that a request asks for, or what is wrong with it."""
+    """What the journal keeps of a requested run, or what is wrong with the request."""
     try:
         params = models.params_in(body)
     except models.WrongRequest as error:
@@ -102,7 +102,7 @@ async def planned(flow: Flow[..., Any], run_id: str, again: dict[str, Any]) -> d
 
 
 def _not_here(name: str) -> ParameterProblem:
-    why = "a secret, which the server takes from its own environment: leave it out"
+    why = "a secret, which the server reads from its own environment: leave it out"
     return ParameterProblem(name, f"parameter '{name}' is {why}")
 
 

@@ -1,4 +1,4 @@
-"""What Prometheus scrapes: the runs in the journal, the runners, and the requests."""
+"""Metrics for Prometheus: the runs in the journal, the runners and the requests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lokki_server.service import Service
 
 
 class Requests:
-    """Middleware that measures each request up to the beginning of its answer."""
+    """Middleware that measures each request up to the start of its answer."""
 
     def __init__(self, app: ASGIApp, seconds: Histogram) -> None:
         self._app = app
@@ -40,14 +40,14 @@ class Requests:
 def request_seconds(registry: CollectorRegistry) -> Histogram:
     return Histogram(
         "lokki_http_request_seconds",
-        "Time to the beginning of an answer.",
+        "Time to the start of an answer.",
         ("method", "route", "status"),
         registry=registry,
     )
 
 
 class _Journal(Collector):
-    """Reads the journal when it is scraped."""
+    """Reads the journal on each scrape."""
 
     def __init__(self, service: Service) -> None:
         self._service = service

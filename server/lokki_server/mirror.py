@@ -1,4 +1,4 @@
-"""The configured AWS account, opened when it is asked for the first time."""
+"""The configured AWS account, opened on first use."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 class Mirror:
-    """The configured AWS account, opened when it is asked for the first time.
+    """The configured AWS account, opened on first use.
 
-    Its methods raise Problem where AWS is not configured, and AwsError for what it refuses.
+    Its methods raise Problem if AWS is not configured, and AwsError if it refuses a request.
     """
 
     def __init__(self, config: Config) -> None:

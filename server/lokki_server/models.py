@@ -1,4 +1,4 @@
-"""What the API takes, and gives beside the types of `lokki.model`."""
+"""What the API accepts, and what it returns beside the types of `lokki.model`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class _Asked(BaseModel):
 
 
 class RunRequest(_Asked):
-    """Parameters of a new run: those without a default must be there."""
+    """Parameters of a new run; those without a default are required."""
 
     params: dict[str, Any] = Field(default_factory=dict, examples=[{"count": 100}])
 
@@ -39,12 +39,12 @@ class RunRequest(_Asked):
     @field_validator("params")
     @classmethod
     def _can_be_shown(cls, params: dict[str, Any]) -> dict[str, Any]:
-        """Half a character (a lone surrogate), which JSON can escape, is no text."""
+        """Half a character (a lone surrogate), which JSON can escape, is not text."""
         try:
             text = json.dumps(params, ensure_ascii=False)
             text.encode()
         except UnicodeEncodeError:
-            raise ValueError("must be Unicode: half a surrogate pair is no character") from None
+            raise ValueError("must be Unicode: half a surrogate pair is not a character") from None
         except RecursionError:
             text = None
         if text is None or is_deep(params, text):
@@ -61,7 +61,7 @@ class WrongRequest(Picklable, Exception):
 
 
 def params_in(body: bytes) -> dict[str, Any]:
-    """The parameters that a body asks to run a flow with. Raises WrongRequest."""
+    """The parameters in a request to run a flow. Raises WrongRequest."""
     try:
         return RunRequest.model_validate(json.loads(body)).params
     except ValidationError as error:
@@ -74,7 +74,7 @@ def params_in(body: bytes) -> dict[str, Any]:
     except RecursionError:
         raise WrongRequest([{"name": "body", "message": "it is nested too deeply"}]) from None
     except ValueError as error:
-        raise WrongRequest([{"name": "body", "message": f"it is no JSON: {error}"}]) from None
+        raise WrongRequest([{"name": "body", "message": f"it is not JSON: {error}"}]) from None
 
 
 class CancelRequest(_Asked):
@@ -82,12 +82,12 @@ class CancelRequest(_Asked):
 
 
 class ResumeRequest(_Asked):
-    """What is to be done again, besides what has no result; at most one of the three."""
+    """What to run again, besides what has no result; at most one of the three."""
 
-    failed: bool = Field(False, description="also the failures that were tolerated")
-    error: str | None = Field(None, description="of those, the ones of this group", min_length=1)
+    failed: bool = Field(False, description="also the tolerated failures")
+    error: str | None = Field(None, description="of these, only those of this group", min_length=1)
     from_: str | None = Field(
-        None, alias="from", description="everything from this stage on", min_length=1
+        None, alias="from", description="this stage and all later ones", min_length=1
     )
 
 
@@ -96,7 +96,7 @@ class ScheduleRequest(_Asked):
 
 
 class AwsFlows(BaseModel):
-    """The flows that are deployed in an account; ``problem``: why it cannot be asked."""
+    """The flows deployed in an account; ``problem``: why it cannot be reached."""
 
     flows: list[str] = Field(examples=[["crunching"]])
     account: str | None = Field(examples=["AWS account 123456789012, us-east-1"])
@@ -109,7 +109,7 @@ class ParameterError(BaseModel):
 
 
 class ProblemDetails(BaseModel):
-    """An error (RFC 9457); ``errors`` names the parameters that are wrong."""
+    """An error (RFC 9457); ``errors`` names the wrong parameters."""
 
     type: str = "about:blank"
     title: str

@@ -1,4 +1,4 @@
-"""The parts of the service that work in the background, and report what is wrong."""
+"""The background parts of the service, which report their problems."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import NoReturn
 from lokki.errors import LokkiError
 
 _PATIENCE_SECONDS = 5.0
-"""A turn that takes longer is reported as a problem, though it goes on."""
+"""A turn that takes longer is reported as a problem, but continues."""
 _SHORTEST_WAIT = 0.25
 _LONGEST_WAIT = 30.0
 _log = logging.getLogger("lokki_server")
 
 
 class Part:
-    """Work that is done in turns, for ever, with a ``pause`` between two of them.
+    """Work that is done in turns, forever, with a ``pause`` between them.
 
-    A turn that fails is logged, once for all that fail alike in a row, and done again: after a
-    quarter of a second, then after twice as long each time, up to half a minute.
+    A failed turn is logged, once for equal failures in a row, and repeated: after a quarter of a
+    second, then after twice as long each time, up to half a minute.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Part:
         """Why it does not work; None if it does."""
         lasts = 0.0 if self._began is None else monotonic() - self._began
         if self._error is None and lasts > _PATIENCE_SECONDS:
-            return f"it has not got on for {lasts:.0f} seconds"
+            return f"it has made no progress for {lasts:.0f} seconds"
         return self._error
 
     async def once(self) -> None:
@@ -69,7 +69,7 @@ class Part:
             await self._pause()
 
     def _report(self, error: Exception) -> None:
-        """Log an error, unless the last was the same; with its traceback if nobody foresaw it."""
+        """Log an error, unless it repeats the last one; with a traceback if it is unexpected."""
         foreseen = isinstance(error, LokkiError | OSError)
         text = str(error) if foreseen else f"{type(error).__name__}: {error}"
         if text != self._error:
@@ -80,7 +80,7 @@ class Part:
 
 
 def _first(error: Exception) -> Exception:
-    """An error itself, or the first one that a group of tasks has failed with."""
+    """An error itself, or the first one of a group of tasks."""
     while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
     return error

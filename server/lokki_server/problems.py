@@ -30,13 +30,13 @@ from lokki_server.wording import as_fields
 MEDIA_TYPE = "application/problem+json"
 _RETRY_SECONDS = 10
 MOST_ERRORS = 20
-"""Further errors of a request are only counted."""
+"""More errors of a request are only counted."""
 
 
 class Problem(Picklable, Exception):
-    """An error that is an answer; ``more`` are further members of it.
+    """An error that is an answer; ``more`` has further members of it.
 
-    ``retry_after``: after how many seconds it is worth asking again.
+    ``retry_after``: seconds after which the request may succeed.
     """
 
     def __init__(
@@ -66,13 +66,13 @@ def answer(problem: Problem) -> JSONResponse:
 
 
 def wrong_request(errors: Sequence[Mapping[str, Any]]) -> Problem:
-    """A request that is not what OpenAPI describes."""
+    """The problem of a request that does not match the OpenAPI document."""
     messages = [f"{each['name']}: {each['message']}" for each in errors]
     return Problem(422, "The request is wrong", _listed(messages), errors=_first(errors))
 
 
 def wrong_params(errors: Sequence[Mapping[str, Any]]) -> Problem:
-    """Parameters that a flow does not take."""
+    """The problem of parameters that a flow does not accept."""
     messages = [each["message"] for each in errors]
     return Problem(422, "The parameters are wrong", _listed(messages), errors=_first(errors))
 
@@ -99,7 +99,7 @@ def _first(errors: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def of(error: LokkiError) -> Problem:
-    """The problem that answers an error of lokki's."""
+    """The problem that answers one of lokki's errors."""
     text = error.said(as_fields)
     match error:
         case RunNotFound():
@@ -107,7 +107,7 @@ def of(error: LokkiError) -> Problem:
         case StageNotFound():
             return Problem(404, "No such stage", text)
         case RunOwned():
-            return Problem(409, "The run goes on", text)
+            return Problem(409, "The run is in use", text)
         case KeyReused():
             return Problem(422, "The idempotency key was used before", text)
         case QueueFull():

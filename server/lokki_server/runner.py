@@ -1,8 +1,8 @@
 """A child process that runs flows: ``python -m lokki_server.runner FD``.
 
-The service sends it the runs to take; it takes them under leases of the journal, as any lokki
-process does, and reports when they have ended. When the service is gone it finishes what it has and
-ends. Code that has changed since it was imported is left to a new runner.
+The service sends it the runs to take. It takes them under leases of the journal, like any lokki
+process, and reports their ends. When the service is gone, it finishes its runs and ends. Runs whose
+code has changed since its import are left to a new runner.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _LOOK_SECONDS = 0.25
 
 
 class Runner:
-    """Takes runs from the service, and runs them."""
+    """Takes runs from the service and runs them."""
 
     def __init__(self, engine: Engine, channel: Channel) -> None:
         self._engine = engine
@@ -50,7 +50,7 @@ class Runner:
         self._jobs = Jobs(engine.journal)
         self._modules: dict[str, ModuleType] = {}
         self._code = Code()
-        self._spoilt = False  # an import that failed leaves parts of a program behind
+        self._spoilt = False  # a failed import leaves parts of a program behind
         self._handles: dict[str, RunHandle[Any]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -69,7 +69,7 @@ class Runner:
         await self._drain(None)
 
     async def _drain(self, grace: float | None) -> None:
-        """Wait for the runs at work; after ``grace`` seconds, hand the rest back to the queue."""
+        """Wait for active runs; after ``grace`` seconds, return the rest to the queue."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=grace)
         for run_id in self._handles:
@@ -79,7 +79,7 @@ class Runner:
             os._exit(0)  # threads of user code cannot be stopped
 
     async def _run(self, run_id: str, again: dict[str, Any], patient: bool) -> None:
-        """Run a run; with ``patient``, one that cannot be imported is left in the queue."""
+        """Run a run; with ``patient``, one whose flow cannot be imported stays in the queue."""
         try:
             handle = await self._begun(run_id, again, patient)
         except LoadError as error:
@@ -101,7 +101,7 @@ class Runner:
         self._handles[run_id] = handle
         self._channel.send(begun=run_id)
         try:
-            with suppress(LokkiError):  # the journal has it
+            with suppress(LokkiError):  # the journal has its error
                 await handle.result()
         finally:
             del self._handles[run_id]
@@ -115,7 +115,7 @@ class Runner:
         graph = resumed_graph(row, flow, {})
         output.mask(secrets_of(graph))
         wanted = ResumeOptions(**again)
-        if row.started is None and graph.fingerprint != row.fingerprint:  # it is of changed code
+        if row.started is None and graph.fingerprint != row.fingerprint:  # its code has changed
             wanted = ResumeOptions(from_stage=graph.stages[0].name, force=True)
         planned = plan(journal.history, row, graph, wanted)
         return self._engine.resume_as(replace(planned, queued=True), started_by=STARTED_BY)
@@ -132,7 +132,7 @@ class Runner:
             await asyncio.wrap_future(self._jobs.refuse(run_id, why, time()))
 
     def _flow(self, target: str, patient: bool) -> Flow[..., Any]:
-        """A flow; its file is imported once, so that its classes are the same for all its flows."""
+        """A flow; its file is imported once, so that all its flows share its classes."""
         source, name = source_and_name(target)
         if self._spoilt or self._code.changed():
             raise _Stale
@@ -142,20 +142,20 @@ class Runner:
                     self._modules[source] = load_module(source)
                     sources_now()  # for workers, which start later
             except LoadError:
-                if self._modules:  # another file may stand in its way
+                if self._modules:  # another file may be in its way
                     raise _Stale from None
                 raise
-            if patient and self._code.changed():  # half of it may be new
-                raise LoadError(f"the code of {source} was changed while it was imported")
+            if patient and self._code.changed():  # it may be half new
+                raise LoadError(f"the code of {source} changed while it was imported")
         return flow_in(self._modules[source], source, name)
 
 
 class _Stale(Exception):
-    """Imported code has changed: a new process has to take the run."""
+    """Imported code has changed: a new process must take the run."""
 
 
 async def _end_with(commits: Committer) -> None:
-    """End the process once nothing can be recorded any more: another one resumes its runs."""
+    """End the process when nothing more can be recorded: another one resumes its runs."""
     while True:
         await asyncio.sleep(_LOOK_SECONDS)
         if commits.error is not None:
@@ -175,8 +175,8 @@ async def main(descriptor: str, unseen: TextIO) -> None:
 
 if __name__ == "__main__":
     output.mask(in_environment())
-    with open(os.devnull, "w") as unseen:  # what steps print is in the journal
+    with open(os.devnull, "w") as unseen:  # the output of steps is in the journal
         try:
             asyncio.run(main(sys.argv[1], unseen))
         except LokkiError as error:
-            sys.exit(f"a runner cannot work: {error}")
+            sys.exit(f"a runner cannot start: {error}")

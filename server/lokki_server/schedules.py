@@ -1,8 +1,8 @@
 """Schedules: starts runs as EventBridge Scheduler would, at the times of ``lokki.schedule``.
 
-Times that nothing was there for, since no server ran, are counted and not made up for. What is done
-at a time is decided in the journal's transaction: several servers start a run once. What is wrong
-with one flow's schedule is reported with that flow; the others are followed.
+Times at which no server ran are counted, but not caught up on. A transaction of the journal decides
+what happens at a time: several servers start a run once. A problem with one flow's schedule is
+reported with that flow; the other schedules are followed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from lokki_server.supervisor import Supervisor
 
 _DEFAULTS = b'{"params": {}}'
 LOOK_SECONDS = 0.5
-"""The pause between two looks."""
+"""The pause between two looks at the schedules."""
 _LATE_SECONDS = 60.0
 """A time that is noticed later than this counts as missed."""
 _MOST_AT_ONCE = 10_000
@@ -39,7 +39,7 @@ _log = logging.getLogger("lokki_server")
 
 
 class Starter(Protocol):
-    """What starts the runs of schedules: the service."""
+    """Starts the runs of schedules: the service."""
 
     config: Config
     journal: Journal
@@ -51,7 +51,7 @@ class Starter(Protocol):
 
 
 class Clock:
-    """Follows the schedules of the flows that are offered."""
+    """Follows the schedules of the offered flows."""
 
     def __init__(self, service: Starter) -> None:
         self._service = service
@@ -60,7 +60,7 @@ class Clock:
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     async def look(self) -> None:
-        """Begin to start what is due; a slow flow holds up no other."""
+        """Begin to start what is due; a slow flow delays no other."""
         rows = await anyio.to_thread.run_sync(self._rows.all)
         for name, (_, found) in self._service.catalog.flows.items():
             if found["schedule"] is not None and name not in self._tasks:
@@ -77,7 +77,7 @@ class Clock:
             task.cancel()
 
     async def _follow(self, name: str, asked: dict[str, Any], row: ScheduleRow | None) -> None:
-        """Start what is due of one flow, or log what is wrong, once."""
+        """Start what is due for one flow, or log its problem once."""
         try:
             await self._look(name, schedule_of(asked), asked["overlap"], row)
         except Exception as error:
@@ -113,7 +113,7 @@ class Clock:
         self._service.supervisor.wake()
 
     def shown(self, name: str, asked: dict[str, Any] | None) -> flow.Schedule | None:
-        """A flow's schedule as the API shows it; None when it has none."""
+        """A flow's schedule as the API shows it; None if it has none."""
         if asked is None:
             return None
         row, wrong = self._rows.find(name), self._wrong.get(name, "")
@@ -121,7 +121,7 @@ class Clock:
         return shown_schedule(asked, row, time(), since, wrong)
 
     def ticks(self, name: str, limit: int) -> list[flow.Ticks]:
-        """What became of the latest times of a flow's schedule, as the API shows it."""
+        """The outcomes of the latest times of a flow's schedule, as the API shows them."""
         return [shown_ticks(each) for each in self._rows.ticks(name, limit)]
 
     async def pause(self, name: str, paused: bool) -> None:
@@ -130,7 +130,7 @@ class Clock:
 
 
 def _let_go(at: Sequence[float], *, paused: bool, wrong: str | None) -> Ticks | None:
-    """What became of times at which nothing was started."""
+    """The outcome of times at which nothing was started."""
     if not at:
         return None
     if paused:
@@ -143,5 +143,5 @@ def _is_foreseen(error: Exception) -> bool:
 
 
 def _text(error: Exception) -> str:
-    """What an error says, behind its type if nobody foresaw it."""
+    """The text of an error, with its type if it is unexpected."""
     return str(error) if _is_foreseen(error) else f"{type(error).__name__}: {error}"

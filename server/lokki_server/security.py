@@ -1,7 +1,7 @@
-"""Who may ask: checks of every request, before anything else sees it.
+"""Access control: checks every request before anything else sees it.
 
-A page of another site must not be able to start code on this machine, by a form, a script or a
-name that it has pointed here (DNS rebinding). Off loopback, a token is needed besides.
+A page of another site must not be able to start code on this machine, by a form, a script or a name
+that it has pointed here (DNS rebinding). Off loopback, a token is needed as well.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _OPEN_FOLDERS = ("/static/", "/ui/")
 _OPEN = frozenset({"/", "/login", "/session", "/healthz"})
 _MOST_WRONG = RateLimitItemPerMinute(10)
 _MOST_BYTES = 256 * 1024
-"""The most bytes of a body that is read here; AWS takes no larger input, either."""
+"""The most bytes of a body that is read here; AWS accepts no larger input, either."""
 _MOST_BYTES_OF_PARAMS = 10 * 1024 * 1024
 """The most bytes of a body that starts a run, which the flow's own process reads."""
 _STARTS = re.compile(r"/flows/[^/]+/runs")
@@ -47,12 +47,12 @@ _HEADERS = {
 
 
 def is_open(path: str) -> bool:
-    """Whether anybody may ask for a path, without the token."""
+    """Whether a path may be requested without the token."""
     return path in _OPEN or path.startswith(_OPEN_FOLDERS)
 
 
 def name_in(host: str) -> str:
-    """The name or IP address in a Host header, in lower case; empty if it is none."""
+    """The name or IP address in a Host header, in lower case; empty if there is none."""
     found = _HOST.fullmatch(host.lower())
     return found[1].strip("[]") if found else ""
 
@@ -71,10 +71,10 @@ def _is_address(name: str) -> bool:
 
 
 class Token:
-    """What a client has to know; None on loopback: nothing.
+    """The token that clients need; None on loopback: no token.
 
-    An address that has given too many wrong ones has to wait, whatever it gives then; who has
-    logged in before has not.
+    An address that has sent too many wrong tokens has to wait, even with the right one; a client
+    that is logged in does not.
     """
 
     def __init__(self, value: str | None) -> None:
@@ -86,7 +86,7 @@ class Token:
         return self._value is not None
 
     def matches(self, given: str, address: str) -> bool:
-        """Compare in constant time. Raises Problem for an address that has to wait."""
+        """Compare in constant time. Raises Problem for an address that must wait."""
         if not self._wrong.test(_MOST_WRONG, address):
             wait = ceil(self._wrong.get_window_stats(_MOST_WRONG, address).reset_time - time())
             raise Problem(429, "Too many wrong tokens", "wait a minute", retry_after=max(1, wait))
@@ -99,12 +99,12 @@ class Token:
 
     @property
     def session(self) -> str:
-        """The cookie of who has logged in with the token; it does not reveal the token."""
+        """The cookie of a client that is logged in; it does not reveal the token."""
         assert self._value is not None
         return hmac.new(self._value.encode(), b"session", sha256).hexdigest()
 
     def allows(self, headers: Headers, address: str) -> bool:
-        """Whether a request has the token, or the cookie that it gave. Raises Problem."""
+        """Whether a request has the token, or the cookie of a login. Raises Problem."""
         if self._value is None:
             return True
         scheme, _, given = headers.get("authorization", "").partition(" ")
@@ -120,9 +120,9 @@ class Token:
 
 
 class Guard:
-    """Lets through what may be asked, and adds the headers of a careful site to every answer.
+    """Lets allowed requests through, and adds security headers to every answer.
 
-    ``names`` are those that a server with a token has, besides IP addresses and localhost.
+    ``names`` are those of a server with a token, besides IP addresses and localhost.
     """
 
     def __init__(self, app: ASGIApp, token: Token, names: Collection[str]) -> None:
@@ -166,7 +166,7 @@ class Guard:
         if method in _SAFE:
             return None
         if not _is_same_origin(headers, host):
-            return Problem(403, "Another site's page may not ask for this")
+            return Problem(403, "Pages of other sites may not request this")
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/json":
             return Problem(415, "JSON is needed", "send 'Content-Type: application/json'")
@@ -177,7 +177,7 @@ class Guard:
         return None
 
     def _is_ours(self, name: str) -> bool:
-        """Whether a name is this server's, which no other site can have pointed here."""
+        """Whether a name is this server's, so that no other site can have pointed it here."""
         if not self._token.needed:
             return is_loopback(name)
         return name == "localhost" or name in self._names or _is_address(name)
@@ -189,7 +189,7 @@ def _most_bytes(scope: Scope) -> int:
 
 def _too_large(most: int) -> str:
     return (
-        f"{most:,} bytes at most: put large data where the steps can read it, and pass its path or "
+        f"at most {most:,} bytes: put large data where the steps can read it, and pass its path or "
         "URL as a parameter"
     )
 
@@ -201,7 +201,7 @@ def address_of(scope: Scope) -> str:
 
 
 def _is_same_origin(headers: Headers, host: str) -> bool:
-    """Whether a request comes from our own pages, or from no page at all."""
+    """Whether a request comes from the server's own pages, or from no page."""
     if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
         return False
     origin = headers.get("origin")
@@ -209,7 +209,7 @@ def _is_same_origin(headers: Headers, host: str) -> bool:
 
 
 class _Limited:
-    """A ``receive`` that stops a body that grows too large."""
+    """A ``receive`` that refuses a body that grows too large."""
 
     def __init__(self, receive: Receive, most: int) -> None:
         self._receive = receive

@@ -36,10 +36,10 @@ _log = logging.getLogger("lokki_server")
 def serve(config: Config, sources: Sequence[str]) -> None:
     """Serve until SIGINT, SIGTERM or SIGHUP. Raises LokkiError when it cannot begin."""
     settings = config.server
-    Journal(journal_path(config)).close()  # fails here if it cannot be used, not amid a traceback
+    Journal(journal_path(config)).close()  # fails here if it cannot be used, without a traceback
     listening = _listening(settings.host, settings.port)
     proxies = _proxies(listed(settings.trusted_proxies))
-    token = os.environ.pop(TOKEN, None) or None  # none of the processes of user code has it
+    token = os.environ.pop(TOKEN, None) or None  # no process of user code may have it
     if token is None and not is_loopback(settings.host):
         token = token_urlsafe(32)
         _announce(f"the token, which {TOKEN} sets: {token}")
@@ -72,16 +72,16 @@ def serve(config: Config, sources: Sequence[str]) -> None:
 
 
 class _Server(uvicorn.Server):
-    """A server for which a signal is the regular end: the process then exits with 0.
+    """A server that a signal ends normally: the process then exits with 0.
 
-    So is the end of its terminal, unless SIGHUP was ignored from the start, as `nohup` has it.
+    So does the end of its terminal, unless SIGHUP was ignored from the start, as under `nohup`.
     """
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         asyncio.get_running_loop().set_exception_handler(_OsErrorsBriefly())
         await super().startup(sockets)
         for each in sockets or ():
-            each.listen(_MOST_WAITING)  # uvicorn has both of its one number
+            each.listen(_MOST_WAITING)  # uvicorn has one number for both
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -98,16 +98,16 @@ def _proxies(addresses: list[str]) -> list[str]:
             ip_network(each)
         except ValueError:
             raise LokkiError(
-                f"server.trusted_proxies: '{each}' is no IP address and no network; write such as "
-                "10.0.0.1 or 10.0.0.0/8"
+                f"server.trusted_proxies: '{each}' is not an IP address or a network: write one "
+                "such as 10.0.0.1 or 10.0.0.0/8"
             ) from None
     return addresses
 
 
 class _OsErrorsBriefly:
-    """Logs what fails in the event loop; of what the system refuses, a line now and then.
+    """Logs failures in the event loop; for system errors, only a line now and then.
 
-    It may refuse a connection many times a second.
+    The system may refuse a connection many times per second.
     """
 
     def __init__(self) -> None:
@@ -126,7 +126,7 @@ class _OsErrorsBriefly:
 
 def _listening(host: str, port: int) -> socket.socket:
     try:
-        # With its protocol named, since asyncio switches Nagle's algorithm off for TCP alone.
+        # Names the protocol: asyncio switches off Nagle's algorithm only for explicit TCP.
         *kind, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
         )[0]

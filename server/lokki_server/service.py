@@ -1,4 +1,4 @@
-"""The service as a whole: what the parts of the API share, opened and closed in order."""
+"""The whole service: what the parts of the API share, opened and closed in order."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _LOOK_SECONDS = 0.5
 
 
 class Service:
-    """The operations of the service, over one journal."""
+    """The operations of the service on one journal."""
 
     def __init__(
         self,
@@ -78,11 +78,11 @@ class Service:
     # ---- what can be done ------------------------------------------------------------------------
 
     async def start(self, name: str, body: bytes, key: str | None = None) -> RunRecord:
-        """Queue a run of a flow; with an idempotency key, the run that it was given for before.
+        """Queue a run of a flow, or return the one that was queued with the same idempotency key.
 
-        The ``body`` of a request, a `models.RunRequest`, is read where the flow is, in another
-        process: of a large one, nothing here would get its turn meanwhile. Raises Problem for an
-        unknown flow and for wrong parameters.
+        The ``body`` of a request, a `models.RunRequest`, is parsed in the process of the flow: a
+        large one would block everything here. Raises Problem for an unknown flow and for wrong
+        parameters.
         """
         new, asked = await self.new_run(name, body, STARTED_BY)
         offer, most = self.catalog.offer, self.config.server.max_queued
@@ -98,7 +98,7 @@ class Service:
         return await anyio.to_thread.run_sync(self.history.find, run_id)
 
     async def new_run(self, name: str, body: bytes, by: str) -> tuple[NewRun, str]:
-        """A run of a flow that can be queued, and a hash of what was asked for.
+        """A run of a flow that can be queued, and a hash of the request.
 
         Its large parameters are stored. Raises Problem for an unknown flow and for wrong
         parameters.
@@ -122,7 +122,7 @@ class Service:
         return new, checked["asked"]
 
     async def settle(self, new: NewRun) -> None:
-        """Delete the large parameters of a run that was not queued in the end."""
+        """Delete the large parameters of a run that was not queued after all."""
         if new.params_ref is None:
             return
         try:
@@ -132,7 +132,7 @@ class Service:
                 await drop(self.payloads, new.params_ref)
 
     async def checked(self, name: str, body: bytes) -> tuple[FlowFile, dict[str, Any]]:
-        """The file of a flow, and what it makes of the parameters in a request.
+        """The file of a flow, and its answer to the parameters in a request.
 
         Raises Problem for an unknown flow and for wrong parameters.
         """
@@ -145,7 +145,7 @@ class Service:
         return file, checked
 
     async def plan(self, run_id: str, again: ResumeOptions) -> tuple[RunRecord, dict[str, Any]]:
-        """A run, and the plan of its resume. Raises Problem when it cannot be resumed so."""
+        """A run and the plan of its resume. Raises Problem if it cannot be resumed like this."""
         run = await self.run(run_id)
         if run.source is None:
             raise Problem(409, "The run has no file", f"run {run.id} was not started from a file")
@@ -154,11 +154,11 @@ class Service:
         async with self.catalog.file(source) as file:
             planned = await file.ask(flow, run=run.id, again=_words(again))
         if "refused" in planned:
-            raise Problem(409, "The run cannot be resumed so", planned["refused"])
+            raise Problem(409, "The run cannot be resumed", planned["refused"])
         return run, planned
 
     async def resume(self, run_id: str, again: ResumeOptions) -> RunRecord:
-        """Queue a run to be resumed. Raises Problem when it cannot be, or has nothing to do."""
+        """Queue a run to be resumed. Raises Problem if it cannot be, or has nothing to do."""
         run, planned = await self.plan(run_id, again)
         if not planned["anything"]:
             raise nothing_to_resume()
@@ -169,7 +169,7 @@ class Service:
         return await self.run(run.id)
 
     async def cancel(self, run_id: str) -> RunRecord:
-        """Ask for a run to be cancelled."""
+        """Request the cancellation of a run."""
         run = await self.run(run_id)
         if run.finished is not None:
             raise run_has_ended(run)
@@ -183,7 +183,7 @@ class Service:
 
     @asynccontextmanager
     async def working(self) -> AsyncIterator[None]:
-        """Run the background parts within: flows are found, and runs are run."""
+        """Run the background parts inside this context, which find flows and run runs."""
         async with anyio.create_task_group() as group:
             try:
                 await self._flows.once()
@@ -197,7 +197,7 @@ class Service:
                     await self._close()
 
     async def _close(self) -> None:
-        """Close everything, even if closing one of the parts fails."""
+        """Close everything, even if closing one part fails."""
         async with AsyncExitStack() as closing:
             for close in (self.payloads.close, self.mirror.close, self.catalog.close):
                 closing.push_async_callback(close)
@@ -205,7 +205,7 @@ class Service:
             await self.supervisor.close(self.config.server.grace)
 
     async def _look_at_journal(self) -> None:
-        """See that the journal can be read and written; end the service if it never can again."""
+        """Check that the journal can be read and written; end the service if it never will."""
         try:
             await anyio.to_thread.run_sync(self.journal.read, "SELECT 1")
             await asyncio.wrap_future(self.journal.commits.call("", lambda connection: None))
@@ -216,13 +216,13 @@ class Service:
 
     @property
     def problems(self) -> dict[str, str | None]:
-        """Why a part of the service does not work, by the part's name; None for one that does."""
+        """Why each part of the service does not work, by name; None for one that does."""
         found = {part.name: part.problem for part in self._parts}
         return found | {"runners": found["runners"] or self.supervisor.problem}
 
 
 def _words(again: ResumeOptions) -> dict[str, Any]:
-    """What is to be done again, as the channel and the journal hold it."""
+    """What to run again, as the channel and the journal have it."""
     return {"failed": again.failed, "error": again.error, "from_stage": again.from_stage}
 
 
@@ -230,7 +230,7 @@ def _words(again: ResumeOptions) -> dict[str, Any]:
 async def opened(
     config: Config, sources: Sequence[str], stop: Callable[[Exception], None]
 ) -> AsyncIterator[Service]:
-    """A service over the configured journal; ``stop`` is called when that can be used no more.
+    """A service over the configured journal; ``stop`` is called when that becomes unusable.
 
     Raises JournalError.
     """

@@ -1,4 +1,4 @@
-"""The runners of a service: starts them, gives them runs, replaces those that die."""
+"""The runners of a service: starts them, assigns runs to them, replaces those that die."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lokki_server.channel import Child
 _LOOK_SECONDS = 0.25
 _RECOVER_SECONDS = 1.0
 _SOON_SECONDS = 1.0
-"""Within this, a runner begins what it was given, unless a step or an import holds it up."""
+"""A runner begins a run within this time, unless a step or an import delays it."""
 _SHORTEST_LIFE = 2.0
 _LONGEST_WAIT = 30.0
 _MANY_FAILURES = 3
@@ -26,7 +26,7 @@ _log = logging.getLogger("lokki_server")
 
 @dataclass(frozen=True, slots=True)
 class _Given:
-    """When a run was given to a runner, its flow's source, and what the runner has reported."""
+    """When a run was assigned to a runner, its flow's source, and what the runner reported."""
 
     at: float
     source: str
@@ -36,14 +36,14 @@ class _Given:
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """A source that could not be imported: since when, and when it was tried last."""
+    """A source that could not be imported: since when, and when last tried."""
 
     since: float
     tried: float
 
 
 class _Runner:
-    """A process and the runs that it has."""
+    """A process and its runs."""
 
     def __init__(self, child: Child) -> None:
         self.child = child
@@ -53,24 +53,25 @@ class _Runner:
 
     @property
     def held_up(self) -> bool:
-        """Whether it has not begun a run for a while."""
+        """Whether it has left a run waiting for a while."""
         late = monotonic() - _SOON_SECONDS
         return any(not given.begun and given.at < late for given in self.runs.values())
 
     @property
     def heard_of(self) -> set[str]:
-        """The runs that it has heard of, or was given just now."""
+        """The runs that it has received, or was just assigned."""
         late = monotonic() - _SOON_SECONDS
         return {run for run, given in self.runs.items() if given.heard or given.at > late}
 
 
 class Supervisor:
-    """Keeps the configured number of runners alive, and gives them the runs that are offered.
+    """Keeps the configured number of runners alive, and assigns the offered runs to them.
 
-    What cannot be imported may be half written: its runs are held until the catalog finds that it
-    can be, and given out once more after ``import_patience`` seconds, to fail if they must.
+    A file that cannot be imported may be half written: its runs are held until the catalog can
+    import it, and assigned again after ``import_patience`` seconds at the latest, to fail if they
+    must.
 
-    A run whose runner has died is queued again, ``max_resumes`` times at most.
+    A run whose runner has died is queued again, at most ``max_resumes`` times.
     """
 
     def __init__(self, jobs: Jobs, catalog: Catalog, settings: Server) -> None:
@@ -91,7 +92,7 @@ class Supervisor:
 
     @property
     def problem(self) -> str | None:
-        """Why runs cannot be run, or not by as many runners as wanted; None if they can."""
+        """Why runs cannot run, or not on as many runners as configured; None if they can."""
         if not self.ready:
             return f"no runner is ready; {self._death}"
         return self._death if self._failures >= _MANY_FAILURES else None
@@ -111,22 +112,22 @@ class Supervisor:
             self._hire()
 
     async def look(self) -> None:
-        """Give queued runs to the runners, and queue the runs that were lost."""
+        """Assign queued runs to the runners, and queue lost runs again."""
         if monotonic() - self._recovered > _RECOVER_SECONDS:
             self._recovered = monotonic()
             await asyncio.wrap_future(self._jobs.recover(time(), self._max_resumes))
         await self._assign()
 
     async def news(self) -> None:
-        """Wait until it is time for the next look."""
+        """Wait until the next look is due."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._news.wait(), _LOOK_SECONDS)
         self._news.clear()
 
     async def _assign(self) -> None:
-        """Assign waiting runs, and those that a blocked runner was given and has not received.
+        """Assign waiting runs, and those that a blocked runner has not yet received.
 
-        The journal decides which runner begins a run that was given to two.
+        The journal decides which runner begins a run that was assigned to two.
         """
         given = {run for each in self._runners for run in each.heard_of}
         room = sum(self._most_runs - len(each.runs) for each in self._free())
@@ -147,10 +148,10 @@ class Supervisor:
         runner.child.channel.send(run=job.run_id, again=job.again, patient=patient)
 
     def _to_hold(self) -> list[str]:
-        """The sources whose runs are not given out now."""
+        """The sources whose runs are not assigned now."""
         now = monotonic()
         for source, held in tuple(self._held.items()):
-            if now > held.tried + 2 * self._patience:  # nobody has asked for it any more
+            if now > held.tried + 2 * self._patience:  # nobody asks for it any more
                 del self._held[source]
         return [
             source
@@ -160,7 +161,7 @@ class Supervisor:
         ]
 
     def _free(self) -> list[_Runner]:
-        """The runners that can take another run, and begin it at once."""
+        """The runners that can take another run and begin it at once."""
         return [
             each
             for each in self._runners
@@ -177,7 +178,7 @@ class Supervisor:
         task.add_done_callback(self._tasks.discard)
 
     async def _employ(self) -> None:
-        """Start one runner and listen to it until it ends; then start the next."""
+        """Start one runner, listen to it until it ends, then start the next."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._closing.wait(), min(_LONGEST_WAIT, 2**self._failures - 1))
         if self._closing.is_set():
@@ -193,18 +194,18 @@ class Supervisor:
         try:
             await self._listen(runner)
         except Exception:
-            _log.exception("what runner %s sends cannot be read", child.pid)
+            _log.exception("messages from runner %s cannot be read", child.pid)
         finally:
             child.kill()
             child.channel.close()
             self._runners.discard(runner)
         code = await child.ended()
         if not (self._closing.is_set() or runner.retiring):
-            self._replace(f"runner {child.pid} has died ({code})", monotonic() - began)
+            self._replace(f"runner {child.pid} died ({code})", monotonic() - began)
         self.wake()
 
     async def _listen(self, runner: _Runner) -> None:
-        """Receive what a runner reports until it ends."""
+        """Receive a runner's reports until it ends."""
         if self._closing.is_set():
             runner.child.channel.send(drain=0)
         async for message in runner.child.channel.messages():
@@ -215,7 +216,7 @@ class Supervisor:
         """Start another runner, with backoff if runners die early; the next look recovers runs."""
         self._failures = self._failures + 1 if lasted < _SHORTEST_LIFE else 0
         self._death, self._recovered = death, -inf
-        _log.warning("%s; another is started", death)
+        _log.warning("%s; starting another", death)
         self._hire()
 
     def _hear(self, runner: _Runner, message: dict[str, str]) -> None:
@@ -236,7 +237,7 @@ class Supervisor:
             case {"unloadable": run}:
                 self._hold(runner.runs.pop(run))
                 self._retire(runner)
-        if runner.retiring and not runner.runs:  # else it would not hear that we close
+        if runner.retiring and not runner.runs:  # or it would not notice the end
             runner.child.channel.send(drain=None)
         self.wake()
 
@@ -251,7 +252,7 @@ class Supervisor:
             self._hire()
 
     async def close(self, grace: float) -> None:
-        """Let the runners finish; hand back runs that last longer than ``grace`` seconds."""
+        """Let the runners finish; requeue runs that last longer than ``grace`` seconds."""
         self._closing.set()
         for runner in self._runners:
             runner.child.channel.send(drain=grace)

@@ -11,7 +11,7 @@ _FIELDS: Final = {"from_stage": "from"}
 
 
 def as_fields(arguments: Arguments) -> str:
-    """Arguments of Python as members of a request: ``"from": "clean"``."""
+    """Python's arguments as members of a request: ``"from": "clean"``."""
     named = {_FIELDS.get(name, name): value for name, value in arguments.given.items()}
     return ", ".join(
         json.dumps(name) if value is ... else f"{json.dumps(name)}: {json.dumps(value)}"

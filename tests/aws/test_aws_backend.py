@@ -120,7 +120,7 @@ def test_a_flow_that_is_not_deployed_and_an_id_that_is_taken_or_wrong_are_told(p
         place.start("doubles", "a b", {})
     run_id = begin(place, "doubles", count=1)
     ended(place, run_id)
-    with pytest.raises(AwsError, match=f"there is a run {run_id} of doubles on AWS already"):
+    with pytest.raises(AwsError, match=f"there is already a run {run_id} of doubles on AWS"):
         place.start("doubles", run_id, {"count": 2})
 
 
@@ -183,7 +183,7 @@ def test_tolerated_failures_are_run_again_by_a_new_run_that_keeps_all_other_resu
     assert planned.summary == (
         "crunch: 2 of 5 items that failed and were tolerated",
         "total: runs after that",
-        f"a new run begins with what is stored of {run_id}",
+        f"a new run begins with the stored results of {run_id}",
     )
     assert run.id != run_id
     assert run.params == {"count": 5, "switch": str(switch)}

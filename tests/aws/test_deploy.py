@@ -127,15 +127,15 @@ def test_a_failed_creation_tells_the_first_reason_and_is_cleaned_up_by_the_next(
     assert cloud.status() == "ROLLBACK_COMPLETE"
     cloud.told.clear()
     cloud.deploy()
-    assert cloud.told[0] == f"stack {cloud.name} is ROLLBACK_COMPLETE: deleting what is left of it"
+    assert cloud.told[0] == f"stack {cloud.name} is ROLLBACK_COMPLETE: deleting the rest of it"
     assert cloud.status() == "CREATE_COMPLETE"
 
 
 @pytest.mark.parametrize(
     ("status", "told"),
     [
-        ("UPDATE_IN_PROGRESS", "another deploy or destroy is going on"),
-        ("DELETE_IN_PROGRESS", "another deploy or destroy is going on"),
+        ("UPDATE_IN_PROGRESS", "another deploy or destroy is running"),
+        ("DELETE_IN_PROGRESS", "another deploy or destroy is running"),
         ("UPDATE_ROLLBACK_FAILED", "continue-update-rollback --stack-name stack-"),
     ],
 )
@@ -172,7 +172,7 @@ def test_the_second_of_two_deploys_at_once_is_told(cloud):
         return agree(changes)
 
     cloud.agree = meanwhile
-    with pytest.raises(AwsError, match="has been changed by another deploy meanwhile"):
+    with pytest.raises(AwsError, match="another deploy has changed stack .* meanwhile"):
         cloud.deploy()
     assert cloud.status() == "CREATE_COMPLETE"
 
@@ -185,7 +185,7 @@ def test_without_a_bucket_it_is_told_where_to_set_one(cloud):
 def test_a_bucket_in_another_region_is_told(cloud):
     where = {"LocationConstraint": "eu-north-1"}
     cloud.client("s3").create_bucket(Bucket=cloud.bucket, CreateBucketConfiguration=where)
-    with pytest.raises(AwsError, match="is in eu-north-1, and the stack in us-east-1"):
+    with pytest.raises(AwsError, match="is in eu-north-1, but the stack in us-east-1"):
         cloud.deploy()
     cloud.client("s3").delete_bucket(Bucket=cloud.bucket)
 
@@ -197,7 +197,7 @@ def test_a_bucket_in_another_region_is_told(cloud):
         (("GetCallerIdentity", 403, "InvalidClientTokenId"), "does not know these credentials"),
         (
             ("CreateChangeSet", 403, "AccessDenied"),
-            "does not let these credentials do cloudformation:CreateChangeSet",
+            "these credentials have no permission for cloudformation:CreateChangeSet",
         ),
     ],
 )
@@ -223,5 +223,5 @@ def test_aws_that_cannot_be_reached_is_told(cloud):
 
 def test_an_answer_that_is_none_of_aws_is_told(refused, way):
     way.refuses["GetCallerIdentity"] = 400, "& is no XML"
-    with pytest.raises(AwsError, match=r"none of AWS: is aws\.endpoint right"):
+    with pytest.raises(AwsError, match=r"not from AWS: is aws\.endpoint right"):
         refused.deploy()

@@ -88,7 +88,7 @@ def test_a_permission_that_is_missing_is_named(place, refusing, way, action, doe
     run_id = begin(place, count=1)
     ended(place, run_id)
     way.refuses[action] = (400, "AccessDeniedException")
-    with pytest.raises(AwsError, match=f"do \\w+:{action}: have it allowed"):
+    with pytest.raises(AwsError, match=f"no permission for \\w+:{action}: ask for it"):
         does(refusing, run_id)
 
 

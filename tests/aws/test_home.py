@@ -148,7 +148,7 @@ def test_large_results_are_kept_beside_the_journal(here, place):
     assert "blob" in str(file)
     content = file.read_bytes()
     file.write_bytes(content[::-1])
-    with pytest.raises(PayloadError, match="resume it from stage 'blob', which makes it anew"):
+    with pytest.raises(PayloadError, match="resume it from stage 'blob', which makes it again"):
         here.resume(run_id, flows.large, ResumeOptions(from_stage="length"))
     file.write_bytes(content)
     assert here.resume(run_id, flows.large) == 200_000
@@ -176,7 +176,7 @@ def test_what_cannot_be_pulled_is_told(here, place, hold):
     with pytest.raises(FingerprintError, match="the flow has another structure here"):
         here.pull(run_id, flow=flows.greeting)
     here.pull(run_id)
-    with pytest.raises(JournalError, match="is here already: resume it, or give replace=True"):
+    with pytest.raises(JournalError, match="is already here: resume it, or give replace=True"):
         here.pull(run_id)
     assert here.pull(run_id, replace=True).results == 3
     assert here.run(run_id).status == "succeeded"

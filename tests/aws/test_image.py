@@ -87,7 +87,7 @@ def test_a_tag_that_is_chosen_is_taken(pushing):
 @pytest.mark.parametrize("command", ["login", "build", "push"])
 def test_a_command_that_fails_ends_the_deploy_and_makes_no_stack(pushing, command):
     pushing.docker(command)
-    with pytest.raises(BuildError, match=f"`docker {command}` has failed, see its output above"):
+    with pytest.raises(BuildError, match=f"`docker {command}` failed, see its output above"):
         pushing.deploy()
     assert pushing.cloud.status() is None
 

@@ -222,7 +222,7 @@ def test_a_permission_that_is_missing_is_named(tmp_path_factory, monkeypatch, de
     try:
         told = httpx.get(f"{server.client.base_url}/aws/flows", timeout=30).json()
         assert told["flows"] == []
-        assert "do cloudformation:DescribeStacks: have it allowed" in told["problem"]
+        assert "no permission for cloudformation:DescribeStacks: ask for it" in told["problem"]
         way.refuses["GetCallerIdentity"] = (403, "InvalidClientTokenId")
     finally:
         at.close()

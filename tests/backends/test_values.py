@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from lokki.backends.values import shown
 from lokki.store.codec import pack
 
-FOREIGN = "a value that JSON has no words for"
+FOREIGN = "a value that JSON cannot hold"
 
 plain = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(st.characters(codec="utf-8"))

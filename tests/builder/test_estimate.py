@@ -99,11 +99,11 @@ def test_there_is_a_date_to_the_prices():
     ("graph", "items", "seconds", "told"),
     [
         (mapped(), 20_000, 1, "map 'work': 10,000 items run at a time"),
-        (mapped(), 900, 1, "map 'work': up to 900 items at a time, and an account has 1,000"),
+        (mapped(), 900, 1, "map 'work': up to 900 items at a time, but an account has 1,000"),
         (mapped(), 10, 800, "step 'work': an invocation takes 800 s of 890 s: give it job_type"),
         (direct(), 10, 400, "step 'work': an invocation takes 800 s of 890 s: lower batch_size"),
         (in_batches(), 10, 9, "step 'work': an invocation takes 900 s"),
-        (jobs(), 10, 9, "step 'heavy': a Batch job is given its event in 8 KiB"),
+        (jobs(), 10, 9, "step 'heavy': a Batch job takes an event of 8 KiB"),
     ],
 )
 def test_limits_that_come_near_are_told_with_what_to_change(graph, items, seconds, told):
@@ -126,10 +126,10 @@ def test_a_small_flow_comes_near_to_no_limit():
 )
 def test_what_a_schedule_does_elsewhere_is_noted(options, notes):
     plan = estimate_of(flow(**options)(mapped.fn)(), load(), 10, 1)
-    assert ["on AWS a run is started at each time" in note for note in plan.notes] == [True] * notes
+    assert ["AWS starts a run at each time" in note for note in plan.notes] == [True] * notes
 
 
 def test_no_plan_is_made_of_what_aws_has_not():
     skipping = flow(schedule="rate(1 day)", overlap="skip")(mapped.fn)
-    with pytest.raises(BuildError, match="overlap='skip' cannot be had on AWS"):
+    with pytest.raises(BuildError, match="overlap='skip' is not possible on AWS"):
         estimate_of(skipping(), load(), 10, 1)

@@ -292,7 +292,7 @@ def test_a_flow_of_no_file_is_refused():
     code = FLOW.format(name="bare", imports="").replace("main(bare)", "source_of(bare)")
     code = f"from lokki.builder.source import source_of\n{code}"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert "flow 'bare' is in no file" in told.stderr
+    assert "flow 'bare' is not in a file" in told.stderr
 
 
 def test_a_schedule_needs_defaults(build_dir):
@@ -333,9 +333,11 @@ def test_a_build_tells_what_becomes_of_overlaps_or_refuses_to_promise(project, t
     project("scheduled", SCHEDULED)
     flows = vars(sys.modules["scheduled"])
     (note,) = built(flows["hourly"], str(tmp_path / "a")).notes
-    assert "on AWS a run is started at each time" in note
+    assert "AWS starts a run at each time" in note
     assert built(flows["overlapping"], str(tmp_path / "b")).notes == ()
-    with pytest.raises(BuildError, match=r"overlap='queue' cannot be had on AWS.*overlap='allow'"):
+    with pytest.raises(
+        BuildError, match=r"overlap='queue' is not possible on AWS.*overlap='allow'"
+    ):
         built(flows["in_turn"], str(tmp_path / "c"))
     assert not (tmp_path / "c").exists()
 

@@ -372,10 +372,10 @@ def test_a_job_whose_process_dies_is_run_again_as_often_as_it_would_be_here(retr
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"timeout_seconds": 891}, "step 'x' may take 891 s, and 890 s at most in Lambda"),
-        ({"memory_mb": 20_000}, "step 'x' asks for memory_mb=20000"),
-        ({"memory_mb": 64}, "step 'x' asks for memory_mb=64"),
-        ({"job_type": "batch", "vcpu": 3}, "vcpu=3 and memory_mb=4096, and Fargate has 0.25, 0.5,"),
+        ({"timeout_seconds": 891}, "step 'x' may take 891 s, but at most 890 s in Lambda"),
+        ({"memory_mb": 20_000}, "step 'x' needs memory_mb=20000"),
+        ({"memory_mb": 64}, "step 'x' needs memory_mb=64"),
+        ({"job_type": "batch", "vcpu": 3}, "vcpu=3 and memory_mb=4096, but Fargate has 0.25, 0.5,"),
         ({"job_type": "batch", "memory_mb": 4097}, "Fargate has 4096 to 16384 MB .* steps of 1024"),
         ({"job_type": "batch", "vcpu": 1, "memory_mb": 9000}, "Fargate has 2048 to 8192 MB"),
     ],

@@ -181,7 +181,7 @@ def test_rehearse_prints_the_result_and_that_it_is_the_same(done):
     assert "REPORT" not in err
     assert "The result is the same as here.\n" in err
     assert "Not proven: permissions" in err
-    phases = ["building", "creating the stack", "executing", "running it here, to compare"]
+    phases = ["building", "creating the stack", "executing", "running it here for comparison"]
     assert err.splitlines()[:4] == phases
 
 

@@ -179,7 +179,7 @@ def test_a_flow_without_runs_is_told_with_the_one_that_may_be_meant(record, done
     near = "no runs of flow 'staitons'; did you mean 'stations'?\n"
     assert done("runs", "--flow", "staitons") == (0, f"no runs of staitons in {journal}\n", near)
     assert done("runs", "--flow", "staitons", "--json") == (0, empty, near)
-    every = "no runs of flow 'x'; there are runs of birds, stations\n"
+    every = "no runs of flow 'x'; flows with runs: birds, stations\n"
     assert done("runs", "--flow", "x")[2] == every
     assert done("gc", "--keep", 0, "--flow", "x") == (0, "", every + "nothing to remove\n")
     none = f"no such runs of birds in {journal}\n"
@@ -569,7 +569,7 @@ def test_gc_removes_old_runs_with_all_that_is_theirs(record, payload, done, jour
     assert gone.exists()
     code, out, err = done("gc", "--older-than", "30d")
     assert (code, out) == (0, "")
-    given = re.fullmatch(r"1 run removed, (.+) bytes of the journal given back\n", err)[1]
+    given = re.fullmatch(r"1 run removed, (.+) bytes of the journal freed\n", err)[1]
     assert 1_000_000 < int(given.replace(",", "")) <= size - journal.stat().st_size
     assert ids(done("runs", "--json")[1]) == ["today"]
     assert (gone.exists(), kept.exists()) == (False, True)
@@ -635,9 +635,9 @@ def test_two_gcs_at_once_remove_each_run_once(record, journal, done, meanwhile, 
     meanwhile(lambda: others.append(done("gc", "--keep", 2)))
     collect(load(), None, None, 0, dry_run=False)
     own = capsys.readouterr().err
-    why = "their space kept for later runs, since another process is at work"
+    why = "their space is kept for later runs, since another process is working"
     assert others == [(0, "", f"2 runs removed, {why}\n")]
-    given = re.fullmatch(r"2 runs removed, (.+) bytes of the journal given back\n", own)[1]
+    given = re.fullmatch(r"2 runs removed, (.+) bytes of the journal freed\n", own)[1]
     assert 400_000 < int(given.replace(",", "")) < size / 2
     assert journal.stat().st_size < 200_000
     assert ids(done("runs", "--json")[1]) == []
@@ -748,7 +748,7 @@ def test_the_run_of_a_moved_file_is_an_option_too(mended, done, terminal):
     for words in ([mended, "moved.py"], ["--run", mended, "moved.py"]):
         code, out, err = done("resume", *words)
         assert (code, out) == (0, "35\n"), err
-    assert "is gone; say where its flow is" in done("resume", mended)[2]
+    assert "is gone; name the file of its flow" in done("resume", mended)[2]
 
 
 def test_force_goes_on_with_another_structure(mended, done, terminal):
@@ -841,13 +841,13 @@ def test_help_is_whole_and_ends_with_an_example(done, terminal, program):
         (["logs", "--item", "-1"], 2, "-1 is too small: the least is 0."),
         (["logs", "--item", "abc"], 2, "'abc' is not a whole number."),
         (["show", "last", "--watch", "--json"], 2, "leave --json out"),
-        (["show", "a", "--run", "b"], 2, "write one of them"),
+        (["show", "a", "--run", "b"], 2, "give one of them"),
         (["show", "a", "b"], 2, "unexpected extra argument"),
         (["cancel"], 2, "Missing argument 'RUN': an id, the beginning of one, or 'last'."),
         (["resume"], 2, "Missing argument 'RUN': an id, the beginning of one, or 'last'."),
         (["held.py", "resume"], 2, "Missing argument 'RUN'"),
         (["run"], 2, "Missing argument 'FILE[:flow]|MODULE[:flow]'"),
-        (["gc"], 2, "say which: --older-than 30d, --keep 100, or both"),
+        (["gc"], 2, "give --older-than 30d, --keep 100, or both"),
     ],
 )
 def test_wrong_usage(done, terminal, journal, words, code, told):
@@ -876,9 +876,7 @@ def test_a_beginning_of_several_runs(record, done, command):
     record(NEW)
     code, out, err = done(command, "2026")
     assert (code, out) == (1, "")
-    assert err == (
-        f"Error: '2026' is the beginning of several runs ({OLD}, {NEW}); give more of it\n"
-    )
+    assert err == (f"Error: '2026' begins several ids ({OLD}, {NEW}); give more characters\n")
 
 
 def test_a_damaged_journal_is_told(done, journal):

@@ -65,7 +65,7 @@ def test_without_a_terminal_one_has_to_confirm_before(start, command):
     process = start(command, "birds.py", stdin=subprocess.DEVNULL)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (2, "")
-    assert err.endswith("Error: there is no terminal to ask at: say --confirm\n")
+    assert err.endswith("Error: there is no terminal to ask at: give --confirm\n")
 
 
 def test_without_a_bucket_one_is_told_where_to_set_it(done, place):
@@ -87,6 +87,6 @@ def test_without_docker_an_image_is_refused_before_anything_is_made(
     code, out, err = done("deploy", "birds.py", "--confirm", "--endpoint", "")
     assert (code, out) == (1, "")
     assert err.endswith(
-        "Error: the flow needs an image, and Docker is not installed: install it "
+        "Error: the flow needs an image, but Docker is not installed: install it "
         '(https://docs.docker.com/get-docker), or set lambda.package_type to "zip"\n'
     )

@@ -438,7 +438,7 @@ def test_a_result_that_cannot_be_printed_is_told(script, run):
     code, out, lines = run(path, "run", "--log-format", "json")
     assert (code, out) == (1, "")
     told = json.loads(lines[-1])["message"]
-    assert told.startswith("Error: the run has succeeded, but its result cannot be printed: ")
+    assert told.startswith("Error: the run succeeded, but its result cannot be printed: ")
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def told(missing: str, module: str, *arguments: str) -> str:
 )
 def test_what_runs_on_aws_needs_its_extra(command):
     assert told("aiobotocore", "lokki", *command) == (
-        "Error: AWS needs what is not installed here: pip install 'lokki-engine[aws]'\n"
+        "Error: AWS needs missing packages: pip install 'lokki-engine[aws]'\n"
     )
 
 
@@ -58,8 +58,7 @@ def test_what_runs_on_aws_needs_its_extra(command):
 )
 def test_a_rehearsal_needs_its_extra(words, missing):
     assert told(missing, *words) == (
-        "Error: a rehearsal needs what is not installed here: "
-        "pip install 'lokki-engine[rehearse]'\n"
+        "Error: a rehearsal needs missing packages: pip install 'lokki-engine[rehearse]'\n"
     )
 
 

@@ -112,23 +112,23 @@ def test_a_run_on_aws_is_started_watched_looked_at_and_resumed(deployed, done):
     code, out, err = done("pull", failed["id"], "milling.py")
     assert code == 0
     assert re.fullmatch(rf"run {failed['id']} is here: [123] results?, 1 failed\n", out)
-    assert err == f"go on with it: lokki resume {failed['id']}\n"
+    assert err == f"resume it: lokki resume {failed['id']}\n"
     code, _, err = done("pull", failed["id"], "milling.py")
     assert (code, err) == (
-        1, f"Error: run {failed['id']} is here already: resume it, or give --replace\n",
+        1, f"Error: run {failed['id']} is already here: resume it, or give --replace\n",
     )  # fmt: skip
 
     code, _, err = done("push", "elsewhere")
     assert code == 1
-    assert err.endswith("; `lokki pull RUN FILE` brings a run here\n")
+    assert err.endswith("; `lokki pull RUN FILE` copies a run here\n")
 
     switch.unlink()
     code, out, _ = done("resume", failed["id"], "--on", "local")
     assert (code, out) == (0, "6\n")
     code, out, err = done("push", failed["id"])
     assert code == 0
-    assert re.fullmatch(rf"[123] results? of run {failed['id']} put on AWS\n", out)
-    assert err == f"go on with it there: lokki resume {failed['id']} --on aws\n"
+    assert re.fullmatch(rf"[123] results? of run {failed['id']} copied to AWS\n", out)
+    assert err == f"resume it there: lokki resume {failed['id']} --on aws\n"
     code, out, err = done("resume", failed["id"], "--on", "aws")
     assert (code, out) == (0, "6\n")
     assert f"[INFO] Run {failed['id']} of milling resumed\n" in err
@@ -200,7 +200,7 @@ def test_runs_are_found_wherever_they_are(deployed, done, monkeypatch):
     ]  # fmt: skip
     code, out, err = runs("--n", "1")
     assert (code, out.splitlines()[-1].split()[0]) == (0, here["id"])
-    assert err == f"older ones: more with --n, or --before {here['id']}\n"
+    assert err == f"for older runs: a larger --n, or --before {here['id']}\n"
     for before, found in ((here["id"], ["there"]), ("there", [])):
         _, out, _ = runs("--before", before, "--json")
         assert [run["id"] for run in json.loads(out)["runs"]] == found

@@ -599,7 +599,7 @@ def test_resume_tells_what_it_cannot_find(script, tmp_path):
     path.unlink()
     gone = lokki("resume", "last")
     assert gone.returncode == 2
-    assert "is gone; say where its flow is" in gone.stderr
+    assert "is gone; name the file of its flow" in gone.stderr
 
 
 @pytest.mark.parametrize(

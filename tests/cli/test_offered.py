@@ -91,7 +91,7 @@ def test_the_json_of_flows_is_that_of_a_server(done, place):
     )
     code, _, err = done("flows", "birds.py", "--on", url)
     assert code == 2
-    assert "leave 'birds.py' out: the server has files of its own" in err
+    assert "leave 'birds.py' out: the server has its own files" in err
 
 
 @pytest.mark.parametrize("command", ["flows", "schedules"])

@@ -155,7 +155,7 @@ def test_the_file_is_named_where_it_has_moved(done, place):
     run = newest(done, ())["id"]
     code, _, err = done("rerun", "last", "--count", 2)
     assert code == 2
-    assert f"is gone; say where its flow is: lokki rerun {run} FILE" in err
+    assert f"is gone; name the file of its flow: lokki rerun {run} FILE" in err
     code, out, err = done("rerun", "last", "moved.py:shown", "--count", 2)
     assert code == 0, err
     assert out.startswith("{'count': 2")

@@ -91,7 +91,7 @@ def test_a_result_with_own_classes_is_told_and_saved(ran, done, on, terminal):
     code, out, err = done("result", *on)
     assert (code, out) == (1, "")
     saves = re.fullmatch(
-        r"Error: the result of run \S+ is no JSON \(flows.Own, \d+ bytes as a pickle\); save it: "
+        r"Error: the result of run \S+ is not JSON \(flows.Own, \d+ bytes as a pickle\); save it: "
         r"lokki (result .* --pickle) FILE(.*)\n",
         err,
     )

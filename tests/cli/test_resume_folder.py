@@ -116,7 +116,7 @@ def test_a_folder_that_is_gone_is_told_and_the_resume_goes_on_here(folder, tmp_p
     assert (code, out) == (0, RESULT), err
     assert err.startswith(
         "[WARNING] the folder that the run was started in cannot be entered: "
-        f"{folder}: No such file or directory; it goes on in {moved}\n"
+        f"{folder}: No such file or directory; it continues in {moved}\n"
     )
 
 

@@ -283,7 +283,9 @@ def test_a_run_that_is_being_removed_is_told_as_that(record, shown, done, journa
     assert "status   removing, 1 item tolerated\n" in told
     assert "took     1m15s\n" in told
     assert "resume" not in told
-    assert told.endswith("it is being removed: its payloads are gone, the next gc removes the rest")
+    assert told.endswith(
+        "it is being removed: its payloads are gone, and the next gc removes the rest"
+    )
     assert json.loads(shown("show", run, "--json"))["removing"] is True
     assert json.loads(shown("runs", "--json"))["runs"][0]["removing"] is True
     refused = f"Error: run {run} is being removed: its payloads are gone\n"
@@ -296,7 +298,7 @@ def test_more_kinds_of_failures_than_fit(record, shown):
     record("20260203-103000-000abcde", ("crunch", "map", 1.0, kinds))
     told = shown("show", "last")
     assert told.count("        resume: lokki resume") == 10
-    assert "2 more kinds of failures: --json has them" in told
+    assert "2 more failure groups: see --json" in told
 
 
 def test_the_list(record, shown, done, crunched, monkeypatch):
@@ -321,7 +323,7 @@ def test_the_list(record, shown, done, crunched, monkeypatch):
     assert "\n".join([told[0], *told[2:]]) == LIST
     code, some, err = done("runs", "-n", "2")
     assert (code, len(some.splitlines())) == (0, 3)
-    assert err == "older ones: more with --n, or --before 20250202-103002-000abcde\n"
+    assert err == "for older runs: a larger --n, or --before 20250202-103002-000abcde\n"
     monkeypatch.setenv("COLUMNS", "110")
     assert shown("runs").splitlines()[2:] == WIDE.splitlines()
     monkeypatch.setenv("COLUMNS", "70")

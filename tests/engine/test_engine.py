@@ -1465,7 +1465,7 @@ async def test_a_home_directory_that_nobody_knows():
 @pytest.mark.parametrize("name", ["LOKKI_LOCAL_JOURNAL", "LOKKI_LOCAL_PAYLOADS"])
 async def test_a_home_directory_that_nobody_knows_in_the_environment(monkeypatch, name):
     monkeypatch.setenv(name, "~no-such-user/x")
-    with pytest.raises(JournalError, match=rf"{name}: .*'~no-such-user/x' is not known"):
+    with pytest.raises(JournalError, match=rf"{name}: .*'~no-such-user/x' is unknown"):
         Engine()
 
 

@@ -70,7 +70,7 @@ async def test_a_run_and_its_list_are_short_however_long_its_error_is(tmp_path):
         assert told.message.startswith("item 0: ")
         assert len(told.message) <= 4096
         assert told.message.endswith(
-            "… (cut: it has 1,000,008 characters; the item keeps its last failure whole)"
+            "… (cut: it has 1,000,008 characters; the item has its last failure in full)"
         )
         assert len(told.traceback) <= 16 * 1024
     assert group.place.function == "fails"

@@ -108,7 +108,7 @@ async def test_an_input_that_is_kept_for_a_retry_is_checked_as_well(journal):
         store.write(kept[1], b"x" * len(right))
         closed = False
         told = rf"'widened', item 1, cannot .* payload {store.url(kept[1])}: .* content differs.*"
-        with pytest.raises(PayloadError, match=told + "from stage 'widened', which makes it anew"):
+        with pytest.raises(PayloadError, match=told + "from stage 'widened', which makes it again"):
             await (await engine.resume(handle.run_id, picked)).result()
         store.write(kept[1], right)
         assert await (await engine.resume(handle.run_id, picked)).result() == [300_000] * 2

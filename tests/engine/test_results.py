@@ -158,7 +158,7 @@ async def test_it_fails_at_once_where_the_policy_is_of_other_errors(lane):
     def unmended():
         return numbers().next(mend)
 
-    with pytest.raises(RunFailed, match=r"attempt 1.*list' holds a '.*Reluctant'") as failed:
+    with pytest.raises(RunFailed, match=r"attempt 1.*list' contains a '.*Reluctant'") as failed:
         await unmended.run()
     assert 'raise RuntimeError("not again")' in failed.value.traceback
 
@@ -325,9 +325,7 @@ async def test_an_open_file_is_refused_with_what_to_return_instead(tmp_path):
     def opening():
         return opened().next(kept)
 
-    with pytest.raises(
-        RunFailed, match=r"step 'opened'.*TextIOWrapper.*return what the file holds"
-    ):
+    with pytest.raises(RunFailed, match=r"step 'opened'.*TextIOWrapper.*return the file's content"):
         await opening.run()
     files[0].close()
 

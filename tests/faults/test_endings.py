@@ -77,7 +77,7 @@ def test_a_step_that_exits_its_process_is_told(ended, kind):
     code, out, told = ended(kind, "os._exit(0)")
     assert (code, out) == (1, "")
     step = "on_loop" if kind == "on_loop" else "thread"
-    assert f"step '{step}', item 5, has called os._exit(0)" in told
+    assert f"step '{step}', item 5, called os._exit(0)" in told
     assert "ending.py resume" in told
     assert "Traceback" not in told
 
@@ -88,7 +88,7 @@ def test_a_thread_of_a_step_that_exits_the_process_is_told(ended):
     )
     code, _, told = ended("thread", f"{exiting}")
     assert code == 1
-    assert "has called os._exit(0)" in told
+    assert "called os._exit(0)" in told
 
 
 def test_children_that_exit_are_left_alone(ended):
@@ -103,7 +103,7 @@ def test_a_module_that_exits_while_it_is_loaded_is_told(ended, tmp_path):
     lokki = os.path.join(os.path.dirname(sys.executable), "lokki")
     code, _, told = ended("thread", "pass", lokki, "run", "ending.py", before_main="os._exit(0)")
     assert code == 1
-    assert "Error: the flow's code has called os._exit(0)" in told
+    assert "Error: the flow's code called os._exit(0)" in told
 
 
 @pytest.mark.parametrize("kind", ["thread", "hop", "on_loop"])
@@ -122,13 +122,13 @@ def test_a_task_of_a_step_that_exits_is_told(ended):
         "on_loop", "tasks.append(asyncio.create_task(exiting()))", before_main="tasks = []"
     )
     assert (code, out) == (1, "")
-    assert "a task that a step has started ended the event loop by SystemExit(0)" in told
+    assert "a task that a step started ended the event loop with SystemExit(0)" in told
 
 
 def test_a_step_that_stops_the_event_loop_is_told(ended):
     code, out, told = ended("on_loop", "asyncio.get_running_loop().stop()")
     assert (code, out) == (1, "")
-    assert "a step has stopped the event loop" in told
+    assert "a step stopped the event loop" in told
     assert "Traceback" not in told
 
 
@@ -151,4 +151,4 @@ def test_an_exit_is_told_below_the_view_of_a_terminal(ended, tmp_path):
     os.close(ours)
     run.stdout.close()
     assert run.wait(50) == 1
-    assert b"has called os._exit(0)" in shown
+    assert b"called os._exit(0)" in shown

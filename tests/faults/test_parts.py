@@ -132,7 +132,7 @@ def test_runners_that_end_at_once_are_told(place):
     wrong.write_text("local = 5")
     (runner,) = server.runners()
     os.kill(runner, signal.SIGKILL)
-    until(lambda: "a runner cannot work: " in server.told, "the reason")
+    until(lambda: "a runner cannot start: " in server.told, "the reason")
     assert "no runner is ready; runner" in broken(server, "runners")
     wrong.unlink()
     server.ready()
@@ -158,7 +158,7 @@ def test_a_journal_that_another_process_holds_is_told(place, journal):
     with closing(sqlite3.connect(journal, isolation_level=None)) as connection:
         connection.execute("BEGIN IMMEDIATE")
         why = until(lambda: problem_of(server, "journal"), "a server that cannot write")
-        assert "it has not got on for" in why
+        assert "it has made no progress for" in why
         assert server.client.get("/healthz").status_code == 200
         connection.execute("ROLLBACK")
     server.ready()

@@ -130,7 +130,7 @@ def test_a_full_disk_at_the_very_first_start_is_told_as_that(tmp_path, spare):
     command = [*namespace, "sh", "-c", FULL_DISK, "sh", *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, ""), done.stderr
-    assert "its disk is full: free some space there, or choose another place" in done.stderr
+    assert "its disk is full: free some space there, or set another path" in done.stderr
     assert "LOKKI_LOCAL_JOURNAL" in done.stderr
     assert "resume" not in done.stderr, "there is no run yet"
     assert "Traceback" not in done.stderr
@@ -212,7 +212,7 @@ def test_a_payload_that_is_not_the_recorded_one_is_told_and_made_anew(tmp_path, 
     assert payload.as_uri() in done.stderr
     with closing(Journal(journal)) as opened:
         run_id = opened.history.find("last").id
-    assert "resume it from stage 'blob', which makes it anew" in done.stderr
+    assert "resume it from stage 'blob', which makes it again" in done.stderr
     assert done.stderr.endswith(f"blobs.py resume {run_id} --from blob\n")
     assert "Traceback" not in done.stderr
     told = _call(script, "logs", run_id, "--level", "ERROR").stdout

@@ -148,7 +148,7 @@ def test_an_event_knows_how_often_its_state_has_been_entered_again():
 @pytest.mark.parametrize(
     ("raw", "told"),
     [
-        (5, 'the event must be an object, not int; an event is like {"flow"'),
+        (5, 'the event must be an object, not int; an event looks like {"flow"'),
         ({}, "'flow' must be an object, not NoneType"),
         ({"flow": {}}, "'flow.run_id' of the event must be a text, not None"),
         ({"flow": {"run_id": "a", "params": []}}, "'flow.params' must be an object, not list"),

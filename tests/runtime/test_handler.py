@@ -367,13 +367,13 @@ def test_an_async_step_that_takes_too_long(handler):
 
 
 def test_a_step_cannot_end_its_process(handler):
-    with pytest.raises(Exception, match="step 'leave' wanted to end its process: 3") as caught:
+    with pytest.raises(Exception, match="step 'leave' tried to end its process: 3") as caught:
         handler("leave", others)(event([1]))
     assert type(caught.value).__name__ == "SystemExit"
 
 
 def test_a_result_cannot_end_its_process_either(handler):
-    with pytest.raises(Exception, match="step 'stubborn' wanted to end its process: 4"):
+    with pytest.raises(Exception, match="step 'stubborn' tried to end its process: 4"):
         handler("stubborn", of=stored)(event(1))
 
 
@@ -452,7 +452,7 @@ def test_a_result_that_is_gone_is_told_by_its_place(handler):
 def test_what_is_no_pickle_of_ours_is_not_read(handler, bucket):
     key = "handled/runs/r1/get_items/output.pkl.gz"
     bucket.put(key, b"not a pickle" + pickle.dumps(5))
-    with pytest.raises(Exception, match="stored data is no payload") as caught:
+    with pytest.raises(Exception, match="stored data is not a payload") as caught:
         handler("work")(event(f"s3://{BUCKET}/{key}", index=0))
     assert type(caught.value).__name__ == "PayloadError"
 

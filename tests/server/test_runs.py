@@ -433,7 +433,7 @@ def test_a_file_is_imported_once_for_all_its_flows(place):
         ("own", "flows.Own"),
         ("large", "a large value"),
         ("largest", "a large value"),
-        ("range", "a value that JSON has no words for"),
+        ("range", "a value that JSON cannot hold"),
     ],
 )
 def test_other_results_are_told_by_type_and_can_be_downloaded(server, kind, told):
@@ -461,7 +461,7 @@ def test_a_large_result_that_is_not_the_recorded_one_is_no_result(server, shared
     for path in ("result", "result.txt", "result.pickle", "stages/0/items/0"):
         told = server.problem(f"/runs/{run['id']}/{path}", 409)["detail"]
         assert "its content differs" in told
-        assert told.endswith("or resume it from stage 'same', which makes it anew")
+        assert told.endswith("or resume it from stage 'same', which makes it again")
     file.unlink()
     assert "no payload" in server.problem(f"/runs/{run['id']}/result", 409)["detail"]
 
@@ -506,7 +506,7 @@ def test_results_as_they_are_printed(server, flow, params, printed):
     assert answer.headers["content-type"] == "text/plain; charset=utf-8"
 
 
-@pytest.mark.parametrize(("kind", "told"), [("own", "flows.Own"), ("range", "no words for")])
+@pytest.mark.parametrize(("kind", "told"), [("own", "flows.Own"), ("range", "cannot hold")])
 def test_what_cannot_be_printed_is_told_with_where_it_is(server, kind, told):
     run = server.ran("values", kind=kind)
     detail = server.problem(f"/runs/{run['id']}/result.txt", 409)["detail"]

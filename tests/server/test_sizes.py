@@ -80,7 +80,7 @@ def test_lists_cut_a_long_error_and_its_item_has_all_of_it(server):
     for item in answer.json()["items"]:
         message = item["error"]["message"]
         assert message.startswith(f"item {item['index']}: long")
-        assert message.endswith("; the item keeps its last failure whole)")
+        assert message.endswith("; the item has its last failure in full)")
     whole = server.get(f"{stage}/5")
     assert len(whole["error"]["message"]) <= 4096
     assert whole["failures"][0]["message"] == f"item 5: {LONG}"
@@ -197,7 +197,7 @@ def test_of_many_problems_twenty_are_told(server):
 def test_a_body_that_is_too_large_is_told_where_large_data_goes(server, path, most):
     large = {"params": {"values": [], "name": "x" * most}}
     assert server.problem(path, 413, large)["detail"] == (
-        f"{most:,} bytes at most: put large data where the steps can read it, and pass its path or "
+        f"at most {most:,} bytes: put large data where the steps can read it, and pass its path or "
         "URL as a parameter"
     )
 

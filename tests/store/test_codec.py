@@ -144,7 +144,7 @@ def test_a_memoryview_comes_back_as_one_of_what_it_shows(view):
 @pytest.mark.parametrize("mode", ["r", "rb"])
 def test_an_open_file_is_refused_with_what_to_return(tmp_path, mode):
     (tmp_path / "file").write_bytes(b"text")
-    told = r"it holds a '(_io\.)?\w+'; return what the file holds, or its path$"
+    told = r"it contains a '(_io\.)?\w+'; return the file's content, or its path$"
     with (tmp_path / "file").open(mode) as file, pytest.raises(PayloadError, match=told):
         codec.dumps([file])
 
@@ -154,7 +154,7 @@ def test_unpicklable_values_are_named():
     with pytest.raises(PayloadError) as caught:
         codec.dumps({"a": [lock]})
     assert str(caught.value) == (
-        "a value of type 'dict' cannot be pickled: it holds a '_thread.lock'"
+        "a value of type 'dict' cannot be pickled: it contains a '_thread.lock'"
     )
     with pytest.raises(PayloadError) as caught:
         codec.pack(lock)

@@ -72,7 +72,7 @@ def test_a_run_is_taken_from_the_queue_once(jobs, opened, put):
     writer = opened.own("r1", lambda error: None)
     opened.finish("r1", "failed", 6.0, "{}").result()
     opened.commits.release(writer)
-    with pytest.raises(RunOwned, match="begun by another process"):
+    with pytest.raises(RunOwned, match="another process has begun"):
         opened.take("r1", 7.0, queued=True).result()
     assert opened.run("r1").status == "failed"
     assert opened.take("r1", 7.0).result().status == "failed"

@@ -120,8 +120,8 @@ def test_other_types_are_read_back_once_and_the_copy_is_given(large):
     ("value", "told"),
     [
         (Gone(3, "away"), r"type '.*\.Gone' cannot be unpickled: TypeError: .*'detail'"),
-        ([1, {"a": (Gone(3, "away"),)}], r"type 'list' holds a '.*\.Gone', which cannot be "),
-        (Report([None, Gone(1, "")]), r"Report' holds a '.*\.Gone', which cannot be unpickled"),
+        ([1, {"a": (Gone(3, "away"),)}], r"type 'list' contains a '.*\.Gone', which cannot be "),
+        (Report([None, Gone(1, "")]), r"Report' contains a '.*\.Gone', which cannot be unpickled"),
         (Delegate("a text"), r"type '.*\.Delegate' cannot be unpickled: RecursionError"),
         (Loud(SystemExit(3)), r"type '.*\.Loud' cannot be unpickled: SystemExit: 3"),
         (Loud(GeneratorExit()), r"type '.*\.Loud' cannot be unpickled: GeneratorExit"),

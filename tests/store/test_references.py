@@ -66,4 +66,4 @@ async def test_an_item_whose_payload_is_another_is_told_with_what_to_do(tmp_path
         told = str(caught.value)
         assert told.startswith(f"the result of step 'clean'{item} cannot be read back: ")
         assert f"the payload {store.url(KEY)}: " in told
-        assert told.endswith("or resume it from stage 'clean', which makes it anew")
+        assert told.endswith("or resume it from stage 'clean', which makes it again")

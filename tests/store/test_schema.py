@@ -119,7 +119,7 @@ def test_a_journal_that_an_older_lokki_works_on_is_left(first_version):
             "UPDATE runs SET status = 'running', owner = ?, leased_until = ?",
             (owner, time() + LEASE_SECONDS),
         )
-    with pytest.raises(JournalError, match=rf"process {os.getppid()} on .* at work on run r1"):
+    with pytest.raises(JournalError, match=rf"process {os.getppid()} on .* working on run r1"):
         Journal(first_version)
     with closing(sqlite3.connect(first_version)) as connection, connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (1,)

@@ -1,4 +1,4 @@
-"""The commands, one a file; ``lokki …`` and ``python birds.py …`` are put together from `TABLE`."""
+"""The commands, one per file; `TABLE` lists those of ``lokki …`` and ``python birds.py …``."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from lokki.decorators import Flow
 
 
 class Entry(NamedTuple):
-    """A command: the module of its name in this package; ``lokki_only``: not of a flow's program.
+    """A command: the module of its name in this package; ``lokki_only``: not in a flow's program.
 
-    The module has a ``command``: a click.Command, or a function that makes one for the flow whose
-    program it is, None for `lokki`.
+    The module has a ``command``: a click.Command, or a function that makes one for the flow of a
+    program, or None for `lokki`.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""``build``: what a flow is on AWS, as files."""
+"""``build``: the files of a flow on AWS."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``cancel``: ending a run."""
+"""``cancel``: ends a run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LOOK_SECONDS = 0.5
 def command(program: Program, /, run: str | None, run_option: str | None, on: str | None) -> None:
     """Cancel a run, whichever process runs it.
 
-    Waits for the calls that are running in threads. What has finished is kept for a resume.
+    Waits for calls that are running in threads. Results are kept for a resume.
     """
     with opened(on) as backend:
         found = backend.find(run_named(run, run_option), program.flow)
@@ -33,7 +33,7 @@ def command(program: Program, /, run: str | None, run_option: str | None, on: st
             sleep(max(_LOOK_SECONDS, backend.poll_interval))
         status = backend.find(run_id).status
     if status == "running":
-        raise click.ClickException(f"run {run_id} is another process's now, and left to it")
+        raise click.ClickException(f"another process has run {run_id} now, and keeps it")
     if status != "cancelled":
         raise click.ClickException(f"run {run_id} has meanwhile {_ENDED[status]}")
     resume = program.at(on or found.where).command("resume", run_id)

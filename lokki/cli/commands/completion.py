@@ -1,4 +1,4 @@
-"""``completion``: what a shell reads to complete ``lokki``."""
+"""``completion``: a shell's script to complete ``lokki``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import click
 
 from lokki.cli.command import Command
 
-_HELP = """Print what a shell reads to complete lokki's commands.
+_HELP = """Print a shell script that completes lokki's commands.
 
 \b
 bash, in ~/.bashrc:

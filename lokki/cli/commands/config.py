@@ -17,7 +17,7 @@ from lokki.secret import HIDDEN
 def command(as_json: bool) -> None:
     """Show every setting, its value and where it came from.
 
-    What is in [lambda.env] and [batch.env] may be secret, and is not shown.
+    The values in [lambda.env] and [batch.env] may be secret and are not shown.
     """
     from lokki.config import KEYS
 

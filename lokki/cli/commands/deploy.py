@@ -1,4 +1,4 @@
-"""``deploy``: creating or updating the stack of a flow."""
+"""``deploy``: creates or updates the stack of a flow."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 _HELP = """Build a flow and create or update its stack on AWS.
 
-What it changes there is shown before it is done.
+Shows the changes before it makes them.
 """
 
 
@@ -69,14 +69,14 @@ def deploy_command(flow: Flow[..., Any], program: Program) -> click.Command:
         click.echo(f"{flow.name} {outcome}: {done.machine}")
 
     anew = click.Option(
-        ["--force"], is_flag=True, help="Build anew, and push, what has not changed."
+        ["--force"], is_flag=True, help="Build and push again, even without changes."
     )
     own = [STACK, *settings("aws", "lambda"), CONFIRM, anew]
     return Command("deploy", params=options_of(flow, own, whole=False), callback=deploy, help=_HELP)
 
 
 def _agree(console: Console, confirmed: bool, change_set: ChangeSet) -> bool:
-    """Show what would be changed, and ask whether it is to be."""
+    """Show the changes, and ask whether to make them."""
     from lokki.cli.render.stack import show_changes
 
     show_changes(change_set, console)

@@ -1,4 +1,4 @@
-"""``destroy``: deleting the stack of a flow."""
+"""``destroy``: deletes the stack of a flow."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ from lokki.decorators import Flow
 
 _HELP = """Delete a flow's stack on AWS.
 
-What goes is listed before. Results and packages in the bucket stay, unless --empty-bucket is given.
+Lists what it will delete first. Keeps results and packages in the bucket, unless --empty-bucket is
+given.
 """
 
 
@@ -60,7 +61,7 @@ def destroy_command(flow: Flow[..., Any], program: Program) -> click.Command:
     empty = click.Option(
         ["--empty-bucket"],
         is_flag=True,
-        help="Delete the flow's results and packages, too, and a bucket that lokki made and that "
+        help="Also delete the flow's results and packages, and the bucket if lokki made it and it "
         "is empty then.",
     )
     parameters = [STACK, *settings("aws"), CONFIRM, empty]

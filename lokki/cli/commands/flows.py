@@ -1,4 +1,4 @@
-"""``flows``: the flows there are to run."""
+"""``flows``: the flows that can be run."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _DEFINE = "define one with @flow, or name its file or folder"
 def command(sources: tuple[str, ...], as_json: bool, on: str) -> None:
     """List flows with their files, parameters and schedules.
 
-    Those of the files, modules and folders that are named; without any, those of this folder's
-    files. With --on URL, those that a server offers.
+    Lists those of the named files, modules and folders; without any, those of this folder's files.
+    With --on URL, those that a server offers.
     """
     found = offered_flows(on, sources)
     if as_json:

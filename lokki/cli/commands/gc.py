@@ -1,4 +1,4 @@
-"""``gc``: removing old runs."""
+"""``gc``: removes old runs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from lokki.model.run import LOCAL
             ["--keep"], type=Number(0), metavar="INT", help="How many of the newest runs to keep."
         ),
         FLOW,
-        click.Option(["--dry-run"], is_flag=True, help="Say what would be removed, and stop."),
+        click.Option(["--dry-run"], is_flag=True, help="Only show what would be removed."),
     ],
 )
 @click.pass_obj
@@ -38,13 +38,13 @@ def command(
     flow: str | None,
     dry_run: bool,
 ) -> None:
-    """Remove old runs and all that is stored for them.
+    """Remove old runs and everything stored for them.
 
-    A run that is still going on is never removed. A lost one, whose process is gone, is removed
-    only if its last sign of life is older than --older-than.
+    Never removes a run that is still active. Removes a lost one, whose process is gone, only if its
+    last sign of life is older than --older-than.
     """
     if older_than is None and keep is None:
-        raise click.UsageError("say which: --older-than 30d, --keep 100, or both")
+        raise click.UsageError("give --older-than 30d, --keep 100, or both")
     from lokki.cli.removal import collect
 
     if flow is not None:

@@ -1,4 +1,4 @@
-"""``invoke``: a run on AWS."""
+"""``invoke``: runs a flow on AWS."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``logs``: what the steps of a run have printed and logged."""
+"""``logs``: what the steps of a run printed and logged."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ _LOOK_SECONDS = 0.5
             type=Choice(LEVELS),
             default="DEBUG",
             metavar="|".join(LEVELS),
-            help="Only lines of this level and more severe ones.",
+            help="Only lines of this level or above.",
         ),
         click.Option(
             ["--since", "--start"],
             type=Ago(),
             help="Only lines written since then: 10m (ago) or 2026-02-03T10:30.",
         ),
-        click.Option(["--end"], type=Ago(), help="Only lines written until then."),
+        click.Option(["--end"], type=Ago(), help="Only lines written up to then."),
         click.Option(
             ["--follow", "--tail", "-f"],
             is_flag=True,
@@ -76,9 +76,9 @@ def command(
     on: str | None,
     **wanted: Any,
 ) -> None:
-    """Print what a run's steps have printed and logged.
+    """Print what a run's steps printed and logged.
 
-    Without RUN, those of the newest run. Times are local, in JSON UTC.
+    Without RUN, that of the newest run. Times are local, in JSON UTC.
     """
     from lokki.model.log import Line
 
@@ -100,7 +100,7 @@ def command(
 
 
 def _check_step(backend: Backend, run: Run, step: str | None) -> None:
-    """Raise UsageError for a step that a run neither has nor had before its structure changed."""
+    """Raise UsageError for a step that a run neither has nor had before a structure change."""
     steps = [name for stage in run.structure for name in stage.steps]
     if step is None or step in steps or any(backend.lines(run.id, step=step)):
         return
@@ -108,7 +108,7 @@ def _check_step(backend: Backend, run: Run, step: str | None) -> None:
 
 
 def _check_item(backend: Backend, run: Run, item: int | None) -> None:
-    """Raise UsageError for an item that no map of a run has, nor had before, nor may still get."""
+    """Raise UsageError for an item that no map of a run has, had or may still get."""
     maps = [stage for stage in run.stages if stage.kind == "map"]
     most = max((stage.total for stage in maps), default=0)
     in_flow = sum(stage.kind == "map" for stage in run.structure)
@@ -122,11 +122,11 @@ def _check_item(backend: Backend, run: Run, item: int | None) -> None:
 def _lines(
     backend: Backend, run_id: str, follow: bool, end: float | None, wanted: dict[str, Any]
 ) -> Iterator[LogLine]:
-    """The lines of a run there are, and with ``follow`` those that come until it ends."""
+    """The lines of a run, with ``follow`` also those that come until it ends."""
     after, more = 0, True
     while more:
         more = follow and _may_come(backend, backend.find(run_id), end)
-        last = backend.last_line(run_id)  # up to which all are read now
+        last = backend.last_line(run_id)  # all lines up to this one are read now
         for line in backend.lines(run_id, **wanted, until=end, after=after):
             last = max(last, line.id)
             yield line
@@ -136,7 +136,7 @@ def _lines(
 
 
 def _may_come(backend: Backend, run: Run, end: float | None) -> bool:
-    """Whether lines may come that are written before ``end``."""
+    """Whether more lines written before ``end`` may come."""
     from lokki.model.times import seconds
 
     ended = None if run.finished is None else seconds(run.finished)

@@ -1,4 +1,4 @@
-"""``plan``: what a run on AWS uses and costs."""
+"""``plan``: estimates what a run on AWS uses and costs."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from lokki.cli.program import Program
 from lokki.cli.target import on_target
 from lokki.decorators import Flow
 
-_HELP = """Tell what a run on AWS uses and costs.
+_HELP = """Estimate what a run on AWS uses and costs.
 
-Besides, the limits that it comes near, and what to change.
+Also names the limits that it approaches, and what to change.
 """
 
 

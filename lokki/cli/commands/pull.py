@@ -1,4 +1,4 @@
-"""``pull``: bringing a run on AWS home."""
+"""``pull``: copies a run on AWS to this machine."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
     from lokki.aws.home import Pulled
     from lokki.store.protocol import PayloadStore
 
-_HELP = """Bring a run on AWS home, to go on with it here.
+_HELP = """Copy a run on AWS to this machine, to resume it here.
 
-Its results are kept, so that `resume` runs what has failed: on this machine, under a debugger, say.
-With --failed, items that AWS has not come to are left to it.
+Its results are kept, so that `resume` runs only what failed, under a debugger, say. With --failed,
+items that AWS has not reached are left to it.
 """
 
 
 def command(flow: Flow[..., Any] | None, program: Program) -> click.Command:
-    """``pull RUN`` of the runs of one flow, or, with None, ``pull RUN FILE[:flow]``."""
+    """``pull RUN`` for the runs of one flow or, with None, ``pull RUN FILE[:flow]``."""
     if flow is None:
         return pull_command(load_flow, [target_argument()])
     return pull_command(lambda: flow, [])
@@ -42,7 +42,7 @@ def command(flow: Flow[..., Any] | None, program: Program) -> click.Command:
 def pull_command(
     flow_of: Callable[..., Flow[..., Any]], target: Sequence[click.Parameter]
 ) -> click.Command:
-    """``pull RUN``, of the flow that ``flow_of`` gives for the ``target``, an argument if any."""
+    """``pull RUN``, with the flow that ``flow_of`` returns for the ``target`` argument, if any."""
 
     def pull(run: str | None, run_option: str | None, **options: Any) -> None:
         given = [options.pop(str(each.name)) for each in target]
@@ -52,9 +52,9 @@ def pull_command(
         _pull(run_named(run, run_option), flow, program, **options)
 
     only = click.Option(
-        ["--failed", "only_failed"], is_flag=True, help="Leave what AWS has not come to there."
+        ["--failed", "only_failed"], is_flag=True, help="Leave what AWS has not reached there."
     )
-    anew = click.Option(["--replace"], is_flag=True, help="Replace the run that is here already.")
+    anew = click.Option(["--replace"], is_flag=True, help="Replace the run if it is already here.")
     parameters = [*run_parameters(), *target, only, anew, *settings("aws", "local")]
     return Command("pull", params=parameters, callback=pull, help=_HELP, example="last --failed")
 
@@ -99,4 +99,4 @@ def _pull(
     click.echo(
         f"run {run.id} is here: {counted(done.results, 'result')}, {done.failed:,} failed{left}"
     )
-    click.echo(f"go on with it: {resume}", err=True)
+    click.echo(f"resume it: {resume}", err=True)

@@ -1,4 +1,4 @@
-"""``push``: giving the results of a run that was pulled back to AWS."""
+"""``push``: copies the results of a pulled run back to AWS."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from lokki.model.run import AWS
 if TYPE_CHECKING:
     from lokki.store.protocol import PayloadStore
 
-_HELP = """Give the results of a run that was pulled back to AWS.
+_HELP = """Copy the results of a pulled run back to AWS.
 
-`resume --on aws` then goes on with them there.
+`resume --on aws` then continues with them there.
 """
 
 
@@ -47,7 +47,7 @@ def command(program: Program, /, run: str | None, run_option: str | None, **opti
         try:
             found = book.history.find(run_named(run, run_option), program.flow)
         except RunNotFound as error:
-            raise RunNotFound(f"{error}; `lokki pull RUN FILE` brings a run here") from error
+            raise RunNotFound(f"{error}; `lokki pull RUN FILE` copies a run here") from error
         backend.find(found.id, found.flow)
         observation = backend.wait(backend.executions.observe, found.flow, found.id)
 
@@ -56,5 +56,5 @@ def command(program: Program, /, run: str | None, run_option: str | None, **opti
 
         pushed = backend.wait(with_large, journal, config, send)
     resume = program.at(AWS).command("resume", found.id)
-    click.echo(f"{counted(pushed, 'result')} of run {found.id} put on AWS")
-    click.echo(f"go on with it there: {resume}", err=True)
+    click.echo(f"{counted(pushed, 'result')} of run {found.id} copied to AWS")
+    click.echo(f"resume it there: {resume}", err=True)

@@ -1,4 +1,4 @@
-"""``rehearse``: a flow run here as AWS would run it."""
+"""``rehearse``: runs a flow here as AWS would."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 _HELP = """Run a flow's build here as AWS would.
 
-What `build` writes is created on an AWS in this process, executed and compared with a run here.
+Creates what `build` writes on an AWS in this process, executes it, and compares it with a run here.
 """
 _UNPROVEN = (
-    "permissions (they are listed by `build`, and not enforced here)",
+    "permissions (`build` lists them; they are not enforced here)",
     "quotas and cold starts",
     "the build of an image by Docker",
     "names of executions over 80 characters",
@@ -63,7 +63,7 @@ def _rehearse(graph: FlowGraph[Any], config: Config, *, logs: bool) -> int:
             tell = teller(console, status.update)
             done = anyio.run(rehearsal.run, graph, params, config, tell)
             failed = done.status != "SUCCEEDED"
-            tell("running it here, to compare")
+            tell("running it here for comparison")
             difference = _compared(graph, done, local_result, same)
         show_states(done, console)
         show_lines(done, console, every=logs)
@@ -79,7 +79,7 @@ def _rehearse(graph: FlowGraph[Any], config: Config, *, logs: bool) -> int:
 def _compared(
     graph: FlowGraph[Any], done: Rehearsed, run: Callable[..., Any], same: Callable[..., bool]
 ) -> str:
-    """What differs from a run here; nothing when nothing does."""
+    """How the result differs from a run here; empty if it does not."""
     import anyio
 
     try:

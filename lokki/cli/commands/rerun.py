@@ -1,4 +1,4 @@
-"""``rerun``: a flow run again as another run, with some parameters changed."""
+"""``rerun``: starts a new run with the parameters of an earlier one, some of them changed."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from lokki.model.run import LOCAL
 
 _HELP = """Start a new run with the parameters of an earlier one.
 
-It has the code as it is now. Each parameter of the flow is an option, to change it: rerun RUN
---help lists them with the values of that run.
+It uses the current code. Each parameter of the flow is an option, to change it: rerun RUN --help
+lists them with the values of that run.
 """
 _WRONG = 422
-"""The status of an answer that says what is wrong with parameters."""
+"""The status of an answer about wrong parameters."""
 _SETTINGS = [HERE_OR_SERVER, *settings("logging", "local")]
 
 
 def command(flow: Flow[..., Any] | None, program: Program) -> click.Command:
-    """``rerun RUN`` of the runs of one flow, or, with None, of every flow."""
+    """``rerun RUN`` for the runs of one flow or, with None, of every flow."""
 
     def rerun(run: str, arguments: tuple[str, ...], **options: Any) -> None:
         if run in HELP["help_option_names"]:
@@ -71,7 +71,7 @@ def command(flow: Flow[..., Any] | None, program: Program) -> click.Command:
 
 
 def _as_in_text(name: str, program: Program) -> click.Command | None:
-    """The command with the options of a run's flow, as the text of its file has them."""
+    """The command with the options of a run's flow, read from the text of its file."""
     flow = completing.flow_of_run(name, program.flow)
     return None if flow is None else Command("rerun", params=[*options_of(flow), *_SETTINGS])
 
@@ -83,7 +83,7 @@ def _here(
     program: Program,
     options: dict[str, Any],
 ) -> click.Command:
-    """The command whose options are the flow's parameters, as a run of this machine had them."""
+    """The command whose options are the flow's parameters, with the values of a run here."""
     import anyio
 
     from lokki.engine.parameters import with_configured_params
@@ -92,7 +92,7 @@ def _here(
     run, config = found_run(name, program, options)
     flow = flow or flow_of(run, target, "rerun")
     if run.flow != flow.name:
-        raise DefinitionError(f"run {run.id} is of the flow '{run.flow}', not '{flow.name}'")
+        raise DefinitionError(f"run {run.id} belongs to flow '{run.flow}', not '{flow.name}'")
     like = loads(anyio.run(with_configured_params, run, config).params)
 
     def again(params: Path | None, **given: Any) -> None:

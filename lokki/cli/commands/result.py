@@ -1,4 +1,4 @@
-"""``result``: what has come of a run, without the code that it came from."""
+"""``result``: the result of a run, without the code that made it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _STDOUT = Path("-")
             ["--pickle"],
             type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
             metavar="FILE",
-            help="Save it as a pickle (-: to stdout), whatever it is.",
+            help="Save it as a pickle (-: to stdout), whatever its type.",
         ),
         ANYWHERE,
     ],
@@ -41,8 +41,8 @@ def command(
 ) -> None:
     """Print a run's result as JSON.
 
-    Without RUN, that of the newest run. None of your code is imported: what holds objects of your
-    own classes is described by its type, and can be saved with --pickle.
+    Without RUN, that of the newest run. None of your code is imported: a result with objects of
+    your own classes is described by its type, and can be saved with --pickle.
     """
     from lokki.cli.backends import opened
 
@@ -64,7 +64,7 @@ def _as_json(raw: bytes, what: str, save: str) -> str:
     try:
         return json.dumps(whole(raw), indent=2)
     except NotShown as error:
-        problem = f"{what} is no JSON ({error.type}, {error.bytes:,} bytes as a pickle)"
+        problem = f"{what} is not JSON ({error.type}, {error.bytes:,} bytes as a pickle)"
         raise click.ClickException(f"{problem}; save it: {save}") from None
 
 

@@ -1,4 +1,4 @@
-"""``resume``: going on with a run."""
+"""``resume``: continues a run."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from lokki.cli.render.report import LineReport
     from lokki.store.runs import RunRecord
 
-_OWN = """Go on with a run that was interrupted or failed.
+_OWN = """Resume a run that was interrupted or failed.
 
-Results are kept; the rest runs with the code as it is now.
+Keeps results; the rest runs with the current code.
 """
 
 
@@ -57,10 +57,10 @@ def resume(
     target: str | None,
     **options: Any,
 ) -> None:
-    """Go on with a run that was interrupted or failed.
+    """Resume a run that was interrupted or failed.
 
-    Results are kept; the rest runs with the code as it is now, in the file that the run was
-    started from or in FILE.
+    Keeps results; the rest runs with the current code, in the file that the run was started from
+    or in FILE.
     """
     if options["on"] != LOCAL:
         if target is not None:
@@ -77,7 +77,7 @@ def resume(
 
 
 def resume_of(flow: Flow[..., Any], program: Program) -> click.Command:
-    """``resume`` of the runs of one flow."""
+    """``resume`` for the runs of one flow."""
 
     def resume(run: str | None, run_option: str | None, **options: Any) -> None:
         name = run_named(run, run_option)
@@ -91,14 +91,14 @@ def resume_of(flow: Flow[..., Any], program: Program) -> click.Command:
 
 
 def command(flow: Flow[..., Any] | None, program: Program) -> click.Command:
-    """``resume`` of the runs of one flow, or, with None, of every flow."""
+    """``resume`` for the runs of one flow or, with None, of every flow."""
     return resume if flow is None else resume_of(flow, program)
 
 
 def _resume(
     run: RunRecord, flow: Flow[..., Any], program: Program, config: Config, options: dict[str, Any]
 ) -> int:
-    """Say what a resume will do again, and do it unless it is a dry run."""
+    """Report what a resume will run again and, unless it is a dry run, resume."""
     again, dry_run = again_from(options), options.pop("dry_run")
     import anyio
 
@@ -116,7 +116,7 @@ def _resume(
         if is_worked_on(row, time()):
             _refuse_worked_on(row, config)
         row = anyio.run(with_configured_params, row, config)
-        # Secrets are asked for last: what is wrong, or done already, needs none.
+        # Secrets come last: a resume that is wrong or has nothing to do needs none.
         hidden = dry_run or bool(missing_secrets(flow))
         graph = traced(flow, lambda: resumed_graph(row, flow, {}, to_run=not hidden))
         planned = plan(history, row, graph, again)
@@ -144,7 +144,7 @@ def _resume(
 
 
 def _refuse_worked_on(run: RunRecord, config: Config) -> None:
-    """Refuse to resume a run that a process may be at work on, for no longer than a lease."""
+    """Refuse to resume a run that a process may be working on, for at most a lease."""
     from contextlib import closing
 
     from lokki.store.journal import Journal
@@ -159,7 +159,7 @@ def _resume_elsewhere(name: str, program: Program, options: dict[str, Any]) -> i
 
 
 def _resume_on_server(name: str, program: Program, options: dict[str, Any]) -> int:
-    """As `_resume`, of a run of a server, with the code that the server has."""
+    """Like `_resume`, for a run of a server, with the server's code."""
     from lokki.backends.changes import kept
     from lokki.backends.server import ServerBackend
     from lokki.cli.execute import Start, execute

@@ -1,4 +1,4 @@
-"""``run``: a flow, here, on a server, or on AWS."""
+"""``run``: runs a flow here, on a server or on AWS."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``runs``: the runs there are."""
+"""``runs``: lists runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``schedules``: when runs of flows are started."""
+"""``schedules``: lists when runs of flows start."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _SCHEDULE = "give a flow one: @flow(schedule='cron(0 9 * * ? *)')"
 
 @click.command("schedules", cls=Command, params=PARAMETERS, example="birds.py")
 def command(sources: tuple[str, ...], as_json: bool, on: str) -> None:
-    """List schedules with their next times and their last runs.
+    """List schedules with their next times and last runs.
 
-    Those of the flows that `lokki flows` lists. A server starts their runs: `lokki serve`. Times
-    are local, in JSON UTC.
+    They are those of the flows that `lokki flows` lists. A server (`lokki serve`) starts their
+    runs. Times are local, in JSON UTC.
     """
     found = offered_flows(on, sources)
     scheduled = [each for each in found.flows if each.schedule is not None]

@@ -1,4 +1,4 @@
-"""``serve``: the service, if what it needs is installed."""
+"""``serve``: starts the service, if its packages are installed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lokki.cli.options import SOURCES
     example="birds.py",
     params=[
         SOURCES,
-        click.Option(["--host"], metavar="ADDRESS", help="Listen on it.  [default: 127.0.0.1]"),
+        click.Option(["--host"], metavar="ADDRESS", help="Listen here.  [default: 127.0.0.1]"),
         click.Option(
             ["--port"], type=click.IntRange(0, 65_535), metavar="INT", help="[default: 8765]"
         ),
@@ -32,15 +32,15 @@ from lokki.cli.options import SOURCES
             ["--grace"],
             type=click.IntRange(0),
             metavar="SECONDS",
-            help="How long runs have to finish when the server is stopped.  [default: 30]",
+            help="Seconds that runs have to finish when the server stops.  [default: 30]",
         ),
     ],
 )
 def command(sources: tuple[str, ...], **settings: Any) -> None:
     """Serve flows over HTTP, with a dashboard.
 
-    Offers the flows of the files, modules and folders that are named; without any, those of this
-    folder's files. Runs them in processes of its own, and records them in the journal.
+    Offers the flows of the named files, modules and folders; without any, those of this folder's
+    files. Runs them in its own processes, and records them in the journal.
     """
     leave_first_process()
     config = configured({f"server.{name}": value for name, value in settings.items()})

@@ -1,4 +1,4 @@
-"""``show``: one run."""
+"""``show``: shows one run."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def command(
 ) -> None:
     """Show a run's stages, items and failures.
 
-    Without RUN, the newest runs are listed; with --watch, the last one is drawn.
+    Without RUN, lists the newest runs; with --watch, draws the last one.
     """
     if watch and as_json:
         raise click.UsageError("--watch draws for people: leave --json out")

@@ -1,1 +1,1 @@
-"""What the commands draw and tell."""
+"""What the commands draw and print."""

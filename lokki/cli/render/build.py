@@ -1,4 +1,4 @@
-"""What `build` has written."""
+"""The output of `build`."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def show_build(built: Build, graph: FlowGraph[Any]) -> None:
 
 
 def _resource(value: Any) -> str:
-    """A resource of a statement, as a line has room for."""
+    """A resource of a statement, short enough for a line."""
     if isinstance(value, str):
         return value
     (kind, argument), *_ = value.items()

@@ -8,21 +8,21 @@ import sys
 from rich.console import Console
 
 WIDE = 120
-"""Columns of a strip in output that is not a terminal's."""
+"""Columns of a strip in output that is not a terminal."""
 MOST_LINES = 4
 """Lines of a terminal that a message may take."""
 _CONTROLS = {code: repr(chr(code))[1:-1] for code in (*range(10), *range(11, 32), *range(127, 160))}
 
 
 class _Console(Console):
-    """A console that leaves it to its caller what a closed pipe means."""
+    """A console whose caller decides what a closed pipe means."""
 
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError
 
 
 def stdout_console() -> Console:
-    """Stdout; lines are as long as they come unless its width is given."""
+    """Stdout; lines have any length unless a width is given."""
     console = _Console(highlight=False)
     if console.is_terminal or "COLUMNS" in os.environ:
         return console
@@ -41,5 +41,5 @@ def short(text: str, most: int) -> str:
 
 
 def plain(text: str) -> str:
-    """A text whose control characters are spelled out, so that the terminal does not obey them."""
+    """A text with its control characters spelled out, so that the terminal ignores them."""
     return text.translate(_CONTROLS)

@@ -1,4 +1,4 @@
-"""The failures of a run, and how to go on with it."""
+"""The failures of a run, and how to resume it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def failures_of(
             text.append(f"\n        resume: {program.command('resume', run.id, *flags)}")
         yield text
     if len(found) > _MOST_GROUPS:
-        yield Text(f"{len(found) - _MOST_GROUPS} more kinds of failures: --json has them")
+        yield Text(f"{len(found) - _MOST_GROUPS} more failure groups: see --json")
 
 
 def _group(group: FailureGroup, stage: Stage, most: int) -> Text:
@@ -53,12 +53,12 @@ def _group(group: FailureGroup, stage: Stage, most: int) -> Text:
 
 
 def last_words(run: Run, groups: Sequence[FailureGroup], program: Program) -> Iterator[Text]:
-    """What ended a run when no step did, and how to go on with it."""
+    """What ended a run, if no step did, and how to resume it."""
     if run.error and run.status == "failed" and not groups:
         yield Text(plain(run.error.message), style="red")
     resume = program.command("resume", run.id)
     if run.removing:
-        yield Text("it is being removed: its payloads are gone, the next gc removes the rest")
+        yield Text("it is being removed: its payloads are gone, and the next gc removes the rest")
     elif run.is_lost:
         yield Text(f"its process is gone; resume: {resume}")
     elif run.status in ("failed", "cancelled") and not any(each.failed for each in groups):

@@ -19,11 +19,11 @@ from lokki.secret import variable
 _MOST_CHARACTERS = 74
 _MOST_TIMES = 3
 _NAMES = 10
-"""Columns of the names of a schedule's fields."""
+"""Columns for the names of a schedule's fields."""
 
 
 def show_flows(flows: Sequence[Flow]) -> None:
-    """Print flows: each with its file, what it does, when, and its parameters as options."""
+    """Print flows: each with its file, description, schedule, and its parameters as options."""
     _show(map(_flow, flows))
 
 
@@ -33,7 +33,7 @@ def show_schedules(flows: Sequence[Flow], backend: Backend) -> None:
 
 
 def _show(blocks: Iterable[Iterable[Text]]) -> None:
-    """Print blocks of lines, with an empty one between two."""
+    """Print blocks of lines, separated by empty lines."""
     console = stdout_console()
     for index, block in enumerate(blocks):
         if index:

@@ -1,4 +1,4 @@
-"""What a run is: its flow, status, times and parameters."""
+"""The head of a run: its flow, status, times and parameters."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lokki.model.run import Resume, Run, Stage
 from lokki.model.times import seconds
 
 _NAMES = 9
-"""Columns of the names in a run's head."""
+"""Columns for the names in a run's head."""
 _CHAIN_IN_MAP = re.compile(r"map\([^)]* → ")
 
 
@@ -54,7 +54,7 @@ def _begun(at: str, by: str | None) -> Text:
 
 
 def _resumed(resumes: Sequence[Resume]) -> Text:
-    """How often a run was resumed, and the last time."""
+    """How often a run was resumed, and when last."""
     if not resumes:
         return Text()
     last = _begun(resumes[-1].at, resumes[-1].by)
@@ -62,7 +62,7 @@ def _resumed(resumes: Sequence[Resume]) -> Text:
 
 
 def _troubles(stages: Sequence[Stage]) -> Text:
-    """How many items have failed, and of how many that is tolerated."""
+    """How many items failed, and how many of these failures are tolerated."""
     maps = [stage for stage in stages if stage.kind == "map"]
     failed = sum(stage.failed for stage in maps)
     tolerated = sum(stage.tolerated for stage in maps)

@@ -1,4 +1,4 @@
-"""What `plan` has computed."""
+"""The output of `plan`."""
 
 from __future__ import annotations
 

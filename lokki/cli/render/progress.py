@@ -1,4 +1,4 @@
-"""What a terminal shows of a run: a view of its stages, with all the other lines above it."""
+"""What a terminal shows of a run: a view of its stages, with all other lines above it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from lokki.engine.events import (
 from lokki.model.status import RunStatus
 
 _PATIENCE_SECONDS = 0.4
-"""A run that is over by then is not worth a view."""
+"""A run that ends earlier needs no view."""
 _REFRESH_SECONDS = 0.25
 _IN_VIEW = frozenset({"step_start", "step_complete", "step_retrying", "map_progress"})
 
@@ -35,8 +35,8 @@ _IN_VIEW = frozenset({"step_start", "step_complete", "step_retrying", "map_progr
 class ProgressReport(LineReport):
     """Draws the stages of a run that takes a while; all other lines go above them.
 
-    A thread of its own draws: it goes on while a step blocks the event loop. A step that reads
-    from the terminal ends the view, and lines are written from then on.
+    Its own thread draws, so that it continues while a step blocks the event loop. A step that reads
+    from the terminal ends the view; from then on, lines are written.
     """
 
     def __init__(self, settings: Logging, stages: Sequence[Outline], program: Program) -> None:
@@ -86,7 +86,7 @@ class ProgressReport(LineReport):
         super().event(event)
 
     def _stop(self, status: str) -> None:
-        """The stage that goes on ends so, unless it ends by itself."""
+        """The state in which the current stage ends, unless it ends by itself."""
         for view in self._views:
             if view.status in ("running", "cancelled"):
                 view.status = status
@@ -102,8 +102,8 @@ class ProgressReport(LineReport):
             super()._write_at_once(text)
 
     def _end_view(self) -> None:
-        """Draw the view for the last time; lines that come later go below it."""
-        if os.getpid() == self._process:  # no child that a step has forked
+        """Draw the view for the last time; later lines go below it."""
+        if os.getpid() == self._process:  # not a child that a step has forked
             self._over.set()
             self._drawing.join()
 

@@ -1,4 +1,4 @@
-"""What `rehearse` has seen."""
+"""The output of `rehearse`."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 _HEAVIEST = 5
 _MOST_LINES = 10
 _PLATFORM = ("START", "END", "REPORT")
-"""What begins the lines that Lambda adds."""
+"""How the lines begin that Lambda adds."""
 
 
 def teller(console: Console, update: Callable[[str], None]) -> Callable[[str], None]:
-    """Shows what is being done: on a terminal in one line, else a line for each thing."""
+    """Shows the current action: on a terminal in one line, otherwise in a line each."""
     if console.is_terminal:
         return update
     seen: set[str] = set()
@@ -49,7 +49,7 @@ def show_states(done: Rehearsed, console: Console) -> None:
 
 
 def show_lines(done: Rehearsed, console: Console, *, every: bool) -> None:
-    """What functions and jobs have logged: theirs that came last, or all, Lambda's too."""
+    """What functions and jobs logged: their last lines, or all, including Lambda's."""
     lines = done.lines
     if not every:
         own = [line for line in lines if line.partition(" ")[0] not in _PLATFORM]
@@ -60,7 +60,7 @@ def show_lines(done: Rehearsed, console: Console, *, every: bool) -> None:
 
 
 def _as_said(text: str) -> str:
-    """A line that a step has printed or logged, as `logs` shows it; any other as it is."""
+    """A line that a step printed or logged, as `logs` shows it; any other unchanged."""
     recorded = said(text)
     return text if recorded is None else human(step_line(*recorded[1]))
 

@@ -1,4 +1,4 @@
-"""What is reported of a run while it goes on, line by line: for people, or as JSON lines."""
+"""Reports a run in progress line by line, for people or as JSON lines."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from lokki.store.texts import shortened
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """What is known of a stage before it begins; ``in_threads``: where some of its calls run."""
+    """What is known of a stage before it begins; ``in_threads``: some of its calls run there."""
 
     name: str
     is_map: bool
@@ -53,10 +53,10 @@ def outlines(graph: FlowGraph[Any]) -> list[Outline]:
 
 
 class LineReport:
-    """Writes a line on stderr for what happens, and for so many percent of a map's items.
+    """Writes a line to stderr for each event, and for every few percent of a map's items.
 
     ``program`` makes the commands that messages name. ``echo`` is where the steps' own output
-    goes: as it is, or, in JSON, nowhere, since each line of it is reported on its own (`lines_of`).
+    goes: unchanged or, in JSON, nowhere, since each line of it is reported separately (`lines_of`).
     """
 
     def __init__(self, settings: Logging, stages: Sequence[Outline], program: Program) -> None:
@@ -83,7 +83,7 @@ class LineReport:
 
     @contextmanager
     def lines_of(self, run_id: str) -> Iterator[None]:
-        """Within, report what the steps of a run print and log in JSON, if that is the format."""
+        """Inside this context, report what a run's steps print and log, if lines are JSON."""
         if not self._json:
             yield
             return
@@ -97,9 +97,9 @@ class LineReport:
         self.tell(logging.step_line(*line))
 
     def said(self, line: logging.Line) -> None:
-        """Tell what a step that runs elsewhere has printed or logged, as if it had been here."""
+        """Report what a step elsewhere printed or logged, as if it had run here."""
         level, source, message = line[-3:]
-        if source == "lokki":  # what it says of failed attempts is only recorded
+        if source == "lokki":  # its lines about failed attempts are only recorded
             return
         if self._json:
             self._line(line)
@@ -107,7 +107,7 @@ class LineReport:
             self.echo.write(message + "\n")
 
     def tell(self, record: logging.Record) -> None:
-        """Write a record, if its level is wanted."""
+        """Write a record, if its level is high enough."""
         if logging.reaches(record.level, self._settings.level):
             with suppress(OSError, ValueError):
                 self._write(self._text(record))
@@ -119,7 +119,7 @@ class LineReport:
         self._above.write_line(text)
 
     def event(self, event: Event) -> None:
-        """Tell of what has happened."""
+        """Report an event."""
         now = time()
         match event:
             case RunStarted(run_id, flow, resumed):
@@ -137,7 +137,7 @@ class LineReport:
                 self._finished(counts, seconds, now)
             case StageFailed():
                 self._failed(event, now)
-            case RunCancelling() if not self._resume_shown:  # not by Ctrl-C: by another process
+            case RunCancelling() if not self._resume_shown:  # by another process, not by Ctrl-C
                 self.tell(logging.run_cancelling(self._run_id, self._waiting(), now))
             case RunFinished(status, _):
                 if self._json or status == RunStatus.SUCCEEDED:
@@ -162,7 +162,7 @@ class LineReport:
             self.tell(logging.step_tolerated(name, now, counts.tolerated, counts.total, listed_by))
 
     def _failed(self, event: StageFailed, now: float) -> None:
-        """A failure, for people after the user's traceback."""
+        """A failure; for people, after the user's traceback."""
         failure = event.failure
         reason, traceback = shortened(failure.reason, failure.traceback)
         record = logging.step_failed(
@@ -187,7 +187,7 @@ class LineReport:
             self.tell(logging.map_progress(stage.name, now, counts.done, counts.total, **troubles))
 
     def cancelling(self, run_id: str) -> None:
-        """Answer Ctrl-C at once, whatever goes on: a signal's handler calls this."""
+        """Answer Ctrl-C at once, in any situation: a signal handler calls this."""
         record = logging.run_cancelling(run_id, self._waiting(), time(), self._resume(run_id))
         self._resume_shown = True
         with suppress(OSError):
@@ -201,10 +201,10 @@ class LineReport:
         return f"stopping the calls of '{stage.name}'"
 
     def _write_at_once(self, text: str) -> None:
-        os.write(2, text.encode())  # a stream may be in the midst of a write
+        os.write(2, text.encode())  # a stream may be in the middle of a write
 
     def end(self, message: str, code: int, *again: str) -> None:
-        """The last words on a run that has no result, with how to go on unless that was shown.
+        """The last line about a run without a result, with how to resume it unless that was shown.
 
         ``again`` are options that a resume needs.
         """
@@ -213,7 +213,7 @@ class LineReport:
         self.tell(logging.ending(message, time(), code, self._run_id, resume))
 
     def end_at_once(self, message: str) -> None:
-        """The last words of a process that ends now, in whichever of its threads."""
+        """The last line of a process that ends now, from any of its threads."""
         self.end(f"Error: {message}", 1)
 
     def _resume(self, run_id: str | None, *again: str) -> str:
@@ -225,11 +225,11 @@ def _percent(counts: Counts) -> int:
 
 
 class Above:
-    """A stream whose text is written at once, or held until a view can put it above itself."""
+    """A stream whose text is written at once, or held until a view can show it above itself."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._lock = threading.RLock()  # a signal's handler writes, too
+        self._lock = threading.RLock()  # a signal handler writes, too
         self._held: list[str] = []
         self._mid_line = False
         self.holds = False
@@ -250,7 +250,7 @@ class Above:
                 self._stream.flush()
 
     def write_line(self, text: str) -> None:
-        """Write on a line of its own, also when a step is in the midst of one."""
+        """Write on a new line, even when a step is in the middle of one."""
         with self._lock:
             self.write("\n" + text if self._mid_line else text)
             self.flush()
@@ -262,7 +262,7 @@ class Above:
                 self.write("\n")
 
     def take(self, *, last: bool = False) -> str:
-        """The whole lines that are held, the rest of the last one is kept; ``last``: all."""
+        """The complete lines held, keeping an incomplete last one; ``last``: everything."""
         with self._lock:
             if not self._held:
                 return ""
@@ -270,12 +270,12 @@ class Above:
             if last and rest:
                 self._held, self._mid_line = [], False
                 return "".join((lines, end, rest, "\n"))
-            before, returned, rest = rest.rpartition("\r")  # what it overwrites is not shown
+            before, returned, rest = rest.rpartition("\r")  # overwritten text is not shown
             self._held = [returned + rest] if rest else [before + returned] if before else []
             return lines + end
 
     def release(self) -> None:
-        """Write what has come since the last was taken, and hold no more."""
+        """Write what has come since the last lines were taken, and hold no more."""
         with self._lock:
             self.holds = False
             held, self._held = self._held, []

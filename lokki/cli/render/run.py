@@ -21,7 +21,7 @@ from lokki.model.run import Run
 
 _REFRESH_SECONDS = 0.5
 _LEAST_HEAD = 3
-"""Lines of a run's head that a low window has: its status, and before it id and flow."""
+"""Lines of a run's head in a low window: id and flow, and its status."""
 
 
 def show_run(backend: Backend, run_id: str, program: Program) -> None:
@@ -32,9 +32,9 @@ def show_run(backend: Backend, run_id: str, program: Program) -> None:
 
 
 def watch_run(backend: Backend, run_id: str, program: Program) -> None:
-    """Draw a run again and again until it has ended; it is printed as a whole in the end."""
+    """Redraw a run until it has ended, then print it in full."""
     console = stdout_console()
-    for each in (signal.SIGTERM, signal.SIGHUP):  # else the cursor is left hidden
+    for each in (signal.SIGTERM, signal.SIGHUP):  # otherwise the cursor stays hidden
         signal.signal(each, lambda number, frame: sys.exit(128 + number))
     try:
         with Live(console=console, auto_refresh=False, transient=True) as live:
@@ -49,7 +49,7 @@ def watch_run(backend: Backend, run_id: str, program: Program) -> None:
 def _run(
     backend: Backend, run: Run, program: Program, console: Console
 ) -> tuple[dict[str, list[Text]], Text, Text]:
-    """A run's head, its stages, and what there is to say of their items and how to go on."""
+    """A run's head, its stages and their items, and how to resume it."""
     stages = run.stages
     found = [(group, stage) for stage in stages for group in stage.failures]
     found.sort(key=lambda each: not each[0].failed)
@@ -62,7 +62,7 @@ def _run(
 
 
 def _joined(*parts: Text) -> Text:
-    """Parts below one another, without the empty ones."""
+    """Parts below each other, without empty ones."""
     return Text("\n\n").join(part for part in parts if part)
 
 
@@ -73,7 +73,7 @@ def _lines_of(head: Mapping[str, Sequence[Text]]) -> Text:
 def _fitting(
     head: Mapping[str, Sequence[Text]], stages: Text, more: Text, console: Console
 ) -> Text:
-    """As much of a run as its window holds: in any case its status, and a stage."""
+    """As much of a run as fits its window: at least its status and a stage."""
     height = console.height - 1
     names, *rows = stages.wrap(console, console.width)
     rest = list(more.wrap(console, console.width))
@@ -89,7 +89,7 @@ def _fitting(
 
 
 def _beginning(head: Mapping[str, Sequence[Text]], most: int) -> list[Text]:
-    """The first lines of a head, but with its status."""
+    """The first lines of a head, always including its status."""
     others = most - len(head["status"])
     lines: list[Text] = []
     for name, entry in head.items():

@@ -17,7 +17,7 @@ from lokki.model.times import seconds
 
 
 def show_runs(runs: Sequence[Run], now: float, *, more: bool) -> None:
-    """Print a list of runs; ``more``: there are older ones."""
+    """Print a list of runs; ``more``: older ones exist."""
     console = stdout_console()
     maps = [[stage for stage in run.stages if stage.kind == "map"] for run in runs]
     failed = [sum(stage.failed for stage in own) for own in maps]
@@ -35,11 +35,11 @@ def show_runs(runs: Sequence[Run], now: float, *, more: bool) -> None:
     ]
     console.print(table(columns, room(console)))
     if more:
-        print(f"older ones: more with --n, or --before {runs[-1].id}", file=sys.stderr)
+        print(f"for older runs: a larger --n, or --before {runs[-1].id}", file=sys.stderr)
 
 
 def show_removable(runs: Sequence[Run], ends: Sequence[float], resumable: Collection[str]) -> None:
-    """Print the runs that could be removed, when they ended, and which of them can be resumed."""
+    """Print the runs that would be removed, when they ended, and which can be resumed."""
     columns = [
         Column("run", [Text(run.id) for run in runs]),
         Column("flow", [Text(plain(run.flow)) for run in runs]),
@@ -51,7 +51,7 @@ def show_removable(runs: Sequence[Run], ends: Sequence[float], resumable: Collec
 
 
 def _wheres(runs: Sequence[Run]) -> list[Text]:
-    """Where runs are; nothing if all are in the journal."""
+    """Where runs are; empty if all are in the journal."""
     are_named = any(map(elsewhere, runs))
     return [Text(run.where if are_named else "") for run in runs]
 
@@ -64,7 +64,7 @@ def _when(at: float, now: float) -> str:
 
 
 def _done(stages: Sequence[Stage]) -> Text:
-    """How many items have succeeded; of how many, unless all have."""
+    """How many items succeeded, and of how many unless all did."""
     done = sum(stage.succeeded for stage in stages)
     total = sum(stage.total for stage in stages)
     return Text(f"{done:,}/{total:,}" if done < total else f"{total:,}" if total else "")

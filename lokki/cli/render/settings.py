@@ -1,4 +1,4 @@
-"""The settings, and where they come from."""
+"""The settings and where they come from."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lokki.cli.render.console import WIDE, stdout_console
 
 
 def show_config(settings: Mapping[str, Mapping[str, Any]]) -> None:
-    """Print settings and where they came from; each entry of a table has a line of its own."""
+    """Print settings and where they came from; each entry of a table has its own line."""
     rows = [("key", "value", "from")]
     for name, each in settings.items():
         value, origin = each["value"], each["from"]

@@ -18,7 +18,7 @@ def show_changes(change_set: ChangeSet, console: Console) -> None:
     for name in ("change", "resource", "type"):
         table.add_column(name, overflow="fold")
     for each in change_set.changes:
-        action = f"{each.action} (made anew)" if each.replaced else each.action
+        action = f"{each.action} (replaced)" if each.replaced else each.action
         table.add_row(action, each.resource, each.kind)
     console.print(f"stack {change_set.stack}:", markup=False)
     console.print(table)

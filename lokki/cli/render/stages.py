@@ -13,7 +13,7 @@ from lokki.cli.render.tables import Column, count_cells, table
 from lokki.cli.render.words import duration, mean, rate
 from lokki.model.run import InnerStep, Run, Stage
 
-_CELLS = {  # from the gravest; the first that a cell holds is drawn
+_CELLS = {  # the most severe first; a cell shows the first that it contains
     "failed": ("✗", "x", "red", "failed"),
     "tolerated": ("!", "!", "yellow", "tolerated"),
     "cancelled": ("◌", "c", "yellow", "cancelled"),
@@ -52,7 +52,7 @@ def map_of(backend: Backend, run: Run, stage: Stage, console: Console) -> Text:
 
 
 def _inner(steps: Sequence[InnerStep], room: int) -> Text:
-    """The inner steps of a map: how many items are past each, and what a call takes."""
+    """The inner steps of a map: how many items have passed each, and how long a call takes."""
     if not steps:
         return Text()
     means = [each.mean_seconds for each in steps]
@@ -68,7 +68,7 @@ def _inner(steps: Sequence[InnerStep], room: int) -> Text:
 
 
 def _strip(backend: Backend, run: Run, stage: Stage, console: Console) -> Text:
-    """The items of a map in a line of cells, and what the cells mean."""
+    """The items of a map as a line of cells, and what the cells mean."""
     ascii_alone = not (console.encoding or "").lower().startswith("utf")
     cells = backend.strip(run.id, stage.position, console.width - 2)
     kinds = [_drawn(cell) for cell in cells]

@@ -24,7 +24,7 @@ def status(run: Run) -> Text:
 
 
 def elsewhere(run: Run) -> str:
-    """Where a run is that is not in a journal."""
+    """Where a run outside a journal is."""
     return "" if run.where == LOCAL else run.where
 
 

@@ -1,4 +1,4 @@
-"""Tables, which leave columns out where there is no room."""
+"""Tables that leave out columns where there is no room."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from rich.text import Text
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a table, which is left out when it is empty.
+    """A column of a table; an empty one is left out.
 
-    Where there is no room, columns that ``goes`` are left out, the one that does most first, and
-    one with a ``least`` width is cut to no less.
+    Where there is no room, columns with ``goes`` are left out, the highest first, and one with a
+    ``least`` width is cut down to that.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Column:
 def table(columns: Iterable[Column], room: int) -> Text:
     """Columns side by side under their names, in lines of at most ``room`` columns.
 
-    Lines are longer only where what must be whole has no room.
+    Lines are longer only where uncut columns need more.
     """
     shown = [column for column in columns if any(column.cells)]
     while _width(each.narrowest for each in shown) > room and any(each.goes for each in shown):

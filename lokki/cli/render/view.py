@@ -1,4 +1,4 @@
-"""The progress view: a line for each stage, drawn again and again at the bottom of a terminal."""
+"""The progress view: a line for each stage, redrawn at the bottom of a terminal."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from lokki.cli.render.words import duration, rate
 from lokki.engine.state import Counts
 
 _WINDOW_SECONDS = 15.0
-"""The rate is that of the last so many seconds."""
+"""The rate covers this many of the last seconds."""
 _NARROWEST_BAR = 6
 
 _Cell = tuple[str, str]
 """A text and its style; padded to the width of its column."""
 _NAME, _BAR = 1, 2
-"""Columns of a row, between its mark and those of `StageView.cells`."""
+"""Columns of a row between its mark and those of `StageView.cells`."""
 _RIGHT = (3, 5, 6)
-"""Columns whose texts end below one another."""
+"""Columns that are aligned to the right."""
 _STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "": ""}
 _MARKS = {  # in UTF-8 and in ASCII
     "waiting": ("·", ".", "dim"),
@@ -56,7 +56,7 @@ class StageView:
         self.status, self.counts, self._took = status, counts, seconds
 
     def cells(self, now: float, *, last: bool) -> list[_Cell]:
-        """Count, trouble, rate and time; ``last``: nothing is going to change any more."""
+        """Count, trouble, rate and time; ``last``: nothing will change any more."""
         if self.status in ("waiting", "kept"):
             return [("", "")] * 4
         counts = self.counts
@@ -71,7 +71,7 @@ class StageView:
         ]
 
     def _time(self, now: float, per_second: float, *, last: bool) -> str:
-        """What it took so far, or how long it is going to take: nobody knows when retries end."""
+        """The time so far, or the time left; unknown while items are retrying."""
         if self.status == "cancelled" and not last:
             return "cancelling"
         left = self.counts.total - self.counts.done
@@ -80,7 +80,7 @@ class StageView:
         return duration(now - self._began if self._took is None else self._took)
 
     def _rate(self, now: float) -> float:
-        """Items a second since the run was resumed: of late, or, of an ended stage, all in all."""
+        """Items per second since the run was resumed: recently or, for an ended stage, in total."""
         if not self.is_map:
             return 0.0
         done, samples = self.counts.done, self._samples
@@ -96,8 +96,8 @@ class StageView:
 class Screen:
     """The lines at the bottom of a terminal, and what is written above them.
 
-    The cursor is left shown, at the beginning of the line below: whatever ends the process, the
-    terminal is as it was.
+    The cursor stays visible, at the beginning of the line below: whatever ends the process, the
+    terminal is usable.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -109,7 +109,7 @@ class Screen:
     def draw(
         self, above: str, stages: Sequence[StageView], now: float, *, last: bool = False
     ) -> None:
-        """Draw the stages, below ``above``, which is whole lines."""
+        """Draw the stages below ``above``, which has complete lines."""
         size = _size(self._stream)
         shown = stages if last else _fitting(stages, size.lines - 2)
         rows = [_row(stage, now, last, self._ascii) for stage in shown]
@@ -132,7 +132,7 @@ class Screen:
 
 
 def _size(stream: TextIO) -> os.terminal_size:
-    """The size of the terminal; some say that they have no columns."""
+    """The size of the terminal; some report no columns."""
     with suppress(OSError, ValueError):
         size = os.get_terminal_size(stream.fileno())
         if size.columns > 1 and size.lines:
@@ -141,14 +141,14 @@ def _size(stream: TextIO) -> os.terminal_size:
 
 
 def _fitting(stages: Sequence[StageView], height: int) -> Sequence[StageView]:
-    """So many stages as there is room for: from the last that have ended on."""
+    """As many stages as fit, from the last ended ones on."""
     ended = sum(stage.status in ("kept", "done", "failed") for stage in stages)
     first = max(0, min(ended - 1, len(stages) - height))
     return stages[first : first + max(1, height)]
 
 
 def _row(stage: StageView, now: float, last: bool, in_ascii: bool) -> list[_Cell | float]:
-    """The cells of a stage's line; a share of items in place of its bar."""
+    """The cells of a stage's line, with a share of items in place of its bar."""
     mark, ascii_mark, colour = _MARKS[stage.status]
     idle = stage.status in ("waiting", "kept")
     name = (stage.name, "dim" if idle else "bold")
@@ -161,13 +161,13 @@ def _row(stage: StageView, now: float, last: bool, in_ascii: bool) -> list[_Cell
 def _lines(
     rows: list[list[_Cell | float]], width: int, signs: tuple[str, str, str]
 ) -> list[list[_Cell]]:
-    """The rows as lines of at most ``width`` columns, their bars as wide as is left over."""
+    """The rows as lines of at most ``width`` columns; bars take the rest."""
     widths = _widths(rows, width)
     return [_fitted(_line(row, widths, signs), width) for row in rows]
 
 
 def _widths(rows: list[list[_Cell | float]], width: int) -> list[int]:
-    """How wide each column is; 0 is one that is not drawn."""
+    """The width of each column; 0 for one that is not drawn."""
     widths = [
         max((_columns(cell[0]) for cell in column if isinstance(cell, tuple)), default=0)
         for column in zip(*rows, strict=True)
@@ -179,7 +179,7 @@ def _widths(rows: list[list[_Cell | float]], width: int) -> list[int]:
 
 
 def _line(row: list[_Cell | float], widths: list[int], signs: tuple[str, str, str]) -> list[_Cell]:
-    """A row's cells, padded to the widths of their columns, with gaps between them."""
+    """A row's cells, padded to the widths of their columns, with gaps between."""
     full, rest, cut = signs
     line: list[_Cell] = []
     for column, (cell, wide) in enumerate(zip(row, widths, strict=True)):
@@ -216,7 +216,7 @@ def _cropped(text: str, width: int, cut: str) -> str:
 
 
 def _columns(text: str) -> int:
-    """How many columns of a terminal a text takes."""
+    """How many columns of a terminal a text needs."""
     if text.isascii():
         return len(text)
     return sum(2 if east_asian_width(sign) in "WF" else 1 for sign in text)

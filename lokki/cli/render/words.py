@@ -27,7 +27,7 @@ def as_options(arguments: Arguments) -> str:
 
 
 def duration(seconds: float) -> str:
-    """How long something took; of less than a minute, a whole number is written as one."""
+    """How long something took; under a minute, a whole number stays whole."""
     if seconds < 60:
         if isinstance(seconds, int):
             return f"{seconds}s"
@@ -38,12 +38,12 @@ def duration(seconds: float) -> str:
 
 
 def mean(seconds: float) -> str:
-    """How long each of many took: two digits where it is little."""
+    """How long each of many took; two digits for short times."""
     return duration(seconds) if seconds >= 0.1 else f"{1000 * seconds:.2g}ms"
 
 
 def rate(per_second: float) -> str:
-    """How many a second, a minute if they are few; nothing for none."""
+    """How many per second, or per minute if few; empty for none."""
     if not per_second:
         return ""
     if per_second < 0.1:

@@ -1,5 +1,5 @@
-"""An AWS in this process that runs what it is given: moto, patched where a flow needs more of it.
+"""An AWS in this process that runs code: moto, patched where flows need more.
 
-Each module here changes one part of moto; the version of moto is pinned, since these parts are its
-inner ones. `server` puts them together.
+Each module here changes one part of moto, whose version is pinned, since these parts are internal.
+`server` combines them.
 """

@@ -1,7 +1,7 @@
 """How a state machine calls the other services.
 
-A client is made once rather than for each call, and the parameters and results of
-``batch:submitJob.sync`` are written as Step Functions writes them, in PascalCase.
+A client is made once, not for each call, and the parameters and results of
+``batch:submitJob.sync`` are in PascalCase, as in Step Functions.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the API of Step Functions reports of executions, and moto does not.
+"""What the API of Step Functions reports of executions, but moto does not.
 
 The children of a map run, pages of a history, an execution without a name, why one was stopped.
 """
@@ -32,7 +32,7 @@ def change(platform: Platform) -> None:
         self: Any, arn: str, name: Any = None, execution_input: Any = None, trace: Any = None
     ) -> Any:
         execution = start(self, arn, name or str(uuid.uuid4()), execution_input, trace)
-        while execution.exec_worker.env is None:  # its thread makes it, and all else looks into it
+        while execution.exec_worker.env is None:  # its thread makes it, and everything else uses it
             time.sleep(0.001)
         return execution
 

@@ -1,4 +1,4 @@
-"""What moto's grammar of Amazon States Language does not know, though AWS does.
+"""Adds to moto's grammar of Amazon States Language what only AWS knows.
 
 A whole number as a percentage, and ``ItemBatcher``, which is kept aside for `maps`.
 """
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from lokki.rehearse.moto_patches.platform import Platform
 
 _BATCHER = "lokki-batcher:"
-"""What begins the comment of a map that has a batcher: the map's own comment is not used."""
+"""How the comment of a map with a batcher begins; the map's own comment is unused."""
 
 
 def change(platform: Platform) -> None:
@@ -47,7 +47,7 @@ def _rewrite(document: dict[str, Any]) -> None:
 
 
 def batcher_in(comment: str | None) -> dict[str, Any] | None:
-    """The batcher that `parse` has put into the comment of a map's processor."""
+    """The batcher that `parse` put into the comment of a map's processor."""
     if comment is None or not comment.startswith(_BATCHER):
         return None
     batcher: dict[str, Any] = json.loads(bytes.fromhex(comment.removeprefix(_BATCHER)))

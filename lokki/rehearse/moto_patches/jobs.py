@@ -1,4 +1,4 @@
-"""Batch: a job's command is run as a process, as often as its retry strategy says."""
+"""Batch: runs a job's command as a process, as often as its retry strategy says."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _run(job: Any, platform: Platform) -> None:
 def _attempt(
     job: Any, argv: Sequence[str], env: Mapping[str, str], folder: str
 ) -> tuple[int, bool]:
-    """Run the command once; its exit code, and whether it has run out of time."""
+    """Run the command once; its exit code, and whether it timed out."""
     job.job_started_at = datetime.now()
     job.log_stream_name = job._stream_name
     job.status = moto("batch.utils").JobStatus.RUNNING
@@ -119,7 +119,7 @@ def _log(job: Any, output: str) -> None:
 
 
 def _is_tried_again(strategy: Mapping[str, Any], code: int) -> bool:
-    """What the first condition that matches says; without one, a failed job is tried again."""
+    """The action of the first matching condition; without one, a failed job is retried."""
     described = {
         "onExitCode": str(code if code >= 0 else 128 - code),
         "onReason": "",
@@ -140,7 +140,7 @@ def _environment(
     region_name: str,
     **more: Any,
 ) -> Any:
-    """A compute environment; jobs are processes, so its networks and its role are not looked at."""
+    """A compute environment; jobs are processes, so its networks and role are ignored."""
     given = cloudformation_json["Properties"]
     resources = moto("batch.utils").lowercase_first_key(given.get("ComputeResources", {}))
     where = {"account_id": account_id, "region_name": region_name}

@@ -1,6 +1,6 @@
-"""Lambda: a function's code is run under the real runtime interface client, not in a container.
+"""Lambda: runs a function's code under the real runtime interface client, not in a container.
 
-moto's model for CloudFormation knows neither images nor log groups of one's own.
+moto's model for CloudFormation supports neither images nor custom log groups.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _models = moto("awslambda.models")
 _live: dict[str, tuple[Any, Function]] = {}
-"""The running functions by their ARNs, and what they were made of."""
+"""The running functions by ARN, and what they were made of."""
 _lock = threading.Lock()
 
 
@@ -69,7 +69,7 @@ def close() -> None:
 
 
 def _function(function: Any, platform: Platform) -> Function:
-    """The running function, begun anew when its code or configuration has changed."""
+    """The running function, restarted if its code or configuration has changed."""
     version = (
         function.code_sha_256,
         json.dumps(function.environment_vars, sort_keys=True),

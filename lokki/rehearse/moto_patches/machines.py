@@ -1,4 +1,4 @@
-"""State machines that CloudFormation makes are executed, and their definitions may be objects."""
+"""Executes state machines that CloudFormation makes, and accepts definitions as objects."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Distributed Map: each item, or batch of them, in an execution of its own, some at a time.
+"""Distributed Map: each item, or batch of them, in its own execution, some at a time.
 
-As https://docs.aws.amazon.com/step-functions/latest/dg/state-map-distributed.html says and moto
-does not: a child knows its own input and name, failures are tolerated or end the map at once,
-items may come in batches, a map has no more workers than it needs, and one that is started again
-runs the children alone that have not succeeded, each from the state that it failed in.
+As https://docs.aws.amazon.com/step-functions/latest/dg/state-map-distributed.html says, unlike
+moto: a child knows its own input and name, failures are tolerated or end the map at once, items may
+come in batches, a map has only the workers that it needs, and a redriven map runs only the children
+that have not succeeded, each from the state in which it failed.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ _program_state = asl("eval.program_state")
 
 @dataclass
 class Child:
-    """An execution that a map has started; what ResultWriter and the API report of it.
+    """An execution that a map started, with what ResultWriter and the API report of it.
 
-    ``index`` is its own among the map's; ``state`` and ``state_input`` are where it has failed.
+    ``index`` is its index in the map; ``state`` and ``state_input`` are where it failed.
     """
 
     index: int
@@ -54,9 +54,9 @@ class Child:
 
 @dataclass
 class MapRun:
-    """The children of a map run, and whether it goes on.
+    """The children of a map run, and whether it continues.
 
-    ``before`` are those that it goes on with, by their indexes.
+    ``before`` are the children that it continues with, by index.
     """
 
     record: Any
@@ -69,7 +69,7 @@ class MapRun:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def is_over_tolerance(self) -> bool:
-        """Whether more items have failed than the map's thresholds allow."""
+        """Whether more items failed than the map's thresholds allow."""
         share = self.record.tolerated_failure_percentage or 0
         count = self.record.tolerated_failure_count or 0
         within = 100.0 * self.failed <= share * self.items or self.failed <= count
@@ -127,7 +127,7 @@ def _run_map(self: Any, env: Any, eval_input: Any, most_workers: int) -> None:
 
 
 def _take_place(pool: Any, record: Any) -> None:
-    """Have a map that is started again be the map run that it was: at no time is there a second."""
+    """Make a redriven map continue its map run: there is never a second one."""
     for each in pool.get_all():
         if each.map_state_machine_arn == record.map_state_machine_arn and hasattr(each, "run"):
             record.map_run_arn, record.start_date = each.map_run_arn, each.start_date
@@ -153,7 +153,7 @@ def _selected(env: Any, selector: Any, index: int, value: Any) -> Any:
 
 
 def _batches(env: Any, items: Sequence[Any], batcher: Any) -> Iterator[tuple[Any, int]]:
-    """What each child is given, and how many items that is."""
+    """The input of each child, and its number of items."""
     if batcher is None:
         yield from ((item, 1) for item in items)
         return
@@ -167,7 +167,7 @@ def _batches(env: Any, items: Sequence[Any], batcher: Any) -> Iterator[tuple[Any
 
 
 def _evaluated(env: Any, template: Any) -> Any:
-    """A payload template; of paths, those that we use: fields of the context and of the input."""
+    """A payload template; paths may be fields of the context and of the input."""
     if isinstance(template, list):
         return [_evaluated(env, each) for each in template]
     if not isinstance(template, dict):
@@ -194,7 +194,7 @@ def _path(env: Any, path: str) -> Any:
 def _run_child(
     env: Any, run: MapRun, program: Any, index: int, given: tuple[Any, int]
 ) -> Child | None:
-    """Run a child to its end, unless it has succeeded before or the map is over."""
+    """Run a child to its end, unless it succeeded before or the map has ended."""
     with run.lock:
         child = run.before.get(index)
         if child is not None and child.status == "SUCCEEDED":

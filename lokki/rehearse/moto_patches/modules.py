@@ -1,4 +1,4 @@
-"""The modules of moto that are patched, untyped: their types describe them unpatched."""
+"""The patched modules of moto, untyped: their types describe them unpatched."""
 
 from __future__ import annotations
 

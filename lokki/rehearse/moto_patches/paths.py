@@ -1,4 +1,4 @@
-"""JSONPaths are parsed once: moto builds a parser anew for each value that a state looks up."""
+"""Parses JSONPaths once: moto builds a parser for each value that a state looks up."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Image:
-    """What a container of an image would run, and where: there is no container here."""
+    """What a container of an image would run, and where; there is no container here."""
 
     folder: Path
     entrypoint: tuple[str, ...] = ()
@@ -22,8 +22,8 @@ class Image:
 class Platform:
     """What functions and jobs run on.
 
-    ``python``: the interpreter of the managed runtime, in an environment of its own. ``images``: by
-    their URIs. ``most_workers``: processes of one map at a time.
+    ``python``: the interpreter of the managed runtime, in its own environment. ``images``: by URI.
+    ``most_workers``: most processes of one map at a time.
     """
 
     endpoint: str = ""
@@ -33,5 +33,5 @@ class Platform:
 
     @property
     def path(self) -> str:
-        """The PATH of an image's processes: its ``python`` is not the one that this PATH has."""
+        """The PATH of an image's processes: its ``python`` differs from the one in this PATH."""
         return os.pathsep.join((os.path.dirname(self.python), os.environ["PATH"]))

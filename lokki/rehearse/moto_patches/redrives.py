@@ -1,7 +1,7 @@
-"""An execution that failed or was stopped is started again in the state that it ended in.
+"""Redrives an execution that failed or was stopped, from the state in which it ended.
 
-As https://docs.aws.amazon.com/step-functions/latest/dg/redrive-executions.html says: what is done
-stays so, in a map, too, and the context counts how often it was started again.
+As https://docs.aws.amazon.com/step-functions/latest/dg/redrive-executions.html says: results stay,
+in a map, too, and the context counts the redrives.
 """
 
 from __future__ import annotations

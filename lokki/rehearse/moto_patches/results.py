@@ -1,4 +1,4 @@
-"""ResultWriter writes what the children of a map have given, not its manifest alone.
+"""Makes ResultWriter write the results of a map's children, not only its manifest.
 
 https://docs.aws.amazon.com/step-functions/latest/dg/input-output-resultwriter.html
 """

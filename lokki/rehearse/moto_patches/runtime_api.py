@@ -1,7 +1,7 @@
 """Execution environments of Lambda: the real runtime interface client, and the API it polls.
 
 https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html . One process is one environment: it
-handles one invocation at a time, and is used again while it is warm.
+handles one invocation at a time, and is reused while it is warm.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from pathlib import Path
 from time import monotonic, time
 
 INIT_SECONDS = 10
-"""What an environment may take to begin, besides its function's timeout."""
+"""Seconds that an environment may take to start, besides its function's timeout."""
 _POLL_SECONDS = 0.02
 _FLUSH_SECONDS = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """A function: its name and ARN, what to run, where, with which variables, for how long."""
+    """A function: its name and ARN, what to run, where, with which variables and timeout."""
 
     name: str
     arn: str
@@ -40,7 +40,7 @@ class Spec:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of an invocation: its answer, or the error that AWS reports, and its output."""
+    """The outcome of an invocation: its answer, or the error that AWS reports, and its output."""
 
     request_id: str
     payload: bytes
@@ -59,7 +59,7 @@ class Function:
         self._lock = threading.Lock()
 
     def invoke(self, payload: bytes) -> Outcome:
-        """Handle one event in an environment that is idle, or in a new one."""
+        """Handle one event in an idle environment, or a new one."""
         with self._lock:
             environment = self._idle.pop() if self._idle else None
         if environment is None:
@@ -117,20 +117,20 @@ class _Environment:
             self._events.put((request_id, payload, int((time() + self._spec.timeout) * 1000)))
             answer = self._answer(until)
             self._warm = True
-        elif not self._answers.empty():  # it has reported why it cannot begin
+        elif not self._answers.empty():  # it has reported why it cannot start
             answer = self._answers.get()
         if answer is None:
             failed, answered = True, self._why_silent(request_id)
             self.close()
         else:
             failed, answered = answer
-            if not self._polled(monotonic() + _FLUSH_SECONDS):  # it does once all is written
+            if not self._polled(monotonic() + _FLUSH_SECONDS):  # it does so once all is written
                 self.close()
         seconds = monotonic() - began
         return Outcome(request_id, answered, failed, self._written(), seconds)
 
     def _polled(self, until: float) -> bool:
-        """Wait until the process asks for an event; False when it does not."""
+        """Wait until the process asks for an event; False if it does not."""
         while not self._polls.acquire(timeout=_POLL_SECONDS):
             if monotonic() > until or not self.alive:
                 return False
@@ -145,7 +145,7 @@ class _Environment:
         return None
 
     def _why_silent(self, request_id: str) -> bytes:
-        """The error that Lambda reports when a process ends, or is ended, without an answer."""
+        """The error that Lambda reports for a process that ends, or is ended, without an answer."""
         if self.alive:
             kind = "Sandbox.Timedout"
             why = f"Error: Task timed out after {self._spec.timeout:.2f} seconds"
@@ -158,7 +158,7 @@ class _Environment:
         return json.dumps(error).encode()
 
     def _written(self) -> str:
-        """What the process has written since this was asked last."""
+        """What the process has written since the last call of this."""
         if self._output.closed:
             text, self._rest = self._rest, ""
             return text
@@ -189,7 +189,7 @@ class _Environment:
                     super().handle()
 
             def log_message(self, format: str, *args: object) -> None:
-                """Nothing: it is no log of the user's."""
+                """Does nothing: this is no log for the user."""
 
             def do_GET(self) -> None:
                 """…/runtime/invocation/next ."""

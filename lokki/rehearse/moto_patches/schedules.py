@@ -15,7 +15,7 @@ _Base: Any = moto("core.common_models").CloudFormationModel
 
 
 def change(platform: Platform) -> None:
-    _Schedule.__module__ = _models.__name__  # by which moto finds what makes a resource
+    _Schedule.__module__ = _models.__name__  # moto finds the maker of a resource by it
     parsing = moto("cloudformation.parsing")
     parsing.get_model_map.cache_clear()
     parsing.get_name_type_map.cache_clear()

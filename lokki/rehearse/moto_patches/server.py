@@ -38,7 +38,7 @@ PLATFORM = Platform()
 
 @cache
 def _changed() -> None:
-    """Apply the patches, once in a process, and have moto log nothing of what is meant to fail."""
+    """Apply the patches, once per process, and keep moto from logging intended failures."""
     for name, level in {"werkzeug": logging.ERROR, "moto": logging.CRITICAL}.items():
         logging.getLogger(name).setLevel(level)
     default_user_config["stepfunctions"] = {"execute_state_machine": True}
@@ -53,16 +53,16 @@ def _changed() -> None:
 def serving(
     python: str = sys.executable, *, host: str = _HOST, port: int = 0
 ) -> Iterator[Platform]:
-    """An AWS at ``endpoint`` for as long as the context is open; ``port`` 0: one that is free.
+    """An AWS at ``endpoint`` as long as this context; ``port`` 0: a free one.
 
-    One at a time in a process, since what it runs is looked up by port. Raises OSError for a port
-    that is taken.
+    Only one at a time per process, since its parts look each other up by port. Raises OSError for a
+    port in use.
     """
     _changed()
     port = _free_port(host, port)
     server = ThreadedMotoServer(host, port, verbose=False)
     before = os.environ.get("MOTO_PORT")
-    os.environ["MOTO_PORT"] = str(port)  # where its state machines call its other services
+    os.environ["MOTO_PORT"] = str(port)  # its state machines call its other services there
     PLATFORM.endpoint, PLATFORM.python = f"http://{_HOST}:{port}", python
     server.start()
     try:
@@ -78,7 +78,7 @@ def serving(
 
 
 def _free_port(host: str, wanted: int) -> int:
-    """The port that is wanted, or any that is free; moto's server would wait for one forever."""
+    """The given port, or any free one; moto's server would wait forever for a port in use."""
     with socket.socket() as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, wanted))

@@ -1,7 +1,7 @@
-"""What becomes of the change sets of CloudFormation, as AWS has it.
+"""Change sets of CloudFormation, as on AWS.
 
-An event for each resource, all that parameters change, outputs; a stack whose creation fails is
-rolled back and says why; several change sets of a new stack, of which the first executed wins.
+An event for each resource, everything that parameters change, outputs; a stack whose creation fails
+is rolled back and says why; of several change sets of a new stack, the first executed wins.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def change(platform: Platform) -> None:
         try:
             made = make(name, resource, resources, account_id, region_name)
         except Exception as error:
-            if not hasattr(error, "resource"):  # else it is that of one that this one needs
+            if not hasattr(error, "resource"):  # otherwise it is that of one that this one needs
                 vars(error)["resource"] = name
                 _record(models, *described, "CREATE_FAILED", getattr(error, "message", str(error)))
             raise
@@ -88,7 +88,7 @@ def _roll_back(stack: Any, kind: str) -> None:
     if kind == "CREATE":
         with suppress(Exception):
             stack.resource_map.delete()
-        stack.resource_map._resource_json_map = {}  # or a look at them would make them
+        stack.resource_map._resource_json_map = {}  # otherwise a look at them would make them
     stack.status = f"{back}_COMPLETE"
     stack._add_stack_event(stack.status)
 

@@ -1,4 +1,4 @@
-"""Deployed flows and their runs on AWS, of which each has the routes of one of the journal."""
+"""Deployed flows and their runs on AWS, which have the same routes as runs of the journal."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ router = APIRouter(prefix="/aws/flows", tags=["aws"])
 
 @router.get("", response_model=models.AwsFlows)
 async def list_deployed_flows(service: Serving) -> Any:
-    """The flows that are deployed, or why AWS cannot be asked."""
+    """The deployed flows, or why AWS cannot be reached."""
     if not service.mirror.is_configured:
         return {"flows": [], "account": None, "problem": None}
     try:
@@ -47,7 +47,7 @@ async def start_execution(
 ) -> Any:
     """Start a run on AWS, with parameters that this server's code of the flow accepts.
 
-    The same `Idempotency-Key` gives the same run of the flow again.
+    The same `Idempotency-Key` returns the same run of the flow again.
     """
     await service.checked(name, request.model_dump_json().encode())
     runs = await service.mirror.of(name)

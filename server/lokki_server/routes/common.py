@@ -25,7 +25,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _RUN_ID = "^[A-Za-z0-9_-]{1,80}$"
 _PIECE = 64 * 1024
-"""How many characters of an answer are sent at a time."""
+"""Characters of an answer that are sent at a time."""
 
 
 def _service(request: Request) -> Service:
@@ -37,13 +37,13 @@ Serving = Annotated[Service, Depends(_service)]
 
 
 async def of_journal(request: Request, service: Serving) -> None:
-    """Have the routes of a run be about those of the journal."""
+    """Make the routes of a run serve runs of the journal."""
     runs: OperatedBackend = service.runs
     request.state.runs = runs
 
 
 async def of_flow(request: Request, service: Serving, name: FlowName) -> None:
-    """Have the routes of a run be about those of a deployed flow."""
+    """Make the routes of a run serve runs of a deployed flow."""
     runs: OperatedBackend = await service.mirror.of(name)
     request.state.runs = runs
 
@@ -57,7 +57,7 @@ Runs = Annotated[OperatedBackend, Depends(_runs)]
 
 
 class RunRoutes:
-    """Routes of one run, which each backend has under a path of its own."""
+    """Routes of one run, which each backend has under its own path."""
 
     def __init__(self, tag: str) -> None:
         self._tag = tag
@@ -82,7 +82,7 @@ class RunRoutes:
             router.add_api_route(path, endpoint, tags=[self._tag], **about)
 
 
-RunId = Annotated[str, Path(pattern=_RUN_ID, description="a run's id, or the beginning of it")]
+RunId = Annotated[str, Path(pattern=_RUN_ID, description="a run's id, or its beginning")]
 FlowName = Annotated[str, Path(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,59}$")]
 IdempotencyKey = Annotated[str | None, Header(max_length=255, min_length=1)]
 Position = Annotated[int, Path(ge=0, le=255)]
@@ -90,7 +90,7 @@ Index = Annotated[int, Path(ge=0, lt=2**32)]
 
 
 class LineQuery(BaseModel):
-    """Which log lines are asked for."""
+    """Which log lines to return."""
 
     step: str | None = Field(None, max_length=200)
     item: int | None = Field(None, ge=0, lt=2**32)
@@ -99,7 +99,7 @@ class LineQuery(BaseModel):
     since: datetime | None = None
     until: datetime | None = None
     after: int = Field(0, ge=0, lt=2**62, description="only lines after the one with this id")
-    tail: bool = Field(False, description="the last lines in place of the first")
+    tail: bool = Field(False, description="the last lines instead of the first")
     before: int | None = Field(
         None, ge=0, lt=2**62, description="the last lines before the one with this id"
     )
@@ -112,7 +112,7 @@ class LineQuery(BaseModel):
 
 
 class RunQuery(BaseModel):
-    """Which runs are asked for."""
+    """Which runs to return."""
 
     status: list[RunStatus] = Field([], max_length=6)
     since: datetime | None = Field(None, description="only runs created since then")
@@ -123,7 +123,7 @@ class RunQuery(BaseModel):
     n: int = Field(20, ge=1, le=1000)
 
     async def of(self, runs: AsyncBackend, flow: str | None) -> RunList:
-        """The page of runs of a backend."""
+        """A page of runs of a backend."""
         return await runs.runs(
             flow=flow,
             statuses=self.status,
@@ -135,7 +135,7 @@ class RunQuery(BaseModel):
 
 
 class ItemQuery(BaseModel):
-    """Which items of a stage are asked for."""
+    """Which items of a stage to return."""
 
     status: list[ItemStatus] = Field([], max_length=6)
     error: str | None = Field(None, description="only the failures of this group", max_length=80)
@@ -150,9 +150,7 @@ Width = Annotated[int, Query(ge=1, le=2000, description="the most cells")]
 
 
 async def known_query(request: Request) -> None:
-    """Refuse query parameters that a route does not take: a client that pages by a wrong name would
-    be given the first page for ever.
-    """
+    """Refuse unknown query parameters: a client that misspells one would page forever."""
     if not request.query_params:
         return
     app = request.app
@@ -181,7 +179,7 @@ def seconds(at: datetime | None) -> float | None:
 
 
 def json_text(parts: Iterable[str]) -> Response:
-    """Stream texts that make up JSON, in pieces: other requests get their turn between."""
+    """Stream the texts of a JSON document in pieces, so that other requests get their turn."""
 
     async def pieces() -> AsyncIterator[bytes]:
         for part in parts:
@@ -193,13 +191,13 @@ def json_text(parts: Iterable[str]) -> Response:
 
 
 def refusals() -> dict[int | str, dict[str, Any]]:
-    """The ``responses`` that any request may get, besides what its route gives."""
+    """The ``responses`` that any request may get, besides those of its route."""
     codes = (400, 401, 403, 413, 415, 421, 422, 429, 503, "default")
     return dict.fromkeys(codes, _RESPONSE)
 
 
 def problems(*codes: int) -> dict[int | str, dict[str, Any]]:
-    """The ``responses`` of a route that may end with these codes."""
+    """The ``responses`` of a route that may answer with these codes."""
     return dict.fromkeys(codes, _RESPONSE)
 
 

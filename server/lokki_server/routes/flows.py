@@ -21,7 +21,7 @@ router = APIRouter(tags=["flows"])
 
 @router.get("/flows", response_model=FlowList)
 def list_flows(service: Serving) -> Any:
-    """Every flow that can be run, and the files that cannot be read."""
+    """Every flow that can be run, and the unreadable files."""
     flows = [_flow(service, name) for name in service.catalog.flows]
     return FlowList(flows=flows, problems=service.catalog.problems)
 
@@ -56,7 +56,7 @@ async def start_run(
     response: Response,
     idempotency_key: IdempotencyKey = None,
 ) -> Any:
-    """Queue a run. The same `Idempotency-Key` gives the same run again."""
+    """Queue a run. The same `Idempotency-Key` returns the same run again."""
     run = await service.start(name, await request.body(), idempotency_key)
     response.headers["Location"] = f"/runs/{run.id}"
     return recorded.runs(service.history, [run])[0]
@@ -79,14 +79,14 @@ def list_schedules(service: Serving) -> Any:
 def get_schedule(
     service: Serving, name: FlowName, n: Annotated[int, Query(ge=1, le=1_000)] = 50
 ) -> Any:
-    """A flow's schedule, and what became of its latest times, in `n` rows of a thousand."""
+    """A flow's schedule, and the outcomes of its latest times, `n` rows of at most a thousand."""
     found = get_flow_schedule(service, name)
     return ScheduleDetail(flow=name, **fields_of(found), ticks=service.clock.ticks(name, n))
 
 
 @router.get("/flows/{name}/schedule", response_model=Schedule, responses=problems(404))
 def get_flow_schedule(service: Serving, name: FlowName) -> Any:
-    """When runs of a flow are started."""
+    """When runs of a flow start."""
     found = _flow(service, name).schedule
     if found is None:
         raise Problem(404, "No schedule", f"the flow '{name}' has no schedule")

@@ -1,4 +1,4 @@
-"""Whether the service is well."""
+"""The health of the service."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def get_metrics(service: Serving, request: Request) -> Response:
     responses={503: {"model": models.NotReady, "content": {MEDIA_TYPE: {}}}},
 )
 async def get_readiness(service: Serving) -> Any:
-    """Whether every part of the server works, and runners are ready to take runs."""
+    """Whether every part of the server works, and runners are ready for runs."""
     found = service.problems
     parts = {
         name: {"ready": problem is None, "problem": problem} for name, problem in found.items()

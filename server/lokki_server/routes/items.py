@@ -28,7 +28,7 @@ async def get_strip(runs: Runs, run_id: RunId, position: Position, width: Width 
 
 @of_run.get("/stages/{position}/items", response_model=ItemList, responses=problems(404))
 async def list_items(runs: Runs, run_id: RunId, position: Position, asked: ItemsAsked) -> Any:
-    """The items that have an outcome, in order."""
+    """The items with an outcome, in order."""
     found = await runs.items(
         run_id,
         position,

@@ -1,4 +1,4 @@
-"""Runs as they go on: server-sent events, at most ten a second, whatever happens."""
+"""Live runs: server-sent events, at most ten per second."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ LastEventId = Annotated[
     str | None,
     Header(
         max_length=100,
-        description="the id of the last message received: the stream goes on after it",
+        description="the id of the last message received: the stream continues after it",
     ),
 ]
 
 
 async def stream(service: Serving) -> AsyncIterator[None]:
-    """Reserve a stream before it begins: afterwards it cannot be refused any more."""
+    """Reserve a stream before it begins: later, it can no longer be refused."""
     with service.hub.stream():
         yield
 
 
 async def _found(runs: Runs, run_id: RunId) -> Run:
-    """The run, before the stream begins: a stream cannot be a 404 any more."""
+    """The run, before the stream begins: later, a 404 is no longer possible."""
     return await runs.run(run_id)
 
 
@@ -81,13 +81,13 @@ async def stream_run(
             return
         except (JournalError, AwsError):  # it cannot be read now
             continue
-        if run.finished is not None:  # it was read before its lines, of which it then had all
+        if run.finished is not None:  # it was read before its lines, so these are complete
             yield ServerSentEvent(event="end", data={"status": run.status}, id=str(after))
             return
 
 
 def _number_in(event_id: str | None) -> int | None:
-    """The line that the id of an event names, if it does."""
+    """The line that an event's id names, if any."""
     text = event_id or ""
     return int(text) if text.isdecimal() and len(text) < 19 else None
 

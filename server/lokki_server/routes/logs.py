@@ -1,4 +1,4 @@
-"""What the steps of a run have printed and logged."""
+"""What the steps of a run printed and logged."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ of_run = RunRoutes("logs")
 async def list_logs(runs: Runs, run_id: RunId, asked: LinesAsked) -> Any:
     """Lines in order; on AWS, in the order in which CloudWatch returned them.
 
-    With the `next` of a page as `after`, the page after it, then what is new. With `tail`, the last
+    With the `next` of a page as `after`, the page after it, later new lines. With `tail`, the last
     page; with the `previous` of a page as `before`, the page before it.
     """
     after, before, limit, wanted = asked.after, asked.before, asked.limit, asked.wanted

@@ -1,4 +1,4 @@
-"""The result of a run that has succeeded: as JSON, as text, as a pickle."""
+"""The result of a succeeded run, as JSON, as text or as a pickle."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MOST_ITEMS = 1_000
 
 @of_run.get("/result", response_model=Result, responses=problems(404, 409))
 async def get_result(request: Request, runs: Runs, run_id: RunId) -> Any:
-    """The result of a run that has succeeded; of a map that ends the flow, up to 1,000 items."""
+    """The result of a succeeded run; if a map ends the flow, up to 1,000 items."""
     run = await runs.run(run_id)
     outputs = await _outputs(runs, run)
     shown = [await each.shown() for each in outputs]
@@ -36,7 +36,7 @@ async def get_result(request: Request, runs: Runs, run_id: RunId) -> Any:
 
 @of_run.get("/result.txt", response_class=PlainTextResponse, responses=problems(404, 409))
 async def get_result_text(request: Request, runs: Runs, run_id: RunId) -> PlainTextResponse:
-    """The result as `lokki run` prints it: nothing for None."""
+    """The result as `lokki run` prints it; empty for None."""
     run = await runs.run(run_id)
     outputs = await _outputs(runs, run)
     try:
@@ -62,7 +62,7 @@ _BYTES = {"schema": {"type": "string", "format": "binary"}}
     responses=problems(404, 409) | {200: {"content": {_Pickle.media_type: _BYTES}}},
 )
 async def download_result(runs: Runs, run_id: RunId) -> Response:
-    """The result as a gzipped pickle. Unpickling runs code: do it where you trust the flow."""
+    """The result as a gzipped pickle. Unpickling runs code: do it only if you trust the flow."""
     run = await runs.run(run_id)
     outputs = await _outputs(runs, run)
     found = [await each.packed() for each in outputs]
@@ -81,7 +81,7 @@ def _is_list(run: Run) -> bool:
 
 
 async def _outputs(runs: OperatedBackend, run: Run) -> list[Output]:
-    """What a run's last stage gave.
+    """The result of a run's last stage.
 
     Raises Problem for a run that has not succeeded, and for a list that is too long.
     """

@@ -1,4 +1,4 @@
-"""One run: shown, cancelled and resumed."""
+"""One run: shows, cancels and resumes it."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ of_run = RunRoutes("runs")
 
 @of_run.get("", response_model=Run, responses=problems(404))
 async def get_run(runs: Runs, run_id: RunId) -> Any:
-    """One run, with its failures in groups."""
+    """One run, with its failure groups."""
     return await runs.run(run_id)
 
 
 @of_run.get("/params", response_model=AllParams, responses=problems(404, 409))
 async def get_params(runs: Runs, run_id: RunId) -> Response:
-    """The parameters of a run, whole, however long they are."""
+    """The full parameters of a run, of any length."""
     return common.json_text(['{"params":', await runs.params_json(run_id), "}"])
 
 
 @of_run.post("/cancel", response_model=Run, status_code=202, responses=problems(404, 409))
 async def cancel_run(runs: Runs, run_id: RunId, request: models.CancelRequest) -> Any:
-    """Request a run's cancellation, whichever process runs it. What has finished is kept."""
+    """Request a run's cancellation, whichever process runs it. Results are kept."""
     return await runs.cancel(run_id)
 
 
 @of_run.post("/resume", response_model=Run, status_code=202, responses=problems(404, 409))
 async def resume_run(runs: Runs, run_id: RunId, request: models.ResumeRequest) -> Any:
-    """Resume a run: results are kept, except those of what is named here.
+    """Resume a run; its results are kept, except those named here.
 
-    On AWS, the same execution goes on where AWS can do that, else a new one with its results.
+    On AWS, the same execution continues if possible, otherwise a new one with its results.
     """
     return await runs.resume(run_id, _options(request))
 
@@ -54,5 +54,5 @@ async def plan_resume(runs: Runs, run_id: RunId, request: models.ResumeRequest) 
 
 
 def _options(request: models.ResumeRequest) -> ResumeOptions:
-    """What a request names to be done again."""
+    """What a request names to run again."""
     return ResumeOptions(request.failed, request.error, request.from_)
