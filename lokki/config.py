@@ -97,9 +97,7 @@ class Batch:
     timeout_seconds: int = _key(3600, "seconds that a job may take", least=60)
     vcpu: int = _key(2, "virtual CPUs of a job", least=1)
     memory_mb: int = _key(4096, "MB of memory of a job", least=512)
-    platform: Literal["FARGATE", "EC2"] = _key(
-        "FARGATE", "what the jobs run on, like the queue"
-    )
+    platform: Literal["FARGATE", "EC2"] = _key("FARGATE", "what the jobs run on, like the queue")
     subnets: str | None = _key(
         None, "subnets, comma-separated, of the queue that is made if none is named"
     )
@@ -113,9 +111,7 @@ class Batch:
 class Logging:
     """What a run prints on stderr."""
 
-    level: Level = _key(
-        "INFO", "lowest level shown", env="LOKKI_LOG_LEVEL", option="--log-level"
-    )
+    level: Level = _key("INFO", "lowest level shown", env="LOKKI_LOG_LEVEL", option="--log-level")
     format: Literal["human", "json"] = _key(
         "human", "lines for people, or JSON lines", option="--log-format"
     )

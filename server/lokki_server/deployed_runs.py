@@ -1,4 +1,4 @@
-"""The runs of deployed flows on AWS, which is asked once for all who watch."""
+"""The runs of deployed flows; AWS is asked once for all viewers."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from lokki.resumption import ResumeOptions
 from lokki_server.problems import nothing_to_resume, run_has_ended
 
 _LOOK_SECONDS = 2.0
-"""How long an answer of AWS counts as current; a run that is watched is polled this often."""
+"""How long an answer of AWS counts as current; a watched run is polled this often."""
 
 
 class DeployedRuns(AwsBackend):
     """An `OperatedBackend` over an AWS account."""
 
     async def params_json(self, run_id: str) -> str:
-        """But for what is nested too deeply."""
+        """Without values that are nested too deeply."""
         return json.dumps(shown_params_of((await self.observation(run_id)).execution))
 
     async def cancel(self, run_id: str) -> Run:
@@ -57,6 +57,6 @@ class DeployedRuns(AwsBackend):
 
 @asynccontextmanager
 async def opened(config: Config) -> AsyncIterator[DeployedRuns]:
-    """Those of the configured account. Raises AwsError or ConfigError."""
+    """The runs of the configured account. Raises AwsError or ConfigError."""
     async with executions.opened(config) as found:
         yield DeployedRuns(found, _LOOK_SECONDS)

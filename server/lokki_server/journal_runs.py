@@ -1,4 +1,4 @@
-"""The runs of the service's journal, which is read in threads."""
+"""The runs of the service's journal, which threads read."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class JournalRuns:
         )
 
     async def _shown(self, stage: StageRow, index: int) -> dict[str, Any] | None:
-        """The output of an item, if it has one, as it is shown."""
+        """The output of an item, if it has one, to show."""
         found = await in_thread(self._items.output, stage, index)
         if found is None or found == (None, None):
             return None

@@ -1,4 +1,4 @@
-"""The runs of one backend, as the routes have them: to be looked at, cancelled and resumed."""
+"""The runs of one backend, for the routes to show, cancel and resume."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ class OperatedBackend(AsyncBackend, Protocol):
     """An `AsyncBackend` whose runs this server operates. Methods raise Problem, too."""
 
     async def params_json(self, run_id: str) -> str:
-        """The parameters of a run, whole, as JSON."""
+        """The full parameters of a run, as JSON."""
         ...
 
     async def cancel(self, run_id: str) -> Run:
-        """Ask for a run to be cancelled. Raises Problem for one that has ended."""
+        """Request the cancellation of a run. Raises Problem for one that has ended."""
         ...
 
     async def plan(self, run_id: str, again: ResumeOptions) -> Plan:
@@ -26,11 +26,11 @@ class OperatedBackend(AsyncBackend, Protocol):
         ...
 
     async def resume(self, run_id: str, again: ResumeOptions) -> Run:
-        """Resume a run; the run that goes on. Raises Problem when there is nothing to do."""
+        """Resume a run; the run that continues. Raises Problem if there is nothing to do."""
         ...
 
     async def watched(self, run_id: str) -> Run:
-        """A run as of its last change; read once for all who watch it."""
+        """A run as of its last change, read once for all viewers."""
         ...
 
     def changes(self) -> AsyncIterator[None]:

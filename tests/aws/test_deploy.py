@@ -172,7 +172,7 @@ def test_the_second_of_two_deploys_at_once_is_told(cloud):
         return agree(changes)
 
     cloud.agree = meanwhile
-    with pytest.raises(AwsError, match="another deploy has changed stack .* meanwhile"):
+    with pytest.raises(AwsError, match=r"another deploy has changed stack .* meanwhile"):
         cloud.deploy()
     assert cloud.status() == "CREATE_COMPLETE"
 

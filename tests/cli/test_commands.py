@@ -537,7 +537,7 @@ def test_cancel_leaves_a_run_that_was_resumed_meanwhile(record, monkeypatch, jou
             second.take(OLD, time()).result()
 
         monkeypatch.setattr(cancel, "sleep", meanwhile)
-        with pytest.raises(click.ClickException, match="another process's now"):
+        with pytest.raises(click.ClickException, match="another process has run"):
             cancel.command.main([OLD], obj=Program("lokki"), standalone_mode=False)
         assert second.run(OLD).cancel_requested is None
 

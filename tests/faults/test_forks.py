@@ -192,7 +192,7 @@ def test_what_the_loop_of_a_child_reports_does_not_end_it(forked):
     assert calls.pop("child") == 1
     assert once(calls)
     assert "disk full" in told
-    assert "came back" not in told
+    assert "the child returned" not in told
 
 
 def test_a_child_may_run_a_flow_of_its_own(forked):

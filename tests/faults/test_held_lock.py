@@ -59,7 +59,7 @@ def test_a_run_whose_step_holds_the_interpreters_lock_stays_with_its_runner(plac
     (other,) = (server for server in servers if owner not in server.runners())
     (idle,) = other.runners()
     os.kill(idle, signal.SIGKILL)  # so that its service looks for lost runs at once
-    until(lambda: f"runner {idle} has died" in other.told, "the end of the idle runner")
+    until(lambda: f"runner {idle} died" in other.told, "the end of the idle runner")
     other.ready()
     for server in servers:
         told = server.get(f"/runs/{run}")

@@ -247,7 +247,7 @@ def test_a_flow_that_kills_its_runner_fails_in_the_end(place):
     run = server.ended(server.start("deadly", name="d"))
     assert run["status"] == "failed"
     assert run["error"]["type"] == "RunnerDied"
-    assert "has died 3 times" in run["error"]["message"]
+    assert "died 3 times" in run["error"]["message"]
     assert len(calls(place, "d")) == 3
     assert len(run["resumes"]) == 2
     until(lambda: server.client.get("/readyz").status_code == 200, "another runner")

@@ -236,7 +236,7 @@ def test_small_pickles_stay_as_they_are():
 
 @pytest.mark.parametrize("data", [b"", b"\x1f", b"hello", b"PK\x03\x04", b"\x00" * 20])
 def test_what_is_no_payload_is_refused(data):
-    with pytest.raises(PayloadError, match="is no payload"):
+    with pytest.raises(PayloadError, match="is not a payload"):
         codec.unpack(data)
 
 

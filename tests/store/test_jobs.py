@@ -177,7 +177,7 @@ def test_a_run_is_queued_to_be_resumed(jobs, opened, record):
     assert (run.status, run.finished, run.error) == ("queued", None, None)
     (job,) = opened.history.waiting(5, OFFER)
     assert json.loads(job[2]) == {"failed": True}
-    with pytest.raises(RunOwned, match="queued already"):
+    with pytest.raises(RunOwned, match="is already queued"):
         jobs.put_again("r1", {}, 6.0, OFFER).result()
     opened.take("r1", 7.0, queued=True).result()
     assert kinds(opened)[-1] == "run_resumed"
@@ -293,7 +293,7 @@ def test_a_run_goes_on_after_the_death_of_its_runner(jobs, opened, put, journal)
     run = opened.run("r1")
     assert (run.status, run.finished, run.owner) == ("failed", 9.0, None)
     assert json.loads(run.error)["type"] == "RunnerDied"
-    assert "has died 3 times" in json.loads(run.error)["message"]
+    assert "died 3 times" in json.loads(run.error)["message"]
     assert kinds(opened)[-1] == "run_failed"
     jobs.put_again("r1", {}, 10.0, OFFER).result()
     die_with(journal, 11.0)

@@ -45,7 +45,7 @@ def test_a_key_alone_is_of_an_older_lokki_and_reads_on():
 
 @pytest.mark.parametrize("text", ["a b", "a -1 c", "a 1 b c", "a x 0f"])
 def test_what_is_no_reference_is_told(text):
-    with pytest.raises(PayloadError, match="no reference"):
+    with pytest.raises(PayloadError, match="is not a reference"):
         Reference.parse(text)
 
 
