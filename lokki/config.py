@@ -537,7 +537,7 @@ def _setting(config: Config, name: str) -> str:
 
 
 def local_path(path: str | os.PathLike[str], setting: str) -> Path:
-    """The path that a setting gives, its ``~`` expanded.
+    """The path of a setting, with its ``~`` expanded.
 
     Raises JournalError, which names the setting, if the home directory is unknown.
     """

@@ -397,7 +397,7 @@ def _of_week(text: str) -> Days:
         raise _WEEKDAY.refused(
             text,
             "'#' takes one day and the numbers 1 to 5: write it such as '3#2' (the second "
-            "Tuesday of a month), in a flow of its own for each",
+            "Tuesday of a month), and a separate flow for each",
         )
     if "L" in text.upper():
         raise _WEEKDAY.refused(

@@ -96,7 +96,7 @@ def test_a_group_is_retried_when_every_error_in_it_is(error, exceptions, retryab
 
 
 @pytest.mark.parametrize("problem", [RuntimeError, SystemExit, RecursionError])
-def test_an_error_whose_text_cannot_be_shown_is_told_by_its_type(problem):
+def test_an_error_whose_text_cannot_be_shown_is_reported_by_its_type(problem):
     class Bad(Exception):
         def __str__(self):
             raise problem("no text")

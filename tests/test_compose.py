@@ -123,7 +123,7 @@ def test_its_services_and_the_commands_it_tells_of_do_what_it_says(installed, tm
                     process.terminate()
 
 
-def test_a_port_that_is_taken_is_told(tmp_path):
+def test_a_port_that_is_taken_is_reported(tmp_path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -135,7 +135,7 @@ def test_a_port_that_is_taken_is_told(tmp_path):
     assert (done.returncode, "Address already in use" in done.stderr) == (1, True)
 
 
-def test_a_wrong_image_is_told(tmp_path):
+def test_a_wrong_image_is_reported(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "lokki.rehearse", "--port", "0", "--image", "lokki:latest=nowhere"],
         cwd=tmp_path, capture_output=True, text=True,

@@ -354,7 +354,7 @@ def test_relative_paths_are_in_the_working_directory(source):
 
 
 @pytest.mark.parametrize("key", ["journal", "payloads"])
-def test_a_home_directory_that_nobody_knows_is_told_with_its_source(key):
+def test_a_home_directory_that_nobody_knows_is_reported_with_its_source(key):
     with place(here=f'[local]\n{key} = "~no-such-user/x"'):
         config = load()
         with pytest.raises(JournalError) as caught:
@@ -411,7 +411,7 @@ LEVELS = "must be DEBUG, INFO, WARNING or ERROR"
         ('local.journal = "a\\u0000"', "key 'local.journal' must be a text, not 'a\\x00'"),
     ],
 )  # fmt: skip
-def test_a_mistake_in_a_file_is_told(text, message):
+def test_a_mistake_in_a_file_is_reported(text, message):
     with place(home=text):
         assert told() == [f"{HOME_FILE}: {message}"]
     with place(here=text):
@@ -427,13 +427,13 @@ def test_a_mistake_in_a_file_is_told(text, message):
         (b"a = " + b"[" * 9999, "the file is not TOML: "),
     ],
 )
-def test_a_file_that_is_not_toml_is_told(content, message):
+def test_a_file_that_is_not_toml_is_reported(content, message):
     with place(here=content):
         (line,) = told()
     assert re.match(rf"\./lokki\.toml: {message}", line)
 
 
-def test_a_file_that_cannot_be_read_is_told():
+def test_a_file_that_cannot_be_read_is_reported():
     with place() as folder:
         (folder / "lokki.toml").mkdir()
         assert told() == [f"{HERE_FILE}: the file cannot be read: Is a directory"]
@@ -453,13 +453,13 @@ def test_a_file_that_cannot_be_read_is_told():
          "false, not 'maybe'"),
     ],
 )  # fmt: skip
-def test_a_mistake_in_a_variable_is_told(variable, text, message):
+def test_a_mistake_in_a_variable_is_reported(variable, text, message):
     with place(variables={variable: text}):
         assert told() == [f"{variable}: {message}"]
 
 
 @pytest.mark.parametrize(("key", "option"), OPTIONS.items())
-def test_a_mistake_in_an_argument_is_told_with_its_option(key, option):
+def test_a_mistake_in_an_argument_is_reported_with_its_option(key, option):
     with place():
         (line,) = told({key: "x"})
         assert re.fullmatch(rf"{option}: key '{key}' must be .*, not 'x'", line)
@@ -469,7 +469,7 @@ def test_a_mistake_in_an_argument_is_told_with_its_option(key, option):
         ]
 
 
-def test_every_mistake_is_told_at_once():
+def test_every_mistake_is_reported_at_once():
     with place(b"\xff", "x = 1\nbuild_dir = 1", {"LOKKI_LOG_LEVEL": "x", "LOKKI_BATCH_VCPU": "x"}):
         lines = told({"local.processes": "x", "local.concurrency": 0})
     sources = [HOME_FILE, HERE_FILE, HERE_FILE, "LOKKI_BATCH_VCPU", "LOKKI_LOG_LEVEL"]
@@ -505,7 +505,7 @@ def test_no_mistake_tells_a_secret(text, named):
 
 
 @pytest.mark.parametrize("text", [f'{{"A": {SECRET}', "[" * 99_999, "5"])
-def test_a_secret_that_is_not_a_text_is_not_told(text):
+def test_a_secret_that_is_not_a_text_is_not_reported(text):
     here = '[lambda.env]\nA = 20261231\nB = "b"\nC = 1.5'
     with place(here=here, variables={"LOKKI_BATCH_ENV": text}):
         lines = told()
@@ -538,7 +538,7 @@ def test_the_representation_of_a_configuration_has_no_secret():
         ("LOKKI_XYZ", "LOKKI_<SECTION>_<KEY> sets a key, and `lokki config` lists the keys"),
     ],
 )
-def test_an_unknown_variable_is_told_with_what_was_meant(variable, meant):
+def test_an_unknown_variable_is_reported_with_what_was_meant(variable, meant):
     with place(variables={variable: SECRET}):
         assert unknown_variables() == [f"the variable {variable} is unknown; {meant}"]
         assert load() == Config()
@@ -564,7 +564,7 @@ def test_commands_tell_an_unknown_variable_once_on_stderr(command):
     assert SECRET not in done.stderr
 
 
-def test_an_unknown_variable_is_told_as_log_lines_are():
+def test_an_unknown_variable_is_reported_as_log_lines_are():
     with place(variables={"LOKKI_XYZ": "1"}):
         quiet = lokki("run", BIRDS, "--log-level", "error")
         lines = lokki("run", BIRDS, "--log-format", "json").stderr.splitlines()
@@ -618,7 +618,7 @@ def test_the_example_of_the_documentation_is_as_it_shows(example):
     assert (done.returncode, done.stdout, done.stderr) == (0, _documented("lokki config"), "")
 
 
-def test_the_unknown_variable_of_the_documentation_is_told_as_it_shows():
+def test_the_unknown_variable_of_the_documentation_is_reported_as_it_shows():
     variable = "LOKKI_LOCAL_CONCURENCY"
     with place(variables={variable: "8"}):
         done = lokki("runs")
@@ -626,7 +626,7 @@ def test_the_unknown_variable_of_the_documentation_is_told_as_it_shows():
     assert done.stderr.startswith(_documented(f"{variable}=8 lokki runs"))
 
 
-def test_the_mistakes_of_the_documentation_are_told_as_it_shows():
+def test_the_mistakes_of_the_documentation_are_reported_as_it_shows():
     wrong = '[logging]\nlevle = "DEBUG"\n[lambda]\ntimeout = 1000\n'
     with place(here=wrong, variables={"LOKKI_LOCAL_CONCURRENCY": "many"}):
         done = lokki("runs")
@@ -720,7 +720,7 @@ def test_a_broken_file_does_not_stop_the_help(arguments):
     assert "Usage: lokki" in done.stdout
 
 
-def test_options_win_and_are_told_when_wrong():
+def test_options_win_and_are_reported_when_wrong():
     with place(here='[logging]\nlevel = "ERROR"'):
         quiet, loud = lokki("run", BIRDS), lokki("run", BIRDS, "--log-level", "INFO")
         wrong = lokki("run", BIRDS, "--log-level", "loud", "--concurrency", "0")

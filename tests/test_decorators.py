@@ -451,7 +451,7 @@ def test_a_chain_may_be_made_by_helpers_and_from_parts_of_the_module():
     assert inner().shape == "numbers → map(scaled) → total"
 
 
-def test_a_mistake_in_a_body_is_told_with_its_line():
+def test_a_mistake_in_a_body_is_reported_with_its_line():
     @flow
     def birds():
         values = numbers()

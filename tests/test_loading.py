@@ -160,7 +160,7 @@ def test_a_package_that_imports_its_flow_runs_it_and_resumes(write, tmp_path, el
     assert lokki("resume", "last", cwd=elsewhere).stdout == FLAPPED
 
 
-def test_relative_imports_outside_of_packages_are_told_what_lacks(write, tmp_path):
+def test_relative_imports_outside_of_packages_are_refused_with_what_lacks(write, tmp_path):
     path = write("loose/flows.py", "from .steps import total")
     done = lokki("run", path, cwd=tmp_path)
     assert done.returncode == 1
@@ -239,7 +239,7 @@ def test_a_run_that_no_file_started_asks_for_one(write, tmp_path):
         (":flow", "name a file or a module"),
     ],
 )
-def test_a_target_that_is_none_is_told_in_one_line(write, tmp_path, elsewhere, target, told):
+def test_a_target_that_is_none_is_reported_in_one_line(write, tmp_path, elsewhere, target, told):
     write("birds.py", BIRDS.read_text())
     done = lokki("run", target, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
@@ -295,7 +295,7 @@ UNGUARDED = BIRDS.read_text().partition("if __name__")[0] + "main(birds_flow)\n"
 
 
 @pytest.mark.parametrize("command", ["run", "resume"])
-def test_an_unguarded_main_is_told(write, tmp_path, journal, command):
+def test_an_unguarded_main_is_reported(write, tmp_path, journal, command):
     path = write("birds.py", UNGUARDED)
     assert python(path, "run", cwd=tmp_path).stdout == FLAPPED
     done = lokki(command, *(["last"] if command == "resume" else [path]), cwd=tmp_path)
@@ -306,7 +306,7 @@ def test_an_unguarded_main_is_told(write, tmp_path, journal, command):
     )
 
 
-def test_a_name_that_is_no_flow_is_told_with_the_flow_there_is(write, tmp_path):
+def test_a_name_that_is_no_flow_is_reported_with_the_flow_there_is(write, tmp_path):
     path = write("birds.py", BIRDS.read_text())
     done = lokki("run", f"{path}:bird", cwd=tmp_path)
     assert done.returncode == 2
@@ -378,5 +378,5 @@ def test_flows_that_a_file_has_imported_are_not_its_own(write, tmp_path):
         ("birds.py", "exit()", "LoadError birds.py exits on import"),
     ],
 )
-def test_a_file_without_flows_is_told(write, tmp_path, place, body, told):
+def test_a_file_without_flows_is_reported(write, tmp_path, place, body, told):
     assert flows(write, tmp_path, place, body).startswith(told)

@@ -1137,7 +1137,7 @@ def test_a_default_that_may_be_as_annotated_is_kept(annotation, default):
     assert with_default(annotation, default).bind((), {}) == {"it": default}
 
 
-def test_a_secret_that_is_none_is_not_told():
+def test_a_secret_that_is_none_is_not_reported():
     with pytest.raises(DefinitionError, match=r"Secret\[str\], but its default \(str\) is not"):
         with_default(Secret[str], "hush-hush")
     with pytest.raises(DefinitionError) as refused:

@@ -496,7 +496,7 @@ def test_a_zone_is_refused_with_what_to_write(zone, message):
         parse("rate(1 hour)", zone)
 
 
-def test_a_system_without_zones_is_told(monkeypatch):
+def test_a_system_without_zones_is_reported(monkeypatch):
     for name in ["tzdata", *(name for name in sys.modules if name.startswith("tzdata."))]:
         monkeypatch.setitem(sys.modules, name, None)
     zoneinfo.reset_tzpath([])

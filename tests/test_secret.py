@@ -163,7 +163,7 @@ async def test_a_result_cannot_hold_it(journal):
         await leak.run(token=WORD)
 
 
-async def test_it_is_checked_without_being_told():
+async def test_it_is_checked_without_being_reported():
     @flow
     def counted(pin: Secret[int], spare: Secret[int] | None = None):
         return names()

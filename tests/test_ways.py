@@ -195,7 +195,7 @@ def test_a_body_may_refuse_values():
     assert shape_of(body) == "source → other"
 
 
-def test_an_error_that_has_nothing_to_do_with_parameters_is_told_as_it_is():
+def test_an_error_that_has_nothing_to_do_with_parameters_is_reported_as_it_is():
     def body(n: int):
         return source(n).next(1 / 0)
 
@@ -481,18 +481,18 @@ def test_an_error_that_may_come_from_a_text_of_a_missing_value_says_so():
     ("annotation", "name"),
     [(list[int], "lenght"), (Path, "stemm"), (date, "yaer"), (Settings, "sizs"), (str, "uper")],
 )
-def test_what_no_value_would_have_is_told(annotation, name):
+def test_what_no_value_would_have_is_reported(annotation, name):
     with pytest.raises(AttributeError, match=f"object has no attribute '{name}'"):
         shape_of(body_of(annotation, lambda value: getattr(value, name)))
 
 
 @pytest.mark.parametrize(("annotation", "name"), [(int, "int"), (date, "date"), (float, "float")])
-def test_what_no_value_would_give_items_of_is_told(annotation, name):
+def test_what_no_value_would_give_items_of_is_reported(annotation, name):
     with pytest.raises(ParameterError, match=f"TypeError: '{name}' object is not iterable"):
         shape_of(body_of(annotation, lambda value: [*value]))
 
 
-def test_a_stand_in_is_told_in_the_words_of_the_body():
+def test_a_stand_in_is_reported_in_the_words_of_the_body():
     seen = []
 
     def body(n: int, names: list[str]):

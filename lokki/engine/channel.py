@@ -63,7 +63,7 @@ class Channel:
         rest = memoryview(content)
         while rest:
             rest = rest[self._socket.recv_into(rest) or _ended() :]
-        return pickle.loads(content)  # noqa: S301 - of a process of ours
+        return pickle.loads(content)  # noqa: S301 - from a process of lokki
 
     def _length(self) -> int:
         head = b""

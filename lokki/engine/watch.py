@@ -115,7 +115,7 @@ class LoopWatch:
             self._release(None)
 
     def _look(self, sign: threading.Event, since: float) -> float:
-        """Look for the call that holds the loop; gives since when no other does."""
+        """Look for the call that blocks the loop; returns since when no other does."""
         with self._lock:
             here, line = (None, "") if sign.is_set() else _call_in(self._frame())
             if self._release(here) or here is None:

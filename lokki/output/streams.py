@@ -190,7 +190,7 @@ _left = False
 def leave_streams() -> None:
     """In a child that a call has forked, which sends what it writes: flush no stream itself.
 
-    Another thread of the parent may have been writing: its lock is held here for ever.
+    Another thread of the parent may have been writing: its lock would be held here forever.
     """
     global _left
     _left = True

@@ -44,9 +44,9 @@ def connect(path: Path) -> sqlite3.Connection:
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:
-    """Switch to WAL mode; SQLite does not wait by itself while another process does the same.
+    """Switch to WAL mode; SQLite does not wait while another process does the same.
 
-    The answer is read to its end: only there does a disk without room for the change raise.
+    Reads the answer to its end: only there does a full disk raise an error.
     """
     deadline = time.monotonic() + BUSY_SECONDS
     while True:

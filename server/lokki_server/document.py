@@ -19,13 +19,13 @@ _BEARER = {
 
 
 EXECUTION = "/aws/flows/{name}/executions/{run_id}"
-"""The path of a run on AWS, whose routes are those of any run."""
+"""The path of a run on AWS, which has the routes of any run."""
 
 
 def operation_id(route: APIRoute) -> str:
     """The name of an operation: that of its function in camelCase, `listRuns` for `list_runs`.
 
-    Of a run on AWS, `getExecution` for `get_run`, `getExecutionResult` for `get_result`.
+    For a run on AWS, `getExecution` for `get_run`, `getExecutionResult` for `get_result`.
     """
     verb, *about = route.name.split("_")
     if route.path_format.startswith(EXECUTION):

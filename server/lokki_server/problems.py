@@ -84,7 +84,7 @@ def run_has_ended(run: RunRecord | Run) -> Problem:
 
 def nothing_to_resume() -> Problem:
     """A run that has succeeded is resumed for something alone."""
-    return Problem(409, "The run has succeeded", "name what is to be done again")
+    return Problem(409, "The run has succeeded", "name what to run again")
 
 
 def _listed(messages: Sequence[str]) -> str:

@@ -61,7 +61,7 @@ def test_a_failed_run_says_which_item_and_why(place, switch):
         place.result(run.id)
 
 
-def test_tolerated_failures_are_told_as_such(place, switch):
+def test_tolerated_failures_are_reported_as_such(place, switch):
     run = ended(place, begin(place, "tolerant", count=5, switch=str(switch)))
     assert run.status == "succeeded"
     assert counts(run.stages[1]) == ("crunch", 5, 3, 0, 2)
@@ -113,7 +113,7 @@ def test_a_run_is_found_by_its_id_its_beginning_or_as_the_last(place):
         place.find("../x")
 
 
-def test_a_flow_that_is_not_deployed_and_an_id_that_is_taken_or_wrong_are_told(place):
+def test_a_flow_that_is_not_deployed_and_an_id_that_is_taken_or_wrong_are_reported(place):
     with pytest.raises(AwsError, match=r"flow 'other' is not deployed in AWS account 123"):
         place.start("other", "x", {})
     with pytest.raises(AwsError, match="run id 'a b' cannot name an execution"):
@@ -214,7 +214,7 @@ def test_items_and_results_need_no_look_before(place, deployed):
         assert pickle.loads(pickle_in(packed)) == 4
 
 
-def test_what_cannot_be_resumed_is_told(place, deployed, hold):
+def test_what_cannot_be_resumed_is_reported(place, deployed, hold):
     run_id = begin(place, count=1, hold=str(hold))
     with pytest.raises(AwsError, match=f"run {run_id} is running: cancel it, or wait"):
         place.plan(run_id, ResumeOptions())
@@ -222,7 +222,7 @@ def test_what_cannot_be_resumed_is_told(place, deployed, hold):
     ended(place, run_id)
     for again, told in (
         ({"failed": True}, "has no failed items"),
-        ({"error": "abc"}, "say failed=True instead of error"),
+        ({"error": "abc"}, "give failed=True instead of error"),
         ({"from_stage": "nosuch"}, "has no stage 'nosuch'; it has numbers, crunch, total"),
         ({"force": True}, "name the stage to start from"),
     ):

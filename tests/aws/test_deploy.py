@@ -139,7 +139,7 @@ def test_a_failed_creation_tells_the_first_reason_and_is_cleaned_up_by_the_next(
         ("UPDATE_ROLLBACK_FAILED", "continue-update-rollback --stack-name stack-"),
     ],
 )
-def test_a_stack_that_cannot_be_updated_now_is_told(cloud, stack_status, status, told):
+def test_a_stack_that_cannot_be_updated_now_is_reported(cloud, stack_status, status, told):
     cloud.deploy()
     with stack_status(cloud.name, status), pytest.raises(AwsError, match=told):
         cloud.deploy()
@@ -161,7 +161,7 @@ def test_a_stack_whose_last_change_is_over_is_updated(cloud, stack_status, statu
     assert cloud.status() == "UPDATE_COMPLETE"
 
 
-def test_the_second_of_two_deploys_at_once_is_told(cloud):
+def test_the_second_of_two_deploys_at_once_is_reported(cloud):
     agree, first = cloud.agree, []
 
     def meanwhile(changes):
@@ -177,12 +177,12 @@ def test_the_second_of_two_deploys_at_once_is_told(cloud):
     assert cloud.status() == "CREATE_COMPLETE"
 
 
-def test_without_a_bucket_it_is_told_where_to_set_one(cloud):
+def test_without_a_bucket_the_error_says_where_to_set_one(cloud):
     with pytest.raises(ConfigError, match=r"set aws\.artifact_bucket"):
         cloud.deploy(**{"aws.artifact_bucket": ""})
 
 
-def test_a_bucket_in_another_region_is_told(cloud):
+def test_a_bucket_in_another_region_is_reported(cloud):
     where = {"LocationConstraint": "eu-north-1"}
     cloud.client("s3").create_bucket(Bucket=cloud.bucket, CreateBucketConfiguration=where)
     with pytest.raises(AwsError, match="is in eu-north-1, but the stack in us-east-1"):
@@ -201,7 +201,7 @@ def test_a_bucket_in_another_region_is_told(cloud):
         ),
     ],
 )
-def test_what_aws_refuses_is_told_in_words(refused, way, refusal, told):
+def test_what_aws_refuses_is_reported_in_words(refused, way, refusal, told):
     action, status, code = refusal
     way.refuses[action] = status, code
     with pytest.raises(AwsError, match=told):
@@ -216,12 +216,12 @@ def test_throttled_requests_are_repeated(refused, way):
     assert refused.status() == "CREATE_COMPLETE"
 
 
-def test_aws_that_cannot_be_reached_is_told(cloud):
+def test_aws_that_cannot_be_reached_is_reported(cloud):
     with pytest.raises(AwsError, match="AWS cannot be reached"):
         cloud.deploy(**{"aws.endpoint": "http://127.0.0.1:9"})
 
 
-def test_an_answer_that_is_none_of_aws_is_told(refused, way):
+def test_an_answer_that_is_none_of_aws_is_reported(refused, way):
     way.refuses["GetCallerIdentity"] = 400, "& is no XML"
     with pytest.raises(AwsError, match=r"not from AWS: is aws\.endpoint right"):
         refused.deploy()

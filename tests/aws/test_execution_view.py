@@ -124,7 +124,7 @@ def test_a_failed_attempt_of_a_task_is_retrying_until_the_next_begins():
     assert run([*events, happened(2, "TaskScheduled")]).stages[0].retrying == 0
 
 
-def test_a_failed_run_is_told_by_its_step():
+def test_a_failed_run_is_reported_by_its_step():
     events = [*LOADED, entered(2, "MapCrunch", "Map"), happened(5, "ExecutionFailed")]
     told = run(
         events,
@@ -139,7 +139,7 @@ def test_a_failed_run_is_told_by_its_step():
     assert told.stages[1].failures[0].failed == 1
 
 
-def test_a_failed_run_whose_step_told_nothing_is_told_by_aws():
+def test_a_failed_run_whose_step_reported_nothing_is_reported_by_aws():
     events = [entered(0, "Load"), happened(3, "ExecutionFailed")]
     told = run(events, status="FAILED", stop=3, error="Lambda.Unknown", cause="it ran out")
     assert (told.error.step, told.error.type, told.error.message) == (
@@ -184,14 +184,14 @@ def test_the_resume_key_is_no_parameter():
 
 
 @pytest.mark.parametrize("levels", [99, 100, 500, 5_000])
-def test_parameters_are_told_to_a_hundred_levels(levels):
+def test_parameters_are_reported_to_a_hundred_levels(levels):
     told = run([], input='{"n": ' + "[" * levels + "]" * levels + "}").params
     text = json.dumps(told)
     assert ("nested too deeply" in text) == (levels >= 100)
     assert text.count("[") <= 99
 
 
-def test_long_parameters_are_told_by_their_beginning():
+def test_long_parameters_are_reported_by_their_beginning():
     told = run([], input=json.dumps({"n": "x" * 100_000, "m": 1}))
     assert told.params_cut
     assert told.params == {"n": "x" * 200 + "… (cut: it has 100,000 characters)", "m": 1}

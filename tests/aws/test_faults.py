@@ -52,7 +52,7 @@ def test_a_history_of_20_000_events_is_read_once(place, refusing, way, monkeypat
     assert way.seen.count("AWSStepFunctions.GetExecutionHistory") == asked + 1
 
 
-def test_a_log_group_that_is_missing_is_told(place, deployed):
+def test_a_log_group_that_is_missing_is_reported(place, deployed):
     run_id = begin(place, "doubles", count=1)
     ended(place, run_id)
     logs = deployed.client("logs")
@@ -92,13 +92,13 @@ def test_a_permission_that_is_missing_is_named(place, refusing, way, action, doe
         does(refusing, run_id)
 
 
-def test_credentials_that_have_expired_are_told(place, refusing, way):
+def test_credentials_that_have_expired_are_reported(place, refusing, way):
     way.refuses["DescribeExecution"] = (400, "ExpiredTokenException")
     with pytest.raises(AwsError, match="the AWS credentials have expired: log in again"):
         refusing.find("anything", "crunching")
 
 
-def test_an_aws_that_does_not_answer_is_told_without_many_tries(deployed, way):
+def test_an_aws_that_does_not_answer_is_reported_without_many_tries(deployed, way):
     way.refuses["GetCallerIdentity"] = (503, "ServiceUnavailable")
     with (
         pytest.raises(AwsError, match="sts:GetCallerIdentity"),
@@ -108,7 +108,7 @@ def test_an_aws_that_does_not_answer_is_told_without_many_tries(deployed, way):
     assert way.asked == 2
 
 
-def test_a_process_that_died_is_told_by_the_item_that_it_had(rehearsal, build_dir):
+def test_a_process_that_died_is_reported_by_the_item_that_it_had(rehearsal, build_dir):
     cloud = Cloud(rehearsal.endpoint, build_dir, [])
     cloud.deploy(flows.dying)
     try:

@@ -167,7 +167,7 @@ def test_a_pull_that_fails_halfway_leaves_nothing(here, place):
     assert here.pull(run_id).results == 2
 
 
-def test_what_cannot_be_pulled_is_told(here, place, hold):
+def test_what_cannot_be_pulled_is_reported(here, place, hold):
     run_id = begin(place, count=1, hold=str(hold))
     with pytest.raises(AwsError, match=f"run {run_id} is running: cancel it, or wait"):
         here.pull(run_id)

@@ -69,7 +69,7 @@ def wait(client, url):
 # ---- the API -------------------------------------------------------------------------------------
 
 
-def test_a_run_is_started_and_told_as_those_of_the_journal(client, place):
+def test_a_run_is_started_and_reported_as_those_of_the_journal(client, place):
     url = start(client, count=3)
     run = wait(client, url)
     there = place.run(run["id"])
@@ -90,7 +90,7 @@ def test_a_run_is_started_and_told_as_those_of_the_journal(client, place):
     assert told["account"] == "AWS account 123456789012, us-east-1"
 
 
-def test_items_are_told_with_their_failures_and_outputs(client, switch):
+def test_items_are_reported_with_their_failures_and_outputs(client, switch):
     url = start(client, "tolerant", count=5, switch=str(switch))
     wait(client, url)
     strip = client.get(f"{url}/stages/1/strip", params={"width": 5}).json()
@@ -153,7 +153,7 @@ def test_a_run_that_goes_on_is_streamed_to_its_end(client):
         ("crunching/executions/nosuch/events", 404, "no run 'nosuch' of crunching"),
     ],
 )
-def test_what_is_not_there_is_told(client, path, status, told):
+def test_what_is_not_there_is_reported(client, path, status, told):
     answer = client.get(f"/aws/flows/{path}")
     assert (answer.status_code, told in answer.json()["detail"]) == (status, True)
 

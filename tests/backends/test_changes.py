@@ -86,7 +86,7 @@ def test_a_run_that_waits_has_no_events():
 
 
 @pytest.mark.parametrize("before", [None, run("queued")])
-def test_a_run_that_has_ended_at_the_first_look_is_told_in_order(before):
+def test_a_run_that_has_ended_at_the_first_look_is_reported_in_order(before):
     now = run("succeeded", [stage(0, END, 1, 1), stage(1, END, 10, 10)])
     assert events(before, now) == [
         STARTED,
@@ -97,7 +97,7 @@ def test_a_run_that_has_ended_at_the_first_look_is_told_in_order(before):
     ]
 
 
-def test_only_what_is_new_is_told():
+def test_only_what_is_new_is_reported():
     looks = [
         run(stages=[stage(0)]),
         run(stages=[stage(0, END, 1, 1), stage(1, None, 10, 4)]),
@@ -177,7 +177,7 @@ def test_nothing_has_happened_to_a_run_that_had_ended():
     assert events(ended, ended) == []
 
 
-def test_the_times_are_those_between_which_lines_are_told():
+def test_the_times_are_those_between_which_lines_are_reported():
     now = run("succeeded", [stage(0, END, 1, 1)])
     times = [at for at, _ in changes(None, now)]
     assert times == [0.0, seconds(BEGIN), seconds(END) + 0.001, inf]

@@ -228,7 +228,7 @@ def test_no_time_is_null():
 
 
 @pytest.mark.parametrize("levels", [99, 100, 500, 5_000])
-def test_parameters_are_told_to_a_hundred_levels(levels):
+def test_parameters_are_reported_to_a_hundred_levels(levels):
     text = '{"x": ' + "[" * levels + "]" * levels + "}"
     shape = told(replace(RUN, params_json=text), [], AT)
     params = json.dumps(shape["params"])

@@ -86,7 +86,7 @@ class Trap:
         (ValueError("x"), "builtins.ValueError"),
     ],
 )
-def test_other_types_are_told_by_name(value, kind):
+def test_other_types_are_reported_by_name(value, kind):
     found = shown(pack(value))
     assert found["type"].startswith(kind)
     assert found["bytes"] > 0
@@ -127,7 +127,7 @@ def test_values_that_hold_themselves_are_no_error():
     assert shown(pack(deep))["type"] == FOREIGN
 
 
-def test_a_large_value_is_told():
+def test_a_large_value_is_reported():
     assert shown(pack("x" * 2_000_000))["type"] == "a large value"
 
 
@@ -142,7 +142,7 @@ def test_a_persistent_id_is_not_followed():
 
 
 @pytest.mark.parametrize("value", [bytes(100_000_000), [0] * 30_000_000, "x" * 50_000_000])
-def test_of_a_large_value_its_size_is_told_and_it_is_not_unpacked(value):
+def test_of_a_large_value_its_size_is_reported_and_it_is_not_unpacked(value):
     packed, size = pack(value), len(pickle.dumps(value, 5))
     tracemalloc.start()
     try:
@@ -152,7 +152,7 @@ def test_of_a_large_value_its_size_is_told_and_it_is_not_unpacked(value):
         tracemalloc.stop()
 
 
-def test_no_more_is_unpacked_than_is_shown_whatever_length_is_told():
+def test_no_more_is_unpacked_than_is_shown_whatever_length_is_reported():
     """Of more than 4 GiB, a gzip container tells the rest alone."""
     packed = pack(bytes(100_000_000))
     tracemalloc.start()

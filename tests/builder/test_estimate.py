@@ -106,7 +106,7 @@ def test_there_is_a_date_to_the_prices():
         (jobs(), 10, 9, "step 'heavy': a Batch job takes an event of 8 KiB"),
     ],
 )
-def test_limits_that_come_near_are_told_with_what_to_change(graph, items, seconds, told):
+def test_limits_that_come_near_are_reported_with_what_to_change(graph, items, seconds, told):
     assert any(
         limit.startswith(told) for limit in estimate_of(graph, load(), items, seconds).limits
     )

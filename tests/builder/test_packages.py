@@ -172,7 +172,7 @@ def test_an_image_runs_a_handler_in_lambda_and_a_command_elsewhere():
     assert command(["python", "-V"], {}) == ["python", "-V"]
 
 
-def test_the_documents_are_written_beside_and_told(project, build_dir):
+def test_the_documents_are_written_beside_and_reported(project, build_dir):
     done = built(project("documented"), build_dir)
     machine = json.loads(done.machine.read_text())
     template = json.loads(done.template.read_text())
@@ -236,7 +236,7 @@ def test_a_lock_file_that_is_old_is_refused(project):
         needs_of(source_of(flow))
 
 
-def test_what_is_not_to_be_had_is_told_by_uv(project, tmp_path):
+def test_what_is_not_to_be_had_is_reported_by_uv(project, tmp_path):
     dependencies = '["no-such-package-of-anybody==1"]'
     flow = project("wanting", pyprojectDOTtoml=PROJECT.format(dependencies=dependencies))
     with pytest.raises(BuildError, match=r"'uv pip install' failed:\n(?s:.*)no-such-package"):

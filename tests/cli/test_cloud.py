@@ -106,7 +106,7 @@ def test_build_tells_what_it_has_written_and_what_roles_may_do(done, place):
     assert written == {"lambdas", "statemachine.json", "template.yaml"}
 
 
-def test_a_zip_is_told_with_its_sizes(done, place):
+def test_a_zip_is_reported_with_its_sizes(done, place):
     (place / "lokki.toml").write_text('[lambda]\npackage_type = "zip"\n')
     code, out, _ = done("build", "birds.py")
     assert code == 0
@@ -219,7 +219,7 @@ def test_rehearse_fails_when_the_results_differ(done):
         (["build"], "Missing argument"),
     ],
 )
-def test_wrong_usage_is_told(done, words, told):
+def test_wrong_usage_is_reported(done, words, told):
     code, out, err = done(*words)
     assert (code, out) == (2, "")
     assert told in err

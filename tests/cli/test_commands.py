@@ -171,7 +171,7 @@ def test_the_next_page_of_a_list_is_before_the_last_run_of_this_one(record, done
     assert done("runs", "--before", "nosuch")[0] == 1
 
 
-def test_a_flow_without_runs_is_told_with_the_one_that_may_be_meant(record, done, journal):
+def test_a_flow_without_runs_is_reported_with_the_one_that_may_be_meant(record, done, journal):
     empty = '{\n  "runs": [],\n  "next": null\n}\n'
     assert done("runs", "--flow", "a", "--json") == (0, empty, "no runs of flow 'a'\n")
     record(OLD, flow="stations")
@@ -419,18 +419,18 @@ def test_failures_are_lines_of_level_error_when_they_are_tolerated_too(done, men
     ]
 
 
-def test_lines_until_a_time_are_told_wherever_they_stand(record, done):
+def test_lines_until_a_time_are_reported_wherever_they_stand(record, done):
     record(OLD, lines=[LINES[0], LINES[3], LINES[1]])
     out = done("logs", "--end", "2026-02-03T10:30:01")[1]
     assert [line.split(": ")[1] for line in out.splitlines()] == ["first", "second"]
 
 
-def test_no_lines_are_told(record, done):
+def test_no_lines_are_reported(record, done):
     record(OLD, lines=LINES)
     assert done("logs", "--step", "b") == (0, "", "no lines\n")
 
 
-def test_a_step_that_the_run_has_not_is_told_with_those_it_has(record, done):
+def test_a_step_that_the_run_has_not_is_reported_with_those_it_has(record, done):
     record(OLD, lines=LINES)
     code, out, err = done("logs", "--step", "cruch")
     assert (code, out) == (2, "")
@@ -438,7 +438,7 @@ def test_a_step_that_the_run_has_not_is_told_with_those_it_has(record, done):
     assert "fourth" in done("logs", "--step", "total")[1], "which it had before it was changed"
 
 
-def test_an_item_that_no_map_has_is_told_with_how_many_there_are(record, done):
+def test_an_item_that_no_map_has_is_reported_with_how_many_there_are(record, done):
     record(OLD, ("a", "task", 1.0, ["ok"]), ("b", "map", 1.0, ["ok"] * 3), lines=LINES)
     assert done("logs", "--item", 2) == (0, "", "no lines\n")
     code, out, err = done("logs", "--item", 3)
@@ -879,7 +879,7 @@ def test_a_beginning_of_several_runs(record, done, command):
     assert err == (f"Error: '2026' begins several ids ({OLD}, {NEW}); give more characters\n")
 
 
-def test_a_damaged_journal_is_told(done, journal):
+def test_a_damaged_journal_is_reported(done, journal):
     journal.parent.mkdir()
     journal.write_bytes(b"this is no database, but it is long enough to be read as one" * 20)
     for words in (["runs"], ["show", "last"], ["logs"], ["cancel", "x"], ["gc", "--keep", 1]):

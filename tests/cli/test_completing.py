@@ -148,7 +148,7 @@ def test_tab_asks_the_server_of_a_line(shell, terminal, record):
         place.close()
 
 
-def test_a_shell_that_is_unknown_is_told(done):
+def test_a_shell_that_is_unknown_is_reported(done):
     code, out, err = done("completion", "tcsh")
     assert (code, out) == (2, "")
     assert "'tcsh' is not one of 'bash', 'zsh', 'fish'" in err

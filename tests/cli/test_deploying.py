@@ -68,7 +68,7 @@ def test_without_a_terminal_one_has_to_confirm_before(start, command):
     assert err.endswith("Error: there is no terminal to ask at: give --confirm\n")
 
 
-def test_without_a_bucket_one_is_told_where_to_set_it(done, place):
+def test_without_a_bucket_the_error_says_where_to_set_it(done, place):
     (place / "lokki.toml").unlink()
     code, _, err = done("deploy", "birds.py", "--confirm")
     assert (code, err[:49]) == (2, "Error: there is no bucket for results and package")

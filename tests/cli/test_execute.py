@@ -126,7 +126,7 @@ def test_the_line_of_a_failure_is_the_users_not_a_librarys(script, run):
     assert group["place"] == {"file": str(path), "line": line, "function": "parse"}
 
 
-def test_what_a_resume_does_is_told_first(script, run):
+def test_what_a_resume_does_is_reported_first(script, run):
     path = script("broken = 2\n" + textwrap.dedent(ROWS))
     run(path, "run")
     path.write_text(path.read_text().replace("broken = 2", "broken = None"))
@@ -416,7 +416,7 @@ def test_a_clock_that_is_set_back_changes_no_duration(tmp_path, run):
     assert shown["created"] <= shown["stages"][0]["started"] <= shown["finished"]
 
 
-def test_a_result_that_cannot_be_printed_is_told(script, run):
+def test_a_result_that_cannot_be_printed_is_reported(script, run):
     path = script(
         """
         class Odd:
@@ -445,7 +445,9 @@ def test_a_result_that_cannot_be_printed_is_told(script, run):
     ("step", "option"),
     [("@step", "--concurrency"), ('@step(executor="process")', "--processes")],
 )
-def test_a_map_that_asks_for_more_calls_than_the_engine_makes_is_told(script, run, step, option):
+def test_a_map_that_asks_for_more_calls_than_the_engine_makes_is_reported(
+    script, run, step, option
+):
     path = script(
         f"""
         @step

@@ -152,7 +152,7 @@ def test_a_run_need_not_be_waited_for_and_its_lines_can_be_followed(deployed, do
     ]
 
 
-def test_what_is_wrong_is_told_before_anything_is_started(place, done):
+def test_what_is_wrong_is_reported_before_anything_is_started(place, done):
     code, _, err = done("invoke", "milling.py")
     assert (code, err.splitlines()[-1]) == (
         2, "Error: milling: parameter 'count' (int) is missing",

@@ -179,7 +179,7 @@ def test_a_parameter_file_is_completed_by_options(shown, tmp_path):
 
 
 @pytest.mark.parametrize("text", ["[1]", "{", '{"limt": 1}'])
-def test_a_wrong_parameter_file_is_told(shown, tmp_path, text):
+def test_a_wrong_parameter_file_is_reported(shown, tmp_path, text):
     file = tmp_path / "params.json"
     file.write_text(text)
     done = python(shown, "run", "--limit", "1", "--params", file)
@@ -188,7 +188,7 @@ def test_a_wrong_parameter_file_is_told(shown, tmp_path, text):
     assert str(file) in done.stderr
 
 
-def test_mistakes_in_a_parameter_file_are_told_with_it(shown, tmp_path):
+def test_mistakes_in_a_parameter_file_are_reported_with_it(shown, tmp_path):
     file = tmp_path / "params.json"
     file.write_text('{"limit": "x", "ratio": "x", "limt": 1, "day": "2026-02-03"}')
     done = python(shown, "run", "--params", file, "--ratio", "fast", "--day", "soon")
@@ -281,7 +281,7 @@ def test_an_error_in_the_body_of_a_flow_shows_where(script, journal, program):
         (["--limt", "1"], "--limit"),
     ],
 )
-def test_wrong_parameters_are_told_and_exit_2(shown, options, told, journal):
+def test_wrong_parameters_are_reported_and_exit_2(shown, options, told, journal):
     for done in (python(shown, "run", *options), lokki("run", shown, *options)):
         assert done.returncode == 2
         assert told in done.stderr
@@ -373,7 +373,7 @@ def test_unknown_commands():
     assert "'run'" in general.stderr
 
 
-def test_no_command_is_told_the_usage():
+def test_no_command_is_shown_the_usage():
     for done in (python(BIRDS), lokki()):
         assert (done.returncode, done.stdout) == (1, "")
         assert "Usage: " in done.stderr
@@ -630,7 +630,7 @@ def test_targets_that_do_not_exist(target):
     assert "Traceback" not in done.stderr
 
 
-def test_a_flow_that_cannot_work_is_told_without_a_traceback(script):
+def test_a_flow_that_cannot_work_is_reported_without_a_traceback(script):
     path = script(
         """
         @flow
@@ -655,7 +655,7 @@ def test_the_file_comes_before_its_options(script):
 
 @pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["config"], ["run", BIRDS]])
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-def test_a_full_disk_is_told_in_one_line(arguments, unbuffered, monkeypatch):
+def test_a_full_disk_is_reported_in_one_line(arguments, unbuffered, monkeypatch):
     monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
     command = [sys.executable, "-m", "lokki", *map(str, arguments)]
     with open("/dev/full", "w") as full:

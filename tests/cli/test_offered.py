@@ -103,7 +103,7 @@ def test_the_json_of_flows_is_that_of_a_server(done, place):
         ("flow = 1\n@flow\ndef x(): pass\n", "broken.py cannot be imported"),
     ],
 )
-def test_a_file_that_cannot_be_imported_is_told_and_the_others_listed(
+def test_a_file_that_cannot_be_imported_is_reported_and_the_others_listed(
     done, place, command, body, told
 ):
     place.write("broken.py", f"print('imported')\n{body}")

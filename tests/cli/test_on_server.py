@@ -159,7 +159,7 @@ def newest(done, url):
     return json.loads(done("runs", "--json", "--on", url)[1])["runs"][0]["id"]
 
 
-def test_tolerated_failures_are_told_and_run_again(done, url, place):
+def test_tolerated_failures_are_reported_and_run_again(done, url, place):
     words = ("tried.py", "run", "--tolerated", "0.5")
     code, out, err = both(done, url, *words)
     assert (code, out) == (0, "((0, 1, 2, 4), datetime.date(2026, 2, 3))\n")
@@ -280,7 +280,7 @@ def test_secrets_are_those_of_the_server(done, url):
         (["runs", "--before", "nosuch"], 1, "no run 'nosuch'"),
     ],
 )
-def test_what_is_wrong_is_told(done, url, place, words, code, told):
+def test_what_is_wrong_is_reported(done, url, place, words, code, told):
     (place.folder / "other.py").write_text(FLOWS.replace("def tried(", "def other("))
     found, out, err = done(*words, "--on", url)
     assert (found, out) == (code, "")
@@ -295,7 +295,7 @@ def test_force_is_for_runs_of_this_machine(done, url):
     assert "--force is for runs of this machine" in err
 
 
-def test_a_server_that_is_not_there_is_told(done, place):
+def test_a_server_that_is_not_there_is_reported(done, place):
     code, out, err = done("runs", "--on", "http://127.0.0.1:9")
     assert (code, out) == (1, "")
     assert err.startswith("Error: http://127.0.0.1:9 cannot be reached: ")

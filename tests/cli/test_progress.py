@@ -205,7 +205,7 @@ def test_without_colour(session):
     assert not re.search(r"\x1b\[[0-9;]*m", run.raw)
 
 
-def test_a_terminal_that_cannot_be_drawn_on_is_told_lines(session):
+def test_a_terminal_that_cannot_be_drawn_on_gets_lines(session):
     run = session(MEASURE, TERM="dumb")
     code, _, lines = run.end()
     assert code == 0
@@ -263,7 +263,7 @@ def test_what_steps_print_stays_as_it_is(session):
     assert lines[-2].startswith("✓ talking")
 
 
-def test_a_failure_is_told_below_the_view(session):
+def test_a_failure_is_reported_below_the_view(session):
     run = session(
         """
         @step

@@ -109,7 +109,7 @@ def test_the_time_of_a_start_is_shown(told):
     assert re.fullmatch(r"\[INFO\] Step 'work' started at \d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", line)
 
 
-def test_progress_is_told_every_so_many_percent_and_the_end_once(told):
+def test_progress_is_reported_every_so_many_percent_and_the_end_once(told):
     counted = [at(1000, succeeded=count) for count in range(0, 1001, 4)]
     end = StageFinished(1, Counts(1000, succeeded=1000), 1)
     assert [bar.split()[1] for bar in bars(told(map_of(1000), *counted, end))] == [
@@ -130,7 +130,7 @@ def test_what_a_resumed_map_had_done_counts(told):
     assert bars(lines) == ["5/10 (50%) completed", "6/10 (60%) completed"]
 
 
-def test_retries_are_told_once_in_a_stage(told):
+def test_retries_are_reported_once_in_a_stage(told):
     lines = told(
         map_of(1000),
         at(1000, retrying=3),
@@ -143,11 +143,11 @@ def test_retries_are_told_once_in_a_stage(told):
 @pytest.mark.parametrize(
     ("total", "expected"), [(1, " is retrying"), (1000, ": 1 of 1000 items is retrying")]
 )
-def test_one_item_that_is_retrying_is_told(told, total, expected):
+def test_one_item_that_is_retrying_is_reported(told, total, expected):
     assert told(map_of(total), at(total, retrying=1))[2:] == [f"[WARNING] Step 'work'{expected}"]
 
 
-def test_tolerated_failures_are_told_at_the_end_with_the_command_that_lists_them(told):
+def test_tolerated_failures_are_reported_at_the_end_with_the_command_that_lists_them(told):
     lines = told(
         map_of(10),
         at(10, succeeded=6, tolerated=2),

@@ -123,7 +123,7 @@ def test_parameters_come_from_a_file_too(done, on, first, terminal):
     assert (code, out) == (0, _shown(8, note="option")), err
 
 
-def test_what_is_wrong_is_told(done, on, first):
+def test_what_is_wrong_is_reported(done, on, first):
     for words, code, told in (
         (["last", "--count", "x"], 2, "parameter 'count' must be a whole number, not 'x'"),
         (["last", "--cuont", "1"], 2, "No such option '--cuont'"),
@@ -164,7 +164,7 @@ def test_the_file_is_named_where_it_has_moved(done, place):
     assert "belongs to flow 'shown', not 'reading'" in err
 
 
-def test_a_parameter_that_the_flow_has_no_more_is_told(done, place):
+def test_a_parameter_that_the_flow_has_no_more_is_reported(done, place):
     assert done("run", "flows.py:reading", "--file", "flows.py")[0] == 0
     before, after = (
         "reading(file: str):\n    return read(file)",

@@ -86,7 +86,7 @@ def test_a_result_is_printed_however_long_it_is(ran, done, on):
     assert json.loads(done("result", *on)[1]) == [0, 1, "x" * 200_000, 3]
 
 
-def test_a_result_with_own_classes_is_told_and_saved(ran, done, on, terminal):
+def test_a_result_with_own_classes_is_reported_and_saved(ran, done, on, terminal):
     ran("values", "--kind", "own")
     code, out, err = done("result", *on)
     assert (code, out) == (1, "")

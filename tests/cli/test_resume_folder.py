@@ -110,7 +110,7 @@ def test_the_settings_of_a_resume_are_those_where_it_is_typed(folder, tmp_path, 
     assert not any(path.suffix == ".db" for path in folder.rglob("*"))
 
 
-def test_a_folder_that_is_gone_is_told_and_the_resume_goes_on_here(folder, tmp_path):
+def test_a_folder_that_is_gone_is_reported_and_the_resume_goes_on_here(folder, tmp_path):
     moved = folder.rename(tmp_path / "moved")
     code, out, err = call("-m", "lokki", "resume", "last", at=moved)
     assert (code, out) == (0, RESULT), err

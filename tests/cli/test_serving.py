@@ -28,7 +28,7 @@ def test_the_command_line_loads_nothing_of_the_service():
 
 
 @pytest.mark.parametrize("package", ["fastapi", "limits", "prometheus_client", "uvicorn"])
-def test_a_package_that_is_missing_is_told(package):
+def test_a_package_that_is_missing_is_reported(package):
     done = python(
         f"import sys\nsys.modules['{package}'] = None\nsys.argv[0] = 'lokki'\n"
         "from lokki.cli.main import entry_point\nentry_point()",

@@ -234,14 +234,14 @@ def test_items_that_are_retrying_tell_why(record, shown):
     ]
 
 
-def test_a_message_that_is_the_same_for_all_is_told_as_it_is(record, shown):
+def test_a_message_that_is_the_same_for_all_is_reported_as_it_is(record, shown):
     record("20260203-103000-000abcde", ("crunch", "map", 1.0, [("tolerated", "E", "port 80")] * 3))
     told = shown("show", "last")
     assert "3 items of crunch, tolerated  E: port 80\n" in told
     assert told.count("port 80") == 1
 
 
-def test_resumes_and_a_chain_within_a_map_are_told_in_the_head(record, shown, journal):
+def test_resumes_and_a_chain_within_a_map_are_reported_in_the_head(record, shown, journal):
     run = record("20260203-103000-000abcde", status="failed", shape="a → map(b → c) → d")
     assert "flow     crunching: a → map(b → c) → d" in shown("show", run).splitlines()
     assert "resumed" not in shown("show", run)
@@ -272,7 +272,7 @@ def test_a_map_of_several_steps_tells_what_each_of_them_did_and_takes(record, sh
     ]
 
 
-def test_a_run_that_is_being_removed_is_told_as_that(record, shown, done, journal):
+def test_a_run_that_is_being_removed_is_reported_as_that(record, shown, done, journal):
     run = record(
         "20260203-103000-000abcde", ("crunch", "map", None, ["ok", LOST]), status="running"
     )
@@ -424,7 +424,7 @@ def _read(terminal: int) -> str:
         return ""
 
 
-def test_control_characters_are_told_not_obeyed(record, shown):
+def test_control_characters_are_reported_not_obeyed(record, shown):
     run = record(
         "20260203-103000-000abcde",
         ("crunch", "map", 0.5, [("tolerated", "ValueError", "\x1b[2Jgone \x07 10")]),

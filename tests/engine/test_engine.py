@@ -1225,7 +1225,7 @@ async def test_resume_refuses_a_changed_structure_and_another_flow():
             await engine.resume("nothing", doubled_total)
 
 
-async def test_a_second_owner_is_told_who_has_the_run():
+async def test_a_second_owner_is_shown_who_has_the_run():
     began, release = anyio.Event(), anyio.Event()
 
     @step
@@ -1423,7 +1423,7 @@ async def test_the_journal_is_where_the_configuration_has_it_unless_the_engine_i
         assert engine.journal.path == Path("told.db")
 
 
-async def test_a_wrong_configuration_is_told_before_anything_runs(configured, journal):
+async def test_a_wrong_configuration_is_reported_before_anything_runs(configured, journal):
     (configured / "lokki.toml").write_text("[local]\nconcurrency = 0")
     with pytest.raises(ConfigError, match=r"lokki.toml: key 'local.concurrency' must be .* not 0"):
         doubled_total.run_sync()

@@ -73,7 +73,7 @@ def same(number: int) -> int:
     return number
 
 
-async def test_attempts_that_failed_are_told_of_their_inner_step(engine):
+async def test_attempts_that_failed_are_reported_of_their_inner_step(engine):
     @flow
     def chained(count: int):
         return numbers(count).map([sleeps, fragile, picky], tolerated_failures=3)
@@ -115,7 +115,7 @@ async def test_short_inner_steps_have_times(engine):
     assert all(0 <= each.mean_seconds < SLOW for each in told)
 
 
-async def test_a_resume_adds_to_what_is_told_and_a_stage_that_is_done_anew_begins_anew(engine):
+async def test_a_resume_adds_to_what_is_reported_and_a_stage_that_is_done_anew_begins_anew(engine):
     slow, broken = {0}, {1}
 
     @step

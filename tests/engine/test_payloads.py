@@ -129,7 +129,7 @@ def test_a_folder_is_the_default(tmp_path, monkeypatch):
         ("s3://bucket/a//b", "cannot be part of a storage key"),
     ],
 )
-def test_what_is_no_store_is_told(tmp_path, monkeypatch, place, told):
+def test_what_is_no_store_is_reported(tmp_path, monkeypatch, place, told):
     monkeypatch.setenv("LOKKI_LOCAL_PAYLOADS", place)
     with pytest.raises(ConfigError, match=told):
         payload_store(tmp_path / "lokki.db", load())

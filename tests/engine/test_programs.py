@@ -341,7 +341,7 @@ def test_flows_that_run_one_after_the_other_without_a_guard(run):
     assert told == "[2]\n[3]\n"
 
 
-def test_a_spawned_process_that_would_run_the_flow_again_is_told(run):
+def test_a_spawned_process_that_would_run_the_flow_again_is_reported(run):
     told = run(
         """
         import multiprocessing

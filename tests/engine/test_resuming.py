@@ -648,7 +648,7 @@ async def test_a_stage_that_is_not_there_or_not_reached_is_refused(engine, birds
     assert engine.journal.run("r1") == before
 
 
-async def test_an_inner_step_is_told_with_its_stage(engine, trouble):
+async def test_an_inner_step_is_reported_with_its_stage(engine, trouble):
     chained = chain(trouble, lambda a, b, c, d: a().map(b).map(c).agg(d))
     await engine.run(chained, run_id="r1")
     with pytest.raises(DefinitionError, match=r"^step 'c' is in stage 'b': from_stage='b'$"):

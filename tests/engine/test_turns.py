@@ -313,7 +313,7 @@ def test_what_waits_for_a_limit_is_not_looked_for(stage):
         assert turns.first_due(0) is None
 
 
-def test_a_stage_that_is_done_is_told_once_and_served_no_more(stage):
+def test_a_stage_that_is_done_is_reported_once_and_served_no_more(stage):
     work = stage(2)
     turns = turns_of(work)
     first, second = grants(turns)

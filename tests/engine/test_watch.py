@@ -42,7 +42,9 @@ def told(journal):
     return run
 
 
-async def test_a_call_that_holds_the_loop_is_told_while_it_does_and_when_it_is_over(told, capfd):
+async def test_a_call_that_holds_the_loop_is_reported_while_it_does_and_when_it_is_over(
+    told, capfd
+):
     @step
     async def holding(number):
         await anyio.sleep(0)
@@ -58,7 +60,7 @@ async def test_a_call_that_holds_the_loop_is_told_while_it_does_and_when_it_is_o
     assert "[WARNING] step 'holding', item 2, has blocked the event loop" in capfd.readouterr().err
 
 
-async def test_the_task_of_a_step_is_told_as_the_steps_call(told):
+async def test_the_task_of_a_step_is_reported_as_the_steps_call(told):
     async def member(number):
         if number == 1:
             time.sleep(LONG)
@@ -82,7 +84,7 @@ async def test_each_call_of_a_step_is_recorded_and_the_first_one_shown(told, cap
     assert capfd.readouterr().err.count("has blocked the event loop") == 1
 
 
-async def test_calls_that_hold_the_loop_one_after_the_other_are_not_told(told):
+async def test_calls_that_hold_the_loop_one_after_the_other_are_not_reported(told):
     @step
     async def short(number):
         for _ in range(4):
@@ -113,7 +115,7 @@ async def test_a_timeout_holds_for_a_call_that_it_could_not_interrupt():
         await late.run()
 
 
-async def test_a_timeout_that_is_held_up_for_long_is_told_at_once(told):
+async def test_a_timeout_that_is_held_up_for_long_is_reported_at_once(told):
     @step(timeout_seconds=0.5, retry={"retries": 1, "delay": 0})
     async def holding(number):
         if number == 1 and not missed:

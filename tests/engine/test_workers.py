@@ -312,7 +312,7 @@ async def test_a_function_that_cannot_be_sent_names_the_step():
         await unsendable.run()
 
 
-async def test_a_call_that_a_worker_cannot_load_is_told(monkeypatch):
+async def test_a_call_that_a_worker_cannot_load_is_reported(monkeypatch):
     ghost = types.ModuleType("ghost")
     exec("class Spectre: pass", vars(ghost))
     monkeypatch.setitem(sys.modules, "ghost", ghost)
@@ -456,7 +456,7 @@ async def test_a_timeout_begins_when_the_step_does(slow_module):
     assert await timing.run() == 7
 
 
-async def test_a_worker_that_does_not_get_ready_is_told(slow_module, monkeypatch):
+async def test_a_worker_that_does_not_get_ready_is_reported(slow_module, monkeypatch):
     monkeypatch.setattr(workers, "START_SECONDS", 0.3)
 
     @step(executor="process")
@@ -701,7 +701,7 @@ async def test_a_cancel_does_not_wait_for_what_is_being_pickled(tmp_path):
         assert await second.result() == 0
 
 
-async def test_a_worker_that_cannot_be_started_is_told_and_tried_again(monkeypatch):
+async def test_a_worker_that_cannot_be_started_is_reported_and_tried_again(monkeypatch):
     python = sys.executable
 
     @step(executor="process", retry={"retries": 2, "delay": 0.01})

@@ -74,7 +74,7 @@ def test_two_thousand_idle_connections_leave_the_server_answering(place):
     assert len(server.told.splitlines()) < 5, server.told
 
 
-def test_connections_that_cannot_be_accepted_are_told_in_a_line(place):
+def test_connections_that_cannot_be_accepted_are_reported_in_a_line(place):
     server = place.serve("flows.py")
     pid, what = server.process.pid, resource.RLIMIT_NOFILE
     before = resource.prlimit(pid, what, (files(server), resource.prlimit(pid, what)[1]))

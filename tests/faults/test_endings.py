@@ -73,7 +73,7 @@ def ended(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["thread", "hop", "on_loop"])
-def test_a_step_that_exits_its_process_is_told(ended, kind):
+def test_a_step_that_exits_its_process_is_reported(ended, kind):
     code, out, told = ended(kind, "os._exit(0)")
     assert (code, out) == (1, "")
     step = "on_loop" if kind == "on_loop" else "thread"
@@ -82,7 +82,7 @@ def test_a_step_that_exits_its_process_is_told(ended, kind):
     assert "Traceback" not in told
 
 
-def test_a_thread_of_a_step_that_exits_the_process_is_told(ended):
+def test_a_thread_of_a_step_that_exits_the_process_is_reported(ended):
     exiting = (
         "import threading; threading.Thread(target=os._exit, args=(0,)).start(); os.read(0, 1)"
     )
@@ -99,7 +99,7 @@ def test_children_that_exit_are_left_alone(ended):
     assert "called os._exit" not in told
 
 
-def test_a_module_that_exits_while_it_is_loaded_is_told(ended, tmp_path):
+def test_a_module_that_exits_while_it_is_loaded_is_reported(ended, tmp_path):
     lokki = os.path.join(os.path.dirname(sys.executable), "lokki")
     code, _, told = ended("thread", "pass", lokki, "run", "ending.py", before_main="os._exit(0)")
     assert code == 1
@@ -117,7 +117,7 @@ def test_a_step_that_closes_all_descriptors_ends_the_process(ended, kind, first)
         assert "Traceback" not in told
 
 
-def test_a_task_of_a_step_that_exits_is_told(ended):
+def test_a_task_of_a_step_that_exits_is_reported(ended):
     code, out, told = ended(
         "on_loop", "tasks.append(asyncio.create_task(exiting()))", before_main="tasks = []"
     )
@@ -125,14 +125,14 @@ def test_a_task_of_a_step_that_exits_is_told(ended):
     assert "a task that a step started ended the event loop with SystemExit(0)" in told
 
 
-def test_a_step_that_stops_the_event_loop_is_told(ended):
+def test_a_step_that_stops_the_event_loop_is_reported(ended):
     code, out, told = ended("on_loop", "asyncio.get_running_loop().stop()")
     assert (code, out) == (1, "")
     assert "a step stopped the event loop" in told
     assert "Traceback" not in told
 
 
-def test_an_exit_is_told_below_the_view_of_a_terminal(ended, tmp_path):
+def test_an_exit_is_reported_below_the_view_of_a_terminal(ended, tmp_path):
     ended("thread", "__import__('time').sleep(1); os._exit(0)", "true")
     ours, theirs = pty.openpty()
     run = subprocess.Popen(

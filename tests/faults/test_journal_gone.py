@@ -169,7 +169,7 @@ def test_a_journal_that_is_opened_twice_in_a_process_keeps_its_locks(journal):
         assert first.history.runs() == []
 
 
-def test_who_reads_a_journal_that_is_gone_is_told(journal):
+def test_who_reads_a_journal_that_is_gone_is_reported(journal):
     with closing(Journal(journal)) as opened:
         assert opened.read("PRAGMA user_version") == [(len(MIGRATIONS),)]
         opened.commits.call("", lambda connection: None).result()  # its thread has opened it, too

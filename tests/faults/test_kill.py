@@ -252,7 +252,7 @@ def test_a_set_is_a_source_in_the_same_order_in_another_process(tmp_path, journa
     assert sorted(calls) == sorted([*names, thirtieth.read_text()])
 
 
-def test_a_second_process_is_told_who_has_the_run(tmp_path, journal):
+def test_a_second_process_is_shown_who_has_the_run(tmp_path, journal):
     run = Killed(tmp_path, "thread", journal)
     first = run.start("run", "--count", "100000")
     try:

@@ -126,7 +126,7 @@ def test_a_runner_that_cannot_be_started_is_when_it_can_be(place):
     assert "Traceback" not in server.told
 
 
-def test_runners_that_end_at_once_are_told(place):
+def test_runners_that_end_at_once_are_reported(place):
     server = place.serve("flows.py")
     wrong = place.folder / "lokki.toml"
     wrong.write_text("local = 5")
@@ -140,7 +140,7 @@ def test_runners_that_end_at_once_are_told(place):
     assert "Traceback" not in server.told
 
 
-def test_a_clock_that_cannot_read_its_schedules_is_told(place, journal):
+def test_a_clock_that_cannot_read_its_schedules_is_reported(place, journal):
     server = place.serve("flows.py")
     until(lambda: server.get("/flows/hourly/schedule")["next"], "a schedule that is followed")
     with closing(sqlite3.connect(journal)) as connection:
@@ -153,7 +153,7 @@ def test_a_clock_that_cannot_read_its_schedules_is_told(place, journal):
     assert "Traceback" not in server.told
 
 
-def test_a_journal_that_another_process_holds_is_told(place, journal):
+def test_a_journal_that_another_process_holds_is_reported(place, journal):
     server = place.serve("flows.py")
     with closing(sqlite3.connect(journal, isolation_level=None)) as connection:
         connection.execute("BEGIN IMMEDIATE")

@@ -97,7 +97,7 @@ def test_a_payload_that_cannot_be_stored_fails_its_item_and_can_be_resumed(tmp_p
 
 
 @pytest.mark.parametrize("most", [0, 1_000, 4_096, 20_000, 60_000])
-def test_a_journal_that_cannot_even_begin_is_told_as_that(tmp_path, journal, most):
+def test_a_journal_that_cannot_even_begin_is_reported_as_that(tmp_path, journal, most):
     script = _script(tmp_path, items=3, size=1_000)
     done = _call(script, "run", file_limit=most)
     assert (done.returncode, done.stdout) == (1, "")
@@ -119,7 +119,7 @@ LOKKI_LOCAL_JOURNAL="$1/lokki/lokki.db" exec "$3" "$4" run
 
 
 @pytest.mark.parametrize("spare", ["0", "8k", "40k"])
-def test_a_full_disk_at_the_very_first_start_is_told_as_that(tmp_path, spare):
+def test_a_full_disk_at_the_very_first_start_is_reported_as_that(tmp_path, spare):
     disk = tmp_path / "disk"
     disk.mkdir()
     namespace = ["unshare", "--map-root-user", "--mount"]
@@ -137,7 +137,7 @@ def test_a_full_disk_at_the_very_first_start_is_told_as_that(tmp_path, spare):
 
 
 @pytest.mark.parametrize("where", ["/proc/nowhere/lokki.db", "/dev/null/lokki.db"])
-def test_a_place_that_cannot_be_written_is_told(tmp_path, monkeypatch, where):
+def test_a_place_that_cannot_be_written_is_reported(tmp_path, monkeypatch, where):
     monkeypatch.setenv("LOKKI_LOCAL_JOURNAL", where)
     done = _call(_script(tmp_path), "run")
     assert done.returncode == 1
@@ -146,7 +146,7 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path, monkeypatch, where):
     assert "Traceback" not in done.stderr
 
 
-def test_a_damaged_journal_is_told_and_left_alone(tmp_path, journal):
+def test_a_damaged_journal_is_reported_and_left_alone(tmp_path, journal):
     journal.parent.mkdir()
     journal.write_bytes(b"this is not a database, but somebody's notes" * 100)
     done = _call(_script(tmp_path), "run")
@@ -156,7 +156,7 @@ def test_a_damaged_journal_is_told_and_left_alone(tmp_path, journal):
     assert journal.read_bytes().startswith(b"this is not")
 
 
-def test_a_journal_with_damaged_pages_is_told(tmp_path, journal):
+def test_a_journal_with_damaged_pages_is_reported(tmp_path, journal):
     script = _script(tmp_path, items=30, size=20_000)
     assert _call(script, "run").returncode == 0
     with closing(sqlite3.connect(journal)) as connection:
@@ -197,7 +197,7 @@ def test_a_damaged_payload_names_its_file(tmp_path, journal):
 
 
 @pytest.mark.parametrize("wrong", ["exchanged", "missing"])
-def test_a_payload_that_is_not_the_recorded_one_is_told_and_made_anew(tmp_path, journal, wrong):
+def test_a_payload_that_is_not_the_recorded_one_is_reported_and_made_anew(tmp_path, journal, wrong):
     script = _script(tmp_path, items=3, size=100_000)
     assert _call(script, "run").returncode == 0
     (payload,) = (journal.parent / "payloads").rglob("1/output.pkl.gz")

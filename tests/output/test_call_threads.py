@@ -162,7 +162,7 @@ def test_a_pool_of_interpreters_does_its_tasks():
 
 
 @since_3_14
-def test_a_context_that_another_thread_is_in_is_told_of_by_python(monkeypatch):
+def test_a_context_that_another_thread_is_in_is_reported_of_by_python(monkeypatch):
     told = []
     monkeypatch.setattr(threading, "excepthook", lambda report: told.append(report.exc_value))
 
@@ -203,7 +203,7 @@ def test_a_thread_goes_on_after_its_call_while_the_run_lasts(capsys):
     assert capsys.readouterr().out == "after the call, ***\nafter the run\n"
 
 
-def test_the_error_of_a_thread_is_told_without_frames_of_ours(monkeypatch):
+def test_the_error_of_a_thread_is_reported_without_frames_of_ours(monkeypatch):
     monkeypatch.setattr(threading, "excepthook", threading.__excepthook__)
 
     def fails():

@@ -41,7 +41,7 @@ def test_an_error_has_the_users_name_text_and_traceback_and_no_retry_that_is_not
     assert line["traceback"] == told.traceback
 
 
-def test_what_step_functions_is_told_has_the_users_error(rehearsal):
+def test_what_step_functions_is_reported_has_the_users_error(rehearsal):
     done = rehearsal.run(flows.unmappable())
     assert (done.status, done.error) == ("FAILED", "TypeError")
     cause = json.loads(done.cause)
@@ -49,7 +49,7 @@ def test_what_step_functions_is_told_has_the_users_error(rehearsal):
     assert cause["errorType"] == "TypeError"
 
 
-def test_a_result_that_cannot_be_stored_is_told_as_here(rehearsal):
+def test_a_result_that_cannot_be_stored_is_reported_as_here(rehearsal):
     done = rehearsal.run(flows.unstorable())
     here = failed(flows.unstorable())
     assert (done.error, done.failures[0].reason) == (here.type, here.reason)
@@ -107,7 +107,7 @@ def test_a_module_that_is_not_in_the_zip_is_named(rehearsal, tmp_path, monkeypat
     assert "No module named 'hypothesis'" in done.cause
 
 
-def test_a_failed_job_has_told_why(rehearsal):
+def test_a_failed_job_has_reported_why(rehearsal):
     done = rehearsal.run(flows.batch_failing(), QUEUE)
     assert (done.status, done.error) == ("FAILED", "States.TaskFailed")
     (told,) = done.failures

@@ -163,7 +163,9 @@ def test_an_error_of_a_function_has_its_name_text_and_frames(moto, function):
     assert "raise LookupError" in told["stackTrace"][-1]
 
 
-def test_a_function_whose_process_ends_or_takes_too_long_is_told_as_lambda_tells_it(moto, function):
+def test_a_function_whose_process_ends_or_takes_too_long_is_reported_as_lambda_tells_it(
+    moto, function
+):
     name, _ = function(timeout=1)
     assert invoke(moto, name, "exit")[1]["errorType"] == "Runtime.ExitError"
     error, told = invoke(moto, name, "sleep")
@@ -172,7 +174,7 @@ def test_a_function_whose_process_ends_or_takes_too_long_is_told_as_lambda_tells
     assert invoke(moto, name, "again")[1]["count"] == 1, "in a new process"
 
 
-def test_a_module_that_is_not_in_the_package_is_told(moto, function):
+def test_a_module_that_is_not_in_the_package_is_reported(moto, function):
     name, _ = function("import not_there\n")
     assert invoke(moto, name, 1)[1]["errorType"] == "Runtime.ImportModuleError"
 

@@ -158,7 +158,7 @@ def test_an_event_knows_how_often_its_state_has_been_entered_again():
         ({"flow": {"run_id": "a"}, "items": [5]}, "an item must be an object, not int"),
     ],
 )
-def test_what_is_wrong_with_an_event_is_told(raw, told):
+def test_what_is_wrong_with_an_event_is_reported(raw, told):
     with pytest.raises(EventError) as caught:
         parse(raw)
     assert told in str(caught.value)

@@ -213,7 +213,7 @@ def test_an_item_gets_the_flows_parameters_and_answers_what_is_small(handler, bu
     assert bucket.value("handled/runs/r1/work/7/output.pkl.gz") == 40
 
 
-def test_what_json_does_not_give_back_is_told_by_where_it_is(handler, bucket):
+def test_what_json_does_not_give_back_is_reported_by_where_it_is(handler, bucket):
     answer = handler("work")(event("x", index=0))
     key = "handled/runs/r1/work/0/output.pkl.gz"
     assert answer["input"] == f"s3://{BUCKET}/{key}"
@@ -257,7 +257,7 @@ def test_a_redriven_or_resumed_execution_finds_what_is_stored(handler, bucket):
     assert CALLS == []
 
 
-def test_what_a_step_prints_and_logs_is_told_in_lines_of_its_run_and_item(handler, capsys):
+def test_what_a_step_prints_and_logs_is_reported_in_lines_of_its_run_and_item(handler, capsys):
     handler("speak", of=spoken)(event(5, index=3, attempt=1))
     texts = capsys.readouterr().out.splitlines()
     lines = [line for line in map(said, texts) if line is not None]
@@ -443,7 +443,7 @@ def test_wrong_parameters_are_refused(handler):
         handler("work")(event(1, index=0, limit="many"))
 
 
-def test_a_result_that_is_gone_is_told_by_its_place(handler):
+def test_a_result_that_is_gone_is_reported_by_its_place(handler):
     key = f"s3://{BUCKET}/handled/runs/r1/get_items/output.pkl.gz"
     with pytest.raises(LokkiError, match=f"no payload is stored under {key}"):
         handler("work")(event(key, index=0))

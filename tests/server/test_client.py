@@ -21,7 +21,7 @@ def test_a_run_is_started_followed_and_fetched(client):
     assert [line["message"] for line in run.logs(step="double", item=2)] == ["doubling 2"]
 
 
-def test_the_flows_are_told(client):
+def test_the_flows_are_reported(client):
     assert "doubled" in {flow["name"] for flow in client.flows()}
 
 
@@ -74,7 +74,7 @@ def test_a_result_that_is_no_json_is_offered_as_a_file(client):
         (lambda client: client.start("picky", {"count": -1}), 422, "not below zero"),
     ],
 )
-def test_what_is_wrong_is_told(client, ask, status, told):
+def test_what_is_wrong_is_reported(client, ask, status, told):
     with pytest.raises(ServerError, match=told) as caught:
         ask(client)
     assert caught.value.status == status

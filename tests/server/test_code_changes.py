@@ -216,7 +216,7 @@ def test_a_file_that_runs_a_flow_when_it_is_imported_is_refused(place, run):
     assert server.ran("birds")["status"] == "succeeded"
 
 
-def test_a_flow_whose_file_is_broken_is_not_told_as_unknown(place):
+def test_a_flow_whose_file_is_broken_is_not_reported_as_unknown(place):
     file = place.write("birds.py", one())
     server = place.serve("birds.py")
     file.write_text("def half(")
@@ -224,5 +224,5 @@ def test_a_flow_whose_file_is_broken_is_not_told_as_unknown(place):
     told = server.problem("/flows/birds/runs", 409, {"params": {}})
     assert "birds.py cannot be imported" in told["detail"]
     told = server.problem("/flows/bees/runs", 404, {"params": {}})
-    assert "there are: none; others may be in" in told["detail"]
+    assert "known flows: none; others may be in" in told["detail"]
     assert "birds.py cannot be imported" in told["detail"]

@@ -198,7 +198,7 @@ def test_a_run_is_started_watched_and_mended(opened, place, size):
     expect(page.locator("main")).to_contain_text(str(sum(range(2000))))
 
 
-def test_wrong_parameters_are_told_beside_their_fields(opened):
+def test_wrong_parameters_are_reported_beside_their_fields(opened):
     page = opened()
     page.goto("/ui/flows/crunching")
     page.get_by_label("count").fill("1.5")
@@ -232,7 +232,7 @@ def test_failures_stay_and_come_while_a_run_goes_on(opened, place, server):
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_the_inner_steps_of_a_map_are_told_and_counted_while_it_goes_on(
+def test_the_inner_steps_of_a_map_are_reported_and_counted_while_it_goes_on(
     opened, place, server, size
 ):
     place.shut()

@@ -65,7 +65,7 @@ def test_the_configuration_names_them(place):
     assert names(place.serve(LOKKI_SERVER_FLOWS="birds.py, cats")) == ["birds", "cats"]
 
 
-def test_files_that_cannot_be_imported_are_told_and_stop_no_other(place):
+def test_files_that_cannot_be_imported_are_reported_and_stop_no_other(place):
     place.write("a_raises.py", "import lokki\nraise ValueError('not today')")
     place.write("b_exits.py", "import sys, lokki\nsys.exit(3)")
     place.write("c_dies.py", "import os, lokki\nos._exit(3)")
@@ -182,7 +182,7 @@ def test_a_file_may_break_and_be_mended(place):
     assert result(server, "birds") == "mended"
 
 
-def test_a_flow_that_ends_the_process_of_its_check_is_told(place):
+def test_a_flow_that_ends_the_process_of_its_check_is_reported(place):
     place.write("birds.py", one("birds").replace("return give", "import os; os._exit(3)\n    give"))
     place.write("cats.py", one("cats"))
     server = place.serve("birds.py", "cats.py")
@@ -255,7 +255,7 @@ def test_the_dashboard_is_there(server, path):
     assert "<script" in answer.text
 
 
-def test_a_port_that_is_taken_is_told(place, server):
+def test_a_port_that_is_taken_is_reported(place, server):
     port = str(server.client.base_url.port)
     done = subprocess.run(
         [sys.executable, "-m", "lokki", "serve", "--port", port],
@@ -266,7 +266,7 @@ def test_a_port_that_is_taken_is_told(place, server):
     assert "Traceback" not in done.stderr
 
 
-def test_a_journal_that_cannot_be_used_is_told(place):
+def test_a_journal_that_cannot_be_used_is_reported(place):
     (place.folder / "file").touch()
     done = subprocess.run(
         [sys.executable, "-m", "lokki", "serve", "--port", "0"],

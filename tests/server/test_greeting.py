@@ -71,7 +71,7 @@ def open_terminal(place):
         each.close()
 
 
-def test_flows_schedules_and_problems_are_told_on_a_terminal(place, open_terminal):
+def test_flows_schedules_and_problems_are_reported_on_a_terminal(place, open_terminal):
     place.write("flows.py", FLOWS)
     place.write("broken.py", f"import nosuch\n{FLOWS}")
     terminal = open_terminal()
@@ -84,7 +84,7 @@ def test_where_there_are_no_flows_it_says_so(place, open_terminal):
     until(lambda: "  no flows: define one with @flow" in terminal.shown(), "that there is none")
 
 
-def test_elsewhere_the_address_alone_is_told_and_what_is_wrong(place, open_terminal):
+def test_elsewhere_the_address_alone_is_reported_and_what_is_wrong(place, open_terminal):
     place.write("flows.py", FLOWS)
     server = place.serve()
     server.stop()

@@ -50,7 +50,7 @@ def spoken(shared, server):
     return shared.serve("flows.py", "speaking.py")
 
 
-def test_a_run_that_has_ended_is_told_at_once(spoken):
+def test_a_run_that_has_ended_is_reported_at_once(spoken):
     run = spoken.ran("summed")
     with spoken.events(f"/runs/{run['id']}/events") as events:
         found = list(events)
@@ -61,7 +61,7 @@ def test_a_run_that_has_ended_is_told_at_once(spoken):
     assert found[1][2] == {"status": "succeeded"}
 
 
-def test_a_run_is_told_at_once_on_each_change_and_at_its_end(spoken, shared):
+def test_a_run_is_reported_at_once_on_each_change_and_at_its_end(spoken, shared):
     shared.shut()
     run_id = spoken.start("speech")
     with spoken.events(f"/runs/{run_id}/events") as events:
@@ -204,13 +204,13 @@ def test_all_runs_go_on_after_the_last_id(spoken):
 
 
 @pytest.mark.parametrize("last", ["x", "another-7", "-", "9" * 90])
-def test_all_runs_are_told_to_who_has_an_id_of_another_server(spoken, last):
+def test_all_runs_are_reported_to_who_has_an_id_of_another_server(spoken, last):
     run = spoken.ran("summed")
     with spoken.events("/events", **{"Last-Event-ID": last}) as events:
         assert run["id"] in {each["id"] for each in next(events)[2]["runs"]}
 
 
-def test_a_run_that_only_lasts_is_not_told_again(place):
+def test_a_run_that_only_lasts_is_not_reported_again(place):
     place.write("speaking.py", SPEAKING)
     server = place.serve("speaking.py")
     run_id = server.start("speech")

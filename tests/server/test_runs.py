@@ -78,13 +78,13 @@ def test_parameters_may_be_left_out_and_are_of_their_types(server):
         ({"count": 1, "password": "mine"}, ["password"]),
     ],
 )
-def test_wrong_parameters_are_told_by_name(server, params, names):
+def test_wrong_parameters_are_reported_by_name(server, params, names):
     told = server.problem("/flows/typed/runs", 422, {"params": params})
     assert [each["name"] for each in told["errors"]] == names
     assert all(each["message"] for each in told["errors"])
 
 
-def test_an_unknown_parameter_is_told(server):
+def test_an_unknown_parameter_is_reported(server):
     told = server.problem("/flows/typed/runs", 422, {"params": {"count": 1, "conut": 2}})
     assert "did you mean 'count'?" in told["detail"]
     told = server.problem("/flows/typed/runs", 422, {"params": {"a-b": 1, "count": "x"}})
@@ -103,7 +103,7 @@ def test_a_secret_comes_from_the_servers_environment(server):
     assert server.get(f"/runs/{run['id']}/result") == _result(len("sesame"))
 
 
-def test_what_the_body_of_a_flow_raises_is_told(server):
+def test_what_the_body_of_a_flow_raises_is_reported(server):
     told = server.problem("/flows/picky/runs", 422, {"params": {"count": -1}})
     assert told["errors"] == [{"name": None, "message": "RuntimeError: not below zero"}]
 
@@ -241,7 +241,7 @@ def test_runs_are_filtered(server):
     "query",
     ["status=gone", "n=0", "n=1001", "n=x", "since=soon", "before=../x", "flow=a/b", "before="],
 )
-def test_a_wrong_filter_is_told(server, query):
+def test_a_wrong_filter_is_reported(server, query):
     server.problem(f"/runs?{query}", 422)
 
 
@@ -310,7 +310,7 @@ if __name__ == "__main__":
 """
 
 
-def test_the_inner_steps_of_a_map_are_told_by_the_api_as_by_json(shared, server):
+def test_the_inner_steps_of_a_map_are_reported_by_the_api_as_by_json(shared, server):
     file = shared.write("chained.py", CHAINED)
     environment = os.environ | {"LOKKI_LOCAL_JOURNAL": str(shared.folder / "journal" / "lokki.db")}
     subprocess.run([sys.executable, file, "run"], env=environment, check=True, capture_output=True)
@@ -436,7 +436,7 @@ def test_a_file_is_imported_once_for_all_its_flows(place):
         ("range", "a value that JSON cannot hold"),
     ],
 )
-def test_other_results_are_told_by_type_and_can_be_downloaded(server, kind, told):
+def test_other_results_are_reported_by_type_and_can_be_downloaded(server, kind, told):
     run = server.ran("values", kind=kind)
     result = server.get(f"/runs/{run['id']}/result")
     assert (result["result"], result["type"]) == (None, told)
@@ -507,7 +507,7 @@ def test_results_as_they_are_printed(server, flow, params, printed):
 
 
 @pytest.mark.parametrize(("kind", "told"), [("own", "flows.Own"), ("range", "cannot hold")])
-def test_what_cannot_be_printed_is_told_with_where_it_is(server, kind, told):
+def test_what_cannot_be_printed_is_reported_with_where_it_is(server, kind, told):
     run = server.ran("values", kind=kind)
     detail = server.problem(f"/runs/{run['id']}/result.txt", 409)["detail"]
     assert told in detail
@@ -569,7 +569,7 @@ def test_the_last_lines_and_those_before_them(server):
 # ---- cancel and resume ---------------------------------------------------------------------------
 
 
-def test_what_a_resume_would_do_is_told(server, shared):
+def test_what_a_resume_would_do_is_reported(server, shared):
     run = server.ran("breaks", count=10)["id"]
     plan = server.client.post(f"/runs/{run}/plan", json={}).json()
     assert plan["anything"] is True
@@ -691,7 +691,7 @@ def test_a_resume_does_again_what_it_is_asked_to(server):
 @pytest.mark.parametrize(
     ("body", "status", "told"),
     [
-        ({}, 409, "name what is to be done again"),
+        ({}, 409, "name what to run again"),
         ({"from": "nosuch"}, 409, "no stage 'nosuch'"),
         ({"error": "nosuch"}, 409, "no failure group 'nosuch'"),
         ({"failed": True}, 409, 'no failed items: resume it without "failed": true'),

@@ -71,7 +71,7 @@ IN_TOKYO = FLOWS.replace('"rate(1 hour)"', '"cron(0 9 * * ? 2190)", timezone="As
 
 
 @given(SCHEDULES, TIMES, TIMES)
-def test_times_are_told_the_same_from_both_sides(schedule, since, at):
+def test_times_are_reported_the_same_from_both_sides(schedule, since, at):
     since, at = sorted((since, at))
     following = list(islice(times(schedule, at, since), 5))
     assert following == sorted(set(following))
@@ -172,7 +172,7 @@ def test_a_paused_schedule_starts_nothing(served, journal):
     assert server.get("/runs")["runs"] == []
 
 
-def test_a_schedule_is_told(place):
+def test_a_schedule_is_reported(place):
     place.write("flows.py", FLOWS)
     place.write("tokyo.py", IN_TOKYO.replace("never", "neither"))
     server = place.serve("flows.py", "tokyo.py")
@@ -201,7 +201,7 @@ def test_another_time_zone_is_another_schedule(place, journal):
     assert followed()[1] > before
 
 
-def test_what_is_wrong_with_one_schedule_is_told_of_it_alone(served, place, tmp_path):
+def test_what_is_wrong_with_one_schedule_is_reported_of_it_alone(served, place, tmp_path):
     place.write(
         "elsewhere.py",
         f"""

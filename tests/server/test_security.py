@@ -245,7 +245,7 @@ def stranger(locked):
     [None, "", "Bearer", "Bearer wrong", f"Basic {TOKEN}", f"Bearer {TOKEN}x",
      f"Bearer {TOKEN[:-1]}", TOKEN, b"Bearer \xff\xe9"],
 )  # fmt: skip
-def test_without_the_token_nothing_is_told(stranger, authorization):
+def test_without_the_token_nothing_is_reported(stranger, authorization):
     client = stranger()
     headers = {} if authorization is None else {"Authorization": authorization}
     for path in ("/runs", "/flows", "/openapi.json", "/runs/x/events", "/events", "/nosuch"):

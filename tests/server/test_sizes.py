@@ -178,7 +178,7 @@ def test_a_payload_that_is_too_large_to_be_shown_is_not_read(server):
 # ---- requests ------------------------------------------------------------------------------------
 
 
-def test_of_many_problems_twenty_are_told(server):
+def test_of_many_problems_twenty_are_reported(server):
     params = {f"name{number}": number for number in range(5_000)}
     told = server.problem("/flows/adding/runs", 422, {"params": params})
     assert len(told["errors"]) == 12  # ten that are unknown, how many more, and one that is missing
@@ -194,7 +194,7 @@ def test_of_many_problems_twenty_are_told(server):
 @pytest.mark.parametrize(
     ("path", "most"), [("/flows/adding/runs", 10_485_760), ("/runs/nosuch/resume", 262_144)]
 )
-def test_a_body_that_is_too_large_is_told_where_large_data_goes(server, path, most):
+def test_a_body_that_is_too_large_is_reported_where_large_data_goes(server, path, most):
     large = {"params": {"values": [], "name": "x" * most}}
     assert server.problem(path, 413, large)["detail"] == (
         f"at most {most:,} bytes: put large data where the steps can read it, and pass its path or "
@@ -222,7 +222,7 @@ def test_a_request_is_read_where_the_flow_is(server):
     assert server.get(f"/runs/{run['id']}/result")["result"] == 1_000_000
 
 
-def test_a_value_with_many_wrong_parts_is_told_at_once(server):
+def test_a_value_with_many_wrong_parts_is_reported_at_once(server):
     told = server.problem("/flows/adding/runs", 422, {"params": {"values": ["x"] * 100_000}})
     assert told["detail"] == "parameter 'values[0]' must be a whole number, not 'x'"
 

@@ -390,7 +390,7 @@ class Refusing:
 
 
 @pytest.mark.parametrize("dumps", [codec.dumps, codec.dumps_chunks])
-def test_an_error_of_a_values_own_pickling_is_told_with_its_type(dumps):
+def test_an_error_of_a_values_own_pickling_is_reported_with_its_type(dumps):
     with pytest.raises(PayloadError, match=r"type '.*Refusing' cannot be pickled: .*not now"):
         dumps(Refusing())
 

@@ -42,7 +42,7 @@ def test_a_journal_that_is_not_there_has_no_runs_and_is_not_made(journal):
     assert not journal.parent.exists()
 
 
-def test_what_is_no_journal_is_told(journal):
+def test_what_is_no_journal_is_reported(journal):
     journal.parent.mkdir()
     journal.write_text("no journal" * 1000)
     with pytest.raises(JournalError, match="damaged"), read_history(journal):
@@ -428,7 +428,7 @@ def test_items_that_are_retrying_are_grouped_by_their_last_failure(record):
     assert (alone.type, alone.items, alone.failed, alone.retrying) == ("ValueError", [0], 0, 1)
 
 
-def test_the_most_of_a_groups_items_that_are_told(record):
+def test_the_most_of_a_groups_items_that_are_reported(record):
     kinds = [f"{letter}Error" for letter in "abcdefgh"]
     errors = {index: [error(kinds[min(index, 7)])] for index in range(100)}
     stage = record.stage(record.run(), dict.fromkeys(errors, "failed"), 100, errors=errors)
@@ -437,7 +437,7 @@ def test_the_most_of_a_groups_items_that_are_told(record):
     assert [group.count for group in groups] == [93, *[1] * 7]
 
 
-def test_every_group_is_told_with_its_first_error(record):
+def test_every_group_is_reported_with_its_first_error(record):
     errors = {index: [error(f"{chr(97 + index)}Error")] for index in range(80)}
     stage = record.stage(record.run(), dict.fromkeys(errors, "failed"), 80, errors=errors)
     groups = record.journal.history.groups(stage)

@@ -296,7 +296,7 @@ class Lost:
 @pytest.mark.parametrize("end", ["close_stage", "finish", "flush"])
 @pytest.mark.parametrize("released", [False, True])
 @pytest.mark.parametrize("when", ["before it is told", "after it is told"])
-def test_who_lost_a_run_writes_nothing_more_and_is_told(opened, journal, end, released, when):
+def test_who_lost_a_run_writes_nothing_more_and_is_reported(opened, journal, end, released, when):
     create(opened, now=1.0)
     lost = Lost()
     writer = opened.own("r1", lost)
@@ -412,7 +412,7 @@ def test_a_run_of_the_same_journal_is_asked_to_cancel(opened):
     assert asked.wait(10)
 
 
-def test_a_request_that_comes_before_the_run_is_written_is_told(opened, journal):
+def test_a_request_that_comes_before_the_run_is_written_is_reported(opened, journal):
     create(opened, "r1", now=time.time())
     create(opened, "r2", now=time.time())
     of_other, asked = threading.Event(), threading.Event()
@@ -606,7 +606,7 @@ def test_a_run_that_has_changed_since_it_was_seen_is_not_leased(opened):
     assert opened.begin_removal("r1", 7.0 + LEASE_SECONDS, lost).result() is True
 
 
-def test_who_lost_its_run_to_a_removal_is_told(opened, journal):
+def test_who_lost_its_run_to_a_removal_is_reported(opened, journal):
     create(opened, now=1.0)
     lost = Lost()
     writer = opened.own("r1", lost)

@@ -167,7 +167,7 @@ print("closed", flush=True)
         assert not is_alive(second, 100.0, 999.0)
 
 
-def test_who_is_at_work_on_a_run_is_told_with_how_to_stop_it(opened, record):
+def test_who_is_at_work_on_a_run_is_reported_with_how_to_stop_it(opened, record):
     record.run("r1", at=100.0)
     refuse_worked_on(opened.run("r1"), 130.0)
     told = (
@@ -177,7 +177,7 @@ def test_who_is_at_work_on_a_run_is_told_with_how_to_stop_it(opened, record):
         refuse_worked_on(opened.run("r1"), 129.0)
 
 
-def test_of_an_owner_elsewhere_it_is_told_when_its_lease_ends(opened, record):
+def test_of_an_owner_elsewhere_it_is_reported_when_its_lease_ends(opened, record):
     run = replace(opened.run(record.run("r1", at=100.0)), owner="elsewhere:7:abcd")
     with pytest.raises(
         RunOwned, match=r"process 7 on elsewhere; .*, then resume; if it is gone, in 9 s"

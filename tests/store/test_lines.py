@@ -58,7 +58,7 @@ def test_a_row_has_so_many_lines_and_characters_at_most(record, journal, count, 
         assert connection.execute("SELECT count(*) FROM logs").fetchone() == (rows,)
 
 
-def test_what_all_lines_have_is_told_once():
+def test_what_all_lines_have_is_reported_once():
     lines = [(float(n), "work", n, 1, "INFO", "stdout", f"line {n}") for n in range(1_024)]
     after, *others = json.loads(pack(lines)[-1])
     assert others == [

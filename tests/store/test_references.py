@@ -44,7 +44,7 @@ def test_a_key_alone_is_of_an_older_lokki_and_reads_on():
 
 
 @pytest.mark.parametrize("text", ["a b", "a -1 c", "a 1 b c", "a x 0f"])
-def test_what_is_no_reference_is_told(text):
+def test_what_is_no_reference_is_reported(text):
     with pytest.raises(PayloadError, match="is not a reference"):
         Reference.parse(text)
 
@@ -52,7 +52,7 @@ def test_what_is_no_reference_is_told(text):
 @pytest.mark.asyncio
 @pytest.mark.parametrize("kind", ["local", "memory"])
 @pytest.mark.parametrize("found", [None, b"other", b"another"])
-async def test_an_item_whose_payload_is_another_is_told_with_what_to_do(tmp_path, kind, found):
+async def test_an_item_whose_payload_is_another_is_reported_with_what_to_do(tmp_path, kind, found):
     store = LocalStore(tmp_path) if kind == "local" else MemoryStore()
     ref = str(Reference.of(KEY, b"right"))
     await store.put(KEY, b"right")

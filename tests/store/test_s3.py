@@ -124,7 +124,7 @@ async def test_a_closed_store_opens_again(store):
 
 
 @pytest.mark.asyncio
-async def test_a_missing_bucket_is_told(endpoint):
+async def test_a_missing_bucket_is_reported(endpoint):
     async with S3Store("not-there", endpoint=endpoint) as store:
         for asked in (store.put(KEY, b"x"), store.list("flow")):
             with pytest.raises(PayloadError, match=r"s3://not-there/.*create the bucket"):
@@ -132,7 +132,7 @@ async def test_a_missing_bucket_is_told(endpoint):
 
 
 @pytest.mark.asyncio
-async def test_a_server_that_is_not_there_is_told(monkeypatch):
+async def test_a_server_that_is_not_there_is_reported(monkeypatch):
     monkeypatch.setattr(s3, "_TRIES", 2)
     with closing(socket.socket()) as free:
         free.bind(("127.0.0.1", 0))
@@ -161,7 +161,7 @@ async def test_an_emulator_needs_no_credentials(bucket, endpoint, nobody):
 
 
 @pytest.mark.asyncio
-async def test_missing_credentials_are_told(nobody):
+async def test_missing_credentials_are_reported(nobody):
     async with S3Store("bucket-of-aws", region="us-east-1") as store:  # nothing is asked of it
         with pytest.raises(PayloadError, match="Unable to locate credentials"):
             await store.put(KEY, b"x")

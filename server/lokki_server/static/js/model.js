@@ -18,13 +18,13 @@ const ENDED = ["succeeded", "failed", "cancelled"];
 export const ended = (run) => ENDED.includes(run.status);
 export const lost = (run) => run.status === "running" && run.owner?.alive === false;
 
-/** The status in a word: that of the journal, or what else there is to say of a running one. */
+/** The status in a word: that of the journal, or a more precise one for a running run. */
 export function shownStatus(run) {
   if (lost(run)) return "lost";
   return run.status === "running" && run.cancel_requested ? "cancelling" : run.status;
 }
 
-/** Seconds that a run or a stage has taken; of one that goes on until now, whole ones. */
+/** Seconds that a run or a stage has taken; whole ones while it is running. */
 export function took(timed, run = timed) {
   run.heard ??= now();
   const goes = run.status === "running" && !lost(run) && !timed.finished;
@@ -63,7 +63,7 @@ export function canResume(run) {
   return rests && (run.status !== "succeeded" || sum(run.stages, "tolerated") > 0);
 }
 
-/** How many items have failed so far, or are to be tried again. */
+/** How many items have failed so far, or are retrying. */
 const troubled = ({ stages }) =>
   sum(stages, "failed") + sum(stages, "tolerated") + sum(stages, "retrying");
 

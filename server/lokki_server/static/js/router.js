@@ -78,7 +78,7 @@ export function setTitle(title) {
   document.title = title ? `${title} · lokki` : "lokki";
 }
 
-/** Move the focus to a heading, so that the keyboard and a screen reader go on from there. */
+/** Move the focus to a heading, so that the keyboard and a screen reader continue from there. */
 export function focusHeading(within) {
   const heading = within.querySelector("h1, h2");
   heading?.setAttribute("tabindex", "-1");

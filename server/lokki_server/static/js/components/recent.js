@@ -1,4 +1,4 @@
-/** The last runs of a flow, kept as new ones come. */
+/** The last runs of a flow, updated as new ones come. */
 
 import { get, withQuery } from "../api.js";
 import { throttle } from "../dom.js";

@@ -9,7 +9,7 @@ const OVERLAPS = {
   allow: "runs may overlap",
 };
 
-/** When a flow runs next, what became of earlier times, and a button that pauses it. */
+/** When a flow runs next, the outcomes of earlier times, and a button that pauses it. */
 export function schedule(flow, given) {
   const node = h("div", { class: "schedule" });
   const wrong = h("p", { class: "problem", role: "alert" });
@@ -72,7 +72,7 @@ export function schedule(flow, given) {
   return node;
 }
 
-/** What became of the latest times, asked for whenever it is opened. */
+/** The outcomes of the latest times, loaded whenever it is opened. */
 function history(flow) {
   const place = h("div");
   let stop = () => {};
@@ -97,7 +97,7 @@ function outcome(ticks) {
   const ends = {
     started: ["started ", link],
     skipped: ["skipped: ", link, " had not ended"],
-    missed: [`missed: ${ticks.reason ?? "no server was there"}`],
+    missed: [`missed: ${ticks.reason ?? "no server was running"}`],
     paused: ["paused"],
   }[ticks.outcome];
   return [when(ticks.last), " ", many, ends];

@@ -153,7 +153,7 @@ function startForm(flow, run) {
   );
 }
 
-/** `crypto.randomUUID` is not there for pages that came by plain HTTP from another machine. */
+/** `crypto.randomUUID` is missing on pages loaded by plain HTTP from another machine. */
 function randomKey() {
   return Array.from(crypto.getRandomValues(new Uint32Array(4)), (part) => part.toString(36)).join(
     "",

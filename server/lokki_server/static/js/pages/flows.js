@@ -72,7 +72,7 @@ function draw({ flows, problems }, recent) {
         h(
           "p",
           null,
-          "The server has found none. Name their files when it starts: ",
+          "The server found none. Name their files when you start it: ",
           h("code", null, "lokki serve FILE"),
           ".",
         ),

@@ -148,7 +148,7 @@ export function runsPage(match) {
 function none({ flow, status, since }) {
   if (flow || status.length || since) {
     return empty(
-      "No run is like this",
+      "No runs match",
       h("p", null, h("a", { href: "/ui/runs" }, "Show all runs")),
     );
   }
@@ -164,7 +164,7 @@ function none({ flow, status, since }) {
   );
 }
 
-/** Go to the run whose id begins so. */
+/** Go to the run whose id begins like this. */
 function search() {
   const wrong = h("p", { class: "problem", id: "search-wrong", role: "alert" });
   const input = h("input", {

@@ -12,7 +12,7 @@ export function askCancel(run, act) {
     content: h(
       "p",
       null,
-      "What has finished is kept: the run can be resumed. Calls that are under way are stopped or, in threads, waited for.",
+      "Results are kept, and the run can be resumed. Running calls are stopped; calls in threads run to their end.",
     ),
     verb: "Cancel the run",
     danger: true,
@@ -29,7 +29,7 @@ export function askResume(run, act) {
     .filter(Boolean)
     .join(", ");
   const options = [];
-  if (run.status !== "succeeded") options.push(["rest", "All that is not done", counts]);
+  if (run.status !== "succeeded") options.push(["rest", "Everything that is not done", counts]);
   if (tolerated)
     options.push([
       "failed",
@@ -41,7 +41,7 @@ export function askResume(run, act) {
     { "aria-label": "Stage" },
     run.stages.map(({ name }) => h("option", null, name)),
   );
-  if (run.stages.length) options.push(["from", "Everything from a stage on"]);
+  if (run.stages.length) options.push(["from", "A stage and all later ones"]);
   const chosen = choice("Run again", options);
   const from = h("div", { class: "field", hidden: true }, stage);
   chosen.node.addEventListener("change", () => (from.hidden = chosen.value() !== "from"));
@@ -49,7 +49,7 @@ export function askResume(run, act) {
   confirm({
     title: "Resume this run?",
     content: [
-      h("p", null, "It goes on with the code as it is now. What has finished is not run again."),
+      h("p", null, "It continues with the current code. What has finished does not run again."),
       chosen.node,
       from,
     ],
@@ -63,13 +63,13 @@ export function askResume(run, act) {
   });
 }
 
-/** What a resume does again for a group: on AWS all tolerated failures go together. */
+/** What a resume runs again for a group: on AWS, all tolerated failures go together. */
 function againOf(run, group) {
   if (!group.tolerated) return {};
   return run.where === "aws" ? { failed: true } : { error: group.id };
 }
 
-/** Run a group of failures again; those that were not tolerated go with all that is not done. */
+/** Run a failure group again; failures that were not tolerated run with everything that is not done. */
 export function askGroup(run, group, done) {
   const own = group.tolerated && !group.failed;
   confirm({
@@ -81,7 +81,7 @@ export function askGroup(run, group, done) {
         null,
         own
           ? "The stages after them run again, too."
-          : "All that is not done runs again with them.",
+          : "Everything that is not done runs again with them.",
         " The code is as it is now.",
       ),
     ],

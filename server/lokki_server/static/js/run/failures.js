@@ -1,4 +1,4 @@
-/** Failures of a run that are alike, in groups. */
+/** The failure groups of a run. */
 
 import { get, runPath, withQuery } from "../api.js";
 import { code } from "../components/value.js";
@@ -40,7 +40,7 @@ export function failures(reload) {
     setAttribute(node, "hidden", all.length ? null : "");
     const shown = all.slice(0, most);
     setAttribute(rest, "hidden", shown.length < all.length ? null : "");
-    setText(rest, `Show all ${count(all.length)} kinds`);
+    setText(rest, `Show all ${count(all.length)} groups`);
     setText(kinds, `${count(all.length)} ${all.length === 1 ? "kind" : "kinds"}`);
     keyed(
       list,

@@ -98,9 +98,9 @@ function noticeOf(run) {
   const text = {
     lost:
       lost(run) &&
-      `The process that ran it, ${run.owner.process} on ${run.owner.host}, is gone. What has finished is kept: resume it to go on.`,
-    cancelling: "It is being cancelled: calls that are under way may end first.",
-    cancelled: "It was cancelled. What has finished is kept: resume it to go on.",
+      `The process that ran it, ${run.owner.process} on ${run.owner.host}, is gone. Results are kept: resume it to continue.`,
+    cancelling: "It is being cancelled: running calls may end first.",
+    cancelled: "It was cancelled. Results are kept: resume it to continue.",
     queued: waitsFor(run.waits_for),
     paused: "It is paused.",
   }[shownStatus(run)];

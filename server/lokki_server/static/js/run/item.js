@@ -1,4 +1,4 @@
-/** One item: its attempts with their tracebacks, what it gave, and its log lines. */
+/** One item: its attempts with their tracebacks, its output, and its log lines. */
 
 import { get, runPath, withQuery } from "../api.js";
 import { logLine } from "../components/lines.js";

@@ -1,4 +1,4 @@
-/** The items of a stage, a page at a time, by status or by what they have failed with. */
+/** The items of a stage, a page at a time, by status or by failure group. */
 
 import { get, runPath, withQuery, written } from "../api.js";
 import { badge } from "../components/status.js";
@@ -101,7 +101,7 @@ export function itemsView({ run: first, match }) {
       );
       if (quietly && place.contains(document.activeElement)) return;
       place.replaceChildren(
-        found.items.length ? table(base, found.items) : empty("No item is like this"),
+        found.items.length ? table(base, found.items) : empty("No items match"),
       );
       const here = (after) => withQuery(base, { ...asked, after });
       pager.replaceChildren(

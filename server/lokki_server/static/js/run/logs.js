@@ -1,4 +1,4 @@
-/** The log of a run: followed while the run goes on, read from its beginning or its end. */
+/** The log of a run: followed while it is running, read from its beginning or its end. */
 
 import { get, runPath, withQuery } from "../api.js";
 import { logLine } from "../components/lines.js";

@@ -107,7 +107,7 @@ function overall(stage, run) {
   return seconds ? done(stage) / seconds : 0;
 }
 
-/** An inner step: how many items are past it, and what a call takes. */
+/** An inner step: how many items have passed it, and how long a call takes. */
 function innerStep({ step }) {
   const text = h("span");
   return {

@@ -49,7 +49,7 @@ function draw(text, url, { id }) {
     null,
     h("a", { class: "button", href: url, download: `${id}.json` }, "Download JSON"),
   );
-  if (text === null) return [h("p", null, "It is too long to be shown here."), download];
+  if (text === null) return [h("p", null, "It is too long to show here."), download];
   const answer = parsed(text);
   if (answer.download) {
     return [
@@ -63,7 +63,7 @@ function draw(text, url, { id }) {
           "Download the pickle",
         ),
       ),
-      h("p", { class: "note" }, "Open a pickle only if you trust who has written it."),
+      h("p", { class: "note" }, "Open a pickle only if you trust whoever wrote it."),
     ];
   }
   return [json(answer.result), download];
