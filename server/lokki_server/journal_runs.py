@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import anyio.to_thread
 
@@ -16,26 +16,42 @@ from lokki.model.item import Item, ItemDetail, Strip
 from lokki.model.log import LogLine
 from lokki.model.run import Plan, Run, RunList
 from lokki.resumption import ResumeOptions
+from lokki.store.connection import Reader
+from lokki.store.history import History
 from lokki.store.items import Items, outputs
 from lokki.store.lines import Wanted
 from lokki.store.parameters import with_params
+from lokki.store.protocol import PayloadStore
 from lokki.store.references import Reference, stored
 from lokki.store.rows import StageRow
-
-if TYPE_CHECKING:
-    from lokki_server.service import Service
+from lokki.store.runs import RunRecord
+from lokki_server.hub import Hub
 
 in_thread = anyio.to_thread.run_sync
+
+
+class Operations(Protocol):
+    """What a service does with a run of its journal. Methods raise RunNotFound and Problem."""
+
+    async def run(self, run_id: str) -> RunRecord: ...
+    async def cancel(self, run_id: str) -> RunRecord: ...
+    async def plan(self, run_id: str, again: ResumeOptions) -> tuple[RunRecord, dict[str, Any]]: ...
+    async def resume(self, run_id: str, again: ResumeOptions) -> RunRecord: ...
 
 
 class JournalRuns:
     """An `OperatedBackend` over the journal of a service."""
 
-    def __init__(self, service: Service) -> None:
-        self._service = service
-        self._history = service.history
-        self._items = Items(service.journal.read)
-        self._local = LocalBackend(service.journal.read)
+    def __init__(
+        self, operations: Operations, read: Reader, payloads: PayloadStore, hub: Hub
+    ) -> None:
+        self._operations = operations
+        self._read = read
+        self._payloads = payloads
+        self._hub = hub
+        self._history = History(read)
+        self._items = Items(read)
+        self._local = LocalBackend(read)
 
     # ---- runs ------------------------------------------------------------------------------------
 
@@ -49,15 +65,15 @@ class JournalRuns:
         return await in_thread(partial(self._local.runs, **wanted))
 
     async def params_json(self, run_id: str) -> str:
-        run = await with_params(await self._service.run(run_id), self._service.payloads)
+        run = await with_params(await self._operations.run(run_id), self._payloads)
         return run.params_json
 
     async def watched(self, run_id: str) -> Run:
         look = partial(self._local.find, run_id)
-        return await self._service.hub.look(run_id, look)
+        return await self._hub.look(run_id, look)
 
     def changes(self) -> AsyncIterator[None]:
-        return self._service.hub.changes()
+        return self._hub.changes()
 
     # ---- items -----------------------------------------------------------------------------------
 
@@ -67,7 +83,7 @@ class JournalRuns:
         return Strip(total=stage.total, cells=[dict(+cell) for cell in cells])
 
     async def _stage(self, run_id: str, position: int) -> StageRow:
-        run = await self._service.run(run_id)
+        run = await self._operations.run(run_id)
         return await in_thread(self._history.stage, run.id, position)
 
     async def items(
@@ -128,31 +144,31 @@ class JournalRuns:
         return await in_thread(read)
 
     async def last_line(self, run_id: str) -> int:
-        run = await self._service.run(run_id)
+        run = await self._operations.run(run_id)
         return await in_thread(self._history.last_line, run.id)
 
     # ---- results ---------------------------------------------------------------------------------
 
     async def outputs(self, run_id: str) -> list[Output]:
         (last,) = (await in_thread(self._history.stages, run_id))[-1:]
-        found = await in_thread(lambda: list(outputs(self._service.journal.read, last.id)))
+        found = await in_thread(lambda: list(outputs(self._read, last.id)))
         return [self._output(last, *row) for row in found]
 
     def _output(self, stage: StageRow, index: int, data: bytes | None, ref: str | None) -> Output:
         if ref is None:
             return Output.of(data or b"")
-        used = partial(stored, self._service.payloads, stage, index, ref)
+        used = partial(stored, self._payloads, stage, index, ref)
         return Output(used, Reference.parse(ref).length)
 
     # ---- what is done ----------------------------------------------------------------------------
 
     async def cancel(self, run_id: str) -> Run:
-        return await self.find((await self._service.cancel(run_id)).id)
+        return await self.find((await self._operations.cancel(run_id)).id)
 
     async def plan(self, run_id: str, again: ResumeOptions) -> Plan:
-        _, planned = await self._service.plan(run_id, again)
+        _, planned = await self._operations.plan(run_id, again)
         summary = planned["summary"]
         return Plan(summary=summary, anything=planned["anything"], told=summary)
 
     async def resume(self, run_id: str, again: ResumeOptions) -> Run:
-        return await self.find((await self._service.resume(run_id, again)).id)
+        return await self.find((await self._operations.resume(run_id, again)).id)

@@ -63,7 +63,7 @@ class Service:
         self.hub = Hub(journal)
         self.feed = Feed(self.history)
         self.clock = Clock(self)
-        self.runs: OperatedBackend = JournalRuns(self)
+        self.runs: OperatedBackend = JournalRuns(self, journal.read, self.payloads, self.hub)
         self.mirror = Mirror(config)
         self._stop = stop
         self._flows = Part("flows", self.catalog.look, partial(asyncio.sleep, catalog.LOOK_SECONDS))
