@@ -35,7 +35,8 @@ from timing import (
 from lokki import Engine, flow, step
 from lokki.model.structure import dumped, of_text
 from lokki.store.journal import Journal
-from lokki.store.records import Opening, Outcomes
+from lokki.store.outcomes import Outcomes
+from lokki.store.records import Opening
 from lokki.store.rows import StageRow, stage_id
 
 HELP = Bound(2.0, None, times)

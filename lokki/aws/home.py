@@ -11,8 +11,8 @@ from typing import Any
 
 from lokki.aws.execution_view import Outlined, params_of
 from lokki.aws.executions import Executions
-from lokki.engine.items import INLINE_BYTES
 from lokki.engine.parameters import packed_params
+from lokki.engine.perform import INLINE_BYTES
 from lokki.engine.run import source_of
 from lokki.errors import (
     AwsError,
@@ -34,9 +34,10 @@ from lokki.store.codec import contained
 from lokki.store.concurrency import for_each
 from lokki.store.journal import Journal
 from lokki.store.keys import output_key
+from lokki.store.outcomes import Outcomes
 from lokki.store.parameters import drop, keep, written_params
 from lokki.store.protocol import PayloadStore
-from lokki.store.records import Opening, Outcomes
+from lokki.store.records import Opening
 from lokki.store.references import Reference, stored
 from lokki.store.removal import discard, remove
 from lokki.store.rows import StageRow, item_range, stage_id

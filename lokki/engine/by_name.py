@@ -17,9 +17,8 @@ from hashlib import sha256
 from inspect import isfunction
 from sys import modules
 from types import CellType, CodeType, FunctionType, MethodType, ModuleType
-from typing import Any, cast
+from typing import Any
 
-from lokki.call import BoundCall
 from lokki.engine.importing import imported
 from lokki.engine.program import Origin, Program
 from lokki.engine.settings import Settings, Unfound, adopt, settings_of
@@ -44,8 +43,8 @@ class Way(IntEnum):
     """By value, unless a module other than the main one has it."""
 
 
-def dumps_call(call: BoundCall, program: Program, way: Way) -> bytes:
-    """A call for a worker that has imported the program, with the globals of its functions.
+def dumps_call(call: Any, program: Program, way: Way) -> bytes:
+    """Calls for a worker that has imported the program, with the globals that their functions use.
 
     Raises PayloadError as ``lokki.store.codec.dumps`` does.
     """
@@ -58,8 +57,8 @@ def dumps_call(call: BoundCall, program: Program, way: Way) -> bytes:
         raise PayloadError(why_unwritable(call, error)) from error
 
 
-def loads_call(raw: bytes) -> BoundCall:
-    """The call given to ``dumps_call``. Raises PayloadError if this process cannot load it."""
+def loads_call(raw: bytes) -> Any:
+    """What ``dumps_call`` was given. Raises PayloadError when it is not to be had here."""
     try:
         call, settings = loads(raw)
         for origin, of_module in settings.items():
@@ -70,7 +69,7 @@ def loads_call(raw: bytes) -> BoundCall:
         if isinstance(error.__cause__, Unfound):
             raise PayloadError(str(error.__cause__)) from error
         raise
-    return cast(BoundCall, call)
+    return call
 
 
 def dumps_input(value: Any, program: Program, way: Way) -> bytes:

@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import TypeAlias
@@ -22,7 +21,7 @@ def changed(stamps: Stamps) -> bool:
     return any(stamp(file) != known for file, known in stamps.items())
 
 
-class Code(MetaPathFinder):
+class Code:
     """Stamps the files of modules before they are read, also of modules that steps import.
 
     It precedes the other finders, asks them, and so learns which file they find.

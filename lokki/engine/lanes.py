@@ -26,19 +26,11 @@ import anyio.to_thread
 from anyio.lowlevel import EventLoopToken, current_token
 
 from lokki import forks
-from lokki.call import await_step, awaited, call_step
+from lokki.call import BoundCall, await_step, awaited, call_step
 from lokki.config import Local
 from lokki.context import watched
-from lokki.engine.items import (
-    Call,
-    CallCancelled,
-    Performing,
-    Put,
-    Request,
-    Slice,
-    StageWork,
-    perform,
-)
+from lokki.engine.items import Slice, StageWork
+from lokki.engine.perform import Call, CallCancelled, Performing, Put, Request, drive, perform
 from lokki.engine.threads import in_thread
 from lokki.engine.turns import Turns
 from lokki.engine.watch import ADVICE, LoopWatch
@@ -46,6 +38,7 @@ from lokki.engine.witness import Witness
 from lokki.engine.workers import WorkerPool
 from lokki.steps import Lane, running
 from lokki.store.commits import Committer
+from lokki.store.local import LocalStore
 from lokki.store.protocol import BlockingStore, PayloadStore
 
 _open: WeakSet[Lanes] = WeakSet()
@@ -82,6 +75,7 @@ class Lanes:
         self.payloads = payloads
         self.workers = WorkerPool(limits["process"], local)
         self._write = payloads.write if isinstance(payloads, BlockingStore) else None
+        self._folder = payloads.folder if isinstance(payloads, LocalStore) else None
         self._lock = threading.Lock()
         self._news = threading.Condition(self._lock)
         self._turns = Turns(limits, total or sum(limits.values()))
@@ -224,23 +218,18 @@ class Lanes:
                 self._threads.append(thread)
 
     def _drive(self, done: Slice) -> None:
-        items = perform(done)
-        fresh, plain = done.work.fresh, done.work.lane == "thread"
-        context = fresh()
-        try:
-            request = context.run(next, items)
-            while True:
-                if isinstance(request, Put):
-                    request = context.run(_answered, items, self._put, (request,))
-                    continue
-                context = fresh()
-                if plain or request[0].lane == "thread":
-                    request = context.run(_answered, items, call_step, request)
-                else:
-                    asked = (done.work, *request)
-                    request = context.run(_answered, items, self.workers.call, asked)
-        except StopIteration:
-            pass
+        work = done.work
+        if work.remote:
+            self.workers.run(done, self._folder, self._put)
+        else:
+            drive(
+                done, work.fresh, call_step if work.plain else partial(self._call, work), self._put
+            )
+
+    def _call(self, work: StageWork, call: BoundCall, value: Any, index: int, attempt: int) -> Any:
+        if call.lane == "thread":
+            return call_step(call, value, index, attempt)
+        return self.workers.call(work, call, value, index, attempt)
 
     def _put(self, put: Put) -> Any:
         self._stay_in_process()
@@ -453,18 +442,6 @@ class Lanes:
             if not turn.cancelled():
                 self._loop.call_soon_threadsafe(_wake, turn)
                 return
-
-
-def _answered(items: Performing, answer: Callable[..., Any], request: tuple[Any, ...]) -> Request:
-    """Answer a request in the context of its call, and return the next one.
-
-    In one function, since entering a context costs as much as a short call.
-    """
-    try:
-        result = answer(*request)
-    except BaseException as error:
-        return items.throw(error)
-    return items.send(result)
 
 
 def _wake(turn: asyncio.Future[None]) -> None:

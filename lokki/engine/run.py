@@ -29,9 +29,10 @@ from lokki.engine.events import (
     StageProgressed,
     StageStarted,
 )
-from lokki.engine.items import Carried, Kept, Pickled, StageWork
+from lokki.engine.items import StageWork
 from lokki.engine.lanes import Lanes
 from lokki.engine.parameters import kept_params
+from lokki.engine.perform import Carried, Kept, Pickled
 from lokki.engine.program import Program
 from lokki.engine.resuming import Plan
 from lokki.engine.state import Recorded, RunState

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-_START = "import sys; sys.path[:] = sys.argv[1:-1]; from lokki.engine.worker import main; main()"
+_START = "import sys; sys.path[:] = sys.argv[1:-2]; from lokki.engine.worker import main; main()"
 """The path is passed as arguments: all programs that a step starts would inherit PYTHONPATH."""
 
 _OF_OPENMP = (
@@ -22,11 +22,11 @@ _OF_OPENMP = (
 _OF_OTHERS = ("NUMBA_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS")
 
 
-def command(descriptor: int) -> list[str]:
+def command(*descriptors: int) -> list[str]:
     """A worker's command: an interpreter with this one's path and options (-O, -W)."""
     options = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
     path = [each for each in sys.path if isinstance(each, str) and each]
-    return [sys.executable, *options, "-c", _START, *path, str(descriptor)]
+    return [sys.executable, *options, "-c", _START, *path, *map(str, descriptors)]
 
 
 def environment(threads: int) -> dict[str, str]:

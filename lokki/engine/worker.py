@@ -1,13 +1,16 @@
-"""The worker process of a process lane, which `spawning.py` starts: ``python -c … PATH… FD``.
+"""The worker process of a process lane, which `spawning.py` starts: ``python … PATH… MEMORY FD``.
 
-Receives calls on the socket FD, one at a time, and answers each, by its number, with
-("result", number, pickle), ("failure", number, Failure), ("unloadable", number, why) for a call
-that cannot be unpickled, ("unimportable", number, (type, reason, traceback)) for an error of
-importing the program, or ("stale", number, None) if another process must make the call: code that
-an earlier run imported here has changed. A call that is new or has a timeout is also answered with
-("ready", number, None) as soon as it is unpickled. Any thread may send ("line", run id, …) at any
-time, for what the step writes, and ("echo", run id, text) to have it shown. When the engine is
-gone, the worker and everything that its step has started are killed.
+Receives requests on the socket FD, one at a time: a call, or a slice of a stage's items. Answers
+each, by its number, with ("answer", number, …), the pickle of the result or the Failure of a call,
+or a `Ran`; with ("unloadable", number, why) for what cannot be unpickled, ("unimportable", number,
+(type, reason, traceback)) for an error of importing the program, or ("stale", number, None) to have
+another process do it: code that an earlier run has imported in this one is another now. A request
+that brings news is answered with ("ready", number, None) as soon as they are unpickled. Where it is
+in a slice is in the memory MEMORY, a `Progress`. In a slice it sends ("carried", number, …) for the
+input of an inner step, and ("put", number, …) to have a large result stored.
+Any thread may send ("line", run id, …) at any time, for what the step writes, and ("echo", run id,
+text) to have it shown. When the engine is gone, the worker and all that its step has started are
+killed.
 """
 
 from __future__ import annotations
@@ -19,9 +22,12 @@ import signal
 import sys
 import threading
 from collections import deque
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
-from functools import partial
-from typing import Any, TextIO, cast
+from functools import cached_property, partial
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from lokki import output
 from lokki.call import BoundCall, await_step, call_step, capture, unstorable
@@ -30,11 +36,19 @@ from lokki.engine.by_name import loads_call
 from lokki.engine.channel import Channel
 from lokki.engine.code import Code
 from lokki.engine.importing import ImportFailed, prepare, set_idle
+from lokki.engine.perform import UNCHANGING, Carried, Performed, Put, drive
 from lokki.engine.program import Program
+from lokki.engine.progress import Progress
+from lokki.engine.sliced import Items, Ran, Traits
+from lokki.engine.state import Claim, Work
 from lokki.errors import PayloadError, described
+from lokki.model.failure import Failure
 from lokki.secret import in_environment
-from lokki.store.codec import loads
+from lokki.store.codec import dumps, loads
 from lokki.store.readback import written
+
+if TYPE_CHECKING:
+    from lokki.store.local import LocalStore
 
 
 class _Link:
@@ -46,6 +60,10 @@ class _Link:
         self._sending = False
         self._later: deque[bytes] = deque()
         os.register_at_fork(after_in_child=channel.close)
+
+    def receive(self) -> Any:
+        """What the engine answers to a request of this process."""
+        return self._channel.receive()
 
     def send(self, kind: str, of: int | str, content: Any) -> None:
         if self._channel.closed:
@@ -82,13 +100,97 @@ class _Stale(Exception):
     """Code that was imported here, perhaps by a step of an earlier run, has changed since."""
 
 
+class _Stage:
+    """A stage whose items this process runs: an `ItemWork`."""
+
+    halted = False  # an engine that ends a run ends its workers, too
+    closed = False
+
+    def __init__(self, calls: tuple[BoundCall, ...], traits: Traits, link: _Link) -> None:
+        self.calls = calls
+        self.stage_id = traits.stage_id
+        self.listed: str | None = traits.listed
+        self.retried: Sequence[bool] = traits.retried
+        self.name = traits.writer
+        self.timed = any(call.timeout is not None for call in calls)
+        self.carried: dict[int, Carried] = {}
+        self.inputs: dict[int, Any] = {}
+        self.kept: list[tuple[int, int, Any]] = []
+        self.seconds_per_item = 0.0
+        self.large = False
+        self.payloads = traits.payloads
+        self._link = link
+        self._number = 0
+
+    @cached_property
+    def store(self) -> LocalStore | None:
+        """Where large results are stored, if not by the engine."""
+        if self.payloads is None:
+            return None
+        from lokki.store.local import LocalStore  # with asyncio, which takes as long as all else
+
+        return LocalStore(Path(self.payloads))
+
+    @property
+    def state(self) -> _Stage:
+        return self
+
+    @property
+    def writer(self) -> _Stage:
+        return self
+
+    def begin(self, number: int, items: Items) -> None:
+        """Begin a slice, the request of a number."""
+        self._number = number
+        self.seconds_per_item, self.large = items.seconds_per_item, items.large
+        self.kept = []
+
+    def keep(self, index: int, size: int, kept: Any) -> None:
+        if kept.__class__ in UNCHANGING:  # others are in the journal
+            self.kept.append((index, size, kept))
+
+    def carry(self, index: int, position: int, pristine: bytes | None) -> None:
+        if pristine is not None:
+            self._link.send("carried", self._number, (index, position, pristine))
+
+
+class _Unloadable(Exception):
+    """The input of the next item cannot be unpickled."""
+
+
+class _Mine(deque[Work]):
+    """The items of a slice, for as long as the engine has not taken them back."""
+
+    def __init__(self, stage: _Stage, items: Items, progress: Progress) -> None:
+        super().__init__(items.works)
+        self._stage = stage
+        self._raws = iter(items.raws)
+        self._progress = progress
+
+    def popleft(self) -> Work:
+        if not self._progress.begin():
+            raise IndexError
+        work = super().popleft()
+        index, position, _ = work
+        try:
+            value = loads(next(self._raws))
+        except BaseException as error:  # also from the values' own code
+            raise _Unloadable(_why(error)) from error
+        if position:
+            self._stage.carried[index] = Carried(value, None, None)
+        else:
+            self._stage.inputs[index] = value
+        return work
+
+
 class _Calls:
     """The calls that this process knows: those of one run."""
 
-    def __init__(self, link: _Link) -> None:
+    def __init__(self, link: _Link, progress: Progress) -> None:
         self._link = link
+        self._progress = progress
         self._run_id: str | None = None
-        self._calls: dict[int, BoundCall] = {}
+        self._stages: dict[int, _Stage] = {}
         self._fresh = fresh_contexts()
         self._code = Code()
 
@@ -96,25 +198,35 @@ class _Calls:
         if run_id != self._run_id:
             if self._run_id is not None and self._code.changed():
                 raise _Stale
-            self._calls.clear()
+            self._stages.clear()
             if self._run_id is not None:
                 output.detach(self._run_id)
             sink = partial(self._link.send, "line", run_id)
             output.attach(run_id, sink, cast(TextIO, _Echo(self._link, run_id)))
             self._run_id = run_id
             prepare(program)
-        call = self._calls[key] = loads_call(definition)
-        output.mask(call.secrets)
+        calls, traits = loads_call(definition)
+        self._stages[key] = _Stage(calls, traits, self._link)
+        for call in calls:
+            output.mask(call.secrets)
         _seed_apart()
         self._fresh = fresh_contexts()  # has what the modules of the call have set
 
     def serve(self, request: Any) -> None:
-        number, key, news, raw, index, attempt = request
+        number, key, news, content = request
         try:
             if news is not None:
                 self.learn(key, *news)
-            call, context = self._calls[key], self._fresh()
-            value = context.run(loads, raw)
+            stage = self._stages[key]
+            answer: Callable[[], Any]
+            if isinstance(content, Items):
+                answer = partial(self._run, stage, number, content)
+            else:
+                raw, index, attempt = content
+                context = self._fresh()
+                value = context.run(loads, raw)
+                call = partial(self._answer, stage, value, index, attempt)
+                answer = partial(context.run, call)
         except _Stale:
             self._link.send("stale", number, None)
             return
@@ -123,21 +235,70 @@ class _Calls:
             self._link.send("unimportable", number, report)
             return
         except BaseException as error:  # also from the values' own code
-            why = str(error) if isinstance(error, PayloadError) else described(error)
-            self._link.send("unloadable", number, why)
+            self._link.send("unloadable", number, _why(error))
             return
-        if news is not None or call.timeout is not None:
+        if news is not None:
             self._link.send("ready", number, None)
         set_idle(False)
-        kind, content = context.run(_answer, call, value, index, attempt)
+        found = answer()
         set_idle(True)
-        self._link.send(kind, number, content)
+        self._link.send("answer", number, found)
+
+    def _answer(self, stage: _Stage, value: Any, index: int, attempt: int) -> bytes | Failure:
+        (call,) = stage.calls
+        self._progress.begin()
+        try:
+            return _pickled(call, self._called(stage, call, value, index, attempt))
+        except BaseException as error:
+            return capture(call, index, attempt, error)
+
+    def _called(self, stage: _Stage, call: BoundCall, value: Any, index: int, attempt: int) -> Any:
+        if len(stage.calls) == 1 and not stage.timed:
+            return _made(call, value, index, attempt)
+        self._progress.enter(stage.calls.index(call), monotonic())
+        try:
+            return _made(call, value, index, attempt)
+        finally:
+            self._progress.leave()
+
+    # ---- slices ----------------------------------------------------------------------------------
+
+    def _run(self, stage: _Stage, number: int, items: Items) -> Ran:
+        stage.begin(number, items)
+        done = Performed(stage, Claim(_Mine(stage, items, self._progress)))
+        why = None
+        try:
+            drive(
+                done, self._fresh, partial(self._called, stage), partial(self._put, stage, number)
+            )
+        except _Unloadable as error:
+            why = str(error)
+        carried = {
+            index: (dumps(each.value), each.packed, each.ref)
+            for index, each in stage.carried.items()
+            if done.failed and index == done.failed[-1].failed.index
+        }
+        stage.carried.clear()
+        stage.inputs.clear()
+        return Ran(done.succeeded, done.failed, done.rows, stage.kept, carried, stage.large, why)
+
+    def _put(self, stage: _Stage, number: int, put: Put) -> str:
+        store = stage.store
+        if store is not None:
+            data, ref = put.packed()
+            store.write(put.key, data)
+            return ref
+        self._link.send("put", number, (put.key, [bytes(each) for each in put.chunks]))
+        found = self._link.receive()
+        if isinstance(found, Exception):
+            raise found
+        return cast(str, found)
 
 
-def serve(channel: Channel) -> None:
-    """Answer calls until the engine says goodbye, with None."""
+def serve(channel: Channel, progress: Progress) -> None:
+    """Answer requests until the engine says goodbye, with None."""
     output.mask(in_environment())
-    calls = _Calls(_Link(channel))
+    calls = _Calls(_Link(channel), progress)
     set_idle(True)
     threading.Thread(target=_die_with_engine, args=(channel.fileno(),), daemon=True).start()
     while (request := channel.receive()) is not None:
@@ -152,17 +313,16 @@ def _die_with_engine(descriptor: int) -> None:
     os.killpg(0, signal.SIGKILL)
 
 
-def _answer(call: BoundCall, value: Any, index: int, attempt: int) -> tuple[str, Any]:
-    try:
-        if call.is_async:
-            import asyncio
+def _made(call: BoundCall, value: Any, index: int, attempt: int) -> Any:
+    if not call.is_async:
+        return call_step(call, value, index, attempt)
+    import asyncio
 
-            result = asyncio.run(await_step(call, value, index, attempt))
-        else:
-            result = call_step(call, value, index, attempt)
-        return "result", _pickled(call, result)
-    except BaseException as error:
-        return "failure", capture(call, index, attempt, error)
+    return asyncio.run(await_step(call, value, index, attempt))
+
+
+def _why(error: BaseException) -> str:
+    return str(error) if isinstance(error, PayloadError) else described(error)
 
 
 def _pickled(call: BoundCall, result: Any) -> bytes:
@@ -183,5 +343,8 @@ def _seed_apart() -> None:
 
 def main() -> None:
     """Serve on the socket that the command line names."""
+    memory = int(sys.argv[-2])
+    progress = Progress(memory)
+    os.close(memory)
     with closing(Channel(int(sys.argv[-1]))) as channel, suppress(EOFError, ConnectionError):
-        serve(channel)
+        serve(channel, progress)

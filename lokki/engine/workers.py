@@ -1,27 +1,23 @@
 """Worker processes, which make the calls of process lanes. The other end is `worker.py`.
 
-A worker serves one call at a time. One that dies, is killed for a timeout or a cancelled run, or
-sends no valid answer is replaced at the next call. Each worker leads its own process group, so that
-what a step has started dies with it, and Ctrl-C at the terminal reaches only the engine.
+A worker serves one request at a time: a call, or a slice of a stage's items. One that dies, is
+killed for a timeout or for a cancelled run, or gives no proper answer is replaced at the next
+request. Workers lead a process group of their own, so that what a step has started dies with it,
+and Ctrl-C at the terminal reaches the engine alone.
 """
 
 from __future__ import annotations
 
-import os
-import select
-import signal
-import socket
 import subprocess
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from contextvars import Context
 from dataclasses import dataclass
-from functools import partial
-from inspect import getclosurevars, isfunction
-from itertools import count
+from math import inf
 from time import monotonic
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 from weakref import WeakKeyDictionary
 
 import anyio
@@ -29,25 +25,27 @@ import anyio
 from lokki import output
 from lokki.call import BoundCall, unstorable
 from lokki.config import Local
-from lokki.engine.by_name import Way, dumps_call, dumps_input
-from lokki.engine.channel import Channel
-from lokki.engine.items import CallCancelled, CallFailed, StageWork
+from lokki.engine.definitions import Definitions, Described
+from lokki.engine.items import Slice, StageWork
+from lokki.engine.perform import CallCancelled, CallFailed, Put
 from lokki.engine.program import Program
-from lokki.engine.sources import Source
-from lokki.engine.spawning import command, cores, environment, megabytes
+from lokki.engine.progress import Progress
+from lokki.engine.remote import RemoteSlice, of_ours
+from lokki.engine.sliced import Items, Traits
+from lokki.engine.spawning import cores, megabytes
+from lokki.engine.worker_process import WorkerProcess
 from lokki.errors import PayloadError, ValueUnreadable, WorkerDied
 from lokki.model.failure import Failure
-from lokki.secret import redacted, sendable
-from lokki.store.codec import dumps_by_value, loads
+from lokki.secret import redacted
+from lokki.store.codec import loads
 
 START_SECONDS = 60.0
 """How long a worker may take to start, import what a call needs and unpickle it."""
 _GOODBYE_SECONDS = 5.0
-_LONGEST_POLL_SECONDS = 1e6
 
 
-class _NotBegun(Exception):
-    """The worker died before it read the call."""
+class _NotBegun(WorkerDied):
+    """The worker died before it had read the request."""
 
 
 class _Stale(Exception):
@@ -58,131 +56,20 @@ class _Unloadable(Exception):
     """The worker cannot load what it was sent."""
 
 
-class _Worker:
-    """One process, and the calls that it knows: those of the run ``run_id``."""
+class _Unimportable(Exception):
+    """The worker could not import the program; another one is asked in a retry."""
 
-    def __init__(self, threads: int) -> None:
-        ours, theirs = socket.socketpair()
-        with theirs, ours:
-            self.process = subprocess.Popen(
-                command(theirs.fileno()),
-                pass_fds=(theirs.fileno(),),
-                stdin=subprocess.DEVNULL,
-                stdout=2,
-                start_new_session=True,
-                env=environment(threads),
-            )
-            self.channel = Channel(ours.detach())
-        self._poll = select.poll()
-        self._poll.register(self.channel.fileno(), select.POLLIN)
-        self._end: str | None = None
-        self.run_id: str | None = None
-        self._program: Program | None = None
-        self._sources: dict[str, Source] = {}
-        self.known: set[int] = set()
-        self.calls = 0
-        self.idle_since = monotonic()
-        self.work: StageWork | None = None
-        self.answered = True
-        self.cancelled = False
-
-    @property
-    def connected(self) -> bool:
-        """Whether the process has its end of the socket, as it does until it dies."""
-        gone = select.POLLHUP | select.POLLERR | select.POLLNVAL
-        return not any(event & gone for _, event in self._poll.poll(0))
-
-    def can_run(self, program: Program) -> bool:
-        """Whether none of the files that it has imported has changed since."""
-        known = self._sources
-        return program is self._program or all(
-            known.get(name, each) == each for name, each in program.sources.items()
+    def failure_of(self, call: BoundCall, index: int, attempt: int) -> Failure:
+        kind, reason, trace = self.args
+        return Failure(
+            call.name,
+            index if call.in_map else None,
+            attempt,
+            kind,
+            redacted(reason, call.secrets),
+            redacted(trace, call.secrets),
+            issubclass(WorkerDied, call.exceptions),
         )
-
-    def news_of(self, program: Program) -> Program:
-        """The part of the program that this worker does not have yet."""
-        news = program.for_worker(self._sources)
-        self._sources.update(program.sources)
-        self._program = program
-        return news
-
-    def wait(self, deadline: float) -> bool:
-        """Wait for something to receive; False if nothing came by ``deadline``."""
-        while True:
-            left = deadline - monotonic()
-            if self._poll.poll(1000 * min(max(left, 0), _LONGEST_POLL_SECONDS)):
-                return True
-            if left <= 0:
-                return False
-
-    def kill(self) -> None:
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-
-    def end(self) -> str:
-        """Wait for the process to end, and describe how it did."""
-        if self._end is None:
-            self.kill()
-            self._end = _exit_text(self.process.wait())
-            self.channel.close()
-        return self._end
-
-
-@dataclass(slots=True)
-class _Request:
-    """What a worker is sent for a call; the definition only if it does not know its key."""
-
-    program: Program
-    key: int
-    definition: bytes
-    raw: bytes
-    index: int
-    attempt: int
-
-
-class _Definitions:
-    """The calls of one stage, as workers receive them."""
-
-    def __init__(self, program: Program) -> None:
-        self.program = program
-        self.way = Way.ANY_NAME
-        self._unfound = ""
-        self._lock = threading.Lock()
-        self._calls: dict[tuple[BoundCall, Way], tuple[int, bytes]] = {}
-
-    def get(self, call: BoundCall, way: Way, ids: count[int]) -> tuple[int, bytes]:
-        found = self._calls.get((call, way))
-        if found is not None:
-            return found
-        with self._lock:
-            if (call, way) not in self._calls:
-                self._calls[call, way] = next(ids), self._definition(call, way)
-            return self._calls[call, way]
-
-    def _definition(self, call: BoundCall, way: Way) -> bytes:
-        try:
-            with sendable():
-                return dumps_call(call, self.program, way)
-        except PayloadError as error:
-            raise PayloadError(
-                f"the function of step '{call.name}' cannot be sent to a worker process: "
-                f"{_unsendable(call.invoke) or error}; make it inside the step, or in a module "
-                f"that the step imports{self._unfound}"
-            ) from error
-
-    def try_next(self, way: Way, why: str) -> None:
-        """Send calls in another way from now on, since a worker could not load one."""
-        if way is Way.VALUE:
-            raise PayloadError(f"a worker process cannot load the call: {why}")
-        self.way, self._unfound = Way(way + 1), f" ({why})"
-
-    def input(self, call: BoundCall, value: Any, way: Way) -> bytes:
-        try:
-            return dumps_input(value, self.program, way)
-        except PayloadError as error:
-            raise PayloadError(
-                f"the input of step '{call.name}' cannot be sent to a worker process: {error}"
-            ) from error
 
 
 class WorkerPool:
@@ -201,10 +88,11 @@ class WorkerPool:
         self.limiter = anyio.CapacityLimiter(most)
         self._slots = threading.Semaphore(most)
         self._lock = threading.Lock()  # the event loop takes it, too: held only briefly
-        self._idle: list[_Worker] = []
-        self._busy: set[_Worker] = set()
-        self._ids = count()
-        self._definitions: WeakKeyDictionary[StageWork, _Definitions] = WeakKeyDictionary()
+        self._idle: list[WorkerProcess] = []
+        self._busy: set[WorkerProcess] = set()
+        self._definitions: WeakKeyDictionary[StageWork, Definitions] = WeakKeyDictionary()
+
+    # ---- one call --------------------------------------------------------------------------------
 
     def call(self, work: StageWork, call: BoundCall, value: Any, index: int, attempt: int) -> Any:
         """Make one call in a worker and return its result; blocks.
@@ -212,41 +100,68 @@ class WorkerPool:
         Raises CallFailed with the error, TimeoutError after the step's timeout, WorkerDied when
         the process died or could not be started, CallCancelled when `kill` was called for its run.
         """
+        definitions = self._definitions_of(work)
+        traits = Traits(work.stage_id, None, (False,), work.writer.name, None)
         try:
-            definitions = self._definitions_of(work)
             while True:
-                way = definitions.way
-                key, definition = definitions.get(call, way, self._ids)
-                raw = definitions.input(call, value, way)
-                request = _Request(definitions.program, key, definition, raw, index, attempt)
+                described = definitions.describe((call,), traits)
+                raw = definitions.input(call, value, described.way)
                 try:
-                    return self._ask(work, call, request)
+                    answer = self._ask(_Call(work, call, described, (raw, index, attempt)))
                 except _Stale:
                     continue
                 except _Unloadable as error:
-                    definitions.try_next(way, str(error))
-        except _NotBegun as error:
-            raise WorkerDied(str(error)) from None
-        except PayloadError as error:  # lokki's, not the user's: a retry would not help
-            item = index if call.in_map else None
-            reason = redacted(str(error), call.secrets)
-            failure = Failure(call.name, item, attempt, "PayloadError", reason, "")
-            raise CallFailed(failure) from None
+                    definitions.try_next(described.way, str(error))
+                    continue
+                if isinstance(answer, Failure):
+                    raise CallFailed(answer)
+                try:
+                    return loads(answer)
+                except PayloadError as error:
+                    raise unstorable(call, ValueUnreadable(str(error))) from error.__cause__
+        except _Unimportable as error:
+            raise CallFailed(error.failure_of(call, index, attempt)) from None
+        except PayloadError as error:
+            raise CallFailed(of_ours(call, index, attempt, error)) from None
 
-    def _definitions_of(self, work: StageWork) -> _Definitions:
+    # ---- a slice ---------------------------------------------------------------------------------
+
+    def run(self, done: Slice, payloads: str | None, put: Callable[[Put], str]) -> None:
+        """Have a worker run a slice's items; blocks. What came of them is put into the slice.
+
+        An item whose worker dies, or that takes longer than its step's timeout, has failed. What
+        was not begun by then, or not reported, is left in the claim. ``payloads``: the folder where
+        workers store large results; without one, ``put`` stores them.
+        """
+        remote = RemoteSlice(done, self._definitions_of(done.work), payloads, put)
+        try:
+            described = remote.describe()
+            items = remote.items(described)
+            ran = self._ask(_Items(remote, described, items))
+        except _Stale:
+            return
+        except _Unloadable as error:
+            remote.unloadable(described, str(error))
+        except _Unimportable as error:
+            remote.fail(error.failure_of(*remote.first()))
+        except PayloadError as error:
+            remote.fail(of_ours(*remote.first(), error))
+        except (WorkerDied, TimeoutError) as error:
+            remote.lost(error)
+        except CallCancelled:
+            remote.cancelled()
+        else:
+            remote.take_in(ran)
+            if ran.unloadable is not None:
+                remote.unloadable(described, ran.unloadable)
+
+    def _definitions_of(self, work: StageWork) -> Definitions:
         with self._lock:
             found = self._definitions.get(work)
             if found is None:
                 assert work.program is not None
-                found = self._definitions[work] = _Definitions(work.program)
+                found = self._definitions[work] = Definitions(work.program)
             return found
-
-    def _ask(self, work: StageWork, call: BoundCall, request: _Request) -> Any:
-        with self._slots:
-            try:
-                return self._call(work, call, request)
-            except _NotBegun:  # it died while it was idle
-                return self._call(work, call, request)
 
     def kill(self, work: StageWork) -> None:
         """Kill the workers that run a call of ``work``."""
@@ -266,12 +181,12 @@ class WorkerPool:
             timer.join()
         _say_goodbye(workers)
 
-    def _take(self, work: StageWork, run_id: str, program: Program) -> _Worker:
+    def _take(self, work: StageWork, run_id: str, program: Program) -> WorkerProcess:
         """A worker for one call, preferably one that knows the run.
 
         Workers that are dead or have imported code that has changed are ended.
         """
-        new: _Worker | None = None
+        new: WorkerProcess | None = None
         while True:
             with self._lock:
                 if work.state.halted and work.state.cancelled:
@@ -289,17 +204,17 @@ class WorkerPool:
                 worker.end()
                 continue
             try:
-                new = _Worker(self._threads)
+                new = WorkerProcess(self._threads)
             except OSError as error:
                 raise WorkerDied(f"a worker process could not be started: {error}") from None
 
-    def _idle_worker(self, run_id: str) -> _Worker | None:
+    def _idle_worker(self, run_id: str) -> WorkerProcess | None:
         for position in range(len(self._idle) - 1, -1, -1):
             if self._idle[position].run_id == run_id:
                 return self._idle.pop(position)
         return self._idle.pop() if self._idle else None
 
-    def _give_back(self, worker: _Worker) -> None:
+    def _give_back(self, worker: WorkerProcess) -> None:
         reusable = worker.answered and not worker.cancelled
         worn = reusable and self._is_worn(worker)
         with self._lock:
@@ -314,7 +229,7 @@ class WorkerPool:
         elif not reusable:
             worker.end()
 
-    def _is_worn(self, worker: _Worker) -> bool:
+    def _is_worn(self, worker: WorkerProcess) -> bool:
         """Whether a new worker must replace this one."""
         if self._most_calls is not None and worker.calls >= self._most_calls:
             return True
@@ -340,7 +255,7 @@ class WorkerPool:
             self._look_later()
         _say_goodbye(due)
 
-    def _end(self, worker: _Worker) -> str:
+    def _end(self, worker: WorkerProcess) -> str:
         """End a worker during a call; CallCancelled if `kill` has already done so."""
         with self._lock:
             self._busy.discard(worker)
@@ -349,79 +264,91 @@ class WorkerPool:
             raise CallCancelled
         return end
 
-    def _call(self, work: StageWork, call: BoundCall, request: _Request) -> Any:
-        worker = self._take(work, call.run_id, request.program)
-        key, index, attempt = request.key, request.index, request.attempt
-        try:
-            if worker.run_id != call.run_id:  # the worker forgets calls of other runs, too
-                worker.known.clear()
-                worker.run_id = call.run_id
-            news = None
-            if key not in worker.known:
-                news = call.run_id, worker.news_of(request.program), request.definition
-            worker.calls += 1
+    # ---- a request and its answer ----------------------------------------------------------------
+
+    def _ask(self, request: _Request) -> Any:
+        """What a worker answers.
+
+        Raises _Stale, _Unloadable, _Unimportable, TimeoutError, WorkerDied, and CallCancelled.
+        """
+        with self._slots:
             try:
-                worker.channel.send((worker.calls, key, news, request.raw, index, attempt))
+                return self._exchange(request)
+            except _NotBegun:  # it died while it was idle
+                return self._exchange(request)
+
+    def _exchange(self, request: _Request) -> Any:
+        run_id, program = request.calls[0].run_id, request.program
+        worker = self._take(request.work, run_id, program)
+        try:
+            if worker.run_id != run_id:  # the worker forgets the calls of other runs, too
+                worker.known.clear()
+                worker.run_id = run_id
+            key, news = request.described.key, None
+            if key not in worker.known:
+                news = run_id, worker.news_of(program), request.described.definition
+            worker.requests += 1
+            most = sys.maxsize if self._most_calls is None else self._most_calls - worker.calls
+            worker.calls += request.begin(worker.progress, most)
+            try:
+                worker.channel.send((worker.requests, key, news, request.content))
             except OSError:
                 raise self._not_begun(worker) from None
             worker.known.add(key)
-            kind, content = self._receive(worker, call, news is not None)
+            kind, content = self._receive(worker, request, news is not None)
             if kind == "stale":
                 raise _Stale
             if kind == "unimportable":
-                raise CallFailed(_unimported(call, index, attempt, *content))
+                raise _Unimportable(*content)
             worker.answered = True  # otherwise the process is useless
-            if kind == "failure":
-                raise CallFailed(content)
             if kind == "unloadable":
                 worker.known.discard(key)
                 raise _Unloadable(content)
-            try:
-                return loads(content)
-            except PayloadError as error:
-                raise unstorable(call, ValueUnreadable(str(error))) from error.__cause__
+            return content
         finally:
             self._give_back(worker)
 
-    def _receive(self, worker: _Worker, call: BoundCall, is_new: bool) -> tuple[str, Any]:
+    def _receive(self, worker: WorkerProcess, request: _Request, is_new: bool) -> tuple[str, Any]:
         """The worker's answer, its kind first; records the lines that precede it."""
-        channel, number = worker.channel, worker.calls
-        deadline = None
-        ready = False
-        if is_new or call.timeout is not None:
-            deadline = monotonic() + START_SECONDS
+        channel = worker.channel
+        late = _Deadline(worker.progress, request.calls, is_new)
         while True:
-            if deadline is not None and not worker.wait(deadline):
-                self._fail_late(worker, call, ready)
+            while not worker.wait(late.due()):
+                if late.is_over():
+                    self._fail_late(worker, late)
             try:
                 kind, of, content = channel.receive()
             except (EOFError, OSError) as error:
-                if isinstance(error, ConnectionResetError) and not ready:
-                    raise self._not_begun(worker) from None  # the call was sent, but not read
+                if isinstance(error, ConnectionResetError) and not worker.progress.begun:
+                    raise self._not_begun(worker) from None  # it was sent, but not read
                 raise WorkerDied(f"the worker process {self._end(worker)}") from None
             except Exception as error:
                 self._end(worker)
                 raise WorkerDied(f"the worker process sent an invalid answer: {error}") from None
             if kind in ("line", "echo"):
                 (output.record if kind == "line" else output.show)(of, content)
-                if deadline is not None and monotonic() > deadline:
-                    self._fail_late(worker, call, ready)
-            elif of != number:
+                if late.is_over():
+                    self._fail_late(worker, late)
+            elif of != worker.requests:
                 self._end(worker)
                 raise WorkerDied("the worker process sent the answer to another call")
             elif kind == "ready":
-                ready = True
-                deadline = None if call.timeout is None else monotonic() + call.timeout
+                late.is_ready = True
+            elif kind == "put":
+                with suppress(OSError):  # it has died, as is seen at once
+                    channel.send(request.answer(kind, content))
+            elif kind == "carried":
+                request.answer(kind, content)
             else:
                 return kind, content
 
-    def _not_begun(self, worker: _Worker) -> _NotBegun:
+    def _not_begun(self, worker: WorkerProcess) -> _NotBegun:
         return _NotBegun(f"the worker process {self._end(worker)} before it began the call")
 
-    def _fail_late(self, worker: _Worker, call: BoundCall, ready: bool) -> NoReturn:
+    def _fail_late(self, worker: WorkerProcess, late: _Deadline) -> NoReturn:
         self._end(worker)
-        if ready:
-            raise TimeoutError(f"the call took longer than {call.timeout:g} s")
+        if late.is_ready:
+            raise TimeoutError(f"the call took longer than {late.timeout:g} s")
         raise WorkerDied(
             f"the worker process was not ready within {START_SECONDS:g} s, in which it starts, "
             "imports the script and the flow's module and reads its input; anything else that a "
@@ -429,7 +356,94 @@ class WorkerPool:
         )
 
 
-def _say_goodbye(workers: list[_Worker]) -> None:
+class _Deadline:
+    """When a worker is to be ready, and then when the call that it is at is to end."""
+
+    def __init__(self, progress: Progress, calls: Sequence[BoundCall], is_new: bool) -> None:
+        self.is_ready = not is_new
+        self._progress = progress
+        self._timeouts = [call.timeout for call in calls]
+        self._shortest = min((each for each in self._timeouts if each is not None), default=inf)
+        self._ready_by = monotonic() + START_SECONDS
+
+    @property
+    def timeout(self) -> float | None:
+        """The timeout of the call that the worker is at."""
+        return self._timeouts[self._progress.position]
+
+    def due(self) -> float:
+        """When to look again."""
+        if not self.is_ready:
+            return self._ready_by
+        return min(self._over(), monotonic() + self._shortest)
+
+    def is_over(self) -> bool:
+        """Whether it is too late."""
+        return monotonic() >= (self._over() if self.is_ready else self._ready_by)
+
+    def _over(self) -> float:
+        since, timeout = self._progress.since, self.timeout
+        return since + timeout if since and timeout is not None else inf
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A request for one call."""
+
+    work: StageWork
+    call: BoundCall
+    described: Described
+    content: tuple[bytes, int, int]
+
+    @property
+    def calls(self) -> Sequence[BoundCall]:
+        return (self.call,)
+
+    @property
+    def program(self) -> Program:
+        assert self.work.program is not None
+        return self.work.program
+
+    def begin(self, progress: Progress, most: int) -> int:
+        progress.reset(1)
+        return 1
+
+    def answer(self, kind: str, content: Any) -> None:
+        """It asks for nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Items:
+    """A request for a slice of items."""
+
+    remote: RemoteSlice
+    described: Described
+    content: Items
+
+    @property
+    def work(self) -> StageWork:
+        return self.remote.work
+
+    @property
+    def calls(self) -> Sequence[BoundCall]:
+        return self.work.calls
+
+    @property
+    def program(self) -> Program:
+        assert self.work.program is not None
+        return self.work.program
+
+    def begin(self, progress: Progress, most: int) -> int:
+        return self.remote.begin(self.content.works[:most], progress)
+
+    def answer(self, kind: str, content: Any) -> Any:
+        return self.remote.answer(kind, content)
+
+
+_Request: TypeAlias = _Call | _Items
+
+
+def _say_goodbye(workers: list[WorkerProcess]) -> None:
     """Have idle workers end by themselves; kill those that do not."""
     for worker in workers:
         with suppress(OSError):
@@ -439,49 +453,3 @@ def _say_goodbye(workers: list[_Worker]) -> None:
         with suppress(subprocess.TimeoutExpired):
             worker.process.wait(max(0, deadline - monotonic()))
         worker.end()
-
-
-def _unimported(
-    call: BoundCall, index: int, attempt: int, kind: str, reason: str, trace: str
-) -> Failure:
-    """The failure of a call whose worker could not import the program; a retry uses a new one."""
-    return Failure(
-        call.name,
-        index if call.in_map else None,
-        attempt,
-        kind,
-        redacted(reason, call.secrets),
-        redacted(trace, call.secrets),
-        issubclass(WorkerDied, call.exceptions),
-    )
-
-
-def _unsendable(function: Any) -> str | None:
-    """What a function takes along that cannot be sent, and why; plain values first."""
-    for name, value in sorted(_taken_along(function), key=lambda taken: callable(taken[1])):
-        try:
-            dumps_by_value(value)
-        except PayloadError as error:
-            return f"{name}: {error}"
-    return None
-
-
-def _taken_along(function: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(function, partial):
-        yield from ((f"its argument '{name}'", value) for name, value in function.keywords.items())
-        yield from (("an argument", value) for value in function.args)
-        for inner in (function.func, *function.args):
-            yield from _taken_along(inner)
-    elif isfunction(function):
-        used = getclosurevars(function)
-        yield from ((f"the global '{name}'", value) for name, value in used.globals.items())
-        yield from ((f"the variable '{name}'", value) for name, value in used.nonlocals.items())
-
-
-def _exit_text(code: int) -> str:
-    if code >= 0:
-        return f"exited with code {code}"
-    name = f"signal {-code}"
-    with suppress(ValueError):
-        name = signal.Signals(-code).name
-    return f"was killed by {name}" + (" (out of memory?)" if -code == signal.SIGKILL else "")

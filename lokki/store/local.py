@@ -70,6 +70,11 @@ class LocalStore:
         self._ticks = count()
         self._syncing = threading.Lock()
 
+    @property
+    def folder(self) -> str:
+        """The absolute path of ``root``."""
+        return self._root
+
     def write(self, key: str, data: Data) -> None:
         path = self._path(key)
         try:

@@ -3,84 +3,19 @@
 from __future__ import annotations
 
 import sqlite3
-from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from lokki.logging import Line
 from lokki.store.events import add_event
 from lokki.store.groups import group
 from lokki.store.lines import insert
+from lokki.store.outcomes import Outcomes
 from lokki.store.rows import StageRow
 from lokki.store.storable import storable
 
 _PADDED_FROM = 64
 _ROWS_PER_STATEMENT = (2048, 1024, 512, 256, 128, 64, 8, 1)
-
-
-@dataclass(slots=True)
-class Outcomes:
-    """The outcomes of a slice of a stage's items, as rows.
-
-    ``succeeded`` is flat, four values per item (key, started, finished, output), for the many that
-    succeed at the first attempt with a small result; ``items`` and ``failures`` have complete rows
-    of their tables. ``counts`` (succeeded, failed, tolerated, retrying) are the stage's after them.
-    ``spent`` has the timed calls: the position of the inner step, and the seconds.
-    """
-
-    stage: int
-    counts: tuple[int, int, int, int] = (0, 0, 0, 0)
-    succeeded: list[Any] = field(default_factory=list)
-    items: list[tuple[Any, ...]] = field(default_factory=list)
-    failures: list[tuple[Any, ...]] = field(default_factory=list)
-    spent: list[tuple[int, float]] = field(default_factory=list)
-
-    def __len__(self) -> int:
-        return len(self.succeeded) // 4 + len(self.items) + len(self.failures)
-
-    def add(self, later: Outcomes) -> None:
-        """Add later outcomes of the same stage."""
-        self.counts = later.counts
-        self.succeeded += later.succeeded
-        self.items += later.items
-        self.failures += later.failures
-        self.spent += later.spent
-
-    def _latest(self) -> float | None:
-        """The time of the last outcome."""
-        return max((*self.succeeded[2::4], *(row[5] for row in self.items)), default=None)
-
-    def write(self, connection: sqlite3.Connection) -> None:
-        _insert_succeeded(connection, self.succeeded)
-        connection.executemany(
-            "INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?)", self.items
-        )
-        connection.executemany(
-            "INSERT INTO failures VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (storable((*row[:-1], group(*row[-4:-1]), row[-1])) for row in self.failures),
-        )
-        connection.executemany(  # one complete text per item is enough
-            "UPDATE failures SET whole = NULL WHERE item = ?1 AND whole IS NOT NULL"
-            " AND rowid < (SELECT max(rowid) FROM failures WHERE item = ?1)",
-            {(row[0],) for row in self.failures if row[-1] is not None},
-        )
-        connection.execute(
-            "UPDATE stages SET succeeded = ?, failed = ?, tolerated = ?, retrying = ?,"
-            " updated = coalesce(?, updated) WHERE id = ?",
-            (*self.counts, self._latest(), self.stage),
-        )
-        connection.executemany(
-            "INSERT INTO spent VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE"
-            " SET calls = calls + excluded.calls, seconds = seconds + excluded.seconds",
-            self._sums(),
-        )
-
-    def _sums(self) -> list[tuple[int, int, int, float]]:
-        """The rows of the time spent in calls of each inner step."""
-        times = defaultdict[int, list[float]](list)
-        for position, seconds in self.spent:
-            times[position].append(seconds)
-        return [(self.stage, position, len(own), sum(own)) for position, own in times.items()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +38,33 @@ class Opening:
 
 
 Entry: TypeAlias = Opening | Outcomes
+
+
+def _write_outcomes(connection: sqlite3.Connection, outcomes: Outcomes) -> None:
+    _insert_succeeded(connection, outcomes.succeeded)
+    connection.executemany(
+        "INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?)", outcomes.items
+    )
+    connection.executemany(
+        "INSERT INTO failures VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (storable((*row[:-1], group(*row[-4:-1]), row[-1])) for row in outcomes.failures),
+    )
+    connection.executemany(  # one whole text an item is enough
+        "UPDATE failures SET whole = NULL WHERE item = ?1 AND whole IS NOT NULL"
+        " AND rowid < (SELECT max(rowid) FROM failures WHERE item = ?1)",
+        {(row[0],) for row in outcomes.failures if row[-1] is not None},
+    )
+    connection.execute(
+        "UPDATE stages SET succeeded = ?, failed = ?, tolerated = ?, retrying = ?,"
+        " updated = coalesce(?, updated) WHERE id = ?",
+        (*outcomes.counts, outcomes.latest(), outcomes.stage),
+    )
+    connection.executemany(
+        "INSERT INTO spent VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE"
+        " SET calls = calls + excluded.calls, seconds = seconds + excluded.seconds",
+        outcomes.sums(),
+    )
+
 
 # Many rows per statement, since every statement waits for the interpreter's lock.
 _INSERTS = {
@@ -133,5 +95,8 @@ def write(
 ) -> None:
     """Write a run's records and lines, in their order."""
     for entry in entries:
-        entry.write(connection)
+        if isinstance(entry, Opening):
+            entry.write(connection)
+        else:
+            _write_outcomes(connection, entry)
     insert(connection, run_id, lines)

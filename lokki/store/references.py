@@ -11,8 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-import anyio.to_thread
-
 from lokki.errors import PayloadError, ResultUnreadable
 
 if TYPE_CHECKING:
@@ -77,6 +75,8 @@ async def stored(
     Raises ResultUnreadable, which names the item and what to do, if the payload is missing, is not
     the recorded one, or cannot be read by ``use``.
     """
+    import anyio.to_thread  # not in a worker, which starts sooner without it
+
     reference = Reference.parse(ref)
 
     def used(data: bytes) -> T:

@@ -12,7 +12,8 @@ from lokki.errors import JournalError
 from lokki.logging import Line
 from lokki.store.keys import WRITER
 from lokki.store.leases import LEASE_SECONDS
-from lokki.store.records import Entry, Outcomes
+from lokki.store.outcomes import Outcomes
+from lokki.store.records import Entry
 
 MOST_PENDING = 16_000
 """How many rows or lines may be queued before those that add more have to wait."""

@@ -13,7 +13,8 @@ from serving import Place, environment
 from lokki.model.structure import dumped, of_text
 from lokki.store.codec import dumps
 from lokki.store.journal import Journal
-from lokki.store.records import Opening, Outcomes
+from lokki.store.outcomes import Outcomes
+from lokki.store.records import Opening
 from lokki.store.rows import StageRow, stage_id
 
 AT = datetime(2026, 2, 3, 10, 30, tzinfo=UTC).timestamp()

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from lokki.call import bind, capture
 from lokki.chain import Step
-from lokki.engine.items import SHORT_SECONDS, FailedAttempt, Slice, StageWork
+from lokki.engine.items import Slice, StageWork
+from lokki.engine.perform import SHORT_SECONDS, FailedAttempt
 from lokki.engine.state import Failed, RunState
 from lokki.engine.turns import SLICE_SECONDS, Turns
 from lokki.retry import RetryConfig

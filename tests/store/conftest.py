@@ -13,7 +13,8 @@ import pytest
 from lokki.logging import Line
 from lokki.model.structure import dumped, of_text
 from lokki.store.journal import Journal
-from lokki.store.records import Opening, Outcomes
+from lokki.store.outcomes import Outcomes
+from lokki.store.records import Opening
 from lokki.store.rows import StageRow, stage_id
 
 Error = tuple[str, str, str]

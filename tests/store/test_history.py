@@ -15,7 +15,7 @@ from lokki import JournalError, RunNotFound
 from lokki.model.run import StackFrame
 from lokki.store.connection import Reader
 from lokki.store.history import History, read_history
-from lokki.store.records import Outcomes
+from lokki.store.outcomes import Outcomes
 from lokki.store.runs import RunRecord
 
 TROUBLED = ("failed", "tolerated", "retrying", "cancelled")

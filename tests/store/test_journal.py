@@ -21,7 +21,8 @@ from lokki.store import commits
 from lokki.store.connection import translate_sqlite_errors
 from lokki.store.journal import Journal
 from lokki.store.leases import LEASE_SECONDS
-from lokki.store.records import Opening, Outcomes
+from lokki.store.outcomes import Outcomes
+from lokki.store.records import Opening
 from lokki.store.rows import StageRow, stage_id
 from lokki.store.schema import MIGRATIONS
 from lokki.store.writer import RunWriter

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from lokki.store.leases import LEASE_SECONDS
-from lokki.store.records import Outcomes
+from lokki.store.outcomes import Outcomes
 from lokki.store.removal import may_go
 
 NOW = 100 * LEASE_SECONDS

@@ -1,0 +1,385 @@
+"""What a lane or a worker does with the items it has claimed, whatever it is made of.
+
+`perform` is a generator without I/O: it yields what is to be done (a call of a step, a payload to
+store), is sent what came of it, and gathers the outcomes. A thread lane, an async lane and a worker
+process drive the same generator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from contextvars import Context
+from dataclasses import dataclass
+from time import perf_counter, time
+from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
+
+from lokki.call import BoundCall, ResultError, capture, unstorable
+from lokki.engine.state import Claim, Failed, Work
+from lokki.errors import PayloadError, Picklable
+from lokki.map_source import listed_items
+from lokki.model.failure import Failure
+from lokki.store.codec import (
+    PROTOCOL,
+    SMALL,
+    Chunks,
+    compress_chunks,
+    compress_small,
+    dumps,
+    dumps_plain,
+    loads,
+)
+from lokki.store.keys import output_key
+from lokki.store.outcomes import Outcomes
+from lokki.store.readback import Copy, written
+from lokki.store.references import Reference
+from lokki.store.texts import Texts
+
+W = TypeVar("W", bound="ItemWork")
+
+SHORT_SECONDS = 50e-6
+"""Items that take less are short: the cost per item matters."""
+INLINE_BYTES = 64 * 1024
+"""Pickles up to this size are in the item's row, larger ones in the payload store."""
+UNCHANGING = frozenset({int, float, complex, str, bytes, bool, type(None)})
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """A pickle to compress and store under ``key``; the answer is its reference."""
+
+    key: str
+    chunks: Chunks
+
+    def packed(self) -> tuple[list[bytes | memoryview], str]:
+        """What to store, and the reference to it."""
+        data = compress_chunks(self.chunks)
+        return data, str(Reference.of(self.key, data))
+
+
+Call: TypeAlias = tuple[BoundCall, Any, int, int]
+"""A call to make: the step, its input, the item's index, the attempt."""
+Request: TypeAlias = Call | Put
+Performing: TypeAlias = Generator[Request, Any, None]
+
+
+@dataclass(frozen=True, slots=True)
+class Pickled:
+    """The pickle of a large result, kept in its place."""
+
+    chunks: Chunks
+
+
+Kept: TypeAlias = Any
+"""What is kept of a result: itself if immutable, the copy from its pickle, or a Pickled."""
+
+
+class CallCancelled(BaseException):
+    """The call was stopped because its run was cancelled."""
+
+
+class CallFailed(Picklable, Exception):
+    """The call failed in another process, which captured its error."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.reason)
+        self.failure = failure
+
+
+class FailedAttempt(NamedTuple):
+    """A failed attempt to record; the state decides what becomes of the item."""
+
+    failed: Failed
+    failure: Failure
+    texts: Texts
+    started: float
+    finished: float
+
+
+class Carried(NamedTuple):
+    """The input of a later inner step, kept for its retries: the value and its stored form."""
+
+    value: Any
+    packed: bytes | None
+    ref: str | None
+
+
+class ItemWork(Protocol):
+    """What `perform` knows of a stage, in the engine (`StageWork`) or in a worker.
+
+    ``inputs`` are the items; ``carried`` holds the inputs of items that wait for a retry at a later
+    inner step; ``retried`` says for each inner step whether a failed call of it may be tried again;
+    ``listed`` names the map that goes over the result, if one does; ``large``: whether a large
+    result is to be expected.
+    """
+
+    stage_id: int
+    calls: tuple[BoundCall, ...]
+    carried: dict[int, Carried]
+    listed: str | None
+    retried: Sequence[bool]
+    large: bool
+
+    @property
+    def seconds_per_item(self) -> float: ...
+    @property
+    def inputs(self) -> Inputs: ...
+    @property
+    def state(self) -> Halting: ...
+    @property
+    def writer(self) -> Named: ...
+    def keep(self, index: int, size: int, kept: Kept) -> None: ...
+    def carry(self, index: int, position: int, pristine: bytes | None) -> None:
+        """Take note of the input of an inner step that may be tried again, before its call."""
+
+
+class Halting(Protocol):
+    """Whether no more items are to be begun."""
+
+    @property
+    def halted(self) -> bool: ...
+
+
+class Named(Protocol):
+    """Whether a run is recorded here no longer, and the name of who records it."""
+
+    @property
+    def closed(self) -> bool: ...
+    @property
+    def name(self) -> str: ...
+
+
+class Inputs(Protocol):
+    """A list or a dict of the items' inputs, by index."""
+
+    def __getitem__(self, index: int, /) -> Any: ...
+    def __setitem__(self, index: int, value: Any, /) -> None: ...
+
+
+class Performed(Generic[W]):
+    """Items that are run one after the other, and what has come of them so far."""
+
+    __slots__ = ("claim", "failed", "rows", "succeeded", "work")
+
+    def __init__(self, work: W, claim: Claim) -> None:
+        self.work = work
+        self.claim = claim
+        self.succeeded: list[int] = []
+        self.failed: list[FailedAttempt] = []
+        self.rows = Outcomes(work.stage_id)
+
+    def __len__(self) -> int:
+        return len(self.succeeded) + len(self.failed)
+
+    def fail(self, work: Work, failure: Failure, started: float) -> Failed:
+        """Note a failed attempt: of an item, at an inner step."""
+        failed = Failed(*work, failure.retryable)
+        texts = Texts.of(failure.reason, failure.traceback)
+        self.failed.append(FailedAttempt(failed, failure, texts, started, time()))
+        return failed
+
+
+def drive(
+    done: Performed[Any],
+    fresh: Callable[[], Context],
+    call: Callable[[BoundCall, Any, int, int], Any],
+    put: Callable[[Put], str],
+) -> None:
+    """Perform a slice in this thread: ``call`` makes its calls, each in a context of its own."""
+    items = perform(done)
+    context = fresh()
+    try:
+        request = context.run(next, items)
+        while True:
+            if isinstance(request, Put):
+                request = context.run(_answered, items, put, (request,))
+                continue
+            context = fresh()
+            request = context.run(_answered, items, call, request)
+    except StopIteration:
+        pass
+
+
+def _answered(items: Performing, answer: Callable[..., Any], request: tuple[Any, ...]) -> Request:
+    """Answer a request in the context of its call, and return the next one.
+
+    In one function, since entering a context costs as much as a short call.
+    """
+    try:
+        result = answer(*request)
+    except BaseException as error:
+        return items.throw(error)
+    return items.send(result)
+
+
+def perform(done: Performed[Any]) -> Performing:
+    """Run the items of a slice one after the other, each through the whole inner chain.
+
+    A failed attempt ends the slice, so that the state learns of it at once: it may end the run. The
+    calls of an inner chain are timed; for short items, only those of the first item in a slice.
+    """
+    work: ItemWork = done.work
+    succeeded, rows = done.succeeded, done.rows
+    state, calls, inputs, carried = work.state, work.calls, work.inputs, work.carried
+    works, last, base = done.claim.works, len(work.calls) - 1, work.stage_id << 32
+    simple, listed, retried = rows.succeeded, work.listed, work.retried
+    timed = last > 0
+    all_timed = timed and work.seconds_per_item >= SHORT_SECONDS
+    finished = time()
+    while not state.halted:
+        try:
+            index, position, attempt = works.popleft()
+        except IndexError:
+            return
+        started = finished
+        first_try = position == 0 and attempt == 1
+        value = inputs[index] if position == 0 else carried[index].value
+        raw: bytes | Chunks
+        packed: bytes | None
+        ref = pristine = None
+        try:
+            while True:
+                if retried[position]:
+                    pristine = _pristine(value)
+                    if position and attempt == 1:
+                        work.carry(index, position, pristine)
+                if timed:
+                    call = (calls[position], value, index, attempt)
+                    result = yield from _timed(call, position, rows)
+                else:
+                    result = yield calls[position], value, index, attempt
+                if position == last:
+                    break
+                value, position, attempt = result, position + 1, 1
+            if listed and type(result) is not list:
+                result = listed_items(calls[position], result, listed)
+            if unchanging := result.__class__ in UNCHANGING and not work.large:
+                raw, copy = dumps_plain(result, PROTOCOL), None
+            else:
+                raw, copy = _pickled(calls[position], result, work.large)
+            if len(raw) <= SMALL and isinstance(raw, bytes):
+                packed = raw
+                if unchanging:
+                    work.keep(index, len(raw), result)
+                elif copy is not None:
+                    work.keep(index, len(raw), copy[0])
+            else:
+                chunks = raw if isinstance(raw, list) else [raw]
+                packed, ref = yield from _stored(work, position, index, chunks)
+                work.large = ref is not None
+                if work.large or copy is not None:
+                    kept = Pickled(chunks) if copy is None else copy[0]
+                    work.keep(index, sum(map(len, chunks)), kept)
+        except CallCancelled:
+            if first_try:  # otherwise the record of the previous attempt stands
+                rows.items.append(
+                    (base | index, "cancelled", position, attempt, started, time(), None, None)
+                )
+            return
+        except BaseException as caught:
+            error = caught
+        else:
+            finished = time()
+            timed = all_timed
+            succeeded.append(index)
+            if first_try and ref is None:
+                simple += (base | index, started, finished, packed)
+            else:
+                carried.pop(index, None)
+                rows.items.append(
+                    (base | index, "succeeded", position, attempt, started, finished, packed, ref)
+                )
+            continue
+        failure = _failure(calls[position], index, attempt, error)
+        failed = done.fail((index, position, attempt), failure, started)
+        if retried[position] and failure.retryable:
+            yield from renewed(work, failed, value, pristine)
+        return
+
+
+def _timed(call: Call, position: int, rows: Outcomes) -> Generator[Call, Any, Any]:
+    """Have a call of an inner step made, and record its duration."""
+    began = perf_counter()
+    result = yield call
+    rows.spent.append((position, perf_counter() - began))
+    return result
+
+
+def _pristine(value: Any) -> bytes | None:
+    """The pickle of an input that a call may change before it fails; None if not needed."""
+    if value.__class__ in UNCHANGING:
+        return None
+    try:
+        return dumps(value)
+    except PayloadError:  # an inner step's result that cannot be stored
+        return None
+
+
+def renewed(
+    work: ItemWork, failed: Failed, value: Any, pristine: bytes | None
+) -> Generator[Request, Any, None]:
+    """Make sure that the next attempt gets the input that this one got."""
+    index, position = failed.index, failed.position
+    if pristine is not None:
+        try:
+            value = loads(pristine)
+        except PayloadError:
+            if position == 0:  # it could be read back before
+                raise
+            pristine = None  # an inner step's result need not be storable
+    if position == 0:
+        work.inputs[index] = value
+    elif failed.attempt == 1:
+        yield from _carry(work, index, position, value, pristine)
+    else:
+        work.carried[index] = work.carried[index]._replace(value=value)
+
+
+def _pickled(call: BoundCall, result: Any, large: bool) -> tuple[bytes | Chunks, Copy | None]:
+    """The pickle of a result, and the copy read back from it, if any."""
+    try:
+        return written(result, large=large)
+    except PayloadError as error:
+        raise unstorable(call, error) from error.__cause__
+
+
+def _stored(
+    work: ItemWork, position: int, index: int, chunks: Chunks
+) -> Generator[Request, Any, tuple[bytes | None, str | None]]:
+    """A result as its row has it: packed, or a reference to its payload."""
+    if sum(map(len, chunks)) <= INLINE_BYTES:
+        return compress_small(b"".join(chunks)), None
+    call, writer = work.calls[position], work.writer
+    if writer.closed:  # another process has the run now: nothing can be recorded
+        raise CallCancelled
+    item = index if call.in_map else None
+    key = output_key(call.flow, call.run_id, call.name, item, writer.name)
+    try:
+        ref = yield Put(key, chunks)
+    except Exception as error:
+        raise unstorable(call, error) from error
+    return None, ref
+
+
+def _carry(
+    work: ItemWork, index: int, position: int, value: Any, pristine: bytes | None
+) -> Generator[Request, Any, None]:
+    """Keep the result of an inner step, so that the next step can be retried alone.
+
+    A value that cannot be stored is carried only in memory: after a crash, the item starts over.
+    """
+    work.carried[index] = Carried(value, None, None)
+    if pristine is None:
+        if value.__class__ not in UNCHANGING:
+            return
+        pristine = dumps(value)
+    try:
+        stored = yield from _stored(work, position - 1, index, [pristine])
+    except (CallCancelled, ResultError):
+        return
+    work.carried[index] = Carried(value, *stored)
+
+
+def _failure(call: BoundCall, index: int, attempt: int, error: BaseException) -> Failure:
+    if type(error) is CallFailed:
+        return error.failure
+    return capture(call, index, attempt, error)
