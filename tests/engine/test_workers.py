@@ -384,6 +384,10 @@ async def test_a_cancel_that_meets_an_answer_spoils_no_later_run():
     read_on.clear()
     engine_pid = os.getpid()
 
+    @step
+    def passed(number):
+        return number
+
     @step(executor="process")
     def answering(number):
         return Held(engine_pid)
@@ -394,7 +398,7 @@ async def test_a_cancel_that_meets_an_answer_spoils_no_later_run():
 
     @flow
     def cancelled():
-        return numbers(3).map(answering, concurrency_limit=1)
+        return numbers(3).map([passed, answering], concurrency_limit=1)
 
     @flow
     def later():
