@@ -1,16 +1,16 @@
 """The worker process of a process lane, which `spawning.py` starts: ``python … PATH… MEMORY FD``.
 
 Receives requests on the socket FD, one at a time: a call, or a slice of a stage's items. Answers
-each, by its number, with ("answer", number, …), the pickle of the result or the Failure of a call,
-or a `Ran`; with ("unloadable", number, why) for what cannot be unpickled, ("unimportable", number,
-(type, reason, traceback)) for an error of importing the program, or ("stale", number, None) to have
-another process do it: code that an earlier run has imported in this one is another now. A request
-that brings news is answered with ("ready", number, None) as soon as they are unpickled. Where it is
-in a slice is in the memory MEMORY, a `Progress`. In a slice it sends ("carried", number, …) for the
-input of an inner step, and ("put", number, …) to have a large result stored.
-Any thread may send ("line", run id, …) at any time, for what the step writes, and ("echo", run id,
-text) to have it shown. When the engine is gone, the worker and all that its step has started are
-killed.
+each by its number: with ("answer", number, …), the pickle of a call's result, its Failure, or a
+`Ran`; with ("unloadable", number, why) if it cannot unpickle what it was sent, ("unimportable",
+number, (type, reason, traceback)) for an error of importing the program, or ("stale", number, None)
+if another process must do the work: code that an earlier run imported here has changed. A request
+with news is also answered with ("ready", number, None) as soon as the news are unpickled. The
+memory MEMORY, a `Progress`, shows where it is in a slice. During a slice it sends ("carried",
+number, …), the input of an inner step that may be retried, and ("put", number, …) if the engine
+must store a large result. Any thread may send ("line", run id, …) at any time, for what the step
+writes, and ("echo", run id, text) to have it shown. When the engine is gone, the worker and
+everything that its step has started are killed.
 """
 
 from __future__ import annotations
