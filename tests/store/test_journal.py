@@ -183,7 +183,7 @@ def test_runs_are_found_by_id_prefix_and_last(opened):
 
 def test_a_run_id_is_taken_once(opened):
     create(opened)
-    with pytest.raises(JournalError, match="there is a run r1 already"):
+    with pytest.raises(JournalError, match="there is already a run r1"):
         create(opened)
 
 
