@@ -13,8 +13,8 @@ import sys
 from timing import machine, script
 
 SUBJECTS = (
-    "map", "growth", "sleep", "payloads", "slices", "startup", "resume", "terminal", "server",
-    "aws", "kill", "compare",
+    "map", "processes", "growth", "sleep", "payloads", "slices", "startup", "resume", "terminal",
+    "server", "aws", "kill", "compare",
 )  # fmt: skip
 
 
