@@ -21,7 +21,7 @@ _ids = count()
 
 
 class Described(NamedTuple):
-    """Calls as a worker is told of them, by a key that no others have; ``way``: how."""
+    """Calls as a worker receives them, under a key of their own; ``way``: how."""
 
     key: int
     definition: bytes
