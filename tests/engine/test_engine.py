@@ -254,7 +254,7 @@ async def test_a_source_that_cannot_be_iterated_names_the_step():
     def wrong():
         return single().map(doubled)
 
-    with pytest.raises(RunFailed, match=r"step 'single'.* returned int, and \.map\(doubled\)"):
+    with pytest.raises(RunFailed, match=r"step 'single'.* returned int, but \.map\(doubled\)"):
         await wrong.run()
 
 
@@ -1265,7 +1265,7 @@ async def test_two_engines_share_a_journal():
 async def test_a_run_id_can_be_chosen_once():
     async with Engine() as engine:
         assert await engine.run(doubled_total, run_id="mine") == 90
-        with pytest.raises(JournalError, match="there is a run mine already"):
+        with pytest.raises(JournalError, match="there is already a run mine"):
             await engine.run(doubled_total, run_id="mine")
         with pytest.raises(lokki.PayloadError, match="run id"):
             await engine.run(doubled_total, run_id="a/b")

@@ -147,7 +147,7 @@ async def test_a_run_of_an_id_that_is_taken_leaves_nothing_behind():
         for data in (LARGE, LARGE[1:]):
             with pytest.raises((RunFailed, JournalError)) as raised:
                 await engine.run(measuring, {"data": data}, run_id="taken")
-        assert "there is a run taken already" in str(raised.value)
+        assert "there is already a run taken" in str(raised.value)
         assert len(await store.list("measuring")) == 1
         row = await engine.recorded("taken")
     assert json.loads(row.params_json)["name"] == "x"

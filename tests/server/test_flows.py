@@ -116,7 +116,7 @@ def test_of_two_flows_of_one_name_the_first_is_offered(place):
     assert server.get("/flows/same")["file"] == str(place.folder / "a.py")
     (problem,) = server.get("/flows")["problems"]
     assert problem["file"] == str(place.folder / "b.py")
-    assert "has a flow 'same', too" in problem["error"]
+    assert "also has a flow 'same': rename one" in problem["error"]
     run = server.ran("same")
     assert server.get(f"/runs/{run['id']}/result")["result"] == 1
 

@@ -133,7 +133,7 @@ def test_runs_are_found_by_the_beginning_of_their_id(record):
     assert history.find("2026-b").id == "2026-b"
     assert history.find("2026-bé").id == "2026-bé"
     assert history.find("2026-b_").id == "2026-b_%"
-    with pytest.raises(RunNotFound, match=r"several runs \(2026-a1, 2026-a2\)"):
+    with pytest.raises(RunNotFound, match=r"several ids \(2026-a1, 2026-a2\)"):
         history.find("2026-a")
     with pytest.raises(RunNotFound, match=r"\(2026-a1, 2026-a2, 2026-b, …\)"):
         history.find("2026")

@@ -172,7 +172,7 @@ def test_runs_are_found_by_id_prefix_and_last(opened):
     assert opened.history.find("2026-b").id == "2026-b"
     assert opened.history.find("2026-b_").id == "2026-b_%"
     assert opened.history.find("last").id == "2026-a2"
-    with pytest.raises(RunNotFound, match=r"several runs \(2026-a1, 2026-a2\)"):
+    with pytest.raises(RunNotFound, match=r"several ids \(2026-a1, 2026-a2\)"):
         opened.history.find("2026-a")
     for name in ("nothing", "2026%", "____"):
         with pytest.raises(RunNotFound, match="no run"):
