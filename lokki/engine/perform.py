@@ -177,6 +177,14 @@ class Performed(Generic[W]):
         self.failed.append(FailedAttempt(failed, failure, texts, started, time()))
         return failed
 
+    def fail_before(self, error: PayloadError) -> None:
+        """Have the last failure be one of the inner step before it, whose result is of no use."""
+        last = self.failed.pop()
+        index, position = last.failed.index, last.failed.position - 1
+        call = self.work.calls[position]
+        failure = capture(call, index, 1, unstorable(call, error))
+        self.fail((index, position, 1), failure, last.started)
+
 
 def drive(
     done: Performed[Any],

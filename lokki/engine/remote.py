@@ -14,8 +14,8 @@ from lokki.engine.items import Slice
 from lokki.engine.perform import Carried, Put, renewed
 from lokki.engine.progress import Progress
 from lokki.engine.sliced import Items, Ran, Sent, Traits
-from lokki.engine.state import Failed, Work
-from lokki.errors import PayloadError
+from lokki.engine.state import Claim, Failed, Work
+from lokki.errors import PayloadError, ValueUnreadable
 from lokki.model.failure import Failure
 from lokki.secret import redacted
 from lokki.store.codec import loads
@@ -43,7 +43,7 @@ class RemoteSlice:
         self._definitions = definitions
         self._payloads = payloads
         self._put = put
-        self._works = list(done.claim.works)
+        self._works = _taken(done.claim)
         self._sent: Sent | None = None
         self._progress: Progress | None = None
         self._rest: list[Work] = []
@@ -62,6 +62,10 @@ class RemoteSlice:
         )
         return self._definitions.describe(work.calls, traits)
 
+    def __bool__(self) -> bool:
+        """Whether other lanes have left any items."""
+        return bool(self._works)
+
     def items(self, described: Described) -> Items:
         """The items to send. Raises PayloadError where the first cannot be pickled."""
         work, raws, size = self.work, list[bytes](), 0
@@ -77,14 +81,20 @@ class RemoteSlice:
             if raws and size > _MOST_BYTES:
                 break
             raws.append(raw)
-        return Items(self._works[: len(raws)], raws, work.seconds_per_item, work.large)
+        self._works, self._rest = self._works[: len(raws)], self._works[len(raws) :]
+        return Items(self._works, raws, work.seconds_per_item, work.large)
 
-    def begin(self, works: list[Work], progress: Progress) -> int:
-        """Note that a worker gets these items, and count them."""
-        self._rest = self._works[len(works) :]
+    def begin(self, progress: Progress, most: int) -> int:
+        """Note that a worker gets the items, ``most`` at most, and count them."""
+        self._works, self._rest = self._works[:most], self._works[most:] + self._rest
         self._progress = progress
-        self._sent = self._done.claim.works = Sent(works, progress)
-        return len(works)
+        self._sent = self._done.claim.works = Sent(self._works, progress)
+        return len(self._works)
+
+    def end(self) -> None:
+        """Note that the worker is at the items no more; it may be at others soon."""
+        if self._sent is not None:
+            self._works = self._sent.close()
 
     def answer(self, kind: str, content: Any) -> Any:
         """Do what the worker asks for in between: store a large result, or note an input."""
@@ -110,7 +120,14 @@ class RemoteSlice:
             for index in ran.succeeded:
                 work.carried.pop(index, None)
         for index, (raw, packed, ref) in ran.carried.items():
-            work.carried[index] = Carried(loads(raw), packed, ref)
+            try:
+                work.carried[index] = Carried(loads(raw), packed, ref)
+            except PayloadError as error:
+                done.fail_before(ValueUnreadable(str(error)))
+        self.leave()
+
+    def leave(self) -> None:
+        """Leave in the claim what has not been run."""
         self._leave(self._left())
 
     def unloadable(self, described: Described, why: str) -> None:
@@ -119,6 +136,8 @@ class RemoteSlice:
             self._definitions.try_next(described.way, why)
         except PayloadError as error:
             self.fail(of_ours(*self.first(), error))
+        else:
+            self.leave()
 
     def first(self) -> tuple[BoundCall, int, int]:
         """The call of the first item that is left, its index and the attempt."""
@@ -132,7 +151,7 @@ class RemoteSlice:
         self._leave(works[1:])
 
     def _left(self) -> list[Work]:
-        return self._close()[len(self._done) :]
+        return self._works[len(self._done) :]
 
     def lost(self, error: BaseException) -> None:
         """Have the item fail that the worker was at when it ended; those before it run again."""
@@ -169,11 +188,11 @@ class RemoteSlice:
             item = self.work.stage_id << 32 | at[0]
             row = (item, "cancelled", 0, 1, self._started, time(), None, None)
             self._done.rows.items.append(row)
-        self._leave([each for each in works if each is not at])
+        self._leave([each for each in works if at is None or each[0] != at[0]])
 
     def _begun(self) -> tuple[list[Work], Work | None]:
         """The items that the worker had, and the one that it was at, with its inner step."""
-        works, progress = self._close(), self._progress
+        works, progress = self._works, self._progress
         if progress is None or not works or not progress.begun:
             return works, None
         index, position, attempt = works[min(progress.begun, len(works)) - 1]
@@ -181,13 +200,17 @@ class RemoteSlice:
             position, attempt = progress.position, 1
         return works, (index, position, attempt)
 
-    def _close(self) -> list[Work]:
-        if self._sent is not None:
-            return self._sent.close()
-        return self._works[: len(self._works) - len(self._rest)]
-
     def _leave(self, works: list[Work]) -> None:
         self._done.claim.works = deque([*works, *self._rest])
+
+
+def _taken(claim: Claim) -> list[Work]:
+    """The items of a claim, which are no other lane's from now on."""
+    works = list[Work]()
+    with suppress(IndexError):
+        while True:
+            works.append(claim.works.popleft())
+    return works
 
 
 def of_ours(call: BoundCall, index: int, attempt: int, error: PayloadError) -> Failure:

@@ -273,11 +273,7 @@ class _Calls:
             )
         except _Unloadable as error:
             why = str(error)
-        carried = {
-            index: (dumps(each.value), each.packed, each.ref)
-            for index, each in stage.carried.items()
-            if done.failed and index == done.failed[-1].failed.index
-        }
+        carried = _carried(stage, done)
         stage.carried.clear()
         stage.inputs.clear()
         return Ran(done.succeeded, done.failed, done.rows, stage.kept, carried, stage.large, why)
@@ -311,6 +307,23 @@ def _die_with_engine(descriptor: int) -> None:
     hang_up.register(descriptor, 0)  # no events asked for: wakes when the other end is closed
     hang_up.poll()
     os.killpg(0, signal.SIGKILL)
+
+
+def _carried(
+    stage: _Stage, done: Performed[_Stage]
+) -> dict[int, tuple[bytes, bytes | None, str | None]]:
+    """The input of the inner step that is to be tried again, if one is; see `Ran`."""
+    if not done.failed:
+        return {}
+    failed = done.failed[-1].failed
+    kept = stage.carried.get(failed.index)
+    if kept is None or not (failed.position and failed.retryable):
+        return {}
+    try:
+        return {failed.index: (dumps(kept.value), kept.packed, kept.ref)}
+    except PayloadError as error:
+        done.fail_before(error)
+        return {}
 
 
 def _made(call: BoundCall, value: Any, index: int, attempt: int) -> Any:

@@ -134,12 +134,14 @@ class WorkerPool:
         workers store large results; without one, ``put`` stores them.
         """
         remote = RemoteSlice(done, self._definitions_of(done.work), payloads, put)
+        if not remote:
+            return
         try:
             described = remote.describe()
             items = remote.items(described)
             ran = self._ask(_Items(remote, described, items))
         except _Stale:
-            return
+            remote.leave()
         except _Unloadable as error:
             remote.unloadable(described, str(error))
         except _Unimportable as error:
@@ -306,6 +308,7 @@ class WorkerPool:
                 raise _Unloadable(content)
             return content
         finally:
+            request.end()
             self._give_back(worker)
 
     def _receive(self, worker: WorkerProcess, request: _Request, is_new: bool) -> tuple[str, Any]:
@@ -408,6 +411,9 @@ class _Call:
         progress.reset(1)
         return 1
 
+    def end(self) -> None:
+        """There is nothing that others could take."""
+
     def answer(self, kind: str, content: Any) -> None:
         """It asks for nothing."""
 
@@ -434,7 +440,10 @@ class _Items:
         return self.work.program
 
     def begin(self, progress: Progress, most: int) -> int:
-        return self.remote.begin(self.content.works[:most], progress)
+        return self.remote.begin(progress, most)
+
+    def end(self) -> None:
+        self.remote.end()
 
     def answer(self, kind: str, content: Any) -> Any:
         return self.remote.answer(kind, content)

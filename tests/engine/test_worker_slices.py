@@ -101,6 +101,54 @@ async def test_items_behind_one_that_takes_long_are_run_by_another_worker(tmp_pa
         assert await engine.run(holding, {"opened": str(tmp_path / "open")}) == list(range(COUNT))
 
 
+class Slow:
+    """A value that takes long to pickle, for longer than an idle lane waits before it helps."""
+
+    def __reduce__(self):
+        time.sleep(1.0)
+        return Slow, ()
+
+
+@pytest.mark.asyncio
+async def test_no_item_runs_twice_while_its_input_is_pickled(tmp_path):
+    @step
+    def values():
+        return [1, Slow(), 3]
+
+    @step(executor="process")
+    def noted(value):
+        with (tmp_path / "calls").open("a") as file:
+            file.write(f"{lokki.current().index}\n")
+
+    @flow
+    def noting():
+        return values().map(noted)
+
+    async with Engine(processes=2) as engine:
+        await engine.run(noting)
+    assert sorted((tmp_path / "calls").read_text().split()) == ["0", "1", "2"]
+
+
+@pytest.mark.asyncio
+async def test_an_inner_result_that_cannot_be_stored_fails_its_step():
+    @step(executor="process")
+    def opened(number):
+        return (each for each in [number])
+
+    @step(executor="process", retry={"retries": 1, "delay": 0})
+    def read(values):
+        raise ValueError("once more")
+
+    @flow
+    def chained():
+        return numbers(3).map([opened, read], tolerated_failures=1)
+
+    async with Engine(processes=1) as engine:
+        with pytest.raises(lokki.RunFailed) as failed:
+            await engine.run(chained)
+    assert failed.value.step in ("opened", "read")
+
+
 @pytest.mark.asyncio
 async def test_a_retry_after_a_death_does_not_repeat_the_step_before(tmp_path):
     @step(executor="process")
