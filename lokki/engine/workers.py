@@ -139,6 +139,10 @@ class WorkerPool:
         try:
             described = remote.describe()
             items = remote.items(described)
+        except PayloadError as error:
+            remote.fail(of_ours(*remote.first(), error))
+            return
+        try:
             ran = self._ask(_Items(remote, described, items))
         except _Stale:
             remote.leave()
@@ -146,8 +150,6 @@ class WorkerPool:
             remote.unloadable(described, str(error))
         except _Unimportable as error:
             remote.fail(error.failure_of(*remote.first()))
-        except PayloadError as error:
-            remote.fail(of_ours(*remote.first(), error))
         except (WorkerDied, TimeoutError) as error:
             remote.lost(error)
         except CallCancelled:
