@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,12 @@ pytestmark = pytest.mark.timeout(120)
 
 
 @pytest.fixture
-def account(rehearsal, build_dir):
+def account(rehearsal, build_dir, tmp_path):
     """An account where the state machine of a flow is the one that lokki 0.1.0 has made of it."""
+    file = tmp_path / "birds_before.py"  # `birds` is a module of other tests
+    shutil.copy(BEFORE / "birds.py", file)
     cloud = Cloud(rehearsal.endpoint, build_dir, [])
-    cloud.deploy(load_flow(f"{BEFORE / 'birds.py'}:birds"))
+    cloud.deploy(load_flow(f"{file}:birds"))
     client = cloud.client("stepfunctions")
     machines = client.list_state_machines()["stateMachines"]
     (arn,) = (each["stateMachineArn"] for each in machines if each["name"] == "birds")
