@@ -1,4 +1,4 @@
-"""The calls of a stage, as they are described to worker processes."""
+"""Describes the calls of a stage to worker processes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ids = count()
 
 
 class Described(NamedTuple):
-    """Calls as a worker receives them, under a key of their own; ``way``: how."""
+    """Calls as a worker receives them, under a unique key, pickled in one ``way``."""
 
     key: int
     definition: bytes
@@ -29,7 +29,7 @@ class Described(NamedTuple):
 
 
 class Definitions:
-    """The calls of one stage, as they are described to workers; methods raise PayloadError."""
+    """The descriptions of one stage's calls. Methods raise PayloadError."""
 
     def __init__(self, program: Program) -> None:
         self.program = program
@@ -39,7 +39,7 @@ class Definitions:
         self._described: dict[tuple[tuple[BoundCall, ...], Way], Described] = {}
 
     def describe(self, calls: tuple[BoundCall, ...], traits: Traits) -> Described:
-        """The description of calls, with what a worker is to know of their stage besides."""
+        """The description of calls and of their stage; made once for each way."""
         way = self.way
         found = self._described.get((calls, way))
         if found is not None:

@@ -102,7 +102,7 @@ class StageWork:
             self.kept[index] = kept
 
     def carry(self, index: int, position: int, pristine: bytes | None) -> None:
-        """There is no need to: `perform` has the input at hand when the call has failed."""
+        """Not needed here: `perform` still has the input when the call has failed."""
 
     @property
     def short(self) -> bool:

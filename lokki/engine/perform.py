@@ -106,10 +106,10 @@ class Carried(NamedTuple):
 class ItemWork(Protocol):
     """What `perform` knows of a stage, in the engine (`StageWork`) or in a worker.
 
-    ``inputs`` are the items; ``carried`` holds the inputs of items that wait for a retry at a later
-    inner step; ``retried`` says for each inner step whether a failed call of it may be tried again;
-    ``listed`` names the map that goes over the result, if one does; ``large``: whether a large
-    result is to be expected.
+    ``inputs`` are the items; ``carried`` has the inputs of items that wait for a retry at a later
+    inner step; ``retried`` says for each inner step whether a failed call may be retried;
+    ``listed`` names the map that iterates over the result, if any; ``large`` says whether to expect
+    a large result.
     """
 
     stage_id: int
@@ -129,11 +129,11 @@ class ItemWork(Protocol):
     def writer(self) -> Named: ...
     def keep(self, index: int, size: int, kept: Kept) -> None: ...
     def carry(self, index: int, position: int, pristine: bytes | None) -> None:
-        """Take note of the input of an inner step that may be tried again, before its call."""
+        """Keep the input of an inner step that may be retried; called before the step is."""
 
 
 class Halting(Protocol):
-    """Whether no more items are to be begun."""
+    """Whether to begin no more items."""
 
     @property
     def halted(self) -> bool: ...
@@ -178,7 +178,7 @@ class Performed(Generic[W]):
         return failed
 
     def fail_before(self, error: PayloadError) -> None:
-        """Have the last failure be one of the inner step before it, whose result is of no use."""
+        """Replace the last failure by one of the previous inner step: its result is unusable."""
         last = self.failed.pop()
         index, position = last.failed.index, last.failed.position - 1
         call = self.work.calls[position]

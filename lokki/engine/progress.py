@@ -1,9 +1,9 @@
-"""Where a worker is in the slice that it was sent: memory that it and the engine have mapped.
+"""The progress of a worker in its slice, in memory that it shares with the engine.
 
-A message for every item would cost more than a short item does. The worker counts the items that
-it begins; the engine lowers how many of them are the worker's, to take back those at the end.
-Each writes its own word and then reads the other's, so that no item is both begun and taken back;
-taking a lock in between keeps the processor from reading before it has written.
+A message for every item would cost more than a short item does. The worker counts the items that it
+begins; the engine lowers the limit to take back items at the end of the slice. Each writes its own
+word and then reads the other's, so that no item is both begun and taken back. The lock between the
+two keeps the processor from reading before it has written.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def shared_memory() -> int:
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("lokki-progress")
     else:  # macOS
-        import tempfile  # with much else
+        import tempfile  # slow to import
 
         with tempfile.TemporaryFile() as file:
             descriptor = os.dup(file.fileno())
@@ -30,7 +30,7 @@ def shared_memory() -> int:
 
 
 class Progress:
-    """The memory behind a descriptor, which may be closed then."""
+    """The memory behind a descriptor, which may be closed afterwards."""
 
     def __init__(self, descriptor: int) -> None:
         self._map = mmap.mmap(descriptor, _BYTES)
@@ -40,37 +40,37 @@ class Progress:
 
     @property
     def begun(self) -> int:
-        """How many items the worker has begun; it is at the last of them."""
+        """How many items the worker has begun; it runs the last of them."""
         return self._words[_BEGUN]
 
     @property
     def limit(self) -> int:
-        """How many items are the worker's."""
+        """How many items the worker may begin."""
         return self._words[_LIMIT]
 
     @property
     def position(self) -> int:
-        """The inner step that the worker is at."""
+        """The position of the inner step that the worker runs."""
         return self._words[_POSITION]
 
     @property
     def since(self) -> float:
-        """When the call began that the worker is at, in seconds of the monotonic clock; or 0."""
+        """When the current call began, in seconds of the monotonic clock; 0 between calls."""
         return self._seconds[_SINCE]
 
     # ---- of the engine ---------------------------------------------------------------------------
 
     def reset(self, count: int) -> None:
-        """Begin a slice of so many items."""
+        """Begin a slice with this number of items."""
         words = self._words
         words[_BEGUN] = words[_POSITION] = 0
         self._seconds[_SINCE] = 0.0
         words[_LIMIT] = count
 
     def take_back(self) -> bool:
-        """Take the worker's last item back; False if it has begun that, or is about to.
+        """Take back the last item; False if the worker has begun it, or is about to.
 
-        The first item is always the worker's: somebody has to answer for it, should it never begin.
+        The first item always stays: it is the one that fails if the worker never begins.
         """
         words = self._words
         limit = words[_LIMIT] - 1
@@ -84,7 +84,7 @@ class Progress:
     # ---- of the worker ---------------------------------------------------------------------------
 
     def begin(self) -> bool:
-        """Begin the next item; False if there is none, or it was taken back."""
+        """Begin the next item; False if there is none left."""
         words = self._words
         begun = words[_BEGUN] + 1
         words[_BEGUN] = begun

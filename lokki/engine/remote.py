@@ -1,4 +1,4 @@
-"""A slice of a stage's items that a worker runs: what it is sent, and what its end means here."""
+"""The engine's side of a slice that a worker runs: what to send, and how to take the outcomes."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from lokki.engine.perform import Carried, Put, renewed
 from lokki.engine.progress import Progress
 from lokki.engine.sliced import Items, Ran, Sent, Traits
 from lokki.engine.state import Claim, Failed, Work
-from lokki.errors import PayloadError, ValueUnreadable
+from lokki.errors import PayloadError, ValueUnreadable, text_of
 from lokki.model.failure import Failure
 from lokki.secret import redacted
 from lokki.store.codec import loads
 
 _MOST_BYTES = 4_000_000
-"""Of inputs that are sent at a time, but for one that is larger."""
+"""Limit for the inputs of one message; a single larger input is sent alone."""
 
 
 class RemoteSlice:
-    """A slice on its way to a worker, and back.
+    """A slice while a worker runs it.
 
-    Its items are the claim's for as long as the worker has not begun them: other lanes take them
-    away. What was not begun in the end, or not reported, is left in the claim.
+    Other lanes may take items that the worker has not begun. Items that the worker did not begin or
+    did not report return to the claim.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class RemoteSlice:
         self._started = time()
 
     def describe(self) -> Described:
-        """What a worker is to know of the stage. Raises PayloadError."""
+        """The description of the stage for a worker. Raises PayloadError."""
         work = self.work
         traits = Traits(
             work.stage_id,
@@ -63,11 +63,11 @@ class RemoteSlice:
         return self._definitions.describe(work.calls, traits)
 
     def __bool__(self) -> bool:
-        """Whether other lanes have left any items."""
+        """Whether there are items to send: other lanes may have taken all."""
         return bool(self._works)
 
     def items(self, described: Described) -> Items:
-        """The items to send. Raises PayloadError where the first cannot be pickled."""
+        """The items to send. Raises PayloadError if the first cannot be pickled."""
         work, raws, size = self.work, list[bytes](), 0
         for index, position, _ in self._works:
             value = work.carried[index].value if position else work.inputs[index]
@@ -85,24 +85,24 @@ class RemoteSlice:
         return Items(self._works, raws, work.seconds_per_item, work.large)
 
     def begin(self, progress: Progress, most: int) -> int:
-        """Note that a worker gets the items, ``most`` at most, and count them."""
+        """Give a worker at most ``most`` of the items, and return how many."""
         self._works, self._rest = self._works[:most], self._works[most:] + self._rest
         self._progress = progress
         self._sent = self._done.claim.works = Sent(self._works, progress)
         return len(self._works)
 
     def end(self) -> None:
-        """Note that the worker is at the items no more; it may be at others soon."""
+        """Close the slice to other lanes, before the worker serves another one."""
         if self._sent is not None:
             self._works = self._sent.close()
 
     def answer(self, kind: str, content: Any) -> Any:
-        """Do what the worker asks for in between: store a large result, or note an input."""
+        """Serve a request of the worker: store a large result, or keep an input for a retry."""
         if kind == "put":
             try:
                 return self._put(Put(*content))
-            except Exception as error:
-                return error
+            except Exception as error:  # perhaps of a store's own type, which no pickle holds
+                return PayloadError(text_of(error))
         index, position, pristine = content
         self._carried[index, position] = pristine
         return None
@@ -110,7 +110,7 @@ class RemoteSlice:
     # ---- how it ends -----------------------------------------------------------------------------
 
     def take_in(self, ran: Ran) -> None:
-        """Put what came of the items into the slice."""
+        """Add the outcomes to the slice."""
         work, done = self.work, self._done
         done.succeeded, done.failed, done.rows = ran.succeeded, ran.failed, ran.rows
         work.large = ran.large
@@ -127,11 +127,11 @@ class RemoteSlice:
         self.leave()
 
     def leave(self) -> None:
-        """Leave in the claim what has not been run."""
+        """Return the items that have not run to the claim."""
         self._leave(self._left())
 
     def unloadable(self, described: Described, why: str) -> None:
-        """Send the rest otherwise, if the next item's input cannot be unpickled there."""
+        """Send the rest in another way, since the worker could not unpickle an input."""
         try:
             self._definitions.try_next(described.way, why)
         except PayloadError as error:
@@ -140,12 +140,12 @@ class RemoteSlice:
             self.leave()
 
     def first(self) -> tuple[BoundCall, int, int]:
-        """The call of the first item that is left, its index and the attempt."""
+        """The call of the first remaining item, its index and the attempt."""
         index, position, attempt = self._left()[0]
         return self.work.calls[position], index, attempt
 
     def fail(self, failure: Failure) -> None:
-        """Have the first item fail that is left."""
+        """Fail the first remaining item."""
         works = self._left()
         self._done.fail(works[0], failure, self._started)
         self._leave(works[1:])
@@ -154,7 +154,7 @@ class RemoteSlice:
         return self._works[len(self._done) :]
 
     def lost(self, error: BaseException) -> None:
-        """Have the item fail that the worker was at when it ended; those before it run again."""
+        """Fail the item that the worker was running when it ended; unreported ones run again."""
         works, at = self._begun()
         if at is None:
             self.fail(capture(*self.first(), error))
@@ -164,11 +164,14 @@ class RemoteSlice:
         failed = self._done.fail(at, failure, self._started)
         pristine = self._carried.get((index, position))
         if failure.retryable and pristine is not None:
-            self._renew(failed, pristine)
+            try:
+                self._renew(failed, pristine)
+            except PayloadError as problem:
+                self._done.fail_before(ValueUnreadable(str(problem)))
         self._leave([each for each in works if each[0] != index])
 
     def _renew(self, failed: Failed, pristine: bytes) -> None:
-        """Keep the input of an inner step, for its retry."""
+        """Keep the input of an inner step for its retry. Raises PayloadError."""
         renewing = renewed(self.work, failed, loads(pristine), pristine)
         with suppress(StopIteration):
             request = next(renewing)
@@ -182,7 +185,7 @@ class RemoteSlice:
                     request = renewing.send(ref)
 
     def cancelled(self) -> None:
-        """Record that the item was cancelled which the worker was at."""
+        """Record that the item that the worker was running was cancelled."""
         works, at = self._begun()
         if at is not None and at[1:] == (0, 1):
             item = self.work.stage_id << 32 | at[0]
@@ -191,7 +194,7 @@ class RemoteSlice:
         self._leave([each for each in works if at is None or each[0] != at[0]])
 
     def _begun(self) -> tuple[list[Work], Work | None]:
-        """The items that the worker had, and the one that it was at, with its inner step."""
+        """The items of the worker, and the one that it was running, with its inner step."""
         works, progress = self._works, self._progress
         if progress is None or not works or not progress.begun:
             return works, None
@@ -205,7 +208,7 @@ class RemoteSlice:
 
 
 def _taken(claim: Claim) -> list[Work]:
-    """The items of a claim, which are no other lane's from now on."""
+    """The items of a claim, taken out so that no other lane can take them."""
     works = list[Work]()
     with suppress(IndexError):
         while True:
@@ -214,7 +217,7 @@ def _taken(claim: Claim) -> list[Work]:
 
 
 def of_ours(call: BoundCall, index: int, attempt: int, error: PayloadError) -> Failure:
-    """A failure of ours, not the user's: it would be the same in a retry."""
+    """A failure of lokki's, not the user's: a retry would not help."""
     item = index if call.in_map else None
     reason = redacted(str(error), call.secrets)
     return Failure(call.name, item, attempt, "PayloadError", reason, "")

@@ -1,4 +1,4 @@
-"""A slice of a stage's items on its way to a worker and back: what is sent, and what comes back."""
+"""The messages between the engine and a worker that runs a slice of a stage's items."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from lokki.store.outcomes import Outcomes
 
 
 class Traits(NamedTuple):
-    """What a worker is to know of a stage besides its calls.
+    """What a worker must know about a stage besides its calls.
 
-    ``writer`` is who records the run. ``payloads``: the folder where a worker stores large results;
-    without one, it has the engine store them.
+    ``retried`` says for each inner step whether the engine needs its input for a retry. ``writer``
+    is the name of the run's writer. ``payloads`` is the folder where the worker stores large
+    results; None: the engine stores them.
     """
 
     stage_id: int
@@ -28,7 +29,7 @@ class Traits(NamedTuple):
 
 
 class Items(NamedTuple):
-    """The items of a slice with the pickles of their inputs, and how they are likely to be."""
+    """The items of a slice, the pickles of their inputs, and what to expect of them."""
 
     works: list[Work]
     raws: list[bytes]
@@ -37,10 +38,10 @@ class Items(NamedTuple):
 
 
 class Ran(NamedTuple):
-    """What came of a slice in a worker.
+    """The outcomes of a slice in a worker.
 
-    ``kept``: results that are to be kept, with index and size; ``carried``: the pickle of the input
-    of the inner step that is to be tried again, and how it is stored; ``unloadable``: why the input
+    ``kept`` has results for the next stage, with index and size. ``carried`` has the input of the
+    inner step to retry: its pickle and its stored form. ``unloadable`` is the reason why the input
     of the next item cannot be unpickled.
     """
 
@@ -54,9 +55,9 @@ class Ran(NamedTuple):
 
 
 class Sent(deque[Work]):
-    """The items of a claim while a worker has them: those that it has not begun can be taken away.
+    """The items of a claim while a worker runs them.
 
-    The length counts these.
+    Other lanes can take those that it has not begun; the length counts only these.
     """
 
     def __init__(self, works: Sequence[Work], progress: Progress) -> None:
@@ -77,7 +78,7 @@ class Sent(deque[Work]):
             return super().pop()
 
     def close(self) -> list[Work]:
-        """The items that the worker was left with; no more of them can be taken away."""
+        """Stop other lanes from taking items, and return those that the worker kept."""
         with self._lock:
             self._open = False
             return list(self)

@@ -101,10 +101,12 @@ class _Stale(Exception):
 
 
 class _Stage:
-    """A stage whose items this process runs: an `ItemWork`."""
+    """A stage whose items this process runs: an `ItemWork`, and its own ``state`` and ``writer``.
 
-    halted = False  # an engine that ends a run ends its workers, too
-    closed = False
+    It is never halted or closed: an engine that ends a run early kills its workers.
+    """
+
+    halted = closed = False
 
     def __init__(self, calls: tuple[BoundCall, ...], traits: Traits, link: _Link) -> None:
         self.calls = calls
@@ -124,10 +126,10 @@ class _Stage:
 
     @cached_property
     def store(self) -> LocalStore | None:
-        """Where large results are stored, if not by the engine."""
+        """The store of large results; None if the engine stores them."""
         if self.payloads is None:
             return None
-        from lokki.store.local import LocalStore  # with asyncio, which takes as long as all else
+        from lokki.store.local import LocalStore  # imports asyncio, which is slow
 
         return LocalStore(Path(self.payloads))
 
@@ -140,7 +142,7 @@ class _Stage:
         return self
 
     def begin(self, number: int, items: Items) -> None:
-        """Begin a slice, the request of a number."""
+        """Begin a slice, under the number of its request."""
         self._number = number
         self.seconds_per_item, self.large = items.seconds_per_item, items.large
         self.kept = []
@@ -159,7 +161,7 @@ class _Unloadable(Exception):
 
 
 class _Mine(deque[Work]):
-    """The items of a slice, for as long as the engine has not taken them back."""
+    """The items of a slice that the engine has not taken back; loads the input of each."""
 
     def __init__(self, stage: _Stage, items: Items, progress: Progress) -> None:
         super().__init__(items.works)
@@ -312,7 +314,7 @@ def _die_with_engine(descriptor: int) -> None:
 def _carried(
     stage: _Stage, done: Performed[_Stage]
 ) -> dict[int, tuple[bytes, bytes | None, str | None]]:
-    """The input of the inner step that is to be tried again, if one is; see `Ran`."""
+    """The input of the inner step to retry, if any; see `Ran`."""
     if not done.failed:
         return {}
     failed = done.failed[-1].failed

@@ -1,4 +1,4 @@
-"""A worker process as the engine has it: its start, its end, and the connection to it."""
+"""The engine's handle of a worker process: its start, its end and the connection to it."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class WorkerProcess:
 
     def __init__(self, threads: int) -> None:
         ours, theirs = socket.socketpair()
-        memory = shared_memory()
-        self.progress = Progress(memory)
         with theirs, ours:
+            memory = shared_memory()
             descriptors = memory, theirs.fileno()
             try:
+                self.progress = Progress(memory)
                 self.process = subprocess.Popen(
                     command(*descriptors),
                     pass_fds=descriptors,

@@ -127,11 +127,11 @@ class WorkerPool:
     # ---- a slice ---------------------------------------------------------------------------------
 
     def run(self, done: Slice, payloads: str | None, put: Callable[[Put], str]) -> None:
-        """Have a worker run a slice's items; blocks. What came of them is put into the slice.
+        """Have a worker run the items of a slice, and add the outcomes to it; blocks.
 
-        An item whose worker dies, or that takes longer than its step's timeout, has failed. What
-        was not begun by then, or not reported, is left in the claim. ``payloads``: the folder where
-        workers store large results; without one, ``put`` stores them.
+        An item fails if its worker dies or it exceeds its step's timeout. Items that were not begun
+        or not reported by then return to the claim. ``payloads`` is the folder where workers store
+        large results; None: ``put`` stores them.
         """
         remote = RemoteSlice(done, self._definitions_of(done.work), payloads, put)
         if not remote:

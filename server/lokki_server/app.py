@@ -19,15 +19,18 @@ from lokki.config import Config
 from lokki_server import problems
 from lokki_server.document import EXECUTION, Api, operation_id
 from lokki_server.metrics import Requests, request_seconds
-from lokki_server.routes import aws, flows, health, items, live, logs, results, run, runs, session
-from lokki_server.routes.common import (
-    known_query,
-    of_flow,
-    of_journal,
-    refusals,
-)
-from lokki_server.routes.common import (
-    problems as answers,
+from lokki_server.routes import (
+    aws,
+    common,
+    flows,
+    health,
+    items,
+    live,
+    logs,
+    results,
+    run,
+    runs,
+    session,
 )
 from lokki_server.security import Guard, Token
 from lokki_server.service import Service, opened
@@ -71,8 +74,8 @@ def create_app(
         version=version("lokki-engine"),
         lifespan=lifespan,
         docs_url=None,
-        responses=refusals(),
-        dependencies=[Depends(known_query)],
+        responses=common.refusals(),
+        dependencies=[Depends(common.known_query)],
         generate_unique_id_function=operation_id,
     )
     app.state.token = Token(token)
@@ -102,12 +105,12 @@ def create_app(
 
 def _routers_of_runs() -> tuple[APIRouter, APIRouter]:
     """The routes of one run: of the journal, and on AWS."""
-    journal = APIRouter(prefix="/runs/{run_id}", dependencies=[Depends(of_journal)])
+    journal = APIRouter(prefix="/runs/{run_id}", dependencies=[Depends(common.of_journal)])
     deployed = APIRouter(
         prefix=EXECUTION,
         tags=["aws"],
-        dependencies=[Depends(of_flow)],
-        responses=answers(502),
+        dependencies=[Depends(common.of_flow)],
+        responses=common.problems(502),
     )
     for part in (run, results, items, logs, live):
         for router in (journal, deployed):
