@@ -160,18 +160,22 @@ class RemoteSlice:
             self.fail(capture(*self.first(), error))
             return
         index, position, attempt = at
-        failure = capture(self.work.calls[position], index, attempt, error)
+        work = self.work
+        failure = capture(work.calls[position], index, attempt, error)
         failed = self._done.fail(at, failure, self._started)
-        pristine = self._carried.get((index, position))
-        if failure.retryable and pristine is not None:
+        if position and attempt == 1 and failure.retryable and work.retried[position]:
             try:
-                self._renew(failed, pristine)
+                self._renew(failed)
             except PayloadError as problem:
-                self._done.fail_before(ValueUnreadable(str(problem)))
+                self._done.fail_before(problem)
         self._leave([each for each in works if each[0] != index])
 
-    def _renew(self, failed: Failed, pristine: bytes) -> None:
-        """Keep the input of an inner step for its retry. Raises PayloadError."""
+    def _renew(self, failed: Failed) -> None:
+        """Keep the input of an inner step for its retry. Raises PayloadError if there is none."""
+        pristine = self._carried.get((failed.index, failed.position))
+        if pristine is None:
+            name = self.work.calls[failed.position].name
+            raise PayloadError(f"it cannot be pickled for a retry of step '{name}'")
         renewing = renewed(self.work, failed, loads(pristine), pristine)
         with suppress(StopIteration):
             request = next(renewing)

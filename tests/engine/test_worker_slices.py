@@ -130,15 +130,24 @@ async def test_no_item_runs_twice_while_its_input_is_pickled(tmp_path):
     assert sorted((tmp_path / "calls").read_text().split()) == ["0", "1", "2"]
 
 
+def raising():
+    raise ValueError("once more")
+
+
+def dying():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 @pytest.mark.asyncio
-async def test_an_inner_result_that_cannot_be_stored_fails_its_step():
+@pytest.mark.parametrize("end", [raising, dying])
+async def test_an_inner_result_that_cannot_be_kept_for_a_retry_fails_its_step(end):
     @step(executor="process")
     def opened(number):
         return threading.Lock()
 
     @step(executor="process", retry={"retries": 1, "delay": 0})
     def locked(lock):
-        raise ValueError("once more")
+        end()
 
     @flow
     def chained():
