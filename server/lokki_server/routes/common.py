@@ -57,7 +57,11 @@ Runs = Annotated[OperatedBackend, Depends(_runs)]
 
 
 class RunRoutes:
-    """Routes of one run, which each backend has under its own path."""
+    """Routes of one run, which each backend has under its own path.
+
+    One router included under two prefixes would not do: in the scope of a request, FastAPI leaves
+    the prefix out of the route's path (`findings/fastapi-route-of-included-router.sh`).
+    """
 
     def __init__(self, tag: str) -> None:
         self._tag = tag
