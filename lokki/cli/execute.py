@@ -28,7 +28,7 @@ from lokki.config import Config
 from lokki.engine.engine import Engine, RunHandle
 from lokki.engine.events import Event
 from lokki.engine.items import lane_of
-from lokki.engine.witness import CLOSED
+from lokki.engine.witness import CLOSED, reporting
 from lokki.errors import LokkiError, ResultUnreadable, RunCancelled, RunFailed
 from lokki.forks import end_process
 from lokki.graph import FlowGraph
@@ -109,6 +109,7 @@ def execute(start: Start, config: Config) -> int:
         except OSError as error:
             if error.errno != errno.EBADF:
                 raise
+            reporting.acquire()
             report.end_at_once(f"the event loop lost its descriptors: {CLOSED}")
             end_process(1)
         finally:

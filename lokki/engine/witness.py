@@ -16,6 +16,9 @@ CLOSED = (
     "them in the child. What was recorded is safe"
 )
 
+reporting = threading.Lock()
+"""Taken for good by the thread that reports this and ends the process: several may notice it."""
+
 
 class Witness:
     """A descriptor that only this object has a reason to close.
@@ -42,6 +45,7 @@ class Witness:
         with self._lock:
             if not self._open or self._found() == self._was:
                 return
+        reporting.acquire()
         try:
             os.write(2, f"Error: in '{self.stage}', {CLOSED}; this process ends.\n".encode())
         finally:
