@@ -110,6 +110,8 @@ class Run:
         self.state = RunState(graph.stages)
         has_processes = any(call.step.lane == "process" for call in graph.calls)
         self._program = Program.of(graph) if has_processes else None
+        if has_processes:
+            lanes.workers.expect()
         self._since = time(), monotonic()
         self._number = 0
         self._begun: dict[int, StageRow] = {}

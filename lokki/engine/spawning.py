@@ -1,13 +1,18 @@
-"""Starts worker processes: their command, their environment and their resources."""
+"""Starts processes for workers: their command, their surroundings and their resources."""
 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
-_START = "import sys; sys.path[:] = sys.argv[1:-2]; from lokki.engine.worker import main; main()"
+FORK_SERVER = "from lokki.engine import forkserver, worker; forkserver.main(worker.main)"
+_WORKER = "from lokki.engine import worker; worker.main(*map(int, sys.argv[-2:]))"
+_PATH = "import sys; sys.path[:] = sys.argv[1:-{}]; "
 """The path is passed as arguments: all programs that a step starts would inherit PYTHONPATH."""
 
 _OF_OPENMP = (
@@ -22,21 +27,82 @@ _OF_OPENMP = (
 _OF_OTHERS = ("NUMBA_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS")
 
 
-def command(*descriptors: int) -> list[str]:
-    """A worker's command: an interpreter with this one's path and options (-O, -W)."""
-    options = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
-    path = [each for each in sys.path if isinstance(each, str) and each]
-    return [sys.executable, *options, "-c", _START, *path, *map(str, descriptors)]
+_IN_STATUS = ("Umask", "Uid", "Gid", "Groups", "Sig", "Cap", "NoNewPrivs", "Cpus_allowed")
 
 
-def environment(threads: int) -> dict[str, str]:
-    """The environment of this process, with the number of threads for numerical libraries.
+class Surroundings(NamedTuple):
+    """What a process is started with, and on Linux what else it has from the one that starts it."""
+
+    options: list[str]
+    path: list[str]
+    environment: dict[str, str]
+    inherited: tuple[object, ...]
+
+
+def surroundings(threads: int) -> Surroundings:
+    """The surroundings for a process now, with this number of threads for numerical libraries.
 
     By default, each library starts one for every core, in each of the workers.
     """
+    options = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+    path = [each for each in sys.path if isinstance(each, str) and each]
     given = dict(os.environ)
     names = _OF_OTHERS if _OF_OPENMP[0] in given else _OF_OPENMP + _OF_OTHERS
-    return dict.fromkeys(names, str(threads)) | given
+    environment = dict.fromkeys(names, str(threads)) | given
+    return Surroundings([sys.executable, *options], path, environment, _inherited())
+
+
+def _inherited() -> tuple[object, ...]:
+    try:
+        status = Path("/proc/thread-self/status").read_text().splitlines()
+        limits = Path("/proc/self/limits").read_text()
+        folder = os.stat(".")
+    except OSError:
+        return ()
+    of_thread = tuple(line for line in status if line.startswith(_IN_STATUS))
+    priority = os.getpriority(os.PRIO_PROCESS, 0)
+    return of_thread, limits, priority, folder.st_dev, folder.st_ino, os.isatty(2)
+
+
+def spawn(start: str, here: Surroundings, *descriptors: int) -> subprocess.Popen[bytes]:
+    """Start a new interpreter in these surroundings, in a session of its own.
+
+    Ctrl-C at the terminal reaches the engine alone. The process writes on this one's stderr.
+    """
+    code = _PATH.format(len(descriptors)) + start
+    return subprocess.Popen(
+        [*here.options, "-c", code, *here.path, *map(str, descriptors)],
+        pass_fds=descriptors,
+        stdin=subprocess.DEVNULL,
+        stdout=2,
+        start_new_session=True,
+        env=here.environment,
+    )
+
+
+class Spawned:
+    """A worker process that is a new interpreter."""
+
+    def __init__(self, here: Surroundings, *descriptors: int) -> None:
+        self._process = spawn(_WORKER, here, *descriptors)
+        self.pid = self._process.pid
+
+    def kill(self) -> None:
+        """Kill it, and what it has started."""
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+    def has_ended(self, seconds: float) -> bool:
+        """Whether it ends within a time."""
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def exit_code(self) -> int:
+        """Wait for its end: its exit code, negative for a signal."""
+        return self._process.wait()
 
 
 def cores() -> int:

@@ -356,10 +356,9 @@ def _seed_apart() -> None:
             module.seed()
 
 
-def main() -> None:
-    """Serve on the socket that the command line names."""
-    memory = int(sys.argv[-2])
+def main(memory: int, connection: int) -> None:
+    """Serve on a socket; ``memory`` is that of the progress."""
     progress = Progress(memory)
     os.close(memory)
-    with closing(Channel(int(sys.argv[-1]))) as channel, suppress(EOFError, ConnectionError):
+    with closing(Channel(connection)) as channel, suppress(EOFError, ConnectionError):
         serve(channel, progress)

@@ -6,7 +6,6 @@ import os
 import select
 import signal
 import socket
-import subprocess
 from contextlib import suppress
 from time import monotonic
 
@@ -15,7 +14,7 @@ from lokki.engine.items import StageWork
 from lokki.engine.program import Program
 from lokki.engine.progress import Progress, shared_memory
 from lokki.engine.sources import Source
-from lokki.engine.spawning import command, environment
+from lokki.engine.starting import Starter
 
 _LONGEST_POLL_SECONDS = 1e6
 
@@ -23,21 +22,13 @@ _LONGEST_POLL_SECONDS = 1e6
 class WorkerProcess:
     """One process, and the calls that it knows: those of the run ``run_id``."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, starter: Starter) -> None:
         ours, theirs = socket.socketpair()
         with theirs, ours:
             memory = shared_memory()
-            descriptors = memory, theirs.fileno()
             try:
                 self.progress = Progress(memory)
-                self.process = subprocess.Popen(
-                    command(*descriptors),
-                    pass_fds=descriptors,
-                    stdin=subprocess.DEVNULL,
-                    stdout=2,
-                    start_new_session=True,
-                    env=environment(threads),
-                )
+                self.process = starter.start(memory, theirs.fileno())
             finally:
                 os.close(memory)
             self.channel = Channel(ours.detach())
@@ -85,19 +76,21 @@ class WorkerProcess:
                 return False
 
     def kill(self) -> None:
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.process.pid, signal.SIGKILL)
+        """Kill the process, and what it has started."""
+        self.process.kill()
 
     def end(self) -> str:
         """Wait for the process to end, and describe how it did."""
         if self._end is None:
             self.kill()
-            self._end = _exit_text(self.process.wait())
+            self._end = _exit_text(self.process.exit_code())
             self.channel.close()
         return self._end
 
 
-def _exit_text(code: int) -> str:
+def _exit_text(code: int | None) -> str:
+    if code is None:
+        return "ended, as did the process that had started it"
     if code >= 0:
         return f"exited with code {code}"
     name = f"signal {-code}"

@@ -8,7 +8,6 @@ and Ctrl-C at the terminal reaches the engine alone.
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -33,6 +32,7 @@ from lokki.engine.progress import Progress
 from lokki.engine.remote import RemoteSlice, of_ours
 from lokki.engine.sliced import Items, Traits
 from lokki.engine.spawning import cores, megabytes
+from lokki.engine.starting import Starter
 from lokki.engine.worker_process import WorkerProcess
 from lokki.errors import PayloadError, ValueUnreadable, WorkerDied
 from lokki.model.failure import Failure
@@ -80,7 +80,7 @@ class WorkerPool:
     """
 
     def __init__(self, most: int, local: Local) -> None:
-        self._threads = local.worker_threads or max(1, cores() // most)
+        self._starter = Starter(local.worker_threads or max(1, cores() // most))
         self._idle_seconds = local.worker_idle
         self._most_calls = local.worker_calls
         self._most_megabytes = local.worker_memory
@@ -184,6 +184,11 @@ class WorkerPool:
             timer.cancel()
             timer.join()
         _say_goodbye(workers)
+        self._starter.rest()
+
+    def expect(self) -> None:
+        """Prepare for a call, which may come soon; does not wait."""
+        self._starter.expect()
 
     def _take(self, work: StageWork, run_id: str, program: Program) -> WorkerProcess:
         """A worker for one call, preferably one that knows the run.
@@ -208,7 +213,7 @@ class WorkerPool:
                 worker.end()
                 continue
             try:
-                new = WorkerProcess(self._threads)
+                new = WorkerProcess(self._starter)
             except OSError as error:
                 raise WorkerDied(f"a worker process could not be started: {error}") from None
 
@@ -257,7 +262,10 @@ class WorkerPool:
             self._idle = [each for each in idle if each not in due]
             self._timer = None
             self._look_later()
+            is_last = not (self._idle or self._busy)
         _say_goodbye(due)
+        if is_last:
+            self._starter.rest()
 
     def _end(self, worker: WorkerProcess) -> str:
         """End a worker during a call; CallCancelled if `kill` has already done so."""
@@ -461,6 +469,5 @@ def _say_goodbye(workers: list[WorkerProcess]) -> None:
             worker.channel.send(None)
     deadline = monotonic() + _GOODBYE_SECONDS
     for worker in workers:
-        with suppress(subprocess.TimeoutExpired):
-            worker.process.wait(max(0, deadline - monotonic()))
+        worker.process.has_ended(max(0, deadline - monotonic()))
         worker.end()

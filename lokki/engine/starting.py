@@ -1,0 +1,76 @@
+"""Starts worker processes, in the way that is quickest where the engine runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from contextlib import suppress
+
+from lokki.engine.forking import Forked, ForkServer, ServerGone
+from lokki.engine.spawning import Spawned, surroundings
+
+
+class Starter:
+    """Starts workers in which libraries use ``threads`` threads.
+
+    They are forked from a server if possible. A worker is in the surroundings that a new process
+    has at that moment: when these have changed, another server takes the place of the first.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+        self._lock = threading.Lock()
+        self._server: ForkServer | None = None
+        self._forks = _can_fork()
+
+    def expect(self) -> None:
+        """Prepare for a worker, without waiting."""
+        if self._forks and self._lock.acquire(blocking=False):
+            try:
+                if self._server is None:
+                    with suppress(OSError):  # it shows when a worker is needed
+                        self._server = ForkServer(surroundings(self._threads))
+            finally:
+                self._lock.release()
+
+    def start(self, memory: int, connection: int) -> Spawned | Forked:
+        """Start a worker with these descriptors, of its progress and its socket.
+
+        Raises OSError if it cannot be started.
+        """
+        with self._lock:
+            for _ in range(2 if self._forks else 0):  # a server may have been killed
+                with suppress(ServerGone):
+                    return self._server_now().fork(memory, connection)
+            self._forks = False
+        return Spawned(surroundings(self._threads), memory, connection)
+
+    def rest(self) -> None:
+        """End what costs memory until the next worker is started."""
+        with self._lock:
+            self._dismiss()
+
+    def _server_now(self) -> ForkServer:
+        now = surroundings(self._threads)
+        server = self._server
+        if server is None or not server.alive or server.surroundings != now:
+            self._dismiss()
+            server = self._server = ForkServer(now)
+        return server
+
+    def _dismiss(self) -> None:
+        if self._server is not None:
+            self._server.dismiss()
+            self._server = None
+
+
+def _can_fork() -> bool:
+    """Whether a worker can be forked, watched and ended here."""
+    if sys.platform != "linux":
+        return False
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except OSError:  # Linux before 5.3, or a sandbox
+        return False
+    return os.path.exists("/proc/self/task")
