@@ -6,7 +6,10 @@ import os
 import re
 import sysconfig
 from functools import cache
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _LIBRARIES = re.compile(
     r"[/\\](?:(?:site|dist)-packages|lib(?:64)?[/\\]python3\.\d+)[/\\]|^<frozen "
@@ -30,6 +33,8 @@ def _installed_in() -> tuple[str, ...]:
 
 def near(file: str) -> str:
     """A file's path from the working directory, if it lies there."""
+    from pathlib import Path  # slow to import
+
     path = Path(file)
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else file
 

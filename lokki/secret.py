@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Generic, Self, TypeVar
-from urllib.parse import quote, quote_plus
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -110,6 +109,8 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _forms(text: str) -> Iterator[str]:
+    from urllib.parse import quote, quote_plus  # slow to import
+
     yield text
     yield repr(text)[1:-1]
     yield json.dumps(text)[1:-1]

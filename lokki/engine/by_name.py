@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from enum import IntEnum
 from functools import cache
-from hashlib import sha256
 from inspect import isfunction
 from sys import modules
 from types import CellType, CodeType, FunctionType, MethodType, ModuleType
@@ -177,14 +176,14 @@ def _found(origin: Origin, name: str, fingerprint: str) -> Any:
 
 
 def _fingerprint(function: Any) -> str:
-    """A digest that is equal for functions with the same code, wrapped functions included."""
+    """A text that is equal for functions with the same code, wrapped functions included."""
     described: list[str] = []
     for each in _wrapped(function):
         if isfunction(each):
             described += _described(each.__code__)
         else:
             described.append(type(each).__name__)
-    return sha256("\n".join(described).encode(errors="surrogatepass")).hexdigest()
+    return "\n".join(described)
 
 
 def _wrapped(function: Any) -> Iterator[Any]:

@@ -28,6 +28,7 @@ from lokki.engine.payloads import payload_store
 from lokki.engine.resuming import Plan, plan
 from lokki.engine.run import Run
 from lokki.engine.spawning import cores
+from lokki.engine.workers import WorkerPool
 from lokki.errors import DefinitionError, LokkiError
 from lokki.graph import FlowDefinition, FlowGraph
 from lokki.numeric import whole
@@ -99,10 +100,11 @@ class Engine:
     ``journal``: path of the journal (default: ~/.lokki/lokki.db). ``payloads``: store of large
     payloads (default: a directory beside the journal). ``concurrency``: most calls at a time in
     the whole engine, all runs together (default: 4 × the cores in threads and 100 on the event
-    loop). ``processes``: most of them in worker processes (default: the cores). ``echo``: stream
-    that shows the output of steps (default: the stream that it was written to). ``config``: where
-    the first four come from if they are not given (default: the configuration of the working
-    directory; raises ConfigError when that is wrong).
+    loop). ``processes``: most of them in worker processes (default: the cores); an engine that is
+    told so prepares for them when it opens. ``echo``: stream that shows the output of steps
+    (default: the stream that it was written to). ``config``: where the first four come from if they
+    are not given (default: the configuration of the working directory; raises ConfigError when that
+    is wrong).
 
     Leaving the context waits for unfinished runs; an error or a cancellation cancels them first.
     Entering raises JournalError when the journal cannot be opened.
@@ -130,6 +132,7 @@ class Engine:
                 "after 'from lokki.store.local import LocalStore'"
             )
         config = config or _configured()
+        self._has_processes = processes is not None
         concurrency = whole(concurrency) or config.local.concurrency
         processes = whole(processes) or config.local.processes
         self._local = config.local
@@ -147,9 +150,16 @@ class Engine:
 
     async def __aenter__(self) -> Self:
         check_may_run()
-        self.journal = await anyio.to_thread.run_sync(Journal, self._path)
+        workers = WorkerPool(self._limits["process"], self._local)
+        if self._has_processes:
+            workers.expect()
+        try:
+            self.journal = await anyio.to_thread.run_sync(Journal, self._path)
+        except BaseException:
+            workers.close()
+            raise
         self._lanes = Lanes(
-            self.journal.commits, self._payloads, self._limits, self._total, self._local
+            self.journal.commits, self._payloads, self._limits, self._total, workers
         )
         self._tasks: set[asyncio.Task[None]] = set()
         self._open = True

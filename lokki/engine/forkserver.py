@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import socket
 import struct
 import sys
@@ -23,12 +24,14 @@ NUMBER = struct.Struct("q")
 
 def main(work: Callable[[int, int], None]) -> None:
     """Serve on the socket that the command line names; in a worker, ``work``."""
+    handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, it loses exit codes
     with socket.socket(fileno=int(sys.argv[-1])) as engine:
         gc.freeze()  # a collection in a worker would copy the memory that all of them share
         with suppress(ConnectionError):
             worker = _serve(engine) if _is_alone() else None
     if worker is None:
         os._exit(0)
+    signal.signal(signal.SIGCHLD, handler)
     work(*_settled(*worker))
 
 

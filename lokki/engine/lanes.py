@@ -27,7 +27,6 @@ from anyio.lowlevel import EventLoopToken, current_token
 
 from lokki import forks
 from lokki.call import BoundCall, await_step, awaited, call_step
-from lokki.config import Local
 from lokki.context import watched
 from lokki.engine.items import Slice, StageWork
 from lokki.engine.perform import Call, CallCancelled, Performing, Put, Request, drive, perform
@@ -60,7 +59,7 @@ class Lanes:
     """The lanes of one engine; made and closed on its event loop.
 
     ``limits`` is the most lanes of each kind that work at a time, ``total`` the most of all kinds
-    together (None: the sum). ``local`` has the settings of worker processes.
+    together (None: the sum). ``workers`` make the calls of process lanes.
     """
 
     def __init__(
@@ -69,11 +68,11 @@ class Lanes:
         payloads: PayloadStore,
         limits: dict[Lane, int],
         total: int | None,
-        local: Local,
+        workers: WorkerPool,
     ) -> None:
         self.commits = commits
         self.payloads = payloads
-        self.workers = WorkerPool(limits["process"], local)
+        self.workers = workers
         self._write = payloads.write if isinstance(payloads, BlockingStore) else None
         self._folder = payloads.folder if isinstance(payloads, LocalStore) else None
         self._lock = threading.Lock()

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 FORK_SERVER = "from lokki.engine import forkserver, worker; forkserver.main(worker.main)"
 _WORKER = "from lokki.engine import worker; worker.main(*map(int, sys.argv[-2:]))"
-_PATH = "import sys; sys.path[:] = sys.argv[1:-{}]; "
+_PATH = "import gc, sys; gc.disable(); sys.path[:] = sys.argv[1:-{}]; "
 """The path is passed as arguments: all programs that a step starts would inherit PYTHONPATH."""
 
 _OF_OPENMP = (
@@ -27,7 +27,17 @@ _OF_OPENMP = (
 _OF_OTHERS = ("NUMBA_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS")
 
 
-_IN_STATUS = ("Umask", "Uid", "Gid", "Groups", "Sig", "Cap", "NoNewPrivs", "Cpus_allowed")
+_IN_STATUS = (
+    "Umask",
+    "Uid",
+    "Gid",
+    "Groups",
+    "SigBlk",
+    "SigIgn",
+    "Cap",
+    "NoNewPrivs",
+    "Cpus_allowed",
+)
 
 
 class Surroundings(NamedTuple):

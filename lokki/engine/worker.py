@@ -15,6 +15,7 @@ everything that its step has started are killed.
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import select
@@ -25,7 +26,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from functools import cached_property, partial
-from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
@@ -129,7 +129,9 @@ class _Stage:
         """The store of large results; None if the engine stores them."""
         if self.payloads is None:
             return None
-        from lokki.store.local import LocalStore  # imports asyncio, which is slow
+        from pathlib import Path  # slow to import, as is asyncio
+
+        from lokki.store.local import LocalStore
 
         return LocalStore(Path(self.payloads))
 
@@ -358,6 +360,7 @@ def _seed_apart() -> None:
 
 def main(memory: int, connection: int) -> None:
     """Serve on a socket; ``memory`` is that of the progress."""
+    gc.enable()  # the imports that precede this are quicker without
     progress = Progress(memory)
     os.close(memory)
     with closing(Channel(connection)) as channel, suppress(EOFError, ConnectionError):

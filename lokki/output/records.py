@@ -14,15 +14,17 @@ from contextlib import contextmanager
 from functools import lru_cache
 from threading import get_ident
 from time import time
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from lokki.call import Running, running
 from lokki.location import in_library
-from lokki.logging import Line
 from lokki.output.hooks import Hook
 from lokki.output.line_buffers import cut
 from lokki.output.sinks import attached, busy, captured_call
 from lokki.output.streams import logging_now
+
+if TYPE_CHECKING:
+    from lokki.logging import Line
 
 _CallHandlers: TypeAlias = Callable[[logging.Logger, logging.LogRecord], None]
 _IsEnabledFor: TypeAlias = Callable[[logging.Logger, int], bool]

@@ -6,12 +6,14 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from threading import get_ident
-from typing import TextIO, TypeAlias
+from typing import TYPE_CHECKING, TextIO, TypeAlias
 
 from lokki.call import Running, running
-from lokki.logging import Line
 
-Sink: TypeAlias = Callable[[Line], object]
+if TYPE_CHECKING:
+    from lokki.logging import Line
+
+Sink: TypeAlias = "Callable[[Line], object]"
 
 # By run id; several if engines with different journals run the same id at once: their lines cannot
 # be distinguished, so each sink gets them all.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import types
 from enum import Enum
-from pathlib import Path
 from typing import Annotated, Any, Final, Union, get_args, get_origin
 
 _WRITTEN: Final = frozenset({
@@ -20,6 +19,8 @@ def kind_of(default: Any) -> Any:
 
     Anything, if only Python can represent such values.
     """
+    from pathlib import Path  # slow to import
+
     kind = type(default)
     if isinstance(default, Path):
         return Path  # each system has its own class

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shlex
 from typing import Any, Final, get_origin
 
 from lokki.params.kinds import choices_of
@@ -62,4 +61,6 @@ class Parameter:
             return ""
         if self.is_flag:
             return self.option if self.default else f"--no-{self.option[2:]}"
+        import shlex
+
         return shlex.quote(typed(self.default))

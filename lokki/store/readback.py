@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from copyreg import _extension_registry  # type: ignore[attr-defined]
 from datetime import date, datetime, time, timedelta, timezone
 from itertools import chain, islice
-from pathlib import PosixPath, PurePosixPath, PureWindowsPath
 from typing import Any, TypeAlias
 
 from lokki.errors import PayloadError, ValueUnreadable, text_of
@@ -24,9 +23,13 @@ Other data may contain these bytes by chance; a pickle without them calls no cod
 """
 _PLAIN = frozenset(
     {int, float, complex, str, bytes, bytearray, bool, type(None), range}
-    | {date, timedelta, timezone, PosixPath, PurePosixPath, PureWindowsPath}
+    | {date, timedelta, timezone}
 )
-_KNOWN = {("decimal", "Decimal"), ("fractions", "Fraction"), ("uuid", "UUID")}
+_KNOWN = {("decimal", "Decimal"), ("fractions", "Fraction"), ("uuid", "UUID")} | {
+    (module, name)
+    for module in ("pathlib", "pathlib._local")
+    for name in ("PosixPath", "PurePosixPath", "PureWindowsPath")
+}
 """Types whose objects can be read back if pickled; by name where an import is slow."""
 _OF_ZONES = ("datetime", "zoneinfo")
 _CONTAINERS = frozenset({list, tuple, set, frozenset})

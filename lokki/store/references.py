@@ -6,7 +6,6 @@ prints it, separated by spaces. lokki 0.1.0 recorded only the key; then nothing 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
@@ -32,7 +31,9 @@ class Reference:
     def of(cls, key: str, data: Data) -> Reference:
         """The reference to ``data``, stored under ``key``."""
         buffers = data if isinstance(data, list) else [data]
-        hashed = hashlib.sha256()
+        from hashlib import sha256  # slow to import
+
+        hashed = sha256()
         for buffer in buffers:
             hashed.update(buffer)
         return cls(key, sum(map(len, buffers)), hashed.hexdigest())
@@ -59,7 +60,9 @@ class Reference:
                 f"stored data is damaged or not the recorded one: its length is {len(data):,} "
                 f"bytes, not {self.length:,}"
             )
-        found = hashlib.sha256(data).hexdigest()
+        from hashlib import sha256  # slow to import
+
+        found = sha256(data).hexdigest()
         if found != self.digest:
             raise PayloadError(
                 "stored data is damaged or not the recorded one: its content differs, with the "

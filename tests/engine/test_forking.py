@@ -24,7 +24,7 @@ from lokki.config import Config
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux only")
 
 DESCRIPTION = """
-import os, resource, signal, sys
+import gc, os, signal, sys
 from pathlib import Path
 
 def described():
@@ -49,6 +49,7 @@ def described():
             if os.path.lexists(f"/proc/self/fd/{each}")
         ],
         "flags": str(sys.flags),
+        "garbage": (gc.isenabled(), gc.get_threshold()),
         "warnings": sys.warnoptions,
         "stdout buffers lines": sys.stdout.line_buffering,
     }
@@ -175,7 +176,10 @@ async def test_workers_are_forked_from_one_server_which_ends_with_the_engine():
     before, descriptors = children(), len(os.listdir("/proc/self/fd"))
     config = Config(local=replace(Config().local, worker_calls=1))
     async with Engine(processes=2, config=config) as engine:
-        [server] = {each for _ in range(3) for each in await engine.run(parents)}
+        [server] = await engine.run(parents)
+        former = signal.signal(signal.SIGUSR1, lambda *_: None)
+        assert await engine.run(parents) == [server]
+        signal.signal(signal.SIGUSR1, former)
         assert children() - before == {server}
         assert b"forkserver" in Path(f"/proc/{server}/cmdline").read_bytes()
     assert children() == before
@@ -193,6 +197,19 @@ async def test_an_engine_without_process_steps_has_no_server():
     async with Engine() as engine:
         await engine.run(counting)
         assert children() == before
+
+
+@pytest.mark.asyncio
+async def test_an_engine_that_is_told_of_processes_prepares_for_them(tmp_path):
+    before = children()
+    async with Engine(processes=1) as engine:
+        [server] = children() - before
+        assert await engine.run(parents) == [server]
+    (tmp_path / "file").touch()
+    with pytest.raises(lokki.JournalError):
+        async with Engine(processes=1, journal=tmp_path / "file" / "lokki.db"):
+            pass
+    assert children() == before
 
 
 @pytest.mark.asyncio
@@ -306,6 +323,35 @@ def hanging():
 if __name__ == "__main__":
     hanging.run_sync()
 """
+
+
+def test_how_a_worker_ended_is_known_even_if_the_engine_ignores_ends(tmp_path):
+    text = """
+    import os, signal
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    from lokki import flow, step
+
+    @step(executor="process")
+    def leaving():
+        assert signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN
+        os._exit(3)
+
+    @flow
+    def ended():
+        return leaving()
+
+    if __name__ == "__main__":
+        ended.run_sync()
+    """
+    (tmp_path / "ended.py").write_text(textwrap.dedent(text))
+    done = subprocess.run(
+        [sys.executable, "ended.py"],
+        cwd=tmp_path,
+        env={**os.environ, "LOKKI_LOCAL_JOURNAL": str(tmp_path / "j.db")},
+        capture_output=True,
+        text=True,
+    )
+    assert "WorkerDied: the worker process exited with code 3" in done.stderr
 
 
 def test_an_engine_that_is_killed_leaves_no_process(tmp_path):
