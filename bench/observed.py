@@ -11,9 +11,16 @@ from typing import NamedTuple
 
 from timing import environment
 
-from lokki.store.codec import unpack
+from lokki.store.codec import loads
 
 INDEX = (1 << 32) - 1
+EVERY_ITEM = (
+    "(WITH RECURSIVE inside (id, others) AS (SELECT id, count - 1 FROM spans UNION ALL"
+    " SELECT id + 1, others - 1 FROM inside WHERE others > 0)"
+    " SELECT id, 'succeeded' AS status, 1 AS attempts FROM inside"
+    " UNION ALL SELECT id, status, attempts FROM items) AS items"
+)
+"""Every item with a record, as a table: those in spans, and those with rows of their own."""
 
 
 class Call(NamedTuple):
@@ -76,7 +83,7 @@ class Observed:
     def outcomes(self) -> dict[int, Outcome]:
         """The items of the map that have a record."""
         rows = self.rows(
-            "SELECT items.id, status, attempts FROM items"
+            f"SELECT items.id, status, attempts FROM {EVERY_ITEM}"
             " JOIN stages ON stages.id = items.id >> 32 WHERE kind = 'map'"
         )
         return {item & INDEX: Outcome(status, attempts) for item, status, attempts in rows}
@@ -84,10 +91,10 @@ class Observed:
     def result(self) -> str | None:
         """What the journal has as the result of a run that has succeeded."""
         rows = self.rows(
-            "SELECT output FROM runs JOIN stages ON run = runs.id JOIN items"
-            " ON stages.id = items.id >> 32 WHERE runs.status = 'succeeded' AND name = 'total'"
+            "SELECT results FROM runs JOIN stages ON run = runs.id JOIN spans"
+            " ON stages.id = spans.id >> 32 WHERE runs.status = 'succeeded' AND name = 'total'"
         )
-        return str(unpack(rows[0][0])) if rows else None
+        return str(loads(rows[0][0])[0]) if rows else None
 
     def calls(self) -> list[Call]:
         return [Call(*map(int, line.split())) for line in self.logged().splitlines()]

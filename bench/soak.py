@@ -36,9 +36,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from observed import EVERY_ITEM
 from timing import add_options, begin, directory, environment, megabytes, resident_bytes, table
 
-from lokki.store.codec import unpack
+from lokki.store.codec import loads
 
 COUNT = 120
 EDIT_SECONDS = 30
@@ -233,7 +234,7 @@ class Soak:
     def recorded(self) -> set[tuple[str, int]]:
         """The items that have an outcome, of runs that have not ended."""
         rows = self.rows(
-            "SELECT run, items.id FROM items JOIN stages ON stages.id = items.id >> 32"
+            f"SELECT run, items.id FROM {EVERY_ITEM} JOIN stages ON stages.id = items.id >> 32"
             " JOIN runs ON runs.id = run WHERE kind = 'map' AND runs.finished IS NULL"
             " AND items.status = 'succeeded'"
         )
@@ -351,12 +352,12 @@ def main() -> int:
 
 def _wrong(soak: Soak) -> int:
     rows = soak.rows(
-        "SELECT flow, output FROM runs JOIN stages ON run = runs.id JOIN items"
-        " ON stages.id = items.id >> 32 WHERE runs.status = 'succeeded' AND name = 'total'"
+        "SELECT flow, results FROM runs JOIN stages ON run = runs.id JOIN spans"
+        " ON stages.id = spans.id >> 32 WHERE runs.status = 'succeeded' AND name = 'total'"
     )
     expected = {"ticking": sum(range(1, 6))}
     return sum(
-        unpack(output) != expected.get(flow, sum(range(1, COUNT + 1))) for flow, output in rows
+        loads(results) != [expected.get(flow, sum(range(1, COUNT + 1)))] for flow, results in rows
     )
 
 

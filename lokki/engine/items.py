@@ -7,7 +7,8 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
 from lokki.call import BoundCall
-from lokki.engine.perform import SHORT_SECONDS, Carried, FailedAttempt, Kept, Performed
+from lokki.engine.kept import Kept, KeptResults
+from lokki.engine.perform import SHORT_SECONDS, Carried, FailedAttempt, Performed
 from lokki.engine.state import Claim, RunState
 from lokki.errors import LokkiError, described
 from lokki.model.failure import Failure
@@ -21,11 +22,6 @@ if TYPE_CHECKING:
     from anyio import CancelScope
 
     from lokki.engine.program import Program
-
-KEPT_BYTES = 256 * 1024 * 1024
-"""How much of a stage's results stays in memory instead of being read back."""
-_KEPT_OVERHEAD = 100
-"""Bytes that a small result takes in memory beyond those of its pickle."""
 
 _LOGGED_AS = {
     ItemStatus.RETRYING: ("WARNING", "failed, will be retried"),
@@ -85,8 +81,7 @@ class StageWork:
         """For each inner step, whether a failed call of it may be tried again."""
         self.slices: dict[Slice, float] = {}
         self.scopes: set[CancelScope] = set()
-        self.kept: dict[int, Kept] = {}
-        self._kept_bytes = 0
+        self.kept = KeptResults()
         self.large = not calls[0].in_map
         """Whether to expect a large result: the last one was large, or there is only one item."""
         self.seconds_per_item = 0.0
@@ -96,10 +91,8 @@ class StageWork:
         """The failure that ended the run; of several, that of the first item."""
 
     def keep(self, index: int, size: int, kept: Kept) -> None:
-        """Keep what a pickle of some size is for the next stage, while there are not too many."""
-        self._kept_bytes += size + _KEPT_OVERHEAD
-        if self._kept_bytes <= KEPT_BYTES:
-            self.kept[index] = kept
+        """Keep what the pickle of a result is for the next stage."""
+        self.kept.keep(index, size, kept)
 
     def carry(self, index: int, position: int, pristine: bytes | None) -> None:
         """Not needed here: `perform` still has the input when the call has failed."""
@@ -124,6 +117,7 @@ class StageWork:
         verdicts = self.state.report(
             done.claim, done.succeeded, [attempt.failed for attempt in attempts], now
         )
+        self.kept.report(rows.spans, done.singles)
         for attempt, verdict in zip(attempts, verdicts, strict=True):
             self._record(attempt, verdict, rows)
         counts = self.state.counts

@@ -151,6 +151,7 @@ class Lanes:
         """
         now = monotonic()
         self._stay_in_process()
+        done.close()
         work = done.work
         self._witness.stage = work.state.stage.name
         with self._lock:

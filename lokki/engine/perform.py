@@ -2,18 +2,21 @@
 
 `perform` is a generator without I/O: it yields what is to be done (a call of a step, a payload to
 store), is sent what came of it, and gathers the outcomes. A thread lane, an async lane and a worker
-process drive the same generator.
+process drive the same generator. Where calls need not be awaited, it makes them itself: a turn of
+the generator for each item would cost as much as a short call.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import suppress
 from contextvars import Context
 from dataclasses import dataclass
 from time import perf_counter, time
 from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from lokki.call import BoundCall, ResultError, capture, unstorable
+from lokki.engine.kept import Kept, Pickled
 from lokki.engine.state import Claim, Failed, Work
 from lokki.errors import PayloadError, Picklable
 from lokki.map_source import listed_items
@@ -32,6 +35,7 @@ from lokki.store.keys import output_key
 from lokki.store.outcomes import Outcomes
 from lokki.store.readback import Copy, written
 from lokki.store.references import Reference
+from lokki.store.spans import MOST_ITEMS, Entry, Span, is_plain
 from lokki.store.texts import Texts
 
 W = TypeVar("W", bound="ItemWork")
@@ -60,17 +64,6 @@ Call: TypeAlias = tuple[BoundCall, Any, int, int]
 """A call to make: the step, its input, the item's index, the attempt."""
 Request: TypeAlias = Call | Put
 Performing: TypeAlias = Generator[Request, Any, None]
-
-
-@dataclass(frozen=True, slots=True)
-class Pickled:
-    """The pickle of a large result, kept in its place."""
-
-    chunks: Chunks
-
-
-Kept: TypeAlias = Any
-"""What is kept of a result: itself if immutable, the copy from its pickle, or a Pickled."""
 
 
 class CallCancelled(BaseException):
@@ -155,20 +148,53 @@ class Inputs(Protocol):
     def __setitem__(self, index: int, value: Any, /) -> None: ...
 
 
-class Performed(Generic[W]):
-    """Items that are run one after the other, and what has come of them so far."""
+class Growing:
+    """A span that grows: see `Span`."""
 
-    __slots__ = ("claim", "failed", "rows", "succeeded", "work")
+    __slots__ = ("ends", "first", "results", "started")
+
+    def __init__(self, first: int, started: float) -> None:
+        self.first = first
+        self.started = started
+        self.ends: list[float] = []
+        self.results: list[Entry] = []
+
+
+class Performed(Generic[W]):
+    """Items that are run one after the other, and what has come of them so far.
+
+    ``singles`` are the items that succeeded and are in no span.
+    """
+
+    __slots__ = ("claim", "failed", "growing", "rows", "singles", "work")
 
     def __init__(self, work: W, claim: Claim) -> None:
         self.work = work
         self.claim = claim
-        self.succeeded: list[int] = []
+        self.growing: list[Growing] = []
+        self.singles: list[int] = []
         self.failed: list[FailedAttempt] = []
         self.rows = Outcomes(work.stage_id)
 
     def __len__(self) -> int:
-        return len(self.succeeded) + len(self.failed)
+        growing = sum(len(each.ends) for each in self.growing)
+        recorded = sum(span.length for span in self.rows.spans)
+        return growing + recorded + len(self.singles) + len(self.failed)
+
+    def close(self) -> None:
+        """Add the spans to the rows."""
+        self.rows.spans += [
+            Span.of(each.first, each.started, each.ends, each.results)
+            for each in self.growing
+            if each.ends
+        ]
+        self.growing.clear()
+
+    @property
+    def succeeded(self) -> Iterator[range]:
+        """The indices of the items that succeeded, once closed."""
+        yield from (span.indices for span in self.rows.spans)
+        yield from (range(index, index + 1) for index in self.singles)
 
     def fail(self, work: Work, failure: Failure, started: float) -> Failed:
         """Note a failed attempt: of an item, at an inner step."""
@@ -193,45 +219,39 @@ def drive(
     put: Callable[[Put], str],
 ) -> None:
     """Perform a slice in this thread: ``call`` makes its calls, each in a context of its own."""
-    items = perform(done)
-    context = fresh()
-    try:
-        request = context.run(next, items)
+    items = perform(done, fresh, call)
+    with suppress(StopIteration):
+        request = next(items)
         while True:
-            if isinstance(request, Put):
-                request = context.run(_answered, items, put, (request,))
-                continue
-            context = fresh()
-            request = context.run(_answered, items, call, request)
-    except StopIteration:
-        pass
+            assert isinstance(request, Put)
+            try:
+                ref = put(request)
+            except BaseException as error:
+                request = items.throw(error)
+            else:
+                request = items.send(ref)
 
 
-def _answered(items: Performing, answer: Callable[..., Any], request: tuple[Any, ...]) -> Request:
-    """Answer a request in the context of its call, and return the next one.
-
-    In one function, since entering a context costs as much as a short call.
-    """
-    try:
-        result = answer(*request)
-    except BaseException as error:
-        return items.throw(error)
-    return items.send(result)
-
-
-def perform(done: Performed[Any]) -> Performing:
+def perform(
+    done: Performed[Any],
+    fresh: Callable[[], Context] | None = None,
+    make: Callable[[BoundCall, Any, int, int], Any] | None = None,
+) -> Performing:
     """Run the items of a slice one after the other, each through the whole inner chain.
 
-    A failed attempt ends the slice, so that the state learns of it at once: it may end the run. The
+    ``make`` makes the calls, each in one of ``fresh`` contexts; without them, calls are yielded. A
+    failed attempt ends the slice, so that the state learns of it at once: it may end the run. The
     calls of an inner chain are timed; for short items, only those of the first item in a slice.
     """
     work: ItemWork = done.work
-    succeeded, rows = done.succeeded, done.rows
+    rows, singles = done.rows, done.singles
     state, calls, inputs, carried = work.state, work.calls, work.inputs, work.carried
     works, last, base = done.claim.works, len(work.calls) - 1, work.stage_id << 32
-    simple, listed, retried = rows.succeeded, work.listed, work.retried
+    listed, retried = work.listed, work.retried
     timed = last > 0
     all_timed = timed and work.seconds_per_item >= SHORT_SECONDS
+    following = full = -1
+    within: Within = _here
     finished = time()
     while not state.halted:
         try:
@@ -241,42 +261,33 @@ def perform(done: Performed[Any]) -> Performing:
         started = finished
         first_try = position == 0 and attempt == 1
         value = inputs[index] if position == 0 else carried[index].value
-        raw: bytes | Chunks
-        packed: bytes | None
-        ref = pristine = None
+        packed: bytes | None = None
+        ref: str | None = None
+        pristine: bytes | None = None
         try:
             while True:
                 if retried[position]:
-                    pristine = _pristine(value)
+                    pristine = within(_pristine, value)
                     if position and attempt == 1:
                         work.carry(index, position, pristine)
-                if timed:
-                    call = (calls[position], value, index, attempt)
-                    result = yield from _timed(call, position, rows)
-                else:
+                began = perf_counter() if timed else 0.0
+                if make is None or fresh is None:
                     result = yield calls[position], value, index, attempt
+                else:
+                    within = fresh().run
+                    result = within(make, calls[position], value, index, attempt)
+                if timed:
+                    rows.spent.append((position, perf_counter() - began))
                 if position == last:
                     break
                 value, position, attempt = result, position + 1, 1
             if listed and type(result) is not list:
-                result = listed_items(calls[position], result, listed)
-            if unchanging := result.__class__ in UNCHANGING and not work.large:
-                raw, copy = dumps_plain(result, PROTOCOL), None
+                result = within(listed_items, calls[position], result, listed)
+            if plain := is_plain(result):
+                entry = result
             else:
-                raw, copy = _pickled(calls[position], result, work.large)
-            if len(raw) <= SMALL and isinstance(raw, bytes):
-                packed = raw
-                if unchanging:
-                    work.keep(index, len(raw), result)
-                elif copy is not None:
-                    work.keep(index, len(raw), copy[0])
-            else:
-                chunks = raw if isinstance(raw, list) else [raw]
-                packed, ref = yield from _stored(work, position, index, chunks)
-                work.large = ref is not None
-                if work.large or copy is not None:
-                    kept = Pickled(chunks) if copy is None else copy[0]
-                    work.keep(index, sum(map(len, chunks)), kept)
+                packed, ref = yield from _packed(work, position, index, result, within)
+                entry = (packed,)
         except CallCancelled:
             if first_try:  # otherwise the record of the previous attempt stands
                 rows.items.append(
@@ -288,28 +299,58 @@ def perform(done: Performed[Any]) -> Performing:
         else:
             finished = time()
             timed = all_timed
-            succeeded.append(index)
-            if first_try and ref is None:
-                simple += (base | index, started, finished, packed)
+            if first_try and (plain or (packed is not None and len(packed) <= SMALL)):
+                if index != following or following == full:
+                    span = Growing(index, started)
+                    done.growing.append(span)
+                    add_end, add_result = span.ends.append, span.results.append
+                    full = index + MOST_ITEMS
+                add_end(finished)
+                add_result(entry)
+                following = index + 1
             else:
+                if plain:
+                    packed = dumps_plain(result, PROTOCOL)
                 carried.pop(index, None)
+                singles.append(index)
                 rows.items.append(
                     (base | index, "succeeded", position, attempt, started, finished, packed, ref)
                 )
             continue
-        failure = _failure(calls[position], index, attempt, error)
+        failure = within(_failure, calls[position], index, attempt, error)
         failed = done.fail((index, position, attempt), failure, started)
         if retried[position] and failure.retryable:
             yield from renewed(work, failed, value, pristine)
         return
 
 
-def _timed(call: Call, position: int, rows: Outcomes) -> Generator[Call, Any, Any]:
-    """Have a call of an inner step made, and record its duration."""
-    began = perf_counter()
-    result = yield call
-    rows.spent.append((position, perf_counter() - began))
-    return result
+Within: TypeAlias = Callable[..., Any]
+"""Calls a function in the context of the last call."""
+
+
+def _here(function: Callable[..., Any], *args: Any) -> Any:
+    return function(*args)
+
+
+def _packed(
+    work: ItemWork, position: int, index: int, result: Any, within: Within
+) -> Generator[Request, Any, tuple[bytes | None, str | None]]:
+    """A result as its row has it: packed, or a reference to its payload.
+
+    Keeps it for the next stage where reading it back would take long.
+    """
+    raw, copy = within(_pickled, work.calls[position], result, work.large)
+    if len(raw) <= SMALL and isinstance(raw, bytes):
+        if copy is not None:
+            work.keep(index, len(raw), copy[0])
+        return raw, None
+    chunks = raw if isinstance(raw, list) else [raw]
+    packed, ref = yield from _stored(work, position, index, chunks)
+    work.large = ref is not None
+    if work.large or copy is not None:
+        kept = Pickled(chunks) if copy is None else copy[0]
+        work.keep(index, sum(map(len, chunks)), kept)
+    return packed, ref
 
 
 def _pristine(value: Any) -> bytes | None:

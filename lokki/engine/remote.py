@@ -19,6 +19,7 @@ from lokki.errors import PayloadError, ValueUnreadable, text_of
 from lokki.model.failure import Failure
 from lokki.secret import redacted
 from lokki.store.codec import loads
+from lokki.store.spans import Entry, is_plain
 
 _MOST_BYTES = 4_000_000
 """Limit for the inputs of one message; a single larger input is sent alone."""
@@ -68,21 +69,24 @@ class RemoteSlice:
 
     def items(self, described: Described) -> Items:
         """The items to send. Raises PayloadError if the first cannot be pickled."""
-        work, raws, size = self.work, list[bytes](), 0
+        work, inputs, size = self.work, list[Entry](), 0
         for index, position, _ in self._works:
             value = work.carried[index].value if position else work.inputs[index]
+            if is_plain(value):
+                inputs.append(value)
+                continue
             try:
                 raw = self._definitions.input(work.calls[position], value, described.way)
             except PayloadError:
-                if not raws:
+                if not inputs:
                     raise
                 break
             size += len(raw)
-            if raws and size > _MOST_BYTES:
+            if inputs and size > _MOST_BYTES:
                 break
-            raws.append(raw)
-        self._works, self._rest = self._works[: len(raws)], self._works[len(raws) :]
-        return Items(self._works, raws, work.seconds_per_item, work.large)
+            inputs.append((raw,))
+        self._works, self._rest = self._works[: len(inputs)], self._works[len(inputs) :]
+        return Items(self._works, inputs, work.seconds_per_item, work.large)
 
     def begin(self, progress: Progress, most: int) -> int:
         """Give a worker at most ``most`` of the items, and return how many."""
@@ -112,12 +116,10 @@ class RemoteSlice:
     def take_in(self, ran: Ran) -> None:
         """Add the outcomes to the slice."""
         work, done = self.work, self._done
-        done.succeeded, done.failed, done.rows = ran.succeeded, ran.failed, ran.rows
+        done.singles, done.failed, done.rows = ran.singles, ran.failed, ran.rows
         work.large = ran.large
-        for index, size, value in ran.kept:
-            work.keep(index, size, value)
         if work.carried:
-            for index in ran.succeeded:
+            for index in ran.singles:
                 work.carried.pop(index, None)
         for index, (raw, packed, ref) in ran.carried.items():
             try:

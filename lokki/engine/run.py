@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
@@ -30,9 +30,10 @@ from lokki.engine.events import (
     StageStarted,
 )
 from lokki.engine.items import StageWork
+from lokki.engine.kept import KeptResults, unpacked
 from lokki.engine.lanes import Lanes
 from lokki.engine.parameters import kept_params
-from lokki.engine.perform import Carried, Kept, Pickled
+from lokki.engine.perform import Carried
 from lokki.engine.program import Program
 from lokki.engine.resuming import Plan
 from lokki.engine.state import Recorded, RunState
@@ -56,16 +57,18 @@ from lokki.model.status import ItemStatus, RunStatus
 from lokki.model.structure import StageKind, dumped
 from lokki.secret import redacted
 from lokki.stages import MapStage, Stage
-from lokki.store.codec import dumps, loads_chunks, unpack
+from lokki.store.codec import dumps, unpack
+from lokki.store.items import Single
 from lokki.store.journal import Journal
 from lokki.store.keys import writers_folder
 from lokki.store.parameters import drop
 from lokki.store.protocol import PayloadStore
 from lokki.store.records import Opening
-from lokki.store.references import stored, unreadable
+from lokki.store.references import stored
 from lokki.store.removal import discard
 from lokki.store.reopen import Reopening
 from lokki.store.rows import StageRow, stage_id
+from lokki.store.spans import Span
 from lokki.store.texts import LONGEST, cut, short_error
 from lokki.store.writer import RunWriter
 
@@ -289,7 +292,7 @@ class Run:
         self._check_cancelled()
         return value
 
-    async def _stage(self, value: Any, before: StageRow | None) -> tuple[StageRow, dict[int, Kept]]:
+    async def _stage(self, value: Any, before: StageRow | None) -> tuple[StageRow, KeptResults]:
         """Run the state's current stage over ``value``, the result of the stage ``before``.
 
         Returns its record, and the results that are in memory.
@@ -302,7 +305,8 @@ class Run:
         row = self._opened(position, stage, len(inputs), writer)
         carried = await self._carried(row, stage)
         failures = await self._tolerated(before)
-        await anyio.to_thread.run_sync(state.open, len(inputs), self._recorded(row, carried))
+        recorded, inside = self._recorded(row, carried), self.journal.extents(row.id)
+        await anyio.to_thread.run_sync(state.open, len(inputs), recorded, inside)
         self._publish(StageStarted(position, stage.name, is_map, replace(state.counts)))
         done = anyio.Event()
         work = self.work = StageWork(
@@ -396,8 +400,11 @@ class Run:
         if self._planned is None or len(stage.calls) == 1:
             return {}
         rows = list(self.journal.carried(row.id))
-        values = await self._loaded(row, iter(rows), {})
-        return {index: Carried(values[index], packed, ref) for index, packed, ref in rows}
+        values = await self._loaded(row, rows)
+        return {
+            index: Carried(value, packed, ref)
+            for (index, packed, ref), value in zip(rows, values, strict=True)
+        }
 
     async def _tolerated(self, before: StageRow | None) -> tuple[Failure, ...]:
         if before is None or before.kind != "map":
@@ -409,57 +416,38 @@ class Run:
         )
 
     async def _value(
-        self, row: StageRow, kept: dict[int, Kept] | None = None, count: int | None = None
+        self, row: StageRow, kept: KeptResults | None = None, count: int | None = None
     ) -> Any:
         """The result of a finished stage; for a map, the list of its items' results in order.
 
-        ``kept`` are results that need not be read; ``count`` is their number if all are new.
+        ``kept`` are results that need not be read; ``count`` is the number of all.
         """
-        kept = kept or {}
-        if len(kept) == count:
-            values = await in_thread(_in_order, row, kept)
+        if kept is not None and count is not None and kept.covers(count):
+            found = kept.take()
         else:
-            rows = self.journal.outputs(row.id)
-            values = list((await self._loaded(row, rows, kept)).values())
+            found = self.journal.results(row.id)
+        values = await self._loaded(row, found, kept)
         return values if row.kind == "map" else values[0]
 
     async def _loaded(
-        self,
-        stage: StageRow,
-        rows: Iterator[tuple[int, bytes | None, str | None]],
-        kept: dict[int, Kept],
-    ) -> dict[int, Any]:
-        """Unpack rows of (index, packed, reference), in order; payloads a few at a time."""
-        values: dict[int, Any] = {}
-        apart: list[tuple[int, str]] = []
-
-        def unpack_rows() -> None:
-            index = 0
-            try:
-                for index, packed, ref in rows:
-                    if kept and index in kept:
-                        values[index] = _value_of(kept.pop(index))
-                    elif packed is not None:
-                        values[index] = unpack(packed)
-                    elif ref is not None:
-                        values[index] = None  # keeps the order
-                        apart.append((index, ref))
-            except PayloadError as error:
-                raise unreadable(stage, index, error) from error
+        self, stage: StageRow, found: Iterable[Single | Span], kept: KeptResults | None = None
+    ) -> list[Any]:
+        """Unpack results, in order; payloads a few at a time."""
+        loaded = await in_thread(unpacked, stage, found, kept or KeptResults())
 
         async def fetch() -> None:
-            for index, ref in waiting:
-                values[index] = await stored(self.payloads, stage, index, ref, unpack)
+            for place, index, ref in waiting:
+                value = await stored(self.payloads, stage, index, ref, unpack)
+                loaded.values[place] = value
 
-        await in_thread(unpack_rows)
-        waiting = iter(apart)
+        waiting = iter(loaded.apart)
         try:
             async with anyio.create_task_group() as group:
-                for _ in range(min(_FETCHES, len(apart))):
+                for _ in range(min(_FETCHES, len(loaded.apart))):
                     group.start_soon(fetch)
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None
-        return values
+        return loaded.values
 
     # ---- the end ---------------------------------------------------------------------------------
 
@@ -486,22 +474,6 @@ class Run:
 async def _committed(future: Future[T]) -> T:
     """Wait until the journal has written something to disk."""
     return await asyncio.wrap_future(future)
-
-
-def _value_of(kept: Kept) -> Any:
-    return loads_chunks(kept.chunks) if type(kept) is Pickled else kept
-
-
-def _in_order(stage: StageRow, kept: dict[int, Kept]) -> list[Any]:
-    """The results of a stage whose results were all kept."""
-    values = []
-    index = 0
-    try:
-        for index in sorted(kept):
-            values.append(_value_of(kept.pop(index)))
-    except PayloadError as error:
-        raise unreadable(stage, index, error) from error
-    return values
 
 
 def _relisted(source: BoundCall, value: Any, mapped: str) -> list[Any]:

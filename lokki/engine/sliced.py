@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from lokki.engine.perform import FailedAttempt
 from lokki.engine.progress import Progress
 from lokki.engine.state import Work
 from lokki.store.outcomes import Outcomes
+from lokki.store.spans import Entry
 
 
 class Traits(NamedTuple):
@@ -29,10 +30,10 @@ class Traits(NamedTuple):
 
 
 class Items(NamedTuple):
-    """The items of a slice, the pickles of their inputs, and what to expect of them."""
+    """The items of a slice, their inputs as in a span, and what to expect of them."""
 
     works: list[Work]
-    raws: list[bytes]
+    inputs: list[Entry]
     seconds_per_item: float
     large: bool
 
@@ -40,15 +41,14 @@ class Items(NamedTuple):
 class Ran(NamedTuple):
     """The outcomes of a slice in a worker.
 
-    ``kept`` has results for the next stage, with index and size. ``carried`` has the input of the
-    inner step to retry: its pickle and its stored form. ``unloadable`` is the reason why the input
-    of the next item cannot be unpickled.
+    ``singles`` succeeded and are in no span. ``carried`` has the input of the inner step to retry:
+    its pickle and its stored form. ``unloadable`` is the reason why the input of the next item
+    cannot be unpickled.
     """
 
-    succeeded: list[int]
+    singles: list[int]
     failed: list[FailedAttempt]
     rows: Outcomes
-    kept: list[tuple[int, int, Any]]
     carried: dict[int, tuple[bytes, bytes | None, str | None]]
     large: bool
     unloadable: str | None

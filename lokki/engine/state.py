@@ -114,13 +114,16 @@ class RunState:
     def stage(self) -> Stage:
         return self.stages[self.position]
 
-    def open(self, count: int, recorded: Iterable[Recorded] = ()) -> None:
+    def open(
+        self, count: int, recorded: Iterable[Recorded] = (), succeeded: Iterable[range] = ()
+    ) -> None:
         """Begin the current stage with ``count`` items, some of which may have outcomes already.
 
-        Recorded successes and tolerated failures stand. An item that was retrying continues with
-        its next attempt. A paused one is left, and the run is cancelled once all others are done.
-        Anything else (failed and cancelled items, too) runs again. A run that was cancelled before
-        stays as it is.
+        ``succeeded`` are indices in a row; other outcomes are ``recorded`` one by one. Recorded
+        successes and tolerated failures stand. An item that was retrying continues with its next
+        attempt. A paused one is left, and the run is cancelled once all others are done. Anything
+        else (failed and cancelled items, too) runs again. A run that was cancelled before stays as
+        it is.
         """
         assert not self._opened
         if self.ended:
@@ -130,6 +133,9 @@ class RunState:
         self._items = bytearray(count)
         self._cursor = 0
         self.counts = counts = Counts(total=count)
+        for indices in succeeded:
+            self._items[indices.start : indices.stop] = bytes((_SUCCEEDED,)) * len(indices)
+            counts.succeeded += len(indices)
         for item in recorded:
             index, status = item.index, item.status
             if status is ItemStatus.SUCCEEDED:
@@ -231,12 +237,13 @@ class RunState:
         return works
 
     def report(
-        self, claim: Claim, succeeded: Iterable[int], failed: Iterable[Failed], now: float
+        self, claim: Claim, succeeded: Iterable[range], failed: Iterable[Failed], now: float
     ) -> list[ItemStatus]:
         """Take back a claim that has ended: its outcomes, and what it has not begun.
 
-        Returns what each of ``failed`` has become: retrying, tolerated or failed. A second outcome
-        of an item, or one of an item in no claim, changes nothing.
+        ``succeeded`` are indices in a row. Returns what each of ``failed`` has become: retrying,
+        tolerated or failed. A second outcome of an item, or one of an item in no claim, changes
+        nothing.
         """
         if claim not in self._claims:
             return []
@@ -246,12 +253,12 @@ class RunState:
             items[work[0]] = _READY
         self._ready.extend(claim.works)
         claim.works.clear()
-        for index in succeeded:
-            if items[index] == _OUT:
-                items[index] = _SUCCEEDED
-                counts.succeeded += 1
-                if self._retrying:
-                    self._retrying.discard(index)
+        for indices in succeeded:
+            if self._retrying:
+                self._retrying.difference_update(each for each in indices if items[each] == _OUT)
+            here = slice(indices.start, indices.stop)
+            counts.succeeded += items[here].count(_OUT)
+            items[here] = items[here].replace(bytes((_OUT,)), bytes((_SUCCEEDED,)))
         verdicts = [self._fail(failure, now) for failure in failed]
         counts.retrying = len(self._retrying)
         if self.halted and not self._claims:

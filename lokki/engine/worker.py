@@ -36,7 +36,7 @@ from lokki.engine.by_name import loads_call
 from lokki.engine.channel import Channel
 from lokki.engine.code import Code
 from lokki.engine.importing import ImportFailed, prepare, set_idle
-from lokki.engine.perform import UNCHANGING, Carried, Performed, Put, drive
+from lokki.engine.perform import Carried, Performed, Put, drive
 from lokki.engine.program import Program
 from lokki.engine.progress import Progress
 from lokki.engine.sliced import Items, Ran, Traits
@@ -117,7 +117,6 @@ class _Stage:
         self.timed = any(call.timeout is not None for call in calls)
         self.carried: dict[int, Carried] = {}
         self.inputs: dict[int, Any] = {}
-        self.kept: list[tuple[int, int, Any]] = []
         self.seconds_per_item = 0.0
         self.large = False
         self.payloads = traits.payloads
@@ -147,11 +146,9 @@ class _Stage:
         """Begin a slice, under the number of its request."""
         self._number = number
         self.seconds_per_item, self.large = items.seconds_per_item, items.large
-        self.kept = []
 
     def keep(self, index: int, size: int, kept: Any) -> None:
-        if kept.__class__ in UNCHANGING:  # others are in the journal
-            self.kept.append((index, size, kept))
+        """Not sent: the next stage reads it from the journal."""
 
     def carry(self, index: int, position: int, pristine: bytes | None) -> None:
         if pristine is not None:
@@ -168,7 +165,7 @@ class _Mine(deque[Work]):
     def __init__(self, stage: _Stage, items: Items, progress: Progress) -> None:
         super().__init__(items.works)
         self._stage = stage
-        self._raws = iter(items.raws)
+        self._inputs = iter(items.inputs)
         self._progress = progress
 
     def popleft(self) -> Work:
@@ -176,10 +173,12 @@ class _Mine(deque[Work]):
             raise IndexError
         work = super().popleft()
         index, position, _ = work
-        try:
-            value = loads(next(self._raws))
-        except BaseException as error:  # also from the values' own code
-            raise _Unloadable(_why(error)) from error
+        value = next(self._inputs)
+        if type(value) is tuple:
+            try:
+                value = loads(*value)
+            except BaseException as error:  # also from the values' own code
+                raise _Unloadable(_why(error)) from error
         if position:
             self._stage.carried[index] = Carried(value, None, None)
         else:
@@ -277,10 +276,11 @@ class _Calls:
             )
         except _Unloadable as error:
             why = str(error)
+        done.close()
         carried = _carried(stage, done)
         stage.carried.clear()
         stage.inputs.clear()
-        return Ran(done.succeeded, done.failed, done.rows, stage.kept, carried, stage.large, why)
+        return Ran(done.singles, done.failed, done.rows, carried, stage.large, why)
 
     def _put(self, stage: _Stage, number: int, put: Put) -> str:
         store = stage.store

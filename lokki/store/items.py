@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from heapq import merge
+from itertools import islice
+from operator import attrgetter, itemgetter
+from typing import Any, TypeAlias
 
 from lokki.model.item import Attempt, Item, ItemError
 from lokki.model.status import ItemStatus
 from lokki.model.times import utc
 from lokki.store.connection import Reader
 from lokki.store.rows import INDEX_MASK, StageRow, item_range
+from lokki.store.spans import Span, span_with, spans
 from lokki.store.texts import Texts, shortened
 
 _TROUBLED = ("failed", "tolerated", "retrying", "cancelled")
@@ -59,7 +63,18 @@ class Items:
             f" WHERE items.id BETWEEN ? AND ?{condition} ORDER BY items.id LIMIT ?",
             (first + after + 1, last, *values, limit),
         )
-        return [_item(row) for row in rows]
+        found = [_item(row) for row in rows]
+        if group is None and (not wanted or "succeeded" in wanted):
+            inside = islice(self._inside(stage, after), limit)
+            found = [*islice(merge(found, inside, key=attrgetter("index")), limit)]
+        return found
+
+    def _inside(self, stage: StageRow, after: int) -> Iterator[Item]:
+        """The items in spans after an index, in order."""
+        for span in spans(self._read, stage.id, after):
+            for item in _items(span):
+                if item.index > after:
+                    yield item
 
     def find(self, stage: StageRow, index: int) -> Item | None:
         """One item, if it has a record."""
@@ -67,7 +82,10 @@ class Items:
             f"SELECT {_COLUMNS} FROM items{_LAST_FAILURE} WHERE items.id = ?",  # noqa: S608
             (item_range(stage.id)[0] + index,),
         )
-        return _item(rows[0]) if rows else None
+        if rows:
+            return _item(rows[0])
+        span = span_with(self._read, stage.id, index)
+        return [*_items(span)][index - span.first] if span is not None else None
 
     def attempts(self, stage: StageRow, index: int) -> list[Attempt]:
         """The failed attempts of an item, in order."""
@@ -93,6 +111,9 @@ class Items:
 
     def output(self, stage: StageRow, index: int) -> tuple[bytes | None, str | None] | None:
         """The result of a succeeded item: packed, or the reference to its payload."""
+        span = span_with(self._read, stage.id, index)
+        if span is not None:
+            return [*span.packed()][index - span.first], None
         rows = self._read(
             "SELECT output, ref FROM items WHERE id = ? AND status = 'succeeded'",
             (item_range(stage.id)[0] + index,),
@@ -100,9 +121,24 @@ class Items:
         return rows[0] if rows else None
 
 
-def outputs(read: Reader, stage: int) -> Iterator[tuple[int, bytes | None, str | None]]:
-    """Results of a stage's succeeded items in order: index, packed output or reference."""
-    return pages(read, "output, ref", "status = 'succeeded'", stage)
+Single: TypeAlias = tuple[int, bytes | None, str | None]
+"""A result of an item that is in no span: index, packed output or reference."""
+
+
+def results(read: Reader, stage: int) -> Iterator[Single | Span]:
+    """The results of a stage's succeeded items, in order."""
+    single = pages(read, "output, ref", "status = 'succeeded'", stage)
+    return merge(single, spans(read, stage), key=itemgetter(0))
+
+
+def outputs(read: Reader, stage: int) -> Iterator[Single]:
+    """Like `results`, each by itself."""
+    for found in results(read, stage):
+        if isinstance(found, Span):
+            for index, packed in zip(found.indices, found.packed(), strict=True):
+                yield index, packed, None
+        else:
+            yield found
 
 
 def pages(read: Reader, columns: str, condition: str, stage: int) -> Iterator[Any]:
@@ -136,3 +172,11 @@ def _item(row: tuple[Any, ...]) -> Item:
         duration=round(max(0.0, finished - started), 6),
         error=None if kind is None else item_error(kind, reason),
     )
+
+
+def _items(span: Span) -> Iterator[Item]:
+    """The items of a span."""
+    ends = span.ends()
+    starts = (span.started, *ends)
+    for index, started, finished in zip(span.indices, starts, ends, strict=False):
+        yield _item((index, "succeeded", 1, started, finished, None, None))

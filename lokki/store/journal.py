@@ -24,13 +24,14 @@ from lokki.store.commits import Committer
 from lokki.store.connection import DISK_FULL, Reader, connect, translate_sqlite_errors
 from lokki.store.events import REMOVING, add_event
 from lokki.store.history import History
-from lokki.store.items import outputs, pages
+from lokki.store.items import Single, outputs, pages, results
 from lokki.store.leases import LEASE_SECONDS, bound_lease, is_worked_on, refuse_worked_on
 from lokki.store.owners import new_owner
 from lokki.store.references import Reference
 from lokki.store.reopen import Reopening
 from lokki.store.rows import INDEX_MASK, delete_items, item_range, run_range
 from lokki.store.runs import RunRecord, found, refuse_removing, run_of
+from lokki.store.spans import Span, extents
 from lokki.store.storable import storable
 from lokki.store.texts import Texts
 from lokki.store.writer import RunWriter
@@ -311,11 +312,19 @@ class Journal:
         return found(self.read, run_id)
 
     def recorded(self, stage: int) -> Iterator[tuple[int, str, int, int]]:
-        """The items of a stage that have a record: index, status, inner position, attempts."""
+        """The items of a stage with a record of their own: index, status, position, attempts."""
         return pages(self.read, "status, position, attempts", "true", stage)
 
-    def outputs(self, stage: int) -> Iterator[tuple[int, bytes | None, str | None]]:
-        """Results of a stage's succeeded items in order: index, packed output or reference."""
+    def extents(self, stage: int) -> list[range]:
+        """The indices of a stage's items that are recorded in spans: all have succeeded."""
+        return extents(self.read, stage)
+
+    def results(self, stage: int) -> Iterator[Single | Span]:
+        """The results of a stage's succeeded items, in order."""
+        return results(self.read, stage)
+
+    def outputs(self, stage: int) -> Iterator[Single]:
+        """Like `results`, each by itself: index, packed output or reference."""
         return outputs(self.read, stage)
 
     def carried(self, stage: int) -> Iterator[tuple[int, bytes | None, str | None]]:

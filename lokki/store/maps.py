@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Sequence
 from itertools import groupby, pairwise
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 
 from lokki.model.run import FailureGroup, InnerStep
 from lokki.store.connection import Reader
 from lokki.store.groups import failure_group
 from lokki.store.rows import INDEX_MASK, StageRow, item_range
+from lokki.store.spans import extents
 
 _SAMPLES = 16
 _GOLDEN = 0.618034
@@ -38,8 +40,9 @@ class Maps:
     def strip(self, stage: StageRow, width: int) -> list[Counter[str]]:
         """The items of a stage in ``width`` cells of neighbours, or fewer for fewer items.
 
-        Each cell counts items by status. Items that did not succeed are all counted; in an
-        unfinished stage, up to 16 others per cell are looked up and stand for the rest.
+        Each cell counts items by status. Items that did not succeed, and those in spans, are all
+        counted; in an unfinished stage, up to 16 others per cell are looked up and stand for the
+        rest.
         """
         first, last = item_range(stage.id)
         width = min(width, stage.total)
@@ -54,14 +57,25 @@ class Maps:
         ):
             cells[cell][status] += count
         whole = stage.succeeded + stage.tolerated + stage.failed >= stage.total
+        inside = [] if whole else extents(self._read, stage.id)
         for cell, (start, stop) in zip(cells, pairwise(bounds), strict=True):
             rest = stop - start - cell.total()
-            done = rest if whole else self._done(first, start, stop, rest)
+            done = rest if whole else self._done(first, range(start, stop), rest, inside)
             cell["succeeded"], cell["pending"] = done, rest - done
         return cells
 
-    def _done(self, first: int, start: int, stop: int, rest: int) -> int:
-        samples = _samples(start, stop)
+    def _done(self, first: int, cell: range, rest: int, inside: list[range]) -> int:
+        """How many of ``rest`` items of a cell have succeeded.
+
+        Those in the spans ``inside`` are counted; samples stand for the others.
+        """
+        from_here = bisect_right(inside, cell.start, key=attrgetter("stop"))
+        to_here = bisect_left(inside, cell.stop, key=attrgetter("start"))
+        here = inside[from_here:to_here]
+        counted = sum(min(each.stop, cell.stop) - max(each.start, cell.start) for each in here)
+        if counted == rest:
+            return counted
+        samples = [index for index in _samples(cell) if not any(index in each for each in here)]
         marks = ", ".join("?" * len(samples))
         rows = self._read(
             f"SELECT status FROM items WHERE id IN ({marks})",
@@ -70,7 +84,7 @@ class Maps:
         seen = Counter(status for (status,) in rows)
         others = seen.total() - seen["succeeded"]
         known = len(samples) - others
-        return round(rest * seen["succeeded"] / known) if known else 0
+        return counted + (round((rest - counted) * seen["succeeded"] / known) if known else 0)
 
     def groups(self, stage: StageRow, shown: int = 5) -> list[FailureGroup]:
         """The last failures of items without a result, in groups, the largest first."""
@@ -139,15 +153,15 @@ class Maps:
         ]
 
 
-def _samples(start: int, stop: int) -> list[int]:
-    """Up to 16 numbers, one from each part of a range, at irregular distances.
+def _samples(cell: range) -> list[int]:
+    """Up to 16 indices, one from each part of a cell, at irregular distances.
 
     Failures are often regular: every hundredth item.
     """
-    count = stop - start
+    count = len(cell)
     if count <= _SAMPLES:
-        return list(range(start, stop))
-    bounds = [start + part * count // _SAMPLES for part in range(_SAMPLES + 1)]
+        return list(cell)
+    bounds = [cell.start + part * count // _SAMPLES for part in range(_SAMPLES + 1)]
     return [
         least + int(part * _GOLDEN % 1 * (above - least))
         for part, (least, above) in enumerate(pairwise(bounds))

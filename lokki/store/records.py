@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, TypeAlias
 
 from lokki.logging import Line
@@ -12,10 +13,10 @@ from lokki.store.groups import group
 from lokki.store.lines import insert
 from lokki.store.outcomes import Outcomes
 from lokki.store.rows import StageRow
+from lokki.store.spans import insert as insert_spans
 from lokki.store.storable import storable
 
-_PADDED_FROM = 64
-_ROWS_PER_STATEMENT = (2048, 1024, 512, 256, 128, 64, 8, 1)
+_ROWS_PER_STATEMENT = (512, 64, 8, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +42,8 @@ Entry: TypeAlias = Opening | Outcomes
 
 
 def _write_outcomes(connection: sqlite3.Connection, outcomes: Outcomes) -> None:
-    _insert_succeeded(connection, outcomes.succeeded)
-    connection.executemany(
-        "INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?)", outcomes.items
-    )
+    insert_spans(connection, outcomes.stage, outcomes.spans)
+    _insert_items(connection, outcomes.items)
     connection.executemany(
         "INSERT INTO failures VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (storable((*row[:-1], group(*row[-4:-1]), row[-1])) for row in outcomes.failures),
@@ -69,22 +68,18 @@ def _write_outcomes(connection: sqlite3.Connection, outcomes: Outcomes) -> None:
 # Many rows per statement, since every statement waits for the interpreter's lock.
 _INSERTS = {
     size: "INSERT OR REPLACE INTO items VALUES "  # noqa: S608
-    + ", ".join(["(?, 'succeeded', 0, 1, ?, ?, ?, NULL)"] * size)
+    + ", ".join(["(?, ?, ?, ?, ?, ?, ?, ?)"] * size)
     for size in _ROWS_PER_STATEMENT
 }
 
 
-def _insert_succeeded(connection: sqlite3.Connection, succeeded: list[Any]) -> None:
-    """Insert flat rows in few statements; the last row may be repeated to fill one."""
-    done, count = 0, len(succeeded) // 4
-    while done < count:
-        left = count - done
-        size = next(size for size in _ROWS_PER_STATEMENT if size <= left or size == 1)
-        if size < _PADDED_FROM and size < left:
-            size = next(size for size in reversed(_ROWS_PER_STATEMENT) if size >= left)
-        rows = succeeded[done * 4 : (done + size) * 4]
-        connection.execute(_INSERTS[size], rows + rows[-4:] * (size - len(rows) // 4))
-        done += size
+def _insert_items(connection: sqlite3.Connection, rows: list[tuple[Any, ...]]) -> None:
+    done = 0
+    for size in _ROWS_PER_STATEMENT:
+        while len(rows) - done >= size:
+            values = chain.from_iterable(rows[done : done + size])
+            connection.execute(_INSERTS[size], [*values])
+            done += size
 
 
 def write(

@@ -74,3 +74,4 @@ def delete_items(connection: sqlite3.Connection, first: int, last: int) -> None:
     """Delete the items whose keys are in a range, and their failures."""
     connection.execute("DELETE FROM failures WHERE item BETWEEN ? AND ?", (first, last))
     connection.execute("DELETE FROM items WHERE id BETWEEN ? AND ?", (first, last))
+    connection.execute("DELETE FROM spans WHERE id BETWEEN ? AND ?", (first, last))

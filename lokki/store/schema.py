@@ -206,6 +206,15 @@ MIGRATIONS: tuple[str, ...] = (
     ALTER TABLE runs RENAME COLUMN shape TO structure;
     UPDATE runs SET structure = lokki_structure(structure)
     """,  # JSON in place of the text for people
+    """
+    CREATE TABLE spans ( -- items in a row that succeeded at the first attempt: see spans.py
+        id INTEGER PRIMARY KEY, -- stage << 32 | index of the first
+        count INTEGER NOT NULL,
+        started REAL NOT NULL,  -- when the first did
+        times BLOB NOT NULL,    -- when each finished
+        results BLOB NOT NULL
+    ) STRICT
+    """,
 )
 
 

@@ -16,6 +16,7 @@ from lokki.store.journal import Journal
 from lokki.store.outcomes import Outcomes
 from lokki.store.records import Opening
 from lokki.store.rows import StageRow, stage_id
+from lokki.store.spans import Span
 
 AT = datetime(2026, 2, 3, 10, 30, tzinfo=UTC).timestamp()
 TRACE = 'Traceback (most recent call last):\n  File "/flows/crunch.py", line 12, in crunch\n'
@@ -153,7 +154,7 @@ def _outcomes(row, outcomes, at, end, spent):
     for index, outcome in enumerate(outcomes):
         key = row.id << 32 | index
         if outcome == "ok":
-            found.succeeded += (key, at, end, b"")
+            found.spans.append(Span.of(index, at, [end], [(b"",)]))
             counts[0] += 1
         elif outcome != "pending":
             status, *failure = outcome

@@ -19,6 +19,7 @@ from typing import Any
 import anyio
 import numpy as np
 import pytest
+from journals import EVERY_ITEM
 
 import lokki
 from lokki import (
@@ -1440,7 +1441,7 @@ async def test_the_journal_is_sqlite_with_every_item(journal):
     await doubled_total.run(10)
     with closing(sqlite3.connect(journal)) as connection:
         statuses = connection.execute(
-            "SELECT status, count(*) FROM items GROUP BY status"
+            f"SELECT status, count(*) FROM {EVERY_ITEM} GROUP BY status"
         ).fetchall()
     assert statuses == [("succeeded", 12)]
 

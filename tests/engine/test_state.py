@@ -1,6 +1,7 @@
 """The rules of what runs next: one by one, then under any order of events, against a model."""
 
 from collections import deque
+from collections.abc import Iterable
 from copy import deepcopy
 from dataclasses import dataclass, field
 
@@ -56,7 +57,18 @@ def run(state: RunState, most=100, now=0.0, failing=(), retryable=True) -> list[
     works = begin(claim)
     succeeded = [index for index, _, _ in works if index not in failing]
     failed = [Failed(*work, retryable) for work in works if work[0] in failing]
-    return state.report(claim, succeeded, failed, now)
+    return state.report(claim, ranges(succeeded), failed, now)
+
+
+def ranges(indices: Iterable[int]) -> list[range]:
+    """The indices as lanes report them."""
+    found: list[range] = []
+    for index in indices:
+        if found and found[-1].stop == index:
+            found[-1] = range(found[-1].start, index + 1)
+        else:
+            found.append(range(index, index + 1))
+    return found
 
 
 def indices(claim: Claim | None) -> list[int]:
@@ -97,7 +109,7 @@ def test_returned_items_and_due_retries_come_before_fresh_ones():
     first, second = state.claim(2, 0), state.claim(1, 0)
     (failing,) = begin(first, 1)
     state.report(first, [], [Failed(*failing, True)], 0)  # 1 comes back, 0 waits until 5
-    state.report(second, [index for index, _, _ in begin(second)], [], 0)
+    state.report(second, ranges([index for index, _, _ in begin(second)]), [], 0)
     assert indices(state.claim(2, 4)) == [1, 3]
     assert list(state.claim(2, 5).works) == [(0, 0, 2), (4, 0, 1)]
 
@@ -142,7 +154,7 @@ def test_the_last_item_that_is_not_begun_can_be_taken():
     slow = state.claim(1, 0)
     quick = state.claim(1, 0)
     assert begin(quick) == [(0, 0, 1)]
-    state.report(quick, [0], [], 0)
+    state.report(quick, ranges([0]), [], 0)
     assert not state.complete
     state.report(slow, [], [], 0)
     assert state.complete
@@ -167,7 +179,7 @@ def test_a_lane_may_be_quicker_than_the_one_that_takes_from_it():
     claim = state.claim(2, 0)
     claim.works = Racing(claim.works)
     assert state.claim(1, 0) is None
-    state.report(claim, [0, 1], [], 0)
+    state.report(claim, ranges([0, 1]), [], 0)
     assert state.complete
 
 
@@ -175,12 +187,12 @@ def test_the_concurrency_limit_is_a_limit_of_claims():
     state = opened(10, limit=2)
     first, second = state.claim(1, 0), state.claim(1, 0)
     assert state.claim(1, 0) is None
-    state.report(first, [index for index, _, _ in begin(first)], [], 0)
+    state.report(first, ranges([index for index, _, _ in begin(first)]), [], 0)
     third = state.claim(1, 0)
     assert indices(third) == [2]
     assert state.claim(1, 0) is None
     for claim in (second, third):
-        state.report(claim, [index for index, _, _ in begin(claim)], [], 0)
+        state.report(claim, ranges([index for index, _, _ in begin(claim)]), [], 0)
     assert [indices(state.claim(1, 0)) for _ in range(3)] == [[3], [4], []]
 
 
@@ -327,7 +339,7 @@ def test_items_that_were_not_begun_come_back():
     state = opened(4)
     claim = state.claim(4, 0)
     begin(claim, 1)
-    state.report(claim, [0], [], 0)
+    state.report(claim, ranges([0]), [], 0)
     assert indices(claim) == []
     assert list(state.claim(4, 0).works) == [(1, 0, 1), (2, 0, 1), (3, 0, 1)]
 
@@ -336,9 +348,9 @@ def test_a_claim_is_reported_once():
     state = opened(4, tolerated=4)
     claim = state.claim(2, 0)
     begin(claim)
-    state.report(claim, [0], [], 0)
+    state.report(claim, ranges([0]), [], 0)
     before = seen(state)
-    assert state.report(claim, [1], [Failed(1, 0, 1, True)], 0) == []
+    assert state.report(claim, ranges([1]), [Failed(1, 0, 1, True)], 0) == []
     assert seen(state) == before
 
 
@@ -346,7 +358,7 @@ def test_the_report_of_an_unknown_claim_changes_nothing():
     state = opened(4)
     before = seen(state)
     stranger = Claim(deque([(0, 0, 1)]))
-    assert state.report(stranger, [0], [Failed(1, 0, 1, False)], 0) == []
+    assert state.report(stranger, ranges([0]), [Failed(1, 0, 1, False)], 0) == []
     assert seen(state) == before
     assert indices(stranger) == [0]
     assert indices(state.claim(9, 0)) == [0, 1, 2, 3]
@@ -356,7 +368,7 @@ def test_the_second_success_of_an_item_changes_nothing():
     state = opened(3)
     claim = state.claim(2, 0)
     begin(claim)
-    state.report(claim, [0, 0], [], 0)
+    state.report(claim, ranges([0, 0]), [], 0)
     assert state.counts == Counts(total=3, succeeded=1)
 
 
@@ -382,7 +394,7 @@ def test_a_failure_after_a_success_changes_nothing():
     state = opened(2, retries=1, delay=0)
     claim = state.claim(1, 0)
     begin(claim)
-    assert state.report(claim, [0], [Failed(0, 0, 1, True)], 0) == [SUCCEEDED]
+    assert state.report(claim, ranges([0]), [Failed(0, 0, 1, True)], 0) == [SUCCEEDED]
     assert state.counts == Counts(total=2, succeeded=1)
     assert indices(state.claim(9, 0)) == [1]
 
@@ -394,7 +406,7 @@ def test_the_outcome_of_an_item_that_no_claim_holds_changes_nothing():
     assert indices(claim) == [0, 1, 2]
     begin(claim, 2)
     report = [Failed(index, 0, 1, False) for index in (2, 3, 4)]
-    assert state.report(claim, [2, 3, 4], report, 0) == [RETRYING, PENDING, PENDING]
+    assert state.report(claim, ranges([2, 3, 4]), report, 0) == [RETRYING, PENDING, PENDING]
     assert state.counts == Counts(total=5, retrying=1)
     assert indices(state.claim(1, 0)) == [2]
     assert indices(state.claim(9, 0)) == [3, 4]
@@ -403,7 +415,7 @@ def test_the_outcome_of_an_item_that_no_claim_holds_changes_nothing():
 def test_the_outcome_of_a_resumed_item_that_no_claim_holds_changes_nothing():
     state = opened(2, *(Recorded(index, RETRYING, 0, 1) for index in (0, 1)), tolerated=2)
     claim = state.claim(1, 0)
-    assert state.report(claim, [1], [Failed(1, 0, 2, False)], 0) == [RETRYING]
+    assert state.report(claim, ranges([1]), [Failed(1, 0, 2, False)], 0) == [RETRYING]
     assert state.counts == Counts(total=2, retrying=2)
 
 
@@ -498,13 +510,13 @@ def test_a_failure_halts_the_run_which_ends_with_its_last_claim():
     state = opened(9, retries=1, delay=0)
     first, second, third = (state.claim(2, 0) for _ in range(3))
     begin(first), begin(second), begin(third, 1)
-    assert state.report(first, [1], [Failed(0, 0, 1, False)], 0) == [FAILED]
+    assert state.report(first, ranges([1]), [Failed(0, 0, 1, False)], 0) == [FAILED]
     assert state.halted
     assert state.status is RunStatus.RUNNING
     assert not state.cancelled
     assert state.claim(1, 0) is None
 
-    verdicts = state.report(second, [2], [Failed(3, 0, 1, True)], 0)
+    verdicts = state.report(second, ranges([2]), [Failed(3, 0, 1, True)], 0)
     assert verdicts == [RETRYING]
     assert state.counts == Counts(total=9, succeeded=2, failed=1, retrying=1)
     assert state.next_due is None
@@ -535,7 +547,7 @@ def test_a_cancelled_run_ends_with_its_last_claim():
     assert state.halted
     assert state.status is RunStatus.RUNNING
     assert state.claim(1, 0) is None
-    assert state.report(first, [0], [Failed(1, 0, 1, True)], 0) == [RETRYING]
+    assert state.report(first, ranges([0]), [Failed(1, 0, 1, True)], 0) == [RETRYING]
     assert state.counts == Counts(total=9, succeeded=1, retrying=1)
     assert state.next_due is None
     assert state.status is RunStatus.RUNNING
@@ -570,7 +582,7 @@ def test_the_first_reason_to_end_stands():
         state.report(claim, [], [Failed(0, 0, 1, False)], 0)
         state.cancel()
         assert state.status is RunStatus.RUNNING
-        state.report(other, [1], [], 0)
+        state.report(other, ranges([1]), [], 0)
         state.cancel()
     assert failed.status is RunStatus.FAILED
     assert not failed.cancelled
@@ -584,7 +596,7 @@ def test_a_retry_that_no_limit_lets_run_is_not_waited_for():
     assert state.next_due == 5
     claim = state.claim(1, 0)
     assert state.next_due is None
-    state.report(claim, [index for index, _, _ in begin(claim)], [], 0)
+    state.report(claim, ranges([index for index, _, _ in begin(claim)]), [], 0)
     assert state.next_due == 5
 
 
@@ -657,7 +669,7 @@ def test_folding_a_prefix_and_then_the_rest_equals_folding_all(events, at, most)
         begin(claim)
         failed = Failed(index, record.position, record.attempt, status is RETRYING)
         if status is SUCCEEDED:
-            assert folded.report(claim, [index], [], 0) == []
+            assert folded.report(claim, ranges([index]), [], 0) == []
         else:
             assert folded.report(claim, [], [failed], 0) == [status]
     for claim in held.values():  # handed out and not begun: as if never handed out
@@ -836,7 +848,9 @@ class AnyOrder(RuleBasedStateMachine):
                 self.ready[record.index] = record.index, record.position, record.attempt + 1
                 self.retrying.add(record.index)
         self.fresh = [n for n in range(self.count) if n not in self.final and n not in self.ready]
-        self.state.open(self.count, recorded)
+        at_once = [each for each in recorded if (each.status, each.attempt) == (SUCCEEDED, 1)]
+        others = [each for each in recorded if each not in at_once]
+        self.state.open(self.count, others, ranges(sorted(each.index for each in at_once)))
 
     # ---- rules ----
 
@@ -914,7 +928,7 @@ class AnyOrder(RuleBasedStateMachine):
         for work in lane.claim.works:
             self.ready[work[0]] = work
         verdicts = self.state.report(
-            lane.claim, succeeded * (1 + twice), failed * (1 + twice), self.now
+            lane.claim, ranges(succeeded * (1 + twice)), failed * (1 + twice), self.now
         )
         assert verdicts[len(failed) :] == verdicts[: len(failed)] * twice
         for index in succeeded:
@@ -951,7 +965,7 @@ class AnyOrder(RuleBasedStateMachine):
             claim = data.draw(st.sampled_from(self.strangers), "claim")
             index = data.draw(st.integers(0, 11), "index")
             failed = [Failed(index, 0, 1, retryable) for retryable in (True, False)]
-            assert self.state.report(claim, [index], failed, self.now) == []
+            assert self.state.report(claim, ranges([index]), failed, self.now) == []
         elif what == "cancel" and not self.state.ended:
             self.cancelled = self.cancelled or not self.state.halted
             self.state.cancel()
@@ -1107,7 +1121,7 @@ def test_paused_items_are_left_and_the_run_is_cancelled_after_all_others():
     assert (indices(first), indices(second)) == ([0], [2])
     for claim in (first, second):
         assert not state.cancelled
-        state.report(claim, [index for index, _, _ in begin(claim)], [], 0)
+        state.report(claim, ranges([index for index, _, _ in begin(claim)]), [], 0)
     assert (state.status, state.cancelled, state.complete) == (RunStatus.CANCELLED, True, False)
     assert (state.counts.total, state.counts.succeeded) == (4, 2)
 

@@ -15,6 +15,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
+from journals import EVERY_ITEM
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -117,7 +118,7 @@ class Killed:
         """What is on disk: the items of the map that succeeded; the calls with an outcome."""
         with closing(sqlite3.connect(self.journal)) as connection:
             succeeded = connection.execute(
-                "SELECT items.id & 4294967295, attempts FROM items"
+                f"SELECT items.id & 4294967295, attempts FROM {EVERY_ITEM}"
                 " JOIN stages ON stages.id = items.id >> 32"
                 " WHERE stages.position = 1 AND items.status = 'succeeded'"
             ).fetchall()
@@ -232,7 +233,7 @@ def test_a_set_is_a_source_in_the_same_order_in_another_process(tmp_path, journa
 
     def recorded() -> int:
         with closing(sqlite3.connect(journal)) as connection:
-            return connection.execute("SELECT count(*) FROM items").fetchone()[0]
+            return connection.execute(f"SELECT count(*) FROM {EVERY_ITEM}").fetchone()[0]
 
     first = start("1", "run")
     if "raise" in ending:

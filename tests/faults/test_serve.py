@@ -14,6 +14,7 @@ from collections import Counter
 from contextlib import closing, suppress
 
 import pytest
+from journals import EVERY_ITEM
 from serving import Place, until
 
 COUNT = 120
@@ -93,7 +94,8 @@ def recorded(place, run_id):
     """The items of the map of a run whose success is on disk."""
     with closing(sqlite3.connect(place.journal)) as connection:
         rows = connection.execute(
-            "SELECT items.id & 4294967295 FROM items JOIN stages ON stages.id = items.id >> 32"
+            f"SELECT items.id & 4294967295 FROM {EVERY_ITEM}"
+            " JOIN stages ON stages.id = items.id >> 32"
             " WHERE run = ? AND stages.position = 1 AND items.status = 'succeeded'",
             (run_id,),
         ).fetchall()

@@ -16,6 +16,7 @@ from lokki.store.journal import Journal
 from lokki.store.outcomes import Outcomes
 from lokki.store.records import Opening
 from lokki.store.rows import StageRow, stage_id
+from lokki.store.spans import Span
 
 Error = tuple[str, str, str]
 
@@ -65,7 +66,11 @@ class Recorder:
         for index, status in statuses.items():
             key = stage << 32 | index
             if status == "succeeded":
-                outcomes.succeeded += (key, 1.0, 2.0, b"%d" % index)
+                outcome = (b"%d" % index,)
+                if index % 3:
+                    outcomes.spans.append(Span.of(index, 1.0, [2.0], [outcome]))
+                else:
+                    outcomes.items.append((key, status, 0, 1, 1.0, 2.0, *outcome, None))
                 continue
             outcomes.items.append((key, status, 0, 1, 1.0, 2.0, None, None))
             for attempt, error in enumerate(errors.get(index, [("E", "e", "")]), 1):

@@ -17,6 +17,7 @@ from lokki.store.connection import Reader
 from lokki.store.history import History, read_history
 from lokki.store.outcomes import Outcomes
 from lokki.store.runs import RunRecord
+from lokki.store.spans import Span
 
 TROUBLED = ("failed", "tolerated", "retrying", "cancelled")
 
@@ -217,7 +218,7 @@ def test_a_lost_run_ends_with_the_last_that_is_known_of_it(record):
 def outcome(record, stage, at):
     """An item of a stage succeeds."""
     writer = record.journal.own(stage.run, never)
-    writer.add(Outcomes(stage.id, (1, 0, 0, 0), [stage.id << 32, at, at, b""]))
+    writer.add(Outcomes(stage.id, (1, 0, 0, 0), [Span.of(0, at, [at], [(b"",)])]))
     record.journal.flush(stage.run).result()
     record.journal.commits.release(writer)
 
@@ -351,7 +352,7 @@ def test_an_item_that_succeeds_after_all_is_troubled_no_more(record):
     history = record.journal.history
     assert history.troubled(stage) == {"retrying": 1, "failed": 1, "cancelled": 1}
     later = Outcomes(stage.id, (2, 1, 0, 0))
-    later.succeeded += (stage.id << 32, 3.0, 4.0, b"0")
+    later.spans.append(Span.of(0, 3.0, [4.0], [(b"0",)]))
     later.items.append((stage.id << 32 | 2, "succeeded", 0, 2, 3.0, 4.0, b"2", None))
     writer = record.journal.own("r1", never)
     writer.add(later)

@@ -56,10 +56,11 @@ def never(error: JournalError) -> None:
 
 
 def simple(stage: int, indices: range, counts: tuple[int, int, int, int]) -> Outcomes:
-    outcomes = Outcomes(stage, counts)
-    for index in indices:
-        outcomes.succeeded += (stage << 32 | index, 1.0, 2.0, b"%d" % index)
-    return outcomes
+    """Items that succeeded, each with a row of its own."""
+    rows = [
+        (stage << 32 | index, "succeeded", 0, 1, 1.0, 2.0, b"%d" % index, None) for index in indices
+    ]
+    return Outcomes(stage, counts, items=rows)
 
 
 def test_a_run_is_read_back_as_it_was_written(opened):

@@ -9,6 +9,7 @@ import pytest
 from lokki.store.leases import LEASE_SECONDS
 from lokki.store.outcomes import Outcomes
 from lokki.store.removal import may_go
+from lokki.store.spans import Span
 
 NOW = 100 * LEASE_SECONDS
 
@@ -62,7 +63,7 @@ def test_what_has_begun_to_go_goes_when_nobody_is_at_it(runs, opened):
 def test_a_lost_run_goes_by_its_latest_outcome(runs, record):
     stage = record.stage("lost", {}, 2)
     writer = record.journal.own("lost", lambda error: None)
-    writer.add(Outcomes(stage.id, (1, 0, 0, 0), [stage.id << 32, 40.0, 50.0, b""]))
+    writer.add(Outcomes(stage.id, (1, 0, 0, 0), [Span.of(0, 40.0, [50.0], [(b"",)])]))
     record.journal.flush("lost").result()
     record.journal.commits.release(writer)
     assert "lost" not in gone(runs, older_than=50.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from lokki.store.items import Items
 from lokki.store.reopen import Reopening
 
 OLD = {index: [("ValueError", f"no {index}", "")] for index in (1, 2)} | {
@@ -34,7 +35,7 @@ def seen(record, run_id):
     journal = record.journal
     return [
         (
-            "".join(status[0] for _, status, _, _ in journal.recorded(stage.id)),
+            "".join(item.status[0] for item in Items(journal.read).page(stage)),
             (stage.succeeded, stage.failed, stage.tolerated),
             stage.finished is not None,
         )
