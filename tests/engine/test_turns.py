@@ -86,7 +86,7 @@ def begin(granted: Slice, count: int | None = None) -> None:
     """What a lane does first: run the items of its slice, all of them or ``count``."""
     works = granted.claim.works
     for _ in range(len(works) if count is None else count):
-        granted.succeeded.append(works.popleft()[0])
+        granted.singles.append(works.popleft()[0])
 
 
 def finish(turns: Turns, granted: Slice, each=LONG, now=0.0) -> bool:
@@ -365,7 +365,7 @@ def test_in_any_order_limits_are_held_and_every_item_is_run_once(stage, data):
         elif out:
             granted = out.pop(draw(st.integers(0, len(out) - 1)))
             begin(granted, size(granted) - draw(st.integers(0, size(granted))))
-            ran.update((granted.work, index) for index in granted.succeeded)
+            ran.update((granted.work, index) for index in granted.singles)
             if turns.finish(granted, draw(st.sampled_from([0, SHORT, LONG])), now):
                 done.append(granted.work)
         else:
