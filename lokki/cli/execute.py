@@ -25,7 +25,7 @@ from lokki.cli.render.report import LineReport, Outline
 from lokki.cli.render.words import as_options
 from lokki.cli.streams import stdout_to_stderr
 from lokki.config import Config
-from lokki.engine.engine import Engine, RunHandle
+from lokki.engine.engine import Engine, RunHandle, engine_for
 from lokki.engine.events import Event
 from lokki.engine.items import lane_of
 from lokki.engine.witness import CLOSED, reporting
@@ -73,7 +73,7 @@ async def in_engine(
 ) -> AsyncIterator[RunHandle[Any]]:
     """A run of ``graph`` that ``submit`` starts in an engine of its own."""
     output.mask(secrets_of(graph))
-    async with Engine(echo=report.echo, config=config) as engine:
+    async with engine_for(graph, echo=report.echo, config=config) as engine:
         _tell_limits(graph, engine, report)
         yield submit(engine)
 

@@ -25,6 +25,7 @@ from lokki.engine.importing import check_may_run
 from lokki.engine.items import lane_of
 from lokki.engine.lanes import Lanes
 from lokki.engine.payloads import payload_store
+from lokki.engine.program import has_processes
 from lokki.engine.resuming import Plan, plan
 from lokki.engine.run import Run
 from lokki.engine.spawning import cores
@@ -132,7 +133,7 @@ class Engine:
                 "after 'from lokki.store.local import LocalStore'"
             )
         config = config or _configured()
-        self._has_processes = processes is not None
+        self._expects_processes = processes is not None
         concurrency = whole(concurrency) or config.local.concurrency
         processes = whole(processes) or config.local.processes
         self._local = config.local
@@ -151,7 +152,7 @@ class Engine:
     async def __aenter__(self) -> Self:
         check_may_run()
         workers = WorkerPool(self._limits["process"], self._local)
-        if self._has_processes:
+        if self._expects_processes:
             workers.expect()
         try:
             self.journal = await anyio.to_thread.run_sync(Journal, self._path)
@@ -370,6 +371,13 @@ def new_run_id() -> str:
     return f"{now:%Y%m%d-%H%M%S}-{now.microsecond // 1000:03d}{tail}"
 
 
+def engine_for(graph: FlowGraph[Any], **options: Any) -> Engine:
+    """An engine with these options that prepares for the processes of a graph when it opens."""
+    engine = Engine(**options)
+    engine._expects_processes |= has_processes(graph)
+    return engine
+
+
 def run_alone(graph: FlowGraph[R]) -> Coroutine[Any, Any, R]:
     """Run a graph in an engine of its own.
 
@@ -379,7 +387,7 @@ def run_alone(graph: FlowGraph[R]) -> Coroutine[Any, Any, R]:
     check_may_run()
 
     async def run() -> R:
-        async with Engine() as engine:
+        async with engine_for(graph) as engine:
             return await engine.run(graph)
 
     return run()

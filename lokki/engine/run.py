@@ -34,7 +34,7 @@ from lokki.engine.kept import KeptResults, unpacked
 from lokki.engine.lanes import Lanes
 from lokki.engine.parameters import kept_params
 from lokki.engine.perform import Carried
-from lokki.engine.program import Program
+from lokki.engine.program import Program, has_processes
 from lokki.engine.resuming import Plan
 from lokki.engine.state import Recorded, RunState
 from lokki.engine.surroundings import surroundings
@@ -111,9 +111,8 @@ class Run:
         self.error: Exception | None = None
         self.work: StageWork | None = None
         self.state = RunState(graph.stages)
-        has_processes = any(call.step.lane == "process" for call in graph.calls)
-        self._program = Program.of(graph) if has_processes else None
-        if has_processes:
+        self._program = Program.of(graph) if has_processes(graph) else None
+        if self._program is not None:
             lanes.workers.expect()
         self._since = time(), monotonic()
         self._number = 0

@@ -144,9 +144,7 @@ async def test_a_worker_is_as_if_it_were_started_anew_at_that_moment(tmp_path, m
         monkeypatch.setenv("CHANGED", "yes")
         monkeypatch.delenv("FIRST")
         os.umask(0o077)
-        (tmp_path / "removed").mkdir()
-        os.chdir(tmp_path / "removed")
-        (tmp_path / "removed").rmdir()
+        os.chdir(tmp_path)
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (200, hard))
         set_cores({min(os.sched_getaffinity(0))})
@@ -301,6 +299,13 @@ async def test_a_server_with_another_thread_is_not_forked(tmp_path, monkeypatch)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     async with Engine(processes=1) as engine:
         assert await engine.run(parents) == [os.getpid()]
+
+
+def test_a_run_alone_leaves_no_process():
+    before = children()
+    [server] = parents.run_sync()
+    assert server not in {os.getpid(), *children()}
+    assert children() == before
 
 
 SCRIPT = """
