@@ -111,3 +111,12 @@ def test_a_circle_is_found_wherever_its_imports_are(tmp_path, monkeypatch):
     assert circles(grimp.build_graph("rounds", cache_dir=None)) == [
         ["rounds.first imports rounds.second", "rounds.second imports rounds.first"]
     ]
+
+
+def test_a_worker_starts_without_what_only_the_engine_needs():
+    code = "import sys, lokki.engine.worker; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True
+    )
+    slow = {"anyio", "asyncio", "cloudpickle", "hashlib", "pathlib", "sqlite3", "urllib.parse"}
+    assert slow & set(done.stdout.split()) == set()

@@ -7,8 +7,8 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
 from lokki.call import BoundCall
-from lokki.engine.kept import Kept, KeptResults
-from lokki.engine.perform import SHORT_SECONDS, Carried, FailedAttempt, Performed
+from lokki.engine.kept import KeptResults
+from lokki.engine.perform import SHORT_SECONDS, Carried, FailedAttempt, Kept, Performed
 from lokki.engine.state import Claim, RunState
 from lokki.errors import LokkiError, described
 from lokki.model.failure import Failure

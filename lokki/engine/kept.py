@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from heapq import merge
 from operator import itemgetter
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
+from lokki.engine.perform import Kept, Pickled
 from lokki.errors import PayloadError
-from lokki.store.codec import Chunks, loads_chunks, unpack
+from lokki.store.codec import loads_chunks, unpack
 from lokki.store.items import Single
 from lokki.store.references import unreadable
 from lokki.store.rows import StageRow
@@ -19,17 +19,6 @@ KEPT_BYTES = 256 * 1024 * 1024
 """How much of a stage's results stays in memory."""
 _OVERHEAD = 100
 """Bytes that a small result takes in memory beyond those of its pickle."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pickled:
-    """The pickle of a large result, kept in its place."""
-
-    chunks: Chunks
-
-
-Kept: TypeAlias = Any
-"""What is kept of a result: the copy from its pickle, or a Pickled."""
 
 
 class KeptResults:

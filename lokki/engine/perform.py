@@ -16,7 +16,6 @@ from time import perf_counter, time
 from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from lokki.call import BoundCall, ResultError, capture, unstorable
-from lokki.engine.kept import Kept, Pickled
 from lokki.engine.state import Claim, Failed, Work
 from lokki.errors import PayloadError, Picklable
 from lokki.map_source import listed_items
@@ -59,6 +58,16 @@ class Put:
         data = compress_chunks(self.chunks)
         return data, str(Reference.of(self.key, data))
 
+
+@dataclass(frozen=True, slots=True)
+class Pickled:
+    """The pickle of a large result, kept in its place."""
+
+    chunks: Chunks
+
+
+Kept: TypeAlias = Any
+"""What is kept of a result: the copy from its pickle, or a Pickled."""
 
 Call: TypeAlias = tuple[BoundCall, Any, int, int]
 """A call to make: the step, its input, the item's index, the attempt."""

@@ -13,7 +13,8 @@ from lokki.model.status import ItemStatus
 from lokki.model.times import utc
 from lokki.store.connection import Reader
 from lokki.store.rows import INDEX_MASK, StageRow, item_range
-from lokki.store.spans import Span, span_with, spans
+from lokki.store.span_rows import span_with, spans
+from lokki.store.spans import Span
 from lokki.store.texts import Texts, shortened
 
 _TROUBLED = ("failed", "tolerated", "retrying", "cancelled")

@@ -31,7 +31,8 @@ from lokki.store.references import Reference
 from lokki.store.reopen import Reopening
 from lokki.store.rows import INDEX_MASK, delete_items, item_range, run_range
 from lokki.store.runs import RunRecord, found, refuse_removing, run_of
-from lokki.store.spans import Span, extents
+from lokki.store.span_rows import extents
+from lokki.store.spans import Span
 from lokki.store.storable import storable
 from lokki.store.texts import Texts
 from lokki.store.writer import RunWriter

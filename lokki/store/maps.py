@@ -12,7 +12,7 @@ from lokki.model.run import FailureGroup, InnerStep
 from lokki.store.connection import Reader
 from lokki.store.groups import failure_group
 from lokki.store.rows import INDEX_MASK, StageRow, item_range
-from lokki.store.spans import extents
+from lokki.store.span_rows import extents
 
 _SAMPLES = 16
 _GOLDEN = 0.618034

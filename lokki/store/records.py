@@ -13,7 +13,7 @@ from lokki.store.groups import group
 from lokki.store.lines import insert
 from lokki.store.outcomes import Outcomes
 from lokki.store.rows import StageRow
-from lokki.store.spans import insert as insert_spans
+from lokki.store.span_rows import insert as insert_spans
 from lokki.store.storable import storable
 
 _ROWS_PER_STATEMENT = (512, 64, 8, 1)

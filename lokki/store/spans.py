@@ -7,22 +7,17 @@ from __future__ import annotations
 
 import io
 import pickle
-import sqlite3
 import struct
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, NoReturn, TypeAlias
 
 from lokki.errors import PayloadError
 from lokki.store.codec import PROTOCOL, SMALL, dumps_plain
-from lokki.store.connection import Reader
-from lokki.store.rows import INDEX_MASK, item_range
 
 MOST_ITEMS = 4096
 """The most items of a span."""
 _LEAST_INT, _MOST_INT = -(2**63), 2**63 - 1
 _PLAIN = frozenset({float, bool, type(None)})
-_PAGE = 64
-"""How many spans are in memory at a time."""
 
 Entry: TypeAlias = Any
 """A result in a span: itself if `is_plain`; otherwise what `compress_small` makes of its pickle, at
@@ -93,52 +88,3 @@ class _Loader(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> NoReturn:
         raise PayloadError(f"it refers to {module}.{name}")
-
-
-def insert(connection: sqlite3.Connection, stage: int, spans: Sequence[Span]) -> None:
-    """Record spans of a stage, in place of what is recorded of their items."""
-    base = stage << 32
-    connection.executemany(
-        "DELETE FROM items WHERE id BETWEEN ? AND ?",
-        ((base | span.first, base | span.first + span.length - 1) for span in spans),
-    )
-    connection.executemany(
-        "INSERT OR REPLACE INTO spans VALUES (?, ?, ?, ?, ?)",
-        ((base | span.first, *span[1:]) for span in spans),
-    )
-
-
-def spans(read: Reader, stage: int, after: int = -1) -> Iterator[Span]:
-    """The spans of a stage that have items behind the index ``after``, in order."""
-    first, last = item_range(stage)
-    start = first + after + 1
-    rows = read(
-        "SELECT * FROM (SELECT * FROM spans WHERE id BETWEEN ? AND ? ORDER BY id DESC LIMIT 1)"
-        " WHERE id + count > ?",
-        (first, start, start),
-    )
-    while True:
-        yield from (Span(row[0] & INDEX_MASK, *row[1:]) for row in rows)
-        start = max(start, rows[-1][0]) if rows else start
-        rows = read(
-            f"SELECT * FROM spans WHERE id > ? AND id <= ? ORDER BY id LIMIT {_PAGE}",  # noqa: S608
-            (start, last),
-        )
-        if not rows:
-            return
-
-
-def extents(read: Reader, stage: int) -> list[range]:
-    """The indices in each span of a stage, in order."""
-    rows = read(
-        f"SELECT id & {INDEX_MASK}, count FROM spans"  # noqa: S608
-        " WHERE id BETWEEN ? AND ? ORDER BY id",
-        item_range(stage),
-    )
-    return [range(first, first + count) for first, count in rows]
-
-
-def span_with(read: Reader, stage: int, index: int) -> Span | None:
-    """The span with an item, if it is in one."""
-    found = next(spans(read, stage, index - 1), None)
-    return found if found is not None and index in found.indices else None

@@ -13,7 +13,8 @@ from lokki.store.items import Items, outputs
 from lokki.store.outcomes import Outcomes
 from lokki.store.records import Opening
 from lokki.store.rows import StageRow, stage_id
-from lokki.store.spans import Span, is_plain, spans
+from lokki.store.span_rows import spans
+from lokki.store.spans import Span, is_plain
 
 PLAIN = st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False)
 VALUES = PLAIN | st.text(max_size=20) | st.binary(max_size=20) | st.lists(PLAIN, max_size=3)
