@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import botocore.session
+import certifi
 import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+
+_CACHE = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+CACHES = {"XDG_CACHE_HOME": _CACHE, "UV_CACHE_DIR": os.environ.get("UV_CACHE_DIR", f"{_CACHE}/uv")}
+"""What is downloaded and installed once is kept, wherever the home directory is."""
 
 settings.register_profile("lokki", derandomize=True, deadline=None)
 settings.load_profile("lokki")
@@ -70,8 +76,18 @@ def build_dir(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(tmp_path_factory.mktemp("built"))
 
 
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with one certificate: clients of AWS, of which none needs it, read it at once."""
+    file = tmp_path_factory.mktemp("certificate") / "one.pem"
+    found = re.search("-----BEGIN.*?END CERTIFICATE-----\n", certifi.contents(), re.DOTALL)
+    assert found is not None
+    file.write_text(found[0])
+    return file
+
+
 @pytest.fixture(autouse=True)
-def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, certificate: Path) -> Path:
     """The journal that everything in this test uses by default, child processes too.
 
     No other setting of whoever runs the tests is seen: neither a variable nor a file in their home.
@@ -80,7 +96,9 @@ def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in [name for name in os.environ if name.startswith("LOKKI_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("LOKKI_LOCAL_JOURNAL", str(path))
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    own = {"HOME": tmp_path / "home", "AWS_CA_BUNDLE": certificate, **CACHES}
+    for name, value in own.items():
+        monkeypatch.setenv(name, str(value))
     return path
 
 

@@ -188,9 +188,30 @@ def _run(words: list[str], folder: str, environment: dict[str, str]) -> None:
     exec(compile(Path(file).read_bytes(), file, "exec"), module.__dict__)
 
 
+def _end() -> None:
+    """Once everything else has been done at exit, end without the teardown of the interpreter.
+
+    It would touch every page of memory, and so copy what the processes share.
+    """
+    if _status is not None:
+        with suppress(OSError, ValueError):  # the interpreter says that its output is lost
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(_status & 0xFF)
+
+
+_status: int | None = None
+"""The exit code of a program that has ended, unless by an exception."""
+
 if __name__ == "__main__":
+    atexit.register(_end)
     for _name in sys.argv[2:]:
         import_module(_name)
     with socket.socket(fileno=int(sys.argv[1])) as _requests:
         _request = _forks(_requests)
-    _run(*_request)
+    try:
+        _run(*_request)
+        _status = 0
+    except SystemExit as _ended:
+        _status = _ended.code if isinstance(_ended.code, int) else int(_ended.code is not None)
+        raise

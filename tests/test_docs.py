@@ -23,9 +23,6 @@ __all__ = ["rehearsal"]
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
-CACHE = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-CACHES = {"XDG_CACHE_HOME": CACHE, "UV_CACHE_DIR": os.environ.get("UV_CACHE_DIR", f"{CACHE}/uv")}
-"""What is downloaded is kept, wherever the home directory is."""
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -159,5 +156,5 @@ def _run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
         text=True,
         check=False,
         cwd=folder,
-        env=os.environ | CACHES | own,
+        env=os.environ | own,
     )

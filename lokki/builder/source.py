@@ -10,6 +10,7 @@ import sys
 import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from hashlib import sha256
 from importlib.metadata import distribution
 from itertools import takewhile
@@ -63,7 +64,7 @@ def _imported(root: Path) -> Iterator[Path]:
         top = name.partition(".")[0]
         if file is None or top in ("lokki", "__main__", "lokki_server"):
             continue
-        path = Path(file).resolve()
+        path = _resolved(file)
         if not path.is_relative_to(root) or "site-packages" in path.parts:
             continue
         folder = root / top
@@ -71,6 +72,12 @@ def _imported(root: Path) -> Iterator[Path]:
             yield from _files(folder)
         else:
             yield path
+
+
+@cache
+def _resolved(file: str) -> Path:
+    """The path of a module's file; there are thousands, and each takes a system call per folder."""
+    return Path(file).resolve()
 
 
 def _files(folder: Path) -> Iterator[Path]:

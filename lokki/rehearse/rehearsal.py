@@ -23,6 +23,7 @@ from lokki.graph import FlowGraph
 from lokki.model.failure import Failure
 from lokki.rehearse.environment import architecture, runtime_python
 from lokki.rehearse.images import assembled
+from lokki.rehearse.moto_patches import lambdas
 from lokki.rehearse.moto_patches.platform import Image, Platform
 from lokki.rehearse.moto_patches.server import REGION, serving
 from lokki.runtime.payloads import MapFailed, Payloads
@@ -123,7 +124,10 @@ class Rehearsal:
             run_id = f"rehearsal-{self._count}"
             async with S3Store(bucket, endpoint=self.endpoint, region=REGION) as store:
                 payloads = Payloads(store, graph.name)
-                return await _execute(client, graph, arn, run_id, params, payloads, report)
+                try:
+                    return await _execute(client, graph, arn, run_id, params, payloads, report)
+                finally:
+                    lambdas.end_idle()  # no other execution uses these functions
 
     async def _place(
         self, client: _Clients, graph: FlowGraph[Any], config: Config, built: Build

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 from pathlib import Path
@@ -11,8 +10,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
-CACHE = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-UV_CACHE = os.environ.get("UV_CACHE_DIR") or str(Path.home() / ".cache" / "uv")
 pytestmark = pytest.mark.timeout(120)
 
 NEEDY = """
@@ -84,9 +81,7 @@ def different():
 
 
 @pytest.fixture(autouse=True)
-def place(terminal, monkeypatch):
-    monkeypatch.setenv("UV_CACHE_DIR", UV_CACHE)
-    monkeypatch.setenv("XDG_CACHE_HOME", CACHE)
+def place(terminal):
     shutil.copy(ROOT / "examples" / "birds.py", terminal)
     (terminal / "needy.py").write_text(NEEDY)
     (terminal / "different.py").write_text(DIFFERENT)

@@ -36,7 +36,17 @@ def change(platform: Platform) -> None:
             response_headers["x-amz-function-error"] = "Unhandled"
         return outcome.payload
 
+    delete = _models.LambdaFunction.delete
+
+    def end(self: Any, account_id: str, region: str) -> None:
+        delete(self, account_id, region)
+        with _lock:
+            _, function = _live.pop(self.function_arn, (None, None))
+        if function is not None:
+            function.close()
+
     _models.LambdaFunction.invoke = invoke
+    _models.LambdaFunction.delete = end
     made = _models.LambdaFunction.create_from_cloudformation_json.__func__
 
     def create(
@@ -54,6 +64,14 @@ def change(platform: Platform) -> None:
         return function
 
     _models.LambdaFunction.create_from_cloudformation_json = classmethod(cast(Any, create))
+
+
+def end_idle() -> None:
+    """End the processes that wait for events; an event after that starts one."""
+    with _lock:
+        every = [function for _, function in _live.values()]
+    for each in every:
+        each.end_idle()
 
 
 def close() -> None:

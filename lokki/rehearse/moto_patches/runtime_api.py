@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import socket
 import subprocess
 import tempfile
 import threading
@@ -70,9 +71,16 @@ class Function:
         with self._lock:
             if environment.alive:
                 self._idle.append(environment)
-            else:
+            elif environment in self._every:
                 self._every.remove(environment)
         return outcome
+
+    def end_idle(self) -> None:
+        with self._lock:
+            idle, self._idle = self._idle, []
+            self._every = [each for each in self._every if each not in idle]
+        for each in idle:
+            each.close()
 
     def close(self) -> None:
         with self._lock:
@@ -92,7 +100,8 @@ class _Environment:
         self._polls = threading.Semaphore(0)
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        self._closed = threading.Event()
+        threading.Thread(target=self._serve, daemon=True).start()
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
         self._read = 0
         self._rest = ""
@@ -104,6 +113,12 @@ class _Environment:
             stdout=self._output,
             stderr=subprocess.STDOUT,
         )
+
+    def _serve(self) -> None:
+        """Serve without polling, unlike `serve_forever`: there may be hundreds of environments."""
+        while not self._closed.is_set():
+            self._server.handle_request()
+        self._server.server_close()
 
     @property
     def alive(self) -> bool:
@@ -175,8 +190,9 @@ class _Environment:
         self._rest = self._written()
         self._output.close()
         self._events.put(None)
-        self._server.shutdown()
-        self._server.server_close()
+        self._closed.set()
+        with suppress(OSError):  # it may be closed already
+            socket.create_connection(self._server.server_address).close()
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         environment = self
