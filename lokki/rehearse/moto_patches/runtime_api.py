@@ -192,7 +192,7 @@ class _Environment:
         self._events.put(None)
         self._closed.set()
         with suppress(OSError):  # it may be closed already
-            socket.create_connection(self._server.server_address).close()
+            socket.create_connection(("127.0.0.1", self._server.server_port)).close()
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         environment = self
