@@ -312,10 +312,7 @@ class Server:
 
     def children(self) -> list[int]:
         """The processes that it has started."""
-        with suppress(FileNotFoundError, ProcessLookupError):
-            listed = Path(f"/proc/{self.process.pid}/task").iterdir()
-            return [int(pid) for each in listed for pid in (each / "children").read_text().split()]
-        return []
+        return children(self.process.pid)
 
     def runners(self) -> list[int]:
         """Those of them that run flows."""
@@ -348,6 +345,14 @@ class Server:
         self._reader.join(5)
         if not self._reader.is_alive() and self.process.stdout is not None:
             self.process.stdout.close()
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has started."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        listed = Path(f"/proc/{pid}/task").iterdir()
+        return [int(pid) for each in listed for pid in (each / "children").read_text().split()]
+    return []
 
 
 def _command(pid: int) -> bytes:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
+from serving import children
 
 from lokki.errors import AwsError, ConfigError
 
@@ -27,6 +29,14 @@ def test_a_deploy_makes_bucket_package_and_stack_which_runs(cloud):
     assert "Add StateMachine" in cloud.told
     assert "CREATE_COMPLETE  StateMachine" in cloud.told
     assert execute(cloud, done.machine) == "hi ann, hi bob"
+
+
+def test_the_processes_of_its_functions_end_with_a_stack(cloud):
+    before = set(children(os.getpid()))
+    assert execute(cloud, cloud.deploy().machine) == "hi ann, hi bob"
+    assert not set(children(os.getpid())) <= before
+    cloud.destroy()
+    assert set(children(os.getpid())) <= before
 
 
 def test_the_package_is_where_a_stack_of_the_template_alone_looks_for_it(cloud):

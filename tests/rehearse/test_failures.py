@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 
 import anyio
 import pytest
 import rehearsed_flows as flows
+from serving import children
 
 from lokki import RunFailed
 from lokki.rehearse.comparison import local_result
@@ -39,6 +41,12 @@ def test_an_error_has_the_users_name_text_and_traceback_and_no_retry_that_is_not
         done.run_id, "fails", 0, 1,
     )  # fmt: skip
     assert line["traceback"] == told.traceback
+
+
+def test_the_processes_of_its_functions_end_with_a_rehearsal(rehearsal):
+    before = set(children(os.getpid()))
+    assert rehearsal.run(flows.linear()).status == "SUCCEEDED"
+    assert set(children(os.getpid())) <= before
 
 
 def test_what_step_functions_is_reported_has_the_users_error(rehearsal):
