@@ -14,8 +14,8 @@ a lane. The commit batch is the largest that was seen, from outside, to arrive i
 once; when a kill falls into a slow commit, what had begun since the one before it counts.
 
 Then come the faults of `faults.py`: lost leases, forks, journals that are gone, payloads that are
-swapped. Exits with 1 for these, too, if a result is wrong, a recorded item runs again, or a file
-is replaced.
+swapped; and `workers.py`: workers and engines that are killed amid slices. Exits with 1 for these,
+too, if a result is wrong, a recorded item runs again, or a file is replaced.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from statistics import mean
 from typing import NamedTuple
 
 import faults
+import workers
 from observed import Call, Observed, Outcome, was_committed
 from timing import add_options, begin, directory, script, seconds, table
 
@@ -298,6 +299,9 @@ def main() -> int:
     parser.add_argument(
         "--faults", type=int, default=32, help="how often each other kind of fault strikes"
     )
+    parser.add_argument(
+        "--slices", type=int, default=200, help="how many workers and engines `workers.py` kills"
+    )
     options = parser.parse_args()
     begin(options)
     count = 300 if options.quick else 2_000
@@ -338,13 +342,29 @@ def main() -> int:
         ("fault", "runs", "wrong", "committed, yet run again", "files replaced", ""),
         faults.rows(struck),
     )
+    began = time.monotonic()
+    deaths = workers.strike(options.slices, random.Random(f"{options.seed} slices"))
+    table(
+        f"Slices of {workers.ITEMS:,} short items under kills, in "
+        + seconds(time.monotonic() - began),
+        ("runs", "workers", "engines", "attempts lost", "wrong", "committed, yet run again", ""),
+        [
+            (
+                *map(str, (deaths.runs, deaths.workers, deaths.engines, deaths.attempts_lost)),
+                *(str(len(deaths.wrong)), str(deaths.committed_again)),
+                "held" if deaths.held else "BROKEN",
+            )
+        ],
+    )
+    for wrong in deaths.wrong:
+        print(f"slices: {wrong}")
     for campaign in campaigns:
         for wrong in campaign.wrong:
             print(f"{campaign.lane}: {wrong}")
     for kind in struck:
         for wrong in kind.wrong:
             print(f"{kind.kind}: {wrong}")
-    return 0 if all(each.held for each in (*campaigns, *struck)) else 1
+    return 0 if all(each.held for each in (*campaigns, *struck, deaths)) else 1
 
 
 if __name__ == "__main__":
