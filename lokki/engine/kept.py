@@ -42,7 +42,7 @@ class KeptResults:
         for span in spans:
             self._bytes += len(span.results)
             if self._bytes <= KEPT_BYTES:
-                self._spans.append(span)
+                self._spans.append(span._replace(times=b""))
                 self._covered += span.length
         kept = [index for index in singles if index in self._copies]
         self._singles += kept

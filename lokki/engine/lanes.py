@@ -151,7 +151,10 @@ class Lanes:
         """
         now = monotonic()
         self._stay_in_process()
-        done.close()
+        try:
+            done.close()
+        except BaseException as caught:  # there is no memory left
+            error = error or caught
         work = done.work
         self._witness.stage = work.state.stage.name
         with self._lock:
@@ -173,6 +176,7 @@ class Lanes:
             except BaseException as caught:
                 error = caught
             self._finish(grant, error)
+            del grant  # it has the inputs of its stage
             self.commits.wait_for_room()
 
     def _wait_for_work(self) -> Slice | None:

@@ -67,7 +67,7 @@ class Pickled:
 
 
 Kept: TypeAlias = Any
-"""What is kept of a result: the copy from its pickle, or a Pickled."""
+"""What is kept of a result: itself if immutable, the copy from its pickle, or a Pickled."""
 
 Call: TypeAlias = tuple[BoundCall, Any, int, int]
 """A call to make: the step, its input, the item's index, the attempt."""
@@ -357,7 +357,10 @@ def _packed(
     packed, ref = yield from _stored(work, position, index, chunks)
     work.large = ref is not None
     if work.large or copy is not None:
-        kept = Pickled(chunks) if copy is None else copy[0]
+        if copy is None:
+            kept = result if type(result) in UNCHANGING else Pickled(chunks)
+        else:
+            kept = copy[0]
         work.keep(index, sum(map(len, chunks)), kept)
     return packed, ref
 

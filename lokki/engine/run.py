@@ -287,6 +287,7 @@ class Run:
         value = await self._value(before) if before else None
         while not self.state.ended:
             before, kept = await self._stage(value, before)
+            del value  # or the inputs would be there beside the results
             value = await self._value(before, kept, self.state.counts.succeeded)
         self._check_cancelled()
         return value
