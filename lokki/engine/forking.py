@@ -76,6 +76,8 @@ class ForkServer:
 
     def _end(self) -> None:
         self.alive = False
+        with suppress(OSError):  # close() would not do while a child of this process has it, too
+            self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
         try:
             self._process.wait(_END_SECONDS)

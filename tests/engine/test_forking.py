@@ -308,6 +308,49 @@ def test_a_run_alone_leaves_no_process():
     assert children() == before
 
 
+def test_a_child_of_the_engine_keeps_no_server(tmp_path):
+    text = """
+    import os, time
+    from lokki import flow, step
+    from lokki.engine import forking
+
+    forking._END_SECONDS = 600
+
+    @step
+    def forked():
+        child = os.fork()
+        if child == 0:
+            os.close(1)
+            time.sleep(45)
+        return [child]
+
+    @step(executor="process")
+    def parent(child):
+        return child, os.getppid()
+
+    @flow
+    def parents():
+        return forked().map(parent)
+
+    if __name__ == "__main__":
+        [(child, server)] = parents.run_sync()
+        os.kill(child, 0)
+        print(child, os.path.exists(f"/proc/{server}"))
+    """
+    (tmp_path / "script.py").write_text(textwrap.dedent(text))
+    done = subprocess.run(
+        [sys.executable, "script.py"],
+        cwd=tmp_path,
+        env={**os.environ, "LOKKI_LOCAL_JOURNAL": str(tmp_path / "j.db")},
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=40,
+    )
+    child, is_there = done.stdout.split()
+    os.kill(int(child), signal.SIGKILL)
+    assert is_there == "False"
+
+
 SCRIPT = """
 import os, time
 from lokki import flow, step
