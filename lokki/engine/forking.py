@@ -58,7 +58,7 @@ class ForkServer:
         """How a worker ended, once it has; None if that is lost with the server."""
         with self._lock:
             code = None
-            with suppress(ServerGone):
+            with suppress(ServerGone, OSError):
                 code, _ = self._ask(worker)
             self._workers -= 1
             self._end_if_done()

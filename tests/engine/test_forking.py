@@ -20,6 +20,7 @@ from serving import until
 import lokki
 from lokki import Engine, flow, step
 from lokki.config import Config
+from lokki.store.items import Items
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux only")
 
@@ -179,6 +180,7 @@ async def test_workers_are_forked_from_one_server_which_ends_with_the_engine():
         assert await engine.run(parents) == [server]
         signal.signal(signal.SIGUSR1, former)
         assert children() - before == {server}
+        assert os.getsid(server) == server  # Ctrl-C does not reach it
         assert b"forkserver" in Path(f"/proc/{server}/cmdline").read_bytes()
     assert children() == before
     assert not os.path.exists(f"/proc/{server}")
@@ -230,6 +232,9 @@ async def test_a_server_that_is_killed_ends_no_worker_and_is_replaced(tmp_path):
     async with Engine(processes=1) as engine:
         handle = engine.submit(going_on)
         assert await handle.result() == [0, 1, 2, 3]
+        stage = engine.journal.history.stage(handle.run_id, 1)
+        [attempt] = Items(engine.journal.read).attempts(stage, 2)
+        assert attempt.message.endswith("ended, as did the process that had started it")
     calls = [line.split() for line in (tmp_path / "calls").read_text().splitlines()]
     begun, later = calls[:3], calls[3:]
     assert [number for number, _, _ in begun] == ["0", "1", "2"]
