@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import signal
@@ -40,6 +41,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--schedules", type=int, default=300, help="how many schedules to compare with a calendar"
     )
+
+
+def pytest_collection_finish() -> None:
+    """Keep the garbage collector from looking through all tests again and again."""
+    gc.collect()
+    gc.freeze()
+    often, medium, _ = gc.get_threshold()
+    gc.set_threshold(often, medium, 100)
 
 
 @pytest.fixture(scope="session", autouse=True)
