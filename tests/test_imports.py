@@ -120,3 +120,9 @@ def test_a_worker_starts_without_what_only_the_engine_needs():
     )
     slow = {"anyio", "asyncio", "cloudpickle", "hashlib", "pathlib", "sqlite3", "urllib.parse"}
     assert slow & set(done.stdout.split()) == set()
+
+
+def test_a_process_of_the_service_that_imports_flows_starts_without_pydantic():
+    code = "import sys, lokki_server.inspector, lokki_server.runner; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert {"pydantic", "fastapi"} & set(done.stdout.split()) == set()

@@ -29,8 +29,8 @@ from lokki.store.history import read_history
 from lokki.store.jobs import as_asked
 from lokki.store.parameters import written_params
 from lokki.wording import said
-from lokki_server import models
 from lokki_server.channel import Channel, inherited
+from lokki_server.requested import WrongRequest, params_in
 from lokki_server.wording import as_fields
 
 
@@ -53,8 +53,8 @@ async def serve(descriptor: str, file: str) -> None:
 def checked(flow: Flow[..., Any], body: bytes) -> dict[str, Any]:
     """What the journal keeps of a requested run, or what is wrong with the request."""
     try:
-        params = models.params_in(body)
-    except models.WrongRequest as error:
+        params = params_in(body)
+    except WrongRequest as error:
         return {"wrong": error.errors}
     secret = [each.name for each in flow.parameters if each.is_secret and each.name in params]
     try:

@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from lokki.errors import Picklable
-from lokki.store.shown import DEEPEST, is_deep
+from lokki_server.requested import check_fields, check_params
 
 
 class _Asked(BaseModel):
@@ -30,51 +21,15 @@ class RunRequest(_Asked):
     @model_validator(mode="before")
     @classmethod
     def _are_in_params(cls, asked: Any) -> Any:
-        others = [name for name in asked if name != "params"] if isinstance(asked, dict) else []
-        if others:
-            write = f'{{"params": {{{json.dumps(others[0])}: …}}}}'
-            raise ValueError(f"parameters of the flow belong in 'params': write {write}")
+        if isinstance(asked, dict):
+            check_fields(asked)
         return asked
 
     @field_validator("params")
     @classmethod
     def _can_be_shown(cls, params: dict[str, Any]) -> dict[str, Any]:
-        """Half a character (a lone surrogate), which JSON can escape, is not text."""
-        try:
-            text = json.dumps(params, ensure_ascii=False)
-            text.encode()
-        except UnicodeEncodeError:
-            raise ValueError("must be Unicode: half a surrogate pair is not a character") from None
-        except RecursionError:
-            text = None
-        if text is None or is_deep(params, text):
-            raise ValueError(f"must be nested at most {DEEPEST} levels deep")
+        check_params(params)
         return params
-
-
-class WrongRequest(Picklable, Exception):
-    """A request's body is not valid; each of ``errors`` names a part and the reason."""
-
-    def __init__(self, errors: list[dict[str, Any]]) -> None:
-        super().__init__("; ".join(f"{each['name']}: {each['message']}" for each in errors))
-        self.errors = errors
-
-
-def params_in(body: bytes) -> dict[str, Any]:
-    """The parameters in a request to run a flow. Raises WrongRequest."""
-    try:
-        return RunRequest.model_validate(json.loads(body)).params
-    except ValidationError as error:
-        raise WrongRequest(
-            [
-                {"name": ".".join(map(str, ("body", *each["loc"]))), "message": each["msg"]}
-                for each in error.errors(include_context=False, include_input=False)
-            ]
-        ) from None
-    except RecursionError:
-        raise WrongRequest([{"name": "body", "message": "it is nested too deeply"}]) from None
-    except ValueError as error:
-        raise WrongRequest([{"name": "body", "message": f"it is not JSON: {error}"}]) from None
 
 
 class CancelRequest(_Asked):
