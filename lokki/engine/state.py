@@ -179,6 +179,11 @@ class RunState:
         if self.position == len(self.stages):
             self.status = RunStatus.SUCCEEDED
 
+    @property
+    def fresh(self) -> int:
+        """About how many items of the open stage have never been handed out."""
+        return len(self._items) - self._cursor
+
     # ---- claim and report ------------------------------------------------------------------------
 
     def claim(self, most: int, now: float, *, steal: bool = True) -> Claim | None:

@@ -13,6 +13,8 @@ from lokki.steps import Lane
 SLICE_SECONDS = 0.002
 """How long a lane aims to work before it reports: long enough to make the report cheap."""
 _MOST_ITEMS = 4096
+WORKER_SECONDS = 0.01
+"""The same for a worker process, which waits for its next slice while the last one is reported."""
 _MOST_TURNS = 8
 """Async lanes take turns on one loop: a slice may last this many turns."""
 _PATIENCE_SECONDS = 0.02
@@ -84,6 +86,9 @@ class Turns:
             return 1
         side_by_side = min(len(work.slices) + 1, _MOST_TURNS) if work.lane == "async" else 1
         fitting = int(SLICE_SECONDS * side_by_side / work.seconds_per_item)
+        if work.remote and fitting:
+            share = work.state.fresh // (2 * self.limits["process"])  # the last slices are shorter
+            fitting = max(fitting, min(int(WORKER_SECONDS / work.seconds_per_item), share))
         return max(1, min(fitting, 4 * work.last_size, _MOST_ITEMS))
 
     def finish(self, done: Slice, seconds: float, now: float) -> bool:

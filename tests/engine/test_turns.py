@@ -15,7 +15,7 @@ from lokki.chain import Step
 from lokki.engine.items import Slice, StageWork
 from lokki.engine.perform import SHORT_SECONDS, FailedAttempt
 from lokki.engine.state import Failed, RunState
-from lokki.engine.turns import SLICE_SECONDS, Turns
+from lokki.engine.turns import SLICE_SECONDS, WORKER_SECONDS, Turns
 from lokki.retry import RetryConfig
 from lokki.stages import MapStage, StepCall
 from lokki.store.journal import Journal
@@ -127,6 +127,13 @@ def test_slices_of_the_shortest_calls_have_4096_items(stage):
 
 def test_slices_of_long_calls_are_of_one_item(stage):
     assert sizes(turns_of(stage(10)), 5, SLICE_SECONDS) == [1] * 5
+
+
+def test_slices_of_workers_are_longer_until_little_is_left(stage):
+    each = SLICE_SECONDS / 2
+    long = round(WORKER_SECONDS / each)
+    found = sizes(turns_of(stage(100, "process"), process=2), 18, each)
+    assert found == [1, 4, *[long] * 6, 8, 6, 5, 4, 3, 2, 2, 2, 2, 1]
 
 
 def test_a_slice_is_no_longer_than_what_is_left(stage):
