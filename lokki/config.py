@@ -12,6 +12,7 @@ import reprlib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -303,8 +304,14 @@ _TRUTHS = {"true": True, "1": True, "yes": True, "on": True} | {
 }  # fmt: skip
 
 
+@cache
+def _kinds(section: Any) -> dict[str, Any]:
+    """The types of a section's fields."""
+    return get_type_hints(section)
+
+
 def _keys(section: Any, prefix: str = "") -> Iterator[Key]:
-    kinds = get_type_hints(section)
+    kinds = _kinds(section)
     for each in dataclasses.fields(section):
         kind, name = kinds[each.name], prefix + each.name.rstrip("_")
         if dataclasses.is_dataclass(kind):
@@ -454,7 +461,7 @@ def _shown(value: Any) -> str:
 
 
 def _made(section: Any, values: Mapping[str, Any], prefix: str = "", **more: Any) -> Any:
-    kinds = get_type_hints(section)
+    kinds = _kinds(section)
     for each in dataclasses.fields(section):
         name = prefix + each.name.rstrip("_")
         if dataclasses.is_dataclass(kinds[each.name]):
