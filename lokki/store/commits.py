@@ -37,6 +37,8 @@ _POLL_INTERVAL = 0.25
 _ROWS_PER_COMMIT = 2_000
 _LINGER_SECONDS = 0.1
 """How long lines wait for more, if there is nothing else to write."""
+_GATHER_SECONDS = 0.005
+"""How long records wait for more, unless somebody waits for a call."""
 
 _Writes: TypeAlias = "tuple[RunWriter, list[Entry], list[Line]]"
 
@@ -82,7 +84,8 @@ class Committer:
             self._owned[run_id] = writer
             self._lost.pop(run_id, None)
             self._seen = None  # a cancellation may have been requested since it was taken
-            self._changed.notify()
+            if len(self._owned) == 1:  # otherwise the thread looks now and then
+                self._changed.notify()
         return writer
 
     def look_again(self) -> None:
@@ -105,22 +108,24 @@ class Committer:
         with self._changed:
             if self._takes(writer):
                 writer.entries.append(entry)
-                self._rows += len(entry)
+                first, self._rows = not self._rows, self._rows + len(entry)
+                if first or self._rows >= _ROWS_PER_COMMIT:
+                    self._changed.notify()
 
     def note_lines(self, writer: RunWriter) -> None:
         """Have the lines of a run written."""
         with self._changed:
             if self._takes(writer):
                 writer.noted = True
+                self._changed.notify()
             elif writer not in self._waiting:  # otherwise they are written with what it has queued
                 writer.lines.clear()
 
     def _takes(self, writer: RunWriter) -> bool:
-        """Wake the thread if more may be queued; whether it may. The caller holds the lock."""
+        """Whether more may be queued for a run; the caller holds the lock."""
         if writer.closed or self._closing or self.error is not None:
             return False
         self._waiting[writer] = None
-        self._changed.notify()
         return True
 
     def call(
@@ -169,7 +174,6 @@ class Committer:
             with translate_sqlite_errors(self._files.path), closing(self._connect()) as connection:
                 try:
                     while self._commit_next(connection):
-                        self._files.check()
                         self._look_for_requests(connection)
                 except JournalGone:
                     self._files.rescue(connection)
@@ -187,8 +191,10 @@ class Committer:
             if not (self._waiting or self._calls or self._closing):
                 self._changed.wait(_POLL_INTERVAL if self._owned else None)
             if not (self._waiting or self._calls or self._closing or self._lease_is_due()):
+                self._files.check()
                 return True
-            self._changed.wait_for(self._is_urgent, _LINGER_SECONDS)
+            self._changed.wait_for(lambda: self._rows or self._is_urgent(), _LINGER_SECONDS)
+            self._changed.wait_for(self._is_urgent, _GATHER_SECONDS)
             waiting, self._calls = self._calls, []
             calls = [call for call in waiting if call.future.set_running_or_notify_cancel()]
             writes = self._take({call.run_id for call in calls})
@@ -216,8 +222,9 @@ class Committer:
         return not last
 
     def _is_urgent(self) -> bool:
-        """Whether there is more to write than a few lines."""
-        return bool(self._calls or self._rows or self._closing) or self.congested
+        """Whether somebody waits, or enough is queued for a transaction."""
+        enough = self._rows >= _ROWS_PER_COMMIT
+        return bool(self._calls or self._closing) or enough or self.congested
 
     def _lease_is_due(self) -> bool:
         now = time.time()
@@ -225,6 +232,8 @@ class Committer:
 
     def _look_for_requests(self, connection: sqlite3.Connection) -> None:
         """Notify the runs that another process wants to cancel."""
+        if not self._owned:
+            return
         (version,) = connection.execute("PRAGMA data_version").fetchone()
         if version == self._seen:  # no other connection has written since
             return

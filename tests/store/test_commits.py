@@ -13,6 +13,8 @@ import pytest
 from lokki.store import commits
 from lokki.store.journal import Journal
 from lokki.store.leases import LEASE_SECONDS
+from lokki.store.records import Opening
+from lokki.store.rows import StageRow, stage_id
 
 
 def never(error):
@@ -43,6 +45,23 @@ def test_lines_wait_for_one_another(patient, record, journal):
     assert messages(record.journal) == list(map(str, range(100)))
     with closing(sqlite3.connect(journal)) as connection:
         assert connection.execute("SELECT count FROM logs").fetchall() == [(100,)]
+
+
+def test_records_wait_for_one_another(record, journal, monkeypatch):
+    monkeypatch.setattr(commits, "_GATHER_SECONDS", 3600)
+    record.run()
+    number = record.journal.run("r1").number
+    writer = record.journal.own("r1", never)
+    with closing(sqlite3.connect(journal)) as connection:
+        (before,) = connection.execute("PRAGMA data_version").fetchone()
+        for position in range(20):
+            at = stage_id(number, position), "r1", position, f"s{position}", "task", 3.0, None, 1
+            writer.add(Opening(StageRow(*at)))
+            sleep(0.001)  # as a run of short steps
+            assert connection.execute("PRAGMA data_version").fetchone() == (before,)
+        record.journal.flush("r1").result()
+        assert connection.execute("PRAGMA data_version").fetchone() != (before,)
+    assert len(record.journal.history.stages("r1")) == 20
 
 
 def test_lines_wait_for_nothing_once_they_are_many(patient, record):
