@@ -12,7 +12,7 @@ from contextvars import copy_context
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from secrets import choice
+from secrets import token_bytes
 from types import TracebackType
 from typing import Any, Generic, Self, TextIO, TypeVar
 
@@ -48,6 +48,8 @@ R = TypeVar("R")
 
 _PROGRESS_SECONDS = 0.1
 _ASYNC_CALLS = 100
+_TAIL = "0123456789abcdefghjkmnpqrstvwxyz"
+"""The 32 characters of the random part of a run's id."""
 
 
 class RunHandle(Generic[R]):
@@ -277,8 +279,7 @@ class Engine:
 
         Raises RunNotFound, and PayloadError where parameters cannot be read back.
         """
-        found = await anyio.to_thread.run_sync(self.journal.run, run_id)
-        return await with_params(found, self._payloads)
+        return await with_params(self.journal.run(run_id), self._payloads)
 
     def resume_as(self, planned: Plan[R], *, started_by: str | None = None) -> RunHandle[R]:
         """Resume a run as ``lokki.engine.resuming.plan`` planned it; otherwise like `resume`.
@@ -367,7 +368,7 @@ def resumed_graph(
 def new_run_id() -> str:
     """A new run id: UTC time to the millisecond, then five random characters; sorts by time."""
     now = datetime.now(UTC)
-    tail = "".join(choice("0123456789abcdefghjkmnpqrstvwxyz") for _ in range(5))
+    tail = "".join(_TAIL[byte % 32] for byte in token_bytes(5))
     return f"{now:%Y%m%d-%H%M%S}-{now.microsecond // 1000:03d}{tail}"
 
 

@@ -19,6 +19,8 @@ KEPT_BYTES = 256 * 1024 * 1024
 """How much of a stage's results stays in memory."""
 _OVERHEAD = 100
 """Bytes that a small result takes in memory beyond those of its pickle."""
+_FEW = 64
+"""So many results that are `is_plain` take no time to read."""
 
 
 class KeptResults:
@@ -51,6 +53,13 @@ class KeptResults:
     def covers(self, count: int) -> bool:
         """Whether all of a stage's ``count`` results are in memory."""
         return self._covered == count
+
+    def at_once(self) -> list[Any] | None:
+        """All results in order, if they are few and reading them calls no code of the user's."""
+        if self._singles or self._covered > _FEW:
+            return None
+        values = [entry for span in sorted(self._spans) for entry in span.entries()]
+        return None if tuple in map(type, values) else values
 
     def take(self) -> Iterator[Span | Single]:
         """Give away all results in order; `copy` has the single ones."""

@@ -60,7 +60,7 @@ class _Recorded:
         self.before = structure.loaded(run.structure)
         self.now = graph.structure
         self.succeeded = run.status == "succeeded"
-        self.begun = history.stages(run.id)
+        self.begun = [] if run.started is None else history.stages(run.id)
         self._history = history
 
     def groups(self, position: int) -> list[FailureGroup]:

@@ -105,8 +105,8 @@ class Run:
         self.echo = echo
         self._fresh = fresh_contexts()
         self.events: list[Event] = []
-        self.news = anyio.Event()
-        self.done = anyio.Event()
+        self.news = asyncio.Event()
+        self.done = asyncio.Event()
         self.result: Any = None
         self.error: Exception | None = None
         self.work: StageWork | None = None
@@ -117,6 +117,7 @@ class Run:
         self._since = time(), monotonic()
         self._number = 0
         self._begun: dict[int, StageRow] = {}
+        self._last: StageFinished | None = None
         self._lost: JournalError | None = None
         self._writer: RunWriter | None = None
 
@@ -135,7 +136,7 @@ class Run:
     def _publish(self, event: Event) -> None:
         self.events.append(event)
         self.news.set()
-        self.news = anyio.Event()
+        self.news = asyncio.Event()
 
     def _now(self) -> float:
         """The time of day, but at least the time at the start plus what has passed since.
@@ -192,6 +193,8 @@ class Run:
             self.journal.commits.release(self._writer)
         recorded = None if self.error is None else self._error_json(self.error)
         await _committed(self.journal.finish(self.id, status.value, self._now(), recorded))
+        if self._last is not None:
+            self._publish(self._last)
         return status
 
     async def _begin(self) -> None:
@@ -199,7 +202,7 @@ class Run:
         planned = self._planned
         if planned is not None:
             detail = {"by": self._started_by, "again": planned.summary, **surroundings()}
-            superseded = await anyio.to_thread.run_sync(self._superseded, planned.reopening)
+            superseded = await self._superseded(planned.reopening)
             row = await _committed(
                 self.journal.take(
                     self.id,
@@ -211,8 +214,9 @@ class Run:
                 )
             )
             self._number = row.number
-            begun = await anyio.to_thread.run_sync(self.journal.history.stages, self.id)
-            self._begun = {stage.position: stage for stage in begun}
+            if row.started is not None:
+                begun = await anyio.to_thread.run_sync(self.journal.history.stages, self.id)
+                self._begun = {stage.position: stage for stage in begun}
             with suppress(PayloadError):  # otherwise they are removed with the run
                 for folder in superseded:
                     await self.payloads.delete_prefix(folder)
@@ -271,13 +275,17 @@ class Run:
         text = cut(redacted(message, secrets_of(self.graph)), LONGEST)
         self._writer.note((self._now(), step, None, 1, "ERROR", "lokki", text))
 
-    def _superseded(self, reopening: Reopening | None) -> set[str]:
+    async def _superseded(self, reopening: Reopening | None) -> set[str]:
         """The folders of earlier writers that contain only what is being discarded."""
         if reopening is None:
             return set()
-        taken_back = reopening.taken_back(self.journal.run(self.id).number)
-        folders = map(writers_folder, self.journal.payloads(*taken_back))
-        return {folder for folder in folders if folder is not None}
+
+        def read() -> set[str]:
+            taken_back = reopening.taken_back(self.journal.run(self.id).number)
+            folders = map(writers_folder, self.journal.payloads(*taken_back))
+            return {folder for folder in folders if folder is not None}
+
+        return await anyio.to_thread.run_sync(read)
 
     async def _stages(self) -> Any:
         finished = [row for row in self._begun.values() if row.finished is not None]
@@ -305,10 +313,13 @@ class Run:
         row = self._opened(position, stage, len(inputs), writer)
         carried = await self._carried(row, stage)
         failures = await self._tolerated(before)
-        recorded, inside = self._recorded(row, carried), self.journal.extents(row.id)
-        await anyio.to_thread.run_sync(state.open, len(inputs), recorded, inside)
+        if position in self._begun:
+            recorded, inside = self._recorded(row, carried), self.journal.extents(row.id)
+            await anyio.to_thread.run_sync(state.open, len(inputs), recorded, inside)
+        else:
+            state.open(len(inputs))
         self._publish(StageStarted(position, stage.name, is_map, replace(state.counts)))
-        done = anyio.Event()
+        done = asyncio.Event()
         work = self.work = StageWork(
             state,
             row.id,
@@ -330,11 +341,18 @@ class Run:
         if state.cancelled:
             self._publish(StageProgressed(position, counts))
         if state.complete:
-            await _committed(self.journal.close_stage(self.id, position, self._now()))
+            closed = self.journal.close_stage(self.id, position, self._now())
+            last = position == len(state.stages) - 1 and work.kept.covers(counts.succeeded)
+            if not last:  # otherwise it is on disk when the run's end is
+                await _committed(closed)
             self._check_lost()
             self._check_cancelled()
             state.advance()
-            self._publish(StageFinished(position, counts, monotonic() - began))
+            finished = StageFinished(position, counts, monotonic() - began)
+            if last:
+                self._last = finished
+            else:
+                self._publish(finished)
             return row, work.kept
         await _committed(self.journal.flush(self.id))
         self._check_lost()
@@ -397,7 +415,7 @@ class Run:
             yield Recorded(index, ItemStatus(status), position, attempt)
 
     async def _carried(self, row: StageRow, stage: Stage) -> dict[int, Carried]:
-        if self._planned is None or len(stage.calls) == 1:
+        if row.position not in self._begun or len(stage.calls) == 1:
             return {}
         rows = list(self.journal.carried(row.id))
         values = await self._loaded(row, rows)
@@ -423,10 +441,11 @@ class Run:
         ``kept`` are results that need not be read; ``count`` is the number of all.
         """
         if kept is not None and count is not None and kept.covers(count):
-            found = kept.take()
+            values = kept.at_once()
+            if values is None:
+                values = await self._loaded(row, kept.take(), kept)
         else:
-            found = self.journal.results(row.id)
-        values = await self._loaded(row, found, kept)
+            values = await self._loaded(row, self.journal.results(row.id), kept)
         return values if row.kind == "map" else values[0]
 
     async def _loaded(

@@ -203,6 +203,8 @@ class Journal:
             add_event(connection, run_id, now, kind, detail=json.dumps(recorded))
             return row
 
+        if queued:  # nobody has a lease of it
+            return self.commits.call(run_id, lease)
         return self.claim(run_id, now, lease)
 
     def request_cancel(self, run_id: str, now: float, owner: str | None = None) -> Future[bool]:

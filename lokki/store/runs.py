@@ -96,7 +96,7 @@ def runs_of(read: Read, query: str, values: Sequence[Any]) -> list[RunRecord]:
         of_runs(
             read,
             "SELECT run, max(updated) FROM stages WHERE run IN ({}) GROUP BY run",
-            [run.id for run in runs if run.finished is None],
+            [run.id for run in runs if run.finished is None and run.started is not None],
         )
     )
     return [_record_of(run, by_run.get(run.id, ()), outcomes.get(run.id)) for run in runs]
