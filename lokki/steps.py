@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
+from functools import cached_property
 from inspect import (
     Parameter,
     Signature,
@@ -139,7 +140,7 @@ class StepDefinition(Generic[P, R]):
             return "process"
         return "async" if self.is_async else "thread"
 
-    @property
+    @cached_property
     def signature(self) -> Signature:
         return signature(self.fn)
 

@@ -185,7 +185,8 @@ class Lanes:
             with self._lock:
                 grant = self._granted.popleft() if self._granted else self._turns.next(monotonic())
                 if grant is not None:
-                    self._call_another()
+                    if self._granted or self._turns.has_more:
+                        self._call_another()
                 elif self._closing:
                     return None
                 else:

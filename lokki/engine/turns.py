@@ -48,6 +48,11 @@ class Turns:
             return True
         return False
 
+    @property
+    def has_more(self) -> bool:
+        """Whether another lane may find work, now or later; not in stages of one item."""
+        return any(work.state.counts.total > 1 for work in self._works)
+
     def next(self, now: float) -> Slice | None:
         """The next slice, from the stages in turn, or None if there is nothing to do now."""
         if sum(self._busy.values()) >= self.total:
