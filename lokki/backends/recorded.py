@@ -35,7 +35,7 @@ def runs(history: History, found: Iterable[RunRecord]) -> list[Run]:
     """Runs without their failures and resumes."""
     found = list(found)
     stages: dict[str, list[StageRow]] = {run.id: [] for run in found}
-    for stage in history.stages(*stages):
+    for stage in history.stages(*(run.id for run in found if run.started is not None)):
         stages[stage.run].append(stage)
     now = time()
     return [

@@ -6,16 +6,17 @@ import json
 import sqlite3
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from lokki.errors import JournalError, KeyReused, RunOwned
+from lokki.model.base import fields_of
 from lokki.store.events import add_event
 from lokki.store.journal import Journal, end_cancelled
 from lokki.store.leases import bound_lease, is_worked_on, refuse_worked_on
 from lokki.store.offers import TAKEN, Needs, Offer
 from lokki.store.rows import RunRow
-from lokki.store.runs import found, refuse_removing
+from lokki.store.runs import RunRecord, found, refuse_removing
 from lokki.store.storable import storable
 
 
@@ -55,6 +56,20 @@ class NewRun:
     started_by: str
     params_ref: str | None = None
 
+    def queued(self, number: int) -> RunRecord:
+        """The run as the journal has it while it waits."""
+        return RunRecord(
+            **fields_of(self),
+            number=number,
+            status="queued",
+            started=None,
+            finished=None,
+            error=None,
+            owner=None,
+            leased_until=None,
+            seen=self.created,
+        )
+
 
 class Jobs:
     """The queue of a journal, which any number of services share."""
@@ -70,15 +85,15 @@ class Jobs:
         key: str | None = None,
         body: str = "",
         most: int | None = None,
-    ) -> Future[str]:
-        """Queue a new run; return its id, or that of the flow's run with the same ``key``.
+    ) -> Future[RunRecord]:
+        """Queue a new run; return it, or the flow's run with the same ``key``.
 
         ``offer`` is that of the queueing service, ``body`` a hash of the request. Raises KeyReused
         if the key was used with another one, and QueueFull if ``most`` runs wait that the service
         takes.
         """
 
-        def insert(connection: sqlite3.Connection) -> str:
+        def insert(connection: sqlite3.Connection) -> RunRecord:
             if key is not None:
                 before = connection.execute(
                     "SELECT run, body FROM requests WHERE flow = ? AND key = ?", (new.flow, key)
@@ -86,13 +101,13 @@ class Jobs:
                 if before is not None:
                     if before[1] != body:
                         raise KeyReused(key)
-                    return str(before[0])
-            enqueue(connection, new, offer, most)
+                    return found(connection.execute, before[0])
+            number = enqueue(connection, new, offer, most)
             if key is not None:
                 connection.execute(
                     "INSERT INTO requests VALUES (?, ?, ?, ?)", (new.flow, key, body, new.id)
                 )
-            return new.id
+            return new.queued(number)
 
         return self._journal.commits.call(new.id, insert)
 
@@ -207,21 +222,22 @@ def enqueue(
     *,
     tick: float | None = None,
     in_turn: bool = False,
-) -> None:
-    """Queue a new run, perhaps for a time of its flow's schedule.
+) -> int:
+    """Queue a new run, perhaps for a time of its flow's schedule; return its number.
 
     ``in_turn``: it begins when all runs for earlier times have ended. Raises QueueFull if ``most``
     runs wait that the service takes.
     """
-    if most is not None and _waiting(connection, offer) >= most:
+    if most is not None and _is_full(connection, offer, most):
         raise QueueFull(f"{most} runs wait for a runner: try again later")
-    connection.execute(
+    added = connection.execute(
         "INSERT INTO runs (id, flow, source, fingerprint, structure, params, params_json, created,"
         " started_by, params_ref, status) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued')",
-        storable(astuple(new)),
+        storable(tuple(fields_of(new).values())),
     )
     needs = offer.needs(new.source)
     _queue(connection, new.id, new.created, None, needs, tick=tick, in_turn=in_turn)
+    return added.lastrowid or 0
 
 
 def _give_up(connection: sqlite3.Connection, run: RunRow, resumes: int, now: float) -> None:
@@ -260,9 +276,10 @@ def _queue(
     )
 
 
-def _waiting(connection: sqlite3.Connection, offer: Offer) -> int:
-    """How many runs wait for a runner of such a service, from the index of waiting runs."""
-    count: int = connection.execute(
-        f"SELECT count(*) FROM jobs WHERE queued IS NOT NULL AND {TAKEN}", offer.values
-    ).fetchone()[0]
-    return count
+def _is_full(connection: sqlite3.Connection, offer: Offer, most: int) -> bool:
+    """Whether ``most`` runs wait that a service takes; few that wait at all are counted fast."""
+    waiting = "SELECT count(*) FROM jobs WHERE queued IS NOT NULL"
+    if connection.execute(waiting).fetchone()[0] < most:
+        return False
+    taken: int = connection.execute(f"{waiting} AND {TAKEN}", offer.values).fetchone()[0]
+    return taken >= most

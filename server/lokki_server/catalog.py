@@ -58,6 +58,8 @@ class FlowFile:
         self._importing = False
         self._given_up = False
         self._asked = 0.0
+        self._checked = -inf
+        """When the last check for changes began, by `monotonic`."""
 
     def mark_as_slow(self) -> None:
         """Report an unfinished import; the earlier flows are offered meanwhile."""
@@ -82,8 +84,9 @@ class FlowFile:
 
     async def ask(self, flow: str, **question: Any) -> dict[str, Any]:
         """Ask the process about a flow as it is now. Raises Problem if there is no answer."""
+        came = monotonic()
         async with self._turn:
-            if self._child is None or await anyio.to_thread.run_sync(self.changed):
+            if self._child is None or await self._changed_since(came):
                 await self._end()
                 await self._start()
             if self._child is None or self._answers is None:
@@ -103,6 +106,13 @@ class FlowFile:
             if not scope.cancelled_caught:
                 what = "ended the process that it ran in"
             raise Problem(409, "The flow does not answer", f"the body of flow '{flow}' {what}")
+
+    async def _changed_since(self, came: float) -> bool:
+        """Whether its code has changed; those who came before the last check need no other."""
+        if came < self._checked and monotonic() <= self._again:
+            return False
+        self._checked = monotonic()
+        return await anyio.to_thread.run_sync(self.changed)
 
     def problem(self) -> Problem:
         """The answer about a flow while its file cannot be imported."""

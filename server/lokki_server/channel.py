@@ -34,8 +34,7 @@ class Channel:
         if not self._writer.is_closing():
             size = {"attached": len(attached)} if attached else {}
             text = json.dumps({**message, **size}, ensure_ascii=False)
-            self._writer.write(text.encode("utf-8", "replace") + b"\n")
-            self._writer.write(attached)
+            self._writer.write(text.encode("utf-8", "replace") + b"\n" + attached)
 
     async def messages(self) -> AsyncIterator[dict[str, Any]]:
         """The messages from the other end until it is gone; ``attached`` has the bytes."""

@@ -14,6 +14,7 @@ import signal
 import sys
 from contextlib import closing, suppress
 from dataclasses import replace
+from functools import partial
 from time import time
 from types import ModuleType
 from typing import Any, TextIO
@@ -39,6 +40,8 @@ from lokki_server import STARTED_BY
 from lokki_server.channel import Channel, inherited
 
 _LOOK_SECONDS = 0.25
+_BRIEF_SECONDS = 0.05
+"""Of a run that ends within this time, only the end is reported."""
 
 
 class Runner:
@@ -49,8 +52,10 @@ class Runner:
         self._channel = channel
         self._jobs = Jobs(engine.journal)
         self._modules: dict[str, ModuleType] = {}
+        self._flows: dict[str, Flow[..., Any]] = {}
         self._code = Code()
         self._spoilt = False  # a failed import leaves parts of a program behind
+        self._ended: list[str] = []
         self._handles: dict[str, RunHandle[Any]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -61,11 +66,10 @@ class Runner:
             if "drain" in message:
                 await self._drain(message["drain"])
                 return
-            self._channel.send(heard=message["run"])
-            run = self._run(message["run"], message["again"], message["patient"])
-            task = asyncio.create_task(run)
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            for run in message["runs"]:
+                task = asyncio.create_task(self._run(**run))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
         await self._drain(None)
 
     async def _drain(self, grace: float | None) -> None:
@@ -92,26 +96,37 @@ class Runner:
             self._channel.send(stale=run_id)
             return
         except RunOwned:
-            self._channel.send(ended=run_id)
+            self._report_end(run_id)
             return
         except Exception as error:
             await self._refuse(run_id, error)
-            self._channel.send(ended=run_id)
+            self._report_end(run_id)
             return
         self._handles[run_id] = handle
-        self._channel.send(begun=run_id)
+        begun = partial(self._channel.send, begun=run_id)
+        report = asyncio.get_running_loop().call_later(_BRIEF_SECONDS, begun)
         try:
             with suppress(LokkiError):  # the journal has its error
                 await handle.result()
         finally:
+            report.cancel()
             del self._handles[run_id]
-            self._channel.send(ended=run_id)
+            self._report_end(run_id)
+
+    def _report_end(self, run_id: str) -> None:
+        """Report the end of a run, with those that end at the same time."""
+        if not self._ended:
+            asyncio.get_running_loop().call_soon(self._send_ended)
+        self._ended.append(run_id)
+
+    def _send_ended(self) -> None:
+        ended, self._ended = self._ended, []
+        self._channel.send(ended=ended)
 
     async def _begun(self, run_id: str, again: dict[str, Any], patient: bool) -> RunHandle[Any]:
         journal = self._engine.journal
         row = await self._engine.recorded(run_id)
-        flow = self._flow(row.source or "", patient)
-        alias_source(row.source or "", flow)
+        flow = self._flow(run_id, row.source or "", patient)
         graph = resumed_graph(row, flow, {})
         output.mask(secrets_of(graph))
         wanted = ResumeOptions(**again)
@@ -131,12 +146,13 @@ class Runner:
             why = json.dumps(short_error(refusal), default=fields_of)
             await asyncio.wrap_future(self._jobs.refuse(run_id, why, time()))
 
-    def _flow(self, target: str, patient: bool) -> Flow[..., Any]:
+    def _flow(self, run_id: str, target: str, patient: bool) -> Flow[..., Any]:
         """A flow; its file is imported once, so that all its flows share its classes."""
         source, name = source_and_name(target)
         if self._spoilt or self._code.changed():
             raise _Stale
         if source not in self._modules:
+            self._channel.send(heard=run_id)  # an import may take long
             try:
                 with self._code.imports(str(file_named(source))):
                     self._modules[source] = load_module(source)
@@ -147,7 +163,10 @@ class Runner:
                 raise
             if patient and self._code.changed():  # it may be half new
                 raise LoadError(f"the code of {source} changed while it was imported")
-        return flow_in(self._modules[source], source, name)
+        if target not in self._flows:
+            self._flows[target] = flow_in(self._modules[source], source, name)
+            alias_source(target, self._flows[target])
+        return self._flows[target]
 
 
 class _Stale(Exception):

@@ -10,6 +10,7 @@ import hmac
 import ipaddress
 import re
 from collections.abc import Collection
+from functools import lru_cache
 from hashlib import sha256
 from http.cookies import CookieError, SimpleCookie
 from math import ceil
@@ -57,6 +58,7 @@ def name_in(host: str) -> str:
     return found[1].strip("[]") if found else ""
 
 
+@lru_cache(maxsize=32)  # each request names the server
 def is_loopback(name: str) -> bool:
     """Whether this machine is meant, by a name that nobody can point elsewhere."""
     return name == "localhost" or (_is_address(name) and ipaddress.ip_address(name).is_loopback)

@@ -88,14 +88,14 @@ class Service:
         offer, most = self.catalog.offer, self.config.server.max_queued
         put = self.jobs.put(new, offer, key=key, body=asked, most=most)
         try:
-            run_id = await asyncio.wrap_future(put)
+            run = await asyncio.wrap_future(put)
         except (KeyReused, QueueFull):
             await self.settle(new)
             raise
-        if run_id != new.id:
+        if run.id != new.id:
             await self.settle(new)
         self.supervisor.wake()
-        return await anyio.to_thread.run_sync(self.history.find, run_id)
+        return run
 
     async def new_run(self, name: str, body: bytes, by: str) -> tuple[NewRun, str]:
         """A run of a flow that can be queued, and a hash of the request.

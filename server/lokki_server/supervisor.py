@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import defaultdict
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from math import inf
 from time import monotonic, time
+from typing import Any
 
 from lokki.config import Server
 from lokki.store.jobs import Job, Jobs
@@ -15,6 +17,8 @@ from lokki_server.catalog import Catalog
 from lokki_server.channel import Child
 
 _LOOK_SECONDS = 0.25
+_APART_SECONDS = 0.005
+"""One look serves all that ask for it within this time after another."""
 _RECOVER_SECONDS = 1.0
 _SOON_SECONDS = 1.0
 """A runner begins a run within this time, unless a step or an import delays it."""
@@ -120,8 +124,11 @@ class Supervisor:
 
     async def news(self) -> None:
         """Wait until the next look is due."""
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._news.wait(), _LOOK_SECONDS)
+        looked = monotonic()
+        if not self._news.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), _LOOK_SECONDS)
+        await asyncio.sleep(max(0.0, looked + _APART_SECONDS - monotonic()))
         self._news.clear()
 
     async def _assign(self) -> None:
@@ -136,16 +143,23 @@ class Supervisor:
         waiting = await asyncio.to_thread(
             self._jobs.waiting, room + len(given), self._catalog.offer, self._to_hold()
         )
+        free = self._free()
+        given_now: defaultdict[_Runner, list[dict[str, Any]]] = defaultdict(list)
         for job in waiting:
-            free = self._free()
             if free and job.run_id not in given:
-                self._give(job, min(free, key=lambda each: len(each.runs)))
+                runner = min(free, key=lambda each: len(each.runs))
+                given_now[runner].append(self._given(job, runner))
+                if len(runner.runs) == self._most_runs:
+                    free.remove(runner)
+        for runner, runs in given_now.items():
+            runner.child.channel.send(runs=runs)
 
-    def _give(self, job: Job, runner: _Runner) -> None:
+    def _given(self, job: Job, runner: _Runner) -> dict[str, Any]:
+        """What a runner gets of a run that is now assigned to it."""
         now, held = monotonic(), self._held.get(job.source)
         patient = now - (held.since if held else now) < self._patience
         runner.runs[job.run_id] = _Given(now, job.source)
-        runner.child.channel.send(run=job.run_id, again=job.again, patient=patient)
+        return {"run_id": job.run_id, "again": job.again, "patient": patient}
 
     def _to_hold(self) -> list[str]:
         """The sources whose runs are not assigned now."""
@@ -219,18 +233,21 @@ class Supervisor:
         _log.warning("%s; starting another", death)
         self._hire()
 
-    def _hear(self, runner: _Runner, message: dict[str, str]) -> None:
+    def _hear(self, runner: _Runner, message: dict[str, Any]) -> None:
         match message:
             case {"ready": _}:
                 runner.ready = True
                 self._failures = 0
             case {"heard": run}:
                 runner.runs[run] = replace(runner.runs[run], heard=True)
+                return
             case {"begun": run}:
-                given = runner.runs[run] = replace(runner.runs[run], begun=True)
-                self._held.pop(given.source, None)
-            case {"ended": run}:
-                del runner.runs[run]
+                given = runner.runs[run] = replace(runner.runs[run], heard=True, begun=True)
+                if self._held.pop(given.source, None) is None:
+                    return
+            case {"ended": runs}:
+                for run in runs:
+                    self._held.pop(runner.runs.pop(run).source, None)
             case {"stale": run}:
                 del runner.runs[run]
                 self._retire(runner)

@@ -29,7 +29,7 @@ def jobs(opened):
 def put(jobs):
     def queued(run_id="r1", now=1.0, source="/f.py:f", offer=OFFER, flow="f", **options):
         new = NewRun(run_id, flow, source, "p", "a", b"", "{}", now, "lokki serve")
-        return jobs.put(new, offer, **options).result()
+        return jobs.put(new, offer, **options).result().id
 
     return queued
 

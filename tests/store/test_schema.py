@@ -106,7 +106,9 @@ def test_idempotency_keys_of_before_are_those_of_their_flows(tmp_path):
                 offer,
                 key="k",
                 body="asked",
-            ).result()
+            )
+            .result()
+            .id
             for run_id, flow in (("r2", "birds"), ("r3", "fish"))
         ]
     assert found == ["r1", "r3"]

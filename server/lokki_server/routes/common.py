@@ -28,7 +28,7 @@ _PIECE = 64 * 1024
 """Characters of an answer that are sent at a time."""
 
 
-def _service(request: Request) -> Service:
+async def _service(request: Request) -> Service:
     service: Service = request.app.state.service
     return service
 
@@ -48,7 +48,7 @@ async def of_flow(request: Request, service: Serving, name: FlowName) -> None:
     request.state.runs = runs
 
 
-def _runs(request: Request) -> OperatedBackend:
+async def _runs(request: Request) -> OperatedBackend:
     runs: OperatedBackend = request.state.runs
     return runs
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -53,13 +54,17 @@ async def start_run(
     service: Serving,
     name: FlowName,
     request: Request,
-    response: Response,
     idempotency_key: IdempotencyKey = None,
-) -> Any:
+) -> Response:
     """Queue a run. The same `Idempotency-Key` returns the same run again."""
     run = await service.start(name, await request.body(), idempotency_key)
-    response.headers["Location"] = f"/runs/{run.id}"
-    return recorded.runs(service.history, [run])[0]
+    (shown,) = recorded.runs(service.history, [run])
+    return Response(
+        json.dumps(shown, default=fields_of, ensure_ascii=False, separators=(",", ":")),
+        status_code=202,
+        headers={"Location": f"/runs/{run.id}"},
+        media_type="application/json",
+    )
 
 
 @router.get("/schedules", response_model=ScheduleList)
