@@ -9,6 +9,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import is_dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, get_overloads
 
@@ -36,10 +37,11 @@ def _entry(name: str) -> Iterator[str]:
         yield _code(name, value)
     yield _text(value)
     for member, each in _members(value) if isinstance(value, type) else ():
-        if isinstance(each, property) and each.fget:
+        if isinstance(each, property | cached_property):
+            read = each.func if isinstance(each, cached_property) else each.fget
             yield f"### {name}.{member}\n"
-            yield f"`{inspect.signature(each.fget).return_annotation}`\n"
-            yield from filter(None, [_text(each.fget)])
+            yield f"`{inspect.signature(read).return_annotation}`\n"
+            yield from filter(None, [_text(read)])
         elif _is_documented_method(member, each):
             function = each.__func__ if isinstance(each, classmethod) else each
             yield f"### {name}.{member}\n"
