@@ -17,8 +17,8 @@ from lokki_server.catalog import Catalog
 from lokki_server.channel import Child
 
 _LOOK_SECONDS = 0.25
-_APART_SECONDS = 0.005
-"""One look serves all that ask for it within this time after another."""
+_APART_SECONDS = 0.01
+"""After a look that has assigned runs, the next one serves all that ask for it within this time."""
 _RECOVER_SECONDS = 1.0
 _SOON_SECONDS = 1.0
 """A runner begins a run within this time, unless a step or an import delays it."""
@@ -91,7 +91,7 @@ class Supervisor:
         self._news = asyncio.Event()
         self._closing = asyncio.Event()
         self._failures = 0
-        self._recovered = -inf
+        self._recovered = self._assigned = -inf
         self._death = "none has started yet"
 
     @property
@@ -124,11 +124,10 @@ class Supervisor:
 
     async def news(self) -> None:
         """Wait until the next look is due."""
-        looked = monotonic()
         if not self._news.is_set():
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._news.wait(), _LOOK_SECONDS)
-        await asyncio.sleep(max(0.0, looked + _APART_SECONDS - monotonic()))
+        await asyncio.sleep(max(0.0, self._assigned + _APART_SECONDS - monotonic()))
         self._news.clear()
 
     async def _assign(self) -> None:
@@ -151,6 +150,8 @@ class Supervisor:
                 given_now[runner].append(self._given(job, runner))
                 if len(runner.runs) == self._most_runs:
                     free.remove(runner)
+        if given_now:
+            self._assigned = monotonic()
         for runner, runs in given_now.items():
             runner.child.channel.send(runs=runs)
 
