@@ -9,6 +9,7 @@ import pytest
 
 from lokki import RunNotFound
 from lokki.backends.backend import Backend
+from lokki.model.run_filter import RunFilter
 from lokki.model.times import seconds
 
 FLOW, OTHER = "checked", "doubled"
@@ -64,23 +65,25 @@ class Conformance:
             world.backend.find(name, "nothing")
 
     def test_runs_come_in_pages_the_newest_first(self, world):
-        whole = world.backend.runs(limit=10)
+        whole = world.backend.runs(RunFilter(limit=10))
         assert [run.id for run in whole.runs] == world.ids[::-1]
         assert whole.next is None
-        page = world.backend.runs(limit=2)
+        page = world.backend.runs(RunFilter(limit=2))
         assert [run.id for run in page.runs] == world.ids[:0:-1]
-        rest = world.backend.runs(before=page.next, limit=2)
+        rest = world.backend.runs(RunFilter(before=page.next, limit=2))
         assert ([run.id for run in rest.runs], rest.next) == ([world.ids[0]], None)
 
     def test_runs_are_filtered(self, world):
-        runs = world.backend.runs(limit=10).runs
-        of_flow = world.backend.runs(flow=OTHER, limit=10).runs
+        runs = world.backend.runs(RunFilter(limit=10)).runs
+        of_flow = world.backend.runs(RunFilter(flow=OTHER, limit=10)).runs
         assert [run.id for run in of_flow] == [world.ids[2]]
-        assert len(world.backend.runs(statuses=["succeeded"], limit=10).runs) == 3
-        assert world.backend.runs(statuses=["failed", "cancelled"], limit=10).runs == []
+        assert len(world.backend.runs(RunFilter(statuses=("succeeded",), limit=10)).runs) == 3
+        assert world.backend.runs(RunFilter(statuses=("failed", "cancelled"), limit=10)).runs == []
         newest = seconds(runs[0].created)
-        assert [run.id for run in world.backend.runs(since=newest, limit=10).runs] == [runs[0].id]
-        older = world.backend.runs(older_than=newest, limit=10).runs
+        assert [run.id for run in world.backend.runs(RunFilter(since=newest, limit=10)).runs] == [
+            runs[0].id
+        ]
+        older = world.backend.runs(RunFilter(older_than=newest, limit=10)).runs
         assert [run.id for run in older] == [run.id for run in runs[1:]]
 
     def test_flows_are_those_of_its_runs(self, world):

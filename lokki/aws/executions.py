@@ -24,6 +24,7 @@ from lokki.aws.results import Results
 from lokki.config import Config
 from lokki.errors import AwsError, KeyReused, RunNotFound
 from lokki.model.run import Run, RunList
+from lokki.model.run_filter import RunFilter
 from lokki.model.times import seconds
 from lokki.store.jobs import as_asked
 from lokki.store.s3 import S3Store
@@ -184,26 +185,19 @@ class Executions(Results):
                 raise
         return found
 
-    async def page(
-        self,
-        flow: str | None,
-        statuses: Sequence[str],
-        since: float | None,
-        before: str | None,
-        limit: int,
-        older_than: float | None = None,
-    ) -> RunList:
-        """A page of runs, like `History.runs`."""
-        if before is not None:
-            older_than = seconds((await self.find(before, flow)).created)
+    async def page(self, wanted: RunFilter) -> RunList:
+        """A page of runs."""
+        older_than, flow, limit = wanted.older_than, wanted.flow, wanted.limit
+        if wanted.before is not None:
+            older_than = seconds((await self.find(wanted.before, flow)).created)
         flows = [flow] if flow is not None else await self.flows()
         found = [
             run
             for each in flows
             for run in await self.listed(
                 each,
-                statuses=statuses,
-                since=since,
+                statuses=wanted.statuses,
+                since=wanted.since,
                 older_than=older_than,
                 limit=limit + 1,
             )

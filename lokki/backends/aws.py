@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from math import inf
@@ -27,6 +27,7 @@ from lokki.model.failure import Failure
 from lokki.model.item import Attempt, Item, ItemDetail, Strip
 from lokki.model.log import LogLine
 from lokki.model.run import Run, RunList, Stage
+from lokki.model.run_filter import RunFilter
 from lokki.model.status import ItemStatus
 from lokki.model.times import seconds
 from lokki.resumption import ResumeOptions
@@ -99,19 +100,10 @@ class AwsBackend:
     async def _flow(self, run_id: str) -> str:
         return self._of or self._known.flows.get(run_id) or (await self.find(run_id)).flow
 
-    async def runs(
-        self,
-        *,
-        flow: str | None = None,
-        statuses: Sequence[str] = (),
-        since: float | None = None,
-        before: str | None = None,
-        older_than: float | None = None,
-        limit: int,
-    ) -> RunList:
-        asked = flow or self._of, tuple(statuses), since, before, limit, older_than
-        ask = partial(self.executions.page, *asked)
-        found = await self._known.once.ask(("page", *asked), ask, self._current)
+    async def runs(self, wanted: RunFilter) -> RunList:
+        wanted = replace(wanted, flow=wanted.flow or self._of)
+        ask = partial(self.executions.page, wanted)
+        found = await self._known.once.ask(("page", wanted), ask, self._current)
         for run in found.runs:
             self._known.flows[run.id] = run.flow
         return found

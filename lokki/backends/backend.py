@@ -9,6 +9,7 @@ from lokki.backends.outputs import Output
 from lokki.model.item import Item, ItemDetail, Strip
 from lokki.model.log import LogLine
 from lokki.model.run import Run, RunList
+from lokki.model.run_filter import RunFilter
 from lokki.store.lines import Wanted
 
 
@@ -44,21 +45,8 @@ class Backend(Protocol):
         """A run with its failures and resumes."""
         ...
 
-    def runs(
-        self,
-        *,
-        flow: str | None = None,
-        statuses: Sequence[str] = (),
-        since: float | None = None,
-        before: str | None = None,
-        older_than: float | None = None,
-        limit: int,
-    ) -> RunList:
-        """A page of at most ``limit`` runs, the newest first.
-
-        ``flow``, ``statuses`` and ``since`` (seconds since the epoch) filter them. ``before`` is
-        the id of the last run of the previous page; ``older_than`` is a time in its place.
-        """
+    def runs(self, wanted: RunFilter) -> RunList:
+        """A page of runs."""
         ...
 
     def flows(self) -> list[str]:
@@ -122,16 +110,7 @@ class AsyncBackend(Protocol):
         """A run with its failures and resumes."""
         ...
 
-    async def runs(
-        self,
-        *,
-        flow: str | None = None,
-        statuses: Sequence[str] = (),
-        since: float | None = None,
-        before: str | None = None,
-        older_than: float | None = None,
-        limit: int,
-    ) -> RunList:
+    async def runs(self, wanted: RunFilter) -> RunList:
         """A page of runs, like `Backend.runs`."""
         ...
 

@@ -14,6 +14,7 @@ from lokki.backends.aws import AwsBackend
 from lokki.config import Config
 from lokki.model.log import LogLine
 from lokki.model.run import Run, RunList
+from lokki.model.run_filter import RunFilter
 from lokki.resumption import ResumeOptions
 from lokki.store.lines import Wanted
 
@@ -45,8 +46,8 @@ class BlockingAwsBackend:
     def run(self, run_id: str) -> Run:
         return self.wait(self._backend.run, run_id)
 
-    def runs(self, **wanted: Any) -> RunList:
-        return self.wait(lambda: self._backend.runs(**wanted))
+    def runs(self, wanted: RunFilter) -> RunList:
+        return self.wait(self._backend.runs, wanted)
 
     def flows(self) -> list[str]:
         return self.wait(self._backend.flows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from lokki.backends.local import LocalBackend
 from lokki.errors import AwsError, RunNotFound
 from lokki.model.log import LogLine
 from lokki.model.run import Run, RunList
+from lokki.model.run_filter import RunFilter
 from lokki.model.times import seconds
 
 if TYPE_CHECKING:
@@ -68,7 +70,7 @@ class CombinedBackend:
                 raise RunNotFound(f"{error}; {other}") from None
 
     def _newest(self, flow: str | None) -> Run:
-        found = self.runs(flow=flow, limit=1).runs
+        found = self.runs(RunFilter(flow=flow, limit=1)).runs
         if not found:
             raise RunNotFound(f"no runs{f' of {flow}' if flow else ''} yet in {self.name}")
         return found[0]
@@ -85,19 +87,11 @@ class CombinedBackend:
     def run(self, run_id: str) -> Run:
         return self._of(run_id).run(run_id)
 
-    def runs(
-        self,
-        *,
-        flow: str | None = None,
-        statuses: Sequence[str] = (),
-        since: float | None = None,
-        before: str | None = None,
-        older_than: float | None = None,
-        limit: int,
-    ) -> RunList:
-        newer = None if before is None else self.find(before, flow)
+    def runs(self, wanted: RunFilter) -> RunList:
+        newer = None if wanted.before is None else self.find(wanted.before, wanted.flow)
+        of_others = replace(wanted, before=None)
         if newer is not None:
-            older_than = seconds(newer.created)
+            of_others = replace(of_others, older_than=seconds(newer.created))
         found: list[Run] = []
         more = False
         for backend in (self._local, self._aws):
@@ -105,19 +99,13 @@ class CombinedBackend:
                 continue
             own = newer is not None and self._of(newer.id) is backend
             try:
-                page = backend.runs(
-                    flow=flow,
-                    statuses=statuses,
-                    since=since,
-                    before=before if own else None,
-                    older_than=None if own else older_than,
-                    limit=limit,
-                )
+                page = backend.runs(replace(wanted, older_than=None) if own else of_others)
             except AwsError as error:
                 self._tell(error)
                 continue
             more = more or page.next is not None
             found += [self._remembered(backend, run) for run in page.runs]
+        limit = wanted.limit
         newest = sorted(found, key=lambda run: (run.created, run.id), reverse=True)
         shown, left = newest[:limit], newest[limit:]
         if left and left[0].id == shown[-1].id:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from time import time
 from typing import Any
@@ -14,6 +14,7 @@ from lokki.backends import recorded
 from lokki.config import journal_path, load
 from lokki.model.log import LogLine
 from lokki.model.run import Run, RunList
+from lokki.model.run_filter import RunFilter
 from lokki.store.connection import Reader
 from lokki.store.history import History
 from lokki.store.rows import StageRow
@@ -38,17 +39,8 @@ class LocalBackend:
     def run(self, run_id: str) -> Run:
         return recorded.run(self._history, self._history.find(run_id))
 
-    def runs(
-        self,
-        *,
-        flow: str | None = None,
-        statuses: Sequence[str] = (),
-        since: float | None = None,
-        before: str | None = None,
-        older_than: float | None = None,
-        limit: int,
-    ) -> RunList:
-        return recorded.page(self._history, flow, statuses, since, before, limit, older_than)
+    def runs(self, wanted: RunFilter) -> RunList:
+        return recorded.page(self._history, wanted)
 
     def flows(self) -> list[str]:
         return self._history.flows()

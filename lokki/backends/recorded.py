@@ -19,6 +19,7 @@ from lokki.model.run import (
     RunList,
     Stage,
 )
+from lokki.model.run_filter import RunFilter
 from lokki.model.status import RunStatus
 from lokki.model.times import rfc3339, utc
 from lokki.store.history import History
@@ -43,29 +44,18 @@ def runs(history: History, found: Iterable[RunRecord]) -> list[Run]:
     ]
 
 
-def page(
-    history: History,
-    flow: str | None,
-    statuses: Sequence[str],
-    since: float | None,
-    before: str | None,
-    limit: int,
-    older_than: float | None = None,
-) -> RunList:
-    """A page of runs; ``before`` is the last one of the previous page. Raises RunNotFound.
-
-    ``older_than`` is a time in its place.
-    """
-    newer = None if before is None else history.find(before, flow)
-    last = (older_than, "") if older_than is not None else None
+def page(history: History, wanted: RunFilter) -> RunList:
+    """A page of runs. Raises RunNotFound."""
+    newer = None if wanted.before is None else history.find(wanted.before, wanted.flow)
+    last = (wanted.older_than, "") if wanted.older_than is not None else None
     found = history.runs(
-        flow=flow,
-        statuses=statuses,
-        since=since,
+        flow=wanted.flow,
+        statuses=wanted.statuses,
+        since=wanted.since,
         before=last if newer is None else (newer.created, newer.id),
-        limit=limit + 1,
+        limit=wanted.limit + 1,
     )
-    more, found = found[limit:], found[:limit]
+    more, found = found[wanted.limit :], found[: wanted.limit]
     return RunList(runs=runs(history, found), next=found[-1].id if more else None)
 
 

@@ -16,6 +16,7 @@ from lokki.model.item import Strip
 from lokki.model.log import LineList, LogLine
 from lokki.model.reading import read
 from lokki.model.run import AllParams, Run, RunList
+from lokki.model.run_filter import RunFilter
 from lokki.model.structure import Structure, of_text
 from lokki.model.times import rfc3339
 from lokki.store.codec import pickle_in
@@ -43,7 +44,7 @@ class ServerBackend:
     def find(self, name: str, flow: str | None = None) -> Run:
         if name != "last":
             return self._run(name)
-        newest = self.runs(flow=flow, limit=1).runs
+        newest = self.runs(RunFilter(flow=flow, limit=1)).runs
         if not newest:
             raise RunNotFound(f"no runs{f' of {flow}' if flow else ''} yet on {self.name}")
         return newest[0]
@@ -65,26 +66,23 @@ class ServerBackend:
         """A run; servers of lokki 0.1 send its structure only as a text."""
         return run if run.structure else replace(run, structure=of_text(run.chain))
 
-    def runs(
-        self,
-        *,
-        flow: str | None = None,
-        statuses: Sequence[str] = (),
-        since: float | None = None,
-        before: str | None = None,
-        older_than: float | None = None,
-        limit: int,
-    ) -> RunList:
+    def runs(self, wanted: RunFilter) -> RunList:
         found: list[Run] = []
+        before = wanted.before
+        filters: dict[str, Any] = {
+            "flow": wanted.flow,
+            "status": wanted.statuses,
+            "since": rfc3339(wanted.since),
+        }
         while True:
-            n = min(limit - len(found), _MOST_RUNS)
-            wanted = {"flow": flow, "status": statuses, "since": rfc3339(since), "before": before}
-            if before is None and older_than is not None:
-                wanted["older_than"] = rfc3339(older_than)
-            page = self._ask(RunList, "/runs", n=n, **wanted)
+            asked = {**filters, "before": before}
+            if before is None and wanted.older_than is not None:
+                asked["older_than"] = rfc3339(wanted.older_than)
+            n = min(wanted.limit - len(found), _MOST_RUNS)
+            page = self._ask(RunList, "/runs", n=n, **asked)
             found += map(self._with_structure, page.runs)
             before = page.next
-            if before is None or len(found) >= limit:
+            if before is None or len(found) >= wanted.limit:
                 return RunList(runs=found, next=before)
 
     def params(self, run: Run) -> dict[str, Any]:
@@ -94,7 +92,7 @@ class ServerBackend:
         return self._ask(AllParams, f"/runs/{run.id}/params").params
 
     def flows(self) -> list[str]:
-        return sorted({run.flow for run in self.runs(limit=_MOST_RUNS).runs})
+        return sorted({run.flow for run in self.runs(RunFilter(limit=_MOST_RUNS)).runs})
 
     def strip(self, run_id: str, position: int, width: int) -> Sequence[Mapping[str, int]]:
         return self._ask(Strip, f"/runs/{run_id}/stages/{position}/strip", width=width).cells

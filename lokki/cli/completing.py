@@ -17,6 +17,7 @@ from lokki.decorators import Flow
 from lokki.errors import LokkiError
 from lokki.loading import from_here, source_and_name
 from lokki.model.run import AWS, LOCAL
+from lokki.model.run_filter import RunFilter
 
 if TYPE_CHECKING:
     import click
@@ -41,7 +42,7 @@ def runs(
 
     found: list[CompletionItem[str]] = []
     with suppress(LokkiError), _backend(context) as backend:
-        newest = backend.runs(flow=context.obj.flow, limit=_MOST_RUNS).runs
+        newest = backend.runs(RunFilter(flow=context.obj.flow, limit=_MOST_RUNS)).runs
         if newest:
             found.append(CompletionItem("last", help=f"the newest: {newest[0].id}"))
         for run in newest:

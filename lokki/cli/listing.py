@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lokki.model.base import fields_of
+from lokki.model.run_filter import RunFilter
 
 if TYPE_CHECKING:
     from lokki.backends.backend import Backend
@@ -25,7 +26,8 @@ def list_runs(
     count: int,
     as_json: bool,
 ) -> None:
-    page = backend.runs(flow=flow, statuses=status, since=since, before=before, limit=count)
+    wanted = RunFilter(flow=flow, statuses=tuple(status), since=since, before=before, limit=count)
+    page = backend.runs(wanted)
     if as_json:
         print_json(page)
         return
@@ -43,7 +45,7 @@ def tell_unknown(backend: Backend, flow: str) -> None:
     """Report a flow without any runs, and which flow may be meant."""
     from difflib import get_close_matches
 
-    if backend.runs(flow=flow, limit=1).runs:
+    if backend.runs(RunFilter(flow=flow, limit=1)).runs:
         return
     known = backend.flows()
     near = get_close_matches(flow, known)

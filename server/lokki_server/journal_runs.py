@@ -15,6 +15,7 @@ from lokki.model.base import fields_of
 from lokki.model.item import Item, ItemDetail, Strip
 from lokki.model.log import LogLine
 from lokki.model.run import Plan, Run, RunList
+from lokki.model.run_filter import RunFilter
 from lokki.resumption import ResumeOptions
 from lokki.store.connection import Reader
 from lokki.store.history import History
@@ -61,8 +62,8 @@ class JournalRuns:
     async def run(self, run_id: str) -> Run:
         return await in_thread(self._local.run, run_id)
 
-    async def runs(self, **wanted: Any) -> RunList:
-        return await in_thread(partial(self._local.runs, **wanted))
+    async def runs(self, wanted: RunFilter) -> RunList:
+        return await in_thread(self._local.runs, wanted)
 
     async def params_json(self, run_id: str) -> str:
         run = await with_params(await self._operations.run(run_id), self._payloads)

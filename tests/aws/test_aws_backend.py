@@ -10,6 +10,7 @@ from clouds import NAMES, begin, ended, off
 
 from lokki.backends.blocking import opened
 from lokki.errors import AwsError, DefinitionError, FingerprintError, PayloadError, RunNotFound
+from lokki.model.run_filter import RunFilter
 from lokki.resumption import ResumeOptions
 from lokki.store.codec import pickle_in
 
@@ -84,14 +85,14 @@ def test_runs_are_listed_the_newest_first_and_in_pages(place):
     some = [begin(place, "doubles", count=1) for _ in range(3)]
     for run_id in some:
         ended(place, run_id)
-    page = place.runs(flow="doubles", limit=2)
+    page = place.runs(RunFilter(flow="doubles", limit=2))
     assert [run.id for run in page.runs] == some[:0:-1]
-    rest = place.runs(flow="doubles", before=page.next, limit=20)
+    rest = place.runs(RunFilter(flow="doubles", before=page.next, limit=20))
     assert rest.runs[0].id == some[0]
-    assert place.runs(flow="doubles", statuses=["failed"], limit=9).runs == []
-    assert place.runs(flow="doubles", since=time.time() + 60, limit=9).runs == []
+    assert place.runs(RunFilter(flow="doubles", statuses=("failed",), limit=9)).runs == []
+    assert place.runs(RunFilter(flow="doubles", since=time.time() + 60, limit=9)).runs == []
     ended(place, other := begin(place, "tolerant", count=1))
-    newest = place.runs(limit=2).runs
+    newest = place.runs(RunFilter(limit=2)).runs
     assert [(run.flow, run.id) for run in newest] == [
         ("tolerant", other), ("doubles", some[-1]),
     ]  # fmt: skip

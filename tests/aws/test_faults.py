@@ -14,6 +14,7 @@ from lokki.aws.home import pull
 from lokki.backends.blocking import opened
 from lokki.errors import AwsError
 from lokki.model.base import fields_of
+from lokki.model.run_filter import RunFilter
 from lokki.store.local import LocalStore
 
 pytestmark = pytest.mark.timeout(120)
@@ -80,7 +81,7 @@ def test_calls_of_which_every_third_is_throttled_are_repeated(place, refusing, w
     [
         ("DescribeMapRun", lambda place, run_id: place.run(run_id)),
         ("FilterLogEvents", lambda place, run_id: place.last_line(run_id)),
-        ("ListExecutions", lambda place, run_id: place.runs(flow="crunching", limit=1)),
+        ("ListExecutions", lambda place, run_id: place.runs(RunFilter(flow="crunching", limit=1))),
         ("StopExecution", lambda place, run_id: place.request_cancel(run_id)),
     ],
 )

@@ -17,6 +17,7 @@ from lokki import Engine, JournalError, PayloadError, RunFailed, flow, step
 from lokki.backends import recorded
 from lokki.cli.removal import collect
 from lokki.config import load
+from lokki.model.run_filter import RunFilter
 from lokki.store.history import read_history
 from lokki.store.memory import MemoryStore
 
@@ -88,7 +89,7 @@ async def test_they_are_shown_by_their_beginning(journal):
             await engine.run(counting, {"numbers": list(range(50_000))})
     with read_history(journal) as history:
         told = recorded.run(history, history.find("last"))
-        listed = recorded.page(history, None, (), None, None, 20).runs[0]
+        listed = recorded.page(history, RunFilter()).runs[0]
     for shape in (told, listed):
         assert shape.params_cut
         assert shape.params["numbers"].startswith("[0, 1, 2, 3, ")

@@ -11,6 +11,7 @@ import pytest
 from lokki import Engine, RetryConfig, RunFailed, flow, step
 from lokki.backends import recorded
 from lokki.model.base import fields_of
+from lokki.model.run_filter import RunFilter
 from lokki.store.connection import Reader
 from lokki.store.history import read_history
 from lokki.store.items import Items
@@ -61,7 +62,7 @@ async def test_a_run_and_its_list_are_short_however_long_its_error_is(tmp_path):
     with read_history(tmp_path / "lokki.db") as history:
         run = history.find(run_id)
         shape = recorded.run(history, run)
-        listed = recorded.page(history, None, (), None, None, 20)
+        listed = recorded.page(history, RunFilter())
         lines = list(history.lines(run_id))
     assert len(json.dumps(shape, default=fields_of)) < 80_000
     assert len(json.dumps(listed, default=fields_of)) < 40_000

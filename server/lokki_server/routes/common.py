@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field
 
 from lokki.backends.backend import AsyncBackend
 from lokki.model.run import RunList
+from lokki.model.run_filter import RunFilter
 from lokki.model.status import ItemStatus, RunStatus
 from lokki.store.lines import Wanted
 from lokki_server.models import ProblemDetails
@@ -128,14 +129,15 @@ class RunQuery(BaseModel):
 
     async def of(self, runs: AsyncBackend, flow: str | None) -> RunList:
         """A page of runs of a backend."""
-        return await runs.runs(
+        wanted = RunFilter(
             flow=flow,
-            statuses=self.status,
+            statuses=tuple(self.status),
             since=seconds(self.since),
             before=self.before,
             older_than=seconds(self.older_than),
             limit=self.n,
         )
+        return await runs.runs(wanted)
 
 
 class ItemQuery(BaseModel):
