@@ -268,11 +268,12 @@ class Catalog:
 
     def find(self, name: str) -> tuple[FlowFile, dict[str, Any]]:
         """A flow and its file. Raises Problem."""
-        if name not in self.flows:
+        flows = self.flows
+        if name not in flows:
             for file in self._files.values():
                 if file.may_have(name):
                     raise file.problem()
-            known = ", ".join(self.flows) or "none"
+            known = ", ".join(flows) or "none"
             broken = [
                 f"{file.source} ({file.error['error']})"
                 for file in self._files.values()
@@ -282,4 +283,4 @@ class Catalog:
             raise Problem(
                 404, "No such flow", f"there is no flow '{name}'; known flows: {known}{others}"
             )
-        return self.flows[name]
+        return flows[name]

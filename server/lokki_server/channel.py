@@ -11,7 +11,8 @@ import json
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from typing import Any
 
 _LONGEST = 64 * 1024 * 1024
@@ -32,9 +33,7 @@ class Channel:
     def send(self, attached: bytes = b"", **message: Any) -> None:
         """Send a message; drop it if the other end is gone."""
         if not self._writer.is_closing():
-            size = {"attached": len(attached)} if attached else {}
-            text = json.dumps({**message, **size}, ensure_ascii=False)
-            self._writer.write(text.encode("utf-8", "replace") + b"\n" + attached)
+            self._writer.write(_written(message, attached))
 
     async def messages(self) -> AsyncIterator[dict[str, Any]]:
         """The messages from the other end until it is gone; ``attached`` has the bytes."""
@@ -52,6 +51,37 @@ class Channel:
 
     def close(self) -> None:
         self._writer.close()
+
+
+class BlockingChannel:
+    """One end of a connection, for a process that does one thing at a time."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._reader = connection.makefile("rb")
+
+    def send(self, attached: bytes = b"", **message: Any) -> None:
+        """Send a message; drop it if the other end is gone."""
+        with suppress(OSError):
+            self._connection.sendall(_written(message, attached))
+
+    def messages(self) -> Iterator[dict[str, Any]]:
+        """The same as `Channel.messages`."""
+        with suppress(OSError):
+            while (line := self._reader.readline()).endswith(b"\n"):
+                message = json.loads(line)
+                if "attached" in message:
+                    size = message["attached"]
+                    message["attached"] = self._reader.read(size)
+                    if len(message["attached"]) < size:
+                        return
+                yield message
+
+
+def _written(message: dict[str, Any], attached: bytes) -> bytes:
+    size = {"attached": len(attached)} if attached else {}
+    text = json.dumps({**message, **size}, ensure_ascii=False)
+    return text.encode("utf-8", "replace") + b"\n" + attached
 
 
 class Child:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from contextlib import closing
 from hashlib import sha256
 from typing import Any
 
@@ -29,22 +28,23 @@ from lokki.store.history import read_history
 from lokki.store.jobs import as_asked
 from lokki.store.parameters import written_params
 from lokki.wording import said
-from lokki_server.channel import Channel, inherited
+from lokki_server.channel import BlockingChannel, inherited
 from lokki_server.requested import WrongRequest, params_in
 from lokki_server.wording import as_fields
 
 
-async def serve(descriptor: str, file: str) -> None:
+def serve(descriptor: str, file: str) -> None:
     """Describe ``file``, then check parameters and plan resumes until the channel is closed."""
     code = Code()
-    with closing(await Channel.over(inherited(descriptor))) as channel:
+    with inherited(descriptor) as connection:
+        channel = BlockingChannel(connection)
         with code.imports(str(file_named(file))):
             flows, described = looked_into(file)
         channel.send(**described, code=code.news())
-        async for message in channel.messages():
+        for message in channel.messages():
             flow = flows[message["flow"]]
             if "run" in message:
-                answer = await planned(flow, message["run"], message["again"])
+                answer = asyncio.run(planned(flow, message["run"], message["again"]))
             else:
                 answer = checked(flow, message.get("attached", b""))
             channel.send(**answer, code=code.news())
@@ -108,4 +108,4 @@ def _not_here(name: str) -> ParameterProblem:
 
 if __name__ == "__main__":
     output.mask(in_environment())
-    asyncio.run(serve(*sys.argv[1:]))
+    serve(*sys.argv[1:])

@@ -56,6 +56,7 @@ def serve(config: Config, sources: Sequence[str]) -> None:
         uvicorn.Config(
             app,
             log_level="error",
+            access_log=False,
             timeout_graceful_shutdown=1,
             timeout_keep_alive=75,
             server_header=False,
