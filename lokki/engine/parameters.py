@@ -34,7 +34,9 @@ async def kept_params(graph: FlowGraph[Any], run_id: str, store: PayloadStore) -
         shown = parameters.to_json(graph.params) if parameters else {}
         return written_params(packed_params(graph), shown)
 
-    return await keep(store, graph.name, run_id, await in_thread(written))
+    # Without parameters, there is no code of the user's that may take long.
+    found = await in_thread(written) if graph.params else written()
+    return await keep(store, graph.name, run_id, found)
 
 
 def packed_params(graph: FlowGraph[Any]) -> bytes:
