@@ -24,6 +24,7 @@ NUMBER = struct.Struct("q")
 
 def main(work: Callable[[int, int], None]) -> None:
     """Serve on the socket that the command line names; in a worker, ``work``."""
+    worker = None
     handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, it loses exit codes
     with socket.socket(fileno=int(sys.argv[-1])) as engine:
         gc.freeze()  # a collection in a worker would copy the memory that all of them share

@@ -259,6 +259,7 @@ def perform(
     listed, retried = work.listed, work.retried
     timed = last > 0
     all_timed = timed and work.seconds_per_item >= SHORT_SECONDS
+    span = Growing(-1, 0.0)  # none of the slice's
     following = full = -1
     within: Within = _here
     finished = time()
@@ -312,10 +313,9 @@ def perform(
                 if index != following or following == full:
                     span = Growing(index, started)
                     done.growing.append(span)
-                    add_end, add_result = span.ends.append, span.results.append
                     full = index + MOST_ITEMS
-                add_end(finished)
-                add_result(entry)
+                span.ends.append(finished)
+                span.results.append(entry)
                 following = index + 1
             else:
                 if plain:
