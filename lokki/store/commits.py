@@ -195,16 +195,18 @@ class Committer:
                 return True
             self._changed.wait_for(lambda: self._rows or self._is_urgent(), _LINGER_SECONDS)
             self._changed.wait_for(self._is_urgent, _GATHER_SECONDS)
-            waiting, self._calls = self._calls, []
-            calls = [call for call in waiting if call.future.set_running_or_notify_cancel()]
-            writes = self._take({call.run_id for call in calls})
-            owned = list(self._owned.values())
-            errors = self._lost.copy()
-            last = self._closing and not self._waiting
         if self.guard is not None:
             self.guard()
+        calls: list[Call] = []
         try:
             connection.execute("BEGIN IMMEDIATE")
+            with self._changed:  # only now: others may have made this one wait
+                waiting, self._calls = self._calls, []
+                calls += [call for call in waiting if call.future.set_running_or_notify_cancel()]
+                writes = self._take({call.run_id for call in calls})
+                owned = list(self._owned.values())
+                errors = self._lost.copy()
+                last = self._closing and not self._waiting
             lost = self._write_all(connection, owned, writes)
             errors.update((writer.run_id, error) for writer, error in lost.items())
             for call in calls:

@@ -64,6 +64,20 @@ def test_records_wait_for_one_another(record, journal, monkeypatch):
     assert len(record.journal.history.stages("r1")) == 20
 
 
+def test_what_comes_while_another_process_writes_is_in_one_transaction(record, journal):
+    record.run()
+    opened = record.journal
+    with closing(sqlite3.connect(journal, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        first = opened.commits.call("", lambda ours: ours.execute("UPDATE runs SET flow = 'new'"))
+        sleep(0.1)  # it waits for the other one
+        seen = opened.commits.call("", lambda ours: opened.run("r1").flow)
+        other.execute("ROLLBACK")
+        assert seen.result() != "new"  # to readers, until both are committed
+    first.result()
+    assert opened.run("r1").flow == "new"
+
+
 def test_lines_wait_for_nothing_once_they_are_many(patient, record):
     record.run()
     writer = record.journal.own("r1", never)
