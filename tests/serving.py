@@ -349,10 +349,12 @@ class Server:
 
 def children(pid: int) -> list[int]:
     """The processes that a process has started."""
+    found: list[int] = []
     with suppress(FileNotFoundError, ProcessLookupError):
-        listed = Path(f"/proc/{pid}/task").iterdir()
-        return [int(pid) for each in listed for pid in (each / "children").read_text().split()]
-    return []
+        for each in Path(f"/proc/{pid}/task").iterdir():
+            with suppress(FileNotFoundError, ProcessLookupError):  # a thread that has just ended
+                found += map(int, (each / "children").read_text().split())
+    return found
 
 
 def _command(pid: int) -> bytes:

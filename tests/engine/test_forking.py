@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import serving
 from serving import until
 
 import lokki
@@ -109,8 +110,7 @@ def is_there(pid):
 
 
 def children():
-    listed = Path("/proc/self/task").iterdir()
-    return {int(pid) for each in listed for pid in (each / "children").read_text().split()}
+    return set(serving.children(os.getpid()))
 
 
 def set_cores(cores):
