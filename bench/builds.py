@@ -96,29 +96,37 @@ WORKS = (
 )  # fmt: skip
 
 
-def compare(work: Work, before: str | None, repeat: int, quick: bool) -> list[str]:
-    """A row of the table."""
+Turns = list[tuple[Figures, ...]]
+
+
+def take(work: Work, before: str | None, repeat: int, quick: bool) -> Turns:
+    """Measure lokki, its peers and the build before in turns."""
     count = work.quick if quick else work.count
 
-    def figure(python: str, name: str) -> Callable[[], float]:
+    def figures(python: str, name: str) -> Callable[[], Figures]:
         if name == "birds":
-            return lambda: birds(python)
-        return lambda: measured(python, name, count)[work.figure]
+            return lambda: {"seconds": birds(python)}
+        return lambda: measured(python, name, count)
 
-    measures = [figure(sys.executable, name) for name in (work.measure, *work.peers)]
+    measures = [figures(sys.executable, name) for name in (work.measure, *work.peers)]
     if before:
-        measures.append(figure(before, work.measure))
-    turns = alternate(repeat, *measures)
-    lokki, *others = zip(*turns, strict=True)
+        measures.append(figures(before, work.measure))
+    return alternate(repeat, *measures)
+
+
+def compared(work: Work, turns: Turns) -> list[str]:
+    """A row of the table."""
+    columns = [[each[work.figure] for each in column] for column in zip(*turns, strict=True)]
+    lokki, *others = columns
     ratios = [[a / b for a, b in zip(lokki, other, strict=True)] for other in others]
     names = [*work.peers, "before"][: len(others)]
     show = seconds if work.figure == "seconds" else lambda value: f"{value:,.0f}"
-    compared = ", ".join(
+    beside = ", ".join(
         f"{name} {show(median(other))}: {spread(ratio)}"
         for name, other, ratio in zip(names, others, ratios, strict=True)
     )
     cells = work.bound.cells(median(ratios[0])) if ratios else ("", "")
-    return [work.title, show(median(lokki)), compared, *cells]
+    return [work.title, show(median(lokki)), beside, *cells]
 
 
 def main() -> None:
@@ -128,11 +136,13 @@ def main() -> None:
     parser.add_argument("--only", action="append", help="measures to take; may be given again")
     options = parser.parse_args()
     begin(options)
-    rows = [
-        compare(work, options.before, options.repeat, options.quick)
-        for work in WORKS
-        if not options.only or work.measure in options.only
-    ]
+    rows, taken = list[list[str]](), dict[str, Turns]()
+    for work in WORKS:
+        if options.only and work.measure not in options.only:
+            continue
+        if work.measure not in taken:
+            taken[work.measure] = take(work, options.before, options.repeat, options.quick)
+        rows.append(compared(work, taken[work.measure]))
     columns = ("", "lokki", "beside it, and the ratio turn by turn", "bound", "")
     table(f"This build, peers, and the build before; medians of {options.repeat}", columns, rows)
 

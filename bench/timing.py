@@ -18,13 +18,15 @@ from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeVar
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from lokki import Engine, Flow, FlowGraph
+
+T = TypeVar("T")
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -101,7 +103,7 @@ def start_seconds(place: Path) -> float:
 START = "python -c 'import asyncio, sqlite3, json'"
 
 
-def alternate(times: int, *measures: Callable[[], float]) -> list[tuple[float, ...]]:
+def alternate(times: int, *measures: Callable[[], T]) -> list[tuple[T, ...]]:
     """Measure in turns, A B A B …, after one turn that does not count.
 
     What else the machine does then strikes both alike, and a ratio is taken turn by turn.

@@ -27,6 +27,8 @@ _OF_OPENMP = (
 _OF_OTHERS = ("NUMBA_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS")
 
 
+_OF_LIBC = 1 << 31 | 1 << 32
+"""Bits of signals 32 and 33 in a mask."""
 _IN_STATUS = (
     "Umask",
     "Uid",
@@ -69,9 +71,18 @@ def _inherited() -> tuple[object, ...]:
         folder = os.stat(".")
     except OSError:
         return ()
-    of_thread = tuple(line for line in status if line.startswith(_IN_STATUS))
+    of_thread = tuple(map(_of_users, (line for line in status if line.startswith(_IN_STATUS))))
     priority = os.getpriority(os.PRIO_PROCESS, 0)
     return of_thread, limits, priority, folder.st_dev, folder.st_ino, os.isatty(2)
+
+
+def _of_users(line: str) -> str:
+    """A line of the status, without the signals that the C library keeps for itself.
+
+    It handles them from a process's second thread on, whatever they were before (nptl(7)).
+    """
+    name, _, value = line.partition(":")
+    return f"{name}: {int(value, 16) & ~_OF_LIBC:x}" if name.startswith("Sig") else line
 
 
 def spawn(start: str, here: Surroundings, *descriptors: int) -> subprocess.Popen[bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import platform
 import resource
 import signal
 import subprocess
@@ -405,6 +406,54 @@ def test_how_a_worker_ended_is_known_even_if_the_engine_ignores_ends(tmp_path):
         text=True,
     )
     assert "WorkerDied: the worker process exited with code 3" in done.stderr
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="calls the kernel by a number")
+def test_signals_of_the_c_library_start_no_second_server(tmp_path):
+    """`uv run` ignores one of them; the C library handles it from its second thread on."""
+    text = """
+    import asyncio, ctypes, os, struct, sys
+    from pathlib import Path
+    from lokki import Engine, flow, step
+
+    @step(executor="process")
+    def parent():
+        return os.getppid()
+
+    @flow
+    def parents():
+        return parent()
+
+    def ignore(signal):
+        SIG_IGN, RT_SIGACTION = 1, 13
+        action = struct.pack("QQQQ", SIG_IGN, 0, 0, 0)
+        assert ctypes.CDLL(None).syscall(RT_SIGACTION, signal, action, None, 8) == 0
+
+    async def main():
+        async with Engine(processes=1) as engine:
+            await asyncio.to_thread(int)
+            [server] = {
+                child
+                for task in Path("/proc/self/task").iterdir()
+                for child in (task / "children").read_text().split()
+            }
+            assert await engine.run(parents) == int(server)
+
+    if __name__ == "__main__":
+        if "ignoring" not in sys.argv:
+            ignore(33)
+            os.execv(sys.executable, [sys.executable, __file__, "ignoring"])
+        asyncio.run(main())
+    """
+    (tmp_path / "ignoring.py").write_text(textwrap.dedent(text))
+    done = subprocess.run(
+        [sys.executable, "ignoring.py"],
+        cwd=tmp_path,
+        env={**os.environ, "LOKKI_LOCAL_JOURNAL": str(tmp_path / "j.db")},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_an_engine_that_is_killed_leaves_no_process(tmp_path):
