@@ -132,8 +132,9 @@ def test_slices_of_long_calls_are_of_one_item(stage):
 def test_slices_of_workers_are_longer_until_little_is_left(stage):
     each = SLICE_SECONDS / 2
     long = round(WORKER_SECONDS / each)
-    found = sizes(turns_of(stage(100, "process"), process=2), 18, each)
-    assert found == [1, 4, *[long] * 6, 8, 6, 5, 4, 3, 2, 2, 2, 2, 1]
+    found = sizes(turns_of(stage(200, "process"), process=2), 21, each)
+    assert long == 20
+    assert found == [1, 4, 16, 20, 20, 20, 20, 20, 19, 15, 11, 8, 6, 5, 3, 3, 2, 2, 2, 2, 1]
 
 
 def test_a_slice_is_no_longer_than_what_is_left(stage):
