@@ -10,6 +10,7 @@ from time import perf_counter
 from typing import Any
 
 import anyio
+from process_pools import add_one, in_threads, numbers, total
 from timing import (
     NO_BOUND,
     Bound,
@@ -33,32 +34,12 @@ THREADS = Bound(1.0, 0.5, times)
 ASYNC = Bound(1.5, 1.0, times)
 
 
-def add_one(x: int) -> int:
-    return x + 1
-
-
 async def add_one_async(x: int) -> int:
     await anyio.sleep(0)  # noqa: ASYNC115 (what a user writes)
     return x + 1
 
 
-@step
-def numbers(count: int) -> list[int]:
-    return list(range(count))
-
-
-@step
-def total(values: list[int]) -> int:
-    return sum(values)
-
-
-add_one_step = step(add_one)
 add_one_async_step = step(add_one_async)
-
-
-@flow
-def in_threads(count: int):
-    return numbers().map(add_one_step).agg(total)
 
 
 @flow

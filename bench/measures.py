@@ -15,6 +15,8 @@ from typing import Any
 
 from process_pools import (
     PROCESSES,
+    add_one,
+    in_threads,
     lokki,
     numbers,
     pool_executor,
@@ -24,6 +26,7 @@ from process_pools import (
 
 from lokki import flow, step
 
+CONCURRENCY = 16
 CPU_SECONDS = 0.001
 ELEMENTS = 131_072
 """Of doubles, in an array of 1 MiB."""
@@ -47,22 +50,9 @@ def read(array: Any) -> float:
     return float(array.sum())
 
 
-def add_one(x: int) -> int:
-    return x + 1
-
-
-async def add_one_async(x: int) -> int:
-    import anyio
-
-    await anyio.sleep(0)  # noqa: ASYNC115 (what a user writes)
-    return x + 1
-
-
 busy_step = step(executor="process")(busy)
 make_step = step(executor="process")(array_of)
 read_step = step(executor="process")(read)
-add_one_step = step(add_one)
-add_one_async_step = step(add_one_async)
 
 
 @flow
@@ -73,16 +63,6 @@ def busily(count: int):
 @flow
 def with_arrays(count: int):
     return numbers().map(make_step).map(read_step).agg(total)
-
-
-@flow
-def in_threads(count: int):
-    return numbers().map(add_one_step).agg(total)
-
-
-@flow
-def on_the_loop(count: int):
-    return numbers().map(add_one_async_step).agg(total)
 
 
 def run(of: Any, count: int, folder: str, **options: Any) -> float:
@@ -98,6 +78,16 @@ def run(of: Any, count: int, folder: str, **options: Any) -> float:
             return perf_counter() - began
 
     return asyncio.run(begin())
+
+
+def threads(count: int, folder: str) -> float:
+    return run(in_threads, count, folder, concurrency=CONCURRENCY)
+
+
+def coroutines(count: int, folder: str) -> float:
+    from map import on_the_loop
+
+    return run(on_the_loop, count, folder, concurrency=CONCURRENCY)
 
 
 def took(function: Callable[[], object]) -> float:
@@ -185,7 +175,7 @@ def growth(count: int, folder: str) -> dict[str, float]:
     """The time, the peak of the memory and the bytes on the disk."""
     import resource
 
-    seconds = run(in_threads, count, folder, concurrency=16)
+    seconds = threads(count, folder)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     size = sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
     return {"seconds": seconds, "peak": peak * 1024, "bytes": size}
@@ -200,10 +190,10 @@ MEASURES: dict[str, Callable[[int, str], Any]] = {
     "ideal": ideal,
     "arrays": lambda count, folder: run(with_arrays, count, folder, processes=PROCESSES),
     "joblib_arrays": joblib_arrays,
-    "threads": lambda count, folder: run(in_threads, count, folder, concurrency=16),
+    "threads": threads,
     "thread_pool": thread_pool,
     "run_sync": run_sync,
-    "coroutines": lambda count, folder: run(on_the_loop, count, folder, concurrency=16),
+    "coroutines": coroutines,
     "gather": gather,
     "durable": durable,
     "files": files,

@@ -28,12 +28,18 @@ def total(values: list[int]) -> int:
     return sum(values)
 
 
-add_one_step = step(executor="process")(add_one)
+add_one_step = step(add_one)
+add_one_apart = step(executor="process")(add_one)
+
+
+@flow
+def in_threads(count: int):
+    return numbers().map(add_one_step).agg(total)
 
 
 @flow
 def in_processes(count: int):
-    return numbers().map(add_one_step).agg(total)
+    return numbers().map(add_one_apart).agg(total)
 
 
 def lokki(count: int, folder: str) -> tuple[int, float]:

@@ -103,8 +103,8 @@ class Engine:
     ``journal``: path of the journal (default: ~/.lokki/lokki.db). ``payloads``: store of large
     payloads (default: a directory beside the journal). ``concurrency``: most calls at a time in
     the whole engine, all runs together (default: 4 × the cores in threads and 100 on the event
-    loop). ``processes``: most of them in worker processes (default: the cores); an engine that is
-    told so prepares for them when it opens. ``echo``: stream that shows the output of steps
+    loop). ``processes``: most of them in worker processes (default: the cores); if given, the
+    engine prepares for them when it opens. ``echo``: stream that shows the output of steps
     (default: the stream that it was written to). ``config``: where the first four come from if they
     are not given (default: the configuration of the working directory; raises ConfigError when that
     is wrong).

@@ -1,4 +1,4 @@
-"""What stays in memory of a stage's results, so that the next stage need not read them back."""
+"""A stage's results for the next stage: kept in memory, or unpacked from the journal."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KEPT_BYTES = 256 * 1024 * 1024
 _OVERHEAD = 100
 """Bytes that a small result takes in memory beyond those of its pickle."""
 _FEW = 64
-"""So many results that are `is_plain` take no time to read."""
+"""Up to this many plain results are unpacked at once, without a thread."""
 
 
 class KeptResults:
@@ -82,7 +82,10 @@ def _popped(spans: list[Span]) -> Iterator[Span]:
 
 
 class Unpacked(NamedTuple):
-    """Results in order. ``apart`` are those in the payload store: place here, index, reference."""
+    """Results in order; those in the payload store are missing.
+
+    ``apart`` has for each of these its position in ``values``, its index and its reference.
+    """
 
     values: list[Any]
     apart: list[tuple[int, int, str]]

@@ -314,8 +314,7 @@ class Run:
         carried = await self._carried(row, stage)
         failures = await self._tolerated(before)
         if position in self._begun:
-            recorded, inside = self._recorded(row, carried), self.journal.extents(row.id)
-            await anyio.to_thread.run_sync(state.open, len(inputs), recorded, inside)
+            await anyio.to_thread.run_sync(self._reopen, row, len(inputs), carried)
         else:
             state.open(len(inputs))
         self._publish(StageStarted(position, stage.name, is_map, replace(state.counts)))
@@ -407,6 +406,10 @@ class Run:
 
     # ---- what is recorded ------------------------------------------------------------------------
 
+    def _reopen(self, row: StageRow, count: int, carried: dict[int, Carried]) -> None:
+        """Open the current stage with its outcomes so far; reads the journal."""
+        self.state.open(count, self._recorded(row, carried), self.journal.extents(row.id))
+
     def _recorded(self, row: StageRow, carried: dict[int, Carried]) -> Iterable[Recorded]:
         """The outcomes to continue from; an item whose carried input is lost starts over."""
         for index, status, position, attempt in self.journal.recorded(row.id):
@@ -455,9 +458,9 @@ class Run:
         loaded = await in_thread(unpacked, stage, found, kept or KeptResults())
 
         async def fetch() -> None:
-            for place, index, ref in waiting:
+            for position, index, ref in waiting:
                 value = await stored(self.payloads, stage, index, ref, unpack)
-                loaded.values[place] = value
+                loaded.values[position] = value
 
         waiting = iter(loaded.apart)
         try:

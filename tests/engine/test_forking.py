@@ -379,6 +379,18 @@ if __name__ == "__main__":
 """
 
 
+def run_program(folder, text):
+    """Run a program with its journal in a folder."""
+    (folder / "program.py").write_text(textwrap.dedent(text))
+    return subprocess.run(
+        [sys.executable, "program.py"],
+        cwd=folder,
+        env={**os.environ, "LOKKI_LOCAL_JOURNAL": str(folder / "j.db")},
+        capture_output=True,
+        text=True,
+    )
+
+
 def test_how_a_worker_ended_is_known_even_if_the_engine_ignores_ends(tmp_path):
     text = """
     import os, signal
@@ -397,14 +409,7 @@ def test_how_a_worker_ended_is_known_even_if_the_engine_ignores_ends(tmp_path):
     if __name__ == "__main__":
         ended.run_sync()
     """
-    (tmp_path / "ended.py").write_text(textwrap.dedent(text))
-    done = subprocess.run(
-        [sys.executable, "ended.py"],
-        cwd=tmp_path,
-        env={**os.environ, "LOKKI_LOCAL_JOURNAL": str(tmp_path / "j.db")},
-        capture_output=True,
-        text=True,
-    )
+    done = run_program(tmp_path, text)
     assert "WorkerDied: the worker process exited with code 3" in done.stderr
 
 
@@ -445,14 +450,7 @@ def test_signals_of_the_c_library_start_no_second_server(tmp_path):
             os.execv(sys.executable, [sys.executable, __file__, "ignoring"])
         asyncio.run(main())
     """
-    (tmp_path / "ignoring.py").write_text(textwrap.dedent(text))
-    done = subprocess.run(
-        [sys.executable, "ignoring.py"],
-        cwd=tmp_path,
-        env={**os.environ, "LOKKI_LOCAL_JOURNAL": str(tmp_path / "j.db")},
-        capture_output=True,
-        text=True,
-    )
+    done = run_program(tmp_path, text)
     assert (done.returncode, done.stderr) == (0, "")
 
 
