@@ -14,7 +14,7 @@ from timing import machine, script
 
 SUBJECTS = (
     "map", "processes", "growth", "sleep", "payloads", "slices", "startup", "resume", "terminal",
-    "server", "aws", "kill", "compare",
+    "server", "aws", "quota", "kill", "compare",
 )  # fmt: skip
 
 

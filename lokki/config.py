@@ -83,6 +83,13 @@ class Lambda:
     memory: int = _key(512, "MB of memory", least=128, most=10240)
     image_tag: str = _key("latest", "tag of the image", option="--image-tag")
     architecture: Architecture = _key("x86_64", "processor architecture")
+    concurrency: int | None = _key(
+        None,
+        "most functions of a map at a time; if not set, `deploy` asks for the account's, and "
+        "others use 1,000",
+        least=1,
+        most=10_000,
+    )
     include: str = _key("", "globs of files beside the flow that are packaged too, comma-separated")
     env: dict[str, str] = _key(dict, "environment variables of the functions")
 

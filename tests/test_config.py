@@ -52,6 +52,7 @@ PROMISED = {  # key: variable, default
     "lambda.memory": ("LOKKI_LAMBDA_MEMORY", 512),
     "lambda.image_tag": ("LOKKI_LAMBDA_IMAGE_TAG", "latest"),
     "lambda.architecture": ("LOKKI_LAMBDA_ARCHITECTURE", "x86_64"),
+    "lambda.concurrency": ("LOKKI_LAMBDA_CONCURRENCY", None),
     "lambda.include": ("LOKKI_LAMBDA_INCLUDE", ""),
     "lambda.env": ("LOKKI_LAMBDA_ENV", {}),
     "batch.job_queue": ("LOKKI_BATCH_JOB_QUEUE", None),
@@ -97,6 +98,7 @@ NUMBERS_WITHOUT_DEFAULT = (
     "local.worker_threads",
     "local.worker_calls",
     "local.worker_memory",
+    "lambda.concurrency",
 )
 OPTIONS = {
     "logging.level": "--log-level",

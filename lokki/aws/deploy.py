@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
 
@@ -12,6 +12,7 @@ from lokki.aws.account import Account, Identity
 from lokki.aws.bucket import bucket_of, ensure_bucket, exists, remove_if_empty
 from lokki.aws.image import docker_command, is_pushed, push
 from lokki.builder.builder import build, clean
+from lokki.builder.concurrency import MOST_CHILDREN, functions
 from lokki.builder.template import needs_image
 from lokki.config import Config
 from lokki.errors import AwsError
@@ -59,7 +60,7 @@ async def deploy(
     tell("building")
     if force:
         clean(config)
-    built = build(graph, config, reuse=True)
+    built = build(graph, await _with_concurrency(account, config, tell), reuse=True)
     if built.reused:
         tell(Wording("nothing has changed since the last build: ", _AGAIN, " builds again"))
     for note in built.notes:
@@ -87,6 +88,21 @@ async def deploy(
         return None
     after = await stack.make(account, change_set, tell)
     return Deployed(name, after.outputs["StateMachineArn"], changed=True)
+
+
+async def _with_concurrency(account: Account, config: Config, tell: stack.Tell) -> Config:
+    """The configuration with the account's concurrency, unless it has one."""
+    if config.lambda_.concurrency is not None:
+        return config
+    try:
+        limits = (await account.ask("lambda", "get_account_settings"))["AccountLimit"]
+    except AwsError as error:
+        tell(f"Note: {error}; maps run at most {functions(config):,} functions at a time")
+        return config
+    # https://docs.aws.amazon.com/lambda/latest/api/API_AccountLimit.html
+    found = max(1, min(limits["UnreservedConcurrentExecutions"], MOST_CHILDREN))
+    tell(f"maps run at most {found:,} functions at a time, as many as the account has")
+    return replace(config, lambda_=replace(config.lambda_, concurrency=found))
 
 
 async def _uploaded(

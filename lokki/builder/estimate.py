@@ -8,6 +8,7 @@ from math import ceil
 from typing import Any
 
 from lokki.builder import prices
+from lokki.builder.concurrency import functions, most_at_once
 from lokki.builder.overlap import overlap_notes
 from lokki.builder.sizes import MOST_LAMBDA_SECONDS, STORING_SECONDS, is_batch, sizes_of
 from lokki.builder.states import batched
@@ -18,9 +19,9 @@ from lokki.runtime.units import TaskUnit, units
 from lokki.stages import MapStage
 
 _LISTED_AT_ONCE = 1_000  # keys of one LIST
-_MOST_CHILDREN_AT_ONCE = 10_000
-_ACCOUNT_CONCURRENCY = 1_000
-"""Functions at a time in an account without a higher quota."""
+_SUBMITTED = 50
+"""Jobs that an account submits a second, at most
+(https://repost.aws/knowledge-center/aws-batch-requests-error)."""
 _MOST_EVENTS = 25_000  # of an execution
 _EVENTS_OF_A_STATE = 5
 _NEAR = 0.8
@@ -78,8 +79,8 @@ def estimate_of(graph: FlowGraph[Any], config: Config, items: int, seconds: floa
             use.reads += items + 1
     return Estimate(
         tuple(_rows(use, config)),
-        tuple(_limits(graph, items, seconds)),
-        tuple(overlap_notes(graph)),
+        tuple(_limits(graph, config, seconds)),
+        (*_durations(graph, config, items, seconds), *overlap_notes(graph)),
     )
 
 
@@ -125,7 +126,7 @@ def _rows(use: _Use, config: Config) -> Iterator[Row]:
     yield Row("S3 reads", f"{use.reads:,}", use.reads * prices.S3_READ)
 
 
-def _limits(graph: FlowGraph[Any], items: int, seconds: float) -> Iterator[str]:
+def _limits(graph: FlowGraph[Any], config: Config, seconds: float) -> Iterator[str]:
     for unit in units(graph):
         yield from _time(unit, seconds)
         if is_batch(unit):
@@ -135,7 +136,8 @@ def _limits(graph: FlowGraph[Any], items: int, seconds: float) -> Iterator[str]:
             )
     for stage in graph.stages:
         if isinstance(stage, MapStage):
-            yield from _concurrency(stage, items)
+            inside = [unit for unit in units(graph) if unit.stage is stage]
+            yield from _concurrency(stage, inside, config)
     events = (len(graph.stages) + 1) * _EVENTS_OF_A_STATE
     if events > _NEAR * _MOST_EVENTS:
         yield f"{events:,} events of {_MOST_EVENTS:,} in the history: put several steps into one"
@@ -151,16 +153,36 @@ def _time(unit: TaskUnit, seconds: float) -> Iterator[str]:
         yield f"step '{unit.name}': an invocation takes {taken:,.0f} s of {most} s: {remedy}"
 
 
-def _concurrency(stage: MapStage, items: int) -> Iterator[str]:
-    at_once = min(items, stage.concurrency_limit or _MOST_CHILDREN_AT_ONCE)
-    if at_once >= _MOST_CHILDREN_AT_ONCE:
+def _concurrency(stage: MapStage, inside: list[TaskUnit], config: Config) -> Iterator[str]:
+    """Where a flow asks for more functions at a time than there are."""
+    asked, most = stage.concurrency_limit or 0, functions(config)
+    if asked > most and not any(map(is_batch, inside)):
         yield (
-            f"map '{stage.name}': {_MOST_CHILDREN_AT_ONCE:,} items run at a time, the maximum; "
-            "pass several to one invocation with batch_size"
+            f"map '{stage.name}': concurrency_limit={asked} is more than the {most:,} functions "
+            "at a time of the account: calls that it refuses are retried, and each retry is a "
+            "state transition; lower it, or request a higher quota and set lambda.concurrency"
         )
-    if at_once > _NEAR * _ACCOUNT_CONCURRENCY:
-        yield (
-            f"map '{stage.name}': up to {at_once:,} items at a time, but an account has "
-            f"{_ACCOUNT_CONCURRENCY:,} functions at a time without a higher quota: set "
-            "concurrency_limit, or request one (the rest is retried, after waits)"
-        )
+
+
+def _durations(graph: FlowGraph[Any], config: Config, items: int, seconds: float) -> Iterator[str]:
+    """How long each map takes whose items do not all run at a time."""
+    for stage in graph.stages:
+        if not isinstance(stage, MapStage):
+            continue
+        inside = [unit for unit in units(graph) if unit.stage is stage]
+        children = ceil(items / max(map(_items_at_once, inside)))
+        at_once = most_at_once(stage, inside, config)
+        jobs = sum(map(is_batch, inside))
+        of_each = seconds * sum(len(unit.calls) * _items_at_once(unit) for unit in inside)
+        shortest = max(ceil(children / at_once) * of_each, children * jobs / _SUBMITTED)
+        if children > at_once:
+            what = "jobs" if jobs else "invocations"
+            yield (
+                f"map '{stage.name}': {at_once:,} of {children:,} {what} at a time, at least "
+                f"{shortest:,.0f} s; concurrency_limit changes it"
+            )
+        if children * jobs / _SUBMITTED > of_each:
+            yield (
+                f"map '{stage.name}': Batch takes {_SUBMITTED} jobs a second; for calls as short "
+                "as these, let one item stand for several, or use Lambda with batch_size"
+            )

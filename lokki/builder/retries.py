@@ -19,14 +19,28 @@ _LAMBDA_ERRORS = (
     "Lambda.ServiceException",
     "Lambda.AWSLambdaException",
     "Lambda.SdkClientException",
-    "Lambda.TooManyRequestsException",
 )
+_LAMBDA_FULL = (
+    "Lambda.TooManyRequestsException",
+    "Lambda.EC2ThrottledException",
+    "Lambda.ENILimitReachedException",
+    "Lambda.SubnetIPAddressLimitReachedException",
+)
+"""There is no room for another call now
+(https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html#API_Invoke_Errors)."""
 _BATCH_ERRORS = (
     "Batch.AWSBatchException",
     "Batch.BatchException",
     "Batch.ServerException",
     "Batch.SdkClientException",
+    "Batch.TooManyRequestsException",
+    "Batch.AWS.Batch.TooManyRequestsException",
+    "AWS.Batch.TooManyRequestsException",
 )
+"""AWS does not document the name of a throttled submission, and state machines in use match these.
+
+The first two are also those of other refusals, such as a missing permission.
+"""
 _NEVER = (DefinitionError, ParameterError)
 """Errors that another attempt does not fix, whatever a step's policy names."""
 _DEATHS: Mapping[type[BaseException], tuple[str, ...]] = {
@@ -46,22 +60,27 @@ def retriers(unit: TaskUnit, *, several: bool = False) -> tuple[Retrier, ...]:
     invocation), only those for dead processes are left.
     """
     if is_batch(unit):
-        return (_service(_BATCH_ERRORS),)
+        return (_service(_BATCH_ERRORS, attempts=20, longest=60),)
+    service = (
+        _service(_LAMBDA_FULL, attempts=2_000, longest=30),  # about eight hours
+        _service(_LAMBDA_ERRORS, attempts=6, longest=60),
+    )
     held = several or len(unit.calls) > 1
     policy = _longest(unit.calls)
     names = (death_names if held else error_names)(policy.exceptions)
     if not policy.retries or not names:
-        return (_service(_LAMBDA_ERRORS),)
-    return (_service(_LAMBDA_ERRORS), _NO_RETRY, _retrier(policy, names))
+        return service
+    return (*service, _NO_RETRY, _retrier(policy, names))
 
 
-def _service(errors: tuple[str, ...]) -> Retrier:
+def _service(errors: tuple[str, ...], *, attempts: int, longest: int) -> Retrier:
+    """Retries of what a service refuses; ``longest``: the seconds of the longest wait."""
     return Retrier(
         error_equals=errors,
         interval_seconds=1,
-        max_attempts=6,
+        max_attempts=attempts,
         backoff_rate=2.0,
-        max_delay_seconds=60,
+        max_delay_seconds=longest,
         jitter_strategy="FULL",
     )
 

@@ -27,6 +27,7 @@ from lokki.builder.asl import (
     Writer,
 )
 from lokki.builder.comment import comment_of
+from lokki.builder.concurrency import most_at_once
 from lokki.builder.document import pascal
 from lokki.builder.retries import retriers
 from lokki.builder.sizes import Sizes, is_batch, sizes_of
@@ -229,7 +230,7 @@ class _States:
                 parameters={"Bucket": "${S3Bucket}", "Prefix.$": written},
             ),
             result_selector={"flow": _FLOW, "input": {"map": stage.inner[-1].name}},
-            max_concurrency=stage.concurrency_limit,
+            max_concurrency=most_at_once(stage, inside, self.config),
             **_tolerated(stage, several=several),
         )
 

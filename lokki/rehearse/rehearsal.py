@@ -337,13 +337,17 @@ async def _clients(session: AioSession, endpoint: str) -> AsyncIterator[_Clients
 
 
 @contextmanager
-def rehearsing() -> Iterator[Rehearsal]:
-    """A rehearsal whose AWS exists as long as this context. Raises BuildError."""
+def rehearsing(*, concurrency: int | None = None) -> Iterator[Rehearsal]:
+    """A rehearsal whose AWS exists as long as this context.
+
+    Its account refuses more functions at a time than ``concurrency`` (default: none). Raises
+    BuildError.
+    """
     python = runtime_python()
     before = {name: os.environ.get(name) for name in _CREDENTIALS}
     os.environ.update(_CREDENTIALS)
     try:
-        with serving(str(python)) as platform:
+        with serving(str(python), concurrency=concurrency) as platform:
             yield Rehearsal(platform)
     finally:
         for name, value in before.items():

@@ -118,10 +118,13 @@ class _Work:
         self._tolerates = (
             event.several and isinstance(stage, MapStage) and bool(stage.tolerated_failures)
         )
+        self._is_job = holds
         self._holds = holds or event.several or len(unit.calls) > 1
+        self._attempts = 0
 
     def done(self) -> dict[str, Any]:
         items = [replace(each, index=self._index(each)) for each in self._event.items]
+        self._attempts = self._begun()
         outputs = []
         for item, given in zip(items, self._inputs(items), strict=True):
             try:
@@ -134,6 +137,33 @@ class _Work:
     def _index(self, item: Item) -> int | None:
         """The item's index in the map; 0 if invoked by hand."""
         return (item.index or 0) if self._unit.in_map else None
+
+    # ---- attempts --------------------------------------------------------------------------------
+
+    def _begun(self) -> int:
+        """How many attempts of these calls were made before; in Lambda, records this one.
+
+        A state is also entered again for calls that the service refused, and a job for a lost host:
+        neither is an attempt. What ends a process cannot be told from a lost host in Batch, where
+        only failed calls are recorded.
+        """
+        if self._event.direct or not any(call.step.retry.retries for call in self._unit.calls):
+            return 0
+        before = 0
+        if self._event.retried:
+            before = self._loop.run(self._payloads.attempts(self._run_id, *self._first))
+        if not self._is_job:
+            self._keep_attempts(before + 1)
+        return before
+
+    def _keep_attempts(self, used: int) -> None:
+        self._loop.run(self._payloads.keep_attempts(self._run_id, *self._first, used))
+
+    @property
+    def _first(self) -> tuple[str, int | None]:
+        """The step and the index that an invocation begins with, which name its attempts."""
+        at = self._index(self._event.items[0]) if self._event.items else None
+        return self._unit.calls[0].name, at
 
     # ---- inputs ----------------------------------------------------------------------------------
 
@@ -210,7 +240,7 @@ class _Work:
     def _called(self, call: StepCall, index: int | None, given: Input, key: str) -> bytes:
         """Call a step until it has a result, within the retries made here; the stored result."""
         bound = self._bound(call, index)
-        attempt = self._event.retried + 1
+        attempt = self._attempts + 1
         while True:
             report = partial(_report, self._run_id, index, attempt)
             began = monotonic()
@@ -227,6 +257,7 @@ class _Work:
                 if not again:
                     self._loop.run(self._payloads.keep_failure(self._run_id, failure))
                 elif self._holds:
+                    self._keep_attempts(attempt if self._is_job else attempt + 1)
                     sleep(call.step.retry.wait(attempt))
                     attempt += 1
                     continue

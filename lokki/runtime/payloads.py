@@ -14,7 +14,14 @@ from lokki.runtime.event import URL, inline
 from lokki.stages import MapStage
 from lokki.store.codec import compress_chunks, dumps_chunks, unpack
 from lokki.store.concurrency import for_each
-from lokki.store.keys import failure_key, is_part, manifest_key, output_key, step_prefix
+from lokki.store.keys import (
+    attempts_key,
+    failure_key,
+    is_part,
+    manifest_key,
+    output_key,
+    step_prefix,
+)
 from lokki.store.s3 import S3Store
 
 _CREATED_AT_ONCE = 16 * 1024 * 1024
@@ -70,6 +77,14 @@ class Payloads:
     async def keep_failure(self, run_id: str, failure: Failure) -> None:
         key = failure_key(self.flow, run_id, failure.step, failure.index)
         await self.store.put(key, json.dumps(asdict(failure)).encode())
+
+    async def attempts(self, run_id: str, step: str, index: int | None) -> int:
+        """How many attempts of a step, or of an item, are recorded as used."""
+        key = attempts_key(self.flow, run_id, step, index)
+        return int(await self.store.get(key)) if await self.store.exists(key) else 0
+
+    async def keep_attempts(self, run_id: str, step: str, index: int | None, used: int) -> None:
+        await self.store.put(attempts_key(self.flow, run_id, step, index), str(used).encode())
 
     async def keep_manifest(self, run_id: str, step: str, items: Sequence[Any]) -> str:
         """Store the list of a map's items, each in it or under its own key; the list's key."""

@@ -6,6 +6,7 @@ On AWS, flow, run, step and index determine every key:
 ``<flow>/runs/<run-id>/<step>/<index>/output.pkl.gz``    the result of one item of a map
 ``<flow>/runs/<run-id>/<step>/failure.json``             why a step failed for good
 ``<flow>/runs/<run-id>/<step>/<index>/failure.json``     likewise an item
+``<flow>/runs/<run-id>/attempts.d/<step>/<index>``       how many attempts it has used
 ``<flow>/runs/<run-id>/<step>/map_manifest.json``        the list of a map's items
 ``<flow>/artifacts/lambdas/function.zip``                the package that was deployed last
 ``<flow>/artifacts/lambdas/<digest>.zip``                each one, by its content
@@ -106,6 +107,15 @@ def params_key(flow: str, run_id: str, token: str) -> str:
 def failure_key(flow: str, run_id: str, step: str, index: int | None = None) -> str:
     """Return the key of the record of a failed step or item. Raises as ``output_key``."""
     return f"{_call_prefix(flow, run_id, step, index)}/failure.json"
+
+
+def attempts_key(flow: str, run_id: str, step: str, index: int | None = None) -> str:
+    """Return the key of the number of used attempts. Raises as ``output_key``.
+
+    It is apart from the results, which are listed; no step has a name with a dot.
+    """
+    below = _call_prefix(flow, run_id, step, index or 0).removeprefix(run_prefix(flow, run_id))
+    return f"{run_prefix(flow, run_id)}/attempts.d{below}"
 
 
 def step_prefix(flow: str, run_id: str, step: str, writer: str | None = None) -> str:

@@ -9,6 +9,7 @@ import pytest
 from serving import children
 
 from lokki.errors import AwsError, ConfigError
+from lokki.rehearse.moto_patches.server import PLATFORM
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -29,6 +30,19 @@ def test_a_deploy_makes_bucket_package_and_stack_which_runs(cloud):
     assert "Add StateMachine" in cloud.told
     assert "CREATE_COMPLETE  StateMachine" in cloud.told
     assert execute(cloud, done.machine) == "hi ann, hi bob"
+
+
+@pytest.mark.parametrize(
+    ("settings", "at_once"), [({}, 7), ({"lambda.concurrency": 3}, 3)], ids=["asked", "configured"]
+)
+def test_a_map_is_as_wide_as_the_account_unless_configured(cloud, monkeypatch, settings, at_once):
+    monkeypatch.setattr(PLATFORM, "concurrency", 7)
+    machine = cloud.deploy(**settings).machine
+    described = cloud.client("stepfunctions").describe_state_machine(stateMachineArn=machine)
+    states = json.loads(described["definition"])["States"].values()
+    assert [each["MaxConcurrency"] for each in states if each["Type"] == "Map"] == [at_once]
+    asked = "maps run at most 7 functions at a time, as many as the account has"
+    assert (asked in cloud.told) == (not settings)
 
 
 def test_the_processes_of_its_functions_end_with_a_stack(cloud):
@@ -77,13 +91,15 @@ def test_a_deploy_without_changes_is_a_success_and_uploads_nothing(cloud):
     cloud.told.clear()
     again = cloud.deploy()
     assert (again.changed, again.machine) == (False, first.machine)
+    concurrency = "maps run at most 1,000 functions at a time, as many as the account has"
     assert cloud.told == [
         "building",
+        concurrency,
         "nothing has changed since the last build: force=True builds again",
     ]
     cloud.told.clear()
     assert cloud.deploy(force=True).changed is False
-    assert cloud.told == ["building"]
+    assert cloud.told == ["building", concurrency]
 
 
 def test_changes_that_are_not_agreed_to_leave_nothing_behind(cloud):

@@ -49,6 +49,16 @@ def in_batches():
 
 
 @flow
+def wide():
+    return source().map(work, concurrency_limit=1_200).agg(collect)
+
+
+@flow
+def many_jobs():
+    return source().map(heavy).agg(collect)
+
+
+@flow
 def jobs():
     return source().map(heavy, concurrency_limit=10).agg(collect)
 
@@ -98,8 +108,7 @@ def test_there_is_a_date_to_the_prices():
 @pytest.mark.parametrize(
     ("graph", "items", "seconds", "told"),
     [
-        (mapped(), 20_000, 1, "map 'work': 10,000 items run at a time"),
-        (mapped(), 900, 1, "map 'work': up to 900 items at a time, but an account has 1,000"),
+        (wide(), 10, 1, "map 'work': concurrency_limit=1200 is more than the 1,000 functions"),
         (mapped(), 10, 800, "step 'work': an invocation takes 800 s of 890 s: give it job_type"),
         (direct(), 10, 400, "step 'work': an invocation takes 800 s of 890 s: lower batch_size"),
         (in_batches(), 10, 9, "step 'work': an invocation takes 900 s"),
@@ -114,6 +123,29 @@ def test_limits_that_come_near_are_reported_with_what_to_change(graph, items, se
 
 def test_a_small_flow_comes_near_to_no_limit():
     assert estimate_of(mapped(), load(), 100, 1).limits == ()
+
+
+@pytest.mark.parametrize(
+    ("graph", "settings", "items", "seconds", "told"),
+    [
+        (mapped(), {}, 20_000, 60, "1,000 of 20,000 invocations at a time, at least 1,200 s"),
+        (mapped(), {"lambda.concurrency": 10}, 100, 6, "10 of 100 invocations at a time, at least"),
+        (in_batches(), {}, 200_000, 1, "1,000 of 2,000 invocations at a time, at least 200 s"),
+        (jobs(), {}, 100, 60, "10 of 100 jobs at a time, at least 600 s"),
+        (many_jobs(), {"batch.max_vcpus": 8}, 80, 60, "8 of 80 jobs at a time, at least 600 s"),
+        (
+            many_jobs(),
+            {"batch.job_queue": "q"},
+            6_000,
+            1,
+            "1,000 of 6,000 jobs at a time, at least",
+        ),
+        (many_jobs(), {"batch.job_queue": "q"}, 6_000, 1, "Batch takes 50 jobs a second"),
+    ],
+)
+def test_how_long_a_map_takes_that_cannot_run_at_once(graph, settings, items, seconds, told):
+    notes = estimate_of(graph, load(settings), items, seconds).notes
+    assert any(told in note for note in notes), notes
 
 
 @pytest.mark.parametrize(

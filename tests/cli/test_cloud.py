@@ -168,7 +168,7 @@ def test_a_build_that_cannot_be_says_why_without_a_traceback(done, place):
 
 @pytest.mark.usefixtures("shared_build")
 def test_rehearse_prints_the_result_and_that_it_is_the_same(done):
-    code, out, err = done("rehearse", "birds.py")
+    code, out, err = done("rehearse", "birds.py", "--account-concurrency", "1")
     assert (code, out) == (0, "flappy goose, flappy duck, flappy seagul\n")
     assert re.search(r"^MapFlapBird +Map +\d+\.\d\d +3 succeeded", err, re.M)
     events = [json.loads(line)["event"] for line in err.splitlines() if line.startswith('{"level"')]
@@ -226,4 +226,4 @@ def test_plan_tells_what_is_used_what_it_costs_and_which_limits_are_near(done):
     assert (code, err) == (0, "")
     assert re.search(r"^Lambda invocations +10,002 +0\.0020$", out, re.M)
     assert re.search(r"^together +0\.\d{4}", out, re.M)
-    assert "Limit: map 'flap_bird': 10,000 items run at a time" in out
+    assert "Note: map 'flap_bird': 1,000 of 10,000 invocations at a time, at least 1 s" in out

@@ -7,11 +7,14 @@ import json
 import time
 import uuid
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import boto3
 import pytest
+from botocore.config import Config as BotoConfig
+from serving import until
 
 from lokki.rehearse.moto_patches.platform import Image
 from lokki.rehearse.moto_patches.server import PLATFORM, REGION
@@ -190,6 +193,49 @@ def test_what_a_function_writes_is_in_its_log_group(moto, function):
 def test_the_tags_of_a_function_are_kept(moto, function):
     name, _ = function()
     assert moto.__getattr__("lambda").get_function(FunctionName=name)["Tags"] == {"lokki:flow": "x"}
+
+
+@pytest.fixture
+def one_at_a_time():
+    PLATFORM.concurrency = 1
+    yield
+    PLATFORM.concurrency = None
+
+
+WAITING = """
+import os, time
+
+def handler(event, context):
+    open(f"{event}/begun", "w").close()
+    while not os.path.exists(f"{event}/go-on"):
+        time.sleep(0.01)
+"""
+
+
+def test_an_account_refuses_more_functions_at_a_time_than_its_concurrency(
+    moto, function, one_at_a_time, tmp_path
+):
+    name, _ = function(WAITING)
+    at_once = BotoConfig(retries={"total_max_attempts": 1})
+    client = boto3.client("lambda", endpoint_url=moto.endpoint, region_name=REGION, config=at_once)
+    assert client.get_account_settings()["AccountLimit"]["UnreservedConcurrentExecutions"] == 1
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(invoke, moto, name, str(tmp_path))
+        until((tmp_path / "begun").exists, "the first call")
+        with pytest.raises(client.exceptions.TooManyRequestsException) as refused:
+            client.invoke(FunctionName=name, Payload=json.dumps(str(tmp_path)))
+        assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 429
+        task = {
+            "Type": "Task",
+            "Resource": "arn:aws:states:::lambda:invoke",
+            "Parameters": {"FunctionName": name, "Payload": str(tmp_path)},
+            "End": True,
+        }
+        told = moto.execute(moto.machine({"T": task}, "T"))
+        assert (told["status"], told["error"]) == ("FAILED", "Lambda.TooManyRequestsException")
+        (tmp_path / "go-on").touch()
+        assert first.result() == (None, None)
+    assert invoke(moto, name, str(tmp_path)) == (None, None)
 
 
 # ---- state machines ------------------------------------------------------------------------------

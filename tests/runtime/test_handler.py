@@ -56,6 +56,11 @@ def handled(limit: int = 2, factor: int = 1):
     return get_items().map(work, tolerated_failures=1).agg(collect)
 
 
+@flow
+def in_twos():
+    return get_items().map(work, batch_size=2).agg(collect)
+
+
 @step
 async def wait_for(item):
     await asyncio.sleep(0)
@@ -243,7 +248,33 @@ def test_another_attempt_finds_what_the_first_has_stored(handler):
     assert work_on(event(5, index=0, attempt=1))["input"] == 5
     assert CALLS == [(5, 1)]
     work_on(event(6, index=1, attempt=1))
-    assert CALLS == [(5, 1), (6, 2)]
+    assert CALLS == [(5, 1), (6, 1)]
+
+
+def test_calls_that_lambda_refused_use_up_no_attempt(handler, bucket):
+    work_on = handler("work")
+    with pytest.raises(Exception, match="no such item"):
+        work_on(event("bad", index=0, attempt=6))
+    assert not [key for key in bucket.keys("handled/runs/r1/work") if "failure" in key]
+    with pytest.raises(Exception, match="no such item"):
+        work_on(event("bad", index=0, attempt=9))
+    assert CALLS == [("bad", 1), ("bad", 2)]
+    told = json.loads(bucket.text("handled/runs/r1/work/0/failure.json"))
+    assert told["attempt"] == 2
+
+
+def test_an_invocation_whose_process_died_is_an_attempt(handler, bucket):
+    bucket.put("handled/runs/r1/attempts.d/work/4", b"1")
+    handler("work")(event(5, index=4, attempt=3))
+    assert CALLS == [(5, 2)]
+
+
+def test_items_of_an_invocation_have_all_their_attempts_however_often_it_was_refused(handler):
+    work_on = handler("work", of=in_twos)
+    given = {"flow": {"run_id": "r1", "params": {}}, "attempt": 7}
+    with pytest.raises(Exception, match="no such item"):
+        work_on({**given, "items": [{"index": 0, "input": 1}, {"index": 1, "input": "bad"}]})
+    assert CALLS == [(1, 1), ("bad", 1), ("bad", 2)]
 
 
 def test_a_redriven_or_resumed_execution_finds_what_is_stored(handler, bucket):
@@ -258,14 +289,14 @@ def test_a_redriven_or_resumed_execution_finds_what_is_stored(handler, bucket):
 
 
 def test_what_a_step_prints_and_logs_is_reported_in_lines_of_its_run_and_item(handler, capsys):
-    handler("speak", of=spoken)(event(5, index=3, attempt=1))
+    handler("speak", of=spoken)(event(5, index=3))
     texts = capsys.readouterr().out.splitlines()
     lines = [line for line in map(said, texts) if line is not None]
     assert [(run, *line[1:]) for run, line in lines] == [
-        ("r1", "speak", 3, 2, "INFO", "stdout", "got 5"),
-        ("r1", "speak", 3, 2, "INFO", "spoken", "by the way"),
-        ("r1", "speak", 3, 2, "WARNING", "spoken", "hm\nhm"),
-        ("r1", "speak", 3, 2, "WARNING", "stderr", "the end"),
+        ("r1", "speak", 3, 1, "INFO", "stdout", "got 5"),
+        ("r1", "speak", 3, 1, "INFO", "spoken", "by the way"),
+        ("r1", "speak", 3, 1, "WARNING", "spoken", "hm\nhm"),
+        ("r1", "speak", 3, 1, "WARNING", "stderr", "the end"),
     ]
     assert len(texts) == len(lines) + 2
     assert {json.loads(text)["run"] for text in texts} == {"r1"}
@@ -282,8 +313,9 @@ def test_an_aggregation_gets_the_results_in_order_and_the_tolerated_failures(han
     for index in reversed(range(12)):
         if index != 3:
             work_on(event(index, index=index))
-    with pytest.raises(Exception, match="no such item"):
-        work_on(event("bad", index=3, attempt=1))
+    for retried in range(2):
+        with pytest.raises(Exception, match="no such item"):
+            work_on(event("bad", index=3, attempt=retried))
     answer = handler("collect")(event({"map": "work"}, limit=12))
     assert answer["input"] == [[0, 1, 2, *range(4, 12)], [3]]
     told = json.loads(bucket.text("handled/runs/r1/work/3/failure.json"))

@@ -37,15 +37,25 @@ _UNPROVEN = (
 
 
 def rehearse_command(flow: Flow[..., Any], program: Program) -> click.Command:
-    def rehearse(params: Path | None, logs: bool, **options: Any) -> None:
+    def rehearse(
+        params: Path | None, logs: bool, account_concurrency: int | None, **options: Any
+    ) -> None:
         graph = asked_graph(flow, params, options, here=True)
-        raise click.exceptions.Exit(_rehearse(graph, configured(), logs=logs))
+        done = _rehearse(graph, configured(), account_concurrency, logs=logs)
+        raise click.exceptions.Exit(done)
 
     shown = click.Option(["--logs"], is_flag=True, help="Print all log lines.")
-    return Command("rehearse", params=options_of(flow, [shown]), callback=rehearse, help=_HELP)
+    concurrency = click.Option(
+        ["--account-concurrency"],
+        type=click.IntRange(1, 64),
+        metavar="INT",
+        help="Refuse more functions at a time, like an account with this quota.",
+    )
+    parameters = options_of(flow, [shown, concurrency])
+    return Command("rehearse", params=parameters, callback=rehearse, help=_HELP)
 
 
-def _rehearse(graph: FlowGraph[Any], config: Config, *, logs: bool) -> int:
+def _rehearse(graph: FlowGraph[Any], config: Config, concurrency: int | None, *, logs: bool) -> int:
     import anyio
 
     check_installed()
@@ -59,7 +69,10 @@ def _rehearse(graph: FlowGraph[Any], config: Config, *, logs: bool) -> int:
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     params = graph.flow.parameters.given(graph.params)
     with stdout_to_stderr():
-        with console.status("rehearsing") as status, rehearsing() as rehearsal:
+        with (
+            console.status("rehearsing") as status,
+            rehearsing(concurrency=concurrency) as rehearsal,
+        ):
             tell = teller(console, status.update)
             done = anyio.run(rehearsal.run, graph, params, config, tell)
             failed = done.status != "SUCCEEDED"

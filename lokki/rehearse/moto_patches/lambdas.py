@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from lokki.rehearse.moto_patches.modules import moto
+from lokki.rehearse.moto_patches.quotas import permitted
 from lokki.rehearse.moto_patches.runtime_api import Function, Outcome, Spec, variables
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ _lock = threading.Lock()
 def change(platform: Platform) -> None:
     def invoke(self: Any, body: Any, request_headers: Any, response_headers: Any) -> bytes:
         payload = body.encode() if isinstance(body, str) else (body or b"{}")
-        outcome = _function(self, platform).invoke(payload)
+        with permitted(platform):
+            outcome = _function(self, platform).invoke(payload)
         _log(self, outcome)
         if outcome.failed:
             response_headers["x-amz-function-error"] = "Unhandled"

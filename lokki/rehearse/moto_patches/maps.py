@@ -80,7 +80,10 @@ def change(platform: Platform) -> None:
     component = asl(f"{_MAP}iteration.distributed_iteration_component")
 
     def run_map(self: Any, env: Any, eval_input: Any) -> None:
-        _run_map(self, env, eval_input, platform.most_workers)
+        enough = platform.most_workers
+        if platform.concurrency is not None:  # more than the account runs
+            enough = platform.concurrency + 4
+        _run_map(self, env, eval_input, enough)
 
     records = asl(f"{_MAP}iteration.itemprocessor.map_run_record")
     record, pool = records.MapRunRecord, records.MapRunRecordPoolManager

@@ -23,13 +23,15 @@ class Platform:
     """What functions and jobs run on.
 
     ``python``: the interpreter of the managed runtime, in its own environment. ``images``: by URI.
-    ``most_workers``: most processes of one map at a time.
+    ``most_workers``: most processes of one map at a time. ``concurrency``: functions at a time in
+    the account, None: any number.
     """
 
     endpoint: str = ""
     python: str = sys.executable
     images: dict[str, Image] = field(default_factory=dict)
     most_workers: int = max(2, os.cpu_count() or 1)
+    concurrency: int | None = None
 
     @property
     def path(self) -> str:

@@ -22,6 +22,7 @@ from lokki.rehearse.moto_patches import (
     machines,
     maps,
     paths,
+    quotas,
     redrives,
     results,
     schedules,
@@ -44,16 +45,22 @@ def _changed() -> None:
     default_user_config["stepfunctions"] = {"execute_state_machine": True}
     for each in (
         machines, grammar, paths, maps, results, executions, redrives, clients, schedules, stacks,
-        lambdas, jobs,
+        lambdas, jobs, quotas,
     ):  # fmt: skip
         each.change(PLATFORM)
 
 
 @contextmanager
 def serving(
-    python: str = sys.executable, *, host: str = _HOST, port: int = 0
+    python: str = sys.executable,
+    *,
+    host: str = _HOST,
+    port: int = 0,
+    concurrency: int | None = None,
 ) -> Iterator[Platform]:
     """An AWS at ``endpoint`` as long as this context; ``port`` 0: a free one.
+
+    ``concurrency``: functions at a time in its account (default: any number).
 
     Only one at a time per process, since its parts look each other up by port. Raises OSError for a
     port in use.
@@ -64,6 +71,7 @@ def serving(
     before = os.environ.get("MOTO_PORT")
     os.environ["MOTO_PORT"] = str(port)  # its state machines call its other services there
     PLATFORM.endpoint, PLATFORM.python = f"http://{_HOST}:{port}", python
+    PLATFORM.concurrency = concurrency
     server.start()
     try:
         yield PLATFORM

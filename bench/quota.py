@@ -1,0 +1,96 @@
+"""Maps under the quotas of an AWS account, simulated: those generated now, and those of 0.1.0.
+
+No speed of this machine: the seconds are simulated. The retries are read from a generated state
+machine; what 0.1.0 generated is written down here.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from timing import ROOT, arguments, table
+
+from lokki import FlowGraph, step
+from lokki.builder.states import state_machine
+from lokki.config import load
+
+sys.path.insert(0, str(ROOT / "tests"))
+from quotas import Batch, Lambda, Outcome, Service, retriers_for, simulate
+
+BEFORE = {"IntervalSeconds": 1, "BackoffRate": 2.0, "MaxAttempts": 6, "MaxDelaySeconds": 60}
+CONCURRENCIES, ITEMS, SECONDS = (10, 100, 1_000), (100, 1_000, 10_000, 100_000), (1, 10, 60)
+MOST_SECONDS = 24 * 3600
+"""Longer maps are left out."""
+
+
+@step
+def listed() -> list[int]:
+    return [1]
+
+
+@step
+def called(item: int) -> int:
+    return item
+
+
+@step(job_type="batch")
+def submitted(item: int) -> int:
+    return item
+
+
+def generated(of: Any, error: str, **settings: Any) -> tuple[Any, int]:
+    """What a map is generated with: the retrier for an error, and its ``MaxConcurrency``."""
+    chain = listed().map(of)
+    machine = state_machine(FlowGraph("quota", chain.stages), load(settings)).to_json()
+    state = next(each for each in machine["States"].values() if each["Type"] == "Map")
+    (inner,) = state["ItemProcessor"]["States"].values()
+    return next(retriers_for(inner, error)), state["MaxConcurrency"]
+
+
+def row(
+    items: int, seconds: int, ideal: float, service: Callable[[], Service], now: tuple[Any, int]
+) -> list[str]:
+    before, after = (
+        simulate(items, seconds, service(), BEFORE),
+        simulate(items, seconds, service(), *now),
+    )
+    return [f"{items:,}", f"{seconds} s", f"{before.failed:,}", *shown(after, ideal)]
+
+
+def shown(done: Outcome, ideal: float) -> list[str]:
+    return [f"{done.failed:,}", f"{done.refused:,}", f"{done.seconds / ideal:.2f} x"]
+
+
+def main() -> None:
+    quick = arguments(__doc__).quick
+    columns = ["items", "of", "lost by 0.1.0", "lost now", "refused now", "time, of the ideal"]
+    for concurrency in CONCURRENCIES:
+        now = generated(
+            called, "Lambda.TooManyRequestsException", **{"lambda.concurrency": concurrency}
+        )
+        rows = [
+            row(items, seconds, ideal, lambda: Lambda(concurrency), now)  # noqa: B023 - called at once
+            for items in ITEMS
+            for seconds in SECONDS
+            if (ideal := max(seconds, items * seconds / concurrency)) <= MOST_SECONDS
+            and not (quick and items > 1_000)
+        ]
+        table(f"Lambda, account concurrency {concurrency:,}", columns, rows)
+    assumed = generated(called, "Lambda.TooManyRequestsException")
+    rows = [
+        [f"{left:,}", *row(10_000, 60, 600_000 / left, lambda: Lambda(left), assumed)]  # noqa: B023
+        for left in (CONCURRENCIES if not quick else (1_000,))
+    ]
+    table("A build that assumes 1,000, in an account with less", ["left", *columns], rows)
+    now = generated(submitted, "Batch.AWSBatchException", **{"batch.job_queue": "queue"})
+    rows = [
+        row(items, 60, max(60, items / Batch.A_SECOND, items * 60 / now[1]), Batch, now)
+        for items in (100, 2_000, 10_000)
+    ]
+    table("Batch, 50 submissions a second, a queue with room for every job", columns, rows)
+
+
+if __name__ == "__main__":
+    main()
