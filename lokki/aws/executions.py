@@ -26,6 +26,7 @@ from lokki.errors import AwsError, KeyReused, RunNotFound
 from lokki.model.run import Run, RunList
 from lokki.model.run_filter import RunFilter
 from lokki.model.times import seconds
+from lokki.runtime.event import execution_input
 from lokki.store.jobs import as_asked
 from lokki.store.s3 import S3Store
 from lokki.wording import Arguments, Wording
@@ -58,14 +59,18 @@ class Executions(Results):
     # ---- what is done ----------------------------------------------------------------------------
 
     async def start(self, flow: str, run_id: str, given: Mapping[str, Any]) -> None:
-        """Start an execution. Raises AwsError if the flow is not deployed, or the id is taken."""
+        """Start an execution.
+
+        Raises AwsError if the flow is not deployed, or the id is taken, and ParameterError for
+        parameters that are too large.
+        """
         try:
             await self.account.ask(
                 "stepfunctions",
                 "start_execution",
                 stateMachineArn=self.machine_arn(flow),
                 name=checked_run_id(run_id),
-                input=json.dumps(given),
+                input=execution_input(given),
             )
         except AwsError as error:
             if error.code == "StateMachineDoesNotExist":

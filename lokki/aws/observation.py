@@ -6,6 +6,7 @@ What was read of an execution is kept, so that the next request asks only for ne
 from __future__ import annotations
 
 import json
+from collections.abc import Set
 from math import inf
 from time import monotonic, time
 from typing import Any
@@ -197,17 +198,20 @@ class Observations:
             (each for each in recorded if each.index not in done), key=lambda each: each.index or 0
         )
         if len(recorded) < failed:
-            explained = done.keys() | {each.index for each in recorded if each.index is not None}
-            recorded += await self._unreported(stage, known, explained)
+            reported = {each.index for each in recorded if each.index is not None}
+            recorded += await self._unreported(stage, known, reported, done.keys())
         return recorded
 
     async def _has_result(self, payloads: Payloads, run_id: str, stage: Outlined) -> bool:
         return await self._store.exists(output_key(payloads.flow, run_id, stage.calls[-1]))
 
     async def _unreported(
-        self, stage: Outlined, known: _Known, reported: set[int]
+        self, stage: Outlined, known: _Known, reported: set[int], done: Set[int]
     ) -> list[Failure]:
-        """Failures that only Step Functions knows: those of killed processes."""
+        """Failures that only Step Functions knows: those of killed processes, and of its quotas.
+
+        An execution that failed although all of its items have results is told by the first.
+        """
         assert stage.label is not None
         answer = await self.account.ask(
             "stepfunctions",
@@ -221,12 +225,13 @@ class Observations:
             one = await self._described(child["executionArn"])
             kind, cause = one.get("error") or one["status"], one.get("cause") or ""
             given = json.loads(one["input"])
-            indexes = (item["index"] for item in given.get("Items", [given]))
-            found += [
-                Failure(stage.name, index, 1, kind, cause, "")
-                for index in indexes
-                if index not in reported
-            ]
+            indexes = [item["index"] for item in given.get("Items", [given])]
+            if done >= set(indexes):
+                cause = f"the results of its items are stored, but AWS reports: {cause or kind}"
+                indexes = indexes[:1]
+            else:
+                indexes = [each for each in indexes if each not in done and each not in reported]
+            found += [Failure(stage.name, index, 1, kind, cause, "") for index in indexes]
         return found
 
 

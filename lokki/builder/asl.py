@@ -86,6 +86,7 @@ class Batcher(Document):
     """How many items of a map a child execution gets; ``batch_input`` goes with them."""
 
     max_items_per_batch: int
+    max_input_bytes_per_batch: int
     batch_input: Paths
 
 

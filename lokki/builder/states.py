@@ -33,7 +33,7 @@ from lokki.builder.retries import retriers
 from lokki.builder.sizes import Sizes, is_batch, sizes_of
 from lokki.config import Config
 from lokki.graph import FlowGraph
-from lokki.runtime.event import EVENT, REDRIVEN
+from lokki.runtime.event import EVENT, MOST_BATCH_BYTES, REDRIVEN
 from lokki.runtime.units import TaskUnit, units
 from lokki.stages import MapStage, TaskStage
 
@@ -216,7 +216,9 @@ class _States:
             ),
             item_selector=item if several else {"flow": _FLOW, **item},
             item_batcher=Batcher(
-                max_items_per_batch=stage.batch_size or 1, batch_input={"flow": _FLOW}
+                max_items_per_batch=stage.batch_size or 1,
+                max_input_bytes_per_batch=MOST_BATCH_BYTES,
+                batch_input={"flow": _FLOW},
             )
             if several
             else None,

@@ -26,6 +26,7 @@ from lokki.rehearse.images import assembled
 from lokki.rehearse.moto_patches import lambdas
 from lokki.rehearse.moto_patches.platform import Image, Platform
 from lokki.rehearse.moto_patches.server import REGION, serving
+from lokki.runtime.event import execution_input
 from lokki.runtime.payloads import MapFailed, Payloads
 from lokki.runtime.units import units
 from lokki.standin import ValueNeeded
@@ -209,7 +210,7 @@ async def _execute(
 ) -> Rehearsed:
     machine = client.stepfunctions
     started = await machine.start_execution(
-        stateMachineArn=arn, name=run_id, input=json.dumps(params)
+        stateMachineArn=arn, name=run_id, input=execution_input(params)
     )
     execution = started["executionArn"]
     while (described := await machine.describe_execution(executionArn=execution))[

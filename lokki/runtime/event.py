@@ -2,21 +2,32 @@
 
 ``{"flow": {"run_id": …, "params": {…}}, "input": …}``, with ``index`` inside a map, or with
 ``items``, a list of ``{"index": …, "input": …}``, for several items at a time. An input is the
-value itself if JSON preserves it exactly, otherwise the URL of the stored result.
+value itself if JSON preserves it exactly, otherwise the URL of the stored result. Where an event
+would become too large with several items, an item is its index alone: its input is the result
+that the call before stored under it.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from lokki.errors import LokkiError
+from lokki.errors import LokkiError, ParameterError
 
 INLINE_BYTES = 4096
 """Most characters of a value in an event: a state takes 256 KiB, and the overrides of a Batch job
 8 KiB (docs.aws.amazon.com/batch/latest/APIReference)."""
+MOST_BYTES = 256 * 1024
+"""The size of a state's input or result as JSON, a quota of Step Functions
+(https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html)."""
+_MOST_SENT_BACK = MOST_BYTES - 2 * 1024
+"""Of an event: AWS adds about 920 bytes to a function's answer, the next state some parameters."""
+MOST_BATCH_BYTES = 192 * 1024
+"""Of the items of a batch: the flow's parameters and those of the state are beside them."""
+MOST_PARAMS_BYTES = 250 * 1024
+"""Of a run's parameters: a value in the event, and what AWS adds, are beside them."""
 STEP, MODULE, BUCKET = "LOKKI_STEP_NAME", "LOKKI_MODULE_NAME", "LOKKI_ARTIFACT_BUCKET"
 """The variables of a function or job: its step, the module of its flow, the bucket of results."""
 EVENT = "LOKKI_EVENT"
@@ -47,10 +58,18 @@ class FlowContext:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """An input and, inside a map, its index in the source."""
+    """An input and, inside a map, its index in the source.
+
+    ``stored``: the input is the result that the call before stored under this index.
+    """
 
     index: int | None
-    input: Any
+    input: Any = None
+    stored: bool = False
+
+    def to_json(self) -> Any:
+        """The item in a list of them."""
+        return self.index if self.stored else {"index": self.index, "input": self.input}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +103,30 @@ class LambdaEvent:
         resumed = {RESUMED: True} if self.flow.resumed else {}
         flow = {"run_id": self.flow.run_id, "params": {**self.flow.params, **resumed}}
         if self.several:
-            items = [{"index": each.index, "input": each.input} for each in self.items]
-            return {"flow": flow, "items": items}
+            return {"flow": flow, "items": [each.to_json() for each in self.items]}
         only = self.items[0]
         index = {} if only.index is None else {"index": only.index}
         return {"flow": flow, **index, "input": only.input}
+
+    def bounded(self) -> LambdaEvent:
+        """The event as a state can return it: with several items, if need be without values."""
+        if not self.several or len(json.dumps(self.to_json())) <= _MOST_SENT_BACK:
+            return self
+        return replace(self, items=tuple(Item(each.index, stored=True) for each in self.items))
+
+
+def execution_input(params: Mapping[str, Any]) -> str:
+    """The input of an execution with these parameters.
+
+    Raises ParameterError if it is too large for the states of a flow.
+    """
+    text = json.dumps(params)
+    if len(text) > MOST_PARAMS_BYTES:
+        raise ParameterError(
+            f"the parameters take {len(text):,} bytes as JSON, but a run on AWS at most "
+            f"{MOST_PARAMS_BYTES:,}: store what is large in S3, and pass where it is"
+        )
+    return text
 
 
 def parse(raw: Any) -> LambdaEvent:
@@ -102,8 +140,7 @@ def parse(raw: Any) -> LambdaEvent:
     found = event["items"] if several else [event]
     if not isinstance(found, list):
         raise EventError(f"'items' of the event must be a list, not {type(found).__name__}")
-    each_given = (_mapping(each, "an item") for each in found)
-    items = tuple(Item(_index(each.get("index")), each.get("input")) for each in each_given)
+    items = tuple(map(_item, found))
     params = {name: value for name, value in given.items() if name != RESUMED}
     return LambdaEvent(
         FlowContext(run_id, params, resumed=RESUMED in given),
@@ -112,6 +149,13 @@ def parse(raw: Any) -> LambdaEvent:
         _index(event.get("redriven")) or 0,
         several,
     )
+
+
+def _item(value: Any) -> Item:
+    if type(value) is int:
+        return Item(_index(value), stored=True)
+    given = _mapping(value, "an item")
+    return Item(_index(given.get("index")), given.get("input"))
 
 
 def _mapping(value: Any, name: str) -> Mapping[str, Any]:

@@ -128,11 +128,17 @@ class _Work:
         outputs = []
         for item, given in zip(items, self._inputs(items), strict=True):
             try:
-                outputs.append(Item(item.index, self._chain(item.index, given)))
+                outputs.append(self._chain(item.index, given))
             except StepFailed:
                 if not self._tolerates:
                     raise
-        return replace(self._event, items=tuple(outputs)).to_json()
+        if self._event.several and self._ends_stage:
+            outputs = []  # which nobody reads
+        return replace(self._event, items=tuple(outputs)).bounded().to_json()
+
+    @property
+    def _ends_stage(self) -> bool:
+        return self._unit.calls[-1] is self._unit.stage.calls[-1]
 
     def _index(self, item: Item) -> int | None:
         """The item's index in the map; 0 if invoked by hand."""
@@ -175,12 +181,20 @@ class _Work:
             return [partial(deepcopy, each.input) for each in items]
         if isinstance(source, MapStage) and not self._unit.in_map:
             return [self._aggregated(source)]
-        keys = [self._payloads.key_of(each.input) for each in items]
+        keys = [self._input_key(each) for each in items]
         stored = iter(self._loop.run(self._payloads.read([key for key in keys if key])))
         return [
             partial(unpack, next(stored)) if key else partial(deepcopy, each.input)
             for each, key in zip(items, keys, strict=True)
         ]
+
+    def _input_key(self, item: Item) -> str | None:
+        """The key of an input; None for a value, and for an item that is done without it."""
+        if not item.stored:
+            return self._payloads.key_of(item.input)
+        calls = self._unit.stage.calls
+        before = calls[calls.index(self._unit.calls[0]) - 1]
+        return None if self._has_end(item.index) else self._key(before, item.index)
 
     def _aggregated(self, stage: MapStage) -> Input:
         asked = self._payloads.map_results(self._run_id, stage, self._source_of(stage))
@@ -197,20 +211,19 @@ class _Work:
 
     # ---- calls -----------------------------------------------------------------------------------
 
-    def _chain(self, index: int | None, given: Input) -> Any:
+    def _chain(self, index: int | None, given: Input) -> Item:
         """Make the calls of one item, or find their results; what the next state gets."""
         *before, last = self._unit.calls
-        if self._is_done(index):
-            return None
+        if not self._ends_stage and self._has_end(index):
+            return Item(index)
         for call in before:
             given = partial(unpack, self._result(call, index, given))
-        return self._output(self._key(last, index), self._result(last, index, given))
+        return self._output(last, index, self._result(last, index, given))
 
-    def _is_done(self, index: int | None) -> bool:
-        """Whether the whole inner chain that begins with these calls already has a result."""
-        end = self._unit.stage.calls[-1]
-        begins = end is not self._unit.calls[-1] and self._event.is_of_resumed
-        return begins and self._loop.run(self._payloads.store.exists(self._key(end, index)))
+    def _has_end(self, index: int | None) -> bool:
+        """Whether the whole inner chain already has a result."""
+        end = self._key(self._unit.stage.calls[-1], index)
+        return self._event.is_of_resumed and self._loop.run(self._payloads.store.exists(end))
 
     def _key(self, call: StepCall, index: int | None) -> str:
         return output_key(self._graph.name, self._run_id, call.name, index)
@@ -290,16 +303,17 @@ class _Work:
 
     # ---- outputs ---------------------------------------------------------------------------------
 
-    def _output(self, key: str, data: bytes) -> Any:
+    def _output(self, call: StepCall, index: int | None, data: bytes) -> Item:
         """A result as the next state gets it: itself, or the location of it or its items."""
         if self._unit.mapped is not None:
-            call = self._unit.calls[-1]
             items = self._items(self._bound(call, None), unpack(data))
             manifest = self._loop.run(self._payloads.keep_manifest(self._run_id, call.name, items))
-            return {"manifest": manifest, "count": len(items)}
+            return Item(index, {"manifest": manifest, "count": len(items)})
         if len(data) <= INLINE_BYTES and inline(value := unpack(data)):
-            return value
-        return self._payloads.store.url(key)
+            return Item(index, value)
+        if self._event.several:
+            return Item(index, stored=True)
+        return Item(index, self._payloads.store.url(self._key(call, index)))
 
     def _items(self, bound: BoundCall, result: Any) -> list[Any]:
         """The items of a map's source; its result may be from a run without a map here."""

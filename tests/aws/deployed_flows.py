@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import time
 
 from lokki import Secret, current, flow, step
@@ -131,6 +132,28 @@ def pairs_of(index):
 def die(number):
     if number == 1:
         os._exit(3)
+
+
+class _LastWords:
+    """An output that ends its process when it learns that a step is complete."""
+
+    def write(self, text):
+        if '"step_complete"' in text:
+            os._exit(3)
+        return len(text)
+
+    def flush(self): ...
+
+
+@step
+def gone_once_done(number):
+    if number % 2:
+        sys.stdout = _LastWords()
+
+
+@flow
+def done_and_gone():
+    return numbers(4).map(gone_once_done, batch_size=2).agg(together)
 
 
 @flow

@@ -12,7 +12,7 @@ from clouds import Cloud, begin, ended
 
 from lokki.aws.home import pull
 from lokki.backends.blocking import opened
-from lokki.errors import AwsError
+from lokki.errors import AwsError, ParameterError, RunNotFound
 from lokki.model.base import fields_of
 from lokki.model.run_filter import RunFilter
 from lokki.store.local import LocalStore
@@ -119,6 +119,27 @@ def test_a_process_that_died_is_reported_by_the_item_that_it_had(rehearsal, buil
         cloud.destroy(data=False)
     (group,) = run.stages[1].failures
     assert (group.type, group.items, group.failed) == ("Runtime.ExitError", [1], 1)
+
+
+def test_an_invocation_that_ended_after_its_results_were_stored_is_reported(rehearsal, build_dir):
+    cloud = Cloud(rehearsal.endpoint, build_dir, [])
+    cloud.deploy(flows.done_and_gone)
+    try:
+        with opened(cloud.config()) as place:
+            run = ended(place, begin(place, "done-and-gone"))
+    finally:
+        cloud.destroy(data=False)
+    assert (run.status, run.error.step, run.error.type) == (
+        "failed", "gone_once_done", "Runtime.ExitError",
+    )  # fmt: skip
+    assert "the results of its items are stored, but AWS reports" in run.error.message
+
+
+def test_parameters_that_are_too_large_start_nothing(place):
+    with pytest.raises(ParameterError, match=r"300,012 bytes as JSON, .* at most 256,000"):
+        place.start("greeting", "too-large", {"word": "x" * 300_000})
+    with pytest.raises(RunNotFound):
+        place.find("too-large", "greeting")
 
 
 # ---- secrets -------------------------------------------------------------------------------------

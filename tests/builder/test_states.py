@@ -298,7 +298,11 @@ def test_batches_of_items_go_from_state_to_state():
     chain = get_items().map(work, batch_size=10, tolerated_failures=3).next(clean).agg(joined)
     state = machine_of(chain)["States"]["MapWork"]
     flow = {"run_id.$": "$$.Execution.Name", "params.$": "$$.Execution.Input"}
-    assert state["ItemBatcher"] == {"MaxItemsPerBatch": 10, "BatchInput": {"flow": flow}}
+    assert state["ItemBatcher"] == {
+        "MaxItemsPerBatch": 10,
+        "MaxInputBytesPerBatch": 192 * 1024,
+        "BatchInput": {"flow": flow},
+    }
     assert set(state["ItemSelector"]) == {"index.$", "input.$"}
     inner = state["ItemProcessor"]["States"]
     first, second = (inner[name]["Parameters"]["Payload"] for name in ("Work", "Clean"))

@@ -188,6 +188,26 @@ def in_batches(count: int = 7):
     return count_up().map(double, batch_size=3).next(soon).agg(listed)
 
 
+@step
+def written_out(number):
+    return "x" * 3_900 if number % 2 else (number,) * 900
+
+
+@flow
+def large_batches(count: int = 120):
+    return count_up().map(written_out, batch_size=100).next(same).agg(listed)
+
+
+@flow
+def large_batches_at_the_end(count: int = 120):
+    return count_up().map(written_out, batch_size=100)
+
+
+@flow
+def batches_of_large_items(count: int = 120):
+    return count_up().map(written_out).agg(listed).map(same, batch_size=100).agg(listed)
+
+
 @flow
 def tolerant_batches(count: int = 7):
     return count_up().map(odd_ones_out, batch_size=3, tolerated_failures=3).agg(with_failures)

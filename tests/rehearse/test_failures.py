@@ -11,7 +11,7 @@ import pytest
 import rehearsed_flows as flows
 from serving import children
 
-from lokki import RunFailed
+from lokki import ParameterError, RunFailed
 from lokki.rehearse.comparison import local_result
 
 QUEUE = {"batch.job_queue": "the-queue"}
@@ -92,10 +92,12 @@ def test_a_structure_that_depends_on_a_parameter(rehearsal):
     assert "count_up → listed → total instead of count_up → total" in told
 
 
-def test_parameters_over_256_kib_are_refused(rehearsal):
-    done = rehearsal.run(flows.echoed(text="x" * 300_000))
-    assert (done.status, done.error) == ("FAILED", "States.DataLimitExceeded")
-    assert "maximum number of bytes service limit" in done.cause
+def test_parameters_as_large_as_they_may_be_go_through_and_larger_ones_are_refused(rehearsal):
+    most = 250 * 1024 - len('{"text": ""}')
+    done = rehearsal.run(flows.echoed(text="x" * most))
+    assert (done.status, done.error, len(done.result)) == ("SUCCEEDED", None, most)
+    with pytest.raises(ParameterError, match=r"256,001 bytes as JSON, .* at most 256,000"):
+        rehearsal.run(flows.echoed(text="x" * (most + 1)))
 
 
 def test_a_result_over_256_kib_goes_by_where_it_is(rehearsal):

@@ -190,6 +190,24 @@ def test_what_a_function_writes_is_in_its_log_group(moto, function):
     assert kinds == ["START", "loading", "handling", "END", "REPORT"]
 
 
+def test_what_step_functions_adds_to_the_answer_of_a_function_counts(moto, function):
+    """As LocalStack recorded: stepfunctions/v2/services/test_lambda_task_service::test_invoke."""
+    name, _ = function()
+    task = {
+        "Type": "Task",
+        "Resource": "arn:aws:states:::lambda:invoke",
+        "Parameters": {"FunctionName": name, "Payload.$": "$"},
+        "End": True,
+    }
+    done = moto.execute(moto.machine({"T": task}, "T"), {"n": 1})
+    result = json.loads(done["output"])
+    assert set(result) == {
+        "ExecutedVersion", "Payload", "SdkHttpMetadata", "SdkResponseMetadata", "StatusCode",
+    }  # fmt: skip
+    beside = len(done["output"]) - len(json.dumps(result["Payload"], separators=(",", ":")))
+    assert 850 < beside < 1000
+
+
 def test_the_tags_of_a_function_are_kept(moto, function):
     name, _ = function()
     assert moto.__getattr__("lambda").get_function(FunctionName=name)["Tags"] == {"lokki:flow": "x"}
@@ -363,6 +381,22 @@ def test_items_come_in_batches(moto):
     assert all(each["BatchInput"] == {"run": done["name"], "a": [1]} for each in inputs)
     indexes = [item["index"] for each in inputs for item in each["Items"]]
     assert sorted(indexes) == list(range(7))
+
+
+def test_a_batch_has_as_many_items_as_its_bytes_allow(moto):
+    """https://docs.aws.amazon.com/step-functions/latest/dg/input-output-itembatcher.html ."""
+    _, files = run_map(moto, 7, ItemBatcher={"MaxItemsPerBatch": 5, "MaxInputBytesPerBatch": 250})
+    inputs = [json.loads(each["Input"]) for each in files["SUCCEEDED"]]
+    assert all(len(json.dumps(each["Items"], separators=(",", ":"))) <= 251 for each in inputs)
+    assert sorted(len(each["Items"]) for each in inputs) == [1, 3, 3]
+
+
+def test_a_child_whose_input_is_too_large_fails(moto):
+    """https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html ."""
+    given = {"MaxItemsPerBatch": 2, "BatchInput": {"text": "x" * 256 * 1024}}
+    _, files = run_map(moto, 2, ItemBatcher=given, ToleratedFailurePercentage=100)
+    (failed,) = files["FAILED"]
+    assert failed["Error"] == "States.DataLimitExceeded"
 
 
 def test_express_children_run(moto):

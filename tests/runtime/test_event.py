@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import date
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lokki.errors import ParameterError
 from lokki.runtime.event import (
     INLINE_BYTES,
     EventError,
     FlowContext,
     Item,
     LambdaEvent,
+    execution_input,
     inline,
     is_secret,
     parse,
@@ -130,7 +133,10 @@ events = st.builds(
 ) | st.builds(
     LambdaEvent,
     contexts,
-    st.lists(st.builds(Item, st.integers(0, 9), st.integers())).map(tuple),
+    st.lists(
+        st.builds(Item, st.integers(0, 9), st.integers())
+        | st.builds(Item, st.integers(0, 9), stored=st.just(value=True))
+    ).map(tuple),
     several=st.just(value=True),
 )
 
@@ -138,6 +144,20 @@ events = st.builds(
 @given(events)
 def test_an_event_is_read_as_it_was_written(event):
     assert parse(json.loads(json.dumps(event.to_json()))) == event
+
+
+def test_an_event_of_many_items_is_as_large_as_a_state_may_return():
+    few = LambdaEvent(FlowContext("r", {}), (Item(0, "x" * 4_000),), several=True)
+    assert few.bounded() == few
+    many = replace(few, items=tuple(Item(index, "x" * 20) for index in range(12_000)))
+    assert many.bounded().items[-1] == Item(11_999, stored=True)
+    assert len(json.dumps(many.bounded().to_json())) < 256 * 1024 - 920
+
+
+def test_parameters_that_leave_no_room_for_a_flows_own_are_refused_with_their_size():
+    assert json.loads(execution_input({"text": "x" * 255_000})) == {"text": "x" * 255_000}
+    with pytest.raises(ParameterError, match=r"take 262,134 bytes as JSON, .* at most 256,000"):
+        execution_input({"text": "x" * (262_134 - len('{"text": ""}'))})
 
 
 def test_an_event_knows_how_often_its_state_has_been_entered_again():
@@ -155,7 +175,8 @@ def test_an_event_knows_how_often_its_state_has_been_entered_again():
         ({"flow": {"run_id": "a"}, "index": -1}, "must be a number from 0, not -1"),
         ({"flow": {"run_id": "a"}, "attempt": True}, "must be a number from 0, not True"),
         ({"flow": {"run_id": "a"}, "items": 5}, "'items' of the event must be a list, not int"),
-        ({"flow": {"run_id": "a"}, "items": [5]}, "an item must be an object, not int"),
+        ({"flow": {"run_id": "a"}, "items": ["5"]}, "an item must be an object, not str"),
+        ({"flow": {"run_id": "a"}, "items": [-5]}, "must be a number from 0, not -5"),
     ],
 )
 def test_what_is_wrong_with_an_event_is_reported(raw, told):

@@ -62,6 +62,22 @@ def in_twos():
 
 
 @step
+def sized(item):
+    return "x" * item if isinstance(item, int) else (item,)
+
+
+@step
+def measured(item):
+    CALLS.append(item)
+    return len(item)
+
+
+@flow
+def in_batches():
+    return get_items().map(sized, batch_size=100).next(measured).agg(collect)
+
+
+@step
 async def wait_for(item):
     await asyncio.sleep(0)
     return item
@@ -286,6 +302,36 @@ def test_a_redriven_or_resumed_execution_finds_what_is_stored(handler, bucket):
     answer = work_on(resumed)
     assert (answer["input"], answer["flow"]) == ("repaired", resumed["flow"])
     assert CALLS == []
+
+
+def batch(items, **more):
+    return {"flow": {"run_id": "r1", "params": {}}, "items": items, "attempt": 0, **more}
+
+
+def test_what_a_batch_sends_on_fits_whatever_its_sum_and_its_end_sends_nothing(handler, bucket):
+    items = [{"index": index, "input": 3_900} for index in range(100)]
+    answer = handler("sized", in_batches)(batch(items))
+    assert answer["items"] == list(range(100))
+    ended = handler("measured", in_batches)(batch(answer["items"]))
+    assert ended["items"] == []
+    assert [len(each) for each in CALLS] == [3_900] * 100
+    assert bucket.value("in-batches/runs/r1/measured/99/output.pkl.gz") == 3_900
+
+
+def test_in_a_batch_an_item_is_its_value_or_its_index(handler):
+    answer = handler("sized", in_batches)(
+        batch([{"index": 4, "input": 2}, {"index": 7, "input": "a"}])
+    )
+    assert answer["items"] == [{"index": 4, "input": "xx"}, 7]
+    handler("measured", in_batches)(batch(answer["items"]))
+    assert CALLS == ["xx", ("a",)]
+
+
+def test_a_resumed_batch_needs_no_input_of_an_item_that_is_done(handler, bucket):
+    bucket.put("in-batches/runs/r1/measured/7/output.pkl.gz", pack(1))
+    bucket.put("in-batches/runs/r1/sized/8/output.pkl.gz", pack(("b",)))
+    assert handler("measured", in_batches)(batch([7, 8], redriven=1))["items"] == []
+    assert CALLS == [("b",)]
 
 
 def test_what_a_step_prints_and_logs_is_reported_in_lines_of_its_run_and_item(handler, capsys):

@@ -1,13 +1,14 @@
 """Distributed Map: each item, or batch of them, in its own execution, some at a time.
 
 As https://docs.aws.amazon.com/step-functions/latest/dg/state-map-distributed.html says, unlike
-moto: a child knows its own input and name, failures are tolerated or end the map at once, items may
-come in batches, a map has only the workers that it needs, and a redriven map runs only the children
-that have not succeeded, each from the state in which it failed.
+moto: a child knows its own input and name, whose size is limited, failures are tolerated or end the
+map at once, items may come in batches, a map has only the workers that it needs, and a redriven map
+runs only the children that have not succeeded, each from the state in which it failed.
 """
 
 from __future__ import annotations
 
+import json
 import threading
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 _MAP = "component.state.exec.state_map."
 _program_state = asl("eval.program_state")
+_MOST_BYTES = 256 * 1024
+"""Of an execution's input, that of a child too
+(https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html)."""
 
 
 @dataclass
@@ -160,13 +164,35 @@ def _batches(env: Any, items: Sequence[Any], batcher: Any) -> Iterator[tuple[Any
     if batcher is None:
         yield from ((item, 1) for item in items)
         return
-    size = batcher["MaxItemsPerBatch"]
     given = (
         {"BatchInput": _evaluated(env, batcher["BatchInput"])} if "BatchInput" in batcher else {}
     )
-    for first in range(0, len(items), size):
-        batch = items[first : first + size]
+    most = batcher.get("MaxItemsPerBatch", len(items))
+    for batch in _filled(items, most, batcher.get("MaxInputBytesPerBatch", _MOST_BYTES)):
         yield {**given, "Items": batch}, len(batch)
+
+
+def _filled(items: Sequence[Any], most: int, most_bytes: int) -> Iterator[list[Any]]:
+    """Batches of ``most`` items, or fewer that are ``most_bytes`` of JSON together.
+
+    https://docs.aws.amazon.com/step-functions/latest/dg/input-output-itembatcher.html
+    """
+    batch: list[Any] = []
+    size = 0
+    for item in items:
+        more = _size(item) + 1
+        if batch and (len(batch) == most or size + more > most_bytes):
+            yield batch
+            batch, size = [], 0
+        batch.append(item)
+        size += more
+    if batch:
+        yield batch
+
+
+def _size(value: Any) -> int:
+    """The bytes of a value as JSON."""
+    return len(json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode())
 
 
 def _evaluated(env: Any, template: Any) -> Any:
@@ -223,12 +249,21 @@ def _run_child(
         "StartTime": child.started.isoformat(),
         COUNT: child.redriven,
     }
-    frame.states.reset(child.state_input if child.state else child.input)
-    (begun_in(program, child.state) if child.state else program).eval(frame)
-    child.state, child.state_input = context["State"]["Name"], frame.states.get_input()
-    state = frame.program_state()
+    if _size(child.input) > _MOST_BYTES:
+        state = None
+        child.error = "States.DataLimitExceeded"
+        child.cause = (
+            "The input of the execution exceeds the maximum number of bytes service limit."
+        )
+    else:
+        frame.states.reset(child.state_input if child.state else child.input)
+        (begun_in(program, child.state) if child.state else program).eval(frame)
+        child.state, child.state_input = context["State"]["Name"], frame.states.get_input()
+        state = frame.program_state()
     child.stopped = datetime.now(UTC)
-    if isinstance(state, _program_state.ProgramError):
+    if state is None:
+        child.status = "FAILED"
+    elif isinstance(state, _program_state.ProgramError):
         child.status = "FAILED"
         child.error, child.cause = state.error.get("error"), state.error.get("cause")
     elif isinstance(state, _program_state.ProgramStopped):
