@@ -24,7 +24,7 @@ from lokki.store.codec import (
     PROTOCOL,
     SMALL,
     Chunks,
-    compress_chunks,
+    compress_checked,
     compress_small,
     dumps,
     dumps_plain,
@@ -55,7 +55,7 @@ class Put:
 
     def packed(self) -> tuple[list[bytes | memoryview], str]:
         """What to store, and the reference to it."""
-        data = compress_chunks(self.chunks)
+        data = compress_checked(self.chunks)
         return data, str(Reference.of(self.key, data))
 
 

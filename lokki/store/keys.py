@@ -18,6 +18,8 @@ own folder: what one stores late disturbs nobody. The journal's rows name the ke
 ``<flow>/runs/<run-id>/<step>/<writer>/output.pkl.gz``
 ``<flow>/runs/<run-id>/<step>/<writer>/<index>/output.pkl.gz``
 
+In spite of their names, these are plain pickles if they do not shrink; the rows have a checksum.
+
 Large parameters of a run, which are stored before the run is recorded, have their own folder:
 
 ``<flow>/runs/<run-id>/params.<token>/params.pkl.gz``

@@ -174,11 +174,11 @@ class LocalStore:
         handle, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=directory)
         try:
             try:
-                self._settle(directory)
                 _write_all(handle, data)
                 os.fsync(handle)
             finally:
                 os.close(handle)
+            self._settle(directory)  # little is left: a file system commits what came before a file
             os.replace(temporary, path)
         except BaseException:
             with contextlib.suppress(OSError):

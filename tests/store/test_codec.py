@@ -269,6 +269,19 @@ def test_noise_is_stored_and_text_is_squeezed():
     assert len(codec.compress(TEXT[:20_000])) < 5000
 
 
+@pytest.mark.parametrize("value", [NOISE, NOISE[:1000], [NOISE, TEXT[:1000]]])
+def test_where_readers_have_a_checksum_a_pickle_that_does_not_shrink_is_stored_as_it_is(value):
+    chunks = codec.dumps_chunks(value)
+    stored = b"".join(codec.compress_checked(chunks))
+    assert stored == b"".join(chunks)
+    assert codec.unpack(stored) == value
+
+
+def test_where_readers_have_a_checksum_text_is_squeezed_all_the_same():
+    chunks = codec.dumps_chunks(TEXT)
+    assert codec.compress_checked(chunks) == codec.compress_chunks(chunks)
+
+
 def test_the_sample_looks_past_the_beginning():
     assert len(codec.compress(NOISE[:30_000] + TEXT)) < 0.6 * (30_000 + len(TEXT))
     assert len(codec.compress(TEXT[:5000] + NOISE)) > len(NOISE)
