@@ -13,7 +13,7 @@ from lokki.steps import Lane
 SLICE_SECONDS = 0.002
 """How long a lane aims to work before it reports: long enough to make the report cheap."""
 _MOST_ITEMS = 4096
-WORKER_SECONDS = 0.02
+WORKER_SECONDS = 0.05
 """The same for a worker process, which waits for its next slice while the last one is reported."""
 _MOST_TURNS = 8
 """Async lanes take turns on one loop: a slice may last this many turns."""
