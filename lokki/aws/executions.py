@@ -54,7 +54,7 @@ class Executions(Results):
 
     async def flows(self) -> list[str]:
         """The deployed flows."""
-        return await stack.flows(self.account)
+        return sorted(flow for flow, _ in await stack.deployed(self.account))
 
     # ---- what is done ----------------------------------------------------------------------------
 

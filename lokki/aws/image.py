@@ -14,10 +14,14 @@ import anyio
 from lokki.aws.account import Account
 from lokki.aws.stack import Tell
 from lokki.builder.image_pkg import image_uri
-from lokki.config import Config
-from lokki.errors import AwsError, BuildError
+from lokki.config import DEFAULT, Config
+from lokki.errors import AwsError, BuildError, ConfigError
 
-_NOT_CHOSEN = "latest"
+_TAG = "lambda.image_tag"
+_ECR = (
+    "If ECR has denied it, ask for the permissions of "
+    "https://docs.aws.amazon.com/AmazonECR/latest/userguide/image-push-iam.html"
+)
 _PLATFORMS = {"x86_64": "linux/amd64", "arm64": "linux/arm64"}
 _NO_ATTESTATIONS = {"BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
 """Lambda accepts no image with attestations
@@ -25,8 +29,19 @@ _NO_ATTESTATIONS = {"BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
 
 
 def is_pushed(config: Config) -> bool:
-    """Whether an image must be pushed: not to an emulator, or without a registry."""
-    return bool(config.aws.ecr_repo_prefix) and not config.aws.endpoint
+    """Whether an image must be pushed: to an account, not to an emulator.
+
+    Raises ConfigError if there is no registry to push to.
+    """
+    if config.aws.endpoint:
+        return False
+    if not config.aws.ecr_repo_prefix:
+        raise ConfigError(
+            "the flow needs an image, but there is no registry to push it to: set "
+            "aws.ecr_repo_prefix to <account>.dkr.ecr.<region>.amazonaws.com/<any prefix>, or "
+            'lambda.package_type to "zip" if no step is a Batch job'
+        )
+    return True
 
 
 def docker_command() -> str:
@@ -45,11 +60,11 @@ async def push(
 ) -> dict[str, str]:
     """Build the image in ``folder`` and push it, unless it exists; the stack's parameters.
 
-    Its tag is the ``digest`` of its content, unless another one is configured: functions are
-    updated when the tag changes. Raises BuildError or AwsError.
+    Its tag is the ``digest`` of its content, unless one is configured: functions are updated when
+    the tag changes. Raises BuildError or AwsError.
     """
-    tag = config.lambda_.image_tag
-    tag = digest if tag == _NOT_CHOSEN else tag
+    is_chosen = config.origins.get(_TAG, DEFAULT) != DEFAULT
+    tag = config.lambda_.image_tag if is_chosen else digest
     uri = image_uri(replace(config, lambda_=replace(config.lambda_, image_tag=tag)))
     registry, _, path = uri.partition("/")
     repository = path.rpartition(":")[0]
@@ -118,7 +133,7 @@ async def _run(*arguments: str, given: bytes | None = None) -> None:
         env=os.environ | _NO_ATTESTATIONS,
     )
     if done.returncode:
-        raise BuildError(
-            f"`docker {arguments[0]}` failed, see its output above: is Docker running, "
-            "and may you use it?"
-        )
+        why = "is Docker running, and may you use it?"
+        if arguments[0] in ("login", "push"):
+            why += f" {_ECR}"
+        raise BuildError(f"`docker {arguments[0]}` failed, see its output above: {why}")

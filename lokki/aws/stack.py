@@ -84,8 +84,8 @@ async def find(account: Account, name: str) -> Stack | None:
     return Stack(name, stack["StackStatus"], stack.get("StackStatusReason", ""), outputs)
 
 
-async def flows(account: Account) -> list[str]:
-    """The deployed flows: those of stacks with a state machine and its log group."""
+async def deployed(account: Account) -> list[tuple[str, str]]:
+    """Deployed flows and their stacks: those with a state machine and its log group."""
     found = []
     pages = account.pages("cloudformation", "describe_stacks")
     async with aclosing(pages):
@@ -96,8 +96,21 @@ async def flows(account: Account) -> list[str]:
                 }
                 flow = outputs.get("StateMachineArn", "").rpartition(":")[2]
                 if outputs.get("LogGroup") == log_group(flow):
-                    found.append(flow)
+                    found.append((flow, described["StackName"]))
     return sorted(found)
+
+
+async def of_flow(account: Account, flow: str) -> str:
+    """The name of a flow's stack, by default the flow's own.
+
+    Raises AwsError if several others are to be chosen from.
+    """
+    names = sorted(name for deployed_flow, name in await deployed(account) if deployed_flow == flow)
+    if flow in names or not names:
+        return flow
+    if len(names) > 1:
+        raise AwsError(f"flow '{flow}' has the stacks {', '.join(names)}: choose one by its name")
+    return names[0]
 
 
 def refuse_busy(stack: Stack) -> None:

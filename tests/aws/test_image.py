@@ -7,7 +7,7 @@ import stat
 
 import pytest
 
-from lokki.errors import BuildError
+from lokki.errors import BuildError, ConfigError
 
 pytestmark = pytest.mark.timeout(120)
 REGISTRY = "123456789012.dkr.ecr.us-east-1.amazonaws.com"
@@ -77,11 +77,12 @@ def test_an_image_is_built_and_pushed_under_the_hash_of_what_it_is_made_of(pushi
     assert pushing.image() == uri
 
 
-def test_a_tag_that_is_chosen_is_taken(pushing):
-    pushing.deploy(**{"lambda.image_tag": "v7"})
-    assert pushing.calls[-1] == f"push {pushing.prefix}/lokki:v7"
-    pushing.deploy(**{"lambda.image_tag": "v7"})
-    assert pushing.calls[-1] == f"push {pushing.prefix}/lokki:v7"
+@pytest.mark.parametrize("tag", ["v7", "latest"])
+def test_a_tag_that_is_chosen_is_taken(pushing, tag):
+    pushing.deploy(**{"lambda.image_tag": tag})
+    assert pushing.calls[-1] == f"push {pushing.prefix}/lokki:{tag}"
+    pushing.deploy(**{"lambda.image_tag": tag})
+    assert pushing.calls[-1] == f"push {pushing.prefix}/lokki:{tag}"
 
 
 @pytest.mark.parametrize("command", ["login", "build", "push"])
@@ -92,6 +93,15 @@ def test_a_command_that_fails_ends_the_deploy_and_makes_no_stack(pushing, comman
     assert pushing.cloud.status() is None
 
 
-def test_nothing_is_pushed_to_an_emulator_or_without_a_registry(pushing):
-    pushing.deploy(**{"aws.ecr_repo_prefix": ""})
+def test_nothing_is_pushed_to_an_emulator(pushing):
+    endpoint = pushing.cloud.config().aws.endpoint
+    pushing.deploy(**{"aws.ecr_repo_prefix": "", "aws.endpoint": endpoint})
     assert pushing.calls == []
+
+
+def test_an_account_without_a_registry_is_refused_before_the_stack(pushing):
+    with pytest.raises(
+        ConfigError, match=r"no registry to push it to: set aws\.ecr_repo_prefix to"
+    ):
+        pushing.deploy(**{"aws.ecr_repo_prefix": ""})
+    assert (pushing.calls, pushing.cloud.status()) == ([], None)

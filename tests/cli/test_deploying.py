@@ -49,6 +49,13 @@ def test_deploy_shows_account_and_changes_and_destroy_what_goes(done):
     assert (code, err.splitlines()[-1]) == (0, "there is no stack 'birds-flow'")
 
 
+def test_destroy_finds_the_stack_of_a_flow_by_itself(done):
+    assert done("deploy", "birds.py", "--stack-name", "aviary", "--confirm")[0] == 0
+    code, out, err = done("destroy", "birds.py", "--confirm", "--empty-bucket")
+    assert (code, out) == (0, "birds-flow is not on AWS any more\n")
+    assert "stack aviary: AWS::Logs::LogGroup /lokki/birds-flow\n" in err
+
+
 def test_what_is_not_agreed_to_is_not_done(start):
     ours, theirs = pty.openpty()
     process = start("deploy", "birds.py", stdin=theirs)

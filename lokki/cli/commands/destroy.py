@@ -35,12 +35,14 @@ def destroy_command(flow: Flow[..., Any], program: Program) -> click.Command:
         config, console = config_from(options), stderr_console()
 
         async def destroyed() -> bool:
+            from lokki.aws import stack
             from lokki.aws.bucket import bucket_of
             from lokki.aws.deploy import Target, destroy, doomed
             from lokki.cli.render.stack import show_doomed
 
-            target = Target(stack_name or flow.name, flow.name, bucket_of(config))
             async with open_account(config, console) as (account, who):
+                name = stack_name or await stack.of_flow(account, flow.name)
+                target = Target(name, flow.name, bucket_of(config))
                 what = await doomed(account, who, target)
                 if not what.resources and not (empty_bucket and what.objects):
                     console.print(f"there is no stack '{target.stack}'", markup=False)
