@@ -77,8 +77,8 @@ class LambdaEvent:
     """An event with its items (one, unless a map has a ``batch_size``).
 
     ``retried``: how often the state was entered again; ``redriven``: how often its execution was
-    redriven; ``several``: the items came as a list; ``direct``: it comes from no state, and its
-    input is the value to call the step with.
+    redriven; ``several``: the items came as a list; ``direct``: it comes from no state, so that the
+    step is called with its input, whatever is stored.
     """
 
     flow: FlowContext
@@ -148,6 +148,7 @@ def parse(raw: Any) -> LambdaEvent:
         _index(event.get("attempt")) or 0,
         _index(event.get("redriven")) or 0,
         several,
+        direct="attempt" not in event,
     )
 
 

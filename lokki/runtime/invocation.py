@@ -177,9 +177,7 @@ class _Work:
         source = self._unit.source
         if source is None:
             return [lambda: None]
-        if self._event.direct:
-            return [partial(deepcopy, each.input) for each in items]
-        if isinstance(source, MapStage) and not self._unit.in_map:
+        if isinstance(source, MapStage) and not self._unit.in_map and not self._is_given(items):
             return [self._aggregated(source)]
         keys = [self._input_key(each) for each in items]
         stored = iter(self._loop.run(self._payloads.read([key for key in keys if key])))
@@ -187,6 +185,12 @@ class _Work:
             partial(unpack, next(stored)) if key else partial(deepcopy, each.input)
             for each, key in zip(items, keys, strict=True)
         ]
+
+    def _is_given(self, items: list[Item]) -> bool:
+        """Whether an aggregation gets its list from who calls it, not from a map that has run."""
+        return self._event.direct and not (
+            isinstance(items[0].input, dict) and items[0].input.keys() == {"map"}
+        )
 
     def _input_key(self, item: Item) -> str | None:
         """The key of an input; None for a value, and for an item that is done without it."""
@@ -291,6 +295,9 @@ class _Work:
         except (SystemExit, KeyboardInterrupt, GeneratorExit) as error:
             why = f"step '{bound.name}' tried to end its process: {error}"
             raise ResultError(type(error).__name__, why) from error
+        if self._event.direct:
+            self._loop.run(self._payloads.store.put(key, data))
+            return data
         return self._loop.run(self._payloads.keep(key, data))
 
     def _made(self, bound: BoundCall, value: Any, index: int, attempt: int) -> Any:

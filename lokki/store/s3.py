@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from lokki.store.protocol import Data, Keys
 
 CONCURRENCY = 64
+_BUCKET = "LOKKI_ARTIFACT_BUCKET"
 _TRIES = 5
 _PART = 16 * 1024 * 1024
 """Bytes of a part of a larger object; S3 takes up to 10,000 parts from 5 MiB on."""
@@ -38,25 +40,30 @@ _REMEDIES = {
 
 
 class S3Store:
-    """A ``PayloadStore`` in ``bucket``, under ``prefix`` (default: at the top).
+    """A ``PayloadStore`` in ``bucket`` (default: the one that ``LOKKI_ARTIFACT_BUCKET`` names).
+
+    Its keys are under ``prefix`` (default: at the top).
 
     ``endpoint`` is the URL of an emulator (default: AWS), ``region`` that of the bucket (default:
     the AWS profile's), ``concurrency`` the most requests at a time. S3 answers some requests only
     when they are repeated: each is tried up to 5 times.
 
     An async context manager that closes its connections; they belong to the event loop of the first
-    request. Raises PayloadError for an invalid bucket or prefix.
+    request. Raises PayloadError for an invalid prefix, or if there is no bucket.
     """
 
     def __init__(
         self,
-        bucket: str,
+        bucket: str | None = None,
         prefix: str = "",
         *,
         endpoint: str | None = None,
         region: str | None = None,
         concurrency: int = CONCURRENCY,
     ) -> None:
+        bucket = bucket or os.environ.get(_BUCKET)
+        if not bucket:
+            raise PayloadError(f"there is no bucket: S3Store('my-bucket'), or set {_BUCKET}")
         self._bucket = bucket
         self._prefix = f"{check_key(prefix, 'prefix')}/" if prefix else ""
         self._endpoint = endpoint

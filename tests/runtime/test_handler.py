@@ -425,6 +425,26 @@ def test_a_plain_event_is_what_a_step_is_given(handler):
     assert handler("collect")([1, 2])["input"] == [[1, 2], []]
 
 
+def typed(value, **more):
+    return {"flow": {"run_id": "mine", "params": {}}, "input": value, **more}
+
+
+def test_a_typed_event_calls_the_step_with_its_input_each_time(handler, bucket):
+    work_on = handler("work")
+    assert [work_on(typed(each, index=0))["input"] for each in (5, 6)] == [5, 6]
+    key = "handled/runs/mine/work/0/output.pkl.gz"
+    assert bucket.value(key) == 6
+    assert handler("work")(typed(f"s3://{BUCKET}/{key}", index=1))["input"] == 6
+    assert handler("collect")(typed([1, 2]))["input"] == [[1, 2], []]
+
+
+def test_a_typed_event_may_name_a_map_that_has_run(handler):
+    handler("get_items")(typed(None))
+    for index in range(2):
+        handler("work")(typed(index, index=index))
+    assert handler("collect")(typed({"map": "work"}))["input"] == [[0, 1], []]
+
+
 def test_a_plain_event_for_a_first_step_is_the_parameters(handler):
     answer = handler("get_items")({"limit": 4})
     assert answer["input"]["count"] == 4

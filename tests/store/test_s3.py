@@ -71,6 +71,14 @@ async def test_an_object_lies_where_its_url_says(bucket, endpoint):
         assert await answer["Body"].read() == b"x"
 
 
+def test_the_bucket_may_be_that_of_the_environment(bucket, endpoint, monkeypatch):
+    monkeypatch.setenv("LOKKI_ARTIFACT_BUCKET", bucket)
+    assert S3Store(endpoint=endpoint).url("a/b") == f"s3://{bucket}/a/b"
+    monkeypatch.delenv("LOKKI_ARTIFACT_BUCKET")
+    with pytest.raises(PayloadError, match="there is no bucket: S3Store"):
+        S3Store(endpoint=endpoint)
+
+
 @pytest.mark.asyncio
 async def test_only_the_first_creates_an_object(store):
     assert await store.create(KEY, b"first") is True
