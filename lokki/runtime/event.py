@@ -118,12 +118,19 @@ class LambdaEvent:
 def execution_input(params: Mapping[str, Any]) -> str:
     """The input of an execution with these parameters.
 
-    Raises ParameterError if it is too large for the states of a flow.
+    Raises ParameterError if it is too large for the states of a flow, or cannot be encoded.
     """
-    text = json.dumps(params)
-    if len(text) > MOST_PARAMS_BYTES:
+    text = json.dumps(params, ensure_ascii=False)
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError as error:
         raise ParameterError(
-            f"the parameters take {len(text):,} bytes as JSON, but a run on AWS at most "
+            f"a parameter has the character {text[error.start]!r}, which UTF-8 cannot encode and "
+            "AWS cannot take: pass the bytes in another form, such as base64"
+        ) from None
+    if size > MOST_PARAMS_BYTES:
+        raise ParameterError(
+            f"the parameters take {size:,} bytes as JSON, but a run on AWS at most "
             f"{MOST_PARAMS_BYTES:,}: store what is large in S3, and pass where it is"
         )
     return text

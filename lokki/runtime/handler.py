@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import traceback
 from collections.abc import Mapping
+from types import TracebackType
 from typing import Any
 
 from lokki.call import users_frames
+from lokki.errors import LokkiError
 from lokki.runtime.event import FlowContext, Item, LambdaEvent, parse
 from lokki.runtime.invocation import StepFailed
 from lokki.runtime.loading import loaded
+from lokki.store.shown import plain
 
 _MAX_CAUSE = 8_000
 """Characters of an error's text that are reported; Step Functions keeps 32,768 of a cause."""
@@ -24,11 +29,22 @@ class Handler:
         self.invocation = loaded(flow, structure)
 
     def __call__(self, event: Any, context: Any) -> Mapping[str, Any]:
-        """Do what Step Functions or a caller requests; errors have the names of the user's."""
+        """Do what Step Functions or a caller requests; errors have the names of the user's.
+
+        UTF-8 can encode every text of the answer or the error: Lambda's runtime client ends its
+        process on others, such as the names of some files.
+        """
         try:
-            return self.invocation.run(_event(event, context, first=self.invocation.is_first))
+            answer = self.invocation.run(_event(event, context, first=self.invocation.is_first))
         except StepFailed as failed:
-            reported = _reported(failed)
+            frames = _encodable_frames(users_frames(failed.error))
+            reported = _reported(failed.name, failed.failure.reason, frames)
+        except LokkiError as error:
+            if _is_encodable(str(error)):
+                raise
+            reported = _reported(type(error).__name__, str(error), None)
+        else:
+            return answer if _is_encodable(answer) else plain(answer)
         raise reported
 
 
@@ -44,10 +60,28 @@ def _event(raw: Any, context: Any, *, first: bool) -> LambdaEvent:
     return LambdaEvent(flow, (Item(None, None if first else raw),), direct=True)
 
 
-def _reported(failed: StepFailed) -> Exception:
+def _reported(name: str, text: str, frames: TracebackType | None) -> Exception:
     """The error for Step Functions: the name, the text and the frames of the user's error.
 
     It replaces that error, whose text may contain a secret or fail.
     """
-    reported: type[Exception] = type(failed.name, (Exception,), {})
-    return reported(failed.failure.reason[:_MAX_CAUSE]).with_traceback(users_frames(failed.error))
+    reported: type[Exception] = type(_encodable(name).replace("\0", "\\0"), (Exception,), {})
+    return reported(_encodable(text[:_MAX_CAUSE])).with_traceback(frames)
+
+
+def _encodable(text: str) -> str:
+    """A text with the escapes of lone surrogates, which UTF-8 cannot encode."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _encodable_frames(frames: TracebackType | None) -> TracebackType | None:
+    """The frames, unless one of them has a name or a line that UTF-8 cannot encode."""
+    return frames if _is_encodable(traceback.format_tb(frames)) else None
+
+
+def _is_encodable(value: Any) -> bool:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True

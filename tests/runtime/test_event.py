@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from datetime import date
 
@@ -158,6 +159,12 @@ def test_parameters_that_leave_no_room_for_a_flows_own_are_refused_with_their_si
     assert json.loads(execution_input({"text": "x" * 255_000})) == {"text": "x" * 255_000}
     with pytest.raises(ParameterError, match=r"take 262,134 bytes as JSON, .* at most 256,000"):
         execution_input({"text": "x" * (262_134 - len('{"text": ""}'))})
+
+
+def test_parameters_are_counted_in_utf8_and_what_it_cannot_encode_is_refused():
+    assert len(execution_input({"text": "ü" * 120_000}).encode()) == 240_012
+    with pytest.raises(ParameterError, match=r"the character '\\udcff', which UTF-8 cannot encode"):
+        execution_input({"name": os.fsdecode(b"caf\xff")})
 
 
 def test_an_event_knows_how_often_its_state_has_been_entered_again():

@@ -12,6 +12,7 @@ import pickle
 import random
 import sys
 import threading
+import traceback
 from hashlib import sha256
 from types import SimpleNamespace
 
@@ -75,6 +76,25 @@ def measured(item):
 @flow
 def in_batches():
     return get_items().map(sized, batch_size=100).next(measured).agg(collect)
+
+
+ODD = "caf\udcff"
+"""The name of a file that is not UTF-8, as Python has it."""
+
+
+@step
+def odd(item):
+    if item == "text":
+        raise LookupError(f"no such file: {ODD}")
+    if item == "frames":
+        exec(compile("raise LookupError('in a file')", ODD, "exec"))
+    print("reading", ODD)
+    return ODD
+
+
+@flow
+def odd_names(name: str = ""):
+    return get_items().map(odd).agg(collect)
 
 
 @step
@@ -395,6 +415,33 @@ def test_an_error_is_the_users_by_name_text_and_frames(handler, capsys):
         ("step_failed", 0, 1),
     ]
     assert lines[1]["level"] == "WARNING"  # there is an attempt to come
+
+
+@pytest.mark.parametrize(
+    ("item", "told", "frames"),
+    [("text", "no such file: caf\\udcff", 1), ("frames", "in a file", 0)],
+)
+def test_an_error_of_which_utf8_cannot_encode_a_part_keeps_its_name_and_text(
+    handler, bucket, capsys, item, told, frames
+):
+    with pytest.raises(Exception, match="file") as caught:
+        handler("odd", odd_names)(event(item, index=0))
+    assert (type(caught.value).__name__, str(caught.value)) == ("LookupError", told)
+    told_frames = "".join(traceback.format_tb(caught.value.__traceback__))
+    assert told_frames.encode()
+    assert ("in odd\n" in told_frames) is bool(frames)
+    assert all(json.loads(line) for line in capsys.readouterr().out.encode().splitlines())
+    failure = bucket.text("odd-names/runs/r1/odd/0/failure.json")
+    assert json.loads(failure)["type"] == "LookupError"
+
+
+def test_an_answer_and_lines_are_utf8_whatever_a_step_returns_and_prints(handler, bucket, capsys):
+    answer = handler("odd", odd_names)(event("result", index=0, name=ODD))
+    assert json.dumps(answer, ensure_ascii=False).encode()
+    assert bucket.value("odd-names/runs/r1/odd/0/output.pkl.gz") == ODD
+    assert (
+        json.loads(capsys.readouterr().out.encode().splitlines()[1])["message"] == f"reading {ODD}"
+    )
 
 
 def test_an_attempt_that_is_to_be_repeated_leaves_no_failure(handler, bucket):
