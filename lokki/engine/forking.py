@@ -1,4 +1,6 @@
-"""Worker processes that are forked from a server, which takes a few milliseconds each; Linux only.
+"""Processes that are forked from a server, which takes a few milliseconds each; Linux only.
+
+They are workers, or a rehearsal's environments.
 
 The engine's process is never forked, nor one that has imported the user's modules: what libraries
 have in threads, on a GPU or in a connection does not survive that, nor do locks that other threads
@@ -12,11 +14,12 @@ import select
 import signal
 import socket
 import subprocess
+import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 
 from lokki.engine.forkserver import NUMBER
-from lokki.engine.spawning import FORK_SERVER, Surroundings, spawn
 
 _ANSWER_SECONDS = 60.0
 """How long the server may take to start and to answer."""
@@ -28,10 +31,9 @@ class ServerGone(Exception):
 
 
 class ForkServer:
-    """A process that forks workers, in the surroundings in which it was started."""
+    """A process that forks workers; ``start`` starts it, with its end of the socket."""
 
-    def __init__(self, surroundings: Surroundings) -> None:
-        self.surroundings = surroundings
+    def __init__(self, start: Callable[[int], subprocess.Popen[bytes]]) -> None:
         self.alive = True
         self._lock = threading.Lock()
         self._workers = 0
@@ -40,19 +42,22 @@ class ForkServer:
         self._socket.settimeout(_ANSWER_SECONDS)
         with theirs:
             try:
-                self._process = spawn(FORK_SERVER, surroundings, theirs.fileno())
+                self._process = start(theirs.fileno())
             except BaseException:
                 self._socket.close()
                 raise
 
-    def fork(self, memory: int, connection: int) -> Forked:
-        """Start a worker. Raises ServerGone, and OSError if there can be no more processes."""
+    def fork(self, *descriptors: int, stderr: int = 2) -> Forked:
+        """Start a worker with these descriptors, which writes to ``stderr``.
+
+        Raises ServerGone, and OSError if there can be no more processes.
+        """
         with self._lock:
-            worker, descriptors = self._ask(0, 2, memory, connection)
+            worker, answered = self._ask(0, stderr, *descriptors)
             if worker <= 0:
                 raise OSError(-worker, os.strerror(-worker))
             self._workers += 1
-        return Forked(self, worker, descriptors[0])
+        return Forked(self, worker, answered[0])
 
     def exit_code(self, worker: int) -> int | None:
         """How a worker ended, once it has; None if that is lost with the server."""
@@ -102,6 +107,17 @@ class ForkServer:
         if not raw:
             raise ServerGone
         return NUMBER.unpack(raw)[0], received
+
+
+def can_fork() -> bool:
+    """Whether a process can be forked by another, watched and ended here."""
+    if sys.platform != "linux":
+        return False
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except OSError:  # Linux before 5.3, or a sandbox
+        return False
+    return os.path.exists("/proc/self/task")
 
 
 class Forked:

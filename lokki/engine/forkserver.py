@@ -1,11 +1,11 @@
 """The process that workers are forked from; `forking.py` starts it: ``python … PATH… FD``.
 
 It has imported what a worker needs and nothing of the user's, and has one thread. A message on the
-socket FD is a number. For 0, which comes with three descriptors (of a worker's stderr, memory and
-socket), it forks a worker and answers with its process id and a descriptor of the process; or with
-an error number, negated. For the process id of a worker that has ended, it answers with the exit
-code, as `subprocess` has it: until then, no other process gets that id. It ends when the engine
-is gone.
+socket FD is a number. For 0, which comes with descriptors (of a worker's stderr, and of what else
+it is given: its memory and socket), it forks a worker and answers with its process id and a
+descriptor of the process; or with an error number, negated. For the process id of a worker that has
+ended, it answers with the exit code, as `subprocess` has it: until then, no other process gets that
+id. It ends when the engine is gone.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from contextlib import suppress
 NUMBER = struct.Struct("q")
 
 
-def main(work: Callable[[int, int], None]) -> None:
+def main(work: Callable[..., None]) -> None:
     """Serve on the socket that the command line names; in a worker, ``work``."""
     worker = None
     handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, it loses exit codes
@@ -75,10 +75,10 @@ def _close(descriptors: Sequence[int]) -> None:
         os.close(each)
 
 
-def _settled(stderr: int, memory: int, connection: int) -> tuple[int, int]:
-    """Make this process what a new one would be; its memory and its socket."""
+def _settled(stderr: int, *others: int) -> tuple[int, ...]:
+    """Make this process what a new one would be; its other descriptors."""
     os.setsid()
     os.dup2(stderr, 1)
     os.dup2(stderr, 2)
     os.close(stderr)
-    return memory, connection
+    return others

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import threading
 from contextlib import suppress
+from functools import partial
 
-from lokki.engine.forking import Forked, ForkServer, ServerGone
-from lokki.engine.spawning import Spawned, surroundings
+from lokki.engine.forking import Forked, ForkServer, ServerGone, can_fork
+from lokki.engine.spawning import FORK_SERVER, Spawned, Surroundings, spawn, surroundings
 
 
 class Starter:
@@ -22,7 +21,8 @@ class Starter:
         self._threads = threads
         self._lock = threading.Lock()
         self._server: ForkServer | None = None
-        self._forks = _can_fork()
+        self._servers: Surroundings | None = None
+        self._forks = can_fork()
 
     def expect(self) -> None:
         """Prepare for a worker, without waiting."""
@@ -30,7 +30,7 @@ class Starter:
             try:
                 if self._server is None:
                     with suppress(OSError):  # it shows when a worker is needed
-                        self._server = ForkServer(surroundings(self._threads))
+                        self._begin(surroundings(self._threads))
             finally:
                 self._lock.release()
 
@@ -54,23 +54,16 @@ class Starter:
     def _server_now(self) -> ForkServer:
         now = surroundings(self._threads)
         server = self._server
-        if server is None or not server.alive or server.surroundings != now:
+        if server is None or not server.alive or self._servers != now:
             self._dismiss()
-            server = self._server = ForkServer(now)
+            server = self._begin(now)
         return server
+
+    def _begin(self, here: Surroundings) -> ForkServer:
+        self._server, self._servers = ForkServer(partial(spawn, FORK_SERVER, here)), here
+        return self._server
 
     def _dismiss(self) -> None:
         if self._server is not None:
             self._server.dismiss()
             self._server = None
-
-
-def _can_fork() -> bool:
-    """Whether a worker can be forked, watched and ended here."""
-    if sys.platform != "linux":
-        return False
-    try:
-        os.close(os.pidfd_open(os.getpid()))
-    except OSError:  # Linux before 5.3, or a sandbox
-        return False
-    return os.path.exists("/proc/self/task")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import time
 import uuid
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -16,6 +18,7 @@ import pytest
 from botocore.config import Config as BotoConfig
 from serving import until
 
+from lokki.rehearse.moto_patches import lambdas
 from lokki.rehearse.moto_patches.platform import Image
 from lokki.rehearse.moto_patches.server import PLATFORM, REGION
 
@@ -113,7 +116,7 @@ def function(moto):
     def make(source=HANDLER, timeout=20):
         packed = io.BytesIO()
         with zipfile.ZipFile(packed, "w") as package:
-            package.writestr("handler.py", source)
+            package.writestr(zipfile.ZipInfo("handler.py"), source)  # the same gives the same
         bucket = moto.bucket()
         moto.s3.put_object(Bucket=bucket, Key="f.zip", Body=packed.getvalue())
         properties = {
@@ -175,6 +178,50 @@ def test_a_function_whose_process_ends_or_takes_too_long_is_reported_as_lambda_t
     assert (error, told["errorType"]) == ("Unhandled", "Sandbox.Timedout")
     assert "Task timed out after 1.00 seconds" in told["errorMessage"]
     assert invoke(moto, name, "again")[1]["count"] == 1, "in a new process"
+
+
+ABOUT = """
+import __main__, os, random, subprocess, sys, time
+
+def handler(event, context):
+    if event:
+        with open(event, "w") as file:
+            print(subprocess.Popen(["sleep", "60"]).pid, file=file)
+        time.sleep(60)
+    return {
+        "pid": os.getpid(),
+        "parent": os.getppid(),
+        "random": random.random(),
+        "function": os.environ["AWS_LAMBDA_FUNCTION_NAME"],
+        "argv": sys.argv[1:],
+        "folders": [os.getcwd(), os.environ["LAMBDA_TASK_ROOT"], sys.path[0]],
+        "main": __main__.__spec__.name,
+    }
+"""
+
+
+def test_the_functions_of_a_package_are_forks_of_one_process(moto, function):
+    names = [function(ABOUT)[0] for _ in range(2)]
+    one, other = (invoke(moto, name, None)[1] for name in names)
+    assert one["parent"] == other["parent"] != os.getpid()
+    assert one["pid"] != other["pid"]
+    assert one["random"] != other["random"]
+    for told, name in zip((one, other), names, strict=True):
+        assert told["function"] == name
+        assert told["argv"] == ["handler.handler"]
+        assert len(set(told["folders"])) == 1
+        assert told["main"] == "awslambdaric.__main__"
+    lambdas.end_idle()
+    until(lambda: not Path(f"/proc/{one['parent']}").exists(), "it ends")
+    again = invoke(moto, names[0], None)[1]
+    assert again["parent"] not in (one["parent"], os.getpid())
+
+
+def test_what_a_function_has_started_ends_with_it(moto, function, tmp_path):
+    name, _ = function(ABOUT, timeout=1)
+    assert invoke(moto, name, str(tmp_path / "pid"))[1]["errorType"] == "Sandbox.Timedout"
+    started = Path("/proc", (tmp_path / "pid").read_text().strip(), "stat")
+    until(lambda: not started.exists() or started.read_text().split()[2] == "Z", "it ends")
 
 
 def test_a_module_that_is_not_in_the_package_is_reported(moto, function):

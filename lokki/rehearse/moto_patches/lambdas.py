@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from lokki.rehearse.moto_patches import prepared
 from lokki.rehearse.moto_patches.modules import moto
 from lokki.rehearse.moto_patches.quotas import permitted
 from lokki.rehearse.moto_patches.runtime_api import Function, Outcome, Spec, variables
@@ -74,6 +75,7 @@ def end_idle() -> None:
         every = [function for _, function in _live.values()]
     for each in every:
         each.end_idle()
+    prepared.end()
 
 
 def close() -> None:
@@ -83,6 +85,7 @@ def close() -> None:
         _live.clear()
     for each in every:
         each.close()
+    prepared.end()
     _unpacked.cache_clear()
     shutil.rmtree(_folder(), ignore_errors=True)
     _folder.cache_clear()

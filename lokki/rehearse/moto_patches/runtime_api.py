@@ -10,7 +10,6 @@ import json
 import os
 import queue
 import socket
-import subprocess
 import tempfile
 import threading
 import uuid
@@ -20,6 +19,8 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from time import monotonic, time
+
+from lokki.rehearse.moto_patches import prepared
 
 INIT_SECONDS = 10
 """Seconds that an environment may take to start, besides its function's timeout."""
@@ -105,14 +106,9 @@ class _Environment:
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
         self._read = 0
         self._rest = ""
-        self._process = subprocess.Popen(
-            spec.argv,
-            cwd=spec.folder,
-            env={**spec.env, "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{self._server.server_port}"},
-            stdin=subprocess.DEVNULL,
-            stdout=self._output,
-            stderr=subprocess.STDOUT,
-        )
+        own = {"AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{self._server.server_port}"}
+        output = self._output.fileno()
+        self._process = prepared.started(spec.argv, spec.folder, spec.env, output, own)
 
     def _serve(self) -> None:
         """Serve without polling, unlike `serve_forever`: there may be hundreds of environments."""
@@ -165,7 +161,7 @@ class _Environment:
             kind = "Sandbox.Timedout"
             why = f"Error: Task timed out after {self._spec.timeout:.2f} seconds"
         else:
-            code = self._process.returncode
+            code = self._process.wait()
             kind = "Runtime.ExitError"
             ended = f"signal: {-code}" if code < 0 else f"exit status {code}"
             why = f"Error: Runtime exited with error: {ended}"

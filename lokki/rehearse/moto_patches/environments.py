@@ -1,0 +1,52 @@
+"""The process that a package's environments are forked from; `prepared.py` starts it.
+
+It runs in the Python and with the packages of Lambda: of lokki it has what is in the package. Its
+arguments are the file of `lokki.engine.forkserver` and a socket. What is missing or fails here, is
+missing or fails in a fork as well, which reports it. The runtime interface client is left to the
+forks: it reads the address of its API when it is imported.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import runpy
+import sys
+import time
+from contextlib import suppress
+from typing import NoReturn
+
+_CLIENT = [sys.executable, "-m", "awslambdaric"]
+_execvp = os.execvp
+
+
+def _run(wanted: int) -> None:
+    """Run the module that is wanted as a new interpreter would, with its arguments, variables."""
+    with open(wanted) as file:
+        argv, environment = json.load(file)
+    os.environ.clear()
+    os.environ.update(environment)
+    time.tzset()
+    os.execvp = _replaced  # type: ignore[assignment]
+    _module(argv)
+
+
+def _module(argv: list[str]) -> None:
+    sys.argv = argv
+    runpy.run_module(argv[0], run_name="__main__", alter_sys=True)
+
+
+def _replaced(file: str, argv: list[str]) -> NoReturn:
+    """An image's entrypoint becomes the runtime interface client, here without a new start."""
+    os.execvp = _execvp
+    if argv[:3] != _CLIENT:
+        _execvp(file, argv)
+    _module(argv[2:])
+    sys.exit()
+
+
+if __name__ == "__main__":
+    sys.path[0] = os.getcwd()
+    with suppress(Exception):
+        import lokki.runtime.handler  # noqa: F401
+    runpy.run_path(sys.argv[2])["main"](_run)

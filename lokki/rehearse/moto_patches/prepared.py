@@ -1,0 +1,126 @@
+"""Processes of Lambda's environments: forks of one that has imported the runtime of lokki.
+
+The functions of a flow have a package in common, and each of their environments would import the
+same for most of its start. `environments.py` is the process that is forked. It has the package's
+folder and all variables but those that differ by function, and has imported nothing of the user's.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from lokki.builder.image_pkg import ENTRYPOINT
+from lokki.engine import forkserver
+from lokki.engine.forking import Forked, ForkServer, ServerGone, can_fork
+from lokki.runtime.event import STEP
+
+_OF_ONE = ("AWS_LAMBDA_FUNCTION_NAME", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE", STEP)
+"""The variables that differ by function; no import reads them."""
+_MODULES = (("-m", "awslambdaric"), ENTRYPOINT[1:])
+"""What starts the runtime interface client, in a managed runtime and in an image."""
+_START = "import runpy, sys; runpy.run_path(sys.argv[1], run_name='__main__')"
+
+_servers: dict[str, ForkServer] = {}
+"""The processes to fork, by what they were started with."""
+_lock = threading.Lock()
+
+
+def started(
+    argv: Sequence[str], folder: Path, env: Mapping[str, str], output: int, own: Mapping[str, str]
+) -> Process | subprocess.Popen[bytes]:
+    """A process of the command ``argv``, which writes to the descriptor ``output``.
+
+    ``own`` are variables of this process alone. A command that starts no runtime interface
+    client, and any where processes cannot be forked, starts a new interpreter.
+    """
+    if tuple(argv[1:3]) in _MODULES and can_fork():
+        with suppress(ServerGone, OSError):
+            return Process(_forked(argv, folder, env, output, own))
+    return subprocess.Popen(
+        argv,
+        cwd=folder,
+        env={**env, **own},
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+    )
+
+
+def end() -> None:
+    """End the processes that are forked, each once its forks have ended."""
+    with _lock:
+        every = list(_servers.values())
+        _servers.clear()
+    for each in every:
+        each.dismiss()
+
+
+def _forked(
+    argv: Sequence[str], folder: Path, env: Mapping[str, str], output: int, own: Mapping[str, str]
+) -> Forked:
+    with tempfile.TemporaryFile() as wanted:
+        wanted.write(json.dumps([argv[2:], {**env, **own}]).encode())
+        wanted.seek(0)
+        return _server(argv[0], folder, env).fork(wanted.fileno(), stderr=output)
+
+
+def _server(python: str, folder: Path, env: Mapping[str, str]) -> ForkServer:
+    shared = {name: text for name, text in env.items() if name not in _OF_ONE}
+    key = json.dumps([python, str(folder), shared], sort_keys=True)
+
+    def start(connection: int) -> subprocess.Popen[bytes]:
+        program = Path(__file__).with_name("environments.py")
+        return subprocess.Popen(
+            [python, "-c", _START, str(program), forkserver.__file__, str(connection)],
+            cwd=folder,
+            env=shared,
+            pass_fds=[connection],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,  # what is wrong, a new interpreter shows
+            start_new_session=True,
+        )
+
+    with _lock:
+        if key not in _servers:
+            _servers[key] = ForkServer(start)
+        return _servers[key]
+
+
+class Process:
+    """A forked process, as `subprocess.Popen` has it."""
+
+    def __init__(self, forked: Forked) -> None:
+        self.returncode: int | None = None
+        self._forked = forked
+        self._lock = threading.Lock()
+
+    def poll(self) -> int | None:
+        """How it has ended, if it has."""
+        with self._lock:
+            if self.returncode is None and self._forked.has_ended(0):
+                self._end()
+            return self.returncode
+
+    def kill(self) -> None:
+        """Kill it, and what it has started."""
+        with self._lock:
+            if self.returncode is None:
+                self._forked.kill()
+
+    def wait(self) -> int:
+        """How it ends."""
+        with self._lock:
+            return self._end() if self.returncode is None else self.returncode
+
+    def _end(self) -> int:
+        code = self._forked.exit_code()
+        self.returncode = -signal.SIGKILL if code is None else code
+        return self.returncode
