@@ -21,7 +21,7 @@ from typing import TypeAlias, TypeVar
 
 from lokki.errors import JournalError, JournalGone, RunOwned
 from lokki.logging import Line
-from lokki.store.connection import translate_sqlite_errors
+from lokki.store.connection import begin, translate_sqlite_errors
 from lokki.store.files import Files
 from lokki.store.leases import LEASE_SECONDS
 from lokki.store.owners import Locks, working
@@ -199,7 +199,7 @@ class Committer:
             self.guard()
         calls: list[Call] = []
         try:
-            connection.execute("BEGIN IMMEDIATE")
+            begin(connection)
             with self._changed:  # only now: others may have made this one wait
                 waiting, self._calls = self._calls, []
                 calls += [call for call in waiting if call.future.set_running_or_notify_cancel()]

@@ -18,6 +18,8 @@ from lokki.store.schema import migrate
 from lokki.store.storable import storable
 
 BUSY_SECONDS = 60.0
+_SHORTEST_WAIT, _LONGEST_WAIT = 0.0005, 0.01
+"""Seconds between looks whether the journal is locked: a tenth of the wait so far, within these."""
 _MAKE_ROOM = "free some space there, or set another path in LOKKI_LOCAL_JOURNAL"
 DISK_FULL = f"its disk is full: {_MAKE_ROOM}"
 _ROOM = 1024 * 1024
@@ -43,19 +45,37 @@ def connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def begin(connection: sqlite3.Connection) -> None:
+    """Begin a transaction that writes, soon after another process has ended its own.
+
+    SQLite waits, too, but sleeps up to 100 ms at a time.
+    """
+    connection.execute("PRAGMA busy_timeout = 0")
+    try:
+        _execute_when_free(connection, "BEGIN IMMEDIATE")
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {1000 * BUSY_SECONDS:.0f}")
+
+
 def _use_wal(connection: sqlite3.Connection) -> None:
-    """Switch to WAL mode; SQLite does not wait while another process does the same.
+    """Switch to WAL mode; SQLite does not wait while another process does the same."""
+    _execute_when_free(connection, "PRAGMA journal_mode = WAL")
+
+
+def _execute_when_free(connection: sqlite3.Connection, statement: str) -> None:
+    """Execute a statement as soon as no other process locks the journal.
 
     Reads the answer to its end: only there does a full disk raise an error.
     """
-    deadline = time.monotonic() + BUSY_SECONDS
+    began = time.monotonic()
     while True:
         try:
-            connection.execute("PRAGMA journal_mode = WAL").fetchall()
+            connection.execute(statement).fetchall()
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+            waited = time.monotonic() - began
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or waited > BUSY_SECONDS:
                 raise
-            time.sleep(0.01)
+            time.sleep(min(max(waited / 10, _SHORTEST_WAIT), _LONGEST_WAIT))
         else:
             return
 

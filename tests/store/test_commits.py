@@ -6,11 +6,13 @@ import sqlite3
 import threading
 from collections import deque
 from contextlib import closing
-from time import sleep, time
+from statistics import median
+from time import monotonic, sleep, time
 
 import pytest
 
-from lokki.store import commits
+from lokki.errors import JournalError
+from lokki.store import commits, connection
 from lokki.store.journal import Journal
 from lokki.store.leases import LEASE_SECONDS
 from lokki.store.records import Opening
@@ -62,6 +64,30 @@ def test_records_wait_for_one_another(record, journal, monkeypatch):
         record.journal.flush("r1").result()
         assert connection.execute("PRAGMA data_version").fetchone() != (before,)
     assert len(record.journal.history.stages("r1")) == 20
+
+
+def test_a_transaction_begins_soon_after_another_process_has_ended_its_own(record, journal):
+    delays = []
+    with closing(sqlite3.connect(journal, isolation_level=None)) as other:
+        for _ in range(8):
+            other.execute("BEGIN IMMEDIATE")
+            begun = record.journal.commits.call("", lambda ours: monotonic())
+            sleep(0.26)  # SQLite itself looks after 0.228 s, and then after 0.328 s
+            other.execute("ROLLBACK")
+            ended = monotonic()
+            delays.append(begun.result() - ended)
+    assert median(delays) < 0.04, delays
+
+
+def test_a_journal_that_another_process_locks_for_a_long_time_is_reported(
+    record, journal, monkeypatch
+):
+    monkeypatch.setattr(connection, "BUSY_SECONDS", 0.05)
+    with closing(sqlite3.connect(journal, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        begun = record.journal.commits.call("", lambda ours: None)
+        with pytest.raises(JournalError, match="another process has locked it for a long time"):
+            begun.result(timeout=30)
 
 
 def test_what_comes_while_another_process_writes_is_in_one_transaction(record, journal):
