@@ -20,17 +20,19 @@ Unfinished: TypeAlias = list[tuple[int, str]]
 
 @dataclass(frozen=True, slots=True)
 class ResumeOptions:
-    """What a resume runs again, besides what has no result: at most one of these three.
+    """What a resume runs again, besides what has no result: at most one of the first three.
 
     ``failed``: the tolerated failures. ``error``: those of them in this group (its id or the
     beginning of it). ``from_stage``: this whole stage. ``force``: resume although the flow's
-    structure has changed; needs ``from_stage``.
+    structure has changed; needs ``from_stage``. ``deployed``, on AWS: a new run continues with the
+    code that is deployed now; otherwise, where AWS can start the run again, it keeps its own.
     """
 
     failed: bool = False
     error: str | None = None
     from_stage: str | None = None
     force: bool = False
+    deployed: bool = False
 
     def __post_init__(self) -> None:
         if sum((self.failed, self.error is not None, self.from_stage is not None)) > 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -11,9 +12,10 @@ from lokki.aws import stack
 from lokki.aws.account import Account, Identity
 from lokki.aws.bucket import bucket_of, ensure_bucket, exists, remove_if_empty
 from lokki.aws.image import docker_command, is_pushed, push
+from lokki.aws.keeping import kept
 from lokki.builder.builder import build, clean
 from lokki.builder.concurrency import MOST_CHILDREN, functions
-from lokki.builder.template import needs_image
+from lokki.builder.template import literal, needs_image
 from lokki.config import Config
 from lokki.errors import AwsError
 from lokki.graph import FlowGraph
@@ -74,7 +76,11 @@ async def deploy(
     if pushes:
         assert built.image is not None
         parameters |= await push(account, config, built.image, built.digest, tell, force=force)
-    data = built.template.read_bytes()
+    document = json.loads(built.template.read_text("utf-8"))
+    new = document["Resources"] = literal(document, parameters)
+    if before is not None:
+        document["Resources"] = {**await kept(account, before, new, tell), **new}
+    data = json.dumps(document, ensure_ascii=False).encode()
     key = template_key(graph.name, _digest(data))
     await account.ask("s3", "put_object", Bucket=bucket, Key=key, Body=data)
     change_set = await stack.changes(
@@ -155,10 +161,11 @@ async def doomed(account: Account, who: Identity, target: Target) -> Doomed:
     if there is not None:
         stack.refuse_busy(there)
     resources = await stack.resources(account, target.stack) if there else []
+    named = tuple((each.kind, each.physical) for each in resources)
     async with S3Store(target.bucket, endpoint=account.endpoint, region=who.region) as store:
         is_there = await exists(account, target.bucket, who)
         objects = len(await store.list(target.flow)) if is_there else 0
-    return Doomed(tuple(resources), objects)
+    return Doomed(named, objects)
 
 
 async def destroy(

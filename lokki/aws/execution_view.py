@@ -11,6 +11,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from typing import Any, TypeAlias
 
 from lokki.builder.comment import read_comment
@@ -67,10 +68,16 @@ class Outlined:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """A flow, as described by its state machine."""
+    """A flow, as described by its state machine.
+
+    ``build`` is the beginning of the definition's hash; ``deployed``, where it is known, the time
+    in seconds since 1970.
+    """
 
     flow: str
     stages: tuple[Outlined, ...]
+    build: str = ""
+    deployed: float | None = None
 
     @property
     def structure(self) -> Structure:
@@ -88,7 +95,7 @@ class Observation:
     failures: Mapping[str, Sequence[Failure]]
 
 
-def machine_of(definition: str) -> Machine | None:
+def machine_of(definition: str, deployed: float | None = None) -> Machine | None:
     """The flow of a state machine; None if lokki did not make it."""
     parsed = json.loads(definition)
     made = read_comment(parsed.get("Comment", ""))
@@ -105,7 +112,8 @@ def machine_of(definition: str) -> Machine | None:
         )
         for position, (state, stage) in enumerate(zip(states, made[1], strict=True))
     )
-    return Machine(made[0], tuple(stages))
+    build = sha256(definition.encode()).hexdigest()[:8]
+    return Machine(made[0], tuple(stages), build, deployed)
 
 
 def _in_order(definition: Answer) -> Iterator[str]:

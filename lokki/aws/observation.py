@@ -101,7 +101,8 @@ class Observations:
         return self._lokkis(answer, flow)
 
     def _lokkis(self, answer: Answer, flow: str) -> Machine:
-        machine = machine_of(answer["definition"])
+        at = answer.get("updateDate")
+        machine = machine_of(answer["definition"], at and at.timestamp())
         if machine is None:
             raise AwsError(f"lokki did not make state machine '{flow}': deploy the flow again")
         return machine

@@ -8,9 +8,10 @@ Otherwise, a new execution gets a copy of the kept results, and finds them befor
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from time import time
 
-from lokki.aws.execution_view import Machine, Outlined, execution_view
+from lokki.aws.execution_view import Answer, Machine, Observation, Outlined, execution_view
 from lokki.aws.executions import Executions
 from lokki.errors import AwsError, DefinitionError
 from lokki.model.run import FailureGroup, Run
@@ -57,22 +58,43 @@ async def plan(executions: Executions, flow: str, run_id: str, again: ResumeOpti
                 one,
             )
         )
-    now = await executions.deployed(flow)
+    own, now = observation.machine, await executions.deployed(flow)
+    if _is_redriven(observation, again):
+        planned = plan_resume(_Execution(run, own), again)
+        if planned.start is None:
+            summary = (*planned.summary, _code_of(own, now))
+            return Plan(run, summary, own.stages, redrives=True)
     planned, stages = plan_resume(_Execution(run, now), again), now.stages
-    if planned.start is None and run.status == "succeeded":
-        return Plan(run, planned.summary, stages)
-    if planned.start is None and observation.execution.get("redriveStatus") == "REDRIVABLE":
-        return Plan(run, planned.summary, stages, redrives=True)
     start = planned.start
+    if start is None and run.status == "succeeded":
+        return Plan(run, planned.summary, stages)
     last = len(stages) if start is None else start + (not planned.whole)
-    why = "" if start is not None else _why_not(observation.execution.get("redriveStatusReason"))
-    note = f"a new run begins with the stored results of {run_id}{why}"
-    kept = observation.machine.stages[:last]
+    why = "" if start is not None or again.deployed else _why_not(observation.execution)
+    note = f"a new run begins with the stored results of {run_id}, and has the deployed code{why}"
+    kept = own.stages[:last]
     return Plan(run, (*planned.summary, note), stages, new=True, kept=kept)
 
 
+def _is_redriven(observation: Observation, again: ResumeOptions) -> bool:
+    """Whether AWS starts an execution again, unless tolerated failures are to run again."""
+    may = observation.execution.get("redriveStatus") == "REDRIVABLE"
+    return may and not again.deployed and again.from_stage is None
+
+
+def _code_of(own: Machine, now: Machine) -> str:
+    """What a redrive runs: it has the definition and the versions that the run started with."""
+    code = "with the code, retries and timeouts of its deploy"
+    if own.deployed is not None:
+        code += f" of {datetime.fromtimestamp(own.deployed, UTC):%Y-%m-%d %H:%M} UTC"
+    code += f" (build {own.build})"
+    if own.build == now.build:
+        return f"{code}, which is the newest"
+    newest = Arguments(deployed=True)
+    return Wording(f"{code}; ", newest, f" takes what is deployed now (build {now.build})")
+
+
 class _Execution:
-    """An execution, and the flow as deployed now."""
+    """An execution, and the flow as deployed for what continues it."""
 
     code = "what is deployed"
 
@@ -126,5 +148,6 @@ async def _copy(executions: Executions, planned: Plan, new_id: str) -> None:
     await for_each(copies, copy, _COPIES_AT_A_TIME)
 
 
-def _why_not(reason: str | None) -> str:
-    return f", since AWS does not start it again: {reason or 'it reports no reason'}"
+def _why_not(execution: Answer) -> str:
+    reason = execution.get("redriveStatusReason") or "it reports no reason"
+    return f", since AWS does not start it again: {reason}"

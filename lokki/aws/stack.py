@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -31,12 +32,13 @@ _NO_REASON = "AWS reports no reason"
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """The state of a stack; ``outputs`` by name."""
+    """The state of a stack; ``outputs`` and ``parameters`` by name."""
 
     name: str
     status: str
     reason: str
     outputs: Mapping[str, str]
+    parameters: Mapping[str, str]
 
     @property
     def is_busy(self) -> bool:
@@ -81,7 +83,11 @@ async def find(account: Account, name: str) -> Stack | None:
     if stack["StackStatus"] == "DELETE_COMPLETE":
         return None
     outputs = {each["OutputKey"]: each["OutputValue"] for each in stack.get("Outputs", ())}
-    return Stack(name, stack["StackStatus"], stack.get("StackStatusReason", ""), outputs)
+    parameters = {
+        each["ParameterKey"]: each["ParameterValue"] for each in stack.get("Parameters", ())
+    }
+    reason = stack.get("StackStatusReason", "")
+    return Stack(name, stack["StackStatus"], reason, outputs, parameters)
 
 
 async def deployed(account: Account) -> list[tuple[str, str]]:
@@ -231,10 +237,30 @@ async def delete(account: Account, name: str, tell: Tell) -> None:
         )
 
 
-async def resources(account: Account, name: str) -> list[tuple[str, str]]:
-    """Type and name of each resource of a stack."""
+async def template(account: Account, name: str) -> Mapping[str, Any]:
+    """The template of a stack that lokki has made."""
+    body = (await account.ask("cloudformation", "get_template", StackName=name))["TemplateBody"]
+    read: Mapping[str, Any] = json.loads(body) if isinstance(body, str) else body
+    return read
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """A resource of a stack: its type, and its names in the template and on AWS."""
+
+    kind: str
+    logical: str
+    physical: str
+
+
+async def resources(account: Account, name: str) -> list[Resource]:
+    """The resources of a stack."""
     return [
-        (each["ResourceType"], each.get("PhysicalResourceId") or each["LogicalResourceId"])
+        Resource(
+            each["ResourceType"],
+            each["LogicalResourceId"],
+            each.get("PhysicalResourceId") or each["LogicalResourceId"],
+        )
         async for page in account.pages("cloudformation", "list_stack_resources", StackName=name)
         for each in page["StackResourceSummaries"]
         if each["ResourceStatus"] != "DELETE_COMPLETE"

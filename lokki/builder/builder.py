@@ -7,6 +7,8 @@ import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +76,8 @@ def build(graph: FlowGraph[Any], config: Config, *, reuse: bool = False) -> Buil
     notes = tuple(_notes(graph))
     python = python_version()
     source = source_of(graph.flow, config.lambda_.include, config.build_dir)
-    document = template(graph, config, module=source.module, python=python)
+    document = partial(template, graph, config, module=source.module, python=python)
+    document()  # raises before anything is written
     folder = Path(config.build_dir)
     lambdas, handler = folder / "lambdas", handler_source(graph)
     zipped = config.lambda_.package_type == "zip" and _has_functions(graph)
@@ -93,19 +96,26 @@ def build(graph: FlowGraph[Any], config: Config, *, reuse: bool = False) -> Buil
         made.write_text(digest)
     package = read_zip(lambdas / "function.zip") if zipped else None
     machine = state_machine(graph, config)
+    made_of = document(code=_code(package, f"{digest} {settings.image_tag}" if imaged else None))
     return Build(
         folder,
-        _written(folder / "template.yaml", document),
+        _written(folder / "template.yaml", made_of),
         _written(folder / "statemachine.json", machine),
         package,
         lambdas if imaged else None,
         len(machine.states),
-        len(document.resources),
+        len(made_of.resources),
         tuple(permissions(graph, config)),
         notes,
         digest,
         reused,
     )
+
+
+def _code(package: Zip | None, image: str | None) -> str:
+    """What names the content of package and image in a template."""
+    zipped = package and sha256(package.file.read_bytes()).hexdigest()[:16]
+    return " ".join(each for each in (zipped, image) if each)
 
 
 def clean(config: Config) -> None:

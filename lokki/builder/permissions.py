@@ -41,8 +41,7 @@ def machine_statements(graph: FlowGraph[Any], functions: Sequence[str]) -> list[
     every = list(units(graph))
     statements = []
     if functions:
-        arns = tuple(arn_of(name) for name in functions)
-        statements.append(Statement(action=("lambda:InvokeFunction",), resource=arns))
+        statements.append(invocations(functions))
     if any(map(is_batch, every)):
         statements += _batch_statements()
     if any(isinstance(stage, MapStage) for stage in graph.stages):
@@ -56,6 +55,15 @@ def machine_statements(graph: FlowGraph[Any], functions: Sequence[str]) -> list[
         )
         statements.append(Statement(action=actions, resource=(sub(runs),)))
     return statements
+
+
+def invocations(functions: Sequence[str]) -> Statement:
+    """To invoke versions of functions.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/configuration-versions.html
+    """
+    every = tuple(sub(f"${{{name}.Arn}}:*") for name in functions)
+    return Statement(action=("lambda:InvokeFunction",), resource=every)
 
 
 def _batch_statements() -> list[Statement]:

@@ -6,11 +6,16 @@ https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/ .
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from hashlib import sha256
 from typing import Any, ClassVar
 
 from lokki.builder.document import Document, to_json
+
+DIGITS = 8
+"""Digits of the content's hash at the end of a logical id (see `named`)."""
 
 
 def ref(name: str) -> dict[str, Any]:
@@ -53,6 +58,15 @@ class Resource(Document):
         names = ["".join(part.capitalize() for part in name.split("_")) for name in beside]
         outer = {name: written.pop(name) for name in names if name in written}
         return {"Type": self.TYPE, **outer, "Properties": written}
+
+
+def named(name: str, resource: Resource, *more: str) -> str:
+    """The logical id of a resource that never changes: another content is another resource.
+
+    ``more`` is content that the resource only refers to.
+    """
+    content = json.dumps([resource.to_json(), *more], sort_keys=True)
+    return name + sha256(content.encode()).hexdigest()[:DIGITS]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +144,15 @@ class Function(Resource):
     environment: Mapping[str, Any]
     logging_config: Mapping[str, Any]
     tags: Any = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Version(Resource):
+    """A published version of a function: its code and configuration, which never change."""
+
+    TYPE: ClassVar = "AWS::Lambda::Version"
+
+    function_name: Any
 
 
 @dataclass(frozen=True, kw_only=True)

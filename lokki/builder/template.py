@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lokki.builder.permissions import (
+    invocations,
     machine_statements,
     own_statements,
     secret_arns,
     step_statements,
 )
+from lokki.builder.references import filled_in
 from lokki.builder.resources import (
+    DIGITS,
     ComputeEnvironment,
     Function,
     JobDefinition,
@@ -26,7 +29,9 @@ from lokki.builder.resources import (
     Schedule,
     Statement,
     Template,
+    Version,
     arn_of,
+    named,
     policy,
     ref,
     role,
@@ -61,12 +66,33 @@ _PARAMETERS: Mapping[str, str] = {
 }
 
 
-def template(graph: FlowGraph[Any], config: Config, *, module: str, python: str) -> Template:
+def template(
+    graph: FlowGraph[Any], config: Config, *, module: str, python: str, code: str = ""
+) -> Template:
     """The template of a flow that ``module`` defines, for a version of ``python`` ("3.13").
 
-    Raises ConfigError for a missing setting, or a step that needs too much.
+    ``code`` names the content of the package or image. What an execution uses has a logical id
+    that says what is in it: a deploy adds new resources, and can keep the old ones. Raises
+    ConfigError for a missing setting, or a step that needs too much.
     """
-    return _TemplateMaker(graph, config, names_of(graph), module, python).template()
+    return _TemplateMaker(graph, config, names_of(graph), module, python, code).template()
+
+
+def literal(document: Mapping[str, Any], given: Mapping[str, str]) -> dict[str, Any]:
+    """The resources of a template with the values of its parameters in their place.
+
+    A resource that a later deploy keeps then stays as it is, whatever that deploy gives.
+    """
+    defaults = {
+        name: about["Default"]
+        for name, about in document.get("Parameters", {}).items()
+        if "Default" in about
+    }
+    values = {**defaults, **given}
+    conditions = {_HAS_PREFIX: bool(values.get("ECRRepoPrefix"))}
+    return {
+        name: filled_in(each, values, conditions) for name, each in document["Resources"].items()
+    }
 
 
 def needs_image(graph: FlowGraph[Any], config: Config) -> bool:
@@ -79,7 +105,9 @@ def needs_image(graph: FlowGraph[Any], config: Config) -> bool:
 def permissions(graph: FlowGraph[Any], config: Config) -> Iterator[tuple[str, Statement]]:
     """What the new roles may do, for people to read."""
     names = names_of(graph)
-    functions = [f"{names.calls[each.name]}Function" for each in units(graph) if not is_batch(each)]
+    functions = [
+        _function_id(names.calls[each.name], config) for each in units(graph) if not is_batch(each)
+    ]
     if config.aws.roles.lambda_ is None:
         for statement in step_statements(graph, sorted(secret_arns(config).values())):
             yield "steps", statement
@@ -97,6 +125,7 @@ class _TemplateMaker:
     names: Names
     module: str
     python: str
+    code: str
 
     def template(self) -> Template:
         resources = dict(self._resources())
@@ -164,14 +193,10 @@ class _TemplateMaker:
                 update_replace_policy="Retain",
             ),
         )
-        secrets = sorted(secret_arns(self.config).values())
-        if self._functions() and self.config.aws.roles.lambda_ is None:
-            may = step_statements(self.graph, secrets)
-            yield "StepRole", role("lambda.amazonaws.com", "step", may, _TAGS)
-        for unit in self._functions():
-            yield f"{self._state(unit)}Function", self._function(unit)
+        if self._functions():
+            yield from self._versions()
         if self._jobs():
-            yield from self._batch(secrets)
+            yield from self._batch()
         yield from self._machine()
         if self.graph.flow is not None and self.graph.flow.schedule is not None:
             yield from self._schedule(self.graph.flow.schedule, self.graph.flow.timezone)
@@ -179,11 +204,48 @@ class _TemplateMaker:
     def _environment(self, unit: TaskUnit) -> dict[str, Any]:
         return {STEP: unit.name, MODULE: self.module, BUCKET: ref("S3Bucket")}
 
+    def _function_id(self, unit: TaskUnit) -> str:
+        return _function_id(self._state(unit), self.config)
+
+    def _step_role(self, name: str, service: str) -> dict[str, Role]:
+        """The role of steps in a service by its logical id, unless one is configured."""
+        if self.config.aws.roles.lambda_ is not None:
+            return {}
+        may = step_statements(self.graph, sorted(secret_arns(self.config).values()))
+        made = role(f"{service}.amazonaws.com", "step", may, _TAGS)
+        return {named(name, made): made}
+
+    def _role_arn(self, roles: Mapping[str, Role]) -> Any:
+        return self.config.aws.roles.lambda_ or arn_of(*roles)
+
+    def _versions(self) -> Iterator[tuple[str, Resource]]:
+        """The functions, and the versions of them that the state machine invokes.
+
+        A version has its role as long as it exists, whichever role its function has by then.
+        """
+        roles = self._step_role("StepRole", "lambda")
+        yield from roles.items()
+        for unit in self._functions():
+            yield self._function_id(unit), self._function(unit)
+            function = ref(self._function_id(unit))
+            version = Version(function_name=function, depends_on=list(roles) or None)
+            yield self._version_id(unit), version
+
+    def _version_id(self, unit: TaskUnit) -> str:
+        return named(f"{self._state(unit)}Version", self._function(unit), *self._places())
+
+    def _places(self) -> list[str]:
+        """What resources have by parameters, besides their code."""
+        aws = self.config.aws
+        return [str(aws.artifact_bucket), str(aws.ecr_repo_prefix)]
+
     def _function(self, unit: TaskUnit) -> Function:
         settings, sizes = self.config.lambda_, sizes_of(unit, self.config)
         zipped = settings.package_type == "zip"
+        calls = " → ".join(call.name for call in unit.calls)
         return Function(
-            description=f"{self.graph.name}: {' → '.join(call.name for call in unit.calls)}"[:256],
+            # AWS publishes no second version of the same, and a tag may be new for an old image
+            description=f"{self.graph.name}: {calls}"[:180] + f" ({self.code})" * bool(self.code),
             package_type="Zip" if zipped else "Image",
             code={"S3Bucket": ref("S3Bucket"), "S3Key": ref("PackageKey")}
             if zipped
@@ -192,7 +254,7 @@ class _TemplateMaker:
             runtime=f"python{self.python}" if zipped else None,
             image_config=None if zipped else {"Command": ["handler.handler"]},
             architectures=[settings.architecture],
-            role=self.config.aws.roles.lambda_ or arn_of("StepRole"),
+            role=self._role_arn(self._step_role("StepRole", "lambda")),
             memory_size=sizes.memory_mb,
             timeout=sizes.timeout_seconds,
             environment={"Variables": {**settings.env, **self._environment(unit)}},
@@ -202,43 +264,39 @@ class _TemplateMaker:
 
     def _machine(self) -> Iterator[tuple[str, Resource]]:
         given = self.config.aws.roles.pipeline
-        functions = [f"{self._state(unit)}Function" for unit in self._functions()]
+        functions = [self._function_id(unit) for unit in self._functions()]
+        may = machine_statements(self.graph, functions[:_IN_A_POLICY])
+        made = role("states.amazonaws.com", "machine", may, _TAGS)
+        machine_role = named("MachineRole", made)
         if given is None:
-            may = machine_statements(self.graph, functions[:_IN_A_POLICY])
-            yield "MachineRole", role("states.amazonaws.com", "machine", may, _TAGS)
+            yield machine_role, made
             for first in range(_IN_A_POLICY, len(functions), _IN_A_POLICY):
-                yield self._more_functions(functions[first : first + _IN_A_POLICY], first)
+                more = policy([invocations(functions[first : first + _IN_A_POLICY])])
+                attached = ManagedPolicy(policy_document=more, roles=[ref(machine_role)])
+                yield named("MachinePolicy", attached), attached
             if any(isinstance(stage, MapStage) for stage in self.graph.stages):
-                yield (
-                    "MachineOwnPolicy",
-                    Policy(
-                        policy_name="own-executions",
-                        policy_document=policy(own_statements()),
-                        roles=[ref("MachineRole")],
-                    ),
+                own = Policy(
+                    policy_name="own-executions",
+                    policy_document=policy(own_statements()),
+                    roles=[ref(machine_role)],
                 )
+                yield named("MachineOwnPolicy", own), own
         yield (
             "StateMachine",
             Machine(
                 state_machine_name=ref("FlowName"),
                 definition=state_machine(self.graph, self.config).to_json(),
                 definition_substitutions=self._substitutions(),
-                role_arn=given or arn_of("MachineRole"),
+                role_arn=given or arn_of(machine_role),
                 tags=_TAGS,
             ),
         )
 
-    def _more_functions(self, functions: list[str], first: int) -> tuple[str, Resource]:
-        may = [Statement(action=("lambda:InvokeFunction",), resource=tuple(map(arn_of, functions)))]
-        made = ManagedPolicy(policy_document=policy(may), roles=[ref("MachineRole")])
-        return f"MachinePolicy{first // _IN_A_POLICY}", made
-
     def _substitutions(self) -> dict[str, Any]:
         arns = {
-            f"{self._state(unit)}Arn": arn_of(f"{self._state(unit)}Function")
-            for unit in self._functions()
+            f"{self._state(unit)}Arn": ref(self._version_id(unit)) for unit in self._functions()
         }
-        jobs = {f"{self._state(unit)}Job": ref(f"{self._state(unit)}Job") for unit in self._jobs()}
+        jobs = {f"{self._state(unit)}Job": ref(self._job_id(unit)) for unit in self._jobs()}
         queue = {"JobQueue": self._queue()} if jobs else {}
         maps = any(isinstance(stage, MapStage) for stage in self.graph.stages)
         bucket = {"S3Bucket": ref("S3Bucket")} if maps or jobs else {}
@@ -267,15 +325,19 @@ class _TemplateMaker:
     def _queue(self) -> Any:
         return self.config.batch.job_queue or ref("JobQueue")
 
-    def _batch(self, secrets: list[str]) -> Iterator[tuple[str, Resource]]:
-        if self.config.aws.roles.lambda_ is None:
-            may = step_statements(self.graph, secrets)
-            yield "JobRole", role("ecs-tasks.amazonaws.com", "step", may, _TAGS)
+    def _batch(self) -> Iterator[tuple[str, Resource]]:
+        yield from self._step_role("JobRole", "ecs-tasks").items()
         yield "JobExecutionRole", _execution_role()
         if self.config.batch.job_queue is None:
             yield from self._own_queue()
         for unit in self._jobs():
-            yield f"{self._state(unit)}Job", self._job(unit)
+            made, job_id = self._job(unit), self._job_id(unit)
+            name = self.config.batch.job_definition_name
+            unique = name and f"{name}-{unit.name}-{job_id[-DIGITS:]}"
+            yield job_id, replace(made, job_definition_name=unique)
+
+    def _job_id(self, unit: TaskUnit) -> str:
+        return named(f"{self._state(unit)}Job", self._job(unit), self.code, *self._places())
 
     def _fargate(self) -> dict[str, Any]:
         """The additional settings of a job on Fargate; the address is for pulling the image."""
@@ -315,8 +377,6 @@ class _TemplateMaker:
         variables = {**batch.env, **self._environment(unit)}
         vcpu = f"{sizes.vcpu:g}"
         return JobDefinition(
-            job_definition_name=batch.job_definition_name
-            and f"{batch.job_definition_name}-{unit.name}",
             platform_capabilities=[batch.platform],
             container_properties={
                 "Image": batch.image or _image(),
@@ -330,7 +390,7 @@ class _TemplateMaker:
                     {"Type": "VCPU", "Value": vcpu},
                     {"Type": "MEMORY", "Value": str(sizes.memory_mb)},
                 ],
-                "JobRoleArn": self.config.aws.roles.lambda_ or arn_of("JobRole"),
+                "JobRoleArn": self._role_arn(self._step_role("JobRole", "ecs-tasks")),
                 "ExecutionRoleArn": arn_of("JobExecutionRole"),
                 "LogConfiguration": {
                     "LogDriver": "awslogs",
@@ -345,6 +405,14 @@ class _TemplateMaker:
             timeout={"AttemptDurationSeconds": sizes.timeout_seconds},
             tags=_TAGS_BY_NAME,
         )
+
+
+def _function_id(state: str, config: Config) -> str:
+    """The logical id of a function; another kind of package is another function on AWS, too.
+
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-lambda-function.html
+    """
+    return f"{state}{config.lambda_.package_type.capitalize()}Function"
 
 
 def _image() -> dict[str, Any]:

@@ -118,6 +118,11 @@ AGAIN: list[click.Parameter] = [
         help="Resume although the flow's structure has changed. Needs --from; results before that "
         "stage are kept.",
     ),
+    click.Option(
+        ["--deployed"],
+        is_flag=True,
+        help="On AWS: continue in a new run with the code that is deployed now.",
+    ),
     click.Option(["--dry-run"], is_flag=True, help="Only show what would run again."),
 ]
 """Options of a resume."""
@@ -132,6 +137,7 @@ def again_from(options: dict[str, Any]) -> ResumeOptions:
         error=options.pop("error"),
         from_stage=options.pop("from_stage"),
         force=options.pop("force"),
+        deployed=options.pop("deployed"),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from lokki.errors import DefinitionError
 from lokki.graph import FlowGraph
 from lokki.model import structure
 from lokki.model.run import FailureGroup
@@ -12,6 +13,7 @@ from lokki.resumption import ResumeOptions, Unfinished, plan_resume
 from lokki.store.history import History
 from lokki.store.reopen import Reopening
 from lokki.store.runs import RunRecord, refuse_removing
+from lokki.wording import Arguments, Wording
 
 R = TypeVar("R")
 _WHY = {"failed": "that failed", "paused": "that are left on AWS"}
@@ -39,9 +41,14 @@ class Plan(Generic[R]):
 def plan(history: History, run: RunRecord, graph: FlowGraph[R], again: ResumeOptions) -> Plan[R]:
     """The plan of a resume.
 
-    Raises RunNotFound when the run is being removed, and whatever `plan_resume` raises.
+    Raises RunNotFound when the run is being removed, DefinitionError for ``deployed``, and whatever
+    `plan_resume` raises.
     """
     refuse_removing(run)
+    if again.deployed:
+        raise DefinitionError(
+            Wording(Arguments(deployed=True), " is for runs on AWS: here, the current code runs")
+        )
     planned = plan_resume(_Recorded(history, run, graph), again)
     if planned.start is None:
         return Plan(run.id, graph, planned.summary)

@@ -153,7 +153,7 @@ def test_a_run_is_cancelled_and_goes_on_when_it_is_resumed(place, hold):
     assert (run.status, run.error) == ("cancelled", None)
     assert counts(run.stages[-1]) == ("total", 1, 0, 0, 0)
     planned, run = resumed(place, run_id)
-    assert (planned.redrives, planned.summary) == (True, ("total: its call that has no result",))
+    assert (planned.redrives, planned.summary[0]) == (True, "total: its call that has no result")
     assert (run.id, run.status, len(run.resumes)) == (run_id, "succeeded", 1)
 
 
@@ -176,6 +176,19 @@ def test_a_resume_runs_what_failed_and_keeps_the_rest(place, switch):
     )
 
 
+def test_a_failed_run_can_continue_in_a_new_one_with_the_code_that_is_deployed(place, switch):
+    run_id = begin(place, count=6, switch=str(switch))
+    ended(place, run_id)
+    with off(switch):
+        planned, run = resumed(place, run_id, deployed=True)
+    assert (planned.redrives, run.id != run_id, run.status) == (False, True, "succeeded")
+    note = f"a new run begins with the stored results of {run_id}, and has the deployed code"
+    assert planned.summary[-1] == note
+    assert place.result(run.id) == [30, []]
+    again = {line.item for line in place.lines(run.id, step="crunch")}
+    assert {1, 4} <= again < set(range(6)), "those that have results do not run again"
+
+
 def test_tolerated_failures_are_run_again_by_a_new_run_that_keeps_all_other_results(place, switch):
     run_id = begin(place, "tolerant", count=5, switch=str(switch))
     ended(place, run_id)
@@ -184,7 +197,7 @@ def test_tolerated_failures_are_run_again_by_a_new_run_that_keeps_all_other_resu
     assert planned.summary == (
         "crunch: 2 of 5 items that failed and were tolerated",
         "total: runs after that",
-        f"a new run begins with the stored results of {run_id}",
+        f"a new run begins with the stored results of {run_id}, and has the deployed code",
     )
     assert run.id != run_id
     assert run.params == {"count": 5, "switch": str(switch)}

@@ -19,8 +19,8 @@ pytestmark = pytest.mark.timeout(180)
 
 
 @pytest.fixture
-def weighed(rehearsal, tmp_path):
-    """The flow deployed, with a queue that was there before, and its image."""
+def weighing(rehearsal, tmp_path):
+    """A function that deploys the flow, with a queue that was there before, and its image."""
     built = tmp_path / "built"
     cloud = Cloud(rehearsal.endpoint, str(built), [])
     batch, queue = cloud.client("batch"), f"queue-{next(NAMES)}"
@@ -35,13 +35,23 @@ def weighed(rehearsal, tmp_path):
     batch.create_job_queue(
         jobQueueName=queue, state="ENABLED", priority=1, computeEnvironmentOrder=order
     )
-    settings = {"batch.job_queue": queue}
-    cloud.deploy(flows.weighing, **settings)
+
+    def deploy(**settings):
+        cloud.deploy(flows.weighing, **{"batch.job_queue": queue}, **settings)
+        return cloud
+
+    deploy()
     PLATFORM.images["lokki:latest"] = Image(assembled(Path(built), tmp_path / "image"), ENTRYPOINT)
-    with opened(cloud.config(**settings)) as place:
-        yield place
+    yield deploy
     del PLATFORM.images["lokki:latest"]
     cloud.destroy()
+
+
+@pytest.fixture
+def weighed(weighing):
+    """A way to its runs."""
+    with opened(weighing().config()) as place:
+        yield place
 
 
 def test_jobs_tell_their_lines_with_those_of_functions_and_are_run_again(weighed, switch):
@@ -63,3 +73,20 @@ def test_jobs_tell_their_lines_with_those_of_functions_and_are_run_again(weighed
     told = [(line.item, line.message) for line in lines[:-1]]
     assert sorted(set(told)) == [(number, f"weighing {number}") for number in range(3)]
     assert told.count((1, "weighing 1")) == 2
+
+
+def test_a_deploy_leaves_the_job_definitions_of_earlier_runs(weighing, weighed, switch):
+    run_id = f"run-{next(NAMES)}"
+    weighed.start("weighing", run_id, {"count": 2, "switch": str(switch)})
+    assert ended(weighed, run_id).status == "failed"
+    batch = weighing(**{"batch.env": {"MORE": "1"}}).client("batch")
+    active = batch.describe_job_definitions(status="ACTIVE")["jobDefinitions"]
+    names = [
+        each["jobDefinitionName"] for each in active if "WeighJob" in each["jobDefinitionName"]
+    ]
+    assert len(set(names)) == 2
+    with off(switch):
+        planned = weighed.plan(run_id, ResumeOptions())
+        assert planned.redrives
+        weighed.resume(planned, "unused")
+        assert ended(weighed, run_id).status == "succeeded"

@@ -29,7 +29,7 @@ def account(rehearsal, build_dir, tmp_path):
     (arn,) = (each["stateMachineArn"] for each in machines if each["name"] == "birds")
     now = client.describe_state_machine(stateMachineArn=arn)["definition"]
     before = (BEFORE / "statemachine.json").read_text().replace("${S3Bucket}", cloud.bucket)
-    for function, step in re.findall(r'"(arn:aws:lambda:[^"]*-(\w+)Function-\w+)"', now):
+    for function, step in re.findall(r'"(arn:aws:lambda:[^"]*-(\w+)ZipFunction-\w+:\d+)"', now):
         before = before.replace(f"${{{step}Arn}}", function)
     client.update_state_machine(stateMachineArn=arn, definition=before)
     with opened(cloud.config()) as backend:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
+from contextlib import contextmanager
+from datetime import timedelta
 
 import pytest
 from serving import children
@@ -117,9 +120,68 @@ def test_an_update_changes_what_is_other(cloud):
     cloud.deploy()
     cloud.told.clear()
     assert cloud.deploy(**{"lambda.memory": 1024}).changed
-    modified = {each for each in cloud.told if each.startswith("Modify")}
-    assert modified == {f"Modify {name}Function" for name in ("GetNames", "Greet", "Together")}
+    told = [re.sub(r"Version\w+", "Version", each) for each in cloud.told]
+    names = "GetNames", "Greet", "Together"
+    assert sorted(each for each in told if each.startswith("Modify")) == [
+        *(f"Modify {name}ZipFunction" for name in names[:2]),
+        "Modify StateMachine",
+        "Modify TogetherZipFunction",
+    ]
+    added = [each for each in told if each.startswith("Add")]
+    assert added == [f"Add {name}Version" for name in names]
     assert cloud.status() == "UPDATE_COMPLETE"
+
+
+def functions_of(cloud):
+    """The functions of a stack, with the numbers of their versions."""
+    client = cloud.client("lambda")
+    names = [each["FunctionName"] for each in client.list_functions()["Functions"]]
+    return {
+        name.removeprefix(f"{cloud.name}-").partition("ZipFunction")[0]: [
+            each["Version"]
+            for each in client.list_versions_by_function(FunctionName=name)["Versions"][1:]
+        ]
+        for name in names
+        if name.startswith(cloud.name)
+    }
+
+
+def test_a_version_stays_as_long_as_a_run_may_need_it_and_the_last_one_before_anyway(cloud):
+    machine = cloud.deploy().machine
+    client = cloud.client("stepfunctions")
+    failed = client.start_execution(stateMachineArn=machine, input='{"word": {}}')["executionArn"]
+    client.stop_execution(executionArn=failed)
+    cloud.deploy(**{"lambda.memory": 640})
+    cloud.deploy(**{"lambda.memory": 768})
+    cloud.deploy(**{"lambda.memory": 896})
+    assert functions_of(cloud)["Greet"] == ["1", "3", "4"]
+    with ended_days_ago(failed, 15):
+        cloud.deploy(**{"lambda.memory": 1024})
+    assert functions_of(cloud)["Greet"] == ["4", "5"]
+    assert cloud.deploy(**{"lambda.memory": 1024}).changed
+    assert functions_of(cloud)["Greet"] == ["5"]
+    assert not cloud.deploy(**{"lambda.memory": 1024}).changed
+    cloud.destroy()
+    assert functions_of(cloud) == {}
+
+
+@contextmanager
+def ended_days_ago(execution, days):
+    """Within, an execution has ended so long ago."""
+    from moto.stepfunctions.parser.models import stepfunctions_parser_backends
+
+    (known,) = (
+        each
+        for account in stepfunctions_parser_backends.values()
+        for backend in account.values()
+        for machine in backend.state_machines
+        for each in machine.executions
+        if each.execution_arn == execution
+    )
+    before = known.stop_date
+    known.stop_date = before - timedelta(days=days)
+    yield
+    known.stop_date = before
 
 
 def test_a_destroy_leaves_nothing_behind(cloud):

@@ -93,7 +93,7 @@ def test_build_tells_what_it_has_written_and_what_roles_may_do(done, place):
     code, out, err = done("build", "birds.py")
     assert (code, err) == (0, "")
     assert "birds-flow: get_birds → map(flap_bird) → join_birds" in out
-    assert "4 states, 8 resources in lokki-build/template.yaml" in out
+    assert "4 states, 11 resources in lokki-build/template.yaml" in out
     assert "lokki-build/lambdas/Dockerfile: one image" in out
     assert re.search(r"^steps +s3:GetObject +s3:::\$\{S3Bucket\}/birds-flow/runs/\*", out, re.M)
     assert re.search(r"^state machine +states:StartExecution +StateMachine", out, re.M)

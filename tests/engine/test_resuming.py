@@ -488,6 +488,12 @@ def chain(trouble: Trouble, build: Callable[..., Any], name: str = "birds") -> A
     return flow(body)
 
 
+async def test_what_is_deployed_is_not_for_runs_of_this_machine(engine, birds):
+    await engine.run(birds, run_id="r1")
+    with pytest.raises(DefinitionError, match="deployed=True is for runs on AWS"):
+        told(engine, "r1", birds, deployed=True)
+
+
 async def test_a_changed_structure_is_forced_from_a_stage_on(engine, trouble):
     old = chain(trouble, lambda a, b, c, d: a().map(b).agg(c))
     new = chain(trouble, lambda a, b, c, d: a().map(b).agg(d).next(c))

@@ -169,6 +169,8 @@ def _resume_on_server(name: str, program: Program, options: dict[str, Any]) -> i
     on, config, again = options.pop("on"), config_from(options), again_from(options)
     if again.force:
         raise click.UsageError(f"--force is for runs of this machine, not for those of {on}")
+    if again.deployed:
+        raise click.UsageError(f"--deployed is for runs on AWS: give --on {AWS}, not {on}")
     backend = ServerBackend(on)
     row = backend.find(name, program.flow)
     asked = {"failed": again.failed or None, "error": again.error, "from": again.from_stage}

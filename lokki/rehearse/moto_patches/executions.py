@@ -1,6 +1,7 @@
 """What the API of Step Functions reports of executions, but moto does not.
 
-The children of a map run, pages of a history, an execution without a name, why one was stopped.
+The children of a map run, pages of a history, an execution without a name, why one was stopped,
+the state machine as it was when one started.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ def change(platform: Platform) -> None:
     )
     start, stop = backend.start_execution, api.stop_execution
     every, one = api.list_executions, api.describe_execution
+    machine = api._describe_state_machine
 
     def start_execution(
         self: Any, arn: str, name: Any = None, execution_input: Any = None, trace: Any = None
@@ -68,7 +70,17 @@ def change(platform: Platform) -> None:
                 return _answer({**_whole(child), "mapRunArn": run_arn})
         return one(self)
 
+    def describe_state_machine_for_execution(self: Any) -> Any:
+        arn = self._get_param("executionArn")
+        frozen = self.stepfunction_backend.describe_execution(arn).state_machine
+        answer = machine(self, frozen.arn)
+        answer.result["definition"] = frozen.definition
+        answer.result["roleArn"] = frozen.roleArn
+        answer.result["updateDate"] = frozen.update_date
+        return answer
+
     backend.start_execution = start_execution
+    api.describe_state_machine_for_execution = describe_state_machine_for_execution
     api.stop_execution = stop_execution
     api.get_execution_history = get_execution_history
     api.list_executions = list_executions

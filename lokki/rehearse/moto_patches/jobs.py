@@ -37,6 +37,34 @@ def change(platform: Platform) -> None:
         (_models.ComputeEnvironment, "delete_compute_environment"),
     ):
         _deleted_with_its_stack(kind, delete)
+    submit = _models.BatchBackend.submit_job
+
+    def submit_job(self: Any, job_name: str, job_def_id: str, *about: Any, **more: Any) -> Any:
+        definition = self.get_job_definition(job_def_id)
+        if definition is None or definition.status != "ACTIVE":
+            raise moto("batch.exceptions").ClientException(
+                f"JobDefinition name {job_def_id} does not exist or is not in ACTIVE status"
+            )
+        return submit(self, job_name, job_def_id, *about, **more)
+
+    _models.BatchBackend.submit_job = submit_job
+    _models.JobDefinition.update_from_cloudformation_json = classmethod(cast(Any, _next_revision))
+    _models.JobDefinition.delete = lambda self, account_id, region: self.deregister()
+
+
+def _next_revision(
+    cls: Any, original_resource: Any, new_resource_name: str, **document: Any
+) -> Any:
+    """A new revision of a job definition; the one before is deregistered.
+
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-properties-batch-jobdefinition-resourceretentionpolicy.html
+    """
+    given = document["cloudformation_json"]["Properties"]
+    kept = given.get("ResourceRetentionPolicy", {}).get("SkipDeregisterOnUpdate", False)
+    made = cls.create_from_cloudformation_json(original_resource.name, **document)
+    if not kept:
+        original_resource.deregister()
+    return made
 
 
 def _run(job: Any, platform: Platform) -> None:

@@ -1,6 +1,7 @@
 """Lambda: runs a function's code under the real runtime interface client, not in a container.
 
-moto's model for CloudFormation supports neither images nor custom log groups.
+moto's model for CloudFormation supports neither images nor custom log groups. A version keeps the
+code and configuration that its function had when it was published; see `versions`.
 """
 
 from __future__ import annotations
@@ -43,30 +44,52 @@ def change(platform: Platform) -> None:
 
     def end(self: Any, account_id: str, region: str) -> None:
         delete(self, account_id, region)
-        with _lock:
-            _, function = _live.pop(self.function_arn, (None, None))
-        if function is not None:
-            function.close()
+        end_of(self.function_arn)
 
     _models.LambdaFunction.invoke = invoke
     _models.LambdaFunction.delete = end
     made = _models.LambdaFunction.create_from_cloudformation_json.__func__
+    updated = _models.LambdaFunction.update_from_cloudformation_json.__func__
 
     def create(
         cls: Any, name: str, document: Any, account_id: str, region: str, **more: Any
     ) -> Any:
         function = made(cls, name, document, account_id, region, **more)
-        given = document["Properties"]
-        function.package_type = given.get("PackageType", "Zip")
-        function.image_config = _models.ImageConfig(given.get("ImageConfig", {}))
-        function.architectures = given.get("Architectures", ["x86_64"])
-        function.tags = {each["Key"]: each["Value"] for each in given.get("Tags", [])}
-        function.logs_group_name = given.get("LoggingConfig", {}).get(
-            "LogGroup", function.logs_group_name
-        )
-        return function
+        return _completed(function, document["Properties"])
+
+    def update(cls: Any, original_resource: Any, *about: Any, **more: Any) -> Any:
+        original_resource.code = dict(original_resource.code)  # a version has the one before
+        function = updated(cls, original_resource, *about, **more)
+        return _completed(function, more["cloudformation_json"]["Properties"])
 
     _models.LambdaFunction.create_from_cloudformation_json = classmethod(cast(Any, create))
+    _models.LambdaFunction.update_from_cloudformation_json = classmethod(cast(Any, update))
+
+
+def _completed(function: Any, given: Any) -> Any:
+    """A function with those of its properties that moto leaves out."""
+    function.package_type = given.get("PackageType", "Zip")
+    function.image_config = _models.ImageConfig(given.get("ImageConfig", {}))
+    function.architectures = given.get("Architectures", ["x86_64"])
+    function.tags = {each["Key"]: each["Value"] for each in given.get("Tags", [])}
+    function.logs_group_name = given.get("LoggingConfig", {}).get(
+        "LogGroup", function.logs_group_name
+    )
+    return function
+
+
+def end_of(arn: str) -> None:
+    """End the processes of a function and all its versions, or of one version."""
+    with _lock:
+        ended = [each for each in _live if each == arn or each.startswith(f"{arn}:")]
+        functions = [_live.pop(each)[1] for each in ended]
+    for function in functions:
+        function.close()
+
+
+def version_of(arn: str) -> str:
+    """The version that the ARN of a function names."""
+    return arn.split(":")[7] if arn.count(":") == 7 else "$LATEST"
 
 
 def end_idle() -> None:
@@ -121,6 +144,7 @@ def _spec(function: Any, platform: Platform) -> Spec:
     env = variables(
         function.function_name, function.function_arn, folder, argv[-1], function.memory_size
     )
+    env["AWS_LAMBDA_FUNCTION_VERSION"] = version_of(function.function_arn)
     own = {**more, **function.environment_vars, "AWS_ENDPOINT_URL": platform.endpoint}
     arn, timeout = function.function_arn, float(function.timeout)
     return Spec(function.function_name, arn, argv, folder, {**env, **own}, timeout)
@@ -145,7 +169,7 @@ def _log(function: Any, outcome: Outcome) -> None:
     milliseconds = outcome.seconds * 1000
     memory = function.memory_size
     lines = [
-        f"START RequestId: {outcome.request_id} Version: $LATEST",
+        f"START RequestId: {outcome.request_id} Version: {version_of(function.function_arn)}",
         *outcome.output.splitlines(),
         f"END RequestId: {outcome.request_id}",
         f"REPORT RequestId: {outcome.request_id}\tDuration: {milliseconds:.2f} ms\t"

@@ -27,6 +27,7 @@ from lokki.rehearse.moto_patches import (
     results,
     schedules,
     stacks,
+    versions,
 )
 from lokki.rehearse.moto_patches.platform import Platform
 
@@ -45,7 +46,7 @@ def _changed() -> None:
     default_user_config["stepfunctions"] = {"execute_state_machine": True}
     for each in (
         machines, grammar, paths, maps, results, executions, redrives, clients, schedules, stacks,
-        lambdas, jobs, quotas,
+        lambdas, versions, jobs, quotas,
     ):  # fmt: skip
         each.change(PLATFORM)
 

@@ -1,7 +1,8 @@
 """Change sets of CloudFormation, as on AWS.
 
 An event for each resource, everything that parameters change, outputs; a stack whose creation fails
-is rolled back and says why; of several change sets of a new stack, the first executed wins.
+is rolled back and says why; of several change sets of a new stack, the first executed wins. An
+update makes and changes resources after what they refer to, and removes the others at its end.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from lokki.builder.references import dependency_order
 from lokki.rehearse.moto_patches.modules import moto
 
 if TYPE_CHECKING:
@@ -73,7 +75,29 @@ def change(platform: Platform) -> None:
         stack._parse_template()
         stack.output_map = stack._create_output_map()
 
+    def update(self: Any, template: Any, parameters: Any = None) -> None:
+        """Like moto's, which removes first, then makes, then changes."""
+        changed, before = self.build_resource_diff(template, parameters), self._resource_json_map
+        self._template, self._resource_json_map = template, template["Resources"]
+        if parameters:
+            self.input_parameters = parameters
+        self.load_mapping()
+        self.load_parameters()
+        self.load_conditions()
+        for name in dependency_order(template["Resources"]):
+            if name in changed["Modify"]:
+                where = {"account_id": self._account_id, "region_name": self._region_name}
+                given = template["Resources"][name]
+                made = parsing.parse_and_update_resource(name, given, self, **where)
+                self._parsed_resources[name] = made or self._parsed_resources[name]
+            elif name in changed["Add"]:
+                _ = self[name]  # makes it
+        for name in reversed(dependency_order(before)):
+            if name in changed["Remove"] and (gone := self._parsed_resources.pop(name, None)):
+                self._delete_resource(gone, before[name])
+
     parsing.parse_and_create_resource = parse_and_create_resource
+    parsing.ResourceMap.update = update
     backend.create_change_set = create_change_set
     backend.execute_change_set = execute_change_set
 
