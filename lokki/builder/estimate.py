@@ -92,6 +92,8 @@ def _add(use: _Use, unit: TaskUnit, config: Config, items: int, seconds: float) 
     sizes = sizes_of(unit, config)
     use.transitions += invocations
     use.writes += calls
+    if any(call.step.retry.retries for call in unit.calls) and not is_batch(unit):
+        use.writes += invocations  # the number of the attempt
     if is_batch(unit):
         use.jobs += invocations
         charged = max(seconds * len(unit.calls), prices.FARGATE_LEAST_SECONDS)

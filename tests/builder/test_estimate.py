@@ -48,6 +48,16 @@ def in_batches():
     return source().map(work, batch_size=100).agg(collect)
 
 
+@step(retry={"retries": 2})
+def retried(item):
+    return item
+
+
+@flow
+def patient():
+    return source().map(retried).agg(collect)
+
+
 @flow
 def wide():
     return source().map(work, concurrency_limit=1_200).agg(collect)
@@ -74,6 +84,11 @@ def test_an_item_is_a_transition_an_invocation_a_write_and_a_read():
     assert told["Lambda GB-seconds"] == "1,001"  # 1,000 of 1 GB, two of half a GB
     assert told["S3 writes and lists"] == "1,005"
     assert told["S3 reads"] == "1,001"
+
+
+def test_a_step_with_retries_records_each_attempt():
+    writes = [amounts(graph, 1_000)["S3 writes and lists"] for graph in (mapped(), patient())]
+    assert writes == ["1,005", "2,005"]
 
 
 def test_one_invocation_may_have_several_calls_or_items():
