@@ -519,7 +519,7 @@ def job(moto, tmp_path):
     )
     PLATFORM.images[name] = Image(tmp_path)
 
-    def run(script, attempts=1, conditions=()):
+    def run(script, attempts=1, conditions=(), seconds=60):
         moto.batch.register_job_definition(
             jobDefinitionName=name,
             type="container",
@@ -532,6 +532,7 @@ def job(moto, tmp_path):
                 ],
             },
             retryStrategy={"attempts": attempts, "evaluateOnExit": list(conditions)},
+            timeout={"attemptDurationSeconds": seconds},
         )
         state = {
             "Type": "Task",
@@ -574,6 +575,35 @@ def test_a_job_is_run_again_as_its_strategy_says(job, tmp_path, code, attempts):
     job(f"echo $AWS_BATCH_JOB_ATTEMPT >> told; exit {code}", 3, conditions)
     told = (tmp_path / "told").read_text().split()
     assert told == [str(number) for number in range(1, attempts + 1)]
+
+
+def test_a_job_that_takes_too_long_is_ended_and_not_run_again(job, tmp_path):
+    done = job("echo $AWS_BATCH_JOB_ATTEMPT >> told; exec sleep 60", 3, seconds=1)
+    assert (done["status"], done["error"]) == ("FAILED", "States.TaskFailed")
+    assert "Job attempt duration exceeded timeout" in done["cause"]
+    assert (tmp_path / "told").read_text() == "1\n"
+
+
+def test_a_job_definition_of_a_stack_has_its_timeout(moto):
+    properties = {
+        "Type": "container",
+        "ContainerProperties": {
+            "Image": "any",
+            "ResourceRequirements": [
+                {"Type": "VCPU", "Value": "1"},
+                {"Type": "MEMORY", "Value": "64"},
+            ],
+        },
+        "RetryStrategy": {"Attempts": 1},
+        "Timeout": {"AttemptDurationSeconds": 90},
+    }
+    made = moto.create(
+        {"J": {"Type": "AWS::Batch::JobDefinition", "Properties": properties}}, Arn={"Ref": "J"}
+    )
+    (described,) = moto.batch.describe_job_definitions(jobDefinitions=[made["Arn"]])[
+        "jobDefinitions"
+    ]
+    assert described["timeout"] == {"attemptDurationSeconds": 90}
 
 
 def test_a_schedule_comes_and_goes_with_its_stack(moto):

@@ -29,6 +29,17 @@ def change(platform: Platform) -> None:
             self._mark_stopped(success=False)
 
     _models.Job.run = run
+    made = _models.JobDefinition.create_from_cloudformation_json.__func__
+
+    def create(
+        cls: Any, resource_name: str, cloudformation_json: Any, *where: Any, **more: Any
+    ) -> Any:
+        definition = made(cls, resource_name, cloudformation_json, *where, **more)
+        timeout = cloudformation_json["Properties"].get("Timeout", {})
+        definition.timeout = moto("batch.utils").lowercase_first_key(timeout)
+        return definition
+
+    _models.JobDefinition.create_from_cloudformation_json = classmethod(cast(Any, create))
     _models.ComputeEnvironment.create_from_cloudformation_json = classmethod(
         cast(Any, _environment)
     )
@@ -90,8 +101,8 @@ def _run(job: Any, platform: Platform) -> None:
         env["AWS_BATCH_JOB_ATTEMPT"] = str(len(job.attempts) + 1)
         code, out_of_time = _attempt(job, argv, env, str(image.folder))
         left -= 1
-        if not code or not left or job.stop or not _is_tried_again(strategy, code):
-            break
+        if not code or not left or job.stop or out_of_time or not _is_tried_again(strategy, code):
+            break  # https://docs.aws.amazon.com/batch/latest/userguide/job_timeouts.html
         job.job_stopped_at = datetime.now()
         job._stop_attempt()
     if code:
