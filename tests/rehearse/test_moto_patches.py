@@ -9,6 +9,7 @@ import time
 import uuid
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -284,11 +285,17 @@ def test_an_account_refuses_more_functions_at_a_time_than_its_concurrency(
     at_once = BotoConfig(retries={"total_max_attempts": 1})
     client = boto3.client("lambda", endpoint_url=moto.endpoint, region_name=REGION, config=at_once)
     assert client.get_account_settings()["AccountLimit"]["UnreservedConcurrentExecutions"] == 1
+    call = {"FunctionName": name, "Payload": json.dumps(str(tmp_path))}
+
+    def accepted():
+        with suppress(client.exceptions.TooManyRequestsException):
+            return client.invoke(**call)
+
     with ThreadPoolExecutor() as pool:
-        first = pool.submit(invoke, moto, name, str(tmp_path))
+        first = pool.submit(until, accepted, "a call once those of other tests have ended")
         until((tmp_path / "begun").exists, "the first call")
         with pytest.raises(client.exceptions.TooManyRequestsException) as refused:
-            client.invoke(FunctionName=name, Payload=json.dumps(str(tmp_path)))
+            client.invoke(**call)
         assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 429
         task = {
             "Type": "Task",
@@ -299,8 +306,8 @@ def test_an_account_refuses_more_functions_at_a_time_than_its_concurrency(
         told = moto.execute(moto.machine({"T": task}, "T"))
         assert (told["status"], told["error"]) == ("FAILED", "Lambda.TooManyRequestsException")
         (tmp_path / "go-on").touch()
-        assert first.result() == (None, None)
-    assert invoke(moto, name, str(tmp_path)) == (None, None)
+        assert json.loads(first.result()["Payload"].read()) is None
+    assert json.loads(client.invoke(**call)["Payload"].read()) is None
 
 
 # ---- state machines ------------------------------------------------------------------------------
@@ -493,7 +500,12 @@ def test_why_an_execution_was_stopped_is_kept(moto):
     client = moto.stepfunctions
     arn = client.start_execution(stateMachineArn=machine)["executionArn"]
     client.stop_execution(executionArn=arn, error="Cancelled", cause="by a test")
-    told = client.describe_execution(executionArn=arn)
+
+    def ended():
+        told = client.describe_execution(executionArn=arn)
+        return told if told["status"] != "RUNNING" else None
+
+    told = until(ended, "the end of the execution")
     assert (told["status"], told["error"], told["cause"]) == ("ABORTED", "Cancelled", "by a test")
 
 
