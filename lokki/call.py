@@ -338,17 +338,31 @@ def _traceback(error: BaseException) -> str:
         return f"<{name} whose traceback cannot be shown: {why}>\n"
 
 
-def retried_as(call: BoundCall, error: BaseException) -> str:
-    """The class name from which a reader of names decides as `Failure.retryable` does.
+def retried_as(call: BoundCall, error: BaseException, failure: Failure, *, again: bool) -> str:
+    """The name to raise an error under for a reader that retries the names of the policy's classes.
 
-    It is the error's own; for a group that its members decide on, that of one member.
+    So that it decides as `Failure.retryable` does: while there are attempts (``again``), an error
+    has such a name, if need be instead of its own; one that is not retried, and has such a name by
+    chance, has its module before it: ``csv.Error``. A group that its members decide on has the name
+    of one of them.
     """
-    for kinds in ((DefinitionError,), call.exceptions):
-        if _is_one_of(error, kinds):
-            while isinstance(error, BaseExceptionGroup) and not isinstance(error, kinds):
-                error = error.exceptions[0]
-            break
-    return redacted(name_of(error), call.secrets)
+    while isinstance(error, BaseExceptionGroup) and _members_decide(call, error):
+        error = error.exceptions[0]
+    own = failure.type if isinstance(error, ResultError) else redacted(name_of(error), call.secrets)
+    named = {each.__name__: each for each in call.exceptions}
+    if again and Exception not in call.exceptions:
+        decisive = PayloadError() if isinstance(error, ResultError) else error
+        matching = [name for name, each in named.items() if _is_one_of(decisive, (each,))]
+        return own if own in matching or not matching else matching[0]
+    return own if failure.retryable or own not in named else f"{type(error).__module__}.{own}"
+
+
+def _members_decide(call: BoundCall, group: BaseExceptionGroup[Any]) -> bool:
+    """Whether a group is retried, or is not, for what is in it, not for its own class."""
+    kinds = next(
+        (kinds for kinds in ((DefinitionError,), call.exceptions) if _is_one_of(group, kinds)), None
+    )
+    return kinds is not None and not isinstance(group, kinds)
 
 
 def _is_one_of(error: BaseException, exceptions: tuple[type[BaseException], ...]) -> bool:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import csv
 import pickle
 
 import pytest
 
 from lokki import output
-from lokki.call import BoundCall, call_step, capture, retried_as, running
-from lokki.errors import DefinitionError
+from lokki.call import BoundCall, ResultError, call_step, capture, retried_as, running
+from lokki.errors import DefinitionError, PayloadError
 
 
 def bound(function, *, exceptions=(), is_async=False):
@@ -75,7 +76,7 @@ def group(*errors):
     ("error", "exceptions", "retryable", "name"),
     [
         (group(ConnectionError()), (ConnectionError,), True, "ConnectionError"),
-        (group(BrokenPipeError(), TimeoutError()), (OSError,), True, "BrokenPipeError"),
+        (group(BrokenPipeError(), TimeoutError()), (OSError,), True, "OSError"),
         (group(group(group(OSError()), OSError())), (OSError,), True, "OSError"),
         (group(OSError(), ValueError()), (OSError,), False, "ExceptionGroup"),
         (group(OSError(), group(OSError(), ValueError())), (OSError,), False, "ExceptionGroup"),
@@ -92,7 +93,33 @@ def test_a_group_is_retried_when_every_error_in_it_is(error, exceptions, retryab
     failure = failure_of(lambda _: raise_it(error), exceptions=exceptions)
     assert failure.retryable is retryable
     assert failure.type == type(error).__name__
-    assert retried_as(bound(None, exceptions=exceptions), error) == name
+    call = bound(None, exceptions=exceptions)
+    assert retried_as(call, error, failure, again=retryable) == name
+
+
+class Error(Exception):
+    """Has the name of `csv.Error`, `shutil.Error` and others."""
+
+
+@pytest.mark.parametrize(
+    ("error", "exceptions", "again", "name"),
+    [
+        (ConnectionResetError(), (OSError,), True, "OSError"),
+        (ConnectionResetError(), (OSError, ConnectionResetError), True, "ConnectionResetError"),
+        (ConnectionResetError(), (OSError,), False, "ConnectionResetError"),
+        (csv.Error(), (Error,), False, "_csv.Error"),
+        (Error(), (Error,), True, "Error"),
+        (csv.Error(), (OSError,), False, "Error"),
+        (csv.Error(), (Exception,), True, "Error"),
+        (DefinitionError(), (DefinitionError,), False, "lokki.errors.DefinitionError"),
+        (ResultError("TypeError", "", retried=True), (PayloadError,), True, "PayloadError"),
+    ],
+)
+def test_a_reader_of_names_retries_what_is_of_the_policys_classes(error, exceptions, again, name):
+    failure = failure_of(lambda _: raise_it(error), exceptions=exceptions)
+    assert failure.retryable is (again or isinstance(error, ConnectionResetError))
+    call = bound(None, exceptions=exceptions)
+    assert retried_as(call, error, failure, again=again) == name
 
 
 @pytest.mark.parametrize("problem", [RuntimeError, SystemExit, RecursionError])

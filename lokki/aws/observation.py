@@ -27,6 +27,7 @@ from lokki.aws.once import Kept
 from lokki.errors import AwsError, RunNotFound
 from lokki.model.failure import Failure
 from lokki.model.run import Run
+from lokki.runtime.deaths import as_here
 from lokki.runtime.payloads import Payloads
 from lokki.store.keys import output_key
 from lokki.store.s3 import S3Store
@@ -224,7 +225,7 @@ class Observations:
         found = []
         for child in answer["executions"][:_MOST_UNREPORTED]:
             one = await self._described(child["executionArn"])
-            kind, cause = one.get("error") or one["status"], one.get("cause") or ""
+            kind, cause = as_here(one.get("error") or one["status"], one.get("cause") or "")
             given = json.loads(one["input"])
             indexes = [item["index"] for item in given.get("Items", [given])]
             if done >= set(indexes):

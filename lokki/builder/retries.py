@@ -9,6 +9,7 @@ from lokki.builder.asl import Retrier
 from lokki.builder.sizes import is_batch
 from lokki.errors import DefinitionError, ParameterError, WorkerDied
 from lokki.retry import RetryConfig
+from lokki.runtime.deaths import DEATHS
 from lokki.runtime.event import FAILED
 from lokki.runtime.units import TaskUnit
 from lokki.stages import StepCall
@@ -43,11 +44,6 @@ The first two are also those of other refusals, such as a missing permission.
 """
 _NEVER = (DefinitionError, ParameterError)
 """Errors that another attempt does not fix, whatever a step's policy names."""
-_DEATHS: Mapping[type[BaseException], tuple[str, ...]] = {
-    TimeoutError: ("States.Timeout", "Sandbox.Timedout"),
-    WorkerDied: ("Runtime.ExitError", "Lambda.Unknown"),
-}
-"""AWS's names for what is an error of lokki or Python locally."""
 _BATCH_ATTEMPTS = 3
 """Most runs of a job whose host goes away, as spot instances do."""
 _MOST_BATCH_ATTEMPTS = 10  # of a job
@@ -91,36 +87,39 @@ def _longest(calls: Sequence[StepCall]) -> RetryConfig:
 
 
 def _retrier(policy: RetryConfig, names: tuple[str, ...]) -> Retrier:
-    """A policy in whole seconds, at least one; the longest wait is longer than the first."""
-    first = max(1, ceil(policy.delay))
+    """A policy in whole seconds, at least one; the longest wait must be longer than the first."""
+    first = max(1, ceil(policy.wait(1)))
+    is_constant = policy.delay >= policy.max_delay
     return Retrier(
         error_equals=names,
         interval_seconds=first,
         max_attempts=policy.retries,
-        backoff_rate=max(1.0, policy.backoff),
-        max_delay_seconds=max(first + 1, ceil(policy.max_delay)),
+        backoff_rate=1.0 if is_constant else max(1.0, policy.backoff),
+        max_delay_seconds=None if is_constant else max(first + 1, ceil(policy.max_delay)),
     )
 
 
 def rounded(policy: RetryConfig) -> bool:
     """Whether waits of a policy are longer on AWS, which counts whole seconds, at least one."""
-    return bool(policy.retries) and (policy.delay < 1 or policy.delay != int(policy.delay))
+    first = policy.wait(1)
+    return bool(policy.retries) and (first < 1 or first != int(first))
 
 
 def error_names(exceptions: Sequence[type[BaseException]]) -> tuple[str, ...]:
-    """The names of exceptions and all their subclasses in Step Functions.
+    """The names by which Step Functions knows these exceptions; those of deaths are among them.
 
+    The runtime raises a subclass under the name of its class here (see `lokki.call.retried_as`).
     For ``Exception``, everything that a task can fail with, including timeouts and lost processes.
     """
     if _everything(exceptions):
         return ("States.TaskFailed", "States.Timeout")
-    names = {name for each in exceptions for name in _names(each)}
+    names = {each.__name__ for each in exceptions}
     return tuple(sorted(names | set(death_names(exceptions))))
 
 
 def death_names(exceptions: Sequence[type[BaseException]]) -> tuple[str, ...]:
     """The names of AWS's errors among these exceptions: timeouts, lost processes."""
-    found = (names for kind, names in _DEATHS.items() if issubclass(kind, tuple(exceptions)))
+    found = (names for kind, names in DEATHS.items() if issubclass(kind, tuple(exceptions)))
     return tuple(sorted(name for names in found for name in names))
 
 

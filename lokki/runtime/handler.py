@@ -38,7 +38,7 @@ class Handler:
             answer = self.invocation.run(_event(event, context, first=self.invocation.is_first))
         except StepFailed as failed:
             frames = _encodable_frames(users_frames(failed.error))
-            reported = _reported(failed.name, failed.failure.reason, frames)
+            reported = _reported(failed.name, _told(failed), frames)
         except LokkiError as error:
             if _is_encodable(str(error)):
                 raise
@@ -58,6 +58,12 @@ def _event(raw: Any, context: Any, *, first: bool) -> LambdaEvent:
         return parse(raw)
     flow = FlowContext(f"direct-{context.aws_request_id}", (raw or {}) if first else {})
     return LambdaEvent(flow, (Item(None, None if first else raw),), direct=True)
+
+
+def _told(failed: StepFailed) -> str:
+    """The text of an error, preceded by its own name if it is raised under another."""
+    kind, reason = failed.failure.type, failed.failure.reason
+    return reason if f".{failed.name}".endswith(f".{kind}") else f"{kind}: {reason}"
 
 
 def _reported(name: str, text: str, frames: TracebackType | None) -> Exception:

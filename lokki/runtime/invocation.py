@@ -278,8 +278,7 @@ class _Work:
                     sleep(call.step.retry.wait(attempt))
                     attempt += 1
                     continue
-                is_group = isinstance(error, BaseExceptionGroup)
-                name = retried_as(bound, error) if is_group else failure.type
+                name = retried_as(bound, error, failure, again=again)
                 raise StepFailed(failure, name, error) from None
             report(logging.step_complete(call.name, time(), monotonic() - began))
             return data

@@ -143,7 +143,7 @@ def test_a_failed_run_whose_step_reported_nothing_is_reported_by_aws():
     events = [entered(0, "Load"), happened(3, "ExecutionFailed")]
     told = run(events, status="FAILED", stop=3, error="Lambda.Unknown", cause="it ran out")
     assert (told.error.step, told.error.type, told.error.message) == (
-        "load", "Lambda.Unknown", "it ran out",
+        "load", "WorkerDied", "Lambda.Unknown: it ran out",
     )  # fmt: skip
     told = run([], status="TIMED_OUT", stop=3)
     assert (told.status, told.error.step, told.error.type) == (

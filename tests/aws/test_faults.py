@@ -118,7 +118,8 @@ def test_a_process_that_died_is_reported_by_the_item_that_it_had(rehearsal, buil
     finally:
         cloud.destroy(data=False)
     (group,) = run.stages[1].failures
-    assert (group.type, group.items, group.failed) == ("Runtime.ExitError", [1], 1)
+    assert (group.type, group.items, group.failed) == ("WorkerDied", [1], 1)
+    assert group.message.startswith("Runtime.ExitError: ")
 
 
 def test_an_invocation_that_ended_after_its_results_were_stored_is_reported(rehearsal, build_dir):
@@ -130,7 +131,7 @@ def test_an_invocation_that_ended_after_its_results_were_stored_is_reported(rehe
     finally:
         cloud.destroy(data=False)
     assert (run.status, run.error.step, run.error.type) == (
-        "failed", "gone_once_done", "Runtime.ExitError",
+        "failed", "gone_once_done", "WorkerDied",
     )  # fmt: skip
     assert "the results of its items are stored, but AWS reports" in run.error.message
 

@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lokki import FlowGraph, MapStage, RetryConfig, step
-from lokki.builder.retries import error_names, job_attempts, retriers, rounded
+from lokki.builder.retries import death_names, error_names, job_attempts, retriers, rounded
 from lokki.builder.states import INIT, names_of, state_machine
 from lokki.config import Config
 from lokki.errors import ConfigError, LokkiError, WorkerDied
+from lokki.runtime.deaths import DEATHS
 from lokki.runtime.units import unit_of, units
 
 
@@ -221,6 +222,20 @@ def test_waits_are_whole_seconds_from_one():
     assert (found["IntervalSeconds"], found["BackoffRate"], found["MaxDelaySeconds"]) == (1, 1.0, 2)
 
 
+@pytest.mark.parametrize(
+    ("policy", "waits"),
+    [
+        ({"delay": 30, "max_delay": 5}, (5, 1.0, None)),
+        ({"delay": 30, "max_delay": 30, "backoff": 3}, (30, 1.0, None)),
+        ({"delay": 4, "max_delay": 5, "backoff": 3}, (4, 3.0, 5)),
+    ],
+)
+def test_no_wait_is_longer_than_the_longest(policy, waits):
+    found = own_retrier(retries=2, **policy)
+    assert RetryConfig(retries=2, **policy).wait(1) == found["IntervalSeconds"]
+    assert (found["IntervalSeconds"], found["BackoffRate"], found.get("MaxDelaySeconds")) == waits
+
+
 class _Trouble(LookupError):
     pass
 
@@ -229,10 +244,8 @@ class _Worse(_Trouble):
     pass
 
 
-def test_the_names_of_subclasses_are_named():
-    assert {"_Trouble", "_Worse", "LookupError", "KeyError"} <= set(error_names((LookupError,)))
-    assert error_names((_Trouble,)) == ("_Trouble", "_Worse")
-    assert "ZeroDivisionError" not in error_names((LookupError,))
+def test_only_the_classes_of_a_policy_are_named_whatever_is_imported():
+    assert error_names((LookupError, _Trouble)) == ("LookupError", "_Trouble")
 
 
 @pytest.mark.parametrize("kinds", [(Exception,), (BaseException,), (KeyError, Exception)])
@@ -244,7 +257,12 @@ def test_a_retry_config_is_taken_as_it_is():
     policy = RetryConfig(retries=2, exceptions=(LokkiError,))
     *_, found = retriers(place(_named("retried"), retry=policy))
     assert found.max_attempts == 2
-    assert "RunFailed" in found.error_equals
+    assert found.error_equals == (
+        "Lambda.Unknown",
+        "LokkiError",
+        "Runtime.ExitError",
+        "Runtime.OutOfMemory",
+    )
 
 
 @pytest.mark.parametrize(
@@ -252,13 +270,13 @@ def test_a_retry_config_is_taken_as_it_is():
     [
         ((OSError,), {"Sandbox.Timedout", "States.Timeout"}),
         ((TimeoutError,), {"Sandbox.Timedout", "States.Timeout"}),
-        ((WorkerDied,), {"Runtime.ExitError", "Lambda.Unknown"}),
+        ((WorkerDied,), {"Runtime.ExitError", "Runtime.OutOfMemory", "Lambda.Unknown"}),
         ((KeyError,), set()),
     ],
 )
 def test_what_aws_calls_a_timeout_and_a_lost_process(kinds, names):
     found = set(error_names(kinds))
-    every = {"Sandbox.Timedout", "States.Timeout", "Runtime.ExitError", "Lambda.Unknown"}
+    every = {name for each in DEATHS.values() for name in each}
     assert found & every == names
     assert {kind.__name__ for kind in kinds} <= found
 
@@ -290,7 +308,7 @@ def test_a_direct_pass_has_one_state_which_is_retried_for_lost_processes_alone()
     (name, inner), *others = state["ItemProcessor"]["States"].items()
     assert (name, others) == ("Work", [])
     assert inner["Parameters"]["FunctionName"] == "${WorkArn}"
-    assert inner["Retry"][-1]["ErrorEquals"] == ["Lambda.Unknown", "Runtime.ExitError"]
+    assert inner["Retry"][-1]["ErrorEquals"] == list(death_names((WorkerDied,)))
     assert inner["Retry"][-1]["MaxAttempts"] == 4
 
 

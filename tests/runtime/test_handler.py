@@ -97,6 +97,20 @@ def odd_names(name: str = ""):
     return get_items().map(odd).agg(collect)
 
 
+class Error(Exception):
+    """Has the name of `csv.Error`."""
+
+
+@step(retry={"retries": 1, "exceptions": (OSError, Error)})
+def disconnect(item):
+    raise csv.Error("no line") if item == "csv" else ConnectionResetError("gone")
+
+
+@flow
+def disconnected():
+    return get_items().map(disconnect).agg(collect)
+
+
 @step
 async def wait_for(item):
     await asyncio.sleep(0)
@@ -444,6 +458,17 @@ def test_an_answer_and_lines_are_utf8_whatever_a_step_returns_and_prints(handler
     )
 
 
+def test_the_name_of_an_error_says_whether_step_functions_retries_it(handler):
+    def told(item, attempt=0):
+        with pytest.raises(Exception, match=r"gone|no line") as caught:
+            handler("disconnect", disconnected)(event(item, index=0, attempt=attempt))
+        return type(caught.value).__name__, str(caught.value)
+
+    assert told("reset") == ("OSError", "ConnectionResetError: gone")
+    assert told("reset", attempt=1) == ("ConnectionResetError", "gone")
+    assert told("csv") == ("_csv.Error", "no line")
+
+
 def test_an_attempt_that_is_to_be_repeated_leaves_no_failure(handler, bucket):
     with pytest.raises(Exception, match="no such item"):
         handler("work")(event("bad", index=0, attempt=0))
@@ -455,7 +480,7 @@ def test_an_attempt_that_is_to_be_repeated_leaves_no_failure(handler, bucket):
     [
         ([TimeoutError()], "ExceptionGroup"),
         ([BrokenPipeError(), TimeoutError()], "ExceptionGroup"),
-        ([BrokenPipeError()], "ConnectionResetError"),
+        ([BrokenPipeError()], "ConnectionError"),
     ],
 )
 def test_a_group_has_the_name_of_an_error_that_is_retried_when_all_in_it_are(handler, errors, name):
