@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from typing import Any
 
 from lokki.builder.document import Document
 from lokki.builder.image_pkg import CODE, RUNTIME_CLIENT, write_dockerfile
+from lokki.builder.limits import check_limits, json_text
 from lokki.builder.overlap import overlap_notes
 from lokki.builder.resources import Statement
 from lokki.builder.retries import rounded
@@ -77,7 +77,8 @@ def build(graph: FlowGraph[Any], config: Config, *, reuse: bool = False) -> Buil
     python = python_version()
     source = source_of(graph.flow, config.lambda_.include, config.build_dir)
     document = partial(template, graph, config, module=source.module, python=python)
-    document()  # raises before anything is written
+    machine = state_machine(graph, config)
+    check_limits(document(), machine)
     folder = Path(config.build_dir)
     lambdas, handler = folder / "lambdas", handler_source(graph)
     zipped = config.lambda_.package_type == "zip" and _has_functions(graph)
@@ -95,7 +96,6 @@ def build(graph: FlowGraph[Any], config: Config, *, reuse: bool = False) -> Buil
         lambdas.mkdir(parents=True, exist_ok=True)
         made.write_text(digest)
     package = read_zip(lambdas / "function.zip") if zipped else None
-    machine = state_machine(graph, config)
     made_of = document(code=_code(package, f"{digest} {settings.image_tag}" if imaged else None))
     return Build(
         folder,
@@ -186,7 +186,7 @@ def _image(source: Source, folder: Path, handler: str, config: Config, python: s
 
 def _written(file: Path, document: Document) -> Path:
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(document.to_json(), indent=2, ensure_ascii=False) + "\n", "utf-8")
+    file.write_text(json_text(document), "utf-8")
     return file
 
 
