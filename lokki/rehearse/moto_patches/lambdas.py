@@ -83,8 +83,10 @@ def end_of(arn: str) -> None:
     with _lock:
         ended = [each for each in _live if each == arn or each.startswith(f"{arn}:")]
         functions = [_live.pop(each)[1] for each in ended]
+        used = {function.folder for _, function in _live.values()}
     for function in functions:
         function.close()
+    prepared.end(used)
 
 
 def version_of(arn: str) -> str:

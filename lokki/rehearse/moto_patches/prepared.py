@@ -12,7 +12,7 @@ import signal
 import subprocess
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,14 +21,19 @@ from lokki.engine import forkserver
 from lokki.engine.forking import Forked, ForkServer, ServerGone, can_fork
 from lokki.runtime.event import STEP
 
-_OF_ONE = ("AWS_LAMBDA_FUNCTION_NAME", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE", STEP)
+_OF_ONE = (
+    "AWS_LAMBDA_FUNCTION_NAME",
+    "AWS_LAMBDA_FUNCTION_VERSION",
+    "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+    STEP,
+)
 """The variables that differ by function; no import reads them."""
 _MODULES = (("-m", "awslambdaric"), ENTRYPOINT[1:])
 """What starts the runtime interface client, in a managed runtime and in an image."""
 _START = "import runpy, sys; runpy.run_path(sys.argv[1], run_name='__main__')"
 
-_servers: dict[str, ForkServer] = {}
-"""The processes to fork, by what they were started with."""
+_servers: dict[tuple[Path, str], ForkServer] = {}
+"""The processes to fork, by the package's folder and what else they were started with."""
 _lock = threading.Lock()
 
 
@@ -53,12 +58,14 @@ def started(
     )
 
 
-def end() -> None:
-    """End the processes that are forked, each once its forks have ended."""
+def end(used: Collection[Path] = ()) -> None:
+    """End the processes that are forked, each once its forks have ended.
+
+    Those of packages whose folder is ``used`` stay.
+    """
     with _lock:
-        every = list(_servers.values())
-        _servers.clear()
-    for each in every:
+        ended = [_servers.pop(key) for key in list(_servers) if key[0] not in used]
+    for each in ended:
         each.dismiss()
 
 
@@ -73,7 +80,7 @@ def _forked(
 
 def _server(python: str, folder: Path, env: Mapping[str, str]) -> ForkServer:
     shared = {name: text for name, text in env.items() if name not in _OF_ONE}
-    key = json.dumps([python, str(folder), shared], sort_keys=True)
+    key = folder, json.dumps([python, shared], sort_keys=True)
 
     def start(connection: int) -> subprocess.Popen[bytes]:
         program = Path(__file__).with_name("environments.py")

@@ -60,6 +60,11 @@ class Function:
         self._every: list[_Environment] = []
         self._lock = threading.Lock()
 
+    @property
+    def folder(self) -> Path:
+        """Where its code is, which functions of a package share."""
+        return self._spec.folder
+
     def invoke(self, payload: bytes) -> Outcome:
         """Handle one event in an idle environment, or a new one."""
         with self._lock:
