@@ -71,7 +71,15 @@ class Observed:
         if not self.journal.exists():
             return []
         # Read-only: the last of others to close a journal tidies it up, and leaves less to repair.
-        uri = f"file:{self.journal}?mode=ro"
+        try:
+            return self._answers("ro", sql)
+        except sqlite3.OperationalError as error:
+            if "readonly" not in str(error):
+                raise
+            return self._answers("rw", sql)  # its writer was killed at a moment that SQLite repairs
+
+    def _answers(self, mode: str, sql: str) -> list[tuple]:
+        uri = f"file:{self.journal}?mode={mode}"
         with closing(sqlite3.connect(uri, uri=True)) as connection:
             try:
                 return connection.execute(sql).fetchall()

@@ -18,6 +18,7 @@ from typing import Any
 from lokki.aws import stack
 from lokki.aws.account import Account
 from lokki.aws.observation import GONE, PAGE
+from lokki.builder.limits import MOST_RESOURCES
 from lokki.builder.references import closure, references
 from lokki.builder.template import literal
 from lokki.errors import AwsError
@@ -27,8 +28,6 @@ REDRIVABLE = timedelta(days=14)
 _SETTLED = timedelta(seconds=30)
 """How long after an update an execution may still start with the definition before it
 (https://docs.aws.amazon.com/step-functions/latest/apireference/API_UpdateStateMachine.html)."""
-_MOST_RESOURCES = 500
-"""https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/cloudformation-limits.html ."""
 _POLICIES = ("AWS::IAM::Policy", "AWS::IAM::ManagedPolicy")
 _ENDED = ("FAILED", "TIMED_OUT", "ABORTED")
 
@@ -65,7 +64,7 @@ async def kept(
     for each in dropped:
         tell(
             f"failed runs of the deploy of {each.at:%Y-%m-%d %H:%M} UTC cannot be resumed any more:"
-            f" a stack has at most {_MOST_RESOURCES} resources"
+            f" a stack has at most {MOST_RESOURCES} resources"
         )
     return found
 
@@ -86,11 +85,11 @@ def chosen(
     for each in sorted(in_use, key=lambda use: (use.must, use.at), reverse=True):
         roots = {name for name in old if each.names(physical.get(name, name))}
         wanted = _with_policies(old, roots) - new.keys() - found.keys()
-        if len(new) + len(found) + len(wanted) <= _MOST_RESOURCES:
+        if len(new) + len(found) + len(wanted) <= MOST_RESOURCES:
             found |= {name: old[name] for name in sorted(wanted)}
         elif each.must:
             raise AwsError(
-                f"the stack would have more than {_MOST_RESOURCES} resources, with those that runs "
+                f"the stack would have more than {MOST_RESOURCES} resources, with those that runs "
                 "of earlier deploys are using: wait for their end, or cancel them"
             )
         else:

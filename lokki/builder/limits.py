@@ -16,7 +16,7 @@ from lokki.builder.document import Document
 from lokki.builder.resources import Function, Template
 from lokki.errors import BuildError
 
-_MOST_RESOURCES = 500
+MOST_RESOURCES = 500
 _MOST_DOCUMENT_BYTES = 1_000_000
 """Of a template in a bucket, and of a state machine's definition."""
 _MOST_VARIABLES_BYTES = 4_096
@@ -42,10 +42,10 @@ def _problems(made: Template, machine: StateMachine) -> Iterator[str]:
     for resource in made.resources.values():
         if isinstance(resource, Function) and resource.environment is not None:
             yield from _of_variables(resource.environment["Variables"])
-    if len(made.resources) > _MOST_RESOURCES:
+    if len(made.resources) > MOST_RESOURCES:
         yield (
             f"the flow needs {len(made.resources)} resources, but a stack has at most "
-            f"{_MOST_RESOURCES}: {_SMALLER}"
+            f"{MOST_RESOURCES}: {_SMALLER}"
         )
     for name, document in {"template": made, "state machine": machine}.items():
         size = len(_compact(document.to_json()).encode())

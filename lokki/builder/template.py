@@ -43,7 +43,7 @@ from lokki.builder.states import Names, names_of, state_machine
 from lokki.config import Config
 from lokki.errors import ConfigError
 from lokki.graph import FlowGraph
-from lokki.runtime.event import BUCKET, MODULE, STEP
+from lokki.runtime.event import BUCKET, FLOW, MODULE, STEP
 from lokki.runtime.units import TaskUnit, units
 from lokki.stages import MapStage
 from lokki.store.keys import zip_key
@@ -202,7 +202,8 @@ class _TemplateMaker:
             yield from self._schedule(self.graph.flow.schedule, self.graph.flow.timezone)
 
     def _environment(self, unit: TaskUnit) -> dict[str, Any]:
-        return {STEP: unit.name, MODULE: self.module, BUCKET: ref("S3Bucket")}
+        flow = {FLOW: self.graph.name, STEP: unit.name}
+        return {**flow, MODULE: self.module, BUCKET: ref("S3Bucket")}
 
     def _function_id(self, unit: TaskUnit) -> str:
         return _function_id(self._state(unit), self.config)

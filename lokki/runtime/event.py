@@ -10,8 +10,8 @@ that the call before stored under it.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lokki.errors import LokkiError, ParameterError
@@ -28,8 +28,10 @@ MOST_BATCH_BYTES = 192 * 1024
 """Of the items of a batch: the flow's parameters and those of the state are beside them."""
 MOST_PARAMS_BYTES = 250 * 1024
 """Of a run's parameters: a value in the event, and what AWS adds, are beside them."""
-STEP, MODULE, BUCKET = "LOKKI_STEP_NAME", "LOKKI_MODULE_NAME", "LOKKI_ARTIFACT_BUCKET"
-"""The variables of a function or job: its step, the module of its flow, the bucket of results."""
+FLOW, STEP = "LOKKI_FLOW_NAME", "LOKKI_STEP_NAME"
+MODULE, BUCKET = "LOKKI_MODULE_NAME", "LOKKI_ARTIFACT_BUCKET"
+"""The variables of a function or job: its flow and step, the module of the flow, the bucket of
+results."""
 EVENT = "LOKKI_EVENT"
 """The variable with a Batch job's event."""
 REDRIVEN = "LOKKI_REDRIVEN"
@@ -52,7 +54,7 @@ class FlowContext:
     """The run of an event; ``resumed``: it began with results of another run."""
 
     run_id: str
-    params: Mapping[str, Any]
+    params: Mapping[str, Any] = field(default_factory=dict)
     resumed: bool = False
 
 
@@ -74,19 +76,29 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class LambdaEvent:
-    """An event with its items (one, unless a map has a ``batch_size``).
+    """An event with its ``input`` and, inside a map, its ``index`` in the source.
 
-    ``retried``: how often the state was entered again; ``redriven``: how often its execution was
-    redriven; ``several``: the items came as a list; ``direct``: it comes from no state, so that the
-    step is called with its input, whatever is stored.
+    ``batch``: instead of these, the items of an invocation that has several. ``retried``: how often
+    the state was entered again; ``redriven``: how often its execution was redriven; ``direct``: it
+    comes from no state, so that the step is called with its input, whatever is stored.
     """
 
     flow: FlowContext
-    items: tuple[Item, ...]
+    input: Any = None
+    index: int | None = None
+    batch: tuple[Item, ...] | None = None
     retried: int = 0
     redriven: int = 0
-    several: bool = False
     direct: bool = False
+
+    @property
+    def items(self) -> tuple[Item, ...]:
+        return (Item(self.index, self.input),) if self.batch is None else self.batch
+
+    @property
+    def several(self) -> bool:
+        """Whether its items come as a list."""
+        return self.batch is not None
 
     @property
     def is_of_resumed(self) -> bool:
@@ -102,17 +114,19 @@ class LambdaEvent:
         """The event as a state passes it on."""
         resumed = {RESUMED: True} if self.flow.resumed else {}
         flow = {"run_id": self.flow.run_id, "params": {**self.flow.params, **resumed}}
-        if self.several:
-            return {"flow": flow, "items": [each.to_json() for each in self.items]}
-        only = self.items[0]
-        index = {} if only.index is None else {"index": only.index}
-        return {"flow": flow, **index, "input": only.input}
+        if self.batch is not None:
+            return {"flow": flow, "items": [each.to_json() for each in self.batch]}
+        index = {} if self.index is None else {"index": self.index}
+        return {"flow": flow, **index, "input": self.input}
 
-    def bounded(self) -> LambdaEvent:
-        """The event as a state can return it: with several items, if need be without values."""
-        if not self.several or len(json.dumps(self.to_json())) <= _MOST_SENT_BACK:
-            return self
-        return replace(self, items=tuple(Item(each.index, stored=True) for each in self.items))
+    def returning(self, outputs: Sequence[Item]) -> LambdaEvent:
+        """The event as a state returns it: with several items, if need be without values."""
+        if self.batch is None:
+            return replace(self, index=outputs[0].index, input=outputs[0].input)
+        made = replace(self, batch=tuple(outputs))
+        if len(json.dumps(made.to_json())) <= _MOST_SENT_BACK:
+            return made
+        return replace(self, batch=tuple(Item(each.index, stored=True) for each in outputs))
 
 
 def execution_input(params: Mapping[str, Any]) -> str:
@@ -143,20 +157,22 @@ def parse(raw: Any) -> LambdaEvent:
     run_id, given = flow.get("run_id"), _mapping(flow.get("params", {}), "'flow.params'")
     if not isinstance(run_id, str):
         raise EventError(f"'flow.run_id' of the event must be a text, not {run_id!r}")
-    several = "items" in event
-    found = event["items"] if several else [event]
-    if not isinstance(found, list):
-        raise EventError(f"'items' of the event must be a list, not {type(found).__name__}")
-    items = tuple(map(_item, found))
     params = {name: value for name, value in given.items() if name != RESUMED}
     return LambdaEvent(
         FlowContext(run_id, params, resumed=RESUMED in given),
-        items,
+        event.get("input"),
+        _index(event.get("index")),
+        _batch(event["items"]) if "items" in event else None,
         _index(event.get("attempt")) or 0,
         _index(event.get("redriven")) or 0,
-        several,
         direct="attempt" not in event,
     )
+
+
+def _batch(value: Any) -> tuple[Item, ...]:
+    if not isinstance(value, list):
+        raise EventError(f"'items' of the event must be a list, not {type(value).__name__}")
+    return tuple(map(_item, value))
 
 
 def _item(value: Any) -> Item:

@@ -10,7 +10,7 @@ from typing import Any
 
 from lokki.call import users_frames
 from lokki.errors import LokkiError
-from lokki.runtime.event import FlowContext, Item, LambdaEvent, parse
+from lokki.runtime.event import FlowContext, LambdaEvent, parse
 from lokki.runtime.invocation import StepFailed
 from lokki.runtime.loading import loaded
 from lokki.store.shown import plain
@@ -57,7 +57,7 @@ def _event(raw: Any, context: Any, *, first: bool) -> LambdaEvent:
     if isinstance(raw, dict) and "flow" in raw:
         return parse(raw)
     flow = FlowContext(f"direct-{context.aws_request_id}", (raw or {}) if first else {})
-    return LambdaEvent(flow, (Item(None, None if first else raw),), direct=True)
+    return LambdaEvent(flow, None if first else raw, direct=True)
 
 
 def _told(failed: StepFailed) -> str:

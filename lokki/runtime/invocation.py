@@ -134,7 +134,7 @@ class _Work:
                     raise
         if self._event.several and self._ends_stage:
             outputs = []  # which nobody reads
-        return replace(self._event, items=tuple(outputs)).bounded().to_json()
+        return self._event.returning(outputs).to_json()
 
     @property
     def _ends_stage(self) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import replace
 from datetime import date
 
 import pytest
@@ -128,17 +127,13 @@ def test_what_is_deep_is_not_inline():
 contexts = st.builds(
     FlowContext, st.text(), st.dictionaries(st.text(), st.integers()), st.booleans()
 )
-ones = st.builds(Item, st.none() | st.integers(0, 9), st.integers())
-events = st.builds(
-    LambdaEvent, contexts, ones.map(lambda one: (one,)), several=st.just(value=False)
-) | st.builds(
+events = st.builds(LambdaEvent, contexts, st.integers(), st.none() | st.integers(0, 9)) | st.builds(
     LambdaEvent,
     contexts,
-    st.lists(
+    batch=st.lists(
         st.builds(Item, st.integers(0, 9), st.integers())
         | st.builds(Item, st.integers(0, 9), stored=st.just(value=True))
     ).map(tuple),
-    several=st.just(value=True),
 )
 
 
@@ -148,11 +143,16 @@ def test_an_event_is_read_as_it_was_written(event):
 
 
 def test_an_event_of_many_items_is_as_large_as_a_state_may_return():
-    few = LambdaEvent(FlowContext("r", {}), (Item(0, "x" * 4_000),), several=True)
-    assert few.bounded() == few
-    many = replace(few, items=tuple(Item(index, "x" * 20) for index in range(12_000)))
-    assert many.bounded().items[-1] == Item(11_999, stored=True)
-    assert len(json.dumps(many.bounded().to_json())) < 256 * 1024 - 920
+    event, few = LambdaEvent(FlowContext("r"), batch=()), (Item(0, "x" * 4_000),)
+    assert event.returning(few).batch == few
+    many = event.returning([Item(index, "x" * 20) for index in range(12_000)])
+    assert many.items[-1] == Item(11_999, stored=True)
+    assert len(json.dumps(many.to_json())) < 256 * 1024 - 920
+
+
+def test_an_event_of_one_input_is_written_as_it_is_promised():
+    event = LambdaEvent(FlowContext("r"), 5)
+    assert event.to_json() == {"flow": {"run_id": "r", "params": {}}, "input": 5}
 
 
 def test_parameters_that_leave_no_room_for_a_flows_own_are_refused_with_their_size():
