@@ -57,6 +57,14 @@ class Roles:
 
 
 @dataclass(frozen=True)
+class Network:
+    """The network of the functions; without one, they have AWS's, with access to the internet."""
+
+    subnets: str | None = _key(None, "subnets of the functions, comma-separated")
+    security_groups: str | None = _key(None, "their security groups, comma-separated")
+
+
+@dataclass(frozen=True)
 class Aws:
     """Where flows are deployed."""
 
@@ -71,6 +79,12 @@ class Aws:
     )
     region: str | None = _key(None, "AWS region; none: that of the AWS profile", option="--region")
     roles: Roles = field(default_factory=Roles)
+    permissions_boundary: str | None = _key(
+        None, "ARN of the policy that bounds each role that is made"
+    )
+    tracing: bool = _key(False, "whether runs are traced by X-Ray")
+    network: Network = field(default_factory=Network)
+    tags: dict[str, str] = _key(dict, "tags of all resources, besides lokki:flow")
 
 
 @dataclass(frozen=True)
@@ -90,6 +104,10 @@ class Lambda:
         least=1,
         most=10_000,
     )
+    ephemeral_storage: int | None = _key(
+        None, "MB of /tmp; if not set, 512", least=512, most=10_240
+    )
+    layers: str | None = _key(None, "ARNs of layers of a ZIP, comma-separated")
     include: str = _key("", "globs of files beside the flow that are packaged too, comma-separated")
     env: dict[str, str] = _key(dict, "environment variables of the functions")
 

@@ -46,6 +46,11 @@ PROMISED = {  # key: variable, default
     "aws.region": ("LOKKI_AWS_REGION", None),
     "aws.roles.pipeline": ("LOKKI_AWS_ROLES_PIPELINE", None),
     "aws.roles.lambda": ("LOKKI_AWS_ROLES_LAMBDA", None),
+    "aws.permissions_boundary": ("LOKKI_AWS_PERMISSIONS_BOUNDARY", None),
+    "aws.tracing": ("LOKKI_AWS_TRACING", False),
+    "aws.network.subnets": ("LOKKI_AWS_NETWORK_SUBNETS", None),
+    "aws.network.security_groups": ("LOKKI_AWS_NETWORK_SECURITY_GROUPS", None),
+    "aws.tags": ("LOKKI_AWS_TAGS", {}),
     "lambda.package_type": ("LOKKI_LAMBDA_PACKAGE_TYPE", "image"),
     "lambda.base_image": ("LOKKI_LAMBDA_BASE_IMAGE", None),
     "lambda.timeout": ("LOKKI_LAMBDA_TIMEOUT", 900),
@@ -53,6 +58,8 @@ PROMISED = {  # key: variable, default
     "lambda.image_tag": ("LOKKI_LAMBDA_IMAGE_TAG", "latest"),
     "lambda.architecture": ("LOKKI_LAMBDA_ARCHITECTURE", "x86_64"),
     "lambda.concurrency": ("LOKKI_LAMBDA_CONCURRENCY", None),
+    "lambda.ephemeral_storage": ("LOKKI_LAMBDA_EPHEMERAL_STORAGE", None),
+    "lambda.layers": ("LOKKI_LAMBDA_LAYERS", None),
     "lambda.include": ("LOKKI_LAMBDA_INCLUDE", ""),
     "lambda.env": ("LOKKI_LAMBDA_ENV", {}),
     "batch.job_queue": ("LOKKI_BATCH_JOB_QUEUE", None),
@@ -91,7 +98,7 @@ PROMISED = {  # key: variable, default
     "server.catch_up": ("LOKKI_SERVER_CATCH_UP", False),
     "server.grace": ("LOKKI_SERVER_GRACE", 30),
 }
-TABLES = ("lambda.env", "batch.env")
+TABLES = ("aws.tags", "lambda.env", "batch.env")
 NUMBERS_WITHOUT_DEFAULT = (
     "local.concurrency",
     "local.processes",
@@ -99,6 +106,7 @@ NUMBERS_WITHOUT_DEFAULT = (
     "local.worker_calls",
     "local.worker_memory",
     "lambda.concurrency",
+    "lambda.ephemeral_storage",
 )
 OPTIONS = {
     "logging.level": "--log-level",
@@ -160,6 +168,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "lambda.architecture": st.sampled_from(["x86_64", "arm64"]),
     "batch.platform": st.sampled_from(["FARGATE", "EC2"]),
     "batch.memory_mb": st.integers(512, 99999),
+    "lambda.ephemeral_storage": st.integers(512, 10_240),
     "logging.level": st.sampled_from(["DEBUG", "INFO", "WARNING", "ERROR"]),
     "logging.format": st.sampled_from(["human", "json"]),
     "logging.progress_interval": st.integers(1, 100),
@@ -259,7 +268,7 @@ def _other(key: str) -> Any:
     choices |= {"lambda.architecture": "arm64", "logging.show_timestamps": False}
     choices |= {"batch.platform": "EC2"}
     choices |= {table: {"NAME": "text"} for table in TABLES} | {"logging.progress_interval": 77}
-    choices |= {"server.runners": 7, "server.catch_up": True}
+    choices |= {"server.runners": 7, "server.catch_up": True, "aws.tracing": True}
     number = isinstance(PROMISED[key][1], int) or key in NUMBERS_WITHOUT_DEFAULT
     return choices.get(key, 777 if number else "other")
 

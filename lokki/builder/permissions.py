@@ -31,6 +31,36 @@ def step_statements(graph: FlowGraph[Any], secrets: Sequence[str]) -> list[State
     ]
 
 
+def service_statements(config: Config) -> list[Statement]:
+    """For Lambda and Step Functions themselves: networks and tracing, where configured."""
+    made = []
+    if config.aws.network.subnets is not None:
+        # https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html
+        interfaces = (
+            "ec2:CreateNetworkInterface",
+            "ec2:DescribeNetworkInterfaces",
+            "ec2:DescribeSubnets",
+            "ec2:DeleteNetworkInterface",
+            "ec2:AssignPrivateIpAddresses",
+            "ec2:UnassignPrivateIpAddresses",
+        )
+        made.append(Statement(action=interfaces, resource=("*",)))
+    return [*made, *tracing_statements(config)]
+
+
+def tracing_statements(config: Config) -> list[Statement]:
+    """To send traces (https://docs.aws.amazon.com/step-functions/latest/dg/xray-iam.html)."""
+    if not config.aws.tracing:
+        return []
+    actions = (
+        "xray:PutTraceSegments",
+        "xray:PutTelemetryRecords",
+        "xray:GetSamplingRules",
+        "xray:GetSamplingTargets",
+    )
+    return [Statement(action=actions, resource=("*",))]
+
+
 def _secrets(secrets: Sequence[str]) -> Iterator[Statement]:
     if secrets:
         yield Statement(action=("secretsmanager:GetSecretValue",), resource=tuple(secrets))

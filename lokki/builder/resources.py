@@ -78,10 +78,11 @@ class Role(Resource):
     assume_role_policy_document: Mapping[str, Any]
     policies: Sequence[Mapping[str, Any]] | None = None
     managed_policy_arns: Sequence[Any] | None = None
+    permissions_boundary: str | None = None
     tags: Any = None
 
 
-def role(service: str, name: str, statements: Sequence[Statement], tags: Any) -> Role:
+def role(service: str, name: str, statements: Sequence[Statement]) -> Role:
     """A role that ``service`` assumes to do what ``statements`` allow."""
     return Role(
         assume_role_policy_document={
@@ -95,7 +96,6 @@ def role(service: str, name: str, statements: Sequence[Statement], tags: Any) ->
             ],
         },
         policies=[{"PolicyName": name, "PolicyDocument": policy(statements)}],
-        tags=tags,
     )
 
 
@@ -143,6 +143,10 @@ class Function(Resource):
     timeout: int
     environment: Mapping[str, Any]
     logging_config: Mapping[str, Any]
+    ephemeral_storage: Mapping[str, Any] | None = None
+    layers: Sequence[str] | None = None
+    vpc_config: Mapping[str, Any] | None = None
+    tracing_config: Mapping[str, Any] | None = None
     tags: Any = None
 
 
@@ -177,6 +181,7 @@ class Machine(Resource):
     definition: Mapping[str, Any]
     definition_substitutions: Mapping[str, Any]
     role_arn: Any
+    tracing_configuration: Mapping[str, Any] | None = None
     tags: Any = None
 
 

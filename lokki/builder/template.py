@@ -11,7 +11,9 @@ from lokki.builder.permissions import (
     machine_statements,
     own_statements,
     secret_arns,
+    service_statements,
     step_statements,
+    tracing_statements,
 )
 from lokki.builder.references import filled_in
 from lokki.builder.resources import (
@@ -55,8 +57,8 @@ _IN_A_POLICY = 40
 _NOBODY = "1000"
 """The user of jobs, which need not be root; Lambda has its own."""
 _HAS_PREFIX = "HasImagePrefix"
-_TAGS = [{"Key": "lokki:flow", "Value": ref("FlowName")}]
-_TAGS_BY_NAME = {"lokki:flow": ref("FlowName")}
+_FLOW_TAG = "lokki:flow"
+_LAMBDA = "lambda"
 _PARAMETERS: Mapping[str, str] = {
     "FlowName": "Name of the flow, and of its state machine.",
     "S3Bucket": "Bucket of results and packages.",
@@ -109,12 +111,14 @@ def permissions(graph: FlowGraph[Any], config: Config) -> Iterator[tuple[str, St
         _function_id(names.calls[each.name], config) for each in units(graph) if not is_batch(each)
     ]
     if config.aws.roles.lambda_ is None:
-        for statement in step_statements(graph, sorted(secret_arns(config).values())):
+        may = step_statements(graph, sorted(secret_arns(config).values()))
+        for statement in [*may, *service_statements(config)]:
             yield "steps", statement
     if config.aws.roles.pipeline is None:
         maps = any(isinstance(stage, MapStage) for stage in graph.stages)
         own = own_statements() if maps else []
-        for statement in [*machine_statements(graph, functions), *own]:
+        may = machine_statements(graph, functions) + tracing_statements(config)
+        for statement in [*may, *own]:
             yield "state machine", statement
 
 
@@ -188,7 +192,7 @@ class _TemplateMaker:
             LogGroup(
                 log_group_name=sub("/lokki/${FlowName}"),
                 retention_in_days=_RETENTION_DAYS,
-                tags=_TAGS,
+                tags=self._tags,
                 deletion_policy="Delete",
                 update_replace_policy="Retain",
             ),
@@ -200,6 +204,19 @@ class _TemplateMaker:
         yield from self._machine()
         if self.graph.flow is not None and self.graph.flow.schedule is not None:
             yield from self._schedule(self.graph.flow.schedule, self.graph.flow.timezone)
+
+    @property
+    def _tags_by_name(self) -> dict[str, Any]:
+        return {**self.config.aws.tags, _FLOW_TAG: ref("FlowName")}
+
+    @property
+    def _tags(self) -> list[dict[str, Any]]:
+        return [{"Key": name, "Value": value} for name, value in self._tags_by_name.items()]
+
+    def _completed(self, made: Role) -> Role:
+        """A role with what is not in its logical id, since it may change while it is in use."""
+        boundary = self.config.aws.permissions_boundary
+        return replace(made, permissions_boundary=boundary, tags=self._tags)
 
     def _environment(self, unit: TaskUnit) -> dict[str, Any]:
         flow = {FLOW: self.graph.name, STEP: unit.name}
@@ -213,8 +230,10 @@ class _TemplateMaker:
         if self.config.aws.roles.lambda_ is not None:
             return {}
         may = step_statements(self.graph, sorted(secret_arns(self.config).values()))
-        made = role(f"{service}.amazonaws.com", "step", may, _TAGS)
-        return {named(name, made): made}
+        if service == _LAMBDA:
+            may += service_statements(self.config)
+        made = role(f"{service}.amazonaws.com", "step", may)
+        return {named(name, made): self._completed(made)}
 
     def _role_arn(self, roles: Mapping[str, Role]) -> Any:
         return self.config.aws.roles.lambda_ or arn_of(*roles)
@@ -224,7 +243,7 @@ class _TemplateMaker:
 
         A version has its role as long as it exists, whichever role its function has by then.
         """
-        roles = self._step_role("StepRole", "lambda")
+        roles = self._step_role("StepRole", _LAMBDA)
         yield from roles.items()
         for unit in self._functions():
             yield self._function_id(unit), self._function(unit)
@@ -233,7 +252,8 @@ class _TemplateMaker:
             yield self._version_id(unit), version
 
     def _version_id(self, unit: TaskUnit) -> str:
-        return named(f"{self._state(unit)}Version", self._function(unit), *self._places())
+        versioned = replace(self._function(unit), tags=None)  # tags are no part of a version
+        return named(f"{self._state(unit)}Version", versioned, *self._places())
 
     def _places(self) -> list[str]:
         """What resources have by parameters, besides their code."""
@@ -242,7 +262,7 @@ class _TemplateMaker:
 
     def _function(self, unit: TaskUnit) -> Function:
         settings, sizes = self.config.lambda_, sizes_of(unit, self.config)
-        zipped = settings.package_type == "zip"
+        zipped, storage = settings.package_type == "zip", settings.ephemeral_storage
         calls = " → ".join(call.name for call in unit.calls)
         return Function(
             # AWS publishes no second version of the same, and a tag may be new for an old image
@@ -255,22 +275,40 @@ class _TemplateMaker:
             runtime=f"python{self.python}" if zipped else None,
             image_config=None if zipped else {"Command": ["handler.handler"]},
             architectures=[settings.architecture],
-            role=self._role_arn(self._step_role("StepRole", "lambda")),
+            role=self._role_arn(self._step_role("StepRole", _LAMBDA)),
             memory_size=sizes.memory_mb,
             timeout=sizes.timeout_seconds,
             environment={"Variables": {**settings.env, **self._environment(unit)}},
             logging_config={"LogFormat": "Text", "LogGroup": ref("Logs")},
-            tags=_TAGS,
+            ephemeral_storage={"Size": storage} if storage else None,
+            layers=_listed(settings.layers) if settings.layers and zipped else None,
+            vpc_config=self._network(),
+            tracing_config={"Mode": "Active"} if self.config.aws.tracing else None,
+            tags=self._tags,
         )
+
+    def _network(self) -> dict[str, Any] | None:
+        network = self.config.aws.network
+        if network.subnets is None and network.security_groups is None:
+            return None
+        if network.subnets is None or network.security_groups is None:
+            raise ConfigError(
+                "functions in a network need both aws.network.subnets and "
+                "aws.network.security_groups"
+            )
+        return {
+            "SubnetIds": _listed(network.subnets),
+            "SecurityGroupIds": _listed(network.security_groups),
+        }
 
     def _machine(self) -> Iterator[tuple[str, Resource]]:
         given = self.config.aws.roles.pipeline
         functions = [self._function_id(unit) for unit in self._functions()]
         may = machine_statements(self.graph, functions[:_IN_A_POLICY])
-        made = role("states.amazonaws.com", "machine", may, _TAGS)
+        made = role("states.amazonaws.com", "machine", may + tracing_statements(self.config))
         machine_role = named("MachineRole", made)
         if given is None:
-            yield machine_role, made
+            yield machine_role, self._completed(made)
             for first in range(_IN_A_POLICY, len(functions), _IN_A_POLICY):
                 more = policy([invocations(functions[first : first + _IN_A_POLICY])])
                 attached = ManagedPolicy(policy_document=more, roles=[ref(machine_role)])
@@ -289,7 +327,8 @@ class _TemplateMaker:
                 definition=state_machine(self.graph, self.config).to_json(),
                 definition_substitutions=self._substitutions(),
                 role_arn=given or arn_of(machine_role),
-                tags=_TAGS,
+                tracing_configuration={"Enabled": True} if self.config.aws.tracing else None,
+                tags=self._tags,
             ),
         )
 
@@ -305,7 +344,7 @@ class _TemplateMaker:
 
     def _schedule(self, expression: str, timezone: str | None) -> Iterator[tuple[str, Resource]]:
         may = [Statement(action=("states:StartExecution",), resource=(ref("StateMachine"),))]
-        yield "ScheduleRole", role("scheduler.amazonaws.com", "start", may, _TAGS)
+        yield "ScheduleRole", self._completed(role("scheduler.amazonaws.com", "start", may))
         yield (
             "Schedule",
             Schedule(
@@ -328,7 +367,7 @@ class _TemplateMaker:
 
     def _batch(self) -> Iterator[tuple[str, Resource]]:
         yield from self._step_role("JobRole", "ecs-tasks").items()
-        yield "JobExecutionRole", _execution_role()
+        yield "JobExecutionRole", self._completed(_execution_role())
         if self.config.batch.job_queue is None:
             yield from self._own_queue()
         for unit in self._jobs():
@@ -367,11 +406,11 @@ class _TemplateMaker:
                     "Subnets": _listed(batch.subnets),
                     "SecurityGroupIds": _listed(batch.security_groups),
                 },
-                tags=_TAGS_BY_NAME,
+                tags=self._tags_by_name,
             ),
         )
         environments = [{"Order": 1, "ComputeEnvironment": ref("ComputeEnvironment")}]
-        yield "JobQueue", JobQueue(compute_environment_order=environments, tags=_TAGS_BY_NAME)
+        yield "JobQueue", JobQueue(compute_environment_order=environments, tags=self._tags_by_name)
 
     def _job(self, unit: TaskUnit) -> JobDefinition:
         batch, sizes = self.config.batch, sizes_of(unit, self.config)
@@ -404,7 +443,7 @@ class _TemplateMaker:
             },
             retry_strategy=job_attempts(unit),
             timeout={"AttemptDurationSeconds": sizes.timeout_seconds},
-            tags=_TAGS_BY_NAME,
+            tags=self._tags_by_name,
         )
 
 
@@ -425,12 +464,8 @@ def _image() -> dict[str, Any]:
 def _execution_role() -> Role:
     """What starts a job: pulls its image and writes its logs."""
     managed = "arn:${AWS::Partition}:iam::aws:policy/service-role/AmazonECSTaskExecutionRolePolicy"
-    made = role("ecs-tasks.amazonaws.com", "", [], _TAGS)
-    return Role(
-        assume_role_policy_document=made.assume_role_policy_document,
-        managed_policy_arns=[sub(managed)],
-        tags=_TAGS,
-    )
+    made = role("ecs-tasks.amazonaws.com", "", [])
+    return replace(made, policies=None, managed_policy_arns=[sub(managed)])
 
 
 def _listed(text: str) -> list[str]:

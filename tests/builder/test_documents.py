@@ -85,6 +85,19 @@ FLOWS = {
 }
 
 
+OPTIONS = {
+    "aws.network.subnets": "subnet-0a1b2c3d, subnet-1a1b2c3d",
+    "aws.network.security_groups": "sg-0a1b2c3d",
+    "aws.permissions_boundary": "arn:aws:iam::123456789012:policy/boundary",
+    "aws.tracing": True,
+    "aws.tags": {"team": "birds"},
+    "lambda.package_type": "zip",
+    "lambda.ephemeral_storage": 2048,
+    "lambda.layers": "arn:aws:lambda:us-east-1:123456789012:layer:one:1",
+}
+FLOWS["options"] = (everything, {**QUEUE, **OPTIONS})
+
+
 def made(graph, **settings):
     config = load({"aws.artifact_bucket": "a-bucket", **settings})
     return json.loads(json.dumps(template(graph, config, module="flows", python="3.13").to_json()))
@@ -187,6 +200,25 @@ def test_a_definition_has_nothing_of_cloudformations_in_it():
 def test_no_account_is_written_into_a_template():
     text = json.dumps(made(everything(), **QUEUE))
     assert not re.search(r"(?<!\d)\d{12}(?!\d)", text)
+
+
+def test_tags_and_a_boundary_change_no_version_and_no_role_that_executions_use():
+    before, after = (
+        made(everything(), **{**QUEUE, **OPTIONS, **more})["Resources"]
+        for more in ({}, {"aws.tags": {"team": "owls"}, "aws.permissions_boundary": None})
+    )
+    kinds = ("AWS::Lambda::Version", "AWS::IAM::Role")
+    of_kinds = [
+        {name for name, each in resources.items() if each["Type"] in kinds}
+        for resources in (before, after)
+    ]
+    assert of_kinds[0] == of_kinds[1]
+
+
+@pytest.mark.parametrize("name", ["subnets", "security_groups"])
+def test_a_network_needs_subnets_and_security_groups(name):
+    with pytest.raises(ConfigError, match=r"need both aws\.network\.subnets and aws\.network\.sec"):
+        made(everything(), **QUEUE, **{f"aws.network.{name}": "one-0a1b2c3d"})
 
 
 # ---- what it says --------------------------------------------------------------------------------
