@@ -244,6 +244,7 @@ def test_a_function_a_step_with_what_the_step_asks_for():
     assert functions["Work2ImageFunction"]["MemorySize"] == 2048, "the most of what it calls"
     assert functions["WorkImageFunction"]["Environment"]["Variables"] == {
         "A": "b",
+        "LOKKI_FLOW_NAME": "everything",
         "LOKKI_STEP_NAME": "work",
         "LOKKI_MODULE_NAME": "flows",
         "LOKKI_ARTIFACT_BUCKET": {"Ref": "S3Bucket"},

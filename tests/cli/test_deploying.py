@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -38,7 +39,7 @@ def test_deploy_shows_account_and_changes_and_destroy_what_goes(done):
         "birds-flow is deployed: arn:aws:states:us-east-1:123456789012:stateMachine:birds-flow\n",
     )
     assert err.startswith("account 123456789012 at http://127.0.0.1:")
-    assert "Add     StateMachine       AWS::StepFunctions::StateMachine\n" in err
+    assert re.search(r"^Add +StateMachine +AWS::StepFunctions::StateMachine$", err, re.M)
     assert "CREATE_COMPLETE  StateMachine\n" in err
     code, out, _ = done("birds.py", "deploy", "--confirm")
     assert (code, out.partition(":")[0]) == (0, "birds-flow is deployed already, and up to date")

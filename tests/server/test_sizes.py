@@ -9,6 +9,7 @@ import pytest
 from serving import Place
 
 from lokki import Client
+from lokki.store.codec import unpack
 
 FLOWS = """
 import random
@@ -172,7 +173,9 @@ def test_a_payload_that_is_too_large_to_be_shown_is_not_read(server):
     told = server.problem(f"/runs/{run['id']}/result.txt", 409)["detail"]
     assert told == f"it is a large value, {len(content):,} bytes: /runs/{run['id']}/result.pickle"
     file.write_bytes(content)
-    assert server.client.get(result["download"]).content == content
+    downloaded = server.client.get(result["download"]).content
+    assert unpack(downloaded) == unpack(content)
+    assert downloaded[:2] == b"\x1f\x8b", "any gunzip opens it"
 
 
 # ---- requests ------------------------------------------------------------------------------------
