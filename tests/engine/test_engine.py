@@ -419,8 +419,8 @@ async def test_limits_are_held_exactly(kind, limited):
 
 @pytest.mark.parametrize("limited", ["map", "engine"])
 async def test_limits_are_held_by_processes(tmp_path, limited):
-    """Every call but the last stays until one more has entered, so two are always inside, and
-    then for a while in which a third might enter.
+    """Every call but the last stays until the next one has entered, so two are always inside,
+    and then for a while in which a third might enter.
     """
     inside, entered = str(tmp_path / "inside"), str(tmp_path / "entered")
     os.mkdir(inside)
@@ -434,7 +434,7 @@ async def test_limits_are_held_by_processes(tmp_path, limited):
             with open(each, "w"):
                 pass
         peak = len(os.listdir(inside))
-        awaited = min(count, len(os.listdir(entered)) + 1)
+        awaited = min(count, number + 2)
         deadline = time.monotonic() + 20
         while len(os.listdir(entered)) < awaited:
             assert time.monotonic() < deadline, "the other lane does not come"
