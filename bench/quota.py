@@ -8,26 +8,20 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from timing import ROOT, arguments, table
 
-from lokki import FlowGraph, step
-from lokki.builder.states import state_machine
-from lokki.config import load
+from lokki import step
 
 sys.path.insert(0, str(ROOT / "tests"))
-from quotas import Batch, Lambda, Outcome, Service, retriers_for, simulate
+from quotas import Batch, Lambda, Outcome, Service, generated, simulate
 
 BEFORE = {"IntervalSeconds": 1, "BackoffRate": 2.0, "MaxAttempts": 6, "MaxDelaySeconds": 60}
 CONCURRENCIES, ITEMS, SECONDS = (10, 100, 1_000), (100, 1_000, 10_000, 100_000), (1, 10, 60)
 MOST_SECONDS = 24 * 3600
 """Longer maps are left out."""
-
-
-@step
-def listed() -> list[int]:
-    return [1]
 
 
 @step
@@ -38,15 +32,6 @@ def called(item: int) -> int:
 @step(job_type="batch")
 def submitted(item: int) -> int:
     return item
-
-
-def generated(of: Any, error: str, **settings: Any) -> tuple[Any, int]:
-    """What a map is generated with: the retrier for an error, and its ``MaxConcurrency``."""
-    chain = listed().map(of)
-    machine = state_machine(FlowGraph("quota", chain.stages), load(settings)).to_json()
-    state = next(each for each in machine["States"].values() if each["Type"] == "Map")
-    (inner,) = state["ItemProcessor"]["States"].values()
-    return next(retriers_for(inner, error)), state["MaxConcurrency"]
 
 
 def row(
@@ -71,7 +56,7 @@ def main() -> None:
             called, "Lambda.TooManyRequestsException", **{"lambda.concurrency": concurrency}
         )
         rows = [
-            row(items, seconds, ideal, lambda: Lambda(concurrency), now)  # noqa: B023 - called at once
+            row(items, seconds, ideal, partial(Lambda, concurrency), now)
             for items in ITEMS
             for seconds in SECONDS
             if (ideal := max(seconds, items * seconds / concurrency)) <= MOST_SECONDS
@@ -80,7 +65,7 @@ def main() -> None:
         table(f"Lambda, account concurrency {concurrency:,}", columns, rows)
     assumed = generated(called, "Lambda.TooManyRequestsException")
     rows = [
-        [f"{left:,}", *row(10_000, 60, 600_000 / left, lambda: Lambda(left), assumed)]  # noqa: B023
+        [f"{left:,}", *row(10_000, 60, 600_000 / left, partial(Lambda, left), assumed)]
         for left in (CONCURRENCIES if not quick else (1_000,))
     ]
     table("A build that assumes 1,000, in an account with less", ["left", *columns], rows)

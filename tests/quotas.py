@@ -8,10 +8,14 @@ time for each item. Time is simulated.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from typing import Any, Protocol
+
+from lokki import FlowGraph, step
+from lokki.builder.states import state_machine
+from lokki.config import load
 
 MOST_CHILDREN = 10_000
 """Child executions of a map at a time
@@ -131,6 +135,17 @@ def _wait(retrier: Mapping[str, Any], retried: int) -> float:
     return min(most, retrier["IntervalSeconds"] * growth)
 
 
-def retriers_for(state: Mapping[str, Any], error: str) -> Iterator[Mapping[str, Any]]:
-    """The retriers of a state that apply to an error; the first one does."""
-    return (each for each in state["Retry"] if error in each["ErrorEquals"])
+def generated(of: Any, error: str, **settings: Any) -> tuple[Mapping[str, Any], int]:
+    """What a map of a step is generated with: its retrier for an error, its ``MaxConcurrency``."""
+    chain = _listed().map(of)
+    machine = state_machine(FlowGraph("quotas", chain.stages), load(settings)).to_json()
+    state = next(each for each in machine["States"].values() if each["Type"] == "Map")
+    (inner,) = state["ItemProcessor"]["States"].values()
+    return next(each for each in inner["Retry"] if error in each["ErrorEquals"]), state[
+        "MaxConcurrency"
+    ]
+
+
+@step
+def _listed() -> list[int]:
+    return [1]

@@ -19,6 +19,7 @@ from lokki.builder.template import literal, needs_image
 from lokki.config import Config
 from lokki.errors import AwsError
 from lokki.graph import FlowGraph
+from lokki.stages import MapStage
 from lokki.store.keys import package_key, template_key
 from lokki.store.s3 import S3Store
 from lokki.wording import Arguments, Wording
@@ -62,7 +63,9 @@ async def deploy(
     tell("building")
     if force:
         clean(config)
-    built = build(graph, await _with_concurrency(account, config, tell), reuse=True)
+    if any(isinstance(stage, MapStage) and not stage.concurrency_limit for stage in graph.stages):
+        config = await _with_concurrency(account, config, tell)
+    built = build(graph, config, reuse=True)
     if built.reused:
         tell(Wording("nothing has changed since the last build: ", _AGAIN, " builds again"))
     for note in built.notes:

@@ -212,7 +212,7 @@ class Observations:
     ) -> list[Failure]:
         """Failures that only Step Functions knows: those of killed processes, and of its quotas.
 
-        An execution that failed although all of its items have results is told by the first.
+        An execution that failed although all of its items have results is reported by the first.
         """
         assert stage.label is not None
         answer = await self.account.ask(

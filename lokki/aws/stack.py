@@ -107,16 +107,16 @@ async def deployed(account: Account) -> list[tuple[str, str]]:
 
 
 async def of_flow(account: Account, flow: str) -> str:
-    """The name of a flow's stack, by default the flow's own.
+    """The name of a flow's stack: the flow's own, unless only another one has the flow.
 
     Raises AwsError if several others are to be chosen from.
     """
-    names = sorted(name for deployed_flow, name in await deployed(account) if deployed_flow == flow)
-    if flow in names or not names:
+    if await find(account, flow) is not None:
         return flow
+    names = sorted(name for deployed_flow, name in await deployed(account) if deployed_flow == flow)
     if len(names) > 1:
         raise AwsError(f"flow '{flow}' has the stacks {', '.join(names)}: choose one by its name")
-    return names[0]
+    return names[0] if names else flow
 
 
 def refuse_busy(stack: Stack) -> None:

@@ -136,10 +136,8 @@ def _limits(graph: FlowGraph[Any], config: Config, seconds: float) -> Iterator[s
                 f"step '{unit.name}': a Batch job takes an event of 8 KiB; keep the flow's "
                 f"parameters below {8 - INLINE_BYTES // 1024} KiB"
             )
-    for stage in graph.stages:
-        if isinstance(stage, MapStage):
-            inside = [unit for unit in units(graph) if unit.stage is stage]
-            yield from _concurrency(stage, inside, config)
+    for stage, inside in _maps(graph):
+        yield from _concurrency(stage, inside, config)
     events = (len(graph.stages) + 1) * _EVENTS_OF_A_STATE
     if events > _NEAR * _MOST_EVENTS:
         yield f"{events:,} events of {_MOST_EVENTS:,} in the history: put several steps into one"
@@ -155,6 +153,13 @@ def _time(unit: TaskUnit, seconds: float) -> Iterator[str]:
         yield f"step '{unit.name}': an invocation takes {taken:,.0f} s of {most} s: {remedy}"
 
 
+def _maps(graph: FlowGraph[Any]) -> Iterator[tuple[MapStage, list[TaskUnit]]]:
+    """The maps of a flow, each with its units."""
+    for stage in graph.stages:
+        if isinstance(stage, MapStage):
+            yield stage, [unit for unit in units(graph) if unit.stage is stage]
+
+
 def _concurrency(stage: MapStage, inside: list[TaskUnit], config: Config) -> Iterator[str]:
     """Where a flow asks for more functions at a time than there are."""
     asked, most = stage.concurrency_limit or 0, functions(config)
@@ -168,22 +173,19 @@ def _concurrency(stage: MapStage, inside: list[TaskUnit], config: Config) -> Ite
 
 def _durations(graph: FlowGraph[Any], config: Config, items: int, seconds: float) -> Iterator[str]:
     """How long each map takes whose items do not all run at a time."""
-    for stage in graph.stages:
-        if not isinstance(stage, MapStage):
-            continue
-        inside = [unit for unit in units(graph) if unit.stage is stage]
+    for stage, inside in _maps(graph):
         children = ceil(items / max(map(_items_at_once, inside)))
         at_once = most_at_once(stage, inside, config)
         jobs = sum(map(is_batch, inside))
         of_each = seconds * sum(len(unit.calls) * _items_at_once(unit) for unit in inside)
-        shortest = max(ceil(children / at_once) * of_each, children * jobs / _SUBMITTED)
+        running, submitting = ceil(children / at_once) * of_each, children * jobs / _SUBMITTED
         if children > at_once:
             what = "jobs" if jobs else "invocations"
             yield (
                 f"map '{stage.name}': {at_once:,} of {children:,} {what} at a time, at least "
-                f"{shortest:,.0f} s; concurrency_limit changes it"
+                f"{max(running, submitting):,.0f} s; concurrency_limit changes it"
             )
-        if children * jobs / _SUBMITTED > of_each:
+        if submitting > running:
             yield (
                 f"map '{stage.name}': Batch takes {_SUBMITTED} jobs a second; for calls as short "
                 "as these, let one item stand for several, or use Lambda with batch_size"

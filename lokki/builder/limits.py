@@ -32,7 +32,7 @@ def check_limits(made: Template, machine: StateMachine) -> None:
 
 
 def json_text(document: Document) -> str:
-    """A document as JSON for people; without their spaces if only then AWS takes it."""
+    """A document as indented JSON; as compact JSON if AWS would refuse it otherwise."""
     value = document.to_json()
     shown = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
     return shown if len(shown.encode()) <= _MOST_DOCUMENT_BYTES else _compact(value)

@@ -64,11 +64,11 @@ def dependency_order(resources: Mapping[str, Any]) -> list[str]:
     """Resources, each after those that it refers to."""
     order: dict[str, None] = {}
 
-    def place(name: str) -> None:
+    def add(name: str) -> None:
         for each in sorted(references(resources[name]) & resources.keys() - order.keys()):
-            place(each)
+            add(each)
         order.setdefault(name)
 
     for name in resources:
-        place(name)
+        add(name)
     return list(order)

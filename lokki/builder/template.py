@@ -253,10 +253,10 @@ class _TemplateMaker:
 
     def _version_id(self, unit: TaskUnit) -> str:
         versioned = replace(self._function(unit), tags=None)  # tags are no part of a version
-        return named(f"{self._state(unit)}Version", versioned, *self._places())
+        return named(f"{self._state(unit)}Version", versioned, *self._parameter_values())
 
-    def _places(self) -> list[str]:
-        """What resources have by parameters, besides their code."""
+    def _parameter_values(self) -> list[str]:
+        """What resources take from parameters, besides their code."""
         aws = self.config.aws
         return [str(aws.artifact_bucket), str(aws.ecr_repo_prefix)]
 
@@ -377,7 +377,9 @@ class _TemplateMaker:
             yield job_id, replace(made, job_definition_name=unique)
 
     def _job_id(self, unit: TaskUnit) -> str:
-        return named(f"{self._state(unit)}Job", self._job(unit), self.code, *self._places())
+        return named(
+            f"{self._state(unit)}Job", self._job(unit), self.code, *self._parameter_values()
+        )
 
     def _fargate(self) -> dict[str, Any]:
         """The additional settings of a job on Fargate; the address is for pulling the image."""

@@ -38,7 +38,7 @@ class Handler:
             answer = self.invocation.run(_event(event, context, first=self.invocation.is_first))
         except StepFailed as failed:
             frames = _encodable_frames(users_frames(failed.error))
-            reported = _reported(failed.name, _told(failed), frames)
+            reported = _reported(failed.name, _text_of(failed), frames)
         except LokkiError as error:
             if _is_encodable(str(error)):
                 raise
@@ -60,7 +60,7 @@ def _event(raw: Any, context: Any, *, first: bool) -> LambdaEvent:
     return LambdaEvent(flow, None if first else raw, direct=True)
 
 
-def _told(failed: StepFailed) -> str:
+def _text_of(failed: StepFailed) -> str:
     """The text of an error, preceded by its own name if it is raised under another."""
     kind, reason = failed.failure.type, failed.failure.reason
     return reason if f".{failed.name}".endswith(f".{kind}") else f"{kind}: {reason}"

@@ -153,7 +153,7 @@ class _Work:
         neither is an attempt. What ends a process cannot be told from a lost host in Batch, where
         only failed calls are recorded.
         """
-        if self._event.direct or not any(call.step.retry.retries for call in self._unit.calls):
+        if not any(call.step.retry.retries for call in self._unit.calls):
             return 0
         before = 0
         if self._event.retried:
@@ -163,6 +163,8 @@ class _Work:
         return before
 
     def _keep_attempts(self, used: int) -> None:
+        if self._event.direct:  # nothing enters its state again
+            return
         self._loop.run(self._payloads.keep_attempts(self._run_id, *self._first, used))
 
     @property
@@ -177,7 +179,7 @@ class _Work:
         source = self._unit.source
         if source is None:
             return [lambda: None]
-        if isinstance(source, MapStage) and not self._unit.in_map and not self._is_given(items):
+        if isinstance(source, MapStage) and not self._unit.in_map and not self._is_given:
             return [self._aggregated(source)]
         keys = [self._input_key(each) for each in items]
         stored = iter(self._loop.run(self._payloads.read([key for key in keys if key])))
@@ -186,11 +188,11 @@ class _Work:
             for each, key in zip(items, keys, strict=True)
         ]
 
-    def _is_given(self, items: list[Item]) -> bool:
+    @property
+    def _is_given(self) -> bool:
         """Whether an aggregation gets its list from who calls it, not from a map that has run."""
-        return self._event.direct and not (
-            isinstance(items[0].input, dict) and items[0].input.keys() == {"map"}
-        )
+        given = self._event.input
+        return self._event.direct and not (isinstance(given, dict) and given.keys() == {"map"})
 
     def _input_key(self, item: Item) -> str | None:
         """The key of an input; None for a value, and for an item that is done without it."""

@@ -3,16 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from quotas import Batch, Lambda, retriers_for, simulate
+from quotas import Batch, Lambda, generated, simulate
 
-from lokki import FlowGraph, step
-from lokki.builder.states import state_machine
-from lokki.config import load
-
-
-@step
-def get_items():
-    return [1]
+from lokki import step
 
 
 @step
@@ -23,15 +16,6 @@ def work(item):
 @step(job_type="batch")
 def heavy(item):
     return item
-
-
-def generated(of, error, **settings):
-    """The retrier for an error of a map's state, and the map's ``MaxConcurrency``."""
-    graph = FlowGraph("a-flow", get_items().map(of).stages)
-    states = state_machine(graph, load(settings)).to_json()["States"]
-    mapped = next(state for state in states.values() if state["Type"] == "Map")
-    (inner,) = mapped["ItemProcessor"]["States"].values()
-    return next(retriers_for(inner, error)), mapped["MaxConcurrency"]
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ _execvp = os.execvp
 
 
 def _run(wanted: int) -> None:
-    """Run the module that is wanted as a new interpreter would, with its arguments, variables."""
+    """Run the wanted module as a new interpreter would, with its arguments and variables."""
     with open(wanted) as file:
         argv, environment = json.load(file)
     os.environ.clear()

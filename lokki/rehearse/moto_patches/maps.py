@@ -21,15 +21,13 @@ from typing import TYPE_CHECKING, Any
 from lokki.rehearse.moto_patches.grammar import batcher_in
 from lokki.rehearse.moto_patches.modules import asl, moto
 from lokki.rehearse.moto_patches.redrives import COUNT, begun_in
+from lokki.runtime.event import MOST_BYTES
 
 if TYPE_CHECKING:
     from lokki.rehearse.moto_patches.platform import Platform
 
 _MAP = "component.state.exec.state_map."
 _program_state = asl("eval.program_state")
-_MOST_BYTES = 256 * 1024
-"""Of an execution's input, that of a child too
-(https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html)."""
 
 
 @dataclass
@@ -168,7 +166,7 @@ def _batches(env: Any, items: Sequence[Any], batcher: Any) -> Iterator[tuple[Any
         {"BatchInput": _evaluated(env, batcher["BatchInput"])} if "BatchInput" in batcher else {}
     )
     most = batcher.get("MaxItemsPerBatch", len(items))
-    for batch in _filled(items, most, batcher.get("MaxInputBytesPerBatch", _MOST_BYTES)):
+    for batch in _filled(items, most, batcher.get("MaxInputBytesPerBatch", MOST_BYTES)):
         yield {**given, "Items": batch}, len(batch)
 
 
@@ -249,7 +247,7 @@ def _run_child(
         "StartTime": child.started.isoformat(),
         COUNT: child.redriven,
     }
-    if _size(child.input) > _MOST_BYTES:
+    if _size(child.input) > MOST_BYTES:
         state = None
         child.error = "States.DataLimitExceeded"
         child.cause = (

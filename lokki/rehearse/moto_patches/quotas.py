@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from lokki.builder.concurrency import ACCOUNT_CONCURRENCY
 from lokki.rehearse.moto_patches.modules import moto
 
 if TYPE_CHECKING:
     from lokki.rehearse.moto_patches.platform import Platform
 
-DEFAULT_CONCURRENCY = 1_000
 _running = 0
 _lock = threading.Lock()
 
@@ -25,7 +25,7 @@ def change(platform: Platform) -> None:
     responses = moto("awslambda.responses").LambdaResponse
 
     def get_account_settings(self: Any) -> str:
-        most = platform.concurrency or DEFAULT_CONCURRENCY
+        most = platform.concurrency or ACCOUNT_CONCURRENCY
         limits = {"ConcurrentExecutions": most, "UnreservedConcurrentExecutions": most}
         return json.dumps({"AccountLimit": limits, "AccountUsage": {}})
 
