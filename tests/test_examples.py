@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +28,30 @@ def test_reads_are_the_same_for_the_same_seed(tmp_path):
         assert run("reads.py", "run", "--count", "2", "--folder", name, folder=tmp_path).stdout
     one, two = ((tmp_path / name / "1.txt").read_text() for name in ("one", "two"))
     assert one == two
+
+
+def test_taxi_counts_a_year(tmp_path):
+    done = run("taxi.py", "run", "--trips", "100", folder=tmp_path)
+    assert done.returncode == 0
+    assert re.fullmatch(
+        r"2025: 1,\d{3} trips; the best tips were in [A-Z]\w+: \d\d\.\d %\n", done.stdout
+    )
+    assert run("taxi.py", "run", "--trips", "100", folder=tmp_path).stdout == done.stdout
+
+
+def test_a_pipeline_publishes_what_passes_all_checks(tmp_path):
+    done = run("pipeline.py", "run", folder=tmp_path)
+    assert (done.returncode, done.stdout) == (
+        0,
+        "main is published: it passes compile, unit tests, command\n",
+    )
+
+
+def test_a_pipeline_ends_with_the_check_that_fails(tmp_path):
+    done = run("pipeline.py", "run", "--revision", "broken", folder=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "AssertionError: 'duck: flap' != 'duck: quack'" in done.stderr
+    assert "RuntimeError: 'unit tests' failed with exit code 1" in done.stderr
 
 
 def test_pages_that_are_gone_are_tolerated_and_others_tried_again(tmp_path):
