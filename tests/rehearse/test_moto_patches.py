@@ -495,20 +495,6 @@ def test_a_history_comes_in_pages_and_backwards(moto):
     assert ids(reverseOrder=True) == ids()[::-1]
 
 
-def test_why_an_execution_was_stopped_is_kept(moto):
-    machine = moto.machine({"W": {"Type": "Wait", "Seconds": 60, "End": True}}, "W")
-    client = moto.stepfunctions
-    arn = client.start_execution(stateMachineArn=machine)["executionArn"]
-    client.stop_execution(executionArn=arn, error="Cancelled", cause="by a test")
-
-    def ended():
-        told = client.describe_execution(executionArn=arn)
-        return told if told["status"] != "RUNNING" else None
-
-    told = until(ended, "the end of the execution")
-    assert (told["status"], told["error"], told["cause"]) == ("ABORTED", "Cancelled", "by a test")
-
-
 # ---- Batch and schedules -------------------------------------------------------------------------
 
 
@@ -753,26 +739,3 @@ def test_a_redrive_goes_on_where_it_failed_with_the_items_that_have_not_succeede
     assert {each["mapRunArn"] for each in begun} == {first["mapRunArn"]}
     with pytest.raises(client.exceptions.ClientError, match="ExecutionNotRedrivable"):
         client.redrive_execution(executionArn=arn)
-
-
-def test_a_map_that_is_stopped_is_aborted(moto, function):
-    name, _ = function()
-    call = {
-        "Type": "Task",
-        "Resource": "arn:aws:states:::lambda:invoke",
-        "Parameters": {"FunctionName": name, "Payload": "sleep"},
-        "TimeoutSeconds": 2,
-        "End": True,
-    }
-    bucket = moto.bucket()
-    moto.s3.put_object(Bucket=bucket, Key="items.json", Body='[{"input": 0}]')
-    client = moto.stepfunctions
-    machine = moto.machine(mapped(bucket, call), "M")
-    arn = client.start_execution(stateMachineArn=machine)["executionArn"]
-    while not client.list_map_runs(executionArn=arn)["mapRuns"]:
-        time.sleep(0.02)
-    client.stop_execution(executionArn=arn)
-    while client.describe_execution(executionArn=arn)["status"] == "RUNNING":
-        time.sleep(0.02)
-    (run,) = client.list_map_runs(executionArn=arn)["mapRuns"]
-    assert client.describe_map_run(mapRunArn=run["mapRunArn"])["status"] == "ABORTED"

@@ -1,6 +1,6 @@
 """What the API of Step Functions reports of executions, but moto does not.
 
-The children of a map run, pages of a history, an execution without a name, why one was stopped,
+The children of a map run, pages of a history, also while a map runs, an execution without a name,
 the state machine as it was when one started.
 """
 
@@ -26,7 +26,7 @@ def change(platform: Platform) -> None:
         moto("stepfunctions.parser.models").StepFunctionsParserBackend,
         moto("stepfunctions.responses").StepFunctionResponse,
     )
-    start, stop = backend.start_execution, api.stop_execution
+    start = backend.start_execution
     every, one = api.list_executions, api.describe_execution
     machine = api._describe_state_machine
 
@@ -34,19 +34,14 @@ def change(platform: Platform) -> None:
         self: Any, arn: str, name: Any = None, execution_input: Any = None, trace: Any = None
     ) -> Any:
         execution = start(self, arn, name or str(uuid.uuid4()), execution_input, trace)
-        while execution.exec_worker.env is None:  # its thread makes it, and everything else uses it
+        worker = execution.exec_worker
+        while worker.env is None or worker.env.program_state() is None:  # its thread makes them
             time.sleep(0.001)
         return execution
 
-    def stop_execution(self: Any) -> Any:
-        result = stop(self)
-        execution = self.stepfunction_backend.describe_execution(self._get_param("executionArn"))
-        execution.error, execution.cause = self._get_param("error"), self._get_param("cause")
-        return result
-
     def get_execution_history(self: Any) -> Any:
-        history = self.stepfunction_backend.get_execution_history(self._get_param("executionArn"))
-        events = list(history["events"])
+        execution = self.stepfunction_backend.describe_execution(self._get_param("executionArn"))
+        events = execution.exec_worker.env.history.get_event_history()
         if self._get_param("reverseOrder"):
             events.reverse()
         return _answer(_page(self, "events", events))
@@ -81,7 +76,6 @@ def change(platform: Platform) -> None:
 
     backend.start_execution = start_execution
     api.describe_state_machine_for_execution = describe_state_machine_for_execution
-    api.stop_execution = stop_execution
     api.get_execution_history = get_execution_history
     api.list_executions = list_executions
     api.describe_execution = describe_execution

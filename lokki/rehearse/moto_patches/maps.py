@@ -8,10 +8,11 @@ runs only the children that have not succeeded, each from the state in which it 
 
 from __future__ import annotations
 
+import copy
 import json
 import threading
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -27,14 +28,20 @@ if TYPE_CHECKING:
     from lokki.rehearse.moto_patches.platform import Platform
 
 _MAP = "component.state.exec.state_map."
+_events = asl("eval.event.event_manager")
 _program_state = asl("eval.program_state")
+_TOO_LARGE = {
+    "error": "States.DataLimitExceeded",
+    "cause": "The input of the execution exceeds the maximum number of bytes service limit.",
+}
 
 
 @dataclass
 class Child:
     """An execution that a map started, with what ResultWriter and the API report of it.
 
-    ``index`` is its index in the map; ``state`` and ``state_input`` are where it failed.
+    ``index`` is its index in the map, ``env`` what it runs in, and ``entered`` the state in which
+    it ended, with the input of that.
     """
 
     index: int
@@ -49,8 +56,8 @@ class Child:
     output: Any = None
     error: str | None = None
     cause: str | None = None
-    state: str | None = None
-    state_input: Any = None
+    env: Any = None
+    entered: tuple[str, Any] | None = None
     redriven: int = 0
 
 
@@ -67,7 +74,6 @@ class MapRun:
     before: Mapping[int, Child]
     failed: int = 0
     over: bool = False
-    stopped: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def is_over_tolerance(self) -> bool:
@@ -79,7 +85,13 @@ class MapRun:
 
 
 def change(platform: Platform) -> None:
-    component = asl(f"{_MAP}iteration.distributed_iteration_component")
+    module = asl(f"{_MAP}iteration.distributed_iteration_component")
+    component = module.DistributedIterationComponent
+    evaluated = component._eval_body
+
+    def evaluate(self: Any, env: Any) -> None:
+        env.history = env.event_manager  # moto puts another in its place while the map runs
+        evaluated(self, env)
 
     def run_map(self: Any, env: Any, eval_input: Any) -> None:
         enough = platform.most_workers
@@ -87,13 +99,8 @@ def change(platform: Platform) -> None:
             enough = platform.concurrency + 4
         _run_map(self, env, eval_input, enough)
 
-    records = asl(f"{_MAP}iteration.itemprocessor.map_run_record")
-    record, pool = records.MapRunRecord, records.MapRunRecordPoolManager
-    set_stop, add_record = record.set_stop, pool.add
-
-    def stop(self: Any, status: str) -> None:
-        run = getattr(self, "run", None)
-        set_stop(self, "ABORTED" if run is not None and run.stopped else status)
+    pool = asl(f"{_MAP}iteration.itemprocessor.map_run_record").MapRunRecordPoolManager
+    add_record = pool.add
 
     def add(self: Any, record: Any) -> None:
         if self.goes_on:
@@ -101,12 +108,12 @@ def change(platform: Platform) -> None:
         add_record(self, record)
 
     pool.goes_on, pool.add = False, add
-    record.set_stop = stop
-    component.DistributedIterationComponent._map_run = run_map
+    component._eval_body, component._map_run = evaluate, run_map
 
 
 def _run_map(self: Any, env: Any, eval_input: Any, most_workers: int) -> None:
     items = env.stack.pop()
+    env.event_manager = env.history
     record = eval_input.map_run_record
     children: list[Child] = record.run.children if hasattr(record, "run") else []
     before = {child.index: child for child in children}
@@ -116,8 +123,12 @@ def _run_map(self: Any, env: Any, eval_input: Any, most_workers: int) -> None:
     inputs = list(_batches(env, selected, batcher_in(comment)))
     record.item_counter.total.count(len(items))
     record.execution_counter.total.count(len(inputs))
+    record.item_counter.pending.count(len(items))
+    record.execution_counter.pending.count(len(inputs))
     for child in run.children:
         if child.status == "SUCCEEDED":
+            record.item_counter.pending.offset(-child.items)
+            record.execution_counter.pending.offset(-1)
             record.item_counter.succeeded.count(child.items)
             record.execution_counter.succeeded.count(1)
     program = self._get_iteration_program()
@@ -125,7 +136,6 @@ def _run_map(self: Any, env: Any, eval_input: Any, most_workers: int) -> None:
     with ThreadPoolExecutor(max(1, workers)) as pool:
         made = partial(_run_child, env, run, program)
         outputs = list(pool.map(made, range(len(inputs)), inputs))
-    run.stopped = not env.is_running()
     if run.is_over_tolerance():
         raise _over_tolerance(env)
     env.stack.append([each.output for each in outputs if each and each.status == "SUCCEEDED"])
@@ -233,11 +243,14 @@ def _run_child(
             run.children.append(child)
         else:
             child.status, child.redriven = "RUNNING", child.redriven + 1
+            child.stopped = child.error = child.cause = None
     counters = run.record.item_counter, run.record.execution_counter
     counts = child.items, 1
     for counter, count in zip(counters, counts, strict=True):
+        counter.pending.offset(-count)
         counter.running.count(count)
-    frame = env.open_inner_frame()
+    frame = child.env = env.open_inner_frame()
+    frame.event_manager = _events.EventManager()
     context = frame.states.context_object.context_object_data
     context["Execution"] = {
         **context["Execution"],
@@ -248,36 +261,69 @@ def _run_child(
         COUNT: child.redriven,
     }
     if _size(child.input) > MOST_BYTES:
-        state = None
-        child.error = "States.DataLimitExceeded"
-        child.cause = (
-            "The input of the execution exceeds the maximum number of bytes service limit."
-        )
+        state = _program_state.ProgramError(_TOO_LARGE)
     else:
-        frame.states.reset(child.state_input if child.state else child.input)
-        (begun_in(program, child.state) if child.state else program).eval(frame)
-        child.state, child.state_input = context["State"]["Name"], frame.states.get_input()
+        first, state_input = child.entered or (program.start_at.start_at_name, child.input)
+        frame.states.reset(state_input)
+        begun_in(program, first).eval(frame)
         state = frame.program_state()
-    child.stopped = datetime.now(UTC)
-    if state is None:
-        child.status = "FAILED"
-    elif isinstance(state, _program_state.ProgramError):
-        child.status = "FAILED"
-        child.error, child.cause = state.error.get("error"), state.error.get("cause")
-    elif isinstance(state, _program_state.ProgramStopped):
-        child.status = "ABORTED"
-    else:
-        child.status, child.output = "SUCCEEDED", frame.states.get_input()
     env.delete_frame(frame)
-    for counter, count in zip(counters, counts, strict=True):
-        counter.running.offset(-count)
-        which = {"FAILED": counter.failed, "ABORTED": counter.aborted}
-        which.get(child.status, counter.succeeded).count(count)
     with run.lock:
+        _end(child, state)
         if child.status == "FAILED":
             run.failed += child.items
             run.over = run.is_over_tolerance()
+    for counter, count in zip(counters, counts, strict=True):
+        counter.running.offset(-count)
+        getattr(counter, child.status.lower()).count(count)
     return child
+
+
+def _end(child: Child, state: Any, at: datetime | None = None) -> None:
+    """What a child is once its program has ended so."""
+    frame, child.env = child.env, None
+    child.stopped = at or datetime.now(UTC)
+    if frame is not None:
+        child.entered = frame.entered or child.entered
+    if isinstance(state, _program_state.ProgramError):
+        child.status = "FAILED"
+        child.error, child.cause = state.error.get("error"), state.error.get("cause")
+    elif isinstance(state, _program_state.ProgramEnded):
+        child.status, child.output = "SUCCEEDED", frame.states.get_input()
+    else:
+        child.status = "ABORTED"
+
+
+def aborted(record: Any, at: datetime) -> Any:
+    """A map run as it is if it is stopped now: the same, if it has ended.
+
+    The threads that run it go on with the record itself.
+    """
+    if record.status != "RUNNING":
+        return record
+    made = copy.copy(record)
+    made.set_stop("ABORTED")
+    made.stop_date = at
+    if not hasattr(record, "run"):  # its items are being read
+        return made
+    with record.run.lock:
+        children = [copy.copy(each) for each in record.run.children]
+    for each in children:
+        if each.status == "RUNNING":
+            _end(each, None, at)
+    made.run = MapRun(made, record.run.items, children, {})
+    made.item_counter = _counted(record.item_counter, children, lambda child: child.items)
+    made.execution_counter = _counted(record.execution_counter, children, lambda child: 1)
+    return made
+
+
+def _counted(counter: Any, children: Iterable[Child], size: Callable[[Child], int]) -> Any:
+    made = type(counter)()
+    made.total.count(counter.total.get())
+    made.pending.count(counter.total.get() - sum(map(size, children)))
+    for child in children:
+        getattr(made, child.status.lower()).count(size(child))
+    return made
 
 
 def _new_child(run: MapRun, index: int, given: Any, items: int) -> Child:

@@ -7,12 +7,11 @@ in a map, too, and the context counts the redrives.
 from __future__ import annotations
 
 import copy
-import json
 from datetime import UTC, datetime
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
-from lokki.rehearse.moto_patches.modules import moto
+from lokki.rehearse.moto_patches.modules import asl, moto
 
 if TYPE_CHECKING:
     from lokki.rehearse.moto_patches.platform import Platform
@@ -26,11 +25,18 @@ def change(platform: Platform) -> None:
     worker = moto("stepfunctions.parser.backend.execution_worker").ExecutionWorker
     api = moto("stepfunctions.responses").StepFunctionResponse
     environment, describe = worker._get_evaluation_environment, api.describe_execution
+    state = asl("component.state.state").CommonStateField
+    evaluated = state._eval_body
 
     def in_environment(self: Any) -> Any:
         made = environment(self)
         made.states.context_object.context_object_data["Execution"][COUNT] = 0
+        made.history = made.event_manager
         return made
+
+    def evaluate(self: Any, env: Any) -> None:
+        env.entered = self.name, env.states.get_input()
+        evaluated(self, env)
 
     def redrive_execution(self: Any) -> Any:
         execution = self.stepfunction_backend.describe_execution(self._get_param("executionArn"))
@@ -53,7 +59,9 @@ def change(platform: Platform) -> None:
             described["redriveStatus"] = "REDRIVABLE" if may else "NOT_REDRIVABLE"
         return answer
 
+    asl("eval.environment").Environment.entered = None
     worker._get_evaluation_environment = in_environment
+    state._eval_body = evaluate
     api.redrive_execution = redrive_execution
     api.describe_execution = describe_execution
 
@@ -68,22 +76,18 @@ def begun_in(program: Any, state: str) -> Any:
 
 def _redrive(execution: Any) -> None:
     before = execution.exec_worker.env
-    entered = [
-        event["stateEnteredEventDetails"]
-        for event in before.event_manager.get_event_history()
-        if "stateEnteredEventDetails" in event
-    ][-1]
+    name, given = before.entered
     execution.redriven = getattr(execution, "redriven", 0) + 1
     execution.redriven_at = datetime.now(UTC)
     execution.stop_date = execution.error = execution.cause = None
     worker = execution._get_start_execution_worker()
     env = worker.env = worker._get_evaluation_environment()
-    env.event_manager = before.event_manager
+    env.event_manager = env.history = before.history
     env.map_run_record_pool_manager = before.map_run_record_pool_manager
     env.map_run_record_pool_manager.goes_on = True
-    env.states.reset(json.loads(entered["input"]))
+    env.states.reset(given)
     env.states.context_object.context_object_data["Execution"][COUNT] = execution.redriven
-    program = begun_in(worker._get_evaluation_entrypoint(), entered["name"])
+    program = begun_in(worker._get_evaluation_entrypoint(), name)
     execution.exec_worker = worker
     execution.exec_status = moto("stepfunctions.parser.api").ExecutionStatus.RUNNING
 

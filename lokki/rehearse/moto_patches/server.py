@@ -27,6 +27,7 @@ from lokki.rehearse.moto_patches import (
     results,
     schedules,
     stacks,
+    stops,
     versions,
 )
 from lokki.rehearse.moto_patches.platform import Platform
@@ -45,8 +46,8 @@ def _changed() -> None:
         logging.getLogger(name).setLevel(level)
     default_user_config["stepfunctions"] = {"execute_state_machine": True}
     for each in (
-        machines, grammar, paths, maps, results, executions, redrives, clients, schedules, stacks,
-        lambdas, versions, jobs, quotas,
+        machines, grammar, paths, maps, results, executions, redrives, stops, clients, schedules,
+        stacks, lambdas, versions, jobs, quotas,
     ):  # fmt: skip
         each.change(PLATFORM)
 
