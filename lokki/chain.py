@@ -12,7 +12,7 @@ from lokki.errors import ChainAttributeError, ChainTypeError, DefinitionError
 from lokki.numeric import number, whole
 from lokki.stages import MapStage, Stage, StepCall, TaskStage
 from lokki.standin import refuse_stand_in
-from lokki.steps import MAP_OPTIONS, StepDefinition, input_and_names, no_method, running
+from lokki.steps import MAP_OPTIONS, OPTIONS, StepDefinition, input_and_names, no_method, running
 from lokki.tracing import note
 
 P = ParamSpec("P")
@@ -39,9 +39,8 @@ class TakesFirst(Protocol[T_contra, R_co]):
 class Step(StepDefinition[P, R]):
     """A function that a flow can call: what ``@step`` returns.
 
-    ``fn`` is the plain function, for unit tests. ``name`` is its name. ``retry``, ``job_type``,
-    ``vcpu``, ``memory_mb``, ``timeout_seconds`` and ``executor`` are as given to ``@step``.
-    Immutable, and equal only to itself.
+    ``fn`` is the plain function, for unit tests. ``name`` is its name. The options are
+    as given to ``@step``. Immutable, and equal only to itself.
     """
 
     if not TYPE_CHECKING:
@@ -56,8 +55,7 @@ class Step(StepDefinition[P, R]):
             raise AttributeError(f"a step has no attribute '{name}'")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        options = ("retry", "job_type", "vcpu", "memory_mb", "timeout_seconds", "executor")
-        return _rebuild, (self.fn, {option: getattr(self, option) for option in options})
+        return _rebuild, (self.fn, {option: getattr(self, option) for option in OPTIONS})
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> StepNode[R]:
         """Begin a chain with this step and record its arguments; nothing is called yet."""

@@ -107,6 +107,11 @@ class Lambda:
     ephemeral_storage: int | None = _key(
         None, "MB of /tmp; if not set, 512", least=512, most=10_240
     )
+    reserved_concurrency: int | None = _key(
+        None,
+        "functions of the account that are reserved for each step of a map, which has no more",
+        least=1,
+    )
     layers: str | None = _key(None, "ARNs of layers of a ZIP, comma-separated")
     include: str = _key("", "globs of files beside the flow that are packaged too, comma-separated")
     env: dict[str, str] = _key(dict, "environment variables of the functions")

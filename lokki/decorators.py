@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
 from lokki.chain import MapBlock, Step, StepNode
 from lokki.errors import DefinitionError
 from lokki.graph import FlowDefinition
-from lokki.steps import Executor, JobType
+from lokki.steps import OPTIONS, Executor, JobType
 
 if TYPE_CHECKING:
     from lokki.retry import RetryConfig
@@ -43,6 +43,7 @@ def step(
     job_type: JobType = "lambda",
     vcpu: float | None = None,
     memory_mb: int | None = None,
+    ephemeral_storage: int | None = None,
     timeout_seconds: float | None = None,
     executor: Executor | None = None,
 ) -> StepDecorator: ...
@@ -54,17 +55,17 @@ def step(fn: Any = None, /, **options: Any) -> Any:
 
     ``retry``: a RetryConfig or its dict form (default: no retries). ``job_type``: "lambda"
     (default) or "batch", where it runs on AWS. ``vcpu``: CPUs of a Batch job. ``memory_mb``:
-    memory in MiB on AWS. ``timeout_seconds``: longest duration of one call (default: none); a
-    call over it fails with TimeoutError, and may be retried. ``executor``: "thread" or "process",
-    where a local call runs (default: a thread; a process when there is a timeout; async functions
-    run on the event loop).
+    memory in MiB on AWS. ``ephemeral_storage``: MiB of disk on AWS, which are ``/tmp`` in Lambda
+    (default: what a function or job always has). ``timeout_seconds``: longest duration of one call
+    (default: none); a call over it fails with TimeoutError, and may be retried. ``executor``:
+    "thread" or "process", where a local call runs (default: a thread; a process when there is a
+    timeout; async functions run on the event loop).
 
     Raises DefinitionError when the options do not fit together.
     """
-    known = ("retry", "job_type", "vcpu", "memory_mb", "timeout_seconds", "executor")
     for name in options:
-        if name not in known:
-            raise DefinitionError(f"@step has no option '{name}'; it has {', '.join(known)}")
+        if name not in OPTIONS:
+            raise DefinitionError(f"@step has no option '{name}'; it has {', '.join(OPTIONS)}")
     if fn is not None:
         return Step(fn, **options)
     return lambda function: Step(function, **options)

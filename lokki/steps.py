@@ -26,7 +26,18 @@ R = TypeVar("R")
 JobType = Literal["lambda", "batch"]
 Executor = Literal["thread", "process"]
 Lane = Literal["thread", "process", "async"]
+OPTIONS = (
+    "retry",
+    "job_type",
+    "vcpu",
+    "memory_mb",
+    "ephemeral_storage",
+    "timeout_seconds",
+    "executor",
+)
+"""The options of ``@step``."""
 MAP_OPTIONS = ("concurrency_limit", "batch_size", "tolerated_failures", "direct_pass")
+_WHOLE = ("memory_mb", "ephemeral_storage")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,59}")
 
 running: ContextVar[list[Any] | None] = ContextVar("lokki_running", default=None)
@@ -42,6 +53,7 @@ class StepDefinition(Generic[P, R]):
     job_type: JobType
     vcpu: float | None
     memory_mb: int | None
+    ephemeral_storage: int | None
     timeout_seconds: float | None
     executor: Executor | None
 
@@ -53,6 +65,7 @@ class StepDefinition(Generic[P, R]):
         job_type: JobType = "lambda",
         vcpu: float | None = None,
         memory_mb: int | None = None,
+        ephemeral_storage: int | None = None,
         timeout_seconds: float | None = None,
         executor: Executor | None = None,
     ) -> None:
@@ -70,6 +83,7 @@ class StepDefinition(Generic[P, R]):
             job_type=job_type,
             vcpu=vcpu,
             memory_mb=memory_mb,
+            ephemeral_storage=ephemeral_storage,
             timeout_seconds=timeout_seconds,
             executor=executor,
             is_async=_is(iscoroutinefunction, fn) or is_async_generator(fn),
@@ -98,14 +112,14 @@ class StepDefinition(Generic[P, R]):
             raise refuse(f"job_type must be 'lambda' or 'batch', not {self.job_type!r}")
         if self.executor not in (None, "thread", "process"):
             raise refuse(f"executor must be 'thread' or 'process', not {self.executor!r}")
-        for option in ("vcpu", "memory_mb", "timeout_seconds"):
+        for option in ("vcpu", *_WHOLE, "timeout_seconds"):
             given = getattr(self, option)
             value = number(given)
             if given is not None and not (value is not None and 0 < value < inf):
                 raise refuse(f"{option} must be a number above 0, not {given!r}")
+            if option in _WHOLE and isinstance(value, float):
+                raise refuse(f"{option} must be a whole number, not {value!r}")
             vars(self)[option] = value
-        if isinstance(self.memory_mb, float):
-            raise refuse(f"memory_mb must be a whole number, not {self.memory_mb!r}")
         if self.vcpu is not None and self.job_type == "lambda":
             raise refuse(
                 "vcpu is for job_type='batch'; Lambda assigns CPU by memory: set memory_mb"

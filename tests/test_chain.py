@@ -7,7 +7,7 @@ import pytest
 
 from lokki import FlowGraph, MapBlock, MapStage, RetryConfig, Step, StepNode, TaskStage, step
 from lokki.errors import DefinitionError
-from lokki.steps import MAP_OPTIONS, input_and_names
+from lokki.steps import MAP_OPTIONS, OPTIONS, input_and_names
 
 
 @step
@@ -476,12 +476,13 @@ def test_the_options_of_a_step_survive_cloudpickle():
         job_type="batch",
         vcpu=2,
         memory_mb=512,
+        ephemeral_storage=1024,
         timeout_seconds=1.5,
         executor="process",
     )
     copy = cloudpickle.loads(cloudpickle.dumps(original))
-    options = ("retry", "job_type", "vcpu", "memory_mb", "timeout_seconds", "executor", "is_async")
-    for name in options:
+    assert copy.ephemeral_storage == 1024
+    for name in (*OPTIONS, "is_async"):
         assert getattr(copy, name) == getattr(original, name)
 
 
@@ -601,16 +602,17 @@ def test_an_unknown_executor():
         Step(plain, executor="fiber")
 
 
-@pytest.mark.parametrize("option", ["vcpu", "memory_mb", "timeout_seconds"])
+@pytest.mark.parametrize("option", ["vcpu", "memory_mb", "ephemeral_storage", "timeout_seconds"])
 @pytest.mark.parametrize("value", [0, -1, True, "1", math.nan, math.inf])
 def test_sizes_are_numbers_above_zero(option, value):
     with says(f"step 'plain': {option} must be a number above 0, not {value!r}"):
         Step(plain, job_type="batch", **{option: value})
 
 
-def test_memory_is_a_whole_number():
-    with says("step 'plain': memory_mb must be a whole number, not 1.5"):
-        Step(plain, memory_mb=1.5)
+@pytest.mark.parametrize("option", ["memory_mb", "ephemeral_storage"])
+def test_megabytes_are_a_whole_number(option):
+    with says(f"step 'plain': {option} must be a whole number, not 1.5"):
+        Step(plain, **{option: 1.5})
 
 
 def test_vcpu_is_for_batch():

@@ -59,6 +59,7 @@ PROMISED = {  # key: variable, default
     "lambda.architecture": ("LOKKI_LAMBDA_ARCHITECTURE", "x86_64"),
     "lambda.concurrency": ("LOKKI_LAMBDA_CONCURRENCY", None),
     "lambda.ephemeral_storage": ("LOKKI_LAMBDA_EPHEMERAL_STORAGE", None),
+    "lambda.reserved_concurrency": ("LOKKI_LAMBDA_RESERVED_CONCURRENCY", None),
     "lambda.layers": ("LOKKI_LAMBDA_LAYERS", None),
     "lambda.include": ("LOKKI_LAMBDA_INCLUDE", ""),
     "lambda.env": ("LOKKI_LAMBDA_ENV", {}),
@@ -107,6 +108,7 @@ NUMBERS_WITHOUT_DEFAULT = (
     "local.worker_memory",
     "lambda.concurrency",
     "lambda.ephemeral_storage",
+    "lambda.reserved_concurrency",
 )
 OPTIONS = {
     "logging.level": "--log-level",

@@ -51,6 +51,7 @@ def test_step_with_options(retry):
         job_type="batch",
         vcpu=2,
         memory_mb=512,
+        ephemeral_storage=1024,
         timeout_seconds=9.5,
         executor="process",
     )
@@ -59,6 +60,7 @@ def test_step_with_options(retry):
 
     assert work.retry == RetryConfig(retries=3, delay=0)
     assert (work.job_type, work.vcpu, work.memory_mb) == ("batch", 2, 512)
+    assert work.ephemeral_storage == 1024
     assert (work.timeout_seconds, work.executor) == (9.5, "process")
 
 
@@ -78,7 +80,8 @@ def test_one_decorator_makes_many_steps():
 
 @pytest.mark.parametrize("make", [step, partial(step, total.fn)])
 def test_step_names_its_options(make):
-    known = "retry, job_type, vcpu, memory_mb, timeout_seconds, executor"
+    known = "retry, job_type, vcpu, memory_mb, ephemeral_storage, timeout_seconds, "
+    known += "executor"
     with pytest.raises(DefinitionError, match=f"@step has no option 'retries'; it has {known}"):
         make(retries=3)
 

@@ -100,8 +100,8 @@ async def deploy(
 
 
 async def _with_concurrency(account: Account, config: Config, tell: stack.Tell) -> Config:
-    """The configuration with the account's concurrency, unless it has one."""
-    if config.lambda_.concurrency is not None:
+    """The configuration with the account's concurrency, unless it says how many functions."""
+    if config.lambda_.concurrency or config.lambda_.reserved_concurrency:
         return config
     try:
         limits = (await account.ask("lambda", "get_account_settings"))["AccountLimit"]

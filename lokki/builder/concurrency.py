@@ -34,8 +34,12 @@ def most_at_once(stage: MapStage, units: Iterable[TaskUnit], config: Config) -> 
 
 
 def functions(config: Config) -> int:
-    """How many functions of a map run at a time."""
-    return min(config.lambda_.concurrency or ACCOUNT_CONCURRENCY, MOST_CHILDREN)
+    """How many functions of a map run at a time: those that are reserved, or the account's.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/configuration-concurrency.html
+    """
+    reserved, account = config.lambda_.reserved_concurrency, config.lambda_.concurrency
+    return min(reserved or account or ACCOUNT_CONCURRENCY, MOST_CHILDREN)
 
 
 def _jobs(unit: TaskUnit, config: Config) -> int:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil
 from typing import Any
 
 from lokki.builder import prices
-from lokki.builder.concurrency import functions, most_at_once
+from lokki.builder.concurrency import ACCOUNT_CONCURRENCY, functions, most_at_once
 from lokki.builder.overlap import overlap_notes
 from lokki.builder.sizes import MOST_LAMBDA_SECONDS, STORING_SECONDS, is_batch, sizes_of
 from lokki.builder.states import batched
@@ -22,6 +22,9 @@ _LISTED_AT_ONCE = 1_000  # keys of one LIST
 _SUBMITTED = 50
 """Jobs that an account submits a second, at most
 (https://repost.aws/knowledge-center/aws-batch-requests-error)."""
+_LEFT_UNRESERVED = 100
+"""Functions of an account that cannot be reserved
+(https://docs.aws.amazon.com/lambda/latest/dg/configuration-concurrency.html)."""
 _MOST_EVENTS = 25_000  # of an execution
 _EVENTS_OF_A_STATE = 5
 _NEAR = 0.8
@@ -59,6 +62,8 @@ class _Use:
     jobs: int = 0
     vcpu_seconds: float = 0.0
     job_gb_seconds: float = 0.0
+    storage: dict[str, float] = field(default_factory=lambda: {"Lambda": 0.0, "Batch": 0.0})
+    """GB-seconds beyond what is included."""
     writes: int = 0
     reads: int = 0
 
@@ -99,9 +104,11 @@ def _add(use: _Use, unit: TaskUnit, config: Config, items: int, seconds: float) 
         charged = max(seconds * len(unit.calls), prices.FARGATE_LEAST_SECONDS)
         use.vcpu_seconds += count * charged * (sizes.vcpu or 0)
         use.job_gb_seconds += count * charged * sizes.memory_mb / 1024
+        use.storage["Batch"] += count * charged * sizes.paid_storage_mb / 1024
     else:
         use.invocations += invocations
         use.gb_seconds += calls * seconds * sizes.memory_mb / 1024
+        use.storage["Lambda"] += calls * seconds * sizes.paid_storage_mb / 1024
 
 
 def _items_at_once(unit: TaskUnit) -> int:
@@ -124,6 +131,10 @@ def _rows(use: _Use, config: Config) -> Iterator[Row]:
         memory = use.job_gb_seconds * prices.FARGATE_GB_SECOND[architecture]
         yield Row("Batch vCPU-seconds (Fargate)", f"{use.vcpu_seconds:,.0f}", vcpu)
         yield Row("Batch GB-seconds (Fargate)", f"{use.job_gb_seconds:,.0f}", memory)
+    for service, used in use.storage.items():
+        if used:
+            dollars = used * prices.STORAGE_GB_SECOND[service]
+            yield Row(f"{service} GB-seconds of disk", f"{used:,.0f}", dollars)
     yield Row("S3 writes and lists", f"{use.writes:,}", use.writes * prices.S3_WRITE)
     yield Row("S3 reads", f"{use.reads:,}", use.reads * prices.S3_READ)
 
@@ -138,6 +149,7 @@ def _limits(graph: FlowGraph[Any], config: Config, seconds: float) -> Iterator[s
             )
     for stage, inside in _maps(graph):
         yield from _concurrency(stage, inside, config)
+    yield from _reserved(graph, config)
     events = (len(graph.stages) + 1) * _EVENTS_OF_A_STATE
     if events > _NEAR * _MOST_EVENTS:
         yield f"{events:,} events of {_MOST_EVENTS:,} in the history: put several steps into one"
@@ -163,11 +175,27 @@ def _maps(graph: FlowGraph[Any]) -> Iterator[tuple[MapStage, list[TaskUnit]]]:
 def _concurrency(stage: MapStage, inside: list[TaskUnit], config: Config) -> Iterator[str]:
     """Where a flow asks for more functions at a time than there are."""
     asked, most = stage.concurrency_limit or 0, functions(config)
+    whose, remedy = "of the account", "request a higher quota and set lambda.concurrency"
+    if config.lambda_.reserved_concurrency is not None:
+        whose, remedy = "that are reserved", "set a higher lambda.reserved_concurrency"
     if asked > most and not any(map(is_batch, inside)):
         yield (
             f"map '{stage.name}': concurrency_limit={asked} is more than the {most:,} functions "
-            "at a time of the account: calls that it refuses are retried, and each retry is a "
-            "state transition; lower it, or request a higher quota and set lambda.concurrency"
+            f"at a time {whose}: calls that are refused are retried, and each retry is a "
+            f"state transition; lower it, or {remedy}"
+        )
+
+
+def _reserved(graph: FlowGraph[Any], config: Config) -> Iterator[str]:
+    """Where reservations leave the account too little."""
+    count = sum(unit.in_map and not is_batch(unit) for unit in units(graph))
+    account = config.lambda_.concurrency or ACCOUNT_CONCURRENCY
+    reserved = count * (config.lambda_.reserved_concurrency or 0)
+    if reserved > account - _LEFT_UNRESERVED:
+        yield (
+            f"{reserved:,} functions are reserved for {count} steps, but of {account:,} the "
+            f"account has to keep {_LEFT_UNRESERVED}, or the stack fails: lower "
+            "lambda.reserved_concurrency, or request a higher quota and set lambda.concurrency"
         )
 
 

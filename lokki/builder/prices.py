@@ -16,5 +16,7 @@ S3_WRITE = 5e-6
 S3_READ = 0.4e-6
 FARGATE_VCPU_SECOND = {"x86_64": 0.04048 / 3600, "arm64": 0.03238 / 3600}
 FARGATE_GB_SECOND = {"x86_64": 0.004445 / 3600, "arm64": 0.00356 / 3600}
+STORAGE_GB_SECOND = {"Lambda": 0.0000000309, "Batch": 0.000111 / 3600}
+"""Of what a function or a job on Fargate has beyond what is included."""
 FARGATE_LEAST_SECONDS = 60
 """The least that a job is charged for."""

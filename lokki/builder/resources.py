@@ -144,6 +144,7 @@ class Function(Resource):
     environment: Mapping[str, Any]
     logging_config: Mapping[str, Any]
     ephemeral_storage: Mapping[str, Any] | None = None
+    reserved_concurrent_executions: int | None = None
     layers: Sequence[str] | None = None
     vpc_config: Mapping[str, Any] | None = None
     tracing_config: Mapping[str, Any] | None = None

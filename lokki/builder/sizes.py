@@ -21,17 +21,31 @@ _FARGATE = {  # MB of memory by number of CPUs: from, to, in steps of
     16: (32768, 122880, 8192),
 }
 """https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-cpu-memory-error.html"""
+_FARGATE_STORAGE_MB = 20 * 1024, 200 * 1024
+"""What each job has, and at most
+(https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-task-storage.html)."""
+_LAMBDA_STORAGE_MB = 512, 10_240
+"""https://docs.aws.amazon.com/lambda/latest/dg/configuration-ephemeral-storage.html"""
 STORING_SECONDS = 10
 """How much longer than its step a function may take, to read its input and store its result."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """``vcpu`` is None in Lambda, which assigns CPU by memory."""
+    """``vcpu`` is None in Lambda, which assigns CPU by memory.
+
+    ``storage_mb`` is None where nothing says how much; ``paid_storage_mb`` is what is charged.
+    """
 
     memory_mb: int
     timeout_seconds: int
     vcpu: float | None = None
+    storage_mb: int | None = None
+
+    @property
+    def paid_storage_mb(self) -> int:
+        included = _LAMBDA_STORAGE_MB if self.vcpu is None else _FARGATE_STORAGE_MB
+        return max(0, (self.storage_mb or 0) - included[0])
 
 
 def is_batch(unit: TaskUnit) -> bool:
@@ -46,6 +60,7 @@ def sizes_of(unit: TaskUnit, config: Config) -> Sizes:
     """
     steps = [call.step for call in unit.calls]
     memory = [step.memory_mb for step in steps if step.memory_mb is not None]
+    storage = max((step.ephemeral_storage or 0 for step in steps), default=0) or None
     times = [step.timeout_seconds for step in steps]
     limited = ceil(sum(time for time in times if time)) + STORING_SECONDS if all(times) else None
     if is_batch(unit):
@@ -54,9 +69,9 @@ def sizes_of(unit: TaskUnit, config: Config) -> Sizes:
             max(memory, default=config.batch.memory_mb),
             max(limited or config.batch.timeout_seconds, 60),
             max(vcpu, default=config.batch.vcpu),
+            storage,
         )
-        if config.batch.platform == "FARGATE":
-            _check_fargate(unit, job)
+        _check_job(unit, job, config)
         return job
     most = MOST_LAMBDA_SECONDS - STORING_SECONDS
     if limited is not None and limited > MOST_LAMBDA_SECONDS:
@@ -64,13 +79,33 @@ def sizes_of(unit: TaskUnit, config: Config) -> Sizes:
             f"step '{unit.name}' may take {limited - STORING_SECONDS} s, but at most {most} s in "
             "Lambda: give it job_type='batch', or a lower timeout_seconds"
         )
-    sizes = Sizes(max(memory, default=config.lambda_.memory), limited or config.lambda_.timeout)
+    sizes = Sizes(
+        max(memory, default=config.lambda_.memory),
+        limited or config.lambda_.timeout,
+        storage_mb=storage or config.lambda_.ephemeral_storage,
+    )
     if not 128 <= sizes.memory_mb <= MOST_LAMBDA_MB:
         raise ConfigError(
             f"step '{unit.name}' needs memory_mb={sizes.memory_mb}, but Lambda has 128 to "
             f"{MOST_LAMBDA_MB}: give it job_type='batch' for more"
         )
+    least, largest = _LAMBDA_STORAGE_MB
+    if sizes.storage_mb is not None and not least <= sizes.storage_mb <= largest:
+        raise ConfigError(
+            f"step '{unit.name}' needs ephemeral_storage={sizes.storage_mb}, but Lambda has "
+            f"{least} to {largest}: give it job_type='batch' for more"
+        )
     return sizes
+
+
+def _check_job(unit: TaskUnit, job: Sizes, config: Config) -> None:
+    if config.batch.platform == "FARGATE":
+        _check_fargate(unit, job)
+    elif job.storage_mb is not None:
+        raise ConfigError(
+            f"step '{unit.name}' has ephemeral_storage, but a job on EC2 has the disk of its host: "
+            "leave it out, and name a queue whose hosts have a large one"
+        )
 
 
 def _check_fargate(unit: TaskUnit, job: Sizes) -> None:
@@ -82,4 +117,9 @@ def _check_fargate(unit: TaskUnit, job: Sizes) -> None:
     if not least <= job.memory_mb <= most or job.memory_mb % by:
         raise ConfigError(
             f"{asked}, but Fargate has {least} to {most} MB for these CPUs, in steps of {by}"
+        )
+    if (job.storage_mb or 0) > _FARGATE_STORAGE_MB[1]:
+        raise ConfigError(
+            f"step '{unit.name}' needs ephemeral_storage={job.storage_mb}, but Fargate has at most "
+            f"{_FARGATE_STORAGE_MB[1]}"
         )

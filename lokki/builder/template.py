@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from math import ceil
 from typing import Any
 
 from lokki.builder.permissions import (
@@ -40,7 +41,7 @@ from lokki.builder.resources import (
     sub,
 )
 from lokki.builder.retries import job_attempts
-from lokki.builder.sizes import is_batch, sizes_of
+from lokki.builder.sizes import Sizes, is_batch, sizes_of
 from lokki.builder.states import Names, names_of, state_machine
 from lokki.config import Config
 from lokki.errors import ConfigError
@@ -252,8 +253,9 @@ class _TemplateMaker:
             yield self._version_id(unit), version
 
     def _version_id(self, unit: TaskUnit) -> str:
-        versioned = replace(self._function(unit), tags=None)  # tags are no part of a version
-        return named(f"{self._state(unit)}Version", versioned, *self._parameter_values())
+        """Named by what a version has, which tags and reservations are not part of."""
+        made = replace(self._function(unit), tags=None, reserved_concurrent_executions=None)
+        return named(f"{self._state(unit)}Version", made, *self._parameter_values())
 
     def _parameter_values(self) -> list[str]:
         """What resources take from parameters, besides their code."""
@@ -262,7 +264,7 @@ class _TemplateMaker:
 
     def _function(self, unit: TaskUnit) -> Function:
         settings, sizes = self.config.lambda_, sizes_of(unit, self.config)
-        zipped, storage = settings.package_type == "zip", settings.ephemeral_storage
+        zipped, storage = settings.package_type == "zip", sizes.storage_mb
         calls = " → ".join(call.name for call in unit.calls)
         return Function(
             # AWS publishes no second version of the same, and a tag may be new for an old image
@@ -281,6 +283,7 @@ class _TemplateMaker:
             environment={"Variables": {**settings.env, **self._environment(unit)}},
             logging_config={"LogFormat": "Text", "LogGroup": ref("Logs")},
             ephemeral_storage={"Size": storage} if storage else None,
+            reserved_concurrent_executions=settings.reserved_concurrency if unit.in_map else None,
             layers=_listed(settings.layers) if settings.layers and zipped else None,
             vpc_config=self._network(),
             tracing_config={"Mode": "Active"} if self.config.aws.tracing else None,
@@ -381,10 +384,12 @@ class _TemplateMaker:
             f"{self._state(unit)}Job", self._job(unit), self.code, *self._parameter_values()
         )
 
-    def _fargate(self) -> dict[str, Any]:
+    def _fargate(self, sizes: Sizes) -> dict[str, Any]:
         """The additional settings of a job on Fargate; the address is for pulling the image."""
         architecture = self.config.lambda_.architecture.upper()
+        storage = {"SizeInGiB": ceil((sizes.storage_mb or 0) / 1024)}
         return {
+            **({"EphemeralStorage": storage} if sizes.paid_storage_mb else {}),
             "NetworkConfiguration": {"AssignPublicIp": "ENABLED"},
             "RuntimePlatform": {
                 "OperatingSystemFamily": "LINUX",
@@ -424,7 +429,7 @@ class _TemplateMaker:
                 "Image": batch.image or _image(),
                 "Command": ["python", "-m", "lokki.runtime.batch_main"],
                 "User": _NOBODY,
-                **(self._fargate() if batch.platform == "FARGATE" else {}),
+                **(self._fargate(sizes) if batch.platform == "FARGATE" else {}),
                 "Environment": [
                     {"Name": name, "Value": value} for name, value in variables.items()
                 ],

@@ -85,6 +85,22 @@ FLOWS = {
 }
 
 
+@step(ephemeral_storage=4096)
+def unpack(item):
+    return item
+
+
+@step(job_type="batch", ephemeral_storage=40_000)
+def index(items):
+    return items
+
+
+@flow
+def sized():
+    """Steps with what others have not."""
+    return get_items().map(unpack).agg(index).next(report)
+
+
 OPTIONS = {
     "aws.network.subnets": "subnet-0a1b2c3d, subnet-1a1b2c3d",
     "aws.network.security_groups": "sg-0a1b2c3d",
@@ -95,6 +111,12 @@ OPTIONS = {
     "lambda.ephemeral_storage": 2048,
     "lambda.layers": "arn:aws:lambda:us-east-1:123456789012:layer:one:1",
 }
+COMPUTE = {
+    "batch.subnets": "subnet-0a1b2c3d",
+    "batch.security_groups": "sg-0a1b2c3d",
+    "lambda.reserved_concurrency": 50,
+}
+FLOWS["compute"] = (sized, COMPUTE)
 FLOWS["options"] = (everything, {**QUEUE, **OPTIONS})
 
 
@@ -249,6 +271,31 @@ def test_a_function_a_step_with_what_the_step_asks_for():
         "LOKKI_MODULE_NAME": "flows",
         "LOKKI_ARTIFACT_BUCKET": {"Ref": "S3Bucket"},
     }
+
+
+def test_a_step_has_the_disk_that_it_asks_for_and_others_have_none():
+    resources = made(sized(), **COMPUTE)["Resources"]
+    functions = {
+        name: each["Properties"]
+        for name, each in resources.items()
+        if each["Type"] == "AWS::Lambda::Function"
+    }
+    assert functions["UnpackImageFunction"]["EphemeralStorage"] == {"Size": 4096}
+    assert "EphemeralStorage" not in functions["ReportImageFunction"]
+    job = the(resources, "IndexJob")["Properties"]["ContainerProperties"]
+    assert job["EphemeralStorage"] == {"SizeInGiB": 40}
+
+
+def test_functions_are_reserved_for_the_steps_of_a_map_which_is_as_wide():
+    document = made(sized(), **COMPUTE)
+    resources, version = document["Resources"], "UnpackVersion"
+    assert resources["UnpackImageFunction"]["Properties"]["ReservedConcurrentExecutions"] == 50
+    assert "ReservedConcurrentExecutions" not in resources["ReportImageFunction"]["Properties"]
+    states = resources["StateMachine"]["Properties"]["Definition"]["States"]
+    assert states["MapUnpack"]["MaxConcurrency"] == 50
+    more = made(sized(), **{**COMPUTE, "lambda.reserved_concurrency": 60})["Resources"]
+    versions = [name for name in resources if name.startswith(version)]
+    assert versions == [name for name in more if name.startswith(version)], "it publishes no other"
 
 
 def test_a_zip_is_where_the_bucket_has_it():

@@ -105,6 +105,25 @@ def test_jobs_are_paid_by_processor_and_memory():
     assert told["Lambda invocations"] == "2"
 
 
+def test_disk_beyond_what_is_included_is_paid():
+    @step(ephemeral_storage=512 + 2048)
+    def unpack(item):
+        return item
+
+    @step(job_type="batch", ephemeral_storage=(20 + 30) * 1024)
+    def index(items):
+        return items
+
+    @flow
+    def stored():
+        return source().map(unpack).agg(index)
+
+    told = amounts(stored(), 100, seconds=5)
+    assert told["Lambda GB-seconds of disk"] == "1,000"
+    assert told["Batch GB-seconds of disk"] == "1,800"  # a minute at least
+    assert not [what for what in amounts(jobs(), 10) if "disk" in what]
+
+
 @given(st.integers(0, 10_000), st.floats(0, 100))
 def test_more_items_or_longer_ones_cost_no_less(items, seconds):
     config = load({"batch.job_queue": "a-queue"})
@@ -136,6 +155,18 @@ def test_limits_that_come_near_are_reported_with_what_to_change(graph, items, se
     )
 
 
+@pytest.mark.parametrize(
+    ("graph", "reserved", "told"),
+    [
+        (wide(), 1_100, "concurrency_limit=1200 is more than the 1,100 functions at a time that"),
+        (mapped(), 901, "901 functions are reserved for 1 steps, but of 1,000 the account has to"),
+    ],
+)
+def test_what_is_reserved_is_a_limit_too(graph, reserved, told):
+    limits = estimate_of(graph, load({"lambda.reserved_concurrency": reserved}), 10, 1).limits
+    assert any(told in limit for limit in limits), limits
+
+
 def test_a_small_flow_comes_near_to_no_limit():
     assert estimate_of(mapped(), load(), 100, 1).limits == ()
 
@@ -145,6 +176,7 @@ def test_a_small_flow_comes_near_to_no_limit():
     [
         (mapped(), {}, 20_000, 60, "1,000 of 20,000 invocations at a time, at least 1,200 s"),
         (mapped(), {"lambda.concurrency": 10}, 100, 6, "10 of 100 invocations at a time, at least"),
+        (mapped(), {"lambda.reserved_concurrency": 20}, 100, 6, "20 of 100 invocations at a time"),
         (in_batches(), {}, 200_000, 1, "1,000 of 2,000 invocations at a time, at least 200 s"),
         (jobs(), {}, 100, 60, "10 of 100 jobs at a time, at least 600 s"),
         (many_jobs(), {"batch.max_vcpus": 8}, 80, 60, "8 of 80 jobs at a time, at least 600 s"),
