@@ -14,16 +14,19 @@ from typing import Any
 from lokki.builder.document import Document
 from lokki.builder.image_pkg import CODE, RUNTIME_CLIENT, write_dockerfile
 from lokki.builder.limits import check_limits, json_text
+from lokki.builder.needs import Needs, digest_of, needs_of
 from lokki.builder.overlap import overlap_notes
 from lokki.builder.resources import Statement
 from lokki.builder.retries import rounded
-from lokki.builder.source import Source, digest_of, source_of
+from lokki.builder.source import Source, source_of
 from lokki.builder.states import batched, state_machine
 from lokki.builder.template import needs_image, permissions, template
+from lokki.builder.wheels import older_notes, resolved
 from lokki.builder.zip_pkg import (
     Zip,
     copy_code,
     install,
+    install_notes,
     read_zip,
     write_requirements,
     write_zip,
@@ -73,9 +76,10 @@ def build(graph: FlowGraph[Any], config: Config, *, reuse: bool = False) -> Buil
     """
     assert graph.flow is not None
     _check(graph)
-    notes = tuple(_notes(graph))
+    notes = list(_notes(graph))
     python = python_version()
     source = source_of(graph.flow, config.lambda_.include, config.build_dir)
+    needs = needs_of(source)
     document = partial(template, graph, config, module=source.module, python=python)
     machine = state_machine(graph, config)
     check_limits(document(), machine)
@@ -84,15 +88,15 @@ def build(graph: FlowGraph[Any], config: Config, *, reuse: bool = False) -> Buil
     zipped = config.lambda_.package_type == "zip" and _has_functions(graph)
     imaged, settings = needs_image(graph, config), config.lambda_
     kinds = f"{zipped} {imaged} {settings.architecture} {settings.base_image}"
-    digest, made = digest_of(source, handler, python, kinds), lambdas / _MADE_OF
+    digest, made = digest_of(source, needs, handler, python, kinds), lambdas / _MADE_OF
     reused = reuse and made.is_file() and made.read_text() == digest
     if not reused:
         if lambdas.exists():
             shutil.rmtree(lambdas)
         if zipped:
-            _zip(source, lambdas, handler, config, python)
+            notes += _zip(source, needs, lambdas, handler, config, python)
         if imaged:
-            _image(source, lambdas, handler, config, python)
+            notes += _image(source, needs, lambdas, handler, config, python)
         lambdas.mkdir(parents=True, exist_ok=True)
         made.write_text(digest)
     package = read_zip(lambdas / "function.zip") if zipped else None
@@ -106,7 +110,7 @@ def build(graph: FlowGraph[Any], config: Config, *, reuse: bool = False) -> Buil
         len(machine.states),
         len(made_of.resources),
         tuple(permissions(graph, config)),
-        notes,
+        tuple(dict.fromkeys(notes)),
         digest,
         reused,
     )
@@ -167,21 +171,33 @@ def _has_functions(graph: FlowGraph[Any]) -> bool:
     return any(call.step.job_type == "lambda" for call in graph.calls)
 
 
-def _zip(source: Source, folder: Path, handler: str, config: Config, python: str) -> None:
+def _zip(
+    source: Source, needs: Needs, folder: Path, handler: str, config: Config, python: str
+) -> tuple[str, ...]:
+    """Write the package; notes about its dependencies."""
     code = folder / CODE
-    needed = write_requirements(source, folder)
+    needed = write_requirements(needs, folder)
     dependencies = install(needed, python=python, architecture=config.lambda_.architecture)
     copy_code(source, code, handler, beside=dependencies)
     write_zip(dependencies, code, folder / "function.zip")
     shutil.rmtree(code)
     (folder / "handler.py").write_text(handler, "utf-8")
+    return install_notes(dependencies)
 
 
-def _image(source: Source, folder: Path, handler: str, config: Config, python: str) -> None:
-    write_requirements(source, folder, RUNTIME_CLIENT)
+def _image(
+    source: Source, needs: Needs, folder: Path, handler: str, config: Config, python: str
+) -> tuple[str, ...]:
+    """Write the image's folder; notes about the dependencies that it will have."""
+    needed, base = write_requirements(needs, folder, RUNTIME_CLIENT), config.lambda_.base_image
     copy_code(source, folder / CODE, handler)
     shutil.copyfile(folder / CODE / "handler.py", folder / "handler.py")
-    write_dockerfile(folder, python=python, base=config.lambda_.base_image)
+    architecture = config.lambda_.architecture
+    write_dockerfile(folder, python=python, architecture=architecture, base=base)
+    if base is not None or not (needs.lines or needs.wheels):
+        return ()
+    taken = resolved(needed, python=python, architecture=architecture)
+    return older_notes(taken, needed, python=python, architecture=architecture)
 
 
 def _written(file: Path, document: Document) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from lokki.builder.wheels import wheel_options
 from lokki.config import Config
 
 CODE = "code"
@@ -20,14 +21,20 @@ def image_uri(config: Config) -> str:
     return f"{prefix}/" * bool(prefix) + f"lokki:{config.lambda_.image_tag}"
 
 
-def write_dockerfile(folder: Path, *, python: str, base: str | None) -> Path:
-    """Write the Dockerfile; its context is ``folder``, with requirements.txt and the code."""
+def write_dockerfile(
+    folder: Path, *, python: str, architecture: str, base: str | None = None
+) -> Path:
+    """Write the Dockerfile; its context is ``folder``, with requirements.txt and the code.
+
+    AWS's base gets the wheels that a ZIP would have; one's own decides itself, and may build some.
+    """
     file = folder / "Dockerfile"
-    file.write_text(_dockerfile(base or _BASE.format(python=python)), "utf-8")
+    options = () if base else wheel_options(python, architecture)
+    file.write_text(_dockerfile(base or _BASE.format(python=python), " ".join(options)), "utf-8")
     return file
 
 
-def _dockerfile(base: str) -> str:
+def _dockerfile(base: str, options: str) -> str:
     return f"""\
 # Made by `lokki build`: one image for every Lambda function and Batch job of the flow.
 FROM {_UV} AS uv
@@ -37,7 +44,7 @@ COPY --from=uv /uv /usr/local/bin/uv
 WORKDIR /build
 COPY . .
 RUN uv pip install --quiet --no-cache --compile-bytecode --python "$(command -v python)" \\
-    --requirement requirements.txt --overrides overrides.txt --target /dependencies
+    --requirement requirements.txt --overrides overrides.txt --target /dependencies {options}
 
 FROM {base}
 WORKDIR /var/task

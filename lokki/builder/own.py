@@ -7,12 +7,12 @@ from functools import cache
 from importlib.metadata import Distribution, distribution
 from io import BytesIO
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
-from lokki.builder.source import DISTRIBUTION, uv
+from lokki.builder.local import Wheel, wheel_of
+from lokki.builder.needs import DISTRIBUTION
 
 _PACKAGES = ("lokki", "lokki_server")
 _ABOUT = ("METADATA", "WHEEL", "entry_points.txt", "LICENSE")
@@ -30,21 +30,11 @@ def own_requirement(wheels: Path) -> str:
         return f"{DISTRIBUTION}[aws]=={own.version}"
     origin_data = json.loads(origin)
     is_editable = origin_data.get("dir_info", {}).get("editable", False)
-    name, wheel = (
-        _built(url2pathname(urlsplit(origin_data["url"]).path)) if is_editable else _packed(own)
-    )
-    wheels.mkdir(parents=True, exist_ok=True)
-    (wheels / name).write_bytes(wheel)
-    return f"{DISTRIBUTION}[aws] @ ./{wheels.name}/{name}"
+    checkout = Path(url2pathname(urlsplit(origin_data["url"]).path))
+    return Wheel(*(_built(checkout) if is_editable else _packed(own)), "[aws]").put(wheels)
 
 
-@cache
-def _built(checkout: str) -> tuple[str, bytes]:
-    """Name and bytes of a checkout's wheel."""
-    with TemporaryDirectory(prefix="lokki-") as folder:
-        uv("build", "--quiet", "--wheel", "--out-dir", folder, checkout)
-        (wheel,) = Path(folder).glob("*.whl")
-        return wheel.name, wheel.read_bytes()
+_built = cache(wheel_of)
 
 
 def _packed(own: Distribution) -> tuple[str, bytes]:

@@ -1,28 +1,24 @@
-"""A flow's code: its files and its dependencies."""
+"""A flow's own files."""
 
 from __future__ import annotations
 
-import os
-import re
-import shutil
-import subprocess
+import json
+import stat
 import sys
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from hashlib import sha256
-from importlib.metadata import distribution
-from itertools import takewhile
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from lokki.errors import BuildError
 from lokki.graph import FlowDefinition
 from lokki.location import located
 
-DISTRIBUTION = "lokki-engine"
-"""The distribution of lokki; on PyPI, `lokki` is another project."""
 _UNUSED = ("__pycache__", ".git", ".venv", "node_modules")
 
 
@@ -58,7 +54,11 @@ def source_of(
 
 
 def _imported(root: Path) -> Iterator[Path]:
-    """The imported files below ``root``; of a package, all its files."""
+    """The imported files below ``root``; of a package, all its files.
+
+    What is installed from a folder there is a dependency.
+    """
+    installed = [each for each in _installed_from() if root in each.parents]
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
         top = name.partition(".")[0]
@@ -67,11 +67,21 @@ def _imported(root: Path) -> Iterator[Path]:
         path = _resolved(file)
         if not path.is_relative_to(root) or "site-packages" in path.parts:
             continue
+        if any(path.is_relative_to(each) for each in installed):
+            continue
         folder = root / top
         if folder.is_dir() and path.is_relative_to(folder):
             yield from _files(folder)
         else:
             yield path
+
+
+def _installed_from() -> Iterator[Path]:
+    """The folders from which distributions are installed here, as editable or not."""
+    for each in distributions():
+        origin = each.read_text("direct_url.json")
+        if origin is not None and "dir_info" in (told := json.loads(origin)):
+            yield Path(url2pathname(urlsplit(told["url"]).path)).resolve()
 
 
 @cache
@@ -106,85 +116,6 @@ def _project(root: Path) -> Path | None:
     return None
 
 
-# ---- what it depends on --------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Needs:
-    """The dependencies of a flow's project, in pip's format, without lokki itself.
-
-    ``complete``: it includes their own dependencies, like a lock file.
-    """
-
-    lines: tuple[str, ...]
-    complete: bool
-
-    def has(self, *names: str) -> bool:
-        """Whether one of these packages may be needed."""
-        return not self.complete or any(_name(line) in names for line in self.lines)
-
-
-def needs_of(source: Source) -> Needs:
-    """The dependencies of a flow's project.
-
-    Raises BuildError if uv cannot resolve them, or the project depends on the other lokki.
-    """
-    if source.project is None:
-        return Needs((), complete=True)
-    declared = tomllib.loads((source.project / "pyproject.toml").read_text("utf-8"))["project"]
-    if _name(declared.get("name", "")) == DISTRIBUTION:
-        return Needs((), complete=True)
-    locked = (source.project / "uv.lock").is_file()
-    lines = declared.get("dependencies", [])
-    if locked:
-        lines = uv(
-            "export", "--quiet", "--locked", "--no-dev", "--no-emit-project", "--no-hashes",
-            "--no-header", "--no-annotate", "--project", str(source.project),
-        ).splitlines()  # fmt: skip
-    needed = [line.strip() for line in lines if line.strip()]
-    if any(_name(line) == "lokki" for line in needed):
-        raise BuildError(
-            f"{source.project / 'pyproject.toml'} depends on 'lokki', which is another project on "
-            f"PyPI: depend on '{DISTRIBUTION}', which has the package lokki"
-        )
-    others = (line for line in needed if _name(line) != DISTRIBUTION)
-    return Needs(tuple(others), complete=locked)
-
-
-def digest_of(source: Source, *about: str) -> str:
-    """A hash of everything in a package: code, dependencies, lokki, and ``about`` it."""
-    found = sha256(repr((needs_of(source).lines, about)).encode())
-    lokki, own = distribution(DISTRIBUTION), Path(__file__).parent.parent
-    released = lokki.read_text("direct_url.json") is None
-    ours = [] if released else sorted(file.relative_to(own) for file in own.rglob("*.py"))
-    found.update(lokki.version.encode())
-    for root, files in ((source.root, source.files), (own, ours)):
-        for file in files:
-            found.update(f"{file}\0".encode() + (root / file).read_bytes())
-    return found.hexdigest()[:16]
-
-
-def _name(line: str) -> str:
-    """The package that a line of requirements names."""
-    found = re.match(r"[A-Za-z0-9._-]+", line.strip())
-    return re.sub(r"[-_.]+", "-", found[0]).lower() if found else ""
-
-
-def uv(*arguments: str, folder: Path | None = None) -> str:
-    """What uv prints. Raises BuildError with its complaint."""
-    beside = os.path.dirname(sys.executable)  # for an environment that is not activated
-    found = shutil.which("uv") or shutil.which("uv", path=beside)
-    if found is None:
-        raise BuildError("packages are made with uv, which is not installed: pip install uv")
-    done = subprocess.run(
-        [found, *arguments], cwd=folder, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        command = f"uv {' '.join(_shown(arguments))}"
-        raise BuildError(f"'{command}' failed:\n{done.stderr.strip() or done.stdout.strip()}")
-    return done.stdout
-
-
-def _shown(arguments: Sequence[str]) -> list[str]:
-    """The command without its options and their values."""
-    return list(takewhile(lambda each: not each.startswith("-"), arguments))
+def is_executable(file: Path) -> bool:
+    """Whether its owner may execute a file."""
+    return bool(file.stat().st_mode & stat.S_IXUSR)

@@ -11,8 +11,11 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from lokki.builder.needs import Needs
 from lokki.builder.own import own_requirement
-from lokki.builder.source import Source, needs_of, uv
+from lokki.builder.source import Source, is_executable
+from lokki.builder.uv import uv
+from lokki.builder.wheels import explained, installed, older_notes, wheel_options
 from lokki.errors import BuildError
 
 MOST_UNPACKED = 250 * 1024 * 1024
@@ -25,12 +28,13 @@ _SERVICES = ("s3", "secretsmanager", "sts")
 _ABOUT = ("requirements.txt", "overrides.txt", "services.txt")
 """The files that list what is installed."""
 _COMPLETE = ".complete"
+_NOTES = ".notes"
 _PACKED = ".packed.zip"
-_UNUSED_FOLDERS = ("__pycache__", "tests", "bin")
+_UNUSED_FOLDERS = ("__pycache__", "tests")
 _UNUSED_ENDS = (".pyi", ".pyx", ".pxd", ".c", ".h", ".pyc", ".lock")
 _UNUSED_RECORDS = ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json")
 _THE_SAME_TIME = (1980, 1, 1, 0, 0, 0)
-_READABLE = 0o644 << 16
+_READABLE, _EXECUTABLE = 0o644 << 16, 0o755 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +56,15 @@ class Zip:
     parts: tuple[Part, ...]
 
 
-def write_requirements(source: Source, folder: Path, *more: str) -> Path:
-    """Write the requirements of a package into ``folder``, with a wheel of lokki if needed.
+def write_requirements(needs: Needs, folder: Path, *more: str) -> Path:
+    """Write the requirements of a package into ``folder``, and the wheels made on this machine.
 
     Dependencies of lokki's commands are left out, unless something else may need them.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    needs = needs_of(source)
-    lines = [*needs.lines, own_requirement(folder / "wheels"), *more]
+    wheels = folder / "wheels"
+    local = (each.put(wheels) for each in needs.wheels)
+    lines = [*needs.lines, *local, own_requirement(wheels), *more]
     unused = [name for name in _OF_COMMANDS if not needs.has(name)]
     (folder / "overrides.txt").write_text(
         "".join(f"{name}; sys_platform == ''\n" for name in unused)
@@ -82,21 +87,26 @@ def install(needed: Path, *, python: str, architecture: str) -> Path:
         return folder
     for each in needed.parent.parent.glob("dependencies-*"):
         shutil.rmtree(each)
-    # Python 3.12 and later run on Amazon Linux 2023, earlier ones on Amazon Linux 2.
-    libc = "manylinux_2_28" if int(python.partition(".")[2]) >= 12 else "manylinux2014"
-    processor = "aarch64" if architecture == "arm64" else architecture
-    uv(
-        "pip", "install", "--quiet", "--requirement", needed.name, "--overrides", "overrides.txt",
-        "--target", str(folder.resolve()),
-        "--python-version", python, "--python-platform", f"{processor}-{libc}",
-        "--only-binary", ":all:",
-        folder=needed.parent,
-    )  # fmt: skip
+    try:
+        uv(
+            "pip", "install", "--quiet", "--requirement", needed.name,
+            "--overrides", "overrides.txt", "--target", str(folder.resolve()),
+            *wheel_options(python, architecture), folder=needed.parent,
+        )  # fmt: skip
+    except BuildError as error:
+        raise explained(error, needed, python=python, architecture=architecture) from None
+    notes = older_notes(installed(folder), needed, python=python, architecture=architecture)
+    (folder / _NOTES).write_text("\n".join(notes), "utf-8")
     services = (needed.parent / "services.txt").read_text().split()
     _prune(folder, services)
     _compile(folder)
     (folder / _COMPLETE).touch()
     return folder
+
+
+def install_notes(folder: Path) -> tuple[str, ...]:
+    """What to say about the dependencies in a folder from `install`."""
+    return tuple((folder / _NOTES).read_text("utf-8").splitlines())
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -125,7 +135,7 @@ def copy_code(source: Source, folder: Path, handler: str, beside: Path | None = 
             )
         target = folder / file
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source.root / file, target)
+        shutil.copy(source.root / file, target)
     (folder / "handler.py").write_text(handler, "utf-8")
 
 
@@ -161,11 +171,11 @@ def read_zip(file: Path) -> Zip:
 def _add(folder: Path, file: Path) -> None:
     """Add the files of a folder to a ZIP, creating it if needed."""
     files = (each.relative_to(folder) for each in folder.rglob("*") if each.is_file())
-    names = sorted({each.as_posix() for each in files} - {_COMPLETE})
+    names = sorted({each.as_posix() for each in files} - {_COMPLETE, _NOTES})
     with zipfile.ZipFile(file, "a", zipfile.ZIP_DEFLATED, compresslevel=9) as package:
         for name in names:
             entry = zipfile.ZipInfo(name, _THE_SAME_TIME)
-            entry.external_attr = _READABLE
+            entry.external_attr = _EXECUTABLE if is_executable(folder / name) else _READABLE
             entry.compress_type = zipfile.ZIP_DEFLATED
             package.writestr(entry, (folder / name).read_bytes())
 
@@ -188,5 +198,14 @@ def _prune(folder: Path, services: Sequence[str]) -> None:
             data = path.parent == folder / "botocore" / "data"
             if path.name in _UNUSED_FOLDERS or (data and services and path.name not in services):
                 shutil.rmtree(path)
-        elif record or path.name.endswith(_UNUSED_ENDS):
+        elif record or path.name.endswith(_UNUSED_ENDS) or _is_script_of_here(path, folder):
             path.unlink()
+
+
+def _is_script_of_here(path: Path, folder: Path) -> bool:
+    """Whether it is a command in Python, whose first line names this machine's interpreter."""
+    if path.parent != folder / "bin":
+        return False
+    with path.open("rb") as opened:
+        head = opened.read(512)
+    return head.startswith(b"#!") and b"python" in head

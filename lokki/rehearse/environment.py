@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lokki.builder.builder import python_version
 from lokki.builder.image_pkg import RUNTIME_CLIENT
-from lokki.builder.source import uv
+from lokki.builder.uv import uv
 from lokki.config import Architecture
 
 _THERE = (RUNTIME_CLIENT, "boto3")

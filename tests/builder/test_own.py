@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import lokki
-from lokki.builder.source import uv
+from lokki.builder.uv import uv
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.timeout(120)

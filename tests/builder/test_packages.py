@@ -16,7 +16,9 @@ import pytest
 
 from lokki.builder import zip_pkg
 from lokki.builder.builder import build
-from lokki.builder.source import Source, digest_of, needs_of, source_of, uv
+from lokki.builder.needs import Needs, digest_of, needs_of
+from lokki.builder.source import Source, source_of
+from lokki.builder.uv import uv
 from lokki.config import load
 from lokki.errors import BuildError
 from lokki.rehearse.images import assembled
@@ -381,11 +383,14 @@ def test_what_is_made_of_the_same_is_left_as_it_is(project, build_dir):
     assert (changed.reused, changed.digest != first.digest) == (False, True)
 
 
+NOTHING = Needs((), complete=True)
+
+
 def test_a_digest_is_that_of_what_is_there_not_of_where_it_is(tmp_path):
     places = []
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "flow.py").write_text("x = 1")
         places.append(Source("flow", tmp_path / name, None, (Path("flow.py"),)))
-    first, second = (digest_of(source, "3.13") for source in places)
-    assert first == second != digest_of(places[0], "3.12")
+    first, second = (digest_of(source, NOTHING, "3.13") for source in places)
+    assert first == second != digest_of(places[0], NOTHING, "3.12")

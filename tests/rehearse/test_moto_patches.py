@@ -85,7 +85,7 @@ def moto(rehearsal):
 # ---- Lambda --------------------------------------------------------------------------------------
 
 HANDLER = """
-import os, sys, time
+import os, subprocess, sys, time
 print("loading")
 count = 0
 
@@ -106,6 +106,7 @@ def handler(event, context):
         "pid": os.getpid(),
         "function": os.environ["AWS_LAMBDA_FUNCTION_NAME"],
         "left": context.get_remaining_time_in_millis(),
+        "tool": subprocess.check_output(["./tool"], text=True) if event == "tool" else None,
     }
 """
 
@@ -118,6 +119,9 @@ def function(moto):
         packed = io.BytesIO()
         with zipfile.ZipFile(packed, "w") as package:
             package.writestr(zipfile.ZipInfo("handler.py"), source)  # the same gives the same
+            tool = zipfile.ZipInfo("tool")
+            tool.external_attr = 0o755 << 16
+            package.writestr(tool, "#!/bin/sh\necho done")
         bucket = moto.bucket()
         moto.s3.put_object(Bucket=bucket, Key="f.zip", Body=packed.getvalue())
         properties = {
@@ -150,6 +154,11 @@ def function(moto):
 def invoke(moto, name, event):
     answer = moto.__getattr__("lambda").invoke(FunctionName=name, Payload=json.dumps(event))
     return answer.get("FunctionError"), json.loads(answer["Payload"].read())
+
+
+def test_what_is_executable_in_a_package_may_be_executed(moto, function):
+    name, _ = function()
+    assert invoke(moto, name, "tool")[1]["tool"] == "done\n"
 
 
 def test_a_function_runs_its_code_and_stays_warm(moto, function):

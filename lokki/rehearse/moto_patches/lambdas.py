@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import stat
 import tempfile
 import threading
 import zipfile
@@ -163,6 +164,9 @@ def _unpacked(code: bytes) -> Path:
     folder = Path(tempfile.mkdtemp(dir=_folder()))
     with zipfile.ZipFile(io.BytesIO(code)) as package:
         package.extractall(folder)
+        for each in package.infolist():
+            if each.external_attr >> 16 & stat.S_IXUSR and not each.is_dir():
+                (folder / each.filename).chmod(0o755)
     return folder
 
 
