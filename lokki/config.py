@@ -129,11 +129,24 @@ class Batch:
     vcpu: int = _key(2, "virtual CPUs of a job", least=1)
     memory_mb: int = _key(4096, "MB of memory of a job", least=512)
     platform: Literal["FARGATE", "EC2"] = _key("FARGATE", "what the jobs run on, like the queue")
-    subnets: str | None = _key(
-        None, "subnets, comma-separated, of the queue that is made if none is named"
+    gpu_job_queue: str | None = _key(None, "name or ARN of the job queue of steps with gpu")
+    spot: bool = _key(
+        False, "whether AWS may reclaim the hosts of jobs, which run again; of queues that are made"
     )
-    security_groups: str | None = _key(None, "its security groups, comma-separated")
-    max_vcpus: int = _key(256, "most virtual CPUs of all its jobs at a time", least=1)
+    instance_types: str | None = _key(
+        None,
+        "EC2 instance types or families, comma-separated, of the queue that is made; if not set, "
+        "AWS's default for the architecture",
+    )
+    gpu_instance_types: str | None = _key(
+        None,
+        "the same for steps with gpu; if not set, g4dn, g5 and g6, or g5g for arm64",
+    )
+    subnets: str | None = _key(
+        None, "subnets, comma-separated, of the queues that are made if none is named"
+    )
+    security_groups: str | None = _key(None, "their security groups, comma-separated")
+    max_vcpus: int = _key(256, "most virtual CPUs at a time of all jobs of such a queue", least=1)
     image: str | None = _key(None, "image of the jobs; none: that of the Lambda functions")
     env: dict[str, str] = _key(dict, "environment variables of the jobs")
 

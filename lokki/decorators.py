@@ -42,6 +42,7 @@ def step(
     retry: RetryConfig | Mapping[str, Any] | None = None,
     job_type: JobType = "lambda",
     vcpu: float | None = None,
+    gpu: int | None = None,
     memory_mb: int | None = None,
     ephemeral_storage: int | None = None,
     timeout_seconds: float | None = None,
@@ -54,12 +55,12 @@ def step(fn: Any = None, /, **options: Any) -> Any:
     and becomes a list.
 
     ``retry``: a RetryConfig or its dict form (default: no retries). ``job_type``: "lambda"
-    (default) or "batch", where it runs on AWS. ``vcpu``: CPUs of a Batch job. ``memory_mb``:
-    memory in MiB on AWS. ``ephemeral_storage``: MiB of disk on AWS, which are ``/tmp`` in Lambda
-    (default: what a function or job always has). ``timeout_seconds``: longest duration of one call
-    (default: none); a call over it fails with TimeoutError, and may be retried. ``executor``:
-    "thread" or "process", where a local call runs (default: a thread; a process when there is a
-    timeout; async functions run on the event loop).
+    (default) or "batch", where it runs on AWS. ``vcpu`` and ``gpu``: CPUs and GPUs of a Batch job
+    (default: no GPU). ``memory_mb``: memory in MiB on AWS. ``ephemeral_storage``: MiB of disk on
+    AWS, which are ``/tmp`` in Lambda (default: what a function or job always has).
+    ``timeout_seconds``: longest duration of one call (default: none); a call over it fails with
+    TimeoutError, and may be retried. ``executor``: "thread" or "process", where a local call runs
+    (default: a thread; a process when there is a timeout; async functions run on the event loop).
 
     Raises DefinitionError when the options do not fit together.
     """

@@ -30,6 +30,7 @@ OPTIONS = (
     "retry",
     "job_type",
     "vcpu",
+    "gpu",
     "memory_mb",
     "ephemeral_storage",
     "timeout_seconds",
@@ -37,7 +38,7 @@ OPTIONS = (
 )
 """The options of ``@step``."""
 MAP_OPTIONS = ("concurrency_limit", "batch_size", "tolerated_failures", "direct_pass")
-_WHOLE = ("memory_mb", "ephemeral_storage")
+_WHOLE = ("gpu", "memory_mb", "ephemeral_storage")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,59}")
 
 running: ContextVar[list[Any] | None] = ContextVar("lokki_running", default=None)
@@ -52,6 +53,7 @@ class StepDefinition(Generic[P, R]):
     retry: RetryConfig
     job_type: JobType
     vcpu: float | None
+    gpu: int | None
     memory_mb: int | None
     ephemeral_storage: int | None
     timeout_seconds: float | None
@@ -64,6 +66,7 @@ class StepDefinition(Generic[P, R]):
         retry: RetryConfig | Mapping[str, Any] | None = None,
         job_type: JobType = "lambda",
         vcpu: float | None = None,
+        gpu: int | None = None,
         memory_mb: int | None = None,
         ephemeral_storage: int | None = None,
         timeout_seconds: float | None = None,
@@ -82,6 +85,7 @@ class StepDefinition(Generic[P, R]):
             retry=RetryConfig.of(retry),
             job_type=job_type,
             vcpu=vcpu,
+            gpu=gpu,
             memory_mb=memory_mb,
             ephemeral_storage=ephemeral_storage,
             timeout_seconds=timeout_seconds,
@@ -124,6 +128,8 @@ class StepDefinition(Generic[P, R]):
             raise refuse(
                 "vcpu is for job_type='batch'; Lambda assigns CPU by memory: set memory_mb"
             )
+        if self.gpu is not None and self.job_type == "lambda":
+            raise refuse("gpu is for job_type='batch'; Lambda has none")
         try:
             parameters = self.signature.parameters
         except (TypeError, ValueError):

@@ -475,6 +475,7 @@ def test_the_options_of_a_step_survive_cloudpickle():
         retry=RetryConfig(retries=2, exceptions=(OSError,)),
         job_type="batch",
         vcpu=2,
+        gpu=1,
         memory_mb=512,
         ephemeral_storage=1024,
         timeout_seconds=1.5,
@@ -602,23 +603,30 @@ def test_an_unknown_executor():
         Step(plain, executor="fiber")
 
 
-@pytest.mark.parametrize("option", ["vcpu", "memory_mb", "ephemeral_storage", "timeout_seconds"])
+@pytest.mark.parametrize(
+    "option", ["vcpu", "gpu", "memory_mb", "ephemeral_storage", "timeout_seconds"]
+)
 @pytest.mark.parametrize("value", [0, -1, True, "1", math.nan, math.inf])
 def test_sizes_are_numbers_above_zero(option, value):
     with says(f"step 'plain': {option} must be a number above 0, not {value!r}"):
         Step(plain, job_type="batch", **{option: value})
 
 
-@pytest.mark.parametrize("option", ["memory_mb", "ephemeral_storage"])
-def test_megabytes_are_a_whole_number(option):
+@pytest.mark.parametrize("option", ["gpu", "memory_mb", "ephemeral_storage"])
+def test_gpus_and_megabytes_are_whole_numbers(option):
     with says(f"step 'plain': {option} must be a whole number, not 1.5"):
-        Step(plain, **{option: 1.5})
+        Step(plain, job_type="batch", **{option: 1.5})
 
 
 def test_vcpu_is_for_batch():
     with says("vcpu is for job_type='batch'; Lambda assigns CPU by memory: set memory_mb"):
         Step(plain, vcpu=1)
     assert Step(plain, job_type="batch", vcpu=0.25).vcpu == 0.25
+
+
+def test_a_gpu_is_for_batch():
+    with says("step 'plain': gpu is for job_type='batch'; Lambda has none"):
+        Step(plain, gpu=1)
 
 
 def test_a_thread_keeps_no_timeout():

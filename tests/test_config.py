@@ -69,6 +69,10 @@ PROMISED = {  # key: variable, default
     "batch.vcpu": ("LOKKI_BATCH_VCPU", 2),
     "batch.memory_mb": ("LOKKI_BATCH_MEMORY_MB", 4096),
     "batch.platform": ("LOKKI_BATCH_PLATFORM", "FARGATE"),
+    "batch.gpu_job_queue": ("LOKKI_BATCH_GPU_JOB_QUEUE", None),
+    "batch.spot": ("LOKKI_BATCH_SPOT", False),
+    "batch.instance_types": ("LOKKI_BATCH_INSTANCE_TYPES", None),
+    "batch.gpu_instance_types": ("LOKKI_BATCH_GPU_INSTANCE_TYPES", None),
     "batch.subnets": ("LOKKI_BATCH_SUBNETS", None),
     "batch.security_groups": ("LOKKI_BATCH_SECURITY_GROUPS", None),
     "batch.max_vcpus": ("LOKKI_BATCH_MAX_VCPUS", 256),
@@ -270,7 +274,9 @@ def _other(key: str) -> Any:
     choices |= {"lambda.architecture": "arm64", "logging.show_timestamps": False}
     choices |= {"batch.platform": "EC2"}
     choices |= {table: {"NAME": "text"} for table in TABLES} | {"logging.progress_interval": 77}
-    choices |= {"server.runners": 7, "server.catch_up": True, "aws.tracing": True}
+    choices |= {"server.runners": 7} | {
+        key: True for key, (_, known) in PROMISED.items() if known is False
+    }
     number = isinstance(PROMISED[key][1], int) or key in NUMBERS_WITHOUT_DEFAULT
     return choices.get(key, 777 if number else "other")
 

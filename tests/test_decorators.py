@@ -80,7 +80,7 @@ def test_one_decorator_makes_many_steps():
 
 @pytest.mark.parametrize("make", [step, partial(step, total.fn)])
 def test_step_names_its_options(make):
-    known = "retry, job_type, vcpu, memory_mb, ephemeral_storage, timeout_seconds, "
+    known = "retry, job_type, vcpu, gpu, memory_mb, ephemeral_storage, timeout_seconds, "
     known += "executor"
     with pytest.raises(DefinitionError, match=f"@step has no option 'retries'; it has {known}"):
         make(retries=3)

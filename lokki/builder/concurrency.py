@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from lokki.builder.queues import named_queue, queue_of
 from lokki.builder.sizes import is_batch, sizes_of
 from lokki.config import Config
 from lokki.runtime.units import TaskUnit
@@ -43,7 +44,7 @@ def functions(config: Config) -> int:
 
 
 def _jobs(unit: TaskUnit, config: Config) -> int:
-    if config.batch.job_queue is not None:
+    if named_queue(queue_of(unit, config), config) is not None:
         return _MOST_JOBS
     at_once = config.batch.max_vcpus / (sizes_of(unit, config).vcpu or 1)
     return min(max(1, int(_QUEUED * at_once)), _MOST_JOBS)

@@ -10,7 +10,13 @@ from typing import Any
 from lokki.builder import prices
 from lokki.builder.concurrency import ACCOUNT_CONCURRENCY, functions, most_at_once
 from lokki.builder.overlap import overlap_notes
-from lokki.builder.sizes import MOST_LAMBDA_SECONDS, STORING_SECONDS, is_batch, sizes_of
+from lokki.builder.sizes import (
+    MOST_LAMBDA_SECONDS,
+    STORING_SECONDS,
+    is_batch,
+    platform_of,
+    sizes_of,
+)
 from lokki.builder.states import batched
 from lokki.config import Config
 from lokki.graph import FlowGraph
@@ -62,6 +68,8 @@ class _Use:
     jobs: int = 0
     vcpu_seconds: float = 0.0
     job_gb_seconds: float = 0.0
+    host_seconds: float = 0.0
+    """vCPU-seconds of jobs on EC2, whose hosts are paid."""
     storage: dict[str, float] = field(default_factory=lambda: {"Lambda": 0.0, "Batch": 0.0})
     """GB-seconds beyond what is included."""
     writes: int = 0
@@ -85,7 +93,11 @@ def estimate_of(graph: FlowGraph[Any], config: Config, items: int, seconds: floa
     return Estimate(
         tuple(_rows(use, config)),
         tuple(_limits(graph, config, seconds)),
-        (*_durations(graph, config, items, seconds), *overlap_notes(graph)),
+        (
+            *_durations(graph, config, items, seconds),
+            *_uncounted(use, config),
+            *overlap_notes(graph),
+        ),
     )
 
 
@@ -99,7 +111,9 @@ def _add(use: _Use, unit: TaskUnit, config: Config, items: int, seconds: float) 
     use.writes += calls
     if any(call.step.retry.retries for call in unit.calls) and not is_batch(unit):
         use.writes += invocations  # the number of the attempt
-    if is_batch(unit):
+    if is_batch(unit) and platform_of(unit, config) == "EC2":
+        use.host_seconds += calls * seconds * (sizes.vcpu or 0)
+    elif is_batch(unit):
         use.jobs += invocations
         charged = max(seconds * len(unit.calls), prices.FARGATE_LEAST_SECONDS)
         use.vcpu_seconds += count * charged * (sizes.vcpu or 0)
@@ -137,6 +151,17 @@ def _rows(use: _Use, config: Config) -> Iterator[Row]:
             yield Row(f"{service} GB-seconds of disk", f"{used:,.0f}", dollars)
     yield Row("S3 writes and lists", f"{use.writes:,}", use.writes * prices.S3_WRITE)
     yield Row("S3 reads", f"{use.reads:,}", use.reads * prices.S3_READ)
+
+
+def _uncounted(use: _Use, config: Config) -> Iterator[str]:
+    """What makes the sum too low or too high."""
+    if use.host_seconds:
+        yield (
+            f"jobs on EC2 use {use.host_seconds:,.0f} vCPU-seconds, which are not in the sum: "
+            "their hosts are paid, by type, as long as they are there"
+        )
+    if config.batch.spot and use.jobs:
+        yield "spot prices vary: the sum has those of Fargate on demand, which are higher"
 
 
 def _limits(graph: FlowGraph[Any], config: Config, seconds: float) -> Iterator[str]:

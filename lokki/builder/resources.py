@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from hashlib import sha256
 from typing import Any, ClassVar
 
@@ -99,6 +99,13 @@ def role(service: str, name: str, statements: Sequence[Statement]) -> Role:
     )
 
 
+def managed_role(service: str, policy: str) -> Role:
+    """A role that ``service`` assumes, with one of AWS's own policies."""
+    managed = sub(f"arn:${{AWS::Partition}}:iam::aws:policy/{policy}")
+    made = role(f"{service}.amazonaws.com", "", [])
+    return replace(made, policies=None, managed_policy_arns=[managed])
+
+
 def policy(statements: Sequence[Statement]) -> dict[str, Any]:
     """A policy document."""
     return {"Version": "2012-10-17", "Statement": to_json(list(statements))}
@@ -122,6 +129,15 @@ class ManagedPolicy(Resource):
     TYPE: ClassVar = "AWS::IAM::ManagedPolicy"
 
     policy_document: Mapping[str, Any]
+    roles: Sequence[Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstanceProfile(Resource):
+    """The role of an EC2 instance."""
+
+    TYPE: ClassVar = "AWS::IAM::InstanceProfile"
+
     roles: Sequence[Any]
 
 
@@ -217,7 +233,7 @@ class JobDefinition(Resource):
 
 @dataclass(frozen=True, kw_only=True)
 class ComputeEnvironment(Resource):
-    """Where Batch jobs run, when no queue is configured: on Fargate."""
+    """The hosts of Batch jobs, when no queue is configured."""
 
     TYPE: ClassVar = "AWS::Batch::ComputeEnvironment"
 

@@ -45,8 +45,12 @@ The first two are also those of other refusals, such as a missing permission.
 _NEVER = (DefinitionError, ParameterError)
 """Errors that another attempt does not fix, whatever a step's policy names."""
 _BATCH_ATTEMPTS = 3
-"""Most runs of a job whose host goes away, as spot instances do."""
+"""Most runs of a job whose host goes away."""
 _MOST_BATCH_ATTEMPTS = 10  # of a job
+_RECLAIMED = ("Host EC2*", "Your Spot Task was interrupted*")
+"""The reasons of jobs whose host went away, on EC2 and on Fargate
+(https://docs.aws.amazon.com/batch/latest/userguide/job_retries.html,
+https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-capacity-providers.html)."""
 
 
 def retriers(unit: TaskUnit, *, several: bool = False) -> tuple[Retrier, ...]:
@@ -144,22 +148,23 @@ _NO_RETRY = Retrier(
 # ---- Batch ---------------------------------------------------------------------------------------
 
 
-def job_attempts(unit: TaskUnit) -> Mapping[str, object]:
-    """The retry strategy of a job definition.
+def job_attempts(unit: TaskUnit, *, spot: bool = False) -> Mapping[str, object]:
+    """The retry strategy of a job definition; ``spot``: hosts go away as a matter of course.
 
     The job itself retries what its step's policy names, and ends with `FAILED` when it gives up. A
-    job that dies runs again if the policy names WorkerDied; one whose host goes away always does
-    (https://docs.aws.amazon.com/batch/latest/userguide/job_retries.html).
+    job that dies runs again if the policy names WorkerDied; one whose host goes away always does.
+    Batch counts both alike, so with ``spot`` a job runs as often as Batch allows.
     """
     policy = _longest(unit.calls)
     again = issubclass(WorkerDied, policy.exceptions)
-    attempts = max(_BATCH_ATTEMPTS, policy.retries + 1 if again else 1)
+    least = _MOST_BATCH_ATTEMPTS if spot else _BATCH_ATTEMPTS
+    attempts = max(least, policy.retries + 1 if again else 1)
     died = "RETRY" if again and policy.retries else "EXIT"
     return {
         "Attempts": min(attempts, _MOST_BATCH_ATTEMPTS),
         "EvaluateOnExit": [
             {"OnExitCode": str(FAILED), "Action": "EXIT"},
-            {"OnStatusReason": "Host EC2*", "Action": "RETRY"},
+            *({"OnStatusReason": reason, "Action": "RETRY"} for reason in _RECLAIMED),
             {"OnReason": "*", "Action": died},
         ],
     }

@@ -41,6 +41,7 @@ class Sizes:
     timeout_seconds: int
     vcpu: float | None = None
     storage_mb: int | None = None
+    gpu: int | None = None
 
     @property
     def paid_storage_mb(self) -> int:
@@ -70,6 +71,7 @@ def sizes_of(unit: TaskUnit, config: Config) -> Sizes:
             max(limited or config.batch.timeout_seconds, 60),
             max(vcpu, default=config.batch.vcpu),
             storage,
+            max((step.gpu or 0 for step in steps), default=0) or None,
         )
         _check_job(unit, job, config)
         return job
@@ -98,10 +100,25 @@ def sizes_of(unit: TaskUnit, config: Config) -> Sizes:
     return sizes
 
 
+def platform_of(unit: TaskUnit, config: Config) -> str:
+    """What the job of a unit runs on; only EC2 has GPUs.
+
+    https://docs.aws.amazon.com/batch/latest/userguide/gpu-jobs.html
+    """
+    return "EC2" if any(call.step.gpu for call in unit.calls) else config.batch.platform
+
+
 def _check_job(unit: TaskUnit, job: Sizes, config: Config) -> None:
-    if config.batch.platform == "FARGATE":
+    if platform_of(unit, config) == "FARGATE":
         _check_fargate(unit, job)
-    elif job.storage_mb is not None:
+        return
+    # https://docs.aws.amazon.com/batch/latest/APIReference/API_ResourceRequirement.html
+    if job.vcpu is not None and job.vcpu % 1:
+        raise ConfigError(
+            f"step '{unit.name}' needs vcpu={job.vcpu:g}, but a job on EC2 has a whole number: "
+            f"write vcpu={ceil(job.vcpu)}"
+        )
+    if job.storage_mb is not None:
         raise ConfigError(
             f"step '{unit.name}' has ephemeral_storage, but a job on EC2 has the disk of its host: "
             "leave it out, and name a queue whose hosts have a large one"

@@ -29,6 +29,7 @@ from lokki.builder.asl import (
 from lokki.builder.comment import comment_of
 from lokki.builder.concurrency import most_at_once
 from lokki.builder.document import pascal
+from lokki.builder.queues import queue_of
 from lokki.builder.retries import retriers
 from lokki.builder.sizes import Sizes, is_batch, sizes_of
 from lokki.config import Config
@@ -65,7 +66,7 @@ class Names:
 def state_machine(graph: FlowGraph[Any], config: Config) -> StateMachine:
     """The state machine of a flow.
 
-    Its template fills in ``${S3Bucket}``, ``${JobQueue}``, ``${…Arn}`` and ``${…Job}``. Raises
+    Its template fills in ``${S3Bucket}``, ``${…JobQueue}``, ``${…Arn}`` and ``${…Job}``. Raises
     ConfigError for a step that needs too much (see `sizes_of`).
     """
     names = names_of(graph)
@@ -170,7 +171,7 @@ class _States:
             resource=self._service("batch:submitJob.sync"),
             parameters={
                 "JobName": state,
-                "JobQueue": "${JobQueue}",
+                "JobQueue": f"${{{queue_of(unit, self.config)}}}",
                 "JobDefinition": f"${{{state}Job}}",
                 "ContainerOverrides": {"Environment": variables},
             },

@@ -16,13 +16,12 @@ from lokki.builder.permissions import (
     step_statements,
     tracing_statements,
 )
+from lokki.builder.queues import listed, made_queues, named_queue, queue_id, queue_of
 from lokki.builder.references import filled_in
 from lokki.builder.resources import (
     DIGITS,
-    ComputeEnvironment,
     Function,
     JobDefinition,
-    JobQueue,
     LogGroup,
     Machine,
     ManagedPolicy,
@@ -34,6 +33,7 @@ from lokki.builder.resources import (
     Template,
     Version,
     arn_of,
+    managed_role,
     named,
     policy,
     ref,
@@ -41,7 +41,7 @@ from lokki.builder.resources import (
     sub,
 )
 from lokki.builder.retries import job_attempts
-from lokki.builder.sizes import Sizes, is_batch, sizes_of
+from lokki.builder.sizes import Sizes, is_batch, platform_of, sizes_of
 from lokki.builder.states import Names, names_of, state_machine
 from lokki.config import Config
 from lokki.errors import ConfigError
@@ -57,6 +57,8 @@ _IN_A_POLICY = 40
 (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html)."""
 _NOBODY = "1000"
 """The user of jobs, which need not be root; Lambda has its own."""
+_EXECUTION_POLICY = "service-role/AmazonECSTaskExecutionRolePolicy"
+"""What starts a job: pulls its image and writes its logs."""
 _HAS_PREFIX = "HasImagePrefix"
 _FLOW_TAG = "lokki:flow"
 _LAMBDA = "lambda"
@@ -284,7 +286,7 @@ class _TemplateMaker:
             logging_config={"LogFormat": "Text", "LogGroup": ref("Logs")},
             ephemeral_storage={"Size": storage} if storage else None,
             reserved_concurrent_executions=settings.reserved_concurrency if unit.in_map else None,
-            layers=_listed(settings.layers) if settings.layers and zipped else None,
+            layers=listed(settings.layers) if settings.layers and zipped else None,
             vpc_config=self._network(),
             tracing_config={"Mode": "Active"} if self.config.aws.tracing else None,
             tags=self._tags,
@@ -300,8 +302,8 @@ class _TemplateMaker:
                 "aws.network.security_groups"
             )
         return {
-            "SubnetIds": _listed(network.subnets),
-            "SecurityGroupIds": _listed(network.security_groups),
+            "SubnetIds": listed(network.subnets),
+            "SecurityGroupIds": listed(network.security_groups),
         }
 
     def _machine(self) -> Iterator[tuple[str, Resource]]:
@@ -340,10 +342,13 @@ class _TemplateMaker:
             f"{self._state(unit)}Arn": ref(self._version_id(unit)) for unit in self._functions()
         }
         jobs = {f"{self._state(unit)}Job": ref(self._job_id(unit)) for unit in self._jobs()}
-        queue = {"JobQueue": self._queue()} if jobs else {}
+        queues: dict[str, Any] = {
+            each: named_queue(each, self.config) or ref(queue_id(each, self.config))
+            for each in sorted({queue_of(unit, self.config) for unit in self._jobs()})
+        }
         maps = any(isinstance(stage, MapStage) for stage in self.graph.stages)
         bucket = {"S3Bucket": ref("S3Bucket")} if maps or jobs else {}
-        return {**bucket, **arns, **jobs, **queue}
+        return {**bucket, **arns, **jobs, **queues}
 
     def _schedule(self, expression: str, timezone: str | None) -> Iterator[tuple[str, Resource]]:
         may = [Statement(action=("states:StartExecution",), resource=(ref("StateMachine"),))]
@@ -365,14 +370,12 @@ class _TemplateMaker:
 
     # ---- Batch -----------------------------------------------------------------------------------
 
-    def _queue(self) -> Any:
-        return self.config.batch.job_queue or ref("JobQueue")
-
     def _batch(self) -> Iterator[tuple[str, Resource]]:
         yield from self._step_role("JobRole", "ecs-tasks").items()
-        yield "JobExecutionRole", self._completed(_execution_role())
-        if self.config.batch.job_queue is None:
-            yield from self._own_queue()
+        execution = managed_role("ecs-tasks", _EXECUTION_POLICY)
+        yield "JobExecutionRole", self._completed(execution)
+        for logical, each in made_queues(self._jobs(), self.config, self._tags_by_name):
+            yield logical, self._completed(each) if isinstance(each, Role) else each
         for unit in self._jobs():
             made, job_id = self._job(unit), self._job_id(unit)
             name = self.config.batch.job_definition_name
@@ -397,45 +400,25 @@ class _TemplateMaker:
             },
         }
 
-    def _own_queue(self) -> Iterator[tuple[str, Resource]]:
-        batch = self.config.batch
-        if batch.subnets is None or batch.security_groups is None:
-            raise ConfigError(
-                f"step '{self._jobs()[0].name}' runs in AWS Batch, which needs a queue: set "
-                "batch.job_queue, or batch.subnets and batch.security_groups to have one made"
-            )
-        yield (
-            "ComputeEnvironment",
-            ComputeEnvironment(
-                compute_resources={
-                    "Type": "FARGATE",
-                    "MaxvCpus": batch.max_vcpus,
-                    "Subnets": _listed(batch.subnets),
-                    "SecurityGroupIds": _listed(batch.security_groups),
-                },
-                tags=self._tags_by_name,
-            ),
-        )
-        environments = [{"Order": 1, "ComputeEnvironment": ref("ComputeEnvironment")}]
-        yield "JobQueue", JobQueue(compute_environment_order=environments, tags=self._tags_by_name)
-
     def _job(self, unit: TaskUnit) -> JobDefinition:
         batch, sizes = self.config.batch, sizes_of(unit, self.config)
+        platform = platform_of(unit, self.config)
         variables = {**batch.env, **self._environment(unit)}
         vcpu = f"{sizes.vcpu:g}"
         return JobDefinition(
-            platform_capabilities=[batch.platform],
+            platform_capabilities=[platform],
             container_properties={
                 "Image": batch.image or _image(),
                 "Command": ["python", "-m", "lokki.runtime.batch_main"],
                 "User": _NOBODY,
-                **(self._fargate(sizes) if batch.platform == "FARGATE" else {}),
+                **(self._fargate(sizes) if platform == "FARGATE" else {}),
                 "Environment": [
                     {"Name": name, "Value": value} for name, value in variables.items()
                 ],
                 "ResourceRequirements": [
                     {"Type": "VCPU", "Value": vcpu},
                     {"Type": "MEMORY", "Value": str(sizes.memory_mb)},
+                    *([{"Type": "GPU", "Value": str(sizes.gpu)}] if sizes.gpu else []),
                 ],
                 "JobRoleArn": self._role_arn(self._step_role("JobRole", "ecs-tasks")),
                 "ExecutionRoleArn": arn_of("JobExecutionRole"),
@@ -448,7 +431,7 @@ class _TemplateMaker:
                     },
                 },
             },
-            retry_strategy=job_attempts(unit),
+            retry_strategy=job_attempts(unit, spot=batch.spot),
             timeout={"AttemptDurationSeconds": sizes.timeout_seconds},
             tags=self._tags_by_name,
         )
@@ -466,14 +449,3 @@ def _image() -> dict[str, Any]:
     """The one image of all steps."""
     there, here = sub("${ECRRepoPrefix}/lokki:${ImageTag}"), sub("lokki:${ImageTag}")
     return {"Fn::If": [_HAS_PREFIX, there, here]}
-
-
-def _execution_role() -> Role:
-    """What starts a job: pulls its image and writes its logs."""
-    managed = "arn:${AWS::Partition}:iam::aws:policy/service-role/AmazonECSTaskExecutionRolePolicy"
-    made = role("ecs-tasks.amazonaws.com", "", [])
-    return replace(made, policies=None, managed_policy_arns=[sub(managed)])
-
-
-def _listed(text: str) -> list[str]:
-    return [each.strip() for each in text.split(",") if each.strip()]

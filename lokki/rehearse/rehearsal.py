@@ -16,6 +16,7 @@ from aiobotocore.session import AioSession, get_session
 from lokki.builder.builder import Build, build
 from lokki.builder.image_pkg import ENTRYPOINT, image_uri
 from lokki.builder.permissions import secret_arns
+from lokki.builder.queues import named_queue, queue_of
 from lokki.builder.sizes import is_batch
 from lokki.config import Config
 from lokki.errors import BuildError
@@ -148,8 +149,10 @@ class Rehearsal:
         for name, arn in secret_arns(config).items():
             value = os.environ.get(name, "rehearsal")
             await client.secretsmanager.create_secret(Name=arn, SecretString=value)
-        if config.batch.job_queue is not None and any(map(is_batch, units(graph))):
-            await _make_queue(client, config.batch.job_queue)
+        jobs = [unit for unit in units(graph) if is_batch(unit)]
+        queues = {named_queue(queue_of(unit, config), config) for unit in jobs}
+        for queue in filter(None, queues):
+            await _make_queue(client, queue)
 
     async def _create(self, client: _Clients, graph: FlowGraph[Any], built: Build) -> str:
         """Create the stack from the template itself; the ARN of its state machine."""

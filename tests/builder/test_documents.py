@@ -95,10 +95,15 @@ def index(items):
     return items
 
 
+@step(job_type="batch", gpu=1, vcpu=4, memory_mb=15_000)
+def learn(items):
+    return items
+
+
 @flow
 def sized():
     """Steps with what others have not."""
-    return get_items().map(unpack).agg(index).next(report)
+    return get_items().map(unpack).agg(index).next(learn).next(report)
 
 
 OPTIONS = {
@@ -115,6 +120,7 @@ COMPUTE = {
     "batch.subnets": "subnet-0a1b2c3d",
     "batch.security_groups": "sg-0a1b2c3d",
     "lambda.reserved_concurrency": 50,
+    "batch.spot": True,
 }
 FLOWS["compute"] = (sized, COMPUTE)
 FLOWS["options"] = (everything, {**QUEUE, **OPTIONS})
@@ -296,6 +302,87 @@ def test_functions_are_reserved_for_the_steps_of_a_map_which_is_as_wide():
     more = made(sized(), **{**COMPUTE, "lambda.reserved_concurrency": 60})["Resources"]
     versions = [name for name in resources if name.startswith(version)]
     assert versions == [name for name in more if name.startswith(version)], "it publishes no other"
+
+
+def test_a_job_with_a_gpu_has_hosts_and_a_queue_of_its_own():
+    resources = made(sized(), **COMPUTE)["Resources"]
+    learns, indexes = (the(resources, name)["Properties"] for name in ("LearnJob", "IndexJob"))
+    assert learns["ContainerProperties"]["ResourceRequirements"] == [
+        {"Type": "VCPU", "Value": "4"},
+        {"Type": "MEMORY", "Value": "15000"},
+        {"Type": "GPU", "Value": "1"},
+    ]
+    assert learns["PlatformCapabilities"] == ["EC2"]
+    assert not {"NetworkConfiguration", "RuntimePlatform"} & learns["ContainerProperties"].keys()
+    assert indexes["PlatformCapabilities"] == ["FARGATE"]
+    machine = resources["StateMachine"]["Properties"]
+    states, values = machine["Definition"]["States"], machine["DefinitionSubstitutions"]
+    assert states["Learn"]["Parameters"]["JobQueue"] == "${GpuJobQueue}"
+    assert states["Index"]["Parameters"]["JobQueue"] == "${JobQueue}"
+    assert values["GpuJobQueue"] == {"Ref": "GpuSpotJobQueue"}
+    assert values["JobQueue"] == {"Ref": "SpotJobQueue"}
+    hosts = resources["GpuSpotComputeEnvironment"]["Properties"]["ComputeResources"]
+    assert (hosts["Type"], hosts["InstanceTypes"]) == ("SPOT", ["g4dn", "g5", "g6"])
+    hosts = resources["SpotComputeEnvironment"]["Properties"]["ComputeResources"]
+    assert hosts["Type"] == "FARGATE_SPOT"
+
+
+def test_a_job_on_spot_capacity_runs_again_when_its_host_is_reclaimed():
+    resources = made(sized(), **COMPUTE)["Resources"]
+    assert the(resources, "IndexJob")["Properties"]["RetryStrategy"] == {
+        "Attempts": 10,
+        "EvaluateOnExit": [
+            {"OnExitCode": "64", "Action": "EXIT"},
+            {"OnStatusReason": "Host EC2*", "Action": "RETRY"},
+            {"OnStatusReason": "Your Spot Task was interrupted*", "Action": "RETRY"},
+            {"OnReason": "*", "Action": "EXIT"},
+        ],
+    }
+
+
+EC2 = {
+    "batch.platform": "EC2",
+    "batch.subnets": "subnet-0a1b2c3d",
+    "batch.security_groups": "sg-0a1b2c3d",
+}
+
+
+def test_jobs_on_ec2_have_hosts_of_their_architecture():
+    document = made(everything(), **EC2, **{"lambda.architecture": "arm64"})
+    assert linted(document) == []
+    resources = document["Resources"]
+    hosts = resources["Ec2ComputeEnvironment"]["Properties"]["ComputeResources"]
+    assert (hosts["Type"], hosts["InstanceTypes"]) == ("EC2", ["default_arm64"])
+    assert hosts["InstanceRole"] == {"Fn::GetAtt": ["HostProfile", "Arn"]}
+    order = resources["Ec2JobQueue"]["Properties"]["ComputeEnvironmentOrder"]
+    assert order == [{"Order": 1, "ComputeEnvironment": {"Ref": "Ec2ComputeEnvironment"}}]
+    chosen = made(everything(), **EC2, **{"batch.instance_types": "c7i, m7i.large"})["Resources"]
+    hosts = chosen["Ec2ComputeEnvironment"]["Properties"]["ComputeResources"]
+    assert hosts["InstanceTypes"] == ["c7i", "m7i.large"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "queues"),
+    [
+        ({**QUEUE, "batch.gpu_job_queue": "the-gpus"}, ("the-queue", "the-gpus")),
+        ({**QUEUE, "batch.platform": "EC2"}, ("the-queue", "the-queue")),
+        ({**EC2, **QUEUE, "batch.platform": "FARGATE"}, ("the-queue", {"Ref": "GpuJobQueue"})),
+    ],
+)
+def test_jobs_with_and_without_a_gpu_may_have_a_named_queue(settings, queues):
+    @flow
+    def learned():
+        return get_items().next(train).next(learn)
+
+    resources = made(learned(), **settings)["Resources"]
+    values = resources["StateMachine"]["Properties"]["DefinitionSubstitutions"]
+    assert (values["JobQueue"], values["GpuJobQueue"]) == queues
+
+
+def test_a_step_with_a_gpu_and_no_queue_says_what_to_set():
+    told = "step 'learn' runs in AWS Batch with a GPU.*batch.gpu_job_queue, or batch.subnets"
+    with pytest.raises(ConfigError, match=told):
+        made(sized(), **QUEUE)
 
 
 def test_a_zip_is_where_the_bucket_has_it():

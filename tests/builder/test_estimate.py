@@ -124,6 +124,15 @@ def test_disk_beyond_what_is_included_is_paid():
     assert not [what for what in amounts(jobs(), 10) if "disk" in what]
 
 
+def test_jobs_on_ec2_are_told_and_not_added():
+    settings = {"batch.job_queue": "q", "batch.platform": "EC2"}
+    plan = estimate_of(jobs(), load(settings), 10, 5)
+    assert not [row for row in plan.rows if "Batch" in row.what]
+    assert any("jobs on EC2 use 100 vCPU-seconds" in note for note in plan.notes)
+    spot = estimate_of(jobs(), load({"batch.spot": True}), 10, 5)
+    assert any("spot prices vary" in note for note in spot.notes)
+
+
 @given(st.integers(0, 10_000), st.floats(0, 100))
 def test_more_items_or_longer_ones_cost_no_less(items, seconds):
     config = load({"batch.job_queue": "a-queue"})

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from lokki import FlowGraph, MapStage, RetryConfig, step
 from lokki.builder.retries import death_names, error_names, job_attempts, retriers, rounded
 from lokki.builder.states import INIT, names_of, state_machine
-from lokki.config import Config
+from lokki.config import Config, load
 from lokki.errors import ConfigError, LokkiError, WorkerDied
 from lokki.runtime.deaths import DEATHS
 from lokki.runtime.units import unit_of, units
@@ -84,9 +84,9 @@ def walked(machine):
     return seen
 
 
-def machine_of(chain, name="a-flow"):
+def machine_of(chain, name="a-flow", **settings):
     graph = FlowGraph(name, chain.stages)
-    return json.loads(json.dumps(state_machine(graph, Config()).to_json()))
+    return json.loads(json.dumps(state_machine(graph, load(settings)).to_json()))
 
 
 @given(graphs())
@@ -401,6 +401,8 @@ def test_a_job_whose_process_dies_is_run_again_as_often_as_it_would_be_here(retr
         ({"ephemeral_storage": 500}, "step 'x' needs ephemeral_storage=500, but Lambda has 512 to"),
         ({"ephemeral_storage": 10_241}, "but Lambda has 512 to 10240: give it job_type='batch'"),
         ({"job_type": "batch", "ephemeral_storage": 204_801}, "but Fargate has at most 204800"),
+        ({"job_type": "batch", "gpu": 1, "vcpu": 0.5}, "a job on EC2 has a whole.*write vcpu=1"),
+        ({"job_type": "batch", "gpu": 1, "ephemeral_storage": 9}, "on EC2 has the disk of its"),
         ({"job_type": "batch", "vcpu": 3}, "vcpu=3 and memory_mb=4096, but Fargate has 0.25, 0.5,"),
         ({"job_type": "batch", "memory_mb": 4097}, "Fargate has 4096 to 16384 MB .* steps of 1024"),
         ({"job_type": "batch", "vcpu": 1, "memory_mb": 9000}, "Fargate has 2048 to 8192 MB"),
@@ -409,6 +411,13 @@ def test_a_job_whose_process_dies_is_run_again_as_often_as_it_would_be_here(retr
 def test_what_aws_does_not_give_is_refused(options, told):
     with pytest.raises(ConfigError, match=told):
         machine_of(step(**options)(_named("x"))())
+
+
+def test_ec2_has_other_cpus_and_memory_than_fargate():
+    heavy = step(job_type="batch", vcpu=3, memory_mb=5_001)(_named("x"))
+    assert machine_of(heavy(), **{"batch.platform": "EC2"})["States"]["X"]
+    with pytest.raises(ConfigError, match="Fargate has"):
+        machine_of(heavy())
 
 
 def test_a_state_waits_longer_than_its_function_runs():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from datetime import date, timedelta
 
 from lokki import Secret, current, flow, step
@@ -246,6 +247,24 @@ def batch_chain(count: int = 2):
 @flow
 def batch_in_map(count: int = 2):
     return count_up().map(double).next(heavy).next(add).agg(listed)
+
+
+@step(job_type="batch", gpu=1, retry={"retries": 1, "delay": 0.01, "exceptions": (Passing,)})
+def reclaimed(marks: str):
+    """Fails in its third call, and loses its host in all others before the fifth."""
+    with open(marks, "a") as file:
+        file.write("x")
+    began = os.stat(marks).st_size
+    if began == 3:
+        raise Passing("once more")
+    if began < 5:
+        os.kill(os.getpid(), signal.SIGTERM)
+    return began, current().attempt
+
+
+@flow
+def on_spot(marks: str):
+    return reclaimed()
 
 
 @step(job_type="batch")

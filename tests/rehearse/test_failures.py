@@ -117,6 +117,13 @@ def test_a_module_that_is_not_in_the_zip_is_named(rehearsal, tmp_path, monkeypat
     assert "No module named 'hypothesis'" in done.cause
 
 
+def test_a_host_that_is_reclaimed_takes_none_of_a_jobs_own_attempts(rehearsal, tmp_path):
+    own = {"batch.subnets": "subnet-0a1b2c3d", "batch.security_groups": "sg-0a1b2c3d"}
+    graph = flows.on_spot(str(tmp_path / "marks"))
+    done = rehearsal.run(graph, {**own, "batch.spot": True})
+    assert (done.status, done.result, done.cause) == ("SUCCEEDED", (5, 2), None)
+
+
 def test_a_failed_job_has_reported_why(rehearsal):
     done = rehearsal.run(flows.batch_failing(), QUEUE)
     assert (done.status, done.error) == ("FAILED", "States.TaskFailed")

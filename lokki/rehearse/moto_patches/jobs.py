@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import threading
 import time
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 _models = moto("batch.models")
 _OUT_OF_TIME = "Job attempt duration exceeded timeout"
 _ENDED = "Essential container in task exited"
+_RECLAIMED = "Your Spot Task was interrupted."
+"""https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-capacity-providers.html"""
 
 
 def change(platform: Platform) -> None:
@@ -106,7 +109,7 @@ def _run(job: Any, platform: Platform) -> None:
         job.job_stopped_at = datetime.now()
         job._stop_attempt()
     if code:
-        job.job_stopped_reason = _OUT_OF_TIME if out_of_time else _ENDED
+        job.job_stopped_reason = _OUT_OF_TIME if out_of_time else _reason(code)
     job._mark_stopped(success=code == 0 and not job.stop)
 
 
@@ -157,12 +160,17 @@ def _log(job: Any, output: str) -> None:
         job._log_backend.put_log_events(group, job.log_stream_name, lines)
 
 
+def _reason(code: int) -> str:
+    """Why a job's attempt ended; SIGTERM is how a host that is reclaimed ends it."""
+    return _RECLAIMED if code == -signal.SIGTERM else _ENDED
+
+
 def _is_tried_again(strategy: Mapping[str, Any], code: int) -> bool:
     """The action of the first matching condition; without one, a failed job is retried."""
     described = {
         "onExitCode": str(code if code >= 0 else 128 - code),
         "onReason": "",
-        "onStatusReason": _ENDED,
+        "onStatusReason": _reason(code),
     }
     for condition in strategy.get("evaluateOnExit", []):
         patterns = {name: condition[name] for name in described if name in condition}
