@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import reprlib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -78,6 +79,11 @@ class Aws:
         None, "URL of an emulator, for every AWS client", option="--endpoint"
     )
     region: str | None = _key(None, "AWS region; none: that of the AWS profile", option="--region")
+    deployment: str | None = _key(
+        None,
+        "name of a deployment beside others of the same flows: it ends their names on AWS",
+        option="--deployment",
+    )
     roles: Roles = field(default_factory=Roles)
     permissions_boundary: str | None = _key(
         None, "ARN of the policy that bounds each role that is made"
@@ -85,6 +91,20 @@ class Aws:
     tracing: bool = _key(False, "whether runs are traced by X-Ray")
     network: Network = field(default_factory=Network)
     tags: dict[str, str] = _key(dict, "tags of all resources, besides lokki:flow")
+
+    def deployed_name(self, flow: str) -> str:
+        """The name of a flow on AWS: of its stack, state machine, log group and folder.
+
+        Raises ConfigError for a deployment that cannot be part of one.
+        """
+        if self.deployment is None:
+            return flow
+        if not re.fullmatch(r"[A-Za-z0-9]{1,19}", self.deployment):
+            raise ConfigError(
+                f"aws.deployment is {self.deployment!r}, but it ends names on AWS: use 1 to 19 "
+                'letters and digits, "test", say'
+            )
+        return f"{flow}-{self.deployment}"
 
 
 @dataclass(frozen=True)

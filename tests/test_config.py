@@ -44,6 +44,7 @@ PROMISED = {  # key: variable, default
     "aws.ecr_repo_prefix": ("LOKKI_ECR_REPO_PREFIX", ""),
     "aws.endpoint": ("LOKKI_AWS_ENDPOINT", None),
     "aws.region": ("LOKKI_AWS_REGION", None),
+    "aws.deployment": ("LOKKI_AWS_DEPLOYMENT", None),
     "aws.roles.pipeline": ("LOKKI_AWS_ROLES_PIPELINE", None),
     "aws.roles.lambda": ("LOKKI_AWS_ROLES_LAMBDA", None),
     "aws.permissions_boundary": ("LOKKI_AWS_PERMISSIONS_BOUNDARY", None),
@@ -123,6 +124,7 @@ OPTIONS = {
 DEPLOY_OPTIONS = {
     "aws.endpoint": "--endpoint",
     "aws.region": "--region",
+    "aws.deployment": "--deployment",
     "lambda.image_tag": "--image-tag",
 }
 ALL_OPTIONS = {**OPTIONS, **DEPLOY_OPTIONS}

@@ -55,11 +55,13 @@ async def deploy(
     An unchanged build is repeated only with ``force``; a stack that is already up to date is a
     success, too. Raises BuildError, ConfigError, AwsError or PayloadError.
     """
-    bucket = bucket_of(config)
+    bucket, deployed_name = bucket_of(config), config.aws.deployed_name(graph.name)
     pushes = needs_image(graph, config) and is_pushed(config)
     if pushes:
         docker_command()
     before = await stack.made_ready(account, name, tell)
+    if before is None:
+        await _refuse_second(account, graph.name, config, name)
     tell("building")
     if force:
         clean(config)
@@ -70,12 +72,12 @@ async def deploy(
         tell(Wording("nothing has changed since the last build: ", _AGAIN, " builds again"))
     for note in built.notes:
         tell(f"Note: {note}")
-    if made := await ensure_bucket(account, bucket, graph.name, who):
+    if made := await ensure_bucket(account, bucket, deployed_name, who):
         tell(made)
-    parameters = {"FlowName": graph.name, "S3Bucket": bucket}
+    parameters = {"FlowName": deployed_name, "S3Bucket": bucket}
     if built.package is not None:
         data = built.package.file.read_bytes()
-        parameters["PackageKey"] = await _uploaded(account, who, bucket, graph.name, data, tell)
+        parameters["PackageKey"] = await _uploaded(account, who, bucket, deployed_name, data, tell)
     if pushes:
         assert built.image is not None
         parameters |= await push(account, config, built.image, built.digest, tell, force=force)
@@ -84,7 +86,7 @@ async def deploy(
     if before is not None:
         document["Resources"] = {**await kept(account, before, new, tell), **new}
     data = json.dumps(document, ensure_ascii=False).encode()
-    key = template_key(graph.name, _digest(data))
+    key = template_key(deployed_name, _digest(data))
     await account.ask("s3", "put_object", Bucket=bucket, Key=key, Body=data)
     change_set = await stack.changes(
         account, before, name, _url(who.region, bucket, key), parameters
@@ -97,6 +99,21 @@ async def deploy(
         return None
     after = await stack.make(account, change_set, tell)
     return Deployed(name, after.outputs["StateMachineArn"], changed=True)
+
+
+async def _refuse_second(account: Account, flow: str, config: Config, name: str) -> None:
+    """Raise AwsError if another stack has the flow, whose names on AWS are taken then."""
+    other = dict(await stack.deployed(account, config.aws)).get(flow, name)
+    if other != name:
+        beside = Arguments(deployment="test")
+        raise AwsError(
+            Wording(
+                f"flow '{flow}' is deployed already, by stack '{other}': update that one with ",
+                Arguments(stack_name=other),
+                ", or deploy beside it with a name of its own, ",
+                beside,
+            )
+        )
 
 
 async def _with_concurrency(account: Account, config: Config, tell: stack.Tell) -> Config:

@@ -54,7 +54,7 @@ class Executions(Results):
 
     async def flows(self) -> list[str]:
         """The deployed flows."""
-        return sorted(flow for flow, _ in await stack.deployed(self.account))
+        return sorted(flow for flow, _ in await stack.deployed(self.account, self._settings))
 
     # ---- what is done ----------------------------------------------------------------------------
 
@@ -131,12 +131,12 @@ class Executions(Results):
             found = [run for each in flows for run in await self._named(name, each)]
             of = f" {name!r}"
         if not found:
-            raise RunNotFound(f"{self._who.name}: no run{of}" + "s yet" * (name == "last"))
+            raise RunNotFound(f"{self.name}: no run{of}" + "s yet" * (name == "last"))
         if name == "last":
             return max(found, key=lambda run: run.created)
         if len(found) > 1:
             some = ", ".join(run.id for run in found[:3])
-            raise RunNotFound(f"{self._who.name}: several runs begin with {name!r}: {some}")
+            raise RunNotFound(f"{self.name}: several runs begin with {name!r}: {some}")
         return found[0]
 
     async def _named(self, name: str, flow: str) -> list[Run]:
@@ -231,7 +231,7 @@ class Executions(Results):
 
     def _undeployed(self, flow: str) -> AwsError:
         return AwsError(
-            f"flow '{flow}' is not deployed in {self._who.name}: deploy it first", "NotDeployed"
+            f"flow '{flow}' is not deployed in {self.name}: deploy it first", "NotDeployed"
         )
 
 
@@ -245,4 +245,4 @@ async def opened(config: Config) -> AsyncIterator[Executions]:
     async with accounts.opened(config) as account:
         who = await account.identity()
         async with S3Store(bucket, endpoint=account.endpoint, region=who.region) as store:
-            yield Executions(account, who, store)
+            yield Executions(account, who, store, config.aws)

@@ -111,7 +111,7 @@ async def pull(
                 failures = observation.failures.get(stage.name, ())
                 row = _row(number, run.id, shape)
                 writer.add(Opening(row))
-                here = _Stage(payloads, large, writer, stage, row, failures, only_failed)
+                here = _Stage(run.flow, payloads, large, writer, stage, row, failures, only_failed)
                 async for outcomes in here.outcomes(shape):
                     writer.add(outcomes)
                 sums = [old + new for old, new in zip(sums, here.counts, strict=True)]
@@ -160,6 +160,7 @@ class _Stage:
 
     def __init__(
         self,
+        flow: str,
         payloads: Payloads,
         large: PayloadStore,
         writer: RunWriter,
@@ -169,6 +170,7 @@ class _Stage:
         only_failed: bool,
     ) -> None:
         self.counts = (0, 0, 0)
+        self._flow = flow
         self._payloads = payloads
         self._large = large
         self._writer = writer.name
@@ -208,7 +210,7 @@ class _Stage:
         call, run_id = self._stage.calls[-1], self._row.run
         if self._stage.label is not None:
             return await self._payloads.indexes(run_id, call, "output.pkl.gz")
-        key = output_key(self._payloads.flow, run_id, call)
+        key = self._payloads.output_key(run_id, call)
         return {0: key} if await self._payloads.store.exists(key) else {}
 
     def _left(self, keys: dict[int, str]) -> list[int]:
@@ -232,8 +234,8 @@ class _Stage:
         if len(data) > INLINE_BYTES:
             in_map = self._stage.label is not None
             call, run_id = self._stage.calls[-1], self._row.run
-            item, flow = index if in_map else None, self._payloads.flow
-            key = output_key(flow, run_id, call, item, self._writer)
+            item = index if in_map else None
+            key = output_key(self._flow, run_id, call, item, self._writer)
             ref = str(Reference.of(key, data))
             await self._large.put(key, data)
         kept = (None, ref) if ref else (data, None)
@@ -280,16 +282,16 @@ async def push(
         there: dict[int, str] = {}
         if stage.label is not None:
             there = await payloads.indexes(run.id, stage.calls[-1], "output.pkl.gz")
-        await for_each(_results(book, run, row, stage, there), give, _PUTS_AT_A_TIME)
+        await for_each(_results(book, payloads, row, stage, there), give, _PUTS_AT_A_TIME)
     return pushed
 
 
 def _results(
-    book: Journal, run: RunRecord, row: StageRow, stage: Outlined, there: dict[int, str]
+    book: Journal, payloads: Payloads, row: StageRow, stage: Outlined, there: dict[int, str]
 ) -> Iterator[_Result]:
     """The results of a stage that are missing there."""
     for index, data, ref in book.outputs(row.id):
         if index not in there:
             item = index if stage.label is not None else None
-            key = output_key(run.flow, run.id, stage.calls[-1], item)
+            key = payloads.output_key(row.run, stage.calls[-1], item)
             yield _Result(row, index, key, data, ref)

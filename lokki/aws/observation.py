@@ -24,12 +24,12 @@ from lokki.aws.execution_view import (
     machine_of,
 )
 from lokki.aws.once import Kept
+from lokki.config import Aws
 from lokki.errors import AwsError, RunNotFound
 from lokki.model.failure import Failure
 from lokki.model.run import Run
 from lokki.runtime.deaths import as_here
 from lokki.runtime.payloads import Payloads
-from lokki.store.keys import output_key
 from lokki.store.s3 import S3Store
 
 PAGE = 1_000
@@ -47,24 +47,29 @@ class Observations:
     Methods raise AwsError.
     """
 
-    def __init__(self, account: Account, who: Identity, store: S3Store) -> None:
+    def __init__(self, account: Account, who: Identity, store: S3Store, settings: Aws) -> None:
         self.account = account
-        self.name = who.name
+        self.name = who.name + (f", {settings.deployment}" if settings.deployment else "")
+        self._settings = settings
         self._who = who
         self._store = store
         self._known: Kept[str, _Known] = Kept()
 
     def machine_arn(self, flow: str) -> str:
-        """The ARN of a flow's state machine, which has the flow's name."""
-        return f"{self._who.states}:stateMachine:{flow}"
+        """The ARN of a flow's state machine, which has the flow's name here."""
+        return f"{self._who.states}:stateMachine:{self.deployed_name(flow)}"
 
     def arn(self, flow: str, run_id: str) -> str:
         """The ARN of a run's execution."""
-        return f"{self._who.states}:execution:{flow}:{run_id}"
+        return f"{self._who.states}:execution:{self.deployed_name(flow)}:{run_id}"
 
     def payloads(self, flow: str) -> Payloads:
         """What runs of a flow stored."""
-        return Payloads(self._store, flow)
+        return Payloads(self._store, self.deployed_name(flow))
+
+    def deployed_name(self, flow: str) -> str:
+        """The name of a flow in this deployment."""
+        return self._settings.deployed_name(flow)
 
     async def view(self, flow: str, run_id: str) -> Run:
         """A run as it is now, with its stages and failures. Raises RunNotFound."""
@@ -80,7 +85,7 @@ class Observations:
                 known = self._known[arn] = _Known(await self._machine(arn, flow))
         except AwsError as error:
             if error.code in GONE:
-                raise RunNotFound(f"{self._who.name}: no run {run_id!r} of {flow}") from error
+                raise RunNotFound(f"{self.name}: no run {run_id!r} of {flow}") from error
             raise
         async with known.reading:
             await self._read_events(arn, known)
@@ -205,7 +210,7 @@ class Observations:
         return recorded
 
     async def _has_result(self, payloads: Payloads, run_id: str, stage: Outlined) -> bool:
-        return await self._store.exists(output_key(payloads.flow, run_id, stage.calls[-1]))
+        return await self._store.exists(payloads.output_key(run_id, stage.calls[-1]))
 
     async def _unreported(
         self, stage: Outlined, known: _Known, reported: set[int], done: Set[int]

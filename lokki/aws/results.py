@@ -8,7 +8,6 @@ from lokki.aws.execution_view import Machine, status_of
 from lokki.aws.observation import Observations
 from lokki.errors import PayloadError
 from lokki.store.codec import dumps_list, loads, pickle_in
-from lokki.store.keys import output_key
 
 
 class Results(Observations):
@@ -36,7 +35,7 @@ class Results(Observations):
             )
         last, payloads = observation.machine.stages[-1], self.payloads(flow)
         if last.label is None:
-            return [await self._store.get(output_key(flow, run_id, last.calls[-1]))]
+            return [await self._store.get(payloads.output_key(run_id, last.calls[-1]))]
         done = await payloads.indexes(run_id, last.calls[-1], "output.pkl.gz")
         missing = observation.maps[last.label]["itemCounts"]["succeeded"] - len(done)
         if missing > 0:
@@ -52,7 +51,7 @@ class Results(Observations):
         """The result of an item, or of a stage that is not a map, as stored, if it exists."""
         stage = (await self._machine_of(flow, run_id)).stages[position]
         item = index if stage.label is not None else None
-        key = output_key(flow, run_id, stage.calls[-1], item)
+        key = self.payloads(flow).output_key(run_id, stage.calls[-1], item)
         return await self._store.get(key) if await self._store.exists(key) else None
 
     async def done_items(self, flow: str, run_id: str, position: int) -> set[int]:

@@ -18,7 +18,6 @@ from lokki.model.run import FailureGroup, Run
 from lokki.resumption import ResumeOptions, Unfinished, plan_resume
 from lokki.runtime.event import RESUMED
 from lokki.store.concurrency import for_each
-from lokki.store.keys import output_key
 from lokki.wording import Arguments, Wording
 
 _COPIES_AT_A_TIME = 32
@@ -137,10 +136,10 @@ async def _copy(executions: Executions, planned: Plan, new_id: str) -> None:
             if stage.label is not None:
                 found = await payloads.indexes(run.id, call, "output.pkl.gz")
                 copies += [
-                    (key, output_key(flow, new_id, call, index)) for index, key in found.items()
+                    (key, payloads.output_key(new_id, call, index)) for index, key in found.items()
                 ]
-            elif await payloads.store.exists(key := output_key(flow, run.id, call)):
-                copies.append((key, output_key(flow, new_id, call)))
+            elif await payloads.store.exists(key := payloads.output_key(run.id, call)):
+                copies.append((key, payloads.output_key(new_id, call)))
 
     async def copy(keys: tuple[str, str]) -> None:
         await payloads.store.copy(*keys)

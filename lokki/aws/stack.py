@@ -13,6 +13,8 @@ import anyio
 
 from lokki.aws.account import Account
 from lokki.aws.loglines import log_group
+from lokki.builder.template import DEPLOYMENT
+from lokki.config import Aws
 from lokki.errors import AwsError
 
 Tell = Callable[[str], None]
@@ -90,8 +92,8 @@ async def find(account: Account, name: str) -> Stack | None:
     return Stack(name, stack["StackStatus"], reason, outputs, parameters)
 
 
-async def deployed(account: Account) -> list[tuple[str, str]]:
-    """Deployed flows and their stacks: those with a state machine and its log group."""
+async def deployed(account: Account, settings: Aws) -> list[tuple[str, str]]:
+    """Flows of a deployment and their stacks: those with a state machine and its log group."""
     found = []
     pages = account.pages("cloudformation", "describe_stacks")
     async with aclosing(pages):
@@ -100,23 +102,20 @@ async def deployed(account: Account) -> list[tuple[str, str]]:
                 outputs = {
                     each["OutputKey"]: each["OutputValue"] for each in described.get("Outputs", ())
                 }
-                flow = outputs.get("StateMachineArn", "").rpartition(":")[2]
-                if outputs.get("LogGroup") == log_group(flow):
+                name = outputs.get("StateMachineArn", "").rpartition(":")[2]
+                within = outputs.get(DEPLOYMENT) == settings.deployment
+                if within and outputs.get("LogGroup") == log_group(name):
+                    flow = name.removesuffix(settings.deployed_name(""))
                     found.append((flow, described["StackName"]))
     return sorted(found)
 
 
-async def of_flow(account: Account, flow: str) -> str:
-    """The name of a flow's stack: the flow's own, unless only another one has the flow.
-
-    Raises AwsError if several others are to be chosen from.
-    """
-    if await find(account, flow) is not None:
-        return flow
-    names = sorted(name for deployed_flow, name in await deployed(account) if deployed_flow == flow)
-    if len(names) > 1:
-        raise AwsError(f"flow '{flow}' has the stacks {', '.join(names)}: choose one by its name")
-    return names[0] if names else flow
+async def of_flow(account: Account, flow: str, settings: Aws) -> str:
+    """The name of a flow's stack: the flow's own, unless another one has the flow."""
+    own = settings.deployed_name(flow)
+    if await find(account, own) is not None:
+        return own
+    return dict(await deployed(account, settings)).get(flow, own)
 
 
 def refuse_busy(stack: Stack) -> None:

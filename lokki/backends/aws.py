@@ -196,7 +196,8 @@ class AwsBackend:
         key = flow, run_id
         if key not in self._known.lines:
             began = seconds((await self.run(run_id)).created)
-            self._known.lines[key] = Lines(self.executions.account, flow, run_id, began)
+            name = self.executions.deployed_name(flow)
+            self._known.lines[key] = Lines(self.executions.account, name, run_id, began)
         lines = self._known.lines[key]
         await self._known.once.ask(("lines", *key), lines.more, self._current)
         return lines.read

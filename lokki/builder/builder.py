@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -80,8 +80,9 @@ def build(graph: FlowGraph[Any], config: Config, *, reuse: bool = False) -> Buil
     python = python_version()
     source = source_of(graph.flow, config.lambda_.include, config.build_dir)
     needs = needs_of(source)
-    document = partial(template, graph, config, module=source.module, python=python)
-    machine = state_machine(graph, config)
+    named = replace(graph, name=config.aws.deployed_name(graph.name))
+    document = partial(template, named, config, module=source.module, python=python)
+    machine = state_machine(named, config)
     check_limits(document(), machine)
     folder = Path(config.build_dir)
     lambdas, handler = folder / "lambdas", handler_source(graph)
@@ -109,7 +110,7 @@ def build(graph: FlowGraph[Any], config: Config, *, reuse: bool = False) -> Buil
         lambdas if imaged else None,
         len(machine.states),
         len(made_of.resources),
-        tuple(permissions(graph, config)),
+        tuple(permissions(named, config)),
         tuple(dict.fromkeys(notes)),
         digest,
         reused,

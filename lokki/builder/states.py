@@ -72,7 +72,7 @@ def state_machine(graph: FlowGraph[Any], config: Config) -> StateMachine:
     names = names_of(graph)
     states = _States(graph, names, config)
     return StateMachine(
-        comment=comment_of(graph.name, graph.structure),
+        comment=comment_of((graph.flow or graph).name, graph.structure),
         start_at=INIT,
         states=linked({INIT: _INIT, **dict(states.states())}),
     )

@@ -61,6 +61,8 @@ _EXECUTION_POLICY = "service-role/AmazonECSTaskExecutionRolePolicy"
 """What starts a job: pulls its image and writes its logs."""
 _HAS_PREFIX = "HasImagePrefix"
 _FLOW_TAG = "lokki:flow"
+DEPLOYMENT = "Deployment"
+"""The output with the deployment, if it has a name."""
 _LAMBDA = "lambda"
 _PARAMETERS: Mapping[str, str] = {
     "FlowName": "Name of the flow, and of its state machine.",
@@ -135,7 +137,7 @@ class _TemplateMaker:
     code: str
 
     def template(self) -> Template:
-        resources = dict(self._resources())
+        resources, deployment = dict(self._resources()), self.config.aws.deployment
         return Template(
             description=f"{self.graph.name}, a flow of lokki",
             parameters=self._parameters(),
@@ -146,6 +148,7 @@ class _TemplateMaker:
             outputs={
                 "StateMachineArn": {"Value": ref("StateMachine")},
                 "LogGroup": {"Value": ref("Logs")},
+                **({DEPLOYMENT: {"Value": deployment}} if deployment else {}),
             },
         )
 

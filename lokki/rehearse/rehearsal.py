@@ -125,7 +125,7 @@ class Rehearsal:
             report("executing")
             run_id = f"rehearsal-{self._count}"
             async with S3Store(bucket, endpoint=self.endpoint, region=REGION) as store:
-                payloads = Payloads(store, graph.name)
+                payloads = Payloads(store, config.aws.deployed_name(graph.name))
                 try:
                     return await _execute(client, graph, arn, run_id, params, payloads, report)
                 finally:
@@ -139,7 +139,8 @@ class Rehearsal:
         await client.s3.create_bucket(Bucket=bucket)
         if built.package is not None:
             body = built.package.file.read_bytes()
-            await client.s3.put_object(Bucket=bucket, Key=zip_key(graph.name), Body=body)
+            key = zip_key(config.aws.deployed_name(graph.name))
+            await client.s3.put_object(Bucket=bucket, Key=key, Body=body)
         if built.image is not None or config.batch.image is not None:
             files = assembled(built.folder, built.folder / "rehearsal-image" / str(self._count))
             image = Image(files, ENTRYPOINT)

@@ -36,7 +36,6 @@ from lokki.runtime.payloads import MapFailed, Payloads
 from lokki.runtime.units import TaskUnit, unit_of
 from lokki.stages import MapStage, StepCall
 from lokki.store.codec import Chunks, compress_chunks, unpack
-from lokki.store.keys import output_key
 from lokki.store.readback import written
 
 Input: TypeAlias = Callable[[], Any]
@@ -232,7 +231,7 @@ class _Work:
         return self._event.is_of_resumed and self._loop.run(self._payloads.store.exists(end))
 
     def _key(self, call: StepCall, index: int | None) -> str:
-        return output_key(self._graph.name, self._run_id, call.name, index)
+        return self._payloads.output_key(self._run_id, call.name, index)
 
     def _result(self, call: StepCall, index: int | None, given: Input) -> bytes:
         """The stored result of a call that is made now, or was made before."""

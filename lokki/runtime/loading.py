@@ -15,7 +15,7 @@ from lokki import output
 from lokki.errors import ConfigError
 from lokki.graph import FlowDefinition
 from lokki.model import structure
-from lokki.runtime.event import BUCKET, MODULE, STEP, is_secret
+from lokki.runtime.event import BUCKET, FLOW, MODULE, STEP, is_secret
 from lokki.runtime.invocation import Invocation
 from lokki.runtime.payloads import Payloads
 from lokki.secret import in_environment
@@ -26,8 +26,9 @@ def loaded(flow: str, built: str) -> Invocation:
     """What to invoke: the step of this flow that ``LOKKI_STEP_NAME`` names.
 
     ``built`` is the flow's structure at its build, as JSON. The flow is in the module
-    ``LOKKI_MODULE_NAME``, its results in ``LOKKI_ARTIFACT_BUCKET``. Raises ConfigError for a
-    missing variable or a module without the flow.
+    ``LOKKI_MODULE_NAME``; its results are in ``LOKKI_ARTIFACT_BUCKET``, below its deployed name,
+    ``LOKKI_FLOW_NAME`` (by default the flow's own). Raises ConfigError for a missing variable or a
+    module without the flow.
     """
     step, module, bucket = (_variable(name) for name in (STEP, MODULE, BUCKET))
     if any(map(is_secret, os.environ.values())):
@@ -36,7 +37,7 @@ def loaded(flow: str, built: str) -> Invocation:
     found = [each for each in vars(importlib.import_module(module)).values() if _is(each, flow)]
     if not found:
         raise ConfigError(f"module '{module}' ({MODULE}) has no flow '{flow}'")
-    payloads = Payloads(S3Store(bucket), flow)
+    payloads = Payloads(S3Store(bucket), os.environ.get(FLOW, flow))
     stages, code = structure.loaded(built), _code_of(module)
     return Invocation(found[0], stages, step, payloads, asyncio.Runner(), code)
 

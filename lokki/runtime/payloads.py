@@ -35,6 +35,10 @@ class Payloads:
         self.store = store
         self.flow = flow
 
+    def output_key(self, run_id: str, call: str, index: int | None = None) -> str:
+        """The key of a call's result."""
+        return output_key(self.flow, run_id, call, index)
+
     # ---- what an input stands for ----------------------------------------------------------------
 
     def key_of(self, value: Any) -> str | None:

@@ -185,6 +185,38 @@ def test_ctrl_c_cancels_a_run_on_aws(deployed, done, start):
     hold.unlink()
 
 
+def test_deployments_of_a_flow_live_beside_each_other(deployed, done, monkeypatch):
+    assert done("invoke", "milling.py", "--count", "1", "--run-id", "same")[:2] == (0, "0\n")
+    code, _, err = done("deploy", "milling.py", "--stack-name", "more", "--confirm")
+    assert (code, err.splitlines()[-1]) == (
+        1,
+        "Error: flow 'milling' is deployed already, by stack 'milling': update that one with "
+        "--stack-name milling, or deploy beside it with a name of its own, --deployment test",
+    )
+
+    monkeypatch.setenv("LOKKI_AWS_DEPLOYMENT", "test")
+    code, _, err = done("invoke", "milling.py", "--count", "3", "--run-id", "same")
+    assert (code, err.splitlines()[-1]) == (
+        1,
+        "Error: flow 'milling' is not deployed in AWS account 123456789012, us-east-1, test: "
+        "deploy it first",
+    )
+    code, out, _ = done("deploy", "milling.py", "--confirm")
+    assert (code, out.split(":")[0]) == (0, "milling-test is deployed")
+    assert done("invoke", "milling.py", "--count", "3", "--run-id", "same")[:2] == (0, "6\n")
+    _, out, _ = done("runs", "--on", "aws", "--json")
+    assert [(run["flow"], run["id"]) for run in json.loads(out)["runs"]] == [("milling", "same")]
+    lines = done("logs", "same", "--on", "aws")[1]
+    assert sorted(line[-1] for line in lines.splitlines()) == ["0", "1", "2"]
+    assert done("pull", "same", "milling.py")[1] == "run same is here: 5 results, 0 failed\n"
+    assert done("result", "same") == (0, "6\n", "")
+    code, out, _ = done("destroy", "milling.py", "--confirm", "--empty-bucket")
+    assert (code, out) == (0, "milling-test is not on AWS any more\n")
+
+    monkeypatch.delenv("LOKKI_AWS_DEPLOYMENT")
+    assert done("result", "same", "--on", "aws") == (0, "0\n", "")
+
+
 def test_runs_are_found_wherever_they_are(deployed, done, monkeypatch):
     def runs(*options):
         return done("runs", "--flow", "milling", *options)

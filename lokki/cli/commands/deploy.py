@@ -55,7 +55,7 @@ def deploy_command(flow: Flow[..., Any], program: Program) -> click.Command:
                     who,
                     graph,
                     config,
-                    name=stack_name or flow.name,
+                    name=stack_name or config.aws.deployed_name(flow.name),
                     force=force,
                     agree=partial(_agree, console, confirm),
                     tell=printed_on(console),
@@ -66,7 +66,7 @@ def deploy_command(flow: Flow[..., Any], program: Program) -> click.Command:
         if done is None:
             raise click.ClickException("nothing is deployed")
         outcome = "is deployed" if done.changed else "is deployed already, and up to date"
-        click.echo(f"{flow.name} {outcome}: {done.machine}")
+        click.echo(f"{config.aws.deployed_name(flow.name)} {outcome}: {done.machine}")
 
     anew = click.Option(
         ["--force"], is_flag=True, help="Build and push again, even without changes."

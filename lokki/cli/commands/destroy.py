@@ -41,8 +41,8 @@ def destroy_command(flow: Flow[..., Any], program: Program) -> click.Command:
             from lokki.cli.render.stack import show_doomed
 
             async with open_account(config, console) as (account, who):
-                name = stack_name or await stack.of_flow(account, flow.name)
-                target = Target(name, flow.name, bucket_of(config))
+                name = stack_name or await stack.of_flow(account, flow.name, config.aws)
+                target = Target(name, config.aws.deployed_name(flow.name), bucket_of(config))
                 what = await doomed(account, who, target)
                 if not what.resources and not (empty_bucket and what.objects):
                     console.print(f"there is no stack '{target.stack}'", markup=False)
@@ -58,7 +58,7 @@ def destroy_command(flow: Flow[..., Any], program: Program) -> click.Command:
             done = run_on_aws(destroyed)
         if not done:
             raise click.ClickException("nothing is destroyed")
-        click.echo(f"{flow.name} is not on AWS any more")
+        click.echo(f"{config.aws.deployed_name(flow.name)} is not on AWS any more")
 
     empty = click.Option(
         ["--empty-bucket"],
