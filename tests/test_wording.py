@@ -13,14 +13,17 @@ OF_OTHER_PROGRAMS = {
         "--compile-bytecode", "--from", "--no-cache", "--overrides", "--python", "--quiet",
         "--requirement", "--target",
     },
-    "lokki/builder/own.py": {"--out-dir", "--quiet", "--wheel"},
-    "lokki/builder/source.py": {
+    "lokki/builder/local.py": {"--out-dir", "--quiet", "--wheel"},
+    "lokki/builder/needs.py": {
         "--locked", "--no-annotate", "--no-dev", "--no-emit-project", "--no-hashes", "--no-header",
         "--project", "--quiet",
     },
+    "lokki/builder/wheels.py": {
+        "--no-annotate", "--no-header", "--only-binary", "--overrides", "--python",
+        "--python-platform", "--python-version", "--quiet",
+    },
     "lokki/builder/zip_pkg.py": {
-        "--invalidation-mode", "--only-binary", "--overrides", "--python-platform",
-        "--python-version", "--quiet", "--requirement", "--target",
+        "--invalidation-mode", "--overrides", "--quiet", "--requirement", "--target",
     },
     "lokki/rehearse/environment.py": {
         "--allow-existing", "--compile-bytecode", "--python", "--quiet",
@@ -28,8 +31,8 @@ OF_OTHER_PROGRAMS = {
 }  # fmt: skip
 DECLARED = {
     "lokki/config.py": {
-        "--concurrency", "--endpoint", "--image-tag", "--log-format", "--log-level", "--processes",
-        "--region",
+        "--concurrency", "--deployment", "--endpoint", "--image-tag", "--log-format", "--log-level",
+        "--processes", "--region",
     },
     "lokki/params/parameter.py": {"--no-"},
     "lokki/rehearse/__main__.py": {"--host", "--image", "--port"},
