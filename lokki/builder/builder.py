@@ -211,10 +211,10 @@ def _notes(graph: FlowGraph[Any]) -> Iterator[str]:
     """Notes on differences between AWS and here. Raises BuildError for what AWS cannot do."""
     yield from overlap_notes(graph)
     for call in graph.calls:
-        if call.step.job_type == "lambda" and rounded(call.step.retry):
+        if call.step.job_type == "lambda" and (changed := rounded(call.step.retry)):
             yield (
-                f"step '{call.name}': Step Functions waits whole seconds, at least one, before a "
-                f"retry; delay={call.step.retry.delay:g} is rounded up"
+                f"step '{call.name}': Step Functions waits whole seconds before a retry, at least "
+                f"one, and at most longer than at first: {', '.join(changed)}"
             )
     for stage in graph.stages:
         if isinstance(stage, MapStage) and stage.batch_size and not batched(stage):

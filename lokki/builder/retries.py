@@ -103,10 +103,15 @@ def _retrier(policy: RetryConfig, names: tuple[str, ...]) -> Retrier:
     )
 
 
-def rounded(policy: RetryConfig) -> bool:
-    """Whether waits of a policy are longer on AWS, which counts whole seconds, at least one."""
-    first = policy.wait(1)
-    return bool(policy.retries) and (first < 1 or first != int(first))
+def rounded(policy: RetryConfig) -> list[str]:
+    """What makes the waits of a policy longer on AWS: ``delay=0.5 becomes 1``."""
+    if not policy.retries:
+        return []
+    made = _retrier(policy, ())
+    waits = [("delay", policy.wait(1), made.interval_seconds)]
+    if made.max_delay_seconds is not None and policy.wait(policy.retries) == policy.max_delay:
+        waits.append(("max_delay", policy.max_delay, made.max_delay_seconds))
+    return [f"{name}={here:g} becomes {there}" for name, here, there in waits if here != there]
 
 
 def error_names(exceptions: Sequence[type[BaseException]]) -> tuple[str, ...]:

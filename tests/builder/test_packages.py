@@ -185,7 +185,7 @@ def test_the_documents_are_written_beside_and_reported(project, build_dir):
     assert {who for who, _ in done.may} == {"steps", "state machine"}
     (note,) = done.notes
     assert "step 'second'" in note
-    assert "delay=0.1 is rounded up" in note
+    assert note.endswith(": delay=0.1 becomes 1")
 
 
 # ---- what it depends on --------------------------------------------------------------------------

@@ -284,14 +284,20 @@ def test_what_aws_calls_a_timeout_and_a_lost_process(kinds, names):
 @pytest.mark.parametrize(
     ("policy", "expected"),
     [
-        ({"retries": 1, "delay": 0.5}, True),
-        ({"retries": 1, "delay": 1.5}, True),
-        ({"retries": 0, "delay": 0.5}, False),
-        ({"retries": 1, "delay": 2}, False),
+        ({"retries": 1, "delay": 0.5}, ["delay=0.5 becomes 1"]),
+        ({"retries": 1, "delay": 1.5}, ["delay=1.5 becomes 2"]),
+        (
+            {"retries": 3, "delay": 0.5, "max_delay": 0.7},
+            ["delay=0.5 becomes 1", "max_delay=0.7 becomes 2"],
+        ),
+        ({"retries": 3, "delay": 2, "max_delay": 2.5}, ["max_delay=2.5 becomes 3"]),
+        ({"retries": 1, "delay": 2, "max_delay": 2.5}, []),
+        ({"retries": 0, "delay": 0.5}, []),
+        ({"retries": 1, "delay": 2}, []),
     ],
 )
 def test_waits_that_are_rounded_are_known(policy, expected):
-    assert rounded(RetryConfig(**policy)) is expected
+    assert rounded(RetryConfig(**policy)) == expected
 
 
 # ---- several calls or items in one invocation ----------------------------------------------------
