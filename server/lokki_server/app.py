@@ -34,6 +34,7 @@ from lokki_server.routes import (
 )
 from lokki_server.security import Guard, Token
 from lokki_server.service import Service, opened
+from lokki_server.starts import Starts
 
 _STATIC = Path(__file__).parent / "static"
 
@@ -81,6 +82,7 @@ def create_app(
     app.state.token = Token(token)
     app.state.metrics = CollectorRegistry()
     app.add_middleware(GZipMiddleware, minimum_size=1000)
+    app.add_middleware(Starts)
     app.add_middleware(Requests, seconds=request_seconds(app.state.metrics))
     problems.register_handlers(app)
     for part in (flows, runs, live, aws, session, health):

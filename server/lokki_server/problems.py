@@ -121,33 +121,37 @@ def of(error: LokkiError) -> Problem:
     return Problem(409, "This cannot be done", text)
 
 
+def answer_to(error: Exception) -> JSONResponse:
+    """Any error as a response."""
+    match error:
+        case Problem():
+            problem = error
+        case LokkiError():
+            problem = of(error)
+        case RequestValidationError():
+            problem = wrong_request(
+                [
+                    {"name": ".".join(map(str, each["loc"])), "message": each["msg"]}
+                    for each in error.errors()
+                ]
+            )
+        case HTTPException() if isinstance(error.__cause__, RecursionError):
+            problem = Problem(422, "The request is wrong", "the body is nested too deeply")
+        case HTTPException():
+            title = HTTPStatus(error.status_code).phrase
+            problem = Problem(error.status_code, title, error.detail)
+            problem.headers = dict(error.headers or {})
+        case _:
+            detail = f"{type(error).__name__}: {error}"
+            problem = Problem(500, "The server has failed", detail)
+    return answer(problem)
+
+
 def register_handlers(app: FastAPI) -> None:
     """Register handlers that answer every error of an app with a problem."""
 
-    @app.exception_handler(Problem)
-    async def own(request: Request, error: Problem) -> JSONResponse:
-        return answer(error)
+    async def answered(request: Request, error: Exception) -> JSONResponse:
+        return answer_to(error)
 
-    @app.exception_handler(LokkiError)
-    async def lokkis(request: Request, error: LokkiError) -> JSONResponse:
-        return answer(of(error))
-
-    @app.exception_handler(HTTPException)
-    async def frameworks(request: Request, error: HTTPException) -> JSONResponse:
-        if isinstance(error.__cause__, RecursionError):
-            return answer(Problem(422, "The request is wrong", "the body is nested too deeply"))
-        problem = Problem(error.status_code, HTTPStatus(error.status_code).phrase, error.detail)
-        problem.headers = dict(error.headers or {})
-        return answer(problem)
-
-    @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        errors = [
-            {"name": ".".join(map(str, each["loc"])), "message": each["msg"]}
-            for each in error.errors()
-        ]
-        return answer(wrong_request(errors))
-
-    @app.exception_handler(Exception)
-    async def unforeseen(request: Request, error: Exception) -> JSONResponse:
-        return answer(Problem(500, "The server has failed", f"{type(error).__name__}: {error}"))
+    for kind in (Problem, LokkiError, HTTPException, RequestValidationError, Exception):
+        app.add_exception_handler(kind, answered)

@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 import threading
@@ -183,6 +184,40 @@ def test_an_idempotency_key_gives_the_same_run(server):
     )
     assert of_another_flow.status_code == 202
     assert of_another_flow.json()["flow"] == "doubled"
+
+
+def starts(server):
+    """How many requests to start a run were answered."""
+    route = (
+        r'lokki_http_request_seconds_count\{method="POST",route="/flows/\{name\}/runs",.*\} (.*)'
+    )
+    return sum(map(float, re.findall(route, server.client.get("/metrics").text)))
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("/flows/summed/runs", {"params": {"count": 2}}, 202),
+        ("/flows/summed/runs", {"params": {"nosuch": 2}}, 422),
+        ("/flows/summed/runs", [], 422),
+        ("/flows/nosuch/runs", {}, 404),
+        ("/flows/-/runs", {}, 422),
+    ],
+)
+def test_a_start_is_answered_and_counted_alike_with_a_key_and_without(server, path, body, status):
+    before = starts(server)
+    plain = server.client.post(path, json=body)
+    keyed = server.client.post(path, json=body, headers={"Idempotency-Key": f"{path} {body}"})
+    assert starts(server) == before + 2
+    assert plain.status_code == keyed.status_code == status
+    assert list(plain.headers) == list(keyed.headers)
+    of_its_own = ("id", "created")
+    of_both = [
+        {key: value for key, value in each.json().items() if key not in of_its_own}
+        for each in (plain, keyed)
+    ]
+    assert of_both[0] == of_both[1]
+    assert list(plain.json()) == list(keyed.json())
 
 
 def test_many_at_once_with_one_key_are_one_run(server):

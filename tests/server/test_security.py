@@ -202,6 +202,14 @@ def test_a_large_body_of_unknown_length_is_refused(server, path):
     assert server.get("/healthz") == {"status": "ok"}
 
 
+def test_the_head_of_an_answer_comes_with_its_body(server):
+    address = server.client.base_url
+    with socket.create_connection((address.host, address.port), timeout=20) as raw:
+        for _ in range(20):
+            raw.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert raw.recv(65536).endswith(b'{"status":"ok"}')
+
+
 def test_the_server_does_not_say_what_it_is(server):
     assert "server" not in server.client.get("/").headers
 

@@ -88,7 +88,8 @@ class RunRoutes:
 
 
 RunId = Annotated[str, Path(pattern=_RUN_ID, description="a run's id, or its beginning")]
-FlowName = Annotated[str, Path(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,59}$")]
+FLOW_NAME = "[A-Za-z][A-Za-z0-9-]{0,59}"
+FlowName = Annotated[str, Path(pattern=f"^{FLOW_NAME}$")]
 IdempotencyKey = Annotated[str | None, Header(max_length=255, min_length=1)]
 Position = Annotated[int, Path(ge=0, le=255)]
 Index = Annotated[int, Path(ge=0, lt=2**32)]

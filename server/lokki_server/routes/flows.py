@@ -38,11 +38,13 @@ def _flow(service: Service, name: str) -> Flow:
     return offered(found, file.source, service.clock.shown(name, found["schedule"]))
 
 
+START = "/flows/{name}/runs"
+"""The path that starts a run of a flow."""
 _RUN_REQUEST = {"schema": {"$ref": "#/components/schemas/RunRequest"}}  # `start` on AWS has it
 
 
 @router.post(
-    "/flows/{name}/runs",
+    START,
     response_model=Run,
     status_code=202,
     responses=problems(404, 409),
@@ -57,7 +59,12 @@ async def start_run(
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Queue a run. The same `Idempotency-Key` returns the same run again."""
-    run = await service.start(name, await request.body(), idempotency_key)
+    return await started(service, name, await request.body(), idempotency_key)
+
+
+async def started(service: Service, name: str, body: bytes, key: str | None = None) -> Response:
+    """Queue a run; what `start_run` answers."""
+    run = await service.start(name, body, key)
     (shown,) = recorded.runs(service.history, [run])
     return Response(
         json.dumps(shown, default=fields_of, ensure_ascii=False, separators=(",", ":")),
