@@ -16,9 +16,10 @@ A run of this machine has one writer at a time, the process with its lease, and 
 own folder: what one stores late disturbs nobody. The journal's rows name the keys.
 
 ``<flow>/runs/<run-id>/<step>/<writer>/output.pkl.gz``
-``<flow>/runs/<run-id>/<step>/<writer>/<index>/output.pkl.gz``
+``<flow>/runs/<run-id>/<step>/<writer>/<index>.pkl.gz``
 
-In spite of their names, these are plain pickles if they do not shrink; the rows have a checksum.
+Earlier builds gave each item a folder, ``<writer>/<index>/output.pkl.gz``. In spite of their names,
+these are plain pickles if they do not shrink; the rows have a checksum.
 
 Large parameters of a run, which are stored before the run is recorded, have their own folder:
 
@@ -86,7 +87,8 @@ def output_key(
     ``writer`` is the run's writer on this machine; None: the key is that of AWS. Raises
     PayloadError when a part is not allowed (see ``check_part``) or the index is negative.
     """
-    return f"{_call_prefix(flow, run_id, step, index, writer)}/output.pkl.gz"
+    prefix = _call_prefix(flow, run_id, step, index, writer)
+    return f"{prefix}/output.pkl.gz" if index is None or writer is None else f"{prefix}.pkl.gz"
 
 
 def writers_folder(key: str) -> str | None:

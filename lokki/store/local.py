@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import threading
 from collections import deque
-from itertools import count, islice
+from itertools import islice
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -53,7 +52,7 @@ _FIX = "fix that and resume; nothing recorded is lost"
 
 
 class LocalStore:
-    """A ``PayloadStore`` and ``BlockingStore`` under the directory ``root``.
+    """A ``PayloadStore``, ``BlockingStore`` and ``DeletingStore`` under the directory ``root``.
 
     The first write creates ``root``. New directories and files are accessible only to their owner
     (modes 0700 and 0600). Several processes may share one root. Symbolic links under it are
@@ -65,10 +64,6 @@ class LocalStore:
         self._root_url = Path(self._root).as_uri()
         # Directories above those of objects that are known to survive a power cut.
         self._settled: set[str] = set()
-        # When directories with many new entries were last synced, by a count of events.
-        self._begun: dict[str, int] = {}
-        self._ticks = count()
-        self._syncing = threading.Lock()
 
     @property
     def folder(self) -> str:
@@ -107,6 +102,9 @@ class LocalStore:
     async def exists(self, key: str) -> bool:
         return await _in_thread(self._exists, key)
 
+    async def delete(self, key: str) -> None:
+        await _in_thread(self._delete, key)
+
     async def delete_prefix(self, prefix: str) -> int:
         return await _in_thread(self._delete_prefix, prefix)
 
@@ -143,6 +141,17 @@ class LocalStore:
             self._refuse("list", prefix, error)
         return sorted(keys)
 
+    def _delete(self, key: str) -> None:
+        path = self._path(key)
+        try:
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                os.unlink(path)
+                self._remove_empty(os.path.dirname(path))
+        except OSError as error:
+            self._refuse("delete", key, error)
+        finally:
+            self._settled.clear()
+
     def _delete_prefix(self, prefix: str) -> int:
         removed, gone = 0, False
         try:
@@ -153,16 +162,18 @@ class LocalStore:
                         os.unlink(os.path.join(directory, name))
                         removed += is_part(name)
                 gone = _remove_if_empty(directory)
-            # Directories that others are just creating are left alone if nothing was here.
-            above = os.path.dirname(top)
-            while gone and above != self._root:
-                gone = _remove_if_empty(above)
-                above = os.path.dirname(above)
+            if gone:  # if nothing was here, others may just be creating those above
+                self._remove_empty(os.path.dirname(top))
         except OSError as error:
             self._refuse("delete", prefix, error)
         finally:
             self._settled.clear()
         return removed
+
+    def _remove_empty(self, directory: str) -> None:
+        """Remove a directory and those above it, as far as they are empty."""
+        while directory != self._root and _remove_if_empty(directory):
+            directory = os.path.dirname(directory)
 
     def _write_once(self, path: str, data: Data) -> None:
         import tempfile  # slow to import, and few runs have large payloads
@@ -206,29 +217,17 @@ class LocalStore:
         """Make durable the entries of a directory and of those between it and the root.
 
         A directory counts only if this object has synced it: its creator may not have done so yet.
-        The innermost one is not remembered, since every item of a map has one.
         """
         synced = []
         below = directory
         while below != self._root and below not in self._settled:
             above = os.path.dirname(below)
-            self._sync_shared(above)
+            _sync_directory(above)
             synced.append(below)
             below = above
         if len(self._settled) >= _MAX_SETTLED:
             self._settled.clear()
-        self._settled.update(synced[1:])
-
-    def _sync_shared(self, directory: str) -> None:
-        """Sync a directory, or wait for another thread's sync that begins from now on."""
-        asked = next(self._ticks)
-        with self._syncing:
-            if self._begun.get(directory, -1) < asked:
-                begun = next(self._ticks)
-                _sync_directory(directory)
-                if len(self._begun) >= _MAX_SETTLED:
-                    self._begun.clear()
-                self._begun[directory] = begun
+        self._settled.update(synced)
 
     def _refuse(self, verb: str, key: str, error: OSError) -> NoReturn:
         remedy = _REMEDIES.get(error.errno or 0, _FIX)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class MemoryStore:
-    """A ``PayloadStore`` and ``BlockingStore`` that lasts as long as the object."""
+    """A store of every kind of `lokki.store.protocol` that lasts as long as the object."""
 
     def __init__(self) -> None:
         self._objects: dict[str, bytes] = {}
@@ -37,6 +37,9 @@ class MemoryStore:
 
     async def exists(self, key: str) -> bool:
         return check_key(key) in self._objects
+
+    async def delete(self, key: str) -> None:
+        self._objects.pop(check_key(key), None)
 
     async def delete_prefix(self, prefix: str) -> int:
         return sum(self._objects.pop(key, None) is not None for key in self._under(prefix))

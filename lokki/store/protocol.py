@@ -76,6 +76,18 @@ TransientStore = PayloadStore
 
 
 @runtime_checkable
+class DeletingStore(Protocol):
+    """What a store may also offer, to delete single objects.
+
+    Without it, what a process that has lost its run stored stays until the run is removed.
+    """
+
+    async def delete(self, key: str) -> None:
+        """Remove the object under ``key``, if there is one."""
+        ...
+
+
+@runtime_checkable
 class BlockingStore(Protocol):
     """What a store may also offer, for worker threads: the same without an event loop.
 

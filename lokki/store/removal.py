@@ -12,6 +12,7 @@ import anyio.to_thread
 from lokki.errors import RunNotFound, RunOwned
 from lokki.store.keys import run_prefix, step_prefix
 from lokki.store.leases import is_worked_on
+from lokki.store.protocol import DeletingStore
 from lokki.store.rows import run_range
 
 if TYPE_CHECKING:
@@ -71,12 +72,12 @@ async def discard(
     """
     folders = [step_prefix(flow, writer.run_id, step, writer.name) for step in steps]
     stored = [key for folder in folders for key in await store.list(folder)]
-    if not stored:
+    if not stored or not isinstance(store, DeletingStore):
         return
     kept = await anyio.to_thread.run_sync(_recorded, journal, writer.run_id)
     for key in stored:
         if key not in kept:
-            await store.delete_prefix(key.rpartition("/")[0])
+            await store.delete(key)
 
 
 def _recorded(journal: Journal, run_id: str) -> set[str]:

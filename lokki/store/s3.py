@@ -40,9 +40,10 @@ _REMEDIES = {
 
 
 class S3Store:
-    """A ``PayloadStore`` in ``bucket`` (default: the one that ``LOKKI_ARTIFACT_BUCKET`` names).
+    """A ``PayloadStore`` and ``DeletingStore`` in ``bucket``.
 
-    Its keys are under ``prefix`` (default: at the top).
+    The default is the bucket that ``LOKKI_ARTIFACT_BUCKET`` names. Its keys are under ``prefix``
+    (default: at the top).
 
     ``endpoint`` is the URL of an emulator (default: AWS), ``region`` that of the bucket (default:
     the AWS profile's), ``concurrency`` the most requests at a time. S3 answers some requests only
@@ -120,6 +121,9 @@ class S3Store:
                 return False
             raise
         return True
+
+    async def delete(self, key: str) -> None:
+        await self._ask("delete", key, "delete_object")
 
     async def delete_prefix(self, prefix: str) -> int:
         keys = await self.list(prefix)

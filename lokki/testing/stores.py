@@ -23,6 +23,7 @@ import pytest
 
 from lokki.errors import PayloadError
 from lokki.store.keys import manifest_key, output_key, run_prefix, zip_key
+from lokki.store.protocol import DeletingStore
 
 if TYPE_CHECKING:
     from lokki.store.protocol import PayloadStore
@@ -147,6 +148,24 @@ class PayloadStoreConformance:
         assert await store.delete_prefix(run_prefix("flow", "run-1")) == 6
         assert await store.delete_prefix(run_prefix("flow", "run-1")) == 0
         assert await store.list("flow") == [output_key("flow", "run-2", "s")]
+
+    async def test_delete_removes_one_object(self, store: PayloadStore) -> None:
+        if not isinstance(store, DeletingStore):
+            pytest.skip("it deletes no single objects, which is optional")
+        keys = [output_key("flow", "run-1", "s", index, "w1") for index in range(3)]
+        for key in (*keys, KEY):
+            await store.put(key, b"x")
+        await store.delete(keys[1])
+        await store.delete(keys[1])
+        assert await store.list("flow") == [KEY, keys[0], keys[2]]
+        for key in (*keys, KEY):
+            await store.delete(key)
+        assert await store.list("flow") == []
+        await store.put(keys[1], b"y")
+        assert await store.get(keys[1]) == b"y"
+        for key in BAD_KEYS:
+            with pytest.raises(PayloadError):
+                await store.delete(key)
 
     async def test_a_deleted_key_can_be_put_again(self, store: PayloadStore) -> None:
         await store.put(KEY, b"old")

@@ -273,7 +273,7 @@ async def test_large_results_go_to_the_payload_store(journal):
         return numbers(3).map(blob).agg(lengths)
 
     assert await blobs.run() == [200_000] * 3
-    stored = list((journal.parent / "payloads" / "blobs" / "runs").glob("*/blob/*/*/output.pkl.gz"))
+    stored = list((journal.parent / "payloads" / "blobs" / "runs").glob("*/blob/*/*.pkl.gz"))
     assert len(stored) == 3
 
 

@@ -53,9 +53,9 @@ async def test_large_results_are_kept_in_s3(aws, journal, monkeypatch):
             handle = engine.submit(wide, {"count": 3})
             assert await handle.result() == [300_000] * 3
         stored = await keys()
-        (prefix,) = {key.rsplit("/", 2)[0] for key in stored}
+        (prefix,) = {key.rpartition("/")[0] for key in stored}
         assert prefix.startswith(f"team/wide/runs/{handle.run_id}/widened/")
-        assert stored == [f"{prefix}/{index}/output.pkl.gz" for index in range(3)]
+        assert stored == [f"{prefix}/{index}.pkl.gz" for index in range(3)]
         await client.copy_object(  # another item's payload of the same length
             Bucket="results", Key=stored[1], CopySource={"Bucket": "results", "Key": stored[0]}
         )

@@ -11,7 +11,7 @@ import sys
 import textwrap
 import time
 from collections import Counter
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -181,6 +181,75 @@ def test_kill_and_resume(tmp_path, journal, kind):
     assert process.returncode == 0, err
     assert out == f"{sum(range(1, ITEMS + 1))}\n"
     assert check_nothing_repeated() == EVERY_CALL + lost
+
+
+LARGE_FLOW = r"""
+import random
+import time
+from lokki import flow, main, step
+
+def noise(number):
+    return random.Random(number).randbytes(300_000)
+
+@step
+def numbers():
+    return list(range(100))
+
+@step{executor}
+def large(number):
+    with open({calls!r}, "a") as calls:
+        calls.write(f"{{number}}\n")
+    time.sleep(0.05)
+    return noise(number)
+
+@step
+def agree(results):
+    return all(noise(number) == result for number, result in enumerate(results))
+
+@flow
+def heavy():
+    return numbers().map(large, concurrency_limit=8).agg(agree)
+
+if __name__ == "__main__":
+    main(heavy)
+"""
+
+
+@pytest.mark.parametrize("executor", ["", "(executor='process')"])
+def test_a_kill_amid_writes_of_large_results_loses_none_that_is_recorded(
+    tmp_path, journal, executor
+):
+    script, calls = tmp_path / "heavy.py", tmp_path / "calls"
+    script.write_text(LARGE_FLOW.format(calls=str(calls), executor=executor))
+
+    def start(*arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, str(script), *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def recorded() -> set[int]:
+        if not journal.exists():
+            return set()
+        with closing(sqlite3.connect(journal)) as connection, suppress(sqlite3.OperationalError):
+            rows = connection.execute("SELECT id & 4294967295 FROM items WHERE ref <> ''")
+            return {index for (index,) in rows}
+        return set()
+
+    process, done = start("run"), set[int]()
+    for most in (8, 24, 40):
+        wait_until(lambda most=most: len(recorded()) >= most, "results on disk")
+        process.kill()
+        process.communicate()
+        assert not done & set(map(int, calls.read_text().splitlines()))
+        done = recorded()
+        calls.write_text("")
+        process = start("resume", "last")
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (0, "True\n"), err
+    assert not done & set(map(int, calls.read_text().splitlines()))
 
 
 SET_FLOW = r"""

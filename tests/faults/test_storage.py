@@ -179,7 +179,7 @@ def test_a_damaged_payload_names_its_file(tmp_path, journal):
     before = f"if number == 2: os.stat({str(ready)!r})"
     script = _script(tmp_path, items=3, size=100_000, before=before)
     assert _call(script, "run").returncode == 1
-    stored = sorted((journal.parent / "payloads").rglob("0/output.pkl.gz"))
+    stored = sorted((journal.parent / "payloads").rglob("0.pkl.gz"))
     (payload,) = stored
     content = bytearray(payload.read_bytes())
     content[5000] ^= 0xFF
@@ -200,8 +200,8 @@ def test_a_damaged_payload_names_its_file(tmp_path, journal):
 def test_a_payload_that_is_not_the_recorded_one_is_reported_and_made_anew(tmp_path, journal, wrong):
     script = _script(tmp_path, items=3, size=100_000)
     assert _call(script, "run").returncode == 0
-    (payload,) = (journal.parent / "payloads").rglob("1/output.pkl.gz")
-    (other,) = (journal.parent / "payloads").rglob("2/output.pkl.gz")
+    (payload,) = (journal.parent / "payloads").rglob("1.pkl.gz")
+    (other,) = (journal.parent / "payloads").rglob("2.pkl.gz")
     if wrong == "exchanged":
         payload.write_bytes(other.read_bytes())
     else:
@@ -222,18 +222,22 @@ def test_a_payload_that_is_not_the_recorded_one_is_reported_and_made_anew(tmp_pa
     assert (again.returncode, again.stdout) == (0, "300000\n"), again.stderr
 
 
-def test_references_of_an_older_lokki_are_read_on(tmp_path, journal):
+@pytest.mark.parametrize("with_writer", [True, False], ids=["a folder each", "only keys"])
+def test_references_of_an_older_lokki_are_read_on(tmp_path, journal, with_writer):
     script = _script(tmp_path, items=3, size=100_000)
     assert _call(script, "run").returncode == 0
     payloads = journal.parent / "payloads"
     with closing(sqlite3.connect(journal)) as connection:
         for item, ref in connection.execute("SELECT id, ref FROM items WHERE ref <> ''").fetchall():
-            key, _, _ = ref.partition(" ")
-            *step, _writer, index, name = key.split("/")
-            old = "/".join([*step, index, name])
+            key, *checksum = ref.split(" ")
+            *step, writer, item_name = key.split("/")
+            index = item_name.removesuffix(".pkl.gz")
+            folder = [*step, writer] if with_writer else step
+            old = "/".join([*folder, index, "output.pkl.gz"])
             (payloads / old).parent.mkdir()
             (payloads / key).rename(payloads / old)
-            connection.execute("UPDATE items SET ref = ? WHERE id = ?", (old, item))
+            old_ref = " ".join([old, *checksum]) if with_writer else old
+            connection.execute("UPDATE items SET ref = ? WHERE id = ?", (old_ref, item))
         connection.commit()
     for stage in ("lengths", "blob"):
         again = _call(script, "resume", "last", "--from", stage)

@@ -28,7 +28,7 @@ def test_layout():
     assert output_key("f", "r-1", "s") == "f/runs/r-1/s/output.pkl.gz"
     assert output_key("f", "r-1", "s", 0) == "f/runs/r-1/s/0/output.pkl.gz"
     assert output_key("f", "r-1", "s", writer="w1") == "f/runs/r-1/s/w1/output.pkl.gz"
-    assert output_key("f", "r-1", "s", 0, "w1") == "f/runs/r-1/s/w1/0/output.pkl.gz"
+    assert output_key("f", "r-1", "s", 0, "w1") == "f/runs/r-1/s/w1/0.pkl.gz"
     assert manifest_key("f", "r-1", "s") == "f/runs/r-1/s/map_manifest.json"
     assert run_prefix("f", "r-1") == "f/runs/r-1"
     assert zip_key("f") == "f/artifacts/lambdas/function.zip"

@@ -14,7 +14,7 @@ from lokki.errors import PayloadError
 from lokki.store import local
 from lokki.store.keys import output_key, run_prefix
 from lokki.store.local import LocalStore
-from lokki.store.protocol import BlockingStore, PayloadStore
+from lokki.store.protocol import BlockingStore, DeletingStore, PayloadStore
 from lokki.testing.stores import PayloadStoreConformance
 
 KEY = output_key("flow", "run-1", "step", 0)
@@ -40,9 +40,10 @@ def files(root: Path) -> set[str]:
     return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
 
 
-def test_it_is_both_kinds_of_store(store):
-    both: PayloadStore = store
-    assert isinstance(both, BlockingStore)
+def test_it_is_every_kind_of_store(store):
+    every: PayloadStore = store
+    assert isinstance(every, BlockingStore)
+    assert isinstance(every, DeletingStore)
 
 
 def test_an_object_is_a_file_where_its_key_says(store, root):
@@ -153,6 +154,19 @@ def test_later_writes_sync_only_what_is_new(store, root, monkeypatch):
     ]
 
 
+def test_the_next_item_of_a_map_syncs_its_file_and_the_folder_of_all(store, root, monkeypatch):
+    first, second = (output_key("flow", "run-1", "step", index, "w1") for index in (0, 1))
+    store.write(first, b"x")
+    syncs = Syncs(monkeypatch)
+    store.write(second, b"x")
+    path = root / second
+    assert syncs.take() == [
+        ("sync", inode(path)),
+        ("replace", inode(path)),
+        ("sync", inode(path.parent)),
+    ]
+
+
 def test_directories_that_another_made_are_synced_too(store, root, monkeypatch):
     (root / "flow" / "runs").mkdir(parents=True)
     syncs = Syncs(monkeypatch)
@@ -165,8 +179,8 @@ def test_directories_that_another_made_are_synced_too(store, root, monkeypatch):
 
 def test_what_is_remembered_is_bounded(store, monkeypatch):
     for index in range(10):
-        store.write(output_key("flow", "run-1", "step", index), b"x")
-    assert len(store._settled) == len(["flow", "runs", "run-1", "step"])
+        store.write(output_key("flow", "run-1", "step", index, "w1"), b"x")
+    assert len(store._settled) == len(["flow", "runs", "run-1", "step", "w1"])
     monkeypatch.setattr(local, "_MAX_SETTLED", 5)
     for n in range(20):
         store.write(f"flow/{n}/step/output", b"x")
@@ -188,7 +202,7 @@ async def test_deleting_takes_empty_directories_along(store, root):
     await store.put(output_key("flow", "run-2", "a"), b"x")
     assert await store.delete_prefix(run_prefix("flow", "run-1")) == 1
     assert [path.name for path in (root / "flow" / "runs").iterdir()] == ["run-2"]
-    assert await store.delete_prefix(run_prefix("flow", "run-2")) == 1
+    await store.delete(output_key("flow", "run-2", "a"))
     assert root.is_dir()
     assert list(root.iterdir()) == []
 
