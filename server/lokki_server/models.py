@@ -44,6 +44,9 @@ class ResumeRequest(_Asked):
     from_: str | None = Field(
         None, alias="from", description="this stage and all later ones", min_length=1
     )
+    deployed: bool = Field(
+        False, description="on AWS: in a new run, with the code that is deployed now"
+    )
 
 
 class ScheduleRequest(_Asked):

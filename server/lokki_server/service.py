@@ -14,13 +14,21 @@ import anyio
 from lokki.config import Config, journal_path
 from lokki.engine.engine import new_run_id
 from lokki.engine.payloads import payload_store
-from lokki.errors import JournalError, JournalGone, KeyReused, PayloadError, RunNotFound
+from lokki.errors import (
+    DefinitionError,
+    JournalError,
+    JournalGone,
+    KeyReused,
+    PayloadError,
+    RunNotFound,
+)
 from lokki.resumption import ResumeOptions
 from lokki.store.history import History
 from lokki.store.jobs import Jobs, NewRun, QueueFull
 from lokki.store.journal import Journal
 from lokki.store.parameters import WrittenParams, drop, keep
 from lokki.store.runs import RunRecord
+from lokki.wording import Arguments, Wording
 from lokki_server import STARTED_BY, catalog, schedules
 from lokki_server.catalog import Catalog, FlowFile
 from lokki_server.feed import Feed
@@ -222,7 +230,12 @@ class Service:
 
 
 def _words(again: ResumeOptions) -> dict[str, Any]:
-    """What to run again, as the channel and the journal have it."""
+    """What to run again, as the channel and the journal have it. Raises DefinitionError."""
+    if again.deployed:
+        deployed = Arguments(deployed=True)
+        raise DefinitionError(
+            Wording("a run of this server has the code of its file: resume it without ", deployed)
+        )
     return {"failed": again.failed, "error": again.error, "from_stage": again.from_stage}
 
 

@@ -117,6 +117,10 @@ def test_a_failed_run_is_resumed_and_one_that_has_ended_not_cancelled(client, sw
     answer = client.post(f"{url}/cancel", json={})
     assert (answer.status_code, answer.json()["detail"]) == (409, f"run {run['id']} is failed")
     assert client.post(f"{url}/plan", json={}).json()["anything"] is True
+    *_, anew = client.post(f"{url}/plan", json={"deployed": True}).json()["summary"]
+    assert anew == (
+        f"a new run begins with the stored results of {run['id']}, and has the deployed code"
+    )
     with off(switch):
         assert client.post(f"{url}/resume", json={}).json()["id"] == run["id"]
         assert wait(client, url)["status"] == "succeeded"

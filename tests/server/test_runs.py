@@ -731,6 +731,7 @@ def test_a_resume_does_again_what_it_is_asked_to(server):
         ({"error": "nosuch"}, 409, "no failure group 'nosuch'"),
         ({"failed": True}, 409, 'no failed items: resume it without "failed": true'),
         ({"failed": True, "from": "add"}, 409, 'takes one of "failed", "error" and "from"'),
+        ({"deployed": True}, 409, 'the code of its file: resume it without "deployed": true'),
         ({"from": ""}, 422, "from"),
         ({"failed": "maybe"}, 422, "failed"),
         ({"form": "add"}, 422, "form"),

@@ -55,4 +55,4 @@ async def plan_resume(runs: Runs, run_id: RunId, request: models.ResumeRequest) 
 
 def _options(request: models.ResumeRequest) -> ResumeOptions:
     """What a request names to run again."""
-    return ResumeOptions(request.failed, request.error, request.from_)
+    return ResumeOptions(request.failed, request.error, request.from_, deployed=request.deployed)

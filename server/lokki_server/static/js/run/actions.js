@@ -46,18 +46,23 @@ export function askResume(run, act) {
   const from = h("div", { class: "field", hidden: true }, stage);
   chosen.node.addEventListener("change", () => (from.hidden = chosen.value() !== "from"));
   from.hidden = chosen.value() !== "from";
+  const onAws = run.where === "aws";
+  const code = onAws ? "the code that it was started with, where AWS can start it again" : "the current code";
+  const deployed = h("input", { type: "checkbox" });
   confirm({
     title: "Resume this run?",
     content: [
-      h("p", null, "It continues with the current code. What has finished does not run again."),
+      h("p", null, `It continues with ${code}. What has finished does not run again.`),
       chosen.node,
       from,
-    ],
+      onAws && h("label", null, deployed, " In a new run, with the code that is deployed now"),
+    ].filter(Boolean),
     verb: "Resume",
     async act() {
       const body = { rest: {}, failed: { failed: true }, from: { from: stage.value } }[
         chosen.value()
       ];
+      if (deployed.checked) body.deployed = true;
       act(await post(runPath(run, "resume"), body), "The run is resumed");
     },
   });
