@@ -41,6 +41,9 @@ MAP_OPTIONS = ("concurrency_limit", "batch_size", "tolerated_failures", "direct_
 _WHOLE = ("gpu", "memory_mb", "ephemeral_storage")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,59}")
 
+lanes_defined: set[Lane] = set()
+"""The lanes of all steps that this process has defined."""
+
 running: ContextVar[list[Any] | None] = ContextVar("lokki_running", default=None)
 """The call of a step that runs here, its BoundCall first; see `lokki.call`."""
 
@@ -99,6 +102,7 @@ class StepDefinition(Generic[P, R]):
             __doc__=fn.__doc__,
         )
         self._check()
+        lanes_defined.add(self.lane)
 
     is_async: bool
     is_static: bool

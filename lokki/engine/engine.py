@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from lokki.engine import ahead as ahead  # isort: split
+
 import asyncio
 import os
 import threading

@@ -23,7 +23,6 @@ from lokki.engine.forkserver import NUMBER
 
 _ANSWER_SECONDS = 60.0
 """How long the server may take to start and to answer."""
-_END_SECONDS = 5.0
 
 
 class ServerGone(Exception):
@@ -84,11 +83,8 @@ class ForkServer:
         with suppress(OSError):  # close() would not do while a child of this process has it, too
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
-        try:
-            self._process.wait(_END_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        self._process.kill()  # it has no workers, or is gone
+        self._process.wait()
 
     def _ask(self, number: int, *descriptors: int) -> tuple[int, list[int]]:
         if not self.alive:

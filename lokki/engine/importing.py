@@ -71,6 +71,11 @@ def importing(source: str) -> Iterator[None]:
         _importing.reset(before)
 
 
+def imports_program() -> bool:
+    """Whether a worker, or a command that looks for flows, imports the program in this process."""
+    return _idle or _importing.get() is not None
+
+
 def check_may_run() -> None:
     """Keep a module that runs a flow on import from running it in every process.
 

@@ -18,7 +18,7 @@ class Starter:
     """
 
     def __init__(self, threads: int) -> None:
-        self._threads = threads
+        self.threads = threads
         self._lock = threading.Lock()
         self._server: ForkServer | None = None
         self._servers: Surroundings | None = None
@@ -28,9 +28,8 @@ class Starter:
         """Prepare for a worker, without waiting."""
         if self._forks and self._lock.acquire(blocking=False):
             try:
-                if self._server is None:
-                    with suppress(OSError):  # it shows when a worker is needed
-                        self._begin(surroundings(self._threads))
+                with suppress(OSError):  # it shows when a worker is needed
+                    self._server_now()
             finally:
                 self._lock.release()
 
@@ -44,7 +43,7 @@ class Starter:
                 with suppress(ServerGone):
                     return self._server_now().fork(memory, connection)
             self._forks = False
-        return Spawned(surroundings(self._threads), memory, connection)
+        return Spawned(surroundings(self.threads), memory, connection)
 
     def rest(self) -> None:
         """End what costs memory until the next worker is started."""
@@ -52,7 +51,7 @@ class Starter:
             self._dismiss()
 
     def _server_now(self) -> ForkServer:
-        now = surroundings(self._threads)
+        now = surroundings(self.threads)
         server = self._server
         if server is None or not server.alive or self._servers != now:
             self._dismiss()

@@ -24,6 +24,7 @@ import anyio
 from lokki import output
 from lokki.call import BoundCall, unstorable
 from lokki.config import Local
+from lokki.engine.ahead import starter
 from lokki.engine.definitions import Definitions, Described
 from lokki.engine.items import Slice, StageWork
 from lokki.engine.perform import CallCancelled, CallFailed, Put
@@ -32,7 +33,6 @@ from lokki.engine.progress import Progress
 from lokki.engine.remote import RemoteSlice, of_ours
 from lokki.engine.sliced import Items, Traits
 from lokki.engine.spawning import cores, megabytes
-from lokki.engine.starting import Starter
 from lokki.engine.worker_process import WorkerProcess
 from lokki.errors import PayloadError, ValueUnreadable, WorkerDied
 from lokki.model.failure import Failure
@@ -80,7 +80,7 @@ class WorkerPool:
     """
 
     def __init__(self, most: int, local: Local) -> None:
-        self._starter = Starter(local.worker_threads or max(1, cores() // most))
+        self._starter = starter(local.worker_threads or max(1, cores() // most))
         self._idle_seconds = local.worker_idle
         self._most_calls = local.worker_calls
         self._most_megabytes = local.worker_memory
