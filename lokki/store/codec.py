@@ -47,6 +47,9 @@ _WORTHWHILE = 0.9  # a larger compressed share than this is not worth the time t
 _SAMPLE = 65_535  # up to this many bytes, all of them are the sample;
 _SLICE = 2 * 1024  # beyond, three slices of this length: more say the same, within 0.02
 
+# The window of 8 KiB has room for the three, and less to prepare: half the time of zlib's defaults.
+_SAMPLE_WINDOW, _SAMPLE_MEMORY = 13, 6
+
 # Magic, deflate, no flags, mtime 0, no extra flags, unknown system (RFC 1952, 2.3.1).
 _STORED_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 _BLOCK = struct.Struct("<BHH")  # BFINAL and BTYPE=00, LEN, NLEN (RFC 1951, 3.2.3 and 3.2.4)
@@ -448,7 +451,8 @@ def _sampled_ratio(raw: bytes) -> float:
     size = min(_SLICE, len(raw))
     middle = (len(raw) - size) // 2
     sample = b"".join((view[:size], view[middle : middle + size], view[-size:]))
-    return len(zlib.compress(sample, _LEVEL)) / len(sample)
+    deflater = zlib.compressobj(_LEVEL, wbits=_SAMPLE_WINDOW, memLevel=_SAMPLE_MEMORY)
+    return (len(deflater.compress(sample)) + len(deflater.flush())) / len(sample)
 
 
 def _store(chunks: Chunks) -> list[bytes | memoryview]:
