@@ -89,10 +89,12 @@ def _page(request: Any, name: str, every: list[Any]) -> dict[str, Any]:
 
 
 def _children(request: Any) -> list[tuple[str, Child]]:
+    executions = request.stepfunction_backend._get_executions()
+    workers = [each.exec_worker for each in executions if each.exec_worker is not None]
     return [
         (record.map_run_arn, child)
-        for execution in request.stepfunction_backend._get_executions()
-        for record in execution.exec_worker.env.map_run_record_pool_manager.get_all()
+        for environment in [each.env for each in workers if each.env is not None]  # it has begun
+        for record in environment.map_run_record_pool_manager.get_all()
         for child in (record.run.children if hasattr(record, "run") else ())
     ]
 
