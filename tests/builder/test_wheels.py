@@ -16,6 +16,7 @@ from lokki.builder.needs import digest_of, needs_of
 from lokki.builder.source import source_of
 from lokki.builder.uv import uv
 from lokki.builder.wheels import older_notes, resolved
+from lokki.builder.zip_pkg import copy_code, install, write_zip
 from lokki.config import load
 from lokki.errors import BuildError
 
@@ -180,9 +181,24 @@ def test_an_image_has_the_wheels_of_a_zip_unless_its_base_is_ones_own(project, o
 # ---- by path -------------------------------------------------------------------------------------
 
 
+def packed(source, folder):
+    """The ZIP of a flow's code and its own dependencies, without those of lokki."""
+    needs, code = needs_of(source), folder / "code"
+    lines = [*needs.lines, *(each.put(folder / "wheels") for each in needs.wheels)]
+    for name, text in {"requirements": "\n".join(lines), "overrides": "", "services": ""}.items():
+        (folder / f"{name}.txt").write_text(text)
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    needed = folder / "requirements.txt"
+    dependencies = install(needed, python=python, architecture="x86_64")
+    copy_code(source, code, "", beside=dependencies)
+    write_zip(dependencies, code, folder / "function.zip")
+    return folder / "function.zip"
+
+
 def test_dependencies_by_path_are_packaged_and_what_is_executable_stays_so(
-    project, offered, tmp_path
+    project, offered, tmp_path, monkeypatch
 ):
+    monkeypatch.setenv("UV_NO_INDEX", "1")
     tool, script = "#!/bin/sh\necho tool", "#!python\nprint()"
     scripts = {
         "lokki_test_tools-1.data/scripts/native!": "\x7fELF",
@@ -202,10 +218,7 @@ beside = { path = "../beside" }
     uv("lock", "--quiet", folder=Path.cwd())
     (Path.cwd() / "tool.sh").write_text(tool)
     (Path.cwd() / "tool.sh").chmod(0o755)
-    package = built(
-        flow, tmp_path / "built", lambda__package_type="zip", lambda__include="tool.sh"
-    ).package
-    with zipfile.ZipFile(package.file) as opened:
+    with zipfile.ZipFile(packed(source_of(flow, "tool.sh"), tmp_path / "lambdas")) as opened:
         modes = {each.filename: each.external_attr >> 16 for each in opened.infolist()}
         assert opened.read("inner/__init__.py") == b"name = 'inner'"
     assert {"inner/__init__.py", "beside/__init__.py"} <= set(modes)
