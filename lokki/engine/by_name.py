@@ -85,6 +85,11 @@ def dumps_input(value: Any, program: Program, way: Way) -> bytes:
         raise PayloadError(why_unwritable(value, error)) from error
 
 
+def prepare() -> None:
+    """Import what pickles calls, which takes some milliseconds."""
+    _pickler()
+
+
 @cache
 def _pickler() -> Any:
     class Pickler(value_pickler()):  # type: ignore[misc]

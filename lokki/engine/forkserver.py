@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import gc
 import os
+import pathlib  # noqa: F401 - which most programs import: once here, instead of in each worker
 import signal
 import socket
 import struct

@@ -24,6 +24,7 @@ import anyio
 from lokki import output
 from lokki.call import BoundCall, unstorable
 from lokki.config import Local
+from lokki.engine import by_name
 from lokki.engine.ahead import starter
 from lokki.engine.definitions import Definitions, Described
 from lokki.engine.items import Slice, StageWork
@@ -189,6 +190,7 @@ class WorkerPool:
     def expect(self) -> None:
         """Prepare for a call, which may come soon; does not wait."""
         self._starter.expect()
+        by_name.prepare()
 
     def _take(self, work: StageWork, run_id: str, program: Program) -> WorkerProcess:
         """A worker for one call, preferably one that knows the run.
