@@ -44,8 +44,8 @@ def _key(
         "env": env,
         "option": option,
     }
-    if default is dict:
-        return field(default_factory=dict, repr=False, metadata=metadata)
+    if default in (dict, list):
+        return field(default_factory=default, repr=default is list, metadata=metadata)
     return field(default=default, metadata=metadata)
 
 
@@ -88,6 +88,10 @@ class Aws:
     permissions_boundary: str | None = _key(
         None, "ARN of the policy that bounds each role that is made"
     )
+    policies: str | None = _key(
+        None, "ARNs of managed policies of the steps' role, comma-separated"
+    )
+    statements: list[dict[str, Any]] = _key(list, "additional statements of the steps' role")
     tracing: bool = _key(False, "whether runs are traced by X-Ray")
     network: Network = field(default_factory=Network)
     tags: dict[str, str] = _key(dict, "tags of all resources, besides lokki:flow")
@@ -292,6 +296,11 @@ class Key:
         return get_origin(self.kind) is dict
 
     @property
+    def is_list(self) -> bool:
+        """Whether it is a list of tables."""
+        return get_origin(self.kind) is list
+
+    @property
     def metavar(self) -> str:
         """The placeholder for its value in the help of its option: ``INT``, ``human|json``."""
         return "|".join(get_args(self.kind)) or self.kind.__name__.upper()
@@ -305,6 +314,8 @@ class Key:
         if self.kind is int:
             most = "" if self.most is None else f" to {self.most}"
             return f"a whole number from {self.least}{most}"
+        if self.is_list:
+            return f"tables below [[{self.name}]]"
         return {bool: "true or false", str: "a text"}.get(self.kind, "a table of texts")
 
     def check(self, value: Any, as_text: bool) -> Any:
@@ -334,7 +345,7 @@ class Key:
                 return _TRUTHS.get(text.lower(), text)
             if self.kind is int:
                 return int(text)
-            if self.is_table:
+            if self.is_table or self.is_list:
                 import json
 
                 return json.loads(text)
@@ -346,6 +357,8 @@ class Key:
         if self.kind is int:
             most = value if self.most is None else self.most
             return type(value) is int and (self.least or 0) <= value <= most
+        if self.is_list:
+            return isinstance(value, list) and all(isinstance(each, dict) for each in value)
         return type(value) is self.kind and "\0" not in str(value)
 
     def _texts(self, table: Any, as_text: bool) -> Any:
@@ -382,7 +395,8 @@ def _keys(section: Any, prefix: str = "") -> Iterator[Key]:
         elif each.metadata:
             optional = NoneType in get_args(kind)
             base = get_args(kind)[0] if optional else kind
-            default = {} if each.default is dataclasses.MISSING else each.default
+            made = each.default_factory
+            default = each.default if made is dataclasses.MISSING else made()
             metadata: dict[str, Any] = {**each.metadata, "env": each.metadata["env"] or _env(name)}
             yield Key(name, base, optional, default, **metadata)
 

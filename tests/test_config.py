@@ -48,6 +48,8 @@ PROMISED = {  # key: variable, default
     "aws.roles.pipeline": ("LOKKI_AWS_ROLES_PIPELINE", None),
     "aws.roles.lambda": ("LOKKI_AWS_ROLES_LAMBDA", None),
     "aws.permissions_boundary": ("LOKKI_AWS_PERMISSIONS_BOUNDARY", None),
+    "aws.policies": ("LOKKI_AWS_POLICIES", None),
+    "aws.statements": ("LOKKI_AWS_STATEMENTS", []),
     "aws.tracing": ("LOKKI_AWS_TRACING", False),
     "aws.network.subnets": ("LOKKI_AWS_NETWORK_SUBNETS", None),
     "aws.network.security_groups": ("LOKKI_AWS_NETWORK_SECURITY_GROUPS", None),
@@ -172,6 +174,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     else texts
     for key, (_, default) in PROMISED.items()
 } | {
+    "aws.statements": st.lists(st.just({}), max_size=2),
     "lambda.package_type": st.sampled_from(["image", "zip"]),
     "lambda.architecture": st.sampled_from(["x86_64", "arm64"]),
     "batch.platform": st.sampled_from(["FARGATE", "EC2"]),
@@ -274,7 +277,7 @@ def _other(key: str) -> Any:
     """A value that is not the default."""
     choices = {"logging.level": "DEBUG", "logging.format": "json", "lambda.package_type": "zip"}
     choices |= {"lambda.architecture": "arm64", "logging.show_timestamps": False}
-    choices |= {"batch.platform": "EC2"}
+    choices |= {"batch.platform": "EC2", "aws.statements": [{}]}
     choices |= {table: {"NAME": "text"} for table in TABLES} | {"logging.progress_interval": 77}
     choices |= {"server.runners": 7} | {
         key: True for key, (_, known) in PROMISED.items() if known is False
@@ -426,6 +429,10 @@ LEVELS = "must be DEBUG, INFO, WARNING or ERROR"
         ("batch.vcpu = nan", "key 'batch.vcpu' must be a whole number from 1, not nan"),
         ("logging.show_timestamps = 1", "key 'logging.show_timestamps' must be true or false, "
          "not 1"),
+        ("[aws.statements]\nx = 1", "key 'aws.statements' must be tables below [[aws.statements]], "
+         "not a table"),
+        ("aws.statements = [1]", "key 'aws.statements' must be tables below [[aws.statements]], "
+         "not a list"),
         ("build_dir = ''", "key 'build_dir' must not be empty"),
         ("build_dir = 2026-01-01", "key 'build_dir' must be a text, not "
          "datetime.date(2026, 1, 1)"),

@@ -14,12 +14,11 @@ from lokki.aws.bucket import bucket_of, ensure_bucket, exists, remove_if_empty
 from lokki.aws.image import docker_command, is_pushed, push
 from lokki.aws.keeping import kept
 from lokki.builder.builder import build, clean
-from lokki.builder.concurrency import MOST_CHILDREN, functions
+from lokki.builder.concurrency import MOST_CHILDREN, depends_on_account, functions
 from lokki.builder.template import literal, needs_image
 from lokki.config import Config
 from lokki.errors import AwsError
 from lokki.graph import FlowGraph
-from lokki.stages import MapStage
 from lokki.store.keys import package_key, template_key
 from lokki.store.s3 import S3Store
 from lokki.wording import Arguments, Wording
@@ -65,7 +64,7 @@ async def deploy(
     tell("building")
     if force:
         clean(config)
-    if any(isinstance(stage, MapStage) and not stage.concurrency_limit for stage in graph.stages):
+    if depends_on_account(graph, config):
         config = await _with_concurrency(account, config, tell)
     built = build(graph, config, reuse=True)
     if built.reused:
@@ -117,9 +116,7 @@ async def _refuse_second(account: Account, flow: str, config: Config, name: str)
 
 
 async def _with_concurrency(account: Account, config: Config, tell: stack.Tell) -> Config:
-    """The configuration with the account's concurrency, unless it says how many functions."""
-    if config.lambda_.concurrency or config.lambda_.reserved_concurrency:
-        return config
+    """The configuration with the account's concurrency."""
     try:
         limits = (await account.ask("lambda", "get_account_settings"))["AccountLimit"]
     except AwsError as error:

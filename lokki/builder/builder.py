@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lokki.builder.document import Document
+from lokki.builder.granted import granted_policies
 from lokki.builder.image_pkg import CODE, RUNTIME_CLIENT, write_dockerfile
 from lokki.builder.limits import check_limits, json_text
 from lokki.builder.needs import Needs, digest_of, needs_of
@@ -76,7 +77,7 @@ def build(graph: FlowGraph[Any], config: Config, *, reuse: bool = False) -> Buil
     """
     assert graph.flow is not None
     _check(graph)
-    notes = list(_notes(graph))
+    notes = [*_notes(graph), *_notes_on_settings(config)]
     python = python_version()
     source = source_of(graph.flow, config.lambda_.include, config.build_dir)
     needs = needs_of(source)
@@ -219,3 +220,8 @@ def _notes(graph: FlowGraph[Any]) -> Iterator[str]:
     for stage in graph.stages:
         if isinstance(stage, MapStage) and stage.batch_size and not batched(stage):
             yield f"map '{stage.name}': a Batch job takes one item, whatever batch_size says"
+
+
+def _notes_on_settings(config: Config) -> Iterator[str]:
+    for arn in granted_policies(config):
+        yield f"steps may also do what {arn} allows"

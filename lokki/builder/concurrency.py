@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from lokki.builder.queues import named_queue, queue_of
 from lokki.builder.sizes import is_batch, sizes_of
 from lokki.config import Config
+from lokki.graph import FlowGraph
 from lokki.runtime.units import TaskUnit
 from lokki.stages import MapStage
 
@@ -32,6 +34,13 @@ def most_at_once(stage: MapStage, units: Iterable[TaskUnit], config: Config) -> 
     if stage.concurrency_limit:
         return min(stage.concurrency_limit, MOST_CHILDREN)
     return min(_jobs(unit, config) if is_batch(unit) else functions(config) for unit in units)
+
+
+def depends_on_account(graph: FlowGraph[Any], config: Config) -> bool:
+    """Whether a map is as wide as the account allows."""
+    maps = [stage for stage in graph.stages if isinstance(stage, MapStage)]
+    configured = config.lambda_.concurrency or config.lambda_.reserved_concurrency
+    return not configured and not all(each.concurrency_limit for each in maps)
 
 
 def functions(config: Config) -> int:

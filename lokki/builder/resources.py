@@ -32,10 +32,10 @@ def sub(text: str) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class Statement(Document):
-    """What a role may do, and on what."""
+    """What a role may do, or never may, and on what."""
 
-    TAG: ClassVar = {"Effect": "Allow"}
-
+    sid: str | None = None
+    effect: str = "Allow"
     action: tuple[str, ...]
     resource: tuple[Any, ...]
     condition: Mapping[str, Any] | None = None

@@ -92,6 +92,12 @@ def names_of(graph: FlowGraph[Any]) -> Names:
     return Names(calls, maps, labels)
 
 
+def partition_of(config: Config) -> str:
+    """The partition of the configured region."""
+    region = config.aws.region or ""
+    return next((each for start, each in _PARTITIONS if region.startswith(start)), "aws")
+
+
 def _unused(name: str, used: set[str]) -> str:
     """The name, with a number if it is already ``used``; adds it to those."""
     tried = (f"{name}{number if number > 1 else ''}" for number in count(1))
@@ -192,9 +198,7 @@ class _States:
 
     def _service(self, name: str) -> str:
         """The ARN of an integration, which contains the region's partition."""
-        region = self.config.aws.region or ""
-        partition = next((each for start, each in _PARTITIONS if region.startswith(start)), "aws")
-        return f"arn:{partition}:states:::{name}"
+        return f"arn:{partition_of(self.config)}:states:::{name}"
 
     def _format(self, below: str, *paths: str, url: bool = True) -> str:
         """The intrinsic function that makes a key of the run, or its URL."""

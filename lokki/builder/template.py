@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from math import ceil
 from typing import Any
 
+from lokki.builder.granted import granted_policies, granted_statements
 from lokki.builder.permissions import (
     invocations,
     machine_statements,
@@ -117,7 +118,7 @@ def permissions(graph: FlowGraph[Any], config: Config) -> Iterator[tuple[str, St
     ]
     if config.aws.roles.lambda_ is None:
         may = step_statements(graph, sorted(secret_arns(config).values()))
-        for statement in [*may, *service_statements(config)]:
+        for statement in [*may, *service_statements(config), *granted_statements(config)]:
             yield "steps", statement
     if config.aws.roles.pipeline is None:
         maps = any(isinstance(stage, MapStage) for stage in graph.stages)
@@ -233,12 +234,14 @@ class _TemplateMaker:
 
     def _step_role(self, name: str, service: str) -> dict[str, Role]:
         """The role of steps in a service by its logical id, unless one is configured."""
+        statements, policies = granted_statements(self.config), granted_policies(self.config)
         if self.config.aws.roles.lambda_ is not None:
             return {}
         may = step_statements(self.graph, sorted(secret_arns(self.config).values()))
         if service == _LAMBDA:
             may += service_statements(self.config)
-        made = role(f"{service}.amazonaws.com", "step", may)
+        made = role(f"{service}.amazonaws.com", "step", may + statements)
+        made = replace(made, managed_policy_arns=policies or None)
         return {named(name, made): self._completed(made)}
 
     def _role_arn(self, roles: Mapping[str, Role]) -> Any:

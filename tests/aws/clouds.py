@@ -31,13 +31,14 @@ class Cloud:
         self.name = f"stack-{unique}"
         self.told = told
         self.agrees = True
+        self.flow = "greeting"
         self._endpoint = endpoint
         self._build_dir = build_dir
 
     def by(self, endpoint: str) -> Cloud:
         """The same, reached another way."""
         made = Cloud(endpoint, self._build_dir, self.told)
-        made.name, made.bucket = self.name, self.bucket
+        made.name, made.bucket, made.flow = self.name, self.bucket, self.flow
         return made
 
     def config(self, **settings: Any) -> Config:
@@ -59,7 +60,7 @@ class Cloud:
     def deploy(
         self, flow: Any = deployed_flows.greeting, *, force: bool = False, **settings: Any
     ) -> Deployed | None:
-        config = self.config(**settings)
+        config, self.flow = self.config(**settings), flow.name
 
         async def work() -> Deployed | None:
             async with opened(config) as account:
@@ -78,7 +79,7 @@ class Cloud:
 
     def destroy(self, *, data: bool = True) -> Any:
         config = self.config()
-        target = Target(self.name, "greeting", self.bucket)
+        target = Target(self.name, self.flow, self.bucket)
 
         async def work() -> Any:
             async with opened(config) as account:

@@ -160,3 +160,17 @@ def done_and_gone():
 def dying(index: int):
     """Its parameter has the name of what an item has, too."""
     return pairs_of().map(die)
+
+
+@step
+def fall(number, switch):
+    """Some processes end as long as there is a file of this name."""
+    print("falling", number)
+    if number and os.path.exists(switch):
+        os._exit(3)
+    return number
+
+
+@flow
+def falling(count: int, switch: str = "/nowhere"):
+    return numbers().map(fall).agg(heaviest)

@@ -110,6 +110,15 @@ OPTIONS = {
     "aws.network.subnets": "subnet-0a1b2c3d, subnet-1a1b2c3d",
     "aws.network.security_groups": "sg-0a1b2c3d",
     "aws.permissions_boundary": "arn:aws:iam::123456789012:policy/boundary",
+    "aws.policies": "arn:aws:iam::aws:policy/AmazonDynamoDBReadOnlyAccess",
+    "aws.statements": [
+        {
+            "Effect": "Allow",
+            "Action": ["sqs:SendMessage"],
+            "Resource": "arn:aws:sqs:us-east-1:123456789012:birds",
+            "Condition": {"Bool": {"aws:SecureTransport": "true"}},
+        }
+    ],
     "aws.tracing": True,
     "aws.tags": {"team": "birds"},
     "lambda.package_type": "zip",

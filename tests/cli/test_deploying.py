@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
@@ -74,6 +75,19 @@ def test_without_a_terminal_one_has_to_confirm_before(start, command):
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (2, "")
     assert err.endswith("Error: there is no terminal to ask at: give --confirm\n")
+
+
+def test_the_policy_of_a_deploy_is_printed_without_an_account(done, place):
+    code, out, err = done("deploy", "birds.py", "--policy", "--endpoint", "http://127.0.0.1:9")
+    statements = json.loads(out)["Statement"]
+    assert (code, err) == (0, "")
+    resources = {arn for each in statements for arn in each["Resource"]}
+    assert "arn:aws:states:us-east-1:*:stateMachine:birds-flow" in resources
+    _, out, _ = done("deploy", "birds.py", "--policy", "--stack-name", "aviary")
+    assert "arn:aws:cloudformation:us-east-1:*:stack/aviary/*" in out
+    (place / "lokki.toml").unlink()
+    code, _, err = done("deploy", "birds.py", "--policy")
+    assert (code, err[:49]) == (2, "Error: there is no bucket for results and package")
 
 
 def test_without_a_bucket_the_error_says_where_to_set_it(done, place):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
     from lokki.aws.deploy import Deployed
     from lokki.aws.stack import ChangeSet
+    from lokki.config import Config
+    from lokki.graph import FlowGraph
 
 _HELP = """Build a flow and create or update its stack on AWS.
 
@@ -40,11 +43,20 @@ Shows the changes before it makes them.
 
 def deploy_command(flow: Flow[..., Any], program: Program) -> click.Command:
     def deploy(
-        params: Path | None, stack_name: str | None, confirm: bool, force: bool, **options: Any
+        params: Path | None,
+        stack_name: str | None,
+        confirm: bool,
+        force: bool,
+        policy: bool,
+        **options: Any,
     ) -> None:
-        check_can_ask(confirm)
+        if not policy:
+            check_can_ask(confirm)
         config, console = config_from(options), stderr_console()
         graph = asked_graph(flow, params, options, here=False, whole=False)
+        if policy:
+            _print_policy(graph, config, stack_name or config.aws.deployed_name(flow.name))
+            return
 
         async def deployed() -> Deployed | None:
             from lokki.aws.deploy import deploy
@@ -71,8 +83,21 @@ def deploy_command(flow: Flow[..., Any], program: Program) -> click.Command:
     anew = click.Option(
         ["--force"], is_flag=True, help="Build and push again, even without changes."
     )
-    own = [STACK, *settings("aws", "lambda"), CONFIRM, anew]
+    policy = click.Option(
+        ["--policy"],
+        is_flag=True,
+        help="Only print the IAM policy that deploying, running and destroying the flow needs.",
+    )
+    own = [STACK, *settings("aws", "lambda"), CONFIRM, anew, policy]
     return Command("deploy", params=options_of(flow, own, whole=False), callback=deploy, help=_HELP)
+
+
+def _print_policy(graph: FlowGraph[Any], config: Config, stack: str) -> None:
+    from lokki.aws.bucket import bucket_of
+    from lokki.builder.access import deployer_policy
+
+    bucket_of(config)
+    click.echo(json.dumps(deployer_policy(graph, config, stack), indent=2))
 
 
 def _agree(console: Console, confirmed: bool, change_set: ChangeSet) -> bool:
