@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING
 import botocore.session
 import certifi
 import pytest
+from dependencies import Dependencies
 from hypothesis import settings
+
+from lokki.testing import Stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,9 +83,30 @@ def aws(cloud: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.fixture(scope="session")
-def build_dir(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Where tests build packages that need the same, so that it is installed once."""
-    return str(tmp_path_factory.mktemp("built"))
+def dependencies(tmp_path_factory: pytest.TempPathFactory) -> Dependencies:
+    """Gives a build folder what the packages of most flows need."""
+    own = tmp_path_factory.getbasetemp()
+    return Dependencies((own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "packaged")
+
+
+@pytest.fixture(scope="session")
+def build_dir(tmp_path_factory: pytest.TempPathFactory, dependencies: Dependencies) -> str:
+    """Where tests build packages that need the same."""
+    return dependencies.into(tmp_path_factory.mktemp("built"))
+
+
+@pytest.fixture(scope="session")
+def rehearsal(
+    tmp_path_factory: pytest.TempPathFactory, dependencies: Dependencies
+) -> Iterator[Stage]:
+    """An AWS in this process that runs the builds of flows, for all tests of it."""
+    from lokki.rehearse.rehearsal import rehearsing
+
+    folder = tmp_path_factory.mktemp("rehearsed")
+    for kind in ("zip", "image"):
+        dependencies.into(folder / kind)
+    with rehearsing() as opened:
+        yield Stage(opened, str(folder))
 
 
 @pytest.fixture(scope="session")

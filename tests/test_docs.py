@@ -17,21 +17,18 @@ from pathlib import Path
 import forking
 import pytest
 
-from lokki.testing import rehearsal
-
-__all__ = ["rehearsal"]
-
 ROOT = Path(__file__).parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture
-def account(request, monkeypatch):
+def account(request, monkeypatch, tmp_path):
     """Has the commands of a page that is about AWS find one."""
 
     def have():
         endpoint = request.getfixturevalue("rehearsal").endpoint
+        request.getfixturevalue("dependencies").into(tmp_path / "lokki-build")
         for name, value in {
             "LOKKI_AWS_ENDPOINT": endpoint,
             "LOKKI_AWS_REGION": "us-east-1",

@@ -18,9 +18,7 @@ from yarl import URL
 
 from lokki.backends.blocking import opened
 from lokki.rehearse.moto_patches.server import REGION
-from lokki.testing import Stage, rehearsal
-
-__all__ = ["rehearsal"]
+from lokki.testing import Stage
 
 _OWN = ("Host", "Expect", "Transfer-Encoding", "Content-Length", "Connection", "Date", "Server")
 """Headers of one connection, not of what is asked."""

@@ -19,10 +19,10 @@ pytestmark = pytest.mark.timeout(180)
 
 
 @pytest.fixture
-def weighing(rehearsal, tmp_path):
+def weighing(rehearsal, dependencies, tmp_path):
     """A function that deploys the flow, with a queue that was there before, and its image."""
-    built = tmp_path / "built"
-    cloud = Cloud(rehearsal.endpoint, str(built), [])
+    built = dependencies.into(tmp_path / "built")
+    cloud = Cloud(rehearsal.endpoint, built, [])
     batch, queue = cloud.client("batch"), f"queue-{next(NAMES)}"
     role = cloud.client("iam").create_role(RoleName=f"{queue}-role", AssumeRolePolicyDocument="{}")
     made = batch.create_compute_environment(

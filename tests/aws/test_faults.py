@@ -147,9 +147,9 @@ def test_parameters_that_are_too_large_start_nothing(place):
 
 
 @pytest.fixture
-def secretive(rehearsal, tmp_path):
+def secretive(rehearsal, dependencies, tmp_path):
     """The flow with a secret, deployed in a bucket and a folder of its own."""
-    cloud = Cloud(rehearsal.endpoint, str(tmp_path / "built"), [])
+    cloud = Cloud(rehearsal.endpoint, dependencies.into(tmp_path / "built"), [])
     arn = f"arn:aws:secretsmanager:us-east-1:123456789012:secret:token-{uuid4().hex[:6]}"
     cloud.client("secretsmanager").create_secret(Name=arn, SecretString=PLANTED)
     cloud.deploy(flows.secretive, **{"lambda.env": {"LOKKI_SECRET_TOKEN": arn}})

@@ -52,9 +52,10 @@ AFTER = (
 
 
 @pytest.fixture
-def redeployed(rehearsal, build_dir, tmp_path):
+def redeployed(rehearsal, dependencies, tmp_path):
     """A function that deploys a source as the flow, again and again; its cloud."""
-    cloud = Cloud(rehearsal.endpoint, build_dir, [])
+    built = dependencies.into(tmp_path / "built")
+    cloud = Cloud(rehearsal.endpoint, built, [])
     numbers = itertools.count()
 
     def deploy(source, **settings):

@@ -106,8 +106,9 @@ def test_a_zip_has_the_flow_what_it_imports_and_what_it_depends_on(project, buil
     assert package.parts[0].zipped > package.parts[-1].zipped
 
 
-def test_what_was_built_before_is_not_packaged_again(project):
+def test_what_was_built_before_is_not_packaged_again(project, dependencies):
     flow = project("rebuilt", "import parts", parts____init__DOTpy="")
+    dependencies.into(Path("parts/built"))
     once = built(flow, "parts/built", lambda__package_type="zip").package.file.read_bytes()
     again = built(flow, "parts/built", lambda__package_type="zip").package
     assert again.file.read_bytes() == once
@@ -158,9 +159,10 @@ def test_an_image_has_a_dockerfile_and_what_it_copies(project, build_dir):
     assert "FROM own/python" in (own / "Dockerfile").read_text()
 
 
-def test_images_of_different_flows_share_what_they_depend_on(project, tmp_path):
+def test_images_of_different_flows_share_what_they_depend_on(project, dependencies, tmp_path):
+    place = dependencies.into(tmp_path / "built")
     folders = [
-        assembled(built(project(name), str(tmp_path / "built")).folder, tmp_path / name)
+        assembled(built(project(name), place).folder, tmp_path / name)
         for name in ("one_image", "another_image")
     ]
     one, other = (folder / "lokki" / "__init__.py" for folder in folders)

@@ -101,7 +101,8 @@ def test_build_tells_what_it_has_written_and_what_roles_may_do(done, place):
     assert written == {"lambdas", "statemachine.json", "template.yaml"}
 
 
-def test_a_zip_is_reported_with_its_sizes(done, place):
+def test_a_zip_is_reported_with_its_sizes(done, place, dependencies):
+    dependencies.into(place / "lokki-build")
     (place / "lokki.toml").write_text('[lambda]\npackage_type = "zip"\n')
     code, out, _ = done("build", "birds.py")
     assert code == 0

@@ -13,10 +13,6 @@ from uuid import uuid4
 
 import pytest
 
-from lokki.testing import rehearsal
-
-__all__ = ["rehearsal"]
-
 ROOT = Path(__file__).parent.parent.parent
 UV_CACHE = os.environ.get("UV_CACHE_DIR") or str(Path.home() / ".cache" / "uv")
 pytestmark = pytest.mark.timeout(120)
