@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 import sys
 import tomllib
@@ -59,13 +60,14 @@ def _imported(root: Path) -> Iterator[Path]:
     What is installed from a folder there is a dependency.
     """
     installed = [each for each in _installed_from() if root in each.parents]
+    below = os.path.join(root, "")
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
         top = name.partition(".")[0]
         if file is None or top in ("lokki", "__main__", "lokki_server"):
             continue
         path = _resolved(file)
-        if not path.is_relative_to(root) or "site-packages" in path.parts:
+        if not str(path).startswith(below) or "site-packages" in path.parts:
             continue
         if any(path.is_relative_to(each) for each in installed):
             continue

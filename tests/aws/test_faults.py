@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 from uuid import uuid4
 
@@ -29,20 +30,21 @@ def refusing(deployed, way):
 
 
 def test_a_history_of_20_000_events_is_read_once(place, refusing, way, monkeypatch):
-    from moto.stepfunctions.parser.models import StepFunctionsParserBackend
+    from moto.stepfunctions.parser.asl.eval.event.event_manager import EventManager
 
     run_id = begin(place, count=2)
     ended(place, run_id)
-    whole = StepFunctionsParserBackend.get_execution_history
+    whole = EventManager.get_event_history
 
-    def long(self, execution_arn):
-        events = list(whole(self, execution_arn)["events"])
+    @cache
+    def long(self):
+        events = whole(self)
         attempts = [
             {**events[2], "type": kind} for kind in ("TaskScheduled", "TaskFailed")
         ] * 10_000
-        return {"events": events[:3] + attempts + events[3:]}
+        return events[:3] + attempts + events[3:]
 
-    monkeypatch.setattr(StepFunctionsParserBackend, "get_execution_history", long)
+    monkeypatch.setattr(EventManager, "get_event_history", lambda self: list(long(self)))
     run = refusing.run(run_id)
     assert (run.status, [stage.succeeded for stage in run.stages]) == (
         "succeeded", [1, 2, 1],
