@@ -35,6 +35,8 @@ def _begin() -> None:
     global _ready
     if parent_process() is not None or "lokki.engine.worker" in sys.modules or imports_program():
         return  # a process of the program, or one that only looks at it
+    if not sys.executable or hasattr(sys, "frozen"):
+        return  # no interpreter, or the program itself, which would start itself again and again
     if "process" in lanes_defined and cores() > 1:
         _ready = Starter(1)
         _ready.expect()

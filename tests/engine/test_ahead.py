@@ -108,6 +108,8 @@ print({parent for parent, _ in seeing.run_sync()} == {ahead})
     [
         ("thread", "from lokki import Engine"),
         ("process", "os.sched_setaffinity(0, {0})\nfrom lokki import Engine"),
+        ("process", "sys.executable = None\nfrom lokki import Engine"),
+        ("process", "sys.frozen = True\nfrom lokki import Engine"),
         (
             "process",
             "import lokki.loading, runpy\n"
@@ -115,7 +117,7 @@ print({parent for parent, _ in seeing.run_sync()} == {ahead})
             "    from lokki import Engine",
         ),
     ],
-    ids=["no step needs it", "one core", "a command looks at the program"],
+    ids=["not needed", "one core", "embedded", "one executable", "a command looks at the program"],
 )
 def test_no_server_is_started_where_it_is_of_no_use(tmp_path, executor, body):
     assert ran(tmp_path, f"{body}\nprint(children())", executor=executor) == ["[]"]
