@@ -35,6 +35,11 @@ class Wheel:
     marker: str = ""
 
     @property
+    def package(self) -> str:
+        """The name of what is in it."""
+        return self.name.partition("-")[0].replace("_", "-").lower()
+
+    @property
     def digest(self) -> str:
         """A hash of the files in it, whenever it was made."""
         with ZipFile(BytesIO(self.content)) as opened:
@@ -45,8 +50,7 @@ class Wheel:
         """Write it into ``folder``; the requirement for it, seen from beside the folder."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / self.name).write_bytes(self.content)
-        package = self.name.partition("-")[0].replace("_", "-")
-        return f"{package}{self.extras} @ ./{folder.name}/{self.name}{self.marker}"
+        return f"{self.package}{self.extras} @ ./{folder.name}/{self.name}{self.marker}"
 
 
 def apart(lines: Iterable[str], base: Path) -> tuple[tuple[str, ...], tuple[Wheel, ...]]:

@@ -67,7 +67,8 @@ def needs_of(source: Source) -> Needs:
         )
     others = [line for line in needed if _name(line) != DISTRIBUTION]
     rest, wheels = apart(others, locked or source.project)
-    return Needs(rest, locked is not None, wheels)
+    without_lokki = (each for each in wheels if each.package != DISTRIBUTION)
+    return Needs(rest, locked is not None, tuple(without_lokki))
 
 
 def _locked_in(project: Path) -> Path | None:

@@ -262,6 +262,15 @@ def test_a_dependency_may_name_its_path_without_a_lock_file(project, tmp_path):
         needs_of(source_of(project("losing", f'["{gone}"]')))
 
 
+def test_lokki_by_path_is_the_one_that_is_installed(project, tmp_path):
+    library(tmp_path / "lokki", "lokki_engine")
+    more = '[tool.uv.sources]\nlokki-engine = { path = "../lokki" }\n'
+    flow = project("developing", '["lokki-engine"]', more=more)
+    uv("lock", "--quiet", folder=Path.cwd())
+    needs = needs_of(source_of(flow))
+    assert (needs.lines, needs.wheels) == ((), ())
+
+
 def test_a_member_of_a_workspace_has_its_lock_file_and_its_neighbours(project, tmp_path):
     (tmp_path / "pyproject.toml").write_text(
         '[tool.uv.workspace]\nmembers = ["project", "neighbour"]\n'
