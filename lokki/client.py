@@ -254,6 +254,10 @@ class ServerRun:
         """Ask for its cancellation; `wait` returns when it has ended."""
         self._client.ask("POST", f"{self._path}/cancel", {})
 
+    def tune(self, concurrency: int) -> None:
+        """Have this many items of its map run at a time; only on AWS, while the map runs."""
+        self._client.ask("POST", f"{self._path}/tune", {"concurrency": concurrency})
+
     def resume(
         self, *, failed: bool = False, error: str | None = None, from_stage: str | None = None
     ) -> None:

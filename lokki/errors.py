@@ -247,6 +247,10 @@ class RunOwned(JournalError):
     """Another living process owns this run."""
 
 
+class NotTunable(LokkiError):
+    """A run has no map whose concurrency can be changed now."""
+
+
 class KeyReused(JournalError):
     """An idempotency key was used before, with another request."""
 

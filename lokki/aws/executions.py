@@ -22,8 +22,8 @@ from lokki.aws.execution_view import (
 from lokki.aws.observation import GONE, PAGE
 from lokki.aws.results import Results
 from lokki.config import Config
-from lokki.errors import AwsError, KeyReused, RunNotFound
-from lokki.model.run import Run, RunList
+from lokki.errors import AwsError, KeyReused, NotTunable, RunNotFound
+from lokki.model.run import Run, RunList, Tuned
 from lokki.model.run_filter import RunFilter
 from lokki.model.times import seconds
 from lokki.runtime.event import execution_input
@@ -117,6 +117,30 @@ class Executions(Results):
         """Redrive an execution that has ended, from the state in which it ended."""
         arn = self.arn(run.flow, run.id)
         await self.account.ask("stepfunctions", "redrive_execution", executionArn=arn)
+
+    async def tune(self, flow: str, run_id: str, concurrency: int) -> Tuned:
+        """Change how many executions of the map that is running run at a time.
+
+        https://docs.aws.amazon.com/step-functions/latest/apireference/API_UpdateMapRun.html
+        Raises NotTunable if no map is running.
+        """
+        seen = await self.observe(flow, run_id)
+        for stage in seen.machine.stages:
+            running = seen.maps.get(stage.label or "")
+            if running is not None and running["status"] == "RUNNING":
+                await self.account.ask(
+                    "stepfunctions",
+                    "update_map_run",
+                    mapRunArn=running["mapRunArn"],
+                    maxConcurrency=concurrency,
+                )
+                return Tuned(
+                    stage=stage.name, concurrency=concurrency, before=running["maxConcurrency"]
+                )
+        status = status_of(seen.execution)
+        if status.is_final:
+            raise NotTunable(f"run {run_id} has ended: it is {status}")
+        raise NotTunable(f"no map of run {run_id} is running now: only maps have a concurrency")
 
     # ---- what is found ---------------------------------------------------------------------------
 

@@ -26,7 +26,7 @@ from lokki.model.base import fields_of
 from lokki.model.failure import Failure
 from lokki.model.item import Attempt, Item, ItemDetail, Strip
 from lokki.model.log import LogLine
-from lokki.model.run import Run, RunList, Stage
+from lokki.model.run import Run, RunList, Stage, Tuned
 from lokki.model.run_filter import RunFilter
 from lokki.model.status import ItemStatus
 from lokki.model.times import seconds
@@ -240,6 +240,10 @@ class AwsBackend:
         """Request the cancellation of a run."""
         await self.executions.stop(run)
         self._known.once.forget(run.flow)
+
+    async def tune(self, run_id: str, concurrency: int) -> Tuned:
+        """Like `Backend.tune`."""
+        return await self.executions.tune(await self._flow(run_id), run_id, concurrency)
 
     async def _changed(self, flow: str, run_id: str) -> Run:
         """A run after a change; drops what is kept of its flow's runs."""

@@ -8,7 +8,7 @@ from typing import Protocol
 from lokki.backends.outputs import Output
 from lokki.model.item import Item, ItemDetail, Strip
 from lokki.model.log import LogLine
-from lokki.model.run import Run, RunList
+from lokki.model.run import Run, RunList, Tuned
 from lokki.model.run_filter import RunFilter
 from lokki.store.lines import Wanted
 
@@ -85,6 +85,13 @@ class Backend(Protocol):
 
     def cancel(self, run_id: str) -> Iterator[None]:
         """Have a run cancelled by the process that runs it; yields while the caller has to wait."""
+        ...
+
+    def tune(self, run_id: str, concurrency: int) -> Tuned:
+        """Change how many items of a run's map run at a time, from 1 to 10,000.
+
+        Calls that have begun go on. Raises NotTunable if no map is running, or not on AWS.
+        """
         ...
 
 

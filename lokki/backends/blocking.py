@@ -13,7 +13,7 @@ from lokki.backends import aws
 from lokki.backends.aws import AwsBackend
 from lokki.config import Config
 from lokki.model.log import LogLine
-from lokki.model.run import Run, RunList
+from lokki.model.run import Run, RunList, Tuned
 from lokki.model.run_filter import RunFilter
 from lokki.resumption import ResumeOptions
 from lokki.store.lines import Wanted
@@ -84,6 +84,9 @@ class BlockingAwsBackend:
     def request_cancel(self, run_id: str) -> None:
         """Request the cancellation of a run."""
         self.wait(self._backend.request_cancel, self.find(run_id))
+
+    def tune(self, run_id: str, concurrency: int) -> Tuned:
+        return self.wait(self._backend.tune, run_id, concurrency)
 
     def cancel(self, run_id: str) -> Iterator[None]:
         self.request_cancel(run_id)

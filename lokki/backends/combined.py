@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lokki.backends.local import LocalBackend
 from lokki.errors import AwsError, RunNotFound
 from lokki.model.log import LogLine
-from lokki.model.run import Run, RunList
+from lokki.model.run import Run, RunList, Tuned
 from lokki.model.run_filter import RunFilter
 from lokki.model.times import seconds
 
@@ -135,3 +135,6 @@ class CombinedBackend:
 
     def cancel(self, run_id: str) -> Iterator[None]:
         return self._of(run_id).cancel(run_id)
+
+    def tune(self, run_id: str, concurrency: int) -> Tuned:
+        return self._of(run_id).tune(run_id, concurrency)

@@ -13,7 +13,7 @@ import anyio
 from lokki.backends import recorded
 from lokki.config import journal_path, load
 from lokki.model.log import LogLine
-from lokki.model.run import Run, RunList
+from lokki.model.run import Run, RunList, Tuned
 from lokki.model.run_filter import RunFilter
 from lokki.store.connection import Reader
 from lokki.store.history import History
@@ -88,6 +88,9 @@ class LocalBackend:
         with closing(Journal(self._read.path)) as journal:
             while journal.request_cancel(run.id, time(), run.owner).result():
                 yield
+
+    def tune(self, run_id: str, concurrency: int) -> Tuned:
+        raise recorded.not_tunable(run_id)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from time import time
 
+from lokki.errors import NotTunable
 from lokki.model import structure
 from lokki.model.failure import Error
 from lokki.model.run import (
@@ -57,6 +58,14 @@ def page(history: History, wanted: RunFilter) -> RunList:
     )
     more, found = found[wanted.limit :], found[: wanted.limit]
     return RunList(runs=runs(history, found), next=found[-1].id if more else None)
+
+
+def not_tunable(run_id: str) -> NotTunable:
+    """Why a run of a journal cannot be tuned."""
+    return NotTunable(
+        f"run {run_id} is not on AWS, so its concurrency stays what it was at its start: cancel "
+        "it, set local.concurrency, and resume it"
+    )
 
 
 def run(history: History, found: RunRecord) -> Run:

@@ -15,7 +15,7 @@ from lokki.model.flow import Flow, FlowList
 from lokki.model.item import Strip
 from lokki.model.log import LineList, LogLine
 from lokki.model.reading import read
-from lokki.model.run import AllParams, Run, RunList
+from lokki.model.run import AllParams, Run, RunList, Tuned
 from lokki.model.run_filter import RunFilter
 from lokki.model.structure import Structure, of_text
 from lokki.model.times import rfc3339
@@ -166,6 +166,10 @@ class ServerBackend:
         self.request_cancel(run_id)
         while not self.find(run_id).status.is_final:
             yield
+
+    def tune(self, run_id: str, concurrency: int) -> Tuned:
+        wanted = {"concurrency": concurrency}
+        return self._read(Tuned, self._client.ask("POST", f"/runs/{run_id}/tune", wanted))
 
     def _ask(self, kind: type[T], path: str, **wanted: Any) -> T:
         """The server's answer, as a type of the model."""

@@ -196,6 +196,18 @@ class Plan:
 
 
 @model
+class Tuned:
+    """A running map with another concurrency: how many of its items run at a time.
+
+    With `batch_size`, how many of its batches.
+    """
+
+    stage: Annotated[str, Example("crunch")]
+    concurrency: Annotated[int, Example(200)]
+    before: int
+
+
+@model
 class Result:
     """A flow's result; if JSON cannot hold it, its type and where to download it."""
 

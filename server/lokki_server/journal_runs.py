@@ -11,10 +11,11 @@ import anyio.to_thread
 
 from lokki.backends.local import LocalBackend
 from lokki.backends.outputs import Output
+from lokki.backends.recorded import not_tunable
 from lokki.model.base import fields_of
 from lokki.model.item import Item, ItemDetail, Strip
 from lokki.model.log import LogLine
-from lokki.model.run import Plan, Run, RunList
+from lokki.model.run import Plan, Run, RunList, Tuned
 from lokki.model.run_filter import RunFilter
 from lokki.resumption import ResumeOptions
 from lokki.store.connection import Reader
@@ -165,6 +166,9 @@ class JournalRuns:
 
     async def cancel(self, run_id: str) -> Run:
         return await self.find((await self._operations.cancel(run_id)).id)
+
+    async def tune(self, run_id: str, concurrency: int) -> Tuned:
+        raise not_tunable((await self.find(run_id)).id)
 
     async def plan(self, run_id: str, again: ResumeOptions) -> Plan:
         _, planned = await self._operations.plan(run_id, again)

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from lokki.builder.concurrency import MOST_CHILDREN
 from lokki_server.requested import check_fields, check_params
 
 
@@ -34,6 +35,12 @@ class RunRequest(_Asked):
 
 class CancelRequest(_Asked):
     """Nothing: `{}`."""
+
+
+class TuneRequest(_Asked):
+    """How many items of a map run at a time from now on."""
+
+    concurrency: int = Field(ge=1, le=MOST_CHILDREN)
 
 
 class ResumeRequest(_Asked):

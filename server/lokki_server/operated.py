@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Protocol
 
 from lokki.backends.backend import AsyncBackend
-from lokki.model.run import Plan, Run
+from lokki.model.run import Plan, Run, Tuned
 from lokki.resumption import ResumeOptions
 
 
@@ -19,6 +19,10 @@ class OperatedBackend(AsyncBackend, Protocol):
 
     async def cancel(self, run_id: str) -> Run:
         """Request the cancellation of a run. Raises Problem for one that has ended."""
+        ...
+
+    async def tune(self, run_id: str, concurrency: int) -> Tuned:
+        """Change how many items of the running map run at a time. Raises NotTunable."""
         ...
 
     async def plan(self, run_id: str, again: ResumeOptions) -> Plan:

@@ -17,6 +17,7 @@ from lokki.errors import (
     JournalError,
     KeyReused,
     LokkiError,
+    NotTunable,
     Picklable,
     RunNotFound,
     RunOwned,
@@ -108,6 +109,8 @@ def of(error: LokkiError) -> Problem:
             return Problem(404, "No such stage", text)
         case RunOwned():
             return Problem(409, "The run is in use", text)
+        case NotTunable():
+            return Problem(409, "The run cannot be tuned", text)
         case KeyReused():
             return Problem(422, "The idempotency key was used before", text)
         case QueueFull():

@@ -137,6 +137,7 @@ def deployed(rehearsal, build_dir):
         deployed_flows.tolerant,
         deployed_flows.doubles,
         deployed_flows.large,
+        deployed_flows.lingering,
     ):
         cloud = clouds[flow.name] = Cloud(rehearsal.endpoint, build_dir, [])
         cloud.bucket = next(iter(clouds.values())).bucket

@@ -73,6 +73,21 @@ def doubles(count: int, switch: str = "/nowhere"):
 
 
 @step
+def linger(number, hold, marks):
+    """Waits as long as there is a file of this name; marks that it has begun."""
+    with open(marks, "a") as file:
+        file.write("x")
+    while os.path.exists(hold):
+        time.sleep(0.02)
+    return number
+
+
+@flow
+def lingering(count: int, hold: str, marks: str):
+    return numbers().map(linger, concurrency_limit=1)
+
+
+@step
 def blob(size):
     return os.urandom(size)
 

@@ -14,7 +14,7 @@ import httpx
 import pytest
 from clouds import NAMES, begin, ended, off
 from playwright.sync_api import expect, sync_playwright
-from serving import Place
+from serving import Place, until
 
 from lokki.model.base import fields_of
 from lokki.store.codec import pickle_in
@@ -88,6 +88,20 @@ def test_a_run_is_started_and_reported_as_those_of_the_journal(client, place):
     told = client.get("/aws/flows").json()
     assert "crunching" in told["flows"]
     assert told["account"] == "AWS account 123456789012, us-east-1"
+
+
+def test_a_running_map_gets_another_concurrency(client, hold, tmp_path):
+    marks = tmp_path / "marks"
+    url = start(client, "lingering", count=3, hold=str(hold), marks=str(marks))
+    until(marks.exists, "a first item")
+    answer = client.post(f"{url}/tune", json={"concurrency": 2})
+    assert answer.status_code == 200, answer.text
+    assert answer.json() == {"stage": "linger", "concurrency": 2, "before": 1}
+    until(lambda: marks.read_text() == "xx", "a second item")
+    hold.unlink()
+    wait(client, url)
+    again = client.post(f"{url}/tune", json={"concurrency": 2})
+    assert (again.status_code, again.json()["title"]) == (409, "The run cannot be tuned")
 
 
 def test_items_are_reported_with_their_failures_and_outputs(client, switch):

@@ -787,9 +787,9 @@ def test_wrong_wishes_of_a_resume(mended, done, options, told):
 # ---- usage ---------------------------------------------------------------------------------------
 
 COMMANDS = (
-    "run", "resume", "rerun", "runs", "show", "logs", "cancel", "gc", "config", "result", "flows",
-    "schedules", "build", "rehearse", "plan", "deploy", "invoke", "destroy", "pull", "push",
-    "serve", "completion",
+    "run", "resume", "rerun", "runs", "show", "logs", "cancel", "tune", "gc", "config", "result",
+    "flows", "schedules", "build", "rehearse", "plan", "deploy", "invoke", "destroy", "pull",
+    "push", "serve", "completion",
 )  # fmt: skip
 LOKKIS = ("flows", "schedules", "serve", "completion")
 """Those that a flow's own program does not have."""

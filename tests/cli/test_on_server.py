@@ -227,6 +227,9 @@ def test_ctrl_c_cancels_the_run_there(start, done, url, server):
 def test_a_run_is_cancelled_there_and_followed(start, done, url, server):
     run = server.start("long")
     server.until_status(run, "running")
+    refused = done("tune", run, "--concurrency", "5", "--on", url)
+    assert refused[0] == 1
+    assert f"Error: run {run} is not on AWS, so its concurrency stays what it was" in refused[2]
     following = start("logs", run, "--follow", "--on", url)
     assert "counting" in following.stdout.readline()
     cancelling = start("cancel", run, "--on", url)

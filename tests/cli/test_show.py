@@ -293,6 +293,17 @@ def test_a_run_that_is_being_removed_is_reported_as_that(record, shown, done, jo
     assert done("logs", run, "--follow") == (0, "", "no lines\n")
 
 
+def test_a_run_here_cannot_be_tuned(record, done):
+    run = record("20260203-103000-000abcde", ("crunch", "map", 1.0, ["ok"]))
+    code, out, err = done("tune", run, "--concurrency", "5")
+    assert (code, out) == (1, "")
+    assert err == (
+        f"Error: run {run} is not on AWS, so its concurrency stays what it was at its start: "
+        "cancel it, set local.concurrency, and resume it\n"
+    )
+    assert done("tune", run, "--concurrency", "0")[0] == 2
+
+
 def test_more_kinds_of_failures_than_fit(record, shown):
     kinds = [("tolerated", f"Error{letter}", "no") for letter in "abcdefghijkl"]
     record("20260203-103000-000abcde", ("crunch", "map", 1.0, kinds))

@@ -30,6 +30,7 @@ TABLE = (
     Entry("show"),
     Entry("logs"),
     Entry("cancel"),
+    Entry("tune"),
     Entry("gc"),
     Entry("config"),
     Entry("result"),

@@ -14,9 +14,10 @@ import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from lokki.rehearse.moto_patches.grammar import batcher_in
@@ -74,7 +75,22 @@ class MapRun:
     before: Mapping[int, Child]
     failed: int = 0
     over: bool = False
+    running: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
+    turns: threading.Condition = field(default_factory=threading.Condition)
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Wait until fewer children run than may run at a time, which UpdateMapRun changes."""
+        with self.turns:
+            self.turns.wait_for(lambda: self.running < (self.record.max_concurrency or inf))
+            self.running += 1
+        try:
+            yield
+        finally:
+            with self.turns:
+                self.running -= 1
+                self.turns.notify_all()
 
     def is_over_tolerance(self) -> bool:
         """Whether more items failed than the map's thresholds allow."""
@@ -99,7 +115,8 @@ def change(platform: Platform) -> None:
             enough = platform.concurrency + 4
         _run_map(self, env, eval_input, enough)
 
-    pool = asl(f"{_MAP}iteration.itemprocessor.map_run_record").MapRunRecordPoolManager
+    records = asl(f"{_MAP}iteration.itemprocessor.map_run_record")
+    pool, updated = records.MapRunRecordPoolManager, records.MapRunRecord.update
     add_record = pool.add
 
     def add(self: Any, record: Any) -> None:
@@ -107,7 +124,14 @@ def change(platform: Platform) -> None:
             _take_place(self, record)
         add_record(self, record)
 
+    def update(self: Any, *given: Any, **more: Any) -> None:
+        updated(self, *given, **more)
+        if hasattr(self, "run"):  # otherwise its items are being read
+            with self.run.turns:
+                self.run.turns.notify_all()
+
     pool.goes_on, pool.add = False, add
+    records.MapRunRecord.update = update
     component._eval_body, component._map_run = evaluate, run_map
 
 
@@ -132,13 +156,24 @@ def _run_map(self: Any, env: Any, eval_input: Any, most_workers: int) -> None:
             record.item_counter.succeeded.count(child.items)
             record.execution_counter.succeeded.count(1)
     program = self._get_iteration_program()
-    workers = min(record.max_concurrency or most_workers, most_workers)
-    with ThreadPoolExecutor(max(1, workers)) as pool:
-        made = partial(_run_child, env, run, program)
-        outputs = list(pool.map(made, range(len(inputs)), inputs))
+    outputs: dict[int, Child | None] = {}
+    left = iter(enumerate(inputs))
+
+    def work(_: int) -> None:
+        while True:
+            with run.turn():
+                with run.lock:
+                    index, given = next(left, (0, None))
+                if given is None:
+                    return
+                outputs[index] = _run_child(env, run, program, index, given)
+
+    with ThreadPoolExecutor(most_workers) as pool:
+        list(pool.map(work, range(min(most_workers, len(inputs)))))
     if run.is_over_tolerance():
         raise _over_tolerance(env)
-    env.stack.append([each.output for each in outputs if each and each.status == "SUCCEEDED"])
+    done = [outputs[index] for index in sorted(outputs)]
+    env.stack.append([each.output for each in done if each and each.status == "SUCCEEDED"])
 
 
 def _take_place(pool: Any, record: Any) -> None:

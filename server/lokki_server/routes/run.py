@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import Response
 
-from lokki.model.run import AllParams, Plan, Run
+from lokki.model.run import AllParams, Plan, Run, Tuned
 from lokki.resumption import ResumeOptions
 from lokki.wording import said
 from lokki_server import models
@@ -34,6 +34,12 @@ async def get_params(runs: Runs, run_id: RunId) -> Response:
 async def cancel_run(runs: Runs, run_id: RunId, request: models.CancelRequest) -> Any:
     """Request a run's cancellation, whichever process runs it. Results are kept."""
     return await runs.cancel(run_id)
+
+
+@of_run.post("/tune", response_model=Tuned, responses=problems(404, 409))
+async def tune_run(runs: Runs, run_id: RunId, request: models.TuneRequest) -> Any:
+    """Change how many items of a run's map run at a time; only on AWS, while the map runs."""
+    return await runs.tune(run_id, request.concurrency)
 
 
 @of_run.post("/resume", response_model=Run, status_code=202, responses=problems(404, 409))
