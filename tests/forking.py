@@ -8,6 +8,7 @@ options, its variables, what it imports) starts one with `subprocess`.
 from __future__ import annotations
 
 import atexit
+import ctypes
 import gc
 import json
 import os
@@ -28,8 +29,9 @@ from typing import Any
 
 CLI = ("lokki.cli.main", "lokki.cli.execute", "lokki.cli.render.console", "lokki.backends.combined")
 AWS = (*CLI, "lokki.aws.deploy", "lokki.backends.aws", "lokki.cli.invoking")
-SERVER = ("lokki.cli.main", "lokki_server.server")
-"""What is imported already."""
+CHILDREN = ("lokki_server.inspector", "lokki_server.runner")
+SERVER = ("lokki.cli.main", "lokki_server.server", *CHILDREN)
+"""What is imported already. Of a service, its children are forks, too."""
 _DIGITS = 12
 """Of an id or a status that is reported."""
 _OPTIONS = {"stdin", "stdout", "stderr", "cwd", "env"}
@@ -75,20 +77,11 @@ class _Forked(subprocess.Popen[str]):
     """A process of which another is the parent, which reports its id, and then its end."""
 
     def _execute_child(self, args: Any, *given: Any) -> None:
-        (self.args, imported), folder, environment, pipes = args, *given[4:6], given[9:15]
-        self._report, theirs = socket.socketpair()
-        with theirs, tempfile.TemporaryFile() as request:
-            wanted = [self.args, os.path.abspath(folder or "."), dict(environment or os.environ)]
-            request.write(json.dumps(wanted).encode())
-            request.seek(0)
-            streams = zip((pipes[0], pipes[3], pipes[5]), range(3), strict=True)
-            theirs_too = [own if pipe == -1 else pipe for pipe, own in streams]
-            socket.send_fds(
-                _parent(imported), [b"!"], [request.fileno(), theirs.fileno(), *theirs_too]
-            )
+        self.args, imported = args
+        self._report = _asked(_parent(imported), self.args, *given)
         self.pid = int(self._report.recv(_DIGITS))
         self._child_created = True
-        self._close_pipe_fds(*pipes)
+        self._close_pipe_fds(*given[9:15])
 
     def _try_wait(self, wait_flags: int) -> tuple[int, int]:
         try:
@@ -107,6 +100,45 @@ class _Forked(subprocess.Popen[str]):
             finally:
                 self._waitpid_lock.release()
         return self.returncode
+
+
+class _Child(subprocess.Popen[str]):
+    """A process of which this one, a service, is the parent; see `_with_children`."""
+
+    parent: socket.socket
+
+    def _execute_child(self, args: Any, *given: Any) -> None:
+        if [*args[:2]] != [sys.executable, "-m"] or args[2] not in CHILDREN:
+            super()._execute_child(args, *given)
+            return
+        _adopt(True)
+        try:
+            with _asked(self.parent, args[1:], *given) as report:
+                self.pid = int(report.recv(_DIGITS))
+                report.recv(_DIGITS)  # the process between has ended
+        finally:
+            _adopt(False)
+        self._child_created = True
+        self._close_pipe_fds(*given[9:15])
+
+
+def _adopt(whether: bool) -> None:
+    """Be the parent of descendants whose own parents end: prctl(PR_SET_CHILD_SUBREAPER)."""
+    ctypes.CDLL(None).prctl(36, int(whether), 0, 0, 0)
+
+
+def _asked(parent: socket.socket, words: Sequence[str], *given: Any) -> socket.socket:
+    """Ask for a fork with what `Popen._execute_child` is ``given``; where it is reported."""
+    passed, folder, environment, pipes = *given[3:6], given[9:15]
+    report, theirs = socket.socketpair()
+    with theirs, tempfile.TemporaryFile() as request:
+        about = [os.path.abspath(folder or "."), dict(environment or os.environ)]
+        request.write(json.dumps([words, *about, passed]).encode())
+        request.seek(0)
+        streams = zip((pipes[0], pipes[3], pipes[5]), range(3), strict=True)
+        sent = [own if pipe == -1 else pipe for pipe, own in streams]
+        socket.send_fds(parent, [b"!"], [request.fileno(), theirs.fileno(), *sent, *passed])
+    return report
 
 
 @cache
@@ -130,8 +162,14 @@ def _parent(imported: Sequence[str]) -> socket.socket:
     return ours
 
 
-def _forks(requests: socket.socket) -> tuple[list[str], str, dict[str, str]]:
-    """Fork for each request; returns only in forks: the words, folder and environment of each."""
+_Wanted = tuple[list[str], str, dict[str, str]]
+
+
+def _forks(requests: socket.socket, *, adopted: bool = False) -> _Wanted:
+    """Fork for each request; returns only in forks: the words, folder and environment of each.
+
+    With ``adopted``, forks are left to another parent, by a process between that ends.
+    """
     reports: dict[int, socket.socket] = {}
 
     def report(*_: Any) -> None:
@@ -143,15 +181,19 @@ def _forks(requests: socket.socket) -> tuple[list[str], str, dict[str, str]]:
     signal.signal(signal.SIGCHLD, report)
     gc.freeze()
     while True:
-        if not (sent := socket.recv_fds(requests, 1, 5)[1]):
+        if not (sent := socket.recv_fds(requests, 1, 6)[1]):
             os._exit(0)  # nobody asks any more
         request, reporting, *streams = sent
+        streams, passed = streams[:3], streams[3:]
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
         reporter = socket.socket(fileno=reporting)
         if pid := os.fork():
             reports[pid] = reporter
-            reporter.send(b"%*d" % (_DIGITS, pid))
+            if not adopted:
+                reporter.send(b"%*d" % (_DIGITS, pid))
         else:
+            if adopted:
+                _leave_to_adopt(reporter)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             for each in (requests, reporter, *reports.values()):
                 each.close()
@@ -161,9 +203,58 @@ def _forks(requests: socket.socket) -> tuple[list[str], str, dict[str, str]]:
         for each in streams:
             os.close(each)
         with open(request) as file:
-            if not pid:
-                words, folder, environment = json.load(file)
-                return words, folder, environment
+            wanted = None if pid else json.load(file)
+        if wanted is not None:
+            words, folder, environment, numbers = wanted
+            for each, number in zip(passed, numbers, strict=True):
+                if each != number:
+                    os.dup2(each, number)
+                    os.close(each)
+            return words, folder, environment
+        for each in passed:
+            os.close(each)
+
+
+def _leave_to_adopt(reporter: socket.socket) -> None:
+    """Fork, and end once that is reported; returns in the fork, when it has its new parent."""
+    between = os.getpid()
+    if pid := os.fork():
+        reporter.send(b"%*d" % (_DIGITS, pid))
+        os._exit(0)
+    os.setsid()
+    while os.getppid() == between:
+        time.sleep(0.0005)
+
+
+def _with_children(wanted: _Wanted) -> _Wanted:
+    """Have this process, a service, start its children as forks of one that has imported theirs.
+
+    It is left behind here, before the service has threads. Returns in each child, too.
+    """
+    _Child.parent, theirs = socket.socketpair()
+    if os.fork():
+        theirs.close()
+        subprocess.Popen = _Child  # type: ignore[misc]
+        return wanted
+    _Child.parent.close()
+    os.setsid()
+    _rename("forks")
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for stream in range(3):
+        os.dup2(nowhere, stream)
+    os.close(nowhere)
+    with theirs:
+        wanted = _forks(theirs, adopted=True)
+    _rename(sys.executable, *wanted[0])
+    return wanted
+
+
+def _rename(*words: str) -> None:
+    """Show these words as the command of this process."""
+    begin, end = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[45:47]
+    room = int(end) - int(begin)
+    shown = "\0".join(words).encode()[: room - 1]
+    ctypes.memmove(int(begin), shown.ljust(room, b"\0"), room)
 
 
 def _run(words: list[str], folder: str, environment: dict[str, str]) -> None:
@@ -178,6 +269,7 @@ def _run(words: list[str], folder: str, environment: dict[str, str]) -> None:
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
     if words[0] == "-m":
+        sys.modules.pop(words[1], None)
         sys.argv, sys.path[0] = words[1:], folder
         runpy.run_module(words[1], run_name="__main__", alter_sys=True)
         return
@@ -209,6 +301,8 @@ if __name__ == "__main__":
         import_module(_name)
     with socket.socket(fileno=int(sys.argv[1])) as _requests:
         _request = _forks(_requests)
+    if CHILDREN[0] in sys.argv[2:] and sys.platform == "linux":
+        _request = _with_children(_request)
     try:
         _run(*_request)
         _status = 0

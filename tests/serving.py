@@ -312,7 +312,8 @@ class Server:
 
     def children(self) -> list[int]:
         """The processes that it has started."""
-        return children(self.process.pid)
+        found = children(self.process.pid)
+        return [pid for pid in found if not _command(pid).startswith(b"forks")]  # see `forking`
 
     def runners(self) -> list[int]:
         """Those of them that run flows."""
