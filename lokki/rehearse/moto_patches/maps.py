@@ -318,8 +318,7 @@ def _end(child: Child, state: Any, at: datetime | None = None) -> None:
     """What a child is once its program has ended so."""
     frame, child.env = child.env, None
     child.stopped = at or datetime.now(UTC)
-    if frame is not None:
-        child.entered = frame.entered or child.entered
+    child.entered = getattr(frame, "entered", None) or child.entered
     if isinstance(state, _program_state.ProgramError):
         child.status = "FAILED"
         child.error, child.cause = state.error.get("error"), state.error.get("cause")
