@@ -27,6 +27,9 @@ _NEVER_WORKED = ("CREATE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELET
 _STACK = "AWS::CloudFormation::Stack"
 _NO_CHANGES = ("didn't contain changes", "No updates are to be performed")
 _OVERTAKEN = ("InvalidChangeSetStatus", "ChangeSetNotFound")
+_MADE_MEANWHILE = "already exists and cannot be created again"
+_SAID_TWICE = "Resource creation Initiated"
+"""The reason of the second of two events that say the same."""
 _MAY_MAKE_ROLES = "CAPABILITY_IAM"
 _NOT_THERE = "does not exist"
 _NO_REASON = "AWS reports no reason"
@@ -172,6 +175,8 @@ async def changes(
     except AwsError as error:
         if any(each in str(error) for each in _NO_CHANGES):
             return None
+        if _MADE_MEANWHILE in str(error):
+            raise _overtaken(name, error) from error
         raise
     arn: str = made["Id"]
     while True:
@@ -201,11 +206,7 @@ async def make(account: Account, change_set: ChangeSet, tell: Tell) -> Stack:
     except AwsError as error:
         if error.code not in _OVERTAKEN:
             raise
-        raise AwsError(
-            f"another deploy has changed stack '{change_set.stack}' meanwhile ({error}): wait "
-            "for its end, and try again",
-            error.code,
-        ) from error
+        raise _overtaken(change_set.stack, error) from error
     stack, failed = await _followed(account, change_set.stack, last, tell)
     if stack is None or stack.status not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
         status = stack.status if stack else "gone"
@@ -215,6 +216,14 @@ async def make(account: Account, change_set: ChangeSet, tell: Tell) -> Stack:
             + ("; that deletes the rest of this one" if change_set.creates else "")
         )
     return stack
+
+
+def _overtaken(name: str, error: AwsError) -> AwsError:
+    return AwsError(
+        f"another deploy has changed stack '{name}' meanwhile ({error}): wait for its end, and "
+        "try again",
+        error.code,
+    )
 
 
 async def withdraw(account: Account, change_set: ChangeSet) -> None:
@@ -282,7 +291,8 @@ async def _followed(account: Account, name: str, last: str, tell: Tell) -> tuple
                 ended = True
             if status.endswith("_FAILED") and not failed:
                 failed = f"{resource}: {reason}"
-            tell(f"{status}  {resource}" + (f": {reason}" if reason else ""))
+            if reason != _SAID_TWICE:
+                tell(f"{status}  {resource}" + (f": {reason}" if reason else ""))
         if stack is None or (ended and not stack.is_busy):
             return stack, failed
         await anyio.sleep(_pause(account))

@@ -86,6 +86,7 @@ class Rehearsal:
 
     def __init__(self, platform: Platform) -> None:
         self.endpoint = platform.endpoint
+        self.confined = platform.confined
         self._platform = platform
         self._session = get_session()  # it caches what it reads about services
         self._count = 0
@@ -342,17 +343,20 @@ async def _clients(session: AioSession, endpoint: str) -> AsyncIterator[_Clients
 
 
 @contextmanager
-def rehearsing(*, concurrency: int | None = None) -> Iterator[Rehearsal]:
+def rehearsing(
+    *, concurrency: int | None = None, shared: tuple[str, ...] = ()
+) -> Iterator[Rehearsal]:
     """A rehearsal whose AWS exists as long as this context.
 
-    Its account refuses more functions at a time than ``concurrency`` (default: none). Raises
+    Its account refuses more functions at a time than ``concurrency`` (default: none). Its functions
+    can write to the folders of this machine that are ``shared``, besides their own /tmp. Raises
     BuildError.
     """
     python = runtime_python()
     before = {name: os.environ.get(name) for name in _CREDENTIALS}
     os.environ.update(_CREDENTIALS)
     try:
-        with serving(str(python), concurrency=concurrency) as platform:
+        with serving(str(python), concurrency=concurrency, shared=shared) as platform:
             yield Rehearsal(platform)
     finally:
         for name, value in before.items():

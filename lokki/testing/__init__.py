@@ -48,10 +48,11 @@ class Stage:
 def rehearsal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """An AWS in this process that runs the builds of flows, for all tests of a session.
 
+    Its functions can write to pytest's temporary folders, ``tmp_path`` among them.
     Needs ``pip install 'lokki-engine[rehearse]'`` and uv; raises BuildError without the former.
     """
     check_installed()
     from lokki.rehearse.rehearsal import rehearsing
 
-    with rehearsing() as opened:
+    with rehearsing(shared=(str(tmp_path_factory.getbasetemp()),)) as opened:
         yield Stage(opened, str(tmp_path_factory.mktemp("build")))

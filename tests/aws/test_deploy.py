@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
-from contextlib import contextmanager
-from datetime import timedelta
 
+import anyio
 import pytest
+from past import ended_days_ago
 from serving import children
 
+from lokki.aws import stack
+from lokki.aws.account import opened
 from lokki.errors import AwsError, ConfigError
 from lokki.rehearse.moto_patches.server import PLATFORM
 
@@ -165,25 +167,6 @@ def test_a_version_stays_as_long_as_a_run_may_need_it_and_the_last_one_before_an
     assert functions_of(cloud) == {}
 
 
-@contextmanager
-def ended_days_ago(execution, days):
-    """Within, an execution has ended so long ago."""
-    from moto.stepfunctions.parser.models import stepfunctions_parser_backends
-
-    (known,) = (
-        each
-        for account in stepfunctions_parser_backends.values()
-        for backend in account.values()
-        for machine in backend.state_machines
-        for each in machine.executions
-        if each.execution_arn == execution
-    )
-    before = known.stop_date
-    known.stop_date = before - timedelta(days=days)
-    yield
-    known.stop_date = before
-
-
 def test_a_destroy_leaves_nothing_behind(cloud):
     cloud.deploy()
     what = cloud.destroy()
@@ -263,6 +246,21 @@ def test_the_second_of_two_deploys_at_once_is_reported(cloud):
     with pytest.raises(AwsError, match=r"another deploy has changed stack .* meanwhile"):
         cloud.deploy()
     assert cloud.status() == "CREATE_COMPLETE"
+
+
+def test_a_stack_that_another_deploy_has_made_meanwhile_is_reported(cloud):
+    cloud.deploy()
+    s3 = cloud.client("s3")
+    keys = [each["Key"] for each in s3.list_objects_v2(Bucket=cloud.bucket)["Contents"]]
+    (template,) = [key for key in keys if key.endswith(".yaml")]
+
+    async def work():
+        async with opened(cloud.config()) as account:
+            url = f"https://s3.us-east-1.amazonaws.com/{cloud.bucket}/{template}"
+            await stack.changes(account, None, cloud.name, url, {})
+
+    with pytest.raises(AwsError, match=r"another deploy has changed stack .* meanwhile"):
+        anyio.run(work)
 
 
 def test_without_a_bucket_the_error_says_where_to_set_one(cloud):

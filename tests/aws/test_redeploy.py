@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from clouds import NAMES, Cloud, ended
+from past import ended_days_ago
 
 from lokki.backends.blocking import opened
 from lokki.builder.image_pkg import ENTRYPOINT
@@ -79,7 +80,7 @@ def started(place, **params):
 def test_runs_in_flight_and_redrives_keep_their_code_and_new_runs_have_the_new(
     redeployed, tmp_path, hold, switch
 ):
-    redeployed.deploy_source(BEFORE)
+    machine = redeployed.deploy_source(BEFORE).machine
     with opened(redeployed.config()) as place:
         flying = started(place, hold=str(hold))
         failed = started(place, switch=str(switch))
@@ -105,6 +106,10 @@ def test_runs_in_flight_and_redrives_keep_their_code_and_new_runs_have_the_new(
         place.resume(plan, "unused")
         assert ended(place, failed).status == "succeeded"
         assert place.result(failed) == [("old", 1), ("old", 2)]
+        with ended_days_ago(f"{machine.replace('stateMachine', 'execution')}:{late}", 15):
+            plan = place.plan(late, ResumeOptions())
+        assert plan.new
+        assert plan.summary[-1].endswith("not start it again: Execution redrivable period exceeded")
         plan = place.plan(late, ResumeOptions())
         assert plan.summary[-1].endswith("which is the newest")
         place.resume(plan, "unused")

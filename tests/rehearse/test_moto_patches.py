@@ -115,7 +115,7 @@ def handler(event, context):
 def function(moto):
     """A function, as CloudFormation makes it."""
 
-    def make(source=HANDLER, timeout=20):
+    def make(source=HANDLER, timeout=20, memory=512):
         packed = io.BytesIO()
         with zipfile.ZipFile(packed, "w") as package:
             package.writestr(zipfile.ZipInfo("handler.py"), source)  # the same gives the same
@@ -130,6 +130,7 @@ def function(moto):
             "Runtime": "python3.11",
             "Role": {"Fn::GetAtt": ["R", "Arn"]},
             "Timeout": timeout,
+            "MemorySize": memory,
             "Environment": {"Variables": {"STEP": "one"}},
             "LoggingConfig": {"LogGroup": f"/own/{bucket}"},
             "Tags": [{"Key": "lokki:flow", "Value": "x"}],

@@ -1,6 +1,7 @@
-"""The AWS of a rehearsal when an execution is stopped: at once, whatever its functions are doing.
+"""The AWS of a rehearsal when an execution is stopped, and what may be redriven.
 
-https://docs.aws.amazon.com/step-functions/latest/apireference/API_StopExecution.html
+https://docs.aws.amazon.com/step-functions/latest/apireference/API_StopExecution.html: at once,
+whatever its functions are doing.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
+from past import ended_days_ago
 from serving import until
 from test_moto_patches import function, mapped, moto
 
@@ -129,3 +131,44 @@ def test_a_map_is_stopped_with_its_children_and_redriven_beside_what_they_still_
     assert (status, items) == ("SUCCEEDED", {"total": 2, "succeeded": 2})
     children = client.list_executions(mapRunArn=run["mapRunArn"])["executions"]
     assert [each["status"] for each in children] == ["SUCCEEDED", "SUCCEEDED"]
+
+
+def test_an_execution_that_cannot_be_redriven_says_why(moto):
+    """As LocalStack recorded: stepfunctions/v2/test_sfn_api::test_describe_execution, 2024-08-21.
+
+    The period is of
+    https://docs.aws.amazon.com/step-functions/latest/apireference/API_DescribeExecution.html .
+    """
+    client = moto.stepfunctions
+    states = {
+        "C": {
+            "Type": "Choice",
+            "Choices": [{"Variable": "$.wait", "BooleanEquals": True, "Next": "W"}],
+            "Default": "S",
+        },
+        "W": {"Type": "Wait", "Seconds": 60, "Next": "S"},
+        "S": {"Type": "Succeed"},
+    }
+    machine = moto.machine(states, "C")
+    running = client.start_execution(stateMachineArn=machine, input='{"wait": true}')
+    running = running["executionArn"]
+    done = moto.execute(machine, {"wait": False})["executionArn"]
+
+    def refused(arn):
+        told = client.describe_execution(executionArn=arn)
+        assert told["redriveStatus"] == "NOT_REDRIVABLE"
+        with pytest.raises(client.exceptions.ExecutionNotRedrivable) as error:
+            client.redrive_execution(executionArn=arn)
+        assert error.value.response["Error"]["Message"] == told["redriveStatusReason"]
+        return told["redriveStatusReason"]
+
+    assert refused(running) == "Execution is RUNNING and cannot be redriven"
+    assert refused(done) == "Execution is SUCCEEDED and cannot be redriven"
+    client.stop_execution(executionArn=running)
+    told = client.describe_execution(executionArn=running)
+    assert (told["redriveStatus"], "redriveStatusReason" in told) == ("REDRIVABLE", False)
+    with ended_days_ago(running, 15):
+        assert refused(running) == "Execution redrivable period exceeded"
+    with ended_days_ago(running, 13):
+        told = client.describe_execution(executionArn=running)
+    assert told["redriveStatus"] == "REDRIVABLE"

@@ -4,6 +4,8 @@ It runs in the Python and with the packages of Lambda: of lokki it has what is i
 arguments are the file of `lokki.engine.forkserver` and a socket. What is missing or fails here, is
 missing or fails in a fork as well, which reports it. The runtime interface client is left to the
 forks: it reads the address of its API when it is imported.
+
+With the descriptor of a file alone, it is one environment, which that file describes.
 """
 
 from __future__ import annotations
@@ -21,14 +23,22 @@ _execvp = os.execvp
 
 
 def _run(wanted: int) -> None:
-    """Run the wanted module as a new interpreter would, with its arguments and variables."""
+    """Run the wanted module as a new interpreter would, in its sandbox and with its variables."""
     with open(wanted) as file:
-        argv, environment = json.load(file)
+        argv, environment, place = json.load(file)
+    if place is not None:
+        _SANDBOX["enter"](**place, kept=_kept(place["folder"]))
     os.environ.clear()
     os.environ.update(environment)
     time.tzset()
     os.execvp = _replaced  # type: ignore[assignment]
     _module(argv)
+
+
+def _kept(folder: str) -> list[str]:
+    """Where else there are files of Python, and of the dependencies of an image."""
+    links = {os.path.dirname(os.path.realpath(each)) for each in os.scandir(folder)}
+    return [sys.prefix, sys.base_prefix, *links - {folder}]
 
 
 def _module(argv: list[str]) -> None:
@@ -47,6 +57,11 @@ def _replaced(file: str, argv: list[str]) -> NoReturn:
 
 if __name__ == "__main__":
     sys.path[0] = os.getcwd()
+    _SANDBOX = runpy.run_path(os.path.join(os.path.dirname(__file__), "sandbox.py"))
+    _SANDBOX["without_semaphores"]()
+    if len(sys.argv) == 3:
+        _run(int(sys.argv[2]))
+        sys.exit()
     with suppress(Exception):
         import lokki.runtime.handler  # noqa: F401
     runpy.run_path(sys.argv[2])["main"](_run)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 import stat
 import tempfile
 import threading
+import time
 import zipfile
 from functools import cache
 from pathlib import Path
@@ -19,8 +21,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 from lokki.rehearse.moto_patches import prepared
 from lokki.rehearse.moto_patches.modules import moto
+from lokki.rehearse.moto_patches.prepared import Place
 from lokki.rehearse.moto_patches.quotas import permitted
-from lokki.rehearse.moto_patches.runtime_api import Function, Outcome, Spec, variables
+from lokki.rehearse.moto_patches.runtime_api import Function, Outcome, Spec
+from lokki.rehearse.moto_patches.variables import variables
 
 if TYPE_CHECKING:
     from lokki.rehearse.moto_patches.platform import Platform
@@ -113,6 +117,7 @@ def close() -> None:
         each.close()
     prepared.end()
     _unpacked.cache_clear()
+    _set_mode(_folder(), 0o755)
     shutil.rmtree(_folder(), ignore_errors=True)
     _folder.cache_clear()
 
@@ -139,18 +144,27 @@ def _function(function: Any, platform: Platform) -> Function:
 def _spec(function: Any, platform: Platform) -> Spec:
     if "ImageUri" in function.code:
         image = platform.images[function.code["ImageUri"]]
-        folder, more = image.folder, {"PATH": platform.path, **image.env}
+        folder, more = image.folder, image.env
         argv = (*image.entrypoint, *function.image_config.cmd)
     else:
-        folder, more = _unpacked(function.code_bytes), {}
+        folder, more = _unpacked(function.code_bytes, writable=platform.confined), {}
         argv = (platform.python, "-m", "awslambdaric", function.handler)
-    env = variables(
-        function.function_name, function.function_arn, folder, argv[-1], function.memory_size
+    version = version_of(function.function_arn)
+    env = {
+        **variables(function, version, folder, argv[-1], platform),
+        **more,
+        **function.environment_vars,
+        "AWS_ENDPOINT_URL": platform.endpoint,
+    }
+    return Spec(
+        function.function_arn,
+        argv,
+        Place(folder, function.ephemeral_storage, platform.shared, platform.confined),
+        env,
+        float(function.timeout),
+        function.memory_size,
+        platform.init_seconds,
     )
-    env["AWS_LAMBDA_FUNCTION_VERSION"] = version_of(function.function_arn)
-    own = {**more, **function.environment_vars, "AWS_ENDPOINT_URL": platform.endpoint}
-    arn, timeout = function.function_arn, float(function.timeout)
-    return Spec(function.function_name, arn, argv, folder, {**env, **own}, timeout)
 
 
 @cache
@@ -159,15 +173,25 @@ def _folder() -> Path:
 
 
 @cache
-def _unpacked(code: bytes) -> Path:
-    """The folder of a package; the functions of a flow share theirs."""
+def _unpacked(code: bytes, *, writable: bool) -> Path:
+    """The folder of a package; the functions of a flow share theirs.
+
+    They find it read-only where they are confined; else, nobody but root can put files into it.
+    """
     folder = Path(tempfile.mkdtemp(dir=_folder()))
     with zipfile.ZipFile(io.BytesIO(code)) as package:
         package.extractall(folder)
         for each in package.infolist():
             if each.external_attr >> 16 & stat.S_IXUSR and not each.is_dir():
                 (folder / each.filename).chmod(0o755)
+    if not writable:
+        _set_mode(folder, 0o555)
     return folder
+
+
+def _set_mode(folder: Path, mode: int) -> None:
+    for each, _, _ in os.walk(folder):
+        os.chmod(each, mode)
 
 
 def _log(function: Any, outcome: Outcome) -> None:
@@ -179,7 +203,11 @@ def _log(function: Any, outcome: Outcome) -> None:
         *outcome.output.splitlines(),
         f"END RequestId: {outcome.request_id}",
         f"REPORT RequestId: {outcome.request_id}\tDuration: {milliseconds:.2f} ms\t"
-        f"Billed Duration: {int(milliseconds) + 1} ms\tMemory Size: {memory} MB",
+        f"Billed Duration: {int(milliseconds) + 1} ms\tMemory Size: {memory} MB\t"
+        f"Max Memory Used: {outcome.memory} MB",
     ]
-    function.logs_backend.ensure_log_group(function.logs_group_name)
-    function.save_logs("\n".join(lines))
+    logs, group, now = function.logs_backend, function.logs_group_name, int(time.time() * 1000)
+    logs.ensure_log_group(group)
+    logs.ensure_log_stream(group, outcome.stream)
+    events = [{"timestamp": now, "message": line} for line in lines]
+    logs.put_log_events(group, outcome.stream, events)

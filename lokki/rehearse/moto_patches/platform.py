@@ -24,7 +24,9 @@ class Platform:
 
     ``python``: the interpreter of the managed runtime, in its own environment. ``images``: by URI.
     ``most_workers``: most processes of one map at a time. ``concurrency``: functions at a time in
-    the account, None: any number.
+    the account, None: any number. ``init_seconds``: how long an environment may take to start.
+    ``shared``: folders of this machine that functions can write to, as they can to no other where
+    they are ``confined``, as this machine may not permit.
     """
 
     endpoint: str = ""
@@ -32,8 +34,11 @@ class Platform:
     images: dict[str, Image] = field(default_factory=dict)
     most_workers: int = max(2, os.cpu_count() or 1)
     concurrency: int | None = None
+    init_seconds: float = 10.0
+    shared: tuple[str, ...] = ()
+    confined: bool = False
 
     @property
     def path(self) -> str:
-        """The PATH of an image's processes: its ``python`` differs from the one in this PATH."""
+        """The PATH of a job's processes: its ``python`` differs from the one in this PATH."""
         return os.pathsep.join((os.path.dirname(self.python), os.environ["PATH"]))

@@ -14,6 +14,7 @@ import tempfile
 import threading
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from lokki.builder.image_pkg import ENTRYPOINT
@@ -31,27 +32,59 @@ _OF_ONE = (
 _MODULES = (("-m", "awslambdaric"), ENTRYPOINT[1:])
 """What starts the runtime interface client, in a managed runtime and in an image."""
 _START = "import runpy, sys; runpy.run_path(sys.argv[1], run_name='__main__')"
+_ENVIRONMENTS = str(Path(__file__).with_name("environments.py"))
 
 _servers: dict[tuple[Path, str], ForkServer] = {}
 """The processes to fork, by the package's folder and what else they were started with."""
 _lock = threading.Lock()
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a function runs: its folder, the MiB of its /tmp, what it shares with this machine.
+
+    Unless it is ``confined``, it has this machine as it is.
+    """
+
+    folder: Path
+    megabytes: int
+    shared: tuple[str, ...]
+    confined: bool
+
+
 def started(
-    argv: Sequence[str], folder: Path, env: Mapping[str, str], output: int, own: Mapping[str, str]
+    argv: Sequence[str], place: Place, env: Mapping[str, str], output: int, own: Mapping[str, str]
 ) -> Process | subprocess.Popen[bytes]:
     """A process of the command ``argv``, which writes to the descriptor ``output``.
 
-    ``own`` are variables of this process alone. A command that starts no runtime interface
-    client, and any where processes cannot be forked, starts a new interpreter.
+    ``own`` are variables of this process alone. A command that starts no runtime interface client
+    has this machine as it is. Where processes cannot be forked, a new interpreter is started.
     """
-    if tuple(argv[1:3]) in _MODULES and can_fork():
-        with suppress(ServerGone, OSError):
-            return Process(_forked(argv, folder, env, output, own))
+    if tuple(argv[1:3]) not in _MODULES:
+        return _alone(argv, place.folder, {**env, **own}, output)
+    with tempfile.TemporaryFile() as wanted:
+        there = {
+            "folder": str(place.folder), "megabytes": place.megabytes, "shared": place.shared,
+        }  # fmt: skip
+        described = [argv[2:], {**env, **own}, there if place.confined else None]
+        wanted.write(json.dumps(described).encode())
+        wanted.seek(0)
+        if can_fork():
+            with suppress(ServerGone, OSError):
+                server = _server(argv[0], place.folder, env)
+                return Process(server.fork(wanted.fileno(), stderr=output))
+        command = [argv[0], "-c", _START, _ENVIRONMENTS, str(wanted.fileno())]
+        return _alone(command, place.folder, {**env, **own}, output, wanted.fileno())
+
+
+def _alone(
+    argv: Sequence[str], folder: Path, env: Mapping[str, str], output: int, *descriptors: int
+) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         argv,
         cwd=folder,
-        env={**env, **own},
+        env=env,
+        pass_fds=descriptors,
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=subprocess.STDOUT,
@@ -69,23 +102,13 @@ def end(used: Collection[Path] = ()) -> None:
         each.dismiss()
 
 
-def _forked(
-    argv: Sequence[str], folder: Path, env: Mapping[str, str], output: int, own: Mapping[str, str]
-) -> Forked:
-    with tempfile.TemporaryFile() as wanted:
-        wanted.write(json.dumps([argv[2:], {**env, **own}]).encode())
-        wanted.seek(0)
-        return _server(argv[0], folder, env).fork(wanted.fileno(), stderr=output)
-
-
 def _server(python: str, folder: Path, env: Mapping[str, str]) -> ForkServer:
     shared = {name: text for name, text in env.items() if name not in _OF_ONE}
     key = folder, json.dumps([python, shared], sort_keys=True)
 
     def start(connection: int) -> subprocess.Popen[bytes]:
-        program = Path(__file__).with_name("environments.py")
         return subprocess.Popen(
-            [python, "-c", _START, str(program), forkserver.__file__, str(connection)],
+            [python, "-c", _START, _ENVIRONMENTS, forkserver.__file__, str(connection)],
             cwd=folder,
             env=shared,
             pass_fds=[connection],
@@ -105,6 +128,7 @@ class Process:
     """A forked process, as `subprocess.Popen` has it."""
 
     def __init__(self, forked: Forked) -> None:
+        self.pid = forked.pid
         self.returncode: int | None = None
         self._forked = forked
         self._lock = threading.Lock()

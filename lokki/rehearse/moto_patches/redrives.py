@@ -7,7 +7,7 @@ in a map, too, and the context counts the redrives.
 from __future__ import annotations
 
 import copy
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 COUNT = "RedriveCount"
 _answer = moto("core.responses").ActionResult
 _ENDED = ("FAILED", "ABORTED", "TIMED_OUT")
+_PERIOD = timedelta(days=14)
+_MOST_EVENTS = 24_999
 
 
 def change(platform: Platform) -> None:
@@ -40,10 +42,8 @@ def change(platform: Platform) -> None:
 
     def redrive_execution(self: Any) -> Any:
         execution = self.stepfunction_backend.describe_execution(self._get_param("executionArn"))
-        if execution.status not in _ENDED:
-            raise moto("core.exceptions").JsonRESTError(
-                "ExecutionNotRedrivable", f"Execution is {execution.status}"
-            )
+        if reason := _why_not(execution):
+            raise moto("core.exceptions").JsonRESTError("ExecutionNotRedrivable", reason)
         _redrive(execution)
         return _answer({"redriveDate": execution.redriven_at})
 
@@ -55,8 +55,10 @@ def change(platform: Platform) -> None:
             described["redriveCount"] = getattr(execution, "redriven", 0)
             if described["redriveCount"]:
                 described["redriveDate"] = execution.redriven_at
-            may = execution.status in _ENDED
-            described["redriveStatus"] = "REDRIVABLE" if may else "NOT_REDRIVABLE"
+            reason = _why_not(execution)
+            described["redriveStatus"] = "NOT_REDRIVABLE" if reason else "REDRIVABLE"
+            if reason:
+                described["redriveStatusReason"] = reason
         return answer
 
     asl("eval.environment").Environment.entered = None
@@ -64,6 +66,19 @@ def change(platform: Platform) -> None:
     state._eval_body = evaluate
     api.redrive_execution = redrive_execution
     api.describe_execution = describe_execution
+
+
+def _why_not(execution: Any) -> str | None:
+    """Why an execution cannot be redriven, in the words of
+    https://docs.aws.amazon.com/step-functions/latest/apireference/API_DescribeExecution.html .
+    """
+    if execution.status not in _ENDED:
+        return f"Execution is {execution.status} and cannot be redriven"
+    if datetime.now(UTC) - execution.stop_date > _PERIOD:
+        return "Execution redrivable period exceeded"
+    if len(execution.exec_worker.env.history.get_event_history()) >= _MOST_EVENTS:
+        return "Execution history event limit exceeded"
+    return None
 
 
 def begun_in(program: Any, state: str) -> Any:

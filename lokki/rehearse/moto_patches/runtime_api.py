@@ -9,46 +9,58 @@ from __future__ import annotations
 import json
 import os
 import queue
+import signal
 import socket
+import subprocess
 import tempfile
 import threading
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from time import monotonic, time
 
 from lokki.rehearse.moto_patches import prepared
+from lokki.rehearse.moto_patches.memory import MEGABYTE, peak
+from lokki.rehearse.moto_patches.prepared import Place
 
-INIT_SECONDS = 10
-"""Seconds that an environment may take to start, besides its function's timeout."""
 _POLL_SECONDS = 0.02
 _FLUSH_SECONDS = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """A function: its name and ARN, what to run, where, with which variables and timeout."""
+    """A function: its ARN, what to run, where, with which variables, timeout and MiB of memory.
 
-    name: str
+    An environment may take ``init_seconds`` to start, besides the timeout.
+    """
+
     arn: str
     argv: Sequence[str]
-    folder: Path
+    place: Place
     env: Mapping[str, str]
     timeout: float
+    memory: int
+    init_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The outcome of an invocation: its answer, or the error that AWS reports, and its output."""
+    """The outcome of an invocation: its answer, or the error that AWS reports, and its output.
+
+    ``stream`` is the environment's log stream, ``memory`` the MiB that it has used, if known.
+    """
 
     request_id: str
     payload: bytes
     failed: bool
     output: str
     seconds: float
+    stream: str
+    memory: int
 
 
 class Function:
@@ -63,7 +75,7 @@ class Function:
     @property
     def folder(self) -> Path:
         """Where its code is, which functions of a package share."""
-        return self._spec.folder
+        return self._spec.place.folder
 
     def invoke(self, payload: bytes) -> Outcome:
         """Handle one event in an idle environment, or a new one."""
@@ -111,9 +123,18 @@ class _Environment:
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
         self._read = 0
         self._rest = ""
-        own = {"AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{self._server.server_port}"}
-        output = self._output.fileno()
-        self._process = prepared.started(spec.argv, spec.folder, spec.env, output, own)
+        version = spec.env["AWS_LAMBDA_FUNCTION_VERSION"]
+        self._stream = f"{datetime.now(UTC):%Y/%m/%d}/[{version}]{uuid.uuid4().hex}"
+        self._peak = 0
+        self._process = self._started()
+
+    def _started(self) -> prepared.Process | subprocess.Popen[bytes]:
+        own = {
+            "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{self._server.server_port}",
+            "AWS_LAMBDA_LOG_STREAM_NAME": self._stream,
+        }
+        spec = self._spec
+        return prepared.started(spec.argv, spec.place, spec.env, self._output.fileno(), own)
 
     def _serve(self) -> None:
         """Serve without polling, unlike `serve_forever`: there may be hundreds of environments."""
@@ -128,14 +149,15 @@ class _Environment:
     def invoke(self, payload: bytes) -> Outcome:
         request_id, began = str(uuid.uuid4()), monotonic()
         answer = None
-        if self._warm or self._polled(began + INIT_SECONDS):
-            until = monotonic() + self._spec.timeout
-            self._events.put((request_id, payload, int((time() + self._spec.timeout) * 1000)))
+        until = self._initialized(began)
+        if until is not None:
+            left = until - monotonic()
+            self._events.put((request_id, payload, int((time() + left) * 1000)))
             answer = self._answer(until)
             self._warm = True
         elif not self._answers.empty():  # it has reported why it cannot start
             answer = self._answers.get()
-        if answer is None:
+        if answer is None or self._is_too_large():
             failed, answered = True, self._why_silent(request_id)
             self.close()
         else:
@@ -143,35 +165,56 @@ class _Environment:
             if not self._polled(monotonic() + _FLUSH_SECONDS):  # it does so once all is written
                 self.close()
         seconds = monotonic() - began
-        return Outcome(request_id, answered, failed, self._written(), seconds)
+        memory = -(-self._peak // MEGABYTE)
+        return Outcome(request_id, answered, failed, self._written(), seconds, self._stream, memory)
+
+    def _initialized(self, began: float) -> float | None:
+        """Until when it may handle an event, once it asks for one; None if it does not.
+
+        An environment that takes too long is started again, then as part of the call:
+        https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html
+        """
+        if self._warm or self._polled(began + self._spec.init_seconds):
+            return monotonic() + self._spec.timeout
+        if not self.alive or not self._answers.empty() or self._is_too_large():
+            return None
+        self._process.kill()
+        self._process.wait()
+        self._process = self._started()
+        until = monotonic() + self._spec.timeout
+        return until if self._polled(until) else None
 
     def _polled(self, until: float) -> bool:
         """Wait until the process asks for an event; False if it does not."""
         while not self._polls.acquire(timeout=_POLL_SECONDS):
-            if monotonic() > until or not self.alive:
+            if monotonic() > until or not self.alive or self._is_too_large():
                 return False
         return True
 
     def _answer(self, until: float) -> tuple[bool, bytes] | None:
-        while monotonic() < until:
+        while monotonic() < until and not self._is_too_large():
             with suppress(queue.Empty):
                 return self._answers.get(timeout=_POLL_SECONDS)
             if not self.alive and self._answers.empty():
                 return None
         return None
 
+    def _is_too_large(self) -> bool:
+        """Whether it has used more memory than its function has."""
+        self._peak = max(self._peak, peak(self._process.pid))
+        return self._peak > self._spec.memory * MEGABYTE
+
     def _why_silent(self, request_id: str) -> bytes:
         """The error that Lambda reports for a process that ends, or is ended, without an answer."""
-        if self.alive:
+        if self._is_too_large():
+            kind, why = "Runtime.OutOfMemory", "Runtime exited with error: signal: killed"
+        elif self.alive:
             kind = "Sandbox.Timedout"
-            why = f"Error: Task timed out after {self._spec.timeout:.2f} seconds"
+            why = f"Task timed out after {self._spec.timeout:.2f} seconds"
         else:
-            code = self._process.wait()
-            kind = "Runtime.ExitError"
-            ended = f"signal: {-code}" if code < 0 else f"exit status {code}"
-            why = f"Error: Runtime exited with error: {ended}"
-        error = {"errorType": kind, "errorMessage": f"RequestId: {request_id} {why}"}
-        return json.dumps(error).encode()
+            kind, why = "Runtime.ExitError", _end_of(self._process.wait())
+        text = f"RequestId: {request_id} Error: {why}"
+        return json.dumps({"errorType": kind, "errorMessage": text}).encode()
 
     def _written(self) -> str:
         """What the process has written since the last call of this."""
@@ -224,6 +267,7 @@ class _Environment:
                         "Lambda-Runtime-Aws-Request-Id": request_id,
                         "Lambda-Runtime-Deadline-Ms": str(deadline),
                         "Lambda-Runtime-Invoked-Function-Arn": environment._spec.arn,
+                        "Lambda-Runtime-Trace-Id": _trace(),
                     },
                 )
 
@@ -255,27 +299,17 @@ class _Environment:
         return Handler
 
 
-def variables(name: str, arn: str, folder: Path, handler: str, memory: int) -> dict[str, str]:
-    """The variables that Lambda sets.
+def _trace() -> str:
+    part = uuid.uuid4().hex
+    return f"Root=1-{int(time()):08x}-{part[:24]};Parent={part[16:]};Sampled=0"
 
-    https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html#configuration-envvars-runtime
+
+def _end_of(code: int) -> str:
+    """How a process has ended, in Lambda's words.
+
+    As LocalStack recorded: lambda_/test_lambda::test_lambda_handler_exit, 2025-11-24.
     """
-    region = arn.split(":")[3]
-    return {
-        "PATH": os.environ["PATH"],
-        "HOME": "/tmp",  # noqa: S108 - as there
-        "LANG": "en_US.UTF-8",
-        "TZ": ":UTC",
-        "PYTHONUNBUFFERED": "1",
-        "LAMBDA_TASK_ROOT": str(folder),
-        "_HANDLER": handler,
-        "AWS_LAMBDA_FUNCTION_NAME": name,
-        "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
-        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(memory),
-        "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
-        "AWS_REGION": region,
-        "AWS_DEFAULT_REGION": region,
-        "AWS_ACCESS_KEY_ID": "rehearsal",
-        "AWS_SECRET_ACCESS_KEY": "rehearsal",
-        "AWS_SESSION_TOKEN": "rehearsal",
-    }
+    if not code:
+        return "Runtime exited without providing a reason"
+    ended = f"signal: {signal.strsignal(-code)}".lower() if code < 0 else f"exit status {code}"
+    return f"Runtime exited with error: {ended}"

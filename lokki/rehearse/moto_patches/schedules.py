@@ -1,24 +1,52 @@
-"""``AWS::Scheduler::Schedule`` in CloudFormation."""
+"""Schedules: ``AWS::Scheduler::Schedule`` in CloudFormation, and expressions that are refused.
+
+https://docs.aws.amazon.com/scheduler/latest/UserGuide/schedule-types.html; no time ever comes here.
+"""
 
 from __future__ import annotations
 
+import re
+from functools import wraps
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
+from lokki.errors import DefinitionError
 from lokki.rehearse.moto_patches.modules import moto
+from lokki.schedule import parse
 
 if TYPE_CHECKING:
     from lokki.rehearse.moto_patches.platform import Platform
 
-
+_ONCE = re.compile(r"at\(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\)")
 _models = moto("scheduler.models")
 _Base: Any = moto("core.common_models").CloudFormationModel
 
 
 def change(platform: Platform) -> None:
+    backend = _models.EventBridgeSchedulerBackend
+    for name in ("create_schedule", "update_schedule"):
+        setattr(backend, name, _checked(getattr(backend, name)))
     _Schedule.__module__ = _models.__name__  # moto finds the maker of a resource by it
     parsing = moto("cloudformation.parsing")
     parsing.get_model_map.cache_clear()
     parsing.get_name_type_map.cache_clear()
+
+
+def _checked(method: Any) -> Any:
+    position = signature(method)
+
+    @wraps(method)
+    def check(*args: Any, **more: Any) -> Any:
+        expression = position.bind(*args, **more).arguments["schedule_expression"]
+        try:
+            if not _ONCE.fullmatch(expression):
+                parse(expression)
+        except DefinitionError:
+            invalid = moto("scheduler.exceptions").ValidationException
+            raise invalid(f"Invalid Schedule Expression {expression}.") from None
+        return method(*args, **more)
+
+    return check
 
 
 class _Schedule(_Base):  # type: ignore[misc]

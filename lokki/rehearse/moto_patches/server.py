@@ -25,6 +25,7 @@ from lokki.rehearse.moto_patches import (
     quotas,
     redrives,
     results,
+    sandbox,
     schedules,
     stacks,
     stops,
@@ -59,10 +60,12 @@ def serving(
     host: str = _HOST,
     port: int = 0,
     concurrency: int | None = None,
+    shared: tuple[str, ...] = (),
 ) -> Iterator[Platform]:
     """An AWS at ``endpoint`` as long as this context; ``port`` 0: a free one.
 
-    ``concurrency``: functions at a time in its account (default: any number).
+    ``concurrency``: functions at a time in its account (default: any number). ``shared``: folders
+    of this machine that its functions can write to (default: none).
 
     Only one at a time per process, since its parts look each other up by port. Raises OSError for a
     port in use.
@@ -74,6 +77,7 @@ def serving(
     os.environ["MOTO_PORT"] = str(port)  # its state machines call its other services there
     PLATFORM.endpoint, PLATFORM.python = f"http://{_HOST}:{port}", python
     PLATFORM.concurrency = concurrency
+    PLATFORM.shared, PLATFORM.confined = shared, sandbox.is_permitted()
     server.start()
     try:
         yield PLATFORM

@@ -1,31 +1,43 @@
 """Change sets of CloudFormation, as on AWS.
 
-An event for each resource, everything that parameters change, outputs; a stack whose creation fails
+Events for each resource, everything that parameters change, outputs; a stack whose creation fails
 is rolled back and says why; of several change sets of a new stack, the first executed wins. An
-update makes and changes resources after what they refer to, and removes the others at its end.
+update makes and changes resources after what they refer to, and removes the others at its end. A
+template whose references lead nowhere is refused, as is the creation of what exists, and a change
+set that is gone; in words that LocalStack recorded: its tests of cloudformation/api/test_changesets
+and engine/test_references.
 """
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from lokki.builder.references import dependency_order
+from lokki.builder.references import dependency_order, references
 from lokki.rehearse.moto_patches.modules import moto
 
 if TYPE_CHECKING:
     from lokki.rehearse.moto_patches.platform import Platform
 
 _NEW = "REVIEW_IN_PROGRESS"
+_CREATED = (
+    ("CREATE_IN_PROGRESS", None),
+    ("CREATE_IN_PROGRESS", "Resource creation Initiated"),
+    ("CREATE_COMPLETE", None),
+)
+_exceptions = moto("cloudformation.exceptions")
+_Error: Any = _exceptions.CloudFormationError
 
 
 def change(platform: Platform) -> None:
     models, parsing = moto("cloudformation.models"), moto("cloudformation.parsing")
     backend = models.CloudFormationBackend
-    make, create, execute = (
+    make, create, execute, create_stack = (
         parsing.parse_and_create_resource,
         backend.create_change_set,
         backend.execute_change_set,
+        backend.create_stack,
     )
 
     def parse_and_create_resource(
@@ -43,15 +55,38 @@ def change(platform: Platform) -> None:
                 _record(models, *described, "CREATE_FAILED", getattr(error, "message", str(error)))
             raise
         if made is not None:
-            _record(models, *described, "CREATE_COMPLETE", None)
+            for status, reason in _CREATED:
+                _record(models, *described, status, reason)
         return made
 
+    def created(self: Any, name: str, template: str, *about: Any, **more: Any) -> Any:
+        _check_references(template)
+        return create_stack(self, name, template, *about, **more)
+
     def create_change_set(
-        self: Any, stack_name: str, *about: Any, change_set_type: str, **more: Any
+        self: Any,
+        stack_name: str,
+        change_set_name: str,
+        template: str,
+        *about: Any,
+        change_set_type: str,
+        **more: Any,
     ) -> Any:
         there = [each for each in self.stacks.values() if each.name == stack_name]
+        if change_set_type == "CREATE" and any(each.status != _NEW for each in there):
+            raise _invalid(
+                f"Stack [{stack_name}] already exists and cannot be created again with the "
+                f"changeSet [{change_set_name}]."
+            )
+        _check_references(template)
         change_set_id, stack_id = create(
-            self, stack_name, *about, change_set_type=change_set_type, **more
+            self,
+            stack_name,
+            change_set_name,
+            template,
+            *about,
+            change_set_type=change_set_type,
+            **more,
         )
         change_set = self.change_sets[change_set_id]
         if change_set_type == "UPDATE":
@@ -61,8 +96,14 @@ def change(platform: Platform) -> None:
             change_set.stack, change_set.stack_id = there[0], there[0].stack_id
         return change_set_id, change_set.stack_id
 
+    def describe_change_set(self: Any, change_set_name: str) -> Any:
+        for name, each in self.change_sets.items():
+            if change_set_name in (name, each.change_set_name):
+                return each
+        raise _Gone(f"ChangeSet [{change_set_name}] does not exist")
+
     def execute_change_set(self: Any, change_set_name: str, stack_name: Any = None) -> None:
-        change_set = self.change_sets[change_set_name]
+        change_set = describe_change_set(self, change_set_name)
         kind, stack = change_set.change_set_type, change_set.stack
         if kind == "CREATE" and stack.status != _NEW:
             raise _Obsolete(f"ChangeSet [{change_set_name}] cannot be executed: it is OBSOLETE")
@@ -98,12 +139,36 @@ def change(platform: Platform) -> None:
 
     parsing.parse_and_create_resource = parse_and_create_resource
     parsing.ResourceMap.update = update
-    backend.create_change_set = create_change_set
+    backend.create_stack, backend.create_change_set = created, create_change_set
+    backend.describe_change_set = describe_change_set
     backend.execute_change_set = execute_change_set
 
 
-class _Obsolete(moto("cloudformation.exceptions").CloudFormationError):  # type: ignore[misc]
+class _Obsolete(_Error):  # type: ignore[misc]
     code = "InvalidChangeSetStatus"
+
+
+class _Gone(_Error):  # type: ignore[misc]
+    code = "ChangeSetNotFound"
+
+
+def _invalid(message: str) -> Exception:
+    refused: Exception = _exceptions.ValidationError(message=message)
+    return refused
+
+
+def _check_references(template: str) -> None:
+    """Refuse a template in JSON that refers to what it does not have."""
+    with suppress(ValueError):
+        read = json.loads(template)
+        known = read["Resources"].keys() | read.get("Parameters", {}).keys()
+        named = references(read["Resources"])
+        missing = sorted(each for each in named - known if not each.startswith("AWS::"))
+        if missing:
+            raise _invalid(
+                f"Template format error: Unresolved resource dependencies [{', '.join(missing)}] "
+                "in the Resources block of the template"
+            )
 
 
 def _roll_back(stack: Any, kind: str) -> None:
