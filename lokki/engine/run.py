@@ -154,6 +154,7 @@ class Run:
         try:
             await self._begin()
             self._publish(RunStarted(self.id, self.graph.name, self._planned is not None))
+            await asyncio.sleep(0)  # whoever reads the events reports it before a step prints
             if self._writer is None:  # it had already succeeded
                 self.result = await self._value(self._begun[len(self.graph.stages) - 1])
                 status = RunStatus.SUCCEEDED

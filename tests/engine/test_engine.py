@@ -6,6 +6,7 @@ import asyncio
 import datetime as dt
 import os
 import sqlite3
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -1112,6 +1113,29 @@ async def test_events_tell_the_run_from_start_to_end():
     assert events[-1] == RunFinished("succeeded", None)
     assert [e.counts.total for e in events if isinstance(e, StageFinished)] == [1, 3, 1]
     assert [type(e) for e in again] == kinds
+
+
+async def test_a_reader_has_the_start_of_a_run_before_a_step_is_called():
+    order = []
+
+    @step
+    def called():
+        order.append("called")
+
+    @flow
+    def calling():
+        return called()
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # a thread that starts is at once ahead of this one
+    try:
+        async with Engine() as engine:
+            for _ in range(50):
+                async for event in engine.submit(calling).events():
+                    order += ["started"] * isinstance(event, RunStarted)
+    finally:
+        sys.setswitchinterval(before)
+    assert order == ["started", "called"] * 50
 
 
 async def test_events_of_a_long_stage_show_progress():
