@@ -20,9 +20,10 @@ from lokki.errors import (
     DefinitionError,
     LokkiError,
     PayloadError,
-    Picklable,
+    ResultError,
     ValueUnreadable,
     name_of,
+    never_retried,
     text_of,
 )
 from lokki.graph import FlowGraph
@@ -39,19 +40,6 @@ _NOT_USERS = (
     "<frozen importlib",
 )
 """How the file names of frames begin that are not the user's."""
-
-
-class ResultError(Picklable, Exception):
-    """A call's result cannot be used; ``kind`` is the type of the error in the report.
-
-    ``retried``: another attempt may return something else, if the step's policy retries a
-    PayloadError.
-    """
-
-    def __init__(self, kind: str, reason: str, retried: bool = False) -> None:
-        super().__init__(reason)
-        self.kind = kind
-        self.retried = retried
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -344,13 +332,18 @@ def retried_as(call: BoundCall, error: BaseException, failure: Failure, *, again
     So that it decides as `Failure.retryable` does: while there are attempts (``again``), an error
     has such a name, if need be instead of its own; one that is not retried, and has such a name by
     chance, has its module before it: ``csv.Error``. A group that its members decide on has the name
-    of one of them.
+    of one of them. Under a policy of Exception, which matches any name but `never_retried`, a
+    result that cannot be used has one of these, and what is retried has its module before one.
     """
     while isinstance(error, BaseExceptionGroup) and _members_decide(call, error):
         error = error.exceptions[0]
     own = failure.type if isinstance(error, ResultError) else redacted(name_of(error), call.secrets)
+    if Exception in call.exceptions:
+        if not failure.retryable:
+            return ResultError.__name__ if isinstance(error, ResultError) else own
+        return f"{type(error).__module__}.{own}" if again and own in never_retried() else own
     named = {each.__name__: each for each in call.exceptions}
-    if again and Exception not in call.exceptions:
+    if again:
         decisive = PayloadError() if isinstance(error, ResultError) else error
         matching = [name for name, each in named.items() if _is_one_of(decisive, (each,))]
         return own if own in matching or not matching else matching[0]

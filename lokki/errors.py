@@ -261,6 +261,19 @@ class KeyReused(JournalError):
         )
 
 
+class ResultError(Picklable, Exception):
+    """A call's result cannot be used; ``kind`` is the type of the error in the report.
+
+    ``retried``: another attempt may return something else, if the step's policy retries a
+    PayloadError.
+    """
+
+    def __init__(self, kind: str, reason: str, retried: bool = False) -> None:
+        super().__init__(reason)
+        self.kind = kind
+        self.retried = retried
+
+
 def described(error: BaseException) -> str:
     """An error in words, ``ValueError: why``, however odd it is."""
     return f"{name_of(error)}: {text_of(error)}"
@@ -277,3 +290,11 @@ def text_of(error: BaseException) -> str:
         return str.__str__(str(error))
     except BaseException as problem:
         return f"<{name_of(error)} whose text cannot be shown: {name_of(problem)}>"
+
+
+def never_retried() -> frozenset[str]:
+    """The names of what another attempt does not fix, whatever a step's policy names."""
+    kinds: list[type[BaseException]] = [DefinitionError, ParameterError, ResultError]
+    for each in kinds:
+        kinds += each.__subclasses__()
+    return frozenset(kind.__name__ for kind in kinds)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from lokki.call import BoundCall, ResultError, is_file, users_frames
+from lokki.call import BoundCall, is_file, users_frames
+from lokki.errors import ResultError
 
 _TEXT = "return text.splitlines(), json.loads(text) or, for its characters, list(text)"
 _BYTES = "return data.splitlines(), a decoded text's lines or, for its numbers, list(data)"

@@ -10,8 +10,8 @@ import pickle
 import pytest
 
 from lokki import output
-from lokki.call import BoundCall, ResultError, call_step, capture, retried_as, running
-from lokki.errors import DefinitionError, PayloadError
+from lokki.call import BoundCall, call_step, capture, retried_as, running
+from lokki.errors import DefinitionError, PayloadError, ResultError
 
 
 def bound(function, *, exceptions=(), is_async=False):
@@ -97,6 +97,10 @@ def test_a_group_is_retried_when_every_error_in_it_is(error, exceptions, retryab
     assert retried_as(call, error, failure, again=retryable) == name
 
 
+class ParameterError(Exception):
+    """Has the name of lokki's error that is never retried."""
+
+
 class Error(Exception):
     """Has the name of `csv.Error`, `shutil.Error` and others."""
 
@@ -113,6 +117,9 @@ class Error(Exception):
         (csv.Error(), (Exception,), True, "Error"),
         (DefinitionError(), (DefinitionError,), False, "lokki.errors.DefinitionError"),
         (ResultError("TypeError", "", retried=True), (PayloadError,), True, "PayloadError"),
+        (ResultError("TypeError", ""), (Exception,), False, "ResultError"),
+        (ParameterError("mine"), (Exception,), True, "test_call.ParameterError"),
+        (ParameterError("mine"), (ParameterError,), True, "ParameterError"),
     ],
 )
 def test_a_reader_of_names_retries_what_is_of_the_policys_classes(error, exceptions, again, name):

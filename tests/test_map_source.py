@@ -13,7 +13,8 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from lokki.call import BoundCall, ResultError
+from lokki.call import BoundCall
+from lokki.errors import ResultError
 from lokki.map_source import listed_items
 
 CALL = BoundCall(

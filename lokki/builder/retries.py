@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import ceil
 
 from lokki.builder.asl import Retrier
 from lokki.builder.sizes import is_batch
-from lokki.errors import DefinitionError, ParameterError, WorkerDied
+from lokki.errors import WorkerDied, never_retried
 from lokki.retry import RetryConfig
 from lokki.runtime.deaths import DEATHS
 from lokki.runtime.event import FAILED
@@ -42,8 +42,6 @@ _BATCH_ERRORS = (
 
 The first two are also those of other refusals, such as a missing permission.
 """
-_NEVER = (DefinitionError, ParameterError)
-"""Errors that another attempt does not fix, whatever a step's policy names."""
 _BATCH_ATTEMPTS = 3
 """Most runs of a job whose host goes away."""
 _MOST_BATCH_ATTEMPTS = 10  # of a job
@@ -70,7 +68,13 @@ def retriers(unit: TaskUnit, *, several: bool = False) -> tuple[Retrier, ...]:
     names = (death_names if held else error_names)(policy.exceptions)
     if not policy.retries or not names:
         return service
-    return (*service, _NO_RETRY, _retrier(policy, names))
+    never = Retrier(
+        error_equals=tuple(sorted(never_retried().difference(names))),
+        interval_seconds=1,
+        max_attempts=0,
+        backoff_rate=1.0,
+    )
+    return (*service, never, _retrier(policy, names))
 
 
 def _service(errors: tuple[str, ...], *, attempts: int, longest: int) -> Retrier:
@@ -134,20 +138,6 @@ def death_names(exceptions: Sequence[type[BaseException]]) -> tuple[str, ...]:
 
 def _everything(exceptions: Sequence[type[BaseException]]) -> bool:
     return any(issubclass(Exception, each) for each in exceptions)
-
-
-def _names(kind: type[BaseException]) -> Iterator[str]:
-    yield kind.__name__
-    for each in kind.__subclasses__():
-        yield from _names(each)
-
-
-_NO_RETRY = Retrier(
-    error_equals=tuple(name for each in _NEVER for name in _names(each)),
-    interval_seconds=1,
-    max_attempts=0,
-    backoff_rate=1.0,
-)
 
 
 # ---- Batch ---------------------------------------------------------------------------------------

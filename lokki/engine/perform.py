@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from time import perf_counter, time
 from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
-from lokki.call import BoundCall, ResultError, capture, unstorable
+from lokki.call import BoundCall, capture, unstorable
 from lokki.engine.state import Claim, Failed, Work
-from lokki.errors import PayloadError, Picklable
+from lokki.errors import PayloadError, Picklable, ResultError
 from lokki.map_source import listed_items
 from lokki.model.failure import Failure
 from lokki.store.codec import (

@@ -17,7 +17,6 @@ from typing import Any, TextIO, TypeAlias, cast
 from lokki import logging, output
 from lokki.call import (
     BoundCall,
-    ResultError,
     await_step,
     bind,
     call_step,
@@ -26,7 +25,7 @@ from lokki.call import (
     unstorable,
 )
 from lokki.context import fresh_contexts
-from lokki.errors import FingerprintError, PayloadError, Picklable
+from lokki.errors import FingerprintError, PayloadError, Picklable, ResultError
 from lokki.graph import FlowDefinition, FlowGraph
 from lokki.map_source import listed_items
 from lokki.model.failure import Failure
