@@ -122,14 +122,15 @@ def flow(
     """Make a flow of a function that returns a chain; ``birds_flow`` becomes birds-flow.
 
     The body must be deterministic, and its structure the same for all parameters. ``schedule``:
-    when the service or AWS starts the flow, ``"rate(1 hour)"`` or ``"cron(0 9 * * ? *)"``, as
-    Amazon EventBridge Scheduler documents it
+    when the service or AWS starts the flow, ``"rate(1 hour)"``, ``"cron(0 9 * * ? *)"`` or, for
+    one run, ``"at(2030-01-31T09:00:00)"``, as Amazon EventBridge Scheduler documents it
     (https://docs.aws.amazon.com/scheduler/latest/UserGuide/schedule-types.html). ``timezone``: the
-    IANA name of the time zone that a ``cron(…)`` follows, such as ``"Europe/Helsinki"`` (default:
-    UTC). ``overlap``: what the service does at a time of the schedule while an earlier scheduled
-    run of the flow is queued or running. ``"skip"`` starts no run (default), ``"queue"`` starts one
-    that waits for the earlier ones to end, ``"allow"`` starts one at once. On AWS, runs may always
-    overlap: a build refuses ``"skip"`` and ``"queue"``, and notes the default.
+    IANA name of the time zone that a ``cron(…)`` or ``at(…)`` follows, such as
+    ``"Europe/Helsinki"`` (default: UTC). ``overlap``: what the service does at a time of the
+    schedule while an earlier scheduled run of the flow is queued or running. ``"skip"`` starts no
+    run (default), ``"queue"`` starts one that waits for the earlier ones to end, ``"allow"`` starts
+    one at once. On AWS, runs may always overlap: a build refuses ``"skip"`` and ``"queue"``, and
+    notes the default.
 
     Raises DefinitionError for a schedule that never happens, that EventBridge Scheduler would
     refuse or that its documentation leaves open, for an unknown time zone or overlap, and for a

@@ -1,4 +1,4 @@
-"""The times of ``rate(…)`` and ``cron(…)``, as EventBridge Scheduler has them.
+"""The times of ``rate(…)``, ``cron(…)`` and ``at(…)``, as EventBridge Scheduler has them.
 
 The rules are those of "Schedule types in EventBridge Scheduler"
 (https://docs.aws.amazon.com/scheduler/latest/UserGuide/schedule-types.html). An expression that the
@@ -38,6 +38,7 @@ _SATURDAY, _SUNDAY = 7, 1
 _SILENT = "EventBridge Scheduler's documentation does not say what it means"
 _RATE = re.compile(r"rate\(([1-9][0-9]*) (minute|hour|day)s?\)")
 _SECONDS = {"minute": 60, "hour": 3_600, "day": 86_400}
+_AT = re.compile(r"at\(([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{2}):([0-9]{2}):([0-9]{2})\)")
 _CRON = re.compile(r"cron\(([^()]*)\)")
 _PART = re.compile(r"(?:\*|([A-Za-z0-9]+)(?:-([A-Za-z0-9]+))?)(?:/([0-9]{1,3}))?")
 
@@ -189,6 +190,8 @@ def parse(expression: str, timezone: str | None = None) -> Schedule:
             raise DefinitionError(f"it has more than {_MOST_CHARACTERS} characters")
         if expression.startswith("rate("):
             return _rate(expression)
+        if expression.startswith("at("):
+            return _at(expression, zone, timezone)
         return _cron(expression, zone, timezone)
     except DefinitionError as error:
         raise DefinitionError(f"schedule {expression[:_MOST_CHARACTERS]!r}: {error}") from None
@@ -218,11 +221,35 @@ def _rate(expression: str) -> Rate:
     return Rate(expression, every)
 
 
+def _at(expression: str, zone: tzinfo, timezone: str | None) -> Cron:
+    """A single time."""
+    given = _AT.fullmatch(expression)
+    try:
+        when = datetime(*map(int, given.groups())) if given else None  # type: ignore[arg-type]
+    except ValueError as error:
+        raise DefinitionError(f"it is no time: {error}") from None
+    if when is None or not _YEAR.low <= when.year <= _YEAR.high:
+        raise DefinitionError(
+            f"at(…) takes a time from {_YEAR.low} to {_YEAR.high}: write it such as "
+            "'at(2030-01-31T09:00:00)'"
+        )
+    if when.second:
+        raise DefinitionError(
+            f"EventBridge Scheduler is exact to a minute: write 'at({when:%Y-%m-%dT%H:%M}:00)'"
+        )
+    minutes, days = (when.hour * 60 + when.minute,), Days("days", (when.day,))
+    text = _text(expression, zone, timezone)
+    return _happening(Cron(text, minutes, days, (when.month,), (when.year,), zone), timezone)
+
+
+def _text(expression: str, zone: tzinfo, timezone: str | None) -> str:
+    return expression if zone is UTC else f"{expression} {timezone}"
+
+
 def _cron(expression: str, zone: tzinfo, timezone: str | None) -> Cron:
     given = _CRON.fullmatch(expression)
     if given is None:
-        once = "at(…) is for a single run; " if expression.startswith("at(") else ""
-        raise DefinitionError(once + _SUCH_AS)
+        raise DefinitionError(_SUCH_AS)
     fields = given[1].split(" ")
     if len(fields) != 6 or not all(fields):
         raise DefinitionError(
@@ -231,13 +258,18 @@ def _cron(expression: str, zone: tzinfo, timezone: str | None) -> Cron:
         )
     minutes, hours = _MINUTES.values(fields[0]), _HOURS.values(fields[1])
     cron = Cron(
-        text=expression if zone is UTC else f"{expression} {timezone}",
+        text=_text(expression, zone, timezone),
         minutes=tuple(hour * 60 + minute for hour in hours for minute in minutes),
         days=_days(fields),
         months=_MONTH.values(fields[3]),
         years=_YEAR.values(fields[5]),
         zone=zone,
     )
+    return _happening(cron, timezone)
+
+
+def _happening(cron: Cron, timezone: str | None) -> Cron:
+    """The same. Raises DefinitionError if it never happens."""
     if cron.next_after(_BEFORE_ALL) is None:
         raise DefinitionError(
             f"it never happens, since the clock of {timezone} skips this time: write another one"

@@ -294,6 +294,17 @@ def test_what_aws_has_taken_is_taken(expression):
     assert told(expression) == TAKEN_BY_AWS[expression]
 
 
+def test_a_single_time_is_one_of_its_zones_clock():
+    assert told("at(2026-07-01T09:30:00)") == ("2026-07-01 09:30",)
+    assert told("at(2026-07-01T09:30:00)", "Europe/Helsinki") == ("2026-07-01 06:30",)
+    once = parse("at(2026-07-01T09:30:00)")
+    at = seconds_of(datetime(2026, 7, 1, 9, 30))
+    assert once.next_after(at) is None
+    assert (once.last_until(at - 1), once.last_until(at)) == (None, at)
+    with pytest.raises(DefinitionError, match="the clock of Europe/Helsinki skips this time"):
+        parse("at(2026-03-29T03:30:00)", "Europe/Helsinki")
+
+
 # ---- What is meant -------------------------------------------------------------------------------
 
 
@@ -452,7 +463,10 @@ def test_a_cron_is_refused_with_what_to_write(fields, message):
         ("CRON(0 9 * * ? *)", "such as 'rate"),
         ("cron(0 9 * * ? *)\n", "such as 'rate"),
         ("cron(0 9 * * ? *) ", "such as 'rate"),
-        ("at(2027-01-01T00:00:00)", r"at\(…\) is for a single run"),
+        ("at(2027-01-01)", r"write it such as 'at\(2030-01-31T09:00:00\)'"),
+        ("at(1969-12-31T23:00:00)", "a time from 1970 to 2199: write"),
+        ("at(2027-02-29T00:00:00)", "it is no time: day "),
+        ("at(2027-01-01T09:00:30)", r"exact to a minute: write 'at\(2027-01-01T09:00:00\)'"),
         ("rate(0 hours)", "whole number from 1"),
         ("rate(05 hours)", "whole number from 1"),
         ("rate(1.5 hours)", "whole number from 1"),
