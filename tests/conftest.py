@@ -105,7 +105,7 @@ def rehearsal(
     folder = tmp_path_factory.mktemp("rehearsed")
     for kind in ("zip", "image"):
         dependencies.into(folder / kind)
-    with rehearsing() as opened:
+    with rehearsing(shared=(str(tmp_path_factory.getbasetemp()),)) as opened:
         yield Stage(opened, str(folder))
 
 
