@@ -241,9 +241,7 @@ def manifest_without_an_array(account: Account) -> Any:
     return ran.status, ran.error
 
 
-@behaviour(
-    ("FAILED", "States.ItemReaderFailed"), source=_ERRORS, rehearsed=("FAILED", "States.Runtime")
-)
+@behaviour(("FAILED", "States.ItemReaderFailed"), source=_ERRORS)
 def manifest_that_is_missing(account: Account) -> Any:
     """A file that does not exist does the same."""
     states = account.map([])
@@ -380,7 +378,6 @@ def task_failed(account: Account) -> Any:
 @behaviour(
     ("FAILED", "Lambda.TooManyRequestsException"),
     source="https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html",
-    rehearsed=("SUCCEEDED", None),
 )
 def function_without_room(account: Account) -> Any:
     """A call that Lambda refuses for its concurrency fails with this name."""

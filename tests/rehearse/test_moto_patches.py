@@ -509,7 +509,7 @@ def test_a_history_comes_in_pages_and_backwards(moto):
 
 
 @pytest.fixture
-def job(moto, tmp_path):
+def job_machine(moto, tmp_path):
     """A state machine that runs a job with this command and strategy."""
     role = moto.iam.create_role(
         RoleName=f"role-{uuid.uuid4().hex[:8]}", AssumeRolePolicyDocument="{}"
@@ -527,7 +527,7 @@ def job(moto, tmp_path):
     )
     PLATFORM.images[name] = Image(tmp_path)
 
-    def run(script, attempts=1, conditions=(), seconds=60):
+    def make(script, attempts=1, conditions=(), seconds=60):
         moto.batch.register_job_definition(
             jobDefinitionName=name,
             type="container",
@@ -553,9 +553,34 @@ def job(moto, tmp_path):
             },
             "End": True,
         }
-        return moto.execute(moto.machine({"J": state}, "J"), {"given": "a value"})
+        return moto.machine({"J": state}, "J")
 
-    return run
+    return make
+
+
+@pytest.fixture
+def job(moto, job_machine):
+    """What is told of an execution of such a machine."""
+    return lambda *about, **more: moto.execute(job_machine(*about, **more), {"given": "a value"})
+
+
+def test_the_job_of_an_execution_that_is_stopped_is_terminated(moto, job_machine, tmp_path):
+    """https://docs.aws.amazon.com/step-functions/latest/dg/connect-to-resource.html#connect-sync"""
+    machine = job_machine("echo $AWS_BATCH_JOB_ID > told; exec sleep 60", 3)
+    given = json.dumps({"given": "a value"})
+    client = moto.stepfunctions
+    arn = client.start_execution(stateMachineArn=machine, input=given)["executionArn"]
+    told = tmp_path / "told"
+    job_id = until(lambda: told.exists() and told.read_text().strip(), "the job")
+    client.stop_execution(executionArn=arn)
+
+    def ended():
+        (job,) = moto.batch.describe_jobs(jobs=[job_id])["jobs"]
+        return job["status"] in ("SUCCEEDED", "FAILED") and job
+
+    job = until(ended, "the end of the job")
+    assert (job["status"], len(job["attempts"])) == ("FAILED", 1)
+    assert job["statusReason"] == "its execution was stopped"
 
 
 def test_a_job_runs_its_command_with_what_the_state_gives_it(job, tmp_path):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _STATE_TASK = "component.state.exec.state_task."
 _TASK = f"{_STATE_TASK}service."
+_Stopped = asl("eval.program_state").ProgramStopped
 
 
 def change(platform: Platform) -> None:
@@ -39,6 +40,7 @@ def change(platform: Platform) -> None:
             module.boto_client_for = client  # type: ignore[attr-defined]
     batch._normalise_parameters = _parameters
     batch._normalise_response = _response
+    _end_jobs_of_stopped_executions(batch)
     calls = asl(f"{_STATE_TASK}lambda_eval_utils")
     invoke = calls.execute_lambda_function_integration
 
@@ -47,6 +49,25 @@ def change(platform: Platform) -> None:
         env.stack.append(_with_metadata(env.stack.pop()))
 
     calls.execute_lambda_function_integration = invoke_as_there
+
+
+def _end_jobs_of_stopped_executions(task: Any) -> None:
+    """https://docs.aws.amazon.com/step-functions/latest/dg/connect-to-resource.html#connect-sync"""
+    resolver, wait = task._build_sync_resolver, task._eval_sync
+
+    def build(self: Any, env: Any, resource_runtime_part: Any, **more: Any) -> Any:
+        env.job = resource_runtime_part.region, env.stack[-1]["JobId"]
+        return resolver(self, env, resource_runtime_part, **more)
+
+    def evaluate(self: Any, env: Any, **more: Any) -> Any:
+        outcome = wait(self, env=env, **more)
+        if isinstance(env.program_state(), _Stopped):
+            region, job = env.job
+            client = asl("utils.boto_client").boto_client_for(region=region, service="batch")
+            client.terminate_job(jobId=job, reason="its execution was stopped")
+        return outcome
+
+    task._build_sync_resolver, task._eval_sync = build, evaluate
 
 
 def _with_metadata(answer: Any) -> Any:

@@ -31,7 +31,14 @@ def change(platform: Platform) -> None:
             self.job_stopped_reason = repr(error)
             self._mark_stopped(success=False)
 
-    _models.Job.run = run
+    terminate = _models.Job.terminate
+
+    def terminated(self: Any, reason: str) -> None:
+        terminate(self, reason)
+        if (process := vars(self).get("process")) is not None:
+            process.kill()
+
+    _models.Job.run, _models.Job.terminate = run, terminated
     made = _models.JobDefinition.create_from_cloudformation_json.__func__
 
     def create(
@@ -108,7 +115,7 @@ def _run(job: Any, platform: Platform) -> None:
             break  # https://docs.aws.amazon.com/batch/latest/userguide/job_timeouts.html
         job.job_stopped_at = datetime.now()
         job._stop_attempt()
-    if code:
+    if code and not job.stop:
         job.job_stopped_reason = _OUT_OF_TIME if out_of_time else _reason(code)
     job._mark_stopped(success=code == 0 and not job.stop)
 
@@ -130,6 +137,9 @@ def _attempt(
         stderr=subprocess.STDOUT,
         text=True,
     )
+    job.process = process
+    if job.stop:
+        process.kill()
     seconds = job._get_attempt_duration()
     late = threading.Event()
 

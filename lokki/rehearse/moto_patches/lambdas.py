@@ -38,7 +38,7 @@ _lock = threading.Lock()
 def change(platform: Platform) -> None:
     def invoke(self: Any, body: Any, request_headers: Any, response_headers: Any) -> bytes:
         payload = body.encode() if isinstance(body, str) else (body or b"{}")
-        with permitted(platform):
+        with permitted(self, platform):
             outcome = _function(self, platform).invoke(payload)
         _log(self, outcome)
         if outcome.failed:
@@ -75,6 +75,7 @@ def _completed(function: Any, given: Any) -> Any:
     """A function with those of its properties that moto leaves out."""
     function.package_type = given.get("PackageType", "Zip")
     function.image_config = _models.ImageConfig(given.get("ImageConfig", {}))
+    function.reserved_concurrency = given.get("ReservedConcurrentExecutions")
     function.architectures = given.get("Architectures", ["x86_64"])
     function.tags = {each["Key"]: each["Value"] for each in given.get("Tags", [])}
     function.logs_group_name = given.get("LoggingConfig", {}).get(

@@ -20,6 +20,8 @@ from datetime import UTC, datetime
 from math import inf
 from typing import TYPE_CHECKING, Any
 
+from botocore.exceptions import ClientError
+
 from lokki.rehearse.moto_patches.grammar import batcher_in
 from lokki.rehearse.moto_patches.modules import asl, moto
 from lokki.rehearse.moto_patches.redrives import COUNT, begun_in
@@ -130,6 +132,16 @@ def change(platform: Platform) -> None:
             with self.run.turns:
                 self.run.turns.notify_all()
 
+    reader = asl(f"{_MAP}item_reader.eval.resource_eval_s3").ResourceEvalS3
+    read = reader._handle_get_object
+
+    def get_object(env: Any, *about: Any) -> None:
+        try:
+            read(env, *about)
+        except ClientError as error:
+            raise _failure(env, "StatesItemReaderFailed", str(error)) from error
+
+    reader._handle_get_object = staticmethod(get_object)
     pool.goes_on, pool.add = False, add
     records.MapRunRecord.update = update
     component._eval_body, component._map_run = evaluate, run_map
@@ -368,22 +380,23 @@ def _new_child(run: MapRun, index: int, given: Any, items: int) -> Child:
 
 
 def _over_tolerance(env: Any) -> Exception:
+    name = "StatesExceedToleratedFailureThreshold"
+    return _failure(env, name, "The specified tolerated failure threshold was exceeded")
+
+
+def _failure(env: Any, kind: str, cause: str) -> Exception:
+    """What ends a map run by an error of Step Functions."""
     errors = asl("component.common.error_name.states_error_name")
     kinds = asl("component.common.error_name.states_error_name_type")
     failures = asl("component.common.error_name.failure_event")
     details = asl("eval.event.event_detail").EventDetails
     history = moto("stepfunctions.parser.api").HistoryEventType
-    kind = kinds.StatesErrorNameType.StatesExceedToleratedFailureThreshold
-    name = errors.StatesErrorName(typ=kind)
-    detail = {
-        "error": name.error_name,
-        "cause": "The specified tolerated failure threshold was exceeded",
-    }
+    name = errors.StatesErrorName(typ=kinds.StatesErrorNameType[kind])
     event = failures.FailureEvent(
         env=env,
         error_name=name,
         event_type=history.MapRunFailed,
-        event_details=details(mapRunFailedEventDetails=detail),
+        event_details=details(mapRunFailedEventDetails={"error": name.error_name, "cause": cause}),
     )
     error: Exception = failures.FailureEventException(event)
     return error

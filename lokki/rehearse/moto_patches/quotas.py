@@ -1,4 +1,5 @@
-"""The account's concurrency: how many functions it runs at a time; it refuses further calls.
+"""The concurrency of the account, and what is reserved of it for a function: further calls are
+refused.
 
 https://docs.aws.amazon.com/lambda/latest/dg/lambda-concurrency.html
 """
@@ -7,6 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -17,7 +19,8 @@ from lokki.rehearse.moto_patches.modules import moto
 if TYPE_CHECKING:
     from lokki.rehearse.moto_patches.platform import Platform
 
-_running = 0
+_running: Counter[str] = Counter()
+"""How many calls of each function are running."""
 _lock = threading.Lock()
 
 
@@ -35,18 +38,20 @@ def change(platform: Platform) -> None:
 
 
 @contextmanager
-def permitted(platform: Platform) -> Iterator[None]:
+def permitted(function: Any, platform: Platform) -> Iterator[None]:
     """A call of a function counts as long as this context; raises moto's error if refused."""
-    global _running
+    name = function.function_name
+    reserved = function.reserved_concurrency
     with _lock:
-        if platform.concurrency is not None and _running >= platform.concurrency:
+        in_account = platform.concurrency is None or _running.total() < platform.concurrency
+        if not in_account or (reserved is not None and _running[name] >= int(reserved)):
             raise _refused()
-        _running += 1
+        _running[name] += 1
     try:
         yield
     finally:
         with _lock:
-            _running -= 1
+            _running[name] -= 1
 
 
 def _refused() -> Exception:
