@@ -18,9 +18,12 @@ from dependencies import Dependencies
 from hypothesis import settings
 
 from lokki.testing import Stage
+from lokki.testing import rehearsal as unprepared
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+__all__ = ["unprepared"]
 
 _CACHE = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
 CACHES = {"XDG_CACHE_HOME": _CACHE, "UV_CACHE_DIR": os.environ.get("UV_CACHE_DIR", f"{_CACHE}/uv")}
@@ -96,17 +99,11 @@ def build_dir(tmp_path_factory: pytest.TempPathFactory, dependencies: Dependenci
 
 
 @pytest.fixture(scope="session")
-def rehearsal(
-    tmp_path_factory: pytest.TempPathFactory, dependencies: Dependencies
-) -> Iterator[Stage]:
+def rehearsal(unprepared: Stage, dependencies: Dependencies) -> Stage:
     """An AWS in this process that runs the builds of flows, for all tests of it."""
-    from lokki.rehearse.rehearsal import rehearsing
-
-    folder = tmp_path_factory.mktemp("rehearsed")
     for kind in ("zip", "image"):
-        dependencies.into(folder / kind)
-    with rehearsing(shared=(str(tmp_path_factory.getbasetemp()),)) as opened:
-        yield Stage(opened, str(folder))
+        dependencies.into(Path(unprepared._build_dir) / kind)
+    return unprepared
 
 
 @pytest.fixture(scope="session")
