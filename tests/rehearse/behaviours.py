@@ -430,7 +430,7 @@ def intrinsic_functions(account: Account) -> Any:
 
 # ---- executions ----------------------------------------------------------------------------------
 
-_PASS = {"Pass": {"Type": "Pass", "End": True}}
+PASS = {"Pass": {"Type": "Pass", "End": True}}
 _WAIT = {"Wait": {"Type": "Wait", "Seconds": 3, "End": True}}
 
 
@@ -446,7 +446,7 @@ def same_name_while_it_runs(account: Account) -> Any:
 @behaviour("ExecutionAlreadyExists", source=f"{_API}/API_StartExecution.html")
 def same_name_after_its_end(account: Account) -> Any:
     """A name is taken for 90 days after its execution has ended, even with the same input."""
-    machine = account.machine(_PASS)
+    machine = account.machine(PASS)
     account.ended(account.start(machine, {"a": 1}, name="one"))
     return account.refusal(lambda: account.start(machine, {"a": 1}, name="one"))
 
@@ -454,7 +454,7 @@ def same_name_after_its_end(account: Account) -> Any:
 @behaviour(["second", "first"], recorded=_ANSWERS)
 def order_of_executions(account: Account) -> Any:
     """`ListExecutions` has the newest first."""
-    machine = account.machine(_PASS)
+    machine = account.machine(PASS)
     for name in ("first", "second"):
         account.ended(account.start(machine, name=name))
     found = account.sfn.list_executions(stateMachineArn=machine)["executions"]
@@ -514,7 +514,7 @@ def retries_of_a_redrive(account: Account) -> Any:
 @behaviour(("ExecutionNotRedrivable", "NOT_REDRIVABLE"), source=_REDRIVE, recorded=_ANSWERS)
 def redrive_of_a_success(account: Account) -> Any:
     """An execution that has succeeded cannot be redriven, and says so beforehand."""
-    ran = account.run(_PASS)
+    ran = account.run(PASS)
     return account.refusal(lambda: account.redriven(ran)), ran.told["redriveStatus"]
 
 

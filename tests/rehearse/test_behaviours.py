@@ -1,8 +1,12 @@
 """The rehearsal does what lokki expects of Step Functions, and the documentation says so."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from behaviour_account import Account
-from behaviours import BEHAVIOURS, DOCUMENT, seen, table
+from behaviours import BEHAVIOURS, DOCUMENT, PASS, seen, table
+from moto.stepfunctions.parser.backend.execution_worker import ExecutionWorker
 
 from lokki.rehearse.moto_patches.server import REGION
 
@@ -16,6 +20,26 @@ def test_the_rehearsal_behaves_like_step_functions(rehearsal):
         each.name: each.expected if each.rehearsed is None else each.rehearsed
         for each in BEHAVIOURS
     }
+
+
+def test_an_execution_that_begins_does_not_disturb_what_is_told_of_others(rehearsal, monkeypatch):
+    made = ExecutionWorker._get_evaluation_environment
+    begins, goes_on = threading.Event(), threading.Event()
+
+    def late(self):
+        begins.set()
+        goes_on.wait(30)
+        return made(self)
+
+    with Account(endpoint=rehearsal.endpoint, region=REGION) as account:
+        ran, machine = account.run(account.map([1])), account.machine(PASS)
+        monkeypatch.setattr(ExecutionWorker, "_get_evaluation_environment", late)
+        with ThreadPoolExecutor() as threads:
+            starting = threads.submit(account.start, machine)
+            assert begins.wait(30)
+            assert (ran.map_run()["status"], len(ran.children())) == ("SUCCEEDED", 1)
+            goes_on.set()
+            assert account.ended(starting.result()).status == "SUCCEEDED"
 
 
 def test_what_an_account_test_makes_is_deleted(rehearsal):

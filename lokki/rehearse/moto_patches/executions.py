@@ -26,7 +26,7 @@ def change(platform: Platform) -> None:
         moto("stepfunctions.parser.models").StepFunctionsParserBackend,
         moto("stepfunctions.responses").StepFunctionResponse,
     )
-    start = backend.start_execution
+    start, found = backend.start_execution, backend._get_executions
     every, one = api.list_executions, api.describe_execution
     machine = api._describe_state_machine
 
@@ -38,6 +38,10 @@ def change(platform: Platform) -> None:
         while worker.env is None or worker.env.program_state() is None:  # its thread makes them
             time.sleep(0.001)
         return execution
+
+    def begun(self: Any, status: Any = None) -> Any:
+        workers = ((each, each.exec_worker) for each in found(self, status))
+        return [each for each, worker in workers if worker is not None and worker.env is not None]
 
     def get_execution_history(self: Any) -> Any:
         execution = self.stepfunction_backend.describe_execution(self._get_param("executionArn"))
@@ -74,7 +78,7 @@ def change(platform: Platform) -> None:
         answer.result["updateDate"] = frozen.update_date
         return answer
 
-    backend.start_execution = start_execution
+    backend.start_execution, backend._get_executions = start_execution, begun
     api.describe_state_machine_for_execution = describe_state_machine_for_execution
     api.get_execution_history = get_execution_history
     api.list_executions = list_executions
@@ -89,12 +93,10 @@ def _page(request: Any, name: str, every: list[Any]) -> dict[str, Any]:
 
 
 def _children(request: Any) -> list[tuple[str, Child]]:
-    executions = request.stepfunction_backend._get_executions()
-    workers = [each.exec_worker for each in executions if each.exec_worker is not None]
     return [
         (record.map_run_arn, child)
-        for environment in [each.env for each in workers if each.env is not None]  # it has begun
-        for record in environment.map_run_record_pool_manager.get_all()
+        for execution in request.stepfunction_backend._get_executions()
+        for record in execution.exec_worker.env.map_run_record_pool_manager.get_all()
         for child in (record.run.children if hasattr(record, "run") else ())
     ]
 
