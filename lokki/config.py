@@ -66,6 +66,24 @@ class Network:
 
 
 @dataclass(frozen=True)
+class Scheduled:
+    """How EventBridge Scheduler starts the runs of a schedule."""
+
+    retries: int | None = _key(
+        None, "how often a start is tried again; if not set, 185 times", least=0, most=185
+    )
+    max_age: int | None = _key(
+        None,
+        "seconds after its time until which a run may start; if not set, a day",
+        least=60,
+        most=86_400,
+    )
+    dead_letter_queue: str | None = _key(
+        None, "ARN of the SQS queue of the times at which no run could start, or new"
+    )
+
+
+@dataclass(frozen=True)
 class Aws:
     """Where flows are deployed."""
 
@@ -92,6 +110,17 @@ class Aws:
         None, "ARNs of managed policies of the steps' role, comma-separated"
     )
     statements: list[dict[str, Any]] = _key(list, "additional statements of the steps' role")
+    kms_key: str | None = _key(
+        None, "ARN of the KMS key of the bucket that is made, of logs, variables and queues"
+    )
+    state_machine_logs: Literal["OFF", "FATAL", "ERROR", "ALL"] = _key(
+        "OFF", "which events of runs Step Functions logs"
+    )
+    log_retention: int = _key(30, "days that logs are kept", least=1, most=3653)
+    notify: str | None = _key(
+        None, "ARN of the SNS topic, or the e-mail address, for notices of failed runs"
+    )
+    schedule: Scheduled = field(default_factory=Scheduled)
     tracing: bool = _key(False, "whether runs are traced by X-Ray")
     network: Network = field(default_factory=Network)
     tags: dict[str, str] = _key(dict, "tags of all resources, besides lokki:flow")

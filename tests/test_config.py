@@ -50,6 +50,13 @@ PROMISED = {  # key: variable, default
     "aws.permissions_boundary": ("LOKKI_AWS_PERMISSIONS_BOUNDARY", None),
     "aws.policies": ("LOKKI_AWS_POLICIES", None),
     "aws.statements": ("LOKKI_AWS_STATEMENTS", []),
+    "aws.kms_key": ("LOKKI_AWS_KMS_KEY", None),
+    "aws.state_machine_logs": ("LOKKI_AWS_STATE_MACHINE_LOGS", "OFF"),
+    "aws.log_retention": ("LOKKI_AWS_LOG_RETENTION", 30),
+    "aws.notify": ("LOKKI_AWS_NOTIFY", None),
+    "aws.schedule.retries": ("LOKKI_AWS_SCHEDULE_RETRIES", None),
+    "aws.schedule.max_age": ("LOKKI_AWS_SCHEDULE_MAX_AGE", None),
+    "aws.schedule.dead_letter_queue": ("LOKKI_AWS_SCHEDULE_DEAD_LETTER_QUEUE", None),
     "aws.tracing": ("LOKKI_AWS_TRACING", False),
     "aws.network.subnets": ("LOKKI_AWS_NETWORK_SUBNETS", None),
     "aws.network.security_groups": ("LOKKI_AWS_NETWORK_SECURITY_GROUPS", None),
@@ -115,6 +122,8 @@ NUMBERS_WITHOUT_DEFAULT = (
     "local.worker_memory",
     "lambda.concurrency",
     "lambda.ephemeral_storage",
+    "aws.schedule.retries",
+    "aws.schedule.max_age",
     "lambda.reserved_concurrency",
 )
 OPTIONS = {
@@ -174,6 +183,8 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     else texts
     for key, (_, default) in PROMISED.items()
 } | {
+    "aws.state_machine_logs": st.sampled_from(["OFF", "FATAL", "ERROR", "ALL"]),
+    "aws.schedule.retries": st.integers(0, 185),
     "aws.statements": st.lists(st.just({}), max_size=2),
     "lambda.package_type": st.sampled_from(["image", "zip"]),
     "lambda.architecture": st.sampled_from(["x86_64", "arm64"]),
@@ -278,6 +289,7 @@ def _other(key: str) -> Any:
     choices = {"logging.level": "DEBUG", "logging.format": "json", "lambda.package_type": "zip"}
     choices |= {"lambda.architecture": "arm64", "logging.show_timestamps": False}
     choices |= {"batch.platform": "EC2", "aws.statements": [{}]}
+    choices |= {"aws.state_machine_logs": "ALL", "aws.schedule.retries": 7}
     choices |= {table: {"NAME": "text"} for table in TABLES} | {"logging.progress_interval": 77}
     choices |= {"server.runners": 7} | {
         key: True for key, (_, known) in PROMISED.items() if known is False

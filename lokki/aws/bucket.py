@@ -28,21 +28,41 @@ def bucket_of(config: Config) -> str:
     return config.aws.artifact_bucket
 
 
-async def ensure_bucket(account: Account, bucket: str, flow: str, who: Identity) -> str:
-    """Make the bucket of a flow if it does not exist; what was done, in words, or empty.
+async def ensure_bucket(
+    account: Account, bucket: str, flow: str, who: Identity, key: str | None = None
+) -> str:
+    """Make the bucket of a flow if it does not exist; what there is to say, or empty.
 
-    A new bucket is encrypted and not public, and the results of the flow's runs are deleted there
-    after 90 days; in any other bucket, nothing is ever deleted. Raises AwsError for a bucket of
-    another account or region.
+    A new bucket is encrypted, with the ``key`` of KMS if there is one, and not public, and the
+    results of the flow's runs are deleted there after 90 days; in any other bucket, nothing is ever
+    deleted. Raises AwsError for a bucket of another account or region.
     """
     if not await exists(account, bucket, who):
-        await _make(account, bucket, who.region)
+        await _make(account, bucket, who.region, key)
         await _expire(account, bucket, [_rule(flow)])
         return f"made bucket {bucket}: encrypted, not public; results are deleted after {DAYS} days"
     rules = await _rules(account, bucket)
     if any(map(_is_ours, rules)) and _rule(flow)["ID"] not in [rule.get("ID") for rule in rules]:
         await _expire(account, bucket, [*rules, _rule(flow)])
+    if key is not None and await _key_of(account, bucket) != key:
+        return (
+            f"Note: bucket {bucket} exists, and its default encryption is not aws.kms_key: results "
+            "are encrypted as the bucket says"
+        )
     return ""
+
+
+async def _key_of(account: Account, bucket: str) -> str | None:
+    """The key with which a bucket encrypts by default."""
+    try:
+        found = await account.ask("s3", "get_bucket_encryption", Bucket=bucket)
+    except AwsError as error:
+        if error.code == "ServerSideEncryptionConfigurationNotFoundError":
+            return None
+        raise
+    (rule, *_) = found["ServerSideEncryptionConfiguration"]["Rules"]
+    key: str | None = rule["ApplyServerSideEncryptionByDefault"].get("KMSMasterKeyID")
+    return key
 
 
 async def exists(account: Account, bucket: str, who: Identity) -> bool:
@@ -81,7 +101,7 @@ async def remove_if_empty(account: Account, bucket: str) -> bool:
     return True
 
 
-async def _make(account: Account, bucket: str, region: str) -> None:
+async def _make(account: Account, bucket: str, region: str, key: str | None) -> None:
     where = {} if region == _NO_LOCATION else {
         "CreateBucketConfiguration": {"LocationConstraint": region}
     }  # fmt: skip
@@ -93,7 +113,10 @@ async def _make(account: Account, bucket: str, region: str) -> None:
         Bucket=bucket,
         PublicAccessBlockConfiguration=dict.fromkeys(blocked, True),
     )
-    encrypted = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}
+    encrypted: dict[str, Any] = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}
+    if key is not None:  # a key of the bucket saves most requests to KMS
+        by_key = {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": key}
+        encrypted = {"ApplyServerSideEncryptionByDefault": by_key, "BucketKeyEnabled": True}
     await account.ask(
         "s3",
         "put_bucket_encryption",

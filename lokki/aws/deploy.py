@@ -15,6 +15,7 @@ from lokki.aws.image import docker_command, is_pushed, push
 from lokki.aws.keeping import kept
 from lokki.builder.builder import build, clean
 from lokki.builder.concurrency import MOST_CHILDREN, depends_on_account, functions
+from lokki.builder.encryption import kms_key
 from lokki.builder.template import literal, needs_image
 from lokki.config import Config
 from lokki.errors import AwsError
@@ -71,7 +72,7 @@ async def deploy(
         tell(Wording("nothing has changed since the last build: ", _AGAIN, " builds again"))
     for note in built.notes:
         tell(f"Note: {note}")
-    if made := await ensure_bucket(account, bucket, deployed_name, who):
+    if made := await ensure_bucket(account, bucket, deployed_name, who, kms_key(config)):
         tell(made)
     parameters = {"FlowName": deployed_name, "S3Bucket": bucket}
     if built.package is not None:

@@ -14,10 +14,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lokki.builder.concurrency import depends_on_account
+from lokki.builder.encryption import kms_key
 from lokki.builder.resources import (
     DIGITS,
     Function,
     JobDefinition,
+    LogGroup,
     ManagedPolicy,
     Resource,
     Role,
@@ -57,16 +59,15 @@ _IMAGE = (
 """To push (https://docs.aws.amazon.com/AmazonECR/latest/userguide/image-push-iam.html), and to let
 Lambda pull (https://docs.aws.amazon.com/lambda/latest/dg/images-create.html)."""
 _NETWORK = "DescribeSecurityGroups DescribeSubnets DescribeVpcs DescribeNetworkInterfaces"
-_GROUPS = ("log-group:/lokki/{flow}", "log-group:/lokki/{flow}:*")
 _ROLE = "role/{made}"
 _MACHINE = "stateMachine:{flow}"
 _OF_TYPES: Mapping[str, tuple[_Need, ...]] = {
     "AWS::Logs::LogGroup": (
         (
             "logs",
-            "CreateLogGroup DeleteLogGroup PutRetentionPolicy TagResource UntagResource "
-            "ListTagsForResource",
-            _GROUPS,
+            "CreateLogGroup DeleteLogGroup PutRetentionPolicy AssociateKmsKey DisassociateKmsKey "
+            "TagResource UntagResource ListTagsForResource",
+            ("log-group:{own}", "log-group:{own}:*"),
         ),
         ("logs", "DescribeLogGroups", ()),
     ),
@@ -126,6 +127,33 @@ _OF_TYPES: Mapping[str, tuple[_Need, ...]] = {
             "scheduler",
             "CreateSchedule UpdateSchedule DeleteSchedule GetSchedule",
             ("schedule/default/{made}",),
+        ),
+    ),
+    "AWS::SQS::Queue": (
+        (
+            "sqs",
+            "CreateQueue DeleteQueue GetQueueUrl GetQueueAttributes SetQueueAttributes "
+            "ListQueueTags TagQueue UntagQueue",
+            ("{made}",),
+        ),
+    ),
+    "AWS::SNS::Topic": (
+        (
+            "sns",
+            "CreateTopic DeleteTopic GetTopicAttributes SetTopicAttributes TagResource "
+            "UntagResource ListTagsForResource Subscribe ListSubscriptionsByTopic "
+            "GetDataProtectionPolicy",
+            ("{made}",),
+        ),
+        ("sns", "Unsubscribe", ()),
+    ),
+    "AWS::SNS::TopicPolicy": (("sns", "SetTopicAttributes", ("{made}",)),),
+    "AWS::Events::Rule": (
+        (
+            "events",
+            "PutRule DeleteRule DescribeRule PutTargets RemoveTargets ListTargetsByRule "
+            "TagResource UntagResource ListTagsForResource",
+            ("rule/{made}",),
         ),
     ),
     "AWS::Batch::JobDefinition": (
@@ -204,7 +232,11 @@ class _Access:
         (https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html).
         """
         bucket = self.config.aws.artifact_bucket
+        key = kms_key(self.config)
         yield "s3", _BUCKET, (f"{bucket}",)
+        if key is not None:
+            yield "s3", "GetEncryptionConfiguration", (f"{bucket}",)
+            yield "kms", "Decrypt GenerateDataKey Encrypt DescribeKey", (key,)
         objects = "GetObject PutObject DeleteObject AbortMultipartUpload"
         yield "s3", objects, (f"{bucket}/{{flow}}/*",)
         yield "cloudformation", _STACK, (f"stack/{self.stack}/*",)
@@ -216,7 +248,8 @@ class _Access:
             yield "states", "ListMapRuns", ("execution:{flow}:*",)
             yield "states", "DescribeMapRun ListExecutions", ("mapRun:{flow}/*",)
             yield "states", "DescribeExecution", ("execution:{flow}/*",)
-        yield "logs", "FilterLogEvents", _GROUPS
+        group = "log-group:/lokki/{flow}"
+        yield "logs", "FilterLogEvents", (group, f"{group}:*")
         if depends_on_account(self.graph, self.config):
             yield "lambda", "GetAccountSettings", ()
 
@@ -229,7 +262,7 @@ class _Access:
     def _of_stack(self) -> Iterator[_Need]:
         """For CloudFormation."""
         for name, resource in self.made.resources.items():
-            own = _own(name, resource)
+            own = self._own(name, resource)
             for service, actions, resources in _OF_TYPES[resource.TYPE]:
                 yield service, actions, tuple(each.replace("{own}", own) for each in resources)
             if isinstance(resource, Function) and resource.vpc_config is not None:
@@ -262,6 +295,13 @@ class _Access:
                 resource=(self._arn("iam", "role/aws-service-role/batch.amazonaws.com/*"),),
                 condition={"StringEquals": {"iam:AWSServiceName": "batch.amazonaws.com"}},
             )
+        if key := kms_key(self.config):
+            # https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars-encryption.html
+            yield Statement(
+                action=("kms:CreateGrant",),
+                resource=(key,),
+                condition={"Bool": {"kms:GrantIsForAWSResource": "true"}},
+            )
         services = [f"{_PASSED_TO[each]}.amazonaws.com" for each in sorted(types & {*_PASSED_TO})]
         own = role if "AWS::IAM::Role" in types else None
         roles = (own, self.config.aws.roles.pipeline, self.config.aws.roles.lambda_)
@@ -281,6 +321,15 @@ class _Access:
                     text = arn if isinstance(arn, str) else arn["Fn::Sub"]
                     yield text.replace("${AWS::Partition}", partition_of(self.config))
 
+    def _own(self, name: str, resource: Resource) -> str:
+        """The name of a log group, or how one in Batch begins, which does not name the stack."""
+        match resource:
+            case LogGroup(log_group_name={"Fn::Sub": str(text)}):
+                return text.replace("${FlowName}", self.graph.name)
+            case JobDefinition():
+                return str(resource.job_definition_name or name)[:-DIGITS]
+        return f"{name}-"
+
     def _arn(self, service: str, resource: str) -> str:
         """The ARN of a resource; an account's number is not known here, and need not be."""
         if resource.startswith("arn:"):
@@ -291,13 +340,6 @@ class _Access:
         made = f"{cut}-*" if cut == self.stack else f"{cut}*"
         named = resource.replace("{flow}", self.graph.name).replace("{made}", made)
         return f"arn:{partition_of(self.config)}:{service}:{region}:{account}:{named}"
-
-
-def _own(name: str, resource: Resource) -> str:
-    """How the name of a resource in Batch begins, which does not name the stack."""
-    if isinstance(resource, JobDefinition):
-        return str(resource.job_definition_name or name)[:-DIGITS]
-    return f"{name}-"
 
 
 def _named(service: str, actions: str) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lokki.builder.document import Document
+from lokki.builder.encryption import kms_key
 from lokki.builder.granted import granted_policies
 from lokki.builder.image_pkg import CODE, RUNTIME_CLIENT, write_dockerfile
 from lokki.builder.limits import check_limits, json_text
@@ -225,3 +226,9 @@ def _notes(graph: FlowGraph[Any]) -> Iterator[str]:
 def _notes_on_settings(config: Config) -> Iterator[str]:
     for arn in granted_policies(config):
         yield f"steps may also do what {arn} allows"
+    if config.aws.notify is not None:
+        waits = "whoever has the address confirms it, in the mail of SNS"
+        allows = "the policy of the topic must let events.amazonaws.com publish"
+        yield f"aws.notify: {waits if '@' in config.aws.notify else allows}"
+    if kms_key(config) is not None:
+        yield "the policy of aws.kms_key must let CloudWatch Logs use it, as docs/aws.md says"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from lokki.builder.encryption import key_statements
 from lokki.builder.resources import Statement, arn_of, ref, sub
 from lokki.builder.sizes import is_batch
 from lokki.config import Config
@@ -16,8 +17,9 @@ from lokki.stages import MapStage
 _BUCKET = "arn:${AWS::Partition}:s3:::${S3Bucket}"
 
 
-def step_statements(graph: FlowGraph[Any], secrets: Sequence[str]) -> list[Statement]:
+def step_statements(graph: FlowGraph[Any], config: Config) -> list[Statement]:
     """For steps: read and write the flow's runs, list a map's results, log, read secrets."""
+    secrets = sorted(secret_arns(config).values())
     runs = f"{graph.name}/runs/*"
     return [
         Statement(action=("s3:GetObject", "s3:PutObject"), resource=(sub(f"{_BUCKET}/{runs}"),)),
@@ -28,6 +30,7 @@ def step_statements(graph: FlowGraph[Any], secrets: Sequence[str]) -> list[State
         ),
         Statement(action=("logs:CreateLogStream", "logs:PutLogEvents"), resource=(arn_of("Logs"),)),
         *_secrets(secrets),
+        *key_statements(config),
     ]
 
 
@@ -61,13 +64,35 @@ def tracing_statements(config: Config) -> list[Statement]:
     return [Statement(action=actions, resource=("*",))]
 
 
+def log_statements(config: Config) -> list[Statement]:
+    """For Step Functions to log what happens in runs.
+
+    https://docs.aws.amazon.com/step-functions/latest/dg/cw-logs.html
+    """
+    if config.aws.state_machine_logs == "OFF":
+        return []
+    actions = (
+        "logs:CreateLogDelivery",
+        "logs:GetLogDelivery",
+        "logs:UpdateLogDelivery",
+        "logs:DeleteLogDelivery",
+        "logs:ListLogDeliveries",
+        "logs:PutResourcePolicy",
+        "logs:DescribeResourcePolicies",
+        "logs:DescribeLogGroups",
+    )
+    return [Statement(action=actions, resource=("*",))]
+
+
 def _secrets(secrets: Sequence[str]) -> Iterator[Statement]:
     if secrets:
         yield Statement(action=("secretsmanager:GetSecretValue",), resource=tuple(secrets))
 
 
-def machine_statements(graph: FlowGraph[Any], functions: Sequence[str]) -> list[Statement]:
-    """For the state machine: invoke, submit, and for a map read, write and start."""
+def machine_statements(
+    graph: FlowGraph[Any], functions: Sequence[str], config: Config
+) -> list[Statement]:
+    """For the state machine: invoke, submit, log, trace, and for a map read and write."""
     every = list(units(graph))
     statements = []
     if functions:
@@ -84,7 +109,8 @@ def machine_statements(graph: FlowGraph[Any], functions: Sequence[str]) -> list[
             "s3:AbortMultipartUpload",
         )
         statements.append(Statement(action=actions, resource=(sub(runs),)))
-    return statements
+        statements += key_statements(config)
+    return [*statements, *log_statements(config), *tracing_statements(config)]
 
 
 def invocations(functions: Sequence[str]) -> Statement:

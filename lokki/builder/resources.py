@@ -158,6 +158,7 @@ class Function(Resource):
     memory_size: int
     timeout: int
     environment: Mapping[str, Any]
+    kms_key_arn: str | None = None
     logging_config: Mapping[str, Any]
     ephemeral_storage: Mapping[str, Any] | None = None
     reserved_concurrent_executions: int | None = None
@@ -184,6 +185,7 @@ class LogGroup(Resource):
 
     log_group_name: Any
     retention_in_days: int
+    kms_key_id: str | None = None
     tags: Any = None
 
 
@@ -198,6 +200,7 @@ class Machine(Resource):
     definition: Mapping[str, Any]
     definition_substitutions: Mapping[str, Any]
     role_arn: Any
+    logging_configuration: Mapping[str, Any] | None = None
     tracing_configuration: Mapping[str, Any] | None = None
     tags: Any = None
 
@@ -213,6 +216,49 @@ class Schedule(Resource):
     schedule_expression_timezone: str | None = None
     flexible_time_window: Mapping[str, Any]
     target: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Queue(Resource):
+    """An SQS queue."""
+
+    TYPE: ClassVar = "AWS::SQS::Queue"
+
+    message_retention_period: int
+    kms_master_key_id: str | None = None
+    tags: Any = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Topic(Resource):
+    """An SNS topic and its subscriptions."""
+
+    TYPE: ClassVar = "AWS::SNS::Topic"
+
+    subscription: Sequence[Mapping[str, Any]]
+    kms_master_key_id: str | None = None
+    tags: Any = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TopicPolicy(Resource):
+    """Who may publish to topics."""
+
+    TYPE: ClassVar = "AWS::SNS::TopicPolicy"
+
+    topics: Sequence[Any]
+    policy_document: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule(Resource):
+    """A rule of EventBridge: where it sends which events."""
+
+    TYPE: ClassVar = "AWS::Events::Rule"
+
+    description: str
+    event_pattern: Mapping[str, Any]
+    targets: Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,15 +7,15 @@ from dataclasses import dataclass, replace
 from math import ceil
 from typing import Any
 
+from lokki.builder.encryption import kms_key
 from lokki.builder.granted import granted_policies, granted_statements
+from lokki.builder.notices import notice_resources
 from lokki.builder.permissions import (
     invocations,
     machine_statements,
     own_statements,
-    secret_arns,
     service_statements,
     step_statements,
-    tracing_statements,
 )
 from lokki.builder.queues import listed, made_queues, named_queue, queue_id, queue_of
 from lokki.builder.references import filled_in
@@ -29,7 +29,6 @@ from lokki.builder.resources import (
     Policy,
     Resource,
     Role,
-    Schedule,
     Statement,
     Template,
     Version,
@@ -42,6 +41,7 @@ from lokki.builder.resources import (
     sub,
 )
 from lokki.builder.retries import job_attempts
+from lokki.builder.scheduled import schedule_resources
 from lokki.builder.sizes import Sizes, is_batch, platform_of, sizes_of
 from lokki.builder.states import Names, names_of, state_machine
 from lokki.config import Config
@@ -52,7 +52,11 @@ from lokki.runtime.units import TaskUnit, units
 from lokki.stages import MapStage
 from lokki.store.keys import zip_key
 
-_RETENTION_DAYS = 30
+_RETENTIONS = (
+    1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922,
+    3288, 3653,
+)  # fmt: skip
+"""https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html"""
 _IN_A_POLICY = 40
 """Functions that a role's own policy names: it has at most 10,240 characters, another one 6,144
 (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html)."""
@@ -117,14 +121,13 @@ def permissions(graph: FlowGraph[Any], config: Config) -> Iterator[tuple[str, St
         _function_id(names.calls[each.name], config) for each in units(graph) if not is_batch(each)
     ]
     if config.aws.roles.lambda_ is None:
-        may = step_statements(graph, sorted(secret_arns(config).values()))
+        may = step_statements(graph, config)
         for statement in [*may, *service_statements(config), *granted_statements(config)]:
             yield "steps", statement
     if config.aws.roles.pipeline is None:
         maps = any(isinstance(stage, MapStage) for stage in graph.stages)
         own = own_statements() if maps else []
-        may = machine_statements(graph, functions) + tracing_statements(config)
-        for statement in [*may, *own]:
+        for statement in [*machine_statements(graph, functions, config), *own]:
             yield "state machine", statement
 
 
@@ -194,23 +197,35 @@ class _TemplateMaker:
     # ---- resources -------------------------------------------------------------------------------
 
     def _resources(self) -> Iterator[tuple[str, Resource]]:
-        yield (
-            "Logs",
-            LogGroup(
-                log_group_name=sub("/lokki/${FlowName}"),
-                retention_in_days=_RETENTION_DAYS,
-                tags=self._tags,
-                deletion_policy="Delete",
-                update_replace_policy="Retain",
-            ),
-        )
+        yield "Logs", self._logs("/lokki/${FlowName}")
         if self._functions():
             yield from self._versions()
         if self._jobs():
             yield from self._batch()
         yield from self._machine()
-        if self.graph.flow is not None and self.graph.flow.schedule is not None:
-            yield from self._schedule(self.graph.flow.schedule, self.graph.flow.timezone)
+        yield from notice_resources(self.graph.name, self.config, self._tags)
+        flow = self.graph.flow
+        if flow is not None and flow.schedule is not None:
+            for name, made in schedule_resources(
+                self.graph.name, flow.schedule, flow.timezone, self.config, self._tags
+            ):
+                yield name, self._completed(made) if isinstance(made, Role) else made
+
+    def _logs(self, name: str) -> LogGroup:
+        days = self.config.aws.log_retention
+        if days not in _RETENTIONS:
+            known = ", ".join(map(str, _RETENTIONS))
+            raise ConfigError(
+                f"aws.log_retention: CloudWatch keeps no logs for {days} days: {known}"
+            )
+        return LogGroup(
+            log_group_name=sub(name),
+            retention_in_days=days,
+            kms_key_id=kms_key(self.config),
+            tags=self._tags,
+            deletion_policy="Delete",
+            update_replace_policy="Retain",
+        )
 
     @property
     def _tags_by_name(self) -> dict[str, Any]:
@@ -237,7 +252,7 @@ class _TemplateMaker:
         statements, policies = granted_statements(self.config), granted_policies(self.config)
         if self.config.aws.roles.lambda_ is not None:
             return {}
-        may = step_statements(self.graph, sorted(secret_arns(self.config).values()))
+        may = step_statements(self.graph, self.config)
         if service == _LAMBDA:
             may += service_statements(self.config)
         made = role(f"{service}.amazonaws.com", "step", may + statements)
@@ -289,6 +304,7 @@ class _TemplateMaker:
             memory_size=sizes.memory_mb,
             timeout=sizes.timeout_seconds,
             environment={"Variables": {**settings.env, **self._environment(unit)}},
+            kms_key_arn=kms_key(self.config),
             logging_config={"LogFormat": "Text", "LogGroup": ref("Logs")},
             ephemeral_storage={"Size": storage} if storage else None,
             reserved_concurrent_executions=settings.reserved_concurrency if unit.in_map else None,
@@ -315,8 +331,8 @@ class _TemplateMaker:
     def _machine(self) -> Iterator[tuple[str, Resource]]:
         given = self.config.aws.roles.pipeline
         functions = [self._function_id(unit) for unit in self._functions()]
-        may = machine_statements(self.graph, functions[:_IN_A_POLICY])
-        made = role("states.amazonaws.com", "machine", may + tracing_statements(self.config))
+        may = machine_statements(self.graph, functions[:_IN_A_POLICY], self.config)
+        made = role("states.amazonaws.com", "machine", may)
         machine_role = named("MachineRole", made)
         if given is None:
             yield machine_role, self._completed(made)
@@ -331,6 +347,9 @@ class _TemplateMaker:
                     roles=[ref(machine_role)],
                 )
                 yield named("MachineOwnPolicy", own), own
+        level = self.config.aws.state_machine_logs
+        if level != "OFF":
+            yield "MachineLogs", self._logs("/aws/vendedlogs/states/${FlowName}")
         yield (
             "StateMachine",
             Machine(
@@ -338,6 +357,7 @@ class _TemplateMaker:
                 definition=state_machine(self.graph, self.config).to_json(),
                 definition_substitutions=self._substitutions(),
                 role_arn=given or arn_of(machine_role),
+                logging_configuration=_logged(level) if level != "OFF" else None,
                 tracing_configuration={"Enabled": True} if self.config.aws.tracing else None,
                 tags=self._tags,
             ),
@@ -355,24 +375,6 @@ class _TemplateMaker:
         maps = any(isinstance(stage, MapStage) for stage in self.graph.stages)
         bucket = {"S3Bucket": ref("S3Bucket")} if maps or jobs else {}
         return {**bucket, **arns, **jobs, **queues}
-
-    def _schedule(self, expression: str, timezone: str | None) -> Iterator[tuple[str, Resource]]:
-        may = [Statement(action=("states:StartExecution",), resource=(ref("StateMachine"),))]
-        yield "ScheduleRole", self._completed(role("scheduler.amazonaws.com", "start", may))
-        yield (
-            "Schedule",
-            Schedule(
-                description=f"Starts {self.graph.name}",
-                schedule_expression=expression,
-                schedule_expression_timezone=timezone,
-                flexible_time_window={"Mode": "OFF"},
-                target={
-                    "Arn": ref("StateMachine"),
-                    "RoleArn": arn_of("ScheduleRole"),
-                    "Input": "{}",
-                },
-            ),
-        )
 
     # ---- Batch -----------------------------------------------------------------------------------
 
@@ -441,6 +443,12 @@ class _TemplateMaker:
             timeout={"AttemptDurationSeconds": sizes.timeout_seconds},
             tags=self._tags_by_name,
         )
+
+
+def _logged(level: str) -> dict[str, Any]:
+    """Without the inputs and results of states, which may be confidential."""
+    destination = {"CloudWatchLogsLogGroup": {"LogGroupArn": arn_of("MachineLogs")}}
+    return {"Level": level, "IncludeExecutionData": False, "Destinations": [destination]}
 
 
 def _function_id(state: str, config: Config) -> str:

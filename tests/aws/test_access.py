@@ -28,6 +28,7 @@ ACTIONS = {
     "s3:DeleteObjects": "s3:DeleteObject",
     "s3:PutPublicAccessBlock": "s3:PutBucketPublicAccessBlock",
     "s3:PutBucketEncryption": "s3:PutEncryptionConfiguration",
+    "s3:GetBucketEncryption": "s3:GetEncryptionConfiguration",
     "s3:GetBucketLifecycleConfiguration": "s3:GetLifecycleConfiguration",
     "s3:PutBucketLifecycleConfiguration": "s3:PutLifecycleConfiguration",
     "s3:CreateMultipartUpload": "s3:PutObject",
@@ -107,12 +108,25 @@ AT_TIMES = {
 }  # fmt: skip
 
 
+SETTINGS = {
+    "lambda.memory": 600,
+    "aws.kms_key": "arn:aws:kms:us-east-1:123456789012:key/0a1b2c3d-0000",
+    "aws.policies": "arn:aws:iam::aws:policy/ReadOnlyAccess",
+    "aws.state_machine_logs": "ERROR",
+    "aws.notify": "birds@example.com",
+}
+
+
 def test_it_allows_all_that_a_flow_is_deployed_run_and_destroyed_with(cloud, asked, switch):
     cloud.agrees = False
     cloud.deploy(deployed_flows.falling)
     cloud.agrees = True
     cloud.deploy(deployed_flows.falling)
-    cloud.deploy(deployed_flows.falling, **{"lambda.memory": 600})
+    cloud.deploy(deployed_flows.falling, **SETTINGS)
+    assert (
+        "Note: steps may also do what arn:aws:iam::aws:policy/ReadOnlyAccess allows" in cloud.told
+    )
+    assert any("its default encryption is not aws.kms_key" in each for each in cloud.told)
     with opened(cloud.config()) as place:
         run_id = begin(place, "falling", count=2, switch=str(switch))
         assert ended(place, run_id).status == "failed"
@@ -131,8 +145,9 @@ def test_it_allows_all_that_a_flow_is_deployed_run_and_destroyed_with(cloud, ask
         assert len(place.runs(RunFilter(flow="falling", limit=9)).runs) == 3
         assert "falling" in place.flows()
     cloud.destroy()
-    policy = deployer_policy(deployed_flows.falling.outline(), cloud.config(), cloud.name)
+    config, graph = cloud.config(**SETTINGS), deployed_flows.falling.outline()
+    policy = deployer_policy(graph, config, cloud.name)
     asked.pop(("sts:GetCallerIdentity", "*"))  # needs no permission
     assert [each for each in asked if not allowed(policy, *each)] == []
-    graph, used = deployed_flows.falling.outline(), {action for action, _ in asked}
-    assert actions_of(policy) - used - AT_TIMES - of_stack(graph, cloud.config()) == set()
+    used = {action for action, _ in asked}
+    assert actions_of(policy) - used - AT_TIMES - of_stack(graph, config) == set()

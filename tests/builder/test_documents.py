@@ -119,6 +119,13 @@ OPTIONS = {
             "Condition": {"Bool": {"aws:SecureTransport": "true"}},
         }
     ],
+    "aws.kms_key": "arn:aws:kms:us-east-1:123456789012:key/0a1b2c3d-0000",
+    "aws.state_machine_logs": "ERROR",
+    "aws.log_retention": 90,
+    "aws.notify": "birds@example.com",
+    "aws.schedule.retries": 5,
+    "aws.schedule.max_age": 3600,
+    "aws.schedule.dead_letter_queue": "new",
     "aws.tracing": True,
     "aws.tags": {"team": "birds"},
     "lambda.package_type": "zip",

@@ -29,6 +29,7 @@ from lokki.rehearse.moto_patches import (
     schedules,
     stacks,
     stops,
+    topics,
     versions,
 )
 from lokki.rehearse.moto_patches.platform import Platform
@@ -48,7 +49,7 @@ def _changed() -> None:
     default_user_config["stepfunctions"] = {"execute_state_machine": True}
     for each in (
         machines, grammar, paths, maps, results, executions, redrives, stops, clients, schedules,
-        stacks, lambdas, versions, jobs, quotas,
+        topics, stacks, lambdas, versions, jobs, quotas,
     ):  # fmt: skip
         each.change(PLATFORM)
 

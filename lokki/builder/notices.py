@@ -1,0 +1,77 @@
+"""Notices of runs that end without success: EventBridge sends them to a topic of SNS. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from lokki.builder.encryption import kms_key
+from lokki.builder.resources import Resource, Rule, Topic, TopicPolicy, ref
+from lokki.config import Config
+from lokki.errors import ConfigError
+
+_STATUSES = ("FAILED", "TIMED_OUT", "ABORTED")
+_TOPIC = re.compile(r"arn:[\w-]+:sns:[a-z0-9-]+:\d{12}:[\w-]+")
+_MAIL = re.compile(r"[^@\s:]+@[^@\s:]+\.[^@\s:.]+")
+_TEXT = '"Run <run> of <flow> is <status>: <error>. `lokki show <run>` says what has failed."'
+
+
+def notice_resources(
+    flow: str, config: Config, tags: list[dict[str, Any]]
+) -> Iterator[tuple[str, Resource]]:
+    """The rule for failed runs, and the topic if there is only an e-mail address.
+
+    Executions of maps have another state machine's ARN, so that nobody gets a notice for an item
+    (https://docs.aws.amazon.com/step-functions/latest/dg/eventbridge-integration.html). Raises
+    ConfigError.
+    """
+    target = config.aws.notify
+    if target is None:
+        return
+    topic: Any = target
+    if _MAIL.fullmatch(target):
+        topic = ref("FailureTopic")
+        mail = {"Protocol": "email", "Endpoint": target}
+        key = kms_key(config)
+        yield "FailureTopic", Topic(subscription=[mail], kms_master_key_id=key, tags=tags)
+        yield "FailureTopicPolicy", TopicPolicy(topics=[topic], policy_document=_published(topic))
+    elif not _TOPIC.fullmatch(target):
+        raise ConfigError(
+            f"aws.notify: '{target}' is neither an e-mail address nor the ARN of a topic, such as "
+            "arn:aws:sns:<region>:<account>:<name>"
+        )
+    paths = {"run": "$.detail.name", "status": "$.detail.status", "error": "$.detail.error"}
+    text = _TEXT.replace("<flow>", flow)
+    yield (
+        "FailureRule",
+        Rule(
+            description=f"Runs of {flow} that end without success",
+            event_pattern={
+                "source": ["aws.states"],
+                "detail-type": ["Step Functions Execution Status Change"],
+                "detail": {"status": list(_STATUSES), "stateMachineArn": [ref("StateMachine")]},
+            },
+            targets=[
+                {
+                    "Id": "Topic",
+                    "Arn": topic,
+                    "InputTransformer": {"InputPathsMap": paths, "InputTemplate": text},
+                }
+            ],
+        ),
+    )
+
+
+def _published(topic: Any) -> dict[str, Any]:
+    """Let EventBridge publish.
+
+    https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-use-resource-based.html
+    """
+    statement = {
+        "Effect": "Allow",
+        "Principal": {"Service": "events.amazonaws.com"},
+        "Action": "sns:Publish",
+        "Resource": topic,
+    }
+    return {"Version": "2012-10-17", "Statement": [statement]}

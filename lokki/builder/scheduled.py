@@ -1,0 +1,76 @@
+"""The schedule of a flow, and the times at which it could start no run. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from lokki.builder.encryption import key_statements, kms_key
+from lokki.builder.resources import Queue, Resource, Schedule, Statement, arn_of, ref, role
+from lokki.config import Config
+from lokki.errors import ConfigError
+
+_NEW = "new"
+_QUEUE = re.compile(r"arn:[\w-]+:sqs:[a-z0-9-]+:\d{12}:[\w-]+")
+_KEPT_SECONDS = 14 * 24 * 60 * 60
+
+
+def schedule_resources(
+    flow: str, expression: str, timezone: str | None, config: Config, tags: list[dict[str, Any]]
+) -> Iterator[tuple[str, Resource]]:
+    """The schedule, its role, and the queue of the times at which it could start no run.
+
+    https://docs.aws.amazon.com/scheduler/latest/UserGuide/configuring-schedule-dlq.html . Raises
+    ConfigError.
+    """
+    settings = config.aws.schedule
+    may = [Statement(action=("states:StartExecution",), resource=(ref("StateMachine"),))]
+    queue = _queue(config)
+    if settings.dead_letter_queue == _NEW:
+        yield (
+            "DeadLetters",
+            Queue(
+                message_retention_period=_KEPT_SECONDS,
+                kms_master_key_id=kms_key(config),
+                tags=tags,
+            ),
+        )
+        may += key_statements(config)
+    if queue is not None:
+        may.append(Statement(action=("sqs:SendMessage",), resource=(queue,)))
+    yield "ScheduleRole", role("scheduler.amazonaws.com", "start", may)
+    retries = {
+        "MaximumRetryAttempts": settings.retries,
+        "MaximumEventAgeInSeconds": settings.max_age,
+    }
+    retry = {name: value for name, value in retries.items() if value is not None}
+    yield (
+        "Schedule",
+        Schedule(
+            description=f"Starts {flow}",
+            schedule_expression=expression,
+            schedule_expression_timezone=timezone,
+            flexible_time_window={"Mode": "OFF"},
+            target={
+                "Arn": ref("StateMachine"),
+                "RoleArn": arn_of("ScheduleRole"),
+                "Input": "{}",
+                **({"RetryPolicy": retry} if retry else {}),
+                **({"DeadLetterConfig": {"Arn": queue}} if queue is not None else {}),
+            },
+        ),
+    )
+
+
+def _queue(config: Config) -> Any:
+    """The ARN of the queue, if there is one."""
+    given = config.aws.schedule.dead_letter_queue
+    if given == _NEW:
+        return arn_of("DeadLetters")
+    if given is not None and not _QUEUE.fullmatch(given):
+        raise ConfigError(
+            f"aws.schedule.dead_letter_queue: '{given}' is not the ARN of a standard SQS queue: "
+            'write arn:aws:sqs:<region>:<account>:<name>, or "new" to have one made'
+        )
+    return given
