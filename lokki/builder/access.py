@@ -246,7 +246,7 @@ class _Access:
         yield "states", _EXECUTIONS, ("execution:{flow}:*",)
         if any(isinstance(stage, MapStage) for stage in self.graph.stages):
             yield "states", "ListMapRuns", ("execution:{flow}:*",)
-            yield "states", "DescribeMapRun ListExecutions", ("mapRun:{flow}/*",)
+            yield "states", "DescribeMapRun UpdateMapRun ListExecutions", ("mapRun:{flow}/*",)
             yield "states", "DescribeExecution", ("execution:{flow}/*",)
         group = "log-group:/lokki/{flow}"
         yield "logs", "FilterLogEvents", (group, f"{group}:*")

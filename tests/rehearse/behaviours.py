@@ -254,9 +254,30 @@ def manifest_that_is_missing(account: Account) -> Any:
 def concurrency_of_a_map(account: Account) -> Any:
     """No more children run at a time than `MaxConcurrency` says."""
     wait = {"Type": "Wait", "Seconds": 1, "End": True}
-    children = account.run(account.map(list(range(5)), wait, MaxConcurrency=2)).children()
-    spans = [(each.told["startDate"], each.told["stopDate"]) for each in children]
-    return max(sum(begin <= at < end for begin, end in spans) for at, _ in spans) <= 2
+    return _most_at_once(account.run(account.map(list(range(5)), wait, MaxConcurrency=2))) <= 2
+
+
+@behaviour(2, source=f"{_API}/API_UpdateMapRun.html")
+def concurrency_of_a_running_map(account: Account) -> Any:
+    """`UpdateMapRun` changes how many children of a map run at a time, while it runs."""
+    wait = {"Type": "Wait", "Seconds": 2, "End": True}
+    arn = account.start(account.machine(account.map(list(range(3)), wait, MaxConcurrency=1)))
+    account.until(lambda: _begun(account, arn))
+    (run,) = account.sfn.list_map_runs(executionArn=arn)["mapRuns"]
+    account.sfn.update_map_run(mapRunArn=run["mapRunArn"], maxConcurrency=2)
+    return _most_at_once(account.ended(arn))
+
+
+def _most_at_once(ran: Ran) -> int:
+    """How many children ran at a time, at most."""
+    spans = [(each.told["startDate"], each.told["stopDate"]) for each in ran.children()]
+    return max(sum(begin <= at < end for begin, end in spans) for at, _ in spans)
+
+
+def _begun(account: Account, arn: str) -> Any:
+    """The children of an execution's only map, as soon as there are some."""
+    runs = account.sfn.list_map_runs(executionArn=arn)["mapRuns"]
+    return runs and account.sfn.list_executions(mapRunArn=runs[0]["mapRunArn"])["executions"]
 
 
 @behaviour(
@@ -267,14 +288,8 @@ def stopped_map(account: Account) -> Any:
     """Stopping an execution aborts its map run and its children, and keeps error and cause."""
     wait = {"Type": "Wait", "Seconds": 60, "End": True}
     arn = account.start(account.machine(account.map([0], wait)))
-    client = account.sfn
-
-    def begun() -> Any:
-        runs = client.list_map_runs(executionArn=arn)["mapRuns"]
-        return runs and client.list_executions(mapRunArn=runs[0]["mapRunArn"])["executions"]
-
-    account.until(begun)
-    client.stop_execution(executionArn=arn, error="Why", cause="because")
+    account.until(lambda: _begun(account, arn))
+    account.sfn.stop_execution(executionArn=arn, error="Why", cause="because")
     ran = account.ended(arn)
     account.until(lambda: ran.map_run()["status"] != "RUNNING")
     return {
