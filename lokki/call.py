@@ -326,11 +326,11 @@ def _traceback(error: BaseException) -> str:
         return f"<{name} whose traceback cannot be shown: {why}>\n"
 
 
-def retried_as(call: BoundCall, error: BaseException, failure: Failure, *, again: bool) -> str:
+def retried_as(call: BoundCall, error: BaseException, failure: Failure, *, left: bool) -> str:
     """The name to raise an error under for a reader that retries the names of the policy's classes.
 
-    So that it decides as `Failure.retryable` does: while there are attempts (``again``), an error
-    has such a name, if need be instead of its own; one that is not retried, and has such a name by
+    So that it decides as `Failure.retryable` does: while attempts are ``left``, a retried error has
+    such a name, if need be instead of its own; one that is not retried, and has such a name by
     chance, has its module before it: ``csv.Error``. A group that its members decide on has the name
     of one of them. Under a policy of Exception, which matches any name but `never_retried`, a
     result that cannot be used has one of these, and what is retried has its module before one.
@@ -339,11 +339,11 @@ def retried_as(call: BoundCall, error: BaseException, failure: Failure, *, again
         error = error.exceptions[0]
     own = failure.type if isinstance(error, ResultError) else redacted(name_of(error), call.secrets)
     if Exception in call.exceptions:
-        if not failure.retryable:
+        if left and not failure.retryable:
             return ResultError.__name__ if isinstance(error, ResultError) else own
-        return f"{type(error).__module__}.{own}" if again and own in never_retried() else own
+        return f"{type(error).__module__}.{own}" if left and own in never_retried() else own
     named = {each.__name__: each for each in call.exceptions}
-    if again:
+    if left and failure.retryable:
         decisive = PayloadError() if isinstance(error, ResultError) else error
         matching = [name for name, each in named.items() if _is_one_of(decisive, (each,))]
         return own if own in matching or not matching else matching[0]

@@ -94,7 +94,7 @@ def test_a_group_is_retried_when_every_error_in_it_is(error, exceptions, retryab
     assert failure.retryable is retryable
     assert failure.type == type(error).__name__
     call = bound(None, exceptions=exceptions)
-    assert retried_as(call, error, failure, again=retryable) == name
+    assert retried_as(call, error, failure, left=True) == name
 
 
 class ParameterError(Exception):
@@ -106,27 +106,27 @@ class Error(Exception):
 
 
 @pytest.mark.parametrize(
-    ("error", "exceptions", "again", "name"),
+    ("error", "exceptions", "left", "name"),
     [
         (ConnectionResetError(), (OSError,), True, "OSError"),
         (ConnectionResetError(), (OSError, ConnectionResetError), True, "ConnectionResetError"),
         (ConnectionResetError(), (OSError,), False, "ConnectionResetError"),
-        (csv.Error(), (Error,), False, "_csv.Error"),
+        (csv.Error(), (Error,), True, "_csv.Error"),
         (Error(), (Error,), True, "Error"),
-        (csv.Error(), (OSError,), False, "Error"),
+        (csv.Error(), (OSError,), True, "Error"),
         (csv.Error(), (Exception,), True, "Error"),
-        (DefinitionError(), (DefinitionError,), False, "lokki.errors.DefinitionError"),
+        (DefinitionError(), (DefinitionError,), True, "lokki.errors.DefinitionError"),
         (ResultError("TypeError", "", retried=True), (PayloadError,), True, "PayloadError"),
-        (ResultError("TypeError", ""), (Exception,), False, "ResultError"),
+        (ResultError("TypeError", ""), (Exception,), True, "ResultError"),
+        (ResultError("TypeError", ""), (Exception,), False, "TypeError"),
         (ParameterError("mine"), (Exception,), True, "test_call.ParameterError"),
         (ParameterError("mine"), (ParameterError,), True, "ParameterError"),
     ],
 )
-def test_a_reader_of_names_retries_what_is_of_the_policys_classes(error, exceptions, again, name):
+def test_a_reader_of_names_retries_what_is_of_the_policys_classes(error, exceptions, left, name):
     failure = failure_of(lambda _: raise_it(error), exceptions=exceptions)
-    assert failure.retryable is (again or isinstance(error, ConnectionResetError))
     call = bound(None, exceptions=exceptions)
-    assert retried_as(call, error, failure, again=again) == name
+    assert retried_as(call, error, failure, left=left) == name
 
 
 @pytest.mark.parametrize("problem", [RuntimeError, SystemExit, RecursionError])

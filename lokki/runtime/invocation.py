@@ -266,7 +266,8 @@ class _Work:
                 data = self._stored(bound, index, given(), attempt, key)
             except Exception as error:
                 failure = capture(bound, index or 0, attempt, error)
-                again = failure.retryable and attempt <= call.step.retry.retries
+                left = attempt <= call.step.retry.retries
+                again = left and failure.retryable
                 text = f"{failure.type}: {failure.reason}"
                 seconds = monotonic() - began
                 record = logging.step_failed(call.name, time(), seconds, text, again=again)
@@ -278,7 +279,7 @@ class _Work:
                     sleep(call.step.retry.wait(attempt))
                     attempt += 1
                     continue
-                name = retried_as(bound, error, failure, again=again)
+                name = retried_as(bound, error, failure, left=left)
                 raise StepFailed(failure, name, error) from None
             report(logging.step_complete(call.name, time(), monotonic() - began))
             return data

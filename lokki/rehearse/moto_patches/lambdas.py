@@ -117,7 +117,6 @@ def close() -> None:
     for each in every:
         each.close()
     prepared.end()
-    _unpacked.cache_clear()
     _set_mode(_folder(), 0o755)
     shutil.rmtree(_folder(), ignore_errors=True)
     _folder.cache_clear()
@@ -148,7 +147,7 @@ def _spec(function: Any, platform: Platform) -> Spec:
         folder, more = image.folder, image.env
         argv = (*image.entrypoint, *function.image_config.cmd)
     else:
-        folder, more = _unpacked(function.code_bytes, writable=platform.confined), {}
+        folder, more = _unpacked(function, writable=platform.confined), {}
         argv = (platform.python, "-m", "awslambdaric", function.handler)
     version = version_of(function.function_arn)
     env = {
@@ -173,14 +172,15 @@ def _folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="lokki-functions-"))
 
 
-@cache
-def _unpacked(code: bytes, *, writable: bool) -> Path:
+def _unpacked(function: Any, *, writable: bool) -> Path:
     """The folder of a package; the functions of a flow share theirs.
 
     They find it read-only where they are confined; else, nobody but root can put files into it.
     """
-    folder = Path(tempfile.mkdtemp(dir=_folder()))
-    with zipfile.ZipFile(io.BytesIO(code)) as package:
+    folder = _folder() / f"{function.code_digest}{'-writable' * writable}"
+    if folder.exists():
+        return folder
+    with zipfile.ZipFile(io.BytesIO(function.code_bytes)) as package:
         package.extractall(folder)
         for each in package.infolist():
             if each.external_attr >> 16 & stat.S_IXUSR and not each.is_dir():
