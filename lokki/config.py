@@ -121,6 +121,9 @@ class Aws:
         None, "ARN of the SNS topic, or the e-mail address, for notices of failed runs"
     )
     schedule: Scheduled = field(default_factory=Scheduled)
+    map: Literal["standard", "express"] = _key(
+        "standard", "executions of a map's items; express ones are cheaper, and end in five minutes"
+    )
     tracing: bool = _key(False, "whether runs are traced by X-Ray")
     network: Network = field(default_factory=Network)
     tags: dict[str, str] = _key(dict, "tags of all resources, besides lokki:flow")

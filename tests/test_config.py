@@ -57,6 +57,7 @@ PROMISED = {  # key: variable, default
     "aws.schedule.retries": ("LOKKI_AWS_SCHEDULE_RETRIES", None),
     "aws.schedule.max_age": ("LOKKI_AWS_SCHEDULE_MAX_AGE", None),
     "aws.schedule.dead_letter_queue": ("LOKKI_AWS_SCHEDULE_DEAD_LETTER_QUEUE", None),
+    "aws.map": ("LOKKI_AWS_MAP", "standard"),
     "aws.tracing": ("LOKKI_AWS_TRACING", False),
     "aws.network.subnets": ("LOKKI_AWS_NETWORK_SUBNETS", None),
     "aws.network.security_groups": ("LOKKI_AWS_NETWORK_SECURITY_GROUPS", None),
@@ -290,6 +291,7 @@ def _other(key: str) -> Any:
     choices |= {"lambda.architecture": "arm64", "logging.show_timestamps": False}
     choices |= {"batch.platform": "EC2", "aws.statements": [{}]}
     choices |= {"aws.state_machine_logs": "ALL", "aws.schedule.retries": 7}
+    choices |= {"aws.map": "express"}
     choices |= {table: {"NAME": "text"} for table in TABLES} | {"logging.progress_interval": 77}
     choices |= {"server.runners": 7} | {
         key: True for key, (_, known) in PROMISED.items() if known is False

@@ -24,6 +24,7 @@ from lokki.aws.execution_view import (
     machine_of,
 )
 from lokki.aws.once import Kept
+from lokki.builder.children import MOST_EXPRESS_SECONDS
 from lokki.config import Aws
 from lokki.errors import AwsError, RunNotFound
 from lokki.model.failure import Failure
@@ -35,6 +36,8 @@ from lokki.store.s3 import S3Store
 PAGE = 1_000
 """Executions, events or items per request."""
 GONE = ("ExecutionDoesNotExist", "StateMachineDoesNotExist")
+_UNSUCCESSFUL = {"FAILED": "failed", "TIMED_OUT": "timedOut"}
+"""The statuses of executions of failed items, and the counts of a map run with them."""
 _MOST_UNREPORTED = 20
 """Most failed items whose executions are read: their processes ended without a report."""
 _FAILURE_SECONDS = 5.0
@@ -220,17 +223,22 @@ class Observations:
         An execution that failed although all of its items have results is reported by the first.
         """
         assert stage.label is not None
-        answer = await self.account.ask(
-            "stepfunctions",
-            "list_executions",
-            mapRunArn=known.maps[stage.label]["mapRunArn"],
-            statusFilter="FAILED",
-            maxResults=PAGE,
-        )
+        run = known.maps[stage.label]
+        children: list[Answer] = []
+        for status, counted in _UNSUCCESSFUL.items():
+            if run["itemCounts"].get(counted):
+                answer = await self.account.ask(
+                    "stepfunctions",
+                    "list_executions",
+                    mapRunArn=run["mapRunArn"],
+                    statusFilter=status,
+                    maxResults=PAGE,
+                )
+                children += answer["executions"]
         found = []
-        for child in answer["executions"][:_MOST_UNREPORTED]:
+        for child in children[:_MOST_UNREPORTED]:
             one = await self._described(child["executionArn"])
-            kind, cause = as_here(one.get("error") or one["status"], one.get("cause") or "")
+            kind, cause = as_here(*_end_of(one))
             given = json.loads(one["input"])
             indexes = [item["index"] for item in given.get("Items", [given])]
             if done >= set(indexes):
@@ -240,6 +248,17 @@ class Observations:
                 indexes = [each for each in indexes if each not in done and each not in reported]
             found += [Failure(stage.name, index, 1, kind, cause, "") for index in indexes]
         return found
+
+
+def _end_of(child: Answer) -> tuple[str, str]:
+    """What ended the execution of an item: AWS's name and text, or those of its time limit."""
+    if child["status"] == "TIMED_OUT":
+        return "States.Timeout", (
+            f"an express execution has {MOST_EXPRESS_SECONDS} s, in which it also waits for a free "
+            "function: resume the run for those that have no result, or deploy with "
+            'aws.map = "standard", which has no such limit'
+        )
+    return child.get("error") or child["status"], child.get("cause") or ""
 
 
 class _Known:

@@ -11,6 +11,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from lokki.builder.children import standard_notes
 from lokki.builder.document import Document
 from lokki.builder.encryption import kms_key
 from lokki.builder.granted import granted_policies
@@ -20,8 +21,9 @@ from lokki.builder.needs import Needs, digest_of, needs_of
 from lokki.builder.overlap import overlap_notes
 from lokki.builder.resources import Statement
 from lokki.builder.retries import rounded
+from lokki.builder.sizes import batched
 from lokki.builder.source import Source, source_of
-from lokki.builder.states import batched, state_machine
+from lokki.builder.states import state_machine
 from lokki.builder.template import needs_image, permissions, template
 from lokki.builder.wheels import older_notes, resolved
 from lokki.builder.zip_pkg import (
@@ -78,7 +80,7 @@ def build(graph: FlowGraph[Any], config: Config, *, reuse: bool = False) -> Buil
     """
     assert graph.flow is not None
     _check(graph)
-    notes = [*_notes(graph), *_notes_on_settings(config)]
+    notes = [*_notes(graph), *standard_notes(graph, config), *_notes_on_settings(config)]
     python = python_version()
     source = source_of(graph.flow, config.lambda_.include, config.build_dir)
     needs = needs_of(source)

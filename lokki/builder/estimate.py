@@ -8,16 +8,17 @@ from math import ceil
 from typing import Any
 
 from lokki.builder import prices
+from lokki.builder.children import is_express, maps_of
 from lokki.builder.concurrency import ACCOUNT_CONCURRENCY, functions, most_at_once
 from lokki.builder.overlap import overlap_notes
 from lokki.builder.sizes import (
     MOST_LAMBDA_SECONDS,
     STORING_SECONDS,
     is_batch,
+    items_at_once,
     platform_of,
     sizes_of,
 )
-from lokki.builder.states import batched
 from lokki.config import Config
 from lokki.graph import FlowGraph
 from lokki.runtime.event import INLINE_BYTES
@@ -28,9 +29,16 @@ _LISTED_AT_ONCE = 1_000  # keys of one LIST
 _SUBMITTED = 50
 """Jobs that an account submits a second, at most
 (https://repost.aws/knowledge-center/aws-batch-requests-error)."""
+_STARTED = {False: 100, True: 1_000}
+"""Executions that a map starts a second, at most, by whether they are express ones
+(https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html)."""
 _LEFT_UNRESERVED = 100
 """Functions of an account that cannot be reserved
 (https://docs.aws.amazon.com/lambda/latest/dg/configuration-concurrency.html)."""
+_READ_SECONDS = 0.0017
+"""Of one CPU, to list, read and unpack a small result, measured with 3,000 of them."""
+_MB_OF_A_CPU = 1_769
+"""https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html"""
 _MOST_EVENTS = 25_000  # of an execution
 _EVENTS_OF_A_STATE = 5
 _NEAR = 0.8
@@ -47,9 +55,14 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Usage, limits that come near (each with what to change), and notes."""
+    """Usage, limits that come near (each with what to change), and notes.
+
+    ``seconds``: those that the maps take, one after the other, at least.
+    """
 
     rows: tuple[Row, ...]
+    transitions: int
+    seconds: float
     limits: tuple[str, ...]
     notes: tuple[str, ...]
     prices_date: str = prices.DATE
@@ -63,6 +76,8 @@ class Estimate:
 @dataclass(slots=True)
 class _Use:
     transitions: int = 1  # InitFlow
+    express: int = 0
+    express_gb_seconds: float = 0.0
     invocations: int = 0
     gb_seconds: float = 0.0
     jobs: int = 0
@@ -85,14 +100,14 @@ def estimate_of(graph: FlowGraph[Any], config: Config, items: int, seconds: floa
     use = _Use()
     for unit in units(graph):
         _add(use, unit, config, items, seconds)
-    for stage in graph.stages:
-        if isinstance(stage, MapStage):
-            use.transitions += 1
-            use.writes += 2 + ceil(items / _LISTED_AT_ONCE)  # manifest, results, listing
-            use.reads += items + 1
+    for _, inside in maps_of(graph):
+        _add_map(use, inside, config, items, seconds)
+    courses = [_course(*each, config, items, seconds) for each in maps_of(graph)]
     return Estimate(
         tuple(_rows(use, config)),
-        tuple(_limits(graph, config, seconds)),
+        use.transitions,
+        sum(course.seconds for course in courses),
+        tuple(_limits(graph, config, items, seconds)),
         (
             *_durations(graph, config, items, seconds),
             *_uncounted(use, config),
@@ -104,8 +119,7 @@ def estimate_of(graph: FlowGraph[Any], config: Config, items: int, seconds: floa
 def _add(use: _Use, unit: TaskUnit, config: Config, items: int, seconds: float) -> None:
     count = items if unit.in_map else 1
     calls = count * len(unit.calls)
-    at_once = _items_at_once(unit)
-    invocations = ceil(count / at_once)
+    invocations = ceil(count / items_at_once(unit))
     sizes = sizes_of(unit, config)
     use.transitions += invocations
     use.writes += calls
@@ -125,9 +139,26 @@ def _add(use: _Use, unit: TaskUnit, config: Config, items: int, seconds: float) 
         use.storage["Lambda"] += calls * seconds * sizes.paid_storage_mb / 1024
 
 
-def _items_at_once(unit: TaskUnit) -> int:
-    stage = unit.stage
-    return (stage.batch_size or 1) if isinstance(stage, MapStage) and batched(stage) else 1
+def _add_map(use: _Use, inside: list[TaskUnit], config: Config, items: int, seconds: float) -> None:
+    """What a map uses besides its invocations.
+
+    Starting an execution is a state transition; in an express one, there are no others
+    (https://docs.aws.amazon.com/step-functions/latest/dg/concepts-statemachines.html).
+    """
+    at_once = max(map(items_at_once, inside))
+    children = ceil(items / at_once)
+    use.transitions += 1 + children
+    use.writes += 2 + ceil(items / _LISTED_AT_ONCE)  # manifest, results, listing
+    use.reads += items + 1
+    if is_express(inside, config):
+        calls = sum(len(unit.calls) for unit in inside)
+        units_of_time = ceil(round(seconds * calls * at_once / prices.EXPRESS_LEAST_SECONDS, 6))
+        use.transitions -= children * len(inside)
+        use.express += children
+        use.express_gb_seconds += (
+            children * max(1, units_of_time) * prices.EXPRESS_LEAST_SECONDS * prices.EXPRESS_GB
+        )
+        use.reads += items * (calls + len(inside) - 1)  # whether there are results
 
 
 def _rows(use: _Use, config: Config) -> Iterator[Row]:
@@ -136,6 +167,11 @@ def _rows(use: _Use, config: Config) -> Iterator[Row]:
     yield Row(
         "state transitions", f"{use.transitions:,}", use.transitions * prices.STATE_TRANSITION
     )
+    if use.express:
+        requests = use.express * prices.EXPRESS_REQUEST
+        dollars = use.express_gb_seconds * prices.EXPRESS_GB_SECOND
+        yield Row("express executions", f"{use.express:,}", requests)
+        yield Row("express GB-seconds", f"{use.express_gb_seconds:,.0f}", dollars)
     if use.invocations:
         requests = use.invocations * prices.LAMBDA_REQUEST
         yield Row("Lambda invocations", f"{use.invocations:,}", requests)
@@ -164,15 +200,16 @@ def _uncounted(use: _Use, config: Config) -> Iterator[str]:
         yield "spot prices vary: the sum has those of Fargate on demand, which are higher"
 
 
-def _limits(graph: FlowGraph[Any], config: Config, seconds: float) -> Iterator[str]:
+def _limits(graph: FlowGraph[Any], config: Config, items: int, seconds: float) -> Iterator[str]:
     for unit in units(graph):
         yield from _time(unit, seconds)
+        yield from _reading(unit, config, items)
         if is_batch(unit):
             yield (
                 f"step '{unit.name}': a Batch job takes an event of 8 KiB; keep the flow's "
                 f"parameters below {8 - INLINE_BYTES // 1024} KiB"
             )
-    for stage, inside in _maps(graph):
+    for stage, inside in maps_of(graph):
         yield from _concurrency(stage, inside, config)
     yield from _reserved(graph, config)
     events = (len(graph.stages) + 1) * _EVENTS_OF_A_STATE
@@ -181,20 +218,27 @@ def _limits(graph: FlowGraph[Any], config: Config, seconds: float) -> Iterator[s
 
 
 def _time(unit: TaskUnit, seconds: float) -> Iterator[str]:
-    taken = seconds * len(unit.calls) * _items_at_once(unit)
+    taken = seconds * len(unit.calls) * items_at_once(unit)
     most = MOST_LAMBDA_SECONDS - STORING_SECONDS
     if not is_batch(unit) and taken > _NEAR * most:
         remedy = "give it job_type='batch'"
-        if len(unit.calls) > 1 or _items_at_once(unit) > 1:
+        if len(unit.calls) > 1 or items_at_once(unit) > 1:
             remedy = "lower batch_size or leave direct_pass out, or " + remedy
         yield f"step '{unit.name}': an invocation takes {taken:,.0f} s of {most} s: {remedy}"
 
 
-def _maps(graph: FlowGraph[Any]) -> Iterator[tuple[MapStage, list[TaskUnit]]]:
-    """The maps of a flow, each with its units."""
-    for stage in graph.stages:
-        if isinstance(stage, MapStage):
-            yield stage, [unit for unit in units(graph) if unit.stage is stage]
+def _reading(unit: TaskUnit, config: Config, items: int) -> Iterator[str]:
+    """Where a function may not have the time to read the results of a map."""
+    if not isinstance(unit.source, MapStage) or unit.in_map or is_batch(unit):
+        return
+    memory, most = sizes_of(unit, config).memory_mb, MOST_LAMBDA_SECONDS - STORING_SECONDS
+    taken = items * _READ_SECONDS / min(1.0, memory / _MB_OF_A_CPU)
+    if taken > _NEAR * most:
+        more = f"memory_mb={_MB_OF_A_CPU} for a whole CPU, or " if memory < _MB_OF_A_CPU else ""
+        yield (
+            f"step '{unit.name}': reading {items:,} results takes about {taken:,.0f} s of {most} "
+            f"s: give it {more}job_type='batch', or let one item of the map stand for several"
+        )
 
 
 def _concurrency(stage: MapStage, inside: list[TaskUnit], config: Config) -> Iterator[str]:
@@ -224,21 +268,54 @@ def _reserved(graph: FlowGraph[Any], config: Config) -> Iterator[str]:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Course:
+    """How a map runs: its executions, how many at a time; its seconds, by what it waits for."""
+
+    children: int
+    at_once: int
+    running: float
+    starting: float
+    submitting: float
+
+    @property
+    def seconds(self) -> float:
+        return max(self.running, self.starting, self.submitting)
+
+
+def _course(
+    stage: MapStage, inside: list[TaskUnit], config: Config, items: int, seconds: float
+) -> _Course:
+    children = ceil(items / max(map(items_at_once, inside)))
+    at_once = most_at_once(stage, inside, config)
+    of_each = seconds * sum(len(unit.calls) * items_at_once(unit) for unit in inside)
+    return _Course(
+        children,
+        at_once,
+        running=ceil(children / at_once) * of_each,
+        starting=children / _STARTED[is_express(inside, config)],
+        submitting=children * sum(map(is_batch, inside)) / _SUBMITTED,
+    )
+
+
 def _durations(graph: FlowGraph[Any], config: Config, items: int, seconds: float) -> Iterator[str]:
     """How long each map takes whose items do not all run at a time."""
-    for stage, inside in _maps(graph):
-        children = ceil(items / max(map(_items_at_once, inside)))
-        at_once = most_at_once(stage, inside, config)
-        jobs = sum(map(is_batch, inside))
-        of_each = seconds * sum(len(unit.calls) * _items_at_once(unit) for unit in inside)
-        running, submitting = ceil(children / at_once) * of_each, children * jobs / _SUBMITTED
-        if children > at_once:
-            what = "jobs" if jobs else "invocations"
+    for stage, inside in maps_of(graph):
+        course = _course(stage, inside, config, items, seconds)
+        if course.children > course.at_once:
+            what = "jobs" if any(map(is_batch, inside)) else "invocations"
+            remedy = "; concurrency_limit changes it" if course.running == course.seconds else ""
             yield (
-                f"map '{stage.name}': {at_once:,} of {children:,} {what} at a time, at least "
-                f"{max(running, submitting):,.0f} s; concurrency_limit changes it"
+                f"map '{stage.name}': {course.at_once:,} of {course.children:,} {what} at a time, "
+                f"at least {course.seconds:,.0f} s{remedy}"
             )
-        if submitting > running:
+        if course.starting == course.seconds > course.running:
+            yield (
+                f"map '{stage.name}': Step Functions starts "
+                f"{_STARTED[is_express(inside, config)]:,} executions of this kind a second; for "
+                "calls as short as these, batch_size needs fewer"
+            )
+        if course.submitting == course.seconds > course.running:
             yield (
                 f"map '{stage.name}': Batch takes {_SUBMITTED} jobs a second; for calls as short "
                 "as these, let one item stand for several, or use Lambda with batch_size"

@@ -11,6 +11,13 @@ DATE = "2026-03-10"
 LAMBDA_REQUEST = 0.20e-6
 LAMBDA_GB_SECOND = {"x86_64": 0.0000166667, "arm64": 0.0000133334}
 STATE_TRANSITION = 25e-6
+EXPRESS_REQUEST = 1e-6
+EXPRESS_GB_SECOND = 0.06 / 3600
+"""Of the first 1,000 GB-hours of a month; more cost less."""
+EXPRESS_GB = 64 / 1024
+"""Memory is charged in units of 64 MB, and 50 MB are the start of an execution's."""
+EXPRESS_LEAST_SECONDS = 0.1
+"""Time is charged in units of this."""
 S3_WRITE = 5e-6
 """A PUT or a LIST."""
 S3_READ = 0.4e-6

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import ceil
+from itertools import accumulate, islice, repeat
+from math import ceil, inf
 
 from lokki.builder.asl import Retrier
 from lokki.builder.sizes import is_batch
@@ -105,6 +106,15 @@ def _retrier(policy: RetryConfig, names: tuple[str, ...]) -> Retrier:
         backoff_rate=1.0 if is_constant else max(1.0, policy.backoff),
         max_delay_seconds=None if is_constant else max(first + 1, ceil(policy.max_delay)),
     )
+
+
+def most_wait(unit: TaskUnit) -> float:
+    """The seconds that a state waits between all attempts of its calls."""
+    retrier = _retrier(_longest(unit.calls), ())
+    first, most = float(retrier.interval_seconds), retrier.max_delay_seconds or inf
+    factors = repeat(retrier.backoff_rate, retrier.max_attempts)
+    waits = accumulate(factors, lambda wait, factor: min(wait * factor, most), initial=first)
+    return sum(islice(waits, retrier.max_attempts))
 
 
 def rounded(policy: RetryConfig) -> list[str]:

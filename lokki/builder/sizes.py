@@ -8,6 +8,7 @@ from math import ceil
 from lokki.config import Config
 from lokki.errors import ConfigError
 from lokki.runtime.units import TaskUnit
+from lokki.stages import MapStage
 
 MOST_LAMBDA_SECONDS = 900
 MOST_LAMBDA_MB = 10_240
@@ -54,8 +55,19 @@ def is_batch(unit: TaskUnit) -> bool:
     return any(call.step.job_type == "batch" for call in unit.calls)
 
 
+def batched(stage: MapStage) -> bool:
+    """Whether an invocation gets several items of a map; a Batch job takes one."""
+    return bool(stage.batch_size) and not any(call.step.job_type == "batch" for call in stage.inner)
+
+
+def items_at_once(unit: TaskUnit) -> int:
+    """How many items an invocation gets, at most."""
+    stage = unit.stage
+    return (stage.batch_size or 1) if isinstance(stage, MapStage) and batched(stage) else 1
+
+
 def sizes_of(unit: TaskUnit, config: Config) -> Sizes:
-    """The largest sizes that any of the calls needs, and the sum of their times.
+    """The largest sizes that any of the calls needs, and the sum of their times for all items.
 
     Raises ConfigError if a Lambda function, or a job on Fargate, cannot have them.
     """
@@ -81,6 +93,9 @@ def sizes_of(unit: TaskUnit, config: Config) -> Sizes:
             f"step '{unit.name}' may take {limited - STORING_SECONDS} s, but at most {most} s in "
             "Lambda: give it job_type='batch', or a lower timeout_seconds"
         )
+    if limited is not None and items_at_once(unit) > 1:
+        of_all = (limited - STORING_SECONDS) * items_at_once(unit)
+        limited = min(of_all + STORING_SECONDS, MOST_LAMBDA_SECONDS)
     sizes = Sizes(
         max(memory, default=config.lambda_.memory),
         limited or config.lambda_.timeout,

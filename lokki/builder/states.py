@@ -26,12 +26,13 @@ from lokki.builder.asl import (
     Task,
     Writer,
 )
+from lokki.builder.children import is_express
 from lokki.builder.comment import comment_of
 from lokki.builder.concurrency import most_at_once
 from lokki.builder.document import pascal
 from lokki.builder.queues import queue_of
 from lokki.builder.retries import retriers
-from lokki.builder.sizes import Sizes, is_batch, sizes_of
+from lokki.builder.sizes import Sizes, batched, is_batch, sizes_of
 from lokki.config import Config
 from lokki.graph import FlowGraph
 from lokki.runtime.event import EVENT, MOST_BATCH_BYTES, REDRIVEN
@@ -46,7 +47,11 @@ _SLACK_SECONDS = 60
 _PARTITIONS = (("cn-", "aws-cn"), ("us-gov-", "aws-us-gov"))
 _RUN_ID = "$$.Execution.Name"
 _FLOW: Paths = {"run_id.$": _RUN_ID, "params.$": "$$.Execution.Input"}
-_REDRIVEN = "$$.Execution.RedriveCount"
+_REDRIVEN: Paths = {"redriven.$": "$$.Execution.RedriveCount"}
+_MAYBE_REDRIVEN: Paths = {"redriven": 1}
+"""In an express execution: one that runs again is the same to its states
+(https://docs.aws.amazon.com/step-functions/latest/dg/redrive-map-run.html), so that each looks for
+results of before."""
 _OWN = "$$.Execution.Input"
 """In an execution that a map started, its input: the item."""
 
@@ -113,11 +118,6 @@ def linked(states: Mapping[str, State]) -> dict[str, State]:
     return {**done, last: replace(states[last], end=True)}
 
 
-def batched(stage: MapStage) -> bool:
-    """Whether an invocation gets several items of a map; a Batch job takes one."""
-    return bool(stage.batch_size) and not any(call.step.job_type == "batch" for call in stage.inner)
-
-
 _INIT = Pass(parameters={"flow": _FLOW, "input": {}})  # CloudFormation accepts no null
 
 
@@ -140,11 +140,11 @@ class _States:
     def _name(self, unit: TaskUnit) -> str:
         return self.names.calls[unit.name]
 
-    def _task(self, unit: TaskUnit) -> Task:
+    def _task(self, unit: TaskUnit, redriven: Paths = _REDRIVEN) -> Task:
         sizes = sizes_of(unit, self.config)
-        return self._job(unit) if is_batch(unit) else self._function(unit, sizes)
+        return self._job(unit) if is_batch(unit) else self._function(unit, sizes, redriven)
 
-    def _function(self, unit: TaskUnit, sizes: Sizes) -> Task:
+    def _function(self, unit: TaskUnit, sizes: Sizes, redriven: Paths) -> Task:
         event = {"flow.$": "$.flow", "input.$": "$.input"}
         if isinstance(unit.stage, MapStage):
             event["index.$"] = "$.index"
@@ -156,11 +156,7 @@ class _States:
             resource=self._service("lambda:invoke"),
             parameters={
                 "FunctionName": f"${{{self._name(unit)}Arn}}",
-                "Payload": {
-                    **event,
-                    "attempt.$": "$$.State.RetryCount",
-                    "redriven.$": _REDRIVEN,
-                },
+                "Payload": {**event, "attempt.$": "$$.State.RetryCount", **redriven},
             },
             output_path="$.Payload",
             timeout_seconds=sizes.timeout_seconds + _SLACK_SECONDS,
@@ -171,7 +167,7 @@ class _States:
         state = self._name(unit)
         variables = [
             {"Name": EVENT, "Value.$": "States.JsonToString($)"},
-            {"Name": REDRIVEN, "Value.$": f"States.Format('{{}}', {_REDRIVEN})"},
+            {"Name": REDRIVEN, "Value.$": f"States.Format('{{}}', {_REDRIVEN['redriven.$']})"},
         ]
         return Task(
             resource=self._service("batch:submitJob.sync"),
@@ -208,7 +204,9 @@ class _States:
     # ---- maps ------------------------------------------------------------------------------------
 
     def _map(self, stage: MapStage, inside: list[TaskUnit]) -> DistributedMap:
-        inner = {self._name(unit): self._task(unit) for unit in inside}
+        express = is_express(inside, self.config)
+        redriven = _MAYBE_REDRIVEN if express else _REDRIVEN
+        inner = {self._name(unit): self._task(unit, redriven) for unit in inside}
         item = {"index.$": "$$.Map.Item.Index", "input.$": "$$.Map.Item.Value.input"}
         several = batched(stage)
         written = self._format(f"{stage.name}/children", _RUN_ID, url=False)
@@ -228,7 +226,10 @@ class _States:
             if several
             else None,
             item_processor=Processor(
-                processor_config={"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"},
+                processor_config={
+                    "Mode": "DISTRIBUTED",
+                    "ExecutionType": "EXPRESS" if express else "STANDARD",
+                },
                 start_at=self._name(inside[0]),
                 states=linked(inner),
             ),

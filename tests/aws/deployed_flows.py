@@ -88,6 +88,34 @@ def lingering(count: int, hold: str, marks: str):
 
 
 @step
+def twin(number):
+    print("twin of", number)
+    return (number, number)
+
+
+@step
+def check(pair, switch, hold):
+    """The first item waits, and the second fails, as long as there is a file of its name."""
+    number, _ = pair
+    print("check of", number)
+    while number == 0 and os.path.exists(hold):
+        time.sleep(0.02)
+    if number == 1 and os.path.exists(switch):
+        raise ValueError(f"cannot check {number}")
+    return number
+
+
+@step
+def listed(numbers):
+    return numbers
+
+
+@flow
+def checking(count: int, switch: str = "/nowhere", hold: str = "/nowhere"):
+    return numbers().map(twin).next(check).agg(listed)
+
+
+@step
 def blob(size):
     return os.urandom(size)
 

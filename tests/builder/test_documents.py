@@ -107,6 +107,7 @@ def sized():
 
 
 OPTIONS = {
+    "aws.map": "express",
     "aws.network.subnets": "subnet-0a1b2c3d, subnet-1a1b2c3d",
     "aws.network.security_groups": "sg-0a1b2c3d",
     "aws.permissions_boundary": "arn:aws:iam::123456789012:policy/boundary",
@@ -129,6 +130,7 @@ OPTIONS = {
     "aws.tracing": True,
     "aws.tags": {"team": "birds"},
     "lambda.package_type": "zip",
+    "lambda.timeout": 60,
     "lambda.ephemeral_storage": 2048,
     "lambda.layers": "arn:aws:lambda:us-east-1:123456789012:layer:one:1",
 }

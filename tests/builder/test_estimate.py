@@ -9,6 +9,7 @@ from test_documents import everything
 
 from lokki import flow, step
 from lokki.builder.estimate import estimate_of
+from lokki.builder.variants import variants_of
 from lokki.config import load
 from lokki.errors import BuildError
 
@@ -79,7 +80,8 @@ def amounts(graph, items, seconds=1.0):
 
 def test_an_item_is_a_transition_an_invocation_a_write_and_a_read():
     told = amounts(mapped(), 1_000)
-    assert told["state transitions"] == "1,004"  # InitFlow, the source, the map, the aggregation
+    # InitFlow, the source, the map, the aggregation; the start of each execution, and its state
+    assert told["state transitions"] == "2,004"
     assert told["Lambda invocations"] == "1,002"
     assert told["Lambda GB-seconds"] == "1,001"  # 1,000 of 1 GB, two of half a GB
     assert told["S3 writes and lists"] == "1,005"
@@ -95,7 +97,37 @@ def test_one_invocation_may_have_several_calls_or_items():
     assert amounts(direct(), 1_000)["Lambda invocations"] == "1,002"
     told = amounts(in_batches(), 1_000)
     assert told["Lambda invocations"] == "12"
-    assert told["state transitions"] == "14"
+    assert told["state transitions"] == "24"
+
+
+@flow
+def alone():
+    return source().next(collect)
+
+
+@step(timeout_seconds=20)
+def brief(item):
+    return item
+
+
+@flow
+def express():
+    return source().map(brief).next(brief).agg(collect)
+
+
+def test_the_states_of_an_express_execution_are_paid_by_time():
+    """https://aws.amazon.com/step-functions/pricing/ ."""
+    (standard, express_ones) = (
+        {row.what: row for row in estimate_of(express(), load({"aws.map": kind}), 1_000, 0.33).rows}
+        for kind in ("standard", "express")
+    )
+    assert standard["state transitions"].amount == "3,004"
+    assert express_ones["state transitions"].amount == "1,004"
+    assert express_ones["express executions"].amount == "1,000"
+    paid = express_ones["express GB-seconds"]
+    assert paid.amount == "44"  # 1,000 of 0.7 s and 64 MB
+    assert paid.dollars == pytest.approx(1_000 * 0.7 / 16 * 0.06 / 3600)
+    assert express_ones["S3 reads"].amount == "4,001"  # three look for results
 
 
 def test_jobs_are_paid_by_processor_and_memory():
@@ -197,6 +229,9 @@ def test_a_small_flow_comes_near_to_no_limit():
             "1,000 of 6,000 jobs at a time, at least",
         ),
         (many_jobs(), {"batch.job_queue": "q"}, 6_000, 1, "Batch takes 50 jobs a second"),
+        (mapped(), {}, 20_000, 1, "1,000 of 20,000 invocations at a time, at least 200 s"),
+        (mapped(), {}, 20_000, 1, "Step Functions starts 100 executions of this kind a second"),
+        (express(), {"aws.map": "express"}, 20_000, 0.1, "starts 1,000 executions of this kind"),
     ],
 )
 def test_how_long_a_map_takes_that_cannot_run_at_once(graph, settings, items, seconds, told):
@@ -221,3 +256,55 @@ def test_no_plan_is_made_of_what_aws_has_not():
     skipping = flow(schedule="rate(1 day)", overlap="skip")(mapped.fn)
     with pytest.raises(BuildError, match="overlap='skip' is not possible on AWS"):
         estimate_of(skipping(), load(), 10, 1)
+
+
+@pytest.mark.parametrize(
+    ("memory", "remedy"),
+    [(512, "give it memory_mb=1769 for a whole CPU, or job_type='batch'"), (1769, None)],
+)
+def test_an_aggregation_needs_the_time_to_read_all_results(memory, remedy):
+    plan = estimate_of(mapped(), load({"lambda.memory": memory}), 200_000, 0.1)
+    told = [limit for limit in plan.limits if "step 'collect': reading 200,000 results" in limit]
+    assert [remedy in each for each in told] == ([True] if remedy else [])
+
+
+# ---- other settings ------------------------------------------------------------------------------
+
+
+def compared(graph, items, seconds, **settings):
+    """Transitions, dollars and seconds of a flow, and of it with other settings, by these."""
+    asked = graph, load(settings), items, seconds
+    found = {each.settings: each.estimate for each in variants_of(*asked)}
+    return {
+        name: (each.transitions, round(each.dollars, 2), each.seconds)
+        for name, each in {"": estimate_of(*asked), **found}.items()
+    }
+
+
+def test_a_million_short_items_are_compared_with_batches_and_express_executions():
+    express_ones, batches = 'aws.map = "express", lambda.timeout = 240', "batch_size=600"
+    assert compared(mapped(), 1_000_000, 0.1) == {
+        "": (2_000_004, 57.27, 10_000),
+        express_ones: (1_000_004, 33.78, 1_000),
+        batches: (3_338, 7.16, 120),
+        f"{express_ones}, {batches}": (1_671, 7.62, 120),
+    }
+
+
+@pytest.mark.parametrize(
+    ("graph", "items", "seconds", "settings"),
+    [
+        (express(), 100, 1, ['aws.map = "express"', "batch_size=10"]),
+        (mapped(), 100, 40, ['aws.map = "express", lambda.timeout = 240']),
+        (mapped(), 100, 400, []),
+        (in_batches(), 1_000, 1, ['aws.map = "express", lambda.timeout = 240']),
+        (jobs(), 100, 1, []),
+        (alone(), 100, 1, []),
+    ],
+)
+def test_other_settings_are_those_that_a_map_can_have(graph, items, seconds, settings):
+    assert sorted(compared(graph, items, seconds)) == ["", *settings]
+
+
+def test_settings_that_a_flow_has_are_not_offered():
+    assert list(compared(express(), 100, 60, **{"aws.map": "express"})) == [""]

@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lokki import FlowGraph, MapStage, RetryConfig, step
+from lokki.builder.children import standard_notes
 from lokki.builder.retries import death_names, error_names, job_attempts, retriers, rounded
+from lokki.builder.sizes import sizes_of
 from lokki.builder.states import INIT, names_of, state_machine
 from lokki.config import Config, load
 from lokki.errors import ConfigError, LokkiError, WorkerDied
@@ -429,3 +431,72 @@ def test_ec2_has_other_cpus_and_memory_than_fargate():
 def test_a_state_waits_longer_than_its_function_runs():
     states = machine_of(step(timeout_seconds=20)(_named("x"))())["States"]
     assert states["X"]["TimeoutSeconds"] == 20 + 10 + 60
+
+
+# ---- express executions --------------------------------------------------------------------------
+
+
+@step(timeout_seconds=30, retry={"retries": 3})
+def brief(value):
+    return value
+
+
+@step(timeout_seconds=60, retry={"retries": 4})
+def often(value):
+    return value
+
+
+@step(timeout_seconds=30, retry={"retries": 3, "delay": 60, "max_delay": 60})
+def slowly(value):
+    return value
+
+
+@step(job_type="batch")
+def job(value):
+    return value
+
+
+def kinds_of(chain, **settings):
+    """The kinds of executions that a flow's maps start, and the notes on them."""
+    graph = FlowGraph("a-flow", chain.stages)
+    config = load({"batch.job_queue": "a-queue", **settings})
+    states = state_machine(graph, config).to_json()["States"].values()
+    kinds = [
+        each["ItemProcessor"]["ProcessorConfig"]["ExecutionType"]
+        for each in states
+        if each["Type"] == "Map"
+    ]
+    return kinds, list(standard_notes(graph, config))
+
+
+@pytest.mark.parametrize(
+    ("mapped", "settings", "kind", "why"),
+    [
+        (get_items().map(brief), {"aws.map": "standard"}, "STANDARD", None),
+        (get_items().map(brief), {}, "EXPRESS", None),
+        (get_items().map(brief).next(brief), {}, "STANDARD", "an item may take 334 s"),
+        (get_items().map(often), {}, "STANDARD", "an item may take 365 s"),
+        (get_items().map(slowly), {}, "STANDARD", "an item may take 340 s"),
+        (get_items().map(clean), {}, "STANDARD", "an item may take 900 s"),
+        (get_items().map(clean), {"lambda.timeout": 300}, "EXPRESS", None),
+        (get_items().map([brief, brief], direct_pass=True), {}, "EXPRESS", None),
+        (get_items().map(job), {}, "STANDARD", "step 'job' is a Batch job"),
+    ],
+)
+def test_a_map_starts_express_executions_where_all_attempts_fit_into_them(
+    mapped, settings, kind, why
+):
+    kinds, notes = kinds_of(mapped, **{"aws.map": "express", **settings})
+    assert kinds == [kind]
+    assert [why in note for note in notes] == ([True] if why else [])
+
+
+def test_maps_start_standard_executions_unless_configured():
+    assert kinds_of(get_items().map(brief)) == (["STANDARD"], [])
+
+
+@pytest.mark.parametrize(("size", "seconds"), [(5, 160), (100, 900)])
+def test_a_function_has_the_time_of_all_items_that_it_gets(size, seconds):
+    chain = get_items().map(brief, batch_size=size)
+    _, unit = units(FlowGraph("a-flow", chain.stages))
+    assert sizes_of(unit, Config()).timeout_seconds == seconds

@@ -62,8 +62,15 @@ class PatchedMoto:
     def execute(self, machine: str, given: Any = None) -> Any:
         client = self.stepfunctions
         arn = client.start_execution(stateMachineArn=machine, input=json.dumps(given or {}))
+        return self.ended(arn["executionArn"])
+
+    def redriven(self, arn: str) -> Any:
+        self.stepfunctions.redrive_execution(executionArn=arn)
+        return self.ended(arn)
+
+    def ended(self, arn: str) -> Any:
         while True:
-            told = client.describe_execution(executionArn=arn["executionArn"])
+            told = self.stepfunctions.describe_execution(executionArn=arn)
             if told["status"] != "RUNNING":
                 return told
             time.sleep(0.02)
@@ -376,13 +383,15 @@ ODD_FAILS = {
 }
 
 
-def run_map(moto, count, inner=None, **more):
+def run_map(moto, count, inner=None, kind="STANDARD", **more):
     """Execute a map over so many items; what is told of it, and its files."""
     bucket = moto.bucket()
     items = [{"input": number} for number in range(count)]
     moto.s3.put_object(Bucket=bucket, Key="items.json", Body=json.dumps(items))
     states = mapped(bucket, inner or {"Type": "Pass", "End": True}, **more)
-    states["M"]["ItemProcessor"]["States"]["S"] = {"Type": "Succeed"}
+    processor = states["M"]["ItemProcessor"]
+    processor["States"]["S"] = {"Type": "Succeed"}
+    processor["ProcessorConfig"]["ExecutionType"] = kind
     done = moto.execute(moto.machine(states, "M"))
     files: dict[str, Any] = {"SUCCEEDED": [], "FAILED": []}
     if done["status"] == "SUCCEEDED":
@@ -463,12 +472,61 @@ def test_a_child_whose_input_is_too_large_fails(moto):
     assert failed["Error"] == "States.DataLimitExceeded"
 
 
-def test_express_children_run(moto):
+@pytest.fixture
+def one_second():
+    before, PLATFORM.express_seconds = PLATFORM.express_seconds, 1
+    yield
+    PLATFORM.express_seconds = before
+
+
+def test_an_express_child_has_five_minutes(moto, one_second):
+    """https://docs.aws.amazon.com/step-functions/latest/dg/choosing-workflow-type.html ."""
+    longer = {"Type": "Wait", "Seconds": 2, "End": True}
+    done, _ = run_map(moto, 1, longer, "EXPRESS")
+    assert (done["status"], done["error"]) == ("FAILED", "States.ExceedToleratedFailureThreshold")
+    client = moto.stepfunctions
+    (run,) = client.list_map_runs(executionArn=done["executionArn"])["mapRuns"]
+    counts = client.describe_map_run(mapRunArn=run["mapRunArn"])["itemCounts"]
+    assert (counts["timedOut"], counts["failed"]) == (1, 0)
+    (child,) = client.list_executions(mapRunArn=run["mapRunArn"], statusFilter="TIMED_OUT")[
+        "executions"
+    ]
+    assert "error" not in client.describe_execution(executionArn=child["executionArn"])
+    done, files = run_map(moto, 1, longer, "EXPRESS", ToleratedFailureCount=1)
+    assert done["status"] == "SUCCEEDED"
+    assert [each["Status"] for each in files["FAILED"]] == ["TIMED_OUT"]
+    assert run_map(moto, 1, longer)[0]["status"] == "SUCCEEDED", "a standard one has a year"
+
+
+def test_an_express_child_begins_again_when_it_is_redriven(moto, function):
+    """https://docs.aws.amazon.com/step-functions/latest/dg/redrive-map-run.html ."""
+    name, _ = function()
+    count = {
+        "Type": "Task",
+        "Resource": "arn:aws:states:::lambda:invoke",
+        "Parameters": {"FunctionName": name, "Payload.$": "$"},
+        "ResultSelector": {"count.$": "$.Payload.count", "value": 1},
+        "Next": "Odd",
+    }
     bucket = moto.bucket()
     moto.s3.put_object(Bucket=bucket, Key="items.json", Body='[{"input": 1}]')
-    states = mapped(bucket, {"Type": "Pass", "End": True})
-    states["M"]["ItemProcessor"]["ProcessorConfig"]["ExecutionType"] = "EXPRESS"
-    assert moto.execute(moto.machine(states, "M"))["status"] == "SUCCEEDED"
+    counts = {}
+    for kind in ("STANDARD", "EXPRESS"):
+        states = mapped(bucket, count)
+        processor = states["M"]["ItemProcessor"]
+        processor["States"] |= {"Odd": ODD_FAILS, "S": {"Type": "Succeed"}}
+        processor["ProcessorConfig"]["ExecutionType"] = kind
+        done = moto.execute(moto.machine(states, "M"))
+        assert done["status"] == "FAILED"
+        moto.redriven(done["executionArn"])
+        counts[kind] = invoke(moto, name, None)[1]["count"]
+    assert counts == {"STANDARD": 2, "EXPRESS": 5}
+
+
+def test_an_express_child_has_no_count_of_redrives(moto):
+    told = {"Type": "Pass", "Parameters": {"redriven.$": "$$.Execution.RedriveCount"}, "End": True}
+    assert run_map(moto, 1, told)[0]["status"] == "SUCCEEDED"
+    assert run_map(moto, 1, told, "EXPRESS")[0]["status"] == "FAILED"
 
 
 def test_the_children_of_a_map_can_be_listed_and_described(moto):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -10,9 +11,10 @@ from lokki.cli.render.tables import plain_table
 
 if TYPE_CHECKING:
     from lokki.builder.estimate import Estimate
+    from lokki.builder.variants import Variant
 
 
-def show_plan(plan: Estimate) -> None:
+def show_plan(plan: Estimate, variants: Sequence[Variant]) -> None:
     console = Console(highlight=False, soft_wrap=True)
     table = plain_table()
     table.add_column("what")
@@ -23,7 +25,25 @@ def show_plan(plan: Estimate) -> None:
     table.add_row("together", "", f"{plan.dollars:.4f}", style="bold")
     console.print(table)
     console.print(f"Prices of {plan.prices_region} on {plan.prices_date}, no free tier.")
+    if variants:
+        _compare(console, plan, variants)
     for each in plan.limits:
         console.print(f"Limit: {each}", markup=False)
+    for variant in variants:
+        for each in sorted({*variant.estimate.limits} - {*plan.limits}):
+            console.print(f"Limit with {variant.settings}: {each}", markup=False)
     for note in plan.notes:
         console.print(f"Note: {note}", markup=False)
+
+
+def _compare(console: Console, plan: Estimate, variants: Sequence[Variant]) -> None:
+    table = plain_table()
+    for name in ("transitions", "USD", "at least"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("maps", overflow="fold")
+    rows = [("as they are", plan), *((each.settings, each.estimate) for each in variants)]
+    for settings, each in rows:
+        figures = f"{each.transitions:,}", f"{each.dollars:.4f}", f"{each.seconds:,.0f} s"
+        table.add_row(*figures, settings)
+    console.print()
+    console.print(table)

@@ -1,11 +1,13 @@
 """Adds to moto's grammar of Amazon States Language what only AWS knows.
 
-A whole number as a percentage, and ``ItemBatcher``, which is kept aside for `maps`.
+A whole number as a percentage; ``ItemBatcher`` and express children, which are kept aside for
+`maps`.
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lokki.rehearse.moto_patches.modules import asl
@@ -13,8 +15,8 @@ from lokki.rehearse.moto_patches.modules import asl
 if TYPE_CHECKING:
     from lokki.rehearse.moto_patches.platform import Platform
 
-_BATCHER = "lokki-batcher:"
-"""How the comment of a map with a batcher begins; the map's own comment is unused."""
+_ASIDE = "lokki-aside:"
+"""How the comment of each map begins; the map's own comment is unused."""
 
 
 def change(platform: Platform) -> None:
@@ -39,16 +41,27 @@ def _rewrite(document: dict[str, Any]) -> None:
         if "ToleratedFailurePercentage" in state:
             state["ToleratedFailurePercentage"] = float(state["ToleratedFailurePercentage"])
         processor = state["ItemProcessor"]
-        if batcher := state.pop("ItemBatcher", None):
-            processor["Comment"] = _BATCHER + json.dumps(batcher).encode().hex()
-        if processor.get("ProcessorConfig", {}).get("ExecutionType") == "EXPRESS":
-            processor["ProcessorConfig"]["ExecutionType"] = "STANDARD"
+        config = processor.get("ProcessorConfig", {})
+        aside = {
+            "batcher": state.pop("ItemBatcher", None),
+            "express": config.get("ExecutionType") == "EXPRESS",
+        }
+        if aside["express"]:
+            config["ExecutionType"] = "STANDARD"
+        processor["Comment"] = _ASIDE + json.dumps(aside).encode().hex()
         _rewrite(processor)
 
 
-def batcher_in(comment: str | None) -> dict[str, Any] | None:
-    """The batcher that `parse` put into the comment of a map's processor."""
-    if comment is None or not comment.startswith(_BATCHER):
-        return None
-    batcher: dict[str, Any] = json.loads(bytes.fromhex(comment.removeprefix(_BATCHER)))
-    return batcher
+@dataclass(frozen=True)
+class Aside:
+    """What moto does not know of a map: its ``ItemBatcher``, whether its children are express."""
+
+    batcher: dict[str, Any] | None = None
+    express: bool = False
+
+
+def aside_in(comment: str | None) -> Aside:
+    """What `parse` put into the comment of a map's processor."""
+    if comment is None or not comment.startswith(_ASIDE):
+        return Aside()
+    return Aside(**json.loads(bytes.fromhex(comment.removeprefix(_ASIDE))))

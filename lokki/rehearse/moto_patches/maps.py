@@ -3,7 +3,10 @@
 As https://docs.aws.amazon.com/step-functions/latest/dg/state-map-distributed.html says, unlike
 moto: a child knows its own input and name, whose size is limited, failures are tolerated or end the
 map at once, items may come in batches, a map has only the workers that it needs, and a redriven map
-runs only the children that have not succeeded, each from the state in which it failed.
+runs only the children that have not succeeded, each from the state in which it failed. Express
+children run again from their first state, under the same name
+(https://docs.aws.amazon.com/step-functions/latest/dg/redrive-map-run.html), and have five minutes
+(https://docs.aws.amazon.com/step-functions/latest/dg/choosing-workflow-type.html).
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from lokki.rehearse.moto_patches.grammar import batcher_in
+from lokki.rehearse.moto_patches.grammar import aside_in
 from lokki.rehearse.moto_patches.modules import asl, moto
 from lokki.rehearse.moto_patches.redrives import COUNT, begun_in
 from lokki.runtime.event import MOST_BYTES
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
 _MAP = "component.state.exec.state_map."
 _events = asl("eval.event.event_manager")
 _program_state = asl("eval.program_state")
+_timeouts = asl("component.common.timeouts.timeout")
 _TOO_LARGE = {
     "error": "States.DataLimitExceeded",
     "cause": "The input of the execution exceeds the maximum number of bytes service limit.",
@@ -68,13 +72,14 @@ class Child:
 class MapRun:
     """The children of a map run, and whether it continues.
 
-    ``before`` are the children that it continues with, by index.
+    ``before`` are the children that it continues with, by index; ``express``: what kind they are.
     """
 
     record: Any
     items: int
     children: list[Child]
     before: Mapping[int, Child]
+    express: bool
     failed: int = 0
     over: bool = False
     running: int = 0
@@ -115,7 +120,7 @@ def change(platform: Platform) -> None:
         enough = platform.most_workers
         if platform.concurrency is not None:  # more than the account runs
             enough = platform.concurrency + 4
-        _run_map(self, env, eval_input, enough)
+        _run_map(self, env, eval_input, enough, platform.express_seconds)
 
     records = asl(f"{_MAP}iteration.itemprocessor.map_run_record")
     pool, updated = records.MapRunRecordPoolManager, records.MapRunRecord.update
@@ -147,16 +152,16 @@ def change(platform: Platform) -> None:
     component._eval_body, component._map_run = evaluate, run_map
 
 
-def _run_map(self: Any, env: Any, eval_input: Any, most_workers: int) -> None:
+def _run_map(self: Any, env: Any, eval_input: Any, most_workers: int, express_seconds: int) -> None:
     items = env.stack.pop()
     env.event_manager = env.history
     record = eval_input.map_run_record
     children: list[Child] = record.run.children if hasattr(record, "run") else []
     before = {child.index: child for child in children}
-    run = record.run = MapRun(record, len(items), children, before)
+    aside = aside_in(self._comment.comment if self._comment else None)
+    run = record.run = MapRun(record, len(items), children, before, aside.express)
     selected = [_selected(env, eval_input.item_selector, *each) for each in enumerate(items)]
-    comment = self._comment.comment if self._comment else None
-    inputs = list(_batches(env, selected, batcher_in(comment)))
+    inputs = list(_batches(env, selected, aside.batcher))
     record.item_counter.total.count(len(items))
     record.execution_counter.total.count(len(inputs))
     record.item_counter.pending.count(len(items))
@@ -168,6 +173,8 @@ def _run_map(self: Any, env: Any, eval_input: Any, most_workers: int) -> None:
             record.item_counter.succeeded.count(child.items)
             record.execution_counter.succeeded.count(1)
     program = self._get_iteration_program()
+    if run.express:
+        program.timeout_seconds = _timeouts.TimeoutSeconds(express_seconds)
     outputs: dict[int, Child | None] = {}
     left = iter(enumerate(inputs))
 
@@ -305,8 +312,12 @@ def _run_child(
         "Name": child.name,
         "Input": child.input,
         "StartTime": child.started.isoformat(),
-        COUNT: child.redriven,
     }
+    if run.express:
+        del context["Execution"][COUNT]
+        child.entered = None
+    else:
+        context["Execution"][COUNT] = child.redriven
     if _size(child.input) > MOST_BYTES:
         state = _program_state.ProgramError(_TOO_LARGE)
     else:
@@ -317,7 +328,7 @@ def _run_child(
     env.delete_frame(frame)
     with run.lock:
         _end(child, state)
-        if child.status == "FAILED":
+        if child.status in ("FAILED", "TIMED_OUT"):
             run.failed += child.items
             run.over = run.is_over_tolerance()
     for counter, count in zip(counters, counts, strict=True):
@@ -334,8 +345,10 @@ def _end(child: Child, state: Any, at: datetime | None = None) -> None:
     if isinstance(state, _program_state.ProgramError):
         child.status = "FAILED"
         child.error, child.cause = state.error.get("error"), state.error.get("cause")
-    elif isinstance(state, _program_state.ProgramEnded):
+    elif frame is not None and isinstance(state, _program_state.ProgramEnded):
         child.status, child.output = "SUCCEEDED", frame.states.get_input()
+    elif isinstance(state, _program_state.ProgramTimedOut):
+        child.status = "TIMED_OUT"
     else:
         child.status = "ABORTED"
 
@@ -357,7 +370,7 @@ def aborted(record: Any, at: datetime) -> Any:
     for each in children:
         if each.status == "RUNNING":
             _end(each, None, at)
-    made.run = MapRun(made, record.run.items, children, {})
+    made.run = MapRun(made, record.run.items, children, {}, record.run.express)
     made.item_counter = _counted(record.item_counter, children, lambda child: child.items)
     made.execution_counter = _counted(record.execution_counter, children, lambda child: 1)
     return made

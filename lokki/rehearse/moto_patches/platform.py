@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lokki.builder.children import MOST_EXPRESS_SECONDS
+
 
 @dataclass(frozen=True)
 class Image:
@@ -25,8 +27,9 @@ class Platform:
     ``python``: the interpreter of the managed runtime, in its own environment. ``images``: by URI.
     ``most_workers``: most processes of one map at a time. ``concurrency``: functions at a time in
     the account, None: any number. ``init_seconds``: how long an environment may take to start.
-    ``shared``: folders of this machine that functions can write to, as they can to no other where
-    they are ``confined``, as this machine may not permit.
+    ``express_seconds``: how long an express execution may take. ``shared``: folders of this
+    machine that functions can write to, as they can to no other where they are ``confined``, as
+    this machine may not permit.
     """
 
     endpoint: str = ""
@@ -35,6 +38,7 @@ class Platform:
     most_workers: int = max(2, os.cpu_count() or 1)
     concurrency: int | None = None
     init_seconds: float = 10.0
+    express_seconds: int = MOST_EXPRESS_SECONDS
     shared: tuple[str, ...] = ()
     confined: bool = False
 

@@ -36,8 +36,8 @@ def change(platform: Platform) -> None:
 def _written(client: Any, record: Any, bucket: str, prefix: str) -> dict[str, Any]:
     folder = f"{prefix.rstrip('/')}/{record.map_run_arn.rpartition(':')[2]}"
     files: dict[str, list[Any]] = {"FAILED": [], "PENDING": [], "SUCCEEDED": []}
-    for status in ("FAILED", "SUCCEEDED"):
-        described = [_described(each) for each in record.run.children if each.status == status]
+    for status, found in {"FAILED": ("FAILED", "TIMED_OUT"), "SUCCEEDED": ("SUCCEEDED",)}.items():
+        described = [_described(each) for each in record.run.children if each.status in found]
         if described:
             body = json.dumps(described).encode()
             key = f"{folder}/{status}_0.json"
