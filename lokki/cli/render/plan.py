@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
+from lokki.cli.render.console import stdout_console
 from lokki.cli.render.tables import plain_table
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from lokki.builder.estimate import Estimate
     from lokki.builder.variants import Variant
 
 
 def show_plan(plan: Estimate, variants: Sequence[Variant]) -> None:
-    console = Console(highlight=False, soft_wrap=True)
+    console = stdout_console()
     table = plain_table()
     table.add_column("what")
     table.add_column("how much", justify="right")
