@@ -227,4 +227,4 @@ def test_plan_tells_what_is_used_what_it_costs_and_which_limits_are_near(done):
     assert (code, err) == (0, "")
     assert re.search(r"^Lambda invocations +10,002 +0\.0020$", out, re.M)
     assert re.search(r"^together +0\.\d{4}", out, re.M)
-    assert "Note: map 'flap_bird': 1,000 of 10,000 invocations at a time, at least 1 s" in out
+    assert "Note: map 'flap_bird': 1,000 of 10,000 invocations at a time, at least 100 s" in out

@@ -25,16 +25,18 @@ def show_plan(plan: Estimate, variants: Sequence[Variant]) -> None:
         table.add_row(row.what, row.amount, f"{row.dollars:.4f}")
     table.add_row("together", "", f"{plan.dollars:.4f}", style="bold")
     console.print(table)
-    console.print(f"Prices of {plan.prices_region} on {plan.prices_date}, no free tier.")
+    console.print(
+        f"Prices of {plan.prices_region} on {plan.prices_date}, no free tier.", soft_wrap=True
+    )
     if variants:
         _compare(console, plan, variants)
     for each in plan.limits:
-        console.print(f"Limit: {each}", markup=False)
+        console.print(f"Limit: {each}", markup=False, soft_wrap=True)
     for variant in variants:
         for each in sorted({*variant.estimate.limits} - {*plan.limits}):
-            console.print(f"Limit with {variant.settings}: {each}", markup=False)
+            console.print(f"Limit with {variant.settings}: {each}", markup=False, soft_wrap=True)
     for note in plan.notes:
-        console.print(f"Note: {note}", markup=False)
+        console.print(f"Note: {note}", markup=False, soft_wrap=True)
 
 
 def _compare(console: Console, plan: Estimate, variants: Sequence[Variant]) -> None:
