@@ -184,6 +184,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     else texts
     for key, (_, default) in PROMISED.items()
 } | {
+    "aws.map": st.sampled_from(["standard", "express"]),
     "aws.state_machine_logs": st.sampled_from(["OFF", "FATAL", "ERROR", "ALL"]),
     "aws.schedule.retries": st.integers(0, 185),
     "aws.statements": st.lists(st.just({}), max_size=2),

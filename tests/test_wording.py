@@ -30,7 +30,7 @@ OF_OTHER_PROGRAMS = {
     },
 }  # fmt: skip
 DECLARED = {
-    "lokki/config.py": {
+    "lokki/config/schema.py": {
         "--concurrency", "--deployment", "--endpoint", "--image-tag", "--log-format", "--log-level",
         "--processes", "--region",
     },

@@ -26,6 +26,7 @@ _OF_ONE = (
     "AWS_LAMBDA_FUNCTION_NAME",
     "AWS_LAMBDA_FUNCTION_VERSION",
     "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+    "AWS_LAMBDA_LOG_GROUP_NAME",
     STEP,
 )
 """The variables that differ by function; no import reads them."""
