@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from lokki.model.failure import Failure
     from lokki.resumption import Again as Again  # the earlier name
     from lokki.resumption import ResumeOptions
+    from lokki.sources import s3_objects, s3_rows
 
 _LAZY = {
     "Again": "lokki.resumption",
@@ -51,6 +52,8 @@ _LAZY = {
     "RunHandle": "lokki.engine.engine",
     "ServerRun": "lokki.client",
     "current": "lokki.call",
+    "s3_objects": "lokki.sources",
+    "s3_rows": "lokki.sources",
 }
 
 __version__ = "0.2.0"
@@ -91,6 +94,8 @@ __all__ = [
     "current",
     "flow",
     "main",
+    "s3_objects",
+    "s3_rows",
     "step",
 ]
 

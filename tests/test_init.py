@@ -46,6 +46,8 @@ PUBLIC = [
     "current",
     "flow",
     "main",
+    "s3_objects",
+    "s3_rows",
     "step",
 ]
 

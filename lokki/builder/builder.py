@@ -19,6 +19,7 @@ from lokki.builder.image_pkg import CODE, RUNTIME_CLIENT, write_dockerfile
 from lokki.builder.limits import check_limits, json_text
 from lokki.builder.needs import Needs, digest_of, needs_of
 from lokki.builder.overlap import overlap_notes
+from lokki.builder.permissions import source_notes
 from lokki.builder.resources import Statement
 from lokki.builder.retries import rounded
 from lokki.builder.sizes import batched
@@ -80,7 +81,12 @@ def build(graph: FlowGraph[Any], config: Config, *, reuse: bool = False) -> Buil
     """
     assert graph.flow is not None
     _check(graph)
-    notes = [*_notes(graph), *standard_notes(graph, config), *_notes_on_settings(config)]
+    notes = [
+        *_notes(graph),
+        *standard_notes(graph, config),
+        *source_notes(graph, config),
+        *_notes_on_settings(config),
+    ]
     python = python_version()
     source = source_of(graph.flow, config.lambda_.include, config.build_dir)
     needs = needs_of(source)

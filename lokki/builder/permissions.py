@@ -12,6 +12,7 @@ from lokki.config import Config
 from lokki.graph import FlowGraph
 from lokki.runtime.event import is_secret
 from lokki.runtime.units import units
+from lokki.s3_url import SOURCES, bucket_and_key
 from lokki.stages import MapStage
 
 _BUCKET = "arn:${AWS::Partition}:s3:::${S3Bucket}"
@@ -29,9 +30,42 @@ def step_statements(graph: FlowGraph[Any], config: Config) -> list[Statement]:
             condition={"StringLike": {"s3:prefix": [runs]}},
         ),
         Statement(action=("logs:CreateLogStream", "logs:PutLogEvents"), resource=(arn_of("Logs"),)),
+        *_sources(graph),
         *_secrets(secrets),
         *key_statements(config),
     ]
+
+
+def _sources(graph: FlowGraph[Any]) -> Iterator[Statement]:
+    """To list and read what the flow begins with in S3."""
+    for url in filter(None, _source_urls(graph)):
+        bucket, prefix = bucket_and_key(url)
+        arn = f"arn:${{AWS::Partition}}:s3:::{bucket}"
+        yield Statement(action=("s3:GetObject",), resource=(sub(f"{arn}/{prefix}*"),))
+        yield Statement(
+            action=("s3:ListBucket",),
+            resource=(sub(arn),),
+            condition={"StringLike": {"s3:prefix": [f"{prefix}*"]}},
+        )
+
+
+def source_notes(graph: FlowGraph[Any], config: Config) -> Iterator[str]:
+    """A note on what the steps' role may not read, since it is not known before a run."""
+    ours = config.aws.roles.lambda_ is None and not config.aws.statements
+    if ours and None in _source_urls(graph):
+        yield (
+            "a URL of S3 is known only in a run, so that steps may not read what it names: write "
+            "the URL in the flow, or allow it in aws.statements"
+        )
+
+
+def _source_urls(graph: FlowGraph[Any]) -> Iterator[str | None]:
+    """The URLs of what a flow reads from S3; None for one that is known only in a run."""
+    for call in graph.calls:
+        if call.step.fn.__module__ == SOURCES:
+            given = {**graph.params, **call.kwargs, **dict(zip(("url",), call.args, strict=False))}
+            url = given.get("url")
+            yield url if type(url) is str else None
 
 
 def service_statements(config: Config) -> list[Statement]:

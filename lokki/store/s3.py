@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from lokki.store.protocol import Data, Keys
 
 CONCURRENCY = 64
+REFUSALS = (BotoCoreError, ClientError, OSError)
+"""What a client raises when S3 refuses a request or cannot be reached."""
 _BUCKET = "LOKKI_ARTIFACT_BUCKET"
 _TRIES = 5
 _PART = 16 * 1024 * 1024
@@ -183,20 +185,7 @@ class S3Store:
         return await asyncio.shield(self._opening)
 
     async def _open(self) -> Any:
-        config = AioConfig(
-            max_pool_connections=self._concurrency,
-            retries={"mode": "standard", "total_max_attempts": _TRIES},
-            connect_timeout=10,
-            read_timeout=120,
-        )
-        session = get_session()
-        made = session.create_client(
-            "s3",
-            endpoint_url=self._endpoint,
-            region_name=self._region,
-            config=config,
-            **await emulators_credentials(session, self._endpoint),
-        )
+        made = await client_of(self._endpoint, self._region, self._concurrency)
         return await self._opened.enter_async_context(made)
 
     async def _put_parts(self, key: str, body: bytes) -> None:
@@ -231,6 +220,27 @@ class S3Store:
 
         await for_each(_parts(body), send, _PARTS_AT_A_TIME)
         return done
+
+
+async def client_of(
+    endpoint: str | None, region: str | None, concurrency: int = CONCURRENCY
+) -> AbstractAsyncContextManager[Any]:
+    """A client of S3, to be opened, which repeats requests that S3 answers only then."""
+    config = AioConfig(
+        max_pool_connections=concurrency,
+        retries={"mode": "standard", "total_max_attempts": _TRIES},
+        connect_timeout=10,
+        read_timeout=120,
+    )
+    session = get_session()
+    made: AbstractAsyncContextManager[Any] = session.create_client(
+        "s3",
+        endpoint_url=endpoint,
+        region_name=region,
+        config=config,
+        **await emulators_credentials(session, endpoint),
+    )
+    return made
 
 
 async def emulators_credentials(session: AioSession, endpoint: str | None) -> dict[str, str]:

@@ -16,6 +16,7 @@ from test_states import graphs
 
 import lokki
 from lokki import flow, step
+from lokki.builder.permissions import source_notes
 from lokki.builder.states import state_machine
 from lokki.builder.template import template
 from lokki.config import Config, load
@@ -472,6 +473,39 @@ def test_roles_may_do_what_the_graph_makes_them_do_and_no_more():
     }  # fmt: skip
     resources = made(everything(), **QUEUE)["Resources"]
     assert {"batch:SubmitJob", "events:PutRule"} <= actions(resources, "MachineRole")
+
+
+def test_steps_may_read_what_their_flow_begins_with_in_s3_and_nothing_else_there():
+    @flow
+    def known():
+        return lokki.s3_objects("s3://inputs/birds/2026").map(tidy).agg(report)
+
+    statements = the(made(known())["Resources"], "StepRole")["Properties"]["Policies"][0][
+        "PolicyDocument"
+    ]["Statement"]
+    theirs = [each for each in statements if "s3:::inputs" in str(each["Resource"])]
+    bucket = "arn:${AWS::Partition}:s3:::inputs"
+    assert [(each["Action"], each["Resource"]) for each in theirs] == [
+        (["s3:GetObject"], [{"Fn::Sub": f"{bucket}/birds/2026*"}]),
+        (["s3:ListBucket"], [{"Fn::Sub": bucket}]),
+    ]
+    assert theirs[1]["Condition"] == {"StringLike": {"s3:prefix": ["birds/2026*"]}}
+
+
+def test_a_place_in_s3_that_only_a_run_knows_is_noted():
+    @flow
+    def unknown(url: str):
+        return lokki.s3_rows().map(tidy).agg(report)
+
+    @flow
+    def by_default(url: str = "s3://inputs/birds.csv"):
+        return lokki.s3_rows().map(tidy).agg(report)
+
+    assert "inputs" not in str(made(unknown.outline())["Resources"])
+    assert "s3:::inputs/birds.csv*" in str(made(by_default.outline())["Resources"])
+    (note,) = source_notes(unknown.outline(), load())
+    assert "allow it in aws.statements" in note
+    assert list(source_notes(by_default.outline(), load())) == []
 
 
 def test_a_flow_of_many_steps_has_policies_with_room_for_them():

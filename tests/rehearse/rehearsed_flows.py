@@ -6,7 +6,7 @@ import os
 import signal
 from datetime import date, timedelta
 
-from lokki import Secret, current, flow, step
+from lokki import Secret, current, flow, s3_objects, s3_rows, step
 
 
 @step
@@ -413,3 +413,26 @@ def grown(size: int = 10):
 def three_pages(count: int = 210):
     """Where S3 lists a hundred keys a page, rather than a thousand."""
     return count_up().map(double, batch_size=50).agg(total)
+
+
+# ---- sources in S3 -------------------------------------------------------------------------------
+
+
+@step
+def size_of(item):
+    return item["size"]
+
+
+@step
+def said_in(row):
+    return row["says"]
+
+
+@flow
+def objects_in_s3():
+    return s3_objects("s3://in-the-rehearsal/birds").map(size_of).agg(total)
+
+
+@flow
+def rows_in_s3():
+    return s3_rows("s3://in-the-rehearsal/8.csv").map(said_in)
