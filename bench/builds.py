@@ -71,7 +71,7 @@ class Work:
 
 WORKS = (
     Work("10,000 trivial items in processes, their start included", "processes", 10_000,
-         Bound(2.0, 1.0, times), ("executor", "imap", "joblib")),
+         Bound(2.0, 1.0, times), ("executor", "forkserver", "imap", "joblib")),
     Work("10,000 items of 1 ms CPU, 2 processes", "cpu", 10_000,
          Bound(1.05, 1.02, times), ("ideal",), quick=100),
     Work("64 arrays of 1 MiB, made and read by processes", "arrays", 64,

@@ -184,6 +184,7 @@ def growth(count: int, folder: str) -> dict[str, float]:
 MEASURES: dict[str, Callable[[int, str], Any]] = {
     "processes": lambda count, folder: lokki(count, folder)[1],
     "executor": lambda count, folder: pool_executor(count, folder)[1],
+    "forkserver": lambda count, folder: pool_executor(count, folder, "forkserver")[1],
     "imap": lambda count, folder: pool_imap(count, folder)[1],
     "joblib": joblib,
     "cpu": lambda count, folder: run(busily, count, folder, processes=PROCESSES),
