@@ -68,7 +68,7 @@ CSV = 'name,says\r\ngoose,"honk\nhonk"\r\nduck,"quack, quack"\r\n'
     ("name", "body", "items"),
     [
         ("birds.csv", CSV.encode(), SAID),
-        ("birds.csv.gz", gzip.compress(b"\xef\xbb\xbf" + CSV.encode()), SAID),
+        ("birds.csv.gz", gzip.compress(b"\xef\xbb\xbf" + CSV.encode(), mtime=0), SAID),
         ("empty.csv", b"", []),
         ("v.jsonl", LINES.encode(), VALUES),
         ("v.jsonl.gz", gzip.compress(b'1\n\n"two"\n', mtime=0), [1, "two"]),
