@@ -13,6 +13,7 @@ import gc
 import json
 import os
 import runpy
+import select
 import signal
 import socket
 import subprocess
@@ -172,20 +173,29 @@ def _forks(requests: socket.socket, *, adopted: bool = False) -> _Wanted:
     """
     reports: dict[int, socket.socket] = {}
 
-    def report(*_: Any) -> None:
+    def report() -> None:
         with suppress(ChildProcessError):
-            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
-                with reports.pop(ended[0]) as told, suppress(OSError):
-                    told.send(b"%*d" % (_DIGITS, ended[1]))
+            while (found := os.waitpid(-1, os.WNOHANG))[0]:
+                with reports.pop(found[0]) as told, suppress(OSError):
+                    told.send(b"%*d" % (_DIGITS, found[1]))
 
-    signal.signal(signal.SIGCHLD, report)
+    # A handler in Python would wait for the next request if a process ended just before the wait.
+    ended, end = socket.socketpair()
+    end.setblocking(False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(end.fileno(), warn_on_full_buffer=False)
     gc.freeze()
     while True:
+        ready, _, _ = select.select([requests, ended], [], [])
+        if ended in ready:
+            ended.recv(4096)
+            report()
+        if requests not in ready:
+            continue
         if not (sent := socket.recv_fds(requests, 1, 6)[1]):
             os._exit(0)  # nobody asks any more
         request, reporting, *streams = sent
         streams, passed = streams[:3], streams[3:]
-        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
         reporter = socket.socket(fileno=reporting)
         if pid := os.fork():
             reports[pid] = reporter
@@ -195,11 +205,11 @@ def _forks(requests: socket.socket, *, adopted: bool = False) -> _Wanted:
             if adopted:
                 _leave_to_adopt(reporter)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            for each in (requests, reporter, *reports.values()):
+            signal.set_wakeup_fd(-1)
+            for each in (requests, reporter, ended, end, *reports.values()):
                 each.close()
             for number, each in enumerate(streams):
                 os.dup2(each, number)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
         for each in streams:
             os.close(each)
         with open(request) as file:

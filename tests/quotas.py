@@ -22,6 +22,11 @@ MOST_CHILDREN = 10_000
 (https://docs.aws.amazon.com/step-functions/latest/dg/state-map-distributed.html)."""
 
 
+STARTED_A_SECOND = 100.0
+"""Child executions that a map starts, at most
+(https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html)."""
+
+
 class Service(Protocol):
     """What calls are made of, and what refuses them."""
 
@@ -104,11 +109,14 @@ def simulate(
     chance = random.Random(0)
     waiting = iter(range(items))
     due: list[tuple[float, int, int]] = []  # when, the item, its refused calls (-1: the call ends)
-    now, failed, refused = 0.0, 0, 0
+    now, failed, refused, next_start = 0.0, 0, 0, 0.0
 
     def start(now: float) -> None:
+        nonlocal next_start
         if (item := next(waiting, None)) is not None:
-            heappush(due, (now, item, 0))
+            at = max(now, next_start)
+            heappush(due, (at, item, 0))
+            next_start = at + 1 / STARTED_A_SECOND
 
     for _ in range(min(at_once or MOST_CHILDREN, MOST_CHILDREN)):
         start(now)

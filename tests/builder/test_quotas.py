@@ -50,6 +50,6 @@ def test_no_job_is_lost_that_batch_refuses_for_now(name, items):
 def test_the_retries_of_before_lose_items():
     """What the simulation is for: it fails where a run on an account would."""
     before = {"IntervalSeconds": 1, "BackoffRate": 2.0, "MaxAttempts": 6, "MaxDelaySeconds": 60}
-    assert simulate(10_000, 10, Lambda(1_000), before).failed > 4_000
+    assert simulate(10_000, 60, Lambda(1_000), before).failed > 6_000
     assert simulate(100, 10, Lambda(10), before).failed > 40
-    assert simulate(10_000, 60, Batch(), before).failed > 6_000
+    assert simulate(10_000, 60, Batch(), before).failed > 3_000
