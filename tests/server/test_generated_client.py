@@ -115,7 +115,7 @@ def test_a_run_is_started_and_followed_and_its_result_fetched(generated, client)
 
 
 def test_the_error_of_a_run_that_failed(generated, client):
-    run = ended(generated, client, start(generated, client, "breaks").id)
+    run = ended(generated, client, start(generated, client, "breaks", count=9).id)
     assert run.status is generated.models.RunStatus.FAILED
     assert (run.error.type_, run.error.step, run.error.index) == ("KeyError", "broken", 8)
     assert [group.count for group in run.stages[1].failures] == [1]
