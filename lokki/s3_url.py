@@ -15,5 +15,5 @@ def bucket_and_key(url: str) -> tuple[str, str]:
     """The bucket of a URL, and the key or prefix in it. Raises DefinitionError."""
     found = _URL.fullmatch(url) if isinstance(url, str) else None
     if found is None:
-        raise DefinitionError(f"{url!r} is no place in S3: write it like 's3://bucket/prefix'")
+        raise DefinitionError(f"{url!r} is not a URL in S3: write it like 's3://bucket/prefix'")
     return found[1], found[2] or ""

@@ -227,7 +227,7 @@ def _at(expression: str, zone: tzinfo, timezone: str | None) -> Cron:
     try:
         when = datetime(*map(int, given.groups())) if given else None  # type: ignore[arg-type]
     except ValueError as error:
-        raise DefinitionError(f"it is no time: {error}") from None
+        raise DefinitionError(f"it is not a valid time: {error}") from None
     if when is None or not _YEAR.low <= when.year <= _YEAR.high:
         raise DefinitionError(
             f"at(…) takes a time from {_YEAR.low} to {_YEAR.high}: write it such as "

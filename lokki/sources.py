@@ -55,13 +55,13 @@ async def s3_rows(url: str) -> list[Any]:
     file is UTF-8, and read into memory.
 
     Raises DefinitionError for another URL, AwsError where S3 refuses, and ValueError for a line
-    that is no JSON.
+    that is not JSON.
     """
     bucket, key = bucket_and_key(url)
     name, zipped = key.removesuffix(".gz"), key.endswith(".gz")
     read = next((each for end, each in _READERS.items() if name.endswith(end)), None)
     if read is None:
-        raise DefinitionError(f"{url!r} has no known rows: it must end with .csv or .jsonl")
+        raise DefinitionError(f"{url!r} names no file with rows: it must end with .csv or .jsonl")
     async with _client("read", url) as client:
         answer = await client.get_object(Bucket=bucket, Key=key)
         async with answer["Body"] as body:

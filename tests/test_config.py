@@ -775,6 +775,14 @@ def test_options_win_and_are_reported_when_wrong():
     assert "--concurrency: key 'local.concurrency' must be a whole number" in wrong.stderr
 
 
+def test_a_deployment_ends_the_name_of_a_flow():
+    assert load({}).aws.deployed_name("birds") == "birds"
+    assert load({"aws.deployment": "test2"}).aws.deployed_name("birds") == "birds-test2"
+    for wrong in ("a-b", "a b", "a" * 20, "ü"):
+        with pytest.raises(ConfigError, match="use 1 to 19 letters and digits"):
+            load({"aws.deployment": wrong}).aws.deployed_name("birds")
+
+
 def test_options_of_run_are_those_of_the_schema():
     assert {key: each.option for key, each in KEYS.items() if each.option} == ALL_OPTIONS
     with place():

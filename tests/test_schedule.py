@@ -465,7 +465,7 @@ def test_a_cron_is_refused_with_what_to_write(fields, message):
         ("cron(0 9 * * ? *) ", "such as 'rate"),
         ("at(2027-01-01)", r"write it such as 'at\(2030-01-31T09:00:00\)'"),
         ("at(1969-12-31T23:00:00)", "a time from 1970 to 2199: write"),
-        ("at(2027-02-29T00:00:00)", "it is no time: day "),
+        ("at(2027-02-29T00:00:00)", "it is not a valid time: day "),
         ("at(2027-01-01T09:00:30)", r"exact to a minute: write 'at\(2027-01-01T09:00:00\)'"),
         ("rate(0 hours)", "whole number from 1"),
         ("rate(05 hours)", "whole number from 1"),

@@ -82,7 +82,7 @@ def test_the_items_are_the_rows_of_a_file(bucket, name, body, items):
 @pytest.mark.parametrize(
     ("run", "url", "kind", "told"),
     [
-        (objects, "birds/", "DefinitionError", "'birds/' is no place in S3: write it like 's3://"),
+        (objects, "birds/", "DefinitionError", "'birds/' is not a URL in S3: write it like 's3://"),
         (objects, "s3://no-such-bucket-anywhere/a", "AwsError", "cannot list s3://no-such-bucket"),
         (rows, "s3://some-bucket/a.parquet", "DefinitionError", "must end with .csv or .jsonl"),
     ],

@@ -37,6 +37,10 @@ _PREFIXES = {"stepfunctions": "states"}
 _ACTIONS = {
     "s3:HeadBucket": "s3:ListBucket",
     "s3:HeadObject": "s3:GetObject",
+    "s3:CopyObject": "s3:PutObject",
+    "s3:CreateMultipartUpload": "s3:PutObject",
+    "s3:UploadPart": "s3:PutObject",
+    "s3:CompleteMultipartUpload": "s3:PutObject",
     "s3:ListObjectsV2": "s3:ListBucket",
     "s3:DeleteObjects": "s3:DeleteObject",
     "s3:PutPublicAccessBlock": "s3:PutBucketPublicAccessBlock",
@@ -148,7 +152,7 @@ def _translate_errors(service: str, operation: str) -> Iterator[None]:
     except ClientError as error:
         code = str(error.response.get("Error", {}).get("Code", ""))
         raise AwsError(
-            _refusal(error, code, _action(service, error.operation_name)), code
+            _refusal(error, code, permission_for(service, error.operation_name)), code
         ) from error
     except ResponseParserError as error:
         raise AwsError(
@@ -158,7 +162,7 @@ def _translate_errors(service: str, operation: str) -> Iterator[None]:
         raise AwsError(_unasked(error), type(error).__name__) from error
 
 
-def _action(service: str, operation: str) -> str:
+def permission_for(service: str, operation: str) -> str:
     """The permission that an operation needs."""
     action = f"{_PREFIXES.get(service, service)}:{operation}"
     return _ACTIONS.get(action, action)

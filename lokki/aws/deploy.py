@@ -105,13 +105,12 @@ async def _refuse_second(account: Account, flow: str, config: Config, name: str)
     """Raise AwsError if another stack has the flow, whose names on AWS are taken then."""
     other = dict(await stack.deployed(account, config.aws)).get(flow, name)
     if other != name:
-        beside = Arguments(deployment="test")
         raise AwsError(
             Wording(
                 f"flow '{flow}' is deployed already, by stack '{other}': update that one with ",
                 Arguments(stack_name=other),
                 ", or deploy beside it with a name of its own, ",
-                beside,
+                Arguments(deployment="test"),
             )
         )
 

@@ -52,14 +52,16 @@ class Observations:
 
     def __init__(self, account: Account, who: Identity, store: S3Store, settings: Aws) -> None:
         self.account = account
-        self.name = who.name + (f", {settings.deployment}" if settings.deployment else "")
+        self.name = who.name + (
+            f", deployment {settings.deployment}" if settings.deployment else ""
+        )
         self._settings = settings
         self._who = who
         self._store = store
         self._known: Kept[str, _Known] = Kept()
 
     def machine_arn(self, flow: str) -> str:
-        """The ARN of a flow's state machine, which has the flow's name here."""
+        """The ARN of a flow's state machine, which has the name of the flow in its deployment."""
         return f"{self._who.states}:stateMachine:{self.deployed_name(flow)}"
 
     def arn(self, flow: str, run_id: str) -> str:

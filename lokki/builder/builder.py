@@ -224,7 +224,7 @@ def _notes(graph: FlowGraph[Any]) -> Iterator[str]:
         if call.step.job_type == "lambda" and (changed := rounded(call.step.retry)):
             yield (
                 f"step '{call.name}': Step Functions waits whole seconds before a retry, at least "
-                f"one, and at most longer than at first: {', '.join(changed)}"
+                "one, and its longest wait must be longer than its first: " + ", ".join(changed)
             )
     for stage in graph.stages:
         if isinstance(stage, MapStage) and stage.batch_size and not batched(stage):

@@ -109,7 +109,7 @@ def estimate_of(graph: FlowGraph[Any], config: Config, items: int, seconds: floa
         sum(course.seconds for course in courses),
         tuple(_limits(graph, config, items, seconds)),
         (
-            *_durations(graph, config, items, seconds),
+            *(note for course in courses for note in _durations(course)),
             *_uncounted(use, config),
             *overlap_notes(graph),
         ),
@@ -270,10 +270,16 @@ def _reserved(graph: FlowGraph[Any], config: Config) -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True)
 class _Course:
-    """How a map runs: its executions, how many at a time; its seconds, by what it waits for."""
+    """How a map runs: its executions, how many at a time; its seconds, by what it waits for.
 
+    ``started`` executions begin a second, at most; ``jobs``: whether these submit any to Batch.
+    """
+
+    name: str
     children: int
     at_once: int
+    started: int
+    jobs: bool
     running: float
     starting: float
     submitting: float
@@ -287,36 +293,37 @@ def _course(
     stage: MapStage, inside: list[TaskUnit], config: Config, items: int, seconds: float
 ) -> _Course:
     children = ceil(items / max(map(items_at_once, inside)))
-    at_once = most_at_once(stage, inside, config)
+    at_once, started = most_at_once(stage, inside, config), _STARTED[is_express(inside, config)]
     of_each = seconds * sum(len(unit.calls) * items_at_once(unit) for unit in inside)
+    jobs = sum(map(is_batch, inside))
     return _Course(
+        stage.name,
         children,
         at_once,
+        started,
+        bool(jobs),
         running=ceil(children / at_once) * of_each,
-        starting=children / _STARTED[is_express(inside, config)],
-        submitting=children * sum(map(is_batch, inside)) / _SUBMITTED,
+        starting=children / started,
+        submitting=children * jobs / _SUBMITTED,
     )
 
 
-def _durations(graph: FlowGraph[Any], config: Config, items: int, seconds: float) -> Iterator[str]:
-    """How long each map takes whose items do not all run at a time."""
-    for stage, inside in maps_of(graph):
-        course = _course(stage, inside, config, items, seconds)
-        if course.children > course.at_once:
-            what = "jobs" if any(map(is_batch, inside)) else "invocations"
-            remedy = "; concurrency_limit changes it" if course.running == course.seconds else ""
-            yield (
-                f"map '{stage.name}': {course.at_once:,} of {course.children:,} {what} at a time, "
-                f"at least {course.seconds:,.0f} s{remedy}"
-            )
-        if course.starting == course.seconds > course.running:
-            yield (
-                f"map '{stage.name}': Step Functions starts "
-                f"{_STARTED[is_express(inside, config)]:,} executions of this kind a second; for "
-                "calls as short as these, batch_size needs fewer"
-            )
-        if course.submitting == course.seconds > course.running:
-            yield (
-                f"map '{stage.name}': Batch takes {_SUBMITTED} jobs a second; for calls as short "
-                "as these, let one item stand for several, or use Lambda with batch_size"
-            )
+def _durations(course: _Course) -> Iterator[str]:
+    """How long a map takes whose items do not all run at a time, and what it waits for."""
+    if course.children > course.at_once:
+        what = "jobs" if course.jobs else "invocations"
+        remedy = "; concurrency_limit changes it" if course.running == course.seconds else ""
+        yield (
+            f"map '{course.name}': {course.at_once:,} of {course.children:,} {what} at a time, "
+            f"at least {course.seconds:,.0f} s{remedy}"
+        )
+    if course.starting == course.seconds > course.running:
+        yield (
+            f"map '{course.name}': Step Functions starts {course.started:,} executions of this "
+            "kind a second; for calls as short as these, batch_size needs fewer"
+        )
+    if course.submitting == course.seconds > course.running:
+        yield (
+            f"map '{course.name}': Batch takes {_SUBMITTED} jobs a second; for calls as short "
+            "as these, let one item stand for several, or use Lambda with batch_size"
+        )

@@ -59,7 +59,7 @@ def _statement(where: str, given: Mapping[str, Any]) -> Statement:
     actions, resources = (_texts(where, name, given) for name in ("Action", "Resource"))
     for action in actions:
         if not _ACTION.fullmatch(action):
-            raise ConfigError(f"{where}: '{action}' is no action, such as dynamodb:GetItem")
+            raise ConfigError(f"{where}: '{action}' is not an action such as dynamodb:GetItem")
     for resource in resources:
         if resource != "*" and not resource.startswith("arn:"):
             raise ConfigError(f"{where}: '{resource}' is neither an ARN nor *")

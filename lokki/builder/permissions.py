@@ -50,12 +50,12 @@ def _sources(graph: FlowGraph[Any]) -> Iterator[Statement]:
 
 
 def source_notes(graph: FlowGraph[Any], config: Config) -> Iterator[str]:
-    """A note on what the steps' role may not read, since it is not known before a run."""
+    """A note on URLs that the steps' role may not read, since only a run names them."""
     ours = config.aws.roles.lambda_ is None and not config.aws.statements
     if ours and None in _source_urls(graph):
         yield (
-            "a URL of S3 is known only in a run, so that steps may not read what it names: write "
-            "the URL in the flow, or allow it in aws.statements"
+            "a run may name a URL of S3 that its steps may not read: write the URL in the flow, or "
+            "allow it in aws.statements"
         )
 
 

@@ -82,8 +82,8 @@ def _installed_from() -> Iterator[Path]:
     """The folders from which distributions are installed here, as editable or not."""
     for each in distributions():
         origin = each.read_text("direct_url.json")
-        if origin is not None and "dir_info" in (told := json.loads(origin)):
-            yield Path(url2pathname(urlsplit(told["url"]).path)).resolve()
+        if origin is not None and "dir_info" in (parsed := json.loads(origin)):
+            yield Path(url2pathname(urlsplit(parsed["url"]).path)).resolve()
 
 
 @cache

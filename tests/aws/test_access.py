@@ -10,6 +10,7 @@ from aiobotocore.client import AioBaseClient
 from clouds import begin, ended, off
 from registry import needs
 
+from lokki.aws.account import permission_for
 from lokki.backends.blocking import opened
 from lokki.builder.access import deployer_policy
 from lokki.builder.template import template
@@ -19,23 +20,6 @@ from lokki.resumption import ResumeOptions
 pytestmark = pytest.mark.timeout(120)
 
 ACCOUNT = "us-east-1:123456789012"
-SERVICES = {"stepfunctions": "states"}
-ACTIONS = {
-    "s3:HeadBucket": "s3:ListBucket",
-    "s3:ListObjectsV2": "s3:ListBucket",
-    "s3:HeadObject": "s3:GetObject",
-    "s3:CopyObject": "s3:PutObject",
-    "s3:DeleteObjects": "s3:DeleteObject",
-    "s3:PutPublicAccessBlock": "s3:PutBucketPublicAccessBlock",
-    "s3:PutBucketEncryption": "s3:PutEncryptionConfiguration",
-    "s3:GetBucketEncryption": "s3:GetEncryptionConfiguration",
-    "s3:GetBucketLifecycleConfiguration": "s3:GetLifecycleConfiguration",
-    "s3:PutBucketLifecycleConfiguration": "s3:PutLifecycleConfiguration",
-    "s3:CreateMultipartUpload": "s3:PutObject",
-    "s3:UploadPart": "s3:PutObject",
-    "s3:CompleteMultipartUpload": "s3:PutObject",
-}
-"""docs.aws.amazon.com/service-authorization/latest/reference/list_amazons3.html"""
 
 
 @pytest.fixture
@@ -45,12 +29,12 @@ def asked(monkeypatch):
 
     async def asked(self, operation, given):
         service = self.meta.service_model.service_name
-        action = f"{SERVICES.get(service, service)}:{operation}"
+        action = permission_for(service, operation)
         answer = await ask(self, operation, given)
         if operation == "CreateChangeSet":
             stacks[answer["Id"]] = given["StackName"]
         for resource in resources(service, operation, given, stacks):
-            found[ACTIONS.get(action, action), resource] = None
+            found[action, resource] = None
         return answer
 
     monkeypatch.setattr(AioBaseClient, "_make_api_call", asked)

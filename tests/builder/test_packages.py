@@ -49,13 +49,9 @@ if __name__ == "__main__":
 
 
 @pytest.fixture
-def project(tmp_path, monkeypatch):
+def project(project_folder):
     """A folder with these files, whose flow is imported."""
-    folder = tmp_path / "project"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    monkeypatch.syspath_prepend(str(folder))
-    before = set(sys.modules)
+    folder = project_folder
 
     def make(name, imports="", **files):
         (folder / f"{name}.py").write_text(FLOW.format(name=name, imports=imports))
@@ -66,11 +62,7 @@ def project(tmp_path, monkeypatch):
         importlib.invalidate_caches()
         return vars(importlib.import_module(name))[name]
 
-    yield make
-    for name in set(sys.modules) - before:
-        file = getattr(sys.modules[name], "__file__", None) or ""
-        if file.startswith(str(folder)):
-            del sys.modules[name]
+    return make
 
 
 def built(flow, build_dir, **settings):

@@ -96,13 +96,9 @@ def needed(tmp_path, offered, monkeypatch):
 
 
 @pytest.fixture
-def project(tmp_path, monkeypatch):
-    """A folder with a flow and these files."""
-    folder = tmp_path / "project"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    monkeypatch.syspath_prepend(str(folder))
-    before = set(sys.modules)
+def project(project_folder):
+    """A folder with a flow and its dependencies."""
+    folder = project_folder
 
     def make(name, dependencies, imports="", more=""):
         (folder / f"{name}.py").write_text(FLOW.format(name=name, imports=imports))
@@ -111,11 +107,7 @@ def project(tmp_path, monkeypatch):
         importlib.invalidate_caches()
         return vars(importlib.import_module(name))[name]
 
-    yield make
-    for name in set(sys.modules) - before:
-        file = getattr(sys.modules[name], "__file__", None) or ""
-        if file.startswith(str(tmp_path)):
-            del sys.modules[name]
+    return make
 
 
 def library(folder, name, **files):

@@ -194,8 +194,8 @@ def test_deployments_of_a_flow_live_beside_each_other(deployed, done, monkeypatc
     code, _, err = done("invoke", "milling.py", "--count", "3", "--run-id", "same")
     assert (code, err.splitlines()[-1]) == (
         1,
-        "Error: flow 'milling' is not deployed in AWS account 123456789012, us-east-1, test: "
-        "deploy it first",
+        "Error: flow 'milling' is not deployed in AWS account 123456789012, us-east-1, deployment "
+        "test: deploy it first",
     )
     code, out, _ = done("deploy", "milling.py", "--confirm")
     assert (code, out.split(":")[0]) == (0, "milling-test is deployed")

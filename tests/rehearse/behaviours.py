@@ -236,7 +236,7 @@ def counts_of_a_map_run(account: Account) -> Any:
 
 @behaviour(("FAILED", "States.ItemReaderFailed"), recorded=_SCENARIOS)
 def manifest_without_an_array(account: Account) -> Any:
-    """A file whose JSON is no array fails the map by name."""
+    """A file whose JSON is not an array fails the map by name."""
     ran = account.run(account.map({"no": "array"}))  # type: ignore[arg-type]
     return ran.status, ran.error
 

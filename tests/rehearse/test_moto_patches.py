@@ -622,8 +622,6 @@ def job(moto, job_machine):
     return lambda *about, **more: moto.execute(job_machine(*about, **more), {"given": "a value"})
 
 
-# What moto still does for the stopped execution may fail; nobody reads it any more.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_the_job_of_an_execution_that_is_stopped_is_terminated(moto, job_machine, tmp_path):
     """https://docs.aws.amazon.com/step-functions/latest/dg/connect-to-resource.html#connect-sync"""
     machine = job_machine("echo $AWS_BATCH_JOB_ID > told; exec sleep 60", 3)

@@ -60,7 +60,8 @@ def _end_jobs_of_stopped_executions(task: Any) -> None:
         return resolver(self, env, resource_runtime_part, **more)
 
     def evaluate(self: Any, env: Any, **more: Any) -> Any:
-        outcome = wait(self, env=env, **more)
+        # once stopped, moto has evaluated no timeout: it would wait with another value
+        outcome = wait(self, env=env, **more) if env.is_running() else None
         if isinstance(env.program_state(), _Stopped):
             region, job = env.job
             client = asl("utils.boto_client").boto_client_for(region=region, service="batch")

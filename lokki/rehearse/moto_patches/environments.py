@@ -25,9 +25,9 @@ _execvp = os.execvp
 def _run(wanted: int) -> None:
     """Run the wanted module as a new interpreter would, in its sandbox and with its variables."""
     with open(wanted) as file:
-        argv, environment, place = json.load(file)
-    if place is not None:
-        _SANDBOX["enter"](**place, kept=_kept(place["folder"]))
+        argv, environment, sandbox = json.load(file)
+    if sandbox is not None:
+        _SANDBOX["enter"](**sandbox, kept=_kept(sandbox["folder"]))
     os.environ.clear()
     os.environ.update(environment)
     time.tzset()

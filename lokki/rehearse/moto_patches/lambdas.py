@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from lokki.rehearse.moto_patches import prepared
 from lokki.rehearse.moto_patches.modules import moto
-from lokki.rehearse.moto_patches.prepared import Place
+from lokki.rehearse.moto_patches.prepared import Sandbox
 from lokki.rehearse.moto_patches.quotas import permitted
 from lokki.rehearse.moto_patches.runtime_api import Function, Outcome, Spec
 from lokki.rehearse.moto_patches.variables import variables
@@ -159,7 +159,7 @@ def _spec(function: Any, platform: Platform) -> Spec:
     return Spec(
         function.function_arn,
         argv,
-        Place(folder, function.ephemeral_storage, platform.shared, platform.confined),
+        Sandbox(folder, function.ephemeral_storage, platform.shared, platform.confined),
         env,
         float(function.timeout),
         function.memory_size,
@@ -180,14 +180,15 @@ def _unpacked(function: Any, *, writable: bool) -> Path:
     folder = _folder() / f"{function.code_digest}{'-writable' * writable}"
     if folder.exists():
         return folder
+    made = Path(tempfile.mkdtemp(dir=_folder()))
     with zipfile.ZipFile(io.BytesIO(function.code_bytes)) as package:
-        package.extractall(folder)
+        package.extractall(made)
         for each in package.infolist():
             if each.external_attr >> 16 & stat.S_IXUSR and not each.is_dir():
-                (folder / each.filename).chmod(0o755)
+                (made / each.filename).chmod(0o755)
     if not writable:
-        _set_mode(folder, 0o555)
-    return folder
+        _set_mode(made, 0o555)
+    return made.rename(folder)
 
 
 def _set_mode(folder: Path, mode: int) -> None:

@@ -1,4 +1,4 @@
-"""How much memory a function's process has used; on Linux, since others do not tell it."""
+"""How much memory a function's process has used; on Linux: other systems do not report it."""
 
 from __future__ import annotations
 

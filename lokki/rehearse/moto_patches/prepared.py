@@ -41,7 +41,7 @@ _lock = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Sandbox:
     """Where a function runs: its folder, the MiB of its /tmp, what it shares with this machine.
 
     Unless it is ``confined``, it has this machine as it is.
@@ -54,7 +54,11 @@ class Place:
 
 
 def started(
-    argv: Sequence[str], place: Place, env: Mapping[str, str], output: int, own: Mapping[str, str]
+    argv: Sequence[str],
+    sandbox: Sandbox,
+    env: Mapping[str, str],
+    output: int,
+    own: Mapping[str, str],
 ) -> Process | subprocess.Popen[bytes]:
     """A process of the command ``argv``, which writes to the descriptor ``output``.
 
@@ -62,20 +66,20 @@ def started(
     has this machine as it is. Where processes cannot be forked, a new interpreter is started.
     """
     if tuple(argv[1:3]) not in _MODULES:
-        return _alone(argv, place.folder, {**env, **own}, output)
+        return _alone(argv, sandbox.folder, {**env, **own}, output)
     with tempfile.TemporaryFile() as wanted:
         there = {
-            "folder": str(place.folder), "megabytes": place.megabytes, "shared": place.shared,
+            "folder": str(sandbox.folder), "megabytes": sandbox.megabytes, "shared": sandbox.shared,
         }  # fmt: skip
-        described = [argv[2:], {**env, **own}, there if place.confined else None]
+        described = [argv[2:], {**env, **own}, there if sandbox.confined else None]
         wanted.write(json.dumps(described).encode())
         wanted.seek(0)
         if can_fork():
             with suppress(ServerGone, OSError):
-                server = _server(argv[0], place.folder, env)
+                server = _server(argv[0], sandbox.folder, env)
                 return Process(server.fork(wanted.fileno(), stderr=output))
         command = [argv[0], "-c", _START, _ENVIRONMENTS, str(wanted.fileno())]
-        return _alone(command, place.folder, {**env, **own}, output, wanted.fileno())
+        return _alone(command, sandbox.folder, {**env, **own}, output, wanted.fileno())
 
 
 def _alone(

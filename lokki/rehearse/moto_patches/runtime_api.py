@@ -25,7 +25,7 @@ from time import monotonic, time
 
 from lokki.rehearse.moto_patches import prepared
 from lokki.rehearse.moto_patches.memory import MEGABYTE, peak
-from lokki.rehearse.moto_patches.prepared import Place
+from lokki.rehearse.moto_patches.prepared import Sandbox
 
 _POLL_SECONDS = 0.02
 _FLUSH_SECONDS = 1
@@ -40,7 +40,7 @@ class Spec:
 
     arn: str
     argv: Sequence[str]
-    place: Place
+    sandbox: Sandbox
     env: Mapping[str, str]
     timeout: float
     memory: int
@@ -75,7 +75,7 @@ class Function:
     @property
     def folder(self) -> Path:
         """Where its code is, which functions of a package share."""
-        return self._spec.place.folder
+        return self._spec.sandbox.folder
 
     def invoke(self, payload: bytes) -> Outcome:
         """Handle one event in an idle environment, or a new one."""
@@ -134,7 +134,7 @@ class _Environment:
             "AWS_LAMBDA_LOG_STREAM_NAME": self._stream,
         }
         spec = self._spec
-        return prepared.started(spec.argv, spec.place, spec.env, self._output.fileno(), own)
+        return prepared.started(spec.argv, spec.sandbox, spec.env, self._output.fileno(), own)
 
     def _serve(self) -> None:
         """Serve without polling, unlike `serve_forever`: there may be hundreds of environments."""

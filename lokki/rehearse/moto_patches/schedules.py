@@ -11,7 +11,7 @@ from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from lokki.errors import DefinitionError
-from lokki.rehearse.moto_patches.modules import moto
+from lokki.rehearse.moto_patches.modules import add_resource, moto
 from lokki.schedule import parse
 
 if TYPE_CHECKING:
@@ -26,10 +26,7 @@ def change(platform: Platform) -> None:
     backend = _models.EventBridgeSchedulerBackend
     for name in ("create_schedule", "update_schedule"):
         setattr(backend, name, _checked(getattr(backend, name)))
-    _Schedule.__module__ = _models.__name__  # moto finds the maker of a resource by it
-    parsing = moto("cloudformation.parsing")
-    parsing.get_model_map.cache_clear()
-    parsing.get_name_type_map.cache_clear()
+    add_resource(_Schedule, _models)
 
 
 def _checked(method: Any) -> Any:

@@ -31,14 +31,14 @@ _Error: Any = _exceptions.CloudFormationError
 
 
 def change(platform: Platform) -> None:
-    models, parsing = moto("cloudformation.models"), moto("cloudformation.parsing")
-    backend = models.CloudFormationBackend
-    make, create, execute, create_stack = (
-        parsing.parse_and_create_resource,
-        backend.create_change_set,
-        backend.execute_change_set,
-        backend.create_stack,
-    )
+    models = moto("cloudformation.models")
+    _change_resources(models)
+    _change_change_sets(models)
+
+
+def _change_resources(models: Any) -> None:
+    parsing = moto("cloudformation.parsing")
+    make = parsing.parse_and_create_resource
 
     def parse_and_create_resource(
         name: str, resource: Any, resources: Any, account_id: str, region_name: str
@@ -58,6 +58,39 @@ def change(platform: Platform) -> None:
             for status, reason in _CREATED:
                 _record(models, *described, status, reason)
         return made
+
+    def update(self: Any, template: Any, parameters: Any = None) -> None:
+        """Like moto's, which removes first, then makes, then changes."""
+        changed, before = self.build_resource_diff(template, parameters), self._resource_json_map
+        self._template, self._resource_json_map = template, template["Resources"]
+        if parameters:
+            self.input_parameters = parameters
+        self.load_mapping()
+        self.load_parameters()
+        self.load_conditions()
+        for name in dependency_order(template["Resources"]):
+            if name in changed["Modify"]:
+                where = {"account_id": self._account_id, "region_name": self._region_name}
+                given = template["Resources"][name]
+                made = parsing.parse_and_update_resource(name, given, self, **where)
+                self._parsed_resources[name] = made or self._parsed_resources[name]
+            elif name in changed["Add"]:
+                _ = self[name]  # makes it
+        for name in reversed(dependency_order(before)):
+            if name in changed["Remove"] and (gone := self._parsed_resources.pop(name, None)):
+                self._delete_resource(gone, before[name])
+
+    parsing.parse_and_create_resource = parse_and_create_resource
+    parsing.ResourceMap.update = update
+
+
+def _change_change_sets(models: Any) -> None:
+    backend = models.CloudFormationBackend
+    create, execute, create_stack = (
+        backend.create_change_set,
+        backend.execute_change_set,
+        backend.create_stack,
+    )
 
     def created(self: Any, name: str, template: str, *about: Any, **more: Any) -> Any:
         _check_references(template)
@@ -116,29 +149,6 @@ def change(platform: Platform) -> None:
         stack._parse_template()
         stack.output_map = stack._create_output_map()
 
-    def update(self: Any, template: Any, parameters: Any = None) -> None:
-        """Like moto's, which removes first, then makes, then changes."""
-        changed, before = self.build_resource_diff(template, parameters), self._resource_json_map
-        self._template, self._resource_json_map = template, template["Resources"]
-        if parameters:
-            self.input_parameters = parameters
-        self.load_mapping()
-        self.load_parameters()
-        self.load_conditions()
-        for name in dependency_order(template["Resources"]):
-            if name in changed["Modify"]:
-                where = {"account_id": self._account_id, "region_name": self._region_name}
-                given = template["Resources"][name]
-                made = parsing.parse_and_update_resource(name, given, self, **where)
-                self._parsed_resources[name] = made or self._parsed_resources[name]
-            elif name in changed["Add"]:
-                _ = self[name]  # makes it
-        for name in reversed(dependency_order(before)):
-            if name in changed["Remove"] and (gone := self._parsed_resources.pop(name, None)):
-                self._delete_resource(gone, before[name])
-
-    parsing.parse_and_create_resource = parse_and_create_resource
-    parsing.ResourceMap.update = update
     backend.create_stack, backend.create_change_set = created, create_change_set
     backend.describe_change_set = describe_change_set
     backend.execute_change_set = execute_change_set

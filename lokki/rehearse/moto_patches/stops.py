@@ -23,7 +23,7 @@ _events = asl("eval.event.event_manager")
 
 
 class _Unheard:
-    """Whom a thread reports the end of an execution that was stopped before."""
+    """Receives the end of an execution that was stopped before, and drops it."""
 
     def terminated(self) -> None:
         pass
@@ -54,12 +54,12 @@ def _stop(execution: Any, reason: Mapping[str, str]) -> None:
             execution.stop_date = at
             execution.error, execution.cause = reason.get("error"), reason.get("cause")
             execution.exec_status = moto("stepfunctions.parser.api").ExecutionStatus.ABORTED
-    while execution.status == "RUNNING":  # its thread is about to tell how it ended
+    while execution.status == "RUNNING":  # its thread is about to report its end
         time.sleep(0.001)
 
 
 def _ended(execution: Any, at: datetime, reason: Mapping[str, str]) -> Any:
-    """What the API tells of an execution that is stopped, and a redrive begins with."""
+    """The worker of a stopped execution, for the API to describe and a redrive to begin with."""
     before = execution.exec_worker.env
     worker = execution._get_start_execution_worker()
     env = worker.env = worker._get_evaluation_environment()

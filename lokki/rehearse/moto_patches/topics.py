@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from lokki.rehearse.moto_patches.modules import moto
+from lokki.rehearse.moto_patches.modules import add_resource, moto
 
 if TYPE_CHECKING:
     from lokki.rehearse.moto_patches.platform import Platform
@@ -16,10 +16,7 @@ _Base: Any = moto("core.common_models").CloudFormationModel
 
 
 def change(platform: Platform) -> None:
-    _TopicPolicy.__module__ = _models.__name__  # moto finds the maker of a resource by it
-    parsing = moto("cloudformation.parsing")
-    parsing.get_model_map.cache_clear()
-    parsing.get_name_type_map.cache_clear()
+    add_resource(_TopicPolicy, _models)
 
 
 class _TopicPolicy(_Base):  # type: ignore[misc]
