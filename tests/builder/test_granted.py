@@ -48,7 +48,7 @@ def test_a_statement_may_forbid_and_have_a_name():
          "Resource, Condition"),
         ({"Effect": "allow"}, 'Effect must be "Allow" or "Deny"'),
         ({"Action": []}, "Action must be a text or a list of texts"),
-        ({"Action": "SendMessage"}, "'SendMessage' is no action, such as dynamodb:GetItem"),
+        ({"Action": "SendMessage"}, "'SendMessage' is not an action such as dynamodb:GetItem"),
         ({"Resource": ["birds"]}, "'birds' is neither an ARN nor *"),
         ({"Condition": "x"}, 'Condition must be such as {StringEquals = {"aws:SourceVpc" = '
          '"vpc-1"}}'),
