@@ -113,7 +113,7 @@ class Run:
         self.state = RunState(graph.stages)
         self._program = Program.of(graph) if has_processes(graph) else None
         if self._program is not None:
-            lanes.workers.expect()
+            lanes.workers.prepare(run_id, self._program)
         self._since = time(), monotonic()
         self._number = 0
         self._begun: dict[int, StageRow] = {}

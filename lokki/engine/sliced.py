@@ -8,10 +8,18 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from lokki.engine.perform import FailedAttempt
+from lokki.engine.program import Program
 from lokki.engine.progress import Progress
 from lokki.engine.state import Work
 from lokki.store.outcomes import Outcomes
 from lokki.store.spans import Entry
+
+
+class Preparation(NamedTuple):
+    """What a worker imports ahead of a run's first call; ``program`` has the sources it lacks."""
+
+    run_id: str
+    program: Program
 
 
 class Traits(NamedTuple):

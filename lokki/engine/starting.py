@@ -21,7 +21,7 @@ class Starter:
         self.threads = threads
         self._lock = threading.Lock()
         self._server: ForkServer | None = None
-        self._servers: Surroundings | None = None
+        self._last: Surroundings | None = None
         self._forks = can_fork()
 
     def expect(self) -> None:
@@ -43,7 +43,12 @@ class Starter:
                 with suppress(ServerGone):
                     return self._server_now().fork(memory, connection)
             self._forks = False
-        return Spawned(surroundings(self.threads), memory, connection)
+        self._last = surroundings(self.threads)
+        return Spawned(self._last, memory, connection)
+
+    def would_start_alike(self) -> bool:
+        """Whether a worker that is started now has the surroundings of the last one."""
+        return self._last == surroundings(self.threads)
 
     def rest(self) -> None:
         """End what costs memory until the next worker is started."""
@@ -53,13 +58,13 @@ class Starter:
     def _server_now(self) -> ForkServer:
         now = surroundings(self.threads)
         server = self._server
-        if server is None or not server.alive or self._servers != now:
+        if server is None or not server.alive or self._last != now:
             self._dismiss()
             server = self._begin(now)
         return server
 
     def _begin(self, here: Surroundings) -> ForkServer:
-        self._server, self._servers = ForkServer(partial(spawn, FORK_SERVER, here)), here
+        self._server, self._last = ForkServer(partial(spawn, FORK_SERVER, here)), here
         return self._server
 
     def _dismiss(self) -> None:

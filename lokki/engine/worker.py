@@ -1,16 +1,17 @@
 """The worker process of a process lane, which `spawning.py` starts: ``python … PATH… MEMORY FD``.
 
-Receives requests on the socket FD, one at a time: a call, or a slice of a stage's items. Answers
-each by its number: with ("answer", number, …), the pickle of a call's result, its Failure, or a
-`Ran`; with ("unloadable", number, why) if it cannot unpickle what it was sent, ("unimportable",
-number, (type, reason, traceback)) for an error of importing the program, or ("stale", number, None)
-if another process must do the work: code that an earlier run imported here has changed. A request
-with news is also answered with ("ready", number, None) as soon as the news are unpickled. The
-memory MEMORY, a `Progress`, shows where it is in a slice. During a slice it sends ("carried",
-number, …), the input of an inner step that may be retried, and ("put", number, …) if the engine
-must store a large result. Any thread may send ("line", run id, …) at any time, for what the step
-writes, and ("echo", run id, text) to have it shown. When the engine is gone, the worker and
-everything that its step has started are killed.
+Receives requests on the socket FD, one at a time: a call, or a slice of a stage's items, and ahead
+of the first one perhaps a `Preparation`, which has no answer. Answers each by its number: with
+("answer", number, …), the pickle of a call's result, its Failure, or a `Ran`; with ("unloadable",
+number, why) if it cannot unpickle what it was sent, ("unimportable", number, (type, reason,
+traceback)) for an error of importing the program, or ("stale", number, None) if another process
+must do the work: code that an earlier run imported here has changed. A request with news is also
+answered with ("ready", number, None) as soon as the news are unpickled. The memory MEMORY, a
+`Progress`, shows where it is in a slice. During a slice it sends ("carried", number, …), the input
+of an inner step that may be retried, and ("put", number, …) if the engine must store a large
+result. Any thread may send ("line", run id, …) at any time, for what the step writes, and ("echo",
+run id, text) to have it shown. When the engine is gone, the worker and everything that its step has
+started are killed.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from lokki.engine.importing import ImportFailed, prepare, set_idle
 from lokki.engine.perform import Carried, Performed, Put, drive
 from lokki.engine.program import Program
 from lokki.engine.progress import Progress
-from lokki.engine.sliced import Items, Ran, Traits
+from lokki.engine.sliced import Items, Preparation, Ran, Traits
 from lokki.engine.state import Claim, Work
 from lokki.errors import PayloadError, described
 from lokki.model.failure import Failure
@@ -193,21 +194,35 @@ class _Calls:
         self._link = link
         self._progress = progress
         self._run_id: str | None = None
+        self._import_failed: ImportFailed | None = None
         self._stages: dict[int, _Stage] = {}
         self._fresh = fresh_contexts()
         self._code = Code()
 
+    def prepare(self, preparation: Preparation) -> None:
+        """Import a program ahead of its run's first call, which reports an error of that."""
+        try:
+            self._begin(*preparation)
+        except ImportFailed as error:
+            self._import_failed = error
+
+    def _begin(self, run_id: str, program: Program) -> None:
+        self._stages.clear()
+        if self._run_id is not None:
+            output.detach(self._run_id)
+        sink = partial(self._link.send, "line", run_id)
+        output.attach(run_id, sink, cast(TextIO, _Echo(self._link, run_id)))
+        self._run_id = run_id
+        prepare(program)
+
     def learn(self, key: int, run_id: str, program: Program, definition: bytes) -> None:
-        if run_id != self._run_id:
-            if self._run_id is not None and self._code.changed():
-                raise _Stale
-            self._stages.clear()
-            if self._run_id is not None:
-                output.detach(self._run_id)
-            sink = partial(self._link.send, "line", run_id)
-            output.attach(run_id, sink, cast(TextIO, _Echo(self._link, run_id)))
-            self._run_id = run_id
-            prepare(program)
+        if run_id == self._run_id:
+            if self._import_failed is not None:
+                raise self._import_failed
+        elif self._run_id is not None and (self._import_failed or self._code.changed()):
+            raise _Stale
+        else:
+            self._begin(run_id, program)
         calls, traits = loads_call(definition)
         self._stages[key] = _Stage(calls, traits, self._link)
         for call in calls:
@@ -302,7 +317,10 @@ def serve(channel: Channel, progress: Progress) -> None:
     set_idle(True)
     threading.Thread(target=_die_with_engine, args=(channel.fileno(),), daemon=True).start()
     while (request := channel.receive()) is not None:
-        calls.serve(request)
+        if isinstance(request, Preparation):
+            calls.prepare(request)
+        else:
+            calls.serve(request)
         del request  # it may be large, and the next one may take long
 
 

@@ -32,7 +32,7 @@ from lokki.engine.perform import CallCancelled, CallFailed, Put
 from lokki.engine.program import Program
 from lokki.engine.progress import Progress
 from lokki.engine.remote import RemoteSlice, of_ours
-from lokki.engine.sliced import Items, Traits
+from lokki.engine.sliced import Items, Preparation, Traits
 from lokki.engine.spawning import cores, megabytes
 from lokki.engine.worker_process import WorkerProcess
 from lokki.errors import PayloadError, ValueUnreadable, WorkerDied
@@ -86,6 +86,7 @@ class WorkerPool:
         self._most_calls = local.worker_calls
         self._most_megabytes = local.worker_memory
         self._timer: threading.Timer | None = None
+        self._preparing: threading.Thread | None = None
         self.limiter = anyio.CapacityLimiter(most)
         self._slots = threading.Semaphore(most)
         self._lock = threading.Lock()  # the event loop takes it, too: held only briefly
@@ -178,6 +179,8 @@ class WorkerPool:
 
     def close(self) -> None:
         """End the workers; none runs a call any more."""
+        if self._preparing is not None:
+            self._preparing.join()
         with self._lock:
             workers, self._idle = self._idle, []
             timer = self._timer
@@ -192,6 +195,29 @@ class WorkerPool:
         self._starter.expect()
         by_name.prepare()
 
+    def prepare(self, run_id: str, program: Program) -> None:
+        """Have a worker import the program of a run that has begun; does not wait.
+
+        By the first call, it is ready, or nearly so.
+        """
+        self.expect()
+        with self._lock:
+            if self._preparing is None and not (self._idle or self._busy):
+                start = threading.Thread(target=self._prepare, args=(run_id, program), daemon=True)
+                self._preparing = start
+                Context().run(start.start)  # a thread of no call
+
+    def _prepare(self, run_id: str, program: Program) -> None:
+        with self._slots, suppress(OSError):  # it shows when a worker is needed
+            worker = WorkerProcess(self._starter)
+            worker.run_id = run_id
+            with suppress(OSError):
+                worker.channel.send(Preparation(run_id, worker.news_of(program)))
+            with self._lock:
+                self._idle.append(worker)
+                self._look_later()
+        self._preparing = None
+
     def _take(self, work: StageWork, run_id: str, program: Program) -> WorkerProcess:
         """A worker for one call, preferably one that knows the run.
 
@@ -205,8 +231,11 @@ class WorkerPool:
                         self._idle.append(new)
                     raise CallCancelled
                 worker = new or self._idle_worker(run_id)
-                fits = worker is not None and worker.can_run(program)
-                if worker is not None and fits and (worker is new or worker.connected):
+                if (
+                    worker is not None
+                    and worker.can_run(program)
+                    and (worker is new or (worker.connected and self._is_current(worker)))
+                ):
                     worker.work = work
                     worker.answered = False
                     self._busy.add(worker)
@@ -218,6 +247,10 @@ class WorkerPool:
                 new = WorkerProcess(self._starter)
             except OSError as error:
                 raise WorkerDied(f"a worker process could not be started: {error}") from None
+
+    def _is_current(self, worker: WorkerProcess) -> bool:
+        """Whether nothing has changed since a worker was prepared, such as the environment."""
+        return bool(worker.requests) or self._starter.would_start_alike()
 
     def _idle_worker(self, run_id: str) -> WorkerProcess | None:
         for position in range(len(self._idle) - 1, -1, -1):

@@ -18,6 +18,7 @@ pytestmark = [
 PROGRAM = """
 import os, sys
 from pathlib import Path
+from time import sleep
 from lokki import flow, step
 
 def children():
@@ -36,6 +37,34 @@ def seen(number):
 def seeing():
     return numbers().map(seen)
 
+def imported():
+    return int(Path("imported").read_text().split()[0])
+
+@step
+def until_imported(words, change):
+    while not Path("imported").exists():
+        sleep(0.01)
+    os.environ.update(change)
+    return words
+
+@step(executor={executor!r})
+def worker(word):
+    return os.getpid() if word == "begin" else os.environ.get("CHANGED")
+
+@flow
+def preparing():
+    return until_imported(["begin"], {{}}).map(worker)
+
+@flow
+def changing():
+    return until_imported(["begin", "end"], {{"CHANGED": "yes"}}).map(worker)
+
+if __name__ == "__mp_main__":
+    with Path("imported").open("a") as file:
+        print(os.getpid(), file=file)
+    if os.environ.get("BROKEN"):
+        {{}}["missing"]
+
 if __name__ == "__main__":
 """
 
@@ -46,7 +75,11 @@ def ran(tmp_path, body, *, executor="process", flags=("-W", "error")):
     main = "".join(f"    {line}\n" for line in body.strip().splitlines())
     script.write_text(PROGRAM.format(executor=executor) + main)
     done = subprocess.run(
-        [sys.executable, *flags, script], capture_output=True, text=True, timeout=60
+        [sys.executable, *flags, script],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        cwd=tmp_path,
     )
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout.splitlines()
@@ -135,3 +168,43 @@ with context.Pool(1) as pool:
         flags=(),
     )
     assert printed == ["[]"]
+
+
+def test_a_worker_imports_the_program_while_the_first_step_runs(tmp_path):
+    printed = ran(
+        tmp_path,
+        """
+from lokki import Engine
+print(preparing.run_sync()[0] == imported())
+""",
+    )
+    assert printed == ["True"]
+
+
+def test_a_prepared_worker_is_replaced_if_the_first_step_changes_what_workers_inherit(tmp_path):
+    printed = ran(
+        tmp_path,
+        """
+from lokki import Engine
+found, *rest = changing.run_sync()
+print(found == imported(), set(rest))
+""",
+    )
+    assert printed == ["False {'yes'}"]
+
+
+@pytest.mark.usefixtures("journal")
+def test_what_fails_to_import_in_a_prepared_worker_is_imported_once(tmp_path):
+    printed = ran(
+        tmp_path,
+        """
+from lokki import Engine, RunFailed
+os.environ["BROKEN"] = "yes"
+try:
+    preparing.run_sync()
+except RunFailed as error:
+    print(error.failure.reason)
+print(len(Path("imported").read_text().split()))
+""",
+    )
+    assert printed == [f"a worker process cannot import {tmp_path}/program.py: 'missing'", "1"]
