@@ -30,6 +30,20 @@ _LAMBDA_FULL = (
 )
 """There is no room for another call now
 (https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html#API_Invoke_Errors)."""
+_LAMBDA_STARTING = (
+    "Lambda.CodeArtifactUserPendingException",
+    "Lambda.ResourceConflictException",
+    "Lambda.ResourceNotReadyException",
+    "Lambda.ENINotReadyException",
+)
+"""The function is being prepared: it is new, or Lambda had taken it down after weeks without calls
+(https://docs.aws.amazon.com/lambda/latest/dg/functions-states.html,
+https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html#API_Invoke_Errors).
+
+Seen by others: from 40 to 106 s, and an image after a deploy 10 to 60 s
+(https://github.com/aws-solutions-library-samples/accelerated-intelligent-document-processing-on-aws/issues/801,
+https://github.com/go-to-k/cdkd/issues/2403).
+"""
 _BATCH_ERRORS = (
     "Batch.AWSBatchException",
     "Batch.BatchException",
@@ -63,6 +77,7 @@ def retriers(unit: TaskUnit, *, several: bool = False) -> tuple[Retrier, ...]:
     service = (
         _service(_LAMBDA_FULL, attempts=2_000, longest=30),  # about eight hours
         _service(_LAMBDA_ERRORS, attempts=6, longest=60),
+        _service(_LAMBDA_STARTING, attempts=20, longest=30),  # about four minutes
     )
     held = several or len(unit.calls) > 1
     policy = _longest(unit.calls)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from typing import Any
 
 from lokki.errors import WorkerDied
 
@@ -15,6 +17,39 @@ DEATHS: Mapping[type[Exception], tuple[str, ...]] = {
 _OURS = {name: kind.__name__ for kind, names in DEATHS.items() for name in names}
 
 
+_JOB_FAILED = "States.TaskFailed"
+_JOB_OUT_OF_TIME = "Job attempt duration exceeded timeout"
+
+
 def as_here(error: str, cause: str) -> tuple[str, str]:
     """The name and text of an error that AWS reports; those of a death are as locally."""
-    return (_OURS[error], f"{error}: {cause}") if error in _OURS else (error, cause)
+    if error in _OURS:
+        return _OURS[error], f"{error}: {cause}"
+    if error == _JOB_FAILED and (job := _job(cause)) is not None:
+        return _of_job(job)
+    return error, cause
+
+
+def _job(cause: str) -> Mapping[str, Any] | None:
+    """The description of a Batch job, if this is one."""
+    try:
+        told = json.loads(cause)
+    except ValueError:
+        return None
+    return told if isinstance(told, dict) and "JobId" in told else None
+
+
+def _of_job(job: Mapping[str, Any]) -> tuple[str, str]:
+    """What ended a job that has reported nothing: its time, its process, or that it never began.
+
+    The form of a job is as recorded in ``layers/hls_lambda_layer/python/hls_lambda_layer/
+    batch_test_events.py`` of https://github.com/NASA-IMPACT/hls-orchestration.
+    """
+    container, reason = job.get("Container", {}), job.get("StatusReason", "Batch reports no reason")
+    code, why = container.get("ExitCode"), container.get("Reason")
+    text = f"Batch job {job['JobId']}: {reason}"
+    text += f" with exit code {code}" if code is not None else ""
+    text += f": {why}" if why else ""
+    if reason.startswith(_JOB_OUT_OF_TIME):
+        return TimeoutError.__name__, text
+    return (_JOB_FAILED if code is None else WorkerDied.__name__), text

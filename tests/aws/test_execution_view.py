@@ -151,6 +151,40 @@ def test_a_failed_run_whose_step_reported_nothing_is_reported_by_aws():
     )  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("job", "kind", "text"),
+    [
+        (
+            {"Container": {"ExitCode": 1}, "StatusReason": "Essential container in task exited"},
+            "WorkerDied",
+            "Batch job j-1: Essential container in task exited with exit code 1",
+        ),
+        (
+            {
+                "Container": {"Reason": "CannotInspectContainerError: timed out after 30s"},
+                "StatusReason": "Essential container in task exited",
+            },
+            "States.TaskFailed",
+            "Batch job j-1: Essential container in task exited: CannotInspectContainerError: "
+            "timed out after 30s",
+        ),
+        (
+            {"StatusReason": "Job attempt duration exceeded timeout", "Container": {}},
+            "TimeoutError",
+            "Batch job j-1: Job attempt duration exceeded timeout",
+        ),
+    ],
+)
+def test_a_job_that_reported_nothing_is_told_as_what_ended_it(job, kind, text):
+    """The first two as recorded in ``layers/hls_lambda_layer/python/hls_lambda_layer/
+    batch_test_events.py`` of https://github.com/NASA-IMPACT/hls-orchestration."""
+    cause = json.dumps({"Attempts": [], "JobId": "j-1", "Status": "FAILED", **job})
+    told = run(
+        [entered(0, "Load")], status="FAILED", stop=3, error="States.TaskFailed", cause=cause
+    )
+    assert (told.error.type, told.error.message) == (kind, text)
+
+
 def test_a_cancelled_run_has_failed_nowhere():
     told = run([entered(0, "Load"), happened(3, "ExecutionAborted")], status="ABORTED", stop=3)
     assert (told.status, told.error, told.stages[0].failed) == ("cancelled", None, 0)

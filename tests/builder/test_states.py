@@ -196,16 +196,31 @@ def own_retrier(**policy):
     found = [each.to_json() for each in retriers(place(_named("retried"), retry=policy))]
     assert "Lambda.TooManyRequestsException" in found[0]["ErrorEquals"]
     assert "Lambda.ServiceException" in found[1]["ErrorEquals"]
-    if len(found) == 2:
+    assert "Lambda.CodeArtifactUserPendingException" in found[2]["ErrorEquals"]
+    if len(found) == 3:
         return None
-    assert "FingerprintError" in found[2]["ErrorEquals"]
-    assert found[2]["MaxAttempts"] == 0
-    return found[3]
+    assert "FingerprintError" in found[3]["ErrorEquals"]
+    assert found[3]["MaxAttempts"] == 0
+    return found[4]
 
 
 def test_a_step_without_retries_is_retried_for_lambdas_own_failures_alone():
     assert own_retrier() is None
     assert own_retrier(retries=0, delay=5) is None
+
+
+def test_a_function_that_is_being_prepared_is_waited_for():
+    """https://github.com/aws-solutions-library-samples/accelerated-intelligent-document-processing-on-aws/issues/801
+    (2026-09): after weeks without calls, a function is refused for 40 to 106 s."""
+    found = retriers(place(_named("retried")))
+    (starting,) = [
+        each for each in found if "Lambda.CodeArtifactUserPendingException" in each.error_equals
+    ]
+    assert "Lambda.ResourceConflictException" in starting.error_equals
+    waits = [
+        min(2.0**number, starting.max_delay_seconds) for number in range(starting.max_attempts)
+    ]
+    assert sum(waits) / 2 > 2 * 106, "the mean, as they have full jitter"
 
 
 def test_a_policy_means_the_same_as_locally():

@@ -32,6 +32,7 @@ _RECORDED = (
 _SCENARIOS = f"{_RECORDED}/stepfunctions/v2/scenarios/test_base_scenarios.snapshot.json"
 _LIMITS = f"{_RECORDED}/stepfunctions/v2/error_handling/test_states_errors.snapshot.json"
 _LAMBDAS = f"{_RECORDED}/lambda_/test_lambda.snapshot.json"
+_COUNTS = "https://github.com/floci-io/floci/pull/2694"
 _ANSWERS = f"{_RECORDED}/stepfunctions/v2/test_sfn_api.snapshot.json"
 
 _COUNT = {"attempt.$": "$$.State.RetryCount", "redriven.$": "$$.Execution.RedriveCount"}
@@ -228,22 +229,15 @@ def result_files(account: Account) -> Any:
     recorded=f"{_RECORDED}/stepfunctions/v2/test_sfn_api_map_run.snapshot.json",
 )
 def counts_of_a_map_run(account: Account) -> Any:
-    """`DescribeMapRun` counts items; after the end, none of them is pending."""
+    """`DescribeMapRun` counts items; after a success, none of them is pending."""
     run = account.run(account.map([0, 1, 2], _ODD_FAILS, ToleratedFailureCount=1)).map_run()
     names = ("total", "succeeded", "failed", "pending", "running", "aborted")
     return {name: run["itemCounts"][name] for name in names}
 
 
-@behaviour(("FAILED", "States.ItemReaderFailed"), recorded=_SCENARIOS)
-def manifest_without_an_array(account: Account) -> Any:
-    """A file whose JSON is not an array fails the map by name."""
-    ran = account.run(account.map({"no": "array"}))  # type: ignore[arg-type]
-    return ran.status, ran.error
-
-
 @behaviour(("FAILED", "States.ItemReaderFailed"), source=_ERRORS)
 def manifest_that_is_missing(account: Account) -> Any:
-    """A file that does not exist does the same."""
+    """A file that does not exist fails the map by name."""
     states = account.map([])
     states["Map"]["ItemReader"]["Parameters"]["Key"] = "nothing.json"
     ran = account.run(states)
@@ -283,6 +277,7 @@ def _begun(account: Account, arn: str) -> Any:
 @behaviour(
     {"run": "ABORTED", "map run": "ABORTED", "children": ["ABORTED"], "error": "Why"},
     source=f"{_API}/API_StopExecution.html",
+    recorded=_COUNTS,
 )
 def stopped_map(account: Account) -> Any:
     """Stopping an execution aborts its map run and its children, and keeps error and cause."""
@@ -600,7 +595,8 @@ def table() -> str:
 
 
 def _link(url: str) -> str:
-    return f"[{url.rpartition('/')[2].partition('.')[0]}]"
+    *_, repository, kind, last = url.split("/")
+    return f"[{repository}#{last}]" if kind == "pull" else f"[{last.partition('.')[0]}]"
 
 
 def write_document() -> None:
