@@ -16,6 +16,7 @@ from lokki.aws.keeping import kept
 from lokki.builder.builder import build, clean
 from lokki.builder.concurrency import MOST_CHILDREN, depends_on_account, functions
 from lokki.builder.encryption import kms_key
+from lokki.builder.limits import json_text
 from lokki.builder.template import literal, needs_image
 from lokki.config import Config
 from lokki.errors import AwsError
@@ -78,10 +79,11 @@ async def deploy(
     if built.package is not None:
         data = built.package.file.read_bytes()
         parameters["PackageKey"] = await _uploaded(account, who, bucket, deployed_name, data, tell)
+    document = json.loads(built.template.read_text("utf-8"))
     if pushes:
         assert built.image is not None
         parameters |= await push(account, config, built.image, built.digest, tell, force=force)
-    document = json.loads(built.template.read_text("utf-8"))
+        document = json.loads(json_text(built.with_image(parameters["ImageTag"])))
     new = document["Resources"] = literal(document, parameters)
     if before is not None:
         document["Resources"] = {**await kept(account, before, new, tell), **new}

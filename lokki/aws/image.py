@@ -6,8 +6,10 @@ import base64
 import os
 import shutil
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import anyio
 
@@ -18,6 +20,7 @@ from lokki.config import DEFAULT, Config
 from lokki.errors import AwsError, BuildError, ConfigError
 
 _TAG = "lambda.image_tag"
+_MOST_OF_A_TAG = 115  # of its 128 characters
 _ECR = (
     "If ECR has denied it, ask for the permissions of "
     "https://docs.aws.amazon.com/AmazonECR/latest/userguide/image-push-iam.html"
@@ -60,20 +63,19 @@ async def push(
 ) -> dict[str, str]:
     """Build the image in ``folder`` and push it, unless it exists; the stack's parameters.
 
-    Its tag is the ``digest`` of its content, unless one is configured: functions are updated when
-    the tag changes. Raises BuildError or AwsError.
+    Its tag is the ``digest`` of what it is made of, unless one is configured; the stack has a tag
+    that no later push moves. Raises BuildError or AwsError.
     """
     is_chosen = config.origins.get(_TAG, DEFAULT) != DEFAULT
     tag = config.lambda_.image_tag if is_chosen else digest
     uri = image_uri(replace(config, lambda_=replace(config.lambda_, image_tag=tag)))
     registry, _, path = uri.partition("/")
     repository = path.rpartition(":")[0]
-    parameters = {"ECRRepoPrefix": config.aws.ecr_repo_prefix or "", "ImageTag": tag}
     if await _ensure_repository(account, repository):
         tell(f"made the repository {repository}")
-    elif tag == digest and not force and await _is_there(account, repository, tag):
+    elif tag == digest and not force and (there := await _found(account, repository, tag)):
         tell(f"{uri} already exists")
-        return parameters
+        return _parameters(config, await _kept(account, repository, tag, there))
     tell(f"logging in to {registry}")
     await _run(
         "login", "--username", "AWS", "--password-stdin", registry, given=await _token(account)
@@ -83,7 +85,14 @@ async def push(
     await _run("build", "--platform", platform, "--tag", uri, str(folder))
     tell(f"pushing {uri}")
     await _run("push", uri)
-    return parameters
+    pushed = await _found(account, repository, tag)
+    if pushed is None:
+        raise AwsError(f"{uri} is not in ECR, though `docker push` has succeeded: deploy again")
+    return _parameters(config, await _kept(account, repository, tag, pushed))
+
+
+def _parameters(config: Config, tag: str) -> dict[str, str]:
+    return {"ECRRepoPrefix": config.aws.ecr_repo_prefix or "", "ImageTag": tag}
 
 
 async def _ensure_repository(account: Account, name: str) -> bool:
@@ -103,16 +112,43 @@ async def _ensure_repository(account: Account, name: str) -> bool:
     return False
 
 
-async def _is_there(account: Account, repository: str, tag: str) -> bool:
+async def _found(account: Account, repository: str, tag: str) -> Mapping[str, Any] | None:
+    """What ECR says of the image that a tag names, if there is one."""
     try:
-        await account.ask(
+        answer = await account.ask(
             "ecr", "describe_images", repositoryName=repository, imageIds=[{"imageTag": tag}]
         )
     except AwsError as error:
         if error.code == "ImageNotFoundException":
-            return False
+            return None
         raise
-    return True
+    found: Mapping[str, Any] = answer["imageDetails"][0]
+    return found
+
+
+async def _kept(account: Account, repository: str, tag: str, image: Mapping[str, Any]) -> str:
+    """Another tag of an image, which ends with its digest: another push does not move it.
+
+    Lambda reads a tag when a function is updated
+    (https://docs.aws.amazon.com/lambda/latest/api/API_UpdateFunctionCode.html), Batch for each job.
+    Instead of a tag, Batch documents no digest
+    (https://docs.aws.amazon.com/batch/latest/APIReference/API_ContainerProperties.html), and a
+    lifecycle policy may delete images without a tag. A tag is added as in
+    https://docs.aws.amazon.com/AmazonECR/latest/userguide/image-retag.html.
+    """
+    kept = f"{tag[:_MOST_OF_A_TAG]}-{image['imageDigest'].removeprefix('sha256:')[:12]}"
+    if kept not in image["imageTags"]:
+        answer = await account.ask(
+            "ecr", "batch_get_image", repositoryName=repository, imageIds=[{"imageTag": tag}]
+        )
+        await account.ask(
+            "ecr",
+            "put_image",
+            repositoryName=repository,
+            imageManifest=answer["images"][0]["imageManifest"],
+            imageTag=kept,
+        )
+    return kept
 
 
 async def _token(account: Account) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
@@ -20,7 +20,7 @@ from lokki.builder.limits import check_limits, json_text
 from lokki.builder.needs import Needs, digest_of, needs_of
 from lokki.builder.overlap import overlap_notes
 from lokki.builder.permissions import source_notes
-from lokki.builder.resources import Statement
+from lokki.builder.resources import Statement, Template
 from lokki.builder.retries import rounded
 from lokki.builder.sizes import batched
 from lokki.builder.source import Source, source_of
@@ -50,6 +50,7 @@ PYTHONS = ("3.11", "3.12", "3.13", "3.14", "3.15")
 
 _MADE_OF = "made-of.txt"
 """The file with the hash of what a package or image is made of; not part of either."""
+_MOST_OF_A_TAG = 32  # a function's description, which has it, has at most 256 characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,7 @@ class Build:
 
     ``package`` is None if there is an image instead; ``image`` is the folder of its Dockerfile.
     ``digest`` is a hash of what both are made of; ``reused``: they existed before.
+    ``with_image`` makes the template for an image of another tag.
     """
 
     folder: Path
@@ -71,6 +73,7 @@ class Build:
     notes: tuple[str, ...]
     digest: str
     reused: bool
+    with_image: Callable[[str], Template]
 
 
 def build(graph: FlowGraph[Any], config: Config, *, reuse: bool = False) -> Build:
@@ -111,7 +114,13 @@ def build(graph: FlowGraph[Any], config: Config, *, reuse: bool = False) -> Buil
         lambdas.mkdir(parents=True, exist_ok=True)
         made.write_text(digest)
     package = read_zip(lambdas / "function.zip") if zipped else None
-    made_of = document(code=_code(package, f"{digest} {settings.image_tag}" if imaged else None))
+
+    def with_image(tag: str) -> Template:
+        return document(
+            code=_code(package, f"{digest} {tag[-_MOST_OF_A_TAG:]}" if imaged else None)
+        )
+
+    made_of = with_image(settings.image_tag)
     return Build(
         folder,
         _written(folder / "template.yaml", made_of),
@@ -124,6 +133,7 @@ def build(graph: FlowGraph[Any], config: Config, *, reuse: bool = False) -> Buil
         tuple(dict.fromkeys(notes)),
         digest,
         reused,
+        with_image,
     )
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import stat
+import sys
 
 import pytest
 
@@ -11,10 +13,29 @@ from lokki.errors import BuildError, ConfigError
 
 pytestmark = pytest.mark.timeout(120)
 REGISTRY = "123456789012.dkr.ecr.us-east-1.amazonaws.com"
-SCRIPT = """#!/bin/sh
-echo "$@" >> {log}
-[ "$1" = login ] && cat >> {log}.given
-[ "$1" != {fails} ]
+SCRIPT = f"""#!{sys.executable} -S
+import contextlib, json, os, pathlib, sys
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+command, *rest = sys.argv[1:]
+log = pathlib.Path({{log!r}})
+with log.open("a") as file:
+    print(command, *rest, file=file)
+if command == "login":
+    log.with_suffix(".given").write_text(sys.stdin.read())
+if command == "push" and command != {{fails!r}}:
+    repository, _, tag = rest[0].partition("/")[2].rpartition(":")
+    image = {{{{"mediaType": "application/vnd.oci.image.manifest.v1+json", "of": {{image!r}}}}}}
+    given = {{{{"repositoryName": repository, "imageTag": tag}}}}
+    given["imageManifest"] = json.dumps(image)
+    call = Request(os.environ["AWS_ENDPOINT_URL"], json.dumps(given).encode())
+    call.add_header("X-Amz-Target", "AmazonEC2ContainerRegistry_V20150921.PutImage")
+    call.add_header("Content-Type", "application/x-amz-json-1.1")
+    call.add_header("Authorization", "AWS4-HMAC-SHA256 Credential=any/1/us-east-1/ecr/aws4_request")
+    with contextlib.suppress(HTTPError):  # the tag is there, and names this image
+        urlopen(call)
+sys.exit(command == {{fails!r}})
 """
 
 
@@ -36,9 +57,10 @@ class Pushing:
         monkeypatch.setenv("PATH", str(folder), prepend=":")
         self.docker()
 
-    def docker(self, fails="nothing"):
+    def docker(self, fails="nothing", image="the first"):
+        """What stands for Docker pushes this image."""
         script = self._folder / "docker"
-        script.write_text(SCRIPT.format(log=self.log, fails=fails))
+        script.write_text(SCRIPT.format(log=str(self.log), fails=fails, image=image))
         script.chmod(script.stat().st_mode | stat.S_IXUSR)
 
     def deploy(self, **settings):
@@ -71,18 +93,48 @@ def test_an_image_is_built_and_pushed_under_the_hash_of_what_it_is_made_of(pushi
     assert uri.startswith(f"{pushing.prefix}/lokki:")
     assert built.startswith(f"build --platform linux/amd64 --tag {uri} ")
     assert f"made the repository {pushing.cloud.name}/lokki" in pushing.cloud.told
-    token = pushing.log.with_name("docker.log.given").read_text()
+    token = pushing.log.with_suffix(".given").read_text()
     assert token
     assert token not in json.dumps([pushing.cloud.told, pushing.calls])
-    assert pushing.image() == uri
+    assert pushing.image().startswith(f"{uri}-")
+    assert not pushing.deploy().changed
+    assert pushing.calls == []
 
 
 @pytest.mark.parametrize("tag", ["v7", "latest"])
 def test_a_tag_that_is_chosen_is_taken(pushing, tag):
     pushing.deploy(**{"lambda.image_tag": tag})
     assert pushing.calls[-1] == f"push {pushing.prefix}/lokki:{tag}"
-    pushing.deploy(**{"lambda.image_tag": tag})
+    assert not pushing.deploy(**{"lambda.image_tag": tag}).changed
     assert pushing.calls[-1] == f"push {pushing.prefix}/lokki:{tag}"
+
+
+def test_another_image_under_the_same_tag_is_another_version_and_the_last_one_stays(pushing):
+    """Lambda reads a tag only when a function is updated
+    (https://docs.aws.amazon.com/lambda/latest/api/API_UpdateFunctionCode.html)."""
+
+    def named():
+        (machine,) = [
+            each["stateMachineArn"]
+            for each in pushing.cloud.client("stepfunctions").list_state_machines()["stateMachines"]
+            if each["name"] == pushing.cloud.flow
+        ]
+        told = pushing.cloud.client("stepfunctions").describe_state_machine(stateMachineArn=machine)
+        return set(re.findall(r"arn:aws:lambda:[^\"]*:\d+", told["definition"]))
+
+    pushing.deploy(**{"lambda.image_tag": "v7"})
+    first, before = pushing.image(), named()
+    pushing.docker(image="the second")
+    assert pushing.deploy(**{"lambda.image_tag": "v7"}).changed
+    assert pushing.image() != first
+    assert first.startswith(f"{pushing.prefix}/lokki:v7-")
+    assert before.isdisjoint(named())
+    images = pushing.cloud.client("ecr").describe_images(
+        repositoryName=f"{pushing.cloud.name}/lokki"
+    )
+    assert first.partition(":")[2] in [
+        tag for each in images["imageDetails"] for tag in each.get("imageTags", ())
+    ]
 
 
 @pytest.mark.parametrize("command", ["login", "build", "push"])
