@@ -13,12 +13,10 @@ from typing import Any
 
 from lokki.builder.children import standard_notes
 from lokki.builder.document import Document
-from lokki.builder.encryption import kms_key
-from lokki.builder.granted import granted_policies
 from lokki.builder.image_pkg import CODE, RUNTIME_CLIENT, write_dockerfile
 from lokki.builder.limits import check_limits, json_text
 from lokki.builder.needs import Needs, digest_of, needs_of
-from lokki.builder.overlap import overlap_notes
+from lokki.builder.notes import schedule_notes, settings_notes
 from lokki.builder.permissions import source_notes
 from lokki.builder.resources import Statement, Template
 from lokki.builder.retries import rounded
@@ -88,7 +86,7 @@ def build(graph: FlowGraph[Any], config: Config, *, reuse: bool = False) -> Buil
         *_notes(graph),
         *standard_notes(graph, config),
         *source_notes(graph, config),
-        *_notes_on_settings(config),
+        *settings_notes(config),
     ]
     python = python_version()
     source = source_of(graph.flow, config.lambda_.include, config.build_dir)
@@ -229,7 +227,7 @@ def _written(file: Path, document: Document) -> Path:
 
 def _notes(graph: FlowGraph[Any]) -> Iterator[str]:
     """Notes on differences between AWS and here. Raises BuildError for what AWS cannot do."""
-    yield from overlap_notes(graph)
+    yield from schedule_notes(graph)
     for call in graph.calls:
         if call.step.job_type == "lambda" and (changed := rounded(call.step.retry)):
             yield (
@@ -239,14 +237,3 @@ def _notes(graph: FlowGraph[Any]) -> Iterator[str]:
     for stage in graph.stages:
         if isinstance(stage, MapStage) and stage.batch_size and not batched(stage):
             yield f"map '{stage.name}': a Batch job takes one item, whatever batch_size says"
-
-
-def _notes_on_settings(config: Config) -> Iterator[str]:
-    for arn in granted_policies(config):
-        yield f"steps may also do what {arn} allows"
-    if config.aws.notify is not None:
-        waits = "whoever has the address confirms it, in the mail of SNS"
-        allows = "the policy of the topic must let events.amazonaws.com publish"
-        yield f"aws.notify: {waits if '@' in config.aws.notify else allows}"
-    if kms_key(config) is not None:
-        yield "the policy of aws.kms_key must let CloudWatch Logs use it, as docs/aws.md says"

@@ -10,7 +10,7 @@ from typing import Any
 from lokki.builder import prices
 from lokki.builder.children import is_express, maps_of
 from lokki.builder.concurrency import ACCOUNT_CONCURRENCY, functions, most_at_once
-from lokki.builder.overlap import overlap_notes
+from lokki.builder.notes import schedule_notes, settings_notes
 from lokki.builder.sizes import (
     MOST_LAMBDA_SECONDS,
     STORING_SECONDS,
@@ -111,7 +111,8 @@ def estimate_of(graph: FlowGraph[Any], config: Config, items: int, seconds: floa
         (
             *(note for course in courses for note in _durations(course)),
             *_uncounted(use, config),
-            *overlap_notes(graph),
+            *schedule_notes(graph),
+            *settings_notes(config),
         ),
     )
 
@@ -198,6 +199,8 @@ def _uncounted(use: _Use, config: Config) -> Iterator[str]:
         )
     if config.batch.spot and use.jobs:
         yield "spot prices vary: the sum has those of Fargate on demand, which are higher"
+    if config.aws.kms_key is not None:
+        yield "calls of KMS are not in the sum: see https://aws.amazon.com/kms/pricing"
 
 
 def _limits(graph: FlowGraph[Any], config: Config, items: int, seconds: float) -> Iterator[str]:

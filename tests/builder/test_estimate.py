@@ -252,6 +252,36 @@ def test_what_a_schedule_does_elsewhere_is_noted(options, notes):
     assert ["AWS starts a run at each time" in note for note in plan.notes] == [True] * notes
 
 
+@pytest.mark.parametrize(
+    ("schedule", "notes"),
+    [
+        ("at(2020-01-31T09:00:00)", 1),
+        ("cron(0 9 * * ? 2020-2021)", 1),
+        ("at(2190-01-31T09:00:00)", 0),
+        ("cron(0 9 * * ? *)", 0),
+    ],
+)
+def test_a_schedule_without_a_time_to_come_is_noted(schedule, notes):
+    """AWS makes it: ``tests_create_schedule_with_valid_schedule_expression``, validated in 2025, in
+    tests/aws/services/scheduler/test_scheduler.py of https://github.com/localstack/localstack."""
+    plan = estimate_of(flow(schedule=schedule, overlap="allow")(mapped.fn)(), load(), 10, 1)
+    assert ["it starts no run any more: write a later one" in n for n in plan.notes] == [
+        True
+    ] * notes
+
+
+def test_what_settings_need_from_others_is_noted():
+    key = "arn:aws:kms:us-east-1:123456789012:key/0a1b2c3d"
+    notes = estimate_of(
+        mapped(), load({"aws.kms_key": key, "aws.notify": "a@example.org"}), 1, 1
+    ).notes
+    assert any("whoever has the address confirms it" in note for note in notes)
+    assert any(
+        "the policy of aws.kms_key must let CloudWatch Logs use it" in note for note in notes
+    )
+    assert any("calls of KMS are not in the sum" in note for note in notes)
+
+
 def test_no_plan_is_made_of_what_aws_has_not():
     skipping = flow(schedule="rate(1 day)", overlap="skip")(mapped.fn)
     with pytest.raises(BuildError, match="overlap='skip' is not possible on AWS"):
