@@ -254,8 +254,16 @@ class ServerRun:
         """Ask for its cancellation; `wait` returns when it has ended."""
         self._client.ask("POST", f"{self._path}/cancel", {})
 
+    def pause(self) -> None:
+        """Have it begin no more calls; it is ``paused`` when those that run have ended."""
+        self._client.ask("POST", f"{self._path}/pause", {})
+
+    def unpause(self) -> None:
+        """Have it continue after a pause."""
+        self._client.ask("POST", f"{self._path}/unpause", {})
+
     def tune(self, concurrency: int) -> None:
-        """Have this many items of its map run at a time; only on AWS, while the map runs."""
+        """Have this many items of its map run at a time, from now to the end of the map."""
         self._client.ask("POST", f"{self._path}/tune", {"concurrency": concurrency})
 
     def resume(

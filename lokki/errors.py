@@ -187,6 +187,10 @@ class RunCancelled(RunError):
     """The run was cancelled. Its results so far are recorded, and it can be resumed."""
 
 
+class RunLeft(RunError):
+    """A run of a service's queue is paused, and has left the process that ran it."""
+
+
 class WorkerDied(LokkiError):
     """A worker process was killed or crashed during a call of a step."""
 
@@ -247,8 +251,12 @@ class RunOwned(JournalError):
     """Another living process owns this run."""
 
 
-class NotTunable(LokkiError):
+class NotTunable(JournalError):
     """A run has no map whose concurrency can be changed now."""
+
+
+class NotPausable(JournalError):
+    """A run cannot be paused, or continued, as it is."""
 
 
 class KeyReused(JournalError):

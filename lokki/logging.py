@@ -207,6 +207,21 @@ def run_cancelling(
     return Record("WARNING", at, "run_cancelling", text, fields, bare=True)
 
 
+def run_pausing(run_id: str | None, waiting: str, at: float) -> Record:
+    text = f"pausing: {waiting}"
+    return Record("WARNING", at, "run_pausing", text, {"run": run_id, "message": text}, bare=True)
+
+
+def run_paused(run_id: str | None, unpause: str, at: float) -> Record:
+    """A run is paused; ``unpause`` continues it."""
+    text = f"Run {run_id} is paused; continue: {unpause}"
+    return Record("WARNING", at, "run_paused", text, {"run": run_id, "unpause": unpause})
+
+
+def run_unpaused(run_id: str | None, at: float) -> Record:
+    return Record("INFO", at, "run_unpaused", f"Run {run_id} continues", {"run": run_id})
+
+
 def lines_missing(why: str, at: float) -> Record:
     """The output of a run's steps cannot be read, and is not shown."""
     text = f"output of the steps is not shown: {why}"

@@ -739,7 +739,8 @@ def test_config_shows_a_path_that_is_not_utf8():
 
 COMMANDS = [
     ["run"], ["runs"], ["show"], ["show", "last"], ["logs", "last"], ["resume", "last"],
-    ["cancel", "last"], ["tune", "last", "--concurrency", "1"], ["gc", "--keep", "1"], ["config"],
+    ["cancel", "last"], ["pause", "last"],
+    ["unpause", "last"], ["tune", "last", "--concurrency", "1"], ["gc", "--keep", "1"], ["config"],
     ["config", "--json"],
 ]  # fmt: skip
 

@@ -21,7 +21,7 @@ from lokki.aws.once import Kept, Once
 from lokki.aws.resuming import Plan, plan, resume
 from lokki.backends.outputs import Output
 from lokki.config import Config
-from lokki.errors import StageNotFound
+from lokki.errors import NotPausable, StageNotFound
 from lokki.model.base import fields_of
 from lokki.model.failure import Failure
 from lokki.model.item import Attempt, Item, ItemDetail, Strip
@@ -249,6 +249,18 @@ class AwsBackend:
         """A run after a change; drops what is kept of its flow's runs."""
         self._known.once.forget(flow)
         return await self.find(run_id, flow)
+
+
+def not_pausable(run_id: str) -> NotPausable:
+    """Why a run on AWS is not paused.
+
+    A map run with ``MaxConcurrency`` 0 has no limit:
+    https://docs.aws.amazon.com/step-functions/latest/apireference/API_UpdateMapRun.html
+    """
+    return NotPausable(
+        f"run {run_id} is on AWS, and Step Functions pauses no execution: tune its map to a low "
+        "concurrency, or cancel the run and resume it later, which keeps its results"
+    )
 
 
 @dataclass(frozen=True, slots=True)

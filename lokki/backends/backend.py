@@ -87,10 +87,24 @@ class Backend(Protocol):
         """Have a run cancelled by the process that runs it; yields while the caller has to wait."""
         ...
 
+    def pause(self, run_id: str) -> Iterator[None]:
+        """Have a run begin no more calls; yields while the caller has to wait for running ones.
+
+        Raises NotPausable for a run that has ended, is lost, or is on AWS.
+        """
+        ...
+
+    def unpause(self, run_id: str) -> Run:
+        """Have a paused run continue; the run, running or queued.
+
+        Raises NotPausable for a run that is not paused, or whose process is gone.
+        """
+        ...
+
     def tune(self, run_id: str, concurrency: int) -> Tuned:
         """Change how many items of a run's map run at a time, from 1 to 10,000.
 
-        Calls that have begun go on. Raises NotTunable if no map is running, or not on AWS.
+        Calls that have begun go on. Raises NotTunable if no map is running.
         """
         ...
 

@@ -85,6 +85,12 @@ class BlockingAwsBackend:
         """Request the cancellation of a run."""
         self.wait(self._backend.request_cancel, self.find(run_id))
 
+    def pause(self, run_id: str) -> Iterator[None]:
+        raise aws.not_pausable(run_id)
+
+    def unpause(self, run_id: str) -> Run:
+        raise aws.not_pausable(run_id)
+
     def tune(self, run_id: str, concurrency: int) -> Tuned:
         return self.wait(self._backend.tune, run_id, concurrency)
 

@@ -11,7 +11,10 @@ from lokki.engine.events import (
     Event,
     RunCancelling,
     RunFinished,
+    RunPaused,
+    RunPausing,
     RunStarted,
+    RunUnpaused,
     StageFailed,
     StageFinished,
     StageProgressed,
@@ -35,7 +38,8 @@ def kept(run: Run) -> Run:
 
 def changes(before: Run | None, now: Run) -> Iterator[Change]:
     """What has happened, as events of `RunHandle.events`; ``before`` is None at first."""
-    if now.status == "queued" or (before and before.finished == now.finished is not None):
+    waits = now.status == "queued" or (now.status == "paused" and now.started is None)
+    if waits or (before and before.finished == now.finished is not None):
         return
     if before is None or before.status == "queued":
         yield 0.0, RunStarted(now.id, now.flow, _has_begun(before))
@@ -48,11 +52,22 @@ def changes(before: Run | None, now: Run) -> Iterator[Change]:
         yield from _changes_of_stage(known.get(stage.position), stage, ended_it)
     if now.cancel_requested and not (before and before.cancel_requested):
         yield inf, RunCancelling()
+    yield from _changes_of_pause(before, now)
     if now.finished:
         if failing is not None:
             stage, failure = failing
             yield inf, StageFailed(stage.position, _counts(stage), stage.duration, failure)
         yield inf, RunFinished(now.status, now.error.message if now.error else None)
+
+
+def _changes_of_pause(before: Run | None, now: Run) -> Iterator[Change]:
+    if before and before.status == "paused" and now.status == "running":
+        yield 0.0, RunUnpaused()
+    if now.status == "running" and now.pause_requested:
+        if not (before and before.pause_requested == now.pause_requested):
+            yield inf, RunPausing()
+    elif now.status == "paused" and not (before and before.status == "paused"):
+        yield inf, RunPaused()
 
 
 def _has_begun(run: Run | None) -> bool:

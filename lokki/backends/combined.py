@@ -136,5 +136,11 @@ class CombinedBackend:
     def cancel(self, run_id: str) -> Iterator[None]:
         return self._of(run_id).cancel(run_id)
 
+    def pause(self, run_id: str) -> Iterator[None]:
+        return self._of(run_id).pause(run_id)
+
+    def unpause(self, run_id: str) -> Run:
+        return self._of(run_id).unpause(run_id)
+
     def tune(self, run_id: str, concurrency: int) -> Tuned:
         return self._of(run_id).tune(run_id, concurrency)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from time import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
@@ -19,6 +19,9 @@ from lokki.store.connection import Reader
 from lokki.store.history import History
 from lokki.store.rows import StageRow
 from lokki.store.runs import refuse_removing
+
+if TYPE_CHECKING:
+    from lokki.store.controls import Controls
 
 
 class LocalBackend:
@@ -89,8 +92,31 @@ class LocalBackend:
             while journal.request_cancel(run.id, time(), run.owner).result():
                 yield
 
+    def pause(self, run_id: str) -> Iterator[None]:
+        with self._controls() as controls:
+            waits = controls.pause(self._history.find(run_id).id, time()).result()
+            while waits and recorded.is_pausing(self._history.find(run_id)):
+                yield
+
+    def unpause(self, run_id: str) -> Run:
+        run = self._history.find(run_id)
+        with self._controls() as controls:
+            controls.unpause(run.id, time()).result()
+        return self.run(run.id)
+
     def tune(self, run_id: str, concurrency: int) -> Tuned:
-        raise recorded.not_tunable(run_id)
+        run = self._history.find(run_id)
+        with self._controls() as controls:
+            stage, before = controls.tune(run.id, concurrency, time()).result()
+        return Tuned(stage=stage, concurrency=concurrency, before=before)
+
+    @contextmanager
+    def _controls(self) -> Iterator[Controls]:
+        from lokki.store.controls import Controls
+        from lokki.store.journal import Journal
+
+        with closing(Journal(self._read.path)) as journal:
+            yield Controls(journal)
 
 
 @contextmanager

@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterable, Sequence
 from time import time
 
-from lokki.errors import NotTunable
 from lokki.model import structure
 from lokki.model.failure import Error
 from lokki.model.run import (
@@ -60,12 +59,9 @@ def page(history: History, wanted: RunFilter) -> RunList:
     return RunList(runs=runs(history, found), next=found[-1].id if more else None)
 
 
-def not_tunable(run_id: str) -> NotTunable:
-    """Why a run of a journal cannot be tuned."""
-    return NotTunable(
-        f"run {run_id} is not on AWS, so its concurrency stays what it was at its start: cancel "
-        "it, set local.concurrency, and resume it"
-    )
+def is_pausing(run: RunRecord) -> bool:
+    """Whether a process is about to pause a run."""
+    return run.status == "running" and run.pause_requested is not None and run.goes_on(time())
 
 
 def run(history: History, found: RunRecord) -> Run:
@@ -117,6 +113,7 @@ def run_of(
         folder=run.folder,
         resumes=list(resumes),
         waits_for=waits_for,
+        pause_requested=rfc3339(run.pause_requested),
     )
 
 

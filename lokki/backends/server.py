@@ -167,6 +167,14 @@ class ServerBackend:
         while not self.find(run_id).status.is_final:
             yield
 
+    def pause(self, run_id: str) -> Iterator[None]:
+        self._client.ask("POST", f"/runs/{run_id}/pause", {})
+        while (run := self.find(run_id)).status == "running" and run.pause_requested:
+            yield
+
+    def unpause(self, run_id: str) -> Run:
+        return self._read(Run, self._client.ask("POST", f"/runs/{run_id}/unpause", {}))
+
     def tune(self, run_id: str, concurrency: int) -> Tuned:
         wanted = {"concurrency": concurrency}
         return self._read(Tuned, self._client.ask("POST", f"/runs/{run_id}/tune", wanted))

@@ -62,8 +62,23 @@ class RunCancelling:
 
 
 @dataclass(frozen=True, slots=True)
+class RunPausing:
+    """The run is being paused: nothing begins, and what runs ends first."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunPaused:
+    """The run is paused: nothing of it runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunUnpaused:
+    """The run continues after a pause."""
+
+
+@dataclass(frozen=True, slots=True)
 class RunFinished:
-    """The run has ended. The last event."""
+    """The run has ended, or is left paused to another process. The last event."""
 
     status: RunStatus
     error: str | None
@@ -76,5 +91,8 @@ Event: TypeAlias = (
     | StageFinished
     | StageFailed
     | RunCancelling
+    | RunPausing
+    | RunPaused
+    | RunUnpaused
     | RunFinished
 )

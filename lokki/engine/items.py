@@ -43,8 +43,8 @@ class StageWork:
 
     ``lane`` is the kind of lane that its items need. ``fresh`` gives contexts to make calls in.
     ``program`` is what worker processes import, if a step needs them. ``error`` is one of ours that
-    ended the run. ``on_done`` is called once, in any thread, when the stage is complete or the run
-    has ended.
+    ended the run. ``on_done`` is called in any thread when the stage is complete or the run has
+    ended or, paused, rests: once for each `Lanes.add`.
     """
 
     def __init__(

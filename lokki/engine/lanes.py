@@ -116,6 +116,28 @@ class Lanes:
         if ended:
             work.on_done()
 
+    def pause(self, work: StageWork) -> None:
+        """Begin nothing more of ``work``; it is done when what has begun has ended."""
+        with self._lock:
+            work.state.pause()
+            rests = self._turns.remove_if_done(work)
+        if rests:
+            work.on_done()
+
+    def unpause(self, work: StageWork) -> None:
+        """Begin items of ``work`` again, if it has not been done with meanwhile. On the loop."""
+        with self._lock:
+            work.state.unpause()
+        self._start_lanes()
+
+    def tune(self, work: StageWork, concurrency: int) -> None:
+        """Run this many items of ``work`` at a time, like `Turns.tune`. On the loop."""
+        with self._lock:
+            self._turns.tune(work, concurrency)
+            threads = self._turns.limits["thread"] + self._turns.limits["process"]
+            self._most_threads = max(self._most_threads, threads)
+        self._start_lanes()
+
     async def close(self) -> None:
         """End the lanes; every run has ended."""
         _open.discard(self)

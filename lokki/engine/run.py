@@ -19,6 +19,7 @@ import anyio.to_thread
 from lokki import output
 from lokki.call import BoundCall, bind, capture, secrets_of
 from lokki.context import fresh_contexts
+from lokki.engine.control import Control
 from lokki.engine.events import (
     Event,
     RunCancelling,
@@ -46,6 +47,7 @@ from lokki.errors import (
     RunCancelled,
     RunError,
     RunFailed,
+    RunLeft,
     RunOwned,
     described,
 )
@@ -58,7 +60,9 @@ from lokki.model.structure import StageKind, dumped
 from lokki.secret import redacted
 from lokki.stages import MapStage, Stage
 from lokki.store.codec import dumps, unpack
+from lokki.store.controls import Controls
 from lokki.store.items import Single
+from lokki.store.jobs import Jobs
 from lokki.store.journal import Journal
 from lokki.store.keys import writers_folder
 from lokki.store.parameters import drop
@@ -119,6 +123,13 @@ class Run:
         self._begun: dict[int, StageRow] = {}
         self._last: StageFinished | None = None
         self._lost: JournalError | None = None
+        self._control = Control(
+            run_id,
+            Controls(journal),
+            lanes,
+            self._publish,
+            leaves=planned is not None and planned.queued,
+        )
         self._writer: RunWriter | None = None
 
     # ---- from outside ------------------------------------------------------------------------
@@ -132,6 +143,7 @@ class Run:
             self.lanes.cancel(self.work)
         else:
             self.state.cancel()
+        self._control.wake()
 
     def _publish(self, event: Event) -> None:
         self.events.append(event)
@@ -183,6 +195,9 @@ class Run:
             status = RunStatus.SUCCEEDED
         except JournalError:
             raise
+        except RunLeft as error:
+            self.error = error
+            status = RunStatus.PAUSED
         except Exception as error:
             self.error = error
             status = RunStatus.CANCELLED if isinstance(error, RunCancelled) else RunStatus.FAILED
@@ -192,6 +207,9 @@ class Run:
         finally:
             output.detach(self.id, self._writer.log)
             self.journal.commits.release(self._writer)
+        if status is RunStatus.PAUSED:
+            await _committed(Jobs(self.journal).hand_back(self.id, self._now()))
+            return status
         recorded = None if self.error is None else self._error_json(self.error)
         await _committed(self.journal.finish(self.id, status.value, self._now(), recorded))
         if self._last is not None:
@@ -226,7 +244,12 @@ class Run:
         else:
             self._number = await self._create()
         self._writer = self.journal.own(
-            self.id, self._on_lost, lambda: self.lanes.call_on_loop(self.cancel)
+            self.id,
+            self._on_lost,
+            on_cancel=lambda: self.lanes.call_on_loop(self.cancel),
+            on_control=lambda wanted: self.lanes.call_on_loop(
+                lambda: self._control.change(wanted, self.work)
+            ),
         )
 
     async def _create(self) -> int:
@@ -295,6 +318,7 @@ class Run:
         before = finished[-1] if finished else None
         value = await self._value(before) if before else None
         while not self.state.ended:
+            await self._control.rest(self.state, self._now)
             before, kept = await self._stage(value, before)
             del value  # or the inputs would be there beside the results
             value = await self._value(before, kept, self.state.counts.succeeded)
@@ -333,9 +357,7 @@ class Run:
             on_done=lambda: self.lanes.call_on_loop(done.set),
             program=self._program,
         )
-        if not (state.complete or state.ended):
-            self.lanes.add(work)
-            await done.wait()
+        await self._run_items(work, done)
         self.work = None
         counts = replace(state.counts)
         if state.cancelled:
@@ -362,6 +384,17 @@ class Run:
         assert work.failure is not None
         self._publish(StageFailed(position, counts, monotonic() - began, work.failure))
         raise RunFailed(self.id, work.failure)
+
+    async def _run_items(self, work: StageWork, done: asyncio.Event) -> None:
+        """Have the lanes run a stage until it is complete or the run has ended, between pauses."""
+        state = work.state
+        while not (state.complete or state.ended):
+            await self._control.rest(state, self._now)
+            if not state.ended:
+                done.clear()
+                self.lanes.add(work)
+                self._control.tune(work)
+                await done.wait()
 
     async def _inputs(self, value: Any, stage: Stage, position: int) -> list[Any]:
         """The items of a map's source, a list unless the flow had no map here before."""

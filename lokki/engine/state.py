@@ -6,6 +6,7 @@ outcomes (`open`). The caller uses a lock to keep calls from overlapping.
 
     open ──► claim ⇄ report ──► complete ──► advance ──► open the next stage, or succeeded
                         │
+                        ├── pause ──► rests, once nothing is claimed ──► unpause
                         ├── a failure that is not tolerated ──► halted ──► failed
                         └── cancel ───────────────────────────► halted ──► cancelled
 """
@@ -99,8 +100,10 @@ class RunState:
         self.halted = False
         self.counts = Counts()
         self.cancelled = False
+        self.paused = False
+        self._limit: int | None = None
         self._opened = False
-        self._paused = False
+        self._some_left = False
         self._items = bytearray()
         self._cursor = 0
         self._ready: deque[Work] = deque()
@@ -129,7 +132,8 @@ class RunState:
         if self.ended:
             return
         self._opened = True
-        self._paused = False
+        self._some_left = False
+        self._limit = self.stage.concurrency_limit if isinstance(self.stage, MapStage) else None
         self._items = bytearray(count)
         self._cursor = 0
         self.counts = counts = Counts(total=count)
@@ -150,14 +154,14 @@ class RunState:
                 self._retrying.add(index)
             elif status is ItemStatus.PAUSED:
                 self._items[index] = _PAUSED
-                self._paused = True
+                self._some_left = True
         counts.retrying = len(self._retrying)
         self._leave_paused()
 
     def _leave_paused(self) -> None:
         """Cancel the run when only paused items of the stage are left."""
         open_items = self._claims or self._ready or self._delayed
-        if self._paused and not open_items and self._items.find(_PENDING, self._cursor) < 0:
+        if self._some_left and not open_items and self._items.find(_PENDING, self._cursor) < 0:
             self.cancel()
 
     @property
@@ -193,7 +197,7 @@ class RunState:
         half of what the fullest claim has not begun (however many): no item waits behind a long one
         while a lane is idle.
         """
-        if not self._opened or self.halted or self._full:
+        if not self._opened or self.halted or self.paused or self._full:
             return None
         works: deque[Work] = deque()
         while self._delayed and self._delayed[0][0] <= now:
@@ -214,9 +218,7 @@ class RunState:
 
     @property
     def _full(self) -> bool:
-        stage = self.stage
-        limit = stage.concurrency_limit if isinstance(stage, MapStage) else None
-        return limit is not None and len(self._claims) >= limit
+        return self._limit is not None and len(self._claims) >= self._limit
 
     def _fresh(self, most: int) -> Iterable[Work]:
         items = self._items
@@ -230,15 +232,42 @@ class RunState:
         self._cursor = stop
         return zip(range(start, stop), repeat(0), repeat(1), strict=False)
 
+    def tune(self, limit: int) -> None:
+        """Hand out at most ``limit`` claims at a time of the open stage, from now on."""
+        self._limit = limit
+
+    def pause(self) -> None:
+        """Hand out nothing, and take back what the claims have not begun."""
+        self.paused = True
+        for claim in self._claims:
+            while works := self._taken(claim, len(claim.works)):
+                for work in works:
+                    self._items[work[0]] = _READY
+                self._ready.extend(works)
+
+    def unpause(self) -> None:
+        """Hand out items again."""
+        self.paused = False
+
+    @property
+    def rests(self) -> bool:
+        """Whether it is paused, and nothing is claimed."""
+        return self.paused and not self._claims
+
     def _stolen(self) -> deque[Work]:
         fullest = max(self._claims, key=lambda claim: len(claim.works), default=None)
+        if fullest is None:
+            return deque()
+        return self._taken(fullest, (len(fullest.works) + 1) // 2)
+
+    def _taken(self, claim: Claim, most: int) -> deque[Work]:
+        """The last items of a claim that it has not begun."""
         works: deque[Work] = deque()
-        if fullest is not None:
-            for _ in range((len(fullest.works) + 1) // 2):
-                try:
-                    works.appendleft(fullest.works.pop())
-                except IndexError:  # its lane was faster
-                    break
+        for _ in range(most):
+            try:
+                works.appendleft(claim.works.pop())
+            except IndexError:  # its lane was faster
+                break
         return works
 
     def report(
@@ -311,4 +340,5 @@ class RunState:
     @property
     def next_due(self) -> float | None:
         """When the next waiting retry may be claimed; None when time alone makes none claimable."""
-        return self._delayed[0][0] if self._delayed and not self.halted and not self._full else None
+        waits = self._delayed and not (self.halted or self.paused or self._full)
+        return self._delayed[0][0] if waits else None

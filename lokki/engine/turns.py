@@ -31,8 +31,10 @@ class Turns:
     """
 
     def __init__(self, limits: dict[Lane, int], total: int) -> None:
-        self.limits = limits
+        self.limits = dict(limits)
         self.total = total
+        self._usual = dict(limits), total
+        self._tuned: dict[StageWork, int] = {}
         self._busy: dict[Lane, int] = dict.fromkeys(limits, 0)
         self._works: deque[StageWork] = deque()
         self._held_back = False
@@ -41,10 +43,31 @@ class Turns:
         """Begin to serve a stage."""
         self._works.append(work)
 
+    def tune(self, work: StageWork, concurrency: int) -> None:
+        """Run this many claims of a stage at a time, for which there are lanes meanwhile.
+
+        Worker processes stay as many as they are.
+        """
+        work.state.tune(concurrency)
+        if work.lane != "process":
+            self._tuned[work] = concurrency
+            self._set_limits()
+
+    def _set_limits(self) -> None:
+        """The usual limits, or those of the stages that are tuned, if they are higher."""
+        limits, self.total = self._usual
+        self.limits = dict(limits)
+        for work, concurrency in self._tuned.items():
+            self.limits[work.lane] = max(self.limits[work.lane], concurrency)
+            self.total = max(self.total, concurrency)
+
     def remove_if_done(self, work: StageWork) -> bool:
-        """Whether the stage has just turned out complete, or its run ended."""
-        if work in self._works and (work.state.complete or work.state.ended):
+        """Whether the stage has just turned out complete, or its run ended or rests."""
+        state = work.state
+        if work in self._works and (state.complete or state.ended or state.rests):
             self._works.remove(work)
+            if self._tuned.pop(work, None) is not None:
+                self._set_limits()
             return True
         return False
 

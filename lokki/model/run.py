@@ -151,6 +151,8 @@ class Run:
     """only for a single run, not in lists"""
     waits_for: Needs | None = None
     """only for a single run that waits for a runner"""
+    pause_requested: Time | None = None
+    """of a run that is paused, or will be when its running calls have ended"""
 
     @property
     def is_lost(self) -> bool:
@@ -159,8 +161,8 @@ class Run:
 
     @property
     def goes_on(self) -> bool:
-        """Whether it may end by itself: it is running, or waits for a runner."""
-        waits = self.status == "queued" and self.owner is None
+        """Whether it is running, waits for a runner, or can be unpaused."""
+        waits = self.status in ("queued", "paused") and self.owner is None
         return self.finished is None and not self.removing and (waits or self._has_process)
 
     @property
@@ -204,7 +206,8 @@ class Tuned:
 
     stage: Annotated[str, Example("crunch")]
     concurrency: Annotated[int, Example(200)]
-    before: int
+    before: int | None
+    """null: what the flow and its process allow"""
 
 
 @model

@@ -27,7 +27,7 @@ from lokki.store.leases import LEASE_SECONDS
 from lokki.store.owners import Locks, working
 from lokki.store.records import Entry, write
 from lokki.store.transactions import Call, savepoint
-from lokki.store.writer import MOST_PENDING, RunWriter
+from lokki.store.writer import MOST_PENDING, RunWriter, Wanted
 
 T = TypeVar("T")
 Connect = Callable[[], sqlite3.Connection]
@@ -39,6 +39,13 @@ _LINGER_SECONDS = 0.1
 """How long lines wait for more, if there is nothing else to write."""
 _GATHER_SECONDS = 0.005
 """How long records wait for more, unless somebody waits for a call."""
+
+WANTED = (
+    "SELECT id, cancel_requested, pause_requested, tuned_stage, concurrency FROM runs WHERE"
+    " owner = ? AND (cancel_requested IS NOT NULL OR pause_requested IS NOT NULL"
+    " OR concurrency IS NOT NULL)"
+)
+"""What is wanted of an owner's runs: the condition is that of an index."""
 
 _Writes: TypeAlias = "tuple[RunWriter, list[Entry], list[Line]]"
 
@@ -77,19 +84,20 @@ class Committer:
         run_id: str,
         on_lost: Callable[[JournalError], None],
         on_cancel: Callable[[], None],
+        on_control: Callable[[Wanted], None],
     ) -> RunWriter:
         """The write side of a run that is leased to this process; keeps the lease alive."""
-        writer = RunWriter(self, run_id, on_lost, on_cancel)
+        writer = RunWriter(self, run_id, on_lost, on_cancel, on_control)
         with self._changed:
             self._owned[run_id] = writer
             self._lost.pop(run_id, None)
-            self._seen = None  # a cancellation may have been requested since it was taken
+            self._seen = None  # something may have been requested since it was taken
             if len(self._owned) == 1:  # otherwise the thread looks now and then
                 self._changed.notify()
         return writer
 
     def look_again(self) -> None:
-        """Look soon for requests to cancel a run, also for those written by this journal."""
+        """Look soon for what others want of runs, also for what this journal has written."""
         with self._changed:
             self._seen = None
             self._changed.notify()
@@ -233,20 +241,25 @@ class Committer:
         return any(_is_due(writer, now) for writer in self._owned.values())
 
     def _look_for_requests(self, connection: sqlite3.Connection) -> None:
-        """Notify the runs that another process wants to cancel."""
+        """Notify the runs of which another process wants something, or no longer does."""
         if not self._owned:
             return
         (version,) = connection.execute("PRAGMA data_version").fetchone()
         if version == self._seen:  # no other connection has written since
             return
         self._seen = version
-        wanted = connection.execute(
-            "SELECT id FROM runs WHERE owner = ? AND cancel_requested IS NOT NULL", (self._owner,)
-        ).fetchall()
-        for (run_id,) in wanted:
-            writer = self._owned.get(run_id)
-            if writer is not None:
+        rows = connection.execute(WANTED, (self._owner,))
+        found = {run_id: wanted for run_id, *wanted in rows.fetchall()}
+        with self._changed:
+            owned = tuple(self._owned.values())
+        for writer in owned:
+            cancel, pause, stage, concurrency = found.get(writer.run_id, (None, None, None, None))
+            if cancel is not None:
                 writer.on_cancel()
+            wanted = Wanted(pause, stage, concurrency)
+            if wanted != writer.wanted:
+                writer.wanted = wanted
+                writer.on_control(wanted)
 
     def _take(self, whole: set[str]) -> list[_Writes]:
         """What the next transaction writes: all of the runs in ``whole``, a share of others."""

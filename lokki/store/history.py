@@ -124,7 +124,8 @@ class History(Maps, Logs):
             f" WHERE queued IS NOT NULL AND {TAKEN}"
             " AND source NOT IN (SELECT value FROM json_each(?)) AND NOT (in_turn AND EXISTS ("
             "SELECT 1 FROM runs AS earlier JOIN jobs AS theirs ON theirs.run = earlier.id"
-            " WHERE earlier.flow = runs.flow AND earlier.status IN ('queued', 'running')"
+            " WHERE earlier.flow = runs.flow"
+            " AND earlier.status IN ('queued', 'running', 'paused')"
             " AND earlier.number < runs.number AND theirs.tick IS NOT NULL))"
             " ORDER BY queued, run LIMIT ?",
             (*offer.values, json.dumps(list(held)), limit),

@@ -11,6 +11,7 @@ from typing import Any
 
 from lokki.errors import JournalError, KeyReused, RunOwned
 from lokki.model.base import fields_of
+from lokki.store.controls import end_paused
 from lokki.store.events import add_event
 from lokki.store.journal import Journal, end_cancelled
 from lokki.store.leases import bound_lease, is_worked_on, refuse_worked_on
@@ -127,7 +128,7 @@ class Jobs:
                 raise RunOwned(f"run {run_id} is already queued")
             connection.execute(
                 "UPDATE runs SET status = 'queued', finished = NULL, error = NULL,"
-                " cancel_requested = NULL WHERE id = ?",
+                " cancel_requested = NULL, pause_requested = NULL WHERE id = ?",
                 (run_id,),
             )
             needs = offer.needs(run.source or "")
@@ -163,13 +164,16 @@ class Jobs:
     def hand_back(self, run_id: str, now: float) -> Future[None]:
         """Queue a run of this process again, for another process to finish.
 
-        Or cancel it, if that was requested. Raises like `Journal.flush`.
+        Or cancel it, or leave it paused, if that was requested. Raises like `Journal.flush`.
         """
 
         def update(connection: sqlite3.Connection) -> None:
             run = found(connection.execute, run_id)
             if run.cancel_requested is not None:
                 end_cancelled(connection, run, now)
+                return
+            if run.pause_requested is not None:
+                end_paused(connection, run_id, now)
                 return
             connection.execute(
                 "UPDATE runs SET status = 'queued', owner = NULL, leased_until = NULL WHERE id = ?",
@@ -183,7 +187,7 @@ class Jobs:
         """Queue the runs whose runners are gone again; return their ids.
 
         A run to which this has happened ``most`` times before fails; one whose cancellation was
-        requested is cancelled.
+        requested is cancelled, and one that was to be paused is.
         """
 
         def update(connection: sqlite3.Connection) -> list[str]:
@@ -199,6 +203,10 @@ class Jobs:
                     continue
                 if run.cancel_requested is not None:
                     end_cancelled(connection, found(connection.execute, run.id), now)
+                    continue
+                if run.pause_requested is not None:
+                    seen = found(connection.execute, run.id).seen
+                    end_paused(connection, run.id, now, seen)
                     continue
                 if resumes >= most:
                     _give_up(connection, run, resumes, now)

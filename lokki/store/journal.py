@@ -35,7 +35,7 @@ from lokki.store.span_rows import extents
 from lokki.store.spans import Span
 from lokki.store.storable import storable
 from lokki.store.texts import Texts
-from lokki.store.writer import RunWriter
+from lokki.store.writer import RunWriter, Wanted
 
 T = TypeVar("T")
 
@@ -78,14 +78,16 @@ class Journal:
         run_id: str,
         on_lost: Callable[[JournalError], None],
         on_cancel: Callable[[], None] = lambda: None,
+        on_control: Callable[[Wanted], None] = lambda wanted: None,
     ) -> RunWriter:
         """The write side of a run that `create` or `take` has leased to this process.
 
         ``on_lost`` is called once, in another thread, when the run was taken over, or when one of
         its records, or the journal, cannot be written; nothing is recorded after that.
-        ``on_cancel`` is called in another thread after a `request_cancel` in any process.
+        ``on_cancel`` is called in another thread after a `request_cancel` in any process,
+        ``on_control`` when what is wanted of the run has changed (`lokki.store.controls`).
         """
-        return self.commits.own(run_id, on_lost, on_cancel)
+        return self.commits.own(run_id, on_lost, on_cancel, on_control)
 
     def claim(
         self, run_id: str, now: float, function: Callable[[sqlite3.Connection], T]
@@ -193,7 +195,7 @@ class Journal:
             connection.execute(
                 "UPDATE runs SET status = 'running', started = coalesce(started, ?),"
                 " finished = NULL, error = NULL, owner = ?, leased_until = ?,"
-                " cancel_requested = NULL WHERE id = ?",
+                " cancel_requested = NULL, pause_requested = NULL WHERE id = ?",
                 (now, self.owner, now + LEASE_SECONDS, run_id),
             )
             connection.execute(
@@ -286,7 +288,8 @@ class Journal:
         def update(connection: sqlite3.Connection) -> None:
             connection.execute(
                 "UPDATE runs SET status = ?, finished = ?, error = ?, owner = NULL,"
-                " leased_until = NULL WHERE id = ?",
+                " leased_until = NULL, pause_requested = NULL, tuned_stage = NULL,"
+                " concurrency = NULL WHERE id = ?",
                 storable((status, now, error, run_id)),
             )
             add_event(connection, run_id, now, f"run_{status}", detail=error)
@@ -385,7 +388,7 @@ def end_cancelled(connection: sqlite3.Connection, run: RunRecord, now: float) ->
     """Record the cancellation of a run that nobody is working on."""
     connection.execute(
         "UPDATE runs SET status = 'cancelled', finished = ?, owner = NULL,"
-        " leased_until = NULL WHERE id = ?",
+        " leased_until = NULL, pause_requested = NULL WHERE id = ?",
         (now, run.id),
     )
     connection.execute("UPDATE jobs SET queued = NULL WHERE run = ?", (run.id,))

@@ -25,6 +25,11 @@ def refuse_worked_on(run: RunRow, now: float) -> None:
     """Raise RunOwned, naming the process, for a run that one may be working on."""
     if run.owner is not None and is_worked_on(run, now):
         host, pid = host_and_process(run.owner)
+        if run.status == "paused":
+            raise RunOwned(
+                f"run {run.id} is paused in process {pid} on {host}: lokki unpause {run.id} has it "
+                "continue there"
+            )
         left = ceil((run.leased_until or 0) - now)
         known = is_here(run.owner) or is_known_alive(run.owner)
         gone = "" if known else f"; if it is gone, in {left} s"

@@ -30,6 +30,9 @@ class RunRow:
     started_by: str | None = None  # the command line, say
     cancel_requested: float | None = None
     params_ref: str | None = None  # reference to the payload of large parameters
+    pause_requested: float | None = None
+    tuned_stage: int | None = None  # position of the map whose concurrency was changed
+    concurrency: int | None = None  # what it was changed to
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,7 @@ class RunRecord(RunRow):
         """When the work on it ended; ``now`` while it continues."""
         if self.finished is not None:
             return self.finished
-        return now if self.goes_on(now) else self.seen
+        return now if self.goes_on(now) and self.status != "paused" else self.seen
 
     def worked(self, since: float, until: float) -> float:
         """How much of a period was spent working on the run, in seconds.
@@ -86,7 +86,8 @@ def runs_of(read: Read, query: str, values: Sequence[Any]) -> list[RunRecord]:
     runs = [RunRow(*row) for row in read(query, values)]
     events = of_runs(
         read,
-        "SELECT run, at, kind, CASE WHEN kind IN ('run_started', 'run_resumed', 'run_cancelled')"
+        "SELECT run, at, kind, CASE WHEN kind IN"
+        " ('run_started', 'run_resumed', 'run_cancelled', 'run_paused')"
         " THEN detail END"
         " FROM events WHERE run IN ({}) ORDER BY run, id",
         [run.id for run in runs],
@@ -130,14 +131,13 @@ def _record_of(
             begun_in = recorded.get("folder")
         folder = begun_in or recorded.get("folder", folder)
         python, prefix = python or recorded.get("python"), prefix or recorded.get("prefix")
-        if kind in ("run_resumed", "run_cancelled"):
-            gone = recorded.get("seen")
-            if gone is not None or kind == "run_resumed":
-                pauses.append((last if gone is None else gone, at))
+        gone = recorded.get("seen")
+        if gone is not None or kind in ("run_resumed", "run_unpaused"):
+            pauses.append((last if gone is None else gone, at))
         last, latest = at, max(latest, at)
     heartbeat = 0.0 if removing else (run.leased_until or 0.0) - LEASE_SECONDS  # or the gc's
     columns = {field.name: getattr(run, field.name) for field in fields(run)}
-    seen = max(latest, heartbeat, outcome or 0.0)
+    seen = last if run.status == "paused" else max(latest, heartbeat, outcome or 0.0)
     return RunRecord(
         **columns,
         pauses=tuple(pauses),

@@ -147,7 +147,7 @@ def _begin(connection: sqlite3.Connection, at: float, due: Due) -> Ticks:
     """Queue the run of a tick, unless it is skipped."""
     in_the_way = connection.execute(
         "SELECT id FROM runs JOIN jobs ON run = id"
-        " WHERE flow = ? AND status IN ('queued', 'running') AND tick IS NOT NULL"
+        " WHERE flow = ? AND status IN ('queued', 'running', 'paused') AND tick IS NOT NULL"
         " ORDER BY number DESC LIMIT 1",
         (due.run.flow,),
     ).fetchone()

@@ -215,6 +215,17 @@ MIGRATIONS: tuple[str, ...] = (
         results BLOB NOT NULL
     ) STRICT
     """,
+    """
+    -- what others want of a run that goes on: see controls.py
+    ALTER TABLE runs ADD COLUMN pause_requested REAL;
+    ALTER TABLE runs ADD COLUMN tuned_stage INTEGER;
+    ALTER TABLE runs ADD COLUMN concurrency INTEGER;
+    DROP INDEX runs_to_cancel;
+    CREATE INDEX runs_to_control ON runs (owner) WHERE cancel_requested IS NOT NULL
+        OR pause_requested IS NOT NULL OR concurrency IS NOT NULL;
+    DROP INDEX runs_to_end;
+    CREATE INDEX runs_to_end ON runs (flow) WHERE status IN ('queued', 'running', 'paused')
+    """,
 )
 
 

@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from secrets import token_hex
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from lokki.errors import JournalError
 from lokki.logging import Line
@@ -17,6 +17,18 @@ from lokki.store.records import Entry
 
 MOST_PENDING = 16_000
 """How many rows or lines may be queued before those that add more have to wait."""
+
+
+class Wanted(NamedTuple):
+    """What is wanted of a run that goes on.
+
+    ``paused``: since when it is to be paused, if so. ``concurrency``: how many items of the map at
+    the position ``tuned_stage`` run at a time; None: as many as the flow says.
+    """
+
+    paused: float | None = None
+    tuned_stage: int | None = None
+    concurrency: int | None = None
 
 
 class Queue(Protocol):
@@ -38,8 +50,8 @@ class RunWriter:
     ``on_lost`` is called once, in the committer's thread, when the run was taken over, or when one
     of its rows, or the journal, cannot be written. Nothing is recorded after that: whatever is
     queued then or later is dropped, as after `Committer.release`. ``on_cancel`` is called there as
-    long as another process wants to cancel the run. ``name`` is unique to this writer, and part of
-    the keys of what it stores.
+    long as another process wants to cancel the run, ``on_control`` whenever ``wanted`` has changed.
+    ``name`` is unique to this writer, and part of the keys of what it stores.
     """
 
     def __init__(
@@ -48,11 +60,14 @@ class RunWriter:
         run_id: str,
         on_lost: Callable[[JournalError], None],
         on_cancel: Callable[[], None],
+        on_control: Callable[[Wanted], None],
     ) -> None:
         self.run_id = run_id
         self.name = f"{WRITER}{token_hex(5)}"
         self.on_lost = on_lost
         self.on_cancel = on_cancel
+        self.on_control = on_control
+        self.wanted = Wanted()
         self.leased_until = time.time() + LEASE_SECONDS
         self.entries: deque[Entry] = deque()
         self.lines: deque[Line] = deque()

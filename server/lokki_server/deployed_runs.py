@@ -10,7 +10,7 @@ import anyio
 
 from lokki.aws import executions
 from lokki.aws.execution_view import shown_params_of
-from lokki.backends.aws import AwsBackend
+from lokki.backends.aws import AwsBackend, not_pausable
 from lokki.config import Config
 from lokki.engine.engine import new_run_id
 from lokki.model.run import Plan, Run
@@ -34,6 +34,12 @@ class DeployedRuns(AwsBackend):
             raise run_has_ended(found)
         await self.request_cancel(found)
         return await self.run(run_id)
+
+    async def pause(self, run_id: str) -> Run:
+        raise not_pausable(run_id)
+
+    async def unpause(self, run_id: str) -> Run:
+        raise not_pausable(run_id)
 
     async def plan(self, run_id: str, again: ResumeOptions) -> Plan:
         planned = await self.plan_resume(run_id, again)

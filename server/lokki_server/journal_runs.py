@@ -11,7 +11,6 @@ import anyio.to_thread
 
 from lokki.backends.local import LocalBackend
 from lokki.backends.outputs import Output
-from lokki.backends.recorded import not_tunable
 from lokki.model.base import fields_of
 from lokki.model.item import Item, ItemDetail, Strip
 from lokki.model.log import LogLine
@@ -37,6 +36,9 @@ class Operations(Protocol):
 
     async def run(self, run_id: str) -> RunRecord: ...
     async def cancel(self, run_id: str) -> RunRecord: ...
+    async def pause(self, run_id: str) -> RunRecord: ...
+    async def unpause(self, run_id: str) -> RunRecord: ...
+    async def tune(self, run_id: str, concurrency: int) -> Tuned: ...
     async def plan(self, run_id: str, again: ResumeOptions) -> tuple[RunRecord, dict[str, Any]]: ...
     async def resume(self, run_id: str, again: ResumeOptions) -> RunRecord: ...
 
@@ -167,8 +169,14 @@ class JournalRuns:
     async def cancel(self, run_id: str) -> Run:
         return await self.find((await self._operations.cancel(run_id)).id)
 
+    async def pause(self, run_id: str) -> Run:
+        return await self.find((await self._operations.pause(run_id)).id)
+
+    async def unpause(self, run_id: str) -> Run:
+        return await self.find((await self._operations.unpause(run_id)).id)
+
     async def tune(self, run_id: str, concurrency: int) -> Tuned:
-        raise not_tunable((await self.find(run_id)).id)
+        return await self._operations.tune(run_id, concurrency)
 
     async def plan(self, run_id: str, again: ResumeOptions) -> Plan:
         _, planned = await self._operations.plan(run_id, again)

@@ -37,6 +37,10 @@ class CancelRequest(_Asked):
     """Nothing: `{}`."""
 
 
+class PauseRequest(_Asked):
+    """Nothing: `{}`."""
+
+
 class TuneRequest(_Asked):
     """How many items of a map run at a time from now on."""
 

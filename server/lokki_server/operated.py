@@ -21,6 +21,14 @@ class OperatedBackend(AsyncBackend, Protocol):
         """Request the cancellation of a run. Raises Problem for one that has ended."""
         ...
 
+    async def pause(self, run_id: str) -> Run:
+        """Request that a run begins no more calls. Raises NotPausable."""
+        ...
+
+    async def unpause(self, run_id: str) -> Run:
+        """Have a paused run continue. Raises NotPausable."""
+        ...
+
     async def tune(self, run_id: str, concurrency: int) -> Tuned:
         """Change how many items of the running map run at a time. Raises NotTunable."""
         ...

@@ -17,6 +17,7 @@ from lokki.errors import (
     JournalError,
     KeyReused,
     LokkiError,
+    NotPausable,
     NotTunable,
     Picklable,
     RunNotFound,
@@ -111,6 +112,8 @@ def of(error: LokkiError) -> Problem:
             return Problem(409, "The run is in use", text)
         case NotTunable():
             return Problem(409, "The run cannot be tuned", text)
+        case NotPausable():
+            return Problem(409, "The run cannot be paused or continued", text)
         case KeyReused():
             return Problem(422, "The idempotency key was used before", text)
         case QueueFull():

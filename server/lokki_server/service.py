@@ -22,7 +22,9 @@ from lokki.errors import (
     PayloadError,
     RunNotFound,
 )
+from lokki.model.run import Tuned
 from lokki.resumption import ResumeOptions
+from lokki.store.controls import Controls
 from lokki.store.history import History
 from lokki.store.jobs import Jobs, NewRun, QueueFull
 from lokki.store.journal import Journal
@@ -65,6 +67,7 @@ class Service:
         self.journal = journal
         self.history: History = journal.history
         self.jobs = Jobs(journal)
+        self.controls = Controls(journal)
         self.payloads = payload_store(journal.path, config)
         self.catalog = Catalog(sources)
         self.supervisor = Supervisor(self.jobs, self.catalog, settings)
@@ -183,6 +186,26 @@ class Service:
             raise run_has_ended(run)
         await asyncio.wrap_future(self.journal.request_cancel(run.id, time()))
         return await self.run(run.id)
+
+    async def pause(self, run_id: str) -> RunRecord:
+        """Request that a run begins no more calls. Raises NotPausable."""
+        run = await self.run(run_id)
+        await asyncio.wrap_future(self.controls.pause(run.id, time()))
+        return await self.run(run.id)
+
+    async def unpause(self, run_id: str) -> RunRecord:
+        """Have a paused run continue. Raises NotPausable."""
+        run = await self.run(run_id)
+        await asyncio.wrap_future(self.controls.unpause(run.id, time()))
+        self.supervisor.wake()
+        return await self.run(run.id)
+
+    async def tune(self, run_id: str, concurrency: int) -> Tuned:
+        """Change how many items of the open map run at a time. Raises NotTunable."""
+        run = await self.run(run_id)
+        tuned = self.controls.tune(run.id, concurrency, time())
+        stage, before = await asyncio.wrap_future(tuned)
+        return Tuned(stage=stage, concurrency=concurrency, before=before)
 
     async def run(self, run_id: str) -> RunRecord:
         return await anyio.to_thread.run_sync(self.history.find, run_id)

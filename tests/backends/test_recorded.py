@@ -100,6 +100,7 @@ def test_a_run_that_has_ended():
         "folder": None,
         "resumes": [],
         "waits_for": None,
+        "pause_requested": None,
     }
 
 

@@ -277,6 +277,7 @@ def test_the_json_of_a_run(record, done):
         "folder": None,
         "resumes": [],
         "waits_for": None,
+        "pause_requested": None,
     }
 
 
@@ -787,9 +788,9 @@ def test_wrong_wishes_of_a_resume(mended, done, options, told):
 # ---- usage ---------------------------------------------------------------------------------------
 
 COMMANDS = (
-    "run", "resume", "rerun", "runs", "show", "logs", "cancel", "tune", "gc", "config", "result",
-    "flows", "schedules", "build", "rehearse", "plan", "deploy", "invoke", "destroy", "pull",
-    "push", "serve", "completion",
+    "run", "resume", "rerun", "runs", "show", "logs", "cancel", "pause", "unpause", "tune", "gc",
+    "config", "result", "flows", "schedules", "build", "rehearse", "plan", "deploy", "invoke",
+    "destroy", "pull", "push", "serve", "completion",
 )  # fmt: skip
 LOKKIS = ("flows", "schedules", "serve", "completion")
 """Those that a flow's own program does not have."""
@@ -828,7 +829,7 @@ def test_help_is_whole_and_ends_with_an_example(done, terminal, program):
         ([], 1, "Commands:"),
         (["show", "--wach"], 2, "Did you mean '--watch'?"),
         (["held.py", "show", "--wach"], 2, "Did you mean '--watch'?"),
-        (["runs", "--status", "broken"], 2, "'queued', 'running', 'succeeded'"),
+        (["runs", "--status", "broken"], 2, "'queued', 'running', 'paused', 'succeeded'"),
         (["runs", "--since", "yesterday"], 2, "neither like 30m, 2h or 7d nor a time like"),
         (["runs", "--since", "99999999999w"], 2, "neither like 30m"),
         (["runs", "-n", "0"], 2, "0 is too small: the least is 1."),

@@ -227,9 +227,8 @@ def test_ctrl_c_cancels_the_run_there(start, done, url, server):
 def test_a_run_is_cancelled_there_and_followed(start, done, url, server):
     run = server.start("long")
     server.until_status(run, "running")
-    refused = done("tune", run, "--concurrency", "5", "--on", url)
-    assert refused[0] == 1
-    assert f"Error: run {run} is not on AWS, so its concurrency stays what it was" in refused[2]
+    refused = done("unpause", run, "--on", url)
+    assert refused == (1, "", f"Error: run {run} is not paused: it is running\n")
     following = start("logs", run, "--follow", "--on", url)
     assert "counting" in following.stdout.readline()
     cancelling = start("cancel", run, "--on", url)

@@ -293,14 +293,13 @@ def test_a_run_that_is_being_removed_is_reported_as_that(record, shown, done, jo
     assert done("logs", run, "--follow") == (0, "", "no lines\n")
 
 
-def test_a_run_here_cannot_be_tuned(record, done):
-    run = record("20260203-103000-000abcde", ("crunch", "map", 1.0, ["ok"]))
-    code, out, err = done("tune", run, "--concurrency", "5")
-    assert (code, out) == (1, "")
-    assert err == (
-        f"Error: run {run} is not on AWS, so its concurrency stays what it was at its start: "
-        "cancel it, set local.concurrency, and resume it\n"
-    )
+def test_a_run_that_is_lost_cannot_be_paused(record, done):
+    run = record("20260203-103000-000abcde", ("crunch", "map", None, ["ok"]), status="running")
+    for command, why in (
+        ("pause", f"the process of run {run} is gone: resume the run instead"),
+        ("unpause", f"run {run} is not paused: it is running"),
+    ):
+        assert done(command, run) == (1, "", f"Error: {why}\n")
     assert done("tune", run, "--concurrency", "0")[0] == 2
 
 

@@ -89,6 +89,51 @@ def seen(state: RunState):
     )
 
 
+# ---- pauses --------------------------------------------------------------------------------------
+
+
+def test_a_paused_stage_hands_out_nothing_and_rests_once_what_has_begun_is_reported():
+    state = opened(6, retries=1, delay=5)
+    first, second = state.claim(3, 0), state.claim(1, 0)
+    begun, failing = begin(first, 1), begin(second)
+    state.pause()
+    assert state.claim(9, 0) is None
+    assert not first.works  # what it has not begun is taken back
+    state.report(second, [], [Failed(*failing[0], True)], 0)
+    assert (state.rests, state.next_due) == (False, None)
+    state.report(first, ranges([index for index, _, _ in begun]), [], 0)
+    assert (state.rests, state.complete, state.ended) == (True, False, False)
+    assert state.claim(9, 9) is None
+    state.unpause()
+    assert state.next_due == 5
+    assert indices(state.claim(9, 4)) == [1, 2, 4, 5]
+    assert indices(state.claim(9, 5)) == [3]
+
+
+def test_a_paused_stage_is_cancelled_at_once_when_it_rests():
+    state = opened(3)
+    claim = state.claim(1, 0)
+    state.pause()
+    state.cancel()
+    assert not state.ended
+    state.report(claim, ranges([0]), [], 0)
+    assert state.status is RunStatus.CANCELLED
+
+
+def test_a_tuned_stage_has_another_limit_until_the_next_one_opens():
+    state = opened(9, limit=1)
+    claims = [state.claim(1, 0)]
+    assert state.claim(1, 0) is None
+    state.tune(3)
+    claims += [state.claim(1, 0) for _ in range(2)]
+    assert state.claim(1, 0) is None
+    state.tune(2)
+    state.report(claims.pop(), [], [], 0)
+    assert state.claim(1, 0) is None
+    state.report(claims.pop(), [], [], 0)
+    assert state.claim(1, 0)
+
+
 # ---- claims --------------------------------------------------------------------------------------
 
 
@@ -767,7 +812,7 @@ TURNS = st.tuples(
 """A lane's next move, if it has a claim, and its size; a lane without one claims."""
 
 HAPPENINGS = st.sampled_from(
-    ("time", "time", "time", "time", "stranger", "stranger", "cancel", "crash")
+    ("time", "time", "time", "time", "stranger", "stranger", "pause", "cancel", "crash")
 )
 
 
@@ -872,7 +917,7 @@ class AnyOrder(RuleBasedStateMachine):
         before = [lane.claim for lane in self.lanes.values()]
         held = {claim: list(claim.works) for claim in before}
         claim = self.state.claim(most, self.now)
-        if not self.opened or self.state.halted or self.full:
+        if not self.opened or self.state.halted or self.state.paused or self.full:
             assert claim is None
             return
         for due, work in sorted(self.delayed.values()):
@@ -969,10 +1014,22 @@ class AnyOrder(RuleBasedStateMachine):
         elif what == "cancel" and not self.state.ended:
             self.cancelled = self.cancelled or not self.state.halted
             self.state.cancel()
+        elif what == "pause":
+            self.pause()
         elif what == "crash" and self.state.status is not RunStatus.SUCCEEDED:
             lost = data.draw(st.integers(0, min(2, len(self.journal))), "lost batches")
             forgets = data.draw(st.booleans(), "inputs of later inner steps are lost")
             self.resume(len(self.journal) - lost, forgets)
+
+    def pause(self):
+        """Pause, or continue after a pause."""
+        if self.state.paused:
+            self.state.unpause()
+            return
+        for lane in self.lanes.values():
+            self.ready |= {work[0]: work for work in lane.claim.works}
+        self.state.pause()
+        assert not any(lane.claim.works for lane in self.lanes.values())
 
     @precondition(lambda self: self.state.complete)
     @rule()
@@ -1048,7 +1105,8 @@ class AnyOrder(RuleBasedStateMachine):
         assert state.complete == (
             self.opened and not halted and not self.lanes and len(done) == self.count
         )
-        if not self.opened or halted or self.full or not self.delayed:
+        assert state.rests == (state.paused and not self.lanes)
+        if not self.opened or halted or state.paused or self.full or not self.delayed:
             assert state.next_due is None
         else:
             assert state.next_due == min(due for due, _ in self.delayed.values())
@@ -1073,6 +1131,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.compare()
 
     def drive(self):
+        self.state.unpause()
         while not self.state.ended:
             for number in tuple(self.lanes):
                 self.perform(self.lanes[number], 12)

@@ -262,6 +262,26 @@ def test_a_run_is_cancelled(opened, server, size):
     assert server.ended(run)["status"] == "cancelled"
 
 
+def test_a_run_is_paused_tuned_and_continued(opened, server):
+    run = server.start("waiting")
+    page = opened("desktop")
+    page.goto(f"/ui/runs/{run}")
+    page.get_by_role("button", name="Concurrency…").click()
+    page.get_by_label("Concurrency").fill("1")
+    page.get_by_role("button", name="Change").click()
+    expect(page.get_by_text("slow: 1 at a time")).to_be_attached()
+    page.get_by_role("button", name="Pause…").click()
+    page.get_by_role("button", name="Pause the run").click()
+    expect(page.locator(".run-line .badge")).to_have_text("paused")
+    expect(page.get_by_text("nothing of it runs until it is continued")).to_be_visible()
+    assert server.get(f"/runs/{run}")["owner"] is None
+    page.get_by_role("button", name="Continue…").click()
+    page.get_by_role("button", name="Continue the run").click()
+    expect(page.locator(".run-line .badge")).to_have_text("running")
+    server.client.post(f"/runs/{run}/cancel", json={})
+    assert server.ended(run)["status"] == "cancelled"
+
+
 def test_a_page_goes_on_when_the_server_is_started_anew(browser, place):
     server = place.serve("flows.py")
     run = server.start("waiting")

@@ -643,8 +643,10 @@ def test_a_running_run_is_cancelled_and_resumed(server):
     assert owner["alive"] is True
     refused = server.problem(f"/runs/{run_id}/resume", 409, {})
     assert "is being run by process" in refused["detail"]
-    refused = server.problem(f"/runs/{run_id}/tune", 409, {"concurrency": 5})
-    assert "is not on AWS" in refused["detail"]
+    tuned = server.client.post(f"/runs/{run_id}/tune", json={"concurrency": 5})
+    assert tuned.json() == {"stage": "naps", "concurrency": 5, "before": None}
+    refused = server.problem(f"/runs/{run_id}/unpause", 409, {})
+    assert "is not paused" in refused["detail"]
     server.problem(f"/runs/{run_id}/tune", 422, {"concurrency": 0})
     answer = server.client.post(f"/runs/{run_id}/cancel", json={})
     assert answer.status_code == 202

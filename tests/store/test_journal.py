@@ -515,11 +515,10 @@ def test_looking_for_requests_reads_none_of_the_other_runs(opened):
     plan = opened.commits.call(
         "r1",
         lambda connection: connection.execute(
-            "EXPLAIN QUERY PLAN SELECT id FROM runs"
-            " WHERE owner = 'o' AND cancel_requested IS NOT NULL"
+            f"EXPLAIN QUERY PLAN {commits.WANTED}", ("o",)
         ).fetchall(),
     ).result()
-    assert "INDEX runs_to_cancel (owner=?)" in plan[0][3]
+    assert "INDEX runs_to_control (owner=?)" in plan[0][3]
 
 
 # ---- removing ----------------------------------------------------------------------------------

@@ -30,6 +30,8 @@ TABLE = (
     Entry("show"),
     Entry("logs"),
     Entry("cancel"),
+    Entry("pause"),
+    Entry("unpause"),
     Entry("tune"),
     Entry("gc"),
     Entry("config"),

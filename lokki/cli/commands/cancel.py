@@ -32,7 +32,7 @@ def command(program: Program, /, run: str | None, run_option: str | None, on: st
                 click.echo(f"cancelling run {run_id}: waiting for its calls to end", err=True)
             sleep(max(_LOOK_SECONDS, backend.poll_interval))
         status = backend.find(run_id).status
-    if status == "running":
+    if status in ("running", "paused"):
         raise click.ClickException(f"another process has run {run_id} now, and keeps it")
     if status != "cancelled":
         raise click.ClickException(f"run {run_id} has meanwhile {_ENDED[status]}")

@@ -31,12 +31,11 @@ def command(
 ) -> None:
     """Change how many items of a run's map run at a time.
 
-    Only on AWS, while the map runs. Calls that have begun go on.
+    Until the map ends; calls that have begun go on. Here, it holds in place of the map's
+    `concurrency_limit`, and of lower limits for threads and async calls; not of `processes`.
     """
     with opened(on) as backend:
         found = backend.find(run_named(run, run_option), program.flow)
         tuned = backend.tune(found.id, concurrency)
-    click.echo(
-        f"map '{tuned.stage}' of run {found.id}: {tuned.concurrency:,} at a time, not "
-        f"{tuned.before:,}"
-    )
+    before = "" if tuned.before is None else f", not {tuned.before:,}"
+    click.echo(f"map '{tuned.stage}' of run {found.id}: {tuned.concurrency:,} at a time{before}")

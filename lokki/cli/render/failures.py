@@ -59,7 +59,9 @@ def last_words(run: Run, groups: Sequence[FailureGroup], program: Program) -> It
     resume = program.command("resume", run.id)
     if run.removing:
         yield Text("it is being removed: its payloads are gone, and the next gc removes the rest")
-    elif run.is_lost:
+    elif run.status == "paused" and run.goes_on:
+        yield Text(f"continue: {program.command('unpause', run.id)}")
+    elif run.is_lost or run.status == "paused":
         yield Text(f"its process is gone; resume: {resume}")
     elif run.status in ("failed", "cancelled") and not any(each.failed for each in groups):
         yield Text(f"resume: {resume}")

@@ -19,6 +19,8 @@ from lokki.engine.events import (
     Event,
     RunCancelling,
     RunFinished,
+    RunPausing,
+    RunUnpaused,
     StageFailed,
     StageFinished,
     StageProgressed,
@@ -79,6 +81,10 @@ class ProgressReport(LineReport):
                 self._views[position].end("failed", counts, seconds)
             case RunCancelling():
                 self._stop("cancelled")
+            case RunPausing():
+                self._stop("paused")
+            case RunUnpaused():
+                self._stop("running")
             case RunFinished(RunStatus.FAILED, _):
                 self._stop("failed")
         if isinstance(event, StageFailed | RunFinished):
@@ -88,7 +94,7 @@ class ProgressReport(LineReport):
     def _stop(self, status: str) -> None:
         """The state in which the current stage ends, unless it ends by itself."""
         for view in self._views:
-            if view.status in ("running", "cancelled"):
+            if view.status in ("running", "paused", "cancelled"):
                 view.status = status
 
     def end_at_once(self, message: str) -> None:

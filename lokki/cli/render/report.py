@@ -18,7 +18,10 @@ from lokki.engine.events import (
     Event,
     RunCancelling,
     RunFinished,
+    RunPaused,
+    RunPausing,
     RunStarted,
+    RunUnpaused,
     StageFailed,
     StageFinished,
     StageProgressed,
@@ -139,6 +142,13 @@ class LineReport:
                 self._failed(event, now)
             case RunCancelling() if not self._resume_shown:  # by another process, not by Ctrl-C
                 self.tell(logging.run_cancelling(self._run_id, self._waiting(), now))
+            case RunPausing():
+                self.tell(logging.run_pausing(self._run_id, self._ending(), now))
+            case RunPaused():
+                unpause = self._program.command("unpause", str(self._run_id))
+                self.tell(logging.run_paused(self._run_id, unpause, now))
+            case RunUnpaused():
+                self.tell(logging.run_unpaused(self._run_id, now))
             case RunFinished(status, _):
                 if self._json or status == RunStatus.SUCCEEDED:
                     self.tell(logging.run_end(self._run_id, str(status), now))
@@ -199,6 +209,10 @@ class LineReport:
         if stage.in_threads:
             return f"waiting for the calls of '{stage.name}' in threads to end"
         return f"stopping the calls of '{stage.name}'"
+
+    def _ending(self) -> str:
+        """What a pause waits for."""
+        return f"waiting for the running calls of '{self._stages[self._position].name}' to end"
 
     def _write_at_once(self, text: str) -> None:
         os.write(2, text.encode())  # a stream may be in the middle of a write

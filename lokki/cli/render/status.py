@@ -20,6 +20,8 @@ def status(run: Run) -> Text:
         return Text("running", style=_COLOURS["running"]).append(" (lost)", style="red")
     if run.status == "running" and run.cancel_requested is not None:
         return Text("cancelling", style=_COLOURS["cancelled"])
+    if run.status == "running" and run.pause_requested is not None:
+        return Text("pausing", style=_COLOURS["paused"])
     return Text(run.status, style=_COLOURS.get(run.status, ""))
 
 

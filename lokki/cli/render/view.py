@@ -28,6 +28,7 @@ _MARKS = {  # in UTF-8 and in ASCII
     "waiting": ("·", ".", "dim"),
     "kept": ("✓", "+", "dim"),  # from before the run was resumed
     "running": ("▸", ">", "bold"),
+    "paused": ("‖", "=", "yellow"),  # or about to be
     "done": ("✓", "+", "green"),
     "failed": ("✗", "x", "red"),
     "cancelled": ("◌", "c", "yellow"),  # or about to be
@@ -74,6 +75,8 @@ class StageView:
         """The time so far, or the time left; unknown while items are retrying."""
         if self.status == "cancelled" and not last:
             return "cancelling"
+        if self.status == "paused" and not last:
+            return "paused"
         left = self.counts.total - self.counts.done
         if per_second and self._took is None and not last and self.counts.retrying < left:
             return f"{duration(ceil(left / per_second))} left"

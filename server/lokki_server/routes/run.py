@@ -36,9 +36,21 @@ async def cancel_run(runs: Runs, run_id: RunId, request: models.CancelRequest) -
     return await runs.cancel(run_id)
 
 
+@of_run.post("/pause", response_model=Run, status_code=202, responses=problems(404, 409))
+async def pause_run(runs: Runs, run_id: RunId, request: models.PauseRequest) -> Any:
+    """Have a run begin no more calls; it is paused when those that run have ended. Not on AWS."""
+    return await runs.pause(run_id)
+
+
+@of_run.post("/unpause", response_model=Run, status_code=202, responses=problems(404, 409))
+async def unpause_run(runs: Runs, run_id: RunId, request: models.PauseRequest) -> Any:
+    """Have a paused run continue, in its process or in a runner of this server."""
+    return await runs.unpause(run_id)
+
+
 @of_run.post("/tune", response_model=Tuned, responses=problems(404, 409))
 async def tune_run(runs: Runs, run_id: RunId, request: models.TuneRequest) -> Any:
-    """Change how many items of a run's map run at a time; only on AWS, while the map runs."""
+    """Change how many items of a run's map run at a time, while the map runs."""
     return await runs.tune(run_id, request.concurrency)
 
 

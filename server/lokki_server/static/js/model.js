@@ -2,7 +2,7 @@
 
 import { now } from "./time.js";
 
-export const RUN_STATUSES = ["queued", "running", "succeeded", "failed", "cancelled"];
+export const RUN_STATUSES = ["queued", "running", "paused", "succeeded", "failed", "cancelled"];
 export const ITEM_STATUSES = [
   "pending",
   "running",
@@ -21,7 +21,8 @@ export const lost = (run) => run.status === "running" && run.owner?.alive === fa
 /** The status in a word: that of the journal, or a more precise one for a running run. */
 export function shownStatus(run) {
   if (lost(run)) return "lost";
-  return run.status === "running" && run.cancel_requested ? "cancelling" : run.status;
+  if (run.status !== "running") return run.status;
+  return run.cancel_requested ? "cancelling" : run.pause_requested ? "pausing" : run.status;
 }
 
 /** Seconds that a run or a stage has taken; whole ones while it is running. */
@@ -55,11 +56,22 @@ export const stageText = ({ kind, steps }) =>
 /** The steps of a stage of a run. */
 export const stepsAt = (run, position) => run.structure[position]?.steps ?? [];
 
+/** Whether it is paused, and something can continue it: its process, or a runner. */
+const waits = (run) => run.status === "paused" && run.owner?.alive !== false;
+
+const goesOn = (run) => ["queued", "running"].includes(run.status) && !lost(run);
+
+export const canPause = (run) =>
+  run.where !== "aws" && goesOn(run) && !run.cancel_requested && !run.pause_requested;
+export const canUnpause = (run) => waits(run) || (goesOn(run) && Boolean(run.pause_requested));
+export const openMap = (run) =>
+  ended(run) || lost(run) ? undefined : maps(run).find(({ finished }) => !finished);
+
 export const canCancel = (run) => !ended(run) && !lost(run) && !run.cancel_requested;
 
 /** Whether there is anything to resume: what is not done, or tolerated failures. */
 export function canResume(run) {
-  const rests = ended(run) || lost(run);
+  const rests = ended(run) || lost(run) || (run.status === "paused" && !waits(run));
   return rests && (run.status !== "succeeded" || sum(run.stages, "tolerated") > 0);
 }
 

@@ -21,6 +21,47 @@ export function askCancel(run, act) {
   });
 }
 
+export function askPause(run, act) {
+  confirm({
+    title: "Pause this run?",
+    content: h(
+      "p",
+      null,
+      "Nothing more begins. The run is paused when its running calls have ended; it then holds no worker, until it is continued.",
+    ),
+    verb: "Pause the run",
+    act: async () => act(await post(runPath(run, "pause"), {}), "The run is being paused"),
+  });
+}
+
+export function askUnpause(run, act) {
+  confirm({
+    title: "Continue this run?",
+    content: h("p", null, "It continues where it was paused."),
+    verb: "Continue the run",
+    act: async () => act(await post(runPath(run, "unpause"), {}), "The run continues"),
+  });
+}
+
+/** `said(words)` is called with what has been changed. */
+export function askTune(run, map, said) {
+  const input = h("input", { type: "number", min: 1, max: 10000, required: true });
+  confirm({
+    title: `How many items of ${map.name} run at a time?`,
+    content: [
+      h("p", null, "From now on, until the map ends. Calls that have begun go on."),
+      h("div", { class: "field" }, h("label", null, "Concurrency ", input)),
+    ],
+    verb: "Change",
+    async act() {
+      const { stage, concurrency } = await post(runPath(run, "tune"), {
+        concurrency: Number(input.value),
+      });
+      said(`${stage}: ${count(concurrency)} at a time`);
+    },
+  });
+}
+
 export function askResume(run, act) {
   const tolerated = sum(run.stages, "tolerated");
   const failed = sum(run.stages, "failed");

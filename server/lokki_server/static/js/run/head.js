@@ -4,9 +4,21 @@ import { path, runPath, withQuery, written } from "../api.js";
 import { badge, whereBadge } from "../components/status.js";
 import { code } from "../components/value.js";
 import { announce, h, setAttribute, setText } from "../dom.js";
-import { canCancel, canResume, done, lost, maps, shownStatus, sum, took } from "../model.js";
+import {
+  canCancel,
+  canPause,
+  canResume,
+  canUnpause,
+  done,
+  lost,
+  maps,
+  openMap,
+  shownStatus,
+  sum,
+  took,
+} from "../model.js";
 import { count, duration, setWhen } from "../time.js";
-import { askCancel, askResume } from "./actions.js";
+import { askCancel, askPause, askResume, askTune, askUnpause } from "./actions.js";
 
 /** `changed(run)` is called with what the server answers to an action. */
 export function runHead(first, changed) {
@@ -18,16 +30,13 @@ export function runHead(first, changed) {
   const owner = h("span");
   const resumed = h("span");
   const notice = h("div");
-  const cancel = h(
-    "button",
-    { type: "button", class: "danger", onclick: () => askCancel(run, act) },
-    "Cancel…",
-  );
-  const resume = h(
-    "button",
-    { type: "button", class: "primary", onclick: () => askResume(run, act) },
-    "Resume…",
-  );
+  const button = (name, ask, kind = null) =>
+    h("button", { type: "button", class: kind, onclick: () => ask(run, act) }, name);
+  const cancel = button("Cancel…", askCancel, "danger");
+  const resume = button("Resume…", askResume, "primary");
+  const pause = button("Pause…", askPause);
+  const unpause = button("Continue…", askUnpause, "primary");
+  const tune = button("Concurrency…", () => askTune(run, openMap(run), announce));
   const like = { from: run.id, on: run.where === "aws" ? "aws" : null };
   const again = h(
     "a",
@@ -62,7 +71,7 @@ export function runHead(first, changed) {
         facts.owner,
         facts.resumed,
       ),
-      h("div", { class: "buttons" }, again, resume, cancel),
+      h("div", { class: "buttons" }, again, resume, unpause, pause, tune, cancel),
     ),
     notice,
   );
@@ -85,6 +94,9 @@ export function runHead(first, changed) {
       setAttribute(facts.resumed, "hidden", times ? null : "");
       setAttribute(cancel, "hidden", canCancel(run) ? null : "");
       setAttribute(resume, "hidden", canResume(run) ? null : "");
+      setAttribute(pause, "hidden", canPause(run) ? null : "");
+      setAttribute(unpause, "hidden", canUnpause(run) ? null : "");
+      setAttribute(tune, "hidden", openMap(run) ? null : "");
       setAttribute(resume, "class", run.status === "succeeded" ? null : "primary");
       const next = written([shownStatus(run), run.error, run.owner, run.waits_for]);
       if (next !== noticed) notice.replaceChildren(...noticeOf(run));
@@ -102,7 +114,11 @@ function noticeOf(run) {
     cancelling: "It is being cancelled: running calls may end first.",
     cancelled: "It was cancelled. Results are kept: resume it to continue.",
     queued: waitsFor(run.waits_for),
-    paused: "It is paused.",
+    pausing: "It is being paused: running calls end first.",
+    paused:
+      run.owner?.alive === false
+        ? "It is paused, and its process is gone. Results are kept: resume it to continue."
+        : "It is paused: nothing of it runs until it is continued.",
   }[shownStatus(run)];
   return text ? [h("p", { class: "notice", "data-status": shownStatus(run) }, text)] : [];
 }
