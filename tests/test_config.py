@@ -113,6 +113,13 @@ PROMISED = {  # key: variable, default
     "server.import_patience": ("LOKKI_SERVER_IMPORT_PATIENCE", 30),
     "server.catch_up": ("LOKKI_SERVER_CATCH_UP", False),
     "server.grace": ("LOKKI_SERVER_GRACE", 30),
+    "notify.on": ("LOKKI_NOTIFY_ON", "failed"),
+    "notify.webhook": ("LOKKI_NOTIFY_WEBHOOK", None),
+    "notify.slack": ("LOKKI_NOTIFY_SLACK", None),
+    "notify.email": ("LOKKI_NOTIFY_EMAIL", None),
+    "notify.smtp": ("LOKKI_NOTIFY_SMTP", "smtp://localhost"),
+    "notify.sender": ("LOKKI_NOTIFY_SENDER", None),
+    "notify.sns": ("LOKKI_NOTIFY_SNS", None),
 }
 TABLES = ("aws.tags", "lambda.env", "batch.env")
 NUMBERS_WITHOUT_DEFAULT = (
@@ -421,7 +428,7 @@ LEVELS = "must be DEBUG, INFO, WARNING or ERROR"
         ("[aws.role]\nlambda = 1", "unknown key 'aws.role'; did you mean 'aws.roles'?"),
         ('"logging.level" = 1', "unknown key ''logging.level''; did you mean 'logging.level'?"),
         ("x = 1", "unknown key 'x'; known keys: build_dir, aws, batch, lambda, local, logging, "
-         "server"),
+         "notify, server"),
         ("[batch]\ntimeout = 1", "unknown key 'batch.timeout'; did you mean "
          "'batch.timeout_seconds'?"),
         ("lamda = 1", "unknown key 'lamda'; did you mean 'lambda'?"),

@@ -13,5 +13,6 @@ from lokki.config.schema import Aws as Aws
 from lokki.config.schema import Config as Config
 from lokki.config.schema import Local as Local
 from lokki.config.schema import Logging as Logging
+from lokki.config.schema import Notify as Notify
 from lokki.config.schema import Server as Server
 from lokki.config.variables import unknown_variables as unknown_variables

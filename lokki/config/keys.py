@@ -31,6 +31,7 @@ class Key:
     most: int | None
     env: str
     option: str | None
+    secret: bool
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -81,7 +82,8 @@ class Key:
         if self.kind is str and value == "" != self.default:
             raise ValueError(f"key '{self.name}' must not be empty")
         if not self._holds(value):
-            raise ValueError(f"key '{self.name}' must be {self.allowed}, not {shown(value)}")
+            what = "something else" if self.secret else shown(value)
+            raise ValueError(f"key '{self.name}' must be {self.allowed}, not {what}")
         return value
 
     def _read(self, text: str) -> Any:

@@ -22,18 +22,23 @@ def _key(
     most: int | None = None,
     env: str | None = None,
     option: str | None = None,
+    secret: bool = False,
 ) -> Any:
-    """A key: its default, meaning and range, and the variable and option that set it."""
+    """A key: its default, meaning and range, and the variable and option that set it.
+
+    The value of a ``secret`` one is never shown.
+    """
     metadata = {
         "description": description,
         "least": least,
         "most": most,
         "env": env,
         "option": option,
+        "secret": secret,
     }
     if default in (dict, list):
         return field(default_factory=default, repr=default is list, metadata=metadata)
-    return field(default=default, metadata=metadata)
+    return field(default=default, repr=not secret, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -269,6 +274,28 @@ class Server:
 
 
 @dataclass(frozen=True)
+class Notify:
+    """Notices of runs that end on this machine or a server."""
+
+    on: str = _key(
+        "failed", "ends of which there are notices: failed, succeeded, cancelled; comma-separated"
+    )
+    webhook: str | None = _key(None, "URL that notices are posted to, as JSON", secret=True)
+    slack: str | None = _key(
+        None, "URL of an incoming webhook of Slack, or of what takes the same", secret=True
+    )
+    email: str | None = _key(None, "addresses, comma-separated, that notices are mailed to")
+    smtp: str = _key(
+        "smtp://localhost",
+        "mail server: smtp:// with STARTTLS where it is offered, or smtps://; then "
+        "user:password@host:port",
+        secret=True,
+    )
+    sender: str | None = _key(None, "address that mails are from; none: lokki at this machine")
+    sns: str | None = _key(None, "ARN of an SNS topic that notices are published to")
+
+
+@dataclass(frozen=True)
 class Config:
     """All settings; ``origins`` says where the value of a dotted key or entry came from."""
 
@@ -279,6 +306,7 @@ class Config:
     logging: Logging = field(default_factory=Logging)
     local: Local = field(default_factory=Local)
     server: Server = field(default_factory=Server)
+    notify: Notify = field(default_factory=Notify)
     origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     def values(self) -> dict[str, Any]:

@@ -34,6 +34,7 @@ from lokki.engine.spawning import cores
 from lokki.engine.workers import WorkerPool
 from lokki.errors import DefinitionError, LokkiError
 from lokki.graph import FlowDefinition, FlowGraph
+from lokki.notify.notifier import Notifier
 from lokki.numeric import whole
 from lokki.resumption import ResumeOptions
 from lokki.secret import HIDDEN, Secret
@@ -143,6 +144,7 @@ class Engine:
         self._local = config.local
         self._path, self._payloads = _places(journal, payloads, config)
         self._own_payloads = payloads is None
+        self.notifier = Notifier(config)
         self._limits: dict[Any, int] = {
             "thread": concurrency or 4 * cores(),
             "async": concurrency or _ASYNC_CALLS,
@@ -190,6 +192,7 @@ class Engine:
                 if self._own_payloads:
                     await self._payloads.close()
                 await anyio.to_thread.run_sync(self.journal.close)
+                await anyio.to_thread.run_sync(self.notifier.close)
 
     def limit_of(self, stage: Stage) -> int:
         """The most calls of a stage that run at a time here, apart from the stage's own limit."""
@@ -309,6 +312,7 @@ class Engine:
             planned=planned,
             started_by=started_by,
             echo=self._echo,
+            notifier=self.notifier,
         )
         self._runs.add(run)
         task = asyncio.get_running_loop().create_task(run.drive(), name=f"lokki run {run_id}")

@@ -57,6 +57,8 @@ from lokki.model.base import fields_of
 from lokki.model.failure import Error, Failure
 from lokki.model.status import ItemStatus, RunStatus
 from lokki.model.structure import StageKind, dumped
+from lokki.notify.notice import Notice
+from lokki.notify.notifier import Notifier
 from lokki.secret import redacted
 from lokki.stages import MapStage, Stage
 from lokki.store.codec import dumps, unpack
@@ -98,6 +100,7 @@ class Run:
         planned: Plan[Any] | None,
         started_by: str | None,
         echo: TextIO | None,
+        notifier: Notifier,
     ) -> None:
         self.graph = graph
         self.id = run_id
@@ -107,6 +110,7 @@ class Run:
         self.payloads = payloads
         self.lanes = lanes
         self.echo = echo
+        self._notifier = notifier
         self._fresh = fresh_contexts()
         self.events: list[Event] = []
         self.news = asyncio.Event()
@@ -210,8 +214,11 @@ class Run:
         if status is RunStatus.PAUSED:
             await _committed(Jobs(self.journal).hand_back(self.id, self._now()))
             return status
-        recorded = None if self.error is None else self._error_json(self.error)
-        await _committed(self.journal.finish(self.id, status.value, self._now(), recorded))
+        recorded = None if self.error is None else self._recorded_error(self.error)
+        ended = self._now()
+        why = None if recorded is None else json.dumps(recorded, default=fields_of)
+        await _committed(self.journal.finish(self.id, status.value, ended, why))
+        self._notifier.tell(Notice(self.id, self.graph.name, status, ended, recorded))
         if self._last is not None:
             self._publish(self._last)
         return status
@@ -278,7 +285,7 @@ class Run:
                     await drop(self.payloads, kept.ref)
             raise
 
-    def _error_json(self, error: Exception) -> str:
+    def _recorded_error(self, error: Exception) -> Error:
         """An error as the run's record has it."""
         secrets = secrets_of(self.graph)
         if isinstance(error, RunFailed):
@@ -291,7 +298,7 @@ class Run:
             message=redacted(described.message, secrets),
             traceback=described.traceback and redacted(described.traceback, secrets),
         )
-        return json.dumps(short_error(described), default=fields_of)
+        return short_error(described)
 
     def _note(self, step: str, message: str) -> None:
         """Log an error of the run that belongs to no item."""

@@ -7,10 +7,11 @@ import sqlite3
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from lokki.errors import JournalError, KeyReused, RunOwned
 from lokki.model.base import fields_of
+from lokki.model.failure import Error
 from lokki.store.controls import end_paused
 from lokki.store.events import add_event
 from lokki.store.journal import Journal, end_cancelled
@@ -70,6 +71,14 @@ class NewRun:
             leased_until=None,
             seen=self.created,
         )
+
+
+class Recovered(NamedTuple):
+    """The runs whose runners were gone: which are queued again, and which have ended, and why."""
+
+    queued: list[str]
+    failed: list[tuple[RunRow, Error]]
+    cancelled: list[RunRow]
 
 
 class Jobs:
@@ -146,10 +155,13 @@ class Jobs:
             for run, source, again in self._journal.history.waiting(limit, offer, held)
         ]
 
-    def refuse(self, run_id: str, error: str, now: float) -> Future[None]:
-        """Mark a waiting run that cannot begin as failed; ``error`` is a JSON object."""
+    def refuse(self, run_id: str, error: str, now: float) -> Future[bool]:
+        """Mark a waiting run that cannot begin as failed, and whether it was waiting.
 
-        def update(connection: sqlite3.Connection) -> None:
+        ``error`` is a JSON object.
+        """
+
+        def update(connection: sqlite3.Connection) -> bool:
             changed = connection.execute(
                 "UPDATE runs SET status = 'failed', finished = ?, error = ?"
                 " WHERE id = ? AND status = 'queued'",
@@ -158,6 +170,7 @@ class Jobs:
             if changed:
                 connection.execute("UPDATE jobs SET queued = NULL WHERE run = ?", (run_id,))
                 add_event(connection, run_id, now, "run_failed", detail=error)
+            return bool(changed)
 
         return self._journal.commits.call(run_id, update)
 
@@ -183,19 +196,19 @@ class Jobs:
 
         return self._journal.commits.call(run_id, update, owned=True)
 
-    def recover(self, now: float, most: int) -> Future[list[str]]:
-        """Queue the runs whose runners are gone again; return their ids.
+    def recover(self, now: float, most: int) -> Future[Recovered]:
+        """Queue the runs whose runners are gone again.
 
         A run to which this has happened ``most`` times before fails; one whose cancellation was
         requested is cancelled, and one that was to be paused is.
         """
 
-        def update(connection: sqlite3.Connection) -> list[str]:
+        def update(connection: sqlite3.Connection) -> Recovered:
             rows = connection.execute(
                 "SELECT runs.*, resumes FROM jobs JOIN runs ON id = run"
                 " WHERE status = 'running' AND queued IS NULL"
             ).fetchall()
-            queued = []
+            recovered = Recovered([], [], [])
             for *columns, resumes in rows:
                 run = RunRow(*columns)
                 if is_worked_on(run, now):
@@ -203,21 +216,22 @@ class Jobs:
                     continue
                 if run.cancel_requested is not None:
                     end_cancelled(connection, found(connection.execute, run.id), now)
+                    recovered.cancelled.append(run)
                     continue
                 if run.pause_requested is not None:
                     seen = found(connection.execute, run.id).seen
                     end_paused(connection, run.id, now, seen)
                     continue
                 if resumes >= most:
-                    _give_up(connection, run, resumes, now)
+                    recovered.failed.append((run, _give_up(connection, run, resumes, now)))
                     continue
-                queued.append(run.id)
+                recovered.queued.append(run.id)
                 connection.execute("UPDATE runs SET status = 'queued' WHERE id = ?", (run.id,))
                 connection.execute(
                     "UPDATE jobs SET queued = ?, resumes = resumes + 1 WHERE run = ?",
                     (now, run.id),
                 )
-            return queued
+            return recovered
 
         return self._journal.commits.call("", update)
 
@@ -248,20 +262,20 @@ def enqueue(
     return added.lastrowid or 0
 
 
-def _give_up(connection: sqlite3.Connection, run: RunRow, resumes: int, now: float) -> None:
-    error = json.dumps(
-        {
-            "type": "RunnerDied",
-            "message": f"the runner of this run died {resumes + 1} times; see its log, fix "
-            "what kills it, and resume",
-        }
+def _give_up(connection: sqlite3.Connection, run: RunRow, resumes: int, now: float) -> Error:
+    why = Error(
+        type="RunnerDied",
+        message=f"the runner of this run died {resumes + 1} times; see its log, fix what kills "
+        "it, and resume",
     )
+    error = json.dumps({"type": why.type, "message": why.message})
     connection.execute(
         "UPDATE runs SET status = 'failed', finished = ?, error = ?, owner = NULL,"
         " leased_until = NULL WHERE id = ?",
         (now, error, run.id),
     )
     add_event(connection, run.id, now, "run_failed", detail=error)
+    return why
 
 
 def _queue(

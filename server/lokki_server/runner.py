@@ -31,6 +31,8 @@ from lokki.errors import LokkiError, RunOwned
 from lokki.loading import LoadError, alias_source, file_named, flow_in, load_module, source_and_name
 from lokki.model.base import fields_of
 from lokki.model.failure import Error
+from lokki.model.status import RunStatus
+from lokki.notify.notice import Notice
 from lokki.resumption import ResumeOptions
 from lokki.secret import in_environment
 from lokki.store.commits import Committer
@@ -143,8 +145,11 @@ class Runner:
             traceback=output.masked(traceback) or None,
         )
         with suppress(LokkiError):
-            why = json.dumps(short_error(refusal), default=fields_of)
-            await asyncio.wrap_future(self._jobs.refuse(run_id, why, time()))
+            refusal, now = short_error(refusal), time()
+            why = json.dumps(refusal, default=fields_of)
+            if await asyncio.wrap_future(self._jobs.refuse(run_id, why, now)):
+                flow = self._engine.journal.run(run_id).flow
+                self._engine.notifier.tell(Notice(run_id, flow, RunStatus.FAILED, now, refusal))
 
     def _flow(self, run_id: str, target: str, patient: bool) -> Flow[..., Any]:
         """A flow; its file is imported once, so that all its flows share its classes."""

@@ -62,7 +62,6 @@ class Service:
         sources: Sequence[str],
         stop: Callable[[Exception], None],
     ) -> None:
-        settings = config.server
         self.config = config
         self.journal = journal
         self.history: History = journal.history
@@ -70,7 +69,7 @@ class Service:
         self.controls = Controls(journal)
         self.payloads = payload_store(journal.path, config)
         self.catalog = Catalog(sources)
-        self.supervisor = Supervisor(self.jobs, self.catalog, settings)
+        self.supervisor = Supervisor(self.jobs, self.catalog, config)
         self.hub = Hub(journal)
         self.feed = Feed(self.history)
         self.clock = Clock(self)

@@ -11,7 +11,10 @@ from math import inf
 from time import monotonic, time
 from typing import Any
 
-from lokki.config import Server
+from lokki.config import Config
+from lokki.model.status import RunStatus
+from lokki.notify.notice import Notice
+from lokki.notify.notifier import Notifier
 from lokki.store.jobs import Job, Jobs
 from lokki_server.catalog import Catalog
 from lokki_server.channel import Child
@@ -78,8 +81,10 @@ class Supervisor:
     A run whose runner has died is queued again, at most ``max_resumes`` times.
     """
 
-    def __init__(self, jobs: Jobs, catalog: Catalog, settings: Server) -> None:
+    def __init__(self, jobs: Jobs, catalog: Catalog, config: Config) -> None:
+        settings = config.server
         self._jobs = jobs
+        self._notifier = Notifier(config)
         self._catalog = catalog
         self._count = settings.runners
         self._most_runs = settings.max_runs
@@ -119,7 +124,12 @@ class Supervisor:
         """Assign queued runs to the runners, and queue lost runs again."""
         if monotonic() - self._recovered > _RECOVER_SECONDS:
             self._recovered = monotonic()
-            await asyncio.wrap_future(self._jobs.recover(time(), self._max_resumes))
+            now = time()
+            recovered = await asyncio.wrap_future(self._jobs.recover(now, self._max_resumes))
+            for run, error in recovered.failed:
+                self._notifier.tell(Notice(run.id, run.flow, RunStatus.FAILED, now, error))
+            for run in recovered.cancelled:
+                self._notifier.tell(Notice(run.id, run.flow, RunStatus.CANCELLED, now))
         await self._assign()
 
     async def news(self) -> None:
@@ -281,3 +291,4 @@ class Supervisor:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.to_thread(self._notifier.close)

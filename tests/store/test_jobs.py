@@ -154,7 +154,7 @@ def test_who_finds_a_lost_run_of_another_service_queues_it_for_that_one(jobs, op
     put()
     opened.take("r1", 2.0, queued=True).result()
     opened.commits.release(opened.own("r1", lambda error: None))
-    assert jobs.recover(3.0 + LEASE_SECONDS, 3).result() == ["r1"]
+    assert jobs.recover(3.0 + LEASE_SECONDS, 3).result().queued == ["r1"]
     assert waiting(jobs, OTHERS[0]) == []
     assert waiting(jobs) == ["r1"]
 
@@ -207,9 +207,9 @@ def test_a_runner_elsewhere_whose_clock_was_ahead_does_not_keep_its_run(jobs, op
         jobs.put_again("r1", {}, 105.0, OFFER).result()
     with closing(sqlite3.connect(opened.path)) as connection, connection:
         connection.execute("UPDATE runs SET leased_until = leased_until + 7200")
-    assert jobs.recover(110.0, 3).result() == []
-    assert jobs.recover(110.0 + LEASE_SECONDS - 1, 3).result() == []
-    assert jobs.recover(110.0 + LEASE_SECONDS, 3).result() == ["r1"]
+    assert jobs.recover(110.0, 3).result().queued == []
+    assert jobs.recover(110.0 + LEASE_SECONDS - 1, 3).result().queued == []
+    assert jobs.recover(110.0 + LEASE_SECONDS, 3).result().queued == ["r1"]
 
 
 # ---- out of the queue ----------------------------------------------------------------------------
@@ -281,15 +281,15 @@ def die_with(journal, now):
 
 def test_a_run_goes_on_after_the_death_of_its_runner(jobs, opened, put, journal):
     put()
-    assert jobs.recover(2.0, 3).result() == []
+    assert jobs.recover(2.0, 3).result().queued == []
     for count in range(2):
         die_with(journal, 5.0)
         assert opened.run("r1").status == "running"
-        assert jobs.recover(6.0 + count, 2).result() == ["r1"]
+        assert jobs.recover(6.0 + count, 2).result().queued == ["r1"]
         assert waiting(jobs) == ["r1"]
-        assert jobs.recover(6.0 + count, 2).result() == []
+        assert jobs.recover(6.0 + count, 2).result().queued == []
     die_with(journal, 8.0)
-    assert jobs.recover(9.0, 2).result() == []
+    assert jobs.recover(9.0, 2).result().queued == []
     run = opened.run("r1")
     assert (run.status, run.finished, run.owner) == ("failed", 9.0, None)
     assert json.loads(run.error)["type"] == "RunnerDied"
@@ -297,18 +297,18 @@ def test_a_run_goes_on_after_the_death_of_its_runner(jobs, opened, put, journal)
     assert kinds(opened)[-1] == "run_failed"
     jobs.put_again("r1", {}, 10.0, OFFER).result()
     die_with(journal, 11.0)
-    assert jobs.recover(12.0, 2).result() == ["r1"], "a resume counts anew"
+    assert jobs.recover(12.0, 2).result().queued == ["r1"], "a resume counts anew"
 
 
 def test_runs_of_the_living_and_of_no_service_are_left(jobs, opened, put, record, journal):
     put()
     opened.take("r1", 2.0).result()
     writer = opened.own("r1", lambda error: None)
-    assert jobs.recover(3.0, 3).result() == []
+    assert jobs.recover(3.0, 3).result().queued == []
     opened.commits.release(writer)
-    assert jobs.recover(3.0 + LEASE_SECONDS, 3).result() == ["r1"]
+    assert jobs.recover(3.0 + LEASE_SECONDS, 3).result().queued == ["r1"]
     record.run("r2")  # of `lokki run`
-    assert jobs.recover(10_000.0, 3).result() == []
+    assert jobs.recover(10_000.0, 3).result().queued == []
     assert opened.run("r2").status == "running"
 
 
@@ -318,7 +318,7 @@ def test_a_run_that_was_to_be_cancelled_when_its_runner_died_is_cancelled(jobs, 
     opened.own("r1", lambda error: None)
     opened.request_cancel("r1", 2.5).result()
     end = 3.0 + LEASE_SECONDS
-    assert jobs.recover(end, 3).result() == []
+    assert jobs.recover(end, 3).result().queued == []
     run = opened.run("r1")
     assert (run.status, run.finished, run.owner) == ("cancelled", end, None)
     assert kinds(opened)[-1] == "run_cancelled"

@@ -35,6 +35,7 @@ TABLE = (
     Entry("tune"),
     Entry("gc"),
     Entry("config"),
+    Entry("notify"),
     Entry("result"),
     Entry("flows", lokki_only=True),
     Entry("schedules", lokki_only=True),

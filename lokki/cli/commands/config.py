@@ -17,9 +17,10 @@ from lokki.secret import HIDDEN
 def command(as_json: bool) -> None:
     """Show every setting, its value and where it came from.
 
-    The values in [lambda.env] and [batch.env] may be secret and are not shown.
+    Values that may be secret are not shown: those in [lambda.env] and [batch.env], and the URLs in
+    [notify].
     """
-    from lokki.config import KEYS
+    from lokki.config import DEFAULT, KEYS
 
     here = configured()
     rows: dict[str, Any] = {}
@@ -28,6 +29,8 @@ def command(as_json: bool) -> None:
         if KEYS[name].is_table:
             origin = {entry: here.origins[f"{name}.{entry}"] for entry in value}
             value = dict.fromkeys(value, HIDDEN)
+        elif KEYS[name].secret and origin != DEFAULT:
+            value = HIDDEN
         rows[name] = {"value": value, "from": origin}
     if as_json:
         print_json(rows)

@@ -1,0 +1,83 @@
+"""Sends notices in the background, so that no run waits for a mail server."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from lokki.config import Config, Notify
+from lokki.errors import ConfigError
+from lokki.notify.notice import ENDS, Notice, Refused
+
+if TYPE_CHECKING:
+    from lokki.notify.targets import Send
+
+_PAUSES = (1.0, 2.0, 4.0, 8.0, 15.0)
+"""Seconds between the attempts to send a notice."""
+_CLOSING_SECONDS = 30.0
+_THREADS = 4
+_log = logging.getLogger("lokki.notify")
+
+
+class Notifier:
+    """Sends a notice of each end that ``[notify]`` names to each of its targets.
+
+    ``targets`` has what sends to each of them. One that cannot be reached is tried up to five more
+    times within half a minute; then a warning is logged. No run fails for it. Raises ConfigError
+    for a setting that is wrong.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.targets: Mapping[str, Send] = {}
+        if replace(config.notify, on=Notify.on) != Notify():
+            from lokki.notify.targets import targets  # slow to import
+
+            self.targets = targets(config.notify, config.aws.endpoint)
+        self._ends = _ends(config.notify.on)
+        self._pool: ThreadPoolExecutor | None = None
+        self._sent: set[Future[None]] = set()
+        self._closing = threading.Event()
+
+    def tell(self, notice: Notice) -> None:
+        """Send a notice if this end is to be notified; does not wait."""
+        if not self.targets or notice.status not in self._ends:
+            return
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(_THREADS, "lokki-notify")
+        for name, send in self.targets.items():
+            sent = self._pool.submit(self._deliver, name, send, notice)
+            self._sent.add(sent)
+            sent.add_done_callback(self._sent.discard)
+
+    def close(self) -> None:
+        """Wait for notices that are on their way, up to half a minute; blocks."""
+        if self._pool is not None:
+            wait(tuple(self._sent), _CLOSING_SECONDS)
+            self._closing.set()
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _deliver(self, name: str, send: Send, notice: Notice) -> None:
+        for pause in (*_PAUSES, None):
+            try:
+                send(notice)
+            except (Refused, OSError) as error:
+                why = error
+            except Exception as error:
+                _log.exception("lokki could not send a notice to %s: %s", name, error)
+                return
+            else:
+                return
+            if isinstance(why, Refused) or pause is None or self._closing.wait(pause):
+                break
+        _log.warning("no notice of run %s could be sent to %s: %s", notice.run_id, name, why)
+
+
+def _ends(configured: str) -> frozenset[str]:
+    ends = {each.strip() for each in configured.split(",")} - {""}
+    for each in sorted(ends - set(ENDS)):
+        raise ConfigError(f"notify.on: '{each}' is no end of a run: use {', '.join(ENDS)}")
+    return frozenset(ends)
