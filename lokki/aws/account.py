@@ -27,6 +27,8 @@ from lokki.config import Config
 from lokki.errors import AwsError
 from lokki.store.s3 import emulators_credentials
 
+PAGE = 1_000
+"""Executions, events or items per request."""
 _TRIES = 6
 """How often a throttled request is tried, with growing waits (botocore's standard mode)."""
 _TRIES_FOR_IDENTITY = 2

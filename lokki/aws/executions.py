@@ -12,6 +12,7 @@ from typing import Any
 
 from lokki.aws import account as accounts
 from lokki.aws import stack
+from lokki.aws.account import PAGE
 from lokki.aws.bucket import bucket_of
 from lokki.aws.execution_view import (
     Machine,
@@ -19,7 +20,7 @@ from lokki.aws.execution_view import (
     status_of,
     statuses_of,
 )
-from lokki.aws.observation import GONE, PAGE
+from lokki.aws.observation import GONE
 from lokki.aws.results import Results
 from lokki.config import Config
 from lokki.errors import AwsError, KeyReused, NotTunable, RunNotFound

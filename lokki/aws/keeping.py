@@ -16,8 +16,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from lokki.aws import stack
-from lokki.aws.account import Account
-from lokki.aws.observation import GONE, PAGE
+from lokki.aws.account import PAGE, Account
+from lokki.aws.observation import GONE
 from lokki.builder.limits import MOST_RESOURCES
 from lokki.builder.references import closure, references
 from lokki.builder.template import literal

@@ -5,15 +5,14 @@ What was read of an execution is kept, so that the next request asks only for ne
 
 from __future__ import annotations
 
-import json
-from collections.abc import Set
+from functools import partial
 from math import inf
 from time import monotonic, time
 from typing import Any
 
 import anyio
 
-from lokki.aws.account import Account, Identity
+from lokki.aws.account import PAGE, Account, Identity
 from lokki.aws.execution_view import (
     Answer,
     Machine,
@@ -24,22 +23,15 @@ from lokki.aws.execution_view import (
     machine_of,
 )
 from lokki.aws.once import Kept
-from lokki.builder.children import MOST_EXPRESS_SECONDS
+from lokki.aws.unreported import failed_items, unreported
 from lokki.config import Aws
 from lokki.errors import AwsError, RunNotFound
 from lokki.model.failure import Failure
 from lokki.model.run import Run
-from lokki.runtime.deaths import as_here
 from lokki.runtime.payloads import Payloads
 from lokki.store.s3 import S3Store
 
-PAGE = 1_000
-"""Executions, events or items per request."""
 GONE = ("ExecutionDoesNotExist", "StateMachineDoesNotExist")
-_UNSUCCESSFUL = {"FAILED": "failed", "TIMED_OUT": "timedOut"}
-"""The statuses of executions of failed items, and the counts of a map run with them."""
-_MOST_UNREPORTED = 20
-"""Most failed items whose executions are read: their processes ended without a report."""
 _FAILURE_SECONDS = 5.0
 """Seconds between reads of an unfinished run's failures: there may be thousands."""
 
@@ -178,8 +170,7 @@ class Observations:
         for stage in known.machine.stages:
             if stage.state not in entered:
                 return
-            counts = known.maps[stage.label]["itemCounts"] if stage.label in known.maps else {}
-            failed = counts.get("failed", 0) + counts.get("timedOut", 0)
+            failed = failed_items(known.maps[stage.label]) if stage.label in known.maps else 0
             seen = (
                 failed,
                 stage.state in left,
@@ -211,56 +202,12 @@ class Observations:
         )
         if len(recorded) < failed:
             reported = {each.index for each in recorded if each.index is not None}
-            recorded += await self._unreported(stage, known, reported, done.keys())
+            ask, run = partial(self.account.ask, "stepfunctions"), known.maps[stage.label]
+            recorded += await unreported(ask, run, stage.name, reported, done.keys())
         return recorded
 
     async def _has_result(self, payloads: Payloads, run_id: str, stage: Outlined) -> bool:
         return await self._store.exists(payloads.output_key(run_id, stage.calls[-1]))
-
-    async def _unreported(
-        self, stage: Outlined, known: _Known, reported: set[int], done: Set[int]
-    ) -> list[Failure]:
-        """Failures that only Step Functions knows: those of killed processes, and of its quotas.
-
-        An execution that failed although all of its items have results is reported by the first.
-        """
-        assert stage.label is not None
-        run = known.maps[stage.label]
-        children: list[Answer] = []
-        for status, counted in _UNSUCCESSFUL.items():
-            if run["itemCounts"].get(counted):
-                answer = await self.account.ask(
-                    "stepfunctions",
-                    "list_executions",
-                    mapRunArn=run["mapRunArn"],
-                    statusFilter=status,
-                    maxResults=PAGE,
-                )
-                children += answer["executions"]
-        found = []
-        for child in children[:_MOST_UNREPORTED]:
-            one = await self._described(child["executionArn"])
-            kind, cause = as_here(*_end_of(one))
-            given = json.loads(one["input"])
-            indexes = [item["index"] for item in given.get("Items", [given])]
-            if done >= set(indexes):
-                cause = f"the results of its items are stored, but AWS reports: {cause or kind}"
-                indexes = indexes[:1]
-            else:
-                indexes = [each for each in indexes if each not in done and each not in reported]
-            found += [Failure(stage.name, index, 1, kind, cause, "") for index in indexes]
-        return found
-
-
-def _end_of(child: Answer) -> tuple[str, str]:
-    """What ended the execution of an item: AWS's name and text, or those of its time limit."""
-    if child["status"] == "TIMED_OUT":
-        return "States.Timeout", (
-            f"an express execution has {MOST_EXPRESS_SECONDS} s, in which it also waits for a free "
-            "function: resume the run for those that have no result, or deploy with "
-            'aws.map = "standard", which has no such limit'
-        )
-    return child.get("error") or child["status"], child.get("cause") or ""
 
 
 class _Known:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -13,6 +13,8 @@ from typing import Any
 import anyio
 from aiobotocore.session import AioSession, get_session
 
+from lokki.aws.execution_view import label_of, machine_of
+from lokki.aws.unreported import failed_items, unreported
 from lokki.builder.builder import Build, build
 from lokki.builder.image_pkg import ENTRYPOINT, image_uri
 from lokki.builder.permissions import secret_arns
@@ -238,12 +240,39 @@ async def _execute(
     failures = [
         failure for call in graph.calls for failure in await payloads.failures(run_id, call.name)
     ]
+    failures += await _unreported(machine, execution, payloads, run_id, failures)
     states = [row async for row in _states(machine, execution)]
     seconds = (described["stopDate"] - described["startDate"]).total_seconds()
     lines = await _lines(client.logs, arn.rpartition(":")[2])
     return Rehearsed(
         run_id, status, result, error, cause, tuple(failures), tuple(states), tuple(lines), seconds
     )
+
+
+async def _unreported(
+    machine: Any, execution: str, payloads: Payloads, run_id: str, reported: Sequence[Failure]
+) -> list[Failure]:
+    """The failures of items whose processes were killed, and the like."""
+
+    async def ask(operation: str, **given: Any) -> Any:
+        return await getattr(machine, operation)(**given)
+
+    definition = await machine.describe_state_machine_for_execution(executionArn=execution)
+    made = machine_of(definition["definition"])
+    assert made is not None
+    stages = {stage.label: stage for stage in made.stages}
+    found: list[Failure] = []
+    for listed in (await machine.list_map_runs(executionArn=execution))["mapRuns"]:
+        run, stage = (
+            await machine.describe_map_run(mapRunArn=listed["mapRunArn"]),
+            stages[label_of(listed["mapRunArn"])],
+        )
+        told = {each.index for each in reported if each.step in stage.calls}
+        if failed_items(run) > len(told):
+            done = await payloads.indexes(run_id, stage.calls[-1], "output.pkl.gz")
+            own = {index for index in told if index is not None}
+            found += await unreported(ask, run, stage.name, own, done.keys())
+    return found
 
 
 async def _counts(machine: Any, execution: str) -> str:

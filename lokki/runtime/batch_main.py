@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from contextlib import closing
 from importlib import import_module
 
 from lokki.errors import LokkiError
@@ -23,7 +24,8 @@ def main() -> int:
         redriven = int(os.environ.get(REDRIVEN, "0"))
         numbers = {"attempt": attempt - 1, "redriven": redriven}
         event = parse({**json.loads(os.environ[EVENT]), **numbers})
-        invocation.run(event, holds=True)
+        with closing(invocation):
+            invocation.run(event, holds=True)
     except StepFailed as failed:
         print(failed.failure.traceback or str(failed), file=sys.stderr)
         return FAILED

@@ -92,6 +92,11 @@ class Invocation:
         with _lines_reported(event.flow.run_id), output.own_code(self.code):
             return _Work(self, graph, unit_of(graph, self.step), event, holds).done()
 
+    def close(self) -> None:
+        """Close the connections to the store; nothing runs after it."""
+        with self.loop:
+            self.loop.run(self.payloads.store.close())
+
 
 class _Work:
     """What one event requests."""

@@ -164,9 +164,17 @@ def tolerant_share(count: int = 10):
     return count_up().map(odd_ones_out, tolerated_failures=0.5).agg(with_failures)
 
 
+@step(executor="process")
+def wrong_then_dead(number):
+    if number == 0:
+        raise ValueError("0 is wrong")
+    os._exit(9)
+
+
 @flow
-def too_many(count: int = 10):
-    return count_up().map(odd_ones_out, tolerated_failures=4).agg(with_failures)
+def too_many(count: int = 3):
+    mapped = count_up().map(wrong_then_dead, tolerated_failures=1, concurrency_limit=1)
+    return mapped.agg(with_failures)
 
 
 # ---- several in one invocation -------------------------------------------------------------------

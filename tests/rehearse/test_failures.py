@@ -66,7 +66,10 @@ def test_a_result_that_cannot_be_stored_is_reported_as_here(rehearsal):
 def test_more_failures_than_tolerated_end_the_run(rehearsal):
     done = rehearsal.run(flows.too_many())
     assert (done.status, done.error) == ("FAILED", "States.ExceedToleratedFailureThreshold")
-    assert {each.type for each in done.failures} == {"ValueError"}
+    wrong, dead = done.failures
+    assert (wrong.index, wrong.type, wrong.reason) == (0, "ValueError", "0 is wrong")
+    assert (dead.index, dead.type) == (1, failed(flows.too_many()).type) == (1, "WorkerDied")
+    assert "Runtime.ExitError" in dead.reason
 
 
 def test_more_failures_in_batches_than_tolerated_end_the_run_with_one_of_them(rehearsal):
@@ -132,6 +135,7 @@ def test_a_failed_job_has_reported_why(rehearsal):
         "heavy_failure", "RuntimeError", "the job is done for",
     )  # fmt: skip
     assert any("the job is done for" in line for line in done.lines)
+    assert not any("Unclosed" in line for line in done.lines)
 
 
 def test_a_secret_is_read_from_where_its_arn_says_and_is_nowhere_else(rehearsal, monkeypatch):
