@@ -45,7 +45,7 @@ def row(
 
 
 def shown(done: Outcome, ideal: float) -> list[str]:
-    return [f"{done.failed:,}", f"{done.refused:,}", f"{done.seconds / ideal:.2f} x"]
+    return [f"{done.failed:,}", f"{done.refused:,}", f"{done.seconds / ideal:.2f}×"]
 
 
 def _ideal(items: int, seconds: int, concurrency: int) -> float:

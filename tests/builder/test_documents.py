@@ -52,7 +52,7 @@ def report(items):
     return items
 
 
-@flow(schedule="cron(0 9 * * ? *)")
+@flow(schedule="cron(0 9 * * ? *)", timezone="Europe/Helsinki")
 def everything(limit: int = 3):
     """Every kind of state."""
     return (
@@ -563,15 +563,14 @@ def test_a_schedule_starts_the_state_machine():
     assert schedule["Target"]["Arn"] == {"Ref": "StateMachine"}
     assert schedule["Target"]["Input"] == "{}"
     assert actions(resources, "ScheduleRole") == {"states:StartExecution"}
-    assert "ScheduleExpressionTimezone" not in schedule  # UTC
+    assert schedule["ScheduleExpressionTimezone"] == "Europe/Helsinki"
 
 
-def test_a_schedule_follows_the_clock_of_its_time_zone():
-    @flow(schedule="cron(0 9 * * ? *)", timezone="Europe/Helsinki")
+def test_a_schedule_without_a_time_zone_follows_utc():
+    @flow(schedule="cron(0 9 * * ? *)")
     def morning():
         return get_items()
 
-    document = made(morning())
-    assert linted(document) == []
-    schedule = document["Resources"]["Schedule"]["Properties"]
-    assert schedule["ScheduleExpressionTimezone"] == "Europe/Helsinki"
+    assert (
+        "ScheduleExpressionTimezone" not in made(morning())["Resources"]["Schedule"]["Properties"]
+    )
