@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from timing import ROOT, arguments, table
+from timing import ROOT, arguments, table, times
 
 from lokki import step
 
@@ -45,7 +45,7 @@ def row(
 
 
 def shown(done: Outcome, ideal: float) -> list[str]:
-    return [f"{done.failed:,}", f"{done.refused:,}", f"{done.seconds / ideal:.2f}×"]
+    return [f"{done.failed:,}", f"{done.refused:,}", times(done.seconds / ideal)]
 
 
 def _ideal(items: int, seconds: int, concurrency: int) -> float:
