@@ -6,6 +6,7 @@ extra must say so.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -20,16 +21,23 @@ RESULT = "flappy goose, flappy duck, flappy seagul"
 LOKKI = str(Path(sys.executable).with_name("lokki"))
 
 
-def done(*command: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+def done(*command: str, code: int = 0, **variables: str) -> subprocess.CompletedProcess[str]:
     """A command, which must end with this code."""
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    ended = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env=os.environ | variables,
+    )
     assert ended.returncode == code, f"{command}: {ended.returncode}\n{ended.stdout}{ended.stderr}"
     return ended
 
 
-def refused(extra: str, *command: str) -> None:
+def refused(extra: str, *command: str, **variables: str) -> None:
     """A command that needs this extra must say how to install it, without a traceback."""
-    told = done(LOKKI, *command, code=1).stderr
+    told = done(LOKKI, *command, code=1, **variables).stderr
     assert told.endswith(f"pip install 'lokki-engine[{extra}]'\n"), told
     assert "Traceback" not in told, told
 
@@ -67,6 +75,12 @@ def main(extra: str) -> None:
         served()
     else:
         refused("server", "serve", "birds.py")
+    on_postgres = {"LOKKI_LOCAL_JOURNAL": "postgresql://127.0.0.1:1/none"}
+    if extra == "postgres":
+        told = done(LOKKI, "runs", code=1, **on_postgres).stderr
+        assert "check that the server runs" in told, told
+    else:
+        refused("postgres", "runs", **on_postgres)
     if extra == "rehearse":
         import_module("lokki.rehearse.rehearsal")
     else:

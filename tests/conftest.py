@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import sys
+from contextlib import closing
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,8 @@ from lokki.testing import rehearsal as unprepared
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from postgres_server import PostgresServer
 
 __all__ = ["unprepared"]
 
@@ -114,6 +117,15 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert found is not None
     file.write_text(found[0])
     return file
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server for all tests of this process."""
+    from postgres_server import PostgresServer
+
+    with closing(PostgresServer()) as server:
+        yield server
 
 
 @pytest.fixture(autouse=True)

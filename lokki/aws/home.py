@@ -6,7 +6,6 @@ import json
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from lokki.aws.execution_view import Outlined, params_of
@@ -29,6 +28,7 @@ from lokki.model.run import Run, Stage
 from lokki.model.status import ItemStatus
 from lokki.model.structure import dumped
 from lokki.model.times import seconds
+from lokki.postgres_url import Place
 from lokki.runtime.payloads import Payloads
 from lokki.store.codec import contained
 from lokki.store.concurrency import for_each
@@ -64,7 +64,7 @@ async def pull(
     executions: Executions,
     run: Run,
     graph: FlowGraph[Any],
-    journal: Path,
+    journal: Place,
     large: PayloadStore,
     *,
     only_failed: bool,

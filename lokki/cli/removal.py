@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import closing
-from pathlib import Path
 from time import time
 
 import click
@@ -15,6 +14,7 @@ from lokki.cli.render.runs import show_removable
 from lokki.config import Config, journal_path
 from lokki.engine.payloads import payload_store
 from lokki.logging import counted
+from lokki.postgres_url import Place
 from lokki.store.history import read_history
 from lokki.store.journal import Journal
 from lokki.store.leases import is_worked_on
@@ -46,7 +46,7 @@ def collect(
 
 
 async def _remove(
-    path: Path, store: PayloadStore, old: Sequence[RunRecord]
+    path: Place, store: PayloadStore, old: Sequence[RunRecord]
 ) -> tuple[set[str], str]:
     """Remove runs, except those that another process has or had meanwhile.
 

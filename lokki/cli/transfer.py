@@ -6,16 +6,15 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from lokki.config import Config
+    from lokki.postgres_url import Place
     from lokki.store.protocol import PayloadStore
 
 T = TypeVar("T")
 
 
 async def with_large(
-    journal: Path, config: Config, use: Callable[[PayloadStore], Awaitable[T]]
+    journal: Place, config: Config, use: Callable[[PayloadStore], Awaitable[T]]
 ) -> T:
     """What ``use`` returns for the store of large results beside the journal."""
     from lokki.engine.payloads import payload_store

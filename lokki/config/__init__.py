@@ -6,6 +6,7 @@ from lokki.config.loading import DEFAULT as DEFAULT
 from lokki.config.loading import load as load
 from lokki.config.paths import anchored as anchored
 from lokki.config.paths import journal_path as journal_path
+from lokki.config.paths import journal_place as journal_place
 from lokki.config.paths import local_path as local_path
 from lokki.config.paths import payloads_path as payloads_path
 from lokki.config.schema import Architecture as Architecture

@@ -8,19 +8,29 @@ from pathlib import Path
 
 from lokki.config.keys import KEYS
 from lokki.config.loading import DEFAULT
-from lokki.config.schema import Config
+from lokki.config.schema import Config, Local
 from lokki.errors import JournalError
+from lokki.postgres_url import Place, PostgresUrl, is_postgres, place_of
 
 
-def journal_path(config: Config) -> Path:
-    """The journal's file. Raises as `local_path`."""
-    return local_path(config.local.journal, _setting(config, "local.journal"))
+def journal_path(config: Config) -> Place:
+    """The journal's file or database. Raises as `local_path`."""
+    return journal_place(config.local.journal, _setting(config, "local.journal"))
 
 
-def payloads_path(journal: Path, config: Config) -> Path:
-    """The directory of large payloads, by default beside the journal. Raises as `local_path`."""
+def journal_place(journal: str | os.PathLike[str], setting: str) -> Place:
+    """The file or database that a setting names as the journal. Raises as `local_path`."""
+    return place_of(journal if is_postgres(journal) else local_path(journal, setting))
+
+
+def payloads_path(journal: Place, config: Config) -> Path:
+    """The directory of large payloads, by default beside the journal's file.
+
+    For a journal on a server, it is beside the default journal. Raises as `local_path`.
+    """
     if config.local.payloads is None:
-        return journal.parent / "payloads"
+        file = Local.journal if isinstance(journal, PostgresUrl) else journal
+        return local_path(file, _setting(config, "local.journal")).parent / "payloads"
     return local_path(config.local.payloads, _setting(config, "local.payloads"))
 
 
@@ -33,7 +43,8 @@ def anchored(config: Config) -> Config:
 
 
 def _absolute(path: str) -> str:
-    return path if path.startswith(("~", "s3://")) else os.path.abspath(path)
+    is_absolute = path.startswith(("~", "s3://")) or is_postgres(path)
+    return path if is_absolute else os.path.abspath(path)
 
 
 def _setting(config: Config, name: str) -> str:

@@ -217,9 +217,13 @@ class Logging:
 class Local:
     """Runs on this machine."""
 
-    journal: str = _key("~/.lokki/lokki.db", "file of the journal")
+    journal: str = _key(
+        "~/.lokki/lokki.db", "file of the journal, or postgresql://user@host/database"
+    )
     payloads: str | None = _key(
-        None, "folder or s3://bucket/prefix of large results; none: beside the journal"
+        None,
+        "folder or s3://bucket/prefix of large results; none: beside the journal's file, "
+        "~/.lokki/payloads with PostgreSQL",
     )
     concurrency: int | None = _key(
         None,

@@ -13,7 +13,6 @@ from concurrent.futures import Future
 from contextvars import copy_context
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from secrets import token_bytes
 from types import TracebackType
 from typing import Any, Generic, Self, TextIO, TypeVar
@@ -21,7 +20,7 @@ from typing import Any, Generic, Self, TextIO, TypeVar
 import anyio
 import anyio.to_thread
 
-from lokki.config import Config, journal_path, load, local_path, unknown_variables
+from lokki.config import Config, journal_path, journal_place, load, unknown_variables
 from lokki.engine.events import Event, RunFinished, StageProgressed
 from lokki.engine.importing import check_may_run
 from lokki.engine.items import lane_of
@@ -36,6 +35,7 @@ from lokki.errors import DefinitionError, LokkiError
 from lokki.graph import FlowDefinition, FlowGraph
 from lokki.notify.notifier import Notifier
 from lokki.numeric import whole
+from lokki.postgres_url import Place
 from lokki.resumption import ResumeOptions
 from lokki.secret import HIDDEN, Secret
 from lokki.stages import Stage
@@ -103,14 +103,14 @@ class RunHandle(Generic[R]):
 class Engine:
     """Runs flows in this process: an async context manager, on asyncio.
 
-    ``journal``: path of the journal (default: ~/.lokki/lokki.db). ``payloads``: store of large
-    payloads (default: a directory beside the journal). ``concurrency``: most calls at a time in
-    the whole engine, all runs together (default: 4 × the cores in threads and 100 on the event
-    loop). ``processes``: most of them in worker processes (default: the cores); if given, the
-    engine prepares for them when it opens. ``echo``: stream that shows the output of steps
-    (default: the stream that it was written to). ``config``: where the first four come from if they
-    are not given (default: the configuration of the working directory; raises ConfigError when that
-    is wrong).
+    ``journal``: path of the journal (default: ~/.lokki/lokki.db), or the URL of a PostgreSQL
+    database. ``payloads``: store of large payloads (default: a directory beside the journal).
+    ``concurrency``: most calls at a time in the whole engine, all runs together (default: 4 × the
+    cores in threads and 100 on the event loop). ``processes``: most of them in worker processes
+    (default: the cores); if given, the engine prepares for them when it opens. ``echo``: stream
+    that shows the output of steps (default: the stream that it was written to). ``config``: where
+    the first four come from if they are not given (default: the configuration of the working
+    directory; raises ConfigError when that is wrong).
 
     Leaving the context waits for unfinished runs; an error or a cancellation cancels them first.
     Entering raises JournalError when the journal cannot be opened.
@@ -331,9 +331,9 @@ def _configured() -> Config:
 
 def _places(
     journal: str | os.PathLike[str] | None, payloads: PayloadStore | None, config: Config
-) -> tuple[Path, PayloadStore]:
+) -> tuple[Place, PayloadStore]:
     """Where the journal and the payloads are, by default or as given."""
-    path = journal_path(config) if journal is None else local_path(journal, "Engine: journal")
+    path = journal_path(config) if journal is None else journal_place(journal, "Engine: journal")
     store = payload_store(path, config) if payloads is None else payloads
     if str(path) == ":memory:":
         raise DefinitionError(

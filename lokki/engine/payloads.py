@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from lokki.config import Config, payloads_path
 from lokki.errors import ConfigError, PayloadError
+from lokki.postgres_url import Place
 from lokki.store.local import LocalStore
 from lokki.store.protocol import PayloadStore
 
 
-def payload_store(journal: Path, config: Config) -> PayloadStore:
+def payload_store(journal: Place, config: Config) -> PayloadStore:
     """The configured store: a folder, or ``s3://bucket/prefix``, by default beside the journal.
 
     Raises ConfigError for anything else, and where S3's library is not installed.

@@ -10,27 +10,26 @@ before the file was checked.
 
 from __future__ import annotations
 
-import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from contextlib import closing, suppress
+from contextlib import closing, nullcontext
+from dataclasses import dataclass, field
 from typing import TypeAlias, TypeVar
 
 from lokki.errors import JournalError, JournalGone, RunOwned
 from lokki.logging import Line
-from lokki.store.connection import begin, translate_sqlite_errors
-from lokki.store.files import Files
-from lokki.store.leases import LEASE_SECONDS
-from lokki.store.owners import Locks, working
+from lokki.store.leases import LEASE_SECONDS, lease_end
+from lokki.store.owners import working
 from lokki.store.records import Entry, write
+from lokki.store.runs import of_runs
+from lokki.store.sql import Connection, Database, Interrupted
 from lokki.store.transactions import Call, savepoint
 from lokki.store.writer import MOST_PENDING, RunWriter, Wanted
 
 T = TypeVar("T")
-Connect = Callable[[], sqlite3.Connection]
 
 _HEARTBEAT = LEASE_SECONDS / 3
 _POLL_INTERVAL = 0.25
@@ -50,29 +49,48 @@ WANTED = (
 _Writes: TypeAlias = "tuple[RunWriter, list[Entry], list[Line]]"
 
 
+@dataclass(slots=True)
+class _Batch:
+    """What a transaction writes; the next one writes the same if the server interrupts it.
+
+    ``owned`` are the runs of this process, ``errors`` what ended others; ``last``: nothing follows.
+    ``apart``: something in it failed, and it is written again in parts, of which the others last.
+    The transaction adds the writers that have ``lost`` their runs, and when the leases that it has
+    ``renewed`` end.
+    """
+
+    calls: list[Call] = field(default_factory=list)
+    writes: list[_Writes] = field(default_factory=list)
+    owned: list[RunWriter] = field(default_factory=list)
+    errors: dict[str, JournalError] = field(default_factory=dict)
+    last: bool = False
+    filled: bool = False
+    apart: bool = False
+    lost: dict[RunWriter, JournalError] = field(default_factory=dict)
+    renewed: dict[RunWriter, float] = field(default_factory=dict)
+
+
 class Committer:
     """Owns the writing connection, on a thread of its own that starts at once.
 
     ``guard`` is called before each transaction; it may end the process.
     """
 
-    def __init__(self, connect: Connect, owner: str, files: Files) -> None:
+    def __init__(self, database: Database, owner: str) -> None:
         self.error: JournalError | None = None
         self.guard: Callable[[], None] | None = None
-        self._connect = connect
+        self._database = database
         self._owner = owner
-        self._files = files
         self._changed = threading.Condition()
         self._waiting: dict[RunWriter, None] = {}
         self._rows = 0
         self._calls: list[Call] = []
-        self._taken: list[Call] = []
+        self._taken = _Batch()
         self._owned: dict[str, RunWriter] = {}
         self._lost: dict[str, JournalError] = {}
         self._closing = False
         self._seen: int | None = None
-        self._locks = Locks.of(files.path)
-        self._locks.hold(owner)
+        database.hold(owner)
         working.add(owner)
         self._thread = threading.Thread(target=self._work, name="lokki-journal", daemon=True)
         self._thread.start()
@@ -137,7 +155,7 @@ class Committer:
         return True
 
     def call(
-        self, run_id: str, function: Callable[[sqlite3.Connection], T], *, owned: bool = False
+        self, run_id: str, function: Callable[[Connection], T], *, owned: bool = False
     ) -> Future[T]:
         """Run ``function`` in a transaction, after everything queued for the run.
 
@@ -179,12 +197,12 @@ class Committer:
 
     def _work(self) -> None:
         try:
-            with translate_sqlite_errors(self._files.path), closing(self._connect()) as connection:
+            with self._database.errors(), closing(self._database.connect()) as connection:
                 try:
                     while self._commit_next(connection):
                         self._look_for_requests(connection)
                 except JournalGone:
-                    self._files.rescue(connection)
+                    self._database.rescue(connection)
                     raise
         except JournalError as error:
             self._fail(error)
@@ -192,44 +210,67 @@ class Committer:
             self._fail(JournalError(f"the journal cannot be written: {error!r}"))
         finally:
             self._give_up()
-            self._locks.close()
 
-    def _commit_next(self, connection: sqlite3.Connection) -> bool:
+    def _commit_next(self, connection: Connection) -> bool:
         with self._changed:
             if not (self._waiting or self._calls or self._closing):
                 self._changed.wait(_POLL_INTERVAL if self._owned else None)
             if not (self._waiting or self._calls or self._closing or self._lease_is_due()):
-                self._files.check()
+                self._database.check()
                 return True
             self._changed.wait_for(lambda: self._rows or self._is_urgent(), _LINGER_SECONDS)
             self._changed.wait_for(self._is_urgent, _GATHER_SECONDS)
         if self.guard is not None:
             self.guard()
-        calls: list[Call] = []
-        try:
-            begin(connection)
-            with self._changed:  # only now: others may have made this one wait
-                waiting, self._calls = self._calls, []
-                calls += [call for call in waiting if call.future.set_running_or_notify_cancel()]
-                writes = self._take({call.run_id for call in calls})
-                owned = list(self._owned.values())
-                errors = self._lost.copy()
-                last = self._closing and not self._waiting
-            lost = self._write_all(connection, owned, writes)
-            errors.update((writer.run_id, error) for writer, error in lost.items())
-            for call in calls:
-                self._make(connection, call, errors)
-            connection.execute("COMMIT")
-            self._files.check()
-        except Exception:
-            with suppress(sqlite3.Error):
-                connection.execute("ROLLBACK")
-            self._taken = calls  # `_fail` notifies them
-            raise
-        self._lose(lost)
-        for call in calls:
+        batch = self._taken = _Batch()  # `_fail` notifies its calls
+        while not self._is_committed(connection, batch):
+            pass
+        for writer, until in batch.renewed.items():
+            writer.leased_until = until
+        self._lose(batch.lost)
+        for call in batch.calls:
             call.notify()
-        return not last
+        self._taken = _Batch()
+        return not batch.last
+
+    def _is_committed(self, connection: Connection, batch: _Batch) -> bool:
+        """Write a batch in a transaction, unless the server interrupts it or a part fails."""
+        try:
+            return self._commit(connection, batch)
+        except Interrupted as interrupted:
+            return interrupted.recover()
+
+    def _commit(self, connection: Connection, batch: _Batch) -> bool:
+        try:
+            connection.begin()
+            if not batch.filled:  # only now: others may have made this one wait
+                self._fill(batch)
+            with nullcontext() if batch.apart else connection.together():
+                self._write_all(connection, batch)
+                errors = batch.errors | {writer.run_id: each for writer, each in batch.lost.items()}
+                for call in batch.calls:
+                    self._make(connection, call, errors, alone=batch.apart)
+            connection.commit()
+            self._database.check()
+        except Exception as error:
+            once_more = not batch.apart and connection.is_of_values(error)
+            connection.rollback()
+            if not once_more:
+                raise
+            batch.apart = True
+            return False
+        return True
+
+    def _fill(self, batch: _Batch) -> None:
+        """Take what is queued."""
+        with self._changed:
+            waiting, self._calls = self._calls, []
+            batch.calls += [call for call in waiting if call.future.set_running_or_notify_cancel()]
+            batch.writes = self._take({call.run_id for call in batch.calls})
+            batch.owned = list(self._owned.values())
+            batch.errors = self._lost.copy()
+            batch.last = self._closing and not self._waiting
+            batch.filled = True
 
     def _is_urgent(self) -> bool:
         """Whether somebody waits, or enough is queued for a transaction."""
@@ -240,16 +281,20 @@ class Committer:
         now = time.time()
         return any(_is_due(writer, now) for writer in self._owned.values())
 
-    def _look_for_requests(self, connection: sqlite3.Connection) -> None:
+    def _look_for_requests(self, connection: Connection) -> None:
         """Notify the runs of which another process wants something, or no longer does."""
         if not self._owned:
             return
-        (version,) = connection.execute("PRAGMA data_version").fetchone()
-        if version == self._seen:  # no other connection has written since
+        try:
+            version = connection.version()
+            if version == self._seen:  # no other connection has written since
+                return
+            rows = connection.execute(WANTED, (self._owner,)).fetchall()
+        except Interrupted as interrupted:
+            interrupted.recover()
             return
         self._seen = version
-        rows = connection.execute(WANTED, (self._owner,))
-        found = {run_id: wanted for run_id, *wanted in rows.fetchall()}
+        found = {run_id: wanted for run_id, *wanted in rows}
         with self._changed:
             owned = tuple(self._owned.values())
         for writer in owned:
@@ -274,25 +319,26 @@ class Committer:
         self._changed.notify_all()
         return taken
 
-    def _write_all(
-        self, connection: sqlite3.Connection, owned: list[RunWriter], writes: list[_Writes]
-    ) -> dict[RunWriter, JournalError]:
-        """Write the records of owned runs; return the writers that write no more, and why."""
-        writers = dict.fromkeys(owned)
-        writers.update((writer, None) for writer, _, _ in writes)  # released ones, too
-        lost: dict[RunWriter, JournalError] = {
-            writer: _taken_over(writer.run_id)
-            for writer in writers
-            if not self._keep(connection, writer)
+    def _write_all(self, connection: Connection, batch: _Batch) -> None:
+        """Write the records of owned runs, and renew their leases."""
+        writers = dict.fromkeys(batch.owned)
+        writers.update((writer, None) for writer, _, _ in batch.writes)  # released ones, too
+        owned = self._owned_of(connection, writers)
+        batch.lost = {
+            writer: _taken_over(writer.run_id) for writer in writers if writer not in owned
         }
-        for writer, entries, lines in writes:
-            if writer in lost:
+        batch.renewed = self._renew(connection, owned)
+        for writer, entries, lines in batch.writes:
+            if writer in batch.lost:
+                continue
+            if not batch.apart:
+                write(connection, writer.run_id, entries, lines)
                 continue
             try:
                 with savepoint(connection):
                     write(connection, writer.run_id, entries, lines)
             except JournalError as error:
-                lost[writer] = lost_error = JournalError(
+                batch.lost[writer] = lost_error = JournalError(
                     f"run {writer.run_id} ends, since a record cannot be written: {error}; "
                     "what was recorded before is safe"
                 )
@@ -301,10 +347,30 @@ class Committer:
                     "UPDATE runs SET owner = NULL, leased_until = NULL WHERE id = ?",
                     (writer.run_id,),
                 )
-        return lost
+
+    def _owned_of(
+        self, connection: Connection, writers: Iterable[RunWriter]
+    ) -> dict[RunWriter, None]:
+        """Those of the writers whose runs this process still owns."""
+        query = "SELECT id, owner FROM runs WHERE id IN ({})"
+        owners = dict(of_runs(connection, query, [writer.run_id for writer in writers]))
+        return {writer: None for writer in writers if owners.get(writer.run_id) == self._owner}
+
+    def _renew(self, connection: Connection, owned: Iterable[RunWriter]) -> dict[RunWriter, float]:
+        """Renew the leases that are due; when they end."""
+        now = time.time()
+        due = {writer: now + LEASE_SECONDS for writer in owned if _is_due(writer, now)}
+        if due:
+            self._database.hold(self._owner)  # lost if a step opened and closed the file
+        for writer in due:
+            connection.execute(
+                "UPDATE runs SET leased_until = ? WHERE id = ? AND owner = ?",
+                (lease_end(connection, now), writer.run_id, self._owner),
+            )
+        return due
 
     def _make(
-        self, connection: sqlite3.Connection, call: Call, errors: dict[str, JournalError]
+        self, connection: Connection, call: Call, errors: dict[str, JournalError], *, alone: bool
     ) -> None:
         """Make a call, unless it needs a run that this process no longer owns."""
         if call.owned and call.run_id in errors:
@@ -312,25 +378,11 @@ class Committer:
         elif call.owned and not self._owns(connection, call.run_id):
             call.error = _taken_over(call.run_id)
         else:
-            call.attempt(connection)
+            call.attempt(connection, alone=alone)
 
-    def _owns(self, connection: sqlite3.Connection, run_id: str) -> bool:
+    def _owns(self, connection: Connection, run_id: str) -> bool:
         row = connection.execute("SELECT owner FROM runs WHERE id = ?", (run_id,)).fetchone()
         return row is not None and row[0] == self._owner
-
-    def _keep(self, connection: sqlite3.Connection, writer: RunWriter) -> bool:
-        """Whether this process still owns the run; renews the lease when due."""
-        if not self._owns(connection, writer.run_id):
-            return False
-        now = time.time()
-        if _is_due(writer, now):
-            self._locks.hold(self._owner)  # lost if a step opened and closed the file
-            writer.leased_until = now + LEASE_SECONDS
-            connection.execute(
-                "UPDATE runs SET leased_until = ? WHERE id = ?",
-                (writer.leased_until, writer.run_id),
-            )
-        return True
 
     def _lose(self, lost: dict[RunWriter, JournalError]) -> None:
         """Drop what the writers have queued, and notify those that were not released."""
@@ -351,7 +403,7 @@ class Committer:
     def _give_up(self) -> None:
         """Mark that nothing more is written."""
         working.discard(self._owner)
-        self._locks.let_go(self._owner)
+        self._database.let_go(self._owner)
 
     def _fail(self, error: JournalError) -> None:
         """Notify all waiters. The runs are released first, so that they can be resumed at once."""
@@ -365,7 +417,7 @@ class Committer:
             self._waiting.clear()
             self._rows = 0
             self._changed.notify_all()
-        for call in self._taken:
+        for call in self._taken.calls:
             call.future.set_exception(error)
         for call in calls:
             if call.future.set_running_or_notify_cancel():

@@ -7,7 +7,6 @@ request to cancel (`Committer`), and carries it out; a run that no process has c
 from __future__ import annotations
 
 import json
-import sqlite3
 from concurrent.futures import Future
 
 from lokki.errors import NotPausable, NotTunable
@@ -15,6 +14,7 @@ from lokki.store.events import add_event
 from lokki.store.journal import Journal
 from lokki.store.leases import is_worked_on
 from lokki.store.runs import RunRecord, found, refuse_removing
+from lokki.store.sql import Connection
 
 
 class Controls:
@@ -30,7 +30,7 @@ class Controls:
         NotPausable for one that has ended, or whose process is gone.
         """
 
-        def request(connection: sqlite3.Connection) -> bool:
+        def request(connection: Connection) -> bool:
             run = self._open(connection, run_id)
             if run.status == "paused":
                 return False
@@ -54,7 +54,7 @@ class Controls:
         Returns False if that is no longer wanted. Raises like `Journal.flush`.
         """
 
-        def update(connection: sqlite3.Connection) -> bool:
+        def update(connection: Connection) -> bool:
             changed = connection.execute(
                 "UPDATE runs SET status = 'paused' WHERE id = ? AND pause_requested IS NOT NULL",
                 (run_id,),
@@ -72,7 +72,7 @@ class Controls:
         NotPausable for a run that is not paused, or whose process is gone.
         """
 
-        def update(connection: sqlite3.Connection) -> str:
+        def update(connection: Connection) -> str:
             run = self._open(connection, run_id)
             if run.status != "paused" and run.pause_requested is None:
                 raise NotPausable(f"run {run_id} is not paused: it is {run.status}")
@@ -100,8 +100,8 @@ class Controls:
         no map is open.
         """
 
-        def update(connection: sqlite3.Connection) -> tuple[str, int | None]:
-            run = found(connection.execute, run_id)
+        def update(connection: Connection) -> tuple[str, int | None]:
+            run = found(connection, run_id)
             refuse_removing(run)
             if run.finished is not None:
                 raise NotTunable(f"run {run_id} has ended: it is {run.status}")
@@ -124,18 +124,16 @@ class Controls:
 
         return self._journal.claim(run_id, now, update)
 
-    def _open(self, connection: sqlite3.Connection, run_id: str) -> RunRecord:
+    def _open(self, connection: Connection, run_id: str) -> RunRecord:
         """A run that has not ended. Raises NotPausable."""
-        run = found(connection.execute, run_id)
+        run = found(connection, run_id)
         refuse_removing(run)
         if run.finished is not None:
             raise NotPausable(f"run {run_id} has ended: it is {run.status}")
         return run
 
 
-def end_paused(
-    connection: sqlite3.Connection, run_id: str, now: float, seen: float | None = None
-) -> None:
+def end_paused(connection: Connection, run_id: str, now: float, seen: float | None = None) -> None:
     """Record that a run of a queue is paused, and that no process has it.
 
     ``seen`` is the last sign of life of a process that is gone.

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
-
+from lokki.store.sql import Connection
 from lokki.store.storable import storable
 
 REMOVING = "run_removing"
@@ -11,7 +10,7 @@ REMOVING = "run_removing"
 
 
 def add_event(
-    connection: sqlite3.Connection,
+    connection: Connection,
     run_id: str,
     now: float,
     kind: str,

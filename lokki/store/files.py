@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from lokki.errors import JournalGone
+from lokki.store.sql import Connection
 
 _BESIDE = ("-wal", "-shm")
 
@@ -47,7 +48,7 @@ class Files:
             if file == self._journal:
                 self._refuse_emptied(found.st_size)
 
-    def rescue(self, connection: sqlite3.Connection) -> None:
+    def rescue(self, connection: Connection) -> None:
         """Move everything recorded into the journal's file itself, which may have been moved.
 
         Not if a file was replaced: whoever opened the new one may be using the others.

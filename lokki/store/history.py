@@ -7,12 +7,13 @@ of a map is made of samples, and items that did not succeed have an index.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from pathlib import Path
 from typing import Any
 
 from lokki.errors import RunNotFound, StageNotFound
+from lokki.postgres_url import Place
 from lokki.store.connection import Reader
 from lokki.store.logs import Logs
 from lokki.store.maps import Maps
@@ -22,7 +23,7 @@ from lokki.store.runs import RunRecord, of_runs, runs_of
 
 
 @contextmanager
-def read_history(path: Path) -> Iterator[History]:
+def read_history(path: Place) -> Iterator[History]:
     """A journal opened for reading; a missing one has no runs and is not created.
 
     Raises JournalError and JournalVersionError like `Journal`.
@@ -86,7 +87,7 @@ class History(Maps, Logs):
         return runs_of(
             self._read,
             f"SELECT * FROM runs WHERE {condition} ORDER BY created DESC, id DESC LIMIT ?",
-            (*values, -1 if limit is None else limit),
+            (*values, sys.maxsize if limit is None else limit),
         )
 
     def stages(self, *run_ids: str) -> list[StageRow]:
@@ -122,7 +123,7 @@ class History(Maps, Logs):
         return self._read(
             "SELECT run, source, again FROM jobs JOIN runs ON id = run"
             f" WHERE queued IS NOT NULL AND {TAKEN}"
-            " AND source NOT IN (SELECT value FROM json_each(?)) AND NOT (in_turn AND EXISTS ("
+            " AND source NOT IN (SELECT value FROM json_each(?)) AND NOT (in_turn <> 0 AND EXISTS ("
             "SELECT 1 FROM runs AS earlier JOIN jobs AS theirs ON theirs.run = earlier.id"
             " WHERE earlier.flow = runs.flow"
             " AND earlier.status IN ('queued', 'running', 'paused')"

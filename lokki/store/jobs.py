@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -18,7 +17,8 @@ from lokki.store.journal import Journal, end_cancelled
 from lokki.store.leases import bound_lease, is_worked_on, refuse_worked_on
 from lokki.store.offers import TAKEN, Needs, Offer
 from lokki.store.rows import RunRow
-from lokki.store.runs import RunRecord, found, refuse_removing
+from lokki.store.runs import RunRecord, found, refuse_removing, run_row
+from lokki.store.sql import Connection
 from lokki.store.storable import storable
 
 
@@ -103,7 +103,7 @@ class Jobs:
         takes.
         """
 
-        def insert(connection: sqlite3.Connection) -> RunRecord:
+        def insert(connection: Connection) -> RunRecord:
             if key is not None:
                 before = connection.execute(
                     "SELECT run, body FROM requests WHERE flow = ? AND key = ?", (new.flow, key)
@@ -111,7 +111,7 @@ class Jobs:
                 if before is not None:
                     if before[1] != body:
                         raise KeyReused(key)
-                    return found(connection.execute, before[0])
+                    return found(connection, before[0])
             number = enqueue(connection, new, offer, most)
             if key is not None:
                 connection.execute(
@@ -129,8 +129,8 @@ class Jobs:
         Raises RunNotFound, and RunOwned for a run that is queued or that a process is working on.
         """
 
-        def update(connection: sqlite3.Connection) -> None:
-            run = found(connection.execute, run_id)
+        def update(connection: Connection) -> None:
+            run = found(connection, run_id)
             refuse_removing(run)
             refuse_worked_on(run, now)
             if run.status == "queued":
@@ -161,7 +161,7 @@ class Jobs:
         ``error`` is a JSON object.
         """
 
-        def update(connection: sqlite3.Connection) -> bool:
+        def update(connection: Connection) -> bool:
             changed = connection.execute(
                 "UPDATE runs SET status = 'failed', finished = ?, error = ?"
                 " WHERE id = ? AND status = 'queued'",
@@ -180,8 +180,8 @@ class Jobs:
         Or cancel it, or leave it paused, if that was requested. Raises like `Journal.flush`.
         """
 
-        def update(connection: sqlite3.Connection) -> None:
-            run = found(connection.execute, run_id)
+        def update(connection: Connection) -> None:
+            run = found(connection, run_id)
             if run.cancel_requested is not None:
                 end_cancelled(connection, run, now)
                 return
@@ -203,23 +203,23 @@ class Jobs:
         requested is cancelled, and one that was to be paused is.
         """
 
-        def update(connection: sqlite3.Connection) -> Recovered:
+        def update(connection: Connection) -> Recovered:
             rows = connection.execute(
                 "SELECT runs.*, resumes FROM jobs JOIN runs ON id = run"
                 " WHERE status = 'running' AND queued IS NULL"
             ).fetchall()
             recovered = Recovered([], [], [])
             for *columns, resumes in rows:
-                run = RunRow(*columns)
+                run = run_row(connection, columns)
                 if is_worked_on(run, now):
                     bound_lease(connection, run.id, now)
                     continue
                 if run.cancel_requested is not None:
-                    end_cancelled(connection, found(connection.execute, run.id), now)
+                    end_cancelled(connection, found(connection, run.id), now)
                     recovered.cancelled.append(run)
                     continue
                 if run.pause_requested is not None:
-                    seen = found(connection.execute, run.id).seen
+                    seen = found(connection, run.id).seen
                     end_paused(connection, run.id, now, seen)
                     continue
                 if resumes >= most:
@@ -237,7 +237,7 @@ class Jobs:
 
 
 def enqueue(
-    connection: sqlite3.Connection,
+    connection: Connection,
     new: NewRun,
     offer: Offer,
     most: int | None,
@@ -252,17 +252,18 @@ def enqueue(
     """
     if most is not None and _is_full(connection, offer, most):
         raise QueueFull(f"{most} runs wait for a runner: try again later")
-    added = connection.execute(
+    ((number,),) = connection.execute(
         "INSERT INTO runs (id, flow, source, fingerprint, structure, params, params_json, created,"
-        " started_by, params_ref, status) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued')",
+        " started_by, params_ref, status) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued')"
+        " RETURNING number",
         storable(tuple(fields_of(new).values())),
-    )
+    ).fetchall()
     needs = offer.needs(new.source)
     _queue(connection, new.id, new.created, None, needs, tick=tick, in_turn=in_turn)
-    return added.lastrowid or 0
+    return int(number)
 
 
-def _give_up(connection: sqlite3.Connection, run: RunRow, resumes: int, now: float) -> Error:
+def _give_up(connection: Connection, run: RunRow, resumes: int, now: float) -> Error:
     why = Error(
         type="RunnerDied",
         message=f"the runner of this run died {resumes + 1} times; see its log, fix what kills "
@@ -279,7 +280,7 @@ def _give_up(connection: sqlite3.Connection, run: RunRow, resumes: int, now: flo
 
 
 def _queue(
-    connection: sqlite3.Connection,
+    connection: Connection,
     run_id: str,
     now: float,
     again: str | None,
@@ -298,7 +299,7 @@ def _queue(
     )
 
 
-def _is_full(connection: sqlite3.Connection, offer: Offer, most: int) -> bool:
+def _is_full(connection: Connection, offer: Offer, most: int) -> bool:
     """Whether ``most`` runs wait that a service takes; few that wait at all are counted fast."""
     waiting = "SELECT count(*) FROM jobs WHERE queued IS NOT NULL"
     if connection.execute(waiting).fetchone()[0] < most:

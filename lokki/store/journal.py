@@ -1,31 +1,27 @@
-"""The journal: every run, stage, item, failure, event and log line, in one SQLite file.
+"""The journal: every run, stage, item, failure, event and log line, in SQLite or PostgreSQL.
 
-One thread writes, in group commits (`commits.py`); with ``synchronous=FULL`` a committed outcome
-survives a power loss. Any thread may read. Several processes may share a journal: each run is
-owned by one of them under a lease.
+One thread writes, in group commits (`commits.py`); a committed outcome survives a power loss.
+Any thread may read. Several processes may share a journal: each run is owned by one of them, under
+a lease.
 """
 
 from __future__ import annotations
 
-import errno
 import json
 import os
-import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import closing, suppress
 from dataclasses import replace
-from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 
 from lokki.errors import JournalError, RunOwned
+from lokki.postgres_url import PostgresUrl, place_of
 from lokki.store.commits import Committer
-from lokki.store.connection import DISK_FULL, Reader, connect, translate_sqlite_errors
+from lokki.store.connection import Reader
 from lokki.store.events import REMOVING, add_event
 from lokki.store.history import History
 from lokki.store.items import Single, outputs, pages, results
-from lokki.store.leases import LEASE_SECONDS, bound_lease, is_worked_on, refuse_worked_on
+from lokki.store.leases import bound_lease, is_worked_on, lease_end, refuse_worked_on
 from lokki.store.owners import new_owner
 from lokki.store.references import Reference
 from lokki.store.reopen import Reopening
@@ -33,6 +29,7 @@ from lokki.store.rows import INDEX_MASK, delete_items, item_range, run_range
 from lokki.store.runs import RunRecord, found, refuse_removing, run_of
 from lokki.store.span_rows import extents
 from lokki.store.spans import Span
+from lokki.store.sql import Connection
 from lokki.store.storable import storable
 from lokki.store.texts import Texts
 from lokki.store.writer import RunWriter, Wanted
@@ -40,31 +37,22 @@ from lokki.store.writer import RunWriter, Wanted
 T = TypeVar("T")
 
 _PAGE = 5_000
-_ELSEWHERE = "set another path in LOKKI_LOCAL_JOURNAL"
 
 
 class Journal:
-    """A journal file, opened for reading and writing.
+    """A journal, opened for reading and writing.
 
-    ``path`` is created with its folders if missing, for this user only. Raises JournalError when it
-    cannot be opened or is damaged, JournalVersionError when a newer lokki wrote it.
+    ``place`` is a path, or the URL of a PostgreSQL database; what is missing there is created, a
+    file for this user only. Raises JournalError when it cannot be opened or is damaged,
+    JournalVersionError when a newer lokki wrote it.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+    def __init__(self, place: str | os.PathLike[str] | PostgresUrl) -> None:
+        self.path = place_of(place)
         self.owner = new_owner()
-        try:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            remedy = DISK_FULL if full else _ELSEWHERE
-            raise JournalError(
-                f"cannot make the folder of the journal {self.path}: {error.strerror}; {remedy}"
-            ) from error
-        _create(self.path)
         self.read = Reader(self.path)
         self.history = History(self.read)
-        self.commits = Committer(partial(connect, self.path), self.owner, self.read.files)
+        self.commits = Committer(self.read.database, self.owner)
 
     def close(self) -> None:
         """Commit what is queued and close."""
@@ -89,9 +77,7 @@ class Journal:
         """
         return self.commits.own(run_id, on_lost, on_cancel, on_control)
 
-    def claim(
-        self, run_id: str, now: float, function: Callable[[sqlite3.Connection], T]
-    ) -> Future[T]:
+    def claim(self, run_id: str, now: float, function: Callable[[Connection], T]) -> Future[T]:
         """Run ``function``, which may take over a run, in a transaction.
 
         It bounds the run's lease first; that lasts even if the function raises.
@@ -105,7 +91,7 @@ class Journal:
         Also raises RunNotFound.
         """
         return self.claim(
-            run_id, now, lambda connection: refuse_worked_on(found(connection.execute, run_id), now)
+            run_id, now, lambda connection: refuse_worked_on(found(connection, run_id), now)
         )
 
     def flush(self, run_id: str) -> Future[None]:
@@ -135,22 +121,22 @@ class Journal:
         ``detail`` is recorded with it, as JSON.
         """
 
-        def insert(connection: sqlite3.Connection) -> int:
-            try:
-                added = connection.execute(
-                    "INSERT INTO runs (id, flow, source, fingerprint, structure, status, params,"
-                    " params_json, params_ref, created, started, owner, leased_until, started_by)"
-                    " VALUES (?, ?, ?, ?, ?, 'running', ?, ?, ?, ?, ?, ?, ?, ?)",
-                    storable(
-                        (run_id, flow, source, fingerprint, structure, params, params_json)
-                        + (params_ref, now, now, self.owner, now + LEASE_SECONDS, started_by)
-                    ),
-                )
-            except sqlite3.IntegrityError:
-                raise JournalError(f"there is already a run {run_id}; choose another id") from None
+        def insert(connection: Connection) -> int:
+            added = connection.execute(
+                "INSERT INTO runs (id, flow, source, fingerprint, structure, status, params,"
+                " params_json, params_ref, created, started, owner, leased_until, started_by)"
+                " VALUES (?, ?, ?, ?, ?, 'running', ?, ?, ?, ?, ?, ?, ?, ?)"
+                " ON CONFLICT (id) DO NOTHING RETURNING number",
+                storable(
+                    (run_id, flow, source, fingerprint, structure, params, params_json)
+                    + (params_ref, now, now, self.owner, lease_end(connection, now), started_by)
+                ),
+            ).fetchall()
+            if not added:
+                raise JournalError(f"there is already a run {run_id}; choose another id")
             text = json.dumps(detail) if detail else None
             add_event(connection, run_id, now, "run_started", detail=text)
-            return added.lastrowid or 0
+            return int(added[0][0])
 
         return self.commits.call(run_id, insert)
 
@@ -173,8 +159,8 @@ class Journal:
         ``queued``, also RunOwned if it no longer waits in the queue.
         """
 
-        def lease(connection: sqlite3.Connection) -> RunRecord:
-            row = found(connection.execute, run_id)
+        def lease(connection: Connection) -> RunRecord:
+            row = found(connection, run_id)
             refuse_removing(row)
             refuse_worked_on(row, now)
             if queued and row.status != "queued":
@@ -196,7 +182,7 @@ class Journal:
                 "UPDATE runs SET status = 'running', started = coalesce(started, ?),"
                 " finished = NULL, error = NULL, owner = ?, leased_until = ?,"
                 " cancel_requested = NULL, pause_requested = NULL WHERE id = ?",
-                (now, self.owner, now + LEASE_SECONDS, run_id),
+                (now, self.owner, lease_end(connection, now), run_id),
             )
             connection.execute(
                 "UPDATE jobs SET queued = NULL, again = NULL WHERE run = ?", (run_id,)
@@ -216,8 +202,8 @@ class Journal:
         ``owner``, one that another process has now. Raises RunNotFound while it is being removed.
         """
 
-        def request(connection: sqlite3.Connection) -> bool:
-            row = found(connection.execute, run_id)
+        def request(connection: Connection) -> bool:
+            row = found(connection, run_id)
             refuse_removing(row)
             if row.finished is not None or owner not in (None, row.owner):
                 return False
@@ -240,15 +226,15 @@ class Journal:
         was ``seen``. `own` keeps the lease alive.
         """
 
-        def update(connection: sqlite3.Connection) -> bool:
-            run = run_of(connection.execute, run_id)
+        def update(connection: Connection) -> bool:
+            run = run_of(connection, run_id)
             if run is None or is_worked_on(run, now):
                 return False
             if seen is not None and (run.owner, run.finished) != (seen.owner, seen.finished):
                 return False
             connection.execute(
                 "UPDATE runs SET owner = ?, leased_until = ? WHERE id = ?",
-                (self.owner, now + LEASE_SECONDS, run_id),
+                (self.owner, lease_end(connection, now), run_id),
             )
             add_event(connection, run_id, now, REMOVING)
             return True
@@ -261,23 +247,21 @@ class Journal:
         Raises like `flush`.
         """
 
-        def delete(connection: sqlite3.Connection) -> int:
-            row = found(connection.execute, run_id)
-            before = _free_bytes(connection)
+        def delete(connection: Connection) -> int:
+            row = found(connection, run_id)
+            before = connection.free_bytes()
             delete_items(connection, *run_range(row.number))
             connection.execute("DELETE FROM runs WHERE id = ?", (run_id,))
-            return _free_bytes(connection) - before
+            return connection.free_bytes() - before
 
         return self.commits.call(run_id, delete, owned=True)
 
     def shrink(self) -> None:
         """Return the space of removed records to the disk.
 
-        Other writers wait meanwhile. Raises JournalError if the disk has no room for a copy.
+        Other writers may have to wait. Raises JournalError if the disk has no room for a copy.
         """
-        with translate_sqlite_errors(self.path), closing(connect(self.path)) as connection:
-            connection.execute("VACUUM")
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self.read.database.shrink()
 
     def finish(self, run_id: str, status: str, now: float, error: str | None) -> Future[None]:
         """Record the end of a run of this process, and release it; ``error`` is a JSON object.
@@ -285,7 +269,7 @@ class Journal:
         Raises like `flush`, and then records nothing.
         """
 
-        def update(connection: sqlite3.Connection) -> None:
+        def update(connection: Connection) -> None:
             connection.execute(
                 "UPDATE runs SET status = ?, finished = ?, error = ?, owner = NULL,"
                 " leased_until = NULL, pause_requested = NULL, tuned_stage = NULL,"
@@ -302,7 +286,7 @@ class Journal:
         Raises like `flush`, and then records nothing.
         """
 
-        def update(connection: sqlite3.Connection) -> None:
+        def update(connection: Connection) -> None:
             connection.execute(
                 "UPDATE stages SET finished = ? WHERE run = ? AND position = ?",
                 (now, run_id, position),
@@ -335,7 +319,9 @@ class Journal:
 
     def carried(self, stage: int) -> Iterator[tuple[int, bytes | None, str | None]]:
         """Inputs of a stage's retrying items that are at a later inner step."""
-        condition = "status = 'retrying' AND position > 0 AND coalesce(output, ref) IS NOT NULL"
+        condition = (
+            "status = 'retrying' AND position > 0 AND (output IS NOT NULL OR ref IS NOT NULL)"
+        )
         return pages(self.read, "output, ref", condition, stage)
 
     def payloads(self, first: int, last: int) -> Iterator[str]:
@@ -366,25 +352,7 @@ class Journal:
             yield (item & INDEX_MASK, step, attempt, kind, *Texts(*texts).uncut())
 
 
-def _create(path: Path) -> None:
-    """Make an empty journal, for this user only, unless there is one.
-
-    An existing one is not opened: closing it would release the locks that other journals in this
-    process hold on it (https://www.sqlite.org/howtocorrupt.html, 2.2).
-    """
-    with suppress(OSError):  # SQLite reports it better
-        target = os.path.realpath(path)  # a link may lead to a missing file
-        os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-
-
-def _free_bytes(connection: sqlite3.Connection) -> int:
-    """The unused bytes of the journal."""
-    (pages,) = connection.execute("PRAGMA freelist_count").fetchone()
-    (size,) = connection.execute("PRAGMA page_size").fetchone()
-    return int(pages * size)
-
-
-def end_cancelled(connection: sqlite3.Connection, run: RunRecord, now: float) -> None:
+def end_cancelled(connection: Connection, run: RunRecord, now: float) -> None:
     """Record the cancellation of a run that nobody is working on."""
     connection.execute(
         "UPDATE runs SET status = 'cancelled', finished = ?, owner = NULL,"

@@ -9,9 +9,8 @@ from lokki.errors import RunOwned
 from lokki.store.owners import host_and_process, is_here, is_known_alive, is_known_dead
 
 if TYPE_CHECKING:
-    import sqlite3
-
     from lokki.store.rows import RunRow
+    from lokki.store.sql import Connection, Read
 
 LEASE_SECONDS = 30.0
 
@@ -39,15 +38,20 @@ def refuse_worked_on(run: RunRow, now: float) -> None:
         )
 
 
-def bound_lease(connection: sqlite3.Connection, run_id: str, now: float) -> None:
+def lease_end(read: Read, now: float) -> float:
+    """When a lease ends that is made now, on the journal's clock: the one that all hosts share."""
+    return now + read.ahead + LEASE_SECONDS
+
+
+def bound_lease(connection: Connection, run_id: str, now: float) -> None:
     """Make sure that the lease of a run does not end later than one made now.
 
     It would if the owner's clock is ahead. A working owner renews the lease before it ends; once
     the owner is gone, no clock can keep the run for hours.
     """
+    end = lease_end(connection, now)
     connection.execute(
-        "UPDATE runs SET leased_until = ? WHERE id = ? AND leased_until > ?",
-        (now + LEASE_SECONDS, run_id, now + LEASE_SECONDS),
+        "UPDATE runs SET leased_until = ? WHERE id = ? AND leased_until > ?", (end, run_id, end)
     )
 
 

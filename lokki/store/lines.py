@@ -7,13 +7,13 @@ what readers filter by, so that they skip rows without matching lines.
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from lokki.logging import Line, rank, reaches
 from lokki.model.log import LogLine
+from lokki.store.sql import Connection
 from lokki.store.storable import storable
 
 COLUMNS = "run, count, first, last, gravest, least_item, most_item, lines"
@@ -60,12 +60,9 @@ class Wanted:
         )
 
 
-def insert(connection: sqlite3.Connection, run_id: str, lines: Sequence[Line]) -> None:
+def insert(connection: Connection, run_id: str, lines: Sequence[Line]) -> None:
     """Write lines of a run, in this order."""
-    connection.executemany(
-        f"INSERT INTO logs ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
-        ((run_id, *pack(row)) for row in _rows(lines)),
-    )
+    connection.insert("logs", COLUMNS, [(run_id, *pack(row)) for row in _rows(lines)])
 
 
 def _rows(lines: Sequence[Line]) -> Iterator[Sequence[Line]]:

@@ -95,8 +95,8 @@ class Maps:
             f"  WHERE items.id BETWEEN ? AND ? AND {_TROUBLED}"
             "  AND status IN ('failed', 'retrying', 'tolerated')),"
             " numbered AS (SELECT *, count(*) OVER alike AS count,"
-            "  sum(status = 'tolerated') OVER alike AS tolerated,"
-            "  sum(status = 'retrying') OVER alike AS retrying,"
+            "  count(*) FILTER (WHERE status = 'tolerated') OVER alike AS tolerated,"
+            "  count(*) FILTER (WHERE status = 'retrying') OVER alike AS retrying,"
             "  min(reason) OVER alike < max(reason) OVER alike AS varies, row_number() OVER"
             "  (PARTITION BY grp ORDER BY status, item) AS nth FROM stand"
             "  WINDOW alike AS (PARTITION BY grp))"
@@ -138,9 +138,7 @@ class Maps:
             )
         )
         means = dict(
-            self._read(
-                "SELECT position, round(seconds / calls, 6) FROM spent WHERE stage = ?", (stage.id,)
-            )
+            self._read("SELECT position, seconds / calls FROM spent WHERE stage = ?", (stage.id,))
         )
         return [
             InnerStep(

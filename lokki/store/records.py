@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass
-from itertools import chain
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from lokki.logging import Line
 from lokki.store.events import add_event
@@ -14,9 +12,11 @@ from lokki.store.lines import insert
 from lokki.store.outcomes import Outcomes
 from lokki.store.rows import StageRow
 from lokki.store.span_rows import insert as insert_spans
+from lokki.store.sql import Connection
 from lokki.store.storable import storable
 
-_ROWS_PER_STATEMENT = (512, 64, 8, 1)
+_ITEMS = "id, status, position, attempts, started, finished, output, ref"
+_FAILURES = "item, step, attempt, at, type, reason, traceback, grp, whole"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Opening:
     def __len__(self) -> int:
         return 1
 
-    def write(self, connection: sqlite3.Connection) -> None:
+    def write(self, connection: Connection) -> None:
         row = self.row
         connection.execute(
             "INSERT INTO stages (id, run, position, name, kind, started, total)"
@@ -41,49 +41,32 @@ class Opening:
 Entry: TypeAlias = Opening | Outcomes
 
 
-def _write_outcomes(connection: sqlite3.Connection, outcomes: Outcomes) -> None:
+def _write_outcomes(connection: Connection, outcomes: Outcomes) -> None:
     insert_spans(connection, outcomes.stage, outcomes.spans)
-    _insert_items(connection, outcomes.items)
-    connection.executemany(
-        "INSERT INTO failures VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (storable((*row[:-1], group(*row[-4:-1]), row[-1])) for row in outcomes.failures),
-    )
-    connection.executemany(  # one whole text an item is enough
-        "UPDATE failures SET whole = NULL WHERE item = ?1 AND whole IS NOT NULL"
-        " AND rowid < (SELECT max(rowid) FROM failures WHERE item = ?1)",
-        {(row[0],) for row in outcomes.failures if row[-1] is not None},
-    )
+    connection.replace("items", _ITEMS, outcomes.items)
+    failures = [storable((*row[:-1], group(*row[-4:-1]), row[-1])) for row in outcomes.failures]
+    connection.insert("failures", _FAILURES, failures)
+    for item in {row[0] for row in failures if row[-1] is not None}:  # one whole text is enough
+        connection.execute(
+            "UPDATE failures SET whole = NULL WHERE item = ? AND whole IS NOT NULL"
+            " AND rowid < (SELECT max(rowid) FROM failures WHERE item = ?)",
+            (item, item),
+        )
     connection.execute(
         "UPDATE stages SET succeeded = ?, failed = ?, tolerated = ?, retrying = ?,"
         " updated = coalesce(?, updated) WHERE id = ?",
         (*outcomes.counts, outcomes.latest(), outcomes.stage),
     )
-    connection.executemany(
-        "INSERT INTO spent VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE"
-        " SET calls = calls + excluded.calls, seconds = seconds + excluded.seconds",
-        outcomes.sums(),
-    )
-
-
-# Many rows per statement, since every statement waits for the interpreter's lock.
-_INSERTS = {
-    size: "INSERT OR REPLACE INTO items VALUES "  # noqa: S608
-    + ", ".join(["(?, ?, ?, ?, ?, ?, ?, ?)"] * size)
-    for size in _ROWS_PER_STATEMENT
-}
-
-
-def _insert_items(connection: sqlite3.Connection, rows: list[tuple[Any, ...]]) -> None:
-    done = 0
-    for size in _ROWS_PER_STATEMENT:
-        while len(rows) - done >= size:
-            values = chain.from_iterable(rows[done : done + size])
-            connection.execute(_INSERTS[size], [*values])
-            done += size
+    for sums in outcomes.sums():
+        connection.execute(
+            "INSERT INTO spent VALUES (?, ?, ?, ?) ON CONFLICT (stage, position) DO UPDATE"
+            " SET calls = spent.calls + excluded.calls, seconds = spent.seconds + excluded.seconds",
+            sums,
+        )
 
 
 def write(
-    connection: sqlite3.Connection,
+    connection: Connection,
     run_id: str,
     entries: list[Entry],
     lines: list[Line],

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass
 
 from lokki.store.rows import RunRow, delete_items, item_range, run_range, stage_id
+from lokki.store.sql import Connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,26 +29,32 @@ class Reopening:
         first, last = item_range(stage_id(run_number, self.position))
         return first if self.whole else last + 1, run_range(run_number)[1]
 
-    def apply(self, connection: sqlite3.Connection, run: RunRow) -> None:
+    def apply(self, connection: Connection, run: RunRow) -> None:
         """Discard the records; the run then has the flow's current structure."""
         stage = stage_id(run.number, self.position)
-        first, last = item_range(stage)
         delete_items(connection, *self.taken_back(run.number))
         connection.execute(
             "DELETE FROM stages WHERE run = ? AND position >= ?",
             (run.id, self.position + (not self.whole)),
         )
         if not self.whole:
-            connection.execute(
+            alike = ""
+            values: list[int | str] = [*item_range(stage)]
+            if self.group is not None:
+                alike = (
+                    " AND ? = (SELECT grp FROM failures"
+                    " WHERE item = items.id ORDER BY rowid DESC LIMIT 1)"
+                )
+                values.append(self.group)
+            taken_back = connection.execute(
                 "UPDATE items SET status = 'failed' WHERE id BETWEEN ? AND ?"
-                " AND status = 'tolerated' AND (? IS NULL OR ? = (SELECT grp FROM failures"
-                "  WHERE item = items.id ORDER BY rowid DESC LIMIT 1))",
-                (first, last, self.group, self.group),
-            )
+                f" AND status = 'tolerated'{alike}",
+                values,
+            ).rowcount
             connection.execute(
-                "UPDATE stages SET finished = NULL, tolerated = tolerated - changes(),"
-                " failed = failed + changes() WHERE id = ?",
-                (stage,),
+                "UPDATE stages SET finished = NULL, tolerated = tolerated - ?,"
+                " failed = failed + ? WHERE id = ?",
+                (taken_back, taken_back, stage),
             )
         connection.execute(
             "UPDATE runs SET fingerprint = ?, structure = ? WHERE id = ?",

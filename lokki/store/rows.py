@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass
 
 from lokki.model.structure import StageKind
+from lokki.store.sql import Connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ def run_range(run_number: int) -> tuple[int, int]:
     return stage_id(run_number, 0) << 32, stage_id(run_number, 255) << 32 | INDEX_MASK
 
 
-def delete_items(connection: sqlite3.Connection, first: int, last: int) -> None:
+def delete_items(connection: Connection, first: int, last: int) -> None:
     """Delete the items whose keys are in a range, and their failures."""
     connection.execute("DELETE FROM failures WHERE item BETWEEN ? AND ?", (first, last))
     connection.execute("DELETE FROM items WHERE id BETWEEN ? AND ?", (first, last))

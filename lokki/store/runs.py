@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
 from lokki.errors import RunNotFound
-from lokki.store.connection import Read
 from lokki.store.events import REMOVING
 from lokki.store.leases import LEASE_SECONDS, is_worked_on
 from lokki.store.rows import RunRow
+from lokki.store.sql import Read
 from lokki.store.storable import storable
 
 _MOST_VALUES = 500  # of a query; SQLite takes 999 or more
@@ -67,6 +67,14 @@ def refuse_removing(run: RunRecord) -> None:
         raise RunNotFound(f"run {run.id} is being removed: its payloads are gone")
 
 
+def run_row(read: Read, columns: Sequence[Any]) -> RunRow:
+    """A row of the table ``runs``, with the end of its lease on this process's clock."""
+    run = RunRow(*columns)
+    if run.leased_until is None:
+        return run
+    return replace(run, leased_until=run.leased_until - read.ahead)
+
+
 def run_of(read: Read, run_id: str) -> RunRecord | None:
     """The run with this id."""
     runs = runs_of(read, "SELECT * FROM runs WHERE id = ?", storable((run_id,)))
@@ -83,7 +91,7 @@ def found(read: Read, run_id: str) -> RunRecord:
 
 def runs_of(read: Read, query: str, values: Sequence[Any]) -> list[RunRecord]:
     """The runs whose rows a query returns, with what their events and stages add."""
-    runs = [RunRow(*row) for row in read(query, values)]
+    runs = [run_row(read, row) for row in read.execute(query, values)]
     events = of_runs(
         read,
         "SELECT run, at, kind, CASE WHEN kind IN"
@@ -108,7 +116,7 @@ def of_runs(read: Read, query: str, run_ids: Iterable[str]) -> Iterator[tuple[An
     names = sorted(set(run_ids))
     for start in range(0, len(names), _MOST_VALUES):
         page = names[start : start + _MOST_VALUES]
-        yield from read(query.format(", ".join("?" * len(page))), page)
+        yield from read.execute(query.format(", ".join("?" * len(page))), page)
 
 
 def _record_of(

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sqlite3
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from lokki.store.connection import Read
 from lokki.store.jobs import NewRun, enqueue
 from lokki.store.journal import Journal
 from lokki.store.offers import Offer
+from lokki.store.sql import Connection, Read
 from lokki.store.storable import storable
 
 _MOST_TICKS = 1_000
@@ -68,7 +67,7 @@ class Due:
 
 def schedule_row(read: Read, flow: str) -> ScheduleRow | None:
     """A flow's schedule in a journal, if one is followed."""
-    rows = read("SELECT * FROM schedules WHERE flow = ?", (flow,))
+    rows = read.execute("SELECT * FROM schedules WHERE flow = ?", (flow,))
     return next(map(_row, rows), None)
 
 
@@ -99,12 +98,12 @@ class Schedules:
     def follow(self, flow: str, expression: str, now: float) -> Future[None]:
         """Follow a schedule from now on, if it is new or has changed."""
 
-        def update(connection: sqlite3.Connection) -> None:
+        def update(connection: Connection) -> None:
             connection.execute(
                 "INSERT INTO schedules (flow, expression, since, last) VALUES (?, ?, ?, ?)"
                 " ON CONFLICT (flow) DO UPDATE SET expression = excluded.expression,"
                 "  since = excluded.since, last = excluded.last"
-                " WHERE expression <> excluded.expression",
+                " WHERE schedules.expression <> excluded.expression",
                 (flow, expression, now, now),
             )
 
@@ -113,7 +112,7 @@ class Schedules:
     def pause(self, flow: str, paused: bool) -> Future[None]:
         """Pause a schedule, or continue it."""
 
-        def update(connection: sqlite3.Connection) -> None:
+        def update(connection: Connection) -> None:
             connection.execute(
                 "UPDATE schedules SET paused = ? WHERE flow = ?", (int(paused), flow)
             )
@@ -129,7 +128,7 @@ class Schedules:
         and then records nothing.
         """
 
-        def update(connection: sqlite3.Connection) -> None:
+        def update(connection: Connection) -> None:
             if not connection.execute(
                 "UPDATE schedules SET last = ? WHERE flow = ? AND last = ?",
                 (last, row.flow, row.last),
@@ -143,7 +142,7 @@ class Schedules:
         return self._journal.commits.call("", update)
 
 
-def _begin(connection: sqlite3.Connection, at: float, due: Due) -> Ticks:
+def _begin(connection: Connection, at: float, due: Due) -> Ticks:
     """Queue the run of a tick, unless it is skipped."""
     in_the_way = connection.execute(
         "SELECT id FROM runs JOIN jobs ON run = id"
@@ -157,7 +156,7 @@ def _begin(connection: sqlite3.Connection, at: float, due: Due) -> Ticks:
     return Ticks(at, at, 1, "started", due.run.id)
 
 
-def _record(connection: sqlite3.Connection, flow: str, ticks: Ticks) -> None:
+def _record(connection: Connection, flow: str, ticks: Ticks) -> None:
     """Add to the history of a schedule; to its latest row, if the outcome is the same."""
     if ticks.outcome == "started":
         connection.execute("UPDATE schedules SET run = ? WHERE flow = ?", (ticks.run, flow))

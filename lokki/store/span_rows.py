@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator, Sequence
 
 from lokki.store.connection import Reader
 from lokki.store.rows import INDEX_MASK, item_range
 from lokki.store.spans import Span
+from lokki.store.sql import Connection
 
+_COLUMNS = "id, count, started, times, results"
 _PAGE = 64
 """How many spans are in memory at a time."""
 
 
-def insert(connection: sqlite3.Connection, stage: int, spans: Sequence[Span]) -> None:
+def insert(connection: Connection, stage: int, spans: Sequence[Span]) -> None:
     """Record spans of a stage, in place of what is recorded of their items."""
+    if not spans:
+        return
     base = stage << 32
     connection.executemany(
         "DELETE FROM items WHERE id BETWEEN ? AND ?",
-        ((base | span.first, base | span.first + span.length - 1) for span in spans),
+        [(base | span.first, base | span.first + span.length - 1) for span in spans],
     )
-    connection.executemany(
-        "INSERT OR REPLACE INTO spans VALUES (?, ?, ?, ?, ?)",
-        ((base | span.first, *span[1:]) for span in spans),
-    )
+    connection.replace("spans", _COLUMNS, [(base | span.first, *span[1:]) for span in spans])
 
 
 def spans(read: Reader, stage: int, after: int = -1) -> Iterator[Span]:
@@ -32,7 +32,7 @@ def spans(read: Reader, stage: int, after: int = -1) -> Iterator[Span]:
     start = first + after + 1
     rows = read(
         "SELECT * FROM (SELECT * FROM spans WHERE id BETWEEN ? AND ? ORDER BY id DESC LIMIT 1)"
-        " WHERE id + count > ?",
+        " AS nearest WHERE id + count > ?",
         (first, start, start),
     )
     while True:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lokki.errors import JournalError
+from lokki.store.sql import Connection
 
 
 @dataclass(slots=True)
@@ -17,14 +17,18 @@ class Call:
     """A function to run in a transaction of a run, and its result."""
 
     run_id: str
-    function: Callable[[sqlite3.Connection], Any]
+    function: Callable[[Connection], Any]
     future: Future[Any]
     owned: bool
     result: Any = None
     error: JournalError | None = None
 
-    def attempt(self, connection: sqlite3.Connection) -> None:
-        """Call the function; its own error undoes only what it did."""
+    def attempt(self, connection: Connection, *, alone: bool) -> None:
+        """Call the function; if it is ``alone``, its own error undoes only what it did."""
+        self.error = None
+        if not alone:
+            self.result = self.function(connection)
+            return
         try:
             with savepoint(connection):
                 self.result = self.function(connection)
@@ -39,7 +43,7 @@ class Call:
 
 
 @contextmanager
-def savepoint(connection: sqlite3.Connection) -> Iterator[None]:
+def savepoint(connection: Connection) -> Iterator[None]:
     """A part of a transaction: its own error undoes only this part, and is raised as JournalError.
 
     Errors of the whole journal (a full disk, a damaged file) are raised unchanged.
@@ -48,7 +52,7 @@ def savepoint(connection: sqlite3.Connection) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not connection.in_transaction or _is_of_journal(error):
+        if not connection.is_of_values(error):
             raise
         connection.execute("ROLLBACK TO part")
         connection.execute("RELEASE part")
@@ -56,15 +60,3 @@ def savepoint(connection: sqlite3.Connection) -> Iterator[None]:
             raise
         raise JournalError(repr(error)) from error
     connection.execute("RELEASE part")
-
-
-def _is_of_journal(error: Exception) -> bool:
-    """Whether the error concerns the journal, not the values to write."""
-    return isinstance(error, sqlite3.Error) and not isinstance(
-        error,
-        sqlite3.IntegrityError
-        | sqlite3.ProgrammingError
-        | sqlite3.DataError
-        | sqlite3.InterfaceError
-        | sqlite3.NotSupportedError,
-    )

@@ -39,7 +39,7 @@ class Hub:
 
     async def look_for_changes(self) -> None:
         """Notify the watchers if there is a change."""
-        version = await anyio.to_thread.run_sync(self._version)
+        version = await anyio.to_thread.run_sync(self._journal.read.version)
         if version != self._seen or monotonic() > self._notified + _QUIET_SECONDS:
             self._seen, self._notified = version, monotonic()
             self._change += 1
@@ -53,11 +53,6 @@ class Hub:
         if not self._watchers:
             self._wanted = anyio.Event()
             await self._wanted.wait()
-
-    def _version(self) -> int:
-        """A number that changes whenever a connection other than the reader's has written."""
-        ((version,),) = self._journal.read("PRAGMA data_version")
-        return int(version)
 
     @contextmanager
     def stream(self) -> Iterator[None]:

@@ -12,6 +12,7 @@ import pytest
 
 from lokki.logging import Line
 from lokki.model.structure import dumped, of_text
+from lokki.postgres_url import Place, PostgresUrl
 from lokki.store.journal import Journal
 from lokki.store.outcomes import Outcomes
 from lokki.store.records import Opening
@@ -94,8 +95,41 @@ def never(error: Exception) -> Any:
     raise AssertionError(error)
 
 
+BOTH = {
+    "test_history",
+    "test_items",
+    "test_jobs",
+    "test_journal",
+    "test_leases",
+    "test_lines",
+    "test_removal",
+    "test_reopen",
+    "test_spans",
+    "test_ticks",
+}
+"""The modules whose tests of a journal are passed on SQLite and on PostgreSQL alike."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    uses = {"opened", "record"} & {*metafunc.fixturenames}
+    is_of_both = metafunc.module.__name__.rpartition(".")[2] in BOTH
+    if uses and is_of_both and not metafunc.definition.get_closest_marker("sqlite"):
+        metafunc.parametrize("journal", ["sqlite", "postgres"], indirect=True)
+
+
 @pytest.fixture
-def opened(journal: Path) -> Iterator[Journal]:
+def journal(
+    request: pytest.FixtureRequest, journal: Path, monkeypatch: pytest.MonkeyPatch
+) -> Place:
+    if getattr(request, "param", "sqlite") == "sqlite":
+        return journal
+    place: PostgresUrl = request.getfixturevalue("postgres").journal()
+    monkeypatch.setenv("LOKKI_LOCAL_JOURNAL", place.url)
+    return place
+
+
+@pytest.fixture
+def opened(journal: Place) -> Iterator[Journal]:
     with closing(Journal(journal)) as book:
         yield book
 

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from lokki.errors import JournalError
-from lokki.store import commits, connection
+from lokki.store import commits, sqlite
 from lokki.store.journal import Journal
 from lokki.store.leases import LEASE_SECONDS
 from lokki.store.records import Opening
@@ -78,7 +78,7 @@ def test_a_transaction_that_waits_for_another_process_looks_again_within_10_ms(
                 other.execute("ROLLBACK")
 
         other.execute("BEGIN IMMEDIATE")
-        monkeypatch.setattr(connection, "time", SimpleNamespace(sleep=wait, monotonic=monotonic))
+        monkeypatch.setattr(sqlite, "time", SimpleNamespace(sleep=wait, monotonic=monotonic))
         record.journal.commits.call("", lambda ours: None).result(timeout=30)
     assert len(waits) == 5
     assert max(waits) <= 0.01
@@ -87,7 +87,7 @@ def test_a_transaction_that_waits_for_another_process_looks_again_within_10_ms(
 def test_a_journal_that_another_process_locks_for_a_long_time_is_reported(
     record, journal, monkeypatch
 ):
-    monkeypatch.setattr(connection, "BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.05)
     with closing(sqlite3.connect(journal, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         begun = record.journal.commits.call("", lambda ours: None)

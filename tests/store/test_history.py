@@ -6,6 +6,7 @@ import sqlite3
 from collections import Counter
 from contextlib import closing
 from itertools import count, pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -122,7 +123,8 @@ def test_stages_of_several_runs_are_in_order(history, record):
 def test_stages_of_more_runs_than_a_query_takes_values(history, record):
     for run_id in "gc":
         record.stage(run_id, {}, 1)
-    history._read._connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 999)
+    if isinstance(history._read.path, Path):
+        history._read.database._reading.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 999)
     names = ["g", *(f"b{number}" for number in range(2_000)), "c"]
     assert [stage.run for stage in history.stages(*names)] == ["c", "g"]
 
@@ -527,6 +529,8 @@ class Explained(Reader):
         self.plans += [row[3] for row in plan]
         return super().__call__(sql, values)
 
+    execute = __call__
+
 
 @pytest.fixture
 def explained(opened):
@@ -534,6 +538,7 @@ def explained(opened):
         yield reader
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize(
     ("question", "more"), [("strip", (10,)), ("troubled", ()), ("groups", ()), ("inner", ("bc",))]
 )
@@ -557,6 +562,7 @@ def test_a_maps_items_are_found_by_the_index_of_troubled_ones_or_by_their_key(
         ), plan
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize(
     ("ask", "index"),
     [

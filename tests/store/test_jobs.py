@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import subprocess
 import sys
 from contextlib import closing
 from dataclasses import replace
 
 import pytest
+from journals import ask
 
 from lokki.errors import KeyReused, RunNotFound, RunOwned
 from lokki.store.jobs import Job, Jobs, NewRun, QueueFull
@@ -161,8 +161,7 @@ def test_who_finds_a_lost_run_of_another_service_queues_it_for_that_one(jobs, op
 
 def test_a_run_that_an_earlier_lokki_queued_is_taken_by_any_service(jobs, opened, put):
     put()
-    with closing(sqlite3.connect(opened.path)) as connection, connection:
-        connection.execute("UPDATE jobs SET place = NULL, prefix = NULL, folder = NULL")
+    ask(opened.path, "UPDATE jobs SET place = NULL, prefix = NULL, folder = NULL")
     assert waiting(jobs, OTHERS[0]) == waiting(jobs, OTHERS[1]) == ["r1"]
     assert opened.history.needs("r1") == Needs(None, None, None)
 
@@ -201,12 +200,10 @@ def test_a_run_that_is_being_removed_is_not_queued(jobs, opened, record):
 def test_a_runner_elsewhere_whose_clock_was_ahead_does_not_keep_its_run(jobs, opened, put):
     put()
     opened.take("r1", 100.0 + 7_200, queued=True).result()
-    with closing(sqlite3.connect(opened.path)) as connection, connection:
-        connection.execute("UPDATE runs SET owner = 'elsewhere:1:abcd'")
+    ask(opened.path, "UPDATE runs SET owner = 'elsewhere:1:abcd'")
     with pytest.raises(RunOwned):
         jobs.put_again("r1", {}, 105.0, OFFER).result()
-    with closing(sqlite3.connect(opened.path)) as connection, connection:
-        connection.execute("UPDATE runs SET leased_until = leased_until + 7200")
+    ask(opened.path, "UPDATE runs SET leased_until = leased_until + 7200")
     assert jobs.recover(110.0, 3).result().queued == []
     assert jobs.recover(110.0 + LEASE_SECONDS - 1, 3).result().queued == []
     assert jobs.recover(110.0 + LEASE_SECONDS, 3).result().queued == ["r1"]

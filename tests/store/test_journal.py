@@ -13,22 +13,25 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from journals import ask
 
 from lokki import JournalError, RunNotFound, RunOwned
 from lokki.errors import JournalGone
 from lokki.model.structure import dumped, of_text
 from lokki.store import commits
-from lokki.store.connection import translate_sqlite_errors
 from lokki.store.journal import Journal
 from lokki.store.leases import LEASE_SECONDS
 from lokki.store.outcomes import Outcomes
 from lokki.store.records import Opening
 from lokki.store.rows import StageRow, stage_id
 from lokki.store.schema import MIGRATIONS
+from lokki.store.sqlite import translate_sqlite_errors
 from lokki.store.writer import RunWriter
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from lokki.postgres_url import Place
 
 
 def create(book: Journal, run_id: str = "r1", flow: str = "f", now: float = 1.0) -> None:
@@ -224,8 +227,7 @@ def test_a_run_whose_owner_is_dead_is_taken_at_once(opened, journal):
 
 def test_an_owner_elsewhere_is_believed_until_its_lease_is_over(opened, journal):
     create(opened, now=100.0)
-    with closing(sqlite3.connect(journal)) as connection, connection:
-        connection.execute("UPDATE runs SET owner = 'elsewhere:1:abcd'")
+    ask(journal, "UPDATE runs SET owner = 'elsewhere:1:abcd'")
     with pytest.raises(RunOwned, match="process 1 on elsewhere"):
         opened.take("r1", 101.0).result()
     opened.take("r1", 100.0 + LEASE_SECONDS).result()
@@ -234,8 +236,7 @@ def test_an_owner_elsewhere_is_believed_until_its_lease_is_over(opened, journal)
 @pytest.mark.parametrize("owner", ["elsewhere:1:abcd", f"{socket.gethostname()}:1:abcd"])
 def test_the_lease_of_an_owner_whose_clock_is_ahead_ends_like_any_other(opened, owner):
     create(opened, now=100.0 + 7_200)
-    with closing(sqlite3.connect(opened.path)) as connection, connection:
-        connection.execute("UPDATE runs SET owner = ?", (owner,))
+    ask(opened.path, f"UPDATE runs SET owner = '{owner}'")
     with pytest.raises(RunOwned, match="is being run by process 1 on"):
         opened.take("r1", 100.0).result()
     assert opened.run("r1").leased_until == 100.0 + LEASE_SECONDS
@@ -494,6 +495,7 @@ def test_a_request_is_forgotten_when_the_run_goes_on_later(opened):
     assert opened.run("r1").cancel_requested is None
 
 
+@pytest.mark.sqlite
 def test_a_run_that_does_nothing_writes_nothing(opened, monkeypatch):
     monkeypatch.setattr(commits, "_POLL_INTERVAL", 0.001)
     create(opened, now=time.time())
@@ -511,6 +513,7 @@ def test_a_run_that_does_nothing_writes_nothing(opened, monkeypatch):
     assert len([sql for sql in written if sql.startswith("SELECT")]) <= 1
 
 
+@pytest.mark.sqlite
 def test_looking_for_requests_reads_none_of_the_other_runs(opened):
     plan = opened.commits.call(
         "r1",
@@ -524,13 +527,9 @@ def test_looking_for_requests_reads_none_of_the_other_runs(opened):
 # ---- removing ----------------------------------------------------------------------------------
 
 
-def rows(journal: Path) -> dict[str, int]:
+def rows(journal: Place) -> dict[str, int]:
     tables = ("runs", "stages", "items", "failures", "events", "logs", "spent")
-    with closing(sqlite3.connect(journal)) as connection:
-        return {
-            table: connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
-            for table in tables
-        }
+    return {table: ask(journal, f"SELECT count(*) FROM {table}")[0][0] for table in tables}
 
 
 def fill(record, run_id: str) -> None:
@@ -621,6 +620,7 @@ def test_who_lost_its_run_to_a_removal_is_reported(opened, journal):
     assert set(rows(journal).values()) == {0}
 
 
+@pytest.mark.sqlite
 def test_shrinking_gives_the_space_of_removed_runs_back(opened, journal, record):
     stage = record.stage(
         record.run(at=time.time()),
@@ -648,6 +648,7 @@ def test_shrinking_gives_the_space_of_removed_runs_back(opened, journal, record)
     opened.shrink()
 
 
+@pytest.mark.sqlite
 def test_a_journal_is_shrunk_while_another_process_writes(opened, journal):
     with closing(Journal(journal)) as other:
         create(other, now=time.time())
@@ -711,6 +712,28 @@ def test_text_that_is_no_utf8_is_written_as_its_escapes(opened):
         opened.history.find("\udcff")
 
 
+def test_whatever_is_in_a_text_or_number_is_read_back(opened):
+    create(opened)
+    writer = opened.own("r1", never)
+    stage = open_stage(opened, writer, 100)
+    odd = "nul \0, one \1, both \1\0\1\2, \\x00, %s, ?, \U0010ffff"
+    for start, count in ((0, 3), (3, 60)):  # few and many rows are written in different ways
+        outcomes = Outcomes(stage.id, (0, count, 0, 0))
+        for index in range(start, start + count):
+            key = stage.id << 32 | index
+            outcomes.items.append((key, "failed", 0, 2**62, 1.5, 1e300, b"\0\\x00", None))
+            outcomes.failures.append((key, "b", 1, 5e-324, odd, odd, odd, b"\1\0"))
+        writer.add(outcomes)
+    writer.log((3.0, "b", 1, 2, "INFO", "stdout", odd))
+    opened.flush("r1").result()
+    rows = opened.read("SELECT attempts, started, finished, output FROM items ORDER BY id")
+    assert [repr(row) for row in rows] == [repr((2**62, 1.5, 1e300, b"\0\\x00"))] * 63
+    texts = opened.read("SELECT type, reason, traceback, at, whole FROM failures")
+    assert texts == [(odd, odd, odd, 5e-324, b"\1\0")] * 63
+    assert [line.message for line in opened.history.lines("r1")] == [odd]
+    assert opened.read("SELECT count(*) FROM failures WHERE reason = ?", (odd,)) == [(63,)]
+
+
 def test_a_call_that_is_cancelled_before_its_turn_is_not_made(opened):
     create(opened)
     entered, go_on = threading.Event(), threading.Event()
@@ -731,6 +754,7 @@ def test_a_call_that_is_cancelled_before_its_turn_is_not_made(opened):
     assert opened.run("r1").status == "running"
 
 
+@pytest.mark.sqlite
 def test_a_journal_that_cannot_grow_gives_its_runs_up_at_once(opened, journal):
     create(opened, now=time.time())
     lost = Lost()
@@ -796,6 +820,7 @@ def test_who_logs_much_waits_for_the_journal(opened):
     assert [line.item for line in opened.history.lines("r1")] == list(range(40_000))
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize(
     ("sql", "advice"),
     [
@@ -812,6 +837,7 @@ def test_the_advice_is_of_the_kind_of_error_not_its_words(opened, journal, sql, 
         connection.execute(sql)
 
 
+@pytest.mark.sqlite
 def test_a_journal_that_is_deleted_while_open_hangs_nobody_and_records_nothing(opened, journal):
     create(opened, now=time.time())
     lost = threading.Event()

@@ -105,6 +105,7 @@ def test_of_a_process_in_another_container_of_the_same_name_nobody_knows(opened,
     assert not is_alive(owner, 130.0, 130.0)
 
 
+@pytest.mark.sqlite
 def test_an_owner_that_cannot_give_a_sign_of_life_is_alive_until_its_process_ends(opened):
     with owning(code=AT_WORK) as (process, owner):
         assert is_alive(owner, 100.0, 999.0), "whatever its lease"
@@ -113,6 +114,7 @@ def test_an_owner_that_cannot_give_a_sign_of_life_is_alive_until_its_process_end
         assert not is_alive(owner, 100.0, 999.0)
 
 
+@pytest.mark.sqlite
 def test_an_owner_in_another_container_is_alive_until_its_process_ends(opened, record, apart):
     with owning(*apart, code=AT_WORK) as (process, owner):
         run = replace(opened.run(record.run("r1", at=100.0)), owner=owner)
@@ -122,6 +124,7 @@ def test_an_owner_in_another_container_is_alive_until_its_process_ends(opened, r
         until(lambda: not is_alive(owner, 100.0, 999.0), "the end of the container's process")
 
 
+@pytest.mark.sqlite
 def test_a_process_that_was_stopped_keeps_its_runs_for_as_long_as_its_lease(opened):
     with owning(code=AT_WORK) as (process, owner):
         process.send_signal(signal.SIGSTOP)
@@ -131,6 +134,7 @@ def test_a_process_that_was_stopped_keeps_its_runs_for_as_long_as_its_lease(open
         until(lambda: is_alive(owner, 100.0, 999.0), "that it goes on")
 
 
+@pytest.mark.sqlite
 def test_an_owner_that_has_closed_its_journal_is_no_more_alive_than_its_lease(opened):
     with owning(code=f"{AT_WORK}\nopened.close(); print('closed', flush=True)") as (process, owner):
         assert process.stdout is not None
@@ -138,6 +142,7 @@ def test_an_owner_that_has_closed_its_journal_is_no_more_alive_than_its_lease(op
         assert not is_alive(owner, 100.0, 999.0)
 
 
+@pytest.mark.sqlite
 def test_a_forked_child_keeps_no_owner_alive(opened):
     fork = "child = os.fork()\nif child: print(child, flush=True)"
     with owning(code=AT_WORK + fork) as (process, owner):
@@ -152,6 +157,7 @@ def test_a_forked_child_keeps_no_owner_alive(opened):
             os.kill(child, signal.SIGKILL)
 
 
+@pytest.mark.sqlite
 def test_journals_of_one_process_do_not_give_up_each_others_signs_of_life(opened):
     more = f"""{AT_WORK}
 second = Journal(opened.path)

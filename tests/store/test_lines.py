@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import sqlite3
-from contextlib import closing
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from journals import ask
 
 from lokki.logging import rank
 from lokki.store.lines import last_id, pack, row_of, unpack
@@ -54,8 +53,7 @@ def test_a_row_has_so_many_lines_and_characters_at_most(record, journal, count, 
     record.run()
     record.lines("r1", *((1.0, "b", n, 1, "INFO", "stdout", "m" * length) for n in range(count)))
     assert [line.item for line in record.journal.history.lines("r1")] == list(range(count))
-    with closing(sqlite3.connect(journal)) as connection:
-        assert connection.execute("SELECT count(*) FROM logs").fetchone() == (rows,)
+    assert ask(journal, "SELECT count(*) FROM logs") == [(rows,)]
 
 
 def test_what_all_lines_have_is_reported_once():

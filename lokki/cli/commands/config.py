@@ -10,6 +10,7 @@ from lokki.cli.command import Command
 from lokki.cli.configuration import configured
 from lokki.cli.listing import print_json
 from lokki.cli.options import JSON
+from lokki.postgres_url import PostgresUrl, is_postgres
 from lokki.secret import HIDDEN
 
 
@@ -17,8 +18,8 @@ from lokki.secret import HIDDEN
 def command(as_json: bool) -> None:
     """Show every setting, its value and where it came from.
 
-    Values that may be secret are not shown: those in [lambda.env] and [batch.env], and the URLs in
-    [notify].
+    Values that may be secret are not shown: those in [lambda.env] and [batch.env], the URLs in
+    [notify], and a password in the URL of the journal.
     """
     from lokki.config import DEFAULT, KEYS
 
@@ -31,6 +32,8 @@ def command(as_json: bool) -> None:
             value = dict.fromkeys(value, HIDDEN)
         elif KEYS[name].secret and origin != DEFAULT:
             value = HIDDEN
+        elif is_postgres(value):
+            value = str(PostgresUrl(value))
         rows[name] = {"value": value, "from": origin}
     if as_json:
         print_json(rows)
