@@ -34,6 +34,7 @@ from lokki.forks import end_process
 from lokki.graph import FlowGraph
 from lokki.stages import MapStage
 from lokki.store.groups import raised_at
+from lokki.telemetry import set_up
 
 INTERRUPTED = 130
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -72,6 +73,7 @@ async def in_engine(
     report: LineReport,
 ) -> AsyncIterator[RunHandle[Any]]:
     """A run of ``graph`` that ``submit`` starts in an engine of its own."""
+    set_up()
     output.mask(secrets_of(graph))
     async with engine_for(graph, echo=report.echo, config=config) as engine:
         _tell_limits(graph, engine, report)

@@ -17,6 +17,7 @@ from lokki.stages import Stage
 from lokki.steps import Lane
 from lokki.store.outcomes import Outcomes
 from lokki.store.writer import RunWriter
+from lokki.telemetry import TracedStage
 
 if TYPE_CHECKING:
     from anyio import CancelScope
@@ -42,7 +43,8 @@ class StageWork:
     """The open stage of one run, as the lanes need it: an `ItemWork`.
 
     ``lane`` is the kind of lane that its items need. ``fresh`` gives contexts to make calls in.
-    ``program`` is what worker processes import, if a step needs them. ``error`` is one of ours that
+    ``program`` is what worker processes import, if a step needs them, ``traced`` the span of the
+    stage, if the program has OpenTelemetry. ``error`` is one of ours that
     ended the run. ``on_done`` is called in any thread when the stage is complete or the run has
     ended or, paused, rests: once for each `Lanes.add`.
     """
@@ -60,6 +62,7 @@ class StageWork:
         fresh: Callable[[], Context],
         on_done: Callable[[], None],
         program: Program | None = None,
+        traced: TracedStage | None = None,
     ) -> None:
         self.state = state
         self.stage_id = stage_id
@@ -72,6 +75,7 @@ class StageWork:
         self.fresh = fresh
         self.on_done = on_done
         self.program = program
+        self.traced = traced
         self.lane: Lane = lane_of(state.stage)
         self.remote = all(call.lane == "process" for call in calls)
         """Whether a worker can run its items from their first call to the last."""

@@ -178,6 +178,9 @@ class Lanes:
         except BaseException as caught:  # there is no memory left
             error = error or caught
         work = done.work
+        if work.traced is not None:
+            failed = [each.failed.index for each in done.failed]
+            work.traced.slice(done.succeeded, failed, now - done.began)
         self._witness.stage = work.state.stage.name
         with self._lock:
             if error is not None:

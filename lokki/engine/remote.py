@@ -60,6 +60,7 @@ class RemoteSlice:
             tuple(each and position > 0 for position, each in enumerate(work.retried)),
             work.writer.name,
             self._payloads,
+            None if work.traced is None else work.traced.carrier(),
         )
         return self._definitions.describe(work.calls, traits)
 

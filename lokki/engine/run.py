@@ -77,6 +77,7 @@ from lokki.store.rows import StageRow, stage_id
 from lokki.store.spans import Span
 from lokki.store.texts import LONGEST, cut, short_error
 from lokki.store.writer import RunWriter
+from lokki.telemetry import traced_run
 
 T = TypeVar("T")
 
@@ -111,6 +112,7 @@ class Run:
         self.lanes = lanes
         self.echo = echo
         self._notifier = notifier
+        self._traced = traced_run(graph.name, run_id)
         self._fresh = fresh_contexts()
         self.events: list[Event] = []
         self.news = asyncio.Event()
@@ -187,8 +189,14 @@ class Run:
             if not isinstance(error, GeneratorExit):  # which reading a result may raise
                 raise
         finally:
+            if self._traced is not None:
+                self._traced.end(status, self._why())
             self._publish(RunFinished(status, None if self.error is None else str(self.error)))
             self.done.set()
+
+    def _why(self) -> str | None:
+        """What ended the run, without secrets."""
+        return None if self.error is None else redacted(str(self.error), secrets_of(self.graph))
 
     async def _outcome(self) -> RunStatus:
         """Run the stages and record the end, unless the run is no longer this process's."""
@@ -351,6 +359,10 @@ class Run:
             state.open(len(inputs))
         self._publish(StageStarted(position, stage.name, is_map, replace(state.counts)))
         done = asyncio.Event()
+        traced = None
+        if self._traced is not None:
+            kind = "map" if is_map else "task"
+            traced = self._traced.stage(stage.name, kind, position, len(inputs))
         work = self.work = StageWork(
             state,
             row.id,
@@ -360,11 +372,16 @@ class Run:
             writer,
             stage.batch_size if isinstance(stage, MapStage) else None,
             self._map_after(position),
-            self._fresh,
+            self._fresh if traced is None else traced.contexts(self._fresh),
             on_done=lambda: self.lanes.call_on_loop(done.set),
             program=self._program,
+            traced=traced,
         )
-        await self._run_items(work, done)
+        try:
+            await self._run_items(work, done)
+        finally:
+            if traced is not None:
+                traced.end(None if state.complete else "it was not completed")
         self.work = None
         counts = replace(state.counts)
         if state.cancelled:

@@ -13,6 +13,7 @@ from lokki.engine.progress import Progress
 from lokki.engine.state import Work
 from lokki.store.outcomes import Outcomes
 from lokki.store.spans import Entry
+from lokki.telemetry import Carrier
 
 
 class Preparation(NamedTuple):
@@ -27,7 +28,8 @@ class Traits(NamedTuple):
 
     ``retried`` says for each inner step whether the engine needs its input for a retry. ``writer``
     is the name of the run's writer. ``payloads`` is the folder where the worker stores large
-    results; None: the engine stores them.
+    results; None: the engine stores them. ``span`` is the stage's, if the program has
+    OpenTelemetry.
     """
 
     stage_id: int
@@ -35,6 +37,7 @@ class Traits(NamedTuple):
     retried: tuple[bool, ...]
     writer: str
     payloads: str | None
+    span: Carrier | None
 
 
 class Items(NamedTuple):

@@ -47,6 +47,7 @@ from lokki.model.failure import Failure
 from lokki.secret import in_environment
 from lokki.store.codec import dumps, loads
 from lokki.store.readback import written
+from lokki.telemetry import continued, set_up
 
 if TYPE_CHECKING:
     from lokki.store.local import LocalStore
@@ -121,6 +122,7 @@ class _Stage:
         self.seconds_per_item = 0.0
         self.large = False
         self.payloads = traits.payloads
+        self.span = traits.span
         self._link = link
         self._number = 0
 
@@ -229,6 +231,8 @@ class _Calls:
             output.mask(call.secrets)
         _seed_apart()
         self._fresh = fresh_contexts()  # has what the modules of the call have set
+        if traits.span is not None:
+            set_up()
 
     def serve(self, request: Any) -> None:
         number, key, news, content = request
@@ -241,7 +245,7 @@ class _Calls:
                 answer = partial(self._run, stage, number, content)
             else:
                 raw, index, attempt = content
-                context = self._fresh()
+                context = continued(stage.span, self._fresh)()
                 value = context.run(loads, raw)
                 call = partial(self._answer, stage, value, index, attempt)
                 answer = partial(context.run, call)
@@ -286,9 +290,8 @@ class _Calls:
         done = Performed(stage, Claim(_Mine(stage, items, self._progress)))
         why = None
         try:
-            drive(
-                done, self._fresh, partial(self._called, stage), partial(self._put, stage, number)
-            )
+            fresh = continued(stage.span, self._fresh)
+            drive(done, fresh, partial(self._called, stage), partial(self._put, stage, number))
         except _Unloadable as error:
             why = str(error)
         done.close()

@@ -103,7 +103,8 @@ class WorkerPool:
         the process died or could not be started, CallCancelled when `kill` was called for its run.
         """
         definitions = self._definitions_of(work)
-        traits = Traits(work.stage_id, None, (False,), work.writer.name, None)
+        span = None if work.traced is None else work.traced.carrier()
+        traits = Traits(work.stage_id, None, (False,), work.writer.name, None, span)
         try:
             while True:
                 described = definitions.describe((call,), traits)

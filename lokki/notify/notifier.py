@@ -61,19 +61,22 @@ class Notifier:
             self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _deliver(self, name: str, send: Send, notice: Notice) -> None:
-        for pause in (*_PAUSES, None):
+        pauses = iter(_PAUSES)
+        while True:
             try:
                 send(notice)
             except (Refused, OSError) as error:
-                why = error
-            except Exception as error:
-                _log.exception("lokki could not send a notice to %s: %s", name, error)
+                pause = None if isinstance(error, Refused) else next(pauses, None)
+                if pause is None or self._closing.wait(pause):
+                    _log.warning(
+                        "no notice of run %s could be sent to %s: %s", notice.run_id, name, error
+                    )
+                    return
+            except Exception:
+                _log.exception("the notice of run %s to %s is lost", notice.run_id, name)
                 return
             else:
                 return
-            if isinstance(why, Refused) or pause is None or self._closing.wait(pause):
-                break
-        _log.warning("no notice of run %s could be sent to %s: %s", notice.run_id, name, why)
 
 
 def _ends(configured: str) -> frozenset[str]:

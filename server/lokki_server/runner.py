@@ -38,6 +38,7 @@ from lokki.secret import in_environment
 from lokki.store.commits import Committer
 from lokki.store.jobs import Jobs
 from lokki.store.texts import short_error
+from lokki.telemetry import set_up
 from lokki_server import STARTED_BY
 from lokki_server.channel import Channel, inherited
 
@@ -190,6 +191,7 @@ async def _end_with(commits: Committer) -> None:
 async def main(descriptor: str, unseen: TextIO) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     connection = inherited(descriptor)
+    set_up()
     async with Engine(config=load(), echo=unseen) as engine:
         ending = asyncio.create_task(_end_with(engine.journal.commits))
         with closing(await Channel.over(connection)) as channel:
