@@ -19,7 +19,7 @@ import pytest
 from botocore.config import Config as BotoConfig
 from serving import until
 
-from lokki.rehearse.moto_patches import lambdas
+from lokki.rehearse.moto_patches import lambdas, sandbox
 from lokki.rehearse.moto_patches.platform import Image
 from lokki.rehearse.moto_patches.server import PLATFORM, REGION
 
@@ -583,7 +583,8 @@ def job_machine(moto, tmp_path):
     moto.batch.create_job_queue(
         jobQueueName=name, state="ENABLED", priority=1, computeEnvironmentOrder=order
     )
-    PLATFORM.images[name] = Image(tmp_path)
+    (folder := tmp_path / "image").mkdir()
+    PLATFORM.images[name] = Image(folder, env={"TOLD": str(tmp_path / "told")})
 
     def make(script, attempts=1, conditions=(), seconds=60):
         moto.batch.register_job_definition(
@@ -624,7 +625,7 @@ def job(moto, job_machine):
 
 def test_the_job_of_an_execution_that_is_stopped_is_terminated(moto, job_machine, tmp_path):
     """https://docs.aws.amazon.com/step-functions/latest/dg/connect-to-resource.html#connect-sync"""
-    machine = job_machine("echo $AWS_BATCH_JOB_ID > told; exec sleep 60", 3)
+    machine = job_machine("echo $AWS_BATCH_JOB_ID > $TOLD; exec sleep 60", 3)
     given = json.dumps({"given": "a value"})
     client = moto.stepfunctions
     arn = client.start_execution(stateMachineArn=machine, input=given)["executionArn"]
@@ -642,10 +643,22 @@ def test_the_job_of_an_execution_that_is_stopped_is_terminated(moto, job_machine
 
 
 def test_a_job_runs_its_command_with_what_the_state_gives_it(job, tmp_path):
-    done = job("echo $GIVEN > told")
+    done = job("echo $GIVEN > $TOLD")
     assert done["status"] == "SUCCEEDED"
     assert json.loads(done["output"])["Status"] == "SUCCEEDED"
     assert (tmp_path / "told").read_text() == "a value\n"
+
+
+@pytest.mark.skipif(not sandbox.is_permitted(), reason="this machine permits no user namespaces")
+def test_a_job_is_not_root_and_writes_to_its_own_tmp_alone(job, tmp_path):
+    """As a container whose user has only a number, for which Docker's HOME is /
+    (https://docs.docker.com/engine/containers/run/#environment-variables)."""
+    own = Path(f"/tmp/{uuid.uuid4().hex}")
+    places = f"beside /etc/x {own} /dev/shm/x"
+    writes = f"for each in {places}; do (echo x > $each) 2> /dev/null && echo $each >> $TOLD; done"
+    job(f"id -u >> $TOLD; echo $HOME >> $TOLD; {writes}; true")
+    assert (tmp_path / "told").read_text().split() == ["1000", "/", str(own), "/dev/shm/x"]
+    assert not own.exists()
 
 
 def test_a_failed_job_fails_its_state(job):
@@ -663,13 +676,13 @@ def test_a_job_is_run_again_as_its_strategy_says(job, tmp_path, code, attempts):
         {"onExitCode": "64", "action": "EXIT"},
         {"onReason": "*", "action": "RETRY"},
     ]
-    job(f"echo $AWS_BATCH_JOB_ATTEMPT >> told; exit {code}", 3, conditions)
+    job(f"echo $AWS_BATCH_JOB_ATTEMPT >> $TOLD; exit {code}", 3, conditions)
     told = (tmp_path / "told").read_text().split()
     assert told == [str(number) for number in range(1, attempts + 1)]
 
 
 def test_a_job_that_takes_too_long_is_ended_and_not_run_again(job, tmp_path):
-    done = job("echo $AWS_BATCH_JOB_ATTEMPT >> told; exec sleep 60", 3, seconds=1)
+    done = job("echo $AWS_BATCH_JOB_ATTEMPT >> $TOLD; exec sleep 60", 3, seconds=1)
     assert (done["status"], done["error"]) == ("FAILED", "States.TaskFailed")
     assert "Job attempt duration exceeded timeout" in done["cause"]
     assert (tmp_path / "told").read_text() == "1\n"

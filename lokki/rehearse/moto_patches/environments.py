@@ -27,18 +27,12 @@ def _run(wanted: int) -> None:
     with open(wanted) as file:
         argv, environment, sandbox = json.load(file)
     if sandbox is not None:
-        _SANDBOX["enter"](**sandbox, kept=_kept(sandbox["folder"]))
+        _SANDBOX["enter"](**sandbox, kept=_SANDBOX["kept"](sandbox["folder"]))
     os.environ.clear()
     os.environ.update(environment)
     time.tzset()
     os.execvp = _replaced  # type: ignore[assignment]
     _module(argv)
-
-
-def _kept(folder: str) -> list[str]:
-    """Where else there are files of Python, and of the dependencies of an image."""
-    links = {os.path.dirname(os.path.realpath(each)) for each in os.scandir(folder)}
-    return [sys.prefix, sys.base_prefix, *links - {folder}]
 
 
 def _module(argv: list[str]) -> None:

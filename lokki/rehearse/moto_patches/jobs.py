@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import threading
@@ -11,6 +12,7 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, cast
 
+from lokki.rehearse.moto_patches import sandbox
 from lokki.rehearse.moto_patches.modules import moto
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ _OUT_OF_TIME = "Job attempt duration exceeded timeout"
 _ENDED = "Essential container in task exited"
 _RECLAIMED = "Your Spot Task was interrupted."
 """https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-capacity-providers.html"""
+_LEAST_GIB = 20
+"""https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-task-storage.html"""
 
 
 def change(platform: Platform) -> None:
@@ -91,11 +95,11 @@ def _next_revision(
 def _run(job: Any, platform: Platform) -> None:
     definition = job.job_definition
     image = platform.images[definition.container_properties["image"]]
-    argv = (*image.entrypoint, *job._get_container_property("command", []))
+    argv = _confined(job, platform, str(image.folder), image.entrypoint)
     own = {each["name"]: each["value"] for each in job._get_container_property("environment", [])}
     env = {
         "PATH": platform.path,
-        "HOME": "/tmp",  # noqa: S108 - as in a container
+        "HOME": "/",  # of a user that has only a number
         "AWS_ACCESS_KEY_ID": "rehearsal",
         "AWS_SECRET_ACCESS_KEY": "rehearsal",
         "AWS_DEFAULT_REGION": definition._region,
@@ -118,6 +122,23 @@ def _run(job: Any, platform: Platform) -> None:
     if code and not job.stop:
         job.job_stopped_reason = _OUT_OF_TIME if out_of_time else _reason(code)
     job._mark_stopped(success=code == 0 and not job.stop)
+
+
+def _confined(
+    job: Any, platform: Platform, folder: str, entrypoint: Sequence[str]
+) -> Sequence[str]:
+    """The command of a job, in a sandbox where this machine permits one."""
+    command = [*entrypoint, *job._get_container_property("command", [])]
+    if not platform.confined:
+        return command
+    disk = job._get_container_property("ephemeralStorage", None) or {}
+    about = {
+        "folder": folder,
+        "megabytes": int(disk.get("sizeInGiB", _LEAST_GIB)) * 1024,
+        "shared": platform.shared,
+        "is_job": True,
+    }
+    return [platform.python, "-I", sandbox.__file__, json.dumps(about), *command]
 
 
 def _attempt(
