@@ -29,7 +29,7 @@ from lokki.errors import (
     WorkerDied,
 )
 from lokki.graph import FlowGraph
-from lokki.retry import RetryConfig
+from lokki.retry import RetryConfig, RetryLater
 from lokki.secret import Secret
 from lokki.stages import MapStage, TaskStage
 
@@ -78,6 +78,7 @@ __all__ = [
     "PayloadError",
     "ResumeOptions",
     "RetryConfig",
+    "RetryLater",
     "RunCancelled",
     "RunError",
     "RunFailed",

@@ -28,6 +28,7 @@ from lokki.errors import (
 )
 from lokki.graph import FlowGraph
 from lokki.model.failure import Failure as Failure
+from lokki.retry import RetryLater
 from lokki.secret import redactable, redacted
 from lokki.stages import StepCall
 from lokki.steps import Lane, input_and_names, is_async_generator
@@ -311,6 +312,7 @@ def capture(call: BoundCall, index: int, attempt: int, error: BaseException) -> 
         redacted(text_of(error), call.secrets),
         redacted(_traceback(error), call.secrets),
         _is_one_of(error, call.exceptions) and not _is_one_of(error, (DefinitionError,)),
+        (error.seconds, error.most) if isinstance(error, RetryLater) else None,
     )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, ov
 
 from lokki.errors import ChainAttributeError, ChainTypeError, DefinitionError
 from lokki.numeric import number, whole
+from lokki.rate import rate_of
 from lokki.stages import MapStage, Stage, StepCall, TaskStage
 from lokki.standin import refuse_stand_in
 from lokki.steps import MAP_OPTIONS, OPTIONS, StepDefinition, input_and_names, no_method, running
@@ -172,6 +173,7 @@ class StepNode(_Chain, Generic[R_co]):
         batch_size: int | None = None,
         tolerated_failures: float = 0,
         direct_pass: bool = False,
+        rate_limit: str | None = None,
         *args: Q.args,
         **kwargs: Q.kwargs,
     ) -> MapBlock[U]: ...
@@ -185,6 +187,7 @@ class StepNode(_Chain, Generic[R_co]):
         batch_size: int | None = None,
         tolerated_failures: float = 0,
         direct_pass: bool = False,
+        rate_limit: str | None = None,
     ) -> MapBlock[U]: ...
     @overload
     def map(
@@ -196,6 +199,7 @@ class StepNode(_Chain, Generic[R_co]):
         batch_size: int | None = None,
         tolerated_failures: float = 0,
         direct_pass: bool = False,
+        rate_limit: str | None = None,
     ) -> MapBlock[Any]: ...
     def map(self, step: Any, /, *args: Any, **kwargs: Any) -> MapBlock[Any]:
         """Open a map: ``step`` is called for each item of the result so far.
@@ -205,7 +209,9 @@ class StepNode(_Chain, Generic[R_co]):
         ``batch_size``: items handed out at a time (default: the engine decides).
         ``tolerated_failures``: how many items, or (a float below 1) what share of them, may fail
         without failing the run (default 0). ``direct_pass``: on AWS, one invocation runs an item's
-        whole inner chain (default False). Other keyword arguments are bound as constants.
+        whole inner chain (default False). ``rate_limit``: how many items begin at most in a second,
+        minute or hour, evenly: ``"50/s"``, ``"100/m"``, ``"1000/h"`` (default: any number). Other
+        keyword arguments are bound as constants.
         """
         options = {name: kwargs.pop(name) for name in MAP_OPTIONS if name in kwargs}
         steps = list(step) if isinstance(step, list | tuple) else [step]
@@ -355,8 +361,15 @@ def _checked(options: dict[str, Any]) -> dict[str, Any]:
         )
     if not isinstance(options.get("direct_pass", False), bool):
         raise DefinitionError(f"direct_pass must be True or False, not {options['direct_pass']!r}")
-    counts = {name: number(value) for name, value in options.items() if name != "direct_pass"}
-    return {**options, **counts}
+    counts = ("concurrency_limit", "batch_size", "tolerated_failures")
+    numbers = {name: number(value) for name, value in options.items() if name in counts}
+    rate = options.get("rate_limit")
+    if rate is not None:
+        try:
+            rate = rate_of(rate)
+        except ValueError as error:
+            raise DefinitionError(f"rate_limit {error}") from None
+    return {**options, **numbers, "rate_limit": rate}
 
 
 def _name(thing: object) -> str:

@@ -13,6 +13,7 @@ LokkiError
 │   ├── RunFailed           a step failed; carries step, index, attempt and traceback
 │   └── RunCancelled        the run was cancelled before it ended
 ├── WorkerDied               a worker process died in a call (retried like a step's own error)
+├── RetryLater              raised by a step: its item is tried again later (in `lokki.retry`)
 ├── ServerError             a server refuses a request or cannot be reached
 ├── PayloadError            a value cannot be encoded, or a stored one cannot be read or found
 │   ├── ResultUnreadable    a recorded result cannot be read back; carries its stage

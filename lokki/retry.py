@@ -1,4 +1,4 @@
-"""The retry policy of a step: how often a failed call is tried again, and after what delay."""
+"""Retries: a step's policy, how often a failed call is tried again, and its own wish for later."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from lokki.errors import DefinitionError
+from lokki.errors import DefinitionError, LokkiError
 from lokki.numeric import number, whole
 
 
@@ -81,3 +81,25 @@ class RetryConfig:
             return min(self.max_delay, self.delay * self.backoff ** (attempt - 1))
         except OverflowError:
             return self.max_delay
+
+
+class RetryLater(LokkiError):
+    """Raised by a step: the item is tried again in ``seconds``, which uses up no attempt.
+
+    For a service that is busy, say. ``most``: for how many seconds in all, counted from the item's
+    first RetryLater (default: an hour); after that, it is an error like others. ``why`` is shown.
+    On AWS, Step Functions waits times of its own, from 10 s to 5 minutes, for about an hour.
+
+    Raises DefinitionError if these are no numbers of at least 0.
+    """
+
+    def __init__(self, seconds: float, why: str = "", most: float = 3600.0) -> None:
+        for name, value in (("seconds", seconds), ("most", most)):
+            given = number(value)
+            if given is None or not 0 <= given < float("inf"):
+                raise DefinitionError(
+                    f"RetryLater: {name} must be a number of at least 0, not {value!r}"
+                )
+        super().__init__(why or f"try again in {seconds:g} s")
+        self.seconds = float(seconds)
+        self.most = float(most)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from lokki.rate import Rate
 from lokki.steps import StepDefinition
 
 
@@ -45,7 +46,8 @@ class MapStage:
     ``concurrency_limit``: most items at a time (None: the engine's limit). ``batch_size``: items
     handed out at a time (None: the engine decides). ``tolerated_failures``: how many items (int)
     or what share of them (float below 1) may fail without failing the run. ``direct_pass``: on
-    AWS, one invocation runs the whole inner chain of an item.
+    AWS, one invocation runs the whole inner chain of an item. ``rate_limit``: how many items begin
+    at most in a second, minute or hour (None: any number).
     """
 
     inner: tuple[StepCall, ...]
@@ -53,6 +55,7 @@ class MapStage:
     batch_size: int | None = None
     tolerated_failures: int | float = 0
     direct_pass: bool = False
+    rate_limit: Rate | None = None
 
     @property
     def name(self) -> str:

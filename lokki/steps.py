@@ -37,7 +37,13 @@ OPTIONS = (
     "executor",
 )
 """The options of ``@step``."""
-MAP_OPTIONS = ("concurrency_limit", "batch_size", "tolerated_failures", "direct_pass")
+MAP_OPTIONS = (
+    "concurrency_limit",
+    "batch_size",
+    "tolerated_failures",
+    "direct_pass",
+    "rate_limit",
+)
 _WHOLE = ("gpu", "memory_mb", "ephemeral_storage")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,59}")
 

@@ -28,6 +28,7 @@ from lokki.errors import LokkiError, ParameterProblem
 from lokki.params.examples import example_of
 from lokki.secret import Secret
 from lokki.standin import About, StandIn, ValueNeeded, about, is_stand_in
+from lokki.steps import MAP_OPTIONS
 from lokki.tracing import Link, code_in, here, place_in, place_of, users_frame
 from lokki.wording import Arguments, Wording
 
@@ -253,9 +254,12 @@ def _at_fault(error: Exception) -> tuple[str, tuple[str, ...], str]:
 
 def _structure(graph: Traced) -> list[Any]:
     """What must be the same for all parameters of a graph: its chain and the options of maps."""
-    options = ("concurrency_limit", "batch_size", "tolerated_failures", "direct_pass")
     return [
-        (type(stage), [call.name for call in stage.calls], *(getattr(stage, o, 0) for o in options))
+        (
+            type(stage),
+            [call.name for call in stage.calls],
+            *(getattr(stage, option, 0) for option in MAP_OPTIONS),
+        )
         for stage in graph.stages
     ]
 

@@ -146,7 +146,7 @@ def test_map_options_are_kept_when_the_block_grows():
 
 def test_map_options_have_defaults():
     (block,) = a().map(b).stages[1:]
-    assert [getattr(block, name) for name in MAP_OPTIONS] == [None, None, 0, False]
+    assert [getattr(block, name) for name in MAP_OPTIONS] == [None, None, 0, False, None]
 
 
 @pytest.mark.parametrize("name", ["concurrency_limit", "batch_size"])

@@ -23,6 +23,7 @@ SAMPLES = {
     "BaseException | None": None,
     "BaseException": ValueError("unready"),
     "int": 3,
+    "float": 3.0,
     "int | None": 3,
     "Sequence[ParameterProblem]": [ParameterProblem("count", "is missing")],
     "list[dict[str, Any]]": [{"name": "body", "message": "it is not JSON"}],

@@ -16,7 +16,7 @@ from lokki.builder.document import Document
 from lokki.builder.image_pkg import CODE, RUNTIME_CLIENT, write_dockerfile
 from lokki.builder.limits import check_limits, json_text
 from lokki.builder.needs import Needs, digest_of, needs_of
-from lokki.builder.notes import schedule_notes, settings_notes
+from lokki.builder.notes import rate_notes, schedule_notes, settings_notes
 from lokki.builder.permissions import source_notes
 from lokki.builder.resources import Statement, Template
 from lokki.builder.retries import rounded
@@ -228,6 +228,7 @@ def _written(file: Path, document: Document) -> Path:
 def _notes(graph: FlowGraph[Any]) -> Iterator[str]:
     """Notes on differences between AWS and here. Raises BuildError for what AWS cannot do."""
     yield from schedule_notes(graph)
+    yield from rate_notes(graph)
     for call in graph.calls:
         if call.step.job_type == "lambda" and (changed := rounded(call.step.retry)):
             yield (

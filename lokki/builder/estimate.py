@@ -10,7 +10,7 @@ from typing import Any
 from lokki.builder import prices
 from lokki.builder.children import is_express, maps_of
 from lokki.builder.concurrency import ACCOUNT_CONCURRENCY, functions, most_at_once
-from lokki.builder.notes import schedule_notes, settings_notes
+from lokki.builder.notes import rate_notes, schedule_notes, settings_notes
 from lokki.builder.sizes import (
     MOST_LAMBDA_SECONDS,
     STORING_SECONDS,
@@ -112,6 +112,7 @@ def estimate_of(graph: FlowGraph[Any], config: Config, items: int, seconds: floa
             *(note for course in courses for note in _durations(course)),
             *_uncounted(use, config),
             *schedule_notes(graph),
+            *rate_notes(graph),
             *settings_notes(config),
         ),
     )

@@ -12,6 +12,7 @@ from lokki.config import Config
 from lokki.errors import BuildError
 from lokki.graph import FlowGraph
 from lokki.schedule import parse
+from lokki.stages import MapStage
 
 
 def schedule_notes(graph: FlowGraph[Any]) -> Iterator[str]:
@@ -40,6 +41,17 @@ def schedule_notes(graph: FlowGraph[Any]) -> Iterator[str]:
             f"flow '{flow.name}': all times of schedule '{flow.schedule}' are past, so that it "
             "starts no run any more: write a later one, or leave it out"
         )
+
+
+def rate_notes(graph: FlowGraph[Any]) -> Iterator[str]:
+    """Notes on rate limits, which nothing on AWS holds."""
+    for stage in graph.stages:
+        if isinstance(stage, MapStage) and stage.rate_limit is not None:
+            yield (
+                f"map '{stage.name}': rate_limit='{stage.rate_limit}' is not held on AWS, where "
+                "nothing counts the items of all functions: give it a concurrency_limit, which is "
+                "this rate times the seconds of an item, or have the step raise RetryLater"
+            )
 
 
 def settings_notes(config: Config) -> Iterator[str]:

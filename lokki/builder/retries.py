@@ -9,9 +9,9 @@ from math import ceil, inf
 from lokki.builder.asl import Retrier
 from lokki.builder.sizes import is_batch
 from lokki.errors import WorkerDied, never_retried
-from lokki.retry import RetryConfig
+from lokki.retry import RetryConfig, RetryLater
 from lokki.runtime.deaths import DEATHS
-from lokki.runtime.event import FAILED
+from lokki.runtime.event import FAILED, MOST_LATER
 from lokki.runtime.units import TaskUnit
 from lokki.stages import StepCall
 
@@ -67,8 +67,10 @@ https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-capacity-pro
 
 
 def retriers(unit: TaskUnit, *, several: bool = False) -> tuple[Retrier, ...]:
-    """The retries of a state, including those of the service's own failures.
+    """The retries of a state, including those of the service's own failures, and of RetryLater.
 
+    The seconds of a RetryLater cannot be followed: an interval is the same for all errors. It waits
+    for an hour or so.
     Where the runtime itself retries calls (a Batch job, a chain of calls, ``several`` items in one
     invocation), only those for dead processes are left.
     """
@@ -78,6 +80,7 @@ def retriers(unit: TaskUnit, *, several: bool = False) -> tuple[Retrier, ...]:
         _service(_LAMBDA_FULL, attempts=2_000, longest=30),  # about eight hours
         _service(_LAMBDA_ERRORS, attempts=6, longest=60),
         _service(_LAMBDA_STARTING, attempts=20, longest=30),  # about four minutes
+        _service((RetryLater.__name__,), attempts=MOST_LATER, longest=300, first=10),
     )
     held = several or len(unit.calls) > 1
     policy = _longest(unit.calls)
@@ -93,11 +96,11 @@ def retriers(unit: TaskUnit, *, several: bool = False) -> tuple[Retrier, ...]:
     return (*service, never, _retrier(policy, names))
 
 
-def _service(errors: tuple[str, ...], *, attempts: int, longest: int) -> Retrier:
-    """Retries of what a service refuses; ``longest``: the seconds of the longest wait."""
+def _service(errors: tuple[str, ...], *, attempts: int, longest: int, first: int = 1) -> Retrier:
+    """Retries of what a service refuses; ``first`` and ``longest``: seconds of these waits."""
     return Retrier(
         error_equals=errors,
-        interval_seconds=1,
+        interval_seconds=first,
         max_attempts=attempts,
         backoff_rate=2.0,
         max_delay_seconds=longest,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextvars import Context
+from time import time
 from typing import TYPE_CHECKING, Any
 
 from lokki.call import BoundCall
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from lokki.engine.program import Program
 
 _LOGGED_AS = {
+    ItemStatus.PENDING: ("INFO", "put off"),
     ItemStatus.RETRYING: ("WARNING", "failed, will be retried"),
     ItemStatus.TOLERATED: ("ERROR", "failed, tolerated"),
     ItemStatus.FAILED: ("ERROR", "failed"),
@@ -89,6 +91,7 @@ class StageWork:
         self.large = not calls[0].in_map
         """Whether to expect a large result: the last one was large, or there is only one item."""
         self.seconds_per_item = 0.0
+        self._slowed_to: float | None = None
         self.last_size = 0
         self.error: LokkiError | None = None
         self.failure: Failure | None = None
@@ -121,6 +124,8 @@ class StageWork:
         verdicts = self.state.report(
             done.claim, done.succeeded, [attempt.failed for attempt in attempts], now
         )
+        if self.state.slowed_to != self._slowed_to:
+            self._tell_pace()
         self.kept.report(rows.spans, done.singles)
         for attempt, verdict in zip(attempts, verdicts, strict=True):
             self._record(attempt, verdict, rows)
@@ -128,21 +133,38 @@ class StageWork:
         rows.counts = (counts.succeeded, counts.failed, counts.tolerated, counts.retrying)
         self.writer.add(rows)
 
+    def _tell_pace(self) -> None:
+        """Log that the map slows down, or is as fast as usual again."""
+        before, pace = self._slowed_to, self.state.slowed_to
+        self._slowed_to = pace
+        if pace is not None and before is not None and pace > before:
+            return
+        slow = "" if pace is None else f"slows down to {pace:.3g} items a second: "
+        message = slow + "many items ask for a later try" if slow else "is as fast as usual again"
+        name = self.calls[0].name
+        self.writer.note((time(), name, None, 1, "INFO", "lokki", message))
+
     def _record(self, attempt: FailedAttempt, verdict: ItemStatus, rows: Outcomes) -> None:
         failed, failure, texts, started, finished = attempt
         item = self.stage_id << 32 | failed.index
-        carried = self.carried.get(failed.index) if verdict is ItemStatus.RETRYING else None
-        rows.items.append(
-            (item, verdict.value, failed.position, failed.attempt, started, finished)
-            + ((None, None) if carried is None else (carried.packed, carried.ref))
-        )
-        rows.failures.append((item, failure.step, failed.attempt, finished, failure.type, *texts))
+        waits = verdict in (ItemStatus.RETRYING, ItemStatus.PENDING)
+        carried = self.carried.get(failed.index) if waits else None
+        used = failed.attempt - (verdict is ItemStatus.PENDING)
+        if verdict is not ItemStatus.PENDING or carried is not None:  # or its record stands
+            rows.items.append(
+                (item, "retrying" if waits else verdict.value, failed.position, used)
+                + (started, finished)
+                + ((None, None) if carried is None else (carried.packed, carried.ref))
+            )
+        if verdict is not ItemStatus.PENDING:
+            record = (item, failure.step, failed.attempt, finished, failure.type, *texts)
+            rows.failures.append(record)
         level, words = _LOGGED_AS[verdict]
         message = f"{words}: {failure.type}: {texts.reason}"
         self.writer.note(
             (finished, failure.step, failure.index, failed.attempt, level, "lokki", message)
         )
-        if verdict is not ItemStatus.RETRYING:
+        if not waits:
             self.carried.pop(failed.index, None)
         if verdict is ItemStatus.FAILED and (
             self.failure is None or failed.index < (self.failure.index or 0)

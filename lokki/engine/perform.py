@@ -207,7 +207,7 @@ class Performed(Generic[W]):
 
     def fail(self, work: Work, failure: Failure, started: float) -> Failed:
         """Note a failed attempt: of an item, at an inner step."""
-        failed = Failed(*work, failure.retryable)
+        failed = Failed(*work, failure.retryable, failure.later)
         texts = Texts.of(failure.reason, failure.traceback)
         self.failed.append(FailedAttempt(failed, failure, texts, started, time()))
         return failed
@@ -328,7 +328,7 @@ def perform(
             continue
         failure = within(_failure, calls[position], index, attempt, error)
         failed = done.fail((index, position, attempt), failure, started)
-        if retried[position] and failure.retryable:
+        if failure.later or (retried[position] and failure.retryable):
             yield from renewed(work, failed, value, pristine)
         return
 

@@ -20,6 +20,7 @@ from heapq import heappop, heappush
 from itertools import repeat
 from typing import TypeAlias
 
+from lokki.engine.pace import Pace
 from lokki.model.status import ItemStatus, RunStatus
 from lokki.stages import MapStage, Stage
 
@@ -44,12 +45,16 @@ number of that step's attempt (from 1)."""
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A failed attempt of one item at one inner step."""
+    """A failed attempt of one item at one inner step.
+
+    ``later``: after how many seconds it asks for another try, and for how long in all.
+    """
 
     index: int
     position: int
     attempt: int
     retryable: bool
+    later: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +107,8 @@ class RunState:
         self.cancelled = False
         self.paused = False
         self._limit: int | None = None
+        self._pace: Pace | None = None
+        self._put_off: dict[int, float] = {}  # since when an item asks for later tries
         self._opened = False
         self._some_left = False
         self._items = bytearray()
@@ -133,7 +140,11 @@ class RunState:
             return
         self._opened = True
         self._some_left = False
-        self._limit = self.stage.concurrency_limit if isinstance(self.stage, MapStage) else None
+        stage = self.stage
+        self._limit = stage.concurrency_limit if isinstance(stage, MapStage) else None
+        rate = stage.rate_limit if isinstance(stage, MapStage) else None
+        self._pace = None if rate is None else Pace(rate)
+        self._put_off = {}
         self._items = bytearray(count)
         self._cursor = 0
         self.counts = counts = Counts(total=count)
@@ -200,6 +211,8 @@ class RunState:
         if not self._opened or self.halted or self.paused or self._full:
             return None
         works: deque[Work] = deque()
+        if self._pace is not None:
+            most = min(most, self._pace.room(now))
         while self._delayed and self._delayed[0][0] <= now:
             self._ready.append(heappop(self._delayed)[1])
         while self._ready and len(works) < most:
@@ -208,6 +221,8 @@ class RunState:
             works.append(work)
         if len(works) < most:
             works.extend(self._fresh(most - len(works)))
+        if self._pace is not None and works:
+            self._pace.begin(len(works), now)
         if not works and steal:
             works = self._stolen()
         if not works:
@@ -241,9 +256,7 @@ class RunState:
         self.paused = True
         for claim in self._claims:
             while works := self._taken(claim, len(claim.works)):
-                for work in works:
-                    self._items[work[0]] = _READY
-                self._ready.extend(works)
+                self._return(works)
 
     def unpause(self) -> None:
         """Hand out items again."""
@@ -275,17 +288,15 @@ class RunState:
     ) -> list[ItemStatus]:
         """Take back a claim that has ended: its outcomes, and what it has not begun.
 
-        ``succeeded`` are indices in a row. Returns what each of ``failed`` has become: retrying,
-        tolerated or failed. A second outcome of an item, or one of an item in no claim, changes
-        nothing.
+        ``succeeded`` are indices in a row. Returns what each of ``failed`` has become: pending (put
+        off), retrying, tolerated or failed. A second outcome of an item, or one of an item in no
+        claim, changes nothing.
         """
         if claim not in self._claims:
             return []
         del self._claims[claim]
         items, counts = self._items, self.counts
-        for work in claim.works:
-            items[work[0]] = _READY
-        self._ready.extend(claim.works)
+        self._return(claim.works)
         claim.works.clear()
         for indices in succeeded:
             if self._retrying:
@@ -300,11 +311,22 @@ class RunState:
         self._leave_paused()
         return verdicts
 
+    def _return(self, works: Iterable[Work]) -> None:
+        """Take back items that have not begun."""
+        works = tuple(works)
+        for work in works:
+            self._items[work[0]] = _READY
+        self._ready.extend(works)
+        if self._pace is not None:
+            self._pace.give_back(len(works))
+
     def _fail(self, failure: Failed, now: float) -> ItemStatus:
         index, attempt = failure.index, failure.attempt
         items = self._items
         if items[index] != _OUT:
             return _STATUS[items[index]]
+        if failure.later is not None and self._puts_off(failure, *failure.later, now):
+            return ItemStatus.PENDING
         policy = self.stage.calls[failure.position].step.retry
         if failure.retryable and attempt <= policy.retries:
             items[index] = _READY
@@ -323,6 +345,24 @@ class RunState:
         self.halted = True
         return ItemStatus.FAILED
 
+    def _puts_off(self, failure: Failed, seconds: float, most: float, now: float) -> bool:
+        """Try an item again later without using up an attempt, unless it has waited too long."""
+        index, due = failure.index, now + seconds
+        if due - self._put_off.setdefault(index, now) > most:
+            return False
+        self._items[index] = _READY
+        heappush(self._delayed, (due, (index, failure.position, failure.attempt)))
+        self._retrying.add(index)
+        if isinstance(self.stage, MapStage):
+            self._pace = self._pace or Pace()
+            self._pace.put_off()
+        return True
+
+    @property
+    def slowed_to(self) -> float | None:
+        """How many items a second begin while the step asks for later tries; None: as usual."""
+        return None if self._pace is None else self._pace.slowed_to
+
     # ---- the end ---------------------------------------------------------------------------------
 
     def cancel(self) -> None:
@@ -339,6 +379,14 @@ class RunState:
 
     @property
     def next_due(self) -> float | None:
-        """When the next waiting retry may be claimed; None when time alone makes none claimable."""
-        waits = self._delayed and not (self.halted or self.paused or self._full)
-        return self._delayed[0][0] if waits else None
+        """When an item that waits may be claimed; None when time alone makes none claimable.
+
+        It waits for its retry, or for the pace of its map.
+        """
+        if self.halted or self.paused or not self._opened or self._full:
+            return None
+        if self._pace is None:
+            return self._delayed[0][0] if self._delayed else None
+        if self._ready or self._items.find(_PENDING, self._cursor) >= 0:
+            return self._pace.due
+        return max(self._delayed[0][0], self._pace.due) if self._delayed else None

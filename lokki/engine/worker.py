@@ -342,7 +342,7 @@ def _carried(
         return {}
     failed = done.failed[-1].failed
     kept = stage.carried.get(failed.index)
-    if kept is None or not (failed.position and failed.retryable):
+    if kept is None or not (failed.position and (failed.retryable or failed.later)):
         return {}
     try:
         return {failed.index: (dumps(kept.value), kept.packed, kept.ref)}

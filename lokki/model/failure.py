@@ -13,7 +13,8 @@ class Failure:
     """An error of a call, as values that can be stored and sent.
 
     ``type`` is the name of the exception's class, ``reason`` its text, ``traceback`` the text of
-    the user's frames; ``retryable``: the step's RetryConfig names such an exception.
+    the user's frames; ``retryable``: the step's RetryConfig names such an exception. ``later``:
+    after how many seconds a RetryLater asks for another try, and for how long in all.
     """
 
     step: str
@@ -23,6 +24,7 @@ class Failure:
     reason: str
     traceback: str
     retryable: bool = False
+    later: tuple[float, float] | None = None
 
 
 @model

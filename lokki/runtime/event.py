@@ -38,6 +38,8 @@ REDRIVEN = "LOKKI_REDRIVEN"
 """The variable with the number of redrives of a Batch job's execution."""
 RESUMED = "lokki:resumed"
 """What the input of an execution has besides parameters if results are already stored."""
+MOST_LATER = 30
+"""How often Step Functions tries a call again that has raised RetryLater."""
 FAILED = 64
 """The exit code of a Batch job whose step has failed for good, or cannot be called."""
 _MOST_INT = 2**53 - 1  # beyond, a JSON reader may use the nearest double

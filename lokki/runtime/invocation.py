@@ -30,7 +30,8 @@ from lokki.graph import FlowDefinition, FlowGraph
 from lokki.map_source import listed_items
 from lokki.model.failure import Failure
 from lokki.model.structure import Structure, text_of
-from lokki.runtime.event import INLINE_BYTES, Item, LambdaEvent, inline
+from lokki.retry import RetryLater
+from lokki.runtime.event import INLINE_BYTES, MOST_LATER, Item, LambdaEvent, inline
 from lokki.runtime.payloads import MapFailed, Payloads
 from lokki.runtime.units import TaskUnit, unit_of
 from lokki.stages import MapStage, StepCall
@@ -124,17 +125,23 @@ class _Work:
         self._is_job = holds
         self._holds = holds or event.several or len(unit.calls) > 1
         self._attempts = 0
+        self._put_off_since: float | None = None
 
     def done(self) -> dict[str, Any]:
         items = [replace(each, index=self._index(each)) for each in self._event.items]
         self._attempts = self._begun()
         outputs = []
+        put_off: StepFailed | None = None
         for item, given in zip(items, self._inputs(items), strict=True):
             try:
                 outputs.append(self._chain(item.index, given))
-            except StepFailed:
-                if not self._tolerates:
+            except StepFailed as failed:
+                if failed.failure.later is not None:
+                    put_off = failed  # the other items first
+                elif not self._tolerates:
                     raise
+        if put_off is not None:
+            raise put_off
         if self._event.several and self._ends_stage:
             outputs = []  # which nobody reads
         return self._event.returning(outputs).to_json()
@@ -271,6 +278,8 @@ class _Work:
                 data = self._stored(bound, index, given(), attempt, key)
             except Exception as error:
                 failure = capture(bound, index or 0, attempt, error)
+                if failure.later is not None and self._puts_off(failure, report, began):
+                    continue
                 left = attempt <= call.step.retry.retries
                 again = left and failure.retryable
                 text = f"{failure.type}: {failure.reason}"
@@ -288,6 +297,29 @@ class _Work:
                 raise StepFailed(failure, name, error) from None
             report(logging.step_complete(call.name, time(), monotonic() - began))
             return data
+
+    def _puts_off(self, failure: Failure, report: Callable[..., None], began: float) -> bool:
+        """Whether a call that asks for a later try is made again here; it uses up no attempt.
+
+        A job waits itself, for as long as the call says. In Lambda, Step Functions waits: raises
+        StepFailed.
+        """
+        assert failure.later is not None
+        seconds, most = failure.later
+        self._put_off_since = self._put_off_since or monotonic()
+        if self._is_job and monotonic() + seconds - self._put_off_since > most:
+            return False
+        text = f"{failure.type}: {failure.reason}"
+        took = monotonic() - began
+        report(logging.step_failed(failure.step, time(), took, text, again=True), failure)
+        if self._is_job:
+            sleep(seconds)
+            return True
+        if any(call.step.retry.retries for call in self._unit.calls):
+            self._keep_attempts(failure.attempt - 1)
+        if self._event.retried >= MOST_LATER:
+            self._loop.run(self._payloads.keep_failure(self._run_id, failure))
+        raise StepFailed(failure, RetryLater.__name__, None)
 
     def _stored(
         self, bound: BoundCall, index: int | None, value: Any, attempt: int, key: str

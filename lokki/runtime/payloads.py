@@ -80,7 +80,8 @@ class Payloads:
 
     async def keep_failure(self, run_id: str, failure: Failure) -> None:
         key = failure_key(self.flow, run_id, failure.step, failure.index)
-        await self.store.put(key, json.dumps(asdict(failure)).encode())
+        told = {name: value for name, value in asdict(failure).items() if name != "later"}
+        await self.store.put(key, json.dumps(told).encode())
 
     async def attempts(self, run_id: str, step: str, index: int | None) -> int:
         """How many attempts of a step, or of an item, are recorded as used."""

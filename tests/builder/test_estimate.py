@@ -239,6 +239,23 @@ def test_how_long_a_map_takes_that_cannot_run_at_once(graph, settings, items, se
     assert any(told in note for note in notes), notes
 
 
+def test_a_rate_limit_that_nothing_holds_there_is_noted():
+    @step
+    def numbers():
+        return [1]
+
+    @step
+    def fetch(number):
+        return number
+
+    @flow
+    def limited():
+        return numbers().map(fetch, rate_limit="50/s")
+
+    notes = estimate_of(limited(), load(), 100, 0.1).notes
+    assert any("map 'fetch': rate_limit='50/s' is not held on AWS" in note for note in notes)
+
+
 @pytest.mark.parametrize(
     ("options", "notes"),
     [

@@ -197,11 +197,23 @@ def own_retrier(**policy):
     assert "Lambda.TooManyRequestsException" in found[0]["ErrorEquals"]
     assert "Lambda.ServiceException" in found[1]["ErrorEquals"]
     assert "Lambda.CodeArtifactUserPendingException" in found[2]["ErrorEquals"]
-    if len(found) == 3:
+    assert found[3]["ErrorEquals"] == ["RetryLater"]
+    if len(found) == 4:
         return None
-    assert "FingerprintError" in found[3]["ErrorEquals"]
-    assert found[3]["MaxAttempts"] == 0
-    return found[4]
+    assert "FingerprintError" in found[4]["ErrorEquals"]
+    assert found[4]["MaxAttempts"] == 0
+    return found[5]
+
+
+def test_a_later_try_is_waited_for_about_an_hour():
+    (later,) = [
+        each for each in retriers(place(_named("retried"))) if each.error_equals == ("RetryLater",)
+    ]
+    waits = [
+        min(later.interval_seconds * 2.0**number, later.max_delay_seconds)
+        for number in range(later.max_attempts)
+    ]
+    assert 3600 < sum(waits) / 2 < 5400, "the mean, as they have full jitter"
 
 
 def test_a_step_without_retries_is_retried_for_lambdas_own_failures_alone():

@@ -20,10 +20,11 @@ import pytest
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 
-from lokki import current, flow, step
+from lokki import RetryLater, current, flow, step
 from lokki.errors import ConfigError, FingerprintError, LokkiError, ParameterError
 from lokki.logging import said
 from lokki.model.structure import dumped, of_text
+from lokki.runtime.event import MOST_LATER, parse
 from lokki.runtime.handler import Handler
 from lokki.runtime.loading import loaded
 from lokki.store.codec import pack, unpack
@@ -44,7 +45,22 @@ def work(item, factor: int = 1):
     CALLS.append((item, current().attempt))
     if item == "bad":
         raise LookupError("no such item: bad")
+    if item == "busy":
+        raise RetryLater(30, "the service is busy")
     return item * factor if isinstance(item, int) else (item,)
+
+
+@step
+def busy_once(item):
+    CALLS.append((item, current().attempt))
+    if len(CALLS) == 1:
+        raise RetryLater(0.01)
+    return item
+
+
+@flow
+def waits_itself(limit: int = 2):
+    return get_items().map(busy_once)
 
 
 @step
@@ -311,6 +327,40 @@ def test_calls_that_lambda_refused_use_up_no_attempt(handler, bucket):
     assert CALLS == [("bad", 1), ("bad", 2)]
     told = json.loads(bucket.text("handled/runs/r1/work/0/failure.json"))
     assert told["attempt"] == 2
+
+
+def test_a_call_that_asks_for_a_later_try_uses_up_no_attempt(handler, bucket):
+    work_on = handler("work")
+    for retried in range(2):
+        with pytest.raises(Exception, match="the service is busy") as asked:
+            work_on(event("busy", index=0, attempt=retried))
+        assert type(asked.value).__name__ == "RetryLater"
+    assert not [key for key in bucket.keys("handled/runs/r1/work") if "failure" in key]
+    with pytest.raises(Exception, match="the service is busy"):
+        work_on(event("busy", index=0, attempt=MOST_LATER))
+    told = json.loads(bucket.text("handled/runs/r1/work/0/failure.json"))
+    assert (told["type"], told["attempt"]) == ("RetryLater", 1)
+    assert CALLS == [("busy", 1)] * 3
+
+
+def test_the_other_items_of_an_invocation_do_not_wait_for_one_that_asks_for_a_later_try(handler):
+    given = {"flow": {"run_id": "r1", "params": {}}, "attempt": 0}
+    items = [{"index": 0, "input": "busy"}, {"index": 1, "input": 1}]
+    with pytest.raises(Exception, match="the service is busy") as asked:
+        handler("work", of=in_twos)({**given, "items": items})
+    assert type(asked.value).__name__ == "RetryLater"
+    assert CALLS == [("busy", 1), (1, 1)]
+
+
+def test_a_job_waits_itself_for_a_later_try(handler):
+    handler("busy_once", of=waits_itself)
+    job = loaded(waits_itself.name, dumped(waits_itself().structure))
+    try:
+        assert job.run(parse(event(5, index=0)), holds=True)["input"] == 5
+    finally:
+        job.loop.run(job.payloads.store.close())
+        job.loop.close()
+    assert CALLS == [(5, 1), (5, 1)]
 
 
 def test_an_invocation_whose_process_died_is_an_attempt(handler, bucket):
