@@ -14,7 +14,10 @@ from lokki.errors import ConfigError
 _STATUSES = ("FAILED", "TIMED_OUT", "ABORTED")
 _TOPIC = re.compile(r"arn:[\w-]+:sns:[a-z0-9-]+:\d{12}:[\w-]+")
 _MAIL = re.compile(r"[^@\s:]+@[^@\s:]+\.[^@\s:.]+")
-_TEXT = '"Run <run> of <flow> is <status>: <error>. `lokki show <run>` says what has failed."'
+_TEXT = '"Run <run> of <flow> is <status>. `lokki show <run> --on aws` says why. Error: <error>"'
+"""An execution that was aborted or timed out may have no error: the text ends there. Recorded:
+``test_event_bridge_events_base``, and ``…input_template_string`` in tests/aws/services/events/
+test_events_inputs.snapshot.json of https://github.com/localstack/localstack."""
 
 
 def notice_resources(

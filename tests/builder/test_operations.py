@@ -39,7 +39,8 @@ def test_a_mail_tells_which_run_has_failed_and_what_to_do():
     assert target["Arn"] == {"Ref": "FailureTopic"}
     text = target["InputTransformer"]["InputTemplate"]
     assert text == (
-        '"Run <run> of everything is <status>: <error>. `lokki show <run>` says what has failed."'
+        '"Run <run> of everything is <status>. `lokki show <run> --on aws` says why. '
+        'Error: <error>"'
     )
     (statement,) = resources["FailureTopicPolicy"]["Properties"]["PolicyDocument"]["Statement"]
     assert statement["Principal"] == {"Service": "events.amazonaws.com"}

@@ -76,15 +76,15 @@ def _rehearse(graph: FlowGraph[Any], config: Config, concurrency: int | None, *,
             console.status("rehearsing") as status,
             rehearsing(concurrency=concurrency) as rehearsal,
         ):
-            tell = teller(console, status.update)
-            done = anyio.run(rehearsal.run, graph, params, config, tell)
-            failed = done.status != "SUCCEEDED"
-            tell("running it here for comparison")
-            difference = _compared(graph, done, local_result, same)
+            done = anyio.run(rehearsal.run, graph, params, config, teller(console, status.update))
+        failed = done.status != "SUCCEEDED"
         show_states(done, console)
         show_lines(done, console, every=logs)
         if failed:
             show_failures(done, console)
+        with console.status("running it here") as status:
+            teller(console, status.update)("running it here for comparison")
+            difference = _compared(graph, done, local_result, same)
     if not failed:
         print(done.result)
     console.print(difference or "The result is the same as here.", markup=False)
