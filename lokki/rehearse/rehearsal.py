@@ -61,7 +61,7 @@ class Rehearsed:
     """The outcome of a rehearsal.
 
     ``status`` is the execution's; if it has not succeeded, ``error`` and ``cause`` are what Step
-    Functions reports, and ``failures`` what the steps report.
+    Functions reports, and ``failures`` what the steps report, or what ended the process of an item.
     """
 
     run_id: str

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shutil
 from pathlib import Path
 
 import pytest
+from rich.console import Console
+
+from lokki.cli.render.rehearsal import show_failures
+from lokki.rehearse.rehearsal import Rehearsed
 
 ROOT = Path(__file__).parent.parent.parent
 pytestmark = pytest.mark.timeout(120)
@@ -195,6 +200,19 @@ def test_rehearse_takes_parameters_and_tells_a_failure_with_the_users_traceback_
     assert "[INFO] work[3]: at 3\n" in err
     assert "[ERROR] work[3]: failed: LookupError: no three" in err
     assert "REPORT RequestId" in err
+
+
+def test_a_job_that_died_is_told_by_what_ended_it():
+    why = "OutOfMemoryError: Container killed due to memory usage"
+    job = {"JobId": "j-1", "StatusReason": "Essential container in task exited"}
+    job["Container"] = {"ExitCode": 137, "Reason": why}
+    dead = Rehearsed("r", "FAILED", None, "States.TaskFailed", json.dumps(job), (), (), (), 1.0)
+    told = io.StringIO()
+    show_failures(dead, Console(file=told, soft_wrap=True))
+    assert told.getvalue() == (
+        "Error: the execution has failed: WorkerDied: Batch job j-1: Essential container in task "
+        f"exited with exit code 137: {why}\n"
+    )
 
 
 @pytest.mark.usefixtures("shared_build")

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from lokki.cli.render.tables import plain_table
 from lokki.logging import human, said, step_line
+from lokki.runtime.deaths import as_here
 
 if TYPE_CHECKING:
     from lokki.rehearse.rehearsal import Rehearsed
@@ -71,6 +72,5 @@ def show_failures(done: Rehearsed, console: Console) -> None:
         where = f"step '{failure.step}'{item}, attempt {failure.attempt}"
         console.print(failure.traceback, markup=False, end="")
         console.print(f"{where}: {failure.type}: {failure.reason}", markup=False)
-    console.print(
-        f"Error: the execution has {done.status.lower()}: {done.error}: {done.cause}", markup=False
-    )
+    kind, text = as_here(str(done.error), str(done.cause))
+    console.print(f"Error: the execution has {done.status.lower()}: {kind}: {text}", markup=False)
