@@ -55,7 +55,10 @@ _BATCH_ERRORS = (
 )
 """AWS does not document the name of a throttled submission, and state machines in use match these.
 
-The first two are also those of other refusals, such as a missing permission.
+Seen by others: Batch.AWSBatchException and Batch.ServerException for failures of Batch itself
+(https://github.com/ASFHyP3/hyp3/issues/911 and /pull/805), Batch.TooManyRequestsException
+(https://github.com/chanzuckerberg/single-cell-data-portal/pull/7087). The first two here are also
+those of other refusals, such as a missing permission.
 """
 _BATCH_ATTEMPTS = 3
 """Most runs of a job whose host goes away."""
