@@ -8,6 +8,9 @@ from typing import Any, TypeVar, dataclass_transform
 
 T = TypeVar("T")
 
+TYPES: list[type] = []
+"""The types of the model, of the modules that are imported."""
+
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 def model(cls: type[T]) -> type[T]:
@@ -17,7 +20,9 @@ def model(cls: type[T]) -> type[T]:
     a default may be missing in data from an older version.
     """
     cls.__pydantic_config__ = {"use_attribute_docstrings": True}  # type: ignore[attr-defined]
-    return dataclass(frozen=True, slots=True, kw_only=True)(cls)
+    made = dataclass(frozen=True, slots=True, kw_only=True)(cls)
+    TYPES.append(made)
+    return made
 
 
 class Example:

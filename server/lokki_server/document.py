@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.openapi.constants import REF_TEMPLATE
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
+from pydantic.json_schema import models_json_schema
 
+from lokki_server.models import NotReady, ProblemDetails
 from lokki_server.problems import MEDIA_TYPE
 from lokki_server.security import is_open
 
@@ -33,14 +36,25 @@ def operation_id(route: APIRoute) -> str:
     return verb + "".join(word.capitalize() for word in about)
 
 
+def problem(model: type[ProblemDetails] = ProblemDetails) -> dict[str, Any]:
+    """A response that is a problem, for the ``responses`` of a route.
+
+    It refers to the model: FastAPI would make a validator for each response of each route.
+    """
+    schema = {"$ref": REF_TEMPLATE.format(model=model.__name__)}
+    return {"content": {MEDIA_TYPE: {"schema": schema}}}
+
+
 class Api(FastAPI):
-    """An app whose document declares the token, and problems with their own media type."""
+    """An app whose document declares the token, and the models of problems."""
 
     def openapi(self) -> dict[str, Any]:
         """The document; for a server without a token, the token is optional."""
         if self.openapi_schema is None:
             document = get_openapi(title=self.title, version=self.version, routes=self.routes)
-            document["components"]["securitySchemes"] = {"bearer": _BEARER}
+            components = document["components"]
+            components["schemas"] = dict(sorted((components["schemas"] | _problems()).items()))
+            components["securitySchemes"] = {"bearer": _BEARER}
             security: list[Any] = (
                 [{"bearer": []}] if self.state.token.needed else [{"bearer": []}, {}]
             )
@@ -48,15 +62,14 @@ class Api(FastAPI):
                 for operation in operations.values():
                     if not is_open(path):
                         operation["security"] = security
-                    for response in operation["responses"].values():
-                        _set_problem_type(response)
             self.openapi_schema = document
         return self.openapi_schema
 
 
-def _set_problem_type(response: dict[str, Any]) -> None:
-    """Move a problem's schema to its own media type: FastAPI writes it under the route's."""
-    content = response.get("content", {})
-    if MEDIA_TYPE in content:
-        (described,) = (each for each in content.values() if each)
-        response["content"] = {MEDIA_TYPE: described}
+def _problems() -> dict[str, Any]:
+    """The schemas of problems, by name."""
+    _, found = models_json_schema(
+        [(ProblemDetails, "serialization"), (NotReady, "serialization")], ref_template=REF_TEMPLATE
+    )
+    schemas: dict[str, Any] = found["$defs"]
+    return schemas

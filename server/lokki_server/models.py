@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator, model_validator
 
 from lokki.builder.concurrency import MOST_CHILDREN
+from lokki.model import failure, flow, item, log, run, structure  # noqa: F401 - have all TYPES
+from lokki.model.base import TYPES
 from lokki_server.requested import check_fields, check_params
+
+for _each in TYPES:  # else, pydantic reads their sources again for each response of each route
+    _each.__pydantic_core_schema__ = TypeAdapter(_each).core_schema  # type: ignore[attr-defined]
 
 
 class _Asked(BaseModel):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 
 import pytest
 import schemathesis
@@ -114,3 +116,22 @@ def test_every_refusal_is_a_problem(server):
     schemas = server.get("/openapi.json")["components"]["schemas"]
     assert {"ProblemDetails", "NotReady"} <= schemas.keys()
     assert "HTTPValidationError" not in schemas
+
+
+FIRST = """
+import time
+from starlette.testclient import TestClient
+from lokki.config import load
+from lokki_server.app import create_app
+
+imported = time.process_time()
+client = TestClient(create_app(load()), base_url="http://127.0.0.1")
+assert client.get("/nowhere").status_code == 404
+answered = time.process_time()
+print((answered - imported) / imported)
+"""
+
+
+def test_the_first_answer_takes_little_beside_the_imports():
+    told = subprocess.run([sys.executable, "-c", FIRST], capture_output=True, text=True, check=True)
+    assert float(told.stdout) < 0.2

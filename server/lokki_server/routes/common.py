@@ -17,9 +17,9 @@ from lokki.model.run import RunList
 from lokki.model.run_filter import RunFilter
 from lokki.model.status import ItemStatus, RunStatus
 from lokki.store.lines import Wanted
-from lokki_server.models import ProblemDetails
+from lokki_server.document import problem
 from lokki_server.operated import OperatedBackend
-from lokki_server.problems import MEDIA_TYPE, wrong_request
+from lokki_server.problems import wrong_request
 from lokki_server.service import Service
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -200,12 +200,9 @@ def json_text(parts: Iterable[str]) -> Response:
 def refusals() -> dict[int | str, dict[str, Any]]:
     """The ``responses`` that any request may get, besides those of its route."""
     codes = (400, 401, 403, 413, 415, 421, 422, 429, 503, "default")
-    return dict.fromkeys(codes, _RESPONSE)
+    return dict.fromkeys(codes, problem())
 
 
 def problems(*codes: int) -> dict[int | str, dict[str, Any]]:
     """The ``responses`` of a route that may answer with these codes."""
-    return dict.fromkeys(codes, _RESPONSE)
-
-
-_RESPONSE: dict[str, Any] = {"model": ProblemDetails, "content": {MEDIA_TYPE: {}}}
+    return dict.fromkeys(codes, problem())

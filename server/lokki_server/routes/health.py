@@ -9,8 +9,9 @@ from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from lokki_server import models
+from lokki_server.document import problem
 from lokki_server.metrics import text
-from lokki_server.problems import MEDIA_TYPE, Problem
+from lokki_server.problems import Problem
 from lokki_server.routes.common import Serving
 
 router = APIRouter(tags=["health"])
@@ -31,15 +32,13 @@ def get_metrics(service: Serving, request: Request) -> Response:
 @router.get(
     "/readyz",
     response_model=models.Ready,
-    responses={503: {"model": models.NotReady, "content": {MEDIA_TYPE: {}}}},
+    responses={503: problem(models.NotReady)},
 )
 async def get_readiness(service: Serving) -> Any:
     """Whether every part of the server works, and runners are ready for runs."""
     found = service.problems
-    parts = {
-        name: {"ready": problem is None, "problem": problem} for name, problem in found.items()
-    }
-    wrong = [f"{name}: {problem}" for name, problem in found.items() if problem is not None]
+    parts = {name: {"ready": reason is None, "problem": reason} for name, reason in found.items()}
+    wrong = [f"{name}: {reason}" for name, reason in found.items() if reason is not None]
     if wrong:
         raise Problem(503, "The server is not ready", "; ".join(wrong), ready=False, parts=parts)
     runners = service.supervisor.ready
