@@ -7,25 +7,23 @@ import sys
 import textwrap
 from pathlib import Path
 
+import forking
 import pytest
 
+SCRIPT = Path(sys.executable).with_name("lokki")
 BIRDS = Path(__file__).parents[1] / "examples" / "birds.py"
 FLAPPED = "flappy goose, flappy duck, flappy seagul\n"
 
 
 def lokki(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
     """The console script, which does not have the working directory on its path."""
-    return _process(Path(sys.executable).with_name("lokki"), *arguments, cwd=cwd)
+    return forking.done([*map(str, (SCRIPT, *arguments))], cwd=cwd)
 
 
 def python(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return _process(sys.executable, *arguments, cwd=cwd)
-
-
-def _process(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*map(str, arguments)], capture_output=True, text=True, check=False, timeout=50, cwd=cwd
-    )
+    """A new interpreter."""
+    command = [*map(str, (sys.executable, *arguments))]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=50, cwd=cwd)
 
 
 @pytest.fixture
@@ -107,9 +105,9 @@ def package(write, tmp_path):
 
 
 STARTS = {
-    "module": lambda folder, *command: lokki(*command, "inner.pkg.flows", cwd=folder),
-    "file": lambda folder, *command: lokki(*command, "inner/pkg/flows.py", cwd=folder),
-    "inside": lambda folder, *command: lokki(*command, "flows", cwd=folder / "inner/pkg"),
+    "module": lambda folder, *command: python(SCRIPT, *command, "inner.pkg.flows", cwd=folder),
+    "file": lambda folder, *command: python(SCRIPT, *command, "inner/pkg/flows.py", cwd=folder),
+    "inside": lambda folder, *command: python(SCRIPT, *command, "flows", cwd=folder / "inner/pkg"),
     "python -m": lambda folder, *command: python("-m", "inner.pkg.flows", *command, cwd=folder),
 }
 
