@@ -109,14 +109,16 @@ def rehearsal(unprepared: Stage, dependencies: Dependencies) -> Stage:
     return unprepared
 
 
-@pytest.fixture(scope="session")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="session", autouse=True)
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A file with one certificate: clients of AWS, of which none needs it, read it at once."""
     file = tmp_path_factory.mktemp("certificate") / "one.pem"
     found = re.search("-----BEGIN.*?END CERTIFICATE-----\n", certifi.contents(), re.DOTALL)
     assert found is not None
     file.write_text(found[0])
-    return file
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_CA_BUNDLE", str(file))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -129,7 +131,7 @@ def postgres() -> Iterator[PostgresServer]:
 
 
 @pytest.fixture(autouse=True)
-def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, certificate: Path) -> Path:
+def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The journal that everything in this test uses by default, child processes too.
 
     No other setting of whoever runs the tests is seen: neither a variable nor a file in their home.
@@ -138,7 +140,7 @@ def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, certificate: Path) 
     for name in [name for name in os.environ if name.startswith("LOKKI_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("LOKKI_LOCAL_JOURNAL", str(path))
-    own = {"HOME": tmp_path / "home", "AWS_CA_BUNDLE": certificate, **CACHES}
+    own = {"HOME": tmp_path / "home", **CACHES}
     for name, value in own.items():
         monkeypatch.setenv(name, str(value))
     return path

@@ -12,6 +12,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -60,7 +61,18 @@ def installed(tmp_path_factory):
     subprocess.run([UV, "venv", "-q", "--python", sys.executable, place / "venv"], check=True)
     environment = os.environ | {"VIRTUAL_ENV": str(place / "venv")}
     subprocess.run([UV, *asked, "-q"], cwd=place, env=environment, check=True)
+    _compile(place / "venv")
     return place
+
+
+def _compile(environment):
+    """Give an environment what is compiled in this one; what differs is compiled when imported."""
+    own = Path(sysconfig.get_path("purelib"))
+    theirs = environment / own.relative_to(sys.prefix)
+    for compiled in own.rglob("__pycache__"):
+        package = theirs / compiled.relative_to(own).parent
+        if package.is_dir():
+            shutil.copytree(compiled, package / compiled.name, dirs_exist_ok=True)
 
 
 def of(service):

@@ -6,8 +6,9 @@ import json
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
+
+import forking
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -83,12 +84,5 @@ def shown(folder: Path) -> dict:
 def run(
     example: str, *arguments: str, folder: Path, **environ: str
 ) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(EXAMPLES / example), *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=50,
-        cwd=folder,
-        env=os.environ | {"HOME": str(folder)} | environ,
-    )
+    own = os.environ | {"HOME": str(folder)} | environ
+    return forking.done([str(EXAMPLES / example), *arguments], cwd=folder, env=own)

@@ -13,6 +13,7 @@ import textwrap
 from contextlib import closing
 from pathlib import Path
 
+import forking
 import pytest
 
 from lokki import JournalError, JournalVersionError
@@ -53,10 +54,12 @@ def _script(folder: Path, items: int = 20, size: int = 100_000, before: str = "p
 
 
 def _call(script: Path, *arguments: str, file_limit: int | None = None):
+    if file_limit is None:
+        return forking.done([str(script), *arguments])
+
     def limit() -> None:
-        if file_limit is not None:
-            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-            resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
 
     return subprocess.run(
         [sys.executable, str(script), *arguments],

@@ -6,9 +6,9 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
+import forking
 import planted
 import pytest
 from serving import Place
@@ -22,14 +22,8 @@ pytestmark = pytest.mark.timeout(120)
 
 def told(*arguments, **variables):
     """All that a command writes."""
-    done = subprocess.run(
-        [sys.executable, "-m", "lokki", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, **variables},
-        stdin=subprocess.DEVNULL,
-    )
+    environment = {**os.environ, **variables}
+    done = forking.done(["-m", "lokki", *arguments], env=environment, stdin=subprocess.DEVNULL)
     return done.stdout + done.stderr
 
 
