@@ -133,13 +133,16 @@ class Server:
 
 
 @contextmanager
-def server(place: Path, runners: int) -> Iterator[Server]:
-    """A server in ``place``, ready, whose runners have run something."""
+def server(place: Path, runners: int, journal: str | None = None) -> Iterator[Server]:
+    """A server in ``place``, ready, whose runners have run something.
+
+    ``journal``: where it is, if not there.
+    """
     (place / "flows.py").write_text(FLOWS)
     process = subprocess.Popen(
         [sys.executable, "-m", "lokki", "serve", "--port", "0", "--runners", str(runners)],
         cwd=place, stderr=subprocess.PIPE, text=True,
-        env=environment(HOME=str(place), LOKKI_LOCAL_JOURNAL=str(place / "lokki.db")),
+        env=environment(HOME=str(place), LOKKI_LOCAL_JOURNAL=journal or str(place / "lokki.db")),
     )  # fmt: skip
     try:
         assert process.stderr is not None

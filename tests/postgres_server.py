@@ -33,12 +33,12 @@ _SETTINGS = {
 
 
 class PostgresServer:
-    """A server: killed, started again, asked directly."""
+    """A server: killed, started again, asked directly; its data are in a new folder in ``place``."""
 
-    def __init__(self, *, fsync: bool = False) -> None:
+    def __init__(self, *, fsync: bool = False, place: Path | None = None) -> None:
         self._programs = programs()
         self._as: dict[str, Any] = {}
-        self.folder = Path(tempfile.mkdtemp(prefix="lokki-postgres-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="lokki-postgres-", dir=place))
         if os.geteuid() == 0:  # which PostgreSQL refuses
             user = pwd.getpwnam("nobody")
             os.chown(self.folder, user.pw_uid, user.pw_gid)
