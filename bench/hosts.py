@@ -10,12 +10,11 @@ import argparse
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import ExitStack, closing
-from functools import partial
 from time import perf_counter, sleep
 
 from compare import DBOS, NotInstalled, Peer, interpreter
-from server import Server, server
 from timing import (
     HERE,
     NO_BOUND,
@@ -34,7 +33,9 @@ from timing import (
     times,
 )
 
-sys.path.append(str(ROOT / "tests"))
+from server import Server, server
+
+sys.path.insert(0, str(ROOT / "tests"))
 from postgres_server import PostgresServer
 
 PEER = Peer("DBOS, queue", "hosts_dbos.py", "yes", DBOS)
@@ -121,7 +122,7 @@ def main() -> None:
     options = parser.parse_args()
     begin(options)
     count = 160 if options.quick else 2_000
-    measures = [partial(lokki, 1, count, None)]
+    measures: list[Callable[[], float]] = [lambda: lokki(1, count, None)]
     WORK.mkdir(exist_ok=True)
     with closing(PostgresServer(fsync=True, place=WORK)) as found:
         measures.append(lambda: lokki(2, count, found.journal().url))

@@ -4,7 +4,8 @@ Runs of three flows are started all the time, with idempotency keys: maps in thr
 and on the event loop. A fourth one has a schedule that ticks each minute. Their files and a module
 that they import are edited every 30 seconds, every other time with a broken half in between. Every
 two minutes one server is killed with SIGKILL, every other time with its runners, and started again.
-Exits with 1 when
+With ``--postgres``, the journal is in a PostgreSQL database, as on two hosts, whose server is ended
+as by a power cut and started again each time, too. Exits with 1 when
 
 - a run has failed, is not there, or has not ended;
 - a result is wrong;
@@ -30,16 +31,30 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+import psycopg
 from observed import EVERY_ITEM
-from timing import add_options, begin, directory, environment, megabytes, resident_bytes, table
+from timing import (
+    ROOT,
+    WORK,
+    add_options,
+    begin,
+    directory,
+    environment,
+    megabytes,
+    resident_bytes,
+    table,
+)
 
 from lokki.store.codec import loads
+
+sys.path.insert(0, str(ROOT / "tests"))
+from postgres_server import PostgresServer
 
 COUNT = 120
 EDIT_SECONDS = 30
@@ -118,8 +133,9 @@ NAMES = ("threads", "loop", "processes")
 class Server:
     """A `lokki serve` at an address that it keeps, over and over."""
 
-    def __init__(self, place: Path, name: str) -> None:
+    def __init__(self, place: Path, name: str, journal: str) -> None:
         self.place = place
+        self.journal = journal
         self.log = place / f"{name}.log"
         with closing(socket.create_server(("127.0.0.1", 0))) as found:
             self.port = found.getsockname()[1]
@@ -132,9 +148,7 @@ class Server:
                 cwd=self.place,
                 stdout=log,
                 stderr=log,
-                env=environment(
-                    HOME=str(self.place), LOKKI_LOCAL_JOURNAL=str(self.place / "lokki.db")
-                ),
+                env=environment(HOME=str(self.place), LOKKI_LOCAL_JOURNAL=self.journal),
             )
 
     def children(self) -> list[int]:
@@ -189,6 +203,8 @@ class Soak:
 
     place: Path
     chance: random.Random
+    journal: str
+    database: PostgresServer | None = None
     servers: list[Server] = field(default_factory=list)
     started: list[str] = field(default_factory=list)
     edits: int = 0
@@ -224,10 +240,16 @@ class Soak:
         server = self.servers[self.kills % 2]
         self.committed.append((time.time(), self.recorded()))
         server.kill(whole=self.kills // 2 % 2 == 0)
+        if self.database is not None:
+            self.database.stop()
+            self.database.start()
         self.kills += 1
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
-        uri = f"file:{self.place / 'lokki.db'}?mode=ro"
+        if self.database is not None:
+            with closing(psycopg.connect(self.journal)) as reader:
+                return reader.execute(sql.encode()).fetchall()
+        uri = f"file:{self.journal}?mode=ro"
         with closing(sqlite3.connect(uri, uri=True, timeout=60)) as connection:
             return connection.execute(sql).fetchall()
 
@@ -297,14 +319,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     add_options(parser, 1)
     parser.add_argument("--minutes", type=float, default=20.0)
+    parser.add_argument("--postgres", action="store_true", help="with the journal on PostgreSQL")
     parser.add_argument("--seed", type=int, default=random.randrange(2**32))
     options = parser.parse_args()
     begin(options)
     minutes, pace = (1.5, 6.0) if options.quick else (options.minutes, 1.0)
-    with directory() as place:
-        soak = Soak(place, random.Random(options.seed))
+    with ExitStack() as opened:
+        place = opened.enter_context(directory())
+        database, journal = None, str(place / "lokki.db")
+        if options.postgres:
+            database = opened.enter_context(closing(PostgresServer(fsync=True, place=WORK)))
+            journal = database.journal().url
+        soak = Soak(place, random.Random(options.seed), journal, database)
         soak.write(halves=False)
-        soak.servers = [Server(place, name) for name in ("first", "second")]
+        soak.servers = [Server(place, name, journal) for name in ("first", "second")]
         try:
             soak.work(60 * minutes, pace)
             statuses = soak.wait()

@@ -33,7 +33,10 @@ _SETTINGS = {
 
 
 class PostgresServer:
-    """A server: killed, started again, asked directly; its data are in a new folder in ``place``."""
+    """A server: killed, started again, asked directly.
+
+    Its data are in a new folder in ``place`` (default: that of temporary files).
+    """
 
     def __init__(self, *, fsync: bool = False, place: Path | None = None) -> None:
         self._programs = programs()

@@ -1,7 +1,7 @@
 """DBOS as one of several hosts: ``hosts_dbos.py URL NAME COUNT``.
 
-Says ``ready``, waits for a line, enqueues COUNT workflows of one step from eight threads, and prints
-how many seconds it took until they had ended, whichever host ran them.
+Says ``ready``, waits for a line, enqueues COUNT workflows of one step from eight threads, and
+prints how many seconds it took until they had ended, whichever host ran them.
 """
 
 import sys
