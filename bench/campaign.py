@@ -1,0 +1,315 @@
+"""The campaign beyond one machine: runs on PostgreSQL or SQLite that are struck, and checked.
+
+A run maps 5,000 items, of which every tenth fails at its first attempt, in threads, in processes or
+on the event loop. A fault strikes it at a random moment:
+
+- *engine*: its process is killed, and the run resumed by another one;
+- *worker*: one of its worker processes is killed;
+- *owner*: its lease is taken away in the journal and the run is resumed while it goes on;
+- *stopped*, on PostgreSQL: its process is stopped (SIGSTOP) until its lease is over, another one
+  resumes the run and finishes it, and the first one goes on;
+- *database*: the PostgreSQL server ends as by a power cut, and starts again a moment later;
+- *sessions*: an administrator ends the engine's connections;
+- *network*: nothing passes between the engine and the server for some seconds, then all is cut.
+
+Every call writes a line "index attempt life" at its start. Exits with 1 if a result is wrong, if an
+item that was recorded before the fault was called after it, or if a process that had lost its run
+wrote anything (its rows change after another one has finished it).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, closing, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kill import FLOW
+from observed import Observed, Outcome, was_committed
+from relay import Relay
+from timing import ROOT, WORK, add_options, begin, directory, table
+
+from lokki.store.leases import LEASE_SECONDS
+
+sys.path.insert(0, str(ROOT / "tests"))
+from postgres_server import PostgresServer
+
+LANES = ("thread", "process", "async")
+PATIENCE = 180
+
+
+@dataclass
+class Strikes:
+    """What one kind of fault has shown."""
+
+    struck: int = 0
+    missed: int = 0
+    """runs that had ended before"""
+    wrong: list[str] = field(default_factory=list)
+    again: int = 0
+    late: int = 0
+    twice: int = 0
+    """calls beyond those that an undisturbed run makes"""
+
+    @property
+    def held(self) -> bool:
+        return not (self.wrong or self.again or self.late)
+
+
+class Trial(Observed):
+    """One run, which is struck once."""
+
+    def __init__(
+        self, place: Path, lane: str, count: int, server: PostgresServer | None, relay: Relay | None
+    ) -> None:
+        super().__init__(place, FLOW, None if server is None else server.journal().url)
+        self.lane = lane
+        self.count = count
+        self.server = server
+        self.relay = relay
+        self.late = 0
+        self.life = 0
+        self.before: dict[int, Outcome] = {}
+        self.offset = 0
+
+    def begin(self, *command: str) -> subprocess.Popen[str]:
+        """A process of the run, which reaches the database through the relay if there is one."""
+        self.life += 1
+        env = {"LANE": self.lane, "LIFE": str(self.life)}
+        if self.relay is not None and self.server is not None and self.database is not None:
+            near = self.database.replace(f":{self.server.port}/", f":{self.relay.port}/")
+            env["LOKKI_LOCAL_JOURNAL"] = near
+        return self.start(*command, **env)
+
+    def until_recorded(self, process: subprocess.Popen[str], share: float) -> bool:
+        """Wait until this share of the items is recorded; False if the run ends before."""
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            done = self.rows("SELECT sum(succeeded) FROM stages WHERE kind = 'map'")
+            if done and (done[0][0] or 0) >= share * self.count:
+                return process.poll() is None
+            if process.poll() is not None:
+                return False
+            time.sleep(0.02)
+        raise SystemExit(f"nothing is recorded: {self.told()[-800:]}")
+
+    def look(self) -> None:
+        """What is recorded now, and where the calls that follow begin."""
+        self.before = self.outcomes()
+        self.offset = len(self.logged())
+
+    def finish(self, process: subprocess.Popen[str]) -> str:
+        """What a process prints at its end."""
+        try:
+            return process.communicate(timeout=PATIENCE)[0].strip()
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return f"no end after {PATIENCE} s: {process.communicate()[0]}"
+
+    def resumed(self) -> str:
+        """The result of a resume; a run that has a process yet is asked for again."""
+        deadline = time.monotonic() + LEASE_SECONDS + PATIENCE
+        while True:
+            process = self.begin("resume", "last")
+            printed = self.finish(process)
+            if process.returncode == 0 or time.monotonic() > deadline:
+                return printed
+            time.sleep(1)
+
+    def state(self) -> list[tuple]:
+        """All that the journal has of the run."""
+        return [
+            self.rows(f"SELECT * FROM {name} ORDER BY 1")
+            for name in ("runs", "stages", "items", "spans", "failures")
+        ]  # type: ignore[return-value]
+
+    def check(self, strikes: Strikes, printed: str) -> None:
+        expected = self.count * (self.count + 1) // 2
+        if printed != str(expected):
+            strikes.wrong.append(f"{printed[-300:]!r}, not {expected}: {self.told()[-600:]}")
+        items = {n: Outcome("succeeded", 1 + (n % 10 == 3)) for n in range(self.count)}
+        if self.outcomes() != items:
+            strikes.wrong.append("the items recorded at the end are not what they should be")
+        calls = self.calls()
+        later = self.logged()[: self.offset].count(b"\n")
+        strikes.again += sum(was_committed(call, self.before) for call in calls[later:])
+        strikes.late += self.late
+        strikes.twice += len(calls) - self.count - self.count // 10
+
+
+# ---- the faults ----------------------------------------------------------------------------------
+
+
+def kill_engine(trial: Trial, process: subprocess.Popen[str]) -> str:
+    process.kill()
+    trial.finish(process)
+    trial.look()
+    return trial.resumed()
+
+
+def kill_worker(trial: Trial, process: subprocess.Popen[str]) -> str:
+    """Its item fails, and the run is resumed if it ends with that."""
+    workers = _descendants(process.pid)
+    if not workers:
+        return trial.finish(process)
+    trial.look()
+    os.kill(random.choice(workers), signal.SIGKILL)
+    printed = trial.finish(process)
+    return printed if process.returncode == 0 else trial.resumed()
+
+
+def stop(trial: Trial, process: subprocess.Popen[str]) -> str:
+    process.send_signal(signal.SIGSTOP)
+    time.sleep(LEASE_SECONDS + 2)
+    trial.look()
+    printed = trial.resumed()
+    return _go_on(trial, process, printed)
+
+
+def take(trial: Trial, process: subprocess.Popen[str]) -> str:
+    """Give the run to another process while the first one is at it."""
+    trial.write("UPDATE runs SET leased_until = 0, owner = 'another:1:1'")
+    trial.look()
+    printed = trial.resumed()
+    return _go_on(trial, process, printed)
+
+
+def _go_on(trial: Trial, process: subprocess.Popen[str], printed: str) -> str:
+    before = trial.state()
+    if process.poll() is None:
+        process.send_signal(signal.SIGCONT)
+    trial.finish(process)
+    trial.late += trial.state() != before
+    return printed
+
+
+def end_database(trial: Trial, process: subprocess.Popen[str]) -> str:
+    assert trial.server is not None
+    trial.look()
+    trial.server.stop()
+    time.sleep(random.uniform(0, 2))
+    trial.server.start()
+    printed = trial.finish(process)
+    return printed if process.returncode == 0 else trial.resumed()
+
+
+def end_sessions(trial: Trial, process: subprocess.Popen[str]) -> str:
+    assert trial.server is not None
+    trial.look()
+    trial.server.ask(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
+    )
+    printed = trial.finish(process)
+    return printed if process.returncode == 0 else trial.resumed()
+
+
+def cut_network(trial: Trial, process: subprocess.Popen[str]) -> str:
+    assert trial.relay is not None
+    trial.look()
+    with trial.relay.silent():
+        time.sleep(random.uniform(1, 8))
+    printed = trial.finish(process)
+    return printed if process.returncode == 0 else trial.resumed()
+
+
+def _descendants(pid: int) -> list[int]:
+    """The processes that a process's fork server has forked."""
+    found = []
+    for child in _children(pid):
+        found += _children(child)
+    return found
+
+
+def _children(pid: int) -> list[int]:
+    with suppress(OSError):
+        tasks = Path(f"/proc/{pid}/task").iterdir()
+        return [int(each) for task in tasks for each in (task / "children").read_text().split()]
+    return []
+
+
+Fault = Callable[[Trial, "subprocess.Popen[str]"], str]
+"""Strikes a run that a process is at, and returns the result that was printed in the end."""
+EVERYWHERE: dict[str, Fault] = {"engine": kill_engine, "worker": kill_worker, "owner": take}
+SLOW: dict[str, Fault] = {"stopped": stop}
+"""Those that take as long as a lease."""
+OF_POSTGRES: dict[str, Fault] = {
+    "database": end_database,
+    "sessions": end_sessions,
+    "network": cut_network,
+}
+
+
+def strike(
+    strikes: Strikes, fault: Fault, lane: str, count: int, server: PostgresServer | None
+) -> None:
+    with ExitStack() as opened:
+        relay = None
+        if fault is cut_network and server is not None:
+            relay = opened.enter_context(closing(Relay(server.port)))
+        place = opened.enter_context(directory())
+        trial = Trial(place, lane, count, server, relay)
+        process = trial.begin("run", "--count", str(count))
+        try:
+            if trial.until_recorded(process, random.uniform(0.02, 0.8)):
+                strikes.struck += 1
+                trial.check(strikes, fault(trial, process))
+            else:
+                strikes.missed += 1
+        finally:
+            process.kill()
+            process.communicate()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    add_options(parser, 1)
+    parser.add_argument("--times", type=int, default=10, help="how often each fault strikes")
+    parser.add_argument("--fault", action="append", help="only this one")
+    parser.add_argument("--journal", choices=("sqlite", "postgres"), action="append")
+    parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
+    options = parser.parse_args()
+    begin(options)
+    random.seed(options.seed)
+    count, repeat = (1_000, 1) if options.quick else (5_000, options.times)
+    rows, held = [], True
+    WORK.mkdir(exist_ok=True)
+    for journal in options.journal or ("sqlite", "postgres"):
+        with ExitStack() as opened:
+            server = None
+            if journal == "postgres":
+                server = opened.enter_context(closing(PostgresServer(fsync=True, place=WORK)))
+            faults = EVERYWHERE | (SLOW | OF_POSTGRES if server is not None else {})
+            for name, fault in faults.items():
+                if options.fault and name not in options.fault:
+                    continue
+                strikes = Strikes()
+                times = max(1, repeat // 5) if name in SLOW else repeat
+                for lane in (LANES[1:2] if fault is kill_worker else LANES) * times:
+                    strike(strikes, fault, lane, count, server)
+                held &= strikes.held
+                rows.append(
+                    (journal, name, strikes.struck, len(strikes.wrong), strikes.again,
+                     strikes.late, strikes.twice, "held" if strikes.held else "BROKEN")
+                )  # fmt: skip
+                for each in strikes.wrong[:3]:
+                    print(f"{journal}, {name}: {each}", flush=True)
+    struck = sum(row[2] for row in rows)
+    table(
+        f"{struck} faults in runs of {count:,} items, seed {options.seed}",
+        ("journal", "fault", "struck", "wrong", "recorded, called again", "late writes",
+         "calls made twice", ""),
+        [tuple(map(str, row)) for row in rows],
+    )  # fmt: skip
+    return int(not held)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
