@@ -28,6 +28,7 @@ _STACK = "AWS::CloudFormation::Stack"
 _NO_CHANGES = ("didn't contain changes", "No updates are to be performed")
 _OVERTAKEN = ("InvalidChangeSetStatus", "ChangeSetNotFound")
 _MADE_MEANWHILE = "already exists and cannot be created again"
+_NAME_TAKEN = "NAME_CONFLICT_VALIDATION"
 _SAID_TWICE = "Resource creation Initiated"
 """The reason of the second of two events that say the same."""
 _MAY_MAKE_ROLES = "CAPABILITY_IAM"
@@ -185,10 +186,12 @@ async def changes(
             break
         if answer["Status"] == "FAILED":
             reason = answer.get("StatusReason", "")
+            same = any(each in reason for each in _NO_CHANGES)
+            why = "" if same else await _refusal(account, arn, reason)
             await account.ask("cloudformation", "delete_change_set", ChangeSetName=arn)
-            if any(each in reason for each in _NO_CHANGES):
+            if same:
                 return None
-            raise AwsError(f"stack '{name}' cannot be changed: {reason}")
+            raise AwsError(f"stack '{name}' cannot be changed: {why}")
         await anyio.sleep(_pause(account))
     found = [
         _change(each)
@@ -196,6 +199,34 @@ async def changes(
         for each in page["Changes"]
     ]
     return ChangeSet(name, arn, stack is None, tuple(found))
+
+
+async def _refusal(account: Account, change_set: str, reason: str) -> str:
+    """Why AWS refuses changes that it has checked; ``reason`` names the kind of check alone.
+
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/validate-stack-deployments.html
+    """
+    try:
+        answer = await account.ask(
+            "cloudformation",
+            "describe_events",
+            ChangeSetName=change_set,
+            Filters={"FailedEvents": True},
+        )
+    except AwsError as error:
+        return f"{reason} ({error})"
+    refused = [
+        each
+        for each in answer["OperationEvents"]
+        if each.get("EventType") == "VALIDATION_ERROR" and each.get("ValidationStatus") == "FAILED"
+    ]
+    told = "; ".join(
+        f"{each.get('LogicalResourceId', '')}: {each.get('ValidationStatusReason', '')}"
+        for each in refused
+    )
+    if any(each.get("ValidationName") == _NAME_TAKEN for each in refused):
+        told += " Delete what is there, or give this deployment a name of its own (aws.deployment)"
+    return told or reason
 
 
 async def make(account: Account, change_set: ChangeSet, tell: Tell) -> Stack:

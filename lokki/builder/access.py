@@ -44,8 +44,8 @@ _BUCKET = (
     "GetLifecycleConfiguration PutLifecycleConfiguration"
 )
 _STACK = (
-    "CreateChangeSet DescribeChangeSet ExecuteChangeSet DeleteChangeSet DeleteStack "
-    "DescribeStackEvents ListStackResources GetTemplate"
+    "CreateChangeSet DescribeChangeSet DescribeEvents ExecuteChangeSet DeleteChangeSet "
+    "DeleteStack DescribeStackEvents ListStackResources GetTemplate"
 )
 _EXECUTIONS = (
     "DescribeExecution DescribeStateMachineForExecution GetExecutionHistory StopExecution "

@@ -87,6 +87,7 @@ def of_stack(graph, config):
 
 AT_TIMES = {
     "s3:AbortMultipartUpload",  # of a package over 16 MiB whose upload fails
+    "cloudformation:DescribeEvents",  # of a change set that AWS refuses
     "cloudformation:ListStacks",  # DescribeStacks without a name needs it, too
     "states:UpdateMapRun",  # by tune, while a map runs
     "logs:DescribeLogGroups", "iam:PutRolePermissionsBoundary", "iam:DeleteRolePermissionsBoundary",

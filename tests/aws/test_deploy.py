@@ -187,18 +187,42 @@ def test_a_destroy_may_keep_the_data(cloud):
 
 
 def test_a_failed_creation_tells_the_first_reason_and_is_cleaned_up_by_the_next(cloud):
-    logs = cloud.client("logs")
-    logs.create_log_group(logGroupName="/lokki/greeting")
+    logs, agree = cloud.client("logs"), cloud.agree
+
+    def meanwhile(changes):
+        logs.create_log_group(logGroupName="/lokki/greeting")
+        return agree(changes)
+
+    cloud.agree = meanwhile
     told = "ROLLBACK_COMPLETE: Logs: The specified log group already"
     try:
         with pytest.raises(AwsError, match=told):
             cloud.deploy()
     finally:
         logs.delete_log_group(logGroupName="/lokki/greeting")
+    cloud.agree = agree
     assert cloud.status() == "ROLLBACK_COMPLETE"
     cloud.told.clear()
     cloud.deploy()
     assert cloud.told[0] == f"stack {cloud.name} is ROLLBACK_COMPLETE: deleting the rest of it"
+    assert cloud.status() == "CREATE_COMPLETE"
+
+
+def test_a_name_that_is_taken_is_told_before_anything_is_made(cloud):
+    """https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/validate-stack-deployments.html"""
+    logs = cloud.client("logs")
+    logs.create_log_group(logGroupName="/lokki/greeting")
+    told = (
+        "cannot be changed: Logs: Resource of type 'AWS::Logs::LogGroup' with identifier "
+        "'/lokki/greeting' already exists. Delete what is there, or give this deployment a name"
+    )
+    try:
+        with pytest.raises(AwsError, match=re.escape(told)):
+            cloud.deploy()
+    finally:
+        logs.delete_log_group(logGroupName="/lokki/greeting")
+    assert cloud.status() == "REVIEW_IN_PROGRESS"
+    cloud.deploy()
     assert cloud.status() == "CREATE_COMPLETE"
 
 

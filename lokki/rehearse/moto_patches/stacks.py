@@ -5,12 +5,14 @@ is rolled back and says why; of several change sets of a new stack, the first ex
 update makes and changes resources after what they refer to, and removes the others at its end. A
 template whose references lead nowhere is refused, as is the creation of what exists, and a change
 set that is gone; in words that LocalStack recorded: its tests of cloudformation/api/test_changesets
-and engine/test_references.
+and engine/test_references. A change set that would make a log group or a state machine that exists
+fails, and its events say why, as quoted in https://github.com/aws-cloudformation/rain/pull/744.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +27,15 @@ _CREATED = (
     ("CREATE_IN_PROGRESS", None),
     ("CREATE_IN_PROGRESS", "Resource creation Initiated"),
     ("CREATE_COMPLETE", None),
+)
+_NAMED = {
+    "AWS::Logs::LogGroup": "LogGroupName",
+    "AWS::StepFunctions::StateMachine": "StateMachineName",
+}
+_CHECK_FAILED = (
+    "The following hook(s)/validation failed: [AWS::EarlyValidation::ResourceExistenceCheck]. To "
+    "troubleshoot Early Validation errors, use the DescribeEvents API for detailed failure "
+    "information."
 )
 _exceptions = moto("cloudformation.exceptions")
 _Error: Any = _exceptions.CloudFormationError
@@ -127,6 +138,10 @@ def _change_change_sets(models: Any) -> None:
         elif there:
             del self.stacks[stack_id]
             change_set.stack, change_set.stack_id = there[0], there[0].stack_id
+        change_set.refusals = list(_conflicts(change_set, self.account_id, self.region_name))
+        if change_set.refusals:
+            change_set.status, change_set.execution_status = "FAILED", "UNAVAILABLE"
+            change_set.status_reason = _CHECK_FAILED
         return change_set_id, change_set.stack_id
 
     def describe_change_set(self: Any, change_set_name: str) -> Any:
@@ -149,9 +164,45 @@ def _change_change_sets(models: Any) -> None:
         stack._parse_template()
         stack.output_map = stack._create_output_map()
 
+    def describe_events(self: Any) -> Any:
+        change_set = self.cloudformation_backend.describe_change_set(
+            self._get_param("ChangeSetName")
+        )
+        return responses.ActionResult({"OperationEvents": change_set.refusals})
+
+    responses = moto("cloudformation.responses")
+    responses.CloudFormationResponse.describe_events = describe_events
     backend.create_stack, backend.create_change_set = created, create_change_set
     backend.describe_change_set = describe_change_set
     backend.execute_change_set = execute_change_set
+
+
+def _conflicts(change_set: Any, account_id: str, region: str) -> Iterator[dict[str, str]]:
+    """The events of resources that a change set would make, and that exist."""
+    names = {
+        "AWS::Logs::LogGroup": moto("logs.models").logs_backends[account_id][region].groups,
+        "AWS::StepFunctions::StateMachine": [
+            each.name
+            for each in moto("stepfunctions.models")
+            .stepfunctions_backends[account_id][region]
+            .state_machines
+        ],
+    }
+    resources = change_set.template_dict["Resources"]
+    for each in change_set.changes:
+        kind, logical = each.resource_type, each.logical_resource_id
+        name = resources.get(logical, {}).get("Properties", {}).get(_NAMED.get(kind, ""))
+        if each.action == "Add" and isinstance(name, str) and name in names[kind]:
+            yield {
+                "EventType": "VALIDATION_ERROR",
+                "LogicalResourceId": logical,
+                "ResourceType": kind,
+                "ValidationName": "NAME_CONFLICT_VALIDATION",
+                "ValidationStatus": "FAILED",
+                "ValidationStatusReason": (
+                    f"Resource of type '{kind}' with identifier '{name}' already exists."
+                ),
+            }
 
 
 class _Obsolete(_Error):  # type: ignore[misc]
