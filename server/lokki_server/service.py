@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from functools import partial
 from time import time
 from typing import Any
@@ -23,6 +23,7 @@ from lokki.errors import (
     RunNotFound,
 )
 from lokki.model.run import Tuned
+from lokki.postgres_url import PostgresUrl
 from lokki.resumption import ResumeOptions
 from lokki.store.controls import Controls
 from lokki.store.history import History
@@ -220,11 +221,21 @@ class Service:
                 self.supervisor.begin()
                 for part in self._parts:
                     group.start_soon(part.work)
+                if isinstance(self.journal.path, PostgresUrl):
+                    group.start_soon(self._hear, self.journal.path)
                 yield
             finally:
                 group.cancel_scope.cancel()
                 with anyio.CancelScope(shield=True):
                     await self._close()
+
+    async def _hear(self, place: PostgresUrl) -> None:
+        """Look at the queue as soon as any host has queued a run, not only now and then."""
+        from lokki.store.postgres_news import queued
+
+        async with aclosing(queued(place)) as news:
+            async for _ in news:
+                self.supervisor.wake()
 
     async def _close(self) -> None:
         """Close everything, even if closing one part fails."""

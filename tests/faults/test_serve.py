@@ -9,12 +9,11 @@ from __future__ import annotations
 import os
 import random
 import signal
-import sqlite3
 from collections import Counter
-from contextlib import closing, suppress
+from contextlib import suppress
 
 import pytest
-from journals import EVERY_ITEM
+from journals import EVERY_ITEM, ask
 from serving import Place, until
 
 COUNT = 120
@@ -92,13 +91,12 @@ def calls(place, name):
 
 def recorded(place, run_id):
     """The items of the map of a run whose success is on disk."""
-    with closing(sqlite3.connect(place.journal)) as connection:
-        rows = connection.execute(
-            f"SELECT items.id & 4294967295 FROM {EVERY_ITEM}"
-            " JOIN stages ON stages.id = items.id >> 32"
-            " WHERE run = ? AND stages.position = 1 AND items.status = 'succeeded'",
-            (run_id,),
-        ).fetchall()
+    rows = ask(
+        place.journal,
+        f"SELECT items.id & 4294967295 FROM {EVERY_ITEM}"
+        " JOIN stages ON stages.id = items.id >> 32"
+        f" WHERE run = '{run_id}' AND stages.position = 1 AND items.status = 'succeeded'",
+    )
     return {str(index) for (index,) in rows}
 
 
@@ -218,8 +216,16 @@ def test_a_server_and_its_runners_may_die_together(place):
 
 
 @pytest.mark.timeout(120)
-def test_two_servers_share_a_journal(place):
-    """Each run is run once, whichever of them it was queued with; one takes over from the other."""
+@pytest.mark.parametrize("database", ["sqlite", "postgres"])
+def test_two_servers_share_a_journal(place, database, request, monkeypatch):
+    """Each run is run once, whichever of them it was queued with; one takes over from the other.
+
+    A PostgreSQL server crashes and restarts meanwhile.
+    """
+    if database == "postgres":
+        postgres = request.getfixturevalue("postgres")
+        place.journal = postgres.journal()
+        monkeypatch.setenv("LOKKI_LOCAL_JOURNAL", place.journal.url)
     servers = [place.serve("flows.py"), place.serve("flows.py")]
     short = {f"s{n}": servers[n % 2].start("failing", name=f"s{n}") for n in range(20)}
     names = ["a", "b", "c"]
@@ -229,6 +235,10 @@ def test_two_servers_share_a_journal(place):
         assert (run["status"], run["resumes"]) == ("failed", [])
         assert len(calls(place, name)) == 1, "a run that has ended ran again"
     until(lambda: begun(place, names) >= 40, "calls to kill it amid")
+    if database == "postgres":
+        postgres.stop()
+        postgres.start()
+        until(lambda: begun(place, names) >= 80, "calls after the restart of PostgreSQL")
     children = servers[0].children()
     servers[0].kill()
     for pid in children:
@@ -287,8 +297,7 @@ def test_what_lasts_longer_is_handed_back(place):
     assert "Traceback" not in server.told
     assert all(map(gone, children)), "a process was left behind"
     runs.mark()
-    with closing(sqlite3.connect(place.journal)) as connection:
-        assert connection.execute("SELECT status, owner FROM runs").fetchall() == [("queued", None)]
+    assert ask(place.journal, "SELECT status, owner FROM runs") == [("queued", None)]
     second = place.serve("flows.py")
     run = second.ended(runs.ids["a"])
     assert run["status"] == "succeeded"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import subprocess
 import sys
 import threading
 import time
-from contextlib import closing
+from contextlib import aclosing, closing
 
 import psycopg
 import pytest
@@ -17,10 +18,14 @@ from postgres_server import LOCKED, PostgresServer
 from lokki import JournalError, RunOwned
 from lokki.postgres_url import PostgresUrl
 from lokki.store import postgres as module
+from lokki.store import postgres_connection
 from lokki.store.events import add_event
 from lokki.store.history import read_history
+from lokki.store.jobs import Jobs, NewRun
 from lokki.store.journal import Journal
 from lokki.store.leases import LEASE_SECONDS
+from lokki.store.offers import Offer
+from lokki.store.postgres_news import queued
 
 
 @pytest.fixture
@@ -127,7 +132,7 @@ def test_a_server_that_stays_away_gives_the_runs_up(postgres, place, monkeypatch
 
 def test_a_host_that_is_stopped_in_a_transaction_does_not_stop_the_others(place, monkeypatch):
     monkeypatch.setattr(module, "_LOCK_SECONDS", 0.1)
-    monkeypatch.setattr(module, "_STUCK_SECONDS", 0.2)
+    monkeypatch.setattr(postgres_connection, "_STUCK_SECONDS", 0.2)
     with closing(Journal(place)) as book, closing(psycopg.connect(place.url)) as stopped:
         create(book)
         stopped.execute("LOCK TABLE lokki IN EXCLUSIVE MODE")
@@ -140,7 +145,7 @@ def test_a_host_that_is_stopped_in_a_transaction_does_not_stop_the_others(place,
 
 def test_a_transaction_that_works_for_long_is_waited_for(place, monkeypatch):
     monkeypatch.setattr(module, "_LOCK_SECONDS", 0.1)
-    monkeypatch.setattr(module, "_STUCK_SECONDS", 0.2)
+    monkeypatch.setattr(postgres_connection, "_STUCK_SECONDS", 0.2)
     with closing(Journal(place)) as book, closing(psycopg.connect(place.url)) as busy:
         create(book)
         busy.execute("LOCK TABLE lokki IN EXCLUSIVE MODE")
@@ -176,6 +181,26 @@ def test_leases_are_by_the_clock_of_the_server(place, hours):
                 book.take("r1", now).result(30)
             book.take("r1", now + LEASE_SECONDS + 1).result(30)
         other.stdin.close()
+
+
+@pytest.mark.asyncio
+async def test_a_run_that_any_host_queues_is_told_at_once(postgres, place):
+    with closing(Journal(place)) as book:
+        async with aclosing(queued(place)) as news:
+            await anext(news)
+            create(book)
+            new = NewRun("r2", "f", "f.py:f", "p", "[]", b"", "{}", 1.0, "me")
+            Jobs(book).put(new, Offer({"f.py"}, "python", "/")).result(30)
+            async with asyncio.timeout(10):
+                await anext(news)
+            waiting = asyncio.ensure_future(anext(news))
+            book.take("r2", time.time(), queued=True).result(30)
+            await asyncio.sleep(0.1)
+            assert not waiting.done(), "only what is queued is told"
+            postgres.stop()
+            postgres.start()
+            async with asyncio.timeout(30):
+                await waiting
 
 
 # ---- what is wrong is said -----------------------------------------------------------------------

@@ -1,0 +1,268 @@
+"""A connection to PostgreSQL that writes, and outlives restarts of the server."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from secrets import token_hex
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import psycopg
+from psycopg import errors, sql
+
+from lokki.store.postgres_errors import AGAIN, OF_VALUES, is_lost
+from lokki.store.postgres_statements import for_postgres, insertion, replacement
+from lokki.store.sql import Interrupted
+
+if TYPE_CHECKING:
+    from lokki.store.postgres import PostgresServer
+
+T = TypeVar("T")
+
+_BUSY_SECONDS = 60.0
+_STUCK_SECONDS = 5
+"""How long a transaction may wait for its own process before another one ends it."""
+_LEAST_COPIED = 32
+"""From how many rows on, COPY is faster than a statement per row, in a pipeline."""
+_CLOCK_SECONDS = 60.0
+_LOOK_SECONDS = 0.25
+_SAME_SECONDS = 0.5
+
+
+class Clock:
+    """The clock of a server, by this machine's monotonic one."""
+
+    def __init__(self) -> None:
+        self._began = self._measured = 0.0
+
+    def set(self, now: float) -> None:
+        self._measured = time.monotonic()
+        self._began = now - self._measured
+
+    def is_old(self) -> bool:
+        """Whether to ask again: the monotonic clock of a suspended machine may have stood still."""
+        return time.monotonic() > self._measured + _CLOCK_SECONDS
+
+    @property
+    def ahead(self) -> float:
+        """How far it is ahead of this process's; 0 if they are the same, but for delays."""
+        ahead = self._began + time.monotonic() - time.time()
+        return ahead if abs(ahead) > _SAME_SECONDS else 0.0
+
+
+class PostgresConnection:
+    """A connection to a server; see `lokki.store.sql.Connection`.
+
+    When the server goes away, an Interrupted is raised, whose ``recover`` connects again.
+    """
+
+    def __init__(self, server: PostgresServer) -> None:
+        self._server = server
+        self._name = token_hex(8)
+        self._number = 0
+        self._commits = False
+        self._clock = Clock()
+        self._pipeline = ExitStack()
+        self._piped: psycopg.Pipeline | None = None
+        self._raw = server.connected()
+
+    @property
+    def ahead(self) -> float:
+        return self._clock.ahead
+
+    def execute(self, statement: str, values: Sequence[Any] = (), /) -> _Rows:
+        cursor = self._raw.cursor(binary=True)
+        self._try(lambda: cursor.execute(for_postgres(statement), values))
+        return _Rows(cursor, self._try, self._answered)
+
+    def executemany(self, statement: str, rows: Iterable[Sequence[Any]], /) -> None:
+        self._try(lambda: self._raw.cursor().executemany(for_postgres(statement), rows))
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """A pipeline; its end, before any commit, raises the errors of all statements."""
+        try:
+            with ExitStack() as self._pipeline:
+                self._try(self._begin_pipeline)
+                yield
+                self._try(self._end_pipeline)
+        finally:
+            self._piped = None
+
+    def _begin_pipeline(self) -> None:
+        self._piped = self._pipeline.enter_context(self._raw.pipeline())
+
+    def _end_pipeline(self) -> None:
+        self._piped = None
+        self._pipeline.close()
+
+    def _answered(self) -> None:
+        """Wait for the answers to all statements."""
+        if self._piped is not None:
+            self._try(self._piped.sync)
+
+    def insert(self, table: str, columns: str, rows: Sequence[Sequence[Any]]) -> None:
+        if len(rows) >= _LEAST_COPIED:
+            self._try(lambda: self._copy(table, columns, rows))
+        elif rows:
+            self.executemany(insertion(table, columns), rows)
+
+    def replace(self, table: str, columns: str, rows: Sequence[Sequence[Any]]) -> None:
+        if len(rows) >= _LEAST_COPIED:
+            last = {row[0]: row for row in rows}
+            self.execute(f"DELETE FROM {table} WHERE id = ANY(?)", ([*last],))
+            self._try(lambda: self._copy(table, columns, [*last.values()]))
+        elif rows:
+            self.executemany(insertion(table, columns) + replacement(columns), rows)
+
+    def _copy(self, table: str, columns: str, rows: Sequence[Sequence[Any]]) -> None:
+        statement = f"COPY {table} ({columns}) FROM STDIN (FORMAT BINARY)"
+        types = self._server.types_of(self._raw, table, columns)
+        piped = self._piped is not None
+        self._end_pipeline()  # which has no COPY
+        with self._raw.cursor().copy(statement.encode()) as copy:
+            copy.set_types(types)
+            for row in rows:
+                copy.write_row(row)
+        if piped:
+            self._begin_pipeline()
+
+    def begin(self) -> None:
+        until = time.monotonic() + _BUSY_SECONDS
+        self._commits = False
+        while True:
+            try:
+                at, self._number = self._try(self._begun)
+            except errors.LockNotAvailable:
+                self.rollback()
+                if time.monotonic() > until:
+                    raise
+                self._try(self._end_stuck)
+            else:
+                self._clock.set(at)
+                return
+
+    def _begun(self) -> tuple[float, int]:
+        cursor = self._raw.execute(
+            "BEGIN; LOCK TABLE lokki IN EXCLUSIVE MODE; SELECT"
+            " extract(epoch FROM clock_timestamp())::float8, nextval('lokki_commits')",
+            prepare=False,
+        )
+        while cursor.nextset():
+            pass
+        at, number = cursor.fetchone() or (0.0, 0)
+        return at, number
+
+    def _end_stuck(self) -> None:
+        """End the transaction that has the lock, if its process is stopped or was cut off."""
+        self._raw.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_stat_activity USING (pid)"
+            " WHERE relation = 'lokki'::regclass AND mode = 'ExclusiveLock' AND granted"
+            " AND wait_event = 'ClientRead'"
+            " AND state_change < clock_timestamp() - make_interval(secs => %s)",
+            (_STUCK_SECONDS,),
+        )
+
+    def commit(self) -> None:
+        """Commit, and leave a trace, if anything was written: an answer may be lost."""
+        self._commits = True
+        self._try(
+            lambda: self._raw.execute(
+                sql.SQL(
+                    "INSERT INTO lokki_committed SELECT {}, {}, now()"
+                    " WHERE pg_current_xact_id_if_assigned() IS NOT NULL ON CONFLICT (connection)"
+                    " DO UPDATE SET number = excluded.number, at = excluded.at; COMMIT"
+                ).format(self._name, self._number),
+                prepare=False,
+            )
+        )
+
+    def rollback(self) -> None:
+        with suppress(psycopg.Error):
+            self._raw.execute("ROLLBACK")
+
+    def is_of_values(self, error: Exception) -> bool:
+        if isinstance(error, psycopg.Error):
+            return isinstance(error, OF_VALUES)
+        return not isinstance(error, Interrupted)
+
+    def version(self) -> int:
+        """Changes four times a second, without asking the server."""
+        return int(time.monotonic() / _LOOK_SECONDS)
+
+    def free_bytes(self) -> int:
+        return 0
+
+    def close(self) -> None:
+        with suppress(psycopg.Error):
+            self._raw.execute(
+                "DELETE FROM lokki_committed"
+                " WHERE connection = %s OR at < now() - interval '1 day'",
+                (self._name,),
+            )
+        self._raw.close()
+
+    def _try(self, do: Callable[[], T]) -> T:
+        try:
+            return do()
+        except psycopg.Error as error:
+            if is_lost(error):
+                self._raw.close()
+            if self._raw.closed or isinstance(error, AGAIN):
+                raise Interrupted(self._recover) from error
+            raise
+
+    def _recover(self) -> bool:
+        """Connect again if necessary; whether the last transaction was committed nevertheless.
+
+        The lock shows that its end is known: a server may notice late that a connection is gone.
+        """
+        if self._raw.closed:
+            self._raw = self._server.reconnected()
+        else:
+            self.rollback()
+        if not self._commits:
+            return False
+        number = self._number
+        while True:
+            try:
+                self.begin()
+                row = self.execute(
+                    "SELECT number FROM lokki_committed WHERE connection = ?", (self._name,)
+                ).fetchone()
+            except Interrupted:
+                self._raw.close()
+                self._raw = self._server.reconnected()
+            else:
+                self.rollback()
+                return row is not None and row[0] == number
+
+
+class _Rows:
+    """The answer to a statement, which may not have come yet; see `lokki.store.sql.Rows`."""
+
+    def __init__(
+        self,
+        cursor: psycopg.Cursor[Any],
+        attempt: Callable[[Callable[[], Any]], Any],
+        answered: Callable[[], None],
+    ) -> None:
+        self._cursor = cursor
+        self._try = attempt
+        self._answered = answered
+
+    @property
+    def rowcount(self) -> int:
+        self._answered()
+        return self._cursor.rowcount
+
+    def fetchone(self) -> Any:
+        return self._try(self._cursor.fetchone)
+
+    def fetchall(self) -> list[Any]:
+        found: list[Any] = self._try(self._cursor.fetchall)
+        return found
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.fetchall())
