@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
 from psycopg import errors, sql
+from psycopg.pq import TransactionStatus
 
 from lokki.store.postgres_errors import AGAIN, OF_VALUES, is_lost
 from lokki.store.postgres_statements import for_postgres, insertion, replacement
@@ -61,6 +62,7 @@ class PostgresConnection:
         self._server = server
         self._name = token_hex(8)
         self._number = 0
+        self.total_changes = 0
         self._commits = False
         self._clock = Clock()
         self._pipeline = ExitStack()
@@ -73,10 +75,12 @@ class PostgresConnection:
 
     def execute(self, statement: str, values: Sequence[Any] = (), /) -> _Rows:
         cursor = self._raw.cursor(binary=True)
+        self.total_changes += not statement.startswith("SELECT")
         self._try(lambda: cursor.execute(for_postgres(statement), values))
         return _Rows(cursor, self._try, self._answered)
 
     def executemany(self, statement: str, rows: Iterable[Sequence[Any]], /) -> None:
+        self.total_changes += 1
         self._try(lambda: self._raw.cursor().executemany(for_postgres(statement), rows))
 
     @contextmanager
@@ -118,6 +122,7 @@ class PostgresConnection:
 
     def _copy(self, table: str, columns: str, rows: Sequence[Sequence[Any]]) -> None:
         statement = f"COPY {table} ({columns}) FROM STDIN (FORMAT BINARY)"
+        self.total_changes += 1
         types = self._server.types_of(self._raw, table, columns)
         piped = self._piped is not None
         self._end_pipeline()  # which has no COPY
@@ -165,24 +170,39 @@ class PostgresConnection:
         )
 
     def commit(self) -> None:
-        """Commit, and leave a trace, if anything was written: an answer may be lost."""
+        """Commit, and leave a trace, if anything was written: an answer may be lost.
+
+        The lock is released before the disk is written: the transactions of several processes share
+        that, as each waits for a second one of its own, which comes later in the server's log.
+        """
         self._commits = True
         self._try(
             lambda: self._raw.execute(
                 sql.SQL(
-                    "INSERT INTO lokki_committed SELECT {}, {}, now()"
+                    "INSERT INTO lokki_committed SELECT {name}, {number}, now()"
                     " WHERE pg_current_xact_id_if_assigned() IS NOT NULL ON CONFLICT (connection)"
-                    " DO UPDATE SET number = excluded.number, at = excluded.at; COMMIT"
-                ).format(self._name, self._number),
+                    " DO UPDATE SET number = excluded.number, at = excluded.at;"
+                    "SET LOCAL synchronous_commit = off; COMMIT;"
+                ).format(name=self._name, number=self._number)
+                + self._flushing(self._number),
                 prepare=False,
             )
         )
+
+    def _flushing(self, number: int) -> sql.Composed:
+        """A transaction after which one of this connection is on disk, if that wrote anything."""
+        return sql.SQL(
+            "SELECT pg_logical_emit_message(true, 'lokki', '') FROM lokki_committed"
+            " WHERE connection = {name} AND number = {number}"
+        ).format(name=self._name, number=number)
 
     def rollback(self) -> None:
         with suppress(psycopg.Error):
             self._raw.execute("ROLLBACK")
 
     def is_of_values(self, error: Exception) -> bool:
+        if self._raw.info.transaction_status is TransactionStatus.IDLE:  # nothing can be undone
+            return False
         if isinstance(error, psycopg.Error):
             return isinstance(error, OF_VALUES)
         return not isinstance(error, Interrupted)
@@ -231,11 +251,12 @@ class PostgresConnection:
                 row = self.execute(
                     "SELECT number FROM lokki_committed WHERE connection = ?", (self._name,)
                 ).fetchone()
+                self.rollback()
+                self._try(lambda: self._raw.execute(self._flushing(number), prepare=False))
             except Interrupted:
                 self._raw.close()
                 self._raw = self._server.reconnected()
             else:
-                self.rollback()
                 return row is not None and row[0] == number
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,15 +24,17 @@ class Call:
     error: JournalError | None = None
 
     def attempt(self, connection: Connection, *, alone: bool) -> None:
-        """Call the function; if it is ``alone``, its own error undoes only what it did."""
-        self.error = None
-        if not alone:
-            self.result = self.function(connection)
-            return
+        """Call the function; if it is ``alone``, its own error undoes only what it did.
+
+        Otherwise, only an error before it has written anything is its own; others are raised.
+        """
+        self.error, before = None, connection.total_changes
         try:
-            with savepoint(connection):
+            with savepoint(connection) if alone else nullcontext():
                 self.result = self.function(connection)
         except JournalError as error:
+            if not alone and connection.total_changes != before:
+                raise
             self.error = error
 
     def notify(self) -> None:
