@@ -182,18 +182,19 @@ class PostgresServer:
                     raise
                 time.sleep(_PAUSE_SECONDS)
 
-    def types_of(self, connection: psycopg.Connection[Any], table: str, columns: str) -> list[str]:
-        """The names of the types of a table's columns."""
+    def types_of(self, connection: psycopg.Connection[Any], table: str) -> dict[str, str]:
+        """The names of a table's columns, and of their types."""
         if table not in self._types:
             self._types[table] = dict(
                 connection.execute(
                     "SELECT attname, typname"
                     " FROM pg_attribute JOIN pg_type ON pg_type.oid = atttypid"
-                    " WHERE attrelid = %s::regclass AND attnum > 0",
+                    " WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped"
+                    " ORDER BY attnum",
                     (table,),
                 )
             )
-        return [self._types[table][column] for column in columns.split(", ")]
+        return self._types[table]
 
 
 def parameters(place: PostgresUrl) -> str:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from secrets import token_hex
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import psycopg
 from psycopg import errors, sql
@@ -15,9 +15,6 @@ from psycopg.pq import TransactionStatus
 from lokki.store.postgres_errors import AGAIN, OF_VALUES, is_lost
 from lokki.store.postgres_statements import for_postgres, insertion, replacement
 from lokki.store.sql import Interrupted
-
-if TYPE_CHECKING:
-    from lokki.store.postgres import PostgresServer
 
 T = TypeVar("T")
 
@@ -28,6 +25,7 @@ _LEAST_COPIED = 32
 """From how many rows on, COPY is faster than a statement per row, in a pipeline."""
 _CLOCK_SECONDS = 60.0
 _LOOK_SECONDS = 0.25
+_NUMBERED = {"runs": "number", "events": "id", "logs": "id", "ticks": "id"}
 _SAME_SECONDS = 0.5
 
 
@@ -52,13 +50,29 @@ class Clock:
         return ahead if abs(ahead) > _SAME_SECONDS else 0.0
 
 
+class Server(Protocol):
+    """Where connections come from: `lokki.store.postgres.PostgresServer`."""
+
+    def connected(self) -> psycopg.Connection[Any]:
+        """A new connection, whose commits are on disk."""
+        ...
+
+    def reconnected(self) -> psycopg.Connection[Any]:
+        """A new connection, as soon as the server takes it again; at most a lease later."""
+        ...
+
+    def types_of(self, connection: psycopg.Connection[Any], table: str) -> dict[str, str]:
+        """The names of a table's columns, and of their types."""
+        ...
+
+
 class PostgresConnection:
     """A connection to a server; see `lokki.store.sql.Connection`.
 
     When the server goes away, an Interrupted is raised, whose ``recover`` connects again.
     """
 
-    def __init__(self, server: PostgresServer) -> None:
+    def __init__(self, server: Server) -> None:
         self._server = server
         self._name = token_hex(8)
         self._number = 0
@@ -123,7 +137,8 @@ class PostgresConnection:
     def _copy(self, table: str, columns: str, rows: Sequence[Sequence[Any]]) -> None:
         statement = f"COPY {table} ({columns}) FROM STDIN (FORMAT BINARY)"
         self.total_changes += 1
-        types = self._server.types_of(self._raw, table, columns)
+        known = self._server.types_of(self._raw, table)
+        types = [known[column] for column in columns.split(", ")]
         piped = self._piped is not None
         self._end_pipeline()  # which has no COPY
         with self._raw.cursor().copy(statement.encode()) as copy:
@@ -168,6 +183,28 @@ class PostgresConnection:
             " AND state_change < clock_timestamp() - make_interval(secs => %s)",
             (_STUCK_SECONDS,),
         )
+
+    def begin_reading(self) -> None:
+        cursor = self._raw.execute(
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT"
+            " extract(epoch FROM clock_timestamp())::float8",
+            prepare=False,
+        )
+        cursor.nextset()
+        ((at,),) = cursor.fetchall()
+        self._clock.set(at)
+
+    def columns_of(self, table: str) -> list[str]:
+        columns = self._server.types_of(self._raw, table)
+        return [name for name in columns if name != "rowid"]
+
+    def continue_numbers(self) -> None:
+        """Have rows that are added later get higher numbers than those that were added with one."""
+        for table, column in _NUMBERED.items():
+            self.execute(
+                f"SELECT setval(pg_get_serial_sequence('{table}', '{column}'), max({column}))"
+                f" FROM {table}"
+            ).fetchall()
 
     def commit(self) -> None:
         """Commit, and leave a trace, if anything was written: an answer may be lost.

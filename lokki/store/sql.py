@@ -64,6 +64,16 @@ class Connection(Protocol):
         What it reads stays true until it ends.
         """
 
+    def begin_reading(self) -> None:
+        """Begin a transaction that reads everything as it is at one moment."""
+
+    def columns_of(self, table: str) -> list[str]:
+        """The columns of a table, in order."""
+        ...
+
+    def continue_numbers(self) -> None:
+        """Have rows that are added later get higher numbers than those that were added with one."""
+
     def together(self) -> AbstractContextManager[None]:
         """Statements inside may be sent without waiting; then, an error is that of any of them."""
         ...

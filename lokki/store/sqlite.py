@@ -103,6 +103,15 @@ class SqliteConnection(sqlite3.Connection):
         finally:
             self.execute(f"PRAGMA busy_timeout = {1000 * BUSY_SECONDS:.0f}")
 
+    def begin_reading(self) -> None:
+        self.execute("BEGIN")
+
+    def columns_of(self, table: str) -> list[str]:
+        return [name for _, name, *_ in self.execute(f"PRAGMA table_info({table})")]
+
+    def continue_numbers(self) -> None:
+        """SQLite does so itself."""
+
     def together(self) -> AbstractContextManager[None]:
         return nullcontext()
 

@@ -44,7 +44,9 @@ def place(postgres, monkeypatch, terminal):
     return found
 
 
-def test_a_run_that_was_killed_is_resumed_and_calls_nothing_again(place, start, done, terminal):
+def test_a_run_that_was_killed_is_resumed_and_calls_nothing_again(
+    place, start, done, terminal, monkeypatch
+):
     process, calls = start("run", "flow.py"), terminal / "calls"
     until(lambda: calls.exists() and "30" in calls.read_text().split(), "that it has begun")
     until(lambda: len(ask(place, SQUARED)) >= 20, "that results are recorded")
@@ -58,6 +60,9 @@ def test_a_run_that_was_killed_is_resumed_and_calls_nothing_again(place, start, 
     assert (code, out) == (0, f"{sum(n * n for n in range(40))}\n"), err
     called = calls.read_text().split()
     assert {called.count(str(index)) for index in recorded} == {1}
+    code, out, err = done("journal", "copy", place.url, "copy.db")
+    assert (code, out) == (0, "1 run copied to copy.db\n"), err
+    monkeypatch.setenv("LOKKI_LOCAL_JOURNAL", "copy.db")
     code, out, err = done("show", "last")
     assert (code, "succeeded" in out) == (0, True), err
 

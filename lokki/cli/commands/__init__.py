@@ -34,6 +34,7 @@ TABLE = (
     Entry("unpause"),
     Entry("tune"),
     Entry("gc"),
+    Entry("journal", lokki_only=True),
     Entry("config"),
     Entry("notify"),
     Entry("result"),
