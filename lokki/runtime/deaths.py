@@ -15,28 +15,27 @@ DEATHS: Mapping[type[Exception], tuple[str, ...]] = {
 """The names of AWS, by what such an end is locally
 (https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html)."""
 _OURS = {name: kind.__name__ for kind, names in DEATHS.items() for name in names}
-
-
 _JOB_FAILED = "States.TaskFailed"
 _JOB_OUT_OF_TIME = "Job attempt duration exceeded timeout"
 
 
 def as_here(error: str, cause: str) -> tuple[str, str]:
     """The name and text of an error that AWS reports; those of a death are as locally."""
+    told = _read(cause)
     if error in _OURS:
-        return _OURS[error], f"{error}: {cause}"
-    if error == _JOB_FAILED and (job := _job(cause)) is not None:
-        return _of_job(job)
+        return _OURS[error], f"{error}: {told.get('errorMessage', cause)}"
+    if error == _JOB_FAILED and "JobId" in told:
+        return _of_job(told)
     return error, cause
 
 
-def _job(cause: str) -> Mapping[str, Any] | None:
-    """The description of a Batch job, if this is one."""
+def _read(cause: str) -> Mapping[str, Any]:
+    """What Lambda or Batch says of an end, in JSON; nothing if this is a text."""
     try:
         told = json.loads(cause)
-    except ValueError:
-        return None
-    return told if isinstance(told, dict) and "JobId" in told else None
+    except (ValueError, RecursionError):
+        return {}
+    return told if isinstance(told, dict) else {}
 
 
 def _of_job(job: Mapping[str, Any]) -> tuple[str, str]:

@@ -145,6 +145,9 @@ def test_a_failed_run_whose_step_reported_nothing_is_reported_by_aws():
     assert (told.error.step, told.error.type, told.error.message) == (
         "load", "WorkerDied", "Lambda.Unknown: it ran out",
     )  # fmt: skip
+    cause = '{"errorType":"Runtime.ExitError","errorMessage":"RequestId: 1 Error: signal: killed"}'
+    told = run(events, status="FAILED", stop=3, error="Runtime.ExitError", cause=cause)
+    assert told.error.message == "Runtime.ExitError: RequestId: 1 Error: signal: killed"
     told = run([], status="TIMED_OUT", stop=3)
     assert (told.status, told.error.step, told.error.type) == (
         "failed", None, "TIMED_OUT",
