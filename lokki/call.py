@@ -8,7 +8,7 @@ import os
 import traceback
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from inspect import Parameter
 from types import AsyncGeneratorType, CoroutineType, FrameType, TracebackType
@@ -59,6 +59,7 @@ class BoundCall:
     in_map: bool
     failures: tuple[Failure, ...] = ()
     secrets: tuple[str, ...] = ()
+    resources: Mapping[str, float] = field(default_factory=dict)
 
 
 def bind(
@@ -70,10 +71,12 @@ def bind(
     takes_input: bool,
     in_map: bool,
     failures: tuple[Failure, ...] = (),
+    lane: Lane | None = None,
 ) -> BoundCall:
     """Fix a call's arguments for one run: bound constants first, then flow parameters.
 
-    A flow parameter reaches a step that declares its name or takes ``**kwargs``.
+    A flow parameter reaches a step that declares its name or takes ``**kwargs``. ``lane`` is the
+    kind of lane that makes the call (default: that of the step).
     """
     step = call.step
     names, takes_any = input_and_names(step)
@@ -99,12 +102,13 @@ def bind(
         flow=flow,
         params=params,
         is_async=step.is_async,
-        lane=step.lane,
+        lane=lane or step.lane,
         timeout=step.timeout_seconds,
         exceptions=step.retry.exceptions,
         in_map=in_map,
         failures=failures,
         secrets=redactable((*params.values(), *call.args, *call.kwargs.values())),
+        resources=step.resources or {},
     )
 
 

@@ -47,6 +47,7 @@ def step(
     ephemeral_storage: int | None = None,
     timeout_seconds: float | None = None,
     executor: Executor | None = None,
+    resources: Mapping[str, float] | None = None,
 ) -> StepDecorator: ...
 def step(fn: Any = None, /, **options: Any) -> Any:
     """Make a function a step; with options: ``@step(retry={"retries": 3})``.
@@ -59,8 +60,10 @@ def step(fn: Any = None, /, **options: Any) -> Any:
     (default: no GPU). ``memory_mb``: memory in MiB on AWS. ``ephemeral_storage``: MiB of disk on
     AWS, which are ``/tmp`` in Lambda (default: what a function or job always has).
     ``timeout_seconds``: longest duration of one call (default: none); a call over it fails with
-    TimeoutError, and may be retried. ``executor``: "thread" or "process", where a local call runs
-    (default: a thread; a process when there is a timeout; async functions run on the event loop).
+    TimeoutError, and may be retried. ``executor``: "thread", "process" or "dask", where a call runs
+    that is not on AWS (default: a thread; a process when there is a timeout; async functions run on
+    the event loop; in a map, and with a cluster, sync functions run on Dask). ``resources``: what
+    the Dask worker must have, such as ``{"GPU": 1}`` (default: nothing).
 
     Raises DefinitionError when the options do not fit together.
     """

@@ -196,6 +196,10 @@ class WorkerDied(LokkiError):
     """A worker process was killed or crashed during a call of a step."""
 
 
+class ClusterError(LokkiError):
+    """A Dask cluster cannot be used: its scheduler or workers are not there, or do not fit."""
+
+
 class ServerError(LokkiError):
     """A server refuses a request (``status`` is HTTP's) or cannot be reached (None)."""
 

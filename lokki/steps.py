@@ -24,8 +24,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 JobType = Literal["lambda", "batch"]
-Executor = Literal["thread", "process"]
-Lane = Literal["thread", "process", "async"]
+Executor = Literal["thread", "process", "dask"]
+Lane = Literal["thread", "process", "async", "dask"]
 OPTIONS = (
     "retry",
     "job_type",
@@ -35,6 +35,7 @@ OPTIONS = (
     "ephemeral_storage",
     "timeout_seconds",
     "executor",
+    "resources",
 )
 """The options of ``@step``."""
 MAP_OPTIONS = (
@@ -67,6 +68,7 @@ class StepDefinition(Generic[P, R]):
     ephemeral_storage: int | None
     timeout_seconds: float | None
     executor: Executor | None
+    resources: Mapping[str, float] | None
 
     def __init__(
         self,
@@ -80,6 +82,7 @@ class StepDefinition(Generic[P, R]):
         ephemeral_storage: int | None = None,
         timeout_seconds: float | None = None,
         executor: Executor | None = None,
+        resources: Mapping[str, float] | None = None,
     ) -> None:
         if is_static := isinstance(fn, staticmethod):
             fn = fn.__func__
@@ -99,6 +102,7 @@ class StepDefinition(Generic[P, R]):
             ephemeral_storage=ephemeral_storage,
             timeout_seconds=timeout_seconds,
             executor=executor,
+            resources=resources,
             is_async=_is(iscoroutinefunction, fn) or is_async_generator(fn),
             is_static=is_static,
             __wrapped__=fn,
@@ -124,8 +128,8 @@ class StepDefinition(Generic[P, R]):
             )
         if self.job_type not in ("lambda", "batch"):
             raise refuse(f"job_type must be 'lambda' or 'batch', not {self.job_type!r}")
-        if self.executor not in (None, "thread", "process"):
-            raise refuse(f"executor must be 'thread' or 'process', not {self.executor!r}")
+        if self.executor not in (None, "thread", "process", "dask"):
+            raise refuse(f"executor must be 'thread', 'process' or 'dask', not {self.executor!r}")
         for option in ("vcpu", *_WHOLE, "timeout_seconds"):
             given = getattr(self, option)
             value = number(given)
@@ -140,6 +144,7 @@ class StepDefinition(Generic[P, R]):
             )
         if self.gpu is not None and self.job_type == "lambda":
             raise refuse("gpu is for job_type='batch'; Lambda has none")
+        self._check_resources(refuse)
         try:
             parameters = self.signature.parameters
         except (TypeError, ValueError):
@@ -155,6 +160,22 @@ class StepDefinition(Generic[P, R]):
                 "leave executor out (a process is used) or use executor='process'"
             )
 
+    def _check_resources(self, refuse: Callable[[str], DefinitionError]) -> None:
+        if self.resources is None:
+            return
+        if self.executor != "dask":
+            raise refuse("resources are those of Dask workers: add executor='dask'")
+        if not isinstance(self.resources, Mapping):
+            raise refuse(f"resources must be a dict like {{'GPU': 1}}, not {self.resources!r}")
+        for name, given in self.resources.items():
+            value = number(given)
+            if not isinstance(name, str) or value is None or not 0 < value < inf:
+                raise refuse(
+                    "resources must be names and numbers above 0, like {'GPU': 1}, "
+                    f"not {name!r}: {given!r}"
+                )
+        vars(self)["resources"] = dict(self.resources)
+
     def __setattr__(self, name: str, value: object = None) -> None:
         raise AttributeError(f"step '{self.name}' is immutable; give options to @step")
 
@@ -165,7 +186,9 @@ class StepDefinition(Generic[P, R]):
 
     @property
     def lane(self) -> Lane:
-        """Where a call of it runs locally: a sync step with a timeout needs a process."""
+        """Where a call of it runs without a cluster: a sync step with a timeout needs a process."""
+        if self.executor == "dask":
+            return "dask"
         if self.executor == "process" or (self.timeout_seconds and not self.is_async):
             return "process"
         return "async" if self.is_async else "thread"

@@ -101,6 +101,8 @@ PROMISED = {  # key: variable, default
     "local.worker_idle": ("LOKKI_LOCAL_WORKER_IDLE", 60),
     "local.worker_calls": ("LOKKI_LOCAL_WORKER_CALLS", None),
     "local.worker_memory": ("LOKKI_LOCAL_WORKER_MEMORY", None),
+    "local.cluster": ("LOKKI_LOCAL_CLUSTER", None),
+    "local.reconnect": ("LOKKI_LOCAL_RECONNECT", 300),
     "server.flows": ("LOKKI_SERVER_FLOWS", ""),
     "server.host": ("LOKKI_SERVER_HOST", "127.0.0.1"),
     "server.port": ("LOKKI_SERVER_PORT", 8765),

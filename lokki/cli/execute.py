@@ -27,7 +27,6 @@ from lokki.cli.streams import stdout_to_stderr
 from lokki.config import Config
 from lokki.engine.engine import Engine, RunHandle, engine_for
 from lokki.engine.events import Event
-from lokki.engine.items import lane_of
 from lokki.engine.witness import CLOSED, reporting
 from lokki.errors import LokkiError, ResultUnreadable, RunCancelled, RunFailed
 from lokki.forks import end_process
@@ -151,8 +150,9 @@ def _tell_limits(graph: FlowGraph[Any], engine: Engine, report: LineReport) -> N
     """Report a map that asks for more calls at a time than are possible."""
     for stage in graph.stages:
         wanted = isinstance(stage, MapStage) and stage.concurrency_limit
-        if wanted and wanted > (limit := engine.limit_of(stage)):
-            option = "--processes" if lane_of(stage) == "process" else "--concurrency"
+        limit = engine.limit_of(stage)
+        if wanted and limit is not None and wanted > limit:
+            option = "--processes" if engine.lane_of(stage) == "process" else "--concurrency"
             report.tell(logging.map_limited(stage.name, time(), wanted, limit, option))
 
 

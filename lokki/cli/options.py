@@ -8,7 +8,7 @@ import click
 
 from lokki.cli import completing
 from lokki.cli.configuration import configured
-from lokki.cli.types import Number, On
+from lokki.cli.types import Number, On, cluster_of
 from lokki.config import KEYS, Config
 from lokki.model.run import AWS, LOCAL
 
@@ -54,10 +54,19 @@ _SETTINGS = {
 }
 ON = click.Option(
     ["--on"],
-    type=On(LOCAL, AWS),
+    type=On(LOCAL, AWS, clusters=True),
     default=LOCAL,
-    metavar=f"{LOCAL}|{AWS}|URL",
-    help=f"Where: this machine, AWS, or a server by its URL.  [default: {LOCAL}]",
+    metavar=f"{LOCAL}|{AWS}|URL|dask=ADDRESS",
+    help="Where: this machine, AWS, a server by its URL, or here with the workers of a Dask "
+    f"scheduler, as dask=tcp://scheduler:8786.  [default: {LOCAL}]",
+)
+HERE_DASK_OR_SERVER = click.Option(
+    ["--on"],
+    type=On(LOCAL, clusters=True),
+    default=LOCAL,
+    metavar=f"{LOCAL}|URL|dask=ADDRESS",
+    help="Where: this machine, a server by its URL, or here with the workers of a Dask scheduler, "
+    f"as dask=tcp://scheduler:8786.  [default: {LOCAL}]",
 )
 ANYWHERE = click.Option(
     ["--on"],
@@ -144,5 +153,6 @@ def again_from(options: dict[str, Any]) -> ResumeOptions:
 def config_from(options: dict[str, Any]) -> Config:
     """The configuration with the settings taken out of a command's options."""
     options.pop("on", None)
-    given = _SETTINGS.keys() & options.keys()
-    return configured({_SETTINGS[name]: options.pop(name) for name in given})
+    given = {_SETTINGS[name]: options.pop(name) for name in _SETTINGS.keys() & options.keys()}
+    cluster = cluster_of(click.get_current_context(silent=True))
+    return configured(given if cluster is None else {**given, "local.cluster": cluster})

@@ -6,9 +6,11 @@ import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from time import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
+
+from lokki.model.run import LOCAL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,15 +72,31 @@ class Ago(click.ParamType[float]):
             )
 
 
+_DASK = "dask="
+
+
+def cluster_of(context: click.Context | None) -> str | None:
+    """The address of the Dask scheduler that ``--on`` names, if any."""
+    return None if context is None else cast("str | None", context.meta.get(_DASK))
+
+
 class On(click.ParamType[str]):
-    """The URL of a server, or one of ``names``."""
+    """The URL of a server, or one of ``names``.
+
+    With ``clusters``, also ``dask=ADDRESS``: here, with the workers of a Dask scheduler, whose
+    address is noted in the context for `cluster_of`.
+    """
 
     name = "backend"
 
-    def __init__(self, *names: str) -> None:
+    def __init__(self, *names: str, clusters: bool = False) -> None:
         self._names = names
+        self._clusters = clusters
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if self._clusters and ctx is not None and str(value).startswith(_DASK):
+            ctx.meta[_DASK] = str(value).removeprefix(_DASK)
+            return LOCAL
         if value not in self._names and not re.match("https?://[^/]", value):
             self.fail(
                 f"'{value}' is neither {' nor '.join(map(repr, self._names))} nor the URL of a "

@@ -247,6 +247,12 @@ class Local:
     worker_memory: int | None = _key(
         None, "megabytes in memory over which a worker is replaced; if not set, any", least=1
     )
+    cluster: str | None = _key(
+        None, "address of the Dask scheduler whose workers run the items of maps"
+    )
+    reconnect: int = _key(
+        300, "seconds for which the scheduler, or all its workers, may be away", least=1
+    )
 
 
 @dataclass(frozen=True)

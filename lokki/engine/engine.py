@@ -21,12 +21,13 @@ import anyio
 import anyio.to_thread
 
 from lokki.config import Config, journal_path, journal_place, load, unknown_variables
+from lokki.engine.cluster.address import cluster_address
+from lokki.engine.elsewhere import Elsewhere
 from lokki.engine.events import Event, RunFinished, StageProgressed
 from lokki.engine.importing import check_may_run
-from lokki.engine.items import lane_of
 from lokki.engine.lanes import Lanes
 from lokki.engine.payloads import payload_store
-from lokki.engine.program import has_processes
+from lokki.engine.placement import check_cluster, lane_of, lanes_needed, lanes_of
 from lokki.engine.resuming import Plan, plan
 from lokki.engine.run import Run
 from lokki.engine.spawning import cores
@@ -39,6 +40,7 @@ from lokki.postgres_url import Place
 from lokki.resumption import ResumeOptions
 from lokki.secret import HIDDEN, Secret
 from lokki.stages import Stage
+from lokki.steps import Lane
 from lokki.store.codec import loads
 from lokki.store.journal import Journal
 from lokki.store.keys import check_part
@@ -107,9 +109,11 @@ class Engine:
     database. ``payloads``: store of large payloads (default: a directory beside the journal).
     ``concurrency``: most calls at a time in the whole engine, all runs together (default: 4 × the
     cores in threads and 100 on the event loop). ``processes``: most of them in worker processes
-    (default: the cores); if given, the engine prepares for them when it opens. ``echo``: stream
-    that shows the output of steps (default: the stream that it was written to). ``config``: where
-    the first four come from if they are not given (default: the configuration of the working
+    (default: the cores); if given, the engine prepares for them when it opens. ``cluster``: address
+    of a Dask scheduler, such as ``"tcp://scheduler:8786"``, whose workers run the items of maps
+    (default: none). ``echo``: stream that shows the output of steps (default: the stream that it
+    was written to). ``config``: where the first five come from if they are not given (default: the
+    configuration of the working
     directory; raises ConfigError when that is wrong).
 
     Leaving the context waits for unfinished runs; an error or a cancellation cancels them first.
@@ -123,6 +127,7 @@ class Engine:
         payloads: PayloadStore | None = None,
         concurrency: int | None = None,
         processes: int | None = None,
+        cluster: str | None = None,
         echo: TextIO | None = None,
         config: Config | None = None,
     ) -> None:
@@ -142,6 +147,8 @@ class Engine:
         concurrency = whole(concurrency) or config.local.concurrency
         processes = whole(processes) or config.local.processes
         self._local = config.local
+        address = cluster or config.local.cluster
+        self._cluster = None if address is None else cluster_address(address)
         self._path, self._payloads = _places(journal, payloads, config)
         self._own_payloads = payloads is None
         self.notifier = Notifier(config)
@@ -150,6 +157,8 @@ class Engine:
             "async": concurrency or _ASYNC_CALLS,
             "process": processes or min(cores(), concurrency or cores()),
         }
+        if self._cluster is not None:
+            self._limits["dask"] = concurrency or 1
         self._total = concurrency
         self._echo = echo
         self._runs: set[Run] = set()
@@ -165,8 +174,11 @@ class Engine:
         except BaseException:
             workers.close()
             raise
+        elsewhere: dict[Lane, Elsewhere] = {"process": workers}
+        if self._cluster is not None:
+            elsewhere["dask"] = self._cluster_pool(self._cluster)
         self._lanes = Lanes(
-            self.journal.commits, self._payloads, self._limits, self._total, workers
+            self.journal.commits, self._payloads, self._limits, self._total, elsewhere
         )
         self._tasks: set[asyncio.Task[None]] = set()
         self._open = True
@@ -194,9 +206,39 @@ class Engine:
                 await anyio.to_thread.run_sync(self.journal.close)
                 await anyio.to_thread.run_sync(self.notifier.close)
 
-    def limit_of(self, stage: Stage) -> int:
-        """The most calls of a stage that run at a time here, apart from the stage's own limit."""
-        limit = self._limits[lane_of(stage)]
+    def _cluster_pool(self, address: str) -> Elsewhere:
+        from lokki.engine.cluster.pool import ClusterPool
+
+        def widen(threads: int) -> None:
+            if self._total is None:
+                self._lanes.widen("dask", threads)
+
+        return ClusterPool(
+            address,
+            self._local,
+            widen=widen,
+            wake=lambda: self._lanes.look_again(),
+            tell=self._tell,
+        )
+
+    def _tell(self, text: str) -> None:
+        """Have all runs record a warning; from any thread."""
+        for run in tuple(self._runs):
+            run.warn(text)
+
+    def lane_of(self, stage: Stage) -> Lane:
+        """The kind of lane that runs the items of a stage here."""
+        return lane_of(lanes_of(stage, cluster=self._cluster is not None))
+
+    def limit_of(self, stage: Stage) -> int | None:
+        """The most calls of a stage that run at a time here, apart from the stage's own limit.
+
+        None if that depends on a cluster.
+        """
+        lane = self.lane_of(stage)
+        if lane == "dask":
+            return self._total
+        limit = self._limits[lane]
         return limit if self._total is None else min(limit, self._total)
 
     def _cancel_all(self) -> None:
@@ -303,6 +345,8 @@ class Engine:
     ) -> RunHandle[R]:
         if not self._open:
             raise LokkiError("this engine is not open: use it in 'async with Engine() as engine'")
+        if self._cluster is None:
+            check_cluster(graph)
         run = Run(
             graph,
             run_id,
@@ -381,7 +425,8 @@ def new_run_id() -> str:
 def engine_for(graph: FlowGraph[Any], **options: Any) -> Engine:
     """An engine with these options that prepares for the processes of a graph when it opens."""
     engine = Engine(**options)
-    engine._expects_processes |= has_processes(graph)
+    needed = lanes_needed(graph, cluster=engine._cluster is not None)
+    engine._expects_processes |= "process" in needed
     return engine
 
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from lokki.call import BoundCall
 from lokki.engine.kept import KeptResults
 from lokki.engine.perform import SHORT_SECONDS, Carried, FailedAttempt, Kept, Performed
+from lokki.engine.placement import ELSEWHERE, lane_of
 from lokki.engine.state import Claim, RunState
 from lokki.errors import LokkiError, described
 from lokki.model.failure import Failure
 from lokki.model.status import ItemStatus
-from lokki.stages import Stage
 from lokki.steps import Lane
 from lokki.store.outcomes import Outcomes
 from lokki.store.writer import RunWriter
@@ -32,13 +32,6 @@ _LOGGED_AS = {
     ItemStatus.FAILED: ("ERROR", "failed"),
 }
 """Level and text of the log line of a failed attempt."""
-
-
-def lane_of(stage: Stage) -> Lane:
-    """The kind of lane that the items of a stage need."""
-    lanes = {call.step.lane for call in stage.calls}
-    kinds: tuple[Lane, ...] = ("async", "process", "thread")
-    return next(lane for lane in kinds if lane in lanes)
 
 
 class StageWork:
@@ -78,8 +71,8 @@ class StageWork:
         self.on_done = on_done
         self.program = program
         self.traced = traced
-        self.lane: Lane = lane_of(state.stage)
-        self.remote = all(call.lane == "process" for call in calls)
+        self.lane: Lane = lane_of(call.lane for call in calls)
+        self.remote = self.lane in ELSEWHERE and all(call.lane == self.lane for call in calls)
         """Whether a worker can run its items from their first call to the last."""
         self.plain = all(call.lane == self.lane and call.timeout is None for call in calls)
         """Whether its lane makes all its calls itself."""
@@ -93,6 +86,8 @@ class StageWork:
         self.seconds_per_item = 0.0
         self._slowed_to: float | None = None
         self.last_size = 0
+        self.alone: set[int] = set()
+        """Items to send to a worker one at a time: one of them may have ended another worker."""
         self.error: LokkiError | None = None
         self.failure: Failure | None = None
         """The failure that ended the run; of several, that of the first item."""
@@ -173,10 +168,11 @@ class StageWork:
 
 
 class Slice(Performed[StageWork]):
-    """A claim of a stage, and since when a lane has been at it."""
+    """A claim of a stage, and since when a lane has been at it; ``worked``: a worker's seconds."""
 
-    __slots__ = ("began",)
+    __slots__ = ("began", "worked")
 
     def __init__(self, work: StageWork, claim: Claim, began: float) -> None:
         super().__init__(work, claim)
         self.began = began
+        self.worked: float | None = None

@@ -28,13 +28,13 @@ from anyio.lowlevel import EventLoopToken, current_token
 from lokki import forks
 from lokki.call import BoundCall, await_step, awaited, call_step
 from lokki.context import watched
+from lokki.engine.elsewhere import Elsewhere
 from lokki.engine.items import Slice, StageWork
 from lokki.engine.perform import Call, CallCancelled, Performing, Put, Request, drive, perform
 from lokki.engine.threads import in_thread
 from lokki.engine.turns import Turns
 from lokki.engine.watch import ADVICE, LoopWatch
 from lokki.engine.witness import Witness
-from lokki.engine.workers import WorkerPool
 from lokki.steps import Lane, running
 from lokki.store.commits import Committer
 from lokki.store.local import LocalStore
@@ -59,7 +59,7 @@ class Lanes:
     """The lanes of one engine; made and closed on its event loop.
 
     ``limits`` is the most lanes of each kind that work at a time, ``total`` the most of all kinds
-    together (None: the sum). ``workers`` make the calls of process lanes.
+    together (None: the sum). ``elsewhere`` makes the calls of process lanes and of a cluster's.
     """
 
     def __init__(
@@ -68,11 +68,11 @@ class Lanes:
         payloads: PayloadStore,
         limits: dict[Lane, int],
         total: int | None,
-        workers: WorkerPool,
+        elsewhere: dict[Lane, Elsewhere],
     ) -> None:
         self.commits = commits
         self.payloads = payloads
-        self.workers = workers
+        self.elsewhere = elsewhere
         self._write = payloads.write if isinstance(payloads, BlockingStore) else None
         self._folder = payloads.folder if isinstance(payloads, LocalStore) else None
         self._lock = threading.Lock()
@@ -80,7 +80,7 @@ class Lanes:
         self._turns = Turns(limits, total or sum(limits.values()))
         self._granted: deque[Slice] = deque()
         self._threads: list[threading.Thread] = []
-        self._most_threads = limits["thread"] + limits["process"]
+        self._most_threads = _threads(limits)
         self._idle = 0
         self._watched = False
         self._closing = False
@@ -112,7 +112,8 @@ class Lanes:
             ended = self._turns.remove_if_done(work)
         for scope in tuple(work.scopes):
             scope.cancel()
-        self.workers.kill(work)
+        for each in self.elsewhere.values():
+            each.kill(work)
         if ended:
             work.on_done()
 
@@ -134,9 +135,19 @@ class Lanes:
         """Run this many items of ``work`` at a time, like `Turns.tune`. On the loop."""
         with self._lock:
             self._turns.tune(work, concurrency)
-            threads = self._turns.limits["thread"] + self._turns.limits["process"]
-            self._most_threads = max(self._most_threads, threads)
+            self._most_threads = max(self._most_threads, _threads(self._turns.limits))
         self._start_lanes()
+
+    def widen(self, lane: Lane, limit: int) -> None:
+        """Let this many lanes of a kind work at a time; from any thread."""
+        with self._lock:
+            self._turns.widen(lane, limit)
+            self._most_threads = max(self._most_threads, _threads(self._turns.limits))
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Have lanes look for work that has become available; from any thread."""
+        self.call_on_loop(self._start_lanes)
 
     async def close(self) -> None:
         """End the lanes; every run has ended."""
@@ -150,7 +161,8 @@ class Lanes:
             await anyio.to_thread.run_sync(thread.join)
         await anyio.to_thread.run_sync(self._watch.close)
         self._witness.close()
-        await anyio.to_thread.run_sync(self.workers.close)
+        for each in self.elsewhere.values():
+            await anyio.to_thread.run_sync(each.close)
 
     def call_on_loop(self, function: Callable[[], None]) -> None:
         """Have the event loop call ``function`` soon; from any thread."""
@@ -250,7 +262,7 @@ class Lanes:
     def _drive(self, done: Slice) -> None:
         work = done.work
         if work.remote:
-            self.workers.run(done, self._folder, self._put)
+            self.elsewhere[work.lane].run(done, self._folder, self._put)
         else:
             drive(
                 done, work.fresh, call_step if work.plain else partial(self._call, work), self._put
@@ -259,7 +271,7 @@ class Lanes:
     def _call(self, work: StageWork, call: BoundCall, value: Any, index: int, attempt: int) -> Any:
         if call.lane == "thread":
             return call_step(call, value, index, attempt)
-        return self.workers.call(work, call, value, index, attempt)
+        return self.elsewhere[call.lane].call(work, call, value, index, attempt)
 
     def _put(self, put: Put) -> Any:
         self._stay_in_process()
@@ -424,9 +436,9 @@ class Lanes:
         call = request[0]
         if call.lane == "thread":
             return await self._hop(request, work.fresh())
-        if call.lane == "process":
-            workers = self.workers
-            return await in_thread(workers.call, work, *request, limiter=workers.limiter)
+        if call.lane in self.elsewhere:
+            there = self.elsewhere[call.lane]
+            return await in_thread(there.call, work, *request, limiter=there.limiter)
         late = f"the call took longer than {call.timeout} s"
         with anyio.move_on_after(call.timeout) as scope:
             try:
@@ -472,6 +484,11 @@ class Lanes:
             if not turn.cancelled():
                 self._loop.call_soon_threadsafe(_wake, turn)
                 return
+
+
+def _threads(limits: dict[Lane, int]) -> int:
+    """How many threads lanes may need."""
+    return sum(limit for lane, limit in limits.items() if lane != "async")
 
 
 def _wake(turn: asyncio.Future[None]) -> None:

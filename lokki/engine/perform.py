@@ -60,6 +60,21 @@ class Put:
 
 
 @dataclass(frozen=True, slots=True)
+class Packed(Put):
+    """A result that another process has compressed already."""
+
+    ref: str
+
+    @classmethod
+    def of(cls, put: Put) -> Packed:
+        data, ref = put.packed()
+        return cls(put.key, [bytes(each) for each in data], ref)
+
+    def packed(self) -> tuple[list[bytes | memoryview], str]:
+        return list(self.chunks), self.ref
+
+
+@dataclass(frozen=True, slots=True)
 class Pickled:
     """The pickle of a large result, kept in its place."""
 

@@ -86,11 +86,6 @@ class Program:
         return origin(module)
 
 
-def has_processes(graph: FlowGraph[Any]) -> bool:
-    """Whether worker processes make some of a graph's calls."""
-    return any(call.step.lane == "process" for call in graph.calls)
-
-
 def origin(module: ModuleType) -> Origin | None:
     """The name and the file by which another process can import a module."""
     name, file = module.__name__, file_of(module)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import mmap
 import os
 import threading
+from typing import Protocol
 
 _BYTES = 4 * 8
 _BEGUN, _LIMIT, _POSITION, _SINCE = range(4)
@@ -27,6 +28,19 @@ def shared_memory() -> int:
             descriptor = os.dup(file.fileno())
     os.ftruncate(descriptor, _BYTES)
     return descriptor
+
+
+class Begun(Protocol):
+    """How far a worker is in a slice, as the engine knows it; see `Progress`."""
+
+    @property
+    def begun(self) -> int: ...
+    @property
+    def limit(self) -> int: ...
+    @property
+    def position(self) -> int: ...
+    def reset(self, count: int) -> None: ...
+    def take_back(self) -> bool: ...
 
 
 class Progress:

@@ -12,7 +12,7 @@ from lokki.call import BoundCall, capture
 from lokki.engine.definitions import Definitions, Described
 from lokki.engine.items import Slice
 from lokki.engine.perform import Carried, Put, renewed
-from lokki.engine.progress import Progress
+from lokki.engine.progress import Begun
 from lokki.engine.sliced import Items, Ran, Sent, Traits
 from lokki.engine.state import Claim, Failed, Work
 from lokki.errors import PayloadError, ValueUnreadable, text_of
@@ -46,7 +46,7 @@ class RemoteSlice:
         self._put = put
         self._works = _taken(done.claim)
         self._sent: Sent | None = None
-        self._progress: Progress | None = None
+        self._progress: Begun | None = None
         self._rest: list[Work] = []
         self._carried: dict[tuple[int, int], bytes] = {}
         self._started = time()
@@ -71,6 +71,10 @@ class RemoteSlice:
     def items(self, described: Described) -> Items:
         """The items to send. Raises PayloadError if the first cannot be pickled."""
         work, inputs, size = self.work, list[Entry](), 0
+        if work.alone:
+            at = (each for each, (index, _, _) in enumerate(self._works) if index in work.alone)
+            most = max(1, next(at, len(self._works)))
+            self._works, self._rest = self._works[:most], self._works[most:]
         for index, position, _ in self._works:
             value = work.carried[index].value if position else work.inputs[index]
             if is_plain(value):
@@ -86,10 +90,11 @@ class RemoteSlice:
             if inputs and size > _MOST_BYTES:
                 break
             inputs.append((raw,))
-        self._works, self._rest = self._works[: len(inputs)], self._works[len(inputs) :]
+        self._works, left = self._works[: len(inputs)], self._works[len(inputs) :]
+        self._rest = left + self._rest
         return Items(self._works, inputs, work.seconds_per_item, work.large)
 
-    def begin(self, progress: Progress, most: int) -> int:
+    def begin(self, progress: Begun, most: int) -> int:
         """Give a worker at most ``most`` of the items, and return how many."""
         self._works, self._rest = self._works[:most], self._works[most:] + self._rest
         self._progress = progress
@@ -105,7 +110,7 @@ class RemoteSlice:
         """Serve a request of the worker: store a large result, or keep an input for a retry."""
         if kind == "put":
             try:
-                return self._put(Put(*content))
+                return self._put(content if isinstance(content, Put) else Put(*content))
             except Exception as error:  # perhaps of a store's own type, which no pickle holds
                 return PayloadError(text_of(error))
         index, position, pristine = content
@@ -119,6 +124,7 @@ class RemoteSlice:
         work, done = self.work, self._done
         done.singles, done.failed, done.rows = ran.singles, ran.failed, ran.rows
         work.large = ran.large
+        done.worked = ran.seconds
         if work.carried:
             for index in ran.singles:
                 work.carried.pop(index, None)
@@ -156,9 +162,16 @@ class RemoteSlice:
     def _left(self) -> list[Work]:
         return self._works[len(self._done) :]
 
-    def lost(self, error: BaseException) -> None:
-        """Fail the item that the worker was running when it ended; unreported ones run again."""
+    def lost(self, error: BaseException, *, at_unknown: bool = False) -> None:
+        """Fail the item that the worker was running when it ended; unreported ones run again.
+
+        If it is not known which of several it was, each runs again alone.
+        """
         works, at = self._begun()
+        if at is None and at_unknown and len(works) > 1:
+            self.work.alone.update(index for index, _, _ in works)
+            self._leave(works)
+            return
         if at is None:
             self.fail(capture(*self.first(), error))
             return

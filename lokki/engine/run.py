@@ -35,7 +35,8 @@ from lokki.engine.kept import KeptResults, unpacked
 from lokki.engine.lanes import Lanes
 from lokki.engine.parameters import kept_params
 from lokki.engine.perform import Carried
-from lokki.engine.program import Program, has_processes
+from lokki.engine.placement import ELSEWHERE, lanes_needed, lanes_of
+from lokki.engine.program import Program
 from lokki.engine.resuming import Plan
 from lokki.engine.state import Recorded, RunState
 from lokki.engine.surroundings import surroundings
@@ -121,9 +122,12 @@ class Run:
         self.error: Exception | None = None
         self.work: StageWork | None = None
         self.state = RunState(graph.stages)
-        self._program = Program.of(graph) if has_processes(graph) else None
-        if self._program is not None:
-            lanes.workers.prepare(run_id, self._program)
+        self._cluster = "dask" in lanes.elsewhere
+        elsewhere = lanes_needed(graph, cluster=self._cluster).intersection(ELSEWHERE)
+        self._program = Program.of(graph) if elsewhere else None
+        for lane in elsewhere:
+            assert self._program is not None
+            lanes.elsewhere[lane].prepare(run_id, self._program)
         self._since = time(), monotonic()
         self._number = 0
         self._begun: dict[int, StageRow] = {}
@@ -314,6 +318,13 @@ class Run:
         text = cut(redacted(message, secrets_of(self.graph)), LONGEST)
         self._writer.note((self._now(), step, None, 1, "ERROR", "lokki", text))
 
+    def warn(self, text: str) -> None:
+        """Record and show a warning that belongs to no item; from any thread."""
+        stages = self.graph.stages
+        step = stages[min(self.state.position, len(stages) - 1)].name
+        output.record(self.id, (self._now(), step, None, 1, "WARNING", "lokki", text))
+        output.show(self.id, f"WARNING: {text}\n")
+
     async def _superseded(self, reopening: Reopening | None) -> set[str]:
         """The folders of earlier writers that contain only what is being discarded."""
         if reopening is None:
@@ -458,8 +469,9 @@ class Run:
                 takes_input=position > 0,
                 in_map=isinstance(stage, MapStage),
                 failures=failures,
+                lane=lane,
             )
-            for call in stage.calls
+            for call, lane in zip(stage.calls, lanes_of(stage, cluster=self._cluster), strict=True)
         )
 
     # ---- what is recorded ------------------------------------------------------------------------

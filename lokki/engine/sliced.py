@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from lokki.engine.perform import FailedAttempt
 from lokki.engine.program import Program
-from lokki.engine.progress import Progress
+from lokki.engine.progress import Begun
 from lokki.engine.state import Work
 from lokki.store.outcomes import Outcomes
 from lokki.store.spans import Entry
@@ -54,7 +54,7 @@ class Ran(NamedTuple):
 
     ``singles`` succeeded and are in no span. ``carried`` has the input of the inner step to retry:
     its pickle and its stored form. ``unloadable`` is the reason why the input of the next item
-    cannot be unpickled.
+    cannot be unpickled. ``seconds`` is how long the worker was at it.
     """
 
     singles: list[int]
@@ -63,6 +63,7 @@ class Ran(NamedTuple):
     carried: dict[int, tuple[bytes, bytes | None, str | None]]
     large: bool
     unloadable: str | None
+    seconds: float
 
 
 class Sent(deque[Work]):
@@ -71,7 +72,7 @@ class Sent(deque[Work]):
     Other lanes can take those that it has not begun; the length counts only these.
     """
 
-    def __init__(self, works: Sequence[Work], progress: Progress) -> None:
+    def __init__(self, works: Sequence[Work], progress: Begun) -> None:
         super().__init__(works)
         self._progress = progress
         self._lock = threading.Lock()

@@ -15,6 +15,9 @@ SLICE_SECONDS = 0.002
 _MOST_ITEMS = 4096
 WORKER_SECONDS = 0.05
 """The same for a worker process, which waits for its next slice while the last one is reported."""
+_CLUSTER_SECONDS = 0.02, 0.2
+"""The same for a worker of a cluster: at least and at most. The way there and back takes 10 to 20
+milliseconds."""
 _MOST_TURNS = 8
 """Async lanes take turns on one loop: a slice may last this many turns."""
 _PATIENCE_SECONDS = 0.02
@@ -31,9 +34,9 @@ class Turns:
     """
 
     def __init__(self, limits: dict[Lane, int], total: int) -> None:
-        self.limits = dict(limits)
+        self.limits: dict[Lane, int] = dict(limits)
         self.total = total
-        self._usual = dict(limits), total
+        self._usual: tuple[dict[Lane, int], int] = dict(limits), total
         self._tuned: dict[StageWork, int] = {}
         self._busy: dict[Lane, int] = dict.fromkeys(limits, 0)
         self._works: deque[StageWork] = deque()
@@ -52,6 +55,12 @@ class Turns:
         if work.lane != "process":
             self._tuned[work] = concurrency
             self._set_limits()
+
+    def widen(self, lane: Lane, limit: int) -> None:
+        """Have this many lanes of a kind, as those of a cluster that grows or shrinks."""
+        limits, total = self._usual
+        self._usual = {**limits, lane: limit}, total + limit - limits[lane]
+        self._set_limits()
 
     def _set_limits(self) -> None:
         """The usual limits, or those of the stages that are tuned, if they are higher."""
@@ -114,16 +123,23 @@ class Turns:
             return 1
         side_by_side = min(len(work.slices) + 1, _MOST_TURNS) if work.lane == "async" else 1
         fitting = int(SLICE_SECONDS * side_by_side / work.seconds_per_item)
-        if work.remote and fitting:
-            share = work.state.fresh // (2 * self.limits["process"])  # the last slices are shorter
-            fitting = max(fitting, min(int(WORKER_SECONDS / work.seconds_per_item), share))
-        return max(1, min(fitting, 4 * work.last_size, _MOST_ITEMS))
+        growth = 4
+        if work.remote:
+            share = work.state.fresh // (2 * self.limits[work.lane])  # the last slices are shorter
+            if work.lane == "dask":
+                least, most = (int(each / work.seconds_per_item) for each in _CLUSTER_SECONDS)
+                fitting, growth = min(most, max(share, least)), 64
+            elif fitting:
+                fitting = max(fitting, min(int(WORKER_SECONDS / work.seconds_per_item), share))
+        return max(1, min(fitting, growth * work.last_size, _MOST_ITEMS))
 
     def finish(self, done: Slice, seconds: float, now: float) -> bool:
         """Report a slice that took ``seconds``; return whether its stage is done."""
         work = done.work
         self._busy[work.lane] -= 1
         del work.slices[done]
+        if work.lane == "dask" and done.worked is not None:
+            seconds = done.worked
         if len(done):
             work.seconds_per_item = max(seconds / len(done), 1e-9)
             work.last_size = len(done)

@@ -288,17 +288,18 @@ class _Calls:
     def _run(self, stage: _Stage, number: int, items: Items) -> Ran:
         stage.begin(number, items)
         done = Performed(stage, Claim(_Mine(stage, items, self._progress)))
-        why = None
+        why, began = None, monotonic()
         try:
             fresh = continued(stage.span, self._fresh)
             drive(done, fresh, partial(self._called, stage), partial(self._put, stage, number))
         except _Unloadable as error:
             why = str(error)
+        seconds = monotonic() - began
         done.close()
         carried = _carried(stage, done)
         stage.carried.clear()
         stage.inputs.clear()
-        return Ran(done.singles, done.failed, done.rows, carried, stage.large, why)
+        return Ran(done.singles, done.failed, done.rows, carried, stage.large, why, seconds)
 
     def _put(self, stage: _Stage, number: int, put: Put) -> str:
         store = stage.store

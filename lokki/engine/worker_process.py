@@ -10,7 +10,6 @@ from contextlib import suppress
 from time import monotonic
 
 from lokki.engine.channel import Channel
-from lokki.engine.items import StageWork
 from lokki.engine.program import Program
 from lokki.engine.progress import Progress, shared_memory
 from lokki.engine.sources import Source
@@ -42,7 +41,7 @@ class WorkerProcess:
         self.requests = 0
         self.calls = 0
         self.idle_since = monotonic()
-        self.work: StageWork | None = None
+        self.owner: object = None
         self.answered = True
         self.cancelled = False
 

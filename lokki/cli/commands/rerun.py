@@ -12,7 +12,7 @@ import click
 from lokki.cli import completing
 from lokki.cli.command import HELP, Command, call
 from lokki.cli.graphs import asked_graph
-from lokki.cli.options import HERE_OR_SERVER, config_from, settings
+from lokki.cli.options import HERE_DASK_OR_SERVER, config_from, settings
 from lokki.cli.parameters import PARAMS, option_of, options_of, secrets_help, stored_parameters
 from lokki.cli.program import Program
 from lokki.cli.recorded import flow_of, found_run
@@ -30,7 +30,7 @@ lists them with the values of that run.
 """
 _WRONG = 422
 """The status of an answer about wrong parameters."""
-_SETTINGS = [HERE_OR_SERVER, *settings("logging", "local")]
+_SETTINGS = [HERE_DASK_OR_SERVER, *settings("logging", "local")]
 
 
 def command(flow: Flow[..., Any] | None, program: Program) -> click.Command:

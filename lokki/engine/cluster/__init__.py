@@ -1,0 +1,1 @@
+"""Slices that the workers of a Dask cluster run."""

@@ -1,0 +1,301 @@
+"""What runs in a Dask worker: it passes orders on to worker processes of its own.
+
+The user's code runs in these, never in the Dask worker itself. So a call can be killed, nothing
+that it raises or breaks reaches Dask, and a process that dies is replaced and tells which item it
+was at.
+
+Dask starts a task again, up to four times, when its worker has died. An order is begun once: the
+worker that begins it notes that with the scheduler, and one that finds such a note reports it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pickle
+import sys
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import replace
+from secrets import token_hex
+from typing import Any
+
+from distributed.worker import Worker, get_worker
+
+from lokki.config import Local
+from lokki.engine.cluster.messages import KEY, VERSIONS, News, Order, Reply, Seen
+from lokki.engine.cluster.versions import versions_of
+from lokki.engine.elsewhere import Again, Unimportable, Unloadable
+from lokki.engine.perform import CallCancelled, Packed, Put
+from lokki.engine.program import Program
+from lokki.engine.progress import Begun
+from lokki.engine.sliced import Items
+from lokki.engine.spawning import cores
+from lokki.engine.workers import WorkerPool
+from lokki.errors import WorkerDied, described
+from lokki.location import in_library
+
+_MOST_NEWS = 64
+_MOST_ENGINES = 8
+_SCHEDULER_SECONDS = 10.0
+_LOOK_SECONDS = 0.5
+
+
+class _Host:
+    """The orders of one engine in this process."""
+
+    def __init__(self, news: News, threads: int) -> None:
+        settings = news.settings
+        share = settings.worker_threads or max(1, cores() // threads)
+        local = replace(Local(), **{**settings._asdict(), "worker_threads": share})
+        self.pool = WorkerPool(threads, local)
+        self.news: OrderedDict[int, News] = OrderedDict()
+        self.orders: dict[int, _Served] = {}
+
+    def learn(self, key: int, news: News) -> None:
+        self.news[key] = news._replace(program=_here(news.program))
+        while len(self.news) > _MOST_NEWS:
+            self.news.popitem(last=False)
+
+
+_lock = threading.Lock()
+_hosts: OrderedDict[str, _Host] = OrderedDict()
+_stopped: OrderedDict[tuple[str, int], None] = OrderedDict()
+_watching = False
+
+
+# ---- tasks ---------------------------------------------------------------------------------------
+
+
+def serve(known: str, raw: bytes) -> bytes:
+    """The Dask task of an order: a pickled `Reply`, whatever happens."""
+    try:
+        reply = _served(known, raw)
+    except BaseException as error:
+        reply = _without_answer("refused", described(error))
+    return pickle.dumps(reply, pickle.HIGHEST_PROTOCOL)
+
+
+def _served(known: str, raw: bytes) -> Reply:
+    worker = get_worker()
+    if known != VERSIONS:
+        return _without_answer("refused", f"{worker.address} has {VERSIONS}, the engine {known}")
+    order: Order = pickle.loads(raw)  # noqa: S301 - from an engine of lokki
+    if not _is_first(worker, KEY.format(engine=order.engine, number=order.number)):
+        return _without_answer("second", None)
+    host = _host(order, worker.state.nthreads)
+    if host is None or order.key not in host.news:
+        return _without_answer("unknown", None)
+    served = _Served(order, host.news[order.key], worker)
+    with _lock:
+        if (order.engine, order.number) in _stopped:
+            return _without_answer("cancelled", None)
+        host.orders[order.number] = served
+        _watch()
+    try:
+        kind, content = _asked(host.pool, served)
+    finally:
+        with _lock:
+            del host.orders[order.number]
+    return Reply(kind, content, served.seen())
+
+
+def _without_answer(kind: str, content: Any) -> Reply:
+    return Reply(kind, content, Seen(0, 0, []))
+
+
+def _asked(pool: WorkerPool, served: _Served) -> tuple[str, Any]:
+    try:
+        return "answer", pool.ask(served)
+    except Again:
+        return "again", None
+    except Unloadable as error:
+        return "unloadable", str(error)
+    except Unimportable as error:
+        return "unimportable", error.args
+    except TimeoutError as error:
+        return "late", str(error)
+    except WorkerDied as error:
+        return "died", str(error)
+    except CallCancelled:
+        return "cancelled", None
+
+
+def _host(order: Order, threads: int) -> _Host | None:
+    """The host of an order's engine; None if this process does not know it yet."""
+    with _lock:
+        host = _hosts.get(order.engine)
+        if order.news is not None:
+            news: News = pickle.loads(order.news)  # noqa: S301
+            if host is None:
+                host = _hosts[order.engine] = _Host(news, threads)
+            host.learn(order.key, news)
+        idle = [name for name, each in _hosts.items() if not each.orders and each is not host]
+        surplus = [_hosts.pop(name) for name in idle[: len(_hosts) - _MOST_ENGINES]]
+    for each in surplus:
+        each.pool.close()
+    return host
+
+
+def _is_first(worker: Worker, key: str) -> bool:
+    """Whether no other worker has begun an order; notes that this one does.
+
+    The note is there before anyone looks, so of two workers at most one begins. The scheduler
+    drops the notes of a task with the task.
+    """
+    mine = token_hex(8)
+
+    async def noted() -> set[str]:
+        scheduler: Any = worker.scheduler
+        await scheduler.set_metadata(keys=[key, mine], value=worker.address)
+        return set(await scheduler.get_metadata(keys=[key]))
+
+    loop = worker.loop.asyncio_loop  # type: ignore[attr-defined]
+    notes = asyncio.run_coroutine_threadsafe(noted(), loop).result(_SCHEDULER_SECONDS)
+    return notes == {mine}
+
+
+def _here(program: Program) -> Program:
+    """The engine's program as it is on this machine: with the packages that are installed here.
+
+    The user's modules come from their texts, wherever their files are.
+    """
+    own = [each for each in program.path if not in_library(os.path.join(each, "module.py"))]
+    path = tuple(dict.fromkeys([*own, *sys.path]))
+    folder = program.folder if program.folder and os.path.isdir(program.folder) else None
+    return replace(program, path=path, folder=folder)
+
+
+class _Served:
+    """An order while a worker process serves it: what `WorkerPool` knows of a request."""
+
+    def __init__(self, order: Order, news: News, worker: Worker) -> None:
+        self.key = order.key
+        self.content = order.content
+        self.timeouts = order.timeouts
+        self.resources: dict[str, float] = {}  # Dask has seen to them
+        self.run_id = news.run_id
+        self.program = news.program
+        self.definition = news.definition
+        self.cancelled = False
+        self._task = KEY.format(engine=order.engine, number=order.number)
+        self._worker = worker
+        self._progress: Begun | None = None
+        self._messages: list[tuple[str, Any, Any]] = []
+        self._ended = Seen(0, 0, [])
+        self._lock = threading.Lock()
+
+    @property
+    def owner(self) -> object:
+        return self
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether nobody waits for the outcome: the engine or the scheduler is gone."""
+        task = self._worker.state.tasks.get(self._task)
+        closing = self._worker.status.name in ("closing", "closed", "failed")
+        return closing or task is None or task.state == "cancelled"
+
+    def begin(self, progress: Begun, most: int) -> int:
+        works = self.content.works if isinstance(self.content, Items) else [None]
+        count = min(most, len(works))
+        progress.reset(count)
+        with self._lock:
+            self._progress = progress
+        return count
+
+    def end(self) -> None:
+        with self._lock:
+            if self._progress is not None:
+                self._ended = Seen(self._progress.begun, self._progress.position, [])
+            self._progress = None
+
+    def hear(self, kind: str, of: Any, content: Any) -> Any:
+        answer = None
+        if kind == "put":
+            content = Packed.of(Put(*content))
+            answer = content.ref
+        with self._lock:
+            self._messages.append((kind, of, content))
+        return answer
+
+    def seen(self) -> Seen:
+        """How far it is; hands over the messages so far."""
+        with self._lock:
+            messages, self._messages = self._messages, []
+            now = self._progress or self._ended
+            return Seen(now.begun, now.position, messages)
+
+    def release(self) -> None:
+        """Begin no more items, so that others can run them."""
+        with self._lock:
+            progress = self._progress
+            while progress is not None and progress.take_back():
+                pass
+
+
+# ---- questions, answered by the Dask worker's event loop -----------------------------------------
+
+
+def look(engine: str, numbers: Sequence[int]) -> dict[int, Seen]:
+    """How far these orders are, as far as they are here; they begin no more items."""
+    with _lock:
+        host = _hosts.get(engine)
+        found = {} if host is None else {n: host.orders[n] for n in numbers if n in host.orders}
+    for each in found.values():
+        each.release()
+    return {number: each.seen() for number, each in found.items()}
+
+
+def stop(engine: str, numbers: Sequence[int]) -> None:
+    """Kill the processes that serve these orders; those not begun never are."""
+    with _lock:
+        host = _hosts.get(engine)
+        for number in numbers:
+            _stopped[engine, number] = None
+            if host is not None and number in host.orders:
+                served = host.orders[number]
+                served.cancelled = True
+                host.pool.kill(served)
+        while len(_stopped) > 10_000:
+            _stopped.popitem(last=False)
+
+
+def versions(engine: str, names: Sequence[str]) -> dict[str, str]:
+    """The versions of these packages here."""
+    return versions_of(names)
+
+
+def forget(engine: str) -> None:
+    """End the processes of an engine that has no more orders."""
+    with _lock:
+        host = _hosts.pop(engine, None)
+    if host is not None:
+        threading.Thread(target=host.pool.close, daemon=True).start()
+
+
+# ---- orders that nobody waits for ----------------------------------------------------------------
+
+
+def _watch() -> None:
+    """Watch the orders as long as there are any; the caller holds the lock."""
+    global _watching
+    if not _watching:
+        _watching = True
+        threading.Thread(target=_watched, name="lokki-watch", daemon=True).start()
+
+
+def _watched() -> None:
+    global _watching
+    while True:
+        threading.Event().wait(_LOOK_SECONDS)
+        with _lock:
+            orders = [(host, each) for host in _hosts.values() for each in host.orders.values()]
+            if not orders:
+                _watching = False
+                return
+        for host, each in orders:
+            if each.abandoned:
+                each.cancelled = True
+                host.pool.kill(each)

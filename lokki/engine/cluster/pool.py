@@ -1,0 +1,287 @@
+"""Has the workers of a Dask cluster serve requests, each in one Dask task; `host.py` is there.
+
+Dask is asked for little: to start a task once some worker has a free thread, and to return its
+bytes. Whatever else may happen to a task, the engine notices by itself: each wait has a limit, and
+a task that Dask starts again reports only that.
+"""
+
+from __future__ import annotations
+
+import pickle
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from itertools import count
+from secrets import token_hex
+from time import monotonic
+from typing import Any
+
+from lokki.config import Local
+from lokki.engine import by_name
+from lokki.engine.cluster.connection import Client, Connection, Future
+from lokki.engine.cluster.messages import KEY, VERSIONS, News, Order, Reply, Seen, Settings
+from lokki.engine.cluster.versions import packages_of
+from lokki.engine.cluster.watcher import FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS, Watcher
+from lokki.engine.elsewhere import Again, Asked, Elsewhere, Lost, Unimportable, Unloadable
+from lokki.engine.perform import CallCancelled
+from lokki.engine.program import Program
+from lokki.errors import ClusterError, WorkerDied
+
+_MOST = 10_000
+_RESULT_SECONDS = 30.0
+"""How long the bytes of a task that has ended may take."""
+_STOP_SECONDS = 3.0
+"""How long a killed call may take to say so."""
+_LOOK_SECONDS = 1.0
+_TELL_SECONDS = 5.0
+_EACH_SECONDS = 0.01
+"""How much longer the engine waits before it asks again, for each worker."""
+
+
+class _Known:
+    """How far an order is, as was last heard: what the engine has in place of a `Progress`."""
+
+    def __init__(self) -> None:
+        self.begun = self.position = self.limit = 0
+
+    def reset(self, count: int) -> None:
+        self.limit = count
+
+    def take_back(self) -> bool:
+        if not 0 < self.begun < self.limit:
+            return False
+        self.limit -= 1
+        return True
+
+
+class Pending:
+    """An order whose outcome is awaited."""
+
+    def __init__(self, request: Asked, number: int) -> None:
+        self.request = request
+        self.number = number
+        self.known = _Known()
+        self.future: Future | None = None
+        self.news = threading.Event()
+        self.stopped: float | None = None
+        self.pause = FIRST_LOOK_SECONDS
+        self.due = monotonic() + self.pause
+        self._lock = threading.Lock()
+
+    def stop(self) -> None:
+        """Have its process killed; the lane waits only briefly for that."""
+        if self.stopped is None:
+            self.stopped = monotonic()
+            self.news.set()
+
+    def look_later(self, now: float, workers: int) -> None:
+        """Say when to look again: soon as long as nothing has begun, unless there are many."""
+        most = LAST_LOOK_SECONDS if self.known.begun else 4 * FIRST_LOOK_SECONDS
+        self.pause = min(2 * self.pause, most)
+        self.due = now + max(self.pause, workers * _EACH_SECONDS)
+
+    @property
+    def has_spare(self) -> bool:
+        """Whether others may take items of it."""
+        return 0 < self.known.begun < self.known.limit
+
+    def hear(self, seen: Seen) -> None:
+        """Take in how far it is. Raises what storing a large result raises."""
+        with self._lock:
+            for message in seen.messages:
+                answer = self.request.hear(*message)
+                if isinstance(answer, Exception):
+                    raise answer
+            if seen.begun:
+                self.known.position, self.known.begun = seen.position, seen.begun
+
+
+class ClusterPool(Elsewhere):
+    """The workers of the cluster at ``address``.
+
+    ``widen`` is called with the number of their threads, when it is first known and when it has
+    changed; ``wake`` when others may take items of an order; ``tell`` with sentences about the
+    cluster.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        local: Local,
+        *,
+        widen: Callable[[int], None],
+        wake: Callable[[], None],
+        tell: Callable[[str], None],
+    ) -> None:
+        super().__init__(_MOST)
+        self._name = token_hex(8)
+        self._patience = local.reconnect
+        self._connection = Connection(address, local.reconnect, tell)
+        self._tell = tell
+        self._settings = Settings(
+            local.worker_threads, local.worker_idle, local.worker_calls, local.worker_memory
+        )
+        self._numbers = count()
+        self._known: set[int] = set()
+        self._missing: set[str] = set()
+        self._compared: set[str] = set()
+        self._comparing = threading.Lock()
+        self._watcher = Watcher(self._name, self._connection, widen, wake)
+
+    def prepare(self, run_id: str, program: Program) -> None:
+        by_name.prepare()
+        self._watcher.start()
+
+    def kill(self, owner: object) -> None:
+        self._watcher.stop_orders(owner)
+
+    def close(self) -> None:
+        self._watcher.close()
+        self._connection.close()
+
+    def ask(self, request: Asked) -> Any:
+        with_news = request.key not in self._known
+        while True:
+            pending = Pending(request, next(self._numbers))
+            request.begin(pending.known, sys.maxsize)
+            try:
+                reply = self._exchanged(pending, with_news)
+            finally:
+                request.end()
+            if reply.kind != "unknown":
+                return _answer(reply)
+            with_news = True
+
+    def _exchanged(self, pending: Pending, with_news: bool) -> Reply:
+        request = pending.request
+        client = self._connection.client(lambda: request.cancelled)
+        if client is None:
+            raise CallCancelled
+        self._compare(request)
+        with self._watcher.watching(pending):
+            try:
+                self._submit(client, pending, with_news)
+                reply = _reply(self._finished(pending))
+                pending.hear(reply.seen)
+            finally:
+                if pending.future is not None:
+                    pending.future.release()
+        if reply.kind == "answer":
+            self._known.add(request.key)
+        return reply
+
+    def _submit(self, client: Client, pending: Pending, with_news: bool) -> None:
+        from lokki.engine.cluster import host
+
+        request, news = pending.request, None
+        if with_news:
+            described = News(request.run_id, request.program, request.definition, self._settings)
+            news = pickle.dumps(described, pickle.HIGHEST_PROTOCOL)
+        order = Order(
+            self._name,
+            pending.number,
+            request.key,
+            news,
+            tuple(request.timeouts),
+            request.content,
+        )
+        key = KEY.format(engine=self._name, number=pending.number)
+        raw = pickle.dumps(order, pickle.HIGHEST_PROTOCOL)
+        future = pending.future = client.submit(
+            host.serve, VERSIONS, raw, key=key, pure=False, resources=dict(request.resources)
+        )
+        future.add_done_callback(lambda _: pending.news.set())
+
+    def _finished(self, pending: Pending) -> Future:
+        """The future of an order, once it is done. Raises CallCancelled and ClusterError."""
+        future: Any = pending.future
+        while not future.done():
+            pending.news.wait(_LOOK_SECONDS)
+            if future.done():
+                break
+            pending.news.clear()
+            if pending.stopped is not None and monotonic() > pending.stopped + _STOP_SECONDS:
+                raise CallCancelled
+            self._check_workers(pending.request.resources)
+        return future
+
+    def _check_workers(self, resources: Mapping[str, float]) -> None:
+        """Tell that no worker can take a request; raise ClusterError when that lasts too long."""
+        missing, having = self._watcher.missing(resources), _having(resources)
+        if missing is None or missing < _TELL_SECONDS:
+            return
+        if missing > self._patience:
+            raise ClusterError(
+                f"the Dask cluster at {self._connection.address} has had no worker{having} for "
+                f"{self._patience:g} s ([local] reconnect); resume the run once it has one"
+            )
+        if having not in self._missing:
+            self._missing.add(having)
+            self._tell(
+                f"the Dask cluster at {self._connection.address} has no worker{having}; the run "
+                f"waits for one for up to {self._patience:g} s"
+            )
+
+    def _compare(self, request: Asked) -> None:
+        """Tell which of the flow's packages have other versions there, before the first item."""
+        from lokki.engine.cluster import host
+
+        with self._comparing:
+            if request.run_id in self._compared:
+                return
+            self._compared.add(request.run_id)
+            here = packages_of(request.program)
+            for worker, there in self._watcher.asked(host.versions, list(here)).items():
+                differing = [
+                    f"{name} {there.get(name) or '(not installed)'} instead of {version}"
+                    for name, version in here.items()
+                    if there.get(name) != version
+                ]
+                if differing:
+                    self._tell(f"the Dask worker {worker} has {', '.join(differing)}")
+
+
+def _having(resources: Mapping[str, float]) -> str:
+    listed = ", ".join(f"{name}={amount:g}" for name, amount in resources.items())
+    return f" with {listed}" if listed else ""
+
+
+def _reply(future: Future) -> Reply:
+    """What a Dask task has returned. Raises Again, Lost, ClusterError."""
+    from distributed import CancelledError, KilledWorker
+
+    try:
+        raw = future.result(timeout=_RESULT_SECONDS)
+    except (CancelledError, TimeoutError, OSError):
+        raise Again from None  # the scheduler is gone, and with it whatever was there
+    except KilledWorker:
+        raise Lost("the Dask worker died") from None
+    except ImportError as error:
+        raise ClusterError(
+            f"a Dask worker cannot import lokki ({error}): install lokki-engine[dask] there"
+        ) from None
+    except Exception as error:
+        raise ClusterError(f"a Dask worker cannot run a slice: {error!r}") from error
+    reply: Reply = pickle.loads(raw)  # noqa: S301 - from a host of lokki
+    return reply
+
+
+def _answer(reply: Reply) -> Any:
+    kind, content = reply.kind, reply.content
+    if kind == "answer":
+        return content
+    if kind == "again":
+        raise Again
+    if kind == "unloadable":
+        raise Unloadable(content)
+    if kind == "unimportable":
+        raise Unimportable(*content)
+    if kind == "late":
+        raise TimeoutError(content)
+    if kind == "died":
+        raise WorkerDied(content)
+    if kind == "cancelled":
+        raise CallCancelled
+    if kind == "second":
+        raise Lost("the Dask worker died")
+    raise ClusterError(f"a Dask worker refuses to run a slice: {content}")

@@ -1,0 +1,78 @@
+"""A Dask cluster of real processes on the loopback interface."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from serving import until
+
+
+class Cluster:
+    """A scheduler and its workers, each a process; ``address`` is the scheduler's."""
+
+    def __init__(self, place: Path) -> None:
+        self._place = place
+        self._file = place / "scheduler.json"
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._port = 0
+        self.start_scheduler()
+
+    def __enter__(self) -> Cluster:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        with ExitStack() as ended:
+            for process in self._processes.values():
+                process.kill()
+                ended.callback(process.wait, 30)
+
+    def start_scheduler(self) -> None:
+        """Start the scheduler, at the port that it had before, if any."""
+        self._file.unlink(missing_ok=True)
+        self._start("scheduler", "scheduler", "--port", str(self._port))
+        until(self._file.exists, "the scheduler")
+        self.address: str = until(self._written, "its address")["address"]
+        self._port = int(self.address.rpartition(":")[2])
+
+    def start_worker(self, name: str, *options: str, threads: int = 1, **environment: str) -> None:
+        """Start a worker, which has the resource ``name``."""
+        self._start(
+            name, "worker", self.address, "--name", name, "--nthreads", str(threads), "--no-nanny",
+            "--resources", f"{name}=1000", *options, **environment,
+        )  # fmt: skip
+
+    def until_worker(self, name: str) -> None:
+        """Wait until a worker is there."""
+        log = self._place / f"{name}.log"
+        until(lambda: "Starting established connection" in log.read_text(), f"worker {name}")
+
+    def kill(self, name: str) -> None:
+        """Kill a process with SIGKILL."""
+        self._processes[name].send_signal(signal.SIGKILL)
+        self._processes[name].wait(30)
+
+    def _start(self, name: str, command: str, *arguments: str, **environment: str) -> None:
+        with open(self._place / f"{name}.log", "wb") as log:
+            self._processes[name] = subprocess.Popen(
+                [sys.executable, "-m", "dask", command, *arguments]
+                + ["--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"]
+                + (["--scheduler-file", str(self._file)] if command == "scheduler" else []),
+                stdout=log,
+                stderr=log,
+                cwd=self._place,
+                env={**os.environ, **environment},
+            )
+
+    def _written(self) -> dict[str, Any] | None:
+        try:
+            found: dict[str, Any] = json.loads(self._file.read_text())
+        except ValueError:  # it is being written
+            return None
+        return found

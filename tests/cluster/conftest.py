@@ -1,0 +1,18 @@
+"""One cluster for all tests of a process; those that kill have workers of their own in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from clusters import Cluster
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with Cluster(tmp_path_factory.mktemp("cluster")) as started:
+        for name in ("first", "second"):
+            started.start_worker(name)
+        for name in ("first", "second"):
+            started.until_worker(name)
+        yield started

@@ -1,0 +1,160 @@
+"""Flows of `test_dask.py`; workers import them, so they import little."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import lokki
+from lokki import flow, step
+
+COUNT = 60
+
+
+@step
+def numbers(count: int = COUNT):
+    return list(range(count))
+
+
+class Stubborn(BaseException):
+    """An error that no process can unpickle."""
+
+    def __reduce__(self):
+        raise TypeError("never")
+
+
+def _raise(error):
+    raise error
+
+
+ENDS = {
+    10: lambda: os.kill(os.getpid(), signal.SIGKILL),
+    11: lambda: os._exit(7),
+    20: lambda: sys.exit(3),
+    21: lambda: _raise(KeyboardInterrupt()),
+    22: lambda: _raise(Stubborn(1, 2)),
+    23: lambda: _raise(GeneratorExit()),
+}
+
+
+@step(retry={"retries": 1, "delay": 0, "exceptions": (BaseException,)})
+def ended(number):
+    here = lokki.current()
+    print(f"{number} is {here.index}, attempt {here.attempt}")
+    if number in ENDS and here.attempt == 1:
+        ENDS[number]()
+    return number, os.getpid()
+
+
+@flow
+def ending():
+    return numbers().map(ended)
+
+
+@step
+def made(number):
+    return bytes([number]) * (300_000 if number % 10 == 0 else number)
+
+
+@step
+def marked(data):
+    return data + b"!"
+
+
+@flow
+def measuring():
+    return numbers(30).map([made, marked])
+
+
+@step(timeout_seconds=1, retry={"retries": 1, "delay": 0})
+def slow(number):
+    if number == 7 and lokki.current().attempt == 1:
+        time.sleep(600)
+    return number
+
+
+@flow
+def waiting():
+    return numbers().map(slow)
+
+
+@step
+def endless(number, place):
+    Path(place, str(os.getpid())).touch()
+    time.sleep(600)
+
+
+@flow
+def hanging(place: str):
+    return numbers().map(endless)
+
+
+@step
+def held(number, opened):
+    if number == COUNT * 10 - 1:
+        Path(opened).touch()
+    while number == 150 and not Path(opened).exists():
+        time.sleep(0.01)
+    return number
+
+
+@flow
+def holding(opened: str):
+    return numbers(COUNT * 10).map(held)
+
+
+@step(executor="dask", resources={"fragile": 1}, retry={"retries": 1, "delay": 0})
+def fragile(number):
+    if number == 9 and lokki.current().attempt == 1:
+        print("here it dies")
+        time.sleep(600)
+    return number
+
+
+@flow
+def breaking():
+    return numbers().map(fragile)
+
+
+@step
+def short(number):
+    time.sleep(0.01)
+    return number
+
+
+@flow
+def striking():
+    return numbers(200).map(short)
+
+
+@step(executor="dask", resources={"unheard": 1})
+def unheard(number):
+    return number
+
+
+@flow
+def impossible():
+    return numbers().map(unheard)
+
+
+@step(executor="dask", resources={"older": 1})
+def older(number):
+    return number
+
+
+@flow
+def differing():
+    return numbers().map(older)
+
+
+@step(executor="dask")
+def there(number):
+    return number
+
+
+@flow
+def needing():
+    return numbers().map(there)
