@@ -213,8 +213,8 @@ class StepNode(_Chain, Generic[R_co]):
         minute or hour, evenly: ``"50/s"``, ``"100/m"``, ``"1000/h"`` (default: any number). Other
         keyword arguments are bound as constants.
         """
-        options = {name: kwargs.pop(name) for name in MAP_OPTIONS if name in kwargs}
         steps = list(step) if isinstance(step, list | tuple) else [step]
+        options = {name: kwargs.pop(name) for name in _options_in(kwargs, steps)}
         if not steps:
             raise DefinitionError(".map([]) has no step: give at least one")
         if len(steps) > 1 and kwargs:
@@ -344,6 +344,16 @@ def _refuse_chains(step: Step[..., Any], args: Iterable[Any], kwargs: Mapping[st
             f"step '{step.name}' got a chain as an argument; "
             f"link it instead: first_step().next({step.name})"
         )
+
+
+def _options_in(kwargs: Mapping[str, Any], steps: Sequence[Any]) -> list[str]:
+    """The options of a map among its arguments: a step's own parameter 'rate_limit' is none."""
+    names = [each.signature.parameters for each in steps if isinstance(each, Step)]
+    return [
+        option
+        for option in MAP_OPTIONS
+        if option in kwargs and not any(option in parameters for parameters in names)
+    ]
 
 
 def _checked(options: dict[str, Any]) -> dict[str, Any]:

@@ -48,6 +48,7 @@ def step(
     timeout_seconds: float | None = None,
     executor: Executor | None = None,
     resources: Mapping[str, float] | None = None,
+    limit: str | None = None,
 ) -> StepDecorator: ...
 def step(fn: Any = None, /, **options: Any) -> Any:
     """Make a function a step; with options: ``@step(retry={"retries": 3})``.
@@ -63,7 +64,9 @@ def step(fn: Any = None, /, **options: Any) -> Any:
     TimeoutError, and may be retried. ``executor``: "thread", "process" or "dask", where a call runs
     that is not on AWS (default: a thread; a process when there is a timeout; async functions run on
     the event loop; in a map, and with a cluster, sync functions run on Dask). ``resources``: what
-    the Dask worker must have, such as ``{"GPU": 1}`` (default: nothing).
+    the Dask worker must have, such as ``{"GPU": 1}`` (default: nothing). ``limit``: the name of one
+    of the ``[limits]`` of the configuration, a rate that all runs with the same journal share
+    (default: none).
 
     Raises DefinitionError when the options do not fit together.
     """

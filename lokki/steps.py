@@ -36,6 +36,7 @@ OPTIONS = (
     "timeout_seconds",
     "executor",
     "resources",
+    "limit",
 )
 """The options of ``@step``."""
 MAP_OPTIONS = (
@@ -69,6 +70,7 @@ class StepDefinition(Generic[P, R]):
     timeout_seconds: float | None
     executor: Executor | None
     resources: Mapping[str, float] | None
+    limit: str | None
 
     def __init__(
         self,
@@ -83,6 +85,7 @@ class StepDefinition(Generic[P, R]):
         timeout_seconds: float | None = None,
         executor: Executor | None = None,
         resources: Mapping[str, float] | None = None,
+        limit: str | None = None,
     ) -> None:
         if is_static := isinstance(fn, staticmethod):
             fn = fn.__func__
@@ -103,6 +106,7 @@ class StepDefinition(Generic[P, R]):
             timeout_seconds=timeout_seconds,
             executor=executor,
             resources=resources,
+            limit=limit,
             is_async=_is(iscoroutinefunction, fn) or is_async_generator(fn),
             is_static=is_static,
             __wrapped__=fn,
@@ -130,6 +134,13 @@ class StepDefinition(Generic[P, R]):
             raise refuse(f"job_type must be 'lambda' or 'batch', not {self.job_type!r}")
         if self.executor not in (None, "thread", "process", "dask"):
             raise refuse(f"executor must be 'thread', 'process' or 'dask', not {self.executor!r}")
+        if self.limit is not None and not (
+            isinstance(self.limit, str) and _NAME.fullmatch(self.limit)
+        ):
+            raise refuse(
+                f"limit must be the name of one of the [limits], such as 'openai', not "
+                f"{self.limit!r}"
+            )
         for option in ("vcpu", *_WHOLE, "timeout_seconds"):
             given = getattr(self, option)
             value = number(given)
@@ -150,7 +161,7 @@ class StepDefinition(Generic[P, R]):
         except (TypeError, ValueError):
             raise refuse("its signature is unknown; call it from a function of your own") from None
         for option in MAP_OPTIONS:
-            if option in parameters:
+            if option in parameters and option != "rate_limit":  # which 0.1 did not have
                 raise refuse(f"the parameter name '{option}' is reserved for .map(); rename it")
         if self.executor == "thread" and self.is_async:
             raise refuse("an async step runs on the event loop; leave out executor='thread'")

@@ -585,12 +585,20 @@ def test_a_function_without_signature(fn):
         Step(fn)
 
 
-@pytest.mark.parametrize("name", MAP_OPTIONS)
+@pytest.mark.parametrize("name", MAP_OPTIONS[:4])
 def test_reserved_parameter_names(name):
     namespace = {}
     exec(f"def work(item, {name}=1): ...", namespace)
     with says(f"the parameter name '{name}' is reserved for .map(); rename it"):
         Step(namespace["work"])
+
+
+def test_a_steps_own_parameter_rate_limit_is_bound_as_before():
+    def paced(item, rate_limit=1):
+        return item
+
+    (block,) = a().map(Step(paced), rate_limit=5).stages[1:]
+    assert (block.rate_limit, block.calls[0].kwargs) == (None, {"rate_limit": 5})
 
 
 def test_an_unknown_job_type():

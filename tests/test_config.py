@@ -122,8 +122,9 @@ PROMISED = {  # key: variable, default
     "notify.smtp": ("LOKKI_NOTIFY_SMTP", "smtp://localhost"),
     "notify.sender": ("LOKKI_NOTIFY_SENDER", None),
     "notify.sns": ("LOKKI_NOTIFY_SNS", None),
+    "limits": ("LOKKI_LIMITS", {}),
 }
-TABLES = ("aws.tags", "lambda.env", "batch.env")
+TABLES = ("aws.tags", "lambda.env", "batch.env", "limits")
 NUMBERS_WITHOUT_DEFAULT = (
     "local.concurrency",
     "local.processes",
@@ -429,8 +430,8 @@ LEVELS = "must be DEBUG, INFO, WARNING or ERROR"
         ("[lambda_]\ntimeout = 1", "unknown key 'lambda_'; did you mean 'lambda'?"),
         ("[aws.role]\nlambda = 1", "unknown key 'aws.role'; did you mean 'aws.roles'?"),
         ('"logging.level" = 1', "unknown key ''logging.level''; did you mean 'logging.level'?"),
-        ("x = 1", "unknown key 'x'; known keys: build_dir, aws, batch, lambda, local, logging, "
-         "notify, server"),
+        ("x = 1", "unknown key 'x'; known keys: build_dir, limits, aws, batch, lambda, local, "
+         "logging, notify, server"),
         ("[batch]\ntimeout = 1", "unknown key 'batch.timeout'; did you mean "
          "'batch.timeout_seconds'?"),
         ("lamda = 1", "unknown key 'lamda'; did you mean 'lambda'?"),

@@ -44,8 +44,15 @@ def schedule_notes(graph: FlowGraph[Any]) -> Iterator[str]:
 
 
 def rate_notes(graph: FlowGraph[Any]) -> Iterator[str]:
-    """Notes on rate limits, which nothing on AWS holds."""
+    """Notes on rates, which nothing on AWS holds."""
     for stage in graph.stages:
+        for call in stage.calls:
+            if call.step.limit is not None:
+                yield (
+                    f"step '{call.name}': limit='{call.step.limit}' is not held on AWS, where runs "
+                    "share no journal: give its map a concurrency_limit, or have it raise "
+                    "RetryLater"
+                )
         if isinstance(stage, MapStage) and stage.rate_limit is not None:
             yield (
                 f"map '{stage.name}': rate_limit='{stage.rate_limit}' is not held on AWS, where "

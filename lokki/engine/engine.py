@@ -26,6 +26,7 @@ from lokki.engine.elsewhere import Elsewhere
 from lokki.engine.events import Event, RunFinished, StageProgressed
 from lokki.engine.importing import check_may_run
 from lokki.engine.lanes import Lanes
+from lokki.engine.limits import Limits
 from lokki.engine.payloads import payload_store
 from lokki.engine.placement import check_cluster, lane_of, lanes_needed, lanes_of
 from lokki.engine.resuming import Plan, plan
@@ -149,6 +150,7 @@ class Engine:
         self._local = config.local
         address = cluster or config.local.cluster
         self._cluster = None if address is None else cluster_address(address)
+        self._configured_limits = config.limits
         self._path, self._payloads = _places(journal, payloads, config)
         self._own_payloads = payloads is None
         self.notifier = Notifier(config)
@@ -180,6 +182,7 @@ class Engine:
         self._lanes = Lanes(
             self.journal.commits, self._payloads, self._limits, self._total, elsewhere
         )
+        self._shared = Limits(self._configured_limits, self.journal, self._lanes.change)
         self._tasks: set[asyncio.Task[None]] = set()
         self._open = True
         return self
@@ -347,12 +350,14 @@ class Engine:
             raise LokkiError("this engine is not open: use it in 'async with Engine() as engine'")
         if self._cluster is None:
             check_cluster(graph)
+        self._shared.check(graph)
         run = Run(
             graph,
             run_id,
             journal=self.journal,
             payloads=self._payloads,
             lanes=self._lanes,
+            limits=self._shared.of(graph),
             planned=planned,
             started_by=started_by,
             echo=self._echo,

@@ -149,6 +149,16 @@ class Lanes:
         """Have lanes look for work that has become available; from any thread."""
         self.call_on_loop(self._start_lanes)
 
+    def change(self, change: Callable[[], None]) -> None:
+        """Change, under the lock, what work may begin; from any thread."""
+
+        def changed() -> None:
+            with self._lock:
+                change()
+            self._start_lanes()
+
+        self.call_on_loop(changed)
+
     async def close(self) -> None:
         """End the lanes; every run has ended."""
         _open.discard(self)

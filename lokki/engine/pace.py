@@ -1,18 +1,20 @@
 """How fast a map begins its items. Pure: the caller has the clock.
 
-A map has the rate of its flow, if any, and a lower one while its step asks for later tries: many
-of them halve it, and it grows back when there are fewer.
+A map has the rate of its flow, if any, those that its steps share with other runs, and a lower one
+while its step asks for later tries: many of them halve it, and it grows back when there are fewer.
 """
 
 from __future__ import annotations
 
 import sys
 from collections import deque
+from collections.abc import Iterable
 from math import inf
+from typing import Protocol
 
 from lokki.rate import Rate
 
-_AT_ONCE_SECONDS = 0.1
+AT_ONCE_SECONDS = 0.1
 """What accrues in this time may begin at once: a lane that wakes late loses nothing."""
 _PARTS = 1_000
 """Begun items are remembered with this precision of a rate's period."""
@@ -26,6 +28,25 @@ _GROWTH = 0.1
 """The share of the usual pace that is regained in a second."""
 
 
+class Limit(Protocol):
+    """What bounds how many items may begin."""
+
+    def room(self, now: float) -> int:
+        """How many items may begin now."""
+        ...
+
+    def take(self, count: int, now: float) -> None:
+        """Note that items begin."""
+
+    def give_back(self, count: int) -> None:
+        """Note that items have not begun after all."""
+
+    @property
+    def due(self) -> float:
+        """When the next item may begin; in the past, if it may now, or ``inf``: not known."""
+        ...
+
+
 class _Bucket:
     """Items that may begin: so many a second, evenly."""
 
@@ -35,13 +56,16 @@ class _Bucket:
         self._at = now
 
     def room(self, now: float) -> int:
-        most = max(1.0, _AT_ONCE_SECONDS * self.per_second)
+        most = max(1.0, AT_ONCE_SECONDS * self.per_second)
         self._free = min(most, self._free + (now - self._at) * self.per_second)
         self._at = now
         return int(self._free + 1e-9)
 
-    def take(self, count: int) -> None:
+    def take(self, count: int, now: float) -> None:
         self._free -= count
+
+    def give_back(self, count: int) -> None:
+        self._free += count
 
     @property
     def due(self) -> float:
@@ -82,12 +106,11 @@ class _Window:
 
 
 class Pace:
-    """How many items of a map may begin now, by its ``rate`` and what its step asks for."""
+    """How many items of a map may begin now, by its ``rate``, other ``limits``, and its step."""
 
-    def __init__(self, rate: Rate | None = None) -> None:
+    def __init__(self, rate: Rate | None = None, limits: Iterable[Limit] = ()) -> None:
         self._rate = rate
-        self._bucket: _Bucket | None = None
-        self._window = None if rate is None else _Window(rate)
+        self._limits = list(limits)
         self._slow: _Bucket | None = None
         self._usual = 0.0
         self._since: float | None = None
@@ -99,34 +122,32 @@ class Pace:
         """How many items a second begin while the step asks for later tries; None: as usual."""
         return None if self._slow is None else self._slow.per_second
 
+    @property
+    def _all(self) -> list[Limit]:
+        return self._limits if self._slow is None else [*self._limits, self._slow]
+
     def room(self, now: float) -> int:
         """How many items may begin now."""
         if self._since is None:
             self._since = now
             if self._rate is not None:
-                self._bucket = _Bucket(self._rate.count / self._rate.seconds, now)
+                per_second = self._rate.count / self._rate.seconds
+                self._limits += [_Bucket(per_second, now), _Window(self._rate)]
         elif now - self._since >= _ROUND_SECONDS:
             self._end_round(now - self._since, now)
-        rooms = [limit.room(now) for limit in (self._bucket, self._window, self._slow) if limit]
-        return max(0, min(rooms)) if rooms else sys.maxsize
+        return max(0, min((limit.room(now) for limit in self._all), default=sys.maxsize))
 
     def begin(self, count: int, now: float) -> None:
         """Note that items begin."""
         self._begun += count
-        for bucket in (self._bucket, self._slow):
-            if bucket is not None:
-                bucket.take(count)
-        if self._window is not None:
-            self._window.take(count, now)
+        for limit in self._all:
+            limit.take(count, now)
 
     def give_back(self, count: int) -> None:
         """Note that items have not begun after all."""
         self._begun -= count
-        for bucket in (self._bucket, self._slow):
-            if bucket is not None:
-                bucket.take(-count)
-        if self._window is not None:
-            self._window.give_back(count)
+        for limit in self._all:
+            limit.give_back(count)
 
     def put_off(self) -> None:
         """Note that an item asks for a later try."""
@@ -134,9 +155,8 @@ class Pace:
 
     @property
     def due(self) -> float:
-        """When the next item may begin; in the past, if it may now."""
-        dues = [limit.due for limit in (self._bucket, self._window, self._slow) if limit]
-        return max(dues, default=-inf)
+        """As in `Limit`."""
+        return max((limit.due for limit in self._all), default=-inf)
 
     def _end_round(self, seconds: float, now: float) -> None:
         """Slow down, or regain speed, by what has happened in a round."""

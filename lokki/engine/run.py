@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
@@ -33,6 +33,7 @@ from lokki.engine.events import (
 from lokki.engine.items import StageWork
 from lokki.engine.kept import KeptResults, unpacked
 from lokki.engine.lanes import Lanes
+from lokki.engine.pace import Limit
 from lokki.engine.parameters import kept_params
 from lokki.engine.perform import Carried
 from lokki.engine.placement import ELSEWHERE, lanes_needed, lanes_of
@@ -99,6 +100,7 @@ class Run:
         journal: Journal,
         payloads: PayloadStore,
         lanes: Lanes,
+        limits: Mapping[str, Limit],
         planned: Plan[Any] | None,
         started_by: str | None,
         echo: TextIO | None,
@@ -121,6 +123,7 @@ class Run:
         self.result: Any = None
         self.error: Exception | None = None
         self.work: StageWork | None = None
+        self._limits = limits
         self.state = RunState(graph.stages)
         self._cluster = "dask" in lanes.elsewhere
         elsewhere = lanes_needed(graph, cluster=self._cluster).intersection(ELSEWHERE)
@@ -199,8 +202,10 @@ class Run:
             self.done.set()
 
     def _why(self) -> str | None:
-        """What ended the run, without secrets."""
-        return None if self.error is None else redacted(str(self.error), secrets_of(self.graph))
+        """What ended the run, without secrets; nothing has, if it was paused."""
+        if self.error is None or isinstance(self.error, RunLeft):
+            return None
+        return redacted(str(self.error), secrets_of(self.graph))
 
     async def _outcome(self) -> RunStatus:
         """Run the stages and record the end, unless the run is no longer this process's."""
@@ -340,7 +345,7 @@ class Run:
     async def _stages(self) -> Any:
         finished = [row for row in self._begun.values() if row.finished is not None]
         self._check_cancelled()
-        self.state = RunState(self.graph.stages, len(finished))
+        self.state = RunState(self.graph.stages, len(finished), self._limits)
         before = finished[-1] if finished else None
         value = await self._value(before) if before else None
         while not self.state.ended:

@@ -14,13 +14,14 @@ outcomes (`open`). The caller uses a lock to keep calls from overlapping.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import repeat
+from math import inf
 from typing import TypeAlias
 
-from lokki.engine.pace import Pace
+from lokki.engine.pace import Limit, Pace
 from lokki.model.status import ItemStatus, RunStatus
 from lokki.stages import MapStage, Stage
 
@@ -96,10 +97,19 @@ class Counts:
 
 
 class RunState:
-    """The state of one run over a graph's stages, from the stage at ``position`` on."""
+    """The state of one run over a graph's stages, from the stage at ``position`` on.
 
-    def __init__(self, stages: Sequence[Stage], position: int = 0) -> None:
+    ``limits`` are those that its steps share with other runs, by name.
+    """
+
+    def __init__(
+        self,
+        stages: Sequence[Stage],
+        position: int = 0,
+        limits: Mapping[str, Limit] = {},
+    ) -> None:
         self.stages = stages
+        self._limits = limits
         self.position = position
         self.status = RunStatus.RUNNING if position < len(stages) else RunStatus.SUCCEEDED
         self.halted = False
@@ -143,7 +153,9 @@ class RunState:
         stage = self.stage
         self._limit = stage.concurrency_limit if isinstance(stage, MapStage) else None
         rate = stage.rate_limit if isinstance(stage, MapStage) else None
-        self._pace = None if rate is None else Pace(rate)
+        names = {call.step.limit for call in stage.calls}
+        limits = [limit for name, limit in self._limits.items() if name in names]
+        self._pace = Pace(rate, limits) if rate or limits else None
         self._put_off = {}
         self._items = bytearray(count)
         self._cursor = 0
@@ -387,6 +399,7 @@ class RunState:
             return None
         if self._pace is None:
             return self._delayed[0][0] if self._delayed else None
-        if self._ready or self._items.find(_PENDING, self._cursor) >= 0:
-            return self._pace.due
-        return max(self._delayed[0][0], self._pace.due) if self._delayed else None
+        due = self._pace.due
+        if not (self._ready or self._items.find(_PENDING, self._cursor) >= 0):
+            due = max(due, self._delayed[0][0] if self._delayed else inf)
+        return due if due < inf else None

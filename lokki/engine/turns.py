@@ -49,10 +49,10 @@ class Turns:
     def tune(self, work: StageWork, concurrency: int) -> None:
         """Run this many claims of a stage at a time, for which there are lanes meanwhile.
 
-        Worker processes stay as many as they are.
+        Worker processes, and those of a cluster, stay as many as they are.
         """
         work.state.tune(concurrency)
-        if work.lane != "process":
+        if work.lane in ("thread", "async"):
             self._tuned[work] = concurrency
             self._set_limits()
 

@@ -28,6 +28,7 @@ TABLES = {
     "schedules": "flow",
     "ticks": "id",
     "spent": "stage, position",
+    "rates": "name",
 }
 """The tables of a journal, each after those it refers to, and the keys that order their rows."""
 _PAGE = 500

@@ -226,6 +226,12 @@ MIGRATIONS: tuple[str, ...] = (
     DROP INDEX runs_to_end;
     CREATE INDEX runs_to_end ON runs (flow) WHERE status IN ('queued', 'running', 'paused')
     """,
+    """
+    CREATE TABLE rates ( -- limits that runs share: see limits.py
+        name TEXT PRIMARY KEY,
+        next REAL NOT NULL      -- the first time that nobody has reserved
+    ) STRICT
+    """,
 )
 
 

@@ -244,7 +244,7 @@ def test_a_rate_limit_that_nothing_holds_there_is_noted():
     def numbers():
         return [1]
 
-    @step
+    @step(limit="openai")
     def fetch(number):
         return number
 
@@ -253,7 +253,8 @@ def test_a_rate_limit_that_nothing_holds_there_is_noted():
         return numbers().map(fetch, rate_limit="50/s")
 
     notes = estimate_of(limited(), load(), 100, 0.1).notes
-    assert any("map 'fetch': rate_limit='50/s' is not held on AWS" in note for note in notes)
+    for what in ("map 'fetch': rate_limit='50/s'", "step 'fetch': limit='openai'"):
+        assert any(f"{what} is not held on AWS" in note for note in notes)
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,7 @@ def never(error: Exception) -> Any:
 
 
 BOTH = {
+    "test_controls",
     "test_history",
     "test_items",
     "test_jobs",

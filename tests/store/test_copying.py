@@ -10,9 +10,11 @@ from journals import ask
 
 from lokki import JournalError
 from lokki.postgres_url import PostgresUrl
+from lokki.rate import Rate
 from lokki.store.copying import TABLES, copy
 from lokki.store.jobs import Jobs, NewRun
 from lokki.store.journal import Journal
+from lokki.store.limits import reserve
 from lokki.store.offers import Offer
 from lokki.store.schedules import Schedules, Ticks
 
@@ -37,6 +39,7 @@ def fill(record) -> None:
     row = schedules.find("f")
     assert row is not None
     schedules.mark_processed(row, 2.0, Ticks(1.5, 2.0, 3, "missed"), None).result()
+    reserve(record.journal, "api", Rate(5, 1), 2, 100.0).result()
 
 
 def everything(place) -> dict[str, list[tuple]]:

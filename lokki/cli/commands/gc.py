@@ -40,8 +40,8 @@ def command(
 ) -> None:
     """Remove old runs and everything stored for them.
 
-    Never removes a run that is still active. Removes a lost one, whose process is gone, only if its
-    last sign of life is older than --older-than.
+    Never removes a run that is still active. Removes a lost one, whose process is gone, and a
+    paused one that no process has, only if its last sign of life is older than --older-than.
     """
     if older_than is None and keep is None:
         raise click.UsageError("give --older-than 30d, --keep 100, or both")
