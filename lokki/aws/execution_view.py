@@ -22,7 +22,7 @@ from lokki.model.run import AWS, FailureGroup, Resume, Run, Stage
 from lokki.model.status import RunStatus
 from lokki.model.structure import StageStructure, Structure
 from lokki.model.times import rfc3339, utc
-from lokki.runtime.deaths import as_here
+from lokki.runtime.deaths import as_here, trace_of
 from lokki.runtime.event import RESUMED
 from lokki.store.groups import failure_group, group
 from lokki.store.shown import shown_json, shown_params
@@ -320,16 +320,14 @@ def _error(observation: Observation, stages: Sequence[Stage]) -> Error:
     failures = observation.failures.get(failing.name, ()) if failing else ()
     if failures:
         return short_error(Error.of(failures[0]))
-    kind, cause = as_here(
-        description.get("error") or description["status"],
-        description.get("cause") or "AWS reports no cause",
-    )
+    told = description.get("cause") or "AWS reports no cause"
+    kind, text = as_here(description.get("error") or description["status"], told)
     return Error(
         step=failing.name if failing else None,
         attempt=1,
         type=kind,
-        message=cause,
-        traceback="",
+        message=text,
+        traceback=trace_of(told),
     )
 
 

@@ -15,6 +15,11 @@ DEATHS: Mapping[type[Exception], tuple[str, ...]] = {
 """The names of AWS, by what such an end is locally
 (https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html)."""
 _OURS = {name: kind.__name__ for kind, names in DEATHS.items() for name in names}
+_NOT_IMPORTED = "Runtime.ImportModuleError"
+_DECLARE = (
+    "a package has what the nearest pyproject.toml declares as dependencies, and the files that "
+    "lambda.include names"
+)
 _JOB_FAILED = "States.TaskFailed"
 _JOB_OUT_OF_TIME = "Job attempt duration exceeded timeout"
 
@@ -22,11 +27,18 @@ _JOB_OUT_OF_TIME = "Job attempt duration exceeded timeout"
 def as_here(error: str, cause: str) -> tuple[str, str]:
     """The name and text of an error that AWS reports; those of a death are as locally."""
     told = _read(cause)
+    text = str(told.get("errorMessage", cause))
     if error in _OURS:
-        return _OURS[error], f"{error}: {told.get('errorMessage', cause)}"
+        return _OURS[error], f"{error}: {text}"
     if error == _JOB_FAILED and "JobId" in told:
         return _of_job(told)
-    return error, cause
+    return error, f"{text}: {_DECLARE}" if error == _NOT_IMPORTED else text
+
+
+def trace_of(cause: str) -> str:
+    """The traceback in what Lambda says of an error."""
+    frames = _read(cause).get("stackTrace")
+    return "".join(map(str, frames)) if isinstance(frames, list) else ""
 
 
 def _read(cause: str) -> Mapping[str, Any]:

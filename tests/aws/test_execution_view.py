@@ -148,6 +148,10 @@ def test_a_failed_run_whose_step_reported_nothing_is_reported_by_aws():
     cause = '{"errorType":"Runtime.ExitError","errorMessage":"RequestId: 1 Error: signal: killed"}'
     told = run(events, status="FAILED", stop=3, error="Runtime.ExitError", cause=cause)
     assert told.error.message == "Runtime.ExitError: RequestId: 1 Error: signal: killed"
+    cause = json.dumps({"errorMessage": "No module named 'pandas'", "stackTrace": ["  File 1\n"]})
+    told = run(events, status="FAILED", stop=3, error="Runtime.ImportModuleError", cause=cause)
+    assert told.error.message.startswith("No module named 'pandas': a package has what the nearest")
+    assert told.error.traceback == "  File 1\n"
     told = run([], status="TIMED_OUT", stop=3)
     assert (told.status, told.error.step, told.error.type) == (
         "failed", None, "TIMED_OUT",
