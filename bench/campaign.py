@@ -1,7 +1,7 @@
 """The campaign beyond one machine: runs on PostgreSQL or SQLite that are struck, and checked.
 
-A run maps 5,000 items, of which every tenth fails at its first attempt, in threads, in processes or
-on the event loop. A fault strikes it at a random moment:
+A run maps 5,000 items, of which every tenth fails at its first attempt, in threads, in processes,
+on the event loop or on a Dask cluster of two workers. A fault strikes it at a random moment:
 
 - *engine*: its process is killed, and the run resumed by another one;
 - *worker*: one of its worker processes is killed;
@@ -10,6 +10,8 @@ on the event loop. A fault strikes it at a random moment:
   resumes the run and finishes it, and the first one goes on;
 - *database*: the PostgreSQL server ends as by a power cut, and starts again a moment later;
 - *sessions*: an administrator ends the engine's connections;
+- *dask worker*: one of the cluster's workers is killed, and another one started;
+- *dask scheduler*: it is killed, and started again a moment later;
 - *network*: nothing passes between the engine and the server for some seconds, then all is cut.
 
 Every call writes a line "index attempt life" at its start. Exits with 1 if a result is wrong, if an
@@ -39,9 +41,11 @@ from timing import ROOT, WORK, add_options, begin, directory, table
 from lokki.store.leases import LEASE_SECONDS
 
 sys.path.insert(0, str(ROOT / "tests"))
+sys.path.insert(0, str(ROOT / "tests" / "cluster"))
+from clusters import Cluster
 from postgres_server import PostgresServer
 
-LANES = ("thread", "process", "async")
+LANES = ("thread", "process", "async", "dask")
 PATIENCE = 180
 
 
@@ -67,22 +71,29 @@ class Trial(Observed):
     """One run, which is struck once."""
 
     def __init__(
-        self, place: Path, lane: str, count: int, server: PostgresServer | None, relay: Relay | None
+        self,
+        place: Path,
+        lane: str,
+        count: int,
+        server: PostgresServer | None,
+        relay: Relay | None,
+        cluster: Cluster,
     ) -> None:
-        super().__init__(place, FLOW, None if server is None else server.journal().url)
+        flow = FLOW.replace('"calls"', repr(str(place / "calls")))  # a Dask worker is elsewhere
+        flow = flow.replace('os.environ["LANE"]', repr(lane)).replace("{os.environ['LIFE']}", "0")
+        super().__init__(place, flow, None if server is None else server.journal().url)
+        self.cluster = cluster
         self.lane = lane
         self.count = count
         self.server = server
         self.relay = relay
         self.late = 0
-        self.life = 0
         self.before: dict[int, Outcome] = {}
         self.offset = 0
 
     def begin(self, *command: str) -> subprocess.Popen[str]:
         """A process of the run, which reaches the database through the relay if there is one."""
-        self.life += 1
-        env = {"LANE": self.lane, "LIFE": str(self.life)}
+        env = {"LOKKI_LOCAL_CLUSTER": self.cluster.address} if self.lane == "dask" else {}
         if self.relay is not None and self.server is not None and self.database is not None:
             near = self.database.replace(f":{self.server.port}/", f":{self.relay.port}/")
             env["LOKKI_LOCAL_JOURNAL"] = near
@@ -139,7 +150,10 @@ class Trial(Observed):
             strikes.wrong.append("the items recorded at the end are not what they should be")
         calls = self.calls()
         later = self.logged()[: self.offset].count(b"\n")
-        strikes.again += sum(was_committed(call, self.before) for call in calls[later:])
+        done = {n: each for n, each in self.before.items() if each.status == "succeeded"}
+        again = [call for call in calls[later:] if was_committed(call, done)]
+        strikes.again += len(again)
+        strikes.wrong += [f"{each} was recorded: {self.before[each.index]}" for each in again]
         strikes.late += self.late
         strikes.twice += len(calls) - self.count - self.count // 10
 
@@ -220,6 +234,26 @@ def cut_network(trial: Trial, process: subprocess.Popen[str]) -> str:
     return printed if process.returncode == 0 else trial.resumed()
 
 
+def kill_dask_worker(trial: Trial, process: subprocess.Popen[str]) -> str:
+    """Its item fails, and the run is resumed if it ends with that."""
+    trial.look()
+    trial.cluster.kill("first")
+    trial.cluster.start_worker("first")
+    printed = trial.finish(process)
+    return printed if process.returncode == 0 else trial.resumed()
+
+
+def kill_dask_scheduler(trial: Trial, process: subprocess.Popen[str]) -> str:
+    trial.look()
+    trial.cluster.kill("scheduler")
+    time.sleep(random.uniform(0, 2))
+    trial.cluster.start_scheduler()
+    for name in WORKERS:  # they end with their scheduler
+        trial.cluster.start_worker(name)
+    printed = trial.finish(process)
+    return printed if process.returncode == 0 else trial.resumed()
+
+
 def _descendants(pid: int) -> list[int]:
     """The processes that a process's fork server has forked."""
     found = []
@@ -237,7 +271,13 @@ def _children(pid: int) -> list[int]:
 
 Fault = Callable[[Trial, "subprocess.Popen[str]"], str]
 """Strikes a run that a process is at, and returns the result that was printed in the end."""
-EVERYWHERE: dict[str, Fault] = {"engine": kill_engine, "worker": kill_worker, "owner": take}
+EVERYWHERE: dict[str, Fault] = {
+    "engine": kill_engine,
+    "owner": take,
+    "worker": kill_worker,
+    "dask worker": kill_dask_worker,
+    "dask scheduler": kill_dask_scheduler,
+}
 SLOW: dict[str, Fault] = {"stopped": stop}
 """Those that take as long as a lease."""
 OF_POSTGRES: dict[str, Fault] = {
@@ -247,15 +287,29 @@ OF_POSTGRES: dict[str, Fault] = {
 }
 
 
+LANES_OF: dict[str, tuple[str, ...]] = {
+    "worker": ("process",),
+    "dask worker": ("dask",),
+    "dask scheduler": ("dask",),
+}
+"""Where a fault can strike, if not everywhere."""
+WORKERS = ("first", "second")
+
+
 def strike(
-    strikes: Strikes, fault: Fault, lane: str, count: int, server: PostgresServer | None
+    strikes: Strikes,
+    fault: Fault,
+    lane: str,
+    count: int,
+    server: PostgresServer | None,
+    cluster: Cluster,
 ) -> None:
     with ExitStack() as opened:
         relay = None
         if fault is cut_network and server is not None:
             relay = opened.enter_context(closing(Relay(server.port)))
         place = opened.enter_context(directory())
-        trial = Trial(place, lane, count, server, relay)
+        trial = Trial(place, lane, count, server, relay, cluster)
         process = trial.begin("run", "--count", str(count))
         try:
             if trial.until_recorded(process, random.uniform(0.02, 0.8)):
@@ -284,6 +338,10 @@ def main() -> int:
     for journal in options.journal or ("sqlite", "postgres"):
         with ExitStack() as opened:
             server = None
+            cluster = opened.enter_context(Cluster(opened.enter_context(directory())))
+            for worker in WORKERS:
+                cluster.start_worker(worker)
+                cluster.until_worker(worker)
             if journal == "postgres":
                 server = opened.enter_context(closing(PostgresServer(fsync=True, place=WORK)))
             faults = EVERYWHERE | (SLOW | OF_POSTGRES if server is not None else {})
@@ -292,8 +350,8 @@ def main() -> int:
                     continue
                 strikes = Strikes()
                 times = max(1, repeat // 5) if name in SLOW else repeat
-                for lane in (LANES[1:2] if fault is kill_worker else LANES) * times:
-                    strike(strikes, fault, lane, count, server)
+                for lane in LANES_OF.get(name, LANES) * times:
+                    strike(strikes, fault, lane, count, server, cluster)
                 held &= strikes.held
                 rows.append(
                     (journal, name, strikes.struck, len(strikes.wrong), strikes.again,
