@@ -235,6 +235,24 @@ def counts_of_a_map_run(account: Account) -> Any:
     return {name: run["itemCounts"][name] for name in names}
 
 
+@behaviour(
+    {"failed": 1, "some are pending": True, "together": 6},
+    source=f"{_API}/API_DescribeMapRun.html",
+    recorded=_COUNTS,
+)
+def counts_of_a_failed_map_run(account: Account) -> Any:
+    """Items that a map had not begun when it failed stay pending."""
+    counts = account.run(account.map([0, 0, 0, 1, 0, 0], _ODD_FAILS, MaxConcurrency=1)).map_run()[
+        "itemCounts"
+    ]
+    together = sum(counts[name] for name in ("pending", "succeeded", "failed", "aborted"))
+    return {
+        "failed": counts["failed"],
+        "some are pending": counts["pending"] > 0,
+        "together": together,
+    }
+
+
 @behaviour(("FAILED", "States.ItemReaderFailed"), source=_ERRORS)
 def manifest_that_is_missing(account: Account) -> Any:
     """A file that does not exist fails the map by name."""
