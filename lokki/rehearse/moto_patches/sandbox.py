@@ -96,7 +96,7 @@ def enter(
     handles = {each: os.open(each, os.O_PATH) for each in (*shared, *found)}
     _set_read_only("/")
     _mount("tmpfs", _TMP, _NOSUID_NODEV, f"size={megabytes}m,mode=1777", "tmpfs")
-    if is_job:
+    if is_job and os.path.isdir(_SHM):
         _mount("tmpfs", _SHM, _NOSUID_NODEV, "size=64m,mode=1777", "tmpfs")
     _name_user(_ROOT if is_job else _OF_LAMBDA)
     for each, handle in handles.items():
