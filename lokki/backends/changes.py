@@ -61,7 +61,7 @@ def changes(before: Run | None, now: Run) -> Iterator[Change]:
 
 
 def _changes_of_pause(before: Run | None, now: Run) -> Iterator[Change]:
-    if before and before.status == "paused" and now.status == "running":
+    if before and before.pause_requested and not now.pause_requested and not now.finished:
         yield 0.0, RunUnpaused()
     if now.status == "running" and now.pause_requested:
         if not (before and before.pause_requested == now.pause_requested):

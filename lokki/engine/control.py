@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from time import monotonic
 
 from lokki.engine.events import Event, RunPaused, RunPausing, RunUnpaused
 from lokki.engine.items import StageWork
@@ -37,14 +38,18 @@ class Control:
         self._leaves = leaves
         self._wanted = Wanted()
         self._news = asyncio.Event()
+        self._rested = 0.0
+
+    def worked(self) -> float:
+        """A clock, in seconds, that stands still while the run rests."""
+        return monotonic() - self._rested
 
     def change(self, wanted: Wanted, work: StageWork | None) -> None:
         """Do what is wanted from now on; ``work`` is the run's open stage, if any."""
         before, self._wanted = self._wanted, wanted
         if wanted.paused != before.paused:
             self.wake()
-            if wanted.paused is not None:
-                self._publish(RunPausing())
+            self._publish(RunUnpaused() if wanted.paused is None else RunPausing())
             if work is not None:
                 switch = self._lanes.unpause if wanted.paused is None else self._lanes.pause
                 switch(work)
@@ -70,10 +75,9 @@ class Control:
             if self._leaves:
                 raise RunLeft(f"run {self._run_id} is paused", self._run_id)
             self._news.clear()
-            rests = await asyncio.wrap_future(self._controls.rest(self._run_id, now()))
-            if rests:
+            since = monotonic()
+            if await asyncio.wrap_future(self._controls.rest(self._run_id, now())):
                 self._publish(RunPaused())
             await self._news.wait()
-            if rests and not state.ended:
-                self._publish(RunUnpaused())
+            self._rested += monotonic() - since
         state.unpause()

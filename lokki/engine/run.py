@@ -365,7 +365,7 @@ class Run:
         assert writer is not None
         position, is_map = state.position, isinstance(stage, MapStage)
         inputs = await self._inputs(value, stage, position) if is_map else [value]
-        began = monotonic()
+        began = self._control.worked()
         row = self._opened(position, stage, len(inputs), writer)
         carried = await self._carried(row, stage)
         failures = await self._tolerated(before)
@@ -410,7 +410,7 @@ class Run:
             self._check_lost()
             self._check_cancelled()
             state.advance()
-            finished = StageFinished(position, counts, monotonic() - began)
+            finished = StageFinished(position, counts, self._control.worked() - began)
             if last:
                 self._last = finished
             else:
@@ -422,7 +422,7 @@ class Run:
             raise work.error
         self._check_cancelled()
         assert work.failure is not None
-        self._publish(StageFailed(position, counts, monotonic() - began, work.failure))
+        self._publish(StageFailed(position, counts, self._control.worked() - began, work.failure))
         raise RunFailed(self.id, work.failure)
 
     async def _run_items(self, work: StageWork, done: asyncio.Event) -> None:

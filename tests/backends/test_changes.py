@@ -11,7 +11,10 @@ from lokki.backends.changes import changes, kept
 from lokki.engine.events import (
     RunCancelling,
     RunFinished,
+    RunPaused,
+    RunPausing,
     RunStarted,
+    RunUnpaused,
     StageFailed,
     StageFinished,
     StageProgressed,
@@ -181,3 +184,21 @@ def test_the_times_are_those_between_which_lines_are_reported():
     now = run("succeeded", [stage(0, END, 1, 1)])
     times = [at for at, _ in changes(None, now)]
     assert times == [0.0, seconds(BEGIN), seconds(END) + 0.001, inf]
+
+
+def test_a_pause_and_its_end_are_reported_once_also_one_that_is_withdrawn():
+    going = run()
+    pausing = run(pause_requested=END)
+    paused = replace(pausing, status=RunStatus.PAUSED)
+    assert events(going, pausing) == [RunPausing()]
+    assert events(pausing, pausing) == []
+    assert events(pausing, paused) == [RunPaused()]
+    assert events(going, paused) == [RunPaused()]
+    assert events(paused, paused) == []
+    assert events(paused, replace(paused, status=RunStatus.QUEUED)) == []
+    for before in (pausing, paused):
+        assert events(before, going) == [RunUnpaused()]
+
+
+def test_a_run_that_is_paused_before_it_has_begun_has_not_started():
+    assert events(None, replace(run("queued"), status=RunStatus.PAUSED)) == []
