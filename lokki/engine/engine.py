@@ -219,6 +219,7 @@ class Engine:
         return ClusterPool(
             address,
             self._local,
+            self._payloads,
             widen=widen,
             wake=lambda: self._lanes.look_again(),
             tell=self._tell,

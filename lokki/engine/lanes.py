@@ -272,7 +272,8 @@ class Lanes:
     def _drive(self, done: Slice) -> None:
         work = done.work
         if work.remote:
-            self.elsewhere[work.lane].run(done, self._folder, self._put)
+            folder = self._folder if work.lane == "process" else None  # not of another machine
+            self.elsewhere[work.lane].run(done, folder, self._put)
         else:
             drive(
                 done, work.fresh, call_step if work.plain else partial(self._call, work), self._put

@@ -17,6 +17,7 @@ own folder: what one stores late disturbs nobody. The journal's rows name the ke
 
 ``<flow>/runs/<run-id>/<step>/<writer>/output.pkl.gz``
 ``<flow>/runs/<run-id>/<step>/<writer>/<index>.pkl.gz``
+``<flow>/runs/<run-id>/<step>/<writer>/<index>.<start>.pkl.gz``    of an item on a Dask worker
 
 Earlier builds gave each item a folder, ``<writer>/<index>/output.pkl.gz``. In spite of their names,
 these are plain pickles if they do not shrink; the rows have a checksum.
@@ -89,6 +90,14 @@ def output_key(
     """
     prefix = _call_prefix(flow, run_id, step, index, writer)
     return f"{prefix}/output.pkl.gz" if index is None or writer is None else f"{prefix}.pkl.gz"
+
+
+def key_of_start(key: str, start: str) -> str:
+    """Return the key of a result that is one of several starts of the same item.
+
+    What a start stores late, on a machine that was cut off, disturbs none of the others.
+    """
+    return f"{key.removesuffix('.pkl.gz')}.{check_part(start, 'start')}.pkl.gz"
 
 
 def writers_folder(key: str) -> str | None:

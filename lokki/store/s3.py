@@ -76,6 +76,11 @@ class S3Store:
         self._opening: asyncio.Task[Any] | None = None
         self._permits = asyncio.Semaphore(concurrency)
 
+    @property
+    def place(self) -> tuple[str, str, str | None, str | None]:
+        """Bucket, prefix, endpoint and region, for another process to open the same store."""
+        return self._bucket, self._prefix.rstrip("/"), self._endpoint, self._region
+
     async def __aenter__(self) -> S3Store:
         return self
 

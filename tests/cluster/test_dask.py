@@ -17,6 +17,7 @@ from serving import until
 from lokki import Engine, RunCancelled, step
 from lokki.errors import ClusterError, ConfigError, DefinitionError
 from lokki.store.items import Items
+from lokki.store.local import LocalStore
 
 ALL = list(range(flows.COUNT))
 
@@ -56,11 +57,20 @@ async def test_each_item_ends_for_itself(cluster):
 
 
 @pytest.mark.asyncio
-async def test_results_of_every_size_and_inner_steps_arrive(cluster):
-    async with Engine(cluster=cluster.address) as engine:
-        assert await engine.run(flows.measuring) == [
+@pytest.mark.parametrize("reached", [True, False])
+async def test_results_of_every_size_arrive(cluster, tmp_path, monkeypatch, reached):
+    monkeypatch.chdir(tmp_path)
+    folder = Path("/proc/self/cwd/large")  # another one for each process
+    store = LocalStore(tmp_path / "large" if reached else folder)
+    async with Engine(cluster=cluster.address, payloads=store) as engine:
+        handle = engine.submit(flows.measuring)
+        assert await handle.result() == [
             bytes([n]) * (300_000 if n % 10 == 0 else n) + b"!" for n in range(30)
         ]
+        lines = told(engine, handle.run_id)
+        assert any("cannot reach the payload store" in each for each in lines) is not reached
+    assert len(list((tmp_path / "large").rglob("*.pkl.gz"))) == 3
+    assert not list((tmp_path / "large" / "lokki-cluster").iterdir())
 
 
 @pytest.mark.asyncio

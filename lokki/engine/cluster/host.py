@@ -25,6 +25,7 @@ from distributed.worker import Worker, get_worker
 
 from lokki.config import Local
 from lokki.engine.cluster.messages import KEY, VERSIONS, News, Order, Reply, Seen
+from lokki.engine.cluster.stores import Results
 from lokki.engine.cluster.versions import versions_of
 from lokki.engine.elsewhere import Again, Unimportable, Unloadable
 from lokki.engine.perform import CallCancelled, Packed, Put
@@ -35,6 +36,7 @@ from lokki.engine.spawning import cores
 from lokki.engine.workers import WorkerPool
 from lokki.errors import WorkerDied, described
 from lokki.location import in_library
+from lokki.store.keys import key_of_start
 
 _MOST_NEWS = 64
 _MOST_ENGINES = 8
@@ -45,11 +47,13 @@ _LOOK_SECONDS = 0.5
 class _Host:
     """The orders of one engine in this process."""
 
-    def __init__(self, news: News, threads: int) -> None:
+    def __init__(self, news: News, worker: Worker) -> None:
+        threads = worker.state.nthreads
         settings = news.settings
         share = settings.worker_threads or max(1, cores() // threads)
         local = replace(Local(), **{**settings._asdict(), "worker_threads": share})
         self.pool = WorkerPool(threads, local)
+        self.results = Results(news.place, _loop(worker))
         self.news: OrderedDict[int, News] = OrderedDict()
         self.orders: dict[int, _Served] = {}
 
@@ -84,10 +88,10 @@ def _served(known: str, raw: bytes) -> Reply:
     order: Order = pickle.loads(raw)  # noqa: S301 - from an engine of lokki
     if not _is_first(worker, KEY.format(engine=order.engine, number=order.number)):
         return _without_answer("second", None)
-    host = _host(order, worker.state.nthreads)
+    host = _host(order, worker)
     if host is None or order.key not in host.news:
         return _without_answer("unknown", None)
-    served = _Served(order, host.news[order.key], worker)
+    served = _Served(order, host.news[order.key], worker, host.results)
     with _lock:
         if (order.engine, order.number) in _stopped:
             return _without_answer("cancelled", None)
@@ -122,14 +126,14 @@ def _asked(pool: WorkerPool, served: _Served) -> tuple[str, Any]:
         return "cancelled", None
 
 
-def _host(order: Order, threads: int) -> _Host | None:
+def _host(order: Order, worker: Worker) -> _Host | None:
     """The host of an order's engine; None if this process does not know it yet."""
     with _lock:
         host = _hosts.get(order.engine)
         if order.news is not None:
             news: News = pickle.loads(order.news)  # noqa: S301
             if host is None:
-                host = _hosts[order.engine] = _Host(news, threads)
+                host = _hosts[order.engine] = _Host(news, worker)
             host.learn(order.key, news)
         idle = [name for name, each in _hosts.items() if not each.orders and each is not host]
         surplus = [_hosts.pop(name) for name in idle[: len(_hosts) - _MOST_ENGINES]]
@@ -151,9 +155,13 @@ def _is_first(worker: Worker, key: str) -> bool:
         await scheduler.set_metadata(keys=[key, mine], value=worker.address)
         return set(await scheduler.get_metadata(keys=[key]))
 
-    loop = worker.loop.asyncio_loop  # type: ignore[attr-defined]
-    notes = asyncio.run_coroutine_threadsafe(noted(), loop).result(_SCHEDULER_SECONDS)
+    notes = asyncio.run_coroutine_threadsafe(noted(), _loop(worker)).result(_SCHEDULER_SECONDS)
     return notes == {mine}
+
+
+def _loop(worker: Worker) -> asyncio.AbstractEventLoop:
+    loop: asyncio.AbstractEventLoop = worker.loop.asyncio_loop  # type: ignore[attr-defined]
+    return loop
 
 
 def _here(program: Program) -> Program:
@@ -170,7 +178,7 @@ def _here(program: Program) -> Program:
 class _Served:
     """An order while a worker process serves it: what `WorkerPool` knows of a request."""
 
-    def __init__(self, order: Order, news: News, worker: Worker) -> None:
+    def __init__(self, order: Order, news: News, worker: Worker, results: Results) -> None:
         self.key = order.key
         self.content = order.content
         self.timeouts = order.timeouts
@@ -180,6 +188,8 @@ class _Served:
         self.definition = news.definition
         self.cancelled = False
         self._task = KEY.format(engine=order.engine, number=order.number)
+        self._start = f"{order.engine}-{order.number}"
+        self._results = results
         self._worker = worker
         self._progress: Begun | None = None
         self._messages: list[tuple[str, Any, Any]] = []
@@ -214,8 +224,10 @@ class _Served:
     def hear(self, kind: str, of: Any, content: Any) -> Any:
         answer = None
         if kind == "put":
-            content = Packed.of(Put(*content))
+            content = Packed.of(Put(key_of_start(content[0], self._start), content[1]))
             answer = content.ref
+            if self._results.keeps(content):
+                return answer
         with self._lock:
             self._messages.append((kind, of, content))
         return answer

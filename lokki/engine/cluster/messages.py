@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import cloudpickle
 
+from lokki.engine.cluster.stores import Place
 from lokki.engine.program import Program
 
 _lokki: Any = sys.modules["lokki"]
@@ -29,12 +30,16 @@ class Settings(NamedTuple):
 
 
 class News(NamedTuple):
-    """What a Dask worker must know before it can serve the orders of a stage."""
+    """What a Dask worker must know before it can serve the orders of a stage.
+
+    ``place`` is where it can store large results.
+    """
 
     run_id: str
     program: Program
     definition: bytes
     settings: Settings
+    place: Place | None
 
 
 class Order(NamedTuple):

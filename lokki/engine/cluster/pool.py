@@ -20,12 +20,14 @@ from lokki.config import Local
 from lokki.engine import by_name
 from lokki.engine.cluster.connection import Client, Connection, Future
 from lokki.engine.cluster.messages import KEY, VERSIONS, News, Order, Reply, Seen, Settings
+from lokki.engine.cluster.stores import Place, place_of, reaches, unmark
 from lokki.engine.cluster.versions import packages_of
 from lokki.engine.cluster.watcher import FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS, Watcher
 from lokki.engine.elsewhere import Again, Asked, Elsewhere, Lost, Unimportable, Unloadable
 from lokki.engine.perform import CallCancelled
 from lokki.engine.program import Program
 from lokki.errors import ClusterError, WorkerDied
+from lokki.store.protocol import PayloadStore
 
 _MOST = 10_000
 _RESULT_SECONDS = 30.0
@@ -97,7 +99,7 @@ class Pending:
 
 
 class ClusterPool(Elsewhere):
-    """The workers of the cluster at ``address``.
+    """The workers of the cluster at ``address``, which store large results in ``payloads``.
 
     ``widen`` is called with the number of their threads, when it is first known and when it has
     changed; ``wake`` when others may take items of an order; ``tell`` with sentences about the
@@ -108,6 +110,7 @@ class ClusterPool(Elsewhere):
         self,
         address: str,
         local: Local,
+        payloads: PayloadStore,
         *,
         widen: Callable[[int], None],
         wake: Callable[[], None],
@@ -121,6 +124,8 @@ class ClusterPool(Elsewhere):
         self._settings = Settings(
             local.worker_threads, local.worker_idle, local.worker_calls, local.worker_memory
         )
+        self._payloads = payloads
+        self._place: Place | None = None
         self._numbers = count()
         self._known: set[int] = set()
         self._missing: set[str] = set()
@@ -138,6 +143,8 @@ class ClusterPool(Elsewhere):
     def close(self) -> None:
         self._watcher.close()
         self._connection.close()
+        if self._place is not None:
+            unmark(self._place)
 
     def ask(self, request: Asked) -> Any:
         with_news = request.key not in self._known
@@ -175,7 +182,9 @@ class ClusterPool(Elsewhere):
 
         request, news = pending.request, None
         if with_news:
-            described = News(request.run_id, request.program, request.definition, self._settings)
+            described = News(
+                request.run_id, request.program, request.definition, self._settings, self._place
+            )
             news = pickle.dumps(described, pickle.HIGHEST_PROTOCOL)
         order = Order(
             self._name,
@@ -223,12 +232,14 @@ class ClusterPool(Elsewhere):
             )
 
     def _compare(self, request: Asked) -> None:
-        """Tell which of the flow's packages have other versions there, before the first item."""
+        """Tell what is different there, before the first item: packages, the payload store."""
         from lokki.engine.cluster import host
 
         with self._comparing:
             if request.run_id in self._compared:
                 return
+            if not self._compared:
+                self._find_store()
             self._compared.add(request.run_id)
             here = packages_of(request.program)
             for worker, there in self._watcher.asked(host.versions, list(here)).items():
@@ -239,6 +250,19 @@ class ClusterPool(Elsewhere):
                 ]
                 if differing:
                     self._tell(f"the Dask worker {worker} has {', '.join(differing)}")
+
+    def _find_store(self) -> None:
+        """Find where workers can store large results; tell which of them cannot."""
+        place = self._place = place_of(self._payloads, self._name)
+        if place is None:
+            return
+        for worker, there in self._watcher.asked(reaches, place).items():
+            if not there:
+                self._tell(
+                    f"the Dask worker {worker} cannot reach the payload store: its results over "
+                    "64 KiB pass through the scheduler; set payloads under [local] to a folder "
+                    "that all machines have, or to s3://bucket/prefix"
+                )
 
 
 def _having(resources: Mapping[str, float]) -> str:
