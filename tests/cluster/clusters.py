@@ -21,6 +21,7 @@ class Cluster:
         self._place = place
         self._file = place / "scheduler.json"
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._environments: dict[str, dict[str, str]] = {}
         self._port = 0
         self.start_scheduler()
 
@@ -34,9 +35,11 @@ class Cluster:
                 ended.callback(process.wait, 30)
 
     def start_scheduler(self) -> None:
-        """Start the scheduler, at the port that it had before, if any."""
+        """Start the scheduler, at the port that it had before, if any; it has no lokki."""
         self._file.unlink(missing_ok=True)
-        self._start("scheduler", "scheduler", "--port", str(self._port))
+        (self._place / "sitecustomize.py").write_text("import sys\nsys.modules['lokki'] = None\n")
+        without = str(self._place)
+        self._start("scheduler", "scheduler", "--port", str(self._port), PYTHONPATH=without)
         until(self._file.exists, "the scheduler")
         self.address: str = until(self._written, "its address")["address"]
         self._port = int(self.address.rpartition(":")[2])
@@ -53,12 +56,17 @@ class Cluster:
         log = self._place / f"{name}.log"
         until(lambda: "Starting established connection" in log.read_text(), f"worker {name}")
 
+    def pid(self, name: str) -> int:
+        return self._processes[name].pid
+
     def kill(self, name: str) -> None:
         """Kill a process with SIGKILL."""
         self._processes[name].send_signal(signal.SIGKILL)
         self._processes[name].wait(30)
 
     def _start(self, name: str, command: str, *arguments: str, **environment: str) -> None:
+        """Start a process, or start it again in the same environment."""
+        environment = self._environments.setdefault(name, environment)
         with open(self._place / f"{name}.log", "wb") as log:
             self._processes[name] = subprocess.Popen(
                 [sys.executable, "-m", "dask", command, *arguments]

@@ -178,8 +178,6 @@ class ClusterPool(Elsewhere):
         return reply
 
     def _submit(self, client: Client, pending: Pending, with_news: bool) -> None:
-        from lokki.engine.cluster import host
-
         request, news = pending.request, None
         if with_news:
             described = News(
@@ -197,7 +195,7 @@ class ClusterPool(Elsewhere):
         key = KEY.format(engine=self._name, number=pending.number)
         raw = pickle.dumps(order, pickle.HIGHEST_PROTOCOL)
         future = pending.future = client.submit(
-            host.serve, VERSIONS, raw, key=key, pure=False, resources=dict(request.resources)
+            _serve, VERSIONS, raw, key=key, pure=False, resources=dict(request.resources)
         )
         future.add_done_callback(lambda _: pending.news.set())
 
@@ -263,6 +261,15 @@ class ClusterPool(Elsewhere):
                     "64 KiB pass through the scheduler; set payloads under [local] to a folder "
                     "that all machines have, or to s3://bucket/prefix"
                 )
+
+
+def _serve(versions: str, raw: bytes) -> bytes:
+    from lokki.engine.cluster import host
+
+    return host.serve(versions, raw)
+
+
+_serve.__module__ = "__main__"  # sent by value: the scheduler unpickles it, and needs no lokki
 
 
 def _having(resources: Mapping[str, float]) -> str:
