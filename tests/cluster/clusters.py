@@ -21,7 +21,6 @@ class Cluster:
         self._place = place
         self._file = place / "scheduler.json"
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._environments: dict[str, dict[str, str]] = {}
         self._port = 0
         self.start_scheduler()
 
@@ -56,17 +55,12 @@ class Cluster:
         log = self._place / f"{name}.log"
         until(lambda: "Starting established connection" in log.read_text(), f"worker {name}")
 
-    def pid(self, name: str) -> int:
-        return self._processes[name].pid
-
     def kill(self, name: str) -> None:
         """Kill a process with SIGKILL."""
         self._processes[name].send_signal(signal.SIGKILL)
         self._processes[name].wait(30)
 
     def _start(self, name: str, command: str, *arguments: str, **environment: str) -> None:
-        """Start a process, or start it again in the same environment."""
-        environment = self._environments.setdefault(name, environment)
         with open(self._place / f"{name}.log", "wb") as log:
             self._processes[name] = subprocess.Popen(
                 [sys.executable, "-m", "dask", command, *arguments]
