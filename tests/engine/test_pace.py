@@ -152,7 +152,12 @@ def first_in_process(n, folder: str):
 
 @pytest.mark.parametrize(
     ("before", "asks"),
-    [(first, tries), (first, tries_async), (first_in_process, tries_in_process)],
+    [
+        (first, tries),
+        (first, tries_async),
+        (first_in_process, tries_in_process),
+        (first, tries_in_process),
+    ],
 )
 def test_an_item_is_tried_later_without_using_up_an_attempt(before, asks, tmp_path):
     @flow

@@ -8,11 +8,13 @@ from contextlib import closing
 
 import pytest
 
-from lokki.errors import NotPausable, NotTunable
+from lokki.errors import NotPausable, NotTunable, RunOwned
 from lokki.rate import Rate
 from lokki.store.controls import Controls
+from lokki.store.jobs import Jobs, NewRun
 from lokki.store.journal import Journal
 from lokki.store.limits import reserve
+from lokki.store.offers import Offer
 from lokki.store.records import Opening
 from lokki.store.rows import StageRow, stage_id
 from lokki.store.writer import Wanted
@@ -79,6 +81,38 @@ def test_a_run_that_has_ended_is_neither_paused_nor_tuned(opened):
             ask("r1", time.time()).result()
     with pytest.raises(NotTunable, match="run r1 has ended: it is failed"):
         Controls(opened).tune("r1", 5, time.time()).result()
+
+
+def test_a_run_that_waits_in_a_queue_is_paused_queued_again_and_cancelled(opened):
+    offer = Offer({"f.py"}, "python", "/")
+    new = NewRun("r1", "f", "f.py:f", "p", "[]", b"", "{}", 1.0, "me")
+    Jobs(opened).put(new, offer).result()
+    controls = Controls(opened)
+    assert controls.pause("r1", 2.0).result() is False
+    assert Jobs(opened).waiting(9, offer) == []
+    assert opened.run("r1").status == "paused"
+    assert Jobs(opened).recover(3.0, 3).result().queued == []
+    assert controls.unpause("r1", 4.0).result() == "queued"
+    assert [job.run_id for job in Jobs(opened).waiting(9, offer)] == ["r1"]
+    controls.pause("r1", 5.0).result()
+    assert opened.request_cancel("r1", 6.0).result() is False
+    assert opened.run("r1").status == "cancelled"
+    with pytest.raises(NotPausable, match="run r1 has ended: it is cancelled"):
+        controls.unpause("r1", 7.0).result()
+
+
+def test_a_paused_run_that_nobody_has_is_taken_by_a_resume(opened):
+    create(opened)
+    Controls(opened).pause("r1", time.time()).result()
+    writer = opened.own("r1", never)
+    assert Controls(opened).rest("r1", time.time()).result() is True
+    with pytest.raises(RunOwned, match=r"is paused in process .* lokki unpause r1"):
+        opened.take("r1", time.time()).result()
+    opened.commits.release(writer)
+    Jobs(opened).hand_back("r1", time.time()).result()
+    assert opened.take("r1", time.time()).result().status == "paused"
+    taken = opened.run("r1")
+    assert (taken.status, taken.pause_requested) == ("running", None)
 
 
 def test_a_map_is_tuned_until_its_run_ends(opened):
