@@ -81,6 +81,13 @@ def main(extra: str) -> None:
         assert "check that the server runs" in told, told
     else:
         refused("postgres", "runs", **on_postgres)
+    on_dask = ("run", "birds.py", "--on", "dask=tcp://127.0.0.1:1")
+    if extra == "dask":
+        told = done(LOKKI, *on_dask, code=1, LOKKI_LOCAL_RECONNECT="1").stderr
+        assert "Traceback" not in told, told
+        assert "tcp://127.0.0.1:1" in told, told
+    else:
+        refused("dask", *on_dask)
     if extra == "rehearse":
         import_module("lokki.rehearse.rehearsal")
     else:

@@ -607,7 +607,7 @@ def test_an_unknown_job_type():
 
 
 def test_an_unknown_executor():
-    with says("step 'plain': executor must be 'thread' or 'process', not 'fiber'"):
+    with says("step 'plain': executor must be 'thread', 'process' or 'dask', not 'fiber'"):
         Step(plain, executor="fiber")
 
 
