@@ -19,10 +19,11 @@ from typing import Any
 from lokki.config import Local
 from lokki.engine import by_name
 from lokki.engine.cluster.connection import Client, Connection, Future
-from lokki.engine.cluster.messages import KEY, VERSIONS, News, Order, Reply, Seen, Settings
+from lokki.engine.cluster.messages import KEY, VERSIONS, News, Order, Reply, Settings
+from lokki.engine.cluster.pending import Pending
 from lokki.engine.cluster.stores import Place, place_of, reaches, unmark
 from lokki.engine.cluster.versions import packages_of
-from lokki.engine.cluster.watcher import FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS, Watcher
+from lokki.engine.cluster.watcher import Watcher
 from lokki.engine.elsewhere import Again, Asked, Elsewhere, Lost, Unimportable, Unloadable
 from lokki.engine.perform import CallCancelled
 from lokki.engine.program import Program
@@ -36,66 +37,6 @@ _STOP_SECONDS = 3.0
 """How long a killed call may take to say so."""
 _LOOK_SECONDS = 1.0
 _TELL_SECONDS = 5.0
-_EACH_SECONDS = 0.01
-"""How much longer the engine waits before it asks again, for each worker."""
-
-
-class _Known:
-    """How far an order is, as was last heard: what the engine has in place of a `Progress`."""
-
-    def __init__(self) -> None:
-        self.begun = self.position = self.limit = 0
-
-    def reset(self, count: int) -> None:
-        self.limit = count
-
-    def take_back(self) -> bool:
-        if not 0 < self.begun < self.limit:
-            return False
-        self.limit -= 1
-        return True
-
-
-class Pending:
-    """An order whose outcome is awaited."""
-
-    def __init__(self, request: Asked, number: int) -> None:
-        self.request = request
-        self.number = number
-        self.known = _Known()
-        self.future: Future | None = None
-        self.news = threading.Event()
-        self.stopped: float | None = None
-        self.pause = FIRST_LOOK_SECONDS
-        self.due = monotonic() + self.pause
-        self._lock = threading.Lock()
-
-    def stop(self) -> None:
-        """Have its process killed; the lane waits only briefly for that."""
-        if self.stopped is None:
-            self.stopped = monotonic()
-            self.news.set()
-
-    def look_later(self, now: float, workers: int) -> None:
-        """Say when to look again: soon as long as nothing has begun, unless there are many."""
-        most = LAST_LOOK_SECONDS if self.known.begun else 4 * FIRST_LOOK_SECONDS
-        self.pause = min(2 * self.pause, most)
-        self.due = now + max(self.pause, workers * _EACH_SECONDS)
-
-    @property
-    def has_spare(self) -> bool:
-        """Whether others may take items of it."""
-        return 0 < self.known.begun < self.known.limit
-
-    def hear(self, seen: Seen) -> None:
-        """Take in how far it is. Raises what storing a large result raises."""
-        with self._lock:
-            for message in seen.messages:
-                answer = self.request.hear(*message)
-                if isinstance(answer, Exception):
-                    raise answer
-            if seen.begun:
-                self.known.position, self.known.begun = seen.position, seen.begun
 
 
 class ClusterPool(Elsewhere):

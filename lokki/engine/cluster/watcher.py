@@ -7,17 +7,12 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lokki.engine.cluster.connection import Client, Connection
+from lokki.engine.cluster.pending import FIRST_LOOK_SECONDS, Pending
 from lokki.errors import ClusterError
 
-if TYPE_CHECKING:
-    from lokki.engine.cluster.pool import Pending
-
-FIRST_LOOK_SECONDS = 0.25
-"""An order that takes longer has met a long item: others may run what it has not begun."""
-LAST_LOOK_SECONDS = 2.0
 _COUNT_SECONDS = 2.0
 _ANSWER_SECONDS = 5.0
 
