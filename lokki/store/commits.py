@@ -55,8 +55,9 @@ class _Batch:
 
     ``owned`` are the runs of this process, ``errors`` what ended others; ``last``: nothing follows.
     ``apart``: something in it failed, and it is written again in parts, of which the others last.
-    The transaction adds the writers that have ``lost`` their runs, and when the leases that it has
-    ``renewed`` end.
+    The transaction adds the writers that have ``lost`` their runs, when the leases that it has
+    ``renewed`` end, and the runs that it has ``seen`` to be this process's, until a call may have
+    changed that.
     """
 
     calls: list[Call] = field(default_factory=list)
@@ -68,6 +69,7 @@ class _Batch:
     apart: bool = False
     lost: dict[RunWriter, JournalError] = field(default_factory=dict)
     renewed: dict[RunWriter, float] = field(default_factory=dict)
+    seen: frozenset[str] = frozenset()
 
 
 class Committer:
@@ -249,7 +251,7 @@ class Committer:
                 self._write_all(connection, batch)
                 errors = batch.errors | {writer.run_id: each for writer, each in batch.lost.items()}
                 for call in batch.calls:
-                    self._make(connection, call, errors, alone=batch.apart)
+                    self._make(connection, call, batch, errors)
             connection.commit()
             self._database.check()
         except Exception as error:
@@ -327,6 +329,7 @@ class Committer:
         batch.lost = {
             writer: _taken_over(writer.run_id) for writer in writers if writer not in owned
         }
+        batch.seen = frozenset(writer.run_id for writer in owned)
         batch.renewed = self._renew(connection, owned)
         for writer, entries, lines in batch.writes:
             if writer in batch.lost:
@@ -370,15 +373,16 @@ class Committer:
         return due
 
     def _make(
-        self, connection: Connection, call: Call, errors: dict[str, JournalError], *, alone: bool
+        self, connection: Connection, call: Call, batch: _Batch, errors: dict[str, JournalError]
     ) -> None:
         """Make a call, unless it needs a run that this process no longer owns."""
         if call.owned and call.run_id in errors:
             call.error = errors[call.run_id]
-        elif call.owned and not self._owns(connection, call.run_id):
+        elif call.owned and not (call.run_id in batch.seen or self._owns(connection, call.run_id)):
             call.error = _taken_over(call.run_id)
         else:
-            call.attempt(connection, alone=alone)
+            batch.seen = batch.seen - {call.run_id} if call.owned else frozenset()
+            call.attempt(connection, alone=batch.apart)
 
     def _owns(self, connection: Connection, run_id: str) -> bool:
         row = connection.execute("SELECT owner FROM runs WHERE id = ?", (run_id,)).fetchone()

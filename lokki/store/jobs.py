@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from lokki.errors import JournalError, KeyReused, RunOwned
 from lokki.model.base import fields_of
 from lokki.model.failure import Error
+from lokki.postgres_url import PostgresUrl
 from lokki.store.controls import end_paused
 from lokki.store.events import add_event
 from lokki.store.journal import Journal, end_cancelled
@@ -86,6 +87,11 @@ class Jobs:
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
+
+    @property
+    def of_hosts(self) -> bool:
+        """Whether services on several hosts may share it."""
+        return isinstance(self._journal.path, PostgresUrl)
 
     def put(
         self,

@@ -17,6 +17,11 @@ from lokki.store.sql import Read
 from lokki.store.storable import storable
 
 _MOST_VALUES = 500  # of a query; SQLite takes 999 or more
+_EVENTS = (
+    "SELECT run, at, kind, CASE WHEN kind IN"
+    " ('run_started', 'run_resumed', 'run_cancelled', 'run_paused') THEN detail END"
+    " FROM events WHERE run IN ({}) ORDER BY run, id"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +82,10 @@ def run_row(read: Read, columns: Sequence[Any]) -> RunRow:
 
 def run_of(read: Read, run_id: str) -> RunRecord | None:
     """The run with this id."""
-    runs = runs_of(read, "SELECT * FROM runs WHERE id = ?", storable((run_id,)))
+    names = storable((run_id,))
+    rows = read.execute("SELECT * FROM runs WHERE id = ?", names)
+    events = read.execute(_EVENTS.format("?"), names)  # asked for before the rows have come
+    runs = _records_of(read, [run_row(read, row) for row in rows], events)
     return runs[0] if runs else None
 
 
@@ -92,14 +100,12 @@ def found(read: Read, run_id: str) -> RunRecord:
 def runs_of(read: Read, query: str, values: Sequence[Any]) -> list[RunRecord]:
     """The runs whose rows a query returns, with what their events and stages add."""
     runs = [run_row(read, row) for row in read.execute(query, values)]
-    events = of_runs(
-        read,
-        "SELECT run, at, kind, CASE WHEN kind IN"
-        " ('run_started', 'run_resumed', 'run_cancelled', 'run_paused')"
-        " THEN detail END"
-        " FROM events WHERE run IN ({}) ORDER BY run, id",
-        [run.id for run in runs],
-    )
+    return _records_of(read, runs, of_runs(read, _EVENTS, [run.id for run in runs]))
+
+
+def _records_of(
+    read: Read, runs: Sequence[RunRow], events: Iterable[tuple[Any, ...]]
+) -> list[RunRecord]:
     by_run = {run: list(own) for run, own in groupby(events, key=itemgetter(0))}
     outcomes = dict(
         of_runs(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections import defaultdict
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -23,6 +24,8 @@ _LOOK_SECONDS = 0.25
 _APART_SECONDS = 0.01
 """After a look that has assigned runs, the next one serves all that ask for it within this time."""
 _RECOVER_SECONDS = 1.0
+_CHOICE = 4
+"""Hosts choose among this many times as many of the first waiting runs as they have room for."""
 _SOON_SECONDS = 1.0
 """A runner begins a run within this time, unless a step or an import delays it."""
 _SHORTEST_LIFE = 2.0
@@ -149,9 +152,12 @@ class Supervisor:
         room = sum(self._most_runs - len(each.runs) for each in self._free())
         if not room:
             return
+        most = (room + len(given)) * (_CHOICE if self._jobs.of_hosts else 1)
         waiting = await asyncio.to_thread(
-            self._jobs.waiting, room + len(given), self._catalog.offer, self._to_hold()
+            self._jobs.waiting, most, self._catalog.offer, self._to_hold()
         )
+        if self._jobs.of_hosts:  # all of them would begin with the first
+            random.shuffle(waiting)
         free = self._free()
         given_now: defaultdict[_Runner, list[dict[str, Any]]] = defaultdict(list)
         for job in waiting:
