@@ -55,6 +55,13 @@ class Cluster:
         log = self._place / f"{name}.log"
         until(lambda: "Starting established connection" in log.read_text(), f"worker {name}")
 
+    def stop(self, name: str) -> None:
+        """Stop a process, until `go_on`."""
+        self._processes[name].send_signal(signal.SIGSTOP)
+
+    def go_on(self, name: str) -> None:
+        self._processes[name].send_signal(signal.SIGCONT)
+
     def kill(self, name: str) -> None:
         """Kill a process with SIGKILL."""
         self._processes[name].send_signal(signal.SIGKILL)

@@ -162,6 +162,24 @@ async def test_a_scheduler_that_stays_away_ends_the_run(monkeypatch):
 
 
 @pytest.mark.asyncio
+async def test_a_scheduler_that_does_not_answer_ends_the_run(cluster, tmp_path, monkeypatch):
+    monkeypatch.setenv("LOKKI_LOCAL_RECONNECT", "3")
+    calls = tmp_path / "calls"
+    calls.mkdir()
+    async with Engine(cluster=cluster.address) as engine:
+        handle = engine.submit(flows.hanging, {"place": str(calls)})
+        await asyncio.to_thread(until, lambda: any(calls.iterdir()), "a call")
+        cluster.stop("scheduler")
+        try:
+            with pytest.raises(ClusterError, match=r"has not answered for 3 s"):
+                await handle.result()
+        finally:
+            cluster.go_on("scheduler")
+    running = [int(each.name) for each in calls.iterdir()]
+    await asyncio.to_thread(until, lambda: all(map(_is_gone, running)), "the calls have ended")
+
+
+@pytest.mark.asyncio
 async def test_workers_that_nobody_has_end_the_run(cluster, monkeypatch):
     monkeypatch.setenv("LOKKI_LOCAL_RECONNECT", "6")
     async with Engine(cluster=cluster.address) as engine:

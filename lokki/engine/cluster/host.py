@@ -239,6 +239,11 @@ class _Served:
             now = self._progress or self._ended
             return Seen(now.begun, now.position, messages)
 
+    def kill(self, pool: WorkerPool) -> None:
+        """Kill the process that serves it."""
+        self.cancelled = True
+        pool.kill(self)
+
     def release(self) -> None:
         """Begin no more items, so that others can run them."""
         with self._lock:
@@ -267,9 +272,7 @@ def stop(engine: str, numbers: Sequence[int]) -> None:
         for number in numbers:
             _stopped[engine, number] = None
             if host is not None and number in host.orders:
-                served = host.orders[number]
-                served.cancelled = True
-                host.pool.kill(served)
+                host.orders[number].kill(host.pool)
         while len(_stopped) > 10_000:
             _stopped.popitem(last=False)
 
@@ -280,11 +283,14 @@ def versions(engine: str, names: Sequence[str]) -> dict[str, str]:
 
 
 def forget(engine: str) -> None:
-    """End the processes of an engine that has no more orders."""
+    """End the processes of an engine that closes, whatever they are at."""
     with _lock:
         host = _hosts.pop(engine, None)
-    if host is not None:
-        threading.Thread(target=host.pool.close, daemon=True).start()
+        if host is None:
+            return
+        for served in host.orders.values():
+            served.kill(host.pool)
+    threading.Thread(target=host.pool.close, daemon=True).start()
 
 
 # ---- orders that nobody waits for ----------------------------------------------------------------
@@ -309,5 +315,4 @@ def _watched() -> None:
                 return
         for host, each in orders:
             if each.abandoned:
-                each.cancelled = True
-                host.pool.kill(each)
+                each.kill(host.pool)

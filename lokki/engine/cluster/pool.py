@@ -154,7 +154,15 @@ class ClusterPool(Elsewhere):
         return future
 
     def _check_workers(self, resources: Mapping[str, float]) -> None:
-        """Tell that no worker can take a request; raise ClusterError when that lasts too long."""
+        """Tell that no worker can take a request; raise ClusterError when that lasts too long.
+
+        Also when the scheduler does not answer, although it is connected.
+        """
+        if self._watcher.silence > self._patience:
+            raise ClusterError(
+                f"the Dask scheduler at {self._connection.address} has not answered for "
+                f"{self._patience:g} s ([local] reconnect); resume the run once it does"
+            )
         missing, having = self._watcher.missing(resources), _having(resources)
         if missing is None or missing < _TELL_SECONDS:
             return

@@ -34,6 +34,8 @@ class Watcher:
         self._threads = 0
         self._counted = 0.0
         self._workers: list[Mapping[str, float]] = []
+        self._client: Client | None = None
+        self._answered = monotonic()
         self._missed: dict[tuple[tuple[str, float], ...], float] = {}
         self._lock = threading.Lock()
         self._pending: dict[int, Pending] = {}
@@ -54,7 +56,7 @@ class Watcher:
         self._closing = True
         self._wake.set()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(4 * _ANSWER_SECONDS)
             from lokki.engine.cluster import host
 
             with suppress(Exception):  # they end by themselves, too
@@ -80,6 +82,11 @@ class Watcher:
                     each.stop()
         self._wake.set()
 
+    @property
+    def silence(self) -> float:
+        """For how many seconds the scheduler has not answered, or has been away."""
+        return monotonic() - self._answered
+
     def missing(self, resources: Mapping[str, float]) -> float | None:
         """For how many seconds there has been no worker with these resources; None if there is."""
         name = tuple(resources.items())
@@ -94,14 +101,19 @@ class Watcher:
         client = self._connection.now
         if client is None:
             return {}
-        found: dict[str, Any] = client.sync(_asked, client, question, self._name, *arguments)
+        found: dict[str, Any] = client.sync(
+            _asked, client, question, self._name, *arguments, callback_timeout=2 * _ANSWER_SECONDS
+        )
         return found
 
     def _watch(self) -> None:
         while not self._closing:
             with suppress(ClusterError):  # the lanes learn it, too
-                if self._connection.client(lambda: self._closing) is None:
+                client = self._connection.client(lambda: self._closing)
+                if client is None:
                     return
+                if client is not self._client:  # a new one
+                    self._client, self._answered = client, monotonic()
                 with suppress(Exception):  # the connection is lost
                     self._look()
             self._wake.wait(FIRST_LOOK_SECONDS / 2)
@@ -130,12 +142,20 @@ class Watcher:
 
     def _count(self) -> None:
         client = self._connection.now
-        workers = {} if client is None else client.scheduler_info(n_workers=-1)["workers"]
+        if client is None:
+            return
+        workers = client.sync(_workers, client, callback_timeout=_ANSWER_SECONDS)
+        self._answered = monotonic()
         self._workers = [each["resources"] for each in workers.values()]
         threads = sum(each["nthreads"] for each in workers.values())
         if threads and threads != self._threads:
             self._threads = threads
             self._widen(threads)
+
+
+async def _workers(client: Client) -> dict[str, Any]:
+    found: dict[str, Any] = (await client.scheduler.identity(n_workers=-1))["workers"]
+    return found
 
 
 async def _asked(client: Client, question: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
