@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import tempfile
 import time
 import uuid
 import zipfile
@@ -583,8 +584,8 @@ def job_machine(moto, tmp_path):
     moto.batch.create_job_queue(
         jobQueueName=name, state="ENABLED", priority=1, computeEnvironmentOrder=order
     )
-    (folder := tmp_path / "image").mkdir()
-    PLATFORM.images[name] = Image(folder, env={"TOLD": str(tmp_path / "told")})
+    image = tempfile.TemporaryDirectory(dir="/var/tmp")  # a job may write to all of /dev/shm
+    PLATFORM.images[name] = Image(Path(image.name), env={"TOLD": str(tmp_path / "told")})
 
     def make(script, attempts=1, conditions=(), seconds=60):
         moto.batch.register_job_definition(
@@ -614,7 +615,8 @@ def job_machine(moto, tmp_path):
         }
         return moto.machine({"J": state}, "J")
 
-    return make
+    with image:
+        yield make
 
 
 @pytest.fixture
