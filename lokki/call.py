@@ -316,8 +316,13 @@ def capture(call: BoundCall, index: int, attempt: int, error: BaseException) -> 
         redacted(text_of(error), call.secrets),
         redacted(_traceback(error), call.secrets),
         _is_one_of(error, call.exceptions) and not _is_one_of(error, (DefinitionError,)),
-        (error.seconds, error.most) if isinstance(error, RetryLater) else None,
+        _asked_for(error) if _is_one_of(error, (RetryLater,)) else None,
     )
+
+
+def _asked_for(error: Any) -> tuple[float, float]:
+    """The pause that a RetryLater asks for, and the longest time of all of them, in seconds."""
+    return error.seconds, error.most
 
 
 # What follows runs code of the user's exceptions, which may raise anything.
