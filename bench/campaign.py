@@ -357,6 +357,7 @@ def main() -> int:
                     (journal, name, strikes.struck, len(strikes.wrong), strikes.again,
                      strikes.late, strikes.twice, "held" if strikes.held else "BROKEN")
                 )  # fmt: skip
+                print(journal, name, strikes, sep=", ", flush=True)
                 for each in strikes.wrong[:3]:
                     print(f"{journal}, {name}: {each}", flush=True)
     struck = sum(row[2] for row in rows)
