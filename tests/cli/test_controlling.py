@@ -64,6 +64,21 @@ class Gate:
         file = self._folder / "began"
         return [int(each) for each in file.read_text().split()] if file.exists() else []
 
+    @property
+    def told(self) -> str:
+        """What a run has written on stderr."""
+        return (self._folder / "told").read_text()
+
+    def run(self, start, *arguments):
+        """A run of a flow in a process; until two calls run."""
+        with (self._folder / "told").open("w") as told:
+            process = start("run", *arguments, stderr=told)
+        until(lambda: len(self.began) == 2, "two calls that run")
+        return process
+
+    def until_pausing(self) -> None:
+        until(lambda: "pausing: waiting for the running calls" in self.told, "the pause")
+
     def open(self) -> None:
         (self._folder / "open").touch()
 
@@ -84,10 +99,10 @@ def _last():
 @pytest.fixture
 def paused(gate, start):
     """A run that is paused: its process, and the run; the gate is open."""
-    process = start("run", "gated.py:gated")
-    until(lambda: len(gate.began) == 2, "two calls that run")
+    process = gate.run(start, "gated.py:gated")
     pausing = start("pause", "last")
     assert "waiting for its calls to end" in pausing.stderr.readline()
+    gate.until_pausing()
     gate.open()
     assert pausing.wait(30) == 0
     run = _last()
@@ -97,8 +112,7 @@ def paused(gate, start):
 
 @pytest.mark.parametrize("flow", ["gated", "gated_async"])
 def test_a_run_of_another_process_is_paused_tuned_and_continued(gate, start, done, flow):
-    process = start("run", f"gated.py:{flow}", "--concurrency", "3")
-    until(lambda: len(gate.began) == 2, "two calls that run")
+    process = gate.run(start, f"gated.py:{flow}", "--concurrency", "3")
     pausing = start("pause", "last")
     assert "waiting for its calls to end" in pausing.stderr.readline()
     run = _last()
@@ -106,6 +120,7 @@ def test_a_run_of_another_process_is_paused_tuned_and_continued(gate, start, don
     assert run.pause_requested
     assert "pausing" in done("show", "last")[1]
 
+    gate.until_pausing()
     gate.open()
     _, told = pausing.communicate(timeout=30)
     assert told == f"run {run.id} is paused; continue: lokki unpause {run.id}\n"
@@ -126,11 +141,11 @@ def test_a_run_of_another_process_is_paused_tuned_and_continued(gate, start, don
     assert _last().status == "running"
     assert done("tune", "last", "--concurrency", "1")[1].endswith("1 at a time, not 8\n")
     gate.open()
-    out, told = process.communicate(timeout=30)
+    out, _ = process.communicate(timeout=30)
     assert (process.returncode, out) == (0, "435\n")
     assert sorted(gate.began) == list(range(30))
     for words in ("pausing: waiting for the running calls", "is paused", "continues"):
-        assert told.count(words) == 1
+        assert gate.told.count(words) == 1
     code, _, told = done("pause", "last")
     assert (code, told) == (1, f"Error: run {run.id} has ended: it is succeeded\n")
     code, _, told = done("tune", "last", "--concurrency", "3")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pickle
 import subprocess
 import sys
 import time
@@ -54,6 +55,7 @@ async def test_each_item_ends_for_itself(cluster):
         assert {line.item for line in said} == set(ALL)
         for line in said:
             assert line.message == f"{line.item} is {line.item}, attempt {line.attempt}"
+        assert b"tblib" not in pickle.dumps(OSError("a result that is read without Dask"))
 
 
 @pytest.mark.asyncio

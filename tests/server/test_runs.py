@@ -643,6 +643,7 @@ def test_a_running_run_is_cancelled_and_resumed(server):
     assert owner["alive"] is True
     refused = server.problem(f"/runs/{run_id}/resume", 409, {})
     assert "is being run by process" in refused["detail"]
+    until(lambda: len(server.get(f"/runs/{run_id}")["stages"]) == 2, "its map")
     tuned = server.client.post(f"/runs/{run_id}/tune", json={"concurrency": 5})
     assert tuned.json() == {"stage": "naps", "concurrency": 5, "before": None}
     refused = server.problem(f"/runs/{run_id}/unpause", 409, {})

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import copyreg
 import logging
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from importlib import import_module
 from time import monotonic
+from types import ModuleType, TracebackType
 from typing import Any, TypeAlias
 
 from lokki.errors import ClusterError
@@ -27,6 +30,21 @@ def _is_told(record: logging.LogRecord) -> bool:
 
 logging.getLogger("distributed.client").addFilter(_is_told)
 _PAUSE_SECONDS = 0.5
+
+
+def _distributed() -> ModuleType:
+    """Dask, imported without what it does to the pickles of this whole process.
+
+    Those of exceptions and tracebacks would need tblib to be read: a result that is one could not
+    be read where Dask is not installed.
+    """
+    before = copyreg.dispatch_table.copy()
+    try:
+        return import_module("distributed")
+    finally:
+        for each in copyreg.dispatch_table.keys() - before.keys():
+            if issubclass(each, BaseException | TracebackType):
+                del copyreg.dispatch_table[each]
 
 
 class Connection:
@@ -84,8 +102,7 @@ class Connection:
 
     def _connected(self) -> Client | None:
         """A new client; None if the scheduler cannot be reached now. The caller holds the lock."""
-        import distributed
-
+        distributed = _distributed()
         if self._client is not None:
             self._drop()
             return None  # that it is gone is told before it is awaited
