@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import copyreg
 import logging
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from importlib import import_module
 from time import monotonic
-from types import ModuleType, TracebackType
 from typing import Any, TypeAlias
 
+from lokki.engine.cluster.dask import imported
 from lokki.errors import ClusterError
 
 Client: TypeAlias = Any
@@ -30,21 +28,6 @@ def _is_told(record: logging.LogRecord) -> bool:
 
 logging.getLogger("distributed.client").addFilter(_is_told)
 _PAUSE_SECONDS = 0.5
-
-
-def _distributed() -> ModuleType:
-    """Dask, imported without what it does to the pickles of this whole process.
-
-    Those of exceptions and tracebacks would need tblib to be read: a result that is one could not
-    be read where Dask is not installed.
-    """
-    before = copyreg.dispatch_table.copy()
-    try:
-        return import_module("distributed")
-    finally:
-        for each in copyreg.dispatch_table.keys() - before.keys():
-            if issubclass(each, BaseException | TracebackType):
-                del copyreg.dispatch_table[each]
 
 
 class Connection:
@@ -102,13 +85,12 @@ class Connection:
 
     def _connected(self) -> Client | None:
         """A new client; None if the scheduler cannot be reached now. The caller holds the lock."""
-        distributed = _distributed()
+        distributed = imported("distributed")
         if self._client is not None:
             self._drop()
             return None  # that it is gone is told before it is awaited
         with suppress(OSError):
-            make: Any = distributed.Client
-            self._client = make(
+            self._client = distributed.Client(
                 self.address,
                 timeout=min(_TRY_SECONDS, self._reconnect),
                 set_as_default=False,

@@ -19,11 +19,10 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
 from secrets import token_hex
-from typing import Any
-
-from distributed.worker import Worker, get_worker
+from typing import TYPE_CHECKING, Any
 
 from lokki.config import Local
+from lokki.engine.cluster.dask import imported
 from lokki.engine.cluster.messages import KEY, VERSIONS, News, Order, Reply, Seen
 from lokki.engine.cluster.stores import Results
 from lokki.engine.cluster.versions import versions_of
@@ -38,6 +37,10 @@ from lokki.errors import WorkerDied, described
 from lokki.location import in_library
 from lokki.store.keys import key_of_start
 
+if TYPE_CHECKING:
+    from distributed.worker import Worker
+
+_get_worker = imported("distributed.worker").get_worker
 _MOST_NEWS = 64
 _MOST_ENGINES = 8
 _SCHEDULER_SECONDS = 10.0
@@ -82,7 +85,7 @@ def serve(known: str, raw: bytes) -> bytes:
 
 
 def _served(known: str, raw: bytes) -> Reply:
-    worker = get_worker()
+    worker = _get_worker()
     if known != VERSIONS:
         return _without_answer("refused", f"{worker.address} has {VERSIONS}, the engine {known}")
     order: Order = pickle.loads(raw)  # noqa: S301 - from an engine of lokki
