@@ -18,6 +18,7 @@ import pytest
 from lokki import ConfigError, Engine, RunFailed, Secret, flow, step
 from lokki.config import load
 from lokki.notify import notifier
+from lokki.rehearse.comparison import local_result
 
 
 @contextmanager
@@ -259,3 +260,12 @@ def test_the_command_tries_each_target(posted, tmp_path):
     none = lokki(tmp_path, "notify")
     assert none.returncode == 1
     assert "no target: set webhook, slack, email or sns in [notify]" in none.stderr
+
+
+@pytest.mark.asyncio
+async def test_the_run_that_a_rehearsal_compares_with_notifies_nobody(posted, monkeypatch):
+    url, bodies, _ = posted
+    monkeypatch.setenv("LOKKI_NOTIFY_WEBHOOK", url)
+    with pytest.raises(RunFailed):
+        await local_result(flapping(3))
+    assert not bodies

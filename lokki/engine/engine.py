@@ -114,8 +114,7 @@ class Engine:
     of a Dask scheduler, such as ``"tcp://scheduler:8786"``, whose workers run the items of maps
     (default: none). ``echo``: stream that shows the output of steps (default: the stream that it
     was written to). ``config``: where the first five come from if they are not given (default: the
-    configuration of the working
-    directory; raises ConfigError when that is wrong).
+    configuration of the working directory; raises ConfigError when that is wrong).
 
     Leaving the context waits for unfinished runs; an error or a cancellation cancels them first.
     Entering raises JournalError when the journal cannot be opened.

@@ -39,9 +39,9 @@ class StageWork:
 
     ``lane`` is the kind of lane that its items need. ``fresh`` gives contexts to make calls in.
     ``program`` is what worker processes import, if a step needs them, ``traced`` the span of the
-    stage, if the program has OpenTelemetry. ``error`` is one of ours that
-    ended the run. ``on_done`` is called in any thread when the stage is complete or the run has
-    ended or, paused, rests: once for each `Lanes.add`.
+    stage, if the program has OpenTelemetry. ``error`` is one of ours that ended the run.
+    ``on_done`` is called in any thread when the stage is complete or the run has ended or, paused,
+    rests: once for each `Lanes.add`.
     """
 
     def __init__(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import tempfile
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from lokki.config import Notify, load
 from lokki.engine.engine import Engine
 from lokki.errors import PayloadError
 from lokki.graph import FlowGraph
@@ -14,9 +16,10 @@ from lokki.store.codec import dumps
 
 
 async def local_result(graph: FlowGraph[Any]) -> Any:
-    """The result of a run here that leaves nothing behind. Raises RunFailed."""
+    """The result of a run here that leaves nothing behind and notifies nobody. Raises RunFailed."""
+    config = replace(load(), notify=Notify())
     with tempfile.TemporaryDirectory(prefix="lokki-") as folder:
-        async with Engine(journal=Path(folder, "lokki.db")) as engine:
+        async with Engine(journal=Path(folder, "lokki.db"), config=config) as engine:
             return await engine.run(graph)
 
 

@@ -17,8 +17,9 @@ _AGAIN_SECONDS = 1.0
 async def queued(place: PostgresUrl) -> AsyncGenerator[None, None]:
     """Yield once connected, and then whenever runs were queued, until it is closed.
 
-    Each transaction is told once. The connection does nothing else; when it is lost, another one
-    takes its place, and what was queued meanwhile is not told. Whoever waits looks now and then.
+    There is one notification for each transaction. The connection does nothing else; when it is
+    lost, another one takes its place, and there is none for what was queued meanwhile: whoever
+    waits looks now and then.
     """
     while True:
         try:
