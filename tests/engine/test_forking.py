@@ -311,7 +311,7 @@ def test_a_run_alone_leaves_no_process():
     before = children()
     [server] = parents.run_sync()
     assert server not in {os.getpid(), *children()}
-    assert children() == before
+    assert children() <= before, "those of other tests may end meanwhile"
 
 
 def test_a_child_of_the_engine_keeps_no_server(tmp_path):
