@@ -111,6 +111,7 @@ def is_there(pid):
 
 
 def children():
+    """This process's children: also those that other tests have left, which may end meanwhile."""
     return set(serving.children(os.getpid()))
 
 
@@ -183,7 +184,7 @@ async def test_workers_are_forked_from_one_server_which_ends_with_the_engine():
         assert children() - before == {server}
         assert os.getsid(server) == server  # Ctrl-C does not reach it
         assert b"forkserver" in Path(f"/proc/{server}/cmdline").read_bytes()
-    assert children() == before
+    assert children() <= before
     assert not os.path.exists(f"/proc/{server}")
     assert len(os.listdir("/proc/self/fd")) == descriptors
 
@@ -197,7 +198,7 @@ async def test_an_engine_without_process_steps_has_no_server():
     before = children()
     async with Engine() as engine:
         await engine.run(counting)
-        assert children() == before
+        assert children() <= before
 
 
 @pytest.mark.asyncio
@@ -210,7 +211,7 @@ async def test_an_engine_that_is_told_of_processes_prepares_for_them(tmp_path):
     with pytest.raises(lokki.JournalError):
         async with Engine(processes=1, journal=tmp_path / "file" / "lokki.db"):
             pass
-    assert children() == before
+    assert children() <= before
 
 
 @pytest.mark.asyncio
@@ -245,7 +246,7 @@ async def test_a_server_that_is_killed_ends_no_worker_and_is_replaced(tmp_path):
     [(another, server)] = {(worker, server) for _, worker, server in later}
     assert another != worker
     assert server not in {begun[0][2], str(os.getpid())}
-    assert children() == before
+    assert children() <= before
 
 
 @pytest.mark.asyncio
@@ -292,7 +293,7 @@ async def test_the_server_ends_with_the_last_idle_worker():
     before = children()
     async with Engine(processes=1, config=config) as engine:
         [server] = await engine.run(parents)
-        until(lambda: children() == before, "the end of the server")
+        until(lambda: children() <= before, "the end of the server")
         [other] = await engine.run(parents)
     assert server != other
 
@@ -311,7 +312,7 @@ def test_a_run_alone_leaves_no_process():
     before = children()
     [server] = parents.run_sync()
     assert server not in {os.getpid(), *children()}
-    assert children() <= before, "those of other tests may end meanwhile"
+    assert children() <= before
 
 
 def test_a_child_of_the_engine_keeps_no_server(tmp_path):
