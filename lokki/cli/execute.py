@@ -9,6 +9,7 @@ import signal
 import sys
 import termios
 import threading
+import traceback
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -132,7 +133,18 @@ def _report(start: Start, config: Config) -> LineReport:
     return report(settings, start.stages, start.program)
 
 
+def _report_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Leave out what `execute` reports: asyncio wakes the loop by a descriptor that is gone."""
+    error = context.get("exception")
+    if isinstance(error, OSError) and error.errno == errno.EBADF:
+        *_, innermost = traceback.walk_tb(error.__traceback__)
+        if innermost[0].f_globals["__name__"].startswith("asyncio."):
+            return
+    loop.default_exception_handler(context)
+
+
 async def _result(start: Start, report: LineReport, interrupts: _Interrupts) -> Any:
+    asyncio.get_running_loop().set_exception_handler(_report_loop_error)
     for line in start.summary:
         report.tell(logging.run_resuming(line, time()))
     async with start.begin(report) as handle, report:

@@ -117,6 +117,20 @@ def test_a_step_that_closes_all_descriptors_ends_the_process(ended, kind, first)
         assert "Traceback" not in told
 
 
+def test_a_loop_that_is_about_to_wake_without_its_descriptors_ends_the_process(ended):
+    waking = "asyncio.get_running_loop().call_soon_threadsafe(asyncio.create_task, closing())"
+    closing = """
+async def closing():
+    asyncio.get_running_loop().call_soon_threadsafe(len, "")
+    await asyncio.sleep(0)
+    os.closerange(3, 1000)
+"""
+    code, out, told = ended("on_loop", waking, before_main=closing)
+    assert (code, out) == (1, "")
+    assert told.count("a step has closed descriptors that it did not open") == 1
+    assert "Traceback" not in told
+
+
 def test_a_task_of_a_step_that_exits_is_reported(ended):
     code, out, told = ended(
         "on_loop", "tasks.append(asyncio.create_task(exiting()))", before_main="tasks = []"
