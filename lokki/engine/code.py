@@ -15,6 +15,8 @@ from lokki.engine.sources import Stamp, file_of, is_fixed, stamp
 Stamps: TypeAlias = Mapping[str, Stamp | None]
 """Stamps of files; None for a missing file."""
 
+is_fixed(__name__, __file__)  # imports what it needs: before `Code` sees imports, and before a fork
+
 
 def changed(stamps: Stamps) -> bool:
     """Whether one of the files has changed, disappeared or appeared."""
@@ -31,7 +33,6 @@ class Code:
         self._before = set(sys.modules)
         self._stamps: dict[str, Stamp | None] = {}
         self._reported = 0
-        is_fixed(__name__, __file__)  # imports what it needs before imports come here
         sys.meta_path.insert(0, self)
 
     @contextmanager

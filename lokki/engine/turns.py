@@ -130,6 +130,7 @@ class Turns:
                 least, most = (int(each / work.seconds_per_item) for each in _CLUSTER_SECONDS)
                 fitting, growth = min(most, max(share, least)), 64
             elif fitting:
+                growth = 16
                 fitting = max(fitting, min(int(WORKER_SECONDS / work.seconds_per_item), share))
         return max(1, min(fitting, growth * work.last_size, _MOST_ITEMS))
 
@@ -138,7 +139,7 @@ class Turns:
         work = done.work
         self._busy[work.lane] -= 1
         del work.slices[done]
-        if work.lane == "dask" and done.worked is not None:
+        if done.worked is not None:
             seconds = done.worked
         if len(done):
             work.seconds_per_item = max(seconds / len(done), 1e-9)

@@ -291,7 +291,9 @@ class _Calls:
         why, began = None, monotonic()
         try:
             fresh = continued(stage.span, self._fresh)
-            drive(done, fresh, partial(self._called, stage), partial(self._put, stage, number))
+            alone = len(stage.calls) == 1 and not stage.timed
+            called = _made if alone else partial(self._called, stage)
+            drive(done, fresh, called, partial(self._put, stage, number))
         except _Unloadable as error:
             why = str(error)
         seconds = monotonic() - began

@@ -228,7 +228,7 @@ async def test_a_server_that_is_killed_ends_no_worker_and_is_replaced(tmp_path):
 
     @flow
     def going_on():
-        return numbers(4).map(killing)
+        return numbers(4).map(killing, batch_size=1)
 
     before = children()
     async with Engine(processes=1) as engine:
