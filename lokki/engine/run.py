@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
@@ -31,7 +31,7 @@ from lokki.engine.events import (
     StageStarted,
 )
 from lokki.engine.items import StageWork
-from lokki.engine.kept import KeptResults, unpacked
+from lokki.engine.kept import KeptResults
 from lokki.engine.lanes import Lanes
 from lokki.engine.pace import Limit
 from lokki.engine.parameters import kept_params
@@ -39,7 +39,8 @@ from lokki.engine.perform import Carried
 from lokki.engine.placement import ELSEWHERE, lanes_needed, lanes_of
 from lokki.engine.program import Program
 from lokki.engine.resuming import Plan
-from lokki.engine.state import Recorded, RunState
+from lokki.engine.stage_records import StageRecords
+from lokki.engine.state import RunState
 from lokki.engine.surroundings import surroundings
 from lokki.engine.threads import in_thread
 from lokki.errors import (
@@ -57,33 +58,28 @@ from lokki.graph import FlowGraph
 from lokki.map_source import listed_items
 from lokki.model.base import fields_of
 from lokki.model.failure import Error, Failure
-from lokki.model.status import ItemStatus, RunStatus
+from lokki.model.status import RunStatus
 from lokki.model.structure import StageKind, dumped
 from lokki.notify.notice import Notice
 from lokki.notify.notifier import Notifier
 from lokki.secret import redacted
 from lokki.stages import MapStage, Stage
-from lokki.store.codec import dumps, unpack
+from lokki.store.codec import dumps
 from lokki.store.controls import Controls
-from lokki.store.items import Single
 from lokki.store.jobs import Jobs
 from lokki.store.journal import Journal
 from lokki.store.keys import writers_folder
 from lokki.store.parameters import drop
 from lokki.store.protocol import PayloadStore
 from lokki.store.records import Opening
-from lokki.store.references import stored
 from lokki.store.removal import discard
 from lokki.store.reopen import Reopening
 from lokki.store.rows import StageRow, stage_id
-from lokki.store.spans import Span
 from lokki.store.texts import LONGEST, cut, short_error
 from lokki.store.writer import RunWriter
 from lokki.telemetry import traced_run
 
 T = TypeVar("T")
-
-_FETCHES = 16
 
 
 class Run:
@@ -144,6 +140,7 @@ class Run:
             leaves=planned is not None and planned.queued,
         )
         self._writer: RunWriter | None = None
+        self._records = StageRecords(journal, payloads)
 
     # ---- from outside ------------------------------------------------------------------------
 
@@ -181,7 +178,7 @@ class Run:
             self._publish(RunStarted(self.id, self.graph.name, self._planned is not None))
             await asyncio.sleep(0)  # whoever reads the events reports it before a step prints
             if self._writer is None:  # it had already succeeded
-                self.result = await self._value(self._begun[len(self.graph.stages) - 1])
+                self.result = await self._records.value(self._begun[len(self.graph.stages) - 1])
                 status = RunStatus.SUCCEEDED
             else:
                 status = await self._outcome()
@@ -347,12 +344,12 @@ class Run:
         self._check_cancelled()
         self.state = RunState(self.graph.stages, len(finished), self._limits)
         before = finished[-1] if finished else None
-        value = await self._value(before) if before else None
+        value = await self._records.value(before) if before else None
         while not self.state.ended:
             await self._control.rest(self.state, self._now)
             before, kept = await self._stage(value, before)
             del value  # or the inputs would be there beside the results
-            value = await self._value(before, kept, self.state.counts.succeeded)
+            value = await self._records.value(before, kept, self.state.counts.succeeded)
         self._check_cancelled()
         return value
 
@@ -367,12 +364,14 @@ class Run:
         inputs = await self._inputs(value, stage, position) if is_map else [value]
         began = self._control.worked()
         row = self._opened(position, stage, len(inputs), writer)
-        carried = await self._carried(row, stage)
-        failures = await self._tolerated(before)
+        carried = dict[int, Carried]()
         if position in self._begun:
-            await anyio.to_thread.run_sync(self._reopen, row, len(inputs), carried)
+            if len(stage.calls) > 1:
+                carried = await self._records.carried(row)
+            await self._records.reopen(state, row, len(inputs), carried)
         else:
             state.open(len(inputs))
+        failures = await self._records.tolerated(before)
         self._publish(StageStarted(position, stage.name, is_map, replace(state.counts)))
         done = asyncio.Event()
         traced = None
@@ -478,73 +477,6 @@ class Run:
             )
             for call, lane in zip(stage.calls, lanes_of(stage, cluster=self._cluster), strict=True)
         )
-
-    # ---- what is recorded ------------------------------------------------------------------------
-
-    def _reopen(self, row: StageRow, count: int, carried: dict[int, Carried]) -> None:
-        """Open the current stage with its outcomes so far; reads the journal."""
-        self.state.open(count, self._recorded(row, carried), self.journal.extents(row.id))
-
-    def _recorded(self, row: StageRow, carried: dict[int, Carried]) -> Iterable[Recorded]:
-        """The outcomes to continue from; an item whose carried input is lost starts over."""
-        for index, status, position, attempt in self.journal.recorded(row.id):
-            if status == ItemStatus.RETRYING and position > 0 and index not in carried:
-                continue
-            yield Recorded(index, ItemStatus(status), position, attempt)
-
-    async def _carried(self, row: StageRow, stage: Stage) -> dict[int, Carried]:
-        if row.position not in self._begun or len(stage.calls) == 1:
-            return {}
-        rows = list(self.journal.carried(row.id))
-        values = await self._loaded(row, rows)
-        return {
-            index: Carried(value, packed, ref)
-            for (index, packed, ref), value in zip(rows, values, strict=True)
-        }
-
-    async def _tolerated(self, before: StageRow | None) -> tuple[Failure, ...]:
-        if before is None or before.kind != "map":
-            return ()
-        rows = await anyio.to_thread.run_sync(self.journal.failures, before.id, "tolerated")
-        return tuple(
-            Failure(step, index, attempt, kind, reason, trace)
-            for index, step, attempt, kind, reason, trace in rows
-        )
-
-    async def _value(
-        self, row: StageRow, kept: KeptResults | None = None, count: int | None = None
-    ) -> Any:
-        """The result of a finished stage; for a map, the list of its items' results in order.
-
-        ``kept`` are results that need not be read; ``count`` is the number of all.
-        """
-        if kept is not None and count is not None and kept.covers(count):
-            values = kept.at_once()
-            if values is None:
-                values = await self._loaded(row, kept.take(), kept)
-        else:
-            values = await self._loaded(row, self.journal.results(row.id), kept)
-        return values if row.kind == "map" else values[0]
-
-    async def _loaded(
-        self, stage: StageRow, found: Iterable[Single | Span], kept: KeptResults | None = None
-    ) -> list[Any]:
-        """Unpack results, in order; payloads a few at a time."""
-        loaded = await in_thread(unpacked, stage, found, kept or KeptResults())
-
-        async def fetch() -> None:
-            for position, index, ref in waiting:
-                value = await stored(self.payloads, stage, index, ref, unpack)
-                loaded.values[position] = value
-
-        waiting = iter(loaded.apart)
-        try:
-            async with anyio.create_task_group() as group:
-                for _ in range(min(_FETCHES, len(loaded.apart))):
-                    group.start_soon(fetch)
-        except ExceptionGroup as errors:
-            raise errors.exceptions[0] from None
-        return loaded.values
 
     # ---- the end ---------------------------------------------------------------------------------
 
