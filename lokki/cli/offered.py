@@ -41,21 +41,28 @@ def tell_problems(problems: Sequence[FileProblem], nothing: str) -> None:
         click.echo(nothing, err=True)
 
 
-def _here(sources: Sequence[str], config: Config) -> FlowList:
+def described_flows(sources: Sequence[str]) -> dict[str, Any]:
+    """What each file has, or what is wrong with it: its ``flows``, or an ``error``."""
     from concurrent.futures import ThreadPoolExecutor
+
+    from lokki.flow_files import found_in
+
+    files = found_in(sources)
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return dict(zip(files, pool.map(_described, files), strict=True))
+
+
+def _here(sources: Sequence[str], config: Config) -> FlowList:
     from contextlib import closing
 
     from lokki.backends.schedules import offered, shown_schedule
-    from lokki.flow_files import found_in
     from lokki.store.connection import Reader
     from lokki.store.schedules import schedule_row
 
-    files, now = found_in(sources), time()
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        described = list(pool.map(_described, files))
+    described, now = described_flows(sources), time()
     flows: list[Flow] = []
     with closing(Reader(journal_path(config), create=False)) as read:
-        for file, each in zip(files, described, strict=True):
+        for file, each in described.items():
             for flow in each.get("flows", ()):
                 asked = flow.pop("schedule")
                 schedule = None
@@ -65,9 +72,7 @@ def _here(sources: Sequence[str], config: Config) -> FlowList:
                     schedule = shown_schedule(asked, row, now, since)
                 flows.append(offered(flow, file, schedule))
     problems = [
-        FileProblem(file=file, **each)
-        for file, each in zip(files, described, strict=True)
-        if "error" in each
+        FileProblem(file=file, **each) for file, each in described.items() if "error" in each
     ]
     return FlowList(flows=flows, problems=problems)
 

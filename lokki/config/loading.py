@@ -16,7 +16,8 @@ from lokki.config.keys import KEYS, TABLES, shown
 from lokki.config.schema import Config, kinds
 from lokki.errors import ConfigError
 
-FILE = "lokki.toml"
+FILES = ("~/.lokki/lokki.toml", "./lokki.toml")
+"""The configuration files, the weakest first."""
 DEFAULT = "default"
 
 
@@ -50,8 +51,8 @@ def _sources(
     given: Mapping[str, Any], problems: list[str]
 ) -> Iterator[tuple[str, Mapping[str, Any], bool]]:
     """The sources of values, the weakest first: name, values, whether these are text."""
-    for folder in ("~/.lokki", "."):
-        yield f"{folder}/{FILE}", _file(f"{folder}/{FILE}", problems), False
+    for file in FILES:
+        yield file, _file(file, problems), False
     for key in KEYS.values():
         for variable in key.variables:
             text = os.environ.get(variable)

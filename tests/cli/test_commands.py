@@ -789,10 +789,10 @@ def test_wrong_wishes_of_a_resume(mended, done, options, told):
 
 COMMANDS = (
     "run", "resume", "rerun", "runs", "show", "logs", "cancel", "pause", "unpause", "tune", "gc",
-    "journal", "config", "notify", "result", "flows", "schedules", "build", "rehearse", "plan",
-    "deploy", "invoke", "destroy", "pull", "push", "serve", "completion",
+    "journal", "config", "doctor", "notify", "result", "flows", "schedules", "build", "rehearse",
+    "plan", "deploy", "invoke", "destroy", "pull", "push", "serve", "completion",
 )  # fmt: skip
-LOKKIS = ("flows", "journal", "schedules", "serve", "completion")
+LOKKIS = ("doctor", "flows", "journal", "schedules", "serve", "completion")
 """Those that a flow's own program does not have."""
 
 

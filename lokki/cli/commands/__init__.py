@@ -36,6 +36,7 @@ TABLE = (
     Entry("gc"),
     Entry("journal", lokki_only=True),
     Entry("config"),
+    Entry("doctor", lokki_only=True),
     Entry("notify"),
     Entry("result"),
     Entry("flows", lokki_only=True),

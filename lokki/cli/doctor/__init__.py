@@ -1,0 +1,1 @@
+"""What ``lokki doctor`` checks, a module for each subject."""

@@ -1,0 +1,147 @@
+"""``lokki doctor``: what it finds, and what it advises."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+FLOW = """
+from lokki import flow, step
+
+@step
+def greeting():
+    return "hello"
+
+@flow
+def greet():
+    return greeting()
+"""
+
+
+@pytest.fixture
+def states(done):
+    """The checks of a folder, as JSON, by subject: a list of state, found, advice; the code."""
+
+    def checked(*sources):
+        code, out, err = done("doctor", "--json", *sources)
+        assert err == ""
+        found: dict[str, list[tuple[str, str, str | None]]] = {}
+        for each in json.loads(out):
+            found.setdefault(each["subject"], []).append(
+                (each["state"], each["found"], each["advice"])
+            )
+        return code, found
+
+    return checked
+
+
+def test_a_machine_in_order(done, terminal, record):
+    (terminal / "greeting.py").write_text(FLOW)
+    record()
+    code, out, err = done("doctor")
+    assert (code, err) == (0, "")
+    lines = [line.split(maxsplit=1) for line in out.splitlines()]
+    assert {state for state, _ in lines} == {"ok"}
+    assert "in threads and a worker process" in out
+    assert "lokki.db: 1 succeeded\n" in out
+    assert "flows           greet\n" in out
+    assert "AWS             not used: no bucket is configured (aws.artifact_bucket)\n" in out
+
+
+def test_nothing_is_left_behind(states, terminal, journal):
+    before = set(terminal.rglob("*"))
+    code, found = states()
+    assert code == 0
+    assert found["journal"] == [("ok", f"{journal}, which the first run makes", None)]
+    assert set(terminal.rglob("*")) == before
+
+
+def test_a_wrong_configuration(states, terminal):
+    (terminal / "lokki.toml").write_text("[local]\nconcurrency = 0\n[aws]\nbuckett = 1\n")
+    code, found = states()
+    assert code == 1
+    [(state, text, _)] = found["configuration"]
+    assert state == "error"
+    assert "local.concurrency" in text
+    assert "aws.buckett" in text
+    assert found["a run"][0][0] == "ok"
+
+
+def test_a_variable_that_sets_nothing(states, monkeypatch):
+    monkeypatch.setenv("LOKKI_JOURNAL", "birds.db")
+    code, found = states()
+    assert code == 0
+    assert found["configuration"][1] == (
+        "warning",
+        "the variable LOKKI_JOURNAL is unknown; did you mean LOKKI_LOCAL_JOURNAL?",
+        "correct its name, or unset it",
+    )
+
+
+def test_a_damaged_journal(states, journal):
+    journal.parent.mkdir()
+    journal.write_text("birds\n" * 1000)
+    code, found = states()
+    assert code == 1
+    [(state, text, _)] = found["journal"]
+    assert (state, "not a database" in text) == ("error", True)
+    assert found["large results"][0][0] == "ok"
+
+
+def test_pages_of_a_journal_that_are_gone(states, record, journal):
+    record("20260203-103000-000abcde", ("crunch", "map", 1, ["ok"] * 5000))
+    size = journal.stat().st_size
+    with journal.open("r+b") as file:
+        file.seek(2 * 4096)
+        file.write(b"\xff" * (size - 3 * 4096))
+    code, found = states()
+    assert code == 1
+    assert found["journal"][0][0] == "error"
+    assert "damaged" in found["journal"][0][1]
+
+
+def test_a_place_that_is_not_writable(states, terminal, monkeypatch):
+    file = terminal / "file"
+    file.touch()
+    monkeypatch.setenv("LOKKI_LOCAL_JOURNAL", str(file / "new" / "lokki.db"))
+    code, found = states()
+    assert code == 1
+    for subject in ("journal", "large results"):
+        [(state, text, _)] = found[subject]
+        assert (state, f"{file} is not writable" in text) == ("error", True)
+
+
+def test_files_that_cannot_be_imported(states, terminal):
+    (terminal / "good.py").write_text(FLOW)
+    (terminal / "bad.py").write_text(FLOW.replace("greet()", "greet(") + "\n")
+    code, found = states(".")
+    assert code == 1
+    assert found["flows"][0] == ("ok", "greet", None)
+    state, text, advice = found["flows"][1]
+    assert (state, "SyntaxError" in text) == ("error", True)
+    assert advice == f"see it with `lokki flows {terminal / 'bad.py'}`"
+
+
+def test_an_account(states, aws, monkeypatch):
+    monkeypatch.setenv("LOKKI_AWS_ENDPOINT", aws)
+    monkeypatch.setenv("LOKKI_ARTIFACT_BUCKET", "birds-of-doctor")
+    code, found = states()
+    assert code == 0
+    assert "AWS account 123456789012, eu-north-1, as arn:aws:" in found["AWS"][0][1]
+    assert found["bucket"] == [("ok", "birds-of-doctor is made by `deploy`", None)]
+    for service in ("CloudFormation", "Step Functions", "logs"):
+        assert found[service] == [("ok", "answers", None)]
+    [(state, _, advice)] = found["Lambda"]  # this AWS does not know how many functions it has
+    assert (state, advice) == ("warning", "maps will run at most 1,000 functions at a time")
+    assert "ECR" not in found
+    assert found["uv"][0][0] == "ok"
+
+
+def test_an_account_that_is_out_of_reach(states, aws, monkeypatch):
+    monkeypatch.setenv("LOKKI_AWS_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("LOKKI_ARTIFACT_BUCKET", "birds-of-doctor")
+    code, found = states()
+    assert code == 1
+    assert found["AWS"][0][0] == "error"
+    assert "127.0.0.1:9" in found["AWS"][0][1]
