@@ -33,7 +33,7 @@ from lokki.store.codec import loads
 class Again(Exception):
     """Nothing is known to have run: another worker is to be asked.
 
-    The worker has imported code that has changed since, or the connection was lost.
+    The worker has imported code that has changed since, or has left; or the connection was lost.
     """
 
 
@@ -65,7 +65,7 @@ class Asked(Protocol):
     """What a transport knows of a request.
 
     ``owner`` is what `kill` is called for. ``timeouts`` are those of the calls, ``resources`` what
-    a Dask worker needs for them.
+    a Dask worker needs for them; ``secret``: whether their arguments are to be.
     """
 
     @property
@@ -84,6 +84,8 @@ class Asked(Protocol):
     def timeouts(self) -> Sequence[float | None]: ...
     @property
     def resources(self) -> Mapping[str, float]: ...
+    @property
+    def secret(self) -> bool: ...
     @property
     def content(self) -> Any: ...
     def begin(self, progress: Begun, most: int) -> int:
@@ -243,6 +245,10 @@ class _OfStage:
             for name, amount in call.resources.items():
                 found[name] = max(amount, found.get(name, 0))
         return found
+
+    @property
+    def secret(self) -> bool:
+        return any(call.secrets for call in self.calls)
 
 
 class _Call(_OfStage):

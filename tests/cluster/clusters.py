@@ -13,12 +13,19 @@ from typing import Any
 
 from serving import until
 
+from lokki.engine.cluster.dask import imported
+
 
 class Cluster:
-    """A scheduler and its workers, each a process; ``address`` is the scheduler's."""
+    """A scheduler and its workers, each a process; ``address`` is the scheduler's.
 
-    def __init__(self, place: Path) -> None:
+    ``environment`` is for all of them.
+    """
+
+    def __init__(self, place: Path, scheme: str = "tcp", **environment: str) -> None:
         self._place = place
+        self._scheme = scheme
+        self._environment = environment
         self._file = place / "scheduler.json"
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._port = 0
@@ -38,16 +45,21 @@ class Cluster:
         self._file.unlink(missing_ok=True)
         (self._place / "sitecustomize.py").write_text("import sys\nsys.modules['lokki'] = None\n")
         without = str(self._place)
-        self._start("scheduler", "scheduler", "--port", str(self._port), PYTHONPATH=without)
+        self._start(
+            "scheduler", "scheduler", "--port", str(self._port), "--protocol", self._scheme,
+            PYTHONPATH=without,
+        )  # fmt: skip
         until(self._file.exists, "the scheduler")
         self.address: str = until(self._written, "its address")["address"]
         self._port = int(self.address.rpartition(":")[2])
 
-    def start_worker(self, name: str, *options: str, threads: int = 1, **environment: str) -> None:
-        """Start a worker, which has the resource ``name``."""
+    def start_worker(
+        self, name: str, *options: str, threads: int = 1, has: str = "", **environment: str
+    ) -> None:
+        """Start a worker, which has the resource ``has``, or its name."""
         self._start(
             name, "worker", self.address, "--name", name, "--nthreads", str(threads), "--no-nanny",
-            "--resources", f"{name}=1000", *options, **environment,
+            "--resources", f"{has or name}=1000", *options, **environment,
         )  # fmt: skip
 
     def until_worker(self, name: str) -> None:
@@ -61,6 +73,15 @@ class Cluster:
 
     def go_on(self, name: str) -> None:
         self._processes[name].send_signal(signal.SIGCONT)
+
+    def terminate(self, name: str) -> None:
+        """Have a process end as it does for SIGTERM."""
+        self._processes[name].terminate()
+
+    def retire(self, name: str) -> None:
+        """Have the scheduler retire a worker, as an adaptive cluster does."""
+        with imported("distributed").Client(self.address, set_as_default=False) as client:
+            client.retire_workers(names=[name])
 
     def kill(self, name: str) -> None:
         """Kill a process with SIGKILL."""
@@ -76,7 +97,7 @@ class Cluster:
                 stdout=log,
                 stderr=log,
                 cwd=self._place,
-                env={**os.environ, **environment},
+                env={**os.environ, **self._environment, **environment},
             )
 
     def _written(self) -> dict[str, Any] | None:

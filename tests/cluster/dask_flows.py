@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sys
@@ -9,7 +10,7 @@ import time
 from pathlib import Path
 
 import lokki
-from lokki import flow, step
+from lokki import Secret, flow, step
 
 COUNT = 60
 
@@ -117,6 +118,63 @@ def fragile(number):
 @flow
 def breaking():
     return numbers().map(fragile)
+
+
+@step(executor="dask")
+async def awaited(number):
+    await asyncio.sleep(0)
+    return number + 1, os.getpid()
+
+
+@step
+async def doubled(found):
+    number, process = found
+    await asyncio.sleep(0)
+    return 2 * number, process
+
+
+@flow
+def awaiting():
+    return numbers().map([awaited, doubled])
+
+
+@step
+def meeting(number, place, token: Secret[str]):
+    Path(place, str(number)).touch()
+    while len(list(Path(place).iterdir())) < 2:
+        time.sleep(0.01)
+    return number, len(token.value)
+
+
+@flow
+def secretive(place: str, token: Secret[str]):
+    return numbers(2).map(meeting, place=place, token=token)
+
+
+@step
+def lazy(number):
+    import never_imported_here  # noqa: F401 - it is nowhere
+
+    return number
+
+
+@flow
+def importing():
+    return numbers(1).map(lazy)
+
+
+@step(executor="dask", resources={"leaving": 1})
+def unfinished(number, gone):
+    if number == 9:
+        print("here it leaves")
+        while not Path(gone).exists():
+            time.sleep(0.01)
+    return number
+
+
+@flow
+def leaving(gone: str):
+    return numbers().map(unfinished)
 
 
 @step

@@ -11,7 +11,7 @@ from time import monotonic
 from typing import Any, TypeAlias
 
 from lokki.engine.cluster.dask import imported
-from lokki.errors import ClusterError
+from lokki.errors import ClusterError, described
 
 Client: TypeAlias = Any
 """A `distributed.Client`, whose methods have no types."""
@@ -19,6 +19,7 @@ Future: TypeAlias = Any
 """A `distributed.Future`."""
 
 _TRY_SECONDS = 5.0
+_PAUSE_SECONDS = 0.5
 
 
 def _is_told(record: logging.LogRecord) -> bool:
@@ -27,7 +28,6 @@ def _is_told(record: logging.LogRecord) -> bool:
 
 
 logging.getLogger("distributed.client").addFilter(_is_told)
-_PAUSE_SECONDS = 0.5
 
 
 class Connection:
@@ -43,6 +43,7 @@ class Connection:
         self._lock = threading.Lock()
         self._client: Client | None = None
         self._told = False
+        self._why = ""
         self._closing = threading.Event()
 
     @property
@@ -54,7 +55,7 @@ class Connection:
     def client(self, unwanted: Callable[[], bool]) -> Client | None:
         """The client, as soon as the scheduler can be reached; None once it is ``unwanted``.
 
-        Raises ClusterError if that takes longer than ``reconnect``.
+        Raises ClusterError if that takes longer than ``reconnect``, or for want of certificates.
         """
         deadline = monotonic() + self._reconnect
         while not (unwanted() or self._closing.is_set()):
@@ -68,12 +69,13 @@ class Connection:
             if monotonic() >= deadline:
                 raise ClusterError(
                     f"the Dask scheduler at {self.address} could not be reached within "
-                    f"{self._reconnect:g} s ([local] reconnect); resume the run once it is there"
+                    f"{self._reconnect:g} s ([local] reconnect){self._why}; resume the run once it "
+                    "is there"
                 )
             if not told:
                 self._tell(
-                    f"the Dask scheduler at {self.address} cannot be reached; the run waits for it "
-                    f"for up to {self._reconnect:g} s"
+                    f"the Dask scheduler at {self.address} cannot be reached{self._why}; the run "
+                    f"waits for it for up to {self._reconnect:g} s"
                 )
             self._closing.wait(_PAUSE_SECONDS)
         return None
@@ -89,17 +91,50 @@ class Connection:
         if self._client is not None:
             self._drop()
             return None  # that it is gone is told before it is awaited
-        with suppress(OSError):
+        security = distributed.Security()
+        self._check_certificates(security)
+        try:
             self._client = distributed.Client(
                 self.address,
                 timeout=min(_TRY_SECONDS, self._reconnect),
                 set_as_default=False,
                 name="lokki",
+                security=security,
             )
+        except OSError as error:
+            self._why = f": {described(_first(error))}"
         return self._client
+
+    def _check_certificates(self, security: Any) -> None:
+        """Raise ClusterError if an encrypted connection lacks what Dask's configuration must have.
+
+        https://distributed.dask.org/en/stable/tls.html
+        """
+        if not self.address.startswith(("tls:", "wss:")):
+            return
+        try:
+            found = security.get_connection_args("client")["ssl_context"]
+        except OSError as error:
+            raise ClusterError(
+                f"the certificates for the Dask scheduler at {self.address} cannot be read: "
+                f"{described(error)}"
+            ) from None
+        if found is None:
+            raise ClusterError(
+                f"the Dask scheduler at {self.address} needs certificates: name them in Dask's "
+                "configuration (distributed.comm.tls.ca-file, .client.cert and .client.key), as in "
+                "https://distributed.dask.org/en/stable/tls.html"
+            )
 
     def _drop(self) -> None:
         client, self._client = self._client, None
         if client is not None:
             with suppress(Exception):  # the scheduler may be gone
                 client.close(timeout=1)
+
+
+def _first(error: BaseException) -> BaseException:
+    """What Dask's error has begun with."""
+    while (before := error.__cause__ or error.__context__) is not None:
+        error = before
+    return error

@@ -5,7 +5,8 @@ that it raises or breaks reaches Dask, and a process that dies is replaced and t
 was at.
 
 Dask starts a task again, up to four times, when its worker has died. An order is begun once: the
-worker that begins it notes that with the scheduler, and one that finds such a note reports it.
+worker that begins it notes that with the scheduler, and one that finds such a note reports it, and
+whether the other worker has left as it was meant to.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ import pickle
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import replace
 from secrets import token_hex
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lokki.config import Local
 from lokki.engine.cluster.dask import imported
@@ -40,6 +41,7 @@ from lokki.store.keys import key_of_start
 if TYPE_CHECKING:
     from distributed.worker import Worker
 
+Answer = TypeVar("Answer")
 _get_worker = imported("distributed.worker").get_worker
 _MOST_NEWS = 64
 _MOST_ENGINES = 8
@@ -89,8 +91,9 @@ def _served(known: str, raw: bytes) -> Reply:
     if known != VERSIONS:
         return _without_answer("refused", f"{worker.address} has {VERSIONS}, the engine {known}")
     order: Order = pickle.loads(raw)  # noqa: S301 - from an engine of lokki
-    if not _is_first(worker, KEY.format(engine=order.engine, number=order.number)):
-        return _without_answer("second", None)
+    before = _begun_at(worker, KEY.format(engine=order.engine, number=order.number))
+    if before:
+        return _without_answer("second" if before - _left(worker, before) else "left", None)
     host = _host(order, worker)
     if host is None or order.key not in host.news:
         return _without_answer("unknown", None)
@@ -145,21 +148,45 @@ def _host(order: Order, worker: Worker) -> _Host | None:
     return host
 
 
-def _is_first(worker: Worker, key: str) -> bool:
-    """Whether no other worker has begun an order; notes that this one does.
+def _begun_at(worker: Worker, key: str) -> set[str]:
+    """The other workers that have begun an order; notes that this one does.
 
-    The note is there before anyone looks, so of two workers at most one begins. The scheduler
-    drops the notes of a task with the task.
+    The note is there before anyone looks, so of two workers at most one finds no other. The
+    scheduler drops the notes of a task with the task.
     """
     mine = token_hex(8)
 
-    async def noted() -> set[str]:
+    async def noted() -> dict[str, str]:
         scheduler: Any = worker.scheduler
         await scheduler.set_metadata(keys=[key, mine], value=worker.address)
-        return set(await scheduler.get_metadata(keys=[key]))
+        return dict(await scheduler.get_metadata(keys=[key]))
 
-    notes = asyncio.run_coroutine_threadsafe(noted(), _loop(worker)).result(_SCHEDULER_SECONDS)
-    return notes == {mine}
+    notes = _awaited(worker, noted())
+    return {notes[each] for each in notes.keys() - {mine}}
+
+
+def _left(worker: Worker, addresses: set[str]) -> set[str]:
+    """Those of these workers that have not died, but were retired or told to end."""
+
+    async def left() -> set[str]:
+        scheduler: Any = worker.scheduler
+        return {each for each in addresses if any(map(_leaves, await scheduler.events(topic=each)))}
+
+    return _awaited(worker, left())
+
+
+def _leaves(event: tuple[float, Any]) -> bool:
+    """Whether a scheduler's event is that a worker goes as it is meant to."""
+    content = event[1]
+    if not isinstance(content, dict):
+        return False
+    action = content.get("action")
+    return action == "closing-worker" or bool(action == "remove-worker" and content["expected"])
+
+
+def _awaited(worker: Worker, asked: Coroutine[Any, Any, Answer]) -> Answer:
+    """The scheduler's answer to a task's thread."""
+    return asyncio.run_coroutine_threadsafe(asked, _loop(worker)).result(_SCHEDULER_SECONDS)
 
 
 def _loop(worker: Worker) -> asyncio.AbstractEventLoop:
@@ -186,6 +213,7 @@ class _Served:
         self.content = order.content
         self.timeouts = order.timeouts
         self.resources: dict[str, float] = {}  # Dask has seen to them
+        self.secret = False  # the engine has
         self.run_id = news.run_id
         self.program = news.program
         self.definition = news.definition

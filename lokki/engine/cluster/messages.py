@@ -71,8 +71,8 @@ class Reply(NamedTuple):
     """How an order ended.
 
     ``kind`` is "answer" with the content of one, or why there is none: "unknown" (the news are
-    needed), "second" (it was begun before, by a worker that is gone), "again", "unloadable",
-    "unimportable", "late", "died", "cancelled", "refused".
+    needed), "second" (it was begun before, by a worker that has died), "left" (or that has left
+    the cluster), "again", "unloadable", "unimportable", "late", "died", "cancelled", "refused".
     """
 
     kind: str

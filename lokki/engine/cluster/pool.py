@@ -18,6 +18,7 @@ from typing import Any
 
 from lokki.config import Local
 from lokki.engine import by_name
+from lokki.engine.cluster.address import is_open
 from lokki.engine.cluster.connection import Client, Connection, Future
 from lokki.engine.cluster.messages import KEY, VERSIONS, News, Order, Reply, Settings
 from lokki.engine.cluster.pending import Pending
@@ -27,7 +28,9 @@ from lokki.engine.cluster.watcher import Watcher
 from lokki.engine.elsewhere import Again, Asked, Elsewhere, Lost, Unimportable, Unloadable
 from lokki.engine.perform import CallCancelled
 from lokki.engine.program import Program
+from lokki.engine.sliced import Ran
 from lokki.errors import ClusterError, WorkerDied
+from lokki.model.failure import Failure
 from lokki.store.protocol import PayloadStore
 
 _MOST = 10_000
@@ -69,7 +72,8 @@ class ClusterPool(Elsewhere):
         self._place: Place | None = None
         self._numbers = count()
         self._known: set[int] = set()
-        self._missing: set[str] = set()
+        self._is_open = is_open(address)
+        self._told: set[str] = set()
         self._compared: set[str] = set()
         self._comparing = threading.Lock()
         self._watcher = Watcher(self._name, self._connection, widen, wake)
@@ -97,6 +101,7 @@ class ClusterPool(Elsewhere):
             finally:
                 request.end()
             if reply.kind != "unknown":
+                self._tell_of_modules(reply.content)
                 return _answer(reply)
             with_news = True
 
@@ -106,6 +111,7 @@ class ClusterPool(Elsewhere):
         if client is None:
             raise CallCancelled
         self._compare(request)
+        self._tell_of_secrets(request)
         with self._watcher.watching(pending):
             try:
                 self._submit(client, pending, with_news)
@@ -171,12 +177,32 @@ class ClusterPool(Elsewhere):
                 f"the Dask cluster at {self._connection.address} has had no worker{having} for "
                 f"{self._patience:g} s ([local] reconnect); resume the run once it has one"
             )
-        if having not in self._missing:
-            self._missing.add(having)
-            self._tell(
-                f"the Dask cluster at {self._connection.address} has no worker{having}; the run "
-                f"waits for one for up to {self._patience:g} s"
+        self._tell_once(
+            f"the Dask cluster at {self._connection.address} has no worker{having}; the run "
+            f"waits for one for up to {self._patience:g} s"
+        )
+
+    def _tell_once(self, text: str) -> None:
+        if text not in self._told:
+            self._told.add(text)
+            self._tell(text)
+
+    def _tell_of_secrets(self, request: Asked) -> None:
+        if self._is_open and request.secret:
+            self._tell_once(
+                f"secret parameters are sent to {self._connection.address} unencrypted: whoever "
+                "can read the network sees them, unless the scheduler has a tls:// address"
             )
+
+    def _tell_of_modules(self, content: Any) -> None:
+        """Tell what to do about modules of the user that a worker does not have."""
+        failures = [each.failure for each in content.failed] if isinstance(content, Ran) else []
+        for failure in [content] if isinstance(content, Failure) else failures:
+            if failure.type == "ModuleNotFoundError":
+                self._tell_once(
+                    f"a Dask worker says: {failure.reason}; what the flow's module imports at its "
+                    "top is sent there, installed packages apart: import it there, or install it"
+                )
 
     def _compare(self, request: Asked) -> None:
         """Tell what is different there, before the first item: packages, the payload store."""
@@ -250,7 +276,7 @@ def _answer(reply: Reply) -> Any:
     kind, content = reply.kind, reply.content
     if kind == "answer":
         return content
-    if kind == "again":
+    if kind in ("again", "left"):
         raise Again
     if kind == "unloadable":
         raise Unloadable(content)

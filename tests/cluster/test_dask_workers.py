@@ -1,0 +1,110 @@
+"""Workers of a Dask cluster that come, go, and are not alike."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+
+import dask
+import dask_flows as flows
+import pytest
+from clusters import Cluster
+from serving import until
+
+from lokki import Engine, RunFailed
+from lokki.errors import ClusterError
+
+TLS = "DASK_DISTRIBUTED__COMM__TLS__"
+ALL = list(range(flows.COUNT))
+
+
+def told(engine, run_id):
+    return [line.message for line in engine.journal.history.lines(run_id)]
+
+
+@pytest.mark.asyncio
+async def test_workers_that_leave_cost_no_attempt(cluster, tmp_path):
+    def leave(engine, run_id):
+        for number, way in enumerate((cluster.retire, cluster.terminate), 1):
+            until(lambda number=number: begun(engine, run_id) == number, "item 9 runs")
+            way(f"leaving-{number}")
+            cluster.start_worker(f"leaving-{number + 1}", "--nanny", has="leaving")
+        until(lambda: begun(engine, run_id) == 3, "item 9 runs again")
+        (tmp_path / "gone").touch()
+
+    def begun(engine, run_id):
+        return told(engine, run_id).count("here it leaves")
+
+    cluster.start_worker("leaving-1", has="leaving")
+    async with Engine(cluster=cluster.address) as engine:
+        handle = engine.submit(flows.leaving, {"gone": str(tmp_path / "gone")})
+        leaving = asyncio.create_task(asyncio.to_thread(leave, engine, handle.run_id))
+        assert await handle.result() == ALL
+        await leaving
+    cluster.kill("leaving-3")
+
+
+@pytest.mark.asyncio
+async def test_async_steps_run_there_if_they_say_so(cluster):
+    async with Engine(cluster=cluster.address) as engine:
+        found = await engine.run(flows.awaiting)
+    assert [number for number, _ in found] == [2 * (number + 1) for number in ALL]
+    assert os.getpid() not in {process for _, process in found}
+
+
+@pytest.mark.asyncio
+async def test_the_certificates_are_those_of_dasks_configuration(tmp_path):
+    key, own = str(tmp_path / "key.pem"), str(tmp_path / "own.pem")
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj"]
+        + ["/CN=lokki", "-keyout", key, "-out", own],
+        check=True,
+        capture_output=True,
+    )
+    variables = {f"{TLS}CA_FILE": own, "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "true"}
+    for role in ("SCHEDULER", "WORKER"):
+        variables |= {f"{TLS}{role}__CERT": own, f"{TLS}{role}__KEY": key}
+    (tmp_path / "met").mkdir()
+    given = {"place": str(tmp_path / "met"), "token": "tw33t"}
+    client = {"ca-file": own, "client.cert": own, "client.key": key}
+    with Cluster(tmp_path, "tls", **variables) as encrypted:
+        encrypted.start_worker("only", threads=2)
+        with dask.config.set({f"distributed.comm.tls.{k}": v for k, v in client.items()}):
+            async with Engine(cluster=encrypted.address) as engine:
+                handle = engine.submit(flows.secretive, given)
+                assert await handle.result() == [(0, 5), (1, 5)]
+                assert not any("unencrypted" in each for each in told(engine, handle.run_id))
+
+
+@pytest.mark.asyncio
+async def test_an_encrypted_scheduler_needs_certificates(tmp_path):
+    async with Engine(cluster="tls://127.0.0.1:9") as engine:
+        with pytest.raises(ClusterError, match=r"needs certificates: .*tls.ca-file, .client.cert"):
+            await engine.run(flows.importing)
+    (tmp_path / "bad.pem").write_text("no certificate")
+    bad = dict.fromkeys(("ca-file", "client.cert"), str(tmp_path / "bad.pem"))
+    with dask.config.set({f"distributed.comm.tls.{k}": v for k, v in bad.items()}):
+        async with Engine(cluster="tls://127.0.0.1:9") as engine:
+            with pytest.raises(ClusterError, match=r"certificates .* cannot be read: SSLError"):
+                await engine.run(flows.importing)
+
+
+@pytest.mark.asyncio
+async def test_secrets_in_clear_text_are_told(cluster, tmp_path):
+    address = cluster.address.replace("127.0.0.1", "0.0.0.0")  # loopback, but who knows that
+    async with Engine(cluster=address) as engine:
+        handle = engine.submit(flows.secretive, {"place": str(tmp_path), "token": "tw33t"})
+        assert await handle.result() == [(0, 5), (1, 5)]
+        found = [each for each in told(engine, handle.run_id) if "unencrypted" in each]
+        assert len(found) == 1
+        assert address in found[0]
+
+
+@pytest.mark.asyncio
+async def test_what_to_do_about_a_module_that_is_not_there_is_told(cluster):
+    async with Engine(cluster=cluster.address) as engine:
+        handle = engine.submit(flows.importing)
+        with pytest.raises(RunFailed, match="never_imported_here"):
+            await handle.result()
+        assert any("import it there, or install it" in each for each in told(engine, handle.run_id))
