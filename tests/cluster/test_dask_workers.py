@@ -6,13 +6,13 @@ import asyncio
 import os
 import subprocess
 
-import dask
 import dask_flows as flows
 import pytest
 from clusters import Cluster
 from serving import until
 
 from lokki import Engine, RunFailed
+from lokki.engine.cluster.dask import imported
 from lokki.errors import ClusterError
 
 TLS = "DASK_DISTRIBUTED__COMM__TLS__"
@@ -70,7 +70,9 @@ async def test_the_certificates_are_those_of_dasks_configuration(tmp_path):
     client = {"ca-file": own, "client.cert": own, "client.key": key}
     with Cluster(tmp_path, "tls", **variables) as encrypted:
         encrypted.start_worker("only", threads=2)
-        with dask.config.set({f"distributed.comm.tls.{k}": v for k, v in client.items()}):
+        with imported("dask").config.set(
+            {f"distributed.comm.tls.{k}": v for k, v in client.items()}
+        ):
             async with Engine(cluster=encrypted.address) as engine:
                 handle = engine.submit(flows.secretive, given)
                 assert await handle.result() == [(0, 5), (1, 5)]
@@ -84,7 +86,7 @@ async def test_an_encrypted_scheduler_needs_certificates(tmp_path):
             await engine.run(flows.importing)
     (tmp_path / "bad.pem").write_text("no certificate")
     bad = dict.fromkeys(("ca-file", "client.cert"), str(tmp_path / "bad.pem"))
-    with dask.config.set({f"distributed.comm.tls.{k}": v for k, v in bad.items()}):
+    with imported("dask").config.set({f"distributed.comm.tls.{k}": v for k, v in bad.items()}):
         async with Engine(cluster="tls://127.0.0.1:9") as engine:
             with pytest.raises(ClusterError, match=r"certificates .* cannot be read: SSLError"):
                 await engine.run(flows.importing)
