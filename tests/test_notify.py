@@ -104,7 +104,8 @@ def flapping(count: int, password: Secret[str] = Secret("tw33t")):
 
 async def ran(tmp_path, count, **settings):
     """The id of a run whose end is notified as these settings say."""
-    config = load({f"notify.{name}": value for name, value in settings.items()})
+    given = {"on": "failed"} | settings  # the default holds in no test
+    config = load({f"notify.{name}": value for name, value in given.items()})
     async with Engine(journal=tmp_path / "lokki.db", config=config) as engine:
         handle = engine.submit(flapping, {"count": count})
         try:
@@ -138,7 +139,13 @@ async def test_a_webhook_gets_the_failure_without_secrets(posted, tmp_path):
 @pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("on", "count", "sent"),
-    [("failed", 2, 0), ("succeeded", 2, 1), ("failed, succeeded", 2, 1), ("cancelled", 3, 0)],
+    [
+        ("failed", 2, 0),
+        ("succeeded", 2, 1),
+        ("failed, succeeded", 2, 1),
+        ("cancelled", 3, 0),
+        ("never", 3, 0),
+    ],
 )
 async def test_only_the_ends_that_are_named_are_notified(posted, tmp_path, on, count, sent):
     url, bodies, _ = posted
@@ -215,7 +222,7 @@ async def test_a_mail_server_that_cannot_be_used_is_a_warning(
     ("settings", "error"),
     [
         ({"on": "failed, crashed"}, "notify.on: 'crashed' is no end of a run: use succeeded, "
-         "failed, cancelled"),
+         "failed, cancelled, or never"),
         ({"webhook": "hooks.example.com/tw33t"}, "notify.webhook is not a URL with http or https: "
          "such as https://hooks.example.com/lokki"),
         ({"slack": "https:///tw33t"}, "notify.slack has no host: write "
@@ -266,6 +273,19 @@ def test_the_command_tries_each_target(posted, tmp_path):
 async def test_the_run_that_a_rehearsal_compares_with_notifies_nobody(posted, monkeypatch):
     url, bodies, _ = posted
     monkeypatch.setenv("LOKKI_NOTIFY_WEBHOOK", url)
+    monkeypatch.setenv("LOKKI_NOTIFY_ON", "failed")
     with pytest.raises(RunFailed):
         await local_result(flapping(3))
     assert not bodies
+
+
+@pytest.mark.parametrize(("variable", "sent"), [(None, 0), ("failed", 1)])
+def test_the_users_tests_notify_only_if_they_say_so(posted, tmp_path, monkeypatch, variable, sent):
+    url, bodies, _ = posted
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lokki.toml").write_text(f'notify.webhook = "{url}"\nnotify.on = "failed"\n')
+    if variable is not None:
+        monkeypatch.setenv("LOKKI_NOTIFY_ON", variable)
+    with pytest.raises(RunFailed):
+        flapping.run_sync(3)
+    assert len(bodies) == sent

@@ -288,7 +288,8 @@ class Notify:
     """Notices of runs that end on this machine or a server."""
 
     on: str = _key(
-        "failed", "ends of which there are notices: failed, succeeded, cancelled; comma-separated"
+        "failed",
+        "ends of which there are notices: failed, succeeded, cancelled; comma-separated; or never",
     )
     webhook: str | None = _key(None, "URL that notices are posted to, as JSON", secret=True)
     slack: str | None = _key(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from lokki.config import Config, Notify
+from lokki.config import DEFAULT, FILES, Config, Notify
 from lokki.errors import ConfigError
 from lokki.notify.notice import ENDS, Notice, Refused
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 _PAUSES = (1.0, 2.0, 4.0, 8.0, 15.0)
 """Seconds between the attempts to send a notice."""
+_NEVER = "never"
 _CLOSING_SECONDS = 30.0
 _THREADS = 4
 _log = logging.getLogger("lokki.notify")
@@ -27,8 +29,8 @@ class Notifier:
     """Sends a notice of each end that ``[notify]`` names to each of its targets.
 
     ``targets`` has what sends to each of them. One that cannot be reached is tried up to five more
-    times within half a minute; then a warning is logged. No run fails for it. Raises ConfigError
-    for a setting that is wrong.
+    times within half a minute; then a warning is logged. No run fails for it. Nobody is told of
+    runs of the user's tests. Raises ConfigError for a setting that is wrong.
     """
 
     def __init__(self, config: Config) -> None:
@@ -37,7 +39,8 @@ class Notifier:
             from lokki.notify.targets import targets  # slow to import
 
             self.targets = targets(config.notify, config.aws.endpoint)
-        self._ends = _ends(config.notify.on)
+        ends = _ends(config.notify.on)
+        self._ends = frozenset[str]() if _is_test(config) else ends
         self._pool: ThreadPoolExecutor | None = None
         self._sent: set[Future[None]] = set()
         self._closing = threading.Event()
@@ -79,8 +82,18 @@ class Notifier:
                 return
 
 
+def _is_test(config: Config) -> bool:
+    """Whether pytest runs this, and the test has not said of which ends it wants notices."""
+    said = config.origins.get("notify.on") not in (DEFAULT, *FILES)
+    return "PYTEST_CURRENT_TEST" in os.environ and not said
+
+
 def _ends(configured: str) -> frozenset[str]:
+    if configured.strip() == _NEVER:
+        return frozenset()
     ends = {each.strip() for each in configured.split(",")} - {""}
     for each in sorted(ends - set(ENDS)):
-        raise ConfigError(f"notify.on: '{each}' is no end of a run: use {', '.join(ENDS)}")
+        raise ConfigError(
+            f"notify.on: '{each}' is no end of a run: use {', '.join(ENDS)}, or {_NEVER}"
+        )
     return frozenset(ends)
