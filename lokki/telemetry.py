@@ -2,8 +2,9 @@
 
 A run is a span, below the one that was current when it was submitted; its stages are spans below
 it, and so are the slices of each stage: items that a lane ran one after the other. Steps see the
-stage's span as the current one, in worker processes, too. Without OpenTelemetry, nothing is
-imported, and nothing costs time.
+stage's span as the current one, in worker processes, too, and in those of a Dask cluster. Errors
+of what the program has added, such as a span processor, change nothing but the trace. Without
+OpenTelemetry, nothing is imported, and nothing costs time.
 """
 
 from __future__ import annotations
@@ -64,8 +65,11 @@ def _export() -> None:
 
 
 def traced_run(flow: str, run_id: str) -> TracedRun | None:
-    """Begin the span of a run; None if the program does not use OpenTelemetry."""
-    return TracedRun(flow, run_id) if "opentelemetry.sdk" in sys.modules else None
+    """Begin the span of a run; None if the program does not use OpenTelemetry, or it fails."""
+    if "opentelemetry.sdk" in sys.modules:
+        with suppress(Exception):
+            return TracedRun(flow, run_id)
+    return None
 
 
 class TracedRun:
@@ -76,15 +80,17 @@ class TracedRun:
         self._began = monotonic()
         self.span = _started(f"run {flow}", {"lokki.flow": flow, "lokki.run": run_id})
 
-    def stage(self, name: str, kind: str, position: int, items: int) -> TracedStage:
-        """Begin the span of a stage."""
+    def stage(self, name: str, kind: str, position: int, items: int) -> TracedStage | None:
+        """Begin the span of a stage; None if that fails."""
         attributes: dict[str, str | int] = {
             "lokki.flow": self._flow,
             "lokki.step": name,
             "lokki.stage": position,
             "lokki.items": items,
         }
-        return TracedStage(f"{kind} {name}", self.span, attributes)
+        with suppress(Exception):
+            return TracedStage(f"{kind} {name}", self.span, attributes)
+        return None
 
     def end(self, status: RunStatus, error: str | None) -> None:
         """End it; secrets are hidden in ``error``."""
@@ -109,14 +115,16 @@ class TracedStage:
 
         return _within(fresh, fresh().run(set_span_in_context, self.span))
 
-    def carrier(self) -> Carrier:
-        """The span, for another process."""
+    def carrier(self) -> Carrier | None:
+        """The span, for another process; None if a propagator fails."""
         from opentelemetry.propagate import inject
         from opentelemetry.trace import set_span_in_context
 
         carrier: dict[str, str] = {}
-        inject(carrier, set_span_in_context(self.span))
-        return carrier
+        with suppress(Exception):
+            inject(carrier, set_span_in_context(self.span))
+            return carrier
+        return None
 
     def slice(self, succeeded: Iterable[range], lost: list[int], seconds: float) -> None:
         """Record a slice that has just ended: which items succeeded, which attempts failed."""
@@ -129,7 +137,7 @@ class TracedStage:
             "lokki.items.first": min([each.start for each in done] + lost, default=0),
         }
         labels = {name: self._attributes[name] for name in ("lokki.flow", "lokki.step")}
-        with suppress(Exception):  # of a processor that the program has added
+        with suppress(Exception):
             span = _started("slice", attributes, self.span, time_ns() - round(seconds * 1e9))
             _end(span, f"{len(lost)} failed" if lost else None)
             for status, number in (("succeeded", count), ("failed", len(lost))):
@@ -148,10 +156,11 @@ def continued(carrier: Carrier | None, fresh: Fresh) -> Fresh:
         return fresh
     try:
         from opentelemetry.propagate import extract
-    except ModuleNotFoundError:  # the worker has other packages
-        return fresh
 
-    return _within(fresh, extract(dict(carrier)))
+        telemetry = extract(dict(carrier))
+    except Exception:  # the worker has other packages, or a propagator fails
+        return fresh
+    return _within(fresh, telemetry)
 
 
 def _within(fresh: Fresh, telemetry: Any) -> Fresh:

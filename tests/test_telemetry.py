@@ -171,6 +171,35 @@ def test_runs_and_items_are_counted(told):
     assert "lokki.run.duration traced succeeded" in points
 
 
+BROKEN = """
+from opentelemetry import propagate
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+
+class Broken(SpanProcessor):
+    def on_start(self, span, parent_context=None):
+        if span.name.split()[0] in BREAKS:
+            raise OSError("no collector")
+
+class NoText(propagate.get_global_textmap().__class__):
+    def inject(self, *arguments, **named):
+        raise OSError("no header")
+
+if __name__ == "__main__":
+    provider = TracerProvider()
+    provider.add_span_processor(Broken())
+    trace.set_tracer_provider(provider)
+    propagate.set_global_textmap(NoText([]))
+    for BREAKS in (["run"], ["task", "map"], ["slice"]):
+        print(len(traced.run_sync()))
+"""
+
+
+def test_what_the_program_has_added_fails_no_run(tmp_path):
+    (tmp_path / "program.py").write_text(FLOW + BROKEN)
+    done = ran(tmp_path, "program.py", LOKKI_LOCAL_JOURNAL=str(tmp_path / "lokki.db"))
+    assert done.stdout.split()[-3:] == ["3", "3", "3"]
+
+
 def test_the_command_exports_to_the_endpoint_of_the_standard_variable(tmp_path):
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 

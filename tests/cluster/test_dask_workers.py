@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
+import sys
 
 import dask_flows as flows
 import pytest
@@ -17,6 +18,15 @@ from lokki.errors import ClusterError
 
 TLS = "DASK_DISTRIBUTED__COMM__TLS__"
 ALL = list(range(flows.COUNT))
+
+
+def certified(**files):
+    """Inside this context, Dask is configured so for TLS; it must have been imported by then."""
+    imported("distributed")
+    names = {name.replace("_", "."): file for name, file in files.items()}
+    return imported("dask").config.set(
+        {f"distributed.comm.tls.{name}": file for name, file in names.items()}
+    )
 
 
 def told(engine, run_id):
@@ -67,12 +77,10 @@ async def test_the_certificates_are_those_of_dasks_configuration(tmp_path):
         variables |= {f"{TLS}{role}__CERT": own, f"{TLS}{role}__KEY": key}
     (tmp_path / "met").mkdir()
     given = {"place": str(tmp_path / "met"), "token": "tw33t"}
-    client = {"ca-file": own, "client.cert": own, "client.key": key}
+    client = {"ca-file": own, "client_cert": own, "client_key": key}
     with Cluster(tmp_path, "tls", **variables) as encrypted:
         encrypted.start_worker("only", threads=2)
-        with imported("dask").config.set(
-            {f"distributed.comm.tls.{k}": v for k, v in client.items()}
-        ):
+        with certified(**client):
             async with Engine(cluster=encrypted.address) as engine:
                 handle = engine.submit(flows.secretive, given)
                 assert await handle.result() == [(0, 5), (1, 5)]
@@ -85,8 +93,7 @@ async def test_an_encrypted_scheduler_needs_certificates(tmp_path):
         with pytest.raises(ClusterError, match=r"needs certificates: .*tls.ca-file, .client.cert"):
             await engine.run(flows.importing)
     (tmp_path / "bad.pem").write_text("no certificate")
-    bad = dict.fromkeys(("ca-file", "client.cert"), str(tmp_path / "bad.pem"))
-    with imported("dask").config.set({f"distributed.comm.tls.{k}": v for k, v in bad.items()}):
+    with certified(**dict.fromkeys(("ca-file", "client_cert"), str(tmp_path / "bad.pem"))):
         async with Engine(cluster="tls://127.0.0.1:9") as engine:
             with pytest.raises(ClusterError, match=r"certificates .* cannot be read: SSLError"):
                 await engine.run(flows.importing)
@@ -110,3 +117,52 @@ async def test_what_to_do_about_a_module_that_is_not_there_is_told(cluster):
         with pytest.raises(RunFailed, match="never_imported_here"):
             await handle.result()
         assert any("import it there, or install it" in each for each in told(engine, handle.run_id))
+
+
+TRACED = """
+from opentelemetry import trace
+from lokki import flow, step
+
+def here(span):
+    return f"{span.trace_id:032x} {span.span_id:016x}"
+
+@step
+def numbers():
+    return [1, 2, 3]
+
+@step
+def apart(number):
+    return here(trace.get_current_span().get_span_context())
+
+@flow
+def traced():
+    return numbers().map(apart)
+
+if __name__ == "__main__":
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+    memory, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(memory))
+    trace.set_tracer_provider(provider)
+    found = traced.run_sync()
+    spans = {span.name: span for span in memory.get_finished_spans()}
+    assert found == [here(spans["map apart"].context)] * 3, (found, spans)
+    assert spans["slice"].parent == spans["map apart"].context
+    print("traced")
+"""
+
+
+def test_a_step_is_in_the_span_of_its_stage_on_dask_too(cluster, tmp_path):
+    (tmp_path / "traced.py").write_text(TRACED)
+    variables = {"LOKKI_LOCAL_CLUSTER": cluster.address}
+    done = subprocess.run(
+        [sys.executable, "traced.py"],
+        cwd=tmp_path,
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.endswith("traced\n"), done.stderr
