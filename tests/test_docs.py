@@ -105,7 +105,7 @@ def test_every_command_and_option_is_documented(tmp_path):
 
 def test_a_flows_own_program_has_the_same_commands_but_those_over_files(tmp_path):
     own = _run([sys.executable, str(ROOT / "examples" / "birds.py"), "--help"], tmp_path)
-    over_files = {"serve", "doctor", "flows", "schedules", "journal", "completion"}
+    over_files = {"init", "serve", "doctor", "flows", "schedules", "journal", "completion"}
     assert {*_listed(own.stdout), *over_files} == set(_commands(tmp_path))
 
 

@@ -85,10 +85,14 @@ def _locked_in(project: Path) -> Path | None:
 
 
 def _check_sources(written: Mapping[str, Any], file: Path) -> None:
-    """Without a lock file, a dependency's source is unknown: PyPI may have another by its name."""
+    """Without a lock file, a dependency's source is unknown: PyPI may have another by its name.
+
+    Not that of lokki, whose own package is this one.
+    """
     sources = {
         _name(each): source for each, source in _uv_settings(written).get("sources", {}).items()
     }
+    sources.pop(DISTRIBUTION, None)
     for line in written["project"].get("dependencies", []):
         source = sources.get(_name(line), {})
         if not isinstance(source, list) and not {"path", "workspace", "git", "url"}.isdisjoint(

@@ -788,11 +788,11 @@ def test_wrong_wishes_of_a_resume(mended, done, options, told):
 # ---- usage ---------------------------------------------------------------------------------------
 
 COMMANDS = (
-    "run", "resume", "rerun", "runs", "show", "logs", "cancel", "pause", "unpause", "tune", "gc",
-    "journal", "config", "doctor", "notify", "result", "flows", "schedules", "build", "rehearse",
-    "plan", "deploy", "invoke", "destroy", "pull", "push", "serve", "completion",
+    "init", "run", "resume", "rerun", "runs", "show", "logs", "cancel", "pause", "unpause", "tune",
+    "gc", "journal", "config", "doctor", "notify", "result", "flows", "schedules", "build",
+    "rehearse", "plan", "deploy", "invoke", "destroy", "pull", "push", "serve", "completion",
 )  # fmt: skip
-LOKKIS = ("doctor", "flows", "journal", "schedules", "serve", "completion")
+LOKKIS = ("init", "doctor", "flows", "journal", "schedules", "serve", "completion")
 """Those that a flow's own program does not have."""
 
 

@@ -23,6 +23,7 @@ class Entry(NamedTuple):
 
 
 TABLE = (
+    Entry("init", lokki_only=True),
     Entry("run"),
     Entry("resume"),
     Entry("rerun"),
