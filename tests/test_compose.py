@@ -18,6 +18,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from lokki.config import load
+
 ROOT = Path(__file__).parents[1]
 FILE = ROOT / "docker-compose.yml"
 COMPOSE = yaml.safe_load(FILE.read_text())
@@ -56,11 +58,11 @@ def installed(tmp_path_factory):
                 shutil.copytree(ROOT / source, into, ignore=shutil.ignore_patterns("__pycache__"))
             else:
                 shutil.copyfile(ROOT / source, into)
-    (command,) = re.findall(r"^RUN (uv pip install .*)$", dockerfile, re.MULTILINE)
-    asked = [each for each in shlex.split(command)[1:] if each not in ("--system", "--no-cache")]
-    subprocess.run([UV, "venv", "-q", "--python", sys.executable, place / "venv"], check=True)
-    environment = os.environ | {"VIRTUAL_ENV": str(place / "venv")}
-    subprocess.run([UV, *asked, "-q"], cwd=place, env=environment, check=True)
+    (command,) = re.findall(r"^RUN (uv sync .*)$", dockerfile, re.MULTILINE)
+    asked = [each for each in shlex.split(command)[1:] if each != "--no-cache"]
+    environment = os.environ | {"UV_PROJECT_ENVIRONMENT": str(place / "venv")}
+    asked += ["-q", "--python", sys.executable]
+    subprocess.run([UV, *asked], cwd=place, env=environment, check=True)
     _compile(place / "venv")
     return place
 
@@ -133,6 +135,15 @@ def test_its_services_and_the_commands_it_tells_of_do_what_it_says(installed, tm
             if process is not None:
                 with process:
                     process.terminate()
+
+
+def test_its_services_run_as_a_user_who_may_write_what_they_do():
+    dockerfile = COMPOSE["services"]["lokki"]["build"]["dockerfile_inline"]
+    *_, last = re.findall(r"^[A-Z]+ .*$", dockerfile, re.MULTILINE)
+    user = last.removeprefix("USER ")
+    (made,) = re.findall(rf"^RUN useradd .*{user} && install -d -o {user} (.*)$", dockerfile, re.M)
+    journal = COMPOSE["services"]["lokki"]["environment"]["LOKKI_LOCAL_JOURNAL"]
+    assert {str(Path(journal).parent), load().build_dir} == set(made.split())
 
 
 def test_a_port_that_is_taken_is_reported(tmp_path):

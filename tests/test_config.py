@@ -392,6 +392,29 @@ def test_the_journal_is_in_the_home_directory_and_large_results_are_beside_it():
         assert payloads_path(journal_path(config), config) == own / "payloads"
 
 
+def test_xdg_variables_name_other_folders_unless_there_is_a_journal_already(monkeypatch, tmp_path):
+    for variable, name in (("XDG_STATE_HOME", "state"), ("XDG_CONFIG_HOME", "settings")):
+        monkeypatch.setenv(variable, str(tmp_path / name))
+    monkeypatch.setenv("LOKKI_LOCAL_JOURNAL", "")
+    file = tmp_path / "settings" / "lokki" / "lokki.toml"
+    file.parent.mkdir(parents=True)
+    file.write_text("[local]\nprocesses = 3\nconcurrency = 5\n")
+    with place(home="[local]\nconcurrency = 7\nworker_calls = 9\n") as folder:
+        config, journal = load(), tmp_path / "state" / "lokki" / "lokki.db"
+        assert journal_path(config) == journal
+        assert payloads_path(journal, config) == journal.parent / "payloads"
+        assert config.origins["local.journal"] == "XDG_STATE_HOME"
+        local = config.local
+        assert (local.processes, local.concurrency, local.worker_calls) == (3, 5, 9)
+        assert config.origins["local.concurrency"] == str(file)
+        used = folder.parent / "home" / ".lokki" / "lokki.db"
+        used.touch()
+        assert journal_path(load()) == used
+        used.unlink()
+        monkeypatch.setenv("XDG_STATE_HOME", "relative")  # which the specification has ignored
+        assert journal_path(load()) == used
+
+
 @pytest.mark.parametrize("source", ["home", "here", "variables"])
 def test_relative_paths_are_in_the_working_directory(source):
     text = '[local]\njournal = "runs/x.db"\npayloads = "~/large"'

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ import click
 
 from lokki.aws import check_installed
 from lokki.cli.render.words import as_options
+from lokki.cli.streams import can_ask
 from lokki.wording import said
 
 if TYPE_CHECKING:
@@ -60,5 +60,5 @@ def printed_on(console: Console) -> Callable[[str], None]:
 
 
 def check_can_ask(confirmed: bool) -> None:
-    if not confirmed and (sys.stdin is None or not sys.stdin.isatty()):
+    if not confirmed and not can_ask():
         raise click.UsageError("there is no terminal to ask at: give --confirm")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lokki.cli.streams import can_ask
 from lokki.decorators import Flow
 from lokki.errors import ParameterError
 from lokki.params import MISSING, Parameter
@@ -92,7 +93,7 @@ def missing_secrets(flow: Flow[..., Any]) -> list[str]:
 
 def ask_for_secrets(flow: Flow[..., Any]) -> dict[str, str]:
     """Ask for the missing secrets, if there is a terminal to ask at."""
-    if sys.stdin is None or not sys.stdin.isatty():
+    if not can_ask():
         return {}
     asked = {
         name: click.prompt(

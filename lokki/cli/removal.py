@@ -11,6 +11,7 @@ import click
 
 from lokki.backends.recorded import runs
 from lokki.cli.render.runs import show_removable
+from lokki.cli.streams import can_ask
 from lokki.config import Config, journal_path
 from lokki.engine.payloads import payload_store
 from lokki.logging import counted
@@ -24,9 +25,18 @@ from lokki.store.runs import RunRecord
 
 
 def collect(
-    config: Config, flow: str | None, older_than: float | None, keep: int | None, dry_run: bool
+    config: Config,
+    flow: str | None,
+    older_than: float | None,
+    keep: int | None,
+    dry_run: bool,
+    *,
+    confirmed: bool = False,
 ) -> None:
-    """Remove the runs that are older and not among the newest; report them and the freed space."""
+    """Remove the runs that are older and not among the newest; report them and the freed space.
+
+    At a terminal, asks about runs that could be resumed, unless ``confirmed``.
+    """
     path = journal_path(config)
     with read_history(path) as history:
         old = may_go(history.runs(flow=flow), time(), older_than=older_than, keep=keep)
@@ -39,10 +49,17 @@ def collect(
         click.echo(f"{counted(len(old), 'run')} would be removed{lost}", err=True)
     elif not old:
         click.echo("nothing to remove", err=True)
+    elif resumable and not confirmed and can_ask() and not _agreed(len(old), len(resumable)):
+        raise click.ClickException("nothing is removed")
     else:
         removed, freed = asyncio.run(_remove(path, payload_store(path, config), old))
         lost = _those_that(len(resumable & removed), "could have been resumed")
         click.echo(f"{counted(len(removed), 'run')} removed, {freed}{lost}", err=True)
+
+
+def _agreed(count: int, resumable: int) -> bool:
+    text = f"Remove {counted(count, 'run')}, of which {resumable:,} could be resumed?"
+    return click.confirm(text, err=True)
 
 
 async def _remove(

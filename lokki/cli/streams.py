@@ -11,6 +11,11 @@ from typing import Any, TextIO
 from lokki.secret import in_environment
 
 
+def can_ask() -> bool:
+    """Whether there is a terminal to ask at."""
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
 @contextmanager
 def stdout_to_stderr() -> Iterator[None]:
     """Inside this context, everything written to stdout goes to stderr.

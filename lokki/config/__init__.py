@@ -3,7 +3,7 @@
 from lokki.config.keys import KEYS as KEYS
 from lokki.config.keys import reference as reference
 from lokki.config.loading import DEFAULT as DEFAULT
-from lokki.config.loading import FILES as FILES
+from lokki.config.loading import files as files
 from lokki.config.loading import load as load
 from lokki.config.paths import anchored as anchored
 from lokki.config.paths import journal_path as journal_path

@@ -1,7 +1,8 @@
 """Loads the configuration, and says where each value came from.
 
-A later source wins: the defaults, ``~/.lokki/lokki.toml``, ``./lokki.toml``, the environment,
-arguments. Tables are merged key by key; any other value, even a list, is replaced as a whole.
+A later source wins: the defaults, ``~/.lokki/lokki.toml``, that in ``$XDG_CONFIG_HOME/lokki``,
+``./lokki.toml``, the environment, arguments. Tables are merged key by key; any other value, even a
+list, is replaced as a whole.
 """
 
 from __future__ import annotations
@@ -12,13 +13,19 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from lokki.config.folders import STATE, default_journal, xdg
 from lokki.config.keys import KEYS, TABLES, shown
 from lokki.config.schema import Config, kinds
 from lokki.errors import ConfigError
 
-FILES = ("~/.lokki/lokki.toml", "./lokki.toml")
-"""The configuration files, the weakest first."""
 DEFAULT = "default"
+
+
+def files() -> tuple[str, ...]:
+    """The configuration files, the weakest first, whether or not they exist."""
+    of_user = xdg("XDG_CONFIG_HOME")
+    own = (os.path.join(of_user, "lokki", "lokki.toml"),) if of_user else ()
+    return ("~/.lokki/lokki.toml", *own, "./lokki.toml")
 
 
 def load(given: Mapping[str, Any] | None = None) -> Config:
@@ -51,7 +58,10 @@ def _sources(
     given: Mapping[str, Any], problems: list[str]
 ) -> Iterator[tuple[str, Mapping[str, Any], bool]]:
     """The sources of values, the weakest first: name, values, whether these are text."""
-    for file in FILES:
+    journal = default_journal()
+    if journal != KEYS["local.journal"].default:
+        yield STATE, {"local.journal": journal}, False
+    for file in files():
         yield file, _file(file, problems), False
     for key in KEYS.values():
         for variable in key.variables:

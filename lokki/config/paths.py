@@ -6,9 +6,10 @@ import dataclasses
 import os
 from pathlib import Path
 
+from lokki.config.folders import default_journal
 from lokki.config.keys import KEYS
 from lokki.config.loading import DEFAULT
-from lokki.config.schema import Config, Local
+from lokki.config.schema import Config
 from lokki.errors import JournalError
 from lokki.postgres_url import Place, PostgresUrl, is_postgres, place_of
 
@@ -29,7 +30,7 @@ def payloads_path(journal: Place, config: Config) -> Path:
     For a journal on a server, it is beside the default journal. Raises as `local_path`.
     """
     if config.local.payloads is None:
-        file = Local.journal if isinstance(journal, PostgresUrl) else journal
+        file = default_journal() if isinstance(journal, PostgresUrl) else journal
         return local_path(file, _setting(config, "local.journal")).parent / "payloads"
     return local_path(config.local.payloads, _setting(config, "local.payloads"))
 

@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from lokki.config import DEFAULT, FILES, Config, Notify
+from lokki.config import DEFAULT, Config, Notify, files
 from lokki.errors import ConfigError
 from lokki.notify.notice import ENDS, Notice, Refused
 
@@ -84,7 +84,7 @@ class Notifier:
 
 def _is_test(config: Config) -> bool:
     """Whether pytest runs this, and the test has not said of which ends it wants notices."""
-    said = config.origins.get("notify.on") not in (DEFAULT, *FILES)
+    said = config.origins.get("notify.on") not in (DEFAULT, *files())
     return "PYTEST_CURRENT_TEST" in os.environ and not said
 
 

@@ -577,6 +577,33 @@ def test_gc_removes_old_runs_with_all_that_is_theirs(record, payload, done, jour
     assert done("gc", "--older-than", "30d") == (0, "", "nothing to remove\n")
 
 
+@pytest.mark.parametrize(("answer", "left"), [("n", {OLD, NEW}), ("y", set())])
+def test_gc_asks_at_a_terminal_before_it_removes_what_could_be_resumed(
+    record, start, done, answer, left
+):
+    record(OLD, ("crunch", "map", 1.0, ["ok", ERROR]), status="failed")
+    record(NEW, ("crunch", "map", 1.0, ["ok"]), at=AT + 600)
+    ours, theirs = pty.openpty()
+    process = start("gc", "--keep", 0, stdin=theirs)
+    os.write(ours, f"{answer}\n".encode())
+    _, err = process.communicate(timeout=50)
+    os.close(theirs)
+    os.close(ours)
+    assert "Remove 2 runs, of which 1 could be resumed? [y/N]: " in err
+    assert process.returncode == (1 if left else 0)
+    assert set(ids(done("runs", "--json")[1])) == left
+
+
+def test_gc_does_not_ask_when_that_is_confirmed_or_nothing_could_be_resumed(record, start, done):
+    for run, status, given in ((OLD, "failed", ["--confirm"]), (NEW, "succeeded", [])):
+        record(run, ("crunch", "map", 1.0, ["ok"]), status=status)
+        ours, theirs = pty.openpty()
+        _, err = start("gc", "--keep", 0, *given, stdin=theirs).communicate(timeout=50)
+        os.close(theirs)
+        os.close(ours)
+        assert err.startswith("1 run removed, ")
+
+
 def test_what_a_gc_that_died_has_left_can_only_be_removed(record, payload, done, terminal):
     record(OLD, status="failed")
     gone = payload(OLD)

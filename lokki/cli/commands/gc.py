@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from lokki.cli.account import CONFIRM
 from lokki.cli.backends import opened
 from lokki.cli.command import Command
 from lokki.cli.configuration import configured
@@ -27,6 +28,7 @@ from lokki.model.run import LOCAL
         ),
         FLOW,
         click.Option(["--dry-run"], is_flag=True, help="Only show what would be removed."),
+        CONFIRM,
     ],
 )
 @click.pass_obj
@@ -37,11 +39,13 @@ def command(
     keep: int | None,
     flow: str | None,
     dry_run: bool,
+    confirm: bool,
 ) -> None:
     """Remove old runs and everything stored for them.
 
     Never removes a run that is still active. Removes a lost one, whose process is gone, and a
-    paused one that no process has, only if its last sign of life is older than --older-than.
+    paused one that no process has, only if its last sign of life is older than --older-than. At a
+    terminal, asks before it removes runs that could be resumed.
     """
     if older_than is None and keep is None:
         raise click.UsageError("give --older-than 30d, --keep 100, or both")
@@ -50,4 +54,4 @@ def command(
     if flow is not None:
         with opened(LOCAL) as backend:
             tell_unknown(backend, flow)
-    collect(configured(), flow or program.flow, older_than, keep, dry_run)
+    collect(configured(), flow or program.flow, older_than, keep, dry_run, confirmed=confirm)

@@ -13,7 +13,7 @@ from time import monotonic
 
 from lokki.chain import StepNode
 from lokki.cli.doctor.check import Check
-from lokki.config import FILES, Config, unknown_variables
+from lokki.config import Config, files, unknown_variables
 from lokki.decorators import flow, step
 from lokki.engine.engine import Engine
 from lokki.errors import LokkiError, RunFailed
@@ -68,8 +68,8 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 def configuration(config: Config) -> Iterator[Check]:
     """The files that were read, and variables that set nothing."""
-    files = list(filter(_exists, FILES))
-    yield Check("configuration", "ok", ", ".join(files) or "no file: the defaults")
+    found = list(filter(_exists, files()))
+    yield Check("configuration", "ok", ", ".join(found) or "no file: the defaults")
     for line in unknown_variables():
         yield Check("configuration", "warning", line, "correct its name, or unset it")
     targets = [
