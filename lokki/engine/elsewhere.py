@@ -73,6 +73,8 @@ class Asked(Protocol):
     @property
     def cancelled(self) -> bool: ...
     @property
+    def flow(self) -> str: ...
+    @property
     def run_id(self) -> str: ...
     @property
     def program(self) -> Program: ...
@@ -215,6 +217,10 @@ class _OfStage:
     @property
     def cancelled(self) -> bool:
         return self.work.state.halted and self.work.state.cancelled
+
+    @property
+    def flow(self) -> str:
+        return self.calls[0].flow
 
     @property
     def run_id(self) -> str:

@@ -26,6 +26,10 @@ Large parameters of a run, which are stored before the run is recorded, have the
 
 ``<flow>/runs/<run-id>/params.<token>/params.pkl.gz``
 
+An order for a Dask worker that is too large for a message is there until it is served:
+
+``<flow>/runs/<run-id>/orders.d/<order>``
+
 No key is the beginning of another one, so a directory tree can hold them all.
 """
 
@@ -115,6 +119,11 @@ def params_key(flow: str, run_id: str, token: str) -> str:
     No step has a name with a dot. Raises PayloadError when a part is not allowed.
     """
     return f"{run_prefix(flow, run_id)}/{check_part(f'params.{token}', 'token')}/params.pkl.gz"
+
+
+def order_key(flow: str, run_id: str, order: str) -> str:
+    """Return the key of what a Dask worker gets with an order. Raises as ``params_key``."""
+    return f"{run_prefix(flow, run_id)}/orders.d/{check_part(order, 'order')}"
 
 
 def failure_key(flow: str, run_id: str, step: str, index: int | None = None) -> str:

@@ -120,6 +120,27 @@ def breaking():
     return numbers().map(fragile)
 
 
+@step(executor="dask", resources={"storing": 1})
+def large(number):
+    return bytes([number]) * 1_500_000
+
+
+@step(executor="dask", resources={"storing": 1})
+def orders(data, folder):
+    """The size of the input, and how many inputs are in this folder meanwhile."""
+    return len(data), len(list(Path(folder).glob("*/runs/*/orders.d/*")))
+
+
+@flow
+def storing(folder: str):
+    return numbers(3).map(large).agg(all_of).map(orders, folder=folder)
+
+
+@step
+def all_of(values):
+    return values
+
+
 @step(executor="dask")
 async def awaited(number):
     await asyncio.sleep(0)

@@ -9,12 +9,15 @@ import sys
 
 import dask_flows as flows
 import pytest
+from aiobotocore.session import get_session
 from clusters import Cluster
 from serving import until
 
 from lokki import Engine, RunFailed
 from lokki.engine.cluster.dask import imported
 from lokki.errors import ClusterError
+from lokki.store.local import LocalStore
+from lokki.store.s3 import S3Store
 
 TLS = "DASK_DISTRIBUTED__COMM__TLS__"
 ALL = list(range(flows.COUNT))
@@ -53,6 +56,42 @@ async def test_workers_that_leave_cost_no_attempt(cluster, tmp_path):
         assert await handle.result() == ALL
         await leaving
     cluster.kill("leaving-3")
+
+
+class Counting(S3Store):
+    """Knows what the engine itself has put into the bucket."""
+
+    def __init__(self, *arguments, **named):
+        super().__init__(*arguments, **named)
+        self.own = []
+
+    async def put(self, key, data):
+        self.own.append(key)
+        await super().put(key, data)
+
+
+@pytest.mark.asyncio
+async def test_large_inputs_and_results_pass_through_the_payload_store(cluster, tmp_path, aws):
+    async with get_session().create_client("s3", endpoint_url=aws) as client:
+        where = {"LocationConstraint": "eu-north-1"}
+        await client.create_bucket(Bucket="of-dask", CreateBucketConfiguration=where)
+    cluster.start_worker("storing")
+    folder = LocalStore(tmp_path / "large")
+    bucket = Counting("of-dask", "team", endpoint=aws)
+    for store in (folder, bucket):
+        async with Engine(cluster=cluster.address, payloads=store) as engine:
+            handle = engine.submit(flows.storing, {"folder": str(tmp_path / "large")})
+            found = await handle.result()
+            assert [size for size, _ in found] == [1_500_000] * 3
+            assert store is bucket or all(number > 0 for _, number in found)
+            assert not any("cannot reach" in each for each in told(engine, handle.run_id))
+            keys = await store.list(f"storing/runs/{handle.run_id}")
+            assert len([each for each in keys if "/large/" in each]) == 3
+            assert not any("/orders.d/" in each for each in keys)
+    assert len([each for each in bucket.own if "/orders.d/" in each]) == 3
+    assert not any("/large/" in each for each in bucket.own)
+    await bucket.close()
+    cluster.kill("storing")
 
 
 @pytest.mark.asyncio

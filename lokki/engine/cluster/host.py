@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from lokki.config import Local
 from lokki.engine.cluster.dask import imported
-from lokki.engine.cluster.messages import KEY, VERSIONS, News, Order, Reply, Seen
+from lokki.engine.cluster.messages import KEY, VERSIONS, Kept, News, Order, Reply, Seen
 from lokki.engine.cluster.stores import Results
 from lokki.engine.cluster.versions import versions_of
 from lokki.engine.elsewhere import Again, Unimportable, Unloadable
@@ -91,10 +91,15 @@ def _served(known: str, raw: bytes) -> Reply:
     if known != VERSIONS:
         return _without_answer("refused", f"{worker.address} has {VERSIONS}, the engine {known}")
     order: Order = pickle.loads(raw)  # noqa: S301 - from an engine of lokki
+    host = _host(order, worker)
+    if host is not None and isinstance(order.content, Kept):
+        content = host.results.content(order.content.key)
+        if content is None:
+            return _without_answer("unreached", None)
+        order = order._replace(content=pickle.loads(content))  # noqa: S301 - from an engine, too
     before = _begun_at(worker, KEY.format(engine=order.engine, number=order.number))
     if before:
         return _without_answer("second" if before - _left(worker, before) else "left", None)
-    host = _host(order, worker)
     if host is None or order.key not in host.news:
         return _without_answer("unknown", None)
     served = _Served(order, host.news[order.key], worker, host.results)
@@ -214,6 +219,7 @@ class _Served:
         self.timeouts = order.timeouts
         self.resources: dict[str, float] = {}  # Dask has seen to them
         self.secret = False  # the engine has
+        self.flow = ""
         self.run_id = news.run_id
         self.program = news.program
         self.definition = news.definition

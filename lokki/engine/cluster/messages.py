@@ -42,6 +42,12 @@ class News(NamedTuple):
     place: Place | None
 
 
+class Kept(NamedTuple):
+    """The content of an order that is in the payload store."""
+
+    key: str
+
+
 class Order(NamedTuple):
     """A request to serve, in one Dask task.
 
@@ -71,8 +77,9 @@ class Reply(NamedTuple):
     """How an order ended.
 
     ``kind`` is "answer" with the content of one, or why there is none: "unknown" (the news are
-    needed), "second" (it was begun before, by a worker that has died), "left" (or that has left
-    the cluster), "again", "unloadable", "unimportable", "late", "died", "cancelled", "refused".
+    needed), "unreached" (its content is in a store that this worker cannot read), "second" (it was
+    begun before, by a worker that has died), "left" (or that has left the cluster), "again",
+    "unloadable", "unimportable", "late", "died", "cancelled", "refused".
     """
 
     kind: str

@@ -10,7 +10,8 @@ from __future__ import annotations
 import pickle
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import count
 from secrets import token_hex
 from time import monotonic
@@ -20,20 +21,23 @@ from lokki.config import Local
 from lokki.engine import by_name
 from lokki.engine.cluster.address import is_open
 from lokki.engine.cluster.connection import Client, Connection, Future
-from lokki.engine.cluster.messages import KEY, VERSIONS, News, Order, Reply, Settings
+from lokki.engine.cluster.messages import KEY, VERSIONS, Kept, News, Order, Reply, Settings
 from lokki.engine.cluster.pending import Pending
-from lokki.engine.cluster.stores import Place, place_of, reaches, unmark
+from lokki.engine.cluster.stores import Orders, Place, place_of, reaches, unmark
 from lokki.engine.cluster.versions import packages_of
 from lokki.engine.cluster.watcher import Watcher
 from lokki.engine.elsewhere import Again, Asked, Elsewhere, Lost, Unimportable, Unloadable
 from lokki.engine.perform import CallCancelled
 from lokki.engine.program import Program
-from lokki.engine.sliced import Ran
+from lokki.engine.sliced import Items, Ran
 from lokki.errors import ClusterError, WorkerDied
 from lokki.model.failure import Failure
+from lokki.store.keys import order_key
 from lokki.store.protocol import PayloadStore
 
 _MOST = 10_000
+_MOST_BYTES = 1_000_000
+"""Inputs of an order in a message; more pass through the payload store, where workers reach it."""
 _RESULT_SECONDS = 30.0
 """How long the bytes of a task that has ended may take."""
 _STOP_SECONDS = 3.0
@@ -70,6 +74,8 @@ class ClusterPool(Elsewhere):
         )
         self._payloads = payloads
         self._place: Place | None = None
+        self._orders = Orders(payloads)
+        self._all_reach = False
         self._numbers = count()
         self._known: set[int] = set()
         self._is_open = is_open(address)
@@ -100,10 +106,12 @@ class ClusterPool(Elsewhere):
                 reply = self._exchanged(pending, with_news)
             finally:
                 request.end()
-            if reply.kind != "unknown":
+            if reply.kind == "unreached":
+                self._all_reach = False
+            elif reply.kind != "unknown":
                 self._tell_of_modules(reply.content)
                 return _answer(reply)
-            with_news = True
+            with_news |= reply.kind == "unknown"
 
     def _exchanged(self, pending: Pending, with_news: bool) -> Reply:
         request = pending.request
@@ -112,9 +120,9 @@ class ClusterPool(Elsewhere):
             raise CallCancelled
         self._compare(request)
         self._tell_of_secrets(request)
-        with self._watcher.watching(pending):
+        with self._watcher.watching(pending), self._content(pending) as content:
             try:
-                self._submit(client, pending, with_news)
+                self._submit(client, pending, with_news, content)
                 reply = _reply(self._finished(pending))
                 pending.hear(reply.seen)
             finally:
@@ -124,7 +132,21 @@ class ClusterPool(Elsewhere):
             self._known.add(request.key)
         return reply
 
-    def _submit(self, client: Client, pending: Pending, with_news: bool) -> None:
+    @contextmanager
+    def _content(self, pending: Pending) -> Iterator[Any]:
+        """What an order comes with, or where that is inside this context."""
+        request = pending.request
+        inputs = request.content.inputs if isinstance(request.content, Items) else [request.content]
+        size = sum(len(each[0]) for each in inputs if isinstance(each, tuple))
+        if size <= _MOST_BYTES or not self._all_reach:
+            yield request.content
+            return
+        key = order_key(request.flow, request.run_id, f"{self._name}-{pending.number}")
+        raw = pickle.dumps(request.content, pickle.HIGHEST_PROTOCOL)
+        with self._orders.keeping(key, raw) as kept:
+            yield Kept(key) if kept else request.content
+
+    def _submit(self, client: Client, pending: Pending, with_news: bool, content: Any) -> None:
         request, news = pending.request, None
         if with_news:
             described = News(
@@ -137,7 +159,7 @@ class ClusterPool(Elsewhere):
             request.key,
             news,
             tuple(request.timeouts),
-            request.content,
+            content,
         )
         key = KEY.format(engine=self._name, number=pending.number)
         raw = pickle.dumps(order, pickle.HIGHEST_PROTOCOL)
@@ -229,12 +251,14 @@ class ClusterPool(Elsewhere):
         place = self._place = place_of(self._payloads, self._name)
         if place is None:
             return
-        for worker, there in self._watcher.asked(reaches, place).items():
+        reached = self._watcher.asked(reaches, place)
+        self._all_reach = all(reached.values())
+        for worker, there in reached.items():
             if not there:
                 self._tell(
-                    f"the Dask worker {worker} cannot reach the payload store: its results over "
-                    "64 KiB pass through the scheduler; set payloads under [local] to a folder "
-                    "that all machines have, or to s3://bucket/prefix"
+                    f"the Dask worker {worker} cannot reach the payload store: large inputs, and "
+                    "its results over 64 KiB, pass through the scheduler; set payloads under "
+                    "[local] to a folder that all machines have, or to s3://bucket/prefix"
                 )
 
 

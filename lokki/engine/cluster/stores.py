@@ -1,18 +1,20 @@
-"""Large results of Dask workers: they store them where the engine reads them, if they can.
+"""Large inputs and results of Dask workers: they pass through the payload store, if all can use it.
 
-Otherwise the results go with the outcomes, and the engine stores them.
+Otherwise inputs go with the orders, and results with the outcomes, and the engine stores them.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lokki.engine.perform import Packed
 from lokki.errors import LokkiError
 from lokki.store.local import LocalStore
-from lokki.store.protocol import PayloadStore
+from lokki.store.protocol import DeletingStore, PayloadStore
 
 if TYPE_CHECKING:
     from lokki.store.s3 import S3Store
@@ -75,6 +77,47 @@ class Results:
         except (LokkiError, OSError, TimeoutError):
             return False
         return True
+
+    def content(self, key: str) -> bytes | None:
+        """What an order comes with, for a task's thread; None if it cannot be read here."""
+        try:
+            if self._local is not None:
+                return self._local.read(key)
+            if self._s3 is not None:
+                getting = asyncio.run_coroutine_threadsafe(self._s3.get(key), self._loop)
+                return getting.result(_PUT_SECONDS)
+        except (LokkiError, OSError, TimeoutError):
+            pass
+        return None
+
+
+class Orders:
+    """The payload store as the engine sees it: it keeps the contents of large orders there.
+
+    Made on the event loop of the store.
+    """
+
+    def __init__(self, store: PayloadStore) -> None:
+        self._store = store
+        self._loop = asyncio.get_running_loop()
+
+    @contextmanager
+    def keeping(self, key: str, content: bytes) -> Iterator[bool]:
+        """Inside this context, ``content`` is there, from a lane's thread; False if that fails."""
+        try:
+            self._done(self._store.put(key, content))
+        except (LokkiError, OSError, TimeoutError):
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            if isinstance(self._store, DeletingStore):  # otherwise it is removed with its run
+                with suppress(LokkiError, OSError, TimeoutError):
+                    self._done(self._store.delete(key))
+
+    def _done(self, asked: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(asked, self._loop).result(_PUT_SECONDS)
 
 
 async def reaches(engine: str, place: Place) -> bool:
