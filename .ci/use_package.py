@@ -11,8 +11,10 @@ import re
 import shutil
 import subprocess
 import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import import_module
 from pathlib import Path
+from threading import Thread
 from time import monotonic, sleep
 
 import lokki
@@ -40,6 +42,29 @@ def refused(extra: str, *command: str, **variables: str) -> None:
     told = done(LOKKI, *command, code=1, **variables).stderr
     assert told.endswith(f"pip install 'lokki-engine[{extra}]'\n"), told
     assert "Traceback" not in told, told
+
+
+def exported() -> set[str]:
+    """Where a run sends traces and metrics, if the variable of OpenTelemetry names this process."""
+    paths = set()
+
+    class Collector(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            paths.add(self.path)
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *arguments: object) -> None:
+            """Nothing on stderr."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Collector) as collector:
+        Thread(target=collector.serve_forever, args=(0.05,)).start()
+        endpoint = f"http://127.0.0.1:{collector.server_port}"
+        ran = done(LOKKI, "run", "birds.py", OTEL_EXPORTER_OTLP_ENDPOINT=endpoint)
+        collector.shutdown()
+    assert ran.stdout == f"{RESULT}\n", ran.stdout
+    return paths
 
 
 def served() -> None:
@@ -88,6 +113,7 @@ def main(extra: str) -> None:
         assert "tcp://127.0.0.1:1" in told, told
     else:
         refused("dask", *on_dask)
+    assert exported() == ({"/v1/traces", "/v1/metrics"} if extra == "otel" else set())
     if extra == "rehearse":
         import_module("lokki.rehearse.rehearsal")
     else:
