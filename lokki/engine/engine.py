@@ -329,7 +329,11 @@ class Engine:
 
         Raises RunNotFound, and PayloadError where parameters cannot be read back.
         """
-        return await with_params(self.journal.run(run_id), self._payloads)
+        return await self.complete(self.journal.run(run_id))
+
+    async def complete(self, run: RunRecord) -> RunRecord:
+        """A run of the journal with all its parameters. Raises PayloadError like `recorded`."""
+        return await with_params(run, self._payloads)
 
     def resume_as(self, planned: Plan[R], *, started_by: str | None = None) -> RunHandle[R]:
         """Resume a run as ``lokki.engine.resuming.plan`` planned it; otherwise like `resume`.

@@ -23,14 +23,14 @@ _WHY = {"failed": "that failed", "paused": "that are left on AWS"}
 class Plan(Generic[R]):
     """What a resume does: its graph, a ``summary`` for people, and the records it discards first.
 
-    ``queued``: only if the run still waits in the queue of the service that resumes it.
+    ``queued``: the run as it waited in the queue of a service; it is resumed if it still does.
     """
 
     run_id: str
     graph: FlowGraph[R]
     summary: tuple[str, ...]
     reopening: Reopening | None = None
-    queued: bool = False
+    queued: RunRecord | None = None
 
     @property
     def seen(self) -> str:

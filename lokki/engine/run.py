@@ -137,7 +137,7 @@ class Run:
             Controls(journal),
             lanes,
             self._publish,
-            leaves=planned is not None and planned.queued,
+            leaves=planned is not None and planned.queued is not None,
         )
         self._writer: RunWriter | None = None
         self._records = StageRecords(journal, payloads)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from lokki.errors import JournalError, JournalGone, RunOwned
 from lokki.logging import Line
@@ -26,7 +26,7 @@ from lokki.store.owners import working
 from lokki.store.records import Entry, write
 from lokki.store.runs import of_runs
 from lokki.store.sql import Connection, Database, Interrupted
-from lokki.store.transactions import Call, savepoint
+from lokki.store.transactions import Asking, Call, attempt_together, groups, savepoint
 from lokki.store.writer import MOST_PENDING, RunWriter, Wanted
 
 T = TypeVar("T")
@@ -140,6 +140,13 @@ class Committer:
                 if first or self._rows >= _ROWS_PER_COMMIT:
                     self._changed.notify()
 
+    def record(self, run_id: str, entry: Entry) -> bool:
+        """Like `queue`, if the run has a writer; whether it has."""
+        writer = self._owned.get(run_id)
+        if writer is not None:
+            self.queue(writer, entry)
+        return writer is not None
+
     def note_lines(self, writer: RunWriter) -> None:
         """Have the lines of a run written."""
         with self._changed:
@@ -165,14 +172,23 @@ class Committer:
         if another process has the run, or the error that ended it. If the future is cancelled
         before its turn, the function does not run.
         """
-        future: Future[T] = Future()
+        return self._queued(Call(run_id, function, Future(), owned))
+
+    def ask(self, run_id: str, function: Callable[[Connection], Asking[T]]) -> Future[T]:
+        """Like `call`, with a function that reads and writes only what is the run's.
+
+        The queries of several are sent before the first waits for its answers.
+        """
+        return self._queued(Call(run_id, function, Future(), owned=False, asking=True))
+
+    def _queued(self, call: Call) -> Future[Any]:
         with self._changed:
             if self.error is None and not self._closing:
-                self._calls.append(Call(run_id, function, future, owned))
+                self._calls.append(call)
                 self._changed.notify()
-                return future
-        future.set_exception(self.error or JournalError("the journal is closed"))
-        return future
+                return call.future
+        call.future.set_exception(self.error or JournalError("the journal is closed"))
+        return call.future
 
     @property
     def congested(self) -> bool:
@@ -250,8 +266,8 @@ class Committer:
             with nullcontext() if batch.apart else connection.together():
                 self._write_all(connection, batch)
                 errors = batch.errors | {writer.run_id: each for writer, each in batch.lost.items()}
-                for call in batch.calls:
-                    self._make(connection, call, batch, errors)
+                for calls in groups(batch.calls):
+                    self._make(connection, calls, batch, errors)
             connection.commit()
             self._database.check()
         except Exception as error:
@@ -373,16 +389,34 @@ class Committer:
         return due
 
     def _make(
-        self, connection: Connection, call: Call, batch: _Batch, errors: dict[str, JournalError]
+        self,
+        connection: Connection,
+        calls: list[Call],
+        batch: _Batch,
+        errors: dict[str, JournalError],
     ) -> None:
-        """Make a call, unless it needs a run that this process no longer owns."""
-        if call.owned and call.run_id in errors:
-            call.error = errors[call.run_id]
-        elif call.owned and not (call.run_id in batch.seen or self._owns(connection, call.run_id)):
-            call.error = _taken_over(call.run_id)
+        """Make calls, but none that needs a run that this process no longer owns."""
+        for call in calls:
+            call.error = self._refusal(connection, call, batch, errors)
+        calls = [call for call in calls if call.error is None]
+        if batch.apart:
+            for call in calls:
+                call.attempt(connection)
         else:
-            batch.seen = batch.seen - {call.run_id} if call.owned else frozenset()
-            call.attempt(connection, alone=batch.apart)
+            attempt_together(calls, connection)
+        for call in calls:  # which may have changed the owner
+            batch.seen = batch.seen - {call.run_id} if call.run_id else frozenset()
+
+    def _refusal(
+        self, connection: Connection, call: Call, batch: _Batch, errors: dict[str, JournalError]
+    ) -> JournalError | None:
+        if not call.owned:
+            return None
+        if call.run_id in errors:
+            return errors[call.run_id]
+        if call.run_id in batch.seen or self._owns(connection, call.run_id):
+            return None
+        return _taken_over(call.run_id)
 
     def _owns(self, connection: Connection, run_id: str) -> bool:
         row = connection.execute("SELECT owner FROM runs WHERE id = ?", (run_id,)).fetchone()

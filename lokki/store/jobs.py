@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -21,6 +22,12 @@ from lokki.store.rows import RunRow
 from lokki.store.runs import RunRecord, found, refuse_removing, run_row
 from lokki.store.sql import Connection
 from lokki.store.storable import storable
+from lokki.store.transactions import Asking, answer
+
+_ADDITION = (
+    "INSERT INTO runs (id, flow, source, fingerprint, structure, params, params_json, created,"
+    " started_by, params_ref, status) SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued'"
+)
 
 
 class QueueFull(JournalError):
@@ -109,23 +116,27 @@ class Jobs:
         takes.
         """
 
-        def insert(connection: Connection) -> RunRecord:
-            if key is not None:
-                before = connection.execute(
-                    "SELECT run, body FROM requests WHERE flow = ? AND key = ?", (new.flow, key)
-                ).fetchone()
-                if before is not None:
-                    if before[1] != body:
-                        raise KeyReused(key)
-                    return found(connection, before[0])
-            number = enqueue(connection, new, offer, most)
-            if key is not None:
-                connection.execute(
-                    "INSERT INTO requests VALUES (?, ?, ?, ?)", (new.flow, key, body, new.id)
-                )
+        def insert(connection: Connection) -> Asking[RunRecord]:
+            number = yield from _enqueue(connection, new, offer, most)
             return new.queued(number)
 
-        return self._journal.commits.call(new.id, insert)
+        def insert_once(connection: Connection, key: str) -> RunRecord:
+            before = connection.execute(
+                "SELECT run, body FROM requests WHERE flow = ? AND key = ?", (new.flow, key)
+            ).fetchone()
+            if before is not None:
+                if before[1] != body:
+                    raise KeyReused(key)
+                return found(connection, before[0])
+            run = answer(insert(connection))
+            connection.execute(
+                "INSERT INTO requests VALUES (?, ?, ?, ?)", (new.flow, key, body, new.id)
+            )
+            return run
+
+        if key is None:
+            return self._journal.commits.ask(new.id, insert)
+        return self._journal.commits.call(new.id, lambda found: insert_once(found, key))
 
     def put_again(
         self, run_id: str, again: Mapping[str, Any], now: float, offer: Offer
@@ -256,17 +267,35 @@ def enqueue(
     ``in_turn``: it begins when all runs for earlier times have ended. Raises QueueFull if ``most``
     runs wait that the service takes.
     """
-    if most is not None and _is_full(connection, offer, most):
-        raise QueueFull(f"{most} runs wait for a runner: try again later")
-    ((number,),) = connection.execute(
-        "INSERT INTO runs (id, flow, source, fingerprint, structure, params, params_json, created,"
-        " started_by, params_ref, status) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued')"
+    return answer(_enqueue(connection, new, offer, most, tick=tick, in_turn=in_turn))
+
+
+def _enqueue(
+    connection: Connection,
+    new: NewRun,
+    offer: Offer,
+    most: int | None,
+    *,
+    tick: float | None = None,
+    in_turn: bool = False,
+) -> Asking[int]:
+    """Like `enqueue`; few runs that wait at all are counted with the row of the run."""
+    values = storable(tuple(fields_of(new).values()))
+    added = connection.execute(
+        f"{_ADDITION} WHERE (SELECT count(*) FROM jobs WHERE queued IS NOT NULL) < ?"
         " RETURNING number",
-        storable(tuple(fields_of(new).values())),
-    ).fetchall()
+        (*values, sys.maxsize if most is None else most),
+    )
     needs = offer.needs(new.source)
     _queue(connection, new.id, new.created, None, needs, tick=tick, in_turn=in_turn)
-    return int(number)
+    yield
+    row = added.fetchone()
+    if row is None:
+        if most is not None and _takes(connection, offer) >= most:
+            raise QueueFull(f"{most} runs wait for a runner: try again later")
+        row = connection.execute(f"{_ADDITION} RETURNING number", values).fetchone()
+        _queue(connection, new.id, new.created, None, needs, tick=tick, in_turn=in_turn)
+    return int(row[0])
 
 
 def _give_up(connection: Connection, run: RunRow, resumes: int, now: float) -> Error:
@@ -295,20 +324,19 @@ def _queue(
     tick: float | None = None,
     in_turn: bool = False,
 ) -> None:
-    """Queue a run; one that is queued again keeps its tick, and waits for no others."""
+    """Queue a run, if there is one; queued again, it keeps its tick, and waits for no others."""
     connection.execute(
         "INSERT INTO jobs (run, queued, again, place, prefix, folder, tick, in_turn)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (run) DO UPDATE SET"
+        " SELECT id, ?, ?, ?, ?, ?, CAST(? AS DOUBLE PRECISION), ? FROM runs WHERE id = ?"
+        " ON CONFLICT (run) DO UPDATE SET"
         " queued = excluded.queued, again = excluded.again, place = excluded.place,"
         " prefix = excluded.prefix, folder = excluded.folder, in_turn = 0, resumes = 0",
-        storable((run_id, now, again, *needs, tick, int(in_turn))),
+        storable((now, again, *needs, tick, int(in_turn), run_id)),
     )
 
 
-def _is_full(connection: Connection, offer: Offer, most: int) -> bool:
-    """Whether ``most`` runs wait that a service takes; few that wait at all are counted fast."""
-    waiting = "SELECT count(*) FROM jobs WHERE queued IS NOT NULL"
-    if connection.execute(waiting).fetchone()[0] < most:
-        return False
-    taken: int = connection.execute(f"{waiting} AND {TAKEN}", offer.values).fetchone()[0]
-    return taken >= most
+def _takes(connection: Connection, offer: Offer) -> int:
+    """How many runs wait that a service takes."""
+    waiting = f"SELECT count(*) FROM jobs WHERE queued IS NOT NULL AND {TAKEN}"
+    count: int = connection.execute(waiting, offer.values).fetchone()[0]
+    return count

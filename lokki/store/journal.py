@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -23,15 +23,25 @@ from lokki.store.history import History
 from lokki.store.items import Single, outputs, pages, results
 from lokki.store.leases import bound_lease, is_worked_on, lease_end, refuse_worked_on
 from lokki.store.owners import new_owner
+from lokki.store.records import Closing, write
 from lokki.store.references import Reference
 from lokki.store.reopen import Reopening
 from lokki.store.rows import INDEX_MASK, delete_items, item_range, run_range
-from lokki.store.runs import RunRecord, found, refuse_removing, run_of
+from lokki.store.runs import (
+    RunRecord,
+    asked,
+    found,
+    of_runs,
+    records_of,
+    refuse_removing,
+    run_of,
+)
 from lokki.store.span_rows import extents
 from lokki.store.spans import Span
 from lokki.store.sql import Connection
 from lokki.store.storable import storable
 from lokki.store.texts import Texts
+from lokki.store.transactions import Asking, answer
 from lokki.store.writer import RunWriter, Wanted
 
 T = TypeVar("T")
@@ -148,7 +158,7 @@ class Journal:
         *,
         seen: str | None = None,
         detail: Mapping[str, Any] = {},
-        queued: bool = False,
+        queued: RunRecord | None = None,
     ) -> Future[RunRecord]:
         """Lease a run to this process and set it running again, unless it has succeeded.
 
@@ -156,11 +166,11 @@ class Journal:
         is recorded with it, as JSON; for a run whose process is gone, also when that was last seen.
         Returns the run as it was. Raises RunOwned if another living process has it, or if its
         fingerprint is no longer the one ``seen``; RunNotFound while it is being removed; with
-        ``queued``, also RunOwned if it no longer waits in the queue.
+        ``queued``, the run as it waited in the queue, also RunOwned if it no longer does.
         """
 
-        def lease(connection: Connection) -> RunRecord:
-            row = found(connection, run_id)
+        def lease(connection: Connection) -> Asking[RunRecord]:
+            row = yield from asked(connection, run_id)
             refuse_removing(row)
             refuse_worked_on(row, now)
             if queued and row.status != "queued":
@@ -172,9 +182,7 @@ class Journal:
                 )
             if row.status == "succeeded" and reopening is None:
                 return row
-            recorded = dict(detail)
-            if row.finished is None:
-                recorded["seen"] = row.seen
+            before = row
             if reopening is not None:
                 reopening.apply(connection, row)
                 row = replace(row, status="failed")
@@ -184,16 +192,38 @@ class Journal:
                 " cancel_requested = NULL, pause_requested = NULL WHERE id = ?",
                 (now, self.owner, lease_end(connection, now), run_id),
             )
+            note(connection, before)
+            return row
+
+        def begin(connection: Connection) -> Asking[RunRecord]:
+            """Lease a run that has never begun, if it waits as it was seen."""
+            assert queued is not None
+            begun = connection.execute(
+                "UPDATE runs SET status = 'running', started = ?, owner = ?, leased_until = ?"
+                " WHERE id = ? AND status = 'queued' AND started IS NULL AND owner IS NULL"
+                " AND fingerprint = ? RETURNING number",
+                (now, self.owner, lease_end(connection, now), run_id, seen),
+            )
+            yield
+            if begun.fetchone() is None:
+                return (yield from lease(connection))
+            note(connection, queued)
+            return queued
+
+        def note(connection: Connection, before: RunRecord) -> None:
             connection.execute(
                 "UPDATE jobs SET queued = NULL, again = NULL WHERE run = ?", (run_id,)
             )
-            kind = "run_started" if row.started is None else "run_resumed"
+            recorded = dict(detail)
+            if before.finished is None:
+                recorded["seen"] = before.seen
+            kind = "run_started" if before.started is None else "run_resumed"
             add_event(connection, run_id, now, kind, detail=json.dumps(recorded))
-            return row
 
-        if queued:  # nobody has a lease of it
-            return self.commits.call(run_id, lease)
-        return self.claim(run_id, now, lease)
+        if queued is None:
+            return self.claim(run_id, now, lambda connection: answer(lease(connection)))
+        is_new = queued.started is None and reopening is None
+        return self.commits.ask(run_id, begin if is_new else lease)  # nobody has a lease of it
 
     def request_cancel(self, run_id: str, now: float, owner: str | None = None) -> Future[bool]:
         """Have a run cancelled by the process that owns it; without an owner, cancel it at once.
@@ -285,21 +315,23 @@ class Journal:
 
         Raises like `flush`, and then records nothing.
         """
-
-        def update(connection: Connection) -> None:
-            connection.execute(
-                "UPDATE stages SET finished = ? WHERE run = ? AND position = ?",
-                (now, run_id, position),
-            )
-            add_event(connection, run_id, now, "stage_finished", position)
-
-        return self.commits.call(run_id, update, owned=True)
+        closing = Closing(position, now)
+        if self.commits.record(run_id, closing):
+            return self.flush(run_id)
+        return self.commits.call(
+            run_id, lambda connection: write(connection, run_id, [closing], []), owned=True
+        )
 
     # ---- reading -------------------------------------------------------------------------------
 
     def run(self, run_id: str) -> RunRecord:
         """The run with this id. Raises RunNotFound."""
         return found(self.read, run_id)
+
+    def runs(self, run_ids: Iterable[str]) -> dict[str, RunRecord]:
+        """Those of the runs with these ids that there are, by their ids."""
+        rows = of_runs(self.read, "SELECT * FROM runs WHERE id IN ({})", run_ids)
+        return {run.id: run for run in records_of(self.read, rows)}
 
     def recorded(self, stage: int) -> Iterator[tuple[int, str, int, int]]:
         """The items of a stage with a record of their own: index, status, position, attempts."""

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import TypeAlias
 
 from lokki.logging import Line
-from lokki.store.events import add_event
+from lokki.model.base import fields_of
 from lokki.store.groups import group
 from lokki.store.lines import insert
 from lokki.store.outcomes import Outcomes
-from lokki.store.rows import StageRow
+from lokki.store.rows import StageRow, position_of
 from lokki.store.span_rows import insert as insert_spans
 from lokki.store.sql import Connection
 from lokki.store.storable import storable
 
+_STAGES = ", ".join(field.name for field in fields(StageRow))
+_EVENTS = "run, at, kind, stage, detail"
 _ITEMS = "id, status, position, attempts, started, finished, output, ref"
 _FAILURES = "item, step, attempt, at, type, reason, traceback, grp, whole"
 
@@ -28,21 +30,69 @@ class Opening:
     def __len__(self) -> int:
         return 1
 
-    def write(self, connection: Connection) -> None:
-        row = self.row
-        connection.execute(
-            "INSERT INTO stages (id, run, position, name, kind, started, total)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (row.id, row.run, row.position, row.name, row.kind, row.started, row.total),
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """The end of a stage: every item has its outcome."""
+
+    position: int
+    at: float
+
+    def __len__(self) -> int:
+        return 1
+
+
+Entry: TypeAlias = Opening | Outcomes | Closing
+
+
+def _write_stages(connection: Connection, run_id: str, entries: list[Entry]) -> set[int]:
+    """Record what has become of stages; return those that are new."""
+    new: dict[int, StageRow] = {}
+    events = []
+    for entry in entries:
+        match entry:
+            case Opening(row):
+                new[row.position] = row
+                events.append((run_id, row.started, "stage_started", row.position, None))
+            case Closing(position, at):
+                if position in new:
+                    new[position] = replace(new[position], finished=at)
+                else:
+                    connection.execute(
+                        "UPDATE stages SET finished = ? WHERE run = ? AND position = ?",
+                        (at, run_id, position),
+                    )
+                events.append((run_id, at, "stage_finished", position, None))
+            case Outcomes():
+                _count(connection, new, entry)
+    connection.insert("stages", _STAGES, [tuple(fields_of(row).values()) for row in new.values()])
+    connection.insert("events", _EVENTS, events)
+    return {row.id for row in new.values()}
+
+
+def _count(connection: Connection, new: dict[int, StageRow], outcomes: Outcomes) -> None:
+    position = position_of(outcomes.stage)
+    succeeded, failed, tolerated, retrying = outcomes.counts
+    if position in new:
+        new[position] = replace(
+            new[position],
+            succeeded=succeeded,
+            failed=failed,
+            tolerated=tolerated,
+            retrying=retrying,
+            updated=outcomes.latest() or new[position].updated,
         )
-        add_event(connection, row.run, row.started, "stage_started", row.position)
+    else:
+        connection.execute(
+            "UPDATE stages SET succeeded = ?, failed = ?, tolerated = ?, retrying = ?,"
+            " updated = coalesce(?, updated) WHERE id = ?",
+            (*outcomes.counts, outcomes.latest(), outcomes.stage),
+        )
 
 
-Entry: TypeAlias = Opening | Outcomes
-
-
-def _write_outcomes(connection: Connection, outcomes: Outcomes) -> None:
-    insert_spans(connection, outcomes.stage, outcomes.spans)
+def _write_items(connection: Connection, outcomes: Outcomes, *, is_new: bool) -> None:
+    """Record the items of a stage; if that is new, they replace none."""
+    insert_spans(connection, outcomes.stage, outcomes.spans, replace=not is_new)
     connection.replace("items", _ITEMS, outcomes.items)
     failures = [storable((*row[:-1], group(*row[-4:-1]), row[-1])) for row in outcomes.failures]
     connection.insert("failures", _FAILURES, failures)
@@ -52,11 +102,6 @@ def _write_outcomes(connection: Connection, outcomes: Outcomes) -> None:
             " AND rowid < (SELECT max(rowid) FROM failures WHERE item = ?)",
             (item, item),
         )
-    connection.execute(
-        "UPDATE stages SET succeeded = ?, failed = ?, tolerated = ?, retrying = ?,"
-        " updated = coalesce(?, updated) WHERE id = ?",
-        (*outcomes.counts, outcomes.latest(), outcomes.stage),
-    )
     for sums in outcomes.sums():
         connection.execute(
             "INSERT INTO spent VALUES (?, ?, ?, ?) ON CONFLICT (stage, position) DO UPDATE"
@@ -72,9 +117,8 @@ def write(
     lines: list[Line],
 ) -> None:
     """Write a run's records and lines, in their order."""
+    new = _write_stages(connection, run_id, entries)
     for entry in entries:
-        if isinstance(entry, Opening):
-            entry.write(connection)
-        else:
-            _write_outcomes(connection, entry)
+        if isinstance(entry, Outcomes):
+            _write_items(connection, entry, is_new=entry.stage in new)
     insert(connection, run_id, lines)

@@ -63,6 +63,11 @@ def stage_id(run_number: int, position: int) -> int:
     return run_number << 8 | position
 
 
+def position_of(stage: int) -> int:
+    """The position of the stage with this key."""
+    return stage & 255
+
+
 def item_range(stage: int) -> tuple[int, int]:
     """The first and last possible keys of a stage's items."""
     return stage << 32, stage << 32 | INDEX_MASK

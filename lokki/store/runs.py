@@ -15,6 +15,7 @@ from lokki.store.leases import LEASE_SECONDS, is_worked_on
 from lokki.store.rows import RunRow
 from lokki.store.sql import Read
 from lokki.store.storable import storable
+from lokki.store.transactions import Asking, answer
 
 _MOST_VALUES = 500  # of a query; SQLite takes 999 or more
 _EVENTS = (
@@ -82,16 +83,26 @@ def run_row(read: Read, columns: Sequence[Any]) -> RunRow:
 
 def run_of(read: Read, run_id: str) -> RunRecord | None:
     """The run with this id."""
+    return answer(_run_of(read, run_id))
+
+
+def _run_of(read: Read, run_id: str) -> Asking[RunRecord | None]:
     names = storable((run_id,))
     rows = read.execute("SELECT * FROM runs WHERE id = ?", names)
     events = read.execute(_EVENTS.format("?"), names)  # asked for before the rows have come
+    yield
     runs = _records_of(read, [run_row(read, row) for row in rows], events)
     return runs[0] if runs else None
 
 
 def found(read: Read, run_id: str) -> RunRecord:
     """The run with this id. Raises RunNotFound."""
-    run = run_of(read, run_id)
+    return answer(asked(read, run_id))
+
+
+def asked(read: Read, run_id: str) -> Asking[RunRecord]:
+    """Like `found`."""
+    run = yield from _run_of(read, run_id)
     if run is None:
         raise RunNotFound(f"no run '{run_id}' in the journal")
     return run
@@ -99,7 +110,12 @@ def found(read: Read, run_id: str) -> RunRecord:
 
 def runs_of(read: Read, query: str, values: Sequence[Any]) -> list[RunRecord]:
     """The runs whose rows a query returns, with what their events and stages add."""
-    runs = [run_row(read, row) for row in read.execute(query, values)]
+    return records_of(read, read.execute(query, values))
+
+
+def records_of(read: Read, rows: Iterable[Sequence[Any]]) -> list[RunRecord]:
+    """Rows of the table ``runs`` with what events and stages add."""
+    runs = [run_row(read, row) for row in rows]
     return _records_of(read, runs, of_runs(read, _EVENTS, [run.id for run in runs]))
 
 

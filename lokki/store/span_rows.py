@@ -14,15 +14,16 @@ _PAGE = 64
 """How many spans are in memory at a time."""
 
 
-def insert(connection: Connection, stage: int, spans: Sequence[Span]) -> None:
-    """Record spans of a stage, in place of what is recorded of their items."""
+def insert(connection: Connection, stage: int, spans: Sequence[Span], *, replace: bool) -> None:
+    """Record spans of a stage; with ``replace``, in place of what is recorded of their items."""
     if not spans:
         return
     base = stage << 32
-    connection.executemany(
-        "DELETE FROM items WHERE id BETWEEN ? AND ?",
-        [(base | span.first, base | span.first + span.length - 1) for span in spans],
-    )
+    if replace:
+        connection.executemany(
+            "DELETE FROM items WHERE id BETWEEN ? AND ?",
+            [(base | span.first, base | span.first + span.length - 1) for span in spans],
+        )
     connection.replace("spans", _COLUMNS, [(base | span.first, *span[1:]) for span in spans])
 
 

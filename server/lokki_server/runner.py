@@ -12,12 +12,13 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from time import time
 from types import ModuleType
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeAlias
 
 from lokki import output
 from lokki.call import secrets_of
@@ -37,6 +38,7 @@ from lokki.resumption import ResumeOptions
 from lokki.secret import in_environment
 from lokki.store.commits import Committer
 from lokki.store.jobs import Jobs
+from lokki.store.runs import RunRecord
 from lokki.store.texts import short_error
 from lokki.telemetry import set_up
 from lokki_server import STARTED_BY
@@ -45,6 +47,10 @@ from lokki_server.channel import Channel, inherited
 _LOOK_SECONDS = 0.25
 _BRIEF_SECONDS = 0.05
 """Of a run that ends within this time, only the end is reported."""
+
+
+_Rows: TypeAlias = Callable[[], dict[str, RunRecord]]
+"""Reads the runs that came in the same message."""
 
 
 class Runner:
@@ -69,8 +75,10 @@ class Runner:
             if "drain" in message:
                 await self._drain(message["drain"])
                 return
-            for run in message["runs"]:
-                task = asyncio.create_task(self._run(**run))
+            runs = message["runs"]
+            rows = cache(partial(self._engine.journal.runs, [run["run_id"] for run in runs]))
+            for run in runs:
+                task = asyncio.create_task(self._run(**run, rows=rows))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
         await self._drain(None)
@@ -85,10 +93,10 @@ class Runner:
         if self._tasks:
             os._exit(0)  # threads of user code cannot be stopped
 
-    async def _run(self, run_id: str, again: dict[str, Any], patient: bool) -> None:
+    async def _run(self, run_id: str, again: dict[str, Any], patient: bool, rows: _Rows) -> None:
         """Run a run; with ``patient``, one whose flow cannot be imported stays in the queue."""
         try:
-            handle = await self._begun(run_id, again, patient)
+            handle = await self._begun(run_id, again, patient, rows)
         except LoadError as error:
             self._spoilt = True
             if not patient:
@@ -126,9 +134,11 @@ class Runner:
         ended, self._ended = self._ended, []
         self._channel.send(ended=ended)
 
-    async def _begun(self, run_id: str, again: dict[str, Any], patient: bool) -> RunHandle[Any]:
+    async def _begun(
+        self, run_id: str, again: dict[str, Any], patient: bool, rows: _Rows
+    ) -> RunHandle[Any]:
         journal = self._engine.journal
-        row = await self._engine.recorded(run_id)
+        row = await self._engine.complete(rows().get(run_id) or journal.run(run_id))
         flow = self._flow(run_id, row.source or "", patient)
         graph = resumed_graph(row, flow, {})
         output.mask(secrets_of(graph))
@@ -136,7 +146,7 @@ class Runner:
         if row.started is None and graph.fingerprint != row.fingerprint:  # its code has changed
             wanted = ResumeOptions(from_stage=graph.stages[0].name, force=True)
         planned = plan(journal.history, row, graph, wanted)
-        return self._engine.resume_as(replace(planned, queued=True), started_by=STARTED_BY)
+        return self._engine.resume_as(replace(planned, queued=row), started_by=STARTED_BY)
 
     async def _refuse(self, run_id: str, error: Exception) -> None:
         traceback = error.traceback if isinstance(error, LoadError) else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from contextlib import closing
 from dataclasses import replace
 
@@ -28,10 +29,13 @@ def jobs(opened):
 @pytest.fixture
 def put(jobs):
     def queued(run_id="r1", now=1.0, source="/f.py:f", offer=OFFER, flow="f", **options):
-        new = NewRun(run_id, flow, source, "p", "a", b"", "{}", now, "lokki serve")
-        return jobs.put(new, offer, **options).result().id
+        return jobs.put(new_run(run_id, now, source, flow), offer, **options).result().id
 
     return queued
+
+
+def new_run(run_id, now=1.0, source="/f.py:f", flow="f"):
+    return NewRun(run_id, flow, source, "p", "a", b"", "{}", now, "lokki serve")
 
 
 def waiting(jobs, offer=OFFER):
@@ -57,7 +61,7 @@ def test_what_is_put_waits_in_order(jobs, opened, put):
 
 def test_who_takes_a_run_takes_it_from_the_queue(jobs, opened, put):
     put()
-    before = opened.take("r1", 5.0, queued=True).result()
+    before = opened.take("r1", 5.0, queued=opened.run("r1")).result()
     assert before.status == "queued"
     run = opened.run("r1")
     assert (run.status, run.started, run.owner) == ("running", 5.0, opened.owner)
@@ -65,15 +69,60 @@ def test_who_takes_a_run_takes_it_from_the_queue(jobs, opened, put):
     assert waiting(jobs) == []
 
 
+def test_each_of_several_that_are_taken_at_once_has_its_own_end(jobs, opened, put):
+    """One has another structure meanwhile, and one has been begun: the others are not affected."""
+    for name in "abcd":
+        put(name)
+    seen = {name: opened.run(name) for name in "abcd"}
+    opened.take("b", 5.0, queued=seen["b"]).result()
+    held = threading.Event()
+    opened.commits.call("", lambda connection: held.wait(10))  # the others wait for one transaction
+    taken = {
+        name: opened.take(name, 6.0, queued=seen[name], seen="new" if name == "c" else "p")
+        for name in "abcd"
+    }
+    held.set()
+    assert [taken[name].result().id for name in "ad"] == ["a", "d"]
+    with pytest.raises(RunOwned, match="is being run by process"):
+        taken["b"].result()
+    with pytest.raises(RunOwned, match="another structure"):
+        taken["c"].result()
+    assert [opened.run(name).status for name in "abcd"] == [
+        "running",
+        "running",
+        "queued",
+        "running",
+    ]
+    assert [kinds(opened, name) for name in "abcd"] == [
+        ["run_started"],
+        ["run_started"],
+        [],
+        ["run_started"],
+    ]
+    assert waiting(jobs) == ["c"]
+
+
+def test_of_several_that_are_queued_at_once_no_more_than_allowed_wait(jobs, opened):
+    held = threading.Event()
+    opened.commits.call("", lambda connection: held.wait(10))
+    asked = [jobs.put(new_run(f"r{number}"), OFFER, most=3) for number in range(5)]
+    held.set()
+    ends = [each.exception() for each in asked]
+    assert [type(end) for end in ends] == [type(None)] * 3 + [QueueFull] * 2
+    assert waiting(jobs) == ["r0", "r1", "r2"]
+    assert opened.history.runs(limit=9)[0].id == "r2"
+
+
 def test_a_run_is_taken_from_the_queue_once(jobs, opened, put):
     """Two services may see it there; the second comes when the first has ended it."""
     put()
-    opened.take("r1", 5.0, queued=True).result()
+    seen = opened.run("r1")
+    opened.take("r1", 5.0, queued=seen).result()
     writer = opened.own("r1", lambda error: None)
     opened.finish("r1", "failed", 6.0, "{}").result()
     opened.commits.release(writer)
     with pytest.raises(RunOwned, match="another process has begun"):
-        opened.take("r1", 7.0, queued=True).result()
+        opened.take("r1", 7.0, queued=seen).result()
     assert opened.run("r1").status == "failed"
     assert opened.take("r1", 7.0).result().status == "failed"
 
@@ -118,7 +167,7 @@ def test_a_service_takes_the_runs_of_its_own_files_in_its_own_python(jobs, opene
     assert waiting(jobs, other) == []
     assert waiting(jobs, Offer(frozenset({"/f.py", "/e.py"}), "/venv", "/elsewhere")) == ["r1"]
     assert opened.history.needs("r1") == Needs("/f.py", "/venv", None)
-    opened.take("r1", 5.0, queued=True).result()
+    opened.take("r1", 5.0, queued=opened.run("r1")).result()
     assert opened.history.needs("r1") is None
 
 
@@ -152,7 +201,7 @@ def test_no_number_of_other_runs_hides_one_or_fills_its_queue(jobs, opened, put)
 
 def test_who_finds_a_lost_run_of_another_service_queues_it_for_that_one(jobs, opened, put):
     put()
-    opened.take("r1", 2.0, queued=True).result()
+    opened.take("r1", 2.0, queued=opened.run("r1")).result()
     opened.commits.release(opened.own("r1", lambda error: None))
     assert jobs.recover(3.0 + LEASE_SECONDS, 3).result().queued == ["r1"]
     assert waiting(jobs, OTHERS[0]) == []
@@ -178,7 +227,7 @@ def test_a_run_is_queued_to_be_resumed(jobs, opened, record):
     assert json.loads(job[2]) == {"failed": True}
     with pytest.raises(RunOwned, match="is already queued"):
         jobs.put_again("r1", {}, 6.0, OFFER).result()
-    opened.take("r1", 7.0, queued=True).result()
+    opened.take("r1", 7.0, queued=opened.run("r1")).result()
     assert kinds(opened)[-1] == "run_resumed"
 
 
@@ -199,7 +248,7 @@ def test_a_run_that_is_being_removed_is_not_queued(jobs, opened, record):
 
 def test_a_runner_elsewhere_whose_clock_was_ahead_does_not_keep_its_run(jobs, opened, put):
     put()
-    opened.take("r1", 100.0 + 7_200, queued=True).result()
+    opened.take("r1", 100.0 + 7_200, queued=opened.run("r1")).result()
     ask(opened.path, "UPDATE runs SET owner = 'elsewhere:1:abcd'")
     with pytest.raises(RunOwned):
         jobs.put_again("r1", {}, 105.0, OFFER).result()
@@ -224,7 +273,7 @@ def test_a_run_that_cannot_be_begun_fails(jobs, opened, put):
 
 def test_only_a_run_that_waits_is_refused(jobs, opened, put, record):
     put()
-    opened.take("r1", 2.0, queued=True).result()
+    opened.take("r1", 2.0, queued=opened.run("r1")).result()
     jobs.refuse("r1", "{}", 3.0).result()
     assert opened.run("r1").status == "running"
     jobs.refuse("nosuch", "{}", 3.0).result()
@@ -239,14 +288,14 @@ def test_a_queued_run_is_cancelled_at_once(jobs, opened, put):
 
 def test_a_run_is_handed_back(jobs, opened, put):
     put()
-    opened.take("r1", 2.0, queued=True).result()
+    opened.take("r1", 2.0, queued=opened.run("r1")).result()
     writer = opened.own("r1", lambda error: None)
     jobs.hand_back("r1", 9.0).result()
     opened.commits.release(writer)
     run = opened.run("r1")
     assert (run.status, run.owner, run.leased_until) == ("queued", None, None)
     assert waiting(jobs) == ["r1"]
-    opened.take("r1", 10.0, queued=True).result()
+    opened.take("r1", 10.0, queued=opened.run("r1")).result()
     assert kinds(opened) == ["run_started", "run_resumed"]
 
 
@@ -311,7 +360,7 @@ def test_runs_of_the_living_and_of_no_service_are_left(jobs, opened, put, record
 
 def test_a_run_that_was_to_be_cancelled_when_its_runner_died_is_cancelled(jobs, opened, put):
     put()
-    opened.take("r1", 2.0, queued=True).result()
+    opened.take("r1", 2.0, queued=opened.run("r1")).result()
     opened.own("r1", lambda error: None)
     opened.request_cancel("r1", 2.5).result()
     end = 3.0 + LEASE_SECONDS
@@ -324,7 +373,7 @@ def test_a_run_that_was_to_be_cancelled_when_its_runner_died_is_cancelled(jobs, 
 
 def test_a_run_that_is_to_be_cancelled_is_not_handed_back(jobs, opened, put):
     put()
-    opened.take("r1", 2.0, queued=True).result()
+    opened.take("r1", 2.0, queued=opened.run("r1")).result()
     opened.own("r1", lambda error: None)
     opened.request_cancel("r1", 2.5).result()
     jobs.hand_back("r1", 3.0).result()

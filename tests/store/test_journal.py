@@ -674,7 +674,7 @@ def test_a_row_that_cannot_be_written_ends_its_run_alone(opened, journal):
     bad.add(simple(stage.id, range(1), (1, 0, 0, 0)))
     opened.flush("r1").result()
     broken = simple(stage.id, range(1, 2), (2, 0, 0, 0))
-    broken.items.append(("too", "few", "values"))
+    broken.items.append((stage.id << 32 | 1, "succeeded", 0, 1, 1.0, 2.0, "and one too few"))
     bad.add(broken)
     good.add(simple(other.id, range(1), (1, 0, 0, 0)))
     for _ in range(2):

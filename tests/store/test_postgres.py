@@ -194,7 +194,7 @@ async def test_a_run_that_any_host_queues_is_told_at_once(postgres, place):
             async with asyncio.timeout(10):
                 await anext(news)
             waiting = asyncio.ensure_future(anext(news))
-            book.take("r2", time.time(), queued=True).result(30)
+            book.take("r2", time.time(), queued=book.run("r2")).result(30)
             await asyncio.sleep(0.1)
             assert not waiting.done(), "only what is queued is told"
             postgres.stop()
