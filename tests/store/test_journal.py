@@ -249,9 +249,9 @@ def test_the_lease_of_an_owner_whose_clock_is_ahead_ends_like_any_other(opened, 
 def test_an_owner_that_is_at_work_keeps_its_run_however_its_clock_goes(opened, journal, asked):
     create(opened, now=time.time() + 7_200)
     writer = opened.own("r1", never)
-    writer.leased_until = time.time() + 7_200  # as if the clock had been set back since
     now = time.time() - 3_600
     with closing(Journal(journal)) as other:
+        writer.leased_until = time.time() + 7_200  # as if the clock had been set back since
         if asked == "take":
             with pytest.raises(RunOwned):
                 other.take("r1", now).result()
