@@ -1,4 +1,4 @@
-"""Rates as flows and configurations write them: ``"50/s"``, ``"100/m"``, ``"1000/h"``."""
+"""Rates and limits as flows and configurations write them: ``"50/s"``, ``"100/m"``, ``2``."""
 
 from __future__ import annotations
 
@@ -31,3 +31,20 @@ def rate_of(text: object) -> Rate:
             f"not {text!r}"
         )
     return Rate(int(found[1]), _SECONDS[found[2]])
+
+
+def limit_of(value: object) -> Rate | int:
+    """What a limit that runs share stands for: a rate, or how many calls run at a time.
+
+    Raises ValueError, which says what a limit looks like.
+    """
+    text = str(value).strip() if type(value) in (int, str) else ""
+    if text.isascii() and text.isdigit() and 1 <= int(text) <= MOST:
+        return int(text)
+    try:
+        return rate_of(value)
+    except ValueError:
+        raise ValueError(
+            "must be how many calls run at a time, such as 2, or a number per second, minute or "
+            f"hour, such as '50/s', '100/m' or '1000/h', not {value!r}"
+        ) from None

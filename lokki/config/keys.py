@@ -43,6 +43,11 @@ class Key:
         return get_origin(self.kind) is dict
 
     @property
+    def has_numbers(self) -> bool:
+        """Whether the values of such a table may be whole numbers, too."""
+        return self.is_table and int in get_args(get_args(self.kind)[1])
+
+    @property
     def is_list(self) -> bool:
         """Whether it is a list of tables."""
         return get_origin(self.kind) is list
@@ -63,7 +68,9 @@ class Key:
             return f"a whole number from {self.least}{most}"
         if self.is_list:
             return f"tables below [[{self.name}]]"
-        return {bool: "true or false", str: "a text"}.get(self.kind, "a table of texts")
+        return {bool: "true or false", str: "a text"}.get(
+            self.kind, "a table of texts and numbers" if self.has_numbers else "a table of texts"
+        )
 
     def check(self, value: Any, as_text: bool) -> Any:
         """The value in its type; ``as_text`` reads it from a variable's or argument's text.
@@ -111,9 +118,10 @@ class Key:
 
     def _texts(self, table: Any, as_text: bool) -> Any:
         """A table of texts; errors do not show values, which may be secret."""
+        kinds = (str, int) if self.has_numbers else (str,)
         if not isinstance(table, dict):
             hint = '{"NAME": "text"}' if as_text else f'[{self.name}] and below it NAME = "text"'
-        elif wrong := [name for name, text in table.items() if not isinstance(text, str)]:
+        elif wrong := [name for name, each in table.items() if type(each) not in kinds]:
             hint = f"{', '.join(wrong)} in quotes"
         else:
             return table

@@ -318,7 +318,10 @@ class Config:
     local: Local = field(default_factory=Local)
     server: Server = field(default_factory=Server)
     notify: Notify = field(default_factory=Notify)
-    limits: dict[str, str] = _key(dict, "rates that runs share, for `@step(limit=…)`: 500/m, say")
+    limits: dict[str, str | int] = _key(
+        dict,
+        "rates (500/m) and numbers of calls at a time (2) that runs share, for `@step(limit=…)`",
+    )
     origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     def values(self) -> dict[str, Any]:

@@ -149,15 +149,19 @@ class Lanes:
         """Have lanes look for work that has become available; from any thread."""
         self.call_on_loop(self._start_lanes)
 
-    def change(self, change: Callable[[], None]) -> None:
-        """Change, under the lock, what work may begin; from any thread."""
+    def change(self, change: Callable[[], None], after: float = 0.0) -> None:
+        """Change, under the lock, what work may begin, some seconds later; from any thread."""
 
         def changed() -> None:
-            with self._lock:
-                change()
-            self._start_lanes()
+            if not self._closing:
+                with self._lock:
+                    change()
+                self._start_lanes()
 
-        self.call_on_loop(changed)
+        def wait() -> None:
+            self._loop.call_later(after, changed)
+
+        self.call_on_loop(wait if after else changed)
 
     async def close(self) -> None:
         """End the lanes; every run has ended."""

@@ -8,17 +8,21 @@ from concurrent.futures import Future
 from contextlib import suppress
 from math import inf
 from time import monotonic, time
-from typing import Any
+from typing import Any, TypeVar
 
-from lokki.engine.pace import AT_ONCE_SECONDS, Limit
+from lokki.engine.pace import AT_ONCE_SECONDS, Limit, Places
 from lokki.errors import ConfigError, JournalError
 from lokki.graph import FlowGraph
-from lokki.rate import Rate, rate_of
+from lokki.rate import Rate, limit_of
 from lokki.store.journal import Journal
-from lokki.store.limits import reserve
+from lokki.store.limits import Line, line_up, reserve
+
+T = TypeVar("T")
 
 _RESERVED_SECONDS = 0.5
 """A process reserves the times of about this period at once."""
+_LOOK_SECONDS = 0.1
+"""How long unused places are kept, and how often a process looks at a line in which it waits."""
 
 
 class SharedRate:
@@ -83,50 +87,153 @@ class SharedRate:
         return self._reserved[0][0] if self._reserved else inf
 
 
-class Limits:
-    """The limits of an engine. ``soon`` has its lanes look for work, with a function before it."""
+class SharedPlaces:
+    """How many calls run at a time in all processes with the same journal, as `Places` of maps.
+
+    This process stands in the line of a limit in the journal: in front, with a place for each of
+    its calls, and behind, with as many while there is work for them. ``line_up`` gives up the
+    places of calls that have ended, and asks for so many; the answer comes later. ``later`` calls a
+    function after some seconds. All methods are called under the lock of the lanes.
+    """
 
     def __init__(
         self,
-        configured: Mapping[str, str],
+        line_up: Callable[[SharedPlaces, int, int], None],
+        later: Callable[[Callable[[], None], float], None],
+    ) -> None:
+        self._line_up = line_up
+        self._later = later
+        self._used = self._free = self._behind = self._ended = 0
+        self._alone_until = -inf
+        self._is_wanted = False  # since the last question
+        self._is_asked = self._asks_soon = self._looks_later = False
+
+    @property
+    def free(self) -> bool:
+        return self._free > 0
+
+    def want(self) -> None:
+        self._is_wanted = True
+        if not self._behind:
+            self._ask_soon()
+
+    def take(self) -> None:
+        self._free -= 1
+        self._used += 1
+
+    def end(self) -> None:
+        self._used -= 1
+        if monotonic() < self._alone_until:
+            self._free += 1
+            self._look_later()
+        else:
+            self._ended += 1
+            self._ask_soon()
+
+    def answered(self, line: Line) -> None:
+        """Note the places that were asked for."""
+        self._is_asked = False
+        self._free = max(0, line.front - self._used - self._ended)
+        self._behind = line.behind
+        self._alone_until = monotonic() + _LOOK_SECONDS if line.is_alone else -inf
+        if self._ended:
+            self._ask_soon()
+        if self._free or self._behind:
+            self._look_later()
+
+    def _ask_soon(self) -> None:
+        """Ask when the lane that has ended a call has looked for another one."""
+        if not (self._is_asked or self._asks_soon):
+            self._asks_soon = True
+            self._later(self._ask_for_more, 0.0)
+
+    def _ask_for_more(self) -> None:
+        self._asks_soon = False
+        self._ask(self._used + self._free + self._behind)
+
+    def _look_later(self) -> None:
+        if not self._looks_later:
+            self._looks_later = True
+            self._later(self._look, _LOOK_SECONDS)
+
+    def _look(self) -> None:
+        """Give up what nobody has used meanwhile, and see whether the line has moved on."""
+        self._looks_later = False
+        if self._free or self._behind:
+            self._free = 0
+            self._ask(self._used)
+            self._look_later()
+
+    def _ask(self, least: int) -> None:
+        if not self._is_asked:
+            wanted = max(least, self._used + max(1, self._used) * self._is_wanted)
+            ended, self._ended, self._is_wanted = self._ended, 0, False
+            self._is_asked = True
+            self._line_up(self, ended, wanted)
+
+
+class Limits:
+    """The limits of an engine.
+
+    ``change`` has its lanes look for work, with a function before it, after some seconds.
+    """
+
+    def __init__(
+        self,
+        configured: Mapping[str, str | int],
         journal: Journal,
-        soon: Callable[[Callable[[], None]], None],
+        change: Callable[[Callable[[], None], float], None],
     ) -> None:
         self._configured = configured
         self._journal = journal
-        self._soon = soon
-        self._shared: dict[str, SharedRate] = {}
+        self._change = change
+        self._shared: dict[str, SharedRate | SharedPlaces] = {}
 
-    def of(self, graph: FlowGraph[Any]) -> dict[str, Limit]:
+    def of(self, graph: FlowGraph[Any]) -> dict[str, Limit | Places]:
         """The limits that the steps of a flow name; all runs of the engine have the same ones."""
         return {name: self._one(name) for name in named(graph)}
 
-    def _one(self, name: str) -> SharedRate:
+    def _one(self, name: str) -> SharedRate | SharedPlaces:
         if name not in self._shared:
-            rate = rate_of(self._configured[name])
-
-            def ask(shared: SharedRate, count: int) -> None:
-                asked = reserve(self._journal, name, rate, count, time())
-                asked.add_done_callback(lambda answer: self._take(shared, answer))
-
-            self._shared[name] = SharedRate(rate, ask)
+            limit = limit_of(self._configured[name])
+            made = self._places(name, limit) if isinstance(limit, int) else self._rate(name, limit)
+            self._shared[name] = made
         return self._shared[name]
 
-    def _take(self, shared: SharedRate, answer: Future[float]) -> None:
-        with suppress(JournalError, RuntimeError):  # the runs end with the journal's own error
-            begin = monotonic() + answer.result()
-            self._soon(lambda: shared.reserved(begin))
+    def _rate(self, name: str, rate: Rate) -> SharedRate:
+        def ask(shared: SharedRate, count: int) -> None:
+            asked = reserve(self._journal, name, rate, count, time())
+            self._tell(asked, lambda seconds: shared.reserved(monotonic() + seconds))
+
+        return SharedRate(rate, ask)
+
+    def _places(self, name: str, most: int) -> SharedPlaces:
+        def ask(shared: SharedPlaces, ended: int, wanted: int) -> None:
+            asked = line_up(self._journal, name, most, ended=ended, wanted=wanted, now=time())
+            self._tell(asked, shared.answered)
+
+        return SharedPlaces(ask, self._change)
+
+    def _tell(self, asked: Future[T], take: Callable[[T], None]) -> None:
+        """Have an answer of the journal taken when it has come."""
+
+        def come(answer: Future[T]) -> None:
+            with suppress(JournalError, RuntimeError):  # the runs end with the journal's own error
+                found = answer.result()
+                self._change(lambda: take(found), 0.0)
+
+        asked.add_done_callback(come)
 
     def check(self, graph: FlowGraph[Any]) -> None:
-        """Raise ConfigError for a limit of a step that is not configured, or is no rate."""
+        """Raise ConfigError for a limit of a step that is not configured, or is none."""
         for name, step in named(graph).items():
             if name not in self._configured:
                 raise ConfigError(
                     f"step '{step}' has the limit '{name}', which is not among the [limits]: add "
-                    f'{name} = "500/m", say, to lokki.toml'
+                    f'{name} = "500/m" or {name} = 2, say, to lokki.toml'
                 )
             try:
-                rate_of(self._configured[name])
+                limit_of(self._configured[name])
             except ValueError as error:
                 raise ConfigError(f"key 'limits.{name}' {error}") from None
 

@@ -10,7 +10,7 @@ import sys
 from collections import deque
 from collections.abc import Iterable
 from math import inf
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from lokki.rate import Rate
 
@@ -45,6 +45,25 @@ class Limit(Protocol):
     def due(self) -> float:
         """When the next item may begin; in the past, if it may now, or ``inf``: not known."""
         ...
+
+
+@runtime_checkable
+class Places(Protocol):
+    """What bounds how many claims there are at a time, of all runs."""
+
+    @property
+    def free(self) -> bool:
+        """Whether there may be another claim."""
+        ...
+
+    def want(self) -> None:
+        """Note that there is work for another one."""
+
+    def take(self) -> None:
+        """Note that there is another one."""
+
+    def end(self) -> None:
+        """Note that one has ended."""
 
 
 class _Bucket:

@@ -33,7 +33,7 @@ from lokki.engine.events import (
 from lokki.engine.items import StageWork
 from lokki.engine.kept import KeptResults
 from lokki.engine.lanes import Lanes
-from lokki.engine.pace import Limit
+from lokki.engine.pace import Limit, Places
 from lokki.engine.parameters import kept_params
 from lokki.engine.perform import Carried
 from lokki.engine.placement import ELSEWHERE, lanes_needed, lanes_of
@@ -96,7 +96,7 @@ class Run:
         journal: Journal,
         payloads: PayloadStore,
         lanes: Lanes,
-        limits: Mapping[str, Limit],
+        limits: Mapping[str, Limit | Places],
         planned: Plan[Any] | None,
         started_by: str | None,
         echo: TextIO | None,

@@ -21,7 +21,7 @@ from itertools import repeat
 from math import inf
 from typing import TypeAlias
 
-from lokki.engine.pace import Limit, Pace
+from lokki.engine.pace import Limit, Pace, Places
 from lokki.model.status import ItemStatus, RunStatus
 from lokki.stages import MapStage, Stage
 
@@ -106,7 +106,7 @@ class RunState:
         self,
         stages: Sequence[Stage],
         position: int = 0,
-        limits: Mapping[str, Limit] = {},
+        limits: Mapping[str, Limit | Places] = {},
     ) -> None:
         self.stages = stages
         self._limits = limits
@@ -118,6 +118,7 @@ class RunState:
         self.paused = False
         self._limit: int | None = None
         self._pace: Pace | None = None
+        self._places: list[Places] = []
         self._put_off: dict[int, float] = {}  # since when an item asks for later tries
         self._opened = False
         self._some_left = False
@@ -154,7 +155,9 @@ class RunState:
         self._limit = stage.concurrency_limit if isinstance(stage, MapStage) else None
         rate = stage.rate_limit if isinstance(stage, MapStage) else None
         names = {call.step.limit for call in stage.calls}
-        limits = [limit for name, limit in self._limits.items() if name in names]
+        shared = [limit for name, limit in self._limits.items() if name in names]
+        self._places = [limit for limit in shared if isinstance(limit, Places)]
+        limits = [limit for limit in shared if not isinstance(limit, Places)]
         self._pace = Pace(rate, limits) if rate or limits else None
         self._put_off = {}
         self._items = bytearray(count)
@@ -222,6 +225,11 @@ class RunState:
         """
         if not self._opened or self.halted or self.paused or self._full:
             return None
+        if not self._has_places and self._has_work(now, steal=steal):
+            for places in self._places:
+                places.want()
+        if not self._has_places:
+            return None
         works: deque[Work] = deque()
         if self._pace is not None:
             most = min(most, self._pace.room(now))
@@ -241,7 +249,21 @@ class RunState:
             return None
         claim = Claim(works)
         self._claims[claim] = None
+        for places in self._places:
+            places.take()
         return claim
+
+    @property
+    def _has_places(self) -> bool:
+        return all(places.free for places in self._places)
+
+    def _has_work(self, now: float, *, steal: bool) -> bool:
+        return bool(
+            self._ready
+            or (self._delayed and self._delayed[0][0] <= now)
+            or self._items.find(_PENDING, self._cursor) >= 0
+            or (steal and any(claim.works for claim in self._claims))
+        )
 
     @property
     def _full(self) -> bool:
@@ -307,6 +329,8 @@ class RunState:
         if claim not in self._claims:
             return []
         del self._claims[claim]
+        for places in self._places:
+            places.end()
         items, counts = self._items, self.counts
         self._return(claim.works)
         claim.works.clear()
@@ -396,6 +420,8 @@ class RunState:
         It waits for its retry, or for the pace of its map.
         """
         if self.halted or self.paused or not self._opened or self._full:
+            return None
+        if not self._has_places and self._has_work(-inf, steal=False):
             return None
         if self._pace is None:
             return self._delayed[0][0] if self._delayed else None

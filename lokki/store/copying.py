@@ -30,7 +30,10 @@ TABLES = {
     "spent": "stage, position",
     "rates": "name",
 }
-"""The tables of a journal, each after those it refers to, and the keys that order their rows."""
+"""The tables of a journal, each after those it refers to, and the keys that order their rows.
+
+The places of limits are left out: processes at work have them.
+"""
 _PAGE = 500
 
 

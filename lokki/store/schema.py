@@ -232,6 +232,13 @@ MIGRATIONS: tuple[str, ...] = (
         next REAL NOT NULL      -- the first time that nobody has reserved
     ) STRICT
     """,
+    """
+    CREATE TABLE places ( -- of calls that a limit lets run, and behind them that wait: limits.py
+        id INTEGER PRIMARY KEY, -- in their order
+        name TEXT NOT NULL,
+        owner TEXT NOT NULL
+    ) STRICT
+    """,
 )
 
 
