@@ -65,8 +65,8 @@ def step(fn: Any = None, /, **options: Any) -> Any:
     that is not on AWS (default: a thread; a process when there is a timeout; async functions run on
     the event loop; in a map, and with a cluster, sync functions run on Dask). ``resources``: what
     the Dask worker must have, such as ``{"GPU": 1}`` (default: nothing). ``limit``: the name of one
-    of the ``[limits]`` of the configuration, a rate, or a number of calls at a time, that all runs with the same journal share
-    (default: none).
+    of the ``[limits]`` of the configuration: a rate, or a number of calls at a time, that all runs
+    with the same journal share (default: none).
 
     Raises DefinitionError when the options do not fit together.
     """
