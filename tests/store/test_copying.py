@@ -76,7 +76,8 @@ def test_a_journal_is_copied_to_a_server_and_back(record, journal, other, tmp_pa
 
 def test_every_table_is_copied(record, journal):
     names = ask(journal, "SELECT name FROM sqlite_master WHERE type = 'table'")
-    assert {name for (name,) in names} - {"sqlite_sequence"} == set(TABLES)
+    left_out = {"sqlite_sequence", "places"}  # of processes that are at work elsewhere
+    assert {name for (name,) in names} - left_out == set(TABLES)
 
 
 def test_what_cannot_be_copied_is_refused_and_nothing_is_left(record, journal, other, tmp_path):
