@@ -223,7 +223,8 @@ async def _execute(
     while (described := await machine.describe_execution(executionArn=execution))[
         "status"
     ] == "RUNNING":
-        report(f"executing{await _counts(machine, execution)}")
+        if report is not _silent:
+            report(f"executing{await _counts(machine, execution)}")
         await anyio.sleep(_POLL_INTERVAL)
     status, result, error, cause = (
         described["status"],

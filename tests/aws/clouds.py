@@ -124,5 +124,5 @@ def begin(place: Any, flow: str = "crunching", **params: Any) -> Any:
 def ended(place: Any, run_id: str) -> Any:
     """The run, once it has ended."""
     while (run := place.run(run_id)).status == "running":
-        time.sleep(0.02)
+        time.sleep(0.1)  # each look asks half a dozen services
     return run

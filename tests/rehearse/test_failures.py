@@ -44,7 +44,8 @@ def test_an_error_has_the_users_name_text_and_traceback_and_no_retry_that_is_not
 
 
 def test_the_processes_of_its_functions_end_with_a_rehearsal(rehearsal):
-    before = set(children(os.getpid()))
+    assert rehearsal.run(flows.linear()).status == "SUCCEEDED"
+    before = set(children(os.getpid()))  # one may be there to fork those of other rehearsals
     assert rehearsal.run(flows.linear()).status == "SUCCEEDED"
     assert set(children(os.getpid())) <= before
 
@@ -118,6 +119,22 @@ def test_a_module_that_is_not_in_the_zip_is_named(rehearsal, tmp_path, monkeypat
     done = rehearsal.run(module.undeclared(), {"lambda.package_type": "zip"})
     assert (done.status, done.error) == ("FAILED", "Runtime.ImportModuleError")
     assert "No module named 'hypothesis'" in done.cause
+
+
+def test_a_file_with_the_name_of_a_module_of_python_is_found_first(
+    rehearsal, tmp_path, monkeypatch
+):
+    assert rehearsal.run(flows.linear()).status == "SUCCEEDED"  # the same dependencies, without it
+    (tmp_path / "uuid.py").write_text("raise ImportError('this is not the uuid you know')\n")
+    (tmp_path / "hiding.py").write_text(
+        "from lokki import flow, step\n\n@step\ndef one():\n    return 1\n\n"
+        "@flow\ndef hiding():\n    return one()\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    module = importlib.import_module("hiding")
+    done = rehearsal.run(module.hiding(), {"lambda.include": "uuid.py"})
+    assert (done.status, done.error) == ("FAILED", "Runtime.ImportModuleError")
+    assert "this is not the uuid you know" in done.cause
 
 
 def test_a_host_that_is_reclaimed_takes_none_of_a_jobs_own_attempts(rehearsal, tmp_path):

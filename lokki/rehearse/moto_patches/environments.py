@@ -1,6 +1,6 @@
 """The process that a package's environments are forked from; `prepared.py` starts it.
 
-It runs in the Python and with the packages of Lambda: of lokki it has what is in the package. Its
+It runs in the Python and with the packages of Lambda: of lokki it has what is in its folder. Its
 arguments are the file of `lokki.engine.forkserver` and a socket. What is missing or fails here, is
 missing or fails in a fork as well, which reports it. The runtime interface client is left to the
 forks: it reads the address of its API when it is imported.
@@ -25,7 +25,9 @@ _execvp = os.execvp
 def _run(wanted: int) -> None:
     """Run the wanted module as a new interpreter would, in its sandbox and with its variables."""
     with open(wanted) as file:
-        argv, environment, sandbox = json.load(file)
+        argv, environment, folder, sandbox = json.load(file)
+    os.chdir(folder)
+    sys.path[0] = folder
     if sandbox is not None:
         _SANDBOX["enter"](**sandbox, kept=_SANDBOX["kept"](sandbox["folder"]))
     os.environ.clear()

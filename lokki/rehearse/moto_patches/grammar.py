@@ -1,14 +1,18 @@
 """Adds to moto's grammar of Amazon States Language what only AWS knows.
 
 A whole number as a percentage; ``ItemBatcher`` and express children, which are kept aside for
-`maps`.
+`maps`. A definition is parsed once, however many executions it has.
 """
 
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
+
+from antlr4 import PredictionMode
 
 from lokki.rehearse.moto_patches.modules import asl
 
@@ -19,19 +23,46 @@ _ASIDE = "lokki-aside:"
 """How the comment of each map begins; the map's own comment is unused."""
 
 
+_parsing = asl("parse.asl_parser")
+
+
 def change(platform: Platform) -> None:
-    parser = asl("parse.asl_parser").AmazonStateLanguageParser
-    parse = parser.parse
+    _parsing.AmazonStateLanguageParser.parse = staticmethod(_parse)
 
-    def parse_known(definition: str) -> Any:
-        try:
-            document = json.loads(definition)
-        except ValueError:
-            return parse(definition)
+
+def _parse(definition: str) -> Any:
+    with suppress(ValueError):
+        document = json.loads(definition)
         _rewrite(document)
-        return parse(json.dumps(document))
+        definition = json.dumps(document, separators=(",", ":"))
+    tree = _tree(definition)
+    return _parsing.Preprocessor().visit(tree), tree
 
-    parser.parse = staticmethod(parse_known)
+
+@lru_cache(maxsize=64)
+def _tree(definition: str) -> Any:
+    """The syntax of a definition; what the fast way of reading refuses, the slow one decides.
+
+    https://www.antlr.org/api/Java/org/antlr/v4/runtime/atn/PredictionMode.html#SLL
+    """
+    quick, errors = _read(definition, PredictionMode.SLL)
+    if not errors:
+        return quick
+    tree, errors = _read(definition, PredictionMode.LL)
+    if errors:
+        raise _parsing.ASLParserException(errors=errors)
+    return tree
+
+
+def _read(definition: str, mode: Any) -> tuple[Any, list[str]]:
+    """The syntax of a definition, and what is wrong in it."""
+    told = _parsing.SyntaxErrorListener()
+    lexer = _parsing.ASLLexer(_parsing.InputStream(definition))
+    parser = _parsing.ASLParser(_parsing.CommonTokenStream(lexer))
+    parser._interp.predictionMode = mode
+    parser.removeErrorListeners()
+    parser.addErrorListener(told)
+    return parser.state_machine(), told.errors
 
 
 def _rewrite(document: dict[str, Any]) -> None:

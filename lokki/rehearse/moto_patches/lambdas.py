@@ -116,7 +116,7 @@ def close() -> None:
         _live.clear()
     for each in every:
         each.close()
-    prepared.end()
+    prepared.close()
     _set_mode(_folder(), 0o755)
     shutil.rmtree(_folder(), ignore_errors=True)
     _folder.cache_clear()

@@ -1,8 +1,9 @@
 """Processes of Lambda's environments: forks of one that has imported the runtime of lokki.
 
 The functions of a flow have a package in common, and each of their environments would import the
-same for most of its start. `environments.py` is the process that is forked. It has the package's
-folder and all variables but those that differ by function, and has imported nothing of the user's.
+same for most of its start. `environments.py` is the process that is forked. It has the folder of
+the package, or that of dependencies which images share, and all variables but those that differ by
+function, and has imported nothing of the user's.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,23 +22,26 @@ from pathlib import Path
 from lokki.builder.image_pkg import ENTRYPOINT
 from lokki.engine import forkserver
 from lokki.engine.forking import Forked, ForkServer, ServerGone, can_fork
-from lokki.runtime.event import STEP
 
 _OF_ONE = (
     "AWS_LAMBDA_FUNCTION_NAME",
     "AWS_LAMBDA_FUNCTION_VERSION",
     "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
     "AWS_LAMBDA_LOG_GROUP_NAME",
-    STEP,
+    "LAMBDA_TASK_ROOT",
+    "PWD",
 )
-"""The variables that differ by function; no import reads them."""
+"""The variables that differ by function, as do those of `_OURS`; no import reads them."""
+_OURS = "LOKKI_"
 _MODULES = (("-m", "awslambdaric"), ENTRYPOINT[1:])
 """What starts the runtime interface client, in a managed runtime and in an image."""
 _START = "import runpy, sys; runpy.run_path(sys.argv[1], run_name='__main__')"
 _ENVIRONMENTS = str(Path(__file__).with_name("environments.py"))
 
-_servers: dict[tuple[Path, str], ForkServer] = {}
-"""The processes to fork, by the package's folder and what else they were started with."""
+_Key = tuple[Path, bool, str]
+"""The folder that a process imports from, whether packages share it, what else it started with."""
+_servers: dict[_Key, ForkServer] = {}
+"""The processes to fork."""
 _lock = threading.Lock()
 
 
@@ -71,7 +76,8 @@ def started(
         there = {
             "folder": str(sandbox.folder), "megabytes": sandbox.megabytes, "shared": sandbox.shared,
         }  # fmt: skip
-        described = [argv[2:], {**env, **own}, there if sandbox.confined else None]
+        confined = there if sandbox.confined else None
+        described = [argv[2:], {**env, **own}, str(sandbox.folder), confined]
         wanted.write(json.dumps(described).encode())
         wanted.seek(0)
         if can_fork():
@@ -97,24 +103,56 @@ def _alone(
 
 
 def end(used: Collection[Path] = ()) -> None:
-    """End the processes that are forked, each once its forks have ended.
+    """End the processes that are forked for one package, each once its forks have ended.
 
     Those of packages whose folder is ``used`` stay.
     """
+    _end([key for key in list(_servers) if not key[1] and key[0] not in used])
+
+
+def close() -> None:
+    """End every process that is forked."""
+    _end(list(_servers))
+
+
+def _end(keys: Sequence[_Key]) -> None:
     with _lock:
-        ended = [_servers.pop(key) for key in list(_servers) if key[0] not in used]
+        ended = [_servers.pop(key) for key in keys if key in _servers]
     for each in ended:
         each.dismiss()
 
 
+def _home(folder: Path) -> Path:
+    """Where a package's environments import lokki from, without any difference to them.
+
+    It is the folder of the dependencies if the package has them all as they are there, and has
+    nothing that an import of theirs would find instead of a module of Python.
+    """
+    home = (folder / "lokki").resolve().parent
+    own = {each.stem for each in folder.iterdir()}
+    if own & sys.stdlib_module_names or not all(map(Path.is_symlink, _in(folder, home))):
+        return folder
+    return home
+
+
+def _in(folder: Path, other: Path) -> Iterator[Path]:
+    """What is in ``folder`` by the names of what is in another one."""
+    return (folder / each.name for each in other.iterdir() if not each.name.startswith("."))
+
+
 def _server(python: str, folder: Path, env: Mapping[str, str]) -> ForkServer:
-    shared = {name: text for name, text in env.items() if name not in _OF_ONE}
-    key = folder, json.dumps([python, shared], sort_keys=True)
+    home = _home(folder)
+    shared = {
+        name: text
+        for name, text in env.items()
+        if name not in _OF_ONE and not name.startswith(_OURS)
+    }
+    key = home, home != folder, json.dumps([python, shared], sort_keys=True)
 
     def start(connection: int) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             [python, "-c", _START, _ENVIRONMENTS, forkserver.__file__, str(connection)],
-            cwd=folder,
+            cwd=home,
             env=shared,
             pass_fds=[connection],
             stdin=subprocess.DEVNULL,

@@ -32,6 +32,7 @@ from lokki.rehearse.moto_patches import (
     topics,
     versions,
 )
+from lokki.rehearse.moto_patches.modules import moto
 from lokki.rehearse.moto_patches.platform import Platform
 
 REGION = "us-east-1"
@@ -52,6 +53,9 @@ def _changed() -> None:
         topics, stacks, lambdas, versions, jobs, quotas,
     ):  # fmt: skip
         each.change(PLATFORM)
+    backends = moto("backends")
+    services = frozenset(backends.list_of_moto_modules())
+    backends.list_of_moto_modules = lambda: services  # for each request, it looked at its folders
 
 
 @contextmanager

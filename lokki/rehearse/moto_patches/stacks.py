@@ -45,6 +45,7 @@ def change(platform: Platform) -> None:
     models = moto("cloudformation.models")
     _change_resources(models)
     _change_change_sets(models)
+    _change_reading(models)
 
 
 def _change_resources(models: Any) -> None:
@@ -175,6 +176,22 @@ def _change_change_sets(models: Any) -> None:
     backend.create_stack, backend.create_change_set = created, create_change_set
     backend.describe_change_set = describe_change_set
     backend.execute_change_set = execute_change_set
+
+
+def _change_reading(models: Any) -> None:
+    """Read JSON as such, which takes a hundredth of the time that it takes as YAML."""
+    read_yaml = models.Stack.parse_template
+
+    def read(template: str) -> Any:
+        with suppress(ValueError):
+            return json.loads(template)
+        return read_yaml(template)
+
+    def read_own(self: Any) -> None:
+        self.template_dict = read(self.template)
+
+    models.Stack.parse_template = staticmethod(read)
+    models.ChangeSet._parse_template = read_own
 
 
 def _conflicts(change_set: Any, account_id: str, region: str) -> Iterator[dict[str, str]]:
