@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import runpy
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+LOKKI = Path(sys.executable).with_name("lokki")
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -51,11 +53,11 @@ def test_code_blocks(page, tmp_path, account):
             file = tmp_path / (named[1] if named else "block.py")
             file.write_text(text)
             if named is None:
-                done = _run([sys.executable, str(file)], tmp_path)
+                done = _program(tmp_path, file)
                 assert done.returncode == 0, done.stderr
         elif language == "console":
             for command, shown in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", text, re.MULTILINE):
-                done = _run(["bash", "-c", command], tmp_path)
+                done = _typed(command, tmp_path)
                 _check(command, shown, done.stdout or done.stderr, done.stderr + done.stdout)
 
 
@@ -104,7 +106,7 @@ def test_every_command_and_option_is_documented(tmp_path):
 
 
 def test_a_flows_own_program_has_the_same_commands_but_those_over_files(tmp_path):
-    own = _run([sys.executable, str(ROOT / "examples" / "birds.py"), "--help"], tmp_path)
+    own = _program(tmp_path, ROOT / "examples" / "birds.py", "--help")
     over_files = {"init", "serve", "doctor", "flows", "schedules", "journal", "completion"}
     assert {*_listed(own.stdout), *over_files} == set(_commands(tmp_path))
 
@@ -137,21 +139,39 @@ def test_the_reference_is_what_the_docstrings_say():
     assert (ROOT / "docs" / "api.md").read_text() == made, "run: python docs/make_api.py"
 
 
-def _run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    own = {
-        "PATH": path,
-        "HOME": str(folder),
-        "COLUMNS": "200",
-        "PYTEST_DEBUG_TEMPROOT": str(
-            folder
-        ),  # a pytest that is run here removes no others' folders
-    }
+def _typed(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """What a shell makes of a command; a program of lokki needs none if it is given just words."""
+    if not re.search(r"[|&;<>$*?`()~#]", command):
+        words, variables = shlex.split(command), dict[str, str]()
+        while "=" in words[0]:
+            name, _, variables[name] = words.pop(0).partition("=")
+        match words:
+            case ["lokki", *given]:
+                return _program(folder, LOKKI, *given, **variables)
+            case ["python", file, *given] if file.endswith(".py"):
+                return _program(folder, file, *given, **variables)
     return subprocess.run(
-        command,
+        ["bash", "-c", command],
         capture_output=True,
         text=True,
         check=False,
         cwd=folder,
-        env=os.environ | own,
+        env=_environment(folder),
     )
+
+
+def _program(
+    folder: Path, file: str | Path, *words: str, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    environment = _environment(folder) | variables
+    return forking.done([str(file), *words], forking.AWS, cwd=folder, env=environment)
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    return os.environ | {
+        "PATH": path,
+        "HOME": str(folder),
+        "COLUMNS": "200",
+        "PYTEST_DEBUG_TEMPROOT": str(folder),  # a pytest that runs here removes no others' folders
+    }
