@@ -198,6 +198,7 @@ def test_the_validators_find_what_is_wrong(problems_of_machine):
     assert linted(document)
 
 
+@pytest.mark.timeout(240)  # it asks the validator a hundred times, and others may be busy
 @given(graphs())
 def test_every_flow_compiles_to_what_the_validator_takes(problems_of_machine, graph):
     assert problems_of_machine(state_machine(graph, Config()).to_json()) == []

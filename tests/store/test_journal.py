@@ -259,7 +259,7 @@ def test_an_owner_that_is_at_work_keeps_its_run_however_its_clock_goes(opened, j
             assert other.request_cancel("r1", now).result()
         else:
             assert not other.begin_removal("r1", now).result()
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 50
         while (other.run("r1").leased_until or 0) < time.time():
             assert time.monotonic() < deadline, "the lease is not made again"
             time.sleep(0.005)
@@ -386,7 +386,7 @@ def test_a_lease_is_renewed_while_the_run_goes_on(opened, monkeypatch):
     create(opened, now=1.0)
     opened.own("r1", never).leased_until = 0
     renewed = 1.0 + LEASE_SECONDS
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 50
     while (opened.run("r1").leased_until or 0) <= renewed:
         assert time.monotonic() < deadline
         time.sleep(0.005)
@@ -504,7 +504,7 @@ def test_a_run_that_does_nothing_writes_nothing(opened, monkeypatch):
     opened.commits.call(
         "r1", lambda connection: connection.set_trace_callback(statements.append)
     ).result()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 50
     while statements.count("PRAGMA data_version") < 50:
         assert time.monotonic() < deadline
         time.sleep(0.001)
