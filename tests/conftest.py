@@ -52,18 +52,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+gc.disable()  # what is imported and collected stays
+
+
 def pytest_collection_finish() -> None:
     """Keep the garbage collector from looking through all tests again and again."""
-    gc.collect()
     gc.freeze()
+    gc.enable()
     often, medium, _ = gc.get_threshold()
     gc.set_threshold(often, medium, 100)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def described_once() -> None:
-    """The descriptions of AWS's services are read once, rather than by each session of botocore."""
-    botocore.session.create_loader = cache(botocore.session.create_loader)
+# The descriptions of AWS's services are read once, rather than by each session of botocore.
+botocore.session.create_loader = cache(botocore.session.create_loader)
 
 
 @pytest.fixture(scope="session")
