@@ -138,7 +138,9 @@ def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     No other setting of whoever runs the tests is seen: neither a variable nor a file in their home.
     """
     path = tmp_path / "lokki" / "lokki.db"
-    for name in [name for name in os.environ if name.startswith("LOKKI_")]:
+    for name in [
+        name for name in os.environ if name.startswith(("LOKKI_", "XDG_CONFIG", "XDG_STATE"))
+    ]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("LOKKI_LOCAL_JOURNAL", str(path))
     own = {"HOME": tmp_path / "home", **CACHES}

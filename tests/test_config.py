@@ -103,6 +103,7 @@ PROMISED = {  # key: variable, default
     "local.worker_memory": ("LOKKI_LOCAL_WORKER_MEMORY", None),
     "local.cluster": ("LOKKI_LOCAL_CLUSTER", None),
     "local.reconnect": ("LOKKI_LOCAL_RECONNECT", 300),
+    "local.waits": ("LOKKI_LOCAL_WAITS", True),
     "server.flows": ("LOKKI_SERVER_FLOWS", ""),
     "server.host": ("LOKKI_SERVER_HOST", "127.0.0.1"),
     "server.port": ("LOKKI_SERVER_PORT", 8765),
@@ -299,13 +300,13 @@ def test_each_key_has_the_variable_of_its_section_and_name(key):
 def _other(key: str) -> Any:
     """A value that is not the default."""
     choices = {"logging.level": "DEBUG", "logging.format": "json", "lambda.package_type": "zip"}
-    choices |= {"lambda.architecture": "arm64", "logging.show_timestamps": False}
+    choices |= {"lambda.architecture": "arm64"}
     choices |= {"batch.platform": "EC2", "aws.statements": [{}]}
     choices |= {"aws.state_machine_logs": "ALL", "aws.schedule.retries": 7}
     choices |= {"aws.map": "express"}
     choices |= {table: {"NAME": "text"} for table in TABLES} | {"logging.progress_interval": 77}
     choices |= {"server.runners": 7} | {
-        key: True for key, (_, known) in PROMISED.items() if known is False
+        key: not known for key, (_, known) in PROMISED.items() if isinstance(known, bool)
     }
     number = isinstance(PROMISED[key][1], int) or key in NUMBERS_WITHOUT_DEFAULT
     return choices.get(key, 777 if number else "other")

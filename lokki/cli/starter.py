@@ -50,11 +50,7 @@ _TESTS = '''"""Tests of the steps, of the whole flow here, and of its build as A
 import pytest
 from MODULE import MODULE, measure
 
-
-@pytest.fixture(autouse=True)
-def journal(tmp_path, monkeypatch):
-    """Records the runs of tests apart from yours."""
-    monkeypatch.setenv("LOKKI_LOCAL_JOURNAL", str(tmp_path / "lokki.db"))
+pytestmark = pytest.mark.usefixtures("isolated")  # a journal of their own, no waits for retries
 
 
 def test_an_item():
@@ -68,7 +64,9 @@ def test_the_flow():
 def test_the_build_gives_the_same_result(rehearsal):
     assert rehearsal.run(MODULE(count=3)).result == "3 words, 12 letters"
 '''
-_CONFTEST = "from lokki.testing import rehearsal as rehearsal\n"
+_CONFTEST = """from lokki.testing import isolated as isolated
+from lokki.testing import rehearsal as rehearsal
+"""
 _PROJECT = """[project]
 name = "NAME"
 version = "0.1.0"

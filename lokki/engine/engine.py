@@ -362,6 +362,7 @@ class Engine:
             payloads=self._payloads,
             lanes=self._lanes,
             limits=self._shared.of(graph),
+            waits=self._local.waits,
             planned=planned,
             started_by=started_by,
             echo=self._echo,

@@ -97,6 +97,7 @@ class Run:
         payloads: PayloadStore,
         lanes: Lanes,
         limits: Mapping[str, Limit | Places],
+        waits: bool,
         planned: Plan[Any] | None,
         started_by: str | None,
         echo: TextIO | None,
@@ -120,6 +121,7 @@ class Run:
         self.error: Exception | None = None
         self.work: StageWork | None = None
         self._limits = limits
+        self._waits = waits
         self.state = RunState(graph.stages)
         self._cluster = "dask" in lanes.elsewhere
         elsewhere = lanes_needed(graph, cluster=self._cluster).intersection(ELSEWHERE)
@@ -342,7 +344,7 @@ class Run:
     async def _stages(self) -> Any:
         finished = [row for row in self._begun.values() if row.finished is not None]
         self._check_cancelled()
-        self.state = RunState(self.graph.stages, len(finished), self._limits)
+        self.state = RunState(self.graph.stages, len(finished), self._limits, waits=self._waits)
         before = finished[-1] if finished else None
         value = await self._records.value(before) if before else None
         while not self.state.ended:

@@ -99,7 +99,8 @@ class Counts:
 class RunState:
     """The state of one run over a graph's stages, from the stage at ``position`` on.
 
-    ``limits`` are those that its steps share with other runs, by name.
+    ``limits`` are those that its steps share with other runs, by name. Unless it ``waits``, what
+    failed is tried again at once.
     """
 
     def __init__(
@@ -107,8 +108,11 @@ class RunState:
         stages: Sequence[Stage],
         position: int = 0,
         limits: Mapping[str, Limit | Places] = {},
+        *,
+        waits: bool = True,
     ) -> None:
         self.stages = stages
+        self._waits = waits
         self._limits = limits
         self.position = position
         self.status = RunStatus.RUNNING if position < len(stages) else RunStatus.SUCCEEDED
@@ -366,7 +370,7 @@ class RunState:
         policy = self.stage.calls[failure.position].step.retry
         if failure.retryable and attempt <= policy.retries:
             items[index] = _READY
-            due = now + policy.wait(attempt)
+            due = now + policy.wait(attempt) if self._waits else now
             heappush(self._delayed, (due, (index, failure.position, attempt + 1)))
             self._retrying.add(index)
             return ItemStatus.RETRYING
@@ -386,10 +390,13 @@ class RunState:
         index, due = failure.index, now + seconds
         if due - self._put_off.setdefault(index, now) > most:
             return False
+        if not self._waits:
+            self._put_off[index] -= seconds
+            due = now
         self._items[index] = _READY
         heappush(self._delayed, (due, (index, failure.position, failure.attempt)))
         self._retrying.add(index)
-        if isinstance(self.stage, MapStage):
+        if isinstance(self.stage, MapStage) and self._waits:
             self._pace = self._pace or Pace()
             self._pace.put_off()
         return True

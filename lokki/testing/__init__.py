@@ -1,7 +1,8 @@
 """Helpers for your own tests; needs pytest.
 
-``lokki.testing.stores`` has the contract of payload stores as tests. `rehearsal` is a fixture that
-runs flows as AWS would: import it into your ``conftest.py``.
+`isolated` and `rehearsal` are fixtures for tests of flows, here and as AWS would run them: import
+them into your ``conftest.py``. ``lokki.testing.stores`` has the contract of payload stores as
+tests.
 """
 
 from __future__ import annotations
@@ -16,8 +17,23 @@ from lokki.config import load
 from lokki.rehearse import check_installed
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from lokki.graph import FlowGraph
     from lokki.rehearse.rehearsal import Rehearsal, Rehearsed
+
+
+@pytest.fixture
+def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Gives the runs of a test a journal of their own, and does not have them wait for retries.
+
+    This holds for its child processes, too. Returns the path of the journal, ``lokki.db`` in
+    ``tmp_path``; large results are beside it. Timeouts and rate limits are those of the steps.
+    """
+    path = tmp_path / "lokki.db"
+    monkeypatch.setenv("LOKKI_LOCAL_JOURNAL", str(path))
+    monkeypatch.setenv("LOKKI_LOCAL_WAITS", "false")
+    return path
 
 
 class Stage:
