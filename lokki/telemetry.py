@@ -10,6 +10,7 @@ OpenTelemetry, nothing is imported, and nothing costs time.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -30,6 +31,7 @@ Fresh = Callable[[], Context]
 Carrier = Mapping[str, str]
 """A span's identity as it travels to another process: W3C trace context."""
 
+_SAMPLED = re.compile(r"Root=1-([0-9a-f]{8})-([0-9a-f]{24});Parent=([0-9a-f]{16});Sampled=1\b")
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
 
@@ -161,6 +163,34 @@ def continued(carrier: Carrier | None, fresh: Fresh) -> Fresh:
     except Exception:  # the worker has other packages, or a propagator fails
         return fresh
     return _within(fresh, telemetry)
+
+
+def in_lambda(fresh: Fresh) -> Fresh:
+    """Contexts like ``fresh``; if X-Ray traces this function, with its segment as current span.
+
+    https://docs.aws.amazon.com/xray/latest/devguide/xray-concepts.html#xray-concepts-tracingheader
+
+    Only if the step has OpenTelemetry, and nothing has made another span the current one, as what
+    instruments functions does. A segment that is not sampled would keep the step's own spans from
+    being recorded.
+    """
+    found = _SAMPLED.match(os.environ.get("_X_AMZN_TRACE_ID", ""))
+    if found is None or "opentelemetry.sdk" not in sys.modules:
+        return fresh
+    from opentelemetry.trace import (
+        NonRecordingSpan,
+        SpanContext,
+        TraceFlags,
+        get_current_span,
+        set_span_in_context,
+    )
+
+    if get_current_span().get_span_context().is_valid:
+        return fresh
+    begun, rest, parent = found.groups()
+    sampled = TraceFlags(TraceFlags.SAMPLED)
+    above = SpanContext(int(begun + rest, 16), int(parent, 16), is_remote=True, trace_flags=sampled)
+    return _within(fresh, set_span_in_context(NonRecordingSpan(above)))
 
 
 def _within(fresh: Fresh, telemetry: Any) -> Fresh:

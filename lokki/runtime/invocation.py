@@ -37,6 +37,7 @@ from lokki.runtime.units import TaskUnit, unit_of
 from lokki.stages import MapStage, StepCall
 from lokki.store.codec import Chunks, compress_chunks, unpack
 from lokki.store.readback import written
+from lokki.telemetry import in_lambda
 
 Input: TypeAlias = Callable[[], Any]
 """Returns a new input for each attempt: a call may change its input."""
@@ -114,7 +115,7 @@ class _Work:
         self._loop = here.loop
         self._graph = graph
         self._unit = unit
-        self._fresh = fresh_contexts()
+        self._fresh = in_lambda(fresh_contexts())
         self._event = event
         self._run_id = event.flow.run_id
         self._failures: tuple[Failure, ...] = ()

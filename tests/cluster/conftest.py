@@ -7,10 +7,13 @@ from collections.abc import Iterator
 import pytest
 from clusters import Cluster
 
+CREDENTIALS = dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "testing")
+CREDENTIALS["AWS_DEFAULT_REGION"] = "eu-north-1"
+
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with Cluster(tmp_path_factory.mktemp("cluster")) as started:
+    with Cluster(tmp_path_factory.mktemp("cluster"), **CREDENTIALS) as started:
         for name in ("first", "second"):
             started.start_worker(name)
         for name in ("first", "second"):

@@ -120,12 +120,12 @@ def breaking():
     return numbers().map(fragile)
 
 
-@step(executor="dask", resources={"storing": 1})
+@step(executor="dask")
 def large(number):
     return bytes([number]) * 1_500_000
 
 
-@step(executor="dask", resources={"storing": 1})
+@step(executor="dask")
 def orders(data, folder):
     """The size of the input, and how many inputs are in this folder meanwhile."""
     return len(data), len(list(Path(folder).glob("*/runs/*/orders.d/*")))

@@ -75,7 +75,6 @@ async def test_large_inputs_and_results_pass_through_the_payload_store(cluster, 
     async with get_session().create_client("s3", endpoint_url=aws) as client:
         where = {"LocationConstraint": "eu-north-1"}
         await client.create_bucket(Bucket="of-dask", CreateBucketConfiguration=where)
-    cluster.start_worker("storing")
     folder = LocalStore(tmp_path / "large")
     bucket = Counting("of-dask", "team", endpoint=aws)
     for store in (folder, bucket):
@@ -91,7 +90,6 @@ async def test_large_inputs_and_results_pass_through_the_payload_store(cluster, 
     assert len([each for each in bucket.own if "/orders.d/" in each]) == 3
     assert not any("/large/" in each for each in bucket.own)
     await bucket.close()
-    cluster.kill("storing")
 
 
 @pytest.mark.asyncio

@@ -14,10 +14,11 @@ import sys
 import threading
 import traceback
 from hashlib import sha256
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import pytest
 from moto.server import DomainDispatcherApplication, create_backend_app
+from opentelemetry import trace
 from werkzeug.serving import make_server
 
 from lokki import RetryLater, current, flow, step
@@ -125,6 +126,17 @@ def disconnect(item):
 @flow
 def disconnected():
     return get_items().map(disconnect).agg(collect)
+
+
+@step
+def trace_of(item):
+    span = trace.get_current_span().get_span_context()
+    return f"{span.trace_id:032x} {span.span_id:016x}"
+
+
+@flow
+def traced():
+    return get_items().map(trace_of)
 
 
 @step
@@ -306,6 +318,28 @@ def test_what_json_does_not_give_back_is_reported_by_where_it_is(handler, bucket
 def test_a_text_that_is_no_result_of_the_flow_is_a_text(handler, url):
     handler("work")(event(url, index=0))
     assert [(url, 1)] == CALLS
+
+
+SEGMENT = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled"
+IN_SEGMENT = "5759e988bd862e3fe1be46a994272793 53995c3f42cd8ad8"
+OWN = trace.SpanContext(7, 9, is_remote=False)
+
+
+@pytest.mark.parametrize(
+    ("header", "own", "seen"),
+    [
+        (f"{SEGMENT}=1;Lineage=1:a87bd80c:0", None, IN_SEGMENT),
+        (f"{SEGMENT}=0;Lineage=1:a87bd80c:0", None, f"{0:032x} {0:016x}"),
+        (f"{SEGMENT}=1", OWN, f"{7:032x} {9:016x}"),
+        ("", None, f"{0:032x} {0:016x}"),
+    ],
+)
+def test_a_step_is_in_the_segment_of_its_function(handler, monkeypatch, header, own, seen):
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk", ModuleType("opentelemetry.sdk"))
+    monkeypatch.setenv("_X_AMZN_TRACE_ID", header)
+    span = trace.NonRecordingSpan(own or trace.INVALID_SPAN_CONTEXT)
+    with trace.use_span(span):
+        assert handler("trace_of", traced)(event(1, index=0))["input"] == seen
 
 
 def test_another_attempt_finds_what_the_first_has_stored(handler):
