@@ -32,7 +32,6 @@ from lokki.engine.program import Program
 from lokki.engine.sliced import Items, Ran
 from lokki.errors import ClusterError, WorkerDied
 from lokki.model.failure import Failure
-from lokki.store.keys import order_key
 from lokki.store.protocol import PayloadStore
 
 _MOST = 10_000
@@ -141,10 +140,10 @@ class ClusterPool(Elsewhere):
         if size <= _MOST_BYTES or not self._all_reach:
             yield request.content
             return
-        key = order_key(request.flow, request.run_id, f"{self._name}-{pending.number}")
+        order = f"{self._name}-{pending.number}"
         raw = pickle.dumps(request.content, pickle.HIGHEST_PROTOCOL)
-        with self._orders.keeping(key, raw) as kept:
-            yield Kept(key) if kept else request.content
+        with self._orders.keeping(request.flow, request.run_id, order, raw) as key:
+            yield request.content if key is None else Kept(key)
 
     def _submit(self, client: Client, pending: Pending, with_news: bool, content: Any) -> None:
         request, news = pending.request, None

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lokki.engine.perform import Packed
 from lokki.errors import LokkiError
+from lokki.store.keys import order_key
 from lokki.store.local import LocalStore
 from lokki.store.protocol import DeletingStore, PayloadStore
 
@@ -102,15 +103,16 @@ class Orders:
         self._loop = asyncio.get_running_loop()
 
     @contextmanager
-    def keeping(self, key: str, content: bytes) -> Iterator[bool]:
-        """Inside this context, ``content`` is there, from a lane's thread; False if that fails."""
+    def keeping(self, flow: str, run_id: str, order: str, content: bytes) -> Iterator[str | None]:
+        """The key of ``content`` inside this context, from a lane's thread; None if that fails."""
         try:
+            key = order_key(flow, run_id, order)
             self._done(self._store.put(key, content))
         except (LokkiError, OSError, TimeoutError):
-            yield False
+            yield None
             return
         try:
-            yield True
+            yield key
         finally:
             if isinstance(self._store, DeletingStore):  # otherwise it is removed with its run
                 with suppress(LokkiError, OSError, TimeoutError):
