@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager, suppress
 from time import monotonic
 from typing import Any, TypeVar
 
 import anyio
 
+from lokki.postgres_url import PostgresUrl
 from lokki.store.journal import Journal
 from lokki_server.connections import most_connections
 from lokki_server.problems import Problem
@@ -18,6 +19,8 @@ T = TypeVar("T")
 
 _LOOK_SECONDS = 0.1
 """At most ten messages per second, whatever happens."""
+_HEARD_SECONDS = 1.0
+"""How often to look where a server tells of changes."""
 _QUIET_SECONDS = 5.0
 """After this long without a change, one is assumed: a run's process may be gone."""
 _MOST_STREAMS = 200
@@ -36,6 +39,8 @@ class Hub:
         self._wanted = anyio.Event()
         self._looks: dict[Any, asyncio.Future[Any]] = {}
         self._seen, self._notified = -1, 0.0
+        self._heard = asyncio.Event()
+        self._hears = False
 
     async def look_for_changes(self) -> None:
         """Notify the watchers if there is a change."""
@@ -51,8 +56,29 @@ class Hub:
         """Wait until the next look is due and somebody waits for a change."""
         await asyncio.sleep(_LOOK_SECONDS)
         if not self._watchers:
-            self._wanted = anyio.Event()
+            if self._wanted.is_set():
+                self._wanted = anyio.Event()
             await self._wanted.wait()
+        elif self._hears:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._heard.wait(), _HEARD_SECONDS)
+        self._heard.clear()
+
+    async def hear(self, place: PostgresUrl) -> None:
+        """Have looks follow what the server tells, as long as somebody waits for a change."""
+        from lokki.store.postgres_news import changes
+
+        while True:
+            while not self._watchers:
+                await self._wanted.wait()
+                await asyncio.sleep(_LOOK_SECONDS)
+            async with aclosing(changes(place)) as told:
+                async for _ in told:
+                    self._hears = True
+                    self._heard.set()
+                    if not self._watchers:
+                        break
+            self._hears = False
 
     @contextmanager
     def stream(self) -> Iterator[None]:

@@ -75,6 +75,9 @@ class Runner:
             if "drain" in message:
                 await self._drain(message["drain"])
                 return
+            if "wanted" in message:
+                self._engine.journal.commits.look_again()
+                continue
             runs = message["runs"]
             rows = cache(partial(self._engine.journal.runs, [run["run_id"] for run in runs]))
             for run in runs:

@@ -223,6 +223,7 @@ class Service:
                     group.start_soon(part.work)
                 if isinstance(self.journal.path, PostgresUrl):
                     group.start_soon(self._hear, self.journal.path)
+                    group.start_soon(self.hub.hear, self.journal.path)
                 yield
             finally:
                 group.cancel_scope.cancel()
@@ -230,12 +231,18 @@ class Service:
                     await self._close()
 
     async def _hear(self, place: PostgresUrl) -> None:
-        """Look at the queue as soon as any host has queued a run, not only now and then."""
-        from lokki.store.postgres_news import queued
+        """Look as soon as any host has queued a run or wants something of one that goes on here.
 
-        async with aclosing(queued(place)) as news:
-            async for _ in news:
-                self.supervisor.wake()
+        Parts look now and then, too.
+        """
+        from lokki.store.postgres_news import QUEUED, work
+
+        async with aclosing(work(place)) as news:
+            async for told in news:
+                if told in ("", QUEUED):
+                    self.supervisor.wake()
+                if told != QUEUED:
+                    self.supervisor.look_for_requests()
 
     async def _close(self) -> None:
         """Close everything, even if closing one part fails."""

@@ -118,6 +118,12 @@ class Supervisor:
         """Look at the queue now."""
         self._news.set()
 
+    def look_for_requests(self) -> None:
+        """Have the runners look now for what is wanted of their runs."""
+        for runner in self._runners:
+            if runner.runs:
+                runner.child.channel.send(wanted=True)
+
     def begin(self) -> None:
         """Start the runners."""
         for _ in range(self._count):

@@ -290,7 +290,6 @@ def test_a_server_that_stops_ends_its_streams(place):
     run_id = server.start("speech")
     server.until_status(run_id, "running")
     with server.events(f"/runs/{run_id}/events") as events:
-        next(events)
         server.process.terminate()
         try:
             for _ in events:
@@ -299,3 +298,22 @@ def test_a_server_that_stops_ends_its_streams(place):
             pass
     assert server.process.wait(30) == 0
     until(lambda: server.process.poll() == 0, "its end")
+
+
+def test_a_server_listens_to_postgres_as_long_as_somebody_watches(place, postgres, monkeypatch):
+    """What another host changes is told; it has a connection for that, which does nothing else."""
+    monkeypatch.setenv("LOKKI_LOCAL_JOURNAL", postgres.journal().url)
+    place.write("flows.py")
+    watched, other = (place.serve("flows.py", "--runners", "1") for _ in range(2))
+
+    def listens() -> bool:
+        query = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'LISTEN \"lokki%changed%'"
+        return bool(postgres.ask(query))
+
+    assert not listens()
+    with watched.events("/events") as events:
+        until(listens, "a connection that listens")
+        run_id = other.start("summed")
+        until(lambda: run_id in json.dumps(next(events)[2]), "the run of another host")
+    other.ran("summed")
+    until(lambda: other.ran("summed") and not listens(), "the end of the connection")

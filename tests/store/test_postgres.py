@@ -19,13 +19,16 @@ from lokki import JournalError, RunOwned
 from lokki.postgres_url import PostgresUrl
 from lokki.store import postgres as module
 from lokki.store import postgres_connection
+from lokki.store.controls import Controls
 from lokki.store.events import add_event
 from lokki.store.history import read_history
 from lokki.store.jobs import Jobs, NewRun
 from lokki.store.journal import Journal
 from lokki.store.leases import LEASE_SECONDS
 from lokki.store.offers import Offer
-from lokki.store.postgres_news import queued
+from lokki.store.postgres_news import QUEUED, WANTED, changes, work
+from lokki.store.records import Opening
+from lokki.store.rows import StageRow, stage_id
 
 
 @pytest.fixture
@@ -186,13 +189,13 @@ def test_leases_are_by_the_clock_of_the_server(place, hours):
 @pytest.mark.asyncio
 async def test_a_run_that_any_host_queues_is_told_at_once(postgres, place):
     with closing(Journal(place)) as book:
-        async with aclosing(queued(place)) as news:
+        async with aclosing(work(place)) as news:
             await anext(news)
             create(book)
             new = NewRun("r2", "f", "f.py:f", "p", "[]", b"", "{}", 1.0, "me")
             Jobs(book).put(new, Offer({"f.py"}, "python", "/")).result(30)
             async with asyncio.timeout(10):
-                await anext(news)
+                assert await anext(news) == QUEUED
             waiting = asyncio.ensure_future(anext(news))
             book.take("r2", time.time(), queued=book.run("r2")).result(30)
             await asyncio.sleep(0.1)
@@ -200,6 +203,55 @@ async def test_a_run_that_any_host_queues_is_told_at_once(postgres, place):
             postgres.stop()
             postgres.start()
             async with asyncio.timeout(30):
+                await waiting
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("what", ["cancel", "pause", "unpause", "tune"])
+async def test_what_any_host_wants_of_a_run_is_told_at_once(place, what):
+    with closing(Journal(place)) as book, closing(Journal(place)) as other:
+        create(book)
+        writer = book.own("r1", lambda error: None)
+        stage = StageRow(stage_id(book.run("r1").number, 0), "r1", 0, "s", "map", 5.0, None, 9)
+        writer.add(Opening(stage))
+        book.flush("r1").result(30)
+        controls, now = Controls(other), time.time()
+        if what == "unpause":
+            controls.pause("r1", now).result(30)
+        async with aclosing(work(place)) as news:
+            await anext(news)
+            asked = {
+                "cancel": lambda: other.request_cancel("r1", now),
+                "pause": lambda: controls.pause("r1", now),
+                "unpause": lambda: controls.unpause("r1", now),
+                "tune": lambda: controls.tune("r1", 3, now),
+            }[what]()
+            asked.result(30)
+            async with asyncio.timeout(10):
+                assert await anext(news) == WANTED
+            waiting = asyncio.ensure_future(anext(news))
+            book.finish("r1", "succeeded", 9.0, None).result(30)
+            asked = Jobs(book).put(
+                NewRun("r2", "f", "f.py:f", "p", "[]", b"", "{}", 1.0, "me"),
+                Offer({"f.py"}, "python", "/"),
+            )
+            asked.result(30)
+            async with asyncio.timeout(10):
+                assert await waiting == QUEUED, "the end of a run tells nothing"
+
+
+@pytest.mark.asyncio
+async def test_each_transaction_that_has_written_is_told_to_those_who_watch(place):
+    with closing(Journal(place)) as book:
+        book.commits.call("", lambda connection: None).result(30)  # takes numbers for later ones
+        async with aclosing(changes(place)) as told:
+            await anext(told)
+            book.commits.call("", lambda connection: None).result(30)
+            waiting = asyncio.ensure_future(anext(told))
+            await asyncio.sleep(0.1)
+            assert not waiting.done(), "nothing was written"
+            create(book)
+            async with asyncio.timeout(10):
                 await waiting
 
 
