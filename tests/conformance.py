@@ -107,6 +107,23 @@ class Conformance:
         kinds = [next(kind for kind, count in cell.items() if count) for cell in cells]
         assert kinds == ["succeeded", "tolerated", "succeeded", "tolerated"]
 
+    def test_an_item_has_its_input_its_output_and_its_failed_attempts(self, world):
+        succeeded, failed = (world.backend.item(world.ids[0], 1, index) for index in (2, 3))
+        assert (succeeded.status, failed.status) == ("succeeded", "tolerated")
+        assert (succeeded.input, succeeded.output) == ({"json": 2}, {"json": 2})
+        assert (failed.input, failed.output) == ({"json": 3}, None)
+        assert succeeded.failures == []
+        (attempt,) = failed.failures
+        assert (attempt.type, attempt.message, attempt.step) == ("ValueError", "3 is odd", "check")
+        assert 'raise ValueError(f"{number} is odd")' in attempt.traceback
+
+    def test_the_result_of_a_stage_that_is_not_a_map_is_an_output_without_input(self, world):
+        found = world.backend.item(world.ids[0], 0, 0)
+        assert (found.input, found.output) == (None, {"json": [0, 1, 2, 3]})
+
+    def test_an_item_that_is_not_there_is_none(self, world):
+        assert world.backend.item(world.ids[0], 1, 99) is None
+
     def test_lines_are_filtered_and_go_on_after_one(self, world):
         run = world.ids[0]
         lines = list(world.backend.lines(run, step="check", level="INFO"))

@@ -138,14 +138,30 @@ class AwsBackend:
         found = next(outcomes.items((), None, index - 1), None)
         if found is None or found.index != index:
             return None
-        flow = await self._flow(run_id)
-        packed = await self.executions.packed_output(flow, run_id, position, index)
+        output = await self._output(run_id, position, index)
         return ItemDetail(
             **fields_of(found),
             step=outcomes.stage.name,
             failures=outcomes.attempts(index),
-            output=await Output.of(packed).shown() if packed else None,
+            output=None if output is None else await output.shown(),
+            input=await self._input(run_id, outcomes.stage, index),
         )
+
+    async def _input(self, run_id: str, stage: Stage, index: int) -> dict[str, Any] | None:
+        if not stage.position:
+            return None
+        before = (await self._outcomes(run_id, stage.position - 1)).stage
+        if before.kind == "map":
+            return None
+        found = await self._output(run_id, before.position, 0)
+        if found is None:
+            return None
+        return await (found.shown_item(index) if stage.kind == "map" else found.shown())
+
+    async def _output(self, run_id: str, position: int, index: int) -> Output | None:
+        flow = await self._flow(run_id)
+        packed = await self.executions.packed_output(flow, run_id, position, index)
+        return Output.of(packed) if packed else None
 
     async def _outcomes(self, run_id: str, position: int) -> _Outcomes:
         """The items of a stage. Raises StageNotFound for one that has not begun."""

@@ -57,6 +57,10 @@ class Backend(Protocol):
         """The items of a stage in ``width`` cells, like `History.strip`."""
         ...
 
+    def item(self, run_id: str, position: int, index: int) -> ItemDetail | None:
+        """An item with its failed attempts, its input and its output; None without an outcome."""
+        ...
+
     def lines(
         self,
         run_id: str,
@@ -156,7 +160,7 @@ class AsyncBackend(Protocol):
         ...
 
     async def item(self, run_id: str, position: int, index: int) -> ItemDetail | None:
-        """An item with its failed attempts and its output; None while it has no outcome."""
+        """Like `Backend.item`."""
         ...
 
     async def lines(

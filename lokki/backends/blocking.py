@@ -12,6 +12,7 @@ from lokki.aws.resuming import Plan
 from lokki.backends import aws
 from lokki.backends.aws import AwsBackend
 from lokki.config import Config
+from lokki.model.item import ItemDetail
 from lokki.model.log import LogLine
 from lokki.model.run import Run, RunList, Tuned
 from lokki.model.run_filter import RunFilter
@@ -54,6 +55,9 @@ class BlockingAwsBackend:
 
     def strip(self, run_id: str, position: int, width: int) -> Sequence[Mapping[str, int]]:
         return self.wait(self._backend.strip, run_id, position, width).cells
+
+    def item(self, run_id: str, position: int, index: int) -> ItemDetail | None:
+        return self.wait(self._backend.item, run_id, position, index)
 
     def lines(self, run_id: str, *, after: int = 0, **wanted: Any) -> Iterator[LogLine]:
         ask = self._backend.lines

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lokki.backends.local import LocalBackend
 from lokki.errors import AwsError, RunNotFound
+from lokki.model.item import ItemDetail
 from lokki.model.log import LogLine
 from lokki.model.run import Run, RunList, Tuned
 from lokki.model.run_filter import RunFilter
@@ -123,6 +124,9 @@ class CombinedBackend:
 
     def strip(self, run_id: str, position: int, width: int) -> Sequence[Mapping[str, int]]:
         return self._of(run_id).strip(run_id, position, width)
+
+    def item(self, run_id: str, position: int, index: int) -> ItemDetail | None:
+        return self._of(run_id).item(run_id, position, index)
 
     def lines(self, run_id: str, **wanted: Any) -> Iterator[LogLine]:
         return self._of(run_id).lines(run_id, **wanted)

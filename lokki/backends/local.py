@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing, contextmanager
 from time import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 
@@ -21,7 +21,11 @@ from lokki.store.rows import StageRow
 from lokki.store.runs import refuse_removing
 
 if TYPE_CHECKING:
+    from lokki.model.item import ItemDetail
     from lokki.store.controls import Controls
+    from lokki.store.protocol import PayloadStore
+
+T = TypeVar("T")
 
 
 class LocalBackend:
@@ -51,6 +55,25 @@ class LocalBackend:
     def strip(self, run_id: str, position: int, width: int) -> list[Counter[str]]:
         return self._history.strip(self._history.stage(run_id, position), width)
 
+    def item(self, run_id: str, position: int, index: int) -> ItemDetail | None:
+        stage = self._history.stage(run_id, position)
+        return anyio.run(self._with_payloads, lambda store: self._item(store, stage, index))
+
+    async def _item(self, store: PayloadStore, stage: StageRow, index: int) -> ItemDetail | None:
+        from lokki.backends.journal_items import JournalItems
+
+        return await JournalItems(self._read, store).item(stage, index)
+
+    async def _with_payloads(self, use: Callable[[PayloadStore], Awaitable[T]]) -> T:
+        """What ``use`` makes of the store of large results, which is closed then."""
+        from lokki.engine.payloads import payload_store
+
+        store = payload_store(self._read.path, load())
+        try:
+            return await use(store)
+        finally:
+            await store.close()
+
     def lines(self, run_id: str, **wanted: Any) -> Iterator[LogLine]:
         return self._history.lines(run_id, **wanted)
 
@@ -63,25 +86,20 @@ class LocalBackend:
         run = self._history.find(run_id)
         refuse_removing(run)
         last = self._history.stages(run.id)[-1]
-        packed = anyio.run(self._fetched, last)
+        packed = anyio.run(self._with_payloads, lambda store: self._fetched(store, last))
         return dumps_list(packed) if last.kind == "map" else pickle_in(packed[0])
 
-    async def _fetched(self, stage: StageRow) -> list[bytes]:
+    async def _fetched(self, store: PayloadStore, stage: StageRow) -> list[bytes]:
         """The results of a stage's items, packed; large ones come from their store."""
-        from lokki.engine.payloads import payload_store
         from lokki.store.items import outputs
         from lokki.store.references import stored
 
-        store = payload_store(self._read.path, load())
-        try:
-            packed: list[bytes] = []
-            for index, data, ref in outputs(self._read, stage.id):
-                if ref is not None:
-                    data = await stored(store, stage, index, ref, bytes)
-                packed.append(data or b"")
-            return packed
-        finally:
-            await store.close()
+        packed: list[bytes] = []
+        for index, data, ref in outputs(self._read, stage.id):
+            if ref is not None:
+                data = await stored(store, stage, index, ref, bytes)
+            packed.append(data or b"")
+        return packed
 
     def cancel(self, run_id: str) -> Iterator[None]:
         """If the run's process dies meanwhile, cancels the run here, unless another has it."""

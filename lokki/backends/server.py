@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 from lokki.client import PATIENCE_SECONDS, Client, Patience
 from lokki.errors import RunNotFound, ServerError
 from lokki.model.flow import Flow, FlowList
-from lokki.model.item import Strip
+from lokki.model.item import ItemDetail, Strip
 from lokki.model.log import LineList, LogLine
 from lokki.model.reading import read
 from lokki.model.run import AllParams, Run, RunList, Tuned
@@ -96,6 +96,14 @@ class ServerBackend:
 
     def strip(self, run_id: str, position: int, width: int) -> Sequence[Mapping[str, int]]:
         return self._ask(Strip, f"/runs/{run_id}/stages/{position}/strip", width=width).cells
+
+    def item(self, run_id: str, position: int, index: int) -> ItemDetail | None:
+        try:
+            return self._ask(ItemDetail, f"/runs/{run_id}/stages/{position}/items/{index}")
+        except ServerError as error:
+            if error.status == 404:
+                return None
+            raise
 
     def lines(
         self,

@@ -13,6 +13,7 @@ import io
 import math
 import pickle
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 from lokki.errors import PayloadTooLarge
@@ -42,6 +43,10 @@ class _Foreign(Exception):
     """A value contains a type that is not one of Python's own."""
 
 
+class _NoItem(Exception):
+    """A list is shorter than that."""
+
+
 class _Plain(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == OF_ITEM:
@@ -58,6 +63,10 @@ class _Plain(pickle.Unpickler):
 
 def _plain(raw: bytes) -> Any:
     return _Plain(io.BytesIO(raw)).load()
+
+
+def _itself(value: Any) -> Any:
+    return value
 
 
 class NotShown(Exception):
@@ -86,6 +95,23 @@ def shown(packed: bytes) -> dict[str, Any]:
         return error.description
 
 
+def shown_item(packed: bytes, index: int) -> dict[str, Any] | None:
+    """An item of a packed list, like `shown`; None if there is no such item."""
+
+    def item(value: Any) -> Any:
+        try:
+            return value[index]
+        except IndexError:
+            raise _NoItem from None
+
+    try:
+        return {"json": _loaded(packed, item)[1]}
+    except _NoItem:
+        return None
+    except NotShown as error:
+        return error.description
+
+
 def check_length(stored: int | None) -> None:
     """Raise NotShown for a payload of this length, if it is known to be too large."""
     if stored is not None and stored > _LONGEST_STORED:
@@ -102,22 +128,24 @@ def text(value: Any) -> str:
     return f"{value}\n".encode("utf-8", "backslashreplace").decode()
 
 
-def _loaded(packed: bytes) -> tuple[Any, Any]:
-    """A value, and its JSON value."""
+def _loaded(packed: bytes, part: Callable[[Any], Any] = _itself) -> tuple[Any, Any]:
+    """A part of a value, and the JSON value of that."""
     try:
         raw = pickle_in(packed, _LONGEST)
     except PayloadTooLarge as error:
         raise NotShown(_LARGE, error.size) from None
-    return _read(raw, _MOST_VALUES)
+    return _read(raw, _MOST_VALUES, part)
 
 
-def _read(raw: bytes, most: int) -> tuple[Any, Any]:
-    """A value, and its JSON value, if that has at most this many values."""
+def _read(raw: bytes, most: int, part: Callable[[Any], Any] = _itself) -> tuple[Any, Any]:
+    """A part of a value, and its JSON value, if that has at most this many values."""
     try:
-        value = _plain(raw)
+        value = part(_plain(raw))
         return value, plain(_Plainer(most).plain(value))
     except _Foreign as error:
         raise NotShown(str(error), len(raw)) from None
+    except _NoItem:
+        raise
     except Exception:  # JSON cannot hold it, or it is too deep
         raise NotShown("a value that JSON cannot hold", len(raw)) from None
 

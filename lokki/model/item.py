@@ -53,12 +53,14 @@ class Attempt:
 
 @model
 class ItemDetail(Item):
-    """An item with its failed attempts and its output."""
+    """An item with its failed attempts, its input and its output."""
 
     step: str
     failures: list[Attempt]
     output: dict[str, Any] | None
     """`{json: …}`, or `{type: …, bytes: …}` for values that JSON cannot hold"""
+    input: dict[str, Any] | None = None
+    """the same; null: the flow's parameters, or not known"""
 
 
 @model

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import anyio.to_thread
 
+from lokki.backends.journal_items import JournalItems
 from lokki.backends.local import LocalBackend
 from lokki.backends.outputs import Output
 from lokki.model.base import fields_of
@@ -19,11 +20,10 @@ from lokki.model.run_filter import RunFilter
 from lokki.resumption import ResumeOptions
 from lokki.store.connection import Reader
 from lokki.store.history import History
-from lokki.store.items import Items, outputs
+from lokki.store.items import Items
 from lokki.store.lines import Wanted
 from lokki.store.parameters import with_params
 from lokki.store.protocol import PayloadStore
-from lokki.store.references import Reference, stored
 from lokki.store.rows import StageRow
 from lokki.store.runs import RunRecord
 from lokki_server.hub import Hub
@@ -55,6 +55,7 @@ class JournalRuns:
         self._hub = hub
         self._history = History(read)
         self._items = Items(read)
+        self._detailed = JournalItems(read, payloads)
         self._local = LocalBackend(read)
 
     # ---- runs ------------------------------------------------------------------------------------
@@ -107,23 +108,7 @@ class JournalRuns:
         return await in_thread(ask)
 
     async def item(self, run_id: str, position: int, index: int) -> ItemDetail | None:
-        stage = await self._stage(run_id, position)
-        found = await in_thread(self._items.find, stage, index)
-        if found is None:
-            return None
-        return ItemDetail(
-            **fields_of(found),
-            step=stage.name,
-            failures=await in_thread(self._items.attempts, stage, index),
-            output=await self._shown(stage, index),
-        )
-
-    async def _shown(self, stage: StageRow, index: int) -> dict[str, Any] | None:
-        """The output of an item, if it has one, to show."""
-        found = await in_thread(self._items.output, stage, index)
-        if found is None or found == (None, None):
-            return None
-        return await self._output(stage, index, *found).shown()
+        return await self._detailed.item(await self._stage(run_id, position), index)
 
     # ---- lines -----------------------------------------------------------------------------------
 
@@ -155,14 +140,7 @@ class JournalRuns:
 
     async def outputs(self, run_id: str) -> list[Output]:
         (last,) = (await in_thread(self._history.stages, run_id))[-1:]
-        found = await in_thread(lambda: list(outputs(self._read, last.id)))
-        return [self._output(last, *row) for row in found]
-
-    def _output(self, stage: StageRow, index: int, data: bytes | None, ref: str | None) -> Output:
-        if ref is None:
-            return Output.of(data or b"")
-        used = partial(stored, self._payloads, stage, index, ref)
-        return Output(used, Reference.parse(ref).length)
+        return await self._detailed.outputs(last)
 
     # ---- what is done ----------------------------------------------------------------------------
 

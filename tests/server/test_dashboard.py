@@ -325,6 +325,7 @@ def test_an_item_shows_the_lines_of_its_own_stage(opened, server):
     page.goto(f"/ui/runs/{run}/stages/3/items/4")
     expect(page.get_by_text("heard")).to_be_visible()
     expect(page.get_by_text("line 4", exact=True)).to_have_count(0)
+    expect(page.get_by_role("region", name="Input")).to_have_text("Input4")
 
 
 def test_whole_numbers_are_exact(opened, server):

@@ -86,6 +86,7 @@ function draw(run, item, steps) {
       fact("Took", duration(item.duration) || "–"),
     ),
     item.failures.length > 0 && card("attempts", "Failed attempts", attempts(item.failures)),
+    item.input && card("input", "Input", value(item.input)),
     card("output", "Output", output(item)),
     card(
       "item-lines",
@@ -134,16 +135,21 @@ function attempts(failures) {
   );
 }
 
-function output({ output: value, status }) {
-  if (!value) return h("p", { class: "quiet" }, status === "succeeded" ? "not kept" : "none");
-  const cut = value.truncated
+function output({ output: found, status }) {
+  return found
+    ? value(found)
+    : h("p", { class: "quiet" }, status === "succeeded" ? "not kept" : "none");
+}
+
+function value(found) {
+  const cut = found.truncated
     ? h("p", { class: "note" }, "It is long: this is its beginning.")
     : null;
-  if ("json" in value) return [json(value.json), cut];
+  if ("json" in found) return [json(found.json), cut];
   return h(
     "p",
     null,
-    h("code", null, value.type),
-    value.bytes === undefined ? "" : `, ${bytes(value.bytes)}`,
+    h("code", null, found.type),
+    found.bytes === undefined ? "" : `, ${bytes(found.bytes)}`,
   );
 }

@@ -1,0 +1,71 @@
+"""The items of a journal's runs, with what is read from the store of large results."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import anyio.to_thread
+
+from lokki.backends.outputs import Output
+from lokki.model.base import fields_of
+from lokki.model.item import ItemDetail
+from lokki.store.connection import Reader
+from lokki.store.history import History
+from lokki.store.items import Items, outputs
+from lokki.store.protocol import PayloadStore
+from lokki.store.references import Reference, stored
+from lokki.store.rows import StageRow
+
+in_thread = anyio.to_thread.run_sync
+
+
+class JournalItems:
+    """Reads items and results; methods raise what the journal and the store raise."""
+
+    def __init__(self, read: Reader, payloads: PayloadStore) -> None:
+        self._read = read
+        self._payloads = payloads
+        self._items = Items(read)
+
+    async def item(self, stage: StageRow, index: int) -> ItemDetail | None:
+        """An item with its failed attempts, its input and its output; None without an outcome."""
+        found = await in_thread(self._items.find, stage, index)
+        if found is None:
+            return None
+        output = await self._output_of(stage, index)
+        return ItemDetail(
+            **fields_of(found),
+            step=stage.name,
+            failures=await in_thread(self._items.attempts, stage, index),
+            output=None if output is None else await output.shown(),
+            input=await self._input(stage, index),
+        )
+
+    async def outputs(self, stage: StageRow) -> list[Output]:
+        """The results of a stage, in order."""
+        found = await in_thread(lambda: list(outputs(self._read, stage.id)))
+        return [self._output(stage, *row) for row in found]
+
+    async def _input(self, stage: StageRow, index: int) -> dict[str, Any] | None:
+        """What a stage got: an item of the result before it, or all of that; not a map's."""
+        if not stage.position:
+            return None
+        history = History(self._read)
+        before = await in_thread(history.stage, stage.run, stage.position - 1)
+        found = None if before.kind == "map" else await self._output_of(before, 0)
+        if found is None:
+            return None
+        return await (found.shown_item(index) if stage.kind == "map" else found.shown())
+
+    async def _output_of(self, stage: StageRow, index: int) -> Output | None:
+        found = await in_thread(self._items.output, stage, index)
+        if found is None or found == (None, None):
+            return None
+        return self._output(stage, index, *found)
+
+    def _output(self, stage: StageRow, index: int, data: bytes | None, ref: str | None) -> Output:
+        if ref is None:
+            return Output.of(data or b"")
+        used = partial(stored, self._payloads, stage, index, ref)
+        return Output(used, Reference.parse(ref).length)

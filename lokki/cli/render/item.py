@@ -1,0 +1,73 @@
+"""One item: what came in, what went wrong, what came out, what it printed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import islice
+from textwrap import indent
+from typing import Any
+
+from rich.text import Text
+
+from lokki.cli.render.console import plain, stdout_console
+from lokki.cli.render.words import duration
+from lokki.logging import clock, counted
+from lokki.model.item import ItemDetail
+from lokki.model.log import LogLine
+from lokki.model.run import Stage
+from lokki.model.times import seconds
+
+_MOST_LETTERS = 2_000
+_MOST_LINES = 200
+
+
+def show_item(stage: Stage, item: ItemDetail, lines: Iterable[LogLine]) -> None:
+    """Print an item; long values and many lines only in part."""
+    tell = partial(stdout_console().print, soft_wrap=True)
+    tell(_head(stage, item))
+    for title, value in (("input", item.input), ("output", item.output)):
+        if value is not None:
+            tell(Text(title, style="bold"))
+            tell(Text(_indented(_shown(value))))
+    for each in item.failures:
+        tell(Text(f"attempt {each.attempt} of {each.step}", style="bold"))
+        text = each.traceback or f"{each.type}: {each.message}"
+        tell(Text(_indented(plain(text.rstrip())), style="red"))
+    found = list(islice(lines, _MOST_LINES + 1))
+    if found:
+        tell(Text("lines", style="bold"))
+        for line in _lines(found):
+            tell(Text(line))
+
+
+def _head(stage: Stage, item: ItemDetail) -> Text:
+    text = Text().append(f"item {item.index:,} of {stage.name}", style="bold")
+    parts = [item.status, counted(item.attempts, "attempt")]
+    if item.duration is not None:
+        parts.append(duration(item.duration))
+    if item.started is not None:
+        parts.append(f"began at {clock(seconds(item.started))}")
+    return text.append(f"  {', '.join(parts)}")
+
+
+def _shown(value: Mapping[str, Any]) -> str:
+    """A value, or what it is if it cannot be shown."""
+    if "json" not in value:
+        return f"{value['type']}, {value['bytes']:,} bytes"
+    text = json.dumps(value["json"], ensure_ascii=False, indent=2)
+    if len(text) <= _MOST_LETTERS:
+        return plain(text)
+    return f"{plain(text[:_MOST_LETTERS])}…\n({len(text):,} letters: see --json)"
+
+
+def _lines(found: Sequence[LogLine]) -> Iterator[str]:
+    for line in found[:_MOST_LINES]:
+        yield _indented(plain(f"{clock(line.at)} [{line.level}] {line.message}"))
+    if len(found) > _MOST_LINES:
+        yield _indented("… and more: `lokki logs` prints all")
+
+
+def _indented(text: str) -> str:
+    return indent(text, "  ")

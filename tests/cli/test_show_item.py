@@ -1,0 +1,117 @@
+"""``lokki show RUN --item N``: what one item got, gave, raised and printed."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+FLOW = """
+from lokki import flow, step
+
+@step
+def stations(count: int):
+    return [{"id": f"s{number}", "height": number} for number in range(count)]
+
+@step
+def read(station):
+    print("reading", station["id"])
+    if station["height"] == 3:
+        raise ValueError(f"{station['id']} is frozen")
+    return station["height"] * 2.5
+
+@step
+def summary(values):
+    return len(values)
+
+@flow
+def weather(count: int = 5):
+    return stations().map(read, tolerated_failures=2).agg(summary)
+"""
+
+
+@pytest.fixture
+def shown(done, terminal):
+    """Runs the flow, then shows of the run what is asked for."""
+    (terminal / "weather.py").write_text(FLOW)
+    assert done("run", "weather.py")[0] == 0
+
+    def asked(*arguments):
+        return done("show", *arguments)
+
+    return asked
+
+
+def test_an_item_that_succeeded(shown):
+    code, out, err = shown("last", "--item", 2)
+    assert (code, err) == (0, "")
+    head, *rest = out.splitlines()
+    assert head.startswith("item 2 of read  succeeded, 1 attempt, ")
+    text = "\n".join(rest)
+    assert text.startswith(
+        'input\n  {\n    "id": "s2",\n    "height": 2\n  }\noutput\n  5.0\nlines\n'
+    )
+    assert text.endswith("[INFO] reading s2")
+
+
+def test_an_item_that_failed(shown):
+    code, out, _ = shown("--item", 3)  # of the last run
+    assert code == 0
+    assert "item 3 of read  tolerated, 1 attempt" in out
+    assert '"id": "s3"' in out
+    assert "attempt 1 of read\n  Traceback (most recent call last):\n" in out
+    assert 'weather.py", line 12, in read\n' in out
+    assert "  ValueError: s3 is frozen\n" in out
+    assert "\noutput\n" not in out
+
+
+def test_an_item_as_json(shown):
+    code, out, _ = shown("last", "--item", 3, "--json")
+    found = json.loads(out)
+    assert code == 0
+    assert (found["index"], found["step"], found["status"]) == (3, "read", "tolerated")
+    assert found["input"] == {"json": {"id": "s3", "height": 3}}
+    assert found["failures"][0]["message"] == "s3 is frozen"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (["--item", 5], 1, "item 5 of 'read' in run {} does not exist: its items are 0 to 4"),
+        (["--item", 0, "--stage", "x"], 1, "no map 'x' of run {} has begun; those that have: read"),
+        (["--stage", "read"], 2, "--stage says whose item: give --item, too"),
+        (["--item", 0, "--watch"], 2, "--watch draws a run: leave --item out"),
+    ],
+)
+def test_what_cannot_be_shown_is_told(shown, done, arguments, code, told):
+    run = json.loads(done("runs", "--json")[1])["runs"][0]["id"]
+    found, _, err = shown(*arguments)
+    assert (found, err.strip().splitlines()[-1]) == (code, f"Error: {told.format(run)}")
+
+
+def test_values_that_json_cannot_hold_and_long_ones(done, terminal):
+    (terminal / "things.py").write_text(
+        """
+from pathlib import Path
+from lokki import flow, step
+
+@step
+def sources():
+    return [Path("/data"), "y" * 3000]
+
+@step
+def copied(source):
+    return [source, source]
+
+@flow
+def copying():
+    return sources().map(copied)
+"""
+    )
+    assert done("run", "things.py")[0] == 0
+    code, out, _ = done("show", "--item", 0)
+    assert code == 0
+    assert "input\n  pathlib.PosixPath, " in out or "input\n  pathlib.Path, " in out
+    code, out, _ = done("show", "--item", 1)
+    assert "(6,0" in out
+    assert "letters: see --json)" in out
