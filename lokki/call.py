@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from inspect import Parameter
 from types import AsyncGeneratorType, CoroutineType, FrameType, TracebackType
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from lokki import forks
 from lokki.defaults import fresh
@@ -43,6 +43,18 @@ _NOT_USERS = (
 """How the file names of frames begin that are not the user's."""
 
 
+class Caching(NamedTuple):
+    """How results of a call are cached: see `lokki.caching`.
+
+    ``prefix`` is a digest of all but the input. Results are kept for ``seconds``. ``looks``: stored
+    results are used; otherwise they are replaced.
+    """
+
+    prefix: bytes
+    seconds: float
+    looks: bool
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class BoundCall:
     """A step as one run calls it: ``invoke(input)`` supplies all other arguments."""
@@ -60,6 +72,7 @@ class BoundCall:
     failures: tuple[Failure, ...] = ()
     secrets: tuple[str, ...] = ()
     resources: Mapping[str, float] = field(default_factory=dict)
+    caching: Caching | None = None
 
 
 def bind(
@@ -72,27 +85,17 @@ def bind(
     in_map: bool,
     failures: tuple[Failure, ...] = (),
     lane: Lane | None = None,
+    caching: Caching | None = None,
 ) -> BoundCall:
-    """Fix a call's arguments for one run: bound constants first, then flow parameters.
+    """Fix a call's arguments for one run: see `arguments_of`.
 
-    A flow parameter reaches a step that declares its name or takes ``**kwargs``. ``lane`` is the
-    kind of lane that makes the call (default: that of the step).
+    ``lane`` is the kind of lane that makes the call (default: that of the step).
     """
     step = call.step
-    names, takes_any = input_and_names(step)
-    taken = set(list(step.signature.parameters)[: len(call.args)])
-    if takes_input and names:
-        taken.add(names[0])
-    declared = {p.name for p in step.signature.parameters.values() if p.kind in _BY_NAME}
-    kwargs = {
-        name: value
-        for name, value in params.items()
-        if name not in taken and (takes_any or name in declared)
-    }
-    kwargs = fresh({**kwargs, **call.kwargs})  # a call may change them for this run alone
+    args, kwargs = fresh(arguments_of(call, params, takes_input=takes_input))
     function = partial(_gathered, step.fn) if is_async_generator(step.fn) else step.fn
     if not takes_input:
-        function = partial(_without_input, partial(function, *fresh(call.args), **kwargs))
+        function = partial(_without_input, partial(function, *args, **kwargs))
     elif kwargs:
         function = partial(function, **kwargs)
     return BoundCall(
@@ -109,7 +112,29 @@ def bind(
         failures=failures,
         secrets=redactable((*params.values(), *call.args, *call.kwargs.values())),
         resources=step.resources or {},
+        caching=caching,
     )
+
+
+def arguments_of(
+    call: StepCall, params: Mapping[str, Any], *, takes_input: bool
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments of a call besides its input: bound constants first, then flow parameters.
+
+    A flow parameter reaches a step that declares its name or takes ``**kwargs``.
+    """
+    step = call.step
+    names, takes_any = input_and_names(step)
+    taken = set(list(step.signature.parameters)[: len(call.args)])
+    if takes_input and names:
+        taken.add(names[0])
+    declared = {p.name for p in step.signature.parameters.values() if p.kind in _BY_NAME}
+    kwargs = {
+        name: value
+        for name, value in params.items()
+        if name not in taken and (takes_any or name in declared)
+    }
+    return call.args, {**kwargs, **call.kwargs}
 
 
 def secrets_of(graph: FlowGraph[Any]) -> tuple[str, ...]:

@@ -119,12 +119,21 @@ class Client:
         return found
 
     def start(
-        self, flow: str, params: Mapping[str, Any] | None = None, *, key: str | None = None
+        self,
+        flow: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        key: str | None = None,
+        no_cache: bool = False,
     ) -> ServerRun:
-        """Start a run, or return the one that was started with the same idempotency ``key``."""
+        """Start a run, or return the one that was started with the same idempotency ``key``.
+
+        ``no_cache``: as for `Engine.submit`.
+        """
         headers = {} if key is None else {"Idempotency-Key": key}
         path = f"/flows/{quote(flow, safe='')}/runs"
-        run = self.ask("POST", path, {"params": dict(params or {})}, headers)
+        body = {"params": dict(params or {})} | ({"no_cache": True} if no_cache else {})
+        run = self.ask("POST", path, body, headers)
         return ServerRun(self, run["id"])
 
     def run(self, run_id: str) -> ServerRun:
@@ -267,10 +276,16 @@ class ServerRun:
         self._client.ask("POST", f"{self._path}/tune", {"concurrency": concurrency})
 
     def resume(
-        self, *, failed: bool = False, error: str | None = None, from_stage: str | None = None
+        self,
+        *,
+        failed: bool = False,
+        error: str | None = None,
+        from_stage: str | None = None,
+        no_cache: bool = False,
     ) -> None:
         """Resume it, as `lokki resume` does: what has no result runs, and what is named."""
-        wanted = {"failed": failed or None, "error": error, "from": from_stage}
+        wanted: dict[str, Any] = {"failed": failed or None, "error": error, "from": from_stage}
+        wanted["no_cache"] = no_cache or None
         body = {name: value for name, value in wanted.items() if value is not None}
         self._client.ask("POST", f"{self._path}/resume", body)
 

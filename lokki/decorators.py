@@ -49,6 +49,8 @@ def step(
     executor: Executor | None = None,
     resources: Mapping[str, float] | None = None,
     limit: str | None = None,
+    cache: str | None = None,
+    cache_version: int | str | None = None,
 ) -> StepDecorator: ...
 def step(fn: Any = None, /, **options: Any) -> Any:
     """Make a function a step; with options: ``@step(retry={"retries": 3})``.
@@ -66,7 +68,11 @@ def step(fn: Any = None, /, **options: Any) -> Any:
     the event loop; in a map, and with a cluster, sync functions run on Dask). ``resources``: what
     the Dask worker must have, such as ``{"GPU": 1}`` (default: nothing). ``limit``: the name of one
     of the ``[limits]`` of the configuration: a rate, or a number of calls at a time, that all runs
-    with the same journal share (default: none).
+    with the same journal share (default: none). ``cache``: for how long a result stands for other
+    calls with the same code, arguments and input, in any run: ``"90s"``, ``"30m"``, ``"2h"``,
+    ``"7d"`` or ``"4w"`` (default: every call is made). ``cache_version``: another number or text
+    has all results made again, after a change that is not in the function or its module, such as
+    another version of a library.
 
     Raises DefinitionError when the options do not fit together.
     """

@@ -120,6 +120,13 @@ def step_tolerated(step: str, at: float, count: int, total: int, listed_by: str)
     return Record("WARNING", at, "step_tolerated", text, {"step": step, "tolerated": count})
 
 
+def step_reused(step: str, at: float, count: int, total: int) -> Record:
+    """Results of earlier calls were used."""
+    text = f"{count} of {total} results were reused" if total > 1 else "its result was reused"
+    fields = {"step": step, "reused": count, "total": total}
+    return Record("INFO", at, "step_reused", f"Step '{step}': {text}", fields)
+
+
 def step_retrying(step: str, at: float, count: int, total: int) -> Record:
     are = "is" if count == 1 else "are"
     items = f": {count} of {total} items {are} retrying" if total > 1 else " is retrying"
@@ -145,7 +152,8 @@ def of_run(run_id: str, record: Record) -> Record:
 def said(text: str) -> tuple[str, Line] | None:
     """The run and the line that this JSON records; None for other JSON.
 
-    The JSON is from `of_run` with a `step_line`, or a `step_failed`: a line of lokki's own.
+    The JSON is from `of_run` with a `step_line`, or a `step_failed` or `step_reused`: a line of
+    lokki's own.
     """
     try:
         record = json.loads(text)
@@ -156,6 +164,8 @@ def said(text: str) -> tuple[str, Line] | None:
             case "step_failed":
                 again = ", will be retried" * (level != "ERROR")
                 source, message = "lokki", f"failed{again}: {message}"
+            case "step_reused":
+                source, message = "lokki", "the result of an earlier call was reused"
             case _:
                 return None
         at = datetime.fromisoformat(record["ts"]).timestamp()

@@ -26,6 +26,8 @@ class ResumeOptions:
     beginning of it). ``from_stage``: this whole stage. ``force``: resume although the flow's
     structure has changed; needs ``from_stage``. ``deployed``, on AWS: a new run continues with the
     code that is deployed now; otherwise, where AWS can start the run again, it keeps its own.
+    ``no_cache``: from now on, the run's steps use no cached results, as from its start if it began
+    so.
     """
 
     failed: bool = False
@@ -33,6 +35,7 @@ class ResumeOptions:
     from_stage: str | None = None
     force: bool = False
     deployed: bool = False
+    no_cache: bool = False
 
     def __post_init__(self) -> None:
         if sum((self.failed, self.error is not None, self.from_stage is not None)) > 1:

@@ -16,6 +16,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar
 
 from lokki.deferred import signature
+from lokki.durations import seconds_of
 from lokki.errors import ChainTypeError, DefinitionError
 from lokki.numeric import number
 from lokki.retry import RetryConfig
@@ -37,6 +38,8 @@ OPTIONS = (
     "executor",
     "resources",
     "limit",
+    "cache",
+    "cache_version",
 )
 """The options of ``@step``."""
 MAP_OPTIONS = (
@@ -71,6 +74,8 @@ class StepDefinition(Generic[P, R]):
     executor: Executor | None
     resources: Mapping[str, float] | None
     limit: str | None
+    cache: str | None
+    cache_version: int | str | None
 
     def __init__(
         self,
@@ -86,6 +91,8 @@ class StepDefinition(Generic[P, R]):
         executor: Executor | None = None,
         resources: Mapping[str, float] | None = None,
         limit: str | None = None,
+        cache: str | None = None,
+        cache_version: int | str | None = None,
     ) -> None:
         if is_static := isinstance(fn, staticmethod):
             fn = fn.__func__
@@ -107,6 +114,8 @@ class StepDefinition(Generic[P, R]):
             executor=executor,
             resources=resources,
             limit=limit,
+            cache=cache,
+            cache_version=cache_version,
             is_async=_is(iscoroutinefunction, fn) or is_async_generator(fn),
             is_static=is_static,
             __wrapped__=fn,
@@ -156,6 +165,7 @@ class StepDefinition(Generic[P, R]):
         if self.gpu is not None and self.job_type == "lambda":
             raise refuse("gpu is for job_type='batch'; Lambda has none")
         self._check_resources(refuse)
+        self._check_cache(refuse)
         try:
             parameters = self.signature.parameters
         except (TypeError, ValueError):
@@ -186,6 +196,18 @@ class StepDefinition(Generic[P, R]):
                     f"not {name!r}: {given!r}"
                 )
         vars(self)["resources"] = dict(self.resources)
+
+    def _check_cache(self, refuse: Callable[[str], DefinitionError]) -> None:
+        if self.cache is None:
+            if self.cache_version is not None:
+                raise refuse("cache_version is for cached results: add cache='7d', say")
+            return
+        try:
+            seconds_of(self.cache)
+        except ValueError as error:
+            raise refuse(f"cache {error}") from None
+        if self.cache_version is not None and type(self.cache_version) not in (int, str):
+            raise refuse(f"cache_version must be a number or a text, not {self.cache_version!r}")
 
     def __setattr__(self, name: str, value: object = None) -> None:
         raise AttributeError(f"step '{self.name}' is immutable; give options to @step")

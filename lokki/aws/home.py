@@ -11,8 +11,8 @@ from typing import Any
 from lokki.aws.execution_view import Outlined, params_of
 from lokki.aws.executions import Executions
 from lokki.engine.parameters import packed_params
-from lokki.engine.perform import INLINE_BYTES
 from lokki.engine.run import source_of
+from lokki.engine.storing import INLINE_BYTES
 from lokki.errors import (
     AwsError,
     FingerprintError,

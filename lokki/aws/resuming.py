@@ -47,6 +47,12 @@ async def plan(executions: Executions, flow: str, run_id: str, again: ResumeOpti
     run = execution_view(observation, time())
     if run.status == "running":
         raise AwsError(f"run {run_id} is running: cancel it, or wait for its end")
+    if again.no_cache:
+        raise DefinitionError(
+            Wording(
+                "on AWS, runs always use the cache: resume it without ", Arguments(no_cache=True)
+            )
+        )
     if again.error is not None:
         one, all_of_them = Arguments(error=...), Arguments(failed=True)
         raise DefinitionError(

@@ -104,4 +104,11 @@ def _failing(run: Run) -> tuple[Stage, Failure] | None:
 
 
 def _counts(stage: Stage) -> Counts:
-    return Counts(stage.total, stage.succeeded, stage.failed, stage.tolerated, stage.retrying)
+    return Counts(
+        stage.total,
+        stage.succeeded,
+        stage.failed,
+        stage.tolerated,
+        stage.retrying,
+        stage.reused,
+    )

@@ -114,6 +114,7 @@ def run_of(
         resumes=list(resumes),
         waits_for=waits_for,
         pause_requested=rfc3339(run.pause_requested),
+        no_cache=bool(run.no_cache),
     )
 
 
@@ -137,6 +138,7 @@ def stage_of(
         failed=stage.failed,
         tolerated=stage.tolerated,
         retrying=stage.retrying,
+        reused=stage.reused,
         inner=list(inner),
         failures=list(failures),
     )

@@ -34,6 +34,7 @@ from lokki.builder.zip_pkg import (
     write_requirements,
     write_zip,
 )
+from lokki.caching import check_caching
 from lokki.config import Config
 from lokki.errors import BuildError
 from lokki.graph import FlowGraph
@@ -226,7 +227,11 @@ def _written(file: Path, document: Document) -> Path:
 
 
 def _notes(graph: FlowGraph[Any]) -> Iterator[str]:
-    """Notes on differences between AWS and here. Raises BuildError for what AWS cannot do."""
+    """Notes on differences between AWS and here.
+
+    Raises BuildError for what AWS cannot do, DefinitionError for a step that cannot be cached.
+    """
+    check_caching(graph)
     yield from schedule_notes(graph)
     yield from rate_notes(graph)
     for call in graph.calls:

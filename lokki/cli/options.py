@@ -82,6 +82,11 @@ HERE_OR_SERVER = click.Option(
     metavar=f"{LOCAL}|URL",
     help=f"Where: this machine, or a server by its URL.  [default: {LOCAL}]",
 )
+NO_CACHE = click.Option(
+    ["--no-cache"],
+    is_flag=True,
+    help="Make every call of steps with cache=…, and replace their cached results.",
+)
 JSON = click.Option(["--json", "as_json"], is_flag=True, help="Print JSON, for programs.")
 FLOW = click.Option(
     ["--flow"],
@@ -132,6 +137,7 @@ AGAIN: list[click.Parameter] = [
         is_flag=True,
         help="On AWS: continue in a new run with the code that is deployed now.",
     ),
+    NO_CACHE,
     click.Option(["--dry-run"], is_flag=True, help="Only show what would run again."),
 ]
 """Options of a resume."""
@@ -147,6 +153,7 @@ def again_from(options: dict[str, Any]) -> ResumeOptions:
         from_stage=options.pop("from_stage"),
         force=options.pop("force"),
         deployed=options.pop("deployed"),
+        no_cache=options.pop("no_cache"),
     )
 
 

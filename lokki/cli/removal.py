@@ -16,12 +16,37 @@ from lokki.config import Config, journal_path
 from lokki.engine.payloads import payload_store
 from lokki.logging import counted
 from lokki.postgres_url import Place
+from lokki.store.cached import outdated
+from lokki.store.connection import Reader
 from lokki.store.history import read_history
 from lokki.store.journal import Journal
 from lokki.store.leases import is_worked_on
-from lokki.store.protocol import PayloadStore
-from lokki.store.removal import may_go, remove
+from lokki.store.protocol import DeletingStore, PayloadStore
+from lokki.store.removal import forget, may_go, remove
 from lokki.store.runs import RunRecord
+
+
+def collect_cache(config: Config, older_than: float | None, dry_run: bool) -> None:
+    """Remove the cached results that have expired or, if given, are older; report how many."""
+    path = journal_path(config)
+    if dry_run:
+        with closing(Reader(path, create=False)) as read:
+            old = outdated(read, older_than)
+        click.echo(f"{counted(old, 'cached result')} would be removed", err=True)
+        return
+    removed = asyncio.run(_remove_cached(path, payload_store(path, config), older_than))
+    click.echo(f"{counted(removed, 'cached result')} removed", err=True)
+
+
+async def _remove_cached(path: Place, store: PayloadStore, older_than: float | None) -> int:
+    """Remove cached results and their payloads; return how many."""
+    with closing(Journal(path)) as journal:
+        removed = await asyncio.wrap_future(forget(journal, older_than))
+    for key in filter(None, removed):
+        if isinstance(store, DeletingStore):
+            await store.delete(key)
+    await store.close()
+    return len(removed)
 
 
 def collect(

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from lokki.model.run import Run
 
 
-def run_here(graph: FlowGraph[Any], config: Config, program: Program) -> int:
+def run_here(
+    graph: FlowGraph[Any], config: Config, program: Program, *, no_cache: bool = False
+) -> int:
     """Run a flow on this machine and print its result; the exit code."""
     from lokki.cli.execute import Start, execute, in_engine
     from lokki.cli.render.report import outlines
@@ -28,7 +30,10 @@ def run_here(graph: FlowGraph[Any], config: Config, program: Program) -> int:
     def begin(report: LineReport) -> AbstractAsyncContextManager[Handle]:
         started_by = command_line(program)
         return in_engine(
-            lambda engine: engine.submit(graph, started_by=started_by), graph, config, report
+            lambda engine: engine.submit(graph, started_by=started_by, no_cache=no_cache),
+            graph,
+            config,
+            report,
         )
 
     return execute(Start(begin, outlines(graph), program), config)

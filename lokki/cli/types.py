@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from time import time
 from typing import TYPE_CHECKING, Any, cast
 
 import click
 
+from lokki.durations import seconds_of
 from lokki.model.run import LOCAL
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
 
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _MOST = 2**62
 
 
@@ -61,8 +61,8 @@ class Ago(click.ParamType[float]):
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
         try:
-            if ago := re.fullmatch(r"(\d+)([smhdw])", value):
-                return time() - timedelta(**{_UNITS[ago[2]]: int(ago[1])}).total_seconds()
+            if re.fullmatch(r"\d+[smhdw]", value):
+                return time() - seconds_of(value)
             return datetime.fromisoformat(value).timestamp()
         except (ValueError, OverflowError):
             self.fail(

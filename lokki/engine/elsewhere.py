@@ -19,11 +19,12 @@ from lokki import output
 from lokki.call import BoundCall, unstorable
 from lokki.engine.definitions import Definitions, Described
 from lokki.engine.items import Slice, StageWork
-from lokki.engine.perform import CallCancelled, CallFailed, Put
+from lokki.engine.perform import CallCancelled, CallFailed
 from lokki.engine.program import Program
 from lokki.engine.progress import Begun
 from lokki.engine.remote import RemoteSlice, of_ours
 from lokki.engine.sliced import Items, Traits
+from lokki.engine.storing import StoreRequest
 from lokki.errors import PayloadError, ValueUnreadable, WorkerDied
 from lokki.model.failure import Failure
 from lokki.secret import redacted
@@ -98,7 +99,7 @@ class Asked(Protocol):
         """Take back what the worker has not begun, before it serves another request."""
 
     def hear(self, kind: str, of: Any, content: Any) -> Any:
-        """Serve a message of the worker; the answer to a "put"."""
+        """Serve a message of the worker; the answer to a "put" or a "find"."""
 
 
 class Elsewhere(ABC):
@@ -159,14 +160,14 @@ class Elsewhere(ABC):
         except PayloadError as error:
             raise CallFailed(of_ours(call, index, attempt, error)) from None
 
-    def run(self, done: Slice, payloads: str | None, put: Callable[[Put], str]) -> None:
+    def run(self, done: Slice, payloads: str | None, answer: Callable[[StoreRequest], Any]) -> None:
         """Have a worker run the items of a slice, and add the outcomes to it; blocks.
 
         An item fails if its worker dies or it exceeds its step's timeout. Items that were not begun
         or not reported by then return to the claim. ``payloads`` is the folder where workers store
-        large results; None: ``put`` stores them.
+        large results; None: ``answer`` has them stored. It also finds results to reuse.
         """
-        remote = RemoteSlice(done, self._definitions_of(done.work), payloads, put)
+        remote = RemoteSlice(done, self._definitions_of(done.work), payloads, answer)
         if not remote:
             return
         try:

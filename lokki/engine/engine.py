@@ -20,6 +20,7 @@ from typing import Any, Generic, Self, TextIO, TypeVar
 import anyio
 import anyio.to_thread
 
+from lokki.caching import check_caching
 from lokki.config import Config, journal_path, journal_place, load, unknown_variables
 from lokki.engine.cluster.address import cluster_address
 from lokki.engine.elsewhere import Elsewhere
@@ -179,7 +180,12 @@ class Engine:
         if self._cluster is not None:
             elsewhere["dask"] = self._cluster_pool(self._cluster)
         self._lanes = Lanes(
-            self.journal.commits, self._payloads, self._limits, self._total, elsewhere
+            self.journal.commits,
+            self._payloads,
+            self._limits,
+            self._total,
+            elsewhere,
+            self.journal.read,
         )
         self._shared = Limits(self._configured_limits, self.journal, self._lanes.change)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -260,13 +266,15 @@ class Engine:
         params: Mapping[str, Any] | None = None,
         *,
         run_id: str | None = None,
+        no_cache: bool = False,
     ) -> R:
         """Run a flow to its end and return its result; cancelling the caller cancels the run.
 
-        ``params`` are checked, and added to those that a graph was made with. Raises ParameterError
-        and DefinitionError before anything runs, then the same as `RunHandle.result`.
+        ``params`` are checked, and added to those that a graph was made with. ``no_cache``: as for
+        `submit`. Raises ParameterError and DefinitionError before anything runs, then the same as
+        `RunHandle.result`.
         """
-        return await self._result(self.submit(flow, params, run_id=run_id))
+        return await self._result(self.submit(flow, params, run_id=run_id, no_cache=no_cache))
 
     async def _result(self, handle: RunHandle[R]) -> R:
         try:
@@ -284,17 +292,19 @@ class Engine:
         *,
         run_id: str | None = None,
         started_by: str | None = None,
+        no_cache: bool = False,
     ) -> RunHandle[R]:
         """Start a run in the background, with the id ``run_id`` (default: a new, sortable one).
 
-        ``started_by`` is recorded with it: a command line, say.
+        ``started_by`` is recorded with it: a command line, say. With ``no_cache``, its steps use no
+        cached results, but replace them with theirs.
 
         Raises ParameterError and DefinitionError like `run`, PayloadError for an invalid
         ``run_id``.
         """
         graph = _graph(flow, params)
         name = check_part(run_id or new_run_id(), "run id")
-        return self._start(graph, name, started_by=started_by)
+        return self._start(graph, name, started_by=started_by, no_cache=no_cache)
 
     async def resume(
         self,
@@ -340,7 +350,13 @@ class Engine:
 
         For callers that show beforehand what runs again.
         """
-        return self._start(planned.graph, planned.run_id, planned, started_by=started_by)
+        return self._start(
+            planned.graph,
+            planned.run_id,
+            planned,
+            started_by=started_by,
+            no_cache=planned.no_cache,
+        )
 
     def _start(
         self,
@@ -349,12 +365,14 @@ class Engine:
         planned: Plan[R] | None = None,
         *,
         started_by: str | None,
+        no_cache: bool,
     ) -> RunHandle[R]:
         if not self._open:
             raise LokkiError("this engine is not open: use it in 'async with Engine() as engine'")
         if self._cluster is None:
             check_cluster(graph)
         self._shared.check(graph)
+        check_caching(graph)
         run = Run(
             graph,
             run_id,
@@ -365,6 +383,7 @@ class Engine:
             waits=self._local.waits,
             planned=planned,
             started_by=started_by,
+            no_cache=no_cache,
             echo=self._echo,
             notifier=self.notifier,
         )

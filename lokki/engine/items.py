@@ -17,6 +17,7 @@ from lokki.model.failure import Failure
 from lokki.model.status import ItemStatus
 from lokki.steps import Lane
 from lokki.store.outcomes import Outcomes
+from lokki.store.rows import INDEX_MASK
 from lokki.store.writer import RunWriter
 from lokki.telemetry import TracedStage
 
@@ -125,7 +126,9 @@ class StageWork:
         for attempt, verdict in zip(attempts, verdicts, strict=True):
             self._record(attempt, verdict, rows)
         counts = self.state.counts
+        counts.reused += rows.reused.count(len(self.calls) - 1)
         rows.counts = (counts.succeeded, counts.failed, counts.tolerated, counts.retrying)
+        rows.reused_items = counts.reused
         self.writer.add(rows)
 
     def _tell_pace(self) -> None:
@@ -170,9 +173,32 @@ class StageWork:
 class Slice(Performed[StageWork]):
     """A claim of a stage, and since when a lane has been at it; ``worked``: a worker's seconds."""
 
-    __slots__ = ("began", "worked")
+    __slots__ = ("_served", "began", "worked")
 
     def __init__(self, work: StageWork, claim: Claim, began: float) -> None:
         super().__init__(work, claim)
         self.began = began
         self.worked: float | None = None
+        self._served = Outcomes(work.stage_id)
+
+    def reuse(
+        self, index: int, value: Any, began: float, packed: bytes | None, ref: str | None
+    ) -> None:
+        """Note an item that has the result of an earlier call, and its row's content."""
+        work, served = self.work, self._served
+        work.carried.pop(index, None)
+        work.keep(index, len(packed or b""), value)
+        served.reused.append(0)
+        item = work.stage_id << 32 | index
+        served.items.append((item, "succeeded", 0, 0, began, time(), packed, ref))
+
+    def reuse_first(self, index: int, value: Any) -> None:
+        """Note an item whose first inner step has the result of an earlier call."""
+        self.work.carried[index] = Carried(value, None, None)
+        self._served.reused.append(0)
+
+    def close(self) -> None:
+        """Add the spans and the items that needed no call to the rows."""
+        super().close()
+        self.singles += [row[0] & INDEX_MASK for row in self._served.items]
+        self.rows.add(self._served)

@@ -30,7 +30,9 @@ from lokki.call import BoundCall, await_step, awaited, call_step
 from lokki.context import watched
 from lokki.engine.elsewhere import Elsewhere
 from lokki.engine.items import Slice, StageWork
-from lokki.engine.perform import Call, CallCancelled, Performing, Put, Request, drive, perform
+from lokki.engine.lookups import Reuse
+from lokki.engine.perform import Call, CallCancelled, Performing, Request, drive, perform
+from lokki.engine.storing import Lookup, Put, StoreRequest
 from lokki.engine.threads import in_thread
 from lokki.engine.turns import Turns
 from lokki.engine.watch import ADVICE, LoopWatch
@@ -39,6 +41,7 @@ from lokki.steps import Lane, running
 from lokki.store.commits import Committer
 from lokki.store.local import LocalStore
 from lokki.store.protocol import BlockingStore, PayloadStore
+from lokki.store.sql import Read
 
 _open: WeakSet[Lanes] = WeakSet()
 
@@ -60,6 +63,7 @@ class Lanes:
 
     ``limits`` is the most lanes of each kind that work at a time, ``total`` the most of all kinds
     together (None: the sum). ``elsewhere`` makes the calls of process lanes and of a cluster's.
+    ``read`` reads the journal, for results to reuse.
     """
 
     def __init__(
@@ -69,11 +73,13 @@ class Lanes:
         limits: dict[Lane, int],
         total: int | None,
         elsewhere: dict[Lane, Elsewhere],
+        read: Read,
     ) -> None:
         self.commits = commits
         self.payloads = payloads
         self.elsewhere = elsewhere
         self._write = payloads.write if isinstance(payloads, BlockingStore) else None
+        self._reuse = Reuse(read, self._get)
         self._folder = payloads.folder if isinstance(payloads, LocalStore) else None
         self._lock = threading.Lock()
         self._news = threading.Condition(self._lock)
@@ -275,27 +281,34 @@ class Lanes:
 
     def _drive(self, done: Slice) -> None:
         work = done.work
+        self._reuse.serve(done, self._answer)
         if work.remote:
             folder = self._folder if work.lane == "process" else None  # not of another machine
-            self.elsewhere[work.lane].run(done, folder, self._put)
+            self.elsewhere[work.lane].run(done, folder, self._answer)
         else:
-            drive(
-                done, work.fresh, call_step if work.plain else partial(self._call, work), self._put
-            )
+            call = call_step if work.plain else partial(self._call, work)
+            drive(done, work.fresh, call, self._answer)
 
     def _call(self, work: StageWork, call: BoundCall, value: Any, index: int, attempt: int) -> Any:
         if call.lane == "thread":
             return call_step(call, value, index, attempt)
         return self.elsewhere[call.lane].call(work, call, value, index, attempt)
 
-    def _put(self, put: Put) -> Any:
+    def _answer(self, request: StoreRequest) -> Any:
         self._stay_in_process()
-        data, ref = put.packed()
+        if isinstance(request, Lookup):
+            return self._reuse.find(request)
+        data, ref = request.packed()
         if self._write is not None:
-            self._write(put.key, data)
+            self._write(request.key, data)
         else:
-            anyio.from_thread.run(self.payloads.put, put.key, data, token=self._token)
+            anyio.from_thread.run(self.payloads.put, request.key, data, token=self._token)
         return ref
+
+    def _get(self, key: str) -> bytes:
+        if isinstance(self.payloads, BlockingStore):
+            return self.payloads.read(key)
+        return anyio.from_thread.run(self.payloads.get, key, token=self._token)
 
     # ---- async lanes -----------------------------------------------------------------------------
 
@@ -368,6 +381,8 @@ class Lanes:
             if request is None:
                 if self.commits.congested:
                     await anyio.to_thread.run_sync(self.commits.wait_for_room)
+                if grant.work.calls[0].caching is not None:
+                    await anyio.to_thread.run_sync(self._reuse.serve, grant, self._answer)
                 grant.began = monotonic()
             with anyio.CancelScope() as scope:
                 grant.work.scopes.add(scope)
@@ -420,6 +435,8 @@ class Lanes:
                 try:
                     if isinstance(request, Put):
                         result = await self._aput(request)
+                    elif isinstance(request, Lookup):
+                        result = await anyio.to_thread.run_sync(self._reuse.find, request)
                     elif plain:
                         result = awaited(request[0], await call_step(*request))
                     else:
@@ -440,7 +457,7 @@ class Lanes:
                     if forks.count != process:
                         forks.end_child()
                     request = items.send(result)
-                if request.__class__ is not Put:
+                if request.__class__ is tuple:
                     running.set(None)
                     if not unchanged():
                         return request

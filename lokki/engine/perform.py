@@ -9,14 +9,15 @@ the generator for each item would cost as much as a short call.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import suppress
 from contextvars import Context
 from dataclasses import dataclass
 from time import perf_counter, time
-from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar, cast
 
 from lokki.call import BoundCall, capture, unstorable
+from lokki.engine.reuse import Named, adopted, kept, kept_inner, looked_up, payload_key
 from lokki.engine.state import Claim, Failed, Work
+from lokki.engine.storing import INLINE_BYTES, Put, StoreRequest, answered
 from lokki.errors import PayloadError, Picklable, ResultError
 from lokki.map_source import listed_items
 from lokki.model.failure import Failure
@@ -24,16 +25,13 @@ from lokki.store.codec import (
     PROTOCOL,
     SMALL,
     Chunks,
-    compress_checked,
     compress_small,
     dumps,
     dumps_plain,
     loads,
 )
-from lokki.store.keys import output_key
 from lokki.store.outcomes import Outcomes
 from lokki.store.readback import Copy, written
-from lokki.store.references import Reference
 from lokki.store.spans import MOST_ITEMS, Entry, Span, is_plain
 from lokki.store.texts import Texts
 
@@ -41,37 +39,7 @@ W = TypeVar("W", bound="ItemWork")
 
 SHORT_SECONDS = 50e-6
 """Items that take less are short: the cost per item matters."""
-INLINE_BYTES = 64 * 1024
-"""Pickles up to this size are in the item's row, larger ones in the payload store."""
 UNCHANGING = frozenset({int, float, complex, str, bytes, bool, type(None)})
-
-
-@dataclass(frozen=True, slots=True)
-class Put:
-    """A pickle to compress and store under ``key``; the answer is its reference."""
-
-    key: str
-    chunks: Chunks
-
-    def packed(self) -> tuple[list[bytes | memoryview], str]:
-        """What to store, and the reference to it."""
-        data = compress_checked(self.chunks)
-        return data, str(Reference.of(self.key, data))
-
-
-@dataclass(frozen=True, slots=True)
-class Packed(Put):
-    """A result that another process has compressed already."""
-
-    ref: str
-
-    @classmethod
-    def of(cls, put: Put) -> Packed:
-        data, ref = put.packed()
-        return cls(put.key, [bytes(each) for each in data], ref)
-
-    def packed(self) -> tuple[list[bytes | memoryview], str]:
-        return list(self.chunks), self.ref
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +54,7 @@ Kept: TypeAlias = Any
 
 Call: TypeAlias = tuple[BoundCall, Any, int, int]
 """A call to make: the step, its input, the item's index, the attempt."""
-Request: TypeAlias = Call | Put
+Request: TypeAlias = Call | StoreRequest
 Performing: TypeAlias = Generator[Request, Any, None]
 
 
@@ -156,15 +124,6 @@ class Halting(Protocol):
     def halted(self) -> bool: ...
 
 
-class Named(Protocol):
-    """Whether a run is recorded here no longer, and the name of who records it."""
-
-    @property
-    def closed(self) -> bool: ...
-    @property
-    def name(self) -> str: ...
-
-
 class Inputs(Protocol):
     """A list or a dict of the items' inputs, by index."""
 
@@ -187,10 +146,11 @@ class Growing:
 class Performed(Generic[W]):
     """Items that are run one after the other, and what has come of them so far.
 
-    ``singles`` are the items that succeeded and are in no span.
+    ``singles`` are the items that succeeded and are in no span. ``keys`` are those of the items
+    whose first call has been looked up, without a result to reuse.
     """
 
-    __slots__ = ("claim", "failed", "growing", "rows", "singles", "work")
+    __slots__ = ("claim", "failed", "growing", "keys", "rows", "singles", "work")
 
     def __init__(self, work: W, claim: Claim) -> None:
         self.work = work
@@ -198,6 +158,7 @@ class Performed(Generic[W]):
         self.growing: list[Growing] = []
         self.singles: list[int] = []
         self.failed: list[FailedAttempt] = []
+        self.keys: dict[int, str | None] = {}
         self.rows = Outcomes(work.stage_id)
 
     def __len__(self) -> int:
@@ -240,20 +201,10 @@ def drive(
     done: Performed[Any],
     fresh: Callable[[], Context],
     call: Callable[[BoundCall, Any, int, int], Any],
-    put: Callable[[Put], str],
+    answer: Callable[[StoreRequest], Any],
 ) -> None:
     """Perform a slice in this thread: ``call`` makes its calls, each in a context of its own."""
-    items = perform(done, fresh, call)
-    with suppress(StopIteration):
-        request = next(items)
-        while True:
-            assert isinstance(request, Put)
-            try:
-                ref = put(request)
-            except BaseException as error:
-                request = items.throw(error)
-            else:
-                request = items.send(ref)
+    answered(cast(Generator[StoreRequest, Any, None], perform(done, fresh, call)), answer)
 
 
 def perform(
@@ -271,9 +222,10 @@ def perform(
     rows, singles = done.rows, done.singles
     state, calls, inputs, carried = work.state, work.calls, work.inputs, work.carried
     works, last, base = done.claim.works, len(work.calls) - 1, work.stage_id << 32
-    listed, retried = work.listed, work.retried
+    listed, retried, keys = work.listed, work.retried, done.keys
     timed = last > 0
     all_timed = timed and work.seconds_per_item >= SHORT_SECONDS
+    entry: Entry = None
     span = Growing(-1, 0.0)  # none of the slice's
     following = full = -1
     within: Within = _here
@@ -291,28 +243,46 @@ def perform(
         pristine: bytes | None = None
         try:
             while True:
-                if retried[position]:
-                    pristine = within(_pristine, value)
-                    if position and attempt == 1:
-                        work.carry(index, position, pristine)
-                began = perf_counter() if timed else 0.0
-                if make is None or fresh is None:
-                    result = yield calls[position], value, index, attempt
+                call, key, reused = calls[position], None, None
+                if call.caching is not None:
+                    known = keys if position == 0 else {}
+                    key, reused = yield from looked_up(known, call, value, index, within)
+                if reused is not None:
+                    result = reused.value
+                    rows.reused.append(position)
                 else:
-                    within = fresh().run
-                    result = within(make, calls[position], value, index, attempt)
-                if timed:
-                    rows.spent.append((position, perf_counter() - began))
+                    if retried[position]:
+                        pristine = within(_pristine, value)
+                        if position and attempt == 1:
+                            work.carry(index, position, pristine)
+                    began = perf_counter() if timed else 0.0
+                    if make is None or fresh is None:
+                        result = yield call, value, index, attempt
+                    else:
+                        within = fresh().run
+                        result = within(make, call, value, index, attempt)
+                    if timed:
+                        rows.spent.append((position, perf_counter() - began))
                 if position == last:
                     break
+                if key is not None and reused is None:
+                    rows.cached += yield from kept_inner(call, key, result, within)
                 value, position, attempt = result, position + 1, 1
-            if listed and type(result) is not list:
-                result = within(listed_items, calls[position], result, listed)
-            if plain := is_plain(result):
-                entry = result
+            if reused is not None:
+                plain, first_try, attempt = False, False, 0
+                packed, ref = yield from adopted(work, position, index, reused.found)
             else:
-                packed, ref = yield from _packed(work, position, index, result, within)
-                entry = (packed,)
+                if listed and type(result) is not list:
+                    result = within(listed_items, call, result, listed)
+                chunks: Chunks = []
+                if plain := is_plain(result):
+                    entry = result
+                else:
+                    packed, ref, chunks = yield from _packed(work, position, index, result, within)
+                    entry = (packed,)
+                if key is not None:
+                    small = dumps_plain(result, PROTOCOL) if plain else packed
+                    rows.cached += yield from kept(call, key, small, chunks)
         except CallCancelled:
             if first_try:  # otherwise the record of the previous attempt stands
                 rows.items.append(
@@ -358,8 +328,8 @@ def _here(function: Callable[..., Any], *args: Any) -> Any:
 
 def _packed(
     work: ItemWork, position: int, index: int, result: Any, within: Within
-) -> Generator[Request, Any, tuple[bytes | None, str | None]]:
-    """A result as its row has it: packed, or a reference to its payload.
+) -> Generator[Request, Any, tuple[bytes | None, str | None, Chunks]]:
+    """A result as its row has it: packed, or a reference to its payload; and its pickle.
 
     Keeps it for the next stage where reading it back would take long.
     """
@@ -367,17 +337,17 @@ def _packed(
     if len(raw) <= SMALL and isinstance(raw, bytes):
         if copy is not None:
             work.keep(index, len(raw), copy[0])
-        return raw, None
+        return raw, None, []
     chunks = raw if isinstance(raw, list) else [raw]
     packed, ref = yield from _stored(work, position, index, chunks)
     work.large = ref is not None
     if work.large or copy is not None:
         if copy is None:
-            kept = result if type(result) in UNCHANGING else Pickled(chunks)
+            copied = result if type(result) in UNCHANGING else Pickled(chunks)
         else:
-            kept = copy[0]
-        work.keep(index, sum(map(len, chunks)), kept)
-    return packed, ref
+            copied = copy[0]
+        work.keep(index, sum(map(len, chunks)), copied)
+    return packed, ref, chunks
 
 
 def _pristine(value: Any) -> bytes | None:
@@ -424,15 +394,12 @@ def _stored(
     """A result as its row has it: packed, or a reference to its payload."""
     if sum(map(len, chunks)) <= INLINE_BYTES:
         return compress_small(b"".join(chunks)), None
-    call, writer = work.calls[position], work.writer
-    if writer.closed:  # another process has the run now: nothing can be recorded
+    if work.writer.closed:  # another process has the run now: nothing can be recorded
         raise CallCancelled
-    item = index if call.in_map else None
-    key = output_key(call.flow, call.run_id, call.name, item, writer.name)
     try:
-        ref = yield Put(key, chunks)
+        ref = yield Put(payload_key(work, position, index), chunks)
     except Exception as error:
-        raise unstorable(call, error) from error
+        raise unstorable(work.calls[position], error) from error
     return None, ref
 
 

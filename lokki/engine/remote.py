@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Generator
 from time import time
-from typing import Any
+from typing import Any, cast
 
 from lokki.call import BoundCall, capture
 from lokki.engine.definitions import Definitions, Described
 from lokki.engine.items import Slice
-from lokki.engine.perform import Carried, Put, renewed
+from lokki.engine.perform import Carried, renewed
 from lokki.engine.progress import Begun
 from lokki.engine.sliced import Items, Ran, Sent, Traits
-from lokki.engine.state import Claim, Failed, Work
+from lokki.engine.state import Failed, Work
+from lokki.engine.storing import Lookup, Put, StoreRequest, answered
 from lokki.errors import PayloadError, ValueUnreadable, text_of
 from lokki.model.failure import Failure
 from lokki.secret import redacted
@@ -37,14 +37,14 @@ class RemoteSlice:
         done: Slice,
         definitions: Definitions,
         payloads: str | None,
-        put: Callable[[Put], str],
+        answer: Callable[[StoreRequest], Any],
     ) -> None:
         self.work = done.work
         self._done = done
         self._definitions = definitions
         self._payloads = payloads
-        self._put = put
-        self._works = _taken(done.claim)
+        self._answer = answer
+        self._works = done.claim.taken()
         self._sent: Sent | None = None
         self._progress: Begun | None = None
         self._rest: list[Work] = []
@@ -92,7 +92,8 @@ class RemoteSlice:
             inputs.append((raw,))
         self._works, left = self._works[: len(inputs)], self._works[len(inputs) :]
         self._rest = left + self._rest
-        return Items(self._works, inputs, work.seconds_per_item, work.large)
+        keys = {i: self._done.keys[i] for i, *_ in self._works if i in self._done.keys}
+        return Items(self._works, inputs, work.seconds_per_item, work.large, keys)
 
     def begin(self, progress: Begun, most: int) -> int:
         """Give a worker at most ``most`` of the items, and return how many."""
@@ -107,10 +108,12 @@ class RemoteSlice:
             self._works = self._sent.close()
 
     def answer(self, kind: str, content: Any) -> Any:
-        """Serve a request of the worker: store a large result, or keep an input for a retry."""
+        """Serve a request of the worker, or keep an input for a retry."""
+        if kind == "find":
+            return self._answer(Lookup(*content))
         if kind == "put":
             try:
-                return self._put(content if isinstance(content, Put) else Put(*content))
+                return self._answer(content if isinstance(content, Put) else Put(*content))
             except Exception as error:  # perhaps of a store's own type, which no pickle holds
                 return PayloadError(text_of(error))
         index, position, pristine = content
@@ -193,16 +196,7 @@ class RemoteSlice:
             name = self.work.calls[failed.position].name
             raise PayloadError(f"it cannot be pickled for a retry of step '{name}'")
         renewing = renewed(self.work, failed, loads(pristine), pristine)
-        with suppress(StopIteration):
-            request = next(renewing)
-            while True:
-                assert isinstance(request, Put)
-                try:
-                    ref = self._put(request)
-                except Exception as error:
-                    request = renewing.throw(error)
-                else:
-                    request = renewing.send(ref)
+        answered(cast(Generator[StoreRequest, Any, None], renewing), self._answer)
 
     def cancelled(self) -> None:
         """Record that the item that the worker was running was cancelled."""
@@ -225,15 +219,6 @@ class RemoteSlice:
 
     def _leave(self, works: list[Work]) -> None:
         self._done.claim.works = deque([*works, *self._rest])
-
-
-def _taken(claim: Claim) -> list[Work]:
-    """The items of a claim, taken out so that no other lane can take them."""
-    works = list[Work]()
-    with suppress(IndexError):
-        while True:
-            works.append(claim.works.popleft())
-    return works
 
 
 def of_ours(call: BoundCall, index: int, attempt: int, error: PayloadError) -> Failure:

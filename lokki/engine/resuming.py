@@ -24,6 +24,7 @@ class Plan(Generic[R]):
     """What a resume does: its graph, a ``summary`` for people, and the records it discards first.
 
     ``queued``: the run as it waited in the queue of a service; it is resumed if it still does.
+    ``no_cache``: from now on, its steps use no cached results.
     """
 
     run_id: str
@@ -31,6 +32,7 @@ class Plan(Generic[R]):
     summary: tuple[str, ...]
     reopening: Reopening | None = None
     queued: RunRecord | None = None
+    no_cache: bool = False
 
     @property
     def seen(self) -> str:
@@ -51,10 +53,10 @@ def plan(history: History, run: RunRecord, graph: FlowGraph[R], again: ResumeOpt
         )
     planned = plan_resume(_Recorded(history, run, graph), again)
     if planned.start is None:
-        return Plan(run.id, graph, planned.summary)
+        return Plan(run.id, graph, planned.summary, no_cache=again.no_cache)
     prints = graph.fingerprint, structure.dumped(graph.structure), run.fingerprint
     reopening = Reopening(planned.start, planned.whole, planned.group, *prints)
-    return Plan(run.id, graph, planned.summary, reopening)
+    return Plan(run.id, graph, planned.summary, reopening, no_cache=again.no_cache)
 
 
 class _Recorded:

@@ -17,6 +17,7 @@ import anyio
 import anyio.to_thread
 
 from lokki import output
+from lokki.caching import caching_of
 from lokki.call import BoundCall, bind, capture, secrets_of
 from lokki.context import fresh_contexts
 from lokki.engine.control import Control
@@ -100,6 +101,7 @@ class Run:
         waits: bool,
         planned: Plan[Any] | None,
         started_by: str | None,
+        no_cache: bool,
         echo: TextIO | None,
         notifier: Notifier,
     ) -> None:
@@ -107,6 +109,7 @@ class Run:
         self.id = run_id
         self._planned = planned
         self._started_by = started_by
+        self._no_cache = no_cache
         self.journal = journal
         self.payloads = payloads
         self.lanes = lanes
@@ -253,9 +256,11 @@ class Run:
                     seen=planned.seen,
                     detail=detail,
                     queued=planned.queued,
+                    no_cache=self._no_cache,
                 )
             )
             self._number = row.number
+            self._no_cache |= bool(row.no_cache)
             if row.started is not None:
                 begun = await anyio.to_thread.run_sync(self.journal.history.stages, self.id)
                 self._begun = {stage.position: stage for stage in begun}
@@ -292,6 +297,7 @@ class Run:
                     params_ref=kept.ref,
                     now=self._now(),
                     started_by=self._started_by,
+                    no_cache=self._no_cache,
                     detail=surroundings(),
                 )
             )
@@ -466,16 +472,26 @@ class Run:
     def _bound(
         self, stage: Stage, position: int, failures: tuple[Failure, ...]
     ) -> tuple[BoundCall, ...]:
+        graph, last = self.graph, stage.calls[-1]
+        listed = self._map_after(position) is not None
         return tuple(
             bind(
                 call,
                 run_id=self.id,
-                flow=self.graph.name,
-                params=self.graph.params,
+                flow=graph.name,
+                params=graph.params,
                 takes_input=position > 0,
                 in_map=isinstance(stage, MapStage),
                 failures=failures,
                 lane=lane,
+                caching=caching_of(
+                    call,
+                    graph.params,
+                    takes_input=position > 0,
+                    listed=listed and call is last,
+                    looks=not self._no_cache,
+                    failures=failures,
+                ),
             )
             for call, lane in zip(stage.calls, lanes_of(stage, cluster=self._cluster), strict=True)
         )

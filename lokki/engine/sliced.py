@@ -41,12 +41,16 @@ class Traits(NamedTuple):
 
 
 class Items(NamedTuple):
-    """The items of a slice, their inputs as in a span, and what to expect of them."""
+    """The items of a slice, their inputs as in a span, and what to expect of them.
+
+    ``keys`` are those of items whose first call has been looked up: there is no result to reuse.
+    """
 
     works: list[Work]
     inputs: list[Entry]
     seconds_per_item: float
     large: bool
+    keys: dict[int, str | None]
 
 
 class Ran(NamedTuple):

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import repeat
@@ -60,7 +61,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """An item's last recorded outcome, as the journal returns it."""
+    """An item's last recorded outcome, as the journal returns it; attempt 0: it was reused."""
 
     index: int
     status: ItemStatus
@@ -76,12 +77,21 @@ class Claim:
     def __init__(self, works: deque[Work]) -> None:
         self.works = works
 
+    def taken(self) -> list[Work]:
+        """Its items, taken out so that no other lane can take them."""
+        works = list[Work]()
+        with suppress(IndexError):
+            while True:
+                works.append(self.works.popleft())
+        return works
+
 
 @dataclass(slots=True)
 class Counts:
     """How many of a stage's ``total`` items are in which state.
 
-    ``retrying`` counts those with a failed attempt and no outcome yet.
+    ``retrying`` counts those with a failed attempt and no outcome yet, ``reused`` those of the
+    succeeded ones whose result is that of an earlier call.
     """
 
     total: int = 0
@@ -89,6 +99,7 @@ class Counts:
     failed: int = 0
     tolerated: int = 0
     retrying: int = 0
+    reused: int = 0
 
     @property
     def done(self) -> int:
@@ -175,6 +186,7 @@ class RunState:
             if status is ItemStatus.SUCCEEDED:
                 self._items[index] = _SUCCEEDED
                 counts.succeeded += 1
+                counts.reused += item.attempt == 0
             elif status is ItemStatus.TOLERATED:
                 self._items[index] = _TOLERATED
                 counts.tolerated += 1

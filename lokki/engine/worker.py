@@ -8,9 +8,10 @@ traceback)) for an error of importing the program, or ("stale", number, None) if
 must do the work: code that an earlier run imported here has changed. A request with news is also
 answered with ("ready", number, None) as soon as the news are unpickled. The memory MEMORY, a
 `Progress`, shows where it is in a slice. During a slice it sends ("carried", number, …), the input
-of an inner step that may be retried, and ("put", number, …) if the engine must store a large
-result. Any thread may send ("line", run id, …) at any time, for what the step writes, and ("echo",
-run id, text) to have it shown. When the engine is gone, the worker and everything that its step has
+of an inner step that may be retried, ("put", number, …) if the engine must store a large result,
+and ("find", number, …) to ask for a result to reuse; the last two are answered. Any thread may send
+("line", run id, …) at any time, for what the step writes, and ("echo", run id, text) to have it
+shown. When the engine is gone, the worker and everything that its step has
 started are killed.
 """
 
@@ -37,11 +38,12 @@ from lokki.engine.by_name import loads_call
 from lokki.engine.channel import Channel
 from lokki.engine.code import Code
 from lokki.engine.importing import ImportFailed, prepare, set_idle
-from lokki.engine.perform import Carried, Performed, Put, drive
+from lokki.engine.perform import Carried, Performed, drive
 from lokki.engine.program import Program
 from lokki.engine.progress import Progress
 from lokki.engine.sliced import Items, Preparation, Ran, Traits
 from lokki.engine.state import Claim, Work
+from lokki.engine.storing import Lookup, StoreRequest
 from lokki.errors import PayloadError, described
 from lokki.model.failure import Failure
 from lokki.secret import in_environment
@@ -288,12 +290,13 @@ class _Calls:
     def _run(self, stage: _Stage, number: int, items: Items) -> Ran:
         stage.begin(number, items)
         done = Performed(stage, Claim(_Mine(stage, items, self._progress)))
+        done.keys = items.keys
         why, began = None, monotonic()
         try:
             fresh = continued(stage.span, self._fresh)
             alone = len(stage.calls) == 1 and not stage.timed
             called = _made if alone else partial(self._called, stage)
-            drive(done, fresh, called, partial(self._put, stage, number))
+            drive(done, fresh, called, partial(self._ask, stage, number))
         except _Unloadable as error:
             why = str(error)
         seconds = monotonic() - began
@@ -303,17 +306,21 @@ class _Calls:
         stage.inputs.clear()
         return Ran(done.singles, done.failed, done.rows, carried, stage.large, why, seconds)
 
-    def _put(self, stage: _Stage, number: int, put: Put) -> str:
+    def _ask(self, stage: _Stage, number: int, request: StoreRequest) -> Any:
         store = stage.store
-        if store is not None:
-            data, ref = put.packed()
-            store.write(put.key, data)
+        if isinstance(request, Lookup):
+            self._link.send("find", number, (request.key, request.seconds))
+        elif store is None:
+            chunks = [bytes(each) for each in request.chunks]
+            self._link.send("put", number, (request.key, chunks))
+        else:
+            data, ref = request.packed()
+            store.write(request.key, data)
             return ref
-        self._link.send("put", number, (put.key, [bytes(each) for each in put.chunks]))
         found = self._link.receive()
         if isinstance(found, Exception):
             raise found
-        return cast(str, found)
+        return found
 
 
 def serve(channel: Channel, progress: Progress) -> None:

@@ -268,7 +268,7 @@ class WorkerPool(Elsewhere):
                 raise WorkerDied("the worker process sent the answer to another call")
             elif kind == "ready":
                 late.is_ready = True
-            elif kind == "put":
+            elif kind in ("put", "find"):
                 with suppress(OSError):  # it has died, as is seen at once
                     channel.send(request.hear(kind, of, content))
             elif kind == "carried":

@@ -28,6 +28,8 @@ class Item:
     finished: Time | None
     duration: float | None
     error: ItemError | None
+    reused: bool = False
+    """its result was taken from the cache: its last step was not called, and has no attempts"""
 
 
 @model

@@ -64,6 +64,8 @@ class InnerStep:
     failed_attempts: int
     mean_seconds: float | None
     """of a successful call, as measured for some or all of them; null: for none"""
+    reused: int = 0
+    """results taken from the cache, without a call"""
 
 
 @model
@@ -85,6 +87,8 @@ class Stage:
     inner: list[InnerStep] = field(default_factory=list)
     """the inner steps of a map that has several"""
     failures: list[FailureGroup] = field(default_factory=list)
+    reused: int = 0
+    """of the succeeded items, those whose result was taken from the cache"""
 
 
 @model
@@ -153,6 +157,8 @@ class Run:
     """only for a single run that waits for a runner"""
     pause_requested: Time | None = None
     """of a run that is paused, or will be when its running calls have ended"""
+    no_cache: bool = False
+    """its steps take no results from the cache"""
 
     @property
     def is_lost(self) -> bool:

@@ -15,8 +15,10 @@ from types import FrameType
 from typing import Any, TextIO, TypeAlias, cast
 
 from lokki import logging, output
+from lokki.caching import caching_of, key_of
 from lokki.call import (
     BoundCall,
+    Caching,
     await_step,
     bind,
     call_step,
@@ -267,9 +269,29 @@ class _Work:
             failures=self._failures,
         )
 
+    def _caching(self, call: StepCall) -> Caching | None:
+        return caching_of(
+            call,
+            self._graph.params,
+            takes_input=self._unit.source is not None,
+            listed=self._unit.mapped is not None,
+            looks=True,
+            failures=self._failures,
+        )
+
     def _called(self, call: StepCall, index: int | None, given: Input, key: str) -> bytes:
-        """Call a step until it has a result, within the retries made here; the stored result."""
+        """Call a step until it has a result, within the retries made here; the stored result.
+
+        If it has a cache, the result may be that of an earlier call.
+        """
         bound = self._bound(call, index)
+        caching = self._caching(call)
+        digest = None if caching is None else key_of(caching, given())
+        if caching is not None and digest is not None:
+            data = self._loop.run(self._payloads.cached(digest, caching.seconds))
+            if data is not None:
+                _report(self._run_id, index, 0, logging.step_reused(call.name, time(), 1, 1))
+                return self._kept(key, data)
         attempt = self._attempts + 1
         while True:
             report = partial(_report, self._run_id, index, attempt)
@@ -297,6 +319,8 @@ class _Work:
                 name = retried_as(bound, error, failure, left=left)
                 raise StepFailed(failure, name, error) from None
             report(logging.step_complete(call.name, time(), monotonic() - began))
+            if digest is not None:
+                self._loop.run(self._payloads.keep_cached(digest, data))
             return data
 
     def _puts_off(self, failure: Failure, report: Callable[..., None], began: float) -> bool:
@@ -333,6 +357,10 @@ class _Work:
         except (SystemExit, KeyboardInterrupt, GeneratorExit) as error:
             why = f"step '{bound.name}' tried to end its process: {error}"
             raise ResultError(type(error).__name__, why) from error
+        return self._kept(key, data)
+
+    def _kept(self, key: str, data: bytes) -> bytes:
+        """Store a result; what is stored now."""
         if self._event.direct:
             self._loop.run(self._payloads.store.put(key, data))
             return data

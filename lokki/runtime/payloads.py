@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -16,6 +17,7 @@ from lokki.store.codec import compress_chunks, dumps_chunks, unpack
 from lokki.store.concurrency import for_each
 from lokki.store.keys import (
     attempts_key,
+    cached_key,
     failure_key,
     is_part,
     manifest_key,
@@ -77,6 +79,24 @@ class Payloads:
         elif not await self.store.create(key, data):
             return await self.store.get(key)
         return data
+
+    async def cached(self, digest: str, seconds: float) -> bytes | None:
+        """The result of an earlier call with this key that is at most ``seconds`` old.
+
+        A result that cannot be read, or not be unpickled, is as good as none.
+        """
+        try:
+            data = await self.store.get_young(cached_key(digest, self.flow), seconds)
+            if data is not None:
+                unpack(data)
+        except PayloadError:
+            return None
+        return data
+
+    async def keep_cached(self, digest: str, data: bytes) -> None:
+        """Store a result for later calls, if that is possible: its run has it anyway."""
+        with suppress(PayloadError):
+            await self.store.put(cached_key(digest, self.flow), data)
 
     async def keep_failure(self, run_id: str, failure: Failure) -> None:
         key = failure_key(self.flow, run_id, failure.step, failure.index)

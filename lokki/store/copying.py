@@ -29,6 +29,7 @@ TABLES = {
     "ticks": "id",
     "spent": "stage, position",
     "rates": "name",
+    "cached": "id",
 }
 """The tables of a journal, each after those it refers to, and the keys that order their rows.
 

@@ -172,6 +172,7 @@ def _item(row: tuple[Any, ...]) -> Item:
         finished=utc(finished),
         duration=round(max(0.0, finished - started), 6),
         error=None if kind is None else item_error(kind, reason),
+        reused=status == "succeeded" and attempts == 0,
     )
 
 

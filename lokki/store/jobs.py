@@ -26,7 +26,7 @@ from lokki.store.transactions import Asking, answer
 
 _ADDITION = (
     "INSERT INTO runs (id, flow, source, fingerprint, structure, params, params_json, created,"
-    " started_by, params_ref, status) SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued'"
+    " started_by, params_ref, no_cache, status) SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued'"
 )
 
 
@@ -34,12 +34,12 @@ class QueueFull(JournalError):
     """The most runs allowed are waiting for a runner."""
 
 
-def as_asked(flow: str, params: Mapping[str, Any]) -> str:
-    """What an idempotency key stands for: a flow's parameters as written.
+def as_asked(flow: str, params: Mapping[str, Any], *, no_cache: bool = False) -> str:
+    """What an idempotency key stands for: a flow's parameters as written, and ``no_cache``.
 
     The order of names does not matter; ``1``, ``1.0`` and ``true`` differ.
     """
-    return json.dumps([flow, params], sort_keys=True)
+    return json.dumps([flow, params, *["no_cache"] * no_cache], sort_keys=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,7 @@ class NewRun:
     created: float
     started_by: str
     params_ref: str | None = None
+    no_cache: int = 0
 
     def queued(self, number: int) -> RunRecord:
         """The run as the journal has it while it waits."""

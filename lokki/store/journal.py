@@ -124,22 +124,24 @@ class Journal:
         params_ref: str | None = None,
         now: float,
         started_by: str | None = None,
+        no_cache: bool = False,
         detail: Mapping[str, Any] = {},
     ) -> Future[int]:
         """Record a new run, which this process owns and begins at once; return its number.
 
-        ``detail`` is recorded with it, as JSON.
+        ``no_cache``: it reuses no results. ``detail`` is recorded with it, as JSON.
         """
 
         def insert(connection: Connection) -> int:
             added = connection.execute(
                 "INSERT INTO runs (id, flow, source, fingerprint, structure, status, params,"
-                " params_json, params_ref, created, started, owner, leased_until, started_by)"
-                " VALUES (?, ?, ?, ?, ?, 'running', ?, ?, ?, ?, ?, ?, ?, ?)"
+                " params_json, params_ref, created, started, owner, leased_until, started_by,"
+                " no_cache) VALUES (?, ?, ?, ?, ?, 'running', ?, ?, ?, ?, ?, ?, ?, ?, ?)"
                 " ON CONFLICT (id) DO NOTHING RETURNING number",
                 storable(
                     (run_id, flow, source, fingerprint, structure, params, params_json)
                     + (params_ref, now, now, self.owner, lease_end(connection, now), started_by)
+                    + (int(no_cache),)
                 ),
             ).fetchall()
             if not added:
@@ -159,11 +161,13 @@ class Journal:
         seen: str | None = None,
         detail: Mapping[str, Any] = {},
         queued: RunRecord | None = None,
+        no_cache: bool = False,
     ) -> Future[RunRecord]:
         """Lease a run to this process and set it running again, unless it has succeeded.
 
         A ``reopening`` first discards what it names, even of a run that has succeeded. ``detail``
         is recorded with it, as JSON; for a run whose process is gone, also when that was last seen.
+        ``no_cache``: from now on, the run reuses no results.
         Returns the run as it was. Raises RunOwned if another living process has it, or if its
         fingerprint is no longer the one ``seen``; RunNotFound while it is being removed; with
         ``queued``, the run as it waited in the queue, also RunOwned if it no longer does.
@@ -189,8 +193,14 @@ class Journal:
             connection.execute(
                 "UPDATE runs SET status = 'running', started = coalesce(started, ?),"
                 " finished = NULL, error = NULL, owner = ?, leased_until = ?,"
-                " cancel_requested = NULL, pause_requested = NULL WHERE id = ?",
-                (now, self.owner, lease_end(connection, now), run_id),
+                " cancel_requested = NULL, pause_requested = NULL, no_cache = ? WHERE id = ?",
+                (
+                    now,
+                    self.owner,
+                    lease_end(connection, now),
+                    int(no_cache or row.no_cache),
+                    run_id,
+                ),
             )
             note(connection, before)
             return row

@@ -30,6 +30,12 @@ An order for a Dask worker that is too large for a message is there until it is 
 
 ``<flow>/runs/<run-id>/orders.d/<order>``
 
+Results that other runs may reuse are in a folder whose name is no flow's, on AWS in one beside the
+flow's runs:
+
+``cache.d/<two digits>/<digest>.pkl.gz``
+``<flow>/runs/cache.d/<two digits>/<digest>.pkl.gz``
+
 No key is the beginning of another one, so a directory tree can hold them all.
 """
 
@@ -124,6 +130,15 @@ def params_key(flow: str, run_id: str, token: str) -> str:
 def order_key(flow: str, run_id: str, order: str) -> str:
     """Return the key of what a Dask worker gets with an order. Raises as ``params_key``."""
     return f"{run_prefix(flow, run_id)}/orders.d/{check_part(order, 'order')}"
+
+
+def cached_key(digest: str, flow: str | None = None) -> str:
+    """Return the key of a result that other runs may reuse; with ``flow``, that of AWS.
+
+    Raises PayloadError when a part is not allowed (see ``check_part``).
+    """
+    folder = "" if flow is None else f"{check_part(flow, 'flow name')}/runs/"
+    return f"{folder}cache.d/{digest[:2]}/{check_part(digest, 'digest')}.pkl.gz"
 
 
 def failure_key(flow: str, run_id: str, step: str, index: int | None = None) -> str:

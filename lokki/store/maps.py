@@ -137,15 +137,18 @@ class Maps:
                 bounds,
             )
         )
-        means = dict(
-            self._read("SELECT position, seconds / calls FROM spent WHERE stage = ?", (stage.id,))
+        rows = self._read(
+            "SELECT position, seconds / nullif(calls, 0), reused FROM spent WHERE stage = ?",
+            (stage.id,),
         )
+        spent = {position: (mean, reused) for position, mean, reused in rows}
         return [
             InnerStep(
                 step=step,
                 succeeded=stage.succeeded + sum(count for at, count in stopped if at > position),
                 failed_attempts=failed.get(step, 0),
-                mean_seconds=means.get(position),
+                mean_seconds=spent.get(position, (None, 0))[0],
+                reused=spent.get(position, (None, 0))[1],
             )
             for position, step in enumerate(steps)
         ]

@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 from lokki.logging import Line
 from lokki.model.base import fields_of
+from lokki.store.cached import CACHED
 from lokki.store.groups import group
 from lokki.store.lines import insert
 from lokki.store.outcomes import Outcomes
@@ -80,13 +81,14 @@ def _count(connection: Connection, new: dict[int, StageRow], outcomes: Outcomes)
             failed=failed,
             tolerated=tolerated,
             retrying=retrying,
+            reused=outcomes.reused_items,
             updated=outcomes.latest() or new[position].updated,
         )
     else:
         connection.execute(
-            "UPDATE stages SET succeeded = ?, failed = ?, tolerated = ?, retrying = ?,"
+            "UPDATE stages SET succeeded = ?, failed = ?, tolerated = ?, retrying = ?, reused = ?,"
             " updated = coalesce(?, updated) WHERE id = ?",
-            (*outcomes.counts, outcomes.latest(), outcomes.stage),
+            (*outcomes.counts, outcomes.reused_items, outcomes.latest(), outcomes.stage),
         )
 
 
@@ -94,6 +96,7 @@ def _write_items(connection: Connection, outcomes: Outcomes, *, is_new: bool) ->
     """Record the items of a stage; if that is new, they replace none."""
     insert_spans(connection, outcomes.stage, outcomes.spans, replace=not is_new)
     connection.replace("items", _ITEMS, outcomes.items)
+    connection.replace("cached", CACHED, outcomes.cached)
     failures = [storable((*row[:-1], group(*row[-4:-1]), row[-1])) for row in outcomes.failures]
     connection.insert("failures", _FAILURES, failures)
     for item in {row[0] for row in failures if row[-1] is not None}:  # one whole text is enough
@@ -104,8 +107,9 @@ def _write_items(connection: Connection, outcomes: Outcomes, *, is_new: bool) ->
         )
     for sums in outcomes.sums():
         connection.execute(
-            "INSERT INTO spent VALUES (?, ?, ?, ?) ON CONFLICT (stage, position) DO UPDATE"
-            " SET calls = spent.calls + excluded.calls, seconds = spent.seconds + excluded.seconds",
+            "INSERT INTO spent (stage, position, calls, seconds, reused) VALUES (?, ?, ?, ?, ?)"
+            " ON CONFLICT (stage, position) DO UPDATE SET calls = spent.calls + excluded.calls,"
+            " seconds = spent.seconds + excluded.seconds, reused = spent.reused + excluded.reused",
             sums,
         )
 

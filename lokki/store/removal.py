@@ -10,15 +10,20 @@ from typing import TYPE_CHECKING
 import anyio.to_thread
 
 from lokki.errors import RunNotFound, RunOwned
+from lokki.store.cached import outdated_rows
 from lokki.store.keys import run_prefix, step_prefix
 from lokki.store.leases import is_worked_on
 from lokki.store.protocol import DeletingStore
+from lokki.store.references import Reference
 from lokki.store.rows import run_range
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from lokki.store.journal import Journal
     from lokki.store.protocol import PayloadStore
     from lokki.store.runs import RunRecord
+    from lokki.store.sql import Connection
     from lokki.store.writer import RunWriter
 
 
@@ -61,6 +66,20 @@ async def remove(journal: Journal, store: PayloadStore, run: RunRecord) -> int |
     with suppress(RunOwned):  # this process was suspended for longer than its lease
         return journal.remove(run.id).result()
     return None
+
+
+def forget(journal: Journal, before: float | None) -> Future[list[str | None]]:
+    """Remove cached results made ``before`` then or, with None, those that have expired.
+
+    Returns the key of the payload of each, or None.
+    """
+    condition, values = outdated_rows(before)
+
+    def delete(connection: Connection) -> list[str | None]:
+        rows = connection.execute(f"DELETE FROM cached WHERE {condition} RETURNING ref", values)  # noqa: S608
+        return [None if ref is None else Reference.parse(ref).key for (ref,) in rows.fetchall()]
+
+    return journal.commits.call("", delete)
 
 
 async def discard(

@@ -33,6 +33,7 @@ class RunRow:
     pause_requested: float | None = None
     tuned_stage: int | None = None  # position of the map whose concurrency was changed
     concurrency: int | None = None  # what it was changed to
+    no_cache: int = 0  # whether its steps do not reuse results
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ class StageRow:
     tolerated: int = 0
     retrying: int = 0
     updated: float | None = None  # time of the latest outcome
+    reused: int = 0  # of the succeeded ones, those whose result was reused
 
 
 INDEX_MASK = (1 << 32) - 1

@@ -6,6 +6,8 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
+from time import time
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -113,6 +115,24 @@ class S3Store:
             answer = await client.get_object(Bucket=self._bucket, Key=self._key(key))
             async with answer["Body"] as body:
                 data: bytes = await body.read()
+        return data
+
+    async def get_young(self, key: str, seconds: float) -> bytes | None:
+        """What was put under ``key`` in the last ``seconds``; None if there is nothing.
+
+        See https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html.
+        """
+        since = datetime.fromtimestamp(max(0, time() - seconds), UTC)
+        where = {"Bucket": self._bucket, "Key": self._key(key)}
+        try:
+            async with self._asking("read", key) as client:
+                answer = await client.get_object(**where, IfModifiedSince=since)
+                async with answer["Body"] as body:
+                    data: bytes = await body.read()
+        except _Refused as refused:
+            if refused.code in (*_GONE, "304"):
+                return None
+            raise
         return data
 
     async def copy(self, key: str, target: str) -> None:

@@ -239,6 +239,19 @@ MIGRATIONS: tuple[str, ...] = (
         owner TEXT NOT NULL
     ) STRICT
     """,
+    """
+    CREATE TABLE cached (  -- results that other calls may reuse: see cached.py
+        id TEXT PRIMARY KEY,    -- the key of the call
+        step TEXT NOT NULL,
+        made REAL NOT NULL,
+        expires REAL NOT NULL,
+        output BLOB,            -- as in items
+        ref TEXT
+    ) STRICT;
+    ALTER TABLE runs ADD COLUMN no_cache INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE stages ADD COLUMN reused INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE spent ADD COLUMN reused INTEGER NOT NULL DEFAULT 0
+    """,
 )
 
 

@@ -29,7 +29,7 @@ from lokki.store.jobs import as_asked
 from lokki.store.parameters import written_params
 from lokki.wording import said
 from lokki_server.channel import BlockingChannel, inherited
-from lokki_server.requested import WrongRequest, params_in
+from lokki_server.requested import WrongRequest, asked_in
 from lokki_server.wording import as_fields
 
 
@@ -53,7 +53,7 @@ def serve(descriptor: str, file: str) -> None:
 def checked(flow: Flow[..., Any], body: bytes) -> dict[str, Any]:
     """What the journal keeps of a requested run, or what is wrong with the request."""
     try:
-        params = params_in(body)
+        params, no_cache = asked_in(body)
     except WrongRequest as error:
         return {"wrong": error.errors}
     secret = [each.name for each in flow.parameters if each.is_secret and each.name in params]
@@ -78,7 +78,8 @@ def checked(flow: Flow[..., Any], body: bytes) -> dict[str, Any]:
     return {
         "fingerprint": graph.fingerprint,
         "structure": dumped(graph.structure),
-        "asked": sha256(as_asked(flow.name, params).encode()).hexdigest(),
+        "asked": sha256(as_asked(flow.name, params, no_cache=no_cache).encode()).hexdigest(),
+        "no_cache": no_cache,
         "shown": written.shown,
         "is_payload": written.is_payload,
         "attached": written.data,

@@ -23,6 +23,9 @@ class RunRequest(_Asked):
     """Parameters of a new run; those without a default are required."""
 
     params: dict[str, Any] = Field(default_factory=dict, examples=[{"count": 100}])
+    no_cache: bool = Field(
+        False, description="make every call of steps with a cache, and replace their cached results"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -63,6 +66,7 @@ class ResumeRequest(_Asked):
     deployed: bool = Field(
         False, description="on AWS: in a new run, with the code that is deployed now"
     )
+    no_cache: bool = Field(False, description="from now on, make every call of steps with a cache")
 
 
 class ScheduleRequest(_Asked):

@@ -20,8 +20,8 @@ class WrongRequest(Picklable, Exception):
         self.errors = errors
 
 
-def params_in(body: bytes) -> dict[str, Any]:
-    """The parameters in a `models.RunRequest`. Raises WrongRequest."""
+def asked_in(body: bytes) -> tuple[dict[str, Any], bool]:
+    """The ``params`` and ``no_cache`` of a `models.RunRequest`. Raises WrongRequest."""
     part = "body"
     try:
         asked = _object(json.loads(body))
@@ -29,6 +29,10 @@ def params_in(body: bytes) -> dict[str, Any]:
         part = "body.params"
         params = _object(asked.get("params", {}))
         check_params(params)
+        part = "body.no_cache"
+        no_cache = asked.get("no_cache", False)
+        if not isinstance(no_cache, bool):
+            raise ValueError("must be true or false")
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         message = f"it is not JSON: {error}"
     except RecursionError:
@@ -36,7 +40,7 @@ def params_in(body: bytes) -> dict[str, Any]:
     except ValueError as error:
         message = str(error)
     else:
-        return params
+        return params, no_cache
     raise WrongRequest([{"name": part, "message": message}])
 
 
@@ -47,8 +51,8 @@ def _object(value: Any) -> dict[str, Any]:
 
 
 def check_fields(asked: dict[str, Any]) -> None:
-    """Raise ValueError for anything beside ``params``."""
-    others = [name for name in asked if name != "params"]
+    """Raise ValueError for anything beside ``params`` and ``no_cache``."""
+    others = [name for name in asked if name not in ("params", "no_cache")]
     if others:
         write = f'{{"params": {{{json.dumps(others[0])}: …}}}}'
         raise ValueError(f"parameters of the flow belong in 'params': write {write}")

@@ -129,6 +129,7 @@ class Service:
             created=time(),
             started_by=by,
             params_ref=kept.ref,
+            no_cache=int(checked["no_cache"]),
         )
         return new, checked["asked"]
 
@@ -276,7 +277,12 @@ def _words(again: ResumeOptions) -> dict[str, Any]:
         raise DefinitionError(
             Wording("a run of this server has the code of its file: resume it without ", deployed)
         )
-    return {"failed": again.failed, "error": again.error, "from_stage": again.from_stage}
+    return {
+        "failed": again.failed,
+        "error": again.error,
+        "from_stage": again.from_stage,
+        "no_cache": again.no_cache,
+    }
 
 
 @asynccontextmanager

@@ -84,6 +84,7 @@ def test_a_run_that_has_ended():
                 "retrying": 0,
                 "inner": [],
                 "failures": [],
+                "reused": 0,
             }
         ],
         "error": {
@@ -101,6 +102,7 @@ def test_a_run_that_has_ended():
         "resumes": [],
         "waits_for": None,
         "pause_requested": None,
+        "no_cache": False,
     }
 
 

@@ -230,6 +230,7 @@ def test_the_json_of_a_run(record, done):
                 "retrying": 0,
                 "inner": [],
                 "failures": [],
+                "reused": 0,
             },
             {
                 "position": 1,
@@ -261,6 +262,7 @@ def test_the_json_of_a_run(record, done):
                         '  File "/flows/crunch.py", line 12, in crunch\n',
                     }
                 ],
+                "reused": 0,
             },
         ],
         "error": {
@@ -278,6 +280,7 @@ def test_the_json_of_a_run(record, done):
         "resumes": [],
         "waits_for": None,
         "pause_requested": None,
+        "no_cache": False,
     }
 
 

@@ -13,10 +13,12 @@ import random
 import sys
 import threading
 import traceback
+from datetime import timedelta
 from hashlib import sha256
 from types import ModuleType, SimpleNamespace
 
 import pytest
+from moto.s3.models import s3_backends
 from moto.server import DomainDispatcherApplication, create_backend_app
 from opentelemetry import trace
 from werkzeug.serving import make_server
@@ -67,6 +69,29 @@ def waits_itself(limit: int = 2):
 @step
 def collect(items):
     return [items, [each.index for each in current().failures]]
+
+
+def noted(call):
+    sys.modules[__name__].CALLS.append(call)
+
+
+@step(cache="1h", retry={"retries": 1})
+def reusable(item, factor: int = 1):
+    noted((item, current().attempt))
+    if item == "bad":
+        raise LookupError("no such item: bad")
+    return (item, factor)
+
+
+@step(cache="1h")
+def paired(pairs):
+    noted(len(pairs))
+    return [len(pairs), {"failed": len(current().failures)}]
+
+
+@flow
+def reusing(limit: int = 2, factor: int = 1):
+    return get_items().map(reusable, tolerated_failures=1).agg(paired)
 
 
 @flow
@@ -420,6 +445,48 @@ def test_a_redriven_or_resumed_execution_finds_what_is_stored(handler, bucket):
     answer = work_on(resumed)
     assert (answer["input"], answer["flow"]) == ("repaired", resumed["flow"])
     assert CALLS == []
+
+
+def of_run(run_id, given):
+    return {**given, "flow": {**given["flow"], "run_id": run_id}}
+
+
+def test_runs_reuse_results_while_they_are_young_enough(handler, bucket, capsys):
+    work_on = handler("reusable", of=reusing)
+    first = work_on(event(4, index=7, factor=10))
+    again = work_on(of_run("r2", event(4, index=0, factor=10)))
+    assert CALLS == [(4, 1)]
+    lines = [found for found in map(said, capsys.readouterr().out.splitlines()) if found]
+    assert [(run, line[1:3], line[-1]) for run, line in lines if line[5] == "lokki"] == [
+        ("r2", ("reusable", 0), "the result of an earlier call was reused")
+    ]
+    assert first["input"].endswith("/r1/reusable/7/output.pkl.gz")
+    assert again["input"].endswith("/r2/reusable/0/output.pkl.gz")
+    assert bucket.value("reusing/runs/r2/reusable/0/output.pkl.gz") == (4, 10)
+    work_on(of_run("r3", event(4, index=0, factor=11)))
+    assert CALLS == [(4, 1)] * 2
+    for each in s3_backends["123456789012"]["aws"].buckets[BUCKET].keys.values():
+        each.last_modified -= timedelta(hours=2)
+    work_on(of_run("r4", event(4, index=0, factor=10)))
+    assert CALLS == [(4, 1)] * 3
+
+
+def test_a_failed_call_is_not_reused_and_neither_is_what_cannot_be_read(handler, bucket):
+    work_on = handler("reusable", of=reusing)
+    for run_id in ("r1", "r2"):
+        with pytest.raises(Exception, match="no such item"):
+            work_on(of_run(run_id, event("bad", index=0, attempt=1)))
+    assert [call for call, _ in CALLS] == ["bad"] * len(CALLS)
+    assert len(CALLS) >= 2
+    assert not bucket.keys("reusing/runs/cache.d")
+    CALLS.clear()
+    work_on(event(5, index=1))
+    (kept,) = bucket.keys("reusing/runs/cache.d")
+    bucket.put(kept, b"damaged")
+    work_on(of_run("r2", event(5, index=1)))
+    assert len(CALLS) == 2
+    work_on(of_run("r3", event(5, index=1)))
+    assert len(CALLS) == 2
 
 
 def batch(items, **more):

@@ -64,6 +64,7 @@ class Recorder:
         names = list(statuses.values())
         counted = ("succeeded", "failed", "tolerated", "retrying")
         outcomes = Outcomes(stage, tuple(map(names.count, counted)), spent=[(0, 0.5)])  # type: ignore[arg-type]
+        outcomes.cached.append((f"{stage:x}", "b", 1.0, 2.0, b"5", None))
         for index, status in statuses.items():
             key = stage << 32 | index
             if status == "succeeded":

@@ -27,6 +27,12 @@ from lokki.model.run import LOCAL
             ["--keep"], type=Number(0), metavar="INT", help="How many of the newest runs to keep."
         ),
         FLOW,
+        click.Option(
+            ["--cache"],
+            is_flag=True,
+            help="Remove cached results instead of runs: those that have expired or, with "
+            "--older-than, that were made before then (0s: all).",
+        ),
         click.Option(["--dry-run"], is_flag=True, help="Only show what would be removed."),
         CONFIRM,
     ],
@@ -38,6 +44,7 @@ def command(
     older_than: float | None,
     keep: int | None,
     flow: str | None,
+    cache: bool,
     dry_run: bool,
     confirm: bool,
 ) -> None:
@@ -45,10 +52,18 @@ def command(
 
     Never removes a run that is still active. Removes a lost one, whose process is gone, and a
     paused one that no process has, only if its last sign of life is older than --older-than. At a
-    terminal, asks before it removes runs that could be resumed.
+    terminal, asks before it removes runs that could be resumed. Cached
+    results do not belong to runs: they stay until --cache removes them.
     """
+    if cache:
+        if keep is not None or flow is not None:
+            raise click.UsageError("--cache takes --older-than and --dry-run, not --keep or --flow")
+        from lokki.cli.removal import collect_cache
+
+        collect_cache(configured(), older_than, dry_run)
+        return
     if older_than is None and keep is None:
-        raise click.UsageError("give --older-than 30d, --keep 100, or both")
+        raise click.UsageError("give --older-than 30d, --keep 100, or both, or --cache")
     from lokki.cli.removal import collect
 
     if flow is not None:

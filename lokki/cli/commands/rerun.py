@@ -12,7 +12,7 @@ import click
 from lokki.cli import completing
 from lokki.cli.command import HELP, Command, call
 from lokki.cli.graphs import asked_graph
-from lokki.cli.options import HERE_DASK_OR_SERVER, config_from, settings
+from lokki.cli.options import HERE_DASK_OR_SERVER, NO_CACHE, config_from, settings
 from lokki.cli.parameters import PARAMS, option_of, options_of, secrets_help, stored_parameters
 from lokki.cli.program import Program
 from lokki.cli.recorded import flow_of, found_run
@@ -73,7 +73,11 @@ def command(flow: Flow[..., Any] | None, program: Program) -> click.Command:
 def _as_in_text(name: str, program: Program) -> click.Command | None:
     """The command with the options of a run's flow, read from the text of its file."""
     flow = completing.flow_of_run(name, program.flow)
-    return None if flow is None else Command("rerun", params=[*options_of(flow), *_SETTINGS])
+    return (
+        None
+        if flow is None
+        else Command("rerun", params=[*options_of(flow, [NO_CACHE]), *_SETTINGS])
+    )
 
 
 def _here(
@@ -95,13 +99,13 @@ def _here(
         raise DefinitionError(f"run {run.id} belongs to flow '{run.flow}', not '{flow.name}'")
     like = loads(anyio.run(with_configured_params, run, config).params)
 
-    def again(params: Path | None, **given: Any) -> None:
+    def again(params: Path | None, no_cache: bool, **given: Any) -> None:
         asked = {each: given[each] for each in flow.parameters.names if each in given}
         graph = asked_graph(flow, params, asked, here=True, like=like)
-        raise click.exceptions.Exit(run_here(graph, config, program))
+        raise click.exceptions.Exit(run_here(graph, config, program, no_cache=no_cache))
 
     about = "\n\n".join(secrets_help(flow))
-    return _command(run.id, run.flow, about, options_of(flow, like=like), again)
+    return _command(run.id, run.flow, about, options_of(flow, [NO_CACHE], like=like), again)
 
 
 def _there(
@@ -121,7 +125,7 @@ def _there(
     }
     known = {each.name: each for each in parameters(described)}
 
-    def again(params: Path | None, **given: Any) -> None:
+    def again(params: Path | None, no_cache: bool, **given: Any) -> None:
         stored = {} if params is None else stored_parameters(params)
         asked = {each: given[each] for each in known if given[each] is not None}
         values = {
@@ -129,7 +133,7 @@ def _there(
             for each, value in asked.items()
         }
         try:
-            started = backend.start(run.flow, like | stored | values)
+            started = backend.start(run.flow, like | stored | values, no_cache=no_cache)
         except ServerError as error:
             if error.status == _WRONG:
                 raise ParameterError(str(error)) from None
@@ -141,7 +145,7 @@ def _there(
         replace(each, required=each.required and each.name not in like, default=like.get(each.name))
         for each in known.values()
     ]
-    return _command(run.id, run.flow, "", [PARAMS, *map(option_of, as_before)], again)
+    return _command(run.id, run.flow, "", [PARAMS, *map(option_of, as_before), NO_CACHE], again)
 
 
 def _command(

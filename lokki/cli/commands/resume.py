@@ -173,7 +173,8 @@ def _resume_on_server(name: str, program: Program, options: dict[str, Any]) -> i
         raise click.UsageError(f"--deployed is for runs on AWS: give --on {AWS}, not {on}")
     backend = ServerBackend(on)
     row = backend.find(name, program.flow)
-    asked = {"failed": again.failed or None, "error": again.error, "from": again.from_stage}
+    asked: dict[str, Any] = {"failed": again.failed or None, "error": again.error}
+    asked |= {"from": again.from_stage, "no_cache": again.no_cache or None}
     wanted = {key: value for key, value in asked.items() if value is not None}
     summary, anything = backend.plan(row.id, wanted)
     if options.pop("dry_run"):

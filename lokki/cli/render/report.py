@@ -167,6 +167,8 @@ class LineReport:
         if counts.done > self._reported.done or not counts.total:
             self._bar(counts, now)
         self.tell(logging.step_complete(name, now, seconds))
+        if counts.reused:
+            self.tell(logging.step_reused(name, now, counts.reused, counts.total))
         if counts.tolerated:
             listed_by = self._program.command("show", str(self._run_id))
             self.tell(logging.step_tolerated(name, now, counts.tolerated, counts.total, listed_by))

@@ -31,6 +31,7 @@ def stages_of(stages: Sequence[Stage], console: Console) -> Text:
     ]
     retrying = count_cells([stage.retrying for stage in stages], "yellow")
     tolerated = count_cells([stage.tolerated for stage in stages], "yellow")
+    reused = count_cells([stage.reused for stage in stages], "dim")
     times = [Text(duration(stage.duration)) for stage in stages]
     columns = [
         Column("stage", [Text(plain(stage.name)) for stage in stages], least=12),
@@ -39,8 +40,9 @@ def stages_of(stages: Sequence[Stage], console: Console) -> Text:
         Column("failed", count_cells([each.failed for each in stages], "red"), right=True),
         Column("tolerated", tolerated, right=True, goes=1),
         Column("retrying", retrying, right=True, goes=3),
-        Column("took", times, right=True, goes=4),
-        Column("rate", [Text(rate(each)) for each in rates], right=True, goes=5),
+        Column("reused", reused, right=True, goes=4),
+        Column("took", times, right=True, goes=5),
+        Column("rate", [Text(rate(each)) for each in rates], right=True, goes=6),
     ]
     return table(columns, room(console))
 
@@ -57,12 +59,14 @@ def _inner(steps: Sequence[InnerStep], room: int) -> Text:
         return Text()
     means = [each.mean_seconds for each in steps]
     failed = count_cells([each.failed_attempts for each in steps], "yellow")
+    reused = count_cells([each.reused for each in steps], "dim")
     times = [Text("" if each is None else mean(each)) for each in means]
     columns = [
         Column("inner step", [Text(f"· {plain(each.step)}") for each in steps], least=12),
         Column("done", [Text(f"{each.succeeded:,}") for each in steps], right=True),
         Column("failed attempts", failed, right=True, goes=1),
-        Column("mean", times, right=True, goes=2),
+        Column("reused", reused, right=True, goes=2),
+        Column("mean", times, right=True, goes=3),
     ]
     return table(columns, room)
 

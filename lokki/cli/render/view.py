@@ -57,16 +57,18 @@ class StageView:
         self.status, self.counts, self._took = status, counts, seconds
 
     def cells(self, now: float, *, last: bool) -> list[_Cell]:
-        """Count, trouble, rate and time; ``last``: nothing will change any more."""
+        """Count, other counts, rate and time; ``last``: nothing will change any more."""
         if self.status in ("waiting", "kept"):
             return [("", "")] * 4
         counts = self.counts
         troubles = {name: getattr(counts, name) for name in ("failed", "tolerated", "retrying")}
-        trouble = [f"{count:,} {name}" for name, count in troubles.items() if count]
+        others = troubles | {"reused": counts.reused}
+        noted = [f"{count:,} {name}" for name, count in others.items() if count]
+        style = "red" if counts.failed else "yellow" if any(troubles.values()) else "dim"
         per_second = self._rate(now)
         return [
             (f"{counts.done:,}/{counts.total:,}" if self.is_map else "", ""),
-            (", ".join(trouble), "red" if counts.failed else "yellow"),
+            (", ".join(noted), style),
             (rate(per_second), ""),
             (self._time(now, per_second, last=last), "dim"),
         ]

@@ -28,11 +28,12 @@ from lokki.engine.cluster.messages import KEY, VERSIONS, Kept, News, Order, Repl
 from lokki.engine.cluster.stores import Results
 from lokki.engine.cluster.versions import versions_of
 from lokki.engine.elsewhere import Again, Unimportable, Unloadable
-from lokki.engine.perform import CallCancelled, Packed, Put
+from lokki.engine.perform import CallCancelled
 from lokki.engine.program import Program
 from lokki.engine.progress import Begun
 from lokki.engine.sliced import Items
 from lokki.engine.spawning import cores
+from lokki.engine.storing import Packed, Put
 from lokki.engine.workers import WorkerPool
 from lokki.errors import WorkerDied, described
 from lokki.location import in_library
@@ -260,6 +261,8 @@ class _Served:
 
     def hear(self, kind: str, of: Any, content: Any) -> Any:
         answer = None
+        if kind == "find":  # the engine hears of it too late to answer
+            return None
         if kind == "put":
             content = Packed.of(Put(key_of_start(content[0], self._start), content[1]))
             answer = content.ref

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lokki.engine.perform import Packed
+from lokki.engine.storing import Packed
 from lokki.errors import LokkiError
 from lokki.store.keys import order_key
 from lokki.store.local import LocalStore

@@ -10,6 +10,7 @@ from lokki.engine.engine import new_run_id
 from lokki.errors import LokkiError
 from lokki.model.run import Run, RunList
 from lokki_server import models
+from lokki_server.problems import Problem
 from lokki_server.routes.common import FlowName, IdempotencyKey, RunsAsked, Serving, problems
 
 router = APIRouter(prefix="/aws/flows", tags=["aws"])
@@ -49,6 +50,9 @@ async def start_execution(
 
     The same `Idempotency-Key` returns the same run of the flow again.
     """
+    if request.no_cache:
+        detail = "on AWS, runs always use the cache: leave 'no_cache' out"
+        raise Problem(409, "Not on AWS", detail)
     await service.checked(name, request.model_dump_json().encode())
     runs = await service.mirror.of(name)
     if idempotency_key is None:

@@ -73,4 +73,10 @@ async def plan_resume(runs: Runs, run_id: RunId, request: models.ResumeRequest) 
 
 def _options(request: models.ResumeRequest) -> ResumeOptions:
     """What a request names to run again."""
-    return ResumeOptions(request.failed, request.error, request.from_, deployed=request.deployed)
+    return ResumeOptions(
+        request.failed,
+        request.error,
+        request.from_,
+        deployed=request.deployed,
+        no_cache=request.no_cache,
+    )

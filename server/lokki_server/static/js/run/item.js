@@ -80,7 +80,7 @@ function draw(run, item, steps) {
       "dl",
       { class: "run-facts card" },
       fact("Status", badge(item.status).node),
-      fact("Attempts", String(item.attempts)),
+      fact("Attempts", item.reused ? "none: its result was reused" : String(item.attempts)),
       fact("Started", when(item.started)),
       fact("Finished", when(item.finished)),
       fact("Took", duration(item.duration) || "–"),

@@ -189,7 +189,7 @@ function table(base, items) {
   );
 }
 
-function row(base, { index, status, attempts, started, duration: seconds, error }) {
+function row(base, { index, status, attempts, reused, started, duration: seconds, error }) {
   const cell = (label, kind, ...children) =>
     h("td", { class: kind, "data-label": label }, ...children);
   return h(
@@ -201,7 +201,7 @@ function row(base, { index, status, attempts, started, duration: seconds, error 
       h("a", { class: "id", href: `${base}/${index}` }, `#${index}`),
     ),
     cell("Status", null, badge(status).node),
-    cell("Attempts", "number", String(attempts)),
+    cell("Attempts", "number", reused ? "reused" : String(attempts)),
     cell("Started", null, when(started)),
     cell("Took", "number", duration(seconds) || "–"),
     cell(

@@ -76,6 +76,7 @@ export function mapCard(run, { position, name }) {
         : [perSecond > 0 && `${rate(perSecond)} on average`];
       if (goes && perSecond > 0 && left > 0 && !run.cancel_requested)
         words.push(`about ${duration(Math.ceil(left / perSecond))} left`);
+      if (stage.reused) words.push(`${count(stage.reused)} reused`);
       setText(speed, words.filter(Boolean).join(" · "));
       keyed(
         counts,
@@ -112,10 +113,11 @@ function innerStep({ step }) {
   const text = h("span");
   return {
     node: h("li", null, h("code", null, step), text),
-    update({ succeeded, failed_attempts: failed, mean_seconds: seconds }) {
+    update({ succeeded, failed_attempts: failed, mean_seconds: seconds, reused }) {
       const words = [
         `${count(succeeded)} done`,
         failed > 0 && `${count(failed)} failed ${failed === 1 ? "attempt" : "attempts"}`,
+        reused > 0 && `${count(reused)} reused`,
         seconds !== null && `${mean(seconds)} on average`,
       ];
       setText(text, words.filter(Boolean).join(" · "));

@@ -53,7 +53,7 @@ function rowsOf(run) {
     left: (100 * spans[index][0]) / whole,
     width: (100 * (spans[index][1] ?? unknown)) / whole,
     shares: PARTS.map((name) => (stage.total ? stage[name] / stage.total : 0)),
-    items: stage.kind === "map" ? `${count(done(stage))} of ${count(stage.total)}` : "",
+    items: itemsOf(stage),
     time: duration(seconds[index]),
   }));
   const last = run.stages.at(-1)?.position ?? -1;
@@ -68,6 +68,14 @@ function rowsOf(run) {
     time: "",
   }));
   return { stages: [...begun, ...waiting], whole };
+}
+
+/** How many items of a map are done, and whether the result of a step was reused. */
+function itemsOf(stage) {
+  const reused = stage.reused > 0;
+  if (stage.kind !== "map") return reused ? "reused" : "";
+  const items = `${count(done(stage))} of ${count(stage.total)}`;
+  return reused ? `${items}, ${count(stage.reused)} reused` : items;
 }
 
 function row() {
