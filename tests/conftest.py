@@ -52,6 +52,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run first what may take longest: at the end, one process would work on it alone."""
+    items.sort(key=lambda item: -_seconds(item))
+
+
+def _seconds(item: pytest.Item) -> float:
+    marked = item.get_closest_marker("timeout")
+    return marked.args[0] if marked is not None else 0.0
+
+
 gc.disable()  # what is imported and collected stays
 
 
