@@ -16,6 +16,7 @@ import runpy
 import sys
 import time
 from contextlib import suppress
+from functools import cache
 from typing import NoReturn
 
 _CLIENT = [sys.executable, "-m", "awslambdaric"]
@@ -35,6 +36,14 @@ def _run(wanted: int) -> None:
     time.tzset()
     os.execvp = _replaced  # type: ignore[assignment]
     _module(argv)
+
+
+def _describe_s3() -> None:
+    """Read what botocore knows about S3: most of the making of a client, which each fork needs."""
+    import botocore.session
+
+    botocore.session.create_loader = cache(botocore.session.create_loader)
+    botocore.session.get_session().create_client("s3", region_name="us-east-1")
 
 
 def _module(argv: list[str]) -> None:
@@ -60,4 +69,6 @@ if __name__ == "__main__":
         sys.exit()
     with suppress(Exception):
         import lokki.runtime.handler  # noqa: F401
+
+        _describe_s3()
     runpy.run_path(sys.argv[2])["main"](_run)
