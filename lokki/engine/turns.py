@@ -128,7 +128,7 @@ class Turns:
             share = work.state.fresh // (2 * self.limits[work.lane])  # the last slices are shorter
             if work.lane == "dask":
                 least, most = (int(each / work.seconds_per_item) for each in _CLUSTER_SECONDS)
-                fitting, growth = min(most, max(share, least)), 64
+                fitting, growth = min(most, max(share, least)), _MOST_ITEMS
             elif fitting:
                 growth = 16
                 fitting = max(fitting, min(int(WORKER_SECONDS / work.seconds_per_item), share))

@@ -52,7 +52,7 @@ def stage(writer):
         step = Step(
             on_loop if kind == "async" else plain,
             retry=RetryConfig(retries=retries, delay=5),
-            executor="process" if kind == "process" else None,
+            executor=kind if kind in ("process", "dask") else None,
         )
         call = StepCall(step, "work")
         state = RunState([MapStage((call,), concurrency_limit=limit)])
@@ -76,7 +76,7 @@ def stage(writer):
 
 
 def turns_of(*works: StageWork, total=100, **limits) -> Turns:
-    turns = Turns({kind: limits.get(kind, 100) for kind in KINDS}, total)
+    turns = Turns({kind: limits.get(kind, 100) for kind in (*KINDS, "dask")}, total)
     for work in works:
         turns.add(work)
     return turns
@@ -136,6 +136,11 @@ def test_slices_of_workers_are_longer_until_little_is_left(stage):
     assert long == 50
     last = [45, 34, 26, 19, 14, 11, 8, 6, 5, 3, 3, 2, 2, 2, 2, 1]
     assert found == [1, 16, *[long] * 6, *last]
+
+
+def test_slices_of_a_cluster_are_long_from_the_second_on(stage):
+    assert sizes(turns_of(stage(10**5, kind="dask"), dask=2), 2, 10e-6) == [1, 4096]
+    assert sizes(turns_of(stage(10**5, kind="dask"), dask=2), 2, 1e-3) == [1, 200]
 
 
 def test_a_slice_is_no_longer_than_what_is_left(stage):
