@@ -141,7 +141,8 @@ def test_its_services_run_as_a_user_who_may_write_what_they_do():
     dockerfile = COMPOSE["services"]["lokki"]["build"]["dockerfile_inline"]
     *_, last = re.findall(r"^[A-Z]+ .*$", dockerfile, re.MULTILINE)
     user = last.removeprefix("USER ")
-    (made,) = re.findall(rf"^RUN useradd .*{user} && install -d -o {user} (.*)$", dockerfile, re.M)
+    made_for = rf"^RUN useradd .*{user} && install -d --owner={user} (.*)$"
+    (made,) = re.findall(made_for, dockerfile, re.MULTILINE)
     journal = COMPOSE["services"]["lokki"]["environment"]["LOKKI_LOCAL_JOURNAL"]
     assert {str(Path(journal).parent), load().build_dir} == set(made.split())
 
