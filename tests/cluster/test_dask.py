@@ -20,6 +20,8 @@ from lokki.errors import ClusterError, ConfigError, DefinitionError
 from lokki.store.items import Items
 from lokki.store.local import LocalStore
 
+pytestmark = pytest.mark.timeout(180)  # it starts interpreters, one after the other
+
 ALL = list(range(flows.COUNT))
 
 

@@ -19,6 +19,8 @@ from lokki.errors import ClusterError
 from lokki.store.local import LocalStore
 from lokki.store.s3 import S3Store
 
+pytestmark = pytest.mark.timeout(180)  # it starts interpreters, one after the other
+
 TLS = "DASK_DISTRIBUTED__COMM__TLS__"
 ALL = list(range(flows.COUNT))
 
