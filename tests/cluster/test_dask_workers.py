@@ -41,10 +41,12 @@ def told(engine, run_id):
 @pytest.mark.asyncio
 async def test_workers_that_leave_cost_no_attempt(cluster, tmp_path):
     def leave(engine, run_id):
-        for number, way in enumerate((cluster.retire, cluster.terminate), 1):
-            until(lambda number=number: begun(engine, run_id) == number, "item 9 runs")
-            way(f"leaving-{number}")
-            cluster.start_worker(f"leaving-{number + 1}", "--nanny", has="leaving")
+        until(lambda: begun(engine, run_id) == 1, "item 9 runs")
+        cluster.retire("leaving-1")
+        cluster.start_worker("leaving-2", "--nanny", has="leaving")
+        until(lambda: begun(engine, run_id) == 2, "item 9 runs again")
+        cluster.terminate("leaving-2")
+        cluster.start_worker("leaving-3", has="leaving")
         until(lambda: begun(engine, run_id) == 3, "item 9 runs again")
         (tmp_path / "gone").touch()
 
