@@ -12,7 +12,11 @@ on the event loop or on a Dask cluster of two workers. A fault strikes it at a r
 - *sessions*: an administrator ends the engine's connections;
 - *dask worker*: one of the cluster's workers is killed, and another one started;
 - *dask scheduler*: it is killed, and started again a moment later;
-- *network*: nothing passes between the engine and the server for some seconds, then all is cut.
+- *network*: nothing passes between the engine and the server for some seconds, then all is cut;
+- *disk*: that of the journal, a file system of its own, is full for some seconds;
+- *clock*: the engine's clock goes three hours ahead or back, and another process wants the run.
+
+*disk* needs the right to mount, *clock* a C compiler; what is missing is told, and left out.
 
 Every call writes a line "index attempt life" at its start. Exits with 1 if a result is wrong, if an
 item that was recorded before the fault was called after it, or if a process that had lost its run
@@ -24,15 +28,18 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from contextlib import ExitStack, closing, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from secrets import token_hex
 
+import psycopg
 from kill import FLOW
 from observed import Observed, Outcome, was_committed
 from relay import Relay
@@ -77,7 +84,9 @@ class Trial(Observed):
         count: int,
         server: PostgresServer | None,
         relay: Relay | None,
-        cluster: Cluster,
+        cluster: Cluster | None,
+        disk: Path,
+        own_clock: bool,
     ) -> None:
         flow = FLOW.replace('"calls"', repr(str(place / "calls")))  # a Dask worker is elsewhere
         flow = flow.replace('os.environ["LANE"]', repr(lane)).replace("{os.environ['LIFE']}", "0")
@@ -88,15 +97,22 @@ class Trial(Observed):
         self.server = server
         self.relay = relay
         self.late = 0
+        self.disk = disk
+        self.journal = disk / "lokki.db"
+        self.clock = place / "clock" if own_clock else None
+        if self.clock is not None:
+            self.clock.write_text("0")
         self.before: dict[int, Outcome] = {}
         self.offset = 0
 
     def begin(self, *command: str) -> subprocess.Popen[str]:
         """A process of the run, which reaches the database through the relay if there is one."""
-        env = {"LOKKI_LOCAL_CLUSTER": self.cluster.address} if self.lane == "dask" else {}
+        env = {} if self.cluster is None else {"LOKKI_LOCAL_CLUSTER": self.cluster.address}
         if self.relay is not None and self.server is not None and self.database is not None:
             near = self.database.replace(f":{self.server.port}/", f":{self.relay.port}/")
             env["LOKKI_LOCAL_JOURNAL"] = near
+        if self.clock is not None:
+            env |= {"LD_PRELOAD": str(CLOCK), "CLOCK": str(self.clock)}
         return self.start(*command, **env)
 
     def until_recorded(self, process: subprocess.Popen[str], share: float) -> bool:
@@ -236,6 +252,7 @@ def cut_network(trial: Trial, process: subprocess.Popen[str]) -> str:
 
 def kill_dask_worker(trial: Trial, process: subprocess.Popen[str]) -> str:
     """Its item fails, and the run is resumed if it ends with that."""
+    assert trial.cluster is not None
     trial.look()
     trial.cluster.kill("first")
     trial.cluster.start_worker("first")
@@ -244,6 +261,7 @@ def kill_dask_worker(trial: Trial, process: subprocess.Popen[str]) -> str:
 
 
 def kill_dask_scheduler(trial: Trial, process: subprocess.Popen[str]) -> str:
+    assert trial.cluster is not None
     trial.look()
     trial.cluster.kill("scheduler")
     time.sleep(random.uniform(0, 2))
@@ -252,6 +270,32 @@ def kill_dask_scheduler(trial: Trial, process: subprocess.Popen[str]) -> str:
         trial.cluster.start_worker(name)
     printed = trial.finish(process)
     return printed if process.returncode == 0 else trial.resumed()
+
+
+def fill_disk(trial: Trial, process: subprocess.Popen[str]) -> str:
+    trial.look()
+    filler = trial.disk / "filler"
+    with suppress(OSError), filler.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(1 << 16))
+    if trial.server is not None:
+        with suppress(psycopg.Error):  # its log has room, until it begins another file
+            trial.server.ask("SELECT pg_switch_wal()")
+    time.sleep(random.uniform(1, 3))
+    filler.unlink()
+    if trial.server is not None and trial.server.process.poll() is not None:
+        trial.server.start()
+    printed = trial.finish(process)
+    return printed if process.returncode == 0 else trial.resumed()
+
+
+def set_clock(trial: Trial, process: subprocess.Popen[str]) -> str:
+    assert trial.clock is not None
+    trial.look()
+    trial.clock.write_text(random.choice(("10800", "-10800")))
+    other = trial.finish(trial.start("resume", "last"))
+    printed = trial.finish(process)
+    return printed or other if process.returncode == 0 else trial.resumed()
 
 
 def _descendants(pid: int) -> list[int]:
@@ -277,6 +321,8 @@ EVERYWHERE: dict[str, Fault] = {
     "worker": kill_worker,
     "dask worker": kill_dask_worker,
     "dask scheduler": kill_dask_scheduler,
+    "disk": fill_disk,
+    "clock": set_clock,
 }
 SLOW: dict[str, Fault] = {"stopped": stop}
 """Those that take as long as a lease."""
@@ -294,6 +340,30 @@ LANES_OF: dict[str, tuple[str, ...]] = {
 }
 """Where a fault can strike, if not everywhere."""
 WORKERS = ("first", "second")
+DISK_BYTES = {"sqlite": "4m", "postgres": "160m"}
+CLOCK = WORK / "clock.so"
+
+
+@contextmanager
+def small_disk(size: str) -> Iterator[Path]:
+    """A file system in memory, which any user may enter."""
+    place = WORK / f"disk-{token_hex(4)}"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", place], check=True)
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "--lazy", place], check=True)
+        place.rmdir()
+
+
+def missing(fault: Fault) -> str | None:
+    """What this machine has not that a fault needs."""
+    if fault is set_clock and shutil.which("cc") is None:
+        return "there is no C compiler"
+    if fault is fill_disk and os.geteuid() != 0:
+        return "only root may mount a small disk"
+    return None
 
 
 def strike(
@@ -302,21 +372,33 @@ def strike(
     lane: str,
     count: int,
     server: PostgresServer | None,
-    cluster: Cluster,
-) -> None:
+    cluster: Cluster | None,
+) -> bool:
+    """Begin a run and strike it; False if it has ended before."""
     with ExitStack() as opened:
         relay = None
         if fault is cut_network and server is not None:
             relay = opened.enter_context(closing(Relay(server.port)))
         place = opened.enter_context(directory())
-        trial = Trial(place, lane, count, server, relay, cluster)
+        if fault is set_clock and not CLOCK.exists():
+            source = Path(__file__).with_name("clock.c")
+            subprocess.run(["cc", "-shared", "-fPIC", "-O2", source, "-o", CLOCK], check=True)
+        disk = place
+        if fault is fill_disk:
+            size = DISK_BYTES["sqlite" if server is None else "postgres"]
+            disk = opened.enter_context(small_disk(size))
+            if server is not None:
+                server = opened.enter_context(closing(PostgresServer(fsync=True, place=disk)))
+        on = cluster if lane == "dask" else None
+        trial = Trial(place, lane, count, server, relay, on, disk, fault is set_clock)
         process = trial.begin("run", "--count", str(count))
         try:
-            if trial.until_recorded(process, random.uniform(0.02, 0.8)):
-                strikes.struck += 1
-                trial.check(strikes, fault(trial, process))
-            else:
+            if not trial.until_recorded(process, random.uniform(0.02, 0.8)):
                 strikes.missed += 1
+                return False
+            strikes.struck += 1
+            trial.check(strikes, fault(trial, process))
+            return True
         finally:
             process.kill()
             process.communicate()
@@ -327,31 +409,40 @@ def main() -> int:
     add_options(parser, 1)
     parser.add_argument("--times", type=int, default=10, help="how often each fault strikes")
     parser.add_argument("--fault", action="append", help="only this one")
+    parser.add_argument("--lane", action="append", choices=LANES, help="only in this one")
     parser.add_argument("--journal", choices=("sqlite", "postgres"), action="append")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
     options = parser.parse_args()
     begin(options)
     random.seed(options.seed)
     count, repeat = (1_000, 1) if options.quick else (5_000, options.times)
+    lanes = options.lane or LANES
     rows, held = [], True
     WORK.mkdir(exist_ok=True)
     for journal in options.journal or ("sqlite", "postgres"):
         with ExitStack() as opened:
             server = None
-            cluster = opened.enter_context(Cluster(opened.enter_context(directory())))
-            for worker in WORKERS:
-                cluster.start_worker(worker)
-                cluster.until_worker(worker)
+            cluster = None
+            if "dask" in lanes:
+                cluster = opened.enter_context(Cluster(opened.enter_context(directory())))
+                for worker in WORKERS:
+                    cluster.start_worker(worker)
+                    cluster.until_worker(worker)
             if journal == "postgres":
                 server = opened.enter_context(closing(PostgresServer(fsync=True, place=WORK)))
             faults = EVERYWHERE | (SLOW | OF_POSTGRES if server is not None else {})
             for name, fault in faults.items():
                 if options.fault and name not in options.fault:
                     continue
+                if (lack := missing(fault)) is not None:
+                    print(f"{journal}, {name}: left out: {lack}", flush=True)
+                    continue
                 strikes = Strikes()
                 times = max(1, repeat // 5) if name in SLOW else repeat
                 for lane in LANES_OF.get(name, LANES) * times:
-                    strike(strikes, fault, lane, count, server, cluster)
+                    if lane in lanes:
+                        while not strike(strikes, fault, lane, count, server, cluster):
+                            pass
                 held &= strikes.held
                 rows.append(
                     (journal, name, strikes.struck, len(strikes.wrong), strikes.again,
