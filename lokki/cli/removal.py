@@ -29,10 +29,13 @@ from lokki.store.runs import RunRecord
 def collect_cache(config: Config, older_than: float | None, dry_run: bool) -> None:
     """Remove the cached results that have expired or, if given, are older; report how many."""
     path = journal_path(config)
+    with closing(Reader(path, create=False)) as read:
+        old = outdated(read, older_than)
     if dry_run:
-        with closing(Reader(path, create=False)) as read:
-            old = outdated(read, older_than)
         click.echo(f"{counted(old, 'cached result')} would be removed", err=True)
+        return
+    if not old:
+        click.echo("nothing to remove", err=True)
         return
     removed = asyncio.run(_remove_cached(path, payload_store(path, config), older_than))
     click.echo(f"{counted(removed, 'cached result')} removed", err=True)

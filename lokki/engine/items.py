@@ -117,6 +117,7 @@ class StageWork:
     def report(self, done: Slice, now: float) -> None:
         """Pass a slice's outcomes to the state and the journal; the caller holds the lock."""
         attempts, rows = done.failed, done.rows
+        self.state.give_back(done.served)
         verdicts = self.state.report(
             done.claim, done.succeeded, [attempt.failed for attempt in attempts], now
         )
@@ -196,6 +197,11 @@ class Slice(Performed[StageWork]):
         """Note an item whose first inner step has the result of an earlier call."""
         self.work.carried[index] = Carried(value, None, None)
         self._served.reused.append(0)
+
+    @property
+    def served(self) -> int:
+        """How many items needed no call."""
+        return len(self._served.items)
 
     def close(self) -> None:
         """Add the spans and the items that needed no call to the rows."""

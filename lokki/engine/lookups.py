@@ -76,6 +76,10 @@ class Reuse:
                 done.reuse_first(index, reused.value)
                 left.append((index, 1, 1))
             else:
-                stored = answered(adopted(work, 0, index, reused.found), put)
-                done.reuse(index, reused.value, began, *stored)
+                try:
+                    stored = answered(adopted(work, 0, index, reused.found), put)
+                except Exception:  # the result of a call would not be stored either: the item fails
+                    left.append(each)
+                else:
+                    done.reuse(index, reused.value, began, *stored)
         claim.works.extend(left)

@@ -372,6 +372,11 @@ class RunState:
         if self._pace is not None:
             self._pace.give_back(len(works))
 
+    def give_back(self, count: int) -> None:
+        """Note that so many claimed items needed no call: the pace of their map has room again."""
+        if self._pace is not None:
+            self._pace.give_back(count)
+
     def _fail(self, failure: Failed, now: float) -> ItemStatus:
         index, attempt = failure.index, failure.attempt
         items = self._items

@@ -128,6 +128,20 @@ async def test_runs_reuse_results_in_a_journal_on_postgresql(called, postgres, m
     assert ask(place, "SELECT count(*) FROM cached") == [(0,)]
 
 
+@flow
+def slowly():
+    return numbers(4).map(in_thread, rate_limit="1/h")
+
+
+@pytest.mark.asyncio
+async def test_what_is_reused_does_not_count_for_the_rate_of_a_map(called):
+    await run(threads)
+    called()
+    with anyio.fail_after(30):
+        assert len(await run(slowly)) == 4
+    assert called() == {}
+
+
 @step
 def plus_one(value):
     noted("plus_one")
