@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import json
+import keyword
 import re
 import sys
-from importlib.metadata import distribution
+from importlib.metadata import distribution, packages_distributions
 from urllib.parse import unquote, urlsplit
 
 from lokki.errors import LokkiError
 
 _DISTRIBUTION = "lokki-engine"
-_TAKEN = sys.stdlib_module_names | {"lokki", "tests", "conftest"}
+_IN_FLOW = {"main", "list_words", "measure", "summarize"}
+_TAKEN = {
+    *sys.stdlib_module_names,
+    *keyword.kwlist,
+    "lokki",
+    "test",
+    "tests",
+    "conftest",
+} | _IN_FLOW
 
 _FLOW = '''"""Measure some words: a flow to put your own steps into."""
 
@@ -88,14 +97,18 @@ package_type = "zip" # "image" for large dependencies; it needs Docker to deploy
 # [aws]
 # artifact_bucket = "birds-lokki" # then: lokki plan, lokki deploy, lokki invoke MODULE.py
 """
+_COMMANDS = {
+    "uv sync": "install",
+    "uv run lokki run MODULE.py": "run the flow here; --count 100 is its parameter",
+    "uv run pytest": "test it, also as AWS would run it",
+    "uv run lokki rehearse MODULE.py": "run its build here, and see what AWS would do",
+    "uv add 'lokki-engine[server]'": "once, then:",
+    "uv run lokki serve MODULE.py": "HTTP API and dashboard",
+}
 _README = """# NAME
 
 ```sh
-uv sync                          # install
-uv run lokki run MODULE.py       # run the flow here; --count 100 is its parameter
-uv run pytest                    # test it, also as AWS would run it
-uv run lokki rehearse MODULE.py  # run its build here, and see what AWS would do
-uv run lokki serve MODULE.py     # HTTP API and dashboard: uv add 'lokki-engine[server]'
+COMMANDS
 ```
 
 A run that was interrupted or has failed: `uv run lokki resume last`.
@@ -111,7 +124,7 @@ def files_of(folder: str) -> dict[str, str]:
     """The files of a project in a folder of this name, by path. Raises LokkiError."""
     name = re.sub(r"[^a-z0-9]+", "-", folder.lower()).strip("-")
     module = name.replace("-", "_")
-    if not name or not name[0].isalpha() or module in _TAKEN:
+    if not name[:1].isalpha() or module in _TAKEN or module in packages_distributions():
         other = f"{name.lstrip('0123456789-')}-flow".lstrip("-")
         raise LokkiError(
             f"'{folder}' cannot be the name of a project and its module: choose another one, such "
@@ -123,12 +136,18 @@ def files_of(folder: str) -> dict[str, str]:
         f"{module}.py": _FLOW,
         "tests/conftest.py": _CONFTEST,
         f"tests/test_{module}.py": _TESTS,
-        "README.md": _README,
+        "README.md": _README.replace("COMMANDS", _commands(module)),
         ".gitignore": _IGNORED,
     }
     return {
         path: text.replace("MODULE", module).replace("NAME", name) for path, text in files.items()
     }
+
+
+def _commands(module: str) -> str:
+    told = {command.replace("MODULE", module): does for command, does in _COMMANDS.items()}
+    width = max(map(len, told))
+    return "\n".join(f"{command:<{width}}  # {does}" for command, does in told.items())
 
 
 def _source() -> str:

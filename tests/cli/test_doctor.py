@@ -123,6 +123,14 @@ def test_files_that_cannot_be_imported(states, terminal):
     assert advice == f"see it with `lokki flows {terminal / 'bad.py'}`"
 
 
+def test_only_files_that_cannot_be_imported(states, terminal):
+    (terminal / "bad.py").write_text("import no_such_module_of_mine\n")
+    code, found = states(terminal / "bad.py")
+    [(state, text, _)] = found["flows"]
+    assert (code, state) == (1, "error")
+    assert "no_such_module_of_mine" in text
+
+
 def test_an_account(states, aws, monkeypatch):
     monkeypatch.setenv("LOKKI_AWS_ENDPOINT", aws)
     monkeypatch.setenv("LOKKI_ARTIFACT_BUCKET", "birds-of-doctor")

@@ -79,10 +79,32 @@ def test_no_file_is_overwritten(done, terminal):
 
 @pytest.mark.parametrize(
     ("name", "advice"),
-    [("json", "json-flow"), ("lokki", "lokki-flow"), ("2026", "flow"), ("7 birds", "birds-flow")],
+    [
+        ("json", "json-flow"),
+        ("lokki", "lokki-flow"),
+        ("2026", "flow"),
+        ("7 birds", "birds-flow"),
+        ("class", "class-flow"),  # a keyword
+        ("measure", "measure-flow"),  # a step of the flow that is made
+        ("pytest", "pytest-flow"),  # what is installed could not be imported any more
+    ],
 )
 def test_names_that_no_module_can_have(done, terminal, name, advice):
     code, _, err = done("init", name)
     assert code == 1
     assert f"such as '{advice}'" in err
     assert not (terminal / name).exists()
+
+
+def test_a_folder_that_cannot_be_made_is_told(done, terminal):
+    (terminal / "notes").write_text("mine")
+    code, out, err = done("init", "notes/birds")
+    assert (code, out) == (1, "")
+    assert err == "Error: notes/birds/pyproject.toml cannot be made: Not a directory\n"
+
+
+def test_the_comments_of_the_commands_are_in_a_column(done, terminal):
+    done("init", "Garden Birds")
+    lines = (terminal / "Garden Birds" / "README.md").read_text().splitlines()
+    columns = {line.index("# ") for line in lines if line.startswith("uv ")}
+    assert len(columns) == 1

@@ -32,9 +32,12 @@ def command(folder: str) -> None:
             "`lokki init birds`"
         )
     for path, text in files.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("x", encoding="utf-8") as file:
+                file.write(text)
+        except OSError as error:
+            raise click.ClickException(f"{path} cannot be made: {error.strerror}") from None
         click.echo(f"made {path}", err=True)
     module = next(path.name for path in files if path.suffix == ".py")
     inside = "" if os.path.samefile(place, ".") else f"cd {shlex.quote(folder)} && "

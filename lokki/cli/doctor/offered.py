@@ -17,9 +17,10 @@ def flows(sources: Sequence[str]) -> Iterator[Check]:
         yield Check("flows", "error", str(error))
         return
     names = ", ".join(flow["name"] for each in found.values() for flow in each.get("flows", ()))
-    yield Check(
-        "flows", "ok", names or "none here: name their files, as in `lokki doctor birds.py`"
-    )
+    if names or not any("error" in each for each in found.values()):
+        yield Check(
+            "flows", "ok", names or "none here: name their files, as in `lokki doctor birds.py`"
+        )
     for file, each in found.items():
         if "error" in each:
             last = "".join(each["traceback"].splitlines()[-1:])
