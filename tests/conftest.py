@@ -55,12 +55,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run first what may take longest: at the end, one process would work on it alone."""
-    items.sort(key=lambda item: -_seconds(item))
-
-
-def _seconds(item: pytest.Item) -> float:
-    marked = item.get_closest_marker("timeout")
-    return marked.args[0] if marked is not None else 0.0
+    longest: dict[Path, float] = {}
+    for item in items:
+        marked = item.get_closest_marker("timeout")
+        seconds = marked.args[0] if marked is not None else 0.0
+        longest[item.path] = max(longest.get(item.path, 0.0), seconds)
+    items.sort(key=lambda item: -longest[item.path])  # those of a module stay together
 
 
 gc.disable()  # what is imported and collected stays
