@@ -44,17 +44,16 @@ class Output:
         return await self.used(values.loaded)
 
     async def shown_item(self, index: int) -> dict[str, Any] | None:
-        """An item of the list that it is, like `shown`; None if it has no such item."""
-        return await self._shown(partial(values.shown_item, index=index))
+        """An item of the list that it is, as `values.shown_item`; None if it has no such item."""
+        if values.is_too_long_a_list(self.length):
+            return values.OF_LONG_LIST
+        return await self.used(partial(values.shown_item, index=index))
 
     async def shown(self) -> dict[str, Any]:
         """As ``{"json": …}`` or, without being read, as ``{"type": …, "bytes": …}``."""
-        return await self._shown(values.shown)
-
-    async def _shown(self, show: Callable[[bytes], dict[str, Any] | T]) -> dict[str, Any] | T:
         try:
             values.check_length(self.length)
-            return await self.used(show)
+            return await self.used(values.shown)
         except values.NotShown as error:
             return error.description
 

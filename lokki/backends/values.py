@@ -10,11 +10,11 @@ import base64
 import datetime
 import decimal
 import io
+import json
 import math
 import pickle
 import uuid
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 from lokki.errors import PayloadTooLarge
 from lokki.store.codec import OF_ITEM, pickle_in
@@ -32,9 +32,13 @@ _SAFE = {
 } | {("decimal", "Decimal"): decimal.Decimal, ("uuid", "UUID"): uuid.UUID}  # fmt: skip
 _LONGEST = 1_000_000
 """Most bytes of the pickle of a value that is shown."""
-_LONGEST_STORED = 1_010_000
-"""A payload with more bytes certainly has a longer pickle, compressed or not."""
+_LONGEST_LIST = 10_000_000
+"""Most bytes of the pickle of a list of which an item is shown."""
+_MORE = 1.01
+"""A payload that is longer by this factor certainly has a longer pickle, compressed or not."""
 _LARGE = "a large value"
+OF_LONG_LIST = {"type": "an item of a large list"}
+_NOT_JSON = "a value that JSON cannot hold"
 _MOST_VALUES = 200_000
 _MOST_PRINTED = 5_000_000
 
@@ -43,8 +47,24 @@ class _Foreign(Exception):
     """A value contains a type that is not one of Python's own."""
 
 
-class _NoItem(Exception):
-    """A list is shorter than that."""
+class _Standin:
+    """Any object of a type that is not one of Python's own, in a list of which an item is shown."""
+
+    kind = ""
+
+    def __new__(cls, *_: object, **__: object) -> Self:
+        return super().__new__(cls)
+
+    def __init__(self, *_: object, **__: object) -> None:
+        pass
+
+    def _ignored(self, *_: object) -> None:
+        pass
+
+    __setstate__ = __setitem__ = append = extend = add = _ignored
+
+    def __repr__(self) -> str:
+        raise _Foreign(self.kind)
 
 
 class _Plain(pickle.Unpickler):
@@ -55,18 +75,24 @@ class _Plain(pickle.Unpickler):
             return _SAFE[module, name]
         except KeyError:
             parts = [*module.split("."), name]
-            raise _Foreign(".".join(part for part in parts if not part.startswith("_"))) from None
+            return self._foreign(".".join(part for part in parts if not part.startswith("_")))
 
     def persistent_load(self, pid: Any) -> Any:
         raise _Foreign("persistent")
 
+    def _foreign(self, kind: str) -> Any:
+        raise _Foreign(kind)
+
+
+class _PlainList(_Plain):
+    """Only the item that is shown must be of Python's own types."""
+
+    def _foreign(self, kind: str) -> Any:
+        return type("Standin", (_Standin,), {"kind": kind})
+
 
 def _plain(raw: bytes) -> Any:
     return _Plain(io.BytesIO(raw)).load()
-
-
-def _itself(value: Any) -> Any:
-    return value
 
 
 class NotShown(Exception):
@@ -96,26 +122,33 @@ def shown(packed: bytes) -> dict[str, Any]:
 
 
 def shown_item(packed: bytes, index: int) -> dict[str, Any] | None:
-    """An item of a packed list, like `shown`; None if there is no such item."""
-
-    def item(value: Any) -> Any:
-        try:
-            return value[index]
-        except IndexError:
-            raise _NoItem from None
-
+    """An item of a packed list as ``{"json": …}``, or as ``{"type": …}``; None if it has none."""
     try:
-        return {"json": _loaded(packed, item)[1]}
-    except _NoItem:
+        raw = pickle_in(packed, _LONGEST_LIST)
+    except PayloadTooLarge:
+        return OF_LONG_LIST
+    try:
+        item = _PlainList(io.BytesIO(raw)).load()[index]
+        found = plain(_Plainer(_MOST_VALUES).plain(item))
+    except IndexError:
         return None
-    except NotShown as error:
-        return error.description
+    except _Foreign as error:
+        return {"type": str(error)}
+    except Exception:  # JSON cannot hold it, or it is too deep
+        return {"type": _NOT_JSON}
+    size = len(json.dumps(found))
+    return {"json": found} if size <= _LONGEST else {"type": _LARGE, "bytes": size}
 
 
 def check_length(stored: int | None) -> None:
     """Raise NotShown for a payload of this length, if it is known to be too large."""
-    if stored is not None and stored > _LONGEST_STORED:
+    if stored is not None and stored > _LONGEST * _MORE:
         raise NotShown(_LARGE, stored)
+
+
+def is_too_long_a_list(stored: int | None) -> bool:
+    """Whether no item of a payload of this length can be shown."""
+    return stored is not None and stored > _LONGEST_LIST * _MORE
 
 
 def whole(raw: bytes) -> Any:
@@ -128,26 +161,24 @@ def text(value: Any) -> str:
     return f"{value}\n".encode("utf-8", "backslashreplace").decode()
 
 
-def _loaded(packed: bytes, part: Callable[[Any], Any] = _itself) -> tuple[Any, Any]:
-    """A part of a value, and the JSON value of that."""
+def _loaded(packed: bytes) -> tuple[Any, Any]:
+    """A value and its JSON value."""
     try:
         raw = pickle_in(packed, _LONGEST)
     except PayloadTooLarge as error:
         raise NotShown(_LARGE, error.size) from None
-    return _read(raw, _MOST_VALUES, part)
+    return _read(raw, _MOST_VALUES)
 
 
-def _read(raw: bytes, most: int, part: Callable[[Any], Any] = _itself) -> tuple[Any, Any]:
-    """A part of a value, and its JSON value, if that has at most this many values."""
+def _read(raw: bytes, most: int) -> tuple[Any, Any]:
+    """A value and its JSON value, if that has at most this many values."""
     try:
-        value = part(_plain(raw))
+        value = _plain(raw)
         return value, plain(_Plainer(most).plain(value))
     except _Foreign as error:
         raise NotShown(str(error), len(raw)) from None
-    except _NoItem:
-        raise
     except Exception:  # JSON cannot hold it, or it is too deep
-        raise NotShown("a value that JSON cannot hold", len(raw)) from None
+        raise NotShown(_NOT_JSON, len(raw)) from None
 
 
 class _Plainer:

@@ -111,7 +111,36 @@ def copying():
     assert done("run", "things.py")[0] == 0
     code, out, _ = done("show", "--item", 0)
     assert code == 0
-    assert "input\n  pathlib.PosixPath, " in out or "input\n  pathlib.Path, " in out
+    assert "input\n  pathlib.PosixPath\n" in out or "input\n  pathlib.Path\n" in out
     code, out, _ = done("show", "--item", 1)
     assert "(6,0" in out
     assert "letters: see --json)" in out
+
+
+def test_an_input_is_shown_whatever_else_its_list_has(done, terminal):
+    (terminal / "many.py").write_text(
+        """
+from fractions import Fraction
+from lokki import flow, step
+
+@step
+def sources():
+    return [Fraction(1, 3), "z" * 2_000_000, {"id": 2}, {Fraction(1, 3): "third"}]
+
+@step
+def looked_at(source):
+    return None
+
+@flow
+def many():
+    return sources().map(looked_at)
+"""
+    )
+    assert done("run", "many.py")[0] == 0
+    inputs = [json.loads(done("show", "--item", each, "--json")[1])["input"] for each in range(4)]
+    assert inputs == [
+        {"type": "fractions.Fraction"},
+        {"type": "a large value", "bytes": 2_000_002},
+        {"json": {"id": 2}},
+        {"type": "fractions.Fraction"},
+    ]

@@ -55,7 +55,8 @@ def _head(stage: Stage, item: ItemDetail) -> Text:
 def _shown(value: Mapping[str, Any]) -> str:
     """A value, or what it is if it cannot be shown."""
     if "json" not in value:
-        return f"{value['type']}, {value['bytes']:,} bytes"
+        size = f", {value['bytes']:,} bytes" if "bytes" in value else ""
+        return f"{value['type']}{size}"
     text = json.dumps(value["json"], ensure_ascii=False, indent=2)
     if len(text) <= _MOST_LETTERS:
         return plain(text)
