@@ -62,7 +62,7 @@ class ItemDetail(Item):
     output: dict[str, Any] | None
     """`{json: …}`, or `{type: …, bytes: …}` for values that JSON cannot hold"""
     input: dict[str, Any] | None = None
-    """the same; null: the flow's parameters, or not known"""
+    """the same, with its own `bytes` or none; null: the flow's parameters, or not known"""
 
 
 @model
