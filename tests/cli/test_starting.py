@@ -33,6 +33,7 @@ def test_a_new_project_runs_and_passes_its_tests(done, terminal, monkeypatch):
     assert "2 passed, 1 deselected" in tests.stdout
 
 
+@pytest.mark.timeout(180)
 def test_a_new_project_passes_its_test_of_the_build(done, terminal, rehearsal, monkeypatch):
     done("init", "owls")
     monkeypatch.chdir(terminal / "owls")
