@@ -125,6 +125,7 @@ def test_import_loads_the_definition_layer_alone():
         "lokki.decorators",
         "lokki.defaults",
         "lokki.deferred",
+        "lokki.durations",
         "lokki.errors",
         "lokki.graph",
         "lokki.model",

@@ -140,8 +140,9 @@ def test_an_account(states, aws, monkeypatch):
     assert found["bucket"] == [("ok", "birds-of-doctor is made by `deploy`", None)]
     for service in ("CloudFormation", "Step Functions", "logs"):
         assert found[service] == [("ok", "answers", None)]
-    [(state, _, advice)] = found["Lambda"]  # this AWS does not know how many functions it has
-    assert (state, advice) == ("warning", "maps will run at most 1,000 functions at a time")
+    [(state, _, advice)] = found["Lambda"]  # only an AWS of rehearsals says how many there may be
+    without = "maps will run at most 1,000 functions at a time"
+    assert (state, advice) in {("ok", None), ("warning", without)}
     assert "ECR" not in found
     assert found["uv"][0][0] == "ok"
 

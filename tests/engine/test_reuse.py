@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from contextlib import closing
 from math import inf
 
 import anyio
@@ -194,8 +195,8 @@ async def test_inner_steps_are_reused_each_by_itself(what, called, journal):
     with read_history(journal) as history:
         stage = history.stages(history.find("last").id)[1]
         assert [each.reused for each in history.inner(stage, ("a", "b", "c"))] == [3, 0, 3]
-        items = Items(Reader(journal)).page(stage)
-        assert [each.reused for each in items] == [True] * 3
+        with closing(Reader(journal)) as read:
+            assert [each.reused for each in Items(read).page(stage)] == [True] * 3
 
 
 @pytest.mark.asyncio
