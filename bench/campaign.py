@@ -140,6 +140,11 @@ class Trial(Observed):
             process.kill()
             return f"no end after {PATIENCE} s: {process.communicate()[0]}"
 
+    def outcome(self, process: subprocess.Popen[str]) -> str:
+        """The result of a process, or of a resume if it has failed."""
+        printed = self.finish(process)
+        return printed if process.returncode == 0 else self.resumed()
+
     def resumed(self) -> str:
         """The result of a resume; a run that has a process yet is asked for again."""
         deadline = time.monotonic() + LEASE_SECONDS + PATIENCE
@@ -191,8 +196,7 @@ def kill_worker(trial: Trial, process: subprocess.Popen[str]) -> str:
         return trial.finish(process)
     trial.look()
     os.kill(random.choice(workers), signal.SIGKILL)
-    printed = trial.finish(process)
-    return printed if process.returncode == 0 else trial.resumed()
+    return trial.outcome(process)
 
 
 def stop(trial: Trial, process: subprocess.Popen[str]) -> str:
@@ -226,8 +230,7 @@ def end_database(trial: Trial, process: subprocess.Popen[str]) -> str:
     trial.server.stop()
     time.sleep(random.uniform(0, 2))
     trial.server.start()
-    printed = trial.finish(process)
-    return printed if process.returncode == 0 else trial.resumed()
+    return trial.outcome(process)
 
 
 def end_sessions(trial: Trial, process: subprocess.Popen[str]) -> str:
@@ -237,8 +240,7 @@ def end_sessions(trial: Trial, process: subprocess.Popen[str]) -> str:
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
         " WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
     )
-    printed = trial.finish(process)
-    return printed if process.returncode == 0 else trial.resumed()
+    return trial.outcome(process)
 
 
 def cut_network(trial: Trial, process: subprocess.Popen[str]) -> str:
@@ -246,8 +248,7 @@ def cut_network(trial: Trial, process: subprocess.Popen[str]) -> str:
     trial.look()
     with trial.relay.silent():
         time.sleep(random.uniform(1, 8))
-    printed = trial.finish(process)
-    return printed if process.returncode == 0 else trial.resumed()
+    return trial.outcome(process)
 
 
 def kill_dask_worker(trial: Trial, process: subprocess.Popen[str]) -> str:
@@ -256,8 +257,7 @@ def kill_dask_worker(trial: Trial, process: subprocess.Popen[str]) -> str:
     trial.look()
     trial.cluster.kill("first")
     trial.cluster.start_worker("first")
-    printed = trial.finish(process)
-    return printed if process.returncode == 0 else trial.resumed()
+    return trial.outcome(process)
 
 
 def kill_dask_scheduler(trial: Trial, process: subprocess.Popen[str]) -> str:
@@ -268,8 +268,7 @@ def kill_dask_scheduler(trial: Trial, process: subprocess.Popen[str]) -> str:
     trial.cluster.start_scheduler()
     for name in WORKERS:  # they end with their scheduler
         trial.cluster.start_worker(name)
-    printed = trial.finish(process)
-    return printed if process.returncode == 0 else trial.resumed()
+    return trial.outcome(process)
 
 
 def fill_disk(trial: Trial, process: subprocess.Popen[str]) -> str:
@@ -285,8 +284,7 @@ def fill_disk(trial: Trial, process: subprocess.Popen[str]) -> str:
     filler.unlink()
     if trial.server is not None and trial.server.process.poll() is not None:
         trial.server.start()
-    printed = trial.finish(process)
-    return printed if process.returncode == 0 else trial.resumed()
+    return trial.outcome(process)
 
 
 def set_clock(trial: Trial, process: subprocess.Popen[str]) -> str:

@@ -9,9 +9,9 @@ import sys
 from importlib.metadata import distribution, packages_distributions
 from urllib.parse import unquote, urlsplit
 
+from lokki.builder.needs import DISTRIBUTION
 from lokki.errors import LokkiError
 
-_DISTRIBUTION = "lokki-engine"
 _IN_FLOW = {"main", "list_words", "measure", "summarize"}
 _TAKEN = {
     *sys.stdlib_module_names,
@@ -155,7 +155,7 @@ def _source() -> str:
 
     https://packaging.python.org/en/latest/specifications/direct-url/
     """
-    found = json.loads(distribution(_DISTRIBUTION).read_text("direct_url.json") or "{}")
+    found = json.loads(distribution(DISTRIBUTION).read_text("direct_url.json") or "{}")
     if not found:
         return ""
     url = found["url"]
@@ -166,4 +166,4 @@ def _source() -> str:
     else:
         source = {"url": url}
     entries = ", ".join(f"{key} = {json.dumps(value)}" for key, value in source.items())
-    return f"\n[tool.uv.sources]\n{_DISTRIBUTION} = {{ {entries} }}\n"
+    return f"\n[tool.uv.sources]\n{DISTRIBUTION} = {{ {entries} }}\n"

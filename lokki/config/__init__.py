@@ -1,5 +1,6 @@
 """Configuration: one typed schema, its sources in order, and where each value came from."""
 
+from lokki.config.folders import exists as exists
 from lokki.config.keys import KEYS as KEYS
 from lokki.config.keys import reference as reference
 from lokki.config.loading import DEFAULT as DEFAULT

@@ -22,12 +22,13 @@ def xdg(variable: str) -> str | None:
 def default_journal() -> str:
     """The journal where nothing is configured: one in ``~/.lokki`` goes on being used."""
     state = xdg(STATE)
-    if state is None or _exists(Local.journal):
+    if state is None or exists(Local.journal):
         return Local.journal
     return os.path.join(state, "lokki", "lokki.db")
 
 
-def _exists(path: str) -> bool:
+def exists(path: str) -> bool:
+    """Whether there is such a file or folder, which may be named with ``~``."""
     try:
         return Path(path).expanduser().exists()
     except RuntimeError:  # no home directory

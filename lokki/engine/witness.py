@@ -11,9 +11,9 @@ import threading
 from lokki.forks import end_process
 
 CLOSED = (
-    "a step has closed descriptors that it did not open, with os.closerange() or the like, and so "
-    "cut off the journal; close only what the step has opened, or use subprocess, which closes "
-    "them in the child. What was recorded is safe"
+    "a step has closed descriptors that it did not open, with os.closerange() or the like, and "
+    "lokki cannot go on without them; close only what the step has opened, or use subprocess, "
+    "which closes them in the child. What was recorded is safe"
 )
 
 reporting = threading.Lock()

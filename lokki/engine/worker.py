@@ -17,6 +17,7 @@ started are killed.
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import pickle
@@ -118,7 +119,7 @@ class _Stage:
         self.listed: str | None = traits.listed
         self.retried: Sequence[bool] = traits.retried
         self.name = traits.writer
-        self.timed = any(call.timeout is not None for call in calls)
+        self.plain = len(calls) == 1 and calls[0].timeout is None
         self.carried: dict[int, Carried] = {}
         self.inputs: dict[int, Any] = {}
         self.seconds_per_item = 0.0
@@ -277,7 +278,7 @@ class _Calls:
             return capture(call, index, attempt, error)
 
     def _called(self, stage: _Stage, call: BoundCall, value: Any, index: int, attempt: int) -> Any:
-        if len(stage.calls) == 1 and not stage.timed:
+        if stage.plain:
             return _made(call, value, index, attempt)
         self._progress.enter(stage.calls.index(call), monotonic())
         try:
@@ -294,8 +295,7 @@ class _Calls:
         why, began = None, monotonic()
         try:
             fresh = continued(stage.span, self._fresh)
-            alone = len(stage.calls) == 1 and not stage.timed
-            called = _made if alone else partial(self._called, stage)
+            called = _made if stage.plain else partial(self._called, stage)
             drive(done, fresh, called, partial(self._ask, stage, number))
         except _Unloadable as error:
             why = str(error)
@@ -394,5 +394,14 @@ def main(memory: int, connection: int) -> None:
     gc.enable()  # the imports that precede this are quicker without
     progress = Progress(memory)
     os.close(memory)
-    with closing(Channel(connection)) as channel, suppress(EOFError, ConnectionError):
-        serve(channel, progress)
+    try:
+        with closing(Channel(connection)) as channel, suppress(EOFError, ConnectionError):
+            serve(channel, progress)
+    except OSError as error:
+        if error.errno != errno.EBADF:
+            raise
+        from lokki.engine.witness import CLOSED  # here alone
+
+        with suppress(OSError):
+            os.write(2, f"Error: in a worker process, {CLOSED}\n".encode())
+        os._exit(1)

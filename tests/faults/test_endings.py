@@ -35,6 +35,10 @@ async def passed(number):
 def thread(number):
     return end(number)
 
+@step(executor="process")
+def apart(number):
+    return end(number)
+
 @step
 async def on_loop(number):
     end(number)
@@ -45,6 +49,7 @@ CHAINS = {{
     "thread": lambda: numbers().map(thread),
     "hop": lambda: numbers().map(passed).next(thread),
     "on_loop": lambda: numbers().map(on_loop),
+    "apart": lambda: numbers().map(apart),
 }}
 
 @flow
@@ -128,6 +133,14 @@ async def closing():
     code, out, told = ended("on_loop", waking, before_main=closing)
     assert (code, out) == (1, "")
     assert told.count("a step has closed descriptors that it did not open") == 1
+    assert "Traceback" not in told
+
+
+def test_a_worker_whose_descriptors_a_step_closes_is_reported(ended):
+    code, out, told = ended("apart", "os.closerange(3, 1000)")
+    assert (code, out) == (1, "")
+    assert "Error: in a worker process, a step has closed descriptors that it did not" in told
+    assert "WorkerDied: the worker process exited with code 1" in told
     assert "Traceback" not in told
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @click.command("doctor", cls=Command, params=[SOURCES, JSON], example="birds.py")
 def command(sources: tuple[str, ...], as_json: bool) -> None:
-    """Check what runs and deploys need, and say how to mend it.
+    """Check what runs and deploys need, and say how to fix it.
 
     Checks the versions of packages, the configuration, the journal, a small run, the flows of this
     folder or of the files named, and, where a bucket is configured, the AWS account, with requests

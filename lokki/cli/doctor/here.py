@@ -11,14 +11,14 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from time import monotonic
 
+from lokki.builder.needs import DISTRIBUTION
 from lokki.chain import StepNode
 from lokki.cli.doctor.check import Check
-from lokki.config import Config, files, unknown_variables
+from lokki.config import Config, exists, files, unknown_variables
 from lokki.decorators import flow, step
 from lokki.engine.engine import Engine
 from lokki.errors import LokkiError, RunFailed
 
-_DISTRIBUTION = "lokki-engine"
 _REQUIREMENT = re.compile(
     r"(?P<name>[\w.-]+)(?:\[[^]]*\])?\s*(?P<how>[>=]=)\s*(?P<version>[\d.]+)"
     r"(?:;\s*extra\s*==\s*['\"](?P<extra>\w+)['\"])?"
@@ -30,7 +30,7 @@ def python() -> Check:
     """The versions of lokki and Python, and the system."""
     system = platform.system()
     found = (
-        f"lokki {version(_DISTRIBUTION)}, Python {platform.python_version()}, "
+        f"lokki {version(DISTRIBUTION)}, Python {platform.python_version()}, "
         f"{system} {platform.machine()}"
     )
     if os.name == "nt":
@@ -40,8 +40,8 @@ def python() -> Check:
 
 def packages() -> Iterator[Check]:
     """Packages that are older than lokki needs, and the extras that are installed."""
-    outdated, missing, extras = [], set[str](), set[str]()
-    for requirement in requires(_DISTRIBUTION) or ():
+    outdated, missing, extras = dict[str, str](), set[str](), set[str]()
+    for requirement in requires(DISTRIBUTION) or ():
         parts = _REQUIREMENT.match(requirement)
         if parts is None:
             continue
@@ -54,9 +54,10 @@ def packages() -> Iterator[Check]:
             missing.add(extra or name)
             continue
         if _numbers(found) < _numbers(wanted) or (how == "==" and found != wanted):
-            outdated.append(f"{name} {found}, but lokki needs {how} {wanted}")
+            outdated[f"'{name}{how}{wanted}'"] = f"{name} {found}, but lokki needs {how} {wanted}"
     if outdated:
-        yield Check("packages", "error", "; ".join(outdated), f"pip install -U '{_DISTRIBUTION}'")
+        advice = f"pip install {' '.join(outdated)}"
+        yield Check("packages", "error", "; ".join(outdated.values()), advice)
     installed = ", ".join(sorted(extras - missing)) or "none"
     left_out = ", ".join(sorted(extras & missing))
     yield Check("extras", "ok", installed + (f"; not installed: {left_out}" if left_out else ""))
@@ -68,7 +69,7 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 def configuration(config: Config) -> Iterator[Check]:
     """The files that were read, and variables that set nothing."""
-    found = list(filter(_exists, files()))
+    found = list(filter(exists, files()))
     yield Check("configuration", "ok", ", ".join(found) or "no file: the defaults")
     for line in unknown_variables():
         yield Check("configuration", "warning", line, "correct its name, or unset it")
@@ -79,13 +80,6 @@ def configuration(config: Config) -> Iterator[Check]:
     ]
     if targets:
         yield Check("notices", "ok", f"{', '.join(targets)}; `lokki notify` sends a test notice")
-
-
-def _exists(file: str) -> bool:
-    try:
-        return Path(file).expanduser().is_file()
-    except RuntimeError:  # no home directory
-        return False
 
 
 @step

@@ -16,7 +16,7 @@ from lokki.store.connection import Reader
 from lokki.store.history import History
 
 _LITTLE_BYTES = 1 << 30
-"""Less room than this is told."""
+"""Less free space than this is reported."""
 
 
 def journal(config: Config) -> Iterator[Check]:
@@ -59,7 +59,7 @@ def payloads(config: Config) -> Iterator[Check]:
     """Whether large results can be written."""
     location = config.local.payloads
     if location is not None and "://" in location:
-        yield Check("large results", "ok", f"{location}, which the first large result shows")
+        yield Check("large results", "ok", f"{location}: not tried, since that would write there")
         return
     try:
         folder = payloads_path(journal_path(config), config)
