@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import forking
 import pytest
+from refusing import way
 from serving import Place, environment
 
 from lokki.model.structure import dumped, of_text
@@ -17,6 +18,8 @@ from lokki.store.outcomes import Outcomes
 from lokki.store.records import Opening
 from lokki.store.rows import StageRow, stage_id
 from lokki.store.spans import Span
+
+__all__ = ["way"]
 
 AT = datetime(2026, 2, 3, 10, 30, tzinfo=UTC).timestamp()
 TRACE = 'Traceback (most recent call last):\n  File "/flows/crunch.py", line 12, in crunch\n'
