@@ -20,7 +20,7 @@ _OWN = ("Host", "Expect", "Transfer-Encoding", "Content-Length", "Connection", "
 
 @dataclass
 class Way:
-    """Passes requests on to an AWS; ``refuses``: part of an action or a path, to status and code."""
+    """Passes requests on to an AWS; ``refuses``: part of an action or path, to status and code."""
 
     endpoint: str
     refuses: dict[str, tuple[int, str]] = field(default_factory=dict)
