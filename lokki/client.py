@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from http.client import HTTPException
 from math import inf
@@ -23,6 +23,7 @@ from lokki.model.failure import Error
 from lokki.model.reading import read
 from lokki.model.status import FINAL
 from lokki.numeric import json_whole
+from lokki.tags import checked_tags
 
 T = TypeVar("T")
 
@@ -125,14 +126,17 @@ class Client:
         *,
         key: str | None = None,
         no_cache: bool = False,
+        tags: Iterable[str] = (),
     ) -> ServerRun:
         """Start a run, or return the one that was started with the same idempotency ``key``.
 
-        ``no_cache``: as for `Engine.submit`.
+        ``no_cache`` and ``tags``: as for `Engine.submit`.
         """
         headers = {} if key is None else {"Idempotency-Key": key}
         path = f"/flows/{quote(flow, safe='')}/runs"
-        body = {"params": dict(params or {})} | ({"no_cache": True} if no_cache else {})
+        options = {"no_cache": no_cache, "tags": checked_tags(tags)}
+        given = {name: value for name, value in options.items() if value}  # as older servers know
+        body = {"params": dict(params or {}), **given}
         run = self.ask("POST", path, body, headers)
         return ServerRun(self, run["id"])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
 
 from lokki.chain import MapBlock, Step, StepNode
@@ -121,7 +121,11 @@ def flow(fn: Callable[P, StepNode[R]], /) -> Flow[P, R]: ...
 def flow(fn: Callable[P, MapBlock[R]], /) -> Flow[P, list[R]]: ...
 @overload
 def flow(
-    *, schedule: str | None = None, timezone: str | None = None, overlap: Overlap | None = None
+    *,
+    schedule: str | None = None,
+    timezone: str | None = None,
+    overlap: Overlap | None = None,
+    tags: Iterable[str] = (),
 ) -> FlowDecorator: ...
 def flow(
     fn: Any = None,
@@ -130,6 +134,7 @@ def flow(
     schedule: str | None = None,
     timezone: str | None = None,
     overlap: Overlap | None = None,
+    tags: Iterable[str] = (),
 ) -> Any:
     """Make a flow of a function that returns a chain; ``birds_flow`` becomes birds-flow.
 
@@ -142,12 +147,13 @@ def flow(
     schedule while an earlier scheduled run of the flow is queued or running. ``"skip"`` starts no
     run (default), ``"queue"`` starts one that waits for the earlier ones to end, ``"allow"`` starts
     one at once. On AWS, runs may always overlap: a build refuses ``"skip"`` and ``"queue"``, and
-    notes the default.
+    notes the default. ``tags``: words that are recorded with each run, to find it by (default:
+    none); a run may be given more.
 
     Raises DefinitionError for a schedule that never happens, that EventBridge Scheduler would
-    refuse or that its documentation leaves open, for an unknown time zone or overlap, and for a
-    reserved parameter name.
+    refuse or that its documentation leaves open, for an unknown time zone or overlap, for what is
+    no tag, and for a reserved parameter name.
     """
     if fn is not None:
-        return Flow(fn, schedule, timezone, overlap)
-    return lambda function: Flow(function, schedule, timezone, overlap)
+        return Flow(fn, schedule, timezone, overlap, tags)
+    return lambda function: Flow(function, schedule, timezone, overlap, tags)

@@ -6,7 +6,7 @@ Everything else reads these; nothing changes them.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from inspect import iscoroutinefunction
@@ -19,6 +19,7 @@ from lokki.model.structure import Structure, text_of
 from lokki.params import Parameters
 from lokki.stages import MapStage, Stage, StepCall, TaskStage
 from lokki.steps import StepDefinition, refuse_method, running
+from lokki.tags import checked_tags
 from lokki.tracing import Link, kept, tracing
 from lokki.ways import Ways
 
@@ -115,6 +116,7 @@ class FlowDefinition(Generic[P, R]):
     schedule: str | None
     timezone: str | None
     overlap: Overlap | None
+    tags: tuple[str, ...]
     is_static: bool
     parameters: Parameters
 
@@ -124,6 +126,7 @@ class FlowDefinition(Generic[P, R]):
         schedule: str | None = None,
         timezone: str | None = None,
         overlap: Overlap | None = None,
+        tags: Iterable[str] = (),
     ) -> None:
         if is_static := isinstance(fn, staticmethod):
             fn = fn.__func__
@@ -148,6 +151,7 @@ class FlowDefinition(Generic[P, R]):
             schedule=schedule,
             timezone=timezone,
             overlap=overlap,
+            tags=_checked(name, tags),
             is_static=is_static,
             parameters=Parameters(fn, name),
             __wrapped__=fn,
@@ -249,6 +253,14 @@ def _check_schedule(
     try:
         parse(schedule, timezone)
         check_overlap(overlap)
+    except DefinitionError as error:
+        raise DefinitionError(f"flow '{name}': {error}") from None
+
+
+def _checked(name: str, tags: Iterable[str]) -> tuple[str, ...]:
+    """The tags of each run of a flow."""
+    try:
+        return checked_tags(tags)
     except DefinitionError as error:
         raise DefinitionError(f"flow '{name}': {error}") from None
 

@@ -146,6 +146,7 @@ def test_import_loads_the_definition_layer_alone():
         "lokki.stages",
         "lokki.standin",
         "lokki.steps",
+        "lokki.tags",
         "lokki.tracing",
         "lokki.ways",
         "lokki.wording",

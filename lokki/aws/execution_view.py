@@ -23,7 +23,7 @@ from lokki.model.status import RunStatus
 from lokki.model.structure import StageStructure, Structure
 from lokki.model.times import rfc3339, utc
 from lokki.runtime.deaths import as_here, trace_of
-from lokki.runtime.event import RESUMED
+from lokki.runtime.event import TAGS, params_in
 from lokki.store.groups import failure_group, group
 from lokki.store.shown import shown_json, shown_params
 from lokki.store.texts import short_error
@@ -182,7 +182,7 @@ def execution_view(observation: Observation, now: float) -> Run:
     params, is_cut = shown_params(description.get("input") or "{}")
     return replace(
         run,
-        params=_given(params),
+        params=params_in(params),
         params_cut=is_cut,
         duration=_worked(observation.events, description["startDate"].timestamp(), end),
         chain=structure.text_of(machine.structure),
@@ -190,21 +190,24 @@ def execution_view(observation: Observation, now: float) -> Run:
         stages=stages,
         error=_error(observation, stages) if run.status == "failed" else None,
         resumes=list(_resumes(observation.events)),
+        tags=tags_of(description),
     )
 
 
 def params_of(description: Answer) -> dict[str, Any]:
     """The parameters of a run, from the input of its execution."""
-    return _given(json.loads(description.get("input") or "{}"))
+    return params_in(json.loads(description.get("input") or "{}"))
 
 
 def shown_params_of(description: Answer) -> dict[str, Any]:
     """Like `params_of`, without values nested too deeply to show."""
-    return _given(shown_json(description.get("input") or "{}"))
+    return params_in(shown_json(description.get("input") or "{}"))
 
 
-def _given(params: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in params.items() if name != RESUMED}
+def tags_of(description: Answer) -> list[str]:
+    """The tags of a run, from the input of its execution."""
+    tags: list[str] = json.loads(description.get("input") or "{}").get(TAGS, [])
+    return tags
 
 
 @dataclass(slots=True)

@@ -27,7 +27,7 @@ from lokki.errors import AwsError, KeyReused, NotTunable, RunNotFound
 from lokki.model.run import Run, RunList, Tuned
 from lokki.model.run_filter import RunFilter
 from lokki.model.times import seconds
-from lokki.runtime.event import execution_input
+from lokki.runtime.event import TAGS, execution_input
 from lokki.store.jobs import as_asked
 from lokki.store.s3 import S3Store
 from lokki.wording import Arguments, Wording
@@ -59,8 +59,10 @@ class Executions(Results):
 
     # ---- what is done ----------------------------------------------------------------------------
 
-    async def start(self, flow: str, run_id: str, given: Mapping[str, Any]) -> None:
-        """Start an execution.
+    async def start(
+        self, flow: str, run_id: str, given: Mapping[str, Any], tags: Sequence[str] = ()
+    ) -> None:
+        """Start an execution, with tags in its input.
 
         Raises AwsError if the flow is not deployed, or the id is taken, and ParameterError for
         parameters that are too large.
@@ -71,7 +73,7 @@ class Executions(Results):
                 "start_execution",
                 stateMachineArn=self.machine_arn(flow),
                 name=checked_run_id(run_id),
-                input=execution_input(given),
+                input=execution_input(_with_tags(given, tags)),
             )
         except AwsError as error:
             if error.code == "StateMachineDoesNotExist":
@@ -86,7 +88,9 @@ class Executions(Results):
                 ) from error
             raise
 
-    async def start_once(self, flow: str, key: str, given: Mapping[str, Any]) -> str:
+    async def start_once(
+        self, flow: str, key: str, given: Mapping[str, Any], tags: Sequence[str] = ()
+    ) -> str:
         """The id of the run for an idempotency key, which is started unless there is one.
 
         Flow and key name the execution, and AWS keeps a name for 90 days after the execution's end
@@ -95,12 +99,13 @@ class Executions(Results):
         """
         run_id = f"key-{sha256(f'{flow}:{key}'.encode()).hexdigest()[:32]}"
         try:
-            await self.start(flow, run_id, given)
+            await self.start(flow, run_id, given, tags)
         except AwsError as error:
             if error.code != "ExecutionAlreadyExists":
                 raise
             description = await self._described(self.arn(flow, run_id))
-            if as_asked(flow, json.loads(description["input"])) != as_asked(flow, given):
+            asked = as_asked(flow, _with_tags(given, tags))
+            if as_asked(flow, json.loads(description["input"])) != asked:
                 raise KeyReused(key) from error
         return run_id
 
@@ -258,6 +263,10 @@ class Executions(Results):
         return AwsError(
             f"flow '{flow}' is not deployed in {self.name}: deploy it first", "NotDeployed"
         )
+
+
+def _with_tags(given: Mapping[str, Any], tags: Sequence[str]) -> dict[str, Any]:
+    return {**given, TAGS: list(tags)} if tags else dict(given)
 
 
 @asynccontextmanager

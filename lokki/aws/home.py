@@ -102,6 +102,7 @@ async def pull(
             params_ref=kept.ref,
             now=seconds(run.created),
             started_by=started_by,
+            tags=run.tags,
         ).result()
         writer = book.own(run.id, lambda error: None)
         payloads, sums = executions.payloads(run.flow), [0, 0, 0]

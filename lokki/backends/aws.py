@@ -234,14 +234,18 @@ class AwsBackend:
 
     # ---- what is done ----------------------------------------------------------------------------
 
-    async def start(self, flow: str, run_id: str, params: Mapping[str, Any]) -> Run:
+    async def start(
+        self, flow: str, run_id: str, params: Mapping[str, Any], tags: Sequence[str] = ()
+    ) -> Run:
         """Start a run of a flow."""
-        await self.executions.start(flow, run_id, params)
+        await self.executions.start(flow, run_id, params, tags)
         return await self._changed(flow, run_id)
 
-    async def start_once(self, flow: str, key: str, params: Mapping[str, Any]) -> Run:
+    async def start_once(
+        self, flow: str, key: str, params: Mapping[str, Any], tags: Sequence[str] = ()
+    ) -> Run:
         """The run for an idempotency key, started unless there is one. Raises KeyReused."""
-        return await self._changed(flow, await self.executions.start_once(flow, key, params))
+        return await self._changed(flow, await self.executions.start_once(flow, key, params, tags))
 
     async def plan_resume(self, run_id: str, again: ResumeOptions) -> Plan:
         """What a resume would do."""

@@ -73,9 +73,11 @@ class BlockingAwsBackend:
         """The result of a succeeded run."""
         return self.wait(self._backend.result, run_id)
 
-    def start(self, flow: str, run_id: str, params: Mapping[str, Any]) -> Run:
+    def start(
+        self, flow: str, run_id: str, params: Mapping[str, Any], tags: Sequence[str] = ()
+    ) -> Run:
         """Start a run of a flow."""
-        return self.wait(self._backend.start, flow, run_id, params)
+        return self.wait(self._backend.start, flow, run_id, params, tags)
 
     def plan(self, run_id: str, again: ResumeOptions) -> Plan:
         """What a resume would do."""

@@ -115,6 +115,7 @@ def run_of(
         waits_for=waits_for,
         pause_requested=rfc3339(run.pause_requested),
         no_cache=bool(run.no_cache),
+        tags=json.loads(run.tags),
     )
 
 

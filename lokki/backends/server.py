@@ -127,9 +127,17 @@ class ServerBackend:
     def last_line(self, run_id: str) -> int:
         return self._ask(LineList, f"/runs/{run_id}/logs", tail=True, limit=1).next
 
-    def start(self, flow: str, params: Mapping[str, Any], *, no_cache: bool = False) -> Run:
+    def start(
+        self,
+        flow: str,
+        params: Mapping[str, Any],
+        *,
+        no_cache: bool = False,
+        tags: Sequence[str] = (),
+    ) -> Run:
         """Queue a run of a flow."""
-        run: Run = self.find(self._client.start(flow, params, no_cache=no_cache).id)
+        started = self._client.start(flow, params, no_cache=no_cache, tags=tags)
+        run: Run = self.find(started.id)
         return run
 
     def offered(self) -> FlowList:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from lokki.builder.encryption import key_statements, kms_key
 from lokki.builder.resources import Queue, Resource, Schedule, Statement, arn_of, ref, role
 from lokki.config import Config
 from lokki.errors import ConfigError
+from lokki.runtime.event import TAGS
 
 _NEW = "new"
 _QUEUE = re.compile(r"arn:[\w-]+:sqs:[a-z0-9-]+:\d{12}:[\w-]+")
@@ -17,10 +19,16 @@ _KEPT_SECONDS = 14 * 24 * 60 * 60
 
 
 def schedule_resources(
-    flow: str, expression: str, timezone: str | None, config: Config, tags: list[dict[str, Any]]
+    flow: str,
+    expression: str,
+    timezone: str | None,
+    of_runs: Sequence[str],
+    config: Config,
+    tags: list[dict[str, Any]],
 ) -> Iterator[tuple[str, Resource]]:
     """The schedule, its role, and the queue of the times at which it could start no run.
 
+    Its runs have the tags ``of_runs``.
     https://docs.aws.amazon.com/scheduler/latest/UserGuide/configuring-schedule-dlq.html . Raises
     ConfigError.
     """
@@ -55,7 +63,7 @@ def schedule_resources(
             target={
                 "Arn": ref("StateMachine"),
                 "RoleArn": arn_of("ScheduleRole"),
-                "Input": "{}",
+                "Input": json.dumps({TAGS: of_runs} if of_runs else {}),
                 **({"RetryPolicy": retry} if retry else {}),
                 **({"DeadLetterConfig": {"Arn": queue}} if queue is not None else {}),
             },

@@ -207,7 +207,7 @@ class _TemplateMaker:
         flow = self.graph.flow
         if flow is not None and flow.schedule is not None:
             for name, made in schedule_resources(
-                self.graph.name, flow.schedule, flow.timezone, self.config, self._tags
+                self.graph.name, flow.schedule, flow.timezone, flow.tags, self.config, self._tags
             ):
                 yield name, self._completed(made) if isinstance(made, Role) else made
 

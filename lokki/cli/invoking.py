@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from lokki.cli.options import again_from, config_from
 from lokki.cli.program import Program
 from lokki.config import Config
 from lokki.model.run import AWS
+from lokki.tags import run_tags
 from lokki.wording import said
 
 if TYPE_CHECKING:
@@ -54,7 +56,13 @@ def resume_on_aws(name: str, program: Program, options: dict[str, Any]) -> int:
 
 
 def invoked(
-    graph: FlowGraph[Any], config: Config, program: Program, run_id: str | None, *, wait: bool
+    graph: FlowGraph[Any],
+    config: Config,
+    program: Program,
+    run_id: str | None,
+    tags: Sequence[str],
+    *,
+    wait: bool,
 ) -> int:
     """Start a run on AWS and, with ``wait``, follow it to its end; the exit code."""
     from lokki.cli.backends import opened_aws
@@ -66,7 +74,7 @@ def invoked(
     assert graph.flow is not None
     given, name = graph.flow.parameters.given(graph.params), run_id or new_run_id()
     with opened_aws(config) as backend:
-        start = partial(backend.start, graph.name, name, given)
+        start = partial(backend.start, graph.name, name, given, run_tags(graph.flow.tags, tags))
         if not wait:
             click.echo(start().id)
             watch = program.at(AWS).command("show", name, "--watch")

@@ -8,7 +8,7 @@ import click
 
 from lokki.cli import completing
 from lokki.cli.configuration import configured
-from lokki.cli.types import Number, On, cluster_of
+from lokki.cli.types import Number, On, Tag, cluster_of
 from lokki.config import KEYS, Config
 from lokki.model.run import AWS, LOCAL
 
@@ -86,6 +86,13 @@ NO_CACHE = click.Option(
     ["--no-cache"],
     is_flag=True,
     help="Make every call of steps with cache=…, and replace their cached results.",
+)
+TAG = click.Option(
+    ["--tag", "run_tags"],
+    type=Tag(),
+    multiple=True,
+    metavar="TAG",
+    help="A word to find the run by; may be repeated.",
 )
 JSON = click.Option(["--json", "as_json"], is_flag=True, help="Print JSON, for programs.")
 FLOW = click.Option(

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from lokki.cli.options import TAG
 from lokki.cli.streams import can_ask
 from lokki.decorators import Flow
 from lokki.errors import ParameterError
@@ -46,6 +47,12 @@ def options_of(
     free = [each for each in flow.parameters if taken.isdisjoint((each.name, each.option))]
     as_before = [replace(each, default=(like or {}).get(each.name, each.default)) for each in free]
     return [PARAMS, *(option_of(each, whole=whole) for each in as_before), *own]
+
+
+def tag_option(parameters: Iterable[Parameter | SchemaParameter]) -> list[click.Parameter]:
+    """``--tag``, unless a parameter of the flow has this name."""
+    taken = {word for each in parameters for word in (each.name, each.option)}
+    return [TAG] if taken.isdisjoint((TAG.name, *TAG.opts)) else []
 
 
 def option_of(parameter: Parameter | SchemaParameter, *, whole: bool = True) -> click.Option:

@@ -21,7 +21,12 @@ if TYPE_CHECKING:
 
 
 def run_here(
-    graph: FlowGraph[Any], config: Config, program: Program, *, no_cache: bool = False
+    graph: FlowGraph[Any],
+    config: Config,
+    program: Program,
+    *,
+    no_cache: bool = False,
+    tags: Sequence[str] = (),
 ) -> int:
     """Run a flow on this machine and print its result; the exit code."""
     from lokki.cli.execute import Start, execute, in_engine
@@ -30,7 +35,9 @@ def run_here(
     def begin(report: LineReport) -> AbstractAsyncContextManager[Handle]:
         started_by = command_line(program)
         return in_engine(
-            lambda engine: engine.submit(graph, started_by=started_by, no_cache=no_cache),
+            lambda engine: engine.submit(
+                graph, started_by=started_by, no_cache=no_cache, tags=tags
+            ),
             graph,
             config,
             report,

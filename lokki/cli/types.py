@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from lokki.durations import seconds_of
+from lokki.errors import DefinitionError
 from lokki.model.run import LOCAL
+from lokki.tags import checked_tag
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,6 +42,18 @@ class Number(click.ParamType[int]):
         if number > _MOST:
             self.fail(f"{number} is too large: the most is {_MOST}.", param, ctx)
         return number
+
+
+class Tag(click.ParamType[str]):
+    """A tag of a run."""
+
+    name = "tag"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            return checked_tag(value)
+        except DefinitionError as error:
+            self.fail(f"{error}.", param, ctx)
 
 
 class Choice(click.Choice[str]):

@@ -8,7 +8,7 @@ import asyncio
 import os
 import threading
 import warnings
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextvars import copy_context
 from dataclasses import replace
@@ -50,6 +50,7 @@ from lokki.store.parameters import with_params
 from lokki.store.protocol import PayloadStore
 from lokki.store.rows import RunRow
 from lokki.store.runs import RunRecord
+from lokki.tags import run_tags
 
 R = TypeVar("R")
 
@@ -267,14 +268,17 @@ class Engine:
         *,
         run_id: str | None = None,
         no_cache: bool = False,
+        tags: Iterable[str] = (),
     ) -> R:
         """Run a flow to its end and return its result; cancelling the caller cancels the run.
 
-        ``params`` are checked, and added to those that a graph was made with. ``no_cache``: as for
-        `submit`. Raises ParameterError and DefinitionError before anything runs, then the same as
-        `RunHandle.result`.
+        ``params`` are checked, and added to those that a graph was made with. ``no_cache`` and
+        ``tags``: as for `submit`. Raises ParameterError and DefinitionError before anything runs,
+        then the same as `RunHandle.result`.
         """
-        return await self._result(self.submit(flow, params, run_id=run_id, no_cache=no_cache))
+        return await self._result(
+            self.submit(flow, params, run_id=run_id, no_cache=no_cache, tags=tags)
+        )
 
     async def _result(self, handle: RunHandle[R]) -> R:
         try:
@@ -293,18 +297,27 @@ class Engine:
         run_id: str | None = None,
         started_by: str | None = None,
         no_cache: bool = False,
+        tags: Iterable[str] = (),
     ) -> RunHandle[R]:
         """Start a run in the background, with the id ``run_id`` (default: a new, sortable one).
 
         ``started_by`` is recorded with it: a command line, say. With ``no_cache``, its steps use no
-        cached results, but replace them with theirs.
+        cached results, but replace them with theirs. ``tags`` are words to find the run by, besides
+        those of its flow.
 
         Raises ParameterError and DefinitionError like `run`, PayloadError for an invalid
         ``run_id``.
         """
         graph = _graph(flow, params)
         name = check_part(run_id or new_run_id(), "run id")
-        return self._start(graph, name, started_by=started_by, no_cache=no_cache)
+        own = graph.flow.tags if graph.flow else ()
+        return self._start(
+            graph,
+            name,
+            started_by=started_by,
+            no_cache=no_cache,
+            tags=run_tags(own, tags),
+        )
 
     async def resume(
         self,
@@ -366,6 +379,7 @@ class Engine:
         *,
         started_by: str | None,
         no_cache: bool,
+        tags: Sequence[str] = (),
     ) -> RunHandle[R]:
         if not self._open:
             raise LokkiError("this engine is not open: use it in 'async with Engine() as engine'")
@@ -384,6 +398,7 @@ class Engine:
             planned=planned,
             started_by=started_by,
             no_cache=no_cache,
+            tags=tags,
             echo=self._echo,
             notifier=self.notifier,
         )

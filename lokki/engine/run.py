@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
@@ -102,6 +102,7 @@ class Run:
         planned: Plan[Any] | None,
         started_by: str | None,
         no_cache: bool,
+        tags: Sequence[str],
         echo: TextIO | None,
         notifier: Notifier,
     ) -> None:
@@ -110,6 +111,7 @@ class Run:
         self._planned = planned
         self._started_by = started_by
         self._no_cache = no_cache
+        self._tags = tags
         self.journal = journal
         self.payloads = payloads
         self.lanes = lanes
@@ -298,6 +300,7 @@ class Run:
                     now=self._now(),
                     started_by=self._started_by,
                     no_cache=self._no_cache,
+                    tags=self._tags,
                     detail=surroundings(),
                 )
             )

@@ -159,6 +159,8 @@ class Run:
     """of a run that is paused, or will be when its running calls have ended"""
     no_cache: bool = False
     """its steps take no results from the cache"""
+    tags: Annotated[list[str], Example(["nightly"])] = field(default_factory=list)
+    """of its flow, and those that it was started with"""
 
     @property
     def is_lost(self) -> bool:

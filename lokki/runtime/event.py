@@ -38,6 +38,8 @@ REDRIVEN = "LOKKI_REDRIVEN"
 """The variable with the number of redrives of a Batch job's execution."""
 RESUMED = "lokki:resumed"
 """What the input of an execution has besides parameters if results are already stored."""
+TAGS = "lokki:tags"
+"""The same for a run with tags: their list."""
 MOST_LATER = 30
 """How often Step Functions tries a call again that has raised RetryLater."""
 FAILED = 64
@@ -152,6 +154,11 @@ def execution_input(params: Mapping[str, Any]) -> str:
     return text
 
 
+def params_in(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters in the input of an execution, which may have notes beside them."""
+    return {name: value for name, value in given.items() if name not in (RESUMED, TAGS)}
+
+
 def parse(raw: Any) -> LambdaEvent:
     """The event in JSON. Raises EventError, which says what is wrong with it."""
     event = _mapping(raw, "the event")
@@ -159,7 +166,7 @@ def parse(raw: Any) -> LambdaEvent:
     run_id, given = flow.get("run_id"), _mapping(flow.get("params", {}), "'flow.params'")
     if not isinstance(run_id, str):
         raise EventError(f"'flow.run_id' of the event must be a text, not {run_id!r}")
-    params = {name: value for name, value in given.items() if name != RESUMED}
+    params = params_in(given)
     return LambdaEvent(
         FlowContext(run_id, params, resumed=RESUMED in given),
         event.get("input"),

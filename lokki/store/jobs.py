@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -26,7 +26,8 @@ from lokki.store.transactions import Asking, answer
 
 _ADDITION = (
     "INSERT INTO runs (id, flow, source, fingerprint, structure, params, params_json, created,"
-    " started_by, params_ref, no_cache, status) SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued'"
+    " started_by, params_ref, no_cache, tags, status) SELECT"
+    " ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued'"
 )
 
 
@@ -34,12 +35,15 @@ class QueueFull(JournalError):
     """The most runs allowed are waiting for a runner."""
 
 
-def as_asked(flow: str, params: Mapping[str, Any], *, no_cache: bool = False) -> str:
-    """What an idempotency key stands for: a flow's parameters as written, and ``no_cache``.
+def as_asked(
+    flow: str, params: Mapping[str, Any], *, no_cache: bool = False, tags: Sequence[str] = ()
+) -> str:
+    """What an idempotency key stands for: a flow's parameters as written, ``no_cache``, tags.
 
     The order of names does not matter; ``1``, ``1.0`` and ``true`` differ.
     """
-    return json.dumps([flow, params, *["no_cache"] * no_cache], sort_keys=True)
+    options = [*["no_cache"] * no_cache, *[sorted(tags)] * bool(tags)]
+    return json.dumps([flow, params, *options], sort_keys=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,7 @@ class NewRun:
     started_by: str
     params_ref: str | None = None
     no_cache: int = 0
+    tags: str = "[]"  # JSON
 
     def queued(self, number: int) -> RunRecord:
         """The run as the journal has it while it waits."""

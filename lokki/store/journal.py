@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -125,6 +125,7 @@ class Journal:
         now: float,
         started_by: str | None = None,
         no_cache: bool = False,
+        tags: Sequence[str] = (),
         detail: Mapping[str, Any] = {},
     ) -> Future[int]:
         """Record a new run, which this process owns and begins at once; return its number.
@@ -136,12 +137,12 @@ class Journal:
             added = connection.execute(
                 "INSERT INTO runs (id, flow, source, fingerprint, structure, status, params,"
                 " params_json, params_ref, created, started, owner, leased_until, started_by,"
-                " no_cache) VALUES (?, ?, ?, ?, ?, 'running', ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+                " no_cache, tags) VALUES (?, ?, ?, ?, ?, 'running', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
                 " ON CONFLICT (id) DO NOTHING RETURNING number",
                 storable(
                     (run_id, flow, source, fingerprint, structure, params, params_json)
                     + (params_ref, now, now, self.owner, lease_end(connection, now), started_by)
-                    + (int(no_cache),)
+                    + (int(no_cache), json.dumps(tags))
                 ),
             ).fetchall()
             if not added:

@@ -34,6 +34,7 @@ class RunRow:
     tuned_stage: int | None = None  # position of the map whose concurrency was changed
     concurrency: int | None = None  # what it was changed to
     no_cache: int = 0  # whether its steps do not reuse results
+    tags: str = "[]"  # JSON
 
 
 @dataclass(frozen=True, slots=True)

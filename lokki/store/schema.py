@@ -252,6 +252,7 @@ MIGRATIONS: tuple[str, ...] = (
     ALTER TABLE stages ADD COLUMN reused INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE spent ADD COLUMN reused INTEGER NOT NULL DEFAULT 0
     """,
+    "ALTER TABLE runs ADD COLUMN tags TEXT NOT NULL DEFAULT '[]'",  # JSON
 )
 
 

@@ -27,6 +27,7 @@ from lokki.secret import in_environment
 from lokki.store.history import read_history
 from lokki.store.jobs import as_asked
 from lokki.store.parameters import written_params
+from lokki.tags import run_tags
 from lokki.wording import said
 from lokki_server.channel import BlockingChannel, inherited
 from lokki_server.requested import WrongRequest, asked_in
@@ -53,7 +54,7 @@ def serve(descriptor: str, file: str) -> None:
 def checked(flow: Flow[..., Any], body: bytes) -> dict[str, Any]:
     """What the journal keeps of a requested run, or what is wrong with the request."""
     try:
-        params, no_cache = asked_in(body)
+        params, no_cache, tags = asked_in(body)
     except WrongRequest as error:
         return {"wrong": error.errors}
     secret = [each.name for each in flow.parameters if each.is_secret and each.name in params]
@@ -62,6 +63,7 @@ def checked(flow: Flow[..., Any], body: bytes) -> dict[str, Any]:
             raise ParameterError.of([_not_here(name) for name in secret])
         graph: FlowGraph[Any] = flow.trace(params)
         packed = packed_params(graph)
+        all_tags = run_tags(flow.tags, tags)
     except ParameterError as error:
         problems = [(name, said(message, as_fields)) for name, message in error.problems]
         return {"errors": [{"name": name, "message": message} for name, message in problems]}
@@ -78,8 +80,11 @@ def checked(flow: Flow[..., Any], body: bytes) -> dict[str, Any]:
     return {
         "fingerprint": graph.fingerprint,
         "structure": dumped(graph.structure),
-        "asked": sha256(as_asked(flow.name, params, no_cache=no_cache).encode()).hexdigest(),
+        "asked": sha256(
+            as_asked(flow.name, params, no_cache=no_cache, tags=tags).encode()
+        ).hexdigest(),
         "no_cache": no_cache,
+        "tags": all_tags,
         "shown": written.shown,
         "is_payload": written.is_payload,
         "attached": written.data,

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    field_validator,
+    model_validator,
+)
 
 from lokki.builder.concurrency import MOST_CHILDREN
 from lokki.model import failure, flow, item, log, run, structure  # noqa: F401 - have all TYPES
 from lokki.model.base import TYPES
+from lokki.tags import MOST_TAGS, TAG
 from lokki_server.requested import check_fields, check_params
 
 for _each in TYPES:  # else, pydantic reads their sources again for each response of each route
@@ -25,6 +34,12 @@ class RunRequest(_Asked):
     params: dict[str, Any] = Field(default_factory=dict, examples=[{"count": 100}])
     no_cache: bool = Field(
         False, description="make every call of steps with a cache, and replace their cached results"
+    )
+    tags: list[Annotated[str, StringConstraints(pattern=f"^{TAG}$")]] = Field(
+        default_factory=list,
+        description="words to find the run by, besides those of its flow",
+        max_length=MOST_TAGS,
+        examples=[["nightly"]],
     )
 
     @model_validator(mode="before")

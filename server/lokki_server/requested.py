@@ -1,4 +1,4 @@
-"""The parameters in a request to run a flow, parsed in the flow's process: without pydantic.
+"""A request to run a flow, parsed in the flow's process: without pydantic.
 
 Importing pydantic would take as long as all else that such a process imports.
 """
@@ -6,10 +6,11 @@ Importing pydantic would take as long as all else that such a process imports.
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, NamedTuple
 
-from lokki.errors import Picklable
+from lokki.errors import DefinitionError, Picklable
 from lokki.store.shown import DEEPEST, is_deep
+from lokki.tags import checked_tags
 
 
 class WrongRequest(Picklable, Exception):
@@ -20,8 +21,16 @@ class WrongRequest(Picklable, Exception):
         self.errors = errors
 
 
-def asked_in(body: bytes) -> tuple[dict[str, Any], bool]:
-    """The ``params`` and ``no_cache`` of a `models.RunRequest`. Raises WrongRequest."""
+class Asked(NamedTuple):
+    """What a request asks for: the fields of a `models.RunRequest`."""
+
+    params: dict[str, Any]
+    no_cache: bool
+    tags: tuple[str, ...]
+
+
+def asked_in(body: bytes) -> Asked:
+    """What the body of a request asks for. Raises WrongRequest."""
     part = "body"
     try:
         asked = _object(json.loads(body))
@@ -33,6 +42,8 @@ def asked_in(body: bytes) -> tuple[dict[str, Any], bool]:
         no_cache = asked.get("no_cache", False)
         if not isinstance(no_cache, bool):
             raise ValueError("must be true or false")
+        part = "body.tags"
+        tags = checked_list(asked.get("tags", []))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         message = f"it is not JSON: {error}"
     except RecursionError:
@@ -40,7 +51,7 @@ def asked_in(body: bytes) -> tuple[dict[str, Any], bool]:
     except ValueError as error:
         message = str(error)
     else:
-        return params, no_cache
+        return Asked(params, no_cache, tags)
     raise WrongRequest([{"name": part, "message": message}])
 
 
@@ -50,9 +61,19 @@ def _object(value: Any) -> dict[str, Any]:
     return value
 
 
+def checked_list(tags: Any) -> tuple[str, ...]:
+    """The tags in a request. Raises ValueError."""
+    if not isinstance(tags, list):
+        raise ValueError("must be a list of texts")
+    try:
+        return checked_tags(tags)
+    except DefinitionError as error:
+        raise ValueError(str(error)) from None
+
+
 def check_fields(asked: dict[str, Any]) -> None:
-    """Raise ValueError for anything beside ``params`` and ``no_cache``."""
-    others = [name for name in asked if name not in ("params", "no_cache")]
+    """Raise ValueError for anything beside the fields of a `models.RunRequest`."""
+    others = [name for name in asked if name not in Asked._fields]
     if others:
         write = f'{{"params": {{{json.dumps(others[0])}: …}}}}'
         raise ValueError(f"parameters of the flow belong in 'params': write {write}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from functools import partial
@@ -130,6 +131,7 @@ class Service:
             started_by=by,
             params_ref=kept.ref,
             no_cache=int(checked["no_cache"]),
+            tags=json.dumps(checked["tags"]),
         )
         return new, checked["asked"]
 

@@ -203,6 +203,13 @@ def test_the_same_idempotency_key_gives_the_same_run_of_a_flow(client):
         "give the same parameters, or another key",
     )
     assert asked("nightly 7", count=True).status_code == 422
+    body = {"params": {"count": 1}, "tags": ["nightly"]}
+    url, headers = "/aws/flows/crunching/executions", {"Idempotency-Key": "nightly 9"}
+    tagged = client.post(url, json=body, headers=headers).json()
+    assert wait(client, f"{url}/{tagged['id']}")["tags"] == ["nightly"]
+    assert tagged["params"] == {"count": 1}
+    assert client.post(url, json=body, headers=headers).json()["id"] == tagged["id"]
+    assert client.post(url, json={"params": {"count": 1}}, headers=headers).status_code == 422
 
 
 # ---- what it costs, and what is refused ----------------------------------------------------------

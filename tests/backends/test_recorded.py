@@ -103,6 +103,7 @@ def test_a_run_that_has_ended():
         "waits_for": None,
         "pause_requested": None,
         "no_cache": False,
+        "tags": [],
     }
 
 

@@ -567,6 +567,13 @@ def test_a_schedule_starts_the_state_machine():
     assert schedule["ScheduleExpressionTimezone"] == "Europe/Helsinki"
 
 
+def test_runs_of_a_schedule_have_the_tags_of_the_flow():
+    tagged = flow(schedule="rate(1 day)", tags=["nightly"])(everything.fn)
+    resources = made(tagged(), **QUEUE)["Resources"]
+    given = json.loads(resources["Schedule"]["Properties"]["Target"]["Input"])
+    assert given == {"lokki:tags": ["nightly"]}
+
+
 def test_a_schedule_without_a_time_zone_follows_utc():
     @flow(schedule="cron(0 9 * * ? *)")
     def morning():

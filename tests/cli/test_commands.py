@@ -281,6 +281,7 @@ def test_the_json_of_a_run(record, done):
         "waits_for": None,
         "pause_requested": None,
         "no_cache": False,
+        "tags": [],
     }
 
 

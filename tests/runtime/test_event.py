@@ -155,6 +155,11 @@ def test_an_event_of_one_input_is_written_as_it_is_promised():
     assert event.to_json() == {"flow": {"run_id": "r", "params": {}}, "input": 5}
 
 
+def test_tags_in_the_input_of_an_execution_are_no_parameters():
+    flow = {"run_id": "r", "params": {"count": 1, "lokki:tags": ["nightly"]}}
+    assert parse({"flow": flow, "input": 5}).flow == FlowContext("r", {"count": 1})
+
+
 def test_parameters_that_leave_no_room_for_a_flows_own_are_refused_with_their_size():
     assert json.loads(execution_input({"text": "x" * 255_000})) == {"text": "x" * 255_000}
     with pytest.raises(ParameterError, match=r"take 262,134 bytes as JSON, .* at most 256,000"):

@@ -10,7 +10,7 @@ import click
 from lokki.cli.command import Command
 from lokki.cli.graphs import asked_graph
 from lokki.cli.invoking import invoked
-from lokki.cli.options import config_from, settings
+from lokki.cli.options import TAG, config_from, settings
 from lokki.cli.parameters import options_of
 from lokki.cli.program import Program
 from lokki.cli.target import on_target
@@ -24,9 +24,10 @@ The same as `run --on aws`. Ctrl-C cancels the run.
 
 def invoke_command(flow: Flow[..., Any], program: Program) -> click.Command:
     def invoke(params: Path | None, run_id: str | None, **options: Any) -> None:
-        wait, config = options.pop("to_the_end", True), config_from(options)
+        wait, tags = options.pop("to_the_end", True), options.pop("run_tags", ())
+        config = config_from(options)
         graph = asked_graph(flow, params, options, here=False)
-        raise click.exceptions.Exit(invoked(graph, config, program, run_id, wait=wait))
+        raise click.exceptions.Exit(invoked(graph, config, program, run_id, tags, wait=wait))
 
     name = click.Option(["--run-id"], metavar="NAME", help="Id of the run.  [default: a new one]")
     wait = click.Option(
@@ -37,7 +38,9 @@ def invoke_command(flow: Flow[..., Any], program: Program) -> click.Command:
     asked = options_of(flow)
     taken = {word for each in asked for word in each.opts}  # as --region, by a flow's parameter
     own = [
-        each for each in (name, wait, *settings("aws", "logging")) if taken.isdisjoint(each.opts)
+        each
+        for each in (name, wait, TAG, *settings("aws", "logging"))
+        if taken.isdisjoint(each.opts)
     ]
     parameters = [*asked, *own]
     return Command("invoke", params=parameters, callback=invoke, help=_HELP)

@@ -13,7 +13,14 @@ from lokki.cli import completing
 from lokki.cli.command import HELP, Command, call
 from lokki.cli.graphs import asked_graph
 from lokki.cli.options import HERE_DASK_OR_SERVER, NO_CACHE, config_from, settings
-from lokki.cli.parameters import PARAMS, option_of, options_of, secrets_help, stored_parameters
+from lokki.cli.parameters import (
+    PARAMS,
+    option_of,
+    options_of,
+    secrets_help,
+    stored_parameters,
+    tag_option,
+)
 from lokki.cli.program import Program
 from lokki.cli.recorded import flow_of, found_run
 from lokki.cli.running import run_here, run_there
@@ -76,7 +83,10 @@ def _as_in_text(name: str, program: Program) -> click.Command | None:
     return (
         None
         if flow is None
-        else Command("rerun", params=[*options_of(flow, [NO_CACHE]), *_SETTINGS])
+        else Command(
+            "rerun",
+            params=[*options_of(flow, [NO_CACHE, *tag_option(flow.parameters)]), *_SETTINGS],
+        )
     )
 
 
@@ -99,13 +109,23 @@ def _here(
         raise DefinitionError(f"run {run.id} belongs to flow '{run.flow}', not '{flow.name}'")
     like = loads(anyio.run(with_configured_params, run, config).params)
 
-    def again(params: Path | None, no_cache: bool, **given: Any) -> None:
+    def again(
+        params: Path | None, no_cache: bool, run_tags: tuple[str, ...] = (), **given: Any
+    ) -> None:
         asked = {each: given[each] for each in flow.parameters.names if each in given}
         graph = asked_graph(flow, params, asked, here=True, like=like)
-        raise click.exceptions.Exit(run_here(graph, config, program, no_cache=no_cache))
+        raise click.exceptions.Exit(
+            run_here(graph, config, program, no_cache=no_cache, tags=run_tags)
+        )
 
     about = "\n\n".join(secrets_help(flow))
-    return _command(run.id, run.flow, about, options_of(flow, [NO_CACHE], like=like), again)
+    return _command(
+        run.id,
+        run.flow,
+        about,
+        options_of(flow, [NO_CACHE, *tag_option(flow.parameters)], like=like),
+        again,
+    )
 
 
 def _there(
@@ -125,7 +145,9 @@ def _there(
     }
     known = {each.name: each for each in parameters(described)}
 
-    def again(params: Path | None, no_cache: bool, **given: Any) -> None:
+    def again(
+        params: Path | None, no_cache: bool, run_tags: tuple[str, ...] = (), **given: Any
+    ) -> None:
         stored = {} if params is None else stored_parameters(params)
         asked = {each: given[each] for each in known if given[each] is not None}
         values = {
@@ -133,7 +155,9 @@ def _there(
             for each, value in asked.items()
         }
         try:
-            started = backend.start(run.flow, like | stored | values, no_cache=no_cache)
+            started = backend.start(
+                run.flow, like | stored | values, no_cache=no_cache, tags=run_tags
+            )
         except ServerError as error:
             if error.status == _WRONG:
                 raise ParameterError(str(error)) from None
@@ -145,7 +169,8 @@ def _there(
         replace(each, required=each.required and each.name not in like, default=like.get(each.name))
         for each in known.values()
     ]
-    return _command(run.id, run.flow, "", [PARAMS, *map(option_of, as_before), NO_CACHE], again)
+    own = [PARAMS, *map(option_of, as_before), NO_CACHE, *tag_option(known.values())]
+    return _command(run.id, run.flow, "", own, again)
 
 
 def _command(

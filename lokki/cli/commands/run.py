@@ -13,7 +13,7 @@ from lokki.cli.command import Command
 from lokki.cli.graphs import asked_graph
 from lokki.cli.invoking import invoked
 from lokki.cli.options import NO_CACHE, SETTINGS, config_from
-from lokki.cli.parameters import options_of, secrets_help
+from lokki.cli.parameters import options_of, secrets_help, tag_option
 from lokki.cli.program import Program
 from lokki.cli.render.words import as_options
 from lokki.cli.running import run_here, run_there
@@ -35,20 +35,21 @@ def run_command(flow: Flow[..., Any], program: Program) -> click.Command:
 
     def run(params: Path | None, **options: Any) -> None:
         on, no_cache = options.pop("on"), options.pop("no_cache")
+        tags = options.pop("run_tags", ())
         config = config_from(options)
         if no_cache and on == AWS:
             raise click.UsageError("--no-cache: on AWS, runs always use the cache; leave it out")
         graph = asked_graph(flow, params, options, here=on == LOCAL)
         if on == LOCAL:
-            code = run_here(graph, config, program, no_cache=no_cache)
+            code = run_here(graph, config, program, no_cache=no_cache, tags=tags)
         elif on == AWS:
-            code = invoked(graph, config, program, None, wait=True)
+            code = invoked(graph, config, program, None, tags, wait=True)
         else:
             from lokki.backends.server import ServerBackend
             from lokki.cli.render.report import outlines
 
             backend, given = ServerBackend(on), flow.parameters.given(graph.params)
-            start = partial(backend.start, flow.name, given, no_cache=no_cache)
+            start = partial(backend.start, flow.name, given, no_cache=no_cache, tags=tags)
             code = run_there(backend, start, outlines(graph), config, program.at(on))
         raise click.exceptions.Exit(code)
 
@@ -56,7 +57,7 @@ def run_command(flow: Flow[..., Any], program: Program) -> click.Command:
     needed = [each for each in flow.parameters if each.required and not each.is_secret]
     return Command(
         "run",
-        params=[*options_of(flow, [NO_CACHE]), *SETTINGS],
+        params=[*options_of(flow, [NO_CACHE, *tag_option(flow.parameters)]), *SETTINGS],
         callback=run,
         help="\n\n".join([*about, *secrets_help(flow)]),
         example=lambda: as_options(Arguments(**{each.name: example_of(each) for each in needed})),

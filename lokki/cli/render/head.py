@@ -35,6 +35,7 @@ def head_of(run: Run, console: Console) -> dict[str, list[Text]]:
         "folder": Text(plain(run.folder or "")),
         "resumed": _resumed(run.resumes),
         "took": took(run),
+        "tags": Text(", ".join(run.tags)),
         "params": _params(run, MOST_LINES * room(console)),
         "owner": _owner(run),
     }

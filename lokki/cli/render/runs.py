@@ -32,6 +32,7 @@ def show_runs(runs: Sequence[Run], now: float, *, more: bool) -> None:
         Column("failed", count_cells(failed, "red"), right=True, goes=3),
         Column("tolerated", count_cells(tolerated, "yellow"), right=True, goes=4),
         Column("took", [took(run) for run in runs], right=True, goes=7),
+        Column("tags", [Text(", ".join(run.tags)) for run in runs], goes=9),
     ]
     console.print(table(columns, room(console)))
     if more:

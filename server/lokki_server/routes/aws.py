@@ -53,10 +53,10 @@ async def start_execution(
     if request.no_cache:
         detail = "on AWS, runs always use the cache: leave 'no_cache' out"
         raise Problem(409, "Not on AWS", detail)
-    await service.checked(name, request.model_dump_json().encode())
+    _, checked = await service.checked(name, request.model_dump_json().encode())
     runs = await service.mirror.of(name)
     if idempotency_key is None:
-        started = await runs.start(name, new_run_id(), request.params)
+        started = await runs.start(name, new_run_id(), request.params, checked["tags"])
     else:
-        started = await runs.start_once(name, idempotency_key, request.params)
+        started = await runs.start_once(name, idempotency_key, request.params, checked["tags"])
     return await runs.run(started.id)

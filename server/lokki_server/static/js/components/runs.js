@@ -5,6 +5,7 @@ import { h, keyed, setAttribute, setText } from "../dom.js";
 import { done, maps, shownStatus, sum, took } from "../model.js";
 import { count, duration, setWhen } from "../time.js";
 import { badge, whereBadge } from "./status.js";
+import { tags } from "./tags.js";
 
 export function runsTable({ flows = true } = {}) {
   const body = h("tbody");
@@ -62,6 +63,7 @@ function row(run, flows) {
       { scope: "row", "data-label": "Run" },
       h("a", { class: "id", href: `/ui${runPath(run)}` }, run.id),
       whereBadge(run),
+      tags(run.tags),
     ),
     flows &&
       h(

@@ -2,6 +2,7 @@
 
 import { written } from "../api.js";
 import { chain } from "../components/chain.js";
+import { tags } from "../components/tags.js";
 import { json } from "../components/value.js";
 import { h, keyed } from "../dom.js";
 import { maps, stageText } from "../model.js";
@@ -79,6 +80,7 @@ function factsOf(run) {
           fact("Chain", run.structure.length && chain(run.structure.map(stageText))),
           fact("Created", when(run.created)),
           fact("Finished", run.finished && when(run.finished)),
+          fact("Tags", tags(run.tags)),
           fact("Started by", run.started_by && h("code", null, run.started_by)),
           fact("Folder", run.folder && h("code", null, run.folder)),
           fact("Source", run.source && h("code", null, run.source)),
