@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from lokki.client import Client, ServerRun
     from lokki.engine.engine import Engine, RunHandle
     from lokki.model.failure import Failure
+    from lokki.notebook.table import Table
+    from lokki.recorded import RecordedRun, open_run, runs
     from lokki.resumption import Again as Again  # the earlier name
     from lokki.resumption import ResumeOptions
     from lokki.sources import s3_objects, s3_rows
@@ -48,10 +50,14 @@ _LAZY = {
     "Context": "lokki.call",
     "Engine": "lokki.engine.engine",
     "Failure": "lokki.model.failure",
+    "RecordedRun": "lokki.recorded",
     "ResumeOptions": "lokki.resumption",
     "RunHandle": "lokki.engine.engine",
     "ServerRun": "lokki.client",
+    "Table": "lokki.notebook.table",
     "current": "lokki.call",
+    "open_run": "lokki.recorded",
+    "runs": "lokki.recorded",
     "s3_objects": "lokki.sources",
     "s3_rows": "lokki.sources",
 }
@@ -76,6 +82,7 @@ __all__ = [
     "MapStage",
     "ParameterError",
     "PayloadError",
+    "RecordedRun",
     "ResumeOptions",
     "RetryConfig",
     "RetryLater",
@@ -90,11 +97,14 @@ __all__ = [
     "ServerRun",
     "Step",
     "StepNode",
+    "Table",
     "TaskStage",
     "WorkerDied",
     "current",
     "flow",
     "main",
+    "open_run",
+    "runs",
     "s3_objects",
     "s3_rows",
     "step",

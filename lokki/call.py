@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import io
-import os
-import traceback
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from inspect import Parameter
-from types import AsyncGeneratorType, CoroutineType, FrameType, TracebackType
+from types import AsyncGeneratorType, CoroutineType
 from typing import Any, NamedTuple, TypeAlias
 
 from lokki import forks
@@ -26,6 +23,7 @@ from lokki.errors import (
     never_retried,
     text_of,
 )
+from lokki.frames import cut, summarized
 from lokki.graph import FlowGraph
 from lokki.model.failure import Failure as Failure
 from lokki.retry import RetryLater
@@ -35,12 +33,6 @@ from lokki.steps import Lane, input_and_names, is_async_generator
 from lokki.steps import running as running
 
 _BY_NAME = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
-_NOT_USERS = (
-    os.path.dirname(os.path.abspath(__file__)) + os.sep,
-    os.path.dirname(importlib.__file__) + os.sep,
-    "<frozen importlib",
-)
-"""How the file names of frames begin that are not the user's."""
 
 
 class Caching(NamedTuple):
@@ -403,65 +395,3 @@ def _is_one_of(error: BaseException, exceptions: tuple[type[BaseException], ...]
         return bool(grouped) and all(_is_one_of(each, exceptions) for each in grouped)
     except BaseException:
         return False
-
-
-def is_users(frame: FrameType) -> bool:
-    """Whether a frame is the user's code, not lokki's or that of imports."""
-    return not frame.f_code.co_filename.startswith(_NOT_USERS)
-
-
-def users_frames(error: BaseException | None) -> TracebackType | None:
-    """The traceback of an error from the user's first frame on."""
-    frames = None if error is None else error.__traceback__
-    while frames is not None and frames.tb_frame.f_code.co_filename.startswith(_NOT_USERS):
-        frames = frames.tb_next
-    return frames
-
-
-def summarized(error: BaseException) -> traceback.TracebackException:
-    """The traceback of an error, summarized for printing.
-
-    For a module that a package lacks, Python 3.15 would import the package again, for a hint.
-    """
-    missing = [
-        (each, each.name)
-        for each in _all_of(error)
-        if isinstance(each, ModuleNotFoundError) and "." in (each.name or "")
-    ]
-    try:
-        for each, _ in missing:
-            each.name = None
-        return traceback.TracebackException.from_exception(error)
-    finally:
-        for each, name in missing:
-            each.name = name
-
-
-def _all_of(error: BaseException) -> list[BaseException]:
-    """An error, its causes, and the errors in its group."""
-    found: dict[int, BaseException] = {}
-    left: list[BaseException | None] = [error]
-    while left:
-        each = left.pop()
-        if each is not None and id(each) not in found:
-            found[id(each)] = each
-            grouped = each.exceptions if isinstance(each, BaseExceptionGroup) else ()
-            left += [each.__cause__, each.__context__, *grouped]
-    return [*found.values()]
-
-
-def cut(shown: traceback.TracebackException) -> int:
-    """Keep only the user's frames in a traceback and in its causes; return how many are left.
-
-    Frames of lokki and of Python's import machinery are removed.
-    """
-    count = 0
-    uncut = [shown]
-    while uncut:
-        each = uncut.pop()
-        users = [frame for frame in each.stack if not frame.filename.startswith(_NOT_USERS)]
-        each.stack = traceback.StackSummary.from_list(users)
-        count += len(users)
-        related = (each.__cause__, each.__context__, *(each.exceptions or ()))
-        uncut += [one for one in related if one is not None]
-    return count

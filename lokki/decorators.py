@@ -11,6 +11,7 @@ from lokki.graph import FlowDefinition
 from lokki.steps import OPTIONS, Executor, JobType
 
 if TYPE_CHECKING:
+    from lokki.resumption import ResumeOptions
     from lokki.retry import RetryConfig
     from lokki.schedule import Overlap
 
@@ -95,15 +96,44 @@ class Flow(FlowDefinition[P, R]):
 
         Raises ParameterError, DefinitionError, RunFailed, RunCancelled or JournalError.
         """
-        from lokki.engine.engine import run_alone
+        from lokki.alone import run_alone
 
         return run_alone(self(*args, **kwargs))
 
     def run_sync(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """The same as ``run``, blocking. Works inside a running event loop (a notebook), too."""
-        from lokki.engine.engine import run_blocking
+        from lokki.alone import run_alone
+        from lokki.synchronous import blocking
 
-        return run_blocking(self(*args, **kwargs))
+        return blocking(run_alone(self(*args, **kwargs)))
+
+    def resume(
+        self,
+        run_id: str,
+        again: ResumeOptions | None = None,
+        *,
+        secrets: Mapping[str, Any] | None = None,
+    ) -> Coroutine[Any, Any, R]:
+        """Resume a run of this flow in an engine of its own, and return its result; await it.
+
+        ``run_id`` is its id, the beginning of it, or ``last`` for the newest run of the flow. The
+        others, and what is raised, are as for `Engine.resume` and `run`.
+        """
+        from lokki.alone import resume_alone
+
+        return resume_alone(self, run_id, again, secrets)
+
+    def resume_sync(
+        self,
+        run_id: str,
+        again: ResumeOptions | None = None,
+        *,
+        secrets: Mapping[str, Any] | None = None,
+    ) -> R:
+        """The same as ``resume``, blocking, like ``run_sync``."""
+        from lokki.synchronous import blocking
+
+        return blocking(self.resume(run_id, again, secrets=secrets))
 
 
 class FlowDecorator(Protocol):

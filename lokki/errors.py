@@ -69,6 +69,12 @@ class LokkiError(Picklable, Exception):
         text = self.args[0] if self.args else ""
         return self._placed(text.said(words)) if isinstance(text, Wording) else str(self)
 
+    def _render_traceback_(self) -> list[str]:
+        """The lines that IPython shows: the user's own frames, the text and the notes."""
+        from lokki.ipython import shown_lines
+
+        return shown_lines(self)
+
     def _placed(self, text: str) -> str:
         return f"{self.place}: {text}" if self.place else text
 
@@ -158,6 +164,11 @@ class RunFailed(RunError):
         text = f"{where}, attempt {failure.attempt}: {failure.type}: {failure.reason}"
         super().__init__(text, run_id)
         self.failure = failure
+
+    def _render_traceback_(self) -> list[str]:
+        from lokki.ipython import with_cells
+
+        return [*with_cells(self.traceback.splitlines()), "", *super()._render_traceback_()]
 
     @property
     def step(self) -> str:

@@ -16,10 +16,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from lokki.call import cut, summarized
 from lokki.decorators import Flow
 from lokki.engine.importing import RunsFlow, importing
 from lokki.errors import DefinitionError, LokkiError
+from lokki.frames import cut, summarized
 from lokki.location import located
 
 

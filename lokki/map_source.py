@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from lokki.call import BoundCall, is_file, users_frames
+from lokki.call import BoundCall, is_file
 from lokki.errors import ResultError
+from lokki.frames import users_frames
 
 _TEXT = "return text.splitlines(), json.loads(text) or, for its characters, list(text)"
 _BYTES = "return data.splitlines(), a decoded text's lines or, for its numbers, list(data)"

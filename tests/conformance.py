@@ -107,6 +107,20 @@ class Conformance:
         kinds = [next(kind for kind, count in cell.items() if count) for cell in cells]
         assert kinds == ["succeeded", "tolerated", "succeeded", "tolerated"]
 
+    def test_the_items_of_a_map_come_in_order_and_by_status(self, world):
+        found = [*world.backend.items(world.ids[0], 1)]
+        assert [(item.index, item.status) for item in found] == [
+            (0, "succeeded"),
+            (1, "tolerated"),
+            (2, "succeeded"),
+            (3, "tolerated"),
+        ]
+        failed = [*world.backend.items(world.ids[0], 1, ("tolerated", "failed"))]
+        assert [(item.index, item.error.message) for item in failed] == [
+            (1, "1 is odd"),
+            (3, "3 is odd"),
+        ]
+
     def test_an_item_has_its_input_its_output_and_its_failed_attempts(self, world):
         succeeded, failed = (world.backend.item(world.ids[0], 1, index) for index in (2, 3))
         assert (succeeded.status, failed.status) == ("succeeded", "tolerated")

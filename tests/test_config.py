@@ -107,6 +107,7 @@ PROMISED = {  # key: variable, default
     "server.flows": ("LOKKI_SERVER_FLOWS", ""),
     "server.host": ("LOKKI_SERVER_HOST", "127.0.0.1"),
     "server.port": ("LOKKI_SERVER_PORT", 8765),
+    "server.url": ("LOKKI_SERVER_URL", None),
     "server.allowed_hosts": ("LOKKI_SERVER_ALLOWED_HOSTS", None),
     "server.trusted_proxies": ("LOKKI_SERVER_TRUSTED_PROXIES", None),
     "server.runners": ("LOKKI_SERVER_RUNNERS", 1),

@@ -57,6 +57,10 @@ class Backend(Protocol):
         """The items of a stage in ``width`` cells, like `History.strip`."""
         ...
 
+    def items(self, run_id: str, position: int, statuses: Sequence[str] = ()) -> Iterator[Item]:
+        """The items of a stage with an outcome, in order; with ``statuses``, only those."""
+        ...
+
     def item(self, run_id: str, position: int, index: int) -> ItemDetail | None:
         """An item with its failed attempts, its input and its output; None without an outcome."""
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -12,7 +13,7 @@ from lokki.aws.resuming import Plan
 from lokki.backends import aws
 from lokki.backends.aws import AwsBackend
 from lokki.config import Config
-from lokki.model.item import ItemDetail
+from lokki.model.item import Item, ItemDetail
 from lokki.model.log import LogLine
 from lokki.model.run import Run, RunList, Tuned
 from lokki.model.run_filter import RunFilter
@@ -55,6 +56,10 @@ class BlockingAwsBackend:
 
     def strip(self, run_id: str, position: int, width: int) -> Sequence[Mapping[str, int]]:
         return self.wait(self._backend.strip, run_id, position, width).cells
+
+    def items(self, run_id: str, position: int, statuses: Sequence[str] = ()) -> Iterator[Item]:
+        ask = self._backend.items
+        return iter(self.wait(lambda: ask(run_id, position, statuses=statuses, limit=sys.maxsize)))
 
     def item(self, run_id: str, position: int, index: int) -> ItemDetail | None:
         return self.wait(self._backend.item, run_id, position, index)

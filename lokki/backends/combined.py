@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lokki.backends.local import LocalBackend
 from lokki.errors import AwsError, RunNotFound
-from lokki.model.item import ItemDetail
+from lokki.model.item import Item, ItemDetail
 from lokki.model.log import LogLine
 from lokki.model.run import Run, RunList, Tuned
 from lokki.model.run_filter import RunFilter
@@ -124,6 +124,9 @@ class CombinedBackend:
 
     def strip(self, run_id: str, position: int, width: int) -> Sequence[Mapping[str, int]]:
         return self._of(run_id).strip(run_id, position, width)
+
+    def items(self, run_id: str, position: int, statuses: Sequence[str] = ()) -> Iterator[Item]:
+        return self._of(run_id).items(run_id, position, statuses)
 
     def item(self, run_id: str, position: int, index: int) -> ItemDetail | None:
         return self._of(run_id).item(run_id, position, index)

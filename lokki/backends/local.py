@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from time import time
 from typing import TYPE_CHECKING, Any, TypeVar
-
-import anyio
 
 from lokki.backends import recorded
 from lokki.config import journal_path, load
@@ -19,13 +17,15 @@ from lokki.store.connection import Reader
 from lokki.store.history import History
 from lokki.store.rows import StageRow
 from lokki.store.runs import refuse_removing
+from lokki.synchronous import blocking
 
 if TYPE_CHECKING:
-    from lokki.model.item import ItemDetail
+    from lokki.model.item import Item, ItemDetail
     from lokki.store.controls import Controls
     from lokki.store.protocol import PayloadStore
 
 T = TypeVar("T")
+_PAGE = 5_000
 
 
 class LocalBackend:
@@ -57,22 +57,34 @@ class LocalBackend:
 
     def item(self, run_id: str, position: int, index: int) -> ItemDetail | None:
         stage = self._history.stage(run_id, position)
-        return anyio.run(self._with_payloads, lambda store: self._item(store, stage, index))
+        return self._with_payloads(lambda store: self._item(store, stage, index))
 
     async def _item(self, store: PayloadStore, stage: StageRow, index: int) -> ItemDetail | None:
         from lokki.backends.journal_items import JournalItems
 
         return await JournalItems(self._read, store).item(stage, index)
 
-    async def _with_payloads(self, use: Callable[[PayloadStore], Awaitable[T]]) -> T:
+    def items(self, run_id: str, position: int, statuses: Sequence[str] = ()) -> Iterator[Item]:
+        from lokki.store.items import Items
+
+        stage, after = self._history.stage(run_id, position), -1
+        items = Items(self._read)
+        while page := items.page(stage, statuses=statuses, after=after, limit=_PAGE):
+            yield from page
+            after = page[-1].index
+
+    def _with_payloads(self, use: Callable[[PayloadStore], Awaitable[T]]) -> T:
         """What ``use`` makes of the store of large results, which is closed then."""
         from lokki.engine.payloads import payload_store
 
-        store = payload_store(self._read.path, load())
-        try:
-            return await use(store)
-        finally:
-            await store.close()
+        async def used() -> T:
+            store = payload_store(self._read.path, load())
+            try:
+                return await use(store)
+            finally:
+                await store.close()
+
+        return blocking(used())
 
     def lines(self, run_id: str, **wanted: Any) -> Iterator[LogLine]:
         return self._history.lines(run_id, **wanted)
@@ -86,7 +98,7 @@ class LocalBackend:
         run = self._history.find(run_id)
         refuse_removing(run)
         last = self._history.stages(run.id)[-1]
-        packed = anyio.run(self._with_payloads, lambda store: self._fetched(store, last))
+        packed = self._with_payloads(lambda store: self._fetched(store, last))
         return dumps_list(packed) if last.kind == "map" else pickle_in(packed[0])
 
     async def _fetched(self, store: PayloadStore, stage: StageRow) -> list[bytes]:

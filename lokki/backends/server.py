@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 from lokki.client import PATIENCE_SECONDS, Client, Patience
 from lokki.errors import RunNotFound, ServerError
 from lokki.model.flow import Flow, FlowList
-from lokki.model.item import ItemDetail, Strip
+from lokki.model.item import Item, ItemDetail, ItemList, Strip
 from lokki.model.log import LineList, LogLine
 from lokki.model.reading import read
 from lokki.model.run import AllParams, Run, RunList, Tuned
@@ -24,6 +24,7 @@ from lokki.store.codec import pickle_in
 T = TypeVar("T")
 
 _ID = re.compile("[A-Za-z0-9_-]{1,80}")
+_MOST_ITEMS = 1_000
 _MOST_LINES = 5_000
 _MOST_RUNS = 1_000
 
@@ -96,6 +97,15 @@ class ServerBackend:
 
     def strip(self, run_id: str, position: int, width: int) -> Sequence[Mapping[str, int]]:
         return self._ask(Strip, f"/runs/{run_id}/stages/{position}/strip", width=width).cells
+
+    def items(self, run_id: str, position: int, statuses: Sequence[str] = ()) -> Iterator[Item]:
+        path, after = f"/runs/{run_id}/stages/{position}/items", -1
+        while True:
+            page = self._ask(ItemList, path, status=statuses, after=after, limit=_MOST_ITEMS)
+            yield from page.items
+            if page.next is None:
+                return
+            after = page.next
 
     def item(self, run_id: str, position: int, index: int) -> ItemDetail | None:
         try:

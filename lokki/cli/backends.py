@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
-from lokki.aws import check_installed
+from lokki.backends import opening
 from lokki.cli.configuration import configured
 from lokki.cli.render.words import as_options
-from lokki.config import Config
 from lokki.errors import AwsError
-from lokki.model.run import AWS, LOCAL
 
 if TYPE_CHECKING:
     from lokki.backends.backend import Backend
@@ -28,15 +26,7 @@ def opened(on: str | None, *, waits: bool = False) -> AbstractContextManager[Bac
     """
     if on is None:
         return _everywhere()
-    if on == LOCAL:
-        from lokki.backends.local import opened as here
-
-        return here()
-    if on == AWS:
-        return opened_aws(configured())
-    from lokki.backends.server import ServerBackend
-
-    return nullcontext(ServerBackend(on, partial(click.echo, err=True) if waits else None))
+    return opening.opened(on, configured, partial(click.echo, err=True) if waits else None)
 
 
 @contextmanager
@@ -49,7 +39,7 @@ def _everywhere() -> Iterator[Backend]:
     with here() as local, ExitStack() as stack:
 
         def open_aws() -> BlockingAwsBackend:
-            return stack.enter_context(opened_aws(config))
+            return stack.enter_context(opening.opened_aws(config))
 
         if config.aws.artifact_bucket is None:
             yield local
@@ -60,11 +50,3 @@ def _everywhere() -> Iterator[Backend]:
 def _without_aws(error: AwsError) -> None:
     text = error.said(as_options)
     click.echo(f"without runs on AWS (--on local leaves them out): {text}", err=True)
-
-
-def opened_aws(config: Config) -> AbstractContextManager[BlockingAwsBackend]:
-    """The configured AWS account. Raises AwsError when a package for it is missing."""
-    check_installed()
-    from lokki.backends.blocking import opened as there
-
-    return there(config)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def resume_on_aws(name: str, program: Program, options: dict[str, Any]) -> int:
     """Resume a run on AWS with the deployed code; the exit code."""
     from lokki.backends.changes import kept
-    from lokki.cli.backends import opened_aws
+    from lokki.backends.opening import opened_aws
     from lokki.cli.execute import Start, execute
     from lokki.cli.follow import followed
     from lokki.cli.render.report import Outline
@@ -65,7 +65,7 @@ def invoked(
     wait: bool,
 ) -> int:
     """Start a run on AWS and, with ``wait``, follow it to its end; the exit code."""
-    from lokki.cli.backends import opened_aws
+    from lokki.backends.opening import opened_aws
     from lokki.cli.execute import Start, execute
     from lokki.cli.follow import followed
     from lokki.cli.render.report import outlines

@@ -265,6 +265,9 @@ class Server:
     flows: str = _key("", "files, modules or folders with flows, comma-separated; empty: here")
     host: str = _key("127.0.0.1", "address to listen on")
     port: int = _key(8765, "port to listen on", least=0, most=65_535)
+    url: str | None = _key(
+        None, "where browsers find the dashboard of this journal, for links in notebooks"
+    )
     allowed_hosts: str | None = _key(
         None,
         "names of a server with a token, comma-separated, besides IP addresses, localhost and its "

@@ -6,11 +6,8 @@ from lokki.engine import ahead as ahead  # isort: split
 
 import asyncio
 import os
-import threading
 import warnings
-from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
-from concurrent.futures import Future
-from contextvars import copy_context
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from secrets import token_bytes
@@ -61,11 +58,12 @@ _TAIL = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
 class RunHandle(Generic[R]):
-    """A run submitted to an engine. ``run_id`` is its id."""
+    """A run submitted to an engine. ``run_id`` is its id, ``graph`` what it runs."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
         self.run_id = run.id
+        self.graph: FlowGraph[R] = run.graph
 
     async def result(self) -> R:
         """Wait for the end and return the flow's result.
@@ -78,6 +76,16 @@ class RunHandle(Generic[R]):
             raise self._run.error
         result: R = self._run.result
         return result
+
+    async def ended(self) -> R:
+        """Like `result`, but cancelling the caller cancels the run, and waits for its end."""
+        try:
+            return await self.result()
+        except anyio.get_cancelled_exc_class():
+            self.cancel()
+            with anyio.CancelScope(shield=True):
+                await self._run.done.wait()
+            raise
 
     async def events(self) -> AsyncIterator[Event]:
         """The events of the run, from its start to its `RunFinished`, for any number of readers.
@@ -276,18 +284,8 @@ class Engine:
         ``tags``: as for `submit`. Raises ParameterError and DefinitionError before anything runs,
         then the same as `RunHandle.result`.
         """
-        return await self._result(
-            self.submit(flow, params, run_id=run_id, no_cache=no_cache, tags=tags)
-        )
-
-    async def _result(self, handle: RunHandle[R]) -> R:
-        try:
-            return await handle.result()
-        except anyio.get_cancelled_exc_class():
-            handle.cancel()
-            with anyio.CancelScope(shield=True):
-                await handle._run.done.wait()
-            raise
+        handle = self.submit(flow, params, run_id=run_id, no_cache=no_cache, tags=tags)
+        return await handle.ended()
 
     def submit(
         self,
@@ -472,58 +470,3 @@ def engine_for(graph: FlowGraph[Any], **options: Any) -> Engine:
     needed = lanes_needed(graph, cluster=engine._cluster is not None)
     engine._expects_processes |= "process" in needed
     return engine
-
-
-def run_alone(graph: FlowGraph[R]) -> Coroutine[Any, Any, R]:
-    """Run a graph in an engine of its own.
-
-    Where no flow may run, this raises at once: the coroutine may never be awaited, since a running
-    event loop refuses another.
-    """
-    check_may_run()
-
-    async def run() -> R:
-        async with engine_for(graph) as engine:
-            return await engine.run(graph)
-
-    return run()
-
-
-def run_blocking(graph: FlowGraph[R]) -> R:
-    """Run a graph in an engine of its own and wait, whether or not an event loop runs here.
-
-    Ctrl-C cancels the run, and waits for its calls in threads to end.
-    """
-    work = run_alone(graph)
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(work)
-    return _run_beside(work)
-
-
-def _run_beside(work: Coroutine[Any, Any, R]) -> R:
-    """Run a coroutine in the event loop of another thread, and wait for it."""
-    outcome: Future[R] = Future()
-    main: Future[tuple[asyncio.AbstractEventLoop, asyncio.Task[R] | None]] = Future()
-
-    async def run() -> R:
-        main.set_result((asyncio.get_running_loop(), asyncio.current_task()))
-        return await work
-
-    def in_thread() -> None:
-        try:
-            outcome.set_result(asyncio.run(run()))
-        except BaseException as error:
-            outcome.set_exception(error)
-
-    thread = threading.Thread(target=copy_context().run, args=(in_thread,), name="lokki-run")
-    thread.start()
-    try:
-        return outcome.result()
-    except KeyboardInterrupt:
-        loop, task = main.result()
-        if task is not None and not outcome.done():
-            loop.call_soon_threadsafe(task.cancel)
-        thread.join()
-        raise

@@ -19,11 +19,11 @@ from importlib.machinery import ModuleSpec, SourceFileLoader
 from types import ModuleType
 from typing import Any
 
-from lokki.call import cut, summarized
 from lokki.engine.program import MAIN, MAIN_IN_WORKER, Origin, Program
 from lokki.engine.settings import remember
 from lokki.engine.sources import AsTheyWere, file_of
 from lokki.errors import LokkiError, Picklable
+from lokki.frames import cut, summarized
 
 _replaced: list[ModuleType] = []  # former __main__ modules, whose functions are still in use
 _idle = False

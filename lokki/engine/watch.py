@@ -17,7 +17,8 @@ from time import monotonic, time
 from types import FrameType
 
 from lokki import output
-from lokki.call import Running, is_users, running
+from lokki.call import Running, running
+from lokki.frames import is_users
 
 HELD_SECONDS = 1.0
 """A call that blocks the event loop for longer is reported."""

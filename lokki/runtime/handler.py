@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
-from lokki.call import users_frames
 from lokki.errors import LokkiError
+from lokki.frames import users_frames
 from lokki.runtime.event import FlowContext, LambdaEvent, parse
 from lokki.runtime.invocation import StepFailed
 from lokki.runtime.loading import loaded

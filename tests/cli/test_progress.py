@@ -16,8 +16,9 @@ import textwrap
 
 import pytest
 
-from lokki.cli.render.view import Screen, StageView
+from lokki.cli.render.view import Screen
 from lokki.engine.state import Counts
+from lokki.engine.view import StageView
 from lokki.store.history import read_history
 
 

@@ -105,6 +105,7 @@ def unannotated():  # type: ignore[no-untyped-def]
 
 assert_type(summed(5), FlowGraph[float])
 assert_type(summed.run_sync(limit=5), float)
+assert_type(summed.resume_sync("last"), float)
 assert_type(mapped.run_sync(), list[str])
 assert_type(mapped, Flow[[], list[str]])
 

@@ -71,7 +71,7 @@ def _pull(
     check_installed()
     from lokki.aws.execution_view import params_of
     from lokki.aws.home import pull
-    from lokki.cli.backends import opened_aws
+    from lokki.backends.opening import opened_aws
 
     config = config_from(options)
     journal = journal_path(config)

@@ -38,7 +38,7 @@ _HELP = """Copy the results of a pulled run back to AWS.
 def command(program: Program, /, run: str | None, run_option: str | None, **options: Any) -> None:
     check_installed()
     from lokki.aws.home import push as give
-    from lokki.cli.backends import opened_aws
+    from lokki.backends.opening import opened_aws
     from lokki.store.journal import Journal
 
     config = config_from(options)

@@ -12,7 +12,7 @@ from typing import Any
 from rich.text import Text
 
 from lokki.cli.render.console import plain, stdout_console
-from lokki.cli.render.words import duration
+from lokki.durations import duration
 from lokki.logging import clock, counted
 from lokki.model.item import ItemDetail
 from lokki.model.log import LogLine

@@ -12,21 +12,11 @@ from typing import TextIO, cast
 from lokki import logging
 from lokki.cli.program import Program
 from lokki.cli.render.report import LineReport, Outline
-from lokki.cli.render.view import Screen, StageView
+from lokki.cli.render.view import Screen
 from lokki.cli.streams import Watched
 from lokki.config import Logging
-from lokki.engine.events import (
-    Event,
-    RunCancelling,
-    RunFinished,
-    RunPausing,
-    RunUnpaused,
-    StageFailed,
-    StageFinished,
-    StageProgressed,
-    StageStarted,
-)
-from lokki.model.status import RunStatus
+from lokki.engine.events import Event, RunFinished, StageFailed
+from lokki.engine.view import RunView, StageView
 
 _PATIENCE_SECONDS = 0.4
 """A run that ends earlier needs no view."""
@@ -43,7 +33,7 @@ class ProgressReport(LineReport):
 
     def __init__(self, settings: Logging, stages: Sequence[Outline], program: Program) -> None:
         super().__init__(settings, stages, program)
-        self._views = [StageView(stage.name, is_map=stage.is_map) for stage in stages]
+        self._view = RunView(StageView(stage.name, is_map=stage.is_map) for stage in stages)
         self._process = os.getpid()
         self._over = threading.Event()
         self._drawing = threading.Thread(target=self._draw, name="lokki-view", daemon=True)
@@ -65,37 +55,10 @@ class ProgressReport(LineReport):
             super().tell(record)
 
     def event(self, event: Event) -> None:
-        match event:
-            case StageStarted(position, name, is_map, counts):
-                if position >= len(self._views):
-                    self._views.append(StageView(name, is_map=is_map))
-                for view in self._views[:position]:
-                    if view.status == "waiting":
-                        view.status = "kept"
-                self._views[position].begin(counts, monotonic())
-            case StageProgressed(position, counts):
-                self._views[position].counts = counts
-            case StageFinished(position, counts, seconds):
-                self._views[position].end("done", counts, seconds)
-            case StageFailed(position, counts, seconds, _):
-                self._views[position].end("failed", counts, seconds)
-            case RunCancelling():
-                self._stop("cancelled")
-            case RunPausing():
-                self._stop("paused")
-            case RunUnpaused():
-                self._stop("running")
-            case RunFinished(RunStatus.FAILED, _):
-                self._stop("failed")
+        self._view.event(event, monotonic())
         if isinstance(event, StageFailed | RunFinished):
             self._end_view()
         super().event(event)
-
-    def _stop(self, status: str) -> None:
-        """The state in which the current stage ends, unless it ends by itself."""
-        for view in self._views:
-            if view.status in ("running", "paused", "cancelled"):
-                view.status = status
 
     def end_at_once(self, message: str) -> None:
         self._end_view()
@@ -119,7 +82,7 @@ class ProgressReport(LineReport):
         screen = Screen(self._out)
         self._above.hold()
         while not self._over.is_set():
-            screen.draw(self._above.take(), self._views, monotonic())
+            screen.draw(self._above.take(), self._view.stages, monotonic())
             self._over.wait(_REFRESH_SECONDS)
-        screen.draw(self._above.take(last=True), self._views, monotonic(), last=True)
+        screen.draw(self._above.take(last=True), self._view.stages, monotonic(), last=True)
         self._above.release()

@@ -10,7 +10,7 @@ from rich.text import Text
 from lokki.backends.backend import Backend
 from lokki.cli.render.console import plain, room
 from lokki.cli.render.tables import Column, count_cells, table
-from lokki.cli.render.words import duration, mean, rate
+from lokki.durations import duration, mean, rate
 from lokki.model.run import InnerStep, Run, Stage
 
 _CELLS = {  # the most severe first; a cell shows the first that it contains

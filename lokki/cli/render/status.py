@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.text import Text
 
-from lokki.cli.render.words import duration
+from lokki.durations import duration
 from lokki.model.run import LOCAL, Run
 
 _COLOURS = {

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from math import ceil
 from typing import TextIO
 from unicodedata import east_asian_width
 
-from lokki.cli.render.words import duration, rate
-from lokki.engine.state import Counts
+from lokki.engine.view import Cell, StageView
 
-_WINDOW_SECONDS = 15.0
-"""The rate covers this many of the last seconds."""
 _NARROWEST_BAR = 6
 
-_Cell = tuple[str, str]
-"""A text and its style; padded to the width of its column."""
 _NAME, _BAR = 1, 2
 """Columns of a row between its mark and those of `StageView.cells`."""
 _RIGHT = (3, 5, 6)
@@ -33,69 +27,6 @@ _MARKS = {  # in UTF-8 and in ASCII
     "failed": ("✗", "x", "red"),
     "cancelled": ("◌", "c", "yellow"),  # or about to be
 }
-
-
-class StageView:
-    """What the view shows of a stage."""
-
-    def __init__(self, name: str, *, is_map: bool) -> None:
-        self.name = name
-        self.is_map = is_map
-        self.status = "waiting"
-        self.counts = Counts()
-        self._began = 0.0
-        self._done_before = 0
-        self._took: float | None = None
-        self._samples: deque[tuple[float, int]] = deque()
-
-    def begin(self, counts: Counts, now: float) -> None:
-        self.status, self.counts, self._began = "running", counts, now
-        self._done_before = counts.done
-        self._samples.append((now, counts.done))
-
-    def end(self, status: str, counts: Counts, seconds: float) -> None:
-        self.status, self.counts, self._took = status, counts, seconds
-
-    def cells(self, now: float, *, last: bool) -> list[_Cell]:
-        """Count, other counts, rate and time; ``last``: nothing will change any more."""
-        if self.status in ("waiting", "kept"):
-            return [("", "")] * 4
-        counts = self.counts
-        troubles = {name: getattr(counts, name) for name in ("failed", "tolerated", "retrying")}
-        others = troubles | {"reused": counts.reused}
-        noted = [f"{count:,} {name}" for name, count in others.items() if count]
-        style = "red" if counts.failed else "yellow" if any(troubles.values()) else "dim"
-        per_second = self._rate(now)
-        return [
-            (f"{counts.done:,}/{counts.total:,}" if self.is_map else "", ""),
-            (", ".join(noted), style),
-            (rate(per_second), ""),
-            (self._time(now, per_second, last=last), "dim"),
-        ]
-
-    def _time(self, now: float, per_second: float, *, last: bool) -> str:
-        """The time so far, or the time left; unknown while items are retrying."""
-        if self.status == "cancelled" and not last:
-            return "cancelling"
-        if self.status == "paused" and not last:
-            return "paused"
-        left = self.counts.total - self.counts.done
-        if per_second and self._took is None and not last and self.counts.retrying < left:
-            return f"{duration(ceil(left / per_second))} left"
-        return duration(now - self._began if self._took is None else self._took)
-
-    def _rate(self, now: float) -> float:
-        """Items per second since the run was resumed: recently or, for an ended stage, in total."""
-        if not self.is_map:
-            return 0.0
-        done, samples = self.counts.done, self._samples
-        if self._took is not None:
-            return (done - self._done_before) / self._took if self._took else 0.0
-        samples.append((now, done))
-        while len(samples) > 2 and samples[1][0] < now - _WINDOW_SECONDS:
-            samples.popleft()
-        since, before = samples[0]
-        return (done - before) / (now - since) if now > since else 0.0
 
 
 class Screen:
@@ -127,7 +58,7 @@ class Screen:
             self._stream.write((f"\x1b[{up}A\r\x1b[J" if up else "") + above + reset + drawn)
             self._stream.flush()
 
-    def _painted(self, line: list[_Cell]) -> str:
+    def _painted(self, line: list[Cell]) -> str:
         if not self._colours:
             return "".join(text for text, _ in line).rstrip()
         return "".join(
@@ -152,26 +83,26 @@ def _fitting(stages: Sequence[StageView], height: int) -> Sequence[StageView]:
     return stages[first : first + max(1, height)]
 
 
-def _row(stage: StageView, now: float, last: bool, in_ascii: bool) -> list[_Cell | float]:
+def _row(stage: StageView, now: float, last: bool, in_ascii: bool) -> list[Cell | float]:
     """The cells of a stage's line, with a share of items in place of its bar."""
     mark, ascii_mark, colour = _MARKS[stage.status]
     idle = stage.status in ("waiting", "kept")
     name = (stage.name, "dim" if idle else "bold")
     counts = stage.counts
     share = counts.done / counts.total if counts.total else float(stage.status == "done")
-    bar: _Cell | float = share if stage.is_map and not idle else ("", "")
+    bar: Cell | float = share if stage.is_map and not idle else ("", "")
     return [(ascii_mark if in_ascii else mark, colour), name, bar, *stage.cells(now, last=last)]
 
 
 def _lines(
-    rows: list[list[_Cell | float]], width: int, signs: tuple[str, str, str]
-) -> list[list[_Cell]]:
+    rows: list[list[Cell | float]], width: int, signs: tuple[str, str, str]
+) -> list[list[Cell]]:
     """The rows as lines of at most ``width`` columns; bars take the rest."""
     widths = _widths(rows, width)
     return [_fitted(_line(row, widths, signs), width) for row in rows]
 
 
-def _widths(rows: list[list[_Cell | float]], width: int) -> list[int]:
+def _widths(rows: list[list[Cell | float]], width: int) -> list[int]:
     """The width of each column; 0 for one that is not drawn."""
     widths = [
         max((_columns(cell[0]) for cell in column if isinstance(cell, tuple)), default=0)
@@ -183,10 +114,10 @@ def _widths(rows: list[list[_Cell | float]], width: int) -> list[int]:
     return widths
 
 
-def _line(row: list[_Cell | float], widths: list[int], signs: tuple[str, str, str]) -> list[_Cell]:
+def _line(row: list[Cell | float], widths: list[int], signs: tuple[str, str, str]) -> list[Cell]:
     """A row's cells, padded to the widths of their columns, with gaps between."""
     full, rest, cut = signs
-    line: list[_Cell] = []
+    line: list[Cell] = []
     for column, (cell, wide) in enumerate(zip(row, widths, strict=True)):
         if not wide:
             continue
@@ -202,7 +133,7 @@ def _line(row: list[_Cell | float], widths: list[int], signs: tuple[str, str, st
     return line
 
 
-def _fitted(line: list[_Cell], width: int) -> list[_Cell]:
+def _fitted(line: list[Cell], width: int) -> list[Cell]:
     """A line without what does not fit."""
     fitted = []
     for text, style in line:

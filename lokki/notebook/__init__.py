@@ -1,0 +1,1 @@
+"""What a notebook shows: runs in progress, recorded runs, tables."""
