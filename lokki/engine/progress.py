@@ -11,6 +11,7 @@ from __future__ import annotations
 import mmap
 import os
 import threading
+from collections.abc import Iterator
 from typing import Protocol
 
 _BYTES = 4 * 8
@@ -97,17 +98,19 @@ class Progress:
 
     # ---- of the worker ---------------------------------------------------------------------------
 
-    def begin(self) -> bool:
-        """Begin the next item; False if there is none left."""
-        words = self._words
-        begun = words[_BEGUN] + 1
-        words[_BEGUN] = begun
-        with self._fence:
-            pass
-        if begun > words[_LIMIT]:
-            words[_BEGUN] = begun - 1
-            return False
-        return True
+    def items(self) -> Iterator[None]:
+        """Begin one item after the other, as long as there are any left."""
+        words, begun = self._words, 0
+        acquire, release = self._fence.acquire, self._fence.release
+        while True:
+            begun += 1
+            words[_BEGUN] = begun
+            acquire(False)  # rather than `with`, which takes twice as long
+            release()
+            if begun > words[_LIMIT]:
+                words[_BEGUN] = begun - 1
+                return
+            yield
 
     def enter(self, position: int, since: float) -> None:
         """Note that the call of an inner step begins."""

@@ -19,7 +19,7 @@ from lokki.errors import PayloadError, ValueUnreadable, text_of
 from lokki.model.failure import Failure
 from lokki.secret import redacted
 from lokki.store.codec import loads
-from lokki.store.spans import Entry, is_plain
+from lokki.store.spans import Entry, are_plain, is_plain
 
 _MOST_BYTES = 4_000_000
 """Limit for the inputs of one message; a single larger input is sent alone."""
@@ -70,18 +70,32 @@ class RemoteSlice:
 
     def items(self, described: Described) -> Items:
         """The items to send. Raises PayloadError if the first cannot be pickled."""
-        work, inputs, size = self.work, list[Entry](), 0
+        work = self.work
         if work.alone:
             at = (each for each, (index, _, _) in enumerate(self._works) if index in work.alone)
             most = max(1, next(at, len(self._works)))
             self._works, self._rest = self._works[:most], self._works[most:]
-        for index, position, _ in self._works:
-            value = work.carried[index].value if position else work.inputs[index]
+        values = [
+            work.carried[index].value if position else work.inputs[index]
+            for index, position, _ in self._works
+        ]
+        inputs = values if are_plain(values) else self._packed(values, described)
+        self._works, left = self._works[: len(inputs)], self._works[len(inputs) :]
+        self._rest = left + self._rest
+        known = self._done.keys
+        keys = {i: known[i] for i, *_ in self._works if i in known} if known else {}
+        return Items(self._works, inputs, work.seconds_per_item, work.large, keys)
+
+    def _packed(self, values: list[Any], described: Described) -> list[Entry]:
+        """The inputs of the first items, as many as one message takes."""
+        inputs, size = list[Entry](), 0
+        for (_, position, _), value in zip(self._works, values, strict=True):
             if is_plain(value):
                 inputs.append(value)
                 continue
+            call = self.work.calls[position]
             try:
-                raw = self._definitions.input(work.calls[position], value, described.way)
+                raw = self._definitions.input(call, value, described.way)
             except PayloadError:
                 if not inputs:
                     raise
@@ -90,10 +104,7 @@ class RemoteSlice:
             if inputs and size > _MOST_BYTES:
                 break
             inputs.append((raw,))
-        self._works, left = self._works[: len(inputs)], self._works[len(inputs) :]
-        self._rest = left + self._rest
-        keys = {i: self._done.keys[i] for i, *_ in self._works if i in self._done.keys}
-        return Items(self._works, inputs, work.seconds_per_item, work.large, keys)
+        return inputs
 
     def begin(self, progress: Begun, most: int) -> int:
         """Give a worker at most ``most`` of the items, and return how many."""

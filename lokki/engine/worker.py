@@ -26,7 +26,7 @@ import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from functools import cached_property, partial
 from time import monotonic
@@ -169,27 +169,25 @@ class _Mine(deque[Work]):
     """The items of a slice that the engine has not taken back; loads the input of each."""
 
     def __init__(self, stage: _Stage, items: Items, progress: Progress) -> None:
-        super().__init__(items.works)
-        self._stage = stage
-        self._inputs = iter(items.inputs)
-        self._progress = progress
+        super().__init__()
+        self.popleft = _begun(stage, items, progress).__next__  # type: ignore[method-assign]
 
-    def popleft(self) -> Work:
-        if not self._progress.begin():
-            raise IndexError
-        work = super().popleft()
+
+def _begun(stage: _Stage, items: Items, progress: Progress) -> Iterator[Work]:
+    inputs, carried = stage.inputs, stage.carried
+    for _, work, value in zip(progress.items(), items.works, items.inputs, strict=False):
         index, position, _ = work
-        value = next(self._inputs)
         if type(value) is tuple:
             try:
                 value = loads(*value)
             except BaseException as error:  # also from the values' own code
                 raise _Unloadable(_why(error)) from error
         if position:
-            self._stage.carried[index] = Carried(value, None, None)
+            carried[index] = Carried(value, None, None)
         else:
-            self._stage.inputs[index] = value
-        return work
+            inputs[index] = value
+        yield work
+    raise IndexError
 
 
 class _Calls:
@@ -271,7 +269,7 @@ class _Calls:
 
     def _answer(self, stage: _Stage, value: Any, index: int, attempt: int) -> bytes | Failure:
         (call,) = stage.calls
-        self._progress.begin()
+        next(self._progress.items())
         try:
             return _pickled(call, self._called(stage, call, value, index, attempt))
         except BaseException as error:

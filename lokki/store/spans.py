@@ -17,7 +17,9 @@ from lokki.store.codec import PROTOCOL, SMALL, dumps_plain
 MOST_ITEMS = 4096
 """The most items of a span."""
 _LEAST_INT, _MOST_INT = -(2**63), 2**63 - 1
-_PLAIN = frozenset({float, bool, type(None)})
+_INTEGERS, _SIZED, _UNLIMITED = (
+    frozenset(map(id, kinds)) for kinds in ((int,), (str, bytes), (float, bool, type(None)))
+)
 
 Entry: TypeAlias = Any
 """A result in a span: itself if `is_plain`; otherwise what `compress_small` makes of its pickle, at
@@ -31,7 +33,17 @@ def is_plain(value: Any) -> bool:
         return bool(_LEAST_INT <= value <= _MOST_INT)
     if kind is str or kind is bytes:
         return len(value) <= SMALL
-    return kind in _PLAIN
+    return kind is float or kind is bool or value is None
+
+
+def are_plain(values: Sequence[Any]) -> bool:
+    """Whether all values are plain: `is_plain` of each takes long for many."""
+    kinds = set(map(id, map(type, values)))  # by id: a metaclass may have a hash of its own
+    if kinds == _INTEGERS:
+        return bool(min(values) >= _LEAST_INT and max(values) <= _MOST_INT)
+    if kinds and kinds <= _SIZED:
+        return max(map(len, values)) <= SMALL
+    return kinds <= _UNLIMITED or all(map(is_plain, values))
 
 
 class Span(NamedTuple):

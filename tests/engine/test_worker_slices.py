@@ -237,10 +237,7 @@ import sys
 from lokki.engine.progress import Progress
 progress = Progress(int(sys.argv[1]))
 for _ in sys.stdin:
-    begun = 0
-    while progress.begin():
-        begun += 1
-    print(begun, flush=True)
+    print(sum(1 for _ in progress.items()), flush=True)
 """
 
 

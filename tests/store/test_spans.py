@@ -14,7 +14,7 @@ from lokki.store.outcomes import Outcomes
 from lokki.store.records import Opening
 from lokki.store.rows import StageRow, stage_id
 from lokki.store.span_rows import spans
-from lokki.store.spans import Span, is_plain
+from lokki.store.spans import Span, are_plain, is_plain
 
 PLAIN = st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False)
 VALUES = PLAIN | st.text(max_size=20) | st.binary(max_size=20) | st.lists(PLAIN, max_size=3)
@@ -119,6 +119,25 @@ def test_damaged_results_are_reported_and_call_nothing(results):
 @pytest.mark.parametrize("value", [2**63, -(2**63) - 1, "x" * 513, b"x" * 513, 1j, (), [], {}])
 def test_what_is_large_or_may_change_is_not_plain(value):
     assert not is_plain(value)
+
+
+PLAIN = st.integers(-(2**63), 2**63 - 1) | st.text(max_size=9) | st.binary(max_size=9)
+ANY = PLAIN | st.none() | st.booleans() | st.floats() | st.integers() | st.just("x" * 513)
+
+
+@given(st.lists(PLAIN) | st.lists(st.integers()) | st.lists(ANY) | st.lists(st.just("x" * 513)))
+def test_values_are_plain_if_each_is(values):
+    assert are_plain(values) == all(map(is_plain, values))
+
+
+class Unhashable(type):
+    __hash__ = None
+
+
+def test_a_value_whose_type_has_no_hash_is_not_plain():
+    value = Unhashable("Odd", (), {})()
+    assert not is_plain(value)
+    assert not are_plain([value])
 
 
 class Number(int):
