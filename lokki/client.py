@@ -145,7 +145,7 @@ class Client:
         return ServerRun(self, self.ask("GET", f"/runs/{quote(run_id, safe='')}")["id"])
 
     def runs(self, *, limit: int = 20, **filters: Any) -> list[dict[str, Any]]:
-        """The newest runs; ``filters`` are ``flow``, ``status``, ``since`` and ``before``."""
+        """The newest runs; ``filters`` are those of ``GET /runs``: ``flow``, ``tag``, …"""
         wanted = {name: value for name, value in filters.items() if value is not None}
         query = urlencode({"n": limit, **wanted}, doseq=True)
         found: list[dict[str, Any]] = self.ask("GET", f"/runs?{query}")["runs"]

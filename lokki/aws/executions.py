@@ -221,7 +221,12 @@ class Executions(Results):
         return found
 
     async def page(self, wanted: RunFilter) -> RunList:
-        """A page of runs."""
+        """A page of runs. Raises AwsError for a search."""
+        if wanted.searches:
+            raise AwsError(
+                "Step Functions lists executions without their input and errors: runs on AWS are "
+                "found by flow, status and time, not by tag, parameter or text"
+            )
         older_than, flow, limit = wanted.older_than, wanted.flow, wanted.limit
         if wanted.before is not None:
             older_than = seconds((await self.find(wanted.before, flow)).created)

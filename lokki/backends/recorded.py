@@ -52,6 +52,9 @@ def page(history: History, wanted: RunFilter) -> RunList:
         flow=wanted.flow,
         statuses=wanted.statuses,
         since=wanted.since,
+        tags=wanted.tags,
+        params=wanted.params,
+        search=wanted.search,
         before=last if newer is None else (newer.created, newer.id),
         limit=wanted.limit + 1,
     )

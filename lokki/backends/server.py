@@ -74,6 +74,9 @@ class ServerBackend:
             "flow": wanted.flow,
             "status": wanted.statuses,
             "since": rfc3339(wanted.since),
+            "tag": wanted.tags,
+            "param": wanted.params,
+            "search": wanted.search,
         }
         while True:
             asked = {**filters, "before": before}

@@ -17,23 +17,15 @@ if TYPE_CHECKING:
 _MOST_FLOWS = 5
 
 
-def list_runs(
-    backend: Backend,
-    flow: str | None,
-    status: tuple[str, ...],
-    since: float | None,
-    before: str | None,
-    count: int,
-    as_json: bool,
-) -> None:
-    wanted = RunFilter(flow=flow, statuses=tuple(status), since=since, before=before, limit=count)
+def list_runs(backend: Backend, wanted: RunFilter, as_json: bool) -> None:
     page = backend.runs(wanted)
     if as_json:
         print_json(page)
         return
     if not page.runs:
-        such = "such runs" if status or since or before else "runs"
-        of = f" of {flow}" if flow else ""
+        everything = RunFilter(flow=wanted.flow, limit=wanted.limit)
+        such = "runs" if wanted == everything else "such runs"
+        of = f" of {wanted.flow}" if wanted.flow else ""
         click.echo(f"no {such}{of} in {backend.name}")
         return
     from lokki.cli.render.runs import show_runs

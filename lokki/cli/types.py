@@ -56,6 +56,17 @@ class Tag(click.ParamType[str]):
             self.fail(f"{error}.", param, ctx)
 
 
+class Assignment(click.ParamType[str]):
+    """``NAME=VALUE``."""
+
+    name = "assignment"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not re.match("[^=]+=", value):
+            self.fail(f"'{value}' is not like limit=5.", param, ctx)
+        return str(value)
+
+
 class Choice(click.Choice[str]):
     """One of some words, in any case."""
 

@@ -19,6 +19,7 @@ from lokki.store.logs import Logs
 from lokki.store.maps import Maps
 from lokki.store.offers import TAKEN, Needs, Offer
 from lokki.store.rows import StageRow
+from lokki.store.run_search import conditions
 from lokki.store.runs import RunRecord, of_runs, runs_of
 
 
@@ -66,11 +67,15 @@ class History(Maps, Logs):
         statuses: Sequence[str] = (),
         since: float | None = None,
         before: tuple[float, str] | None = None,
+        tags: Sequence[str] = (),
+        params: Sequence[str] = (),
+        search: str | None = None,
         limit: int | None = None,
     ) -> list[RunRecord]:
         """Runs, newest first; ``before`` (creation time and id) is the last one of another page.
 
-        ``since`` is seconds since the epoch; every filter is optional.
+        ``since`` is seconds since the epoch; ``tags``, ``params`` and ``search`` are as for
+        `lokki.store.run_search.conditions`. Every filter is optional.
         """
         marks = ", ".join("?" * len(statuses))
         wanted: list[tuple[str, Sequence[Any]]] = [("true", ())]
@@ -82,6 +87,7 @@ class History(Maps, Logs):
             wanted.append(("created >= ?", (since,)))
         if before is not None:
             wanted.append(("(created, id) < (?, ?)", before))
+        wanted += conditions(tags, params, search)
         condition = " AND ".join(text for text, _ in wanted)
         values = [value for _, each in wanted for value in each]
         return runs_of(

@@ -7,6 +7,7 @@ from functools import cache
 
 _WORDS = {
     "%": "%%",
+    "instr(": "strpos(",
     "IS ?": "IS NOT DISTINCT FROM %s",
     "SELECT value FROM json_each(?)": "SELECT json_array_elements_text(%s::json)",
     "?": "%s",

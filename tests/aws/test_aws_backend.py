@@ -99,6 +99,12 @@ def test_runs_are_listed_the_newest_first_and_in_pages(place):
     assert {"crunching", "doubles", "tolerant"} <= set(place.flows())
 
 
+def test_what_lists_of_executions_lack_is_not_searched(place):
+    for search in ({"tags": ("a",)}, {"params": ("a=1",)}, {"search": "a"}):
+        with pytest.raises(AwsError, match="found by flow, status and time, not by tag"):
+            place.runs(RunFilter(**search))
+
+
 def test_a_run_is_found_by_its_id_its_beginning_or_as_the_last(place):
     run_id = place.start("doubles", "found-first", {"count": 1}).id
     ended(place, run_id)

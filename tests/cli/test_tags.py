@@ -42,6 +42,22 @@ def test_a_run_has_the_tags_of_its_flow_and_its_own(done, shown):
     assert [row[row.index("etl") :] for row in rows] == ["etl, again", "etl, nightly, team=data"]
 
 
+def test_runs_are_found_by_tag_parameter_and_text(done, shown):
+    def found(*words):
+        runs = json.loads(done("runs", *words, "--json")[1])["runs"]
+        return [run["params"]["text"] for run in runs]
+
+    for text, *words in (("abc",), ("de", "--tag", "nightly"), ("f", "--tag", "nightly")):
+        done("run", "flows.py:tagged", "--text", text, *words)
+    assert found() == ["f", "de", "abc"]
+    assert found("--tag", "nightly", "--tag", "etl") == ["f", "de"]
+    assert found("--param", "text=de") == ["de"]
+    assert found("--search", "NIGHTLY", "-n", "1") == ["f"]
+    assert done("runs", "--search", "nowhere")[1].startswith("no such runs in ")
+    code, _, told = done("runs", "--param", "text")
+    assert (code, "'text' is not like limit=5" in told) == (2, True)
+
+
 def test_a_flows_own_parameter_of_this_name_stays_an_option(done, shown):
     assert done("run", "flows.py:releasing", "--tag", "v10")[:2] == (0, "3\n")
     assert shown()["params"] == {"tag": "v10"}

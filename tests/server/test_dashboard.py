@@ -348,6 +348,43 @@ def test_a_run_appears_in_the_list_by_itself(opened, server):
     expect(page.locator("main").get_by_text("succeeded").first).to_be_visible()
 
 
+def test_runs_are_searched_and_the_url_keeps_the_search(opened, server):
+    first = server.ran("crunching", count=11)["id"]
+    body = {"params": {"count": 12}, "tags": ["nightly"]}
+    tagged = server.client.post("/flows/crunching/runs", json=body).json()["id"]
+    server.ended(tagged)
+    page = opened()
+    page.goto("/ui/runs?flow=crunching")
+    field, rows = page.get_by_role("searchbox"), page.locator("tbody tr")
+    field.fill("count=11")
+    field.press("Enter")
+    expect(rows).to_have_count(1)
+    expect(rows).to_contain_text(first)
+    expect(page).to_have_url(re.compile(r"flow=crunching&param=count%3D11$"))
+    field.fill("tag:nightly count=12")
+    page.get_by_role("button", name="Search").click()
+    expect(rows).to_have_count(1)
+    expect(rows).to_contain_text(tagged)
+    page.reload()
+    expect(rows).to_have_count(1)
+    expect(field).to_have_value("tag:nightly count=12")
+    again = server.client.post("/flows/crunching/runs", json=body).json()["id"]
+    expect(rows.first).to_contain_text(again)
+    server.ran("crunching", count=13)
+    expect(rows).to_have_count(2)
+    page.go_back()
+    expect(rows).to_contain_text(first)
+    field.fill("no such text")
+    field.press("Enter")
+    expect(page.get_by_text("No runs match")).to_be_visible()
+    page.goto("/ui/runs")
+    page.get_by_role("row", name=tagged).get_by_role("link", name="nightly").click()
+    expect(rows).to_have_count(2)
+    field.fill(tagged)
+    field.press("Enter")
+    expect(page).to_have_url(re.compile(f"/ui/runs/{tagged}$"))
+
+
 def test_what_became_of_a_schedules_times_is_shown(opened, place, server):
     def tick(outcome):
         now, day = time.time(), 86_400

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -29,7 +30,15 @@ class Recorder:
     journal: Journal
 
     def run(
-        self, run_id: str = "r1", *, flow: str = "f", at: float = 1.0, status: str = "running"
+        self,
+        run_id: str = "r1",
+        *,
+        flow: str = "f",
+        at: float = 1.0,
+        status: str = "running",
+        params: Mapping[str, Any] = {},
+        tags: Sequence[str] = (),
+        error: str | None = None,
     ) -> str:
         self.journal.create(
             run_id,
@@ -38,11 +47,12 @@ class Recorder:
             fingerprint="p",
             structure=dumped(of_text("a → map(b)")),
             params=b"",
-            params_json="{}",
+            params_json=json.dumps(params),
+            tags=tags,
             now=at,
         ).result()
         if status != "running":
-            self.journal.finish(run_id, status, at + 1, None).result()
+            self.journal.finish(run_id, status, at + 1, error).result()
         return run_id
 
     def stage(

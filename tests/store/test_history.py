@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections import Counter
 from contextlib import closing
@@ -100,6 +101,38 @@ def test_runs_are_listed_newest_first(history):
 )
 def test_runs_are_filtered(history, filters, expected):
     assert ids(history.runs(**filters)) == list(expected)
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        ({"tags": ["nightly"]}, "ca"),
+        ({"tags": ["nightly", "team=data"]}, "a"),
+        ({"tags": ["night"]}, ""),
+        ({"params": ["limit=5"]}, "cba"),
+        ({"params": ["limit=50"]}, ""),
+        ({"params": ["limit=5", "town=Åre"]}, "a"),
+        ({"params": ['town="Åre"']}, "a"),
+        ({"params": ["dry=true"]}, "b"),
+        ({"params": ["inner=x y"]}, "c"),
+        ({"params": ['limit"=5']}, ""),
+        ({"search": "ÅRE"}, "a"),
+        ({"search": "åre"}, ""),
+        ({"search": 'SAYS "NO"'}, "b"),
+        ({"search": "100%"}, "b"),
+        ({"search": "100_"}, ""),
+        ({"search": "?"}, "c"),
+        ({"search": "nightly", "params": ["limit=5"], "limit": 1}, "c"),
+    ],
+)
+def test_runs_are_found_by_tag_parameter_and_text(record, filters, expected):
+    error = json.dumps({"type": "ValueError", "message": 'it says "no" to 100%'})
+    record.run("a", at=1, tags=["nightly", "team=data"], params={"limit": 5, "town": "Åre"})
+    record.run("b", at=2, params={"dry": True, "limit": 5}, status="failed", error=error)
+    record.run(
+        "c", at=3, tags=["nightly"], params={"box": {"inner": "x y", "z": "?"}, "limit": "5"}
+    )
+    assert ids(record.journal.history.runs(**filters)) == list(expected)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7])

@@ -10,7 +10,8 @@ from lokki.cli.command import Command
 from lokki.cli.listing import list_runs, tell_unknown
 from lokki.cli.options import ANYWHERE, COUNT, FLOW, JSON
 from lokki.cli.program import Program
-from lokki.cli.types import Ago, Choice
+from lokki.cli.types import Ago, Assignment, Choice
+from lokki.model.run_filter import RunFilter
 from lokki.model.status import RunStatus
 
 
@@ -30,6 +31,24 @@ from lokki.model.status import RunStatus
             ["--since"], type=Ago(), help="Only runs created since then: 7d (ago) or 2026-02-03."
         ),
         click.Option(
+            ["--tag", "tags"],
+            metavar="TAG",
+            multiple=True,
+            help="Only runs with this tag; may be repeated.",
+        ),
+        click.Option(
+            ["--param", "params"],
+            type=Assignment(),
+            multiple=True,
+            metavar="NAME=VALUE",
+            help="Only runs with this parameter, or field of one; may be repeated.",
+        ),
+        click.Option(
+            ["--search"],
+            metavar="TEXT",
+            help="Only runs with this text in their id, tags, parameters or error.",
+        ),
+        click.Option(
             ["--before"],
             metavar="RUN",
             help="Only runs older than this one: the next page.",
@@ -47,6 +66,9 @@ def command(
     flow: str | None,
     status: tuple[str, ...],
     since: float | None,
+    tags: tuple[str, ...],
+    params: tuple[str, ...],
+    search: str | None,
     before: str | None,
     count: int,
     as_json: bool,
@@ -56,4 +78,14 @@ def command(
     with opened(on) as backend:
         if flow is not None:
             tell_unknown(backend, flow)
-        list_runs(backend, flow or program.flow, status, since, before, count, as_json)
+        wanted = RunFilter(
+            flow=flow or program.flow,
+            statuses=status,
+            since=since,
+            tags=tags,
+            params=params,
+            search=search,
+            before=before,
+            limit=count,
+        )
+        list_runs(backend, wanted, as_json)

@@ -10,6 +10,7 @@ from lokki.cli.listing import list_runs, print_json
 from lokki.cli.options import ANYWHERE, COUNT, JSON, run_named, run_parameters
 from lokki.cli.program import Program
 from lokki.cli.types import Number
+from lokki.model.run_filter import RunFilter
 
 
 @click.command(
@@ -59,7 +60,7 @@ def command(
         raise click.UsageError("--stage says whose item: give --item, too")
     with opened(on, waits=watch) as backend:
         if run is run_option is None and not watch and item is None:
-            list_runs(backend, program.flow, (), None, None, count, as_json)
+            list_runs(backend, RunFilter(flow=program.flow, limit=count), as_json)
             return
         found = backend.find(run_named(run, run_option, "last"), program.flow)
         run_id = found.id

@@ -10,13 +10,14 @@ import anyio.lowlevel
 import anyio.to_thread
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, StringConstraints
 
 from lokki.backends.backend import AsyncBackend
 from lokki.model.run import RunList
 from lokki.model.run_filter import RunFilter
 from lokki.model.status import ItemStatus, RunStatus
 from lokki.store.lines import Wanted
+from lokki.tags import MOST_TAGS
 from lokki_server.document import problem
 from lokki_server.operated import OperatedBackend
 from lokki_server.problems import wrong_request
@@ -122,6 +123,18 @@ class RunQuery(BaseModel):
 
     status: list[RunStatus] = Field([], max_length=6)
     since: datetime | None = Field(None, description="only runs created since then")
+    tag: list[str] = Field([], description="only runs with all these tags", max_length=MOST_TAGS)
+    param: list[Annotated[str, StringConstraints(pattern="^[^=]+=")]] = Field(
+        [],
+        description="only runs with all these parameters, or fields of parameters: `NAME=VALUE`",
+        max_length=20,
+        examples=[["count=100"]],
+    )
+    search: str | None = Field(
+        None,
+        description="only runs with this text, in any case, in their id, tags, parameters or error",
+        max_length=200,
+    )
     before: str | None = Field(
         None, pattern=_RUN_ID, description="only runs older than the one with this id"
     )
@@ -134,6 +147,9 @@ class RunQuery(BaseModel):
             flow=flow,
             statuses=tuple(self.status),
             since=seconds(self.since),
+            tags=tuple(self.tag),
+            params=tuple(self.param),
+            search=self.search,
             before=self.before,
             older_than=seconds(self.older_than),
             limit=self.n,

@@ -5,14 +5,14 @@ import { get, path, withQuery } from "../api.js";
 const LOOK_MS = 5000;
 
 /** The newest runs on AWS of flows that are deployed, or of one; `problem`: why there are none. */
-async function awsRuns({ flow, status, since }, most, signal) {
+async function awsRuns({ flow, ...filter }, most, signal) {
   const { flows, account, problem } = await get("/aws/flows", signal);
   const pages = await Promise.all(
     flows
       .filter((name) => !flow || name === flow)
       .map((name) =>
         get(
-          withQuery(path("aws", "flows", name, "executions"), { status, since, n: most }),
+          withQuery(path("aws", "flows", name, "executions"), { ...filter, n: most }),
           signal,
         ),
       ),

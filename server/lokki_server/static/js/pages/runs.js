@@ -1,6 +1,7 @@
-import { get, path, runPath, withQuery } from "../api.js";
+import { get, withQuery } from "../api.js";
 import { watchAws } from "../components/aws.js";
 import { runsTable } from "../components/runs.js";
+import { searchForm } from "../components/search.js";
 import { empty, failure, loading } from "../components/states.js";
 import { h, setAttribute, setText, throttle } from "../dom.js";
 import { follow } from "../events.js";
@@ -21,6 +22,7 @@ export function runsPage(match) {
   let runs = new Map();
   let cloud = [];
   let next = null;
+  let asked = null;
   let filter = null;
   let abort = new AbortController();
 
@@ -29,11 +31,15 @@ export function runsPage(match) {
   const note = h("p", { class: "note", role: "status" });
   const more = h("button", { type: "button", onclick: () => load({ older: true }) }, "Older runs");
   const foot = h("div", { class: "more", hidden: true }, more);
-  const filters = filterForm((query) => navigate(withQuery("/ui/runs", query), { replace: true }));
+  /** Keep what is asked for in the URL. */
+  const ask = (changed, how) =>
+    navigate(withQuery("/ui/runs", { ...asked, ...changed }), how);
+  const filters = filterForm((changed) => ask(changed, { replace: true }));
+  const search = searchForm(ask);
   const node = h(
     "div",
     { class: "page" },
-    h("div", { class: "head" }, h("h1", null, "Runs"), search()),
+    h("div", { class: "head" }, h("h1", null, "Runs"), search.node),
     filters.node,
     note,
     place,
@@ -44,6 +50,7 @@ export function runsPage(match) {
     (!filter.flow || run.flow === filter.flow) &&
     (!filter.status.length || filter.status.includes(run.status)) &&
     (!filter.since || Date.parse(run.created) >= Date.parse(filter.since));
+  const searches = () => filter.tag.length || filter.param.length || filter.search;
   const draw = throttle(() => {
     const local = newestFirst(runs.values());
     const oldest = next ? local.at(-1)?.created : "";
@@ -91,13 +98,18 @@ export function runsPage(match) {
   }
 
   function apply({ query }) {
-    const hours = Number(query.get("hours"));
-    filter = {
+    const { hours, ...others } = (asked = {
       flow: query.get("flow") ?? "",
       status: query.getAll("status"),
-      since: hours ? new Date(now() - hours * 3_600_000).toISOString() : "",
-    };
+      hours: query.get("hours") ?? "",
+      tag: query.getAll("tag"),
+      param: query.getAll("param"),
+      search: query.get("search") ?? "",
+    });
+    const since = Number(hours) ? new Date(now() - hours * 3_600_000).toISOString() : "";
+    filter = { ...others, since };
     filters.update(query);
+    search.update(query);
     abort.abort();
     abort = new AbortController();
     place.replaceChildren(loading("Loading runs…"));
@@ -118,11 +130,16 @@ export function runsPage(match) {
     },
   );
   let opened = 0;
+  const look = throttle(refresh, 2000);
   const stop = follow("/events", {
     open: () => opened++ && refresh(),
     runs({ runs: changed }) {
       for (const run of changed) {
         const known = runs.has(run.id);
+        if (!known && searches()) {
+          look(); // the server knows whether it is one
+          continue;
+        }
         const last = [...runs.keys()].sort()[0];
         if (!fits(run)) runs.delete(run.id);
         else if (known || !next || run.id > last) runs.set(run.id, run);
@@ -139,14 +156,15 @@ export function runsPage(match) {
       stop();
       aws.close();
       draw.stop();
+      look.stop();
       abort.abort();
       clearInterval(ticking);
     },
   };
 }
 
-function none({ flow, status, since }) {
-  if (flow || status.length || since) {
+function none({ flow, status, since, tag, param, search }) {
+  if (flow || status.length || since || tag.length || param.length || search) {
     return empty(
       "No runs match",
       h("p", null, h("a", { href: "/ui/runs" }, "Show all runs")),
@@ -161,39 +179,6 @@ function none({ flow, status, since }) {
       h("a", { href: "/ui/flows" }, "flow"),
       "; it appears here at once.",
     ),
-  );
-}
-
-/** Go to the run whose id begins like this. */
-function search() {
-  const wrong = h("p", { class: "problem", id: "search-wrong", role: "alert" });
-  const input = h("input", {
-    type: "search",
-    id: "search",
-    placeholder: "Beginning of an id",
-    autocomplete: "off",
-    spellcheck: "false",
-    "aria-describedby": "search-wrong",
-  });
-  const go = async (event) => {
-    event.preventDefault();
-    wrong.textContent = "";
-    const wanted = input.value.trim();
-    if (!wanted) return;
-    try {
-      const run = await get(path("runs", wanted));
-      navigate(`/ui${runPath(run)}`);
-    } catch (problem) {
-      wrong.textContent = problem.detail ?? problem.message;
-    }
-  };
-  return h(
-    "form",
-    { class: "search", role: "search", onsubmit: go },
-    h("label", { for: "search" }, "Go to run"),
-    input,
-    h("button", { type: "submit" }, "Go"),
-    wrong,
   );
 }
 
