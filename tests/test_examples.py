@@ -6,9 +6,13 @@ import json
 import os
 import re
 import subprocess
+from ast import literal_eval
+from importlib import import_module
 from pathlib import Path
 
 import forking
+import pytest
+from PIL import Image
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -77,8 +81,65 @@ def test_pages_go_on_after_an_outage(tmp_path):
     assert after["stages"][0] == before["stages"][0]
 
 
-def shown(folder: Path) -> dict:
-    return json.loads(run("pages.py", "show", "last", "--json", folder=folder).stdout)
+def test_a_crawl_is_patient_and_goes_on_without_what_is_gone(tmp_path):
+    done = run("crawl/crawl.py", "run", folder=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "59 birds with 118 wings; gone: [42]\n")
+
+
+def test_thumbnails_are_made_of_all_pictures_but_the_damaged_one(tmp_path):
+    done = run("thumbnails/thumbnails.py", "run", "--count", "10", folder=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "9 thumbnails; not read: ['9: OSError']\n")
+    with Image.open(tmp_path / "pictures" / "thumbnails" / "sheet.jpg") as sheet:
+        assert sheet.size == (8 * 128, 2 * 128)
+
+
+def test_partitions_are_put_together_in_a_batch_job(tmp_path):
+    done = run("partitions/trips.py", "run", "--trips", "300", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    zones = literal_eval(done.stdout)
+    assert sum(zone["trips"] for zone in zones) == pytest.approx(12 * 300 * 0.98, rel=0.01)
+    percents = [zone["percent"] for zone in zones]
+    assert percents == sorted(percents, reverse=True)
+    planned = run("partitions/trips.py", "plan", folder=tmp_path)
+    assert re.search(r"^Batch vCPU-seconds", planned.stdout, re.MULTILINE), planned.stderr
+
+
+def test_a_larger_search_reuses_the_points_of_a_smaller_one(tmp_path):
+    for degrees in (5, 6):
+        done = run("search/search.py", "run", "--degrees", str(degrees), folder=tmp_path)
+        assert (done.returncode, done.stdout) == (0, "degree 5, penalty 0.001: error 0.038\n")
+    stage = shown(tmp_path, "search/search.py")["stages"][1]
+    assert (stage["total"], stage["reused"]) == (6 * 4, 5 * 4)
+    assert (tmp_path / "search.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_reviews_without_an_answer_are_tolerated(tmp_path):
+    key = {"LOKKI_SECRET_API_KEY": "a-key-of-mine"}
+    done = run("reviews/reviews.py", "run", folder=tmp_path, **key)
+    told = "14 bad, 16 good, 8 neutral; 356 tokens; unanswered: [7, 27]\n"
+    assert (done.returncode, done.stdout) == (0, told)
+
+
+def test_the_weather_is_the_same_here_and_in_functions(tmp_path, monkeypatch, rehearsal):
+    done = run("weather/weather.py", "run", folder=tmp_path)
+    assert done.stdout.startswith("# Weather of 2026-02-03\n\n| station | low |")
+    assert done.stdout.count("\n|") == 2 + 6
+    monkeypatch.syspath_prepend(EXAMPLES / "weather")
+    weather = import_module("weather").weather
+    assert rehearsal.run(weather()).result + "\n" == done.stdout
+
+
+def test_every_example_is_listed():
+    page = (EXAMPLES / "README.md").read_text()
+    folders = [f"{each.parent.name}/README.md" for each in EXAMPLES.glob("*/README.md")]
+    assert set(re.findall(r"\]\((.*?)\)", page)) == {
+        *folders,
+        *(each.name for each in EXAMPLES.glob("*.py")),
+    }
+
+
+def shown(folder: Path, example: str = "pages.py") -> dict:
+    return json.loads(run(example, "show", "last", "--json", folder=folder).stdout)
 
 
 def run(
