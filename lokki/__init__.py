@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from lokki.recorded import RecordedRun, open_run, runs
     from lokki.resumption import Again as Again  # the earlier name
     from lokki.resumption import ResumeOptions
+    from lokki.showing import show
     from lokki.sources import s3_objects, s3_rows
 
 _LAZY = {
@@ -60,6 +61,7 @@ _LAZY = {
     "runs": "lokki.recorded",
     "s3_objects": "lokki.sources",
     "s3_rows": "lokki.sources",
+    "show": "lokki.showing",
 }
 
 __version__ = "0.2.0"
@@ -107,6 +109,7 @@ __all__ = [
     "runs",
     "s3_objects",
     "s3_rows",
+    "show",
     "step",
 ]
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from inspect import Parameter
+from itertools import count
 from types import AsyncGeneratorType, CoroutineType
 from typing import Any, NamedTuple, TypeAlias
 
@@ -188,7 +189,8 @@ class Context:
 Running: TypeAlias = list[Any]
 """The call that runs here: BoundCall, index, attempt, and the LineBuffer it last wrote to, or None.
 
-A plain list, since every call makes one.
+One that has shown something, or started a thread, has a fifth: the numbers for what it shows. A
+plain list, since every call makes one.
 """
 
 # Results of these types are complete: nothing is left to read or await.
@@ -204,6 +206,19 @@ def current() -> Context:
     if here is None:
         raise LokkiError("lokki.current() works only inside a step that a flow runs")
     return Context(here[0], here[1], here[2])
+
+
+def numbers_of(here: Running) -> Iterator[int]:
+    """The numbers for what a call shows, which its threads share."""
+    if len(here) == 4:
+        here.append(count())
+    numbers: Iterator[int] = here[4]
+    return numbers
+
+
+def in_thread(here: Running) -> Running:
+    """A call as it runs in a thread that it starts."""
+    return [*here[:3], None, numbers_of(here)]
 
 
 def call_step(call: BoundCall, value: Any, index: int, attempt: int) -> Any:

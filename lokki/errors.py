@@ -24,6 +24,7 @@ LokkiError
     ├── JournalGone         the journal's file was removed, moved or replaced while it was in use
     ├── RunNotFound         no run, or more than one, has this id
     ├── StageNotFound       a run has begun no such stage
+    ├── AttachmentNotFound  a run has shown nothing of this name
     └── RunOwned            another process owns this run
 """
 
@@ -261,6 +262,10 @@ class RunNotFound(JournalError):
 
 class StageNotFound(JournalError):
     """A run has begun no such stage."""
+
+
+class AttachmentNotFound(JournalError):
+    """A run has shown nothing of this name."""
 
 
 class RunOwned(JournalError):

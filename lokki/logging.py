@@ -11,6 +11,7 @@ from datetime import datetime
 from math import sqrt
 from typing import Any, TypeAlias
 
+from lokki.model.attachment import Shown
 from lokki.model.times import utc
 
 Line: TypeAlias = tuple[float, str, int | None, int, str, str, str]
@@ -142,6 +143,22 @@ def step_line(
     call += f" (attempt {attempt})" if attempt > 1 else ""
     fields = {"step": step, "item": item, "attempt": attempt, "source": source}
     return Record(level, at, "log", f"{call}: {message}", fields | {"message": message})
+
+
+def step_shown(shown: Shown) -> Record:
+    """A step has shown something."""
+    call = shown.step if shown.item is None else f"{shown.step}[{shown.item}]"
+    title = shown.title or shown.type
+    fields = {
+        "step": shown.step,
+        "item": shown.item,
+        "attempt": shown.attempt,
+        "name": shown.name,
+        "title": shown.title,
+        "type": shown.type,
+        "bytes": shown.size,
+    }
+    return Record("INFO", shown.at, "shown", f"{call} has shown: {title}", fields)
 
 
 def of_run(run_id: str, record: Record) -> Record:

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from dataclasses import dataclass
 
 import pytest
 
-from lokki import RunNotFound
+from lokki import LokkiError, RunNotFound
 from lokki.backends.backend import Backend
 from lokki.model.run_filter import RunFilter
 from lokki.model.times import seconds
 
 FLOW, OTHER = "checked", "doubled"
 FLOWS = """
+import lokki
 from lokki import flow, step
+
+PNG = b"\\x89PNG\\r\\n\\x1a\\n" + bytes(range(256))
 
 @step
 def numbers(count):
+    lokki.show(f"# {count} numbers", "Numbers")
     return list(range(count))
 
 @step
 def check(number):
     print("checked", number)
+    lokki.show([{"number": number, "odd": number % 2 == 1}], "About it")
+    lokki.show(PNG)
     if number % 2:
         raise ValueError(f"{number} is odd")
     return number
@@ -148,6 +155,32 @@ class Conformance:
         ]
         assert list(world.backend.lines(run, after=world.backend.last_line(run))) == []
         assert list(world.backend.lines(run, until=seconds("2020-01-01T00:00:00Z"))) == []
+
+    def test_what_steps_have_shown_is_there_also_of_a_failed_attempt(self, world):
+        run, shown = world.ids[0], world.backend.attachments
+        found = shown(run, limit=100)
+        assert {(each.step, each.item, each.title, each.type) for each in found} == {
+            ("numbers", None, "Numbers", "text/markdown"),
+            *(("check", n, "About it", "application/json") for n in range(4)),
+            *(("check", n, None, "image/png") for n in range(4)),
+        }
+        assert [each.name for each in shown(run, item=3, limit=9)] == ["check.3.1.0", "check.3.1.1"]
+        assert shown(run, step="numbers", limit=100) == found[:1]
+        assert shown(run, after=found[1].name, limit=3) == found[2:5]
+
+    def test_the_content_of_what_was_shown_is_as_it_was(self, world):
+        about, content = world.backend.attachment(world.ids[0], "numbers.-.1.0")
+        assert (about.title, content, about.size) == ("Numbers", b"# 4 numbers", 11)
+        _, content = world.backend.attachment(world.ids[0], "check.3.1.0")
+        table = json.loads(content)
+        assert (table["columns"], table["rows"]) == (["number", "odd"], [[3, True]])
+        _, content = world.backend.attachment(world.ids[0], "check.3.1.1")
+        assert content == b"\x89PNG\r\n\x1a\n" + bytes(range(256))
+
+    @pytest.mark.parametrize("name", ["check.9.1.0", "numbers.-.1.9", "nothing"])
+    def test_what_was_not_shown_is_not_there(self, world, name):
+        with pytest.raises(LokkiError, match="has shown nothing named"):
+            world.backend.attachment(world.ids[0], name)
 
     def test_a_result_is_a_pickle(self, world):
         assert pickle.loads(world.backend.pickled_result(world.ids[2])) == [0, 2, 4]

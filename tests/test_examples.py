@@ -35,6 +35,20 @@ def test_reads_are_the_same_for_the_same_seed(tmp_path):
     assert one == two
 
 
+def test_stations_are_shown(tmp_path):
+    done = run("stations.py", "run", folder=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "station 2 is the warmest: 11.2 °C\n")
+    saved = run("stations.py", "show", "last", "--save", "charts", folder=tmp_path)
+    assert saved.returncode == 0
+    files = [Path(line) for line in saved.stdout.splitlines()]
+    assert sorted(each.suffix for each in files) == 3 * [".csv"] + [".md"] + 3 * [".svg"]
+    table = (tmp_path / "charts" / "measured.1-2-station-2-month-by-month.csv").read_text()
+    assert table.splitlines()[0] == "month,lowest,highest"
+    assert len(table.splitlines()) == 13
+    shown = run("stations.py", "show", "last", folder=tmp_path).stdout
+    assert "measured[1]  station 2, month by month  csv" in shown
+
+
 def test_taxi_counts_a_year(tmp_path):
     done = run("taxi.py", "run", "--trips", "100", folder=tmp_path)
     assert done.returncode == 0

@@ -53,6 +53,7 @@ PUBLIC = [
     "runs",
     "s3_objects",
     "s3_rows",
+    "show",
     "step",
 ]
 

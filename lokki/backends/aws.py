@@ -22,6 +22,7 @@ from lokki.aws.resuming import Plan, plan, resume
 from lokki.backends.outputs import Output
 from lokki.config import Config
 from lokki.errors import NotPausable, StageNotFound
+from lokki.model.attachment import Attachment
 from lokki.model.base import fields_of
 from lokki.model.failure import Failure
 from lokki.model.item import Attempt, Item, ItemDetail, Strip
@@ -31,6 +32,7 @@ from lokki.model.run_filter import RunFilter
 from lokki.model.status import ItemStatus
 from lokki.model.times import seconds
 from lokki.resumption import ResumeOptions
+from lokki.runtime import shown
 from lokki.store.groups import group
 from lokki.store.items import item_error
 from lokki.store.lines import Wanted
@@ -58,6 +60,7 @@ class _Known:
     flows: Kept[str, str] = field(default_factory=Kept)
     lines: Kept[tuple[str, str], Lines] = field(default_factory=Kept)
     done: Kept[tuple[str, str, int], _Done] = field(default_factory=Kept)
+    shown: Kept[tuple[str, str], dict[str, Attachment]] = field(default_factory=Kept)
 
 
 class AwsBackend:
@@ -217,6 +220,35 @@ class AwsBackend:
         lines = self._known.lines[key]
         await self._known.once.ask(("lines", *key), lines.more, self._current)
         return lines.read
+
+    # ---- what steps have shown -------------------------------------------------------------------
+
+    async def attachments(
+        self,
+        run_id: str,
+        *,
+        step: str | None = None,
+        item: int | None = None,
+        after: str | None = None,
+        limit: int,
+    ) -> list[Attachment]:
+        flow = await self._flow(run_id)
+        key = flow, run_id
+        known = self._known.shown.setdefault(key, {})
+        ask = partial(shown.listed, self.executions.payloads(flow), run_id, known)
+        found = await self._known.once.ask(("shown", *key), ask, self._current)
+        names = [each.name for each in found]
+        later = found[names.index(after) + 1 :] if after in names else found
+        wanted = (
+            each
+            for each in later
+            if (step is None or each.step == step) and (item is None or each.item == item)
+        )
+        return list(islice(wanted, limit))
+
+    async def attachment(self, run_id: str, name: str) -> tuple[Attachment, bytes]:
+        flow = await self._flow(run_id)
+        return await shown.content(self.executions.payloads(flow), run_id, name)
 
     # ---- results ---------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 from lokki.backends.outputs import Output
+from lokki.model.attachment import Attachment
 from lokki.model.item import Item, ItemDetail, Strip
 from lokki.model.log import LogLine
 from lokki.model.run import Run, RunList, Tuned
@@ -84,6 +85,22 @@ class Backend(Protocol):
         """The id of the last line of a run; 0 if there is none."""
         ...
 
+    def attachments(
+        self,
+        run_id: str,
+        *,
+        step: str | None = None,
+        item: int | None = None,
+        after: str | None = None,
+        limit: int,
+    ) -> list[Attachment]:
+        """What a run's steps have shown after the value named ``after``, in order."""
+        ...
+
+    def attachment(self, run_id: str, name: str) -> tuple[Attachment, bytes]:
+        """Something shown, with its content. Raises AttachmentNotFound."""
+        ...
+
     def pickled_result(self, run_id: str) -> bytes:
         """The result of a succeeded run as a pickle, not loaded: loading it runs code.
 
@@ -128,7 +145,8 @@ class Remote(Backend, Protocol):
 class AsyncBackend(Protocol):
     """Runs of one journal or AWS account, for the service, without blocking.
 
-    Its methods raise RunNotFound, StageNotFound, JournalError and AwsError.
+    Its methods raise RunNotFound, StageNotFound,
+    AttachmentNotFound, JournalError and AwsError.
     """
 
     async def find(self, name: str, flow: str | None = None) -> Run:
@@ -181,6 +199,22 @@ class AsyncBackend(Protocol):
 
     async def last_line(self, run_id: str) -> int:
         """The id of the last line of a run; 0 if there is none."""
+        ...
+
+    async def attachments(
+        self,
+        run_id: str,
+        *,
+        step: str | None = None,
+        item: int | None = None,
+        after: str | None = None,
+        limit: int,
+    ) -> list[Attachment]:
+        """Like `Backend.attachments`."""
+        ...
+
+    async def attachment(self, run_id: str, name: str) -> tuple[Attachment, bytes]:
+        """Like `Backend.attachment`."""
         ...
 
     async def outputs(self, run_id: str) -> list[Output]:

@@ -13,6 +13,7 @@ from lokki.aws.resuming import Plan
 from lokki.backends import aws
 from lokki.backends.aws import AwsBackend
 from lokki.config import Config
+from lokki.model.attachment import Attachment
 from lokki.model.item import Item, ItemDetail
 from lokki.model.log import LogLine
 from lokki.model.run import Run, RunList, Tuned
@@ -70,6 +71,12 @@ class BlockingAwsBackend:
 
     def last_line(self, run_id: str) -> int:
         return self.wait(self._backend.last_line, run_id)
+
+    def attachments(self, run_id: str, **wanted: Any) -> list[Attachment]:
+        return self.wait(lambda: self._backend.attachments(run_id, **wanted))
+
+    def attachment(self, run_id: str, name: str) -> tuple[Attachment, bytes]:
+        return self.wait(self._backend.attachment, run_id, name)
 
     def pickled_result(self, run_id: str) -> bytes:
         return self.wait(self._backend.pickled_result, run_id)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lokki.backends.local import LocalBackend
 from lokki.errors import AwsError, RunNotFound
+from lokki.model.attachment import Attachment
 from lokki.model.item import Item, ItemDetail
 from lokki.model.log import LogLine
 from lokki.model.run import Run, RunList, Tuned
@@ -136,6 +137,12 @@ class CombinedBackend:
 
     def last_line(self, run_id: str) -> int:
         return self._of(run_id).last_line(run_id)
+
+    def attachments(self, run_id: str, **wanted: Any) -> list[Attachment]:
+        return self._of(run_id).attachments(run_id, **wanted)
+
+    def attachment(self, run_id: str, name: str) -> tuple[Attachment, bytes]:
+        return self._of(run_id).attachment(run_id, name)
 
     def pickled_result(self, run_id: str) -> bytes:
         return self._of(run_id).pickled_result(run_id)

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from lokki.backends import recorded
 from lokki.config import journal_path, load
+from lokki.model.attachment import Attachment
 from lokki.model.log import LogLine
 from lokki.model.run import Run, RunList, Tuned
 from lokki.model.run_filter import RunFilter
+from lokki.store.attachments import Attachments
 from lokki.store.connection import Reader
 from lokki.store.history import History
 from lokki.store.rows import StageRow
@@ -38,6 +40,7 @@ class LocalBackend:
         self.name = str(read.path)
         self._read = read
         self._history = History(read)
+        self._attachments = Attachments(read)
 
     def find(self, name: str, flow: str | None = None) -> Run:
         (shape,) = recorded.runs(self._history, [self._history.find(name, flow)])
@@ -91,6 +94,12 @@ class LocalBackend:
 
     def last_line(self, run_id: str) -> int:
         return self._history.last_line(run_id)
+
+    def attachments(self, run_id: str, **wanted: Any) -> list[Attachment]:
+        return self._attachments.page(run_id, **wanted)
+
+    def attachment(self, run_id: str, name: str) -> tuple[Attachment, bytes]:
+        return self._attachments.content(run_id, name)
 
     def pickled_result(self, run_id: str) -> bytes:
         from lokki.store.codec import dumps_list, pickle_in

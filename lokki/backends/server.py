@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from lokki.client import PATIENCE_SECONDS, Client, Patience
-from lokki.errors import RunNotFound, ServerError
+from lokki.errors import AttachmentNotFound, RunNotFound, ServerError
+from lokki.model.attachment import Attachment, AttachmentList
 from lokki.model.flow import Flow, FlowList
 from lokki.model.item import Item, ItemDetail, ItemList, Strip
 from lokki.model.log import LineList, LogLine
@@ -139,6 +140,24 @@ class ServerBackend:
 
     def last_line(self, run_id: str) -> int:
         return self._ask(LineList, f"/runs/{run_id}/logs", tail=True, limit=1).next
+
+    def attachments(self, run_id: str, **wanted: Any) -> list[Attachment]:
+        try:
+            return self._ask(AttachmentList, f"/runs/{run_id}/attachments", **wanted).attachments
+        except ServerError as error:
+            if error.status == 404:  # a server of before, whose runs show nothing
+                return []
+            raise
+
+    def attachment(self, run_id: str, name: str) -> tuple[Attachment, bytes]:
+        path = f"/runs/{run_id}/attachments/{quote(name)}"
+        try:
+            about = self._ask(Attachment, path)
+        except ServerError as error:
+            if error.status == 404:
+                raise AttachmentNotFound(f"{self.name}: {error}") from None
+            raise
+        return about, self._client.send("GET", f"{path}/content")
 
     def start(
         self,

@@ -39,6 +39,7 @@ from lokki.engine.parameters import kept_params
 from lokki.engine.perform import Carried
 from lokki.engine.placement import ELSEWHERE, lanes_needed, lanes_of
 from lokki.engine.program import Program
+from lokki.engine.recorder import Recorder
 from lokki.engine.resuming import Plan
 from lokki.engine.stage_records import StageRecords
 from lokki.engine.state import RunState
@@ -214,7 +215,8 @@ class Run:
     async def _outcome(self) -> RunStatus:
         """Run the stages and record the end, unless the run is no longer this process's."""
         assert self._writer is not None
-        output.attach(self.id, self._writer.log, self.echo)
+        recorder = Recorder(self.journal.read, self._writer, self.warn)
+        output.attach(self.id, recorder.take, self.echo)
         try:
             self.result = await self._stages()
             status = RunStatus.SUCCEEDED
@@ -230,7 +232,7 @@ class Run:
                 stage = self.graph.stages[min(self.state.position, len(self.graph.stages) - 1)]
                 self._note(stage.name, f"the run failed: {described(error)}")
         finally:
-            output.detach(self.id, self._writer.log)
+            output.detach(self.id, recorder.take)
             self.journal.commits.release(self._writer)
         if status is RunStatus.PAUSED:
             await _committed(Jobs(self.journal).hand_back(self.id, self._now()))

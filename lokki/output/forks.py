@@ -15,10 +15,12 @@ import sys
 import threading
 from contextlib import suppress
 from contextvars import Context
-from functools import partial
 from typing import Any, TextIO, cast
 
 from lokki.call import Running
+from lokki.errors import LokkiError
+from lokki.logging import Line
+from lokki.model.attachment import Shown
 from lokki.output.sinks import Sink, attached, busy, captured_call, end_lines, record, show
 from lokki.output.streams import leave_streams, logging_now
 
@@ -46,6 +48,15 @@ class _Sender:
             except OSError:
                 self._gone = True
         return not self._gone
+
+    def record(self, said: Line | Shown) -> None:
+        """Send a line. Raises LokkiError for what is too large for a message."""
+        if isinstance(said, Shown):
+            raise LokkiError(
+                "lokki.show() works in the process of the step, not in one that the step has "
+                "started: return the value from there, and show it in the step"
+            )
+        self.send("line", said)
 
     def write(self, text: str) -> int:
         """Have a text shown, like the parent's stream for output."""
@@ -164,7 +175,7 @@ def as_child(connection: socket.socket, run_id: str, *, shown: bool) -> tuple[Si
     util = sys.modules.get("multiprocessing.util")
     if util is not None:
         util.register_after_fork(_sender, end_lines_at_exit)
-    return partial(_sender.send, "line"), cast(TextIO, _sender) if shown else None
+    return _sender.record, cast(TextIO, _sender) if shown else None
 
 
 def end_lines_at_exit(_: object = None) -> None:

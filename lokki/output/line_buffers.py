@@ -35,7 +35,7 @@ class LineBuffer:
     __slots__ = ("_held", "_of", "_run_id", "_secrets", "_shown", "before", "stream", "thread")
 
     def __init__(self, here: Running, stream: Stream, thread: int) -> None:
-        call, index, attempt, self.before = here
+        call, index, attempt, self.before = here[:4]
         item = index if call.in_map else None
         self._run_id: str = call.run_id
         self._secrets: tuple[str, ...] = call.secrets

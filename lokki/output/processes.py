@@ -38,7 +38,7 @@ class _Taken:
     def __reduce__(self) -> tuple[Any, ...]:
         here = running.get()
         assert here is not None
-        call, index, attempt, _ = here
+        call, index, attempt, *_ = here
         shown = attached[call.run_id][-1][1] is not None
         what = (call.name, call.run_id, call.flow, call.in_map, call.secrets)
         return _go_on, (self._attach, connection_of(here), shown, what, index, attempt)

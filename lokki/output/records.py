@@ -119,7 +119,7 @@ def _has_default_level(logger: logging.Logger) -> bool:
 
 
 def _line(here: Running, log: logging.LogRecord) -> Line:
-    call, index, attempt, _ = here
+    call, index, attempt, *_ = here
     message = cut(_message(log), call.secrets)
     item = index if call.in_map else None
     return time(), call.name, item, attempt, log.levelname, log.name, message

@@ -12,8 +12,10 @@ from lokki.call import Running, running
 
 if TYPE_CHECKING:
     from lokki.logging import Line
+    from lokki.model.attachment import Shown
 
-Sink: TypeAlias = "Callable[[Line], object]"
+Sink: TypeAlias = "Callable[[Line | Shown], object]"
+"""Takes lines, and what ``lokki.show`` shows."""
 
 # By run id; several if engines with different journals run the same id at once: their lines cannot
 # be distinguished, so each sink gets them all.
@@ -36,14 +38,14 @@ def end_lines() -> None:
         here[3].end()
 
 
-def record(run_id: str, line: Line) -> None:
-    """Pass a line to the sinks of ``run_id``, if it is attached."""
+def record(run_id: str, said: Line | Shown) -> None:
+    """Pass a line, or something shown, to the sinks of ``run_id``, if it is attached."""
     thread = get_ident()
     inner = thread in busy
     busy.add(thread)
     try:
         for sink, _ in attached.get(run_id, ()):
-            sink(line)
+            sink(said)
     finally:
         if not inner:
             busy.discard(thread)

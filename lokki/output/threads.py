@@ -15,7 +15,7 @@ from functools import partial, wraps
 from threading import Thread
 from typing import Any
 
-from lokki.call import Running, running
+from lokki.call import Running, in_thread, running
 from lokki.output.hooks import Hook
 from lokki.output.sinks import captured_call, end_lines
 
@@ -24,7 +24,7 @@ _Function = Callable[..., Any]
 
 def _within(here: Running | None, function: _Function, /, *args: Any, **kwargs: Any) -> Any:
     """Run a task for a call in a thread of a pool."""
-    before = running.set(here and [*here[:3], None])
+    before = running.set(here)
     try:
         return function(*args, **kwargs)
     finally:
@@ -34,7 +34,7 @@ def _within(here: Running | None, function: _Function, /, *args: Any, **kwargs: 
 
 def _all(here: Running, function: _Function, /, *args: Any, **kwargs: Any) -> None:
     """Everything that a thread does for a call, including the report of its own error."""
-    running.set([*here[:3], None])
+    running.set(here)
     try:
         function(*args, **kwargs)
     finally:
@@ -61,7 +61,7 @@ def _starting(start: _Function) -> _Function:
     def replacement(self: Any) -> None:
         if (here := captured_call()) is not None:
             bootstrap = partial(_bootstrap, self, self._bootstrap_inner)
-            self._bootstrap_inner = partial(_all, here, bootstrap)
+            self._bootstrap_inner = partial(_all, in_thread(here), bootstrap)
         start(self)
 
     return replacement
@@ -72,7 +72,7 @@ def _starting_low_level(start: _Function) -> _Function:
     def replacement(function: _Function, args: Any, /, *kwargs: Any) -> Any:
         here = captured_call()
         if here is not None and callable(function) and isinstance(args, tuple):
-            function, args = _all, (here, function, *args)
+            function, args = _all, (in_thread(here), function, *args)
         return start(function, args, *kwargs)
 
     return replacement
@@ -87,7 +87,8 @@ def _submitting(submit: _Function) -> _Function:
     @wraps(submit)
     def replacement(self: ThreadPoolExecutor, fn: _Function, /, *args: Any, **kwargs: Any) -> Any:
         if not _has_interpreters(self):
-            fn = partial(_within, running.get(), fn)
+            here = running.get()
+            fn = partial(_within, here and in_thread(here), fn)
         return submit(self, fn, *args, **kwargs)
 
     return replacement

@@ -30,9 +30,11 @@ from lokki.context import fresh_contexts
 from lokki.errors import FingerprintError, PayloadError, Picklable, ResultError
 from lokki.graph import FlowDefinition, FlowGraph
 from lokki.map_source import listed_items
+from lokki.model.attachment import Shown
 from lokki.model.failure import Failure
 from lokki.model.structure import Structure, text_of
 from lokki.retry import RetryLater
+from lokki.runtime import shown
 from lokki.runtime.event import INLINE_BYTES, MOST_LATER, Item, LambdaEvent, inline
 from lokki.runtime.payloads import MapFailed, Payloads
 from lokki.runtime.units import TaskUnit, unit_of
@@ -93,8 +95,8 @@ class Invocation:
                 f"build: {graph.shape} instead of {text_of(self.structure)}; its structure must "
                 "not depend on its parameters"
             )
-        with _lines_reported(event.flow.run_id), output.own_code(self.code):
-            return _Work(self, graph, unit_of(graph, self.step), event, holds).done()
+        with _lines_reported(event.flow.run_id) as said, output.own_code(self.code):
+            return _Work(self, graph, unit_of(graph, self.step), event, holds, said).done()
 
     def close(self) -> None:
         """Close the connections to the store; nothing runs after it."""
@@ -112,12 +114,14 @@ class _Work:
         unit: TaskUnit,
         event: LambdaEvent,
         holds: bool,
+        said: list[Shown],
     ) -> None:
         self._payloads = here.payloads
         self._loop = here.loop
         self._graph = graph
         self._unit = unit
         self._fresh = in_lambda(fresh_contexts())
+        self._said = said
         self._event = event
         self._run_id = event.flow.run_id
         self._failures: tuple[Failure, ...] = ()
@@ -368,11 +372,23 @@ class _Work:
 
     def _made(self, bound: BoundCall, value: Any, index: int, attempt: int) -> Any:
         context = self._fresh()
-        if bound.is_async:
-            made = _awaited(bound, value, index, attempt)
-            return self._loop.run(made, context=context)
-        with _limited(bound.timeout):
-            return context.run(call_step, bound, value, index, attempt)
+        try:
+            if bound.is_async:
+                made = _awaited(bound, value, index, attempt)
+                return self._loop.run(made, context=context)
+            with _limited(bound.timeout):
+                return context.run(call_step, bound, value, index, attempt)
+        finally:
+            if self._said:
+                self._keep_said()
+
+    def _keep_said(self) -> None:
+        """Store what a call has shown, if that is possible: its result does not depend on it."""
+        try:
+            self._loop.run(shown.keep(self._payloads, self._run_id, self._said))
+        except PayloadError as error:
+            print(f"what the step has shown cannot be stored: {error}", file=sys.stderr, flush=True)
+        self._said.clear()
 
     # ---- outputs ---------------------------------------------------------------------------------
 
@@ -477,17 +493,25 @@ class _Nowhere:
 
 
 @contextmanager
-def _lines_reported(run_id: str) -> Iterator[None]:
-    """Inside this context, write the steps' output as JSON lines with run, step and item."""
-    log = sys.stdout
+def _lines_reported(run_id: str) -> Iterator[list[Shown]]:
+    """Inside this context, write the steps' output as JSON lines with run, step and item.
 
-    def report(line: logging.Line) -> None:
-        text = logging.as_json(logging.of_run(run_id, logging.step_line(*line)))
-        log.write(f"{text}\n")
+    Returns the list to which what they show is added.
+    """
+    log = sys.stdout
+    said: list[Shown] = []
+
+    def report(line: logging.Line | Shown) -> None:
+        if isinstance(line, Shown):
+            said.append(line)
+            record = logging.step_shown(line)
+        else:
+            record = logging.step_line(*line)
+        log.write(f"{logging.as_json(logging.of_run(run_id, record))}\n")
         log.flush()
 
     output.attach(run_id, report, cast("TextIO", _Nowhere()))
     try:
-        yield
+        yield said
     finally:
         output.detach(run_id, report)

@@ -30,6 +30,7 @@ TABLES = {
     "spent": "stage, position",
     "rates": "name",
     "cached": "id",
+    "attachments": "id",
 }
 """The tables of a journal, each after those it refers to, and the keys that order their rows.
 

@@ -7,6 +7,7 @@ On AWS, flow, run, step and index determine every key:
 ``<flow>/runs/<run-id>/<step>/failure.json``             why a step failed for good
 ``<flow>/runs/<run-id>/<step>/<index>/failure.json``     likewise an item
 ``<flow>/runs/<run-id>/attempts.d/<step>/<index>``       how many attempts it has used
+``<flow>/runs/<run-id>/shown.d/<step>/<index>/…``         what ``lokki.show`` has shown
 ``<flow>/runs/<run-id>/<step>/map_manifest.json``        the list of a map's items
 ``<flow>/artifacts/lambdas/function.zip``                the package that was deployed last
 ``<flow>/artifacts/lambdas/<digest>.zip``                each one, by its content
@@ -153,6 +154,21 @@ def attempts_key(flow: str, run_id: str, step: str, index: int | None = None) ->
     """
     below = _call_prefix(flow, run_id, step, index or 0).removeprefix(run_prefix(flow, run_id))
     return f"{run_prefix(flow, run_id)}/attempts.d{below}"
+
+
+def shown_prefix(flow: str, run_id: str) -> str:
+    """Return the prefix of what a run's steps have shown. Raises as ``output_key``."""
+    return f"{run_prefix(flow, run_id)}/shown.d"
+
+
+def shown_key(flow: str, run_id: str, step: str, index: int | None, number: str, file: str) -> str:
+    """Return the key of a file about a value that a step has shown. Raises as ``output_key``.
+
+    ``number`` is the value's, of those of its call.
+    """
+    item = "step" if index is None else f"{index:d}"
+    parts = [check_part(each, "part") for each in (step, item, number, file)]
+    return "/".join([shown_prefix(flow, run_id), *parts])
 
 
 def step_prefix(flow: str, run_id: str, step: str, writer: str | None = None) -> str:

@@ -6,7 +6,9 @@ from dataclasses import dataclass, fields, replace
 from typing import TypeAlias
 
 from lokki.logging import Line
+from lokki.model.attachment import Shown
 from lokki.model.base import fields_of
+from lokki.store import attachments
 from lokki.store.cached import CACHED
 from lokki.store.groups import group
 from lokki.store.lines import insert
@@ -43,7 +45,7 @@ class Closing:
         return 1
 
 
-Entry: TypeAlias = Opening | Outcomes | Closing
+Entry: TypeAlias = Opening | Outcomes | Closing | Shown
 
 
 def _write_stages(connection: Connection, run_id: str, entries: list[Entry]) -> set[int]:
@@ -125,4 +127,6 @@ def write(
     for entry in entries:
         if isinstance(entry, Outcomes):
             _write_items(connection, entry, is_new=entry.stage in new)
+        elif isinstance(entry, Shown):
+            attachments.insert(connection, run_id, entry)
     insert(connection, run_id, lines)

@@ -253,6 +253,22 @@ MIGRATIONS: tuple[str, ...] = (
     ALTER TABLE spent ADD COLUMN reused INTEGER NOT NULL DEFAULT 0
     """,
     "ALTER TABLE runs ADD COLUMN tags TEXT NOT NULL DEFAULT '[]'",  # JSON
+    """
+    CREATE TABLE attachments (  -- what steps show
+        id INTEGER PRIMARY KEY,
+        run TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+        name TEXT NOT NULL,
+        step TEXT NOT NULL,
+        item INTEGER,           -- index in the map
+        attempt INTEGER NOT NULL,
+        at REAL NOT NULL,
+        title TEXT,
+        type TEXT NOT NULL,     -- media type
+        size INTEGER NOT NULL,  -- bytes of the content
+        content BLOB NOT NULL,  -- compressed by zlib
+        UNIQUE (run, name)
+    ) STRICT
+    """,
 )
 
 

@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 
 from lokki.errors import JournalError
 from lokki.logging import Line
+from lokki.model.attachment import Shown
 from lokki.store.keys import WRITER
 from lokki.store.leases import LEASE_SECONDS
 from lokki.store.outcomes import Outcomes
@@ -89,6 +90,12 @@ class RunWriter:
         """
         self.note(line)
         if len(self.lines) > MOST_PENDING and not _on_loop():
+            self._committer.wait_for_room()
+
+    def attach(self, shown: Shown) -> None:
+        """Queue something that a step has shown; waits like `log`."""
+        self.add(shown)
+        if not _on_loop():
             self._committer.wait_for_room()
 
     def note(self, line: Line) -> None:

@@ -20,6 +20,7 @@ from lokki_server import problems
 from lokki_server.document import EXECUTION, Api, operation_id
 from lokki_server.metrics import Requests, request_seconds
 from lokki_server.routes import (
+    attachments,
     aws,
     common,
     flows,
@@ -114,7 +115,7 @@ def _routers_of_runs() -> tuple[APIRouter, APIRouter]:
         dependencies=[Depends(common.of_flow)],
         responses=common.problems(502),
     )
-    for part in (run, results, items, logs, live):
+    for part in (run, results, items, attachments, logs, live):
         for router in (journal, deployed):
             part.of_run.add_to(router)
     return journal, deployed

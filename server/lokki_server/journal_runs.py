@@ -12,6 +12,7 @@ import anyio.to_thread
 from lokki.backends.journal_items import JournalItems
 from lokki.backends.local import LocalBackend
 from lokki.backends.outputs import Output
+from lokki.model.attachment import Attachment
 from lokki.model.base import fields_of
 from lokki.model.item import Item, ItemDetail, Strip
 from lokki.model.log import LogLine
@@ -135,6 +136,27 @@ class JournalRuns:
     async def last_line(self, run_id: str) -> int:
         run = await self._operations.run(run_id)
         return await in_thread(self._history.last_line, run.id)
+
+    # ---- what steps have shown -------------------------------------------------------------------
+
+    async def attachments(
+        self,
+        run_id: str,
+        *,
+        step: str | None = None,
+        item: int | None = None,
+        after: str | None = None,
+        limit: int,
+    ) -> list[Attachment]:
+        run = await self._operations.run(run_id)
+        ask = partial(
+            self._local.attachments, run.id, step=step, item=item, after=after, limit=limit
+        )
+        return await in_thread(ask)
+
+    async def attachment(self, run_id: str, name: str) -> tuple[Attachment, bytes]:
+        run = await self._operations.run(run_id)
+        return await in_thread(self._local.attachment, run.id, name)
 
     # ---- results ---------------------------------------------------------------------------------
 

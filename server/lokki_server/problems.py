@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from lokki.errors import (
+    AttachmentNotFound,
     AwsError,
     DefinitionError,
     JournalError,
@@ -108,6 +109,8 @@ def of(error: LokkiError) -> Problem:
             return Problem(404, "No such run", text)
         case StageNotFound():
             return Problem(404, "No such stage", text)
+        case AttachmentNotFound():
+            return Problem(404, "Nothing of this name was shown", text)
         case RunOwned():
             return Problem(409, "The run is in use", text)
         case NotTunable():

@@ -18,6 +18,7 @@ FLOWS = """
 import asyncio
 import time
 from typing import Literal
+import lokki
 from lokki import flow, step
 
 @step
@@ -97,6 +98,21 @@ def chained(count: int = 8):
 @step
 async def rests(found):
     await asyncio.sleep(600)
+
+@step
+def shows(number):
+    lokki.show("# Birds\\n\\nThree **species**, [here](https://example.org) <script>", "Notes")
+    lokki.show([{"bird": "wren", "share": 1 / 3}] * 60, "Birds")
+    lokki.show("<svg xmlns='http://www.w3.org/2000/svg' width='20' height='20'></svg>", "Circle")
+    lokki.show("<p id='hi'>Hi</p>", "Page", kind="html")
+
+@step
+def shows_scripts(number):
+    lokki.show("<p>Hi<script>document.body.append(', it ran')</script>", "Page", kind="html")
+
+@flow
+def showing(harmless: bool = True):
+    return numbers(1).map(shows if harmless else shows_scripts)
 
 @flow(schedule="rate(1 day)")
 def waiting(count: int = 2000):
@@ -248,6 +264,42 @@ def test_the_inner_steps_of_a_map_are_reported_and_counted_while_it_goes_on(
     assert not wide, "it scrolls sideways"
     server.client.post(f"/runs/{run}/cancel", json={})
     assert server.ended(run)["status"] == "cancelled"
+
+
+@pytest.mark.parametrize("where", ["", "/stages/1/items/0"])
+def test_what_steps_have_shown_is_seen(opened, server, where):
+    run = server.ran("showing")["id"]
+    page = opened()
+    page.goto(f"/ui/runs/{run}{where}")
+    card = page.get_by_role("region", name="Shown by steps")
+    expect(card.locator("figure")).to_have_count(4)
+    notes = card.locator("figure", has_text="Notes")
+    expect(notes.locator("strong")).to_have_text("species")
+    expect(notes).to_contain_text("<script>")
+    expect(notes.get_by_role("link", name="here")).to_have_attribute("href", "https://example.org")
+    birds = card.get_by_role("region", name="Table: Birds")
+    expect(birds.get_by_role("row")).to_have_count(51)
+    expect(birds.get_by_role("cell", name="0.333333").first).to_be_visible()
+    card.get_by_role("button", name="more: 10").click()
+    expect(birds.get_by_role("row")).to_have_count(61)
+    picture = card.get_by_role("img", name="Circle")
+    expect(picture).to_be_visible()
+    assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") == 20
+    expect(card.frame_locator("iframe").locator("#hi")).to_have_text("Hi")
+    found = Axe().run(page).response["violations"]
+    assert [each["id"] for each in found] == []
+
+
+def test_scripts_of_a_page_run_only_when_somebody_asks(browser, server):
+    run = server.ran("showing", harmless=False)["id"]
+    context = browser.new_context(base_url=str(server.client.base_url))
+    page = context.new_page()
+    page.goto(f"/ui/runs/{run}")
+    body = page.frame_locator("iframe").locator("body")
+    expect(body).to_have_text("Hi")
+    page.get_by_role("button", name="Run its scripts").click()
+    expect(body).to_have_text("Hi, it ran")
+    context.close()
 
 
 @pytest.mark.parametrize("size", SIZES)

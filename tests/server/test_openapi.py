@@ -20,7 +20,13 @@ def known(server):
     """Parts of paths that lead to something."""
     run = server.ran("tolerant", count=14)
     server.ran("breaks")
-    return {"run_id": run["id"], "name": "summed", "position": 1, "index": 3}
+    return {
+        "run_id": run["id"],
+        "name": "summed",
+        "position": 1,
+        "index": 3,
+        "attachment": "numbers.-.1.0",
+    }
 
 
 def operations(server):

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from lokki.logging import Line
+from lokki.model.attachment import Shown
 from lokki.model.structure import dumped, of_text
 from lokki.postgres_url import Place, PostgresUrl
 from lokki.store.journal import Journal
@@ -98,6 +99,13 @@ class Recorder:
         writer = self.journal.own(run_id, never)
         for line in lines:
             writer.log(line)
+        self.journal.flush(run_id).result()
+        self.journal.commits.release(writer)
+
+    def shown(self, run_id: str, *shown: Shown) -> None:
+        writer = self.journal.own(run_id, never)
+        for each in shown:
+            writer.attach(each)
         self.journal.flush(run_id).result()
         self.journal.commits.release(writer)
 

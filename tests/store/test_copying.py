@@ -9,6 +9,7 @@ import pytest
 from journals import ask
 
 from lokki import JournalError
+from lokki.model.attachment import MARKDOWN, Shown
 from lokki.postgres_url import PostgresUrl
 from lokki.rate import Rate
 from lokki.store.copying import TABLES, copy
@@ -31,6 +32,7 @@ def fill(record) -> None:
         statuses = dict.fromkeys(range(1_200), "succeeded") | dict.fromkeys(range(600), "failed")
         record.stage(run_id, statuses, 1_300, errors={1: [("E", "nul \0", "1"), ("E", "2", "2")]})
         record.lines(run_id, (3.0, "b", 1, 2, "INFO", "stdout", "hello"))
+        record.shown(run_id, Shown("b", 3, 1, 0, 2.0, "nul \0", MARKDOWN, 5, b"hello"))
         record.journal.finish(run_id, "failed", 9.0, "{}").result()
     new = NewRun("r3", "f", "f.py:f", "p", "[]", b"\0", "{}", 101.0, "me")
     Jobs(record.journal).put(new, Offer({"f.py"}, "python", "/"), key="k", body="b").result()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from lokki.cli.backends import opened
@@ -30,6 +32,12 @@ from lokki.model.run_filter import RunFilter
         click.Option(
             ["--stage"], metavar="NAME", help="Whose item.  [default: the last map that has begun]"
         ),
+        click.Option(
+            ["--save"],
+            type=click.Path(file_okay=False, path_type=Path),
+            metavar="DIR",
+            help="Write what its steps have shown to files: pictures, tables, texts, pages.",
+        ),
         JSON,
         ANYWHERE,
     ],
@@ -44,6 +52,7 @@ def command(
     watch: bool,
     item: int | None,
     stage: str | None,
+    save: Path | None,
     as_json: bool,
     on: str | None,
 ) -> None:
@@ -58,12 +67,19 @@ def command(
         raise click.UsageError("--watch draws a run: leave --item out")
     if stage is not None and item is None:
         raise click.UsageError("--stage says whose item: give --item, too")
+    if save is not None and (watch or as_json):
+        raise click.UsageError("--save writes files: leave --watch and --json out")
     with opened(on, waits=watch) as backend:
-        if run is run_option is None and not watch and item is None:
+        if run is run_option is None and not watch and item is None and save is None:
             list_runs(backend, RunFilter(flow=program.flow, limit=count), as_json)
             return
         found = backend.find(run_named(run, run_option, "last"), program.flow)
         run_id = found.id
+        if save is not None:
+            from lokki.cli import saving
+
+            saving.save(backend, run_id, save, item)
+            return
         if item is not None:
             from lokki.cli.items import tell_item
 

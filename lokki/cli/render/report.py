@@ -29,6 +29,7 @@ from lokki.engine.events import (
 )
 from lokki.engine.state import Counts
 from lokki.graph import FlowGraph
+from lokki.model.attachment import Shown
 from lokki.model.status import RunStatus
 from lokki.stages import MapStage
 from lokki.store.texts import shortened
@@ -96,8 +97,11 @@ class LineReport:
         finally:
             output.detach(run_id, self._line)
 
-    def _line(self, line: logging.Line) -> None:
-        self.tell(logging.step_line(*line))
+    def _line(self, line: logging.Line | Shown) -> None:
+        if isinstance(line, Shown):
+            self.tell(logging.step_shown(line))
+        else:
+            self.tell(logging.step_line(*line))
 
     def said(self, line: logging.Line) -> None:
         """Report what a step elsewhere printed or logged, as if it had run here."""

@@ -16,6 +16,7 @@ from lokki.cli.program import Program
 from lokki.cli.render.console import MOST_LINES, room, stdout_console
 from lokki.cli.render.failures import failures_of, last_words
 from lokki.cli.render.head import head_of
+from lokki.cli.render.shown import MOST_SHOWN, shown_of
 from lokki.cli.render.stages import map_of, stages_of
 from lokki.model.run import Run
 
@@ -28,7 +29,8 @@ def show_run(backend: Backend, run_id: str, program: Program) -> None:
     """Print one run as it is now."""
     console = stdout_console()
     head, stages, more = _run(backend, backend.run(run_id), program, console)
-    console.print(_joined(_lines_of(head), stages, more))
+    shown = shown_of(backend.attachments(run_id, limit=MOST_SHOWN + 1), run_id, program)
+    console.print(_joined(_lines_of(head), stages, more, shown))
 
 
 def watch_run(backend: Backend, run_id: str, program: Program) -> None:

@@ -8,6 +8,7 @@ import { bytes, code, json } from "../components/value.js";
 import { h } from "../dom.js";
 import { stepsAt } from "../model.js";
 import { duration, when } from "../time.js";
+import { shown } from "./shown.js";
 
 const LINES = 200;
 
@@ -15,12 +16,18 @@ export function itemView({ run, match }) {
   const [, position, , index] = match.rest;
   const place = h("div");
   const items = runPath(run, "stages", position, "items");
+  const stage = run.stages.find((each) => String(each.position) === position);
+  const steps = stepsAt(run, position);
+  const number = stage?.kind === "map" ? Number(index) : null;
+  const values = shown(run, {
+    asked: { item: number, limit: 1000 },
+    belongs: ({ step, item }) => item === number && steps.includes(step),
+  });
   const stop = fetched(
     place,
     (signal) => get(`${items}/${encodeURIComponent(index)}`, signal),
-    (item) => draw(run, item, stepsAt(run, position)),
+    (item) => draw(run, item, steps),
   );
-  const stage = run.stages.find((each) => String(each.position) === position);
   const neighbour = (to, text) =>
     to >= 0 && to < (stage?.total ?? Infinity)
       ? h("a", { class: "button", href: `/ui${items}/${to}` }, text)
@@ -41,8 +48,16 @@ export function itemView({ run, match }) {
       ),
     ),
     place,
+    values.node,
   );
-  return { node, close: stop };
+  return {
+    node,
+    update: values.update,
+    close() {
+      stop();
+      values.close();
+    },
+  };
 }
 
 function draw(run, item, steps) {

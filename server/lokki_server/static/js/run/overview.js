@@ -9,9 +9,11 @@ import { maps, stageText } from "../model.js";
 import { when } from "../time.js";
 import { failures } from "./failures.js";
 import { mapCard } from "./map.js";
+import { shown } from "./shown.js";
 import { timeline } from "./timeline.js";
 
 export function overview({ run: first, reload }) {
+  const values = shown(first);
   const stages = timeline();
   const cards = h("div");
   const parts = new Set();
@@ -28,6 +30,7 @@ export function overview({ run: first, reload }) {
     ),
     cards,
     groups.node,
+    values.node,
     facts,
   );
   let drawn = null;
@@ -46,11 +49,13 @@ export function overview({ run: first, reload }) {
         },
       );
       groups.update(run);
+      values.update(run);
       const known = written([run.params, run.resumes, run.source, run.started_by, run.folder]);
       if (known !== drawn) facts.replaceChildren(...factsOf(run));
       drawn = known;
     },
     close() {
+      values.close();
       for (const part of parts) part.close();
     },
   };
