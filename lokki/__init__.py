@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from lokki.client import Client, ServerRun
     from lokki.engine.engine import Engine, RunHandle
     from lokki.model.failure import Failure
+    from lokki.notebook.shown import ShownValue
     from lokki.notebook.table import Table
     from lokki.recorded import RecordedRun, open_run, runs
     from lokki.resumption import Again as Again  # the earlier name
@@ -57,6 +58,7 @@ _LAZY = {
     "ServerRun": "lokki.client",
     "Table": "lokki.notebook.table",
     "current": "lokki.call",
+    "ShownValue": "lokki.notebook.shown",
     "open_run": "lokki.recorded",
     "runs": "lokki.recorded",
     "s3_objects": "lokki.sources",
@@ -97,6 +99,7 @@ __all__ = [
     "Secret",
     "ServerError",
     "ServerRun",
+    "ShownValue",
     "Step",
     "StepNode",
     "Table",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import partial
 from math import inf
 from time import monotonic, sleep
 from typing import Any
 
+from lokki.backends.attached import attachments
 from lokki.backends.opening import opened
 from lokki.config import load
 from lokki.errors import DefinitionError, RunCancelled, RunError, RunFailed
@@ -15,6 +17,7 @@ from lokki.model.run import AWS, LOCAL, Run, Stage
 from lokki.model.run_filter import RunFilter
 from lokki.model.status import ItemStatus, RunStatus
 from lokki.notebook.card import head_of
+from lokki.notebook.shown import ShownValue
 from lokki.notebook.table import Table
 from lokki.store.codec import loads
 
@@ -137,6 +140,17 @@ class RecordedRun:
     def failures(self) -> Table:
         """Those of the `items` that have failed, tolerated ones too."""
         return self._items(_FAILED)
+
+    @property
+    def shown(self) -> list[ShownValue]:
+        """What its steps have shown with ``lokki.show``, in order: ``display(*run.shown)``."""
+        with opened(self.on) as backend:
+            found = [*attachments(backend, self.id)]
+        return [ShownValue(each, partial(self._content, each.name)) for each in found]
+
+    def _content(self, name: str) -> bytes:
+        with opened(self.on) as backend:
+            return backend.attachment(self.id, name)[1]
 
     def _items(self, statuses: tuple[str, ...]) -> Table:
         with opened(self.on) as backend:

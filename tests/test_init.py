@@ -41,6 +41,7 @@ PUBLIC = [
     "Secret",
     "ServerError",
     "ServerRun",
+    "ShownValue",
     "Step",
     "StepNode",
     "Table",

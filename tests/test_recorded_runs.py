@@ -53,6 +53,33 @@ def test_a_run_has_its_result_items_and_failures():
     assert [row["tolerated"] for row in run.stages] == [0, 2]
 
 
+@step
+def drawn():
+    lokki.show("**three**", "Note")
+    lokki.show("<p title='\"'>", "Page", kind="html")
+    lokki.show(b"\x89PNG\r\n\x1a\n", "Dot")
+    lokki.show([{"bird": "<wren>"}], "Table")
+
+
+@flow
+def drawing():
+    return drawn()
+
+
+def test_what_its_steps_have_shown_is_displayed_so_that_it_cannot_change_the_notebook():
+    drawing.run_sync()
+    note, page, dot, table = lokki.open_run().shown
+    assert (note.title, note.step, note.item, note.attempt) == ("Note", "drawn", None, 1)
+    assert (note.content, repr(note)) == (b"**three**", "<text/markdown 'Note' of drawn>")
+    bundles = [each._repr_mimebundle_() for each in (note, page, dot, table)]
+    assert bundles[0] == {"text/plain": repr(note), "text/markdown": "**three**"}
+    texts = [each["text/html"] for each in bundles[1:]]
+    assert texts[0].startswith('<iframe sandbox="allow-scripts" ')
+    assert 'srcdoc="&lt;p title=&#x27;&quot;&#x27;&gt;"></iframe>' in texts[0]
+    assert texts[1].startswith('<img src="data:image/png;base64,iVBORw0KGgo=" ')
+    assert "&lt;wren&gt;" in texts[2]
+
+
 def test_the_result_of_a_failed_run_is_its_error():
     with pytest.raises(RunFailed) as failed:
         strict.run_sync()

@@ -8,8 +8,10 @@ from typing import Any
 
 from lokki import output
 from lokki.call import Running, numbers_of
+from lokki.ipython import in_notebook
 from lokki.model.attachment import HTML, MARKDOWN, TABLE, Shown, packed
 from lokki.secret import redacted
+from lokki.showing.bundle import bundle
 from lokki.showing.contents import Content, Kind, TooLarge, content_of
 from lokki.steps import running
 
@@ -91,14 +93,12 @@ def _warn(here: Running, why: str) -> None:
 
 def _show_here(value: Any, content: Content, title: str | None) -> None:
     """Show something outside a run."""
-    notebook: Any = sys.modules.get("IPython")
-    if notebook is not None and notebook.get_ipython() is not None:
+    if in_notebook():
+        display = sys.modules["IPython"].display
         if content.type == TABLE:
-            notebook.display.display(value)
+            display.display(value)
         else:
-            data = content.data
-            shown = data.decode() if content.type in (MARKDOWN, HTML) else data
-            notebook.display.display({content.type: shown}, raw=True)
+            display.display(bundle(*content), raw=True)
         return
     what = f"{content.type}, {len(content.data):,} bytes"
     if content.type == MARKDOWN:

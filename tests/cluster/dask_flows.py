@@ -45,6 +45,7 @@ ENDS = {
 def ended(number):
     here = lokki.current()
     print(f"{number} is {here.index}, attempt {here.attempt}")
+    lokki.show(f"# {number}", "Number")
     if number in ENDS and here.attempt == 1:
         ENDS[number]()
     return number, os.getpid()

@@ -17,6 +17,7 @@ from serving import until
 
 from lokki import Engine, RunCancelled, step
 from lokki.errors import ClusterError, ConfigError, DefinitionError
+from lokki.store.attachments import Attachments
 from lokki.store.items import Items
 from lokki.store.local import LocalStore
 
@@ -57,6 +58,9 @@ async def test_each_item_ends_for_itself(cluster):
         assert {line.item for line in said} == set(ALL)
         for line in said:
             assert line.message == f"{line.item} is {line.item}, attempt {line.attempt}"
+        values = Attachments(engine.journal.read).page(handle.run_id, limit=1_000)
+        assert {each.item for each in values if each.attempt == 1} == set(ALL)
+        assert {each.item for each in values if each.attempt == 2} == set(flows.ENDS)
         assert b"tblib" not in pickle.dumps(OSError("a result that is read without Dask"))
 
 
