@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Coroutine, Mapping
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 import anyio.to_thread
 
@@ -25,7 +26,7 @@ def run_alone(graph: FlowGraph[R]) -> Coroutine[Any, Any, R]:
     check_may_run()
 
     async def run() -> R:
-        async with engine_for(graph) as engine:
+        async with engine_for(graph, echo=_echo()) as engine:
             return await _ended(engine.submit(graph))
 
     return run()
@@ -41,11 +42,16 @@ def resume_alone(
     check_may_run()
 
     async def resume() -> R:
-        async with Engine() as engine:
+        async with Engine(echo=_echo()) as engine:
             found = await anyio.to_thread.run_sync(engine.journal.history.find, name, flow.name)
             return await _ended(await engine.resume(found.id, flow, again, secrets=secrets))
 
     return resume()
+
+
+def _echo() -> TextIO | None:
+    """Where the output of steps is shown: a notebook has stderr, worker processes' too, in red."""
+    return sys.stdout if in_notebook() else None
 
 
 async def _ended(handle: RunHandle[R]) -> R:

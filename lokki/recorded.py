@@ -23,7 +23,7 @@ from lokki.store.codec import loads
 
 _POLL_SECONDS = 0.2
 _FAILED = (ItemStatus.FAILED, ItemStatus.TOLERATED)
-_OF_RUN = ("id", "flow", "status", "created", "duration", "params", "error")
+_OF_RUN = ("id", "flow", "status", "created", "duration", "params", "tags", "error")
 _OF_STAGE = ("stage", "kind", "total", "succeeded", "failed", "tolerated", "duration")
 _OF_ITEM = (
     "stage", "index", "status", "attempts", "started", "finished", "duration", "error", "message"
@@ -183,7 +183,7 @@ def _raise_failure(run: Run) -> None:
 def _run_row(run: Run) -> dict[str, Any]:
     error = None if run.error is None else f"{run.error.type}: {run.error.message}"
     values = (run.id, run.flow, str(run.status), _time(run.created), run.duration)
-    return dict(zip(_OF_RUN, (*values, run.params, error), strict=True))
+    return dict(zip(_OF_RUN, (*values, run.params, run.tags, error), strict=True))
 
 
 def _stage_row(stage: Stage) -> dict[str, Any]:

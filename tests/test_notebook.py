@@ -35,6 +35,14 @@ def crunching(count: int = 3):
 @flow
 def slowly():
     return numbers(1).map(slow)
+
+@step(executor="process")
+def tell():
+    print("from a worker")
+
+@flow
+def telling():
+    return tell()
 """
 FIXED = """
 @step
@@ -78,7 +86,7 @@ class Kernel:
                 case "display_data" | "update_display_data":
                     name = content["transient"]["display_id"]
                     shown.displays[name] = content["data"]["text/html"]
-                case "stream":
+                case "stream" if content["name"] == "stdout":
                     shown.printed += content["text"]
                     if interrupt_when is not None and interrupt_when in content["text"]:
                         self._manager.interrupt_kernel()
@@ -151,6 +159,11 @@ def test_wrong_parameters_are_reported_with_the_cell_alone(kernel):
     assert error.count("\n  Cell In[") == 1
     assert "File" not in error
     assert "unknown parameter 'size'; it takes count" in error
+
+
+def test_what_worker_processes_print_is_no_error(kernel):
+    shown = kernel.run("telling.run_sync()")
+    assert (shown.printed, shown.error) == ("from a worker\n", None)
 
 
 @pytest.mark.parametrize("call", ["slowly.run_sync()", "await slowly.run()"])

@@ -30,7 +30,7 @@ def tolerant(count: int = 4):
     return numbers(count).map(check, tolerated_failures=0.9)
 
 
-@flow
+@flow(tags=["exact", "nightly"])
 def strict(count: int = 2):
     return numbers(count).map(check)
 
@@ -124,7 +124,9 @@ def test_runs_are_listed_by_flow_and_status():
     tolerant.run_sync(count=1)
     with pytest.raises(RunFailed):
         strict.run_sync()
-    failed, fine = lokki.runs()
+    failed, fine = found = lokki.runs()
+    assert (failed["tags"], fine["tags"]) == (["exact", "nightly"], [])
+    assert "exact, nightly" in repr(found)
     assert (failed["flow"], failed["status"], failed["params"]) == (
         "strict",
         "failed",

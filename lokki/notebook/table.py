@@ -75,5 +75,7 @@ def _text(value: Any) -> str:
     """A value on a line, not too long."""
     if isinstance(value, datetime):
         return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
+    if isinstance(value, list):
+        value = ", ".join(map(str, value))
     text = "" if value is None else " ".join(str(value).split())
     return text if len(text) <= _LONGEST_TEXT else text[: _LONGEST_TEXT - 1] + "…"
