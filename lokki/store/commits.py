@@ -10,6 +10,7 @@ before the file was checked.
 
 from __future__ import annotations
 
+import json
 import sys
 import threading
 import time
@@ -17,18 +18,18 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
 
 from lokki.errors import JournalError, JournalGone, RunOwned
 from lokki.logging import Line
 from lokki.store.leases import LEASE_SECONDS, lease_end
 from lokki.store.owners import working
 from lokki.store.records import Entry, write
-from lokki.store.runs import of_runs
 from lokki.store.sql import Connection, Database, Interrupted
-from lokki.store.transactions import Asking, Call, attempt_together, groups, savepoint
+from lokki.store.transactions import Call, Shared, attempt_together, groups, nothing, savepoint
 from lokki.store.writer import MOST_PENDING, RunWriter, Wanted
 
+V = TypeVar("V")
 T = TypeVar("T")
 
 _HEARTBEAT = LEASE_SECONDS / 3
@@ -46,6 +47,8 @@ WANTED = (
 )
 """What is wanted of an owner's runs: the condition is that of an index."""
 
+_OWNERS = "SELECT id, owner FROM runs WHERE id IN (SELECT value FROM json_each(?))"
+
 _Writes: TypeAlias = "tuple[RunWriter, list[Entry], list[Line]]"
 
 
@@ -55,9 +58,9 @@ class _Batch:
 
     ``owned`` are the runs of this process, ``errors`` what ended others; ``last``: nothing follows.
     ``apart``: something in it failed, and it is written again in parts, of which the others last.
-    The transaction adds the writers that have ``lost`` their runs, when the leases that it has
-    ``renewed`` end, and the runs that it has ``seen`` to be this process's, until a call may have
-    changed that.
+    The transaction adds its ``writers``, the ``owners`` of their runs, those that have ``lost``
+    theirs, when the leases that it has ``renewed`` end, and the runs that it has ``seen`` to be
+    this process's, until a call may have changed that.
     """
 
     calls: list[Call] = field(default_factory=list)
@@ -70,6 +73,8 @@ class _Batch:
     lost: dict[RunWriter, JournalError] = field(default_factory=dict)
     renewed: dict[RunWriter, float] = field(default_factory=dict)
     seen: frozenset[str] = frozenset()
+    writers: dict[RunWriter, None] = field(default_factory=dict)
+    owners: Callable[[], list[tuple[str, str]]] = list
 
 
 class Committer:
@@ -172,16 +177,16 @@ class Committer:
         if another process has the run, or the error that ended it. If the future is cancelled
         before its turn, the function does not run.
         """
-        return self._queued(Call(run_id, function, Future(), owned))
+        return self.share(run_id, lambda found, _: [function(found)], None, owned=owned)
 
-    def ask(self, run_id: str, function: Callable[[Connection], Asking[T]]) -> Future[T]:
-        """Like `call`, with a function that reads and writes only what is the run's.
+    def share(
+        self, run_id: str, function: Shared[V, T], value: V, *, owned: bool = False
+    ) -> Future[T]:
+        """Like `call`, with a function that is called once for all such calls of a transaction.
 
-        The queries of several are sent before the first waits for its answers.
+        It reads and writes only what is of the runs of its calls.
         """
-        return self._queued(Call(run_id, function, Future(), owned=False, asking=True))
-
-    def _queued(self, call: Call) -> Future[Any]:
+        call = Call(run_id, function, value, Future(), owned)
         with self._changed:
             if self.error is None and not self._closing:
                 self._calls.append(call)
@@ -268,7 +273,9 @@ class Committer:
                 errors = batch.errors | {writer.run_id: each for writer, each in batch.lost.items()}
                 for calls in groups(batch.calls):
                     self._make(connection, calls, batch, errors)
-            connection.commit()
+                if not batch.apart and self._lost_of(batch):
+                    raise _NotOwned
+                connection.commit()
             self._database.check()
         except Exception as error:
             once_more = not batch.apart and connection.is_of_values(error)
@@ -338,24 +345,28 @@ class Committer:
         return taken
 
     def _write_all(self, connection: Connection, batch: _Batch) -> None:
-        """Write the records of owned runs, and renew their leases."""
-        writers = dict.fromkeys(batch.owned)
-        writers.update((writer, None) for writer, _, _ in batch.writes)  # released ones, too
-        owned = self._owned_of(connection, writers)
-        batch.lost = {
-            writer: _taken_over(writer.run_id) for writer in writers if writer not in owned
-        }
+        """Write the records of owned runs, and renew their leases.
+
+        Together, all are taken to be owned: that is checked before the commit.
+        """
+        batch.writers = dict.fromkeys(batch.owned)
+        batch.writers.update((writer, None) for writer, _, _ in batch.writes)  # released ones, too
+        if batch.writers:
+            names = json.dumps([writer.run_id for writer in batch.writers])
+            batch.owners = connection.ask(_OWNERS, (names,))
+        batch.lost = self._lost_of(batch) if batch.apart else {}
+        owned = [writer for writer in batch.writers if writer not in batch.lost]
         batch.seen = frozenset(writer.run_id for writer in owned)
         batch.renewed = self._renew(connection, owned)
-        for writer, entries, lines in batch.writes:
-            if writer in batch.lost:
-                continue
-            if not batch.apart:
-                write(connection, writer.run_id, entries, lines)
-                continue
+        writes = [each for each in batch.writes if each[0] not in batch.lost]
+        if not batch.apart:
+            records = [(writer.run_id, entries, lines) for writer, entries, lines in writes]
+            write(connection, records)
+            return
+        for writer, entries, lines in writes:
             try:
                 with savepoint(connection):
-                    write(connection, writer.run_id, entries, lines)
+                    write(connection, [(writer.run_id, entries, lines)])
             except JournalError as error:
                 batch.lost[writer] = lost_error = JournalError(
                     f"run {writer.run_id} ends, since a record cannot be written: {error}; "
@@ -367,13 +378,14 @@ class Committer:
                     (writer.run_id,),
                 )
 
-    def _owned_of(
-        self, connection: Connection, writers: Iterable[RunWriter]
-    ) -> dict[RunWriter, None]:
-        """Those of the writers whose runs this process still owns."""
-        query = "SELECT id, owner FROM runs WHERE id IN ({})"
-        owners = dict(of_runs(connection, query, [writer.run_id for writer in writers]))
-        return {writer: None for writer in writers if owners.get(writer.run_id) == self._owner}
+    def _lost_of(self, batch: _Batch) -> dict[RunWriter, JournalError]:
+        """Those of the writers whose runs this process no longer owns."""
+        owners = dict(batch.owners())
+        return {
+            writer: _taken_over(writer.run_id)
+            for writer in batch.writers
+            if owners.get(writer.run_id) != self._owner
+        }
 
     def _renew(self, connection: Connection, owned: Iterable[RunWriter]) -> dict[RunWriter, float]:
         """Renew the leases that are due; when they end."""
@@ -402,10 +414,11 @@ class Committer:
         if batch.apart:
             for call in calls:
                 call.attempt(connection)
-        else:
+        elif calls:
             attempt_together(calls, connection)
-        for call in calls:  # which may have changed the owner
-            batch.seen = batch.seen - {call.run_id} if call.run_id else frozenset()
+        for call in calls:
+            if call.function is not nothing:  # it may have changed the owner
+                batch.seen = batch.seen - {call.run_id} if call.run_id else frozenset()
 
     def _refusal(
         self, connection: Connection, call: Call, batch: _Batch, errors: dict[str, JournalError]
@@ -472,3 +485,7 @@ def _is_due(writer: RunWriter, now: float) -> bool:
 
 def _taken_over(run_id: str) -> RunOwned:
     return RunOwned(f"run {run_id} was taken over by another process; this one stops")
+
+
+class _NotOwned(Exception):
+    """A run is another process's: the transaction is undone, and made in parts."""

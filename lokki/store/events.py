@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from lokki.store.sql import Connection
 from lokki.store.storable import storable
 
@@ -18,7 +21,9 @@ def add_event(
     detail: str | None = None,
 ) -> None:
     """Record an event of a run; ``stage`` is a position, ``detail`` JSON."""
-    connection.execute(
-        "INSERT INTO events (run, at, kind, stage, detail) VALUES (?, ?, ?, ?, ?)",
-        storable((run_id, now, kind, stage, detail)),
-    )
+    add_events(connection, [(run_id, now, kind, stage, detail)])
+
+
+def add_events(connection: Connection, events: Sequence[tuple[Any, ...]]) -> None:
+    """Record events, each as `add_event` does."""
+    connection.insert("events", "run, at, kind, stage, detail", [*map(storable, events)])

@@ -22,12 +22,10 @@ from lokki.store.rows import RunRow
 from lokki.store.runs import RunRecord, found, refuse_removing, run_row
 from lokki.store.sql import Connection
 from lokki.store.storable import storable
-from lokki.store.transactions import Asking, answer
 
 _ADDITION = (
-    "INSERT INTO runs (id, flow, source, fingerprint, structure, params, params_json, created,"
-    " started_by, params_ref, no_cache, tags, status) SELECT"
-    " ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued'"
+    "id, flow, source, fingerprint, structure, params, params_json, created, started_by,"
+    " params_ref, no_cache, tags, status"
 )
 
 
@@ -122,10 +120,6 @@ class Jobs:
         takes.
         """
 
-        def insert(connection: Connection) -> Asking[RunRecord]:
-            number = yield from _enqueue(connection, new, offer, most)
-            return new.queued(number)
-
         def insert_once(connection: Connection, key: str) -> RunRecord:
             before = connection.execute(
                 "SELECT run, body FROM requests WHERE flow = ? AND key = ?", (new.flow, key)
@@ -134,14 +128,14 @@ class Jobs:
                 if before[1] != body:
                     raise KeyReused(key)
                 return found(connection, before[0])
-            run = answer(insert(connection))
+            number = enqueue(connection, new, offer, most)
             connection.execute(
                 "INSERT INTO requests VALUES (?, ?, ?, ?)", (new.flow, key, body, new.id)
             )
-            return run
+            return new.queued(number)
 
         if key is None:
-            return self._journal.commits.ask(new.id, insert)
+            return self._journal.commits.share(new.id, _put, _Place(new, offer, most))
         return self._journal.commits.call(new.id, lambda found: insert_once(found, key))
 
     def put_again(
@@ -259,6 +253,20 @@ class Jobs:
         return self._journal.commits.call("", update)
 
 
+class _Place(NamedTuple):
+    """A run to queue, unless ``most`` runs wait that the service with this offer takes.
+
+    ``tick``: the time of its flow's schedule, ``in_turn`` whether it begins when all runs for
+    earlier times have ended.
+    """
+
+    new: NewRun
+    offer: Offer
+    most: int | None
+    tick: float | None = None
+    in_turn: bool = False
+
+
 def enqueue(
     connection: Connection,
     new: NewRun,
@@ -273,35 +281,48 @@ def enqueue(
     ``in_turn``: it begins when all runs for earlier times have ended. Raises QueueFull if ``most``
     runs wait that the service takes.
     """
-    return answer(_enqueue(connection, new, offer, most, tick=tick, in_turn=in_turn))
+    (found,) = _put(connection, [_Place(new, offer, most, tick, in_turn)])
+    if isinstance(found, JournalError):
+        raise found
+    return found.number
 
 
-def _enqueue(
-    connection: Connection,
-    new: NewRun,
-    offer: Offer,
-    most: int | None,
-    *,
-    tick: float | None = None,
-    in_turn: bool = False,
-) -> Asking[int]:
-    """Like `enqueue`; few runs that wait at all are counted with the row of the run."""
-    values = storable(tuple(fields_of(new).values()))
-    added = connection.execute(
-        f"{_ADDITION} WHERE (SELECT count(*) FROM jobs WHERE queued IS NOT NULL) < ?"
-        " RETURNING number",
-        (*values, sys.maxsize if most is None else most),
+def _put(connection: Connection, wanted: list[_Place]) -> list[RunRecord | JournalError]:
+    """Queue new runs, as far as there is room."""
+    query = "SELECT count(*) FROM jobs WHERE queued IS NOT NULL"
+    ((waiting,),) = connection.execute(query).fetchall()
+    places: list[_Place] = []
+    for each in wanted:
+        if waiting + len(places) < _most(each.most) or (
+            _takes(connection, each.offer) + len(places) < _most(each.most)
+        ):
+            places.append(each)
+    numbers = dict(
+        connection.insert(
+            "runs",
+            _ADDITION,
+            [(*storable(tuple(fields_of(each.new).values())), "queued") for each in places],
+            returning="id, number",
+        )
     )
-    needs = offer.needs(new.source)
-    _queue(connection, new.id, new.created, None, needs, tick=tick, in_turn=in_turn)
-    yield
-    row = added.fetchone()
-    if row is None:
-        if most is not None and _takes(connection, offer) >= most:
-            raise QueueFull(f"{most} runs wait for a runner: try again later")
-        row = connection.execute(f"{_ADDITION} RETURNING number", values).fetchone()
-        _queue(connection, new.id, new.created, None, needs, tick=tick, in_turn=in_turn)
-    return int(row[0])
+    connection.insert(
+        "jobs",
+        "run, queued, place, prefix, folder, tick, in_turn",
+        [
+            storable((new.id, new.created, *offer.needs(new.source), tick, int(in_turn)))
+            for new, offer, _, tick, in_turn in places
+        ],
+    )
+    return [
+        each.new.queued(numbers[each.new.id])
+        if each.new.id in numbers
+        else QueueFull(f"{each.most} runs wait for a runner: try again later")
+        for each in wanted
+    ]
+
+
+def _most(most: int | None) -> int:
+    return sys.maxsize if most is None else most
 
 
 def _give_up(connection: Connection, run: RunRow, resumes: int, now: float) -> Error:
@@ -321,23 +342,15 @@ def _give_up(connection: Connection, run: RunRow, resumes: int, now: float) -> E
 
 
 def _queue(
-    connection: Connection,
-    run_id: str,
-    now: float,
-    again: str | None,
-    needs: Needs,
-    *,
-    tick: float | None = None,
-    in_turn: bool = False,
+    connection: Connection, run_id: str, now: float, again: str | None, needs: Needs
 ) -> None:
-    """Queue a run, if there is one; queued again, it keeps its tick, and waits for no others."""
+    """Queue a run again; it keeps its tick, and waits for no others."""
     connection.execute(
-        "INSERT INTO jobs (run, queued, again, place, prefix, folder, tick, in_turn)"
-        " SELECT id, ?, ?, ?, ?, ?, CAST(? AS DOUBLE PRECISION), ? FROM runs WHERE id = ?"
+        "INSERT INTO jobs (run, queued, again, place, prefix, folder) VALUES (?, ?, ?, ?, ?, ?)"
         " ON CONFLICT (run) DO UPDATE SET"
         " queued = excluded.queued, again = excluded.again, place = excluded.place,"
         " prefix = excluded.prefix, folder = excluded.folder, in_turn = 0, resumes = 0",
-        storable((now, again, *needs, tick, int(in_turn), run_id)),
+        storable((run_id, now, again, *needs)),
     )
 
 

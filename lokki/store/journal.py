@@ -12,13 +12,13 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from lokki.errors import JournalError, RunOwned
 from lokki.postgres_url import PostgresUrl, place_of
 from lokki.store.commits import Committer
 from lokki.store.connection import Reader
-from lokki.store.events import REMOVING, add_event
+from lokki.store.events import REMOVING, add_event, add_events
 from lokki.store.history import History
 from lokki.store.items import Single, outputs, pages, results
 from lokki.store.leases import bound_lease, is_worked_on, lease_end, refuse_worked_on
@@ -27,21 +27,13 @@ from lokki.store.records import Closing, write
 from lokki.store.references import Reference
 from lokki.store.reopen import Reopening
 from lokki.store.rows import INDEX_MASK, delete_items, item_range, run_range
-from lokki.store.runs import (
-    RunRecord,
-    asked,
-    found,
-    of_runs,
-    records_of,
-    refuse_removing,
-    run_of,
-)
+from lokki.store.runs import RunRecord, found, of_runs, records_of, refuse_removing, run_of
 from lokki.store.span_rows import extents
 from lokki.store.spans import Span
 from lokki.store.sql import Connection
 from lokki.store.storable import storable
 from lokki.store.texts import Texts
-from lokki.store.transactions import Asking, answer
+from lokki.store.transactions import nothing
 from lokki.store.writer import RunWriter, Wanted
 
 T = TypeVar("T")
@@ -109,7 +101,7 @@ class Journal:
 
         Raises RunOwned if another process has the run, or the error that ended it.
         """
-        return self.commits.call(run_id, lambda connection: None, owned=True)
+        return self.commits.share(run_id, nothing, None, owned=True)
 
     def create(
         self,
@@ -174,8 +166,8 @@ class Journal:
         ``queued``, the run as it waited in the queue, also RunOwned if it no longer does.
         """
 
-        def lease(connection: Connection) -> Asking[RunRecord]:
-            row = yield from asked(connection, run_id)
+        def lease(connection: Connection) -> RunRecord:
+            row = found(connection, run_id)
             refuse_removing(row)
             refuse_worked_on(row, now)
             if queued and row.status != "queued":
@@ -203,38 +195,41 @@ class Journal:
                     run_id,
                 ),
             )
-            note(connection, before)
+            _note_begun(connection, [_Taking(before, now, detail, lease)])
             return row
 
-        def begin(connection: Connection) -> Asking[RunRecord]:
-            """Lease a run that has never begun, if it waits as it was seen."""
-            assert queued is not None
-            begun = connection.execute(
-                "UPDATE runs SET status = 'running', started = ?, owner = ?, leased_until = ?"
-                " WHERE id = ? AND status = 'queued' AND started IS NULL AND owner IS NULL"
-                " AND fingerprint = ? RETURNING number",
-                (now, self.owner, lease_end(connection, now), run_id, seen),
-            )
-            yield
-            if begun.fetchone() is None:
-                return (yield from lease(connection))
-            note(connection, queued)
-            return queued
-
-        def note(connection: Connection, before: RunRecord) -> None:
-            connection.execute(
-                "UPDATE jobs SET queued = NULL, again = NULL WHERE run = ?", (run_id,)
-            )
-            recorded = dict(detail)
-            if before.finished is None:
-                recorded["seen"] = before.seen
-            kind = "run_started" if before.started is None else "run_resumed"
-            add_event(connection, run_id, now, kind, detail=json.dumps(recorded))
-
         if queued is None:
-            return self.claim(run_id, now, lambda connection: answer(lease(connection)))
-        is_new = queued.started is None and reopening is None
-        return self.commits.ask(run_id, begin if is_new else lease)  # nobody has a lease of it
+            return self.claim(run_id, now, lease)
+        if queued.started is None and reopening is None and seen == queued.fingerprint:
+            return self.commits.share(run_id, self._begin, _Taking(queued, now, detail, lease))
+        return self.commits.call(run_id, lease)  # nobody has a lease of it
+
+    def _begin(
+        self, connection: Connection, wanted: list[_Taking]
+    ) -> list[RunRecord | JournalError]:
+        """Lease runs that have never begun, if they still wait as they were seen."""
+        rows = [
+            (run.id, run.fingerprint, now, self.owner, lease_end(connection, now))
+            for run, now, *_ in wanted
+        ]
+        taken = connection.update(
+            "runs",
+            "id, fingerprint",
+            "started, owner, leased_until",
+            rows,
+            also="status = 'running'",
+            when="runs.status = 'queued' AND runs.started IS NULL AND runs.owner IS NULL",
+            returning="runs.id",
+        )
+        begun = {run_id for (run_id,) in taken}
+        _note_begun(connection, [each for each in wanted if each.run.id in begun])
+        results: list[RunRecord | JournalError] = []
+        for each in wanted:
+            try:
+                results.append(each.run if each.run.id in begun else each.otherwise(connection))
+            except JournalError as error:
+                results.append(error)
+        return results
 
     def request_cancel(self, run_id: str, now: float, owner: str | None = None) -> Future[bool]:
         """Have a run cancelled by the process that owns it; without an owner, cancel it at once.
@@ -309,17 +304,7 @@ class Journal:
 
         Raises like `flush`, and then records nothing.
         """
-
-        def update(connection: Connection) -> None:
-            connection.execute(
-                "UPDATE runs SET status = ?, finished = ?, error = ?, owner = NULL,"
-                " leased_until = NULL, pause_requested = NULL, tuned_stage = NULL,"
-                " concurrency = NULL WHERE id = ?",
-                storable((status, now, error, run_id)),
-            )
-            add_event(connection, run_id, now, f"run_{status}", detail=error)
-
-        return self.commits.call(run_id, update, owned=True)
+        return self.commits.share(run_id, _finish, (run_id, status, now, error), owned=True)
 
     def close_stage(self, run_id: str, position: int, now: float) -> Future[None]:
         """Record that every item of a stage has its outcome, after everything queued.
@@ -330,7 +315,7 @@ class Journal:
         if self.commits.record(run_id, closing):
             return self.flush(run_id)
         return self.commits.call(
-            run_id, lambda connection: write(connection, run_id, [closing], []), owned=True
+            run_id, lambda connection: write(connection, [(run_id, [closing], [])]), owned=True
         )
 
     # ---- reading -------------------------------------------------------------------------------
@@ -393,6 +378,47 @@ class Journal:
             (*item_range(stage), status),
         ):
             yield (item & INDEX_MASK, step, attempt, kind, *Texts(*texts).uncut())
+
+
+class _Taking(NamedTuple):
+    """A run before it is taken, and what to record of that.
+
+    ``otherwise`` takes a run that is no longer like this, or raises why it does not.
+    """
+
+    run: RunRecord
+    now: float
+    detail: Mapping[str, Any]
+    otherwise: Callable[[Connection], RunRecord]
+
+
+def _note_begun(connection: Connection, taken: Iterable[_Taking]) -> None:
+    """Record that runs have begun, or were resumed."""
+    ids = [(run.id,) for run, *_ in taken]
+    connection.update("jobs", "run", "", ids, also="queued = NULL, again = NULL")
+    events = []
+    for run, now, detail, _ in taken:
+        recorded = dict(detail)
+        if run.finished is None:
+            recorded["seen"] = run.seen
+        kind = "run_started" if run.started is None else "run_resumed"
+        events.append((run.id, now, kind, None, json.dumps(recorded)))
+    add_events(connection, events)
+
+
+def _finish(connection: Connection, ended: list[tuple[str, str, float, str | None]]) -> list[None]:
+    """Record the ends of runs, each with its status, its time and perhaps an error."""
+    connection.update(
+        "runs",
+        "id",
+        "status, finished, error",
+        [storable(each) for each in ended],
+        also="owner = NULL, leased_until = NULL, pause_requested = NULL, tuned_stage = NULL,"
+        " concurrency = NULL",
+    )
+    events = [(run_id, now, f"run_{status}", None, why) for run_id, status, now, why in ended]
+    add_events(connection, events)
+    return [None] * len(ended)
 
 
 def end_cancelled(connection: Connection, run: RunRecord, now: float) -> None:

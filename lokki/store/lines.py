@@ -60,9 +60,10 @@ class Wanted:
         )
 
 
-def insert(connection: Connection, run_id: str, lines: Sequence[Line]) -> None:
-    """Write lines of a run, in this order."""
-    connection.insert("logs", COLUMNS, [(run_id, *pack(row)) for row in _rows(lines)])
+def insert(connection: Connection, lines: Sequence[tuple[str, Sequence[Line]]]) -> None:
+    """Write lines of runs, in this order."""
+    rows = [(run_id, *pack(row)) for run_id, found in lines for row in _rows(found)]
+    connection.insert("logs", COLUMNS, rows)
 
 
 def _rows(lines: Sequence[Line]) -> Iterator[Sequence[Line]]:

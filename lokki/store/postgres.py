@@ -39,6 +39,11 @@ _RECONNECT_SECONDS = LEASE_SECONDS
 _LOCK_SECONDS = 2
 """How long a transaction waits for the lock before it looks for one that is stuck."""
 _PAUSE_SECONDS = 0.1
+_BY_INDEX = "SET enable_seqscan = off; SET enable_bitmapscan = off; SET jit = off"
+"""Plans are made once for a connection, perhaps while tables are empty: each query has its index.
+
+Only plain scans of an index leave out entries of removed rows, such as those of the queue.
+"""
 _NOW = b"SELECT extract(epoch FROM clock_timestamp())::float8"
 _TIMEOUTS: dict[str, str | int] = {
     "application_name": "lokki",
@@ -145,7 +150,7 @@ class PostgresServer:
             self._refuse_unfit(connection)
             adapt(connection)
             connection.execute(
-                f"SET lock_timeout = '{_LOCK_SECONDS}s'; SET statement_timeout = 0;"
+                f"SET lock_timeout = '{_LOCK_SECONDS}s'; SET statement_timeout = 0; {_BY_INDEX};"
                 " SET default_transaction_isolation = 'read committed';"
                 " SET client_min_messages = 'warning';"
                 " SELECT set_config('synchronous_commit', 'on', false)"

@@ -9,11 +9,12 @@ from secrets import token_hex
 from typing import Any, Protocol, TypeVar
 
 import psycopg
-from psycopg import errors, sql
+from psycopg import errors
 from psycopg.pq import TransactionStatus
 
 from lokki.store.postgres_errors import AGAIN, OF_VALUES, is_lost
-from lokki.store.postgres_statements import for_postgres, insertion, replacement
+from lokki.store.postgres_statements import change, for_postgres, insertion, replacement
+from lokki.store.postgres_types import columns_of
 from lokki.store.sql import Interrupted
 
 T = TypeVar("T")
@@ -21,12 +22,23 @@ T = TypeVar("T")
 _BUSY_SECONDS = 60.0
 _STUCK_SECONDS = 5
 """How long a transaction may wait for its own process before another one ends it."""
-_LEAST_COPIED = 32
-"""From how many rows on, COPY is faster than a statement per row, in a pipeline."""
+_LEAST_COPIED = 128
+"""From how many rows on, COPY is faster than arrays, though it interrupts a pipeline."""
 _CLOCK_SECONDS = 60.0
 _LOOK_SECONDS = 0.25
 _NUMBERED = {"runs": "number", "events": "id", "logs": "id", "ticks": "id"}
 _SAME_SECONDS = 0.5
+_TRACE = (
+    b"INSERT INTO lokki_committed SELECT %s, %s, now()"
+    b" WHERE pg_current_xact_id_if_assigned() IS NOT NULL ON CONFLICT (connection)"
+    b" DO UPDATE SET number = excluded.number, at = excluded.at"
+)
+"""A trace of a transaction of a connection, if that has written anything."""
+_FLUSH = (
+    b"SELECT pg_logical_emit_message(true, 'lokki', '') FROM lokki_committed"
+    b" WHERE connection = %s AND number = %s"
+)
+"""A transaction after which one that has left a trace is on disk."""
 
 
 class Clock:
@@ -93,13 +105,16 @@ class PostgresConnection:
         self._try(lambda: cursor.execute(for_postgres(statement), values))
         return _Rows(cursor, self._try, self._answered)
 
+    def ask(self, statement: str, values: Sequence[Any], /) -> Callable[[], list[Any]]:
+        return self.execute(statement, values).fetchall
+
     def executemany(self, statement: str, rows: Iterable[Sequence[Any]], /) -> None:
         self.total_changes += 1
         self._try(lambda: self._raw.cursor().executemany(for_postgres(statement), rows))
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """A pipeline; its end, before any commit, raises the errors of all statements."""
+        """A pipeline; its end, or the commit that ends it, raises the errors of all statements."""
         try:
             with ExitStack() as self._pipeline:
                 self._try(self._begin_pipeline)
@@ -120,19 +135,50 @@ class PostgresConnection:
         if self._piped is not None:
             self._try(self._piped.sync)
 
-    def insert(self, table: str, columns: str, rows: Sequence[Sequence[Any]]) -> None:
-        if len(rows) >= _LEAST_COPIED:
-            self._try(lambda: self._copy(table, columns, rows))
-        elif rows:
-            self.executemany(insertion(table, columns), rows)
+    def insert(
+        self, table: str, columns: str, rows: Sequence[Sequence[Any]], *, returning: str = ""
+    ) -> list[Any]:
+        if len(rows) < _LEAST_COPIED or returning:
+            return self._execute_rows(insertion(table, columns), table, columns, rows, returning)
+        self._try(lambda: self._copy(table, columns, rows))
+        return []
 
     def replace(self, table: str, columns: str, rows: Sequence[Sequence[Any]]) -> None:
-        if len(rows) >= _LEAST_COPIED:
-            last = {row[0]: row for row in rows}
-            self.execute(f"DELETE FROM {table} WHERE id = ANY(?)", ([*last],))
-            self._try(lambda: self._copy(table, columns, [*last.values()]))
-        elif rows:
-            self.executemany(insertion(table, columns) + replacement(columns), rows)
+        last = {row[0]: row for row in rows}
+        if len(last) < _LEAST_COPIED:
+            statement = insertion(table, columns) + replacement(columns)
+            self._execute_rows(statement, table, columns, [*last.values()], "")
+            return
+        self.execute(f"DELETE FROM {table} WHERE id = ANY(?)", ([*last],))
+        self._try(lambda: self._copy(table, columns, [*last.values()]))
+
+    def update(
+        self,
+        table: str,
+        keys: str,
+        columns: str,
+        rows: Sequence[Sequence[Any]],
+        *,
+        also: str = "",
+        when: str = "true",
+        returning: str = "",
+    ) -> list[Any]:
+        statement = change(table, keys, columns, also, when)
+        names = f"{keys}, {columns}" if columns else keys
+        return self._execute_rows(statement, table, names, rows, returning)
+
+    def _execute_rows(
+        self, statement: str, table: str, names: str, rows: Sequence[Sequence[Any]], returning: str
+    ) -> list[Any]:
+        """Execute a statement once for all rows, with their columns."""
+        if not rows:
+            return []
+        known = self._server.types_of(self._raw, table)
+        columns = columns_of(rows, [known[name] for name in names.split(", ")])
+        if not returning:
+            self.execute(statement, columns)
+            return []
+        return self.execute(f"{statement} RETURNING {returning}", columns).fetchall()
 
     def _copy(self, table: str, columns: str, rows: Sequence[Sequence[Any]]) -> None:
         statement = f"COPY {table} ({columns}) FROM STDIN (FORMAT BINARY)"
@@ -213,25 +259,20 @@ class PostgresConnection:
         that, as each waits for a second one of its own, which comes later in the server's log.
         """
         self._commits = True
-        self._try(
-            lambda: self._raw.execute(
-                sql.SQL(
-                    "INSERT INTO lokki_committed SELECT {name}, {number}, now()"
-                    " WHERE pg_current_xact_id_if_assigned() IS NOT NULL ON CONFLICT (connection)"
-                    " DO UPDATE SET number = excluded.number, at = excluded.at;"
-                    "SET LOCAL synchronous_commit = off; COMMIT;"
-                ).format(name=self._name, number=self._number)
-                + self._flushing(self._number),
-                prepare=False,
-            )
-        )
+        if self._piped is None:
+            with self.together():
+                self._commit()
+        else:
+            self._commit()
 
-    def _flushing(self, number: int) -> sql.Composed:
-        """A transaction after which one of this connection is on disk, if that wrote anything."""
-        return sql.SQL(
-            "SELECT pg_logical_emit_message(true, 'lokki', '') FROM lokki_committed"
-            " WHERE connection = {name} AND number = {number}"
-        ).format(name=self._name, number=number)
+    def _commit(self) -> None:
+        self._try(lambda: self._raw.execute(_TRACE, (self._name, self._number)))
+        self._try(lambda: self._raw.execute(b"SET LOCAL synchronous_commit = off"))
+        committed = self._try(lambda: self._raw.execute(b"COMMIT"))
+        self._try(lambda: self._raw.execute(_FLUSH, (self._name, self._number)))
+        self._try(self._end_pipeline)
+        if committed.statusmessage != "COMMIT":
+            raise errors.InFailedSqlTransaction("the transaction was undone")
 
     def rollback(self) -> None:
         with suppress(psycopg.Error):
@@ -289,7 +330,7 @@ class PostgresConnection:
                     "SELECT number FROM lokki_committed WHERE connection = ?", (self._name,)
                 ).fetchone()
                 self.rollback()
-                self._try(lambda: self._raw.execute(self._flushing(number), prepare=False))
+                self._try(lambda: self._raw.execute(_FLUSH, (self._name, number)))
             except Interrupted:
                 self._raw.close()
                 self._raw = self._server.reconnected()

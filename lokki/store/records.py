@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, fields, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from lokki.logging import Line
 from lokki.model.attachment import Shown
 from lokki.model.base import fields_of
 from lokki.store import attachments
 from lokki.store.cached import CACHED
+from lokki.store.events import add_events
 from lokki.store.groups import group
 from lokki.store.lines import insert
 from lokki.store.outcomes import Outcomes
@@ -19,7 +21,6 @@ from lokki.store.sql import Connection
 from lokki.store.storable import storable
 
 _STAGES = ", ".join(field.name for field in fields(StageRow))
-_EVENTS = "run, at, kind, stage, detail"
 _ITEMS = "id, status, position, attempts, started, finished, output, ref"
 _FAILURES = "item, step, attempt, at, type, reason, traceback, grp, whole"
 
@@ -46,12 +47,26 @@ class Closing:
 
 
 Entry: TypeAlias = Opening | Outcomes | Closing | Shown
+Written: TypeAlias = tuple[str, list[Entry], list[Line]]
+"""What is recorded of a run: its id, records and lines."""
 
 
-def _write_stages(connection: Connection, run_id: str, entries: list[Entry]) -> set[int]:
+def _write_stages(connection: Connection, writes: Sequence[Written]) -> set[int]:
     """Record what has become of stages; return those that are new."""
+    new: list[StageRow] = []
+    events: list[tuple[Any, ...]] = []
+    for run_id, entries, _ in writes:
+        new += _stages_of(connection, run_id, entries, events)
+    connection.insert("stages", _STAGES, [tuple(fields_of(row).values()) for row in new])
+    add_events(connection, events)
+    return {row.id for row in new}
+
+
+def _stages_of(
+    connection: Connection, run_id: str, entries: list[Entry], events: list[tuple[Any, ...]]
+) -> Iterable[StageRow]:
+    """Record what has become of a run's stages; return new ones, and add the events."""
     new: dict[int, StageRow] = {}
-    events = []
     for entry in entries:
         match entry:
             case Opening(row):
@@ -68,9 +83,7 @@ def _write_stages(connection: Connection, run_id: str, entries: list[Entry]) -> 
                 events.append((run_id, at, "stage_finished", position, None))
             case Outcomes():
                 _count(connection, new, entry)
-    connection.insert("stages", _STAGES, [tuple(fields_of(row).values()) for row in new.values()])
-    connection.insert("events", _EVENTS, events)
-    return {row.id for row in new.values()}
+    return new.values()
 
 
 def _count(connection: Connection, new: dict[int, StageRow], outcomes: Outcomes) -> None:
@@ -94,12 +107,16 @@ def _count(connection: Connection, new: dict[int, StageRow], outcomes: Outcomes)
         )
 
 
-def _write_items(connection: Connection, outcomes: Outcomes, *, is_new: bool) -> None:
-    """Record the items of a stage; if that is new, they replace none."""
-    insert_spans(connection, outcomes.stage, outcomes.spans, replace=not is_new)
-    connection.replace("items", _ITEMS, outcomes.items)
-    connection.replace("cached", CACHED, outcomes.cached)
-    failures = [storable((*row[:-1], group(*row[-4:-1]), row[-1])) for row in outcomes.failures]
+def _write_items(connection: Connection, found: Sequence[Outcomes], new: Set[int]) -> None:
+    """Record the items of stages; those of ``new`` ones replace none."""
+    insert_spans(connection, [(each.stage, span) for each in found for span in each.spans], new=new)
+    connection.replace("items", _ITEMS, [row for each in found for row in each.items])
+    connection.replace("cached", CACHED, [row for each in found for row in each.cached])
+    failures = [
+        storable((*row[:-1], group(*row[-4:-1]), row[-1]))
+        for each in found
+        for row in each.failures
+    ]
     connection.insert("failures", _FAILURES, failures)
     for item in {row[0] for row in failures if row[-1] is not None}:  # one whole text is enough
         connection.execute(
@@ -107,7 +124,7 @@ def _write_items(connection: Connection, outcomes: Outcomes, *, is_new: bool) ->
             " AND rowid < (SELECT max(rowid) FROM failures WHERE item = ?)",
             (item, item),
         )
-    for sums in outcomes.sums():
+    for sums in (row for each in found for row in each.sums()):
         connection.execute(
             "INSERT INTO spent (stage, position, calls, seconds, reused) VALUES (?, ?, ?, ?, ?)"
             " ON CONFLICT (stage, position) DO UPDATE SET calls = spent.calls + excluded.calls,"
@@ -116,17 +133,13 @@ def _write_items(connection: Connection, outcomes: Outcomes, *, is_new: bool) ->
         )
 
 
-def write(
-    connection: Connection,
-    run_id: str,
-    entries: list[Entry],
-    lines: list[Line],
-) -> None:
-    """Write a run's records and lines, in their order."""
-    new = _write_stages(connection, run_id, entries)
-    for entry in entries:
-        if isinstance(entry, Outcomes):
-            _write_items(connection, entry, is_new=entry.stage in new)
-        elif isinstance(entry, Shown):
-            attachments.insert(connection, run_id, entry)
-    insert(connection, run_id, lines)
+def write(connection: Connection, writes: Sequence[Written]) -> None:
+    """Write the records and lines of runs, each in their order."""
+    new = _write_stages(connection, writes)
+    found = [each for _, entries, _ in writes for each in entries if isinstance(each, Outcomes)]
+    _write_items(connection, found, new)
+    for run_id, entries, _ in writes:
+        for entry in entries:
+            if isinstance(entry, Shown):
+                attachments.insert(connection, run_id, entry)
+    insert(connection, [(run_id, lines) for run_id, _, lines in writes])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import groupby
 from operator import itemgetter
@@ -15,9 +15,7 @@ from lokki.store.leases import LEASE_SECONDS, is_worked_on
 from lokki.store.rows import RunRow
 from lokki.store.sql import Read
 from lokki.store.storable import storable
-from lokki.store.transactions import Asking, answer
 
-_MOST_VALUES = 500  # of a query; SQLite takes 999 or more
 _EVENTS = (
     "SELECT run, at, kind, CASE WHEN kind IN"
     " ('run_started', 'run_resumed', 'run_cancelled', 'run_paused') THEN detail END"
@@ -83,26 +81,16 @@ def run_row(read: Read, columns: Sequence[Any]) -> RunRow:
 
 def run_of(read: Read, run_id: str) -> RunRecord | None:
     """The run with this id."""
-    return answer(_run_of(read, run_id))
-
-
-def _run_of(read: Read, run_id: str) -> Asking[RunRecord | None]:
     names = storable((run_id,))
     rows = read.execute("SELECT * FROM runs WHERE id = ?", names)
     events = read.execute(_EVENTS.format("?"), names)  # asked for before the rows have come
-    yield
     runs = _records_of(read, [run_row(read, row) for row in rows], events)
     return runs[0] if runs else None
 
 
 def found(read: Read, run_id: str) -> RunRecord:
     """The run with this id. Raises RunNotFound."""
-    return answer(asked(read, run_id))
-
-
-def asked(read: Read, run_id: str) -> Asking[RunRecord]:
-    """Like `found`."""
-    run = yield from _run_of(read, run_id)
+    run = run_of(read, run_id)
     if run is None:
         raise RunNotFound(f"no run '{run_id}' in the journal")
     return run
@@ -133,12 +121,12 @@ def _records_of(
     return [_record_of(run, by_run.get(run.id, ()), outcomes.get(run.id)) for run in runs]
 
 
-def of_runs(read: Read, query: str, run_ids: Iterable[str]) -> Iterator[tuple[Any, ...]]:
-    """What a query with the runs' ids at ``{}`` returns, in the order of the ids."""
-    names = sorted(set(run_ids))
-    for start in range(0, len(names), _MOST_VALUES):
-        page = names[start : start + _MOST_VALUES]
-        yield from read.execute(query.format(", ".join("?" * len(page))), page)
+def of_runs(read: Read, query: str, run_ids: Iterable[str]) -> Iterable[tuple[Any, ...]]:
+    """What a query with the runs' ids at ``{}`` returns."""
+    names = [*run_ids]
+    if not names:
+        return ()
+    return read.execute(query.format("SELECT value FROM json_each(?)"), (json.dumps(names),))
 
 
 def _record_of(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 
 from lokki.store.connection import Reader
 from lokki.store.rows import INDEX_MASK, item_range
@@ -14,17 +14,19 @@ _PAGE = 64
 """How many spans are in memory at a time."""
 
 
-def insert(connection: Connection, stage: int, spans: Sequence[Span], *, replace: bool) -> None:
-    """Record spans of a stage; with ``replace``, in place of what is recorded of their items."""
-    if not spans:
-        return
-    base = stage << 32
-    if replace:
+def insert(connection: Connection, spans: Sequence[tuple[int, Span]], *, new: Set[int]) -> None:
+    """Record spans, each of a stage, in place of what is recorded of their items.
+
+    Nothing is of the ``new`` stages.
+    """
+    replaced = [(stage << 32 | span.first, span) for stage, span in spans if stage not in new]
+    if replaced:
         connection.executemany(
             "DELETE FROM items WHERE id BETWEEN ? AND ?",
-            [(base | span.first, base | span.first + span.length - 1) for span in spans],
+            [(first, first + span.length - 1) for first, span in replaced],
         )
-    connection.replace("spans", _COLUMNS, [(base | span.first, *span[1:]) for span in spans])
+    rows = [(stage << 32 | span.first, *span[1:]) for stage, span in spans]
+    connection.replace("spans", _COLUMNS, rows)
 
 
 def spans(read: Reader, stage: int, after: int = -1) -> Iterator[Span]:

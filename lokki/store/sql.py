@@ -50,13 +50,38 @@ class Connection(Protocol):
         ...
 
     def execute(self, sql: str, values: Sequence[Any] = ..., /) -> Rows: ...
+    def ask(self, sql: str, values: Sequence[Any], /) -> Callable[[], list[Any]]:
+        """Send a query; what is returned waits for its rows, as they are now."""
+        ...
+
     def executemany(self, sql: str, rows: Iterable[Sequence[Any]], /) -> object: ...
 
-    def insert(self, table: str, columns: str, rows: Sequence[Sequence[Any]]) -> None:
-        """Add rows."""
+    def insert(
+        self, table: str, columns: str, rows: Sequence[Sequence[Any]], *, returning: str = ""
+    ) -> Iterable[Any]:
+        """Add rows; return these columns of each."""
+        ...
 
     def replace(self, table: str, columns: str, rows: Sequence[Sequence[Any]]) -> None:
         """Add rows, in place of those with the same ``id``, the first column."""
+
+    def update(
+        self,
+        table: str,
+        keys: str,
+        columns: str,
+        rows: Sequence[Sequence[Any]],
+        *,
+        also: str = "",
+        when: str = "true",
+        returning: str = "",
+    ) -> Iterable[Any]:
+        """Change the rows that have given keys and meet a condition; return these columns of each.
+
+        Each of ``rows`` has the keys, then the values of the ``columns``; ``also`` are the same
+        changes to all. Columns in the condition and in ``returning`` are written with the table.
+        """
+        ...
 
     def begin(self) -> None:
         """Begin a transaction that writes, when no other process is in one.
@@ -75,7 +100,10 @@ class Connection(Protocol):
         """Have rows that are added later get higher numbers than those that were added with one."""
 
     def together(self) -> AbstractContextManager[None]:
-        """Statements inside may be sent without waiting; then, an error is that of any of them."""
+        """Statements inside may be sent without waiting; then, an error is that of any of them.
+
+        So may the commit.
+        """
         ...
 
     def commit(self) -> None: ...

@@ -7,7 +7,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from functools import cache
 from itertools import chain
@@ -92,6 +92,10 @@ class SqliteConnection(sqlite3.Connection):
     ahead = 0.0
     """The processes that share a file share a clock."""
 
+    def ask(self, statement: str, values: Sequence[Any], /) -> Callable[[], list[Any]]:
+        rows = self.execute(statement, values).fetchall()
+        return lambda: rows
+
     def begin(self) -> None:
         """Begin a transaction that writes, soon after another process has ended its own.
 
@@ -120,11 +124,34 @@ class SqliteConnection(sqlite3.Connection):
         with suppress(sqlite3.Error):
             super().rollback()
 
-    def insert(self, table: str, columns: str, rows: Sequence[Sequence[Any]]) -> None:
-        self._add("INSERT", table, columns, rows)
+    def insert(
+        self, table: str, columns: str, rows: Sequence[Sequence[Any]], *, returning: str = ""
+    ) -> list[Any]:
+        if not returning:
+            self._add("INSERT", table, columns, rows)
+            return []
+        statement = f"{_addition('INSERT', table, columns, 1)} RETURNING {returning}"
+        return [found for row in rows for found in self.execute(statement, row)]
 
     def replace(self, table: str, columns: str, rows: Sequence[Sequence[Any]]) -> None:
         self._add("INSERT OR REPLACE", table, columns, rows)
+
+    def update(
+        self,
+        table: str,
+        keys: str,
+        columns: str,
+        rows: Sequence[Sequence[Any]],
+        *,
+        also: str = "",
+        when: str = "true",
+        returning: str = "",
+    ) -> list[Any]:
+        statement = _change(table, keys, columns, also, when, returning)
+        count = len(keys.split(", "))
+        return [
+            found for row in rows for found in self.execute(statement, (*row[count:], *row[:count]))
+        ]
 
     def _add(self, how: str, table: str, columns: str, rows: Sequence[Sequence[Any]]) -> None:
         """Add rows, many per statement: every statement waits for the interpreter's lock."""
@@ -154,6 +181,15 @@ class SqliteConnection(sqlite3.Connection):
 def _addition(how: str, table: str, columns: str, size: int) -> str:
     row = f"({', '.join('?' * (columns.count(',') + 1))})"
     return f"{how} INTO {table} ({columns}) VALUES {', '.join([row] * size)}"
+
+
+@cache
+def _change(table: str, keys: str, columns: str, also: str, when: str, returning: str) -> str:
+    """An UPDATE with values for the columns, then for the keys."""
+    changes = [*(f"{name} = ?" for name in columns.split(", ") if name), *filter(None, [also])]
+    conditions = [*(f"{name} = ?" for name in keys.split(", ")), when]
+    statement = f"UPDATE {table} SET {', '.join(changes)} WHERE {' AND '.join(conditions)}"
+    return f"{statement} RETURNING {returning}" if returning else statement
 
 
 class SqliteFile:

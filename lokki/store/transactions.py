@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,74 +11,50 @@ from typing import Any, TypeAlias, TypeVar
 from lokki.errors import JournalError
 from lokki.store.sql import Connection
 
+V = TypeVar("V")
 T = TypeVar("T")
 
-Asking: TypeAlias = Generator[None, None, T]
-"""Yields when it has sent queries, before it needs their answers; returns its result.
+Shared: TypeAlias = Callable[[Connection, list[V]], Sequence[T | JournalError]]
+"""Gets the values of several calls, and returns the result of each.
 
-Others send theirs meanwhile, so that all of them wait for the database once.
+A result may be an error, if nothing was written for that call.
 """
 
 
-def answer(asking: Asking[T]) -> T:
-    """The result of one that nobody else asks with."""
-    while True:
-        try:
-            next(asking)
-        except StopIteration as end:
-            result: T = end.value
-            return result
+def nothing(connection: Connection, values: list[None]) -> list[None]:
+    """Does nothing: the transaction is what is wanted."""
+    return values
 
 
 @dataclass(slots=True)
 class Call:
-    """A function to run in a transaction of a run, and its result.
+    """A function to run in a transaction of a run, with a value of the call, and its result.
 
-    ``asking``: the function returns an `Asking` that reads and writes only what is its run's.
+    ``owned``: the run must be this process's.
     """
 
     run_id: str
-    function: Callable[[Connection], Any]
+    function: Shared[Any, Any]
+    value: Any
     future: Future[Any]
-    owned: bool
-    asking: bool = False
+    owned: bool = False
     result: Any = None
     error: JournalError | None = None
 
     def attempt(self, connection: Connection) -> None:
-        """Call the function; its own error undoes only what it did."""
+        """Make it alone; its own error undoes only what it did."""
         self.error = None
         try:
             with savepoint(connection):
-                self.result = answer(self._steps(connection))
+                self._end(*self.function(connection, [self.value]))
         except JournalError as error:
             self.error = error
 
-    def _steps(self, connection: Connection) -> Asking[Any]:
-        if self.asking:
-            return (yield from self.function(connection))
-        return self.function(connection)
-
-    def step(self, connection: Connection) -> Generator[None]:
-        """Make it, up to each yield of its function.
-
-        Only an error before it has written anything is its own; others are raised.
-        """
-        self.error, steps, has_written = None, self._steps(connection), False
-        while True:
-            before = connection.total_changes
-            try:
-                next(steps)
-            except StopIteration as end:
-                self.result = end.value
-                return
-            except JournalError as error:
-                if has_written or connection.total_changes != before:
-                    raise
-                self.error = error
-                return
-            has_written |= connection.total_changes != before
-            yield
+    def _end(self, result: Any) -> None:
+        if isinstance(result, JournalError):
+            self.error = result
+        else:
+            self.result = result
 
     def notify(self) -> None:
         if self.error is not None:
@@ -87,27 +63,39 @@ class Call:
             self.future.set_result(self.result)
 
 
-def attempt_together(calls: Iterable[Call], connection: Connection) -> None:
-    """Make calls of different runs: each sends its queries before any waits for answers."""
-    going = [call.step(connection) for call in calls]
-    while going:
-        going = [steps for steps in going if next(steps, _ENDED) is not _ENDED]
+def attempt_together(calls: Sequence[Call], connection: Connection) -> None:
+    """Make calls of one function, all at once.
+
+    Only the error of a single one that has not written anything is its own; others are raised.
+    """
+    before = connection.total_changes
+    try:
+        results = calls[0].function(connection, [call.value for call in calls])
+    except JournalError as error:
+        if len(calls) > 1 or connection.total_changes != before:
+            raise
+        results = [error]
+    for call, result in zip(calls, results, strict=True):
+        call._end(result)
 
 
-_ENDED = object()
+def groups(calls: Iterable[Call]) -> list[list[Call]]:
+    """Calls in groups that share a function; those of a run stay in their order.
 
-
-def groups(calls: Iterable[Call]) -> Iterator[list[Call]]:
-    """Calls in their order, in groups that can be attempted together."""
-    group: list[Call] = []
+    So do those of no run (""), and all others with them.
+    """
+    found: list[list[Call]] = []
+    of_function: dict[Shared[Any, Any], int] = {}
+    of_run: dict[str, int] = {"": -1}
     for call in calls:
-        alike = call.asking and all(other.run_id != call.run_id for other in group)
-        if group and not (alike and group[0].asking):
-            yield group
-            group = []
-        group.append(call)
-    if group:
-        yield group
+        after = max(of_run.get(call.run_id, -1), of_run[""]) if call.run_id else len(found) - 1
+        at = of_function.get(call.function, -1)
+        if at <= after:
+            at = of_function[call.function] = len(found)
+            found.append([])
+        found[at].append(call)
+        of_run[call.run_id] = at
+    return found
 
 
 @contextmanager

@@ -22,7 +22,12 @@ from lokki_server.channel import Child
 
 _LOOK_SECONDS = 0.25
 _APART_SECONDS = 0.01
-"""After a look that has assigned runs, the next one serves all that ask for it within this time."""
+"""After a look that has assigned runs, the next one serves all that ask for it within this time.
+
+Among hosts, it is as many times as long as it has assigned runs: their transactions wait for each
+other, and one takes hardly longer for many runs than for one.
+"""
+_MOST_APART_SECONDS = 0.07
 _RECOVER_SECONDS = 1.0
 _CHOICE = 4
 """Hosts choose among this many times as many of the first waiting runs as they have room for."""
@@ -100,6 +105,7 @@ class Supervisor:
         self._closing = asyncio.Event()
         self._failures = 0
         self._recovered = self._assigned = -inf
+        self._apart = 0.0
         self._death = "none has started yet"
 
     @property
@@ -146,7 +152,7 @@ class Supervisor:
         if not self._news.is_set():
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._news.wait(), _LOOK_SECONDS)
-        await asyncio.sleep(max(0.0, self._assigned + _APART_SECONDS - monotonic()))
+        await asyncio.sleep(max(0.0, self._assigned + self._apart - monotonic()))
         self._news.clear()
 
     async def _assign(self) -> None:
@@ -174,6 +180,8 @@ class Supervisor:
                     free.remove(runner)
         if given_now:
             self._assigned = monotonic()
+            count = sum(map(len, given_now.values())) if self._jobs.of_hosts else 1
+            self._apart = min(_APART_SECONDS * count, _MOST_APART_SECONDS)
         for runner, runs in given_now.items():
             runner.child.channel.send(runs=runs)
 

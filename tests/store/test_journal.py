@@ -678,7 +678,7 @@ def test_a_row_that_cannot_be_written_ends_its_run_alone(opened, journal):
     bad.add(broken)
     good.add(simple(other.id, range(1), (1, 0, 0, 0)))
     for _ in range(2):
-        with pytest.raises(JournalError, match=r"run r1 ends, .*cannot be written.*ProgrammingErr"):
+        with pytest.raises(JournalError, match=r"run r1 ends, .*cannot be written.*Err"):
             opened.close_stage("r1", 0, 7.0).result()
     assert len(lost.errors) == 1
     assert "cannot be written" in str(lost.errors[0])
