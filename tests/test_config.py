@@ -595,6 +595,12 @@ def test_a_secret_that_is_not_a_text_is_not_reported(text):
     ]
 
 
+def test_what_a_limit_can_be_is_reported():
+    with place(here="[limits]\ngpu = 1.5"):
+        (line,) = told()
+    assert "write gpu as a whole number, or in quotes" in line
+
+
 def test_the_representation_of_a_configuration_has_no_secret():
     with place(here=f'[lambda.env]\nA = "{SECRET}"\n[batch.env]\nA = "{SECRET}"'):
         config = load()

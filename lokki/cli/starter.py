@@ -6,6 +6,7 @@ import json
 import keyword
 import re
 import sys
+import unicodedata
 from importlib.metadata import distribution, packages_distributions
 from urllib.parse import unquote, urlsplit
 
@@ -122,7 +123,8 @@ lokki-build/
 
 def files_of(folder: str) -> dict[str, str]:
     """The files of a project in a folder of this name, by path. Raises LokkiError."""
-    name = re.sub(r"[^a-z0-9]+", "-", folder.lower()).strip("-")
+    letters = unicodedata.normalize("NFKD", folder).encode("ascii", "ignore").decode()
+    name = re.sub(r"[^a-z0-9]+", "-", letters.lower()).strip("-")
     module = name.replace("-", "_")
     if not name[:1].isalpha() or module in _TAKEN or module in packages_distributions():
         other = f"{name.lstrip('0123456789-')}-flow".lstrip("-")

@@ -122,7 +122,8 @@ class Key:
         if not isinstance(table, dict):
             hint = '{"NAME": "text"}' if as_text else f'[{self.name}] and below it NAME = "text"'
         elif wrong := [name for name, each in table.items() if type(each) not in kinds]:
-            hint = f"{', '.join(wrong)} in quotes"
+            whole = "as a whole number, or " if self.has_numbers else ""
+            hint = f"{', '.join(wrong)} {whole}in quotes"
         else:
             return table
         raise ValueError(

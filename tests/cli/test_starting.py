@@ -97,6 +97,11 @@ def test_names_that_no_module_can_have(done, terminal, name, advice):
     assert not (terminal / name).exists()
 
 
+def test_a_name_with_accents_becomes_one_without(done, terminal):
+    assert done("init", "Über Vögel")[0] == 0
+    assert (terminal / "Über Vögel" / "uber_vogel.py").is_file()
+
+
 def test_a_folder_that_cannot_be_made_is_told(done, terminal):
     (terminal / "notes").write_text("mine")
     code, out, err = done("init", "notes/birds")
