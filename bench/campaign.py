@@ -338,8 +338,8 @@ LANES_OF: dict[str, tuple[str, ...]] = {
 }
 """Where a fault can strike, if not everywhere."""
 WORKERS = ("first", "second")
-DISK_BYTES = {"sqlite": "16m", "postgres": "160m"}
-"""SQLite's log alone takes up to 4 MB before it is written back."""
+DISK_BYTES = {"sqlite": "32m", "postgres": "160m"}
+"""SQLite's log alone takes up to 16 MB before it is written back."""
 CLOCK = WORK / "clock.so"
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from lokki.errors import JournalError
 from lokki.store.files import Files
 from lokki.store.owners import Locks
-from lokki.store.schema import migrate
+from lokki.store.schema import migrate, refuse_foreign
 from lokki.store.sql import Connection
 from lokki.store.storable import storable
 
@@ -39,10 +39,15 @@ _OF_VALUES = (
 )
 
 
-def connect(path: Path) -> SqliteConnection:
-    """A connection in WAL mode whose commits are on disk; any thread may use it."""
+def connect(path: Path, *, is_known: bool = True) -> SqliteConnection:
+    """A connection in WAL mode whose commits are on disk; any thread may use it.
+
+    Raises JournalError if the file, unless it ``is_known``, is the database of another program.
+    """
     connection = _new(path)
     try:
+        if not is_known:
+            refuse_foreign(connection, path)
         _use_wal(connection)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
@@ -209,7 +214,7 @@ class SqliteFile:
             _create(path)
         with self._errors(opening=True):
             absent = not create and _is_absent(path)
-            self._reading = _new(":memory:") if absent else self.connect()
+            self._reading = _new(":memory:") if absent else connect(path, is_known=False)
             self._locks = None if absent else Locks.of(path)
             try:
                 migrate(self._reading, path)

@@ -11,6 +11,7 @@ from time import time
 import pytest
 
 from lokki import JournalError, JournalVersionError
+from lokki.store.connection import open_database
 from lokki.store.groups import group
 from lokki.store.history import read_history
 from lokki.store.jobs import Jobs, NewRun
@@ -199,3 +200,16 @@ def test_the_keys_of_a_runs_items_are_within_its_range_alone():
         assert item_range(stage_id(number, 0))[0] == first
         assert item_range(stage_id(number, 255))[1] == last
         assert run_range(number + 1)[0] == last + 1
+
+
+@pytest.mark.parametrize("version", [0, 7])
+@pytest.mark.parametrize("create", [True, False])
+def test_the_database_of_another_program_is_refused_and_not_changed(journal, version, create):
+    journal.parent.mkdir()
+    with closing(sqlite3.connect(journal)) as connection, connection:
+        connection.execute("CREATE TABLE birds (name TEXT)")
+        connection.execute(f"PRAGMA user_version = {version}")
+    before = journal.read_bytes()
+    with pytest.raises(JournalError, match="is the database of another program, not a journal"):
+        open_database(journal, create=create)
+    assert journal.read_bytes() == before
