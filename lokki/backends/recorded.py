@@ -119,6 +119,8 @@ def run_of(
         pause_requested=rfc3339(run.pause_requested),
         no_cache=bool(run.no_cache),
         tags=json.loads(run.tags),
+        lokki_version=run.lokki_version,
+        python_version=run.python_version,
     )
 
 

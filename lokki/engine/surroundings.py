@@ -1,4 +1,4 @@
-"""What surrounds a run besides its code: its folder and its Python."""
+"""What surrounds a run besides its code: its folder, its Python and its lokki."""
 
 from __future__ import annotations
 
@@ -10,8 +10,13 @@ from lokki.store.runs import RunRecord
 
 
 def surroundings() -> dict[str, str]:
-    """The folder and the Python of this process, recorded with a run that starts here."""
-    found = {"python": sys.executable, "prefix": sys.prefix}
+    """The folder, Python and lokki of this process, recorded with a run that starts here."""
+    found = {
+        "python": sys.executable,
+        "prefix": sys.prefix,
+        "python_version": ".".join(map(str, sys.version_info[:3])),
+        "lokki_version": sys.modules["lokki"].__version__,
+    }
     with suppress(OSError):  # the folder has been removed
         found["folder"] = os.getcwd()
     return found

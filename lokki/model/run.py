@@ -161,6 +161,10 @@ class Run:
     """its steps take no results from the cache"""
     tags: Annotated[list[str], Example(["nightly"])] = field(default_factory=list)
     """of its flow, and those that it was started with"""
+    lokki_version: str | None = None
+    """of the process that last began or resumed it, if recorded"""
+    python_version: Annotated[str | None, Example("3.13.1")] = None
+    """likewise"""
 
     @property
     def is_lost(self) -> bool:

@@ -29,7 +29,8 @@ class RunRecord(RunRow):
 
     ``seen`` is its last sign of life. ``removing``: its removal has begun, and its payloads may be
     gone. ``folder`` is where it was started or, if that is not recorded, last resumed; ``python``
-    and its ``prefix`` are what it was started with, if recorded.
+    and its ``prefix`` are what it was started with, if recorded; the versions are those of the
+    process that last began or resumed it.
     """
 
     pauses: tuple[tuple[float, float], ...] = ()
@@ -38,6 +39,8 @@ class RunRecord(RunRow):
     folder: str | None = None
     python: str | None = None
     prefix: str | None = None
+    lokki_version: str | None = None
+    python_version: str | None = None
 
     def goes_on(self, now: float) -> bool:
         """Whether a process may be working on it, other than to remove it."""
@@ -138,7 +141,7 @@ def _record_of(
     was last seen.
     """
     pauses, removing = [], False
-    begun_in = folder = python = prefix = None
+    begun_in = folder = python = prefix = lokki = version = None
     last = latest = run.created
     for _, at, kind, detail in events:
         if kind == REMOVING:
@@ -149,6 +152,8 @@ def _record_of(
             begun_in = recorded.get("folder")
         folder = begun_in or recorded.get("folder", folder)
         python, prefix = python or recorded.get("python"), prefix or recorded.get("prefix")
+        lokki = recorded.get("lokki_version", lokki)
+        version = recorded.get("python_version", version)
         gone = recorded.get("seen")
         if gone is not None or kind in ("run_resumed", "run_unpaused"):
             pauses.append((last if gone is None else gone, at))
@@ -164,4 +169,6 @@ def _record_of(
         folder=folder,
         python=python,
         prefix=prefix,
+        lokki_version=lokki,
+        python_version=version,
     )

@@ -15,7 +15,16 @@ from pydantic import (
 )
 
 from lokki.builder.concurrency import MOST_CHILDREN
-from lokki.model import attachment, failure, flow, item, log, run, structure  # noqa: F401 - have all TYPES
+from lokki.model import (  # noqa: F401 - have all TYPES
+    attachment,
+    comparison,
+    failure,
+    flow,
+    item,
+    log,
+    run,
+    structure,
+)
 from lokki.model.base import TYPES
 from lokki.tags import MOST_TAGS, TAG
 from lokki_server.requested import check_fields, check_params

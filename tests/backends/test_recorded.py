@@ -104,6 +104,8 @@ def test_a_run_that_has_ended():
         "pause_requested": None,
         "no_cache": False,
         "tags": [],
+        "lokki_version": None,
+        "python_version": None,
     }
 
 

@@ -282,6 +282,8 @@ def test_the_json_of_a_run(record, done):
         "pause_requested": None,
         "no_cache": False,
         "tags": [],
+        "lokki_version": None,
+        "python_version": None,
     }
 
 
@@ -819,8 +821,8 @@ def test_wrong_wishes_of_a_resume(mended, done, options, told):
 # ---- usage ---------------------------------------------------------------------------------------
 
 COMMANDS = (
-    "init", "run", "resume", "rerun", "runs", "show", "logs", "cancel", "pause", "unpause", "tune",
-    "gc", "journal", "config", "doctor", "notify", "result", "flows", "schedules", "build",
+    "init", "run", "resume", "rerun", "runs", "show", "diff", "logs", "cancel", "pause", "unpause",
+    "tune", "gc", "journal", "config", "doctor", "notify", "result", "flows", "schedules", "build",
     "rehearse", "plan", "deploy", "invoke", "destroy", "pull", "push", "serve", "completion",
 )  # fmt: skip
 LOKKIS = ("init", "doctor", "flows", "journal", "schedules", "serve", "completion")

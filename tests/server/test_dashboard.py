@@ -425,6 +425,7 @@ def test_runs_are_searched_and_the_url_keeps_the_search(opened, server):
     server.ran("crunching", count=13)
     expect(rows).to_have_count(2)
     page.go_back()
+    expect(rows).to_have_count(1)
     expect(rows).to_contain_text(first)
     field.fill("no such text")
     field.press("Enter")
@@ -435,6 +436,24 @@ def test_runs_are_searched_and_the_url_keeps_the_search(opened, server):
     field.fill(tagged)
     field.press("Enter")
     expect(page).to_have_url(re.compile(f"/ui/runs/{tagged}$"))
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_two_runs_are_compared(opened, place, server, size):
+    place.shut()
+    first, second = (server.ran("crunching", count=count)["id"] for count in (100, 600))
+    page = opened(size)
+    page.goto(f"/ui/runs/{first}")
+    page.get_by_role("link", name="Compare…").click()
+    page.get_by_label("Second run").select_option(second)
+    expect(page).to_have_url(re.compile(f"first={first}&second={second}$"))
+    expect(page.get_by_role("row", name="count")).to_have_text("count100600")
+    expect(page.get_by_role("row", name="ValueError: no number")).to_contain_text("12")
+    expect(page.get_by_role("row", name="crunch")).to_contain_text("598 of 600, 2 tolerated")
+    expect(page.get_by_text("The same parameters: mode.")).to_be_visible()
+    wide = page.evaluate("document.documentElement.scrollWidth > window.innerWidth")
+    assert not wide, "it scrolls sideways"
+    assert grave(page) == []
 
 
 def test_what_became_of_a_schedules_times_is_shown(opened, place, server):

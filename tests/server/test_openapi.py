@@ -19,9 +19,10 @@ QUICK = settings(max_examples=20, suppress_health_check=list(HealthCheck))
 def known(server):
     """Parts of paths that lead to something."""
     run = server.ran("tolerant", count=14)
-    server.ran("breaks")
+    broken = server.ran("breaks")
     return {
         "run_id": run["id"],
+        "other": broken["id"],
         "name": "summed",
         "position": 1,
         "index": 3,

@@ -29,6 +29,7 @@ TABLE = (
     Entry("rerun"),
     Entry("runs"),
     Entry("show"),
+    Entry("diff"),
     Entry("logs"),
     Entry("cancel"),
     Entry("pause"),

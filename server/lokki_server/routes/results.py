@@ -10,6 +10,7 @@ from fastapi.responses import PlainTextResponse
 
 from lokki.backends import values
 from lokki.backends.outputs import Output
+from lokki.model.comparison import Comparison, compare
 from lokki.model.run import Result, Run
 from lokki.store.codec import compress, contained, dumps_list
 from lokki_server.operated import OperatedBackend
@@ -25,13 +26,10 @@ _MOST_ITEMS = 1_000
 async def get_result(request: Request, runs: Runs, run_id: RunId) -> Any:
     """The result of a succeeded run; if a map ends the flow, up to 1,000 items."""
     run = await runs.run(run_id)
-    outputs = await _outputs(runs, run)
-    shown = [await each.shown() for each in outputs]
-    foreign = next((each for each in shown if "json" not in each), None)
-    if foreign is not None:
-        return Result(result=None, **foreign, download=f"{request.url.path}.pickle")
-    found = [each["json"] for each in shown]
-    return Result(result=found if _is_list(run) else found[0])
+    shown = await _shown(await _outputs(runs, run), run)
+    if "json" not in shown:
+        return Result(result=None, **shown, download=f"{request.url.path}.pickle")
+    return Result(result=shown["json"])
 
 
 @of_run.get("/result.txt", response_class=PlainTextResponse, responses=problems(404, 409))
@@ -47,6 +45,32 @@ async def get_result_text(request: Request, runs: Runs, run_id: RunId) -> PlainT
         raise Problem(409, "The result cannot be printed", detail) from None
     value = found if _is_list(run) else found[0]
     return PlainTextResponse("" if value is None else values.text(value))
+
+
+@of_run.get("/compare/{other}", response_model=Comparison, responses=problems(404))
+async def compare_runs(runs: Runs, run_id: RunId, other: RunId) -> Any:
+    """Two runs, and what differs between them."""
+    first, second = await runs.run(run_id), await runs.run(other)
+    return compare(first, second, await _compared(runs, first), await _compared(runs, second))
+
+
+async def _compared(runs: OperatedBackend, run: Run) -> dict[str, Any] | None:
+    """The result of a run that has one, as it is shown."""
+    if run.status != "succeeded" or run.removing:
+        return None
+    if run.stages[-1].total > _MOST_ITEMS:
+        return {"type": f"a list of {run.stages[-1].total:,} items"}
+    return await _shown(await runs.outputs(run.id), run)
+
+
+async def _shown(outputs: list[Output], run: Run) -> dict[str, Any]:
+    """A result as JSON or by its type."""
+    shown = [await each.shown() for each in outputs]
+    foreign = next((each for each in shown if "json" not in each), None)
+    if foreign is not None:
+        return foreign
+    found = [each["json"] for each in shown]
+    return {"json": found if _is_list(run) else found[0]}
 
 
 class _Pickle(Response):

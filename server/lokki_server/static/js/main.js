@@ -1,6 +1,7 @@
 import { get, onUnauthorized } from "./api.js";
 import { showConnection } from "./components/banner.js";
 import { h } from "./dom.js";
+import { comparePage } from "./pages/compare.js";
 import { flowPage } from "./pages/flow.js";
 import { flowsPage } from "./pages/flows.js";
 import { loginPage } from "./pages/login.js";
@@ -28,6 +29,7 @@ onUnauthorized(() => {
 route("/ui/runs", runsPage);
 route("/ui/runs/:id/*", runPage);
 route("/ui/aws/flows/:flow/executions/:id/*", runPage);
+route("/ui/compare", comparePage);
 route("/ui/flows", flowsPage);
 route("/ui/flows/:name", flowPage);
 route("/ui/schedules", schedulesPage);

@@ -43,6 +43,9 @@ export function runHead(first, changed) {
     { class: "button", href: withQuery(`/ui${path("flows", run.flow)}`, like) },
     "New run like this…",
   );
+  const compare =
+    run.where === "local" &&
+    h("a", { class: "button", href: withQuery("/ui/compare", { first: run.id }) }, "Compare…");
   const fact = (name, ...value) => h("div", null, h("dt", null, name), h("dd", null, ...value));
   const facts = {
     items: fact("Items", items),
@@ -71,7 +74,7 @@ export function runHead(first, changed) {
         facts.owner,
         facts.resumed,
       ),
-      h("div", { class: "buttons" }, again, resume, unpause, pause, tune, cancel),
+      h("div", { class: "buttons" }, compare, again, resume, unpause, pause, tune, cancel),
     ),
     notice,
   );
