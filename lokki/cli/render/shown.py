@@ -8,7 +8,7 @@ from rich.text import Text
 
 from lokki.cli.program import Program
 from lokki.cli.render.console import plain
-from lokki.model.attachment import ENDINGS, Attachment
+from lokki.model.attachment import ENDINGS, TABLE, Attachment
 
 MOST_SHOWN = 10
 
@@ -22,7 +22,8 @@ def shown_of(found: Sequence[Attachment], run_id: str, program: Program) -> Text
     for each in found[:MOST_SHOWN]:
         call = each.step if each.item is None else f"{each.step}[{each.item}]"
         text.append(f"\n  {call}  {plain(each.title or '')}")
-        text.append(f"  {ENDINGS.get(each.type, each.type)}, {each.size:,} bytes", style="dim")
+        kind = "table" if each.type == TABLE else ENDINGS.get(each.type, each.type)
+        text.append(f"  {kind}, {each.size:,} bytes", style="dim")
     if len(found) > MOST_SHOWN:
         text.append("\n  …", style="dim")
     return text
