@@ -1,7 +1,8 @@
 """Results as JSON, without running user code.
 
-A result is a pickle. Only Python's own data types are created here; nothing else is ever called. A
-value that contains another type is described by its type, and can be downloaded as it is.
+A result is a pickle. Only Python's own data types are created here; nothing else is ever called.
+Arrays of NumPy are shown as lists. A value that contains another type is described by its type, and
+can be downloaded as it is.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ import json
 import math
 import pickle
 import uuid
+from collections.abc import Callable
 from typing import Any, Self
 
+from lokki.backends import arrays
 from lokki.errors import PayloadTooLarge
 from lokki.store.codec import OF_ITEM, pickle_in
 from lokki.store.shown import DEEPEST, plain
@@ -39,6 +42,7 @@ _MORE = 1.01
 _LARGE = "a large value"
 OF_LONG_LIST = {"type": "an item of a large list"}
 _NOT_JSON = "a value that JSON cannot hold"
+_ARRAY = "numpy.ndarray"
 _MOST_VALUES = 200_000
 _MOST_PRINTED = 5_000_000
 
@@ -84,8 +88,18 @@ class _Plain(pickle.Unpickler):
         raise _Foreign(kind)
 
 
-class _PlainList(_Plain):
-    """Only the item that is shown must be of Python's own types."""
+class _Shown(_Plain):
+    """Also makes an `Array` of an array or number of NumPy."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == OF_ITEM:
+            return _shown
+        reader = arrays.READERS.get((module, name))
+        return super().find_class(module, name) if reader is None else reader
+
+
+class _PlainList(_Shown):
+    """Only the item that is shown must be of types that can be shown."""
 
     def _foreign(self, kind: str) -> Any:
         return type("Standin", (_Standin,), {"kind": kind})
@@ -93,6 +107,10 @@ class _PlainList(_Plain):
 
 def _plain(raw: bytes) -> Any:
     return _Plain(io.BytesIO(raw)).load()
+
+
+def _shown(raw: bytes) -> Any:
+    return _Shown(io.BytesIO(raw)).load()
 
 
 class NotShown(Exception):
@@ -110,13 +128,13 @@ class NotShown(Exception):
 
 def loaded(packed: bytes) -> Any:
     """A packed value of Python's own types, of limited size. Raises NotShown."""
-    return _loaded(packed)[0]
+    return _read(_unpacked(packed), _plain, _MOST_VALUES)[0]
 
 
 def shown(packed: bytes) -> dict[str, Any]:
     """A packed value as ``{"json": …}``, or as ``{"type": …, "bytes": …}``."""
     try:
-        return {"json": _loaded(packed)[1]}
+        return {"json": _read(_unpacked(packed), _shown, _MOST_VALUES)[1]}
     except NotShown as error:
         return error.description
 
@@ -153,7 +171,7 @@ def is_too_long_a_list(stored: int | None) -> bool:
 
 def whole(raw: bytes) -> Any:
     """The JSON value of a pickle of any length. Raises NotShown."""
-    return _read(raw, _MOST_PRINTED)[1]
+    return _read(raw, _shown, _MOST_PRINTED)[1]
 
 
 def text(value: Any) -> str:
@@ -161,24 +179,29 @@ def text(value: Any) -> str:
     return f"{value}\n".encode("utf-8", "backslashreplace").decode()
 
 
-def _loaded(packed: bytes) -> tuple[Any, Any]:
-    """A value and its JSON value."""
+def _unpacked(packed: bytes) -> bytes:
     try:
-        raw = pickle_in(packed, _LONGEST)
+        return pickle_in(packed, _LONGEST)
     except PayloadTooLarge as error:
         raise NotShown(_LARGE, error.size) from None
-    return _read(raw, _MOST_VALUES)
 
 
-def _read(raw: bytes, most: int) -> tuple[Any, Any]:
+def _read(raw: bytes, load: Callable[[bytes], Any], most: int) -> tuple[Any, Any]:
     """A value and its JSON value, if that has at most this many values."""
     try:
-        value = _plain(raw)
+        value = load(raw)
         return value, plain(_Plainer(most).plain(value))
     except _Foreign as error:
         raise NotShown(str(error), len(raw)) from None
     except Exception:  # JSON cannot hold it, or it is too deep
         raise NotShown(_NOT_JSON, len(raw)) from None
+
+
+def _nested(array: arrays.Array) -> Any:
+    try:
+        return array.nested()
+    except arrays.Unknown:
+        raise _Foreign(_ARRAY) from None
 
 
 class _Plainer:
@@ -209,4 +232,6 @@ class _Plainer:
                 return value.isoformat()
             case datetime.timedelta():
                 return value.total_seconds()
+            case arrays.Array():
+                return self.plain(_nested(value), deep)
         return str(value)

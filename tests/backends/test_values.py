@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lokki.backends.values import shown
+from lokki.backends.values import NotShown, loaded, shown, shown_item
 from lokki.store.codec import pack
 
 FOREIGN = "a value that JSON cannot hold"
@@ -64,6 +64,59 @@ def test_what_json_has_other_words_for(value, told):
     json.dumps(shown(pack(value)), ensure_ascii=False).encode()
 
 
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (np.arange(3), [0, 1, 2]),
+        (np.array([[1, 2], [3, 4]], ">i2"), [[1, 2], [3, 4]]),
+        (np.array([[1, 2, 3], [4, 5, 6]], order="F"), [[1, 2, 3], [4, 5, 6]]),
+        (np.arange(6).reshape(2, 3)[:, ::2], [[0, 2], [3, 5]]),
+        (np.arange(24.0).reshape(2, 3, 4).transpose(), np.arange(24.0).reshape(2, 3, 4).T.tolist()),
+        (np.array([0.1, np.nan], "f4"), [0.1, "nan"]),
+        (np.array(["ab", "ü"]), ["ab", "ü"]),
+        (np.array([True, False]), [True, False]),
+        (np.array(7), 7),
+        (np.zeros((2, 0)), []),
+        ({"mean": np.float64(1.5), np.int64(3): np.bool_(True)}, {"mean": 1.5, "3": True}),
+        ([np.str_("x"), np.zeros(1)], ["x", [0.0]]),
+    ],
+)
+def test_arrays_and_numbers_of_numpy_are_shown(value, told):
+    assert shown(pack(value)) == {"json": told}
+    beside = [Own(), np.datetime64(1, "D")]
+    assert shown_item(pack([value, *beside]), 0) == {"json": told}
+
+
+class Lying:
+    """Says of itself that it is an array."""
+
+    def __init__(self, *said):
+        self.said = said
+
+    def __reduce__(self):
+        return np._core.numeric._frombuffer, self.said
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        (bytes(8), np.dtype("i8"), (1,) * 100_000, "C"),
+        (bytes(8), np.dtype("i8"), (2,), "C"),
+        (bytes(8), np.dtype("i8"), (10**12, 0), "C"),
+        (bytes(8), np.dtype("U0"), (1,), "C"),
+        (bytes(8), "i8", (1,), "C"),
+        ("text", np.dtype("i8"), (1,), "C"),
+    ],
+)
+def test_what_is_no_array_is_only_described(said):
+    assert shown(pack(Lying(*said)))["type"] in (FOREIGN, "numpy.ndarray")
+
+
+def test_an_array_is_not_printed_as_a_list():
+    with pytest.raises(NotShown):
+        loaded(pack(np.zeros(3)))
+
+
 class Own:
     pass
 
@@ -79,7 +132,9 @@ class Trap:
         (Own(), f"{Own.__module__}.Own"),
         ([{"a": Own()}], f"{Own.__module__}.Own"),
         (OrderedDict(a=1), "collections.OrderedDict"),
-        (np.zeros(3), "numpy"),
+        (np.array([1], "M8[D]"), "numpy.ndarray"),
+        (np.array([1, "a"], object), "numpy.ndarray"),
+        (np.datetime64(1, "D"), "numpy.ndarray"),
         (Path("x"), "pathlib.PosixPath"),
         (len, "builtins.len"),
         (Own, f"{Own.__module__}.Own"),
