@@ -456,6 +456,34 @@ def test_two_runs_are_compared(opened, place, server, size):
     assert grave(page) == []
 
 
+@pytest.mark.parametrize("size", SIZES)
+def test_the_title_of_a_run_is_its_flow_and_parameters(opened, server, size):
+    run = server.ran("crunching", count=12)["id"]
+    page = opened(size)
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.goto(f"/ui/runs/{run}")
+    title = page.get_by_role("heading", level=1)
+    expect(title).to_have_text('crunching count=12 mode="fast"')
+    page.get_by_role("button", name=f"Copy the id {run}").click()
+    expect(page.get_by_text("The id is copied")).to_be_attached()
+    assert page.evaluate("navigator.clipboard.readText()") == run
+    started = page.locator(".run-facts time")
+    expect(started).to_have_text(re.compile(r"20\d\d.*:\d\d.* [A-Z]{2,4}[+-]?\d*$"))
+    expect(started).to_have_attribute("title", re.compile(r"20\d\d-.* UTC\)$"))
+    wide = page.evaluate("document.documentElement.scrollWidth > window.innerWidth")
+    assert not wide, "it scrolls sideways"
+    assert grave(page) == []
+
+
+def test_a_scheduled_flow_is_run_at_once(opened, server):
+    page = opened()
+    page.goto("/ui/schedules")
+    page.get_by_role("button", name="Run now").click()
+    expect(page).to_have_url(re.compile(r"/ui/runs/\d{8}-"))
+    expect(page.get_by_role("heading", level=1)).to_contain_text("waiting")
+    server.client.post(f"/runs/{page.url.rpartition('/')[2]}/cancel", json={})
+
+
 def test_what_became_of_a_schedules_times_is_shown(opened, place, server):
     def tick(outcome):
         now, day = time.time(), 86_400

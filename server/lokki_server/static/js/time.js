@@ -59,14 +59,22 @@ function local(iso) {
   return `${date}, ${time}`;
 }
 
-/** A local time whose title is the exact one in UTC. */
+const exact = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "long" });
+
+const exactly = (iso) => exact.format(new Date(iso));
+
+/** A local time whose title is the exact one, with its date and zone, and in UTC. */
 export function when(iso, none = "–") {
   return setWhen(h("time"), iso, none);
 }
 
-export function setWhen(node, iso, none = "–") {
-  setText(node, iso ? local(iso) : none);
+export function setWhen(node, iso, none = "–", text = local) {
+  setText(node, iso ? text(iso) : none);
   setAttribute(node, "datetime", iso ?? null);
-  setAttribute(node, "title", iso ? iso.replace("T", " ").replace("Z", " UTC") : null);
+  const utc = iso?.replace("T", " ").replace("Z", " UTC");
+  setAttribute(node, "title", iso ? `${exactly(iso)} (${utc})` : null);
   return node;
 }
+
+/** The same with its date and zone in its text. */
+export const setExactly = (node, iso, none) => setWhen(node, iso, none, exactly);

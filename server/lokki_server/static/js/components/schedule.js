@@ -1,5 +1,6 @@
 import { get, path, post } from "../api.js";
 import { announce, h } from "../dom.js";
+import { navigate } from "../router.js";
 import { count, when } from "../time.js";
 import { fetched } from "./states.js";
 
@@ -30,6 +31,25 @@ export function schedule(flow, given) {
       }
     },
   });
+  const now = h(
+    "button",
+    {
+      type: "button",
+      async onclick() {
+        now.disabled = true;
+        wrong.textContent = "";
+        try {
+          navigate(`/ui${path("runs", (await post(path("flows", flow, "runs"), {})).id)}`);
+        } catch (problem) {
+          wrong.textContent = problem.message;
+        } finally {
+          now.disabled = false;
+        }
+      },
+    },
+    "Run now",
+    h("span", { class: "unseen" }, ` the flow ${flow} with its default parameters`),
+  );
   const past = history(flow);
   const draw = () => {
     button.replaceChildren(
@@ -64,7 +84,7 @@ export function schedule(flow, given) {
         given.error ? fact("Wrong", given.error) : "",
       ),
       past,
-      button,
+      h("div", { class: "buttons" }, now, button),
       wrong,
     );
   };

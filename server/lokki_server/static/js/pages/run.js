@@ -7,6 +7,7 @@ import { follow } from "../events.js";
 import { completed, ended, maps, shownStatus, signs } from "../model.js";
 import { focusHeading, navigate, setTitle } from "../router.js";
 import { runHead } from "../run/head.js";
+import { runTitle } from "../run/title.js";
 import { itemView } from "../run/item.js";
 import { itemsView } from "../run/items.js";
 import { logsView } from "../run/logs.js";
@@ -35,7 +36,7 @@ export function runPage(match) {
     "div",
     { class: "page" },
     h("p", { class: "crumbs" }, h("a", { href: "/ui/runs" }, "Runs")),
-    h("h1", { class: "id" }, id),
+    h("h1", null, id),
     place,
   );
   const main = h("div", { class: "view" });
@@ -130,7 +131,7 @@ export function runPage(match) {
       place.replaceChildren(failure(problem, problem.status === 404 ? null : again));
       return;
     }
-    setText(node.querySelector("h1"), run.id);
+    node.querySelector("h1").replaceWith(...runTitle(run));
     head = runHead(run, (fresh) => {
       if (fresh.id !== run.id) return navigate(`/ui${runPath(fresh)}`); // it goes on as another
       take(fresh);

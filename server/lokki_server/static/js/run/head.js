@@ -17,7 +17,7 @@ import {
   sum,
   took,
 } from "../model.js";
-import { count, duration, setWhen } from "../time.js";
+import { count, duration, setExactly } from "../time.js";
 import { askCancel, askPause, askResume, askTune, askUnpause } from "./actions.js";
 
 /** `changed(run)` is called with what the server answers to an action. */
@@ -84,7 +84,7 @@ export function runHead(first, changed) {
     update(fresh) {
       run = fresh;
       status.update(shownStatus(run));
-      setWhen(started, run.started, "not yet");
+      setExactly(started, run.started, "not yet");
       setText(time, duration(took(run)) || "–");
       const own = maps(run);
       const so = own.reduce((all, stage) => all + done(stage), 0);
