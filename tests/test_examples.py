@@ -46,7 +46,7 @@ def test_stations_are_shown(tmp_path):
     assert table.splitlines()[0] == "month,lowest,highest"
     assert len(table.splitlines()) == 13
     shown = run("stations.py", "show", "last", folder=tmp_path).stdout
-    assert "measured[1]  station 2, month by month  csv" in shown
+    assert "measured[1]  station 2, month by month  table" in shown
 
 
 def test_taxi_counts_a_year(tmp_path):
