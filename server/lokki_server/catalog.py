@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from math import inf
 from time import monotonic
 from typing import Any
@@ -39,6 +40,16 @@ _LONGEST_RETRY_SECONDS = 60.0
 _AT_ONCE = 4
 
 
+@dataclass(slots=True, eq=False)
+class _Question:
+    """What is asked about a flow, when it came by `monotonic`, and its answer."""
+
+    flow: str
+    words: dict[str, Any]
+    came: float
+    answer: dict[str, Any] | Problem | None = None
+
+
 class FlowFile:
     """One file or module: its flows, or why it has none."""
 
@@ -55,6 +66,7 @@ class FlowFile:
         self._child: Child | None = None
         self._answers: AsyncIterator[dict[str, Any]] | None = None
         self._turn = anyio.Lock()
+        self._questions: list[_Question] = []
         self._importing = False
         self._given_up = False
         self._asked = 0.0
@@ -82,30 +94,64 @@ class FlowFile:
             await self._end()
             await self._start()
 
-    async def ask(self, flow: str, **question: Any) -> dict[str, Any]:
-        """Ask the process about a flow as it is now. Raises Problem if there is no answer."""
-        came = monotonic()
+    async def ask(self, flow: str, **words: Any) -> dict[str, Any]:
+        """Ask the process about a flow as it is now. Raises Problem if there is no answer.
+
+        Questions that come while others wait for their answers are asked together.
+        """
+        question = _Question(flow, words, monotonic())
+        self._questions.append(question)
         async with self._turn:
-            if self._child is None or await self._changed_since(came):
+            while question.answer is None:
+                await self._ask_all()
+        if isinstance(question.answer, Problem):
+            raise question.answer
+        return question.answer
+
+    async def _ask_all(self) -> None:
+        """Ask what waits; if one question has no answer, those behind it wait for a new process."""
+        asked = [*self._questions]
+        try:
+            if self._child is None or await self._changed_since(max(each.came for each in asked)):
                 await self._end()
                 await self._start()
-            if self._child is None or self._answers is None:
-                raise self.problem()
-            if flow not in [each["name"] for each in self.flows]:
-                raise Problem(404, "No such flow", f"{self.source} has no flow '{flow}'")
-            self._asked = asyncio.get_running_loop().time()
+            await self._answer(asked)
+        except BaseException:  # answers may come that nobody reads
+            with anyio.CancelScope(shield=True):
+                await self._end()
+            raise
+        finally:
+            self._questions = [each for each in self._questions if each.answer is None]
+
+    async def _answer(self, asked: list[_Question]) -> None:
+        if self._child is None or self._answers is None:
+            for each in asked:
+                each.answer = self.problem()
+            return
+        self._asked = asyncio.get_running_loop().time()
+        known = {each["name"] for each in self.flows}
+        for each in asked:
+            if each.flow in known:
+                self._child.channel.send(flow=each.flow, **each.words)
+            else:
+                why = f"{self.source} has no flow '{each.flow}'"
+                each.answer = Problem(404, "No such flow", why)
+        for each in asked:
+            if each.answer is not None:
+                continue
             answer = None
             with anyio.move_on_after(_CHECK_SECONDS) as scope:
-                self._child.channel.send(flow=flow, **question)
                 answer = await anext(self._answers, None)
-            if answer is not None:
-                self._learn(answer)
-                return answer
-            await self._end()
-            what = f"took longer than {_CHECK_SECONDS:.0f} seconds"
-            if not scope.cancelled_caught:
-                what = "ended the process that it ran in"
-            raise Problem(409, "The flow does not answer", f"the body of flow '{flow}' {what}")
+            if answer is None:
+                await self._end()
+                what = f"took longer than {_CHECK_SECONDS:.0f} seconds"
+                if not scope.cancelled_caught:
+                    what = "ended the process that it ran in"
+                why = f"the body of flow '{each.flow}' {what}"
+                each.answer = Problem(409, "The flow does not answer", why)
+                return
+            self._learn(answer)
+            each.answer = answer
 
     async def _changed_since(self, came: float) -> bool:
         """Whether its code has changed; those who came before the last check need no other."""

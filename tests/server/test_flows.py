@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from serving import until
@@ -63,6 +64,20 @@ def test_the_configuration_names_them(place):
     place.write("cats/cats.py", one("cats"))
     place.write("dogs.py", one("dogs"))
     assert names(place.serve(LOKKI_SERVER_FLOWS="birds.py, cats")) == ["birds", "cats"]
+
+
+def test_a_flow_that_ends_its_process_takes_no_answer_from_questions_asked_with_it(place):
+    value = "__import__('os')._exit(3) if value == 3 else value"
+    place.write("birds.py", one("birds", value=value))
+    server = place.serve("birds.py")
+
+    def post(value):
+        return server.client.post("/flows/birds/runs", json={"params": {"value": value}})
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = [*pool.map(post, [0, 1, 2, 3, 4, 5, 3, 6])]
+    assert [each.status_code for each in answers] == [202, 202, 202, 409, 202, 202, 409, 202]
+    assert "ended the process that it ran in" in answers[3].json()["detail"]
 
 
 def test_files_that_cannot_be_imported_are_reported_and_stop_no_other(place):
