@@ -371,6 +371,20 @@ def test_the_log_begins_at_its_end_and_goes_back(opened, server):
     expect(earlier).to_be_visible()
 
 
+def test_the_log_is_downloaded_as_it_is_filtered(opened, server):
+    run = server.ran("speaking", count=5500)["id"]
+    page = opened()
+    page.goto(f"/ui/runs/{run}/logs?step=speak")
+    with page.expect_download() as begun:
+        page.get_by_role("link", name="Download").click()
+    assert begun.value.suggested_filename == f"{run}.log"
+    found = begun.value.path().read_text().splitlines()
+    told = server.get(f"/runs/{run}/logs", step="speak", tail=True, limit=1)["lines"][0]
+    assert len(found) == 5500
+    assert found[-1].startswith(f"{told['ts']} ")
+    assert told["message"] in found[-1]
+
+
 def test_an_item_shows_the_lines_of_its_own_stage(opened, server):
     run = server.ran("speaking", count=20)["id"]
     page = opened()

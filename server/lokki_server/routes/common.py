@@ -96,8 +96,8 @@ Position = Annotated[int, Path(ge=0, le=255)]
 Index = Annotated[int, Path(ge=0, lt=2**32)]
 
 
-class LineQuery(BaseModel):
-    """Which log lines to return."""
+class LineFilter(BaseModel):
+    """Which log lines are wanted."""
 
     step: str | None = Field(None, max_length=200)
     item: int | None = Field(None, ge=0, lt=2**32)
@@ -105,17 +105,22 @@ class LineQuery(BaseModel):
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "DEBUG"
     since: datetime | None = None
     until: datetime | None = None
+
+    @property
+    def wanted(self) -> Wanted:
+        times = seconds(self.since), seconds(self.until)
+        return Wanted(self.step, self.item, self.attempt, self.level, *times)
+
+
+class LineQuery(LineFilter):
+    """Which page of log lines to return."""
+
     after: int = Field(0, ge=0, lt=2**62, description="only lines after the one with this id")
     tail: bool = Field(False, description="the last lines instead of the first")
     before: int | None = Field(
         None, ge=0, lt=2**62, description="the last lines before the one with this id"
     )
     limit: int = Field(500, ge=1, le=5000)
-
-    @property
-    def wanted(self) -> Wanted:
-        times = seconds(self.since), seconds(self.until)
-        return Wanted(self.step, self.item, self.attempt, self.level, *times)
 
 
 class RunQuery(BaseModel):
@@ -168,6 +173,7 @@ class ItemQuery(BaseModel):
 
 RunsAsked = Annotated[RunQuery, Query()]
 LinesAsked = Annotated[LineQuery, Query()]
+LinesWanted = Annotated[LineFilter, Query()]
 ItemsAsked = Annotated[ItemQuery, Query()]
 Width = Annotated[int, Query(ge=1, le=2000, description="the most cells")]
 

@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any
 
+from fastapi.responses import PlainTextResponse, StreamingResponse
+
+from lokki import logging
 from lokki.model.log import Line, LineList
-from lokki_server.routes.common import LinesAsked, RunId, RunRoutes, Runs, problems
+from lokki.model.times import utc
+from lokki.store.lines import Wanted
+from lokki_server.operated import OperatedBackend
+from lokki_server.routes.common import (
+    LinesAsked,
+    LinesWanted,
+    RunId,
+    RunRoutes,
+    Runs,
+    problems,
+)
+
+_PAGE = 5_000
 
 of_run = RunRoutes("logs")
 
@@ -28,3 +44,24 @@ async def list_logs(runs: Runs, run_id: RunId, asked: LinesAsked) -> Any:
         next=found[-1].id if found else after,
         previous=found[0].id if found else None,
     )
+
+
+@of_run.get("/logs.txt", response_class=PlainTextResponse, responses=problems(404))
+async def download_logs(runs: Runs, run_id: RunId, asked: LinesWanted) -> StreamingResponse:
+    """All lines so far as a text, with their times in UTC."""
+    run = await runs.find(run_id)
+    headers = {"Content-Disposition": f'attachment; filename="{run.id}.log"'}
+    return StreamingResponse(
+        _text(runs, run.id, asked.wanted), media_type="text/plain", headers=headers
+    )
+
+
+async def _text(runs: OperatedBackend, run_id: str, wanted: Wanted) -> AsyncIterator[bytes]:
+    """The lines of a run as a text, a page at a time."""
+    after = 0
+    while found := await runs.lines(run_id, wanted, after=after, limit=_PAGE):
+        lines = (
+            f"{utc(line.at)} {logging.human(logging.step_line(*line[1:]))}\n" for line in found
+        )
+        yield "".join(lines).encode("utf-8", "backslashreplace")
+        after = found[-1].id

@@ -53,6 +53,7 @@ export function logsView({ run: known, match }) {
     { type: "button", hidden: true, onclick: () => earlier() },
     "Earlier lines",
   );
+  const download = h("a", { class: "button", download: "" }, "Download");
   const place = h("div");
 
   const controls = {
@@ -101,6 +102,7 @@ export function logsView({ run: known, match }) {
       followBox,
       h("button", { type: "button", onclick: () => fromStart() }, "From the start"),
       h("button", { type: "button", onclick: () => newest() }, "Newest"),
+      download,
     ),
     place,
     h("div", { class: "more" }, before),
@@ -108,12 +110,8 @@ export function logsView({ run: known, match }) {
     h("div", { class: "more" }, more, state),
   );
 
-  const asked = (extra) =>
-    withQuery(runPath(run, "logs"), {
-      ...Object.fromEntries(FILTERS.map((name) => [name, query.get(name)])),
-      limit: PAGE,
-      ...extra,
-    });
+  const filter = () => Object.fromEntries(FILTERS.map((name) => [name, query.get(name)]));
+  const asked = (extra) => withQuery(runPath(run, "logs"), { ...filter(), limit: PAGE, ...extra });
 
   function fits({ step, level, item, attempt }) {
     const wanted = (name, value) => !query.get(name) || query.get(name) === String(value);
@@ -261,6 +259,7 @@ export function logsView({ run: known, match }) {
         control.append(h("option", { value }, value));
       control.value = value;
     }
+    setAttribute(download, "href", withQuery(runPath(run, "logs.txt"), filter()));
     lines.replaceChildren();
     follow.checked = !ended(run);
     if (follow.checked) newest();
