@@ -214,7 +214,7 @@ def _is_same_origin(headers: Headers, host: str) -> bool:
 
 
 class _Limited:
-    """A ``receive`` that refuses a body that grows too large."""
+    """A ``receive`` that refuses a body that grows too large; an empty one stands for ``{}``."""
 
     def __init__(self, receive: Receive, most: int) -> None:
         self._receive = receive
@@ -226,4 +226,6 @@ class _Limited:
         self._length += len(message.get("body", b""))
         if self._length > self._most:
             raise HTTPException(413, _too_large(self._most))
+        if message["type"] == "http.request" and not (self._length or message.get("more_body")):
+            return {**message, "body": b"{}"}
         return message

@@ -649,7 +649,9 @@ def test_a_running_run_is_cancelled_and_resumed(server):
     refused = server.problem(f"/runs/{run_id}/unpause", 409, {})
     assert "is not paused" in refused["detail"]
     server.problem(f"/runs/{run_id}/tune", 422, {"concurrency": 0})
-    answer = server.client.post(f"/runs/{run_id}/cancel", json={})
+    as_json = {"Content-Type": "application/json"}
+    assert server.client.post(f"/runs/{run_id}/tune", headers=as_json).status_code == 422
+    answer = server.client.post(f"/runs/{run_id}/cancel", headers=as_json)  # no body is enough
     assert answer.status_code == 202
     run = server.ended(run_id)
     assert run["status"] == "cancelled"
