@@ -67,6 +67,7 @@ class FlowFile:
         self._answers: AsyncIterator[dict[str, Any]] | None = None
         self._turn = anyio.Lock()
         self._questions: list[_Question] = []
+        self._singly = False
         self._importing = False
         self._given_up = False
         self._asked = 0.0
@@ -110,7 +111,7 @@ class FlowFile:
 
     async def _ask_all(self) -> None:
         """Ask what waits; if one question has no answer, those behind it wait for a new process."""
-        asked = [*self._questions]
+        asked = self._questions[:1] if self._singly else [*self._questions]
         try:
             if self._child is None or await self._changed_since(max(each.came for each in asked)):
                 await self._end()
@@ -122,6 +123,7 @@ class FlowFile:
             raise
         finally:
             self._questions = [each for each in self._questions if each.answer is None]
+            self._singly = self._singly and bool(self._questions)
 
     async def _answer(self, asked: list[_Question]) -> None:
         if self._child is None or self._answers is None:
@@ -130,28 +132,38 @@ class FlowFile:
             return
         self._asked = asyncio.get_running_loop().time()
         known = {each["name"] for each in self.flows}
+        sent = []
         for each in asked:
             if each.flow in known:
                 self._child.channel.send(flow=each.flow, **each.words)
+                sent.append(each)
             else:
                 why = f"{self.source} has no flow '{each.flow}'"
                 each.answer = Problem(404, "No such flow", why)
-        for each in asked:
-            if each.answer is not None:
-                continue
+        for each in sent:
             answer = None
             with anyio.move_on_after(_CHECK_SECONDS) as scope:
                 answer = await anext(self._answers, None)
             if answer is None:
                 await self._end()
-                what = f"took longer than {_CHECK_SECONDS:.0f} seconds"
-                if not scope.cancelled_caught:
-                    what = "ended the process that it ran in"
-                why = f"the body of flow '{each.flow}' {what}"
-                each.answer = Problem(409, "The flow does not answer", why)
+                self._without_answer(each, late=scope.cancelled_caught, last=each is sent[-1])
                 return
             self._learn(answer)
             each.answer = answer
+
+    def _without_answer(self, question: _Question, *, late: bool, last: bool) -> None:
+        """The answer to a question that has none.
+
+        If the process has ended with questions unread, answers may be lost with the connection, so
+        that another one may have ended it: they are asked again, one by one.
+        """
+        self._singly = not (late or last)
+        if not self._singly:
+            what = "ended the process that it ran in"
+            if late:
+                what = f"took longer than {_CHECK_SECONDS:.0f} seconds"
+            why = f"the body of flow '{question.flow}' {what}"
+            question.answer = Problem(409, "The flow does not answer", why)
 
     async def _changed_since(self, came: float) -> bool:
         """Whether its code has changed; those who came before the last check need no other."""

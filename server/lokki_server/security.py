@@ -155,7 +155,8 @@ class Guard:
         if problem is not None:
             await answer(problem)(scope, receive, with_headers)
             return
-        await self._app(scope, _Limited(receive, _most_bytes(scope)), with_headers)
+        limited = _Limited(receive, _most_bytes(scope), filled=not _STARTS.fullmatch(scope["path"]))
+        await self._app(scope, limited, with_headers)
 
     def _refusal(self, scope: Scope) -> Problem | None:
         headers = Headers(scope=scope)
@@ -214,11 +215,15 @@ def _is_same_origin(headers: Headers, host: str) -> bool:
 
 
 class _Limited:
-    """A ``receive`` that refuses a body that grows too large; an empty one stands for ``{}``."""
+    """A ``receive`` that refuses a body that grows too large.
 
-    def __init__(self, receive: Receive, most: int) -> None:
+    ``filled``: an empty one stands for ``{}``.
+    """
+
+    def __init__(self, receive: Receive, most: int, *, filled: bool) -> None:
         self._receive = receive
         self._most = most
+        self._filled = filled
         self._length = 0
 
     async def __call__(self) -> Message:
@@ -226,6 +231,7 @@ class _Limited:
         self._length += len(message.get("body", b""))
         if self._length > self._most:
             raise HTTPException(413, _too_large(self._most))
-        if message["type"] == "http.request" and not (self._length or message.get("more_body")):
+        is_empty = message["type"] == "http.request" and not message.get("more_body")
+        if self._filled and is_empty and not self._length:
             return {**message, "body": b"{}"}
         return message
