@@ -117,6 +117,7 @@ PROMISED = {  # key: variable, default
     "server.import_patience": ("LOKKI_SERVER_IMPORT_PATIENCE", 30),
     "server.catch_up": ("LOKKI_SERVER_CATCH_UP", False),
     "server.grace": ("LOKKI_SERVER_GRACE", 30),
+    "dashboard.editor": ("LOKKI_DASHBOARD_EDITOR", None),
     "notify.on": ("LOKKI_NOTIFY_ON", "failed"),
     "notify.webhook": ("LOKKI_NOTIFY_WEBHOOK", None),
     "notify.slack": ("LOKKI_NOTIFY_SLACK", None),
@@ -455,8 +456,8 @@ LEVELS = "must be DEBUG, INFO, WARNING or ERROR"
         ("[lambda_]\ntimeout = 1", "unknown key 'lambda_'; did you mean 'lambda'?"),
         ("[aws.role]\nlambda = 1", "unknown key 'aws.role'; did you mean 'aws.roles'?"),
         ('"logging.level" = 1', "unknown key ''logging.level''; did you mean 'logging.level'?"),
-        ("x = 1", "unknown key 'x'; known keys: build_dir, limits, aws, batch, lambda, local, "
-         "logging, notify, server"),
+        ("x = 1", "unknown key 'x'; known keys: build_dir, limits, aws, batch, dashboard, lambda, "
+         "local, logging, notify, server"),
         ("[batch]\ntimeout = 1", "unknown key 'batch.timeout'; did you mean "
          "'batch.timeout_seconds'?"),
         ("lamda = 1", "unknown key 'lamda'; did you mean 'lambda'?"),

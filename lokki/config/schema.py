@@ -290,6 +290,17 @@ class Server:
 
 
 @dataclass(frozen=True)
+class Dashboard:
+    """The pages of the service."""
+
+    editor: str | None = _key(
+        None,
+        "editor that opens lines of code: vscode, vscodium, cursor, zed, pycharm, idea, or a URL "
+        "with {file} and {line}",
+    )
+
+
+@dataclass(frozen=True)
 class Notify:
     """Notices of runs that end on this machine or a server."""
 
@@ -323,6 +334,7 @@ class Config:
     logging: Logging = field(default_factory=Logging)
     local: Local = field(default_factory=Local)
     server: Server = field(default_factory=Server)
+    dashboard: Dashboard = field(default_factory=Dashboard)
     notify: Notify = field(default_factory=Notify)
     limits: dict[str, str | int] = _key(
         dict,

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp
 from lokki.config import Config
 from lokki_server import problems
 from lokki_server.document import EXECUTION, Api, operation_id
+from lokki_server.editor import template_of
 from lokki_server.metrics import Requests, request_seconds
 from lokki_server.routes import (
     attachments,
@@ -81,6 +82,7 @@ def create_app(
         generate_unique_id_function=operation_id,
     )
     app.state.token = Token(token)
+    app.state.editor = template_of(config.dashboard.editor)
     app.state.metrics = CollectorRegistry()
     app.add_middleware(GZipMiddleware, minimum_size=1000)
     app.add_middleware(Starts)

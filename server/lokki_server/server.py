@@ -43,8 +43,6 @@ def serve(config: Config, sources: Sequence[str]) -> None:
     if token is None and not is_loopback(settings.host):
         token = token_urlsafe(32)
         _announce(f"the token, which {TOKEN} sets: {token}")
-    host, port = listening.getsockname()[:2]
-    _announce(f"lokki serves http://{f'[{host}]' if ':' in host else host}:{port}")
     ended: list[Exception] = []
 
     def stop(error: Exception) -> None:
@@ -52,6 +50,8 @@ def serve(config: Config, sources: Sequence[str]) -> None:
         server.should_exit = True
 
     app = create_app(config, sources, token, stop, greet)
+    host, port = listening.getsockname()[:2]
+    _announce(f"lokki serves http://{f'[{host}]' if ':' in host else host}:{port}")
     server = _Server(
         uvicorn.Config(
             app,

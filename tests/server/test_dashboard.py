@@ -139,6 +139,7 @@ def place(tmp_path_factory):
         patch.setenv("LOKKI_LOCAL_JOURNAL", str(folder / "lokki.db"))
         found = Place(folder)
         found.write("flows.py", FLOWS)
+        patch.setenv("LOKKI_DASHBOARD_EDITOR", "vscode")
         found.write("broken.py", "from lokki import flow\nimport nothing_of_this_name\n@flow\n")
         found.serve("--runners", "2")
         yield found
@@ -487,6 +488,99 @@ def test_the_title_of_a_run_is_its_flow_and_parameters(opened, server, size):
     wide = page.evaluate("document.documentElement.scrollWidth > window.innerWidth")
     assert not wide, "it scrolls sideways"
     assert grave(page) == []
+
+
+def test_the_colours_are_the_systems_until_others_are_chosen(opened):
+    page = opened(scheme="dark")
+    page.goto("/ui/flows")
+    ground = "getComputedStyle(document.body).backgroundColor"
+    dark = page.evaluate(ground)
+    for name in ("system", "light"):
+        page.get_by_role("button", name=f"Colours: {name}").click()
+    expect(page.get_by_role("button", name="Colours: dark")).to_be_visible()
+    assert page.evaluate(ground) == dark
+    page.emulate_media(color_scheme="light")
+    page.reload()
+    assert page.evaluate(ground) == dark
+    page.get_by_role("button", name="Colours: dark").click()
+    assert page.evaluate(ground) != dark
+
+
+def test_the_keyboard_reaches_pages_rows_and_the_list_of_keys(opened, server):
+    run = server.ran("crunching", count=4)["id"]
+    page = opened()
+    page.goto("/ui/flows")
+    page.keyboard.press("g")
+    page.keyboard.press("r")
+    row = page.get_by_role("row", name=run)
+    expect(row).to_be_visible()
+    page.keyboard.press("/")
+    page.keyboard.type(f"{run} ? g f")
+    expect(page.get_by_role("searchbox")).to_have_value(f"{run} ? g f")
+    page.get_by_role("searchbox").blur()
+    while not row.get_by_role("link", name=run).evaluate("link => link === document.activeElement"):
+        page.keyboard.press("j")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile(f"{run}$"))
+    page.keyboard.press("3")
+    expect(page).to_have_url(re.compile(f"{run}/logs$"))
+    page.keyboard.press("?")
+    keys = page.get_by_role("dialog", name="Keyboard")
+    expect(keys).to_contain_text("Search runs")
+    assert grave(page) == []
+    keys.get_by_label("use these keys").uncheck()
+    page.keyboard.press("Escape")
+    page.keyboard.press("1")
+    page.keyboard.press("?")  # which turns them on again
+    expect(page).to_have_url(re.compile(f"{run}/logs$"))
+    keys.get_by_label("use these keys").check()
+    page.keyboard.press("Escape")
+    page.keyboard.press("1")
+    expect(page).to_have_url(re.compile(f"{run}$"))
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_runs_are_cancelled_and_resumed_together(opened, server, size):
+    runs = [server.start("waiting", count=count) for count in (2001, 2002)]
+    for run in runs:
+        server.until_status(run, "running")
+    page = opened(size)
+    page.goto("/ui/runs?flow=waiting&status=running&status=cancelled")
+    chosen = page.get_by_role("group", name="Selected runs")
+    expect(page.get_by_label(f"Select {runs[1]}")).to_be_visible()
+    expect(chosen).to_be_hidden()
+    for run in runs:
+        page.get_by_label(f"Select {run}").check()
+    expect(chosen).to_contain_text("2 runs selected")
+    wide = page.evaluate("document.documentElement.scrollWidth > window.innerWidth")
+    assert not wide, "it scrolls sideways"
+    assert grave(page) == []
+    chosen.get_by_role("button", name="Cancel 2…").click()
+    page.get_by_role("button", name="Cancel 2 runs").click()
+    assert [server.ended(run)["status"] for run in runs] == ["cancelled"] * 2
+    for run in runs:
+        page.get_by_label(f"Select {run}").check()
+    chosen.get_by_role("button", name="Resume 2…").click()
+    page.get_by_role("button", name="Resume 2 runs").click()
+    expect(chosen).to_be_hidden()
+    for run in runs:
+        server.client.post(f"/runs/{run}/cancel", json={})
+        assert len(server.ended(run)["resumes"]) == 1
+
+
+def test_a_line_of_code_opens_in_the_editor(opened, place, server):
+    place.shut()
+    run = server.ran("crunching", count=100)["id"]
+    page = opened()
+    page.goto(f"/ui/runs/{run}")
+    line = 1 + (place.folder / "flows.py").read_text().split("\n").index(
+        '        raise ValueError(f"no number {number}")'
+    )
+    link = page.get_by_role("link", name=f"flows.py:{line}")
+    expect(link).to_have_attribute("href", f"vscode://file{place.folder}/flows.py:{line}")
+    page.get_by_text("Traceback").click()
+    frame = page.get_by_role("link", name=f"line {line}")
+    expect(frame).to_have_attribute("href", f"vscode://file{place.folder}/flows.py:{line}")
 
 
 def test_a_scheduled_flow_is_run_at_once(opened, server):

@@ -250,7 +250,7 @@ def test_health(server):
     parts = ("journal", "flows", "runners", "clock", "events")
     well = {name: {"ready": True, "problem": None} for name in parts}
     assert server.get("/readyz") == {"status": "ready", "ready": True, "runners": 1, "parts": well}
-    assert set(server.get("/session")) == {"login_needed", "name", "version"}
+    assert set(server.get("/session")) == {"login_needed", "name", "version", "editor"}
 
 
 def test_a_server_without_a_runner_is_not_ready(place):

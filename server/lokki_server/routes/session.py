@@ -19,6 +19,10 @@ class Session(BaseModel):
     login_needed: bool
     version: str
     name: str = Field(description="the name of the machine")
+    editor: str | None = Field(
+        description="the URL that opens a line of code in the reader's editor",
+        examples=["vscode://file{file}:{line}"],
+    )
 
 
 class Login(BaseModel):
@@ -37,6 +41,7 @@ async def get_session(request: Request) -> Any:
         "login_needed": not _token(request).allows(request.headers, address_of(request.scope)),
         "version": version("lokki-engine"),
         "name": gethostname(),
+        "editor": request.app.state.editor,
     }
 
 

@@ -1,6 +1,8 @@
-import { get, onUnauthorized } from "./api.js";
+import { onUnauthorized } from "./api.js";
 import { showConnection } from "./components/banner.js";
+import { schemeButton } from "./components/scheme.js";
 import { h } from "./dom.js";
+import { listenForKeys, showKeys } from "./keys.js";
 import { comparePage } from "./pages/compare.js";
 import { flowPage } from "./pages/flow.js";
 import { flowsPage } from "./pages/flows.js";
@@ -9,6 +11,7 @@ import { runPage } from "./pages/run.js";
 import { runsPage } from "./pages/runs.js";
 import { schedulesPage } from "./pages/schedules.js";
 import { navigate, route, start } from "./router.js";
+import { session } from "./session.js";
 
 const byId = (id) => document.getElementById(id);
 
@@ -19,6 +22,11 @@ for (const [href, text] of [
 ]) {
   byId("nav").append(h("a", { href }, text));
 }
+byId("tools").append(
+  schemeButton(),
+  h("button", { type: "button", class: "plain", title: "Keyboard: ?", "aria-label": "Keyboard", onclick: showKeys }, "?"),
+);
+listenForKeys();
 showConnection(byId("banner"), byId("connection"), byId("main"));
 onUnauthorized(() => {
   if (location.pathname === "/ui/login") return;
@@ -37,6 +45,4 @@ route("/ui/login", loginPage);
 if (["/", "/ui", "/ui/"].includes(location.pathname)) history.replaceState(null, "", "/ui/runs");
 start(byId("main"));
 
-get("/session")
-  .then(({ name, version }) => byId("foot").append(`${name} · version ${version}`))
-  .catch(() => {});
+session.then(({ name, version }) => name && byId("foot").append(`${name} · version ${version}`));

@@ -32,6 +32,9 @@ export function took(timed, run = timed) {
   return goes ? Math.floor(timed.duration + Math.max(0, now() - run.heard) / 1000) : timed.duration;
 }
 
+/** A run's id may be one of the journal and of AWS, too. */
+export const keyOf = (run) => `${run.where} ${run.id}`;
+
 /** Runs, the newest first. */
 export const newestFirst = (runs) =>
   [...runs].sort((one, two) => {

@@ -10,9 +10,8 @@ export function confirm({ title, content, verb, danger = false, act }) {
   const id = `dialog-${++made}`;
   const problem = h("p", { class: "problem", role: "alert" });
   const yes = h("button", { type: "submit", class: danger ? "danger" : "primary" }, verb);
-  const dialog = h(
-    "dialog",
-    { "aria-labelledby": id, onclose: () => dialog.remove() },
+  const dialog = open(
+    id,
     h(
       "form",
       {
@@ -40,8 +39,20 @@ export function confirm({ title, content, verb, danger = false, act }) {
       ),
     ),
   );
+}
+
+/** Show something until it is closed. */
+export function notice(title, content) {
+  const id = `dialog-${++made}`;
+  const close = h("button", { type: "submit" }, "Close");
+  open(id, h("form", { method: "dialog" }, h("h2", { id }, title), content, h("div", { class: "buttons" }, close)));
+}
+
+function open(id, form) {
+  const dialog = h("dialog", { "aria-labelledby": id, onclose: () => dialog.remove() }, form);
   document.body.append(dialog);
   dialog.showModal();
+  return dialog;
 }
 
 let names = 0;

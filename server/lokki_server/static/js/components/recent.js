@@ -2,7 +2,7 @@
 
 import { get, withQuery } from "../api.js";
 import { throttle } from "../dom.js";
-import { newestFirst } from "../model.js";
+import { keyOf, newestFirst } from "../model.js";
 import { fetched } from "./states.js";
 
 const REDRAW_MS = 500;
@@ -33,7 +33,7 @@ export function recentRuns(flow, most, place, { draw, none }) {
     take(changed) {
       const own = changed.filter((run) => run.flow === flow);
       if (!runs || !own.length) return;
-      const all = new Map([...runs, ...own].map((run) => [`${run.where} ${run.id}`, run]));
+      const all = new Map([...runs, ...own].map((run) => [keyOf(run), run]));
       runs = newestFirst(all.values()).slice(0, most);
       redraw();
     },

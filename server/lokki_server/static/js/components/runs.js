@@ -2,12 +2,13 @@
 
 import { path, runPath } from "../api.js";
 import { h, keyed, setAttribute, setText } from "../dom.js";
-import { done, maps, shownStatus, sum, took } from "../model.js";
+import { done, keyOf, maps, shownStatus, sum, took } from "../model.js";
 import { count, duration, setWhen } from "../time.js";
 import { badge, whereBadge } from "./status.js";
 import { tags } from "./tags.js";
 
-export function runsTable({ flows = true } = {}) {
+/** `chosen`: a `selection`, whose boxes the rows have. */
+export function runsTable({ flows = true, chosen = null } = {}) {
   const body = h("tbody");
   const heads = [
     ["Run"],
@@ -42,13 +43,14 @@ export function runsTable({ flows = true } = {}) {
       keyed(
         body,
         runs,
-        (run) => `${run.where} ${run.id}`,
-        (run) => row(run, flows),
+        keyOf,
+        (run) => row(run, flows, chosen),
       ),
   };
 }
 
-function row(run, flows) {
+function row(run, flows, chosen) {
+  const box = chosen?.box(run);
   const status = badge(shownStatus(run));
   const started = h("time");
   const bar = h("span", { class: "share", "aria-hidden": "true" }, h("span"));
@@ -61,7 +63,7 @@ function row(run, flows) {
     h(
       "th",
       { scope: "row", "data-label": "Run" },
-      h("a", { class: "id", href: `/ui${runPath(run)}` }, run.id),
+      h("span", null, box?.node, h("a", { class: "id", href: `/ui${runPath(run)}` }, run.id)),
       whereBadge(run),
       tags(run.tags),
     ),
@@ -79,6 +81,7 @@ function row(run, flows) {
   return {
     node,
     update(run) {
+      box?.update(run);
       status.update(shownStatus(run));
       setWhen(started, run.started ?? run.created);
       const own = maps(run);

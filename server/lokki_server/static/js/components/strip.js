@@ -6,6 +6,7 @@
 import { h, setAttribute, setText } from "../dom.js";
 import { count } from "../time.js";
 import { ITEM_STATUSES } from "../model.js";
+import { onScheme } from "./scheme.js";
 
 const HEIGHT = 54;
 const LANE = 14;
@@ -81,8 +82,7 @@ export function strip(label, open) {
 
   const sizes = new ResizeObserver(draw);
   sizes.observe(canvas);
-  const scheme = matchMedia("(prefers-color-scheme: dark)");
-  scheme.addEventListener("change", draw);
+  const stop = onScheme(draw);
   return {
     node,
     update(fresh) {
@@ -92,7 +92,7 @@ export function strip(label, open) {
     },
     close() {
       sizes.disconnect();
-      scheme.removeEventListener("change", draw);
+      stop();
     },
   };
 }
@@ -105,14 +105,14 @@ function paint(canvas, { total, cells }, chosen) {
   canvas.height = Math.round((HEIGHT + LANE) * scale);
   const pen = canvas.getContext("2d");
   pen.scale(scale, scale);
-  const style = getComputedStyle(canvas);
-  const colour = (name) => style.getPropertyValue(`--${name}`).trim();
+  const known = {};
+  const colour = (name) => (known[name] ??= resolved(canvas, name));
   const gap = width / cells.length > 3 ? 1 : 0;
   cells.forEach((cell, index) => {
     const left = (index * width) / cells.length;
     const wide = Math.max(0.5, width / cells.length - gap);
-    const known = Object.values(cell).reduce((all, each) => all + each, 0);
-    const size = Math.max(known, Math.floor(total / cells.length), 1);
+    const items = Object.values(cell).reduce((all, each) => all + each, 0);
+    const size = Math.max(items, Math.floor(total / cells.length), 1);
     pen.fillStyle = colour("pending-cell");
     pen.fillRect(left, 0, wide, HEIGHT);
     let top = HEIGHT;
@@ -135,6 +135,12 @@ function paint(canvas, { total, cells }, chosen) {
       pen.globalAlpha = 1;
     }
   });
+}
+
+/** A colour as a canvas takes it, which knows nothing of light-dark(). */
+function resolved(canvas, name) {
+  canvas.style.color = `var(--${name})`;
+  return getComputedStyle(canvas).color;
 }
 
 /** A cross, a triangle, a ring or a dot, narrow enough for neighbours. */

@@ -68,6 +68,6 @@ export function bytes(number) {
 }
 
 /** A traceback or other text of code, scrolled in itself. */
-export function code(text, label) {
-  return h("pre", { class: "code", tabindex: "0", role: "region", "aria-label": label }, text);
+export function code(content, label) {
+  return h("pre", { class: "code", tabindex: "0", role: "region", "aria-label": label }, content);
 }

@@ -1,6 +1,6 @@
-/** Two runs of the journal side by side: `?first=RUN&second=RUN`. */
+/** Two runs side by side: `?first=RUN&second=RUN`; on AWS with `&on=aws&flow=FLOW`. */
 
-import { get, path, withQuery, written } from "../api.js";
+import { get, path, runPath, withQuery, written } from "../api.js";
 import { empty, fetched } from "../components/states.js";
 import { badge } from "../components/status.js";
 import { h } from "../dom.js";
@@ -17,7 +17,7 @@ export function comparePage(match) {
   let stop = () => {};
   const show = ({ query }) => {
     stop();
-    stop = fetched(place, (signal) => load(query.get("first") ?? "", query.get("second"), signal), draw);
+    stop = fetched(place, (signal) => load(Object.fromEntries(query), signal), draw);
   };
   show(match);
   return {
@@ -34,14 +34,25 @@ export function comparePage(match) {
   };
 }
 
-async function load(id, second, signal) {
-  const first = await get(path("runs", id), signal);
+async function load({ first: id = "", second, on: where = "local", flow }, signal) {
+  const asked = { id, where, flow };
+  const first = await get(runPath(asked), signal);
   const [{ runs }, found] = await Promise.all([
-    get(withQuery("/runs", { flow: first.flow, n: LAST }), signal),
-    second ? get(path("runs", id, "compare", second), signal) : null,
+    get(listOf(first), signal),
+    second ? get(runPath(asked, "compare", second), signal) : null,
   ]);
   return { first, runs, found };
 }
+
+/** The latest runs of its flow, where it is. */
+const listOf = ({ where, flow }) =>
+  where === "aws"
+    ? withQuery(path("aws", "flows", flow, "executions"), { n: LAST })
+    : withQuery("/runs", { flow, n: LAST });
+
+/** The address of the comparison of a run with another. */
+export const compareUrl = ({ id, where, flow }, second = null) =>
+  withQuery("/ui/compare", { first: id, second, ...(where === "aws" && { on: where, flow }) });
 
 function draw({ first, runs, found }) {
   const other = found?.second;
@@ -60,7 +71,7 @@ function draw({ first, runs, found }) {
   };
   const [one, two] = [chosen("first", first), chosen("second", other)];
   const changed = () =>
-    navigate(withQuery("/ui/compare", { first: one.value, second: two.value }), { replace: true });
+    navigate(compareUrl({ ...first, id: one.value }, two.value), { replace: true });
   return [
     h(
       "form",
@@ -76,7 +87,7 @@ function table(found) {
   const { first, second, params, same_params: same } = found;
   const differences = (all) =>
     all.map((each) => row(NAMES[each.name] ?? each.name, value(each.first), value(each.second)));
-  const run = (each) => h("a", { class: "id", href: `/ui${path("runs", each.id)}` }, each.id);
+  const run = (each) => h("a", { class: "id", href: `/ui${runPath(each)}` }, each.id);
   return h(
     "div",
     { class: "card" },

@@ -2,6 +2,7 @@ import { get, withQuery } from "../api.js";
 import { watchAws } from "../components/aws.js";
 import { runsTable } from "../components/runs.js";
 import { searchForm } from "../components/search.js";
+import { selection } from "../components/selection.js";
 import { empty, failure, loading } from "../components/states.js";
 import { h, setAttribute, setText, throttle } from "../dom.js";
 import { follow } from "../events.js";
@@ -26,7 +27,11 @@ export function runsPage(match) {
   let filter = null;
   let abort = new AbortController();
 
-  const table = runsTable();
+  const chosen = selection((fresh) => {
+    if (fresh.where === "local") runs.set(fresh.id, fresh);
+    draw();
+  });
+  const table = runsTable({ chosen });
   const place = h("div");
   const note = h("p", { class: "note", role: "status" });
   const more = h("button", { type: "button", onclick: () => load({ older: true }) }, "Older runs");
@@ -42,6 +47,7 @@ export function runsPage(match) {
     h("div", { class: "head" }, h("h1", null, "Runs"), search.node),
     filters.node,
     note,
+    chosen.node,
     place,
     foot,
   );
@@ -59,6 +65,7 @@ export function runsPage(match) {
       ...cloud.filter((run) => fits(run) && run.created >= oldest),
     ]);
     table.update(shown);
+    chosen.update(shown);
     if (!shown.length) place.replaceChildren(none(filter));
     else if (!table.node.isConnected) place.replaceChildren(table.node);
     setAttribute(foot, "hidden", next ? null : "");

@@ -2,6 +2,7 @@
 
 import { get, runPath, withQuery } from "../api.js";
 import { code } from "../components/value.js";
+import { codeLine, frames } from "../editor.js";
 import { failure, loading } from "../components/states.js";
 import { announce, h, keyed, setAttribute, setText } from "../dom.js";
 import { icon } from "../icons.js";
@@ -92,7 +93,9 @@ function groupRow(first, reload) {
       const own = whole.stages
         .flatMap((each) => each.failures ?? [])
         .find(({ id }) => id === group.id);
-      trace.replaceChildren(code(own?.traceback ?? "There is none.", `Traceback of ${group.type}`));
+      trace.replaceChildren(
+        code(frames(run, own?.traceback ?? "There is none."), `Traceback of ${group.type}`),
+      );
     } catch (problem) {
       trace.replaceChildren(failure(problem, show));
     }
@@ -111,7 +114,11 @@ function groupRow(first, reload) {
         { class: "quiet" },
         status,
         ` in ${group.step}`,
-        place && [" at ", h("code", null, `${place.file}:${place.line}`), ` ${place.function}`],
+        place && [
+          " at ",
+          codeLine(run, place.file, place.line, h("code", null, `${place.file}:${place.line}`)),
+          ` ${place.function}`,
+        ],
       ),
       h("div", { class: "group-more" }, stage.kind === "map" && items, details),
     ),

@@ -3,6 +3,7 @@
 import { path, runPath, withQuery, written } from "../api.js";
 import { badge, whereBadge } from "../components/status.js";
 import { code } from "../components/value.js";
+import { frames } from "../editor.js";
 import { announce, h, setAttribute, setText } from "../dom.js";
 import {
   canCancel,
@@ -17,6 +18,7 @@ import {
   sum,
   took,
 } from "../model.js";
+import { compareUrl } from "../pages/compare.js";
 import { count, duration, setExactly } from "../time.js";
 import { askCancel, askPause, askResume, askTune, askUnpause } from "./actions.js";
 
@@ -43,9 +45,7 @@ export function runHead(first, changed) {
     { class: "button", href: withQuery(`/ui${path("flows", run.flow)}`, like) },
     "New run like this…",
   );
-  const compare =
-    run.where === "local" &&
-    h("a", { class: "button", href: withQuery("/ui/compare", { first: run.id }) }, "Compare…");
+  const compare = h("a", { class: "button", href: compareUrl(run) }, "Compare…");
   const fact = (name, ...value) => h("div", null, h("dt", null, name), h("dd", null, ...value));
   const facts = {
     items: fact("Items", items),
@@ -164,7 +164,7 @@ function errorNotice(run) {
         "details",
         null,
         h("summary", null, "Traceback"),
-        code(error.traceback, `Traceback of ${error.type}`),
+        code(frames(run, error.traceback), `Traceback of ${error.type}`),
       ),
   );
 }

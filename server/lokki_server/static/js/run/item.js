@@ -6,6 +6,7 @@ import { fetched } from "../components/states.js";
 import { badge } from "../components/status.js";
 import { bytes, code, json } from "../components/value.js";
 import { h } from "../dom.js";
+import { frames } from "../editor.js";
 import { stepsAt } from "../model.js";
 import { duration, when } from "../time.js";
 import { shown } from "./shown.js";
@@ -28,9 +29,9 @@ export function itemView({ run, match }) {
     (signal) => get(`${items}/${encodeURIComponent(index)}`, signal),
     (item) => draw(run, item, steps),
   );
-  const neighbour = (to, text) =>
+  const neighbour = (to, rel, text) =>
     to >= 0 && to < (stage?.total ?? Infinity)
-      ? h("a", { class: "button", href: `/ui${items}/${to}` }, text)
+      ? h("a", { class: "button", rel, href: `/ui${items}/${to}` }, text)
       : null;
   const node = h(
     "div",
@@ -42,8 +43,8 @@ export function itemView({ run, match }) {
       h(
         "nav",
         { class: "pager", "aria-label": "Items beside it" },
-        neighbour(Number(index) - 1, "Item before"),
-        neighbour(Number(index) + 1, "Item after"),
+        neighbour(Number(index) - 1, "prev", "Item before"),
+        neighbour(Number(index) + 1, "next", "Item after"),
         h("a", { class: "button", href: `/ui${items}` }, "All items"),
       ),
     ),
@@ -100,7 +101,7 @@ function draw(run, item, steps) {
       fact("Finished", when(item.finished)),
       fact("Took", duration(item.duration) || "–"),
     ),
-    item.failures.length > 0 && card("attempts", "Failed attempts", attempts(item.failures)),
+    item.failures.length > 0 && card("attempts", "Failed attempts", attempts(run, item.failures)),
     item.input && card("input", "Input", value(item.input)),
     card("output", "Output", output(item)),
     card(
@@ -120,7 +121,7 @@ function draw(run, item, steps) {
   ].filter(Boolean);
 }
 
-function attempts(failures) {
+function attempts(run, failures) {
   return h(
     "ol",
     { class: "attempts" },
@@ -143,7 +144,7 @@ function attempts(failures) {
               message ? ` ${message}` : "",
             ),
           ),
-          traceback && code(traceback, `Traceback of attempt ${attempt}`),
+          traceback && code(frames(run, traceback), `Traceback of attempt ${attempt}`),
         ),
       ),
     ),

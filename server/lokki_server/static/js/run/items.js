@@ -106,9 +106,9 @@ export function itemsView({ run: first, match }) {
       const here = (after) => withQuery(base, { ...asked, after });
       pager.replaceChildren(
         ...[
-          asked.after && h("a", { class: "button", href: here(null) }, "First items"),
+          asked.after && h("a", { class: "button", rel: "prev", href: here(null) }, "First items"),
           found.next !== null &&
-            h("a", { class: "button", href: here(found.next) }, `Next ${PAGE}`),
+            h("a", { class: "button", rel: "next", href: here(found.next) }, `Next ${PAGE}`),
         ].filter(Boolean),
       );
     } catch (problem) {
