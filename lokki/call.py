@@ -66,6 +66,7 @@ class BoundCall:
     secrets: tuple[str, ...] = ()
     resources: Mapping[str, float] = field(default_factory=dict)
     caching: Caching | None = None
+    previewed: Callable[[Any], None] | None = None
 
 
 def bind(
@@ -79,10 +80,12 @@ def bind(
     failures: tuple[Failure, ...] = (),
     lane: Lane | None = None,
     caching: Caching | None = None,
+    previewed: Callable[[Any], None] | None = None,
 ) -> BoundCall:
     """Fix a call's arguments for one run: see `arguments_of`.
 
-    ``lane`` is the kind of lane that makes the call (default: that of the step).
+    ``lane`` is the kind of lane that makes the call (default: that of the step). ``previewed``
+    takes each result that is not of Python's own types, in the context of the call.
     """
     step = call.step
     args, kwargs = fresh(arguments_of(call, params, takes_input=takes_input))
@@ -106,6 +109,7 @@ def bind(
         secrets=redactable((*params.values(), *call.args, *call.kwargs.values())),
         resources=step.resources or {},
         caching=caching,
+        previewed=previewed,
     )
 
 
@@ -286,6 +290,8 @@ def _complete(call: BoundCall, result: Any) -> Any:
     The type decides what is an iterator. A file is none: its content is its value.
     """
     kind = type(result)
+    if call.previewed is not None:
+        call.previewed(result)
     for each in kind.__mro__:  # a lookup on the object might call its own code
         if "__next__" in each.__dict__:
             return list(result) if hasattr(kind, "__iter__") and not is_file(kind) else result

@@ -103,6 +103,7 @@ PROMISED = {  # key: variable, default
     "local.worker_memory": ("LOKKI_LOCAL_WORKER_MEMORY", None),
     "local.cluster": ("LOKKI_LOCAL_CLUSTER", None),
     "local.reconnect": ("LOKKI_LOCAL_RECONNECT", 300),
+    "local.previews": ("LOKKI_LOCAL_PREVIEWS", True),
     "local.waits": ("LOKKI_LOCAL_WAITS", True),
     "server.flows": ("LOKKI_SERVER_FLOWS", ""),
     "server.host": ("LOKKI_SERVER_HOST", "127.0.0.1"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from copy import copy
 from dataclasses import dataclass, field, replace
@@ -164,7 +164,17 @@ class AwsBackend:
     async def _output(self, run_id: str, position: int, index: int) -> Output | None:
         flow = await self._flow(run_id)
         packed = await self.executions.packed_output(flow, run_id, position, index)
-        return Output.of(packed) if packed else None
+        if not packed:
+            return None
+        stage = (await self._outcomes(run_id, position)).stage
+        return Output.of(packed, self._previewed(flow, run_id, stage, index))
+
+    def _previewed(
+        self, flow: str, run_id: str, stage: Stage, index: int
+    ) -> Callable[[], Awaitable[bytes | None]]:
+        item = index if stage.kind == "map" else None
+        payloads = self.executions.payloads(flow)
+        return partial(shown.preview, payloads, run_id, stage.name, item)
 
     async def _outcomes(self, run_id: str, position: int) -> _Outcomes:
         """The items of a stage. Raises StageNotFound for one that has not begun."""
@@ -253,8 +263,13 @@ class AwsBackend:
     # ---- results ---------------------------------------------------------------------------------
 
     async def outputs(self, run_id: str) -> list[Output]:
-        packed = await self.executions.packed_result(await self._flow(run_id), run_id)
-        return [Output.of(each) for each in packed]
+        flow = await self._flow(run_id)
+        packed = await self.executions.packed_result(flow, run_id)
+        last = (await self.run(run_id)).stages[-1]
+        return [
+            Output.of(each, self._previewed(flow, run_id, last, index))
+            for index, each in enumerate(packed)
+        ]
 
     async def pickled_result(self, run_id: str) -> bytes:
         """The result of a succeeded run as a pickle."""

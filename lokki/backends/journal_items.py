@@ -10,6 +10,7 @@ import anyio.to_thread
 from lokki.backends.outputs import Output
 from lokki.model.base import fields_of
 from lokki.model.item import ItemDetail
+from lokki.store.attachments import Attachments
 from lokki.store.connection import Reader
 from lokki.store.history import History
 from lokki.store.items import Items, outputs
@@ -27,6 +28,7 @@ class JournalItems:
         self._read = read
         self._payloads = payloads
         self._items = Items(read)
+        self._attachments = Attachments(read)
 
     async def item(self, stage: StageRow, index: int) -> ItemDetail | None:
         """An item with its failed attempts, its input and its output; None without an outcome."""
@@ -65,7 +67,10 @@ class JournalItems:
         return self._output(stage, index, *found)
 
     def _output(self, stage: StageRow, index: int, data: bytes | None, ref: str | None) -> Output:
+        item = index if stage.kind == "map" else None
+        preview = partial(self._attachments.preview, stage.run, stage.name, item)
+        previewed = partial(in_thread, preview)
         if ref is None:
-            return Output.of(data or b"")
+            return Output.of(data or b"", previewed)
         used = partial(stored, self._payloads, stage, index, ref)
-        return Output(used, Reference.parse(ref).length)
+        return Output(used, Reference.parse(ref).length, previewed)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, TypeVar
@@ -24,16 +25,20 @@ class Use(Protocol):
 class Output:
     """The result of an item, or of a stage that is not a map; ``length``: bytes to read.
 
-    Methods raise ResultUnreadable, and whatever a store raises.
+    ``previewed`` reads its preview, a table as JSON, if it has one. Methods raise
+    ResultUnreadable, and whatever a store raises.
     """
 
     used: Use
     length: int | None = None
+    previewed: Callable[[], Awaitable[bytes | None]] | None = None
 
     @classmethod
-    def of(cls, packed: bytes) -> Output:
+    def of(
+        cls, packed: bytes, previewed: Callable[[], Awaitable[bytes | None]] | None = None
+    ) -> Output:
         """An output that has been read."""
-        return cls(partial(_used, packed))
+        return cls(partial(_used, packed), previewed=previewed)
 
     async def packed(self) -> bytes:
         return await self.used(bytes)
@@ -50,12 +55,16 @@ class Output:
         return await self.used(partial(values.shown_item, index=index))
 
     async def shown(self) -> dict[str, Any]:
-        """As ``{"json": …}`` or, without being read, as ``{"type": …, "bytes": …}``."""
+        """As ``{"json": …}``, or as ``{"type": …, "bytes": …}``, with a ``preview`` of a table."""
         try:
             values.check_length(self.length)
-            return await self.used(values.shown)
+            found = await self.used(values.shown)
         except values.NotShown as error:
-            return error.description
+            found = error.description
+        if "json" in found or self.previewed is None:
+            return found
+        preview = await self.previewed()
+        return found if preview is None else found | {"preview": json.loads(preview)}
 
 
 async def _used(packed: bytes, use: Callable[[bytes], T]) -> T:

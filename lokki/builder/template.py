@@ -47,7 +47,7 @@ from lokki.builder.states import Names, names_of, state_machine
 from lokki.config import Config
 from lokki.errors import ConfigError
 from lokki.graph import FlowGraph
-from lokki.runtime.event import BUCKET, FLOW, MODULE, STEP
+from lokki.runtime.event import BUCKET, FLOW, MODULE, PREVIEWS, STEP
 from lokki.runtime.units import TaskUnit, units
 from lokki.stages import MapStage
 from lokki.store.keys import zip_key
@@ -242,7 +242,8 @@ class _TemplateMaker:
 
     def _environment(self, unit: TaskUnit) -> dict[str, Any]:
         flow = {FLOW: self.graph.name, STEP: unit.name}
-        return {**flow, MODULE: self.module, BUCKET: ref("S3Bucket")}
+        previews = {} if self.config.local.previews else {PREVIEWS: "false"}
+        return {**flow, MODULE: self.module, BUCKET: ref("S3Bucket"), **previews}
 
     def _function_id(self, unit: TaskUnit) -> str:
         return _function_id(self._state(unit), self.config)

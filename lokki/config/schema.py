@@ -253,6 +253,9 @@ class Local:
     reconnect: int = _key(
         300, "seconds for which the scheduler, or all its workers, may be away", least=1
     )
+    previews: bool = _key(
+        True, "whether the first rows of DataFrames that steps return are recorded, to be shown"
+    )
     waits: bool = _key(
         True, "whether retries, and items that a RetryLater has put off, wait; false for tests"
     )

@@ -393,6 +393,7 @@ class Engine:
             lanes=self._lanes,
             limits=self._shared.of(graph),
             waits=self._local.waits,
+            previews=self._local.previews,
             planned=planned,
             started_by=started_by,
             no_cache=no_cache,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import count
 from threading import Lock
 
 from lokki.logging import Line
@@ -13,6 +14,8 @@ from lokki.store.writer import RunWriter
 
 MOST_OF_RUN = 10_000
 MOST_BYTES_OF_RUN = 256_000_000
+MOST_PREVIEWS = 10_000
+"""Of results, which the calls of one process record; each has some kilobytes."""
 
 
 class Recorder:
@@ -28,11 +31,15 @@ class Recorder:
         self._lock = Lock()
         self._total: tuple[int, int] | None = None
         self._is_full = False
+        self._previews = count()
 
     def take(self, said: Line | Shown) -> None:
         """Have a line, or something shown, recorded."""
         if not isinstance(said, Shown):
             self._writer.log(said)
+        elif said.number is None:
+            if next(self._previews) < MOST_PREVIEWS:
+                self._writer.attach(said)
         elif self._has_room(said):
             self._writer.attach(said)
 

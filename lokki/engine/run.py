@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from time import monotonic, time
 from typing import Any, TextIO, TypeVar
 
@@ -65,6 +66,7 @@ from lokki.model.structure import StageKind, dumped
 from lokki.notify.notice import Notice
 from lokki.notify.notifier import Notifier
 from lokki.secret import redacted
+from lokki.showing.previews import preview
 from lokki.stages import MapStage, Stage
 from lokki.store.codec import dumps
 from lokki.store.controls import Controls
@@ -100,6 +102,7 @@ class Run:
         lanes: Lanes,
         limits: Mapping[str, Limit | Places],
         waits: bool,
+        previews: bool,
         planned: Plan[Any] | None,
         started_by: str | None,
         no_cache: bool,
@@ -128,6 +131,7 @@ class Run:
         self.work: StageWork | None = None
         self._limits = limits
         self._waits = waits
+        self._previews = previews
         self.state = RunState(graph.stages)
         self._cluster = "dask" in lanes.elsewhere
         elsewhere = lanes_needed(graph, cluster=self._cluster).intersection(ELSEWHERE)
@@ -489,6 +493,7 @@ class Run:
                 in_map=isinstance(stage, MapStage),
                 failures=failures,
                 lane=lane,
+                previewed=partial(preview, stage.name) if self._previews and call is last else None,
                 caching=caching_of(
                     call,
                     graph.params,

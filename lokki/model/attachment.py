@@ -12,6 +12,8 @@ from lokki.model.times import Time, utc
 MARKDOWN = "text/markdown"
 TABLE = "application/json"
 HTML = "text/html"
+PREVIEW = "application/vnd.lokki.preview+json"
+"""A table like TABLE: the beginning of a result, which is not among what steps have shown."""
 SVG = "image/svg+xml"
 ENDINGS = {
     MARKDOWN: "md",
@@ -30,7 +32,7 @@ _PIECE_BYTES = 4096
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """Something that a call has shown: its ``number``-th, counted from 0.
+    """Something that a call has shown: its ``number``-th, counted from 0; None: its result.
 
     ``packed`` is the content, compressed by zlib; ``size`` its bytes before that.
     """
@@ -38,7 +40,7 @@ class Shown:
     step: str
     item: int | None
     attempt: int
-    number: int
+    number: int | None
     at: float
     title: str | None
     type: str
@@ -52,8 +54,15 @@ class Shown:
     @property
     def name(self) -> str:
         """Its name in its run: the same if the same attempt runs again, as after a crash."""
+        if self.number is None:
+            return preview_name(self.step, self.item)
         item = "-" if self.item is None else self.item
         return f"{self.step}.{item}.{self.attempt}.{self.number}"
+
+
+def preview_name(stage: str, item: int | None) -> str:
+    """The name in a run of the preview of a result, whichever attempt made it."""
+    return f"{stage}.{'-' if item is None else item}.result"
 
 
 def packed(content: bytes, kind: str) -> bytes:

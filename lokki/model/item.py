@@ -60,7 +60,8 @@ class ItemDetail(Item):
     step: str
     failures: list[Attempt]
     output: dict[str, Any] | None
-    """`{json: …}`, or `{type: …, bytes: …}` for values that JSON cannot hold"""
+    """`{json: …}`, or `{type: …, bytes: …}` for values that JSON cannot hold, and for a DataFrame
+    its `preview`: `columns`, the first `rows`, the `total` of rows, and what is `cut`"""
     input: dict[str, Any] | None = None
     """the same, with its own `bytes` or none; null: the flow's parameters, or not known"""
 

@@ -229,4 +229,6 @@ class Result:
     result: Any
     type: str | None = None
     bytes: int | None = None
+    preview: dict[str, Any] | None = None
+    """of a DataFrame: `columns`, the first `rows`, the `total` of rows, and what is `cut`"""
     download: str | None = None

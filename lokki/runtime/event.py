@@ -32,6 +32,8 @@ FLOW, STEP = "LOKKI_FLOW_NAME", "LOKKI_STEP_NAME"
 MODULE, BUCKET = "LOKKI_MODULE_NAME", "LOKKI_ARTIFACT_BUCKET"
 """The variables of a function or job: its flow and step, the module of the flow, the bucket of
 results."""
+PREVIEWS = "LOKKI_LOCAL_PREVIEWS"
+"""The variable that is ``false`` where results have no previews."""
 EVENT = "LOKKI_EVENT"
 """The variable with a Batch job's event."""
 REDRIVEN = "LOKKI_REDRIVEN"

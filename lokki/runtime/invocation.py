@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -35,9 +36,10 @@ from lokki.model.failure import Failure
 from lokki.model.structure import Structure, text_of
 from lokki.retry import RetryLater
 from lokki.runtime import shown
-from lokki.runtime.event import INLINE_BYTES, MOST_LATER, Item, LambdaEvent, inline
+from lokki.runtime.event import INLINE_BYTES, MOST_LATER, PREVIEWS, Item, LambdaEvent, inline
 from lokki.runtime.payloads import MapFailed, Payloads
 from lokki.runtime.units import TaskUnit, unit_of
+from lokki.showing.previews import preview
 from lokki.stages import MapStage, StepCall
 from lokki.store.codec import Chunks, compress_chunks, unpack
 from lokki.store.readback import written
@@ -271,7 +273,14 @@ class _Work:
             takes_input=self._unit.source is not None,
             in_map=index is not None,
             failures=self._failures,
+            previewed=self._previewed(call),
         )
+
+    def _previewed(self, call: StepCall) -> Callable[[Any], None] | None:
+        stage = self._unit.stage
+        if call is not stage.calls[-1] or os.environ.get(PREVIEWS) == "false":
+            return None
+        return partial(preview, stage.name)
 
     def _caching(self, call: StepCall) -> Caching | None:
         return caching_of(
@@ -504,6 +513,8 @@ def _lines_reported(run_id: str) -> Iterator[list[Shown]]:
     def report(line: logging.Line | Shown) -> None:
         if isinstance(line, Shown):
             said.append(line)
+            if line.number is None:
+                return
             record = logging.step_shown(line)
         else:
             record = logging.step_line(*line)

@@ -9,7 +9,7 @@ from lokki.errors import AttachmentNotFound
 from lokki.model.attachment import Attachment, Shown, described, unpacked
 from lokki.model.base import fields_of
 from lokki.runtime.payloads import Payloads
-from lokki.store.keys import is_part, shown_key, shown_prefix
+from lokki.store.keys import is_part, preview_key, shown_key, shown_prefix
 
 _ABOUT = "about.json"
 _CONTENT = "content.zlib"
@@ -18,8 +18,12 @@ _MOST = 1_000
 
 
 async def keep(payloads: Payloads, run_id: str, shown: Sequence[Shown]) -> None:
-    """Store what a call has shown. Raises PayloadError."""
+    """Store what a call has shown, and the preview of its result. Raises PayloadError."""
     for each in shown:
+        if each.number is None:
+            key = preview_key(payloads.flow, run_id, each.step, each.item)
+            await payloads.store.put(key, unpacked(each.packed))
+            continue
         about = json.dumps(described(each), default=fields_of).encode()
         for name, data in ((_CONTENT, each.packed), (_ABOUT, about)):  # the list reads the second
             await payloads.store.put(_key(payloads, run_id, each.name, name), data)
@@ -45,6 +49,12 @@ async def content(payloads: Payloads, run_id: str, name: str) -> tuple[Attachmen
         raise AttachmentNotFound(f"run {run_id} has shown nothing named {name!r}")
     about, data = await payloads.read(keys)
     return Attachment(**json.loads(about)), unpacked(data)
+
+
+async def preview(payloads: Payloads, run_id: str, stage: str, index: int | None) -> bytes | None:
+    """The beginning of a result, as JSON of a table; None without one."""
+    key = preview_key(payloads.flow, run_id, stage, index)
+    return await payloads.store.get(key) if await payloads.store.exists(key) else None
 
 
 def _key(payloads: Payloads, run_id: str, name: str, file: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lokki.errors import AttachmentNotFound
-from lokki.model.attachment import Attachment, Shown, unpacked
+from lokki.model.attachment import PREVIEW, Attachment, Shown, preview_name, unpacked
 from lokki.model.times import utc
 from lokki.store.connection import Reader
 from lokki.store.sql import Connection
@@ -37,8 +37,9 @@ class Attachments:
     def total(self, run_id: str) -> tuple[int, int]:
         """How much a run has shown: the number of values, and their bytes in the journal."""
         ((number, size),) = self._read(
-            "SELECT count(*), coalesce(sum(length(content)), 0) FROM attachments WHERE run = ?",
-            (run_id,),
+            "SELECT count(*), coalesce(sum(length(content)), 0) FROM attachments"
+            " WHERE run = ? AND type <> ?",
+            (run_id, PREVIEW),
         )
         return int(number), int(size)
 
@@ -56,10 +57,10 @@ class Attachments:
         given = [(name, value) for name, value in wanted if value is not None]
         condition = "".join(f" AND {name} = ?" for name, _ in given)
         rows = self._read(
-            f"SELECT {_SHAPE} FROM attachments WHERE run = ?{condition} AND id >"  # noqa: S608
-            " coalesce((SELECT id FROM attachments WHERE run = ? AND name = ?), 0)"
+            f"SELECT {_SHAPE} FROM attachments WHERE run = ?{condition} AND type <> ?"  # noqa: S608
+            " AND id > coalesce((SELECT id FROM attachments WHERE run = ? AND name = ?), 0)"
             " ORDER BY id LIMIT ?",
-            (run_id, *(value for _, value in given), run_id, after or "", limit),
+            (run_id, *(value for _, value in given), PREVIEW, run_id, after or "", limit),
         )
         return [_shape(*row) for row in rows]
 
@@ -73,6 +74,14 @@ class Attachments:
             raise AttachmentNotFound(f"run {run_id} has shown nothing named {name!r}")
         *shape, content = rows[0]
         return _shape(*shape), unpacked(bytes(content))
+
+    def preview(self, run_id: str, stage: str, item: int | None) -> bytes | None:
+        """The beginning of a result, as JSON of a table; None without one."""
+        rows = self._read(
+            "SELECT content FROM attachments WHERE run = ? AND name = ?",
+            (run_id, preview_name(stage, item)),
+        )
+        return unpacked(bytes(rows[0][0])) if rows else None
 
 
 def _shape(

@@ -8,6 +8,7 @@ On AWS, flow, run, step and index determine every key:
 ``<flow>/runs/<run-id>/<step>/<index>/failure.json``     likewise an item
 ``<flow>/runs/<run-id>/attempts.d/<step>/<index>``       how many attempts it has used
 ``<flow>/runs/<run-id>/shown.d/<step>/<index>/…``         what ``lokki.show`` has shown
+``<flow>/runs/<run-id>/previews.d/<step>/<index>.json``   the first rows of a DataFrame it returned
 ``<flow>/runs/<run-id>/<step>/map_manifest.json``        the list of a map's items
 ``<flow>/artifacts/lambdas/function.zip``                the package that was deployed last
 ``<flow>/artifacts/lambdas/<digest>.zip``                each one, by its content
@@ -169,6 +170,12 @@ def shown_key(flow: str, run_id: str, step: str, index: int | None, number: str,
     item = "step" if index is None else f"{index:d}"
     parts = [check_part(each, "part") for each in (step, item, number, file)]
     return "/".join([shown_prefix(flow, run_id), *parts])
+
+
+def preview_key(flow: str, run_id: str, step: str, index: int | None) -> str:
+    """Return the key of the preview of a result. Raises as ``output_key``."""
+    item = "step" if index is None else f"{index:d}"
+    return f"{run_prefix(flow, run_id)}/previews.d/{check_part(step, 'step name')}/{item}.json"
 
 
 def step_prefix(flow: str, run_id: str, step: str, writer: str | None = None) -> str:

@@ -9,6 +9,8 @@ from itertools import islice
 from textwrap import indent
 from typing import Any
 
+from rich.padding import Padding
+from rich.table import Table
 from rich.text import Text
 
 from lokki.cli.render.console import plain, stdout_console
@@ -31,6 +33,10 @@ def show_item(stage: Stage, item: ItemDetail, lines: Iterable[LogLine]) -> None:
         if value is not None:
             tell(Text(title, style="bold"))
             tell(Text(_indented(_shown(value))))
+            if "preview" in value:
+                stdout_console().print(_table(value["preview"]))
+                if value["preview"]["cut"]:
+                    tell(Text(_indented(value["preview"]["cut"])))
     for each in item.failures:
         tell(Text(f"attempt {each.attempt} of {each.step}", style="bold"))
         text = each.traceback or f"{each.type}: {each.message}"
@@ -61,6 +67,14 @@ def _shown(value: Mapping[str, Any]) -> str:
     if len(text) <= _MOST_LETTERS:
         return plain(text)
     return f"{plain(text[:_MOST_LETTERS])}…\n({len(text):,} letters: see --json)"
+
+
+def _table(preview: Mapping[str, Any]) -> Padding:
+    """The beginning of a DataFrame."""
+    table = Table(*(plain(name) for name in preview["columns"]), box=None)
+    for row in preview["rows"]:
+        table.add_row(*(Text(plain("" if each is None else str(each))) for each in row))
+    return Padding(table, (0, 0, 0, 2), expand=False)
 
 
 def _lines(found: Sequence[LogLine]) -> Iterator[str]:

@@ -99,7 +99,8 @@ class LineReport:
 
     def _line(self, line: logging.Line | Shown) -> None:
         if isinstance(line, Shown):
-            self.tell(logging.step_shown(line))
+            if line.number is not None:
+                self.tell(logging.step_shown(line))
         else:
             self.tell(logging.step_line(*line))
 

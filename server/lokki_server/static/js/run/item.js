@@ -9,7 +9,7 @@ import { h } from "../dom.js";
 import { frames } from "../editor.js";
 import { stepsAt } from "../model.js";
 import { duration, when } from "../time.js";
-import { shown } from "./shown.js";
+import { shown, table } from "./shown.js";
 
 const LINES = 200;
 
@@ -162,10 +162,11 @@ function value(found) {
     ? h("p", { class: "note" }, "It is long: this is its beginning.")
     : null;
   if ("json" in found) return [json(found.json), cut];
-  return h(
+  const what = h(
     "p",
     null,
     h("code", null, found.type),
     found.bytes === undefined ? "" : `, ${bytes(found.bytes)}`,
   );
+  return found.preview ? [what, ...table(found.preview, found.type)] : what;
 }

@@ -5,6 +5,7 @@ import { empty, fetched } from "../components/states.js";
 import { bytes, json } from "../components/value.js";
 import { h } from "../dom.js";
 import { shownStatus } from "../model.js";
+import { table } from "./shown.js";
 
 const MOST = 1_000_000;
 
@@ -54,6 +55,7 @@ function draw(text, url, { id }) {
   if (answer.download) {
     return [
       h("p", null, h("code", null, answer.type), `, ${bytes(answer.bytes)}`),
+      ...(answer.preview ? table(answer.preview, answer.type) : []),
       h(
         "p",
         null,

@@ -151,7 +151,8 @@ const rounds = (value) => typeof value === "number" && !Number.isInteger(value);
 const short = (value) =>
   value === null ? "" : String(rounds(value) ? Number(value.toPrecision(DIGITS)) : value);
 
-function table({ columns, rows, cut }, title) {
+/** A table, some rows at a time. */
+export function table({ columns, rows, cut }, title) {
   const body = h("tbody");
   const more = h("button", { type: "button", onclick: grow });
   const numeric = columns.map((_, at) =>
