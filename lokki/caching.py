@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import lru_cache, partial
 from inspect import isfunction
 from types import CodeType, FunctionType
@@ -109,6 +110,17 @@ def _stated(value: Any) -> str:
     return repr(value)
 
 
+def code_digest(functions: Iterable[Any]) -> str:
+    """A short digest of the code of functions, as for keys, as far as it can be known."""
+    hashed = _sha256()
+    for fn in functions:
+        with suppress(DefinitionError):
+            for part in _code_of(fn, lambda what, why: DefinitionError(f"{what} {why}")):
+                hashed.update(part.encode("utf-8", "backslashreplace"))
+    found: str = hashed.hexdigest()
+    return found[:12]
+
+
 # ---- code and arguments --------------------------------------------------------------------------
 
 
@@ -152,6 +164,7 @@ def _used_by(fn: FunctionType) -> Iterator[str]:
             )
 
 
+@lru_cache(1024)
 def _code_text(code: CodeType) -> str:
     """What compiled code does; not in which file and line it is."""
     return repr(

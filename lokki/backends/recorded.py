@@ -121,6 +121,8 @@ def run_of(
         tags=json.loads(run.tags),
         lokki_version=run.lokki_version,
         python_version=run.python_version,
+        code=run.code,
+        commit=run.commit,
     )
 
 

@@ -254,7 +254,7 @@ class Run:
         """Record the run, or take it over and read its stages so far."""
         planned = self._planned
         if planned is not None:
-            detail = {"by": self._started_by, "again": planned.summary, **surroundings()}
+            detail = {"by": self._started_by, "again": planned.summary, **self._surroundings()}
             superseded = await self._superseded(planned.reopening)
             row = await _committed(
                 self.journal.take(
@@ -307,7 +307,7 @@ class Run:
                     started_by=self._started_by,
                     no_cache=self._no_cache,
                     tags=self._tags,
-                    detail=surroundings(),
+                    detail=self._surroundings(),
                 )
             )
         except JournalError:
@@ -315,6 +315,9 @@ class Run:
                 with suppress(PayloadError):
                     await drop(self.payloads, kept.ref)
             raise
+
+    def _surroundings(self) -> dict[str, str]:
+        return surroundings(self.graph, file_of(self.graph))
 
     def _recorded_error(self, error: Exception) -> Error:
         """An error as the run's record has it."""
@@ -542,6 +545,11 @@ def _relisted(source: BoundCall, value: Any, mapped: str) -> list[Any]:
 
 def source_of(graph: FlowGraph[Any]) -> str | None:
     """``FILE:flow``, with which another process resumes the run; None if no file has the flow."""
-    module = sys.modules.get(graph.flow.__module__) if graph.flow else None
-    file = getattr(module, "__file__", None)
+    file = file_of(graph)
     return f"{os.path.abspath(file)}:{graph.name}" if file else None
+
+
+def file_of(graph: FlowGraph[Any]) -> str | None:
+    """The file of a flow, if one has it."""
+    module = sys.modules.get(graph.flow.__module__) if graph.flow else None
+    return getattr(module, "__file__", None)

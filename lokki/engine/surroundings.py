@@ -1,24 +1,34 @@
-"""What surrounds a run besides its code: its folder, its Python and its lokki."""
+"""What a run runs with: its folder, its Python, its lokki, and the version of its code."""
 
 from __future__ import annotations
 
 import os
 import sys
 from contextlib import suppress
+from typing import Any
 
+from lokki.caching import code_digest
+from lokki.engine.checkout import commit_of
+from lokki.graph import FlowGraph
 from lokki.store.runs import RunRecord
 
 
-def surroundings() -> dict[str, str]:
-    """The folder, Python and lokki of this process, recorded with a run that starts here."""
+def surroundings(graph: FlowGraph[Any], file: str | None) -> dict[str, str]:
+    """What is recorded with a run that starts or continues in this process.
+
+    ``file`` is that of the flow, if there is one.
+    """
     found = {
         "python": sys.executable,
         "prefix": sys.prefix,
         "python_version": ".".join(map(str, sys.version_info[:3])),
         "lokki_version": sys.modules["lokki"].__version__,
+        "code": code_digest(call.step.fn for call in graph.calls),
     }
     with suppress(OSError):  # the folder has been removed
         found["folder"] = os.getcwd()
+    if file is not None and (commit := commit_of(file)) is not None:
+        found["commit"] = commit
     return found
 
 

@@ -52,7 +52,7 @@ class Comparison:
     same_params: list[str]
     """the names of the others"""
     facts: list[Difference]
-    """what else differs: the flow, its structure, tags, versions, file and folder"""
+    """what else differs: the flow, its structure, tags, versions, code, file and folder"""
     stages: list[StagePair]
     failures: list[FailurePair]
     """the failure groups of both"""
@@ -98,6 +98,8 @@ _FACTS = (
     "tags",
     "lokki_version",
     "python_version",
+    "code",
+    "commit",
     "source",
     "folder",
 )

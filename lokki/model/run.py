@@ -165,6 +165,10 @@ class Run:
     """of the process that last began or resumed it, if recorded"""
     python_version: Annotated[str | None, Example("3.13.1")] = None
     """likewise"""
+    code: Annotated[str | None, Example("3f9a1c0d27be")] = None
+    """digest of its steps' code then, as Python compiled it"""
+    commit: str | None = None
+    """of git, that was checked out then in the folder of the flow's file"""
 
     @property
     def is_lost(self) -> bool:

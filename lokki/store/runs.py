@@ -29,8 +29,8 @@ class RunRecord(RunRow):
 
     ``seen`` is its last sign of life. ``removing``: its removal has begun, and its payloads may be
     gone. ``folder`` is where it was started or, if that is not recorded, last resumed; ``python``
-    and its ``prefix`` are what it was started with, if recorded; the versions are those of the
-    process that last began or resumed it.
+    and its ``prefix`` are what it was started with, if recorded; the versions, ``code`` and
+    ``commit`` are those of the process that last began or resumed it.
     """
 
     pauses: tuple[tuple[float, float], ...] = ()
@@ -41,6 +41,8 @@ class RunRecord(RunRow):
     prefix: str | None = None
     lokki_version: str | None = None
     python_version: str | None = None
+    code: str | None = None
+    commit: str | None = None
 
     def goes_on(self, now: float) -> bool:
         """Whether a process may be working on it, other than to remove it."""
@@ -141,7 +143,7 @@ def _record_of(
     was last seen.
     """
     pauses, removing = [], False
-    begun_in = folder = python = prefix = lokki = version = None
+    begun_in = folder = python = prefix = lokki = version = code = commit = None
     last = latest = run.created
     for _, at, kind, detail in events:
         if kind == REMOVING:
@@ -154,6 +156,8 @@ def _record_of(
         python, prefix = python or recorded.get("python"), prefix or recorded.get("prefix")
         lokki = recorded.get("lokki_version", lokki)
         version = recorded.get("python_version", version)
+        if "code" in recorded:
+            code, commit = recorded["code"], recorded.get("commit")
         gone = recorded.get("seen")
         if gone is not None or kind in ("run_resumed", "run_unpaused"):
             pauses.append((last if gone is None else gone, at))
@@ -171,4 +175,6 @@ def _record_of(
         prefix=prefix,
         lokki_version=lokki,
         python_version=version,
+        code=code,
+        commit=commit,
     )

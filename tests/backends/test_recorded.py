@@ -106,6 +106,8 @@ def test_a_run_that_has_ended():
         "tags": [],
         "lokki_version": None,
         "python_version": None,
+        "code": None,
+        "commit": None,
     }
 
 

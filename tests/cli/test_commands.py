@@ -284,6 +284,8 @@ def test_the_json_of_a_run(record, done):
         "tags": [],
         "lokki_version": None,
         "python_version": None,
+        "code": None,
+        "commit": None,
     }
 
 

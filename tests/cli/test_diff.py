@@ -75,6 +75,18 @@ def test_what_differs_is_shown_and_what_is_the_same_is_named(done, ran):
     assert "failures" in found["second"]["stages"][0]
 
 
+def test_a_change_of_the_code_is_shown(done, ran, terminal):
+    first = ran("halved")
+    flows = terminal / "flows.py"
+    flows.write_text("# a comment\n" + flows.read_text())
+    same = done("run", "flows.py:halved")[0]
+    assert (same, "code" in done("diff", first, "last")[1]) == (0, False)
+    flows.write_text(flows.read_text().replace("odd", "not even"))
+    assert done("run", "flows.py:halved")[0] == 0
+    (code,) = (line for line in done("diff", first, "last")[1].splitlines() if "code" in line)
+    assert len(set(code.split())) == 3
+
+
 def test_runs_may_have_nothing_in_common(done, ran):
     first, second = ran("halved"), ran("owned")
     found = json.loads(done("diff", first, "last", "--json")[1])

@@ -10,7 +10,7 @@ import { count, duration, when } from "../time.js";
 
 const LAST = 50;
 const LONGEST = 300;
-const NAMES = { lokki_version: "lokki", python_version: "Python" };
+const NAMES = { lokki_version: "lokki", python_version: "Python", code: "code of steps", commit: "git commit" };
 
 export function comparePage(match) {
   const place = h("div", { class: "stack" });

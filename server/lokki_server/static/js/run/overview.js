@@ -50,7 +50,7 @@ export function overview({ run: first, reload }) {
       );
       groups.update(run);
       values.update(run);
-      const known = written([run.params, run.resumes, run.source, run.started_by, run.folder]);
+      const known = written([run.params, run.resumes, run.source, run.started_by, run.folder, run.code, run.commit]);
       if (known !== drawn) facts.replaceChildren(...factsOf(run));
       drawn = known;
     },
@@ -89,6 +89,8 @@ function factsOf(run) {
           fact("Started by", run.started_by && h("code", null, run.started_by)),
           fact("Folder", run.folder && h("code", null, run.folder)),
           fact("Source", run.source && h("code", null, run.source)),
+          fact("Code", run.code && [h("code", null, run.code), run.commit && [" at ", h("code", null, run.commit.slice(0, 12))]]),
+          fact("Versions", run.lokki_version && `lokki ${run.lokki_version}, Python ${run.python_version}`),
         ),
         resumes(run.resumes ?? []),
       ),
