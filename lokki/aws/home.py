@@ -29,6 +29,7 @@ from lokki.model.status import ItemStatus
 from lokki.model.structure import dumped
 from lokki.model.times import seconds
 from lokki.postgres_url import Place
+from lokki.runtime import shown
 from lokki.runtime.payloads import Payloads
 from lokki.store.codec import contained
 from lokki.store.concurrency import for_each
@@ -53,11 +54,12 @@ _PUTS_AT_A_TIME = 32
 
 @dataclass(frozen=True, slots=True)
 class Pulled:
-    """What a run has here now: results, failed items, items left on AWS."""
+    """What a run has here now: results, failed items, items left on AWS, values that are shown."""
 
     results: int
     failed: int
     left: int
+    shown: int
 
 
 async def pull(
@@ -72,6 +74,8 @@ async def pull(
     started_by: str,
 ) -> Pulled:
     """Record a run on AWS here, with its results and failures, so that it can be resumed here.
+
+    What its steps have shown is recorded, too.
 
     ``large`` keeps results that are too large for the journal. With ``only_failed``, items that
     AWS has not reached are left to it; with ``replace``, it replaces a run that is here. Raises
@@ -105,7 +109,7 @@ async def pull(
             tags=run.tags,
         ).result()
         writer = book.own(run.id, lambda error: None)
-        payloads, sums = executions.payloads(run.flow), [0, 0, 0]
+        payloads, sums, values = executions.payloads(run.flow), [0, 0, 0], 0
         try:
             for shape in run.stages:
                 stage = observation.machine.stages[shape.position]
@@ -118,6 +122,9 @@ async def pull(
                 sums = [old + new for old, new in zip(sums, here.counts, strict=True)]
                 if shape.finished:
                     book.close_stage(run.id, row.position, seconds(shape.finished)).result()
+            async for each in shown.copies(payloads, run.id):
+                writer.add(each)
+                values += each.number is not None
             error = json.dumps(run.error, default=fields_of) if run.error else None
             at = seconds(run.finished or run.created)
             book.finish(run.id, run.status, at, error).result()
@@ -131,7 +138,8 @@ async def pull(
             raise
         finally:
             book.commits.release(writer)
-    return Pulled(*sums)
+    results, failed, left = sums
+    return Pulled(results, failed, left, values)
 
 
 async def _make_room(book: Journal, large: PayloadStore, run_id: str, *, replace: bool) -> None:

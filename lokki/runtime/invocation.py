@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from time import monotonic, sleep, time
 from types import FrameType
 from typing import Any, TextIO, TypeAlias, cast
@@ -37,6 +37,7 @@ from lokki.model.structure import Structure, text_of
 from lokki.retry import RetryLater
 from lokki.runtime import shown
 from lokki.runtime.event import INLINE_BYTES, MOST_LATER, PREVIEWS, Item, LambdaEvent, inline
+from lokki.runtime.keeper import Keeper
 from lokki.runtime.payloads import MapFailed, Payloads
 from lokki.runtime.units import TaskUnit, unit_of
 from lokki.showing.previews import preview
@@ -62,7 +63,7 @@ class StepFailed(Picklable, Exception):
         self.error = error
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Invocation:
     """One flow's step in this process.
 
@@ -97,11 +98,18 @@ class Invocation:
                 f"build: {graph.shape} instead of {text_of(self.structure)}; its structure must "
                 "not depend on its parameters"
             )
-        with _lines_reported(event.flow.run_id) as said, output.own_code(self.code):
-            return _Work(self, graph, unit_of(graph, self.step), event, holds, said).done()
+        run_id, results = event.flow.run_id, list[Shown]()
+        with _lines_reported(run_id, self.keeper, results), output.own_code(self.code):
+            return _Work(self, graph, unit_of(graph, self.step), event, holds, results).done()
+
+    @cached_property
+    def keeper(self) -> Keeper:
+        """Stores what calls show."""
+        return Keeper(self.payloads)
 
     def close(self) -> None:
         """Close the connections to the store; nothing runs after it."""
+        self.keeper.close()
         with self.loop:
             self.loop.run(self.payloads.store.close())
 
@@ -116,14 +124,15 @@ class _Work:
         unit: TaskUnit,
         event: LambdaEvent,
         holds: bool,
-        said: list[Shown],
+        results: list[Shown],
     ) -> None:
         self._payloads = here.payloads
         self._loop = here.loop
         self._graph = graph
         self._unit = unit
         self._fresh = in_lambda(fresh_contexts())
-        self._said = said
+        self._keeper = here.keeper
+        self._results = results
         self._event = event
         self._run_id = event.flow.run_id
         self._failures: tuple[Failure, ...] = ()
@@ -388,16 +397,17 @@ class _Work:
             with _limited(bound.timeout):
                 return context.run(call_step, bound, value, index, attempt)
         finally:
-            if self._said:
-                self._keep_said()
+            self._keep_shown()
 
-    def _keep_said(self) -> None:
+    def _keep_shown(self) -> None:
         """Store what a call has shown, if that is possible: its result does not depend on it."""
         try:
-            self._loop.run(shown.keep(self._payloads, self._run_id, self._said))
+            self._keeper.settle()
+            if self._results:
+                self._loop.run(shown.keep(self._payloads, self._run_id, self._results))
         except PayloadError as error:
             print(f"what the step has shown cannot be stored: {error}", file=sys.stderr, flush=True)
-        self._said.clear()
+        self._results.clear()
 
     # ---- outputs ---------------------------------------------------------------------------------
 
@@ -502,19 +512,19 @@ class _Nowhere:
 
 
 @contextmanager
-def _lines_reported(run_id: str) -> Iterator[list[Shown]]:
+def _lines_reported(run_id: str, keeper: Keeper, results: list[Shown]) -> Iterator[None]:
     """Inside this context, write the steps' output as JSON lines with run, step and item.
 
-    Returns the list to which what they show is added.
+    What they show is kept; previews of their results are added to ``results``.
     """
     log = sys.stdout
-    said: list[Shown] = []
 
     def report(line: logging.Line | Shown) -> None:
         if isinstance(line, Shown):
-            said.append(line)
             if line.number is None:
+                results.append(line)
                 return
+            keeper.take(run_id, line)
             record = logging.step_shown(line)
         else:
             record = logging.step_line(*line)
@@ -523,6 +533,6 @@ def _lines_reported(run_id: str) -> Iterator[list[Shown]]:
 
     output.attach(run_id, report, cast("TextIO", _Nowhere()))
     try:
-        yield said
+        yield
     finally:
         output.detach(run_id, report)

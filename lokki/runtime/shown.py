@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from time import time
 
 from lokki.errors import AttachmentNotFound
-from lokki.model.attachment import Attachment, Shown, described, unpacked
+from lokki.model.attachment import PREVIEW, Attachment, Shown, described, packed, unpacked
 from lokki.model.base import fields_of
+from lokki.model.times import seconds
 from lokki.runtime.payloads import Payloads
-from lokki.store.keys import is_part, preview_key, shown_key, shown_prefix
+from lokki.store.keys import is_part, preview_key, previews_prefix, shown_key, shown_prefix
 
 _ABOUT = "about.json"
 _CONTENT = "content.zlib"
 _MOST = 1_000
 """The most values of a run that are listed."""
+_AT_A_TIME = 16
+"""Contents in memory at a time, of up to 8 MB, while a run is copied."""
 
 
 async def keep(payloads: Payloads, run_id: str, shown: Sequence[Shown]) -> None:
@@ -37,6 +41,54 @@ async def listed(payloads: Payloads, run_id: str, known: dict[str, Attachment]) 
     for key, data in zip(new, await payloads.read(new), strict=True):
         known[key] = Attachment(**json.loads(data))
     return sorted(known.values(), key=lambda each: (each.at, each.name))
+
+
+async def copies(payloads: Payloads, run_id: str) -> AsyncIterator[Shown]:
+    """What a run's steps have shown, in the order of its names, and the previews of its results."""
+    keys = await payloads.store.list(shown_prefix(payloads.flow, run_id))
+    abouts = [key for key in keys if key.endswith(f"/{_ABOUT}")]
+    for some in _parts(abouts):
+        contents = [f"{key.removesuffix(_ABOUT)}{_CONTENT}" for key in some]
+        read = await payloads.read([*some, *contents])
+        for about, data in zip(read, read[len(some) :], strict=False):
+            yield _shown(Attachment(**json.loads(about)), data)
+    for some in _parts(await payloads.store.list(previews_prefix(payloads.flow, run_id))):
+        for key, data in zip(some, await payloads.read(some), strict=True):
+            yield _preview(key, data)
+
+
+def _parts(keys: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (keys[first : first + _AT_A_TIME] for first in range(0, len(keys), _AT_A_TIME))
+
+
+def _shown(about: Attachment, data: bytes) -> Shown:
+    return Shown(
+        step=about.step,
+        item=about.item,
+        attempt=about.attempt,
+        number=int(about.name.rpartition(".")[2]),
+        at=seconds(about.at),
+        title=about.title,
+        type=about.type,
+        size=about.size,
+        packed=data,
+    )
+
+
+def _preview(key: str, data: bytes) -> Shown:
+    *_, stage, file = key.split("/")
+    item = file.removesuffix(".json")
+    return Shown(
+        step=stage,
+        item=int(item) if item.isdecimal() else None,
+        attempt=1,
+        number=None,
+        at=time(),
+        title=None,
+        type=PREVIEW,
+        size=len(data),
+        packed=packed(data, PREVIEW),
+    )
 
 
 async def content(payloads: Payloads, run_id: str, name: str) -> tuple[Attachment, bytes]:

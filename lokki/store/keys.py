@@ -172,10 +172,15 @@ def shown_key(flow: str, run_id: str, step: str, index: int | None, number: str,
     return "/".join([shown_prefix(flow, run_id), *parts])
 
 
+def previews_prefix(flow: str, run_id: str) -> str:
+    """Return the prefix of the previews of a run's results. Raises as ``output_key``."""
+    return f"{run_prefix(flow, run_id)}/previews.d"
+
+
 def preview_key(flow: str, run_id: str, step: str, index: int | None) -> str:
     """Return the key of the preview of a result. Raises as ``output_key``."""
     item = "step" if index is None else f"{index:d}"
-    return f"{run_prefix(flow, run_id)}/previews.d/{check_part(step, 'step name')}/{item}.json"
+    return f"{previews_prefix(flow, run_id)}/{check_part(step, 'step name')}/{item}.json"
 
 
 def step_prefix(flow: str, run_id: str, step: str, writer: str | None = None) -> str:

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 
-from lokki import Secret, current, flow, step
+from lokki import Secret, current, flow, show, step
 
 
 @step
@@ -122,6 +122,7 @@ def blob(size):
 
 @step
 def length(data):
+    show(f"**{len(data)}** bytes", "Size")
     return len(data)
 
 

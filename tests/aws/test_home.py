@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import pickle
 from contextlib import closing
 from dataclasses import replace
@@ -24,6 +25,7 @@ from lokki.errors import (
     RunNotFound,
 )
 from lokki.resumption import ResumeOptions
+from lokki.store.attachments import Attachments
 from lokki.store.connection import Reader
 from lokki.store.journal import Journal
 from lokki.store.local import LocalStore
@@ -152,6 +154,21 @@ def test_large_results_are_kept_beside_the_journal(here, place):
         here.resume(run_id, flows.large, ResumeOptions(from_stage="length"))
     file.write_bytes(content)
     assert here.resume(run_id, flows.large) == 200_000
+
+
+def test_what_steps_have_shown_comes_along(here, place, deployed):
+    run_id = begin(place, "large", size=10)
+    ended(place, run_id)
+    table = {"columns": ["a"], "rows": [[1]], "total": 1, "cut": ""}
+    key = f"large/runs/{run_id}/previews.d/length/step.json"
+    deployed.client("s3").put_object(Bucket=deployed.bucket, Key=key, Body=json.dumps(table))
+    assert here.pull(run_id).shown == 1
+    with closing(Reader(here.journal)) as read:
+        values = Attachments(read)
+        (value,) = values.page(run_id, limit=10)
+        assert (value.name, value.title) == ("length.-.1.0", "Size")
+        assert values.content(run_id, value.name)[1] == b"**10** bytes"
+        assert json.loads(values.preview(run_id, "length", None)) == table
 
 
 def test_a_pull_that_fails_halfway_leaves_nothing(here, place):

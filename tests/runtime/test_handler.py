@@ -12,18 +12,20 @@ import pickle
 import random
 import sys
 import threading
+import time
 import traceback
 from datetime import timedelta
 from hashlib import sha256
 from types import ModuleType, SimpleNamespace
 
+import polars
 import pytest
 from moto.s3.models import s3_backends
 from moto.server import DomainDispatcherApplication, create_backend_app
 from opentelemetry import trace
 from werkzeug.serving import make_server
 
-from lokki import RetryLater, current, flow, step
+from lokki import RetryLater, current, flow, show, step
 from lokki.errors import ConfigError, FingerprintError, LokkiError, ParameterError
 from lokki.logging import said
 from lokki.model.structure import dumped, of_text
@@ -190,6 +192,22 @@ def spoken():
 
 
 @step
+def shows(item):
+    """Ends only once what it has shown is stored."""
+    show("# so far", "Progress")
+    for _ in range(1_000):
+        if CALLS[0].keys("showing/runs/r1/shown.d"):
+            break
+        time.sleep(0.02)
+    return polars.DataFrame({"a": [item]})
+
+
+@flow
+def showing():
+    return get_items().map(shows)
+
+
+@step
 def leave(item):
     raise SystemExit(3)
 
@@ -295,8 +313,7 @@ def handler(bucket, monkeypatch):
 
     yield make
     for each in made:
-        each.invocation.loop.run(each.invocation.payloads.store.close())
-        each.invocation.loop.close()
+        each.invocation.close()
 
 
 def event(value, index=None, attempt=0, **params):
@@ -319,6 +336,23 @@ def test_an_item_gets_the_flows_parameters_and_answers_what_is_small(handler, bu
     answer = handler("work")(event(4, index=7, factor=10))
     assert (answer["index"], answer["input"]) == (7, 40)
     assert bucket.value("handled/runs/r1/work/7/output.pkl.gz") == 40
+
+
+def test_what_a_step_shows_is_stored_before_it_ends_and_its_result_has_a_preview(handler, bucket):
+    CALLS.append(bucket)
+    handler("shows", of=showing)(event(7, index=2))
+    folder = "showing/runs/r1/shown.d/shows/2/1.0"
+    assert json.loads(bucket.text(f"{folder}/about.json"))["title"] == "Progress"
+    assert bucket.keys(folder) == [f"{folder}/about.json", f"{folder}/content.zlib"]
+    preview = json.loads(bucket.text("showing/runs/r1/previews.d/shows/2.json"))
+    assert (preview["columns"], preview["rows"]) == (["a"], [[7]])
+
+
+def test_previews_are_not_made_where_they_are_switched_off(handler, bucket, monkeypatch):
+    monkeypatch.setenv("LOKKI_LOCAL_PREVIEWS", "false")
+    CALLS.append(bucket)
+    handler("shows", of=showing)(event(7, index=2))
+    assert bucket.keys("showing/runs/r1/previews.d") == []
 
 
 def test_what_json_does_not_give_back_is_reported_by_where_it_is(handler, bucket):

@@ -95,8 +95,8 @@ def _pull(
 
         done = backend.wait(with_large, journal, config, bring)
     left = f", {counted(done.left, 'item')} left on AWS" if done.left else ""
+    shown = f", {counted(done.shown, 'value')} that steps have shown" if done.shown else ""
     resume = program.command("resume", run.id)
-    click.echo(
-        f"run {run.id} is here: {counted(done.results, 'result')}, {done.failed:,} failed{left}"
-    )
+    results = counted(done.results, "result")
+    click.echo(f"run {run.id} is here: {results}, {done.failed:,} failed{left}{shown}")
     click.echo(f"resume it: {resume}", err=True)
