@@ -145,7 +145,7 @@ def stage_of(
         succeeded=stage.succeeded,
         failed=stage.failed,
         tolerated=stage.tolerated,
-        retrying=stage.retrying,
+        retrying=0 if run.finished is not None else stage.retrying,
         reused=stage.reused,
         inner=list(inner),
         failures=list(failures),

@@ -24,6 +24,7 @@ class Item:
     index: int
     status: ItemStatus
     attempts: int
+    """all of them: of each of its steps, and before a resume"""
     started: Time | None
     finished: Time | None
     duration: float | None

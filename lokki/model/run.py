@@ -37,6 +37,7 @@ class FailureGroup:
     count: int
     failed: int
     retrying: int
+    """those with more attempts, which a run that has ended makes when it is resumed"""
     step: str
     type: Annotated[str, Example("ValueError")]
     message: str
@@ -84,11 +85,17 @@ class Stage:
     failed: int
     tolerated: int
     retrying: int
+    """those that wait for another attempt; none in a run that has ended"""
     inner: list[InnerStep] = field(default_factory=list)
     """the inner steps of a map that has several"""
     failures: list[FailureGroup] = field(default_factory=list)
     reused: int = 0
     """of the succeeded items, those whose result was taken from the cache"""
+
+    @property
+    def done(self) -> int:
+        """How many items have their outcome."""
+        return self.succeeded + self.failed + self.tolerated
 
 
 @model

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from heapq import merge
 from itertools import islice
 from operator import attrgetter, itemgetter
 from typing import Any, TypeAlias
 
 from lokki.model.item import Attempt, Item, ItemError
-from lokki.model.status import ItemStatus
 from lokki.model.times import utc
 from lokki.store.connection import Reader
+from lokki.store.ended import has_ended, recorded_as, status_of
 from lokki.store.rows import INDEX_MASK, StageRow, item_range
 from lokki.store.span_rows import span_with, spans
 from lokki.store.spans import Span
@@ -48,7 +49,12 @@ class Items:
         Items that have not begun have no record and are left out.
         """
         first, last = item_range(stage.id)
-        wanted = list(statuses) or (list(_TROUBLED) if group is not None else [])
+        ended = has_ended(self._read, stage)
+        wanted = recorded_as(statuses, ended=ended)
+        if statuses and not wanted:
+            return []
+        if group is not None and not wanted:
+            wanted = list(_TROUBLED)
         source, condition, values = "items", "", []
         if wanted:
             if set(wanted) <= set(_TROUBLED):
@@ -64,11 +70,29 @@ class Items:
             f" WHERE items.id BETWEEN ? AND ?{condition} ORDER BY items.id LIMIT ?",
             (first + after + 1, last, *values, limit),
         )
-        found = [_item(row) for row in rows]
+        found = [_item(row, ended=ended) for row in rows]
         if group is None and (not wanted or "succeeded" in wanted):
             inside = islice(self._inside(stage, after), limit)
             found = [*islice(merge(found, inside, key=attrgetter("index")), limit)]
-        return found
+        return self._with_all_attempts(stage, found)
+
+    def _with_all_attempts(self, stage: StageRow, found: list[Item]) -> list[Item]:
+        """Items with the attempts before a resume, and of other inner steps, too."""
+        if not found:
+            return found
+        first, _ = item_range(stage.id)
+        rows = self._read(
+            f"SELECT item & {INDEX_MASK}, count(*) FROM failures"  # noqa: S608
+            " WHERE item BETWEEN ? AND ? GROUP BY item",
+            (first + found[0].index, first + found[-1].index),
+        )
+        failed = dict(rows)
+        return [
+            replace(each, attempts=max(each.attempts, failed[each.index] + _succeeded(each)))
+            if each.index in failed
+            else each
+            for each in found
+        ]
 
     def _inside(self, stage: StageRow, after: int) -> Iterator[Item]:
         """The items in spans after an index, in order."""
@@ -84,9 +108,12 @@ class Items:
             (item_range(stage.id)[0] + index,),
         )
         if rows:
-            return _item(rows[0])
-        span = span_with(self._read, stage.id, index)
-        return [*_items(span)][index - span.first] if span is not None else None
+            found = _item(rows[0], ended=has_ended(self._read, stage))
+        elif (span := span_with(self._read, stage.id, index)) is not None:
+            found = [*_items(span)][index - span.first]
+        else:
+            return None
+        return self._with_all_attempts(stage, [found])[0]
 
     def attempts(self, stage: StageRow, index: int) -> list[Attempt]:
         """The failed attempts of an item, in order."""
@@ -162,11 +189,16 @@ def item_error(kind: str, reason: str) -> ItemError:
     return ItemError(type=kind, message=shortened(reason, "")[0])
 
 
-def _item(row: tuple[Any, ...]) -> Item:
+def _succeeded(item: Item) -> int:
+    """How many of its attempts have succeeded."""
+    return int(item.status == "succeeded" and not item.reused)
+
+
+def _item(row: tuple[Any, ...], *, ended: bool = False) -> Item:
     key, status, attempts, started, finished, kind, reason = row
     return Item(
         index=key & INDEX_MASK,
-        status=ItemStatus(status),
+        status=status_of(status, ended=ended),
         attempts=attempts,
         started=utc(started),
         finished=utc(finished),

@@ -10,6 +10,7 @@ from operator import attrgetter, itemgetter
 
 from lokki.model.run import FailureGroup, InnerStep
 from lokki.store.connection import Reader
+from lokki.store.ended import has_ended, status_of
 from lokki.store.groups import failure_group
 from lokki.store.rows import INDEX_MASK, StageRow, item_range
 from lokki.store.span_rows import extents
@@ -48,6 +49,7 @@ class Maps:
         width = min(width, stage.total)
         if not width:
             return []
+        ended = has_ended(self._read, stage)
         bounds = [cell * stage.total // width for cell in range(width + 1)]
         cells: list[Counter[str]] = [Counter() for _ in range(width)]
         for cell, status, count in self._read(
@@ -55,7 +57,7 @@ class Maps:
             f" INDEXED BY items_troubled WHERE id BETWEEN ? AND ? AND {_TROUBLED} GROUP BY 1, 2",
             (first, width, width, stage.total, first, last),
         ):
-            cells[cell][status] += count
+            cells[cell][status_of(status, ended=ended)] += count
         whole = stage.succeeded + stage.tolerated + stage.failed >= stage.total
         inside = [] if whole else extents(self._read, stage.id)
         for cell, (start, stop) in zip(cells, pairwise(bounds), strict=True):

@@ -62,10 +62,10 @@ took     1m15s
 params   count = 10000
          note = "of May"
 
-stage     done      of  tolerated   took   rate
-numbers      1       1               4ms
-crunch   9,963  10,000         37  1m15s  132/s
-total        1       1             1m15s
+stage      done      of  tolerated   took   rate
+numbers       1       1               4ms
+crunch   10,000  10,000         37  1m15s  133/s
+total         1       1             1m15s
 
 crunch
 ██!!█!█!!█!!█!!█!!█!█!!█!!█!!█!!█!█!!█!!█!!█!█!!██████████████████████!!██████
@@ -93,13 +93,13 @@ status   failed, 1 item failed, 2 tolerated
 started  2026-02-03 10:30:00 by python crunch.py run
 took     1h01m
 
-stage    done   of  failed  tolerated  retrying   took     rate
-numbers     1    1                                0.5s
-crunch     55  100       1          2         1  1h01m  0.9/min
+stage    done   of  failed  tolerated   took     rate
+numbers     1    1                      0.5s
+crunch     58  100       1          2  1h01m  0.9/min
 
 crunch
-███!███████████████████████████████████✗███↻█◌█·······························
-✗ failed   ! tolerated   ◌ cancelled   ↻ retrying   █ done   · not yet
+███!███████████████████████████████████✗███◌█◌█·······························
+✗ failed   ! tolerated   ◌ cancelled   █ done   · not yet
 
 90395c  1 item of crunch  ValueError: not a number: long, long, long, long,
 long, long, long, long, long, long, long, long, long, long, long, long, long,
@@ -115,7 +115,7 @@ long, long, long, long, long, long, long, long,…
         item 3, 4
         resume: lokki resume 20260203-103000-000abcde --error 91d6c0
 
-765a0e  1 item of crunch, retrying  OSError: no route
+765a0e  1 item of crunch, not tried again  OSError: no route
         at /flows/crunch.py:12 in crunch
         item 55"""
 
@@ -127,29 +127,29 @@ started  2026-02-03 10:30:00 by python crunch.py run
 took     21ms
 
 stage  done  of  failed  took
-load      0   1       1  21ms
+load      1   1       1  21ms
 
 6468fd  load  KeyError: 'nothing'
         at /flows/crunch.py:12 in crunch
         resume: lokki resume 20260203-103000-000abcde"""
 
 LIST = """\
-run                       flow           status            items  tolerated
-20250202-103002-000abcde  crunching      cancelled           2/5          1
-20250202-103001-000abcde  crunching      succeeded             1
-20250202-103000-000abcde  flow-of-words  succeeded"""
+run                      flow          status    started       items tolerated
+20250202-103002-000abcde crunching     cancelled 02 Feb 2025     3/5         1
+20250202-103001-000abcde crunching     succeeded 02 Feb 2025       1
+20250202-103000-000abcde flow-of-words succeeded 02 Feb 2025"""
 
 WIDE = """\
-20250202-103002-000abcde  crunching      cancelled  02 Feb 2025            2/5          1  2h01m
-20250202-103001-000abcde  crunching      succeeded  02 Feb 2025              1             1m15s
-20250202-103000-000abcde  flow-of-words  succeeded  02 Feb 2025                            1m15s"""
+20250202-103002-000abcde  crunching      cancelled  02 Feb 2025      3/5          1  2h01m
+20250202-103001-000abcde  crunching      succeeded  02 Feb 2025        1             1m15s
+20250202-103000-000abcde  flow-of-words  succeeded  02 Feb 2025                      1m15s"""
 
 NARROW = """\
-run                      flow         status           items tolerated
-20260203-103000-000abcde crunching    succeeded 9,963/10,000        37
-20250202-103002-000abcde crunching    cancelled          2/5         1
-20250202-103001-000abcde crunching    succeeded            1
-20250202-103000-000abcde flow-of-wor… succeeded"""
+run                       flow           status      items  tolerated
+20260203-103000-000abcde  crunching      succeeded  10,000         37
+20250202-103002-000abcde  crunching      cancelled     3/5          1
+20250202-103001-000abcde  crunching      succeeded       1
+20250202-103000-000abcde  flow-of-words  succeeded"""
 
 TINY = """\
 run                      status
@@ -329,7 +329,7 @@ def test_the_list(record, shown, done, crunched, monkeypatch):
     assert "20250202-103002-000abcde crunching" in ended[1]
     told = shown("runs").splitlines()
     assert shown("show").splitlines() == told
-    assert told[1].startswith("20260203-103000-000abcde  crunching")
+    assert told[1].startswith("20260203-103000-000abcde crunching")
     assert "\n".join([told[0], *told[2:]]) == LIST
     code, some, err = done("runs", "-n", "2")
     assert (code, len(some.splitlines())) == (0, 3)
@@ -424,7 +424,7 @@ def test_a_window_that_is_too_low_has_the_status_and_the_stage(
     assert max(map(len, drawn)) <= columns
     assert drawn[0].startswith("run      20260203-103000")
     assert any(line.startswith("status   running, 9 items") for line in drawn)
-    assert any(line.split()[:2] == ["crunch", "1"] for line in drawn)
+    assert any(line.split()[:2] == ["crunch", "12"] for line in drawn)
 
 
 def _read(terminal: int) -> str:

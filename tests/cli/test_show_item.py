@@ -65,6 +65,14 @@ def test_an_item_that_failed(shown):
     assert "\noutput\n" not in out
 
 
+def test_the_attempts_before_a_resume_count(shown, done, terminal):
+    (terminal / "weather.py").write_text(FLOW.replace("== 3", "== 99"))
+    assert done("resume", "last", "--failed")[0] == 0
+    out = shown("last", "--item", 3)[1]
+    assert "item 3 of read  succeeded, 2 attempts" in out
+    assert "attempt 1 of read" in out
+
+
 def test_an_item_as_json(shown):
     code, out, _ = shown("last", "--item", 3, "--json")
     found = json.loads(out)

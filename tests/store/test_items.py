@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
 from lokki.model.item import Attempt, Item, ItemError
@@ -111,6 +113,23 @@ def test_its_attempts_are_in_order(items, stage):
         attempt(2, "ValueError", "no 5", "trace"),
     ]
     assert items.attempts(stage, 0) == []
+
+
+def test_all_its_attempts_are_counted(items, stage):
+    """Also those that the record of its last step, since the last resume, does not count."""
+    assert items.find(stage, 5).attempts == 2
+    assert [each.attempts for each in items.page(stage)] == [1, 1, 1, 2, 1, 1]
+
+
+def test_an_item_that_waits_when_its_run_ends_is_cancelled(items, stage, opened):
+    opened.finish("r1", "failed", 9.0, None).result()
+    assert items.find(stage, 6).status == "cancelled"
+    assert items.find(stage, 6).error == ItemError(type="OSError", message="again")
+    assert indexes(items, stage, statuses=["retrying"]) == []
+    assert indexes(items, stage, statuses=["retrying", "failed"]) == [2, 9]
+    assert indexes(items, stage, statuses=["cancelled"]) == [6]
+    assert [each.status for each in items.page(stage) if each.index == 6] == ["cancelled"]
+    assert sum(opened.history.strip(stage, 3), Counter())["cancelled"] == 1
 
 
 def test_its_output(items, stage):

@@ -79,7 +79,7 @@ def _counts(stage: Stage | None) -> Text:
         return _NONE
     text = Text(duration(stage.duration))
     if stage.kind == "map":
-        text.append(f", {stage.succeeded:,} of {stage.total:,}")
+        text.append(f", {stage.done:,} of {stage.total:,}")
     for count, word, style in (
         (stage.failed, "failed", "red"),
         (stage.tolerated, "tolerated", "yellow"),

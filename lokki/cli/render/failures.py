@@ -21,7 +21,7 @@ def failures_of(
     """The groups of failures, each with how to run it again."""
     resumable = not run.goes_on and not run.removing
     for group, stage in found[:_MOST_GROUPS]:
-        text = _group(group, stage, most)
+        text = _group(group, stage, most, ended=run.finished is not None)
         if resumable and group.retrying < group.count:
             flags = ["--error", group.id] if group.tolerated_count else []
             text.append(f"\n        resume: {program.command('resume', run.id, *flags)}")
@@ -30,12 +30,13 @@ def failures_of(
         yield Text(f"{len(found) - _MOST_GROUPS} more failure groups: see --json")
 
 
-def _group(group: FailureGroup, stage: Stage, most: int) -> Text:
+def _group(group: FailureGroup, stage: Stage, most: int, *, ended: bool) -> Text:
     text = Text().append(f"{group.id}  ", style="bold")
     count, items = group.count, group.items
     of = f"{counted(count, 'item')} of " if stage.kind == "map" else ""
     text.append(f"{of}{group.step}")
-    for some, word in ((group.tolerated_count, "tolerated"), (group.retrying, "retrying")):
+    waiting = "not tried again" if ended else "retrying"
+    for some, word in ((group.tolerated_count, "tolerated"), (group.retrying, waiting)):
         if some:
             text.append(f", {word}" if some == count else f", {some:,} of them {word}")
     message = folded(group.message) if group.varies else group.message

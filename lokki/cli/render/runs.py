@@ -65,7 +65,7 @@ def _when(at: float, now: float) -> str:
 
 
 def _done(stages: Sequence[Stage]) -> Text:
-    """How many items succeeded, and of how many unless all did."""
-    done = sum(stage.succeeded for stage in stages)
+    """How many items have their outcome, and of how many unless all have."""
+    done = sum(stage.done for stage in stages)
     total = sum(stage.total for stage in stages)
     return Text(f"{done:,}/{total:,}" if done < total else f"{total:,}" if total else "")

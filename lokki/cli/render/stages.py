@@ -26,7 +26,7 @@ _CELLS = {  # the most severe first; a cell shows the first that it contains
 
 def stages_of(stages: Sequence[Stage], console: Console) -> Text:
     rates = [
-        stage.succeeded / stage.duration if stage.kind == "map" and stage.duration else 0
+        stage.done / stage.duration if stage.kind == "map" and stage.duration else 0
         for stage in stages
     ]
     retrying = count_cells([stage.retrying for stage in stages], "yellow")
@@ -35,7 +35,7 @@ def stages_of(stages: Sequence[Stage], console: Console) -> Text:
     times = [Text(duration(stage.duration)) for stage in stages]
     columns = [
         Column("stage", [Text(plain(stage.name)) for stage in stages], least=12),
-        Column("done", [Text(f"{stage.succeeded:,}") for stage in stages], right=True),
+        Column("done", [Text(f"{stage.done:,}") for stage in stages], right=True),
         Column("of", [Text(f"{stage.total:,}") for stage in stages], right=True, goes=2),
         Column("failed", count_cells([each.failed for each in stages], "red"), right=True),
         Column("tolerated", tolerated, right=True, goes=1),

@@ -4,7 +4,7 @@ import { get, path, runPath, withQuery, written } from "../api.js";
 import { empty, fetched } from "../components/states.js";
 import { badge } from "../components/status.js";
 import { h } from "../dom.js";
-import { shownStatus } from "../model.js";
+import { done, shownStatus } from "../model.js";
 import { navigate } from "../router.js";
 import { count, duration, when } from "../time.js";
 
@@ -156,7 +156,7 @@ function value(it) {
 
 function stage(it) {
   if (!it) return NONE;
-  const items = it.kind === "map" && `${count(it.succeeded)} of ${count(it.total)}`;
+  const items = it.kind === "map" && `${count(done(it))} of ${count(it.total)}`;
   const troubles = ["failed", "tolerated"].map((name) => it[name] > 0 && `${count(it[name])} ${name}`);
   return [duration(it.duration), items, ...troubles].filter(Boolean).join(", ");
 }

@@ -6,7 +6,7 @@ import { codeLine, frames } from "../editor.js";
 import { failure, loading } from "../components/states.js";
 import { announce, h, keyed, setAttribute, setText } from "../dom.js";
 import { icon } from "../icons.js";
-import { canResume } from "../model.js";
+import { canResume, ended } from "../model.js";
 import { navigate } from "../router.js";
 import { count } from "../time.js";
 import { askGroup } from "./actions.js";
@@ -131,7 +131,7 @@ function groupRow(first, reload) {
       ({ run, group } = fresh);
       setText(number, count(group.count));
       setText(message, group.message);
-      setText(status, words(group));
+      setText(status, words(group, ended(run)));
       const known = group.items.join();
       if (known !== linked) items.replaceChildren(...links(base, group));
       linked = known;
@@ -140,12 +140,12 @@ function groupRow(first, reload) {
   };
 }
 
-function words({ failed, retrying, count: all }) {
+function words({ failed, retrying, count: all }, over) {
   const tolerated = all - failed - (retrying ?? 0);
   const parts = [
     failed && `${count(failed)} failed`,
     tolerated > 0 && `${count(tolerated)} tolerated`,
-    retrying && `${count(retrying)} retrying`,
+    retrying && `${count(retrying)} ${over ? "not tried again" : "retrying"}`,
   ];
   return parts.filter(Boolean).join(", ");
 }

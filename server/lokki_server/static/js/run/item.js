@@ -136,6 +136,7 @@ function attempts(run, failures) {
             "summary",
             null,
             `Attempt ${attempt}`,
+            isAgain(failures, index) && " after a resume",
             h("span", { class: "quiet" }, ` in ${step}, `, when(at)),
             h(
               "span",
@@ -150,6 +151,10 @@ function attempts(run, failures) {
     ),
   );
 }
+
+/** Whether attempts of the same step are counted from 1 again: since a resume. */
+const isAgain = (failures, index) =>
+  failures.slice(0, index).some((each) => each.step === failures[index].step && each.attempt >= failures[index].attempt);
 
 function output({ output: found, status }) {
   return found
