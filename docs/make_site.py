@@ -35,7 +35,7 @@ _ITEM = re.compile(r" *(?:[-*]|\d+\.) ")
 
 def pages() -> dict[str, str]:
     """The files of the pages, and of their pictures, by path: their names on the site."""
-    found = [*HERE.glob("*.md"), *HERE.glob("*.svg")]
+    found = [file for ending in ("md", "svg", "png") for file in HERE.glob(f"*.{ending}")]
     return {f"docs/{file.name}": file.name for file in found} | _TOP
 
 
