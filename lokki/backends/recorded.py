@@ -22,6 +22,7 @@ from lokki.model.run import (
 from lokki.model.run_filter import RunFilter
 from lokki.model.status import RunStatus
 from lokki.model.times import rfc3339, utc
+from lokki.model.trend import Trend, TrendRun
 from lokki.store.history import History
 from lokki.store.leases import is_worked_on
 from lokki.store.offers import Needs as Needed
@@ -60,6 +61,24 @@ def page(history: History, wanted: RunFilter) -> RunList:
     )
     more, found = found[wanted.limit :], found[: wanted.limit]
     return RunList(runs=runs(history, found), next=found[-1].id if more else None)
+
+
+def trend(history: History, flow: str, limit: int) -> Trend:
+    """How the latest runs of a flow went that have ended."""
+    return Trend(
+        runs=[
+            TrendRun(
+                id=run.id,
+                status=run.status,
+                started=run.started or run.created,
+                duration=run.duration or 0.0,
+                items=sum(stage.total for stage in maps),
+                failed=sum(stage.failed + stage.tolerated for stage in maps),
+            )
+            for run in reversed(runs(history, history.ended(flow, limit)))
+            for maps in [[stage for stage in run.stages if stage.kind == "map"]]
+        ]
+    )
 
 
 def is_pausing(run: RunRecord) -> bool:

@@ -96,6 +96,18 @@ class History(Maps, Logs):
             (*values, sys.maxsize if limit is None else limit),
         )
 
+    def ended(self, flow: str, limit: int) -> list[RunRecord]:
+        """The latest runs of a flow that have started and ended, newest first.
+
+        They are found by an index: the time that this takes grows with ``limit`` alone.
+        """
+        return runs_of(
+            self._read,
+            "SELECT * FROM runs WHERE flow = ? AND finished IS NOT NULL AND started IS NOT NULL"
+            " ORDER BY id DESC LIMIT ?",
+            (flow, limit),
+        )
+
     def stages(self, *run_ids: str) -> list[StageRow]:
         """The stages that have begun, of several runs, in order."""
         query = "SELECT * FROM stages WHERE run IN ({}) ORDER BY run, position"

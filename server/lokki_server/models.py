@@ -24,6 +24,7 @@ from lokki.model import (  # noqa: F401 - have all TYPES
     log,
     run,
     structure,
+    trend,
 )
 from lokki.model.base import TYPES
 from lokki.tags import MOST_TAGS, TAG

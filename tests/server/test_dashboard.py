@@ -568,6 +568,25 @@ def test_runs_are_cancelled_and_resumed_together(opened, server, size):
         assert len(server.ended(run)["resumes"]) == 1
 
 
+def test_the_trend_of_a_flow_leads_to_its_runs(opened, place, server):
+    place.shut()
+    server.ran("crunching", count=10)
+    run = server.ran("crunching", count=100)
+    page = opened()
+    page.goto("/ui/flows/crunching")
+    trend = page.get_by_role("region", name="Trend")
+    chart = trend.get_by_role("img", name=re.compile("^Failed items of the latest runs"))
+    expect(chart).to_be_visible()
+    expect(trend).to_contain_text(re.compile(r"\d+ succeeded"))
+    box = chart.bounding_box()
+    newest = {"x": box["width"] - 2, "y": box["height"] - 2}
+    chart.hover(position=newest)
+    expect(trend).to_contain_text("1 of 100 items failed")
+    assert grave(page) == []
+    chart.click(position=newest)
+    expect(page).to_have_url(re.compile(f"/ui/runs/{run['id']}$"))
+
+
 def test_a_line_of_code_opens_in_the_editor(opened, place, server):
     place.shut()
     run = server.ran("crunching", count=100)["id"]

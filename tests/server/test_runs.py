@@ -758,3 +758,13 @@ def test_actions_on_a_run_that_is_not_there(server):
     server.problem("/runs/nosuch/logs", 404)
     server.problem("/runs/nosuch/result", 404)
     server.problem("/runs/nosuch/stages/0/items", 404)
+
+
+def test_a_trend_has_the_latest_runs_in_numbers(server):
+    runs = [server.ran("tolerant", count=count)["id"] for count in (10, 20)]
+    found = server.get("/flows/tolerant/trend", n=2)["runs"]
+    assert [each["id"] for each in found] == runs
+    assert [(each["items"], each["failed"]) for each in found] == [(10, 1), (20, 2)]
+    assert {each["status"] for each in found} == {"succeeded"}
+    assert all(each["duration"] > 0 for each in found)
+    assert server.get("/flows/never-run/trend")["runs"] == []

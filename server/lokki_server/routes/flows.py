@@ -12,6 +12,7 @@ from lokki.backends.schedules import offered
 from lokki.model.base import fields_of
 from lokki.model.flow import Flow, FlowList, FlowSchedule, Schedule, ScheduleDetail, ScheduleList
 from lokki.model.run import Run
+from lokki.model.trend import Trend
 from lokki_server import models
 from lokki_server.problems import Problem
 from lokki_server.routes.common import FlowName, IdempotencyKey, Serving, problems
@@ -36,6 +37,12 @@ def get_flow(service: Serving, name: FlowName) -> Any:
 def _flow(service: Service, name: str) -> Flow:
     file, found = service.catalog.find(name)
     return offered(found, file.source, service.clock.shown(name, found["schedule"]))
+
+
+@router.get("/flows/{name}/trend", response_model=Trend)
+def get_trend(service: Serving, name: FlowName, n: Annotated[int, Query(ge=1, le=500)] = 60) -> Any:
+    """Durations and failures of the latest runs of a flow that have ended, at most 500."""
+    return recorded.trend(service.history, name, n)
 
 
 START = "/flows/{name}/runs"

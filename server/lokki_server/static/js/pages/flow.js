@@ -6,6 +6,7 @@ import { recentRuns } from "../components/recent.js";
 import { runsTable } from "../components/runs.js";
 import { schedule } from "../components/schedule.js";
 import { empty, fetched } from "../components/states.js";
+import { trend } from "../components/trend.js";
 import { h } from "../dom.js";
 import { follow } from "../events.js";
 import { stageText } from "../model.js";
@@ -31,10 +32,13 @@ export function flowPage({ params: { name }, query }) {
     draw: () => runsTable({ flows: false }),
     none: () => empty("No runs yet"),
   });
+  const past = trend(name);
+  const take = (changed) => (runs.take(changed), past.take(changed));
   const stops = [
-    fetched(place, load, ({ flow, run }) => draw(flow, run, last)),
+    fetched(place, load, ({ flow, run }) => draw(flow, run, last, past.node)),
     runs.close,
-    follow("/events", { runs: ({ runs: changed }) => runs.take(changed) }),
+    past.close,
+    follow("/events", { runs: ({ runs: changed }) => take(changed) }),
     watchAws(
       () => ({ flow: name }),
       LAST,
@@ -54,7 +58,7 @@ export function flowPage({ params: { name }, query }) {
   };
 }
 
-function draw(flow, run, last) {
+function draw(flow, run, last, past) {
   const all = h(
     "p",
     null,
@@ -83,6 +87,12 @@ function draw(flow, run, last) {
             h("h2", { id: "schedule" }, "Schedule"),
             schedule(flow.name, flow.schedule),
           ),
+        h(
+          "section",
+          { class: "card", "aria-labelledby": "trend" },
+          h("h2", { id: "trend" }, "Trend"),
+          past,
+        ),
         h(
           "section",
           { class: "card", "aria-labelledby": "last" },
