@@ -1,7 +1,7 @@
 """Two servers of two runners each on one PostgreSQL journal, as on two hosts: runs a second.
 
 Beside them two processes of DBOS, which share a queue on the same PostgreSQL server, and one server
-on SQLite. Each commit is synced to the disk of the repository.
+on SQLite, all with as many clients. Each commit is synced to the disk of the repository.
 """
 
 from __future__ import annotations
@@ -40,11 +40,10 @@ from postgres_server import PostgresServer
 
 PEER = Peer("DBOS, queue", "hosts_dbos.py", "yes", DBOS)
 OF_DBOS = Bound(0.2, 0.05, times)
-CLIENTS = 8
 
 
-def lokki(hosts: int, count: int, url: str | None) -> float:
-    """Seconds a run of one step, of servers that share a journal."""
+def lokki(hosts: int, count: int, clients: int, url: str | None) -> float:
+    """Seconds a run of one step, of servers that share a journal, with ``clients`` for each."""
     with ExitStack() as open_:
         servers: list[Server] = []
         for _ in range(hosts):
@@ -52,9 +51,9 @@ def lokki(hosts: int, count: int, url: str | None) -> float:
             servers.append(open_.enter_context(server(place, 2, url)))
         began = perf_counter()
         posting = [
-            threading.Thread(target=_post, args=(each, count // hosts // CLIENTS))
+            threading.Thread(target=_post, args=(each, count // hosts // clients))
             for each in servers
-            for _ in range(CLIENTS)
+            for _ in range(clients)
         ]
         for each in posting:
             each.start()
@@ -62,7 +61,7 @@ def lokki(hosts: int, count: int, url: str | None) -> float:
             each.join()
         while not _is_idle(servers[0]):
             sleep(0.01)
-        return (perf_counter() - began) / (count // hosts // CLIENTS * CLIENTS * hosts)
+        return (perf_counter() - began) / (count // hosts // clients * clients * hosts)
 
 
 def _post(found: Server, count: int) -> None:
@@ -74,12 +73,12 @@ def _is_idle(found: Server) -> bool:
     return b'"runs":[]' in found.ask("GET", "/runs?status=queued&status=running&n=1")[1]
 
 
-def dbos(hosts: int, count: int, url: str) -> float:
+def dbos(hosts: int, count: int, clients: int, url: str) -> float:
     """The same of DBOS."""
     script = HERE / "peers" / PEER.script
     processes = [
         subprocess.Popen(
-            [interpreter(PEER), script, url, f"host-{number}", str(count // hosts)],
+            [interpreter(PEER), script, url, f"host-{number}", str(count // hosts), str(clients)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -118,18 +117,19 @@ def _say(process: subprocess.Popen[str]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     add_options(parser, 3)
+    parser.add_argument("--clients", type=int, default=8, help="clients a host")
     parser.add_argument("--no-peers", action="store_true", help="leave DBOS out")
     options = parser.parse_args()
     begin(options)
     count = 160 if options.quick else 2_000
-    measures: list[Callable[[], float]] = [lambda: lokki(1, count, None)]
+    measures: list[Callable[[], float]] = [lambda: lokki(1, count, options.clients, None)]
     WORK.mkdir(exist_ok=True)
     with closing(PostgresServer(fsync=True, place=WORK)) as found:
-        measures.append(lambda: lokki(2, count, found.journal().url))
+        measures.append(lambda: lokki(2, count, options.clients, found.journal().url))
         try:
             if not options.no_peers:
                 interpreter(PEER)
-                measures.append(lambda: dbos(2, count // 4, found.url()))
+                measures.append(lambda: dbos(2, count // 4, options.clients, found.url()))
         except NotInstalled as error:
             print(f"{PEER.name}: not installed: {error}")
         turns = alternate(options.repeat, *measures)

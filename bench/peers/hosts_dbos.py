@@ -1,6 +1,6 @@
-"""DBOS as one of several hosts: ``hosts_dbos.py URL NAME COUNT``.
+"""DBOS as one of several hosts: ``hosts_dbos.py URL NAME COUNT CLIENTS``.
 
-Says ``ready``, waits for a line, enqueues COUNT workflows of one step from eight threads, and
+Says ``ready``, waits for a line, enqueues COUNT workflows of one step from CLIENTS threads, and
 prints how many seconds it took until they had ended, whichever host ran them.
 """
 
@@ -10,7 +10,7 @@ from time import perf_counter
 
 from dbos import DBOS
 
-_, URL, NAME, COUNT = sys.argv
+_, URL, NAME, COUNT, CLIENTS = sys.argv
 DBOS(
     config={
         "name": "bench",
@@ -35,7 +35,7 @@ def single() -> int:
 
 def finish(count: int) -> float:
     began = perf_counter()
-    with ThreadPoolExecutor(8) as pool:
+    with ThreadPoolExecutor(int(CLIENTS)) as pool:
         handles = list(pool.map(lambda _: DBOS.enqueue_workflow("runs", single), range(count)))
     assert sum(handle.get_result() for handle in handles) == count
     return perf_counter() - began

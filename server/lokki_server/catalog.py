@@ -42,11 +42,10 @@ _AT_ONCE = 4
 
 @dataclass(slots=True, eq=False)
 class _Question:
-    """What is asked about a flow, when it came by `monotonic`, and its answer."""
+    """What is asked about a flow, and its answer."""
 
     flow: str
     words: dict[str, Any]
-    came: float
     answer: dict[str, Any] | Problem | None = None
 
 
@@ -71,8 +70,6 @@ class FlowFile:
         self._importing = False
         self._given_up = False
         self._asked = 0.0
-        self._checked = -inf
-        """When the last check for changes began, by `monotonic`."""
 
     def mark_as_slow(self) -> None:
         """Report an unfinished import; the earlier flows are offered meanwhile."""
@@ -100,7 +97,7 @@ class FlowFile:
 
         Questions that come while others wait for their answers are asked together.
         """
-        question = _Question(flow, words, monotonic())
+        question = _Question(flow, words)
         self._questions.append(question)
         async with self._turn:
             while question.answer is None:
@@ -112,11 +109,12 @@ class FlowFile:
     async def _ask_all(self) -> None:
         """Ask what waits; if one question has no answer, those behind it wait for a new process."""
         asked = self._questions[:1] if self._singly else [*self._questions]
+        starts = self._child is None or monotonic() > self._again
         try:
-            if self._child is None or await self._changed_since(max(each.came for each in asked)):
+            if starts:
                 await self._end()
                 await self._start()
-            await self._answer(asked)
+            await self._answer(asked, is_new=starts)
         except BaseException:  # answers may come that nobody reads
             with anyio.CancelScope(shield=True):
                 await self._end()
@@ -125,31 +123,34 @@ class FlowFile:
             self._questions = [each for each in self._questions if each.answer is None]
             self._singly = self._singly and bool(self._questions)
 
-    async def _answer(self, asked: list[_Question]) -> None:
+    async def _answer(self, asked: list[_Question], *, is_new: bool) -> None:
+        """Get answers of the process, which looks whether its code has changed, unless it is new.
+
+        Looking here would cost each request a switch to a thread, and back.
+        """
         if self._child is None or self._answers is None:
             for each in asked:
                 each.answer = self.problem()
             return
         self._asked = asyncio.get_running_loop().time()
-        known = {each["name"] for each in self.flows}
-        sent = []
         for each in asked:
-            if each.flow in known:
-                self._child.channel.send(flow=each.flow, **each.words)
-                sent.append(each)
-            else:
-                why = f"{self.source} has no flow '{each.flow}'"
-                each.answer = Problem(404, "No such flow", why)
-        for each in sent:
+            self._child.channel.send(flow=each.flow, is_new=is_new, **each.words)
+        for each in asked:
             answer = None
             with anyio.move_on_after(_CHECK_SECONDS) as scope:
                 answer = await anext(self._answers, None)
             if answer is None:
                 await self._end()
-                self._without_answer(each, late=scope.cancelled_caught, last=each is sent[-1])
+                self._without_answer(each, late=scope.cancelled_caught, last=each is asked[-1])
+                return
+            if "stale" in answer:  # a new process is asked again
+                await self._end()
                 return
             self._learn(answer)
-            each.answer = answer
+            each.answer = answer if answer else self._unknown(each.flow)
+
+    def _unknown(self, flow: str) -> Problem:
+        return Problem(404, "No such flow", f"{self.source} has no flow '{flow}'")
 
     def _without_answer(self, question: _Question, *, late: bool, last: bool) -> None:
         """The answer to a question that has none.
@@ -164,13 +165,6 @@ class FlowFile:
                 what = f"took longer than {_CHECK_SECONDS:.0f} seconds"
             why = f"the body of flow '{question.flow}' {what}"
             question.answer = Problem(409, "The flow does not answer", why)
-
-    async def _changed_since(self, came: float) -> bool:
-        """Whether its code has changed; those who came before the last check need no other."""
-        if came < self._checked and monotonic() <= self._again:
-            return False
-        self._checked = monotonic()
-        return await anyio.to_thread.run_sync(self.changed)
 
     def problem(self) -> Problem:
         """The answer about a flow while its file cannot be imported."""

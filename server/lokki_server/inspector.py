@@ -35,7 +35,11 @@ from lokki_server.wording import as_fields
 
 
 def serve(descriptor: str, file: str) -> None:
-    """Describe ``file``, then check parameters and plan resumes until the channel is closed."""
+    """Describe ``file``, then check parameters and plan resumes until the channel is closed.
+
+    A question to code that has changed since is not answered, unless this process is new. The
+    answer about a flow that is not there is empty.
+    """
     code = Code()
     with inherited(descriptor) as connection:
         channel = BlockingChannel(connection)
@@ -43,10 +47,14 @@ def serve(descriptor: str, file: str) -> None:
             flows, described = looked_into(file)
         channel.send(**described, code=code.news())
         for message in channel.messages():
-            flow = flows[message["flow"]]
-            if "run" in message:
+            if not message["is_new"] and code.changed():
+                channel.send(stale=True)
+                continue
+            flow = flows.get(message["flow"])
+            answer: dict[str, Any] = {}
+            if flow is not None and "run" in message:
                 answer = asyncio.run(planned(flow, message["run"], message["again"]))
-            else:
+            elif flow is not None:
                 answer = checked(flow, message.get("attached", b""))
             channel.send(**answer, code=code.news())
 

@@ -25,7 +25,8 @@ _APART_SECONDS = 0.01
 """After a look that has assigned runs, the next one serves all that ask for it within this time.
 
 Among hosts, it is as many times as long as it has assigned runs: their transactions wait for each
-other, and one takes hardly longer for many runs than for one.
+other, and one takes hardly longer for many runs than for one. While more wait than a host chooses
+among, runners have as many as they can take, and gain nothing by a longer wait.
 """
 _MOST_APART_SECONDS = 0.07
 _RECOVER_SECONDS = 1.0
@@ -180,7 +181,8 @@ class Supervisor:
                     free.remove(runner)
         if given_now:
             self._assigned = monotonic()
-            count = sum(map(len, given_now.values())) if self._jobs.of_hosts else 1
+            gathers = self._jobs.of_hosts and len(waiting) < most
+            count = sum(map(len, given_now.values())) if gathers else 1
             self._apart = min(_APART_SECONDS * count, _MOST_APART_SECONDS)
         for runner, runs in given_now.items():
             runner.child.channel.send(runs=runs)

@@ -216,6 +216,20 @@ def test_a_file_that_runs_a_flow_when_it_is_imported_is_refused(place, run):
     assert server.ran("birds")["status"] == "succeeded"
 
 
+def test_a_run_whose_flow_is_gone_is_resumed_once_it_is_back(place):
+    both = one() + "\n@flow\ndef bees(): return give(2)\n"
+    place.write("birds.py", both)
+    server = place.serve("birds.py")
+    run = server.ran("bees")["id"]
+    place.write("birds.py", one())
+    told = server.problem(f"/runs/{run}/resume", 404, {"from": "give"})
+    assert "birds.py has no flow 'bees'" in told["detail"]
+    place.write("birds.py", both)
+    answer = server.client.post(f"/runs/{run}/resume", json={"from": "give"})
+    assert answer.status_code == 202, answer.text
+    assert result(server, run) == 2
+
+
 def test_a_flow_whose_file_is_broken_is_not_reported_as_unknown(place):
     file = place.write("birds.py", one())
     server = place.serve("birds.py")
