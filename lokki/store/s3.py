@@ -215,7 +215,8 @@ class S3Store:
 
     async def _put_parts(self, key: str, body: bytes) -> None:
         """Put a large object in parts; a failed put leaves nothing."""
-        upload = await self._ask("store", key, "create_multipart_upload")
+        with anyio.CancelScope(shield=True):  # otherwise, nobody knows what to abort
+            upload = await self._ask("store", key, "create_multipart_upload")
         which = {"UploadId": upload["UploadId"]}
         try:
             done = await self._sent(key, body, which)

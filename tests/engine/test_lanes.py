@@ -469,7 +469,7 @@ async def test_async_lanes_wait_for_a_journal_that_is_behind(journal):
         return numbers(3).map(talking)
 
     async with Engine(concurrency=1) as engine:
-        with closing(sqlite3.connect(journal, isolation_level=None)) as writer:
+        with closing(sqlite3.connect(journal, timeout=30, isolation_level=None)) as writer:
             handle = engine.submit(chatty)
             await first.wait()
             for _ in range(20):

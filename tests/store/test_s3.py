@@ -102,10 +102,12 @@ async def test_a_large_object_comes_in_parts_and_whole(store, bucket, endpoint, 
 @pytest.mark.asyncio
 async def test_a_large_object_that_fails_leaves_nothing(bucket, endpoint, monkeypatch):
     monkeypatch.setattr(s3, "_PART", 5 * 1024 * 1024)
+    large = bytes(200 * 1024 * 1024)
     async with S3Store(bucket, endpoint=endpoint) as store, client(endpoint) as made:
         await store.put(KEY, b"old")
-        with anyio.move_on_after(0.05):
-            await store.put(KEY, bytes(200 * 1024 * 1024))
+        for seconds in (0.001, 0.005, 0.05):  # while the upload is created, and while it goes on
+            with anyio.move_on_after(seconds):
+                await store.put(KEY, large)
         assert await store.get(KEY) == b"old"
         uploads = await made.list_multipart_uploads(Bucket=bucket)
         assert uploads.get("Uploads", []) == []
