@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager
 from copy import copy
 from dataclasses import dataclass, field, replace
@@ -150,16 +158,25 @@ class AwsBackend:
             input=await self._input(run_id, outcomes.stage, index),
         )
 
+    async def inputs(self, run_id: str, position: int, indices: Iterable[int]) -> dict[int, str]:
+        stage = (await self._outcomes(run_id, position)).stage
+        found = await self._before(run_id, stage) if stage.kind == "map" else None
+        return {} if found is None else await found.item_texts(indices)
+
     async def _input(self, run_id: str, stage: Stage, index: int) -> dict[str, Any] | None:
+        found = await self._before(run_id, stage)
+        if found is None:
+            return None
+        return await (found.shown_item(index) if stage.kind == "map" else found.shown())
+
+    async def _before(self, run_id: str, stage: Stage) -> Output | None:
+        """The result of the stage before: what this one, or each of its items, got; not a map's."""
         if not stage.position:
             return None
         before = (await self._outcomes(run_id, stage.position - 1)).stage
         if before.kind == "map":
             return None
-        found = await self._output(run_id, before.position, 0)
-        if found is None:
-            return None
-        return await (found.shown_item(index) if stage.kind == "map" else found.shown())
+        return await self._output(run_id, before.position, 0)
 
     async def _output(self, run_id: str, position: int, index: int) -> Output | None:
         flow = await self._flow(run_id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from lokki.backends.outputs import Output
@@ -183,6 +183,10 @@ class AsyncBackend(Protocol):
 
     async def item(self, run_id: str, position: int, index: int) -> ItemDetail | None:
         """Like `Backend.item`."""
+        ...
+
+    async def inputs(self, run_id: str, position: int, indices: Iterable[int]) -> dict[int, str]:
+        """The beginnings of what items of a map got, by index, as far as they can be shown."""
         ...
 
     async def lines(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -49,16 +50,24 @@ class JournalItems:
         found = await in_thread(lambda: list(outputs(self._read, stage.id)))
         return [self._output(stage, *row) for row in found]
 
+    async def inputs(self, stage: StageRow, indices: Iterable[int]) -> dict[int, str]:
+        """The beginnings of what items of a map got, as far as they can be shown."""
+        found = await self._before(stage) if stage.kind == "map" else None
+        return {} if found is None else await found.item_texts(indices)
+
     async def _input(self, stage: StageRow, index: int) -> dict[str, Any] | None:
-        """What a stage got: an item of the result before it, or all of that; not a map's."""
+        found = await self._before(stage)
+        if found is None:
+            return None
+        return await (found.shown_item(index) if stage.kind == "map" else found.shown())
+
+    async def _before(self, stage: StageRow) -> Output | None:
+        """The result of the stage before: what this one, or each of its items, got; not a map's."""
         if not stage.position:
             return None
         history = History(self._read)
         before = await in_thread(history.stage, stage.run, stage.position - 1)
-        found = None if before.kind == "map" else await self._output_of(before, 0)
-        if found is None:
-            return None
-        return await (found.shown_item(index) if stage.kind == "map" else found.shown())
+        return None if before.kind == "map" else await self._output_of(before, 0)
 
     async def _output_of(self, stage: StageRow, index: int) -> Output | None:
         found = await in_thread(self._items.output, stage, index)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, TypeVar
@@ -53,6 +53,12 @@ class Output:
         if values.is_too_long_a_list(self.length):
             return values.OF_LONG_LIST
         return await self.used(partial(values.shown_item, index=index))
+
+    async def item_texts(self, indices: Iterable[int]) -> dict[int, str]:
+        """The beginnings of items of the list that it is, as `values.item_texts`."""
+        if values.is_too_long_a_list(self.length):
+            return {}
+        return await self.used(partial(values.item_texts, indices=indices))
 
     async def shown(self) -> dict[str, Any]:
         """As ``{"json": …}``, or as ``{"type": …, "bytes": …}``, with a ``preview`` of a table."""

@@ -15,7 +15,7 @@ import json
 import math
 import pickle
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Self
 
 from lokki.backends import arrays
@@ -45,6 +45,9 @@ _NOT_JSON = "a value that JSON cannot hold"
 _ARRAY = "numpy.ndarray"
 _MOST_VALUES = 200_000
 _MOST_PRINTED = 5_000_000
+_MOST_IN_TEXT = 1_000
+"""Most values in an item of which the beginning is shown."""
+_LONGEST_TEXT = 120
 
 
 class _Foreign(Exception):
@@ -156,6 +159,26 @@ def shown_item(packed: bytes, index: int) -> dict[str, Any] | None:
         return {"type": _NOT_JSON}
     size = len(json.dumps(found))
     return {"json": found} if size <= _LONGEST else {"type": _LARGE, "bytes": size}
+
+
+def item_texts(packed: bytes, indices: Iterable[int]) -> dict[int, str]:
+    """The beginnings of items of a packed list as JSON, or their types; none of a large list."""
+    try:
+        items = _PlainList(io.BytesIO(pickle_in(packed, _LONGEST_LIST))).load()
+        return {index: _beginning(items[index]) for index in indices if index < len(items)}
+    except Exception:  # it is too large, or no list
+        return {}
+
+
+def _beginning(item: Any) -> str:
+    try:
+        found = plain(_Plainer(_MOST_IN_TEXT).plain(item))
+        text = json.dumps(found, ensure_ascii=False)
+    except _Foreign as error:
+        return str(error)
+    except Exception:  # JSON cannot hold it, or it is too long for a line
+        return type(item).__name__
+    return text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}…"
 
 
 def check_length(stored: int | None) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from lokki.model.base import model
+from lokki.model.base import Example, model
 from lokki.model.status import ItemStatus
 from lokki.model.times import Time
 
@@ -40,6 +40,22 @@ class ItemList:
     items: list[Item]
     next: int | None
     """the `after` of the next page"""
+
+
+@model
+class ItemInput:
+    """The beginning of what an item got."""
+
+    index: int
+    text: Annotated[str, Example('{"station": "DE-0001"}')]
+    """JSON, cut after 120 characters, or the type of what JSON cannot hold"""
+
+
+@model
+class ItemInputs:
+    """The inputs of items of a map, as far as they can be shown."""
+
+    inputs: list[ItemInput]
 
 
 @model

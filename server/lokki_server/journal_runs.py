@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from functools import partial
 from itertools import islice
 from typing import Any, Protocol
@@ -110,6 +110,9 @@ class JournalRuns:
 
     async def item(self, run_id: str, position: int, index: int) -> ItemDetail | None:
         return await self._detailed.item(await self._stage(run_id, position), index)
+
+    async def inputs(self, run_id: str, position: int, indices: Iterable[int]) -> dict[int, str]:
+        return await self._detailed.inputs(await self._stage(run_id, position), indices)
 
     # ---- lines -----------------------------------------------------------------------------------
 

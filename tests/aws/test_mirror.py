@@ -115,6 +115,8 @@ def test_items_are_reported_with_their_failures_and_outputs(client, switch):
     assert [(item["index"], item["error"]["type"]) for item in items] == [
         (1, "ValueError"), (4, "ValueError"),
     ]  # fmt: skip
+    inputs = client.get(f"{url}/stages/1/inputs", params={"item": [1, 3]}).json()["inputs"]
+    assert inputs == [{"index": 1, "text": "1"}, {"index": 3, "text": "3"}]
     page = client.get(f"{url}/stages/1/items", params={"limit": 2}).json()
     assert ([item["index"] for item in page["items"]], page["next"]) == ([0, 1], 1)
     item = client.get(f"{url}/stages/1/items/1").json()

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lokki.backends.values import NotShown, loaded, shown, shown_item
+from lokki.backends.values import NotShown, item_texts, loaded, shown, shown_item
 from lokki.store.codec import pack
 
 FOREIGN = "a value that JSON cannot hold"
@@ -225,3 +225,16 @@ def test_the_largest_value_that_is_shown():
     assert len(pickle.dumps(text, 5)) == 1_000_000
     assert shown(pack(text)) == {"json": text}
     assert shown(pack(text + "x")) == {"type": "a large value", "bytes": 1_000_001}
+
+
+def test_the_beginnings_of_items_are_texts():
+    found = [{"bird": "wren"}, "é" * 200, OrderedDict(), list(range(2_000)), float("nan")]
+    assert item_texts(pack(found), [0, 1, 2, 3, 4, 5]) == {
+        0: '{"bird": "wren"}',
+        1: f'"{"é" * 119}…',
+        2: "collections.OrderedDict",
+        3: "list",
+        4: '"nan"',
+    }
+    assert item_texts(pack({1}), [0]) == {}
+    assert item_texts(pack(["x" * 11_000_000]), [0]) == {}

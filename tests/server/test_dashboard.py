@@ -393,6 +393,8 @@ def test_an_item_shows_the_lines_of_its_own_stage(opened, server):
     expect(page.get_by_text("heard")).to_be_visible()
     expect(page.get_by_text("line 4", exact=True)).to_have_count(0)
     expect(page.get_by_role("region", name="Input")).to_have_text("Input4")
+    page.get_by_role("link", name="All items").click()
+    expect(page.get_by_role("row", name="#7").get_by_role("cell").first).to_have_text("7")
 
 
 def test_whole_numbers_are_exact(opened, server):

@@ -768,3 +768,15 @@ def test_a_trend_has_the_latest_runs_in_numbers(server):
     assert {each["status"] for each in found} == {"succeeded"}
     assert all(each["duration"] > 0 for each in found)
     assert server.get("/flows/never-run/trend")["runs"] == []
+
+
+def test_the_inputs_of_items_are_listed(server):
+    run = server.ran("doubled", count=5)["id"]
+    inputs = f"/runs/{run}/stages/1/inputs"
+    assert server.get(inputs, item=[4, 0, 9])["inputs"] == [
+        {"index": 4, "text": "4"},
+        {"index": 0, "text": "0"},
+    ]
+    assert server.get(f"/runs/{run}/stages/0/inputs", item=0)["inputs"] == []
+    server.problem(inputs, 422)
+    server.problem(inputs, 422, item=list(range(101)))

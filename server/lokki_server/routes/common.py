@@ -95,6 +95,11 @@ IdempotencyKey = Annotated[str | None, Header(max_length=255, min_length=1)]
 Position = Annotated[int, Path(ge=0, le=255)]
 Index = Annotated[int, Path(ge=0, lt=2**32)]
 
+Indices = Annotated[
+    list[Annotated[int, Field(ge=0, lt=2**32)]],
+    Query(min_length=1, max_length=100, description="indices of items"),
+]
+
 
 class LineFilter(BaseModel):
     """Which log lines are wanted."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from lokki.model.item import ItemDetail, ItemList, Strip
+from lokki.model.item import ItemDetail, ItemInput, ItemInputs, ItemList, Strip
 from lokki_server.problems import Problem
 from lokki_server.routes.common import (
     Index,
+    Indices,
     ItemsAsked,
     Position,
     RunId,
@@ -39,6 +40,13 @@ async def list_items(runs: Runs, run_id: RunId, position: Position, asked: Items
     )
     more, found = found[asked.limit :], found[: asked.limit]
     return ItemList(items=found, next=found[-1].index if more else None)
+
+
+@of_run.get("/stages/{position}/inputs", response_model=ItemInputs, responses=problems(404))
+async def list_inputs(runs: Runs, run_id: RunId, position: Position, item: Indices) -> Any:
+    """The beginnings of what items of a map got, at most 100; none from a list over 10 MB."""
+    found = await runs.inputs(run_id, position, item)
+    return ItemInputs(inputs=[ItemInput(index=index, text=text) for index, text in found.items()])
 
 
 @of_run.get("/items", response_model=ItemList, responses=problems(404))

@@ -3,7 +3,7 @@
 import { get, runPath, withQuery, written } from "../api.js";
 import { badge } from "../components/status.js";
 import { empty, failure, loading } from "../components/states.js";
-import { h, throttle } from "../dom.js";
+import { h, setText, throttle } from "../dom.js";
 import { ITEM_STATUSES } from "../model.js";
 import { navigate } from "../router.js";
 import { duration, when } from "../time.js";
@@ -16,9 +16,11 @@ export function itemsView({ run: first, match }) {
   let query = match.query;
   let abort = new AbortController();
   let counts = null;
+  const inputs = new Map();
   const position = Number(match.rest[1]);
   const base = `/ui${runPath(run, "stages", position, "items")}`;
   const ownStage = () => run.stages.find((stage) => stage.position === position);
+  const isMap = () => ownStage()?.kind === "map";
 
   const to = (changes) =>
     navigate(withQuery(base, { status: status.value, error: group.value, ...changes }));
@@ -101,8 +103,9 @@ export function itemsView({ run: first, match }) {
       );
       if (quietly && place.contains(document.activeElement)) return;
       place.replaceChildren(
-        found.items.length ? table(base, found.items) : empty("No items match"),
+        found.items.length ? table(base, found.items, isMap() ? inputs : null) : empty("No items match"),
       );
+      showInputs(found.items, signal);
       const here = (after) => withQuery(base, { ...asked, after });
       pager.replaceChildren(
         ...[
@@ -114,6 +117,17 @@ export function itemsView({ run: first, match }) {
     } catch (problem) {
       if (!signal.aborted && !quietly) place.replaceChildren(failure(problem, load));
     }
+  }
+
+  /** What the items got; it does not change, so each is asked for once. */
+  async function showInputs(items, signal) {
+    const item = items.map(({ index }) => index).filter((index) => !inputs.has(index));
+    if (!isMap() || !item.length) return;
+    const url = withQuery(runPath(run, "stages", position, "inputs"), { item });
+    const found = await get(url, signal).catch(() => ({ inputs: [] })); // the table goes without them
+    for (const { index, text } of found.inputs) inputs.set(index, text);
+    for (const cell of place.querySelectorAll("[data-item]"))
+      setText(cell, inputs.get(Number(cell.dataset.item)) ?? "");
   }
 
   const refresh = throttle(() => load({ quietly: true }), REFRESH_MS);
@@ -156,8 +170,8 @@ function options(select, wanted, chosen) {
   if (!same || document.activeElement !== select) select.value = String(chosen);
 }
 
-function table(base, items) {
-  const head = ["Item", "Status", "Attempts", "Started", "Took", "Failure"];
+function table(base, items, inputs) {
+  const head = ["Item", ...(inputs ? ["Input"] : []), "Status", "Attempts", "Started", "Took", "Failure"];
   return h(
     "div",
     { class: "table-box" },
@@ -183,13 +197,13 @@ function table(base, items) {
       h(
         "tbody",
         null,
-        items.map((item) => row(base, item)),
+        items.map((item) => row(base, item, inputs && (inputs.get(item.index) ?? ""))),
       ),
     ),
   );
 }
 
-function row(base, { index, status, attempts, reused, started, duration: seconds, error }) {
+function row(base, { index, status, attempts, reused, started, duration: seconds, error }, input) {
   const cell = (label, kind, ...children) =>
     h("td", { class: kind, "data-label": label }, ...children);
   return h(
@@ -200,6 +214,7 @@ function row(base, { index, status, attempts, reused, started, duration: seconds
       { scope: "row", "data-label": "Item" },
       h("a", { class: "id", href: `${base}/${index}` }, `#${index}`),
     ),
+    input !== null && h("td", { class: "item-input", "data-item": index, "data-label": "Input" }, input),
     cell("Status", null, badge(status).node),
     cell("Attempts", "number", reused ? "reused" : String(attempts)),
     cell("Started", null, when(started)),
