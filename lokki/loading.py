@@ -165,6 +165,14 @@ def _from_name(name: str) -> ModuleType:
     return module
 
 
+def _meant(path: Path) -> str:
+    """A question about a file beside a missing one, if one has nearly its name."""
+    import difflib
+
+    near = difflib.get_close_matches(path.name, [each.name for each in path.parent.glob("*.py")], 1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
 def _from_file(source: str) -> ModuleType:
     """Import a file as the module of its name, with its folder on the path, like Python."""
     path = Path(source).resolve()
@@ -172,7 +180,7 @@ def _from_file(source: str) -> ModuleType:
         inside = Path(source, "flows.py")
         raise NotThere(f"{source} is a folder; name a file in it, such as {inside}")
     if not path.is_file():
-        raise NotThere(f"there is no file {source}")
+        raise NotThere(f"there is no file {source}{_meant(path)}")
     root, name = located(path)
     _refuse_taken(name, root)
     sys.path.insert(0, str(root))

@@ -371,6 +371,7 @@ def test_flows_that_a_file_has_imported_are_not_its_own(write, tmp_path):
     ("place", "body", "told"),
     [
         ("nosuch.py", "", "NotThere there is no file nosuch.py"),
+        ("bird.py", "", "NotThere there is no file bird.py; did you mean birds.py?"),
         ("nosuch", "", "NotThere there is no module 'nosuch'"),
         ("birds.py", "1 / 0", "LoadError birds.py cannot be imported Traceback"),
         ("birds.py", "exit()", "LoadError birds.py exits on import"),

@@ -35,5 +35,8 @@ def test_a_package_that_is_missing_is_reported(package):
         "serve",
     )
     assert done.returncode == 1
-    assert f"needs the package '{package}': pip install 'lokki-engine[server]'" in done.stderr
+    assert (
+        f"needs the package '{package}': uv add 'lokki-engine[server]', or pip install"
+        in done.stderr
+    )
     assert "Traceback" not in done.stderr

@@ -48,7 +48,8 @@ def command(sources: tuple[str, ...], **settings: Any) -> None:
         from lokki_server import server
     except ModuleNotFoundError as error:
         raise click.ClickException(
-            f"lokki serve needs the package '{error.name}': pip install 'lokki-engine[server]'"
+            f"lokki serve needs the package '{error.name}': uv add 'lokki-engine[server]', or "
+            "pip install 'lokki-engine[server]'"
         ) from error
     named = [each.strip() for each in config.server.flows.split(",") if each.strip()]
     server.serve(config, sources or named)
