@@ -215,9 +215,10 @@ class S3Store:
 
     async def _put_parts(self, key: str, body: bytes) -> None:
         """Put a large object in parts; a failed put leaves nothing."""
+        which: dict[str, str] = {}
         with anyio.CancelScope(shield=True):  # otherwise, nobody knows what to abort
             upload = await self._ask("store", key, "create_multipart_upload")
-        which = {"UploadId": upload["UploadId"]}
+            which["UploadId"] = upload["UploadId"]
         try:
             done = await self._sent(key, body, which)
             parts = [{"PartNumber": number, "ETag": tag} for number, tag in sorted(done.items())]
