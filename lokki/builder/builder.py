@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
@@ -13,6 +13,7 @@ from typing import Any
 
 from lokki.builder.children import standard_notes
 from lokki.builder.document import Document
+from lokki.builder.durable import check_durable, orchestrator_source
 from lokki.builder.image_pkg import CODE, RUNTIME_CLIENT, write_dockerfile
 from lokki.builder.limits import check_limits, json_text
 from lokki.builder.needs import Needs, digest_of, needs_of
@@ -56,14 +57,15 @@ _MOST_OF_A_TAG = 32  # a function's description, which has it, has at most 256 c
 class Build:
     """What was written, with notes about it.
 
-    ``package`` is None if there is an image instead; ``image`` is the folder of its Dockerfile.
-    ``digest`` is a hash of what both are made of; ``reused``: they existed before.
+    ``machine`` is None for a durable function, ``package`` if there is an image instead; ``image``
+    is the folder of its Dockerfile. ``digest`` is a hash of what both are made of; ``reused``:
+    they existed before.
     ``with_image`` makes the template for an image of another tag.
     """
 
     folder: Path
     template: Path
-    machine: Path
+    machine: Path | None
     package: Zip | None
     image: Path | None
     states: int
@@ -94,22 +96,28 @@ def build(graph: FlowGraph[Any], config: Config, *, reuse: bool = False) -> Buil
     needs = needs_of(source)
     named = replace(graph, name=config.aws.deployed_name(graph.name))
     document = partial(template, named, config, module=source.module, python=python)
-    machine = state_machine(named, config)
+    durable = config.aws.target == "durable"
+    if durable:
+        check_durable(named, config, python)
+    machine = None if durable else state_machine(named, config)
     check_limits(document(), machine)
     folder = Path(config.build_dir)
-    lambdas, handler = folder / "lambdas", handler_source(graph)
+    lambdas, modules = folder / "lambdas", _modules(graph, config)
     zipped = config.lambda_.package_type == "zip" and _has_functions(graph)
     imaged, settings = needs_image(graph, config), config.lambda_
     kinds = f"{zipped} {imaged} {settings.architecture} {settings.base_image}"
-    digest, made = digest_of(source, needs, handler, python, kinds), lambdas / _MADE_OF
+    digest, made = (
+        digest_of(source, needs, "".join(modules.values()), python, kinds),
+        lambdas / _MADE_OF,
+    )
     reused = reuse and made.is_file() and made.read_text() == digest
     if not reused:
         if lambdas.exists():
             shutil.rmtree(lambdas)
         if zipped:
-            notes += _zip(source, needs, lambdas, handler, config, python)
+            notes += _zip(source, needs, lambdas, modules, config, python)
         if imaged:
-            notes += _image(source, needs, lambdas, handler, config, python)
+            notes += _image(source, needs, lambdas, modules, config, python)
         lambdas.mkdir(parents=True, exist_ok=True)
         made.write_text(digest)
     package = read_zip(lambdas / "function.zip") if zipped else None
@@ -123,10 +131,10 @@ def build(graph: FlowGraph[Any], config: Config, *, reuse: bool = False) -> Buil
     return Build(
         folder,
         _written(folder / "template.yaml", made_of),
-        _written(folder / "statemachine.json", machine),
+        None if machine is None else _written(folder / "statemachine.json", machine),
         package,
         lambdas if imaged else None,
-        len(machine.states),
+        0 if machine is None else len(machine.states),
         len(made_of.resources),
         tuple(permissions(named, config)),
         tuple(dict.fromkeys(notes)),
@@ -170,6 +178,14 @@ def handler_source(graph: FlowGraph[Any]) -> str:
     )
 
 
+def _modules(graph: FlowGraph[Any], config: Config) -> dict[str, str]:
+    """The modules that Lambda calls, by the names of their files."""
+    handler = {"handler.py": handler_source(graph)}
+    if config.aws.target != "durable":
+        return handler
+    return {**handler, "orchestrator.py": orchestrator_source(graph.name, dumped(graph.structure))}
+
+
 def _check(graph: FlowGraph[Any]) -> None:
     flow = graph.flow
     assert flow is not None
@@ -192,25 +208,36 @@ def _has_functions(graph: FlowGraph[Any]) -> bool:
 
 
 def _zip(
-    source: Source, needs: Needs, folder: Path, handler: str, config: Config, python: str
+    source: Source,
+    needs: Needs,
+    folder: Path,
+    modules: Mapping[str, str],
+    config: Config,
+    python: str,
 ) -> tuple[str, ...]:
     """Write the package; notes about its dependencies."""
     code = folder / CODE
-    needed = write_requirements(needs, folder)
+    needed = write_requirements(needs, folder, durable=config.aws.target == "durable")
     dependencies = install(needed, python=python, architecture=config.lambda_.architecture)
-    copy_code(source, code, handler, beside=dependencies)
+    copy_code(source, code, modules, beside=dependencies)
     write_zip(dependencies, code, folder / "function.zip")
     shutil.rmtree(code)
-    (folder / "handler.py").write_text(handler, "utf-8")
+    (folder / "handler.py").write_text(modules["handler.py"], "utf-8")
     return install_notes(dependencies)
 
 
 def _image(
-    source: Source, needs: Needs, folder: Path, handler: str, config: Config, python: str
+    source: Source,
+    needs: Needs,
+    folder: Path,
+    modules: Mapping[str, str],
+    config: Config,
+    python: str,
 ) -> tuple[str, ...]:
     """Write the image's folder; notes about the dependencies that it will have."""
-    needed, base = write_requirements(needs, folder, RUNTIME_CLIENT), config.lambda_.base_image
-    copy_code(source, folder / CODE, handler)
+    durable, base = config.aws.target == "durable", config.lambda_.base_image
+    needed = write_requirements(needs, folder, RUNTIME_CLIENT, durable=durable)
+    copy_code(source, folder / CODE, modules)
     shutil.copyfile(folder / CODE / "handler.py", folder / "handler.py")
     architecture = config.lambda_.architecture
     write_dockerfile(folder, python=python, architecture=architecture, base=base)

@@ -25,7 +25,7 @@ _LONGEST_REFERENCE = "x" * 63
 _SMALLER = "split the flow, or call the inner steps of a map in one function with direct_pass=True"
 
 
-def check_limits(made: Template, machine: StateMachine) -> None:
+def check_limits(made: Template, machine: StateMachine | None) -> None:
     """Raise BuildError for documents that AWS would refuse, with what to change."""
     for problem in _problems(made, machine):
         raise BuildError(problem)
@@ -38,7 +38,7 @@ def json_text(document: Document) -> str:
     return shown if len(shown.encode()) <= _MOST_DOCUMENT_BYTES else _compact(value)
 
 
-def _problems(made: Template, machine: StateMachine) -> Iterator[str]:
+def _problems(made: Template, machine: StateMachine | None) -> Iterator[str]:
     for resource in made.resources.values():
         if isinstance(resource, Function) and resource.environment is not None:
             yield from _of_variables(resource.environment["Variables"])
@@ -47,7 +47,8 @@ def _problems(made: Template, machine: StateMachine) -> Iterator[str]:
             f"the flow needs {len(made.resources)} resources, but a stack has at most "
             f"{MOST_RESOURCES}: {_SMALLER}"
         )
-    for name, document in {"template": made, "state machine": machine}.items():
+    documents = {"template": made, **({"state machine": machine} if machine else {})}
+    for name, document in documents.items():
         size = len(_compact(document.to_json()).encode())
         if size > _MOST_DOCUMENT_BYTES:
             yield (

@@ -147,6 +147,7 @@ class Function(Resource):
 
     TYPE: ClassVar = "AWS::Lambda::Function"
 
+    function_name: Any = None
     description: str
     package_type: str
     code: Mapping[str, Any]
@@ -165,7 +166,19 @@ class Function(Resource):
     layers: Sequence[str] | None = None
     vpc_config: Mapping[str, Any] | None = None
     tracing_config: Mapping[str, Any] | None = None
+    durable_config: Mapping[str, Any] | None = None
     tags: Any = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alias(Resource):
+    """A name for a version of a function."""
+
+    TYPE: ClassVar = "AWS::Lambda::Alias"
+
+    name: str
+    function_name: Any
+    function_version: Any
 
 
 @dataclass(frozen=True, kw_only=True)

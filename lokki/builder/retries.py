@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import accumulate, islice, repeat
 from math import ceil, inf
 
@@ -10,10 +10,9 @@ from lokki.builder.asl import Retrier
 from lokki.builder.sizes import is_batch
 from lokki.errors import WorkerDied, never_retried
 from lokki.retry import RetryConfig, RetryLater
-from lokki.runtime.deaths import DEATHS
+from lokki.runtime.deaths import death_names, error_names
 from lokki.runtime.event import FAILED, MOST_LATER
-from lokki.runtime.units import TaskUnit
-from lokki.stages import StepCall
+from lokki.runtime.units import TaskUnit, longest
 
 # https://docs.aws.amazon.com/step-functions/latest/dg/bp-lambda-serviceexception.html
 _LAMBDA_ERRORS = (
@@ -86,7 +85,7 @@ def retriers(unit: TaskUnit, *, several: bool = False) -> tuple[Retrier, ...]:
         _service((RetryLater.__name__,), attempts=MOST_LATER, longest=300, first=10),
     )
     held = several or len(unit.calls) > 1
-    policy = _longest(unit.calls)
+    policy = longest(unit.calls)
     names = (death_names if held else error_names)(policy.exceptions)
     if not policy.retries or not names:
         return service
@@ -111,11 +110,6 @@ def _service(errors: tuple[str, ...], *, attempts: int, longest: int, first: int
     )
 
 
-def _longest(calls: Sequence[StepCall]) -> RetryConfig:
-    """The policy of the call with the most attempts."""
-    return max((call.step.retry for call in calls), key=lambda policy: policy.retries)
-
-
 def _retrier(policy: RetryConfig, names: tuple[str, ...]) -> Retrier:
     """A policy in whole seconds, at least one; the longest wait must be longer than the first."""
     first = max(1, ceil(policy.wait(1)))
@@ -131,7 +125,7 @@ def _retrier(policy: RetryConfig, names: tuple[str, ...]) -> Retrier:
 
 def most_wait(unit: TaskUnit) -> float:
     """The seconds that a state waits between all attempts of its calls."""
-    retrier = _retrier(_longest(unit.calls), ())
+    retrier = _retrier(longest(unit.calls), ())
     first, most = float(retrier.interval_seconds), retrier.max_delay_seconds or inf
     factors = repeat(retrier.backoff_rate, retrier.max_attempts)
     waits = accumulate(factors, lambda wait, factor: min(wait * factor, most), initial=first)
@@ -149,28 +143,6 @@ def rounded(policy: RetryConfig) -> list[str]:
     return [f"{name}={here:g} becomes {there}" for name, here, there in waits if here != there]
 
 
-def error_names(exceptions: Sequence[type[BaseException]]) -> tuple[str, ...]:
-    """The names by which Step Functions knows these exceptions; those of deaths are among them.
-
-    The runtime raises a subclass under the name of its class here (see `lokki.call.retried_as`).
-    For ``Exception``, everything that a task can fail with, including timeouts and lost processes.
-    """
-    if _everything(exceptions):
-        return ("States.TaskFailed", "States.Timeout")
-    names = {each.__name__ for each in exceptions}
-    return tuple(sorted(names | set(death_names(exceptions))))
-
-
-def death_names(exceptions: Sequence[type[BaseException]]) -> tuple[str, ...]:
-    """The names of AWS's errors among these exceptions: timeouts, lost processes."""
-    found = (names for kind, names in DEATHS.items() if issubclass(kind, tuple(exceptions)))
-    return tuple(sorted(name for names in found for name in names))
-
-
-def _everything(exceptions: Sequence[type[BaseException]]) -> bool:
-    return any(issubclass(Exception, each) for each in exceptions)
-
-
 # ---- Batch ---------------------------------------------------------------------------------------
 
 
@@ -181,7 +153,7 @@ def job_attempts(unit: TaskUnit, *, spot: bool = False) -> Mapping[str, object]:
     job that dies runs again if the policy names WorkerDied; one whose host goes away always does.
     Batch counts both alike, so with ``spot`` a job runs as often as Batch allows.
     """
-    policy = _longest(unit.calls)
+    policy = longest(unit.calls)
     again = issubclass(WorkerDied, policy.exceptions)
     least = _MOST_BATCH_ATTEMPTS if spot else _BATCH_ATTEMPTS
     attempts = max(least, policy.retries + 1 if again else 1)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from math import ceil
 from typing import Any
 
+from lokki.builder.durable import durable_resources, orchestrator_role, orchestrator_statements
 from lokki.builder.encryption import kms_key
 from lokki.builder.granted import granted_policies, granted_statements
 from lokki.builder.notices import notice_resources
@@ -66,6 +67,8 @@ _EXECUTION_POLICY = "service-role/AmazonECSTaskExecutionRolePolicy"
 """What starts a job: pulls its image and writes its logs."""
 _HAS_PREFIX = "HasImagePrefix"
 _FLOW_TAG = "lokki:flow"
+DURABLE_FUNCTION = "DurableFunctionArn"
+"""The output with the alias of a durable function."""
 DEPLOYMENT = "Deployment"
 """The output with the deployment, if it has a name."""
 _LAMBDA = "lambda"
@@ -124,7 +127,10 @@ def permissions(graph: FlowGraph[Any], config: Config) -> Iterator[tuple[str, St
         may = step_statements(graph, config)
         for statement in [*may, *service_statements(config), *granted_statements(config)]:
             yield "steps", statement
-    if config.aws.roles.pipeline is None:
+    if config.aws.target == "durable":
+        for statement in orchestrator_statements(functions, config):
+            yield "durable function", statement
+    elif config.aws.roles.pipeline is None:
         maps = any(isinstance(stage, MapStage) for stage in graph.stages)
         own = own_statements() if maps else []
         for statement in [*machine_statements(graph, functions, config), *own]:
@@ -150,11 +156,21 @@ class _TemplateMaker:
             else None,
             resources=resources,
             outputs={
-                "StateMachineArn": {"Value": ref("StateMachine")},
+                **self._target(),
                 "LogGroup": {"Value": ref("Logs")},
                 **({DEPLOYMENT: {"Value": deployment}} if deployment else {}),
             },
         )
+
+    @property
+    def _is_durable(self) -> bool:
+        return self.config.aws.target == "durable"
+
+    def _target(self) -> dict[str, Any]:
+        """The output with what runs the flow."""
+        if self._is_durable:
+            return {DURABLE_FUNCTION: {"Value": ref("Live")}}
+        return {"StateMachineArn": {"Value": ref("StateMachine")}}
 
     def _used(self) -> list[str]:
         """The parameters that the template uses."""
@@ -202,7 +218,7 @@ class _TemplateMaker:
             yield from self._versions()
         if self._jobs():
             yield from self._batch()
-        yield from self._machine()
+        yield from self._orchestrator() if self._is_durable else self._machine()
         yield from notice_resources(self.graph.name, self.config, self._tags)
         flow = self.graph.flow
         if flow is not None and flow.schedule is not None:
@@ -363,6 +379,17 @@ class _TemplateMaker:
                 tags=self._tags,
             ),
         )
+
+    def _orchestrator(self) -> Iterator[tuple[str, Resource]]:
+        functions = self._functions()
+        versions = {unit.name: self._version_id(unit) for unit in functions}
+        roles = {}
+        if self.config.aws.roles.pipeline is None:
+            ids = [self._function_id(unit) for unit in functions]
+            made = orchestrator_role(ids, self.config)
+            roles = {named("OrchestratorRole", made): self._completed(made)}
+        like = self._function(functions[0])
+        yield from durable_resources(self.graph, self.config, like, versions, roles)
 
     def _substitutions(self) -> dict[str, Any]:
         arns = {

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -25,6 +25,8 @@ _OF_COMMANDS = ("click", "rich", "markdown-it-py", "mdurl", "pygments")
 _OF_BOTO = ("boto3", "botocore", "aioboto3", "aiobotocore")
 _SERVICES = ("s3", "secretsmanager", "sts")
 """The services that lokki uses in Lambda; botocore's data about the others takes 15 MB."""
+_DURABLE_SDK = "aws-durable-execution-sdk-python>=3,<4"
+"""What a durable function runs by, which calls Lambda."""
 _ABOUT = ("requirements.txt", "overrides.txt", "services.txt")
 """The files that list what is installed."""
 _COMPLETE = ".complete"
@@ -56,20 +58,23 @@ class Zip:
     parts: tuple[Part, ...]
 
 
-def write_requirements(needs: Needs, folder: Path, *more: str) -> Path:
+def write_requirements(needs: Needs, folder: Path, *more: str, durable: bool = False) -> Path:
     """Write the requirements of a package into ``folder``, and the wheels made on this machine.
 
-    Dependencies of lokki's commands are left out, unless something else may need them.
+    Dependencies of lokki's commands are left out, unless something else may need them. ``durable``:
+    the package has a durable function.
     """
     folder.mkdir(parents=True, exist_ok=True)
     wheels = folder / "wheels"
     local = (each.put(wheels) for each in needs.wheels)
-    lines = [*needs.lines, *local, own_requirement(wheels), *more]
+    lines = [*needs.lines, *local, own_requirement(wheels), *more, *[_DURABLE_SDK] * durable]
     unused = [name for name in _OF_COMMANDS if not needs.has(name)]
     (folder / "overrides.txt").write_text(
         "".join(f"{name}; sys_platform == ''\n" for name in unused)
     )
-    (folder / "services.txt").write_text("" if needs.has(*_OF_BOTO) else "\n".join(_SERVICES))
+    (folder / "services.txt").write_text(
+        "" if needs.has(*_OF_BOTO) else "\n".join([*_SERVICES, *["lambda"] * durable])
+    )
     file = folder / "requirements.txt"
     file.write_text("\n".join(lines) + "\n", "utf-8")
     return file
@@ -122,21 +127,24 @@ def _compile(folder: Path) -> None:
     subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
 
 
-def copy_code(source: Source, folder: Path, handler: str, beside: Path | None = None) -> None:
-    """Copy the flow's files, and the module that Lambda calls.
+def copy_code(
+    source: Source, folder: Path, modules: Mapping[str, str], beside: Path | None = None
+) -> None:
+    """Copy the flow's files, and the modules that Lambda calls, by the names of their files.
 
     ``beside`` has the other files of a package. Raises BuildError for a clash with one of them.
     """
     for file in source.files:
         theirs = beside is not None and (beside / file).exists()
-        if theirs or (file.name == "handler.py" and file.parent == Path()):
+        if theirs or (file.name in modules and file.parent == Path()):
             raise BuildError(
                 f"{source.root / file} has the name of another file in the package; rename it"
             )
         target = folder / file
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(source.root / file, target)
-    (folder / "handler.py").write_text(handler, "utf-8")
+    for name, text in modules.items():
+        (folder / name).write_text(text, "utf-8")
 
 
 def write_zip(dependencies: Path, code: Path, file: Path) -> None:

@@ -113,6 +113,23 @@ class Aws:
         None, "ARN of the SNS topic, or the e-mail address, for notices of failed runs"
     )
     schedule: Scheduled = field(default_factory=Scheduled)
+    target: Literal["stepfunctions", "durable"] = _key(
+        "stepfunctions",
+        "what runs a flow: a state machine, or a durable function of Lambda",
+        option="--target",
+    )
+    execution_timeout: int = _key(
+        7 * 24 * 60 * 60,
+        "seconds that a run of a durable function may take",
+        least=1,
+        most=31_622_400,
+    )
+    execution_retention: int = _key(
+        14,
+        "days that AWS keeps what it knows of an ended run of a durable function",
+        least=1,
+        most=90,
+    )
     map: Literal["standard", "express"] = _key(
         "standard", "executions of a map's items; express ones are cheaper, and end in five minutes"
     )

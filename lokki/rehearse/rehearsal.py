@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -20,15 +20,18 @@ from lokki.builder.image_pkg import ENTRYPOINT, image_uri
 from lokki.builder.permissions import secret_arns
 from lokki.builder.queues import named_queue, queue_of
 from lokki.builder.sizes import is_batch
+from lokki.builder.template import DURABLE_FUNCTION
 from lokki.config import Config
 from lokki.errors import BuildError
 from lokki.graph import FlowGraph
 from lokki.model.failure import Failure
+from lokki.rehearse import durable
 from lokki.rehearse.environment import architecture, runtime_python
 from lokki.rehearse.images import assembled
 from lokki.rehearse.moto_patches import lambdas
 from lokki.rehearse.moto_patches.platform import Image, Platform
 from lokki.rehearse.moto_patches.server import REGION, serving
+from lokki.rehearse.outcome import Progress, Rehearsed, StateRow, lines_of, silent
 from lokki.runtime.event import execution_input
 from lokki.runtime.payloads import MapFailed, Payloads
 from lokki.runtime.units import units
@@ -40,47 +43,6 @@ BUCKET = "lokki-rehearsal"
 _CREDENTIALS = {"AWS_ACCESS_KEY_ID": "rehearsal", "AWS_SECRET_ACCESS_KEY": "rehearsal"}
 _POLL_INTERVAL = 0.1
 _STACK_FAILED = ("CREATE_FAILED", "ROLLBACK_IN_PROGRESS", "ROLLBACK_COMPLETE")
-
-
-@dataclass(frozen=True, slots=True)
-class StateRow:
-    """A state of an execution: its kind, its duration in seconds, its failed attempts.
-
-    ``items``, for a map, counts items by status.
-    """
-
-    name: str
-    kind: str
-    seconds: float | None
-    retries: int
-    items: Mapping[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Rehearsed:
-    """The outcome of a rehearsal.
-
-    ``status`` is the execution's; if it has not succeeded, ``error`` and ``cause`` are what Step
-    Functions reports, and ``failures`` what the steps report, or what ended the process of an item.
-    """
-
-    run_id: str
-    status: str
-    result: Any
-    error: str | None
-    cause: str | None
-    failures: tuple[Failure, ...]
-    states: tuple[StateRow, ...]
-    lines: tuple[str, ...]
-    seconds: float
-
-
-Progress = Callable[[str], None]
-"""Called with the current action."""
-
-
-def _silent(_: str) -> None:
-    """Reports to nobody."""
 
 
 class Rehearsal:
@@ -98,7 +60,7 @@ class Rehearsal:
         graph: FlowGraph[Any],
         params: Mapping[str, Any],
         config: Config,
-        report: Progress = _silent,
+        report: Progress = silent,
     ) -> Rehearsed:
         """Build a flow as configured, and execute it with the JSON values ``params``.
 
@@ -124,13 +86,16 @@ class Rehearsal:
         async with _clients(self._session, self.endpoint) as client:
             report("creating the stack")
             await self._place(client, graph, config, built)
-            arn = await self._create(client, graph, built)
+            outputs = await self._create(client, graph, built)
             report("executing")
             run_id = f"rehearsal-{self._count}"
             async with S3Store(bucket, endpoint=self.endpoint, region=REGION) as store:
                 payloads = Payloads(store, config.aws.deployed_name(graph.name))
+                about = graph, run_id, params, payloads, report
                 try:
-                    return await _execute(client, graph, arn, run_id, params, payloads, report)
+                    if (arn := outputs.get(DURABLE_FUNCTION)) is not None:
+                        return await durable.execute(client.lambda_, client.logs, arn, *about)
+                    return await _execute(client, outputs["StateMachineArn"], *about)
                 finally:
                     lambdas.end_idle()  # no other execution uses these functions
 
@@ -158,8 +123,10 @@ class Rehearsal:
         for queue in filter(None, queues):
             await _make_queue(client, queue)
 
-    async def _create(self, client: _Clients, graph: FlowGraph[Any], built: Build) -> str:
-        """Create the stack from the template itself; the ARN of its state machine."""
+    async def _create(
+        self, client: _Clients, graph: FlowGraph[Any], built: Build
+    ) -> dict[str, str]:
+        """Create the stack from the template itself; its outputs."""
         name = f"{graph.name}-{self._count}"
         cloudformation = client.cloudformation
         try:
@@ -179,9 +146,7 @@ class Rehearsal:
                 f"the stack of flow '{graph.name}' is {stack['StackStatus']}: "
                 f"{stack.get('StackStatusReason', '')}"
             )
-        outputs = {each["OutputKey"]: each["OutputValue"] for each in stack["Outputs"]}
-        arn: str = outputs["StateMachineArn"]
-        return arn
+        return {each["OutputKey"]: each["OutputValue"] for each in stack["Outputs"]}
 
 
 async def _make_queue(client: _Clients, name: str) -> None:
@@ -208,8 +173,8 @@ async def _make_queue(client: _Clients, name: str) -> None:
 
 async def _execute(
     client: _Clients,
-    graph: FlowGraph[Any],
     arn: str,
+    graph: FlowGraph[Any],
     run_id: str,
     params: Mapping[str, Any],
     payloads: Payloads,
@@ -223,7 +188,7 @@ async def _execute(
     while (described := await machine.describe_execution(executionArn=execution))[
         "status"
     ] == "RUNNING":
-        if report is not _silent:
+        if report is not silent:
             report(f"executing{await _counts(machine, execution)}")
         await anyio.sleep(_POLL_INTERVAL)
     status, result, error, cause = (
@@ -244,7 +209,7 @@ async def _execute(
     failures += await _unreported(machine, execution, payloads, run_id, failures)
     states = [row async for row in _states(machine, execution)]
     seconds = (described["stopDate"] - described["startDate"]).total_seconds()
-    lines = await _lines(client.logs, arn.rpartition(":")[2])
+    lines = await lines_of(client.logs, arn.rpartition(":")[2])
     return Rehearsed(
         run_id, status, result, error, cause, tuple(failures), tuple(states), tuple(lines), seconds
     )
@@ -328,18 +293,6 @@ async def _history(machine: Any, execution: str) -> AsyncIterator[Any]:
             yield event
 
 
-async def _lines(logs: Any, flow: str) -> list[str]:
-    """What functions and jobs wrote, by time."""
-    found: list[tuple[int, str]] = []
-    pages = logs.get_paginator("filter_log_events")
-    try:
-        async for page in pages.paginate(logGroupName=f"/lokki/{flow}"):
-            found += [(each["timestamp"], each["message"]) for each in page["events"]]
-    except logs.exceptions.ResourceNotFoundException:
-        return []
-    return [message for _, message in sorted(found, key=lambda each: each[0])]
-
-
 # ---- clients -------------------------------------------------------------------------------------
 
 
@@ -351,6 +304,7 @@ class _Clients:
     logs: Any
     batch: Any
     iam: Any
+    lambda_: Any
     secretsmanager: Any
 
 
@@ -360,7 +314,7 @@ async def _clients(session: AioSession, endpoint: str) -> AsyncIterator[_Clients
         opened = {
             name: await stack.enter_async_context(
                 session.create_client(
-                    name,
+                    name.rstrip("_"),
                     endpoint_url=endpoint,
                     region_name=REGION,
                     aws_access_key_id="rehearsal",

@@ -14,7 +14,8 @@ from importlib import import_module
 
 from lokki.errors import LokkiError
 from lokki.runtime.event import EVENT, FAILED, REDRIVEN, parse
-from lokki.runtime.invocation import Invocation, StepFailed
+from lokki.runtime.invocation import Invocation
+from lokki.runtime.work import StepFailed
 
 
 def main() -> int:

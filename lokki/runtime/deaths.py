@@ -1,12 +1,12 @@
-"""AWS's names for processes that ended, or were ended, without a report of their own."""
+"""The names of errors on AWS: the user's, and those of processes that ended without a report."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lokki.errors import WorkerDied
+from lokki.errors import WorkerDied, never_retried
 
 DEATHS: Mapping[type[Exception], tuple[str, ...]] = {
     TimeoutError: ("States.Timeout", "Sandbox.Timedout"),
@@ -14,7 +14,12 @@ DEATHS: Mapping[type[Exception], tuple[str, ...]] = {
 }
 """The names of AWS, by what such an end is locally
 (https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html)."""
-_OURS = {name: kind.__name__ for kind, names in DEATHS.items() for name in names}
+_CHAINED_TIMEOUT = "ChainedInvoke.Timeout"
+"""A durable function's name for the timeout of a function that it called, besides Lambda's own."""
+_KINDS: Mapping[str, type[Exception]] = {
+    _CHAINED_TIMEOUT: TimeoutError,
+    **{name: kind for kind, names in DEATHS.items() for name in names},
+}
 _NOT_IMPORTED = "Runtime.ImportModuleError"
 _DECLARE = (
     "a package has what the nearest pyproject.toml declares as dependencies, and the files that "
@@ -24,12 +29,49 @@ _JOB_FAILED = "States.TaskFailed"
 _JOB_OUT_OF_TIME = "Job attempt duration exceeded timeout"
 
 
+def error_names(exceptions: Sequence[type[BaseException]]) -> tuple[str, ...]:
+    """The names by which AWS knows these exceptions; those of deaths are among them.
+
+    The runtime raises a subclass under the name of its class here (see `lokki.call.retried_as`).
+    For ``Exception``, everything that a task can fail with, including timeouts and lost processes.
+    """
+    if covers_all(exceptions):
+        return ("States.TaskFailed", "States.Timeout")
+    names = {each.__name__ for each in exceptions}
+    return tuple(sorted(names | set(death_names(exceptions))))
+
+
+def death_names(exceptions: Sequence[type[BaseException]]) -> tuple[str, ...]:
+    """The names of AWS's errors among these exceptions: timeouts, lost processes."""
+    found = (names for kind, names in DEATHS.items() if issubclass(kind, tuple(exceptions)))
+    return tuple(sorted(name for names in found for name in names))
+
+
+def is_death(name: str) -> bool:
+    """Whether AWS reports the end of a process under this name."""
+    return name in _KINDS
+
+
+def is_retried(name: str, exceptions: Sequence[type[BaseException]]) -> bool:
+    """Whether a policy for these exceptions retries an error that AWS reports under this name."""
+    if (kind := _KINDS.get(name)) is not None:
+        return issubclass(kind, tuple(exceptions))
+    if covers_all(exceptions):
+        return name not in never_retried().difference(each.__name__ for each in exceptions)
+    return name in error_names(exceptions)
+
+
+def covers_all(exceptions: Sequence[type[BaseException]]) -> bool:
+    """Whether all exceptions are among these."""
+    return any(issubclass(Exception, each) for each in exceptions)
+
+
 def as_here(error: str, cause: str) -> tuple[str, str]:
     """The name and text of an error that AWS reports; those of a death are as locally."""
     told = _read(cause)
     text = str(told.get("errorMessage", cause))
-    if error in _OURS:
-        return _OURS[error], f"{error}: {text}"
+    if error in _KINDS:
+        return _KINDS[error].__name__, f"{error}: {text}"
     if error == _JOB_FAILED and "JobId" in told:
         return _of_job(told)
     return error, f"{text}: {_DECLARE}" if error == _NOT_IMPORTED else text

@@ -5,13 +5,15 @@
 value itself if JSON preserves it exactly, otherwise the URL of the stored result. Where an event
 would become too large with several items, an item is its index alone: its input is the result
 that the call before stored under it.
+
+A durable function passes ``slice`` instead, which says which items these are: see `Slice`.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from lokki.errors import LokkiError, ParameterError
@@ -28,6 +30,9 @@ MOST_BATCH_BYTES = 192 * 1024
 """Of the items of a batch: the flow's parameters and those of the state are beside them."""
 MOST_PARAMS_BYTES = 250 * 1024
 """Of a run's parameters: a value in the event, and what AWS adds, are beside them."""
+ORCHESTRATION = "LOKKI_ORCHESTRATION"
+"""The variable of a durable function with the functions that it calls, by step, and how many calls
+a map makes at a time, as JSON."""
 FLOW, STEP = "LOKKI_FLOW_NAME", "LOKKI_STEP_NAME"
 MODULE, BUCKET = "LOKKI_MODULE_NAME", "LOKKI_ARTIFACT_BUCKET"
 """The variables of a function or job: its flow and step, the module of the flow, the bucket of
@@ -81,10 +86,45 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
+class Slice:
+    """The ``count`` items of a map from index ``first`` on, but for those ``without`` an input.
+
+    Their inputs are in the ``manifest``, whose bytes from ``start`` to ``end`` have those of index
+    ``base`` and after; without a manifest, they are the results of the call before. ``died``: AWS's
+    name and text of what ended the process that had this slice before.
+    """
+
+    first: int
+    count: int
+    base: int = 0
+    manifest: str | None = None
+    start: int = 0
+    end: int = 0
+    without: tuple[int, ...] = ()
+    died: tuple[str, str] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The slice in an event."""
+        return {name: value for name, value in asdict(self).items() if value not in (None, ())}
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Slice:
+        """The slice in an event. Raises EventError for one that cannot be."""
+        names = {each.name for each in fields(cls)}
+        lists = {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
+        try:
+            return cls(**{name: given[name] for name in given if name in names} | lists)
+        except TypeError as error:
+            raise EventError(f"'slice' of the event is not one: {error}") from None
+
+
+@dataclass(frozen=True, slots=True)
 class LambdaEvent:
     """An event with its ``input`` and, inside a map, its ``index`` in the source.
 
-    ``batch``: instead of these, the items of an invocation that has several. ``retried``: how often
+    ``batch``: instead of these, the items of an invocation that has several; ``slice``: those of a
+    durable function. ``cut``: its result is cut into slices of so many items, 0 for the default.
+    ``retried``: how often
     the state was entered again; ``redriven``: how often its execution was redriven; ``direct``: it
     comes from no state, so that the step is called with its input, whatever is stored.
     """
@@ -93,6 +133,8 @@ class LambdaEvent:
     input: Any = None
     index: int | None = None
     batch: tuple[Item, ...] | None = None
+    slice: Slice | None = None
+    cut: int | None = None
     retried: int = 0
     redriven: int = 0
     direct: bool = False
@@ -103,8 +145,8 @@ class LambdaEvent:
 
     @property
     def several(self) -> bool:
-        """Whether its items come as a list."""
-        return self.batch is not None
+        """Whether it has several items."""
+        return self.batch is not None or self.slice is not None
 
     @property
     def is_of_resumed(self) -> bool:
@@ -174,6 +216,8 @@ def parse(raw: Any) -> LambdaEvent:
         event.get("input"),
         _index(event.get("index")),
         _batch(event["items"]) if "items" in event else None,
+        Slice.of(_mapping(event["slice"], "'slice'")) if "slice" in event else None,
+        _index(event.get("cut")),
         _index(event.get("attempt")) or 0,
         _index(event.get("redriven")) or 0,
         direct="attempt" not in event,

@@ -11,8 +11,8 @@ from typing import Any
 from lokki.errors import LokkiError
 from lokki.frames import users_frames
 from lokki.runtime.event import FlowContext, LambdaEvent, parse
-from lokki.runtime.invocation import StepFailed
 from lokki.runtime.loading import loaded
+from lokki.runtime.work import StepFailed
 from lokki.store.shown import plain
 
 _MAX_CAUSE = 8_000

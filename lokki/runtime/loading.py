@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import os
 import sys
 from typing import Any
@@ -13,8 +12,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from lokki import output
 from lokki.errors import ConfigError
-from lokki.graph import FlowDefinition
 from lokki.model import structure
+from lokki.runtime.definition import definition, variable
 from lokki.runtime.event import BUCKET, FLOW, MODULE, STEP, is_secret
 from lokki.runtime.invocation import Invocation
 from lokki.runtime.payloads import Payloads
@@ -30,16 +29,14 @@ def loaded(flow: str, built: str) -> Invocation:
     ``LOKKI_FLOW_NAME`` (by default the flow's own). Raises ConfigError for a missing variable or a
     module without the flow.
     """
-    step, module, bucket = (_variable(name) for name in (STEP, MODULE, BUCKET))
+    step, module, bucket = (variable(name) for name in (STEP, MODULE, BUCKET))
     if any(map(is_secret, os.environ.values())):
         asyncio.run(_read_secrets())
     output.mask(in_environment())
-    found = [each for each in vars(importlib.import_module(module)).values() if _is(each, flow)]
-    if not found:
-        raise ConfigError(f"module '{module}' ({MODULE}) has no flow '{flow}'")
+    found = definition(flow)
     payloads = Payloads(S3Store(bucket), os.environ.get(FLOW, flow))
     stages, code = structure.loaded(built), _code_of(module)
-    return Invocation(found[0], stages, step, payloads, asyncio.Runner(), code)
+    return Invocation(found, stages, step, payloads, asyncio.Runner(), code)
 
 
 async def _read_secrets() -> None:
@@ -63,14 +60,3 @@ def _code_of(module: str) -> str:
     if hasattr(top, "__path__"):
         return os.path.join(next(iter(top.__path__)), "")
     return str(top.__file__)
-
-
-def _variable(name: str) -> str:
-    value = os.environ.get(name)
-    if not value:
-        raise ConfigError(f"the environment variable {name} is not set")
-    return value
-
-
-def _is(value: object, flow: str) -> bool:
-    return isinstance(value, FlowDefinition) and value.name == flow

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from itertools import accumulate
 from typing import Any
 
 from lokki.errors import PayloadError, Picklable
@@ -28,6 +29,25 @@ from lokki.store.s3 import S3Store
 
 _CREATED_AT_ONCE = 16 * 1024 * 1024
 _AT_A_TIME = 64
+_BETWEEN = b", "
+"""Two items of a manifest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A stored list of a map's items: its key, and how many bytes each of them takes."""
+
+    key: str
+    sizes: tuple[int, ...]
+
+    def cuts(self, firsts: Sequence[int]) -> list[tuple[int, int, int]]:
+        """For the slices that begin at these indexes: the index, the bytes from and to."""
+        before = list(accumulate((size + len(_BETWEEN) for size in self.sizes), initial=1))
+        ends = [*firsts[1:], len(self.sizes)]
+        return [
+            (first, before[first], before[end] - len(_BETWEEN))
+            for first, end in zip(firsts, ends, strict=True)
+        ]
 
 
 class Payloads:
@@ -111,8 +131,8 @@ class Payloads:
     async def keep_attempts(self, run_id: str, step: str, index: int | None, used: int) -> None:
         await self.store.put(attempts_key(self.flow, run_id, step, index), str(used).encode())
 
-    async def keep_manifest(self, run_id: str, step: str, items: Sequence[Any]) -> str:
-        """Store the list of a map's items, each in it or under its own key; the list's key."""
+    async def keep_manifest(self, run_id: str, step: str, items: Sequence[Any]) -> Manifest:
+        """Store the list of a map's items, each in it or under its own key."""
         inputs: list[Any] = list(items)
         apart = [index for index, each in enumerate(items) if not inline(each)]
 
@@ -122,9 +142,15 @@ class Payloads:
             inputs[index] = self.store.url(key)
 
         await for_each(apart, keep, min(_AT_A_TIME, len(apart)))
+        entries = [json.dumps({"input": each}).encode() for each in inputs]
         key = manifest_key(self.flow, run_id, step)
-        await self.store.put(key, json.dumps([{"input": each} for each in inputs]).encode())
-        return key
+        await self.store.put(key, b"[" + _BETWEEN.join(entries) + b"]")
+        return Manifest(key, tuple(map(len, entries)))
+
+    async def manifest_part(self, key: str, start: int, end: int) -> list[Any]:
+        """The inputs in these bytes of a manifest; see `Manifest.cuts`."""
+        data = await self.store.get_part(key, start, end)
+        return [each["input"] for each in json.loads(b"[" + data + b"]")]
 
     # ---- what a run has given --------------------------------------------------------------------
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
 from lokki.errors import DefinitionError
 from lokki.graph import FlowGraph
+from lokki.retry import RetryConfig
 from lokki.stages import MapStage, Stage, StepCall, TaskStage
 
 
@@ -59,3 +60,8 @@ def unit_of(graph: FlowGraph[Any], step: str) -> TaskUnit:
         if unit.name == step:
             return unit
     raise DefinitionError(f"flow '{graph.name}' calls no step '{step}': {graph.shape}")
+
+
+def longest(calls: Sequence[StepCall]) -> RetryConfig:
+    """The policy of the call with the most attempts."""
+    return max((call.step.retry for call in calls), key=lambda policy: policy.retries)

@@ -117,6 +117,15 @@ class S3Store:
                 data: bytes = await body.read()
         return data
 
+    async def get_part(self, key: str, start: int, end: int) -> bytes:
+        """The bytes from ``start`` to before ``end`` of the object at ``key``."""
+        where = {"Bucket": self._bucket, "Key": self._key(key)}
+        async with self._asking("read", key) as client:
+            answer = await client.get_object(**where, Range=f"bytes={start}-{end - 1}")
+            async with answer["Body"] as body:
+                data: bytes = await body.read()
+        return data
+
     async def get_young(self, key: str, seconds: float) -> bytes | None:
         """What was put under ``key`` in the last ``seconds``; None if there is nothing.
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lokki.graph import FlowGraph
-    from lokki.rehearse.rehearsal import Rehearsal, Rehearsed
+    from lokki.rehearse.outcome import Rehearsed
+    from lokki.rehearse.rehearsal import Rehearsal
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from lokki.cli.render.rehearsal import show_failures
-from lokki.rehearse.rehearsal import Rehearsed
+from lokki.rehearse.outcome import Rehearsed
 
 ROOT = Path(__file__).parent.parent.parent
 pytestmark = pytest.mark.timeout(120)

@@ -22,7 +22,7 @@ from lokki.rehearse import check_installed
 if TYPE_CHECKING:
     from lokki.config import Config
     from lokki.graph import FlowGraph
-    from lokki.rehearse.rehearsal import Rehearsed
+    from lokki.rehearse.outcome import Rehearsed
 
 _HELP = """Run a flow's build here as AWS would.
 

@@ -12,7 +12,7 @@ from lokki.logging import human, said, step_line
 from lokki.runtime.deaths import as_here
 
 if TYPE_CHECKING:
-    from lokki.rehearse.rehearsal import Rehearsed
+    from lokki.rehearse.outcome import Rehearsed
 
 _HEAVIEST = 5
 _MOST_LINES = 10

@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from lokki.rehearse.moto_patches import prepared
+from lokki.rehearse.moto_patches import durable, prepared
 from lokki.rehearse.moto_patches.modules import moto
 from lokki.rehearse.moto_patches.prepared import Sandbox
 from lokki.rehearse.moto_patches.quotas import permitted
@@ -38,6 +38,10 @@ _lock = threading.Lock()
 def change(platform: Platform) -> None:
     def invoke(self: Any, body: Any, request_headers: Any, response_headers: Any) -> bytes:
         payload = body.encode() if isinstance(body, str) else (body or b"{}")
+        if durable.is_start(self, request_headers):
+            arn = durable.start(self, platform, payload, request_headers)
+            response_headers["X-Amz-Durable-Execution-Arn"] = arn
+            return b""
         with permitted(self, platform):
             outcome = _function(self, platform).invoke(payload)
         _log(self, outcome)
@@ -77,6 +81,7 @@ def _completed(function: Any, given: Any) -> Any:
     function.image_config = _models.ImageConfig(given.get("ImageConfig", {}))
     function.reserved_concurrency = given.get("ReservedConcurrentExecutions")
     function.architectures = given.get("Architectures", ["x86_64"])
+    function.durable_config = given.get("DurableConfig")
     function.tags = {each["Key"]: each["Value"] for each in given.get("Tags", [])}
     function.logs_group_name = given.get("LoggingConfig", {}).get(
         "LogGroup", function.logs_group_name

@@ -14,7 +14,9 @@ from moto.core.config import default_user_config
 from moto.server import ThreadedMotoServer
 
 from lokki.rehearse.moto_patches import (
+    aliases,
     clients,
+    durable,
     executions,
     grammar,
     jobs,
@@ -50,7 +52,7 @@ def _changed() -> None:
     default_user_config["stepfunctions"] = {"execute_state_machine": True}
     for each in (
         machines, grammar, paths, maps, results, executions, redrives, stops, clients, schedules,
-        topics, stacks, lambdas, versions, jobs, quotas,
+        topics, stacks, lambdas, versions, aliases, jobs, quotas, durable,
     ):  # fmt: skip
         each.change(PLATFORM)
     backends = moto("backends")
@@ -87,6 +89,7 @@ def serving(
     try:
         yield PLATFORM
     finally:
+        durable.close(PLATFORM)
         lambdas.close()
         server.stop()
         PLATFORM.images.clear()

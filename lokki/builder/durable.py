@@ -1,0 +1,160 @@
+"""A flow as a durable function of Lambda, which calls the functions of its steps. Pure.
+
+https://docs.aws.amazon.com/lambda/latest/dg/durable-functions.html . What it does is in
+`lokki.runtime.orchestrator`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from lokki.builder.children import maps_of
+from lokki.builder.concurrency import most_at_once
+from lokki.builder.encryption import key_statements
+from lokki.builder.permissions import invocations, service_statements
+from lokki.builder.resources import (
+    Alias,
+    Function,
+    Resource,
+    Role,
+    Statement,
+    Version,
+    arn_of,
+    named,
+    ref,
+    role,
+    sub,
+)
+from lokki.builder.sizes import is_batch
+from lokki.config import Config
+from lokki.errors import BuildError
+from lokki.graph import FlowGraph
+from lokki.runtime.event import FLOW, MODULE, ORCHESTRATION
+from lokki.runtime.units import units
+
+ALIAS = "live"
+"""The alias of the version that was deployed last."""
+FUNCTION = "Orchestrator"
+PYTHONS = ("3.13", "3.14")
+"""Managed runtimes with durable functions
+(https://docs.aws.amazon.com/lambda/latest/dg/durable-supported-runtimes.html)."""
+HANDLER = "orchestrator.handler"
+_MOST_NAME = 64
+_OWN = "arn:${AWS::Partition}:lambda:${AWS::Region}:${AWS::AccountId}:function:${FlowName}:*"
+
+
+def check_durable(graph: FlowGraph[Any], config: Config, python: str) -> None:
+    """Raise BuildError for what a durable function cannot do, with what to change."""
+    jobs = [unit.name for unit in units(graph) if is_batch(unit)]
+    if jobs:
+        raise BuildError(
+            f"step '{jobs[0]}' is a Batch job, which a durable function does not start yet: set "
+            'aws.target to "stepfunctions", or job_type to "lambda"'
+        )
+    if len(graph.name) > _MOST_NAME:
+        raise BuildError(
+            f"'{graph.name}' has {len(graph.name)} characters, but a durable function has the name "
+            f"of its flow, at most {_MOST_NAME}: shorten it, or aws.deployment"
+        )
+    if config.aws.notify is not None:
+        raise BuildError(
+            "aws.notify is about state machines: a durable function sends no such notices yet"
+        )
+    if config.lambda_.package_type == "zip" and python not in PYTHONS:
+        raise BuildError(
+            f"Lambda has durable functions for Python {' and '.join(PYTHONS)}, not {python}: build "
+            'with one of them, or set lambda.package_type to "image"'
+        )
+
+
+def orchestrator_source(flow: str, structure: str) -> str:
+    """The module of the durable function."""
+    return (
+        '"""Made by `lokki build`: LOKKI_MODULE_NAME says where the flow is."""\n\n'
+        "from aws_durable_execution_sdk_python import durable_execution\n\n"
+        "from lokki.runtime.orchestrator import Orchestrator\n\n"
+        f"_orchestrator = Orchestrator({flow!r}, {structure!r})\n\n\n"
+        "@durable_execution\n"
+        "def handler(event, context):\n"
+        "    return _orchestrator(event, context)\n"
+    )
+
+
+def orchestrator_statements(functions: list[str], config: Config) -> list[Statement]:
+    """For the durable function: call the steps, keep its own record, log.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/durable-security.html
+    """
+    record = ("lambda:CheckpointDurableExecution", "lambda:GetDurableExecutionState")
+    return [
+        invocations(functions),
+        Statement(action=record, resource=(sub(_OWN),)),
+        Statement(action=("logs:CreateLogStream", "logs:PutLogEvents"), resource=(arn_of("Logs"),)),
+        *key_statements(config),
+        *service_statements(config),
+    ]
+
+
+def orchestrator_role(functions: list[str], config: Config) -> Role:
+    return role("lambda.amazonaws.com", "orchestrator", orchestrator_statements(functions, config))
+
+
+def durable_resources(
+    graph: FlowGraph[Any],
+    config: Config,
+    like: Function,
+    versions: Mapping[str, str],
+    roles: Mapping[str, Role],
+) -> Iterator[tuple[str, Resource]]:
+    """The durable function, its version and the alias that runs are started by.
+
+    It has the code and settings of the function ``like``; ``versions`` are the logical ids of the
+    versions that it calls, by step.
+    """
+    environment = {
+        **config.lambda_.env,
+        FLOW: graph.name,
+        MODULE: like.environment["Variables"][MODULE],
+        ORCHESTRATION: sub(_settings(graph, config, versions)),
+    }
+    zipped = like.package_type == "Zip"
+    made = replace(
+        like,
+        function_name=ref("FlowName"),
+        description=f"{graph.name}: the flow{_code_in(like.description)}",
+        handler=HANDLER if zipped else None,
+        image_config=None if zipped else {"Command": [HANDLER]},
+        role=config.aws.roles.pipeline or arn_of(*roles),
+        memory_size=config.lambda_.memory,
+        timeout=config.lambda_.timeout,
+        environment={"Variables": environment},
+        ephemeral_storage=None,
+        reserved_concurrent_executions=None,
+        durable_config={
+            "ExecutionTimeout": config.aws.execution_timeout,
+            "RetentionPeriodInDays": config.aws.execution_retention,
+        },
+    )
+    yield from roles.items()
+    yield FUNCTION, made
+    version = named(f"{FUNCTION}Version", replace(made, tags=None), str(config.aws.artifact_bucket))
+    yield version, Version(function_name=ref(FUNCTION), depends_on=list(roles) or None)
+    number = {"Fn::GetAtt": [version, "Version"]}
+    yield "Live", Alias(name=ALIAS, function_name=ref(FUNCTION), function_version=number)
+
+
+def _settings(graph: FlowGraph[Any], config: Config, versions: Mapping[str, str]) -> str:
+    concurrency = {
+        stage.name: most_at_once(stage, inside, config) for stage, inside in maps_of(graph)
+    }
+    functions = {step: f"${{{version}}}" for step, version in versions.items()}
+    settings = {"functions": functions, "concurrency": concurrency}
+    return json.dumps(settings, separators=(",", ":"))
+
+
+def _code_in(description: str) -> str:
+    """The end of a function's description that names its code."""
+    return f" ({description.rpartition(' (')[2]}" if description.endswith(")") else ""

@@ -1,0 +1,149 @@
+"""Durable functions: AWS's own local runner, behind the paths that Lambda has.
+
+https://github.com/aws/aws-durable-execution-sdk-python-testing . It calls functions at this
+process's Lambda, and keeps the record of an execution in memory. Waits take no time. What it does
+not check, such as the number of operations, this does not check either.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import logging
+import threading
+import uuid
+from functools import cache
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import boto3
+from aws_durable_execution_sdk_python_testing import execution as executions
+from aws_durable_execution_sdk_python_testing import invoker
+from aws_durable_execution_sdk_python_testing.child_dispatcher import (
+    FunctionConfig,
+    FunctionConfigs,
+)
+from aws_durable_execution_sdk_python_testing.runner import WebRunner, WebRunnerConfig
+from aws_durable_execution_sdk_python_testing.web.server import WebServiceConfig
+
+from lokki.rehearse.moto_patches.modules import moto
+
+if TYPE_CHECKING:
+    from lokki.rehearse.moto_patches.platform import Platform
+
+_HANDLER_CALL = "X-Dex-Handler-Invoke"
+"""The header of the runner's own calls of a durable function."""
+_PATHS = (
+    r"durable-executions/(?P<execution>.+)$",
+    r"functions/(?P<function_name>[^/]+)/durable-executions/?$",
+)
+_REGION = "us-east-1"
+_runners: dict[str, tuple[WebRunner, int]] = {}
+"""The runner of each AWS of this process, and its port, by endpoint."""
+_lock = threading.Lock()
+
+
+def change(platform: Platform) -> None:
+    vars(invoker)["boto3"] = boto3.Session("rehearsal", "rehearsal", "rehearsal", _REGION)
+    executions.Execution.new = staticmethod(_execution)  # type: ignore[method-assign]
+    logging.getLogger("aws_durable_execution_sdk_python_testing").setLevel(logging.CRITICAL)
+
+    def forward(request: Any, full_url: str, headers: Any) -> tuple[int, dict[str, str], bytes]:
+        parts = urlsplit(full_url)
+        path = parts.path + f"?{parts.query}" * bool(parts.query)
+        return _asked(platform, request.method, path, request.get_data())
+
+    paths = moto("awslambda.urls").url_paths
+    for each in _PATHS:
+        paths[rf"{{0}}/2025-12-01/{each}"] = forward
+
+
+def is_durable(function: Any) -> bool:
+    return getattr(function, "durable_config", None) is not None
+
+
+def is_start(function: Any, headers: Any) -> bool:
+    """Whether a call of a function starts an execution: it is not made by the runner."""
+    return is_durable(function) and _HANDLER_CALL not in headers
+
+
+def start(function: Any, platform: Platform, payload: bytes, headers: Any) -> str:
+    """Start an execution of a durable function; its ARN."""
+    config = function.durable_config
+    wanted = {
+        "AccountId": function.account_id,
+        "FunctionName": function.function_name,
+        "FunctionQualifier": str(function.version),
+        "ExecutionName": headers.get("X-Amz-Durable-Execution-Name") or str(uuid.uuid4()),
+        "ExecutionTimeoutSeconds": config["ExecutionTimeout"],
+        "ExecutionRetentionPeriodDays": config.get("RetentionPeriodInDays", 14),
+        "InvocationId": str(uuid.uuid4()),
+        "Input": payload.decode(),
+    }
+    body = json.dumps(wanted).encode()
+    status, _, answer = _asked(platform, "POST", "/start-durable-execution", body)
+    if status != http.HTTPStatus.CREATED:
+        client_error = moto("awslambda.exceptions").LambdaClientError
+        raise client_error("InvalidParameterValueException", answer.decode())
+    arn: str = json.loads(answer)["ExecutionArn"]
+    return arn
+
+
+def close(platform: Platform) -> None:
+    """End the runner of an AWS, if it has one."""
+    with _lock:
+        runner, _ = _runners.pop(platform.endpoint, (None, 0))
+    if runner is not None:
+        runner.stop()
+
+
+def _asked(
+    platform: Platform, method: str, path: str, body: bytes
+) -> tuple[int, dict[str, str], bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", _port(platform))
+    try:
+        connection.request(method, path, body, {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        return answer.status, {"Content-Type": "application/json"}, answer.read()
+    finally:
+        connection.close()
+
+
+def _port(platform: Platform) -> int:
+    """The port of the runner, which is started if it is not running."""
+    with _lock:
+        if platform.endpoint not in _runners:
+            runner = WebRunner(
+                WebRunnerConfig(
+                    web_service=WebServiceConfig("127.0.0.1", 0, logging.CRITICAL),
+                    lambda_endpoint=platform.endpoint,
+                    local_runner_region=_REGION,
+                    skip_time=True,
+                    function_configs=_Plain({}),
+                )
+            )
+            runner.start()
+            server: Any = runner._server
+            threading.Thread(target=runner.serve_forever, daemon=True).start()
+            _runners[platform.endpoint] = runner, server.server_port
+        return _runners[platform.endpoint][1]
+
+
+class _Plain(FunctionConfigs):
+    """Every function that is called by a durable one is a plain one."""
+
+    def lookup(self, function_name: str, qualifier: str | None) -> FunctionConfig | None:
+        return _plain()
+
+
+@cache
+def _plain() -> FunctionConfig:
+    return FunctionConfig(is_durable=False)
+
+
+def _execution(input: Any) -> executions.Execution:
+    """An execution whose ARN is as on AWS, with its name in it."""
+    function = f"arn:aws:lambda:{_REGION}:{input.account_id}:function:{input.function_name}"
+    own = f"durable-execution/{input.execution_name}/{input.invocation_id or uuid.uuid4()}"
+    arn = f"{function}:{input.function_qualifier}/{own}"
+    return executions.Execution(durable_execution_arn=arn, start_input=input, operations=[])

@@ -1,0 +1,265 @@
+"""The durable function of a flow: it calls the functions of its steps, one stage after the other.
+
+It runs from its top whenever something that it waits for has ended, and gets what it did before
+from the execution's record: nothing here may depend on anything but its input and those records
+(https://docs.aws.amazon.com/lambda/latest/dg/durable-execution-sdk.html). Results are in S3, as
+with a state machine, and what is recorded is small: events, and which items of a slice have failed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import count, pairwise
+from math import ceil
+from typing import Any
+
+from aws_durable_execution_sdk_python import (
+    BatchItemStatus,
+    BatchResult,
+    DurableContext,
+    InvokeError,
+)
+from aws_durable_execution_sdk_python.config import (
+    CompletionConfig,
+    Duration,
+    MapConfig,
+    NestingType,
+)
+
+from lokki.graph import FlowGraph
+from lokki.model import structure
+from lokki.retry import RetryConfig, RetryLater
+from lokki.runtime.deaths import is_death, is_retried
+from lokki.runtime.definition import definition, traced, variable
+from lokki.runtime.event import MOST_LATER, ORCHESTRATION, Slice, params_in
+from lokki.runtime.units import TaskUnit, longest, units
+from lokki.stages import MapStage
+
+OUTLINE = "flow"
+"""The operation whose result is the structure of the flow, for who reads the execution."""
+_REFUSED = (
+    "TooManyRequestsException",
+    "EC2ThrottledException",
+    "ENILimitReachedException",
+    "SubnetIPAddressLimitReachedException",
+    "CodeArtifactUserPendingException",
+    "ResourceConflictException",
+    "ResourceNotReadyException",
+    "ENINotReadyException",
+    "ServiceException",
+)
+"""The errors of a call that has not begun
+(https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html#API_Invoke_Errors)."""
+_MOST_REFUSED = 100
+"""How often a call is tried again that was refused: about fifty minutes."""
+_LONGEST_REFUSED = 30
+_LONGEST_LATER = 300
+_MOST_DEATHS = 20
+"""How many processes may end amid one slice: each is an attempt of one of its items."""
+
+
+class Orchestrator:
+    """The handler of a durable function.
+
+    ``structure`` is the flow's at its build, as JSON. Raises ConfigError like `definition`.
+    """
+
+    def __init__(self, flow: str, built: str) -> None:
+        self._flow = definition(flow)
+        self._structure = structure.loaded(built)
+        settings = json.loads(variable(ORCHESTRATION))
+        self._functions: Mapping[str, str] = settings["functions"]
+        self._concurrency: Mapping[str, int] = settings["concurrency"]
+
+    def __call__(self, given: Mapping[str, Any], context: DurableContext) -> Any:
+        graph = traced(self._flow, self._structure, params_in(given))
+        run_id = context.execution_context.durable_execution_arn.split("/")[-2]
+        flow = {"run_id": run_id, "params": dict(given)}
+        context.step(lambda _: structure.dumped(self._structure), name=OUTLINE)
+        run = _Execution(graph, context, flow, self._functions, self._concurrency)
+        return {"input": run.result()}
+
+
+@dataclass(frozen=True, slots=True)
+class _Execution:
+    """An execution of the flow: its event's ``flow``, what it calls, how much at a time."""
+
+    graph: FlowGraph[Any]
+    context: DurableContext
+    flow: Mapping[str, Any]
+    functions: Mapping[str, str]
+    concurrency: Mapping[str, int]
+
+    def result(self) -> Any:
+        """What the last stage returns: its value, or where it is."""
+        every = list(units(self.graph))
+        value: Any = {}
+        for stage in self.graph.stages:
+            inside = [unit for unit in every if unit.stage is stage]
+            if isinstance(stage, MapStage):
+                value = self._mapped(stage, inside, value)
+            else:
+                value = self._task(inside[0], value)
+        return value
+
+    # ---- a step ----------------------------------------------------------------------------------
+
+    def _task(self, unit: TaskUnit, value: Any) -> Any:
+        stages = self.graph.stages
+        after = stages[stages.index(unit.stage) + 1 :]
+        cut = {}
+        if after and isinstance(after[0], MapStage):
+            cut = {"cut": after[0].batch_size or 0}
+        tries = _Tries(longest(unit.calls))
+        for attempt in count():
+            event = {"flow": self.flow, "input": value, "attempt": attempt, **cut}
+            try:
+                answer = self._invoked(self.context, unit, event, _named(unit.name, attempt))
+            except InvokeError as error:
+                self._wait(self.context, tries.seconds(error), _named(unit.name, attempt))
+            else:
+                return answer["input"]
+        raise AssertionError
+
+    def _invoked(self, context: DurableContext, unit: TaskUnit, event: Any, name: str) -> Any:
+        return context.invoke(self.functions[unit.name], event, name=name)
+
+    def _wait(self, context: DurableContext, seconds: int, name: str) -> None:
+        context.wait(Duration(seconds=seconds), name=f"{name} wait")
+
+    # ---- a map -----------------------------------------------------------------------------------
+
+    def _mapped(self, stage: MapStage, inside: Sequence[TaskUnit], source: Any) -> Any:
+        slices = _slices(source)
+        if slices:
+            settings: MapConfig[Slice] = MapConfig(
+                max_concurrency=self.concurrency[stage.name],
+                completion_config=CompletionConfig(),
+                nesting_type=NestingType.FLAT,
+                item_namer=lambda part, _: _range_name(stage.name, part),
+            )
+            made: BatchResult[list[int]] = self.context.map(
+                slices,
+                partial(self._slice, stage, inside, source["count"]),
+                name=stage.name,
+                config=settings,
+            )
+            for each in made.all:
+                if each.status is BatchItemStatus.FAILED:
+                    assert each.error is not None
+                    raise _reported(str(each.error.type), str(each.error.message))
+            failed = sum(len(each.result or ()) for each in made.all)
+            if not stage.tolerates(failed, source["count"]):
+                raise _reported("MapFailed", f"{failed} of {source['count']} items failed")
+        return {"map": stage.inner[-1].name}
+
+    def _slice(
+        self,
+        stage: MapStage,
+        inside: Sequence[TaskUnit],
+        total: int,
+        context: DurableContext,
+        part: Slice,
+        index: int,
+        parts: Sequence[Slice],
+    ) -> list[int]:
+        """The items of a slice that have failed, which the map tolerates."""
+        failed: list[int] = []
+        for unit in inside:
+            failed = self._slice_of(unit, context, replace(part, without=tuple(failed)))
+            if not stage.tolerates(len(failed), total):
+                raise _reported("MapFailed", f"more than {len(failed) - 1} of {total} items failed")
+            part = Slice(part.first, part.count)
+        return failed
+
+    def _slice_of(self, unit: TaskUnit, context: DurableContext, part: Slice) -> list[int]:
+        """Call a function until it has done a slice; the items that have failed by then."""
+        tries = _Tries()
+        for attempt in count():
+            event = {"flow": self.flow, "slice": part.to_json(), "attempt": attempt}
+            name = _named(_range_name(unit.name, part), attempt)
+            try:
+                answer = self._invoked(context, unit, event, name)
+            except InvokeError as error:
+                self._wait(context, tries.seconds(error), name)
+                ended = _ended(error)
+                part = replace(part, died=ended if is_death(ended[0]) else None)
+            else:
+                part = _rest(part, answer)
+                if not part.count:
+                    return list(part.without)
+        raise AssertionError
+
+
+class _Tries:
+    """How long to wait before a failed call is made again, or whether it has failed for good.
+
+    ``policy``: that of a step; without one, for a slice, whose items are retried by the function
+    that has them, only ended processes are followed by others.
+    """
+
+    def __init__(self, policy: RetryConfig | None = None) -> None:
+        self._policy = policy
+        self._failed = 0
+        self._later = 0
+        self._refused = 0
+
+    def seconds(self, error: InvokeError) -> int:
+        """The seconds to wait. Raises what the execution ends with."""
+        name, text = _ended(error)
+        if name == RetryLater.__name__ and self._later < MOST_LATER:
+            self._later += 1
+            return min(_LONGEST_LATER, 10 << min(self._later - 1, 5))
+        if name in _REFUSED and self._refused < _MOST_REFUSED:
+            self._refused += 1
+            return min(_LONGEST_REFUSED, 1 << min(self._refused - 1, 5))
+        self._failed += 1
+        policy = self._policy
+        if policy is None and is_death(name) and self._failed <= _MOST_DEATHS:
+            return 1
+        if (
+            policy is None
+            or self._failed > policy.retries
+            or not is_retried(name, policy.exceptions)
+        ):
+            raise _reported(name, text)
+        return max(1, ceil(policy.wait(self._failed)))
+
+
+def _ended(error: InvokeError) -> tuple[str, str]:
+    """The name and the text that AWS reports of a failed call."""
+    return str(error.error_type), str(error)
+
+
+def _reported(name: str, text: str) -> Exception:
+    """An error under the name that a user's error has."""
+    made: type[Exception] = type(name, (Exception,), {"__module__": "builtins"})
+    return made(text)
+
+
+def _named(name: str, attempt: int) -> str:
+    return f"{name}#{attempt + 1}" if attempt else name
+
+
+def _range_name(name: str, part: Slice) -> str:
+    return f"{name}[{part.first}:{part.first + part.count}]"
+
+
+def _slices(source: Mapping[str, Any]) -> list[Slice]:
+    """The slices into which the step before has cut its result."""
+    cuts = [*source["cuts"], (source["count"], 0, 0)]
+    return [
+        Slice(first, after - first, first, source["manifest"], start, end)
+        for (first, start, end), (after, _, _) in pairwise(cuts)
+    ]
+
+
+def _rest(part: Slice, answer: Mapping[str, Any]) -> Slice:
+    """What a function has left of a slice, without what has failed."""
+    first = part.first + part.count - answer["left"]
+    return replace(
+        part, first=first, count=answer["left"], without=tuple(answer["failed"]), died=None
+    )

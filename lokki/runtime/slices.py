@@ -1,0 +1,34 @@
+"""How the items of a map are cut into slices for a durable function. Pure.
+
+An execution of a durable function has at most 3,000 operations, and its function runs from the top
+each time some of them have ended, so that its time grows faster than their number
+(https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html). A slice is an operation,
+whatever number of items it has.
+"""
+
+from __future__ import annotations
+
+from math import ceil
+
+from lokki.errors import LokkiError
+
+MOST_OPERATIONS = 3_000
+"""Of an execution; AWS does not raise it."""
+USUAL_SLICES = 300
+"""Of a map that does not say how many items an invocation has."""
+MOST_SLICES = 1_000
+"""Of a map: each attempt of a slice is two operations more."""
+
+
+def firsts(count: int, size: int, step: str) -> range:
+    """The indexes at which the slices of ``count`` items begin; ``size`` 0: the default.
+
+    Raises LokkiError for more slices than an execution has room for.
+    """
+    if size and ceil(count / size) > MOST_SLICES:
+        raise LokkiError(
+            f"map '{step}' has {count:,} items, {ceil(count / size):,} slices with "
+            f"batch_size={size}, but a durable function has room for {MOST_SLICES:,}: leave "
+            f"batch_size out, or make it at least {ceil(count / MOST_SLICES)}"
+        )
+    return range(0, count, size or max(1, ceil(count / USUAL_SLICES)))
