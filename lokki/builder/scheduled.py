@@ -13,6 +13,11 @@ from lokki.config import Config
 from lokki.errors import ConfigError
 from lokki.runtime.event import TAGS
 
+_STARTED = {
+    "stepfunctions": ("states:StartExecution", "StateMachine"),
+    "durable": ("lambda:InvokeFunction", "Live"),
+}
+"""What a schedule does, and to which resource, by what runs the flow."""
 _NEW = "new"
 _QUEUE = re.compile(r"arn:[\w-]+:sqs:[a-z0-9-]+:\d{12}:[\w-]+")
 _KEPT_SECONDS = 14 * 24 * 60 * 60
@@ -33,7 +38,8 @@ def schedule_resources(
     ConfigError.
     """
     settings = config.aws.schedule
-    may = [Statement(action=("states:StartExecution",), resource=(ref("StateMachine"),))]
+    starts, started = _STARTED[config.aws.target]
+    may = [Statement(action=(starts,), resource=(ref(started),))]
     queue = _queue(config)
     if settings.dead_letter_queue == _NEW:
         yield (
@@ -61,7 +67,7 @@ def schedule_resources(
             schedule_expression_timezone=timezone,
             flexible_time_window={"Mode": "OFF"},
             target={
-                "Arn": ref("StateMachine"),
+                "Arn": ref(started),
                 "RoleArn": arn_of("ScheduleRole"),
                 "Input": json.dumps({TAGS: of_runs} if of_runs else {}),
                 **({"RetryPolicy": retry} if retry else {}),

@@ -43,7 +43,7 @@ class Manifest:
     def cuts(self, firsts: Sequence[int]) -> list[tuple[int, int, int]]:
         """For the slices that begin at these indexes: the index, the bytes from and to."""
         before = list(accumulate((size + len(_BETWEEN) for size in self.sizes), initial=1))
-        ends = [*firsts[1:], len(self.sizes)]
+        ends = [*firsts, len(self.sizes)][1:]
         return [
             (first, before[first], before[end] - len(_BETWEEN))
             for first, end in zip(firsts, ends, strict=True)
