@@ -27,16 +27,20 @@ from lokki.wording import Arguments, Wording
 
 _AGAIN = Arguments(force=True)
 
+_NEW_TARGET = (
+    "Note: aws.target has changed, so that this replaces what runs the flow: its earlier runs are "
+    "not shown any more, and cannot be resumed"
+)
 Agree = Callable[[stack.ChangeSet], bool]
 """Decides whether to make changes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Deployed:
-    """The outcome of a deploy: the ARN of the state machine, and whether anything changed."""
+    """The outcome of a deploy: the ARN of what runs the flow, and whether anything changed."""
 
     stack: str
-    machine: str
+    machine: str | None
     changed: bool
 
 
@@ -85,6 +89,8 @@ async def deploy(
         parameters |= await push(account, config, built.image, built.digest, tell, force=force)
         document = json.loads(json_text(built.with_image(parameters["ImageTag"])))
     new = document["Resources"] = literal(document, parameters)
+    if before is not None and before.is_durable != (config.aws.target == "durable"):
+        tell(_NEW_TARGET)
     if before is not None:
         document["Resources"] = {**await kept(account, before, new, tell), **new}
     data = json.dumps(document, ensure_ascii=False).encode()
@@ -95,17 +101,18 @@ async def deploy(
     )
     if change_set is None:
         assert before is not None  # otherwise there would be something to make
-        return Deployed(name, before.outputs["StateMachineArn"], changed=False)
+        return Deployed(name, before.runner, changed=False)
     if not agree(change_set):
         await stack.withdraw(account, change_set)
         return None
     after = await stack.make(account, change_set, tell)
-    return Deployed(name, after.outputs["StateMachineArn"], changed=True)
+    return Deployed(name, after.runner, changed=True)
 
 
 async def _refuse_second(account: Account, flow: str, config: Config, name: str) -> None:
     """Raise AwsError if another stack has the flow, whose names on AWS are taken then."""
-    other = dict(await stack.deployed(account, config.aws)).get(flow, name)
+    found = await stack.deployed(account, config.aws)
+    other = next((each.stack for each in found if each.flow == flow), name)
     if other != name:
         raise AwsError(
             Wording(

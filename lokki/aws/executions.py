@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from hashlib import sha256
 from time import time
@@ -15,6 +15,7 @@ from lokki.aws import stack
 from lokki.aws.account import PAGE
 from lokki.aws.bucket import bucket_of
 from lokki.aws.execution_view import (
+    Answer,
     Machine,
     brief,
     status_of,
@@ -53,10 +54,6 @@ class Executions(Results):
     Methods raise AwsError.
     """
 
-    async def flows(self) -> list[str]:
-        """The deployed flows."""
-        return sorted(flow for flow, _ in await stack.deployed(self.account, self._settings))
-
     # ---- what is done ----------------------------------------------------------------------------
 
     async def start(
@@ -68,12 +65,8 @@ class Executions(Results):
         parameters that are too large.
         """
         try:
-            await self.account.ask(
-                "stepfunctions",
-                "start_execution",
-                stateMachineArn=self.machine_arn(flow),
-                name=checked_run_id(run_id),
-                input=execution_input(_with_tags(given, tags)),
+            await self._start(
+                flow, checked_run_id(run_id), execution_input(_with_tags(given, tags))
             )
         except AwsError as error:
             if error.code == "StateMachineDoesNotExist":
@@ -87,6 +80,18 @@ class Executions(Results):
                     error.code,
                 ) from error
             raise
+
+    async def _start(self, flow: str, run_id: str, given: str) -> None:
+        if self.is_durable(flow):
+            await self.durable.start(self.deployed_name(flow), run_id, given)
+            return
+        await self.account.ask(
+            "stepfunctions",
+            "start_execution",
+            stateMachineArn=self.machine_arn(flow),
+            name=run_id,
+            input=given,
+        )
 
     async def start_once(
         self, flow: str, key: str, given: Mapping[str, Any], tags: Sequence[str] = ()
@@ -103,7 +108,7 @@ class Executions(Results):
         except AwsError as error:
             if error.code != "ExecutionAlreadyExists":
                 raise
-            description = await self._described(self.arn(flow, run_id))
+            description = await self.described(flow, run_id)
             asked = as_asked(flow, _with_tags(given, tags))
             if as_asked(flow, json.loads(description["input"])) != asked:
                 raise KeyReused(key) from error
@@ -111,6 +116,9 @@ class Executions(Results):
 
     async def stop(self, run: Run) -> None:
         """Cancel a run; one that has ended stays as it is."""
+        if self.is_durable(run.flow):
+            await self.durable.stop(self.deployed_name(run.flow), run.id)
+            return
         await self.account.ask(
             "stepfunctions",
             "stop_execution",
@@ -130,6 +138,11 @@ class Executions(Results):
         https://docs.aws.amazon.com/step-functions/latest/apireference/API_UpdateMapRun.html
         Raises NotTunable if no map is running.
         """
+        if self.is_durable(flow):
+            raise NotTunable(
+                f"run {run_id} is one of a durable function, whose maps are as wide as at its "
+                "deploy: deploy with another lambda.concurrency or concurrency_limit"
+            )
         seen = await self.observe(flow, run_id)
         for stage in seen.machine.stages:
             running = seen.maps.get(stage.label or "")
@@ -173,7 +186,7 @@ class Executions(Results):
         if not _RUN_ID.fullmatch(name):
             return []
         try:
-            description = await self._described(self.arn(flow, name))
+            description = await self.described(flow, name)
             return [brief(description, flow, time())]
         except AwsError as error:
             if error.code not in GONE:
@@ -192,33 +205,43 @@ class Executions(Results):
     ) -> list[Run]:
         """Runs of a flow, the newest first, without their stages; none if it is not deployed."""
         only = statuses_of(statuses[0]) if len(statuses) == 1 else []
-        wanted = {"statusFilter": only[0]} if len(only) == 1 else {}
         passes_over = older_than is not None or bool(statuses)
         found: list[Run] = []
-        pages = self.account.pages(
-            "stepfunctions",
-            "list_executions",
-            stateMachineArn=self.machine_arn(flow),
-            PaginationConfig={"PageSize": PAGE if passes_over else min(limit, PAGE)},
-            **wanted,
-        )
+        if self.is_durable(flow):
+            every = self.durable.listed(self.deployed_name(flow), only)
+        else:
+            every = self._listed(flow, only, PAGE if passes_over else min(limit, PAGE))
         try:
-            async with aclosing(pages):
-                async for page in pages:
-                    for description in page["executions"]:
-                        at = description["startDate"].timestamp()
-                        if since is not None and at < since:
-                            return found
-                        newer = older_than is not None and at >= older_than
-                        if newer or (statuses and status_of(description) not in statuses):
-                            continue
-                        found.append(brief(description, flow, time()))
-                        if len(found) == limit:
-                            return found
+            async with aclosing(every):
+                async for description in every:
+                    at = description["startDate"].timestamp()
+                    if since is not None and at < since:
+                        return found
+                    newer = older_than is not None and at >= older_than
+                    if newer or (statuses and status_of(description) not in statuses):
+                        continue
+                    found.append(brief(description, flow, time()))
+                    if len(found) == limit:
+                        return found
         except AwsError as error:
             if error.code != "StateMachineDoesNotExist":
                 raise
         return found
+
+    async def _listed(self, flow: str, only: Sequence[str], size: int) -> AsyncGenerator[Answer]:
+        """The executions of a state machine, the newest first."""
+        wanted = {"statusFilter": only[0]} if len(only) == 1 else {}
+        pages = self.account.pages(
+            "stepfunctions",
+            "list_executions",
+            stateMachineArn=self.machine_arn(flow),
+            PaginationConfig={"PageSize": size},
+            **wanted,
+        )
+        async with aclosing(pages):
+            async for page in pages:
+                for description in page["executions"]:
+                    yield description
 
     async def page(self, wanted: RunFilter) -> RunList:
         """A page of runs. Raises AwsError for a search."""
@@ -248,12 +271,14 @@ class Executions(Results):
 
     async def input_of(self, run: Run) -> dict[str, Any]:
         """The input of a run's execution."""
-        description = await self._described(self.arn(run.flow, run.id))
+        description = await self.described(run.flow, run.id)
         given: dict[str, Any] = json.loads(description.get("input") or "{}")
         return given
 
     async def deployed(self, flow: str) -> Machine:
         """A flow as deployed now. Raises AwsError if it is not."""
+        if self.is_durable(flow):
+            return await self._deployed_durable(flow)
         try:
             description = await self.account.ask(
                 "stepfunctions", "describe_state_machine", stateMachineArn=self.machine_arn(flow)
@@ -263,6 +288,15 @@ class Executions(Results):
                 raise self._undeployed(flow) from error
             raise
         return self._lokkis(description, flow)
+
+    async def _deployed_durable(self, flow: str) -> Machine:
+        name = await stack.of_flow(self.account, flow, self._settings)
+        try:
+            return await self.durable.deployed(self.deployed_name(flow), flow, name)
+        except AwsError as error:
+            if error.code == "StateMachineDoesNotExist":
+                raise self._undeployed(flow) from error
+            raise
 
     def _undeployed(self, flow: str) -> AwsError:
         return AwsError(

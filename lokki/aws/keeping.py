@@ -17,6 +17,7 @@ from typing import Any
 
 from lokki.aws import stack
 from lokki.aws.account import PAGE, Account
+from lokki.aws.durable_functions import DurableFunctions
 from lokki.aws.observation import GONE
 from lokki.builder.limits import MOST_RESOURCES
 from lokki.builder.references import closure, references
@@ -55,12 +56,13 @@ async def kept(
 
     Raises AwsError if a stack has no room for what executions are running with.
     """
-    machine = before.outputs.get("StateMachineArn")
-    if machine is None:
+    runner = before.runner
+    if runner is None:
         return {}
     old = literal(await stack.template(account, before.name), before.parameters)
     physical = {each.logical: each.physical for each in await stack.resources(account, before.name)}
-    found, dropped = chosen(old, new, physical, await _in_use(account, machine))
+    in_use = _durable_in_use if before.is_durable else _in_use
+    found, dropped = chosen(old, new, physical, await in_use(account, runner))
     for each in dropped:
         tell(
             f"failed runs of the deploy of {each.at:%Y-%m-%d %H:%M} UTC cannot be resumed any more:"
@@ -130,6 +132,25 @@ async def _in_use(account: Account, machine: str) -> list[InUse]:
             use = found.setdefault(last.definition, last)
             use.must |= each["status"] == "RUNNING"
     return list(found.values())
+
+
+async def _durable_in_use(account: Account, alias: str) -> list[InUse]:
+    """The versions of a durable function that executions are running with, and the one deployed.
+
+    A version refers to all that its executions use. None is started again once it has ended.
+    """
+    function = alias.rpartition(":")[0]
+    functions = DurableFunctions(account)
+    try:
+        versions = await functions.running_versions(function)
+    except AwsError as error:
+        if error.code not in GONE:
+            raise
+        return []
+    return [
+        InUse(json.dumps({"version": f"{function}:{each}"}), "", _now(), must=True)
+        for each in sorted(versions)
+    ]
 
 
 async def _executions(account: Account, machine: str) -> AsyncIterator[Any]:

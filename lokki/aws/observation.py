@@ -12,7 +12,9 @@ from typing import Any
 
 import anyio
 
+from lokki.aws import stack
 from lokki.aws.account import PAGE, Account, Identity
+from lokki.aws.durable_functions import DurableFunctions
 from lokki.aws.execution_view import (
     Answer,
     Machine,
@@ -51,6 +53,8 @@ class Observations:
         self._who = who
         self._store = store
         self._known: Kept[str, _Known] = Kept()
+        self.durable = DurableFunctions(account)
+        self._stacks: dict[str, stack.DeployedFlow] = {}
 
     def machine_arn(self, flow: str) -> str:
         """The ARN of a flow's state machine, which has the name of the flow in its deployment."""
@@ -68,12 +72,25 @@ class Observations:
         """The name of a flow in this deployment."""
         return self._settings.deployed_name(flow)
 
+    async def flows(self) -> list[str]:
+        """The deployed flows."""
+        found = await stack.deployed(self.account, self._settings)
+        self._stacks = {each.flow: each for each in found}
+        return sorted(self._stacks)
+
+    def is_durable(self, flow: str) -> bool:
+        """Whether a flow is a durable function: as it was deployed, as far as that is known."""
+        known = self._stacks.get(flow)
+        return self._settings.target == "durable" if known is None else known.is_durable
+
     async def view(self, flow: str, run_id: str) -> Run:
         """A run as it is now, with its stages and failures. Raises RunNotFound."""
         return execution_view(await self.observe(flow, run_id), time())
 
     async def observe(self, flow: str, run_id: str) -> Observation:
         """What is known of a run now. Raises RunNotFound."""
+        if self.is_durable(flow):
+            return await self._observe_durable(flow, run_id)
         arn = self.arn(flow, run_id)
         known = self._known.get(arn)
         try:
@@ -89,6 +106,21 @@ class Observations:
             await self._read_maps(arn, known)
             await self._read_failures(run_id, description, known)
         return Observation(description, known.machine, known.events, known.maps, known.failures)
+
+    async def _observe_durable(self, flow: str, run_id: str) -> Observation:
+        payloads, function = self.payloads(flow), self.deployed_name(flow)
+        try:
+            return await self.durable.observe(function, run_id, flow, payloads)
+        except AwsError as error:
+            if error.code in GONE:
+                raise RunNotFound(f"{self.name}: no run {run_id!r} of {flow}") from error
+            raise
+
+    async def described(self, flow: str, run_id: str) -> Answer:
+        """A run's execution, as Step Functions reports it."""
+        if self.is_durable(flow):
+            return await self.durable.described(self.deployed_name(flow), run_id)
+        return await self._described(self.arn(flow, run_id))
 
     async def _described(self, arn: str) -> Answer:
         answer: Answer = await self.account.ask(

@@ -13,7 +13,7 @@ import anyio
 
 from lokki.aws.account import Account
 from lokki.aws.loglines import log_group
-from lokki.builder.template import DEPLOYMENT
+from lokki.builder.template import DEPLOYMENT, DURABLE_FUNCTION
 from lokki.config import Aws
 from lokki.errors import AwsError
 
@@ -50,6 +50,15 @@ class Stack:
     def is_busy(self) -> bool:
         """Whether it is being changed."""
         return self.status.endswith("_IN_PROGRESS") and not self.is_empty
+
+    @property
+    def runner(self) -> str | None:
+        """The ARN of what runs its flow: a state machine, or the alias of a durable function."""
+        return self.outputs.get(DURABLE_FUNCTION) or self.outputs.get("StateMachineArn")
+
+    @property
+    def is_durable(self) -> bool:
+        return DURABLE_FUNCTION in self.outputs
 
     @property
     def is_empty(self) -> bool:
@@ -96,8 +105,17 @@ async def find(account: Account, name: str) -> Stack | None:
     return Stack(name, stack["StackStatus"], reason, outputs, parameters)
 
 
-async def deployed(account: Account, settings: Aws) -> list[tuple[str, str]]:
-    """Flows of a deployment and their stacks: those with a state machine and its log group."""
+@dataclass(frozen=True, slots=True)
+class DeployedFlow:
+    """A flow, and the stack that has it; ``is_durable``: as a durable function."""
+
+    flow: str
+    stack: str
+    is_durable: bool
+
+
+async def deployed(account: Account, settings: Aws) -> list[DeployedFlow]:
+    """The flows of a deployment: those whose stack has what runs them, and its log group."""
     found = []
     pages = account.pages("cloudformation", "describe_stacks")
     async with aclosing(pages):
@@ -106,12 +124,20 @@ async def deployed(account: Account, settings: Aws) -> list[tuple[str, str]]:
                 outputs = {
                     each["OutputKey"]: each["OutputValue"] for each in described.get("Outputs", ())
                 }
-                name = outputs.get("StateMachineArn", "").rpartition(":")[2]
+                function = outputs.get(DURABLE_FUNCTION)
+                name = _name_in(function or outputs.get("StateMachineArn", ""))
                 within = outputs.get(DEPLOYMENT) == settings.deployment
                 if within and outputs.get("LogGroup") == log_group(name):
                     flow = name.removesuffix(settings.deployed_name(""))
-                    found.append((flow, described["StackName"]))
-    return sorted(found)
+                    is_durable = function is not None
+                    found.append(DeployedFlow(flow, described["StackName"], is_durable))
+    return sorted(found, key=lambda each: each.flow)
+
+
+def _name_in(arn: str) -> str:
+    """The name of a state machine, or of a durable function, in its ARN."""
+    parts = arn.split(":")
+    return parts[6] if len(parts) > 6 else ""
 
 
 async def of_flow(account: Account, flow: str, settings: Aws) -> str:
@@ -119,7 +145,8 @@ async def of_flow(account: Account, flow: str, settings: Aws) -> str:
     own = settings.deployed_name(flow)
     if await find(account, own) is not None:
         return own
-    return dict(await deployed(account, settings)).get(flow, own)
+    found = await deployed(account, settings)
+    return next((each.stack for each in found if each.flow == flow), own)
 
 
 def refuse_busy(stack: Stack) -> None:

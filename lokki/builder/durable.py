@@ -141,7 +141,8 @@ def durable_resources(
     yield from roles.items()
     yield FUNCTION, made
     version = named(f"{FUNCTION}Version", replace(made, tags=None), str(config.aws.artifact_bucket))
-    yield version, Version(function_name=ref(FUNCTION), depends_on=list(roles) or None)
+    needs = [*roles, *versions.values()]  # what a run that goes on with this version calls
+    yield version, Version(function_name=ref(FUNCTION), depends_on=needs)
     number = {"Fn::GetAtt": [version, "Version"]}
     yield "Live", Alias(name=ALIAS, function_name=ref(FUNCTION), function_version=number)
 

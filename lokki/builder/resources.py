@@ -322,6 +322,7 @@ class Template(Document):
 
     version: str = "2010-09-09"
     description: str
+    metadata: Mapping[str, Any] | None = None
     parameters: Mapping[str, Any]
     conditions: Mapping[str, Any] | None = None
     resources: Mapping[str, Resource]

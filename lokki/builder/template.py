@@ -48,6 +48,7 @@ from lokki.builder.states import Names, names_of, state_machine
 from lokki.config import Config
 from lokki.errors import ConfigError
 from lokki.graph import FlowGraph
+from lokki.model.structure import dumped
 from lokki.runtime.event import BUCKET, FLOW, MODULE, PREVIEWS, STEP
 from lokki.runtime.units import TaskUnit, units
 from lokki.stages import MapStage
@@ -150,6 +151,9 @@ class _TemplateMaker:
         resources, deployment = dict(self._resources()), self.config.aws.deployment
         return Template(
             description=f"{self.graph.name}, a flow of lokki",
+            metadata={"lokki": {"structure": dumped(self.graph.structure)}}
+            if self._is_durable
+            else None,
             parameters=self._parameters(),
             conditions={_HAS_PREFIX: {"Fn::Not": [{"Fn::Equals": [ref("ECRRepoPrefix"), ""]}]}}
             if "ECRRepoPrefix" in self._used()

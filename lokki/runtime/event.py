@@ -33,6 +33,8 @@ MOST_PARAMS_BYTES = 250 * 1024
 ORCHESTRATION = "LOKKI_ORCHESTRATION"
 """The variable of a durable function with the functions that it calls, by step, and how many calls
 a map makes at a time, as JSON."""
+OUTLINE = "flow"
+"""The operation of a durable execution whose result is the structure of its flow."""
 FLOW, STEP = "LOKKI_FLOW_NAME", "LOKKI_STEP_NAME"
 MODULE, BUCKET = "LOKKI_MODULE_NAME", "LOKKI_ARTIFACT_BUCKET"
 """The variables of a function or job: its flow and step, the module of the flow, the bucket of

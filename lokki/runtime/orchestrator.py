@@ -34,12 +34,10 @@ from lokki.model import structure
 from lokki.retry import RetryConfig, RetryLater
 from lokki.runtime.deaths import is_death, is_retried
 from lokki.runtime.definition import definition, traced, variable
-from lokki.runtime.event import MOST_LATER, ORCHESTRATION, Slice, params_in
+from lokki.runtime.event import MOST_LATER, ORCHESTRATION, OUTLINE, Slice, params_in
 from lokki.runtime.units import TaskUnit, longest, units
 from lokki.stages import MapStage
 
-OUTLINE = "flow"
-"""The operation whose result is the structure of the flow, for who reads the execution."""
 _REFUSED = (
     "TooManyRequestsException",
     "EC2ThrottledException",
@@ -78,7 +76,7 @@ class Orchestrator:
         graph = traced(self._flow, self._structure, params_in(given))
         run_id = context.execution_context.durable_execution_arn.split("/")[-2]
         flow = {"run_id": run_id, "params": dict(given)}
-        context.step(lambda _: structure.dumped(self._structure), name=OUTLINE)
+        context.step(partial(_outline, graph), name=OUTLINE)
         run = _Execution(graph, context, flow, self._functions, self._concurrency)
         return {"input": run.result()}
 
@@ -192,6 +190,13 @@ class _Execution:
                 if not part.count:
                     return list(part.without)
         raise AssertionError
+
+
+def _outline(graph: FlowGraph[Any], _: Any) -> str:
+    """The structure of a flow, and the steps that are called by themselves, by stage; as JSON."""
+    every = list(units(graph))
+    called = [[unit.name for unit in every if unit.stage is stage] for stage in graph.stages]
+    return json.dumps({"structure": structure.dumped(graph.structure), "called": called})
 
 
 class _Tries:

@@ -5,6 +5,7 @@ https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resou
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from lokki.rehearse.moto_patches.modules import add_resource, moto
@@ -79,8 +80,6 @@ class _Alias(_Base):  # type: ignore[misc]
     def delete_from_cloudformation_json(
         cls, resource_name: str, cloudformation_json: Any, account_id: str, region_name: str
     ) -> None:
-        given, backend = (
-            cloudformation_json["Properties"],
-            _models.get_backend(account_id, region_name),
-        )
-        backend.delete_alias(given["Name"], given["FunctionName"])
+        function, alias = resource_name.split(":")[6:]
+        with suppress(_models.UnknownFunctionException):
+            _models.get_backend(account_id, region_name).delete_alias(alias, function)

@@ -40,6 +40,8 @@ _PATHS = (
 _REGION = "us-east-1"
 _runners: dict[str, tuple[WebRunner, int]] = {}
 """The runner of each AWS of this process, and its port, by endpoint."""
+_started: dict[tuple[str, str, str], tuple[str, bytes]] = {}
+"""The ARNs and inputs of executions, by endpoint, function and name."""
 _lock = threading.Lock()
 
 
@@ -68,13 +70,26 @@ def is_start(function: Any, headers: Any) -> bool:
 
 
 def start(function: Any, platform: Platform, payload: bytes, headers: Any) -> str:
-    """Start an execution of a durable function; its ARN."""
+    """Start an execution of a durable function; its ARN.
+
+    A name that is taken is refused, unless its execution has the same input: then it is that one
+    (https://docs.aws.amazon.com/lambda/latest/dg/durable-execution-idempotency.html).
+    """
     config = function.durable_config
+    name = headers.get("X-Amz-Durable-Execution-Name") or str(uuid.uuid4())
+    taken = platform.endpoint, function.function_name, name
+    if taken in _started:
+        arn, given = _started[taken]
+        if given != payload:
+            raise _refused(
+                "DurableExecutionAlreadyStartedException", f"{name} has another input", 409
+            )
+        return arn
     wanted = {
         "AccountId": function.account_id,
         "FunctionName": function.function_name,
         "FunctionQualifier": str(function.version),
-        "ExecutionName": headers.get("X-Amz-Durable-Execution-Name") or str(uuid.uuid4()),
+        "ExecutionName": name,
         "ExecutionTimeoutSeconds": config["ExecutionTimeout"],
         "ExecutionRetentionPeriodDays": config.get("RetentionPeriodInDays", 14),
         "InvocationId": str(uuid.uuid4()),
@@ -83,10 +98,16 @@ def start(function: Any, platform: Platform, payload: bytes, headers: Any) -> st
     body = json.dumps(wanted).encode()
     status, _, answer = _asked(platform, "POST", "/start-durable-execution", body)
     if status != http.HTTPStatus.CREATED:
-        client_error = moto("awslambda.exceptions").LambdaClientError
-        raise client_error("InvalidParameterValueException", answer.decode())
-    arn: str = json.loads(answer)["ExecutionArn"]
-    return arn
+        raise _refused("InvalidParameterValueException", answer.decode(), 400)
+    made: str = json.loads(answer)["ExecutionArn"]
+    _started[taken] = made, payload
+    return made
+
+
+def _refused(code: str, text: str, status: int) -> Exception:
+    refused: Exception = moto("awslambda.exceptions").LambdaClientError(code, text)
+    refused.code = status  # type: ignore[attr-defined]
+    return refused
 
 
 def close(platform: Platform) -> None:

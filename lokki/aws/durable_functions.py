@@ -1,0 +1,188 @@
+"""The executions of durable functions, in the form in which Step Functions reports its own.
+
+https://docs.aws.amazon.com/lambda/latest/api/API_ListDurableExecutionsByFunction.html and the
+requests beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from typing import Any
+
+from lokki.aws import stack
+from lokki.aws.account import Account
+from lokki.aws.durable_history import operations
+from lokki.aws.durable_view import (
+    Outline,
+    begun,
+    description,
+    machine_of,
+    observation,
+    outline_of,
+    status_there,
+)
+from lokki.aws.execution_view import Answer, Machine, Observation, Outlined
+from lokki.builder.durable import ALIAS
+from lokki.errors import AwsError
+from lokki.model import structure
+from lokki.model.failure import Failure
+from lokki.runtime.payloads import Payloads
+
+_PAGE = 1_000
+"""Events of a history, or executions, per request."""
+_GONE = "ResourceNotFoundException"
+TAKEN = "DurableExecutionAlreadyStartedException"
+_NO_EXECUTION, _NO_FUNCTION = "ExecutionDoesNotExist", "StateMachineDoesNotExist"
+"""What Step Functions reports instead."""
+
+
+class DurableFunctions:
+    """Those of an account, by the names of their functions. Methods raise AwsError.
+
+    An error has the code that Step Functions has for it.
+    """
+
+    def __init__(self, account: Account) -> None:
+        self._account = account
+
+    async def start(self, function: str, run_id: str, given: str) -> None:
+        """Start an execution, unless the id is taken: then it reports ExecutionAlreadyExists.
+
+        The same id with the same input is no error for Lambda.
+        """
+        if await self.find(function, run_id) is not None:
+            raise AwsError(f"execution {run_id} of {function} exists", "ExecutionAlreadyExists")
+        try:
+            await self._ask(
+                "invoke",
+                FunctionName=f"{function}:{ALIAS}",
+                InvocationType="Event",
+                DurableExecutionName=run_id,
+                Payload=given.encode(),
+            )
+        except AwsError as error:
+            if error.code == TAKEN:
+                raise AwsError(str(error), "ExecutionAlreadyExists") from error
+            raise
+
+    async def stop(self, function: str, run_id: str) -> None:
+        """Stop an execution; what it has called goes on to its end."""
+        found = await self._found(function, run_id)
+        if found["Status"] != "RUNNING":
+            return
+        await self._ask(
+            "stop_durable_execution",
+            DurableExecutionArn=found["DurableExecutionArn"],
+            Error={"ErrorType": "Cancelled", "ErrorMessage": "cancelled by lokki"},
+        )
+
+    async def find(self, function: str, run_id: str) -> Answer | None:
+        """An execution in brief, if there is one."""
+        pages = self._listed(function, DurableExecutionName=run_id)
+        async for each in pages:
+            if each["DurableExecutionName"] == run_id:
+                return each
+        return None
+
+    async def described(self, function: str, run_id: str) -> Answer:
+        """An execution. Raises ExecutionDoesNotExist."""
+        found = await self._found(function, run_id)
+        return description(await self._execution(found["DurableExecutionArn"]))
+
+    async def listed(self, function: str, statuses: Sequence[str]) -> AsyncGenerator[Answer]:
+        """Executions, the newest first."""
+        wanted = {"Statuses": [status_there(each) for each in statuses]} if statuses else {}
+        async for each in self._listed(function, ReverseOrder=True, **wanted):
+            yield description(each)
+
+    async def deployed(self, function: str, flow: str, stack_name: str) -> Machine:
+        """A flow as deployed now."""
+        alias = await self._ask("get_alias", FunctionName=function, Name=ALIAS)
+        about = (await stack.template(self._account, stack_name))["Metadata"]["lokki"]
+        return machine_of(flow, structure.loaded(about["structure"]), alias["FunctionVersion"])
+
+    async def observe(
+        self, function: str, run_id: str, flow: str, payloads: Payloads
+    ) -> Observation:
+        """What is known of an execution. Raises ExecutionDoesNotExist."""
+        arn = (await self._found(function, run_id))["DurableExecutionArn"]
+        execution = await self._execution(arn)
+        done = operations([each async for each in self._events(arn)])
+        version = execution.get("Version", "")
+        outline = outline_of(flow, done, version) or Outline(machine_of(flow, [], version), {})
+        failures = {
+            stage.name: await _failures(payloads, run_id, stage)
+            for stage in begun(outline.machine, done)
+        }
+        return observation(description(execution), outline, done, failures)
+
+    async def running_versions(self, function: str) -> set[str]:
+        """The versions of a durable function that executions are running with."""
+        running = self._listed(function, Statuses=["RUNNING"])
+        return {each["FunctionArn"].rpartition(":")[2] async for each in running}
+
+    async def _found(self, function: str, run_id: str) -> Answer:
+        found = await self.find(function, run_id)
+        if found is None:
+            raise AwsError(f"{function} has no execution {run_id}", _NO_EXECUTION)
+        return found
+
+    async def _execution(self, arn: str) -> Answer:
+        answer: Answer = await self._ask("get_durable_execution", DurableExecutionArn=arn)
+        return answer
+
+    async def _events(self, arn: str) -> AsyncIterator[Answer]:
+        more: dict[str, Any] = {}
+        while True:
+            page = await self._ask(
+                "get_durable_execution_history",
+                DurableExecutionArn=arn,
+                IncludeExecutionData=True,
+                MaxItems=_PAGE,
+                **more,
+            )
+            for each in page["Events"]:
+                yield each
+            if not page.get("NextMarker"):
+                return
+            more = {"Marker": page["NextMarker"]}
+
+    async def _listed(self, function: str, **wanted: Any) -> AsyncIterator[Answer]:
+        more: dict[str, Any] = {}
+        while True:
+            page = await self._ask(
+                "list_durable_executions_by_function",
+                FunctionName=function,
+                MaxItems=_PAGE,
+                **wanted,
+                **more,
+            )
+            for each in page.get("DurableExecutions", ()):
+                yield each
+            if not page.get("NextMarker"):
+                return
+            more = {"Marker": page["NextMarker"]}
+
+    async def _ask(self, operation: str, **given: Any) -> Any:
+        try:
+            return await self._account.ask("lambda", operation, **given)
+        except AwsError as error:
+            if error.code == _GONE:
+                gone = _NO_EXECUTION if "DurableExecutionArn" in given else _NO_FUNCTION
+                raise AwsError(str(error), gone) from error
+            raise
+
+
+async def _failures(payloads: Payloads, run_id: str, stage: Outlined) -> list[Failure]:
+    """The recorded failures of a stage's items without a result."""
+    recorded: list[Failure] = []
+    for call in stage.calls:
+        recorded += await payloads.failures(run_id, call)
+    if not recorded:
+        return []
+    if stage.label is None:
+        key = payloads.output_key(run_id, stage.calls[-1])
+        return [] if await payloads.store.exists(key) else recorded
+    done = await payloads.indexes(run_id, stage.calls[-1], "output.pkl.gz")
+    left = (each for each in recorded if each.index not in done)
+    return sorted(left, key=lambda each: each.index or 0)

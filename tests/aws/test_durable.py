@@ -1,0 +1,96 @@
+"""Durable functions: deployed, started, shown, cancelled and resumed like state machines."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+
+import deployed_flows
+import pytest
+from clouds import NAMES, Cloud, begin, ended, off
+
+from lokki.backends.blocking import opened
+from lokki.errors import AwsError, KeyReused, NotTunable
+from lokki.resumption import ResumeOptions
+
+DURABLE = {"aws.target": "durable"}
+pytestmark = [
+    pytest.mark.timeout(120),
+    pytest.mark.skipif(sys.version_info < (3, 13), reason="Lambda has them from 3.13 on"),
+]
+
+
+@pytest.fixture(scope="module")
+def durable(rehearsal, build_dir):
+    """Flows, each deployed once for all tests in here."""
+    clouds = {}
+    for flow in (deployed_flows.crunching, deployed_flows.tolerant):
+        cloud = clouds[flow.name] = Cloud(rehearsal.endpoint, f"{build_dir}/durable", [])
+        cloud.bucket = next(iter(clouds.values())).bucket
+        cloud.deploy(flow, **DURABLE, **{"aws.deployment": "durable"})
+    yield clouds["crunching"]
+    for cloud in clouds.values():
+        cloud.destroy(data=False)
+
+
+@pytest.fixture
+def place(durable):
+    with opened(durable.config(**DURABLE, **{"aws.deployment": "durable"})) as place:
+        yield place
+
+
+def test_a_run_is_shown_with_its_stages_and_its_result(place):
+    run = ended(place, begin(place, count=5))
+    assert (run.status, run.chain) == ("succeeded", "numbers → map(crunch → pair) → total")
+    assert [(each.name, each.total, each.succeeded, each.failed) for each in run.stages] == [
+        ("numbers", 1, 1, 0), ("crunch", 5, 5, 0), ("total", 1, 1, 0),
+    ]  # fmt: skip
+    assert all(each.finished for each in run.stages)
+    assert place.result(run.id) == [20, []]
+    assert place.find("last", "crunching").id == run.id
+    observed = place.wait(place.executions.observe, "crunching", run.id)
+    assert observed.machine.build == place.wait(place.executions.deployed, "crunching").build == "1"
+    items = place.items(run.id, 1)
+    assert [(each.index, each.status) for each in items] == [(n, "succeeded") for n in range(5)]
+
+
+def test_a_failed_run_says_why_and_is_resumed_with_what_it_has(place, switch):
+    run = ended(place, begin(place, count=4, switch=str(switch)))
+    assert (run.status, run.error.type) == ("failed", "ValueError")
+    assert run.error.message == "cannot crunch 1"
+    crunch = run.stages[1]
+    assert (crunch.finished, crunch.failures[0].count) == (None, 1)
+    with off(switch):
+        planned = place.plan(run.id, ResumeOptions())
+        assert planned.new
+        again = place.resume(planned, f"run-{next(NAMES)}")
+        done = ended(place, again.id)
+        assert (done.status, place.result(done.id)) == ("succeeded", [12, []])
+
+
+def test_tolerated_failures_are_counted(place, switch):
+    run = ended(place, begin(place, "tolerant", count=5, switch=str(switch)))
+    assert run.status == "succeeded"
+    crunch = run.stages[1]
+    assert (crunch.total, crunch.succeeded, crunch.tolerated) == (5, 3, 2)
+    assert place.result(run.id) == [10, [1, 4]]
+
+
+def test_a_run_is_cancelled(place, hold):
+    run_id = begin(place, count=2, hold=str(hold))
+    place.request_cancel(run_id)
+    hold.unlink()
+    assert ended(place, run_id).status == "cancelled"
+
+
+def test_an_id_and_a_key_start_one_run(place):
+    run_id = begin(place, count=1)
+    with pytest.raises(AwsError, match="already a run"):
+        place.start("crunching", run_id, {"count": 1})
+    key = f"key-{next(NAMES)}"
+    once = partial(place.wait, place.executions.start_once, "crunching", key)
+    assert once({"count": 1}) == once({"count": 1})
+    with pytest.raises(KeyReused):
+        once({"count": 2})
+    with pytest.raises(NotTunable, match="durable function"):
+        place.tune(run_id, 3)
