@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lokki.builder.concurrency import depends_on_account
+from lokki.builder.durable import FUNCTION
 from lokki.builder.encryption import kms_key
 from lokki.builder.resources import (
     DIGITS,
@@ -25,7 +26,9 @@ from lokki.builder.resources import (
     Role,
     Statement,
     Template,
+    Version,
     policy,
+    ref,
 )
 from lokki.builder.states import partition_of
 from lokki.builder.template import needs_image, template
@@ -61,6 +64,11 @@ Lambda pull (https://docs.aws.amazon.com/lambda/latest/dg/images-create.html).""
 _NETWORK = "DescribeSecurityGroups DescribeSubnets DescribeVpcs DescribeNetworkInterfaces"
 _ROLE = "role/{made}"
 _MACHINE = "stateMachine:{flow}"
+_FUNCTION = "function:{flow}"
+_DURABLE = (
+    "InvokeFunction GetAlias ListDurableExecutionsByFunction GetDurableExecution "
+    "GetDurableExecutionHistory StopDurableExecution"
+)
 _OF_TYPES: Mapping[str, tuple[_Need, ...]] = {
     "AWS::Logs::LogGroup": (
         (
@@ -103,7 +111,14 @@ _OF_TYPES: Mapping[str, tuple[_Need, ...]] = {
             "GetFunctionRecursionConfig GetRuntimeManagementConfig UpdateFunctionCode "
             "UpdateFunctionConfiguration PutFunctionConcurrency DeleteFunctionConcurrency "
             "TagResource UntagResource",
-            ("function:{made}",),
+            ("function:{own}",),
+        ),
+    ),
+    "AWS::Lambda::Alias": (
+        (
+            "lambda",
+            "CreateAlias UpdateAlias DeleteAlias GetAlias GetProvisionedConcurrencyConfig",
+            (_FUNCTION, f"{_FUNCTION}:*"),
         ),
     ),
     "AWS::Lambda::Version": (
@@ -111,7 +126,7 @@ _OF_TYPES: Mapping[str, tuple[_Need, ...]] = {
             "lambda",
             "PublishVersion DeleteFunction GetFunctionConfiguration "
             "GetProvisionedConcurrencyConfig GetRuntimeManagementConfig ListVersionsByFunction",
-            ("function:{made}",),
+            ("function:{own}",),
         ),
     ),
     "AWS::StepFunctions::StateMachine": (
@@ -242,16 +257,24 @@ class _Access:
         yield "cloudformation", _STACK, (f"stack/{self.stack}/*",)
         # https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_DescribeStacks.html
         yield "cloudformation", "DescribeStacks ListStacks", ()
+        yield from self._of_runs()
+        group = "log-group:/lokki/{flow}"
+        yield "logs", "FilterLogEvents", (group, f"{group}:*")
+        if depends_on_account(self.graph, self.config):
+            yield "lambda", "GetAccountSettings", ()
+
+    def _of_runs(self) -> Iterator[_Need]:
+        """To start, look at, cancel and resume runs."""
+        if self.config.aws.target == "durable":
+            # https://docs.aws.amazon.com/lambda/latest/dg/durable-security.html
+            yield "lambda", _DURABLE, (_FUNCTION, f"{_FUNCTION}:*")
+            return
         yield "states", "DescribeStateMachine StartExecution ListExecutions", (_MACHINE,)
         yield "states", _EXECUTIONS, ("execution:{flow}:*",)
         if any(isinstance(stage, MapStage) for stage in self.graph.stages):
             yield "states", "ListMapRuns", ("execution:{flow}:*",)
             yield "states", "DescribeMapRun UpdateMapRun ListExecutions", ("mapRun:{flow}/*",)
             yield "states", "DescribeExecution", ("execution:{flow}/*",)
-        group = "log-group:/lokki/{flow}"
-        yield "logs", "FilterLogEvents", (group, f"{group}:*")
-        if depends_on_account(self.graph, self.config):
-            yield "lambda", "GetAccountSettings", ()
 
     def _of_image(self) -> Iterator[_Need]:
         if needs_image(self.graph, self.config):
@@ -328,6 +351,12 @@ class _Access:
                 return text.replace("${FlowName}", self.graph.name)
             case JobDefinition():
                 return str(resource.job_definition_name or name)[:-DIGITS]
+            case Function(function_name={"Ref": "FlowName"}):
+                return "{flow}"
+            case Version() if resource.function_name == ref(FUNCTION):
+                return "{flow}"
+            case Function() | Version():
+                return "{made}"
         return f"{name}-"
 
     def _arn(self, service: str, resource: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 from lokki.builder.children import maps_of
 from lokki.builder.concurrency import most_at_once
 from lokki.builder.encryption import key_statements
-from lokki.builder.permissions import invocations, service_statements
+from lokki.builder.permissions import invocations, tracing_statements
 from lokki.builder.resources import (
     Alias,
     Function,
@@ -42,6 +42,8 @@ PYTHONS = ("3.13", "3.14")
 """Managed runtimes with durable functions
 (https://docs.aws.amazon.com/lambda/latest/dg/durable-supported-runtimes.html)."""
 HANDLER = "orchestrator.handler"
+_TIMEOUT = 900
+"""Seconds that an invocation of it may take: it waits for nothing while it runs."""
 _MOST_NAME = 64
 _OWN = "arn:${AWS::Partition}:lambda:${AWS::Region}:${AWS::AccountId}:function:${FlowName}:*"
 
@@ -94,7 +96,7 @@ def orchestrator_statements(functions: list[str], config: Config) -> list[Statem
         Statement(action=record, resource=(sub(_OWN),)),
         Statement(action=("logs:CreateLogStream", "logs:PutLogEvents"), resource=(arn_of("Logs"),)),
         *key_statements(config),
-        *service_statements(config),
+        *tracing_statements(config),
     ]
 
 
@@ -129,10 +131,11 @@ def durable_resources(
         image_config=None if zipped else {"Command": [HANDLER]},
         role=config.aws.roles.pipeline or arn_of(*roles),
         memory_size=config.lambda_.memory,
-        timeout=config.lambda_.timeout,
+        timeout=_TIMEOUT,
         environment={"Variables": environment},
         ephemeral_storage=None,
         reserved_concurrent_executions=None,
+        vpc_config=None,  # what it calls is Lambda itself
         durable_config={
             "ExecutionTimeout": config.aws.execution_timeout,
             "RetentionPeriodInDays": config.aws.execution_retention,

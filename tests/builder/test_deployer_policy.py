@@ -14,13 +14,13 @@ from lokki.builder.template import template
 from lokki.config import load
 
 UNUSED = re.compile(
-    r"kms:.*|eks:.*|firehose:.*|elasticfilesystem:.*|s3files:.*"
+    r"kms:.*|eks:.*|codedeploy:.*|firehose:.*|elasticfilesystem:.*|s3files:.*"
     r"|iam:(Attach|Detach|Put|Delete|Get)(User|Group)Policy"
     r"|iam:(AttachRolePolicy|DeleteRolePermissionsBoundary)"  # only for some settings, see below
     r"|logs:(.*(DataProtection|Index|Resource)Polic.*|.*LogDelivery|DeleteRetentionPolicy"
     r"|PutLogGroupDeletionProtection|PutBearerTokenAuthentication)"
     r"|lambda:(.*CodeSigningConfig|Put.*Config|GetFunctionScalingConfig"
-    r"|PassCapacityProvider|AssociateRuntimeAlias|GetLayerVersion)"
+    r"|PassCapacityProvider|DeleteProvisionedConcurrencyConfig|AssociateRuntimeAlias|GetLayerVersion)"
     r"|sns:PutDataProtectionPolicy|batch:(SetCapacityTags|unTagResource)|ec2:.*|s3:(GetObjectVersion|REST.PUT.OBJECT)",
     re.IGNORECASE,
 )

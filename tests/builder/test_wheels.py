@@ -182,7 +182,7 @@ def packed(source, folder):
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     needed = folder / "requirements.txt"
     dependencies = install(needed, python=python, architecture="x86_64")
-    copy_code(source, code, "", beside=dependencies)
+    copy_code(source, code, {}, beside=dependencies)
     write_zip(dependencies, code, folder / "function.zip")
     return folder / "function.zip"
 
