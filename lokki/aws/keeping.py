@@ -140,9 +140,8 @@ async def _durable_in_use(account: Account, alias: str) -> list[InUse]:
     A version refers to all that its executions use. None is started again once it has ended.
     """
     function = alias.rpartition(":")[0]
-    functions = DurableFunctions(account)
     try:
-        versions = await functions.running_versions(function)
+        versions = await DurableFunctions(account).running_versions(function.split(":")[6])
     except AwsError as error:
         if error.code not in GONE:
             raise

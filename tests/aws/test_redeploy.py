@@ -115,3 +115,25 @@ def test_runs_in_flight_and_redrives_keep_their_code_and_new_runs_have_the_new(
         place.resume(plan, "unused")
         assert ended(place, late).status == "succeeded"
         assert place.result(late) == 2
+
+
+@pytest.mark.skipif(sys.version_info < (3, 13), reason="Lambda has durable functions from 3.13 on")
+def test_a_run_of_a_durable_function_keeps_its_code_and_a_new_target_is_announced(redeployed, hold):
+    durable = {"aws.target": "durable"}
+    redeployed.deploy_source(BEFORE, **durable)
+    with opened(redeployed.config(**durable)) as place:
+        flying = started(place, hold=str(hold))
+        redeployed.told.clear()
+        redeployed.deploy_source(AFTER, **durable)
+        assert not [each for each in redeployed.told if each.startswith("Remove")]
+        hold.unlink()
+        assert ended(place, flying).status == "succeeded"
+        assert place.result(flying) == [("old", 1), ("old", 2)]
+        new = started(place)
+        assert ended(place, new).status == "succeeded"
+        assert place.result(new) == 2
+        redeployed.told.clear()
+        redeployed.deploy_source(AFTER, **durable, **{"lambda.memory": 640})
+        assert [each for each in redeployed.told if each.startswith("Remove Orchestrator")]
+    redeployed.deploy_source(AFTER)
+    assert any("aws.target has changed" in each for each in redeployed.told)

@@ -52,7 +52,8 @@ def change(platform: Platform) -> None:
 
     def forward(request: Any, full_url: str, headers: Any) -> tuple[int, dict[str, str], bytes]:
         parts = urlsplit(full_url)
-        path = parts.path + f"?{parts.query}" * bool(parts.query)
+        query = parts.query.replace("Statuses=", "StatusFilter=")  # by which name it filters
+        path = parts.path + f"?{query}" * bool(query)
         return _asked(platform, request.method, path, request.get_data())
 
     paths = moto("awslambda.urls").url_paths
