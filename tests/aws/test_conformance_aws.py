@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import cache, partial
 
 import pytest
 from clouds import Cloud, ended
@@ -28,33 +29,43 @@ def endpoint():
     assert process.returncode == 0
 
 
-@pytest.fixture(scope="module")
-def account(rehearsal, endpoint, build_dir, tmp_path_factory):
-    """A configuration of the account, and the ids of three runs there."""
-    file = tmp_path_factory.mktemp("conformance") / "conformance_flows.py"
+def account(endpoint, build_dir, folder, target):
+    """A configuration of an account, and the ids of three runs there."""
+    settings = {"aws.target": target, "aws.deployment": target}
+    file = folder / "conformance_flows.py"
     file.write_text(FLOWS)
-    clouds = [Cloud(endpoint, build_dir, []) for _ in range(2)]
+    clouds = [Cloud(endpoint, f"{build_dir}/{target}", []) for _ in range(2)]
     for cloud, flow in zip(clouds, (FLOW, OTHER), strict=True):
         cloud.bucket = clouds[0].bucket
-        cloud.deploy(load_flow(f"{file}:{flow}"))
-    config = clouds[0].config()
+        cloud.deploy(load_flow(f"{file}:{flow}"), **settings)
+    config = clouds[0].config(**settings)
     with opened(config) as backend:
         ids = [f"20260101-00000{n}-conform{n}" for n in range(3)]
         for run_id, flow, count in zip(ids, (FLOW, FLOW, OTHER), (4, 2, 3), strict=True):
             backend.start(flow, run_id, {"count": count})
             assert ended(backend, run_id).status == "succeeded"
-    yield config, ids
-    del sys.modules["conformance_flows"]  # a process may come back to tests of this module
+    return config, ids
 
 
-@pytest.fixture(scope="module", params=["aws", "combined"])
-def world(request, account, tmp_path_factory):
-    config, ids = account
+@pytest.fixture(scope="module")
+def accounts(rehearsal, endpoint, build_dir, tmp_path_factory):
+    """What `account` makes for each target, once."""
+    folder = tmp_path_factory.mktemp("conformance")
+    yield cache(partial(account, endpoint, build_dir, folder))
+    sys.modules.pop("conformance_flows", None)  # a process may come back to tests of this module
+
+
+WORLDS = ["aws", "combined", *["durable"] * (sys.version_info >= (3, 13))]
+
+
+@pytest.fixture(scope="module", params=WORLDS)
+def world(request, accounts, tmp_path_factory):
+    config, ids = accounts("durable" if request.param == "durable" else "stepfunctions")
     with pytest.MonkeyPatch.context() as patch, opened(config) as there:
         patch.setenv("LOKKI_LOCAL_JOURNAL", str(tmp_path_factory.mktemp("here") / "lokki.db"))
         with local.opened() as here:
             combined = CombinedBackend(here, lambda: there, pytest.fail)
-            yield World(there if request.param == "aws" else combined, ids)
+            yield World(combined if request.param == "combined" else there, ids)
 
 
 class TestConformance(Conformance):
