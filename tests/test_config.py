@@ -57,6 +57,9 @@ PROMISED = {  # key: variable, default
     "aws.schedule.retries": ("LOKKI_AWS_SCHEDULE_RETRIES", None),
     "aws.schedule.max_age": ("LOKKI_AWS_SCHEDULE_MAX_AGE", None),
     "aws.schedule.dead_letter_queue": ("LOKKI_AWS_SCHEDULE_DEAD_LETTER_QUEUE", None),
+    "aws.target": ("LOKKI_AWS_TARGET", "stepfunctions"),
+    "aws.execution_timeout": ("LOKKI_AWS_EXECUTION_TIMEOUT", 604800),
+    "aws.execution_retention": ("LOKKI_AWS_EXECUTION_RETENTION", 14),
     "aws.map": ("LOKKI_AWS_MAP", "standard"),
     "aws.tracing": ("LOKKI_AWS_TRACING", False),
     "aws.network.subnets": ("LOKKI_AWS_NETWORK_SUBNETS", None),
@@ -198,6 +201,8 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     else texts
     for key, (_, default) in PROMISED.items()
 } | {
+    "aws.target": st.sampled_from(["stepfunctions", "durable"]),
+    "aws.execution_retention": st.integers(1, 90),
     "aws.map": st.sampled_from(["standard", "express"]),
     "aws.state_machine_logs": st.sampled_from(["OFF", "FATAL", "ERROR", "ALL"]),
     "aws.schedule.retries": st.integers(0, 185),
@@ -306,7 +311,7 @@ def _other(key: str) -> Any:
     choices |= {"lambda.architecture": "arm64"}
     choices |= {"batch.platform": "EC2", "aws.statements": [{}]}
     choices |= {"aws.state_machine_logs": "ALL", "aws.schedule.retries": 7}
-    choices |= {"aws.map": "express"}
+    choices |= {"aws.map": "express", "aws.target": "durable", "aws.execution_retention": 77}
     choices |= {table: {"NAME": "text"} for table in TABLES} | {"logging.progress_interval": 77}
     choices |= {"server.runners": 7} | {
         key: not known for key, (_, known) in PROMISED.items() if isinstance(known, bool)

@@ -342,8 +342,8 @@ def not_pausable(run_id: str) -> NotPausable:
     https://docs.aws.amazon.com/step-functions/latest/apireference/API_UpdateMapRun.html
     """
     return NotPausable(
-        f"run {run_id} is on AWS, and Step Functions pauses no execution: tune its map to a low "
-        "concurrency, or cancel the run and resume it later, which keeps its results"
+        f"run {run_id} is on AWS, where no execution is paused: tune its map to a low concurrency "
+        "(of a state machine), or cancel the run and resume it later, which keeps its results"
     )
 
 

@@ -114,9 +114,7 @@ class Aws:
     )
     schedule: Scheduled = field(default_factory=Scheduled)
     target: Literal["stepfunctions", "durable"] = _key(
-        "stepfunctions",
-        "what runs a flow: a state machine, or a durable function of Lambda",
-        option="--target",
+        "stepfunctions", "what runs a flow: a state machine, or a durable function of Lambda"
     )
     execution_timeout: int = _key(
         7 * 24 * 60 * 60,

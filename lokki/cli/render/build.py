@@ -18,7 +18,8 @@ _HEAVIEST = 5
 def show_build(built: Build, graph: FlowGraph[Any]) -> None:
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"{graph.name}: {graph.shape}", markup=False)
-    console.print(f"{built.states} states, {built.resources} resources in {built.template}")
+    states = "a durable function" if built.machine is None else f"{built.states} states"
+    console.print(f"{states}, {built.resources} resources in {built.template}")
     if built.package is not None:
         package = built.package
         heaviest = ", ".join(
