@@ -113,9 +113,13 @@ class Slice:
     def of(cls, given: Mapping[str, Any]) -> Slice:
         """The slice in an event. Raises EventError for one that cannot be."""
         names = {each.name for each in fields(cls)}
-        lists = {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
+        known: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in given.items()
+            if name in names
+        }
         try:
-            return cls(**{name: given[name] for name in given if name in names} | lists)
+            return cls(**known)
         except TypeError as error:
             raise EventError(f"'slice' of the event is not one: {error}") from None
 

@@ -46,7 +46,8 @@ _lock = threading.Lock()
 
 
 def change(platform: Platform) -> None:
-    vars(invoker)["boto3"] = boto3.Session("rehearsal", "rehearsal", "rehearsal", _REGION)
+    patched: Any = invoker
+    patched.boto3 = boto3.Session("rehearsal", "rehearsal", "rehearsal", _REGION)
     executions.Execution.new = staticmethod(_execution)  # type: ignore[method-assign]
     logging.getLogger("aws_durable_execution_sdk_python_testing").setLevel(logging.CRITICAL)
 
