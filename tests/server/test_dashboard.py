@@ -524,6 +524,7 @@ def test_the_keyboard_reaches_pages_rows_and_the_list_of_keys(opened, server):
         page.keyboard.press("j")
     page.keyboard.press("Enter")
     expect(page).to_have_url(re.compile(f"{run}$"))
+    expect(page.get_by_role("link", name="Logs")).to_be_visible()
     page.keyboard.press("3")
     expect(page).to_have_url(re.compile(f"{run}/logs$"))
     page.keyboard.press("?")
@@ -656,6 +657,19 @@ def test_no_page_has_a_serious_violation_of_accessibility(opened, place, server,
         wide = page.evaluate("document.documentElement.scrollWidth > window.innerWidth")
         assert not wide, f"{path} scrolls sideways"
         assert grave(page) == [], path
+
+
+def test_the_first_page_is_small(opened, server):
+    server.ran("crunching", count=10)
+    page = opened()
+    page.goto("/ui/runs")
+    expect(page.get_by_role("row").nth(1)).to_be_visible()
+    sizes = page.evaluate(
+        "['navigation', 'resource'].flatMap((type) => performance.getEntriesByType(type))"
+        ".map((entry) => entry.encodedBodySize)"
+    )
+    assert len(sizes) > 10
+    assert sum(sizes) <= 150_000
 
 
 def grave(page):

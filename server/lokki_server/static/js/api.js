@@ -36,6 +36,10 @@ export function withQuery(base, parameters) {
   return query.size ? `${base}?${query}` : base;
 }
 
+/** The address of the comparison of a run with another. */
+export const compareUrl = ({ id, where, flow }, second = null) =>
+  withQuery("/ui/compare", { first: id, second, ...(where === "aws" && { on: where, flow }) });
+
 export async function get(url, signal) {
   return parsed(await (await request(url, {}, signal)).text());
 }

@@ -3,13 +3,6 @@ import { showConnection } from "./components/banner.js";
 import { schemeButton } from "./components/scheme.js";
 import { h } from "./dom.js";
 import { listenForKeys, showKeys } from "./keys.js";
-import { comparePage } from "./pages/compare.js";
-import { flowPage } from "./pages/flow.js";
-import { flowsPage } from "./pages/flows.js";
-import { loginPage } from "./pages/login.js";
-import { runPage } from "./pages/run.js";
-import { runsPage } from "./pages/runs.js";
-import { schedulesPage } from "./pages/schedules.js";
 import { navigate, route, start } from "./router.js";
 import { session } from "./session.js";
 
@@ -34,14 +27,17 @@ onUnauthorized(() => {
   navigate(`/ui/login?to=${to}`, { replace: true });
 });
 
-route("/ui/runs", runsPage);
-route("/ui/runs/:id/*", runPage);
-route("/ui/aws/flows/:flow/executions/:id/*", runPage);
-route("/ui/compare", comparePage);
-route("/ui/flows", flowsPage);
-route("/ui/flows/:name", flowPage);
-route("/ui/schedules", schedulesPage);
-route("/ui/login", loginPage);
+/** A page whose modules are loaded when it is first opened. */
+const page = (file) => async () => (await import(`./pages/${file}.js`)).default;
+
+route("/ui/runs", page("runs"));
+route("/ui/runs/:id/*", page("run"));
+route("/ui/aws/flows/:flow/executions/:id/*", page("run"));
+route("/ui/compare", page("compare"));
+route("/ui/flows", page("flows"));
+route("/ui/flows/:name", page("flow"));
+route("/ui/schedules", page("schedules"));
+route("/ui/login", page("login"));
 if (["/", "/ui", "/ui/"].includes(location.pathname)) history.replaceState(null, "", "/ui/runs");
 start(byId("main"));
 

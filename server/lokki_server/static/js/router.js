@@ -1,19 +1,24 @@
 /** Client-side routes under /ui/. A page is {title, node, key?, route?(match), close?()}. */
 
+import { failure } from "./components/states.js";
 import { h } from "./dom.js";
 
 const routes = [];
 let shown = null;
 let view = null;
 let url = null;
+let turn = 0;
 
-/** `pattern` like `/ui/runs/:id/*`; `open(match)` makes a page for {path, params, rest, query}. */
-export function route(pattern, open) {
+/**
+ * `pattern` like `/ui/runs/:id/*`; `load()` gives, later, a function that makes a page for
+ * {path, params, rest, query}.
+ */
+export function route(pattern, load) {
   const names = [];
   const source = pattern
     .replace(/\/\*$/, "(?<rest>/.*)?")
     .replace(/:(\w+)/g, (_, name) => (names.push(name), "([^/]+)"));
-  routes.push({ match: new RegExp(`^${source}/?$`), names, open });
+  routes.push({ match: new RegExp(`^${source}/?$`), names, load });
 }
 
 export function navigate(to, { replace = false } = {}) {
@@ -38,27 +43,30 @@ export function start(container) {
 }
 
 function find() {
-  for (const { match, names, open } of routes) {
+  for (const { match, names, load } of routes) {
     const found = match.exec(location.pathname);
     if (!found) continue;
     const values = found.slice(1).map((part) => part && decodeURIComponent(part));
     const params = Object.fromEntries(names.map((name, index) => [name, values[index]]));
     const rest = found.groups?.rest?.split("/").filter(Boolean).map(decodeURIComponent) ?? [];
     return [
-      open,
+      load,
       { path: location.pathname, params, rest, query: new URLSearchParams(location.search) },
     ];
   }
-  return [missing, { path: location.pathname }];
+  return [async () => missing, { path: location.pathname }];
 }
 
-function show({ first = false } = {}) {
+async function show({ first = false } = {}) {
+  const own = ++turn;
   url = location.pathname + location.search;
-  const [open, match] = find();
-  const key = `${routes.findIndex((each) => each.open === open)} ${Object.values(match.params ?? {})}`;
+  const [load, match] = find();
+  const key = `${routes.findIndex((each) => each.load === load)} ${Object.values(match.params ?? {})}`;
   if (shown?.key === key && shown.page.route) {
     shown.page.route(match);
   } else {
+    const open = await load().catch(() => unreachable);
+    if (own !== turn) return; // another page has been asked for meanwhile
     shown?.page.close?.();
     const page = open(match);
     shown = { key, page };
@@ -83,6 +91,11 @@ export function focusHeading(within) {
   const heading = within.querySelector("h1, h2");
   heading?.setAttribute("tabindex", "-1");
   heading?.focus({ preventScroll: true });
+}
+
+function unreachable() {
+  const problem = { title: "Not connected", detail: "the server cannot be reached" };
+  return { title: problem.title, node: h("div", { class: "page" }, failure(problem, () => show())) };
 }
 
 function missing({ path }) {

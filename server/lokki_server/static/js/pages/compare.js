@@ -1,6 +1,6 @@
 /** Two runs side by side: `?first=RUN&second=RUN`; on AWS with `&on=aws&flow=FLOW`. */
 
-import { get, path, runPath, withQuery, written } from "../api.js";
+import { compareUrl, get, path, runPath, withQuery, written } from "../api.js";
 import { empty, fetched } from "../components/states.js";
 import { badge } from "../components/status.js";
 import { h } from "../dom.js";
@@ -12,7 +12,7 @@ const LAST = 50;
 const LONGEST = 300;
 const NAMES = { lokki_version: "lokki", python_version: "Python", code: "code of steps", commit: "git commit" };
 
-export function comparePage(match) {
+export default function comparePage(match) {
   const place = h("div", { class: "stack" });
   let stop = () => {};
   const show = ({ query }) => {
@@ -49,10 +49,6 @@ const listOf = ({ where, flow }) =>
   where === "aws"
     ? withQuery(path("aws", "flows", flow, "executions"), { n: LAST })
     : withQuery("/runs", { flow, n: LAST });
-
-/** The address of the comparison of a run with another. */
-export const compareUrl = ({ id, where, flow }, second = null) =>
-  withQuery("/ui/compare", { first: id, second, ...(where === "aws" && { on: where, flow }) });
 
 function draw({ first, runs, found }) {
   const other = found?.second;

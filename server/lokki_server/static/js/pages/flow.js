@@ -15,7 +15,7 @@ import { navigate } from "../router.js";
 const LAST = 10;
 
 /** A flow with a form that starts it; `?from=RUN` fills that in with the run's parameters. */
-export function flowPage({ params: { name }, query }) {
+export default function flowPage({ params: { name }, query }) {
   const place = h("div", { class: "stack" });
   const load = async (signal) => {
     const from = query.get("from");

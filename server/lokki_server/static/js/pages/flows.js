@@ -11,7 +11,7 @@ import { duration, setWhen, when } from "../time.js";
 
 const LAST = 8;
 
-export function flowsPage() {
+export default function flowsPage() {
   const place = h("div");
   let recent = [];
   const stops = [

@@ -2,7 +2,7 @@ import { post } from "../api.js";
 import { h, setAttribute } from "../dom.js";
 import { navigate } from "../router.js";
 
-export function loginPage({ query }) {
+export default function loginPage({ query }) {
   const input = h("input", {
     id: "token",
     type: "password",

@@ -18,7 +18,7 @@ const REDRAW_MS = 300;
 const END_MS = 1000;
 const NEWS_MS = 2000;
 
-export function runPage(match) {
+export default function runPage(match) {
   const { id, flow } = match.params;
   const address = runPath({ id, flow, where: flow ? "aws" : "local" });
   const abort = new AbortController();

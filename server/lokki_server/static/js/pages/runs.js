@@ -19,9 +19,10 @@ const AGES = [
   ["720", "the last 30 days"],
 ];
 
-export function runsPage(match) {
+export default function runsPage(match) {
   let runs = new Map();
   let cloud = [];
+  let loaded = false;
   let next = null;
   let asked = null;
   let filter = null;
@@ -80,6 +81,7 @@ export function runsPage(match) {
       if (!older) runs = new Map();
       for (const run of found.runs) runs.set(run.id, run);
       next = found.next;
+      loaded = true;
       draw();
     } catch (problem) {
       if (signal.aborted) return;
@@ -119,6 +121,7 @@ export function runsPage(match) {
     search.update(query);
     abort.abort();
     abort = new AbortController();
+    loaded = false;
     place.replaceChildren(loading("Loading runs…"));
     foot.hidden = true;
     load();
@@ -133,7 +136,7 @@ export function runsPage(match) {
     ({ runs: found, problem }) => {
       cloud = found;
       setText(note, problem ? `Runs on AWS are not shown: ${problem}` : "");
-      draw();
+      if (loaded) draw();
     },
   );
   let opened = 0;

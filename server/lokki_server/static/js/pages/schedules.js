@@ -3,7 +3,7 @@ import { schedule } from "../components/schedule.js";
 import { empty, fetched } from "../components/states.js";
 import { h } from "../dom.js";
 
-export function schedulesPage() {
+export default function schedulesPage() {
   const place = h("div");
   const stop = fetched(place, (signal) => get("/flows", signal), draw);
   return {

@@ -1,6 +1,6 @@
 /** The head of a run: status, flow, times, and its actions. */
 
-import { path, runPath, withQuery, written } from "../api.js";
+import { compareUrl, path, runPath, withQuery, written } from "../api.js";
 import { badge, whereBadge } from "../components/status.js";
 import { code } from "../components/value.js";
 import { frames } from "../editor.js";
@@ -18,7 +18,6 @@ import {
   sum,
   took,
 } from "../model.js";
-import { compareUrl } from "../pages/compare.js";
 import { count, duration, setExactly } from "../time.js";
 import { askCancel, askPause, askResume, askTune, askUnpause } from "./actions.js";
 
