@@ -159,12 +159,19 @@ def test_the_first_rows_of_a_data_frame(done, terminal):
         "import polars as pl\nfrom lokki import flow, step\n\n"
         "@step\ndef sites():\n    return ['marsh']\n\n"
         "@step\ndef counted(site):\n    return pl.DataFrame({'site': site, 'birds': range(25)})\n\n"
-        "@flow\ndef frames():\n    return sites().map(counted)\n"
+        "@flow\ndef frames():\n    return sites().map(counted)\n\n"
+        "@flow\ndef one():\n    return counted('lake')\n"
     )
-    assert done("run", "frames.py")[0] == 0
+    assert done("run", "frames.py:frames")[0] == 0
     code, out, err = done("show", "--item", 0)
     assert (code, err) == (0, "")
     kind, head, first, *others, cut = out.partition("output\n")[2].splitlines()
     assert kind.startswith("  polars.dataframe.frame.DataFrame, ")
     assert (head.split(), first.split(), len(others)) == (["site", "birds"], ["marsh", "0"], 19)
     assert cut.strip() == "the first 20 of 25 rows"
+
+    assert done("run", "frames.py:one")[0] == 0
+    code, out, err = done("result", "last")
+    assert (code, out) == (1, "")
+    assert err.splitlines()[1].split() == ["lake", "0"]
+    assert "is not JSON (polars.dataframe.frame.DataFrame, " in err

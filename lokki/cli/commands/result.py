@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from lokki.cli.command import Command
 from lokki.cli.options import ANYWHERE, run_named, run_parameters
 from lokki.cli.program import Program
+
+if TYPE_CHECKING:
+    from lokki.backends.backend import Backend
+    from lokki.model.run import Run
 
 _STDOUT = Path("-")
 
@@ -51,21 +56,34 @@ def command(
         if found.status != "succeeded":
             raise click.ClickException(f"run {found.id} has no result: it is {found.status}")
         raw = backend.pickled_result(found.id)
-    if pickle is None:
-        save = program.at(on or found.where).command("result", found.id, "--pickle", "FILE")
-        click.echo(_as_json(raw, f"the result of run {found.id}", save))
-    else:
-        _save(raw, pickle)
+        if pickle is None:
+            save = program.at(on or found.where).command("result", found.id, "--pickle", "FILE")
+            click.echo(_as_json(backend, found, raw, save))
+        else:
+            _save(raw, pickle)
 
 
-def _as_json(raw: bytes, what: str, save: str) -> str:
+def _as_json(backend: Backend, run: Run, raw: bytes, save: str) -> str:
     from lokki.backends.values import NotShown, whole
 
     try:
         return json.dumps(whole(raw), indent=2)
     except NotShown as error:
+        _tell_beginning(backend, run)
+        what = f"the result of run {run.id}"
         problem = f"{what} is not JSON ({error.type}, {error.bytes:,} bytes as a pickle)"
         raise click.ClickException(f"{problem}; save it: {save}") from None
+
+
+def _tell_beginning(backend: Backend, run: Run) -> None:
+    """Print the first rows of a DataFrame on stderr, if they are recorded."""
+    last = backend.run(run.id).stages[-1]
+    item = backend.item(run.id, last.position, 0) if last.kind == "task" else None
+    preview = (item.output or {}).get("preview") if item is not None else None
+    if preview is not None:
+        from lokki.cli.render.item import show_table
+
+        show_table(preview, stderr=True)
 
 
 def _save(raw: bytes, file: Path) -> None:

@@ -21,12 +21,12 @@ class _Console(Console):
         raise BrokenPipeError
 
 
-def stdout_console() -> Console:
-    """Stdout; lines have any length unless a width is given."""
-    console = _Console(highlight=False)
+def stdout_console(*, stderr: bool = False) -> Console:
+    """Stdout, or stderr; lines have any length unless a width is given."""
+    console = _Console(highlight=False, stderr=stderr)
     if console.is_terminal or "COLUMNS" in os.environ:
         return console
-    return _Console(highlight=False, width=WIDE, soft_wrap=True)
+    return _Console(highlight=False, width=WIDE, soft_wrap=True, stderr=stderr)
 
 
 def room(console: Console) -> int:

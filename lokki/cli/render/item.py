@@ -34,9 +34,7 @@ def show_item(stage: Stage, item: ItemDetail, lines: Iterable[LogLine]) -> None:
             tell(Text(title, style="bold"))
             tell(Text(_indented(_shown(value))))
             if "preview" in value:
-                stdout_console().print(_table(value["preview"]))
-                if value["preview"]["cut"]:
-                    tell(Text(_indented(value["preview"]["cut"])))
+                show_table(value["preview"])
     for each in item.failures:
         tell(Text(f"attempt {each.attempt} of {each.step}", style="bold"))
         text = each.traceback or f"{each.type}: {each.message}"
@@ -69,12 +67,15 @@ def _shown(value: Mapping[str, Any]) -> str:
     return f"{plain(text[:_MOST_LETTERS])}…\n({len(text):,} letters: see --json)"
 
 
-def _table(preview: Mapping[str, Any]) -> Padding:
-    """The beginning of a DataFrame."""
+def show_table(preview: Mapping[str, Any], *, stderr: bool = False) -> None:
+    """Print the beginning of a DataFrame."""
     table = Table(*(plain(name) for name in preview["columns"]), box=None)
     for row in preview["rows"]:
         table.add_row(*(Text(plain("" if each is None else str(each))) for each in row))
-    return Padding(table, (0, 0, 0, 2), expand=False)
+    console = stdout_console(stderr=stderr)
+    console.print(Padding(table, (0, 0, 0, 2), expand=False))
+    if preview["cut"]:
+        console.print(Text(_indented(preview["cut"])), soft_wrap=True)
 
 
 def _lines(found: Sequence[LogLine]) -> Iterator[str]:
