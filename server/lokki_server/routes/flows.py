@@ -39,10 +39,13 @@ def _flow(service: Service, name: str) -> Flow:
     return offered(found, file.source, service.clock.shown(name, found["schedule"]))
 
 
-@router.get("/flows/{name}/trend", response_model=Trend)
+@router.get("/flows/{name}/trend", response_model=Trend, responses=problems(404, 409))
 def get_trend(service: Serving, name: FlowName, n: Annotated[int, Query(ge=1, le=500)] = 60) -> Any:
     """Durations and failures of the latest runs of a flow that have ended, at most 500."""
-    return recorded.trend(service.history, name, n)
+    found = recorded.trend(service.history, name, n)
+    if not found.runs:
+        service.catalog.find(name)  # for a flow that there is not, it raises Problem
+    return found
 
 
 START = "/flows/{name}/runs"
