@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
-import sys
 import time
 from pathlib import Path
 
@@ -18,57 +16,6 @@ COUNT = 60
 @step
 def numbers(count: int = COUNT):
     return list(range(count))
-
-
-class Stubborn(BaseException):
-    """An error that no process can unpickle."""
-
-    def __reduce__(self):
-        raise TypeError("never")
-
-
-def _raise(error):
-    raise error
-
-
-ENDS = {
-    10: lambda: os.kill(os.getpid(), signal.SIGKILL),
-    11: lambda: os._exit(7),
-    20: lambda: sys.exit(3),
-    21: lambda: _raise(KeyboardInterrupt()),
-    22: lambda: _raise(Stubborn(1, 2)),
-    23: lambda: _raise(GeneratorExit()),
-}
-
-
-@step(retry={"retries": 1, "delay": 0, "exceptions": (BaseException,)})
-def ended(number):
-    here = lokki.current()
-    print(f"{number} is {here.index}, attempt {here.attempt}")
-    lokki.show(f"# {number}", "Number")
-    if number in ENDS and here.attempt == 1:
-        ENDS[number]()
-    return number, os.getpid()
-
-
-@flow
-def ending():
-    return numbers().map(ended)
-
-
-@step
-def made(number):
-    return bytes([number]) * (300_000 if number % 10 == 0 else number)
-
-
-@step
-def marked(data):
-    return data + b"!"
-
-
-@flow
-def measuring():
-    return numbers(30).map([made, marked])
 
 
 @step(timeout_seconds=1, retry={"retries": 1, "delay": 0})
@@ -92,20 +39,6 @@ def endless(number, place):
 @flow
 def hanging(place: str):
     return numbers().map(endless)
-
-
-@step
-def held(number, opened):
-    if number == COUNT * 10 - 1:
-        Path(opened).touch()
-    while number == 150 and not Path(opened).exists():
-        time.sleep(0.01)
-    return number
-
-
-@flow
-def holding(opened: str):
-    return numbers(COUNT * 10).map(held)
 
 
 @step(executor="dask", resources={"fragile": 1}, retry={"retries": 1, "delay": 0})

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import pickle
 import subprocess
 import sys
 import time
@@ -13,12 +11,20 @@ from pathlib import Path
 import dask_flows as flows
 import pytest
 from clusters import Cluster
+from elsewhere import (
+    SIZED,
+    Conformance,
+    Elsewhere,
+    attempts,
+    failures,
+    is_gone,
+    of_every_size,
+    told,
+)
 from serving import until
 
-from lokki import Engine, RunCancelled, step
+from lokki import Engine, step
 from lokki.errors import ClusterError, ConfigError, DefinitionError
-from lokki.store.attachments import Attachments
-from lokki.store.items import Items
 from lokki.store.local import LocalStore
 
 pytestmark = pytest.mark.timeout(180)  # it starts interpreters, one after the other
@@ -26,99 +32,28 @@ pytestmark = pytest.mark.timeout(180)  # it starts interpreters, one after the o
 ALL = list(range(flows.COUNT))
 
 
-def attempts(engine, run_id):
-    """How many attempts each item had that had more than one."""
-    stage = engine.journal.history.stage(run_id, 1)
-    page = Items(engine.journal.read).page(stage, limit=1000)
-    return {each.index: each.attempts for each in page if each.attempts != 1}
+@pytest.fixture
+def elsewhere(cluster):
+    return Elsewhere({"cluster": cluster.address})
 
 
-def failures(engine, run_id, index):
-    stage = engine.journal.history.stage(run_id, 1)
-    failed = Items(engine.journal.read).attempts(stage, index)
-    return [(each.type, each.attempt) for each in failed]
-
-
-def told(engine, run_id):
-    return [line.message for line in engine.journal.history.lines(run_id)]
+class TestSlicesOnDask(Conformance):
+    """The workers of a cluster."""
 
 
 @pytest.mark.asyncio
-async def test_each_item_ends_for_itself(cluster):
-    async with Engine(cluster=cluster.address) as engine:
-        handle = engine.submit(flows.ending)
-        found = await handle.result()
-        assert [number for number, _ in found] == ALL
-        assert os.getpid() not in {process for _, process in found}
-        assert attempts(engine, handle.run_id) == dict.fromkeys(flows.ENDS, 2)
-        assert failures(engine, handle.run_id, 10) == [("WorkerDied", 1)]
-        assert failures(engine, handle.run_id, 11) == [("WorkerDied", 1)]
-        lines = engine.journal.history.lines(handle.run_id)
-        said = [line for line in lines if line.source == "stdout"]
-        assert {line.item for line in said} == set(ALL)
-        for line in said:
-            assert line.message == f"{line.item} is {line.item}, attempt {line.attempt}"
-        values = Attachments(engine.journal.read).page(handle.run_id, limit=1_000)
-        assert {each.item for each in values if each.attempt == 1} == set(ALL)
-        assert {each.item for each in values if each.attempt == 2} == set(flows.ENDS)
-        assert b"tblib" not in pickle.dumps(OSError("a result that is read without Dask"))
-
-
-@pytest.mark.asyncio
-@pytest.mark.parametrize("reached", [True, False])
-async def test_results_of_every_size_arrive(cluster, tmp_path, monkeypatch, reached):
+async def test_results_pass_through_dask_where_a_worker_cannot_reach_the_store(
+    cluster, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
-    folder = Path("/proc/self/cwd/large")  # another one for each process
-    store = LocalStore(tmp_path / "large" if reached else folder)
+    store = LocalStore(Path("/proc/self/cwd/large"))  # another one for each process
     async with Engine(cluster=cluster.address, payloads=store) as engine:
-        handle = engine.submit(flows.measuring)
-        assert await handle.result() == [
-            bytes([n]) * (300_000 if n % 10 == 0 else n) + b"!" for n in range(30)
-        ]
+        handle = engine.submit(of_every_size(None))
+        assert await handle.result() == SIZED
         lines = told(engine, handle.run_id)
-        assert any("cannot reach the payload store" in each for each in lines) is not reached
+        assert any("cannot reach the payload store" in each for each in lines)
     assert len(list((tmp_path / "large").rglob("*.pkl.gz"))) == 3
     assert not list((tmp_path / "large" / "lokki-cluster").iterdir())
-
-
-@pytest.mark.asyncio
-async def test_a_timeout_is_kept_on_the_worker(cluster):
-    async with Engine(cluster=cluster.address) as engine:
-        handle = engine.submit(flows.waiting)
-        assert await handle.result() == ALL
-        assert attempts(engine, handle.run_id) == {7: 2}
-        assert failures(engine, handle.run_id, 7) == [("TimeoutError", 1)]
-
-
-@pytest.mark.asyncio
-async def test_a_cancelled_run_leaves_nothing_running(cluster, tmp_path):
-    calls = tmp_path / "calls"
-    calls.mkdir()
-    async with Engine(cluster=cluster.address) as engine:
-        handle = engine.submit(flows.hanging, {"place": str(calls)})
-        await asyncio.to_thread(until, lambda: len(list(calls.iterdir())) == 2, "two calls")
-        began = time.monotonic()
-        handle.cancel()
-        with pytest.raises(RunCancelled):
-            await handle.result()
-        assert time.monotonic() - began < 10
-        running = [int(each.name) for each in calls.iterdir()]
-        await asyncio.to_thread(until, lambda: all(map(_is_gone, running)), "the calls have ended")
-
-
-def _is_gone(process: int) -> bool:
-    try:
-        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return True
-    return state == "Z"
-
-
-@pytest.mark.asyncio
-async def test_items_behind_one_that_takes_long_run_elsewhere(cluster, tmp_path):
-    async with Engine(cluster=cluster.address) as engine:
-        found = await engine.run(flows.holding, {"opened": str(tmp_path / "open")})
-        assert found == list(range(flows.COUNT * 10))
 
 
 @pytest.mark.asyncio
@@ -184,7 +119,7 @@ async def test_a_scheduler_that_does_not_answer_ends_the_run(cluster, tmp_path, 
         finally:
             cluster.go_on("scheduler")
     running = [int(each.name) for each in calls.iterdir()]
-    await asyncio.to_thread(until, lambda: all(map(_is_gone, running)), "the calls have ended")
+    await asyncio.to_thread(until, lambda: all(map(is_gone, running)), "the calls have ended")
 
 
 @pytest.mark.asyncio
@@ -242,7 +177,7 @@ def test_a_run_is_resumed_after_its_engine_was_killed(cluster, tmp_path):
         time.sleep(0.5)
         running.kill()
     last = max(place.iterdir(), key=lambda each: int(each.name))
-    until(lambda: _is_gone(int(last.read_text())), "what the engine had begun has ended")
+    until(lambda: is_gone(int(last.read_text())), "what the engine had begun has ended")
     (place / "open").touch()
     again = [*command, "resume", "last", "--on", f"dask={cluster.address}"]
     done = subprocess.run(again, cwd=tmp_path, capture_output=True, text=True, check=False)

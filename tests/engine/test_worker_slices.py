@@ -8,98 +8,23 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
+from elsewhere import Conformance, Elsewhere, numbers
 
 import lokki
 from lokki import Engine, flow, step
 from lokki.engine.progress import Progress, shared_memory
-from lokki.store.items import Items
 from lokki.store.memory import MemoryStore
 
-COUNT = 400
+
+@pytest.fixture
+def elsewhere():
+    return Elsewhere(executor="process")
 
 
-@step
-def numbers(count: int = COUNT):
-    return list(range(count))
-
-
-def attempts(engine, run_id, position=1):
-    """How many attempts each item had that had more than one."""
-    stage = engine.journal.history.stage(run_id, position)
-    items = Items(engine.journal.read).page(stage, limit=COUNT)
-    assert [each.index for each in items] == list(range(len(items)))
-    return {each.index: each.attempts for each in items if each.attempts != 1}
-
-
-def failed_attempts(engine, run_id, index, position=1):
-    stage = engine.journal.history.stage(run_id, position)
-    return Items(engine.journal.read).attempts(stage, index)
-
-
-@pytest.mark.asyncio
-async def test_of_a_slice_only_the_item_fails_that_its_worker_died_at():
-    @step(executor="process", retry={"retries": 1, "delay": 0})
-    def fragile(number):
-        here = lokki.current()
-        print(f"{number} is {here.index}, attempt {here.attempt}")
-        if number == 250 and here.attempt == 1:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return 2 * number
-
-    @flow
-    def dying():
-        return numbers().map(fragile)
-
-    async with Engine(processes=1) as engine:
-        handle = engine.submit(dying)
-        assert await handle.result() == [2 * number for number in range(COUNT)]
-        assert attempts(engine, handle.run_id) == {250: 2}
-        (attempt,) = failed_attempts(engine, handle.run_id, 250)
-        assert (attempt.type, attempt.attempt) == ("WorkerDied", 1)
-        for line in engine.journal.history.lines(handle.run_id, level="INFO"):
-            if line.source == "stdout":
-                assert line.message == f"{line.item} is {line.item}, attempt {line.attempt}"
-
-
-@pytest.mark.asyncio
-async def test_a_timeout_is_for_one_item_of_a_slice():
-    @step(executor="process", timeout_seconds=2, retry={"retries": 1, "delay": 0})
-    def slow(number):
-        if number == 100 and lokki.current().attempt == 1:
-            time.sleep(600)
-        return number
-
-    @flow
-    def waiting():
-        return numbers().map(slow)
-
-    async with Engine(processes=1) as engine:
-        handle = engine.submit(waiting)
-        assert await handle.result() == list(range(COUNT))
-        assert attempts(engine, handle.run_id) == {100: 2}
-        (attempt,) = failed_attempts(engine, handle.run_id, 100)
-        assert (attempt.type, attempt.message) == ("TimeoutError", "the call took longer than 2 s")
-
-
-@pytest.mark.asyncio
-async def test_items_behind_one_that_takes_long_are_run_by_another_worker(tmp_path):
-    @step(executor="process", timeout_seconds=30)
-    def held(number, opened):
-        if number == COUNT - 1:
-            Path(opened).touch()
-        while number == 100 and not Path(opened).exists():
-            time.sleep(0.01)
-        return number
-
-    @flow
-    def holding(opened: str):
-        return numbers().map(held)
-
-    async with Engine(processes=2) as engine:
-        assert await engine.run(holding, {"opened": str(tmp_path / "open")}) == list(range(COUNT))
+class TestSlicesInProcesses(Conformance):
+    """The worker processes of an engine."""
 
 
 class Slow:
@@ -156,30 +81,6 @@ async def test_an_inner_result_that_cannot_be_kept_for_a_retry_fails_its_step(en
     async with Engine(processes=1) as engine:
         with pytest.raises(lokki.RunFailed, match="result of step 'opened' cannot be stored"):
             await engine.run(chained)
-
-
-@pytest.mark.asyncio
-async def test_a_retry_after_a_death_does_not_repeat_the_step_before(tmp_path):
-    @step(executor="process")
-    def first(number):
-        if number == 250:
-            with (tmp_path / "calls").open("a") as file:
-                file.write("called\n")
-        return [number]
-
-    @step(executor="process", retry={"retries": 1, "delay": 0})
-    def second(numbers):
-        if numbers == [250] and lokki.current().attempt == 1:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return numbers[0]
-
-    @flow
-    def chained():
-        return numbers().map([first, second])
-
-    async with Engine(processes=1) as engine:
-        assert await engine.run(chained) == list(range(COUNT))
-    assert (tmp_path / "calls").read_text() == "called\n"
 
 
 @pytest.mark.asyncio
