@@ -21,6 +21,7 @@ from lokki.graph import FlowGraph
 from lokki.model.failure import Failure
 from lokki.secret import Secret
 from lokki.stages import StepCall
+from lokki.standin import ValueNeeded
 from lokki.store.codec import dumps_chunks
 from lokki.used import functions_in, is_plain, used_globals
 
@@ -186,13 +187,18 @@ def _code_text(code: CodeType) -> str:
 
 
 def _digest(value: Any, refuse: Callable[[str], DefinitionError]) -> str:
-    """The digest of an argument; raises what ``refuse`` makes of a reason."""
+    """The digest of an argument; raises what ``refuse`` makes of a reason.
+
+    That of what a parameter without a value is part of, as in a build, is empty.
+    """
     hashed = _sha256()
     secret = isinstance(value, Secret)
     try:
         for chunk in _content(value.value if secret else value):
             hashed.update(chunk)
     except PayloadError as error:
+        if isinstance(error.__cause__, ValueNeeded):
+            return ""
         raise refuse(f"has no digest: {error}") from error
     return _hardened(hashed.digest()) if secret else hashed.hexdigest()
 

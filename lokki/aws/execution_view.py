@@ -23,7 +23,7 @@ from lokki.model.status import RunStatus
 from lokki.model.structure import StageStructure, Structure
 from lokki.model.times import rfc3339, utc
 from lokki.runtime.deaths import as_here, trace_of
-from lokki.runtime.event import TAGS, params_in
+from lokki.runtime.event import NO_CACHE, TAGS, params_in
 from lokki.store.groups import failure_group, group
 from lokki.store.shown import shown_json, shown_params
 from lokki.store.texts import short_error
@@ -191,6 +191,7 @@ def execution_view(observation: Observation, now: float) -> Run:
         error=_error(observation, stages) if run.status == "failed" else None,
         resumes=list(_resumes(observation.events)),
         tags=tags_of(description),
+        no_cache=NO_CACHE in json.loads(description.get("input") or "{}"),
     )
 
 

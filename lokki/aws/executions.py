@@ -28,7 +28,7 @@ from lokki.errors import AwsError, KeyReused, NotTunable, RunNotFound
 from lokki.model.run import Run, RunList, Tuned
 from lokki.model.run_filter import RunFilter
 from lokki.model.times import seconds
-from lokki.runtime.event import TAGS, execution_input
+from lokki.runtime.event import NO_CACHE, TAGS, execution_input
 from lokki.store.jobs import as_asked
 from lokki.store.s3 import S3Store
 from lokki.wording import Arguments, Wording
@@ -57,16 +57,22 @@ class Executions(Results):
     # ---- what is done ----------------------------------------------------------------------------
 
     async def start(
-        self, flow: str, run_id: str, given: Mapping[str, Any], tags: Sequence[str] = ()
+        self,
+        flow: str,
+        run_id: str,
+        given: Mapping[str, Any],
+        tags: Sequence[str] = (),
+        *,
+        no_cache: bool = False,
     ) -> None:
-        """Start an execution, with tags in its input.
+        """Start an execution, with tags in its input; ``no_cache``: it uses no cached results.
 
         Raises AwsError if the flow is not deployed, or the id is taken, and ParameterError for
         parameters that are too large.
         """
         try:
             await self._start(
-                flow, checked_run_id(run_id), execution_input(_with_tags(given, tags))
+                flow, checked_run_id(run_id), execution_input(_noted(given, tags, no_cache))
             )
         except AwsError as error:
             if error.code == "StateMachineDoesNotExist":
@@ -94,7 +100,13 @@ class Executions(Results):
         )
 
     async def start_once(
-        self, flow: str, key: str, given: Mapping[str, Any], tags: Sequence[str] = ()
+        self,
+        flow: str,
+        key: str,
+        given: Mapping[str, Any],
+        tags: Sequence[str] = (),
+        *,
+        no_cache: bool = False,
     ) -> str:
         """The id of the run for an idempotency key, which is started unless there is one.
 
@@ -104,12 +116,12 @@ class Executions(Results):
         """
         run_id = f"key-{sha256(f'{flow}:{key}'.encode()).hexdigest()[:32]}"
         try:
-            await self.start(flow, run_id, given, tags)
+            await self.start(flow, run_id, given, tags, no_cache=no_cache)
         except AwsError as error:
             if error.code != "ExecutionAlreadyExists":
                 raise
             description = await self.described(flow, run_id)
-            asked = as_asked(flow, _with_tags(given, tags))
+            asked = as_asked(flow, _noted(given, tags, no_cache))
             if as_asked(flow, json.loads(description["input"])) != asked:
                 raise KeyReused(key) from error
         return run_id
@@ -304,8 +316,10 @@ class Executions(Results):
         )
 
 
-def _with_tags(given: Mapping[str, Any], tags: Sequence[str]) -> dict[str, Any]:
-    return {**given, TAGS: list(tags)} if tags else dict(given)
+def _noted(given: Mapping[str, Any], tags: Sequence[str], no_cache: bool) -> dict[str, Any]:
+    """Parameters with what the input of an execution has besides them."""
+    notes = {TAGS: list(tags), NO_CACHE: no_cache}
+    return {**given, **{name: value for name, value in notes.items() if value}}
 
 
 @asynccontextmanager

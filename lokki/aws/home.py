@@ -107,6 +107,7 @@ async def pull(
             now=seconds(run.created),
             started_by=started_by,
             tags=run.tags,
+            no_cache=run.no_cache,
         ).result()
         writer = book.own(run.id, lambda error: None)
         payloads, sums, values = executions.payloads(run.flow), [0, 0, 0], 0

@@ -50,7 +50,8 @@ async def plan(executions: Executions, flow: str, run_id: str, again: ResumeOpti
     if again.no_cache:
         raise DefinitionError(
             Wording(
-                "on AWS, runs always use the cache: resume it without ", Arguments(no_cache=True)
+                "on AWS, a run uses the cache as it did from its start: resume it without ",
+                Arguments(no_cache=True),
             )
         )
     if again.error is not None:

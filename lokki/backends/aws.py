@@ -299,17 +299,41 @@ class AwsBackend:
     # ---- what is done ----------------------------------------------------------------------------
 
     async def start(
-        self, flow: str, run_id: str, params: Mapping[str, Any], tags: Sequence[str] = ()
+        self,
+        flow: str,
+        run_id: str,
+        params: Mapping[str, Any],
+        tags: Sequence[str] = (),
+        *,
+        no_cache: bool = False,
     ) -> Run:
-        """Start a run of a flow."""
-        await self.executions.start(flow, run_id, params, tags)
+        """Start a run of a flow; with ``no_cache``, it uses no cached results."""
+        await self.executions.start(flow, run_id, params, tags, no_cache=no_cache)
         return await self._changed(flow, run_id)
 
     async def start_once(
-        self, flow: str, key: str, params: Mapping[str, Any], tags: Sequence[str] = ()
+        self,
+        flow: str,
+        key: str,
+        params: Mapping[str, Any],
+        tags: Sequence[str] = (),
+        *,
+        no_cache: bool = False,
     ) -> Run:
         """The run for an idempotency key, started unless there is one. Raises KeyReused."""
-        return await self._changed(flow, await self.executions.start_once(flow, key, params, tags))
+        start = self.executions.start_once
+        return await self._changed(flow, await start(flow, key, params, tags, no_cache=no_cache))
+
+    async def forget(self, before: float, flow: str | None, *, dry_run: bool) -> int:
+        """Remove the cached results that were made before a time, of a flow or of all deployed.
+
+        Returns how many; ``dry_run``: how many would be removed.
+        """
+        removed = 0
+        for each in [flow] if flow else await self.executions.flows():
+            payloads = self.executions.payloads(each)
+            removed += await payloads.forget_cached(before, dry_run=dry_run)
+        return removed
 
     async def plan_resume(self, run_id: str, again: ResumeOptions) -> Plan:
         """What a resume would do."""

@@ -86,10 +86,22 @@ class BlockingAwsBackend:
         return self.wait(self._backend.result, run_id)
 
     def start(
-        self, flow: str, run_id: str, params: Mapping[str, Any], tags: Sequence[str] = ()
+        self,
+        flow: str,
+        run_id: str,
+        params: Mapping[str, Any],
+        tags: Sequence[str] = (),
+        *,
+        no_cache: bool = False,
     ) -> Run:
-        """Start a run of a flow."""
-        return self.wait(self._backend.start, flow, run_id, params, tags)
+        """Start a run of a flow; with ``no_cache``, it uses no cached results."""
+        ask = self._backend.start
+        return self.wait(lambda: ask(flow, run_id, params, tags, no_cache=no_cache))
+
+    def forget(self, before: float, flow: str | None, *, dry_run: bool) -> int:
+        """Remove the cached results that were made before a time; return how many."""
+        ask = self._backend.forget
+        return self.wait(lambda: ask(before, flow, dry_run=dry_run))
 
     def plan(self, run_id: str, again: ResumeOptions) -> Plan:
         """What a resume would do."""

@@ -62,6 +62,7 @@ def invoked(
     run_id: str | None,
     tags: Sequence[str],
     *,
+    no_cache: bool,
     wait: bool,
 ) -> int:
     """Start a run on AWS and, with ``wait``, follow it to its end; the exit code."""
@@ -74,7 +75,8 @@ def invoked(
     assert graph.flow is not None
     given, name = graph.flow.parameters.given(graph.params), run_id or new_run_id()
     with opened_aws(config) as backend:
-        start = partial(backend.start, graph.name, name, given, run_tags(graph.flow.tags, tags))
+        all_tags = run_tags(graph.flow.tags, tags)
+        start = partial(backend.start, graph.name, name, given, all_tags, no_cache=no_cache)
         if not wait:
             click.echo(start().id)
             watch = program.at(AWS).command("show", name, "--watch")

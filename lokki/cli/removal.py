@@ -9,6 +9,7 @@ from time import time
 
 import click
 
+from lokki.backends.opening import opened_aws
 from lokki.backends.recorded import runs
 from lokki.cli.render.runs import show_removable
 from lokki.cli.streams import can_ask
@@ -30,15 +31,23 @@ def collect_cache(config: Config, older_than: float | None, dry_run: bool) -> No
     """Remove the cached results that have expired or, if given, are older; report how many."""
     path = journal_path(config)
     with closing(Reader(path, create=False)) as read:
-        old = outdated(read, older_than)
-    if dry_run:
-        click.echo(f"{counted(old, 'cached result')} would be removed", err=True)
-        return
-    if not old:
-        click.echo("nothing to remove", err=True)
-        return
-    removed = asyncio.run(_remove_cached(path, payload_store(path, config), older_than))
-    click.echo(f"{counted(removed, 'cached result')} removed", err=True)
+        found = outdated(read, older_than)
+    if found and not dry_run:
+        found = asyncio.run(_remove_cached(path, payload_store(path, config), older_than))
+    _tell_cached(found, dry_run)
+
+
+def collect_cache_on_aws(
+    config: Config, flow: str | None, older_than: float, dry_run: bool
+) -> None:
+    """Remove the cached results of a flow, or of all that are deployed, that are older."""
+    with opened_aws(config) as backend:
+        _tell_cached(backend.forget(older_than, flow, dry_run=dry_run), dry_run)
+
+
+def _tell_cached(count: int, dry_run: bool) -> None:
+    removed = f"{counted(count, 'cached result')} {'would be removed' if dry_run else 'removed'}"
+    click.echo(removed if count or dry_run else "nothing to remove", err=True)
 
 
 async def _remove_cached(path: Place, store: PayloadStore, older_than: float | None) -> int:

@@ -49,6 +49,9 @@ RESUMED = "lokki:resumed"
 """What the input of an execution has besides parameters if results are already stored."""
 TAGS = "lokki:tags"
 """The same for a run with tags: their list."""
+NO_CACHE = "lokki:no_cache"
+"""The same for a run that uses no cached results, and replaces them."""
+_NOTES = (RESUMED, TAGS, NO_CACHE)
 MOST_LATER = 30
 """How often Step Functions tries a call again that has raised RetryLater."""
 FAILED = 64
@@ -64,11 +67,21 @@ class EventError(LokkiError):
 
 @dataclass(frozen=True, slots=True)
 class FlowContext:
-    """The run of an event; ``resumed``: it began with results of another run."""
+    """The run of an event; ``resumed``: it began with results of another run.
+
+    ``no_cache``: it uses no cached results, and replaces them.
+    """
 
     run_id: str
     params: Mapping[str, Any] = field(default_factory=dict)
     resumed: bool = False
+    no_cache: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """The run as a state passes it on."""
+        notes = {RESUMED: self.resumed, NO_CACHE: self.no_cache}
+        set_ones = {name: True for name, is_set in notes.items() if is_set}
+        return {"run_id": self.run_id, "params": {**self.params, **set_ones}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +179,7 @@ class LambdaEvent:
 
     def to_json(self) -> dict[str, Any]:
         """The event as a state passes it on."""
-        resumed = {RESUMED: True} if self.flow.resumed else {}
-        flow = {"run_id": self.flow.run_id, "params": {**self.flow.params, **resumed}}
+        flow = self.flow.to_json()
         if self.batch is not None:
             return {"flow": flow, "items": [each.to_json() for each in self.batch]}
         index = {} if self.index is None else {"index": self.index}
@@ -206,7 +218,7 @@ def execution_input(params: Mapping[str, Any]) -> str:
 
 def params_in(given: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters in the input of an execution, which may have notes beside them."""
-    return {name: value for name, value in given.items() if name not in (RESUMED, TAGS)}
+    return {name: value for name, value in given.items() if name not in _NOTES}
 
 
 def parse(raw: Any) -> LambdaEvent:
@@ -218,7 +230,7 @@ def parse(raw: Any) -> LambdaEvent:
         raise EventError(f"'flow.run_id' of the event must be a text, not {run_id!r}")
     params = params_in(given)
     return LambdaEvent(
-        FlowContext(run_id, params, resumed=RESUMED in given),
+        FlowContext(run_id, params, resumed=RESUMED in given, no_cache=NO_CACHE in given),
         event.get("input"),
         _index(event.get("index")),
         _batch(event["items"]) if "items" in event else None,

@@ -18,6 +18,7 @@ from lokki.store.codec import compress_chunks, dumps_chunks, unpack
 from lokki.store.concurrency import for_each
 from lokki.store.keys import (
     attempts_key,
+    cache_prefix,
     cached_key,
     failure_key,
     is_part,
@@ -117,6 +118,12 @@ class Payloads:
         """Store a result for later calls, if that is possible: its run has it anyway."""
         with suppress(PayloadError):
             await self.store.put(cached_key(digest, self.flow), data)
+
+    async def forget_cached(self, before: float, *, dry_run: bool) -> int:
+        """Remove the results for later calls that were made before a time; return how many."""
+        folder = cache_prefix(self.flow)
+        old = await self.store.list_older(folder, before)
+        return len(old) if dry_run else await self.store.delete_all(old, folder)
 
     async def keep_failure(self, run_id: str, failure: Failure) -> None:
         key = failure_key(self.flow, run_id, failure.step, failure.index)

@@ -249,19 +249,19 @@ class Work:
             self._graph.params,
             takes_input=self._unit.source is not None,
             listed=self._unit.mapped is not None,
-            looks=True,
+            looks=not self._event.flow.no_cache,
             failures=self._failures,
         )
 
     def _called(self, call: StepCall, index: int | None, given: Input, key: str) -> bytes:
         """Call a step until it has a result, within the retries made here; the stored result.
 
-        If it has a cache, the result may be that of an earlier call.
+        If it has a cache, the result may be that of an earlier call, unless the run looks for none.
         """
         bound = self._bound(call, index)
         caching = self._caching(call)
         digest = None if caching is None else key_of(caching, given())
-        if caching is not None and digest is not None:
+        if caching is not None and caching.looks and digest is not None:
             data = self._loop.run(self._payloads.cached(digest, caching.seconds))
             if data is not None:
                 report(self._run_id, index, 0, logging.step_reused(call.name, time(), 1, 1))

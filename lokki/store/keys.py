@@ -139,8 +139,13 @@ def cached_key(digest: str, flow: str | None = None) -> str:
 
     Raises PayloadError when a part is not allowed (see ``check_part``).
     """
-    folder = "" if flow is None else f"{check_part(flow, 'flow name')}/runs/"
-    return f"{folder}cache.d/{digest[:2]}/{check_part(digest, 'digest')}.pkl.gz"
+    folder = "cache.d" if flow is None else cache_prefix(flow)
+    return f"{folder}/{digest[:2]}/{check_part(digest, 'digest')}.pkl.gz"
+
+
+def cache_prefix(flow: str) -> str:
+    """The folder of the results on AWS that runs of a flow may reuse. Raises as ``cached_key``."""
+    return f"{check_part(flow, 'flow name')}/runs/cache.d"
 
 
 def failure_key(flow: str, run_id: str, step: str, index: int | None = None) -> str:

@@ -7,6 +7,7 @@ import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
+from math import inf
 from time import time
 from typing import TYPE_CHECKING, Any
 
@@ -162,7 +163,10 @@ class S3Store:
         await self._ask("delete", key, "delete_object")
 
     async def delete_prefix(self, prefix: str) -> int:
-        keys = await self.list(prefix)
+        return await self.delete_all(await self.list(prefix), prefix)
+
+    async def delete_all(self, keys: Keys, prefix: str) -> int:
+        """Delete the objects at keys that begin with ``prefix``; return how many."""
         for first in range(0, len(keys), _MOST_DELETED):
             some = [{"Key": self._key(key)} for key in keys[first : first + _MOST_DELETED]]
             async with self._asking("delete", prefix) as client:
@@ -174,13 +178,19 @@ class S3Store:
         return len(keys)
 
     async def list(self, prefix: str) -> Keys:
+        return await self.list_older(prefix, inf)
+
+    async def list_older(self, prefix: str, before: float) -> Keys:
+        """The keys of what was put before a time, in seconds since 1970, or then."""
         found: Keys = []
         start = f"{self._key(prefix)}/"
         async with self._asking("list", prefix) as client:
             pages = client.get_paginator("list_objects_v2")
             async for page in pages.paginate(Bucket=self._bucket, Prefix=start):
-                found += [each["Key"] for each in page.get("Contents", ())]
-        return sorted(key.removeprefix(self._prefix) for key in found)
+                for each in page.get("Contents", ()):
+                    if each["LastModified"].timestamp() <= before:
+                        found.append(each["Key"].removeprefix(self._prefix))
+        return sorted(found)
 
     def url(self, key: str) -> str:
         return f"s3://{self._bucket}/{self._key(key)}"

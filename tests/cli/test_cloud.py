@@ -42,7 +42,7 @@ if __name__ == "__main__":
 COMPUTED = """
 from lokki import flow, main, step
 
-@step
+@step(cache="1h")
 def numbers(count, label):
     return list(range(count))
 

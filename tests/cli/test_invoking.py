@@ -19,7 +19,7 @@ import os
 import time
 from lokki import flow, main, step
 
-@step
+@step(cache="1h")
 def numbers(count: int):
     return list(range(count))
 
@@ -130,6 +130,30 @@ def test_a_run_on_aws_is_started_watched_looked_at_and_resumed(deployed, done):
     assert f"[INFO] Run {failed['id']} of milling resumed\n" in err
     code, _, err = done("cancel", failed["id"], "--on", "aws")
     assert (code, err) == (1, f"Error: run {failed['id']} has already succeeded\n")
+
+
+def test_cached_results_in_the_bucket_are_left_out_and_removed(deployed, done):
+    def reused(*options):
+        code, out, _ = done("invoke", "milling.py", "--count", "2", *options)
+        assert (code, out) == (0, "2\n")
+        lines = done("logs", "last", "--on", "aws", "--step", "numbers")[1]
+        return "the result of an earlier call was reused" in lines
+
+    remove = ("gc", "--cache", "--on", "aws")
+    assert (reused(), reused(), reused("--no-cache")) == (False, True, False)
+    asked = json.loads(done("show", "last", "--on", "aws", "--json")[1])
+    assert asked["no_cache"] is True
+    assert done(*remove, "--older-than", "1d")[2] == "nothing to remove\n"
+    old = (*remove, "--older-than", "0s", "--flow", "milling")
+    assert done(*old, "--dry-run")[2] == "1 cached result would be removed\n"
+    assert done(*old)[2] == "1 cached result removed\n"
+    assert not reused()
+    code, _, err = done(*remove)
+    assert (code, err.splitlines()[-1]) == (
+        2, "Error: give --older-than 30d: on AWS, only a step knows its `cache`",
+    )  # fmt: skip
+    code, _, err = done("gc", "--on", "aws", "--older-than", "1d")
+    assert (code, "--on aws takes --cache" in err) == (2, True)
 
 
 def test_a_run_need_not_be_waited_for_and_its_lines_can_be_followed(deployed, done):

@@ -160,6 +160,13 @@ def test_tags_in_the_input_of_an_execution_are_no_parameters():
     assert parse({"flow": flow, "input": 5}).flow == FlowContext("r", {"count": 1})
 
 
+def test_a_run_without_a_cache_says_so_to_each_state():
+    given = {"flow": {"run_id": "r", "params": {"lokki:no_cache": True, "n": 1}}, "input": 5}
+    found = parse(given)
+    assert (found.flow.params, found.flow.no_cache) == ({"n": 1}, True)
+    assert parse(found.to_json()).flow == found.flow
+
+
 def test_parameters_that_leave_no_room_for_a_flows_own_are_refused_with_their_size():
     assert json.loads(execution_input({"text": "x" * 255_000})) == {"text": "x" * 255_000}
     with pytest.raises(ParameterError, match=r"take 262,134 bytes as JSON, .* at most 256,000"):

@@ -505,6 +505,18 @@ def test_runs_reuse_results_while_they_are_young_enough(handler, bucket, capsys)
     assert CALLS == [(4, 1)] * 3
 
 
+def test_a_run_without_a_cache_makes_its_calls_and_replaces_results(handler, bucket):
+    work_on = handler("reusable", of=reusing)
+    work_on(event(4, index=0, factor=10))
+    (kept,) = bucket.keys("reusing/runs/cache.d")
+    bucket.put(kept, pack("an earlier result"))
+    without = of_run("r2", event(4, index=0, factor=10))
+    without["flow"]["params"]["lokki:no_cache"] = True
+    work_on(without)
+    assert CALLS == [(4, 1)] * 2
+    assert bucket.value(kept) == (4, 10)
+
+
 def test_a_failed_call_is_not_reused_and_neither_is_what_cannot_be_read(handler, bucket):
     work_on = handler("reusable", of=reusing)
     for run_id in ("r1", "r2"):

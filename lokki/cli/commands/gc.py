@@ -12,7 +12,7 @@ from lokki.cli.listing import tell_unknown
 from lokki.cli.options import FLOW
 from lokki.cli.program import Program
 from lokki.cli.types import Ago, Number
-from lokki.model.run import LOCAL
+from lokki.model.run import AWS, LOCAL
 
 
 @click.command(
@@ -33,6 +33,12 @@ from lokki.model.run import LOCAL
             help="Remove cached results instead of runs: those that have expired or, with "
             "--older-than, that were made before then (0s: all).",
         ),
+        click.Option(
+            ["--on"],
+            type=click.Choice([LOCAL, AWS]),
+            default=LOCAL,
+            help="Where the cached results are: this machine, or the bucket on AWS.",
+        ),
         click.Option(["--dry-run"], is_flag=True, help="Only show what would be removed."),
         CONFIRM,
     ],
@@ -45,6 +51,7 @@ def command(
     keep: int | None,
     flow: str | None,
     cache: bool,
+    on: str,
     dry_run: bool,
     confirm: bool,
 ) -> None:
@@ -56,12 +63,10 @@ def command(
     results do not belong to runs: they stay until --cache removes them.
     """
     if cache:
-        if keep is not None or flow is not None:
-            raise click.UsageError("--cache takes --older-than and --dry-run, not --keep or --flow")
-        from lokki.cli.removal import collect_cache
-
-        collect_cache(configured(), older_than, dry_run)
+        _collect_cache(on, flow or (program.flow if on == AWS else None), older_than, keep, dry_run)
         return
+    if on == AWS:
+        raise click.UsageError("--on aws takes --cache: lokki removes no runs there")
     if older_than is None and keep is None:
         raise click.UsageError("give --older-than 30d, --keep 100, or both, or --cache")
     from lokki.cli.removal import collect
@@ -70,3 +75,18 @@ def command(
         with opened(LOCAL) as backend:
             tell_unknown(backend, flow)
     collect(configured(), flow or program.flow, older_than, keep, dry_run, confirmed=confirm)
+
+
+def _collect_cache(
+    on: str, flow: str | None, older_than: float | None, keep: int | None, dry_run: bool
+) -> None:
+    if keep is not None or (flow is not None and on == LOCAL):
+        raise click.UsageError("--cache takes --older-than and --dry-run, not --keep or --flow")
+    from lokki.cli.removal import collect_cache, collect_cache_on_aws
+
+    if on == LOCAL:
+        collect_cache(configured(), older_than, dry_run)
+    elif older_than is None:
+        raise click.UsageError("give --older-than 30d: on AWS, only a step knows its `cache`")
+    else:
+        collect_cache_on_aws(configured(), flow, older_than, dry_run)

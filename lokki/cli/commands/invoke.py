@@ -10,7 +10,7 @@ import click
 from lokki.cli.command import Command
 from lokki.cli.graphs import asked_graph
 from lokki.cli.invoking import invoked
-from lokki.cli.options import TAG, config_from, settings
+from lokki.cli.options import NO_CACHE, TAG, config_from, settings
 from lokki.cli.parameters import options_of
 from lokki.cli.program import Program
 from lokki.cli.target import on_target
@@ -25,9 +25,11 @@ The same as `run --on aws`. Ctrl-C cancels the run.
 def invoke_command(flow: Flow[..., Any], program: Program) -> click.Command:
     def invoke(params: Path | None, run_id: str | None, **options: Any) -> None:
         wait, tags = options.pop("to_the_end", True), options.pop("run_tags", ())
+        no_cache = options.pop("uses_no_cache", False)
         config = config_from(options)
         graph = asked_graph(flow, params, options, here=False)
-        raise click.exceptions.Exit(invoked(graph, config, program, run_id, tags, wait=wait))
+        code = invoked(graph, config, program, run_id, tags, no_cache=no_cache, wait=wait)
+        raise click.exceptions.Exit(code)
 
     name = click.Option(["--run-id"], metavar="NAME", help="Id of the run.  [default: a new one]")
     wait = click.Option(
@@ -35,11 +37,13 @@ def invoke_command(flow: Flow[..., Any], program: Program) -> click.Command:
         default=True,
         help="Wait for the result, or print the run's id.",
     )
+    no_cache = click.Option(["--no-cache", "uses_no_cache"], is_flag=True, help=NO_CACHE.help)
     asked = options_of(flow)
     taken = {word for each in asked for word in each.opts}  # as --region, by a flow's parameter
+    taken |= {f"--no-{word[2:]}" for word in taken}  # that of a flag
     own = [
         each
-        for each in (name, wait, TAG, *settings("aws", "logging"))
+        for each in (name, wait, no_cache, TAG, *settings("aws", "logging"))
         if taken.isdisjoint(each.opts)
     ]
     parameters = [*asked, *own]

@@ -37,13 +37,11 @@ def run_command(flow: Flow[..., Any], program: Program) -> click.Command:
         on, no_cache = options.pop("on"), options.pop("no_cache")
         tags = options.pop("run_tags", ())
         config = config_from(options)
-        if no_cache and on == AWS:
-            raise click.UsageError("--no-cache: on AWS, runs always use the cache; leave it out")
         graph = asked_graph(flow, params, options, here=on == LOCAL)
         if on == LOCAL:
             code = run_here(graph, config, program, no_cache=no_cache, tags=tags)
         elif on == AWS:
-            code = invoked(graph, config, program, None, tags, wait=True)
+            code = invoked(graph, config, program, None, tags, no_cache=no_cache, wait=True)
         else:
             from lokki.backends.server import ServerBackend
             from lokki.cli.render.report import outlines

@@ -10,7 +10,6 @@ from lokki.engine.engine import new_run_id
 from lokki.errors import LokkiError
 from lokki.model.run import Run, RunList
 from lokki_server import models
-from lokki_server.problems import Problem
 from lokki_server.routes.common import FlowName, IdempotencyKey, RunsAsked, Serving, problems
 
 router = APIRouter(prefix="/aws/flows", tags=["aws"])
@@ -50,13 +49,11 @@ async def start_execution(
 
     The same `Idempotency-Key` returns the same run of the flow again.
     """
-    if request.no_cache:
-        detail = "on AWS, runs always use the cache: leave 'no_cache' out"
-        raise Problem(409, "Not on AWS", detail)
     _, checked = await service.checked(name, request.model_dump_json().encode())
     runs = await service.mirror.of(name)
+    asked: dict[str, Any] = {"tags": checked["tags"], "no_cache": request.no_cache}
     if idempotency_key is None:
-        started = await runs.start(name, new_run_id(), request.params, checked["tags"])
+        started = await runs.start(name, new_run_id(), request.params, **asked)
     else:
-        started = await runs.start_once(name, idempotency_key, request.params, checked["tags"])
+        started = await runs.start_once(name, idempotency_key, request.params, **asked)
     return await runs.run(started.id)
