@@ -22,7 +22,7 @@ from lokki.runtime.event import OUTLINE
 _STATUSES = {"STOPPED": "ABORTED"}
 """Statuses under which Step Functions has what durable functions name otherwise."""
 _THEIRS = {ours: theirs for theirs, ours in _STATUSES.items()}
-_NOT_REDRIVEN = "a durable execution that has ended is not started again"
+_NOT_REDRIVEN = "a durable execution has no redrive"
 
 
 def machine_of(flow: str, stages: Structure, version: str) -> Machine:
