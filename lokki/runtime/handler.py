@@ -34,8 +34,13 @@ class Handler:
         UTF-8 can encode every text of the answer or the error: Lambda's runtime client ends its
         process on others, such as the names of some files.
         """
+
+        def left() -> float:
+            return float(context.get_remaining_time_in_millis()) / 1000
+
         try:
-            answer = self.invocation.run(_event(event, context, first=self.invocation.is_first))
+            asked = _event(event, context, first=self.invocation.is_first)
+            answer = self.invocation.run(asked, seconds_left=left)
         except StepFailed as failed:
             frames = _encodable_frames(users_frames(failed.error))
             reported = _reported(failed.name, _text_of(failed), frames)

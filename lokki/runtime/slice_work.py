@@ -21,16 +21,12 @@ from lokki.runtime.deaths import as_here, is_retried
 from lokki.runtime.event import LambdaEvent, Slice
 from lokki.runtime.keeper import Keeper
 from lokki.runtime.payloads import Payloads
+from lokki.runtime.slices import has_time
 from lokki.runtime.units import TaskUnit
 from lokki.runtime.work import Input, StepFailed, Work, report
 from lokki.stages import StepCall
 from lokki.store.codec import unpack
 from lokki.store.keys import failure_key
-
-_SPARE_SECONDS = 3.0
-"""To report before the process is ended."""
-_LONGER = 1.5
-"""How much longer than the longest item so far the next one may take."""
 
 
 class SliceWork(Work):
@@ -91,9 +87,7 @@ class SliceWork(Work):
     @property
     def _has_time(self) -> bool:
         """Whether the next item has time, if it takes as long as the others."""
-        if self._seconds_left is None:
-            return True
-        return self._seconds_left() > _LONGER * self._longest + _SPARE_SECONDS
+        return self._seconds_left is None or has_time(self._seconds_left(), self._longest)
 
     @property
     def _first(self) -> tuple[str, int | None]:

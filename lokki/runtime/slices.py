@@ -8,6 +8,7 @@ whatever number of items it has.
 
 from __future__ import annotations
 
+import sys
 from math import ceil
 
 from lokki.errors import LokkiError
@@ -18,6 +19,10 @@ USUAL_SLICES = 300
 """Of a map that does not say how many items an invocation has."""
 MOST_SLICES = 1_000
 """Of a map: each attempt of a slice is two operations more."""
+_SPARE_SECONDS = 3.0
+"""To report before the process is ended."""
+_LONGER = 1.5
+"""How much longer than the longest item so far the next one may take."""
 
 
 def firsts(count: int, size: int, step: str) -> range:
@@ -32,3 +37,18 @@ def firsts(count: int, size: int, step: str) -> range:
             f"batch_size out, or make it at least {ceil(count / MOST_SLICES)}"
         )
     return range(0, count, size or max(1, ceil(count / USUAL_SLICES)))
+
+
+def has_time(left: float, longest: float) -> bool:
+    """Whether a process with so many seconds left has time for the next item of its slice.
+
+    ``longest``: the seconds of the longest item so far.
+    """
+    return left > _LONGER * longest + _SPARE_SECONDS
+
+
+def items_in(seconds: float, of_item: float) -> int:
+    """How many items a process does that has so many seconds; any number if they take none."""
+    if not of_item:
+        return sys.maxsize
+    return max(1, ceil((seconds - _SPARE_SECONDS) / of_item - _LONGER))

@@ -304,12 +304,13 @@ def bucket(aws, monkeypatch):
 def handler(bucket, monkeypatch):
     made = []
 
-    def make(step_name, of=handled, built=None):
+    def make(step_name, of=handled, built=None, milliseconds=60_000):
         monkeypatch.setenv("LOKKI_STEP_NAME", step_name)
         monkeypatch.setenv("LOKKI_MODULE_NAME", __name__)
         monkeypatch.setenv("LOKKI_ARTIFACT_BUCKET", BUCKET)
         made.append(Handler(of.name, dumped(built or of().structure)))
-        return lambda event: made[-1](event, SimpleNamespace(aws_request_id="request-1"))
+        left = {"get_remaining_time_in_millis": lambda: milliseconds}
+        return lambda event: made[-1](event, SimpleNamespace(aws_request_id="request-1", **left))
 
     yield make
     for each in made:
@@ -353,6 +354,17 @@ def test_previews_are_not_made_where_they_are_switched_off(handler, bucket, monk
     CALLS.append(bucket)
     handler("shows", of=showing)(event(7, index=2))
     assert bucket.keys("showing/runs/r1/previews.d") == []
+
+
+@pytest.mark.parametrize(("milliseconds", "done"), [(60_000, 3), (2_000, 1)])
+def test_a_slice_ends_before_the_time_of_its_process_does(handler, milliseconds, done):
+    listed = handler("get_items")({**event({}, limit=3), "cut": 3})["input"]
+    (first, start, end) = listed["cuts"][0]
+    asked = {"first": first, "count": 3, "manifest": listed["manifest"], "start": start, "end": end}
+    given = {"flow": {"run_id": "r1", "params": {"limit": 3}}, "slice": asked, "attempt": 0}
+    answer = handler("work", milliseconds=milliseconds)(given)
+    assert answer == {"failed": [], "left": 3 - done}
+    assert [item for item, _ in CALLS] == list(range(done))
 
 
 def test_what_json_does_not_give_back_is_reported_by_where_it_is(handler, bucket):
