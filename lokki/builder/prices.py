@@ -2,6 +2,9 @@
 
 They are from the price pages of Lambda, Step Functions, S3 and Fargate at that date; other regions
 differ, and prices change. The free tier is not counted.
+
+Those of durable functions are second-hand, read at a later date: quotations of
+https://aws.amazon.com/lambda/pricing/ in the notes of others.
 """
 
 from __future__ import annotations
@@ -10,6 +13,12 @@ REGION = "us-east-1"
 DATE = "2026-03-10"
 LAMBDA_REQUEST = 0.20e-6
 LAMBDA_GB_SECOND = {"x86_64": 0.0000166667, "arm64": 0.0000133334}
+DURABLE_DATE = "2026-11-29"
+DURABLE_OPERATION = 8e-6
+DURABLE_GB_WRITTEN = 0.25
+DURABLE_GB_MONTH = 0.15
+"""Of what was written, as long as an execution is kept after its end."""
+DAYS_OF_A_MONTH = 30
 STATE_TRANSITION = 25e-6
 EXPRESS_REQUEST = 1e-6
 EXPRESS_GB_SECOND = 0.06 / 3600

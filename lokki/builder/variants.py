@@ -1,17 +1,19 @@
-"""Other settings of a flow's maps, and what an execution would use with them. Pure."""
+"""Other settings of a flow, and what an execution would use with them. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import ceil
-from typing import Any
+from typing import Any, Literal
 
 from lokki.builder.children import is_express, maps_of
 from lokki.builder.concurrency import most_at_once
-from lokki.builder.estimate import Estimate, estimate_of
+from lokki.builder.estimate import estimate_of
 from lokki.builder.sizes import is_batch, items_at_once, sizes_of
+from lokki.builder.usage import Estimate
 from lokki.config import Config
+from lokki.errors import LokkiError
 from lokki.graph import FlowGraph
 from lokki.runtime.units import TaskUnit
 from lokki.stages import MapStage
@@ -26,19 +28,48 @@ _TIMEOUTS = (240, 120, 60, 30)
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A flow with other settings of its maps; ``settings`` is how they are written."""
+    """A flow with other settings; ``settings`` is how they are written."""
 
     settings: str
     estimate: Estimate
 
 
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Settings that a flow cannot have, and why."""
+
+    settings: str
+    why: str
+
+
 def variants_of(
     graph: FlowGraph[Any], config: Config, items: int, seconds: float
-) -> Iterator[Variant]:
-    """The flow with express executions, with batches, and with both, as far as it can have them.
+) -> Iterator[Variant | Refused]:
+    """The flow with the other target; with Step Functions, also with other settings of its maps.
 
-    ``items`` and ``seconds`` are those of `estimate_of`, whose errors it raises.
+    ``items`` and ``seconds`` are those of `estimate_of`, whose errors it raises for the settings
+    that the flow has.
     """
+    other: Literal["stepfunctions", "durable"] = "stepfunctions"
+    if config.aws.target == "stepfunctions":
+        yield from _of_maps(graph, config, items, seconds)
+        other = "durable"
+    settings = f'aws.target = "{other}"'
+    config = replace(config, aws=replace(config.aws, target=other))
+    try:
+        yield Variant(settings, estimate_of(graph, config, items, seconds))
+    except LokkiError as error:
+        yield Refused(settings, str(error))
+        return
+    if other == "stepfunctions":
+        for each in _of_maps(graph, config, items, seconds):
+            yield replace(each, settings=f"{settings}, {each.settings}")
+
+
+def _of_maps(
+    graph: FlowGraph[Any], config: Config, items: int, seconds: float
+) -> Iterator[Variant]:
+    """The flow with express executions, with batches, and with both, as far as it can have them."""
     flows = {"": graph}
     if (size := _batch_size(graph, config, items, seconds)) > 1:
         flows[f"batch_size={size}"] = _with_batches(graph, size)

@@ -17,19 +17,22 @@ from lokki.decorators import Flow
 
 _HELP = """Estimate what a run on AWS uses and costs.
 
-Also names the limits that it approaches, and what to change; compares other settings of its maps.
+Also names the limits that it approaches, and what to change; compares Step Functions with durable
+functions, and other settings of its maps.
 """
 
 
 def plan_command(flow: Flow[..., Any], program: Program) -> click.Command:
     def plan(params: Path | None, items: int, seconds_per_item: float, **options: Any) -> None:
         from lokki.builder.estimate import estimate_of
-        from lokki.builder.variants import variants_of
+        from lokki.builder.variants import Refused, Variant, variants_of
         from lokki.cli.render.plan import show_plan
 
         graph = asked_graph(flow, params, options, here=False, whole=False)
         asked = graph, configured(), items, seconds_per_item
-        show_plan(estimate_of(*asked), tuple(variants_of(*asked)))
+        plan, others = estimate_of(*asked), tuple(variants_of(*asked))
+        variants = [each for each in others if isinstance(each, Variant)]
+        show_plan(plan, variants, [each for each in others if isinstance(each, Refused)])
 
     items = click.Option(
         ["--items"],

@@ -11,11 +11,11 @@ from lokki.cli.render.tables import plain_table
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from lokki.builder.estimate import Estimate
-    from lokki.builder.variants import Variant
+    from lokki.builder.usage import Estimate
+    from lokki.builder.variants import Refused, Variant
 
 
-def show_plan(plan: Estimate, variants: Sequence[Variant]) -> None:
+def show_plan(plan: Estimate, variants: Sequence[Variant], refused: Sequence[Refused]) -> None:
     console = stdout_console()
     table = plain_table()
     table.add_column("what")
@@ -28,6 +28,13 @@ def show_plan(plan: Estimate, variants: Sequence[Variant]) -> None:
     console.print(
         f"Prices of {plan.prices_region} on {plan.prices_date}, no free tier.", soft_wrap=True
     )
+    estimates = [plan, *(each.estimate for each in variants)]
+    if date := next((each.second_hand for each in estimates if each.second_hand), None):
+        console.print(
+            f"Those of durable functions on {date}, second-hand: "
+            "see https://aws.amazon.com/lambda/pricing/.",
+            soft_wrap=True,
+        )
     if variants:
         _compare(console, plan, variants)
     for each in plan.limits:
@@ -35,18 +42,20 @@ def show_plan(plan: Estimate, variants: Sequence[Variant]) -> None:
     for variant in variants:
         for each in sorted({*variant.estimate.limits} - {*plan.limits}):
             console.print(f"Limit with {variant.settings}: {each}", markup=False, soft_wrap=True)
+    for other in refused:
+        console.print(f"Not with {other.settings}: {other.why}", markup=False, soft_wrap=True)
     for note in plan.notes:
         console.print(f"Note: {note}", markup=False, soft_wrap=True)
 
 
 def _compare(console: Console, plan: Estimate, variants: Sequence[Variant]) -> None:
     table = plain_table()
-    for name in ("transitions", "USD", "at least"):
+    for name in ("charged", "USD", "at least"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("maps", overflow="fold")
+    table.add_column("settings", overflow="fold")
     rows = [("as they are", plan), *((each.settings, each.estimate) for each in variants)]
     for settings, each in rows:
-        figures = f"{each.transitions:,}", f"{each.dollars:.4f}", f"{each.seconds:,.0f} s"
-        table.add_row(*figures, settings)
+        charged = f"{each.charged:,} {each.unit}"
+        table.add_row(charged, f"{each.dollars:.4f}", f"{each.seconds:,.0f} s", settings)
     console.print()
     console.print(table)

@@ -1,0 +1,127 @@
+"""What an execution of a durable function would use, beside one of a state machine."""
+
+from __future__ import annotations
+
+import pytest
+from test_estimate import alone, everything, mapped, work
+
+from lokki import flow, step
+from lokki.builder.estimate import estimate_of
+from lokki.builder.variants import Refused, variants_of
+from lokki.config import load
+from lokki.errors import LokkiError
+
+DURABLE, MACHINE = 'aws.target = "durable"', 'aws.target = "stepfunctions"'
+ON_DURABLE = {"aws.target": "durable"}
+
+
+@step
+def source():
+    return [1]
+
+
+@step
+def collect(items):
+    return items
+
+
+@flow
+def chained():
+    return source().map(work).next(work).agg(collect)
+
+
+def batched(size):
+    @flow
+    def by_slices():
+        return source().map(work, batch_size=size).agg(collect)
+
+    return by_slices()
+
+
+def planned(graph, items, seconds=1.0, **settings):
+    return estimate_of(graph, load({**ON_DURABLE, **settings}), items, seconds)
+
+
+def amounts(graph, items, seconds=1.0, **settings):
+    return {row.what: row.amount for row in planned(graph, items, seconds, **settings).rows}
+
+
+@pytest.mark.parametrize(("items", "seconds"), [(10_000, 1), (1_000_000, 0.1)])
+def test_a_durable_function_orchestrates_for_less_than_a_third(items, seconds):
+    durable = planned(mapped(), items, seconds)
+    machine = estimate_of(mapped(), load(), items, seconds)
+    assert 0 < durable.orchestration <= 0.3 * machine.orchestration
+    assert durable.charged <= 0.02 * items
+    assert durable.dollars < machine.dollars
+    assert (durable.second_hand is None, machine.second_hand) == (False, None)
+
+
+def test_a_slice_is_an_operation_and_an_invocation_whatever_items_it_has():
+    # the start, the structure, the source, the map, the aggregation; and the slices
+    assert [planned(mapped(), count).charged for count in (0, 1, 190, 19_000)] == [5, 6, 195, 195]
+    assert planned(batched(100), 10_000).charged == 105
+    assert planned(chained(), 190).charged == 385
+    assert planned(alone(), 300).charged == 4
+    told = amounts(mapped(), 19_000, 0.1)
+    assert told["Lambda invocations"] == "192"
+    assert told["S3 writes and lists"] == "19,022"
+    assert told["S3 reads"] == "19,191"
+
+
+def test_a_slice_without_the_time_for_all_its_items_takes_several_invocations():
+    plan = planned(mapped(), 190_000, 1)  # 190 slices of 1,000 s
+    assert (plan.charged, plan.seconds) == (385, 1_000)
+    told = "map 'work': one invocation has not the time for all items of a slice, which takes 2"
+    assert any(note.startswith(told) for note in plan.notes)
+
+
+def test_slices_beyond_the_functions_of_the_account_wait():
+    plan = planned(mapped(), 19_000, 1, **{"lambda.concurrency": 100})
+    assert plan.seconds == 200
+    told = "map 'work': 100 of 190 slices at a time, at least 200 s; concurrency_limit changes it"
+    assert told in plan.notes
+
+
+def test_large_parameters_are_written_with_each_call():
+    @flow
+    def given(text=""):
+        return source().map(work).agg(collect)
+
+    small, large = (planned(given(text), 190).rows for text in ("", "x" * 100_000))
+    written = [next(r for r in rows if r.what == "durable MB written") for rows in (small, large)]
+    assert float(written[1].amount) - float(written[0].amount) == pytest.approx(19, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("graph", "items", "why"),
+    [
+        (batched(5), 10_000, "2,000 slices with batch_size=5, but a durable function has room for"),
+        (everything(), 10, "is a Batch job, which a durable function does not start yet"),
+    ],
+)
+def test_what_has_no_room_is_refused_with_the_reason(graph, items, why):
+    with pytest.raises(LokkiError, match=why):
+        planned(graph, items)
+    (refused,) = (
+        each for each in variants_of(graph, load(), items, 1) if isinstance(each, Refused)
+    )
+    assert refused.settings == DURABLE
+    assert why in refused.why
+
+
+def test_more_operations_than_an_execution_has_are_refused():
+    @flow
+    def deep():
+        return source().map(work, batch_size=1).next(work).next(work).agg(collect)
+
+    graph = deep()
+    assert any("operations of 3,000" in limit for limit in planned(graph, 900).limits)
+    with pytest.raises(LokkiError, match=r"has 3,005 operations with 1,000 items in each map"):
+        planned(graph, 1_000)
+
+
+def test_each_target_is_compared_with_the_other():
+    found = [each.settings for each in variants_of(mapped(), load(), 100, 40)]
+    assert found == ['aws.map = "express", lambda.timeout = 240', DURABLE]
+    found = [each.settings for each in variants_of(mapped(), load(ON_DURABLE), 100, 40)]
+    assert found == [MACHINE, f'{MACHINE}, aws.map = "express", lambda.timeout = 240']
