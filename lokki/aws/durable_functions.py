@@ -14,6 +14,7 @@ from lokki.aws.account import Account
 from lokki.aws.durable_history import operations
 from lokki.aws.durable_view import (
     Outline,
+    Recorded,
     begun,
     description,
     machine_of,
@@ -110,11 +111,11 @@ class DurableFunctions:
         done = operations([each async for each in self._events(arn)])
         version = execution.get("Version", "")
         outline = outline_of(flow, done, version) or Outline(machine_of(flow, [], version), {})
-        failures = {
-            stage.name: await _failures(payloads, run_id, stage)
+        recorded = {
+            stage.name: await _recorded(payloads, run_id, stage)
             for stage in begun(outline.machine, done)
         }
-        return observation(description(execution), outline, done, failures)
+        return observation(description(execution), outline, done, recorded)
 
     async def running_versions(self, function: str) -> set[str]:
         """The versions of a durable function that executions are running with."""
@@ -173,16 +174,16 @@ class DurableFunctions:
             raise
 
 
-async def _failures(payloads: Payloads, run_id: str, stage: Outlined) -> list[Failure]:
-    """The recorded failures of a stage's items without a result."""
+async def _recorded(payloads: Payloads, run_id: str, stage: Outlined) -> Recorded:
+    """The recorded failures of a stage's items without a result; then also its results."""
     recorded: list[Failure] = []
     for call in stage.calls:
         recorded += await payloads.failures(run_id, call)
     if not recorded:
-        return []
+        return Recorded((), None)
     if stage.label is None:
         key = payloads.output_key(run_id, stage.calls[-1])
-        return [] if await payloads.store.exists(key) else recorded
+        return Recorded(() if await payloads.store.exists(key) else recorded, None)
     done = await payloads.indexes(run_id, stage.calls[-1], "output.pkl.gz")
     left = (each for each in recorded if each.index not in done)
-    return sorted(left, key=lambda each: each.index or 0)
+    return Recorded(sorted(left, key=lambda each: each.index or 0), len(done))

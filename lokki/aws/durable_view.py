@@ -42,6 +42,14 @@ class Outline:
     last: Mapping[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What a stage has stored: its failures and, for a map with some, how many results."""
+
+    failures: Sequence[Failure]
+    done: int | None
+
+
 def outline_of(flow: str, done: Sequence[Operation], version: str) -> Outline | None:
     """The flow of an execution, once it has recorded it."""
     recorded = next((each.result for each in done if each.name == OUTLINE), None)
@@ -78,7 +86,7 @@ def observation(
     described: Answer,
     outline: Outline,
     done: Sequence[Operation],
-    failures: Mapping[str, Sequence[Failure]],
+    recorded: Mapping[str, Recorded],
 ) -> Observation:
     """What is known of an execution."""
     machine = outline.machine
@@ -86,12 +94,13 @@ def observation(
     maps = {
         stage.name: {
             "status": described["status"],
-            "itemCounts": _counts(outline, stage, calls, total),
+            "itemCounts": _counts(outline, stage, calls, total, recorded.get(stage.name)),
         }
         for stage in machine.stages
         if stage.label is not None and (total := _total(machine, stage, calls)) is not None
     }
     events = _events(machine, done, succeeded=described["status"] == "SUCCEEDED")
+    failures = {name: each.failures for name, each in recorded.items()}
     return Observation(described, machine, sorted(events, key=_at), maps, failures)
 
 
@@ -141,9 +150,18 @@ def _total(machine: Machine, stage: Outlined, calls: Sequence[Operation]) -> int
 
 
 def _counts(
-    outline: Outline, stage: Outlined, calls: Sequence[Operation], total: int
+    outline: Outline,
+    stage: Outlined,
+    calls: Sequence[Operation],
+    total: int,
+    recorded: Recorded | None,
 ) -> dict[str, int]:
-    """The items of a map with a result, and those that have failed and that it tolerates."""
+    """The items of a map with a result, and those that have failed.
+
+    A slice that has failed does not say which of its items are done: what is stored does.
+    """
+    if recorded is not None and recorded.done is not None:
+        return {"total": total, "succeeded": recorded.done, "failed": len(recorded.failures)}
     over: set[int] = set()
     failed: set[int] = set()
     for each in calls:

@@ -34,15 +34,18 @@ from lokki.store.s3 import S3Store
 from lokki.wording import Arguments, Wording
 
 _RUN_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,79}")
+_MOST_NAME, _MOST_DURABLE_NAME = 80, 64
+"""Characters of the name of an execution
+(https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html)."""
 _MOST_SEARCHED = 5_000
 """How many executions of a flow are searched for the beginning of an id."""
 
 
-def checked_run_id(run_id: str) -> str:
+def checked_run_id(run_id: str, most: int = _MOST_NAME) -> str:
     """A run id that may name an execution, too. Raises AwsError."""
-    if not _RUN_ID.fullmatch(run_id):
+    if not _RUN_ID.fullmatch(run_id) or len(run_id) > most:
         raise AwsError(
-            f"run id {run_id!r} cannot name an execution: use 1 to 80 letters, digits, '-' or "
+            f"run id {run_id!r} cannot name an execution: use 1 to {most} letters, digits, '-' or "
             "'_', beginning with a letter, a digit or '_'"
         )
     return run_id
@@ -70,10 +73,14 @@ class Executions(Results):
         Raises AwsError if the flow is not deployed, or the id is taken, and ParameterError for
         parameters that are too large.
         """
+        durable = self.is_durable(flow)
+        most = _MOST_DURABLE_NAME if durable else _MOST_NAME
+        checked = (
+            checked_run_id(run_id, most),
+            execution_input(_noted(given, tags, no_cache), durable=durable),
+        )
         try:
-            await self._start(
-                flow, checked_run_id(run_id), execution_input(_noted(given, tags, no_cache))
-            )
+            await self._start(flow, *checked)
         except AwsError as error:
             if error.code == "StateMachineDoesNotExist":
                 raise self._undeployed(flow) from error

@@ -84,7 +84,7 @@ def build(graph: FlowGraph[Any], config: Config, *, reuse: bool = False) -> Buil
     BuildError or ConfigError for a flow that cannot be built, and then writes nothing.
     """
     assert graph.flow is not None
-    _check(graph)
+    _check(graph, config)
     notes = [
         *_notes(graph),
         *standard_notes(graph, config),
@@ -186,7 +186,7 @@ def _modules(graph: FlowGraph[Any], config: Config) -> dict[str, str]:
     return {**handler, "orchestrator.py": orchestrator_source(graph.name, dumped(graph.structure))}
 
 
-def _check(graph: FlowGraph[Any]) -> None:
+def _check(graph: FlowGraph[Any], config: Config) -> None:
     flow = graph.flow
     assert flow is not None
     needed = [each.name for each in flow.parameters if each.required and not each.is_secret]
@@ -196,7 +196,8 @@ def _check(graph: FlowGraph[Any]) -> None:
             f"{', '.join(needed)} has none: give it a default"
         )
     last = graph.stages[-1]
-    if isinstance(last, MapStage) and last.batch_size and last.tolerated_failures:
+    batches = isinstance(last, MapStage) and last.batch_size and last.tolerated_failures
+    if batches and config.aws.target != "durable":
         raise BuildError(
             f"flow '{flow.name}' ends with a map with batch_size and tolerated_failures, which "
             "nothing counts on AWS: close it with .agg()"

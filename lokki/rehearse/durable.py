@@ -35,7 +35,7 @@ async def execute(
         FunctionName=arn,
         InvocationType="Event",
         DurableExecutionName=run_id,
-        Payload=execution_input(params).encode(),
+        Payload=execution_input(params, durable=True).encode(),
     )
     execution = started["DurableExecutionArn"]
     report("executing")

@@ -30,6 +30,10 @@ MOST_BATCH_BYTES = 192 * 1024
 """Of the items of a batch: the flow's parameters and those of the state are beside them."""
 MOST_PARAMS_BYTES = 250 * 1024
 """Of a run's parameters: a value in the event, and what AWS adds, are beside them."""
+MOST_DURABLE_PARAMS_BYTES = 32 * 1024
+"""The same for a durable function: each of its calls, at most 3,000, records them again, and an
+execution may record 100 MB
+(https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html)."""
 ORCHESTRATION = "LOKKI_ORCHESTRATION"
 """The variable of a durable function with the functions that it calls, by step, and how many calls
 a map makes at a time, as JSON."""
@@ -106,7 +110,8 @@ class Slice:
 
     Their inputs are in the ``manifest``, whose bytes from ``start`` to ``end`` have those of index
     ``base`` and after; without a manifest, they are the results of the call before. ``died``: AWS's
-    name and text of what ended the process that had this slice before.
+    name and text of what ended the process that had this slice before, and the number of that
+    attempt. ``put_off``: how often it was called again for items that raised RetryLater.
     """
 
     first: int
@@ -116,7 +121,8 @@ class Slice:
     start: int = 0
     end: int = 0
     without: tuple[int, ...] = ()
-    died: tuple[str, str] | None = None
+    died: tuple[str, str, int] | None = None
+    put_off: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """The slice in an event."""
@@ -195,11 +201,12 @@ class LambdaEvent:
         return replace(self, batch=tuple(Item(each.index, stored=True) for each in outputs))
 
 
-def execution_input(params: Mapping[str, Any]) -> str:
-    """The input of an execution with these parameters.
+def execution_input(params: Mapping[str, Any], *, durable: bool = False) -> str:
+    """The input of an execution with these parameters, or of one of a durable function.
 
     Raises ParameterError if it is too large for the states of a flow, or cannot be encoded.
     """
+    most = MOST_DURABLE_PARAMS_BYTES if durable else MOST_PARAMS_BYTES
     text = json.dumps(params, ensure_ascii=False)
     try:
         size = len(text.encode())
@@ -208,10 +215,11 @@ def execution_input(params: Mapping[str, Any]) -> str:
             f"a parameter has the character {text[error.start]!r}, which UTF-8 cannot encode and "
             "AWS cannot take: pass the bytes in another form, such as base64"
         ) from None
-    if size > MOST_PARAMS_BYTES:
+    if size > most:
+        where = "of a durable function" if durable else "on AWS"
         raise ParameterError(
-            f"the parameters take {size:,} bytes as JSON, but a run on AWS at most "
-            f"{MOST_PARAMS_BYTES:,}: store what is large in S3, and pass where it is"
+            f"the parameters take {size:,} bytes as JSON, but a run {where} at most "
+            f"{most:,}: store what is large in S3, and pass where it is"
         )
     return text
 

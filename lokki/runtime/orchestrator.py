@@ -34,7 +34,14 @@ from lokki.model import structure
 from lokki.retry import RetryConfig, RetryLater
 from lokki.runtime.deaths import is_death, is_retried
 from lokki.runtime.definition import definition, traced, variable
-from lokki.runtime.event import MOST_LATER, ORCHESTRATION, OUTLINE, Slice, params_in
+from lokki.runtime.event import (
+    MOST_LATER,
+    ORCHESTRATION,
+    OUTLINE,
+    Slice,
+    execution_input,
+    params_in,
+)
 from lokki.runtime.units import TaskUnit, longest, units
 from lokki.stages import MapStage
 
@@ -55,8 +62,10 @@ _MOST_REFUSED = 100
 """How often a call is tried again that was refused: about fifty minutes."""
 _LONGEST_REFUSED = 30
 _LONGEST_LATER = 300
-_MOST_DEATHS = 20
-"""How many processes may end amid one slice: each is an attempt of one of its items."""
+_MOST_DEATHS = 1_000
+_LEAST_DEATHS = 20
+"""How many processes may end amid the slices of a map, and amid each of them if these are many:
+each is an attempt of an item, and two operations."""
 
 
 class Orchestrator:
@@ -73,6 +82,7 @@ class Orchestrator:
         self._concurrency: Mapping[str, int] = settings["concurrency"]
 
     def __call__(self, given: Mapping[str, Any], context: DurableContext) -> Any:
+        execution_input(given, durable=True)  # whoever started it
         graph = traced(self._flow, self._structure, params_in(given))
         run_id = context.execution_context.durable_execution_arn.split("/")[-2]
         flow = {"run_id": run_id, "params": dict(given)}
@@ -139,9 +149,9 @@ class _Execution:
                 nesting_type=NestingType.FLAT,
                 item_namer=lambda part, _: _range_name(stage.name, part),
             )
-            made: BatchResult[list[int]] = self.context.map(
+            made: BatchResult[None] = self.context.map(
                 slices,
-                partial(self._slice, stage, inside, source["count"]),
+                partial(self._slice, stage, inside, source["count"], [0] * len(slices)),
                 name=stage.name,
                 config=settings,
             )
@@ -149,9 +159,6 @@ class _Execution:
                 if each.status is BatchItemStatus.FAILED:
                     assert each.error is not None
                     raise _reported(str(each.error.type), str(each.error.message))
-            failed = sum(len(each.result or ()) for each in made.all)
-            if not stage.tolerates(failed, source["count"]):
-                raise _reported("MapFailed", f"{failed} of {source['count']} items failed")
         return {"map": stage.inner[-1].name}
 
     def _slice(
@@ -159,23 +166,31 @@ class _Execution:
         stage: MapStage,
         inside: Sequence[TaskUnit],
         total: int,
+        failures: list[int],
         context: DurableContext,
         part: Slice,
         index: int,
         parts: Sequence[Slice],
-    ) -> list[int]:
-        """The items of a slice that have failed, which the map tolerates."""
-        failed: list[int] = []
-        for unit in inside:
-            failed = self._slice_of(unit, context, replace(part, without=tuple(failed)))
-            if not stage.tolerates(len(failed), total):
-                raise _reported("MapFailed", f"more than {len(failed) - 1} of {total} items failed")
-            part = Slice(part.first, part.count)
-        return failed
+    ) -> None:
+        """Make a slice, unless more items have failed by then than the map tolerates.
 
-    def _slice_of(self, unit: TaskUnit, context: DurableContext, part: Slice) -> list[int]:
+        ``failures`` counts them, by slice. A run from the top may raise the error earlier than the
+        one before, but it raises it.
+        """
+        failed: list[int] = []
+        tries = max(_LEAST_DEATHS, _MOST_DEATHS // len(parts))
+        for unit in inside:
+            part = replace(part, without=tuple(failed))
+            failed = self._slice_of(unit, context, part, _Tries(most_deaths=tries))
+            failures[index] = len(failed)
+            if not stage.tolerates(number := sum(failures), total):
+                raise _reported("MapFailed", f"{number} of {total} items failed")
+            part = Slice(part.first, part.count)
+
+    def _slice_of(
+        self, unit: TaskUnit, context: DurableContext, part: Slice, tries: _Tries
+    ) -> list[int]:
         """Call a function until it has done a slice; the items that have failed by then."""
-        tries = _Tries()
         for attempt in count():
             event = {"flow": self.flow, "slice": part.to_json(), "attempt": attempt}
             name = _named(_range_name(unit.name, part), attempt)
@@ -183,8 +198,7 @@ class _Execution:
                 answer = self._invoked(context, unit, event, name)
             except InvokeError as error:
                 self._wait(context, tries.seconds(error), name)
-                ended = _ended(error)
-                part = replace(part, died=ended if is_death(ended[0]) else None)
+                part = _after(part, error, attempt)
             else:
                 part = _rest(part, answer)
                 if not part.count:
@@ -206,8 +220,9 @@ class _Tries:
     that has them, only ended processes are followed by others.
     """
 
-    def __init__(self, policy: RetryConfig | None = None) -> None:
+    def __init__(self, policy: RetryConfig | None = None, most_deaths: int = 0) -> None:
         self._policy = policy
+        self._most_deaths = most_deaths
         self._failed = 0
         self._later = 0
         self._refused = 0
@@ -218,13 +233,16 @@ class _Tries:
         if name == RetryLater.__name__ and self._later < MOST_LATER:
             self._later += 1
             return min(_LONGEST_LATER, 10 << min(self._later - 1, 5))
-        if name in _REFUSED and self._refused < _MOST_REFUSED:
+        if _is_refused(error) and self._refused < _MOST_REFUSED:
             self._refused += 1
             return min(_LONGEST_REFUSED, 1 << min(self._refused - 1, 5))
         self._failed += 1
         policy = self._policy
-        if policy is None and is_death(name) and self._failed <= _MOST_DEATHS:
-            return 1
+        if policy is None and is_death(name):
+            if self._failed <= self._most_deaths:
+                return 1
+            text = f"{text} (after {self._most_deaths} others of this slice: smaller ones allow as "
+            text += "many each, which batch_size makes)"
         if (
             policy is None
             or self._failed > policy.retries
@@ -237,6 +255,21 @@ class _Tries:
 def _ended(error: InvokeError) -> tuple[str, str]:
     """The name and the text that AWS reports of a failed call."""
     return str(error.error_type), str(error)
+
+
+def _is_refused(error: InvokeError) -> bool:
+    """Whether a call has not begun; an error of this name in a step has a traceback."""
+    return error.error_type in _REFUSED and error.stack_trace is None
+
+
+def _after(part: Slice, error: InvokeError, attempt: int) -> Slice:
+    """A slice as it is called again after an error."""
+    name, text = _ended(error)
+    if _is_refused(error):
+        return part
+    if is_death(name):
+        return replace(part, died=(name, text, attempt))
+    return replace(part, died=None, put_off=part.put_off + (name == RetryLater.__name__))
 
 
 def _reported(name: str, text: str) -> Exception:

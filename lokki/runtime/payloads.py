@@ -133,10 +133,22 @@ class Payloads:
     async def attempts(self, run_id: str, step: str, index: int | None) -> int:
         """How many attempts of a step, or of an item, are recorded as used."""
         key = attempts_key(self.flow, run_id, step, index)
-        return int(await self.store.get(key)) if await self.store.exists(key) else 0
+        return int((await self.store.get(key)).split()[0]) if await self.store.exists(key) else 0
 
     async def keep_attempts(self, run_id: str, step: str, index: int | None, used: int) -> None:
         await self.store.put(attempts_key(self.flow, run_id, step, index), str(used).encode())
+
+    async def put_off(self, run_id: str, step: str, index: int) -> tuple[int, int] | None:
+        """If an item has raised RetryLater last: its used attempts, and in which invocation."""
+        key = attempts_key(self.flow, run_id, step, index)
+        recorded = (await self.store.get(key)).split() if await self.store.exists(key) else []
+        return (int(recorded[0]), int(recorded[1])) if len(recorded) == 2 else None
+
+    async def keep_put_off(
+        self, run_id: str, step: str, index: int, used: int, invocation: int
+    ) -> None:
+        key = attempts_key(self.flow, run_id, step, index)
+        await self.store.put(key, f"{used} {invocation}".encode())
 
     async def keep_manifest(self, run_id: str, step: str, items: Sequence[Any]) -> Manifest:
         """Store the list of a map's items, each in it or under its own key."""

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable
 from copy import deepcopy
 from functools import partial
+from itertools import chain
 from time import monotonic, time
 from typing import Any
 
@@ -18,7 +19,7 @@ from lokki.graph import FlowGraph
 from lokki.model.attachment import Shown
 from lokki.model.failure import Failure
 from lokki.runtime.deaths import as_here, is_retried
-from lokki.runtime.event import LambdaEvent, Slice
+from lokki.runtime.event import MOST_LATER, LambdaEvent, Slice
 from lokki.runtime.keeper import Keeper
 from lokki.runtime.payloads import Payloads
 from lokki.runtime.slices import has_time
@@ -55,21 +56,23 @@ class SliceWork(Work):
     def done(self) -> dict[str, Any]:
         """Do the slice; which of its items have failed, and how many are left."""
         wanted = range(self._slice.first, self._slice.first + self._slice.count)
-        if self._slice.died is not None:
-            self._blame(wanted, *self._slice.died)
+        if self._slice.died is not None and not self._blamed(wanted, *self._slice.died):
+            return self._answer(left=wanted.stop - self._at)
         inputs = self._slice_inputs()
         put_off: StepFailed | None = None
         for done, index in enumerate(wanted):
             if done and not self._has_time:
+                if put_off is not None:
+                    raise put_off
                 return self._answer(left=len(wanted) - done)
             if index in self._slice.without or self._has_failed(index):
                 continue
-            self._at, self._attempts = index, self._retried_at.get(index, 0)
+            self._at, self._attempts = index, self._used(index)
             began = monotonic()
             try:
                 self._make(index, inputs)
             except StepFailed as failed:
-                if failed.failure.later is not None:
+                if failed.failure.later is not None and not self._is_put_off_last:
                     put_off = failed  # the other items first
                 elif not self._tolerates:
                     raise
@@ -88,6 +91,30 @@ class SliceWork(Work):
     def _has_time(self) -> bool:
         """Whether the next item has time, if it takes as long as the others."""
         return self._seconds_left is None or has_time(self._seconds_left(), self._longest)
+
+    # ---- items that are put off ------------------------------------------------------------------
+
+    @property
+    def _is_put_off_last(self) -> bool:
+        return self._slice.put_off >= MOST_LATER
+
+    def _keep_put_off(self, used: int) -> None:
+        step, number = self._unit.calls[0].name, self._event.retried
+        asked = self._payloads.keep_put_off(self._run_id, step, self._at, used, number)
+        self._loop.run(asked)
+
+    def _put_off(self, index: int) -> tuple[int, int] | None:
+        if not self._slice.put_off and not self._slice.died:
+            return None
+        step = self._unit.calls[0].name
+        return self._loop.run(self._payloads.put_off(self._run_id, step, index))
+
+    def _used(self, index: int) -> int:
+        """How many attempts of an item are used."""
+        if index in self._retried_at:
+            return self._retried_at[index]
+        used, _ = self._put_off(index) or (0, 0)
+        return used
 
     @property
     def _first(self) -> tuple[str, int | None]:
@@ -149,32 +176,51 @@ class SliceWork(Work):
 
     # ---- deaths ----------------------------------------------------------------------------------
 
-    def _blame(self, wanted: range, name: str, text: str) -> None:
+    def _blamed(self, wanted: range, name: str, text: str, attempt: int) -> bool:
         """Give the item that was running when the process ended its next attempt, or its failure.
 
-        Items are done in order: it is the first without a result or failure.
+        Items are done in order: it is the first without a result or failure that was not put off.
+        False if the process ran out of time after other items: then the rest gets the whole time of
+        another one first, from the item at which this is now.
         """
-        without = (each for each in wanted if each not in self._slice.without)
-        found = next((each for each in without if not self._is_over(each)), None)
-        if found is None:
-            return
-        self._at = found
-        call = self._unfinished_call(found)
-        used = max(1, self._loop.run(self._payloads.attempts(self._run_id, *self._first)))
+        left = (each for each in wanted if each not in self._slice.without)
+        unfinished = (each for each in left if not self._is_over(each))
+        first = next(unfinished, None)
+        if first is None:
+            return True
         kind, reason = as_here(name, text)
-        failure = Failure(call.name, found, used, kind, reason, "")
+        if kind == TimeoutError.__name__ and first != wanted.start:
+            self._at = first
+            for each in range(wanted.start, first):
+                self._has_failed(each)
+            return False
+        running = (each for each in chain((first,), unfinished) if not self._waited(each, attempt))
+        if (found := next(running, None)) is not None:
+            self._blame(found, kind, reason, name)
+        return True
+
+    def _waited(self, index: int, attempt: int) -> bool:
+        """Whether an item had been put off by the process that ended in this attempt."""
+        put_off = self._put_off(index)
+        return put_off is not None and put_off[1] == attempt
+
+    def _blame(self, index: int, kind: str, reason: str, name: str) -> None:
+        self._at = index
+        call = self._unfinished_call(index)
+        used = max(1, self._loop.run(self._payloads.attempts(self._run_id, *self._first)))
+        failure = Failure(call.name, index, used, kind, reason, "")
         again = used <= call.step.retry.retries and is_retried(name, call.step.retry.exceptions)
         said = f"{kind}: {reason}"
         record = logging.step_failed(call.name, time(), 0.0, said, again=again)
-        report(self._run_id, found, used, record, failure)
+        report(self._run_id, index, used, record, failure)
         if again:
-            self._retried_at[found] = used
+            self._retried_at[index] = used
             self._keep_attempts(used + 1)
             return
         self._loop.run(self._payloads.keep_failure(self._run_id, failure))
         if not self._tolerates:
             raise StepFailed(failure, kind, None)
-        self._failed.append(found)
+        self._failed.append(index)
 
     def _is_over(self, index: int) -> bool:
         return self._exists(self._key(self._unit.calls[-1], index)) or self._recorded_failure(index)

@@ -314,11 +314,19 @@ class Work:
         if self._is_job:
             sleep(seconds)
             return True
-        if any(call.step.retry.retries for call in self._unit.calls):
-            self._keep_attempts(failure.attempt - 1)
-        if self._event.retried >= MOST_LATER:
+        self._keep_put_off(failure.attempt - 1)
+        if self._is_put_off_last:
             self._loop.run(self._payloads.keep_failure(self._run_id, failure))
         raise StepFailed(failure, RetryLater.__name__, None)
+
+    def _keep_put_off(self, used: int) -> None:
+        if any(call.step.retry.retries for call in self._unit.calls):
+            self._keep_attempts(used)
+
+    @property
+    def _is_put_off_last(self) -> bool:
+        """Whether a call that asks for a later try now is not made again."""
+        return self._event.retried >= MOST_LATER
 
     def _stored(
         self, bound: BoundCall, index: int | None, value: Any, attempt: int, key: str

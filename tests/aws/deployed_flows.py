@@ -68,6 +68,11 @@ def tolerant(count: int, switch: str = "/nowhere", hold: str = "/nowhere"):
 
 
 @flow
+def sliced(count: int, switch: str = "/nowhere", hold: str = "/nowhere"):
+    return numbers().map(crunch, batch_size=4).next(pair).agg(total)
+
+
+@flow
 def doubles(count: int, switch: str = "/nowhere"):
     return numbers().map(crunch)
 

@@ -24,7 +24,7 @@ pytestmark = [
 def durable(rehearsal, build_dir):
     """Flows, each deployed once for all tests in here."""
     clouds = {}
-    for flow in (deployed_flows.crunching, deployed_flows.tolerant):
+    for flow in (deployed_flows.crunching, deployed_flows.tolerant, deployed_flows.sliced):
         cloud = clouds[flow.name] = Cloud(rehearsal.endpoint, f"{build_dir}/durable", [])
         cloud.bucket = next(iter(clouds.values())).bucket
         cloud.deploy(flow, **DURABLE, **{"aws.deployment": "durable"})
@@ -74,6 +74,20 @@ def test_tolerated_failures_are_counted(place, switch):
     crunch = run.stages[1]
     assert (crunch.total, crunch.succeeded, crunch.tolerated) == (5, 3, 2)
     assert place.result(run.id) == [10, [1, 4]]
+
+
+def test_the_items_of_a_slice_that_has_failed_are_counted(place, switch):
+    run = ended(place, begin(place, "sliced", count=4, switch=str(switch)))
+    assert (run.status, run.error.step, run.error.type) == ("failed", "crunch", "ValueError")
+    crunch = run.stages[1]
+    assert (crunch.total, crunch.succeeded, crunch.failed) == (4, 0, 1)
+    (group,) = crunch.failures
+    assert (group.count, group.items, group.tolerated) == (1, [1], False)
+
+
+def test_an_id_that_is_too_long_for_a_durable_execution_is_refused(place):
+    with pytest.raises(AwsError, match="1 to 64 letters"):
+        place.start("crunching", "x" * 65, {"count": 1})
 
 
 def test_a_run_is_cancelled(place, hold):

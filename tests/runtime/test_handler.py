@@ -448,6 +448,54 @@ def test_a_call_that_asks_for_a_later_try_uses_up_no_attempt(handler, bucket):
     assert CALLS == [("busy", 1)] * 3
 
 
+def slice_event(bucket, inputs, attempt, first=0, **about):
+    """The event of a slice of these inputs, from index ``first`` on."""
+    key = "handled/runs/r1/get_items/map_manifest.json"
+    bucket.put(key, manifest := json.dumps([{"input": each} for each in inputs]).encode())
+    part = {"first": first, "count": len(inputs) - first, "manifest": key}
+    part |= {"base": 0, "start": 1, "end": len(manifest) - 1, **about}
+    return {"flow": {"run_id": "r1", "params": {}}, "slice": part, "attempt": attempt}
+
+
+def test_an_item_of_a_slice_fails_alone_once_it_was_put_off_too_often(handler, bucket):
+    work_on, inputs = handler("work"), [0, "busy", 2]
+    for put_off in (0, MOST_LATER - 1):  # other reasons to call a slice again do not count
+        with pytest.raises(Exception, match="the service is busy") as asked:
+            work_on(slice_event(bucket, inputs, MOST_LATER + put_off, put_off=put_off))
+        assert type(asked.value).__name__ == "RetryLater"
+    last = slice_event(bucket, inputs, 2 * MOST_LATER, put_off=MOST_LATER)
+    assert work_on(last) == {"failed": [1], "left": 0}
+    told = json.loads(bucket.text("handled/runs/r1/work/1/failure.json"))
+    assert (told["type"], told["attempt"]) == ("RetryLater", 1)
+    assert CALLS == [(0, 1), ("busy", 1), (2, 1), ("busy", 1), ("busy", 1)]
+
+
+def test_an_item_has_the_whole_time_of_a_process_before_it_is_too_slow(handler, bucket):
+    work_on, inputs = handler("work"), [0, 1, 2]
+    work_on(slice_event(bucket, inputs[:1], 0))
+    late = ["Sandbox.Timedout", "Task timed out after 3.00 seconds"]
+    again = work_on(slice_event(bucket, inputs, 1, died=[*late, 0]))
+    assert (again, CALLS) == ({"failed": [], "left": 2}, [(0, 1)])
+    rest = work_on(slice_event(bucket, inputs, 2, first=1, died=[*late, 1]))
+    assert (rest, CALLS[1:]) == ({"failed": [], "left": 0}, [(1, 2), (2, 1)])
+
+
+def test_a_slice_without_time_for_its_rest_does_not_forget_what_was_put_off(handler, bucket):
+    work_on = handler("work", milliseconds=0)
+    with pytest.raises(Exception, match="the service is busy"):
+        work_on(slice_event(bucket, ["busy", 1, 2], 0))
+    assert CALLS == [("busy", 1)]
+
+
+def test_a_process_that_ends_after_an_item_was_put_off_is_not_that_items_fault(handler, bucket):
+    work_on, inputs = handler("work"), ["busy", 1, 2]
+    with pytest.raises(Exception, match="the service is busy"):
+        work_on(slice_event(bucket, inputs[:1], 0))  # and then it ends, in the next item
+    with pytest.raises(Exception, match="the service is busy"):
+        work_on(slice_event(bucket, inputs, 1, died=["Runtime.ExitError", "exit status 1", 0]))
+    assert CALLS == [("busy", 1), ("busy", 1), (1, 2), (2, 1)]
+
+
 def test_the_other_items_of_an_invocation_do_not_wait_for_one_that_asks_for_a_later_try(handler):
     given = {"flow": {"run_id": "r1", "params": {}}, "attempt": 0}
     items = [{"index": 0, "input": "busy"}, {"index": 1, "input": 1}]

@@ -2,7 +2,8 @@
 
 https://github.com/aws/aws-durable-execution-sdk-python-testing . It calls functions at this
 process's Lambda, and keeps the record of an execution in memory. Waits take no time. What it does
-not check, such as the number of operations, this does not check either.
+not check, such as the number of operations, this does not check either. A durable function whose
+call fails is called again, as on AWS, but only a few times; a refused one waits for room.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ import threading
 import uuid
 from functools import cache
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import boto3
 from aws_durable_execution_sdk_python_testing import execution as executions
-from aws_durable_execution_sdk_python_testing import invoker
+from aws_durable_execution_sdk_python_testing import executor, invoker
 from aws_durable_execution_sdk_python_testing.child_dispatcher import (
     FunctionConfig,
     FunctionConfigs,
@@ -37,6 +38,7 @@ _PATHS = (
     r"durable-executions/(?P<execution>.+)$",
     r"functions/(?P<function_name>[^/]+)/durable-executions/?$",
 )
+_CHECKPOINT = "/checkpoint"
 _REGION = "us-east-1"
 _runners: dict[str, tuple[WebRunner, int]] = {}
 """The runner of each AWS of this process, and its port, by endpoint."""
@@ -48,6 +50,7 @@ _lock = threading.Lock()
 def change(platform: Platform) -> None:
     patched: Any = invoker
     patched.boto3 = boto3.Session("rehearsal", "rehearsal", "rehearsal", _REGION)
+    executor.Executor.RETRY_BACKOFF_SECONDS = 0
     executions.Execution.new = staticmethod(_execution)  # type: ignore[method-assign]
     logging.getLogger("aws_durable_execution_sdk_python_testing").setLevel(logging.CRITICAL)
 
@@ -55,7 +58,14 @@ def change(platform: Platform) -> None:
         parts = urlsplit(full_url)
         query = parts.query.replace("Statuses=", "StatusFilter=")  # by which name it filters
         path = parts.path + f"?{query}" * bool(query)
-        return _asked(platform, request.method, path, request.get_data())
+        asked = platform, request.method, path, request.get_data()
+        if platform.on_checkpoint is None or not parts.path.endswith(_CHECKPOINT):
+            return _asked(*asked)
+        execution = unquote(parts.path.removesuffix(_CHECKPOINT)).partition("executions/")[2]
+        platform.on_checkpoint(execution, False)
+        answer = _asked(*asked)
+        platform.on_checkpoint(execution, True)
+        return answer
 
     paths = moto("awslambda.urls").url_paths
     for each in _PATHS:

@@ -42,7 +42,7 @@ def change(platform: Platform) -> None:
             arn = durable.start(self, platform, payload, request_headers)
             response_headers["X-Amz-Durable-Execution-Arn"] = arn
             return b""
-        with permitted(self, platform):
+        with permitted(self, platform, waits=durable.is_durable(self)):
             outcome = _function(self, platform).invoke(payload)
         _log(self, outcome)
         if outcome.failed:
@@ -98,6 +98,14 @@ def end_of(arn: str) -> None:
     for function in functions:
         function.close()
     prepared.end(used)
+
+
+def kill(arn: str) -> None:
+    """Kill the processes of a function and all its versions, whatever they do."""
+    with _lock:
+        killed = [made for each, (_, made) in _live.items() if f"{each}:".startswith(f"{arn}:")]
+    for function in killed:
+        function.kill()
 
 
 def version_of(arn: str) -> str:

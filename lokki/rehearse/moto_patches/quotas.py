@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _running: Counter[str] = Counter()
 """How many calls of each function are running."""
-_lock = threading.Lock()
+_ended = threading.Condition()
 
 
 def change(platform: Platform) -> None:
@@ -38,20 +38,30 @@ def change(platform: Platform) -> None:
 
 
 @contextmanager
-def permitted(function: Any, platform: Platform) -> Iterator[None]:
-    """A call of a function counts as long as this context; raises moto's error if refused."""
+def permitted(function: Any, platform: Platform, *, waits: bool = False) -> Iterator[None]:
+    """A call of a function counts as long as this context.
+
+    Raises moto's error if it is refused, unless it waits until it is not.
+    """
     name = function.function_name
     reserved = function.reserved_concurrency
-    with _lock:
+
+    def has_room() -> bool:
         in_account = platform.concurrency is None or _running.total() < platform.concurrency
-        if not in_account or (reserved is not None and _running[name] >= int(reserved)):
+        return in_account and (reserved is None or _running[name] < int(reserved))
+
+    with _ended:
+        if waits:
+            _ended.wait_for(has_room)
+        elif not has_room():
             raise _refused()
         _running[name] += 1
     try:
         yield
     finally:
-        with _lock:
+        with _ended:
             _running[name] -= 1
+            _ended.notify_all()
 
 
 def _refused() -> Exception:

@@ -100,6 +100,13 @@ class Function:
         for each in idle:
             each.close()
 
+    def kill(self) -> None:
+        """Kill its processes, whatever they do."""
+        with self._lock:
+            every = list(self._every)
+        for each in every:
+            each.kill()
+
     def close(self) -> None:
         with self._lock:
             every, self._every, self._idle = self._every, [], []
@@ -145,6 +152,9 @@ class _Environment:
     @property
     def alive(self) -> bool:
         return self._process.poll() is None
+
+    def kill(self) -> None:
+        self._process.kill()
 
     def invoke(self, payload: bytes) -> Outcome:
         request_id, began = str(uuid.uuid4()), monotonic()
