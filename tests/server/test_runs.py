@@ -431,7 +431,7 @@ def test_one_item_has_its_attempts_and_its_output(server, tolerant):
 
 
 def _result(value):
-    return {"result": value, "type": None, "bytes": None, "download": None}
+    return {"result": value, "type": None, "bytes": None, "preview": None, "download": None}
 
 
 @pytest.mark.parametrize(
