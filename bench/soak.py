@@ -163,11 +163,13 @@ class Server:
         return found
 
     def kill(self, *, whole: bool) -> None:
-        """End it at once, perhaps with its runners, and start it again."""
+        """End it at once, perhaps with its runners."""
         for pid in self.children() if whole else [self.process.pid]:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self.process.wait()
+
+    def start(self) -> None:
         self.process = self._start()
 
     def ask(self, path: str, body: Any, key: str) -> Any:
@@ -243,6 +245,7 @@ class Soak:
         if self.database is not None:
             self.database.stop()
             self.database.start()
+        server.start()  # which would end if there were no database yet
         self.kills += 1
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
