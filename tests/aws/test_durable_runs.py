@@ -108,3 +108,5 @@ def test_an_id_and_a_key_start_one_run(place):
         once({"count": 2})
     with pytest.raises(NotTunable, match="durable function"):
         place.tune(run_id, 3)
+    for each in (run_id, once({"count": 1})):
+        assert ended(place, each).status == "succeeded"

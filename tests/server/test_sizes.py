@@ -136,7 +136,7 @@ def test_a_run_with_large_parameters_is_resumed(server, shared):
     assert server.client.post(f"/runs/{run['id']}/resume", json={}).status_code == 202
     assert server.ended(run["id"])["status"] == "succeeded"
     assert server.get(f"/runs/{run['id']}/result") == {
-        "result": sum(values), "type": None, "bytes": None, "download": None
+        "result": sum(values), "type": None, "bytes": None, "preview": None, "download": None
     }  # fmt: skip
 
 

@@ -76,7 +76,7 @@ def test_a_journal_of_the_first_version_is_read_with_its_failures(first_version)
         assert (failed.id, failed.items) == (group("KeyError", "'é'", ""), [3])
         cells = history.strip(stage, 8)
         assert [next(iter(+cell)) for cell in cells] == [
-            *("succeeded", "tolerated", "tolerated", "failed", "succeeded", "retrying"),
+            *("succeeded", "tolerated", "tolerated", "failed", "succeeded", "cancelled"),
             *("pending", "pending"),
         ]
         assert list(history.lines("r1", level="INFO", item=0, since=2.0, until=2.0)) == [

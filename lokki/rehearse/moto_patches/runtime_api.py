@@ -127,6 +127,7 @@ class _Environment:
         self._server.daemon_threads = True
         self._closed = threading.Event()
         threading.Thread(target=self._serve, daemon=True).start()
+        self._closing = threading.RLock()  # its function may be deleted amid a call
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
         self._read = 0
         self._rest = ""
@@ -228,25 +229,29 @@ class _Environment:
 
     def _written(self) -> str:
         """What the process has written since the last call of this."""
-        if self._output.closed:
-            text, self._rest = self._rest, ""
-            return text
-        size = os.fstat(self._output.fileno()).st_size
-        written = os.pread(self._output.fileno(), size - self._read, self._read)
-        self._read = size
-        return written.decode(errors="replace")
+        with self._closing:
+            if self._output.closed:
+                text, self._rest = self._rest, ""
+                return text
+            size = os.fstat(self._output.fileno()).st_size
+            written = os.pread(self._output.fileno(), size - self._read, self._read)
+            self._read = size
+            return written.decode(errors="replace")
 
     def close(self) -> None:
         """End the process and its API; what it has written can still be read."""
-        if self.alive:
-            self._process.kill()
-        self._process.wait()
-        self._rest = self._written()
-        self._output.close()
-        self._events.put(None)
-        self._closed.set()
-        with suppress(OSError):  # it may be closed already
-            socket.create_connection(("127.0.0.1", self._server.server_port)).close()
+        with self._closing:
+            if self._closed.is_set():
+                return
+            if self.alive:
+                self._process.kill()
+            self._process.wait()
+            self._rest = self._written()
+            self._output.close()
+            self._events.put(None)
+            self._closed.set()
+            with suppress(OSError):
+                socket.create_connection(("127.0.0.1", self._server.server_port)).close()
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         environment = self
