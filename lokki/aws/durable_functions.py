@@ -133,33 +133,22 @@ class DurableFunctions:
         return answer
 
     async def _events(self, arn: str) -> AsyncIterator[Answer]:
-        more: dict[str, Any] = {}
-        while True:
-            page = await self._ask(
-                "get_durable_execution_history",
-                DurableExecutionArn=arn,
-                IncludeExecutionData=True,
-                MaxItems=_PAGE,
-                **more,
-            )
+        operation, about = "get_durable_execution_history", {"DurableExecutionArn": arn}
+        async for page in self._pages(operation, **about, IncludeExecutionData=True):
             for each in page["Events"]:
                 yield each
-            if not page.get("NextMarker"):
-                return
-            more = {"Marker": page["NextMarker"]}
 
     async def _listed(self, function: str, **wanted: Any) -> AsyncIterator[Answer]:
-        more: dict[str, Any] = {}
-        while True:
-            page = await self._ask(
-                "list_durable_executions_by_function",
-                FunctionName=function,
-                MaxItems=_PAGE,
-                **wanted,
-                **more,
-            )
+        operation = "list_durable_executions_by_function"
+        async for page in self._pages(operation, FunctionName=function, **wanted):
             for each in page.get("DurableExecutions", ()):
                 yield each
+
+    async def _pages(self, operation: str, **given: Any) -> AsyncIterator[Answer]:
+        more: dict[str, Any] = {}
+        while True:
+            page = await self._ask(operation, MaxItems=_PAGE, **given, **more)
+            yield page
             if not page.get("NextMarker"):
                 return
             more = {"Marker": page["NextMarker"]}
