@@ -17,6 +17,7 @@ from lokki.aws.durable_view import (
     Recorded,
     begun,
     description,
+    has_failed,
     machine_of,
     observation,
     outline_of,
@@ -111,9 +112,12 @@ class DurableFunctions:
         done = operations([each async for each in self._events(arn)])
         version = execution.get("Version", "")
         outline = outline_of(flow, done, version) or Outline(machine_of(flow, [], version), {})
+        stages = begun(outline.machine, done)
+        broken = stages[-1:] if execution["Status"] not in ("RUNNING", "SUCCEEDED") else []
         recorded = {
             stage.name: await _recorded(payloads, run_id, stage)
-            for stage in begun(outline.machine, done)
+            for stage in stages
+            if stage in broken or has_failed(stage, done)  # others have nothing to be listed for
         }
         return observation(description(execution), outline, done, recorded)
 

@@ -111,6 +111,15 @@ def begun(machine: Machine, done: Sequence[Operation]) -> list[Outlined]:
     return [stage for stage in machine.stages if steps & {*stage.calls} or stage.name in maps]
 
 
+def has_failed(stage: Outlined, done: Sequence[Operation]) -> bool:
+    """Whether a call of a stage has failed, or an item of one."""
+    return any(
+        each.outcome not in (None, "Succeeded") or bool(each.result and each.result.get("failed"))
+        for each in done
+        if each.kind == "ChainedInvoke" and each.step in stage.calls
+    )
+
+
 def _events(machine: Machine, done: Sequence[Operation], *, succeeded: bool) -> Iterator[Answer]:
     """The beginnings and ends of stages, and the failures of their calls.
 

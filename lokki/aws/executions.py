@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from hashlib import sha256
 from time import time
 from typing import Any
@@ -83,7 +83,7 @@ class Executions(Results):
             await self._start(flow, *checked)
         except AwsError as error:
             if error.code == "StateMachineDoesNotExist":
-                raise self._undeployed(flow) from error
+                raise await self._undeployed(flow) from error
             if error.code == "ExecutionAlreadyExists":
                 raise AwsError(
                     Wording(
@@ -304,7 +304,7 @@ class Executions(Results):
             )
         except AwsError as error:
             if error.code == "StateMachineDoesNotExist":
-                raise self._undeployed(flow) from error
+                raise await self._undeployed(flow) from error
             raise
         return self._lokkis(description, flow)
 
@@ -314,10 +314,20 @@ class Executions(Results):
             return await self.durable.deployed(self.deployed_name(flow), flow, name)
         except AwsError as error:
             if error.code == "StateMachineDoesNotExist":
-                raise self._undeployed(flow) from error
+                raise await self._undeployed(flow) from error
             raise
 
-    def _undeployed(self, flow: str) -> AwsError:
+    async def _undeployed(self, flow: str) -> AwsError:
+        durable = self.is_durable(flow)
+        with suppress(AwsError):  # it is only for the message
+            await self.flows()
+        if self.is_durable(flow) != durable:
+            target = "stepfunctions" if durable else "durable"
+            return AwsError(
+                f"flow '{flow}' is deployed in {self.name} with another target: set aws.target to "
+                f'"{target}"',
+                "NotDeployed",
+            )
         return AwsError(
             f"flow '{flow}' is not deployed in {self.name}: deploy it first", "NotDeployed"
         )

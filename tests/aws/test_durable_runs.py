@@ -90,6 +90,14 @@ def test_an_id_that_is_too_long_for_a_durable_execution_is_refused(place):
         place.start("crunching", "x" * 65, {"count": 1})
 
 
+def test_an_error_names_the_target_that_a_flow_is_deployed_with(durable):
+    with (
+        opened(durable.config(**{"aws.deployment": "durable"})) as there,
+        pytest.raises(AwsError, match=r'set aws\.target to "durable"'),
+    ):
+        there.start("crunching", f"run-{next(NAMES)}", {"count": 1})
+
+
 def test_a_run_is_cancelled(place, hold):
     run_id = begin(place, count=2, hold=str(hold))
     place.request_cancel(run_id)
