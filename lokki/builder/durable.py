@@ -61,10 +61,6 @@ def check_durable(graph: FlowGraph[Any], config: Config, python: str) -> None:
             f"'{graph.name}' has {len(graph.name)} characters, but a durable function has the name "
             f"of its flow, at most {_MOST_NAME}: shorten it, or aws.deployment"
         )
-    if config.aws.notify is not None:
-        raise BuildError(
-            "aws.notify is about state machines: a durable function sends no such notices yet"
-        )
     if config.lambda_.package_type == "zip" and python not in PYTHONS:
         raise BuildError(
             f"Lambda has durable functions for Python {' and '.join(PYTHONS)}, not {python}: build "

@@ -7,17 +7,20 @@ from collections.abc import Iterator
 from typing import Any
 
 from lokki.builder.encryption import kms_key
-from lokki.builder.resources import Resource, Rule, Topic, TopicPolicy, ref
+from lokki.builder.resources import Resource, Rule, Topic, TopicPolicy, ref, sub
 from lokki.config import Config
 from lokki.errors import ConfigError
 
 _STATUSES = ("FAILED", "TIMED_OUT", "ABORTED")
+_DURABLE_STATUSES = ("FAILED", "TIMED_OUT", "STOPPED")
 _TOPIC = re.compile(r"arn:[\w-]+:sns:[a-z0-9-]+:\d{12}:[\w-]+")
 _MAIL = re.compile(r"[^@\s:]+@[^@\s:]+\.[^@\s:.]+")
 _TEXT = '"Run <run> of <flow> is <status>. `lokki show <run> --on aws` says why. Error: <error>"'
 """An execution that was aborted or timed out may have no error: the text ends there. Recorded:
 ``test_event_bridge_events_base``, and ``…input_template_string`` in tests/aws/services/events/
 test_events_inputs.snapshot.json of https://github.com/localstack/localstack."""
+_DURABLE_TEXT = '"Run <run> of <flow> is <status>. `lokki show <run> --on aws` says why."'
+_DURABLE_FUNCTION = "arn:${AWS::Partition}:lambda:${AWS::Region}:${AWS::AccountId}:function:"
 
 
 def notice_resources(
@@ -25,9 +28,7 @@ def notice_resources(
 ) -> Iterator[tuple[str, Resource]]:
     """The rule for failed runs, and the topic if there is only an e-mail address.
 
-    Executions of maps have another state machine's ARN, so that nobody gets a notice for an item
-    (https://docs.aws.amazon.com/step-functions/latest/dg/eventbridge-integration.html). Raises
-    ConfigError.
+    Raises ConfigError.
     """
     target = config.aws.notify
     if target is None:
@@ -44,26 +45,46 @@ def notice_resources(
             f"aws.notify: '{target}' is neither an e-mail address nor the ARN of a topic, such as "
             "arn:aws:sns:<region>:<account>:<name>"
         )
-    paths = {"run": "$.detail.name", "status": "$.detail.status", "error": "$.detail.error"}
-    text = _TEXT.replace("<flow>", flow)
+    pattern, paths, text = _of_durable() if config.aws.target == "durable" else _of_machine()
+    transformed = {"InputPathsMap": paths, "InputTemplate": text.replace("<flow>", flow)}
     yield (
         "FailureRule",
         Rule(
             description=f"Runs of {flow} that end without success",
-            event_pattern={
-                "source": ["aws.states"],
-                "detail-type": ["Step Functions Execution Status Change"],
-                "detail": {"status": list(_STATUSES), "stateMachineArn": [ref("StateMachine")]},
-            },
-            targets=[
-                {
-                    "Id": "Topic",
-                    "Arn": topic,
-                    "InputTransformer": {"InputPathsMap": paths, "InputTemplate": text},
-                }
-            ],
+            event_pattern=pattern,
+            targets=[{"Id": "Topic", "Arn": topic, "InputTransformer": transformed}],
         ),
     )
+
+
+def _of_machine() -> tuple[dict[str, Any], dict[str, str], str]:
+    """The events of a state machine's executions, what a notice takes from them, and its text.
+
+    Executions of maps have another state machine's ARN, so that nobody gets a notice for an item
+    (https://docs.aws.amazon.com/step-functions/latest/dg/eventbridge-integration.html).
+    """
+    pattern = {
+        "source": ["aws.states"],
+        "detail-type": ["Step Functions Execution Status Change"],
+        "detail": {"status": list(_STATUSES), "stateMachineArn": [ref("StateMachine")]},
+    }
+    paths = {"run": "$.detail.name", "status": "$.detail.status", "error": "$.detail.error"}
+    return pattern, paths, _TEXT
+
+
+def _of_durable() -> tuple[dict[str, Any], dict[str, str], str]:
+    """The same of a durable function, whose events name the version, and no error.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/durable-monitoring.html
+    """
+    function = {"prefix": sub(f"{_DURABLE_FUNCTION}${{FlowName}}:")}
+    pattern = {
+        "source": ["aws.lambda"],
+        "detail-type": ["Durable Execution Status Change"],
+        "detail": {"status": list(_DURABLE_STATUSES), "functionArn": [function]},
+    }
+    paths = {"run": "$.detail.durableExecutionName", "status": "$.detail.status"}
+    return pattern, paths, _DURABLE_TEXT
 
 
 def _published(topic: Any) -> dict[str, Any]:

@@ -155,7 +155,7 @@ COMPUTE = {
 FLOWS["compute"] = (sized, COMPUTE)
 DURABLE = {
     "aws.target": "durable",
-    **{name: value for name, value in OPTIONS.items() if name not in ("aws.map", "aws.notify")},
+    **{name: value for name, value in OPTIONS.items() if name != "aws.map"},
 }
 FLOWS["durable"] = (in_slices, DURABLE)
 FLOWS["options"] = (everything, {**QUEUE, **OPTIONS})
