@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from lokki.resumption import ResumeOptions
     from lokki.retry import RetryConfig
     from lokki.schedule import Overlap
+    from lokki.target import Target
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -156,6 +157,7 @@ def flow(
     timezone: str | None = None,
     overlap: Overlap | None = None,
     tags: Iterable[str] = (),
+    target: Target | None = None,
 ) -> FlowDecorator: ...
 def flow(
     fn: Any = None,
@@ -165,6 +167,7 @@ def flow(
     timezone: str | None = None,
     overlap: Overlap | None = None,
     tags: Iterable[str] = (),
+    target: Target | None = None,
 ) -> Any:
     """Make a flow of a function that returns a chain; ``birds_flow`` becomes birds-flow.
 
@@ -178,12 +181,14 @@ def flow(
     run (default), ``"queue"`` starts one that waits for the earlier ones to end, ``"allow"`` starts
     one at once. On AWS, runs may always overlap: a build refuses ``"skip"`` and ``"queue"``, and
     notes the default. ``tags``: words that are recorded with each run, to find it by (default:
-    none); a run may be given more.
+    none); a run may be given more. ``target``: what runs the flow on AWS, ``"stepfunctions"``, a
+    state machine, or ``"durable"``, a durable function of Lambda (default: the configured
+    ``aws.target``).
 
     Raises DefinitionError for a schedule that never happens, that EventBridge Scheduler would
-    refuse or that its documentation leaves open, for an unknown time zone or overlap, for what is
-    no tag, and for a reserved parameter name.
+    refuse or that its documentation leaves open, for an unknown time zone, overlap or target, for
+    what is no tag, and for a reserved parameter name.
     """
     if fn is not None:
-        return Flow(fn, schedule, timezone, overlap, tags)
-    return lambda function: Flow(function, schedule, timezone, overlap, tags)
+        return Flow(fn, schedule, timezone, overlap, tags, target)
+    return lambda function: Flow(function, schedule, timezone, overlap, tags, target)

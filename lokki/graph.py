@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from inspect import iscoroutinefunction
@@ -20,11 +21,13 @@ from lokki.params import Parameters
 from lokki.stages import MapStage, Stage, StepCall, TaskStage
 from lokki.steps import StepDefinition, refuse_method, running
 from lokki.tags import checked_tags
+from lokki.target import check_target
 from lokki.tracing import Link, kept, tracing
 from lokki.ways import Ways
 
 if TYPE_CHECKING:
     from lokki.schedule import Overlap
+    from lokki.target import Target
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -117,6 +120,7 @@ class FlowDefinition(Generic[P, R]):
     timezone: str | None
     overlap: Overlap | None
     tags: tuple[str, ...]
+    target: Target | None
     is_static: bool
     parameters: Parameters
 
@@ -127,6 +131,7 @@ class FlowDefinition(Generic[P, R]):
         timezone: str | None = None,
         overlap: Overlap | None = None,
         tags: Iterable[str] = (),
+        target: Target | None = None,
     ) -> None:
         if is_static := isinstance(fn, staticmethod):
             fn = fn.__func__
@@ -145,13 +150,17 @@ class FlowDefinition(Generic[P, R]):
                 "write def, not async def"
             )
         _check_schedule(name, schedule, timezone=timezone, overlap=overlap)
+        with _naming(name):
+            check_target(target)
+            tags = checked_tags(tags)
         vars(self).update(
             fn=fn,
             name=name,
             schedule=schedule,
             timezone=timezone,
             overlap=overlap,
-            tags=_checked(name, tags),
+            tags=tags,
+            target=target,
             is_static=is_static,
             parameters=Parameters(fn, name),
             __wrapped__=fn,
@@ -250,17 +259,16 @@ def _check_schedule(
         return
     from lokki.schedule import check_overlap, parse  # few flows have one
 
-    try:
+    with _naming(name):
         parse(schedule, timezone)
         check_overlap(overlap)
-    except DefinitionError as error:
-        raise DefinitionError(f"flow '{name}': {error}") from None
 
 
-def _checked(name: str, tags: Iterable[str]) -> tuple[str, ...]:
-    """The tags of each run of a flow."""
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Within, a DefinitionError names the flow."""
     try:
-        return checked_tags(tags)
+        yield
     except DefinitionError as error:
         raise DefinitionError(f"flow '{name}': {error}") from None
 

@@ -200,6 +200,16 @@ def test_a_bad_overlap():
         flow(overlap="skip")(named("birds"))
 
 
+def test_a_target():
+    assert flow(target="durable")(named("birds")).target == "durable"
+    assert flow(named("birds")).target is None
+    with pytest.raises(
+        DefinitionError,
+        match="flow 'birds': target must be 'stepfunctions' or 'durable', not 'lambda'",
+    ):
+        flow(target="lambda")(named("birds"))
+
+
 # Tracing
 
 

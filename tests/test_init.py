@@ -153,6 +153,7 @@ def test_import_loads_the_definition_layer_alone():
         "lokki.standin",
         "lokki.steps",
         "lokki.tags",
+        "lokki.target",
         "lokki.tracing",
         "lokki.ways",
         "lokki.wording",

@@ -15,6 +15,7 @@ from lokki.aws.image import docker_command, is_pushed, push
 from lokki.aws.keeping import kept
 from lokki.builder.builder import build, clean
 from lokki.builder.concurrency import MOST_CHILDREN, depends_on_account, functions
+from lokki.builder.durable import is_durable
 from lokki.builder.encryption import kms_key
 from lokki.builder.limits import json_text
 from lokki.builder.template import literal, needs_image
@@ -28,7 +29,7 @@ from lokki.wording import Arguments, Wording
 _AGAIN = Arguments(force=True)
 
 _NEW_TARGET = (
-    "Note: aws.target has changed, so that this replaces what runs the flow: its earlier runs are "
+    "Note: the flow's target has changed, so that this replaces what runs it: its earlier runs are "
     "not shown any more, and cannot be resumed"
 )
 Agree = Callable[[stack.ChangeSet], bool]
@@ -89,7 +90,7 @@ async def deploy(
         parameters |= await push(account, config, built.image, built.digest, tell, force=force)
         document = json.loads(json_text(built.with_image(parameters["ImageTag"])))
     new = document["Resources"] = literal(document, parameters)
-    if before is not None and before.is_durable != (config.aws.target == "durable"):
+    if before is not None and before.is_durable != is_durable(graph, config):
         tell(_NEW_TARGET)
     if before is not None:
         document["Resources"] = {**await kept(account, before, new, tell), **new}

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager
 from hashlib import sha256
 from time import time
 from typing import Any
 
 from lokki.aws import account as accounts
-from lokki.aws import stack
 from lokki.aws.account import PAGE
 from lokki.aws.bucket import bucket_of
 from lokki.aws.execution_view import (
@@ -73,7 +72,7 @@ class Executions(Results):
         Raises AwsError if the flow is not deployed, or the id is taken, and ParameterError for
         parameters that are too large.
         """
-        durable = self.is_durable(flow)
+        durable = await self.is_durable(flow)
         most = _MOST_DURABLE_NAME if durable else _MOST_NAME
         checked = (
             checked_run_id(run_id, most),
@@ -83,7 +82,7 @@ class Executions(Results):
             await self._start(flow, *checked)
         except AwsError as error:
             if error.code == "StateMachineDoesNotExist":
-                raise await self._undeployed(flow) from error
+                raise self._undeployed(flow) from error
             if error.code == "ExecutionAlreadyExists":
                 raise AwsError(
                     Wording(
@@ -95,7 +94,7 @@ class Executions(Results):
             raise
 
     async def _start(self, flow: str, run_id: str, given: str) -> None:
-        if self.is_durable(flow):
+        if await self.is_durable(flow):
             await self.durable.start(self.deployed_name(flow), run_id, given)
             return
         await self.account.ask(
@@ -135,7 +134,7 @@ class Executions(Results):
 
     async def stop(self, run: Run) -> None:
         """Cancel a run; one that has ended stays as it is."""
-        if self.is_durable(run.flow):
+        if await self.is_durable(run.flow):
             await self.durable.stop(self.deployed_name(run.flow), run.id)
             return
         await self.account.ask(
@@ -157,7 +156,7 @@ class Executions(Results):
         https://docs.aws.amazon.com/step-functions/latest/apireference/API_UpdateMapRun.html
         Raises NotTunable if no map is running.
         """
-        if self.is_durable(flow):
+        if await self.is_durable(flow):
             raise NotTunable(
                 f"run {run_id} is one of a durable function, whose maps are as wide as at its "
                 "deploy: deploy with another lambda.concurrency or concurrency_limit"
@@ -226,7 +225,7 @@ class Executions(Results):
         only = statuses_of(statuses[0]) if len(statuses) == 1 else []
         passes_over = older_than is not None or bool(statuses)
         found: list[Run] = []
-        if self.is_durable(flow):
+        if await self.is_durable(flow):
             every = self.durable.listed(self.deployed_name(flow), only)
         else:
             every = self._listed(flow, only, PAGE if passes_over else min(limit, PAGE))
@@ -296,38 +295,26 @@ class Executions(Results):
 
     async def deployed(self, flow: str) -> Machine:
         """A flow as deployed now. Raises AwsError if it is not."""
-        if self.is_durable(flow):
-            return await self._deployed_durable(flow)
         try:
-            description = await self.account.ask(
-                "stepfunctions", "describe_state_machine", stateMachineArn=self.machine_arn(flow)
-            )
+            return await self._as_deployed(flow)
         except AwsError as error:
             if error.code == "StateMachineDoesNotExist":
-                raise await self._undeployed(flow) from error
-            raise
-        return self._lokkis(description, flow)
-
-    async def _deployed_durable(self, flow: str) -> Machine:
-        name = await stack.of_flow(self.account, flow, self._settings)
-        try:
-            return await self.durable.deployed(self.deployed_name(flow), flow, name)
-        except AwsError as error:
-            if error.code == "StateMachineDoesNotExist":
-                raise await self._undeployed(flow) from error
+                raise self._undeployed(flow) from error
             raise
 
-    async def _undeployed(self, flow: str) -> AwsError:
-        durable = self.is_durable(flow)
-        with suppress(AwsError):  # it is only for the message
-            await self.flows()
-        if self.is_durable(flow) != durable:
-            target = "stepfunctions" if durable else "durable"
-            return AwsError(
-                f"flow '{flow}' is deployed in {self.name} with another target: set aws.target to "
-                f'"{target}"',
-                "NotDeployed",
-            )
+    async def _as_deployed(self, flow: str) -> Machine:
+        about = await self.stack_of(flow)
+        if about.is_durable:
+            return await self.durable.deployed(self.deployed_name(flow), flow, about.stack)
+        machine = self.machine_arn(flow)
+        return self._lokkis(
+            await self.account.ask(
+                "stepfunctions", "describe_state_machine", stateMachineArn=machine
+            ),
+            flow,
+        )
+
+    def _undeployed(self, flow: str) -> AwsError:
         return AwsError(
             f"flow '{flow}' is not deployed in {self.name}: deploy it first", "NotDeployed"
         )

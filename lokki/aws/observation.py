@@ -36,6 +36,8 @@ from lokki.store.s3 import S3Store
 GONE = ("ExecutionDoesNotExist", "StateMachineDoesNotExist")
 _FAILURE_SECONDS = 5.0
 """Seconds between reads of an unfinished run's failures: there may be thousands."""
+_DEPLOYED_SECONDS = 10.0
+"""How long it counts as current what runs a flow: a deploy may replace it."""
 
 
 class Observations:
@@ -54,7 +56,7 @@ class Observations:
         self._store = store
         self._known: Kept[str, _Known] = Kept()
         self.durable = DurableFunctions(account)
-        self._stacks: dict[str, stack.DeployedFlow] = {}
+        self._deployed: dict[str, tuple[stack.DeployedFlow, float]] = {}
 
     def machine_arn(self, flow: str) -> str:
         """The ARN of a flow's state machine, which has the name of the flow in its deployment."""
@@ -75,13 +77,20 @@ class Observations:
     async def flows(self) -> list[str]:
         """The deployed flows."""
         found = await stack.deployed(self.account, self._settings)
-        self._stacks = {each.flow: each for each in found}
-        return sorted(self._stacks)
+        self._deployed = {each.flow: (each, monotonic()) for each in found}
+        return sorted(self._deployed)
 
-    def is_durable(self, flow: str) -> bool:
-        """Whether a flow is a durable function: as it was deployed, as far as that is known."""
-        known = self._stacks.get(flow)
-        return self._settings.target == "durable" if known is None else known.is_durable
+    async def stack_of(self, flow: str) -> stack.DeployedFlow:
+        """A flow as deployed: its stack, and whether a durable function runs it."""
+        known = self._deployed.get(flow)
+        if known is None or monotonic() >= known[1] + _DEPLOYED_SECONDS:
+            found = await stack.of_flow(self.account, flow, self._settings)
+            known = self._deployed[flow] = found, monotonic()
+        return known[0]
+
+    async def is_durable(self, flow: str) -> bool:
+        """Whether a durable function runs a flow, and not a state machine, as it is deployed."""
+        return (await self.stack_of(flow)).is_durable
 
     async def view(self, flow: str, run_id: str) -> Run:
         """A run as it is now, with its stages and failures. Raises RunNotFound."""
@@ -89,7 +98,7 @@ class Observations:
 
     async def observe(self, flow: str, run_id: str) -> Observation:
         """What is known of a run now. Raises RunNotFound."""
-        if self.is_durable(flow):
+        if await self.is_durable(flow):
             return await self._observe_durable(flow, run_id)
         arn = self.arn(flow, run_id)
         known = self._known.get(arn)
@@ -118,7 +127,7 @@ class Observations:
 
     async def described(self, flow: str, run_id: str) -> Answer:
         """A run's execution, as Step Functions reports it."""
-        if self.is_durable(flow):
+        if await self.is_durable(flow):
             return await self.durable.described(self.deployed_name(flow), run_id)
         return await self._described(self.arn(flow, run_id))
 

@@ -62,5 +62,5 @@ class Results(Observations):
 
     async def _machine_of(self, flow: str, run_id: str) -> Machine:
         """The flow as deployed when a run was started."""
-        known = None if self.is_durable(flow) else self._known.get(self.arn(flow, run_id))
+        known = None if await self.is_durable(flow) else self._known.get(self.arn(flow, run_id))
         return known.machine if known else (await self.observe(flow, run_id)).machine

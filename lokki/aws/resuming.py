@@ -106,8 +106,8 @@ class _Execution:
 
     def __init__(self, run: Run, now: Machine) -> None:
         self.id = run.id
-        self.before = run.structure
         self.now = now.structure
+        self.before = run.structure or self.now  # a durable one may end before it has recorded any
         self.succeeded = run.status == "succeeded"
         self.begun = run.stages
 

@@ -140,13 +140,14 @@ def _name_in(arn: str) -> str:
     return parts[6] if len(parts) > 6 else ""
 
 
-async def of_flow(account: Account, flow: str, settings: Aws) -> str:
-    """The name of a flow's stack: the flow's own, unless another one has the flow."""
+async def of_flow(account: Account, flow: str, settings: Aws) -> DeployedFlow:
+    """A flow with its stack: that of the flow's name, unless another one has the flow."""
     own = settings.deployed_name(flow)
-    if await find(account, own) is not None:
-        return own
+    if (there := await find(account, own)) is not None:
+        return DeployedFlow(flow, own, there.is_durable)
     found = await deployed(account, settings)
-    return next((each.stack for each in found if each.flow == flow), own)
+    none = DeployedFlow(flow, own, is_durable=False)
+    return next((each for each in found if each.flow == flow), none)
 
 
 def refuse_busy(stack: Stack) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lokki.builder.concurrency import depends_on_account
-from lokki.builder.durable import FUNCTION
+from lokki.builder.durable import FUNCTION, is_durable
 from lokki.builder.encryption import kms_key
 from lokki.builder.resources import (
     DIGITS,
@@ -265,7 +265,7 @@ class _Access:
 
     def _of_runs(self) -> Iterator[_Need]:
         """To start, look at, cancel and resume runs."""
-        if self.config.aws.target == "durable":
+        if is_durable(self.graph, self.config):
             # https://docs.aws.amazon.com/lambda/latest/dg/durable-security.html
             yield "lambda", _DURABLE, (_FUNCTION, f"{_FUNCTION}:*")
             return

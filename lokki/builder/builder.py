@@ -13,7 +13,7 @@ from typing import Any
 
 from lokki.builder.children import standard_notes
 from lokki.builder.document import Document
-from lokki.builder.durable import check_durable, orchestrator_source
+from lokki.builder.durable import check_durable, is_durable, orchestrator_source
 from lokki.builder.image_pkg import CODE, RUNTIME_CLIENT, write_dockerfile
 from lokki.builder.limits import check_limits, json_text
 from lokki.builder.needs import Needs, digest_of, needs_of
@@ -96,7 +96,7 @@ def build(graph: FlowGraph[Any], config: Config, *, reuse: bool = False) -> Buil
     needs = needs_of(source)
     named = replace(graph, name=config.aws.deployed_name(graph.name))
     document = partial(template, named, config, module=source.module, python=python)
-    durable = config.aws.target == "durable"
+    durable = is_durable(graph, config)
     if durable:
         check_durable(named, config, python)
     machine = None if durable else state_machine(named, config)
@@ -115,9 +115,9 @@ def build(graph: FlowGraph[Any], config: Config, *, reuse: bool = False) -> Buil
         if lambdas.exists():
             shutil.rmtree(lambdas)
         if zipped:
-            notes += _zip(source, needs, lambdas, modules, config, python)
+            notes += _zip(source, needs, lambdas, modules, config, python, durable=durable)
         if imaged:
-            notes += _image(source, needs, lambdas, modules, config, python)
+            notes += _image(source, needs, lambdas, modules, config, python, durable=durable)
         lambdas.mkdir(parents=True, exist_ok=True)
         made.write_text(digest)
     package = read_zip(lambdas / "function.zip") if zipped else None
@@ -181,7 +181,7 @@ def handler_source(graph: FlowGraph[Any]) -> str:
 def _modules(graph: FlowGraph[Any], config: Config) -> dict[str, str]:
     """The modules that Lambda calls, by the names of their files."""
     handler = {"handler.py": handler_source(graph)}
-    if config.aws.target != "durable":
+    if not is_durable(graph, config):
         return handler
     return {**handler, "orchestrator.py": orchestrator_source(graph.name, dumped(graph.structure))}
 
@@ -197,7 +197,7 @@ def _check(graph: FlowGraph[Any], config: Config) -> None:
         )
     last = graph.stages[-1]
     batches = isinstance(last, MapStage) and last.batch_size and last.tolerated_failures
-    if batches and config.aws.target != "durable":
+    if batches and not is_durable(graph, config):
         raise BuildError(
             f"flow '{flow.name}' ends with a map with batch_size and tolerated_failures, which "
             "nothing counts on AWS: close it with .agg()"
@@ -215,10 +215,12 @@ def _zip(
     modules: Mapping[str, str],
     config: Config,
     python: str,
+    *,
+    durable: bool,
 ) -> tuple[str, ...]:
     """Write the package; notes about its dependencies."""
     code = folder / CODE
-    needed = write_requirements(needs, folder, durable=config.aws.target == "durable")
+    needed = write_requirements(needs, folder, durable=durable)
     dependencies = install(needed, python=python, architecture=config.lambda_.architecture)
     copy_code(source, code, modules, beside=dependencies)
     write_zip(dependencies, code, folder / "function.zip")
@@ -234,9 +236,11 @@ def _image(
     modules: Mapping[str, str],
     config: Config,
     python: str,
+    *,
+    durable: bool,
 ) -> tuple[str, ...]:
     """Write the image's folder; notes about the dependencies that it will have."""
-    durable, base = config.aws.target == "durable", config.lambda_.base_image
+    base = config.lambda_.base_image
     needed = write_requirements(needs, folder, RUNTIME_CLIENT, durable=durable)
     copy_code(source, folder / CODE, modules)
     shutil.copyfile(folder / CODE / "handler.py", folder / "handler.py")

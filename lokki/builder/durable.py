@@ -48,6 +48,12 @@ _MOST_NAME = 64
 _OWN = "arn:${AWS::Partition}:lambda:${AWS::Region}:${AWS::AccountId}:function:${FlowName}:*"
 
 
+def is_durable(graph: FlowGraph[Any], config: Config) -> bool:
+    """Whether a durable function is to run a flow: as its `@flow` says, else as configured."""
+    own = graph.flow and graph.flow.target
+    return (own or config.aws.target) == "durable"
+
+
 def check_durable(graph: FlowGraph[Any], config: Config, python: str) -> None:
     """Raise BuildError for what a durable function cannot do, with what to change."""
     jobs = [unit.name for unit in units(graph) if is_batch(unit)]

@@ -10,6 +10,7 @@ from typing import Any
 from lokki.builder import near_limits, prices
 from lokki.builder.children import is_express, maps_of
 from lokki.builder.concurrency import most_at_once
+from lokki.builder.durable import is_durable
 from lokki.builder.estimate_durable import durable_estimate
 from lokki.builder.notes import rate_notes, schedule_notes, settings_notes
 from lokki.builder.sizes import is_batch, items_at_once, platform_of, sizes_of
@@ -36,8 +37,12 @@ def estimate_of(graph: FlowGraph[Any], config: Config, items: int, seconds: floa
     It assumes that nothing fails, and that every input is small enough for an event. Raises
     LokkiError for what AWS cannot do.
     """
-    if config.aws.target == "durable":
-        return durable_estimate(graph, config, items, seconds)
+    estimate = durable_estimate if is_durable(graph, config) else machine_estimate
+    return estimate(graph, config, items, seconds)
+
+
+def machine_estimate(graph: FlowGraph[Any], config: Config, items: int, seconds: float) -> Estimate:
+    """As `estimate_of`, for a state machine."""
     use = Use(transitions=1)  # InitFlow
     for unit in units(graph):
         _add(use, unit, config, items, seconds)

@@ -6,10 +6,12 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from lokki.builder.durable import is_durable
 from lokki.builder.encryption import kms_key
 from lokki.builder.resources import Resource, Rule, Topic, TopicPolicy, ref, sub
 from lokki.config import Config
 from lokki.errors import ConfigError
+from lokki.graph import FlowGraph
 
 _STATUSES = ("FAILED", "TIMED_OUT", "ABORTED")
 _DURABLE_STATUSES = ("FAILED", "TIMED_OUT", "STOPPED")
@@ -24,7 +26,7 @@ _DURABLE_FUNCTION = "arn:${AWS::Partition}:lambda:${AWS::Region}:${AWS::AccountI
 
 
 def notice_resources(
-    flow: str, config: Config, tags: list[dict[str, Any]]
+    graph: FlowGraph[Any], config: Config, tags: list[dict[str, Any]]
 ) -> Iterator[tuple[str, Resource]]:
     """The rule for failed runs, and the topic if there is only an e-mail address.
 
@@ -45,12 +47,12 @@ def notice_resources(
             f"aws.notify: '{target}' is neither an e-mail address nor the ARN of a topic, such as "
             "arn:aws:sns:<region>:<account>:<name>"
         )
-    pattern, paths, text = _of_durable() if config.aws.target == "durable" else _of_machine()
-    transformed = {"InputPathsMap": paths, "InputTemplate": text.replace("<flow>", flow)}
+    pattern, paths, text = _of_durable() if is_durable(graph, config) else _of_machine()
+    transformed = {"InputPathsMap": paths, "InputTemplate": text.replace("<flow>", graph.name)}
     yield (
         "FailureRule",
         Rule(
-            description=f"Runs of {flow} that end without success",
+            description=f"Runs of {graph.name} that end without success",
             event_pattern=pattern,
             targets=[{"Id": "Topic", "Arn": topic, "InputTransformer": transformed}],
         ),

@@ -4,41 +4,40 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
+from lokki.builder.durable import is_durable
 from lokki.builder.encryption import key_statements, kms_key
 from lokki.builder.resources import Queue, Resource, Schedule, Statement, arn_of, ref, role
 from lokki.config import Config
 from lokki.errors import ConfigError
+from lokki.graph import FlowGraph
 from lokki.runtime.event import TAGS
 
 _STARTED = {
-    "stepfunctions": ("states:StartExecution", "StateMachine"),
-    "durable": ("lambda:InvokeFunction", "Live"),
+    False: ("states:StartExecution", "StateMachine"),
+    True: ("lambda:InvokeFunction", "Live"),
 }
-"""What a schedule does, and to which resource, by what runs the flow."""
+"""What a schedule does, and to which resource, by whether a durable function runs the flow."""
 _NEW = "new"
 _QUEUE = re.compile(r"arn:[\w-]+:sqs:[a-z0-9-]+:\d{12}:[\w-]+")
 _KEPT_SECONDS = 14 * 24 * 60 * 60
 
 
 def schedule_resources(
-    flow: str,
-    expression: str,
-    timezone: str | None,
-    of_runs: Sequence[str],
-    config: Config,
-    tags: list[dict[str, Any]],
+    graph: FlowGraph[Any], config: Config, tags: list[dict[str, Any]]
 ) -> Iterator[tuple[str, Resource]]:
-    """The schedule, its role, and the queue of the times at which it could start no run.
+    """A flow's schedule, its role, and the queue of the times at which it could start no run.
 
-    Its runs have the tags ``of_runs``.
+    Its runs have the flow's tags.
     https://docs.aws.amazon.com/scheduler/latest/UserGuide/configuring-schedule-dlq.html . Raises
     ConfigError.
     """
-    settings = config.aws.schedule
-    starts, started = _STARTED[config.aws.target]
+    flow, settings = graph.flow, config.aws.schedule
+    if flow is None or flow.schedule is None:
+        return
+    starts, started = _STARTED[is_durable(graph, config)]
     may = [Statement(action=(starts,), resource=(ref(started),))]
     queue = _queue(config)
     if settings.dead_letter_queue == _NEW:
@@ -62,14 +61,14 @@ def schedule_resources(
     yield (
         "Schedule",
         Schedule(
-            description=f"Starts {flow}",
-            schedule_expression=expression,
-            schedule_expression_timezone=timezone,
+            description=f"Starts {graph.name}",
+            schedule_expression=flow.schedule,
+            schedule_expression_timezone=flow.timezone,
             flexible_time_window={"Mode": "OFF"},
             target={
                 "Arn": ref(started),
                 "RoleArn": arn_of("ScheduleRole"),
-                "Input": json.dumps({TAGS: of_runs} if of_runs else {}),
+                "Input": json.dumps({TAGS: flow.tags} if flow.tags else {}),
                 **({"RetryPolicy": retry} if retry else {}),
                 **({"DeadLetterConfig": {"Arn": queue}} if queue is not None else {}),
             },

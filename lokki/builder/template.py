@@ -7,7 +7,12 @@ from dataclasses import dataclass, replace
 from math import ceil
 from typing import Any
 
-from lokki.builder.durable import durable_resources, orchestrator_role, orchestrator_statements
+from lokki.builder.durable import (
+    durable_resources,
+    is_durable,
+    orchestrator_role,
+    orchestrator_statements,
+)
 from lokki.builder.encryption import kms_key
 from lokki.builder.granted import granted_policies, granted_statements
 from lokki.builder.notices import notice_resources
@@ -128,7 +133,7 @@ def permissions(graph: FlowGraph[Any], config: Config) -> Iterator[tuple[str, St
         may = step_statements(graph, config)
         for statement in [*may, *service_statements(config), *granted_statements(config)]:
             yield "steps", statement
-    if config.aws.target == "durable":
+    if is_durable(graph, config):
         for statement in orchestrator_statements(functions, config):
             yield "durable function", statement
     elif config.aws.roles.pipeline is None:
@@ -168,7 +173,7 @@ class _TemplateMaker:
 
     @property
     def _is_durable(self) -> bool:
-        return self.config.aws.target == "durable"
+        return is_durable(self.graph, self.config)
 
     def _target(self) -> dict[str, Any]:
         """The output with what runs the flow."""
@@ -223,13 +228,9 @@ class _TemplateMaker:
         if self._jobs():
             yield from self._batch()
         yield from self._orchestrator() if self._is_durable else self._machine()
-        yield from notice_resources(self.graph.name, self.config, self._tags)
-        flow = self.graph.flow
-        if flow is not None and flow.schedule is not None:
-            for name, made in schedule_resources(
-                self.graph.name, flow.schedule, flow.timezone, flow.tags, self.config, self._tags
-            ):
-                yield name, self._completed(made) if isinstance(made, Role) else made
+        yield from notice_resources(self.graph, self.config, self._tags)
+        for name, made in schedule_resources(self.graph, self.config, self._tags):
+            yield name, self._completed(made) if isinstance(made, Role) else made
 
     def _logs(self, name: str) -> LogGroup:
         days = self.config.aws.log_retention

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import ceil
-from typing import Any, Literal
+from typing import Any
 
 from lokki.builder.children import is_express, maps_of
 from lokki.builder.concurrency import most_at_once
-from lokki.builder.estimate import estimate_of
+from lokki.builder.durable import is_durable
+from lokki.builder.estimate import machine_estimate
+from lokki.builder.estimate_durable import durable_estimate
 from lokki.builder.sizes import is_batch, items_at_once, sizes_of
 from lokki.builder.usage import Estimate
 from lokki.config import Config
@@ -50,18 +52,20 @@ def variants_of(
     ``items`` and ``seconds`` are those of `estimate_of`, whose errors it raises for the settings
     that the flow has.
     """
-    other: Literal["stepfunctions", "durable"] = "stepfunctions"
-    if config.aws.target == "stepfunctions":
+    durable = is_durable(graph, config)
+    if not durable:
         yield from _of_maps(graph, config, items, seconds)
-        other = "durable"
-    settings = f'aws.target = "{other}"'
-    config = replace(config, aws=replace(config.aws, target=other))
+    other, estimate = (
+        ("stepfunctions", machine_estimate) if durable else ("durable", durable_estimate)
+    )
+    in_code = graph.flow is not None and graph.flow.target is not None
+    settings = f'target="{other}"' if in_code else f'aws.target = "{other}"'
     try:
-        yield Variant(settings, estimate_of(graph, config, items, seconds))
+        yield Variant(settings, estimate(graph, config, items, seconds))
     except LokkiError as error:
         yield Refused(settings, str(error))
         return
-    if other == "stepfunctions":
+    if durable:
         for each in _of_maps(graph, config, items, seconds):
             yield replace(each, settings=f"{settings}, {each.settings}")
 
@@ -76,7 +80,7 @@ def _of_maps(
     for batches, made in flows.items():
         for express, configured in {"": config, **_express(made, config, seconds)}.items():
             if settings := ", ".join(filter(None, (express, batches))):
-                yield Variant(settings, estimate_of(made, configured, items, seconds))
+                yield Variant(settings, machine_estimate(made, configured, items, seconds))
 
 
 def _batch_size(graph: FlowGraph[Any], config: Config, items: int, seconds: float) -> int:

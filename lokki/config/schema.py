@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any, Literal, get_type_hints
 
 from lokki.errors import ConfigError
+from lokki.target import Target
 
 Architecture = Literal["x86_64", "arm64"]
 Level = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
@@ -113,8 +114,10 @@ class Aws:
         None, "ARN of the SNS topic, or the e-mail address, for notices of failed runs"
     )
     schedule: Scheduled = field(default_factory=Scheduled)
-    target: Literal["stepfunctions", "durable"] = _key(
-        "stepfunctions", "what runs a flow: a state machine, or a durable function of Lambda"
+    target: Target = _key(
+        "stepfunctions",
+        "what runs a flow without `@flow(target=…)`: a state machine, or a durable function of "
+        "Lambda",
     )
     execution_timeout: int = _key(
         7 * 24 * 60 * 60,

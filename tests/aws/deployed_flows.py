@@ -67,7 +67,7 @@ def tolerant(count: int, switch: str = "/nowhere", hold: str = "/nowhere"):
     return numbers().map(crunch, tolerated_failures=2).next(pair).agg(total)
 
 
-@flow
+@flow(target="durable")
 def sliced(count: int, switch: str = "/nowhere", hold: str = "/nowhere"):
     return numbers().map(crunch, batch_size=4).next(pair).agg(total)
 

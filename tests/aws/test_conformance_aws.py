@@ -31,13 +31,13 @@ def endpoint():
 
 def account(endpoint, build_dir, folder, target):
     """A configuration of an account, and the ids of three runs there."""
-    settings = {"aws.target": target, "aws.deployment": target}
+    settings = {"aws.deployment": target}
     file = folder / "conformance_flows.py"
     file.write_text(FLOWS)
     clouds = [Cloud(endpoint, f"{build_dir}/{target}", []) for _ in range(2)]
     for cloud, flow in zip(clouds, (FLOW, OTHER), strict=True):
         cloud.bucket = clouds[0].bucket
-        cloud.deploy(load_flow(f"{file}:{flow}"), **settings)
+        cloud.deploy(load_flow(f"{file}:{flow}"), **settings, **{"aws.target": target})
     config = clouds[0].config(**settings)
     with opened(config) as backend:
         ids = [f"20260101-00000{n}-conform{n}" for n in range(3)]

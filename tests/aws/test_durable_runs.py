@@ -11,9 +11,10 @@ from clouds import NAMES, Cloud, begin, ended, off
 
 from lokki.backends.blocking import opened
 from lokki.errors import AwsError, KeyReused, NotTunable
+from lokki.model.run_filter import RunFilter
 from lokki.resumption import ResumeOptions
 
-DURABLE = {"aws.target": "durable"}
+BESIDE = {"aws.deployment": "durable"}
 pytestmark = [
     pytest.mark.timeout(120),
     pytest.mark.skipif(sys.version_info < (3, 13), reason="Lambda has them from 3.13 on"),
@@ -24,10 +25,10 @@ pytestmark = [
 def durable(rehearsal, build_dir):
     """Flows, each deployed once for all tests in here."""
     clouds = {}
-    for flow in (deployed_flows.crunching, deployed_flows.tolerant, deployed_flows.sliced):
+    for flow in (deployed_flows.crunching, deployed_flows.tolerant):
         cloud = clouds[flow.name] = Cloud(rehearsal.endpoint, f"{build_dir}/durable", [])
         cloud.bucket = next(iter(clouds.values())).bucket
-        cloud.deploy(flow, **DURABLE, **{"aws.deployment": "durable"})
+        cloud.deploy(flow, **BESIDE, **{"aws.target": "durable"})
     yield clouds["crunching"]
     for cloud in clouds.values():
         cloud.destroy(data=False)
@@ -35,8 +36,19 @@ def durable(rehearsal, build_dir):
 
 @pytest.fixture
 def place(durable):
-    with opened(durable.config(**DURABLE, **{"aws.deployment": "durable"})) as place:
+    with opened(durable.config(**BESIDE)) as place:
         yield place
+
+
+@pytest.fixture(scope="module")
+def mixed(deployed, rehearsal, build_dir):
+    """State machines, and `sliced` as a durable function beside them; a backend for both."""
+    cloud = Cloud(rehearsal.endpoint, f"{build_dir}/durable", [])
+    cloud.bucket = deployed.bucket
+    cloud.deploy(deployed_flows.sliced)
+    with opened(deployed.config()) as place:
+        yield place
+    cloud.destroy(data=False)
 
 
 def test_a_run_is_shown_with_its_stages_and_its_result(place):
@@ -76,8 +88,8 @@ def test_tolerated_failures_are_counted(place, switch):
     assert place.result(run.id) == [10, [1, 4]]
 
 
-def test_the_items_of_a_slice_that_has_failed_are_counted(place, switch):
-    run = ended(place, begin(place, "sliced", count=4, switch=str(switch)))
+def test_the_items_of_a_slice_that_has_failed_are_counted(mixed, switch):
+    run = ended(mixed, begin(mixed, "sliced", count=4, switch=str(switch)))
     assert (run.status, run.error.step, run.error.type) == ("failed", "crunch", "ValueError")
     crunch = run.stages[1]
     assert (crunch.total, crunch.succeeded, crunch.failed) == (4, 0, 1)
@@ -90,12 +102,19 @@ def test_an_id_that_is_too_long_for_a_durable_execution_is_refused(place):
         place.start("crunching", "x" * 65, {"count": 1})
 
 
-def test_an_error_names_the_target_that_a_flow_is_deployed_with(durable):
-    with (
-        opened(durable.config(**{"aws.deployment": "durable"})) as there,
-        pytest.raises(AwsError, match=r'set aws\.target to "durable"'),
-    ):
-        there.start("crunching", f"run-{next(NAMES)}", {"count": 1})
+@pytest.mark.parametrize("flow", ["crunching", "sliced"])
+def test_each_flow_is_started_listed_cancelled_and_resumed_as_it_is_deployed(mixed, hold, flow):
+    run_id = begin(mixed, flow, count=2, hold=str(hold))
+    assert mixed.find("last").id == run_id
+    assert run_id in [run.id for run in mixed.runs(RunFilter(limit=50)).runs]
+    mixed.request_cancel(run_id)
+    hold.unlink()
+    assert ended(mixed, run_id).status == "cancelled"
+    planned = mixed.plan(run_id, ResumeOptions())
+    assert planned.new == (flow == "sliced")
+    again = mixed.resume(planned, f"run-{next(NAMES)}")
+    assert ended(mixed, again.id).status == "succeeded"
+    assert mixed.result(again.id) == [2, []]
 
 
 def test_a_run_is_cancelled(place, hold):

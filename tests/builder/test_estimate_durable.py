@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from test_documents import made
 from test_estimate import alone, everything, mapped, work
 
 from lokki import flow, step
@@ -125,3 +126,17 @@ def test_each_target_is_compared_with_the_other():
     assert found == ['aws.map = "express", lambda.timeout = 240', DURABLE]
     found = [each.settings for each in variants_of(mapped(), load(ON_DURABLE), 100, 40)]
     assert found == [MACHINE, f'{MACHINE}, aws.map = "express", lambda.timeout = 240']
+
+
+@pytest.mark.parametrize("target", ["stepfunctions", "durable"])
+def test_the_target_of_a_flow_wins_over_the_configured_one(target):
+    often = {"schedule": "rate(1 hour)", "overlap": "allow"}
+    graph, alike = flow(target=target, **often)(mapped.fn)(), flow(**often)(mapped.fn)()
+    notified = {"aws.notify": "birds@example.com"}
+    chosen = {**notified, "aws.target": target}
+    by_config = estimate_of(alike, load(chosen), 10, 1)
+    for settings in (notified, {**notified, **ON_DURABLE}):
+        assert estimate_of(graph, load(settings), 10, 1) == by_config
+        assert made(graph, **settings) == made(alike, **chosen)
+    written = {each.settings.partition(",")[0] for each in variants_of(graph, load(), 100, 40)}
+    assert f'target="{"stepfunctions" if target == "durable" else "durable"}"' in written

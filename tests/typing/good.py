@@ -93,7 +93,7 @@ def summed(limit: int, label: str = "x") -> StepNode[float]:
     return numbers(limit).map(doubled).agg(total)
 
 
-@flow(schedule="rate(1 hour)", timezone="Europe/Helsinki", overlap="queue")
+@flow(schedule="rate(1 hour)", timezone="Europe/Helsinki", overlap="queue", target="durable")
 def mapped() -> MapBlock[str]:
     return numbers().map(fetched)
 

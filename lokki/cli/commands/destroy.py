@@ -41,7 +41,7 @@ def destroy_command(flow: Flow[..., Any], program: Program) -> click.Command:
             from lokki.cli.render.stack import show_doomed
 
             async with open_account(config, console) as (account, who):
-                name = stack_name or await stack.of_flow(account, flow.name, config.aws)
+                name = stack_name or (await stack.of_flow(account, flow.name, config.aws)).stack
                 target = Target(name, config.aws.deployed_name(flow.name), bucket_of(config))
                 what = await doomed(account, who, target)
                 if not what.resources and not (empty_bucket and what.objects):
