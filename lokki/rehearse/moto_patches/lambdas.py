@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 _models = moto("awslambda.models")
 _live: dict[str, tuple[Any, Function]] = {}
 """The running functions by ARN, and what they were made of."""
+_files: dict[tuple[Any, ...], Path] = {}
+"""The files of packages that are unpacked, by what is the same in each: see `_identity`."""
 _lock = threading.Lock()
 
 
@@ -133,6 +135,7 @@ def close() -> None:
     _set_mode(_folder(), 0o755)
     shutil.rmtree(_folder(), ignore_errors=True)
     _folder.cache_clear()
+    _files.clear()
 
 
 def _function(function: Any, platform: Platform) -> Function:
@@ -195,13 +198,32 @@ def _unpacked(function: Any, *, writable: bool) -> Path:
         return folder
     made = Path(tempfile.mkdtemp(dir=_folder()))
     with zipfile.ZipFile(io.BytesIO(function.code_bytes)) as package:
-        package.extractall(made)
-        for each in package.infolist():
-            if each.external_attr >> 16 & stat.S_IXUSR and not each.is_dir():
-                (made / each.filename).chmod(0o755)
+        entries = package.infolist()
+        for each in entries:
+            _unpack(package, each, made)
     if not writable:
         _set_mode(made, 0o555)
-    return made.rename(folder)
+    made.rename(folder)
+    for each in entries:
+        _files.setdefault(_identity(each), folder / each.filename)
+    return folder
+
+
+def _unpack(package: zipfile.ZipFile, entry: zipfile.ZipInfo, folder: Path) -> None:
+    """Unpack a file, or link it to the same one of another package: most are of dependencies."""
+    same = _files.get(_identity(entry))
+    if same is None or entry.is_dir():
+        executable = entry.external_attr >> 16 & stat.S_IXUSR
+        unpacked = Path(package.extract(entry, folder))
+        unpacked.chmod(0o755 if entry.is_dir() else 0o555 if executable else 0o444)
+        return
+    target = folder / entry.filename
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.hardlink_to(same)
+
+
+def _identity(entry: zipfile.ZipInfo) -> tuple[Any, ...]:
+    return entry.filename, entry.file_size, entry.CRC, entry.external_attr
 
 
 def _set_mode(folder: Path, mode: int) -> None:
