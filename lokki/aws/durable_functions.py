@@ -22,12 +22,14 @@ from lokki.aws.durable_view import (
     observation,
     outline_of,
     status_there,
+    waits_for_jobs,
 )
 from lokki.aws.execution_view import Answer, Machine, Observation, Outlined
 from lokki.builder.durable import ALIAS
 from lokki.errors import AwsError
 from lokki.model import structure
 from lokki.model.failure import Failure
+from lokki.runtime import job_record
 from lokki.runtime.payloads import Payloads
 
 _PAGE = 1_000
@@ -67,8 +69,8 @@ class DurableFunctions:
                 raise AwsError(str(error), "ExecutionAlreadyExists") from error
             raise
 
-    async def stop(self, function: str, run_id: str) -> None:
-        """Stop an execution; what it has called goes on to its end."""
+    async def stop(self, function: str, run_id: str, payloads: Payloads) -> None:
+        """Stop an execution and end its jobs; functions that it has called go on to their end."""
         found = await self._found(function, run_id)
         if found["Status"] != "RUNNING":
             return
@@ -77,6 +79,10 @@ class DurableFunctions:
             DurableExecutionArn=found["DurableExecutionArn"],
             Error={"ErrorType": "Cancelled", "ErrorMessage": "cancelled by lokki"},
         )
+        async for job in job_record.cancel(payloads, run_id):
+            await self._account.ask(
+                "batch", "terminate_job", jobId=job, reason="cancelled by lokki"
+            )
 
     async def find(self, function: str, run_id: str) -> Answer | None:
         """An execution in brief, if there is one."""
@@ -115,9 +121,9 @@ class DurableFunctions:
         stages = begun(outline.machine, done)
         broken = stages[-1:] if execution["Status"] not in ("RUNNING", "SUCCEEDED") else []
         recorded = {
-            stage.name: await _recorded(payloads, run_id, stage)
+            stage.name: await _recorded(payloads, run_id, stage, runs=waits_for_jobs(stage, done))
             for stage in stages
-            if stage in broken or has_failed(stage, done)  # others have nothing to be listed for
+            if stage in broken or has_failed(stage, done) or waits_for_jobs(stage, done)
         }
         return observation(description(execution), outline, done, recorded)
 
@@ -167,12 +173,15 @@ class DurableFunctions:
             raise
 
 
-async def _recorded(payloads: Payloads, run_id: str, stage: Outlined) -> Recorded:
-    """The recorded failures of a stage's items without a result; then also its results."""
+async def _recorded(payloads: Payloads, run_id: str, stage: Outlined, *, runs: bool) -> Recorded:
+    """The recorded failures of a stage's items without a result; then also its results.
+
+    ``runs``: its jobs are running, so that its results are wanted in any case.
+    """
     recorded: list[Failure] = []
     for call in stage.calls:
         recorded += await payloads.failures(run_id, call)
-    if not recorded:
+    if not recorded and (stage.label is None or not runs):
         return Recorded((), None)
     if stage.label is None:
         key = payloads.output_key(run_id, stage.calls[-1])

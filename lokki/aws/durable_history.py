@@ -16,13 +16,16 @@ Answer: TypeAlias = Mapping[str, Any]
 """An answer of AWS, or a part of one."""
 
 _KIND = re.compile(r"(Step|Wait|ChainedInvoke|Context)(\w+)")
+JOBS = "Jobs"
+"""The kind of an operation that waits for Batch jobs."""
+_WAITS_FOR = "WaitForCondition"
 _ATTEMPT = re.compile(r"#\d+$")
 _RANGE = re.compile(r"\[(\d+):(\d+)\]$")
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """What an execution has begun: a call, a wait, a map; and its end, as far as it has one.
+    """What an execution has begun: a call, jobs, a wait, a map; and its end, if it has one.
 
     ``outcome`` is ``Succeeded``, ``Failed``, ``TimedOut``, ``Stopped`` or ``Cancelled``, None while
     it runs; ``error`` is the name and text of a failed one.
@@ -36,6 +39,11 @@ class Operation:
     outcome: str | None = None
     result: Any = None
     error: tuple[str, str] | None = None
+
+    @property
+    def is_call(self) -> bool:
+        """Whether it calls a function of a step, or submits its jobs."""
+        return self.kind in ("ChainedInvoke", JOBS)
 
     @property
     def step(self) -> str:
@@ -57,15 +65,24 @@ def operations(events: Iterable[Answer]) -> list[Operation]:
         if matched is None:
             continue
         kind, what = matched.groups()
+        if event.get("SubType") == _WAITS_FOR:
+            kind = JOBS
         at = event["EventTimestamp"]
         key = event["Id"]
         if what == "Started" or key not in found:
             name, parent = event.get("Name", ""), event.get("ParentId")
             found.setdefault(key, Operation(name, kind, parent, at))
-        if what != "Started":
+        if what == "Started":  # maybe again, after a look at jobs
+            found[key] = replace(found[key], ended=None, outcome=None)
+        else:
             details = event.get(f"{event['EventType']}Details", {})
+            result = _result(details)
+            if kind == JOBS and what == "Succeeded":
+                result = json.loads(result or "{}")
+                if "wait" in result or not result:
+                    continue  # a look at jobs that are running
             found[key] = replace(
-                found[key], ended=at, outcome=what, result=_result(details), error=_error(details)
+                found[key], ended=at, outcome=what, result=result, error=_error(details)
             )
     return list(found.values())
 

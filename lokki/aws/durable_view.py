@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from lokki.aws.durable_history import Operation, named_error
+from lokki.aws.durable_history import JOBS, Operation, named_error
 from lokki.aws.execution_view import Answer, Machine, Observation, Outlined
 from lokki.model import structure
 from lokki.model.failure import Failure
@@ -90,7 +90,7 @@ def observation(
 ) -> Observation:
     """What is known of an execution."""
     machine = outline.machine
-    calls = [each for each in done if each.kind == "ChainedInvoke"]
+    calls = [each for each in done if each.is_call]
     maps = {
         stage.name: {
             "status": described["status"],
@@ -106,7 +106,7 @@ def observation(
 
 def begun(machine: Machine, done: Sequence[Operation]) -> list[Outlined]:
     """The stages of which something has begun."""
-    steps = {each.step for each in done if each.kind == "ChainedInvoke"}
+    steps = {each.step for each in done if each.is_call}
     maps = {each.name for each in done if each.kind == "Context"}
     return [stage for stage in machine.stages if steps & {*stage.calls} or stage.name in maps]
 
@@ -116,7 +116,14 @@ def has_failed(stage: Outlined, done: Sequence[Operation]) -> bool:
     return any(
         each.outcome not in (None, "Succeeded") or bool(each.result and each.result.get("failed"))
         for each in done
-        if each.kind == "ChainedInvoke" and each.step in stage.calls
+        if each.is_call and each.step in stage.calls
+    )
+
+
+def waits_for_jobs(stage: Outlined, done: Sequence[Operation]) -> bool:
+    """Whether jobs of a stage are running, of which only their results say how many are done."""
+    return any(
+        each.kind == JOBS and each.outcome is None and each.step in stage.calls for each in done
     )
 
 
@@ -127,7 +134,7 @@ def _events(machine: Machine, done: Sequence[Operation], *, succeeded: bool) -> 
     """
     stages = begun(machine, done)
     for stage in stages:
-        calls = [each for each in done if each.kind == "ChainedInvoke" and each.step in stage.calls]
+        calls = [each for each in done if each.is_call and each.step in stage.calls]
         whole = [each for each in done if each.kind == "Context" and each.name == stage.name]
         yield _event("StateEntered", min(each.started for each in [*whole, *calls]), stage.name)
         for each in calls:

@@ -135,7 +135,8 @@ class Executions(Results):
     async def stop(self, run: Run) -> None:
         """Cancel a run; one that has ended stays as it is."""
         if await self.is_durable(run.flow):
-            await self.durable.stop(self.deployed_name(run.flow), run.id)
+            function = self.deployed_name(run.flow)
+            await self.durable.stop(function, run.id, self.payloads(run.flow))
             return
         await self.account.ask(
             "stepfunctions",

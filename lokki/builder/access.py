@@ -30,10 +30,12 @@ from lokki.builder.resources import (
     policy,
     ref,
 )
+from lokki.builder.sizes import is_batch
 from lokki.builder.states import partition_of
 from lokki.builder.template import needs_image, template
 from lokki.config import Config
 from lokki.graph import FlowGraph
+from lokki.runtime.units import units
 from lokki.stages import MapStage
 
 _LETTERS = 24
@@ -268,6 +270,8 @@ class _Access:
         if is_durable(self.graph, self.config):
             # https://docs.aws.amazon.com/lambda/latest/dg/durable-security.html
             yield "lambda", _DURABLE, (_FUNCTION, f"{_FUNCTION}:*")
+            if any(map(is_batch, units(self.graph))):
+                yield "batch", "TerminateJob", ("job/*",)
             return
         yield "states", "DescribeStateMachine StartExecution ListExecutions", (_MACHINE,)
         yield "states", _EXECUTIONS, ("execution:{flow}:*",)

@@ -24,7 +24,7 @@ from lokki.builder.retries import rounded
 from lokki.builder.sizes import batched
 from lokki.builder.source import Source, source_of
 from lokki.builder.states import state_machine
-from lokki.builder.template import needs_image, permissions, template
+from lokki.builder.template import has_functions, needs_image, permissions, template
 from lokki.builder.wheels import older_notes, resolved
 from lokki.builder.zip_pkg import (
     Zip,
@@ -103,7 +103,7 @@ def build(graph: FlowGraph[Any], config: Config, *, reuse: bool = False) -> Buil
     check_limits(document(), machine)
     folder = Path(config.build_dir)
     lambdas, modules = folder / "lambdas", _modules(graph, config)
-    zipped = config.lambda_.package_type == "zip" and _has_functions(graph)
+    zipped = config.lambda_.package_type == "zip" and has_functions(graph, config)
     imaged, settings = needs_image(graph, config), config.lambda_
     kinds = f"{zipped} {imaged} {settings.architecture} {settings.base_image}"
     digest, made = (
@@ -202,10 +202,6 @@ def _check(graph: FlowGraph[Any], config: Config) -> None:
             f"flow '{flow.name}' ends with a map with batch_size and tolerated_failures, which "
             "nothing counts on AWS: close it with .agg()"
         )
-
-
-def _has_functions(graph: FlowGraph[Any]) -> bool:
-    return any(call.step.job_type == "lambda" for call in graph.calls)
 
 
 def _zip(

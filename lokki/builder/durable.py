@@ -13,6 +13,7 @@ from typing import Any
 
 from lokki.builder.children import maps_of
 from lokki.builder.concurrency import most_at_once
+from lokki.builder.durable_jobs import StepJob, job_statements
 from lokki.builder.encryption import key_statements
 from lokki.builder.permissions import invocations, tracing_statements
 from lokki.builder.resources import (
@@ -28,12 +29,10 @@ from lokki.builder.resources import (
     role,
     sub,
 )
-from lokki.builder.sizes import is_batch
 from lokki.config import Config
 from lokki.errors import BuildError
 from lokki.graph import FlowGraph
-from lokki.runtime.event import FLOW, MODULE, ORCHESTRATION
-from lokki.runtime.units import units
+from lokki.runtime.event import BUCKET, FLOW, MODULE, ORCHESTRATION
 
 ALIAS = "live"
 """The alias of the version that was deployed last."""
@@ -56,12 +55,6 @@ def is_durable(graph: FlowGraph[Any], config: Config) -> bool:
 
 def check_durable(graph: FlowGraph[Any], config: Config, python: str) -> None:
     """Raise BuildError for what a durable function cannot do, with what to change."""
-    jobs = [unit.name for unit in units(graph) if is_batch(unit)]
-    if jobs:
-        raise BuildError(
-            f"step '{jobs[0]}' is a Batch job, which a durable function does not start yet: set "
-            'aws.target to "stepfunctions", or job_type to "lambda"'
-        )
     if len(graph.name) > _MOST_NAME:
         raise BuildError(
             f"'{graph.name}' has {len(graph.name)} characters, but a durable function has the name "
@@ -87,14 +80,17 @@ def orchestrator_source(flow: str, structure: str) -> str:
     )
 
 
-def orchestrator_statements(functions: list[str], config: Config) -> list[Statement]:
-    """For the durable function: call the steps, keep its own record, log.
+def orchestrator_statements(
+    flow: str, functions: list[str], jobs: Mapping[str, StepJob], config: Config
+) -> list[Statement]:
+    """For the durable function: call the steps, submit jobs, keep its own record, log.
 
     https://docs.aws.amazon.com/lambda/latest/dg/durable-security.html
     """
     record = ("lambda:CheckpointDurableExecution", "lambda:GetDurableExecutionState")
     return [
-        invocations(functions),
+        *([invocations(functions)] if functions else []),
+        *job_statements(flow, jobs),
         Statement(action=record, resource=(sub(_OWN),)),
         Statement(action=("logs:CreateLogStream", "logs:PutLogEvents"), resource=(arn_of("Logs"),)),
         *key_statements(config),
@@ -102,8 +98,11 @@ def orchestrator_statements(functions: list[str], config: Config) -> list[Statem
     ]
 
 
-def orchestrator_role(functions: list[str], config: Config) -> Role:
-    return role("lambda.amazonaws.com", "orchestrator", orchestrator_statements(functions, config))
+def orchestrator_role(
+    flow: str, functions: list[str], jobs: Mapping[str, StepJob], config: Config
+) -> Role:
+    may = orchestrator_statements(flow, functions, jobs, config)
+    return role("lambda.amazonaws.com", "orchestrator", may)
 
 
 def durable_resources(
@@ -111,18 +110,20 @@ def durable_resources(
     config: Config,
     like: Function,
     versions: Mapping[str, str],
+    jobs: Mapping[str, StepJob],
     roles: Mapping[str, Role],
 ) -> Iterator[tuple[str, Resource]]:
     """The durable function, its version and the alias that runs are started by.
 
     It has the code and settings of the function ``like``; ``versions`` are the logical ids of the
-    versions that it calls, by step.
+    versions that it calls, by step, and ``jobs`` what it submits.
     """
     environment = {
         **config.lambda_.env,
         FLOW: graph.name,
         MODULE: like.environment["Variables"][MODULE],
-        ORCHESTRATION: sub(_settings(graph, config, versions)),
+        **({BUCKET: ref("S3Bucket")} if jobs else {}),
+        ORCHESTRATION: sub(_settings(graph, config, versions, jobs)),
     }
     zipped = like.package_type == "Zip"
     made = replace(
@@ -146,18 +147,26 @@ def durable_resources(
     yield from roles.items()
     yield FUNCTION, made
     version = named(f"{FUNCTION}Version", replace(made, tags=None), str(config.aws.artifact_bucket))
-    needs = [*roles, *versions.values()]  # what a run that goes on with this version calls
+    submitted = [name for each in jobs.values() for name in each.logical_ids]
+    needs = list(dict.fromkeys((*roles, *versions.values(), *submitted)))  # what its runs call
     yield version, Version(function_name=ref(FUNCTION), depends_on=needs)
     number = {"Fn::GetAtt": [version, "Version"]}
     yield "Live", Alias(name=ALIAS, function_name=ref(FUNCTION), function_version=number)
 
 
-def _settings(graph: FlowGraph[Any], config: Config, versions: Mapping[str, str]) -> str:
+def _settings(
+    graph: FlowGraph[Any],
+    config: Config,
+    versions: Mapping[str, str],
+    jobs: Mapping[str, StepJob],
+) -> str:
     concurrency = {
         stage.name: most_at_once(stage, inside, config) for stage, inside in maps_of(graph)
     }
     functions = {step: f"${{{version}}}" for step, version in versions.items()}
-    settings = {"functions": functions, "concurrency": concurrency}
+    settings: dict[str, Any] = {"functions": functions, "concurrency": concurrency}
+    if jobs:
+        settings["jobs"] = {step: each.settings() for step, each in jobs.items()}
     return json.dumps(settings, separators=(",", ":"))
 
 

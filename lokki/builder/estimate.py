@@ -12,18 +12,15 @@ from lokki.builder.children import is_express, maps_of
 from lokki.builder.concurrency import most_at_once
 from lokki.builder.durable import is_durable
 from lokki.builder.estimate_durable import durable_estimate
+from lokki.builder.estimate_jobs import SUBMITTED, add_jobs
 from lokki.builder.notes import rate_notes, schedule_notes, settings_notes
-from lokki.builder.sizes import is_batch, items_at_once, platform_of, sizes_of
+from lokki.builder.sizes import is_batch, items_at_once, sizes_of
 from lokki.builder.usage import LISTED_AT_ONCE, Estimate, Use, rows_of, uncounted
 from lokki.config import Config
 from lokki.graph import FlowGraph
-from lokki.runtime.event import INLINE_BYTES
 from lokki.runtime.units import TaskUnit, units
 from lokki.stages import MapStage
 
-_SUBMITTED = 50
-"""Jobs that an account submits a second, at most
-(https://repost.aws/knowledge-center/aws-batch-requests-error)."""
 _STARTED = {False: 100, True: 1_000}
 """Executions that a map starts a second, at most, by whether they are express ones
 (https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html)."""
@@ -74,14 +71,8 @@ def _add(use: Use, unit: TaskUnit, config: Config, items: int, seconds: float) -
     use.writes += calls
     if any(call.step.retry.retries for call in unit.calls) and not is_batch(unit):
         use.writes += invocations  # the number of the attempt
-    if is_batch(unit) and platform_of(unit, config) == "EC2":
-        use.host_seconds += calls * seconds * (sizes.vcpu or 0)
-    elif is_batch(unit):
-        use.jobs += invocations
-        charged = max(seconds * len(unit.calls), prices.FARGATE_LEAST_SECONDS)
-        use.vcpu_seconds += count * charged * (sizes.vcpu or 0)
-        use.job_gb_seconds += count * charged * sizes.memory_mb / 1024
-        use.storage["Batch"] += count * charged * sizes.paid_storage_mb / 1024
+    if is_batch(unit):
+        add_jobs(use, unit, config, count, seconds)
     else:
         use.invocations += invocations
         use.gb_seconds += calls * seconds * sizes.memory_mb / 1024
@@ -114,11 +105,7 @@ def _limits(graph: FlowGraph[Any], config: Config, items: int, seconds: float) -
     for unit in units(graph):
         yield from near_limits.time(unit, seconds, items_at_once(unit))
         yield from near_limits.reading(unit, config, items)
-        if is_batch(unit):
-            yield (
-                f"step '{unit.name}': a Batch job takes an event of 8 KiB; keep the flow's "
-                f"parameters below {8 - INLINE_BYTES // 1024} KiB"
-            )
+        yield from near_limits.event(unit)
     for stage, inside in maps_of(graph):
         yield from near_limits.concurrency(stage, inside, config, "a state transition")
     yield from near_limits.reserved(graph, config)
@@ -163,7 +150,7 @@ def _course(
         bool(jobs),
         running=ceil(children / at_once) * of_each,
         starting=children / started,
-        submitting=children * jobs / _SUBMITTED,
+        submitting=children * jobs / SUBMITTED,
     )
 
 
@@ -183,6 +170,6 @@ def _durations(course: _Course) -> Iterator[str]:
         )
     if course.submitting == course.seconds > course.running:
         yield (
-            f"map '{course.name}': Batch takes {_SUBMITTED} jobs a second; for calls as short "
+            f"map '{course.name}': Batch takes {SUBMITTED} jobs a second; for calls as short "
             "as these, let one item stand for several, or use Lambda with batch_size"
         )

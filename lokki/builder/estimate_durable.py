@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from math import ceil
 from typing import Any
 
@@ -16,14 +17,16 @@ from lokki.builder import near_limits, prices
 from lokki.builder.children import maps_of
 from lokki.builder.concurrency import most_at_once
 from lokki.builder.durable import PYTHONS, check_durable
+from lokki.builder.estimate_jobs import add_jobs, seconds_of
 from lokki.builder.notes import rate_notes, schedule_notes, settings_notes
-from lokki.builder.sizes import sizes_of
+from lokki.builder.sizes import is_batch, sizes_of
 from lokki.builder.usage import LISTED_AT_ONCE, Estimate, Use, rows_of, uncounted
 from lokki.config import Config
 from lokki.errors import BuildError
 from lokki.graph import FlowGraph
 from lokki.model import structure
 from lokki.runtime.event import Slice
+from lokki.runtime.job_record import looks_in
 from lokki.runtime.slices import MOST_OPERATIONS, firsts, items_in
 from lokki.runtime.units import TaskUnit, units
 from lokki.stages import MapStage
@@ -49,10 +52,15 @@ local runner."""
 
 @dataclass(frozen=True, slots=True)
 class _Course:
-    """How a map runs: its slices, how many at a time, the calls of each by unit; its seconds."""
+    """How a map runs: its slices, how many at a time, the calls of each by unit; its seconds.
+
+    ``inside`` are the units in Lambda; ``jobs`` those in Batch, by what runs without another.
+    """
 
     stage: MapStage
     inside: list[TaskUnit]
+    jobs: list[list[TaskUnit]]
+    items: int
     slices: int
     at_once: int
     calls: tuple[int, ...]
@@ -101,19 +109,25 @@ def durable_estimate(graph: FlowGraph[Any], config: Config, items: int, seconds:
 def _course(
     stage: MapStage, inside: list[TaskUnit], config: Config, items: int, seconds: float
 ) -> _Course:
-    parts = firsts(items, stage.batch_size or 0, stage.name)
+    jobs = [list(some) for are_jobs, some in groupby(inside, is_batch) if are_jobs]
+    parts = firsts(items, 0 if jobs else stage.batch_size or 0, stage.name)
     slices, each = len(parts), min(parts.step, items)
     at_once = most_at_once(stage, inside, config)
-    of_item = [seconds * len(unit.calls) for unit in inside]
-    timeouts = [sizes_of(unit, config).timeout_seconds for unit in inside]
+    functions = [unit for unit in inside if not is_batch(unit)]
+    of_item = [seconds * len(unit.calls) for unit in functions]
+    timeouts = [sizes_of(unit, config).timeout_seconds for unit in functions]
     calls = tuple(
         ceil(each / items_in(most, took)) for most, took in zip(timeouts, of_item, strict=True)
     )
     taken = ceil(slices / at_once) * each * sum(of_item)
-    return _Course(stage, inside, slices, at_once, calls, taken)
+    taken += sum(seconds_of(group, items, at_once, seconds) for group in jobs)
+    return _Course(stage, functions, jobs, items, slices, at_once, calls, taken)
 
 
 def _add_step(use: Use, unit: TaskUnit, config: Config, seconds: float) -> None:
+    if is_batch(unit):
+        _add_jobs(use, [unit], config, 1, 1, seconds)
+        return
     sizes = sizes_of(unit, config)
     use.operations += 1
     use.written += _RECORD_BYTES + 2 * _VALUE_BYTES
@@ -125,11 +139,27 @@ def _add_step(use: Use, unit: TaskUnit, config: Config, seconds: float) -> None:
         use.writes += 1  # the number of the attempt
 
 
+def _add_jobs(
+    use: Use, group: list[TaskUnit], config: Config, count: int, at_once: int, seconds: float
+) -> None:
+    """The jobs of consecutive units, and the looks at them, of which each reads a record."""
+    for unit in group:
+        add_jobs(use, unit, config, count, seconds)
+        use.writes += 2 * count * len(unit.calls)  # its result, and that it was submitted
+    looks = looks_in(seconds_of(group, count, at_once, seconds))
+    use.operations += looks
+    use.written += looks * (_RECORD_BYTES + _VALUE_BYTES)
+    use.writes += looks
+    use.reads += 2 * looks
+
+
 def _add_map(
     use: Use, course: _Course, graph: FlowGraph[Any], config: Config, items: int, seconds: float
 ) -> None:
     calls = course.slices * sum(course.calls)
-    use.operations += 1 + calls
+    use.operations += calls + bool(course.inside)
+    for group in course.jobs:
+        _add_jobs(use, group, config, items, course.at_once, seconds)
     event = {
         "flow": {"run_id": _RUN_ID, "params": dict(graph.params)},
         "slice": Slice(items, items, items, _KEY, items, items).to_json(),
@@ -145,8 +175,8 @@ def _add_map(
         use.writes += items * len(unit.calls)
     use.writes += 1 + ceil(items / LISTED_AT_ONCE)  # manifest, listing
     use.reads += 1 + items  # by the step after: the manifest, the results
-    use.reads += course.slices * course.calls[0]  # the manifest's part
-    use.reads += items * len(course.inside[1:])
+    use.reads += course.slices * course.calls[0] if course.calls else 0  # the manifest's part
+    use.reads += items * (len(course.inside) + sum(map(len, course.jobs)) - 1)
     use.reads += items * sum(calls > 1 for calls in course.calls)  # whether it is done
 
 
@@ -166,6 +196,7 @@ def _limits(
     for unit in units(graph):
         yield from near_limits.time(unit, seconds, 1)
         yield from near_limits.reading(unit, config, items)
+        yield from near_limits.event(unit)
     for stage, inside in maps_of(graph):
         yield from near_limits.concurrency(stage, inside, config, "two operations")
     yield from near_limits.reserved(graph, config)
@@ -182,13 +213,18 @@ def _limits(
 
 
 def _durations(course: _Course) -> Iterator[str]:
-    """How long a map takes whose slices do not all run at a time, or are called several times."""
-    if course.slices > course.at_once:
+    """How long a map takes whose calls do not all run at a time, or are called several times."""
+    if course.jobs and course.items > course.at_once:
+        yield (
+            f"map '{course.stage.name}': {course.at_once:,} of {course.items:,} jobs at a time, at "
+            f"least {course.seconds:,.0f} s; concurrency_limit changes it"
+        )
+    if course.inside and course.slices > course.at_once:
         yield (
             f"map '{course.stage.name}': {course.at_once:,} of {course.slices:,} slices at a time, "
             f"at least {course.seconds:,.0f} s; concurrency_limit changes it"
         )
-    if (most := max(course.calls)) > 1:
+    if (most := max(course.calls, default=1)) > 1:
         yield (
             f"map '{course.stage.name}': one invocation has not the time for all items of a slice, "
             f"which takes {most}, one after the other; with a smaller batch_size, more slices run "

@@ -9,6 +9,7 @@ from lokki.builder.concurrency import ACCOUNT_CONCURRENCY, functions
 from lokki.builder.sizes import MOST_LAMBDA_SECONDS, STORING_SECONDS, is_batch, sizes_of
 from lokki.config import Config
 from lokki.graph import FlowGraph
+from lokki.runtime.event import INLINE_BYTES
 from lokki.runtime.units import TaskUnit, units
 from lokki.stages import MapStage
 
@@ -32,6 +33,15 @@ def time(unit: TaskUnit, seconds: float, at_once: int) -> Iterator[str]:
         if len(unit.calls) > 1 or at_once > 1:
             remedy = "lower batch_size or leave direct_pass out, or " + remedy
         yield f"step '{unit.name}': an invocation takes {taken:,.0f} s of {most} s: {remedy}"
+
+
+def event(unit: TaskUnit) -> Iterator[str]:
+    """What the event of a Batch job may have."""
+    if is_batch(unit):
+        yield (
+            f"step '{unit.name}': a Batch job takes an event of 8 KiB; keep the flow's "
+            f"parameters below {8 - INLINE_BYTES // 1024} KiB"
+        )
 
 
 def reading(unit: TaskUnit, config: Config, items: int) -> Iterator[str]:

@@ -21,7 +21,18 @@ _BUCKET = "arn:${AWS::Partition}:s3:::${S3Bucket}"
 def step_statements(graph: FlowGraph[Any], config: Config) -> list[Statement]:
     """For steps: read and write the flow's runs, list a map's results, log, read secrets."""
     secrets = sorted(secret_arns(config).values())
-    runs = f"{graph.name}/runs/*"
+    return [
+        *runs_statements(graph.name),
+        Statement(action=("logs:CreateLogStream", "logs:PutLogEvents"), resource=(arn_of("Logs"),)),
+        *_sources(graph),
+        *_secrets(secrets),
+        *key_statements(config),
+    ]
+
+
+def runs_statements(flow: str) -> list[Statement]:
+    """To read and write the runs of a flow."""
+    runs = f"{flow}/runs/*"
     return [
         Statement(action=("s3:GetObject", "s3:PutObject"), resource=(sub(f"{_BUCKET}/{runs}"),)),
         Statement(
@@ -29,10 +40,6 @@ def step_statements(graph: FlowGraph[Any], config: Config) -> list[Statement]:
             resource=(sub(_BUCKET),),
             condition={"StringLike": {"s3:prefix": [runs]}},
         ),
-        Statement(action=("logs:CreateLogStream", "logs:PutLogEvents"), resource=(arn_of("Logs"),)),
-        *_sources(graph),
-        *_secrets(secrets),
-        *key_statements(config),
     ]
 
 

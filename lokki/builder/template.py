@@ -13,6 +13,7 @@ from lokki.builder.durable import (
     orchestrator_role,
     orchestrator_statements,
 )
+from lokki.builder.durable_jobs import StepJob
 from lokki.builder.encryption import kms_key
 from lokki.builder.granted import granted_policies, granted_statements
 from lokki.builder.notices import notice_resources
@@ -119,8 +120,13 @@ def literal(document: Mapping[str, Any], given: Mapping[str, str]) -> dict[str, 
 def needs_image(graph: FlowGraph[Any], config: Config) -> bool:
     """Whether a function or a job of the flow runs from its image."""
     every = list(units(graph))
-    functions = config.lambda_.package_type == "image" and not all(map(is_batch, every))
+    functions = config.lambda_.package_type == "image" and has_functions(graph, config)
     return functions or (config.batch.image is None and any(map(is_batch, every)))
+
+
+def has_functions(graph: FlowGraph[Any], config: Config) -> bool:
+    """Whether a flow has functions in Lambda: a durable one, or those of its steps."""
+    return is_durable(graph, config) or not all(map(is_batch, units(graph)))
 
 
 def permissions(graph: FlowGraph[Any], config: Config) -> Iterator[tuple[str, Statement]]:
@@ -134,7 +140,8 @@ def permissions(graph: FlowGraph[Any], config: Config) -> Iterator[tuple[str, St
         for statement in [*may, *service_statements(config), *granted_statements(config)]:
             yield "steps", statement
     if is_durable(graph, config):
-        for statement in orchestrator_statements(functions, config):
+        jobs = _TemplateMaker(graph, config, names, "", "", "").step_jobs()
+        for statement in orchestrator_statements(graph.name, functions, jobs, config):
             yield "durable function", statement
     elif config.aws.roles.pipeline is None:
         maps = any(isinstance(stage, MapStage) for stage in graph.stages)
@@ -183,7 +190,8 @@ class _TemplateMaker:
 
     def _used(self) -> list[str]:
         """The parameters that the template uses."""
-        zipped = self.config.lambda_.package_type == "zip" and bool(self._functions())
+        is_zip = self.config.lambda_.package_type == "zip"
+        zipped = is_zip and has_functions(self.graph, self.config)
         image = needs_image(self.graph, self.config)
         return [
             "FlowName",
@@ -386,15 +394,26 @@ class _TemplateMaker:
         )
 
     def _orchestrator(self) -> Iterator[tuple[str, Resource]]:
-        functions = self._functions()
+        functions, jobs = self._functions(), self.step_jobs()
         versions = {unit.name: self._version_id(unit) for unit in functions}
         roles = {}
         if self.config.aws.roles.pipeline is None:
             ids = [self._function_id(unit) for unit in functions]
-            made = orchestrator_role(ids, self.config)
+            made = orchestrator_role(self.graph.name, ids, jobs, self.config)
             roles = {named("OrchestratorRole", made): self._completed(made)}
-        like = self._function(functions[0])
-        yield from durable_resources(self.graph, self.config, like, versions, roles)
+        like = self._function(self._units()[0])
+        yield from durable_resources(self.graph, self.config, like, versions, jobs, roles)
+
+    def step_jobs(self) -> dict[str, StepJob]:
+        """What a durable function submits, by step."""
+        found = {}
+        for unit in self._jobs():
+            queue = queue_of(unit, self.config)
+            name = named_queue(queue, self.config)
+            made = name is None
+            where = queue_id(queue, self.config) if name is None else name
+            found[unit.name] = StepJob(self._job_id(unit), where, made)
+        return found
 
     def _substitutions(self) -> dict[str, Any]:
         arns = {

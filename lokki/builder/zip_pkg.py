@@ -25,6 +25,8 @@ _OF_COMMANDS = ("click", "rich", "markdown-it-py", "mdurl", "pygments")
 _OF_BOTO = ("boto3", "botocore", "aioboto3", "aiobotocore")
 _SERVICES = ("s3", "secretsmanager", "sts")
 """The services that lokki uses in Lambda; botocore's data about the others takes 15 MB."""
+_OF_DURABLE = ("batch", "lambda")
+"""Those that a durable function uses besides."""
 _DURABLE_SDK = "aws-durable-execution-sdk-python>=3,<4"
 """What a durable function runs by, which calls Lambda."""
 _ABOUT = ("requirements.txt", "overrides.txt", "services.txt")
@@ -73,7 +75,7 @@ def write_requirements(needs: Needs, folder: Path, *more: str, durable: bool = F
         "".join(f"{name}; sys_platform == ''\n" for name in unused)
     )
     (folder / "services.txt").write_text(
-        "" if needs.has(*_OF_BOTO) else "\n".join([*_SERVICES, *["lambda"] * durable])
+        "" if needs.has(*_OF_BOTO) else "\n".join([*_SERVICES, *_OF_DURABLE * durable])
     )
     file = folder / "requirements.txt"
     file.write_text("\n".join(lines) + "\n", "utf-8")

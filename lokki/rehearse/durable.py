@@ -96,7 +96,7 @@ def _rows(graph: FlowGraph[Any], done: Sequence[Operation]) -> list[StateRow]:
     rows = []
     for stage in graph.stages:
         calls = {call.name for call in stage.calls}
-        own = [each for each in done if each.kind == "ChainedInvoke" and each.step in calls]
+        own = [each for each in done if each.is_call and each.step in calls]
         if not own:
             continue
         ended = [each.ended for each in own if each.ended is not None]

@@ -25,6 +25,8 @@ _DECLARE = (
     "a package has what the nearest pyproject.toml declares as dependencies, and the files that "
     "lambda.include names"
 )
+MOST_TEXT = 8_000
+"""Characters of an error's text that are reported; Step Functions keeps 32,768 of a cause."""
 _JOB_FAILED = "States.TaskFailed"
 _JOB_OUT_OF_TIME = "Job attempt duration exceeded timeout"
 
@@ -73,7 +75,9 @@ def as_here(error: str, cause: str) -> tuple[str, str]:
     if error in _KINDS:
         return _KINDS[error].__name__, f"{error}: {text}"
     if error == _JOB_FAILED and "JobId" in told:
-        return _of_job(told)
+        container = told.get("Container", {})
+        ended = told.get("StatusReason"), container.get("ExitCode"), container.get("Reason")
+        return of_job(told["JobId"], *ended)
     return error, f"{text}: {_DECLARE}" if error == _NOT_IMPORTED else text
 
 
@@ -92,17 +96,27 @@ def _read(cause: str) -> Mapping[str, Any]:
     return told if isinstance(told, dict) else {}
 
 
-def _of_job(job: Mapping[str, Any]) -> tuple[str, str]:
+def of_job(job: str, reason: str | None, code: int | None, why: str | None) -> tuple[str, str]:
     """What ended a job that has reported nothing: its time, its process, or that it never began.
 
-    The form of a job is as recorded in ``layers/hls_lambda_layer/python/hls_lambda_layer/
-    batch_test_events.py`` of https://github.com/NASA-IMPACT/hls-orchestration.
+    ``reason`` is that of its status, ``why`` that of its container. Their form is as recorded in
+    ``layers/hls_lambda_layer/python/hls_lambda_layer/batch_test_events.py`` of
+    https://github.com/NASA-IMPACT/hls-orchestration.
     """
-    container, reason = job.get("Container", {}), job.get("StatusReason", "Batch reports no reason")
-    code, why = container.get("ExitCode"), container.get("Reason")
-    text = f"Batch job {job['JobId']}: {reason}"
+    text = f"Batch job {job}: {reason or 'Batch reports no reason'}"
     text += f" with exit code {code}" if code is not None else ""
     text += f": {why}" if why else ""
-    if reason.startswith(_JOB_OUT_OF_TIME):
+    if reason is not None and reason.startswith(_JOB_OUT_OF_TIME):
         return TimeoutError.__name__, text
     return (_JOB_FAILED if code is None else WorkerDied.__name__), text
+
+
+def reported(name: str, text: str) -> Exception:
+    """An error of the builtin kind with this name, as AWS reports a user's."""
+    made: type[Exception] = type(encodable(name), (Exception,), {"__module__": "builtins"})
+    return made(encodable(text[:MOST_TEXT]))
+
+
+def encodable(text: str) -> str:
+    """A text with the escapes of lone surrogates, which UTF-8 cannot encode."""
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -10,13 +10,11 @@ from typing import Any
 
 from lokki.errors import LokkiError
 from lokki.frames import users_frames
+from lokki.runtime.deaths import MOST_TEXT, encodable
 from lokki.runtime.event import FlowContext, LambdaEvent, parse
 from lokki.runtime.loading import loaded
 from lokki.runtime.work import StepFailed
 from lokki.store.shown import plain
-
-_MAX_CAUSE = 8_000
-"""Characters of an error's text that are reported; Step Functions keeps 32,768 of a cause."""
 
 
 class Handler:
@@ -76,13 +74,8 @@ def _reported(name: str, text: str, frames: TracebackType | None) -> Exception:
 
     It replaces that error, whose text may contain a secret or fail.
     """
-    reported: type[Exception] = type(_encodable(name).replace("\0", "\\0"), (Exception,), {})
-    return reported(_encodable(text[:_MAX_CAUSE])).with_traceback(frames)
-
-
-def _encodable(text: str) -> str:
-    """A text with the escapes of lone surrogates, which UTF-8 cannot encode."""
-    return text.encode("utf-8", "backslashreplace").decode()
+    reported: type[Exception] = type(encodable(name).replace("\0", "\\0"), (Exception,), {})
+    return reported(encodable(text[:MOST_TEXT])).with_traceback(frames)
 
 
 def _encodable_frames(frames: TracebackType | None) -> TracebackType | None:

@@ -12,9 +12,9 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import count, pairwise
+from itertools import count, groupby, pairwise
 from math import ceil
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aws_durable_execution_sdk_python import (
     BatchItemStatus,
@@ -28,11 +28,16 @@ from aws_durable_execution_sdk_python.config import (
     MapConfig,
     NestingType,
 )
+from aws_durable_execution_sdk_python.exceptions import WaitForConditionError
+from aws_durable_execution_sdk_python.waits import (
+    WaitForConditionConfig,
+    WaitForConditionDecision,
+)
 
 from lokki.graph import FlowGraph
 from lokki.model import structure
 from lokki.retry import RetryConfig, RetryLater
-from lokki.runtime.deaths import is_death, is_retried
+from lokki.runtime.deaths import is_death, is_retried, reported
 from lokki.runtime.definition import definition, traced, variable
 from lokki.runtime.event import (
     MOST_LATER,
@@ -42,8 +47,12 @@ from lokki.runtime.event import (
     execution_input,
     params_in,
 )
-from lokki.runtime.units import TaskUnit, longest, units
+from lokki.runtime.job_group import Group
+from lokki.runtime.units import TaskUnit, longest, units_of
 from lokki.stages import MapStage
+
+if TYPE_CHECKING:
+    from lokki.runtime.jobs import Jobs
 
 _REFUSED = (
     "TooManyRequestsException",
@@ -80,6 +89,7 @@ class Orchestrator:
         settings = json.loads(variable(ORCHESTRATION))
         self._functions: Mapping[str, str] = settings["functions"]
         self._concurrency: Mapping[str, int] = settings["concurrency"]
+        self._jobs = _jobs(settings.get("jobs", {}))
 
     def __call__(self, given: Mapping[str, Any], context: DurableContext) -> Any:
         execution_input(given, durable=True)  # whoever started it
@@ -87,7 +97,7 @@ class Orchestrator:
         run_id = context.execution_context.durable_execution_arn.split("/")[-2]
         flow = {"run_id": run_id, "params": dict(given)}
         context.step(partial(_outline, graph), name=OUTLINE)
-        run = _Execution(graph, context, flow, self._functions, self._concurrency)
+        run = _Execution(graph, context, flow, self._functions, self._concurrency, self._jobs)
         return {"input": run.result()}
 
 
@@ -100,13 +110,13 @@ class _Execution:
     flow: Mapping[str, Any]
     functions: Mapping[str, str]
     concurrency: Mapping[str, int]
+    jobs: Jobs | None
 
     def result(self) -> Any:
         """What the last stage returns: its value, or where it is."""
-        every = list(units(self.graph))
         value: Any = {}
         for stage in self.graph.stages:
-            inside = [unit for unit in every if unit.stage is stage]
+            inside = units_of(self.graph, stage)
             if isinstance(stage, MapStage):
                 value = self._mapped(stage, inside, value)
             else:
@@ -116,14 +126,14 @@ class _Execution:
     # ---- a step ----------------------------------------------------------------------------------
 
     def _task(self, unit: TaskUnit, value: Any) -> Any:
-        stages = self.graph.stages
-        after = stages[stages.index(unit.stage) + 1 :]
-        cut = {}
-        if after and isinstance(after[0], MapStage):
-            cut = {"cut": after[0].batch_size or 0}
+        if self._is_job(unit):
+            group = Group(self.flow, [unit], value, cut=self._cut_after(unit) or 0)
+            return self._jobs_done(group, unit.name)["input"]
+        cut = self._cut_after(unit)
+        more = {} if cut is None else {"cut": cut}
         tries = _Tries(longest(unit.calls))
         for attempt in count():
-            event = {"flow": self.flow, "input": value, "attempt": attempt, **cut}
+            event = {"flow": self.flow, "input": value, "attempt": attempt, **more}
             try:
                 answer = self._invoked(self.context, unit, event, _named(unit.name, attempt))
             except InvokeError as error:
@@ -135,31 +145,84 @@ class _Execution:
     def _invoked(self, context: DurableContext, unit: TaskUnit, event: Any, name: str) -> Any:
         return context.invoke(self.functions[unit.name], event, name=name)
 
+    def _cut_after(self, unit: TaskUnit) -> int | None:
+        """How many items a slice has of the map after a step, 0 for the default."""
+        stages = self.graph.stages
+        after = stages[stages.index(unit.stage) + 1 :]
+        if not after or not isinstance(after[0], MapStage):
+            return None
+        has_jobs = any(map(self._is_job, units_of(self.graph, after[0])))
+        return 0 if has_jobs else after[0].batch_size or 0
+
+    def _is_job(self, unit: TaskUnit) -> bool:
+        return unit.name not in self.functions
+
+    def _jobs_done(self, group: Group, name: str) -> Mapping[str, Any]:
+        """What jobs have given once all of them have ended: one operation, tried again."""
+        assert self.jobs is not None
+        jobs = self.jobs
+        settings = WaitForConditionConfig(_next_look, "{}")
+        try:
+            found = self.context.wait_for_condition(
+                lambda *_: json.dumps(jobs.look(group)), settings, name
+            )
+        except WaitForConditionError as error:
+            raise reported(str(error.error_type), str(error)) from None
+        given: dict[str, Any] = json.loads(found)
+        return given
+
     def _wait(self, context: DurableContext, seconds: int, name: str) -> None:
         context.wait(Duration(seconds=seconds), name=f"{name} wait")
 
     # ---- a map -----------------------------------------------------------------------------------
 
     def _mapped(self, stage: MapStage, inside: Sequence[TaskUnit], source: Any) -> Any:
-        slices = _slices(source)
-        if slices:
-            settings: MapConfig[Slice] = MapConfig(
-                max_concurrency=self.concurrency[stage.name],
-                completion_config=CompletionConfig(),
-                nesting_type=NestingType.FLAT,
-                item_namer=lambda part, _: _range_name(stage.name, part),
-            )
-            made: BatchResult[None] = self.context.map(
-                slices,
-                partial(self._slice, stage, inside, source["count"], [0] * len(slices)),
-                name=stage.name,
-                config=settings,
-            )
-            for each in made.all:
-                if each.status is BatchItemStatus.FAILED:
-                    assert each.error is not None
-                    raise _reported(str(each.error.type), str(each.error.message))
+        """Make a map: what is in Lambda by slices, what is in Batch by jobs, as often in turn."""
+        slices, failed = _slices(source), list[int]()
+        for are_jobs, some in groupby(inside, self._is_job) if slices else ():
+            group = list(some)
+            if are_jobs:
+                whole = _range_name(group[-1].name, Slice(0, source["count"]))
+                at_once = self.concurrency[stage.name]
+                jobs = Group(self.flow, group, None, slices, failed, at_once)
+                failed = self._jobs_done(jobs, whole)["failed"]
+            else:
+                failed = self._sliced(stage, group, slices, source["count"], failed)
+            slices = [Slice(part.first, part.count) for part in slices]
         return {"map": stage.inner[-1].name}
+
+    def _sliced(
+        self,
+        stage: MapStage,
+        inside: Sequence[TaskUnit],
+        slices: Sequence[Slice],
+        total: int,
+        failed: Sequence[int],
+    ) -> list[int]:
+        """Make the slices of consecutive steps; the items that have failed by then.
+
+        These are known only if a step follows: a result of the map that holds many is large.
+        """
+        follows = inside[-1].calls[-1] is not stage.inner[-1]
+        parts = [replace(part, without=_in(part, failed)) for part in slices]
+        failures = [len(part.without) for part in parts]
+        settings: MapConfig[Slice] = MapConfig(
+            max_concurrency=self.concurrency[stage.name],
+            completion_config=CompletionConfig(),
+            nesting_type=NestingType.FLAT,
+            item_namer=lambda part, _: _range_name(stage.name, part),
+        )
+        made: BatchResult[list[int] | None] = self.context.map(
+            parts,
+            partial(self._slice, stage, inside, total, failures, follows),
+            name=stage.name,
+            config=settings,
+        )
+        for each in made.all:
+            if each.status is BatchItemStatus.FAILED:
+                assert each.error is not None
+                raise reported(str(each.error.type), str(each.error.message))
+        return [index for each in made.all for index in each.result or ()]
 
     def _slice(
         self,
@@ -167,25 +230,27 @@ class _Execution:
         inside: Sequence[TaskUnit],
         total: int,
         failures: list[int],
+        follows: bool,
         context: DurableContext,
         part: Slice,
         index: int,
         parts: Sequence[Slice],
-    ) -> None:
+    ) -> list[int] | None:
         """Make a slice, unless more items have failed by then than the map tolerates.
 
         ``failures`` counts them, by slice. A run from the top may raise the error earlier than the
-        one before, but it raises it.
+        one before, but it raises it. Those of the slice, if a step ``follows``.
         """
-        failed: list[int] = []
+        failed = list(part.without)
         tries = max(_LEAST_DEATHS, _MOST_DEATHS // len(parts))
         for unit in inside:
             part = replace(part, without=tuple(failed))
             failed = self._slice_of(unit, context, part, _Tries(most_deaths=tries))
             failures[index] = len(failed)
             if not stage.tolerates(number := sum(failures), total):
-                raise _reported("MapFailed", f"{number} of {total} items failed")
+                raise reported("MapFailed", f"{number} of {total} items failed")
             part = Slice(part.first, part.count)
+        return failed if follows else None
 
     def _slice_of(
         self, unit: TaskUnit, context: DurableContext, part: Slice, tries: _Tries
@@ -206,10 +271,25 @@ class _Execution:
         raise AssertionError
 
 
+def _jobs(settings: Mapping[str, Mapping[str, str]]) -> Jobs | None:
+    """What submits jobs, if there are any: it is imported only then."""
+    if not settings:
+        return None
+    from lokki.runtime.jobs import Jobs
+
+    return Jobs(settings)
+
+
+def _next_look(found: str, _: int) -> WaitForConditionDecision:
+    """When to look at jobs again; what a look has found is JSON, like all that is recorded."""
+    if (seconds := json.loads(found).get("wait")) is not None:
+        return WaitForConditionDecision.continue_waiting(Duration(seconds=seconds))
+    return WaitForConditionDecision.stop_polling()
+
+
 def _outline(graph: FlowGraph[Any], _: Any) -> str:
     """The structure of a flow, and the steps that are called by themselves, by stage; as JSON."""
-    every = list(units(graph))
-    called = [[unit.name for unit in every if unit.stage is stage] for stage in graph.stages]
+    called = [[unit.name for unit in units_of(graph, stage)] for stage in graph.stages]
     return json.dumps({"structure": structure.dumped(graph.structure), "called": called})
 
 
@@ -248,7 +328,7 @@ class _Tries:
             or self._failed > policy.retries
             or not is_retried(name, policy.exceptions)
         ):
-            raise _reported(name, text)
+            raise reported(name, text)
         return max(1, ceil(policy.wait(self._failed)))
 
 
@@ -272,18 +352,16 @@ def _after(part: Slice, error: InvokeError, attempt: int) -> Slice:
     return replace(part, died=None, put_off=part.put_off + (name == RetryLater.__name__))
 
 
-def _reported(name: str, text: str) -> Exception:
-    """An error under the name that a user's error has."""
-    made: type[Exception] = type(name, (Exception,), {"__module__": "builtins"})
-    return made(text)
-
-
 def _named(name: str, attempt: int) -> str:
     return f"{name}#{attempt + 1}" if attempt else name
 
 
 def _range_name(name: str, part: Slice) -> str:
     return f"{name}[{part.first}:{part.first + part.count}]"
+
+
+def _in(part: Slice, items: Sequence[int]) -> tuple[int, ...]:
+    return tuple(each for each in items if part.first <= each < part.first + part.count)
 
 
 def _slices(source: Mapping[str, Any]) -> list[Slice]:

@@ -161,10 +161,16 @@ class Payloads:
             inputs[index] = self.store.url(key)
 
         await for_each(apart, keep, min(_AT_A_TIME, len(apart)))
-        entries = [json.dumps({"input": each}).encode() for each in inputs]
+        entries = [_entry({"input": each}) for each in inputs]
         key = manifest_key(self.flow, run_id, step)
         await self.store.put(key, b"[" + _BETWEEN.join(entries) + b"]")
         return Manifest(key, tuple(map(len, entries)))
+
+    async def manifest(self, run_id: str, step: str) -> Manifest:
+        """The list of a map's items that was stored by `keep_manifest`."""
+        key = manifest_key(self.flow, run_id, step)
+        entries = json.loads(await self.store.get(key))
+        return Manifest(key, tuple(len(_entry(each)) for each in entries))
 
     async def manifest_part(self, key: str, start: int, end: int) -> list[Any]:
         """The inputs in these bytes of a manifest; see `Manifest.cuts`."""
@@ -240,6 +246,11 @@ class Payloads:
             Failure(**json.loads(texts[index])) if index in texts else _unreported(stage, index)
             for index in missing
         )
+
+
+def _entry(item: dict[str, Any]) -> bytes:
+    """An item in a manifest."""
+    return json.dumps(item).encode()
 
 
 class MapFailed(Picklable, Exception):

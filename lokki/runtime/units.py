@@ -54,6 +54,11 @@ def units(graph: FlowGraph[Any]) -> Iterator[TaskUnit]:
         source = stage
 
 
+def units_of(graph: FlowGraph[Any], stage: Stage) -> list[TaskUnit]:
+    """The task units of a stage, in chain order."""
+    return [unit for unit in units(graph) if unit.stage is stage]
+
+
 def unit_of(graph: FlowGraph[Any], step: str) -> TaskUnit:
     """Return the unit whose first call is ``step``. Raises DefinitionError for an unknown step."""
     for unit in units(graph):

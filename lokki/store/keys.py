@@ -10,6 +10,8 @@ On AWS, flow, run, step and index determine every key:
 ``<flow>/runs/<run-id>/shown.d/<step>/<index>/…``         what ``lokki.show`` has shown
 ``<flow>/runs/<run-id>/previews.d/<step>/<index>.json``   the first rows of a DataFrame it returned
 ``<flow>/runs/<run-id>/<step>/map_manifest.json``        the list of a map's items
+``<flow>/runs/<run-id>/jobs.d/<step>.json``              the Batch jobs of a durable function
+``<flow>/runs/<run-id>/jobs.d/cancelled``                there are to be no more of them
 ``<flow>/artifacts/lambdas/function.zip``                the package that was deployed last
 ``<flow>/artifacts/lambdas/<digest>.zip``                each one, by its content
 ``<flow>/artifacts/<digest>.yaml``                       likewise its template
@@ -215,6 +217,21 @@ def manifest_key(flow: str, run_id: str, step: str) -> str:
     Raises PayloadError when a part is not allowed (see ``check_part``).
     """
     return f"{step_prefix(flow, run_id, step)}/map_manifest.json"
+
+
+def jobs_prefix(flow: str, run_id: str) -> str:
+    """Return the prefix of what is recorded of a run's Batch jobs. Raises as ``output_key``."""
+    return f"{run_prefix(flow, run_id)}/jobs.d"
+
+
+def job_record_key(flow: str, run_id: str, step: str) -> str:
+    """Return the key of the record of the jobs that begin with a step. Raises as ``output_key``."""
+    return f"{jobs_prefix(flow, run_id)}/{check_part(step, 'step name')}.json"
+
+
+def jobs_cancelled_key(flow: str, run_id: str) -> str:
+    """Return the key that says that a run submits no more jobs. Raises as ``output_key``."""
+    return f"{jobs_prefix(flow, run_id)}/cancelled"
 
 
 def package_key(flow: str, digest: str) -> str:

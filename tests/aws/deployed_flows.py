@@ -154,8 +154,10 @@ def secretive(token: Secret[str]):
 
 
 @step(job_type="batch", vcpu=1, memory_mb=2048)
-def weigh(number, switch):
+def weigh(number, switch, hold):
     print("weighing", number)
+    while os.path.exists(hold):
+        time.sleep(0.02)
     if number == 1 and os.path.exists(switch):
         raise ValueError(f"cannot weigh {number}")
     return number
@@ -168,7 +170,7 @@ def heaviest(numbers):
 
 
 @flow
-def weighing(count: int, switch: str = "/nowhere"):
+def weighing(count: int, switch: str = "/nowhere", hold: str = "/nowhere"):
     return numbers().map(weigh).agg(heaviest)
 
 

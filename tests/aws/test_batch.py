@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import deployed_flows as flows
 import pytest
-from clouds import NAMES, Cloud, ended, off
+from clouds import NAMES, Cloud, begin, ended, off
 
 from lokki.backends.blocking import opened
 from lokki.builder.image_pkg import ENTRYPOINT
@@ -38,10 +39,11 @@ def weighing(rehearsal, dependencies, tmp_path):
 
     def deploy(**settings):
         cloud.deploy(flows.weighing, **{"batch.job_queue": queue}, **settings)
+        if "lokki:latest" not in PLATFORM.images:
+            image = assembled(Path(built), tmp_path / "image")
+            PLATFORM.images["lokki:latest"] = Image(image, ENTRYPOINT)
         return cloud
 
-    deploy()
-    PLATFORM.images["lokki:latest"] = Image(assembled(Path(built), tmp_path / "image"), ENTRYPOINT)
     yield deploy
     del PLATFORM.images["lokki:latest"]
     cloud.destroy()
@@ -90,3 +92,37 @@ def test_a_deploy_leaves_the_job_definitions_of_earlier_runs(weighing, weighed, 
         assert planned.redrives
         weighed.resume(planned, "unused")
         assert ended(weighed, run_id).status == "succeeded"
+
+
+def test_jobs_of_a_durable_function_are_cancelled_with_their_run_and_only_failed_ones_run_again(
+    weighing, switch, hold
+):
+    settings = {"aws.target": "durable", "lambda.package_type": "image"}
+    cloud = weighing(**settings)
+    batch = cloud.client("batch")
+    (queue,) = (each["jobQueueName"] for each in batch.describe_job_queues()["jobQueues"])
+
+    def jobs(run_id):
+        named = {"name": "JOB_NAME", "values": [f"weigh-{run_id}-*"]}
+        every = batch.list_jobs(jobQueue=queue, filters=[named])["jobSummaryList"]
+        return sorted((each["jobName"][-1], each["status"]) for each in every)
+
+    with opened(cloud.config(**settings)) as place:
+        held = begin(place, "weighing", count=2, hold=str(hold))
+        while not (status := {status for _, status in jobs(held)}) or status != {"RUNNING"}:
+            time.sleep(0.05)
+        assert place.run(held).stages[1].total == 2
+        place.request_cancel(held)
+        assert ended(place, held).status == "cancelled"
+        while {status for _, status in jobs(held)} != {"FAILED"}:
+            time.sleep(0.05)
+        hold.unlink()
+        failed = ended(place, begin(place, "weighing", count=2, switch=str(switch)))
+        assert (failed.status, failed.error.message) == ("failed", "cannot weigh 1")
+        stored = place.wait(place.executions.done_items, "weighing", failed.id, 1)
+        with off(switch):
+            planned = place.plan(failed.id, ResumeOptions())
+            again = ended(place, place.resume(planned, f"run-{next(NAMES)}").id)
+        assert (again.status, place.result(again.id)) == ("succeeded", 1)
+        left = [str(number) for number in range(2) if number not in stored]
+        assert jobs(again.id) == [(number, "SUCCEEDED") for number in left]

@@ -146,6 +146,15 @@ def in_slices():
     return slices()
 
 
+@flow
+def jobs():
+    return get_items().map(unpack).next(learn).agg(index)
+
+
+def in_jobs():
+    return jobs()
+
+
 COMPUTE = {
     "batch.subnets": "subnet-0a1b2c3d",
     "batch.security_groups": "sg-0a1b2c3d",
@@ -158,6 +167,7 @@ DURABLE = {
     **{name: value for name, value in OPTIONS.items() if name != "aws.map"},
 }
 FLOWS["durable"] = (in_slices, DURABLE)
+FLOWS["durable_jobs"] = (in_jobs, {**COMPUTE, "aws.target": "durable"})
 FLOWS["options"] = (everything, {**QUEUE, **OPTIONS})
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from test_documents import made
-from test_estimate import alone, everything, mapped, work
+from test_estimate import alone, mapped, work
 
 from lokki import flow, step
 from lokki.builder.estimate import estimate_of
@@ -37,6 +37,19 @@ def batched(size):
         return source().map(work, batch_size=size).agg(collect)
 
     return by_slices()
+
+
+@step(job_type="batch")
+def work_hard(item):
+    return item
+
+
+def jobs(limit=None):
+    @flow
+    def by_jobs():
+        return source().map(work_hard, concurrency_limit=limit).agg(collect)
+
+    return by_jobs()
 
 
 def planned(graph, items, seconds=1.0, **settings):
@@ -97,7 +110,7 @@ def test_large_parameters_are_written_with_each_call():
     ("graph", "items", "why"),
     [
         (batched(5), 10_000, "2,000 slices with batch_size=5, but a durable function has room for"),
-        (everything(), 10, "is a Batch job, which a durable function does not start yet"),
+        (batched(1), 2_000, "2,000 slices with batch_size=1, but a durable function has room for"),
     ],
 )
 def test_what_has_no_room_is_refused_with_the_reason(graph, items, why):
@@ -108,6 +121,21 @@ def test_what_has_no_room_is_refused_with_the_reason(graph, items, why):
     )
     assert refused.settings == DURABLE
     assert why in refused.why
+
+
+def test_jobs_cost_what_they_cost_in_a_state_machine_and_looks_at_them_are_operations():
+    queue = {"batch.job_queue": "a-queue"}
+    rows = [
+        {row.what: row.amount for row in estimate_of(jobs(), load(settings), 600, 3_600).rows}
+        for settings in (queue, {**queue, **ON_DURABLE})
+    ]
+    of_jobs = [{w: a for w, a in each.items() if w.startswith("Batch")} for each in rows]
+    assert of_jobs[0] == of_jobs[1] != {}
+    hour, day = (planned(jobs(), 600, each, **queue).charged for each in (3_600, 86_400))
+    assert 100 < hour < 350 < day < 750  # and a week is less than twice a day
+    limited = planned(jobs(limit=10), 600, 60, **queue)
+    told = "map 'work_hard': 10 of 600 jobs at a time, at least 3,600 s; concurrency_limit"
+    assert any(note.startswith(told) for note in limited.notes)
 
 
 def test_more_operations_than_an_execution_has_are_refused():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -171,7 +172,7 @@ def too_many(folder: str, count: int = 40):
 @flow
 def skipping(folder: str, count: int = 6):
     mapped = counted().map(odd_fails, batch_size=3, tolerated_failures=0.5)
-    return mapped.next(squared).next(noted).agg(summary)
+    return mapped.next(squared).next(times_ten).agg(summary)
 
 
 @step
@@ -206,3 +207,25 @@ def echo(folder: str, text: str = ""):
 @flow
 def narrow(folder: str, count: int = 6):
     return counted().map(noted, batch_size=1).agg(summary)
+
+
+@step(job_type="batch")
+def job_with_faults(number):
+    """0 loses its host in its first call; in each call, 1 ends its process, and 2 fails."""
+    calls = called(f"item-{number}")
+    if number == 1 or (number == 0 and calls == 1):
+        os.kill(os.getpid(), signal.SIGKILL if number else signal.SIGTERM)
+    if number == 2:
+        raise ValueError("never")
+    return number
+
+
+@step
+def times_ten(number):
+    called(f"noted-{number}")
+    return number * 10
+
+
+@flow
+def job_faults(folder: str, count: int = 4):
+    return counted().map(job_with_faults, tolerated_failures=2).next(times_ten).agg(summary)

@@ -9,11 +9,10 @@ from test_matrix import QUEUE, SAME
 from lokki.rehearse.comparison import local_result, same
 
 DURABLE = {"aws.target": "durable"}
-JOBS = {"Batch in a chain", "Batch in a map"}
 pytestmark = pytest.mark.timeout(300)
 
 
-@pytest.mark.parametrize("name", sorted(SAME.keys() - JOBS))
+@pytest.mark.parametrize("name", SAME)
 def test_the_result_is_the_same_as_here(rehearsal, name):
     done = rehearsal.run(SAME[name], {**QUEUE, **DURABLE})
     assert (done.status, done.error, done.cause) == ("SUCCEEDED", None, None)

@@ -79,6 +79,17 @@ def test_a_durable_function_that_is_killed_between_its_checkpoints_goes_on(run, 
     assert {name: called for name, called in attempts.items() if called != [1]} == {}
 
 
+def test_of_jobs_a_lost_host_costs_no_attempt_and_others_have_failed(run):
+    done, attempts = run(flows.job_faults, {"batch.job_queue": "the-queue"})
+    failed = [(1, "WorkerDied", 1), (2, "ValueError", 1)]
+    assert (done.error, done.result) == (None, ([0, 30], failed))
+    calls = {"item-0": [1, 1], "item-1": [1], "item-2": [1], "item-3": [1]}
+    noted = {"noted-0": [1], "noted-3": [1]}
+    assert attempts == {"counted": [1], **calls, **noted, "summary": [1]}
+    assert done.states[1].items == {"succeeded": 2, "failed": 2}
+    assert "exit code -9" in next(each.reason for each in done.failures if each.index == 1)
+
+
 # ---- time ----------------------------------------------------------------------------------------
 
 

@@ -43,6 +43,7 @@ def change(platform: Platform) -> None:
             process.kill()
 
     _models.Job.run, _models.Job.terminate = run, terminated
+    _models.Job._container_details = _with_exit_code(_models.Job._container_details)
     made = _models.JobDefinition.create_from_cloudformation_json.__func__
 
     def create(
@@ -75,6 +76,19 @@ def change(platform: Platform) -> None:
     _models.BatchBackend.submit_job = submit_job
     _models.JobDefinition.update_from_cloudformation_json = classmethod(cast(Any, _next_revision))
     _models.JobDefinition.delete = lambda self, account_id, region: self.deregister()
+
+
+def _with_exit_code(details: Any) -> Any:
+    """Of a container that has ended, moto does not say how.
+
+    https://docs.aws.amazon.com/batch/latest/APIReference/API_ContainerDetail.html
+    """
+
+    def described(self: Any) -> dict[str, Any]:
+        code = {} if self.exit_code is None else {"exitCode": self.exit_code}
+        return {**details(self), **code}
+
+    return described
 
 
 def _next_revision(
