@@ -26,7 +26,7 @@ from lokki.errors import BuildError
 from lokki.graph import FlowGraph
 from lokki.model import structure
 from lokki.runtime.event import Slice
-from lokki.runtime.job_record import looks_in
+from lokki.runtime.job_group import looks_in
 from lokki.runtime.slices import MOST_OPERATIONS, firsts, items_in
 from lokki.runtime.units import TaskUnit, units
 from lokki.stages import MapStage

@@ -1,4 +1,4 @@
-"""Steps of a durable function that run in Batch, one after the other. Pure."""
+"""Steps of a durable function that run in Batch, and how often it looks at their jobs. Pure."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ from typing import Any
 
 from lokki.runtime.event import Slice
 from lokki.runtime.units import TaskUnit
+
+_FIRST_LOOK = 5
+"""Seconds to the second look at jobs."""
+_SHARE = 100
+"""A later look is a hundredth of the time so far after the one before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,3 +52,17 @@ class Group:
 
     def index(self, item: int) -> int | None:
         return item if self.in_map else None
+
+
+def seconds_to_look(elapsed: float) -> int:
+    """The seconds to the next look at jobs, of which the first was submitted ``elapsed`` ago."""
+    return max(_FIRST_LOOK, int(elapsed / _SHARE))
+
+
+def looks_in(seconds: float) -> int:
+    """How many looks there are at jobs that take so many seconds."""
+    looks, elapsed = 1, 0.0
+    while elapsed < seconds:
+        elapsed += seconds_to_look(elapsed)
+        looks += 1
+    return looks

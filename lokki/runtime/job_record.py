@@ -9,11 +9,6 @@ from dataclasses import asdict, dataclass, field
 from lokki.runtime.payloads import Payloads
 from lokki.store.keys import job_record_key, jobs_cancelled_key, jobs_prefix
 
-FIRST_LOOK = 5
-"""Seconds to the second look at jobs."""
-_SHARE = 100
-"""A later look is a hundredth of the time so far after the one before."""
-
 
 @dataclass(slots=True)
 class JobRecord:
@@ -59,20 +54,6 @@ async def cancel(payloads: Payloads, run_id: str) -> AsyncIterator[str]:
 async def is_cancelled(payloads: Payloads, run_id: str) -> bool:
     """Whether `cancel` was called for a run."""
     return await payloads.store.exists(jobs_cancelled_key(payloads.flow, run_id))
-
-
-def seconds_to_look(elapsed: float) -> int:
-    """The seconds to the next look at jobs, of which the first was submitted ``elapsed`` ago."""
-    return max(FIRST_LOOK, int(elapsed / _SHARE))
-
-
-def looks_in(seconds: float) -> int:
-    """How many looks there are at jobs that take so many seconds."""
-    looks, elapsed = 1, 0.0
-    while elapsed < seconds:
-        elapsed += seconds_to_look(elapsed)
-        looks += 1
-    return looks
 
 
 def _read(data: bytes) -> JobRecord:

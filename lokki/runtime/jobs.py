@@ -27,8 +27,8 @@ from lokki.model.failure import Failure
 from lokki.runtime.deaths import of_job, reported
 from lokki.runtime.definition import variable
 from lokki.runtime.event import BUCKET, EVENT, FLOW, RESUMED
-from lokki.runtime.job_group import Group
-from lokki.runtime.job_record import JobRecord, is_cancelled, recorded, seconds_to_look
+from lokki.runtime.job_group import Group, seconds_to_look
+from lokki.runtime.job_record import JobRecord, is_cancelled, recorded
 from lokki.runtime.payloads import Payloads
 from lokki.runtime.slices import firsts
 from lokki.runtime.units import TaskUnit

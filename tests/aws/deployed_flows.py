@@ -156,10 +156,10 @@ def secretive(token: Secret[str]):
 @step(job_type="batch", vcpu=1, memory_mb=2048)
 def weigh(number, switch, hold):
     print("weighing", number)
-    while os.path.exists(hold):
-        time.sleep(0.02)
     if number == 1 and os.path.exists(switch):
         raise ValueError(f"cannot weigh {number}")
+    while number and os.path.exists(hold):
+        time.sleep(0.02)
     return number
 
 

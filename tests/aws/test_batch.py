@@ -94,7 +94,7 @@ def test_a_deploy_leaves_the_job_definitions_of_earlier_runs(weighing, weighed, 
         assert ended(weighed, run_id).status == "succeeded"
 
 
-def test_jobs_of_a_durable_function_are_cancelled_with_their_run_and_only_failed_ones_run_again(
+def test_jobs_of_a_durable_function_end_with_their_run_and_only_those_without_a_result_run_again(
     weighing, switch, hold
 ):
     settings = {"aws.target": "durable", "lambda.package_type": "image"}
@@ -105,24 +105,30 @@ def test_jobs_of_a_durable_function_are_cancelled_with_their_run_and_only_failed
     def jobs(run_id):
         named = {"name": "JOB_NAME", "values": [f"weigh-{run_id}-*"]}
         every = batch.list_jobs(jobQueue=queue, filters=[named])["jobSummaryList"]
-        return sorted((each["jobName"][-1], each["status"]) for each in every)
+        return {int(each["jobName"][-1]): each["status"] for each in every}
+
+    def waits(run_id, wanted):
+        while jobs(run_id) != wanted:
+            time.sleep(0.05)
 
     with opened(cloud.config(**settings)) as place:
         held = begin(place, "weighing", count=2, hold=str(hold))
-        while not (status := {status for _, status in jobs(held)}) or status != {"RUNNING"}:
-            time.sleep(0.05)
-        assert place.run(held).stages[1].total == 2
+        waits(held, {0: "SUCCEEDED", 1: "RUNNING"})
+        weigh = place.run(held).stages[1]
+        assert (weigh.total, weigh.succeeded, weigh.failed, weigh.finished) == (2, 1, 0, None)
         place.request_cancel(held)
         assert ended(place, held).status == "cancelled"
-        while {status for _, status in jobs(held)} != {"FAILED"}:
-            time.sleep(0.05)
-        hold.unlink()
-        failed = ended(place, begin(place, "weighing", count=2, switch=str(switch)))
+        waits(held, {0: "SUCCEEDED", 1: "FAILED"})
+
+        given = {"count": 3, "switch": str(switch), "hold": str(hold)}
+        failed = ended(place, begin(place, "weighing", **given))
         assert (failed.status, failed.error.message) == ("failed", "cannot weigh 1")
+        while jobs(failed.id)[2] != "FAILED":
+            time.sleep(0.05)
         stored = place.wait(place.executions.done_items, "weighing", failed.id, 1)
+        hold.unlink()
         with off(switch):
             planned = place.plan(failed.id, ResumeOptions())
             again = ended(place, place.resume(planned, f"run-{next(NAMES)}").id)
-        assert (again.status, place.result(again.id)) == ("succeeded", 1)
-        left = [str(number) for number in range(2) if number not in stored]
-        assert jobs(again.id) == [(number, "SUCCEEDED") for number in left]
+        assert (again.status, place.result(again.id)) == ("succeeded", 2)
+        assert jobs(again.id) == dict.fromkeys({0, 1, 2} - stored, "SUCCEEDED")
