@@ -20,22 +20,29 @@ pytestmark = pytest.mark.timeout(180)
 
 
 @pytest.fixture
-def weighing(rehearsal, dependencies, tmp_path):
-    """A function that deploys the flow, with a queue that was there before, and its image."""
-    built = dependencies.into(tmp_path / "built")
-    cloud = Cloud(rehearsal.endpoint, built, [])
-    batch, queue = cloud.client("batch"), f"queue-{next(NAMES)}"
-    role = cloud.client("iam").create_role(RoleName=f"{queue}-role", AssumeRolePolicyDocument="{}")
+def queue(rehearsal):
+    """A queue that was there before."""
+    cloud, name = Cloud(rehearsal.endpoint, "", []), f"queue-{next(NAMES)}"
+    batch = cloud.client("batch")
+    role = cloud.client("iam").create_role(RoleName=f"{name}-role", AssumeRolePolicyDocument="{}")
     made = batch.create_compute_environment(
-        computeEnvironmentName=f"{queue}-environment",
+        computeEnvironmentName=f"{name}-environment",
         type="UNMANAGED",
         state="ENABLED",
         serviceRole=role["Role"]["Arn"],
     )
     order = [{"order": 1, "computeEnvironment": made["computeEnvironmentArn"]}]
     batch.create_job_queue(
-        jobQueueName=queue, state="ENABLED", priority=1, computeEnvironmentOrder=order
+        jobQueueName=name, state="ENABLED", priority=1, computeEnvironmentOrder=order
     )
+    return name
+
+
+@pytest.fixture
+def weighing(rehearsal, dependencies, tmp_path, queue):
+    """A function that deploys the flow, and its image."""
+    built = dependencies.into(tmp_path / "built")
+    cloud = Cloud(rehearsal.endpoint, built, [])
 
     def deploy(**settings):
         cloud.deploy(flows.weighing, **{"batch.job_queue": queue}, **settings)
@@ -95,12 +102,11 @@ def test_a_deploy_leaves_the_job_definitions_of_earlier_runs(weighing, weighed, 
 
 
 def test_jobs_of_a_durable_function_end_with_their_run_and_only_those_without_a_result_run_again(
-    weighing, switch, hold
+    weighing, queue, switch, hold
 ):
     settings = {"aws.target": "durable", "lambda.package_type": "image"}
     cloud = weighing(**settings)
     batch = cloud.client("batch")
-    (queue,) = (each["jobQueueName"] for each in batch.describe_job_queues()["jobQueues"])
 
     def jobs(run_id):
         named = {"name": "JOB_NAME", "values": [f"weigh-{run_id}-*"]}

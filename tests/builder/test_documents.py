@@ -167,7 +167,15 @@ DURABLE = {
     **{name: value for name, value in OPTIONS.items() if name != "aws.map"},
 }
 FLOWS["durable"] = (in_slices, DURABLE)
-FLOWS["durable_jobs"] = (in_jobs, {**COMPUTE, "aws.target": "durable"})
+FLOWS["durable-jobs"] = (
+    in_jobs,
+    {
+        "aws.target": "durable",
+        "batch.subnets": "subnet-0a1b2c3d",
+        "batch.security_groups": "sg-0a1b2c3d",
+        "batch.gpu_job_queue": "gpus",
+    },
+)
 FLOWS["options"] = (everything, {**QUEUE, **OPTIONS})
 
 

@@ -172,7 +172,7 @@ def too_many(folder: str, count: int = 40):
 @flow
 def skipping(folder: str, count: int = 6):
     mapped = counted().map(odd_fails, batch_size=3, tolerated_failures=0.5)
-    return mapped.next(squared).next(times_ten).agg(summary)
+    return mapped.next(squared).next(noted).agg(summary)
 
 
 @step
