@@ -67,10 +67,14 @@ class MapStage:
 
     def tolerates(self, failures: int, count: int) -> bool:
         """Whether the map may continue when ``failures`` of its ``count`` items have failed."""
-        limit = self.tolerated_failures
-        if isinstance(limit, float):
-            return failures == 0 or failures / count <= limit
-        return failures <= limit
+        return tolerates(self.tolerated_failures, failures, count)
+
+
+def tolerates(limit: int | float, failures: int, count: int) -> bool:
+    """Whether so many failures, of ``count`` items, are within a limit as a number or a part."""
+    if isinstance(limit, float):
+        return failures == 0 or failures / count <= limit
+    return failures <= limit
 
 
 Stage = TaskStage | MapStage

@@ -6,8 +6,9 @@ requests beside it.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any, TypeAlias
 
 from lokki.aws import stack
 from lokki.aws.account import Account
@@ -31,6 +32,9 @@ from lokki.model import structure
 from lokki.model.failure import Failure
 from lokki.runtime import job_record
 from lokki.runtime.payloads import Payloads
+
+Ask: TypeAlias = Callable[..., Awaitable[Answer]]
+"""Makes a request of Lambda with these parameters."""
 
 _PAGE = 1_000
 """Events of a history, or executions, per request."""
@@ -115,9 +119,10 @@ class DurableFunctions:
         """What is known of an execution. Raises ExecutionDoesNotExist."""
         arn = (await self._found(function, run_id))["DurableExecutionArn"]
         execution = await self._execution(arn)
-        done = operations([each async for each in self._events(arn)])
+        ask = partial(self._ask, "get_durable_execution_history")
+        done = operations([each async for each in events(ask, arn)])
         version = execution.get("Version", "")
-        outline = outline_of(flow, done, version) or Outline(machine_of(flow, [], version), {})
+        outline = outline_of(flow, done, version) or Outline(machine_of(flow, [], version), {}, {})
         stages = begun(outline.machine, done)
         broken = stages[-1:] if execution["Status"] not in ("RUNNING", "SUCCEEDED") else []
         recorded = {
@@ -142,26 +147,11 @@ class DurableFunctions:
         answer: Answer = await self._ask("get_durable_execution", DurableExecutionArn=arn)
         return answer
 
-    async def _events(self, arn: str) -> AsyncIterator[Answer]:
-        operation, about = "get_durable_execution_history", {"DurableExecutionArn": arn}
-        async for page in self._pages(operation, **about, IncludeExecutionData=True):
-            for each in page["Events"]:
-                yield each
-
     async def _listed(self, function: str, **wanted: Any) -> AsyncIterator[Answer]:
-        operation = "list_durable_executions_by_function"
-        async for page in self._pages(operation, FunctionName=function, **wanted):
+        ask = partial(self._ask, "list_durable_executions_by_function")
+        async for page in _pages(ask, FunctionName=function, **wanted):
             for each in page.get("DurableExecutions", ()):
                 yield each
-
-    async def _pages(self, operation: str, **given: Any) -> AsyncIterator[Answer]:
-        more: dict[str, Any] = {}
-        while True:
-            page = await self._ask(operation, MaxItems=_PAGE, **given, **more)
-            yield page
-            if not page.get("NextMarker"):
-                return
-            more = {"Marker": page["NextMarker"]}
 
     async def _ask(self, operation: str, **given: Any) -> Any:
         try:
@@ -171,6 +161,23 @@ class DurableFunctions:
                 gone = _NO_EXECUTION if "DurableExecutionArn" in given else _NO_FUNCTION
                 raise AwsError(str(error), gone) from error
             raise
+
+
+async def events(ask: Ask, arn: str) -> AsyncIterator[Answer]:
+    """The history of an execution; ``ask`` asks for a page of it."""
+    async for page in _pages(ask, DurableExecutionArn=arn, IncludeExecutionData=True):
+        for each in page["Events"]:
+            yield each
+
+
+async def _pages(ask: Ask, **given: Any) -> AsyncIterator[Answer]:
+    more: dict[str, Any] = {}
+    while True:
+        page = await ask(MaxItems=_PAGE, **given, **more)
+        yield page
+        if not page.get("NextMarker"):
+            return
+        more = {"Marker": page["NextMarker"]}
 
 
 async def _recorded(payloads: Payloads, run_id: str, stage: Outlined, *, runs: bool) -> Recorded:

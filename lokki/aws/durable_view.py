@@ -18,6 +18,7 @@ from lokki.model import structure
 from lokki.model.failure import Failure
 from lokki.model.structure import Structure
 from lokki.runtime.event import OUTLINE
+from lokki.stages import tolerates
 
 _STATUSES = {"STOPPED": "ABORTED"}
 """Statuses under which Step Functions has what durable functions name otherwise."""
@@ -36,10 +37,14 @@ def machine_of(flow: str, stages: Structure, version: str) -> Machine:
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """A flow as an execution has recorded it; ``last``: the step that ends the items of a stage."""
+    """A flow as an execution has recorded it.
+
+    By stage, ``last`` is the step that ends its items, ``tolerated`` which failures it tolerates.
+    """
 
     machine: Machine
     last: Mapping[str, str]
+    tolerated: Mapping[str, int | float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +63,8 @@ def outline_of(flow: str, done: Sequence[Operation], version: str) -> Outline | 
     about = json.loads(recorded)
     stages = structure.loaded(about["structure"])
     last = {stage.name: called[-1] for stage, called in zip(stages, about["called"], strict=True)}
-    return Outline(machine_of(flow, stages, version), last)
+    tolerated = {stage.name: limit for stage, limit in zip(stages, about["tolerated"], strict=True)}
+    return Outline(machine_of(flow, stages, version), last, tolerated)
 
 
 def description(execution: Answer) -> dict[str, Any]:
@@ -91,17 +97,22 @@ def observation(
     """What is known of an execution."""
     machine = outline.machine
     calls = [each for each in done if each.is_call]
-    maps = {
-        stage.name: {
-            "status": described["status"],
-            "itemCounts": _counts(outline, stage, calls, total, recorded.get(stage.name)),
-        }
+    counts = {
+        stage.name: _counts(outline, stage, calls, total, recorded.get(stage.name))
         for stage in machine.stages
         if stage.label is not None and (total := _total(machine, stage, calls)) is not None
     }
+    maps = {
+        name: {"status": described["status"], "itemCounts": each} for name, each in counts.items()
+    }
+    exceeded = frozenset(
+        name
+        for name, each in counts.items()
+        if not tolerates(outline.tolerated[name], each["failed"], each["total"])
+    )
     events = _events(machine, done, succeeded=described["status"] == "SUCCEEDED")
     failures = {name: each.failures for name, each in recorded.items()}
-    return Observation(described, machine, sorted(events, key=_at), maps, failures)
+    return Observation(described, machine, sorted(events, key=_at), maps, failures, exceeded)
 
 
 def begun(machine: Machine, done: Sequence[Operation]) -> list[Outlined]:

@@ -87,13 +87,17 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What is known of an execution: the newest map run by label, the failures by stage."""
+    """What is known of an execution: the newest map run by label, the failures by stage.
+
+    ``exceeded``: the maps that run on with more failures than they tolerate.
+    """
 
     execution: Answer
     machine: Machine
     events: Sequence[Answer]
     maps: Mapping[str, Answer]
     failures: Mapping[str, Sequence[Failure]]
+    exceeded: frozenset[str] = frozenset()
 
 
 def machine_of(definition: str, deployed: float | None = None) -> Machine | None:
@@ -256,7 +260,7 @@ def _resumes(events: Sequence[Answer]) -> Iterator[Resume]:
 def _stage(
     observation: Observation, stage: Outlined, times: _Times, *, ended: bool, now: float
 ) -> Stage:
-    broken = times.left is None and ended
+    broken = times.left is None and (ended or stage.name in observation.exceeded)
     failures = observation.failures.get(stage.name, ())
     end = times.left or (observation.execution["stopDate"].timestamp() if ended else now)
     counts = _counts(observation, stage, times, failures, broken=broken)

@@ -8,6 +8,7 @@ from typing import Any
 
 import anyio
 
+from lokki.aws.durable_functions import events
 from lokki.aws.durable_history import Operation, named_error, operations
 from lokki.graph import FlowGraph
 from lokki.model.failure import Failure
@@ -17,7 +18,6 @@ from lokki.runtime.payloads import MapFailed, Payloads
 from lokki.stages import MapStage
 
 _POLL_INTERVAL = 0.1
-_PAGE = 1_000
 
 
 async def execute(
@@ -52,7 +52,8 @@ async def execute(
     failures: list[Failure] = []
     for call in graph.calls:
         failures += await payloads.failures(run_id, call.name)
-    done = operations(await history(functions, execution))
+    history = events(functions.get_durable_execution_history, execution)
+    done = operations([each async for each in history])
     seconds = (described["EndTimestamp"] - described["StartTimestamp"]).total_seconds()
     flow = arn.split(":")[6]
     return Rehearsed(
@@ -75,20 +76,6 @@ async def _ended(functions: Any, execution: str) -> Any:
         if described["Status"] != "RUNNING":
             return described
         await anyio.sleep(_POLL_INTERVAL)
-
-
-async def history(functions: Any, execution: str) -> list[Mapping[str, Any]]:
-    """All events of an execution."""
-    events: list[Mapping[str, Any]] = []
-    more: dict[str, Any] = {}
-    while True:
-        page = await functions.get_durable_execution_history(
-            DurableExecutionArn=execution, IncludeExecutionData=True, MaxItems=_PAGE, **more
-        )
-        events += page["Events"]
-        if not page.get("NextMarker"):
-            return events
-        more = {"Marker": page["NextMarker"]}
 
 
 def _rows(graph: FlowGraph[Any], done: Sequence[Operation]) -> list[StateRow]:

@@ -288,9 +288,14 @@ def _next_look(found: str, _: int) -> WaitForConditionDecision:
 
 
 def _outline(graph: FlowGraph[Any], _: Any) -> str:
-    """The structure of a flow, and the steps that are called by themselves, by stage; as JSON."""
+    """The structure of a flow as JSON.
+
+    By stage, also the steps that are called by themselves, and the failures that it tolerates.
+    """
     called = [[unit.name for unit in units_of(graph, stage)] for stage in graph.stages]
-    return json.dumps({"structure": structure.dumped(graph.structure), "called": called})
+    tolerated = [getattr(stage, "tolerated_failures", 0) for stage in graph.stages]
+    about = {"structure": structure.dumped(graph.structure), "called": called}
+    return json.dumps({**about, "tolerated": tolerated})
 
 
 class _Tries:

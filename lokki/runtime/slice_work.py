@@ -48,6 +48,7 @@ class SliceWork(Work):
         assert event.slice is not None
         self._slice: Slice = event.slice
         self._seconds_left = seconds_left
+        self._seconds = seconds_left() if seconds_left else 0.0
         self._longest = 0.0
         self._at = self._slice.first
         self._failed: list[int] = []
@@ -90,7 +91,9 @@ class SliceWork(Work):
     @property
     def _has_time(self) -> bool:
         """Whether the next item has time, if it takes as long as the others."""
-        return self._seconds_left is None or has_time(self._seconds_left(), self._longest)
+        if self._seconds_left is None:
+            return True
+        return has_time(self._seconds_left(), self._longest, self._seconds)
 
     # ---- items that are put off ------------------------------------------------------------------
 

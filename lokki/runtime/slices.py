@@ -21,7 +21,9 @@ operations an item from 10,000 items on."""
 MOST_SLICES = 1_000
 """Of a map: each attempt of a slice is two operations more."""
 _SPARE_SECONDS = 3.0
-"""To report before the process is ended."""
+_SPARE_PART = 0.1
+"""To report before the process is ended: a tenth of its time, which is enough for a request or two,
+but no more seconds than that. An end by the clock costs the process, and no item an attempt."""
 _LONGER = 1.5
 """How much longer than the longest item so far the next one may take."""
 
@@ -40,16 +42,20 @@ def firsts(count: int, size: int, step: str) -> range:
     return range(0, count, size or max(1, ceil(count / USUAL_SLICES)))
 
 
-def has_time(left: float, longest: float) -> bool:
+def has_time(left: float, longest: float, whole: float) -> bool:
     """Whether a process with so many seconds left has time for the next item of its slice.
 
-    ``longest``: the seconds of the longest item so far.
+    ``longest``: the seconds of the longest item so far; ``whole``: those that the process had.
     """
-    return left > _LONGER * longest + _SPARE_SECONDS
+    return left > _LONGER * longest + _spare(whole)
 
 
 def items_in(seconds: float, of_item: float) -> int:
     """How many items a process does that has so many seconds; any number if they take none."""
     if not of_item:
         return sys.maxsize
-    return max(1, ceil((seconds - _SPARE_SECONDS) / of_item - _LONGER))
+    return max(1, ceil((seconds - _spare(seconds)) / of_item - _LONGER))
+
+
+def _spare(whole: float) -> float:
+    return min(_SPARE_SECONDS, _SPARE_PART * whole)

@@ -11,13 +11,17 @@ from lokki.location import in_library
 from lokki.model.run import FailureGroup, StackFrame
 from lokki.store.texts import shortened
 
-_NUMBER = re.compile(r"0x[0-9a-fA-F]+|\d+(?:\.\d+)*")
+_UUID = r"\b[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\b"
+_NUMBER = re.compile(rf"{_UUID}|0x[0-9a-fA-F]+|\d+(?:\.\d+)*")
 _HEAD = "Traceback (most recent call last):"
 _FRAME = re.compile(r'^[ |]*File "([^"]+)", line (\d+), in (.+)$', re.MULTILINE)
 
 
 def folded(message: str) -> str:
-    """A message with its numbers, addresses and versions as ``N``."""
+    """A message with its numbers, addresses, versions and UUIDs as ``N``.
+
+    The ids of requests, which AWS names with the end of a process, are UUIDs.
+    """
     return _NUMBER.sub("N", message)
 
 

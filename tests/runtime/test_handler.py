@@ -304,12 +304,13 @@ def bucket(aws, monkeypatch):
 def handler(bucket, monkeypatch):
     made = []
 
-    def make(step_name, of=handled, built=None, milliseconds=60_000):
+    def make(step_name, of=handled, built=None, milliseconds=(60_000,)):
         monkeypatch.setenv("LOKKI_STEP_NAME", step_name)
         monkeypatch.setenv("LOKKI_MODULE_NAME", __name__)
         monkeypatch.setenv("LOKKI_ARTIFACT_BUCKET", BUCKET)
         made.append(Handler(of.name, dumped(built or of().structure)))
-        left = {"get_remaining_time_in_millis": lambda: milliseconds}
+        times = itertools.chain(milliseconds, itertools.repeat(milliseconds[-1]))
+        left = {"get_remaining_time_in_millis": times.__next__}
         return lambda event: made[-1](event, SimpleNamespace(aws_request_id="request-1", **left))
 
     yield make
@@ -356,7 +357,9 @@ def test_previews_are_not_made_where_they_are_switched_off(handler, bucket, monk
     assert bucket.keys("showing/runs/r1/previews.d") == []
 
 
-@pytest.mark.parametrize(("milliseconds", "done"), [(60_000, 3), (2_000, 1)])
+@pytest.mark.parametrize(
+    ("milliseconds", "done"), [((60_000,), 3), ((60_000, 2_000), 1), ((2_000,), 3)]
+)
 def test_a_slice_ends_before_the_time_of_its_process_does(handler, milliseconds, done):
     listed = handler("get_items")({**event({}, limit=3), "cut": 3})["input"]
     (first, start, end) = listed["cuts"][0]
@@ -481,7 +484,7 @@ def test_an_item_has_the_whole_time_of_a_process_before_it_is_too_slow(handler, 
 
 
 def test_a_slice_without_time_for_its_rest_does_not_forget_what_was_put_off(handler, bucket):
-    work_on = handler("work", milliseconds=0)
+    work_on = handler("work", milliseconds=(0,))
     with pytest.raises(Exception, match="the service is busy"):
         work_on(slice_event(bucket, ["busy", 1, 2], 0))
     assert CALLS == [("busy", 1)]

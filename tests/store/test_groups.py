@@ -45,6 +45,13 @@ def test_messages_that_differ_in_their_versions_or_addresses_of_hosts_are_alike(
     assert folded(f"no route to {one}:80") == folded(f"no route to {other}:80")
 
 
+@given(st.uuids(), st.uuids())
+def test_messages_that_differ_in_the_ids_of_requests_are_alike(one, other):
+    first, second = (f"RequestId: {each} Error: signal: killed" for each in (one, other))
+    assert folded(first) == folded(second) == "RequestId: N Error: signal: killed"
+    assert group("WorkerDied", first, "") == group("WorkerDied", second, "")
+
+
 @given(st.text())
 def test_folding_is_done_once(message):
     assert folded(folded(message)) == folded(message)

@@ -8,10 +8,11 @@ from __future__ import annotations
 import re
 from functools import wraps
 from inspect import signature
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from lokki.errors import DefinitionError
-from lokki.rehearse.moto_patches.modules import add_resource, moto
+from lokki.rehearse.moto_patches.modules import moto
+from lokki.rehearse.moto_patches.resources import Resource, add_resource
 from lokki.schedule import parse
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 _ONCE = re.compile(r"at\(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\)")
 _models = moto("scheduler.models")
-_Base: Any = moto("core.common_models").CloudFormationModel
+_GROUP = "default"
 
 
 def change(platform: Platform) -> None:
@@ -46,47 +47,18 @@ def _checked(method: Any) -> Any:
     return check
 
 
-class _Schedule(_Base):  # type: ignore[misc]
-    def __init__(self, name: str, group: str, arn: str) -> None:
-        self.name, self.group, self.arn = name, group, arn
-
-    @property
-    def physical_resource_id(self) -> str:
-        return self.name
-
-    @staticmethod
-    def cloudformation_name_type() -> str:
-        return "Name"
-
-    @staticmethod
-    def cloudformation_type() -> str:
-        return "AWS::Scheduler::Schedule"
+class _Schedule(Resource):
+    TYPE = "AWS::Scheduler::Schedule"
 
     @classmethod
-    def has_cfn_attr(cls, attr: str) -> bool:
-        return attr == "Arn"
-
-    def get_cfn_attribute(self, attribute_name: str) -> str:
-        return self.arn
-
-    @classmethod
-    def create_from_cloudformation_json(
-        cls,
-        resource_name: str,
-        cloudformation_json: Any,
-        account_id: str,
-        region_name: str,
-        **more: Any,
-    ) -> _Schedule:
-        given = cloudformation_json["Properties"]
-        group = given.get("GroupName", "default")
-        made = _models.scheduler_backends[account_id][region_name].create_schedule(
+    def made(cls, name: str, given: Any, place: tuple[str, str]) -> Self:
+        made = _backend(place).create_schedule(
             given.get("Description", ""),
             given.get("EndDate"),
             given["FlexibleTimeWindow"],
-            group,
+            _GROUP,
             given.get("KmsKeyArn"),
-            given.get("Name", resource_name),
+            given.get("Name", name),
             given["ScheduleExpression"],
             given.get("ScheduleExpressionTimezone"),
             given.get("StartDate"),
@@ -94,26 +66,17 @@ class _Schedule(_Base):  # type: ignore[misc]
             given["Target"],
             None,
         )
-        return cls(made.name, group, made.arn)
+        return cls(made.name, made.arn)
 
-    @classmethod
-    def update_from_cloudformation_json(
-        cls,
-        original_resource: _Schedule,
-        new_resource_name: str,
-        cloudformation_json: Any,
-        account_id: str,
-        region_name: str,
-    ) -> _Schedule:
-        backend = _models.scheduler_backends[account_id][region_name]
-        backend.delete_schedule(original_resource.group, original_resource.name)
-        return cls.create_from_cloudformation_json(
-            new_resource_name, cloudformation_json, account_id, region_name
-        )
+    def changed(self, name: str, given: Any, place: tuple[str, str]) -> Self:
+        self.remove(self.physical_resource_id, place)
+        return self.made(name, given, place)
 
-    @classmethod
-    def delete_from_cloudformation_json(
-        cls, resource_name: str, cloudformation_json: Any, account_id: str, region_name: str
-    ) -> None:
-        backend = _models.scheduler_backends[account_id][region_name]
-        backend.delete_schedule("default", resource_name)
+    @staticmethod
+    def remove(name: str, place: tuple[str, str]) -> None:
+        _backend(place).delete_schedule(_GROUP, name)
+
+
+def _backend(place: tuple[str, str]) -> Any:
+    account, region = place
+    return _models.scheduler_backends[account][region]
