@@ -67,17 +67,9 @@ def tolerant(count: int, switch: str = "/nowhere", hold: str = "/nowhere"):
     return numbers().map(crunch, tolerated_failures=2).next(pair).agg(total)
 
 
-@step
-def grind(number, switch, hold):
-    """The first item waits as long as there is a file of this name."""
-    while number == 0 and os.path.exists(hold):
-        time.sleep(0.02)
-    return crunch.fn(number, switch)
-
-
 @flow(target="durable")
 def sliced(count: int, switch: str = "/nowhere", hold: str = "/nowhere"):
-    return numbers().map(grind, batch_size=4).next(pair).agg(total)
+    return numbers().map(crunch, batch_size=4).next(pair).agg(total)
 
 
 @flow

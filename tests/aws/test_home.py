@@ -64,8 +64,8 @@ class Here:
 
         return self.place.wait(work)
 
-    def push(self, run_id):
-        observation = self.place.wait(self.place.executions.observe, "crunching", run_id)
+    def push(self, run_id, flow="crunching"):
+        observation = self.place.wait(self.place.executions.observe, flow, run_id)
         book = Journal(self.journal)
         try:
 
