@@ -195,7 +195,7 @@ def execution_view(observation: Observation, now: float) -> Run:
         error=_error(observation, stages) if run.status == "failed" else None,
         resumes=list(_resumes(observation.events)),
         tags=tags_of(description),
-        no_cache=NO_CACHE in json.loads(description.get("input") or "{}"),
+        no_cache=NO_CACHE in shown_json(description.get("input") or "{}"),
     )
 
 
@@ -211,7 +211,7 @@ def shown_params_of(description: Answer) -> dict[str, Any]:
 
 def tags_of(description: Answer) -> list[str]:
     """The tags of a run, from the input of its execution."""
-    tags: list[str] = json.loads(description.get("input") or "{}").get(TAGS, [])
+    tags: list[str] = shown_json(description.get("input") or "{}").get(TAGS, [])
     return tags
 
 
