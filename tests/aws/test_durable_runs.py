@@ -114,7 +114,7 @@ def test_an_id_that_is_too_long_for_a_durable_execution_is_refused(place):
 @pytest.mark.parametrize("flow", ["crunching", "sliced"])
 def test_each_flow_is_started_listed_cancelled_and_resumed_as_it_is_deployed(mixed, hold, flow):
     run_id = begin(mixed, flow, count=2, hold=str(hold))
-    assert mixed.find("last").id == run_id
+    assert mixed.find("last", flow).id == run_id
     assert run_id in [run.id for run in mixed.runs(RunFilter(limit=50)).runs]
     mixed.request_cancel(run_id)
     hold.unlink()
