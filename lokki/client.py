@@ -247,7 +247,8 @@ class ServerRun:
     def logs(self, *, follow: bool = False, **filters: Any) -> Iterator[dict[str, Any]]:
         """What its steps printed and logged; with ``follow``, until the run ends.
 
-        ``filters`` are ``step``, ``item``, ``attempt``, ``level``, ``since`` and ``until``.
+        ``filters`` are ``step``, ``item``, ``attempt``, ``level``, ``since``, ``until`` and
+        ``search``, a part of the message.
         """
         wanted = {name: value for name, value in filters.items() if value is not None}
         after, goes_on, patience = 0, True, self._client.patience()

@@ -153,6 +153,8 @@ class Conformance:
         assert [line.message for line in world.backend.lines(run, item=2, level="INFO")] == [
             "checked 2"
         ]
+        found = world.backend.lines(run, search="CHECKED 2", level="INFO")
+        assert [(line.item, line.message) for line in found] == [(2, "checked 2")]
         assert list(world.backend.lines(run, after=world.backend.last_line(run))) == []
         assert list(world.backend.lines(run, until=seconds("2020-01-01T00:00:00Z"))) == []
 

@@ -76,6 +76,7 @@ class Backend(Protocol):
         level: str = "DEBUG",
         since: float | None = None,
         until: float | None = None,
+        search: str | None = None,
         after: int = 0,
     ) -> Iterator[LogLine]:
         """What a run's steps printed and logged, like `History.lines`."""

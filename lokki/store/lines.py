@@ -25,9 +25,10 @@ _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A filter for lines: by step, item, attempt and time, and from ``level`` up.
+    """A filter for lines: by step, item, attempt, time and text, and from ``level`` up.
 
-    Times are seconds since the epoch; a level with another name counts as INFO.
+    Times are seconds since the epoch; a level with another name counts as INFO. ``search`` is part
+    of a message, in upper or lower case.
     """
 
     step: str | None = None
@@ -36,6 +37,7 @@ class Wanted:
     level: str = "DEBUG"
     since: float | None = None
     until: float | None = None
+    search: str | None = None
 
     def condition(self) -> tuple[str, list[Any]]:
         """The SQL condition for rows that may have such lines, to append to another one."""
@@ -48,6 +50,10 @@ class Wanted:
             asked.append(("first <= ?", self.until))
         return "".join(f" AND {text}" for text, _ in asked), [value for _, value in asked]
 
+    def may_be_in(self, packed: str) -> bool:
+        """Whether a packed row may have lines with the text; far cheaper than to unpack it."""
+        return self.search is None or _encode(self.search)[1:-1].lower() in packed.lower()
+
     def has(self, line: LogLine) -> bool:
         """Whether a line matches."""
         return (
@@ -57,6 +63,7 @@ class Wanted:
             and (self.attempt is None or line.attempt == self.attempt)
             and (self.since is None or line.at >= self.since)
             and (self.until is None or line.at <= self.until)
+            and (self.search is None or self.search.lower() in line.message.lower())
         )
 
 

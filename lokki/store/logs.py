@@ -34,7 +34,7 @@ class Logs:
         wish, row = Wanted(**wanted), row_of(after)
         while True:
             rows = self._log_rows(run_id, wish, "id >= ?", "ASC", row)
-            for found in rows:
+            for found in _promising(rows, wish):
                 for line in unpack(*found):
                     if line.id > after and wish.has(line):
                         yield line
@@ -53,7 +53,7 @@ class Logs:
         row, last = row_of(end), deque[LogLine]()
         while True:
             rows = self._log_rows(run_id, wish, "id <= ?", "DESC", row)
-            for found in rows:
+            for found in _promising(rows, wish):
                 for line in reversed(list(unpack(*found))):
                     if line.id < end and wish.has(line):
                         last.appendleft(line)
@@ -70,3 +70,8 @@ class Logs:
             f" ORDER BY id {order} LIMIT {_PAGE}",
             (run_id, row, *values),
         )
+
+
+def _promising(rows: list[Any], wish: Wanted) -> Iterator[Any]:
+    """The rows that may have such lines."""
+    return (row for row in rows if wish.may_be_in(row[-1]))

@@ -7,12 +7,14 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
 from socket import gethostname
+from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI
 from fastapi.middleware.gzip import GZipMiddleware
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CollectorRegistry
+from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from lokki.config import Config
@@ -39,6 +41,15 @@ from lokki_server.service import Service, opened
 from lokki_server.starts import Starts
 
 _STATIC = Path(__file__).parent / "static"
+
+
+class _Assets(StaticFiles):
+    """The dashboard's files: a browser keeps them, and asks each time whether they have changed."""
+
+    def file_response(self, *args: Any, **options: Any) -> Response:
+        response = super().file_response(*args, **options)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
 
 
 def listed(texts: str | None) -> list[str]:
@@ -92,7 +103,7 @@ def create_app(
         app.include_router(part.router)
     for router in _ROUTERS_OF_RUNS:
         app.include_router(router)
-    app.mount("/static", StaticFiles(directory=_STATIC), name="static")
+    app.mount("/static", _Assets(directory=_STATIC), name="static")
 
     @app.get("/", include_in_schema=False)
     @app.get("/ui/{rest:path}", include_in_schema=False)

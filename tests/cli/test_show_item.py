@@ -158,7 +158,8 @@ def test_the_first_rows_of_a_data_frame(done, terminal):
     (terminal / "frames.py").write_text(
         "import polars as pl\nfrom lokki import flow, step\n\n"
         "@step\ndef sites():\n    return ['marsh']\n\n"
-        "@step\ndef counted(site):\n    return pl.DataFrame({'site': site, 'birds': range(25)})\n\n"
+        "@step\ndef counted(site):\n"
+        "    return pl.DataFrame({'site': site, 'birds': range(25), 'share': 2 / 3})\n\n"
         "@flow\ndef frames():\n    return sites().map(counted)\n\n"
         "@flow\ndef one():\n    return counted('lake')\n"
     )
@@ -167,7 +168,11 @@ def test_the_first_rows_of_a_data_frame(done, terminal):
     assert (code, err) == (0, "")
     kind, head, first, *others, cut = out.partition("output\n")[2].splitlines()
     assert kind.startswith("  polars.dataframe.frame.DataFrame, ")
-    assert (head.split(), first.split(), len(others)) == (["site", "birds"], ["marsh", "0"], 19)
+    assert (head.split(), first.split(), len(others)) == (
+        ["site", "birds", "share"],
+        ["marsh", "0", "0.666667"],
+        19,
+    )
     assert cut.strip() == "the first 20 of 25 rows"
 
     assert done("run", "frames.py:one")[0] == 0

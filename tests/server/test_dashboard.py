@@ -372,6 +372,19 @@ def test_the_log_begins_at_its_end_and_goes_back(opened, server):
     expect(earlier).to_be_visible()
 
 
+def test_a_log_is_searched_beyond_the_lines_that_were_loaded(opened, server):
+    run = server.ran("speaking", count=1900)["id"]
+    page = opened()
+    page.goto(f"/ui/runs/{run}/logs?step=speak")
+    last = server.get(f"/runs/{run}/logs", step="speak", tail=True, limit=1)["lines"][0]["message"]
+    page.get_by_label("Text").fill(last.upper())
+    page.get_by_label("Text").press("Enter")
+    shown = page.get_by_role("log").locator(".line-text")
+    expect(shown).to_have_text([last])
+    expect(page.get_by_role("log").locator("mark")).to_have_text([last])
+    expect(page).to_have_url(re.compile(r"step=speak&search=LINE"))
+
+
 def test_the_log_is_downloaded_as_it_is_filtered(opened, server):
     run = server.ran("speaking", count=5500)["id"]
     page = opened()

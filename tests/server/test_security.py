@@ -64,6 +64,14 @@ def test_every_answer_has_the_headers(server, path, status):
     assert has_headers(answer)
 
 
+def test_a_browser_keeps_files_and_asks_whether_they_have_changed(server):
+    first = server.client.get("/static/js/main.js")
+    known = {"If-None-Match": first.headers["ETag"]}
+    again = server.client.get("/static/js/main.js", headers=known)
+    assert (first.headers["Cache-Control"], again.status_code) == ("no-cache", 304)
+    assert (again.headers["Cache-Control"], again.content) == ("no-cache", b"")
+
+
 @pytest.mark.parametrize(
     "host",
     ["evil.example", "evil.example:8765", "127.0.0.1.evil.example", "", "[", "0.0.0.0", "::1x",

@@ -50,6 +50,11 @@ _LOOK_SECONDS = 0.5
             help="Only lines of this level or above.",
         ),
         click.Option(
+            ["--search"],
+            metavar="TEXT",
+            help="Only lines with this text, in upper or lower case.",
+        ),
+        click.Option(
             ["--since", "--start"],
             type=Ago(),
             help="Only lines written since then: 10m (ago) or 2026-02-03T10:30.",

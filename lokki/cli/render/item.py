@@ -23,6 +23,7 @@ from lokki.model.times import seconds
 
 _MOST_LETTERS = 2_000
 _MOST_LINES = 200
+_WIDEST_FLOAT = 8
 
 
 def show_item(stage: Stage, item: ItemDetail, lines: Iterable[LogLine]) -> None:
@@ -71,11 +72,21 @@ def show_table(preview: Mapping[str, Any], *, stderr: bool = False) -> None:
     """Print the beginning of a DataFrame."""
     table = Table(*(plain(name) for name in preview["columns"]), box=None)
     for row in preview["rows"]:
-        table.add_row(*(Text(plain("" if each is None else str(each))) for each in row))
+        table.add_row(*(Text(plain(_cell(each))) for each in row))
     console = stdout_console(stderr=stderr)
     console.print(Padding(table, (0, 0, 0, 2), expand=False))
     if preview["cut"]:
         console.print(Text(_indented(preview["cut"])), soft_wrap=True)
+
+
+def _cell(value: Any) -> str:
+    """A cell of a table; of a float with many digits, the first six."""
+    if value is None:
+        return ""
+    text = str(value)
+    if not isinstance(value, float) or len(text) <= _WIDEST_FLOAT:
+        return text
+    return f"{value:.6g}" if not 1e6 <= abs(value) < 1e15 else f"{value:.0f}"
 
 
 def _lines(found: Sequence[LogLine]) -> Iterator[str]:

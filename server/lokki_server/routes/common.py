@@ -110,11 +110,14 @@ class LineFilter(BaseModel):
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "DEBUG"
     since: datetime | None = None
     until: datetime | None = None
+    search: str | None = Field(
+        None, max_length=200, description="part of the message, in upper or lower case"
+    )
 
     @property
     def wanted(self) -> Wanted:
         times = seconds(self.since), seconds(self.until)
-        return Wanted(self.step, self.item, self.attempt, self.level, *times)
+        return Wanted(self.step, self.item, self.attempt, self.level, *times, self.search)
 
 
 class LineQuery(LineFilter):

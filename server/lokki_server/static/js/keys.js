@@ -33,7 +33,7 @@ const GROUPS = [
       ["g r", "Runs", () => navigate("/ui/runs")],
       ["g f", "Flows", () => navigate("/ui/flows")],
       ["g s", "Schedules", () => navigate("/ui/schedules")],
-      ["/", "Search runs", search],
+      ["/", "Search runs, or the lines of a log", search],
     ],
   ],
   [

@@ -4,8 +4,8 @@ import { count } from "../time.js";
 const clock = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium" });
 const ESCAPES = /\x1b\[[0-9;]*[A-Za-z]/g;
 
-/** A line of the log; a terminal's colours are left out. */
-export function logLine({ ts: at, step, item, attempt, level, source, message }) {
+/** A line of the log, with `search` marked in it; a terminal's colours are left out. */
+export function logLine({ ts: at, step, item, attempt, level, source, message }, search) {
   const from = item === null || item === undefined ? step : `${step}[${count(item)}]`;
   const again = attempt > 1 ? ` attempt ${attempt}` : "";
   return h(
@@ -18,6 +18,12 @@ export function logLine({ ts: at, step, item, attempt, level, source, message })
     ),
     h("span", { class: "line-level" }, level),
     h("span", { class: "line-from" }, from ?? ""),
-    h("span", { class: "line-text" }, message.replace(ESCAPES, "")),
+    h("span", { class: "line-text" }, marked(message.replace(ESCAPES, ""), search)),
   );
+}
+
+function marked(text, search) {
+  if (!search) return text;
+  const wanted = new RegExp(`(${search.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&")})`, "iu");
+  return text.split(wanted).map((part, index) => (index % 2 ? h("mark", null, part) : part));
 }

@@ -79,7 +79,7 @@ function draw(run, item, steps) {
               role: "region",
               "aria-label": "Log lines of this item",
             },
-            found.map(logLine),
+            found.map((line) => logLine(line)),
           )
         : h("p", { class: "quiet" }, "none");
     },

@@ -13,7 +13,7 @@ const PAGE = 500;
 const MOST = 1000;
 const BURST = 200;
 const NEAR_END = 24;
-const FILTERS = ["step", "level", "item", "attempt"];
+const FILTERS = ["step", "level", "item", "attempt", "search"];
 
 export function logsView({ run: known, match }) {
   let run = known;
@@ -72,6 +72,7 @@ export function logsView({ run: known, match }) {
       ),
     ),
     item: h("input", { id: "logs-item", inputmode: "numeric", size: "7", autocomplete: "off" }),
+    search: h("input", { type: "search", id: "logs-search", maxlength: "200", autocomplete: "off" }),
   };
   const change = () =>
     navigate(
@@ -99,6 +100,7 @@ export function logsView({ run: known, match }) {
       labelled("Step", controls.step),
       labelled("Level", controls.level),
       labelled("Item", controls.item),
+      labelled("Text", controls.search),
       followBox,
       h("button", { type: "button", onclick: () => fromStart() }, "From the start"),
       h("button", { type: "button", onclick: () => newest() }, "Newest"),
@@ -113,16 +115,21 @@ export function logsView({ run: known, match }) {
   const filter = () => Object.fromEntries(FILTERS.map((name) => [name, query.get(name)]));
   const asked = (extra) => withQuery(runPath(run, "logs"), { ...filter(), limit: PAGE, ...extra });
 
-  function fits({ step, level, item, attempt }) {
+  function fits({ step, level, item, attempt, message }) {
     const wanted = (name, value) => !query.get(name) || query.get(name) === String(value);
     const least = LEVELS.indexOf(query.get("level") ?? "DEBUG");
     return (
       wanted("step", step) &&
       wanted("item", item) &&
       wanted("attempt", attempt) &&
-      LEVELS.indexOf(level) >= least
+      LEVELS.indexOf(level) >= least &&
+      message.toLowerCase().includes((query.get("search") ?? "").toLowerCase())
     );
   }
+
+  /** A line that knows its id. */
+  const drawn = (line) =>
+    Object.assign(logLine(line, query.get("search")), { lineId: line.id });
 
   /** The DOM holds a bounded number of lines: the first are removed first. */
   function add(found) {
@@ -143,7 +150,9 @@ export function logsView({ run: known, match }) {
         ? `${count(some)} lines shown${some >= MOST ? ", no more at a time" : ""}`
         : busy
           ? "Loading lines…"
-          : "No lines",
+          : query.get("search")
+            ? "No lines with this text"
+            : "No lines",
     );
     setAttribute(more, "hidden", atEnd || !some ? "" : null);
     setAttribute(before, "hidden", first === null || !some ? "" : null);
@@ -279,9 +288,6 @@ export function logsView({ run: known, match }) {
     close: () => abort.abort(),
   };
 }
-
-/** A line that knows its id. */
-const drawn = (line) => Object.assign(logLine(line), { lineId: line.id });
 
 /** The steps of a run, by its structure. */
 function steps({ structure, stages }) {
