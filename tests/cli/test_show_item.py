@@ -178,5 +178,5 @@ def test_the_first_rows_of_a_data_frame(done, terminal):
     assert done("run", "frames.py:one")[0] == 0
     code, out, err = done("result", "last")
     assert (code, out) == (1, "")
-    assert err.splitlines()[1].split() == ["lake", "0"]
+    assert err.splitlines()[1].split() == ["lake", "0", "0.666667"]
     assert "is not JSON (polars.dataframe.frame.DataFrame, " in err
