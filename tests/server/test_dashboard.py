@@ -261,6 +261,10 @@ def test_the_inner_steps_of_a_map_are_reported_and_counted_while_it_goes_on(
     place.open()
     expect(step.first).to_contain_text("7 done · 2 failed attempts · ")
     expect(step.last).to_have_text(re.compile(r"slow7 done · .+ on average"))
+    stages = page.locator("[aria-label='Graph of the flow'] > li")
+    expect(stages).to_have_text(["numbers", "map8 of 8fragile7, 2 failedslow7", "rests"])
+    expect(stages.first.get_by_role("link")).to_have_attribute("href", re.compile("/0/items/0$"))
+    expect(stages.nth(1).get_by_role("link")).to_have_attribute("href", re.compile("/1/items$"))
     wide = page.evaluate("document.documentElement.scrollWidth > window.innerWidth")
     assert not wide, "it scrolls sideways"
     server.client.post(f"/runs/{run}/cancel", json={})

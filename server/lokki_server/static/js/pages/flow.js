@@ -1,7 +1,7 @@
 import { get, path, post, runPath, withQuery, written } from "../api.js";
 import { watchAws } from "../components/aws.js";
-import { chain } from "../components/chain.js";
 import { parameterForm } from "../components/form.js";
+import { graph } from "../components/graph.js";
 import { recentRuns } from "../components/recent.js";
 import { runsTable } from "../components/runs.js";
 import { schedule } from "../components/schedule.js";
@@ -9,7 +9,6 @@ import { empty, fetched } from "../components/states.js";
 import { trend } from "../components/trend.js";
 import { h } from "../dom.js";
 import { follow } from "../events.js";
-import { stageText } from "../model.js";
 import { navigate } from "../router.js";
 
 const LAST = 10;
@@ -66,7 +65,7 @@ function draw(flow, run, last, past) {
   );
   return [
     flow.doc && h("p", { class: "doc" }, flow.doc),
-    flow.stages && chain(flow.stages.map(stageText)),
+    flow.stages && graphOf(flow.stages),
     h("p", { class: "quiet" }, h("code", null, flow.file)),
     h(
       "div",
@@ -103,6 +102,12 @@ function draw(flow, run, last, past) {
       ),
     ),
   ].filter(Boolean);
+}
+
+function graphOf(stages) {
+  const drawing = graph();
+  drawing.update(stages);
+  return drawing.node;
 }
 
 function startForm(flow, run) {

@@ -1,11 +1,11 @@
 /** The overview of a run: its stages in time, each map as a strip, failures in groups, facts. */
 
 import { written } from "../api.js";
-import { chain } from "../components/chain.js";
+import { graph } from "../components/graph.js";
 import { tags } from "../components/tags.js";
 import { json } from "../components/value.js";
 import { h, keyed } from "../dom.js";
-import { maps, stageText } from "../model.js";
+import { maps } from "../model.js";
 import { when } from "../time.js";
 import { failures } from "./failures.js";
 import { mapCard } from "./map.js";
@@ -14,6 +14,7 @@ import { timeline } from "./timeline.js";
 
 export function overview({ run: first, reload }) {
   const values = shown(first);
+  const drawing = graph();
   const stages = timeline();
   const cards = h("div");
   const parts = new Set();
@@ -26,6 +27,7 @@ export function overview({ run: first, reload }) {
       "section",
       { class: "card", "aria-labelledby": "stages" },
       h("h2", { id: "stages" }, "Stages"),
+      drawing.node,
       stages.node,
     ),
     cards,
@@ -37,6 +39,7 @@ export function overview({ run: first, reload }) {
   return {
     node,
     update(run) {
+      drawing.update(run.structure, run);
       stages.update(run);
       keyed(
         cards,
@@ -82,7 +85,6 @@ function factsOf(run) {
         h(
           "dl",
           { class: "facts" },
-          fact("Chain", run.structure.length && chain(run.structure.map(stageText))),
           fact("Created", when(run.created)),
           fact("Finished", run.finished && when(run.finished)),
           fact("Tags", tags(run.tags)),
