@@ -3,15 +3,17 @@
 Runs of three flows are started all the time, with idempotency keys: maps in threads, in processes
 and on the event loop. A fourth one has a schedule that ticks each minute. Their files and a module
 that they import are edited every 30 seconds, every other time with a broken half in between. Every
-two minutes one server is killed with SIGKILL, every other time with its runners, and started again.
-With ``--postgres``, the journal is in a PostgreSQL database, as on two hosts, whose server is ended
-as by a power cut and started again each time, too. Exits with 1 when
+two minutes one server is killed with SIGKILL, every other time with its runners, and started again
+at once, as a service manager does. With ``--postgres``, the journal is in a PostgreSQL database, as
+on two hosts, whose server is ended as by a power cut each time, too, and comes back only after the
+server was started. Exits with 1 when
 
 - a run has failed, is not there, or has not ended;
 - a result is wrong;
 - an outcome that was committed before a kill was worked out again after it;
-- memory or descriptors have grown: the median of the last quarter of the time, to that of the
-  second one, of what a server and its children have.
+- a server has ended by itself: the end of its log is printed, and it is started again;
+- memory, descriptors or connections to the database have grown: the median of the last quarter of
+  the time, to that of the second one, of what a server and its children have.
 
 Every call appends a line "run index time" to the file ``calls`` at its start.
 """
@@ -19,37 +21,22 @@ Every call appends a line "run index time" to the file ``calls`` at its start.
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import random
-import signal
-import socket
 import sqlite3
-import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections import Counter
-from contextlib import ExitStack, closing, suppress
+from collections.abc import Callable
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import psycopg
+from kept import Server, Used
 from observed import EVERY_ITEM
-from timing import (
-    ROOT,
-    WORK,
-    add_options,
-    begin,
-    directory,
-    environment,
-    megabytes,
-    resident_bytes,
-    table,
-)
+from timing import ROOT, WORK, add_options, begin, directory, megabytes, table
 
 from lokki.store.codec import loads
 
@@ -61,6 +48,7 @@ EDIT_SECONDS = 30
 KILL_SECONDS = 120
 START_SECONDS = 2.5
 SAMPLE_SECONDS = 5
+TEND_SECONDS = 1
 PATIENCE = 120
 MOST_GROWTH = 1.25
 INDEX = (1 << 32) - 1
@@ -128,75 +116,8 @@ def ticking(count: int = 5):
     return numbers(count).map(in_thread).agg(total)
 """
 NAMES = ("threads", "loop", "processes")
-
-
-class Server:
-    """A `lokki serve` at an address that it keeps, over and over."""
-
-    def __init__(self, place: Path, name: str, journal: str) -> None:
-        self.place = place
-        self.journal = journal
-        self.log = place / f"{name}.log"
-        with closing(socket.create_server(("127.0.0.1", 0))) as found:
-            self.port = found.getsockname()[1]
-        self.process = self._start()
-
-    def _start(self) -> subprocess.Popen[bytes]:
-        with open(self.log, "ab") as log:
-            return subprocess.Popen(
-                [sys.executable, "-m", "lokki", "serve", "flows.py", "--port", str(self.port)],
-                cwd=self.place,
-                stdout=log,
-                stderr=log,
-                env=environment(HOME=str(self.place), LOKKI_LOCAL_JOURNAL=self.journal),
-            )
-
-    def children(self) -> list[int]:
-        """Its processes, and theirs."""
-        found, new = [], [self.process.pid]
-        while new:
-            pid = new.pop()
-            with suppress(OSError):
-                for task in Path(f"/proc/{pid}/task").iterdir():
-                    new += map(int, (task / "children").read_text().split())
-            found.append(pid)
-        return found
-
-    def kill(self, *, whole: bool) -> None:
-        """End it at once, perhaps with its runners."""
-        for pid in self.children() if whole else [self.process.pid]:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        self.process.wait()
-
-    def start(self) -> None:
-        self.process = self._start()
-
-    def ask(self, path: str, body: Any, key: str) -> Any:
-        """The JSON that it answers to a POST; None while it does not."""
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{self.port}{path}",
-            json.dumps(body).encode(),
-            {"Content-Type": "application/json", "Idempotency-Key": key},
-        )
-        try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
-                return json.load(answer)
-        except urllib.error.HTTPError as error:
-            if error.code in (404, 409, 503):  # its file is half-written
-                return None
-            raise SystemExit(f"{path}: {error.code} {error.read().decode()}") from None
-        except OSError:
-            return None
-
-    def used(self) -> tuple[int, int]:
-        """What its processes have: bytes of memory, and descriptors."""
-        memory = descriptors = 0
-        for pid in self.children():
-            with suppress(OSError, StopIteration):
-                memory += resident_bytes(pid)
-                descriptors += len(os.listdir(f"/proc/{pid}/fd"))
-        return memory, descriptors
+HOSTS = ("first", "second")
+SHOWN = {"memory": megabytes, "descriptors": "{:.0f}".format, "connections": "{:.0f}".format}
 
 
 @dataclass
@@ -211,7 +132,7 @@ class Soak:
     started: list[str] = field(default_factory=list)
     edits: int = 0
     kills: int = 0
-    samples: list[tuple[int, int]] = field(default_factory=list)
+    samples: list[list[Used]] = field(default_factory=list)
     committed: list[tuple[float, set[tuple[str, int]]]] = field(default_factory=list)
 
     def write(self, *, halves: bool) -> None:
@@ -244,8 +165,9 @@ class Soak:
         server.kill(whole=self.kills // 2 % 2 == 0)
         if self.database is not None:
             self.database.stop()
+        server.start()
+        if self.database is not None:
             self.database.start()
-        server.start()  # which would end if there were no database yet
         self.kills += 1
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
@@ -280,6 +202,7 @@ class Soak:
         began = time.monotonic()
         due = {
             self.start: START_SECONDS,
+            self.tend: TEND_SECONDS,
             self.edit: EDIT_SECONDS / pace,
             self.kill: KILL_SECONDS / pace,
             self.sample: SAMPLE_SECONDS / pace,
@@ -295,9 +218,20 @@ class Soak:
     def edit(self) -> None:
         self.write(halves=self.edits % 2 == 0)
 
+    def tend(self) -> None:
+        for server in self.servers:
+            server.tend()
+
     def sample(self) -> None:
-        used = [each.used() for each in self.servers]
-        self.samples.append((sum(each[0] for each in used), sum(each[1] for each in used)))
+        connections = self.connections()
+        self.samples.append([each.used(connections[each.name]) for each in self.servers])
+
+    def connections(self) -> Counter[str]:
+        """Those of each server to the database, with those of its processes."""
+        if self.database is None:
+            return Counter()
+        names = "SELECT application_name, count(*) FROM pg_stat_activity GROUP BY 1"
+        return Counter(dict(self.rows(names)))
 
     def wait(self) -> Counter[str]:
         """Until nothing is at work; how the runs have ended."""
@@ -310,12 +244,27 @@ class Soak:
         return statuses
 
 
-def growth(samples: list[tuple[int, int]], column: int) -> tuple[float, float]:
-    """The medians of the second quarter and of the last one."""
+def growth(samples: list[list[Used]], name: str) -> tuple[float, float]:
+    """What both servers have of something: the medians of the second quarter and the last one."""
     quarter = len(samples) // 4
     parts = samples[quarter : 2 * quarter], samples[-quarter:]
-    first, last = (median(sample[column] for sample in part) for part in parts)
+    first, last = (median(sum(getattr(u, name) for u in each) for each in part) for part in parts)
     return first, last
+
+
+def usage(samples: list[list[Used]], minutes: float) -> None:
+    """Print what each server had after a tenth of the time, half of it, and all of it."""
+    width = max(1, len(samples) // 20)
+    rows = []
+    for number, host in enumerate(HOSTS):
+        for name, show in SHOWN.items():
+            of_host = [getattr(each[number], name) for each in samples]
+            ends = (len(samples) // 10, len(samples) // 2, len(samples))
+            rows.append(
+                [host, name, *(show(median(of_host[max(0, end - width) : end])) for end in ends)]
+            )
+    times = (f"after {minutes * part:g} minutes" for part in (0.1, 0.5, 1))
+    table("What each server and its processes had", ["server", "", *times], rows)
 
 
 def main() -> int:
@@ -335,7 +284,7 @@ def main() -> int:
             journal = database.journal().url
         soak = Soak(place, random.Random(options.seed), journal, database)
         soak.write(halves=False)
-        soak.servers = [Server(place, name, journal) for name in ("first", "second")]
+        soak.servers = [Server(place, name, _journal_of(name, soak)) for name in HOSTS]
         try:
             soak.work(60 * minutes, pace)
             statuses = soak.wait()
@@ -346,30 +295,19 @@ def main() -> int:
             again = soak.again()
         finally:
             for server in soak.servers:
-                server.process.terminate()
-            for server in soak.servers:
-                server.process.wait()
-        told = "".join(server.log.read_text() for server in soak.servers)
-        (place.parent / "soak.log").write_text(told)
+                server.stop()
+                (WORK / f"soak-{server.name}.log").write_text(server.log())
         failed = soak.rows("SELECT id, flow, error FROM runs WHERE status != 'succeeded'")
-    memory, descriptors = growth(soak.samples, 0), growth(soak.samples, 1)
+    usage(soak.samples, minutes)
     checks = [
         ("runs that have not succeeded", sum(statuses.values()) - statuses["succeeded"], 0),
         ("runs that were taken and are not there", missing, 0),
         ("wrong results", wrong, 0),
         ("committed items that ran again", again, 0),
+        ("servers that ended by themselves", sum(each.ended for each in soak.servers), 0),
     ]
-    grown = [("memory", memory, megabytes), ("descriptors", descriptors, "{:.0f}".format)]
     rows = [[name, str(value), str(most), _held(value <= most)] for name, value, most in checks]
-    rows += [
-        [
-            name,
-            f"{show(first)} to {show(last)}",
-            f"≤ {MOST_GROWTH}x",
-            _held(last <= MOST_GROWTH * first),
-        ]
-        for name, (first, last), show in grown
-    ]
+    rows += [_growth_row(soak.samples, name, show) for name, show in SHOWN.items()]
     table(
         f"Two servers on one journal for {minutes:g} minutes: {statuses.total()} runs, "
         f"{soak.edits} edits, {soak.kills} kills, seed {options.seed}",
@@ -379,6 +317,17 @@ def main() -> int:
     for each in failed:
         print(each)
     return int(any(row[-1] != "held" for row in rows))
+
+
+def _journal_of(host: str, soak: Soak) -> str:
+    """The place of the journal for a host, by whose name its connections can be found."""
+    return soak.journal if soak.database is None else f"{soak.journal}&application_name={host}"
+
+
+def _growth_row(samples: list[list[Used]], name: str, show: Callable[[float], str]) -> list[str]:
+    first, last = growth(samples, name)
+    is_held = _held(last <= MOST_GROWTH * first)
+    return [name, f"{show(first)} to {show(last)}", f"≤ {MOST_GROWTH}x", is_held]
 
 
 def _wrong(soak: Soak) -> int:

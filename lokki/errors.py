@@ -22,6 +22,7 @@ LokkiError
 └── JournalError            the journal cannot be opened, read or written
     ├── JournalVersionError the journal was written by a newer lokki
     ├── JournalGone         the journal's file was removed, moved or replaced while it was in use
+    ├── JournalUnreachable  the journal's PostgreSQL server is away, or not ready yet
     ├── RunNotFound         no run, or more than one, has this id
     ├── StageNotFound       a run has begun no such stage
     ├── AttachmentNotFound  a run has shown nothing of this name
@@ -254,6 +255,10 @@ class JournalVersionError(JournalError):
 
 class JournalGone(JournalError):
     """The journal's file is no longer the one that was opened."""
+
+
+class JournalUnreachable(JournalError):
+    """The journal's PostgreSQL server does not answer, or does not take connections yet."""
 
 
 class RunNotFound(JournalError):

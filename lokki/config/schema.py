@@ -269,7 +269,10 @@ class Local:
         None, "address of the Dask scheduler whose workers run the items of maps"
     )
     reconnect: int = _key(
-        300, "seconds for which the scheduler, or all its workers, may be away", least=1
+        300,
+        "seconds for which the Dask scheduler, or all its workers, may be away, and the PostgreSQL "
+        "server when `lokki serve` starts",
+        least=1,
     )
     previews: bool = _key(
         True, "whether the first rows of DataFrames that steps return are recorded, to be shown"

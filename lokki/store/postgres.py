@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from lokki.errors import JournalError
+from lokki.errors import JournalError, JournalUnreachable
 from lokki.postgres_url import PostgresUrl
 from lokki.store.leases import LEASE_SECONDS
 from lokki.store.sql import Connection
@@ -27,7 +27,7 @@ except ImportError:
     ) from None
 
 from lokki.store.postgres_connection import Clock, PostgresConnection
-from lokki.store.postgres_errors import advice, is_lost
+from lokki.store.postgres_errors import advice, is_away, is_lost
 from lokki.store.postgres_schema import migrate
 from lokki.store.postgres_statements import for_postgres
 from lokki.store.postgres_types import adapt
@@ -60,8 +60,8 @@ class PostgresServer:
     """A journal in a database of a server; see `lokki.store.sql.Database`.
 
     Its tables are made if ``create``; otherwise missing ones read as an empty journal. Raises
-    JournalError when the server cannot be reached or used, JournalVersionError when a newer lokki
-    wrote the journal.
+    JournalUnreachable when the server is away, JournalError when it cannot be used,
+    JournalVersionError when a newer lokki wrote the journal.
     """
 
     def __init__(self, place: PostgresUrl, *, create: bool) -> None:
@@ -118,7 +118,8 @@ class PostgresServer:
             yield
         except psycopg.Error as error:
             reason = self.place.hide_in(str(error).strip().partition("\n")[0])
-            raise JournalError(f"the journal {self.place}: {reason}{advice(error)}") from error
+            kind = JournalUnreachable if is_away(error) else JournalError
+            raise kind(f"the journal {self.place}: {reason}{advice(error)}") from error
 
     def check(self) -> None:
         """There is no file that could be lost."""

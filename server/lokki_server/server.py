@@ -19,8 +19,8 @@ import uvicorn
 
 from lokki.config import Config, journal_path
 from lokki.errors import LokkiError
-from lokki.store.journal import Journal
 from lokki_server.app import create_app, listed
+from lokki_server.awaiting import await_journal
 from lokki_server.connections import Connection
 from lokki_server.greeting import greet
 from lokki_server.security import is_loopback
@@ -36,7 +36,7 @@ _log = logging.getLogger("lokki_server")
 def serve(config: Config, sources: Sequence[str]) -> None:
     """Serve until SIGINT, SIGTERM or SIGHUP. Raises LokkiError when it cannot begin."""
     settings = config.server
-    Journal(journal_path(config)).close()  # fails here if it cannot be used, without a traceback
+    await_journal(journal_path(config), config.local.reconnect, _announce)
     listening = _listening(settings.host, settings.port)
     proxies = _proxies(listed(settings.trusted_proxies))
     token = os.environ.pop(TOKEN, None) or None  # no process of user code may have it
