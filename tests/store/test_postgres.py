@@ -16,6 +16,7 @@ from journals import ask
 from postgres_server import LOCKED, PostgresServer
 
 from lokki import JournalError, RunOwned
+from lokki.errors import JournalUnreachable
 from lokki.postgres_url import PostgresUrl
 from lokki.store import postgres as module
 from lokki.store import postgres_connection
@@ -258,9 +259,10 @@ async def test_each_transaction_that_has_written_is_told_to_those_who_watch(plac
 # ---- what is wrong is said -----------------------------------------------------------------------
 
 
-def refused(url: str) -> str:
+def refused(url: str, kind: type[JournalError] = JournalError) -> str:
     with pytest.raises(JournalError) as error:
         Journal(url)
+    assert type(error.value) is kind
     return str(error.value)
 
 
@@ -268,9 +270,11 @@ def test_a_server_that_cannot_be_used_is_reported_with_what_to_do(postgres):
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         nobody = f"postgresql://lokki:se%2Fcret@127.0.0.1:{closed.getsockname()[1]}/postgres"
-        said = refused(nobody)
+        said = refused(nobody, JournalUnreachable)
     assert "check that the server runs" in said
     assert "cret" not in said
+    said = refused("postgresql:///runs?host=/database/password", JournalUnreachable)
+    assert "check that the server runs" in said, "whatever its address is called"
     postgres.ask(f"CREATE ROLE {LOCKED} LOGIN PASSWORD 'right'")
     postgres.ask("CREATE DATABASE ascii ENCODING SQL_ASCII TEMPLATE template0 LC_COLLATE 'C'")
     address = f"127.0.0.1:{postgres.port}"
@@ -281,6 +285,10 @@ def test_a_server_that_cannot_be_used_is_reported_with_what_to_do(postgres):
         assert "wrong" not in said and "wr%6Fng" not in said  # noqa: PT018
         assert f"postgresql://{LOCKED}@{address}/postgres?connect_timeout=9" in said
     assert "createdb" in refused(f"postgresql://lokki@{address}/none")
+    postgres.ask("CREATE ROLE crowd LOGIN CONNECTION LIMIT 0")
+    crowd = refused(f"postgresql://crowd@{address}/postgres", JournalUnreachable)
+    assert "max_connections" in crowd
+    assert "sslmode" in refused(f"postgresql://lokki@{address}/postgres?sslmode=require")
     assert "encoding SQL_ASCII" in refused(f"postgresql://lokki@{address}/ascii")
     assert "create tables" in refused(f"postgresql://{LOCKED}:right@{address}/postgres"), (
         "since version 15, only owners may use the schema public"
