@@ -7,6 +7,12 @@ from psycopg import errors
 
 _ADVISE = (
     (errors.InsufficientPrivilege, "let its user create tables, or name another"),
+    (errors.InvalidSchemaName, "create a schema of its search_path, or change that in the URL"),
+    (
+        errors.DuplicateTable,
+        "another program's tables are there: name another database, or a schema of its own "
+        "(?options=-csearch_path%3DNAME)",
+    ),
     (errors.DiskFull, "free some space there, then resume the run; what was recorded is safe"),
     (errors.LockNotAvailable, "another process has locked it for a long time; try again"),
 )

@@ -276,9 +276,10 @@ def refuse_foreign(connection: sqlite3.Connection, path: Path) -> None:
     """Raise JournalError for the database of another program, before anything is changed in it."""
     [(version, tables, ours)] = connection.execute(
         "SELECT user_version, (SELECT count(*) FROM sqlite_master),"
-        " (SELECT count(*) FROM sqlite_master WHERE name = 'runs') FROM pragma_user_version"
+        " (SELECT count(*) FROM pragma_table_info('runs')"
+        " WHERE name IN ('number', 'fingerprint', 'params_json')) FROM pragma_user_version"
     )
-    if (version or tables) and not (version and ours):
+    if (version or tables) and not (version and ours == 3):
         raise JournalError(
             f"{path} is the database of another program, not a journal: choose another file with "
             "LOKKI_LOCAL_JOURNAL or local.journal"

@@ -73,7 +73,9 @@ def _use_wal(connection: sqlite3.Connection) -> None:
     _execute_when_free(connection, "PRAGMA journal_mode = WAL")
 
 
-def _execute_when_free(connection: sqlite3.Connection, statement: str) -> None:
+def _execute_when_free(
+    connection: sqlite3.Connection, statement: str, patience: float = BUSY_SECONDS
+) -> None:
     """Execute a statement as soon as no other process locks the journal.
 
     Reads the answer to its end: only there does a full disk raise an error.
@@ -84,7 +86,7 @@ def _execute_when_free(connection: sqlite3.Connection, statement: str) -> None:
             connection.execute(statement).fetchall()
         except sqlite3.OperationalError as error:
             waited = time.monotonic() - began
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or waited > BUSY_SECONDS:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or waited > patience:
                 raise
             time.sleep(min(max(waited / 10, _SHORTEST_WAIT), _LONGEST_WAIT))
         else:
@@ -101,14 +103,14 @@ class SqliteConnection(sqlite3.Connection):
         rows = self.execute(statement, values).fetchall()
         return lambda: rows
 
-    def begin(self) -> None:
+    def begin(self, patience: float = BUSY_SECONDS, /) -> None:
         """Begin a transaction that writes, soon after another process has ended its own.
 
         SQLite waits, too, but sleeps up to 100 ms at a time.
         """
         self.execute("PRAGMA busy_timeout = 0")
         try:
-            _execute_when_free(self, "BEGIN IMMEDIATE")
+            _execute_when_free(self, "BEGIN IMMEDIATE", patience)
         finally:
             self.execute(f"PRAGMA busy_timeout = {1000 * BUSY_SECONDS:.0f}")
 

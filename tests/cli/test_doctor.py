@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 
 import pytest
+
+from lokki.store.journal import Journal
 
 FLOW = """
 from lokki import flow, step
@@ -116,6 +120,34 @@ def test_pages_of_a_journal_that_are_gone(states, record, journal):
     assert code == 1
     assert found["journal"][0][0] == "error"
     assert "damaged" in found["journal"][0][1]
+
+
+def test_a_journal_that_another_process_locks(states, record, journal):
+    record()
+    with closing(sqlite3.connect(journal)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        code, found = states()
+    assert code == 1
+    [(state, text, _)] = found["journal"]
+    assert (state, "another process has locked it" in text) == ("error", True)
+
+
+def test_a_journal_on_postgresql_is_looked_for_where_its_url_says(states, postgres, monkeypatch):
+    def seen(url):
+        monkeypatch.setenv("LOKKI_LOCAL_JOURNAL", url)
+        [check] = states()[1]["journal"]
+        return check
+
+    place = postgres.journal()
+    state, text, _ = seen(postgres.url("nowhere"))
+    assert (state, "no schema of its search_path exists" in text) == ("error", True)
+    Journal(place).close()
+    state, text, _ = seen(place.url)
+    assert (state, text.endswith(": no runs")) == ("ok", True)
+    state, text, advice = seen(postgres.journal().url)
+    assert state == "warning"
+    assert "but one is in" in text
+    assert "search_path" in advice
 
 
 def test_a_place_that_is_not_writable(states, terminal, monkeypatch):

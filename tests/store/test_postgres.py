@@ -289,6 +289,10 @@ def test_a_server_that_cannot_be_used_is_reported_with_what_to_do(postgres):
     crowd = refused(f"postgresql://crowd@{address}/postgres", JournalUnreachable)
     assert "max_connections" in crowd
     assert "sslmode" in refused(f"postgresql://lokki@{address}/postgres?sslmode=require")
+    assert "schema of its search_path" in refused(postgres.url("nowhere"))
+    other = postgres.journal()
+    postgres.ask("CREATE TABLE runs (name TEXT)", other)
+    assert "another program's tables" in refused(other.url)
     assert "encoding SQL_ASCII" in refused(f"postgresql://lokki@{address}/ascii")
     assert "create tables" in refused(f"postgresql://{LOCKED}:right@{address}/postgres"), (
         "since version 15, only owners may use the schema public"

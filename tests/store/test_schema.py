@@ -204,10 +204,13 @@ def test_the_keys_of_a_runs_items_are_within_its_range_alone():
 
 @pytest.mark.parametrize("version", [0, 7])
 @pytest.mark.parametrize("create", [True, False])
-def test_the_database_of_another_program_is_refused_and_not_changed(journal, version, create):
+@pytest.mark.parametrize("table", ["birds (name TEXT)", "runs (id TEXT, flow TEXT, status TEXT)"])
+def test_the_database_of_another_program_is_refused_and_not_changed(
+    journal, version, create, table
+):
     journal.parent.mkdir()
     with closing(sqlite3.connect(journal)) as connection, connection:
-        connection.execute("CREATE TABLE birds (name TEXT)")
+        connection.execute(f"CREATE TABLE {table}")
         connection.execute(f"PRAGMA user_version = {version}")
     before = journal.read_bytes()
     with pytest.raises(JournalError, match="is the database of another program, not a journal"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 from lokki.cli.doctor.check import Check
@@ -17,10 +18,12 @@ from lokki.store.history import History
 
 _LITTLE_BYTES = 1 << 30
 """Less free space than this is reported."""
+_LOCKED_SECONDS = 2.0
+"""A journal that another process locks for longer is reported: usually it takes milliseconds."""
 
 
 def journal(config: Config) -> Iterator[Check]:
-    """Whether the journal can be read, is whole and has room, and what runs it has."""
+    """Whether the journal can be read and written, is whole and has room, and what runs it has."""
     try:
         place = journal_path(config)
         reader = Reader(place, create=False)
@@ -28,17 +31,13 @@ def journal(config: Config) -> Iterator[Check]:
         yield Check("journal", "error", str(error))
         return
     try:
-        if not isinstance(place, PostgresUrl):
-            if not place.exists():
-                yield _writable("journal", place.parent, f"{place}, which the first run makes")
-                return
-            [(damage,)] = reader("PRAGMA quick_check(1)")
-            if damage != "ok":
-                advice = f"keep a copy of {place}; `sqlite3` with .recover may save what is whole"
-                yield Check("journal", "error", f"{place} is damaged: {damage}", advice)
-                return
-        counts = History(reader).counts()
-        yield Check("journal", "ok", f"{place}: {_runs(counts)}")
+        if isinstance(place, PostgresUrl):
+            yield _in_database(reader)
+        elif place.exists():
+            yield _in_file(reader, place)
+        else:
+            yield _writable("journal", place.parent, f"{place}, which the first run makes")
+            return
     except LokkiError as error:
         yield Check("journal", "error", str(error))
         return
@@ -46,6 +45,46 @@ def journal(config: Config) -> Iterator[Check]:
         reader.close()
     if not isinstance(place, PostgresUrl):
         yield from _room("journal", place.parent)
+
+
+def _in_file(reader: Reader, place: Path) -> Check:
+    [(damage,)] = reader("PRAGMA quick_check(1)")
+    if damage != "ok":
+        advice = f"keep a copy of {place}; `sqlite3` with .recover may save what is whole"
+        return Check("journal", "error", f"{place} is damaged: {damage}", advice)
+    return _of_use(reader)
+
+
+def _in_database(reader: Reader) -> Check:
+    """A journal on PostgreSQL, or whether and where the first run can make one."""
+    if reader("SELECT 1"):  # without tables, no query has rows
+        return _of_use(reader)
+    place = reader.path
+    with reader.database.errors(), closing(reader.database.connect()) as connection:
+        schema, may_create, others = connection.execute(
+            "SELECT current_schema(), has_schema_privilege(current_schema(), 'CREATE'),"
+            " ARRAY(SELECT relnamespace::regnamespace::text FROM pg_class"
+            " WHERE relname = 'lokki' AND relkind = 'r' ORDER BY 1)"
+        ).fetchone()
+    if schema is None:
+        advice = "create that schema, or change search_path in LOKKI_LOCAL_JOURNAL"
+        return Check("journal", "error", f"{place}: no schema of its search_path exists", advice)
+    if not may_create:
+        found = f"{place}: its user may not create tables in the schema '{schema}'"
+        return Check("journal", "error", found, "let it, or name another user, or another schema")
+    if others:
+        found = f"{place}: no journal is in the schema '{schema}', but one is in '{others[0]}'"
+        advice = "is that the one? search_path in LOKKI_LOCAL_JOURNAL names the schema"
+        return Check("journal", "warning", found, advice)
+    return Check("journal", "ok", f"{place}, where the first run makes it")
+
+
+def _of_use(reader: Reader) -> Check:
+    """What is in a journal, if it can be written."""
+    with reader.database.errors(), closing(reader.database.connect()) as connection:
+        connection.begin(_LOCKED_SECONDS)
+        connection.rollback()
+    return Check("journal", "ok", f"{reader.path}: {_runs(History(reader).counts())}")
 
 
 def _runs(counts: dict[str, int]) -> str:
