@@ -27,7 +27,8 @@ _COPIES_AT_A_TIME = 32
 class Plan:
     """What a resume does, with a ``summary``; with neither ``redrives`` nor ``new``, nothing.
 
-    ``stages`` are the flow's, ``kept`` those whose results a ``new`` run begins with.
+    ``stages`` are the flow's, ``kept`` those whose results a ``new`` run begins with; with
+    ``no_cache``, that uses no cached results.
     """
 
     run: Run
@@ -36,6 +37,7 @@ class Plan:
     redrives: bool = False
     new: bool = False
     kept: tuple[Outlined, ...] = ()
+    no_cache: bool = False
 
 
 async def plan(executions: Executions, flow: str, run_id: str, again: ResumeOptions) -> Plan:
@@ -47,13 +49,6 @@ async def plan(executions: Executions, flow: str, run_id: str, again: ResumeOpti
     run = execution_view(observation, time())
     if run.status == "running":
         raise AwsError(f"run {run_id} is running: cancel it, or wait for its end")
-    if again.no_cache:
-        raise DefinitionError(
-            Wording(
-                "on AWS, a run uses the cache as it did from its start: resume it without ",
-                Arguments(no_cache=True),
-            )
-        )
     if again.error is not None:
         one, all_of_them = Arguments(error=...), Arguments(failed=True)
         raise DefinitionError(
@@ -65,7 +60,8 @@ async def plan(executions: Executions, flow: str, run_id: str, again: ResumeOpti
             )
         )
     own, now = observation.machine, await executions.deployed(flow)
-    if _is_redriven(observation, again):
+    leaves_cache = again.no_cache and not run.no_cache
+    if _is_redriven(observation, again) and not leaves_cache:
         planned = plan_resume(_Execution(run, own), again)
         if planned.start is None:
             summary = (*planned.summary, _code_of(own, now))
@@ -75,10 +71,13 @@ async def plan(executions: Executions, flow: str, run_id: str, again: ResumeOpti
     if start is None and run.status == "succeeded":
         return Plan(run, planned.summary, stages)
     last = len(stages) if start is None else start + (not planned.whole)
-    why = "" if start is not None or again.deployed else _why_not(observation.execution)
-    note = f"a new run begins with the stored results of {run_id}, and has the deployed code{why}"
-    kept = own.stages[:last]
-    return Plan(run, (*planned.summary, note), stages, new=True, kept=kept)
+    note = f"a new run begins with the stored results of {run_id}, and has the deployed code"
+    if leaves_cache:
+        note += "; AWS starts this one again only as it was, which uses the cache"
+    elif start is None and not again.deployed:
+        note += _why_not(observation.execution)
+    summary = (*planned.summary, note)
+    return Plan(run, summary, stages, new=True, kept=own.stages[:last], no_cache=again.no_cache)
 
 
 def _is_redriven(observation: Observation, again: ResumeOptions) -> bool:
@@ -129,7 +128,8 @@ async def resume(executions: Executions, planned: Plan, new_id: str) -> str:
         return run.id
     await _copy(executions, planned, new_id)
     given = await executions.input_of(run)
-    await executions.start(run.flow, new_id, {**given, RESUMED: run.id})
+    begun = {**given, RESUMED: run.id}
+    await executions.start(run.flow, new_id, begun, no_cache=planned.no_cache)
     return new_id
 
 

@@ -67,9 +67,14 @@ def tolerant(count: int, switch: str = "/nowhere", hold: str = "/nowhere"):
     return numbers().map(crunch, tolerated_failures=2).next(pair).agg(total)
 
 
+@step(cache="1d")
+def counted(count):
+    return list(range(count))
+
+
 @flow(target="durable")
 def sliced(count: int, switch: str = "/nowhere", hold: str = "/nowhere"):
-    return numbers().map(crunch, batch_size=4).next(pair).agg(total)
+    return counted().map(crunch, batch_size=4).next(pair).agg(total)
 
 
 @flow

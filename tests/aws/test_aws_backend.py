@@ -167,6 +167,9 @@ def test_a_run_is_cancelled_and_goes_on_when_it_is_resumed(place, hold):
 def test_a_resume_runs_what_failed_and_keeps_the_rest(place, switch):
     run_id = begin(place, count=6, switch=str(switch))
     failed = ended(place, run_id)
+    without = place.plan(run_id, ResumeOptions(no_cache=True))
+    assert (without.redrives, without.new, without.no_cache) == (False, True, True)
+    assert without.summary[-1].endswith("only as it was, which uses the cache")
     with off(switch):
         planned, run = resumed(place, run_id)
     assert planned.summary[0].startswith("crunch: ")

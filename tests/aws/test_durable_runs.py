@@ -106,6 +106,26 @@ def test_a_slice_that_has_failed_is_counted_runs_here_and_is_given_back(mixed, s
     assert mixed.result(again.id) == [12, []]
 
 
+def test_a_run_uses_cached_results_unless_it_is_started_or_resumed_without(mixed):
+    def reused(run_id):
+        assert ended(mixed, run_id).status == "succeeded"
+        assert mixed.result(run_id) == [6, []]
+        lines = mixed.lines(run_id, step="counted")
+        return any("the result of an earlier call was reused" in line.message for line in lines)
+
+    def started(**options):
+        return mixed.start("sliced", f"run-{next(NAMES)}", {"count": 3}, **options).id
+
+    assert not reused(started())
+    run_id = started()
+    assert reused(run_id)
+    without = started(no_cache=True)
+    assert (reused(without), mixed.run(without).no_cache) == (False, True)
+    planned = mixed.plan(run_id, ResumeOptions(from_stage="counted", no_cache=True))
+    resumed = mixed.resume(planned, f"run-{next(NAMES)}")
+    assert (reused(resumed.id), mixed.run(resumed.id).no_cache) == (False, True)
+
+
 def test_an_id_that_is_too_long_for_a_durable_execution_is_refused(place):
     with pytest.raises(AwsError, match="1 to 64 letters"):
         place.start("crunching", "x" * 65, {"count": 1})
