@@ -165,32 +165,27 @@ def continued(carrier: Carrier | None, fresh: Fresh) -> Fresh:
     return _within(fresh, telemetry)
 
 
-def in_lambda(fresh: Fresh) -> Fresh:
-    """Contexts like ``fresh``; if X-Ray traces this function, with its segment as current span.
+def on_aws(fresh: Fresh, above: str | None) -> Fresh:
+    """Contexts like ``fresh``, with a span as the current one, in Lambda or Batch.
 
+    It is the segment of this function, if X-Ray traces it, otherwise the span ``above`` the run,
+    in W3C trace context. Only if the step has OpenTelemetry, and nothing has made another span the
+    current one, as what instruments functions does. A segment that is not sampled would keep the
+    step's own spans from being recorded.
     https://docs.aws.amazon.com/xray/latest/devguide/xray-concepts.html#xray-concepts-tracingheader
-
-    Only if the step has OpenTelemetry, and nothing has made another span the current one, as what
-    instruments functions does. A segment that is not sampled would keep the step's own spans from
-    being recorded.
     """
-    found = _SAMPLED.match(os.environ.get("_X_AMZN_TRACE_ID", ""))
-    if found is None or "opentelemetry.sdk" not in sys.modules:
+    segment = _SAMPLED.match(os.environ.get("_X_AMZN_TRACE_ID", ""))
+    if segment is not None:
+        begun, rest, parent = segment.groups()
+        above = f"00-{begun}{rest}-{parent}-01"
+    if above is None or "opentelemetry.sdk" not in sys.modules:
         return fresh
-    from opentelemetry.trace import (
-        NonRecordingSpan,
-        SpanContext,
-        TraceFlags,
-        get_current_span,
-        set_span_in_context,
-    )
+    from opentelemetry.trace import get_current_span
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
     if get_current_span().get_span_context().is_valid:
         return fresh
-    begun, rest, parent = found.groups()
-    sampled = TraceFlags(TraceFlags.SAMPLED)
-    above = SpanContext(int(begun + rest, 16), int(parent, 16), is_remote=True, trace_flags=sampled)
-    return _within(fresh, set_span_in_context(NonRecordingSpan(above)))
+    return _within(fresh, TraceContextTextMapPropagator().extract({"traceparent": above}))
 
 
 def _within(fresh: Fresh, telemetry: Any) -> Fresh:

@@ -27,7 +27,7 @@ from lokki.errors import AwsError, KeyReused, NotTunable, RunNotFound
 from lokki.model.run import Run, RunList, Tuned
 from lokki.model.run_filter import RunFilter
 from lokki.model.times import seconds
-from lokki.runtime.event import NO_CACHE, TAGS, execution_input
+from lokki.runtime.event import NO_CACHE, TAGS, TRACE, execution_input
 from lokki.store.jobs import as_asked
 from lokki.store.s3 import S3Store
 from lokki.wording import Arguments, Wording
@@ -127,8 +127,8 @@ class Executions(Results):
             if error.code != "ExecutionAlreadyExists":
                 raise
             description = await self.described(flow, run_id)
-            asked = as_asked(flow, _noted(given, tags, no_cache))
-            if as_asked(flow, json.loads(description["input"])) != asked:
+            asked = _as_asked(flow, _noted(given, tags, no_cache))
+            if _as_asked(flow, json.loads(description["input"])) != asked:
                 raise KeyReused(key) from error
         return run_id
 
@@ -325,6 +325,11 @@ def _noted(given: Mapping[str, Any], tags: Sequence[str], no_cache: bool) -> dic
     """Parameters with what the input of an execution has besides them."""
     notes = {TAGS: list(tags), NO_CACHE: no_cache}
     return {**given, **{name: value for name, value in notes.items() if value}}
+
+
+def _as_asked(flow: str, given: Mapping[str, Any]) -> str:
+    """What an idempotency key stands for: each request may have a trace of its own."""
+    return as_asked(flow, {name: value for name, value in given.items() if name != TRACE})
 
 
 @asynccontextmanager

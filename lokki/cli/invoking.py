@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -71,9 +72,11 @@ def invoked(
     from lokki.cli.follow import followed
     from lokki.cli.render.report import outlines
     from lokki.engine.engine import new_run_id
+    from lokki.runtime.event import in_trace
 
     assert graph.flow is not None
     given, name = graph.flow.parameters.given(graph.params), run_id or new_run_id()
+    given |= in_trace(os.environ.get("TRACEPARENT"))
     with opened_aws(config) as backend:
         all_tags = run_tags(graph.flow.tags, tags)
         start = partial(backend.start, graph.name, name, given, all_tags, no_cache=no_cache)

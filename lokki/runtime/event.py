@@ -12,6 +12,7 @@ A durable function passes ``slice`` instead, which says which items these are: s
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
@@ -55,7 +56,12 @@ TAGS = "lokki:tags"
 """The same for a run with tags: their list."""
 NO_CACHE = "lokki:no_cache"
 """The same for a run that uses no cached results, and replaces them."""
-_NOTES = (RESUMED, TAGS, NO_CACHE)
+TRACE = "lokki:traceparent"
+"""The same for a run that belongs to a trace: the span above it
+(https://www.w3.org/TR/trace-context/#traceparent-header)."""
+_NOTE = "lokki:"
+"""With this begins the name of what is no parameter, also of what a newer lokki may add."""
+_TRACEPARENT = re.compile("[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 MOST_LATER = 30
 """How often Step Functions tries a call again that has raised RetryLater."""
 FAILED = 64
@@ -73,18 +79,19 @@ class EventError(LokkiError):
 class FlowContext:
     """The run of an event; ``resumed``: it began with results of another run.
 
-    ``no_cache``: it uses no cached results, and replaces them.
+    ``no_cache``: it uses no cached results, and replaces them. ``trace``: the span above it.
     """
 
     run_id: str
     params: Mapping[str, Any] = field(default_factory=dict)
     resumed: bool = False
     no_cache: bool = False
+    trace: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The run as a state passes it on."""
-        notes = {RESUMED: self.resumed, NO_CACHE: self.no_cache}
-        set_ones = {name: True for name, is_set in notes.items() if is_set}
+        notes = {RESUMED: self.resumed, NO_CACHE: self.no_cache, TRACE: self.trace}
+        set_ones = {name: value for name, value in notes.items() if value}
         return {"run_id": self.run_id, "params": {**self.params, **set_ones}}
 
 
@@ -226,7 +233,14 @@ def execution_input(params: Mapping[str, Any], *, durable: bool = False) -> str:
 
 def params_in(given: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters in the input of an execution, which may have notes beside them."""
-    return {name: value for name, value in given.items() if name not in _NOTES}
+    return {name: value for name, value in given.items() if not name.startswith(_NOTE)}
+
+
+def in_trace(traceparent: object) -> dict[str, str]:
+    """What the input of an execution has of the span above it: nothing, if that is none."""
+    if isinstance(traceparent, str) and _TRACEPARENT.fullmatch(traceparent):
+        return {TRACE: traceparent}
+    return {}
 
 
 def parse(raw: Any) -> LambdaEvent:
@@ -238,7 +252,13 @@ def parse(raw: Any) -> LambdaEvent:
         raise EventError(f"'flow.run_id' of the event must be a text, not {run_id!r}")
     params = params_in(given)
     return LambdaEvent(
-        FlowContext(run_id, params, resumed=RESUMED in given, no_cache=NO_CACHE in given),
+        FlowContext(
+            run_id,
+            params,
+            resumed=RESUMED in given,
+            no_cache=NO_CACHE in given,
+            trace=in_trace(given.get(TRACE)).get(TRACE),
+        ),
         event.get("input"),
         _index(event.get("index")),
         _batch(event["items"]) if "items" in event else None,

@@ -44,7 +44,7 @@ from lokki.showing.previews import preview
 from lokki.stages import MapStage, StepCall
 from lokki.store.codec import Chunks, compress_chunks, unpack
 from lokki.store.readback import written
-from lokki.telemetry import in_lambda
+from lokki.telemetry import on_aws
 
 Input: TypeAlias = Callable[[], Any]
 """Returns a new input for each attempt: a call may change its input."""
@@ -82,7 +82,7 @@ class Work:
         self._loop = loop
         self._graph = graph
         self._unit = unit
-        self._fresh = in_lambda(fresh_contexts())
+        self._fresh = on_aws(fresh_contexts(), event.flow.trace)
         self._keeper = keeper
         self._results = results
         self._event = event

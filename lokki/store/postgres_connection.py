@@ -194,8 +194,8 @@ class PostgresConnection:
         if piped:
             self._begin_pipeline()
 
-    def begin(self, patience: float = _BUSY_SECONDS, /) -> None:
-        until = time.monotonic() + patience
+    def begin(self, patience: float | None = None, /) -> None:
+        until = time.monotonic() + (_BUSY_SECONDS if patience is None else patience)
         self._commits = False
         while True:
             try:

@@ -83,11 +83,11 @@ class Connection(Protocol):
         """
         ...
 
-    def begin(self, patience: float = ..., /) -> None:
+    def begin(self, patience: float | None = None, /) -> None:
         """Begin a transaction that writes, when no other process is in one.
 
         What it reads stays true until it ends. If another one lasts for longer than ``patience``
-        seconds (a minute), the database's error is raised.
+        seconds (default: a minute), the database's error is raised.
         """
 
     def begin_reading(self) -> None:

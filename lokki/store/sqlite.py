@@ -74,19 +74,20 @@ def _use_wal(connection: sqlite3.Connection) -> None:
 
 
 def _execute_when_free(
-    connection: sqlite3.Connection, statement: str, patience: float = BUSY_SECONDS
+    connection: sqlite3.Connection, statement: str, patience: float | None = None
 ) -> None:
     """Execute a statement as soon as no other process locks the journal.
 
     Reads the answer to its end: only there does a full disk raise an error.
     """
     began = time.monotonic()
+    most = BUSY_SECONDS if patience is None else patience
     while True:
         try:
             connection.execute(statement).fetchall()
         except sqlite3.OperationalError as error:
             waited = time.monotonic() - began
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or waited > patience:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or waited > most:
                 raise
             time.sleep(min(max(waited / 10, _SHORTEST_WAIT), _LONGEST_WAIT))
         else:
@@ -103,7 +104,7 @@ class SqliteConnection(sqlite3.Connection):
         rows = self.execute(statement, values).fetchall()
         return lambda: rows
 
-    def begin(self, patience: float = BUSY_SECONDS, /) -> None:
+    def begin(self, patience: float | None = None, /) -> None:
         """Begin a transaction that writes, soon after another process has ended its own.
 
         SQLite waits, too, but sleeps up to 100 ms at a time.

@@ -186,7 +186,7 @@ def test_wrong_parameters_start_nothing(client):
     assert answer.status_code == 404
 
 
-def test_the_same_idempotency_key_gives_the_same_run_of_a_flow(client):
+def test_the_same_idempotency_key_gives_the_same_run_of_a_flow(client, place):
     def asked(key, flow="crunching", **params):
         url, body = f"/aws/flows/{flow}/executions", {"params": params}
         return client.post(url, json=body, headers={"Idempotency-Key": key})
@@ -207,7 +207,10 @@ def test_the_same_idempotency_key_gives_the_same_run_of_a_flow(client):
     assert asked("nightly 7", count=True).status_code == 422
     body = {"params": {"count": 1}, "tags": ["nightly"]}
     url, headers = "/aws/flows/crunching/executions", {"Idempotency-Key": "nightly 9"}
-    tagged = client.post(url, json=body, headers=headers).json()
+    above = f"00-{1:032x}-{2:016x}-01"
+    tagged = client.post(url, json=body, headers=headers | {"traceparent": above}).json()
+    given = place.wait(place.executions.input_of, place.run(tagged["id"]))
+    assert given == {"count": 1, "lokki:tags": ["nightly"], "lokki:traceparent": above}
     assert wait(client, f"{url}/{tagged['id']}")["tags"] == ["nightly"]
     assert tagged["params"] == {"count": 1}
     assert client.post(url, json=body, headers=headers).json()["id"] == tagged["id"]

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from uuid import uuid4
 
+import botocore.session
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
@@ -132,17 +133,27 @@ def test_a_run_on_aws_is_started_watched_looked_at_and_resumed(deployed, done):
     assert (code, err) == (1, f"Error: run {failed['id']} has already succeeded\n")
 
 
-def test_cached_results_in_the_bucket_are_left_out_and_removed(deployed, done):
+def test_cached_results_in_the_bucket_are_left_out_and_removed(
+    deployed, done, rehearsal, monkeypatch
+):
     def reused(*options):
         code, out, _ = done("invoke", "milling.py", "--count", "2", *options)
         assert (code, out) == (0, "2\n")
         lines = done("logs", "last", "--on", "aws", "--step", "numbers")[1]
         return "the result of an earlier call was reused" in lines
 
+    above = f"00-{1:032x}-{2:016x}-01"
+    monkeypatch.setenv("TRACEPARENT", above)
     remove = ("gc", "--cache", "--on", "aws")
     assert (reused(), reused(), reused("--no-cache")) == (False, True, False)
     asked = json.loads(done("show", "last", "--on", "aws", "--json")[1])
     assert asked["no_cache"] is True
+    machines = botocore.session.get_session().create_client(
+        "stepfunctions", "us-east-1", endpoint_url=rehearsal.endpoint
+    )
+    arn = f"arn:aws:states:us-east-1:123456789012:execution:milling:{asked['id']}"
+    given = json.loads(machines.describe_execution(executionArn=arn)["input"])
+    assert given == {"count": 2, "lokki:no_cache": True, "lokki:traceparent": above}
     assert done(*remove, "--older-than", "1d")[2] == "nothing to remove\n"
     old = (*remove, "--older-than", "0s", "--flow", "milling")
     assert done(*old, "--dry-run")[2] == "1 cached result would be removed\n"

@@ -160,6 +160,15 @@ def test_tags_in_the_input_of_an_execution_are_no_parameters():
     assert parse({"flow": flow, "input": 5}).flow == FlowContext("r", {"count": 1})
 
 
+def test_the_span_above_a_run_is_passed_on_and_what_is_none_is_not():
+    above = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    for each in (above, f"{above}-0", 5, None):
+        params = {"lokki:traceparent": each, "lokki:later": 1, "n": 1}
+        found = parse({"flow": {"run_id": "r", "params": params}, "input": 5})
+        assert found.flow == FlowContext("r", {"n": 1}, trace=above if each == above else None)
+        assert parse(found.to_json()).flow == found.flow
+
+
 def test_a_run_without_a_cache_says_so_to_each_state():
     given = {"flow": {"run_id": "r", "params": {"lokki:no_cache": True, "n": 1}}, "input": 5}
     found = parse(given)

@@ -399,21 +399,31 @@ IN_SEGMENT = "5759e988bd862e3fe1be46a994272793 53995c3f42cd8ad8"
 OWN = trace.SpanContext(7, 9, is_remote=False)
 
 
+ABOVE = f"00-{3:032x}-{5:016x}-01"
+
+
 @pytest.mark.parametrize(
-    ("header", "own", "seen"),
+    ("header", "own", "above", "seen"),
     [
-        (f"{SEGMENT}=1;Lineage=1:a87bd80c:0", None, IN_SEGMENT),
-        (f"{SEGMENT}=0;Lineage=1:a87bd80c:0", None, f"{0:032x} {0:016x}"),
-        (f"{SEGMENT}=1", OWN, f"{7:032x} {9:016x}"),
-        ("", None, f"{0:032x} {0:016x}"),
+        (f"{SEGMENT}=1;Lineage=1:a87bd80c:0", None, None, IN_SEGMENT),
+        (f"{SEGMENT}=0;Lineage=1:a87bd80c:0", None, None, f"{0:032x} {0:016x}"),
+        (f"{SEGMENT}=1", OWN, None, f"{7:032x} {9:016x}"),
+        ("", None, None, f"{0:032x} {0:016x}"),
+        ("", None, ABOVE, f"{3:032x} {5:016x}"),
+        (f"{SEGMENT}=1", None, ABOVE, IN_SEGMENT),
+        ("", OWN, ABOVE, f"{7:032x} {9:016x}"),
     ],
 )
-def test_a_step_is_in_the_segment_of_its_function(handler, monkeypatch, header, own, seen):
+def test_a_step_is_in_the_segment_of_its_function_or_below_the_span_of_its_run(
+    handler, monkeypatch, header, own, above, seen
+):
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk", ModuleType("opentelemetry.sdk"))
     monkeypatch.setenv("_X_AMZN_TRACE_ID", header)
     span = trace.NonRecordingSpan(own or trace.INVALID_SPAN_CONTEXT)
     with trace.use_span(span):
-        assert handler("trace_of", traced)(event(1, index=0))["input"] == seen
+        given = event(1, index=0)
+        given["flow"]["params"]["lokki:traceparent"] = above
+        assert handler("trace_of", traced)(given)["input"] == seen
 
 
 def test_another_attempt_finds_what_the_first_has_stored(handler):

@@ -9,8 +9,16 @@ from fastapi import APIRouter
 from lokki.engine.engine import new_run_id
 from lokki.errors import LokkiError
 from lokki.model.run import Run, RunList
+from lokki.runtime.event import in_trace
 from lokki_server import models
-from lokki_server.routes.common import FlowName, IdempotencyKey, RunsAsked, Serving, problems
+from lokki_server.routes.common import (
+    FlowName,
+    IdempotencyKey,
+    RunsAsked,
+    Serving,
+    TraceParent,
+    problems,
+)
 
 router = APIRouter(prefix="/aws/flows", tags=["aws"])
 
@@ -44,16 +52,19 @@ async def start_execution(
     name: FlowName,
     request: models.RunRequest,
     idempotency_key: IdempotencyKey = None,
+    traceparent: TraceParent = None,
 ) -> Any:
     """Start a run on AWS, with parameters that this server's code of the flow accepts.
 
-    The same `Idempotency-Key` returns the same run of the flow again.
+    The same `Idempotency-Key` returns the same run of the flow again. Spans of its steps are below
+    that of `traceparent`.
     """
     _, checked = await service.checked(name, request.model_dump_json().encode())
     runs = await service.mirror.of(name)
+    given = request.params | in_trace(traceparent)
     asked: dict[str, Any] = {"tags": checked["tags"], "no_cache": request.no_cache}
     if idempotency_key is None:
-        started = await runs.start(name, new_run_id(), request.params, **asked)
+        started = await runs.start(name, new_run_id(), given, **asked)
     else:
-        started = await runs.start_once(name, idempotency_key, request.params, **asked)
+        started = await runs.start_once(name, idempotency_key, given, **asked)
     return await runs.run(started.id)

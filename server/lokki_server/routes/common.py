@@ -92,6 +92,7 @@ RunId = Annotated[str, Path(pattern=_RUN_ID, description="a run's id, or its beg
 FLOW_NAME = "[A-Za-z][A-Za-z0-9-]{0,59}"
 FlowName = Annotated[str, Path(pattern=f"^{FLOW_NAME}$")]
 IdempotencyKey = Annotated[str | None, Header(max_length=255, min_length=1)]
+TraceParent = Annotated[str | None, Header(description="W3C trace context; a wrong one is ignored")]
 Position = Annotated[int, Path(ge=0, le=255)]
 Index = Annotated[int, Path(ge=0, lt=2**32)]
 
