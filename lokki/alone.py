@@ -29,6 +29,7 @@ def run_alone(graph: FlowGraph[R]) -> Coroutine[Any, Any, R]:
         async with engine_for(graph, echo=_echo()) as engine:
             return await _ended(engine.submit(graph))
 
+    run.__qualname__ = _of_flow(graph, "run")
     return run()
 
 
@@ -46,7 +47,13 @@ def resume_alone(
             found = await anyio.to_thread.run_sync(engine.journal.history.find, name, flow.name)
             return await _ended(await engine.resume(found.id, flow, again, secrets=secrets))
 
+    resume.__qualname__ = _of_flow(flow, "resume")
     return resume()
+
+
+def _of_flow(flow: FlowGraph[Any] | FlowDefinition[..., Any], verb: str) -> str:
+    """The name of a coroutine, for Python's warning that nothing awaits it: ``birds_flow.run``."""
+    return f"{flow.name.replace('-', '_')}.{verb}"
 
 
 def _echo() -> TextIO | None:

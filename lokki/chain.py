@@ -15,6 +15,7 @@ from lokki.stages import MapStage, Stage, StepCall, TaskStage
 from lokki.standin import refuse_stand_in
 from lokki.steps import MAP_OPTIONS, OPTIONS, StepDefinition, input_and_names, no_method, running
 from lokki.tracing import note
+from lokki.wording import nearest
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -331,9 +332,12 @@ def _linked(verb: str, step: Any, args: tuple[Any, ...], kwargs: dict[str, Any])
                 "the previous call; bind another parameter"
             )
         if name not in names and not takes_any:
+            known = f"it takes {', '.join(names[1:])}" if names[1:] else ""
+            near = nearest(name, [*names[1:], *(MAP_OPTIONS if verb == "map" else ())])
+            hint = f"did you mean '{near}'?" if near else known
             raise DefinitionError(
                 f".{verb}({step.name}, {name}=…): step '{step.name}' takes no '{name}'"
-                + (f"; it takes {', '.join(names[1:])}" if names[1:] else "")
+                + (f"; {hint}" if hint else "")
             )
     return StepCall(step, step.name, (), dict(kwargs))
 

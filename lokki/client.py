@@ -173,10 +173,17 @@ class Client:
                 return answered
         except HTTPError as error:
             with error:
-                raise ServerError(error.code, _detail(error)) from None
+                raise ServerError(error.code, self._refusal(error)) from None
         except (URLError, TimeoutError, ConnectionError, HTTPException) as error:
             reason = getattr(error, "reason", error)
             raise ServerError(None, f"{self.url} cannot be reached: {reason}") from error
+
+    def _refusal(self, error: HTTPError) -> str:
+        """What the server says; for a token that it wants, what to set here."""
+        if error.code != 401:
+            return _detail(error)
+        is_wrong = "does not accept this token" if self._token else "needs a token"
+        return f"{self.url} {is_wrong}: set the variable LOKKI_SERVER_TOKEN to that of the server"
 
 
 def _detail(error: HTTPError) -> str:

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
 from lokki.chain import MapBlock, Step, StepNode
 from lokki.errors import DefinitionError
 from lokki.graph import FlowDefinition
+from lokki.retry import RETRY_OPTIONS, in_dict
 from lokki.steps import OPTIONS, Executor, JobType
+from lokki.tracing import here, place_of, placed
+from lokki.wording import nearest
 
 if TYPE_CHECKING:
     from lokki.resumption import ResumeOptions
@@ -78,12 +81,25 @@ def step(fn: Any = None, /, **options: Any) -> Any:
 
     Raises DefinitionError when the options do not fit together.
     """
-    for name in options:
-        if name not in OPTIONS:
-            raise DefinitionError(f"@step has no option '{name}'; it has {', '.join(OPTIONS)}")
-    if fn is not None:
-        return Step(fn, **options)
-    return lambda function: Step(function, **options)
+    place = place_of(*here())
+    with placed(place):
+        for name, value in options.items():
+            if name not in OPTIONS:
+                raise DefinitionError(f"@step has no option '{name}'; {_instead(name, value)}")
+
+    def made(function: Any) -> Any:
+        with placed(place):
+            return Step(function, **options)
+
+    return made if fn is None else made(fn)
+
+
+def _instead(name: str, value: object) -> str:
+    """What to write instead of an option that ``@step`` does not have."""
+    if name in RETRY_OPTIONS:
+        return in_dict(name, value)
+    near = nearest(name, OPTIONS)
+    return f"did you mean '{near}'?" if near else f"it has {', '.join(OPTIONS)}"
 
 
 class Flow(FlowDefinition[P, R]):

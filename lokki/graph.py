@@ -22,7 +22,7 @@ from lokki.stages import MapStage, Stage, StepCall, TaskStage
 from lokki.steps import StepDefinition, refuse_method, running
 from lokki.tags import checked_tags
 from lokki.target import check_target
-from lokki.tracing import Link, kept, tracing
+from lokki.tracing import Link, kept, place_of_function, tracing
 from lokki.ways import Ways
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ R_co = TypeVar("R_co", covariant=True)
 MOST_STAGES = 256
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class FlowGraph(Generic[R_co]):
     """A traced flow: its name, its stages, and the parameters that it was traced with.
 
@@ -78,6 +78,11 @@ class FlowGraph(Generic[R_co]):
                 for stage in self.stages
             ),
         )
+
+    def __repr__(self) -> str:
+        name = self.name.replace("-", "_")
+        how = f"; run it with {name}.run_sync(…) or await {name}.run(…)" if self.flow else ""
+        return f"<flow {self.name}: {self.shape}{how}>"
 
     def __iter__(self) -> Iterator[Stage]:
         return iter(self.stages)
@@ -236,13 +241,15 @@ class FlowDefinition(Generic[P, R]):
                 if isinstance(chain, StepDefinition)
                 else "return the chain"
             )
-            raise ChainTypeError(
+            error = ChainTypeError(
                 f"flow '{self.name}' returned {type(chain).__name__}, not a chain of steps; "
                 f"{hint}, such as: return get_items().map(work).agg(collect)"
             )
+            error.place = place_of_function(self.fn)
+            raise error
         chains = kept(links, chain, self.name)
         graph = FlowGraph(self.name, chain.stages, params, self)
-        _check_arguments(graph)
+        _check_arguments(graph, chains)
         return graph, chains
 
 
@@ -273,7 +280,7 @@ def _naming(name: str) -> Iterator[None]:
         raise DefinitionError(f"flow '{name}': {error}") from None
 
 
-def _check_arguments(graph: FlowGraph[Any]) -> None:
+def _check_arguments(graph: FlowGraph[Any], links: list[Link]) -> None:
     """Refuse a call with an argument that neither the chain nor the flow supplies."""
     for position, call in enumerate(graph.calls):
         given = {*call.kwargs, *graph.params}
@@ -289,7 +296,18 @@ def _check_arguments(graph: FlowGraph[Any]) -> None:
             by_name = parameter.name in given and kind is not parameter.POSITIONAL_ONLY
             if not (optional or by_position or by_name):
                 name, where = call.step.name, parameter.name
-                raise DefinitionError(
+                error = DefinitionError(
                     f"flow '{graph.name}': step '{name}' needs '{where}': bind it in the chain "
                     f"({name}, {where}=…), give it a default, or make it a parameter of the flow"
                 )
+                error.place = _place_of_call(position, links)
+                raise error
+
+
+def _place_of_call(position: int, links: list[Link]) -> str:
+    """The line of the link that added a call; ``links`` are those of its chain, in order."""
+    for link in links:
+        chain = cast("StepNode[Any] | MapBlock[Any]", link.chain)
+        if sum(len(stage.calls) for stage in chain.stages) > position:
+            return link.place
+    return ""

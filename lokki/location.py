@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 
 _LIBRARIES = re.compile(
     r"[/\\](?:(?:site|dist)-packages|lib(?:64)?[/\\]python3\.\d+)[/\\]|^<frozen "
+    r"|^(?![/\\]|\w:).*\.(?:pyx|pxd|pxi)$"
 )
-"""Parts of the paths of libraries, on any machine."""
+"""Parts of the paths of libraries, on any machine; Cython names its files without their folder."""
 
 
 def located(file: Path) -> tuple[Path, str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from lokki.errors import DefinitionError, LokkiError
 from lokki.numeric import number, whole
+from lokki.wording import nearest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,9 +69,11 @@ class RetryConfig:
             raise DefinitionError(
                 f"retry must be a RetryConfig or a dict such as {{'retries': 3}}, not {value!r}"
             )
-        known = [field.name for field in fields(cls)]
-        if unknown := [key for key in value if key not in known]:
-            raise DefinitionError(f"retry has no {unknown[0]!r}; it has {', '.join(known)}")
+        if unknown := [key for key in value if key not in RETRY_OPTIONS]:
+            key = unknown[0]
+            near = nearest(str(key), RETRY_OPTIONS)
+            hint = in_dict(near, value[key]) if near else f"it has {', '.join(RETRY_OPTIONS)}"
+            raise DefinitionError(f"retry has no {key!r}; {hint}")
         return cls(**value)
 
     def wait(self, attempt: int) -> float:
@@ -81,6 +84,15 @@ class RetryConfig:
             return min(self.max_delay, self.delay * self.backoff ** (attempt - 1))
         except OverflowError:
             return self.max_delay
+
+
+RETRY_OPTIONS = tuple(field.name for field in fields(RetryConfig))
+"""What the dict form of a RetryConfig may have."""
+
+
+def in_dict(option: str, value: object) -> str:
+    """How an option of a retry policy is written."""
+    return f'write retry={{"{option}": {value!r}}}'
 
 
 class RetryLater(LokkiError):

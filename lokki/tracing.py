@@ -51,6 +51,16 @@ def tracing() -> Iterator[list[Link]]:
         _links.reset(outside)
 
 
+@contextmanager
+def placed(place: str) -> Iterator[None]:
+    """Inside this context, an error of a definition names this line, unless it names another."""
+    try:
+        yield
+    except DefinitionError as error:
+        error.place = error.place or place
+        raise
+
+
 def note(chain: object, before: object | None, words: str) -> None:
     """List a link, if a body is being traced."""
     links = _links.get()
@@ -122,6 +132,12 @@ def users_frame(frames: TracebackType | None) -> TracebackType | None:
 def place_in(frame: TracebackType | None) -> str:
     """The line of a traceback's frame."""
     return "" if frame is None else place_of(frame.tb_frame.f_code.co_filename, frame.tb_lineno)
+
+
+def place_of_function(function: object) -> str:
+    """The line where a function begins: that of its first decorator."""
+    code = getattr(function, "__code__", None)
+    return place_of(code.co_filename, code.co_firstlineno) if code is not None else ""
 
 
 def code_in(frame: TracebackType) -> str:

@@ -1,8 +1,8 @@
-"""Texts that name arguments in the words of their reader: Python, options or JSON fields."""
+"""Texts that name arguments in the words of their reader, and the name that was meant."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
 
@@ -60,3 +60,10 @@ class Wording(str):
 def said(text: str, words: Words) -> str:
     """A text, with any arguments that it names in these words."""
     return text.said(words) if isinstance(text, Wording) else text
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that is most like a wrong one; None if no name is."""
+    import difflib  # slow to import, and only errors need it
+
+    return next(iter(difflib.get_close_matches(name, list(known), 1)), None)

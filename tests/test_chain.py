@@ -340,10 +340,17 @@ def test_the_input_cannot_be_bound(verb, link):
 
 @every_link
 def test_an_unknown_constant_names_the_known_ones(verb, link):
-    with says(f".{verb}(b, fcator=…): step 'b' takes no 'fcator'; it takes factor"):
+    with says(f".{verb}(b, fcator=…): step 'b' takes no 'fcator'; did you mean 'factor'?"):
         link(b, fcator=3)
+    with says(f".{verb}(b, xyz=…): step 'b' takes no 'xyz'; it takes factor"):
+        link(b, xyz=3)
     with refused("step 'd' takes no 'factor'$"):
         link(d, factor=3)
+
+
+def test_a_misspelt_option_of_a_map():
+    with says("step 'd' takes no 'concurency_limit'; did you mean 'concurrency_limit'?"):
+        a().map(d, concurency_limit=3)
 
 
 @every_link
@@ -649,7 +656,7 @@ def test_an_async_step_runs_in_no_thread(fn):
 
 
 def test_a_bad_retry():
-    with says("retry has no 'retry'; it has retries"):
+    with says("retry has no 'retry'; write retry={\"retries\": 1}"):
         Step(plain, retry={"retry": 1})
 
 

@@ -82,8 +82,27 @@ def test_one_decorator_makes_many_steps():
 def test_step_names_its_options(make):
     known = "retry, job_type, vcpu, gpu, memory_mb, ephemeral_storage, timeout_seconds, "
     known += "executor"
-    with pytest.raises(DefinitionError, match=f"@step has no option 'retries'; it has {known}"):
+    with pytest.raises(DefinitionError, match=f"@step has no option 'xyz'; it has {known}"):
+        make(xyz=3)
+    with pytest.raises(DefinitionError, match="no option 'job_typ'; did you mean 'job_type'"):
+        make(job_typ="batch")
+    with pytest.raises(DefinitionError) as caught:
         make(retries=3)
+    error = "@step has no option 'retries'; write retry={\"retries\": 3}"
+    assert str(caught.value) == f"{caught.value.place}: {error}"
+
+
+def misspelt():
+    @step(retry={"retires": 3})
+    def work(item):
+        return item
+
+
+def test_a_wrong_option_of_a_step_names_the_line_of_its_decorator():
+    with pytest.raises(DefinitionError) as caught:
+        misspelt()
+    error = "retry has no 'retires'; write retry={\"retries\": 3}"
+    assert str(caught.value) == f"{line_of(misspelt, '@step')}: {error}"
 
 
 def test_step_of_a_step():
@@ -338,8 +357,9 @@ def returns(value):
     ],
 )
 def test_a_body_that_returns_no_chain(value, match):
-    with pytest.raises(DefinitionError, match=match):
+    with pytest.raises(DefinitionError, match=match) as caught:
         returns(value)()
+    assert caught.value.place == line_of(returns, "@flow")
 
 
 def test_two_different_steps_of_one_name():
@@ -683,6 +703,23 @@ def any_others(value, *args, **kwargs):
 def test_an_argument_that_nothing_gives(chain, name):
     with needs(chain, name):
         returns(chain)()
+
+
+def test_an_argument_that_nothing_gives_names_the_line_of_its_link():
+    @flow
+    def birds():
+        values = numbers().map([total, scaled])  # here
+        return values.agg(total)
+
+    with pytest.raises(DefinitionError, match="step 'scaled' needs 'factor'") as caught:
+        birds()
+    assert caught.value.place == line_of(birds.fn, "# here")
+
+
+def test_the_coroutine_of_a_run_has_the_name_of_the_flow():
+    running = scaled_sum.run(3)
+    assert running.__qualname__ == "scaled_sum.run"
+    running.close()
 
 
 @pytest.mark.parametrize(

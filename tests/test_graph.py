@@ -160,6 +160,16 @@ def test_graphs_and_stages_are_immutable():
             setattr(thing, name, None)
 
 
+def test_a_graph_is_shown_with_its_chain_and_how_to_run_it():
+    @flow
+    def small_birds(count: int = 1):
+        return a().map(b)
+
+    how = "run it with small_birds.run_sync(…) or await small_birds.run(…)"
+    assert repr(small_birds(2)) == f"<flow small-birds: a → map(b); {how}>"
+    assert repr(FlowGraph("made", small_birds().stages)) == "<flow made: a → map(b)>"
+
+
 def test_a_graph_can_be_pickled():
     @flow
     def birds(limit: int):

@@ -21,6 +21,7 @@ from lokki.decorators import Flow
 from lokki.engine.importing import check_may_run
 from lokki.errors import ConfigError, DefinitionError, LokkiError, ParameterError
 from lokki.loading import LoadError, NotThere, alias_main
+from lokki.tracing import here, place_of
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """Errors of writing after which nothing more can be written."""
@@ -28,9 +29,13 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 def main_of(flow: Flow[..., Any]) -> NoReturn:
     """What `lokki.main` does."""
-    if not isinstance(flow, Flow):
-        raise DefinitionError(f"main() takes a flow, not {flow!r}: decorate a function with @flow")
     check_may_run()
+    if not isinstance(flow, Flow):
+        given = getattr(flow, "__name__", None)
+        what = f"'{given}'" if isinstance(given, str) else f"a {type(flow).__name__}"
+        why = f"main() takes a flow, a function with @flow above it, not {what}"
+        click.echo(f"Error: {place_of(*here())}: {why}", err=True)
+        sys.exit(2)
     alias_main()
     program = Program(f"python {shlex.quote(sys.argv[0])}", flow.name)
     about = flow.__doc__ or f"Run the flow {flow.name}."

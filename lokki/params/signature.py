@@ -22,7 +22,7 @@ from lokki.params.kinds import kind_of
 from lokki.params.parameter import MISSING, Parameter
 from lokki.params.values import brief, is_default, to_json
 from lokki.secret import HIDDEN, Secret, variable
-from lokki.wording import Wording
+from lokki.wording import Wording, nearest
 
 if typing.TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -164,11 +164,9 @@ class Parameters:
 
         unknown = [name for name in {**earlier, **values} if name not in self.names]
         for name in unknown[:_MOST_UNKNOWN]:
-            import difflib
-
-            near = difflib.get_close_matches(str(name), self.names, 1)
+            near = nearest(str(name), self.names)
             known = f"it takes {', '.join(self.names) or 'none'}"
-            hint = f"did you mean '{near[0]}'?" if near else known
+            hint = f"did you mean '{near}'?" if near else known
             wrong(name, f"unknown parameter {brief(name)}; {hint}")
         if len(unknown) > _MOST_UNKNOWN:
             more = f"and {len(unknown) - _MOST_UNKNOWN:,} more unknown parameters"

@@ -237,6 +237,24 @@ def test_the_example_of_a_flows_help_can_be_run(script):
     assert (done.returncode, done.stdout) == (0, shown), done.stderr
 
 
+def test_main_of_no_flow_is_one_line(script):
+    path = script(
+        """
+        def plain():
+            return 1
+
+        if __name__ == "__main__":
+            main(plain)
+        """
+    )
+    done = python(path, "run")
+    line = path.read_text().splitlines().index("    main(plain)") + 1
+    assert (done.returncode, done.stdout) == (2, "")
+    why = "main() takes a flow, a function with @flow above it, not 'plain'"
+    assert done.stderr.endswith(f"{path.name}:{line}: {why}\n")
+    assert done.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize("program", ["script", "lokki"])
 def test_an_error_in_the_body_of_a_flow_shows_where(script, journal, program):
     path = script(

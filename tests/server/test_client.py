@@ -92,6 +92,8 @@ def test_a_token_is_sent(place):
     server = place.serve("flows.py", LOKKI_SERVER_TOKEN="open sesame")
     url = str(server.client.base_url)
     assert Client(url, token="open sesame").flows()
-    with pytest.raises(ServerError, match="Bearer") as caught:
+    with pytest.raises(ServerError, match="not accept this token: set the variable LOKKI_SER"):
         Client(url, token="another").flows()
+    with pytest.raises(ServerError, match="needs a token: set the variable LOKKI_SERVER") as caught:
+        Client(url).flows()
     assert caught.value.status == 401

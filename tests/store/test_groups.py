@@ -99,6 +99,7 @@ LIBRARIES = [
     "/usr/lib64/python3.12/json/decoder.py",
     "C:\\env\\Lib\\site-packages\\requests\\api.py",
     "<frozen runpy>",
+    "pandas/_libs/parsers.pyx",
     json.__file__,
 ]
 
