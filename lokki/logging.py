@@ -75,6 +75,11 @@ def clock(at: float) -> str:
     return f"{datetime.fromtimestamp(at):%Y-%m-%d %H:%M:%S}"
 
 
+def zoned(at: float) -> str:
+    """As `clock`, with the name of the local time zone."""
+    return f"{clock(at)} {datetime.fromtimestamp(at).astimezone():%Z}"
+
+
 def step_start(step: str, at: float, *, timestamps: bool = True) -> Record:
     shown = f" at {local(at)}" if timestamps else ""
     return Record("INFO", at, "step_start", f"Step '{step}' started{shown}", {"step": step})

@@ -85,20 +85,19 @@ def build(graph: FlowGraph[Any], config: Config, *, reuse: bool = False) -> Buil
     """
     assert graph.flow is not None
     _check(graph, config)
+    python, durable = python_version(), is_durable(graph, config)
+    named = replace(graph, name=config.aws.deployed_name(graph.name))
+    if durable:
+        check_durable(named, config, python)
     notes = [
         *_notes(graph),
         *standard_notes(graph, config),
         *source_notes(graph, config),
         *settings_notes(config),
     ]
-    python = python_version()
     source = source_of(graph.flow, config.lambda_.include, config.build_dir)
     needs = needs_of(source)
-    named = replace(graph, name=config.aws.deployed_name(graph.name))
     document = partial(template, named, config, module=source.module, python=python)
-    durable = is_durable(graph, config)
-    if durable:
-        check_durable(named, config, python)
     machine = None if durable else state_machine(named, config)
     check_limits(document(), machine)
     folder = Path(config.build_dir)

@@ -17,6 +17,7 @@ from lokki.builder.notes import rate_notes, schedule_notes, settings_notes
 from lokki.builder.sizes import is_batch, items_at_once, sizes_of
 from lokki.builder.usage import LISTED_AT_ONCE, Estimate, Use, rows_of, uncounted
 from lokki.config import Config
+from lokki.durations import at_least
 from lokki.graph import FlowGraph
 from lokki.runtime.units import TaskUnit, units
 from lokki.stages import MapStage
@@ -161,7 +162,7 @@ def _durations(course: _Course) -> Iterator[str]:
         remedy = "; concurrency_limit changes it" if course.running == course.seconds else ""
         yield (
             f"map '{course.name}': {course.at_once:,} of {course.children:,} {what} at a time, "
-            f"at least {course.seconds:,.0f} s{remedy}"
+            f"at least {at_least(course.seconds)}{remedy}"
         )
     if course.starting == course.seconds > course.running:
         yield (

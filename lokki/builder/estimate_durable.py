@@ -22,6 +22,7 @@ from lokki.builder.notes import rate_notes, schedule_notes, settings_notes
 from lokki.builder.sizes import is_batch, sizes_of
 from lokki.builder.usage import LISTED_AT_ONCE, Estimate, Use, rows_of, uncounted
 from lokki.config import Config
+from lokki.durations import at_least
 from lokki.errors import BuildError
 from lokki.graph import FlowGraph
 from lokki.model import structure
@@ -217,12 +218,12 @@ def _durations(course: _Course) -> Iterator[str]:
     if course.jobs and course.items > course.at_once:
         yield (
             f"map '{course.stage.name}': {course.at_once:,} of {course.items:,} jobs at a time, at "
-            f"least {course.seconds:,.0f} s; concurrency_limit changes it"
+            f"least {at_least(course.seconds)}; concurrency_limit changes it"
         )
     if course.inside and course.slices > course.at_once:
         yield (
             f"map '{course.stage.name}': {course.at_once:,} of {course.slices:,} slices at a time, "
-            f"at least {course.seconds:,.0f} s; concurrency_limit changes it"
+            f"at least {at_least(course.seconds)}; concurrency_limit changes it"
         )
     if (most := max(course.calls, default=1)) > 1:
         yield (

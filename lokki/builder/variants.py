@@ -59,7 +59,7 @@ def variants_of(
         ("stepfunctions", machine_estimate) if durable else ("durable", durable_estimate)
     )
     in_code = graph.flow is not None and graph.flow.target is not None
-    settings = f'target="{other}"' if in_code else f'aws.target = "{other}"'
+    settings = f'@flow(target="{other}")' if in_code else f'aws.target = "{other}"'
     try:
         yield Variant(settings, estimate(graph, config, items, seconds))
     except LokkiError as error:

@@ -60,5 +60,7 @@ def printed_on(console: Console) -> Callable[[str], None]:
 
 
 def check_can_ask(confirmed: bool) -> None:
+    """Raise an error if packages for AWS are missing, or if there is nobody to ask."""
+    check_installed()
     if not confirmed and not can_ask():
         raise click.UsageError("there is no terminal to ask at: give --confirm")

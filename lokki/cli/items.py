@@ -36,7 +36,21 @@ def _stage(run: Run, named: str | None) -> Stage:
     for each in maps:
         if named in (each.name, *run.structure[each.position].steps):
             return each
-    names = ", ".join(each.name for each in maps) or "none"
-    raise click.ClickException(
-        f"no map '{named}' of run {run.id} has begun; those that have: {names}"
-    )
+    raise click.ClickException(f"{_why_not(run, named)}; {_begun(maps)}")
+
+
+def _why_not(run: Run, named: str) -> str:
+    """Why a stage of a run has no items to show."""
+    for each in run.structure:
+        if named in (each.name, *each.steps):
+            if each.kind == "map":
+                return f"map '{named}' of run {run.id} has not begun"
+            return f"'{named}' of run {run.id} is not a map, so it has no items"
+    return f"run {run.id} has no stage '{named}'"
+
+
+def _begun(maps: list[Stage]) -> str:
+    """What to write instead."""
+    if not maps:
+        return "no map has begun"
+    return f"give --stage {' or '.join(each.name for each in maps)}"

@@ -33,18 +33,19 @@ def list_runs(backend: Backend, wanted: RunFilter, as_json: bool) -> None:
     show_runs(page.runs, time(), more=page.next is not None)
 
 
-def tell_unknown(backend: Backend, flow: str) -> None:
-    """Report a flow without any runs, and which flow may be meant."""
+def tell_unknown(backend: Backend, flow: str) -> bool:
+    """Report a flow without any runs, and which flow may be meant; whether it is one."""
     from difflib import get_close_matches
 
     if backend.runs(RunFilter(flow=flow, limit=1)).runs:
-        return
+        return False
     known = backend.flows()
     near = get_close_matches(flow, known)
     hint = f"; flows with runs: {', '.join(known[:_MOST_FLOWS])}" if known else ""
     if near:
         hint = f"; did you mean {' or '.join(map(repr, near))}?"
-    click.echo(f"no runs of flow '{flow}'{hint}", err=True)
+    click.echo(f"no runs of flow '{flow}' in {backend.name}{hint}", err=True)
+    return True
 
 
 def print_json(value: Any) -> None:

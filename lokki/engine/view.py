@@ -79,12 +79,15 @@ class StageView:
         return duration(now - self._began if self._took is None else self._took)
 
     def _rate(self, now: float) -> float:
-        """Items per second since the run was resumed: recently or, for an ended stage, in total."""
+        """Items per second since the run was resumed: recently or, for an ended stage, in total.
+
+        An ended stage of which items were done before has none: its count has those, too.
+        """
         if not self.is_map:
             return 0.0
         done, samples = self.counts.done, self._samples
         if self._took is not None:
-            return (done - self._done_before) / self._took if self._took else 0.0
+            return done / self._took if self._took and not self._done_before else 0.0
         samples.append((now, done))
         while len(samples) > 2 and samples[1][0] < now - _WINDOW_SECONDS:
             samples.popleft()

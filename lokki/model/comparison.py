@@ -61,6 +61,14 @@ class Comparison:
     results: Difference | None
     """both results as items are shown, unless they are the same"""
 
+    @property
+    def not_compared(self) -> bool:
+        """Whether both results are of one type that JSON cannot hold: they may be the same."""
+        if self.results is None or not self.results.first or not self.results.second:
+            return False
+        kinds = [each.get("type") for each in (self.results.first, self.results.second)]
+        return kinds[0] is not None and kinds[0] == kinds[1]
+
 
 def compare(
     first: Run,

@@ -7,6 +7,7 @@ its flows. A process that is idle for a while ends, and is started again for the
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -22,10 +23,13 @@ from lokki.engine.code import Stamps, changed
 from lokki.engine.sources import stamp
 from lokki.flow_files import found_in
 from lokki.loading import file_named
+from lokki.location import near
 from lokki.model.flow import FileProblem
 from lokki.store.offers import Offer
 from lokki_server.channel import Child
 from lokki_server.problems import Problem
+
+_log = logging.getLogger("lokki_server")
 
 LOOK_SECONDS = 1.0
 """The pause between two looks at the files."""
@@ -38,6 +42,7 @@ _RETRY_SECONDS = 2.0
 """The first backoff before a file that cannot be imported is retried; it doubles each time."""
 _LONGEST_RETRY_SECONDS = 60.0
 _AT_ONCE = 4
+_SLOW = {"error": "its import has not ended yet", "traceback": ""}
 
 
 @dataclass(slots=True, eq=False)
@@ -73,7 +78,13 @@ class FlowFile:
 
     def mark_as_slow(self) -> None:
         """Report an unfinished import; the earlier flows are offered meanwhile."""
-        self.error = {"error": "its import has not ended yet", "traceback": ""}
+        self.error = _SLOW
+
+    def log_end(self, task: asyncio.Task[None]) -> None:
+        """Log how a slow import has ended, unless another look has taken its place."""
+        if not task.cancelled() and task.exception() is None and self.error is not _SLOW:
+            told = self.error["error"] if self.error else "its import has ended"
+            _log.warning("%s: %s", near(self.source), told)
 
     def may_have(self, name: str) -> bool:
         """Whether it had a flow before it became impossible to import."""
@@ -266,6 +277,7 @@ class Catalog:
             task.result()
         else:
             file.mark_as_slow()
+            task.add_done_callback(file.log_end)
 
     async def close(self) -> None:
         for task in self._tasks:

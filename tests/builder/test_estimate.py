@@ -218,6 +218,13 @@ def test_a_small_flow_comes_near_to_no_limit():
         (mapped(), {}, 20_000, 60, "1,000 of 20,000 invocations at a time, at least 1,200 s"),
         (mapped(), {"lambda.concurrency": 10}, 100, 6, "10 of 100 invocations at a time, at least"),
         (mapped(), {"lambda.reserved_concurrency": 20}, 100, 6, "20 of 100 invocations at a time"),
+        (
+            mapped(),
+            {"lambda.concurrency": 1},
+            53,
+            0.5,
+            "1 of 53 invocations at a time, at least 27 s",
+        ),
         (in_batches(), {}, 200_000, 1, "1,000 of 2,000 invocations at a time, at least 200 s"),
         (jobs(), {}, 100, 60, "10 of 100 jobs at a time, at least 600 s"),
         (many_jobs(), {"batch.max_vcpus": 8}, 80, 60, "8 of 80 jobs at a time, at least 600 s"),

@@ -167,4 +167,5 @@ def test_the_target_of_a_flow_wins_over_the_configured_one(target):
         assert estimate_of(graph, load(settings), 10, 1) == by_config
         assert made(graph, **settings) == made(alike, **chosen)
     written = {each.settings.partition(",")[0] for each in variants_of(graph, load(), 100, 40)}
-    assert f'target="{"stepfunctions" if target == "durable" else "durable"}"' in written
+    other = "stepfunctions" if target == "durable" else "durable"
+    assert f'@flow(target="{other}")' in written

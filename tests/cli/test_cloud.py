@@ -102,6 +102,8 @@ def test_build_tells_what_it_has_written_and_what_roles_may_do(done, place):
     assert "lokki-build/lambdas/Dockerfile: one image" in out
     assert re.search(r"^steps +s3:GetObject +s3:::\$\{S3Bucket\}/birds-flow/runs/\*", out, re.M)
     assert re.search(r"^state machine +states:StartExecution +StateMachine", out, re.M)
+    assert [line for line in out.splitlines() if line != line.rstrip()] == []
+    assert "s3:::${S3Bucket}/birds-flow/runs/*" in out
     written = {each.name for each in (place / "lokki-build").iterdir()}
     assert written == {"lambdas", "statemachine.json", "template.yaml"}
 

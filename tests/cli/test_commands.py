@@ -173,13 +173,17 @@ def test_the_next_page_of_a_list_is_before_the_last_run_of_this_one(record, done
 
 def test_a_flow_without_runs_is_reported_with_the_one_that_may_be_meant(record, done, journal):
     empty = '{\n  "runs": [],\n  "next": null\n}\n'
-    assert done("runs", "--flow", "a", "--json") == (0, empty, "no runs of flow 'a'\n")
+    assert done("runs", "--flow", "a", "--json") == (
+        0,
+        empty,
+        f"no runs of flow 'a' in {journal}\n",
+    )
     record(OLD, flow="stations")
     record(NEW, flow="birds")
-    near = "no runs of flow 'staitons'; did you mean 'stations'?\n"
-    assert done("runs", "--flow", "staitons") == (0, f"no runs of staitons in {journal}\n", near)
+    near = f"no runs of flow 'staitons' in {journal}; did you mean 'stations'?\n"
+    assert done("runs", "--flow", "staitons") == (0, "", near)
     assert done("runs", "--flow", "staitons", "--json") == (0, empty, near)
-    every = "no runs of flow 'x'; flows with runs: birds, stations\n"
+    every = f"no runs of flow 'x' in {journal}; flows with runs: birds, stations\n"
     assert done("runs", "--flow", "x")[2] == every
     assert done("gc", "--keep", 0, "--flow", "x") == (0, "", every + "nothing to remove\n")
     none = f"no such runs of birds in {journal}\n"

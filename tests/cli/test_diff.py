@@ -99,6 +99,13 @@ def test_runs_may_have_nothing_in_common(done, ran):
     assert done("diff", first, second)[0] == 0
 
 
+def test_results_that_json_cannot_hold_are_not_compared(done, ran):
+    ran("owned")
+    out = done("diff", "last", "last")[1]
+    assert "results are not compared: flows.Own, " in out
+    assert "result" not in {line[:26].strip() for line in out.splitlines()}
+
+
 def test_the_same_run_twice_differs_in_nothing(done, ran):
     run = ran("halved")
     out = done("diff", run, "last")[1]

@@ -6,6 +6,7 @@ import json
 import re
 import sqlite3
 from contextlib import closing
+from datetime import datetime
 from time import time
 
 import pytest
@@ -132,9 +133,10 @@ def test_schedules_are_listed_with_their_next_times(done, place):
     code, out, err = done("schedules", "birds.py")
     assert (code, err) == (0, "")
     daily, often = out.split("\n\n")
+    zone = f" {datetime(2190, 1, 1).astimezone():%Z}"
     assert daily == (
-        "daily  birds.py\n  cron(0 9 * * ? 2190)  Asia/Tokyo\n"
-        "  next      2190-01-01 00:00:00, 2190-01-02 00:00:00, 2190-01-03 00:00:00\n"
+        "daily  birds.py\n  cron(0 9 * * ? 2190)  Asia/Tokyo\n  next      "
+        f"2190-01-01 00:00:00{zone}, 2190-01-02 00:00:00{zone}, 2190-01-03 00:00:00{zone}\n"
         "  last run  none yet"
     )
     assert often.startswith("often  birds.py\n  rate(5 minutes)\n  next      ")

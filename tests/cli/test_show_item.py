@@ -69,7 +69,7 @@ def test_the_attempts_before_a_resume_count(shown, done, terminal):
     (terminal / "weather.py").write_text(FLOW.replace("== 3", "== 99"))
     assert done("resume", "last", "--failed")[0] == 0
     out = shown("last", "--item", 3)[1]
-    assert "item 3 of read  succeeded, 2 attempts" in out
+    assert "item 3 of read  succeeded, 2 attempts, the last took " in out
     assert "attempt 1 of read" in out
 
 
@@ -86,7 +86,12 @@ def test_an_item_as_json(shown):
     ("arguments", "code", "told"),
     [
         (["--item", 5], 1, "item 5 of 'read' in run {} does not exist: its items are 0 to 4"),
-        (["--item", 0, "--stage", "x"], 1, "no map 'x' of run {} has begun; those that have: read"),
+        (["--item", 0, "--stage", "x"], 1, "run {} has no stage 'x'; give --stage read"),
+        (
+            ["--item", 0, "--stage", "summary"],
+            1,
+            "'summary' of run {} is not a map, so it has no items; give --stage read",
+        ),
         (["--stage", "read"], 2, "--stage says whose item: give --item, too"),
         (["--item", 0, "--watch"], 2, "--watch draws a run: leave --item out"),
     ],

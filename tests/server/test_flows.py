@@ -86,8 +86,10 @@ def test_files_that_cannot_be_imported_are_reported_and_stop_no_other(place):
     place.write("c_dies.py", "import os, lokki\nos._exit(3)")
     place.write("d_hangs.py", "import threading, lokki\nthreading.Event().wait()")
     place.write("e_wrong.py", "import lokki\ndef x(:")
+    waits = "import os, time\nwhile not os.path.exists('go'): time.sleep(0.02)\n"
+    place.write("f_slow.py", waits + one("slow"))
     place.write("good.py", one("good"))
-    files = ["a_raises.py", "b_exits.py", "c_dies.py", "d_hangs.py", "e_wrong.py"]
+    files = ["a_raises.py", "b_exits.py", "c_dies.py", "d_hangs.py", "e_wrong.py", "f_slow.py"]
     server = place.serve(*files, "nosuch.py", "good.py")
     assert names(server) == ["good"]
     told = {os.path.basename(each["file"]): each for each in server.get("/flows")["problems"]}
@@ -101,9 +103,15 @@ def test_files_that_cannot_be_imported_are_reported_and_stop_no_other(place):
     assert "SyntaxError" in told["e_wrong.py"]["traceback"]
     assert "there is no file" in told["nosuch.py"]["error"]
     assert server.ran("good")["status"] == "succeeded"
+    assert "f_slow.py: its import has ended\n" not in server.told
+    place.write("go", "")
+    until(lambda: "f_slow.py: its import has ended\n" in server.told, "the end of the import")
+    assert names(server) == ["good", "slow"]
     place.write("a_raises.py", one("mended"))
     place.write("d_hangs.py", one("awake"))
-    until(lambda: names(server) == ["awake", "good", "mended"], "the files that were mended")
+    until(
+        lambda: names(server) == ["awake", "good", "mended", "slow"], "the files that were mended"
+    )
     assert server.ran("awake")["status"] == "succeeded"
     assert server.stop() == 0
 

@@ -76,8 +76,8 @@ def command(
 ) -> None:
     """List runs, the newest first."""
     with opened(on) as backend:
-        if flow is not None:
-            tell_unknown(backend, flow)
+        if flow is not None and tell_unknown(backend, flow) and not as_json:
+            return
         wanted = RunFilter(
             flow=flow or program.flow,
             statuses=status,

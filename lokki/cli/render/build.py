@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from lokki.cli.render.tables import plain_table
+from lokki.cli.render.tables import plain_table, unwrapped
 
 if TYPE_CHECKING:
     from lokki.builder.builder import Build
@@ -37,7 +37,7 @@ def show_build(built: Build, graph: FlowGraph[Any]) -> None:
     for who, statement in built.may:
         resources = "\n".join(_resource(each) for each in statement.resource)
         table.add_row(who, "\n".join(statement.action), resources)
-    console.print(table)
+    console.print(table if console.is_terminal else unwrapped(table))
     for note in built.notes:
         console.print(f"Note: {note}", markup=False)
 

@@ -100,7 +100,7 @@ def _times(count: int) -> Text:
 
 
 def _result(found: Comparison) -> Iterator[Row]:
-    if found.results is not None:
+    if found.results is not None and not found.not_compared:
         yield Text("result"), _shown(found.results.first), _shown(found.results.second)
 
 
@@ -119,3 +119,6 @@ def _same(found: Comparison) -> Iterator[str]:
         yield f"the same in {counted(len(found.same_params), 'parameter')}: {names}"
     if found.same_result:
         yield "the same result"
+    if found.results is not None and found.not_compared:
+        first, second = _shown(found.results.first), _shown(found.results.second)
+        yield f"results are not compared: {first}; {second}"

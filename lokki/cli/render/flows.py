@@ -11,7 +11,7 @@ from lokki.cli.render.console import plain, short, stdout_console
 from lokki.cli.schema import parameters
 from lokki.errors import RunNotFound
 from lokki.location import near
-from lokki.logging import clock
+from lokki.logging import zoned
 from lokki.model.flow import Flow, Schedule
 from lokki.model.times import seconds
 from lokki.secret import variable
@@ -80,11 +80,11 @@ def _schedule(flow: Flow, backend: Backend) -> Iterator[Text]:
     elif schedule.paused:
         yield Text("  paused", style="yellow")
     else:
-        following = [clock(seconds(at)) for at in schedule.next[:_MOST_TIMES]]
+        following = [zoned(seconds(at)) for at in schedule.next[:_MOST_TIMES]]
         yield _line("next", ", ".join(following) or "none")
     yield _line("last run", _last(schedule.last, backend))
     if schedule.missed_last:
-        count, last = schedule.missed, clock(seconds(schedule.missed_last))
+        count, last = schedule.missed, zoned(seconds(schedule.missed_last))
         yield _line("missed", f"{count:,}, the last {last}", "yellow")
 
 

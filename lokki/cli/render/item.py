@@ -50,10 +50,13 @@ def show_item(stage: Stage, item: ItemDetail, lines: Iterable[LogLine]) -> None:
 def _head(stage: Stage, item: ItemDetail) -> Text:
     text = Text().append(f"item {item.index:,} of {stage.name}", style="bold")
     parts = [item.status, counted(item.attempts, "attempt")]
+    last = "the last " if item.attempts > 1 else ""
     if item.duration is not None:
-        parts.append(duration(item.duration))
+        took = duration(item.duration)
+        parts.append(f"{last}took {took}" if last else took)
     if item.started is not None:
-        parts.append(f"began at {clock(seconds(item.started))}")
+        began = f"began at {clock(seconds(item.started))}"
+        parts.append(began if item.duration is not None else last + began)
     return text.append(f"  {', '.join(parts)}")
 
 

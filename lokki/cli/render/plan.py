@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from lokki.cli.render.console import stdout_console
 from lokki.cli.render.tables import plain_table
+from lokki.durations import at_least
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -56,6 +57,6 @@ def _compare(console: Console, plan: Estimate, variants: Sequence[Variant]) -> N
     rows = [("as they are", plan), *((each.settings, each.estimate) for each in variants)]
     for settings, each in rows:
         charged = f"{each.charged:,} {each.unit}"
-        table.add_row(charged, f"{each.dollars:.4f}", f"{each.seconds:,.0f} s", settings)
+        table.add_row(charged, f"{each.dollars:.4f}", at_least(each.seconds), settings)
     console.print()
     console.print(table)

@@ -11,6 +11,8 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
+_WIDEST = 10_000
+
 
 @dataclass(frozen=True, slots=True)
 class Column:
@@ -55,8 +57,18 @@ def table(columns: Iterable[Column], room: int) -> Text:
     for row in zip(*(column.cells for column in shown), strict=True):
         table.add_row(*row)
     least = _width(column.narrowest for column in shown)
-    drawn = Console(width=max(least, min(room, _width((each.width for each in shown), gap))))
-    lines = [Text.assemble(*line) for line in _lines(drawn, table)]
+    wide = max(least, min(room, _width((each.width for each in shown), gap)))
+    return _drawn(table, Console(width=wide))
+
+
+def unwrapped(table: Table) -> Text:
+    """A table as wide as its cells need, for where nobody reads it on a terminal."""
+    console = Console(width=_WIDEST)
+    return _drawn(table, Console(width=console.measure(table).maximum))
+
+
+def _drawn(table: Table, console: Console) -> Text:
+    lines = [Text.assemble(*line) for line in _lines(console, table)]
     for line in lines:
         line.rstrip()
     return Text("\n").join(lines)

@@ -1,7 +1,7 @@
 import { get, path, post } from "../api.js";
 import { announce, h } from "../dom.js";
 import { navigate } from "../router.js";
-import { count, when } from "../time.js";
+import { count, setExactly, when } from "../time.js";
 import { fetched } from "./states.js";
 
 const OVERLAPS = {
@@ -69,7 +69,7 @@ export function schedule(flow, given) {
         { class: "facts" },
         fact(
           "Next",
-          given.paused ? "nothing while it is paused" : list(given.next.map((at) => when(at))),
+          given.paused ? "nothing while it is paused" : list(given.next.map((at) => setExactly(h("time"), at))),
           "none",
         ),
         fact(

@@ -115,11 +115,17 @@ function table(found) {
       ),
       section(
         "Result",
-        found.results ? [row("Result", result(found.results.first), result(found.results.second))] : [],
+        found.results && !notCompared(found.results) ? [row("Result", result(found.results.first), result(found.results.second))] : [],
       ),
     ),
     same.length > 0 && h("p", { class: "quiet" }, `The same parameters: ${same.join(", ")}.`),
     found.same_result && h("p", { class: "quiet" }, "The result is the same."),
+    notCompared(found.results) &&
+      h(
+        "p",
+        { class: "quiet" },
+        `The results are not compared: ${result(found.results.first)}; ${result(found.results.second)}.`,
+      ),
   );
 }
 
@@ -139,6 +145,10 @@ const row = (name, ...values) =>
     h("th", { scope: "row" }, name),
     values.map((each) => h("td", null, each)),
   );
+
+/** Whether both results are of one type that JSON cannot hold: they may be the same. */
+const notCompared = (results) =>
+  Boolean(results?.first?.type) && results.first.type === results.second?.type;
 
 const NONE = "–";
 const took = (run) => duration(run.duration) || NONE;
