@@ -194,8 +194,9 @@ def test_what_is_wrong_is_reported_before_anything_is_started(place, done):
         "Error: flow 'milling' is not deployed in AWS account 123456789012, us-east-1: "
         "deploy it first\n",
     )
-    code, out, _ = done("runs", "--on", "aws", "--flow", "milling")
-    assert (code, out) == (0, "no runs of milling in AWS account 123456789012, us-east-1\n")
+    code, out, err = done("runs", "--on", "aws", "--flow", "milling")
+    assert (code, out) == (0, "")
+    assert "no runs of flow 'milling' in AWS account 123456789012, us-east-1" in err
 
 
 def test_ctrl_c_cancels_a_run_on_aws(deployed, done, start):
