@@ -7,7 +7,7 @@ the record of all before (https://docs.aws.amazon.com/lambda/latest/dg/durable-e
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from math import ceil
@@ -85,8 +85,7 @@ def durable_estimate(graph: FlowGraph[Any], config: Config, items: int, seconds:
     if use.operations > MOST_OPERATIONS:
         raise BuildError(
             f"flow '{graph.name}' has {use.operations:,} operations with {items:,} items in each "
-            f"map, but a durable function at most {MOST_OPERATIONS:,}: give its maps a larger "
-            "batch_size, or call fewer steps in them"
+            f"map, but a durable function at most {MOST_OPERATIONS:,}: {_fewer(courses)}"
         )
     _add_runs(use, config)
     return Estimate(
@@ -105,6 +104,16 @@ def durable_estimate(graph: FlowGraph[Any], config: Config, items: int, seconds:
         ),
         prices.DURABLE_DATE,
     )
+
+
+def _fewer(courses: Iterable[_Course]) -> str:
+    """What makes an execution's operations fewer: larger slices do not where time cuts them."""
+    if any(calls > 1 for course in courses for calls in course.calls):
+        return (
+            "its items take the time of that many invocations; give their step job_type='batch', "
+            'a longer timeout_seconds (at most 900), or the flow target="stepfunctions"'
+        )
+    return "give its maps a larger batch_size, or call fewer steps in them"
 
 
 def _course(

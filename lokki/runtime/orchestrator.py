@@ -48,6 +48,7 @@ from lokki.runtime.event import (
     params_in,
 )
 from lokki.runtime.job_group import Group
+from lokki.runtime.slices import no_room
 from lokki.runtime.units import TaskUnit, longest, units_of
 from lokki.stages import MapStage
 
@@ -115,9 +116,15 @@ class _Execution:
     def result(self) -> Any:
         """What the last stage returns: its value, or where it is."""
         value: Any = {}
+        used = 2 + len(self.graph.stages)  # the start, the structure, one of each stage
         for stage in self.graph.stages:
             inside = units_of(self.graph, stage)
             if isinstance(stage, MapStage):
+                calls = sum(not self._is_job(unit) for unit in inside)
+                slices = len(value["cuts"])
+                if why := no_room(used, value["count"], slices, calls, stage.name):
+                    raise reported("LokkiError", why)
+                used += slices * calls
                 value = self._mapped(stage, inside, value)
             else:
                 value = self._task(inside[0], value)

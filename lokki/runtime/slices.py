@@ -42,6 +42,23 @@ def firsts(count: int, size: int, step: str) -> range:
     return range(0, count, size or max(1, ceil(count / USUAL_SLICES)))
 
 
+def no_room(used: int, count: int, slices: int, calls: int, step: str) -> str | None:
+    """Why an execution has no room for the calls of a map, of ``count`` items; None if it has.
+
+    ``used``: the operations of all else; ``calls``: of each slice.
+    """
+    left = max(0, MOST_OPERATIONS - used)
+    if slices * calls <= left:
+        return None
+    most = left // calls
+    own = f"make its batch_size at least {ceil(count / most):,}, or " if most else ""
+    return (
+        f"map '{step}' has {count:,} items, {slices:,} slices of {calls:,} calls each, but of the "
+        f"{MOST_OPERATIONS:,} operations of a durable function {left:,} are left for it: {own}make "
+        "the batch_size of the other maps larger, or call fewer steps in each"
+    )
+
+
 def has_time(left: float, longest: float, whole: float) -> bool:
     """Whether a process with so many seconds left has time for the next item of its slice.
 

@@ -123,6 +123,11 @@ def test_what_has_no_room_is_refused_with_the_reason(graph, items, why):
     assert why in refused.why
 
 
+def test_more_invocations_than_operations_are_refused_with_what_makes_them_fewer():
+    with pytest.raises(LokkiError, match=r"operations .* that many invocations; give their step"):
+        planned(mapped(), 1_000_000, 60)
+
+
 def test_jobs_cost_what_they_cost_in_a_state_machine_and_looks_at_them_are_operations():
     queue = {"batch.job_queue": "a-queue"}
     rows = [

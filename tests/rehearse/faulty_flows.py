@@ -98,6 +98,12 @@ def whole(folder: str, count: int = 6):
     return counted().map(noted, batch_size=3).next(squared).agg(summary)
 
 
+@flow
+def crowded(folder: str, count: int = 1_000):
+    inside = counted().map(noted, batch_size=1).next(squared).next(squared)
+    return inside.agg(summary)
+
+
 @step
 def slow(number):
     called(f"item-{number}")

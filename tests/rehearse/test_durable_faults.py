@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faulty_flows as flows
 import pytest
+from aws_durable_execution_sdk_python_testing.executor import Executor
 
 from lokki import ParameterError
 from lokki.rehearse.moto_patches import lambdas
@@ -60,22 +61,24 @@ def test_a_tolerated_end_of_a_process_is_one_failed_item(run):
     assert attempts == {**once(5), "summary": [1]}
 
 
-@pytest.mark.parametrize("phase", range(3))
-def test_a_durable_function_that_is_killed_between_its_checkpoints_goes_on(run, monkeypatch, phase):
-    """Of three checkpoints, before one is recorded, after the next, and not at the third."""
-    kills = []
-    checkpoints = [phase]
+def test_a_durable_function_that_is_killed_at_each_of_its_checkpoints_goes_on(run, monkeypatch):
+    """Before each change of an operation is recorded, and after it."""
+    killed = {False: set(), True: set()}
+    monkeypatch.setattr(Executor, "MAX_CONSECUTIVE_FAILED_ATTEMPTS", 100)  # AWS has no such limit
 
-    def on_checkpoint(execution, recorded):
-        checkpoints[0] += not recorded
-        if checkpoints[0] % 3 == recorded:
-            kills.append(recorded)
+    def on_checkpoint(execution, updates, recorded):
+        changes = {(each["Name"], each["Action"]) for each in updates}
+        if changes - killed[recorded]:
+            killed[recorded] |= changes
             lambdas.kill(execution.partition("/")[0].rpartition(":")[0])
 
     monkeypatch.setattr(PLATFORM, "on_checkpoint", on_checkpoint)
     done, attempts = run(flows.whole)
     assert (done.error, done.result) == (None, ([each**2 for each in range(10, 16)], []))
-    assert {*kills} == {False, True}
+    slices = [f"{step}[{part}]" for step in ("noted", "squared") for part in ("0:3", "3:6")]
+    changes = {(name, "START") for name in ("flow", "counted", "noted", *slices, "summary")}
+    changes |= {("flow", "SUCCEED"), ("noted", "SUCCEED")}
+    assert killed == {False: changes, True: changes}
     assert {name: called for name, called in attempts.items() if called != [1]} == {}
 
 
@@ -152,6 +155,14 @@ def test_an_error_of_any_name_and_text_is_reported(run):
     done, _ = run(flows.oddly_named)
     assert (done.status, done.error) == ("FAILED", "Ünicode error")
     assert done.cause.startswith("caf\\udcff \0 üxxx")
+
+
+def test_a_map_for_which_an_execution_has_no_operations_left_is_refused_before_it_begins(run):
+    done, attempts = run(flows.crowded)
+    assert (done.status, done.error) == ("FAILED", "LokkiError")
+    assert "1,000 slices of 3 calls each" in done.cause
+    assert "2,995 are left for it: make its batch_size at least 2, or" in done.cause
+    assert attempts == {"counted": [1]}
 
 
 def test_an_error_of_the_flow_itself_ends_its_run(run):

@@ -62,9 +62,10 @@ def change(platform: Platform) -> None:
         if platform.on_checkpoint is None or not parts.path.endswith(_CHECKPOINT):
             return _asked(*asked)
         execution = unquote(parts.path.removesuffix(_CHECKPOINT)).partition("executions/")[2]
-        platform.on_checkpoint(execution, False)
+        updates = json.loads(request.get_data()).get("Updates", [])
+        platform.on_checkpoint(execution, updates, False)
         answer = _asked(*asked)
-        platform.on_checkpoint(execution, True)
+        platform.on_checkpoint(execution, updates, True)
         return answer
 
     paths = moto("awslambda.urls").url_paths

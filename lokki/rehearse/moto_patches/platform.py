@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from lokki.builder.children import MOST_EXPRESS_SECONDS
 
@@ -29,8 +30,9 @@ class Platform:
     the account, None: any number. ``init_seconds``: how long an environment may take to start.
     ``express_seconds``: how long an express execution may take. ``shared``: folders of this
     machine that functions can write to, as they can to no other where they are ``confined``, as
-    this machine may not permit. ``on_checkpoint`` is called with the ARN of a durable execution
-    before and after each of its checkpoints is recorded, with False and True.
+    this machine may not permit. ``on_checkpoint`` is called with the ARN of a durable execution and
+    the changes of its operations before and after each of its checkpoints is recorded, with False
+    and True.
     """
 
     endpoint: str = ""
@@ -42,7 +44,7 @@ class Platform:
     express_seconds: int = MOST_EXPRESS_SECONDS
     shared: tuple[str, ...] = ()
     confined: bool = False
-    on_checkpoint: Callable[[str, bool], None] | None = None
+    on_checkpoint: Callable[[str, Sequence[Mapping[str, Any]], bool], None] | None = None
 
     @property
     def path(self) -> str:
