@@ -382,11 +382,7 @@ def why_unwritable(value: Any, error: Exception) -> str:
     if found is None:
         return f"a value of type '{kind}' cannot be pickled: {type(error).__name__}: {error}"
     is_file = found[1].removeprefix("_io.") in _FILES
-    advice = (
-        "; return the file's content, or its path"
-        if is_file
-        else "; return plain data, and create such an object in the step that uses it"
-    )
+    advice = "; return the file's content, or its path" if is_file else ""
     if found[1] in (kind, type(value).__name__):
         return f"a value of type '{kind}' cannot be pickled{advice}"
     return f"a value of type '{kind}' cannot be pickled: it contains a '{found[1]}'{advice}"

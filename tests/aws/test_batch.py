@@ -43,6 +43,7 @@ def weighing(rehearsal, dependencies, tmp_path, queue):
     """A function that deploys the flow, and its image."""
     built = dependencies.into(tmp_path / "built")
     cloud = Cloud(rehearsal.endpoint, built, [])
+    PLATFORM.images.pop("lokki:latest", None)  # that of another flow
 
     def deploy(**settings):
         cloud.deploy(flows.weighing, **{"batch.job_queue": queue}, **settings)

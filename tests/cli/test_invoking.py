@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from itertools import count
 from pathlib import Path
 from uuid import uuid4
 
@@ -136,17 +137,21 @@ def test_a_run_on_aws_is_started_watched_looked_at_and_resumed(deployed, done):
 def test_cached_results_in_the_bucket_are_left_out_and_removed(
     deployed, done, rehearsal, monkeypatch
 ):
+    numbers = count()
+
     def reused(*options):
-        code, out, _ = done("invoke", "milling.py", "--count", "2", *options)
+        run_id = f"cached-{next(numbers)}"
+        asked = ("milling.py", "--count", "2", "--run-id", run_id, *options)
+        code, out, _ = done("invoke", *asked)
         assert (code, out) == (0, "2\n")
-        lines = done("logs", "last", "--on", "aws", "--step", "numbers")[1]
+        lines = done("logs", run_id, "--on", "aws", "--step", "numbers")[1]
         return "the result of an earlier call was reused" in lines
 
     above = f"00-{1:032x}-{2:016x}-01"
     monkeypatch.setenv("TRACEPARENT", above)
     remove = ("gc", "--cache", "--on", "aws")
     assert (reused(), reused(), reused("--no-cache")) == (False, True, False)
-    asked = json.loads(done("show", "last", "--on", "aws", "--json")[1])
+    asked = json.loads(done("show", "cached-2", "--on", "aws", "--json")[1])
     assert asked["no_cache"] is True
     machines = botocore.session.get_session().create_client(
         "stepfunctions", "us-east-1", endpoint_url=rehearsal.endpoint
@@ -270,8 +275,9 @@ def test_runs_are_found_wherever_they_are(deployed, done, monkeypatch):
         assert [run["id"] for run in json.loads(out)["runs"]] == found
     _, out, _ = done("show", "there")
     assert "where    aws\nstatus   succeeded\n" in out
+    (newest,) = json.loads(done("runs", "--n", "1", "--json")[1])["runs"]
     _, out, _ = done("show", "last")
-    assert out.startswith(f"run      {here['id']}\nflow     milling\nstatus   succeeded\n")
+    assert out.startswith(f"run      {newest['id']}\nflow     {newest['flow']}\n")
     _, out, _ = done("logs", "there")
     assert out.endswith("[INFO] crunch[0]: crunching 0\n")
     code, _, err = done("cancel", "there")

@@ -149,20 +149,17 @@ def test_an_open_file_is_refused_with_what_to_return(tmp_path, mode):
         codec.dumps([file])
 
 
-PLAIN = "; return plain data, and create such an object in the step that uses it"
-
-
 def test_unpicklable_values_are_named():
     lock = threading.Lock()
     with pytest.raises(PayloadError) as caught:
         codec.dumps({"a": [lock]})
     assert str(caught.value) == (
-        "a value of type 'dict' cannot be pickled: it contains a '_thread.lock'" + PLAIN
+        "a value of type 'dict' cannot be pickled: it contains a '_thread.lock'"
     )
     with pytest.raises(PayloadError) as caught:
         codec.pack(lock)
-    assert str(caught.value) == f"a value of type '_thread.lock' cannot be pickled{PLAIN}"
-    with pytest.raises(PayloadError, match=rf"type 'generator' cannot be pickled{PLAIN}$"):
+    assert str(caught.value) == "a value of type '_thread.lock' cannot be pickled"
+    with pytest.raises(PayloadError, match=r"type 'generator' cannot be pickled$"):
         codec.dumps(n for n in ())
 
 
