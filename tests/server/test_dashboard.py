@@ -584,6 +584,7 @@ def test_runs_are_cancelled_and_resumed_together(opened, server, size):
     page.get_by_role("button", name="Resume 2 runs").click()
     expect(chosen).to_be_hidden()
     for run in runs:
+        server.until_status(run, "running")
         server.client.post(f"/runs/{run}/cancel", json={})
         assert len(server.ended(run)["resumes"]) == 1
 
