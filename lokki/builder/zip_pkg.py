@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
 
 from lokki.builder.needs import Needs
@@ -152,8 +153,8 @@ def copy_code(
 def write_zip(dependencies: Path, code: Path, file: Path) -> None:
     """Pack the folders from `install` and `copy_code`; the same files give the same bytes.
 
-    The dependencies, most of a package, are compressed once and kept in their folder. Raises
-    BuildError for more than Lambda unpacks.
+    The dependencies, most of a package, are compressed once and kept in their folder; they come
+    first. Raises BuildError for more than Lambda unpacks.
     """
     packed = dependencies / _PACKED
     if not packed.is_file():
@@ -169,6 +170,19 @@ def write_zip(dependencies: Path, code: Path, file: Path) -> None:
             f"{MOST_UNPACKED / 1e6:.0f} MB in a ZIP ({heaviest}): set lambda.package_type to "
             '"image", which may have 10 GB'
         )
+
+
+def parted(
+    files: Sequence[zipfile.ZipInfo],
+) -> tuple[Sequence[zipfile.ZipInfo], Sequence[zipfile.ZipInfo]]:
+    """The dependencies and the code of a package, given its files in their order.
+
+    Each part is sorted, and has a file that the other has not: the code's ``handler.py`` is before
+    any file of lokki. Of a ZIP that is no package of lokki, all is code.
+    """
+    names = [each.filename for each in files]
+    first = next((at for at, pair in enumerate(pairwise(names), 1) if pair[0] > pair[1]), 0)
+    return files[:first], files[first:]
 
 
 def read_zip(file: Path) -> Zip:

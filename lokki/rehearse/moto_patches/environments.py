@@ -10,6 +10,7 @@ With the descriptor of a file alone, it is one environment, which that file desc
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import runpy
@@ -17,6 +18,7 @@ import sys
 import time
 from contextlib import suppress
 from functools import cache
+from importlib import import_module
 from typing import NoReturn
 
 _CLIENT = [sys.executable, "-m", "awslambdaric"]
@@ -38,12 +40,13 @@ def _run(wanted: int) -> None:
     _module(argv)
 
 
-def _describe_s3() -> None:
-    """Read what botocore knows about S3: most of the making of a client, which each fork needs."""
-    import botocore.session
+async def _use(service: str) -> None:
+    """Import and read what is left until the first call, most of what that takes."""
+    import anyio
+    from aiobotocore.session import get_session
 
-    botocore.session.create_loader = cache(botocore.session.create_loader)
-    botocore.session.get_session().create_client("s3", region_name="us-east-1")
+    async with anyio.create_task_group(), get_session().create_client(service):
+        pass
 
 
 def _module(argv: list[str]) -> None:
@@ -68,7 +71,12 @@ if __name__ == "__main__":
         _run(int(sys.argv[2]))
         sys.exit()
     with suppress(Exception):
-        import lokki.runtime.handler  # noqa: F401
+        import botocore.session
 
-        _describe_s3()
+        import_module("lokki.runtime.handler")
+        botocore.session.create_loader = cache(botocore.session.create_loader)
+        asyncio.run(_use("s3"))
+        if os.environ["_HANDLER"] == "orchestrator.handler":
+            import_module("lokki.runtime.orchestrator")
+            asyncio.run(_use("lambda"))
     runpy.run_path(sys.argv[2])["main"](_run)

@@ -6,20 +6,12 @@ code and configuration that its function had when it was published; see `version
 
 from __future__ import annotations
 
-import io
 import json
-import os
-import shutil
-import stat
-import tempfile
 import threading
 import time
-import zipfile
-from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from lokki.rehearse.moto_patches import durable, prepared
+from lokki.rehearse.moto_patches import durable, packages, prepared
 from lokki.rehearse.moto_patches.modules import moto
 from lokki.rehearse.moto_patches.prepared import Sandbox
 from lokki.rehearse.moto_patches.quotas import permitted
@@ -32,8 +24,6 @@ if TYPE_CHECKING:
 _models = moto("awslambda.models")
 _live: dict[str, tuple[Any, Function]] = {}
 """The running functions by ARN, and what they were made of."""
-_files: dict[tuple[Any, ...], Path] = {}
-"""The files of packages that are unpacked, by what is the same in each: see `_identity`."""
 _lock = threading.Lock()
 
 
@@ -132,10 +122,7 @@ def close() -> None:
     for each in every:
         each.close()
     prepared.close()
-    _set_mode(_folder(), 0o755)
-    shutil.rmtree(_folder(), ignore_errors=True)
-    _folder.cache_clear()
-    _files.clear()
+    packages.remove()
 
 
 def _function(function: Any, platform: Platform) -> Function:
@@ -163,7 +150,7 @@ def _spec(function: Any, platform: Platform) -> Spec:
         folder, more = image.folder, image.env
         argv = (*image.entrypoint, *function.image_config.cmd)
     else:
-        folder, more = _unpacked(function, writable=platform.confined), {}
+        folder, more = packages.unpacked(function, writable=platform.confined), {}
         argv = (platform.python, "-m", "awslambdaric", function.handler)
     version = version_of(function.function_arn)
     env = {
@@ -181,54 +168,6 @@ def _spec(function: Any, platform: Platform) -> Spec:
         function.memory_size,
         platform.init_seconds,
     )
-
-
-@cache
-def _folder() -> Path:
-    return Path(tempfile.mkdtemp(prefix="lokki-functions-"))
-
-
-def _unpacked(function: Any, *, writable: bool) -> Path:
-    """The folder of a package; the functions of a flow share theirs.
-
-    They find it read-only where they are confined; else, nobody but root can put files into it.
-    """
-    folder = _folder() / f"{function.code_digest}{'-writable' * writable}"
-    if folder.exists():
-        return folder
-    made = Path(tempfile.mkdtemp(dir=_folder()))
-    with zipfile.ZipFile(io.BytesIO(function.code_bytes)) as package:
-        entries = package.infolist()
-        for each in entries:
-            _unpack(package, each, made)
-    if not writable:
-        _set_mode(made, 0o555)
-    made.rename(folder)
-    for each in entries:
-        _files.setdefault(_identity(each), folder / each.filename)
-    return folder
-
-
-def _unpack(package: zipfile.ZipFile, entry: zipfile.ZipInfo, folder: Path) -> None:
-    """Unpack a file, or link it to the same one of another package: most are of dependencies."""
-    same = _files.get(_identity(entry))
-    if same is None or entry.is_dir():
-        executable = entry.external_attr >> 16 & stat.S_IXUSR
-        unpacked = Path(package.extract(entry, folder))
-        unpacked.chmod(0o755 if entry.is_dir() else 0o555 if executable else 0o444)
-        return
-    target = folder / entry.filename
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.hardlink_to(same)
-
-
-def _identity(entry: zipfile.ZipInfo) -> tuple[Any, ...]:
-    return entry.filename, entry.file_size, entry.CRC, entry.external_attr
-
-
-def _set_mode(folder: Path, mode: int) -> None:
-    for each, _, _ in os.walk(folder):
-        os.chmod(each, mode)
 
 
 def _log(function: Any, outcome: Outcome) -> None:

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,19 +125,13 @@ def _end(keys: Sequence[_Key]) -> None:
 def _home(folder: Path) -> Path:
     """Where a package's environments import lokki from, without any difference to them.
 
-    It is the folder of the dependencies if the package has them all as they are there, and has
-    nothing that an import of theirs would find instead of a module of Python.
+    It is the folder of the dependencies unless the package has something of its own that an import
+    of theirs would find instead of one of them, or of a module of Python.
     """
     home = (folder / "lokki").resolve().parent
-    own = {each.stem for each in folder.iterdir()}
-    if own & sys.stdlib_module_names or not all(map(Path.is_symlink, _in(folder, home))):
-        return folder
-    return home
-
-
-def _in(folder: Path, other: Path) -> Iterator[Path]:
-    """What is in ``folder`` by the names of what is in another one."""
-    return (folder / each.name for each in other.iterdir() if not each.name.startswith("."))
+    own = {each.stem for each in folder.iterdir() if not each.is_symlink()}
+    theirs = {each.stem for each in home.iterdir()}
+    return folder if own & (theirs | sys.stdlib_module_names) else home
 
 
 def _server(python: str, folder: Path, env: Mapping[str, str]) -> ForkServer:
