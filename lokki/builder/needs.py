@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from hashlib import sha256
 from importlib.metadata import distribution
 from pathlib import Path
@@ -112,16 +113,24 @@ def _uv_settings(written: Mapping[str, Any]) -> Mapping[str, Any]:
 def digest_of(source: Source, needs: Needs, *about: str) -> str:
     """A hash of everything in a package: code, dependencies, lokki, and ``about`` it."""
     wheels = [each.digest for each in needs.wheels]
-    found = sha256(repr((needs.lines, wheels, about)).encode())
+    made_of = needs.lines, wheels, about, _digest_of_lokki()
+    return _digest(source.root, source.files, made_of)[:16]
+
+
+@cache
+def _digest_of_lokki() -> str:
     lokki, own = distribution(DISTRIBUTION), Path(__file__).parent.parent
     released = lokki.read_text("direct_url.json") is None
     ours = [] if released else sorted(file.relative_to(own) for file in own.rglob("*.py"))
-    found.update(lokki.version.encode())
-    for root, files in ((source.root, source.files), (own, ours)):
-        for file in files:
-            runs = is_executable(root / file)
-            found.update(f"{file}\0{runs}\0".encode() + (root / file).read_bytes())
-    return found.hexdigest()[:16]
+    return _digest(own, ours, lokki.version)
+
+
+def _digest(root: Path, files: Iterable[Path], about: object) -> str:
+    found = sha256(repr(about).encode())
+    for file in files:
+        runs = is_executable(root / file)
+        found.update(f"{file}\0{runs}\0".encode() + (root / file).read_bytes())
+    return found.hexdigest()
 
 
 def _name(line: str) -> str:

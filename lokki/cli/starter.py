@@ -7,7 +7,9 @@ import keyword
 import re
 import sys
 import unicodedata
-from importlib.metadata import distribution, packages_distributions
+from importlib.machinery import PathFinder
+from importlib.metadata import distribution
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from lokki.builder.needs import DISTRIBUTION
@@ -126,7 +128,7 @@ def files_of(folder: str) -> dict[str, str]:
     letters = unicodedata.normalize("NFKD", folder).encode("ascii", "ignore").decode()
     name = re.sub(r"[^a-z0-9]+", "-", letters.lower()).strip("-")
     module = name.replace("-", "_")
-    if not name[:1].isalpha() or module in _TAKEN or module in packages_distributions():
+    if not name[:1].isalpha() or module in _TAKEN or _is_installed(module):
         other = f"{name.lstrip('0123456789-')}-flow".lstrip("-")
         raise LokkiError(
             f"'{folder}' cannot be the name of a project and its module: choose another one, such "
@@ -144,6 +146,12 @@ def files_of(folder: str) -> dict[str, str]:
     return {
         path: text.replace("MODULE", module).replace("NAME", name) for path, text in files.items()
     }
+
+
+def _is_installed(module: str) -> bool:
+    """Whether an import of this name finds something that is not in this folder."""
+    elsewhere = [each for each in sys.path if Path(each).resolve() != Path.cwd()]
+    return PathFinder.find_spec(module, elsewhere) is not None
 
 
 def _commands(module: str) -> str:
