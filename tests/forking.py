@@ -25,6 +25,7 @@ from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from pkgutil import walk_packages
 from types import ModuleType
 from typing import Any
 
@@ -33,6 +34,11 @@ AWS = (*CLI, "lokki.aws.deploy", "lokki.backends.aws", "lokki.cli.invoking")
 CHILDREN = ("lokki_server.inspector", "lokki_server.runner")
 SERVER = ("lokki.cli.main", "lokki_server.server", *CHILDREN)
 """What is imported already. Of a service, its children are forks, too."""
+_LATER = ("anyio._backends._asyncio", "email.message", "importlib.metadata", "lokki.store.sqlite",
+    "pydantic.type_adapter", "urllib.request", "zoneinfo")  # fmt: skip
+"""What most programs import only where they use it, as they do the modules of commands."""
+_SERVICES = ("cloudformation", "lambda", "logs", "s3", "stepfunctions", "sts")
+"""Whose descriptions, megabytes, have been read already by the parents of commands for AWS."""
 _DIGITS = 12
 """Of an id or a status that is reported."""
 _OPTIONS = {"stdin", "stdout", "stderr", "cwd", "env"}
@@ -302,13 +308,27 @@ def _end() -> None:
             os._exit(_status & 0xFF)
 
 
+def _import(names: Sequence[str]) -> None:
+    """Import modules, and what programs of lokki would import and read later."""
+    for name in names:
+        import_module(name)
+    later = walk_packages(import_module("lokki.cli").__path__, "lokki.cli.")
+    for name in (*_LATER, *(each.name for each in later)):
+        import_module(name)
+    if AWS[-1] in names:
+        import botocore.session
+
+        botocore.session.create_loader = cache(botocore.session.create_loader)
+        for service in _SERVICES:
+            botocore.session.get_session().create_client(service, "us-east-1")
+
+
 _status: int | None = None
 """The exit code of a program that has ended, unless by an exception."""
 
 if __name__ == "__main__":
     atexit.register(_end)
-    for _name in sys.argv[2:]:
-        import_module(_name)
+    _import(sys.argv[2:])
     with socket.socket(fileno=int(sys.argv[1])) as _requests:
         _request = _forks(_requests)
     if CHILDREN[0] in sys.argv[2:] and sys.platform == "linux":
